@@ -23,6 +23,7 @@ from bot.app import build_app
 from bot.rate_limit import TokenBuckets
 from bot.workspace import OwnWorkspace
 from retention import clock, templating
+from retention.campaigns.brand import shop_name
 from retention.db import Database
 from retention.outreach import consent
 from retention.settings import Settings
@@ -218,7 +219,8 @@ class Site:
         )
 
     def _page(self, status: int, what: str) -> Reply:
-        html = templating.html("campaigns/unsubscribe.html.j2", what=what, shop=self.settings.shop)
+        shop = shop_name(self.settings)
+        html = templating.html("campaigns/unsubscribe.html.j2", what=what, shop=shop)
         return Reply(status, html.encode(), _PAGE_HEADERS)
 
     def redemption(self, request: Request) -> Reply:

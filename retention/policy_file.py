@@ -94,7 +94,9 @@ def explain_error(fault: Mapping[str, Any]) -> str:
     return instruction.format(**fault.get("ctx", {}))
 
 
-def explain_first_error(error: ValidationError, *within: str) -> str:
+def explain_first_error(
+    error: ValidationError, *within: str, page: str = "docs/operator/policy.md"
+) -> str:
     """Explain the first error of a validation.
 
     Parameters
@@ -103,6 +105,8 @@ def explain_first_error(error: ValidationError, *within: str) -> str:
         As raised by `validate_strictly`.
     *within : str
         Names of the sections around the validated values.
+    page : str, optional
+        The page that explains the file.
 
     Returns
     -------
@@ -116,9 +120,9 @@ def explain_first_error(error: ValidationError, *within: str) -> str:
     seen = str(value).lower() if isinstance(value, bool) else repr(value)
     if kind == "extra_forbidden":
         return gettext(
-            "{place}: there is no such setting (it says {seen}); remove it, or see "
-            "docs/operator/policy.md for its right name"
-        ).format(place=place, seen=seen)
+            "{place}: there is no such setting (it says {seen}); remove it, or see {page} for its "
+            "right name"
+        ).format(place=place, seen=seen, page=page)
     explanation = explain_error(fault)
     # The only lists of tables are those of the file itself.
     if kind == "tuple_type" and len(loc) == 1:

@@ -172,6 +172,8 @@ class Settings(BaseSettings):
     """Workspace id of the terminal and the demo."""
     policy: Path | None = None
     """Your copy of the policy file. Default: `retention/risk/policy.toml`."""
+    brand: Path | None = None
+    """Your brand file: logo, colours and address of e-mails. Default: `brand.toml` in the home."""
     demo: bool = False
     """Set by `retention demo`."""
 

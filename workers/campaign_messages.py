@@ -43,7 +43,7 @@ def card_post(settings: Settings, campaign: Campaign, session: Session | None = 
     Post
         A post under the campaign's key.
     """
-    data = campaign_data(campaign)
+    data = campaign_data(campaign, settings)
     data["remedy"] = _remedy_buttons(data)
     state = shop_codes.progress(session, campaign.id) if session is not None else None
     data["shop_codes"] = asdict(state) if state and state.is_waiting else None

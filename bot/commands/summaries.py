@@ -77,6 +77,9 @@ SUMMARIES = {
         ),
     ),
     "campaign": Summary(gettext("Coupon campaigns: draft, approve, follow.")),
+    "brand": Summary(
+        gettext("What e-mails look like: the shop's name, colours, address, links and languages."),
+    ),
     "digest": Summary(gettext("The week in one message, now or each week.")),
     "schedule": Summary(gettext("Run sweeps, digests, reports and retrains by themselves.")),
     "alert": Summary(

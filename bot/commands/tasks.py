@@ -162,6 +162,7 @@ TASKS = {
         gettext("Change when a customer counts as lost"),
         ("definition set --horizon 90d", "definition set --horizon 28d --active-within ever"),
     ),
+    "brand": Task(gettext("See what e-mails look like"), ("brand",)),
     "role list": Task(gettext("See who may do what"), ("role",)),
     "role grant": Task(gettext("Give a person or group a role"), ("role grant U0ANALYST analyst",)),
     "language": Task(

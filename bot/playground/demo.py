@@ -43,7 +43,8 @@ from workers.environment import ChildEnvironments
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}
 ADMIN = "U0ADMIN"
-POLICY = Path(retention.__file__).parent / "demo" / "policy.toml"  # the demo shop's own
+DEMO = Path(retention.__file__).parent / "demo"
+POLICY, BRAND = DEMO / "policy.toml", DEMO / "brand.toml"  # the demo shop's own
 
 
 def main(settings: Settings) -> None:
@@ -127,6 +128,8 @@ def environment(settings: Settings) -> dict[str, str]:
     }
     if settings.policy is None:
         variables["RETENTION_POLICY"] = str(POLICY)
+    if settings.brand is None and not (settings.home / BRAND.name).is_file():
+        variables["RETENTION_BRAND"] = str(BRAND)
     if "timezone" not in settings.model_fields_set:
         variables["RETENTION_TIMEZONE"] = seed.TIMEZONE
     return variables

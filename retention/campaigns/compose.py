@@ -1,16 +1,12 @@
 """Compose a customer's message as text and HTML."""
 
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any
-from zoneinfo import ZoneInfo
 
-import css_inline
-
-from retention import templating
-from retention.campaigns import text_placeholders
-from retention.campaigns.item_selection import NEW_ARRIVAL
-from retention.campaigns.offers import conditions_text, discount_text, public_terms
+from retention.campaigns.brand import load_brand
+from retention.campaigns.email_content import Offer, email_content, shown_titles
+from retention.campaigns.email_layout import render_html, render_text
+from retention.campaigns.offers import public_terms
+from retention.campaigns.products import Product
 from retention.campaigns.spec import Body
 from retention.db.tables import Send
 from retention.keys import Keys
@@ -18,14 +14,13 @@ from retention.outreach import consent
 from retention.outreach.adapter import Contact, Message
 from retention.outreach.consent import public_url
 from retention.settings import Settings
-from retention.text import use_shop_language
-
-MAX_TITLE = 120  # characters
-Offer = Mapping[str, Any]  # a row of `launch.recipient_rows`
 
 
 def message_composer(
-    settings: Settings, body: Body, offers: Mapping[str, Offer]
+    settings: Settings,
+    body: Body,
+    offers: Mapping[str, Offer],
+    products: Mapping[str, Product] | None = None,
 ) -> Callable[[Send, Contact], Message]:
     """Return a function that composes the campaign's messages.
 
@@ -37,6 +32,8 @@ def message_composer(
         The campaign's version.
     offers : mapping
         Row of `recipient_rows` by customer id.
+    products : mapping, optional
+        Product by item id.
 
     Returns
     -------
@@ -45,13 +42,16 @@ def message_composer(
     Raises
     ------
     BadInput
-        ``RETENTION_PUBLIC_URL`` is not set, so customers could not unsubscribe.
+        ``RETENTION_PUBLIC_URL`` is not set, so customers could not unsubscribe, or the brand file
+        cannot be used.
     """
     base, keys = public_url(settings), settings.keys
+    load_brand(settings)  # refused before the first e-mail
 
     def make(send: Send, contact: Contact) -> Message:
         link = unsubscribe_url(base, keys, send.id)
-        return compose_message(settings, body, send, contact, offers[send.customer_id], link)
+        offer = offers[send.customer_id]
+        return compose_message(settings, body, send, contact, offer, link, products)
 
     return make
 
@@ -75,11 +75,16 @@ def unsubscribe_url(base: str, keys: Keys, send_id: int) -> str:
     return f"{base}/unsubscribe/{consent.unsubscribe_token(keys, send_id)}"
 
 
-@use_shop_language()
 def compose_message(
-    settings: Settings, body: Body, send: Send, contact: Contact, offer: Offer, unsubscribe: str
+    settings: Settings,
+    body: Body,
+    send: Send,
+    contact: Contact,
+    offer: Offer,
+    unsubscribe: str,
+    products: Mapping[str, Product] | None = None,
 ) -> Message:
-    """Compose one message.
+    """Compose one message in the customer's language.
 
     HTML values are escaped. The text has the same content.
 
@@ -92,43 +97,37 @@ def compose_message(
     send : Send
         The send.
     contact : Contact
-        Address and name of the customer.
+        Address, name and locale of the customer.
     offer : Offer
         Row of `recipient_rows`.
     unsubscribe : str
         Unsubscribe link.
+    products : mapping, optional
+        Product by item id.
 
     Returns
     -------
     Message
     """
     terms, public_offer = offer["offer"], public_terms(offer["offer"])
-    values = placeholder_values(settings, contact.name, offer)
-    text = text_placeholders.fill_text(message_text(body, terms), values).strip()
-    subject = templating.text(
-        "campaigns/subject.txt.j2", action=wording_action(terms), **values
-    ).strip()
-    context = {
-        **values,
-        "subject": subject,
-        "unsubscribe_url": unsubscribe,
-        "action": terms["action"],
-    }
-    context["agreed"] = "unknown" not in (terms.get("consent") or ())
-    html = templating.html(
-        "campaigns/email.html.j2",
-        paragraphs=[part for part in text.split("\n\n") if part.strip()],
-        titles=_shown_titles(terms),
-        **context,
+    content = email_content(
+        settings,
+        body,
+        offer,
+        name=contact.name,
+        locale=contact.locale,
+        campaign_id=send.campaign_id,
+        unsubscribe_url=unsubscribe,
+        products=products,
     )
     return Message(
         key=f"{send.campaign_id}:{send.id}",
         campaign_id=send.campaign_id,
         customer_id=send.customer_id,
         to=contact,
-        subject=subject,
-        text=templating.text("campaigns/email.txt.j2", text=text, **context),
-        html=_inliner().inline(html),
+        subject=content.subject,
+        text=render_text(content),
+        html=render_html(content),
         unsubscribe_url=unsubscribe,
         offer={
             **public_offer,
@@ -140,101 +139,7 @@ def compose_message(
             else None,
             "items": [
                 {**item, "title": title}
-                for item, title in zip(terms["items"], _titles(terms), strict=True)
+                for item, title in zip(terms["items"], shown_titles(terms), strict=True)
             ],
         },
     )
-
-
-@use_shop_language()
-def placeholder_values(settings: Settings, name: str | None, offer: Offer) -> dict[str, str]:
-    """Return the placeholder values for one customer.
-
-    Parameters
-    ----------
-    settings : Settings
-        Settings of the installation.
-    name : str or None
-        Name of the customer.
-    offer : Offer
-        Row of `recipient_rows`.
-
-    Returns
-    -------
-    dict of str to str
-        Value by placeholder.
-    """
-    terms, zone = offer["offer"], ZoneInfo(settings.timezone)
-    return {
-        "name": templating.strip_controls(name or ""),
-        "discount": discount_text(terms),
-        "conditions": conditions_text(terms),
-        "code": offer["code"] or "",
-        "expires": templating.day(offer["expires_at"], str(zone)) if offer["expires_at"] else "",
-        "items": "; ".join(_shown_titles(terms)),
-        "shop": settings.shop,
-    }
-
-
-def _titles(terms: Mapping[str, Any]) -> list[str]:
-    """Readable item titles, shortened."""
-    return [
-        templating.shorten(templating.strip_controls(item["title"]), MAX_TITLE)
-        for item in terms["items"]
-    ]
-
-
-def _shown_titles(terms: Mapping[str, Any]) -> list[str]:
-    """Titles of described items.
-
-    An item without a title has only its id, and customers do not know ids. If no item has a title,
-    return the ids.
-    """
-    titles = _titles(terms)
-    has_title = [item["title"] != item["item_id"] for item in terms["items"]]
-    return [
-        title
-        for title, is_titled in zip(titles, has_title, strict=True)
-        if is_titled or not any(has_title)
-    ]
-
-
-def message_text(body: Body, terms: Mapping[str, Any]) -> str:
-    """Return the campaign's text or the offer's default text.
-
-    The campaign's text applies to one action (`Body.copy_action`) and only if a person changed it.
-
-    Parameters
-    ----------
-    body : Body
-        The campaign's version.
-    terms : mapping
-        Stored offer of the customer.
-
-    Returns
-    -------
-    str
-    """
-    is_own_text = terms[
-        "action"
-    ] == body.copy_action and body.copy_text != text_placeholders.default_text(body.copy_action)
-    return body.copy_text if is_own_text else text_placeholders.default_text(wording_action(terms))
-
-
-def wording_action(terms: Mapping[str, Any]) -> str:
-    """Return the action that the wording of an offer follows.
-
-    A new-arrivals offer without new items reads as a reminder.
-    """
-    has_new_item = any(item.get("source") == NEW_ARRIVAL for item in terms["items"])
-    return (
-        "reminder"
-        if terms["action"] == "new_arrivals" and not has_new_item
-        else str(terms["action"])
-    )
-
-
-@cache
-def _inliner() -> css_inline.CSSInliner:
-    """Inline styles, because mail readers drop style sheets; never fetch."""
-    return css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=True)

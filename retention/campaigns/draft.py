@@ -13,12 +13,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from retention.campaigns import item_selection, offers, text_placeholders
+from retention.campaigns import item_selection, offers
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import Audience, exclusion_reason, select_audience
 from retention.campaigns.default_names import default_name
 from retention.campaigns.draft_options import Option, choose_option, of_tiers
 from retention.campaigns.edits import Changes, apply_changes
+from retention.campaigns.email_text import default_text
 from retention.campaigns.item_selection import MergeItems
 from retention.campaigns.margins import assumed_fields, average_margin
 from retention.campaigns.offers import SuggestedItem
@@ -419,7 +420,8 @@ def _body(
         targeting=describe_targeting(uplift),
         assumed=tuple(assumed),
     )
-    return body.model_copy(update={"copy_text": text_placeholders.default_text(body.copy_action)})
+    text = default_text(body.copy_action, settings)
+    return body.model_copy(update={"copy_text": text})
 
 
 def _items(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from retention.campaigns import text_placeholders
+from retention.campaigns.email_text import default_text
 from retention.campaigns.spec import Body, OfferLine
 from retention.errors import BadInput, FieldErrors
 from retention.risk.policy import HOLDOUT, LONGEST_HOURS
@@ -368,4 +369,4 @@ def _changed_text(body: Body, edited: Body, text: str | None) -> str:
     new_text = body.copy_text if text is None else text_placeholders.validate_text(text)
     if new_text != body.copy_text or edited.copy_action == body.copy_action:
         return new_text
-    return text_placeholders.default_text(edited.copy_action)
+    return default_text(edited.copy_action)

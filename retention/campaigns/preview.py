@@ -8,15 +8,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention import templating
-from retention.campaigns import text_placeholders
-from retention.campaigns.compose import (
-    compose_message,
-    message_text,
-    placeholder_values,
-    wording_action,
-)
+from retention.campaigns.compose import compose_message
 from retention.campaigns.coupons import valid_until
+from retention.campaigns.email_content import CALL, EmailContent, email_content
+from retention.campaigns.products import Product
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import BadInput
@@ -27,10 +22,8 @@ from retention.risk.strategy import CODED
 from retention.settings import Settings
 from retention.text import gettext
 
-CALL = "call"  # action, and kind of a call script
 EMAIL = "email"
 NO_CODE = "XXXX-XXXX-XXXX"
-NO_LINK = "#"
 
 
 def preview_rows(
@@ -145,32 +138,30 @@ def preview_messages(
         shown = {**row, "code": code}
         if code and row["code"] is None:
             shown["expires_at"] = expires_at
-        values = placeholder_values(settings, contact.name, shown)
         is_call = offer["action"] == CALL
-        subject = templating.text(
-            "campaigns/subject.txt.j2", action=wording_action(offer), **values
-        ).strip()
+        content = email_content(settings, body, shown, name=contact.name, locale=contact.locale)
         messages.append(
             {
                 "customer": row["customer_id"],
                 "kind": CALL if is_call else EMAIL,
                 "to": contact.phone if is_call else contact.email,
-                "subject": "" if is_call else subject,
-                "text": text_placeholders.fill_text(message_text(body, offer), values).strip(),
+                "subject": "" if is_call else content.subject,
+                "text": content.text,
             }
         )
     return messages
 
 
-def preview_email(
+def preview_content(
     settings: Settings,
     campaign_id: str,
     body: Body,
     row: Mapping[str, Any],
     sent_at: datetime,
     contact: Contact | None = None,
-) -> Message:
-    """Compose the e-mail of one recipient as it would be sent.
+    products: Mapping[str, Product] | None = None,
+) -> EmailContent:
+    """Choose what the e-mail of one recipient will show.
 
     Parameters
     ----------
@@ -186,20 +177,25 @@ def preview_email(
         As in `preview_messages`.
     contact : Contact, optional
         By default name and address are hidden, and so is the code.
+    products : mapping, optional
+        Product by item id.
 
     Returns
     -------
-    Message
+    EmailContent
         Its link to unsubscribe leads nowhere.
     """
-    terms = row["offer"]
-    code = (row["code"] if contact else None) or (NO_CODE if terms["action"] in CODED else None)
-    shown = {**row, "code": code}
-    if code and row["expires_at"] is None:
-        shown["expires_at"] = valid_until(sent_at, body.expires_days, settings.zone)
-    send = Send(id=0, campaign_id=campaign_id, customer_id=row["customer_id"])
-    hidden = Contact("…", _masked_name(terms))
-    return compose_message(settings, body, send, contact or hidden, shown, NO_LINK)
+    shown = _with_code(settings, body, row, sent_at, is_hidden=contact is None)
+    person = contact or _hidden_contact(row["offer"])
+    return email_content(
+        settings,
+        body,
+        shown,
+        name=person.name,
+        locale=person.locale,
+        campaign_id=campaign_id,
+        products=products,
+    )
 
 
 def trial_email(
@@ -210,6 +206,7 @@ def trial_email(
     sent_at: datetime,
     to: Contact,
     key: str,
+    products: Mapping[str, Product] | None = None,
 ) -> Message:
     """Compose the e-mail of one recipient for a member of the team.
 
@@ -229,9 +226,11 @@ def trial_email(
     sent_at : datetime
         As in `preview_messages`.
     to : Contact
-        The person's own address and name.
+        The person's own address and name, and the locale of the recipient.
     key : str
         Unique to this test; equal when it is repeated.
+    products : mapping, optional
+        Product by item id.
 
     Returns
     -------
@@ -242,25 +241,37 @@ def trial_email(
     BadInput
         The installation has no public URL.
     """
-    hidden = {**row, "code": None, "expires_at": None}
-    email = preview_email(settings, campaign_id, body, hidden, sent_at, to)
-    link = public_url(settings)
+    unissued = {**row, "code": None, "expires_at": None}
+    shown = _with_code(settings, body, unissued, sent_at, is_hidden=True)
+    send = Send(id=0, campaign_id=campaign_id, customer_id=row["customer_id"])
+    email = compose_message(settings, body, send, to, shown, public_url(settings), products)
     return replace(
         email,
         key=f"test:{key}",
         customer_id="test",
         subject=gettext("Test: {subject}").format(subject=email.subject),
-        text=email.text.replace(f" {NO_LINK}", f" {link}"),
-        unsubscribe_url=link,
     )
 
 
-def _masked_name(offer: Mapping[str, Any]) -> str:
-    """Return an ellipsis, or nothing if the shop knows no name.
+def _with_code(
+    settings: Settings, body: Body, row: Mapping[str, Any], sent_at: datetime, *, is_hidden: bool
+) -> dict[str, Any]:
+    """Return a row with its code, or one that is not valid if it is hidden or not issued yet."""
+    code = None if is_hidden else row["code"]
+    code = code or (NO_CODE if row["offer"]["action"] in CODED else None)
+    shown = {**row, "code": code}
+    if code and row["expires_at"] is None:
+        shown["expires_at"] = valid_until(sent_at, body.expires_days, settings.zone)
+    return shown
+
+
+def _hidden_contact(offer: Mapping[str, Any]) -> Contact:
+    """Return ellipses, but no name if the shop knows none.
 
     Offers of earlier versions do not say whether it does.
     """
-    return "" if offer.get("named") is False else "…"
+    name = "" if offer.get("named") is False else "…"
+    return Contact("…", name, phone="…")
 
 
 def masked_messages(
@@ -284,9 +295,7 @@ def masked_messages(
     list[dict[str, str]]
         Customers are pseudonyms.
     """
-    masked_contacts = {
-        row["customer_id"]: Contact("…", _masked_name(row["offer"]), phone="…") for row in rows
-    }
+    masked_contacts = {row["customer_id"]: _hidden_contact(row["offer"]) for row in rows}
     messages = preview_messages(
         settings, body, [{**row, "code": None} for row in rows], masked_contacts, sent_at
     )

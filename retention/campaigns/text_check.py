@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.campaigns.compose import placeholder_values
+from retention.campaigns.email_content import placeholder_values
+from retention.campaigns.email_text import load_wording
 from retention.campaigns.preview import NO_CODE
 from retention.campaigns.spec import Body
 from retention.campaigns.text_placeholders import PLACEHOLDERS
@@ -57,7 +58,7 @@ def missing_values(
         .limit(MAX_CUSTOMERS)
     ).all()
     without: dict[str, list[str]] = {name: [] for name in used}
-    expires_at = now()
+    expires_at, wording = now(), load_wording(settings)
     for customer_id, offer in rows:
         has_code = offer["action"] in CODED
         row = {
@@ -66,7 +67,7 @@ def missing_values(
             "expires_at": expires_at if has_code else None,
         }
         name = "" if offer.get("named") is False else "…"
-        values = placeholder_values(settings, name, row)
+        values = placeholder_values(settings, name, row, wording)
         for placeholder in used:
             if not values[placeholder]:
                 without[placeholder].append(customer_id)

@@ -1,6 +1,6 @@
 """Validate and fill in the text of a campaign.
 
-`compose.message_text` chooses the text.
+`email_content.message_text` chooses the text.
 
 A person may edit the text and its ``{placeholders}``. Values come from a fixed table. Nothing in
 the text or the data is evaluated.
@@ -21,11 +21,6 @@ _SPACED_PLACEHOLDER = re.compile(r"( ?)\{(\w*)\}")
 _ITEMS_PHRASE = re.compile(  # the items with the phrase that announces them
     r"(?:(?:(?<=[.!?])|\s*[,;–—]|\s-)\s[^{}.,;!?–—]*|[\s:]*)\{items\}\s*$"
 )
-
-
-def default_text(action: str = "coupon") -> str:
-    """Return the default text of an action."""
-    return templating.text(f"campaigns/{action}.txt.j2").strip()
 
 
 def validate_text(text: str) -> str:

@@ -6,6 +6,7 @@ The data never contains customers or codes.
 from collections.abc import Sequence
 from typing import Any
 
+from retention.campaigns import brand
 from retention.campaigns.closing import was_never_measured
 from retention.campaigns.offers import merge_equal_lines
 from retention.campaigns.remedies import remedy
@@ -14,6 +15,8 @@ from retention.campaigns.states import EDITABLE, IN_CLEARANCE, STOPPABLE
 from retention.campaigns.verdict import verdict
 from retention.campaigns.warnings import campaign_warnings
 from retention.db.tables import Campaign
+from retention.outreach.dispatch import configured_channel
+from retention.settings import Settings
 
 _MOMENTS = (
     "submitted_at",
@@ -27,10 +30,17 @@ _MOMENTS = (
 )
 
 
-def campaign_data(campaign: Campaign) -> dict[str, Any]:
+def campaign_data(campaign: Campaign, settings: Settings | None = None) -> dict[str, Any]:
     """Return a campaign at its present version as plain data.
 
     Times are ISO 8601. Money is in ``currency``.
+
+    Parameters
+    ----------
+    campaign : Campaign
+        The campaign.
+    settings : Settings, optional
+        Settings of the installation. With them, warnings about e-mails are included.
     """
     moments = {name: getattr(campaign, name) for name in _MOMENTS}
     body = Body.model_validate(campaign.body)
@@ -47,7 +57,7 @@ def campaign_data(campaign: Campaign) -> dict[str, Any]:
         "reason": campaign.reason,
         "approved_by": list(campaign.approved_by or ()),
         **{name: at.isoformat() if at else None for name, at in moments.items()},
-        **version_data(body),
+        **version_data(body, lacks_address=_lacks_address(campaign, settings)),
         "editable": campaign.state in EDITABLE,
         "stoppable": campaign.state in STOPPABLE,
         "clearing": campaign.state in IN_CLEARANCE,
@@ -57,14 +67,32 @@ def campaign_data(campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def version_data(body: Body) -> dict[str, Any]:
-    """Return a version and its derived figures as plain data."""
+def _lacks_address(campaign: Campaign, settings: Settings | None) -> bool:
+    """Return whether e-mails of a campaign that is not sent yet would have no postal address."""
+    return (
+        settings is not None
+        and campaign.sent_at is None
+        and configured_channel(settings) != "csv"
+        and brand.lacks_address(settings)
+    )
+
+
+def version_data(body: Body, *, lacks_address: bool = False) -> dict[str, Any]:
+    """Return a version and its derived figures as plain data.
+
+    Parameters
+    ----------
+    body : Body
+        The campaign's version.
+    lacks_address : bool, optional
+        Whether its e-mails would have no postal address.
+    """
     plan, lines = body.plan(), merge_equal_lines(body.offers)
     return {
         **body.model_dump(mode="json", exclude={"prior", "offers"}),
         "offers": [line.model_dump(mode="json") for line in lines],
         "headline": headline_offer(lines),
-        "warnings": list(campaign_warnings(body, plan)),
+        "warnings": list(campaign_warnings(body, plan, lacks_address=lacks_address)),
         "discount": body.discount,
         "copy_action": body.copy_action,
         "coded": any(line.coded for line in body.offers),

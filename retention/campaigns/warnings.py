@@ -8,6 +8,7 @@ WARNINGS = (
     "over_budget",  # cannot be submitted
     "losing",
     "too_small",
+    "no_address",  # of the shop, in its e-mails
     "old_scores",
     "overlaps",
     "untitled",
@@ -15,7 +16,7 @@ WARNINGS = (
 )
 
 
-def campaign_warnings(body: Body, plan: Plan) -> tuple[str, ...]:
+def campaign_warnings(body: Body, plan: Plan, *, lacks_address: bool = False) -> tuple[str, ...]:
     """Return the codes of a version's warnings, the most important one first.
 
     Parameters
@@ -24,6 +25,8 @@ def campaign_warnings(body: Body, plan: Plan) -> tuple[str, ...]:
         The campaign's version.
     plan : Plan
         Its expected result.
+    lacks_address : bool, optional
+        Whether its e-mails would have no postal address.
 
     Returns
     -------
@@ -34,6 +37,7 @@ def campaign_warnings(body: Body, plan: Plan) -> tuple[str, ...]:
         "over_budget": not is_within_budget(plan.cost, body.budget),
         "losing": plan.profit < 0,
         "too_small": not plan.learnable,
+        "no_address": lacks_address,
         "old_scores": body.scores_age_days >= OLD_SCORES_DAYS,
         "overlaps": bool(body.overlaps),
         "untitled": bool(body.untitled),

@@ -24,13 +24,14 @@ REPORTED_LATER: BounceCode = "reported_later"  # accepted first, then reported i
 class Contact:
     """Contact data of a customer; empty fields are unknown.
 
-    ``timezone`` is an IANA name.
+    ``timezone`` is an IANA name, ``locale`` a language and country like ``de-AT``.
     """
 
     email: str = ""
     name: str = ""
     timezone: str = ""
     phone: str = ""
+    locale: str = ""
 
 
 @dataclass(frozen=True, slots=True)

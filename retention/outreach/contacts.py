@@ -59,7 +59,8 @@ def find_contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
     canonical_ids = ibis.memtable(
         {"customer_id": sorted(set(canonical_of.values()))}, schema={"customer_id": "string"}
     )
-    rows = lake.table("customers").select("customer_id", "email", "name", "timezone", "phone")
+    fields = ("customer_id", "email", "name", "timezone", "phone", "locale")
+    rows = lake.table("customers").select(*fields)
     customers = rows.semi_join(canonical_ids, "customer_id").execute().set_index("customer_id")
     contact_of = {
         canonical_id: Contact(*(value if isinstance(value, str) else "" for value in row))

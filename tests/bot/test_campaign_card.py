@@ -140,12 +140,12 @@ def test_only_the_most_important_warning_is_shown():
         untitled=2,
         assumed=("margin",),
     )
-    assert campaign_warnings(body, body.plan()) == WARNINGS
+    assert campaign_warnings(body, body.plan(), lacks_address=True) == WARNINGS
     text = words(_card(_campaign(**body.model_dump())))
     assert text.count(":warning:") == 1
     assert "above the budget of €1" in text
     assert "Details has 6 more notes" in text
-    data = campaign_data(_campaign(**body.model_dump()))
+    data = campaign_data(_campaign(**body.model_dump())) | {"warnings": list(WARNINGS)}
     view = render.view("campaign/details", campaign=data, history=[], zone="UTC")
     assert words(view["blocks"]).count("•") >= len(WARNINGS)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from retention.campaigns.compose import placeholder_values
 from retention.campaigns.default_names import default_name, is_default_name
+from retention.campaigns.email_content import placeholder_values
 from retention.db.tables import Outbox, RoleGrant
 from retention.text import use_language
 from tests import readonly

@@ -189,7 +189,11 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
     import pandas as pd
 
     from retention.campaigns import text_placeholders
-    from retention.campaigns.compose import message_text, placeholder_values
+    from retention.campaigns.email_content import (
+        customer_wording,
+        message_text,
+        placeholder_values,
+    )
     from retention.campaigns.offers import public_terms
     from retention.outreach.adapter import Contact
 
@@ -200,8 +204,9 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
             public_terms(row["offer"]),
             contacts.get(row["customer_id"], Contact()),
         )
-        values = placeholder_values(settings, person.name, row)
-        text = text_placeholders.fill_text(message_text(body, offer), values)
+        wording = customer_wording(settings, body, offer, person.locale)
+        values = placeholder_values(settings, person.name, row, wording)
+        text = text_placeholders.fill_text(message_text(settings, body, offer, wording), values)
         table.append(
             {
                 "customer_id": row["customer_id"],
@@ -243,13 +248,15 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
     import pandas as pd
 
     from retention.campaigns import text_placeholders
-    from retention.campaigns.compose import message_text, placeholder_values
+    from retention.campaigns.email_content import message_text, placeholder_values
+    from retention.campaigns.email_text import load_wording
     from retention.outreach.adapter import Contact
 
-    table = []
+    table, wording = [], load_wording(settings)
     for row in sorted(rows, key=lambda row: -row["expected_value"]):
         person = contacts.get(row["customer_id"], Contact())
-        values = placeholder_values(settings, person.name, row)
+        values = placeholder_values(settings, person.name, row, wording)
+        text = message_text(settings, body, row["offer"], wording)
         table.append(
             {
                 "customer_id": row["customer_id"],
@@ -258,7 +265,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
                 "expected_value": round(row["expected_value"], 2),
                 "tier": row["tier"],
                 "items": values["items"],
-                "talk": text_placeholders.fill_text(message_text(body, row["offer"]), values),
+                "talk": text_placeholders.fill_text(text, values),
             }
         )
     return pd.DataFrame(

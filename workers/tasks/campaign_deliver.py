@@ -64,6 +64,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     from retention import clock
     from retention.campaigns.compose import message_composer
     from retention.campaigns.launch import recipient_rows
+    from retention.campaigns.products import find_products, offered_items
     from retention.campaigns.spec import Body
     from retention.campaigns.states import find_campaign
     from retention.lake import Lake
@@ -91,6 +92,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     with database.transaction() as session:
         sends.cancel_sends_to(session, campaign_id, unsubscribed, "no_consent")
     contact_of = find_contacts(lake, ids)
+    products = find_products(lake, offered_items(chosen.values()))
     body = Body.model_validate(campaign.body)
     quiet_hours = parse_quiet_hours(body.quiet_hours)
 
@@ -103,7 +105,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
         context.job_id,
         open_adapter(settings, configured_channel(settings)),
         {customer: contact_of.get(customer, Contact()) for customer in ids},
-        message_composer(settings, body, offers),
+        message_composer(settings, body, offers, products),
         allowed_from=allowed_at,
         rate=settings.send_rate,
         seconds=SECONDS,

@@ -3,6 +3,7 @@
 Names are masked in a channel. The requester gets them in full.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     Outcome
         The messages, masked for a channel.
     """
+    from retention.campaigns.brand import lacks_address
     from retention.campaigns.preview import (
         EMAIL,
         masked_messages,
@@ -40,6 +42,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         preview_rows,
         send_time,
     )
+    from retention.campaigns.products import find_products, offered_items
     from retention.campaigns.spec import Body
     from retention.campaigns.states import find_campaign
     from retention.campaigns.text_placeholders import validate_text
@@ -63,15 +66,19 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         "campaign_id": campaign.id,
         "name": campaign.name,
         "by": configured_channel(settings),
+        "no_address": bool(written) and lacks_address(settings),
         "assumed_send": None if campaign.sent_at else sent_at.isoformat(),
     }
     hidden = {**common, "copies": hidden_copies, "masked": True}
     is_private = context.channel is None or context.channel == user
+    lake = Lake.open(settings)
+    products = find_products(lake, offered_items([row["offer"] for row in written[:1]]))
     contact_of: dict[str, Any] = {}
-    if is_private or not request.picture:
-        contact_of = find_contacts(Lake.open(settings), [row["customer_id"] for row in first])
+    if is_private or request.to_me or not request.picture:
+        contact_of = find_contacts(lake, [row["customer_id"] for row in first])
+    first_email = _FirstEmail(settings, campaign, body, written, sent_at, products)
     reader = contact_of if request.picture and is_private and not request.to_me else {}
-    image, unknown = _picture(settings, campaign, body, written, sent_at, reader)
+    image, unknown = first_email.picture(reader)
     shown = {**hidden, "picture": bool(image), "unknown": unknown}
     full = {
         **common,
@@ -79,7 +86,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         "masked": False,
     }
     if request.to_me:
-        trial = _send_trial(request, context, campaign, body, written, sent_at)
+        trial = first_email.send_trial(request, context, contact_of)
         private = {**hidden, "picture": bool(image), "unknown": unknown, "trial": trial}
         posts = (Post("campaign/preview", private, images=image),)
         return Outcome(private, posts, apply=lambda session: _forget_person(session, context))
@@ -102,73 +109,86 @@ def _forget_person(session: Session, context: Context) -> None:
     job.args = (job.args or {}) | {"address": "", "person": ""}
 
 
-def _send_trial(
-    request: CampaignPreview,
-    context: Context,
-    campaign: Any,
-    body: Any,
-    rows: list[dict[str, Any]],
-    sent_at: datetime,
-) -> dict[str, str]:
-    """Send the first e-mail to the person, and say where it went or why it was not sent."""
-    from retention.campaigns.preview import trial_email
-    from retention.errors import BadInput
-    from retention.outreach.adapter import Contact, ServerUnavailable, as_sentence
-    from retention.outreach.dispatch import configured_channel, open_adapter
+@dataclass(frozen=True, slots=True)
+class _FirstEmail:
+    """The e-mail to the first recipient, if the campaign sends any."""
 
-    settings, channel = context.settings, configured_channel(context.settings)
-    if not rows:
-        problem = gettext("This campaign sends no e-mail.")
-    elif not request.address:
-        problem = gettext(
-            "Your e-mail address is not known: Slack tells it if the app has the scopes "
-            "`users:read` and `users:read.email` and your profile has an address."
-        )
-    elif channel == "csv":
-        problem = gettext(
-            "The desk has no mail server: whoever runs it sets RETENTION_SMTP_URL or "
-            "RETENTION_WEBHOOK_URL."
-        )
-    else:
-        to = Contact(request.address, request.person)
-        try:
-            email = trial_email(
-                settings, campaign.id, body, rows[0], sent_at, to, str(context.job_id)
+    settings: Any
+    campaign: Any
+    body: Any
+    rows: list[dict[str, Any]]
+    sent_at: datetime
+    products: Any
+
+    def send_trial(
+        self, request: CampaignPreview, context: Context, contact_of: dict[str, Any]
+    ) -> dict[str, str]:
+        """Send it to the person, and say where it went or why it was not sent."""
+        from retention.campaigns.preview import trial_email
+        from retention.errors import BadInput
+        from retention.outreach.adapter import Contact, ServerUnavailable, as_sentence
+        from retention.outreach.dispatch import configured_channel, open_adapter
+
+        settings, channel = self.settings, configured_channel(self.settings)
+        if not self.rows:
+            problem = gettext("This campaign sends no e-mail.")
+        elif not request.address:
+            problem = gettext(
+                "Your e-mail address is not known: Slack tells it if the app has the scopes "
+                "`users:read` and `users:read.email` and your profile has an address."
             )
-            adapter = open_adapter(settings, channel)
+        elif channel == "csv":
+            problem = gettext(
+                "The desk has no mail server: whoever runs it sets RETENTION_SMTP_URL or "
+                "RETENTION_WEBHOOK_URL."
+            )
+        else:
+            recipient = contact_of.get(self.rows[0]["customer_id"], Contact())
+            to = Contact(request.address, request.person, locale=recipient.locale)
             try:
-                adapter.open()
-                verdict = adapter.send(email)
-            finally:
-                adapter.close()
-            problem = "" if verdict.state == "sent" else as_sentence(verdict.detail)
-        except (BadInput, ServerUnavailable) as error:
-            problem = str(error)
-    return {"to": request.address, "problem": problem}
+                email = trial_email(
+                    settings,
+                    self.campaign.id,
+                    self.body,
+                    self.rows[0],
+                    self.sent_at,
+                    to,
+                    str(context.job_id),
+                    self.products,
+                )
+                adapter = open_adapter(settings, channel)
+                try:
+                    adapter.open()
+                    verdict = adapter.send(email)
+                finally:
+                    adapter.close()
+                problem = "" if verdict.state == "sent" else as_sentence(verdict.detail)
+            except (BadInput, ServerUnavailable) as error:
+                problem = str(error)
+        return {"to": request.address, "problem": problem}
 
+    def picture(self, contact_of: dict[str, Any]) -> tuple[dict[str, Attachment], list[str]]:
+        """Draw it, or return the characters that cannot be drawn."""
+        from retention.campaigns.email_picture import draw_email, undrawable
+        from retention.campaigns.preview import preview_content
 
-def _picture(
-    settings: Any,
-    campaign: Any,
-    body: Any,
-    rows: list[dict[str, Any]],
-    sent_at: datetime,
-    contact_of: dict[str, Any],
-) -> tuple[dict[str, Attachment], list[str]]:
-    """Draw the first e-mail, or return the characters that cannot be drawn."""
-    from retention.campaigns.email_picture import draw_email, email_blocks, undrawable
-    from retention.campaigns.preview import preview_email
-
-    if not rows:
-        return {}, []
-    contact = contact_of.get(rows[0]["customer_id"])
-    email = preview_email(settings, campaign.id, body, rows[0], sent_at, contact)
-    words = email.subject + "".join(block.text for block in email_blocks(email.html))
-    if unknown := undrawable(words):
-        return {}, unknown
-    name = f"{campaign.id}-v{campaign.version}-e-mail.png"
-    content = draw_email(email.subject, email.html)
-    alt_text = gettext("E-mail with the subject {subject}").format(subject=email.subject)
-    # Only the person's own picture shows a name.
-    image = Attachment(name, "image/png", content, alt_text, sensitive=contact is not None)
-    return {"email": image}, []
+        if not self.rows:
+            return {}, []
+        campaign, contact = self.campaign, contact_of.get(self.rows[0]["customer_id"])
+        content = preview_content(
+            self.settings,
+            campaign.id,
+            self.body,
+            self.rows[0],
+            self.sent_at,
+            contact,
+            self.products,
+        )
+        if unknown := undrawable(content):
+            return {}, unknown
+        name = f"{campaign.id}-v{campaign.version}-e-mail.png"
+        alt_text = gettext("E-mail with the subject {subject}").format(subject=content.subject)
+        # Only the person's own picture shows a name.
+        is_sensitive = contact is not None
+        image = Attachment(name, "image/png", draw_email(content), alt_text, sensitive=is_sensitive)
+        return {"email": image}, []

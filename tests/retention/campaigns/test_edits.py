@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from retention.campaigns import approval, due, text_placeholders
+from retention.campaigns import approval, due
 from retention.campaigns.edits import Changes
+from retention.campaigns.email_text import default_text
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Audit
 from retention.errors import BadInput
@@ -35,7 +36,7 @@ def test_edit_can_replace_all_offers(database, settings, changes, action, terms)
         assert {(o["discount"], o["amount"], o["min_order"]) for o in offers} == {terms}
     unchanged = action == "coupon"
     assert campaign.body["copy_text"] == (
-        "Hello {name}: {code}" if unchanged else text_placeholders.default_text(action)
+        "Hello {name}: {code}" if unchanged else default_text(action)
     )
 
 

@@ -2,42 +2,83 @@
 
 import io
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from PIL import Image
 
+from retention.campaigns.email_content import email_content
 from retention.campaigns.email_picture import draw_email, email_blocks, undrawable
 from retention.campaigns.pictures import campaign_rows, draw_money
+from retention.campaigns.products import Product
 from retention.campaigns.view import version_data
 from tests.retention.campaigns.samples import a_body
 
-HTML = """<html><head><title>No</title><style>p { color: red }</style></head><body>
-<p>Hello<br>Ann &amp; Bob</p><p class="code">AB-12</p><ul><li>Tea</li></ul></body></html>"""
+COUPON = {
+    "action": "coupon",
+    "discount": 0.1,
+    "currency": "EUR",
+    "items": [{"item_id": "i1", "title": "Tea"}, {"item_id": "i2", "title": "Mug"}],
+}
 
 
-def test_email_is_read_in_its_order_without_its_head():
-    blocks = [(block.kind, block.text) for block in email_blocks(HTML)]
-    assert blocks == [("", "Hello\nAnn & Bob"), ("code", "AB-12"), ("item", "Tea")]
+def _content(settings, text="Hello Ann\nand Bob\n\n{code}", locale="", terms=COUPON):
+    expires_at = datetime(2025, 6, 1, tzinfo=UTC)
+    row = {"offer": terms, "code": "AB-12", "expires_at": expires_at}
+    products = {"i1": Product(8.5, "https://tea.example/tea.png")}
+    body = a_body(copy_text=text)
+    return email_content(settings, body, row, name="Ann", locale=locale, products=products)
 
 
-def test_longer_email_makes_a_taller_picture():
-    short, long = (
-        Image.open(io.BytesIO(draw_email("Hi", f"<p>{text}</p>")))
-        for text in ("Hello", 300 * "word ")
-    )
+def _drawn(content):
+    return Image.open(io.BytesIO(draw_email(content)))
+
+
+def test_email_is_drawn_in_its_order(settings):
+    blocks = email_blocks(_content(settings.model_copy(update={"shop": "Leaf"})))
+    assert [(block.kind, block.text) for block in blocks] == [
+        ("shop", "Leaf"),
+        ("text", "Hello Ann\nand Bob"),
+        ("text", "AB-12"),
+        ("code", "AB-12"),
+        ("line", "10% off, once, until 1 Jun 2025"),
+        ("item", "Tea"),
+        ("item", "Mug"),
+        ("foot", "Leaf wrote to you because you agreed to hear from us. Unsubscribe"),
+    ]
+    assert [(block.detail, block.has_picture) for block in blocks if block.kind == "item"] == [
+        ("€8.50", True),
+        ("", False),
+    ]
+
+
+def test_longer_email_makes_a_taller_picture(settings):
+    short, long = (_drawn(_content(settings, text)) for text in ("Hello", 300 * "word "))
     assert short.width == long.width
-    assert long.height > 2 * short.height
+    assert long.height > 1.5 * short.height
 
 
-def test_a_word_without_spaces_stays_in_the_picture():
-    picture = Image.open(io.BytesIO(draw_email("Hi", f"<p>{400 * 'x'}</p>")))
+def test_a_word_without_spaces_stays_in_the_picture(settings):
+    picture = _drawn(_content(settings, 400 * "x"))
     right = picture.convert("L").crop((picture.width - 30, 0, picture.width, picture.height))
     assert min(right.getdata()) > 200  # only background
 
 
-def test_characters_that_the_font_lacks_are_named():
-    assert undrawable("Grüße, 15 % − €5") == []
-    assert undrawable("你好 你") == ["你", "好"]
+def test_picture_has_the_brands_colours(settings):
+    settings.home.mkdir(parents=True)
+    colors = '[colors]\nbutton = "#7a1f3d"\nbackground = "#f3efe6"'
+    brand = f'website = "https://tea.example"\n{colors}'
+    (settings.home / "brand.toml").write_text(brand, encoding="utf-8")
+    used = {color for _, color in _drawn(_content(settings)).convert("RGB").getcolors(1 << 20)}
+    assert {(0x7A, 0x1F, 0x3D), (0xF3, 0xEF, 0xE6), (255, 255, 255)} <= used
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [("Grüße, 15 % − €5", []), ("你好 你", ["你", "好"]), ("שלום", ["ש", "ל", "ו", "ם"])],
+)
+def test_characters_that_cannot_be_drawn_are_named(settings, text, missing):
+    assert undrawable(_content(settings, text)) == missing
 
 
 def test_picture_shows_the_range_of_the_draft_and_the_result():

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention import clock, erasure
-from retention.campaigns import compose, launch, programme
+from retention.campaigns import compose, email_content, launch, programme
 from retention.campaigns.redemptions import CodeUse, redeem
 from retention.campaigns.spec import Body
 from retention.db.tables import (
@@ -245,9 +245,9 @@ def test_code_is_valid_until_the_end_of_its_last_day(desk):
     last = (
         campaign_of(desk, campaign_id).sent_at.astimezone(settings.zone) + timedelta(days=28)
     ).date()
-    assert compose.placeholder_values(settings, "Ann", row)["expires"] == f"{last:%d %b %Y}".lstrip(
-        "0"
-    )
+    assert email_content.placeholder_values(settings, "Ann", row)[
+        "expires"
+    ] == f"{last:%d %b %Y}".lstrip("0")
     shown = compose.compose_message(
         settings,
         Body.model_validate(campaign_of(desk, campaign_id).body),

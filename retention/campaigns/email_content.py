@@ -1,0 +1,341 @@
+"""Choose what an e-mail shows, without its layout.
+
+The HTML, the plain text and the picture in Slack all show this content.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from retention import templating
+from retention.campaigns import text_placeholders
+from retention.campaigns.brand import Brand, load_brand
+from retention.campaigns.email_links import discount_link, product_link, with_utm
+from retention.campaigns.email_text import Wording, is_default_text, load_wording
+from retention.campaigns.item_selection import NEW_ARRIVAL
+from retention.campaigns.offers import limited_category
+from retention.campaigns.products import Product
+from retention.campaigns.spec import Body
+from retention.settings import Settings
+
+MAX_TITLE = 120  # characters
+CALL = "call"  # the action of a call script, which a person of the shop reads
+ITEMS = "{items}"
+Offer = Mapping[str, Any]  # a row of `launch.recipient_rows`
+
+
+@dataclass(frozen=True, slots=True)
+class EmailItem:
+    """A recommended item; unknown parts are empty."""
+
+    title: str
+    price: str = ""
+    picture: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmailContent:
+    """Everything that an e-mail shows, in the customer's language."""
+
+    language: str  # BCP 47
+    direction: str  # ltr or rtl
+    brand: Brand
+    home: str  # link to the shop's first page, or empty
+    subject: str
+    preview: str  # what a list of e-mails shows below the subject
+    text: str  # the whole text, with the items' titles
+    paragraphs: tuple[str, ...]  # the text above the code
+    announcement: str  # the text right above the items
+    code: str
+    code_line: str  # value, conditions and last day of the code
+    is_code_in_text: bool
+    button: str
+    button_link: str  # empty without a button
+    items: tuple[EmailItem, ...]
+    reason: str  # why the customer gets it
+    unsubscribe: str
+    unsubscribe_url: str
+
+    @property
+    def is_rtl(self) -> bool:
+        """Whether the text runs from right to left."""
+        return self.direction == "rtl"
+
+
+def email_content(
+    settings: Settings,
+    body: Body,
+    offer: Offer,
+    *,
+    name: str = "",
+    locale: str = "",
+    campaign_id: str = "",
+    unsubscribe_url: str = "#",
+    products: Mapping[str, Product] | None = None,
+) -> EmailContent:
+    """Choose what the e-mail to one customer shows.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
+    offer : mapping
+        Row of `launch.recipient_rows`.
+    name, locale : str, optional
+        The customer's.
+    campaign_id : str, optional
+        Id of the campaign.
+    unsubscribe_url : str, optional
+        Link to unsubscribe.
+    products : mapping, optional
+        Product by item id.
+
+    Returns
+    -------
+    EmailContent
+    """
+    terms, brand = offer["offer"], load_brand(settings)
+    wording = customer_wording(settings, body, terms, locale)
+    words = wording.words
+    values = placeholder_values(settings, name, offer, wording)
+    typed = message_text(settings, body, terms, wording)
+    paragraphs, announcement = _split(typed, values)
+    items = _items(brand, wording, terms, campaign_id, products or {})
+    text = text_placeholders.fill_text(typed, values).strip()
+    apply = discount_link(brand, values["code"], _landing(items), campaign_id)
+    home = with_utm(brand.website, brand.utm, campaign_id) if brand.website else ""
+    has_apply = bool(values["code"] and apply)
+    line = words.offer.free_shipping_line if _is_free_shipping(terms) else words.offer.coupon_line
+    code_line = text_placeholders.fill_text(line, values) if values["code"] else ""
+    why = words.footer.bought if "unknown" in (terms.get("consent") or ()) else words.footer.agreed
+    return EmailContent(
+        language=wording.tag,
+        direction=wording.direction,
+        brand=brand,
+        home=home,
+        subject=email_subject(wording, terms, values),
+        preview=code_line or (wording.items_preview(len(items)) if items else ""),
+        text=text,
+        paragraphs=paragraphs,
+        announcement=announcement,
+        code=values["code"],
+        code_line=code_line,
+        is_code_in_text=values["code"] in text,
+        button=words.button.use_code if has_apply else words.button.visit,
+        button_link=apply if has_apply else home,
+        items=items,
+        reason=why.replace("{shop}", brand.name or words.footer.we),
+        unsubscribe=words.footer.unsubscribe,
+        unsubscribe_url=unsubscribe_url,
+    )
+
+
+def customer_wording(
+    settings: Settings, body: Body, terms: Mapping[str, Any], locale: str
+) -> Wording:
+    """Return the texts for a customer.
+
+    A text that a person wrote is in the shop's language, and so is all around it. Call scripts are
+    in the shop's language, too.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
+    terms : mapping
+        Stored offer of the customer.
+    locale : str
+        The customer's.
+    """
+    is_shop_language = terms["action"] == CALL or _has_own_text(settings, body, terms)
+    return load_wording(settings, "" if is_shop_language else locale)
+
+
+def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wording: Wording) -> str:
+    """Return the campaign's text or the offer's default text.
+
+    The campaign's text applies to one action (`Body.copy_action`) and only if a person changed it.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
+    terms : mapping
+        Stored offer of the customer.
+    wording : Wording
+        Of `customer_wording`.
+
+    Returns
+    -------
+    str
+    """
+    if _has_own_text(settings, body, terms):
+        return body.copy_text
+    return str(getattr(wording.words.text, wording_action(terms)))
+
+
+def _has_own_text(settings: Settings, body: Body, terms: Mapping[str, Any]) -> bool:
+    return terms["action"] == body.copy_action and not is_default_text(
+        settings, body.copy_action, body.copy_text
+    )
+
+
+def wording_action(terms: Mapping[str, Any]) -> str:
+    """Return the action that the wording of an offer follows.
+
+    A new-arrivals offer without new items reads as a reminder.
+    """
+    has_new_item = any(item.get("source") == NEW_ARRIVAL for item in terms["items"])
+    return (
+        "reminder"
+        if terms["action"] == "new_arrivals" and not has_new_item
+        else str(terms["action"])
+    )
+
+
+def email_subject(wording: Wording, terms: Mapping[str, Any], values: Mapping[str, str]) -> str:
+    """Return the subject.
+
+    Parameters
+    ----------
+    wording : Wording
+        Of `customer_wording`.
+    terms : mapping
+        Stored offer of the customer.
+    values : mapping
+        Of `placeholder_values`.
+    """
+    subjects = wording.words.subject
+    pattern = getattr(subjects, wording_action(terms), subjects.reminder)
+    subject = text_placeholders.fill_text(pattern, dict(values)).strip()
+    if not values["shop"]:
+        return subject
+    return text_placeholders.fill_text(
+        subjects.with_shop, {"subject": subject, "shop": values["shop"]}
+    )
+
+
+def placeholder_values(
+    settings: Settings, name: str | None, offer: Offer, wording: Wording | None = None
+) -> dict[str, str]:
+    """Return the placeholder values for one customer.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    name : str or None
+        Name of the customer.
+    offer : mapping
+        Row of `launch.recipient_rows`.
+    wording : Wording, optional
+        Of `customer_wording`; by default the shop's.
+
+    Returns
+    -------
+    dict of str to str
+        Value by placeholder.
+    """
+    terms = offer["offer"]
+    wording = wording or load_wording(settings)
+    expires_at = offer["expires_at"]
+    return {
+        "name": templating.strip_controls(name or ""),
+        "discount": _discount(wording, terms),
+        "conditions": _conditions(wording, terms),
+        "code": offer["code"] or "",
+        "expires": wording.day(expires_at, settings.timezone) if expires_at else "",
+        "items": "; ".join(item["title"] for item in _shown(terms)),
+        "shop": load_brand(settings).name,
+    }
+
+
+def _discount(wording: Wording, terms: Mapping[str, Any]) -> str:
+    if _is_free_shipping(terms):
+        return wording.words.offer.free_shipping
+    if terms.get("amount"):
+        return wording.money(terms["amount"], terms.get("currency") or "")
+    return wording.percent(terms["discount"]) if terms.get("discount") else ""
+
+
+def _conditions(wording: Wording, terms: Mapping[str, Any]) -> str:
+    if category := limited_category(terms):
+        return wording.words.offer.only.replace("{category}", category)
+    if not terms.get("min_order"):
+        return ""
+    amount = wording.money(terms["min_order"], terms.get("currency") or "")
+    return wording.words.offer.from_.replace("{amount}", amount)
+
+
+def _is_free_shipping(terms: Mapping[str, Any]) -> bool:
+    return bool(terms["action"] == "free_shipping")
+
+
+def shown_titles(terms: Mapping[str, Any]) -> list[str]:
+    """Return readable titles of all items of an offer, shortened."""
+    return [_title(item) for item in terms["items"]]
+
+
+def _title(item: Mapping[str, Any]) -> str:
+    return templating.shorten(templating.strip_controls(item["title"]), MAX_TITLE)
+
+
+def _shown(terms: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return id and title of the items that are shown.
+
+    An item without a title has only its id, and customers do not know ids. If no item has a title,
+    all are shown by their ids.
+    """
+    titled = [item for item in terms["items"] if item["title"] != item["item_id"]]
+    return [
+        {"item_id": item["item_id"], "title": _title(item)} for item in titled or terms["items"]
+    ]
+
+
+def _items(
+    brand: Brand,
+    wording: Wording,
+    terms: Mapping[str, Any],
+    campaign_id: str,
+    products: Mapping[str, Product],
+) -> tuple[EmailItem, ...]:
+    currency, items = terms.get("currency") or "", []
+    for item in _shown(terms):
+        product = products.get(item["item_id"], Product())
+        price = product.price
+        items.append(
+            EmailItem(
+                title=item["title"],
+                # Without its currency a price could be misread.
+                price=wording.money(price, currency) if price and price > 0 and currency else "",
+                picture=product.picture,
+                link=product_link(brand, item["item_id"], product.url, campaign_id),
+            )
+        )
+    return tuple(items)
+
+
+def _landing(items: tuple[EmailItem, ...]) -> str:
+    """Return the page that the discount link opens: that of the first item, if it has one."""
+    return next((item.link for item in items if item.link), "")
+
+
+def _split(typed: str, values: dict[str, str]) -> tuple[tuple[str, ...], str]:
+    """Return the paragraphs, and apart from them the one that announces the items.
+
+    The items follow as pictures, so their titles are left out if the text ends with them.
+    """
+    typed = typed.strip()
+    announces = typed.endswith(ITEMS) and bool(values["items"])
+    if announces:
+        typed = typed.removesuffix(ITEMS).rstrip()
+    filled = text_placeholders.fill_text(typed, values).strip()
+    paragraphs = tuple(part.strip() for part in filled.split("\n\n") if part.strip())
+    return (paragraphs[:-1], paragraphs[-1]) if announces and paragraphs else (paragraphs, "")

@@ -1,0 +1,388 @@
+"""Read the texts of e-mails by language, and format values as each language does.
+
+The texts are in ``templates/campaigns/text/LANGUAGE.toml``. A shop's own file, in the folder
+``email_text`` beside its brand file, replaces single lines or adds a language.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from retention import templating
+from retention.campaigns.brand import PAGE, brand_path, load_brand
+from retention.campaigns.text_placeholders import MAX_CHARACTERS, PLACEHOLDERS
+from retention.errors import BadInput
+from retention.policy_file import (
+    explain_first_error,
+    explain_toml_error,
+    read_text,
+    validate_strictly,
+)
+from retention.settings import Settings
+from retention.text import DEFAULT, PSEUDO, gettext, language, use_language, use_shop_language
+from templates import FOLDER
+
+SHIPPED = FOLDER / "campaigns" / "text"
+OWN_FOLDER = "email_text"  # beside the brand file
+_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+_BRACES = re.compile(r"\{+[^{}\n]*\}*|\w*\}+")  # possibly meant as a placeholder
+Plural = Literal["zero", "one", "two", "few", "many", "other"]  # of Unicode CLDR
+
+
+def _only(*placeholders: str) -> AfterValidator:
+    """Return a validator of texts that may have these placeholders."""
+    known = [f"{{{name}}}" for name in placeholders]
+
+    def check(text: str) -> str:
+        for place in _BRACES.findall(text):
+            if place not in known:
+                raise ValueError(
+                    gettext("{place} means nothing here; use {known}").format(
+                        place=place, known=", ".join(known) or gettext("no placeholder")
+                    )
+                )
+        return text.strip("\n")
+
+    return AfterValidator(check)
+
+
+_LINE = Field(min_length=1, max_length=200)
+Label = Annotated[str, Field(min_length=1, max_length=60), _only()]
+Subject = Annotated[str, _LINE, _only(*PLACEHOLDERS)]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS), _only(*PLACEHOLDERS)]
+OfferLineText = Annotated[str, _LINE, _only("discount", "conditions", "expires")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Subjects(_Strict):
+    """Subjects by action; ``with_shop`` adds the shop's name if it has one."""
+
+    coupon: Subject
+    free_shipping: Subject
+    new_arrivals: Subject
+    reminder: Subject
+    with_shop: Annotated[str, _LINE, _only("subject", "shop")]
+
+
+class Texts(_Strict):
+    """Texts by action; ``call`` is what a person says on the telephone."""
+
+    coupon: Text
+    free_shipping: Text
+    new_arrivals: Text
+    reminder: Text
+    call: Text
+
+
+class OfferWords(_Strict):
+    """What an offer is, and its conditions."""
+
+    free_shipping: Label
+    only: Annotated[str, _LINE, _only("category")]
+    from_: Annotated[str, _LINE, _only("amount")] = Field(alias="from")
+    coupon_line: OfferLineText
+    free_shipping_line: OfferLineText
+
+
+class Buttons(_Strict):
+    """Labels of the button."""
+
+    use_code: Label
+    visit: Label
+
+
+class ItemWords(_Strict):
+    """How many items are recommended, by the language's plural forms."""
+
+    preview: dict[Plural, Annotated[str, _LINE, _only("count")]]
+
+    @field_validator("preview")
+    @classmethod
+    def _check_other(cls, forms: dict[str, str]) -> dict[str, str]:
+        if "other" not in forms:
+            raise ValueError(gettext('the form "other" is missing; write it'))
+        return forms
+
+
+class Footer(_Strict):
+    """Why the customer gets the e-mail, and the link that ends it."""
+
+    agreed: Annotated[str, _LINE, _only("shop")]
+    bought: Annotated[str, _LINE, _only("shop")]
+    we: Label
+    unsubscribe: Label
+
+
+class EmailText(_Strict):
+    """All texts of one language."""
+
+    subject: Subjects
+    text: Texts
+    offer: OfferWords
+    button: Buttons
+    items: ItemWords
+    footer: Footer
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Texts in one language, and its way to write numbers, money and dates.
+
+    ``tag`` is the customer's locale, such as ``de-AT``; ``name`` is that of the file, ``de``.
+    """
+
+    tag: str
+    name: str
+    words: EmailText
+
+    @property
+    def direction(self) -> str:
+        """``ltr`` or ``rtl``."""
+        return str(_locale(self.tag).text_direction)
+
+    def money(self, amount: float, currency: str) -> str:
+        """Format an amount.
+
+        Parameters
+        ----------
+        amount : float
+            In ``currency``.
+        currency : str
+            ISO 4217 code.
+        """
+        with use_language(self.tag):
+            return templating.money(amount, currency, 2)
+
+    def percent(self, share: float) -> str:
+        """Format a promised share without rounding it to a whole number."""
+        from babel.numbers import format_percent
+
+        exact = Decimal(str(round(share, 4)))
+        return format_percent(exact, locale=_locale(self.tag), decimal_quantization=False)
+
+    def day(self, at: datetime, zone: str) -> str:
+        """Format a date.
+
+        Parameters
+        ----------
+        at : datetime
+            The moment.
+        zone : str
+            IANA time zone.
+        """
+        with use_language(self.tag):
+            return templating.day(at, zone)
+
+    def items_preview(self, number: int) -> str:
+        """Say how many items are recommended, in the language's plural form."""
+        forms: Mapping[Any, str] = self.words.items.preview
+        form = forms.get(_locale(self.tag).plural_form(number), forms["other"])
+        return form.replace("{count}", str(number))
+
+
+def load_wording(settings: Settings, locale: str = "") -> Wording:
+    """Return the texts for a customer's locale.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    locale : str, optional
+        The customer's, such as ``de-AT`` or ``de_AT``. If there are no texts in its language, the
+        shop's language is used.
+
+    Returns
+    -------
+    Wording
+
+    Raises
+    ------
+    BadInput
+        A file of the shop's own texts cannot be used.
+    """
+    for name in (parents := _parents(locale)):
+        if (words := _load(settings, name)) is not None:
+            return Wording(parents[0] if _is_known(parents[0]) else name, name, words)
+    return _shop_wording(settings)
+
+
+def _shop_wording(settings: Settings) -> Wording:
+    brand_language = load_brand(settings).language
+    with use_shop_language():
+        name = brand_language or language()
+    if name != PSEUDO:
+        for parent in _parents(name):
+            if (words := _load(settings, parent)) is not None:
+                return Wording(parent, parent, words)
+        if brand_language:
+            raise BadInput(
+                gettext(
+                    "The brand file {path} has the language {name!r}, for which there are no "
+                    "texts; use one of {known}, or add {file}."
+                ).format(
+                    path=brand_path(settings),
+                    name=name,
+                    known=", ".join(shipped_languages()),
+                    file=f"{OWN_FOLDER}/{name}.toml",
+                )
+            )
+    words = _load(settings, DEFAULT)
+    assert words is not None  # shipped
+    return Wording(name if name == PSEUDO else DEFAULT, DEFAULT, words)
+
+
+def default_text(action: str = "coupon", settings: Settings | None = None) -> str:
+    """Return the default text of an action, in the shop's language.
+
+    Parameters
+    ----------
+    action : str
+        Kind of the offer.
+    settings : Settings, optional
+        Settings of the installation; without them, the shop's own files do not count.
+    """
+    if settings is None:
+        with use_shop_language():
+            file = SHIPPED / f"{language()}.toml"
+        name = file.stem if file.exists() else DEFAULT
+        words = _parse((_stamp(SHIPPED / f"{name}.toml"),))
+    else:
+        words = _shop_wording(settings).words
+    return str(getattr(words.text, action))
+
+
+def is_default_text(settings: Settings, action: str, text: str) -> bool:
+    """Return whether nobody changed a campaign's text.
+
+    The text was stored when the campaign was drafted. The shop's language may have changed since,
+    and so may its own files.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    action : str
+        Kind of the offer.
+    text : str
+        The stored text.
+    """
+    if text == default_text(action, settings):
+        return True
+    shipped = (_parse((_stamp(SHIPPED / f"{name}.toml"),)) for name in shipped_languages())
+    return any(text == getattr(words.text, action) for words in shipped)
+
+
+def shipped_languages() -> tuple[str, ...]:
+    """Return the languages that the product has."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+
+
+def own_languages(settings: Settings) -> tuple[str, ...]:
+    """Return the languages with a file of the shop's own.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+
+    Raises
+    ------
+    BadInput
+        One of the files cannot be used.
+    """
+    names = sorted(path.stem for path in _own_folder(settings).glob("*.toml"))
+    for name in names:
+        _load(settings, name)
+    return tuple(names)
+
+
+def _own_folder(settings: Settings) -> Path:
+    return brand_path(settings).parent / OWN_FOLDER
+
+
+def _parents(locale: str) -> tuple[str, ...]:
+    """Return a locale and the wider ones: ``de-AT``, ``de``."""
+    tag = locale.strip().replace("_", "-")
+    if not _TAG.fullmatch(tag):
+        return ()
+    first, *rest = tag.split("-")
+    parts = [first.lower(), *(part.title() if len(part) == 4 else part.upper() for part in rest)]
+    return tuple("-".join(parts[:length]) for length in range(len(parts), 0, -1))
+
+
+def _load(settings: Settings, name: str) -> EmailText | None:
+    """Return the texts of a language: the shipped ones with the shop's own lines."""
+    own = _own_folder(settings) / f"{name}.toml"
+    # The shop's file of a region changes the language's texts.
+    base = [SHIPPED / f"{parent}.toml" for parent in _parents(name)[::-1]]
+    if not own.is_file() and not (SHIPPED / f"{name}.toml").is_file():
+        return None
+    if own.is_file() and not _is_known(name):
+        raise BadInput(
+            gettext(
+                "The text file {path} is for the language {name!r}, which Unicode CLDR does not "
+                "know; name it by its ISO 639 code, like nl.toml."
+            ).format(path=own, name=name)
+        )
+    paths = [path for path in (*base, own) if path.is_file()]
+    return _parse(tuple(map(_stamp, paths)))
+
+
+def _stamp(path: Path) -> tuple[Path, int]:
+    """Return a file and when it was changed."""
+    return path, path.stat().st_mtime_ns
+
+
+@lru_cache(maxsize=64)  # each e-mail asks for it
+def _parse(stamps: tuple[tuple[Path, int], ...]) -> EmailText:
+    values: dict[str, Any] = {}
+    path = stamps[-1][0]
+    try:
+        for path, _ in stamps:
+            text = read_text(path)
+            for table, lines in tomllib.loads(text).items():
+                both = isinstance(lines, dict) and isinstance(values.get(table), dict)
+                values[table] = {**values[table], **lines} if both else lines
+        return validate_strictly(EmailText, values)
+    except OSError as error:
+        problem = str(error.strerror or error)
+    except UnicodeDecodeError:
+        problem = gettext("it is not UTF-8 text; save it as UTF-8")
+    except tomllib.TOMLDecodeError as error:
+        problem = explain_toml_error(error, text)
+    except ValidationError as error:
+        problem = explain_first_error(error, page=PAGE)
+    raise BadInput(
+        gettext("The text file {path} cannot be used: {problem}.").format(
+            path=path, problem=problem
+        )
+    )
+
+
+@lru_cache(maxsize=256)
+def _is_known(tag: str) -> bool:
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        Locale.parse(tag, sep="-")
+    except (UnknownLocaleError, ValueError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _locale(tag: str) -> Any:
+    from babel import Locale
+
+    return Locale.parse(DEFAULT if tag == PSEUDO else tag, sep="-")

@@ -1,0 +1,216 @@
+"""Test how e-mails are laid out: links, size, escaping, and how a browser shows them."""
+
+import re
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+
+from retention.campaigns.email_layout import MAX_BYTES
+from retention.outreach.smtp import Address, build_email
+from tests.axe import barriers
+from tests.chromium import chromium
+from tests.retention.campaigns.email_samples import KINDS, UNSUBSCRIBE, sample_email
+
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060"
+    "000000040001f61738550000000049454e44ae426082"
+)
+SHOP = "https://tea.example"
+SCHEMES = ("light", "dark")
+WIDTHS = (375, 700)
+
+
+class Links(HTMLParser):
+    """Collects what an e-mail links to and loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "a":
+            self.links.append(values.get("href") or "")
+        if tag in ("img", "script", "link"):
+            self.sources.append(values.get("src") or values.get("href") or "")
+
+
+def read_links(html: str) -> Links:
+    reader = Links()
+    reader.feed(html)
+    return reader
+
+
+@contextmanager
+def stand_in_shop() -> Iterator[str]:
+    """A shop with a page per item, a logo, and Shopify's link that applies a discount."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            discount = re.fullmatch(r"/discount/[\w-]+", parts.path)
+            if discount:
+                self.send_response(302)
+                self.send_header("Location", parse_qs(parts.query)["redirect"][0])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            is_picture = parts.path.endswith(".png")
+            pages = r"/|/products/i\d+|/unsubscribe/[\w-]+"
+            content = PIXEL if is_picture else b"<!doctype html><title>Shop</title>"
+            self.send_response(200 if is_picture or re.fullmatch(pages, parts.path) else 404)
+            self.send_header("Content-Type", "image/png" if is_picture else "text/html")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_all_links_resolve_and_carry_the_campaign(settings):
+    with stand_in_shop() as shop:
+        email = sample_email(settings, KINDS["coupon"], shop)
+        found = read_links(email.html)
+        for url in {*found.links, *found.sources}:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                assert answer.status == 200, url
+                end = answer.url
+            if "/discount/" in url:
+                assert urlsplit(end).path == "/products/i0"
+            if url in found.links and UNSUBSCRIBE not in url:
+                assert parse_qs(urlsplit(end).query)["utm_campaign"] == ["c1"]
+    text_links = re.findall(r"https?://\S+", email.text)
+    assert {*text_links} <= {*found.links}
+    assert len(text_links) == 5  # the button, three items, and the link to unsubscribe
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_is_loaded_from_elsewhere(settings, name):
+    """A font or a style sheet of another host would tell it who reads the e-mail."""
+    html = sample_email(settings, KINDS[name], SHOP).html
+    hosts = {urlsplit(url).netloc for url in re.findall(r"(?:https?:)?//[^\s\"'<>)]+", html)}
+    assert hosts <= {"tea.example", "www.w3.org"}
+    assert "<script" not in html
+    assert "@import" not in html
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_text_has_the_same_content_as_the_html(settings, name):
+    kind = KINDS[name]
+    email = sample_email(settings, kind, SHOP)
+    if kind.action != "reminder":
+        assert email.text.count("TEA-7F3A-K2P9") >= 1
+        assert "TEA-7F3A-K2P9" in email.html
+    for title in ("Darjeeling First Flush, 100 g", "Oolong sampler"):
+        assert title in email.text
+        assert title in email.html
+    for url in read_links(email.html).links:
+        if "utm_content" not in url and url not in (f"{SHOP}{UNSUBSCRIBE}",):
+            assert urlsplit(url).path in unquote(email.text) or urlsplit(url).path == "", url
+    if kind.has_brand:
+        assert "1 High Street" in email.text
+        assert "1 High Street" in email.html
+    assert UNSUBSCRIBE in email.text
+
+
+def test_largest_email_is_below_the_size_that_gmail_cuts(settings):
+    email = sample_email(settings, KINDS["chinese"], SHOP, items=10)
+    source = build_email(email, Address("Tea", "offers", "tea.example")).as_bytes()
+    assert len(email.html.encode()) < MAX_BYTES
+    assert len(source) < MAX_BYTES
+
+
+def test_values_are_escaped_and_cannot_add_markup(settings):
+    html = sample_email(settings, KINDS["coupon"], SHOP).html
+    assert "Stoneware mug &lt;blue&gt; &amp; saucer" in html
+    assert "<blue>" not in html
+    assert "Leaf &amp; Kettle" in html
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "</mj-text><mj-raw><script>alert(1)</script></mj-raw>",
+        "<!-- ",
+        "]]>",
+        "{{ 7 * 7 }} {% raw %}",
+        '" onload="alert(1)',
+        "&nbsp;&lt;b&gt; & &#x3c;",
+        "\x00\x01",
+        "--> <![endif]-->",
+    ],
+)
+def test_no_title_breaks_the_layout(settings, monkeypatch, title):
+    monkeypatch.setattr("tests.retention.campaigns.email_samples.TITLES", (title,))
+    email = sample_email(settings, KINDS["coupon"], SHOP)
+    assert "<script" not in email.html
+    assert email.html.rstrip().endswith("</html>")
+    found = read_links(email.html)
+    plain = sample_email_links(settings, monkeypatch)
+    assert found.links == plain
+
+
+def sample_email_links(settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the links of the same e-mail with harmless titles."""
+    monkeypatch.setattr("tests.retention.campaigns.email_samples.TITLES", ("Tea",))
+    return read_links(sample_email(settings, KINDS["coupon"], SHOP).html).links
+
+
+def test_language_and_direction_are_in_the_html(settings):
+    html = sample_email(settings, KINDS["right_to_left"], SHOP).html
+    assert re.search(r"<html[^>]* lang=\"ar-EG\"", html)
+    assert re.search(r"<html[^>]* dir=\"rtl\"", html)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.mark.browser
+@pytest.mark.nightly_after(1)
+@pytest.mark.parametrize("name", KINDS)
+def test_email_fits_phone_and_desktop_and_is_free_of_barriers(settings, browser, name):
+    with stand_in_shop() as shop:
+        html = sample_email(settings, KINDS[name], shop).html
+        for width in WIDTHS:
+            shown = browser.new_page(viewport={"width": width, "height": 900})
+            shown.set_content(html)
+            assert shown.evaluate("document.documentElement.scrollWidth") <= width
+            assert barriers(shown) == []
+            shown.close()
+
+
+@pytest.mark.browser
+def test_dark_scheme_changes_the_colours(settings, browser):
+    html = sample_email(settings, KINDS["coupon"], SHOP).html
+    shown = browser.new_page(viewport={"width": 375, "height": 900})
+    shown.route("**/*", lambda route: route.abort())
+    shown.set_content(html)
+    colors = {}
+    for scheme in SCHEMES:
+        shown.emulate_media(color_scheme=scheme)
+        colors[scheme] = shown.evaluate(
+            "['.card > table', '.words p'].map(name => document.querySelector(name))"
+            ".map((node, at) => getComputedStyle(node)[at ? 'color' : 'backgroundColor'])"
+        )
+    shown.close()
+    assert colors["light"] == ["rgb(255, 255, 255)", "rgb(43, 33, 24)"]
+    assert colors["dark"] == ["rgb(30, 30, 30)", "rgb(241, 241, 241)"]
