@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs notebooks tour messages lock sbom audit clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate email-clients lint bench bench-large bench-queue accuracy faults soak simulate hillstrom docs notebooks tour messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -35,7 +35,7 @@ demo: setup
 	exec $(BIN)/retention demo
 
 # Two processes share the cores: more threads in each only wait for each other.
-test test-all test-pseudo emulate: export OMP_NUM_THREADS = 1
+test test-all test-pseudo emulate email-clients: export OMP_NUM_THREADS = 1
 
 # Two files at a time, in random order; then, also two at a time and the longest first, those
 # that start the whole desk. The second half runs also where the first fails; either failing fails
@@ -107,6 +107,7 @@ docs: setup
 # Films the guided path into docs/tour and takes the pictures of docs/pictures; needs chromium.
 tour: setup
 	$(BIN)/python -m tests.make_tour
+	$(BIN)/python -m tests.make_email_pictures
 
 # Executes the notebooks of docs/ and stores their outputs.
 notebooks: setup
@@ -126,6 +127,15 @@ $(EMULATE)/.installed: tests/emulate/package-lock.json $(VENV)/.installed
 
 emulate: setup $(EMULATE)/.installed
 	RETENTION_REQUIRE_EMULATE=1 $(BIN)/python -m pytest -s tests/emulate
+
+# What mail programs drop of our e-mails, by npm's doiuse-email and the data of Can I email.
+EMAIL_CLIENTS = tests/email_clients/node_modules
+$(EMAIL_CLIENTS)/.installed: tests/email_clients/package-lock.json $(VENV)/.installed
+	PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix tests/email_clients --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+email-clients: setup $(EMAIL_CLIENTS)/.installed
+	RETENTION_REQUIRE_EMAIL_CLIENTS=1 $(BIN)/python -m pytest -s tests/email_clients
 
 # The sentences in code and templates, for translators; brings the catalogues of all languages up to date.
 messages: setup
