@@ -124,8 +124,8 @@ def _draw_blocks(
         elif block.kind == "button":
             top = _draw_button(draw, block.text, face, (inner + width // 2, top), height, colors)
         elif block.kind == "code":  # with its line, in one box
-            line = _wrapped(draw, blocks[number + 1].text, font(26), width - 40)
-            below = top + 24 + height + 40 * len(line) + 20
+            below_code = _wrapped(draw, blocks[number + 1].text, font(26), width - 40)
+            below = top + 24 + height + 40 * len(below_code) + 20
             _dashed_box(draw, (inner, top, inner + width, below))
             middle = (inner + width // 2, top + 24 + height // 2)
             draw.text(middle, block.text, colors.text, face, anchor="mm")
