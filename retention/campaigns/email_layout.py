@@ -1,10 +1,12 @@
 """Lay out an e-mail: MJML compiled to HTML, and plain text."""
 
+import re
+
 from retention import templating
 from retention.campaigns.email_content import EmailContent
 from retention.text import DEFAULT, PSEUDO, bracket_html, use_language
 
-MAX_BYTES = 100_000  # Gmail cuts what is larger
+_NOT_IN_XML = re.compile("[\ufffe\uffff\ud800-\udfff]")  # MJML with such a character is refused
 
 
 def render_html(content: EmailContent) -> str:
@@ -18,7 +20,7 @@ def render_html(content: EmailContent) -> str:
     # The pseudo-locale would put brackets into the styles.
     with use_language(DEFAULT):
         source = templating.html("campaigns/email.mjml.j2", c=content)
-    html = str(mrml.to_html(source).content)
+    html = str(mrml.to_html(_NOT_IN_XML.sub("", source)).content)
     return bracket_html(html) if content.language == PSEUDO else html
 
 

@@ -1,5 +1,6 @@
 """Test a campaign by e-mail, through the tick and the real tasks."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -335,6 +336,34 @@ def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys)
     assert people[further] not in out
 
 
+def test_emails_have_pictures_prices_and_each_customers_language(mail):
+    shop, inbox = mail
+    brand = 'website = "https://tea.example"\naddress = "1 High Street, London"'
+    (shop.settings.home / "brand.toml").write_text(brand, encoding="utf-8")
+    customers = shop.lake.table("customers").execute()
+    locales = customers.assign(locale=["de-DE", "fr-FR", ""] * (len(customers) // 3))
+    shop.lake.upsert("customers", locales)
+    items = shop.lake.table("items").execute()
+    picture = json.dumps({"image": "https://tea.example/tea.png", "url": "https://tea.example/t"})
+    shop.lake.upsert("items", items.assign(price=8.5, attributes=picture))
+    live(shop)
+    _tick(shop)
+    locale_of = dict(zip(locales["email"], locales["locale"], strict=True))
+    seen = set()
+    for email in inbox.mails:
+        locale = locale_of[email["To"].addresses[0].addr_spec]
+        html = email.get_body(("html",)).get_content()
+        word = {"de-DE": "Abbestellen", "fr-FR": "Se désinscrire", "": "Unsubscribe"}[locale]
+        assert word in html
+        assert f'lang="{locale or "en"}"' in html
+        assert 'src="https://tea.example/tea.png"' in html
+        assert "https://tea.example/t?utm_source=retention&amp;utm_medium=email" in html
+        assert {"de-DE": "8,50", "fr-FR": "8,50", "": "8.50"}[locale] in html
+        assert "1 High Street, London" in email.get_body(("plain",)).get_content()
+        seen.add(locale)
+    assert seen == {"de-DE", "fr-FR", ""}
+
+
 def test_no_email_is_sent_in_quiet_hours(mail):
     shop, inbox = mail
     policy = shop.settings.home / "policy.toml"
@@ -381,6 +410,7 @@ def test_queue_of_an_ended_campaign_is_dropped_without_settings(desk, gone):
 @pytest.mark.campaign("approved")
 def test_test_email_goes_to_the_person_and_is_no_delivery(mail):
     shop, inbox = mail
+    (shop.settings.home / "brand.toml").write_text('name = "Leaf & Kettle"', encoding="utf-8")
     campaign_id = prepared_campaign(shop)
     with shop.database.reading() as session:
         codes = set(session.scalars(select(Coupon.code)))
@@ -397,7 +427,10 @@ def test_test_email_goes_to_the_person_and_is_no_delivery(mail):
     assert "/unsubscribe/" not in str(sent)
     with shop.database.reading() as session:
         assert not session.scalar(select(func.count()).select_from(Send))
-    assert "on its way to ana@shop.example" in messages(shop, f"job:{job.id}")
+    assert "Leaf &amp; Kettle" in sent.get_body(("html",)).get_content()
+    shown = messages(shop, f"job:{job.id}")
+    assert "on its way to ana@shop.example" in shown
+    assert "no postal address" in shown
 
 
 @pytest.mark.campaign("approved")
