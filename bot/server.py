@@ -4,8 +4,8 @@ uvicorn reads each request completely before it takes a thread.
 
 - The event loop reads headers and bodies, verifies signatures, and answers ``/health/live`` and
   ``/health/ready``.
-- Slack's requests and public requests have separate thread pools, so a flood of one cannot
-  delay the other.
+- Slack's requests, public requests and live events have separate thread pools, so a flood of one
+  cannot delay the others.
 - ``/health`` and ``/metrics`` have a separate port, on the loopback interface by default.
 
 There is one process. A second one would compete for SQLite's single writer, and was slower.
@@ -13,6 +13,7 @@ There is one process. A second one would compete for SQLite's single writer, and
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import resource
@@ -37,6 +38,8 @@ log = logging.getLogger("retention.bot")
 
 SLACK_THREADS = 32  # concurrent commands share one commit (`bot.group_commit`)
 PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
+EVENT_THREADS = 4  # concurrent batches share one commit
+MAX_WAITING_BATCHES = 16  # of live events, whose bodies are large
 MAX_WAITING = 200  # requests that wait for a thread of one pool
 MAX_BUFFERED_BYTES = 64_000_000  # unfinished bodies of all connections
 ALWAYS_BUFFERED_BYTES = 32_000  # bytes of one body that are read even then; fits a command
@@ -127,6 +130,7 @@ class Gateway:
         self._web, self._site, self._operator = web, site, operator
         self._routes = site.operator_routes if operator else site.routes
         self._slack, self._public = _Pool("slack", SLACK_THREADS), _Pool("public", PUBLIC_THREADS)
+        self._events = _Pool("events", EVENT_THREADS)
         self._probe = _Probe(site)
         self._buffered = 0
 
@@ -138,6 +142,7 @@ class Gateway:
             scope["path"],
             scope["query_string"].decode("latin-1"),
             _headers(scope["headers"]),
+            address=(scope.get("client") or ("",))[0],
         )
         path = self._web.route_of(request.path)
         route = self._web.find_route(self._routes, request.method, path)
@@ -172,10 +177,12 @@ class Gateway:
             return await self._probe.reply()
         if refusal := self._site.refusal(request):
             return refusal
+        is_events = path in self._web.event_api.PATHS
         pool = self._slack if path == self._web.SLACK else self._public
-        if pool.waiting >= MAX_WAITING:
+        pool = self._events if is_events else pool
+        if pool.waiting >= (MAX_WAITING_BATCHES if is_events else MAX_WAITING):
             refusals.note(refusals.OVERLOADED, path)
-            return self._busy()
+            return self._busy(429 if is_events else 503)
         return await pool.run(lambda: self._site.respond(request, operator=self._operator))
 
     async def _body(
@@ -210,11 +217,11 @@ class Gateway:
             self._buffered -= len(body)
 
     def _with_body(self, request: "Request", body: bytes) -> "Request":
-        return self._web.Request(request.method, request.path, request.query, request.headers, body)
+        return dataclasses.replace(request, body=body)
 
-    def _busy(self) -> "Reply":
+    def _busy(self, status: int = 503) -> "Reply":
         reply = self._web.json_reply(
-            503, {"error": gettext("too many requests at the moment; try again in a few seconds")}
+            status, {"error": gettext("too many requests at the moment; try again in a few seconds")}
         )
         return reply._replace(headers=[*reply.headers, ("Retry-After", "5")])
 
@@ -267,13 +274,16 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     A duplicate signature header is dropped, because it is unclear which one counts.
     """
     from bot.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
+    from retention.privacy import standard_webhooks
 
     headers: dict[str, str] = {}
     duplicates: set[str] = set()
     for name, value in raw:
         key = name.decode("latin-1").lower()
         (duplicates.add(key) if key in headers else headers.update({key: value.decode("latin-1")}))
-    for key in duplicates & {SIGNATURE_HEADER, TIMESTAMP_HEADER}:
+    signed = {SIGNATURE_HEADER, TIMESTAMP_HEADER, standard_webhooks.ID}
+    signed |= {standard_webhooks.TIMESTAMP, standard_webhooks.SIGNATURE}
+    for key in duplicates & signed:
         del headers[key]
     return headers
 

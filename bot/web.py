@@ -18,7 +18,17 @@ from slack_bolt.oauth import OAuthFlow
 from slack_sdk.errors import SlackClientError
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot import envelopes, groups, health, metrics, oauth, redemption_api, refusals, signature
+from bot import (
+    envelopes,
+    event_api,
+    groups,
+    health,
+    metrics,
+    oauth,
+    redemption_api,
+    refusals,
+    signature,
+)
 from bot.app import build_app
 from bot.rate_limit import TokenBuckets
 from bot.workspace import OwnWorkspace
@@ -54,7 +64,7 @@ _PAGE_HEADERS = [
 class Request:
     """One complete HTTP request.
 
-    Header names are in lower case.
+    Header names are in lower case. ``address`` is the client's.
     """
 
     method: str
@@ -62,6 +72,7 @@ class Request:
     query: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    address: str = ""
 
 
 class Reply(NamedTuple):
@@ -97,6 +108,7 @@ class Site:
         self.workspace = OwnWorkspace(settings, self.database)
         self.app: App = build_app(settings, self.database, self.workspace)
         self.unknown_codes = redemption_api.UnknownCodes()
+        self.event_api = event_api.EventApi(settings, self.database)
         self.installs = TokenBuckets(INSTALLS_PER_MINUTE, 60)
         threading.Thread(
             target=_reach_queue, args=(settings,), name="reach queue", daemon=True
@@ -109,7 +121,12 @@ class Site:
             ("POST", redemption_api.PATH): Route(
                 self.redemption, max_bytes=redemption_api.MAX_BODY_BYTES
             ),
+            ("POST", event_api.EVENTS): Route(self.events, max_bytes=event_api.MAX_BODY_BYTES),
+            ("GET", event_api.SCRIPT): Route(self.event_script),
         }
+        for path in (event_api.BROWSER, *event_api.TRACK):
+            self.routes["POST", path] = Route(self.events, max_bytes=event_api.MAX_BODY_BYTES)
+            self.routes["OPTIONS", path] = Route(self.event_preflight)
         if settings.slack_signing_secret and not settings.slack_app_token:
             self.routes["POST", SLACK] = Route(self.slack, max_bytes=MAX_BODY_BYTES)
         if self.app.oauth_flow:
@@ -127,6 +144,11 @@ class Site:
             request.headers, _now()
         ):
             return self._not_signed()
+        if request.path == event_api.EVENTS and (
+            fault := self.event_api.early_fault(request.headers)
+        ):
+            refusals.note(refusals.UNVERIFIED, event_api.EVENTS)
+            return json_reply(401, {"error": fault})
         return None
 
     def refusal(self, request: Request) -> Reply | None:
@@ -231,6 +253,36 @@ class Site:
         reply = json_reply(status, answer)
         return reply._replace(headers=[*reply.headers, *headers.items()])
 
+    def events(self, request: Request) -> Reply:
+        """Take live events of a server, a page or a tracking library."""
+        api, path = self.event_api, request.path
+        if path == event_api.EVENTS:
+            answer = api.events(request.headers, request.body)
+        elif path == event_api.BROWSER:
+            answer = api.browser(request.headers, request.body, request.query, request.address)
+        else:
+            kind = event_api.TRACK[path]
+            answer = api.track(request.headers, request.body, kind, request.address)
+        if answer.status == 401:
+            refusals.note(refusals.UNVERIFIED, path)
+        return _event_reply(answer)
+
+    def event_preflight(self, request: Request) -> Reply:
+        """Answer a browser's question before it sends events."""
+        return _event_reply(self.event_api.preflight(request.headers))
+
+    def event_script(self, request: Request) -> Reply:
+        """Return the JavaScript for the shop's pages."""
+        return Reply(
+            200,
+            self.event_api.script,
+            [
+                ("Content-Type", "text/javascript; charset=utf-8"),
+                ("Cache-Control", "public, max-age=3600"),
+                ("X-Content-Type-Options", "nosniff"),
+            ],
+        )
+
     def install(self, request: Request) -> Reply:
         """Send the visitor to Slack to install the app.
 
@@ -316,6 +368,13 @@ def json_reply(status: int, body: dict[str, Any]) -> Reply:
     Reply
     """
     return Reply(status, json.dumps(body).encode(), [("Content-Type", "application/json")])
+
+
+def _event_reply(answer: event_api.Answer) -> Reply:
+    if answer.body is None:
+        return Reply(answer.status, b"", list(answer.headers.items()))
+    reply = json_reply(answer.status, answer.body)
+    return reply._replace(headers=[*reply.headers, *answer.headers.items()])
 
 
 def start(site: Site) -> None:

@@ -46,6 +46,7 @@ SECRETS = {
     "webhook_url": "RETENTION_WEBHOOK_URL",
     "webhook_key": "RETENTION_WEBHOOK_KEY",
     "redemption_key": "RETENTION_REDEMPTION_KEY",
+    "events_key": "RETENTION_EVENTS_KEY",
     "ask_key": "RETENTION_ASK_KEY",
 }
 BROKERS = ("redis", "rediss", "redis+socket")
@@ -58,6 +59,7 @@ _MAY_BE_MISSING = (
     "webhook_url",
     "webhook_key",
     "redemption_key",
+    "events_key",
     "ask_key",
 )
 
@@ -152,6 +154,15 @@ class Settings(BaseSettings):
     """Signs calls of `RETENTION_WEBHOOK_URL`."""
     redemption_key: SecretStr | None = None
     """Verifies `POST /redemptions` of tills. Without it, that route is closed."""
+    events_key: SecretStr | None = None
+    """Verifies `POST /events` (Standard Webhooks, `whsec_…`) and is the write key of `POST /track`
+    of servers. Without it, those routes are closed."""
+    events_public_key: str = ""
+    """Write key of `/events.js` in browsers: views, searches and carts only. It is no secret and
+    must differ from `RETENTION_EVENTS_KEY`."""
+    shop_origins: str = ""
+    """Origins of the shop's pages, such as `https://shop.example`, separated by commas or blanks.
+    Only they may send browser events."""
     ask_url: str = ""
     """OpenAI-compatible endpoint for sentences that no rule understands. Without it, no
     language model is used."""
@@ -289,6 +300,19 @@ class Settings(BaseSettings):
             )
         return url
 
+    @field_validator("shop_origins")
+    @classmethod
+    def _check_origins(cls, origins: str) -> str:
+        for origin in origins.replace(",", " ").split():
+            if not _is_web_address(origin) or origin.count("/") != 2:
+                raise ValueError(
+                    gettext(
+                        "RETENTION_SHOP_ORIGINS has {origin!r}; write each origin like "
+                        "https://shop.example, without a path"
+                    ).format(origin=origin)
+                )
+        return origins
+
     @field_validator("default_role")
     @classmethod
     def _check_role(cls, role: str) -> str:
@@ -329,6 +353,18 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _check_public_key(self) -> "Settings":
+        secret = self.events_key.get_secret_value() if self.events_key else ""
+        if secret and secret == self.events_public_key:
+            raise ValueError(
+                gettext(
+                    "RETENTION_EVENTS_PUBLIC_KEY equals RETENTION_EVENTS_KEY, but everybody can "
+                    "read the public key; make another one with: openssl rand -hex 16"
+                )
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fill_defaults(self) -> "Settings":
         fill = object.__setattr__  # the model is frozen
         if not self.database_url.get_secret_value():
@@ -353,6 +389,16 @@ class Settings(BaseSettings):
     def admin_ids(self) -> frozenset[str]:
         """Slack user ids that are admins from the start."""
         return frozenset(self.admins.replace(",", " ").split())
+
+    @property
+    def shop_origin_names(self) -> frozenset[str]:
+        """Origins whose pages may send browser events."""
+        return frozenset(self.shop_origins.replace(",", " ").lower().split())
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether live events can arrive."""
+        return bool(self.events_key or self.events_public_key)
 
     @cached_property
     def keys(self) -> Keys:

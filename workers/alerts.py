@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from retention.alerts import store
+from retention.alerts import live, store
 from retention.db.tables import Alert, AlertFiring, Cohort, ImportLog, Job
 from retention.quiet_hours import parse_quiet_hours
 from retention.settings import Settings
@@ -127,6 +127,8 @@ def publish(
         alert = session.get(Alert, alert_id)
         if alert is None:
             continue
+        if result.state.get("as_of") != alert.state.get("as_of"):
+            live.forget_reported(session, alert.id, result.state.get("as_of"))
         alert.state, alert.checked_at = result.state, now
         if not result.has_fired:
             continue

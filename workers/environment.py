@@ -27,10 +27,11 @@ _SLACK_APP = frozenset({"slack_signing_secret", "slack_app_token", "slack_client
 # The secrets that each role uses. Other roles get all of them (`retention run` starts the roles).
 NEEDS: Mapping[str, frozenset[str]] = {
     "broker": frozenset(),
-    "bot": _DATABASE | _SLACK_APP | {"slack_bot_token", "redemption_key", "ask_key"},
+    "bot": _DATABASE | _SLACK_APP | {"slack_bot_token", "redemption_key", "events_key", "ask_key"},
     "worker": _DATABASE | _CARRIERS,
     "tick": _DATABASE,  # the keys are for `workers.quotas.request_key`
     "sender": frozenset({"database_url", "slack_bot_token"}),
+    "live": _DATABASE,
 }
 # Variables that other programs need.
 _PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH")

@@ -1,6 +1,6 @@
-"""Run the tick or the sender as a process.
+"""Run the tick, the sender or the live path as a process.
 
-Usage: ``python -m workers.services tick|sender``.
+Usage: ``python -m workers.services tick|sender|live``.
 """
 
 import logging
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from retention import logs
 from retention.db import Database
 from retention.settings import Settings, load_settings_or_exit
-from workers import processes, reconcile, schedule
+from workers import live, processes, reconcile, schedule
 from workers.delivery.sender import Sender
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _run_round(act: Callable[[], object]) -> None:
 
 def main(argv: list[str]) -> int:
     """Run one service until SIGTERM or Ctrl-C."""
-    run = {"tick": run_tick, "sender": run_sender}[argv[0]]
+    run = {"tick": run_tick, "sender": run_sender, "live": live.run}[argv[0]]
     settings = load_settings_or_exit()
     logs.configure()
     stop = threading.Event()

@@ -35,7 +35,7 @@ from workers.environment import ChildEnvironments
 
 log = logging.getLogger(__name__)
 
-ROLES = ("bot", "worker", "tick", "sender")
+ROLES = ("bot", "worker", "tick", "sender", "live")
 STOP_TIMEOUT = 8.0  # seconds for the children to end
 STABLE_AFTER = 60.0  # seconds after which an exit restarts a child at once
 _PDEATHSIG = 1
@@ -116,7 +116,8 @@ class Supervisor:
     settings : Settings
         Of the installation.
     roles : sequence of str, optional
-        Some of `ROLES`. Without a Slack app the bot and the sender are left out.
+        Some of `ROLES`. Without a Slack app the bot and the sender are left out, and without a
+        key for live events ``live``.
     """
 
     def __init__(self, settings: Settings, roles: Sequence[str] = ROLES) -> None:
@@ -124,7 +125,9 @@ class Supervisor:
         self._embedded = not settings.broker_url.get_secret_value()
         self._has_slack = bool(settings.slack_bot_token or settings.oauth)
         self._logs = settings.home / "logs"
-        started = [role for role in roles if self._has_slack or role not in ("bot", "sender")]
+        unused = set() if self._has_slack else {"bot", "sender"}
+        unused |= set() if settings.takes_events else {"live"}
+        started = [role for role in roles if role not in unused]
         self.children = [Child("broker", broker.command(settings))] if self._embedded else []
         for role in started:
             if role == "worker":

@@ -6,7 +6,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, choice, command
 from retention.text import gettext
 from workers.app import QUEUES
 
-PROCESSES = ("bot", "worker", "tick", "sender")
+PROCESSES = ("bot", "worker", "tick", "sender", "live")
 
 
 @command(

@@ -48,6 +48,8 @@ def check(
     database: Database,
     settings: Settings,
     progress: Progress = silent,
+    *,
+    reported: Collection[str] = (),
 ) -> Check:
     """Check a condition.
 
@@ -69,6 +71,8 @@ def check(
         Settings of the installation.
     progress : Progress, optional
         Called with done, total and a label.
+    reported : collection of str, optional
+        Customers that live events have reported since the last check (`retention.alerts.live`).
 
     Returns
     -------
@@ -83,7 +87,7 @@ def check(
             if condition.kind == HARM:
                 return _harm(state, now, lake, session, settings)
             return _decayed(state, session, settings)
-    return _customers(condition, audience, state, lake, database, settings, progress)
+    return _customers(condition, audience, state, lake, database, settings, progress, reported)
 
 
 def narrowed(condition: Condition, audience: Expression | None) -> Expression:
@@ -100,6 +104,7 @@ def _customers(
     database: Database,
     settings: Settings,
     progress: Progress,
+    reported: Collection[str],
 ) -> Check:
     """Compare the customers now with those at the last check, with the same model."""
     expression = narrowed(condition, audience)
@@ -111,7 +116,7 @@ def _customers(
     if before >= now.as_of:
         return Check(state)
     earlier = members_at(lake, database, settings, expression, before, progress)
-    entered = now.customers - earlier.customers
+    entered = now.customers - earlier.customers - frozenset(reported)
     facts = {"entered": len(entered), "total": len(now.customers), "since": state["as_of"]}
     named = _most_valuable(entered, now.as_of, lake, database, settings) if entered else ()
     return Check(here, bool(entered), len(entered), facts, named)

@@ -14,6 +14,7 @@ from retention.churn.model_features import purchase_history
 from retention.churn.snapshots import Snapshot, fit_purchases, fit_spend, take_snapshot
 from retention.errors import TooLittleData
 from retention.features import build
+from retention.features.build import FeatureTables
 from retention.lake.data_cache import DataCache
 from retention.lake.store import to_frame
 from retention.text import gettext
@@ -87,16 +88,50 @@ def buyers(
     TooLittleData
         Without customers.
     """
+    frame = _read_buyers(lake, as_of, horizon_days)
+    population = Buyers(as_of, frame, len(frame), fit_purchases(frame), fit_spend(frame))
+    population = _active(population, active_within_days)
+    _require_customers(population.frame, lake, as_of, active_within_days)
+    return population
+
+
+def buyers_with(
+    fits: Buyers,
+    lake: FeatureTables,
+    as_of: datetime,
+    *,
+    horizon_days: int,
+    active_within_days: int | None,
+) -> Buyers:
+    """Take some customers to score by rules, with the models that were fitted on all buyers.
+
+    Parameters
+    ----------
+    fits : Buyers
+        Of all buyers.
+    lake : Lake
+        Source of the events of some customers.
+    as_of : datetime
+        Timezone-aware.
+    horizon_days : int
+    active_within_days : int or None
+    """
+    frame = _read_buyers(lake, as_of, horizon_days)
+    return _active(replace(fits, cutoff=as_of, frame=frame), active_within_days)
+
+
+def _read_buyers(lake: FeatureTables, as_of: datetime, horizon_days: int) -> pd.DataFrame:
     everyone = build(
         lake, as_of, horizon_days=horizon_days, active_within_days=None, names=BUYER_FEATURES
     )
-    frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
-    population = Buyers(as_of, frame, len(frame), fit_purchases(frame), fit_spend(frame))
-    if active_within_days is not None:
-        is_active = frame.recency_days <= active_within_days
-        population = population.rows(is_active.to_numpy(dtype=bool))
-    _require_customers(population.frame, lake, as_of, active_within_days)
-    return population
+    return to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
+
+
+def _active(population: Buyers, active_within_days: int | None) -> Buyers:
+    if active_within_days is None:
+        return population
+    is_active = population.frame.recency_days <= active_within_days
+    return population.rows(is_active.to_numpy(dtype=bool))
 
 
 def population(

@@ -23,6 +23,7 @@ from retention.churn.model_features import (
 )
 from retention.features import build, quarters
 from retention.features.availability import unknown_features
+from retention.features.build import FeatureTables
 from retention.lake.store import to_frame
 from retention.progress import Progress, silent
 from retention.text import gettext
@@ -231,6 +232,41 @@ def take_baseline_snapshot(
     return _eligible(snapshot, missing, active_within_days)
 
 
+def snapshot_with(
+    fits: Snapshot,
+    lake: FeatureTables,
+    cutoff: datetime,
+    *,
+    horizon_days: int,
+    active_within_days: int | None,
+    unknown: Collection[str],
+) -> Snapshot:
+    """Compute features with the models that were fitted on another snapshot.
+
+    Parameters
+    ----------
+    fits : Snapshot
+        An unlabelled snapshot of all buyers.
+    lake : Lake
+        Source of the events of some customers.
+    cutoff : datetime
+        Timezone-aware.
+    horizon_days : int
+        H.
+    active_within_days : int or None
+        Keep customers with an order in these days before the cutoff. None: all buyers.
+    unknown : collection of str
+        Features that the shop's data cannot tell.
+    """
+    frame, counts = _read_buyers(lake, cutoff, horizon_days)
+    frame = _with_fits(frame, counts, cutoff, horizon_days, fits.purchases, fits.buying)
+    frame = frame.assign(**_forecast_season(fits.season, frame))
+    snapshot = replace(
+        fits, cutoff=cutoff, frame=frame, churned=None, return_times=None, buyers=len(frame)
+    )
+    return _eligible(snapshot, unknown, active_within_days)
+
+
 def take_labelled_snapshots(
     lake: "Lake",
     cutoffs: Sequence[datetime],
@@ -301,10 +337,18 @@ def _extract_history(
     lake: "Lake", cutoff: datetime, horizon_days: int, label_days: int
 ) -> _History:
     """Read the buyers and their order history before a cutoff."""
+    frame, counts = _read_buyers(lake, cutoff, horizon_days)
+    return _History(frame, counts, daily_orders(lake, cutoff, label_days))
+
+
+def _read_buyers(
+    lake: FeatureTables, cutoff: datetime, horizon_days: int
+) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
+    """Read the buyers' features and their order days per quarter of H."""
     everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
     frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
     counts = quarters.order_day_counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
-    return _History(frame, counts, daily_orders(lake, cutoff, label_days))
+    return frame, counts
 
 
 def _compute_features(
@@ -314,13 +358,7 @@ def _compute_features(
     frame = history.frame
     purchases = fit_purchases(frame)
     buying = hidden_markov.fit(*history.quarters)
-    angle = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
-    frame = frame.assign(
-        **bgnbd_features(purchases, frame, horizon_days),
-        **buying_state_features(buying, *history.quarters),
-        season_sin=np.sin(angle),
-        season_cos=np.cos(angle),
-    )
+    frame = _with_fits(frame, history.quarters, cutoff, horizon_days, purchases, buying)
     season = None
     if len(frame) and (history.daily_orders.has_full_year if seasonal is None else seasonal):
         season = seasons.fit_season(
@@ -328,6 +366,24 @@ def _compute_features(
         )
     frame = frame.assign(**_forecast_season(season, frame))
     return Snapshot(cutoff, frame, None, len(frame), purchases, buying, None, season)
+
+
+def _with_fits(
+    frame: pd.DataFrame,
+    counts: tuple[np.ndarray, np.ndarray],
+    cutoff: datetime,
+    horizon_days: int,
+    purchases: bgnbd.BgNbd,
+    buying: hidden_markov.BuyingStates,
+) -> pd.DataFrame:
+    """Add the features of fitted models and of the date."""
+    angle = 2 * np.pi * cutoff.timetuple().tm_yday / 365.25
+    return frame.assign(
+        **bgnbd_features(purchases, frame, horizon_days),
+        **buying_state_features(buying, *counts),
+        season_sin=np.sin(angle),
+        season_cos=np.cos(angle),
+    )
 
 
 def _attach_labels(

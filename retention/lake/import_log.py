@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from retention import clock
 from retention.lake import customer_directory
 from retention.lake.schema import EVENT_IDENTITY
 from retention.paths import is_url
@@ -246,6 +247,45 @@ def log_import(
     if report.table == "events" and report.rows_accepted:
         listener.after_commit(lake, database, settings)
     return report
+
+
+def log_live_events(session: "Session", settings: "Settings", report: ImportReport) -> None:
+    """Add the counts of a micro-batch to the day's entry in the import log.
+
+    Parameters
+    ----------
+    session : Session
+        The transaction that publishes the micro-batch.
+    settings : Settings
+        Gives the team.
+    report : ImportReport
+        Report of the micro-batch.
+    """
+    from retention.db.tables import ImportLog
+
+    now = clock.now()
+    entry_id = f"live-{now:%Y%m%d}-{_short(settings.team_id.encode())[:8]}"
+    entry = session.get(ImportLog, entry_id)
+    if entry is None:
+        session.add(
+            ImportLog(
+                id=entry_id,
+                team_id=settings.team_id,
+                table_name="events",
+                source="live",
+                report=report.as_dict(),
+                at=now,
+            )
+        )
+        return
+    added, total = report.as_dict(), dict(entry.report)
+    for name in ("rows_read", "rows_filtered", "rows_accepted", "rows_duplicate", "rows_equal"):
+        total[name] += added[name]
+    total["rows_quarantined"] += added["rows_quarantined"]
+    for name in ("quarantine", "quarantine_text", "mended"):
+        keys = {*total[name], *added[name]}
+        total[name] = {key: total[name].get(key, 0) + added[name].get(key, 0) for key in keys}
+    entry.report = total
 
 
 def _last_directory_state(session: "Session", settings: "Settings") -> str | None:

@@ -95,6 +95,7 @@ class Lake:
         self.zone = zone
         self._scratch = scratch
         self._views: set[str] = set()
+        self._prefix = ""  # of the names of views; several lakes can share a connection
         self._tables = store.TableCache(root)
         self._returns: tuple[int, ReturnTables | None] = (-1, None)
         self._lock = threading.RLock()
@@ -200,8 +201,8 @@ class Lake:
                 _time_filter(name, since, before),
                 f"{name}_v{store.version_number(delta)}{people}",
             )
-            files = partial(store.files, delta, wanted)
-            return self._view(table, files, view, where, computed=computed, people=people)
+            rows = partial(self._rows, table, delta, wanted)
+            return self._view(table, rows, view, where, computed=computed, people=people)
 
     def returns(self, before: datetime | None = None) -> ibis.Table:
         """Return the returns known before a time.
@@ -225,43 +226,48 @@ class Lake:
         if delta is None:
             return None
         if self._returns[0] != delta.version():
-            self._returns = (
-                delta.version(),
-                match_returns(self.duckdb, store.files(delta), delta.version()),
-            )
+            rows, name = self._rows(TABLES["events"], delta), f"{self._prefix}v{delta.version()}"
+            self._returns = delta.version(), match_returns(self.duckdb, rows, name)
         return self._returns[1]
+
+    def _rows(
+        self, table: Table, delta: Any, partitions: Callable[[str], bool] | None = None
+    ) -> str:
+        """Return SQL of a version's stored rows; empty without rows."""
+        files = store.files(delta, partitions)
+        return f"read_parquet({files!r}, hive_partitioning = false)" if files else ""
 
     def scores(self, run_id: str) -> ibis.Table:
         """Return the scores of one run."""
         table = TABLES["scores"]
         with self._lock:
             delta = self._tables.get(table)
-            files = partial(store.files, delta, _plain_word(run_id).__eq__)
+            rows = partial(self._rows, table, delta, _plain_word(run_id).__eq__)
             view = f"scores_{run_id}_v{store.version_number(delta)}"
-            return self._view(table, files, view, constant={"run_id": run_id})
+            return self._view(table, rows, view, constant={"run_id": run_id})
 
     def _view(
         self,
         table: Table,
-        files: Callable[[], list[str]],
+        rows_sql: Callable[[], str],
         name: str,
         where: str = "",
         constant: dict[str, str] | None = None,
         computed: dict[str, str] | None = None,
         people: str = "",
     ) -> ibis.Table:
-        name = re.sub(r"\W", "_", f"{name}{where}")
+        name = re.sub(r"\W", "_", f"{self._prefix}{name}{where}")
         if name not in self._views:
-            own, paths = computed or {}, files()
+            own, stored = computed or {}, rows_sql()
             columns = [
                 own[column.name]
-                if column.name in own and paths
-                else _column_sql(column, bool(paths), constant or {})
+                if column.name in own and stored
+                else _column_sql(column, bool(stored), constant or {})
                 for column in table.columns
             ]
-            rows = f"FROM read_parquet({paths!r}, hive_partitioning = false)"
-            sql = f"SELECT {', '.join(columns)} {f'{rows} {where}' if paths else 'WHERE false'}"
-            if people and paths:
+            rows = f"FROM {stored}"
+            sql = f"SELECT {', '.join(columns)} {f'{rows} {where}' if stored else 'WHERE false'}"
+            if people and stored:
                 is_customers = table.name == "customers"
                 sql = (
                     merge_customers(sql, people)

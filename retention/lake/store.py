@@ -229,7 +229,7 @@ def append(root: Path, table: Table, rows: Any) -> None:
             rows,
             mode="append",
             partition_by=_partitioning(table),
-            writer_properties=_writer_properties(),
+            writer_properties=writer_properties(),
         )
     )
 
@@ -412,7 +412,7 @@ def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
             mode="overwrite",
             predicate=f"{table.partition} = '{value}'",
             partition_by=_partitioning(table),
-            writer_properties=_writer_properties(),
+            writer_properties=writer_properties(),
         )
     )
 
@@ -527,7 +527,8 @@ def _partitioning(table: Table) -> list[str] | None:
     return [table.partition] if table.partition else None
 
 
-def _writer_properties() -> Any:
+def writer_properties() -> Any:
+    """Return how files of a table are compressed."""
     from deltalake import WriterProperties
 
     return WriterProperties(compression="ZSTD", compression_level=1)

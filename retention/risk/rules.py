@@ -124,12 +124,8 @@ def score_with_evidence(
             active = active[active.recency_days <= active_within_days]
         snapshot = snapshot.rows(snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy())
     frame = snapshot.frame
-    silent = np.minimum(
-        quintile(frame.recency_days, active.recency_days),
-        longest_rank(frame, order_rhythm(lake, as_of).rank_days(active_within_days)),
-    )
-    often = quintile(frame.orders_all, active.orders_all)
-    risk = RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
+    rank_days = order_rhythm(lake, as_of).rank_days(active_within_days)
+    silent, often, risk = ranks(frame, active, rank_days)
     standings = _standings(frame, active)
     reasons: list[list[dict[str, Any]]] = [
         _reasons_of(row, int(r), int(f), standing, horizon_days) if with_reasons else []
@@ -161,6 +157,27 @@ def describe_rules(buyers: int) -> str:
         "Rules (RFM), which rank and foretell nothing: there is no model yet; "
         "`/retention retrain` makes one."
     )
+
+
+def ranks(
+    frame: pd.DataFrame, active: pd.DataFrame, rank_days: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the ranks of silence and of the number of orders, and the churn score, (n,) each.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        (n,) customers with ``recency_days``, ``gap_median`` and ``orders_all``.
+    active : pandas.DataFrame
+        The customers to rank among, with ``recency_days`` and ``orders_all``.
+    rank_days : sequence of float
+        See `longest_rank`.
+    """
+    silent = np.minimum(
+        quintile(frame.recency_days, active.recency_days), longest_rank(frame, rank_days)
+    )
+    often = quintile(frame.orders_all, active.orders_all)
+    return silent, often, RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
 
 
 def longest_rank(frame: pd.DataFrame, rank_days: Sequence[float]) -> np.ndarray:

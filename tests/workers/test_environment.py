@@ -40,6 +40,7 @@ VALUES = {
     "webhook_url": "https://platform.example/hook-0f7a",
     "webhook_key": "hookkey-0f7a",
     "redemption_key": "till-0f7a",
+    "events_key": "events-0f7a",
     "ask_key": "model-0f7a",
 }
 MARK = "0f7a"  # part of every secret above

@@ -29,7 +29,7 @@ def run(request: AlertCheck, context: Context) -> Outcome:
     Outcome
         One message per channel with alerts that fired.
     """
-    from retention.alerts import store
+    from retention.alerts import live, store
     from retention.alerts.checks import Check, check
     from retention.audiences import store as audiences
     from retention.lake import Lake
@@ -45,6 +45,7 @@ def run(request: AlertCheck, context: Context) -> Outcome:
             (alert.id, alert.name, store.condition_of(alert), alert.audience, dict(alert.state))
             for alert in store.alerts(session, settings)
         ]
+        reported = live.reported(session, settings)
     checks: list[tuple[int, Check]] = []
     failed: dict[str, str] = {}
     for number, (alert_id, name, condition, audience, state) in enumerate(stored):
@@ -65,6 +66,7 @@ def run(request: AlertCheck, context: Context) -> Outcome:
                         context.database,
                         settings,
                         context.progress,
+                        reported=reported.get(alert_id, ()),
                     ),
                 )
             )

@@ -26,7 +26,7 @@ from retention.db.tables.campaigns import (
     Coupon,
 )
 from retention.db.tables.care import CallEntry, Note, Pause
-from retention.db.tables.connect import Connection
+from retention.db.tables.connect import Connection, EventBatch, EventKey, LiveFiring, LiveScore
 from retention.db.tables.data import (
     ChurnDefinition,
     Cohort,
@@ -64,6 +64,8 @@ __all__ = [
     "Delivery",
     "DirectoryEntry",
     "Erasure",
+    "EventBatch",
+    "EventKey",
     "Feedback",
     "File",
     "ImportLog",
@@ -71,6 +73,8 @@ __all__ = [
     "Job",
     "JobJoin",
     "Language",
+    "LiveFiring",
+    "LiveScore",
     "ModelHealth",
     "ModelVersion",
     "Note",

@@ -1,9 +1,9 @@
 """Tables of connections to other systems."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
@@ -33,3 +33,59 @@ class Connection(Base):
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
 
     __table_args__ = (UniqueConstraint("team_id", "name"),)
+
+
+class EventBatch(Base):
+    """Accepted live events that wait for the lake (`retention.connect.inbox`).
+
+    ``body`` is compressed NDJSON of canonical rows of the table ``kind``.
+    """
+
+    __tablename__ = "event_inbox"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    kind: Mapped[str] = mapped_column(String(12))  # events | customers
+    received_at: Mapped[datetime] = mapped_column(default=clock.wall)
+    rows: Mapped[int]
+    body: Mapped[bytes]
+
+
+class EventKey(Base):
+    """The hash of a recent event's identity: a repeated event is accepted once."""
+
+    __tablename__ = "event_keys"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    key: Mapped[str] = mapped_column(String(32), primary_key=True)
+    day: Mapped[date]
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+
+class LiveScore(Base):
+    """The newest live score of a customer whose events arrived.
+
+    It holds active customers only. A sweep with a later ``as_of`` is newer.
+    """
+
+    __tablename__ = "live_scores"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    as_of: Mapped[datetime]
+    model_version: Mapped[str] = mapped_column(String(48))
+    churn_probability: Mapped[float]
+    tier: Mapped[str] = mapped_column(String(12))
+    expected_value: Mapped[float]
+
+
+class LiveFiring(Base):
+    """A customer for whom a live alert fired since the alert's last complete check."""
+
+    __tablename__ = "live_firings"
+
+    alert_id: Mapped[int] = mapped_column(
+        ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True
+    )
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime]

@@ -63,7 +63,7 @@ class ReturnTables:
         )
 
 
-def match_returns(con: Any, files: list[str], version: int) -> ReturnTables | None:
+def match_returns(con: Any, rows: str, name: str) -> ReturnTables | None:
     """Match the returns of a version of the events.
 
     A return undoes the latest earlier purchase of the same customer and item with enough left. If
@@ -74,25 +74,22 @@ def match_returns(con: Any, files: list[str], version: int) -> ReturnTables | No
     ----------
     con
         DuckDB connection that gets the tables.
-    files : list of str
-        The version's Parquet files.
-    version : int
-        Number of the version.
+    rows : str
+        SQL of the version's stored rows; empty without rows.
+    name : str
+        Part of the tables' names: a plain word.
 
     Returns
     -------
     ReturnTables or None
         None without returns.
     """
-    if not files:
+    if not rows:
         return None
-    stored = (
-        f"(SELECT * REPLACE ({EVENT_ID} AS event_id) "
-        f"FROM read_parquet({files!r}, hive_partitioning = false))"
-    )
+    stored = f"(SELECT * REPLACE ({EVENT_ID} AS event_id) FROM {rows})"
     if not con.execute(f"SELECT 1 FROM {stored} WHERE event_type = 'return' LIMIT 1").fetchall():
         return None
-    names = ReturnTables(f"returned_v{version}", f"cancelled_v{version}")
+    names = ReturnTables(f"returned_{name}", f"cancelled_{name}")
     _stage(con, stored)
     con.execute(
         "CREATE OR REPLACE TEMP TABLE undone "

@@ -1,0 +1,287 @@
+"""Check live events row by row.
+
+A row is a canonical event of the lake's table ``events``. A bad row is rejected with a code and a
+sentence; the other rows of its batch are accepted.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import blake2b
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
+
+from retention.errors import BadInput
+from retention.lake.quarantine_reasons import Reason, ReasonCode
+from retention.lake.schema import EARLIEST, EVENT_TYPES, EVENTS
+from retention.text import gettext
+
+MAX_EVENTS = 1_000  # of one call
+MAX_TEXT, MAX_QUERY = 255, 1_000  # characters
+MAX_CLOCK_SKEW = timedelta(days=1)  # as for imported files
+BROWSER_TYPES = frozenset({"view", "search", "cart"})
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLIEST = datetime(EARLIEST.year, EARLIEST.month, EARLIEST.day, tzinfo=UTC)
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class CanonicalEvent(TypedDict):
+    """An event as a shop sends it; the columns of `retention.lake.schema.EVENTS`."""
+
+    __pydantic_config__ = ConfigDict(  # type: ignore[misc]
+        extra="forbid", coerce_numbers_to_str=True, str_strip_whitespace=True
+    )
+
+    event_id: NotRequired[Text | None]
+    customer_id: Text
+    event_type: Literal[EVENT_TYPES]  # type: ignore[valid-type]
+    occurred_at: datetime
+    available_at: NotRequired[datetime | None]
+    item_id: NotRequired[Text | None]
+    order_id: NotRequired[Text | None]
+    quantity: NotRequired[Number | None]
+    amount: NotRequired[Number | None]
+    discount: NotRequired[Number | None]
+    currency: NotRequired[Annotated[str, StringConstraints(max_length=8)] | None]
+    duration_s: NotRequired[Number | None]
+    rating: NotRequired[Number | None]
+    query: NotRequired[Annotated[str, StringConstraints(max_length=MAX_QUERY)] | None]
+    channel: NotRequired[Annotated[str, StringConstraints(max_length=MAX_TEXT)] | None]
+    source: NotRequired[Annotated[str, StringConstraints(max_length=MAX_TEXT)] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row that was not accepted.
+
+    Parameters
+    ----------
+    index : int
+        Place in the call, from 0.
+    code : str
+        A code of `retention.lake.quarantine_reasons.ReasonCode`, or ``not_an_object``,
+        ``unknown_field``, ``too_long``, ``not_text``, ``not_allowed``, ``unknown_event``.
+    text : str
+        The reason as a sentence without a full stop.
+    """
+
+    index: int
+    code: str
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the rejection for the JSON answer."""
+        return {"index": self.index, "code": self.code, "text": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRows:
+    """Rows that can be stored, with their keys, and the rejected ones."""
+
+    rows: Sequence[dict[str, Any]]
+    keys: Sequence[str]
+    rejected: Sequence[Rejection]
+
+
+def read_rows(body: bytes) -> list[Any]:
+    """Read a JSON array, one JSON object, or NDJSON.
+
+    A line that is not JSON becomes None, which `check_rows` rejects.
+
+    Raises
+    ------
+    BadInput
+        The body is no such text, or has no row or too many.
+    """
+    text = body.strip()
+    try:
+        if text.startswith(b"["):
+            rows = json.loads(text)
+        else:
+            lines = [line for line in text.split(b"\n") if line.strip()]
+            rows = [_line(line) for line in lines[: MAX_EVENTS + 1]]
+    except (ValueError, RecursionError):
+        raise BadInput(
+            gettext("the body is no JSON; send a JSON array, or one JSON object per line")
+        ) from None
+    if not rows:
+        raise BadInput(gettext("the body has no event"))
+    if len(rows) > MAX_EVENTS:
+        raise BadInput(
+            gettext("the body has more than {limit:,} events; send them in several calls").format(
+                limit=MAX_EVENTS
+            )
+        )
+    return list(rows)
+
+
+def _line(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def check_rows(
+    rows: Sequence[Any],
+    now: datetime,
+    *,
+    source: str,
+    allowed: Collection[str] = EVENT_TYPES,
+) -> CheckedRows:
+    """Check events and bring them into the form that the inbox stores.
+
+    Parameters
+    ----------
+    rows : sequence
+        Parsed JSON. A `Rejection` stays one, with its place.
+    now : datetime
+        Business time. Later events are rejected, give or take `MAX_CLOCK_SKEW`.
+    source : str
+        Value of ``source`` where an event has none.
+    allowed : collection of str
+        Event types that the sender may send.
+
+    Returns
+    -------
+    CheckedRows
+        Times are microseconds since 1970.
+    """
+    accepted: list[dict[str, Any]] = []
+    keys: list[str] = []
+    rejected: list[Rejection] = []
+    latest = now + MAX_CLOCK_SKEW
+    for index, row in enumerate(rows):
+        found = row if isinstance(row, Rejection) else _checked(index, row, latest, allowed)
+        if isinstance(found, Rejection):
+            rejected.append(Rejection(index, found.code, found.text))
+            continue
+        found["source"] = found.get("source") or source
+        accepted.append(found)
+        keys.append(event_key(found))
+    return CheckedRows(accepted, keys, rejected)
+
+
+def event_key(row: Mapping[str, Any]) -> str:
+    """Return the hash of an event's identity.
+
+    The identity is the event's id, else its content as in `schema.EVENT_IDENTITY`.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of `CheckedRows`.
+    """
+    if event_id := row.get("event_id"):
+        return content_key("id", event_id)
+    return content_key(
+        "content",
+        row["source"],
+        row["customer_id"],
+        row["event_type"],
+        row["occurred_at"],
+        row.get("order_id"),
+        row.get("item_id"),
+        *(None if row.get(name) is None else int(row[name] * 10_000) for name in _SCALED),
+    )
+
+
+_SCALED = ("quantity", "amount")
+
+
+def content_key(*parts: Any) -> str:
+    """Return the hash of some values."""
+    text = "\x1f".join("" if part is None else str(part) for part in parts)
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@cache
+def _adapter() -> TypeAdapter[CanonicalEvent]:
+    return TypeAdapter(CanonicalEvent)
+
+
+def _checked(
+    index: int, row: Any, latest: datetime, allowed: Collection[str]
+) -> dict[str, Any] | Rejection:
+    if not isinstance(row, dict):
+        return Rejection(index, "not_an_object", gettext("the row is no JSON object"))
+    try:
+        event: dict[str, Any] = dict(_adapter().validate_python(row))
+    except ValidationError as error:
+        return _rejection(index, error)
+    if event["event_type"] not in allowed:
+        return Rejection(
+            index,
+            "not_allowed",
+            gettext("event_type is {value!r}; this key may send only {allowed}").format(
+                value=event["event_type"], allowed=", ".join(sorted(allowed))
+            ),
+        )
+    for name, value in event.items():
+        if isinstance(value, str) and "\0" in value:
+            return _reason(index, Reason(ReasonCode.UNKNOWN_VALUE, _no_nul(name)))
+    for name in ("occurred_at", "available_at"):
+        at = event.get(name)
+        if at is None:
+            continue
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        if at < _EARLIEST:
+            return _reason(
+                index, Reason(ReasonCode.IMPOSSIBLE_DATE, {"earliest": str(EARLIEST.year)})
+            )
+        if name == "occurred_at" and at > latest:
+            return _reason(index, Reason(ReasonCode.FUTURE_TIME))
+        event[name] = (at - EPOCH) // timedelta(microseconds=1)
+    if event.get("currency"):
+        event["currency"] = event["currency"].upper()
+    return {name: value for name, value in event.items() if value is not None and value != ""}
+
+
+def _no_nul(column: str) -> dict[str, str]:
+    return {"column": column, "values": gettext("the texts without the character NUL")}
+
+
+def _reason(index: int, reason: Reason) -> Rejection:
+    return Rejection(index, reason.code.value, reason.text)
+
+
+# Pydantic's type of error → reason for a column.
+_REASONS: dict[str, Callable[[str], Reason]] = {
+    "missing": Reason.missing,
+    "string_too_short": Reason.missing,
+    "literal_error": lambda column: Reason(
+        ReasonCode.UNKNOWN_VALUE, {"column": column, "values": ", ".join(EVENT_TYPES)}
+    ),
+    "float_type": lambda column: Reason(ReasonCode.NOT_A_NUMBER, {"column": column}),
+    "float_parsing": lambda column: Reason(ReasonCode.NOT_A_NUMBER, {"column": column}),
+    "finite_number": lambda column: Reason(ReasonCode.NOT_A_NUMBER, {"column": column}),
+}
+
+
+def _rejection(index: int, error: ValidationError) -> Rejection:
+    """Return the first fault of a row."""
+    first = error.errors(include_url=False, include_input=True)[0]
+    kind, column = first["type"], str(first["loc"][0]) if first["loc"] else ""
+    if first.get("input") is None and column in EVENTS.required:
+        return _reason(index, Reason.missing(column))
+    if make := _REASONS.get(kind):
+        return _reason(index, make(column))
+    if column in ("occurred_at", "available_at"):
+        return _reason(index, Reason(ReasonCode.NOT_A_TIME, {"column": column}))
+    if kind == "extra_forbidden":
+        text = gettext("{column} is no column of an event; use {columns}").format(
+            column=column[:40], columns=", ".join(EVENTS.names)
+        )
+        return Rejection(index, "unknown_field", text)
+    if kind == "string_too_long":
+        text = gettext("{column} has more than {limit} characters").format(
+            column=column, limit=first["ctx"]["max_length"]
+        )
+        return Rejection(index, "too_long", text)
+    return Rejection(index, "not_text", gettext("{column} is no text").format(column=column))

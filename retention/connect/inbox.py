@@ -1,0 +1,184 @@
+"""Keep accepted live events in SQL until the lake has them.
+
+An event is accepted once it is committed here. `retention.connect.drain` moves the batches into the
+lake and deletes them.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.tables import EventBatch, EventKey
+from retention.settings import Settings
+
+MAX_WAITING = 1_000_000  # events; more are refused until the lake has caught up
+KEEP_KEYS = timedelta(days=3)  # a repeated event is recognised for at least so long
+PRUNED_AT_ONCE = 5_000
+Kind = Literal["events", "customers"]
+
+# One statement for a thousand keys: a statement per key would take ten times as long.
+_REMEMBER = {
+    "sqlite": "SELECT :team, value, :day FROM json_each(:keys) WHERE true",
+    "postgresql": "SELECT :team, key, CAST(:day AS date) FROM unnest(CAST(:keys AS text[])) AS key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How many rows of a call were new, and how many were known."""
+
+    accepted: int
+    duplicate: int
+
+
+def add(
+    session: Session,
+    settings: Settings,
+    rows: Sequence[dict[str, Any]],
+    keys: Sequence[str],
+    kind: Kind = "events",
+) -> Stored:
+    """Store rows that were not stored before.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the rows are accepted once the caller has committed.
+    settings : Settings
+        Settings of the installation.
+    rows : sequence of dict
+        Canonical rows, as `retention.connect.events.check_rows` returns them.
+    keys : sequence of str
+        Key of each row.
+    kind : {"events", "customers"}
+        Table of the rows.
+
+    Returns
+    -------
+    Stored
+    """
+    new = _remember(session, settings, keys)
+    fresh = []
+    for row, key in zip(rows, keys, strict=True):
+        if key in new:
+            new.remove(key)  # an equal row of the same call is a duplicate
+            fresh.append(row)
+    if fresh:
+        session.add(
+            EventBatch(team_id=settings.team_id, kind=kind, rows=len(fresh), body=pack(fresh))
+        )
+    return Stored(len(fresh), len(rows) - len(fresh))
+
+
+def pack(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Compress rows as NDJSON."""
+    lines = "\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
+    return zlib.compress(lines.encode(), 1)
+
+
+def unpack(body: bytes) -> bytes:
+    """Return the NDJSON of a stored batch."""
+    return zlib.decompress(body)
+
+
+def waiting(session: Session, settings: Settings) -> int:
+    """Return the number of rows that wait for the lake."""
+    rows = select(func.sum(EventBatch.rows)).where(EventBatch.team_id == settings.team_id)
+    return int(session.scalar(rows) or 0)
+
+
+def oldest(session: Session, settings: Settings, kind: Kind, most_rows: int) -> list[EventBatch]:
+    """Return the batches that the lake gets next, oldest first.
+
+    Parameters
+    ----------
+    session : Session
+        Open session.
+    settings : Settings
+        Settings of the installation.
+    kind : {"events", "customers"}
+        Table of the rows.
+    most_rows : int
+        Further batches wait; at least one is returned.
+    """
+    own = EventBatch.team_id == settings.team_id, EventBatch.kind == kind
+    sizes = session.execute(
+        select(EventBatch.id, EventBatch.rows).where(*own).order_by(EventBatch.id).limit(most_rows)
+    ).all()
+    ids, total = [], 0
+    for batch_id, rows in sizes:
+        if ids and total + rows > most_rows:
+            break
+        ids.append(batch_id)
+        total += rows
+    if not ids:
+        return []
+    # The ids need not be contiguous: another kind's batches lie between them.
+    chosen = select(EventBatch).where(*own, EventBatch.id.between(ids[0], ids[-1]))
+    batches = {batch.id: batch for batch in session.scalars(chosen)}
+    return [batches[batch_id] for batch_id in ids if batch_id in batches]
+
+
+def remove(session: Session, batches: Sequence[EventBatch]) -> bool:
+    """Delete batches that the lake has.
+
+    Parameters
+    ----------
+    session : Session
+        The transaction that publishes what follows from the batches.
+    batches : sequence of EventBatch
+        From `oldest`.
+
+    Returns
+    -------
+    bool
+        False if another process has deleted some: the caller must roll back.
+    """
+    deleted = session.execute(
+        delete(EventBatch).where(EventBatch.id.in_([batch.id for batch in batches])),
+        execution_options={"synchronize_session": False},
+    )
+    return int(deleted.rowcount) == len(batches)  # type: ignore[attr-defined]
+
+
+def prune_keys(session: Session, settings: Settings) -> int:
+    """Forget some of the old keys; return their number."""
+    before = (clock.wall() - KEEP_KEYS).date()
+    old = (
+        select(EventKey.key)
+        .where(EventKey.team_id == settings.team_id, EventKey.day < before)
+        .limit(PRUNED_AT_ONCE)
+    )
+    deleted = session.execute(
+        delete(EventKey).where(EventKey.team_id == settings.team_id, EventKey.key.in_(old)),
+        execution_options={"synchronize_session": False},
+    )
+    return int(deleted.rowcount)  # type: ignore[attr-defined]
+
+
+def _remember(session: Session, settings: Settings, keys: Sequence[str]) -> set[str]:
+    """Store keys; return those that were not known."""
+    if not keys:
+        return set()
+    dialect = session.get_bind().dialect.name
+    # Sorted: two transactions with the same keys then cannot wait for each other.
+    unique = sorted(set(keys))
+    result = session.execute(
+        text(
+            "INSERT INTO event_keys (team_id, key, day) "  # noqa: S608 - fixed text
+            f"{_REMEMBER[dialect]} ON CONFLICT (team_id, key) DO NOTHING RETURNING key"
+        ),
+        {
+            "team": settings.team_id,
+            "day": clock.wall().date().isoformat(),
+            "keys": json.dumps(unique) if dialect == "sqlite" else unique,
+        },
+    )
+    return {key for (key,) in result}

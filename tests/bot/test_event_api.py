@@ -1,0 +1,309 @@
+"""Test the routes of live events: signatures, limits, idempotency and answers per row."""
+
+import gzip
+import json
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+from standardwebhooks import Webhook
+
+from bot import event_api
+from bot.event_api import client_address
+from bot.rate_limit import TokenBuckets
+from bot.web import Request, Site
+from retention import clock
+from retention.connect import inbox
+from retention.db.tables import EventBatch
+from retention.privacy import standard_webhooks
+from retention.settings import Settings
+
+KEY = "whsec_" + b64encode(b"shared with the shop's server").decode()
+PUBLIC, ORIGIN = "pk-0123456789", "https://shop.example"
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def site(settings, database) -> Site:
+    clock.configure(fixed=NOW)
+    own = Settings(
+        home=settings.home,
+        events_key=KEY,
+        events_public_key=PUBLIC,
+        shop_origins=ORIGIN,
+        _env_file=None,
+    )
+    return Site(own, database)
+
+
+def event(number: int = 1, **fields) -> dict:
+    return {
+        "event_id": f"e{number}",
+        "customer_id": "k3",
+        "event_type": "view",
+        "occurred_at": "2026-03-01T11:59:00Z",
+        **fields,
+    }
+
+
+def send(site, body, *, key=KEY, message_id="msg-1", at=None, **headers):
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    signed = standard_webhooks.headers(key, message_id, sent, at or clock.wall())
+    request = Request("POST", "/events", headers=signed | headers, body=sent)
+    return answered(site, request)
+
+
+def answered(site, request):
+    reply = site.early_refusal(request) or site.respond(request)
+    return reply.status, json.loads(reply.body or b"{}"), dict(reply.headers)
+
+
+def stored(site) -> list[dict]:
+    with site.database.reading() as session:
+        batches = session.scalars(select(EventBatch).order_by(EventBatch.id)).all()
+    return [
+        json.loads(line) for batch in batches for line in inbox.unpack(batch.body).splitlines()
+    ]
+
+
+def from_page(site, body, *, key=PUBLIC, origin=ORIGIN, address="203.0.113.7"):
+    headers = {"origin": origin, "content-type": "text/plain"}
+    sent = json.dumps(body).encode()
+    request = Request("POST", "/events/browser", f"key={key}", headers, sent, address)
+    return answered(site, request)
+
+
+def track(site, message, *, key=KEY, path="/v1/track", origin=None):
+    user = b64encode(f"{key}:".encode()).decode()
+    headers = {"authorization": f"Basic {user}"} | ({"origin": origin} if origin else {})
+    return answered(site, Request("POST", path, "", headers, json.dumps(message).encode()))
+
+
+def test_signed_batch_is_committed_before_the_answer(site):
+    status, answer, _ = send(site, [event(1), event(2, event_type="purchase", amount=9.5)])
+    assert (status, answer) == (202, {"accepted": 2, "duplicate": 0, "rejected": []})
+    assert [row["event_id"] for row in stored(site)] == ["e1", "e2"]
+    assert stored(site)[0]["occurred_at"] == 1772366340000000
+
+
+def test_signature_of_the_reference_library_is_accepted(site):
+    body = json.dumps([event()])
+    at = clock.wall().replace(microsecond=0)
+    signature = Webhook(KEY).sign("msg-1", at, body)
+    headers = {
+        "webhook-id": "msg-1",
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": signature,
+    }
+    request = Request("POST", "/events", headers=headers, body=body.encode())
+    assert answered(site, request)[0] == 202
+
+
+def test_repeated_events_are_accepted_once(site):
+    assert send(site, [event(1), event(1)])[1] == {"accepted": 1, "duplicate": 1, "rejected": []}
+    again = send(site, [event(1, customer_id="k4"), event(2)], message_id="msg-2")[1]
+    assert (again["accepted"], again["duplicate"]) == (1, 1)
+    without_id = {name: text for name, text in event().items() if name != "event_id"}
+    assert send(site, [without_id])[1]["accepted"] == 1
+    assert send(site, [without_id, {**without_id, "quantity": 2}])[1]["accepted"] == 1
+
+
+def test_bad_rows_are_rejected_and_the_others_accepted(site):
+    rows = [
+        event(1),
+        {"event_id": "e2"},
+        event(3, event_type="bought"),
+        event(4, occurred_at="yesterday"),
+        event(5, amount="much"),
+        event(6, occurred_at="2026-03-03T00:00:00Z"),
+        event(7, price=3),
+        event(8, customer_id="x" * 300),
+        "text",
+        event(9, customer_id="a\0b"),
+        event(10, occurred_at="1600-01-01T00:00:00Z"),
+        event(11, customer_id=None),
+        event(12, amount=float("inf")),
+    ]
+    status, answer, _ = send(site, rows)
+    assert (status, answer["accepted"]) == (202, 1)
+    assert {row["index"]: row["code"] for row in answer["rejected"]} == {
+        1: "missing_customer",
+        2: "unknown_value",
+        3: "not_a_time",
+        4: "not_a_number",
+        5: "future_time",
+        6: "unknown_field",
+        7: "too_long",
+        8: "not_an_object",
+        9: "unknown_value",
+        10: "impossible_date",
+        11: "missing_customer",
+        12: "not_a_number",
+    }
+    assert all(row["text"] for row in answer["rejected"])
+
+
+def test_ndjson_and_gzip_are_read(site):
+    lines = "\n".join([json.dumps(event(1)), "", "{broken", json.dumps(event(2))]).encode()
+    status, answer, _ = send(site, gzip.compress(lines), **{"content-encoding": "gzip"})
+    assert (status, answer["accepted"]) == (202, 2)
+    assert [row["index"] for row in answer["rejected"]] == [1]
+
+
+def test_times_without_a_zone_are_utc_and_numbers_are_ids(site):
+    row = event(1, customer_id=17, occurred_at="2026-03-01T10:00:00")
+    assert send(site, [row])[1]["accepted"] == 1
+    assert (stored(site)[0]["customer_id"], stored(site)[0]["source"]) == ("17", "events")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"key": "whsec_AAAA"}, 401),
+        ({"at": NOW - timedelta(minutes=6)}, 401),
+        ({"webhook-signature": "v2,abc"}, 401),
+        ({"webhook-id": ""}, 401),
+        ({"webhook-timestamp": "soon"}, 401),
+        ({"content-encoding": "br"}, 415),
+        ({"content-encoding": "gzip"}, 400),
+    ],
+)
+def test_refused_calls(site, changes, status):
+    options = {"at": clock.wall()} | changes
+    if options["at"] == NOW - timedelta(minutes=6):
+        options["at"] = clock.wall() - timedelta(minutes=6)
+    assert send(site, [event()], **options)[0] == status
+    assert stored(site) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"[1", b"\xff\xfe"])
+def test_unreadable_bodies(site, body):
+    status, answer, _ = send(site, body)
+    assert status == 400 if body != b"\xff\xfe" else status in (202, 400)
+    assert answer
+
+
+def test_too_many_events_and_zip_bombs_are_refused(site):
+    assert send(site, [event(n) for n in range(1001)])[0] == 400
+    bomb = gzip.compress(b" " * (event_api.MAX_UNPACKED_BYTES + 1))
+    assert send(site, bomb, **{"content-encoding": "gzip"})[0] == 413
+    cut = gzip.compress(json.dumps([event()]).encode())[:-4]
+    assert send(site, cut, **{"content-encoding": "gzip"})[0] == 400
+
+
+def test_full_inbox_asks_to_retry(site, monkeypatch):
+    assert send(site, [event(1)])[0] == 202
+    monkeypatch.setattr(inbox, "MAX_WAITING", 1)
+    site.event_api._depth_until = float("-inf")
+    status, _, headers = send(site, [event(2)])
+    assert (status, headers["Retry-After"]) == (429, "30")
+
+
+def test_route_is_closed_without_a_key(settings, database):
+    site = Site(settings, database)
+    assert send(site, [event()])[0] == 404
+    assert from_page(site, [event()])[0] == 404
+    assert track(site, {})[0] == 404
+
+
+def test_page_sends_views_searches_and_carts_only(site):
+    rows = [event(1), event(2, event_type="purchase", amount=1), event(3, event_type="cart")]
+    status, answer, headers = from_page(site, rows)
+    assert (status, answer["accepted"]) == (202, 2)
+    assert [(row["index"], row["code"]) for row in answer["rejected"]] == [(1, "not_allowed")]
+    assert headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert {row["source"] for row in stored(site)} == {"browser"}
+
+
+def test_foreign_page_and_wrong_public_key_are_refused(site):
+    assert from_page(site, [event()], origin="https://evil.example")[0] == 403
+    assert from_page(site, [event()], origin="")[0] == 403
+    assert from_page(site, [event()], key=KEY)[0] == 401
+    assert stored(site) == []
+
+
+def test_rate_of_one_address_is_limited(site):
+    site.event_api.calls = TokenBuckets(2, 60, now=lambda: 0.0)
+    statuses = [from_page(site, [event(n)])[0] for n in range(3)]
+    assert statuses == [202, 202, 429]
+    assert from_page(site, [event(4)], address="203.0.113.8")[0] == 202
+
+
+def test_preflight_names_the_shop_only(site):
+    for origin, status in ((ORIGIN, 204), ("https://evil.example", 403)):
+        request = Request("OPTIONS", "/events/browser", headers={"origin": origin})
+        found, _, headers = answered(site, request)
+        assert found == status
+        assert headers.get("Access-Control-Allow-Origin") == (ORIGIN if status == 204 else None)
+
+
+def test_script_is_small_and_has_no_secret(site):
+    reply = site.respond(Request("GET", "/events.js"))
+    assert reply.status == 200
+    assert len(reply.body) < 3000
+    assert KEY.encode() not in reply.body
+
+
+def test_client_address_trusts_a_proxy_only():
+    forwarded = {"x-forwarded-for": "6.6.6.6, 198.51.100.4"}
+    assert client_address(forwarded, "127.0.0.1") == "198.51.100.4"
+    assert client_address(forwarded, "8.8.8.8") == "8.8.8.8"
+    assert client_address({}, "10.0.0.2") == "10.0.0.2"
+
+
+def test_order_of_a_tracking_library_becomes_lines(site):
+    message = {
+        "type": "track",
+        "event": "Order Completed",
+        "userId": "k3",
+        "messageId": "m1",
+        "timestamp": "2026-03-01T11:00:00Z",
+        "properties": {
+            "order_id": "o1",
+            "currency": "eur",
+            "coupon": "SPRING",
+            "products": [
+                {"product_id": "i1", "price": 2.5, "quantity": 2},
+                {"sku": "i2", "price": 3},
+            ],
+        },
+    }
+    status, answer, _ = track(site, message)
+    assert (status, answer["accepted"]) == (202, 3)
+    first, second, coupon = stored(site)
+    assert (first["event_id"], first["item_id"], first["amount"]) == ("m1/0", "i1", 5.0)
+    assert (second["item_id"], second["amount"], second["currency"]) == ("i2", 3.0, "EUR")
+    assert (coupon["event_type"], coupon["query"]) == ("coupon_redeem", "SPRING")
+    assert track(site, message)[1]["duplicate"] == 3
+
+
+def test_batch_of_a_tracking_library_is_answered_per_message(site):
+    batch = [
+        {"type": "page", "userId": "k1", "messageId": "a"},
+        {"type": "track", "event": "Something Else", "userId": "k1"},
+        {"type": "identify", "userId": "k1", "traits": {"email": "a@b.example", "name": "Ann"}},
+        {"type": "track", "event": "Product Viewed", "anonymousId": "x"},
+        {"type": "identify", "userId": "k2", "traits": {"email": "no address"}},
+        7,
+    ]
+    status, answer, _ = track(site, {"batch": batch}, path="/v1/batch")
+    assert (status, answer["accepted"]) == (202, 2)
+    assert [(row["index"], row["code"]) for row in answer["rejected"]] == [
+        (1, "unknown_event"),
+        (3, "missing_customer"),
+        (4, "unknown_value"),
+        (5, "not_an_object"),
+    ]
+
+
+def test_public_write_key_changes_no_customer_and_sends_no_order(site):
+    order = {"event": "Order Completed", "userId": "k3", "properties": {"total": 3}}
+    assert track(site, order, key=PUBLIC)[0] == 403
+    answer = track(site, order, key=PUBLIC, origin=ORIGIN)[1]
+    assert [row["code"] for row in answer["rejected"]] == ["not_allowed"]
+    identify = {"userId": "k3", "traits": {"email": "me@evil.example"}}
+    answer = track(site, identify, key=PUBLIC, origin=ORIGIN, path="/v1/identify")[1]
+    assert [row["code"] for row in answer["rejected"]] == ["not_allowed"]
+    assert track(site, order, key="guess")[0] == 401
+    assert stored(site) == []

@@ -1,0 +1,428 @@
+"""Move live events from the inbox into the lake, and score and alert for their customers.
+
+One round takes the events of the last second or two. It appends them to the lake in one commit,
+scores exactly the customers touched, and publishes scores, alerts and redeemed codes in the SQL
+transaction that deletes the batches from the inbox. A crash before that transaction repeats the
+round: the lake recognises its events, so nothing is lost or doubled.
+"""
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.connect import inbox
+from retention.db import Database
+from retention.db.insert import among, insert_missing
+from retention.db.tables import DirectoryEntry, EventBatch, LiveScore
+from retention.errors import Refused
+from retention.settings import Settings
+from workers import alerts, processes
+from workers.delivery import outbox
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.alerts.live import LiveCheck
+    from retention.lake.live_import import LiveReport
+    from retention.risk.live import Population
+
+log = logging.getLogger(__name__)
+
+BATCH_SECONDS = 1.0  # from the start of a round to the next
+IDLE_SECONDS = 0.2  # between two looks into an empty inbox
+MAX_EVENTS = 100_000  # of one round
+MAX_SCORED = 20_000  # customers whose history is in memory together
+IDENTIFY_SECONDS = 60.0  # between two merges of customers from `identify`
+MEASURE_SECONDS = 3600.0  # between two measurements of the whole population
+PRUNE_SECONDS = 600.0
+MAX_KNOWN = 1_000_000  # customers that are known to be in the directory
+FAILPOINT = "RETENTION_LIVE_FAILPOINT"  # tests: end the process at this step
+
+
+class TakenByOther(Exception):
+    """Another process has published the batches of this round."""
+
+
+@dataclass(slots=True)
+class Scored:
+    """Scores of the customers touched, and the alerts that fired."""
+
+    at: datetime
+    version: str
+    customers: set[str] = field(default_factory=set)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    checks: "list[LiveCheck]" = field(default_factory=list)
+
+
+class Drain:
+    """The live path of one installation.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Holds inbox, scores and alerts.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        from retention.alerts.live import LiveChecks
+        from retention.lake import Lake
+        from retention.lake.customer_lake import CustomerHistory
+
+        self._settings, self._database = settings, database
+        self._lake = Lake.open(settings)
+        self._history = CustomerHistory(self._lake)
+        self._checks = LiveChecks()
+        self._standard = Standard(settings, database)
+        self._currency = ""
+        self._known: set[str] = set()
+        self._identified_at = float("-inf")
+        self._pruned_at = time.monotonic()
+
+    def round(self) -> int:
+        """Handle the waiting events once; return their number."""
+        handled = self._events()
+        if time.monotonic() - self._identified_at >= IDENTIFY_SECONDS:
+            handled += self._customers()
+            self._identified_at = time.monotonic()
+        if time.monotonic() - self._pruned_at >= PRUNE_SECONDS:
+            self._pruned_at = time.monotonic()
+            with self._database.transaction() as session:
+                inbox.prune_keys(session, self._settings)
+        return handled
+
+    def _events(self) -> int:
+        from retention.lake import compaction, live_import
+
+        with self._database.reading() as session:
+            batches = inbox.oldest(session, self._settings, "events", MAX_EVENTS)
+        if not batches:
+            return 0
+        self._currency = self._currency or self._shop_currency()
+        failpoint("read")
+        report = live_import.append(
+            self._lake,
+            self._database,
+            self._settings,
+            b"\n".join(inbox.unpack(batch.body) for batch in batches),
+            name=f"{batches[0].received_at:%Y%m%dT%H%M%S%f}-{batches[0].id}",
+            currency=self._currency,
+        )
+        failpoint("appended")
+        scored = self._scored(report.customers)
+        failpoint("scored")
+        with self._database.transaction() as session:
+            self._publish(session, batches, report, scored)
+            failpoint("published")
+        failpoint("committed")
+        if compaction.compact_events(self._lake.root):
+            failpoint("compacted")
+        return sum(batch.rows for batch in batches)
+
+    def _shop_currency(self) -> str:
+        try:
+            return self._lake.currency(self._settings)
+        except Refused:  # the data mixes currencies already; imports refuse that
+            return ""
+
+    # ------------------------------------------------------------ scores and alerts
+
+    def _scored(self, customers: frozenset[str]) -> Scored | None:
+        """Score the customers; None if that is not possible now.
+
+        Their events are in the lake, so the next sweep scores them.
+        """
+        from retention.lake.customer_lake import CustomerLake
+        from retention.risk.policy import load_policy
+
+        now = clock.now()
+        population = self._standard.population(now)
+        if population is None or not customers:
+            return None
+        policy = load_policy(self._settings)
+        scored = Scored(now, population.version)
+        ordered = sorted(customers)
+        try:
+            for start in range(0, len(ordered), MAX_SCORED):
+                part = ordered[start : start + MAX_SCORED]
+                with CustomerLake(self._lake, self._history, part) as lake:
+                    frame = population.scores(lake, now, policy)
+                    scored.customers |= lake.customers
+                    scored.scores += frame.to_dict("records")
+                    scored.checks += self._alerts(lake, population, policy, frame, now)
+        except Exception:  # a wrong score must not stop the events behind it
+            log.exception("live events could not be scored; the next sweep does it")
+            return None
+        return scored
+
+    def _alerts(
+        self, lake: Any, population: "Population", policy: Any, frame: "pd.DataFrame", now: datetime
+    ) -> "list[LiveCheck]":
+        from retention.alerts.live import customer_alerts
+
+        quiet = alerts.quiet_hours(self._settings)
+        if quiet and quiet.contains(now.astimezone(self._settings.zone).time()):
+            return []  # the check after the quiet hours finds them
+        with self._database.reading() as session:
+            stored = customer_alerts(session, self._settings)
+            if not stored:
+                return []
+            return self._checks.run(
+                session,
+                self._settings,
+                lake,
+                stored,
+                now,
+                frame,
+                lambda at: population.scores(lake, at, policy),
+            )
+
+    # ------------------------------------------------------------ publishing
+
+    def _publish(
+        self,
+        session: Session,
+        batches: Sequence[EventBatch],
+        report: "LiveReport",
+        scored: Scored | None,
+    ) -> None:
+        """Delete the batches and publish everything that follows from them."""
+        from retention.alerts.live import note_reported
+        from retention.campaigns.redemptions import CodeUse, redeem
+        from retention.lake.import_log import log_live_events
+
+        settings = self._settings
+        if not inbox.remove(session, batches):
+            raise TakenByOther
+        if report.codes:
+            uses = [
+                CodeUse(use.code, use.at, "event", use.customer_id, use.order_id, use.event_id)
+                for use in report.codes
+            ]
+            redeem(session, settings, uses)
+        self._add_to_directory(session, report.customers)
+        log_live_events(session, settings, report.report)
+        if scored is None:
+            return
+        _store_scores(session, settings, scored)
+        if scored.checks:
+            note_reported(session, settings, scored.checks, scored.at)
+            results = [(check.alert_id, check.check) for check in scored.checks]
+            key = f"live-{batches[0].id}-{batches[0].received_at:%Y%m%d%H%M%S%f}"
+            for post in alerts.publish(session, settings, results, scored.at, key):
+                outbox.put(session, settings, post, default_channel=None)
+
+    def _add_to_directory(self, session: Session, customers: frozenset[str]) -> None:
+        """Add new customers, so that commands know them; imports fill in the rest."""
+        from retention.privacy import pseudonym
+
+        new = sorted(customers - self._known)
+        people = self._lake.identities.canonical_ids() if new else {}
+        insert_missing(
+            session,
+            DirectoryEntry,
+            [
+                {
+                    "team_id": self._settings.team_id,
+                    "customer_id": customer,
+                    "canonical_id": people.get(customer),
+                    "pseudonym": pseudonym(self._settings.key, customer),
+                }
+                for customer in new
+            ],
+        )
+        if len(self._known) > MAX_KNOWN:
+            self._known.clear()
+        self._known.update(new)
+
+    # ------------------------------------------------------------ customers
+
+    def _customers(self) -> int:
+        """Merge the customers of `identify` calls into the lake."""
+        from retention.lake.live_customers import merge
+
+        with self._database.reading() as session:
+            batches = inbox.oldest(session, self._settings, "customers", MAX_EVENTS)
+        if not batches:
+            return 0
+        merge(
+            self._lake,
+            self._database,
+            self._settings,
+            b"\n".join(inbox.unpack(batch.body) for batch in batches),
+        )
+        failpoint("merged")
+        with self._database.transaction() as session:
+            if not inbox.remove(session, batches):
+                raise TakenByOther
+        return sum(batch.rows for batch in batches)
+
+
+class Standard:
+    """The newest measurement of the whole population.
+
+    The first one is made at once. Later ones are made in a thread with a connection of its own,
+    while the old one still serves.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings, self._database = settings, database
+        self._population: Population | None = None
+        self._measured = float("-inf")
+        self._thread: threading.Thread | None = None
+
+    def population(self, now: datetime) -> "Population | None":
+        """Return the newest measurement; None while there are no customers."""
+        if self._population is None:
+            if time.monotonic() - self._measured > IDENTIFY_SECONDS:
+                self._measure(now)
+        elif self._is_old() and (self._thread is None or not self._thread.is_alive()):
+            self._thread = threading.Thread(
+                target=self._measure, args=(now,), name="population", daemon=True
+            )
+            self._thread.start()
+        return self._population
+
+    def _is_old(self) -> bool:
+        from retention.registry import champion
+        from retention.risk import rules
+
+        if time.monotonic() - self._measured > MEASURE_SECONDS:
+            return True
+        with self._database.reading() as session:
+            row = champion(session, self._settings, "churn")
+        version = row.version if row else rules.VERSION
+        return self._population is not None and version != self._population.version
+
+    def _measure(self, now: datetime) -> None:
+        from retention.lake import Lake
+        from retention.registry import champion, definition_in_force
+        from retention.registry.model_cache import churn_model
+        from retention.risk.live import measure_population
+
+        self._measured = time.monotonic()
+        try:
+            lake = Lake.open(self._settings)
+            with self._database.reading() as session:
+                row = champion(session, self._settings, "churn")
+            definition = definition_in_force(lake, self._database, self._settings)
+            self._population = measure_population(
+                lake,
+                churn_model(self._settings, row) if row else None,
+                now,
+                horizon_days=definition.horizon_days,
+                active_within_days=definition.active_within_days,
+            )
+            lake.con.disconnect()
+        except Exception:
+            log.exception("the population could not be measured; it is tried again later")
+
+
+def _store_scores(session: Session, settings: Settings, scored: Scored) -> None:
+    """Replace the live scores of the customers; inactive ones have none."""
+    session.execute(
+        delete(LiveScore).where(
+            LiveScore.team_id == settings.team_id,
+            among(session, LiveScore.customer_id, sorted(scored.customers)),
+        ),
+        execution_options={"synchronize_session": False},
+    )
+    rows = [
+        {
+            **score,
+            "team_id": settings.team_id,
+            "as_of": scored.at,
+            "model_version": scored.version,
+        }
+        for score in scored.scores
+    ]
+    insert_missing(session, LiveScore, rows)
+
+
+def failpoint(step: str) -> None:
+    """End the process as ``kill -9`` would, if a test asks for it at this step."""
+    if os.environ.get(FAILPOINT) == step:
+        os._exit(137)
+
+
+@contextmanager
+def only_one(settings: Settings) -> Iterator[bool]:
+    """Take this host's lock of the live path; the lock ends with the process.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+
+    Yields
+    ------
+    bool
+        Whether no other process has it.
+    """
+    from retention.paths import create_private_folder
+
+    path = create_private_folder(settings.home / "run") / "live.lock"
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Handle live events until ``stop`` is set.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    stop : threading.Event
+        Ends the loop.
+    """
+    database = Database.of(settings)
+
+    def report() -> None:
+        while not stop.is_set():
+            processes.report(database, settings, "live")
+            stop.wait(processes.REPORT_EVERY)
+
+    threading.Thread(target=report, name="report", daemon=True).start()
+    while not stop.is_set():
+        with only_one(settings) as is_ours:
+            if is_ours:
+                _loop(Drain(settings, database), stop)
+        stop.wait(5)
+
+
+def _loop(drain: Drain, stop: threading.Event) -> None:
+    wait = BATCH_SECONDS
+    while not stop.is_set():
+        started = time.monotonic()
+        try:
+            handled = drain.round()
+            wait = BATCH_SECONDS
+        except (SQLAlchemyError, TakenByOther) as error:
+            log.warning("live events wait: %s", error)
+            handled, wait = 0, min(2 * wait, 30.0)
+        except Exception:
+            log.exception("a round of live events failed; it is repeated")
+            handled, wait = 0, min(2 * wait, 30.0)
+        if handled or wait > BATCH_SECONDS:
+            stop.wait(max(0.0, wait - (time.monotonic() - started)))
+        else:
+            stop.wait(IDLE_SECONDS)
