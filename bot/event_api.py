@@ -102,9 +102,7 @@ class EventApi:
         """Take a signed batch."""
         return self._answered(lambda: self._signed(headers, body))
 
-    def browser(
-        self, headers: Mapping[str, str], body: bytes, query: str, address: str
-    ) -> Answer:
+    def browser(self, headers: Mapping[str, str], body: bytes, query: str, address: str) -> Answer:
         """Take events of a shop's page.
 
         Parameters
@@ -136,9 +134,7 @@ class EventApi:
         address : str
             Of the client.
         """
-        return self._answered(
-            lambda: self._messages(headers, body, default_type, address), headers
-        )
+        return self._answered(lambda: self._messages(headers, body, default_type, address), headers)
 
     def preflight(self, headers: Mapping[str, str]) -> Answer:
         """Answer a browser that asks whether a page may call."""
@@ -351,7 +347,8 @@ def _unpacked(headers: Mapping[str, str], body: bytes) -> bytes:
         return body
     if encoding != "gzip":
         raise _Refusal(
-            415, gettext("content-encoding is {encoding!r}; use gzip").format(encoding=encoding[:20])
+            415,
+            gettext("content-encoding is {encoding!r}; use gzip").format(encoding=encoding[:20]),
         )
     unpacker = zlib.decompressobj(wbits=31)
     try:

@@ -221,7 +221,8 @@ class Gateway:
 
     def _busy(self, status: int = 503) -> "Reply":
         reply = self._web.json_reply(
-            status, {"error": gettext("too many requests at the moment; try again in a few seconds")}
+            status,
+            {"error": gettext("too many requests at the moment; try again in a few seconds")},
         )
         return reply._replace(headers=[*reply.headers, ("Retry-After", "5")])
 

@@ -183,9 +183,7 @@ def note_reported(
         Business time.
     """
     session.add_all(
-        LiveFiring(
-            team_id=settings.team_id, alert_id=check.alert_id, customer_id=customer, at=now
-        )
+        LiveFiring(team_id=settings.team_id, alert_id=check.alert_id, customer_id=customer, at=now)
         for check in checks
         for customer in check.customers
     )
@@ -199,9 +197,7 @@ def forget_reported(session: Session, alert_id: int, as_of: str | None) -> None:
     session.execute(old, execution_options={"synchronize_session": False})
 
 
-def _live_check(
-    alert: CustomerAlert, entered: frozenset[str], scores: "pd.DataFrame"
-) -> LiveCheck:
+def _live_check(alert: CustomerAlert, entered: frozenset[str], scores: "pd.DataFrame") -> LiveCheck:
     own = scores[scores.customer_id.isin(entered)]
     staked = own.assign(at_stake=own.churn_probability * own.expected_value)
     first = list(staked.sort_values("at_stake", ascending=False).customer_id)

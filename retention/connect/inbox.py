@@ -172,7 +172,7 @@ def _remember(session: Session, settings: Settings, keys: Sequence[str]) -> set[
     unique = sorted(set(keys))
     result = session.execute(
         text(
-            "INSERT INTO event_keys (team_id, key, day) "  # noqa: S608 - fixed text
+            "INSERT INTO event_keys (team_id, key, day) "
             f"{_REMEMBER[dialect]} ON CONFLICT (team_id, key) DO NOTHING RETURNING key"
         ),
         {

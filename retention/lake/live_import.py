@@ -80,9 +80,7 @@ def append(
         The shop's currency. Amounts in another one are quarantined. Empty: that of the first event.
     """
     started = perf_counter()
-    job = LiveImport(
-        lake, settings, currency, partial(erased.load_erased, database, settings)
-    )
+    job = LiveImport(lake, settings, currency, partial(erased.load_erased, database, settings))
     try:
         job.stage_lines(lines, name)
         customers = job.column("SELECT DISTINCT customer_id FROM staged")

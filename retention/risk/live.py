@@ -130,9 +130,7 @@ def _by_model(lake: "Lake", trained: "TrainedChurn", at: datetime) -> Population
 def _by_rules(
     lake: "Lake", at: datetime, horizon_days: int, active_within_days: int | None
 ) -> Population:
-    everyone = buyers(
-        lake, at, horizon_days=horizon_days, active_within_days=active_within_days
-    )
+    everyone = buyers(lake, at, horizon_days=horizon_days, active_within_days=active_within_days)
     active = everyone.frame[["recency_days", "orders_all"]]
     fits: Buyers = replace(everyone, frame=everyone.frame.head(0))
     rank_days = order_rhythm(lake, at).rank_days(active_within_days)
@@ -147,9 +145,7 @@ def _by_rules(
     return Population(at, rules.VERSION, horizon_days, active_within_days, score)
 
 
-def _frame(
-    customers: Snapshot | Buyers, risk: object, expected_value: object
-) -> "pd.DataFrame":
+def _frame(customers: Snapshot | Buyers, risk: object, expected_value: object) -> "pd.DataFrame":
     import pandas as pd
 
     return pd.DataFrame(

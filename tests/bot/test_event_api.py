@@ -62,9 +62,7 @@ def answered(site, request):
 def stored(site) -> list[dict]:
     with site.database.reading() as session:
         batches = session.scalars(select(EventBatch).order_by(EventBatch.id)).all()
-    return [
-        json.loads(line) for batch in batches for line in inbox.unpack(batch.body).splitlines()
-    ]
+    return [json.loads(line) for batch in batches for line in inbox.unpack(batch.body).splitlines()]
 
 
 def from_page(site, body, *, key=PUBLIC, origin=ORIGIN, address="203.0.113.7"):
