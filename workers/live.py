@@ -44,6 +44,7 @@ BATCH_SECONDS = 1.0  # from the start of a round to the next
 IDLE_SECONDS = 0.2  # between two looks into an empty inbox
 MAX_EVENTS = 100_000  # of one round
 MAX_SCORED = 20_000  # customers whose history is in memory together
+MAX_WAIT_SECONDS = 30.0  # between two attempts after errors
 IDENTIFY_SECONDS = 60.0  # between two merges of customers from `identify`
 MEASURE_SECONDS = 3600.0  # between two measurements of the whole population
 PRUNE_SECONDS = 600.0
@@ -405,24 +406,32 @@ def run(settings: Settings, stop: threading.Event) -> None:
     while not stop.is_set():
         with only_one(settings) as is_ours:
             if is_ours:
-                _loop(Drain(settings, database), stop)
+                _loop(settings, database, stop)
         stop.wait(5)
 
 
-def _loop(drain: Drain, stop: threading.Event) -> None:
+def _loop(settings: Settings, database: Database, stop: threading.Event) -> None:
+    drain: Drain | None = None
     wait = BATCH_SECONDS
     while not stop.is_set():
-        started = time.monotonic()
+        started, handled = time.monotonic(), 0
         try:
-            handled = drain.round()
+            if drain is None and _has_work(settings, database):
+                drain = Drain(settings, database)  # the lake's libraries need much memory
+            handled = drain.round() if drain else 0
             wait = BATCH_SECONDS
         except (SQLAlchemyError, TakenByOther) as error:
             log.warning("live events wait: %s", error)
-            handled, wait = 0, min(2 * wait, 30.0)
+            wait = min(2 * wait, MAX_WAIT_SECONDS)
         except Exception:
             log.exception("a round of live events failed; it is repeated")
-            handled, wait = 0, min(2 * wait, 30.0)
+            wait = min(2 * wait, MAX_WAIT_SECONDS)
         if handled or wait > BATCH_SECONDS:
             stop.wait(max(0.0, wait - (time.monotonic() - started)))
         else:
             stop.wait(IDLE_SECONDS)
+
+
+def _has_work(settings: Settings, database: Database) -> bool:
+    with database.reading() as session:
+        return inbox.waiting(session, settings) > 0

@@ -167,7 +167,7 @@ def test_image_gets_every_file_that_the_package_is_built_from():
 def test_every_role_is_a_service():
     commands = sorted(" ".join(service["command"][2:]) for service in OURS.values())
     workers = [f"worker --queue {queue}" for queue in sorted(QUEUES)]
-    assert commands == ["bot", "sender", "tick", *workers]
+    assert commands == ["bot", "live", "sender", "tick", *workers]
 
 
 def test_health_check_of_a_worker_names_its_own_queue():

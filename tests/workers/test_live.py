@@ -227,7 +227,9 @@ def test_identified_customers_are_merged_into_the_lake(desk):
     row = {"customer_id": "c0001", "email": "ann@shop.example"}
     with desk.database.transaction() as session:
         inbox.add(session, desk.settings, [row], ["k1"], "customers")
-    before = Lake.open(desk.settings).table("customers").execute().set_index("customer_id").sort_index()
+    before = (
+        Lake.open(desk.settings).table("customers").execute().set_index("customer_id").sort_index()
+    )
     assert drain(desk) == 1
     after = Lake.open(desk.settings).table("customers").execute().set_index("customer_id")
     after = after.sort_index()
