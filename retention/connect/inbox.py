@@ -112,7 +112,8 @@ def oldest(session: Session, settings: Settings, kind: Kind, most_rows: int) -> 
     sizes = session.execute(
         select(EventBatch.id, EventBatch.rows).where(*own).order_by(EventBatch.id).limit(most_rows)
     ).all()
-    ids, total = [], 0
+    ids: list[int] = []
+    total = 0
     for batch_id, rows in sizes:
         if ids and total + rows > most_rows:
             break

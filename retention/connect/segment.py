@@ -223,7 +223,7 @@ def _identify(
         text = gettext("{column} cannot be used").format(column=column)
         mapped.add(place, Rejection(place, "unknown_value", text))
         return
-    if any("\0" in value for value in customer.values()):
+    if any("\0" in str(value) for value in customer.values()):
         text = gettext("a text has the character NUL")
         mapped.add(place, Rejection(place, "unknown_value", text))
         return

@@ -125,11 +125,11 @@ class CustomerLake(Lake):
 
     def __exit__(self, *_: object) -> None:
         """Drop the views and tables."""
-        names = [f'DROP VIEW IF EXISTS "{name}"' for name in self._views]
+        drops = [f'DROP VIEW IF EXISTS "{name}"' for name in self._views]
         _, returns = self._returns
         tables = [self._ids, *((returns.matched, returns.cancelled) if returns else ())]
-        names += [f"DROP TABLE IF EXISTS {name}" for name in tables]
-        self.duckdb.execute("; ".join(names))
+        drops += [f"DROP TABLE IF EXISTS {table}" for table in tables]
+        self.duckdb.execute("; ".join(drops))
         self._views.clear()
 
     def _rows(
