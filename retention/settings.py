@@ -307,9 +307,9 @@ class Settings(BaseSettings):
             if not _is_web_address(origin) or origin.count("/") != 2:
                 raise ValueError(
                     gettext(
-                        "RETENTION_SHOP_ORIGINS has {origin!r}; write each origin like "
+                        "RETENTION_SHOP_ORIGINS is {origins!r}; write each origin like "
                         "https://shop.example, without a path"
-                    ).format(origin=origin)
+                    ).format(origins=origins)
                 )
         return origins
 

@@ -258,6 +258,7 @@ def snapshot_with(
     unknown : collection of str
         Features that the shop's data cannot tell.
     """
+    assert fits.buying is not None
     frame, counts = _read_buyers(lake, cutoff, horizon_days)
     frame = _with_fits(frame, counts, cutoff, horizon_days, fits.purchases, fits.buying)
     frame = frame.assign(**_forecast_season(fits.season, frame))

@@ -2,6 +2,7 @@
 
 Lost: a job that did not end as done, or whose result nobody can see, or a result that was published
 although it was cancelled, or an e-mail that never arrived though its row says so, or was not sent.
+A live event that was acknowledged must be in the lake once (`tests.faults.live_kills`).
 Doubled: a result, the scheduled message or an e-mail seen more than once. An e-mail of which nobody
 knows is neither: it is counted as in doubt.
 """
@@ -22,15 +23,16 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Job, Outbox, Run, Send
 from retention.settings import Settings
-from tests.faults import mailing
+from tests.faults import live_kills, mailing
 from tests.faults.nemesis import Nemesis
 from tests.workers.harness import ADMIN, CHANNEL, running, wait
 from workers import schedule
 
+LIVE_KILLS = 200  # of the path of live events
 SETTLING = 240.0  # seconds for everything to end; a doubt alone waits 30
 
 
-def main(seconds: float, seed: int) -> int:
+def main(seconds: float, seed: int, kills: int = LIVE_KILLS) -> int:
     """Run it; returns 0 where nothing was lost or doubled."""
     with (
         tempfile.TemporaryDirectory(prefix="faults") as home,
@@ -52,7 +54,8 @@ def main(seconds: float, seed: int) -> int:
                 number += 1
             settled = _settle(database)
         copies = mailing.counted(database, inbox)
-        return report(nemesis, slack, copies, seconds, seed, settled)
+        live = live_kills.run(kills, seed)
+        return report(nemesis, slack, copies, live, seconds, seed, settled)
 
 
 def _schedule_soon(database: Database, settings: Settings, seconds: float) -> None:
@@ -80,6 +83,7 @@ def report(
     nemesis: Nemesis,
     slack: StandIn,
     copies: mailing.Copies,
+    live: live_kills.Kills,
     seconds: float,
     seed: int,
     settled: bool,
@@ -120,8 +124,10 @@ def report(
         f"(sent {copies.states['sent']}, in doubt {copies.doubt}, "
         f"lost {len(copies.lost)}, doubled {len(copies.doubled)})"
     )
+    live_kills.report(live)
     lost, doubled = [*lost, *leaked, *copies.lost], [*doubled, *copies.doubled]
-    injections = sum(nemesis.injected.values())
+    lost, doubled = [*lost, *live.lost], [*doubled, *live.doubled]
+    injections = sum(nemesis.injected.values()) + live.injected.total()
     print(f"injections={injections} lost={len(lost)} doubled={len(doubled)}")
     return int(bool(lost or doubled))
 

@@ -9,5 +9,5 @@ from tests.faults.__main__ import main
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", [2, 3])
 def test_nothing_is_lost_or_doubled(seed, capsys):
-    assert main(120, seed) == 0
+    assert main(120, seed, kills=20) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("lost=0 doubled=0")

@@ -153,6 +153,7 @@ BAD_VALUES = {
     "doubted_labels": ("perhaps", "keep or drop"),
     "public_url": ("crm.shop.example", "https://crm.shop.example"),
     "ask_url": ("localhost:8080", "http://127.0.0.1:8080/v1"),
+    "shop_origins": ("shop.example", "https://shop.example"),
     "send_rate": ("-1", "above 0, at most 1000"),
     "now": ("xyz", "2026-03-01T09:00"),
     "demo": ("maybe", "true or false"),
@@ -169,6 +170,7 @@ FREE_TEXT = {
     "team_id",
     "policy",
     "ask_model",
+    "events_public_key",
 }
 
 
@@ -195,6 +197,13 @@ def test_error_names_the_variable_its_value_and_the_fix(field, monkeypatch, tmp_
         assert field in FREE_TEXT or field in SECRETS, (
             "add the setting to BAD_VALUES or to FREE_TEXT"
         )
+
+
+def test_public_key_must_differ_from_the_signing_key(monkeypatch):
+    for name in ("RETENTION_EVENTS_KEY", "RETENTION_EVENTS_PUBLIC_KEY"):
+        monkeypatch.setenv(name, "the same")
+    with pytest.raises(BadInput, match="RETENTION_EVENTS_PUBLIC_KEY equals"):
+        load_settings()
 
 
 @pytest.mark.parametrize(
