@@ -152,7 +152,7 @@ def _kill_drain(context, settings: Settings, chance: random.Random) -> None:
     arguments = (settings.home, settings.policy, ready)
     process = context.Process(target=_drain, args=arguments, daemon=True)
     process.start()
-    ready.wait(60)
+    ready.wait(120)
     time.sleep(chance.uniform(0.0, 1.5))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -161,6 +161,7 @@ def _kill_drain(context, settings: Settings, chance: random.Random) -> None:
 def _drain(home: Path, policy: Path, ready: Any) -> None:
     settings = Settings(home=home, policy=policy, _env_file=None)
     drain = live.Drain(settings, Database.of(settings))
+    drain.round()  # the first one also measures the customer base
     ready.set()
     while True:
         if not drain.round():
