@@ -21,6 +21,8 @@ from retention.db.tables import (
     DirectoryEntry,
     Feedback,
     Impression,
+    LiveFiring,
+    LiveScore,
     Note,
     Pause,
     Redemption,
@@ -54,6 +56,8 @@ _TABLES_WITH_CUSTOMERS = (
     Pause,
     Note,
     CallEntry,
+    LiveScore,
+    LiveFiring,
 )
 ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
 _DIGITS = 7  # of the shortest telephone number that identifies a customer
@@ -295,7 +299,7 @@ def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> 
         )
         used = update(Redemption).where(Redemption.customer_id == customer_id)
         run(used.values(customer_id=random_name, order_id=None), Redemption)
-    for personal in (Suppression, Feedback, Pause, Note):
+    for personal in (Suppression, Feedback, Pause, Note, LiveScore, LiveFiring):
         run(delete(personal).where(personal.customer_id.in_(ids)), personal)
     return changed
 

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -204,6 +204,7 @@ class Drain:
         from retention.alerts.live import note_reported
         from retention.campaigns.redemptions import CodeUse, redeem
         from retention.lake.import_log import log_live_events
+        from retention.privacy.erased import load_erased
 
         settings = self._settings
         if not inbox.remove(session, batches):
@@ -214,11 +215,13 @@ class Drain:
                 for use in report.codes
             ]
             redeem(session, settings, uses)
-        self._add_to_directory(session, report.customers)
+        # A customer may have been erased since the append.
+        gone = load_erased(self._database, settings).among(report.customers)
+        self._add_to_directory(session, report.customers - gone)
         log_live_events(session, settings, report.report)
         if scored is None:
             return
-        _store_scores(session, settings, scored)
+        _store_scores(session, settings, scored, gone)
         if scored.checks:
             note_reported(session, settings, scored.checks, scored.at)
             results = [(check.alert_id, check.check) for check in scored.checks]
@@ -332,8 +335,10 @@ class Standard:
             log.exception("the population could not be measured; it is tried again later")
 
 
-def _store_scores(session: Session, settings: Settings, scored: Scored) -> None:
-    """Replace the live scores of the customers; inactive ones have none."""
+def _store_scores(
+    session: Session, settings: Settings, scored: Scored, gone: Collection[str]
+) -> None:
+    """Replace the live scores of the customers; inactive and erased ones have none."""
     session.execute(
         delete(LiveScore).where(
             LiveScore.team_id == settings.team_id,
@@ -349,6 +354,7 @@ def _store_scores(session: Session, settings: Settings, scored: Scored) -> None:
             "model_version": scored.version,
         }
         for score in scored.scores
+        if score["customer_id"] not in gone
     ]
     insert_missing(session, LiveScore, rows)
 
