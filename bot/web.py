@@ -27,6 +27,7 @@ from bot import (
     oauth,
     redemption_api,
     refusals,
+    shop_webhooks,
     signature,
 )
 from bot.app import build_app
@@ -109,6 +110,7 @@ class Site:
         self.app: App = build_app(settings, self.database, self.workspace)
         self.unknown_codes = redemption_api.UnknownCodes()
         self.event_api = event_api.EventApi(settings, self.database)
+        self.shop_webhooks = shop_webhooks.ShopWebhooks(settings, self.database)
         self.installs = TokenBuckets(INSTALLS_PER_MINUTE, 60)
         threading.Thread(
             target=_reach_queue, args=(settings,), name="reach queue", daemon=True
@@ -123,6 +125,9 @@ class Site:
             ),
             ("POST", event_api.EVENTS): Route(self.events, max_bytes=event_api.MAX_BODY_BYTES),
             ("GET", event_api.SCRIPT): Route(self.event_script),
+            ("POST", shop_webhooks.PATH): Route(
+                self.shop_webhook, max_bytes=shop_webhooks.MAX_BODY_BYTES
+            ),
         }
         for path in (event_api.BROWSER, *event_api.TRACK):
             self.routes["POST", path] = Route(self.events, max_bytes=event_api.MAX_BODY_BYTES)
@@ -283,6 +288,12 @@ class Site:
             ],
         )
 
+    def shop_webhook(self, request: Request) -> Reply:
+        """Store a webhook of a connected shop."""
+        name = request.path.removeprefix(shop_webhooks.PATH)
+        status, answer = self.shop_webhooks.handle(name, request.headers, request.body)
+        return json_reply(status, answer)
+
     def install(self, request: Request) -> Reply:
         """Send the visitor to Slack to install the app.
 
@@ -324,9 +335,12 @@ class Site:
 def route_of(path: str) -> str:
     """Return the route of a path.
 
-    The secret token of an unsubscribe link is removed.
+    The secret token of an unsubscribe link is removed, and the name of a webhook's connection.
     """
-    return UNSUBSCRIBE if path.startswith(UNSUBSCRIBE) else path
+    for prefix in (UNSUBSCRIBE, shop_webhooks.PATH):
+        if path.startswith(prefix):
+            return prefix
+    return path
 
 
 def find_route(routes: dict[tuple[str, str], Route], method: str, path: str) -> Route | Reply:

@@ -85,4 +85,5 @@ def counted_nouns() -> tuple[str, ...]:
         npgettext("number of", "time", "times", 2),
         npgettext("number of", "training row", "training rows", 2),
         npgettext("number of", "try", "tries", 2),
+        npgettext("number of", "webhook", "webhooks", 2),
     )

@@ -560,6 +560,17 @@ class Forget(Request):
     deed = gettext("erase a customer")
     outlasts_erasures = True
     customer_id: CustomerId
+    more_ids: tuple[CustomerId, ...] = ()  # of other customers, when a shop erases all of them
+
+
+class ShopInbox(Request):
+    """Import the webhooks of connected shops."""
+
+    kind = "shop_inbox"
+    title = gettext("Webhooks of the shop")
+    role = "admin"
+    deed = gettext("import webhooks")
+    names_customers = False
 
 
 class Tidy(Request):
@@ -600,6 +611,7 @@ REQUESTS: dict[str, type[Request]] = {
         Monitor,
         DemoFeed,
         Tidy,
+        ShopInbox,
         Forget,
         CampaignPreview,
         CampaignMisuse,

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from retention import logs
 from retention.db import Database
 from retention.settings import Settings, load_settings_or_exit
-from workers import live, processes, reconcile, schedule
+from workers import live, processes, reconcile, schedule, shop_inbox
 from workers.delivery.sender import Sender
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
         (5.0, lambda: reconcile.release_dead(database, settings)),
         (5.0, lambda: reconcile.republish(database, settings)),
         (60.0, lambda: reconcile.kill_silent(database, settings)),
+        (2.0, lambda: shop_inbox.submit_due(database, settings)),
         (20.0, lambda: schedule.tick(database, settings)),
         (processes.REPORT_EVERY, lambda: processes.report(database, settings, "tick")),
         (3600.0, lambda: reconcile.tidy(database, settings)),

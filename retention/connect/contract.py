@@ -85,7 +85,7 @@ class Page:
     rows : sequence of dict
         Rows with canonical column names; times are aware UTC.
     watermark : dict
-        Where the next pull of this table continues. Stored only after the page is imported.
+        Where the next pull of the connection continues. Stored only after the page is imported.
     """
 
     table: Literal["events", "customers", "items"]
@@ -227,13 +227,29 @@ class Listens(Protocol):
             ``access_denied``: the signature is wrong, or the delivery is too old.
         """
 
+    def topic(self, headers: Mapping[str, str]) -> str:
+        """Return what a delivery is about, in the platform's own words."""
+
     def read(self, topic: str, body: bytes, delivery_id: str) -> Notice:
-        """Read a verified delivery.
+        """Read a verified delivery; may ask the platform for details.
 
         Raises
         ------
         ConnectorError
             ``changed_schema``.
+        """
+
+    def add_webhooks(self, address: str) -> dict[str, int]:
+        """Ask the platform for webhooks at an address; repeating adds nothing.
+
+        Returns
+        -------
+        dict
+            Numbers of webhooks that were ``added`` and that were ``present``.
+
+        Raises
+        ------
+        ConnectorError
         """
 
 

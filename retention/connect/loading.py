@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.settings import Settings
 
-UPDATED_AT = "shop_updated_at"  # attribute: when the shop last changed the record
+# Attributes: when the shop last changed the record, and when the customer changed the consent.
+UPDATED_AT, CONSENT_AT = "shop_updated_at", "shop_consent_at"
 
 
 def import_page(
@@ -87,7 +88,7 @@ def newest_rows(lake: "Lake", table: Table, rows: Sequence[dict[str, Any]]) -> l
     table : Table
         Keyed table.
     rows : sequence of dict
-        Canonical rows; the attribute `UPDATED_AT` is their version.
+        Canonical rows of one page. Their versions are the attributes `UPDATED_AT` or `CONSENT_AT`.
 
     Returns
     -------
@@ -98,21 +99,26 @@ def newest_rows(lake: "Lake", table: Table, rows: Sequence[dict[str, Any]]) -> l
     newest: dict[str, dict[str, Any]] = {}
     for row in rows:
         current = newest.get(row[key])
-        if current is None or _version(row) >= _version(current):
+        if current is None or not _is_older(row, current.get("attributes") or {}):
             newest[row[key]] = row
     stored = _stored_attributes(lake, table, list(newest))
     result = []
     for identity, row in newest.items():
         known = stored.get(identity, {})
-        if _version(row) < str(known.get(UPDATED_AT) or ""):
+        if _is_older(row, known):
             continue
         own = row.get("attributes") or {}
         result.append({**row, "attributes": {**known, **own}} if known or own else row)
     return result
 
 
-def _version(row: dict[str, Any]) -> str:
-    return str((row.get("attributes") or {}).get(UPDATED_AT) or "")
+def _is_older(row: dict[str, Any], known: dict[str, Any]) -> bool:
+    """Return whether a row has a version that is older than the known one."""
+    own = row.get("attributes") or {}
+    return any(
+        name in own and str(own[name]) < str(known.get(name) or "")
+        for name in (UPDATED_AT, CONSENT_AT)
+    )
 
 
 def version(at: datetime) -> str:

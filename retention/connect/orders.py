@@ -13,6 +13,7 @@ from typing import Any
 from retention.connect.contract import ConnectorError
 
 CENT = Decimal("0.0001")  # amounts are compared with four decimals
+LARGEST = Decimal(10) ** 12  # number that a shop can mean
 MAX_UNITS = 500  # of a line that has an event per returned unit
 
 
@@ -208,6 +209,23 @@ def need(record: Any, key: str) -> Any:
     return record[key]
 
 
+def decimal(value: Any, key: str) -> Decimal:
+    """Read a number; null is zero.
+
+    Raises
+    ------
+    ConnectorError
+        ``changed_schema``, with the field's name.
+    """
+    try:
+        number = Decimal(str(value if value not in (None, "") else 0))
+    except InvalidOperation:
+        raise ConnectorError("changed_schema", key) from None
+    if not number.is_finite() or abs(number) > LARGEST:
+        raise ConnectorError("changed_schema", key)
+    return number
+
+
 def money(value: Any, key: str) -> Decimal:
     """Read an amount; null is zero.
 
@@ -216,13 +234,7 @@ def money(value: Any, key: str) -> Decimal:
     ConnectorError
         ``changed_schema``, with the field's name.
     """
-    try:
-        amount = Decimal(str(value if value not in (None, "") else 0))
-    except InvalidOperation:
-        raise ConnectorError("changed_schema", key) from None
-    if not amount.is_finite():
-        raise ConnectorError("changed_schema", key)
-    return amount.quantize(CENT)
+    return decimal(value, key).quantize(CENT)
 
 
 def moment(value: Any, key: str) -> datetime:

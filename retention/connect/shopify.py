@@ -7,6 +7,7 @@ the watermark, so a pull that was killed continues with the same operation.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,8 +63,12 @@ class Shopify:
         self._shop = access["shop"]
         self._secret = access["webhook_secret"]
         self._since = access["since"]
+        self._token, self._version = access["token"], access["version"] or VERSION
         self._page_sizes: dict[str, int] = {}
-        self._api = ShopifyApi(self._shop, access["token"], access["version"] or VERSION)
+
+    @cached_property
+    def _api(self) -> ShopifyApi:  # a server that only verifies webhooks needs no client
+        return ShopifyApi(self._shop, self._token, self._version)
 
     @property
     def domain(self) -> str:
@@ -72,7 +77,8 @@ class Shopify:
 
     def close(self) -> None:
         """Close the connections."""
-        self._api.close()
+        if "_api" in self.__dict__:
+            self._api.close()
 
     def check(self) -> dict[str, str]:
         """Ask Shopify whether the token works and may read all that is needed."""

@@ -11,11 +11,12 @@ from typing import Any
 
 from retention.connect import orders
 from retention.connect.contract import ConnectorError
-from retention.connect.loading import UPDATED_AT, version
+from retention.connect.loading import CONSENT_AT, UPDATED_AT, version
 from retention.connect.orders import (
     Line,
     Order,
     Refund,
+    decimal,
     email_of,
     full_name,
     moment,
@@ -103,7 +104,7 @@ def _line(node: Any) -> Line:
     return Line(
         id=number(need(node, "id")),
         item_id=item,
-        quantity=Decimal(str(need(node, "quantity"))),
+        quantity=decimal(need(node, "quantity"), "quantity"),
         amount=gross - discount,
         discount=discount,
     )
@@ -118,7 +119,7 @@ def _refunds(node: Any) -> list[Refund]:
             identity,
             at,
             number(need(need(line, "lineItem"), "id")),
-            Decimal(str(need(line, "quantity"))),
+            decimal(need(line, "quantity"), "quantity"),
             _shop_money(need(line, "subtotalSet"), "subtotalSet"),
         )
         for line in need(node, "refundLineItems")
@@ -304,7 +305,7 @@ def _hook_money(record: Any, key: str) -> Decimal:
 
 
 def _hook_line(line: Any) -> Line:
-    quantity = Decimal(str(need(line, "quantity")))
+    quantity = decimal(need(line, "quantity"), "quantity")
     gross = _hook_money(line, "price") * quantity
     discount = sum(
         (_hook_money(part, "amount") for part in need(line, "discount_allocations")), Decimal(0)
@@ -321,7 +322,7 @@ def _hook_refunds(refund: Any) -> list[Refund]:
             identity,
             at,
             str(need(line, "line_item_id")),
-            Decimal(str(need(line, "quantity"))),
+            decimal(need(line, "quantity"), "quantity"),
             _hook_money(line, "subtotal"),
         )
         for line in need(refund, "refund_line_items")
@@ -374,7 +375,7 @@ def hook_consent(body: Mapping[str, Any]) -> dict[str, Any]:
         "marketing_consent": _consent(need(consent, "state")),
     }
     if at := consent.get("consent_updated_at"):
-        row["attributes"] = _attributes(at)
+        row["attributes"] = {CONSENT_AT: version(moment(at, "consent_updated_at"))}
     return row
 
 

@@ -6,6 +6,7 @@ page number alone would skip records, because a record that changes meanwhile mo
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from retention import clock
@@ -53,12 +54,17 @@ class WooCommerce:
         self._secret = access["webhook_secret"]
         self._consent_field = access["consent_field"]
         self._since = access["since"]
-        base = web.check_address(access["shop"], "shop")
-        self._api = web.Api(base, {}, (access["key"], access["secret"]))
+        self._base = web.check_address(access["shop"], "shop")
+        self._key = access["key"], access["secret"]
+
+    @cached_property
+    def _api(self) -> web.Api:  # a server that only verifies webhooks needs no client
+        return web.Api(self._base, {}, self._key)
 
     def close(self) -> None:
         """Close the connections."""
-        self._api.close()
+        if "_api" in self.__dict__:
+            self._api.close()
 
     def check(self) -> dict[str, str]:
         """Ask the shop whether the key works and may read all that is needed."""

@@ -13,6 +13,7 @@ from retention.connect.orders import (
     Line,
     Order,
     Refund,
+    decimal,
     email_of,
     full_name,
     moment,
@@ -88,7 +89,7 @@ def _line(line: Any) -> Line:
         item_id=text(line.get("sku"))
         or text(line.get("variation_id") or need(line, "product_id"))
         or text(line.get("name")),
-        quantity=Decimal(str(need(line, "quantity"))),
+        quantity=decimal(need(line, "quantity"), "quantity"),
         amount=amount,
         discount=max(gross - amount, Decimal(0)),
     )
@@ -107,7 +108,7 @@ def _refunds(refund: Any) -> list[Refund]:
             f"{identity}:{need(line, 'id')}",
             at,
             _refunded_line(line),
-            abs(Decimal(str(need(line, "quantity")))),
+            abs(decimal(need(line, "quantity"), "quantity")),
             abs(money(need(line, "total"), "refunds.total")),
         )
         for line in lines

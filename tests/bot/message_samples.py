@@ -503,6 +503,14 @@ def samples() -> dict[str, dict[str, Any]]:
                 "rows_quarantined": 10,
             }
         },
+        "connect/refused": {"name": "shop", "reason": "signature"},
+        "connect/set_aside": {
+            "name": "shop",
+            "code": "changed_schema",
+            "detail": "line_items",
+            "number": 3,
+        },
+        "connect/data_request": {"name": "shop", "rows": 214},
         "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
         "alert/added": {**ALERT, "status": "muted"},
         "alert/changed": {"name": "vip-risk", "deed": "snooze", "days": 7},

@@ -39,6 +39,7 @@ from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.shop_codes import ShopCode, ShopDiscount
+from retention.db.tables.webhooks import Webhook
 from retention.db.tables.work import BusinessClock, Job, JobJoin, Process, Run, Schedule, Slot
 
 __all__ = [
@@ -93,4 +94,5 @@ __all__ = [
     "Suppression",
     "Thread",
     "Utc",
+    "Webhook",
 ]

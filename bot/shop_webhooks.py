@@ -1,0 +1,138 @@
+"""Answer ``POST /hooks/NAME``: webhooks of connected shops.
+
+A delivery is verified before anything else is done with it. It is stored in one transaction, and a
+job imports it later (`workers.tasks.shop_inbox`).
+"""
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from bot import refusals
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Connection
+from retention.settings import Settings
+from retention.text import gettext
+from workers.delivery import outbox
+from workers.tasks.interface import Post
+
+if TYPE_CHECKING:
+    from retention.connect.contract import ConnectorError, Listens
+
+log = logging.getLogger(__name__)
+
+PATH = "/hooks/"
+MAX_BODY_BYTES = 5_000_000  # a product with its largest number of variants
+MAX_NAME = 40
+Answer = tuple[int, dict[str, Any]]
+UNAUTHORIZED: Answer = 401, {"error": "unauthorized"}  # the same for every reason
+
+
+class ShopWebhooks:
+    """Receive webhooks.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Stores the deliveries.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings, self._database = settings, database
+        # Connectors by connection. They are made again when the settings or secrets change.
+        self._connectors: dict[int, tuple[Any, Listens | None]] = {}
+        self._reported: set[str] = set()
+        self._lock = threading.Lock()
+
+    def handle(self, name: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Store one delivery; a repeated one gets the same answer.
+
+        Parameters
+        ----------
+        name : str
+            Name of the connection.
+        headers : mapping
+            By lower-case name.
+        body : bytes
+            As received.
+
+        Returns
+        -------
+        tuple
+            HTTP status and JSON answer.
+        """
+        from retention.connect import webhook_inbox
+        from retention.connect.contract import ConnectorError
+
+        try:
+            connection = self._connection(name)
+            connector = self._connector(connection) if connection else None
+            if connection is None or connector is None:
+                return self._refused()
+            try:
+                delivery_id = connector.verify(headers, body, clock.wall())
+            except ConnectorError as error:
+                self._report(connection, error)
+                return self._refused()
+            topic = connector.topic(headers)
+            with self._database.transaction() as session:
+                webhook_inbox.store(session, connection, delivery_id, topic, body)
+        except SQLAlchemyError as error:
+            log.error("cannot store a webhook: %s", type(error).__name__)
+            return 503, {"error": gettext("it could not be stored; please send it again")}
+        return 200, {}
+
+    def _connection(self, name: str) -> Connection | None:
+        if not name or len(name) > MAX_NAME or "\0" in name:
+            return None
+        with self._database.reading() as session:
+            return session.scalar(
+                select(Connection).where(
+                    Connection.team_id == self._settings.team_id, Connection.name == name
+                )
+            )
+
+    def _connector(self, connection: Connection) -> "Listens | None":
+        """Return the connector that verifies; None if the platform has no webhooks."""
+        from retention.connect import connections, registry
+        from retention.connect.contract import Listens
+        from retention.errors import BadInput, Refused
+
+        version = (connection.kind, connection.config, connection.secrets)
+        known = self._connectors.get(connection.id)
+        if known is None or known[0] != version:
+            connector = None
+            try:
+                access = connections.access(self._settings, connection)
+                connector = registry.connector(connection.kind, access)
+            except (BadInput, Refused) as error:
+                log.error("the connection %s cannot be used: %s", connection.name, error)
+            listens = connector if isinstance(connector, Listens) else None
+            known = self._connectors[connection.id] = version, listens
+        return known[1]
+
+    def _refused(self) -> Answer:
+        refusals.note(refusals.UNVERIFIED, PATH)
+        return UNAUTHORIZED
+
+    def _report(self, connection: Connection, error: "ConnectorError") -> None:
+        """Tell the channel of the connection, at most once a day: anyone can send such requests."""
+        reason = "age" if error.detail == "age" else "signature"
+        today = f"{clock.wall().astimezone(self._settings.zone):%Y-%m-%d}"
+        key = f"hook-refused:{connection.id}:{reason}:{today}"
+        with self._lock:
+            if key in self._reported:
+                return
+            self._reported = {each for each in self._reported if each.endswith(today)} | {key}
+        values = {"name": connection.name, "reason": reason}
+        with self._database.transaction() as session:
+            if outbox.channel_of(session, key) is None:
+                post = Post("connect/refused", values, key=key)
+                outbox.put(session, self._settings, post, default_channel=connection.channel)

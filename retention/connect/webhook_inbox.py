@@ -1,0 +1,170 @@
+"""Keep verified webhooks in SQL until a job has imported them."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.insert import insert_once
+from retention.db.tables import Connection, Webhook
+from retention.settings import Settings
+
+WAITING, DONE, SET_ASIDE = "waiting", "done", "set_aside"
+MAX_ATTEMPTS = 12  # of a delivery that the platform must explain; with back-off this is a day
+FIRST_PAUSE, MAX_PAUSE = timedelta(seconds=15), timedelta(hours=4)
+# A repeated delivery is recognised for this long. Importing it again would change nothing.
+KEEP_DONE, KEEP_SET_ASIDE = timedelta(days=7), timedelta(days=30)
+MAX_BATCH_BYTES = 20_000_000
+_WITHOUT_SYNC = {"synchronize_session": False}
+
+
+@dataclass
+class Results:
+    """What became of some deliveries.
+
+    Parameters
+    ----------
+    done : list of int
+        Ids of the imported ones.
+    set_aside : dict
+        Reason by id, of those that cannot be imported.
+    later : dict
+        Real time of the next attempt by id.
+    """
+
+    done: list[int] = field(default_factory=list)
+    set_aside: dict[int, str] = field(default_factory=dict)
+    later: dict[int, datetime] = field(default_factory=dict)
+
+
+def store(
+    session: Session, connection: Connection, delivery_id: str, topic: str, body: bytes
+) -> bool:
+    """Store a verified delivery once.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the delivery is accepted once the caller has committed.
+    connection : Connection
+        Of the shop that sent it.
+    delivery_id : str
+        Id of the delivery.
+    topic : str
+        What it is about.
+    body : bytes
+        As received.
+
+    Returns
+    -------
+    bool
+        False if it was stored before.
+    """
+    return insert_once(
+        session,
+        Webhook,
+        team_id=connection.team_id,
+        connection_id=connection.id,
+        delivery_id=delivery_id[:255],
+        topic=topic[:80],
+        body=body,
+        state=WAITING,
+        attempts=0,
+        received_at=clock.wall(),
+    )
+
+
+def is_waiting(session: Session, settings: Settings) -> bool:
+    """Return whether a delivery can be imported now."""
+    return session.scalar(select(Webhook.id).where(*_importable(settings)).limit(1)) is not None
+
+
+def waiting(session: Session, settings: Settings, most: int) -> list[Webhook]:
+    """Return the oldest deliveries that can be imported now.
+
+    Parameters
+    ----------
+    session : Session
+        Open session.
+    settings : Settings
+        Settings of the installation.
+    most : int
+        Greatest number. Large ones are fewer, but at least one.
+    """
+    found: list[Webhook] = []
+    size = 0
+    query = select(Webhook).where(*_importable(settings)).order_by(Webhook.id).limit(most)
+    for delivery in session.scalars(query):
+        size += len(delivery.body)
+        if found and size > MAX_BATCH_BYTES:
+            break
+        found.append(delivery)
+    return found
+
+
+def _importable(settings: Settings) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Webhook.team_id == settings.team_id,
+        Webhook.state == WAITING,
+        or_(Webhook.retry_at.is_(None), Webhook.retry_at <= clock.wall()),
+    )
+
+
+def next_attempt(attempts: int, asked_for: datetime | None) -> datetime:
+    """Return the real time of the next attempt.
+
+    Parameters
+    ----------
+    attempts : int
+        Failed attempts until now.
+    asked_for : datetime or None
+        Time that the platform asked for.
+    """
+    pause = min(FIRST_PAUSE * 2 ** min(attempts, 20), MAX_PAUSE)
+    return max(clock.wall() + pause, asked_for or clock.wall())
+
+
+def mark(session: Session, results: Results) -> None:
+    """Store what became of deliveries; all but the waiting ones lose their content.
+
+    It is personal data, and the next pull reads what was set aside from the shop itself.
+
+    Parameters
+    ----------
+    session : Session
+        The job's fenced transaction.
+    results : Results
+        By id.
+    """
+    now = clock.wall()
+    _set(session, results.done, {"state": DONE, "body": b"", "done_at": now})
+    for delivery_id, reason in results.set_aside.items():
+        values = {"state": SET_ASIDE, "reason": reason[:500], "body": b"", "done_at": now}
+        _set(session, [delivery_id], values)
+    for delivery_id, at in results.later.items():
+        _set(session, [delivery_id], {"retry_at": at, "attempts": Webhook.attempts + 1})
+
+
+def _set(session: Session, ids: Collection[int], values: Mapping[str, object]) -> None:
+    if ids:
+        session.execute(
+            update(Webhook).where(Webhook.id.in_(ids), Webhook.state == WAITING).values(values),
+            execution_options=_WITHOUT_SYNC,
+        )
+
+
+def drop_old(session: Session, settings: Settings) -> None:
+    """Delete old deliveries that do not wait."""
+    now = clock.wall()
+    for state, age in ((DONE, KEEP_DONE), (SET_ASIDE, KEEP_SET_ASIDE)):
+        session.execute(
+            delete(Webhook).where(
+                Webhook.team_id == settings.team_id,
+                Webhook.state == state,
+                Webhook.done_at < now - age,
+            ),
+            execution_options=_WITHOUT_SYNC,
+        )

@@ -1,0 +1,122 @@
+"""Test ``POST /hooks/NAME``: signature, age, duplicates and what the channel hears."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from bot.web import Site
+from retention.connect import connections
+from retention.connect.shopify import Shopify
+from retention.db.tables import Outbox, Webhook
+from retention.settings import Settings
+from tests.bot.test_server import ask
+from tests.bot.wire import ADMIN, CHANNEL
+from tests.standins import shopify
+
+
+@pytest.fixture(scope="module")
+def shop():
+    """A shop at Shopify; its deliveries need no request."""
+    with shopify.Shopify.start() as stand_in:
+        stand_in.records.fill()
+        yield stand_in
+
+
+@pytest.fixture
+def site(settings, database, shop) -> Site:
+    connect(settings, database, "shop", shop)
+    return Site(Settings(home=settings.home, _env_file=None), database)
+
+
+def connect(settings, database, name, stand_in):
+    values = {"shop": stand_in.url, "token": shopify.TOKEN, "webhook_secret": shopify.SECRET}
+    with database.transaction() as session:
+        connections.add(
+            session,
+            settings,
+            name,
+            "shopify",
+            Shopify.settings,
+            values,
+            channel=CHANNEL,
+            by=ADMIN,
+        )
+
+
+def deliver(site, headers, body, name="shop") -> int:
+    named = {f"HTTP_{key.upper().replace('-', '_')}": value for key, value in headers.items()}
+    status, _, answer = ask(site, "POST", f"/hooks/{name}", body, **named)
+    assert status == 200 or answer == b'{"error": "unauthorized"}'
+    return status
+
+
+def stored(site) -> int:
+    with site.database.reading() as session:
+        return session.scalar(select(func.count()).select_from(Webhook))
+
+
+def posted(site) -> list[str]:
+    with site.database.reading() as session:
+        return [str(payload) for payload in session.scalars(select(Outbox.payload))]
+
+
+def test_signed_delivery_is_stored_once(site, shop):
+    headers, body = shop.delivery("orders/create", shop.records.orders[5])
+    assert [deliver(site, headers, body) for _ in range(3)] == [200] * 3
+    with site.database.reading() as session:
+        (row,) = session.scalars(select(Webhook))
+        assert (row.topic, row.body, row.state) == ("orders/create", body, "waiting")
+
+
+def test_two_shops_may_use_the_same_delivery_id(site, shop, settings, database):
+    connect(settings, database, "other", shop)
+    headers, body = shop.delivery("orders/create", shop.records.orders[5])
+    assert deliver(site, headers, body) == deliver(site, headers, body, "other") == 200
+    assert stored(site) == 2
+
+
+@pytest.mark.parametrize("wrong", ["secret", "body", "name", "no name", "age", "future"])
+def test_refused_delivery_gets_no_detail_and_stores_nothing(site, shop, wrong):
+    minutes = {"age": -6, "future": 6}.get(wrong, 0)
+    headers, body = shop.delivery(
+        "orders/create",
+        shop.records.orders[5],
+        secret="another" if wrong == "secret" else None,
+        sent_at=datetime.now(UTC) + timedelta(minutes=minutes),
+    )
+    body += b" " if wrong == "body" else b""
+    name = {"name": "unknown", "no name": ""}.get(wrong, "shop")
+    assert deliver(site, headers, body, name) == 401
+    assert stored(site) == 0
+
+
+def test_late_privacy_request_is_accepted(site, shop):
+    content = shop.privacy_request("redact", shop.records.customers[1])
+    earlier = datetime.now(UTC) - timedelta(hours=3)
+    headers, body = shop.delivery("customers/redact", content, sent_at=earlier)
+    assert deliver(site, headers, body) == 200
+    assert stored(site) == 1
+
+
+def test_channel_hears_once_a_day_of_a_wrong_signature(site, shop):
+    headers, body = shop.delivery("orders/create", shop.records.orders[5], secret="another")
+    for _ in range(3):
+        deliver(site, headers, body)
+    (message,) = posted(site)
+    assert "signature" in message
+    Site(site.settings, site.database).shop_webhooks.handle("shop", {}, body)  # another process
+    assert len(posted(site)) == 1
+
+
+def test_new_secret_counts_at_once(site, shop, settings):
+    headers, body = shop.delivery("orders/create", shop.records.orders[5], secret="another")
+    assert deliver(site, headers, body) == 401
+    from retention.connect import secrets
+
+    with site.database.transaction() as session:
+        connection = connections.find(session, settings, "shop")
+        known = secrets.decrypt(settings.keys, connection.secrets)
+        changed = secrets.encrypt(settings.keys, known | {"webhook_secret": "another"})
+        connection.secrets = changed
+    assert deliver(site, headers, body) == 200

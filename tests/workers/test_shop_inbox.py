@@ -1,0 +1,321 @@
+"""Test that webhooks reach the lake: once, in any order, and after a crash anywhere."""
+
+import json
+import secrets
+from datetime import timedelta
+from itertools import permutations
+
+import pytest
+from sqlalchemy import select, update
+
+from retention import clock
+from retention.connect import connections, loading, registry, webhook_inbox
+from retention.db.tables import Connection, Erasure, File, Job, Outbox, Webhook
+from retention.lake import Lake
+from tests.retention.connect.shops import SHOPS, connected
+from tests.standins.shopify_data import BEGIN, stamp
+from tests.workers.harness import ADMIN, CHANNEL, ask
+from workers import shop_inbox
+from workers.requests import ShopInbox
+from workers.tasks import shop_inbox as task
+from workers.tasks.runner import run_job
+
+
+@pytest.fixture
+def shop():
+    """A connector of Shopify and its stand-in."""
+    with connected("shopify") as (_, stand_in):
+        yield stand_in
+
+
+@pytest.fixture
+def connection(settings, database, shop) -> Connection:
+    return connect(settings, database, "shopify", shop)
+
+
+def connect(settings, database, kind, stand_in) -> Connection:
+    declared = registry.connector_class(kind).settings
+    values = SHOPS[kind].values(stand_in)
+    with database.transaction() as session:
+        return connections.add(
+            session, settings, "shop", kind, declared, values, channel=CHANNEL, by=ADMIN
+        )
+
+
+def receive(database, connection, delivery) -> None:
+    headers, body = delivery
+    name = "X-Shopify-Topic" if "X-Shopify-Topic" in headers else "X-WC-Webhook-Topic"
+    with database.transaction() as session:
+        assert webhook_inbox.store(session, connection, secrets.token_hex(8), headers[name], body)
+
+
+def run(settings, database) -> Job:
+    job = ask(database, settings, ShopInbox(), secrets.token_hex(8), channel=None)
+    run_job(settings, database, job.id, "test")
+    with database.reading() as session:
+        return session.get_one(Job, job.id)
+
+
+def rows(settings, table) -> list[dict]:
+    lake = Lake.open(settings)
+    frame = lake.table(table, identity="stored").execute()
+    key = {"events": "event_id", "customers": "customer_id", "items": "item_id"}[table]
+    return frame.sort_values(key).to_dict("records")
+
+
+def sums(settings) -> dict[str, float]:
+    events = rows(settings, "events")
+    assert len({row["event_id"] for row in events}) == len(events)
+    # The lake calls the purchases of an order that was returned as a whole "cancelled".
+    sold = [row["amount"] for row in events if row["event_type"] in ("purchase", "cancelled")]
+    back = [row["amount"] for row in events if row["event_type"] == "return"]
+    return {"purchase": round(sum(sold), 2), "return": round(sum(back), 2)}
+
+
+def states(database) -> list[str]:
+    with database.reading() as session:
+        return list(session.scalars(select(Webhook.state).order_by(Webhook.id)))
+
+
+def messages(database) -> list[str]:
+    with database.reading() as session:
+        return [json.dumps(payload) for payload in session.scalars(select(Outbox.payload))]
+
+
+def test_deliveries_reach_the_lake_and_lose_their_content(settings, database, connection, shop):
+    records = shop.records
+    receive(database, connection, shop.delivery("orders/create", records.orders[5]))
+    receive(database, connection, shop.delivery("customers/update", records.customers[1]))
+    receive(database, connection, shop.delivery("products/update", records.products[1]))
+    job = run(settings, database)
+    assert (job.state, job.result) == ("done", {"done": 3, "set_aside": 0, "later": 0})
+    assert sums(settings) == {"purchase": 9.0, "return": 0}
+    (customer,) = rows(settings, "customers")
+    assert (customer["email"], customer["marketing_consent"]) == ("ada1@example.com", True)
+    assert rows(settings, "items")[0]["price"] == 5.0
+    with database.reading() as session:
+        assert set(session.scalars(select(Webhook.body))) == {b""}
+    assert run(settings, database).result["done"] == 0
+
+
+@pytest.mark.nightly_after(2)
+@pytest.mark.parametrize("order", permutations(range(3)))
+def test_order_of_deliveries_does_not_matter(settings, database, connection, shop, order):
+    placed = shop.records.add_order(99, at=BEGIN)
+    deliveries = [shop.delivery("orders/create", placed)]
+    shop.records.refund(placed, BEGIN + timedelta(days=1))
+    deliveries.append(shop.delivery("orders/updated", placed))
+    shop.records.cancel(placed, BEGIN + timedelta(days=2))
+    deliveries.append(shop.delivery("orders/updated", placed))
+    for number in order:
+        receive(database, connection, deliveries[number])
+        run(settings, database)
+    assert sums(settings) == {"purchase": 9.0, "return": -9.0}
+
+
+def test_older_record_does_not_overwrite_a_newer_one(settings, database, connection, shop):
+    product, customer = shop.records.products[1], shop.records.customers[1]
+    old = shop.delivery("products/update", product), shop.delivery("customers/update", customer)
+    product["updatedAt"] = customer["updatedAt"] = stamp(BEGIN + timedelta(days=1))
+    product["variants"][0]["price"], customer["lastName"] = "6.00", "Lovelace"
+    receive(database, connection, shop.delivery("products/update", product))
+    receive(database, connection, shop.delivery("customers/update", customer))
+    run(settings, database)
+    for delivery in old:
+        receive(database, connection, delivery)
+    run(settings, database)
+    assert rows(settings, "items")[0]["price"] == 6.0
+    assert rows(settings, "customers")[0]["name"] == "Ada 1 Lovelace"
+
+
+def test_consent_counts_by_its_own_time(settings, database, connection, shop):
+    customer = shop.records.customers[1]
+
+    def consent(state, day):
+        content = {
+            "customer_id": 1,
+            "email_marketing_consent": {
+                "state": state,
+                "consent_updated_at": stamp(BEGIN + timedelta(days=day)),
+            },
+        }
+        return shop.delivery("customers_email_marketing_consent/update", content)
+
+    customer["updatedAt"] = stamp(BEGIN + timedelta(days=9))
+    customer["defaultEmailAddress"]["marketingState"] = None
+    receive(database, connection, shop.delivery("customers/update", customer))
+    run(settings, database)
+    for delivery in (consent("unsubscribed", 5), consent("subscribed", 4)):
+        receive(database, connection, delivery)
+        run(settings, database)
+    (row,) = rows(settings, "customers")
+    assert (row["marketing_consent"], row["email"]) == (False, "ada1@example.com")
+
+
+def test_unreadable_delivery_is_set_aside_and_the_others_are_taken(
+    settings, database, connection, shop
+):
+    orders = shop.records.orders
+    headers, body = shop.delivery("orders/create", orders[5])
+    receive(database, connection, (headers, body.replace(b"line_items", b"lines")))
+    receive(database, connection, (headers, b"[]"))
+    receive(database, connection, (headers, body.replace(b'"quantity": 2', b'"quantity": "many"')))
+    receive(database, connection, shop.delivery("orders/create", orders[4]))
+    run(settings, database)
+    assert states(database) == ["set_aside"] * 3 + ["done"]
+    assert sums(settings)["purchase"] == 9.0
+    assert len(messages(database)) == 1
+
+
+def test_another_currency_is_refused_and_the_rest_is_taken(settings, database, connection, shop):
+    receive(database, connection, shop.delivery("orders/create", shop.records.orders[1]))
+    run(settings, database)
+    foreign = shop.records.add_order(98, currency="USD")
+    receive(database, connection, shop.delivery("orders/create", foreign))
+    receive(database, connection, shop.delivery("orders/create", shop.records.orders[2]))
+    run(settings, database)
+    assert states(database) == ["done", "set_aside", "done"]
+    assert sums(settings)["purchase"] == 18.0
+    (message,) = messages(database)
+    assert "USD" in message
+    assert "GBP" in message
+
+
+class Kill(BaseException):
+    """Ends the worker as ``kill -9`` does: nothing after it runs."""
+
+
+@pytest.mark.nightly_after(4)
+@pytest.mark.parametrize("step", range(1, 7))
+def test_nothing_is_lost_or_doubled_after_a_kill(
+    settings, database, connection, shop, monkeypatch, step
+):
+    """A step is a call of the import or of the transaction, before or after its effect."""
+    for number in (5, 6):
+        receive(database, connection, shop.delivery("orders/create", shop.records.orders[number]))
+    receive(database, connection, shop.delivery("customers/update", shop.records.customers[1]))
+    steps = iter(range(1, 100))
+
+    def failing(call):
+        def wrapper(*arguments, **options):
+            if next(steps) == step:
+                raise Kill
+            result = call(*arguments, **options)
+            if next(steps) == step:
+                raise Kill
+            return result
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "import_page", failing(loading.import_page))
+        patch.setattr(task, "publish_part", failing(task.publish_part))
+        job = ask(database, settings, ShopInbox(), "first", channel=None)
+        with pytest.raises(Kill):
+            run_job(settings, database, job.id, "test")
+    with database.transaction() as session:  # the report of the failure is lost, too
+        session.execute(update(Job).values(state="cancelled"))
+    run(settings, database)
+    assert states(database) == ["done"] * 3
+    assert sums(settings) == {"purchase": 18.0, "return": -4.5}
+    assert len(rows(settings, "customers")) == 1
+
+
+def test_redacted_customer_is_erased(settings, database, connection, shop):
+    for number in (11, 12, 1):
+        receive(database, connection, shop.delivery("orders/create", shop.records.orders[number]))
+    run(settings, database)
+    content = shop.privacy_request("redact", shop.records.customers[1])
+    receive(database, connection, shop.delivery("customers/redact", content))
+    run(settings, database)
+    erase(settings, database)
+    assert {row["customer_id"] for row in rows(settings, "events")} == {"12", "2"}
+    # A late delivery does not bring the customer back.
+    receive(database, connection, shop.delivery("orders/create", shop.records.orders[12]))
+    run(settings, database)
+    assert len(rows(settings, "events")) == 2
+    assert states(database)[-1] == "done"
+
+
+def erase(settings, database) -> None:
+    with database.reading() as session:
+        open_jobs = session.scalars(
+            select(Job.id).where(Job.kind == "forget", Job.state == "queued")
+        )
+        ids = open_jobs.all()
+    assert ids
+    for job_id in ids:
+        run_job(settings, database, job_id, "test")
+
+
+def test_redacted_shop_is_erased_as_a_whole(settings, database, connection, shop):
+    for number in (1, 2, 3):
+        receive(database, connection, shop.delivery("orders/create", shop.records.orders[number]))
+    run(settings, database)
+    receive(database, connection, shop.delivery("shop/redact", shop.privacy_request("shop")))
+    run(settings, database)
+    erase(settings, database)
+    assert rows(settings, "events") == []
+    with database.reading() as session:
+        assert len(session.scalars(select(Erasure)).all()) == 3
+
+
+def test_signed_order_cannot_be_sent_again_as_a_request_to_erase(
+    settings, database, connection, shop
+):
+    """The signature covers the body alone, and not the topic."""
+    _, body = shop.delivery("orders/create", shop.records.orders[5])
+    export = json.dumps(shop.privacy_request("data_request", shop.records.customers[1])).encode()
+    for topic, content in (
+        ("customers/redact", body),
+        ("customers/redact", export),
+        ("shop/redact", export),
+        ("shop/redact", body),
+    ):
+        receive(database, connection, ({"X-Shopify-Topic": topic}, content))
+    run(settings, database)
+    assert states(database) == ["set_aside"] * 4
+    with database.reading() as session:
+        assert not session.scalars(select(Job).where(Job.kind == "forget")).all()
+
+
+def test_requested_data_goes_to_an_admin_only(settings, database, connection, shop):
+    receive(database, connection, shop.delivery("orders/create", shop.records.orders[12]))
+    receive(database, connection, shop.delivery("customers/update", shop.records.customers[1]))
+    content = shop.privacy_request("data_request", shop.records.customers[1])
+    receive(database, connection, shop.delivery("customers/data_request", content))
+    run(settings, database)
+    with database.reading() as session:
+        (post,) = session.scalars(select(Outbox).where(Outbox.kind == "file"))
+        (file,) = session.scalars(select(File))
+    assert post.channel == ADMIN
+    exported = json.loads(file.content)
+    assert exported["customers"][0]["email"] == "ada1@example.com"
+    assert {row["event_type"] for row in exported["events"]} == {"purchase", "return"}
+
+
+def test_delivery_that_needs_an_answer_of_the_shop_waits_for_it(settings, database):
+    with connected("woocommerce") as (_, stand_in):
+        connection = connect(settings, database, "woocommerce", stand_in)
+        receive(database, connection, stand_in.delivery("order.updated", stand_in.orders[6]))
+        receive(database, connection, stand_in.delivery("order.updated", stand_in.orders[5]))
+        stand_in.fail("server_error", path="/refunds")
+        assert run(settings, database).result == {"done": 1, "set_aside": 0, "later": 1}
+        assert states(database) == ["waiting", "done"]
+        assert not shop_inbox.submit_due(database, settings)
+        with database.transaction() as session:
+            session.execute(update(Webhook).values(retry_at=clock.wall() - timedelta(seconds=1)))
+        assert run(settings, database).result["done"] == 1
+    assert sums(settings) == {"purchase": 18.0, "return": -4.5}
+
+
+def test_one_job_at_a_time_is_submitted_for_waiting_deliveries(
+    settings, database, connection, shop
+):
+    assert shop_inbox.submit_due(database, settings) is None
+    receive(database, connection, shop.delivery("orders/create", shop.records.orders[5]))
+    job_id = shop_inbox.submit_due(database, settings)
+    assert shop_inbox.submit_due(database, settings) is None
+    run_job(settings, database, job_id, "test")
+    assert states(database) == ["done"]
+    assert shop_inbox.submit_due(database, settings) is None

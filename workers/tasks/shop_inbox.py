@@ -1,0 +1,280 @@
+"""Import the webhooks of connected shops.
+
+Rows are imported before the deliveries are marked as done. After a kill in between, the next
+attempt imports them again, which changes nothing.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.tables import Connection, Job, Webhook
+from retention.errors import BadInput, Refused
+from workers import jobs, roles
+from workers.completion import publish_part
+from workers.requests import Forget, ShopInbox
+from workers.tasks.interface import Attachment, Context, Outcome, Post
+
+if TYPE_CHECKING:
+    from retention.connect.contract import Notice, Page
+    from retention.connect.webhook_inbox import Results
+    from retention.lake import Lake
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 500  # deliveries of one import
+ERASED_AT_ONCE = 500  # customers of one job, when a shop erases all of them
+
+
+@dataclass
+class Batch:
+    """Deliveries of one connection on their way into the lake."""
+
+    connection: Connection
+    results: "Results"
+    notices: list[tuple[int, "Notice"]] = field(default_factory=list)
+    problems: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Number of deliveries by code and detail, of those that cannot be imported."""
+
+    def set_aside(self, delivery_id: int, code: str, detail: str) -> None:
+        """Set a delivery aside with its reason."""
+        self.results.set_aside[delivery_id] = f"{code}: {detail}" if detail else code
+        self.problems[code, detail] += 1
+
+
+def run(request: ShopInbox, context: Context) -> Outcome:
+    """Import all waiting deliveries, oldest first.
+
+    Parameters
+    ----------
+    request : ShopInbox
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Numbers of deliveries.
+    """
+    from retention.connect import webhook_inbox
+    from retention.lake import Lake
+
+    lake = Lake.open(context.settings)
+    counts: Counter[str] = Counter(done=0, set_aside=0, later=0)
+    while True:
+        with context.database.reading() as session:
+            deliveries = webhook_inbox.waiting(session, context.settings, AT_ONCE)
+            connections = {
+                row.connection_id: session.get_one(Connection, row.connection_id)
+                for row in deliveries
+            }
+        if not deliveries:
+            break
+        for connection_id, connection in connections.items():
+            own = [row for row in deliveries if row.connection_id == connection_id]
+            counts.update(_import_deliveries(lake, context, connection, own, counts))
+    with context.database.transaction() as session:
+        webhook_inbox.drop_old(session, context.settings)
+    return Outcome(dict(counts))
+
+
+def _import_deliveries(
+    lake: "Lake",
+    context: Context,
+    connection: Connection,
+    deliveries: Sequence[Webhook],
+    before: Counter[str],
+) -> dict[str, int]:
+    """Import deliveries of one connection, and store what became of them."""
+    from retention.connect.webhook_inbox import Results, mark
+
+    batch = Batch(connection, Results())
+    _read(context, batch, deliveries)
+    _import(lake, context, batch)
+    posts = [*_export_posts(lake, context, batch), *_problem_posts(context, batch)]
+    batch.results.done = [
+        number for number, _ in batch.notices if number not in batch.results.set_aside
+    ]
+    erased = [
+        (f"hook:{number}:{part}", ids)
+        for number, notice in batch.notices
+        if number not in batch.results.set_aside
+        for part, ids in enumerate(_to_erase(lake, notice, connection.kind))
+    ]
+    submitted: list[Job] = []
+
+    def apply(session: Session) -> None:
+        mark(session, batch.results)
+        submitted.clear()
+        submitted.extend(_submit_erasures(session, context, connection, erased))
+
+    results = batch.results
+    counts = {
+        "done": len(results.done),
+        "set_aside": len(results.set_aside),
+        "later": len(results.later),
+    }
+    publish_part(context, dict(before + Counter(counts)), apply, posts)
+    for job in submitted:
+        jobs.wake(context.settings, job)
+    return counts
+
+
+def _read(context: Context, batch: Batch, deliveries: Sequence[Webhook]) -> None:
+    """Read deliveries; those that the platform cannot explain now are tried later."""
+    from retention.connect import connections, registry
+    from retention.connect.contract import ConnectorError
+    from retention.connect.webhook_inbox import MAX_ATTEMPTS, next_attempt
+
+    try:
+        access = connections.access(context.settings, batch.connection)
+        connector: Any = registry.connector(batch.connection.kind, access)
+    except (BadInput, Refused) as error:
+        for row in deliveries:
+            batch.results.later[row.id] = next_attempt(row.attempts, None)
+        log.error("the connection %s cannot be used: %s", batch.connection.name, error)
+        return
+    try:
+        for row in deliveries:
+            try:
+                notice = connector.read(row.topic, row.body, row.delivery_id)
+            except ConnectorError as error:
+                # A key that was changed at the shop first is changed here soon.
+                may_change = error.is_temporary or error.code in ("access_denied", "scope_missing")
+                if may_change and row.attempts < MAX_ATTEMPTS:
+                    batch.results.later[row.id] = next_attempt(row.attempts, error.retry_at)
+                else:
+                    batch.set_aside(row.id, error.code, error.detail)
+            except (TypeError, ValueError, KeyError, LookupError, AttributeError):
+                log.exception("cannot read the webhook %s of %s", row.id, batch.connection.name)
+                batch.set_aside(row.id, "changed_schema", row.topic)
+            else:
+                batch.notices.append((row.id, notice))
+    finally:
+        connector.close()
+
+
+def _import(lake: "Lake", context: Context, batch: Batch) -> None:
+    """Import the rows of all deliveries together, or one by one if that is refused."""
+    try:
+        _import_pages(
+            lake, context, batch, [page for _, each in batch.notices for page in each.pages]
+        )
+    except BadInput:
+        for number, notice in batch.notices:
+            try:
+                _import_pages(lake, context, batch, notice.pages)
+            except BadInput as error:
+                batch.set_aside(number, "refused", str(error))
+
+
+def _import_pages(lake: "Lake", context: Context, batch: Batch, pages: Sequence["Page"]) -> None:
+    from retention.campaigns.file_imports import LISTENER
+    from retention.connect.contract import Page
+    from retention.connect.loading import import_page
+
+    # Rows of one import have the same columns: what a row lacks, it must not overwrite. Events are
+    # never overwritten.
+    alike: dict[tuple[str, frozenset[str]], list[dict[str, Any]]] = {}
+    for page in pages:
+        for row in page.rows:
+            columns = frozenset(row) if page.table != "events" else frozenset()
+            alike.setdefault((page.table, columns), []).append(row)
+    order = ("items", "customers", "events")
+    for (table, _), rows in sorted(alike.items(), key=lambda item: order.index(item[0][0])):
+        import_page(
+            lake,
+            context.database,
+            context.settings,
+            Page(table, rows, {}),  # type: ignore[arg-type]
+            name=batch.connection.name,
+            listener=LISTENER,
+        )
+
+
+def _problem_posts(context: Context, batch: Batch) -> list[Post]:
+    """Say once a day in the channel of the connection what cannot be imported, and why."""
+    connection = batch.connection
+    today = f"{clock.wall().astimezone(context.settings.zone):%Y-%m-%d}"
+    return [
+        Post(
+            "connect/set_aside",
+            {"name": connection.name, "code": code, "detail": detail, "number": number},
+            key=f"set-aside:{connection.id}:{code}:{today}",
+            channel=connection.channel,
+        )
+        for (code, detail), number in batch.problems.items()
+        if connection.channel
+    ]
+
+
+def _export_posts(lake: "Lake", context: Context, batch: Batch) -> list[Post]:
+    """Send what is stored about customers who asked for it to an admin."""
+    from retention import erasure
+    from retention.connect.data_request import export
+
+    posts: list[Post] = []
+    for number, notice in batch.notices:
+        if not notice.export or number in batch.results.set_aside:
+            continue
+        ids = sorted({each for known in notice.export for each in erasure.merged_ids(lake, known)})
+        with context.database.reading() as session:
+            content, rows = export(lake, session, context.settings, ids)
+            admin = _admin(session, context, batch.connection)
+        if not admin:
+            batch.set_aside(number, "no_admin", "")
+            continue
+        values = {"name": batch.connection.name, "rows": rows}
+        key = f"data-request:{batch.connection.id}:{notice.delivery_id}"
+        name = f"data-request-{notice.delivery_id[:20]}.json"
+        file = Attachment(name, "application/json", content, sensitive=True)
+        posts.append(Post("connect/data_request", values, key=key, channel=admin, file=file))
+    return posts
+
+
+def _admin(session: Session, context: Context, connection: Connection) -> str:
+    """Return who gets personal data: who connected the shop, or else the first admin."""
+    settings = context.settings
+    admins = roles.holders(session, settings, "admin")
+    if connection.created_by in admins:
+        return connection.created_by
+    return next(iter(sorted(settings.admin_ids & set(admins))), admins[0] if admins else "")
+
+
+def _to_erase(lake: "Lake", notice: "Notice", source: str) -> list[tuple[str, ...]]:
+    """Return the customers of each erasure."""
+    if not notice.forget_all:
+        return [tuple(notice.forget)] if notice.forget else []
+    events = lake.table("events", identity="stored")
+    ids = events.filter(events.source == source).select("customer_id").distinct()
+    found = sorted(str(each) for each in ids.execute()["customer_id"])
+    return [tuple(found[at : at + ERASED_AT_ONCE]) for at in range(0, len(found), ERASED_AT_ONCE)]
+
+
+def _submit_erasures(
+    session: Session,
+    context: Context,
+    connection: Connection,
+    erased: Sequence[tuple[str, tuple[str, ...]]],
+) -> list[Job]:
+    submitted = []
+    for idem_key, ids in erased:
+        submission = jobs.submit(
+            session,
+            context.settings,
+            Forget(customer_id=ids[0], more_ids=ids[1:]),
+            requested_by=roles.OPERATOR,
+            channel=connection.channel,
+            idem_key=idem_key,
+            announce=False,
+            limited=False,
+        )
+        if submission.created:
+            submitted.append(submission.job)
+    return submitted
