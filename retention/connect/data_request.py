@@ -76,12 +76,9 @@ def export(
             columns = [column[0] for column in result.description]
             rows[name] = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
     for sql_table in _SQL_TABLES:
-        columns = sql_table.__table__.columns
-        found = session.execute(
-            select(*columns).where(
-                columns["customer_id"].in_(ids), columns["team_id"] == settings.team_id
-            )
-        ).mappings()
+        stored = sql_table.__table__.columns
+        own = stored["customer_id"].in_(ids), stored["team_id"] == settings.team_id
+        found = session.execute(select(*stored).where(*own)).mappings()
         rows[sql_table.__tablename__] = [
             {name: value for name, value in row.items() if name not in _LEFT_OUT} for row in found
         ]
