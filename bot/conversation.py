@@ -22,6 +22,7 @@ from bot.ask.sentence import clean, is_chinese
 from bot.commands import SLACK, Answer, Call
 from bot.commands.parsing import ParsedCommand, parse
 from bot.commands.tree import find_customer
+from bot.dropped_files import Drop, receive
 from bot.failures import error_message
 from bot.rate_limit import TokenBuckets
 from bot.services import Services, first_time
@@ -113,7 +114,10 @@ def register(app: App, services: Services) -> None:
     buckets = TokenBuckets(MESSAGES, SECONDS)
 
     def hear(event: dict[str, Any], context: dict[str, Any]) -> None:
-        said = Said.of(event)
+        drop = Drop.of(event)
+        if drop and drop.user != context.get("bot_user_id") and buckets.take(drop.user):
+            receive(services, drop)
+        said = None if drop else Said.of(event)
         if said is None or said.user == context.get("bot_user_id"):
             return
         if said.is_aside and not _is_own_thread(services, said):

@@ -71,9 +71,10 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
     -------
     dict
         ``models``: number of models sealed; ``customers``: number of changed pseudonyms and e-mail
-        hashes; ``connections``: number of connections whose secrets were encrypted anew.
+        hashes; ``connections``: number of connections and sources whose secrets
+        were encrypted anew.
     """
-    from retention.connect import connections
+    from retention.connect import connections, sources
     from retention.lake import customer_directory
 
     rows = session.scalars(
@@ -89,7 +90,8 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
     counts = {
         "models": sealed,
         "customers": customer_directory.sync(lake, session, settings),
-        "connections": connections.rotate_all(session, settings),
+        "connections": connections.rotate_all(session, settings)
+        + sources.rotate_all(session, settings),
     }
     record(
         session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(counts)

@@ -58,6 +58,11 @@ SCHEDULE_MENU = "schedule.menu"  # value: run, pause, resume or delete|number of
 ALERT_MENU = "alert.menu"  # value: test, snooze, mute, unmute or delete|name of the alert
 ALERT_TEST = "alert.test"  # value: name of the alert
 ALERT_ON = "alert.on"  # value: name of the alert
+SOURCE_MENU = "source.menu"  # value: run, pause or resume|name of the source
+SOURCE_ACCEPT = "source.accept"  # value: name of a source that shrank
+FILE_TABLE = "file.table"  # the table of a dropped file; value: table|file id
+FILE_IMPORT = "file.import"  # value: job id of the proposal
+FILE_CANCEL = "file.cancel"  # value: job id of the proposal
 
 # Value: a signed command line and the thread it was asked in (`bot.conversation.sealed`).
 ASK_RUN = "ask.run"

@@ -482,6 +482,48 @@ class ImportFiles(Request):
     source: str | None = None
 
 
+class SourcePull(Request):
+    """Pull what is new from a source."""
+
+    kind = "source_pull"
+    title = gettext("Source")
+    role = "admin"
+    deed = gettext("pull sources")
+    names_customers = False
+    name: AudienceName
+    scheduled: bool = False  # a scheduled pull only posts problems
+    accept_shrunk: bool = False  # import although the source lost half of its rows
+
+
+class FilePropose(Request):
+    """Propose how a file of a direct message is imported."""
+
+    kind = "file_propose"
+    title = gettext("Dropped file")
+    role = "admin"
+    queue = "interactive"
+    deed = gettext("import files")
+    file_id: Annotated[str, Field(pattern=r"^F[A-Z0-9]{2,30}$")]
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    table: Literal["events", "customers", "items", "redemptions", "bounces"] | None = None
+
+    @property
+    def is_private(self) -> bool:
+        """Return that the rows go to the person's direct message."""
+        return True
+
+
+class FileImport(Request):
+    """Import a file as it was proposed."""
+
+    kind = "file_import"
+    title = gettext("Import")
+    role = "admin"
+    deed = gettext("import files")
+    names_customers = False
+    proposal: Annotated[str, Field(min_length=1, max_length=32)]
+
+
 class Monitor(Request):
     """Check the champion churn model."""
 
@@ -618,6 +660,9 @@ REQUESTS: dict[str, type[Request]] = {
         AudienceSave,
         AudienceShow,
         ImportFiles,
+        SourcePull,
+        FilePropose,
+        FileImport,
         AlertCheck,
         AlertTest,
         ProgrammeReport,

@@ -9,7 +9,7 @@ one run.
 import logging
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,18 +19,20 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns import due
+from retention.connect import sources as stored_sources
 from retention.db import Database
 from retention.db.insert import insert_once
-from retention.db.tables import Job, ModelVersion, Schedule, Slot
+from retention.db.tables import Job, ModelVersion, Schedule, Slot, Source
 from retention.errors import BadInput, Refused
 from retention.registry import champion
 from retention.settings import Settings
 from retention.text import gettext
-from workers import alerts, jobs, roles, shop_checks
+from workers import alerts, jobs, roles, shop_checks, sources
 from workers.cadence import Cadence
 from workers.completion import isolated
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Monitor, ShopReconcile
+from workers.times import due_at
 
 log = logging.getLogger(__name__)
 
@@ -133,26 +135,6 @@ def add(
     return schedule
 
 
-def due_at(slot: date, at: str, timezone: str) -> datetime:
-    """Return a slot's due time in UTC.
-
-    Parameters
-    ----------
-    slot : date
-        Local date.
-    at : str
-        Local time ``HH:MM``.
-    timezone : str
-        IANA zone.
-
-    Returns
-    -------
-    datetime
-        Timezone-aware time.
-    """
-    return datetime.combine(slot, time.fromisoformat(at), ZoneInfo(timezone)).astimezone(UTC)
-
-
 def cadence_of(schedule: Schedule) -> Cadence:
     """Return the days and the time of a schedule."""
     return Cadence(schedule.at, schedule.weekday, schedule.monthday)
@@ -201,6 +183,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
     submitted += _monitor(database, settings)
     submitted += _check_alerts(database, settings)
     submitted += _check_shops(database, settings)
+    submitted += _pull_sources(database, settings)
     for job in submitted:
         jobs.wake(settings, job)
     return [job.id for job in submitted]
@@ -231,7 +214,9 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
     model_check = next_model_check(session, settings, after)
     alert_check = alerts.next_check(session, settings, after)
     shop_check = shop_checks.next_check(session, settings, after)
-    due_then = (campaigns, model_check, alert_check, shop_check)
+    pull = stored_sources.next_due(session, settings)
+    pull = pull if pull and pull > after else None
+    due_then = (campaigns, model_check, alert_check, shop_check, pull)
     moments += [moment for moment in due_then if moment is not None]
     return min(moments, default=None)
 
@@ -417,6 +402,20 @@ def _check_shops(database: Database, settings: Settings) -> list[Job]:
                 limited=False,
             )
             submitted += [submission.job] if submission.created else []
+    return submitted
+
+
+def _pull_sources(database: Database, settings: Settings) -> list[Job]:
+    """Submit the pulls of due sources. One that fails stops no other."""
+    now = clock.now()
+    with database.reading() as session:
+        due_now = [source.id for source in stored_sources.due(session, settings, now)]
+    submitted: list[Job] = []
+    for source_id in due_now:
+        with database.transaction() as session:
+            source = session.get_one(Source, source_id)
+            with isolated(session, settings, f"source:{source_id}", channel=source.channel):
+                submitted += sources.submit_due(session, settings, source, now)
     return submitted
 
 

@@ -20,6 +20,7 @@ from retention.text import gettext
 from workers import jobs, schedule
 from workers.jobs import Submission
 from workers.requests import REQUESTS, title_of
+from workers.times import due_at
 
 NEXT_RUNS = 3
 
@@ -98,7 +99,7 @@ def resume(session: Session, settings: Settings, number: int, by: str) -> Schedu
     if row.paused_at is not None:
         now = clock.now()
         today = now.astimezone(ZoneInfo(row.timezone)).date()
-        is_past = schedule.due_at(today, row.at, row.timezone) <= now
+        is_past = due_at(today, row.at, row.timezone) <= now
         missed = today if is_past else today - timedelta(days=1)
         row.last_slot = max(row.last_slot or missed, missed)
         row.paused_at = None

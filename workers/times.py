@@ -1,8 +1,9 @@
 """Parse days, durations and times as people write them."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from retention.errors import BadInput
 from retention.text import gettext
@@ -73,3 +74,23 @@ def utc(value: Any) -> Any:
     return (
         value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
     )
+
+
+def due_at(slot: date, at: str, timezone: str) -> datetime:
+    """Return a slot's due time in UTC.
+
+    Parameters
+    ----------
+    slot : date
+        Local date.
+    at : str
+        Local time ``HH:MM``.
+    timezone : str
+        IANA zone.
+
+    Returns
+    -------
+    datetime
+        Timezone-aware time.
+    """
+    return datetime.combine(slot, time.fromisoformat(at), ZoneInfo(timezone)).astimezone(UTC)

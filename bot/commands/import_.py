@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import click
-from sqlalchemy.orm import Session
 
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, command
-from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import campaign_messages
+from workers.imports import TABLES, import_table
 
 # Tables in the SQL database, with the columns of their files.
 DATABASE_TABLES = {
@@ -34,9 +32,7 @@ DATABASE_TABLES = {
 )
 @click.argument(
     "table",
-    type=choice(
-        "events", "customers", "items", "treatments", "relations", "redemptions", "bounces"
-    ),
+    type=choice(*TABLES),
     metavar="TABLE",
 )
 @click.argument("files", nargs=-1, metavar="FILE…")
@@ -92,9 +88,7 @@ def COMMAND(
     suggested: str | None,
 ) -> Answer:
     """Import files into a table, or propose a map for a file."""
-    from retention.campaigns.file_imports import LISTENER
     from retention.lake import Lake, findings
-    from retention.lake.importing import import_files
     from retention.lake.suggesting.suggest import suggest
     from retention.registry import ensure_definition
 
@@ -118,12 +112,11 @@ def COMMAND(
                     table=table.capitalize()
                 )
             )
-        return _import_to_database(call, table, list(files), map_path, query)
     if suggested is not None:
         proposal = suggest(Lake.open(services.settings), table, suggested, query)
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
     lake = Lake.open(services.settings)
-    report = import_files(
+    report = import_table(
         lake,
         services.database,
         services.settings,
@@ -134,7 +127,6 @@ def COMMAND(
         query=query,
         format_name=format_name,
         progress=call.progress,
-        listener=LISTENER,
     )
     data = report.as_dict()
     if table == "events":
@@ -143,23 +135,3 @@ def COMMAND(
         data["definition"] = definition.as_dict()
         data["findings"] = findings.find(lake) if report.rows_accepted else []
     return Answer("bot/import", data)
-
-
-def _import_to_database(
-    call: Call, table: str, files: list[str], map_path: Path | None, query: str | None
-) -> Answer:
-    """Import redemptions or bounces into the database."""
-    from retention.campaigns.file_imports import import_bounces, import_redemptions
-    from retention.lake import Lake
-
-    services = call.services
-    arguments = Lake.open(services.settings), services.database, services.settings, files, map_path
-    if table == "redemptions":
-        report = import_redemptions(*arguments, query=query, progress=call.progress)
-    else:
-
-        def recount(session: Session, campaign: Campaign) -> None:
-            campaign_messages.refresh_counts(session, services.settings, campaign)
-
-        report = import_bounces(*arguments, recount=recount, query=query, progress=call.progress)
-    return Answer("bot/import", report.as_dict())

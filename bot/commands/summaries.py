@@ -41,6 +41,9 @@ SUMMARIES = {
         ),
         _TERMINAL_ONLY,
     ),
+    "source": Summary(
+        gettext("Import data on a schedule: from files, object stores, databases and shops.")
+    ),
     "data": Summary(gettext("What has been imported, and how good it is.")),
     "definition": Summary(gettext("What churn means in this shop.")),
     "identity": Summary(gettext("Who is one customer: link, review, undo."), _TERMINAL_ONLY),

@@ -33,6 +33,7 @@ from retention.lake.lake import Lake
 from retention.lake.map_compiler import Staging, compile_staging, left_out_sql
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import sources
+from retention.lake.reading.sources import SourceCheck
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.paths import is_url
 from retention.privacy import erased
@@ -55,6 +56,7 @@ def import_files(
     format_name: str | None = None,
     progress: Progress = silent,
     listener: import_log.ImportListener = import_log.NO_LISTENER,
+    check: SourceCheck = sources.accept_any,
 ) -> ImportReport:
     """Import files or a database query.
 
@@ -84,6 +86,9 @@ def import_files(
     listener : ImportListener, optional
         Called after events were imported. Installations with campaigns pass
         `retention.campaigns.file_imports.LISTENER`.
+    check : SourceCheck, optional
+        Called for each file before its map is applied, and with its number of rows before anything
+        is written. An error that it raises ends the import with nothing changed.
 
     Returns
     -------
@@ -107,12 +112,21 @@ def import_files(
     if not files:
         raise BadInput(gettext("Name at least one file to import."))
     files, rules = sources.expand_paths(files), identity.load_rules(settings)
-    mapped = _mapping(TABLES[table], settings, map_path, format_name)
+    mapped = formats.mapping_for(TABLES[table], settings.timezone, map_path, format_name)
     own_map = str(map_path.absolute()) if map_path else None
     map_name = f"format:{format_name}" if format_name else own_map
     erased_customers = partial(erased.load_erased, database, settings)
     work = ImportJob(
-        lake, settings, TABLES[table], mapped, source, query, only, map_name, erased_customers
+        lake,
+        settings,
+        TABLES[table],
+        mapped,
+        source,
+        query,
+        only,
+        map_name,
+        erased_customers,
+        check,
     )
     try:
         for number, file in enumerate(files):
@@ -132,20 +146,6 @@ def import_files(
         )
     progress(len(files) + 1, len(files) + 1, gettext("done"))
     return report
-
-
-def _mapping(
-    table: Table, settings: Settings, map_path: Path | None, format_name: str | None
-) -> mapping.Mapping | None:
-    if format_name is None:
-        return mapping.read_map(map_path, table) if map_path else None
-    if map_path is not None:
-        raise BadInput(
-            gettext(
-                "--format {format_name} brings its own map; leave out --map, or copy and change it."
-            ).format(format_name=format_name)
-        )
-    return formats.read(format_name, table, settings.timezone)
 
 
 def _row_progress(progress: Progress, done: int, total: int, file: str) -> Callable[[int], None]:
@@ -172,6 +172,7 @@ class ImportJob:
         only: str | None,
         map_name: str | None = None,
         erased_customers: Callable[[], erased.ErasedCustomers] = erased.ErasedCustomers,
+        check: SourceCheck = sources.accept_any,
     ) -> None:
         self.lake, self.con, self.settings, self.table = lake, lake.duckdb, settings, table
         self.mapping = mapped
@@ -195,7 +196,7 @@ class ImportJob:
         self.lock, self.is_locked = ExitStack(), False
         self.currencies: set[str] = set()
         self.non_products: set[str] = set()
-        self.erased_customers = erased_customers
+        self.erased_customers, self.check = erased_customers, check
 
     # ------------------------------------------------------------ reading
 
@@ -221,9 +222,11 @@ class ImportJob:
             if self.format:
                 formats.check(self.format, source.columns, source.name)
             source = sources.reshape(self.con, source, mapped)
+            self.check(file, source, mapped, None)
             mapping.check_mapping(mapped, list(source.columns), source.name)
             source = sources.apply_readings(self.con, source, mapped)
             rows = self.stage_source(source, mapped, progress)
+            self.check(file, source, mapped, rows)
             total = (rows if source_rows is None else source_rows) + sum(source.rejected.values())
             stamps = import_log.content_hashes(file, mapped, self.source)
             notes = [*source.detected.get("notes", ()), *self._time_zone_notes(source, mapped)]
@@ -283,7 +286,7 @@ class ImportJob:
                 if mapped.rows
                 else gettext("{name} has no rows.")
             )
-            raise BadInput(text.format(name=source.name))
+            raise sources.NoRows(text.format(name=source.name))
         if source.rejected:
             self._quarantine("SELECT * FROM rejected_lines", quarantine.LINE, source)
             self._add_reasons(source.rejected)

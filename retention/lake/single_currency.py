@@ -15,6 +15,21 @@ CODES = (
 SHORT = r"kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?"
 
 
+class MixedCurrencies(BadInput):
+    """Refuse events that would mix currencies.
+
+    Parameters
+    ----------
+    message : str
+    new, known : set of str
+        Currencies of the new events, and of those that are stored.
+    """
+
+    def __init__(self, message: str, new: set[str], known: set[str]) -> None:
+        super().__init__(message)
+        self.new, self.known = frozenset(new), frozenset(known)
+
+
 def event_currencies(con: Any, relation: str) -> set[str]:
     """Return a relation's currency codes, in capitals.
 
@@ -84,7 +99,7 @@ def check_single_currency(lake: store.LakeTables, settings: Settings, new: set[s
 
     Raises
     ------
-    BadInput
+    MixedCurrencies
         If old and new events have more than one currency. The message names all of them.
     """
     if not new:
@@ -96,12 +111,14 @@ def check_single_currency(lake: store.LakeTables, settings: Settings, new: set[s
             if known
             else ""
         )
-        raise BadInput(
+        raise MixedCurrencies(
             gettext(
                 "These amounts are in {new}{against}; they cannot be added without rates. "
                 "Convert them in the map (amount = {{ sql = '…' }}, currency = {{ value = '…' "
                 "}}), or leave some out by its `where`; nothing was imported."
-            ).format(new=", ".join(sorted(new)), against=against)
+            ).format(new=", ".join(sorted(new)), against=against),
+            new,
+            known,
         )
 
 

@@ -39,6 +39,7 @@ from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.shop_codes import ShopCode, ShopDiscount
+from retention.db.tables.sources import Source, SourceRun
 from retention.db.tables.webhooks import Webhook
 from retention.db.tables.work import BusinessClock, Job, JobJoin, Process, Run, Schedule, Slot
 
@@ -91,6 +92,8 @@ __all__ = [
     "ShopCode",
     "ShopDiscount",
     "Slot",
+    "Source",
+    "SourceRun",
     "Suppression",
     "Thread",
     "Utc",

@@ -55,6 +55,35 @@ def read(name: str, table: Table, timezone: str) -> Mapping:
     return read_map(FOLDER / f"{name}.toml", table, timezone)
 
 
+def mapping_for(
+    table: Table, timezone: str, map_path: Path | None, format_name: str | None
+) -> Mapping | None:
+    """Return the map of an import: a file's, a known export's, or none.
+
+    Parameters
+    ----------
+    table : Table
+    timezone : str
+        Time zone of times without one, for a known export.
+    map_path : Path or None
+    format_name : str or None
+
+    Raises
+    ------
+    BadInput
+        Both are given, or one of them cannot be used.
+    """
+    if format_name is None:
+        return read_map(map_path, table) if map_path else None
+    if map_path is not None:
+        raise BadInput(
+            gettext(
+                "--format {format_name} brings its own map; leave out --map, or copy and change it."
+            ).format(format_name=format_name)
+        )
+    return read(format_name, table, timezone)
+
+
 def check(name: str, columns: Iterable[str], file: str) -> None:
     """Check that a file is the chosen export.
 

@@ -15,6 +15,10 @@ _SQLITE = b"SQLite format 3\0"
 _SCALARS = (str, int, float, bool, bytes, Decimal, datetime, date, time)
 
 
+class NoRows(BadInput):
+    """Refuse a source without rows."""
+
+
 def check_not_sqlite(path: Path) -> None:
     """Refuse an SQLite file, and say how to read it.
 
@@ -126,7 +130,7 @@ def fetch_rows(
             )
         ) from None
     if not files.rows:
-        raise BadInput(gettext("The query on {name} has no rows.").format(name=name))
+        raise NoRows(gettext("The query on {name} has no rows.").format(name=name))
     return name, files.unify_schemas()
 
 

@@ -25,7 +25,7 @@ from retention.lake.reading.archives import (
     scratch_folder,
 )
 from retention.lake.reading.column_formats import ColumnReading, detect_readings
-from retention.lake.reading.database import check_not_sqlite, fetch_rows
+from retention.lake.reading.database import NoRows, check_not_sqlite, fetch_rows
 from retention.lake.reading.dialect import Dialect, detect
 from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines
 from retention.paths import is_url
@@ -91,6 +91,14 @@ class Source:
     def type_of(self, column: str) -> str:
         """Return a column's DuckDB type in expressions."""
         return self.readings[column].type if column in self.readings else self.columns[column]
+
+
+# Called with a file, its source, the map, and the number of rows once they are read (else None).
+SourceCheck = Callable[[str, Source, Mapping, int | None], None]
+
+
+def accept_any(file: str, source: Source, mapped: Mapping, rows: int | None) -> None:
+    """Accept any source."""
 
 
 @contextmanager
@@ -275,7 +283,7 @@ def _open(
     if not path.is_file():
         raise BadInput(gettext("{file} cannot be read: there is no such file.").format(file=file))
     if path.stat().st_size == 0:
-        raise BadInput(gettext("{name} is empty.").format(name=path.name))
+        raise NoRows(gettext("{name} is empty.").format(name=path.name))
     if path.suffix.lower() == ".zip":
         inside = extract_table(path, folder, SUFFIXES)
         source = _open(con, str(inside), mapping, query, condition, folder)

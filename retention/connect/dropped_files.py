@@ -1,0 +1,267 @@
+"""Propose how a dropped file is imported: the table, the map and its first rows."""
+# ruff: noqa: S608 - names are quoted (mapping.quoted)
+
+import re
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retention.lake import formats
+from retention.lake.importing import ImportJob
+from retention.lake.mapping import quoted
+from retention.lake.reading import sources as reading
+from retention.lake.schema import BOUNCES, REDEMPTIONS, TABLES, Table
+from retention.lake.suggesting.columns import choose_columns
+from retention.lake.suggesting.map_lines import toml_string
+from retention.lake.suggesting.profiles import Profile, profile_columns
+from retention.lake.suggesting.suggest import MissingColumns, propose
+from retention.settings import Settings
+from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+SAMPLE_ROWS = 5
+MAX_COLUMNS = 8  # of the shown rows
+MAX_CODE_COLUMNS = 6  # a wider file with a column of codes is an export of orders
+_CODE = re.compile(r"(coupon|voucher|promo|discount|redeemed)?[ _-]*(code|coupon|voucher)", re.I)
+_BOUNCE = re.compile("bounce|returned mail|undeliver", re.I)
+_USED = re.compile("redeem|used|occurred|date|time| at$|_at$", re.I)
+DROPPABLE = {
+    **{name: TABLES[name] for name in ("events", "customers", "items")},
+    "redemptions": REDEMPTIONS,
+    "bounces": BOUNCES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FileProposal:
+    """How a file would be imported.
+
+    Parameters
+    ----------
+    table : str
+        Where its rows go.
+    map_text : str or None
+        The map.
+    format_name : str or None
+        Known export, which needs no map.
+    rows, usable : int
+        Rows of the file, and rows that the import could take.
+    columns : tuple of str
+        Canonical columns of the shown rows.
+    sample : tuple of tuple
+        First mapped rows as text. They have personal data.
+    warnings : tuple of str
+        What a person should check.
+    """
+
+    table: str
+    map_text: str | None
+    format_name: str | None
+    rows: int
+    usable: int
+    columns: tuple[str, ...] = ()
+    sample: tuple[tuple[str, ...], ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+
+def propose_file(
+    lake: "Lake", settings: Settings, path: Path, table_name: str | None = None
+) -> FileProposal:
+    """Propose how a file is imported; nothing is.
+
+    Parameters
+    ----------
+    lake : Lake
+        Its DuckDB reads the file.
+    settings : Settings
+        Of the installation.
+    path : Path
+        The file.
+    table_name : str, optional
+        Table that a person chose. By default the columns decide.
+
+    Raises
+    ------
+    BadInput
+        The file is no table, or no column fits what the table needs.
+    """
+    if table_name is None:
+        table_name = recognise(lake, path)
+    table = DROPPABLE[table_name]
+    map_text, format_name, warnings = _map(lake, path, table)
+    proposal = _read(lake, settings, path, table, map_text, format_name)
+    return FileProposal(
+        table_name,
+        map_text,
+        format_name,
+        proposal.read_rows,
+        proposal.usable,
+        proposal.columns,
+        proposal.sample,
+        (*warnings, *proposal.warnings),
+    )
+
+
+def recognise(lake: "Lake", path: Path) -> str:
+    """Return the table that a file's columns fit best.
+
+    Parameters
+    ----------
+    lake : Lake
+        Its DuckDB reads the file.
+    path : Path
+        The file.
+    """
+    con = lake.duckdb
+    with reading.open_source(con, str(path), None, None) as source:
+        names = [*source.columns]
+        if known := formats.detect_format(source.columns, "events"):
+            return known[1]
+        if any(_BOUNCE.search(name) for name in (path.name, *names)):
+            return "bounces"
+        if len(names) <= MAX_CODE_COLUMNS and any(_CODE.fullmatch(name) for name in names):
+            return "redemptions"
+        profiles = profile_columns(con, source)
+        events = choose_columns(con, source.relation, profiles, TABLES["events"])
+        if {"customer_id", "occurred_at"} <= {*events} and {
+            "order_id",
+            "item_id",
+            "amount",
+            "quantity",
+            "event_type",
+        } & {*events}:
+            return "events"
+        customers = choose_columns(con, source.relation, profiles, TABLES["customers"])
+        items = choose_columns(con, source.relation, profiles, TABLES["items"])
+        if "customer_id" in customers and len(customers) > 1:
+            return "customers"
+        if "item_id" in items and len(items) > 1:
+            return "items"
+        return "events"
+
+
+def _map(lake: "Lake", path: Path, table: Table) -> tuple[str | None, str | None, tuple[str, ...]]:
+    """Return the map or the known format, and what is doubtful."""
+    if table.name in TABLES:
+        proposal = propose(lake, table.name, str(path))
+        if proposal.format_name:
+            return None, proposal.format_name, ()
+        return proposal.text, None, tuple(doubt.text for doubt in proposal.doubts)
+    with reading.open_source(lake.duckdb, str(path), None, None) as source:
+        profiles = profile_columns(lake.duckdb, source)
+        names = _few_columns(profiles, table)
+        missing = [name for name in table.required if name not in names]
+        if table is BOUNCES and not {"email", "customer_id"} & {*names}:
+            missing.append("email")
+        if missing:
+            text = gettext("No column of {name} looks like {missing} (there are {columns}).")
+            columns = [*source.columns]
+            raise MissingColumns(
+                text.format(
+                    name=source.name, missing=" or ".join(missing), columns=", ".join(columns)
+                ),
+                missing,
+                columns,
+            )
+    lines = [f"[{table.name}]", *(f"{key} = {toml_string(name)}" for key, name in names.items())]
+    return "\n".join(lines) + "\n", None, ()
+
+
+def _few_columns(profiles: list[Profile], table: Table) -> dict[str, str]:
+    """Choose the columns of redemptions or bounces by their names and contents."""
+    names: dict[str, str] = {}
+
+    def choose(target: str, *fits: Any) -> None:
+        free = [one for one in profiles if one.name not in names.values()]
+        for fit in fits:
+            found = next((one for one in free if fit(one)), None)
+            if found is not None and target in table.names:
+                names[target] = found.name
+                return
+
+    def called(*words: str) -> Any:
+        return lambda one: re.sub(r"[^a-z]", "", one.name.lower()) in words
+
+    choose("code", called("code", "couponcode", "coupon"), lambda one: _CODE.fullmatch(one.name))
+    choose("email", called("email", "emailaddress"), lambda one: one.emails >= 0.9)
+    choose("customer_id", called("customerid", "customer", "customernumber", "clientid"))
+    choose(
+        "occurred_at",
+        called("occurredat"),
+        lambda one: one.is_moment and _USED.search(one.name),
+        lambda one: one.is_moment,
+    )
+    choose("order_id", called("orderid", "order", "ordernumber", "orderno"))
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    read_rows: int
+    usable: int
+    columns: tuple[str, ...]
+    sample: tuple[tuple[str, ...], ...]
+    warnings: tuple[str, ...]
+
+
+def _read(
+    lake: "Lake",
+    settings: Settings,
+    path: Path,
+    table: Table,
+    map_text: str | None,
+    format_name: str | None,
+) -> _Reading:
+    """Stage the rows of a file as an import does, and look at the first."""
+    map_path = None
+    if map_text is not None:
+        map_path = path.with_name("map.toml")
+        map_path.write_text(map_text, encoding="utf-8")
+    mapped = formats.mapping_for(table, settings.timezone, map_path, format_name)
+    work = ImportJob(lake, settings, table, mapped, None, None, None)
+    try:
+        work.read(str(path), lambda _: None)
+        columns, sample = _first_rows(lake, table) if work.staged else ((), ())
+        reasons = {reason.text: rows for reason, rows in work.parsed_reasons.items()}
+        usable = work.read_rows - work.filtered - sum(reasons.values())
+    finally:
+        work.close()
+    warnings = [
+        gettext("{rows:,} rows cannot be used: {reason}").format(rows=rows, reason=reason)
+        for reason, rows in sorted(reasons.items(), key=lambda item: -item[1])
+    ]
+    if work.filtered:
+        warnings.append(gettext("{rows:,} rows are left out by the map").format(rows=work.filtered))
+    warnings += [note for report in work.file_reports for note in report.get("notes", ())]
+    return _Reading(work.read_rows, usable, columns, sample, tuple(warnings))
+
+
+def _first_rows(lake: "Lake", table: Table) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Return the first mapped rows, and the columns that have a value in them."""
+    names = [name for name in table.names if name != "attributes"]
+    listed = ", ".join(map(quoted, names))
+    rows = lake.duckdb.execute(f"SELECT {listed} FROM staged LIMIT {SAMPLE_ROWS}").fetchall()
+    required = [number for number, name in enumerate(names) if name in table.required]
+    filled = [
+        number
+        for number in range(len(names))
+        if number not in required and any(row[number] is not None for row in rows)
+    ]
+    shown = sorted([*required, *filled[: MAX_COLUMNS - len(required)]])
+    sample = tuple(tuple(_text(row[number]) for number in shown) for row in rows)
+    return tuple(names[number] for number in shown), sample
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "minutes")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float):
+        return f"{value:g}" if value == int(value) else f"{value:.2f}"
+    return str(value)[:60]

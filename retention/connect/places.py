@@ -1,0 +1,169 @@
+"""List and fetch the files of a source: on this machine or in an object store."""
+
+import glob
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from retention.connect.problems import SourceProblem
+from retention.errors import BadInput
+from retention.text import gettext
+
+# Packages with the drivers of object stores, by the scheme of the URL.
+DRIVERS = {
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "abfs": "adlfs",
+    "az": "adlfs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "sftp": "paramiko",
+}
+_DENIED = ("credential", "forbidden", "accessdenied", "unauthorized", "permission", "401", "403")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a source.
+
+    Parameters
+    ----------
+    path : str
+        Its path, by which it is known between pulls.
+    stamp : str
+        Changes with its content.
+    is_empty : bool
+        Whether it has no byte.
+    fetch : callable
+        Returns the path of a local file, for which it takes a folder.
+    """
+
+    path: str
+    stamp: str
+    is_empty: bool
+    fetch: Callable[[Path], Path]
+
+
+def driver_options(config: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options of a driver; ``true`` and ``false`` become booleans."""
+    words: dict[str, Any] = {"true": True, "false": False}
+    return {key: words.get(value.lower(), value) for key, value in config.items()} | dict(secrets)
+
+
+def local_files(pattern: str) -> list[RemoteFile]:
+    """List files of this machine by a path or a pattern, in order.
+
+    Raises
+    ------
+    SourceProblem
+        ``access_denied``.
+    """
+    listed = []
+    for path in sorted(glob.glob(pattern, recursive=True)):
+        file = Path(path)
+        try:
+            status = file.stat()
+            if file.is_dir():
+                continue
+            with file.open("rb"):
+                pass
+        except PermissionError:
+            raise SourceProblem("access_denied", detail=str(file)) from None
+        except FileNotFoundError:  # gone since it was listed
+            continue
+        stamp = f"{status.st_size}:{status.st_mtime_ns}"
+        listed.append(RemoteFile(path, stamp, not status.st_size, lambda _, file=file: file))
+    return listed
+
+
+def stored_files(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
+    """List files of an object store by a URL or a pattern, in order.
+
+    Parameters
+    ----------
+    url : str
+        URL that fsspec understands, such as ``s3://bucket/orders/*.csv``.
+    options : mapping
+        Options and credentials of the driver.
+
+    Raises
+    ------
+    BadInput
+        The scheme is unknown, or its driver is not installed.
+    SourceProblem
+        ``access_denied`` or ``unavailable``.
+    """
+    system, path = _file_system(url, options)
+    try:
+        paths = system.glob(path) if glob.has_magic(path) else [path] * system.exists(path)
+        listed = []
+        for each in sorted(paths):
+            info = system.info(each)
+            if info["type"] == "file":
+                listed.append(
+                    RemoteFile(
+                        each,
+                        _stamp(system, each, info),
+                        info.get("size") == 0,
+                        lambda folder, each=each: _download(system, each, folder),
+                    )
+                )
+    except Exception as error:  # each driver has errors of its own
+        raise _problem(error) from error
+    return listed
+
+
+def _file_system(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    import fsspec
+
+    scheme = url.partition("://")[0]
+    try:
+        system, path = fsspec.core.url_to_fs(url, **options)
+    except (ImportError, ValueError) as error:
+        if scheme in DRIVERS:
+            message = gettext(
+                "{scheme}:// needs the package {package}; run `pip install {package}` where the "
+                "desk runs."
+            )
+            raise BadInput(message.format(scheme=scheme, package=DRIVERS[scheme])) from error
+        raise BadInput(
+            gettext(
+                "{scheme}:// is no object store that can be read; use one of {schemes}, or a path."
+            ).format(scheme=scheme, schemes=", ".join(sorted({*DRIVERS, "file"})))
+        ) from error
+    except Exception as error:
+        raise _problem(error) from error
+    return system, path
+
+
+def _stamp(system: Any, path: str, info: dict[str, Any]) -> str:
+    """Return what changes with a file's content: its ETag, else its size and time."""
+    mark = next((info[key] for key in ("ETag", "etag", "md5Hash", "mtime") if info.get(key)), None)
+    if mark is None:
+        try:
+            mark = system.modified(path)
+        except Exception:  # many drivers have no such time
+            mark = ""
+    return f"{info.get('size')}:{mark}"
+
+
+def _download(system: Any, path: str, folder: Path) -> Path:
+    """Copy a file into a folder; its local path is the same at each pull."""
+    name = PurePosixPath(path).name or "file"
+    target = folder / hashlib.sha256(path.encode()).hexdigest()[:12] / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        system.get_file(path, str(target))
+    except Exception as error:
+        raise _problem(error) from error
+    return target
+
+
+def _problem(error: Exception) -> SourceProblem:
+    text = f"{type(error).__name__} {error}".lower().replace(" ", "")
+    detail = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
+    is_denied = isinstance(error, PermissionError) or any(word in text for word in _DENIED)
+    return SourceProblem("access_denied" if is_denied else "unavailable", detail=detail)

@@ -1,0 +1,333 @@
+"""Pull what is new from a source, and import it.
+
+A pull yields one `Batch` per import. The caller stores a batch's watermark after its import. If the
+process dies in between, the next pull imports the same rows again, which changes nothing.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from retention.connect import connections, drift, places, query_source, registry, secrets
+from retention.connect.contract import ConnectorError, Page, Pulls
+from retention.connect.problems import SourceProblem, problem_of
+from retention.db.tables import Connection, Source
+from retention.errors import BadInput
+from retention.lake.reading.database import NoRows
+from retention.lake.single_currency import MixedCurrencies
+from retention.paths import create_private_folder
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+    from retention.lake.import_log import ImportReport
+    from retention.lake.mapping import Mapping as ColumnMap
+    from retention.lake.reading.sources import Source as OpenSource
+    from retention.lake.reading.sources import SourceCheck
+
+LATE = timedelta(days=1)  # an event this much older than the newest known one is late
+_COUNTS = ("read", "accepted", "duplicate", "quarantined", "late")
+MIN_ROWS = 10  # a source with fewer rows is never said to have shrunk
+
+
+class Importer(Protocol):
+    """Imports files or a query into a table, whichever it is."""
+
+    def __call__(
+        self,
+        table: str,
+        files: list[str],
+        map_path: Path | None,
+        *,
+        query: str | None,
+        format_name: str | None,
+        check: "SourceCheck",
+    ) -> "ImportReport": ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one import brought.
+
+    Parameters
+    ----------
+    watermark : dict
+        Where the next pull continues.
+    columns : dict
+        Columns of the source with their kinds (`drift.kinds`).
+    read, accepted, duplicate, quarantined : int
+        Rows of the import.
+    late : int
+        Accepted events that are more than `LATE` older than the newest event known before.
+    """
+
+    watermark: dict[str, Any]
+    columns: dict[str, Any]
+    read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    late: int = 0
+
+    def plus(self, other: "Batch") -> "Batch":
+        """Return the later batch with the counts of both."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        return replace(other, **sums)
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts as columns of `SourceRun`."""
+        return {f"rows_{name}": getattr(self, name) for name in _COUNTS}
+
+
+@dataclass(frozen=True)
+class Pull:
+    """One pull of a source.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    lake : Lake
+        Target.
+    source : Source
+        As stored.
+    connection : Connection or None
+        Of a shop.
+    importer : Importer
+        Imports files or a query.
+    accepts_shrunk : bool
+        A person wants the data although the source lost half of its rows.
+    name : str
+        Unique name of the pull, for its files. A repeated attempt has the same.
+    """
+
+    settings: Settings
+    lake: "Lake"
+    source: Source
+    connection: Connection | None
+    importer: Importer
+    accepts_shrunk: bool
+    name: str
+    _columns: dict[str, Any] = field(default_factory=dict, init=False)
+    _rows: dict[str, int] = field(default_factory=dict, init=False)  # of each read file
+
+    def batches(self) -> Iterator[Batch]:
+        """Import what is new.
+
+        Yields
+        ------
+        Batch
+            One per import, which is committed by then. None if nothing is new.
+
+        Raises
+        ------
+        SourceProblem
+            Nothing was imported since the last batch.
+        """
+        kind = self.source.kind
+        try:
+            if kind == "shop":
+                yield from self._pages()
+            elif kind == "query":
+                yield from self._query()
+            else:
+                yield from self._files()
+        except ConnectorError as error:
+            raise problem_of(error) from error
+        except MixedCurrencies as error:
+            raise SourceProblem(
+                "currency_changed", new=sorted(error.new), known=sorted(error.known)
+            ) from error
+        except BadInput as error:
+            raise SourceProblem("unreadable", text=str(error)) from error
+
+    # ------------------------------------------------------------ files
+
+    def _files(self) -> Iterator[Batch]:
+        known: dict[str, Any] = self.source.watermark.get("files", {})
+        listed = (
+            places.local_files(self.source.location)
+            if self.source.kind == "files"
+            else places.stored_files(
+                self.source.location, places.driver_options(self.source.config, self._secrets())
+            )
+        )
+        changed = [file for file in listed if known.get(file.path, {}).get("stamp") != file.stamp]
+        if not changed:
+            return
+        folder = self._folder() / "downloads"
+        try:
+            before = {file.path: known.get(file.path, {}).get("rows", 0) for file in changed}
+            local: dict[str, places.RemoteFile] = {}
+            for file in changed:
+                if file.is_empty:
+                    self._check_size(file.path, 0, before[file.path])
+                    self._rows[file.path] = 0
+                else:
+                    local[str(file.fetch(folder))] = file
+            batch = self._import_files(local, before)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        read = {
+            file.path: {"stamp": file.stamp, "rows": self._rows.get(file.path, 0)}
+            for file in changed
+        }
+        there = {file.path for file in listed}
+        kept = {path: facts for path, facts in known.items() if path in there}
+        yield replace(batch, watermark={"files": kept | read})
+
+    def _import_files(
+        self, local: dict[str, places.RemoteFile], before: Mapping[str, int]
+    ) -> Batch:
+        """Import local files in one commit; files with a header but no rows are left out."""
+        current = ""
+
+        def check(file: str, source: "OpenSource", mapped: "ColumnMap", rows: int | None) -> None:
+            nonlocal current
+            current = file
+            self._check_columns(source, mapped, rows)
+            if rows is not None:
+                path = local[file].path
+                self._rows[path] = rows
+                self._check_size(path, rows, before[path])
+
+        files = dict(local)
+        while files:
+            try:
+                return self._imported([*files], None, check)
+            except NoRows:
+                if current not in files:
+                    raise
+                path = files.pop(current).path
+                self._check_size(path, 0, before[path])
+                self._rows[path] = 0
+        return Batch({}, {})
+
+    def _check_columns(self, source: "OpenSource", mapped: "ColumnMap", rows: int | None) -> None:
+        known = self.source.columns
+        if rows is None:
+            problem = drift.missing_columns(source, mapped, known)
+        else:
+            now = drift.kinds(self.lake.duckdb, source, mapped)
+            problem = drift.changed_kinds(source, now, known)
+            self._columns.update(now)
+        if problem:
+            raise problem
+
+    def _check_size(self, name: str, rows: int, before: int) -> None:
+        if before >= MIN_ROWS and 2 * rows < before and not self.accepts_shrunk:
+            raise SourceProblem("shrunk", file=Path(name).name, rows=rows, rows_before=before)
+
+    # ------------------------------------------------------------ a query
+
+    def _query(self) -> Iterator[Batch]:
+        source, url = self.source, self._secrets().get("url") or self.source.location
+        query, column, known = source.query or "", source.watermark_column, source.watermark
+        state = query_source.read_state(url, query, column, known.get("query", {}))
+        self._check_size(source.name, state.rows, known.get("rows", 0))
+        watermark = {"query": state.watermark or known.get("query", {}), "rows": state.rows}
+        if not state.new_rows:
+            yield Batch(watermark, {})
+            return
+        since = query_source.since_watermark(url, query, column, known.get("query", {}))
+
+        def check(file: str, opened: "OpenSource", mapped: "ColumnMap", rows: int | None) -> None:
+            self._check_columns(opened, mapped, rows)
+
+        yield replace(self._imported([url], since, check), watermark=watermark)
+
+    # ------------------------------------------------------------ a shop
+
+    def _pages(self) -> Iterator[Batch]:
+        if self.connection is None:
+            raise SourceProblem("unreadable", text="the connection is gone")
+        access = connections.access(self.settings, self.connection)
+        connector = registry.connector(self.connection.kind, access)
+        if not isinstance(connector, Pulls):
+            raise SourceProblem("unreadable", text=f"{self.connection.kind} has no data to pull")
+        watermark = dict(self.source.watermark)
+        for number, page in enumerate(connector.pull(dict(watermark))):
+            watermark |= page.watermark
+            batch = self._import_page(page, number) if page.rows else Batch({}, {})
+            yield replace(batch, watermark=dict(watermark))
+
+    def _import_page(self, page: Page, number: int) -> Batch:
+        folder = create_private_folder(self._folder())
+        file = folder / f"{self.name}-{number}-{page.table}.jsonl"
+        try:
+            with file.open("w", encoding="utf-8") as opened:
+                for row in page.rows:
+                    opened.write(json.dumps(_plain(row), ensure_ascii=False) + "\n")
+            return self._imported([str(file)], None, lambda *_: None, table=page.table)
+        finally:
+            file.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------ shared
+
+    def _imported(
+        self, files: list[str], query: str | None, check: "SourceCheck", *, table: str = ""
+    ) -> Batch:
+        table = table or self.source.table_name or "events"
+        newest = self.lake.newest_event() if table == "events" else None
+        late = _events_before(self.lake, newest - LATE) if newest else 0
+        report = self.importer(
+            table,
+            files,
+            self._map_path(),
+            query=query,
+            format_name=self.source.format_name,
+            check=check,
+        )
+        now_late = _events_before(self.lake, newest - LATE) if newest else 0
+        return Batch(
+            {},
+            dict(self._columns),
+            report.rows_read,
+            report.rows_accepted,
+            report.rows_duplicate,
+            report.rows_quarantined,
+            max(now_late - late, 0),
+        )
+
+    def _map_path(self) -> Path | None:
+        """Write the map to its file, which the release of quarantined rows reads again."""
+        if self.source.map_text is None:
+            return None
+        path = create_private_folder(self._folder()) / "map.toml"
+        if not path.is_file() or path.read_text(encoding="utf-8") != self.source.map_text:
+            path.write_text(self.source.map_text, encoding="utf-8")
+        return path
+
+    def _folder(self) -> Path:
+        return self.settings.home / "sources" / self.source.name
+
+    def _secrets(self) -> dict[str, str]:
+        return secrets.decrypt(self.settings.keys, self.source.secrets)
+
+
+def _events_before(lake: "Lake", cutoff: datetime) -> int:
+    from retention.lake.lake import naive
+
+    view = lake.table("events").get_name()
+    query = f'SELECT count(*) FROM "{view}" WHERE occurred_at < ?'  # noqa: S608 - our own view
+    return int(lake.duckdb.execute(query, [naive(cutoff)]).fetchall()[0][0])
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with values that JSON has; empty ones are left out."""
+    plain: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, datetime):
+            plain[name] = value.isoformat()
+        elif isinstance(value, Decimal):
+            plain[name] = float(value)
+        elif isinstance(value, dict | list):
+            plain[name] = json.dumps(value, ensure_ascii=False)
+        elif value is not None:
+            plain[name] = value
+    return plain

@@ -1,0 +1,302 @@
+"""Test pulling from files, object stores and databases."""
+
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+import sqlalchemy as sa
+
+from retention.connect import query_source, secrets
+from retention.connect.problems import SourceProblem
+from retention.connect.pulling import Pull
+from retention.db.tables import Source
+from retention.lake import Lake
+from retention.lake.importing import import_files
+
+MAP = """[events]
+customer_id = "customer"
+occurred_at = "at"
+order_id    = "id"
+amount      = "paid"
+event_type  = { value = "purchase" }
+"""
+HEAD = "id,customer,at,paid"
+
+
+class Place:
+    """One source that is pulled again and again, as a job does it."""
+
+    def __init__(self, settings, kind, location, **values) -> None:
+        self.settings, self.lake = settings, Lake.open(settings)
+        self.source = Source(
+            name="orders",
+            kind=kind,
+            location=str(location),
+            table_name="events",
+            map_text=values.pop("map_text", MAP),
+            watermark={},
+            columns={},
+            config={},
+            secrets=secrets.encrypt(settings.keys, values.pop("secrets", {})),
+            **values,
+        )
+
+    def pull(self, *, accepts_shrunk=False, crash=False):
+        """Pull once; a crash loses the watermark, not the import."""
+
+        def importer(table, files, map_path, **options):
+            return import_files(self.lake, None, self.settings, table, files, map_path, **options)
+
+        one = Pull(self.settings, self.lake, self.source, None, importer, accepts_shrunk, "j1")
+        total = None
+        for batch in one.batches():
+            total = total.plus(batch) if total else batch
+            if crash:
+                raise KeyboardInterrupt
+            self.source.watermark = batch.watermark
+            self.source.columns = batch.columns or self.source.columns
+        return total
+
+    def events(self) -> int:
+        return int(self.lake.table("events").count().execute())
+
+
+def lines(start: int, stop: int, *, day: int = 1) -> str:
+    rows = [
+        f"o{number},c{number % 7},2025-07-{day:02} 10:{number % 60:02}:00,{number}.5"
+        for number in range(start, stop)
+    ]
+    return "\n".join([HEAD, *rows]) + "\n"
+
+
+def write(path: Path, text: str, at: int) -> None:
+    """Write a file with a time of its own, because a quick test writes twice in one tick."""
+    path.write_text(text)
+    os.utime(path, (at, at))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "export").mkdir()
+    return tmp_path / "export"
+
+
+def test_pull_imports_new_and_changed_files_only(settings, folder):
+    write(folder / "a.csv", lines(0, 20), 1)
+    place = Place(settings, "files", folder / "*.csv")
+    assert place.pull().accepted == 20
+    assert place.pull() is None
+    write(folder / "b.csv", lines(20, 25, day=2), 2)
+    write(folder / "a.csv", lines(0, 22), 3)
+    total = place.pull()
+    assert (total.accepted, total.duplicate, place.events()) == (7, 20, 27)
+
+
+def test_crash_between_import_and_watermark_neither_doubles_nor_loses(settings, folder):
+    write(folder / "a.csv", lines(0, 20), 1)
+    place = Place(settings, "files", folder / "*.csv")
+    with pytest.raises(KeyboardInterrupt):
+        place.pull(crash=True)
+    assert (place.events(), place.source.watermark) == (20, {})
+    again = place.pull()
+    assert (again.accepted, again.duplicate, place.events()) == (0, 20, 20)
+    assert place.pull() is None
+
+
+def test_renamed_column_stops_the_pull_and_is_named(settings, folder):
+    write(folder / "a.csv", lines(0, 20), 1)
+    place = Place(settings, "files", folder / "*.csv")
+    place.pull()
+    write(folder / "b.csv", lines(20, 40).replace("paid", "total_paid"), 2)
+    with pytest.raises(SourceProblem) as caught:
+        place.pull()
+    assert caught.value.code == "schema_changed"
+    assert caught.value.facts["gone"] == ["paid"]
+    assert caught.value.facts["renamed"] == {"paid": "total_paid"}
+    assert place.events() == 20
+    write(folder / "b.csv", lines(20, 40), 3)
+    assert place.pull().accepted == 20
+
+
+def test_number_that_became_text_stops_the_pull(settings, folder):
+    write(folder / "a.csv", lines(0, 20), 1)
+    place = Place(settings, "files", folder / "*.csv")
+    place.pull()
+    broken = "\n".join([HEAD, *(f"o{n},c1,2025-07-02 10:00:00,many" for n in range(30, 50))])
+    write(folder / "b.csv", broken, 2)
+    with pytest.raises(SourceProblem) as caught:
+        place.pull()
+    assert caught.value.facts["changed"] == [{"column": "paid", "was": "number", "now": "text"}]
+    empty = "\n".join([HEAD, *(f"o{n},c1,2025-07-02 10:00:00," for n in range(30, 50))])
+    write(folder / "b.csv", empty, 3)
+    assert place.pull().accepted == 20
+
+
+def test_shrunk_file_is_refused_until_somebody_accepts_it(settings, folder):
+    write(folder / "a.csv", lines(0, 40), 1)
+    place = Place(settings, "files", folder / "a.csv")
+    place.pull()
+    write(folder / "a.csv", lines(0, 15), 2)
+    with pytest.raises(SourceProblem) as caught:
+        place.pull()
+    assert caught.value.code == "shrunk"
+    assert (caught.value.facts["rows"], caught.value.facts["rows_before"]) == (15, 40)
+    assert place.pull(accepts_shrunk=True).duplicate == 15
+    assert place.pull() is None
+
+
+def test_file_without_rows_is_no_problem(settings, folder):
+    write(folder / "a.csv", lines(0, 20), 1)
+    write(folder / "b.csv", f"{HEAD}\n", 1)
+    write(folder / "c.csv", "", 1)
+    place = Place(settings, "files", folder / "*.csv")
+    assert place.pull().accepted == 20
+    assert place.pull() is None
+
+
+def test_events_older_than_a_day_before_the_newest_are_late(settings, folder):
+    write(folder / "a.csv", lines(0, 20, day=10), 1)
+    place = Place(settings, "files", folder / "*.csv")
+    assert place.pull().late == 0
+    write(folder / "b.csv", lines(20, 23, day=8) + lines(23, 25, day=10).split("\n", 1)[1], 2)
+    total = place.pull()
+    assert (total.accepted, total.late) == (5, 3)
+
+
+def test_currency_that_changes_stops_the_pull(settings, folder):
+    table = MAP + 'currency = "currency"\n'
+    text = lines(0, 20).replace("\n", ",USD\n").replace("paid,USD", "paid,currency")
+    write(folder / "a.csv", text, 1)
+    place = Place(settings, "files", folder / "*.csv", map_text=table)
+    place.pull()
+    write(folder / "b.csv", lines(20, 40).replace("\n", ",EUR\n").replace("d,EUR", "d,currency"), 2)
+    with pytest.raises(SourceProblem) as caught:
+        place.pull()
+    assert caught.value.code == "currency_changed"
+    assert (caught.value.facts["known"], caught.value.facts["new"]) == (["USD"], ["EUR"])
+    assert place.events() == 20
+
+
+def test_folder_without_permission_is_access_denied(settings, folder):
+    write(folder / "a.csv", lines(0, 20), 1)
+    (folder / "a.csv").chmod(0)
+    if os.access(folder / "a.csv", os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(SourceProblem) as caught:
+        Place(settings, "files", folder / "*.csv").pull()
+    assert caught.value.code == "access_denied"
+
+
+def test_object_store_is_pulled_by_its_pattern(settings):
+    store = fsspec.filesystem("memory")
+    store.pipe("/shop-orders/1.csv", lines(0, 20).encode())
+    try:
+        place = Place(settings, "object_store", "memory://shop-orders/*.csv")
+        assert place.pull().accepted == 20
+        assert place.pull() is None
+        store.pipe("/shop-orders/2.csv", lines(20, 30).encode())
+        assert place.pull().accepted == 10
+        assert not list((settings.home / "sources" / "orders").glob("downloads/**/*.csv"))
+    finally:
+        store.rm("/shop-orders", recursive=True)
+
+
+def test_object_store_without_driver_names_the_package(settings, monkeypatch):
+    def missing(*_args, **_options):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(SourceProblem) as caught:
+        Place(settings, "object_store", "s3://bucket/*.csv").pull()
+    assert "pip install s3fs" in caught.value.facts["text"]
+
+
+# ---------------------------------------------------------------- queries
+
+
+class Shop:
+    """A SQLite database with orders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder}/shop.db"
+        self.run("CREATE TABLE orders (id TEXT, customer TEXT, at TEXT, paid REAL, changed TEXT)")
+
+    def run(self, statement: str, **values) -> None:
+        engine = sa.create_engine(self.url)
+        with engine.begin() as connection:
+            connection.execute(sa.text(statement), values)
+        engine.dispose()
+
+    def add(self, start: int, stop: int, changed: str) -> None:
+        for number in range(start, stop):
+            self.run(
+                "INSERT INTO orders VALUES (:id, 'c1', '2025-07-01 10:00:00', :paid, :changed)",
+                id=f"o{number}",
+                paid=number + 0.5,
+                changed=changed,
+            )
+
+
+@pytest.fixture
+def query(settings, folder):
+    shop = Shop(folder)
+    shop.add(0, 20, "2025-07-01 10:00:00")
+    place = Place(
+        settings,
+        "query",
+        shop.url,
+        query="SELECT * FROM orders;",
+        watermark_column="changed",
+        secrets={"url": shop.url},
+    )
+    return shop, place
+
+
+def test_query_reads_rows_from_the_watermark_on(query):
+    shop, place = query
+    assert place.pull().accepted == 20
+    # A row with the same value of the watermark is not lost.
+    shop.add(20, 21, "2025-07-01 10:00:00")
+    shop.add(21, 25, "2025-07-01 11:00:00")
+    total = place.pull()
+    assert (total.accepted, place.events()) == (5, 25)
+    total = place.pull()
+    assert (total.read, total.accepted) == (4, 0)
+
+
+def test_query_that_lost_half_of_its_rows_is_refused(query):
+    shop, place = query
+    place.pull()
+    shop.run("DELETE FROM orders WHERE paid > 5")
+    with pytest.raises(SourceProblem) as caught:
+        place.pull()
+    assert caught.value.code == "shrunk"
+    assert place.pull(accepts_shrunk=True).accepted == 0
+
+
+def test_query_whose_column_was_renamed_is_refused(query):
+    shop, place = query
+    place.pull()
+    shop.run("ALTER TABLE orders RENAME COLUMN paid TO total")
+    with pytest.raises(SourceProblem) as caught:
+        place.pull()
+    assert caught.value.facts["renamed"] == {"paid": "total"}
+
+
+def test_database_that_is_away_is_a_temporary_problem(query):
+    _, place = query
+    place.source.secrets = secrets.encrypt(place.settings.keys, {"url": "sqlite:////nowhere/x.db"})
+    with pytest.raises(SourceProblem) as caught:
+        place.pull()
+    assert caught.value.code == "unavailable"
+
+
+def test_watermark_of_times_is_read_with_an_overlap():
+    watermark = {"type": "time", "value": "2025-07-01T10:00:00"}
+    sql = query_source.since_watermark(
+        "postgresql+psycopg://h/d", "SELECT * FROM o WHERE a LIKE '5%'", "updatedAt", watermark
+    )
+    assert "2025-07-01 09:50:00" in sql
+    assert '"updatedAt" >=' in sql
+    assert "LIKE '5%'" in sql

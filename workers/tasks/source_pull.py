@@ -1,0 +1,111 @@
+"""Pull what is new from a source."""
+
+import logging
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from retention.db.tables import Connection, Source
+from workers import completion, sources
+from workers.imports import import_table
+from workers.requests import SourcePull
+from workers.tasks.interface import Context, Outcome, Post
+
+log = logging.getLogger(__name__)
+
+
+def run(request: SourcePull, context: Context) -> Outcome:
+    """Import what is new since the watermark.
+
+    The watermark is stored after each import. After a crash in between, the next attempt imports
+    the same rows again, which changes nothing.
+
+    Parameters
+    ----------
+    request : SourcePull
+        The validated request.
+    context : Context
+        The running attempt.
+
+    Returns
+    -------
+    Outcome
+        Counts of rows, or the problem. A problem is posted once, in the source's channel.
+    """
+    from retention.connect import sources as store
+    from retention.connect.problems import SourceProblem
+    from retention.connect.pulling import Batch, Pull
+    from retention.lake import Lake
+    from retention.lake.import_log import ImportReport
+    from retention.lake.reading.sources import SourceCheck
+
+    settings, database, now = context.settings, context.database, context.business_at
+    lake = Lake.open(settings)
+    with database.reading() as session:
+        source = store.find(session, settings, request.name)
+        connection = session.get(Connection, source.connection_id or 0)
+        parts = completion.published_parts(session, context.job_id)
+    total = Batch({}, {}, **parts["counts"]) if parts else None
+
+    def importer(
+        table: str,
+        files: list[str],
+        map_path: Path | None,
+        *,
+        query: str | None,
+        format_name: str | None,
+        check: SourceCheck,
+    ) -> ImportReport:
+        return import_table(
+            lake,
+            database,
+            settings,
+            table,
+            files,
+            map_path,
+            query=query,
+            format_name=format_name,
+            progress=context.progress,
+            check=check,
+        )
+
+    problem: SourceProblem | None = None
+    pull = Pull(settings, lake, source, connection, importer, request.accept_shrunk, context.job_id)
+    try:
+        for batch in pull.batches():
+            total = total.plus(batch) if total else batch
+            _store(context, source.id, batch, total)
+    except SourceProblem as error:
+        log.warning("source %s: %s %s", source.name, error.code, error.facts)
+        problem = error
+    data = {
+        "name": source.name,
+        "table": source.table_name,
+        "problem": problem.code if problem else None,
+        "facts": problem.facts if problem else {},
+        **{name: getattr(total, name) if total else 0 for name in _COUNTS},
+    }
+
+    def publish(session: Session) -> tuple[Post, ...]:
+        news = store.store_run(
+            session, source.id, context.job_id, total, problem, now, sources.period(source.every)
+        )
+        current = session.get(Source, source.id)
+        return sources.posts(current, news, context.job_id) if current else ()
+
+    asked = not request.scheduled
+    return Outcome(data, (Post("source/pulled", data),) if asked else (), apply=publish)
+
+
+_COUNTS = ("read", "accepted", "duplicate", "quarantined", "late")
+
+
+def _store(context: Context, source_id: int, batch, total) -> None:
+    """Store the watermark after an import, with the counts until now."""
+    from retention.connect import sources as store
+
+    def apply(session: Session) -> None:
+        store.store_batch(session, source_id, batch, context.business_at)
+
+    counts = {name: getattr(total, name) for name in _COUNTS}
+    completion.publish_part(context, {"counts": counts}, apply)
