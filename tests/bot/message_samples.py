@@ -151,6 +151,56 @@ SCHEDULE = {
     "next": [NOON.isoformat()] * 3,
     "created_by": ANALYST,
 }
+PULL = {
+    "at": NOON.isoformat(),
+    "problem": None,
+    "read": 1240,
+    "accepted": 1180,
+    "duplicate": 48,
+    "quarantined": 12,
+    "late": 31,
+}
+GONE = {
+    "file": "orders-2017-10-02.csv",
+    "gone": ["total", "customer_number"],
+    "new": ["order_total"],
+    "renamed": {"total": "order_total"},
+}
+SOURCE = {
+    "name": "orders",
+    "kind": "files",
+    "location": "/srv/export/*.csv",
+    "table": "events",
+    "every": "hour",
+    "timezone": "Europe/Berlin",
+    "channel": CHANNEL,
+    "state": "active",
+    "next_at": NOON.isoformat(),
+    "pulled_at": NOON.isoformat(),
+    "new_rows_at": NOON.isoformat(),
+    "problem": "schema_changed",
+    "problem_facts": GONE,
+    "last": PULL,
+    "created_by": ADMIN,
+}
+DROPPED = {
+    "file_id": "F0ORDERS",
+    "name": "orders-2017-10-02.csv",
+    "proposal": JOB["id"],
+    "tables": ["events", "customers", "items", "redemptions", "bounces"],
+    "table": "events",
+    "refusal": None,
+    "rows": 1240,
+    "usable": 1228,
+    "columns": ["customer_id", "event_type", "occurred_at", "order_id", "item_id", "amount"],
+    "sample": [
+        ["1243", "purchase", "2017-10-02 12:00", f"3119{n}", "A-11", "12.50"] for n in range(5)
+    ],
+    "warnings": [
+        "12 rows cannot be used: amount is no number",
+        "Total: the amount is the order's, repeated on each line.",
+    ],
+}
 CALL = {
     "name": "4R1W-HVNA",
     "pseudonym": "4R1W-HVNA",
@@ -277,6 +327,31 @@ def samples() -> dict[str, dict[str, Any]]:
             ],
         },
         "audience/deleted": {"name": "lapsing"},
+        "source/changed": {"name": "orders", "deed": "resume", "next_at": NOON.isoformat()},
+        "source/file": DROPPED,
+        "source/file_decided": {"name": DROPPED["name"], "user": ADMIN, "deed": "import"},
+        "source/file_imported": {
+            "name": DROPPED["name"],
+            "report": {
+                "rows_read": 1240,
+                "rows_accepted": 1180,
+                "rows_duplicate": 48,
+                "rows_quarantined": 12,
+                "quarantine_text": {"amount is no number": 12},
+            },
+        },
+        "source/list": {
+            "sources": [SOURCE, {**SOURCE, "problem": None}],
+            "connections": ["klaviyo"],
+        },
+        "source/over": {"name": "orders", "problem": "silent"},
+        "source/problem": {
+            "name": "orders",
+            "problem": "shrunk",
+            "facts": {"file": "orders.csv", "rows": 480, "rows_before": 1240},
+        },
+        "source/pulled": {**PULL, "name": "orders", "facts": {}},
+        "source/show": {**SOURCE, "runs": [PULL] * 10},
         "audience/list": {"audiences": [AUDIENCE, {**AUDIENCE, "exclude": True}]},
         "audience/preview": {**AUDIENCE, "saved": False, "job_id": JOB["id"]},
         "audience/show": AUDIENCE,

@@ -31,6 +31,7 @@ TERMINAL_ONLY_BELOW = {
     "definition derive",
     "start",
     "data release",
+    "source add",
     "models feedback",
 }  # they show rows as they were, identities and all
 

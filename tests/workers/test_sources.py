@@ -1,0 +1,263 @@
+"""Test when sources are pulled, what a pull stores, and what people hear."""
+
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import select
+
+from bot.commands.source import _without_password, read_secret
+from bot.terminal import run
+from retention import clock
+from retention.connect import secrets, sources
+from retention.db.tables import Job, Outbox, Source, SourceRun
+from retention.errors import BadInput
+from retention.lake import Lake
+from tests.bot.wire import words
+from tests.workers.harness import CHANNEL
+from workers import ids, schedule
+from workers.sources import next_pull, parse_interval, period
+from workers.tasks import runner, source_pull
+
+NOON = datetime(2025, 7, 21, 12, 0, tzinfo=UTC)
+MAP = """[events]
+customer_id = "customer"
+occurred_at = "at"
+order_id    = "id"
+amount      = "paid"
+event_type  = { value = "purchase" }
+"""
+
+
+def lines(start: int, stop: int, head: str = "id,customer,at,paid") -> str:
+    rows = [
+        f"o{one},c{one % 7},2025-07-01 10:{one % 60:02}:00,{one}.5" for one in range(start, stop)
+    ]
+    return "\n".join([head, *rows]) + "\n"
+
+
+class Desk:
+    """An installation with one source of files, and its clock."""
+
+    def __init__(self, settings, database, folder, monkeypatch) -> None:
+        self.settings, self.database, self.folder = settings, database, folder
+        self.stamp = 0
+        self.folder.mkdir()
+        (folder / "map.toml").write_text(MAP)
+        monkeypatch.setenv("RETENTION_HOME", str(settings.home))
+
+    def write(self, name: str, text: str) -> None:
+        self.stamp += 10
+        (self.folder / name).write_text(text)
+        os.utime(self.folder / name, (self.stamp, self.stamp))
+
+    def add(self, *options: str) -> int:
+        place = str(self.folder / "*.csv")
+        given = ["--map", str(self.folder / "map.toml"), "--channel", CHANNEL, *options]
+        return run(["source", "add", "orders", place, "--every", "hour", *given])
+
+    def at(self, moment: datetime) -> list[str]:
+        """Let the tick and the worker do what is due at a moment; returns the outcomes."""
+        clock.configure(fixed=moment)
+        schedule.tick(self.database, self.settings)
+        with self.database.reading() as session:
+            queued = session.scalars(
+                select(Job.id).where(Job.kind == "source_pull", Job.state == "queued")
+            ).all()
+        return [runner.run_job(self.settings, self.database, one, "t") for one in queued]
+
+    def source(self) -> Source:
+        with self.database.reading() as session:
+            return sources.find(session, self.settings, "orders")
+
+    def runs(self) -> list[SourceRun]:
+        with self.database.reading() as session:
+            return list(session.scalars(select(SourceRun).order_by(SourceRun.id)))
+
+    def posts(self) -> list[str]:
+        with self.database.reading() as session:
+            rows = session.scalars(select(Outbox).order_by(Outbox.id)).all()
+        return [words(row.payload["blocks"]) for row in rows]
+
+
+@pytest.fixture
+def desk(settings, database, tmp_path, monkeypatch):
+    clock.configure(fixed=NOON)
+    monkeypatch.setenv("RETENTION_NOW", NOON.isoformat())
+    one = Desk(settings, database, tmp_path / "export", monkeypatch)
+    one.write("a.csv", lines(0, 40))
+    return one
+
+
+def events(settings) -> int:
+    return int(Lake.open(settings).table("events").count().execute())
+
+
+def test_due_source_is_pulled_once_per_slot(desk):
+    assert desk.add() == 0
+    assert desk.at(NOON + timedelta(minutes=59)) == []
+    assert desk.at(NOON + timedelta(hours=1)) == ["done"]
+    assert desk.at(NOON + timedelta(hours=1, minutes=1)) == []
+    desk.write("b.csv", lines(40, 45))
+    assert desk.at(NOON + timedelta(hours=2)) == ["done"]
+    counts = [(one.rows_accepted, one.rows_duplicate) for one in desk.runs()]
+    assert counts == [(40, 0), (5, 0)]
+    assert events(desk.settings) == 45
+    assert desk.posts() == []
+
+
+def test_crash_before_the_watermark_is_stored_repeats_nothing(desk, monkeypatch):
+    desk.add()
+    stored = source_pull._store
+
+    def crash(*_args):
+        raise SystemExit  # as a killed worker
+
+    monkeypatch.setattr(source_pull, "_store", crash)
+    with pytest.raises(SystemExit):
+        desk.at(NOON + timedelta(hours=1))
+    monkeypatch.setattr(source_pull, "_store", stored)
+    assert (events(desk.settings), desk.source().watermark) == (40, {})
+    assert desk.at(NOON + timedelta(hours=2)) == ["done"]
+    assert (events(desk.settings), desk.runs()[-1].rows_duplicate) == (40, 40)
+
+
+def test_problem_is_posted_once_on_entry_and_once_when_over(desk):
+    desk.add()
+    desk.at(NOON + timedelta(hours=1))
+    desk.write("b.csv", lines(40, 80, "id,customer,at,total"))
+    for hour in (2, 3, 4):
+        assert desk.at(NOON + timedelta(hours=hour)) == ["done"]
+    (problem,) = desk.posts()
+    assert "paid is gone (now perhaps total)" in problem
+    assert desk.source().problem == "schema_changed"
+    assert events(desk.settings) == 40
+    desk.write("b.csv", lines(40, 80))
+    desk.at(NOON + timedelta(hours=5))
+    assert "imported again" in desk.posts()[-1]
+    assert len(desk.posts()) == 2
+    assert (desk.source().problem, events(desk.settings)) == (None, 80)
+
+
+def test_silent_source_is_posted_once(desk):
+    desk.add()
+    for hour in (1, 2, 3):
+        desk.write(f"n{hour}.csv", lines(100 * hour, 100 * hour + 3))
+        desk.at(NOON + timedelta(hours=hour))
+    for hour in range(4, 10):
+        desk.at(NOON + timedelta(hours=hour))
+    (silent,) = desk.posts()
+    assert "no new row since" in silent
+    desk.write("late.csv", lines(900, 903))
+    desk.at(NOON + timedelta(hours=10))
+    assert "brings new rows again" in desk.posts()[-1]
+
+
+def test_database_that_is_away_is_posted_after_three_pulls(desk, tmp_path):
+    url = f"sqlite:///{tmp_path}/shop.db"
+    with sa.create_engine(url).begin() as connection:
+        connection.execute(sa.text("CREATE TABLE orders (id, customer, at, paid)"))
+        connection.execute(sa.text("INSERT INTO orders VALUES ('o1','c1','2025-07-01 10:00:00',2)"))
+    map_path = str(desk.folder / "map.toml")
+    query = ["--query", "SELECT * FROM orders", "--every", "hour", "--map", map_path]
+    assert run(["source", "add", "orders", url, *query, "--channel", CHANNEL]) == 0
+    desk.at(NOON + timedelta(hours=1))
+    (tmp_path / "shop.db").rename(tmp_path / "away.db")
+    moments = [NOON + timedelta(hours=2, minutes=10 * number) for number in range(4)]
+    for moment in moments[:2]:
+        desk.at(moment)
+    assert desk.posts() == []
+    for moment in moments[2:]:
+        desk.at(moment)
+    (post,) = desk.posts()
+    assert "does not answer" in post
+
+
+def test_shrunk_source_has_a_button_that_imports_anyway(desk):
+    desk.add()
+    desk.at(NOON + timedelta(hours=1))
+    desk.write("a.csv", lines(0, 10))
+    desk.at(NOON + timedelta(hours=2))
+    with desk.database.reading() as session:
+        row = session.scalars(select(Outbox)).one()
+    assert ids.SOURCE_ACCEPT in json.dumps(row.payload)
+    assert run(["source", "run", "orders"]) == 2
+    assert run(["source", "run", "orders", "--accept-shrunk"]) == 0
+    assert desk.source().problem is None
+
+
+def test_paused_source_is_not_pulled(desk):
+    desk.add()
+    assert run(["source", "pause", "orders"]) == 0
+    assert desk.at(NOON + timedelta(hours=5)) == []
+    assert run(["source", "resume", "orders"]) == 0
+    assert desk.at(NOON + timedelta(hours=6)) == ["done"]
+    assert run(["source", "remove", "orders"]) == 0
+    assert desk.at(NOON + timedelta(hours=9)) == []
+    assert events(desk.settings) == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["b", "/nowhere/*.csv"], "matches no file"),
+        (["b", "postgresql://h/d"], "--query"),
+        (["b!", "{csv}"], "cannot name a source"),
+        (["b", "{csv}", "--every", "sometimes"], "`hour` and `night`"),
+        (["b", "{csv}", "--set", "endpoint"], "key=value"),
+        (["b", "{csv}", "--watermark", "at"], "--query"),
+        (["b", "nosuch://x/*.csv"], "no object store"),
+        (["b", "{csv}", "--map", "{wrong}"], 'asks for the column "kunde"'),
+    ],
+)
+def test_unusable_source_is_refused(desk, capsys, arguments, named):
+    wrong = desk.folder / "wrong.toml"
+    wrong.write_text(MAP.replace('"customer"', '"kunde"'))
+    fields = {"csv": desk.folder / "a.csv", "wrong": wrong}
+    given = [one.format(**fields) for one in arguments]
+    given += [] if "--map" in given else ["--map", str(desk.folder / "map.toml")]
+    assert run(["source", "add", *given]) == 2
+    assert named in capsys.readouterr().err
+    with desk.database.reading() as session:
+        assert session.scalars(select(Source)).all() == []
+
+
+def test_names_are_unique_and_errors_name_the_nearest(desk, capsys):
+    assert desk.add() == 0
+    assert desk.add() == 2
+    assert "already" in capsys.readouterr().err
+    assert run(["source", "show", "orderz"]) == 2
+    assert "Did you mean orders?" in capsys.readouterr().err
+
+
+def test_password_of_a_database_is_read_from_a_file_and_encrypted(desk, tmp_path, monkeypatch):
+    new = sources.NewSource("db", "query", "postgresql://u:***@h/d", "hour", "UTC", NOON)
+    with desk.database.transaction() as session:
+        whole = "postgresql://u:geheim@h/d"
+        row = sources.add(session, desk.settings, replace(new, secrets={"url": whole}), by="U1")
+        assert b"geheim" not in row.secrets
+        assert "geheim" not in json.dumps(sources.summary(session, row))
+        assert sources.rotate_all(session, desk.settings) == 1
+        assert secrets.decrypt(desk.settings.keys, row.secrets) == {"url": whole}
+    (tmp_path / "pw").write_text("geheim\n")
+    monkeypatch.setenv("PASSWORD_FILE", str(tmp_path / "pw"))
+    secret = {"password": read_secret("password")}
+    shown, stored = _without_password("postgresql://u@h/d?sslpassword=x", secret)
+    assert (shown, stored["url"].partition("?")[0]) == ("postgresql://u:***@h/d", whole)
+
+
+def test_intervals_and_next_pulls():
+    assert [parse_interval(text) for text in ("hour", "Night", "mon 9:00")] == [
+        "hour",
+        "daily 03:00",
+        "mon 09:00",
+    ]
+    with pytest.raises(BadInput, match="`hour` and `night`"):
+        parse_interval("often")
+    assert next_pull("hour", "UTC", NOON) == NOON + timedelta(hours=1)
+    night = next_pull("daily 03:00", "America/New_York", NOON)
+    assert night == datetime(2025, 7, 22, 7, tzinfo=UTC)
+    assert [period(every).days for every in ("daily 03:00", "mon 09:00", "1st 09:00")] == [1, 7, 31]
