@@ -84,9 +84,8 @@ class Said:
     def of(cls, event: dict[str, Any]) -> "Said | None":
         """Read an event; None if it is no message of a person to the bot.
 
-        Messages of apps, edits and joins have a ``bot_id``, an ``app_id`` or a ``subtype``. So
-        the bot answers neither itself nor another bot. A reply in a channel's thread counts only
-        if it mentions nobody: a mention of the bot is an event of its own.
+        Messages of apps, edits and joins have a ``bot_id``, an ``app_id`` or a ``subtype``. A reply
+        in a channel's thread counts only if it mentions nobody: a mention is an event of its own.
         """
         is_of_person = not any(event.get(field) for field in ("bot_id", "app_id", "subtype"))
         is_to_bot = event.get("type") == "app_mention" or event.get("channel_type") == "im"
@@ -102,7 +101,7 @@ class Said:
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to mentions and direct messages.
+    """Listen to mentions, direct messages and dropped files.
 
     Parameters
     ----------
@@ -115,7 +114,7 @@ def register(app: App, services: Services) -> None:
 
     def hear(event: dict[str, Any], context: dict[str, Any]) -> None:
         drop = Drop.of(event)
-        if drop and drop.user != context.get("bot_user_id") and buckets.take(drop.user):
+        if drop and buckets.take(drop.user):
             receive(services, drop)
         said = None if drop else Said.of(event)
         if said is None or said.user == context.get("bot_user_id"):

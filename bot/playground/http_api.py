@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from bot.envelopes import Values
 from bot.playground import seed
+from bot.playground.methods import MAX_FILE_BYTES
 from bot.playground.rate_limits import FAULTS
 from bot.playground.user_actions import UserActions
 from bot.playground.workspace import Json, SlackError, Workspace
@@ -63,6 +64,7 @@ class PlaygroundApi:
             ("GET", "/views", self.view),
             ("POST", "/views", self.views),
             ("GET", "/home", self.home),
+            ("POST", "/files", self.share),
             ("GET", "/files/{id}", self.file),
             ("POST", "/faults", self.faults),
             ("GET", "/workspace", self.overview),
@@ -103,6 +105,20 @@ class PlaygroundApi:
         message = await self.user_actions.say(
             person, channel, field(form, "text"), str(thread) if thread else None
         )
+        return JSONResponse(self.workspace.shown(message))
+
+    async def share(self, request: Request) -> Response:
+        """Share a file in a conversation."""
+        form = await request.form()
+        person = find_person(field(form, "user"))
+        channel = self._channel(field(form, "channel"), person)
+        upload = form.get("file")
+        if not isinstance(upload, UploadFile) or not upload.filename:
+            raise RequestError(422, "The field 'file' is missing.")
+        content = await upload.read()
+        if not 0 < len(content) <= MAX_FILE_BYTES:
+            raise RequestError(422, f"{upload.filename} is empty or too large.")
+        message = await self.user_actions.share(person, channel, upload.filename, content)
         return JSONResponse(self.workspace.shown(message))
 
     async def messages(self, request: Request) -> Response:

@@ -69,6 +69,7 @@ class Slack:
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.workspace = Workspace(Store(store), now)
+        self.workspace.base_url = self.url
         self.faults = Faults()
         self.delivery = Delivery(self.faults, bot_url, secret=secret)
         self.user_actions = UserActions(
@@ -274,6 +275,31 @@ class StandIn:
         dict
         """
         return self._post("/messages", user=user, channel=channel, text=text, thread_ts=thread_ts)
+
+    def drop(self, user: str, name: str, content: bytes, channel: str | None = None) -> Json:
+        """Share a file, by default in the person's direct message with the bot.
+
+        Parameters
+        ----------
+        user : str
+            Handle or id.
+        name : str
+            Name of the file.
+        content : bytes
+            Its bytes.
+        channel : str, optional
+            Handle or id of another conversation.
+
+        Returns
+        -------
+        dict
+        """
+        response = self._http.post(
+            "/playground/files",
+            data={"user": user, "channel": channel or f"@{user}"},
+            files={"file": (name, content)},
+        )
+        return {"http": response.status_code, **response.json()}
 
     def messages(self, channel: str, user: str | None = None) -> list[Json]:
         """Return a conversation, oldest first.

@@ -4,9 +4,12 @@ Each action becomes Slack's request to the app, and the app's answer becomes Sla
 """
 
 import asyncio
+import mimetypes
 import re
+import secrets
 import time
 import uuid
+from pathlib import PurePath
 from typing import Any
 
 from bot.playground import seed
@@ -15,9 +18,21 @@ from bot.playground.deliver import Ack, Delivery
 from bot.playground.elements import action_of, full_state, missing_inputs
 from bot.playground.methods import ApiContext
 from bot.playground.views import make_view, push
-from bot.playground.workspace import Json, Message, SlackError, Workspace
+from bot.playground.workspace import File, Json, Message, SlackError, Workspace
 
 HOME_SECONDS = 3.0
+
+
+def _event(message: Message) -> Json:
+    """Return what the events of a message have in common."""
+    return {
+        "user": message.user,
+        "text": message.text,
+        "ts": message.ts,
+        "event_ts": message.ts,
+        "channel": message.channel,
+        "team": seed.TEAM_ID,
+    }
 
 
 class UserActions:
@@ -201,12 +216,7 @@ class UserActions:
             channel.id, person.id, self._escaped(plain), thread_ts=thread_ts
         )
         event = {
-            "user": person.id,
-            "text": message.text,
-            "ts": message.ts,
-            "event_ts": message.ts,
-            "channel": channel.id,
-            "team": seed.TEAM_ID,
+            **_event(message),
             "client_msg_id": str(uuid.uuid4()),
             **({"thread_ts": thread_ts} if thread_ts else {}),
         }
@@ -216,6 +226,54 @@ class UserActions:
         if is_member:
             kind = "im" if channel.im_of else "group" if channel.private else "channel"
             await self.delivery.event({**event, "type": "message", "channel_type": kind})
+        return message
+
+    async def share(
+        self, person: seed.Person, channel: seed.Channel, name: str, content: bytes
+    ) -> Message:
+        """Share a file.
+
+        The app gets the event ``message`` with the subtype ``file_share``.
+
+        Parameters
+        ----------
+        person : Person
+            The person.
+        channel : Channel
+            The conversation.
+        name : str
+            Name of the file.
+        content : bytes
+            Its bytes.
+
+        Returns
+        -------
+        Message
+        """
+        file = File(
+            f"F{secrets.token_hex(5).upper()}",
+            PurePath(name).name,
+            len(content),
+            mimetype=mimetypes.guess_type(name)[0] or "application/octet-stream",
+            state="complete",
+            created=int(time.time()),
+            user=person.id,
+        )
+        self.workspace.keep_file(file, content)
+        message = self.workspace.post(channel.id, person.id, "", files=[file.id])
+        file.shares.setdefault(channel.id, []).append(message.ts)
+        self.workspace.keep_file(file)
+        if channel.im_of or channel.has_bot:
+            kind = "im" if channel.im_of else "group" if channel.private else "channel"
+            event = {
+                **_event(message),
+                "type": "message",
+                "subtype": "file_share",
+                "files": [self.workspace.file_wire(file)],
+                "upload": False,
+                "channel_type": kind,
+            }
+            await self.delivery.event(event)
         return message
 
     # ------------------------------------------------------------ shortcuts

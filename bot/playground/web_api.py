@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -40,6 +40,8 @@ class WebApi:
         return [
             Route("/api/{method}", self.call, methods=["GET", "POST"]),
             Route("/upload/{id}", self.upload, methods=["POST"]),
+            Route("/files-pri/{id}/download/{name}", self.private_file),
+            Route("/files-pri/{id}/{name}", self.private_file),
             Route("/response/{token}", self.respond, methods=["POST"]),
             WebSocketRoute("/link", self.link),
         ]
@@ -92,6 +94,17 @@ class WebApi:
         file.state = "uploaded"
         self.workspace.keep_file(file, content)
         return PlainTextResponse(f"OK - {len(content)}")
+
+    async def private_file(self, request: Request) -> Response:
+        """Return a file's bytes to the bot; others get Slack's page to sign in."""
+        token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        if token != seed.BOT_TOKEN:
+            return HTMLResponse("<title>Sign in</title>")
+        file = self.workspace.files.get(request.path_params["id"].rpartition("-")[2])
+        content = self.workspace.store.content("file", file.id) if file else None
+        if file is None or content is None:
+            return PlainTextResponse("not found", 404)
+        return Response(content, media_type="application/octet-stream")
 
     async def respond(self, request: Request) -> Response:
         """Serve a response URL: 5 uses within 30 minutes."""

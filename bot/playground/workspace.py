@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 from bot.playground import seed
 from retention.paths import create_private_folder
@@ -77,6 +78,7 @@ class File:
     state: str = "awaiting"  # awaiting bytes | uploaded | complete
     shares: dict[str, list[str]] = field(default_factory=dict)
     created: int = 0
+    user: str = seed.BOT_USER
 
 
 @dataclass(slots=True)
@@ -189,6 +191,7 @@ class Workspace:
     ) -> None:
         self.store = store or Store()
         self.now = now or (lambda: datetime.now(UTC))
+        self.base_url = ""  # of the server, for addresses of files
         self.channels: dict[str, seed.Channel] = {
             channel.id: channel for channel in seed.channels()
         }
@@ -448,18 +451,24 @@ class Workspace:
     # ------------------------------------------------------------ files
 
     def file_wire(self, file: File) -> Json:
-        """Return a file in the Web API's format."""
+        """Return a file in the Web API's format.
+
+        Its private addresses need the bot's token.
+        """
+        address = f"{self.base_url}/files-pri/{seed.TEAM_ID}-{file.id}"
         return {
             "id": file.id,
             "name": file.name,
             "title": file.title or file.name,
             "mimetype": file.mimetype,
             "size": file.size,
-            "user": seed.BOT_USER,
+            "user": file.user,
             "created": file.created,
             "alt_txt": file.alt_text,
             "mode": "hosted",
-            "url_private": f"/playground/files/{file.id}",
+            "filetype": PurePath(file.name).suffix.lstrip(".").lower(),
+            "url_private": f"{address}/{quote(file.name)}",
+            "url_private_download": f"{address}/download/{quote(file.name)}",
             "permalink": f"/playground/files/{file.id}",
             "shares": {"public": {c: [{"ts": ts} for ts in tss] for c, tss in file.shares.items()}}
             if file.shares

@@ -19,3 +19,10 @@ export async function post(path, form) {
   }
   return answer(await fetch(`/playground${path}`, { method: "POST", body }));
 }
+
+export async function upload(path, form, file) {
+  const body = new FormData();
+  for (const [key, value] of Object.entries(form)) body.append(key, value);
+  body.append("file", file);
+  return answer(await fetch(`/playground${path}`, { method: "POST", body }));
+}

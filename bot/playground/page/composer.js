@@ -1,6 +1,6 @@
 // The message box, with completion of slash commands and people.
 
-import { post } from "./api.js";
+import { post, upload } from "./api.js";
 import { fill, h, icon, toast } from "./dom.js";
 import { globalMenu } from "./shortcuts.js";
 import { channel, state } from "./state.js";
@@ -19,7 +19,10 @@ export function composer(form, { thread = () => null, id = "composer-input", lab
     onclick: () => { box.value = "/retention "; box.focus(); changed(); } }, h("span", { class: "slash" }, "/"));
   const shortcuts = h("button", { class: "icon-button", type: "button", title: "Shortcuts", "aria-label": "Shortcuts", "aria-haspopup": "menu",
     onclick: () => globalMenu(shortcuts) }, icon("bolt"));
-  fill(form, list, h("div", { class: "composer-box" }, box, h("div", { class: "composer-bar" }, !thread() && slash, shortcuts, h("span", { class: "grow" }), send)));
+  const picker = h("input", { type: "file", hidden: true, "aria-label": "File", onchange: () => share(picker) });
+  const attach = h("button", { class: "icon-button", type: "button", title: "Attach a file", "aria-label": "Attach a file",
+    onclick: () => picker.click() }, icon("clip"));
+  fill(form, list, h("div", { class: "composer-box" }, box, h("div", { class: "composer-bar" }, !thread() && slash, !thread() && attach, picker, shortcuts, h("span", { class: "grow" }), send)));
 
   let active = -1;
   const close = () => {
@@ -114,6 +117,17 @@ async function deliver(text, thread) {
     return;
   }
   await (text.startsWith("/") ? post("/commands", where) : post("/messages", { ...where, thread_ts: thread }));
+}
+
+async function share(picker) {
+  const file = picker.files[0];
+  if (!file) return;
+  try {
+    await upload("/files", { user: state.me.id, channel: state.current }, file);
+  } catch (error) {
+    toast(error.message);
+  }
+  picker.value = "";
 }
 
 // Suggest people where the last word starts with @; null elsewhere.

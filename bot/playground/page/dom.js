@@ -42,6 +42,7 @@ const PATHS = {
   dots: "M10 5v.01M10 10v.01M10 15v.01",
   warn: "M10 3l8 14H2zM10 8v4M10 14.5v.01",
   file: "M5 2h7l4 4v12H5zM12 2v4h4",
+  clip: "M15 9l-6 6a3.5 3.5 0 0 1-5-5l7-7a2.3 2.3 0 0 1 3.3 3.3L7.5 13a1 1 0 0 1-1.5-1.5L12 5.5",
 };
 
 export function icon(name) {
