@@ -4,6 +4,7 @@ import glob
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -75,7 +76,7 @@ def local_files(pattern: str) -> list[RemoteFile]:
         except FileNotFoundError:  # gone since it was listed
             continue
         stamp = f"{status.st_size}:{status.st_mtime_ns}"
-        listed.append(RemoteFile(path, stamp, not status.st_size, lambda _, file=file: file))
+        listed.append(RemoteFile(path, stamp, not status.st_size, partial(_in_place, file)))
     return listed
 
 
@@ -108,7 +109,7 @@ def stored_files(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
                         each,
                         _stamp(system, each, info),
                         info.get("size") == 0,
-                        lambda folder, each=each: _download(system, each, folder),
+                        partial(_download, system, each),
                     )
                 )
     except Exception as error:  # each driver has errors of its own
@@ -148,6 +149,10 @@ def _stamp(system: Any, path: str, info: dict[str, Any]) -> str:
         except Exception:  # many drivers have no such time
             mark = ""
     return f"{info.get('size')}:{mark}"
+
+
+def _in_place(file: Path, _: Path) -> Path:
+    return file
 
 
 def _download(system: Any, path: str, folder: Path) -> Path:

@@ -82,7 +82,7 @@ def read_state(
                 highest = sa.func.max(sa.column(column)) if column else sa.null()
                 counted = sa.select(sa.func.count(), highest).select_from(rows)
                 total, newest = connection.execute(counted).one()
-                new_rows = total
+                new_rows: int | None = total
                 if column is not None and watermark:
                     since = sa.column(column) >= sa.literal(_since(watermark))
                     new_rows = connection.scalar(
@@ -135,7 +135,8 @@ def since_watermark(url: str, query: str, column: str | None, watermark: Mapping
         return query
     since = sa.column(column) >= sa.literal(_since(watermark))
     selected = sa.select(sa.text("*")).select_from(_rows(query)).where(since)
-    dialect = sa.make_url(url).get_dialect()(paramstyle="named")
+    make_dialect: Any = sa.make_url(url).get_dialect()
+    dialect = make_dialect(paramstyle="named")  # others double the percent signs
     return str(selected.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 

@@ -420,8 +420,8 @@ def longest_usual_gap(times: Sequence[datetime], period: timedelta) -> timedelta
     >>> longest_usual_gap(days, timedelta(days=1)).days
     6
     """
-    gaps = [later - earlier for later, earlier in itertools.pairwise(times)]
-    usual = median(gaps) if gaps else period
+    gaps = [(later - earlier).total_seconds() for later, earlier in itertools.pairwise(times)]
+    usual = timedelta(seconds=median(gaps)) if gaps else period
     return max(MAX_GAPS * usual, MIN_PERIODS * period)
 
 
