@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
+from retention import clock
 from retention.db import Database
 from retention.db.tables import Campaign
 from retention.progress import Progress, silent
@@ -87,3 +88,17 @@ def import_table(
         listener=LISTENER,
         check=check or accept_any,
     )
+
+
+def store_definition(lake: "Lake", database: Database, settings: Settings) -> None:
+    """Store the churn definition that follows from the data, once there are events.
+
+    Parameters
+    ----------
+    lake, database, settings
+        Of the installation.
+    """
+    from retention.registry import ensure_definition
+
+    if lake.newest_event(before=clock.now()) is not None:
+        ensure_definition(lake, database, settings)

@@ -143,6 +143,8 @@ def add(
     values = _values(given)
     if location in registry.kinds():
         return _add_platform(call, location, new, values)
+    for key in secret_keys:
+        _refuse_visible(key, values)
     secrets = {key: read_secret(key) for key in secret_keys}
     kind = _kind(location, query)
     if query is None and watermark is not None:
@@ -188,7 +190,8 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
     services, name = call.services, new["name"]
     declared = registry.connector_class(kind).settings
     for setting in declared:
-        if setting.is_secret and setting.key not in values:
+        if setting.is_secret:
+            _refuse_visible(setting.key, values)
             values[setting.key] = read_secret(setting.key, is_required=setting.is_required)
     values = {key: value for key, value in values.items() if value}
     connections.check_values(declared, values)
@@ -214,6 +217,18 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
         source = sources.NewSource(**new, kind="shop", location=kind)
         sources.add(session, services.settings, source, by=call.user, connection=connection)
     return Answer("source/added", _added(source, facts))
+
+
+def _refuse_visible(key: str, values: dict[str, str]) -> None:
+    """Refuse a secret on the command line, which other users of the machine can read."""
+    if key in values:
+        raise BadInput(
+            gettext(
+                "{key} is a secret; leave it out of --set. It is asked for, or read from the file "
+                "that {variable} names."
+            ).format(key=key, variable=f"{key.upper()}_FILE"),
+            field=key,
+        )
 
 
 def _added(new: sources.NewSource, facts: dict[str, str]) -> dict[str, Any]:

@@ -4,12 +4,11 @@ A pull yields one `Batch` per import. The caller stores a batch's watermark afte
 process dies in between, the next pull imports the same rows again, which changes nothing.
 """
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -100,10 +99,10 @@ class Pull:
         Of a shop.
     importer : Importer
         Imports files or a query.
+    import_page : callable
+        Imports a page of a shop.
     accepts_shrunk : bool
         A person wants the data although the source lost half of its rows.
-    name : str
-        Unique name of the pull, for its files. A repeated attempt has the same.
     """
 
     settings: Settings
@@ -111,8 +110,8 @@ class Pull:
     source: Source
     connection: Connection | None
     importer: Importer
+    import_page: "Callable[[Page], ImportReport | None]"
     accepts_shrunk: bool
-    name: str
     _columns: dict[str, Any] = field(default_factory=dict, init=False)
     _rows: dict[str, int] = field(default_factory=dict, init=False)  # of each read file
 
@@ -251,38 +250,38 @@ class Pull:
         if not isinstance(connector, Pulls):
             raise SourceProblem("unreadable", text=f"{self.connection.kind} has no data to pull")
         watermark = dict(self.source.watermark)
-        for number, page in enumerate(connector.pull(dict(watermark))):
-            watermark |= page.watermark
-            batch = self._import_page(page, number) if page.rows else Batch({}, {})
-            yield replace(batch, watermark=dict(watermark))
-
-    def _import_page(self, page: Page, number: int) -> Batch:
-        folder = create_private_folder(self._folder())
-        file = folder / f"{self.name}-{number}-{page.table}.jsonl"
         try:
-            with file.open("w", encoding="utf-8") as opened:
-                for row in page.rows:
-                    opened.write(json.dumps(_plain(row), ensure_ascii=False) + "\n")
-            return self._imported([str(file)], None, lambda *_: None, table=page.table)
+            for page in connector.pull(dict(watermark)):
+                watermark |= page.watermark
+                batch = self._counted(page.table, partial(self.import_page, page))
+                yield replace(batch, watermark=dict(watermark))
         finally:
-            file.unlink(missing_ok=True)
+            connector.close()
 
     # ------------------------------------------------------------ shared
 
-    def _imported(
-        self, files: list[str], query: str | None, check: "SourceCheck", *, table: str = ""
-    ) -> Batch:
-        table = table or self.source.table_name or "events"
+    def _imported(self, files: list[str], query: str | None, check: "SourceCheck") -> Batch:
+        table = self.source.table_name or "events"
+
+        def imported() -> "ImportReport":
+            return self.importer(
+                table,
+                files,
+                self._map_path(),
+                query=query,
+                format_name=self.source.format_name,
+                check=check,
+            )
+
+        return self._counted(table, imported)
+
+    def _counted(self, table: str, imported: "Callable[[], ImportReport | None]") -> Batch:
+        """Import, and count the rows and the late events."""
         newest = self.lake.newest_event() if table == "events" else None
         late = _events_before(self.lake, newest - LATE) if newest else 0
-        report = self.importer(
-            table,
-            files,
-            self._map_path(),
-            query=query,
-            format_name=self.source.format_name,
-            check=check,
-        )
+        report = imported()
+        if report is None:
+            return Batch({}, {})
         now_late = _events_before(self.lake, newest - LATE) if newest else 0
         return Batch(
             {},
@@ -316,18 +315,3 @@ def _events_before(lake: "Lake", cutoff: datetime) -> int:
     view = lake.table("events").get_name()
     query = f'SELECT count(*) FROM "{view}" WHERE occurred_at < ?'  # noqa: S608 - our own view
     return int(lake.duckdb.execute(query, [naive(cutoff)]).fetchall()[0][0])
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row with values that JSON has; empty ones are left out."""
-    plain: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, datetime):
-            plain[name] = value.isoformat()
-        elif isinstance(value, Decimal):
-            plain[name] = float(value)
-        elif isinstance(value, dict | list):
-            plain[name] = json.dumps(value, ensure_ascii=False)
-        elif value is not None:
-            plain[name] = value
-    return plain

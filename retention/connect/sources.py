@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -23,6 +24,7 @@ from retention.text import gettext
 if TYPE_CHECKING:
     from retention.connect.pulling import Batch
 
+_NO_SYNC = {"synchronize_session": False}
 MAX_NAME = 40
 _NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_NAME - 1}}}")
 KEPT_RUNS = 200  # of each source
@@ -250,18 +252,32 @@ def resume(session: Session, settings: Settings, name: str, by: str, next_at: da
 
 
 def remove(session: Session, settings: Settings, name: str, by: str) -> Source:
-    """Delete a source, its runs and its connection; imported data stays."""
+    """Delete a source, its runs and its access; imported data stays."""
     source = find(session, settings, name)
+    connection = session.get(Connection, source.connection_id or 0)
     for table, condition in (
         (SourceRun, SourceRun.source_id == source.id),
         (Source, Source.id == source.id),
-        (Connection, Connection.id == source.connection_id),
     ):
-        session.execute(
-            delete(table).where(condition), execution_options={"synchronize_session": False}
-        )
+        session.execute(delete(table).where(condition), execution_options=_NO_SYNC)
+    if connection is not None:
+        _remove_access(session, settings, connection)
     record(session, settings, by, "source.remove", source.name, clock.now(), {"kind": source.kind})
     return source
+
+
+def _remove_access(session: Session, settings: Settings, connection: Connection) -> None:
+    """Delete a connection; one that campaigns refer to only loses its secrets and its name."""
+    from retention.connect import secrets
+
+    try:
+        with session.begin_nested():
+            session.execute(
+                delete(Connection).where(Connection.id == connection.id), execution_options=_NO_SYNC
+            )
+    except IntegrityError:
+        connection.name = f"removed-{connection.id}"
+        connection.state, connection.secrets = "removed", secrets.encrypt(settings.keys, {})
 
 
 def store_batch(session: Session, source_id: int, batch: "Batch", now: datetime) -> None:
@@ -490,11 +506,6 @@ def rotate_all(session: Session, settings: Settings) -> int:
     return len(rows)
 
 
-def set_next(session: Session, source_id: int, next_at: datetime) -> None:
-    """Store when a source is pulled next."""
-    session.execute(update(Source).where(Source.id == source_id).values(next_at=next_at))
-
-
 def _drop_old_runs(session: Session, source_id: int) -> None:
     newest = (
         select(SourceRun.id)
@@ -504,10 +515,7 @@ def _drop_old_runs(session: Session, source_id: int) -> None:
     )
     old = session.scalars(newest).all()
     if old:
-        session.execute(
-            delete(SourceRun).where(SourceRun.id.in_(old)),
-            execution_options={"synchronize_session": False},
-        )
+        session.execute(delete(SourceRun).where(SourceRun.id.in_(old)), execution_options=_NO_SYNC)
 
 
 def _named(settings: Settings, name: str) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from retention.db.tables import Job, Outbox, Source, SourceRun
 from retention.errors import BadInput
 from retention.lake import Lake
 from tests.bot.wire import words
+from tests.retention.connect.shops import SHOPS, connected
 from tests.workers.harness import CHANNEL
 from workers import ids, schedule
 from workers.sources import next_pull, parse_interval, period
@@ -261,3 +262,31 @@ def test_intervals_and_next_pulls():
     night = next_pull("daily 03:00", "America/New_York", NOON)
     assert night == datetime(2025, 7, 22, 7, tzinfo=UTC)
     assert [period(every).days for every in ("daily 03:00", "mon 09:00", "1st 09:00")] == [1, 7, 31]
+
+
+@pytest.mark.parametrize("kind", SHOPS)
+def test_shop_is_connected_pulled_and_says_when_its_key_was_revoked(
+    desk, tmp_path, monkeypatch, kind
+):
+    with connected(kind) as (connector, stand_in):
+        given = []
+        for setting in connector.settings:
+            value = SHOPS[kind].values(stand_in).get(setting.key)
+            if setting.is_secret:
+                path = tmp_path / setting.key
+                path.write_text(value or "")
+                monkeypatch.setenv(f"{setting.key.upper()}_FILE", str(path))
+            elif value:
+                given += ["--set", f"{setting.key}={value}"]
+        options = ["--every", "hour", "--channel", CHANNEL, *given]
+        assert run(["source", "add", "orders", kind, *options]) == 0
+        assert desk.at(NOON + timedelta(hours=1)) == ["done"], desk.posts()
+        assert desk.runs()[0].rows_accepted > 0
+        before = events(desk.settings)
+        assert before > 0
+        desk.at(NOON + timedelta(hours=2))
+        assert (events(desk.settings), desk.runs()[-1].rows_accepted) == (before, 0)
+        stand_in.fail("unauthorized", 100)
+        desk.at(NOON + timedelta(hours=3))
+        (post,) = desk.posts()
+        assert "refused access" in post

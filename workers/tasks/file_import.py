@@ -10,7 +10,7 @@ from retention.errors import BadInput
 from retention.text import gettext
 from workers import slack_files
 from workers.delivery import slack
-from workers.imports import import_table
+from workers.imports import import_table, store_definition
 from workers.requests import FileImport
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -32,7 +32,6 @@ def run(request: FileImport, context: Context) -> Outcome:
     """
     from retention.lake import Lake
     from retention.paths import create_private_folder
-    from retention.registry import ensure_definition
 
     settings, database = context.settings, context.database
     with database.reading() as session:
@@ -64,6 +63,6 @@ def run(request: FileImport, context: Context) -> Outcome:
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)
     if stored["table"] == "events":
-        ensure_definition(lake, database, settings)
+        store_definition(lake, database, settings)
     data = {"name": stored["name"], "report": report.as_dict()}
     return Outcome(data, (Post("source/file_imported", data),))

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import Connection, Source
 from workers import completion, sources
-from workers.imports import import_table
+from workers.imports import import_table, store_definition
 from workers.requests import SourcePull
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -32,7 +32,10 @@ def run(request: SourcePull, context: Context) -> Outcome:
     Outcome
         Counts of rows, or the problem. A problem is posted once, in the source's channel.
     """
+    from retention.campaigns.file_imports import LISTENER
     from retention.connect import sources as store
+    from retention.connect.contract import Page
+    from retention.connect.loading import import_page
     from retention.connect.problems import SourceProblem
     from retention.connect.pulling import Batch, Pull
     from retention.lake import Lake
@@ -70,7 +73,14 @@ def run(request: SourcePull, context: Context) -> Outcome:
         )
 
     problem: SourceProblem | None = None
-    pull = Pull(settings, lake, source, connection, importer, request.accept_shrunk, context.job_id)
+    asked = not request.scheduled
+
+    def import_shop_page(page: Page) -> ImportReport | None:
+        return import_page(lake, database, settings, page, name=source.name, listener=LISTENER)
+
+    pull = Pull(
+        settings, lake, source, connection, importer, import_shop_page, request.accept_shrunk
+    )
     try:
         for batch in pull.batches():
             total = total.plus(batch) if total else batch
@@ -78,6 +88,8 @@ def run(request: SourcePull, context: Context) -> Outcome:
     except SourceProblem as error:
         log.warning("source %s: %s %s", source.name, error.code, error.facts)
         problem = error
+    if total and total.accepted:
+        store_definition(lake, database, settings)
     data = {
         "name": source.name,
         "table": source.table_name,
@@ -91,9 +103,10 @@ def run(request: SourcePull, context: Context) -> Outcome:
             session, source.id, context.job_id, total, problem, now, sources.period(source.every)
         )
         current = session.get(Source, source.id)
-        return sources.posts(current, news, context.job_id) if current else ()
+        if current is None or (asked and context.channel == current.channel and news.problem):
+            return ()  # the answer to the person says it
+        return sources.posts(current, news, context.job_id)
 
-    asked = not request.scheduled
     return Outcome(data, (Post("source/pulled", data),) if asked else (), apply=publish)
 
 

@@ -48,7 +48,7 @@ class Place:
         def importer(table, files, map_path, **options):
             return import_files(self.lake, None, self.settings, table, files, map_path, **options)
 
-        one = Pull(self.settings, self.lake, self.source, None, importer, accepts_shrunk, "j1")
+        one = Pull(self.settings, self.lake, self.source, None, importer, None, accepts_shrunk)
         total = None
         for batch in one.batches():
             total = total.plus(batch) if total else batch

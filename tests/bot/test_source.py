@@ -1,0 +1,68 @@
+"""`source` in Slack: list, show, run, pause and resume."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select
+
+from retention.connect import sources
+from retention.db.tables import Job, Source
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, words
+from tests.workers.harness import wait
+from workers import ids
+
+NOON = datetime(2025, 7, 21, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def orders(database, settings):
+    new = sources.NewSource(
+        "orders", "files", "/srv/*.csv", "hour", "UTC", NOON, table_name="events", channel=CHANNEL
+    )
+    with database.transaction() as session:
+        sources.add(session, settings, new, by=ADMIN)
+
+
+def state(database) -> str:
+    with database.reading() as session:
+        return session.scalars(select(Source.state)).one()
+
+
+def test_admin_sees_pauses_and_resumes_sources(workspace, database, orders):
+    listed = workspace.run("source", ADMIN)
+    assert "orders" in words(listed["blocks"])
+    assert "every hour" in words(listed["blocks"])
+    assert ids.SOURCE_MENU in json.dumps(listed)
+    assert "orders" in words(workspace.run("source show orders", ADMIN)["blocks"])
+    workspace.run("source pause orders", ADMIN)
+    assert state(database) == "paused"
+    workspace.press(ids.SOURCE_MENU, "resume|orders", ADMIN)
+    wait(lambda: state(database) == "active", 5)
+
+
+def test_pull_and_import_anyway_queue_one_job_each(workspace, database, orders):
+    workspace.run("source run orders", ADMIN)
+    workspace.press(ids.SOURCE_ACCEPT, "orders", ADMIN)
+
+    def pulls() -> list:
+        with database.reading() as session:
+            return [one.args for one in session.scalars(select(Job).order_by(Job.created_at))]
+
+    wait(lambda: len(pulls()) == 2, 5)
+    assert [one["accept_shrunk"] for one in pulls()] == [False, True]
+
+
+@pytest.mark.parametrize("typed", ["source list", "source run orders", "source pause orders"])
+def test_only_admins_use_sources(workspace, database, orders, typed):
+    assert "admin" in words(workspace.run(typed, ANALYST)["blocks"])
+    workspace.press(ids.SOURCE_MENU, "pause|orders", ANALYST)
+    workspace.press(ids.SOURCE_ACCEPT, "orders", ANALYST)
+    workspace.api.wait("response_url")
+    assert state(database) == "active"
+    with database.reading() as session:
+        assert session.scalars(select(Job)).all() == []
+
+
+def test_adding_a_source_works_in_the_terminal_only(workspace):
+    assert "terminal" in words(workspace.run("source add orders /srv/*.csv", ADMIN)["blocks"])
