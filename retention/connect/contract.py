@@ -200,6 +200,9 @@ class Connector(Protocol):
         ConnectorError
         """
 
+    def close(self) -> None:
+        """Close its HTTP connections."""
+
 
 @runtime_checkable
 class Pulls(Protocol):

@@ -246,11 +246,12 @@ class Pull:
         if self.connection is None:
             raise SourceProblem("unreadable", text="the connection is gone")
         access = connections.access(self.settings, self.connection)
-        connector = registry.connector(self.connection.kind, access)
-        if not isinstance(connector, Pulls):
-            raise SourceProblem("unreadable", text=f"{self.connection.kind} has no data to pull")
+        connector: Any = registry.connector(self.connection.kind, access)
         watermark = dict(self.source.watermark)
         try:
+            if not isinstance(connector, Pulls):
+                text = f"{self.connection.kind} has no data to pull"
+                raise SourceProblem("unreadable", text=text)
             for page in connector.pull(dict(watermark)):
                 watermark |= page.watermark
                 batch = self._counted(page.table, partial(self.import_page, page))
