@@ -5,8 +5,8 @@ from alembic import op
 
 import retention.db.tables
 
-revision = "0027_sources"
-down_revision = "0026_connections"
+revision = "0028_sources"
+down_revision = "0027_shop_codes"
 branch_labels = None
 depends_on = None
 
