@@ -5,8 +5,8 @@ from alembic import op
 
 import retention.db.tables
 
-revision = "0028_sources"
-down_revision = "0027_shop_codes"
+revision = "0030_sources"
+down_revision = "0029_webhook_inbox"
 branch_labels = None
 depends_on = None
 
