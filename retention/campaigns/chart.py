@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from retention.campaigns.measurement import Effect, Measurement
     from retention.campaigns.outcomes import Outcomes
 
-TREATMENT_COLOR, HOLDOUT_COLOR, TEXT_COLOR = "#4a154b", "#8d8d97", "#1d1c1d"
+# Transparent, as all pictures of Slack: readable on a light and on a dark theme.
+TREATMENT_COLOR, HOLDOUT_COLOR, TEXT_COLOR = "#9b5fb0", "#8d8d97", "#7b7b7f"
 
 
 @use_picture_language()
@@ -34,12 +35,17 @@ def draw_chart(outcomes: "Outcomes", measurement: "Measurement", *, simulated: b
 
     segments = _segment_effects(measurement)
     figure = Figure(figsize=(9, max(3.6, 0.3 * len(segments))), dpi=120, layout="constrained")
+    figure.set_facecolor("none")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(5, 4))
     _plot_cumulative(left, outcomes)
     _plot_segments(right, segments)
     for axes in (left, right):
+        axes.set_facecolor("none")
         axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["bottom", "left"]].set_color(HOLDOUT_COLOR)
+        axes.tick_params(colors=TEXT_COLOR)
+        axes.xaxis.label.set_color(TEXT_COLOR)
     if simulated:
         figure.suptitle(
             gettext("Simulated response on top of real orders"),
@@ -92,7 +98,7 @@ def _plot_cumulative(axes, outcomes: "Outcomes") -> None:
         [effect.low for effect in effects],
         [effect.high for effect in effects],
         color=TREATMENT_COLOR,
-        alpha=0.15,
+        alpha=0.25,
         lw=0,
     )
     axes.plot(at, [effect.per_customer for effect in effects], color=TREATMENT_COLOR, lw=2)
@@ -117,7 +123,10 @@ def _plot_segments(axes, segments: "list[tuple[str, Effect]]") -> None:
     axes.set_yticks(range(len(segments)), [name for name, _ in segments])
     axes.set_ylim(-0.6, max(len(segments), 1) - 0.4)
     axes.set_title(
-        gettext("Extra buyers per 100, 95% interval"), fontsize=10, loc="left", color=TEXT_COLOR
+        gettext("Extra buyers per 100, with the likely range"),
+        fontsize=10,
+        loc="left",
+        color=TEXT_COLOR,
     )
 
 

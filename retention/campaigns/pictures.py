@@ -15,10 +15,12 @@ from retention.text import gettext, use_picture_language
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-WIDTH, ROW, TOP, BOTTOM = 800, 108, 8, 44  # pixels; readable on a phone
+WIDTH, ROW, TOP, BOTTOM = 600, 108, 8, 44  # pixels; readable on a phone, where it is 320 wide
 SIDES = 64  # pixels left and right of the axis
-TEXT, MUTED, GRID, PAPER = "#1d1c1d", "#5c5c5f", "#c9c9ce", "#ffffff"
-COST, PROMISED, MEASURED = "#8d8d97", "#9a7fa0", "#4a154b"
+TEXT, MUTED, PAPER = "#1d1c1d", "#5c5c5f", "#ffffff"
+COST, PROMISED, MEASURED = "#8d8d97", "#9a7fa0", "#9b5fb0"
+# Of a transparent picture: readable on Slack's light and on its dark theme.
+CHART_TEXT, CHART_GRID, NO_PAPER = "#7b7b7f", "#80808080", (123, 123, 127, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def draw_money(rows: tuple[MoneyRow, ...], currency: str, note: str = "") -> byt
     from PIL import Image, ImageDraw
 
     height = TOP + ROW * len(rows) + BOTTOM
-    picture = Image.new("RGB", (WIDTH, height), PAPER)
+    picture = Image.new("RGBA", (WIDTH, height), NO_PAPER)
     draw = ImageDraw.Draw(picture)
     ends = [end for row in rows for end in (row.amount, row.low, row.high) if end is not None]
     low, high = min(0.0, *ends), max(0.0, *ends)
@@ -100,34 +102,34 @@ def draw_money(rows: tuple[MoneyRow, ...], currency: str, note: str = "") -> byt
     floor = TOP + ROW * len(rows)
     for number in range(len(rows)):  # not across the labels
         top = TOP + ROW * number
-        draw.line([(across(0), top + 40), (across(0), top + ROW)], fill=GRID, width=2)
-    draw.text((across(0), floor + 6), money(0, currency), MUTED, font(20), anchor="ma")
+        draw.line([(across(0), top + 40), (across(0), top + ROW)], fill=CHART_GRID, width=2)
+    draw.text((across(0), floor + 6), money(0, currency), CHART_TEXT, font(20), anchor="ma")
     if note:
-        draw.text((WIDTH - 12, height - 12), note, MUTED, font(18), anchor="rs")
+        draw.text((WIDTH - 12, height - 12), note, CHART_TEXT, font(18), anchor="rs")
     for number, row in enumerate(rows):
         _draw_row(draw, row, TOP + ROW * number, across, currency)
     content = io.BytesIO()
-    picture.quantize(64).save(content, format="PNG", optimize=True)
+    picture.quantize(128, Image.Quantize.FASTOCTREE).save(content, format="PNG", optimize=True)
     return content.getvalue()
 
 
 def _draw_row(draw: "ImageDraw", row: MoneyRow, top: int, across: Any, currency: str) -> None:
     middle = top + 88
-    draw.text((12, top + 20), row.label, TEXT, font(24), anchor="lm")
+    draw.text((12, top + 20), row.label, CHART_TEXT, font(24), anchor="lm")
     at, amount = across(row.amount), money(row.amount, currency)
     if row.low is None or row.high is None:
         left, right = sorted((across(0), at))
         draw.rectangle([left, middle - 11, max(right, left + 3), middle + 11], fill=row.color)
-        _write(draw, at, middle - 18, amount, font(22, bold=True), TEXT)
+        _write(draw, at, middle - 18, amount, font(22, bold=True), CHART_TEXT)
         return
     left, right = across(row.low), across(row.high)
     draw.rounded_rectangle([left, middle - 6, right, middle + 6], radius=6, fill=row.color)
     dot = [at - 12, middle - 12, at + 12, middle + 12]
-    draw.ellipse(dot, fill=row.color, outline=PAPER, width=3)
-    _write(draw, at, middle - 18, amount, font(22, bold=True), TEXT)
+    draw.ellipse(dot, fill=row.color, outline=NO_PAPER, width=3)
+    _write(draw, at, middle - 18, amount, font(22, bold=True), CHART_TEXT)
     for x, end in ((left, row.low), (right, row.high)):
         if abs(x - at) > 90:  # else it would cover the amount
-            _write(draw, x, middle - 18, money(end, currency), font(20), MUTED)
+            _write(draw, x, middle - 18, money(end, currency), font(20), CHART_TEXT)
 
 
 def _write(draw: "ImageDraw", x: float, y: float, text: str, face: Any, color: str) -> None:

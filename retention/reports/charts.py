@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, MUTED, GRID, ACCENT, SOFT = "#1d1c1d", "#696969", "#e8e8e8", "#1264a3", "#9ec5e4"
-TIERS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
+# Pictures are transparent, because Slack shows them on a light or a dark theme. Texts have a
+# contrast of 4 to 1 with white and with Slack's dark grey, and shapes at least 3 to 1.
+INK = MUTED = "#7b7b7f"
+GRID, ACCENT, SOFT = "#8080804d", "#1f7fc4", "#1f7fc480"
+TIERS = {"high": "#d0453a", "medium": "#b87a1e", "low": "#3d8f6f"}
 WIDTH = 7.2  # inches; Slack shows this without scaling at 150 dpi
 DPI = 150
 _MAX_CENTRED_DIGITS = 5  # characters of a number that fit over a bar
@@ -89,7 +92,7 @@ def figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    fig = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    fig = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="none")
     fig.set_layout_engine("constrained", w_pad=0.12, h_pad=0.06)
     FigureCanvasAgg(fig)
     axes_list = fig.subplots(1, panels, width_ratios=ratios, squeeze=False)[0]
@@ -99,6 +102,7 @@ def figure(
 
 
 def _style_axes(axes: "Axes") -> None:
+    axes.set_facecolor("none")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(GRID)
     axes.grid(axis="y", color=GRID, linewidth=0.8)

@@ -248,7 +248,7 @@ def _plot_weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
         "o",
         markersize=4,
         color=charts.ACCENT,
-        markerfacecolor="white",
+        markerfacecolor="none",
         zorder=3,
     )
     every = max(1, len(weeks) // 4)

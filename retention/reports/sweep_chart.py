@@ -3,10 +3,10 @@
 import io
 from collections.abc import Mapping
 
+from retention.reports.charts import TIERS
 from retention.templating import count
 from retention.text import gettext, use_picture_language
 
-COLOURS = {"high": "#c0392b", "medium": "#e0a030", "low": "#3d8f6f"}
 MIN_SHARE = 0.004  # of the bar, so that a tier with a few customers can be seen
 
 
@@ -27,7 +27,7 @@ def chart(tiers: Mapping[str, int]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 0.86), dpi=150, facecolor="white")
+    figure = Figure(figsize=(6.4, 0.86), dpi=150, facecolor="none")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.02, 0.0, 0.96, 1.0))
     total = max(sum(tiers.values()), 1)
@@ -35,12 +35,12 @@ def chart(tiers: Mapping[str, int]) -> bytes:
         tier: max(number / total, MIN_SHARE) if number else 0.0 for tier, number in tiers.items()
     }
     left, scale = 0.0, max(sum(widths.values()), 1.0)
-    for tier, colour in COLOURS.items():
+    for tier, colour in TIERS.items():
         axes.barh(0.32, widths[tier] / scale, left=left, height=0.34, color=colour, linewidth=0)
         left += widths[tier] / scale
-    for place, (tier, colour) in enumerate(COLOURS.items()):
+    for place, (tier, colour) in enumerate(TIERS.items()):
         axes.text(
-            place / len(COLOURS),
+            place / len(TIERS),
             0.78,
             f"{labels()[tier]} {count(tiers[tier])}",
             color=colour,
@@ -52,7 +52,7 @@ def chart(tiers: Mapping[str, int]) -> bytes:
     axes.set_ylim(0, 1)
     axes.set_axis_off()
     image = io.BytesIO()
-    figure.savefig(image, format="png", facecolor="white")
+    figure.savefig(image, format="png")
     return image.getvalue()
 
 
