@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.offers import SuggestedItem, stored_items
 from retention.db.tables import Assignment
 from retention.lake.lake import naive
+from retention.recommend.item_titles import readable_title
 from retention.text import gettext, use_shop_language
 
 if TYPE_CHECKING:
@@ -193,7 +194,9 @@ def _top_items(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[L
     columns = zip(best["customer_id"], best["item_id"], best["title"], best["why"], strict=True)
     items: dict[str, list[ListedItem]] = {}
     for customer_id, item_id, title, why in columns:
-        items.setdefault(customer_id, []).append(ListedItem(item_id, title, source, why))
+        items.setdefault(customer_id, []).append(
+            ListedItem(item_id, readable_title(title), source, why)
+        )
     return items
 
 

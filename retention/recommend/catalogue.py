@@ -13,6 +13,7 @@ import numpy as np
 
 from retention.lake import store
 from retention.lake.schema import TABLES
+from retention.recommend.item_titles import readable_title
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -64,6 +65,11 @@ class Catalogue:
         Its id if there is none.
         """
         return self.titles.get(item_id, item_id)
+
+    def readable_title(self, item_id: str) -> str:
+        """Return the title of an item for people; its id if there is none."""
+        title = self.title(item_id)
+        return title if title == item_id else readable_title(title)
 
     def texts_of(self, items: np.ndarray) -> list[str]:
         """Return the texts that describe each item.

@@ -243,7 +243,7 @@ def explain_lists(
             source, text = "popular", popularity_reason(recent_buyers.get(item_id, 0), POPULAR_DAYS)
         lists[customer].append(
             RecommendedItem(
-                str(item_id), items.title(item_id), round(float(score), 6), source, text
+                str(item_id), items.readable_title(item_id), round(float(score), 6), source, text
             )
         )
     return lists
@@ -321,7 +321,7 @@ def _collaborative_reasons(
             "carts": interactions.seen.carts[line],
             "views": interactions.seen.views[line],
         }
-        title = items.title(str(sources.item_stats.items[strongest]))
+        title = items.readable_title(str(sources.item_stats.items[strongest]))
         pair_reasons[pair] = "collaborative", interest_reason(title, events)
     return pair_reasons
 

@@ -380,7 +380,9 @@ def _new_items(context: ServingContext, scored: ScoredItems, row: int, k: int) -
                     neighbours[int(np.argmax(alike * liked[neighbours]))]
                 ]
             )
-            fillers.append((item_id, "new_item", new_item_reason(context.items.title(nearest))))
+            fillers.append(
+                (item_id, "new_item", new_item_reason(context.items.readable_title(nearest)))
+            )
     return fillers
 
 
@@ -412,7 +414,9 @@ def _fillers(
                 continue
             counts.add(item_id)
             missing -= 1
-            yield RecommendedItem(item_id, context.items.title(item_id), 0.0, source, reason)
+            yield RecommendedItem(
+                item_id, context.items.readable_title(item_id), 0.0, source, reason
+            )
             if not missing:
                 return
 

@@ -1,0 +1,61 @@
+"""Make item titles of cash registers readable; the data keeps the originals."""
+
+import re
+from functools import lru_cache
+
+_SMALL_WORDS = frozenset(
+    {"a", "an", "and", "at", "by", "for", "in", "of", "on", "or", "the", "with"}
+)
+_ACRONYMS = frozenset(
+    {"BBQ", "CD", "DVD", "DIY", "HD", "LED", "PC", "SPF", "TV", "UHT", "UK", "USB"}
+)
+# Several pack sizes in one code: 12/18&15PK, 6/4 CT.
+_PACK_CODE = re.compile(r"\(?\b\d+(?:\s*[/&]\s*\d+)+\s*(?:pk|ct|oz|lb|ea)?\b\.?\)?", re.IGNORECASE)
+_SIZE = re.compile(
+    r"\b(\d+(?:[.,]\d+)?)\s?(OZ|LBS?|G|GR|KG|MG|ML|CL|L|LT|CM|MM|IN|FT|YD|CT|PK|PC|GAL|QT|PT|DZ)\b"
+)
+_WITH_DIGIT = re.compile(r"\S*\d\S*")
+# Where a blank is missing: Meat:ham, mixers(club soda)flavoured.
+_TIGHT = re.compile(r"(?<=[^\W\d]:)(?=[^\W\d])|(?<=\w)(?=\()|(?<=\))(?=\w)")
+_LOST_SIGNS = re.compile(r"\s+(?=[,;:)])|[\s,;:/&-]+$|^[\s,;:/&-]+")
+
+
+@lru_cache(maxsize=100_000)
+def readable_title(title: str) -> str:
+    """Return a title as a person would write it.
+
+    Capitals become title case, codes of several pack sizes are left out, and units are small
+    letters. A title in mixed case keeps its words.
+
+    Parameters
+    ----------
+    title : str
+        As the shop's data has it.
+
+    Examples
+    --------
+    >>> readable_title("SOFT DRINKS 12/18&15PK CAN CAR"), readable_title("MILK 1% GALLON, 1 GA")
+    ('Soft Drinks Can Car', 'Milk 1% Gallon, 1 Ga')
+    >>> readable_title("Kids cereal, 14.5 OZ"), readable_title("Coffee No. 3")
+    ('Kids cereal, 14.5 oz', 'Coffee No. 3')
+    """
+    title = _TIGHT.sub(" ", title)
+    text = _SIZE.sub(lambda size: f"{size[1]} {size[2].lower()}", title)
+    words = _WITH_DIGIT.sub("", title)
+    is_shouted = words == words.upper() != words.lower()
+    without_codes = " ".join(_LOST_SIGNS.sub("", _PACK_CODE.sub(" ", text)).split())
+    text = without_codes or " ".join(text.split())
+    if not is_shouted:
+        return text
+    parts = text.split(" ")
+    return " ".join(_word(part, is_first=number == 0) for number, part in enumerate(parts))
+
+
+def _word(word: str, *, is_first: bool) -> str:
+    """Return a word of a title in capitals in title case."""
+    bare = word.strip("(),.;:")
+    if bare in _ACRONYMS or word.islower():
+        return word
+    if bare.lower() in _SMALL_WORDS and not is_first:
+        return word.lower()
+    return re.sub(r"[^\W\d_]+('[A-Z]+)?", lambda part: part[0].capitalize(), word)
