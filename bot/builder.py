@@ -11,62 +11,22 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bot import schedule_choices
 from bot.commands import SLACK, root
 from bot.commands.catalogue import entries
 from bot.commands.form import MAX_OPTIONS, Form, form_of
 from bot.commands.help import task_groups
+from bot.schedule_choices import Group
 from bot.services import Services
 from retention.db.tables import Audience, Campaign, ModelVersion, Schedule
 from retention.settings import Settings
 from retention.templating import shorten
-from retention.text import gettext, in_language
 from workers import ids, jobs, roles
 from workers.delivery import render
 from workers.delivery.limits import OPTION
 from workers.requests import title_of
 
 MAX_SUGGESTIONS = 25
-# What the form of a schedule offers. A typed command can have other options, days and times.
-SCHEDULED = (
-    ("sweep --tier high", gettext("Customers at high risk")),
-    ("sweep --tier medium", gettext("Customers at medium or high risk")),
-    ("digest", gettext("The digest")),
-    ("report programme", gettext("What all campaigns earned")),
-    ("report recommend", gettext("How recommendations do")),
-    ("data", gettext("The check of the data")),
-    ("retrain", gettext("Training of new models")),
-)
-DAYS_TO_CHOOSE = (
-    ("mon", gettext("Monday")),
-    ("tue", gettext("Tuesday")),
-    ("wed", gettext("Wednesday")),
-    ("thu", gettext("Thursday")),
-    ("fri", gettext("Friday")),
-    ("daily", gettext("Every day")),
-    ("1st", gettext("First day of the month")),
-    ("last-working-day", gettext("Last working day of the month")),
-)
-HOURS = (7, 8, 9, 10, 12, 14, 16, 18)
-ZONES = (
-    "America/Los_Angeles",
-    "America/Denver",
-    "America/Chicago",
-    "America/New_York",
-    "America/Sao_Paulo",
-    "UTC",
-    "Europe/London",
-    "Europe/Berlin",
-    "Europe/Paris",
-    "Europe/Madrid",
-    "Europe/Warsaw",
-    "Europe/Istanbul",
-    "Asia/Dubai",
-    "Asia/Kolkata",
-    "Asia/Singapore",
-    "Asia/Shanghai",
-    "Asia/Tokyo",
-    "Australia/Sydney",
-)
 _STATE_KEYS = (
     "selected_option",
     "selected_options",
@@ -118,6 +78,7 @@ def view(
         available = entries(root(), where=SLACK, role=role)
         form = filled_form(state or {}, available)
         suggestions = _suggestions_for(session, services.settings, form) if form else {}
+        grouped = _grouped_suggestions(services.settings, form) if form else {}
     groups = task_groups(available)
     shown = [group for group in groups if group["name"] == place.group] or groups
     return render.view(
@@ -125,6 +86,7 @@ def view(
         groups=shown,
         form=form,
         suggestions=suggestions,
+        grouped=grouped,
         metadata=json.dumps(asdict(place)),
     )
 
@@ -186,6 +148,13 @@ def _suggestions_for(
     return {name: suggested for name, suggested in found.items() if suggested}
 
 
+def _grouped_suggestions(settings: Settings, form: Form) -> dict[str, list[Group]]:
+    """Return the lists of choices that are too long for one group, by field."""
+    if form.command != "schedule add":
+        return {}
+    return {"every": schedule_choices.times(), "zone": schedule_choices.zones(settings.timezone)}
+
+
 def _suggestions(
     session: Session, settings: Settings, command: str, name: str
 ) -> list[dict[str, str]]:
@@ -209,8 +178,9 @@ def _suggestions(
             select(Audience.name).where(Audience.team_id == team).order_by(Audience.name)
         )
         return [_suggestion(audience, audience) for audience in audiences.all()[:MAX_OPTIONS]]
-    if command == "schedule add":
-        return _schedule_choices(session, settings, name)
+    if command == "schedule add" and name == "command":
+        choices = schedule_choices.commands(session, settings)
+        return [_suggestion(value, title) for value, title in choices[:MAX_OPTIONS]]
     if name == "number" and command.startswith("schedule"):
         schedules = session.scalars(
             select(Schedule).where(Schedule.team_id == team, Schedule.active).order_by(Schedule.id)
@@ -228,34 +198,6 @@ def _suggestions(
         )
         return [_suggestion(row.version, f"{row.version} ({row.state})") for row in models]
     return []
-
-
-def _schedule_choices(session: Session, settings: Settings, name: str) -> list[dict[str, str]]:
-    """Return what can be scheduled, when, and in which time zone."""
-    if name == "command":
-        choices = [(command, str(in_language(title))) for command, title in SCHEDULED]
-        title = gettext("Customers at risk in {audience}")
-        choices += [
-            (f"sweep --audience {audience}", title.format(audience=audience))
-            for audience in session.scalars(
-                select(Audience.name)
-                .where(Audience.team_id == settings.team_id, ~Audience.is_exclusion)
-                .order_by(Audience.name)
-            )
-        ]
-    elif name == "every":
-        choices = [
-            (f"{days} {hour:02}:00", f"{in_language(title)} {hour:02}:00")
-            for days, title in DAYS_TO_CHOOSE
-            for hour in HOURS
-        ]
-    elif name == "zone":
-        choices = [
-            (zone, zone.replace("_", " ")) for zone in dict.fromkeys((settings.timezone, *ZONES))
-        ]
-    else:
-        return []
-    return [_suggestion(value, title) for value, title in choices[:MAX_OPTIONS]]
 
 
 def _suggestion(value: str, title: str) -> dict[str, str]:

@@ -6,11 +6,14 @@ from slack_bolt import Ack, App
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bot import schedule_choices
 from bot.answers import show_answer
 from bot.commands.digest import DAYS, replace_schedule
 from bot.interactions import Click
 from bot.services import Services
+from retention.clock import time_zones
 from retention.db.tables import Audience, Schedule
+from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
 from workers import ids, roles
@@ -54,6 +57,7 @@ def register(app: App, services: Services) -> None:
             days=("daily", *DAYS),
             at=schedule.at if schedule else "09:00",
             timezone=schedule.timezone if schedule else settings.timezone,
+            zones=schedule_choices.zones(settings.timezone),
             sections=schedule.args.get("sections", SECTIONS) if schedule else SECTIONS,
             all_sections=SECTIONS,
             audiences=audiences,
@@ -71,7 +75,15 @@ def register(app: App, services: Services) -> None:
         with services.database.transaction() as session:
             roles.require(session, settings, click.user, "analyst", _deed())
             before = _schedule(session, settings, click.value)
-            zone = before.timezone if before else settings.timezone
+            chosen_zone = (values.get("zone", {}).get("selected_option") or {}).get("value")
+            zone = chosen_zone or (before.timezone if before else settings.timezone)
+            if zone not in time_zones():
+                raise BadInput(
+                    gettext("{value!r} is no time zone; choose one of the list.").format(
+                        value=zone
+                    ),
+                    field="zone",
+                )
             if click.first_time(session):
                 replace_schedule(
                     session,

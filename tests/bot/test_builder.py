@@ -220,13 +220,26 @@ def test_schedule_is_chosen_from_lists_and_every_choice_can_run(workspace):
     for name in ("command", "every", "zone"):
         assert inputs[f"schedule add:{name}"]["type"] == "static_select"
     assert inputs["schedule add:channel"]["type"] == "conversations_select"
-    for option in inputs["schedule add:every"]["options"]:
+    times, zones = (
+        [
+            option
+            for group in inputs[f"schedule add:{name}"]["option_groups"]
+            for option in group["options"]
+        ]
+        for name in ("every", "zone")
+    )
+    assert len(times) == 480
+    for option in times:
         assert str(parse_every(option["value"])) == option["value"]
     for option in inputs["schedule add:command"]["options"]:
         request = parse(option["value"]).command.request
         assert request is not None
         assert request.kind in SCHEDULABLE
-    for option in inputs["schedule add:zone"]["options"]:
+    assert zones[0]["value"] == "UTC"  # the shop's
+    assert {"Europe/Berlin", "Pacific/Chatham", "America/Argentina/Salta"} <= {
+        option["value"] for option in zones
+    }
+    for option in zones:
         ZoneInfo(option["value"])
 
 
