@@ -194,7 +194,7 @@ def _understand(services: Services, said: Said) -> Understanding:
         audiences = [each.name for each in store.saved(session, services.settings)]
     subject = Subject(topic.command, topic.cohort, topic.customer, topic.campaign)
     understanding = understand(
-        said.text, today, subject, audiences, places=lambda: shop_places(services.settings)
+        said.text, today, subject, audiences, places=lambda: shop_places(services)
     )
     if understanding.command is None and not _IDLE.fullmatch(clean(said.text)):
         return ask_endpoint(services.settings, clean(said.text)) or understanding

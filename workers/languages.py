@@ -1,5 +1,7 @@
 """Store the language of a person, a channel or the workspace."""
 
+from datetime import datetime
+
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
@@ -79,6 +81,21 @@ def choose_for_thread(session: Session, settings: Settings, key: str, language: 
     else:
         own = Language.team_id == settings.team_id, Language.scope == key
         session.execute(delete(Language).where(*own))
+
+
+def forget_threads(session: Session, before: datetime) -> None:
+    """Forget the languages of threads that began before a moment.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    before : datetime
+        Real time.
+    """
+    scopes = session.scalars(select(Language.scope).where(Language.scope.startswith(THREAD))).all()
+    old = [scope for scope in scopes if float(scope.rpartition(":")[2]) < before.timestamp()]
+    session.execute(delete(Language).where(Language.scope.in_(old)))
 
 
 def of_message(

@@ -15,7 +15,7 @@ from retention.db import Database
 from retention.db.tables import SLACK_STATES, Delivery, File, Job, JobJoin, Process, Thread
 from retention.settings import Settings
 from retention.text import gettext
-from workers import broker, completion, heartbeat, jobs, processes, roles
+from workers import broker, completion, heartbeat, jobs, languages, processes, roles
 from workers.delivery import outbox
 from workers.quotas import OPEN
 from workers.requests import Tidy
@@ -26,6 +26,7 @@ REPUBLISH_AFTER = timedelta(seconds=20)  # time for a worker to claim a publishe
 NIGHT_HOURS = (3, 4)  # local time
 KEEP_DELIVERED = timedelta(days=30)  # content of uploaded files
 KEEP_SENT = timedelta(days=180)  # messages without names
+KEEP_THREADS = timedelta(days=90)  # what a thread is about, and its language
 DROPPED_AT_ONCE = 2000  # of each kind, per hour
 KEEP_UNSENT = timedelta(days=7)  # stuck files can be released for this long
 SILENT_AFTER = timedelta(minutes=4)  # without a heartbeat after the lease, a process hangs
@@ -230,7 +231,8 @@ def _tidy_messages(database: Database, settings: Settings) -> None:
     with database.transaction() as session:
         outbox.drop_delivered_content(session, clock.wall() - KEEP_DELIVERED, DROPPED_AT_ONCE)
         outbox.drop_sent(session, settings, clock.wall() - KEEP_SENT, DROPPED_AT_ONCE)
-        session.execute(delete(Thread).where(Thread.updated_at < clock.wall() - KEEP_SENT))
+        session.execute(delete(Thread).where(Thread.updated_at < clock.wall() - KEEP_THREADS))
+        languages.forget_threads(session, clock.wall() - KEEP_THREADS)
 
 
 def _tidy_lake(database: Database, settings: Settings, night: date) -> None:

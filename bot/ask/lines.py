@@ -88,9 +88,12 @@ class Lines:
             return build()
         if intent == "audience show":
             name = self._take("audience")
-            return f"audience show {quoted(name) if ' ' in name else name}" if name else None
+            if not name:
+                return None
+            line = f"audience show {quoted(name) if ' ' in name else name}"
+            return self._options(line, where="place")
         if intent == "digest now":
-            return self._options("digest now", audience="audience")
+            return self._options("digest now", audience="audience", where="place")
         if intent in ("jobs cancel", "jobs retry"):
             job = self._take("job")
             return f"{intent} {job}" if job else None
@@ -133,7 +136,9 @@ class Lines:
         return self._options(line, as_of="day")
 
     def _cohort(self) -> str:
-        return self._options("cohort", months="months", as_of="day", audience="audience")
+        return self._options(
+            "cohort", months="months", as_of="day", audience="audience", where="place"
+        )
 
     def _forget(self) -> str | None:
         customer = self._customer()
@@ -177,6 +182,7 @@ class Lines:
             budget="money",
             holdout="holdout",
             audience="audience",
+            where="place",
         )
 
     def _campaign_list(self) -> str:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bot.ask.sentence import is_chinese
 from retention.audiences.expression import Comparison, OneOf
-from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from bot.services import Services
 
 # The field and the value of each place of the shop's customers, by its lower-case name.
 Places = Mapping[str, tuple[str, str]]
@@ -30,22 +32,22 @@ _ZH_JOINT = re.compile(r"[和或与及、,]")
 _NAMED = re.compile(r"(?:in|from|near) (?:the )?[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
 
 
-def shop_places(settings: Settings) -> Places:
-    """Return the places of the shop's customers."""
-    from retention.audiences.places import known_places
-    from retention.lake import Lake
+def shop_places(services: "Services") -> Places | None:
+    """Return the places of the shop's customers, as of the last import; None if not known."""
+    from retention.lake import places
 
-    return known_places(Lake.open(settings))
+    with services.database.reading() as session:
+        return places.stored(session, services.settings)
 
 
-def known(text: str, places: Callable[[], Places] | None) -> Places | None:
+def known(text: str, places: Callable[[], Places | None] | None) -> Places | None:
     """Return the shop's places; empty without asking for them if a sentence can name none."""
     if places is None:
         return None
     return places() if _MAY_NAME.search(text) else {}
 
 
-def find_places(text: str, places: Places) -> tuple[str, int, int] | None:
+def find_places(text: str, places: Places | None) -> tuple[str, int, int] | None:
     """Find the places of a sentence.
 
     Parameters

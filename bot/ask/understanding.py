@@ -71,7 +71,7 @@ def understand(
     today: date,
     subject: Subject | None = None,
     audiences: Collection[str] = (),
-    places: Callable[[], Places] | None = None,
+    places: Callable[[], Places | None] | None = None,
 ) -> Understanding:
     """Find the command that a sentence asks for.
 
@@ -220,7 +220,7 @@ class _Reader(Lines):
             "sweep": {"tier", "top", "day", "place"},
             "score": {"customer", "day"},
             "recommend": {"customer", "day", "count", "top"},
-            "cohort": {"months", "day"},
+            "cohort": {"months", "day", "place"},
         }.get(path, set())
         if not kinds <= allowed:
             return None

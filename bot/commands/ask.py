@@ -28,6 +28,6 @@ def COMMAND(call: Call, sentence: tuple[str, ...]) -> Answer:
         audiences = [each.name for each in store.saved(session, settings)]
     today = clock.now().astimezone(settings.zone).date()
     understanding = understand(
-        " ".join(sentence), today, audiences=audiences, places=lambda: shop_places(settings)
+        " ".join(sentence), today, audiences=audiences, places=lambda: shop_places(call.services)
     )
     return Answer("bot/ask", understanding.as_dict())

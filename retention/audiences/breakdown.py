@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from retention.audiences.evaluate import attribute_names, customer_facts
+from retention.audiences.evaluate import customer_facts
 from retention.audiences.expression import FIELDS, GROUPABLE, check_group_field
 from retention.errors import BadInput
+from retention.lake.places import attribute_names
 from retention.risk.sweep import revenue_at_risk
 from retention.settings import Settings
 from retention.text import gettext

@@ -35,6 +35,7 @@ from retention.audiences.expression import (
 )
 from retention.db.tables import Assignment, Campaign, Suppression
 from retention.lake.lake import naive
+from retention.lake.places import attribute_names
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 ORDER_FIELDS = frozenset({"orders", "last_order", "first_order", "spent", "channel"})
-INTERNAL_ATTRIBUTES = frozenset({"assumed"})
 MAX_NAMED = 5
 
 
@@ -178,16 +178,6 @@ def customer_facts(
             targets = campaign_members(lake, session, settings, condition.campaign, as_of)
             frame[str(condition)] = frame.index.isin(targets)
     return frame
-
-
-def attribute_names(lake: "Lake") -> list[str]:
-    """Return the names of the customers' attributes, in alphabetical order."""
-    view = lake.table("customers").get_name()
-    rows = lake.duckdb.execute(
-        f'SELECT DISTINCT unnest(json_keys(attributes)) FROM "{view}" '
-        "WHERE json_valid(attributes) AND json_type(attributes) = 'OBJECT'"
-    ).fetchall()
-    return sorted({str(name) for (name,) in rows} - INTERNAL_ATTRIBUTES)
 
 
 def campaign_members(

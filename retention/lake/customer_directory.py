@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
-from retention.lake import store
+from retention.lake import places, store
 from retention.lake.lake import Lake
 from retention.lake.schema import TABLES
 from retention.privacy import email_hash, pseudonym
@@ -37,9 +37,9 @@ def followed_state(lake: Lake) -> str:
 
 
 def sync(lake: Lake, session: Session, settings: Settings) -> int:
-    """Update the directory from the lake.
+    """Update the directory and the places from the lake.
 
-    It lists every id with an event, a customer row or a relation.
+    The directory lists every id with an event, a customer row or a relation.
 
     Parameters
     ----------
@@ -55,6 +55,7 @@ def sync(lake: Lake, session: Session, settings: Settings) -> int:
     int
         Entries changed.
     """
+    places.sync(lake, session, settings)
     wanted = {entry["customer_id"]: entry for entry in _entries(lake, settings)}
     same_team = DirectoryEntry.team_id == settings.team_id
     columns = [getattr(DirectoryEntry, name) for name in _COLUMNS]

@@ -219,10 +219,10 @@ def test_place_that_the_data_lacks_is_named_with_what_is_missing(sentence, place
     assert understanding.unused
 
 
-def test_place_of_a_command_without_the_option_is_unused():
+def test_place_limits_a_draft():
     understanding = understand("draft 10% for customers in Berlin", TODAY, places=lambda: PLACES)
-    assert understanding.command == "campaign draft --discount 10"
-    assert "Berlin" in " ".join(understanding.unused)
+    assert understanding.command == 'campaign draft --discount 10 --where "city = Berlin"'
+    assert understanding.unused == ()
 
 
 def test_follow_up_keeps_the_list_s_audience_and_changes_its_place():

@@ -8,8 +8,8 @@ from sqlalchemy import select
 
 from bot.terminal import run
 from retention.audiences import store
-from retention.audiences.places import known_places
 from retention.db.tables import Audience, Audit, Cohort, Job, Outbox
+from retention.lake import places
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
 from workers import ids, jobs
 from workers.audiences import list_name
@@ -30,6 +30,8 @@ def home(shop_copy, monkeypatch):
         for number in range(100)
     ]
     shop_copy.lake.upsert("customers", pd.DataFrame(rows))
+    with shop_copy.database.transaction() as session:  # as an import does
+        places.sync(shop_copy.lake, session, shop_copy.settings)
     monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
     monkeypatch.setenv("RETENTION_NOW", shop_copy.end.isoformat())
     return shop_copy
@@ -239,7 +241,7 @@ def test_long_conditions_have_different_list_names():
 
 
 def test_places_are_the_customers_cities(home):
-    assert known_places(home.lake) == {
+    assert places.known_places(home.lake) == {
         "berlin": ("city", "Berlin"),
         "hamburg": ("city", "Hamburg"),
     }

@@ -15,7 +15,7 @@ from workers.tasks.interface import Context, Outcome
 
 
 def run(request: Tidy, context: Context) -> Outcome:
-    """Collect the lake's garbage and erase returned customers again.
+    """Collect the lake's garbage, erase returned customers again and list the places anew.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def run(request: Tidy, context: Context) -> Outcome:
     """
     from retention import erasure
     from retention.campaigns import launch
-    from retention.lake import Lake
+    from retention.lake import Lake, places
     from retention.privacy import erased
 
     settings, database = context.settings, context.database
@@ -46,6 +46,7 @@ def run(request: Tidy, context: Context) -> Outcome:
         erasure.erase_from_lake(lake, returned)
 
     def apply(session: Session) -> None:
+        places.sync(lake, session, settings)
         if returned:
             erasure.erase_from_sql(session, settings, returned)
             erasure.erase_from_directory(session, returned)

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retention.audiences.breakdown import breakdown
-from retention.audiences.evaluate import attribute_names, mask, members
+from retention.audiences.evaluate import mask, members
 from retention.audiences.expression import And, Comparison, Not, OneOf, Or
 from retention.audiences.parse import parse
 from retention.audiences.scores import members_at, scores_at
 from retention.db.tables import Assignment, Campaign, Suppression
 from retention.errors import BadInput
 from retention.lake.importing import import_files
+from retention.lake.places import attribute_names
 from retention.registry.churn_definition import (
     change_definition,
     current_definition,

@@ -1,0 +1,104 @@
+"""List the places in the customers' attributes, such as their cities.
+
+Imports copy them into SQL, so that the bot understands a place without opening the lake.
+"""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.db.tables import PlaceList
+from retention.settings import Settings
+
+if TYPE_CHECKING:
+    from retention.lake.lake import Lake
+
+INTERNAL_ATTRIBUTES = frozenset({"assumed"})
+
+# In the order in which a name of several fields is understood: Berlin is a city, then a state.
+PLACE_FIELDS = (
+    "city",
+    "town",
+    "城市",
+    "province",
+    "省份",
+    "state",
+    "region",
+    "地区",
+    "country",
+    "国家",
+)
+MAX_PLACES = 20_000  # per field; a field with more values holds something else
+
+
+def attribute_names(lake: "Lake") -> list[str]:
+    """Return the names of the customers' attributes, in alphabetical order."""
+    view = lake.table("customers").get_name()
+    rows = lake.duckdb.execute(
+        f'SELECT DISTINCT unnest(json_keys(attributes)) FROM "{view}" '  # noqa: S608
+        "WHERE json_valid(attributes) AND json_type(attributes) = 'OBJECT'"
+    ).fetchall()
+    return sorted({str(name) for (name,) in rows} - INTERNAL_ATTRIBUTES)
+
+
+def known_places(lake: "Lake") -> dict[str, tuple[str, str]]:
+    """Return the field and the value of each place, by its lower-case name.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+
+    Returns
+    -------
+    dict of str to (str, str)
+        Empty if the customers have no attribute that is a place.
+    """
+    by_lower = {name.lower(): name for name in attribute_names(lake)}
+    view = lake.table("customers").get_name()
+    places: dict[str, tuple[str, str]] = {}
+    for field in PLACE_FIELDS:
+        if field not in by_lower:
+            continue
+        # The audience grammar finds city and country in any spelling of the attribute.
+        name = field if field in ("city", "country") else by_lower[field]
+        column = lake.duckdb.execute(
+            f'SELECT DISTINCT json_extract_string(attributes, ?) AS place FROM "{view}"',  # noqa: S608
+            [f'$."{by_lower[field]}"'],
+        ).df()["place"]
+        values = sorted(column.dropna())[:MAX_PLACES]
+        for value in values:
+            if value and not value.isdigit():
+                places.setdefault(" ".join(value.lower().split()), (name, value))
+    return places
+
+
+def sync(lake: "Lake", session: Session, settings: Settings) -> None:
+    """Copy the places of the lake into SQL.
+
+    Parameters
+    ----------
+    lake : Lake
+        Source.
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Gives the team.
+    """
+    entries = [[name, *place] for name, place in known_places(lake).items()]
+    session.merge(PlaceList(team_id=settings.team_id, entries=entries, updated_at=clock.wall()))
+
+
+def stored(session: Session, settings: Settings) -> dict[str, tuple[str, str]] | None:
+    """Return the places as of the last import, as `known_places`; None before the first copy.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Gives the team.
+    """
+    row = session.get(PlaceList, settings.team_id)
+    return None if row is None else {name: (field, value) for name, field, value in row.entries}
