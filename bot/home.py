@@ -165,7 +165,7 @@ def view(services: Services, user: str) -> dict[str, Any]:
 @section(gettext("Waiting for you"))
 def waiting(desk: Desk) -> list[Row]:
     """Return the campaigns that the person can approve."""
-    question = gettext("It is sent after the clearance time. Until then anyone can stop it.")
+    question = gettext("It starts after the clearance time. Until then anyone can stop it.")
     return [
         Row(
             "campaign",

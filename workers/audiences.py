@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from retention.audiences import store
+from retention.audiences.expression import Expression
+from retention.audiences.parse import parse
 from retention.db import Database
 from retention.progress import Progress, silent
 from retention.settings import Settings
@@ -35,15 +37,54 @@ def check_exists(database: Database, settings: Settings, name: str | None) -> st
         return store.find(session, settings, name).name
 
 
+def check_condition(typed: str | None) -> str | None:
+    """Return a condition as the audience grammar writes it.
+
+    Raises
+    ------
+    BadInput
+        It cannot be read. The message says where.
+    """
+    return None if typed is None else str(parse(typed))
+
+
+def expression_of(
+    session: Session, settings: Settings, audience: str | None, where: str | None
+) -> Expression | None:
+    """Return what limits a list: a saved audience, a condition, or both.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    audience : str or None
+        Name of a saved audience.
+    where : str or None
+        A condition.
+
+    Returns
+    -------
+    Expression or None
+        None without both.
+    """
+    parts = [] if where is None else [where]
+    if audience is not None:
+        parts.insert(0, store.find(session, settings, audience).expression)
+    return parse(" and ".join(f"({part})" for part in parts)) if parts else None
+
+
 def members_of(
     lake: "Lake",
     database: Database,
     settings: Settings,
-    name: str,
+    name: str | None,
     as_of: datetime | None = None,
     progress: Progress = silent,
+    where: str | None = None,
 ) -> "Members":
-    """Find the customers of a saved audience.
+    """Find the customers of a saved audience, a condition, or both.
 
     Parameters
     ----------
@@ -53,12 +94,14 @@ def members_of(
         Holds the audience.
     settings : Settings
         Of the installation.
-    name : str
+    name : str or None
         The audience.
     as_of : datetime, optional
         Cutoff; by default that of `Lake.as_of`.
     progress : Progress, optional
         Called with done, total and a label.
+    where : str, optional
+        A condition. One of ``name`` and ``where`` is needed.
 
     Returns
     -------
@@ -67,7 +110,8 @@ def members_of(
     from retention.audiences.scores import members_at
 
     with database.reading() as session:
-        expression = store.expression_of(store.find(session, settings, name))
+        expression = expression_of(session, settings, name, where)
+    assert expression is not None
     return members_at(lake, database, settings, expression, as_of, progress)
 
 
@@ -124,11 +168,15 @@ def restrict_where(
     from dataclasses import replace
 
     from retention.audiences.evaluate import members
-    from retention.audiences.parse import parse
 
     found = members(lake, session, settings, parse(where), swept.as_of, swept.scores)
     note = " ".join(part for part in (swept.note, *found.warnings) if part)
     return replace(swept.restricted_to(found.customers), note=note)
+
+
+def full_name(audience: str | None, where: str | None) -> str:
+    """Return an audience and a condition for people; empty without both."""
+    return ": ".join(part for part in (audience, where) if part)
 
 
 def list_name(audience: str | None, where: str | None) -> str | None:
@@ -136,7 +184,7 @@ def list_name(audience: str | None, where: str | None) -> str | None:
 
     A long condition is cut to the column's length. A hash tells it from others.
     """
-    name = ": ".join(part for part in (audience, where) if part)
+    name = full_name(audience, where)
     if len(name) > MAX_LIST_NAME:
         name = f"{name[: MAX_LIST_NAME - 9]} {hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return name or None
@@ -146,12 +194,14 @@ def members_among(
     lake: "Lake",
     session: Session,
     settings: Settings,
-    name: str,
+    name: str | None,
     as_of: datetime,
     scores: "pd.DataFrame",
+    where: str | None = None,
 ) -> frozenset[str]:
-    """Return the customers of a saved audience, with the scores of a sweep."""
+    """Return the customers of a saved audience or a condition, with the scores of a sweep."""
     from retention.audiences.evaluate import members
 
-    expression = store.expression_of(store.find(session, settings, name))
+    expression = expression_of(session, settings, name, where)
+    assert expression is not None
     return members(lake, session, settings, expression, as_of, scores).customers

@@ -3,6 +3,7 @@
 Functions that take a session run in the caller's transaction.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from retention.db.tables import Assignment, CallEntry, Campaign, DirectoryEntry,
 from retention.outreach import calls
 from retention.privacy import pseudonym
 from retention.settings import Settings
+from workers import roles
 from workers.delivery import outbox, render
 from workers.tasks.interface import Post
 
@@ -54,16 +56,7 @@ def _rows(
     session: Session, settings: Settings, campaign_id: str, entries: list[CallEntry]
 ) -> list[dict[str, Any]]:
     ids = [entry.customer_id for entry in entries]
-    own_team = DirectoryEntry.team_id == settings.team_id
-    names = dict(
-        session.execute(
-            select(DirectoryEntry.customer_id, DirectoryEntry.display_name).where(
-                own_team, DirectoryEntry.customer_id.in_(ids)
-            )
-        )
-        .tuples()
-        .all()
-    )
+    names = display_names(session, settings, ids)
     worth = dict(
         session.execute(
             select(Assignment.customer_id, Assignment.expected_value).where(
@@ -77,7 +70,7 @@ def _rows(
         {
             "customer_id": entry.customer_id,
             "pseudonym": pseudonym(settings.key, entry.customer_id),
-            "name": names.get(entry.customer_id) or entry.customer_id,
+            "name": names.get(entry.customer_id) or pseudonym(settings.key, entry.customer_id),
             "worth": worth.get(entry.customer_id),
             "owner": entry.owner,
             "due_on": entry.due_on.isoformat() if entry.due_on else None,
@@ -88,8 +81,30 @@ def _rows(
     ]
 
 
+def display_names(session: Session, settings: Settings, ids: Iterable[str]) -> dict[str, str]:
+    """Return the names of customers who have one, by customer id.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    ids : iterable of str
+        Customer ids.
+    """
+    rows = select(DirectoryEntry.customer_id, DirectoryEntry.display_name).where(
+        DirectoryEntry.team_id == settings.team_id,
+        DirectoryEntry.customer_id.in_(list(ids)),
+        DirectoryEntry.display_name.is_not(None),
+    )
+    return {customer_id: name for customer_id, name in session.execute(rows).tuples() if name}
+
+
 def open_calls(session: Session, settings: Settings, user: str) -> list[dict[str, Any]]:
-    """Return the calls that a person has to make, by pseudonym.
+    """Return the calls that a person has to make.
+
+    ``name`` is for the person only. Where others read, show the pseudonym.
 
     Parameters
     ----------
@@ -104,9 +119,11 @@ def open_calls(session: Session, settings: Settings, user: str) -> list[dict[str
     ids = {entry.campaign_id for entry in listed}
     named = select(Campaign.id, Campaign.name).where(Campaign.id.in_(ids))
     names = dict(session.execute(named).tuples().all())
+    people = display_names(session, settings, (entry.customer_id for entry in listed))
     return [
         {
             "pseudonym": pseudonym(settings.key, entry.customer_id),
+            "name": people.get(entry.customer_id, ""),
             "campaign_id": entry.campaign_id,
             "campaign": names.get(entry.campaign_id, ""),
             "due_on": entry.due_on.isoformat() if entry.due_on else None,
@@ -139,9 +156,12 @@ def notify_owner(
     if entry.owner is None or not (is_new or outbox.channel_of(session, key)):
         return
     campaign = session.get(Campaign, entry.campaign_id) if entry.campaign_id else None
+    may_see = roles.allows(roles.role_of(session, settings, entry.owner), "analyst")
+    people = display_names(session, settings, [entry.customer_id]) if may_see else {}
     values = {
         "by": by,
         "pseudonym": name,
+        "name": people.get(entry.customer_id) or name,
         "campaign_id": entry.campaign_id,
         "campaign": campaign.name if campaign else "",
         "due_on": entry.due_on.isoformat() if entry.due_on else None,
@@ -174,42 +194,54 @@ def refresh(session: Session, settings: Settings, campaign_id: str) -> None:
         outbox.put(session, settings, post, default_channel=post.channel)
 
 
-def call_view(
+def window_values(
+    session: Session,
     settings: Settings,
-    entry: CallEntry | None,
     *,
     campaign_id: str,
-    name: str,
+    customer_id: str,
     card: str,
     owner: str,
 ) -> dict[str, Any]:
-    """Return the modal in which a person plans or records a call.
+    """Return the values of the window in which a person makes, plans or records a call.
+
+    The phone number is in the lake, so a worker adds it (`workers.tasks.call_window`).
 
     Parameters
     ----------
+    session : Session
+        The caller's transaction.
     settings : Settings
         Of the installation.
-    entry : CallEntry or None
-        As stored; None for a new call.
     campaign_id : str
         The campaign, or empty.
-    name : str
-        Pseudonym of the customer.
+    customer_id : str
+        Whom to call.
     card : str
         Job of the card to update; may be empty.
     owner : str
         Who calls, unless the entry names someone.
     """
+    entry = calls.find_entry(session, settings, campaign_id, customer_id)
     due = (entry and entry.due_on) or (clock.now() + timedelta(days=calls.DUE_DAYS)).date()
     outcomes = [(TO_DO, calls.outcome_text(None))]
     outcomes += [(code, calls.outcome_text(code)) for code in calls.OUTCOMES]
-    return render.view(
-        "campaign/call",
-        value=f"{campaign_id}|{name}|{card}",
-        pseudonym=name,
-        owner=(entry and entry.owner) or owner,
-        due=due.isoformat(),
-        outcomes=outcomes,
-        outcome=(entry and entry.outcome) or TO_DO,
-        note=entry.note if entry else "",
-    )
+    name = pseudonym(settings.key, customer_id)
+    return {
+        "value": f"{campaign_id}|{name}|{card}",
+        "pseudonym": name,
+        "name": display_names(session, settings, [customer_id]).get(customer_id) or name,
+        "owner": (entry and entry.owner) or owner,
+        "due": due.isoformat(),
+        "outcomes": outcomes,
+        "outcome": (entry and entry.outcome) or TO_DO,
+        "note": entry.note if entry else "",
+        "is_looking_up": True,
+        "phone": "",
+        "talk": "",
+    }
+
+
+def window(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the window of `window_values`."""
+    return render.view("campaign/call", **values)

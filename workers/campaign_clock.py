@@ -121,7 +121,7 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
             post = thread_post(settings, campaign, "reminder", CLOCK, approvers=users)
             outbox.put(session, settings, post, default_channel=campaign.channel)
             for user in users:
-                reminder = reminder_post(campaign, campaign.version, user, session)
+                reminder = reminder_post(settings, campaign, campaign.version, user, session)
                 outbox.put(session, settings, reminder, default_channel=user)
             reminded.append(campaign_id)
     return reminded

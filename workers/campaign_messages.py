@@ -104,7 +104,7 @@ def thread_post(
         {
             "what": event,
             "who": actor,
-            "campaign": campaign_data(campaign),
+            "campaign": campaign_data(campaign, settings),
             "at": clock.now(),
             **values,
         },
@@ -139,7 +139,7 @@ def clearance_post(
     """
     version = version or campaign.version
     values = {
-        "campaign": campaign_data(campaign),
+        "campaign": campaign_data(campaign, settings),
         "version": version,
         "treated": treated,
         "open": campaign.state in IN_CLEARANCE and campaign.version == version,
@@ -173,11 +173,15 @@ def delivery_post(
     return thread_post(settings, campaign, "delivered", CLOCK, counts=counts, stopped=stopped)
 
 
-def next_step_posts(campaign: Campaign, files: dict[str, int]) -> tuple[Post, ...]:
+def next_step_posts(
+    settings: Settings, campaign: Campaign, files: dict[str, int]
+) -> tuple[Post, ...]:
     """Return the direct message that tells the drafter which files wait for a download.
 
     Parameters
     ----------
+    settings : Settings
+        Of the installation.
     campaign : Campaign
         After it went live.
     files : dict of str to int
@@ -188,18 +192,24 @@ def next_step_posts(campaign: Campaign, files: dict[str, int]) -> tuple[Post, ..
     tuple of Post
         Empty without a file, or if the operator drafted it.
     """
+    if campaign.call_owner:  # who gets the call list without asking for it
+        files = {**files, "call": 0}
     if not any(files.values()) or campaign.drafted_by in (OPERATOR, CLOCK):
         return ()
     key = f"campaign:{campaign.id}:next:{campaign.version}"
-    values = {"campaign": campaign_data(campaign), "files": files}
+    values = {"campaign": campaign_data(campaign, settings), "files": files}
     return (Post("campaign/next", values, key, channel=campaign.drafted_by),)
 
 
-def measured_posts(campaign: Campaign, result: dict[str, Any]) -> tuple[Post, ...]:
+def measured_posts(
+    settings: Settings, campaign: Campaign, result: dict[str, Any]
+) -> tuple[Post, ...]:
     """Return new messages about a result: the card that shows it may be weeks up the channel.
 
     Parameters
     ----------
+    settings : Settings
+        Of the installation.
     campaign : Campaign
         After it was measured.
     result : dict
@@ -211,7 +221,7 @@ def measured_posts(campaign: Campaign, result: dict[str, Any]) -> tuple[Post, ..
         One for the channel, and one each for the drafter and the approvers.
     """
     key = f"campaign:{campaign.id}:measured:{campaign.version}"
-    values = {"campaign": campaign_data(campaign), "measured": result}
+    values = {"campaign": campaign_data(campaign, settings), "measured": result}
     people = sorted({campaign.drafted_by, *campaign.approved_by} - {OPERATOR, CLOCK})
     return (
         Post("campaign/measured", values, key, campaign.channel),
@@ -220,7 +230,11 @@ def measured_posts(campaign: Campaign, result: dict[str, Any]) -> tuple[Post, ..
 
 
 def reminder_post(
-    campaign: Campaign, version: int, user: str, session: Session | None = None
+    settings: Settings,
+    campaign: Campaign,
+    version: int,
+    user: str,
+    session: Session | None = None,
 ) -> Post:
     """Return the reminder for one approver.
 
@@ -228,6 +242,8 @@ def reminder_post(
 
     Parameters
     ----------
+    settings : Settings
+        Of the installation.
     campaign : Campaign
         As stored.
     version : int
@@ -244,7 +260,7 @@ def reminder_post(
     """
     since = changes_since_submission(session, campaign) if session is not None else None
     values = {
-        "campaign": campaign_data(campaign),
+        "campaign": campaign_data(campaign, settings),
         "version": version,
         "user": user,
         "since": since,
@@ -341,7 +357,7 @@ def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
         match key.removeprefix(prefix).split(":"):
             # Older versions have no buttons left.
             case ["reminder", version, user] if int(version) >= campaign.version - 1:
-                post = reminder_post(campaign, int(version), user, session)
+                post = reminder_post(settings, campaign, int(version), user, session)
             case ["clearance", version] if campaign.state not in IN_CLEARANCE:
                 post = clearance_post(settings, campaign, int(version))
             case _:

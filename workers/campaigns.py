@@ -80,13 +80,18 @@ def submit(
         session.flush()
     show_change(session, settings, campaign, "submitted", user)
     if approver:
-        request = reminder_post(campaign, campaign.version, approver, session)
+        request = reminder_post(settings, campaign, campaign.version, approver, session)
         outbox.put(session, settings, request, default_channel=approver)
     return campaign
 
 
 def approve(
-    session: Session, settings: Settings, campaign_id: str, version: int, user: str
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    version: int,
+    user: str,
+    call_owner: str | None = None,
 ) -> Campaign:
     """Approve a version that other people wrote.
 
@@ -104,6 +109,9 @@ def approve(
         The version that the person saw.
     user : str
         Slack user id, or `roles.OPERATOR`.
+    call_owner : str, optional
+        Slack user id of the person who makes the campaign's calls. By default the choice of an
+        earlier approval, else the approver.
 
     Returns
     -------
@@ -114,6 +122,8 @@ def approve(
     ------
     NotAllowed
         The person is no approver, or is the terminal's operator.
+    BadInput
+        The chosen person may not see whom to call.
     """
     if user == roles.OPERATOR:
         raise NotAllowed(
@@ -123,7 +133,12 @@ def approve(
             )
         )
     roles.require(session, settings, user, "approver", gettext("approve a campaign"))
+    if call_owner is not None:
+        _require_caller(session, settings, call_owner)
     campaign, sizes = approval.approve(session, settings, campaign_id, version, user, clock.now())
+    if any(offer["action"] == "call" for offer in campaign.body["offers"]):
+        campaign.call_owner = call_owner or campaign.call_owner or user
+        session.flush()
     if campaign.state != "approved":
         return show_change(session, settings, campaign, "first", user)
     show_change(session, settings, campaign, "approved", user, left_out=sizes["excluded"])
@@ -305,6 +320,19 @@ def _show_next_version(
     return show_change(session, settings, written.campaign, "edited", user, changes=written.changes)
 
 
+def _require_caller(session: Session, settings: Settings, person: str) -> None:
+    """Reject a person who may not see the customers to call."""
+    if not roles.allows(roles.role_of(session, settings, person), "analyst"):
+        raise BadInput(
+            gettext(
+                "The person {person} may not see customers' names and numbers. Choose someone "
+                "with the role analyst or approver; an admin can grant it with `/retention role "
+                "grant`."
+            ).format(person=person),
+            field="calls_by",
+        )
+
+
 def _require_approver(
     session: Session, settings: Settings, campaign_id: str, approver: str, editor: str
 ) -> None:
@@ -478,8 +506,7 @@ def find_cohort(session: Session, settings: Settings, cohort_id: str) -> Cohort:
     if cohort is None or cohort.team_id != settings.team_id:
         raise BadInput(
             gettext(
-                "There is no cohort {cohort_id!r} (any more); run `/retention sweep` for a "
-                "fresh one."
+                "There is no list {cohort_id!r} (any more); run `/retention sweep` for a new one."
             ).format(cohort_id=cohort_id)
         )
     return cohort

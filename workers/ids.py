@@ -19,6 +19,7 @@ REJECT_CAMPAIGN = "campaign.reject"
 STOP_CAMPAIGN = "campaign.stop"
 CAMPAIGN_CSV = "campaign.csv"
 CALL_LIST = "campaign.calls"
+CALL_OWNER = "campaign.call_owner"  # of the select below a submitted campaign; read by Approve
 CARD_CALL = "customer.call"  # value of the buttons of a card: its job id
 CARD_PAUSE = "customer.pause"  # value: pause or resume|job id
 CARD_NOTE = "customer.note"

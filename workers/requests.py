@@ -72,6 +72,7 @@ DaysOrEver = Annotated[
 Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=86_400)]
 Moment = Annotated[datetime, BeforeValidator(utc)]
 CustomerId = Annotated[str, Field(min_length=1, max_length=255)]
+Condition = Annotated[str, Field(max_length=500)]
 AudienceName = Annotated[str, Field(min_length=1, max_length=40)]
 
 
@@ -175,14 +176,14 @@ class Sweep(Request):
     """Find customers at risk, with reasons."""
 
     kind = "sweep"
-    title = gettext("Sweep")
-    deed = gettext("run a sweep")
+    title = gettext("Customers at risk")
+    deed = gettext("list customers at risk")
     tier: Tier = "high"
     top: Annotated[int, Field(ge=1, le=100_000)] | None = None
     as_of: Moment | None = None
     audience: AudienceName | None = None
     by: str | None = None  # a field to break the result down by
-    where: Annotated[str, Field(max_length=500)] | None = None  # an audience expression
+    where: Condition | None = None  # an audience expression
     order: Literal["stake", "spend"] = "stake"  # what comes first
 
 
@@ -207,6 +208,19 @@ class CustomerCard(Score):
     deed = gettext("open a customer")
     view_id: Annotated[str, Field(min_length=1, max_length=64)]
     channel: str | None = None  # of the list that it was opened from
+
+
+class CallWindow(Request):
+    """Add the phone number and what to say to the open window of a call."""
+
+    kind = "call_window"
+    title = gettext("Call")
+    queue = "interactive"
+    deed = gettext("decide on a customer")
+    campaign_id: str = ""
+    customer_id: CustomerId
+    view_id: Annotated[str, Field(min_length=1, max_length=64)]
+    card: str = ""  # job of the card to update
 
 
 class Recommend(Request):
@@ -243,13 +257,14 @@ class Cohort(Request):
     months: Annotated[int, Field(ge=2, le=24)] = 12
     as_of: Moment | None = None
     audience: AudienceName | None = None
+    where: Condition | None = None  # an audience expression
 
 
 class CohortCsv(Request):
     """Send a cohort's customers as a file."""
 
     kind = "cohort_csv"
-    title = gettext("Cohort CSV")
+    title = gettext("List as a file")
     queue = "interactive"
     deed = gettext("download a cohort")
     cohort_id: str
@@ -267,6 +282,7 @@ class CampaignDraft(Request):
     customer_id: CustomerId | None = None  # only this customer
     offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
     audience: AudienceName | None = None
+    where: Condition | None = None  # an audience expression
     discount: float | None = None  # shares from 0 to 1; None: as the policy says
     holdout: float | None = None
     budget: float | None = None
@@ -282,6 +298,7 @@ class CampaignWiden(Request):
     version: int
     tier: Tier
     audience: AudienceName | None = None
+    where: Condition | None = None  # an audience expression
 
 
 class CampaignSend(Request):
@@ -337,6 +354,7 @@ class CampaignPreview(Request):
     deed = gettext("preview a campaign")
     campaign_id: str
     picture: bool = False  # only the picture of the first e-mail
+    view_id: str | None = None  # the open window that shows the picture
     copy_text: str | None = None  # instead of the campaign's text
     to_me: bool = False  # send the first e-mail to the person, as a test
     address: str = ""  # the person's, if Slack told it
@@ -368,7 +386,7 @@ class CampaignCsv(Request):
     """
 
     kind = "campaign_csv"
-    title = gettext("Campaign CSV")
+    title = gettext("Campaign file")
     queue = "interactive"
     deed = gettext("download coupon codes")
     campaign_id: str
@@ -410,6 +428,7 @@ class Digest(Request):
     as_of: Moment | None = None
     sections: tuple[DigestSection, ...] = get_args(DigestSection)  # in the digest's thread
     audience: AudienceName | None = None
+    where: Condition | None = None  # an audience expression
 
 
 class AudienceSave(Request):
@@ -440,6 +459,7 @@ class AudienceShow(Request):
     names_customers = False
     outlasts_erasures = True
     name: AudienceName
+    where: Condition | None = None  # an audience expression
     as_of: Moment | None = None
 
 
@@ -633,6 +653,7 @@ REQUESTS: dict[str, type[Request]] = {
         Sweep,
         Score,
         CustomerCard,
+        CallWindow,
         Recommend,
         Cohort,
         CohortCsv,

@@ -15,7 +15,7 @@ For instance::
 
     @command("sweep", request=Sweep, help=gettext("Score every active customer."))
     @click.option("--tier", type=choice("high", "medium", "low"), default="high",
-                  help=gettext("The lowest tier to list."))
+                  help=gettext("The lowest risk to list."))
     @click.option("--csv", type=TO_WRITE, cls=TerminalOption,
                   help=gettext("Also write the cohort here."))
     def COMMAND(call: Call, tier: str, csv: Path | None = None) -> Sweep:

@@ -4,11 +4,11 @@ from datetime import datetime
 
 import click
 
-from bot.commands.tree import AS_OF, SLACK, Answer, Call, group, request
+from bot.commands.tree import AS_OF, SLACK, WHERE, Answer, Call, group, request
 from retention.audiences import store
 from retention.audiences.plain import understand
 from retention.text import gettext
-from workers.audiences import check_exists
+from workers.audiences import check_condition, check_exists
 from workers.requests import AudienceSave, AudienceShow
 
 
@@ -70,10 +70,11 @@ def listing(call: Call) -> Answer:
 )
 @click.argument("name")
 @AS_OF
-def show(call: Call, name: str, as_of: datetime | None) -> AudienceShow:
+@WHERE
+def show(call: Call, name: str, as_of: datetime | None, where: str | None = None) -> AudienceShow:
     """Queue the count of a saved audience."""
     known = check_exists(call.services.database, call.services.settings, name)
-    return request(AudienceShow, name=known, as_of=as_of)
+    return request(AudienceShow, name=known, as_of=as_of, where=check_condition(where))
 
 
 @COMMAND.command("delete", role="analyst", help=gettext("Delete an audience, not its customers."))

@@ -12,6 +12,7 @@ from bot.commands.tree import (
     MONEY,
     PERCENTAGE,
     PERSON,
+    WHERE,
     Answer,
     Call,
     choice,
@@ -66,15 +67,16 @@ def COMMAND() -> None: ...
 @click.option(
     "--cohort",
     metavar="ID",
-    help=gettext("The cohort of an earlier sweep; else a fresh sweep is made."),
+    help=gettext("The id of an earlier at-risk list; else a new list is made."),
 )
 @click.option(
     "--tier",
     type=choice("high", "medium", "low"),
-    help=gettext("The lowest risk tier of its customers; else the best that the policy allows."),
+    help=gettext("The lowest risk of its customers; else the best that the policy allows."),
 )
 @click.option("--name", help=gettext("What to call it."))
 @AUDIENCE
+@WHERE
 @click.option("--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon."))
 @click.option(
     "--holdout",
@@ -97,6 +99,7 @@ def draft(
     holdout: float | None,
     budget: float | None,
     audience: str | None = None,
+    where: str | None = None,
 ) -> CampaignDraft:
     """Queue the draft of a campaign."""
     if cohort is not None:
@@ -113,6 +116,7 @@ def draft(
         holdout=holdout,
         budget=budget,
         audience=audience,
+        where=audiences.check_condition(where),
     )
 
 
@@ -120,10 +124,10 @@ def draft(
 @click.option("--state", type=choice(*STATES), help=gettext("Only those in this state."))
 def listing(call: Call, state: str | None) -> Answer:
     """List the newest campaigns."""
-    team = call.services.settings.team_id
+    settings = call.services.settings
     query = (
         select(Campaign)
-        .where(Campaign.team_id == team)
+        .where(Campaign.team_id == settings.team_id)
         .order_by(Campaign.created_at.desc())
         .limit(20)
     )
@@ -132,7 +136,8 @@ def listing(call: Call, state: str | None) -> Answer:
             query = query.where(Campaign.state == state)
         campaigns = session.scalars(query).all()
     return Answer(
-        "campaign/list", {"campaigns": [campaign_data(campaign) for campaign in campaigns]}
+        "campaign/list",
+        {"campaigns": [campaign_data(campaign, settings) for campaign in campaigns]},
     )
 
 
@@ -142,10 +147,11 @@ def listing(call: Call, state: str | None) -> Answer:
 @CAMPAIGN_ID
 def show(call: Call, campaign: str) -> Answer:
     """Show a campaign and its history."""
+    settings = call.services.settings
     with call.services.database.reading() as session:
-        row = find_campaign(session, call.services.settings, campaign)
+        row = find_campaign(session, settings, campaign)
         steps = history(session, row.team_id, row.id, "campaign")
-        return Answer("campaign/show", {"campaign": campaign_data(row), "history": steps})
+        return Answer("campaign/show", {"campaign": campaign_data(row, settings), "history": steps})
 
 
 @COMMAND.command(
@@ -243,9 +249,15 @@ def submit(call: Call, campaign: str, version: int | None) -> Answer:
 )
 @CAMPAIGN_ID
 @VERSION
-def approve(call: Call, campaign: str, version: int | None) -> Answer:
+@click.option(
+    "--calls-by",
+    type=PERSON,
+    metavar="PERSON",
+    help=gettext("Who makes its calls, if it has some; by default you."),
+)
+def approve(call: Call, campaign: str, version: int | None, calls_by: str | None = None) -> Answer:
     """Approve a campaign."""
-    return _apply(call, campaign, version, campaigns.approve)
+    return _apply(call, campaign, version, campaigns.approve, calls_by)
 
 
 @COMMAND.command("reject", role="approver", help=gettext("Say no, and why."))
@@ -438,7 +450,7 @@ def _apply(
         if call.first_time(session):
             expected = campaign.version if version is None else version
             campaign = transition(session, settings, campaign_id, expected, call.user, *more)
-        return Answer("campaign/done", {"campaign": campaign_data(campaign)})
+        return Answer("campaign/done", {"campaign": campaign_data(campaign, settings)})
 
 
 @COMMAND.command(

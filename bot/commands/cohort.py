@@ -4,9 +4,9 @@ from datetime import datetime
 
 import click
 
-from bot.commands.tree import AS_OF, AUDIENCE, Call, command, integer, request
+from bot.commands.tree import AS_OF, AUDIENCE, WHERE, Call, command, integer, request
 from retention.text import gettext
-from workers.audiences import check_exists
+from workers.audiences import check_condition, check_exists
 from workers.requests import Cohort
 
 
@@ -27,7 +27,16 @@ from workers.requests import Cohort
 )
 @AS_OF
 @AUDIENCE
-def COMMAND(call: Call, months: int, as_of: datetime | None, audience: str | None = None) -> Cohort:
+@WHERE
+def COMMAND(
+    call: Call,
+    months: int,
+    as_of: datetime | None,
+    audience: str | None = None,
+    where: str | None = None,
+) -> Cohort:
     """Queue the cohort retention report."""
     audience = check_exists(call.services.database, call.services.settings, audience)
-    return request(Cohort, months=months, as_of=as_of, audience=audience)
+    return request(
+        Cohort, months=months, as_of=as_of, audience=audience, where=check_condition(where)
+    )

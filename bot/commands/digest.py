@@ -9,14 +9,23 @@ import click
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from bot.commands.tree import Answer, Call, TerminalOption, choice, group, integer, request
+from bot.commands.tree import (
+    WHERE,
+    Answer,
+    Call,
+    TerminalOption,
+    choice,
+    group,
+    integer,
+    request,
+)
 from retention.clock import time_zones
 from retention.db.tables import Schedule
 from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
 from workers import schedule
-from workers.audiences import check_exists
+from workers.audiences import check_condition, check_exists
 from workers.delivery import outbox
 from workers.requests import Digest
 
@@ -55,10 +64,11 @@ def COMMAND() -> None: ...
 
 @COMMAND.command("now", request=Digest, help=gettext("The digest of the past week, here and now."))
 @click.option("--audience", metavar="NAME", help=gettext("Also show this saved audience's week."))
-def now(call: Call, audience: str | None = None) -> Digest:
+@WHERE
+def now(call: Call, audience: str | None = None, where: str | None = None) -> Digest:
     """Queue the digest of the past week."""
     audience = check_exists(call.services.database, call.services.settings, audience)
-    return request(Digest, audience=audience)
+    return request(Digest, audience=audience, where=check_condition(where))
 
 
 @COMMAND.command(

@@ -24,7 +24,7 @@ NUMBER = click.argument("number", type=integer(), metavar="NUMBER")
 @group(
     "schedule",
     default="list",
-    help=gettext("Run sweeps, digests, reports and retrains by themselves."),
+    help=gettext("Run lists, digests, reports and retrains by themselves."),
 )
 def COMMAND() -> None: ...
 

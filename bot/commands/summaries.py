@@ -84,7 +84,7 @@ SUMMARIES = {
         gettext("What e-mails look like: the shop's name, colours, address, links and languages."),
     ),
     "digest": Summary(gettext("The week in one message, now or each week.")),
-    "schedule": Summary(gettext("Run sweeps, digests, reports and retrains by themselves.")),
+    "schedule": Summary(gettext("Run lists, digests, reports and retrains by themselves.")),
     "alert": Summary(
         gettext("Hear of customers, campaigns, data and models when something happens.")
     ),

@@ -10,6 +10,7 @@ from bot.commands.tree import (
     AS_OF,
     AUDIENCE,
     TO_WRITE,
+    WHERE,
     Call,
     TerminalOption,
     choice,
@@ -18,9 +19,8 @@ from bot.commands.tree import (
     request,
 )
 from retention.audiences.expression import check_group_field as check_field
-from retention.audiences.parse import parse
 from retention.text import gettext
-from workers.audiences import check_exists
+from workers.audiences import check_condition, check_exists
 from workers.requests import Sweep
 
 
@@ -42,7 +42,7 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
     "--tier",
     type=choice("high", "medium", "low"),
     default="high",
-    help=gettext("The lowest tier to list."),
+    help=gettext("The lowest risk to list."),
 )
 @click.option(
     "--top",
@@ -55,13 +55,7 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
 )
 @AS_OF
 @AUDIENCE
-@click.option(
-    "--where",
-    metavar="CONDITION",
-    help=gettext(
-        'Only customers of a condition, as in `audience save`. Example: --where "city = Berlin"'
-    ),
-)
+@WHERE
 @click.option(
     "--order",
     type=choice("stake", "spend"),
@@ -94,7 +88,6 @@ def COMMAND(
     """Queue a sweep over all active customers, or those of an audience or a condition."""
     audience = check_exists(call.services.database, call.services.settings, audience)
     by = None if by is None else check_field(by)
-    where = None if where is None else str(parse(where))
     return request(
         Sweep,
         tier=tier,
@@ -102,6 +95,6 @@ def COMMAND(
         as_of=as_of,
         audience=audience,
         by=by,
-        where=where,
+        where=check_condition(where),
         order=order,
     )

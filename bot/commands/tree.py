@@ -513,6 +513,13 @@ ACTIVE_WITHIN = click.option(
 AUDIENCE = click.option(
     "--audience", metavar="NAME", help=gettext("Only customers of this saved audience.")
 )
+WHERE = click.option(
+    "--where",
+    metavar="CONDITION",
+    help=gettext(
+        'Only customers of a condition, as in `audience save`. Example: --where "city = Berlin"'
+    ),
+)
 AS_OF = click.option(
     "--as-of",
     type=DAY_OR_TIME,

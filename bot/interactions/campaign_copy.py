@@ -155,7 +155,7 @@ def _view(
     is_sent: bool = False,
 ) -> dict[str, Any]:
     """Render the window: the text, its variables and the e-mails of three customers."""
-    data, error = campaign_data(campaign), ""
+    data, error = campaign_data(campaign, settings), ""
     copies: list[dict[str, str]] = []
     missing: list[dict[str, Any]] = []
     rows = preview_rows(session, campaign, CUSTOMERS, data["copy_action"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from slack_bolt import Ack, App
 
-from bot.interactions import Click, confirm
+from bot.interactions import Click, confirm, show_modal
 from bot.interactions.campaign_copy import open_copy
 from bot.interactions.campaigns import (
     download,
@@ -20,9 +20,9 @@ from retention.campaigns.view import campaign_data
 from retention.db.audit import history
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import ids, jobs
+from workers import ids, jobs, roles
 from workers.delivery import render
-from workers.requests import CampaignDraft, CampaignLook, CampaignPreview, Request
+from workers.requests import CampaignDraft, CampaignLook, CampaignPreview
 
 HISTORY = 40  # steps in the window
 
@@ -97,7 +97,7 @@ def open_details(services: Services, click: Click) -> None:
 
 
 def preview(services: Services, click: Click) -> None:
-    """Show a picture of the e-mail in the campaign's thread.
+    """Open a window with a picture of the e-mail; a worker draws it.
 
     Parameters
     ----------
@@ -107,8 +107,31 @@ def preview(services: Services, click: Click) -> None:
         Its value is the campaign's id and version.
     """
     campaign_id, version, _ = parse_target(click)
-    request = CampaignPreview(campaign_id=campaign_id, picture=True)
-    _submit_in_thread(services, click, campaign_id, version, request)
+    settings = services.settings
+    try:
+        with services.database.reading() as session:
+            action = CampaignPreview.deed
+            roles.require(session, settings, click.user, CampaignPreview.role, action)
+            campaign = find_campaign(session, settings, campaign_id)
+            if campaign.version != version:
+                raise StaleCampaign(campaign, version)
+            view = render.view("campaign/preview_window", name=campaign.name, is_opening=True)
+    except StaleCampaign as stale:
+        show_stale(services, click, stale)
+        return
+    view_id = show_modal(services, click, view)
+    with services.database.transaction() as session:
+        if not click.first_time(session):
+            return
+        job = jobs.submit(
+            session,
+            settings,
+            CampaignPreview(campaign_id=campaign_id, picture=True, view_id=view_id),
+            requested_by=click.user,
+            channel=None,
+            idem_key=click.key,
+        ).job
+    services.queue.wake(job)
 
 
 def result_so_far(services: Services, click: Click) -> None:
@@ -122,37 +145,21 @@ def result_so_far(services: Services, click: Click) -> None:
         Its value is the campaign's id and version.
     """
     campaign_id, _, _ = parse_target(click)
-    _submit_in_thread(services, click, campaign_id, None, CampaignLook(campaign_id=campaign_id))
-
-
-def _submit_in_thread(
-    services: Services, click: Click, campaign_id: str, version: int | None, request: Request
-) -> None:
-    """Submit a job whose result is a reply to the campaign's message.
-
-    There is no progress message: the reply comes within seconds.
-    """
     settings = services.settings
-    try:
-        with services.database.transaction() as session:
-            if not click.first_time(session):
-                return
-            campaign = find_campaign(session, settings, campaign_id)
-            if version is not None and campaign.version != version:
-                raise StaleCampaign(campaign, version)
-            submission = jobs.submit(
-                session,
-                settings,
-                request,
-                requested_by=click.user,
-                channel=campaign.channel or click.channel or click.user,
-                thread_key=campaign.post_key,
-                idem_key=click.key,
-                announce=False,
-            )
-    except StaleCampaign as stale:
-        show_stale(services, click, stale)
-        return
+    with services.database.transaction() as session:
+        if not click.first_time(session):
+            return
+        campaign = find_campaign(session, settings, campaign_id)
+        submission = jobs.submit(
+            session,
+            settings,
+            CampaignLook(campaign_id=campaign_id),
+            requested_by=click.user,
+            channel=campaign.channel or click.channel or click.user,
+            thread_key=campaign.post_key,
+            idem_key=click.key,
+            announce=False,  # the reply comes within seconds
+        )
     if submission.created and not services.queue.wake(submission.job):
         confirm(services, click, submission, private=False)
 

@@ -67,7 +67,13 @@ def register(app: App, services: Services) -> None:
     @app.action(ids.APPROVE_CAMPAIGN)
     def approve(ack: Ack, body: dict[str, Any]) -> None:
         ack()
-        _apply_from_button(services, Click.of(body), campaigns.approve)
+        click = Click.of(body)
+        owner = _call_owner(click)
+        _apply_from_button(services, click, partial(campaigns.approve, call_owner=owner))
+
+    @app.action(ids.CALL_OWNER)
+    def call_owner_chosen(ack: Ack) -> None:
+        ack()  # Approve reads the choice
 
     @app.action(ids.WIDEN_CAMPAIGN)
     def widen(ack: Ack, body: dict[str, Any]) -> None:
@@ -157,7 +163,9 @@ def _apply_from_button(services: Services, click: Click, transition: Transition)
     except StaleCampaign as stale:
         show_stale(services, click, stale)
         return
-    send_ephemeral(services, click, "campaign/done", campaign=campaign_data(campaign))
+    send_ephemeral(
+        services, click, "campaign/done", campaign=campaign_data(campaign, services.settings)
+    )
 
 
 def _widen(services: Services, click: Click) -> None:
@@ -183,6 +191,7 @@ def _widen(services: Services, click: Click) -> None:
                     version=version,
                     tier=wider.tier,
                     audience=wider.audience,
+                    where=wider.where,
                 ),
                 requested_by=click.user,
                 channel=campaign.channel or click.channel,
@@ -243,7 +252,7 @@ def open_modal(
     except StaleCampaign as stale:
         show_stale(services, click, stale)
         return
-    details = campaign_data(campaign)
+    details = campaign_data(campaign, services.settings)
     value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
     view = render.view(
         "campaign/edit" if deed == "edit" else "campaign/reason",
@@ -422,6 +431,12 @@ def _send_on(click: Click, zone: ZoneInfo) -> str:
     offsets = {local.replace(fold=fold).utcoffset() for fold in (0, 1)}
     # A local time that comes twice needs its offset.
     return local.isoformat(" ", "minutes") if len(offsets) > 1 else f"{local:{MINUTE_FORMAT}}"
+
+
+def _call_owner(click: Click) -> str | None:
+    """Return the person chosen above the Approve button, if any."""
+    chosen = (block.get(ids.CALL_OWNER, {}) for block in click.state.values())
+    return next((one["selected_user"] for one in chosen if one.get("selected_user")), None)
 
 
 def _chosen_user(click: Click) -> str | None:

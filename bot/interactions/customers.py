@@ -19,7 +19,7 @@ from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import call_lists, campaigns, customer_cards, ids, jobs, roles
 from workers.delivery import render
-from workers.requests import CampaignDraft, CustomerCard
+from workers.requests import CallWindow, CampaignDraft, CustomerCard
 
 ROLE = "analyst"
 ACTION = gettext("decide on a customer")
@@ -165,18 +165,11 @@ def _save_note(services: Services, click: Click) -> None:
 def _open_call_of_card(services: Services, click: Click) -> None:
     settings = services.settings
     with services.database.reading() as session:
-        customer_id, name, _ = _customer_of(session, services, click, click.value)
+        customer_id, _, _ = _customer_of(session, services, click, click.value)
         entry = calls.latest_entry(session, settings, [customer_id])
-        entry = entry if entry is not None and entry.outcome is None else None
-        view = call_lists.call_view(
-            settings,
-            entry,
-            campaign_id=entry.campaign_id if entry else "",
-            name=name,
-            card=click.value,
-            owner=click.user,
-        )
-    show_modal(services, click, view)
+        is_open = entry is not None and entry.outcome is None
+        campaign_id = entry.campaign_id if entry is not None and is_open else ""
+    _open_call(services, click, campaign_id, customer_id, click.value)
 
 
 def _open_call_of_list(services: Services, click: Click) -> None:
@@ -185,11 +178,38 @@ def _open_call_of_list(services: Services, click: Click) -> None:
     with services.database.reading() as session:
         roles.require(session, settings, click.user, ROLE, ACTION)
         customer_id = customer_directory.find(session, settings, name)
-        entry = calls.find_entry(session, settings, campaign_id, customer_id)
-        view = call_lists.call_view(
-            settings, entry, campaign_id=campaign_id, name=name, card="", owner=click.user
+    _open_call(services, click, campaign_id, customer_id, "")
+
+
+def _open_call(
+    services: Services, click: Click, campaign_id: str, customer_id: str, card: str
+) -> None:
+    """Open the window at once; a worker adds the phone number and what to say."""
+    settings = services.settings
+    with services.database.reading() as session:
+        values = call_lists.window_values(
+            session,
+            settings,
+            campaign_id=campaign_id,
+            customer_id=customer_id,
+            card=card,
+            owner=click.user,
         )
-    show_modal(services, click, view)
+    view_id = show_modal(services, click, call_lists.window(values))
+    with services.database.transaction() as session:
+        if not click.first_time(session):
+            return
+        job = jobs.submit(
+            session,
+            settings,
+            CallWindow(
+                campaign_id=campaign_id, customer_id=customer_id, view_id=view_id, card=card
+            ),
+            requested_by=click.user,
+            channel=None,
+            idem_key=click.key,
+        ).job
+    services.queue.wake(job)
 
 
 def _save_call(services: Services, click: Click) -> None:

@@ -48,6 +48,8 @@ class UserActions:
 
     def __init__(self, api: ApiContext, delivery: Delivery) -> None:
         self.api, self.delivery = api, delivery
+        # What each person chose in a message: its inputs by block and action id.
+        self._chosen: dict[tuple[str, str, str], Json] = {}
 
     @property
     def workspace(self) -> Workspace:
@@ -375,6 +377,10 @@ class UserActions:
         if message is None or message.only_for not in (None, person.id):
             raise SlackError("message_not_found")
         action = action_of([*message.past, *message.blocks], block_id, action_id, value)
+        chosen = self._chosen.setdefault((person.id, channel.id, ts), {})
+        if action["type"] not in ("button", "overflow"):
+            kept = {key: one for key, one in action.items() if key.startswith("selected_")}
+            chosen.setdefault(action["block_id"], {})[action_id] = kept
         wire = {**self.workspace.wire(message), "blocks": message.blocks}
         is_ephemeral = bool(message.only_for)
         response = self.workspace.response_url(channel.id, person.id, message)
@@ -394,7 +400,7 @@ class UserActions:
                     "name": "directmessage" if channel.im_of else channel.name,
                 },
                 "message": wire,
-                "state": {"values": {}},
+                "state": {"values": full_state(message.blocks, chosen)},
                 "actions": [action],
                 "response_url": self.api.base_url() + response,
             }

@@ -251,9 +251,9 @@ def require_recipients(
     if sizes["treatment"]:
         return
     if has_returned:
-        absence = gettext("in other campaigns, or have ordered again since the sweep,")
-        requirement = gettext("have not ordered again since the sweep")
-        remedy = gettext("draft for a new sweep")
+        absence = gettext("in other campaigns, or have ordered again since the list was made,")
+        requirement = gettext("have not ordered again since the list was made")
+        remedy = gettext("draft from a new list")
     else:
         absence = gettext("in other approved or running campaigns")
         requirement = gettext("are in no other approved or running campaign")

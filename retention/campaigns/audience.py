@@ -127,14 +127,14 @@ def exclusion_reason(code: str) -> str:
         name = code.removeprefix(IN_EXCLUSION)
         return gettext("in the exclusion {name}").format(name=name)
     return {
-        "erased": gettext("erased since the sweep"),
+        "erased": gettext("erased since the list was made"),
         "programme": gettext("in the programme hold-out"),
         "paused_by_person": gettext("excluded by a person for now"),
         "no_rule": gettext("the policy does nothing for them"),
         "no_consent": gettext("no marketing consent"),
         "other_campaign": gettext("in another campaign"),
         "frequency_cap": gettext("contacted too recently"),
-        "returned": gettext("ordered again since the sweep"),
+        "returned": gettext("ordered again since the list was made"),
         "bounced": gettext("their last copy bounced"),
         "beyond_maximum": gettext("beyond the largest audience"),
         "beyond_budget": gettext("beyond the budget"),

@@ -548,7 +548,7 @@ def _explain_empty_audience(
 ) -> str:
     if not scored:
         return gettext(
-            "The cohort is empty, so there is nobody to write to; run a sweep with another tier."
+            "The list is empty, so there is nobody to write to; make a list with another risk."
         )
     reasons = ", ".join(
         f"{exclusion_reason(code)}: {number:,}" for code, number in audience.excluded.items()
@@ -559,6 +559,6 @@ def _explain_empty_audience(
     if scored == 1:
         return gettext("This customer gets no offer now ({reasons}).").format(reasons=reasons)
     return gettext(
-        "Nobody of the cohort's {scored:,} customers can be written to ({reasons}); sweep again or "
-        "change the policy."
+        "Nobody of the list's {scored:,} customers can be written to ({reasons}); make a new list "
+        "or change the policy."
     ).format(scored=scored, reasons=reasons)

@@ -427,7 +427,9 @@ def go_live(
     return SendingResult(campaign, sizes["treatment"], sizes["control"], codes)
 
 
-def recipient_rows(session: Session, campaign: Campaign) -> list[dict[str, Any]]:
+def recipient_rows(
+    session: Session, campaign: Campaign, customer_id: str | None = None
+) -> list[dict[str, Any]]:
     """Return offer and code of each treated customer.
 
     Customers in the hold-out group are never included.
@@ -438,11 +440,14 @@ def recipient_rows(session: Session, campaign: Campaign) -> list[dict[str, Any]]
         Open session; the caller commits.
     campaign : Campaign
         The campaign.
+    customer_id : str, optional
+        Only this customer's row.
 
     Returns
     -------
     list[dict[str, Any]]
     """
+    only = () if customer_id is None else (Assignment.customer_id == customer_id,)
     rows = session.execute(
         select(
             Assignment.customer_id,
@@ -458,7 +463,7 @@ def recipient_rows(session: Session, campaign: Campaign) -> list[dict[str, Any]]
             (Coupon.campaign_id == Assignment.campaign_id)
             & (Coupon.customer_id == Assignment.customer_id),
         )
-        .where(Assignment.campaign_id == campaign.id, Assignment.arm == "treatment")
+        .where(Assignment.campaign_id == campaign.id, Assignment.arm == "treatment", *only)
         .order_by(Assignment.customer_id)
     )
     return [row._asdict() for row in rows]

@@ -162,6 +162,7 @@ class Wider(_FrozenModel):
     profit: float  # expected
     learnable: bool
     audience: str | None = None  # name of the saved audience that the draft is limited to
+    where: str | None = None  # condition that the draft is limited to
 
 
 def is_within_budget(cost: Any, budget: float) -> Any:

@@ -18,6 +18,7 @@ NO_DECISION: dict[str, Any] = {
     "decided_at": None,
     "reason": None,
     "approved_by": [],
+    "call_owner": None,
     "clears_at": None,
     "send_at": None,
 }

@@ -38,9 +38,10 @@ def campaign_data(campaign: Campaign, settings: Settings | None = None) -> dict[
     Parameters
     ----------
     campaign : Campaign
-        The campaign.
+        As stored.
     settings : Settings, optional
-        Settings of the installation. With them, warnings about e-mails are included.
+        Of the installation. With it, warnings about e-mails are included, and ``by_file`` says that
+        nothing is e-mailed: a person downloads a file.
     """
     moments = {name: getattr(campaign, name) for name in _MOMENTS}
     body = Body.model_validate(campaign.body)
@@ -56,6 +57,8 @@ def campaign_data(campaign: Campaign, settings: Settings | None = None) -> dict[
         "decided_by": campaign.decided_by,
         "reason": campaign.reason,
         "approved_by": list(campaign.approved_by or ()),
+        "call_owner": campaign.call_owner,
+        "by_file": settings is not None and configured_channel(settings) == "csv",
         **{name: at.isoformat() if at else None for name, at in moments.items()},
         **version_data(body, lacks_address=_lacks_address(campaign, settings)),
         "editable": campaign.state in EDITABLE,

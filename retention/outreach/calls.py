@@ -41,6 +41,7 @@ def add_entries(
     by: str,
     now: datetime,
     due_on: date,
+    owner: str | None = None,
 ) -> None:
     """Put a campaign's customers on its call list; those on it stay as they are.
 
@@ -60,6 +61,8 @@ def add_entries(
         Business time.
     due_on : date
         Day by which they should be called.
+    owner : str, optional
+        Slack user id of the person who calls.
     """
     for customer_id in customer_ids:
         insert_once(
@@ -68,6 +71,7 @@ def add_entries(
             team_id=settings.team_id,
             campaign_id=campaign_id,
             customer_id=customer_id,
+            owner=owner,
             due_on=due_on,
             note="",
             added_by=by,

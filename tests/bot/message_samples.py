@@ -431,6 +431,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "campaign/call_assigned": {
             "by": LEAD,
             "pseudonym": "4R1W-HVNA",
+            "name": "Rosa Meyer",
             "campaign": "Come back in October",
             "campaign_id": "k7m2x9",
             "due_on": "2017-10-04",

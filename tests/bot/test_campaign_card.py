@@ -183,17 +183,18 @@ def test_menu_of_another_version_is_explained(workspace, draft, api):
     assert "another version of the desk" in whispered(api)
 
 
-@pytest.mark.parametrize(
-    ("action", "value", "kind"),
-    [
-        (ids.PREVIEW_EMAIL, "c7:1", "campaign_preview"),
-        (ids.CAMPAIGN_MENU, "look|c7:1", "campaign_look"),
-    ],
-)
-def test_job_of_the_card_answers_in_its_thread(workspace, database, draft, action, value, kind):
-    workspace.press(action, value, ANALYST)
+def test_preview_opens_a_window_that_a_job_fills(workspace, database, draft, api):
+    workspace.press(ids.PREVIEW_EMAIL, "c7:1", ANALYST)
+    assert "Writing the e-mail" in words(opened(api)["blocks"])
     (job,) = until(lambda: all_jobs(database))
-    assert (job.kind, job.channel, job.thread_key) == (kind, CHANNEL, KEY)
+    assert (job.kind, job.channel, job.thread_key) == ("campaign_preview", None, None)
+    assert job.args["view_id"] is not None
+
+
+def test_result_so_far_is_in_the_thread_of_the_card(workspace, database, draft):
+    workspace.press(ids.CAMPAIGN_MENU, "look|c7:1", ANALYST)
+    (job,) = until(lambda: all_jobs(database))
+    assert (job.kind, job.channel, job.thread_key) == ("campaign_look", CHANNEL, KEY)
     with database.reading() as session:  # no progress message beside the card
         assert session.scalars(select(Outbox.key)).all() == [KEY]
 

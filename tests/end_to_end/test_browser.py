@@ -159,7 +159,7 @@ def _codes_and_results(screen: Screen, desk: PlaygroundClient) -> None:
     live = screen.message(says="Live:", having=ids.CAMPAIGN_CSV)
     screen.shown.locator("#clock:not(.moving)").wait_for(timeout=SLOW)
     screen.press(live, ids.CAMPAIGN_CSV)
-    screen.message(says="Only visible to you.*Campaign CSV.*started")
+    screen.message(says="Only visible to you.*Campaign file.*started")
     screen.go("Retention Desk")
     screen.shown.locator(".file-preview", has_text="code").wait_for(timeout=SLOW)
     screen.go("crm")

@@ -27,10 +27,10 @@ def run(request: AudienceSave, context: Context) -> Outcome:
         The expression names a field that the customers do not have.
     """
     from retention.audiences import store
-    from retention.audiences.evaluate import attribute_names
     from retention.audiences.parse import parse
     from retention.audiences.scores import members_at
     from retention.lake import Lake
+    from retention.lake.places import attribute_names
     from retention.text import gettext
 
     settings, lake = context.settings, Lake.open(context.settings)

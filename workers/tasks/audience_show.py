@@ -33,10 +33,12 @@ def run(request: AudienceShow, context: Context) -> Outcome:
         audience.name,
         request.as_of,
         context.progress,
+        request.where,
     )
     data = {
         "name": audience.name,
         "expression": audience.expression,
+        "where": request.where,
         "exclude": audience.is_exclusion,
         "customers": len(found.customers),
         "population": found.population,

@@ -155,7 +155,16 @@ def _call_list(
     settings, now = context.settings, context.business_at
     due_on = (now + timedelta(days=calls.DUE_DAYS)).date()
     customers = [row["customer_id"] for row in rows]
-    calls.add_entries(session, settings, campaign.id, customers, context.requested_by, now, due_on)
+    calls.add_entries(
+        session,
+        settings,
+        campaign.id,
+        customers,
+        context.requested_by,
+        now,
+        due_on,
+        owner=campaign.call_owner,
+    )
     if context.channel is None:
         return ()
     return (call_lists.list_post(session, settings, campaign, context.requested_by),)

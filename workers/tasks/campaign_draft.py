@@ -96,9 +96,9 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         require_consent(lake, session, settings, policy)
     scores, as_of, model_version, tier, listed_audience = _scored(request, context, lake, policy)
     with context.database.reading() as session:
-        if request.audience:
+        if request.audience or request.where:
             among = audiences.members_among(
-                lake, session, settings, request.audience, as_of, scores
+                lake, session, settings, request.audience, as_of, scores, request.where
             )
             scores = scores[scores["customer_id"].isin(among)]
         if not scores.empty:
@@ -146,13 +146,13 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     if request.offer:
         changes = Changes(offer=request.offer, discount=request.discount)
         drafted = with_changes(drafted, changes, settings.zone, now)
-    limited_to = request.audience or listed_audience
+    limited_to = audiences.list_name(request.audience, request.where) or listed_audience
     if limited_to and request.name is None:
         name = gettext("{audience}: {name}").format(audience=limited_to, name=drafted.name)
         drafted = replace(drafted, name=name)
-    if request.audience is None or (wider := drafted.body.wider) is None:
+    if not (request.audience or request.where) or (wider := drafted.body.wider) is None:
         return drafted
-    limited = wider.model_copy(update={"audience": request.audience})
+    limited = wider.model_copy(update={"audience": request.audience, "where": request.where})
     return replace(drafted, body=drafted.body.model_copy(update={"wider": limited}))
 
 

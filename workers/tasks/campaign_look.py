@@ -44,7 +44,11 @@ def run(request: CampaignLook, context: Context) -> Outcome:
         context.progress(0, 1, gettext("comparing both groups so far"))
         result, late = interim(lake, session, campaign, now)
     body, figures = Body.model_validate(campaign.body), result.as_dict()
-    shown = {"campaign": campaign_data(campaign), "simulated": settings.demo, "newest": late}
+    shown = {
+        "campaign": campaign_data(campaign, settings),
+        "simulated": settings.demo,
+        "newest": late,
+    }
     names = {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}
     return Outcome(
         {**names, "currency": body.currency, "simulated": settings.demo, **figures},

@@ -144,7 +144,7 @@ def _result_outcome(
         return (
             campaign_messages.card_post(settings, closed),
             Post("campaign/result", post.values, post.key, post.channel, post.thread_key, images),
-            *campaign_messages.measured_posts(closed, result),
+            *campaign_messages.measured_posts(settings, closed, result),
         )
 
     return Outcome({"campaign_id": campaign.id, "name": campaign.name, **result}, apply=apply)

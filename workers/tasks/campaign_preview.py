@@ -90,6 +90,17 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         private = {**hidden, "picture": bool(image), "unknown": unknown, "trial": trial}
         posts = (Post("campaign/preview", private, images=image),)
         return Outcome(private, posts, apply=lambda session: _forget_person(session, context))
+    if request.view_id:
+        values = {**full, "picture": bool(image), "unknown": unknown}
+        window = Post(
+            "campaign/preview_window",
+            values,
+            key=f"view:{context.job_id}",
+            channel=user,
+            images=image,
+            view_id=request.view_id,
+        )
+        return Outcome(hidden, (window,))
     if request.picture and is_private:
         private = {**full, "picture": bool(image), "unknown": unknown}
         return Outcome(hidden, (Post("campaign/preview", private, images=image),))

@@ -3,19 +3,25 @@
 Codes are reserved, the audience is written to the lake, and all codes are issued at once.
 """
 
+import logging
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
+from retention.db.tables import Campaign, Job
+from retention.errors import Refused
+from retention.settings import Settings
 from retention.text import gettext
-from workers import campaign_messages
+from workers import campaign_messages, jobs
 from workers.delivery import outbox
-from workers.requests import CampaignSend
+from workers.requests import CampaignCsv, CampaignSend
 from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.lake import Lake
+
+log = logging.getLogger(__name__)
 
 
 def run(request: CampaignSend, context: Context) -> Outcome:
@@ -77,12 +83,18 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         )
     lake.upsert("treatments", treatments)
 
+    listed: list[Job] = []
+
     def apply(session: Session) -> tuple[Post, ...]:
         sent = launch.go_live(session, settings, *campaign_version, user, now)
         impressions.store_campaign(session, settings, sent.campaign, now)
         shop = shop_codes.progress(session, sent.campaign.id)
+        waiting = send_summary.waiting_in_files(session, sent.campaign.id)
         # While the shop makes the codes, there is nothing to download.
-        files = {} if shop else send_summary.waiting_in_files(session, sent.campaign.id)
+        files = {} if shop else waiting
+        listed.clear()  # a commit may be repeated
+        if waiting["call"] and (job := _submit_call_list(session, settings, sent.campaign)):
+            listed.append(job)
         return (
             campaign_messages.card_post(settings, sent.campaign, session),
             campaign_messages.clearance_post(settings, sent.campaign),
@@ -97,7 +109,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
                 files=files,
                 shop_codes=asdict(shop) if shop else None,
             ),
-            *campaign_messages.next_step_posts(sent.campaign, files),
+            *campaign_messages.next_step_posts(settings, sent.campaign, files),
         )
 
     counts = treatments["arm"].value_counts()
@@ -108,7 +120,34 @@ def run(request: CampaignSend, context: Context) -> Outcome:
             "control": int(counts.get("control", 0)),
         },
         apply=apply,
+        after_commit=lambda: _wake(settings, listed),
     )
+
+
+def _submit_call_list(session: Session, settings: Settings, campaign: Campaign) -> Job | None:
+    """Send the call list to the person who was chosen at the approval, if they still may see it."""
+    if campaign.call_owner is None:
+        return None
+    try:
+        return jobs.submit(
+            session,
+            settings,
+            CampaignCsv(campaign_id=campaign.id, part="calls"),
+            requested_by=campaign.call_owner,
+            channel=campaign.call_owner,
+            idem_key=f"calls:{campaign.id}:{campaign.version}",
+            announce=False,  # the list is a message of its own
+            limited=False,
+        ).job
+    except Refused as refusal:
+        log.info("the call list was not sent: %s", refusal)
+        campaign.call_owner = None
+        return None
+
+
+def _wake(settings: Settings, submitted: list[Job]) -> None:
+    for job in submitted:
+        jobs.wake(settings, job)
 
 
 def _replace_sold_out(request: CampaignSend, context: Context, lake: "Lake", policy: Any) -> None:

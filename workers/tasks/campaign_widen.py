@@ -31,7 +31,10 @@ def run(request: CampaignWiden, context: Context) -> Outcome:
     if campaign.version != request.version or campaign.state not in EDITABLE:
         raise StaleCampaign(campaign, request.version)
     wider = CampaignDraft(
-        cohort_id=campaign.cohort_id, tier=request.tier, audience=request.audience
+        cohort_id=campaign.cohort_id,
+        tier=request.tier,
+        audience=request.audience,
+        where=request.where,
     )
     drafted = make_draft(wider, context)
 

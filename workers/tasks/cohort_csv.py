@@ -50,7 +50,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     frame = scores.filter(scores.tier.isin(cohort.tiers)).left_join(people, "customer_id").execute()
     if frame.empty:
         raise BadInput(
-            gettext("The scores of this cohort are gone; run `/retention sweep` for fresh ones.")
+            gettext("The scores of this list are gone; run `/retention sweep` for a new list.")
         )
     frame = frame.assign(
         pseudonym=[pseudonym(settings.key, customer) for customer in frame.customer_id],

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from workers.audiences import members_of
+from workers.audiences import full_name, members_of
 from workers.requests import Digest
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
@@ -64,24 +64,32 @@ def run(request: Digest, context: Context) -> Outcome:
             file=page,
         ),
     )
-    if request.audience is None:
+    if request.audience is None and request.where is None:
         return Outcome(digest_page.data, posts)
-    audience = _audience_week(request.audience, digest_page.data["as_of"], context)
+    audience = _audience_week(request, digest_page.data["as_of"], context)
     in_thread = Post("audience/week", audience, key=f"{message}:audience", thread_key=message)
     return Outcome({**digest_page.data, "audience": audience}, (*posts, in_thread))
 
 
-def _audience_week(name: str, as_of: str, context: Context) -> dict[str, Any]:
+def _audience_week(request: Digest, as_of: str, context: Context) -> dict[str, Any]:
     """Count an audience now and a week before."""
     from retention.lake import Lake
 
     lake, at = Lake.open(context.settings), datetime.fromisoformat(as_of)
     now, before = (
-        members_of(lake, context.database, context.settings, name, moment, context.progress)
+        members_of(
+            lake,
+            context.database,
+            context.settings,
+            request.audience,
+            moment,
+            context.progress,
+            request.where,
+        )
         for moment in (at, at - WEEK)
     )
     return {
-        "name": name,
+        "name": full_name(request.audience, request.where),
         "customers": len(now.customers),
         "customers_before": len(before.customers),
         "new": len(now.customers - before.customers),

@@ -118,7 +118,7 @@ def _posts(
         files = send_summary.waiting_in_files(session, campaign.id)
         line: dict[str, Any] = {"codes": state.made, "refused": state.refused, "shop": state.shop}
         posts.append(campaign_messages.thread_post(settings, campaign, "codes_made", CLOCK, **line))
-        posts += campaign_messages.next_step_posts(campaign, files)
+        posts += campaign_messages.next_step_posts(settings, campaign, files)
     if campaign.state == "cancelled" and report.deleted and not report.is_pending:
         used = shop_codes.used_codes(session, campaign.id)
         posts.append(

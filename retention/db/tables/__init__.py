@@ -34,6 +34,7 @@ from retention.db.tables.data import (
     ImportLog,
     ModelHealth,
     ModelVersion,
+    PlaceList,
 )
 from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
@@ -82,6 +83,7 @@ __all__ = [
     "Note",
     "Outbox",
     "Pause",
+    "PlaceList",
     "Process",
     "ProgrammeHoldout",
     "Redemption",

@@ -34,6 +34,7 @@ class Campaign(Base):
     decided_at: Mapped[datetime | None]
     reason: Mapped[str | None] = mapped_column(Text)
     approved_by: Mapped[list[Any]] = mapped_column(default=list)  # user ids, for this version
+    call_owner: Mapped[str | None] = mapped_column(String(64))  # who makes its calls
     remind_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]  # of the request; after a decision, of the approval
     clears_at: Mapped[datetime | None]  # end of the clearance time

@@ -42,6 +42,19 @@ class DirectoryEntry(Base):
     segment: Mapped[str | None]
 
 
+class PlaceList(Base):
+    """The places in the customers' attributes, for sentences that name one.
+
+    ``entries`` has the lower-case name, the field and the value of each place.
+    """
+
+    __tablename__ = "places"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    entries: Mapped[list[Any]] = mapped_column(default=list)
+    updated_at: Mapped[datetime] = mapped_column(default=clock.wall)
+
+
 class ChurnDefinition(Base):
     """A definition of churn; the newest of a team applies."""
 

@@ -583,7 +583,8 @@ def test_campaign_without_recipients_is_not_sent(desk, held_out, says):
     job = run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
     assert re.search(f"would go to nobody: .*{says}", job.error)
     assert (
-        "have ordered again since the sweep" in job.error or "have not ordered again" in job.error
+        "have ordered again since the list was made" in job.error
+        or "have not ordered again" in job.error
     )
     assert (campaign_of(desk, campaign_id).state, _arms(desk, campaign_id)) == ("approved", arms)
     assert desk.lake.table("treatments").execute().empty
