@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns.offers import SuggestedItem, stored_items
 from retention.db.tables import Assignment
+from retention.lake.item_titles import readable_title
 from retention.lake.lake import naive
-from retention.recommend.item_titles import readable_title
 from retention.text import gettext, use_shop_language
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.lake import store
+from retention.lake.item_titles import readable_title
 from retention.lake.schema import TABLES
-from retention.recommend.item_titles import readable_title
 
 if TYPE_CHECKING:
     from retention.lake import Lake
