@@ -176,7 +176,7 @@ class Sweep(Request):
     """Find customers at risk, with reasons."""
 
     kind = "sweep"
-    title = gettext("Customers at risk")
+    title = gettext("At-risk list")
     deed = gettext("list customers at risk")
     tier: Tier = "high"
     top: Annotated[int, Field(ge=1, le=100_000)] | None = None

@@ -87,7 +87,7 @@ def test_cancelled_job_goes_on_for_who_joined_it(workspace, database, api):
 
 def test_command_button_runs_in_its_channel_once(workspace, database, api):
     workspace.press(ids.RUN_COMMAND, "sweep --tier medium", at="7.1")
-    assert whispered(api) == "Sweep starts when the queue is back"
+    assert whispered(api) == "At-risk list starts when the queue is back"
     workspace.press(ids.RUN_COMMAND, "sweep --tier medium", at="7.1")
     until(lambda: len(api.named("response_url")) == 2)
     (job,) = all_jobs(database)
@@ -162,7 +162,7 @@ def test_home_shows_role_jobs_and_pending_approvals(workspace, database):
     assert "approver" in lead
     assert "Spring" in lead
     assert "Mine" not in lead
-    assert "Sweep" in lead
+    assert "At-risk list" in lead
     assert "/retention" not in lead
     assert "Spring" not in words(workspace.open_home(ANALYST))
     viewer = workspace.open_home(VIEWER)

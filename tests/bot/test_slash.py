@@ -53,7 +53,7 @@ def test_sweep_is_stored_and_confirmed_in_one_line(workspace, database):
     assert job.args["tier"] == "medium"
     assert job.args["top"] == 5
     assert words(reply["blocks"]) == (
-        "*Sweep* starts when the queue is back. The result comes into this channel."
+        "*At-risk list* starts when the queue is back. The result comes into this channel."
     )
     assert "action_id" not in json.dumps(reply)
 

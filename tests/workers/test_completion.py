@@ -182,8 +182,8 @@ def test_failure_is_a_new_message_and_ends_the_progress_bar(database, settings, 
     posted(database, queued_job.id)
     run_job(settings, database, queued_job.id, "t")
     assert messages(database, queued_job.id) == {
-        "": "Sweep failed",
-        ":failed:1": "Sweep failed: There is no customer 'X'.",
+        "": "At-risk list failed",
+        ":failed:1": "At-risk list failed: There is no customer 'X'.",
     }
     own, report = row(database, f"job:{queued_job.id}"), failure(database, queued_job.id)
     assert "%" not in str(own.payload)
@@ -199,7 +199,7 @@ def test_job_that_fails_before_its_first_post_posts_one_message(database, settin
     queued_job = ask(database, settings, Sweep(), "k", announce=announce)
     run_job(settings, database, queued_job.id, "t")
     assert messages(database, queued_job.id) == {
-        ":failed:1": "Sweep failed: There is no customer 'X'."
+        ":failed:1": "At-risk list failed: There is no customer 'X'."
     }
 
 
@@ -224,7 +224,7 @@ def test_every_failure_of_a_retried_job_is_a_message_of_its_own(database, settin
         assert not has_retry(row(database, f"job:{queued_job.id}:failed:{attempt}"))
     task("sweep", lambda request, context: Outcome({}, (said("found"),)))
     run_job(settings, database, queued_job.id, "t")
-    again = "Sweep failed and runs again"
+    again = "At-risk list failed and runs again"
     assert messages(database, queued_job.id) == {
         "": "found",
         ":failed:1": again,
@@ -239,7 +239,7 @@ def test_retry_of_an_unposted_failure_shows_progress_in_the_own_message(database
     with database.transaction() as session:
         jobs.retry(session, settings, queued_job.id, ADMIN)
     assert messages(database, queued_job.id) == {
-        ":failed:1": "Sweep failed and runs again",
+        ":failed:1": "At-risk list failed and runs again",
         "": "Sweep: waiting to start",
     }
 

@@ -131,13 +131,13 @@ def test_failed_job_posts_a_new_message_below_its_progress(sender, slack, databa
         claimed = jobs.claim(session, queued_job.id, "t")
     completion.fail(settings, database, claimed, "Reason 3.")
     drain(sender, database)
-    again = "Sweep failed and runs again"
+    again = "At-risk list failed and runs again"
     assert texts(slack) == [
-        "Sweep failed",
+        "At-risk list failed",
         "written meanwhile",
         again,
         again,
-        "Sweep failed: Reason 3.",
+        "At-risk list failed: Reason 3.",
     ]
 
 

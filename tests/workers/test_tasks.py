@@ -438,7 +438,7 @@ def test_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
 
 def test_very_large_tier_gets_a_note(swept_copy):
     own, swept = swept_copy
-    post, shown = swept.posts[0], "the tier sets few apart"
+    post, shown = swept.posts[0], "the list sets few apart"
     scored = post.values["scored"]
     for high, expected in ((scored // 2, False), (scored // 2 + 1, True)):
         tiers = {"high": high, "medium": scored - high, "low": 0}
@@ -463,7 +463,7 @@ def test_cohort_file_goes_to_the_requester_and_thread_notes_it(swept_copy):
     public = _words(own, downloaded)
     assert "<@U0ANALYST>" in public
     assert rows[0]["customer_id"] not in public
-    with pytest.raises(BadInput, match="no cohort"):
+    with pytest.raises(BadInput, match="no list"):
         cohort_csv.run(CohortCsv(cohort_id="nope"), _context(own, "csv2"))
 
 

@@ -46,7 +46,7 @@ def test_approval_excludes_customers_of_other_campaigns(desk):
         desk, f"campaign:{second}:approved:1"
     )
     shown = messages(desk, f"campaign:{second}:clearance:1")
-    assert f"It sends to {counts['treatment']} customer" in shown
+    assert f"The file with {counts['treatment']} customer" in shown
 
 
 @pytest.mark.nightly

@@ -230,7 +230,7 @@ def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
         "discount = 0.6\n",
     )
     assert "margin" in run(generous, CampaignDraft(tier="low"), ANALYST, key="dear").error
-    assert "no cohort" in run(desk, CampaignDraft(cohort_id="nope"), ANALYST).error
+    assert "no list" in run(desk, CampaignDraft(cohort_id="nope"), ANALYST).error
     with desk.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Campaign)) == 0
 
