@@ -23,7 +23,7 @@ ERROR = (
 JOB = {
     "id": "3f9a2c11d0e4",
     "kind": "sweep",
-    "title": "Sweep",
+    "title": "At-risk list",
     "state": "running",
     "args": {},
     "requested_by": ANALYST,

@@ -135,7 +135,7 @@ def test_viewer_gets_a_refusal_and_no_customers(workspace, database, cohort, api
 
 def test_deleted_cohort_is_explained(workspace, api):
     workspace.press(ids.COHORT_CSV, "C0")
-    assert "fresh one" in whispered(api)
+    assert "new one" in whispered(api)
 
 
 def test_home_shows_role_jobs_and_pending_approvals(workspace, database):

@@ -102,7 +102,7 @@ def test_limit_of_open_jobs_is_explained(workspace, database):
     first = min(all_jobs(database), key=lambda job: job.created_at)
     reply = workspace.run("sweep --top 4")["text"]
     assert reply == (
-        "One person can have at most 3 Sweep jobs queued or running, "
+        "One person can have at most 3 At-risk list jobs queued or running, "
         "so wait for one to finish or cancel one with "
         f"`/retention jobs cancel {first.id}`."
     )
@@ -130,8 +130,8 @@ def test_retry_button_respects_the_open_limit(workspace, database, api):
             (failed,) = all_jobs(database)
             set_job(database, failed.id, state="failed")
     workspace.press(ids.RETRY_JOB, failed.id)
-    assert "at most 3 Sweep jobs" in whispered(api)
-    assert "at most 3 Sweep jobs" in workspace.run(f"jobs retry {failed.id}")["text"]
+    assert "at most 3 At-risk list jobs" in whispered(api)
+    assert "at most 3 At-risk list jobs" in workspace.run(f"jobs retry {failed.id}")["text"]
 
 
 def test_refusals_in_a_batch_leave_the_other_requests_alone(workspace, database):
@@ -146,7 +146,7 @@ def test_refusals_in_a_batch_leave_the_other_requests_alone(workspace, database)
         answers = list(pool.map(sweep, range(50)))
     assert len(all_jobs(database)) == 6
     assert sum("starts" in answer for answer in answers) == 6
-    assert sum("at most 3 Sweep jobs" in answer for answer in answers) == 44
+    assert sum("at most 3 At-risk list jobs" in answer for answer in answers) == 44
 
 
 # ---------------------------------------------------------------- every command and click

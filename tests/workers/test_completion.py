@@ -240,7 +240,7 @@ def test_retry_of_an_unposted_failure_shows_progress_in_the_own_message(database
         jobs.retry(session, settings, queued_job.id, ADMIN)
     assert messages(database, queued_job.id) == {
         ":failed:1": "At-risk list failed and runs again",
-        "": "Sweep: waiting to start",
+        "": "At-risk list: waiting to start",
     }
 
 

@@ -203,7 +203,7 @@ def test_fourth_open_sweep_of_a_person_is_refused(database, submit):
     with pytest.raises(TooManyRequests) as refusal:
         submit(Sweep(top=4))
     assert str(refusal.value) == (
-        "One person can have at most 3 Sweep jobs queued or running, so wait for one to finish or "
+        "One person can have at most 3 At-risk list jobs queued or running, so wait for one to finish or "
         f"cancel one with `/retention jobs cancel {first.id}`."
     )
     assert number_of_jobs(database) == 3
@@ -304,7 +304,7 @@ def test_retry_respects_the_open_limit(database, settings, submit):
     for top in (1, 2, 3):
         submit(Sweep(top=top))
     with (
-        pytest.raises(TooManyRequests, match="at most 3 Sweep jobs"),
+        pytest.raises(TooManyRequests, match="at most 3 At-risk list jobs"),
         database.transaction() as session,
     ):
         jobs.retry(session, settings, failed.id, ANALYST)
