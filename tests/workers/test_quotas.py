@@ -203,7 +203,8 @@ def test_fourth_open_sweep_of_a_person_is_refused(database, submit):
     with pytest.raises(TooManyRequests) as refusal:
         submit(Sweep(top=4))
     assert str(refusal.value) == (
-        "One person can have at most 3 At-risk list jobs queued or running, so wait for one to finish or "
+        "One person can have at most 3 At-risk list jobs queued or running, "
+        "so wait for one to finish or "
         f"cancel one with `/retention jobs cancel {first.id}`."
     )
     assert number_of_jobs(database) == 3
