@@ -5,8 +5,8 @@ from alembic import op
 
 import retention.db.tables
 
-revision = "0029_call_owners"
-down_revision = "0028_live_events"
+revision = "0031_call_owners"
+down_revision = "0030_sources"
 branch_labels = None
 depends_on = None
 
