@@ -33,8 +33,8 @@ from bot import (
 from bot.app import build_app
 from bot.rate_limit import TokenBuckets
 from bot.workspace import OwnWorkspace
-from retention import clock, templating
-from retention.campaigns.brand import shop_name
+from retention import clock
+from retention.campaigns.unsubscribe_page import render_page
 from retention.db import Database
 from retention.outreach import consent
 from retention.settings import Settings
@@ -221,7 +221,7 @@ class Site:
         A link scanner that opens it changes nothing.
         """
         is_known = self._send_id(request) is not None
-        return self._page(200 if is_known else 404, "ask" if is_known else "unknown")
+        return self._page(request, 200 if is_known else 404, "ask" if is_known else "unknown")
 
     def unsubscribe(self, request: Request) -> Reply:
         """Withdraw consent.
@@ -231,23 +231,23 @@ class Site:
         """
         send_id = self._send_id(request)
         if send_id is None:
-            return self._page(404, "unknown")
+            return self._page(request, 404, "unknown")
         try:
             with self.database.transaction() as session:
                 consent.unsubscribe(session, self.settings, send_id, clock.now())
         except SQLAlchemyError as error:
             log.error("cannot store that send %s unsubscribes: %s", send_id, error)
-            return self._page(503, "later")  # never say that it is done before it is stored
-        return self._page(200, "done")
+            # Never say that it is done before it is stored.
+            return self._page(request, 503, "later")
+        return self._page(request, 200, "done")
 
     def _send_id(self, request: Request) -> int | None:
         return consent.read_unsubscribe_token(
             self.settings.keys, request.path.removeprefix(UNSUBSCRIBE)
         )
 
-    def _page(self, status: int, what: str) -> Reply:
-        shop = shop_name(self.settings)
-        html = templating.html("campaigns/unsubscribe.html.j2", what=what, shop=shop)
+    def _page(self, request: Request, status: int, what: str) -> Reply:
+        html = render_page(self.settings, what, request.headers.get("accept-language", ""))
         return Reply(status, html.encode(), _PAGE_HEADERS)
 
     def redemption(self, request: Request) -> Reply:

@@ -20,6 +20,7 @@ def COMMAND(call: Call) -> Answer:
         "bot/brand",
         {
             "file": brand_path(settings).name,
+            "path": str(brand_path(settings)),
             "has_file": brand_path(settings).is_file(),
             **brand.model_dump(mode="json"),
             "shop_language": load_wording(settings).name,

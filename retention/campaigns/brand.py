@@ -209,14 +209,6 @@ def load_brand(settings: Settings) -> Brand:
     return brand if brand.name else brand.model_copy(update={"name": settings.shop})
 
 
-def shop_name(settings: Settings) -> str:
-    """Return the shop's name, even if the brand file cannot be used."""
-    try:
-        return load_brand(settings).name
-    except BadInput:
-        return settings.shop
-
-
 def brand_path(settings: Settings) -> Path:
     """Return where the brand file is, or would be."""
     return settings.brand or settings.home / NAME

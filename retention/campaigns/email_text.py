@@ -55,6 +55,7 @@ def _only(*placeholders: str) -> AfterValidator:
 
 
 _LINE = Field(min_length=1, max_length=200)
+Line = Annotated[str, _LINE, _only()]
 Label = Annotated[str, Field(min_length=1, max_length=60), _only()]
 Subject = Annotated[str, _LINE, _only(*PLACEHOLDERS)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS), _only(*PLACEHOLDERS)]
@@ -124,6 +125,20 @@ class Footer(_Strict):
     unsubscribe: Label
 
 
+class UnsubscribePage(_Strict):
+    """The page behind the link: what it asks, and how it answers."""
+
+    ask_title: Line
+    ask: Line
+    button: Label
+    done_title: Line
+    done: Line
+    later_title: Line  # if the database could not store it
+    later: Line
+    unknown_title: Line  # of a link that is not ours, or was cut off
+    unknown: Line
+
+
 class EmailText(_Strict):
     """All texts of one language."""
 
@@ -133,6 +148,7 @@ class EmailText(_Strict):
     button: Buttons
     items: ItemWords
     footer: Footer
+    unsubscribe_page: UnsubscribePage
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +207,16 @@ class Wording:
         return form.replace("{count}", str(number))
 
 
-def load_wording(settings: Settings, locale: str = "") -> Wording:
+def load_wording(settings: Settings, *locales: str) -> Wording:
     """Return the texts for a customer's locale.
 
     Parameters
     ----------
     settings : Settings
         Settings of the installation.
-    locale : str, optional
-        The customer's, such as ``de-AT`` or ``de_AT``. If there are no texts in its language, the
-        shop's language is used.
+    *locales : str
+        The customer's, such as ``de-AT`` or ``de_AT``; the first with texts in its language counts.
+        If there is none, the shop's language is used.
 
     Returns
     -------
@@ -211,9 +227,10 @@ def load_wording(settings: Settings, locale: str = "") -> Wording:
     BadInput
         A file of the shop's own texts cannot be used.
     """
-    for name in (parents := _parents(locale)):
-        if (words := _load(settings, name)) is not None:
-            return Wording(parents[0] if _is_known(parents[0]) else name, name, words)
+    for parents in map(_parents, locales):
+        for name in parents:
+            if (words := _load(settings, name)) is not None:
+                return Wording(parents[0] if _is_known(parents[0]) else name, name, words)
     return _shop_wording(settings)
 
 
@@ -242,6 +259,11 @@ def _shop_wording(settings: Settings) -> Wording:
     return Wording(name if name == PSEUDO else DEFAULT, DEFAULT, words)
 
 
+def shipped_wording(name: str = DEFAULT) -> Wording:
+    """Return the texts as the product has them, whatever the shop's own files say."""
+    return Wording(name, name, _parse((_stamp(SHIPPED / f"{name}.toml"),)))
+
+
 def default_text(action: str = "coupon", settings: Settings | None = None) -> str:
     """Return the default text of an action, in the shop's language.
 
@@ -256,7 +278,7 @@ def default_text(action: str = "coupon", settings: Settings | None = None) -> st
         with use_shop_language():
             file = SHIPPED / f"{language()}.toml"
         name = file.stem if file.exists() else DEFAULT
-        words = _parse((_stamp(SHIPPED / f"{name}.toml"),))
+        words = shipped_wording(name).words
     else:
         words = _shop_wording(settings).words
     return str(getattr(words.text, action))
@@ -279,7 +301,7 @@ def is_default_text(settings: Settings, action: str, text: str) -> bool:
     """
     if text == default_text(action, settings):
         return True
-    shipped = (_parse((_stamp(SHIPPED / f"{name}.toml"),)) for name in shipped_languages())
+    shipped = (shipped_wording(name).words for name in shipped_languages())
     return any(text == getattr(words.text, action) for words in shipped)
 
 

@@ -373,6 +373,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/job_changed": {"deed": "cancel", "job": {**JOB, "state": "cancelled"}},
         "bot/brand": {
             "file": "brand.toml",
+            "path": "/srv/retention/brand.toml",
             "has_file": True,
             "name": "Journey Grocers",
             "logo": "https://journey-grocers.example/logo.png",

@@ -10,8 +10,8 @@ from slack_sdk import WebClient
 from bot.playground import seed
 from bot.playground.page import page_routes
 from bot.playground.server import StandIn
-from retention import templating
 from retention.campaigns.compose import compose_message
+from retention.campaigns.unsubscribe_page import render_page
 from retention.db.tables import Send
 from retention.outreach.adapter import Contact
 from tests.axe import barriers
@@ -165,8 +165,8 @@ def test_email_is_free_of_barriers(action, settings, browser):
 
 
 @pytest.mark.parametrize("what", ["ask", "done", "unknown", "later"])
-def test_unsubscribe_page_is_free_of_barriers(what, browser):
-    html = templating.html("campaigns/unsubscribe.html.j2", what=what, shop="Journey Grocers")
+def test_unsubscribe_page_is_free_of_barriers(what, settings, browser):
+    html = render_page(settings.model_copy(update={"shop": "Journey Grocers"}), what)
     _check_page(browser, html)
 
 

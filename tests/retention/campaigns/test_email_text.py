@@ -58,6 +58,16 @@ agreed = "{shop}"
 bought = "{shop}"
 we = "نحن"
 unsubscribe = "إلغاء"
+[unsubscribe_page]
+ask_title = "إلغاء؟"
+ask = "لن نرسل"
+button = "إلغاء"
+done_title = "تم"
+done = "تم"
+later_title = "خطأ"
+later = "حاول"
+unknown_title = "خطأ"
+unknown = "خطأ"
 """
 
 

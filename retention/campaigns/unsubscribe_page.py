@@ -1,0 +1,67 @@
+"""Render the page behind the link that ends a customer's e-mails."""
+
+from retention import templating
+from retention.campaigns.brand import Brand, load_brand
+from retention.campaigns.email_text import load_wording, shipped_wording
+from retention.errors import BadInput
+from retention.settings import Settings
+from retention.text import DEFAULT, PSEUDO, bracket_html, use_language
+
+MAX_LANGUAGES = 10  # of a browser's wish
+
+
+def render_page(settings: Settings, what: str, accept_language: str = "") -> str:
+    """Return the page as HTML, in the brand's colours and the browser's language.
+
+    Customers can unsubscribe although the brand file or a text file cannot be used.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    what : str
+        ``ask``, ``done``, ``later`` or ``unknown``.
+    accept_language : str, optional
+        The request's header ``Accept-Language``.
+
+    Returns
+    -------
+    str
+    """
+    try:
+        brand = load_brand(settings)
+        wording = load_wording(settings, *wanted_languages(accept_language))
+    except BadInput:
+        brand, wording = Brand(name=settings.shop), shipped_wording()
+    page = wording.words.unsubscribe_page
+    with use_language(DEFAULT):
+        html = templating.html(
+            "campaigns/unsubscribe.html.j2",
+            language=wording.tag,
+            direction=wording.direction,
+            brand=brand,
+            title=getattr(page, f"{what}_title"),
+            text=getattr(page, what),
+            button=page.button if what == "ask" else "",
+        )
+    return bracket_html(html) if wording.tag == PSEUDO else html
+
+
+def wanted_languages(accept_language: str) -> list[str]:
+    """Return the languages of a header, the most wanted first.
+
+    Examples
+    --------
+    >>> wanted_languages("en;q=0.5, de-AT, de;q=0.9, *;q=0.1")
+    ['de-AT', 'de', 'en']
+    """
+    wishes = []
+    for part in accept_language.split(",")[:MAX_LANGUAGES]:
+        tag, _, weight = part.partition(";")
+        try:
+            share = float(weight.strip().removeprefix("q=") or 1)
+        except ValueError:
+            continue
+        if tag.strip() not in ("", "*"):
+            wishes.append((share, tag.strip()))
+    return [tag for _, tag in sorted(wishes, key=lambda wish: -wish[0])]
