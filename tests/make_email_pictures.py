@@ -4,6 +4,7 @@
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -49,7 +50,7 @@ def main() -> None:
         _save(Image.open(io.BytesIO(draw_email(content))), "email_preview.png")
 
 
-def _beside(shots: list[Image.Image]) -> Image.Image:
+def _beside(shots: Sequence[Image.Image]) -> Image.Image:
     width = sum(shot.width for shot in shots) + GAP * (len(shots) - 1)
     sheet = Image.new("RGB", (width, max(shot.height for shot in shots)), PAPER)
     left = 0
