@@ -5,11 +5,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+BY_STRING = {"import_module", "__import__", "attach", "attach_stub"}
+DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
 FLOOR = {"retention": 1, "workers": 2, "bot": 3}
 HEAVY = {
     "pandas",
@@ -25,29 +29,44 @@ HEAVY = {
 }
 
 
-def _imports(path: Path) -> list[tuple[int, str]]:
-    found: list[tuple[int, str]] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.append((node.lineno, node.module))
-    return found
+@dataclass(frozen=True)
+class Facts:
+    """What these tests ask of a file; it is parsed once."""
+
+    imports: tuple[tuple[int, str], ...]  # of whole modules, relative ones left out
+    modules: tuple[
+        tuple[int, str], ...
+    ]  # relative ones resolved; ``from a import b`` as ``a.b`` too
+    by_string: tuple[int, ...]  # lines that import by string
+    tests: tuple[tuple[int, str], ...]
 
 
-def _imported_modules(path: Path) -> list[tuple[int, str]]:
-    """List imports with relative ones resolved and each ``from a import b`` also as ``a.b``."""
+@cache
+def facts(path: Path) -> Facts:
+    """Parse a file."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    imported: list[tuple[int, str]] = []
+    imports: list[tuple[int, str]] = []
+    modules: list[tuple[int, str]] = []
+    by_string: list[int] = []
+    tests: list[tuple[int, str]] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            imported += [(node.lineno, alias.name) for alias in node.names]
+            names = [(node.lineno, alias.name) for alias in node.names]
+            imports += names
+            modules += names
         elif isinstance(node, ast.ImportFrom):
+            if node.module and not node.level:
+                imports.append((node.lineno, node.module))
             base = package[: len(package) - node.level + 1] if node.level else ()
             source = [*base, node.module] if node.module else [*base]
-            imported.append((node.lineno, ".".join(source)))
-            imported += [(node.lineno, ".".join([*source, alias.name])) for alias in node.names]
-    return imported
+            modules.append((node.lineno, ".".join(source)))
+            modules += [(node.lineno, ".".join([*source, alias.name])) for alias in node.names]
+        elif isinstance(node, ast.Call):
+            if getattr(node.func, "attr", getattr(node.func, "id", "")) in BY_STRING:
+                by_string.append(node.lineno)
+        elif isinstance(node, DEFINITIONS) and node.name.lower().startswith("test"):
+            tests.append((node.lineno, node.name))
+    return Facts(tuple(imports), tuple(modules), tuple(by_string), tuple(tests))
 
 
 @pytest.mark.parametrize("package", FLOOR)
@@ -55,7 +74,7 @@ def test_no_file_imports_a_higher_floor(package):
     upward = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in (ROOT / package).rglob("*.py")
-        for line, name in _imports(path)
+        for line, name in facts(path).imports
         if FLOOR.get(name.split(".")[0], 0) > FLOOR[package]
     ]
     assert not upward
@@ -72,7 +91,7 @@ def test_tests_of_retention_import_neither_bot_nor_workers():
         if path in checked:
             continue
         checked.add(path)
-        for line, name in _imported_modules(path):
+        for line, name in facts(path).modules:
             if name.split(".")[0] in {"bot", "workers"}:
                 guilty.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
             elif name.split(".")[0] == "tests":
@@ -98,22 +117,18 @@ def test_page_of_the_architecture_names_all_layers_in_order():
 
 def test_test_names_have_at_most_80_characters():
     long = [
-        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        f"{path.relative_to(ROOT)}:{line} {name}"
         for path in (ROOT / "tests").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        if node.name.lower().startswith("test") and len(node.name) > 80
+        for line, name in facts(path).tests
+        if len(name) > 80
     ]
     assert not long
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["bot.app", "bot.server", "bot.terminal", "workers.app", "workers.jobs", "workers.schedule"],
-)
-def test_what_must_start_fast_loads_nothing_heavy(module):
+def test_what_must_start_fast_loads_nothing_heavy():
+    modules = "bot.app, bot.server, bot.terminal, workers.app, workers.jobs, workers.schedule"
     code = (
-        f"import sys, {module}; "
+        f"import sys, {modules}; "
         f"print(sorted({HEAVY!r} & {{name.split('.')[0] for name in sys.modules}}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -123,18 +138,11 @@ def test_what_must_start_fast_loads_nothing_heavy(module):
 
 def test_retention_imports_nothing_of_ours_by_string():
     """import-linter cannot see such imports, so they would hide a layer importing a higher one."""
-    named = {"import_module", "__import__", "attach", "attach_stub"}
     guilty = []
     for path in (ROOT / "retention").rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        lazy = any(name.split(".")[0] == "lazy_loader" for _, name in _imports(path))
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        by_string = [
-            call.lineno
-            for call in calls
-            if getattr(call.func, "attr", getattr(call.func, "id", "")) in named
-        ]
-        guilty += [f"{path.relative_to(ROOT)}:{line}" for line in by_string] + [str(path)] * lazy
+        lazy = any(name.split(".")[0] == "lazy_loader" for _, name in facts(path).imports)
+        guilty += [f"{path.relative_to(ROOT)}:{line}" for line in facts(path).by_string]
+        guilty += [str(path)] * lazy
     assert not guilty
 
 
@@ -143,7 +151,7 @@ def test_nothing_is_pickled():
         f"{path.relative_to(ROOT)}:{line}"
         for package in FLOOR
         for path in (ROOT / package).rglob("*.py")
-        for line, name in _imports(path)
+        for line, name in facts(path).imports
         if name.split(".")[0] in {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal"}
     ]
     assert not guilty
@@ -161,7 +169,7 @@ def test_the_bot_imports_no_task_when_it_starts():
     guilty = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in (ROOT / "bot").rglob("*.py")
-        for line, name in _imports(path)
+        for line, name in facts(path).imports
         if name.startswith("workers.tasks.") and name.split(".")[2] not in allowed
     ]
     assert not guilty
