@@ -25,6 +25,7 @@ from bot import (
     health,
     metrics,
     oauth,
+    read_api,
     redemption_api,
     refusals,
     shop_webhooks,
@@ -110,6 +111,7 @@ class Site:
         self.app: App = build_app(settings, self.database, self.workspace)
         self.unknown_codes = redemption_api.UnknownCodes()
         self.event_api = event_api.EventApi(settings, self.database)
+        self.read_api = read_api.ReadApi(settings, self.database)
         self.shop_webhooks = shop_webhooks.ShopWebhooks(settings, self.database)
         self.installs = TokenBuckets(INSTALLS_PER_MINUTE, 60)
         threading.Thread(
@@ -125,6 +127,9 @@ class Site:
             ),
             ("POST", event_api.EVENTS): Route(self.events, max_bytes=event_api.MAX_BODY_BYTES),
             ("GET", event_api.SCRIPT): Route(self.event_script),
+            ("GET", read_api.CUSTOMERS): Route(self.read),
+            ("GET", read_api.AUDIENCES): Route(self.read),
+            ("GET", read_api.OPENAPI): Route(self.read_description),
             ("POST", shop_webhooks.PATH): Route(
                 self.shop_webhook, max_bytes=shop_webhooks.MAX_BODY_BYTES
             ),
@@ -294,6 +299,20 @@ class Site:
         status, answer = self.shop_webhooks.handle(name, request.headers, request.body)
         return json_reply(status, answer)
 
+    def read(self, request: Request) -> Reply:
+        """Answer a call of the read API."""
+        status, answer, headers = self.read_api.handle(request.path, request.query, request.headers)
+        if status == 401:
+            refusals.note(refusals.UNVERIFIED, route_of(request.path))
+        reply = json_reply(status, answer)
+        return reply._replace(
+            headers=[*reply.headers, ("Cache-Control", "no-store"), *headers.items()]
+        )
+
+    def read_description(self, request: Request) -> Reply:
+        """Return the description of the read API."""
+        return Reply(200, self.read_api.openapi, [("Content-Type", "application/json")])
+
     def install(self, request: Request) -> Reply:
         """Send the visitor to Slack to install the app.
 
@@ -335,9 +354,10 @@ class Site:
 def route_of(path: str) -> str:
     """Return the route of a path.
 
-    The secret token of an unsubscribe link is removed, and the name of a webhook's connection.
+    The secret token of an unsubscribe link is removed, the name of a webhook's connection, and
+    what the read API is asked for.
     """
-    for prefix in (UNSUBSCRIBE, shop_webhooks.PATH):
+    for prefix in (UNSUBSCRIBE, shop_webhooks.PATH, *read_api.PREFIXES):
         if path.startswith(prefix):
             return prefix
     return path

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import (
     Assignment,
+    AudienceMember,
     CallEntry,
     Campaign,
     Coupon,
@@ -25,6 +26,7 @@ from retention.db.tables import (
     LiveScore,
     Note,
     Pause,
+    Profile,
     Redemption,
     Send,
     Suppression,
@@ -58,6 +60,18 @@ _TABLES_WITH_CUSTOMERS = (
     CallEntry,
     LiveScore,
     LiveFiring,
+    Profile,
+    AudienceMember,
+)
+_ONLY_PERSONAL = (
+    Suppression,
+    Feedback,
+    Pause,
+    Note,
+    LiveScore,
+    LiveFiring,
+    Profile,
+    AudienceMember,
 )
 ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
 _DIGITS = 7  # of the shortest telephone number that identifies a customer
@@ -299,7 +313,7 @@ def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> 
         )
         used = update(Redemption).where(Redemption.customer_id == customer_id)
         run(used.values(customer_id=random_name, order_id=None), Redemption)
-    for personal in (Suppression, Feedback, Pause, Note, LiveScore, LiveFiring):
+    for personal in _ONLY_PERSONAL:
         run(delete(personal).where(personal.customer_id.in_(ids)), personal)
     return changed
 

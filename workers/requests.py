@@ -463,6 +463,15 @@ class AudienceShow(Request):
     as_of: Moment | None = None
 
 
+class PublishProfiles(Request):
+    """Publish all scores and audiences for the read API and mail platforms."""
+
+    kind = "publish_profiles"
+    title = gettext("Publishing of scores")
+    role = "admin"
+    deed = gettext("publish scores")
+
+
 class AlertCheck(Request):
     """Check all alerts."""
 
@@ -684,6 +693,7 @@ REQUESTS: dict[str, type[Request]] = {
         SourcePull,
         FilePropose,
         FileImport,
+        PublishProfiles,
         AlertCheck,
         AlertTest,
         ProgrammeReport,

@@ -27,11 +27,11 @@ from retention.errors import BadInput, Refused
 from retention.registry import champion
 from retention.settings import Settings
 from retention.text import gettext
-from workers import alerts, jobs, roles, shop_checks, sources
+from workers import alerts, jobs, publishing, roles, shop_checks, sources
 from workers.cadence import Cadence
 from workers.completion import isolated
 from workers.delivery import outbox
-from workers.requests import REQUESTS, Monitor, ShopReconcile
+from workers.requests import REQUESTS, Monitor, PublishProfiles, ShopReconcile
 from workers.times import due_at
 
 log = logging.getLogger(__name__)
@@ -184,6 +184,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
     submitted += _check_alerts(database, settings)
     submitted += _check_shops(database, settings)
     submitted += _pull_sources(database, settings)
+    submitted += _publish_profiles(database, settings)
     for job in submitted:
         jobs.wake(settings, job)
     return [job.id for job in submitted]
@@ -216,7 +217,8 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
     shop_check = shop_checks.next_check(session, settings, after)
     pull = stored_sources.next_due(session, settings)
     pull = pull if pull and pull > after else None
-    due_then = (campaigns, model_check, alert_check, shop_check, pull)
+    published = publishing.next_moment(session, settings, after)
+    due_then = (campaigns, model_check, alert_check, shop_check, pull, published)
     moments += [moment for moment in due_then if moment is not None]
     return min(moments, default=None)
 
@@ -417,6 +419,26 @@ def _pull_sources(database: Database, settings: Settings) -> list[Job]:
             with isolated(session, settings, f"source:{source_id}", channel=source.channel):
                 submitted += sources.submit_due(session, settings, source, now)
     return submitted
+
+
+def _publish_profiles(database: Database, settings: Settings) -> list[Job]:
+    """Submit the nightly publication of scores, if another system reads them."""
+    with database.transaction() as session, isolated(session, settings, "profiles", channel=None):
+        key = publishing.due(session, settings, clock.now())
+        if key is None:
+            return []
+        submission = jobs.submit(
+            session,
+            settings,
+            PublishProfiles(),
+            requested_by=roles.OPERATOR,
+            channel=None,
+            idem_key=key,
+            announce=False,
+            limited=False,
+        )
+        return [submission.job] if submission.created else []
+    return []
 
 
 def model_check_due(

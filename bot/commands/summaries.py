@@ -93,6 +93,7 @@ SUMMARIES = {
     "posts": Summary(gettext("Messages that did not reach Slack."), _TERMINAL_ONLY),
     "status": Summary(gettext("Models, data, queue and processes at a glance.")),
     "role": Summary(gettext("Who may do what.")),
+    "keys": Summary(gettext("Keys with which other systems read scores."), _TERMINAL_ONLY),
     "language": Summary(gettext("In which language the desk writes to you or to a channel.")),
     "forget": Summary(
         gettext(

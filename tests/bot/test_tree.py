@@ -17,6 +17,7 @@ TERMINAL_ONLY = {
     "backup",
     "restore",
     "rotate-keys",
+    "keys",
     "posts",
     "identity",
     "init",

@@ -39,6 +39,7 @@ from retention.db.tables.data import (
 from retention.db.tables.delivery import Delivery, File, Outbox, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
+from retention.db.tables.profiles import ApiKey, AudienceMember, Profile, ProfileSnapshot
 from retention.db.tables.shop_codes import ShopCode, ShopDiscount
 from retention.db.tables.sources import Source, SourceRun
 from retention.db.tables.webhooks import Webhook
@@ -50,9 +51,11 @@ __all__ = [
     "SLACK_STATES",
     "Alert",
     "AlertFiring",
+    "ApiKey",
     "Approval",
     "Assignment",
     "Audience",
+    "AudienceMember",
     "Audit",
     "Base",
     "BusinessClock",
@@ -85,6 +88,8 @@ __all__ = [
     "Pause",
     "PlaceList",
     "Process",
+    "Profile",
+    "ProfileSnapshot",
     "ProgrammeHoldout",
     "Redemption",
     "RoleGrant",

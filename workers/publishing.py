@@ -1,0 +1,62 @@
+"""Decide when scores are published for other systems: every night after four o'clock."""
+
+from datetime import datetime, time, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.connect import api_keys
+from retention.db.tables import Job
+from retention.settings import Settings
+
+PUBLISH_AT = time(4)  # in the shop's zone, after the night's imports
+
+
+def due(session: Session, settings: Settings, now: datetime) -> str | None:
+    """Return the idempotency key of the publication that is due.
+
+    The first one is due as soon as a key exists, because its user would find nothing.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    now : datetime
+        Business time.
+
+    Returns
+    -------
+    str or None
+        None if none is due, or nobody reads.
+    """
+    if not api_keys.has_keys(session, settings):
+        return None
+    local = now.astimezone(settings.zone)
+    day = local.date() if local.time() >= PUBLISH_AT else local.date() - timedelta(days=1)
+    key = f"publish_profiles:{settings.team_id}:{day}"
+    return None if session.scalar(select(Job.id).where(Job.idem_key == key)) else key
+
+
+def next_moment(session: Session, settings: Settings, after: datetime) -> datetime | None:
+    """Return the time of the next publication.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    after : datetime
+        Business time.
+
+    Returns
+    -------
+    datetime or None
+        None if nobody reads.
+    """
+    if not api_keys.has_keys(session, settings):
+        return None
+    today = datetime.combine(after.astimezone(settings.zone).date(), PUBLISH_AT, settings.zone)
+    return today if today > after else today + timedelta(days=1)
