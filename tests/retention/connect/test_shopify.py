@@ -1,0 +1,227 @@
+"""Test what only Shopify has: bulk operations, the cost bucket and the parts of its records."""
+
+from datetime import timedelta
+
+import pytest
+
+from retention import clock
+from retention.connect import shopify as shopify_module
+from retention.connect.contract import ConnectorError
+from retention.connect.shopify import Shopify
+from tests.retention.connect.shops import connected
+from tests.standins.shopify_data import BEGIN, stamp
+
+AT = {"updated_at": "2026-01-01T00:00:00+00:00"}
+LOADED = {"orders": AT, "customers": AT, "products": AT}
+
+
+@pytest.fixture
+def pair():
+    """A connector and its stand-in."""
+    with connected("shopify") as pair:
+        yield pair
+
+
+def started(stand_in) -> int:
+    return sum(b"bulkOperationRunQuery" in call.body for call in stand_in.calls)
+
+
+def events(pages) -> dict[str, dict]:
+    return {row["event_id"]: row for page in pages if page.table == "events" for row in page.rows}
+
+
+def test_killed_first_load_continues_with_its_operation(pair):
+    connector, stand_in = pair
+    first = next(connector.pull({}))
+    assert "operation" in first.watermark["products"]
+    assert not first.rows
+    list(connector.pull(first.watermark))
+    assert started(stand_in) == 3  # products, customers and orders: none twice
+
+
+def test_operation_of_a_lost_answer_is_found(pair):
+    connector, stand_in = pair
+    stand_in.polls_until_done = 99
+    stand_in.fail("cut_after_effect", path="bulkOperationRunQuery")
+    with pytest.raises(ConnectorError):
+        next(connector.pull({}))
+    page = next(connector.pull({}))
+    assert page.watermark["products"]["operation"] in stand_in.operations
+    assert len(stand_in.operations) == 1
+
+
+def test_operation_of_somebody_else_is_waited_for(pair):
+    connector, stand_in = pair
+    query = "{ customers { edges { node { id } } } }"
+    stand_in.mutations["bulkOperationRunQuery"]({"query": query})
+    with pytest.raises(ConnectorError) as caught:
+        next(connector.pull({}))
+    assert caught.value.code == "rate_limited"
+    assert caught.value.retry_at is not None
+    assert caught.value.retry_at > clock.wall() + timedelta(minutes=5)
+
+
+def test_long_operation_ends_the_pull_and_the_next_one_continues(pair, monkeypatch):
+    connector, stand_in = pair
+    stand_in.polls_until_done = 2
+    monkeypatch.setattr(shopify_module, "MAX_POLLING", 0.0)
+    pages = []
+    with pytest.raises(ConnectorError) as caught:
+        pages.extend(connector.pull({}))
+    assert caught.value.code == "rate_limited"
+    monkeypatch.undo()
+    list(connector.pull(pages[-1].watermark))
+    assert started(stand_in) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [("FAILED", "ACCESS_DENIED", "scope_missing"), ("EXPIRED", None, "unavailable")],
+)
+def test_failed_operation_is_started_again(pair, status, code, expected):
+    connector, stand_in = pair
+    page = next(connector.pull({}))
+    operation = stand_in.operations[page.watermark["products"]["operation"]]
+    operation |= {"status": status, "errorCode": code}
+    pages = []
+    with pytest.raises(ConnectorError) as caught:
+        pages.extend(connector.pull(page.watermark))
+    assert caught.value.code == expected
+    assert pages[-1].watermark["products"] == {}
+    assert len(events(connector.pull(pages[-1].watermark))) > 40
+
+
+def test_empty_bucket_is_waited_for(pair):
+    connector, stand_in = pair
+    stand_in.fail("throttled", times=3)
+    list(connector.pull(LOADED))
+    assert stand_in.calls
+
+
+def test_slowly_filling_bucket_ends_the_pull_with_its_time(pair):
+    connector, stand_in = pair
+    stand_in.restore_rate, stand_in.available = 0.1, 0.0
+    with pytest.raises(ConnectorError) as caught:
+        list(connector.pull(LOADED))
+    assert caught.value.code == "rate_limited"
+    assert caught.value.retry_at is not None
+    assert caught.value.retry_at > clock.wall() + timedelta(minutes=1)
+
+
+def test_every_query_stays_below_the_highest_cost(pair):
+    """The stand-in refuses a query over 1,000 points; the connector asks for less at a time."""
+    connector, stand_in = pair
+    for number in range(100, 160):
+        stand_in.records.add_order(number)
+    assert len(events(connector.pull(LOADED))) > 100
+
+
+def test_all_lines_and_refunds_of_a_large_order_are_read(pair):
+    connector, stand_in = pair
+    lines = [(f"SKU-{number}", 1, "2.00", "0") for number in range(130)]
+    order = stand_in.records.add_order(9, at=BEGIN, lines=lines)
+    stand_in.records.refund(order, BEGIN + timedelta(days=1))
+    refunded = order["refunds"][0]["refundLineItems"]
+    refunded.extend(
+        {**refunded[0], "lineItem": {"__typename": "LineItem", "id": line["id"]}}
+        for line in order["lineItems"][1:25]
+    )
+    for watermark in ({}, LOADED):
+        own = [
+            row for row in events(connector.pull(watermark)).values() if row["order_id"] == "#1009"
+        ]
+        kinds = [row["event_type"] for row in own]
+        assert (kinds.count("purchase"), kinds.count("return")) == (130, 25)
+
+
+def test_discounts_and_codes_are_those_of_the_line_and_order(pair):
+    connector, stand_in = pair
+    stand_in.records.add_order(50, codes=["WIN-1"], lines=[("SKU-2", 3, "10.00", "6.00")])
+    rows = events(connector.pull({}))
+    bought = rows["shopify:50:500"]
+    assert [float(bought[name]) for name in ("quantity", "amount", "discount")] == [3, 24, 6]
+    assert rows["shopify:50:code:WIN-1"]["query"] == "WIN-1"
+
+
+def test_test_orders_and_sales_without_a_buyer_are_left_out(pair):
+    connector, stand_in = pair
+    stand_in.records.add_order(60)["test"] = True
+    stand_in.records.add_order(61, customer=None)
+    stand_in.records.add_order(62, customer=None, email="Guest@Example.com")
+    bought = {row["order_id"]: row["customer_id"] for row in events(connector.pull({})).values()}
+    assert not {"#1060", "#1061"} & set(bought)
+    assert bought["#1062"] == "guest@example.com"
+
+
+def test_variants_are_items_with_their_own_title(pair):
+    connector, stand_in = pair
+    stand_in.records.add_product(9, variants=45, cost=None)
+    stand_in.records.products[9]["variants"][0]["sku"] = ""
+    for watermark in ({}, LOADED):
+        items = {
+            row["item_id"]: row
+            for page in connector.pull(watermark)
+            if page.table == "items"
+            for row in page.rows
+        }
+        assert len([each for each in items if each.startswith("SKU-9-")]) == 44
+        assert items["901"]["title"] == "Mug 9 - Size 1"
+        assert items["901"]["margin"] is None
+
+
+def test_sold_out_draft_and_gift_card_are_told_apart(pair):
+    connector, stand_in = pair
+    products = stand_in.records.products
+    products[1]["status"] = "DRAFT"
+    products[2]["variants"][0]["availableForSale"] = False
+    products[3]["isGiftCard"] = True
+    items = {
+        row["item_id"]: row
+        for page in connector.pull({})
+        if page.table == "items"
+        for row in page.rows
+    }
+    stock = {name: items[name]["in_stock"] for name in ("SKU-1", "SKU-2", "SKU-3")}
+    assert stock == {"SKU-1": False, "SKU-2": False, "SKU-3": True}
+    assert items["SKU-3"]["attributes"]["recommendable"] is False
+
+
+def test_check_names_missing_scopes_and_the_limit_of_sixty_days(pair):
+    connector, stand_in = pair
+    assert "orders" not in connector.check()
+    stand_in.scopes.remove("read_all_orders")
+    assert connector.check()["orders"] == "60 days"
+    stand_in.scopes.remove("read_inventory")
+    with pytest.raises(ConnectorError) as caught:
+        connector.check()
+    assert (caught.value.code, caught.value.detail) == ("scope_missing", "read_inventory")
+
+
+def test_scope_that_was_revoked_is_named_by_the_pull(pair):
+    connector, stand_in = pair
+    stand_in.scopes.remove("read_orders")
+    with pytest.raises(ConnectorError) as caught:
+        list(connector.pull(LOADED))
+    assert caught.value.code == "scope_missing"
+    assert "read_orders" in caught.value.detail
+
+
+def test_first_load_begins_at_the_given_day():
+    with connected("shopify", since=stamp(BEGIN + timedelta(days=20))[:10]) as (connector, _):
+        orders = {row["order_id"] for row in events(connector.pull({})).values()}
+        assert len(orders) == 21
+
+
+def test_address_of_a_shop_must_be_encrypted():
+    from retention.errors import BadInput
+
+    with pytest.raises(BadInput):
+        Shopify(
+            {
+                "shop": "http://shop.example",
+                "token": "",
+                "webhook_secret": "",
+                "since": "",
+                "version": "",
+            }
+        ).check()

@@ -1,0 +1,111 @@
+"""Test what only WooCommerce has: paging by the time of change, states and consent by a plugin."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.retention.connect.shops import connected
+from tests.standins.woocommerce import BEGIN, stamp
+
+
+@pytest.fixture
+def pair():
+    """A connector and its stand-in."""
+    with connected("woocommerce") as pair:
+        yield pair
+
+
+def events(pages) -> list[dict]:
+    return [row for page in pages if page.table == "events" for row in page.rows]
+
+
+def test_order_that_changes_during_a_pull_hides_no_other(pair):
+    connector, stand_in = pair
+    for number in range(100, 420):
+        stand_in.add_order(number, at=BEGIN + timedelta(minutes=number))
+    seen = set()
+    for page in connector.pull({}):
+        seen |= {row["order_id"] for row in page.rows if page.table == "events"}
+        # It moves to the end, and all others move up by one.
+        oldest = min(stand_in.orders.values(), key=lambda order: order["date_modified_gmt"])
+        oldest["date_modified_gmt"] = stamp(BEGIN + timedelta(days=90 + len(seen)))
+    assert seen == {str(number) for number in stand_in.orders}
+
+
+def test_orders_that_changed_in_the_same_second_are_all_read(pair):
+    connector, stand_in = pair
+    for number in range(100, 350):
+        stand_in.add_order(number, at=BEGIN)
+    watermark: dict = {}
+    seen = set()
+    for _ in range(12):  # a pull that dies after each page
+        page = None
+        for page in connector.pull(watermark):
+            seen |= {row["order_id"] for row in page.rows if page.table == "events"}
+            if page.table == "events" and page.rows:
+                break
+        assert page is not None
+        watermark = page.watermark
+    assert {str(number) for number in range(100, 350)} <= seen
+
+
+@pytest.mark.parametrize(
+    ("status", "is_paid", "expected"),
+    [
+        ("processing", True, ["purchase"]),
+        ("completed", True, ["purchase"]),
+        ("packed", True, ["purchase"]),  # a state of the shop's own
+        ("pending", False, []),
+        ("on-hold", False, []),
+        ("failed", False, []),
+        ("cancelled", False, []),
+        ("cancelled", True, ["purchase", "return", "return"]),
+        ("refunded", True, ["purchase", "return", "return"]),
+    ],
+)
+def test_state_of_an_order_decides_its_events(pair, status, is_paid, expected):
+    connector, stand_in = pair
+    order = stand_in.add_order(99, status=status)
+    order["date_paid_gmt"] = stamp(BEGIN) if is_paid else None
+    own = [row for row in events(connector.pull({})) if row["order_id"] == "99"]
+    assert [row["event_type"] for row in own] == expected
+
+
+def test_consent_is_unknown_without_the_field_of_a_plugin():
+    with connected("woocommerce", consent_field="") as (connector, _):
+        rows = [
+            row for page in connector.pull({}) if page.table == "customers" for row in page.rows
+        ]
+    assert rows
+    assert all("marketing_consent" not in row for row in rows)
+
+
+def test_customers_are_read_once_a_day(pair):
+    connector, stand_in = pair
+    watermark = list(connector.pull({}))[-1].watermark
+    before = len(stand_in.calls)
+    list(connector.pull(watermark))
+    assert not [call for call in stand_in.calls[before:] if call.path.endswith("/customers")]
+
+
+def test_variations_are_items_with_their_options(pair):
+    connector, stand_in = pair
+    stand_in.add_product(9, variations=120)
+    items = {
+        row["item_id"]: row
+        for page in connector.pull({})
+        if page.table == "items"
+        for row in page.rows
+    }
+    assert len([each for each in items if each.startswith("SKU-9-")]) == 120
+    assert items["SKU-9-1"]["title"] == "Mug 9 - 1"
+    assert items["SKU-9-1"]["attributes"]["image"] == "https://cdn.example/mug-9.jpg"
+    assert "SKU-9" not in items
+
+
+def test_guest_is_read_with_the_address_of_the_bill(pair):
+    connector, stand_in = pair
+    stand_in.add_order(99, customer=None, email="Guest@Example.com")
+    pages = list(connector.pull({}))
+    guests = [row for page in pages if page.table == "customers" for row in page.rows]
+    assert any(row["customer_id"] == "guest@example.com" for row in guests)
