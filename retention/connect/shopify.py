@@ -53,22 +53,24 @@ class Shopify:
     kind = "shopify"
     settings = (
         Setting("shop", example="my-shop.myshopify.com"),
-        Setting("token", is_secret=True, example="shpat_…"),
-        Setting("webhook_secret", is_secret=True, is_required=False, example="shpss_…"),
+        Setting("client_id", is_required=False, example="0a1b2c…"),
+        # It also signs the webhooks.
+        Setting("client_secret", is_secret=True, is_required=False, example="shpss_…"),
+        Setting("token", is_secret=True, is_required=False, example="shpat_…"),
         Setting("version", is_required=False, example=VERSION),
         Setting("since", is_required=False, example="2025-01-01"),
     )
 
     def __init__(self, access: Any) -> None:
         self._shop = access["shop"]
-        self._secret = access["webhook_secret"]
+        self._secret = access["client_secret"]
         self._since = access["since"]
-        self._token, self._version = access["token"], access["version"] or VERSION
+        self._access, self._version = access, access["version"] or VERSION
         self._page_sizes: dict[str, int] = {}
 
     @cached_property
     def _api(self) -> ShopifyApi:  # a server that only verifies webhooks needs no client
-        return ShopifyApi(self._shop, self._token, self._version)
+        return ShopifyApi(self._access, self._version)
 
     @property
     def domain(self) -> str:

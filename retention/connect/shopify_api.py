@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
 import httpx
@@ -18,9 +18,12 @@ from retention import clock
 from retention.connect import web
 from retention.connect.contract import ConnectorError
 from retention.connect.orders import need
+from retention.errors import BadInput
+from retention.text import gettext
 
 MAX_WAIT = 60.0  # seconds; a longer wait ends the pull, and the next one continues
 MAX_ATTEMPTS = 6
+EARLY = timedelta(minutes=5)  # a token is renewed so long before it ends
 _NO_FIELD = re.compile(r"Field '(\w+)' doesn't exist on type '(\w+)'")
 
 
@@ -29,17 +32,33 @@ class ShopifyApi:
 
     Parameters
     ----------
-    shop : str
-        Domain such as ``my-shop.myshopify.com``, or an address on this machine.
-    token : str
-        Access token of the app.
+    access : mapping
+        Settings and secrets of a connection. ``shop`` is a domain such as
+        ``my-shop.myshopify.com``, or an address on this machine. ``client_id`` and
+        ``client_secret`` give a token for a day; apps from before 2026 have a ``token`` that lasts.
     version : str
         Version of the API.
+
+    Raises
+    ------
+    BadInput
+        The address cannot be used, or the access is incomplete.
     """
 
-    def __init__(self, shop: str, token: str, version: str) -> None:
+    def __init__(self, access: Any, version: str) -> None:
+        shop = access["shop"]
         base = web.check_address(shop if "://" in shop else f"https://{shop}", "shop")
-        self._api = web.Api(base, {"X-Shopify-Access-Token": token})
+        self._client = {"client_id": access["client_id"], "client_secret": access["client_secret"]}
+        self._token, self._ends_at = access["token"], datetime.max.replace(tzinfo=UTC)
+        if not self._token and not all(self._client.values()):
+            raise BadInput(
+                gettext(
+                    "The access to Shopify is incomplete; give client_id and client_secret, or the "
+                    "token of an app from before 2026."
+                ),
+                field="client_id",
+            )
+        self._api = web.Api(base, {})
         self._path = f"/admin/api/{version}/graphql.json"
         self._available = self._rate = float("inf")
 
@@ -80,7 +99,8 @@ class ShopifyApi:
 
     def _call(self, query: str, variables: Mapping[str, Any] | None) -> dict[str, Any]:
         body = {"query": query, "variables": dict(variables or {})}
-        answer = self._api.json("POST", self._path, body=body)
+        headers = {"X-Shopify-Access-Token": self._current_token()}
+        answer = self._api.json("POST", self._path, body=body, headers=headers)
         cost = (answer.get("extensions") or {}).get("cost") or {}
         status = cost.get("throttleStatus") or {}
         self._available = float(status.get("currentlyAvailable", self._available))
@@ -89,6 +109,15 @@ class ShopifyApi:
             raise self._refusal(errors, float(cost.get("requestedQueryCost") or 0))
         data: dict[str, Any] = need(answer, "data")
         return data
+
+    def _current_token(self) -> str:
+        """Return the access token; exchange the app's credentials for one if there is none."""
+        if not self._token or clock.wall() > self._ends_at - EARLY:
+            body = {**self._client, "grant_type": "client_credentials"}
+            answer = self._api.json("POST", "/admin/oauth/access_token", body=body)
+            self._token = str(need(answer, "access_token"))
+            self._ends_at = clock.wall() + timedelta(seconds=float(need(answer, "expires_in")))
+        return str(self._token)
 
     def _refusal(self, errors: Any, cost: float) -> ConnectorError:
         # Shopify sends a list; some refusals of the whole request are one text.

@@ -67,7 +67,7 @@ class ShopifyCodes:
     needs_email = False
 
     def __init__(self, access: Any) -> None:
-        self._api = ShopifyApi(access["shop"], access["token"], access["version"] or VERSION)
+        self._api = ShopifyApi(access, access["version"] or VERSION)
         self._ids: dict[str, str] = {}  # of codes as listed
         self._asked: dict[str, list[str]] = {}  # codes by batch
 

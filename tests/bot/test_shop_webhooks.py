@@ -30,7 +30,7 @@ def site(settings, database, shop) -> Site:
 
 
 def connect(settings, database, name, stand_in):
-    values = {"shop": stand_in.url, "token": shopify.TOKEN, "webhook_secret": shopify.SECRET}
+    values = {"shop": stand_in.url, "token": shopify.TOKEN, "client_secret": shopify.SECRET}
     with database.transaction() as session:
         connections.add(
             session,
@@ -117,6 +117,6 @@ def test_new_secret_counts_at_once(site, shop, settings):
     with site.database.transaction() as session:
         connection = connections.find(session, settings, "shop")
         known = secrets.decrypt(settings.keys, connection.secrets)
-        changed = secrets.encrypt(settings.keys, known | {"webhook_secret": "another"})
+        changed = secrets.encrypt(settings.keys, known | {"client_secret": "another"})
         connection.secrets = changed
     assert deliver(site, headers, body) == 200

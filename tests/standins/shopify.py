@@ -23,7 +23,7 @@ from tests.standins.server import Answer, Call, StandIn
 from tests.standins.shopify_data import Records, rest
 
 VERSION = "2026-07"
-TOKEN, SECRET = "shpat_test", "shpss_test"
+TOKEN, CLIENT_ID, SECRET = "shpat_test", "client-1", "shpss_test"
 SCOPES = ("read_orders", "read_all_orders", "read_customers", "read_products", "read_inventory")
 MAX_COST = 1_000
 STREAMS = ("orders", "customers", "products")
@@ -37,6 +37,7 @@ class Shopify(StandIn):
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
         self.token, self.secret, self.scopes = TOKEN, SECRET, [*SCOPES]
+        self.expires_in = 86_399  # seconds of a token
         self.records = Records()
         self.bucket, self.restore_rate = 2_000.0, 100.0
         self.available, self._filled_at = self.bucket, time.monotonic()
@@ -61,6 +62,8 @@ class Shopify(StandIn):
         if call.path.startswith("/results/"):
             result = self.results.get(call.path.removeprefix("/results/"))
             return Answer(404, {}) if result is None else Answer(200, result)
+        if call.path == "/admin/oauth/access_token":
+            return self._exchange(call.json())
         if call.path != f"/admin/api/{VERSION}/graphql.json":
             return Answer(404, {"errors": "Not Found"})
         if call.headers.get("x-shopify-access-token") != self.token:
@@ -78,6 +81,16 @@ class Shopify(StandIn):
             points = graphql.cost(bound) if "bound" in locals() else 0
             return Answer(200, {"errors": [_error(error)], "extensions": self._cost(points)})
         return Answer(200, {"data": data, "extensions": self._cost(points)})
+
+    def _exchange(self, given: dict[str, str]) -> Answer:
+        """Give an access token for the app's credentials."""
+        known = (CLIENT_ID, self.secret, "client_credentials")
+        if tuple(map(given.get, ("client_id", "client_secret", "grant_type"))) != known:
+            return Answer(401, {"error": "invalid_client"})
+        scope = ",".join(self.scopes)
+        return Answer(
+            200, {"access_token": self.token, "scope": scope, "expires_in": self.expires_in}
+        )
 
     def _check_cost(self, call: Call, points: int) -> int:
         now = time.monotonic()
@@ -360,6 +373,7 @@ if __name__ == "__main__":
     stand_in = Shopify(parser.parse_args().port)
     stand_in.records.fill()
     print(
-        f"Shopify {VERSION} at {stand_in.url} (token {TOKEN}, webhook secret {SECRET})", flush=True
+        f"Shopify {VERSION} at {stand_in.url} (client id {CLIENT_ID}, client secret {SECRET})",
+        flush=True,
     )
     stand_in.serve()

@@ -41,7 +41,7 @@ def _shopify_values(stand_in: shopify.Shopify) -> dict[str, str]:
     return {
         "shop": stand_in.url,
         "token": shopify.TOKEN,
-        "webhook_secret": shopify.SECRET,
+        "client_secret": shopify.SECRET,
     }
 
 

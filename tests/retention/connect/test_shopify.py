@@ -1,14 +1,18 @@
 """Test what only Shopify has: bulk operations, the cost bucket and the parts of its records."""
 
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 
 from retention import clock
 from retention.connect import shopify as shopify_module
+from retention.connect.connections import Access
 from retention.connect.contract import ConnectorError
 from retention.connect.shopify import Shopify
+from retention.errors import BadInput
 from tests.retention.connect.shops import connected
+from tests.standins.shopify import CLIENT_ID
 from tests.standins.shopify_data import BEGIN, stamp
 
 AT = {"updated_at": "2026-01-01T00:00:00+00:00"}
@@ -212,16 +216,40 @@ def test_first_load_begins_at_the_given_day():
         assert len(orders) == 21
 
 
-def test_address_of_a_shop_must_be_encrypted():
-    from retention.errors import BadInput
+def test_credentials_of_an_app_give_a_token_that_is_renewed():
+    with connected("shopify", token="", client_id=CLIENT_ID) as (connector, stand_in):
+        assert connector.check()["currency"] == "GBP"
+        assert len([call for call in stand_in.calls if "oauth" in call.path]) == 1
+        stand_in.expires_in = 60
+        with connected_again(connector) as another:
+            another.check()
+            another.check()
+        assert len([call for call in stand_in.calls if "oauth" in call.path]) == 3
 
+
+@contextmanager
+def connected_again(connector):
+    another = Shopify(connector._access)
+    yield another
+    another.close()
+
+
+def test_wrong_client_secret_is_denied():
+    changes = {"token": "", "client_id": CLIENT_ID, "client_secret": "wrong"}
+    with connected("shopify", **changes) as (connector, _):
+        with pytest.raises(ConnectorError) as caught:
+            connector.check()
+        assert caught.value.code == "access_denied"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"shop": "http://shop.example", "token": "shpat_x"},
+        {"shop": "my-shop.myshopify.com"},
+        {"shop": "my-shop.myshopify.com", "client_id": "0a"},
+    ],
+)
+def test_unencrypted_address_and_incomplete_access_are_refused(values):
     with pytest.raises(BadInput):
-        Shopify(
-            {
-                "shop": "http://shop.example",
-                "token": "",
-                "webhook_secret": "",
-                "since": "",
-                "version": "",
-            }
-        ).check()
+        Shopify(Access(values)).check()
