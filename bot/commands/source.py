@@ -355,6 +355,31 @@ def read_secret(key: str, *, is_required: bool = True) -> str:
     return str(value)
 
 
+@COMMAND.command(
+    "webhooks",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Ask a connected shop to report its changes at once. Asking twice changes nothing. "
+        "Example: source webhooks shop --address https://desk.example."
+    ),
+)
+@click.argument("name")
+@click.option(
+    "--address",
+    cls=TerminalOption,
+    metavar="URL",
+    help=gettext("Public address of the bot's server; by default RETENTION_PUBLIC_URL."),
+)
+def webhooks(call: Call, name: str, address: str | None) -> Answer:
+    """Ask a connected shop for webhooks."""
+    from retention.connect import hooks
+
+    services = call.services
+    added = hooks.add_webhooks(services.database, services.settings, name, address, by=call.user)
+    return Answer("source/webhooks", added)
+
+
 @COMMAND.command("list", role="admin", help=gettext("All sources with their last pull."))
 def listing(call: Call) -> Answer:
     """List the sources, and connections that are no source."""

@@ -219,7 +219,12 @@ class Pulls(Protocol):
 
 @runtime_checkable
 class Listens(Protocol):
-    """Receives a platform's webhooks."""
+    """Receives a platform's webhooks.
+
+    ``signed_with`` is the key of the setting that signs them.
+    """
+
+    signed_with: str
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
         """Return the delivery's id.

@@ -51,6 +51,7 @@ class Shopify:
     """
 
     kind = "shopify"
+    signed_with = "client_secret"  # setting that signs the webhooks
     settings = (
         Setting("shop", example="my-shop.myshopify.com"),
         Setting("client_id", is_required=False, example="0a1b2c…"),

@@ -41,6 +41,7 @@ class WooCommerce:
     """
 
     kind = "woocommerce"
+    signed_with = "webhook_secret"  # setting that signs the webhooks
     settings = (
         Setting("shop", example="https://shop.example"),
         Setting("key", is_secret=True, example="ck_…"),
