@@ -33,6 +33,7 @@ TERMINAL_ONLY_BELOW = {
     "start",
     "data release",
     "source add",
+    "source webhooks",
     "models feedback",
 }  # they show rows as they were, identities and all
 
