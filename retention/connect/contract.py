@@ -208,6 +208,9 @@ class Connector(Protocol):
 class Pulls(Protocol):
     """Reads a shop's orders, customers and products."""
 
+    def close(self) -> None:
+        """Close the connections to the platform."""
+
     def pull(self, watermark: Mapping[str, Any]) -> Iterator[Page]:
         """Read what changed since a watermark; an empty one reads all.
 
@@ -225,6 +228,9 @@ class Listens(Protocol):
     """
 
     signed_with: str
+
+    def close(self) -> None:
+        """Close the connections to the platform."""
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
         """Return the delivery's id.
