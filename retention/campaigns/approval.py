@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from retention.campaigns import coupons
+from retention.campaigns import coupons, shop_codes
 from retention.campaigns.assignment import assign, require_recipients, reset_groups
 from retention.campaigns.edits import (
     MINUTE_FORMAT,
@@ -302,6 +302,7 @@ def stop(
         details={"reason": reason},
     )
     coupons.void_codes(session, campaign_id)
+    shop_codes.end_waits(session, campaign_id)
     sends.cancel(session, campaign_id, "campaign_stopped")
     return campaign
 

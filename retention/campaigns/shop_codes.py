@@ -10,7 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -192,6 +192,22 @@ def require_made(session: Session, campaign: Campaign) -> None:
                 "says that it waits."
             ).format(name=campaign.name, shop=state.shop, made=state.made, total=state.total)
         )
+
+
+def end_waits(session: Session, campaign_id: str) -> None:
+    """Make the next attempt due: a stop does not wait until a retry of the making is due.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    campaign_id : str
+        Campaign id.
+    """
+    session.execute(
+        update(ShopDiscount).where(ShopDiscount.campaign_id == campaign_id).values(retry_at=None),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def unmade_codes(session: Session, campaign_id: str) -> set[str]:

@@ -1,5 +1,7 @@
 """``python -m tests.faults [SECONDS] [SEED]``: break everything, count what is lost or doubled.
 
+The codes of campaigns at a shop have a run of their own (`tests.faults.shop_codes`).
+
 Lost: a job that did not end as done, or whose result nobody can see, or a result that was published
 although it was cancelled, or an e-mail that never arrived though its row says so, or was not sent.
 A live event that was acknowledged must be in the lake once (`tests.faults.live_kills`).
@@ -23,12 +25,13 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Job, Outbox, Run, Send
 from retention.settings import Settings
-from tests.faults import live_kills, mailing
+from tests.faults import live_kills, mailing, shop_codes
 from tests.faults.nemesis import Nemesis
 from tests.workers.harness import ADMIN, CHANNEL, running, wait
 from workers import schedule
 
 LIVE_KILLS = 200  # of the path of live events
+CODE_KILLS = 50  # of the job that makes codes at a shop
 SETTLING = 240.0  # seconds for everything to end; a doubt alone waits 30
 
 
@@ -55,7 +58,8 @@ def main(seconds: float, seed: int, kills: int = LIVE_KILLS) -> int:
             settled = _settle(database)
         copies = mailing.counted(database, inbox)
         live = live_kills.run(kills, seed)
-        return report(nemesis, slack, copies, live, seconds, seed, settled)
+        codes = shop_codes.count_apart(CODE_KILLS, seed)
+        return report(nemesis, slack, copies, live, codes, seconds, seed, settled)
 
 
 def _schedule_soon(database: Database, settings: Settings, seconds: float) -> None:
@@ -84,6 +88,7 @@ def report(
     slack: StandIn,
     copies: mailing.Copies,
     live: live_kills.Kills,
+    codes: shop_codes.CodeCounts,
     seconds: float,
     seed: int,
     settled: bool,
@@ -125,11 +130,13 @@ def report(
         f"lost {len(copies.lost)}, doubled {len(copies.doubled)})"
     )
     live_kills.report(live)
+    print(codes.line)
     lost, doubled = [*lost, *leaked, *copies.lost], [*doubled, *copies.doubled]
     lost, doubled = [*lost, *live.lost], [*doubled, *live.doubled]
-    injections = sum(nemesis.injected.values()) + live.injected.total()
-    print(f"injections={injections} lost={len(lost)} doubled={len(doubled)}")
-    return int(bool(lost or doubled))
+    injections = sum(nemesis.injected.values()) + live.injected.total() + codes.kills
+    missing, surplus = len(lost) + codes.lost, len(doubled) + codes.doubled + codes.unapproved
+    print(f"injections={injections} lost={missing} doubled={surplus}")
+    return int(bool(missing or surplus))
 
 
 if __name__ == "__main__":

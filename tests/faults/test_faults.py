@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.faults import shop_codes
 from tests.faults.__main__ import main
 
 
@@ -11,3 +12,11 @@ from tests.faults.__main__ import main
 def test_nothing_is_lost_or_doubled(seed, capsys):
     assert main(120, seed, kills=20) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("lost=0 doubled=0")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_no_code_at_a_shop_is_lost_doubled_or_unapproved():
+    counts = shop_codes.count_apart(60, 2)
+    assert (counts.lost, counts.doubled, counts.unapproved) == (0, 0, 0)
+    assert counts.kills >= 50

@@ -1,8 +1,8 @@
 """Stand in for Shopify: GraphQL Admin API 2026-07, bulk operations and webhooks.
 
 Written from https://shopify.dev/docs/api (version 2026-07). ``python -m tests.standins.shopify
---port 8090`` serves a small shop. Codes of discounts are in `tests.standins.shopify_codes`, if that
-file is there.
+--port 8090`` serves a small shop. Discounts are in
+`tests.standins.shopify_discounts`.
 """
 
 import argparse

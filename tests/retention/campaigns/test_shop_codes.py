@@ -153,6 +153,17 @@ def test_plan_limit_removes_the_codes_and_sends_nothing(shopify, database, setti
     assert _due(database) == 18
 
 
+def test_stop_does_not_wait_for_the_next_retry(shop, database, settings):
+    _live(database, settings)
+    shop.fail("rate_limited", times=1, value=3600)
+    assert sync(database, settings, "c1").error is not None
+    with database.reading() as session:
+        assert not shop_codes.due_campaigns(session, settings, NOW)
+    code_shops.stop(database, settings, "c1")
+    with database.reading() as session:
+        assert shop_codes.due_campaigns(session, settings, NOW)
+
+
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
