@@ -46,6 +46,9 @@ WORLDS.set_forkserver_preload(
         "retention.campaigns.shop_code_sync",
         "retention.connect.connections",
         "retention.connect.shopify_codes",
+        "matplotlib.backends.backend_agg",  # of the campaign's picture
+        "matplotlib.figure",
+        "matplotlib.font_manager",
     ]
 )
 

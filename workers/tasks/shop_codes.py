@@ -66,11 +66,12 @@ def run(request: ShopCodes, context: Context) -> Outcome:
 def _shop(context: Context, campaign_id: str, maker: "MakesCodes") -> "Shop":
     from retention.campaigns import shop_codes
     from retention.campaigns.shop_code_sync import Shop
-    from retention.lake import Lake
-    from retention.outreach.contacts import find_contacts
 
     emails = {}
     if maker.needs_email:
+        from retention.lake import Lake
+        from retention.outreach.contacts import find_contacts
+
         with context.database.reading() as session:
             customers = shop_codes.customers_to_make(session, campaign_id)
         lake = Lake.open(context.settings)
