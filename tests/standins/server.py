@@ -161,6 +161,9 @@ def _handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
                 {name.lower(): value for name, value in self.headers.items()},
                 self.rfile.read(length) if length else b"",
             )
+            if len(call.body) < length:  # the client died
+                self.close_connection = True
+                return
             answer = stand_in.answer(call)
             if answer is None:
                 self.close_connection = True
