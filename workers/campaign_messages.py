@@ -3,7 +3,6 @@
 Every function that takes a session runs in the caller's transaction.
 """
 
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import select
@@ -45,8 +44,7 @@ def card_post(settings: Settings, campaign: Campaign, session: Session | None = 
     """
     data = campaign_data(campaign, settings)
     data["remedy"] = _remedy_buttons(data)
-    state = shop_codes.progress(session, campaign.id) if session is not None else None
-    data["shop_codes"] = asdict(state) if state and state.is_waiting else None
+    data["shop_codes"] = shop_codes.waiting(session, campaign.id) if session is not None else None
     since = changes_since_submission(session, campaign) if session is not None else None
     return Post(
         "campaign/card",

@@ -20,7 +20,7 @@ from bot.commands.tree import (
     integer,
     request,
 )
-from retention.campaigns import programme
+from retention.campaigns import programme, shop_codes
 from retention.campaigns.edits import OFFER_KINDS, Changes, normalize_name
 from retention.campaigns.states import STATES, find_campaign
 from retention.campaigns.view import campaign_data
@@ -151,7 +151,8 @@ def show(call: Call, campaign: str) -> Answer:
     with call.services.database.reading() as session:
         row = find_campaign(session, settings, campaign)
         steps = history(session, row.team_id, row.id, "campaign")
-        return Answer("campaign/show", {"campaign": campaign_data(row, settings), "history": steps})
+        shown = {**campaign_data(row, settings), "shop_codes": shop_codes.waiting(session, row.id)}
+        return Answer("campaign/show", {"campaign": shown, "history": steps})
 
 
 @COMMAND.command(

@@ -5,7 +5,7 @@ The transaction that makes a campaign live commits the rows. Until then the shop
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -166,6 +166,25 @@ def progress(session: Session, campaign_id: str) -> CodeProgress | None:
         error_code=next((row.error_code for row in discounts if row.error_code), ""),
         failures=max(row.attempts for row in discounts),
     )
+
+
+def waiting(session: Session, campaign_id: str) -> dict[str, Any] | None:
+    """Return the progress as plain data while the e-mails wait for it.
+
+    Parameters
+    ----------
+    session : Session
+        Open session.
+    campaign_id : str
+        Campaign id.
+
+    Returns
+    -------
+    dict or None
+        Fields of `CodeProgress`. None if nothing waits.
+    """
+    state = progress(session, campaign_id)
+    return asdict(state) if state is not None and state.is_waiting else None
 
 
 def require_made(session: Session, campaign: Campaign) -> None:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns import shop_code_sync
+from retention.campaigns import shop_code_sync, shop_codes
 from retention.db.tables import Connection, Coupon, Job, Outbox
 from tests.standins import code_shops
 from tests.standins.code_shops import STAND_INS
@@ -61,6 +61,8 @@ def test_card_says_that_the_campaign_waits_for_the_shop(desk, shop):
     codes = len(code_shops.states(desk.database, campaign_id))
     assert f"Waiting for the shop to make {codes} of {codes} codes." in card
     assert "Download the file" not in messages(desk)
+    with desk.database.reading() as session:
+        assert shop_codes.waiting(session, campaign_id)["total"] == codes
     file = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
     assert "tea-shop has made 0 of" in file.error
     job = _make(desk, campaign_id)
