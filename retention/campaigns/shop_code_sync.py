@@ -309,7 +309,7 @@ def _make(
     work = _refuse(fenced, shop, discount_id, report)
     is_open = work.is_live and work.row.state != "blocked"
     if is_open and (work.wanted or work.row.batch):
-        if not _create(fenced, shop, work):
+        if not _create(fenced, shop, work, report):
             report.is_pending = True
             return
         if not _settle_open(fenced, shop, discount_id, report):
@@ -350,7 +350,7 @@ def _refuse(fenced: Fenced, shop: Shop, discount_id: int, report: SyncReport) ->
         return _load(session, discount_id) if reasons else work
 
 
-def _create(fenced: Fenced, shop: Shop, work: _Work) -> bool:
+def _create(fenced: Fenced, shop: Shop, work: _Work, report: SyncReport) -> bool:
     """Create the discount once; False if an earlier request may still do so."""
     row, maker = work.row, shop.maker
     if row.platform_id:
@@ -378,10 +378,11 @@ def _create(fenced: Fenced, shop: Shop, work: _Work) -> bool:
         if code.coupon == "issued" and code.state != "refused"
     ]
     maker.allow(platform_id, _discount(work), customers)
-    made = _listed(maker, platform_id)
+    made = _listed(maker, platform_id).keys() & work.codes.keys()
     with fenced() as session:
         _set(session, row.id, platform_id=platform_id, busy_until=None)
-        _mark(session, [code for code in made if code in work.codes], "made")
+        _mark(session, made, "made")
+    report.made += len(made)
     return True
 
 

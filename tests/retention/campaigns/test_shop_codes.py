@@ -5,8 +5,12 @@ from sqlalchemy import select, update
 
 from retention.campaigns import shop_codes
 from retention.campaigns.shop_code_check import Differences, compare
+from retention.db import Database
 from retention.db.tables import Campaign, Connection, Coupon, Send, ShopDiscount
 from retention.outreach import sends
+from retention.settings import Settings
+from tests.databases import create_tables
+from tests.postgres import postgres
 from tests.standins import code_shops
 from tests.standins.code_shops import NOW, STAND_INS, books, states, sync
 
@@ -335,3 +339,24 @@ def test_large_batches_keep_to_the_limits_of_a_request(shopify, database, settin
     with database.reading() as session:
         assert session.scalar(select(ShopDiscount.state)) == "ready"
         assert session.scalar(select(Campaign.state)) == "live"
+
+
+@pytest.mark.nightly
+def test_codes_are_made_and_deleted_with_postgresql(tmp_path):
+    with postgres() as url, STAND_INS["shopify"].start() as stand_in:
+        settings = Settings(
+            home=tmp_path / "pg", database_url=url, secret_key="x" * 40, _env_file=None
+        )
+        database = Database(url)
+        create_tables(database)
+        code_shops.connect(database, settings, "shopify", stand_in.url)
+        _live(database, settings)
+        with database.reading() as session:
+            assert shop_codes.due_campaigns(session, settings, NOW)
+        sync(database, settings, "c1")
+        assert stand_in.discounts.codes().keys() == _issued(database)
+        assert _due(database) == 18
+        code_shops.stop(database, settings, "c1")
+        assert sync(database, settings, "c1").deleted == len(states(database, "c1"))
+        assert not stand_in.discounts.codes()
+        database.dispose()
