@@ -367,10 +367,13 @@ def _all_checks(
 ) -> tuple[tuple[gate.Check, ...], dict[str, Any]]:
     churned = np.concatenate([origin.churned for origin in origins])
     probability = np.concatenate([origin.probability for origin in origins])
+    customers = np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in origins])
+    loss = paired_interval(log_losses(churned, probability), customers)
     checks = _model_checks(origins, [origin.probability for origin in origins], trained)
     details: dict[str, Any] = {
         "pooled": {
-            "log_loss": float(log_losses(churned, probability).mean()),
+            "log_loss": loss.mean,
+            "log_loss_interval": {"low": loss.low, "high": loss.high},
             **{
                 name: float(np.mean([o.metrics[name] for o in origins]))
                 for name in ("auc", "pr_auc", "top_decile_lift", "brier", "ece", "empc")

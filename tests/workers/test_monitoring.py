@@ -50,7 +50,7 @@ def changed(tmp_path_factory):
     clock.configure(fixed=at(LEARNT))
     run(
         own,
-        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="logistic"),
+        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"),
         "learn",
     )
     clock.configure(fixed=at(LEARNT + 1))
@@ -193,13 +193,14 @@ def test_requested_check_shows_figures(shop_that_changes):
 
 @pytest.mark.nightly
 def test_unchanged_shop_is_healthy_and_silent(tmp_path):
-    own = tiny.build(tmp_path / "home", days=SEEN, admins=ADMIN)
+    # Customers join in the first 60% of the days. A shop without new customers is not unchanged.
+    own = tiny.build(tmp_path / "home", customers=450, days=int(SEEN / 0.6), admins=ADMIN)
     with own.database.transaction() as session:
         session.add(RoleGrant(team_id="local", user_id=ANALYST, role="analyst", granted_by=ADMIN))
     clock.configure(fixed=at(LEARNT))
     run(
         own,
-        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="logistic"),
+        Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked"),
         "learn",
     )
     clock.configure(fixed=at(SEEN))
@@ -223,6 +224,25 @@ def test_decay_date_uses_the_shops_timezone():
         outcome, row, SimpleNamespace(local=lambda at: at.astimezone(ZoneInfo("Asia/Kolkata")))
     )
     assert "its predictions of 2025-06-01 came out worse" in reason["text"]
+
+
+@pytest.mark.parametrize(
+    ("promised", "reasons"),
+    [
+        ({"log_loss": 0.47}, ["log_loss"]),  # stored before versions had an interval
+        ({"log_loss": 0.47, "log_loss_interval": {"low": 0.46, "high": 0.48}}, ["log_loss"]),
+        ({"log_loss": 0.47, "log_loss_interval": {"low": 0.44, "high": 0.50}}, []),
+        ({"log_loss": 0.49}, []),
+        ({}, []),
+    ],
+)
+def test_loss_must_exceed_the_promise_beyond_the_chance_of_both(promised, reasons):
+    outcome = Outcome(
+        "v", "run", datetime(2025, 6, 1, tzinfo=UTC), 900, {}, {}, Interval(0.5, 0.48, 0.52)
+    )
+    row = ModelVersion(version="v", metrics={"pooled": promised})
+    lake = SimpleNamespace(local=lambda at: at)
+    assert [reason["check"] for reason in _loss_reasons(outcome, row, lake)] == reasons
 
 
 @pytest.mark.parametrize("drift", [True, False])
