@@ -13,13 +13,21 @@ of the season.
 The log speed is the sum of a yearly season and a drifting level, a Gaussian process. Values a year
 apart correlate in the season, nearby values in the level. The amplitudes are averaged, weighted by
 their likelihood: months that agree with those of a year ago speak for the season, other changes
-for the drift. Fortnights without orders are ignored, unless they were also empty a year before or
-after: otherwise the shop was closed once, or data is missing.
+for the drift. Weeks without orders are ignored, unless they were also empty a year before or after:
+otherwise the shop was closed once, or data is missing.
+
+A promotion is a third part: one to four weeks of higher speed that do not come again. Its weeks
+must not be taken for season or drift. Each possible window is weighted by how much better it
+explains the orders than season and drift alone. The same weeks a year before must be known,
+otherwise a first Christmas would count as passing.
 
 References
 ----------
 Bachmann, Meierer, Näf (2021), The Role of Time-Varying Contextual Factors in Latent Attrition
 Models, Marketing Science 40 (a season in the rate of Pareto/NBD).
+
+Box, Tiao (1975), Intervention Analysis, Journal of the American Statistical Association 70 (a
+passing event in a time series).
 
 Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, chapter 5.
 """
@@ -28,6 +36,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from scipy.special import log_ndtr
 
 from retention.value import bgnbd
 
@@ -38,13 +47,16 @@ _BLOCK_DAYS = 28  # to measure the variance of the speed
 _MAX_LOG_SPEED = 2.0
 
 YEAR = 364  # whole weeks: the same day of the week
-_BIN_DAYS = 14
+_BIN_DAYS = 7
 _AMPLITUDES = (0.05, 0.15, 0.3, 0.6)  # standard deviations of season and drift, in logs
 _LENGTH_SCALES = (12.0, 30.0)  # days: a holiday; a time of the year
 _YEARLY_CORRELATION = 0.95
 _DRIFT_DAYS = 730.0  # correlation time of the level
-_NOISE = 0.05  # log, per fortnight, beyond chance
-_MAX_MISSED_ORDERS = 5  # more expected orders in an empty fortnight are not chance
+_NOISE = 0.07  # log, per week, beyond chance
+_MAX_MISSED_ORDERS = 5  # more expected orders in an empty week are not chance
+_EVENT_WEEKS = (1, 2, 3, 4)
+_EVENT_SIZE = 0.7  # scale of the half-normal effect, log
+_EVENT_PROBABILITY = 0.5  # that a history holds one
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,14 +292,66 @@ def forecast_speed(orders: np.ndarray, expected: np.ndarray, horizon_days: int) 
     variance = 2 / (bin_orders + bin_expected + 1) + _NOISE**2  # of the log of a count
     noise = np.diag(variance)
     past, ahead = at[:, None] - at, np.arange(horizon_days)[:, None] + 0.5 - at
+    second_year = int((at < at[0] + YEAR).sum())  # a peak of the first year may come again
     log_likelihoods, means = [], []
     for parts in product(_LENGTH_SCALES, _AMPLITUDES, _AMPLITUDES):
-        factor = np.linalg.cholesky(_covariance(past, *parts) + noise)
-        whitened = np.linalg.solve(factor, log_speed)
-        log_likelihoods.append(-whitened @ whitened / 2 - np.log(np.diag(factor)).sum())
-        means.append(_covariance(ahead, *parts) @ np.linalg.solve(factor.T, whitened))
+        precision = np.linalg.inv(_covariance(past, *parts) + noise)
+        event, gain = _passing_event(precision, log_speed, second_year)
+        log_likelihoods.append(
+            (np.linalg.slogdet(precision)[1] - log_speed @ precision @ log_speed) / 2 + gain
+        )
+        means.append(_covariance(ahead, *parts) @ (precision @ (log_speed - event)))
     weights = np.exp(np.array(log_likelihoods) - max(log_likelihoods))
     return np.exp(weights @ np.array(means) / weights.sum())
+
+
+def _passing_event(
+    precision: np.ndarray, log_speed: np.ndarray, since: int
+) -> tuple[np.ndarray, float]:
+    """Return the expected effect of a passing event and its gain in log-likelihood.
+
+    An event adds a positive, half-normal effect to the log speed of some consecutive weeks. The
+    likelihood of each window follows from that without an event by a rank-one update.
+
+    Parameters
+    ----------
+    precision : numpy.ndarray
+        (n, n) inverse covariance of the log speeds without an event.
+    log_speed : numpy.ndarray
+        (n,).
+    since : int
+        First week that an event may contain.
+
+    Returns
+    -------
+    effect : numpy.ndarray
+        (n,) on the log speed, averaged over the windows.
+    gain : float
+        Log-likelihood with a possible event less that without.
+    """
+    starts = [np.arange(since, len(log_speed) - weeks + 1) for weeks in _EVENT_WEEKS]
+    start = np.concatenate(starts)
+    if not len(start):
+        return np.zeros(len(log_speed)), 0.0
+    end = start + np.repeat(_EVENT_WEEKS, [len(windows) for windows in starts])
+    sums = np.pad(precision.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    residual = np.r_[0.0, (precision @ log_speed).cumsum()]
+    information = sums[end, end] - sums[start, end] - sums[end, start] + sums[start, start]
+    information += _EVENT_SIZE**-2
+    z = (residual[end] - residual[start]) / np.sqrt(information)
+    gains = (
+        np.log(2 * _EVENT_PROBABILITY / len(start))
+        - np.log(_EVENT_SIZE**2 * information) / 2
+        + z**2 / 2
+        + log_ndtr(z)
+    )
+    # mean of the effect's posterior, a normal distribution above 0
+    effect = (z + np.exp(-(z**2) / 2 - log_ndtr(z)) / np.sqrt(2 * np.pi)) / np.sqrt(information)
+    gain = float(np.logaddexp.reduce([np.log(1 - _EVENT_PROBABILITY), *gains]))
+    expected = np.exp(gains - gain) * effect
+    changes = np.bincount(start, expected, len(log_speed) + 1)
+    changes -= np.bincount(end, expected, len(log_speed) + 1)
+    return changes.cumsum()[:-1], gain
 
 
 def known_days(orders: np.ndarray) -> int:
@@ -306,7 +370,7 @@ def known_days(orders: np.ndarray) -> int:
 
 
 def _single_gaps(empty: np.ndarray) -> np.ndarray:
-    """Mark fortnights that were empty only once.
+    """Mark weeks that were empty only once.
 
     They were not empty a year before or after.
     """

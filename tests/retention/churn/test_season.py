@@ -103,6 +103,15 @@ def test_forecasts_a_three_week_holiday():
     assert np.log(ahead.mean() / speed[500:].mean()) == pytest.approx(0, abs=0.25)
 
 
+@pytest.mark.parametrize(("promotion", "days"), [(480, 500), (430, 500), (400, 700)])
+def test_promotion_is_neither_growth_nor_season(promotion, days):
+    """It runs, has just ended, or was nearly a year ago."""
+    speed, due = np.ones(days), 50 * np.ones(days)
+    speed[promotion : promotion + 20] = 2.5
+    ahead = season.forecast_speed(due * speed, due, 90)
+    np.testing.assert_allclose(np.log(ahead), 0, atol=0.1)
+
+
 def test_repeated_seasons_are_forecast_more_strongly():
     days = np.arange(1000)
     speed = np.exp(0.4 * np.sin(2 * np.pi * days / season.YEAR))
