@@ -18,7 +18,7 @@ from bot.commands.form import MAX_OPTIONS, Form, form_of
 from bot.commands.help import task_groups
 from bot.schedule_choices import Group
 from bot.services import Services
-from retention.db.tables import Audience, Campaign, ModelVersion, Schedule
+from retention.db.tables import Audience, Campaign, ModelVersion, Schedule, Source
 from retention.settings import Settings
 from retention.templating import shorten
 from workers import ids, jobs, roles
@@ -178,6 +178,11 @@ def _suggestions(
             select(Audience.name).where(Audience.team_id == team).order_by(Audience.name)
         )
         return [_suggestion(audience, audience) for audience in audiences.all()[:MAX_OPTIONS]]
+    if name == "name" and command.startswith("source"):
+        names = session.scalars(
+            select(Source.name).where(Source.team_id == team).order_by(Source.name)
+        )
+        return [_suggestion(source, source) for source in names.all()[:MAX_OPTIONS]]
     if command == "schedule add" and name == "command":
         choices = schedule_choices.commands(session, settings)
         return [_suggestion(value, title) for value, title in choices[:MAX_OPTIONS]]

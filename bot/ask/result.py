@@ -58,6 +58,8 @@ READING = frozenset(
         "audience list",
         "audience show",
         "schedule list",
+        "source list",
+        "source show",
         "alert list",
         "alert test",
         "report programme",

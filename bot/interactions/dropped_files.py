@@ -6,7 +6,7 @@ from slack_bolt import Ack, App
 from sqlalchemy.orm import Session
 
 from bot.dropped_files import decide, refusal
-from bot.interactions import Click, confirm
+from bot.interactions import Click
 from bot.services import Services
 from retention.db.tables import Job
 from workers import ids, jobs, roles
@@ -101,7 +101,8 @@ def import_file(services: Services, click: Click, proposal: str) -> None:
         )
         if submission.created:
             decide(services, session, result, click.user, "import")
-    confirm(services, click, submission, private=True)
+    if submission.created:
+        services.queue.wake(submission.job)
 
 
 def _proposal(session: Session, services: Services, click: Click, job_id: str) -> dict[str, Any]:

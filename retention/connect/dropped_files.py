@@ -16,6 +16,7 @@ from retention.lake.suggesting.columns import choose_columns
 from retention.lake.suggesting.map_lines import toml_string
 from retention.lake.suggesting.profiles import Profile, profile_columns
 from retention.lake.suggesting.suggest import MissingColumns, propose
+from retention.number_format import count
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -230,7 +231,7 @@ def _read(
     finally:
         work.close()
     warnings = [
-        gettext("{rows:,} rows cannot be used: {reason}").format(rows=rows, reason=reason)
+        gettext("{rows} cannot be used: {reason}").format(rows=count(rows, "row"), reason=reason)
         for reason, rows in sorted(reasons.items(), key=lambda item: -item[1])
     ]
     if work.filtered:
@@ -241,7 +242,7 @@ def _read(
 
 def _first_rows(lake: "Lake", table: Table) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Return the first mapped rows, and the columns that have a value in them."""
-    names = [name for name in table.names if name != "attributes"]
+    names = [name for name in table.names if name not in ("attributes", "source")]
     listed = ", ".join(map(quoted, names))
     rows = lake.duckdb.execute(f"SELECT {listed} FROM staged LIMIT {SAMPLE_ROWS}").fetchall()
     required = [number for number, name in enumerate(names) if name in table.required]

@@ -2,12 +2,15 @@
 
 import glob
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
+from retention import clock
 from retention.connect.problems import SourceProblem
 from retention.errors import BadInput
 from retention.text import gettext
@@ -19,8 +22,6 @@ DRIVERS = {
     "gcs": "gcsfs",
     "abfs": "adlfs",
     "az": "adlfs",
-    "http": "aiohttp",
-    "https": "aiohttp",
     "sftp": "paramiko",
 }
 _DENIED = ("credential", "forbidden", "accessdenied", "unauthorized", "permission", "401", "403")
@@ -97,6 +98,8 @@ def stored_files(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
     SourceProblem
         ``access_denied`` or ``unavailable``.
     """
+    if url.startswith(("http://", "https://")):
+        return _web_file(url, options)
     system, path = _file_system(url, options)
     try:
         paths = system.glob(path) if glob.has_magic(path) else [path] * system.exists(path)
@@ -117,6 +120,50 @@ def stored_files(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
     return listed
 
 
+def _web_file(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
+    """Return the file at a web address; none if there is no such file.
+
+    ``user`` and ``password``, or ``token``, give access.
+    """
+    with _web_answer(url, options) as answer:
+        if answer.status_code == 404:
+            return []
+        headers = answer.headers
+    mark = headers.get("etag") or headers.get("last-modified")
+    # Without a mark it is read at each pull; the import finds what is new.
+    stamp = f"{headers.get('content-length')}:{mark or clock.wall().isoformat()}"
+    is_empty = headers.get("content-length") == "0"
+    return [RemoteFile(url, stamp, is_empty, partial(_fetch, url, options))]
+
+
+@contextmanager
+def _web_answer(url: str, options: Mapping[str, Any]) -> Iterator[Any]:
+    import httpx
+
+    auth = (options["user"], options.get("password", "")) if options.get("user") else None
+    headers = {"authorization": f"Bearer {options['token']}"} if options.get("token") else {}
+    try:
+        with (
+            httpx.Client(timeout=60, follow_redirects=True, auth=auth) as client,
+            client.stream("GET", url, headers=headers) as answer,
+        ):
+            if answer.status_code in (401, 403):
+                raise SourceProblem("access_denied", detail=f"HTTP {answer.status_code}")
+            if not answer.is_success and answer.status_code != 404:
+                raise SourceProblem("unavailable", detail=f"HTTP {answer.status_code}")
+            yield answer
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SourceProblem("unavailable", detail=type(error).__name__) from error
+
+
+def _fetch(url: str, options: Mapping[str, Any], folder: Path) -> Path:
+    target = _target(urlsplit(url).path, folder)
+    with _web_answer(url, options) as answer, target.open("wb") as file:
+        for piece in answer.iter_bytes():
+            file.write(piece)
+    return target
+
+
 def _file_system(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     import fsspec
 
@@ -133,7 +180,7 @@ def _file_system(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         raise BadInput(
             gettext(
                 "{scheme}:// is no object store that can be read; use one of {schemes}, or a path."
-            ).format(scheme=scheme, schemes=", ".join(sorted({*DRIVERS, "file"})))
+            ).format(scheme=scheme, schemes=", ".join(sorted({*DRIVERS, "file", "https"})))
         ) from error
     except Exception as error:
         raise _problem(error) from error
@@ -157,13 +204,18 @@ def _in_place(file: Path, _: Path) -> Path:
 
 def _download(system: Any, path: str, folder: Path) -> Path:
     """Copy a file into a folder; its local path is the same at each pull."""
-    name = PurePosixPath(path).name or "file"
-    target = folder / hashlib.sha256(path.encode()).hexdigest()[:12] / name
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = _target(path, folder)
     try:
         system.get_file(path, str(target))
     except Exception as error:
         raise _problem(error) from error
+    return target
+
+
+def _target(path: str, folder: Path) -> Path:
+    name = PurePosixPath(path).name or "file.csv"
+    target = folder / hashlib.sha256(path.encode()).hexdigest()[:12] / name
+    target.parent.mkdir(parents=True, exist_ok=True)
     return target
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from slack_sdk import WebClient
 
@@ -369,3 +370,22 @@ def test_late_event_of_the_last_advance_does_not_end_the_current_one(
     assert shown.locator("#next-week").is_disabled()
     held[0].fulfill(json={"now": "2017-10-09T09:00:00+00:00"})
     shown.locator("#clock:not(.moving) #next-week:enabled").wait_for()
+
+
+def test_file_is_attached_and_reaches_the_app(see, slack: StandIn, app) -> None:
+    shown = see("admin", "app")
+    with shown.expect_file_chooser() as chooser:
+        shown.get_by_role("button", name="Attach a file").click()
+    content = b"code,used at\nK7M2-9QRT,2025-07-01\n"
+    chooser.value.set_files({"name": "codes.csv", "mimeType": "text/csv", "buffer": content})
+    shown.locator(".file-name", has_text="codes.csv").wait_for()
+    shown.locator(".file-preview td", has_text="K7M2-9QRT").wait_for()
+    until = time.monotonic() + 10
+    while not app.received and time.monotonic() < until:
+        time.sleep(0.02)
+    event = app.received[0]["event"]
+    assert (event["subtype"], event["channel_type"]) == ("file_share", "im")
+    (file,) = event["files"]
+    assert httpx.get(file["url_private_download"]).headers["content-type"].startswith("text/html")
+    bearer = {"authorization": f"Bearer {seed.BOT_TOKEN}"}
+    assert httpx.get(file["url_private_download"], headers=bearer).content == content

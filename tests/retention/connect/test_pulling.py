@@ -212,6 +212,32 @@ def test_object_store_without_driver_names_the_package(settings, monkeypatch):
     assert "pip install s3fs" in caught.value.facts["text"]
 
 
+def test_web_address_is_pulled_when_it_changes(settings, httpserver):
+    def serve(text, mark, status=200):
+        httpserver.clear()
+        needed = {"Authorization": "Bearer geheim"}
+        answer = httpserver.expect_request("/orders.csv", headers=needed)
+        answer.respond_with_data(text, status, headers={"ETag": mark})
+
+    serve(lines(0, 20), "1")
+    url = httpserver.url_for("/orders.csv")
+    place = Place(settings, "object_store", url, secrets={"token": "geheim"})
+    assert place.pull().accepted == 20
+    assert place.pull() is None
+    serve(lines(0, 25), "2")
+    assert place.pull().accepted == 5
+    serve("", "3", 403)
+    with pytest.raises(SourceProblem) as caught:
+        place.pull()
+    assert caught.value.code == "access_denied"
+    serve("", "3", 503)
+    with pytest.raises(SourceProblem) as caught:
+        place.pull()
+    assert caught.value.code == "unavailable"
+    serve("", "3", 404)
+    assert place.pull() is None
+
+
 # ---------------------------------------------------------------- queries
 
 
