@@ -315,10 +315,13 @@ def _disk(database: Database) -> dict[str, Any] | None:
     return {"up": free >= MIN_FREE_BYTES, "folder": str(folder), "free_bytes": free}
 
 
-def components(database: Database, broker_answers: bool) -> dict[str, dict[str, Any]]:
+def components(
+    database: Database, broker_answers: bool, *, takes_events: bool = False
+) -> dict[str, dict[str, Any]]:
     """Return each component's state.
 
-    Each queue is a component, because no other worker takes over its work.
+    Each queue is a component, because no other worker takes over its work. So is the path of live
+    events, if they can arrive.
 
     Parameters
     ----------
@@ -326,6 +329,8 @@ def components(database: Database, broker_answers: bool) -> dict[str, dict[str, 
         The installation's database.
     broker_answers : bool
         Whether the broker answers.
+    takes_events : bool
+        Whether live events can arrive.
 
     Returns
     -------
@@ -343,7 +348,7 @@ def components(database: Database, broker_answers: bool) -> dict[str, dict[str, 
     if components["database"]["up"]:
         with database.reading() as session:
             reported = processes(session)
-    for component in REQUIRED:
+    for component in (*REQUIRED, *(("live",) if takes_events else ())):
         alive = [
             process["name"]
             for process in reported

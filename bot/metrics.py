@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot import health
+from retention.connect import inbox
 from retention.db import Database
 from retention.settings import Settings
 
@@ -64,6 +65,7 @@ class DatabaseCollector(Collector):
         try:
             with self._database.reading() as session:
                 by_state = health.counts(session, self._settings)
+                live_events = inbox.waiting(session, self._settings)
         except SQLAlchemyError:
             up.add_metric([], 0)
             yield up
@@ -86,6 +88,11 @@ class DatabaseCollector(Collector):
         )
         oldest.add_metric([], by_state.oldest_queued_seconds)
         yield oldest
+        live = GaugeMetricFamily(
+            "retention_live_events_waiting", "Live events that wait for the lake."
+        )
+        live.add_metric([], live_events)
+        yield live
 
 
 def exposition(database: Database, settings: Settings) -> tuple[bytes, str]:

@@ -341,7 +341,11 @@ class Site:
 
     def health(self, request: Request) -> Reply:
         """Report all components; 503 if one is down."""
-        parts = health.components(self.database, broker.is_reachable(self.settings))
+        parts = health.components(
+            self.database,
+            broker.is_reachable(self.settings),
+            takes_events=self.settings.takes_events,
+        )
         up = all(part["up"] for part in parts.values())
         return json_reply(200 if up else 503, {"status": "up" if up else "down", "parts": parts})
 

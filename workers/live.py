@@ -88,7 +88,7 @@ class Drain:
         self._history = CustomerHistory(self._lake)
         self._checks = LiveChecks()
         self._standard = Standard(settings, database)
-        self._currency = ""
+        self._currency: str | None = None
         self._known: set[str] = set()
         self._identified_at = float("-inf")
         self._pruned_at = time.monotonic()
@@ -112,7 +112,8 @@ class Drain:
             batches = inbox.oldest(session, self._settings, "events", MAX_EVENTS)
         if not batches:
             return 0
-        self._currency = self._currency or self._shop_currency()
+        if self._currency is None:
+            self._currency = self._shop_currency()
         failpoint("read")
         report = live_import.append(
             self._lake,

@@ -5,18 +5,22 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from tests.bot.real_server import running_bot
 from tests.bot.test_event_api import KEY, ORIGIN, PUBLIC, event
+from tests.chromium import chromium, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "operator" / "send_events.md"
 
 
 @pytest.fixture(scope="module")
-def bot(tmp_path_factory):
+def bot(tmp_path_factory, shop_page):
     from retention.db import Database
     from retention.settings import Settings
     from tests.databases import create_tables
@@ -28,10 +32,30 @@ def bot(tmp_path_factory):
     keys = {
         "RETENTION_EVENTS_KEY": KEY,
         "RETENTION_EVENTS_PUBLIC_KEY": PUBLIC,
-        "RETENTION_SHOP_ORIGINS": ORIGIN,
+        "RETENTION_SHOP_ORIGINS": f"{ORIGIN} {shop_page}",
     }
     with running_bot(settings, **keys) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def page_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def shop_page(page_folder):
+    """The origin of a shop that serves the files of a folder."""
+    handler = partial(_Quiet, directory=str(page_folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
 
 
 def example(language: str, bot) -> str:
@@ -73,3 +97,20 @@ def test_page_can_send_and_read_the_answer(bot):
 def test_unsigned_call_is_refused_before_its_body_is_read(bot):
     status, _, answer = bot.request("POST", "/events", b"x" * 1_000_000)
     assert (status, "webhook-id" in json.loads(answer)["error"]) == (401, True)
+
+
+@pytest.mark.browser
+@pytest.mark.nightly
+def test_script_of_the_page_sends_views_searches_and_carts(bot, shop_page, page_folder):
+    (tag,) = re.findall(r"```html\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    tag = tag.replace("https://desk.example", f"http://127.0.0.1:{bot.port}")
+    tag = tag.replace("PUBLIC KEY", PUBLIC).replace("k3", "from the page")
+    (page_folder / "index.html").write_text(
+        f"<!doctype html><link rel=icon href=data:,>{tag}", encoding="utf-8"
+    )
+    with chromium() as browser, page(browser, f"{shop_page}/index.html") as shown:
+        shown.wait_for_function("window.retention")
+        with shown.expect_response("**/events/browser*") as answer:
+            shown.evaluate("retention.search('green tea'); retention.cart('i7', 2)")
+        assert answer.value.status == 202
+        assert answer.value.json() == {"accepted": 3, "duplicate": 0, "rejected": []}

@@ -178,10 +178,11 @@ def test_scores_of_one_stream_equal_the_batch(champion_shop):
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(2400)
 @seed(23)
 @given(stream_steps=steps)
 @settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
