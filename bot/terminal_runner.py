@@ -3,9 +3,11 @@
 import json
 import logging
 import math
+import os
 import secrets
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +28,8 @@ from retention.paths import create_private_folder
 from retention.progress import Progress
 from retention.settings import Settings, load_settings
 from retention.templating import bar, text
-from retention.text import gettext
-from workers import roles
+from retention.text import LANGUAGE, gettext, use_language
+from workers import languages, roles
 
 if TYPE_CHECKING:
     from retention.db.tables import Job
@@ -68,16 +70,26 @@ class Terminal:
         elif not command.without_database:
             self._create_database()
         services = Services.for_terminal(self.settings)
-        with ProgressBar() as progress:
-            key = f"terminal:{secrets.token_hex(12)}"
-            call = Call(services, user, TERMINAL, key, None, progress)
-            template, data = self._execute(command, call, params, to_queue)
-            if command.after and not to_queue:
-                command.after(call, data, **params)
-        if as_json:
-            click.echo(json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False))
-        elif not command.starts_processes:
-            click.echo(printed(template, data, self.settings))
+        with use_language(self._language(command, services)):
+            with ProgressBar() as progress:
+                key = f"terminal:{secrets.token_hex(12)}"
+                call = Call(services, user, TERMINAL, key, None, progress)
+                template, data = self._execute(command, call, params, to_queue)
+                if command.after and not to_queue:
+                    command.after(call, data, **params)
+            if as_json:
+                shown = json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False)
+                click.echo(shown)
+            elif not command.starts_processes:
+                click.echo(printed(template, data, self.settings))
+
+    def _language(self, command: Command, services: Services) -> str | None:
+        """Return the workspace's language, unless the environment names one."""
+        if LANGUAGE in os.environ or command.starts_processes or command.without_database:
+            return None
+        with suppress(exc.SQLAlchemyError), services.database.reading() as session:
+            return languages.of(session, self.settings)
+        return None  # the command explains what is wrong with the database
 
     def _create_database(self) -> None:
         """Create a missing database.

@@ -6,6 +6,7 @@ keep ASCII.
 """
 
 import re
+import unicodedata
 from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 from math import floor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _WORD_JOINER = "\u2060"  # invisible; no line ends here
 NUMBER_OF = "number of"  # context of counted nouns in the catalogues
 _HYPHEN = "\ue002"  # private use: stands for the hyphens of texts
+_FIELD = re.compile(r"%(?:%|[-+ #0]*(?P<width>\d*)(?:\.\d+)?[a-zA-Z])")
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")  # not of an exponent, an id or a range
 
 
@@ -38,17 +40,38 @@ def with_minus(text: str) -> str:
 def printf(pattern: str, *values: object) -> str:
     """Format values as ``pattern % values``, with a true minus.
 
-    It is the filter ``format`` of templates. Texts among the values stay as they are.
+    It is the filter ``format`` of templates. Texts among the values stay as they are. A width
+    counts columns of a terminal, of which a Chinese character takes two.
 
     Examples
     --------
     >>> printf("%+.2f of %s", -0.5, "c-7")
     '−0.50 of c-7'
+    >>> printf("%-6s|", "客户"), printf("%6s|", "abc")
+    ('客户  |', '   abc|')
     """
+    pattern = _narrow(pattern, values)
     texts_marked = tuple(
         value.replace("-", _HYPHEN) if isinstance(value, str) else value for value in values
     )
     return with_minus(pattern % texts_marked).replace(_HYPHEN, "-")
+
+
+def _narrow(pattern: str, values: tuple[object, ...]) -> str:
+    """Narrow the fields of texts by the columns that their wide characters take in addition."""
+    if all(not isinstance(value, str) or value.isascii() for value in values):
+        return pattern
+    left = iter(values)
+
+    def field(match: re.Match[str]) -> str:
+        value = None if match[0] == "%%" else next(left, None)
+        if not match["width"] or not isinstance(value, str):
+            return match[0]
+        wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in value)
+        width = max(int(match["width"]) - wide, 0)
+        return match[0].replace(match["width"], str(width or ""), 1)
+
+    return _FIELD.sub(field, pattern)
 
 
 def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from retention.number_format import (
     count,
@@ -176,7 +175,7 @@ def first_capital(text: str) -> str:
     >>> first_capital("map `margin`")
     'Map `margin`'
     """
-    return f"{text[:1].upper()}{text[1:]}"
+    return text[:1].upper() + text[1:]  # Markup stays Markup
 
 
 def when(at: datetime | str | None, zone: str = "UTC") -> str:
@@ -306,16 +305,13 @@ def strip_controls(value: Any) -> Any:
     Parameters
     ----------
     value : Any
-        Only text is changed. `Markup` stays: its values have been stripped before.
+        Only text is changed.
 
     Returns
     -------
     Any
         The value without such characters.
     """
-    # Output of a macro or a block; its values have passed this function already.
-    if isinstance(value, Markup):
-        return value
     return remove_controls(value) if isinstance(value, str) else value
 
 

@@ -204,10 +204,11 @@ def card(
         return request(ModelCard, version=version)
     from retention.lake import Lake
     from retention.reports.card import card as build_card
+    from retention.reports.card import printable_card
 
-    services = call.services
+    services, lake = call.services, Lake.open(call.services.settings)
     built = build_card(
-        Lake.open(services.settings),
+        lake,
         services.database,
         services.settings,
         version=version,
@@ -216,7 +217,8 @@ def card(
     if html:
         html.write_text(built.html(services.settings), encoding="utf-8")
     if pdf:
-        pdf.write_bytes(built.pdf(services.settings))
+        printed = printable_card(built, lake, services.database, services.settings)
+        pdf.write_bytes(printed.pdf(services.settings))
     return Answer(
         "model_card", {"card": built.data, "files": [str(path) for path in (html, pdf) if path]}
     )

@@ -28,7 +28,7 @@ from retention.registry.model_cache import churn_model
 from retention.reports import card_charts
 from retention.reports.charts import Chart
 from retention.settings import Settings
-from retention.text import gettext, use_picture_language
+from retention.text import NOT_IN_PICTURES, gettext, language, use_picture_language
 
 if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
@@ -82,7 +82,6 @@ class Card:
         return print_page(self.html(settings), title)
 
 
-@use_picture_language()  # the PDF has the font of pictures
 def card(
     lake: "Lake",
     database: Database,
@@ -144,6 +143,24 @@ def card(
     data |= model_facts
     data["limits"] = _limits(row, data)
     return Card(data, charts)
+
+
+def printable_card(shown: Card, lake: "Lake", database: Database, settings: Settings) -> Card:
+    """Return a card in a language whose letters the PDF's font has.
+
+    It is the same card, unless the reader's language lacks them: then it is built again in English.
+
+    Parameters
+    ----------
+    shown : Card
+        In the reader's language.
+    lake, database, settings : Lake, Database, Settings
+        The installation.
+    """
+    if language() not in NOT_IN_PICTURES:
+        return shown
+    with use_picture_language():
+        return card(lake, database, settings, version=shown.data["version"])
 
 
 def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
@@ -389,7 +406,7 @@ def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
     limits = [row.rung] if row.rung else []
     if not data["metrics"]:
         limits.append(
-            gettext("It has not been judged: there was too little history before its cutoff.")
+            gettext("It has not been evaluated: there was too little history before its cutoff.")
         )
     failed = [check["text"] for check in data["checks"] if not check["passed"]]
     limits += [gettext("A check it did not pass: {text}.").format(text=text) for text in failed]

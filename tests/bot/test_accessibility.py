@@ -1,4 +1,4 @@
-"""Check the playground's page, e-mails and the unsubscribe page with axe-core."""
+"""Check the playground's page, e-mails, the unsubscribe page and the reports with axe-core."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,12 +10,15 @@ from slack_sdk import WebClient
 from bot.playground import seed
 from bot.playground.page import page_routes
 from bot.playground.server import StandIn
+from retention import templating
 from retention.campaigns.compose import compose_message
 from retention.campaigns.unsubscribe_page import render_page
 from retention.db.tables import Send
 from retention.outreach.adapter import Contact
+from retention.text import use_language
 from tests.axe import barriers
 from tests.bot.message_samples import samples
+from tests.bot.report_samples import report_pages
 from tests.bot.test_messages import messages
 from tests.chromium import chromium, page
 from tests.retention.campaigns.samples import a_body
@@ -168,6 +171,15 @@ def test_email_is_free_of_barriers(action, settings, browser):
 def test_unsubscribe_page_is_free_of_barriers(what, settings, browser):
     html = render_page(settings.model_copy(update={"shop": "Journey Grocers"}), what)
     _check_page(browser, html)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.nightly_after(2)
+@pytest.mark.parametrize("name", ["digest", "at_risk", "model_card", "quality", "recommendations"])
+def test_report_page_is_free_of_barriers(name, language, browser):
+    with use_language(language):
+        page_html = templating.html(f"reports/{name}.html.j2", **report_pages()[name])
+    _check_page(browser, page_html)
 
 
 def _check_page(browser: Any, html: str) -> None:

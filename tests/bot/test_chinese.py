@@ -12,12 +12,13 @@ from babel.messages.catalog import Message
 from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
+from jinja2 import nodes
 
 import templates
 from retention.counted_nouns import counted_nouns
 from retention.number_format import NUMBER_OF, count
 from retention.reports import sweep_chart
-from retention.templating import day, moment, when
+from retention.templating import day, environment, moment, when
 from retention.text import FOLDER, available_languages, npgettext, use_language
 from tests.bot.message_samples import samples
 from tests.bot.wire import ANALYST, VIEWER, words
@@ -153,6 +154,50 @@ def test_template_has_no_sentence_outside_the_catalogue(name, monkeypatch):
     for text in _texts(raw):
         left = re.sub(r":[a-z_0-9]+:|https?://\S+", "", text)
         assert not re.search(r"[A-Za-z]{2}", left), left
+
+
+# Commands, formats and names of measures, which are the same in each language.
+SAME_EVERYWHERE = re.compile(
+    r"\b(retention|import|events|customers|run|digest|schedule|evaluate|churn|data|quarantine|"
+    r"release|all|source|FILE|map|format|admin|UTM|qini|log|loss|Brier|AUC|ECE|PSI|auc|API|CSV|HTML)\b"
+)
+MARKUP = re.compile(r"<style>.*?</style>|<[^>]*>?|^[^<>]*>|--\w+", re.DOTALL)
+
+
+def _bare(node: nodes.Node) -> Iterator[str]:
+    """Yield the texts of a template's expression that are shown without a translation."""
+    if isinstance(node, nodes.TemplateData):
+        yield node.data
+    elif isinstance(node, nodes.Const) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, nodes.CondExpr):
+        yield from _bare(node.expr1)
+        yield from _bare(node.expr2) if node.expr2 else ()
+    elif isinstance(node, nodes.Concat):
+        yield from (text for part in node.nodes for text in _bare(part))
+    elif isinstance(node, nodes.Add | nodes.Or | nodes.And):
+        yield from _bare(node.left)
+        yield from _bare(node.right)
+
+
+def _pages() -> list[str]:
+    folder = ROOT / "templates"
+    files = [*folder.glob("terminal/**/*.j2"), *folder.glob("reports/*.html.j2")]
+    return sorted(str(file.relative_to(folder)) for file in files)
+
+
+@pytest.mark.parametrize("name", _pages())
+def test_page_has_no_sentence_outside_the_catalogue(name):
+    source = (ROOT / "templates" / name).read_text("utf-8")
+    tree = environment(autoescape=False).parse(source)
+    texts = "\n".join(
+        text
+        for output in tree.find_all(nodes.Output)
+        for part in output.nodes
+        for text in _bare(part)
+    )
+    shown = SAME_EVERYWHERE.sub("", MARKUP.sub(" ", texts))
+    assert not re.findall(r"[A-Za-z][a-z]{2,}", shown)
 
 
 def test_each_counted_noun_is_listed_for_translators():

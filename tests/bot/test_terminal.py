@@ -19,6 +19,7 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Campaign, Job, Outbox, RoleGrant, Schedule
 from retention.settings import Settings
+from retention.text import LANGUAGE
 
 
 @pytest.fixture
@@ -45,6 +46,19 @@ def test_init_makes_a_home_and_may_be_repeated(home, capsys):
         assert reply["demo"] is False
     assert (home / "secret.key").stat().st_mode & 0o777 == 0o600
     assert (home / "state.db").exists()
+
+
+def test_terminal_uses_the_language_of_the_environment_else_the_workspaces(
+    home, capsys, monkeypatch
+):
+    monkeypatch.delenv(LANGUAGE, raising=False)
+    assert run(["language", "zh", "--for", "workspace"]) == 0
+    capsys.readouterr()
+    assert run(["jobs"]) == 0
+    assert capsys.readouterr().out == "尚无任务。\n"
+    monkeypatch.setenv(LANGUAGE, "en")
+    assert run(["jobs"]) == 0
+    assert capsys.readouterr().out == "No jobs yet.\n"
 
 
 @pytest.mark.parametrize(

@@ -332,10 +332,10 @@ def test_the_terminal_shows_money_of_a_result_as_money():
     ):
         assert beside in text
     orders, profit = (" ".join(line.split()) for line in text.splitlines()[1:3])
-    assert orders == "orders −0.400 each (95% −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
-    assert profit == "profit −$0.40 each (95% −$0.40 to −$0.40), −$660 in all ($0 to $0)".replace(
-        "−", "−\u2060"
-    )
+    bounds = "(95% −0.400 to −0.400), −660.2 in all (−0.4 to −0.4)"
+    assert orders == f"orders −0.400 per customer {bounds}"
+    bounds = "(95% −$0.40 to −$0.40), −$660 in all ($0 to $0)"
+    assert profit == f"profit −$0.40 per customer {bounds}".replace("−", "−\u2060")
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_next_order_date_is_shown_only_if_likely(chance, dated):
 
 def test_unpredictable_order_has_no_date():
     for text in _scored(next_order_at=None, next_order_between=None, intent=None):
-        assert "no next order can be foretold" in text.lower()
+        assert "no next order can be predicted" in text.lower()
 
 
 def test_pseudo_locale_brackets_each_text_of_a_message(templates, monkeypatch):

@@ -21,23 +21,24 @@ def run(request: ModelCard, context: Context) -> Outcome:
         A message, with both files in its thread.
     """
     from retention.lake import Lake
-    from retention.reports.card import card
+    from retention.reports.card import card, printable_card
 
-    settings = context.settings
+    settings, lake = context.settings, Lake.open(context.settings)
     page = card(
-        Lake.open(settings),
+        lake,
         context.database,
         settings,
         version=request.version,
         progress=context.progress,
     )
+    printed = printable_card(page, lake, context.database, settings).pdf(settings)
     version, message = page.data["version"], f"job:{context.job_id}"
     files = (
         (
             gettext("as a page"),
             Attachment(f"{version}.html", "text/html", page.html(settings).encode()),
         ),
-        (gettext("on paper"), Attachment(f"{version}.pdf", "application/pdf", page.pdf(settings))),
+        (gettext("on paper"), Attachment(f"{version}.pdf", "application/pdf", printed)),
     )
     posts = [Post("models/card", {"card": page.data})]
     posts += [

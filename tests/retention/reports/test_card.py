@@ -11,7 +11,8 @@ from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.registry import save
 from retention.reports import card_pdf
-from retention.reports.card import _segment_row, card
+from retention.reports.card import _segment_row, card, printable_card
+from retention.text import use_language
 
 SECTIONS = (
     "Purpose",
@@ -24,7 +25,7 @@ SECTIONS = (
     "Examples",
     "Limits",
     "What colleagues say",
-    "Who answers for it",
+    "Who is accountable",
 )
 
 
@@ -84,6 +85,20 @@ def test_card_pdf_has_pages(card_copy):
     paper = model_card.pdf(shop.settings)
     assert paper.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type /Page\b", paper)) <= 8
+
+
+@pytest.mark.nightly
+def test_chinese_card_is_printed_in_a_language_that_the_font_has(card_copy):
+    shop, model_card = card_copy
+    installation = shop.lake, shop.database, shop.settings
+    assert printable_card(model_card, *installation) is model_card
+    with use_language("zh"):
+        shown = card(*installation)
+        printed = printable_card(shown, *installation)
+        assert "模型说明" in shown.html(shop.settings)
+        assert printed.pdf(shop.settings).startswith(b"%PDF")
+    assert any("对照组" in limit for limit in shown.data["limits"])
+    assert not any("对照组" in limit for limit in printed.data["limits"])
 
 
 def test_pdf_prints_every_word_of_the_page(card_copy, monkeypatch):
@@ -167,7 +182,7 @@ def test_card_without_metrics_or_artefact_is_built(card_copy, tmp_path):
         session.add(row)
     bare = card(shop.lake, shop.database, shop.settings, version=version)
     page = bare.html(shop.settings)
-    assert "has not been judged" in page
+    assert "has not been evaluated" in page
     assert "could not be asked" in page
     assert not bare.data["data"]["unchanged"]
     assert bare.pdf(shop.settings).startswith(b"%PDF")

@@ -36,7 +36,7 @@ def test_report_shows_gaps_spikes_and_quarantine(quality_report):
         for fate in ("accepted", "duplicate", "filtered", "quarantined")
     )
     shown_text = _terminal(quality_report)
-    assert "0 were not meant, 1 were set aside." in shown_text
+    assert "0 were excluded by the map, 1 were quarantined." in shown_text
     for words in (
         "2025-04-14",
         "customer_id is missing",
