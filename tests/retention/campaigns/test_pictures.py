@@ -9,7 +9,7 @@ from PIL import Image
 
 from retention.campaigns.email_content import email_content
 from retention.campaigns.email_picture import draw_email, email_blocks, undrawable
-from retention.campaigns.pictures import campaign_rows, draw_money
+from retention.campaigns.pictures import WIDTH, campaign_rows, draw_money
 from retention.campaigns.products import Product
 from retention.campaigns.view import version_data
 from tests.retention.campaigns.samples import a_body
@@ -97,4 +97,4 @@ def test_picture_shows_the_range_of_the_draft_and_the_result():
 def test_any_amount_can_be_drawn(amount):
     row = campaign_rows(version_data(a_body()))[1]
     row = replace(row, amount=amount, low=amount - 1, high=amount + 1)
-    assert Image.open(io.BytesIO(draw_money((row,), "EUR"))).width == 800
+    assert Image.open(io.BytesIO(draw_money((row,), "EUR"))).width == WIDTH
