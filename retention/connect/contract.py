@@ -278,6 +278,9 @@ class MakesCodes(Protocol):
     batch_size: int
     needs_email: bool  # whether a code is bound to an address
 
+    def close(self) -> None:
+        """Close the connections."""
+
     def refusal(self, code: DiscountCode) -> str:
         """Return why the platform cannot have this code, for people; empty if it can."""
 

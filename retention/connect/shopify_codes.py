@@ -71,6 +71,10 @@ class ShopifyCodes:
         self._ids: dict[str, str] = {}  # of codes as listed
         self._asked: dict[str, list[str]] = {}  # codes by batch
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
     def refusal(self, code: DiscountCode) -> str:
         """Return why the shop cannot have this code; empty if it can."""
         if code.customer_id.isdigit():

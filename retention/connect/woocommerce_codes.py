@@ -33,6 +33,10 @@ class WooCommerceCodes:
         self._api = web.Api(base, {}, auth=(access["key"], access["secret"]))
         self._ids: dict[str, int] = {}  # of codes as listed
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
     def refusal(self, code: DiscountCode) -> str:
         """Return why the shop cannot have this code; empty if it can."""
         return "" if "@" in code.email else gettext("the customer has no e-mail address")

@@ -4,6 +4,7 @@ Any number of these jobs, one after the other, make each code once. The next tic
 temporary error.
 """
 
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +49,9 @@ def run(request: ShopCodes, context: Context) -> Outcome:
         before = shop_codes.progress(session, campaign_id)
     report = SyncReport()
     if connection is not None and connection.state == "active":
-        shop = _shop(context, campaign_id, open_code_maker(settings, connection))
-        report = sync_campaign(
-            partial(fenced, context), shop, campaign_id, on_batch=_Card(context, campaign_id)
-        )
+        with closing(open_code_maker(settings, connection)) as maker:
+            shop, card = _shop(context, campaign_id, maker), _Card(context, campaign_id)
+            report = sync_campaign(partial(fenced, context), shop, campaign_id, on_batch=card)
     data = {
         "campaign_id": campaign_id,
         "made": report.made,

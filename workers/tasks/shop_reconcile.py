@@ -4,6 +4,7 @@ A difference is reported in the channel that owns the shop. Missing codes are ma
 that must not exist are deleted, by the job `shop_codes`.
 """
 
+from contextlib import closing
 from functools import partial
 
 from sqlalchemy import select
@@ -39,11 +40,11 @@ def run(request: ShopReconcile, context: Context) -> Outcome:
         connection = session.get(Connection, request.connection_id)
     found, error = Differences(), None
     if connection is not None and connection.state == "active":
-        maker = open_code_maker(context.settings, connection)
-        try:
-            found = compare(partial(fenced, context), maker, connection.id, context.business_at)
-        except ConnectorError as problem:  # the job that makes codes reports it
-            error = problem.code
+        with closing(open_code_maker(context.settings, connection)) as maker:
+            try:
+                found = compare(partial(fenced, context), maker, connection.id, context.business_at)
+            except ConnectorError as problem:  # the job that makes codes reports it
+                error = problem.code
 
     def apply(session: Session) -> tuple[Post, ...]:
         if connection is None or found.is_equal:
