@@ -3,7 +3,6 @@
 Functions that take a session run in the caller's transaction.
 """
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.db.tables import Assignment, CallEntry, Campaign, DirectoryEntry, Outbox
+from retention.db.tables import Assignment, CallEntry, Campaign, Outbox
+from retention.lake import customer_directory
 from retention.outreach import calls
 from retention.privacy import pseudonym
 from retention.settings import Settings
@@ -56,7 +56,7 @@ def _rows(
     session: Session, settings: Settings, campaign_id: str, entries: list[CallEntry]
 ) -> list[dict[str, Any]]:
     ids = [entry.customer_id for entry in entries]
-    names = display_names(session, settings, ids)
+    names = customer_directory.display_names(session, settings, ids)
     worth = dict(
         session.execute(
             select(Assignment.customer_id, Assignment.expected_value).where(
@@ -81,26 +81,6 @@ def _rows(
     ]
 
 
-def display_names(session: Session, settings: Settings, ids: Iterable[str]) -> dict[str, str]:
-    """Return the names of customers who have one, by customer id.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    ids : iterable of str
-        Customer ids.
-    """
-    rows = select(DirectoryEntry.customer_id, DirectoryEntry.display_name).where(
-        DirectoryEntry.team_id == settings.team_id,
-        DirectoryEntry.customer_id.in_(list(ids)),
-        DirectoryEntry.display_name.is_not(None),
-    )
-    return {customer_id: name for customer_id, name in session.execute(rows).tuples() if name}
-
-
 def open_calls(session: Session, settings: Settings, user: str) -> list[dict[str, Any]]:
     """Return the calls that a person has to make.
 
@@ -119,7 +99,9 @@ def open_calls(session: Session, settings: Settings, user: str) -> list[dict[str
     ids = {entry.campaign_id for entry in listed}
     named = select(Campaign.id, Campaign.name).where(Campaign.id.in_(ids))
     names = dict(session.execute(named).tuples().all())
-    people = display_names(session, settings, (entry.customer_id for entry in listed))
+    people = customer_directory.display_names(
+        session, settings, (entry.customer_id for entry in listed)
+    )
     return [
         {
             "pseudonym": pseudonym(settings.key, entry.customer_id),
@@ -157,7 +139,9 @@ def notify_owner(
         return
     campaign = session.get(Campaign, entry.campaign_id) if entry.campaign_id else None
     may_see = roles.allows(roles.role_of(session, settings, entry.owner), "analyst")
-    people = display_names(session, settings, [entry.customer_id]) if may_see else {}
+    people = (
+        customer_directory.display_names(session, settings, [entry.customer_id]) if may_see else {}
+    )
     values = {
         "by": by,
         "pseudonym": name,
@@ -230,7 +214,8 @@ def window_values(
     return {
         "value": f"{campaign_id}|{name}|{card}",
         "pseudonym": name,
-        "name": display_names(session, settings, [customer_id]).get(customer_id) or name,
+        "name": customer_directory.display_names(session, settings, [customer_id]).get(customer_id)
+        or name,
         "owner": (entry and entry.owner) or owner,
         "due": due.isoformat(),
         "outcomes": outcomes,

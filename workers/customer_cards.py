@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import Job, Outbox
 from retention.errors import BadInput
+from retention.lake import customer_directory
 from retention.outreach import calls, notes, pauses
 from retention.privacy import pseudonym
 from retention.settings import Settings
@@ -56,10 +57,12 @@ def card_post(
     Post
         A post under the card's key. A new message has none.
     """
+    customer_id = str(data["customer_id"])
     values = {
         "intent_note": "",
         **data,
         "pseudonym": pseudonym(settings.key, data["customer_id"]),
+        "name": customer_directory.display_names(session, settings, [customer_id]).get(customer_id),
         "shown_in": job_id,
         "has_trend": bool(data.get("trend")),
         "desk": desk_state(session, settings, data["customer_id"]),

@@ -4,7 +4,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -119,6 +119,26 @@ def _entries(lake: Lake, settings: Settings) -> list[dict]:
         }
         for id_, email, name, attributes in rows
     ]
+
+
+def display_names(session: Session, settings: Settings, ids: Iterable[str]) -> dict[str, str]:
+    """Return the names of customers who have one, by customer id.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+    ids : iterable of str
+        Customer ids.
+    """
+    rows = select(DirectoryEntry.customer_id, DirectoryEntry.display_name).where(
+        DirectoryEntry.team_id == settings.team_id,
+        DirectoryEntry.customer_id.in_(list(ids)),
+        DirectoryEntry.display_name.is_not(None),
+    )
+    return {customer_id: name for customer_id, name in session.execute(rows).tuples() if name}
 
 
 # Prepared statements: composing one takes longer than running it.

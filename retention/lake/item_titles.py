@@ -10,13 +10,32 @@ _ACRONYMS = frozenset(
     {"BBQ", "CD", "DVD", "DIY", "HD", "LED", "PC", "SPF", "TV", "UHT", "UK", "USB"}
 )
 # Several pack sizes in one code: 12/18&15PK, 6/4 CT.
-_PACK_CODE = re.compile(r"\(?\b\d+(?:\s*[/&]\s*\d+)+\s*(?:pk|ct|oz|lb|ea)?\b\.?\)?", re.IGNORECASE)
+_PACK_CODE = re.compile(r"\(?\b\d+(?:pk)?(?:\s*[/&]\s*\d+(?:pk|ct|oz)?)+\b\.?\)?", re.IGNORECASE)
 _SIZE = re.compile(
-    r"\b(\d+(?:[.,]\d+)?)\s?(OZ|LBS?|G|GR|KG|MG|ML|CL|L|LT|CM|MM|IN|FT|YD|CT|PK|PC|GAL|QT|PT|DZ)\b"
+    r"\b(\d+(?:[.,]\d+)?)\s?(OZ|LBS?|G|GR|KG|MG|ML|CL|L|LT|CM|MM|IN|FT|YD|CT|PK|PC|GAL?|QT|PT|DZ)\b"
 )
+# What cash registers shorten. Longer pieces come first.
+_SHORT_FORMS = {
+    "can carb": "cans",
+    "can car": "cans",
+    "btl carb": "bottle",
+    "btl": "bottle",
+    "dnrs": "dinners",
+    "drnk": "drink",
+    "frzn": "frozen",
+    "mlt-pk": "multi-pack",
+    "refrig": "refrigerated",
+    "sft": "soft",
+    "sgl": "single",
+    "sngl": "single",
+    "srv": "serve",
+    "whl": "whole",
+}
+_SHORT = re.compile(rf"\b(?:{'|'.join(_SHORT_FORMS)})\b", re.IGNORECASE)
 _WITH_DIGIT = re.compile(r"\S*\d\S*")
 # Where a blank is missing: Meat:ham, mixers(club soda)flavoured.
 _TIGHT = re.compile(r"(?<=[^\W\d]:)(?=[^\W\d])|(?<=\w)(?=\()|(?<=\))(?=\w)")
+_UNCLOSED = re.compile(r"\s*\([^(),]*(?=,|$)")  # a title that was cut: "carbonated (ex"
 _LOST_SIGNS = re.compile(r"\s+(?=[,;:)])|[\s,;:/&-]+$|^[\s,;:/&-]+")
 
 
@@ -24,8 +43,8 @@ _LOST_SIGNS = re.compile(r"\s+(?=[,;:)])|[\s,;:/&-]+$|^[\s,;:/&-]+")
 def readable_title(title: str) -> str:
     """Return a title as a person would write it.
 
-    Capitals become title case, codes of several pack sizes are left out, and units are small
-    letters. A title in mixed case keeps its words.
+    Capitals become title case, codes of several pack sizes are left out, short forms are written
+    in full, and units are small letters. A title in mixed case keeps its words.
 
     Parameters
     ----------
@@ -35,20 +54,27 @@ def readable_title(title: str) -> str:
     Examples
     --------
     >>> readable_title("SOFT DRINKS 12/18&15PK CAN CAR"), readable_title("MILK 1% GALLON, 1 GA")
-    ('Soft Drinks Can Car', 'Milk 1% Gallon, 1 Ga')
+    ('Soft Drinks Cans', 'Milk 1% Gallon, 1 ga')
     >>> readable_title("Kids cereal, 14.5 OZ"), readable_title("Coffee No. 3")
     ('Kids cereal, 14.5 oz', 'Coffee No. 3')
     """
-    title = _TIGHT.sub(" ", title)
-    text = _SIZE.sub(lambda size: f"{size[1]} {size[2].lower()}", title)
-    words = _WITH_DIGIT.sub("", title)
+    whole = " ".join(_UNCLOSED.sub("", _TIGHT.sub(" ", title)).split())
+    words = _WITH_DIGIT.sub("", whole)
     is_shouted = words == words.upper() != words.lower()
-    without_codes = " ".join(_LOST_SIGNS.sub("", _PACK_CODE.sub(" ", text)).split())
-    text = without_codes or " ".join(text.split())
+    text = " ".join(_LOST_SIGNS.sub("", _PACK_CODE.sub(" ", whole)).split()) or whole
+    text = _SIZE.sub(lambda size: f"{size[1]} {size[2].lower()}", _SHORT.sub(_in_full, text))
     if not is_shouted:
         return text
     parts = text.split(" ")
     return " ".join(_word(part, is_first=number == 0) for number, part in enumerate(parts))
+
+
+def _in_full(short: re.Match[str]) -> str:
+    """Return the word for a short form, with the same case."""
+    word = _SHORT_FORMS[short[0].lower()]
+    if short[0].isupper():
+        return word.upper()
+    return word.capitalize() if short[0][0].isupper() else word
 
 
 def _word(word: str, *, is_first: bool) -> str:
