@@ -35,6 +35,7 @@ _SHORT = re.compile(rf"\b(?:{'|'.join(_SHORT_FORMS)})\b", re.IGNORECASE)
 _WITH_DIGIT = re.compile(r"\S*\d\S*")
 # Where a blank is missing: Meat:ham, mixers(club soda)flavoured.
 _TIGHT = re.compile(r"(?<=[^\W\d]:)(?=[^\W\d])|(?<=\w)(?=\()|(?<=\))(?=\w)")
+_LAST_SIZE = re.compile(rf",\s*{_SIZE.pattern}$", re.IGNORECASE)  # a shelf's, such as ", 40 LB"
 _UNCLOSED = re.compile(r"\s*\([^(),]*(?=,|$)")  # a title that was cut: "carbonated (ex"
 _LOST_SIGNS = re.compile(r"\s+(?=[,;:)])|[\s,;:/&-]+$|^[\s,;:/&-]+")
 
@@ -43,7 +44,7 @@ _LOST_SIGNS = re.compile(r"\s+(?=[,;:)])|[\s,;:/&-]+$|^[\s,;:/&-]+")
 def readable_title(title: str) -> str:
     """Return a title as a person would write it.
 
-    Capitals become title case, codes of several pack sizes are left out, short forms are written
+    Capitals become title case, pack sizes at the end are left out, short forms are written
     in full, and units are small letters. A title in mixed case keeps its words.
 
     Parameters
@@ -54,10 +55,11 @@ def readable_title(title: str) -> str:
     Examples
     --------
     >>> readable_title("SOFT DRINKS 12/18&15PK CAN CAR"), readable_title("MILK 1% GALLON, 1 GA")
-    ('Soft Drinks Cans', 'Milk 1% Gallon, 1 ga')
+    ('Soft Drinks Cans', 'Milk 1% Gallon')
     >>> readable_title("Kids cereal, 14.5 OZ"), readable_title("Coffee No. 3")
-    ('Kids cereal, 14.5 oz', 'Coffee No. 3')
+    ('Kids cereal', 'Coffee No. 3')
     """
+    title = _LAST_SIZE.sub("", title.strip())
     whole = " ".join(_UNCLOSED.sub("", _TIGHT.sub(" ", title)).split())
     words = _WITH_DIGIT.sub("", whole)
     is_shouted = words == words.upper() != words.lower()

@@ -51,7 +51,7 @@ def test_small_draft_says_so_first_and_widens_by_a_job(workspace, database, smal
     (job,) = until(lambda: all_jobs(database))
     assert (job.kind, job.args) == (
         "campaign_widen",
-        {"campaign_id": "c7", "version": 1, "tier": "medium", "audience": None},
+        {"campaign_id": "c7", "version": 1, "tier": "medium", "audience": None, "where": None},
     )
     workspace.press(ids.WIDEN_CAMPAIGN, f"{small}:0", ANALYST, at="8.8")
     until(lambda: len(api.named("response_url")) == 2)

@@ -315,12 +315,12 @@ def _record_one_outcome(desk, campaign_id, to_call) -> None:
     key = f"calls:{campaign_id}:{LEAD}"
     shown = messages(desk, key)
     assert f"{len(to_call)} call" in shown
-    assert shown.count("nobody yet") == len(to_call)
+    assert "nobody yet" not in shown  # the approver calls, because nobody else was chosen
     assert ids.OPEN_CALL in shown
     someone, settings = min(to_call), desk.settings
     with desk.database.reading() as session:
-        [(unowned, _, number)] = calls.unowned_by_campaign(session, settings)
-    assert (unowned, number) == (campaign_id, len(to_call))
+        assert calls.unowned_by_campaign(session, settings) == []
+        assert len(calls.open_entries(session, settings, LEAD)) == len(to_call)
     with desk.database.transaction() as session:
         assert {entry.customer_id for entry in calls.entries(session, settings, campaign_id)} == (
             to_call
@@ -337,7 +337,6 @@ def _record_one_outcome(desk, campaign_id, to_call) -> None:
             outcome="no_answer",
         )
         call_lists.refresh(session, settings, campaign_id)
-    assert messages(desk, key).count("nobody yet") == len(to_call) - 1
     assert "1 no answer" in messages(desk, key)
     again = run(
         desk, CampaignCsv(campaign_id=campaign_id, part="calls"), LEAD, channel=LEAD, key="again"
