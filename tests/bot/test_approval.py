@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 
 from retention import clock
 from retention.campaigns import approval
-from retention.db.tables import Approval, Outbox, RoleGrant
+from retention.campaigns.spec import OfferLine
+from retention.db.tables import Approval, Campaign, Outbox, RoleGrant
 from retention.risk.policy import SecondApprover
 from tests.bot.campaign import drafted, fill, message, state, whispered
 from tests.bot.test_slash import until
@@ -184,3 +185,49 @@ def test_expired_decisions_and_approvals_are_announced_in_the_thread(
         campaign_clock.expire(session, settings, clock.now() + timedelta(hours=77))
     assert "approval expired" in message(database, "campaign:c7:lapsed:2")
     assert "expired" in message(database, "campaign:c7:clearance:2")
+
+
+@pytest.fixture
+def with_calls(workspace, database, settings) -> str:
+    """Submit a campaign whose customers get a call."""
+    totals = {"customers": 100, "sales": 5000.0, "base_sales": 2000.0, "base": 40.0}
+    call = OfferLine(rule="Most valuable", action="call", discount=0.0, **totals)
+    drafted(database, settings, offers=(call,))
+    with database.transaction() as session:
+        campaigns.submit(session, settings, "c7", 1, ANALYST)
+    return "c7"
+
+
+def approve_choosing(workspace, person: str) -> None:
+    def change(payload):
+        payload["response_url"] = workspace.api.url + "response_url"
+        payload["actions"][0] |= {"action_id": ids.APPROVE_CAMPAIGN, "value": "c7:1"}
+        chosen = {ids.CALL_OWNER: {"type": "users_select", "selected_user": person}}
+        payload["state"] = {"values": {"campaign.c7.calls": chosen}}
+
+    workspace.interact("block_actions.json", LEAD, change)
+
+
+def owner(database) -> str | None:
+    with database.reading() as session:
+        return session.scalar(select(Campaign.call_owner))
+
+
+def test_approval_stores_who_was_chosen_for_the_calls(workspace, database, with_calls):
+    assert "Who calls them?" in message(database)
+    approve_choosing(workspace, ANALYST)
+    until(lambda: state(database) == "approved")
+    assert owner(database) == ANALYST
+    assert f"Calls: <@{ANALYST}>" in message(database)
+
+
+def test_approver_makes_the_calls_if_nobody_was_chosen(workspace, database, with_calls):
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    until(lambda: state(database) == "approved")
+    assert owner(database) == LEAD
+
+
+def test_person_who_may_not_see_customers_cannot_be_chosen(workspace, database, with_calls, api):
+    approve_choosing(workspace, VIEWER)
+    assert "may not see customers' names" in whispered(api)
+    assert (state(database), owner(database)) == ("submitted", None)
