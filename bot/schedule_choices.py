@@ -100,10 +100,10 @@ def zones(first: str) -> list[Group]:
     """
     shop: Group = {"title": gettext("Your shop"), "choices": [_zone(first)]}
     others = gettext("Others")
-    return [
-        shop,
-        *({"title": title or others, "choices": choices} for title, choices in _regions(first)),
+    regions: list[Group] = [
+        {"title": title or others, "choices": choices} for title, choices in _regions(first)
     ]
+    return [shop, *regions]
 
 
 def _zone(name: str) -> Choice:
