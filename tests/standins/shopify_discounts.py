@@ -173,7 +173,7 @@ class Discounts:
         if given["discountId"] not in self.nodes:
             error = {"field": ["discountId"], "code": "INVALID", "message": "Discount not found"}
             return {"bulkCreation": None, "userErrors": [error]}
-        batch = {
+        batch: dict[str, Any] = {
             "id": self._id("DiscountRedeemCodeBulkCreation"),
             "done": False,
             "codes": [],
