@@ -89,6 +89,19 @@ class ShopWebhooks:
             return 503, {"error": gettext("it could not be stored; please send it again")}
         return 200, {}
 
+    def warm_up(self) -> None:
+        """Load the connectors, so that the first delivery does not wait for their imports."""
+        try:
+            with self._database.reading() as session:
+                stored = session.scalars(
+                    select(Connection).where(Connection.team_id == self._settings.team_id)
+                ).all()
+        except SQLAlchemyError as error:
+            log.info("the connections cannot be read yet: %s", type(error).__name__)
+            return
+        for connection in stored:
+            self._connector(connection)
+
     def _connection(self, name: str) -> Connection | None:
         if not name or len(name) > MAX_NAME or "\0" in name:
             return None

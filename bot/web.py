@@ -421,6 +421,7 @@ def start(site: Site) -> None:
     threading.Thread(
         target=groups.keep_fresh, args=(site.settings, site.database), name="groups", daemon=True
     ).start()
+    threading.Thread(target=site.shop_webhooks.warm_up, name="connectors", daemon=True).start()
     site.workspace.start()
     if site.settings.slack_app_token:
         connect(site.app, site.settings)

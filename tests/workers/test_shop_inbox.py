@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import select, update
 
 from retention import clock
-from retention.connect import connections, loading, registry, webhook_inbox
+from retention.connect import connections, inbox, loading, registry, webhook_inbox
 from retention.db.tables import Connection, Erasure, File, Job, Outbox, Webhook
 from retention.lake import Lake
 from tests.retention.connect.shops import SHOPS, connected
 from tests.standins.shopify_data import BEGIN, stamp
 from tests.workers.harness import ADMIN, CHANNEL, ask
 from workers import shop_inbox
+from workers.live import Drain
 from workers.requests import ShopInbox
 from workers.tasks import shop_inbox as task
 from workers.tasks.runner import run_job
@@ -179,6 +180,18 @@ def test_another_currency_is_refused_and_the_rest_is_taken(settings, database, c
     (message,) = messages(database)
     assert "USD" in message
     assert "GBP" in message
+
+
+def test_customers_of_new_orders_are_scored_by_the_live_path(settings, database, connection, shop):
+    new = shop.records.add_order(97, at=clock.now() - timedelta(minutes=1))
+    receive(database, connection, shop.delivery("orders/create", new))
+    receive(database, connection, shop.delivery("orders/create", shop.records.orders[5]))
+    run(settings, database)
+    with database.reading() as session:
+        assert inbox.waiting(session, settings) == 1  # the other one is old
+    assert Drain(settings, database).round() == 1
+    assert len(rows(settings, "events")) == 2
+    assert sums(settings)["purchase"] == 18.0
 
 
 class Kill(BaseException):

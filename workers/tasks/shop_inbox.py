@@ -8,6 +8,8 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AT_ONCE = 500  # deliveries of one import
+SCORED_SINCE = timedelta(days=2)  # customers of older events are scored by the next sweep
 ERASED_AT_ONCE = 500  # customers of one job, when a shop erases all of them
 
 
@@ -111,6 +114,7 @@ def _import_deliveries(
 
     def apply(session: Session) -> None:
         mark(session, batch.results)
+        _score_soon(session, context, batch)
         submitted.clear()
         submitted.extend(_submit_erasures(session, context, connection, erased))
 
@@ -196,6 +200,34 @@ def _import_pages(lake: "Lake", context: Context, batch: Batch, pages: Sequence[
             name=batch.connection.name,
             listener=LISTENER,
         )
+
+
+def _score_soon(session: Session, context: Context, batch: Batch) -> None:
+    """Give new events to the live path, which scores their customers and checks alerts.
+
+    The lake has these events already, so the live path adds none of them.
+    """
+    from retention.connect import events, inbox
+
+    since = clock.now() - SCORED_SINCE
+    rows = [
+        {name: _to_json(value) for name, value in row.items() if value is not None}
+        for number, notice in batch.notices
+        if number not in batch.results.set_aside
+        for page in notice.pages
+        if page.table == "events"
+        for row in page.rows
+        if row["occurred_at"] >= since
+    ]
+    checked = events.check_rows(rows, clock.now(), source=batch.connection.kind)
+    if checked.rows:
+        inbox.add(session, context.settings, checked.rows, checked.keys)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else value
 
 
 def _problem_posts(context: Context, batch: Batch) -> list[Post]:
