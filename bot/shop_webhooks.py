@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot import refusals
+from bot.group_commit import GroupCommit
 from retention import clock
 from retention.db import Database
 from retention.db.tables import Connection
@@ -46,6 +47,7 @@ class ShopWebhooks:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._settings, self._database = settings, database
+        self._commits = GroupCommit(database)
         # Connectors by connection. They are made again when the settings or secrets change.
         self._connectors: dict[int, tuple[Any, Listens | None]] = {}
         self._reported: set[str] = set()
@@ -82,8 +84,9 @@ class ShopWebhooks:
                 self._report(connection, error)
                 return self._refused()
             topic = connector.topic(headers)
-            with self._database.transaction() as session:
-                webhook_inbox.store(session, connection, delivery_id, topic, body)
+            self._commits.store(
+                lambda session: webhook_inbox.store(session, connection, delivery_id, topic, body)
+            )
         except SQLAlchemyError as error:
             log.error("cannot store a webhook: %s", type(error).__name__)
             return 503, {"error": gettext("it could not be stored; please send it again")}
