@@ -1,0 +1,202 @@
+"""``python -m tests.faults.source_kills [KILLS] [SEED]``: kill the pull of a source, and count.
+
+Each pull is a process that ends with SIGKILL at a random moment, while its database gets new rows.
+In the end the lake is compared with the database.
+
+Lost: an order of the database that the lake has not. Doubled: an order that the lake has twice.
+"""
+
+import json
+import multiprocessing
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import update
+
+from retention.connect import sources
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import Job
+from retention.lake import Lake
+from retention.settings import Settings
+from workers import jobs, roles
+from workers.requests import SourcePull
+from workers.tasks.runner import run_job
+
+NEW_ROWS = 30  # between two pulls
+START = datetime(2025, 7, 1, tzinfo=UTC)
+MAP = """[events]
+customer_id = "customer"
+occurred_at = "at"
+order_id    = "id"
+amount      = "paid"
+event_type  = { value = "purchase" }
+"""
+# Each process starts with all that a job imports, so that it dies at work and not while it loads.
+WORLDS = multiprocessing.get_context("forkserver")
+WORLDS.set_forkserver_preload(
+    ["tests.faults.source_kills", "workers.tasks.source_pull", "retention.connect.pulling"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PullCounts:
+    """What the lake has in the end."""
+
+    kills: int
+    orders: int
+    lost: int
+    doubled: int
+
+    @property
+    def line(self) -> str:
+        """One row of the table."""
+        return (
+            f"{'orders of a source':32} {self.orders:4}   "
+            f"(kills {self.kills}, lost {self.lost}, doubled {self.doubled})"
+        )
+
+
+def count(kills: int, seed: int) -> PullCounts:
+    """Kill pulls so many times, and count.
+
+    Parameters
+    ----------
+    kills : int
+        Processes to kill.
+    seed : int
+        Of the random moments.
+    """
+    chance, killed, orders = random.Random(seed), 0, 0
+    with tempfile.TemporaryDirectory(prefix="pulls") as home:
+        settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
+        upgrade(settings)
+        database = Database.of(settings)
+        url = f"sqlite:///{home}/shop.db"
+        shop = sa.create_engine(url)
+        with shop.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE orders (id, customer, at, paid, changed)"))
+        _add_source(database, settings, url)
+        longest = 0.0
+        while killed < kills:
+            orders = _add_orders(shop, orders)
+            if not longest:
+                longest = _pulled(database, settings, None)[1]
+                longest = min(longest, 3.0)
+                continue
+            killed += _pulled(database, settings, chance.uniform(0, longest))[0]
+            if chance.random() < 0.2:
+                _pulled(database, settings, None)
+        _pulled(database, settings, None)
+        stored = Lake.open(settings).table("events").select("order_id").execute()["order_id"]
+        shop.dispose()
+        database.dispose()
+    times = Counter(stored)
+    lost = sum(f"o{number}" not in times for number in range(orders))
+    return PullCounts(killed, orders, lost, sum(number > 1 for number in times.values()))
+
+
+def count_apart(kills: int, seed: int) -> PullCounts:
+    """Count in a process of its own, which has started no threads yet.
+
+    Parameters
+    ----------
+    kills : int
+        Processes to kill.
+    seed : int
+        Of the random moments.
+    """
+    command = [sys.executable, "-m", "tests.faults.source_kills", str(kills), str(seed), "--json"]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return PullCounts(**json.loads(answer.splitlines()[-1]))
+
+
+def _add_source(database: Database, settings: Settings, url: str) -> None:
+    new = sources.NewSource(
+        "orders",
+        "query",
+        url,
+        "hour",
+        "UTC",
+        START,
+        query="SELECT * FROM orders",
+        watermark_column="changed",
+        table_name="events",
+        map_text=MAP,
+        secrets={"url": url},
+    )
+    with database.transaction() as session:
+        sources.add(session, settings, new, by="U0ADMIN")
+
+
+def _add_orders(shop: sa.Engine, orders: int) -> int:
+    """Add rows; some share a value of the watermark with older ones."""
+    insert = sa.text("INSERT INTO orders VALUES (:id, :customer, :at, 1.5, :changed)")
+    rows = [
+        {
+            "id": f"o{number}",
+            "customer": f"c{number % 50}",
+            "at": f"{START + timedelta(minutes=number):%Y-%m-%d %H:%M:%S}",
+            "changed": f"{(number + 5) // NEW_ROWS:06}",
+        }
+        for number in range(orders, orders + NEW_ROWS)
+    ]
+    with shop.begin() as connection:
+        connection.execute(insert, rows)
+    return orders + NEW_ROWS
+
+
+def _pulled(database: Database, settings: Settings, after: float | None) -> tuple[int, float]:
+    """Pull in a process; kill it after some seconds. Returns whether it was killed, and seconds."""
+    with database.transaction() as session:
+        job = jobs.submit(
+            session,
+            settings,
+            SourcePull(name="orders", scheduled=True),
+            requested_by=roles.OPERATOR,
+            channel=None,
+            idem_key=f"pull:{time.monotonic_ns()}",
+            limited=False,
+        ).job
+    begins, told = WORLDS.Pipe(duplex=False)
+    process = WORLDS.Process(target=_work, args=(str(settings.home), job.id, told))
+    process.start()
+    told.close()  # so that a process that dies at once is an error, not a wait
+    begins.recv()
+    began = time.monotonic()
+    process.join(after)
+    was_alive = process.is_alive()
+    process.kill()
+    process.join()
+    with database.transaction() as session:  # as if its lease were over
+        session.execute(
+            update(Job).where(Job.id == job.id, Job.state != "done").values(state="failed")
+        )
+    return int(was_alive), time.monotonic() - began
+
+
+def _work(home: str, job_id: str, told) -> None:
+    settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
+    database = Database.of(settings)
+    told.send("begins")
+    run_job(settings, database, job_id, "test")
+
+
+if __name__ == "__main__":
+    # Or each process would run this file again before its job.
+    del sys.modules["__main__"].__file__
+    sys.modules["__main__"].__spec__ = None
+    from tests.faults import source_kills as module
+
+    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
+    counts = module.count(*numbers, *(30, 1)[len(numbers) :])
+    print(json.dumps(asdict(counts)) if "--json" in sys.argv else counts.line)
+    sys.exit(0 if "--json" in sys.argv or not (counts.lost or counts.doubled) else 1)
