@@ -161,6 +161,7 @@ def test_workbook_is_read_and_cancelled(desk):
     assert events(desk) == 0
 
 
+@pytest.mark.nightly_after(2)
 @pytest.mark.parametrize(
     ("name", "text", "table"),
     [

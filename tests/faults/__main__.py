@@ -1,6 +1,7 @@
 """``python -m tests.faults [SECONDS] [SEED]``: break everything, count what is lost or doubled.
 
-The codes of campaigns at a shop have a run of their own (`tests.faults.shop_codes`).
+The codes of campaigns at a shop have a run of their own (`tests.faults.shop_codes`), and so have
+the pulls of sources (`tests.faults.source_kills`).
 
 Lost: a job that did not end as done, or whose result nobody can see, or a result that was published
 although it was cancelled, or an e-mail that never arrived though its row says so, or was not sent.
@@ -25,13 +26,14 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Job, Outbox, Run, Send
 from retention.settings import Settings
-from tests.faults import live_kills, mailing, shop_codes
+from tests.faults import live_kills, mailing, shop_codes, source_kills
 from tests.faults.nemesis import Nemesis
 from tests.workers.harness import ADMIN, CHANNEL, running, wait
 from workers import schedule
 
 LIVE_KILLS = 200  # of the path of live events
 CODE_KILLS = 50  # of the job that makes codes at a shop
+PULL_KILLS = 30  # of the job that pulls a source
 SETTLING = 240.0  # seconds for everything to end; a doubt alone waits 30
 
 
@@ -59,7 +61,8 @@ def main(seconds: float, seed: int, kills: int = LIVE_KILLS) -> int:
         copies = mailing.counted(database, inbox)
         live = live_kills.run(kills, seed)
         codes = shop_codes.count_apart(CODE_KILLS, seed)
-        return report(nemesis, slack, copies, live, codes, seconds, seed, settled)
+        pulls = source_kills.count_apart(PULL_KILLS, seed)
+        return report(nemesis, slack, copies, live, codes, pulls, seconds, seed, settled)
 
 
 def _schedule_soon(database: Database, settings: Settings, seconds: float) -> None:
@@ -89,6 +92,7 @@ def report(
     copies: mailing.Copies,
     live: live_kills.Kills,
     codes: shop_codes.CodeCounts,
+    pulls: source_kills.PullCounts,
     seconds: float,
     seed: int,
     settled: bool,
@@ -131,10 +135,12 @@ def report(
     )
     live_kills.report(live)
     print(codes.line)
+    print(pulls.line)
     lost, doubled = [*lost, *leaked, *copies.lost], [*doubled, *copies.doubled]
     lost, doubled = [*lost, *live.lost], [*doubled, *live.doubled]
-    injections = sum(nemesis.injected.values()) + live.injected.total() + codes.kills
-    missing, surplus = len(lost) + codes.lost, len(doubled) + codes.doubled + codes.unapproved
+    injections = sum(nemesis.injected.values()) + live.injected.total() + codes.kills + pulls.kills
+    missing = len(lost) + codes.lost + pulls.lost
+    surplus = len(doubled) + codes.doubled + codes.unapproved + pulls.doubled
     print(f"injections={injections} lost={missing} doubled={surplus}")
     return int(bool(missing or surplus))
 

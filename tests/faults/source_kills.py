@@ -1,6 +1,7 @@
 """``python -m tests.faults.source_kills [KILLS] [SEED]``: kill the pull of a source, and count.
 
 Each pull is a process that ends with SIGKILL at a random moment, while its database gets new rows.
+Every second kill comes around the moment after the import and before the watermark is stored.
 In the end the lake is compared with the database.
 
 Lost: an order of the database that the lake has not. Doubled: an order that the lake has twice.
@@ -17,6 +18,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import update
@@ -29,9 +31,11 @@ from retention.lake import Lake
 from retention.settings import Settings
 from workers import jobs, roles
 from workers.requests import SourcePull
+from workers.tasks import source_pull
 from workers.tasks.runner import run_job
 
 NEW_ROWS = 30  # between two pulls
+PAUSE = 0.05  # seconds between import and watermark
 START = datetime(2025, 7, 1, tzinfo=UTC)
 MAP = """[events]
 customer_id = "customer"
@@ -52,6 +56,7 @@ class PullCounts:
     """What the lake has in the end."""
 
     kills: int
+    between: int  # kills after the import and before the watermark was stored
     orders: int
     lost: int
     doubled: int
@@ -61,7 +66,8 @@ class PullCounts:
         """One row of the table."""
         return (
             f"{'orders of a source':32} {self.orders:4}   "
-            f"(kills {self.kills}, lost {self.lost}, doubled {self.doubled})"
+            f"(kills {self.kills}, of them between import and watermark {self.between}, "
+            f"lost {self.lost}, doubled {self.doubled})"
         )
 
 
@@ -75,7 +81,7 @@ def count(kills: int, seed: int) -> PullCounts:
     seed : int
         Of the random moments.
     """
-    chance, killed, orders = random.Random(seed), 0, 0
+    chance, killed, between, orders = random.Random(seed), 0, 0, 0
     with tempfile.TemporaryDirectory(prefix="pulls") as home:
         settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
         upgrade(settings)
@@ -92,7 +98,13 @@ def count(kills: int, seed: int) -> PullCounts:
                 longest = _pulled(database, settings, None)[1]
                 longest = min(longest, 3.0)
                 continue
-            killed += _pulled(database, settings, chance.uniform(0, longest))[0]
+            before = _state(database, settings)
+            near_import = killed % 2 == 1
+            moment = chance.uniform(0, 2 * PAUSE if near_import else longest)
+            was_killed = _pulled(database, settings, moment, near_import=near_import)[0]
+            after = _state(database, settings)
+            killed += was_killed
+            between += was_killed and after[0] > before[0] and after[1] == before[1]
             if chance.random() < 0.2:
                 _pulled(database, settings, None)
         _pulled(database, settings, None)
@@ -101,7 +113,7 @@ def count(kills: int, seed: int) -> PullCounts:
         database.dispose()
     times = Counter(stored)
     lost = sum(f"o{number}" not in times for number in range(orders))
-    return PullCounts(killed, orders, lost, sum(number > 1 for number in times.values()))
+    return PullCounts(killed, between, orders, lost, sum(number > 1 for number in times.values()))
 
 
 def count_apart(kills: int, seed: int) -> PullCounts:
@@ -137,6 +149,13 @@ def _add_source(database: Database, settings: Settings, url: str) -> None:
         sources.add(session, settings, new, by="U0ADMIN")
 
 
+def _state(database: Database, settings: Settings) -> tuple[int, dict[str, Any]]:
+    """Return the number of events, and the watermark."""
+    with database.reading() as session:
+        watermark = dict(sources.find(session, settings, "orders").watermark)
+    return int(Lake.open(settings).table("events").count().execute()), watermark
+
+
 def _add_orders(shop: sa.Engine, orders: int) -> int:
     """Add rows; some share a value of the watermark with older ones."""
     insert = sa.text("INSERT INTO orders VALUES (:id, :customer, :at, 1.5, :changed)")
@@ -154,8 +173,13 @@ def _add_orders(shop: sa.Engine, orders: int) -> int:
     return orders + NEW_ROWS
 
 
-def _pulled(database: Database, settings: Settings, after: float | None) -> tuple[int, float]:
-    """Pull in a process; kill it after some seconds. Returns whether it was killed, and seconds."""
+def _pulled(
+    database: Database, settings: Settings, after: float | None, *, near_import: bool = False
+) -> tuple[int, float]:
+    """Pull in a process; kill it some seconds after its begin or its import.
+
+    Returns whether it was killed, and the seconds.
+    """
     with database.transaction() as session:
         job = jobs.submit(
             session,
@@ -172,6 +196,8 @@ def _pulled(database: Database, settings: Settings, after: float | None) -> tupl
     told.close()  # so that a process that dies at once is an error, not a wait
     begins.recv()
     began = time.monotonic()
+    if near_import:
+        begins.recv()
     process.join(after)
     was_alive = process.is_alive()
     process.kill()
@@ -186,6 +212,14 @@ def _pulled(database: Database, settings: Settings, after: float | None) -> tupl
 def _work(home: str, job_id: str, told) -> None:
     settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
     database = Database.of(settings)
+    store = source_pull._store
+
+    def slowly(*arguments: Any) -> None:
+        told.send("imported")
+        time.sleep(PAUSE)
+        store(*arguments)
+
+    source_pull._store = slowly
     told.send("begins")
     run_job(settings, database, job_id, "test")
 

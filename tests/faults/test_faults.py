@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults import shop_codes
+from tests.faults import shop_codes, source_kills
 from tests.faults.__main__ import main
 
 
@@ -20,3 +20,12 @@ def test_no_code_at_a_shop_is_lost_doubled_or_unapproved():
     counts = shop_codes.count_apart(60, 2)
     assert (counts.lost, counts.doubled, counts.unapproved) == (0, 0, 0)
     assert counts.kills >= 50
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_no_row_of_a_source_is_lost_or_doubled_by_kills():
+    counts = source_kills.count_apart(30, 2)
+    assert (counts.lost, counts.doubled) == (0, 0)
+    assert counts.kills >= 30
+    assert counts.between > 0

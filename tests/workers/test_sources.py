@@ -264,6 +264,7 @@ def test_intervals_and_next_pulls():
     assert [period(every).days for every in ("daily 03:00", "mon 09:00", "1st 09:00")] == [1, 7, 31]
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("kind", SHOPS)
 def test_shop_is_connected_pulled_and_says_when_its_key_was_revoked(
     desk, tmp_path, monkeypatch, kind
