@@ -55,6 +55,7 @@ def follow(kind: str, stand_in, folder: Path, monkeypatch) -> None:
         retention(*(word.replace("CLIENT_ID", shopify.CLIENT_ID) for word in typed))
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("kind", SHOPS)
 def test_page_connects_a_shop_and_its_webhooks_arrive(kind, home, monkeypatch):
     with SHOPS[kind].stand_in.start() as stand_in:
