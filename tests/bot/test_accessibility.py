@@ -173,8 +173,8 @@ def test_unsubscribe_page_is_free_of_barriers(what, settings, browser):
     _check_page(browser, html)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.nightly_after(2)
 @pytest.mark.parametrize("name", ["digest", "at_risk", "model_card", "quality", "recommendations"])
 def test_report_page_is_free_of_barriers(name, language, browser):
     with use_language(language):
