@@ -14,7 +14,7 @@ import numpy as np
 
 from retention.recommend.history import DAY, PURCHASE, UNRATED, VIEW, WEIGHTS
 from retention.recommend.rating_scale import rating_scale
-from retention.text import gettext
+from retention.text import gettext, phrase
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,26 @@ def preference_profile(
     return {"summary": summary(profile), **profile}
 
 
+def _words(code: str) -> str:
+    """Name a price band, a weekday or a part of the day in the reader's language."""
+    return {
+        "low-price": phrase("low-price"),
+        "mid-price": phrase("mid-price"),
+        "high-price": phrase("high-price"),
+        "Mondays": phrase("Mondays"),
+        "Tuesdays": phrase("Tuesdays"),
+        "Wednesdays": phrase("Wednesdays"),
+        "Thursdays": phrase("Thursdays"),
+        "Fridays": phrase("Fridays"),
+        "Saturdays": phrase("Saturdays"),
+        "Sundays": phrase("Sundays"),
+        "nights": phrase("nights"),
+        "mornings": phrase("mornings"),
+        "afternoons": phrase("afternoons"),
+        "evenings": phrase("evenings"),
+    }.get(code, code)
+
+
 def summary(profile: Mapping[str, Any]) -> str:
     """Summarise a profile in a few words."""
     names = [line["name"] for line in profile["categories"]]
@@ -82,8 +102,8 @@ def summary(profile: Mapping[str, Any]) -> str:
         taste = gettext("mostly {first} and {second}").format(first=names[0], second=names[1])
     else:
         taste = _mixed_taste(profile)
-    habits = [profile[habit]["name"] for habit in ("weekday", "hours") if profile[habit]]
-    band = profile["price"]["band"] if profile["price"] else ""
+    habits = [_words(profile[habit]["name"]) for habit in ("weekday", "hours") if profile[habit]]
+    band = _words(profile["price"]["band"]) if profile["price"] else ""
     coupon_use = gettext("uses coupons") if profile["coupons"]["redeemed"] > 1 else ""
     against = ""
     if profile["against"]:
