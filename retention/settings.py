@@ -152,6 +152,9 @@ class Settings(BaseSettings):
     server."""
     webhook_key: SecretStr | None = None
     """Signs calls of `RETENTION_WEBHOOK_URL`."""
+    mail_connection: str = ""
+    """Name of the connection to a mail platform (`retention source connect`) that sends e-mails. It
+    is used instead of webhook and mail server."""
     redemption_key: SecretStr | None = None
     """Verifies `POST /redemptions` of tills. Without it, that route is closed."""
     events_key: SecretStr | None = None

@@ -38,6 +38,8 @@ class ConnectorError(Exception):
         Real time before which the platform wants no request.
     is_uncertain : bool
         Whether the request may have had its effect.
+    answer : bytes
+        The beginning of a refusal's body, which may name a reason.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class ConnectorError(Exception):
         *,
         retry_at: datetime | None = None,
         is_uncertain: bool = False,
+        answer: bytes = b"",
     ) -> None:
         super().__init__(detail or code)
         self.code = code
         self.detail = detail
         self.retry_at = retry_at
         self.is_uncertain = is_uncertain
+        self.answer = answer
 
     @property
     def is_temporary(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from retention.connect.connections import Access
 from retention.connect.contract import Connector
+from retention.connect.mail import PLATFORMS
 from retention.errors import BadInput
 from retention.text import gettext
 
@@ -29,6 +30,7 @@ def _woocommerce() -> Callable[[Access], Any]:
 CONNECTORS: dict[str, Callable[[], Callable[[Access], Any]]] = {
     "shopify": _shopify,
     "woocommerce": _woocommerce,
+    **PLATFORMS,
 }
 
 

@@ -20,6 +20,7 @@ from retention.text import gettext
 
 TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 MAX_ANSWER = 32 * 2**20  # bytes
+MAX_REASON = 2_000  # bytes of a refusal that are kept
 DEFAULT_PAUSE, MAX_PAUSE = timedelta(seconds=10), timedelta(hours=6)
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -157,8 +158,9 @@ def _refusal(method: str, response: httpx.Response) -> ConnectorError:
             detail,
             retry_at=retry_at(response.headers) if "retry-after" in response.headers else None,
             is_uncertain=method != "GET",
+            answer=response.content[:MAX_REASON],
         )
-    return ConnectorError("refused", detail)
+    return ConnectorError("refused", detail, answer=response.content[:MAX_REASON])
 
 
 def retry_at(headers: Mapping[str, str]) -> datetime:

@@ -25,7 +25,6 @@ from retention.outreach.adapter import (
     Verdict,
     as_sentence,
 )
-from retention.outreach.consent import public_url
 from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
 from retention.outreach.webhook import WebhookAdapter
 from retention.progress import Progress, silent
@@ -243,9 +242,14 @@ def _smtp(settings: Settings) -> Adapter:
     return SmtpAdapter(parse_smtp_url(_secret(settings.smtp_url)))
 
 
+def _platform(settings: Settings) -> Adapter:
+    raise ValueError("a connection needs the database; see `retention.connect.mail.open_channel`")
+
+
 # By the name in ``sends.channel``, of at most eight characters. The first one that is switched on
 # is used.
 CHANNELS: dict[str, Channel] = {
+    "platform": Channel("mail_connection", _platform),
     "webhook": Channel("webhook_url", _webhook),
     "email": Channel("smtp_url", _smtp),
 }
@@ -280,19 +284,6 @@ def open_adapter(settings: Settings, name: str) -> Adapter:
         A setting of the channel is missing.
     """
     return CHANNELS[name].open(settings)
-
-
-def check_channel(settings: Settings) -> None:
-    """Check that the configured channel can send.
-
-    Raises
-    ------
-    BadInput
-        A setting is missing.
-    """
-    if (name := configured_channel(settings)) != "csv":
-        open_adapter(settings, name)
-        public_url(settings)
 
 
 def _secret(secret: SecretStr | None) -> str:

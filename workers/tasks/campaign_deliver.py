@@ -67,6 +67,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     from retention.campaigns.products import find_products, offered_items
     from retention.campaigns.spec import Body
     from retention.campaigns.states import find_campaign
+    from retention.connect.mail import open_channel
     from retention.lake import Lake
     from retention.outreach import sends
     from retention.outreach.adapter import Contact
@@ -75,13 +76,14 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
         find_contacts,
         queued_customers,
     )
-    from retention.outreach.dispatch import configured_channel, deliver, open_adapter
+    from retention.outreach.dispatch import configured_channel, deliver
     from retention.quiet_hours import customer_zone, next_allowed, parse_quiet_hours
     from retention.risk.policy import load_policy
 
     settings, database, campaign_id = context.settings, context.database, request.campaign_id
     lake, policy = Lake.open(settings), load_policy(settings)
     with database.reading() as session:
+        adapter = open_channel(session, settings, configured_channel(settings))
         campaign = find_campaign(session, settings, campaign_id)
         queued = queued_customers(session, campaign_id)
         offers = {row["customer_id"]: row for row in recipient_rows(session, campaign)}
@@ -103,7 +105,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
         database,
         campaign_id,
         context.job_id,
-        open_adapter(settings, configured_channel(settings)),
+        adapter,
         {customer: contact_of.get(customer, Contact()) for customer in ids},
         message_composer(settings, body, offers, products),
         allowed_from=allowed_at,

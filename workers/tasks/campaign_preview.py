@@ -136,9 +136,10 @@ class _FirstEmail:
     ) -> dict[str, str]:
         """Send it to the person, and say where it went or why it was not sent."""
         from retention.campaigns.preview import trial_email
+        from retention.connect.mail import open_channel
         from retention.errors import BadInput
         from retention.outreach.adapter import Contact, ServerUnavailable, as_sentence
-        from retention.outreach.dispatch import configured_channel, open_adapter
+        from retention.outreach.dispatch import configured_channel
 
         settings, channel = self.settings, configured_channel(self.settings)
         if not self.rows:
@@ -167,7 +168,8 @@ class _FirstEmail:
                     str(context.job_id),
                     self.products,
                 )
-                adapter = open_adapter(settings, channel)
+                with context.database.reading() as session:
+                    adapter = open_channel(session, settings, channel)
                 try:
                     adapter.open()
                     verdict = adapter.send(email)

@@ -43,8 +43,9 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     """
     from retention import clock, impressions
     from retention.campaigns import launch, programme, shop_codes
+    from retention.connect.mail import check_channel
     from retention.lake import Lake
-    from retention.outreach import dispatch, send_summary
+    from retention.outreach import send_summary
     from retention.risk.policy import load_policy
 
     now = clock.now()  # the job may have waited for days
@@ -56,7 +57,7 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     held_out = programme.held_out_since_draft(database, settings, policy, request.campaign_id)
     held_out -= returned | doubles
     with database.transaction() as session:
-        dispatch.check_channel(settings)
+        check_channel(session, settings)
         campaign, left_out = launch.begin_sending(
             session, settings, *campaign_version, user, now, returned | doubles | held_out
         )

@@ -1,0 +1,247 @@
+"""Run the same tests on every mail platform, against its stand-in."""
+
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from retention import clock
+from retention.connect import connections, mail
+from retention.connect.connections import Access, check_values
+from retention.connect.contract import ConnectorError, Profile, TakesProfiles
+from retention.connect.klaviyo import Klaviyo
+from retention.errors import BadInput
+from retention.outreach.adapter import Contact, Message, ServerUnavailable
+from retention.settings import Settings
+from tests.standins import mail_platforms
+from tests.standins.mail_platforms import KEY, REFUSED, SENDER
+
+STAND_INS = {
+    "brevo": mail_platforms.Brevo,
+    "customer.io": mail_platforms.CustomerIo,
+    "klaviyo": mail_platforms.Klaviyo,
+    "mailchimp": mail_platforms.Mailchimp,
+    "sendgrid": mail_platforms.SendGrid,
+}
+EVERY = pytest.mark.parametrize("kind", STAND_INS)
+
+
+def values_of(kind, stand_in, key=KEY):
+    sender = {} if kind == "klaviyo" else {"sender": SENDER}
+    return {"key": key, "address": stand_in.url, **sender}
+
+
+@contextmanager
+def connected(kind, key=KEY):
+    """Yield the adapter and the stand-in."""
+    with STAND_INS[kind].start() as stand_in:
+        platform = mail.PLATFORMS[kind]()(Access(values_of(kind, stand_in, key)))
+        adapter = mail.PlatformMail(platform, kind)
+        yield adapter, stand_in
+        adapter.close()
+
+
+def message(key="c1:7", email="ann@example.com"):
+    return Message(
+        key,
+        "c1",
+        "k7",
+        Contact(email, "Ann"),
+        "15 % for you",
+        "Hello Ann",
+        "<p>Hello Ann</p>",
+        "https://crm.shop.example/unsubscribe/t",
+        {"code": "7KQ2-M9ZD-4HT6"},
+    )
+
+
+def test_every_platform_has_a_stand_in():
+    assert set(STAND_INS) == set(mail.PLATFORMS)
+
+
+@EVERY
+def test_platform_declares_what_it_needs(kind):
+    with connected(kind) as (_, stand_in):
+        platform = mail.PLATFORMS[kind]()
+        check_values(platform.settings, values_of(kind, stand_in))
+        assert isinstance(platform(Access(values_of(kind, stand_in))), mail.Mails)
+
+
+@EVERY
+def test_email_arrives_whole(kind):
+    with connected(kind) as (adapter, stand_in):
+        adapter.open()
+        verdict = adapter.send(message())
+        assert (verdict.state, stand_in.sent) == ("sent", ["c1:7"])
+        assert verdict.message_id
+        told = str(stand_in.bodies[0])
+        for part in ("ann@example.com", "15 % for you", "<p>Hello Ann</p>", "/unsubscribe/t"):
+            assert part in told
+
+
+@EVERY
+def test_wrong_key_stops_before_the_first_email(kind):
+    with connected(kind, key="wrong-secret") as (adapter, stand_in):
+        with pytest.raises(ServerUnavailable) as caught:
+            adapter.open()
+        assert kind in str(caught.value)
+        assert "wrong-secret" not in str(caught.value)
+        assert not stand_in.sent
+
+
+@EVERY
+def test_refused_address_bounces_and_others_go_on(kind):
+    with connected(kind) as (adapter, stand_in):
+        assert adapter.send(message(email=REFUSED)).state == "bounced"
+        assert adapter.send(message("c1:8")).state == "sent"
+        assert stand_in.sent == ["c1:8"]
+
+
+@EVERY
+def test_limit_is_kept_for_as_long_as_the_platform_asks(kind):
+    with connected(kind) as (adapter, stand_in):
+        stand_in.fail("rate_limited", value=120)
+        verdict = adapter.send(message())
+        assert verdict.state == "again"
+        wait = verdict.retry_at - clock.wall()
+        assert timedelta(seconds=100) < wait <= timedelta(seconds=120)
+
+
+@EVERY
+@pytest.mark.parametrize("fault", ["server_error", "cut_after_effect"])
+def test_lost_answer_is_uncertain(kind, fault):
+    with connected(kind) as (adapter, stand_in):
+        stand_in.fail(fault)
+        assert adapter.send(message()).state == "doubtful"
+
+
+@EVERY
+def test_repeat_is_sent_once_only_where_the_platform_says_so(kind):
+    with connected(kind) as (adapter, stand_in):
+        for _ in range(2):
+            adapter.send(message())
+        assert len(stand_in.sent) == (1 if adapter.drops_duplicates else 2)
+
+
+@EVERY
+def test_platform_that_is_away_takes_nothing(kind):
+    with connected(kind) as (adapter, stand_in):
+        stand_in._server.shutdown()
+        stand_in._server.server_close()
+        with pytest.raises(ServerUnavailable):
+            adapter.send(message())
+        stand_in._server.serve_forever = lambda **_: None
+
+
+def test_key_without_the_right_to_send_is_named():
+    with connected("sendgrid") as (adapter, stand_in):
+        stand_in.scopes = ("mail.read",)
+        with pytest.raises(ServerUnavailable, match="may not send"):
+            adapter.open()
+
+
+def test_sender_without_an_address_is_refused():
+    with pytest.raises(BadInput, match="'Tea Shop'"):
+        mail.PLATFORMS["brevo"]()(Access({"key": KEY, "sender": "Tea Shop"}))
+
+
+# ---------------------------------------------------------------- profiles and lists (Klaviyo)
+
+
+@pytest.fixture
+def klaviyo():
+    with mail_platforms.Klaviyo.start() as stand_in:
+        connector = Klaviyo(Access({"key": KEY, "address": stand_in.url}))
+        yield connector, stand_in
+        connector.close()
+
+
+def people(*numbers, **properties):
+    return [Profile(f"k{n}", f"k{n}@example.com", properties=properties) for n in numbers]
+
+
+def test_scores_become_properties_of_profiles(klaviyo):
+    connector, stand_in = klaviyo
+    assert isinstance(connector, TakesProfiles)
+    for tier in ("low", "high"):
+        connector.push_profiles(people(1, 2, retention_risk=tier))
+    assert stand_in.profiles["k2"]["properties"] == {"retention_risk": "high"}
+
+
+def test_list_has_exactly_the_members_that_are_wanted(klaviyo):
+    connector, stand_in = klaviyo
+    assert list(connector.list_members("vips")) == []
+    connector.change_list("vips", people(*range(5)), [])
+    connector.change_list("vips", people(9), people(1, 3, 77))
+    for _ in range(2):  # repeating changes nothing
+        connector.change_list("vips", people(9), people(1, 3))
+    assert list(connector.list_members("vips")) == ["k0", "k2", "k4", "k9"]
+    assert len(stand_in.lists) == 1
+
+
+def test_name_of_a_list_cannot_change_the_filter(klaviyo):
+    connector, stand_in = klaviyo
+    name = 'a") or equals(name,"b\\'
+    connector.change_list(name, people(1), [])
+    assert list(connector.list_members(name)) == ["k1"]
+    assert [known for known, _ in stand_in.lists.values()] == [name]
+
+
+def test_bounces_and_unsubscribes_are_read_back(klaviyo):
+    connector, stand_in = klaviyo
+    connector.push_profiles(people(1, 2))
+    at = "2026-03-01T10:00:00+00:00"
+    stand_in.happened = [
+        ("Bounced Email", "k1", at),
+        ("Unsubscribed from Email Marketing", "k2", at),
+        ("Opened Email", "k2", at),
+    ]
+    assert list(connector.left(datetime(2026, 2, 1, tzinfo=UTC))) == [
+        ("bounced", "k1@example.com", datetime.fromisoformat(at)),
+        ("unsubscribed", "k2@example.com", datetime.fromisoformat(at)),
+    ]
+
+
+def test_next_page_at_another_host_gets_no_key(klaviyo):
+    connector, _ = klaviyo
+    connector.change_list("vips", people(*range(5)), [])
+    connector._base = "https://a.klaviyo.com"  # so the stand-in's links are foreign
+    with pytest.raises(ConnectorError) as caught:
+        list(connector.list_members("vips"))
+    assert caught.value.code == "changed_schema"
+
+
+# ---------------------------------------------------------------- which connection sends
+
+
+def test_connection_of_the_setting_sends(settings, database):
+    with mail_platforms.Brevo.start() as stand_in, database.transaction() as session:
+        brevo = mail.PLATFORMS["brevo"]()
+        connections.add(
+            session,
+            settings,
+            "brevo",
+            "brevo",
+            brevo.settings,
+            values_of("brevo", stand_in),
+            channel=None,
+            by="U0ADMIN",
+        )
+        own = Settings(home=settings.home, mail_connection="brevo", _env_file=None)
+        adapter = mail.open_channel(session, own, mail.CHANNEL)
+        assert adapter.send(message()).state == "sent"
+        adapter.close()
+
+
+@pytest.mark.parametrize("name", ["brevvo", "shop"])
+def test_setting_without_its_connection_is_refused(settings, database, name):
+    own = Settings(
+        home=settings.home,
+        mail_connection=name,
+        public_url="https://crm.shop.example",
+        _env_file=None,
+    )
+    with database.transaction() as session:
+        connections.add(session, settings, "shop", "shopify", (), {}, channel=None, by="U0ADMIN")
+        with pytest.raises(BadInput, match=name):
+            mail.check_channel(session, own)

@@ -1,0 +1,211 @@
+"""Stand-ins of mail platforms, written from their public documentation.
+
+Klaviyo 2026-10-15, Brevo v3, SendGrid v3, Customer.io App API v1, Mailchimp Transactional 1.3.
+``sent`` has the keys of all e-mails in the order of their arrival. None can show whether the real
+service delivers an e-mail.
+"""
+
+import json
+from typing import Any
+
+from tests.standins.server import Answer, Call, StandIn
+
+KEY = "secret-key-of-the-platform"
+SENDER = "Tea Shop <hello@shop.example>"
+REFUSED = "refused@example.com"
+
+
+class MailPlatform(StandIn):
+    """What all have in common."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.sent: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
+
+    def take(self, key: str, body: dict[str, Any]) -> None:
+        """Send an e-mail."""
+        self.sent.append(key)
+        self.bodies.append(body)
+
+
+class Brevo(MailPlatform):
+    """Brevo's account and transactional e-mails."""
+
+    def respond(self, call: Call) -> Answer:
+        if call.headers.get("api-key") != KEY:
+            return Answer(401, {"code": "unauthorized", "message": "Key not found"})
+        if call.path == "/v3/account":
+            return Answer(200, {"companyName": "Tea Shop"})
+        body = call.json()
+        if body["to"][0]["email"] == REFUSED:
+            return Answer(400, {"code": "invalid_parameter", "message": "email is not valid"})
+        self.take(body["headers"]["idempotencyKey"], body)
+        return Answer(201, {"messageId": f"<{len(self.sent)}@smtp-relay>"})
+
+
+class SendGrid(MailPlatform):
+    """SendGrid's scopes and mail/send."""
+
+    scopes = ("mail.send",)
+
+    def respond(self, call: Call) -> Answer:
+        if call.headers.get("authorization") != f"Bearer {KEY}":
+            return Answer(401, {"errors": [{"message": "The provided authorization is invalid"}]})
+        if call.path == "/v3/scopes":
+            return Answer(200, {"scopes": list(self.scopes)})
+        body = call.json()
+        person = body["personalizations"][0]
+        if person["to"][0]["email"] == REFUSED:
+            return Answer(400, {"errors": [{"field": "personalizations.0.to"}]})
+        self.take(person["custom_args"]["key"], body)
+        return Answer(202, b"", {"X-Message-Id": f"sg-{len(self.sent)}"})
+
+
+class CustomerIo(MailPlatform):
+    """Customer.io's transactional e-mails."""
+
+    def respond(self, call: Call) -> Answer:
+        if call.headers.get("authorization") != f"Bearer {KEY}":
+            return Answer(401, {"meta": {"error": "unauthorized"}})
+        if call.path == "/v1/workspaces":
+            return Answer(200, {"workspaces": []})
+        body = call.json()
+        if body["to"] == REFUSED:
+            return Answer(400, {"meta": {"error": "to is invalid"}})
+        self.take(body["message_data"]["key"], body)
+        return Answer(200, {"delivery_id": f"cio-{len(self.sent)}"})
+
+
+class Mailchimp(MailPlatform):
+    """Mailchimp Transactional: errors have status 500 and a name."""
+
+    def respond(self, call: Call) -> Answer:
+        body = call.json()
+        if body["key"] != KEY:
+            return Answer(500, {"status": "error", "code": -1, "name": "Invalid_Key"})
+        if call.path == "/api/1.3/users/info":
+            return Answer(200, {"username": "Tea Shop"})
+        message = body["message"]
+        if message["to"][0]["email"] == REFUSED:
+            return Answer(
+                200, [{"status": "rejected", "reject_reason": "hard-bounce", "_id": "m0"}]
+            )
+        self.take(message["metadata"]["key"], message)
+        return Answer(200, [{"status": "sent", "_id": f"m{len(self.sent)}", "reject_reason": None}])
+
+
+class Klaviyo(MailPlatform):
+    """Klaviyo's events, profiles and lists. An event's ``unique_id`` counts once per profile."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.profiles: dict[str, dict[str, Any]] = {}  # by external id
+        self.lists: dict[str, tuple[str, set[str]]] = {}  # id → name and external ids
+        self.happened: list[tuple[str, str, str]] = []  # metric, external id, time
+        self.page_size = 2
+        self._seen: set[tuple[str, str]] = set()
+
+    def respond(self, call: Call) -> Answer:
+        if call.headers.get("authorization") != f"Klaviyo-API-Key {KEY}":
+            return Answer(401, {"errors": [{"code": "authentication_failed"}]})
+        if not call.headers.get("revision"):
+            return Answer(400, {"errors": [{"code": "missing_revision"}]})
+        parts = call.path.removeprefix("/api/").split("/")
+        handler = getattr(self, f"_{call.method.lower()}_{parts[0].replace('-', '_')}", None)
+        return handler(call, parts[1:]) if handler else Answer(404, {"errors": []})
+
+    def _get_accounts(self, call: Call, rest: list[str]) -> Answer:
+        attributes = {
+            "contact_information": {"organization_name": "Tea Shop"},
+            "preferred_currency": "GBP",
+        }
+        return Answer(200, {"data": [{"type": "account", "id": "A", "attributes": attributes}]})
+
+    def _post_events(self, call: Call, rest: list[str]) -> Answer:
+        attributes = call.json()["data"]["attributes"]
+        profile = attributes["profile"]["data"]["attributes"]
+        if profile["email"] == REFUSED:
+            return Answer(400, {"errors": [{"code": "invalid", "detail": "Invalid email"}]})
+        seen = (profile["external_id"], attributes["unique_id"])
+        if seen not in self._seen:
+            self._seen.add(seen)
+            self.take(attributes["unique_id"], attributes)
+        return Answer(202, b"")
+
+    def _post_profile_bulk_import_jobs(self, call: Call, rest: list[str]) -> Answer:
+        data = call.json()["data"]
+        ids = set()
+        for one in data["attributes"]["profiles"]["data"]:
+            self.profiles[one["attributes"]["external_id"]] = one["attributes"]
+            ids.add(one["attributes"]["external_id"])
+        for each in data.get("relationships", {}).get("lists", {}).get("data", ()):
+            self.lists[each["id"]][1].update(ids)
+        return Answer(202, {"data": {"type": "profile-bulk-import-job", "id": "J"}})
+
+    def _get_lists(self, call: Call, rest: list[str]) -> Answer:
+        if rest:
+            return self._members(call, rest[0])
+        wanted = json.loads(call.query["filter"].removeprefix("equals(name,").removesuffix(")"))
+        found = [
+            {"type": "list", "id": key, "attributes": {"name": name}}
+            for key, (name, _) in self.lists.items()
+            if name == wanted
+        ]
+        return Answer(200, {"data": found, "links": {"next": None}})
+
+    def _post_lists(self, call: Call, rest: list[str]) -> Answer:
+        key = f"L{len(self.lists) + 1}"
+        name = call.json()["data"]["attributes"]["name"]
+        self.lists[key] = (name, set())
+        return Answer(201, {"data": {"type": "list", "id": key, "attributes": {"name": name}}})
+
+    def _delete_lists(self, call: Call, rest: list[str]) -> Answer:
+        for one in call.json()["data"]:
+            self.lists[rest[0]][1].discard(one["id"].removeprefix("P-"))
+        return Answer(204, b"")
+
+    def _members(self, call: Call, list_id: str) -> Answer:
+        members = sorted(self.lists[list_id][1])
+        start = int(call.query.get("page[cursor]", 0))
+        shown = members[start : start + self.page_size]
+        data = [
+            {"type": "profile", "id": f"P-{each}", "attributes": {"external_id": each}}
+            for each in shown
+        ]
+        after = start + self.page_size
+        more = after < len(members) and not self.take_fault(call, "missing_page")
+        link = f"{self.url}{call.path}?page[cursor]={after}" if more else None
+        return Answer(200, {"data": data, "links": {"next": link}})
+
+    def _get_metrics(self, call: Call, rest: list[str]) -> Answer:
+        names = sorted({metric for metric, _, _ in self.happened})
+        data = [
+            {"type": "metric", "id": f"M-{name}", "attributes": {"name": name}} for name in names
+        ]
+        return Answer(200, {"data": data, "links": {"next": None}})
+
+    def _get_events(self, call: Call, rest: list[str]) -> Answer:
+        found = [
+            (customer, at)
+            for metric, customer, at in self.happened
+            if f'"M-{metric}"' in call.query["filter"]
+        ]
+        data = [
+            {
+                "type": "event",
+                "id": f"E{number}",
+                "attributes": {"datetime": at},
+                "relationships": {"profile": {"data": {"type": "profile", "id": customer}}},
+            }
+            for number, (customer, at) in enumerate(found)
+        ]
+        included = [
+            {
+                "type": "profile",
+                "id": customer,
+                "attributes": {"email": self.profiles[customer]["email"]},
+            }
+            for customer, _ in found
+        ]
+        return Answer(200, {"data": data, "included": included, "links": {"next": None}})
