@@ -1,14 +1,18 @@
-"""Decide when scores are published for other systems: every night after four o'clock."""
+"""Decide when scores are published for other systems: every night after four o'clock.
+
+Mail platforms get each publication once.
+"""
 
 from datetime import datetime, time, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from retention.connect import api_keys
-from retention.db.tables import Job
+from retention.connect import api_keys, profiles
+from retention.db.tables import Connection, Job
 from retention.settings import Settings
 
+TAKERS = ("klaviyo",)  # kinds of connections that take profiles and lists
 PUBLISH_AT = time(4)  # in the shop's zone, after the night's imports
 
 
@@ -31,7 +35,7 @@ def due(session: Session, settings: Settings, now: datetime) -> str | None:
     str or None
         None if none is due, or nobody reads.
     """
-    if not api_keys.has_keys(session, settings):
+    if not _has_readers(session, settings):
         return None
     local = now.astimezone(settings.zone)
     day = local.date() if local.time() >= PUBLISH_AT else local.date() - timedelta(days=1)
@@ -56,7 +60,47 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
     datetime or None
         None if nobody reads.
     """
-    if not api_keys.has_keys(session, settings):
+    if not _has_readers(session, settings):
         return None
     today = datetime.combine(after.astimezone(settings.zone).date(), PUBLISH_AT, settings.zone)
     return today if today > after else today + timedelta(days=1)
+
+
+def platforms_due(session: Session, settings: Settings) -> list[tuple[Connection, int, str]]:
+    """Return the mail platforms that lack the newest publication.
+
+    Parameters
+    ----------
+    session : Session
+        The caller's transaction.
+    settings : Settings
+        Of the installation.
+
+    Returns
+    -------
+    list of tuple
+        Connection, id of the publication, and idempotency key of the job.
+    """
+    snapshot = profiles.newest_snapshot(session, settings)
+    if snapshot is None:
+        return []
+    due_now = [
+        (connection, snapshot.id, f"platform_sync:{connection.id}:{snapshot.id}")
+        for connection in _takers(session, settings)
+    ]
+    return [
+        one for one in due_now if not session.scalar(select(Job.id).where(Job.idem_key == one[2]))
+    ]
+
+
+def _has_readers(session: Session, settings: Settings) -> bool:
+    return api_keys.has_keys(session, settings) or bool(_takers(session, settings))
+
+
+def _takers(session: Session, settings: Settings) -> list[Connection]:
+    is_taker = (
+        Connection.team_id == settings.team_id,
+        Connection.state == "active",
+        Connection.kind.in_(TAKERS),
+    )
+    return list(session.scalars(select(Connection).where(*is_taker).order_by(Connection.id)))

@@ -472,6 +472,18 @@ class PublishProfiles(Request):
     deed = gettext("publish scores")
 
 
+class PlatformSync(Request):
+    """Hand a publication over to a mail platform, and read back who left."""
+
+    kind = "platform_sync"
+    title = gettext("Mail platform")
+    role = "admin"
+    deed = gettext("hand over scores")
+    names_customers = False
+    connection_id: int
+    snapshot_id: int
+
+
 class AlertCheck(Request):
     """Check all alerts."""
 
@@ -694,6 +706,7 @@ REQUESTS: dict[str, type[Request]] = {
         FilePropose,
         FileImport,
         PublishProfiles,
+        PlatformSync,
         AlertCheck,
         AlertTest,
         ProgrammeReport,

@@ -31,7 +31,7 @@ from workers import alerts, jobs, publishing, roles, shop_checks, sources
 from workers.cadence import Cadence
 from workers.completion import isolated
 from workers.delivery import outbox
-from workers.requests import REQUESTS, Monitor, PublishProfiles, ShopReconcile
+from workers.requests import REQUESTS, Monitor, PlatformSync, PublishProfiles, ShopReconcile
 from workers.times import due_at
 
 log = logging.getLogger(__name__)
@@ -185,6 +185,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
     submitted += _check_shops(database, settings)
     submitted += _pull_sources(database, settings)
     submitted += _publish_profiles(database, settings)
+    submitted += _sync_platforms(database, settings)
     for job in submitted:
         jobs.wake(settings, job)
     return [job.id for job in submitted]
@@ -439,6 +440,25 @@ def _publish_profiles(database: Database, settings: Settings) -> list[Job]:
         )
         return [submission.job] if submission.created else []
     return []
+
+
+def _sync_platforms(database: Database, settings: Settings) -> list[Job]:
+    """Submit the handing over of the newest publication to each mail platform, once."""
+    submitted: list[Job] = []
+    with database.transaction() as session, isolated(session, settings, "platforms", channel=None):
+        for connection, snapshot_id, key in publishing.platforms_due(session, settings):
+            submission = jobs.submit(
+                session,
+                settings,
+                PlatformSync(connection_id=connection.id, snapshot_id=snapshot_id),
+                requested_by=roles.OPERATOR,
+                channel=None,
+                idem_key=key,
+                announce=False,
+                limited=False,
+            )
+            submitted += [submission.job] if submission.created else []
+    return submitted
 
 
 def model_check_due(

@@ -64,7 +64,7 @@ def mark_bounced(
         Per bounce: ``bounced``, ``repeated`` (already known) or ``unknown`` (no send within
         `MAX_DELAY` before); and the ids of campaigns with marked sends.
     """
-    ids_of_bounces = _customer_ids(session, settings, bounces)
+    ids_of_bounces = customer_ids(session, settings, bounces)
     all_ids = {customer_id for ids in ids_of_bounces for customer_id in ids}
     sends = _delivered_sends(session, settings, all_ids)
     outcomes, campaigns, marked = list[str](), set[str](), list[int]()
@@ -165,10 +165,8 @@ def _new_addresses(
     return changes
 
 
-def _customer_ids(
-    session: Session, settings: Settings, bounces: Sequence[Bounce]
-) -> list[set[str]]:
-    """Ids of each bounce's customer, including merged ids."""
+def customer_ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> list[set[str]]:
+    """Return the ids of each bounce's customer, including merged ids."""
     key = settings.key
     hashes = [email_hash(key, bounce.email) if bounce.email else None for bounce in bounces]
     named = or_(

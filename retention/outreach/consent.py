@@ -53,26 +53,7 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
     send = session.get(Send, send_id)
     if send is None or send.team_id != settings.team_id:
         return False
-    new = insert_once(
-        session,
-        Suppression,
-        customer_id=send.customer_id,
-        team_id=settings.team_id,
-        source="unsubscribe",
-        campaign_id=send.campaign_id,
-        at=now,
-    )
-    if new:
-        session.execute(
-            update(Send)
-            .where(Send.customer_id == send.customer_id, Send.state == "queued")
-            .values(
-                state="cancelled",
-                error=cancel_reason("unsubscribed"),
-                error_code="unsubscribed",
-            ),
-            execution_options={"synchronize_session": False},
-        )
+    if withdraw(session, settings, send.customer_id, "unsubscribe", now, send.campaign_id):
         record(
             session,
             settings,
@@ -83,6 +64,58 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
             {"send": send_id},
         )
     return True
+
+
+def withdraw(
+    session: Session,
+    settings: Settings,
+    customer_id: str,
+    source: str,
+    now: datetime,
+    campaign_id: str | None = None,
+) -> bool:
+    """Store that a customer wants no more e-mails, and cancel queued ones.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    customer_id : str
+    source : str
+        How we know, at most 16 characters.
+    now : datetime
+        Business time.
+    campaign_id : str, optional
+        The campaign that caused it.
+
+    Returns
+    -------
+    bool
+        Whether it is news.
+    """
+    new = insert_once(
+        session,
+        Suppression,
+        customer_id=customer_id,
+        team_id=settings.team_id,
+        source=source,
+        campaign_id=campaign_id,
+        at=now,
+    )
+    if new:
+        session.execute(
+            update(Send)
+            .where(Send.customer_id == customer_id, Send.state == "queued")
+            .values(
+                state="cancelled",
+                error=cancel_reason("unsubscribed"),
+                error_code="unsubscribed",
+            ),
+            execution_options={"synchronize_session": False},
+        )
+    return new
 
 
 def suppressed_customers(session: Session, settings: Settings) -> set[str]:

@@ -587,6 +587,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "detail": "line_items",
             "number": 3,
         },
+        "connect/platform": {"name": "klaviyo", "code": "access_denied"},
         "connect/data_request": {"name": "shop", "rows": 214},
         "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
         "alert/added": {**ALERT, "status": "muted"},

@@ -8,12 +8,15 @@ import pytest
 from sqlalchemy import func, select
 
 from retention import clock, erasure
-from retention.connect import api_keys, profiles
+from retention.connect import api_keys, connections, profiles
+from retention.connect.contract import ConnectorError
+from retention.connect.klaviyo import Klaviyo
 from retention.db.tables import Audience, AudienceMember, Job, Profile, ProfileSnapshot
 from tests import readonly
 from tests import shop as tiny
+from tests.standins import mail_platforms
 from workers import publishing, schedule
-from workers.requests import PublishProfiles
+from workers.requests import PlatformSync, PublishProfiles
 from workers.tasks.runner import run_inline
 
 ADMIN = "U0ADMIN"
@@ -99,3 +102,87 @@ def test_publication_is_due_with_the_first_key_and_every_night(database, setting
             upcoming = publishing.next_moment(session, settings, at)
         assert upcoming.astimezone(zone).hour == 4
         assert upcoming > at
+
+
+# ---------------------------------------------------------------- mail platforms
+
+
+@pytest.fixture
+def platform(shop):
+    """The shop, connected to a stand-in of Klaviyo, with a publication."""
+    with mail_platforms.Klaviyo.start() as stand_in:
+        with shop.database.transaction() as session:
+            connections.add(
+                session,
+                shop.settings,
+                "klaviyo",
+                "klaviyo",
+                Klaviyo.settings,
+                {"key": mail_platforms.KEY, "address": stand_in.url},
+                channel="C0CRM",
+                by=ADMIN,
+            )
+        publish(shop)
+        yield stand_in
+
+
+def synchronise(shop) -> dict:
+    with shop.database.reading() as session:
+        (connection,) = connections.connections(session, shop.settings)
+        snapshot = profiles.newest_snapshot(session, shop.settings)
+    request = PlatformSync(connection_id=connection.id, snapshot_id=snapshot.id)
+    return run_inline(shop.settings, shop.database, request, user=ADMIN)
+
+
+def test_platform_gets_scores_and_audiences_of_customers_with_consent(shop, platform):
+    told = synchronise(shop)
+    assert 0 < told["profiles"] == len(platform.profiles)
+    assert told["without_consent"] > 0
+    one = next(iter(platform.profiles.values()))
+    assert one["properties"]["retention_risk"] in ("high", "medium", "low")
+    ((name, members),) = platform.lists.values()
+    assert name == "Retention: all-risks"
+    assert members == set(platform.profiles)
+    assert told["lists"][name] == {"added": len(members), "removed": 0}
+
+
+def test_second_synchronisation_only_changes_what_changed(shop, platform):
+    synchronise(shop)
+    ((_, members),) = platform.lists.values()
+    first = min(members)
+    members.discard(first)
+    members.add("stranger")
+    assert synchronise(shop)["lists"] == {"Retention: all-risks": {"added": 1, "removed": 1}}
+    ((_, members),) = platform.lists.values()
+    assert first in members
+    assert "stranger" not in members
+
+
+def test_unsubscribe_at_the_platform_counts_here(shop, platform):
+    synchronise(shop)
+    customer = min(platform.profiles)
+    platform.happened = [("Unsubscribed from Email Marketing", customer, shop.end.isoformat())]
+    assert synchronise(shop)["unsubscribed"] == 1
+    told = synchronise(shop)
+    assert (told["unsubscribed"], told["lists"]["Retention: all-risks"]["removed"]) == (0, 1)
+
+
+def test_problem_of_a_platform_is_told_once_and_when_it_is_over(shop, platform):
+    for wrong in (True, True, False, False):
+        if wrong:
+            platform.fail("unauthorized")
+        told = synchronise(shop)
+        assert told["error"] == ("access_denied" if wrong else None)
+        with shop.database.transaction() as session:
+            (connection,) = connections.connections(session, shop.settings)
+            assert connection.error_code == told["error"]
+            repeated = ConnectorError("access_denied") if wrong else None
+            assert not connections.note_error(connection, repeated)
+
+
+def test_each_publication_goes_to_the_platform_once(shop, platform):
+    for expected in (1, 1):
+        schedule.tick(shop.database, shop.settings)
+        with shop.database.reading() as session:
+            found = session.scalars(select(Job).where(Job.kind == "platform_sync")).all()
+            assert len(found) == expected

@@ -1,0 +1,242 @@
+"""Bring a mail platform's profiles and lists in line with the newest publication.
+
+Scores become properties of profiles, and saved audiences become lists. The hold-out group of each
+open campaign is a list that the platform's own campaigns exclude. Only customers with an address
+and consent are handed over. Every step may be repeated.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention.connect.contract import Profile as PlatformProfile
+from retention.connect.contract import TakesProfiles
+from retention.db import Database
+from retention.db.tables import Assignment, AudienceMember, Campaign, Profile, ProfileSnapshot
+from retention.outreach.bounces import Bounce, customer_ids, mark_bounced
+from retention.outreach.consent import consent_states, withdraw
+from retention.outreach.contacts import find_contacts
+from retention.progress import Progress, silent
+from retention.risk.policy import Policy
+from retention.settings import Settings
+from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake import Lake
+
+OPEN = ("live", "measuring")
+LIST_PREFIX, HOLDOUT_PREFIX = "Retention: ", "Retention hold-out: "
+
+
+@dataclass(slots=True)
+class SyncCounts:
+    """What a synchronisation did.
+
+    ``lists`` has the added and removed customers of each list. ``bounced`` and ``unsubscribed``
+    are customers that we did not know of.
+    """
+
+    profiles: int = 0
+    without_address: int = 0
+    without_consent: int = 0
+    lists: dict[str, dict[str, int]] = field(default_factory=dict)
+    bounced: int = 0
+    unsubscribed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        return asdict(self)
+
+
+def sync_platform(
+    database: Database,
+    settings: Settings,
+    lake: "Lake",
+    policy: Policy,
+    platform: TakesProfiles,
+    snapshot_id: int,
+    progress: Progress = silent,
+) -> SyncCounts:
+    """Hand over profiles, lists and hold-out groups.
+
+    Parameters
+    ----------
+    database, settings, lake, policy : Database, Settings, Lake, Policy
+        The installation.
+    platform : TakesProfiles
+        The platform's connector.
+    snapshot_id : int
+        Publication to hand over.
+    progress : Progress, optional
+
+    Returns
+    -------
+    SyncCounts
+
+    Raises
+    ------
+    ConnectorError
+        The platform refused. What was handed over before stays.
+    """
+    with database.reading() as session:
+        scored = _properties(session, snapshot_id)
+        audiences = _audiences(session, snapshot_id)
+        holdouts = _holdouts(session, settings)
+    wanted = {f"{LIST_PREFIX}{name}": ids for name, ids in audiences.items()}
+    wanted |= {f"{HOLDOUT_PREFIX}{name}": ids for name, ids in holdouts.items()}
+    everyone = sorted(set(scored).union(*wanted.values()))
+    counts = SyncCounts()
+    people = _reachable(database, settings, lake, policy, everyone, scored, counts)
+    pushed = [people[customer] for customer in scored if customer in people]
+    for chunk in _chunks(pushed, platform.batch_size):
+        progress(counts.profiles, len(pushed), gettext("Handing over scores"))
+        platform.push_profiles(chunk)
+        counts.profiles += len(chunk)
+    for name, ids in wanted.items():
+        progress(len(counts.lists), len(wanted), name)
+        counts.lists[name] = _sync_list(platform, name, [people[i] for i in ids if i in people])
+    return counts
+
+
+def record_left(
+    session: Session,
+    settings: Settings,
+    left: Iterable[tuple[str, str, datetime]],
+    now: datetime,
+    counts: SyncCounts,
+) -> set[str]:
+    """Store the bounces, unsubscribes and complaints that a platform reports.
+
+    Parameters
+    ----------
+    session : Session
+        Open session; the caller commits.
+    settings : Settings
+        Settings of the installation.
+    left : iterable of tuple
+        ``bounced``, ``unsubscribed`` or ``complained``; e-mail address; time.
+    now : datetime
+        Business time.
+    counts : SyncCounts
+        Is counted up.
+
+    Returns
+    -------
+    set of str
+        Campaigns with other counts now.
+    """
+    reports = [(what, Bounce(at, email=email)) for what, email, at in left]
+    bounces = [bounce for what, bounce in reports if what == "bounced"]
+    outcomes, campaigns = mark_bounced(session, settings, bounces)
+    counts.bounced += outcomes.count("bounced")
+    withdrawn = [bounce for what, bounce in reports if what != "bounced"]
+    for ids in customer_ids(session, settings, withdrawn):
+        news = [withdraw(session, settings, one, "platform", now) for one in sorted(ids)]
+        counts.unsubscribed += any(news)
+    return campaigns
+
+
+def _sync_list(
+    platform: TakesProfiles, name: str, members: Sequence[PlatformProfile]
+) -> dict[str, int]:
+    present = set(platform.list_members(name))
+    ids = {member.customer_id for member in members}
+    add = [member for member in members if member.customer_id not in present]
+    remove = [PlatformProfile(customer, "") for customer in sorted(present - ids)]
+    if add or remove:
+        platform.change_list(name, add, remove)
+    return {"added": len(add), "removed": len(remove)}
+
+
+def _properties(session: Session, snapshot_id: int) -> dict[str, dict[str, Any]]:
+    """Return the properties of each scored customer."""
+    snapshot = session.get_one(ProfileSnapshot, snapshot_id)
+    rows = session.scalars(
+        select(Profile).where(Profile.snapshot_id == snapshot_id).order_by(Profile.customer_id)
+    )
+    return {
+        row.customer_id: {
+            "retention_risk": row.tier,
+            "retention_churn_probability": round(row.churn_probability, 4),
+            "retention_expected_value": row.expected_value,
+            "retention_next_order": row.next_order_at.date().isoformat()
+            if row.next_order_at
+            else None,
+            "retention_items": row.items,
+            "retention_as_of": snapshot.as_of.isoformat(),
+        }
+        for row in rows
+    }
+
+
+def _audiences(session: Session, snapshot_id: int) -> dict[str, list[str]]:
+    rows = session.execute(
+        select(AudienceMember.audience, AudienceMember.customer_id)
+        .where(AudienceMember.snapshot_id == snapshot_id)
+        .order_by(AudienceMember.audience, AudienceMember.customer_id)
+    ).tuples()
+    found: dict[str, list[str]] = {}
+    for audience, customer in rows:
+        found.setdefault(audience, []).append(customer)
+    return found
+
+
+def _holdouts(session: Session, settings: Settings) -> dict[str, list[str]]:
+    """Return the hold-out group of each open campaign, by the campaign's id."""
+    rows = session.execute(
+        select(Campaign.id, Assignment.customer_id)
+        .join(Assignment, Assignment.campaign_id == Campaign.id)
+        .where(
+            Campaign.team_id == settings.team_id,
+            Campaign.state.in_(OPEN),
+            Assignment.arm == "control",
+        )
+        .order_by(Campaign.id, Assignment.customer_id)
+    ).tuples()
+    found: dict[str, list[str]] = {}
+    for campaign, customer in rows:
+        found.setdefault(campaign, []).append(customer)
+    return found
+
+
+def _reachable(
+    database: Database,
+    settings: Settings,
+    lake: "Lake",
+    policy: Policy,
+    customers: Sequence[str],
+    properties: Mapping[str, dict[str, Any]],
+    counts: SyncCounts,
+) -> dict[str, PlatformProfile]:
+    """Return the customers with an address and consent."""
+    import pandas as pd
+
+    if not customers:
+        return {}
+    contacts = find_contacts(lake, customers)
+    canonical = lake.identities.canonical_ids()
+    canonical_of = pd.Series({one: canonical.get(one, one) for one in customers}, dtype=object)
+    with database.reading() as session:
+        states = consent_states(lake, session, settings, canonical_of)
+    accepted = policy.consent_for("", None)
+    found: dict[str, PlatformProfile] = {}
+    for customer in customers:
+        contact = contacts.get(customer)
+        if states.get(customer) not in accepted:
+            counts.without_consent += 1
+        elif contact is None or not contact.email:
+            counts.without_address += 1
+        else:
+            found[customer] = PlatformProfile(
+                customer, contact.email, contact.phone, properties.get(customer, {})
+            )
+    return found
+
+
+def _chunks(profiles: Sequence[PlatformProfile], size: int) -> Iterator[Sequence[PlatformProfile]]:
+    for start in range(0, len(profiles), size):
+        yield profiles[start : start + size]
