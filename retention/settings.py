@@ -153,7 +153,7 @@ class Settings(BaseSettings):
     webhook_key: SecretStr | None = None
     """Signs calls of `RETENTION_WEBHOOK_URL`."""
     mail_connection: str = ""
-    """Name of the connection to a mail platform (`retention source connect`) that sends e-mails. It
+    """Name of the connection to a mail platform (`retention source add`) that sends e-mails. It
     is used instead of webhook and mail server."""
     redemption_key: SecretStr | None = None
     """Verifies `POST /redemptions` of tills. Without it, that route is closed."""
