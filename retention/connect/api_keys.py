@@ -129,7 +129,7 @@ def verified(session: Session, settings: Settings, authorization: str) -> ApiKey
     return key
 
 
-def _valid(settings: Settings) -> Select[tuple[ApiKey]]:
+def _valid(settings: Settings) -> Select[ApiKey]:
     return select(ApiKey).where(ApiKey.team_id == settings.team_id, ApiKey.revoked_at.is_(None))
 
 

@@ -126,7 +126,7 @@ class CustomerLake(Lake):
     def __exit__(self, *_: object) -> None:
         """Drop the views and tables."""
         drops = [f'DROP VIEW IF EXISTS "{name}"' for name in self._views]
-        _, returns = self._returns
+        _version, returns = self._returns
         tables = [self._ids, *((returns.matched, returns.cancelled) if returns else ())]
         drops += [f"DROP TABLE IF EXISTS {table}" for table in tables]
         self.duckdb.execute("; ".join(drops))

@@ -58,8 +58,8 @@ def run(request: CallWindow, context: Context) -> Outcome:
 
 def _talk(session: Session, settings: "Settings", request: CallWindow, contact: "Contact") -> str:
     """Return what the campaign's text says to this customer; empty without a campaign."""
-    from retention.campaigns import launch, text_placeholders
-    from retention.campaigns.compose import message_text, placeholder_values
+    from retention.campaigns import launch
+    from retention.campaigns.email_content import email_content
     from retention.campaigns.spec import Body
     from retention.db.tables import Campaign
 
@@ -70,5 +70,5 @@ def _talk(session: Session, settings: "Settings", request: CallWindow, contact: 
     if not rows:
         return ""
     body = Body.model_validate(campaign.body)
-    values = placeholder_values(settings, contact.name, rows[0])
-    return text_placeholders.fill_text(message_text(body, rows[0]["offer"]), values)
+    content = email_content(settings, body, rows[0], name=contact.name, locale=contact.locale)
+    return content.text
