@@ -48,6 +48,7 @@ MAX_WAIT_SECONDS = 30.0  # between two attempts after errors
 IDENTIFY_SECONDS = 60.0  # between two merges of customers from `identify`
 MEASURE_SECONDS = 3600.0  # between two measurements of the whole population
 PRUNE_SECONDS = 600.0
+RECOUNT_SECONDS = 3600.0  # between two looks for late orders of closed campaigns
 MAX_KNOWN = 1_000_000  # customers that are known to be in the directory
 FAILPOINT = "RETENTION_LIVE_FAILPOINT"  # tests: end the process at this step
 
@@ -91,7 +92,8 @@ class Drain:
         self._currency: str | None = None
         self._known: set[str] = set()
         self._identified_at = float("-inf")
-        self._pruned_at = time.monotonic()
+        self._pruned_at = self._recounted_at = time.monotonic()
+        self._has_new = False
 
     def round(self) -> int:
         """Handle the waiting events once; return their number."""
@@ -103,6 +105,12 @@ class Drain:
             self._pruned_at = time.monotonic()
             with self._database.transaction() as session:
                 inbox.prune_keys(session, self._settings)
+        self._has_new |= handled > 0
+        if self._has_new and time.monotonic() - self._recounted_at >= RECOUNT_SECONDS:
+            from retention.campaigns.late_orders import update_late_results
+
+            self._recounted_at, self._has_new = time.monotonic(), False
+            update_late_results(self._lake, self._database, self._settings)
         return handled
 
     def _events(self) -> int:

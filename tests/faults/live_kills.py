@@ -153,7 +153,7 @@ def _kill_drain(context, settings: Settings, chance: random.Random) -> None:
     process = context.Process(target=_drain, args=arguments, daemon=True)
     process.start()
     ready.wait(120)
-    time.sleep(chance.uniform(0.0, 1.5))
+    time.sleep(chance.uniform(0.0, 0.8))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
 

@@ -1,0 +1,72 @@
+"""Test the inbox of live events on both databases."""
+
+from datetime import timedelta
+
+import pytest
+
+from retention import clock
+from retention.connect import inbox
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import EventKey
+
+
+@pytest.fixture
+def database(empty):
+    upgrade(empty)
+    database = Database(empty.database_url.get_secret_value())
+    yield database
+    database.engine.dispose()
+
+
+def rows(*numbers: int) -> list[dict]:
+    return [{"event_id": f"e{number}"} for number in numbers]
+
+
+def keys(*numbers: int) -> list[str]:
+    return [f"{number:032x}" for number in numbers]
+
+
+def test_known_and_repeated_rows_are_stored_once(database, empty):
+    with database.transaction() as session:
+        first = inbox.add(session, empty, rows(1, 2, 1), keys(1, 2, 1))
+        again = inbox.add(session, empty, rows(2, 3), keys(2, 3))
+    assert (first, again) == (inbox.Stored(2, 1), inbox.Stored(1, 1))
+    with database.reading() as session:
+        assert inbox.waiting(session, empty) == 3
+
+
+def test_rolled_back_rows_can_be_sent_again(database, empty):
+    with database.reading() as session:
+        inbox.add(session, empty, rows(1), keys(1))
+        session.rollback()
+    with database.transaction() as session:
+        assert inbox.add(session, empty, rows(1), keys(1)).accepted == 1
+
+
+def test_oldest_batches_of_a_kind_are_taken_and_removed_once(database, empty):
+    with database.transaction() as session:
+        for number in range(4):
+            kind = "customers" if number == 1 else "events"
+            inbox.add(session, empty, rows(number), keys(number), kind)
+    with database.transaction() as session:
+        batches = inbox.oldest(session, empty, "events", 2)
+        assert [inbox.unpack(batch.body) for batch in batches] == [
+            b'{"event_id":"e0"}',
+            b'{"event_id":"e2"}',
+        ]
+        assert inbox.remove(session, batches)
+        assert not inbox.remove(session, batches)
+    with database.reading() as session:
+        assert inbox.waiting(session, empty) == 2
+        assert len(inbox.oldest(session, empty, "customers", 1)) == 1
+
+
+def test_old_keys_are_forgotten(database, empty):
+    with database.transaction() as session:
+        inbox.add(session, empty, rows(1, 2), keys(1, 2))
+        old = session.get_one(EventKey, ("local", keys(1)[0]))
+        old.day = (clock.wall() - inbox.KEEP_KEYS - timedelta(days=2)).date()
+    with database.transaction() as session:
+        assert inbox.prune_keys(session, empty) == 1
+        assert inbox.add(session, empty, rows(1, 2), keys(1, 2)).accepted == 1
