@@ -50,7 +50,8 @@ def live() -> dict[str, Figure]:
     database = Database(own.database_url.get_secret_value())
     clock.configure(fixed=NOW)
     environment = {"RETENTION_NOW": NOW.isoformat(), "RETENTION_EVENTS_KEY": KEY}
-    with running_bot(own, **environment) as bot, _live_path(own, environment):
+    started = running_bot(own, RETENTION_NOW=NOW.isoformat(), RETENTION_EVENTS_KEY=KEY)
+    with started as bot, _live_path(own, environment):
         _send(bot.port, 0, [_event("warm-up", 0, "view")])
         _until_empty(database)  # the population is measured once
         quiet = _beside(own, lambda: time.sleep(min(10, SECONDS)))[1]
