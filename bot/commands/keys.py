@@ -7,7 +7,12 @@ from retention.connect import api_keys
 from retention.text import gettext
 
 
-@group("keys", default="list", help=gettext("Keys with which other systems read scores."))
+@group(
+    "keys",
+    default="list",
+    surfaces=TERMINAL,
+    help=gettext("Keys with which other systems read scores."),
+)
 def COMMAND() -> None: ...
 
 

@@ -61,6 +61,7 @@ STATUS_MODULES = {
     "workers.broker",
     "workers.processes",
     "workers.roles",
+    "workers.languages",
 }
 
 _MAP = """
