@@ -42,7 +42,7 @@ from tests.workers.campaigns.steps import (
     run,
 )
 from workers import call_lists, campaigns, ids, jobs
-from workers.requests import CampaignCsv, CampaignSend
+from workers.requests import CallWindow, CampaignCsv, CampaignSend
 from workers.tasks.runner import run_job
 
 
@@ -308,6 +308,12 @@ def test_call_list_customers_get_no_code(desk):
     assert {user for user, channel, _ in sends if channel == "call"} == to_call
     assert {state for _, _, state in sends} == {"sent"}
     _record_one_outcome(desk, campaign_id, to_call)
+    request = CallWindow(campaign_id=campaign_id, customer_id=min(to_call), view_id="V1")
+    window = run(desk, request, LEAD, channel=None, key="window")
+    assert window.error is None
+    shown = messages(desk, f"view:{window.id}")
+    assert "What to say:" in shown
+    assert "looking up" not in shown
 
 
 def _record_one_outcome(desk, campaign_id, to_call) -> None:
