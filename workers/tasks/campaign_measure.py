@@ -85,10 +85,11 @@ def _limits(
 ) -> dict[str, Any]:
     """Return the limits of a result.
 
-    They are days without orders, customers without an e-mail and erased customers. The outcomes of
-    the calls say how many were reached.
+    They are days without orders, customers without an e-mail, erased customers, and hold-out
+    customers who got an e-mail anyway. The outcomes of the calls say how many were reached.
     """
     from retention.campaigns.late_orders import count_orders, missing_days
+    from retention.campaigns.leaks import leak_check
     from retention.erasure import ERASED_PREFIX
     from retention.outreach import send_summary
 
@@ -108,6 +109,7 @@ def _limits(
         "calls": _calls(session, settings, campaign, people),
         "erased": {arm: int(number) for arm, number in erased.items()},
         "orders_here": count_orders(counted),
+        "leaks": leak_check(lake, session, campaign),
     }
 
 
