@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from tests.standins import graphql
-from tests.standins.graphql import Field, GraphqlError
+from retention.demo import graphql
+from retention.demo.graphql import Field, GraphqlError
 from tests.standins.server import Answer, Call, StandIn
 from tests.standins.shopify_data import Records, rest
 

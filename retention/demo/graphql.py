@@ -1,4 +1,4 @@
-"""Answer GraphQL over plain dicts: enough of the language for Shopify's stand-in.
+"""Answer GraphQL over plain dicts: enough of the language for the part of Shopify that we use.
 
 A record is a dict with its type in ``__typename``. A list in it is a connection if the query asks
 for ``nodes`` or ``edges``. A field that a record lacks is an error, as with a real schema.
@@ -96,20 +96,20 @@ class _Parser:
         return arguments
 
     def value(self) -> Any:
-        token = self.next()
-        if token == "$":
+        word = self.next()
+        if word == "$":
             return Variable(self.next())
-        if token.startswith('"'):
-            return token[1:-1].replace('\\"', '"')
-        if token == "[":
+        if word.startswith('"'):
+            return word[1:-1].replace('\\"', '"')
+        if word == "[":
             items = []
             while self.peek() != "]":
                 items.append(self.value())
             self.expect("]")
             return items
-        if re.fullmatch(r"-?\d+", token):
-            return int(token)
-        return {"true": True, "false": False, "null": None}.get(token, token)
+        if re.fullmatch(r"-?\d+", word):
+            return int(word)
+        return {"true": True, "false": False, "null": None}.get(word, word)
 
 
 def parse(text: str) -> tuple[str, list[Field]]:
