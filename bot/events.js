@@ -1,7 +1,8 @@
 /* Send views, searches and carts of the shop's pages to the retention desk.
    <script src="https://DESK/events.js" data-key="PUBLIC KEY" data-customer="ID" async></script>
    retention.view("ITEM"), retention.search("WORDS"), retention.cart("ITEM", 2)
-   Without data-customer, call retention.identify("ID") after the customer has signed in. */
+   Without data-customer, call retention.identify("ID") after the customer has signed in.
+   data-clock-offset: milliseconds to add to the device's clock, if the server knows better. */
 (function () {
   "use strict";
   var script = document.currentScript;
@@ -38,7 +39,7 @@
   function add(type, fields) {
     if (!customer) return;
     var event = { event_id: id(), customer_id: customer, event_type: type, channel: "web",
-                  occurred_at: new Date().toISOString() };
+                  occurred_at: new Date(Date.now() + Number(script.dataset.clockOffset || 0)).toISOString() };
     Object.keys(fields).forEach(function (name) {
       if (fields[name] !== undefined && fields[name] !== "") event[name] = fields[name];
     });

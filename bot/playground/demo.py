@@ -20,12 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import retention
 from bot.playground import seed
 from bot.playground.page import page_routes
 from bot.playground.server import Slack, free_port, port_is_free, server
+from bot.playground.shop.connection import PATH, connect
+from bot.playground.shop.routes import ShopRoutes
+from bot.playground.shop.store import FakeShop
 from bot.playground.timemachine import TimeMachine, clock_routes
 from bot.shortcuts import SHORTCUTS
 from retention import clock
@@ -65,7 +69,7 @@ def main(settings: Settings) -> None:
             ).format(playground_port=settings.playground_port)
         )
     for variable in SECRETS.values():
-        if variable.startswith("SLACK_"):  # a real workspace's
+        if variable.startswith(("SLACK_", "RETENTION_EVENTS_")):  # a real workspace's or shop's
             os.environ.pop(f"{variable}_FILE", None)
     os.environ.update(environment(settings))
     settings = Settings(**credentials())
@@ -105,7 +109,11 @@ def credentials() -> dict[str, Any]:
     source, a web page with a host name that points here (DNS rebinding) could command the bot
     in anybody's name.
     """
-    return {"slack_bot_token": seed.BOT_TOKEN, "slack_signing_secret": secrets.token_hex(16)}
+    return {
+        "slack_bot_token": seed.BOT_TOKEN,
+        "slack_signing_secret": secrets.token_hex(16),
+        "events_key": secrets.token_hex(16),
+    }
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -125,6 +133,10 @@ def environment(settings: Settings) -> dict[str, str]:
         "SLACK_APP_TOKEN": "",
         "SLACK_CLIENT_ID": "",
         "SLACK_API_URL": f"http://127.0.0.1:{settings.playground_port}/api/",
+        # The fake shop's pages send live events.
+        "RETENTION_EVENTS_KEY": "",
+        "RETENTION_EVENTS_PUBLIC_KEY": secrets.token_hex(8),
+        "RETENTION_SHOP_ORIGINS": f"http://127.0.0.1:{settings.playground_port}",
     }
     if settings.policy is None:
         variables["RETENTION_POLICY"] = str(POLICY)
@@ -203,6 +215,7 @@ class _Demo:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings, self.database = settings, database
         secret = settings.slack_signing_secret
+        self._shop_token = secrets.token_hex(16)
         self.log = settings.home / "logs" / "run.log"
         self.machine = TimeMachine(settings, database, self._notify)
         self.slack = Slack(
@@ -215,14 +228,27 @@ class _Demo:
                 "clock": lambda _: self.machine.state(),
                 "footer": lambda _: _footer(),
                 "commands": self._commands,
+                "shop": PATH,
                 "shortcuts": lambda _: [asdict(shortcut) for shortcut in SHORTCUTS],
             },
         )
         self.ready = asyncio.Event()
-        app = self.slack.app(*page_routes(), *clock_routes(self.machine))
+        self._environments = ChildEnvironments(settings)
+        app = self.slack.app(*page_routes(), *clock_routes(self.machine), *self._shop_routes())
         self.server = server(WaitUntilReady(app, self.ready), settings.playground_port)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._environments = ChildEnvironments(settings)
+
+    def _shop_routes(self) -> list[Route]:
+        """Return the routes of the fake shop."""
+        settings, key = self.settings, self.settings.events_key
+        shop = FakeShop(
+            self.slack.workspace.store,
+            f"http://127.0.0.1:{settings.port}",
+            key.get_secret_value() if key else "",
+            self._environments,
+            settings.home / "fake_shop.json",
+        )
+        return ShopRoutes(shop, settings, self.database, self._shop_token).routes()
 
     def _notify(self, event: dict[str, Any]) -> None:
         if self._loop:
@@ -239,6 +265,7 @@ class _Demo:
             self._loop.add_signal_handler(number, stop.set)
         self._resume_clock()
         self._welcome()
+        connect(self.settings, self.database, self._shop_token, channel="C0CRM", by=ADMIN)
         serving = asyncio.create_task(self.server.serve())
         processes = await self._start()
         exited, stopping = asyncio.create_task(processes.wait()), asyncio.create_task(stop.wait())

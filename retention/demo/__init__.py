@@ -9,6 +9,9 @@ from typing import Any
 __all__ = ["ATTRIBUTION", "START", "feed", "import_whole_year", "prepare"]
 
 
+SHOP_ORDER = "shop-"  # begins the order ids of the fake shop; those of the real orders are numbers
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
         from retention.demo import journey

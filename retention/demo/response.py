@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.file_imports import LISTENER
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon
+from retention.demo import SHOP_ORDER
 from retention.demo.effect import EFFECT, Effect
 from retention.keys import keyed_hash
 from retention.lake import Lake
@@ -130,12 +131,17 @@ def _responses(
             naive(sent),
             naive(ends),
             naive(visit.replace(microsecond=0)) if draw[0] < share and visit < ends else None,
-            coupon.code if coupon else None,
+            coupon.code if coupon and not _is_used_at_shop(coupon) else None,
             float(assignment.offer.get("discount") or 0),
             float(assignment.offer.get("min_order") or 0),
             draw[2] < effect.redeem_extra,
             draw[3] < effect.redeem_real,
         )
+
+
+def _is_used_at_shop(coupon: Coupon) -> bool:
+    """Return whether somebody used a code at the fake shop; a simulated use would be a second."""
+    return (coupon.order_id or "").startswith(SHOP_ORDER)
 
 
 def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:

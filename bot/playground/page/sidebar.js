@@ -21,6 +21,9 @@ export function renderSidebar() {
     h("h2", { id: "head-apps" }, "Apps"),
     h("ul", { "aria-labelledby": "head-apps" }, direct.map((one) =>
       entry(one, h("span", { class: "mark face" }, avatar(person(state.bot), 20)), person(state.bot).name))),
+    state.shop && h("h2", { id: "head-shop" }, "Outside Slack"),
+    state.shop && h("ul", { "aria-labelledby": "head-shop" }, h("li", {},
+      h("a", { class: "entry", href: state.shop, target: "shop" }, h("span", { class: "mark" }, icon("right")), h("span", { class: "entry-name" }, "The shop")))),
   ]);
 }
 

@@ -14,6 +14,7 @@ export const state = {
   home: null,
   clock: null,
   zone: "America/New_York",
+  shop: "", // path of the fake shop, in the demo
   drafts: new Map(),
 };
 

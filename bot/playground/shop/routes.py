@@ -1,0 +1,220 @@
+"""Serve the fake shop's page, and the part of Shopify's Admin API that makes codes."""
+
+import hmac
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import select
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from bot.event_api import SCRIPT
+from bot.playground.guard import CSP
+from bot.playground.shop.connection import PATH, VERSION
+from bot.playground.shop.store import FakeShop, Line
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Coupon, DirectoryEntry, ShopCode
+from retention.demo import graphql
+from retention.demo.graphql import GraphqlError
+from retention.errors import BadInput
+from retention.settings import Settings
+from retention.text import gettext
+
+FOLDER = Path(__file__).parent / "page"
+_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
+MAX_HOUSEHOLDS = 20  # suggested ones
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    item_id: str = Field(max_length=255)
+    quantity: int
+
+
+class _Order(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    customer_id: str = Field(min_length=1, max_length=255)
+    lines: list[_Line]
+    code: str = Field("", max_length=64)
+
+
+class ShopRoutes:
+    """The request handlers of the fake shop.
+
+    Parameters
+    ----------
+    shop : FakeShop
+        The shop.
+    settings : Settings
+        Of the demo's installation.
+    database : Database
+        Knows the households and their codes.
+    token : str
+        Access token of the Admin API.
+    """
+
+    def __init__(self, shop: FakeShop, settings: Settings, database: Database, token: str) -> None:
+        self._shop, self._settings, self._database = shop, settings, database
+        self._token = token
+        self._desk = f"http://127.0.0.1:{settings.port}"
+
+    def routes(self) -> list[Route]:
+        """Return all routes."""
+        return [
+            Route(PATH, self._page),
+            Route(f"{PATH}/state", self._state),
+            Route(f"{PATH}/households/{{customer}}", self._household),
+            Route(f"{PATH}/orders", self._order, methods=["POST"]),
+            Route(f"{PATH}/admin/api/{VERSION}/graphql.json", self._admin, methods=["POST"]),
+            Route(f"{PATH}/page/{{name}}", self._part),
+        ]
+
+    # ------------------------------------------------------------ page
+
+    async def _page(self, request: Request) -> Response:
+        """Return the page, which may load the desk's script and send it events."""
+        policy = CSP.replace("script-src 'self'", f"script-src 'self' {self._desk}")
+        policy = policy.replace("connect-src 'self'", f"connect-src 'self' {self._desk}")
+        return FileResponse(
+            FOLDER / "index.html",
+            media_type=_TYPES[".html"],
+            headers={"content-security-policy": policy},
+        )
+
+    async def _part(self, request: Request) -> Response:
+        parts = {path.name: path for path in FOLDER.iterdir() if path.suffix in _TYPES}
+        path = parts.get(request.path_params["name"])
+        if path is None:
+            return Response(status_code=404)
+        return FileResponse(path, media_type=_TYPES[path.suffix])
+
+    async def _state(self, request: Request) -> Response:
+        """Return the products and what `events.js` needs."""
+        await self._shop.send_orders()
+        catalogue = await self._shop.catalogue()
+        return JSONResponse(
+            {
+                "now": clock.now().isoformat(),
+                "script": f"{self._desk}{SCRIPT}",
+                "key": self._settings.events_public_key,
+                "products": catalogue["products"],
+                "households": self._households(),
+            }
+        )
+
+    def _households(self) -> list[str]:
+        """Return households to suggest: first those with a code that works."""
+        settings = self._settings
+        with self._database.reading() as session:
+            with_code = session.scalars(
+                select(Coupon.customer_id)
+                .join(ShopCode, ShopCode.code == Coupon.code)
+                .where(Coupon.team_id == settings.team_id, Coupon.state == "issued")
+                .where(ShopCode.state == "made", Coupon.expires_at > clock.now())
+                .order_by(Coupon.customer_id)
+                .limit(MAX_HOUSEHOLDS)
+            ).all()
+            others = session.scalars(
+                select(DirectoryEntry.customer_id)
+                .where(DirectoryEntry.team_id == settings.team_id)
+                .order_by(DirectoryEntry.customer_id)
+                .limit(MAX_HOUSEHOLDS)
+            ).all()
+        return [*dict.fromkeys([*with_code, *others])][:MAX_HOUSEHOLDS]
+
+    async def _household(self, request: Request) -> Response:
+        """Return a household's codes, as its e-mails have them."""
+        customer = request.path_params["customer"]
+        if not self._is_known(customer):
+            return JSONResponse({"error": _no_household(customer)}, 404)
+        with self._database.reading() as session:
+            codes = session.execute(
+                select(Coupon.code, Coupon.expires_at)
+                .join(ShopCode, ShopCode.code == Coupon.code)
+                .where(
+                    Coupon.team_id == self._settings.team_id,
+                    Coupon.customer_id == customer,
+                    Coupon.state == "issued",
+                    ShopCode.state == "made",
+                )
+                .order_by(Coupon.expires_at)
+            ).all()
+        return JSONResponse(
+            {
+                "customer_id": customer,
+                "codes": [
+                    {"code": code, "expires_at": expires_at.isoformat()}
+                    for code, expires_at in codes
+                ],
+            }
+        )
+
+    def _is_known(self, customer: str) -> bool:
+        with self._database.reading() as session:
+            return (
+                session.scalar(
+                    select(DirectoryEntry.customer_id).where(
+                        DirectoryEntry.team_id == self._settings.team_id,
+                        DirectoryEntry.customer_id == customer,
+                    )
+                )
+                is not None
+            )
+
+    async def _order(self, request: Request) -> Response:
+        """Place an order."""
+        try:
+            order = _Order.model_validate_json(await request.body())
+        except ValidationError:
+            text = gettext("The order cannot be read; load the page again.")
+            return JSONResponse({"error": text, "field": ""}, 400)
+        if not self._is_known(order.customer_id):
+            error = {"error": _no_household(order.customer_id), "field": "customer_id"}
+            return JSONResponse(error, 404)
+        lines = [Line(line.item_id, line.quantity) for line in order.lines]
+        try:
+            receipt = await self._shop.order(order.customer_id, lines, order.code.strip())
+        except BadInput as problem:
+            return JSONResponse({"error": str(problem), "field": problem.field or ""}, 422)
+        return JSONResponse({**asdict(receipt), "total": receipt.total})
+
+    # ------------------------------------------------------------ Admin API
+
+    async def _admin(self, request: Request) -> Response:
+        """Answer Shopify's Admin API: discounts and the ids of products."""
+        given = request.headers.get("x-shopify-access-token", "")
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
+            text = "[API] Invalid API key or access token (unrecognized login)"
+            return JSONResponse({"errors": text}, 401)
+        await self._shop.catalogue()
+        try:
+            data = self._answered(await request.json())
+        except GraphqlError as error:
+            problem = {"message": str(error), "extensions": {"code": error.code}}
+            return JSONResponse({"errors": [problem]})
+        return JSONResponse({"data": data})
+
+    def _answered(self, body: dict[str, Any]) -> dict[str, Any]:
+        discounts = self._shop.discounts
+        kind, fields = graphql.parse(str(body.get("query") or ""))
+        data = {}
+        for field in graphql.bind(fields, body.get("variables") or {}):
+            if field.name not in discounts.fields():
+                raise GraphqlError(
+                    "undefinedField", f"Field '{field.name}' doesn't exist on type 'QueryRoot'"
+                )
+            data[field.name] = discounts.answer(field)
+        if kind == "mutation":
+            discounts.work()
+            self._shop.save_discounts()
+        return data
+
+
+def _no_household(customer: str) -> str:
+    return gettext("There is no household {customer!r}; choose a number from the list.").format(
+        customer=customer
+    )

@@ -1,0 +1,169 @@
+"""Test the fake shop's checkout, its Admin API, and what it sends to the desk."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+from pytest_httpserver import HTTPServer
+from starlette.applications import Starlette
+
+from bot.playground.shop.connection import NAME, connect
+from bot.playground.shop.routes import ShopRoutes
+from bot.playground.shop.store import FakeShop
+from bot.playground.workspace import Store
+from retention import clock
+from retention.campaigns.coupons import normalize_code
+from retention.connect import connections
+from retention.connect.code_makers import active_shop
+from retention.db.tables import DirectoryEntry
+from retention.demo.graphql import parse
+from retention.privacy import standard_webhooks
+from workers.environment import ChildEnvironments
+
+KEY, TOKEN = "key-of-events", "token"
+CODE = "5B8T-Q59H-MYZ7"
+ADMIN = "/shop/admin/api/2026-07/graphql.json"
+CREATE = """mutation ($input: DiscountCodeBasicInput!) {
+  discountCodeBasicCreate(basicCodeDiscount: $input) {
+    codeDiscountNode { id } userErrors { message } } }"""
+
+
+class Client:
+    """Calls the shop's routes."""
+
+    def __init__(self, shop: FakeShop, routes: ShopRoutes) -> None:
+        self.shop = shop
+        self._app = Starlette(routes=routes.routes())
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(send())
+
+    def order(self, customer: str = "7", code: str = "", quantity: int = 2) -> httpx.Response:
+        lines = [{"item_id": "1", "quantity": quantity}]
+        body = {"customer_id": customer, "lines": lines, "code": code}
+        return self.call("POST", "/shop/orders", json=body)
+
+    def admin(self, query: str, variables: Any = None, token: str = TOKEN) -> httpx.Response:
+        headers = {"X-Shopify-Access-Token": token}
+        return self.call(
+            "POST", ADMIN, json={"query": query, "variables": variables}, headers=headers
+        )
+
+    def make_code(self) -> None:
+        values = {
+            "title": "Win back",
+            "code": CODE,
+            "startsAt": "2000-01-01T00:00:00Z",
+            "endsAt": "2999-01-01T00:00:00Z",
+            "usageLimit": 1,
+            "context": {"customers": {"add": ["gid://shopify/Customer/7"]}},
+            "customerGets": {"value": {"percentage": 0.15}, "items": {"all": True}},
+        }
+        assert self.admin(CREATE, {"input": values}).json()["data"]
+
+
+@pytest.fixture
+def desk(httpserver: HTTPServer) -> HTTPServer:
+    answer = {"accepted": 1, "duplicate": 0, "rejected": []}
+    httpserver.expect_request("/events", method="POST").respond_with_json(answer, status=202)
+    return httpserver
+
+
+@pytest.fixture
+def open_shop(desk, settings, database, tmp_path) -> Any:
+    products = [{"item_id": "1", "title": "Tea", "category": "Drinks", "price": 2.5}]
+    cache = tmp_path / "catalogue.json"
+    cache.write_text(json.dumps({"products": products, "categories": {"Drinks": ["1"]}}))
+    with database.transaction() as session:
+        for customer in ("7", "8"):
+            session.add(
+                DirectoryEntry(
+                    team_id=settings.team_id, customer_id=customer, pseudonym=f"p{customer}"
+                )
+            )
+
+    def opened() -> Client:
+        store = Store(tmp_path / "playground.db")
+        environments = ChildEnvironments(settings)
+        shop = FakeShop(store, desk.url_for("").rstrip("/"), KEY, environments, cache)
+        return Client(shop, ShopRoutes(shop, settings, database, TOKEN))
+
+    return opened
+
+
+def test_order_with_a_code_is_signed_and_names_the_code(open_shop, desk) -> None:
+    shop = open_shop()
+    shop.make_code()
+    receipt = shop.order(code=CODE.lower()).json()
+    assert (receipt["subtotal"], receipt["discount"], receipt["total"]) == (5.0, 0.75, 4.25)
+    assert receipt["is_sent"]
+    request = desk.log[0][0]
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    assert standard_webhooks.fault(KEY, headers, request.data, clock.wall()) == ""
+    purchase, redemption = json.loads(request.data)
+    assert (purchase["event_type"], purchase["amount"]) == ("purchase", 5.0)
+    assert normalize_code(redemption["query"]) == normalize_code(CODE)
+    assert redemption["order_id"] == purchase["order_id"] == receipt["order_id"]
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "says"),
+    [
+        ({"code": "NOPE"}, 422, "no code NOPE"),
+        ({"code": CODE, "customer": "8"}, 422, "for other customers"),
+        ({"customer": "9"}, 404, "no household '9'"),
+        ({"quantity": 100}, 422, "order 1 to 99"),
+    ],
+)
+def test_refused_order_says_why_and_sends_nothing(open_shop, desk, order, status, says) -> None:
+    shop = open_shop()
+    shop.make_code()
+    answer = shop.order(**order)
+    assert answer.status_code == status
+    assert says in answer.json()["error"]
+    assert not desk.log
+
+
+def test_used_code_stays_used_after_a_restart(open_shop) -> None:
+    shop = open_shop()
+    shop.make_code()
+    assert shop.order(code=CODE).status_code == 200
+    again = open_shop()
+    assert "used already" in again.order(code=CODE).json()["error"]
+
+
+def test_order_is_sent_again_when_the_desk_answers(open_shop, desk) -> None:
+    shop = open_shop()
+    desk.clear()
+    assert not shop.order().json()["is_sent"]
+    desk.clear()
+    answer = {"accepted": 1, "duplicate": 0, "rejected": []}
+    desk.expect_request("/events").respond_with_json(answer, status=202)
+    assert asyncio.run(shop.shop.send_orders()) == {"shop-00001"}
+    assert asyncio.run(shop.shop.send_orders()) == set()
+
+
+def test_admin_api_needs_its_token_and_names_unknown_fields(open_shop) -> None:
+    shop = open_shop()
+    assert shop.admin("{ codeDiscountNode(id: 1) { id } }", token="other").status_code == 401
+    errors = shop.admin("{ unheard { id } }").json()["errors"]
+    assert errors[0]["extensions"]["code"] == "undefinedField"
+    assert parse("{ shop { name } }")[0] == "query"
+
+
+def test_each_start_renews_the_connection(settings, database) -> None:
+    for token in ("first", "second"):
+        connect(settings, database, token, channel="C0CRM", by="U0ADMIN")
+    with database.reading() as session:
+        connection = active_shop(session, settings)
+        assert connection is not None
+        assert connection.name == NAME
+        assert connections.access(settings, connection)["token"] == "second"
+        assert len(connections.connections(session, settings)) == 1
