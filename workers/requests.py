@@ -4,17 +4,38 @@ Each kind of job has one validated, immutable model. Commands and buttons make a
 row stores it in ``args``, and the task gets it back.
 """
 
-from datetime import datetime
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from retention.errors import BadInput
 from retention.text import gettext, in_language
 from workers.app import TRAINING_CPU_LIMIT
-from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
+from workers.campaign_requests import (
+    CampaignCsv,
+    CampaignDeliver,
+    CampaignDraft,
+    CampaignLook,
+    CampaignMeasure,
+    CampaignMisuse,
+    CampaignPreview,
+    CampaignSend,
+    CampaignWiden,
+    ShopCodes,
+    ShopReconcile,
+)
+from workers.request_base import (
+    AudienceName,
+    Condition,
+    CustomerId,
+    Days,
+    DaysOrEver,
+    Moment,
+    Request,
+    Seconds,
+    Tier,
+)
 
-Tier = Literal["high", "medium", "low"]
 DigestSection = Literal["outcome", "campaigns", "items", "data"]
 Estimator = Literal[
     "auto",
@@ -63,47 +84,6 @@ BLEND = ("auto", "blend")  # recommenders that rank the candidates of several mo
 # Of a queued search. With four threads 600 s use 40 CPU minutes. The rest of TRAINING_CPU_LIMIT is
 # for training and evaluating the winner.
 MAX_TUNE_SECONDS = 600
-
-
-Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MAX_DAYS)]
-DaysOrEver = Annotated[
-    Annotated[int, Field(ge=1, le=MAX_DAYS)] | None, BeforeValidator(days_or_ever)
-]
-Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=86_400)]
-Moment = Annotated[datetime, BeforeValidator(utc)]
-CustomerId = Annotated[str, Field(min_length=1, max_length=255)]
-Condition = Annotated[str, Field(max_length=500)]
-AudienceName = Annotated[str, Field(min_length=1, max_length=40)]
-
-
-class Request(BaseModel):
-    """Base of all requests."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: ClassVar[str]
-    title: ClassVar[str]  # of its jobs, for people
-    queue: ClassVar[Literal["interactive", "batch", "training"]] = "batch"
-    role: ClassVar[str] = "analyst"
-    deed: ClassVar[str]  # "to … you need analyst"
-    # Whether its result or message may. These are kept, because an erasure must find them.
-    names_customers: ClassVar[bool] = True
-    # Whether it goes on during an erasure. It publishes and writes nothing about customers.
-    outlasts_erasures: ClassVar[bool] = False
-
-    @property
-    def is_private(self) -> bool:
-        """Return whether the result goes to the person's direct message, whatever the command."""
-        return False
-
-    def check_worker_limits(self) -> None:
-        """Refuse a request that exceeds a worker's limits.
-
-        Raises
-        ------
-        BadInput
-            Names a request within the limits.
-        """
 
 
 def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
@@ -268,154 +248,6 @@ class CohortCsv(Request):
     queue = "interactive"
     deed = gettext("download a cohort")
     cohort_id: str
-
-
-class CampaignDraft(Request):
-    """Draft a campaign."""
-
-    kind = "campaign_draft"
-    title = gettext("Campaign draft")
-    deed = gettext("draft a campaign")
-    cohort_id: str | None = None
-    tier: Tier | None = None  # None: the best audience, from the cohort's tiers (or high) on
-    name: str | None = None
-    customer_id: CustomerId | None = None  # only this customer
-    offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
-    audience: AudienceName | None = None
-    where: Condition | None = None  # an audience expression
-    discount: float | None = None  # shares from 0 to 1; None: as the policy says
-    holdout: float | None = None
-    budget: float | None = None
-
-
-class CampaignWiden(Request):
-    """Give a draft a wider audience, as its next version."""
-
-    kind = "campaign_widen"
-    title = gettext("Wider draft")
-    deed = gettext("edit a campaign")
-    campaign_id: str
-    version: int
-    tier: Tier
-    audience: AudienceName | None = None
-    where: Condition | None = None  # an audience expression
-
-
-class CampaignSend(Request):
-    """Issue an approved campaign's codes."""
-
-    kind = "campaign_send"
-    title = gettext("Campaign send")
-    deed = gettext("send a campaign")
-    campaign_id: str
-    version: int
-
-
-class CampaignDeliver(Request):
-    """Send a live campaign's due e-mails."""
-
-    kind = "campaign_deliver"
-    title = gettext("Campaign deliver")
-    deed = gettext("send a campaign")
-    names_customers = False
-    outlasts_erasures = True
-    campaign_id: str
-
-
-class ShopCodes(Request):
-    """Make or delete the codes of a campaign at the shop."""
-
-    kind = "shop_codes"
-    title = gettext("Shop codes")
-    deed = gettext("send a campaign")
-    names_customers = False
-    outlasts_erasures = True
-    campaign_id: str
-
-
-class ShopReconcile(Request):
-    """Compare the codes at a shop with ours."""
-
-    kind = "shop_reconcile"
-    title = gettext("Shop check")
-    role = "admin"
-    deed = gettext("check the codes at the shop")
-    names_customers = False
-    outlasts_erasures = True
-    connection_id: int
-
-
-class CampaignPreview(Request):
-    """Show a campaign's first five e-mails without sending them."""
-
-    kind = "campaign_preview"
-    title = gettext("Campaign preview")
-    queue = "interactive"
-    deed = gettext("preview a campaign")
-    campaign_id: str
-    picture: bool = False  # only the picture of the first e-mail
-    view_id: str | None = None  # the open window that shows the picture
-    copy_text: str | None = None  # instead of the campaign's text
-    to_me: bool = False  # send the first e-mail to the person, as a test
-    address: str = ""  # the person's, if Slack told it
-    person: str = ""  # the name that the test greets
-
-    @property
-    def is_private(self) -> bool:
-        """Return whether the result goes to the person's direct message."""
-        return self.to_me
-
-
-class CampaignMisuse(Request):
-    """List misused codes by direct message.
-
-    A code is misused if it is used twice, by another customer or outside its validity.
-    """
-
-    kind = "campaign_misuse"
-    title = gettext("Campaign misuse")
-    queue = "interactive"
-    deed = gettext("see who used which code")
-    campaign_id: str
-
-
-class CampaignCsv(Request):
-    """Send a campaign's codes or call list.
-
-    It goes to a direct message.
-    """
-
-    kind = "campaign_csv"
-    title = gettext("Campaign file")
-    queue = "interactive"
-    deed = gettext("download coupon codes")
-    campaign_id: str
-    part: Literal["codes", "calls"] = "codes"
-
-
-class CampaignMeasure(Request):
-    """Measure a campaign's incremental profit with its hold-out group."""
-
-    kind = "campaign_measure"
-    title = gettext("Campaign measure")
-    deed = gettext("measure a campaign")
-    campaign_id: str
-
-
-class CampaignLook(Request):
-    """Show interim results of a live campaign.
-
-    The figures are always valid: early looks do not bias them.
-    """
-
-    kind = "campaign_look"
-    title = gettext("Campaign look")
-    role = "viewer"
-    queue = "interactive"
-    deed = gettext("see a campaign's figures")
-    names_customers = False
-    outlasts_erasures = True
-    campaign_id: str
 
 
 class Digest(Request):

@@ -1,0 +1,154 @@
+"""Define the requests about campaigns and their codes at the shop."""
+
+from typing import Literal
+
+from retention.text import gettext
+from workers.request_base import AudienceName, Condition, CustomerId, Request, Tier
+
+
+class CampaignDraft(Request):
+    """Draft a campaign."""
+
+    kind = "campaign_draft"
+    title = gettext("Campaign draft")
+    deed = gettext("draft a campaign")
+    cohort_id: str | None = None
+    tier: Tier | None = None  # None: the best audience, from the cohort's tiers (or high) on
+    name: str | None = None
+    customer_id: CustomerId | None = None  # only this customer
+    offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
+    audience: AudienceName | None = None
+    where: Condition | None = None  # an audience expression
+    discount: float | None = None  # shares from 0 to 1; None: as the policy says
+    holdout: float | None = None
+    budget: float | None = None
+
+
+class CampaignWiden(Request):
+    """Give a draft a wider audience, as its next version."""
+
+    kind = "campaign_widen"
+    title = gettext("Wider draft")
+    deed = gettext("edit a campaign")
+    campaign_id: str
+    version: int
+    tier: Tier
+    audience: AudienceName | None = None
+    where: Condition | None = None  # an audience expression
+
+
+class CampaignSend(Request):
+    """Issue an approved campaign's codes."""
+
+    kind = "campaign_send"
+    title = gettext("Campaign send")
+    deed = gettext("send a campaign")
+    campaign_id: str
+    version: int
+
+
+class CampaignDeliver(Request):
+    """Send a live campaign's due e-mails."""
+
+    kind = "campaign_deliver"
+    title = gettext("Campaign deliver")
+    deed = gettext("send a campaign")
+    names_customers = False
+    outlasts_erasures = True
+    campaign_id: str
+
+
+class ShopCodes(Request):
+    """Make or delete the codes of a campaign at the shop."""
+
+    kind = "shop_codes"
+    title = gettext("Shop codes")
+    deed = gettext("send a campaign")
+    names_customers = False
+    outlasts_erasures = True
+    campaign_id: str
+
+
+class ShopReconcile(Request):
+    """Compare the codes at a shop with ours."""
+
+    kind = "shop_reconcile"
+    title = gettext("Shop check")
+    role = "admin"
+    deed = gettext("check the codes at the shop")
+    names_customers = False
+    outlasts_erasures = True
+    connection_id: int
+
+
+class CampaignPreview(Request):
+    """Show a campaign's first five e-mails without sending them."""
+
+    kind = "campaign_preview"
+    title = gettext("Campaign preview")
+    queue = "interactive"
+    deed = gettext("preview a campaign")
+    campaign_id: str
+    picture: bool = False  # only the picture of the first e-mail
+    view_id: str | None = None  # the open window that shows the picture
+    copy_text: str | None = None  # instead of the campaign's text
+    to_me: bool = False  # send the first e-mail to the person, as a test
+    address: str = ""  # the person's, if Slack told it
+    person: str = ""  # the name that the test greets
+
+    @property
+    def is_private(self) -> bool:
+        """Return whether the result goes to the person's direct message."""
+        return self.to_me
+
+
+class CampaignMisuse(Request):
+    """List misused codes by direct message.
+
+    A code is misused if it is used twice, by another customer or outside its validity.
+    """
+
+    kind = "campaign_misuse"
+    title = gettext("Campaign misuse")
+    queue = "interactive"
+    deed = gettext("see who used which code")
+    campaign_id: str
+
+
+class CampaignCsv(Request):
+    """Send a campaign's codes or call list.
+
+    It goes to a direct message.
+    """
+
+    kind = "campaign_csv"
+    title = gettext("Campaign file")
+    queue = "interactive"
+    deed = gettext("download coupon codes")
+    campaign_id: str
+    part: Literal["codes", "calls"] = "codes"
+
+
+class CampaignMeasure(Request):
+    """Measure a campaign's incremental profit with its hold-out group."""
+
+    kind = "campaign_measure"
+    title = gettext("Campaign measure")
+    deed = gettext("measure a campaign")
+    campaign_id: str
+
+
+class CampaignLook(Request):
+    """Show interim results of a live campaign.
+
+    The figures are always valid: early looks do not bias them.
+    """
+
+    kind = "campaign_look"
+    title = gettext("Campaign look")
+    role = "viewer"
+    queue = "interactive"
+    deed = gettext("see a campaign's figures")
+    names_customers = False
+    outlasts_erasures = True
+    campaign_id: str

@@ -1,0 +1,49 @@
+"""Define the base of all requests, and the types of their fields."""
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
+
+Tier = Literal["high", "medium", "low"]
+Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MAX_DAYS)]
+DaysOrEver = Annotated[
+    Annotated[int, Field(ge=1, le=MAX_DAYS)] | None, BeforeValidator(days_or_ever)
+]
+Seconds = Annotated[int, BeforeValidator(seconds), Field(ge=1, le=86_400)]
+Moment = Annotated[datetime, BeforeValidator(utc)]
+CustomerId = Annotated[str, Field(min_length=1, max_length=255)]
+Condition = Annotated[str, Field(max_length=500)]
+AudienceName = Annotated[str, Field(min_length=1, max_length=40)]
+
+
+class Request(BaseModel):
+    """Base of all requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+    title: ClassVar[str]  # of its jobs, for people
+    queue: ClassVar[Literal["interactive", "batch", "training"]] = "batch"
+    role: ClassVar[str] = "analyst"
+    deed: ClassVar[str]  # "to … you need analyst"
+    # Whether its result or message may. These are kept, because an erasure must find them.
+    names_customers: ClassVar[bool] = True
+    # Whether it goes on during an erasure. It publishes and writes nothing about customers.
+    outlasts_erasures: ClassVar[bool] = False
+
+    @property
+    def is_private(self) -> bool:
+        """Return whether the result goes to the person's direct message, whatever the command."""
+        return False
+
+    def check_worker_limits(self) -> None:
+        """Refuse a request that exceeds a worker's limits.
+
+        Raises
+        ------
+        BadInput
+            Names a request within the limits.
+        """
