@@ -45,6 +45,7 @@ def test_store_writers_are_all_listed():
         "to_arrow",
         "to_frame",
         "stored_columns",
+        "writer_properties",
     }
     functions = {
         name

@@ -347,7 +347,7 @@ def test_details_say_who_reads_the_text_and_result_what_to_change():
     )
     assert "*Text*\n" in details((line, body.offers[2]))
     assert "12.5% coupon" in details((line.model_copy(update={"discount": 0.125}),))
-    assert "1 customer gets another kind" in details(body.offers, tried=1)
+    assert "1 customer gets another selection of items" in details(body.offers, tried=1)
 
     def result(offers):
         details = campaign_data(campaign) | {

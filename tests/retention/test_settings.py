@@ -169,6 +169,8 @@ FREE_TEXT = {
     "shop",
     "team_id",
     "policy",
+    "brand",
+    "mail_connection",
     "ask_model",
     "events_public_key",
 }

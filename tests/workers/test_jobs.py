@@ -100,6 +100,10 @@ def test_role_is_checked_again_before_each_task(database, settings, task, kind):
         "expression": "value > 200",
         "table": "events",
         "files": ("orders.csv",),
+        "connection_id": 1,
+        "snapshot_id": 1,
+        "file_id": "F0123",
+        "proposal": "p1",
     }
     fields = REQUESTS[kind].model_fields
     required = {name: needed[name] for name, field in fields.items() if field.is_required()}

@@ -115,10 +115,10 @@ def test_details_of_a_list_by_rules_tell_one_story(training, has_model, says):
 @pytest.mark.parametrize(
     ("why", "says"),
     [
-        ("too_few", "are too few to measure."),
-        ("no_profit", "are expected to earn nothing."),
-        ("earns_less", "are expected to earn less."),
-        (None, "are too few to measure, or earn less."),
+        ("too_few", "alone are too few to measure."),
+        ("no_profit", "alone would bring no profit."),
+        ("earns_less", "alone would bring less profit."),
+        (None, "alone are too few to measure, or bring less profit."),
     ],
 )
 def test_widened_draft_says_why_and_whom_it_leaves_out(why, says):

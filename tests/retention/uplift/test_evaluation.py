@@ -60,7 +60,7 @@ def test_output_names_learners_and_the_default(report, settings, chosen):
     assert {"S-learner", "T-learner", "doubly robust, ridge", "mean of three learners"} <= {
         line.split("qini")[0].strip() for line in output.splitlines()
     }
-    assert "effect modelling is the usual one" in output
+    assert "effect modelling is the default" in output
     if chosen == "mean":
         assert "Chosen: mean of three learners." in output
 
