@@ -122,6 +122,7 @@ def test_a_code_comes_from_the_desk_and_works_at_the_checkout(shop: Shop, browse
     desk.wait(
         lambda messages: _saying("came-back")(each for each in messages if each["ts"] not in before)
     )
+    desk.command("analyst", "alert delete came-back")  # its daily check would slow the weeks down
     with page(browser, shop.url, width=390, height=844, touch=True) as shown:
         shown.get_by_role("button", name="Add Bananas").first.click()
         shown.get_by_text("is in the basket").wait_for()
@@ -178,6 +179,7 @@ def _order(shop: Shop, shown: Any, code: str) -> None:
     shown.get_by_role("button", name="Place the order").click()
     shown.get_by_text("The desk has the order.").wait_for()
     assert shown.get_by_text(f"Code {code}").is_visible()
+    _picture(shown, "shop_order")
     assert shop.codes()[code] == 1
     _wait(shown, lambda: shop.coupon(code)[0] == "redeemed")
 

@@ -91,7 +91,7 @@ function basket(error = "") {
       h("tbody", {}, lines.map((one) => h("tr", {}, h("td", {}, one.title), h("td", { class: "number" }, one.quantity),
         h("td", { class: "number" }, money.format(one.price * one.quantity)),
         h("td", {}, h("button", { type: "button", "aria-label": `Remove ${one.title}`, onclick: () => { shop.basket.delete(one.item_id); count(); basket(); } }, "Remove"))))),
-      h("tfoot", {}, h("tr", {}, h("th", {}, "Total before the code"), h("td", {}), h("td", { class: "number" }, money.format(subtotal)), h("td", {}))))
+      h("tfoot", {}, h("tr", {}, h("th", {}, "Total"), h("td", {}), h("td", { class: "number" }, money.format(subtotal)), h("td", {}))))
       : h("p", {}, "The basket is empty. ", h("a", { href: "#/" }, "All products")),
     h("form", { class: "checkout", onsubmit: checkout },
       h("label", {}, "Discount code", h("input", { id: "code", value: shop.code, maxlength: "64", autocomplete: "off", oninput: (event) => { shop.code = event.target.value; } })),

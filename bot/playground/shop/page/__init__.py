@@ -1,0 +1,1 @@
+"""Files of the shop's page, which needs no build step."""
