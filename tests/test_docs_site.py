@@ -41,6 +41,7 @@ class _Resources(HTMLParser):
             self.addresses.append(attributes.get(LOADED[tag]) or "")
 
 
+@pytest.mark.nightly
 def test_pages_load_nothing_from_other_hosts(site):
     pages = list(site.rglob("*.html"))
     assert (site / "index.html") in pages
@@ -52,6 +53,7 @@ def test_pages_load_nothing_from_other_hosts(site):
         assert not outside, f"{page.relative_to(site)} loads {outside}"
 
 
+@pytest.mark.nightly
 def test_styles_load_nothing_from_other_hosts(site):
     for style in site.rglob("*.css"):
         text = style.read_text(encoding="utf-8")
@@ -59,12 +61,14 @@ def test_styles_load_nothing_from_other_hosts(site):
         assert not outside, style.name
 
 
+@pytest.mark.nightly
 def test_search_works_for_pages_opened_as_files(site):
     index = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     assert "at-risk" in index
     assert "assets/iframe-worker.js" in (site / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.nightly
 def test_every_name_of_the_library_has_a_section(site):
     page = (site / "reference" / "library.html").read_text(encoding="utf-8")
     errors = {"BadInput", "Refused", "TooLittleData"}  # the pages of functions name them

@@ -92,6 +92,7 @@ def test_fitted_attributes_clone_and_tags(fitted, orders):
         copy.predict_proba(orders)
 
 
+@pytest.mark.nightly
 def test_fitting_again_gives_the_same_model_also_in_a_pipeline(fitted, orders):
     pipeline = make_pipeline(FunctionTransformer(), retention.ChurnClassifier(horizon=56))
     again = pipeline.fit(orders).predict_proba(orders)
