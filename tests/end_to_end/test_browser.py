@@ -139,7 +139,7 @@ def _draft_edit_submit(screen: Screen) -> None:
     screen.picture("edit_modal")
     dialog.get_by_role("button", name="Save").click()
     dialog.wait_for(state="detached")
-    draft = screen.message(says=r"hold-out group \(15%\)", having=ids.SUBMIT_CAMPAIGN)
+    draft = screen.message(says=r"\(15%\) get nothing", having=ids.SUBMIT_CAMPAIGN)
     screen.press(draft, ids.SUBMIT_CAMPAIGN)
     submitted = screen.message(having=ids.APPROVE_CAMPAIGN)
     screen.press(submitted, ids.APPROVE_CAMPAIGN, sure="Approve")  # one's own: told why not

@@ -79,7 +79,7 @@ def test_from_training_to_a_measured_campaign(desk: PlaygroundClient):
     assert "Expected profit" in words(draft)
     desk.press("analyst", draft, ids.EDIT_CAMPAIGN)
     desk.fill("analyst", {"hold-out": "15"})
-    draft = desk.wait(lambda m: _one(m, says=r"hold-out group \(15%\)", having=ids.SUBMIT_CAMPAIGN))
+    draft = desk.wait(lambda m: _one(m, says=r"\(15%\) get nothing", having=ids.SUBMIT_CAMPAIGN))
     desk.press("analyst", draft, ids.SUBMIT_CAMPAIGN)
     submitted = desk.wait(lambda m: _one(m, says="approv", having=ids.APPROVE_CAMPAIGN))
 
