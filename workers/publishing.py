@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.connect import api_keys, profiles
+from retention.connect.contract import TEMPORARY
 from retention.db.tables import Connection, Job
 from retention.settings import Settings
 
@@ -66,8 +67,12 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
     return today if today > after else today + timedelta(days=1)
 
 
-def platforms_due(session: Session, settings: Settings) -> list[tuple[Connection, int, str]]:
+def platforms_due(
+    session: Session, settings: Settings, now: datetime
+) -> list[tuple[Connection, int, str]]:
     """Return the mail platforms that lack the newest publication.
+
+    One that did not answer gets it again in the next hour.
 
     Parameters
     ----------
@@ -75,6 +80,8 @@ def platforms_due(session: Session, settings: Settings) -> list[tuple[Connection
         The caller's transaction.
     settings : Settings
         Of the installation.
+    now : datetime
+        Business time.
 
     Returns
     -------
@@ -85,12 +92,17 @@ def platforms_due(session: Session, settings: Settings) -> list[tuple[Connection
     if snapshot is None:
         return []
     due_now = [
-        (connection, snapshot.id, f"platform_sync:{connection.id}:{snapshot.id}")
+        (connection, snapshot.id, _sync_key(connection, snapshot.id, now))
         for connection in _takers(session, settings)
     ]
     return [
         one for one in due_now if not session.scalar(select(Job.id).where(Job.idem_key == one[2]))
     ]
+
+
+def _sync_key(connection: Connection, snapshot_id: int, now: datetime) -> str:
+    key = f"platform_sync:{connection.id}:{snapshot_id}"
+    return f"{key}:{now:%Y%m%d%H}" if connection.error_code in TEMPORARY else key
 
 
 def _has_readers(session: Session, settings: Settings) -> bool:

@@ -445,8 +445,9 @@ def _publish_profiles(database: Database, settings: Settings) -> list[Job]:
 def _sync_platforms(database: Database, settings: Settings) -> list[Job]:
     """Submit the handing over of the newest publication to each mail platform, once."""
     submitted: list[Job] = []
+    now = clock.now()
     with database.transaction() as session, isolated(session, settings, "platforms", channel=None):
-        for connection, snapshot_id, key in publishing.platforms_due(session, settings):
+        for connection, snapshot_id, key in publishing.platforms_due(session, settings, now):
             submission = jobs.submit(
                 session,
                 settings,

@@ -5,7 +5,7 @@ open campaign is a list that the platform's own campaigns exclude. Only customer
 and consent are handed over. Every step may be repeated.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,14 @@ from sqlalchemy.orm import Session
 from retention.connect.contract import Profile as PlatformProfile
 from retention.connect.contract import TakesProfiles
 from retention.db import Database
-from retention.db.tables import Assignment, AudienceMember, Campaign, Profile, ProfileSnapshot
+from retention.db.tables import (
+    Assignment,
+    Audience,
+    AudienceMember,
+    Campaign,
+    Profile,
+    ProfileSnapshot,
+)
 from retention.outreach.bounces import Bounce, customer_ids, mark_bounced
 from retention.outreach.consent import consent_states, withdraw
 from retention.outreach.contacts import find_contacts
@@ -60,6 +67,8 @@ def sync_platform(
     platform: TakesProfiles,
     snapshot_id: int,
     progress: Progress = silent,
+    *,
+    known_lists: Collection[str] = (),
 ) -> SyncCounts:
     """Hand over profiles, lists and hold-out groups.
 
@@ -72,6 +81,8 @@ def sync_platform(
     snapshot_id : int
         Publication to hand over.
     progress : Progress, optional
+    known_lists : collection of str, optional
+        Lists that an earlier run handed over.
 
     Returns
     -------
@@ -84,21 +95,26 @@ def sync_platform(
     """
     with database.reading() as session:
         scored = _properties(session, snapshot_id)
-        audiences = _audiences(session, snapshot_id)
+        audiences = _audiences(session, settings, snapshot_id)
         holdouts = _holdouts(session, settings)
-    wanted = {f"{LIST_PREFIX}{name}": ids for name, ids in audiences.items()}
-    wanted |= {f"{HOLDOUT_PREFIX}{name}": ids for name, ids in holdouts.items()}
+    # Lists whose audience or campaign is gone are emptied. Hold-outs come first: if the platform
+    # fails half-way, they matter most.
+    wanted: dict[str, list[str]] = {
+        f"{HOLDOUT_PREFIX}{name}": ids for name, ids in holdouts.items()
+    }
+    wanted |= {name: [] for name in known_lists if name not in wanted}
+    wanted |= {f"{LIST_PREFIX}{name}": ids for name, ids in audiences.items()}
     everyone = sorted(set(scored).union(*wanted.values()))
     counts = SyncCounts()
     people = _reachable(database, settings, lake, policy, everyone, scored, counts)
+    for name, ids in wanted.items():
+        progress(len(counts.lists), len(wanted), name)
+        counts.lists[name] = _sync_list(platform, name, [people[i] for i in ids if i in people])
     pushed = [people[customer] for customer in scored if customer in people]
     for chunk in _chunks(pushed, platform.batch_size):
         progress(counts.profiles, len(pushed), gettext("Handing over scores"))
         platform.push_profiles(chunk)
         counts.profiles += len(chunk)
-    for name, ids in wanted.items():
-        progress(len(counts.lists), len(wanted), name)
-        counts.lists[name] = _sync_list(platform, name, [people[i] for i in ids if i in people])
     return counts
 
 
@@ -173,15 +189,18 @@ def _properties(session: Session, snapshot_id: int) -> dict[str, dict[str, Any]]
     }
 
 
-def _audiences(session: Session, snapshot_id: int) -> dict[str, list[str]]:
+def _audiences(session: Session, settings: Settings, snapshot_id: int) -> dict[str, list[str]]:
+    """Return the members of each saved audience, also of an empty one."""
+    saved = select(Audience.name).where(Audience.team_id == settings.team_id)
+    found: dict[str, list[str]] = {name: [] for name in session.scalars(saved)}
     rows = session.execute(
         select(AudienceMember.audience, AudienceMember.customer_id)
         .where(AudienceMember.snapshot_id == snapshot_id)
         .order_by(AudienceMember.audience, AudienceMember.customer_id)
     ).tuples()
-    found: dict[str, list[str]] = {}
     for audience, customer in rows:
-        found.setdefault(audience, []).append(customer)
+        if audience in found:  # it may have been deleted since
+            found[audience].append(customer)
     return found
 
 

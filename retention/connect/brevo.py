@@ -18,6 +18,7 @@ class Brevo:
 
     kind = "brevo"
     drops_duplicates = False
+    address_words = (b"email is not valid", b"blacklisted")
     settings = (
         Setting("key", is_secret=True, example="xkeysib-…"),
         SENDER,

@@ -40,6 +40,8 @@ class ConnectorError(Exception):
         Whether the request may have had its effect.
     answer : bytes
         The beginning of a refusal's body, which may name a reason.
+    status : int
+        HTTP status of a refusal; 0 without one.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ConnectorError(Exception):
         retry_at: datetime | None = None,
         is_uncertain: bool = False,
         answer: bytes = b"",
+        status: int = 0,
     ) -> None:
         super().__init__(detail or code)
         self.code = code
@@ -57,6 +60,7 @@ class ConnectorError(Exception):
         self.retry_at = retry_at
         self.is_uncertain = is_uncertain
         self.answer = answer
+        self.status = status
 
     @property
     def is_temporary(self) -> bool:

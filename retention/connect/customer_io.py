@@ -15,6 +15,7 @@ class CustomerIo:
 
     kind = "customer.io"
     drops_duplicates = False
+    address_words = (b"to is invalid", b"recipient")
     settings = (
         Setting("key", is_secret=True, example="app API key"),
         SENDER,

@@ -34,6 +34,7 @@ class Klaviyo:
 
     kind = "klaviyo"
     drops_duplicates = True
+    address_words = (b"email", b"Email")
     batch_size = 5_000
     settings = (
         Setting("key", is_secret=True, example="pk_…"),

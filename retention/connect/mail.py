@@ -16,6 +16,7 @@ from retention.connect.contract import ConnectorError, Setting
 from retention.errors import BadInput
 from retention.outreach.adapter import (
     ADDRESS_REFUSED,
+    DELIVERY_REFUSED,
     Adapter,
     Message,
     ServerUnavailable,
@@ -37,6 +38,7 @@ class Mails(Protocol):
     kind: str
     settings: tuple[Setting, ...]
     drops_duplicates: bool  # whether a repeated key is sent once, however late it is repeated
+    address_words: tuple[bytes, ...]  # a refusal with one of these is about the address
 
     def check(self) -> dict[str, str]:
         """Ask the platform whether the key works."""
@@ -100,12 +102,13 @@ class PlatformMail:
             if error.code == "rate_limited":
                 at = error.retry_at or clock.wall() + PAUSE
                 return Verdict("again", gettext("the platform takes no more now"), retry_at=at)
-            if error.code == "refused":
+            if error.code == "refused" and error.status in (0, 400, 422):
+                names_address = any(word in error.answer for word in self._platform.address_words)
                 detail = gettext("the platform refuses the customer ({detail})")
                 return Verdict(
                     "bounced",
                     detail.format(detail=error.detail),
-                    code=ADDRESS_REFUSED,
+                    code=ADDRESS_REFUSED if names_address else DELIVERY_REFUSED,
                     is_about_all=True,
                 )
             raise self._unavailable(error) from None

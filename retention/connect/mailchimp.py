@@ -21,6 +21,7 @@ class Mailchimp:
 
     kind = "mailchimp"
     drops_duplicates = False
+    address_words = (b"hard-bounce", b"invalid", b"unsub", b"spam")
     settings = (
         Setting("key", is_secret=True, example="md-…"),
         SENDER,
@@ -62,7 +63,8 @@ class Mailchimp:
             raise ConnectorError("changed_schema", "status", is_uncertain=True)
         result = answer[0]
         if result["status"] in ("rejected", "invalid"):
-            raise ConnectorError("refused", str(result.get("reject_reason") or result["status"]))
+            reason = str(result.get("reject_reason") or result["status"])
+            raise ConnectorError("refused", reason, answer=reason.encode())
         return str(result["_id"])
 
     def _call(self, path: str, body: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ class SendGrid:
 
     kind = "sendgrid"
     drops_duplicates = False
+    address_words = (b"personalizations",)
     settings = (
         Setting("key", is_secret=True, example="SG.…"),
         SENDER,

@@ -146,6 +146,8 @@ def _refusal(method: str, response: httpx.Response) -> ConnectorError:
     detail = f"{method} {response.url.path}: {status}"
     if status == 401:
         return ConnectorError("access_denied", detail)
+    if status == 402:
+        return ConnectorError("plan_limit", detail)
     if status == 403:
         return ConnectorError("scope_missing", detail)
     if status in (408, 425):
@@ -160,7 +162,7 @@ def _refusal(method: str, response: httpx.Response) -> ConnectorError:
             is_uncertain=method != "GET",
             answer=response.content[:MAX_REASON],
         )
-    return ConnectorError("refused", detail, answer=response.content[:MAX_REASON])
+    return ConnectorError("refused", detail, answer=response.content[:MAX_REASON], status=status)
 
 
 def retry_at(headers: Mapping[str, str]) -> datetime:

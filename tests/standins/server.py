@@ -17,6 +17,8 @@ from urllib.parse import parse_qsl, urlsplit
 KINDS = (
     "unauthorized",
     "forbidden",
+    "unpaid",  # 402: the plan allows no more
+    "gone",  # 404
     "rate_limited",  # 429 with Retry-After
     "throttled",  # the bucket is empty (Shopify)
     "server_error",
@@ -127,6 +129,10 @@ class StandIn:
             return Answer(401, {"errors": "unauthorized"})
         if self.take_fault(call, "forbidden"):
             return Answer(403, {"errors": "forbidden"})
+        if self.take_fault(call, "unpaid"):
+            return Answer(402, {"message": "not enough credits"})
+        if self.take_fault(call, "gone"):
+            return Answer(404, {"message": "not found"})
         if fault := self.take_fault(call, "rate_limited"):
             return Answer(429, {"errors": "slow down"}, {"Retry-After": f"{fault.value:g}"})
         if self.take_fault(call, "server_error"):

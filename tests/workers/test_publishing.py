@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from retention import clock, erasure
 from retention.connect import api_keys, connections, profiles
@@ -186,3 +186,34 @@ def test_each_publication_goes_to_the_platform_once(shop, platform):
         with shop.database.reading() as session:
             found = session.scalars(select(Job).where(Job.kind == "platform_sync")).all()
             assert len(found) == expected
+
+
+def test_deleted_audience_and_closed_campaign_empty_their_lists(shop, platform):
+    synchronise(shop)
+    with shop.database.transaction() as session:
+        session.execute(delete(Audience))
+    assert synchronise(shop)["lists"]["Retention: all-risks"]["removed"] > 0
+    ((_, members),) = platform.lists.values()
+    assert not members
+
+
+def test_unsubscribes_are_read_although_the_platform_refuses_scores(shop, platform):
+    synchronise(shop)
+    customer = min(platform.profiles)
+    platform.happened = [("Unsubscribed from Email Marketing", customer, shop.end.isoformat())]
+    platform.fail("forbidden", path="/api/profile-bulk-import-jobs")
+    told = synchronise(shop)
+    assert (told["error"], told["unsubscribed"]) == ("scope_missing", 1)
+
+
+def test_platform_that_does_not_answer_gets_it_again_next_hour(shop, platform):
+    platform.fail("server_error", times=99)
+    assert synchronise(shop)["error"] == "unavailable"
+    numbers = []
+    for hours in (0, 0, 1):
+        clock.configure(fixed=shop.end + timedelta(hours=hours))
+        schedule.tick(shop.database, shop.settings)
+        with shop.database.reading() as session:
+            due = select(Job).where(Job.idem_key.startswith("platform_sync:"))
+            numbers.append(len(session.scalars(due).all()))
+    assert numbers == [1, 1, 2]

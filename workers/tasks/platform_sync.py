@@ -13,6 +13,8 @@ from workers import campaign_messages
 from workers.requests import PlatformSync
 from workers.tasks.interface import Context, Outcome, Post
 
+LISTS = "pushed_lists"  # in the connection's settings
+
 
 def run(request: PlatformSync, context: Context) -> Outcome:
     """Synchronise one platform.
@@ -43,8 +45,11 @@ def run(request: PlatformSync, context: Context) -> Outcome:
     with database.reading() as session:
         connection = session.get_one(Connection, request.connection_id)
         platform: Any = connector(connection.kind, connections.access(settings, connection))
+        known_lists = list(connection.config.get(LISTS, ()))
     counts, left, error = SyncCounts(), list[tuple[str, str, datetime]](), None
     try:
+        # First, and a day longer than bounces take: who left must not be written to again.
+        left = list(platform.left(now - MAX_DELAY - timedelta(days=1)))
         counts = sync_platform(
             database,
             settings,
@@ -53,9 +58,8 @@ def run(request: PlatformSync, context: Context) -> Outcome:
             platform,
             request.snapshot_id,
             context.progress,
+            known_lists=known_lists,
         )
-        # A day longer than bounces take, so that a night without a run loses nothing.
-        left = list(platform.left(now - MAX_DELAY - timedelta(days=1)))
     except ConnectorError as problem:
         error = problem
     finally:
@@ -69,6 +73,8 @@ def run(request: PlatformSync, context: Context) -> Outcome:
             campaign = find_campaign(session, settings, campaign_id)
             campaign_messages.refresh_counts(session, settings, campaign)
         data.update(counts.as_dict())
+        if error is None:
+            stored.config = {**stored.config, LISTS: sorted(counts.lists)}
         if not connections.note_error(stored, error) or stored.channel is None:
             return ()
         values = {"name": stored.name, "code": error.code if error else ""}

@@ -11,7 +11,7 @@ from retention.connect.connections import Access, check_values
 from retention.connect.contract import ConnectorError, Profile, TakesProfiles
 from retention.connect.klaviyo import Klaviyo
 from retention.errors import BadInput
-from retention.outreach.adapter import Contact, Message, ServerUnavailable
+from retention.outreach.adapter import ADDRESS_REFUSED, Contact, Message, ServerUnavailable
 from retention.settings import Settings
 from tests.standins import mail_platforms
 from tests.standins.mail_platforms import KEY, REFUSED, SENDER
@@ -90,9 +90,20 @@ def test_wrong_key_stops_before_the_first_email(kind):
 
 
 @EVERY
+@pytest.mark.parametrize("fault", ["unpaid", "gone"])
+def test_answer_about_the_account_marks_no_address(kind, fault):
+    with connected(kind) as (adapter, stand_in):
+        adapter.send(message())
+        stand_in.fail(fault)
+        with pytest.raises(ServerUnavailable):
+            adapter.send(message("c1:8"))
+
+
+@EVERY
 def test_refused_address_bounces_and_others_go_on(kind):
     with connected(kind) as (adapter, stand_in):
-        assert adapter.send(message(email=REFUSED)).state == "bounced"
+        verdict = adapter.send(message(email=REFUSED))
+        assert (verdict.state, verdict.code) == ("bounced", ADDRESS_REFUSED)
         assert adapter.send(message("c1:8")).state == "sent"
         assert stand_in.sent == ["c1:8"]
 
