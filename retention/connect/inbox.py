@@ -15,10 +15,12 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.db.insert import among
 from retention.db.tables import EventBatch, EventKey
 from retention.settings import Settings
 
 MAX_WAITING = 1_000_000  # events; more are refused until the lake has caught up
+MAX_BATCHES = 10_000  # of one round; after a backlog each may be of one event
 KEEP_KEYS = timedelta(days=3)  # a repeated event is recognised for at least so long
 PRUNED_AT_ONCE = 5_000
 Kind = Literal["events", "customers"]
@@ -106,11 +108,14 @@ def oldest(session: Session, settings: Settings, kind: Kind, most_rows: int) -> 
     kind : {"events", "customers"}
         Table of the rows.
     most_rows : int
-        Further batches wait; at least one is returned.
+        Further batches wait; at least one is returned, and at most `MAX_BATCHES`.
     """
     own = EventBatch.team_id == settings.team_id, EventBatch.kind == kind
     sizes = session.execute(
-        select(EventBatch.id, EventBatch.rows).where(*own).order_by(EventBatch.id).limit(most_rows)
+        select(EventBatch.id, EventBatch.rows)
+        .where(*own)
+        .order_by(EventBatch.id)
+        .limit(min(most_rows, MAX_BATCHES))
     ).all()
     ids: list[int] = []
     total = 0
@@ -143,7 +148,7 @@ def remove(session: Session, batches: Sequence[EventBatch]) -> bool:
         False if another process has deleted some: the caller must roll back.
     """
     deleted = session.execute(
-        delete(EventBatch).where(EventBatch.id.in_([batch.id for batch in batches])),
+        delete(EventBatch).where(among(session, EventBatch.id, [batch.id for batch in batches])),
         execution_options={"synchronize_session": False},
     )
     return int(deleted.rowcount) == len(batches)  # type: ignore[attr-defined]

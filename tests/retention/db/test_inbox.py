@@ -8,7 +8,7 @@ from retention import clock
 from retention.connect import inbox
 from retention.db import Database
 from retention.db.migrate import upgrade
-from retention.db.tables import EventKey
+from retention.db.tables import EventBatch, EventKey
 
 
 @pytest.fixture
@@ -60,6 +60,20 @@ def test_oldest_batches_of_a_kind_are_taken_and_removed_once(database, empty):
     with database.reading() as session:
         assert inbox.waiting(session, empty) == 2
         assert len(inbox.oldest(session, empty, "customers", 1)) == 1
+
+
+def test_backlog_of_single_events_is_taken_in_parts(database, empty, monkeypatch):
+    """PostgreSQL takes at most 65,535 parameters of a statement."""
+    many = 66_000 if database.engine.dialect.name == "postgresql" else 100
+    with database.transaction() as session:
+        assert not inbox.remove(session, [EventBatch(id=number) for number in range(many)])
+        for number in range(4):
+            inbox.add(session, empty, rows(number), keys(number))
+    monkeypatch.setattr(inbox, "MAX_BATCHES", 3)
+    with database.transaction() as session:
+        batches = inbox.oldest(session, empty, "events", 100_000)
+        assert len(batches) == 3
+        assert inbox.remove(session, batches)
 
 
 def test_old_keys_are_forgotten(database, empty):
