@@ -22,13 +22,14 @@ from retention.text import gettext
 
 MAX_EVENTS = 1_000  # of one call
 MAX_TEXT, MAX_QUERY = 255, 1_000  # characters
+MAX_NUMBER = 1e12  # of an amount or a quantity; a larger one is no price
 MAX_CLOCK_SKEW = timedelta(days=1)  # as for imported files
 BROWSER_TYPES = frozenset({"view", "search", "cart"})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = datetime(EARLIEST.year, EARLIEST.month, EARLIEST.day, tzinfo=UTC)
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-MAX_NUMBER, le=MAX_NUMBER)]
 
 
 class CanonicalEvent(TypedDict):
@@ -66,7 +67,8 @@ class Rejection:
         Place in the call, from 0.
     code : str
         A code of `retention.lake.quarantine_reasons.ReasonCode`, or ``not_an_object``,
-        ``unknown_field``, ``too_long``, ``not_text``, ``not_allowed``, ``unknown_event``.
+        ``unknown_field``, ``too_long``, ``too_large``, ``not_text``, ``not_allowed``,
+        ``unknown_event``.
     text : str
         The reason as a sentence without a full stop.
     """
@@ -230,7 +232,10 @@ def _checked(
         at = event.get(name)
         if at is None:
             continue
-        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        try:
+            at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        except OverflowError:  # before the year 1 or after 9999; refused below
+            at = at.replace(tzinfo=UTC)
         if at < _EARLIEST:
             return _reason(
                 index, Reason(ReasonCode.IMPOSSIBLE_DATE, {"earliest": str(EARLIEST.year)})
@@ -284,4 +289,7 @@ def _rejection(index: int, error: ValidationError) -> Rejection:
             column=column, limit=first["ctx"]["max_length"]
         )
         return Rejection(index, "too_long", text)
+    if kind in ("greater_than_equal", "less_than_equal"):
+        text = gettext("{column} is beyond ±{limit:,.0f}").format(column=column, limit=MAX_NUMBER)
+        return Rejection(index, "too_large", text)
     return Rejection(index, "not_text", gettext("{column} is no text").format(column=column))

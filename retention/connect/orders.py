@@ -247,9 +247,9 @@ def moment(value: Any, key: str) -> datetime:
     """
     try:
         at = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise ConnectorError("changed_schema", key) from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def moment_or_none(value: Any, key: str) -> datetime | None:

@@ -191,7 +191,10 @@ def _line(product: Mapping[str, Any]) -> dict[str, Any]:
         "discount": product.get("discount"),
     }
     if isinstance(price, int | float):
-        line["amount"] = price * (quantity if isinstance(quantity, int | float) else 1)
+        try:
+            line["amount"] = price * (quantity if isinstance(quantity, int | float) else 1)
+        except OverflowError:  # an integer beyond every float, which the check refuses
+            line["amount"] = price
     return line
 
 

@@ -122,6 +122,10 @@ def test_bad_rows_are_rejected_and_the_others_accepted(site):
         event(10, occurred_at="1600-01-01T00:00:00Z"),
         event(11, customer_id=None),
         event(12, amount=float("inf")),
+        event(13, amount=1e305),
+        event(14, quantity=-(10**400)),
+        event(15, occurred_at="0001-01-01T00:00:00+14:00"),
+        event(16, occurred_at="9999-12-31T23:00:00-14:00"),
     ]
     status, answer, _ = send(site, rows)
     assert (status, answer["accepted"]) == (202, 1)
@@ -138,6 +142,10 @@ def test_bad_rows_are_rejected_and_the_others_accepted(site):
         10: "impossible_date",
         11: "missing_customer",
         12: "not_a_number",
+        13: "too_large",
+        14: "not_a_number",
+        15: "impossible_date",
+        16: "future_time",
     }
     assert all(row["text"] for row in answer["rejected"])
 
@@ -305,3 +313,14 @@ def test_public_write_key_changes_no_customer_and_sends_no_order(site):
     assert [row["code"] for row in answer["rejected"]] == ["not_allowed"]
     assert track(site, order, key="guess")[0] == 401
     assert stored(site) == []
+
+
+def test_price_beyond_every_float_rejects_its_message_only(site):
+    message = {"type": "track", "userId": "k3", "event": "Order Completed"}
+    huge = {"product_id": "i1", "price": 10**400, "quantity": 1.5}
+    batch = [
+        message | {"properties": {"products": [line]}} for line in (huge, {"product_id": "i2"})
+    ]
+    status, answer, _ = track(site, {"batch": batch}, path="/v1/batch")
+    assert (status, answer["accepted"]) == (202, 1)
+    assert [row["code"] for row in answer["rejected"]] == ["not_a_number"]
