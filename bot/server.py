@@ -4,8 +4,8 @@ uvicorn reads each request completely before it takes a thread.
 
 - The event loop reads headers and bodies, verifies signatures, and answers ``/health/live`` and
   ``/health/ready``.
-- Slack's requests, public requests and live events have separate thread pools, so a flood of one
-  cannot delay the others.
+- Slack's requests, public requests, live events and shops' webhooks have separate thread pools, so
+  a flood of one cannot delay the others.
 - ``/health`` and ``/metrics`` have a separate port, on the loopback interface by default.
 
 There is one process. A second one would compete for SQLite's single writer, and was slower.
@@ -39,9 +39,10 @@ log = logging.getLogger("retention.bot")
 SLACK_THREADS = 32  # concurrent commands share one commit (`bot.group_commit`)
 PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
 EVENT_THREADS = 4  # concurrent batches share one commit
-MAX_WAITING_BATCHES = 16  # of live events, whose bodies are large
+HOOK_THREADS = 4  # concurrent deliveries share one commit
+MAX_WAITING_LARGE = 16  # live events and webhooks, whose bodies are large
 MAX_WAITING = 200  # requests that wait for a thread of one pool
-MAX_BUFFERED_BYTES = 64_000_000  # unfinished bodies of all connections
+MAX_BUFFERED_BYTES = 64_000_000  # bodies of all connections, until they are answered
 ALWAYS_BUFFERED_BYTES = 32_000  # bytes of one body that are read even then; fits a command
 READY_SECONDS = 2.0  # a slower database is not ready
 READY_CACHE_SECONDS = 1.0  # requests within this time share one probe
@@ -130,7 +131,7 @@ class Gateway:
         self._web, self._site, self._operator = web, site, operator
         self._routes = site.operator_routes if operator else site.routes
         self._slack, self._public = _Pool("slack", SLACK_THREADS), _Pool("public", PUBLIC_THREADS)
-        self._events = _Pool("events", EVENT_THREADS)
+        self._events, self._hooks = _Pool("events", EVENT_THREADS), _Pool("hooks", HOOK_THREADS)
         self._probe = _Probe(site)
         self._buffered = 0
 
@@ -166,7 +167,11 @@ class Gateway:
             refusals.note(refusals.TOO_LARGE if body.status == 413 else refusals.OVERLOADED, path)
             await _send(send, body, close=True)
             return
-        await _send(send, await self._answer(self._with_body(request, body), path))
+        try:
+            reply = await self._answer(dataclasses.replace(request, body=body), path)
+        finally:
+            self._buffered -= len(body)
+        await _send(send, reply)
 
     async def _answer(self, request: "Request", path: str) -> "Reply":
         from bot import refusals
@@ -177,20 +182,27 @@ class Gateway:
             return await self._probe.reply()
         if refusal := self._site.refusal(request):
             return refusal
-        is_events = path in self._web.event_api.PATHS
-        pool = self._slack if path == self._web.SLACK else self._public
-        pool = self._events if is_events else pool
-        if pool.waiting >= (MAX_WAITING_BATCHES if is_events else MAX_WAITING):
+        pool = self._pool(path)
+        is_large = pool in (self._events, self._hooks)
+        if pool.waiting >= (MAX_WAITING_LARGE if is_large else MAX_WAITING):
             refusals.note(refusals.OVERLOADED, path)
-            return self._busy(429 if is_events else 503)
+            return self._busy(429 if pool is self._events else 503)
         return await pool.run(lambda: self._site.respond(request, operator=self._operator))
+
+    def _pool(self, path: str) -> "_Pool":
+        if path == self._web.SLACK:
+            return self._slack
+        if path == self._web.shop_webhooks.PATH:
+            return self._hooks
+        return self._events if path in self._web.event_api.PATHS else self._public
 
     async def _body(
         self, request: "Request", route: "Route", receive: Receive
     ) -> "bytes | Reply | None":
         """Read the body.
 
-        The result is a reply if it is too large, and None after a disconnect.
+        The result is a reply if it is too large, and None after a disconnect. A complete body stays
+        counted as buffered.
         """
         too_large = self._web.json_reply(
             413, {"error": f"the body has more than {route.max_bytes:,} bytes"}
@@ -198,7 +210,7 @@ class Gateway:
         declared = request.headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > route.max_bytes:
             return too_large
-        body = bytearray()
+        body, is_complete = bytearray(), False
         try:
             while True:
                 message = await receive()
@@ -212,12 +224,11 @@ class Gateway:
                 if self._buffered > MAX_BUFFERED_BYTES and len(body) > ALWAYS_BUFFERED_BYTES:
                     return self._busy()
                 if not message.get("more_body"):
+                    is_complete = True
                     return bytes(body)
         finally:
-            self._buffered -= len(body)
-
-    def _with_body(self, request: "Request", body: bytes) -> "Request":
-        return dataclasses.replace(request, body=body)
+            if not is_complete:
+                self._buffered -= len(body)
 
     def _busy(self, status: int = 503) -> "Reply":
         reply = self._web.json_reply(

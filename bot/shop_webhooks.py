@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 PATH = "/hooks/"
 MAX_BODY_BYTES = 5_000_000  # a product with its largest number of variants
 MAX_NAME = 40
+SIGNATURES = ("x-shopify-hmac-sha256", "x-wc-webhook-signature")  # headers
 Answer = tuple[int, dict[str, Any]]
 UNAUTHORIZED: Answer = 401, {"error": "unauthorized"}  # the same for every reason
 
@@ -52,6 +53,12 @@ class ShopWebhooks:
         self._connectors: dict[int, tuple[Any, Listens | None]] = {}
         self._reported: set[str] = set()
         self._lock = threading.Lock()
+
+    def early_refusal(self, headers: Mapping[str, str]) -> Answer | None:
+        """Refuse an unsigned delivery, before its body is read."""
+        if any(headers.get(name) for name in SIGNATURES):
+            return None
+        return self._refused()
 
     def handle(self, name: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Store one delivery; a repeated one gets the same answer.

@@ -159,6 +159,10 @@ class Site:
         ):
             refusals.note(refusals.UNVERIFIED, event_api.EVENTS)
             return json_reply(401, {"error": fault})
+        if route_of(request.path) == shop_webhooks.PATH and (
+            answer := self.shop_webhooks.early_refusal(request.headers)
+        ):
+            return json_reply(*answer)
         return None
 
     def refusal(self, request: Request) -> Reply | None:

@@ -1,18 +1,22 @@
 """Test ``POST /hooks/NAME``: signature, age, duplicates and what the channel hears."""
 
+import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import func, select
 
-from bot.web import Site
+from bot import server
+from bot.server import Gateway
+from bot.web import Request, Site
 from retention.connect import connections
 from retention.connect.shopify import Shopify
 from retention.db.tables import Outbox, Webhook
 from retention.settings import Settings
 from tests.bot.test_server import ask
 from tests.bot.wire import ADMIN, CHANNEL
-from tests.standins import shopify
+from tests.standins import shopify, woocommerce
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +124,66 @@ def test_new_secret_counts_at_once(site, shop, settings):
         changed = secrets.encrypt(settings.keys, known | {"client_secret": "another"})
         connection.secrets = changed
     assert deliver(site, headers, body) == 200
+
+
+def test_unsigned_delivery_is_refused_before_its_body_is_read(site, shop):
+    assert site.early_refusal(Request("POST", "/hooks/shop", headers={})).status == 401
+    with woocommerce.WooCommerce.start() as other:
+        other.fill()
+        deliveries = [
+            shop.delivery("orders/create", shop.records.orders[5]),
+            other.delivery("order.updated", other.orders[5]),
+        ]
+    for headers, _ in deliveries:
+        named = {name.lower(): value for name, value in headers.items()}
+        assert site.early_refusal(Request("POST", "/hooks/shop", headers=named)) is None
+
+
+async def through(gateway, method, path, body=b"", **headers) -> int:
+    """Send one request to the gateway; return the status."""
+    statuses = []
+    named = {"content-length": str(len(body)), **headers}
+
+    async def receive():
+        return {"type": "http.request", "body": body}
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    scope = {
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in named.items()],
+    }
+    await gateway(scope, receive, send)
+    return statuses[0]
+
+
+def test_flood_of_webhooks_is_bounded_and_delays_no_other_request(site, monkeypatch):
+    may_answer = threading.Event()
+
+    def handle(_name, _headers, _body):
+        may_answer.wait(20)
+        return 200, {}
+
+    monkeypatch.setattr(site.shop_webhooks, "handle", handle)
+    gateway = Gateway(site)
+    signed, body = {"x-shopify-hmac-sha256": "forged"}, b" " * 100_000
+
+    async def flood() -> None:
+        try:
+            waiting = [
+                asyncio.create_task(through(gateway, "POST", "/hooks/shop", body, **signed))
+                for _ in range(server.MAX_WAITING_LARGE)
+            ]
+            await asyncio.sleep(0)  # each waits for a thread then
+            assert gateway._buffered == len(waiting) * len(body)
+            assert await through(gateway, "POST", "/hooks/shop", body, **signed) == 503
+            assert await through(gateway, "GET", "/unsubscribe/unknown") == 404
+        finally:
+            may_answer.set()
+        assert set(await asyncio.gather(*waiting)) == {200}
+
+    asyncio.run(flood())
+    assert gateway._buffered == 0
