@@ -188,7 +188,11 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
     from retention.connect.contract import ConnectorError, Pulls
 
     services, name = call.services, new["name"]
-    declared = registry.connector_class(kind).settings
+    connector_class = registry.connector_class(kind)
+    if issubclass(connector_class, Pulls):
+        with services.database.reading() as session:  # before it asks for secrets
+            sources.check_only_shop(session, services.settings)
+    declared = connector_class.settings
     for setting in declared:
         if setting.is_secret:
             _refuse_visible(setting.key, values)

@@ -98,10 +98,12 @@ def add(
     Raises
     ------
     Conflict
-        The name is taken.
+        The name is taken, or a second shop is added.
     """
     from retention.connect import secrets
 
+    if new.kind == "shop":
+        check_only_shop(session, settings)
     if session.scalar(select(Source.id).where(*_named(settings, new.name))):
         raise Conflict(
             gettext(
@@ -135,6 +137,26 @@ def add(
     session.flush()
     record(session, settings, by, "source.add", new.name, clock.now(), {"kind": new.kind})
     return source
+
+
+def check_only_shop(session: Session, settings: Settings) -> None:
+    """Check that no shop is connected: ids of two shops could be the same.
+
+    Raises
+    ------
+    Conflict
+        There is one. The message names it.
+    """
+    shop = session.scalar(
+        select(Source).where(Source.team_id == settings.team_id, Source.kind == "shop").limit(1)
+    )
+    if shop is not None:
+        raise Conflict(
+            gettext(
+                "The shop {name!r} is connected, and one installation holds one shop. Remove it "
+                "with `retention source remove {name}`, or use a second installation."
+            ).format(name=shop.name)
+        )
 
 
 def check_name(name: str) -> str:

@@ -34,12 +34,12 @@ def connection(settings, database, shop) -> Connection:
     return connect(settings, database, "shopify", shop)
 
 
-def connect(settings, database, kind, stand_in) -> Connection:
+def connect(settings, database, kind, stand_in, name="shop") -> Connection:
     declared = registry.connector_class(kind).settings
     values = SHOPS[kind].values(stand_in)
     with database.transaction() as session:
         return connections.add(
-            session, settings, "shop", kind, declared, values, channel=CHANNEL, by=ADMIN
+            session, settings, name, kind, declared, values, channel=CHANNEL, by=ADMIN
         )
 
 
@@ -271,6 +271,20 @@ def test_redacted_shop_is_erased_as_a_whole(settings, database, connection, shop
     assert rows(settings, "events") == []
     with database.reading() as session:
         assert len(session.scalars(select(Erasure)).all()) == 3
+
+
+def test_shop_is_not_erased_while_another_of_its_kind_is_connected(
+    settings, database, connection, shop
+):
+    other = connect(settings, database, "shopify", shop, name="outlet")
+    receive(database, other, shop.delivery("orders/create", shop.records.orders[1]))
+    receive(database, connection, shop.delivery("shop/redact", shop.privacy_request("shop")))
+    run(settings, database)
+    assert states(database) == ["done", "set_aside"]
+    with database.reading() as session:
+        assert not session.scalars(select(Job).where(Job.kind == "forget")).all()
+    (message,) = messages(database)
+    assert "outlet" in message
 
 
 def test_signed_order_cannot_be_sent_again_as_a_request_to_erase(

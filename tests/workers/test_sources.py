@@ -14,7 +14,7 @@ from bot.terminal import run
 from retention import clock
 from retention.connect import secrets, sources
 from retention.db.tables import Job, Outbox, Source, SourceRun
-from retention.errors import BadInput
+from retention.errors import BadInput, Conflict
 from retention.lake import Lake
 from tests.bot.wire import words
 from tests.retention.connect.shops import SHOPS, connected
@@ -232,6 +232,16 @@ def test_names_are_unique_and_errors_name_the_nearest(desk, capsys):
     assert "already" in capsys.readouterr().err
     assert run(["source", "show", "orderz"]) == 2
     assert "Did you mean orders?" in capsys.readouterr().err
+
+
+def test_second_shop_is_refused_before_its_secrets_are_asked_for(desk, capsys):
+    with desk.database.transaction() as session:
+        new = sources.NewSource("first", "shop", "shopify", "hour", "UTC", NOON)
+        sources.add(session, desk.settings, new, by="U1")
+        with pytest.raises(Conflict):
+            sources.add(session, desk.settings, replace(new, name="second"), by="U1")
+    assert run(["source", "add", "second", "woocommerce", "--set", "shop=https://b.example"]) == 2
+    assert "'first'" in capsys.readouterr().err
 
 
 def test_password_of_a_database_is_read_from_a_file_and_encrypted(desk, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.db.tables import Connection, Job, Webhook
 from retention.errors import BadInput, Refused
+from retention.text import gettext
 from workers import jobs, roles
 from workers.completion import publish_part
 from workers.requests import Forget, ShopInbox
@@ -100,6 +101,7 @@ def _import_deliveries(
     batch = Batch(connection, Results())
     _read(context, batch, deliveries)
     _import(lake, context, batch)
+    _set_unclear_erasures_aside(context, batch)
     posts = [*_export_posts(lake, context, batch), *_problem_posts(context, batch)]
     batch.results.done = [
         number for number, _ in batch.notices if number not in batch.results.set_aside
@@ -277,6 +279,28 @@ def _admin(session: Session, context: Context, connection: Connection) -> str:
     if connection.created_by in admins:
         return connection.created_by
     return next(iter(sorted(settings.admin_ids & set(admins))), admins[0] if admins else "")
+
+
+def _set_unclear_erasures_aside(context: Context, batch: Batch) -> None:
+    """Refuse to erase a whole shop while customers could be another shop's."""
+    from retention.connect.connections import connections
+
+    own = batch.connection
+    with context.database.reading() as session:
+        others = [
+            other.name
+            for other in connections(session, context.settings)
+            if other.kind == own.kind and other.id != own.id and other.state != "removed"
+        ]
+    if not others:
+        return
+    text = gettext(
+        "no customer was erased, because {other} is connected too and the customers of both "
+        "shops cannot be told apart; erase each with `/retention forget`"
+    ).format(other=", ".join(others))
+    for number, notice in batch.notices:
+        if notice.forget_all:
+            batch.set_aside(number, "refused", text)
 
 
 def _to_erase(lake: "Lake", notice: "Notice", source: str) -> list[tuple[str, ...]]:
