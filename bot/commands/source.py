@@ -11,7 +11,7 @@ from bot.commands.digest import Zone
 from bot.commands.schedule import channel_id
 from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, group, request
 from retention import clock
-from retention.connect import connections, sources
+from retention.connect import connections, source_removal, sources
 from retention.connect.problems import SourceProblem, problem_of
 from retention.errors import BadInput, Refused
 from retention.paths import is_url
@@ -475,7 +475,7 @@ def change(call: Call, name: str, deed: str) -> Answer:
             if deed == "pause":
                 name = sources.pause(session, settings, name, call.user).name
             elif deed == "remove":
-                name = sources.remove(session, settings, name, call.user).name
+                name = source_removal.remove(session, settings, name, call.user).name
             else:
                 source = sources.find(session, settings, name)
                 at = next_pull(source.every, source.timezone, clock.now())

@@ -10,7 +10,6 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -271,35 +270,6 @@ def resume(session: Session, settings: Settings, name: str, by: str, next_at: da
         source.new_rows_at = now if source.new_rows_at else None
         record(session, settings, by, "source.resume", source.name, now, {})
     return source
-
-
-def remove(session: Session, settings: Settings, name: str, by: str) -> Source:
-    """Delete a source, its runs and its access; imported data stays."""
-    source = find(session, settings, name)
-    connection = session.get(Connection, source.connection_id or 0)
-    for table, condition in (
-        (SourceRun, SourceRun.source_id == source.id),
-        (Source, Source.id == source.id),
-    ):
-        session.execute(delete(table).where(condition), execution_options=_NO_SYNC)
-    if connection is not None:
-        _remove_access(session, settings, connection)
-    record(session, settings, by, "source.remove", source.name, clock.now(), {"kind": source.kind})
-    return source
-
-
-def _remove_access(session: Session, settings: Settings, connection: Connection) -> None:
-    """Delete a connection; one that campaigns refer to only loses its secrets and its name."""
-    from retention.connect import secrets
-
-    try:
-        with session.begin_nested():
-            session.execute(
-                delete(Connection).where(Connection.id == connection.id), execution_options=_NO_SYNC
-            )
-    except IntegrityError:
-        connection.name = f"removed-{connection.id}"
-        connection.state, connection.secrets = "removed", secrets.encrypt(settings.keys, {})
 
 
 def store_batch(session: Session, source_id: int, batch: "Batch", now: datetime) -> None:
