@@ -5,7 +5,7 @@ process dies in between, the next pull imports the same rows again, which change
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -115,8 +115,10 @@ class Pull:
     _columns: dict[str, Any] = field(default_factory=dict, init=False)
     _rows: dict[str, int] = field(default_factory=dict, init=False)  # of each read file
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Generator[Batch, None, None]:
         """Import what is new.
+
+        A caller may close it after any batch; the next pull continues there.
 
         Yields
         ------

@@ -25,7 +25,8 @@ STREAMS = ("products", "customers", "orders")
 RECORDS_PER_PAGE = 1_000  # of a bulk operation
 # The index that answers `updated_at` is behind by up to some minutes.
 OVERLAP = timedelta(minutes=5)
-# A bulk operation of a large shop takes hours. The pull ends, and the next one continues.
+# A bulk operation of a large shop takes hours. The pull ends, and the next one continues. The time
+# counts from the begin of the pull, because a job is killed after 15 minutes.
 MAX_POLLING, LATER = 600.0, timedelta(minutes=10)  # seconds; pause until the next pull
 _SCOPES = ("read_orders", "read_customers", "read_products", "read_inventory")
 _OVER = {"FAILED", "CANCELED", "EXPIRED"}
@@ -68,6 +69,7 @@ class Shopify:
         self._since = access["since"]
         self._access, self._version = access, access["version"] or VERSION
         self._page_sizes: dict[str, int] = {}
+        self._polls_until = float("inf")
 
     @cached_property
     def _api(self) -> ShopifyApi:  # a server that only verifies webhooks needs no client
@@ -110,6 +112,7 @@ class Shopify:
         Each page has the watermark of all streams.
         """
         state = {name: dict(watermark.get(name) or {}) for name in STREAMS}
+        self._polls_until = time.monotonic() + MAX_POLLING
         for stream in STREAMS:
             if "updated_at" not in state[stream]:
                 yield from self._first_load(stream, state)
@@ -216,14 +219,14 @@ class Shopify:
         raise ConnectorError("refused", str(first.get("message", ""))[:200])
 
     def _await_bulk(self, operation_id: str) -> dict[str, Any]:
-        pause, until = 0.2, time.monotonic() + MAX_POLLING
+        pause = 0.2
         while True:
             node = need(self._api.query(queries.BULK_OPERATION, {"id": operation_id}), "node")
             if node is None:  # results are kept for seven days
                 return {"status": "EXPIRED"}
             if need(node, "status") == "COMPLETED" or node["status"] in _OVER:
                 return dict(node)
-            if time.monotonic() > until:
+            if time.monotonic() > self._polls_until:
                 raise ConnectorError(
                     "rate_limited", "the bulk operation still runs", retry_at=clock.wall() + LATER
                 )

@@ -29,7 +29,7 @@ _NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_NAME - 1}}}")
 KEPT_RUNS = 200  # of each source
 GAP_RUNS = 20  # with new rows, that give a source's usual gap
 MAX_GAPS, MIN_PERIODS = 3, 2  # silence: so many usual gaps, and at least so many periods
-RETRY = timedelta(minutes=10)  # after a temporary failure
+RETRY = timedelta(minutes=10)  # after a temporary failure, or a pull that did not end
 PATIENCE = 3  # pulls in a row that may fail for a while before people hear of it
 
 
@@ -323,6 +323,8 @@ def store_run(
     problem: SourceProblem | None,
     now: datetime,
     period: timedelta,
+    *,
+    is_unfinished: bool = False,
 ) -> News:
     """Store a pull, and say what is news.
 
@@ -345,6 +347,8 @@ def store_run(
         Business time.
     period : timedelta
         Time between two pulls.
+    is_unfinished : bool
+        Whether the source has more, which a pull soon after brings.
     """
     source = session.get(Source, source_id)
     if source is None:
@@ -363,9 +367,11 @@ def store_run(
     session.flush()
     _drop_old_runs(session, source.id)
     source.pulled_at = now
-    if problem is not None and problem.code == "unavailable":
-        source.failures += 1
+    is_away = problem is not None and problem.code == "unavailable"
+    if is_away or is_unfinished:
         source.next_at = min(source.next_at or now + RETRY, now + RETRY)
+    if is_away:
+        source.failures += 1
         if source.failures < PATIENCE:
             return News()
     else:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from bot.commands.source import _without_password, read_secret
 from bot.terminal import run
 from retention import clock
-from retention.connect import secrets, sources
+from retention.connect import connections, secrets, sources
 from retention.db.tables import Job, Outbox, Source, SourceRun
 from retention.errors import BadInput, Conflict
 from retention.lake import Lake
@@ -272,6 +272,32 @@ def test_intervals_and_next_pulls():
     night = next_pull("daily 03:00", "America/New_York", NOON)
     assert night == datetime(2025, 7, 22, 7, tzinfo=UTC)
     assert [period(every).days for every in ("daily 03:00", "mon 09:00", "1st 09:00")] == [1, 7, 31]
+
+
+def test_large_shop_is_loaded_by_several_pulls(desk, monkeypatch):
+    monkeypatch.setattr(source_pull, "MAX_SECONDS", 0.0)
+    with connected("woocommerce") as (connector, stand_in):
+        with desk.database.transaction() as session:
+            values = SHOPS["woocommerce"].values(stand_in)
+            shop = connections.add(
+                session,
+                desk.settings,
+                "orders",
+                "woocommerce",
+                connector.settings,
+                values,
+                channel=None,
+                by="U1",
+            )
+            new = sources.NewSource("orders", "shop", "woocommerce", "daily 03:00", "UTC", NOON)
+            sources.add(session, desk.settings, new, by="U1", connection=shop)
+        assert desk.at(NOON) == ["done"]
+        assert desk.source().next_at == NOON + timedelta(minutes=10)
+        monkeypatch.setattr(source_pull, "MAX_SECONDS", 600.0)
+        assert desk.at(NOON + timedelta(minutes=10)) == ["done"]
+        assert desk.source().next_at == datetime(2025, 7, 22, 3, tzinfo=UTC)
+        assert events(desk.settings) == 46
+        assert {one.problem for one in desk.runs()} == {None}
 
 
 @pytest.mark.nightly_after(1)

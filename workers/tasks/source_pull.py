@@ -1,6 +1,9 @@
 """Pull what is new from a source."""
 
 import logging
+import time
+from contextlib import closing
+from copy import deepcopy
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -13,9 +16,15 @@ from workers.tasks.interface import Context, Outcome, Post
 
 log = logging.getLogger(__name__)
 
+# Of one pull of a shop; the next one continues. A job is killed after 15 minutes, and the page or
+# the bulk operation that has begun may take some more.
+MAX_SECONDS = 600.0
+
 
 def run(request: SourcePull, context: Context) -> Outcome:
     """Import what is new since the watermark.
+
+    A large shop is loaded by several pulls: each ends after `MAX_SECONDS` of progress.
 
     The watermark is stored after each import. After a crash in between, the next attempt imports
     the same rows again, which changes nothing.
@@ -73,6 +82,8 @@ def run(request: SourcePull, context: Context) -> Outcome:
         )
 
     problem: SourceProblem | None = None
+    is_unfinished = False
+    started, first_watermark = time.monotonic(), deepcopy(source.watermark)
     asked = not request.scheduled
 
     def import_shop_page(page: Page) -> ImportReport | None:
@@ -82,9 +93,14 @@ def run(request: SourcePull, context: Context) -> Outcome:
         settings, lake, source, connection, importer, import_shop_page, request.accept_shrunk
     )
     try:
-        for batch in pull.batches():
-            total = total.plus(batch) if total else batch
-            _store(context, source.id, batch, total)
+        with closing(pull.batches()) as batches:
+            for batch in batches:
+                total = total.plus(batch) if total else batch
+                _store(context, source.id, batch, total)
+                is_late = source.kind == "shop" and time.monotonic() - started >= MAX_SECONDS
+                if is_late and batch.watermark != first_watermark:
+                    is_unfinished = True
+                    break
     except SourceProblem as error:
         log.warning("source %s: %s %s", source.name, error.code, error.facts)
         problem = error
@@ -95,12 +111,20 @@ def run(request: SourcePull, context: Context) -> Outcome:
         "table": source.table_name,
         "problem": problem.code if problem else None,
         "facts": problem.facts if problem else {},
+        "is_unfinished": is_unfinished and source.state == "active",
         **{name: getattr(total, name) if total else 0 for name in _COUNTS},
     }
 
     def publish(session: Session) -> tuple[Post, ...]:
         news = store.store_run(
-            session, source.id, context.job_id, total, problem, now, sources.period(source.every)
+            session,
+            source.id,
+            context.job_id,
+            total,
+            problem,
+            now,
+            sources.period(source.every),
+            is_unfinished=is_unfinished,
         )
         current = session.get(Source, source.id)
         if current is None or (asked and context.channel == current.channel and news.problem):
