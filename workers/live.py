@@ -7,6 +7,7 @@ round: the lake recognises its events, so nothing is lost or doubled.
 """
 
 import fcntl
+import json
 import logging
 import os
 import threading
@@ -97,7 +98,7 @@ class Drain:
 
     def round(self) -> int:
         """Handle the waiting events once; return their number."""
-        handled = self._events()
+        handled = self._events() + self._touched()
         if time.monotonic() - self._identified_at >= IDENTIFY_SECONDS:
             handled += self._customers()
             self._identified_at = time.monotonic()
@@ -135,11 +136,27 @@ class Drain:
         scored = self._scored(report.customers)
         failpoint("scored")
         with self._database.transaction() as session:
-            self._publish(session, batches, report, scored)
+            self._publish(session, batches, report.customers, scored, report)
             failpoint("published")
         failpoint("committed")
         if compaction.compact_events(self._lake.root):
             failpoint("compacted")
+        return sum(batch.rows for batch in batches)
+
+    def _touched(self) -> int:
+        """Score customers whose events an import brought."""
+        with self._database.reading() as session:
+            batches = inbox.oldest(session, self._settings, "touched", MAX_EVENTS)
+        if not batches:
+            return 0
+        customers = frozenset(
+            json.loads(line)["customer_id"]
+            for batch in batches
+            for line in inbox.unpack(batch.body).splitlines()
+        )
+        scored = self._scored(customers)
+        with self._database.transaction() as session:
+            self._publish(session, batches, customers, scored)
         return sum(batch.rows for batch in batches)
 
     def _shop_currency(self) -> str:
@@ -206,8 +223,9 @@ class Drain:
         self,
         session: Session,
         batches: Sequence[EventBatch],
-        report: "LiveReport",
+        customers: frozenset[str],
         scored: Scored | None,
+        report: "LiveReport | None" = None,
     ) -> None:
         """Delete the batches and publish everything that follows from them."""
         from retention.alerts.live import note_reported
@@ -218,16 +236,17 @@ class Drain:
         settings = self._settings
         if not inbox.remove(session, batches):
             raise TakenByOther
-        if report.codes:
+        if report and report.codes:
             uses = [
                 CodeUse(use.code, use.at, "event", use.customer_id, use.order_id, use.event_id)
                 for use in report.codes
             ]
             redeem(session, settings, uses)
         # A customer may have been erased since the append.
-        gone = load_erased(self._database, settings).among(report.customers)
-        self._add_to_directory(session, report.customers - gone)
-        log_live_events(session, settings, report.report)
+        gone = load_erased(self._database, settings).among(customers)
+        self._add_to_directory(session, customers - gone)
+        if report:
+            log_live_events(session, settings, report.report)
         if scored is None:
             return
         _store_scores(session, settings, scored, gone)

@@ -23,7 +23,11 @@ MAX_WAITING = 1_000_000  # events; more are refused until the lake has caught up
 MAX_BATCHES = 10_000  # of one round; after a backlog each may be of one event
 KEEP_KEYS = timedelta(days=3)  # a repeated event is recognised for at least so long
 PRUNED_AT_ONCE = 5_000
-Kind = Literal["events", "customers"]
+Kind = Literal[
+    "events",
+    "customers",
+    "touched",  # ids of customers whose new events the lake has already: they are only scored
+]
 
 # One statement for a thousand keys: a statement per key would take ten times as long.
 _REMEMBER = {
@@ -59,8 +63,8 @@ def add(
         Canonical rows, as `retention.connect.events.check_rows` returns them.
     keys : sequence of str
         Key of each row.
-    kind : {"events", "customers"}
-        Table of the rows.
+    kind : {"events", "customers", "touched"}
+        What the rows are.
 
     Returns
     -------
@@ -105,8 +109,8 @@ def oldest(session: Session, settings: Settings, kind: Kind, most_rows: int) -> 
         Open session.
     settings : Settings
         Settings of the installation.
-    kind : {"events", "customers"}
-        Table of the rows.
+    kind : {"events", "customers", "touched"}
+        What the rows are.
     most_rows : int
         Further batches wait; at least one is returned, and at most `MAX_BATCHES`.
     """

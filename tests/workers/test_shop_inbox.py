@@ -6,11 +6,20 @@ from datetime import timedelta
 from itertools import permutations
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from retention import clock
 from retention.connect import connections, inbox, loading, registry, webhook_inbox
-from retention.db.tables import Connection, Erasure, File, Job, Outbox, Webhook
+from retention.db.tables import (
+    Connection,
+    DirectoryEntry,
+    Erasure,
+    EventKey,
+    File,
+    Job,
+    Outbox,
+    Webhook,
+)
 from retention.lake import Lake
 from tests.retention.connect.shops import SHOPS, connected
 from tests.standins.shopify_data import BEGIN, stamp
@@ -192,6 +201,25 @@ def test_customers_of_new_orders_are_scored_by_the_live_path(settings, database,
     assert Drain(settings, database).round() == 1
     assert len(rows(settings, "events")) == 2
     assert sums(settings)["purchase"] == 18.0
+    with database.reading() as session:
+        assert inbox.waiting(session, settings) == 0
+        assert session.get(DirectoryEntry, ("local", new["customer"]["id"].rpartition("/")[2]))
+
+
+def test_return_whose_time_moves_counts_once_through_the_live_path(
+    settings, database, connection, shop
+):
+    """An expired order has no time of its end but that of its last change."""
+    placed = shop.records.add_order(96, at=clock.now() - timedelta(days=9))
+    placed["displayFinancialStatus"] = "EXPIRED"
+    for minutes in (90, 30):
+        placed["updatedAt"] = stamp(clock.now() - timedelta(minutes=minutes))
+        receive(database, connection, shop.delivery("orders/updated", placed))
+        run(settings, database)
+        with database.transaction() as session:
+            session.execute(delete(EventKey))  # as if the first one came with a pull
+        Drain(settings, database).round()
+        assert sums(settings) == {"purchase": 9.0, "return": -9.0}
 
 
 class Kill(BaseException):

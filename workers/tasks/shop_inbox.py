@@ -8,8 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
@@ -205,31 +204,31 @@ def _import_pages(lake: "Lake", context: Context, batch: Batch, pages: Sequence[
 
 
 def _score_soon(session: Session, context: Context, batch: Batch) -> None:
-    """Give new events to the live path, which scores their customers and checks alerts.
+    """Ask the live path to score the customers of new events and to check alerts for them.
 
-    The lake has these events already, so the live path adds none of them.
+    It gets the ids alone: the lake has the events, and only an import recognises one whose time has
+    moved, such as the return of a cancelled order that was edited again.
     """
     from retention.connect import events, inbox
 
     since = clock.now() - SCORED_SINCE
-    rows = [
-        {name: _to_json(value) for name, value in row.items() if value is not None}
+    touched = {
+        (number, row["customer_id"])
         for number, notice in batch.notices
         if number not in batch.results.set_aside
         for page in notice.pages
         if page.table == "events"
         for row in page.rows
         if row["occurred_at"] >= since
-    ]
-    checked = events.check_rows(rows, clock.now(), source=batch.connection.kind)
-    if checked.rows:
-        inbox.add(session, context.settings, checked.rows, checked.keys)
-
-
-def _to_json(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else value
+    }
+    ordered = sorted(touched)
+    inbox.add(
+        session,
+        context.settings,
+        [{"customer_id": customer} for _, customer in ordered],
+        [events.content_key("delivery", *each) for each in ordered],
+        "touched",
+    )
 
 
 def _problem_posts(context: Context, batch: Batch) -> list[Post]:

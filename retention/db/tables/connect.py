@@ -38,13 +38,14 @@ class Connection(Base):
 class EventBatch(Base):
     """Accepted live events that wait for the lake (`retention.connect.inbox`).
 
-    ``body`` is compressed NDJSON of canonical rows of the table ``kind``.
+    ``body`` is compressed NDJSON: canonical rows of the table ``kind``, or for ``touched`` the ids
+    of customers.
     """
 
     __tablename__ = "event_inbox"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
-    kind: Mapped[str] = mapped_column(String(12))  # events | customers
+    kind: Mapped[str] = mapped_column(String(12))  # events | customers | touched
     received_at: Mapped[datetime] = mapped_column(default=clock.wall)
     rows: Mapped[int]
     body: Mapped[bytes]
