@@ -118,8 +118,8 @@ def events(order: Order, source: str) -> Iterator[dict[str, Any]]:
 
 def _returns(order: Order, prefix: str, shared: dict[str, Any]) -> Iterator[dict[str, Any]]:
     shared = shared | {"event_type": "return"}
-    for line in order.lines:
-        for number, (at, amount) in enumerate(_returned_units(order, line), 1):
+    for line, units in zip(order.lines, _returned_units(order), strict=True):
+        for number, (at, amount) in enumerate(units, 1):
             yield shared | {
                 "event_id": f"{prefix}:returned:{line.id}:{number}",
                 "occurred_at": at,
@@ -128,7 +128,7 @@ def _returns(order: Order, prefix: str, shared: dict[str, Any]) -> Iterator[dict
                 "amount": -amount.quantize(CENT),
             }
     for refund in order.refunds:
-        if not refund.quantity and not _repeats_cancellation(order, refund):
+        if _is_amount(order, refund):
             yield shared | {
                 "event_id": f"{prefix}:refund:{refund.id}",
                 "occurred_at": refund.at,
@@ -138,30 +138,56 @@ def _returns(order: Order, prefix: str, shared: dict[str, Any]) -> Iterator[dict
             }
 
 
-def _returned_units(order: Order, line: Line) -> list[tuple[datetime, Decimal]]:
-    """Return time and amount of each returned unit of a line.
+def _returned_units(order: Order) -> list[list[tuple[datetime, Decimal]]]:
+    """Return time and amount of each returned unit, by line.
 
     The units are numbered. So a cancellation returns those that no refund returned before, and a
     refund after a cancellation returns nothing again.
     """
-    count = int(line.quantity) if _has_units(line) else 1
+    refunded = [_refunded_units(order, line) for line in order.lines]
+    if order.cancelled_at is None:
+        return [units for units, _ in refunded]
+    rests = [
+        max(line.amount - paid_back - sum(amount for _, amount in units), Decimal(0))
+        for line, (units, paid_back) in zip(order.lines, refunded, strict=True)
+    ]
+    # An amount that was refunded for no line reduces what is left of all lines in proportion.
+    own = {line.id for line in order.lines}
+    total = sum(rests, Decimal(0))
+    paid_back = sum(
+        (
+            refund.amount
+            for refund in order.refunds
+            if refund.line_id not in own and _is_amount(order, refund)
+        ),
+        Decimal(0),
+    )
+    left = max(total - paid_back, Decimal(0))
+    returned = []
+    for line, (units, _), rest in zip(order.lines, refunded, rests, strict=True):
+        missing = _count(line) - len(units)
+        share = rest * left / total / missing if missing and total else Decimal(0)
+        returned.append(units + [(order.cancelled_at, share)] * missing)
+    return returned
+
+
+def _refunded_units(order: Order, line: Line) -> tuple[list[tuple[datetime, Decimal]], Decimal]:
+    """Return the units of a line that refunds returned, and what was paid back without a unit."""
     units: list[tuple[datetime, Decimal]] = []
     paid_back = Decimal(0)
     for refund in sorted(order.refunds, key=lambda refund: (refund.at, refund.id)):
         if refund.line_id != line.id:
             continue
-        if not refund.quantity:
-            if not _repeats_cancellation(order, refund):
-                paid_back += refund.amount
-            continue
-        pieces = int(refund.quantity) if _has_units(line) else 1
-        units += [(refund.at, refund.amount / pieces)] * pieces
-    units = units[:count]
-    if order.cancelled_at is not None and len(units) < count:
-        rest = line.amount - paid_back - sum(amount for _, amount in units)
-        share = max(rest, Decimal(0)) / (count - len(units))
-        units += [(order.cancelled_at, share)] * (count - len(units))
-    return units
+        if refund.quantity:
+            pieces = int(refund.quantity) if _has_units(line) else 1
+            units += [(refund.at, refund.amount / pieces)] * pieces
+        elif _is_amount(order, refund):
+            paid_back += refund.amount
+    return units[: _count(line)], paid_back
+
+
+def _count(line: Line) -> int:
+    return int(line.quantity) if _has_units(line) else 1
 
 
 def _has_units(line: Line) -> bool:
@@ -169,9 +195,13 @@ def _has_units(line: Line) -> bool:
     return line.quantity == int(line.quantity) and 1 <= line.quantity <= MAX_UNITS
 
 
-def _repeats_cancellation(order: Order, refund: Refund) -> bool:
-    """Return whether a refund without pieces pays back what a cancellation returned already."""
-    return order.cancelled_at is not None and refund.at >= order.cancelled_at
+def _is_amount(order: Order, refund: Refund) -> bool:
+    """Return whether a refund is an amount without pieces that counts.
+
+    One after a cancellation pays back what the cancellation returned already.
+    """
+    is_late = order.cancelled_at is not None and refund.at >= order.cancelled_at
+    return not refund.quantity and not is_late
 
 
 def guests(orders: Sequence[Order]) -> list[dict[str, Any]]:

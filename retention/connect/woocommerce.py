@@ -172,8 +172,10 @@ class WooCommerce:
 
     def _order(self, record: dict[str, Any]) -> Order | None:
         refunds: list[Any] = []
-        if records.has_refunds(record):
-            refunds = self._children(f"orders/{need(record, 'id')}/refunds")
+        if known := records.refund_ids(record):
+            # A newer refund than the record's belongs to a later state of the order.
+            found = self._children(f"orders/{need(record, 'id')}/refunds")
+            refunds = [refund for refund in found if need(refund, "id") in known]
         return records.order(record, refunds)
 
     def _items(self, record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ The id of an item is its SKU, or else its number, as in an exported file.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -50,6 +51,7 @@ def order(record: Mapping[str, Any], refunds: Sequence[Any]) -> Order | None:
         ``changed_schema``, with the field's name.
     """
     status, billing = str(need(record, "status")), need(record, "billing")
+    paid_back = [each for refund in refunds for each in _refunds(refund)]
     customer_id = need(record, "customer_id")
     result = Order(
         id=str(need(record, "id")),
@@ -58,10 +60,8 @@ def order(record: Mapping[str, Any], refunds: Sequence[Any]) -> Order | None:
         at=moment(need(record, "date_created_gmt"), "date_created_gmt"),
         currency=str(need(record, "currency")),
         lines=[_line(line) for line in need(record, "line_items")],
-        refunds=[each for refund in refunds for each in _refunds(refund)],
-        cancelled_at=moment(need(record, "date_modified_gmt"), "date_modified_gmt")
-        if status in _ENDED
-        else None,
+        refunds=paid_back,
+        cancelled_at=_ended(status, record, paid_back),
         codes=[str(need(line, "code")) for line in record.get("coupon_lines") or ()],
         email=email_of(need(billing, "email")),
         phone=text(billing.get("phone")),
@@ -71,14 +71,25 @@ def order(record: Mapping[str, Any], refunds: Sequence[Any]) -> Order | None:
     return None if is_unpaid or not result.buyer else result
 
 
+def _ended(status: str, record: Mapping[str, Any], refunds: Sequence[Refund]) -> datetime | None:
+    """Return when an order was cancelled or refunded as a whole.
+
+    The last refund makes an order refunded. Nothing else has a time, so the last change counts.
+    """
+    if status == "refunded" and refunds:
+        return max(refund.at for refund in refunds)
+    modified = moment(need(record, "date_modified_gmt"), "date_modified_gmt")
+    return modified if status in _ENDED else None
+
+
 def _was_sold(record: Mapping[str, Any]) -> bool:
     """Return whether a cancelled order counted as sold before; cash is paid on delivery."""
     return bool(need(record, "date_paid_gmt")) or record.get("payment_method") == "cod"
 
 
-def has_refunds(record: Mapping[str, Any]) -> bool:
-    """Return whether an order has refunds, whose lines are a separate request."""
-    return bool(record.get("refunds"))
+def refund_ids(record: Mapping[str, Any]) -> set[Any]:
+    """Return the ids of an order's refunds, whose lines are a separate request."""
+    return {need(refund, "id") for refund in record.get("refunds") or ()}
 
 
 def _line(line: Any) -> Line:

@@ -50,6 +50,29 @@ def test_refund_after_a_cancellation_returns_nothing_again():
     assert returned(cancelled, refunded) == returned(refunded) == Decimal("-9.00")
 
 
+def test_cancellation_returns_what_an_amount_without_pieces_left():
+    lines = [line(2, "60.00"), line(1, "40.00", "11")]
+    paid_back = [refund(1, 0, "50.00", None)]
+    cancelled = order(lines, paid_back, START + timedelta(days=2))
+    assert returned(order(lines, paid_back), cancelled) == returned(cancelled) == Decimal("-100.00")
+    units = {
+        event["event_id"]: event["amount"]
+        for event in orders.events(cancelled, "shop")
+        if event["event_type"] == "return"
+    }
+    assert units == {
+        "shop:1:returned:10:1": -15,
+        "shop:1:returned:10:2": -15,
+        "shop:1:returned:11:1": -20,
+        "shop:1:refund:r1": -50,
+    }
+
+
+def test_amount_with_shipping_leaves_nothing_to_return():
+    paid_back = [refund(1, 0, "12.00", None)]
+    assert returned(order([line()], paid_back, START + timedelta(days=2))) == Decimal("-12.00")
+
+
 def test_amount_without_pieces_is_a_return_without_item():
     partly = order([line()], [refund(1, 0, "2.00", None)])
     (event,) = [each for each in orders.events(partly, "shop") if each["event_type"] == "return"]

@@ -1,6 +1,7 @@
 """Test what only WooCommerce has: paging by the time of change, states and consent by a plugin."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -69,6 +70,46 @@ def test_state_of_an_order_decides_its_events(pair, status, is_paid, expected):
     order["date_paid_gmt"] = stamp(BEGIN) if is_paid else None
     own = [row for row in events(connector.pull({})) if row["order_id"] == "99"]
     assert [row["event_type"] for row in own] == expected
+
+
+def refunded_by_amount(stand_in, order, number, at) -> None:
+    """Refund half of an order without naming a line."""
+    order["refunds"].append({"id": number, "reason": "", "total": "-4.50"})
+    order["date_modified_gmt"] = stamp(at)
+    stand_in.refunds.setdefault(order["id"], []).append(
+        {"id": number, "date_created_gmt": stamp(at), "amount": "4.50", "line_items": []}
+    )
+
+
+def test_order_that_was_refunded_in_two_amounts_is_returned_once(pair):
+    connector, stand_in = pair
+    order = stand_in.add_order(98, status="processing")
+    back: dict[str, Decimal] = {}
+
+    def pull():
+        for row in events(connector.pull({})):
+            if row["order_id"] == "98" and row["event_type"] == "return":
+                back.setdefault(row["event_id"], row["amount"])
+        return sum(back.values())
+
+    refunded_by_amount(stand_in, order, 9801, BEGIN + timedelta(days=1))
+    assert pull() == Decimal("-4.50")
+    refunded_by_amount(stand_in, order, 9802, BEGIN + timedelta(days=2))
+    order["status"] = "refunded"
+    assert pull() == -9
+    order["date_modified_gmt"] = stamp(BEGIN + timedelta(days=3))  # a later note
+    assert pull() == -9
+
+
+def test_refund_that_is_newer_than_the_delivery_waits_for_the_next_one(pair):
+    connector, stand_in = pair
+    order = stand_in.add_order(98, status="processing")
+    refunded_by_amount(stand_in, order, 9801, BEGIN + timedelta(days=1))
+    _, body = stand_in.delivery("order.updated", order)
+    refunded_by_amount(stand_in, order, 9802, BEGIN + timedelta(days=2))
+    pages = connector.read("order.updated", body, "1").pages
+    ids = [row["event_id"] for row in events(pages) if row["event_type"] == "return"]
+    assert ids == ["woocommerce:98:refund:9801"]
 
 
 def test_consent_is_unknown_without_the_field_of_a_plugin():
