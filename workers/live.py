@@ -27,7 +27,6 @@ from retention.connect import inbox
 from retention.db import Database
 from retention.db.insert import among, insert_missing
 from retention.db.tables import DirectoryEntry, EventBatch, LiveScore
-from retention.errors import Refused
 from retention.settings import Settings
 from workers import alerts, processes
 from workers.delivery import outbox
@@ -90,7 +89,7 @@ class Drain:
         self._history = CustomerHistory(self._lake)
         self._checks = LiveChecks()
         self._standard = Standard(settings, database)
-        self._currency: str | None = None
+        self._currency = ""  # not known yet
         self._known: set[str] = set()
         self._identified_at = float("-inf")
         self._pruned_at = self._recounted_at = time.monotonic()
@@ -121,8 +120,6 @@ class Drain:
             batches = inbox.oldest(session, self._settings, "events", MAX_EVENTS)
         if not batches:
             return 0
-        if self._currency is None:
-            self._currency = self._shop_currency()
         failpoint("read")
         report = live_import.append(
             self._lake,
@@ -132,6 +129,7 @@ class Drain:
             name=f"{batches[0].received_at:%Y%m%dT%H%M%S%f}-{batches[0].id}",
             currency=self._currency,
         )
+        self._currency = report.currency
         failpoint("appended")
         scored = self._scored(report.customers)
         failpoint("scored")
@@ -158,12 +156,6 @@ class Drain:
         with self._database.transaction() as session:
             self._publish(session, batches, customers, scored)
         return sum(batch.rows for batch in batches)
-
-    def _shop_currency(self) -> str:
-        try:
-            return self._lake.currency(self._settings)
-        except Refused:  # the data mixes currencies already; imports refuse that
-            return ""
 
     # ------------------------------------------------------------ scores and alerts
 

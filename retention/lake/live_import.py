@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from retention.db import Database
+from retention.errors import BadInput
 from retention.lake import store
 from retention.lake.cleaning import faulty_events
 from retention.lake.import_log import ImportReport
@@ -49,12 +50,14 @@ class LiveReport:
     """Result of one append.
 
     ``customers`` are those of all events, also of events that were in the lake before: after a
-    crash they were appended but not scored.
+    crash they were appended but not scored. ``currency`` is the shop's, empty if it was not known
+    before these events.
     """
 
     report: ImportReport
     customers: frozenset[str]
     codes: tuple[CodeReport, ...]
+    currency: str
 
 
 def append(
@@ -77,7 +80,8 @@ def append(
     name : str
         Name of the batch in the quarantine: the same for a repeated batch.
     currency : str
-        The shop's currency. Amounts in another one are quarantined. Empty: that of the first event.
+        The shop's currency. Amounts in another one are quarantined. Empty: that of the lake, else
+        that of the first event.
     """
     started = perf_counter()
     job = LiveImport(lake, settings, currency, partial(erased.load_erased, database, settings))
@@ -89,7 +93,7 @@ def append(
         report = replace(report, rows_read=job.rows)
     finally:
         job.close()
-    return LiveReport(report, frozenset(customers), codes)
+    return LiveReport(report, frozenset(customers), codes, job.currency)
 
 
 class LiveImport(ImportJob):
@@ -126,9 +130,6 @@ class LiveImport(ImportJob):
         self.staged, self.staged_sources = True, [name]
         self.rows = self._scalar("SELECT count(*) FROM staged")
         self.filtered = self.erased_customers().delete_staged(self.con)
-        if not self.currency:
-            known = self.column("SELECT currency FROM staged WHERE currency <> '' LIMIT 1")
-            self.currency = known[0] if known else ""
 
     def column(self, sql: str) -> list[str]:
         """Return the only column of a query."""
@@ -153,20 +154,34 @@ class LiveImport(ImportJob):
         self.good_rows = self._scalar("SELECT count(*) FROM staged")
         self.mended = faulty_events.convert_negative_sales(self.con, "staged")
         fresh = self.writer.stage_new_events(has_source_ids=True)
-        if self.currency:
-            self._set_foreign_amounts_aside(fresh)
+        # Under the table's lock: no import can bring another currency in between.
+        self.currency = self.currency or self._stored_currency()
+        if currency := self.currency or self._first_currency(fresh):
+            self._set_foreign_amounts_aside(fresh, currency)
         self._clean(fresh, self.writer)
         if self._scalar(f"SELECT count(*) FROM {fresh}"):
             self.writer.write(fresh)
         self.con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
         self.staged = False
 
-    def _set_foreign_amounts_aside(self, fresh: str) -> None:
-        foreign = f"currency <> '' AND upper(trim(currency)) <> {literal(self.currency)}"
+    def _stored_currency(self) -> str:
+        try:
+            return self.lake.currency(self.settings).strip().upper()
+        except BadInput:  # the lake mixes currencies already
+            return ""
+
+    def _first_currency(self, relation: str) -> str:
+        found = self.column(
+            f"SELECT upper(trim(currency)) FROM {relation} WHERE trim(currency) <> '' LIMIT 1"
+        )
+        return found[0] if found else ""
+
+    def _set_foreign_amounts_aside(self, fresh: str, currency: str) -> None:
+        foreign = f"currency <> '' AND upper(trim(currency)) <> {literal(currency)}"
         number = self._scalar(f"SELECT count(*) FROM {fresh} WHERE {foreign}")
         if not number:
             return
-        values = {"column": "currency", "values": self.currency}
+        values = {"column": "currency", "values": currency}
         reason = Reason(ReasonCode.UNKNOWN_VALUE, values).key
         names = ", ".join(self.table.names)
         rows = f"SELECT {literal(reason)} AS reason, {names} FROM {fresh} WHERE {foreign}"

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import delete, func, select
@@ -213,6 +214,21 @@ def test_amounts_in_another_currency_are_quarantined(desk):
         report = session.scalars(select(ImportLog).where(ImportLog.source == "live")).one().report
     assert report["quarantine"] == {"unknown_value": 1}
     assert report["rows_read"] == 2
+
+
+def test_first_amount_decides_the_currency_of_a_new_home(settings, database):
+    new = SimpleNamespace(settings=settings, database=database)
+    live_path = Drain(settings, database)
+    batches = [
+        [event(1)],  # has no amount
+        [bought(2, "c0002"), bought(3, "c0003") | {"currency": "USD"}],
+        [bought(4, "c0004") | {"currency": "USD"}],
+    ]
+    for rows in batches:
+        accept(new, *rows)
+        live_path.round()
+    assert in_lake(new) == ["live-1", "live-2"]
+    assert Lake.open(settings).currency(settings) == "EUR"
 
 
 def test_events_of_erased_customers_are_dropped(desk):
