@@ -79,7 +79,8 @@ def import_page(
 def newest_rows(lake: "Lake", table: Table, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the newest row of each key, without those that the lake has in a newer version.
 
-    Stored attributes that a row does not have are kept.
+    Stored attributes that a row does not have are kept, and a stored consent that is newer than the
+    whole row.
 
     Parameters
     ----------
@@ -101,14 +102,16 @@ def newest_rows(lake: "Lake", table: Table, rows: Sequence[dict[str, Any]]) -> l
         current = newest.get(row[key])
         if current is None or not _is_older(row, current.get("attributes") or {}):
             newest[row[key]] = row
-    stored = _stored_attributes(lake, table, list(newest))
+    stored = _stored_versions(lake, table, list(newest))
     result = []
     for identity, row in newest.items():
-        known = stored.get(identity, {})
+        known, consent = stored.get(identity, ({}, None))
         if _is_older(row, known):
             continue
         own = row.get("attributes") or {}
-        result.append({**row, "attributes": {**known, **own}} if known or own else row)
+        kept = {"marketing_consent": consent} if _has_older_consent(row, known) else {}
+        attributes = {"attributes": {**known, **own}} if known or own else {}
+        result.append({**row, **kept, **attributes})
     return result
 
 
@@ -121,27 +124,42 @@ def _is_older(row: dict[str, Any], known: dict[str, Any]) -> bool:
     )
 
 
+def _has_older_consent(row: dict[str, Any], known: dict[str, Any]) -> bool:
+    """Return whether a customer's row is older than the stored change of the consent."""
+    own = row.get("attributes") or {}
+    return (
+        "marketing_consent" in row
+        and UPDATED_AT in own
+        and CONSENT_AT not in own
+        and str(own[UPDATED_AT]) < str(known.get(CONSENT_AT) or "")
+    )
+
+
 def version(at: datetime) -> str:
     """Return the text of a record's version; texts sort like the times."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _stored_attributes(lake: "Lake", table: Table, ids: list[str]) -> dict[str, dict[str, Any]]:
+def _stored_versions(
+    lake: "Lake", table: Table, ids: list[str]
+) -> dict[str, tuple[dict[str, Any], bool | None]]:
+    """Return the attributes of stored rows, and the consent of customers."""
     key = table.key[0]
+    consent = "marketing_consent" if "marketing_consent" in table.names else "NULL"
     relation = lake.table(table.name, identity="stored").get_name()
     stored = lake.duckdb.execute(
-        f'SELECT {key}, attributes FROM "{relation}" '  # noqa: S608
+        f'SELECT {key}, attributes, {consent} FROM "{relation}" '  # noqa: S608
         f"WHERE list_contains(?, {key}) AND attributes IS NOT NULL",
         [ids],
     ).fetchall()
     result = {}
-    for identity, attributes in stored:
+    for identity, attributes, has_consented in stored:
         try:
             known = json.loads(attributes)
         except ValueError:
             continue
         if isinstance(known, dict):
-            result[identity] = known
+            result[identity] = known, has_consented
     return result
 
 

@@ -10,6 +10,8 @@ from sqlalchemy import delete, select, update
 
 from retention import clock
 from retention.connect import connections, inbox, loading, registry, webhook_inbox
+from retention.connect.contract import Page
+from retention.connect.loading import version
 from retention.db.tables import (
     Connection,
     DirectoryEntry,
@@ -160,6 +162,38 @@ def test_consent_counts_by_its_own_time(settings, database, connection, shop):
         run(settings, database)
     (row,) = rows(settings, "customers")
     assert (row["marketing_consent"], row["email"]) == (False, "ada1@example.com")
+
+
+def test_page_older_than_an_unsubscription_leaves_the_consent_alone(
+    settings, database, connection, shop
+):
+    content = {
+        "customer_id": 1,
+        "email_marketing_consent": {
+            "state": "unsubscribed",
+            "consent_updated_at": stamp(BEGIN + timedelta(days=5)),
+        },
+    }
+    receive(
+        database, connection, shop.delivery("customers_email_marketing_consent/update", content)
+    )
+    run(settings, database)
+
+    def pull(day):
+        """Import a page of a pull, in which the customer is subscribed."""
+        at = version(BEGIN + timedelta(days=day))
+        given = [
+            {"customer_id": identity, "name": "Ada", "marketing_consent": True}
+            | {"attributes": {loading.UPDATED_AT: at}}
+            for identity in ("1", "2")
+        ]
+        page = Page("customers", given, {})
+        loading.import_page(Lake.open(settings), database, settings, page, name="shop")
+        stored = rows(settings, "customers")
+        return [(row["name"], row["marketing_consent"]) for row in stored]
+
+    assert pull(4) == [("Ada", False), ("Ada", True)]
+    assert pull(6) == [("Ada", True), ("Ada", True)]
 
 
 def test_unreadable_delivery_is_set_aside_and_the_others_are_taken(
