@@ -23,7 +23,7 @@ from workers.delivery import outbox
 from workers.tasks.interface import Post
 
 if TYPE_CHECKING:
-    from retention.connect.contract import ConnectorError, Listens
+    from retention.connect.contract import Listens
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +86,9 @@ class ShopWebhooks:
             if connection is None or connector is None:
                 return self._refused()
             try:
-                delivery_id = connector.verify(headers, body, clock.wall())
-            except ConnectorError as error:
-                self._report(connection, error)
+                delivery_id = connector.verify(headers, body)
+            except ConnectorError:
+                self._report(connection)
                 return self._refused()
             topic = connector.topic(headers)
             self._commits.store(
@@ -145,17 +145,15 @@ class ShopWebhooks:
         refusals.note(refusals.UNVERIFIED, PATH)
         return UNAUTHORIZED
 
-    def _report(self, connection: Connection, error: "ConnectorError") -> None:
+    def _report(self, connection: Connection) -> None:
         """Tell the channel of the connection, at most once a day: anyone can send such requests."""
-        reason = "age" if error.detail == "age" else "signature"
         today = f"{clock.wall().astimezone(self._settings.zone):%Y-%m-%d}"
-        key = f"hook-refused:{connection.id}:{reason}:{today}"
+        key = f"hook-refused:{connection.id}:{today}"
         with self._lock:
             if key in self._reported:
                 return
             self._reported = {each for each in self._reported if each.endswith(today)} | {key}
-        values = {"name": connection.name, "reason": reason}
         with self._database.transaction() as session:
             if outbox.channel_of(session, key) is None:
-                post = Post("connect/refused", values, key=key)
+                post = Post("connect/refused", {"name": connection.name}, key=key)
                 outbox.put(session, self._settings, post, default_channel=connection.channel)

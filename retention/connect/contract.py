@@ -240,13 +240,13 @@ class Listens(Protocol):
     def close(self) -> None:
         """Close the connections to the platform."""
 
-    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
-        """Return the delivery's id.
+    def verify(self, headers: Mapping[str, str], body: bytes) -> str:
+        """Return the delivery's id; its age does not matter.
 
         Raises
         ------
         ConnectorError
-            ``access_denied``: the signature is wrong, or the delivery is too old.
+            ``access_denied``: the signature is wrong, or there is no id.
         """
 
     def topic(self, headers: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from retention.connect.contract import ConnectorError
+from retention.connect.loading import UPDATED_AT, version
 
 CENT = Decimal("0.0001")  # amounts are compared with four decimals
 LARGEST = Decimal(10) ** 12  # number that a shop can mean
@@ -205,7 +206,7 @@ def _is_amount(order: Order, refund: Refund) -> bool:
 
 
 def guests(orders: Sequence[Order]) -> list[dict[str, Any]]:
-    """Return customer rows of buyers without an account; of two orders the last one counts.
+    """Return customer rows of buyers without an account; the newest order counts.
 
     They say nothing about consent: an order is no consent to e-mails.
     """
@@ -216,8 +217,9 @@ def guests(orders: Sequence[Order]) -> list[dict[str, Any]]:
                 "email": order.email,
                 "phone": order.phone,
                 "name": order.name,
+                "attributes": {UPDATED_AT: version(order.at)},
             }
-            for order in orders
+            for order in sorted(orders, key=lambda order: order.at)
             if order.customer_id is None and order.buyer
         }.values()
     ]

@@ -364,17 +364,20 @@ def hook_customer(body: Mapping[str, Any]) -> dict[str, Any]:
 def hook_consent(body: Mapping[str, Any]) -> dict[str, Any]:
     """Read a change of a customer's consent to e-mails.
 
+    A consent without a time may be older than the stored one. It is left to the next pull; a
+    withdrawal counts.
+
     Raises
     ------
     ConnectorError
         ``changed_schema``, with the field's name.
     """
     consent = need(body, "email_marketing_consent")
-    row: dict[str, Any] = {
-        "customer_id": str(need(body, "customer_id")),
-        "marketing_consent": _consent(need(consent, "state")),
-    }
-    if at := consent.get("consent_updated_at"):
+    has_consented, at = _consent(need(consent, "state")), consent.get("consent_updated_at")
+    row: dict[str, Any] = {"customer_id": str(need(body, "customer_id"))}
+    if at or not has_consented:
+        row["marketing_consent"] = has_consented
+    if at:
         row["attributes"] = {CONSENT_AT: version(moment(at, "consent_updated_at"))}
     return row
 

@@ -197,8 +197,8 @@ class WooCommerce:
 
     # ------------------------------------------------------------ webhooks
 
-    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
-        """Return the delivery's id; WooCommerce gives no time."""
+    def verify(self, headers: Mapping[str, str], body: bytes) -> str:
+        """Return the delivery's id."""
         signatures.check_signature(self._secret, body, headers.get("x-wc-webhook-signature", ""))
         delivery_id = headers.get("x-wc-webhook-delivery-id", "")
         if not delivery_id:

@@ -580,7 +580,7 @@ def samples() -> dict[str, dict[str, Any]]:
                 "rows_quarantined": 10,
             }
         },
-        "connect/refused": {"name": "shop", "reason": "signature"},
+        "connect/refused": {"name": "shop"},
         "connect/set_aside": {
             "name": "shop",
             "code": "changed_schema",

@@ -12,6 +12,7 @@ from retention import clock
 from retention.connect import connections, inbox, loading, registry, webhook_inbox
 from retention.connect.contract import Page
 from retention.connect.loading import version
+from retention.connect.orders import Order, guests
 from retention.db.tables import (
     Connection,
     DirectoryEntry,
@@ -138,6 +139,26 @@ def test_older_record_does_not_overwrite_a_newer_one(settings, database, connect
     run(settings, database)
     assert rows(settings, "items")[0]["price"] == 6.0
     assert rows(settings, "customers")[0]["name"] == "Ada 1 Lovelace"
+
+
+def test_late_delivery_does_not_rename_a_guest(settings, database, connection, shop):
+    guest = {"customer_id": None, "currency": "GBP", "lines": [], "email": "ada@example.com"}
+    new = Order("2", "#2", at=BEGIN + timedelta(days=1), name="Ada Byron", **guest)
+    old = Order("1", "#1", at=BEGIN, name="Ada B.", **guest)
+    for order in (new, old):
+        page = Page("customers", guests([order]), {})
+        loading.import_page(Lake.open(settings), database, settings, page, name="shop")
+    assert [row["name"] for row in rows(settings, "customers")] == ["Ada Byron"]
+
+
+def test_late_consent_without_a_time_does_not_count(settings, database, connection, shop):
+    for state in ("subscribed", "unsubscribed", "subscribed"):
+        content = {"customer_id": 1, "email_marketing_consent": {"state": state}}
+        delivery = shop.delivery("customers_email_marketing_consent/update", content)
+        receive(database, connection, delivery)
+        run(settings, database)
+    (row,) = rows(settings, "customers")
+    assert row["marketing_consent"] is False
 
 
 def test_consent_counts_by_its_own_time(settings, database, connection, shop):
