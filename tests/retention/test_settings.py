@@ -169,10 +169,10 @@ FREE_TEXT = {
     "shop",
     "team_id",
     "policy",
-    "brand",
-    "mail_connection",
     "ask_model",
     "events_public_key",
+    "brand",
+    "mail_connection",
 }
 
 

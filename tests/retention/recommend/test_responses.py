@@ -318,7 +318,7 @@ def test_report_page_on_a_phone_labels_and_fits_every_figure(sent):
         )
     assert cells
     assert all(0 < right <= 390 for right, _ in cells)
-    assert {name for _, name in cells} >= {'"Sent"', '"Bought (95%)"', '"Not for them"'}
+    assert {name for _, name in cells} >= {'"Sent"', '"Bought"', '"Not for them"'}
 
 
 def test_chart_scale_labels_equal_their_values(monkeypatch, sent):

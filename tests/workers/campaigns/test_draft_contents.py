@@ -80,7 +80,7 @@ def test_draft_says_how_old_the_scores_of_its_cohort_are(desk):
     assert old["scores_age_days"] == 35
     campaign = campaign_of(desk, old["campaign_id"])
     assert "The risk scores are 35 days old (11 Apr 2025)" in details(desk, campaign.id)
-    assert "Run `/retention sweep`" in details(desk, campaign.id)
+    assert "Make a new at-risk list (`/retention sweep`)" in details(desk, campaign.id)
     shown = templating.text("terminal/campaign_draft.txt.j2", **old, result=old, zone="UTC")
     assert "The scores were 35 days old" in shown
 
