@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
 RECENT_LIST = timedelta(days=14)  # readers still remember its figures
+# A digest is as of the newest order, which comes some minutes before.
+SAME_MOMENT = timedelta(hours=12)
 RECENT_DIGESTS = 20  # several channels may each have one
 TOP_ITEMS = 5
 MAX_NAMED = 3  # customers named by pseudonym for each item
@@ -175,24 +177,20 @@ def _posted_risk(
 
     So both digests show the same figures, and the moment need not be scored again.
     """
+    if row is None:  # a model's figures are not those of the rules
+        return None
     results = session.scalars(
         select(Job.result)
         .where(Job.team_id == settings.team_id, Job.kind == "digest", Job.state == "done")
         .order_by(Job.created_at.desc())
         .limit(RECENT_DIGESTS)
     )
-    like = {
-        "model_version": row.version if row else "rules",
-        "thresholds": policy.tiers.model_dump(),
-    }
-    for result in results:
-        shown = (result or {}).get("risk") or {}
-        if (
-            row
-            and result
-            and result.get("as_of") == at.isoformat()
-            and like.items() <= shown.items()
-        ):
+    like = {"model_version": row.version, "thresholds": policy.tiers.model_dump()}
+    for result in filter(None, results):
+        shown = result.get("risk") or {}
+        if not like.items() <= shown.items():
+            continue
+        if abs(datetime.fromisoformat(result["as_of"]) - at) < SAME_MOMENT:
             return Risk(shown["tiers"], shown["revenue_at_risk"], ())
     return None
 

@@ -1,17 +1,20 @@
 """Test the weekly digest of the tiny shop: its numbers and its page."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from retention import clock
+from retention.db.tables import Job
 from retention.errors import TooLittleData
 from retention.lake import Lake
-from retention.reports.digest import digest, top_products
+from retention.reports.digest import _posted_risk, digest, top_products
 from tests import readonly
 from tests.retention.reports.samples import add_campaign, add_measured_campaign
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -89,3 +92,42 @@ def test_page_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
     page = digest(lake, database, settings).html(settings)
     assert says in page
     assert "€250" not in page
+
+
+@pytest.mark.parametrize(
+    ("hours", "version", "high", "shown"),
+    [
+        (0.2, "m1", 0.6, True),  # the newest order came some minutes before
+        (-30, "m1", 0.6, False),  # another day
+        (0, "m0", 0.6, False),  # another model
+        (0, "m1", 0.9, False),  # other thresholds
+    ],
+)
+def test_last_weeks_digest_is_shown_again_only_if_comparable(
+    settings, database, hours, version, high, shown
+):
+    policy = SimpleNamespace(tiers=SimpleNamespace(model_dump=lambda: {"high": 0.6}))
+    risk = {
+        "tiers": {"high": 7},
+        "revenue_at_risk": 9.5,
+        "model_version": version,
+        "thresholds": {"high": high},
+    }
+    with database.transaction() as session:
+        session.add(
+            Job(
+                id="j1",
+                team_id=settings.team_id,
+                kind="digest",
+                queue="batch",
+                args={},
+                idem_key="j1",
+                state="done",
+                requested_by="U0ANALYST",
+                result={"as_of": (NOW - timedelta(hours=hours)).isoformat(), "risk": risk},
+            )
+        )
+        row = SimpleNamespace(version="m1")
+        found = _posted_risk(session, settings, NOW, row, policy)
+        assert (found is not None and found.tiers == {"high": 7}) == shown
+        assert _posted_risk(session, settings, NOW, None, policy) is None
