@@ -107,6 +107,18 @@ TOLD |= {
     "ask_sentences": "Sentences in that half; the parser was tuned on the other",
 }
 TOLD |= {
+    "live_accepted": (
+        "Live events accepted by `POST /events` for 60 s, with a lake of 10 million events"
+    ),
+    "live_drained": "From the last of them to the end of the inbox",
+    "live_answer_p99": "99 of 100 answers to a batch come within",
+    "live_slash_p99": "Slash commands meanwhile, 99 of 100",
+    "live_alert_p50": "From an event to its alert, half, with 100 events/s of 50 customers",
+    "live_alert_p95": "The same, 95 of 100",
+    "live_reader_heavy": "A reader of the lake during 5,000 events/s; peer: without events",
+    "live_reader_light": "The same during 100 events/s",
+}
+TOLD |= {
     f"model_{name}{end}": told.format(name)
     for name in RECOMMENDERS
     for end, told in (
