@@ -31,7 +31,14 @@ from workers import alerts, jobs, publishing, roles, shop_checks, sources
 from workers.cadence import Cadence
 from workers.completion import isolated
 from workers.delivery import outbox
-from workers.requests import REQUESTS, Monitor, PlatformSync, PublishProfiles, ShopReconcile
+from workers.requests import (
+    REQUESTS,
+    Monitor,
+    PlatformSync,
+    PublishProfiles,
+    Request,
+    ShopReconcile,
+)
 from workers.times import due_at
 
 log = logging.getLogger(__name__)
@@ -368,23 +375,28 @@ def _monitor(database: Database, settings: Settings) -> list[Job]:
     return []
 
 
+def _submit_silently(session: Session, settings: Settings, request: Request, key: str) -> list[Job]:
+    """Submit a job of the desk itself, without a message; none if it was submitted before."""
+    submission = jobs.submit(
+        session,
+        settings,
+        request,
+        requested_by=roles.OPERATOR,
+        channel=None,
+        idem_key=key,
+        announce=False,
+        limited=False,
+    )
+    return [submission.job] if submission.created else []
+
+
 def _check_alerts(database: Database, settings: Settings) -> list[Job]:
     """Submit the check of all alerts, once a day and after sweeps and imports."""
     with database.transaction() as session, isolated(session, settings, "alerts", channel=None):
         key = alerts.check_due(session, settings, clock.now())
         if key is None:
             return []
-        submission = jobs.submit(
-            session,
-            settings,
-            alerts.request(),
-            requested_by=roles.OPERATOR,
-            channel=None,
-            idem_key=key,
-            announce=False,
-            limited=False,
-        )
-        return [submission.job] if submission.created else []
+        return _submit_silently(session, settings, alerts.request(), key)
     return []
 
 
@@ -394,17 +406,12 @@ def _check_shops(database: Database, settings: Settings) -> list[Job]:
     now = clock.now()
     with database.transaction() as session, isolated(session, settings, "shops", channel=None):
         for connection in shop_checks.due(session, settings, now):
-            submission = jobs.submit(
+            submitted += _submit_silently(
                 session,
                 settings,
                 ShopReconcile(connection_id=connection.id),
-                requested_by=roles.OPERATOR,
-                channel=None,
-                idem_key=shop_checks.key(settings, connection, now),
-                announce=False,
-                limited=False,
+                shop_checks.key(settings, connection, now),
             )
-            submitted += [submission.job] if submission.created else []
     return submitted
 
 
@@ -428,17 +435,7 @@ def _publish_profiles(database: Database, settings: Settings) -> list[Job]:
         key = publishing.due(session, settings, clock.now())
         if key is None:
             return []
-        submission = jobs.submit(
-            session,
-            settings,
-            PublishProfiles(),
-            requested_by=roles.OPERATOR,
-            channel=None,
-            idem_key=key,
-            announce=False,
-            limited=False,
-        )
-        return [submission.job] if submission.created else []
+        return _submit_silently(session, settings, PublishProfiles(), key)
     return []
 
 
@@ -448,17 +445,12 @@ def _sync_platforms(database: Database, settings: Settings) -> list[Job]:
     now = clock.now()
     with database.transaction() as session, isolated(session, settings, "platforms", channel=None):
         for connection, snapshot_id, key in publishing.platforms_due(session, settings, now):
-            submission = jobs.submit(
+            submitted += _submit_silently(
                 session,
                 settings,
                 PlatformSync(connection_id=connection.id, snapshot_id=snapshot_id),
-                requested_by=roles.OPERATOR,
-                channel=None,
-                idem_key=key,
-                announce=False,
-                limited=False,
+                key,
             )
-            submitted += [submission.job] if submission.created else []
     return submitted
 
 
