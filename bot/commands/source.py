@@ -3,7 +3,8 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,9 @@ from workers.delivery import outbox
 from workers.imports import TABLES
 from workers.requests import SourcePull
 from workers.sources import next_pull, parse_interval
+
+if TYPE_CHECKING:
+    from retention.connect.contract import ConnectorError, Setting
 
 DATABASES = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql", "duckdb")
 
@@ -183,9 +187,9 @@ def _add_source(call: Call, new: sources.NewSource) -> Answer:
 
 def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, str]) -> Answer:
     """Connect a platform; a shop is pulled from then on."""
-    from retention.connect import registry
+    from retention.connect import hooks, registry
     from retention.connect.connections import Access
-    from retention.connect.contract import ConnectorError, Pulls
+    from retention.connect.contract import ConnectorError, Listens, Pulls
 
     services, name = call.services, new["name"]
     connector_class = registry.connector_class(kind)
@@ -196,15 +200,16 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
     for setting in declared:
         if setting.is_secret:
             _refuse_visible(setting.key, values)
-            values[setting.key] = read_secret(setting.key, is_required=setting.is_required)
+            values[setting.key] = _secret_of(setting)
     values = {key: value for key, value in values.items() if value}
     connections.check_values(declared, values)
     connector = registry.connector(kind, Access(values))
     try:
         facts = connector.check()
     except ConnectorError as error:
-        problem = problem_of(error)
-        raise BadInput(sentence(name, problem.code, problem.facts, call)) from None
+        raise BadInput(_refusal(name, error, call)) from None
+    finally:
+        connector.close()
     with services.database.transaction() as session:
         connection = connections.add(
             session,
@@ -220,7 +225,30 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
             return Answer("source/added", {"name": name, "kind": "connection", "facts": facts})
         source = sources.NewSource(**new, kind="shop", location=kind)
         sources.add(session, services.settings, source, by=call.user, connection=connection)
-    return Answer("source/added", _added(source, facts))
+    added = _added(source, facts)
+    if isinstance(connector, Listens):
+        added["webhooks"] = hooks.add_webhooks_of_new(
+            services.database, services.settings, name, by=call.user
+        )
+    return Answer("source/added", added)
+
+
+def _secret_of(setting: "Setting") -> str:
+    """Return a secret; one that the desk may choose is made, unless a file has it."""
+    if setting.is_made and f"{setting.key.upper()}_FILE" not in os.environ:
+        return token_hex(32)
+    return read_secret(setting.key, is_required=setting.is_required)
+
+
+def _refusal(name: str, error: "ConnectorError", call: Call) -> str:
+    """Say why a platform was not connected; nothing is stored then."""
+    if error.code == "scope_missing":
+        return gettext(
+            "The key of {name} lacks {scopes}, so nothing was stored. Allow it at the platform, "
+            "and add the source again."
+        ).format(name=name, scopes=error.detail)
+    problem = problem_of(error)
+    return sentence(name, problem.code, problem.facts, call)
 
 
 def _refuse_visible(key: str, values: dict[str, str]) -> None:
@@ -364,7 +392,7 @@ def read_secret(key: str, *, is_required: bool = True) -> str:
     role="admin",
     surfaces=TERMINAL,
     help=gettext(
-        "Ask a connected shop to report its changes at once. Asking twice changes nothing. "
+        "Ask a connected shop again to report its changes at once, e.g. at a new address. "
         "Example: source webhooks shop --address https://desk.example."
     ),
 )

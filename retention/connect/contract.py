@@ -73,13 +73,14 @@ class Setting:
     """One setting of a connection.
 
     ``key`` is its name on the command line and in the stored row. The value of a secret is
-    encrypted and never shown.
+    encrypted and never shown. ``is_made``: the desk chooses it at random if nobody gives one.
     """
 
     key: str
     is_secret: bool = False
     is_required: bool = True
     example: str = ""
+    is_made: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,9 @@ def add_webhooks(
     if not base:
         raise BadInput(
             gettext(
-                "The public address of this installation is not known; set RETENTION_PUBLIC_URL, "
-                "or give it like --address https://desk.example."
-            ),
+                "The public address of this installation is not known. Set RETENTION_PUBLIC_URL, "
+                "or type `retention source webhooks {name} --address https://desk.example`."
+            ).format(name=name),
             field="address",
         )
     base = web.check_address(base, "address")
@@ -82,11 +82,44 @@ def add_webhooks(
     return {"name": connection.name, "address": f"{base}{PATH}{connection.name}", **counts}
 
 
+def add_webhooks_of_new(
+    database: Database, settings: Settings, name: str, *, by: str
+) -> dict[str, Any]:
+    """Ask a shop that was just connected for webhooks; the shop stays connected without them.
+
+    Parameters
+    ----------
+    database : Database
+        Holds the connection.
+    settings : Settings
+        Of the installation.
+    name : str
+        Name of the connection.
+    by : str
+        Who connected it.
+
+    Returns
+    -------
+    dict
+        Counts of `add_webhooks`, or why there are none as ``missing``.
+    """
+    try:
+        return add_webhooks(database, settings, name, None, by=by)
+    except BadInput as error:
+        return {"name": name, "missing": str(error)}
+
+
 def _refusal(error: ConnectorError) -> str:
     if error.code == "access_denied":
         return gettext("{name} refuses the key; check it at the shop, and add the source again.")
     if error.code == "scope_missing":
-        return gettext("The key of {name} may not add webhooks ({detail}); allow it at the shop.")
+        return gettext(
+            "The key of {name} may not add webhooks ({detail}). Allow it at the shop, then type "
+            "`retention source webhooks {name}`."
+        )
     if error.is_temporary:
-        return gettext("{name} does not answer at the moment; try again in a few minutes.")
+        return gettext(
+            "{name} does not answer at the moment. Type `retention source webhooks {name}` in a "
+            "few minutes."
+        )
     return gettext("{name} refuses the webhooks: {detail}")

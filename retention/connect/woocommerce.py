@@ -46,7 +46,7 @@ class WooCommerce:
         Setting("shop", example="https://shop.example"),
         Setting("key", is_secret=True, example="ck_…"),
         Setting("secret", is_secret=True, example="cs_…"),
-        Setting("webhook_secret", is_secret=True, is_required=False, example="…"),
+        Setting("webhook_secret", is_secret=True, is_required=False, example="…", is_made=True),
         Setting("consent_field", is_required=False, example="marketing_opt_in"),
         Setting("since", is_required=False, example="2025-01-01"),
     )
@@ -231,6 +231,8 @@ class WooCommerce:
     def add_webhooks(self, address: str) -> dict[str, int]:
         """Subscribe to all topics; repeating adds nothing.
 
+        Webhooks of an earlier connection get this one's secret, and are switched on again.
+
         Parameters
         ----------
         address : str
@@ -242,11 +244,14 @@ class WooCommerce:
             Numbers of ``added`` and ``present`` webhooks.
         """
         known = {
-            hook.get("topic")
+            hook.get("topic"): need(hook, "id")
             for hook in self._children("webhooks")
-            if hook.get("delivery_url") == address and hook.get("status") == "active"
+            if hook.get("delivery_url") == address
         }
         missing = [topic for topic in TOPICS if topic not in known]
+        for topic in set(TOPICS) & set(known):
+            body = {"status": "active", "secret": self._secret}
+            self._api.json("PUT", f"{API}/webhooks/{known[topic]}", body=body)
         for topic in missing:
             body = {
                 "name": f"Retention desk: {topic}",

@@ -29,6 +29,7 @@ def home(tmp_path, monkeypatch):
     for name in ("RETENTION_DATABASE_URL", "RETENTION_LAKE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RETENTION_PUBLIC_URL", "https://desk.example")
     monkeypatch.setattr("sys.stdin", io.StringIO("\n" * 9))  # Enter for "token"
     return tmp_path
 
@@ -47,7 +48,7 @@ def follow(kind: str, stand_in, folder: Path, monkeypatch) -> None:
         words = shlex.split(line)
         if words[0] == "export":
             for name in (word.partition("=")[0] for word in words[1:]):
-                file = folder / name
+                file = folder / name  # of a secret
                 file.write_text(values[name.removesuffix("_FILE").lower()])
                 monkeypatch.setenv(name, str(file))
             continue
@@ -65,9 +66,10 @@ def test_page_connects_a_shop_and_its_webhooks_arrive(kind, home, monkeypatch):
         database = Database.of(settings)
         assert events(settings) == 46
         new = records_of(stand_in).add_order(777)
-        headers, body = stand_in.delivery(SHOPS[kind].topic, new)
-        named = {f"HTTP_{key.upper().replace('-', '_')}": value for key, value in headers.items()}
         hooks = getattr(stand_in, "subscriptions", None) or stand_in.webhooks
+        secret = next(iter(hooks)).get("secret")  # WooCommerce's is made by the desk
+        headers, body = stand_in.delivery(SHOPS[kind].topic, new, secret=secret)
+        named = {f"HTTP_{key.upper().replace('-', '_')}": value for key, value in headers.items()}
         address = next(iter(hooks)).get("uri") or next(iter(hooks))["delivery_url"]
         path = address.removeprefix("https://desk.example")
         assert ask(Site(settings, database), "POST", path, body, **named)[0] == 200

@@ -61,6 +61,10 @@ class WooCommerce(StandIn):
             hook = {"status": "active", **call.json(), "id": next(self._numbers)}
             self.webhooks.append(hook)
             return Answer(201, hook)
+        if call.method == "PUT" and parts[0] == "webhooks":
+            hook = next(each for each in self.webhooks if each["id"] == int(parts[1]))
+            hook |= call.json()
+            return Answer(200, hook)
         if parts == ["data", "currencies", "current"]:
             return Answer(200, {"code": self.currency, "name": "Euro", "symbol": "€"})
         found = self._list(call, parts)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,7 @@ from bot.commands.source import _without_password, read_secret
 from bot.terminal import run
 from retention import clock
 from retention.connect import connections, secrets, sources
-from retention.db.tables import Job, Outbox, Source, SourceRun
+from retention.db.tables import Connection, Job, Outbox, Source, SourceRun
 from retention.errors import BadInput, Conflict
 from retention.lake import Lake
 from tests.bot.wire import words
@@ -23,6 +24,7 @@ from workers import ids, schedule
 from workers.sources import next_pull, parse_interval, period
 from workers.tasks import runner, source_pull
 
+WITHOUT_SECRET = {"webhook_secret": ""}
 NOON = datetime(2025, 7, 21, 12, 0, tzinfo=UTC)
 MAP = """[events]
 customer_id = "customer"
@@ -298,6 +300,76 @@ def test_large_shop_is_loaded_by_several_pulls(desk, monkeypatch):
         assert desk.source().next_at == datetime(2025, 7, 22, 3, tzinfo=UTC)
         assert events(desk.settings) == 46
         assert {one.problem for one in desk.runs()} == {None}
+
+
+@contextmanager
+def new_shop(kind, folder, monkeypatch, **changes):
+    """Yield a stand-in and the options that connect it; secrets are in files."""
+    with connected(kind) as (connector, stand_in):
+        options = []
+        values = SHOPS[kind].values(stand_in) | changes
+        for setting in connector.settings:
+            value = values.get(setting.key, "")
+            if setting.is_secret and not (setting.is_made and not value):
+                (folder / setting.key).write_text(value)
+                monkeypatch.setenv(f"{setting.key.upper()}_FILE", str(folder / setting.key))
+            elif value:
+                options += ["--set", f"{setting.key}={value}"]
+        yield stand_in, ["source", "add", "shop", kind, *options]
+
+
+def subscribed(stand_in) -> list[dict]:
+    return getattr(stand_in, "subscriptions", None) or stand_in.webhooks
+
+
+@pytest.mark.parametrize(("kind", "changes"), [("shopify", {}), ("woocommerce", WITHOUT_SECRET)])
+def test_new_shop_is_asked_for_webhooks_once(desk, tmp_path, monkeypatch, capsys, kind, changes):
+    with new_shop(kind, tmp_path, monkeypatch, **changes) as (stand_in, command):
+        monkeypatch.setenv("RETENTION_PUBLIC_URL", "https://desk.example")
+        assert run(command) == 0
+        assert "at once at https://desk.example/hooks/shop" in capsys.readouterr().out
+        hooks = len(subscribed(stand_in))
+        assert hooks >= 6
+        assert run(["source", "webhooks", "shop"]) == 0
+        assert len(subscribed(stand_in)) == hooks
+        assert all(len(hook["secret"]) == 64 for hook in subscribed(stand_in) if changes)
+
+
+def test_shop_that_is_connected_again_signs_with_the_new_secret(desk, tmp_path, monkeypatch):
+    monkeypatch.setenv("RETENTION_PUBLIC_URL", "https://desk.example")
+    with new_shop("woocommerce", tmp_path, monkeypatch, **WITHOUT_SECRET) as (stand_in, command):
+        assert run(command) == 0
+        before = {hook["secret"] for hook in stand_in.webhooks}
+        stand_in.webhooks[0]["status"] = "disabled"  # after failed deliveries
+        assert [run(["source", "remove", "shop"]), run(command)] == [0, 0]
+        after = {hook["secret"] for hook in stand_in.webhooks}
+        assert (len(stand_in.webhooks), len(after), before & after) == (6, 1, set())
+        assert {hook["status"] for hook in stand_in.webhooks} == {"active"}
+
+
+def test_new_shop_without_public_address_says_how_to_add_webhooks(
+    desk, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("RETENTION_PUBLIC_URL", raising=False)
+    with new_shop("shopify", tmp_path, monkeypatch) as (stand_in, command):
+        assert run(command) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "retention source webhooks shop --address" in shown
+        assert not stand_in.subscriptions
+
+
+@pytest.mark.parametrize(
+    "scope", ["read_orders", "read_customers", "read_products", "write_discounts"]
+)
+def test_shop_without_a_scope_is_not_stored(desk, tmp_path, monkeypatch, capsys, scope):
+    with new_shop("shopify", tmp_path, monkeypatch) as (stand_in, command):
+        stand_in.scopes.remove(scope)
+        assert run(command) == 2
+        assert f"lacks {scope}, so nothing was stored" in capsys.readouterr().err
+        assert not stand_in.subscriptions
+    with desk.database.reading() as session:
+        assert not session.scalars(select(Connection)).all()
+        assert not session.scalars(select(Source)).all()
 
 
 @pytest.mark.nightly_after(1)
