@@ -28,7 +28,14 @@ OVERLAP = timedelta(minutes=5)
 # A bulk operation of a large shop takes hours. The pull ends, and the next one continues. The time
 # counts from the begin of the pull, because a job is killed after 15 minutes.
 MAX_POLLING, LATER = 600.0, timedelta(minutes=10)  # seconds; pause until the next pull
-_SCOPES = ("read_orders", "read_customers", "read_products", "read_inventory")
+# The codes of campaigns need the last one. It is asked for at once, not when a campaign waits.
+_SCOPES = (
+    "read_orders",
+    "read_customers",
+    "read_products",
+    "read_inventory",
+    "write_discounts",
+)
 _OVER = {"FAILED", "CANCELED", "EXPIRED"}
 TOPICS = (
     "orders/create",
@@ -85,7 +92,7 @@ class Shopify:
             self._api.close()
 
     def check(self) -> dict[str, str]:
-        """Ask Shopify whether the token works and may read all that is needed."""
+        """Ask Shopify whether the token works and has all scopes."""
         data = self._api.query(queries.CHECK)
         shop = need(data, "shop")
         granted = {

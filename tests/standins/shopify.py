@@ -24,7 +24,14 @@ from tests.standins.shopify_data import Records, rest
 
 VERSION = "2026-07"
 TOKEN, CLIENT_ID, SECRET = "shpat_test", "client-1", "shpss_test"
-SCOPES = ("read_orders", "read_all_orders", "read_customers", "read_products", "read_inventory")
+SCOPES = (
+    "read_orders",
+    "read_all_orders",
+    "read_customers",
+    "read_products",
+    "read_inventory",
+    "write_discounts",
+)
 MAX_COST = 1_000
 STREAMS = ("orders", "customers", "products")
 

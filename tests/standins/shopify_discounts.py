@@ -14,7 +14,6 @@ class ShopifyDiscounts(Shopify):
     def __init__(self, port: int = 0, **options: Any) -> None:
         super().__init__(port)
         self.discounts = Discounts(**options)
-        self.scopes.append("write_discounts")
         self.restore_rate = 1e9  # no test waits for the bucket
 
     def _query(self, call: Call, fields: list[Field]) -> dict[str, Any]:
