@@ -13,7 +13,8 @@ from retention.connect.contract import TEMPORARY
 from retention.db.tables import Connection, Job
 from retention.settings import Settings
 
-TAKERS = ("klaviyo",)  # kinds of connections that take profiles and lists
+# Kinds of connections that report bounces and take profiles and lists.
+TAKERS = ("klaviyo",)
 PUBLISH_AT = time(4)  # in the shop's zone, after the night's imports
 
 

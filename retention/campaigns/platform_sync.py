@@ -44,7 +44,8 @@ class SyncCounts:
     """What a synchronisation did.
 
     ``lists`` has the added and removed customers of each list. ``bounced`` and ``unsubscribed``
-    are customers that we did not know of.
+    are customers that we did not know of. ``missing_settings`` keep the platform from getting
+    anything.
     """
 
     profiles: int = 0
@@ -53,6 +54,7 @@ class SyncCounts:
     lists: dict[str, dict[str, int]] = field(default_factory=dict)
     bounced: int = 0
     unsubscribed: int = 0
+    missing_settings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -93,6 +95,8 @@ def sync_platform(
     ConnectorError
         The platform refused. What was handed over before stays.
     """
+    if platform.missing_settings:
+        return SyncCounts(missing_settings=platform.missing_settings)
     with database.reading() as session:
         scored = _properties(session, snapshot_id)
         audiences = _audiences(session, settings, snapshot_id)

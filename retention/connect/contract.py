@@ -333,9 +333,14 @@ class MakesCodes(Protocol):
 
 @runtime_checkable
 class TakesProfiles(Protocol):
-    """Takes customers' scores and audiences."""
+    """Takes customers' scores and audiences.
+
+    ``missing_settings`` are optional settings of the connection that this needs. As long as one is
+    missing, nothing is handed over.
+    """
 
     batch_size: int
+    missing_settings: tuple[str, ...]
 
     def push_profiles(self, profiles: Sequence[Profile]) -> None:
         """Write up to ``batch_size`` profiles; repeating changes nothing."""
@@ -348,3 +353,19 @@ class TakesProfiles(Protocol):
 
     def suppress(self, name: str, profiles: Sequence[Profile]) -> None:
         """Keep customers out of a campaign's e-mails."""
+
+
+@runtime_checkable
+class ReportsLeft(Protocol):
+    """Reports which customers cannot or do not want to get e-mails any more."""
+
+    def left(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
+        """Yield what, e-mail address and time of bounces, unsubscribes and complaints.
+
+        Repeating is harmless.
+
+        Parameters
+        ----------
+        since : datetime
+            Only later ones.
+        """

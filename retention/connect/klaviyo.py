@@ -14,6 +14,7 @@ from typing import Any
 from retention import clock
 from retention.connect import web
 from retention.connect.contract import ConnectorError, Profile, Setting
+from retention.connect.orders import moment, need
 from retention.outreach.adapter import Message
 
 REVISION = "2026-10-15"
@@ -36,6 +37,7 @@ class Klaviyo:
     drops_duplicates = True
     address_words = (b"email", b"Email")
     batch_size = 5_000
+    missing_settings = ()
     settings = (
         Setting("key", is_secret=True, example="pk_…"),
         Setting("address", is_required=False, example=ADDRESS),
@@ -49,6 +51,7 @@ class Klaviyo:
             "Accept": "application/vnd.api+json",
         }
         self._base, self._api = base, web.Api(base, headers)
+        self._bulk = self._api.patient()
 
     def close(self) -> None:
         """Close the connections."""
@@ -56,7 +59,7 @@ class Klaviyo:
 
     def check(self) -> dict[str, str]:
         """Return the account's name and currency."""
-        (account, *_) = _data(self._api.json("GET", "/api/accounts"))
+        (account, *_) = need(self._api.json("GET", "/api/accounts"), "data")
         attributes = account["attributes"]
         return {
             "name": str(attributes["contact_information"]["organization_name"]),
@@ -102,7 +105,7 @@ class Klaviyo:
         list_id = self._list_id(name)
         if list_id is not None:
             for profile in self._profiles_of(list_id):
-                if customer := profile["attributes"].get("external_id"):
+                if customer := need(profile, "attributes").get("external_id"):
                     yield customer
 
     def change_list(self, name: str, add: Sequence[Profile], remove: Sequence[Profile]) -> None:
@@ -110,19 +113,20 @@ class Klaviyo:
         list_id = self._list_id(name)
         if list_id is None:
             body = {"data": {"type": "list", "attributes": {"name": name}}}
-            list_id = str(_data(self._api.json("POST", "/api/lists", body=body))["id"])
+            created = need(self._bulk.json("POST", "/api/lists", body=body), "data")
+            list_id = str(need(created, "id"))
         for start in range(0, len(add), self.batch_size):
             self._import(add[start : start + self.batch_size], list_id)
         unwanted = {profile.customer_id for profile in remove}
         ids = [
             profile["id"]
             for profile in (self._profiles_of(list_id) if unwanted else ())
-            if profile["attributes"].get("external_id") in unwanted
+            if need(profile, "attributes").get("external_id") in unwanted
         ]
         for start in range(0, len(ids), MOST_IDS):
             data = [{"type": "profile", "id": each} for each in ids[start : start + MOST_IDS]]
             path = f"/api/lists/{list_id}/relationships/profiles"
-            self._api.call("DELETE", path, body={"data": data})
+            self._bulk.call("DELETE", path, body={"data": data})
 
     def suppress(self, name: str, profiles: Sequence[Profile]) -> None:
         """Put customers into a list that the account's own campaigns exclude.
@@ -140,7 +144,8 @@ class Klaviyo:
             Only later ones.
         """
         metrics = {
-            metric["attributes"]["name"]: metric["id"] for metric in self._pages("/api/metrics", {})
+            need(need(metric, "attributes"), "name"): need(metric, "id")
+            for metric in self._pages("/api/metrics", {})
         }
         for name, kind in zip(LEFT, ("bounced", "unsubscribed", "complained"), strict=True):
             if name not in metrics:
@@ -158,11 +163,15 @@ class Klaviyo:
         path: str | None = "/api/events"
         given: dict[str, str] | None = query
         while path:
-            page = self._api.json("GET", path, query=given)
-            emails = {one["id"]: one["attributes"]["email"] for one in page.get("included", ())}
-            for event in _data(page):
-                profile = event["relationships"]["profile"]["data"]["id"]
-                at = datetime.fromisoformat(event["attributes"]["datetime"])
+            page = self._bulk.json("GET", path, query=given)
+            emails = {
+                need(one, "id"): need(need(one, "attributes"), "email")
+                for one in page.get("included", ())
+            }
+            for event in need(page, "data"):
+                relation = need(need(event, "relationships"), "profile")
+                profile = need(need(relation, "data"), "id")
+                at = moment(need(need(event, "attributes"), "datetime"), "datetime")
                 if emails.get(profile):
                     yield kind, emails[profile], at
             path, given = self._next(page), None
@@ -177,13 +186,13 @@ class Klaviyo:
         if list_id is not None:
             lists = [{"type": "list", "id": list_id}]
             data["relationships"] = {"lists": {"data": lists}}
-        self._api.call("POST", "/api/profile-bulk-import-jobs", body={"data": data})
+        self._bulk.call("POST", "/api/profile-bulk-import-jobs", body={"data": data})
 
     def _list_id(self, name: str) -> str | None:
         quoted = name.replace("\\", "\\\\").replace('"', '\\"')
         query = {"filter": f'equals(name,"{quoted}")'}
-        found = _data(self._api.json("GET", "/api/lists", query=query))
-        return str(found[0]["id"]) if found else None
+        found = need(self._bulk.json("GET", "/api/lists", query=query), "data")
+        return str(need(found[0], "id")) if found else None
 
     def _profiles_of(self, list_id: str) -> Iterator[dict[str, Any]]:
         query = {"fields[profile]": "external_id", "page[size]": "100"}
@@ -193,8 +202,8 @@ class Klaviyo:
         following: str | None = path
         given: dict[str, str] | None = query
         while following:
-            page = self._api.json("GET", following, query=given)
-            yield from _data(page)
+            page = self._bulk.json("GET", following, query=given)
+            yield from need(page, "data")
             following, given = self._next(page), None
 
     def _next(self, page: dict[str, Any]) -> str | None:
@@ -216,9 +225,3 @@ def _profile(profile: Profile) -> dict[str, Any]:
     if profile.phone:
         attributes["phone_number"] = profile.phone
     return {"type": "profile", "attributes": attributes}
-
-
-def _data(answer: Any) -> Any:
-    if not isinstance(answer, dict) or "data" not in answer:
-        raise ConnectorError("changed_schema", "data")
-    return answer["data"]

@@ -6,7 +6,6 @@ the second (https://shopify.dev/docs/api/usage/limits).
 
 import re
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,8 +20,6 @@ from retention.connect.orders import need
 from retention.errors import BadInput
 from retention.text import gettext
 
-MAX_WAIT = 60.0  # seconds; a longer wait ends the pull, and the next one continues
-MAX_ATTEMPTS = 6
 EARLY = timedelta(minutes=5)  # a token is renewed so long before it ends
 _NO_FIELD = re.compile(r"Field '(\w+)' doesn't exist on type '(\w+)'")
 
@@ -87,15 +84,7 @@ class ShopifyApi:
         ------
         ConnectorError
         """
-        for attempt in range(MAX_ATTEMPTS):
-            try:
-                return self._call(query, variables)
-            except ConnectorError as error:
-                wait = _wait(error)
-                if wait is None or wait > MAX_WAIT or attempt == MAX_ATTEMPTS - 1:
-                    raise
-                time.sleep(wait)
-        raise AssertionError("unreachable")
+        return web.when_allowed(lambda: self._call(query, variables))
 
     def _call(self, query: str, variables: Mapping[str, Any] | None) -> dict[str, Any]:
         body = {"query": query, "variables": dict(variables or {})}
@@ -171,10 +160,3 @@ def downloaded(url: str) -> Iterator[IO[bytes]]:
             raise ConnectorError("unavailable", f"result: {type(error).__name__}") from None
         file.seek(0)
         yield file
-
-
-def _wait(error: ConnectorError) -> float | None:
-    """Return how many seconds to wait before the request is repeated; None if never."""
-    if error.code != "rate_limited" or error.retry_at is None:
-        return None
-    return max((error.retry_at - clock.wall()).total_seconds(), 0.0)

@@ -1,14 +1,16 @@
 """Call a platform's HTTP API.
 
-The client turns each failure into a `ConnectorError` with a code. It never repeats a request: the
-job that called decides, because it knows whether a repeat can do harm.
+The client turns each failure into a `ConnectorError` with a code. It never repeats a request that
+may have had an effect: the job that called decides, because it knows whether a repeat can do harm.
 """
 
+import copy
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,6 +24,9 @@ TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 MAX_ANSWER = 32 * 2**20  # bytes
 MAX_REASON = 2_000  # bytes of a refusal that are kept
 DEFAULT_PAUSE, MAX_PAUSE = timedelta(seconds=10), timedelta(hours=6)
+MAX_WAIT = 60.0  # seconds; a longer wait ends the job, and the next one continues
+MAX_ATTEMPTS = 6
+T = TypeVar("T")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -49,6 +54,34 @@ def check_address(url: str, field: str) -> str:
     return url.rstrip("/")
 
 
+def when_allowed(request: Callable[[], T]) -> T:
+    """Send a request, and repeat it after each short pause that a platform's limit asks for.
+
+    A platform does nothing of a request that it refuses for its limit, so repeating it is safe.
+
+    Parameters
+    ----------
+    request : callable
+        Sends the request.
+
+    Raises
+    ------
+    ConnectorError
+        ``rate_limited`` if the pause is longer than `MAX_WAIT`, or the limit stays.
+    """
+    for _ in range(MAX_ATTEMPTS - 1):
+        try:
+            return request()
+        except ConnectorError as error:
+            if error.code != "rate_limited" or error.retry_at is None:
+                raise
+            wait = max((error.retry_at - clock.wall()).total_seconds(), 0.0)
+            if wait > MAX_WAIT:
+                raise
+        time.sleep(wait)
+    return request()
+
+
 class Api:
     """One platform's HTTP API.
 
@@ -66,6 +99,7 @@ class Api:
         self, base: str, headers: Mapping[str, str], auth: tuple[str, str] | None = None
     ) -> None:
         # A redirect could carry the key to another host.
+        self._is_patient = False
         self._client = httpx.Client(
             base_url=base, headers=dict(headers), auth=auth, timeout=TIMEOUT, follow_redirects=False
         )
@@ -73,6 +107,15 @@ class Api:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def patient(self) -> "Api":
+        """Return the same API, which waits for short limits (`when_allowed`).
+
+        E-mails must not wait like this, because others could be sent meanwhile.
+        """
+        other = copy.copy(self)
+        other._is_patient = True
+        return other
 
     def call(
         self,
@@ -106,6 +149,20 @@ class Api:
         ConnectorError
             ``is_uncertain`` if the request may have had its effect.
         """
+
+        def once() -> httpx.Response:
+            return self._call(method, path, query, body, headers)
+
+        return when_allowed(once) if self._is_patient else once()
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None,
+        body: Any,
+        headers: Mapping[str, str] | None,
+    ) -> httpx.Response:
         try:
             response = self._client.request(
                 method, path, params=query, json=body, headers=dict(headers or {})

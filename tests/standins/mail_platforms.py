@@ -6,22 +6,60 @@ service delivers an e-mail.
 """
 
 import json
+from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.standins.server import Answer, Call, StandIn
 
 KEY = "secret-key-of-the-platform"
 SENDER = "Tea Shop <hello@shop.example>"
 REFUSED = "refused@example.com"
+METRICS = {  # Klaviyo's names
+    "bounced": "Bounced Email",
+    "unsubscribed": "Unsubscribed from Email Marketing",
+    "complained": "Marked Email as Spam",
+    "opened": "Opened Email",
+}
 
 
 class MailPlatform(StandIn):
-    """What all have in common."""
+    """What all have in common.
+
+    Those that take profiles have `properties`, `members`, `take_out` and `happen`, so that one test
+    fits all of them.
+    """
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(port)
         self.sent: list[str] = []
         self.bodies: list[dict[str, Any]] = []
+        self.renamed: dict[str, str] = {}  # fields of answers that are called otherwise now
+
+    def answer(self, call: Call) -> Answer | None:
+        answer = super().answer(call)
+        if answer is None or not self.renamed:
+            return answer
+        body = answer.body().decode()
+        for old, new in self.renamed.items():
+            body = body.replace(f'"{old}":', f'"{new}":')
+        return Answer(answer.status, body.encode(), answer.headers)
+
+    def properties(self) -> dict[str, dict[str, Any]]:
+        """Return the properties of each customer."""
+        raise NotImplementedError
+
+    def members(self) -> dict[str, set[str]]:
+        """Return the customers of each list, by its name."""
+        raise NotImplementedError
+
+    def take_out(self, name: str, customer: str) -> None:
+        """Let a person at the platform take a customer out of a list."""
+        raise NotImplementedError
+
+    def happen(self, what: str, customer: str, at: datetime) -> None:
+        """Let a customer bounce, unsubscribe or complain (``bounced`` …), or open an e-mail."""
+        raise NotImplementedError
 
     def take(self, key: str, body: dict[str, Any]) -> None:
         """Send an e-mail."""
@@ -106,6 +144,18 @@ class Klaviyo(MailPlatform):
         self.page_size = 2
         self._seen: set[tuple[str, str]] = set()
 
+    def properties(self) -> dict[str, dict[str, Any]]:
+        return {customer: each["properties"] for customer, each in self.profiles.items()}
+
+    def members(self) -> dict[str, set[str]]:
+        return dict(self.lists.values())
+
+    def take_out(self, name: str, customer: str) -> None:
+        self.members()[name].discard(customer)
+
+    def happen(self, what: str, customer: str, at: datetime) -> None:
+        self.happened.append((METRICS[what], customer, at.isoformat()))
+
     def respond(self, call: Call) -> Answer:
         if call.headers.get("authorization") != f"Klaviyo-API-Key {KEY}":
             return Answer(401, {"errors": [{"code": "authentication_failed"}]})
@@ -186,11 +236,17 @@ class Klaviyo(MailPlatform):
         return Answer(200, {"data": data, "links": {"next": None}})
 
     def _get_events(self, call: Call, rest: list[str]) -> Answer:
-        found = [
+        since = datetime.fromisoformat(call.query["filter"].split("datetime,")[1].rstrip(")"))
+        every = [
             (customer, at)
             for metric, customer, at in self.happened
-            if f'"M-{metric}"' in call.query["filter"]
+            if f'"M-{metric}"' in call.query["filter"] and datetime.fromisoformat(at) > since
         ]
+        start = int(call.query.get("page[cursor]", 0))
+        after = start + self.page_size
+        found = every[start:after]
+        query = urlencode({"filter": call.query["filter"], "page[cursor]": after})
+        following = f"{self.url}{call.path}?{query}" if after < len(every) else None
         data = [
             {
                 "type": "event",
@@ -208,4 +264,4 @@ class Klaviyo(MailPlatform):
             }
             for customer, _ in found
         ]
-        return Answer(200, {"data": data, "included": included, "links": {"next": None}})
+        return Answer(200, {"data": data, "included": included, "links": {"next": following}})

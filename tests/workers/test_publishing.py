@@ -1,7 +1,7 @@
 """Test the nightly publication of scores and audiences for other systems."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,13 +10,14 @@ from sqlalchemy import delete, func, select
 from retention import clock, erasure
 from retention.connect import api_keys, connections, profiles
 from retention.connect.contract import ConnectorError
-from retention.connect.klaviyo import Klaviyo
+from retention.connect.mail import PLATFORMS as MAIL
 from retention.db.tables import Audience, AudienceMember, Job, Profile, ProfileSnapshot
 from tests import readonly
 from tests import shop as tiny
-from tests.standins import mail_platforms
+from tests.standins.profile_platforms import PLATFORMS
 from workers import publishing, schedule
 from workers.requests import PlatformSync, PublishProfiles
+from workers.tasks.platform_sync import READ_UNTIL, left_since
 from workers.tasks.runner import run_inline
 
 ADMIN = "U0ADMIN"
@@ -107,23 +108,28 @@ def test_publication_is_due_with_the_first_key_and_every_night(database, setting
 # ---------------------------------------------------------------- mail platforms
 
 
-@pytest.fixture
-def platform(shop):
-    """The shop, connected to a stand-in of Klaviyo, with a publication."""
-    with mail_platforms.Klaviyo.start() as stand_in:
+@pytest.fixture(params=PLATFORMS)
+def platform(request, shop):
+    """The shop, connected to a stand-in of a mail platform, with a publication."""
+    kind = request.param
+    with PLATFORMS[kind].stand_in.start() as stand_in:
         with shop.database.transaction() as session:
             connections.add(
                 session,
                 shop.settings,
-                "klaviyo",
-                "klaviyo",
-                Klaviyo.settings,
-                {"key": mail_platforms.KEY, "address": stand_in.url},
+                "mail",
+                kind,
+                MAIL[kind]().settings,
+                PLATFORMS[kind].values(stand_in),
                 channel="C0CRM",
                 by=ADMIN,
             )
         publish(shop)
         yield stand_in
+
+
+def test_every_platform_that_takes_profiles_is_synchronised():
+    assert set(publishing.TAKERS) == set(PLATFORMS)
 
 
 def synchronise(shop) -> dict:
@@ -136,35 +142,58 @@ def synchronise(shop) -> dict:
 
 def test_platform_gets_scores_and_audiences_of_customers_with_consent(shop, platform):
     told = synchronise(shop)
-    assert 0 < told["profiles"] == len(platform.profiles)
+    properties = platform.properties()
+    assert 0 < told["profiles"] == len(properties)
     assert told["without_consent"] > 0
-    one = next(iter(platform.profiles.values()))
-    assert one["properties"]["retention_risk"] in ("high", "medium", "low")
-    ((name, members),) = platform.lists.values()
+    values = map(str, next(iter(properties.values())).values())
+    assert {"high", "medium", "low"}.intersection(values)
+    ((name, members),) = platform.members().items()
     assert name == "Retention: all-risks"
-    assert members == set(platform.profiles)
+    assert members == set(properties)
     assert told["lists"][name] == {"added": len(members), "removed": 0}
 
 
 def test_second_synchronisation_only_changes_what_changed(shop, platform):
     synchronise(shop)
-    ((_, members),) = platform.lists.values()
-    first = min(members)
-    members.discard(first)
-    members.add("stranger")
-    assert synchronise(shop)["lists"] == {"Retention: all-risks": {"added": 1, "removed": 1}}
-    ((_, members),) = platform.lists.values()
-    assert first in members
-    assert "stranger" not in members
+    name = "Retention: all-risks"
+    wanted = set(platform.members()[name])
+    platform.take_out(name, min(wanted))
+    assert synchronise(shop)["lists"] == {name: {"added": 1, "removed": 0}}
+    assert platform.members()[name] == wanted
+    with shop.database.transaction() as session:
+        outsider = delete(AudienceMember).where(AudienceMember.customer_id == min(wanted))
+        session.execute(outsider)
+    assert synchronise(shop)["lists"] == {name: {"added": 0, "removed": 1}}
+    assert platform.members()[name] == wanted - {min(wanted)}
 
 
 def test_unsubscribe_at_the_platform_counts_here(shop, platform):
     synchronise(shop)
-    customer = min(platform.profiles)
-    platform.happened = [("Unsubscribed from Email Marketing", customer, shop.end.isoformat())]
+    platform.happen("unsubscribed", min(platform.properties()), shop.end)
     assert synchronise(shop)["unsubscribed"] == 1
     told = synchronise(shop)
     assert (told["unsubscribed"], told["lists"]["Retention: all-risks"]["removed"]) == (0, 1)
+
+
+def test_reading_back_overlaps_and_covers_an_outage():
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    overlap = timedelta(days=15)
+    assert left_since(None, now) == now - timedelta(days=180)
+    yesterday, last_month = now - timedelta(days=1), now - timedelta(days=31)
+    for read_until in (yesterday, last_month):
+        assert left_since(read_until.isoformat(), now) == read_until - overlap
+
+
+def test_unsubscribe_of_before_the_connection_counts(shop, platform):
+    synchronise(shop)
+    with shop.database.transaction() as session:
+        (connection,) = connections.connections(session, shop.settings)
+        connection.config = {
+            key: value for key, value in connection.config.items() if key != READ_UNTIL
+        }
+    at = shop.end - timedelta(days=100)
+    platform.happen("unsubscribed", min(platform.properties()), at)
+    assert synchronise(shop)["unsubscribed"] == 1
 
 
 def test_problem_of_a_platform_is_told_once_and_when_it_is_over(shop, platform):
@@ -193,15 +222,13 @@ def test_deleted_audience_and_closed_campaign_empty_their_lists(shop, platform):
     with shop.database.transaction() as session:
         session.execute(delete(Audience))
     assert synchronise(shop)["lists"]["Retention: all-risks"]["removed"] > 0
-    ((_, members),) = platform.lists.values()
-    assert not members
+    assert platform.members() == {"Retention: all-risks": set()}
 
 
 def test_unsubscribes_are_read_although_the_platform_refuses_scores(shop, platform):
     synchronise(shop)
-    customer = min(platform.profiles)
-    platform.happened = [("Unsubscribed from Email Marketing", customer, shop.end.isoformat())]
-    platform.fail("forbidden", path="/api/profile-bulk-import-jobs")
+    platform.happen("unsubscribed", min(platform.properties()), shop.end)
+    platform.fail("forbidden", path="retention_risk")
     told = synchronise(shop)
     assert (told["error"], told["unsubscribed"]) == ("scope_missing", 1)
 

@@ -13,7 +13,8 @@ from workers import campaign_messages
 from workers.requests import PlatformSync
 from workers.tasks.interface import Context, Outcome, Post
 
-LISTS = "pushed_lists"  # in the connection's settings
+LISTS, READ_UNTIL = "pushed_lists", "left_read_until"  # in the connection's settings
+FIRST_READ = timedelta(days=180)  # who left before the desk was connected
 
 
 def run(request: PlatformSync, context: Context) -> Outcome:
@@ -38,18 +39,19 @@ def run(request: PlatformSync, context: Context) -> Outcome:
     from retention.connect.registry import connector
     from retention.db.tables import Connection
     from retention.lake import Lake
-    from retention.outreach.bounces import MAX_DELAY
     from retention.risk.policy import load_policy
 
     settings, database, now = context.settings, context.database, context.business_at
     with database.reading() as session:
         connection = session.get_one(Connection, request.connection_id)
         platform: Any = connector(connection.kind, connections.access(settings, connection))
-        known_lists = list(connection.config.get(LISTS, ()))
+        config = dict(connection.config)
     counts, left, error = SyncCounts(), list[tuple[str, str, datetime]](), None
+    progress: dict[str, Any] = {}
     try:
-        # First, and a day longer than bounces take: who left must not be written to again.
-        left = list(platform.left(now - MAX_DELAY - timedelta(days=1)))
+        # First, because who left must not be written to again.
+        left = list(platform.left(left_since(config.get(READ_UNTIL), now)))
+        progress[READ_UNTIL] = now.isoformat()
         counts = sync_platform(
             database,
             settings,
@@ -58,8 +60,10 @@ def run(request: PlatformSync, context: Context) -> Outcome:
             platform,
             request.snapshot_id,
             context.progress,
-            known_lists=known_lists,
+            known_lists=config.get(LISTS, ()),
         )
+        if not counts.missing_settings:
+            progress[LISTS] = sorted(counts.lists)
     except ConnectorError as problem:
         error = problem
     finally:
@@ -73,11 +77,29 @@ def run(request: PlatformSync, context: Context) -> Outcome:
             campaign = find_campaign(session, settings, campaign_id)
             campaign_messages.refresh_counts(session, settings, campaign)
         data.update(counts.as_dict())
-        if error is None:
-            stored.config = {**stored.config, LISTS: sorted(counts.lists)}
+        stored.config = {**stored.config, **progress}
         if not connections.note_error(stored, error) or stored.channel is None:
             return ()
         values = {"name": stored.name, "code": error.code if error else ""}
         return (Post("connect/platform", values, channel=stored.channel),)
 
     return Outcome(data, apply=apply)
+
+
+def left_since(read_until: str | None, now: datetime) -> datetime:
+    """Return from when on bounces and unsubscribes are read.
+
+    Reports arrive late, so each reading overlaps with the one before. It is longer after an outage.
+
+    Parameters
+    ----------
+    read_until : str or None
+        Time of the last reading; None before the first one.
+    now : datetime
+        Business time.
+    """
+    from retention.outreach.bounces import MAX_DELAY
+
+    if read_until is None:
+        return now - FIRST_READ
+    return min(now, datetime.fromisoformat(read_until)) - MAX_DELAY - timedelta(days=1)

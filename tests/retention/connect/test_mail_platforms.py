@@ -1,15 +1,13 @@
 """Run the same tests on every mail platform, against its stand-in."""
 
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from retention import clock
 from retention.connect import connections, mail
 from retention.connect.connections import Access, check_values
-from retention.connect.contract import ConnectorError, Profile, TakesProfiles
-from retention.connect.klaviyo import Klaviyo
 from retention.errors import BadInput
 from retention.outreach.adapter import ADDRESS_REFUSED, Contact, Message, ServerUnavailable
 from retention.settings import Settings
@@ -154,72 +152,6 @@ def test_key_without_the_right_to_send_is_named():
 def test_sender_without_an_address_is_refused():
     with pytest.raises(BadInput, match="'Tea Shop'"):
         mail.PLATFORMS["brevo"]()(Access({"key": KEY, "sender": "Tea Shop"}))
-
-
-# ---------------------------------------------------------------- profiles and lists (Klaviyo)
-
-
-@pytest.fixture
-def klaviyo():
-    with mail_platforms.Klaviyo.start() as stand_in:
-        connector = Klaviyo(Access({"key": KEY, "address": stand_in.url}))
-        yield connector, stand_in
-        connector.close()
-
-
-def people(*numbers, **properties):
-    return [Profile(f"k{n}", f"k{n}@example.com", properties=properties) for n in numbers]
-
-
-def test_scores_become_properties_of_profiles(klaviyo):
-    connector, stand_in = klaviyo
-    assert isinstance(connector, TakesProfiles)
-    for tier in ("low", "high"):
-        connector.push_profiles(people(1, 2, retention_risk=tier))
-    assert stand_in.profiles["k2"]["properties"] == {"retention_risk": "high"}
-
-
-def test_list_has_exactly_the_members_that_are_wanted(klaviyo):
-    connector, stand_in = klaviyo
-    assert list(connector.list_members("vips")) == []
-    connector.change_list("vips", people(*range(5)), [])
-    connector.change_list("vips", people(9), people(1, 3, 77))
-    for _ in range(2):  # repeating changes nothing
-        connector.change_list("vips", people(9), people(1, 3))
-    assert list(connector.list_members("vips")) == ["k0", "k2", "k4", "k9"]
-    assert len(stand_in.lists) == 1
-
-
-def test_name_of_a_list_cannot_change_the_filter(klaviyo):
-    connector, stand_in = klaviyo
-    name = 'a") or equals(name,"b\\'
-    connector.change_list(name, people(1), [])
-    assert list(connector.list_members(name)) == ["k1"]
-    assert [known for known, _ in stand_in.lists.values()] == [name]
-
-
-def test_bounces_and_unsubscribes_are_read_back(klaviyo):
-    connector, stand_in = klaviyo
-    connector.push_profiles(people(1, 2))
-    at = "2026-03-01T10:00:00+00:00"
-    stand_in.happened = [
-        ("Bounced Email", "k1", at),
-        ("Unsubscribed from Email Marketing", "k2", at),
-        ("Opened Email", "k2", at),
-    ]
-    assert list(connector.left(datetime(2026, 2, 1, tzinfo=UTC))) == [
-        ("bounced", "k1@example.com", datetime.fromisoformat(at)),
-        ("unsubscribed", "k2@example.com", datetime.fromisoformat(at)),
-    ]
-
-
-def test_next_page_at_another_host_gets_no_key(klaviyo):
-    connector, _ = klaviyo
-    connector.change_list("vips", people(*range(5)), [])
-    connector._base = "https://a.klaviyo.com"  # so the stand-in's links are foreign
-    with pytest.raises(ConnectorError) as caught:
-        list(connector.list_members("vips"))
-    assert caught.value.code == "changed_schema"
 
 
 # ---------------------------------------------------------------- which connection sends

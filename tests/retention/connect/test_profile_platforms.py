@@ -1,0 +1,196 @@
+"""Run the same tests on every mail platform that takes scores and audiences."""
+
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from retention import clock
+from retention.connect import mail, web
+from retention.connect.connections import Access, check_values
+from retention.connect.contract import ConnectorError, Profile, ReportsLeft, TakesProfiles
+from tests.standins.profile_platforms import PLATFORMS
+
+SINCE = datetime(2026, 2, 1, tzinfo=UTC)
+EVERY = pytest.mark.parametrize("kind", PLATFORMS)
+
+
+@contextmanager
+def connected(kind, **changes):
+    with PLATFORMS[kind].stand_in.start() as stand_in:
+        values = PLATFORMS[kind].values(stand_in) | changes
+        connector = mail.PLATFORMS[kind]()(Access(values))
+        yield connector, stand_in
+        connector.close()
+
+
+@pytest.fixture(params=PLATFORMS)
+def platform(request):
+    """A connector and its stand-in."""
+    with connected(request.param) as pair:
+        yield pair
+
+
+def people(*numbers, **properties):
+    return [Profile(f"k{n}", f"k{n}@example.com", properties=properties) for n in numbers]
+
+
+def steps(connector):
+    """Return each step of a synchronisation."""
+    return {
+        "left": lambda: list(connector.left(SINCE)),
+        "list_members": lambda: list(connector.list_members("vips")),
+        "change_list": lambda: connector.change_list("vips", people(1, 9), people(2)),
+        "push_profiles": lambda: connector.push_profiles(people(1, retention_risk="high")),
+    }
+
+
+def filled(connector, stand_in):
+    """Fill a list, and let customers leave."""
+    connector.change_list("vips", people(*range(5)), [])
+    for what in ("bounced", "unsubscribed", "complained"):
+        stand_in.happen(what, "k1", SINCE + timedelta(days=2))
+    stand_in.calls.clear()
+
+
+def test_connector_declares_its_settings_and_capabilities(platform):
+    connector, stand_in = platform
+    check_values(connector.settings, PLATFORMS[connector.kind].values(stand_in))
+    assert isinstance(connector, TakesProfiles)
+    assert isinstance(connector, ReportsLeft)
+    assert connector.missing_settings == ()
+
+
+def test_scores_become_properties_of_profiles(platform):
+    connector, stand_in = platform
+    for tier in ("low", "high"):
+        connector.push_profiles(people(1, 2, retention_risk=tier, retention_next_order=None))
+    (risk,) = (value for value in stand_in.properties()["k2"].values() if value == "high")
+    assert risk == "high"
+
+
+def test_list_has_exactly_the_members_that_are_wanted(platform):
+    connector, stand_in = platform
+    assert list(connector.list_members("vips")) == []
+    connector.change_list("vips", people(*range(5)), [])
+    connector.change_list("vips", people(9), people(1, 3, 77))
+    for _ in range(2):  # repeating changes nothing
+        connector.change_list("vips", people(9), people(1, 3))
+    assert sorted(connector.list_members("vips")) == ["k0", "k2", "k4", "k9"]
+    assert set(stand_in.members()) == {"vips"}
+
+
+def test_hold_out_group_is_a_list(platform):
+    connector, stand_in = platform
+    for _ in range(2):
+        connector.suppress("Retention hold-out: c1", people(1, 2))
+    assert stand_in.members() == {"Retention hold-out: c1": {"k1", "k2"}}
+
+
+def test_name_of_a_list_changes_no_other(platform):
+    connector, stand_in = platform
+    name = 'a") or equals(name,"b\\'
+    connector.change_list(name, people(1), [])
+    connector.change_list("other", people(2), [])
+    assert list(connector.list_members(name)) == ["k1"]
+    assert set(stand_in.members()) == {name, "other"}
+
+
+def test_bounces_unsubscribes_and_complaints_are_read_back(platform):
+    connector, stand_in = platform
+    connector.push_profiles(people(*range(1, 6)))
+    at = SINCE + timedelta(days=3)
+    stand_in.happen("bounced", "k5", SINCE - timedelta(days=1))
+    stand_in.happen("opened", "k5", at)
+    for number in (1, 2, 3):  # more than one page
+        stand_in.happen("bounced", f"k{number}", at)
+    stand_in.happen("unsubscribed", "k3", at)
+    stand_in.happen("complained", "k4", at)
+    expected = [("bounced", f"k{n}@example.com", at) for n in (1, 2, 3)]
+    expected += [("complained", "k4@example.com", at), ("unsubscribed", "k3@example.com", at)]
+    for _ in range(2):
+        assert sorted(set(connector.left(SINCE))) == expected
+
+
+# ---------------------------------------------------------------- faults
+
+
+@EVERY
+def test_short_pause_of_a_limit_is_waited_for(kind):
+    with connected(kind) as (connector, stand_in):
+        filled(connector, stand_in)
+        for step in steps(connector).values():
+            stand_in.fail("rate_limited", value=0.01)
+            step()
+        assert stand_in.members()["vips"] == {"k0", "k1", "k3", "k4", "k9"}
+
+
+@EVERY
+@pytest.mark.parametrize("step", ["left", "list_members", "change_list", "push_profiles"])
+def test_long_pause_of_a_limit_ends_the_job_with_its_time(kind, step):
+    with connected(kind) as (connector, stand_in):
+        filled(connector, stand_in)
+        stand_in.fail("rate_limited", times=9, value=3600)
+        with pytest.raises(ConnectorError) as caught:
+            steps(connector)[step]()
+        assert caught.value.code == "rate_limited"
+        wait = caught.value.retry_at - clock.wall()
+        assert timedelta(minutes=59) < wait <= timedelta(hours=1)
+        assert len(stand_in.calls) == 1
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("unauthorized", "access_denied"),
+        ("forbidden", "scope_missing"),
+        ("server_error", "unavailable"),
+        ("cut_after_effect", "unavailable"),
+        ("not_json", "changed_schema"),
+    ],
+)
+def test_fault_has_its_code_and_a_repeat_completes_the_work(kind, fault, code):
+    with connected(kind) as (connector, stand_in):
+        filled(connector, stand_in)
+        for step in ("left", "list_members", "change_list"):
+            stand_in.fail(fault)
+            with pytest.raises(ConnectorError) as caught:
+                steps(connector)[step]()
+            assert caught.value.code == code
+        for step in steps(connector).values():
+            step()
+        assert stand_in.members() == {"vips": {"k0", "k1", "k3", "k4", "k9"}}
+
+
+@EVERY
+def test_hanging_platform_is_unavailable(kind, monkeypatch):
+    monkeypatch.setattr(web, "TIMEOUT", httpx.Timeout(0.2))
+    with connected(kind) as (connector, stand_in):
+        stand_in.fail("hang", value=0.6)
+        with pytest.raises(ConnectorError) as caught:
+            connector.push_profiles(people(1))
+        assert caught.value.code == "unavailable"
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "name"),
+    [(kind, step, name) for kind, each in PLATFORMS.items() for step, name in each.fields],
+)
+def test_renamed_field_is_a_changed_schema(kind, step, name):
+    with connected(kind) as (connector, stand_in):
+        filled(connector, stand_in)
+        stand_in.renamed = {name: f"new_{name}"}
+        with pytest.raises(ConnectorError) as caught:
+            steps(connector)[step]()
+        assert (caught.value.code, caught.value.detail) == ("changed_schema", name)
+
+
+def test_next_page_at_another_host_gets_no_key():
+    with connected("klaviyo") as (connector, _):
+        connector.change_list("vips", people(*range(5)), [])
+        connector._base = "https://a.klaviyo.com"  # so the stand-in's links are foreign
+        with pytest.raises(ConnectorError) as caught:
+            list(connector.list_members("vips"))
+        assert caught.value.code == "changed_schema"
