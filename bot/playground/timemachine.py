@@ -1,8 +1,9 @@
 """Move business time and wait for its work.
 
 At each moment the real events up to it are imported, then the clock moves, then the due work
-starts. Time goes on when all of that is done. So a digest on Monday includes Sunday's orders,
-and no moment is skipped. The next import begins while a moment's messages are posted.
+starts. Time goes on when that is done, but for trainings and the weekly model check. So a digest
+on Monday includes Sunday's orders, and no moment is skipped. The next import begins while a
+moment's messages are posted.
 """
 
 import asyncio
@@ -32,6 +33,8 @@ from workers.requests import DemoFeed, title_of
 
 MAX_ADVANCE = timedelta(days=92)
 SOON = timedelta(hours=1)
+# Nobody waits for its result; it reports by itself if something is wrong.
+BACKGROUND = frozenset({"monitor"})
 POLL_SECONDS, WAIT_SECONDS = 0.05, 900.0  # between looks at the queue; for one moment's work
 Notify = Callable[[dict[str, Any]], None]
 
@@ -119,7 +122,7 @@ class TimeMachine:
 
     def _travel(self, target: datetime) -> Any:
         start = current = clock.now()
-        self._wait_for_jobs(target)
+        self._wait_for_jobs(target, besides=frozenset())  # so that checks never pile up
         while (moment := self._next_due(current)) and current < moment < target:
             self._step(moment, target)
             yield moment
@@ -182,12 +185,14 @@ class TimeMachine:
             job = session.get(Job, job_id)
             return job.state if job else "gone"
 
-    def _wait_for_jobs(self, target: datetime) -> None:
+    def _wait_for_jobs(self, target: datetime, besides: frozenset[str] = BACKGROUND) -> None:
         def is_done() -> bool:
             with self.database.reading() as session:
                 # Training takes minutes, and reports by itself when it is done.
                 open_jobs = jobs.open_jobs(session, self.settings)
-                busy = [job for job in open_jobs if job.queue != TRAINING]
+                busy = [
+                    job for job in open_jobs if job.queue != TRAINING and job.kind not in besides
+                ]
             if busy:
                 self._report(target, _running_step(busy[0].kind))
             return not busy

@@ -15,7 +15,7 @@ from retention.db.tables import BusinessClock, Campaign, Job, Outbox, RoleGrant,
 from retention.errors import BadInput, Conflict
 from tests.retention.campaigns.samples import a_body
 from workers import jobs, schedule
-from workers.requests import Retrain
+from workers.requests import Monitor, Retrain
 
 MONDAY = datetime(2017, 10, 2, 13, tzinfo=UTC)  # 9 o'clock in New York
 
@@ -227,6 +227,30 @@ def test_training_does_not_delay_the_advance(machine, worked, database) -> None:
     machine.advance(timedelta(days=7, hours=1))
     with database.reading() as session:
         assert session.get_one(Job, training.id).state == "running"
+
+
+def test_model_check_delays_only_the_next_advance(machine, worked, database) -> None:
+    is_checked = threading.Event()
+    worked.waits["monitor"] = lambda: not is_checked.is_set()
+
+    def check_model(session) -> None:
+        worked.does.clear()
+        jobs.submit(
+            session,
+            machine.settings,
+            Monitor(scheduled=True),
+            requested_by="operator",
+            channel=None,
+            idem_key="check",
+            announce=False,
+        )
+
+    worked.does["digest"] = check_model
+    machine.advance(timedelta(days=7, hours=1))
+    assert "monitor" not in [kind for kind, _ in worked.done]
+    threading.Timer(0.2, is_checked.set).start()
+    machine.advance(timedelta(hours=1))
+    assert [kind for kind, _ in worked.done][-2:] == ["monitor", "demo_feed"]
 
 
 def test_failed_import_stops_the_advance(machine, worked) -> None:
