@@ -43,6 +43,7 @@ HOOK_THREADS = 4  # concurrent deliveries share one commit
 MAX_WAITING_LARGE = 16  # live events and webhooks, whose bodies are large
 MAX_WAITING = 200  # requests that wait for a thread of one pool
 MAX_BUFFERED_BYTES = 64_000_000  # bodies of all connections, until they are answered
+MAX_BUFFERED_HOOK_BYTES = 16_000_000  # of them webhooks of shops, whose senders nobody knows yet
 ALWAYS_BUFFERED_BYTES = 32_000  # bytes of one body that are read even then; fits a command
 READY_SECONDS = 2.0  # a slower database is not ready
 READY_CACHE_SECONDS = 1.0  # requests within this time share one probe
@@ -133,7 +134,7 @@ class Gateway:
         self._slack, self._public = _Pool("slack", SLACK_THREADS), _Pool("public", PUBLIC_THREADS)
         self._events, self._hooks = _Pool("events", EVENT_THREADS), _Pool("hooks", HOOK_THREADS)
         self._probe = _Probe(site)
-        self._buffered = 0
+        self._buffered = self._buffered_hooks = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         from bot import refusals
@@ -160,7 +161,7 @@ class Gateway:
         if refusal := self._site.early_refusal(request):
             await _send(send, refusal, close=True)
             return
-        body = await self._body(request, route, receive)
+        body = await self._body(path, request, route, receive)
         if body is None:  # the client is gone, or was dropped
             return
         if isinstance(body, self._web.Reply):
@@ -170,7 +171,7 @@ class Gateway:
         try:
             reply = await self._answer(dataclasses.replace(request, body=body), path)
         finally:
-            self._buffered -= len(body)
+            self._count(path, -len(body))
         await _send(send, reply)
 
     async def _answer(self, request: "Request", path: str) -> "Reply":
@@ -197,7 +198,7 @@ class Gateway:
         return self._events if path in self._web.event_api.PATHS else self._public
 
     async def _body(
-        self, request: "Request", route: "Route", receive: Receive
+        self, path: str, request: "Request", route: "Route", receive: Receive
     ) -> "bytes | Reply | None":
         """Read the body.
 
@@ -218,17 +219,28 @@ class Gateway:
                     return None
                 chunk = message.get("body", b"")
                 body += chunk
-                self._buffered += len(chunk)
+                is_full = self._count(path, len(chunk))
                 if len(body) > route.max_bytes:
                     return too_large
-                if self._buffered > MAX_BUFFERED_BYTES and len(body) > ALWAYS_BUFFERED_BYTES:
+                if is_full and len(body) > ALWAYS_BUFFERED_BYTES:
                     return self._busy()
                 if not message.get("more_body"):
                     is_complete = True
                     return bytes(body)
         finally:
             if not is_complete:
-                self._buffered -= len(body)
+                self._count(path, -len(body))
+
+    def _count(self, path: str, number: int) -> bool:
+        """Count buffered bytes; return whether there is no room for more."""
+        self._buffered += number
+        if path != self._web.shop_webhooks.PATH:
+            return self._buffered > MAX_BUFFERED_BYTES
+        self._buffered_hooks += number
+        return (
+            max(self._buffered - MAX_BUFFERED_BYTES, self._buffered_hooks - MAX_BUFFERED_HOOK_BYTES)
+            > 0
+        )
 
     def _busy(self, status: int = 503) -> "Reply":
         reply = self._web.json_reply(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select
 
-from bot import server
+from bot import server, shop_webhooks
 from bot.server import Gateway
 from bot.web import Request, Site
 from retention.connect import connections
@@ -17,6 +17,9 @@ from retention.settings import Settings
 from tests.bot.test_server import ask
 from tests.bot.wire import ADMIN, CHANNEL
 from tests.standins import shopify, woocommerce
+
+
+FORGED = {"x-shopify-hmac-sha256": "A" * 43 + "="}
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +133,8 @@ def test_new_secret_counts_at_once(site, shop, settings):
 
 
 def test_unsigned_delivery_is_refused_before_its_body_is_read(site, shop):
-    assert site.early_refusal(Request("POST", "/hooks/shop", headers={})).status == 401
+    for forged in ({}, {"x-shopify-hmac-sha256": "forged"}):
+        assert site.early_refusal(Request("POST", "/hooks/shop", headers=forged)).status == 401
     with woocommerce.WooCommerce.start() as other:
         other.fill()
         deliveries = [
@@ -172,17 +176,17 @@ def test_flood_of_webhooks_is_bounded_and_delays_no_other_request(site, monkeypa
 
     monkeypatch.setattr(site.shop_webhooks, "handle", handle)
     gateway = Gateway(site)
-    signed, body = {"x-shopify-hmac-sha256": "forged"}, b" " * 100_000
+    body = b" " * 100_000
 
     async def flood() -> None:
         try:
             waiting = [
-                asyncio.create_task(through(gateway, "POST", "/hooks/shop", body, **signed))
+                asyncio.create_task(through(gateway, "POST", "/hooks/shop", body, **FORGED))
                 for _ in range(server.MAX_WAITING_LARGE)
             ]
             await asyncio.sleep(0)  # each waits for a thread then
             assert gateway._buffered == len(waiting) * len(body)
-            assert await through(gateway, "POST", "/hooks/shop", body, **signed) == 503
+            assert await through(gateway, "POST", "/hooks/shop", body, **FORGED) == 503
             assert await through(gateway, "GET", "/unsubscribe/unknown") == 404
         finally:
             may_answer.set()
@@ -190,3 +194,18 @@ def test_flood_of_webhooks_is_bounded_and_delays_no_other_request(site, monkeypa
 
     asyncio.run(flood())
     assert gateway._buffered == 0
+
+
+def test_forged_webhooks_are_read_up_to_a_limit_and_leave_room_for_others(site, monkeypatch):
+    monkeypatch.setattr(server, "MAX_BUFFERED_HOOK_BYTES", 100_000)
+    gateway = Gateway(site)
+
+    async def flood() -> None:
+        large = b" " * (shop_webhooks.MAX_BODY_BYTES + 1)
+        assert await through(gateway, "POST", "/hooks/shop", large, **FORGED) == 413
+        body = b" " * 100_001
+        assert await through(gateway, "POST", "/hooks/shop", body, **FORGED) == 503
+        assert await through(gateway, "POST", "/hooks/shop", b" " * 100_000, **FORGED) == 401
+
+    asyncio.run(flood())
+    assert gateway._buffered == gateway._buffered_hooks == 0
