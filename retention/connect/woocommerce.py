@@ -199,11 +199,13 @@ class WooCommerce:
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> str:
         """Return the delivery's id."""
-        signatures.check_signature(self._secret, body, headers.get("x-wc-webhook-signature", ""))
-        delivery_id = headers.get("x-wc-webhook-delivery-id", "")
-        if not delivery_id:
-            raise ConnectorError("access_denied", "no delivery id")
-        return delivery_id
+        return signatures.verify_delivery(
+            self._secret,
+            headers,
+            body,
+            signature="x-wc-webhook-signature",
+            delivery="x-wc-webhook-delivery-id",
+        )
 
     def topic(self, headers: Mapping[str, str]) -> str:
         """Return what a delivery is about."""
