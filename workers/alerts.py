@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -14,6 +14,7 @@ from retention.quiet_hours import parse_quiet_hours
 from retention.settings import Settings
 from workers.requests import AlertCheck
 from workers.tasks.interface import Post
+from workers.times import next_local_time
 
 if TYPE_CHECKING:
     from retention.alerts.checks import Check
@@ -70,12 +71,7 @@ def next_check(session: Session, settings: Settings, after: datetime) -> datetim
     if not _has_alerts(session, settings):
         return None
     quiet = quiet_hours(settings)
-    at = quiet.end if quiet else time()
-    day = after.astimezone(settings.zone).date()
-    moments = (
-        datetime.combine(day + timedelta(days=number), at, settings.zone) for number in range(3)
-    )
-    return next(moment for moment in moments if moment > after).astimezone(after.tzinfo)
+    return next_local_time(quiet.end if quiet else time(), settings.zone, after)
 
 
 def quiet_hours(settings: Settings) -> "QuietHours | None":

@@ -12,6 +12,7 @@ from retention.connect import api_keys, profiles
 from retention.connect.contract import TEMPORARY
 from retention.db.tables import Connection, Job
 from retention.settings import Settings
+from workers.times import next_local_time
 
 # Kinds of connections that report bounces and take profiles and lists.
 TAKERS = ("klaviyo",)
@@ -64,8 +65,7 @@ def next_moment(session: Session, settings: Settings, after: datetime) -> dateti
     """
     if not _has_readers(session, settings):
         return None
-    today = datetime.combine(after.astimezone(settings.zone).date(), PUBLISH_AT, settings.zone)
-    return today if today > after else today + timedelta(days=1)
+    return next_local_time(PUBLISH_AT, settings.zone, after)
 
 
 def platforms_due(

@@ -1,6 +1,6 @@
 """Decide when the codes at a shop are compared with ours: every night after three o'clock."""
 
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.shop_code_check import AFTER_END
 from retention.db.tables import Connection, Job, ShopDiscount
 from retention.settings import Settings
+from workers.times import next_local_time
 
 CHECK_AT = time(3)  # in the shop's zone
 
@@ -58,9 +59,7 @@ def next_check(session: Session, settings: Settings, after: datetime) -> datetim
     """
     if not _shops(session, settings, after):
         return None
-    local = after.astimezone(settings.zone)
-    today = datetime.combine(local.date(), CHECK_AT, settings.zone)
-    return today if today > after else today + timedelta(days=1)
+    return next_local_time(CHECK_AT, settings.zone, after)
 
 
 def key(settings: Settings, shop: Connection, now: datetime) -> str:

@@ -1,7 +1,7 @@
 """Parse days, durations and times as people write them."""
 
 import re
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -94,3 +94,35 @@ def due_at(slot: date, at: str, timezone: str) -> datetime:
         Timezone-aware time.
     """
     return datetime.combine(slot, time.fromisoformat(at), ZoneInfo(timezone)).astimezone(UTC)
+
+
+def next_local_time(at: time, zone: tzinfo, after: datetime) -> datetime:
+    """Return the first moment after another at which local clocks show a time of day.
+
+    Parameters
+    ----------
+    at : time
+        Local time.
+    zone : tzinfo
+        Of the local clocks.
+    after : datetime
+        Aware time.
+
+    Returns
+    -------
+    datetime
+        In UTC.
+
+    Examples
+    --------
+    >>> noon = datetime(2025, 7, 21, 12, tzinfo=UTC)
+    >>> f"{next_local_time(time(3), ZoneInfo('Europe/London'), noon):%a %H:%M}"
+    'Tue 02:00'
+    """
+    day = after.astimezone(zone).date()
+    # An hour that clocks skip may put today's and tomorrow's moment before `after`.
+    moments = (
+        datetime.combine(day + timedelta(days=number), at, zone).astimezone(UTC)
+        for number in range(3)
+    )
+    return next(moment for moment in moments if moment > after)

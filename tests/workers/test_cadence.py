@@ -1,7 +1,8 @@
 """Test when schedules run, and pausing them."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from retention.errors import BadInput
 from tests.workers.harness import ADMIN, CHANNEL
 from workers import schedule, schedule_changes
 from workers.cadence import LAST_WORKING_DAY, Cadence, parse_every
+from workers.times import next_local_time
 
 START = datetime(2017, 10, 2, 12, 0, tzinfo=UTC)  # a Monday
 times = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
@@ -115,3 +117,17 @@ def test_summary_has_the_next_three_runs_of_old_digests_too(database, settings):
     assert listed["command"] == "digest"
     assert [at[:10] for at in listed["next"]] == ["2017-10-09", "2017-10-16", "2017-10-23"]
     assert listed["number"] == row.id
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ("2025-07-21T01:59:59+00:00", "2025-07-21T02:00:00+00:00"),
+        ("2025-07-21T02:00:00+00:00", "2025-07-22T02:00:00+00:00"),
+        ("2025-03-29T12:00:00+00:00", "2025-03-30T02:00:00+00:00"),  # the clock goes forward
+        ("2025-10-25T12:00:00+00:00", "2025-10-26T03:00:00+00:00"),  # and back
+    ],
+)
+def test_next_local_time_follows_the_clock(after, expected):
+    found = next_local_time(time(3), ZoneInfo("Europe/London"), datetime.fromisoformat(after))
+    assert found.isoformat() == expected
