@@ -7,49 +7,40 @@ Lost: a code that customers have and the shop has not. Doubled: a code that was 
 second code of a customer. Unapproved: a code of a campaign that was not live, or of a stopped one.
 """
 
-import json
-import multiprocessing
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns import shop_code_sync, shop_codes
 from retention.db import Database
-from retention.db.migrate import upgrade
-from retention.db.tables import Coupon, Job
+from retention.db.tables import Coupon
 from retention.settings import Settings
+from tests.faults import killed_jobs
+from tests.faults.killed_jobs import RunningJob
 from tests.standins import code_shops
 from tests.standins.shopify_discounts import ShopifyDiscounts
-from workers import jobs, roles
 from workers.requests import ShopCodes
-from workers.tasks.runner import run_job
 
 CUSTOMERS = 40
 BUSY = timedelta(seconds=1)  # as long as a request of the stand-in may take
 BATCH = 8
 DELAY = 0.01  # seconds until the stand-in has made a batch
-# Each process starts with all that a job imports, so that it dies at work and not while it loads.
-WORLDS = multiprocessing.get_context("forkserver")
-WORLDS.set_forkserver_preload(
-    [
-        "tests.faults.shop_codes",
-        "workers.tasks.shop_codes",
-        "retention.campaigns.shop_code_sync",
-        "retention.connect.connections",
-        "retention.connect.shopify_codes",
-        "matplotlib.backends.backend_agg",  # of the campaign's picture
-        "matplotlib.figure",
-        "matplotlib.font_manager",
-    ]
+JOB_MODULES = (
+    "tests.faults.shop_codes",
+    "workers.tasks.shop_codes",
+    "retention.campaigns.shop_code_sync",
+    "retention.connect.connections",
+    "retention.connect.shopify_codes",
+    "matplotlib.backends.backend_agg",  # of the campaign's picture
+    "matplotlib.figure",
+    "matplotlib.font_manager",
 )
 
 
@@ -86,10 +77,7 @@ def count(kills: int, seed: int) -> CodeCounts:
         Of the random moments.
     """
     chance, number, killed, stopped = random.Random(seed), 0, 0, 0
-    with tempfile.TemporaryDirectory(prefix="codes") as home:
-        settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
-        upgrade(settings)
-        database = Database.of(settings)
+    with killed_jobs.installation(*JOB_MODULES) as (settings, database):
         allowed = code_shops.may_exist(database)
         with ShopifyDiscounts.start(delay=DELAY, allowed=allowed) as shop:
             code_shops.connect(database, settings, "shopify", shop.url)
@@ -109,9 +97,7 @@ def count(kills: int, seed: int) -> CodeCounts:
                     code_shops.stop(database, settings, campaign_id, clock.now())
                     killed += _killed(database, settings, campaign_id, chance.uniform(0, longest))
                 _finish(database, settings, campaign_id)
-            result = _compare(database, shop, killed, number + 1, stopped)
-        database.dispose()
-    return result
+            return _compare(database, shop, killed, number + 1, stopped)
 
 
 def count_apart(kills: int, seed: int) -> CodeCounts:
@@ -124,9 +110,7 @@ def count_apart(kills: int, seed: int) -> CodeCounts:
     seed : int
         Of the random moments.
     """
-    command = [sys.executable, "-m", "tests.faults.shop_codes", str(kills), str(seed), "--json"]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return CodeCounts(**json.loads(answer.splitlines()[-1]))
+    return CodeCounts(**killed_jobs.count_apart("tests.faults.shop_codes", kills, seed))
 
 
 def _campaign(database: Database, settings: Settings, number: int) -> str:
@@ -137,50 +121,21 @@ def _campaign(database: Database, settings: Settings, number: int) -> str:
     return campaign_id
 
 
-def _start(database: Database, settings: Settings, campaign_id: str):
-    """Start a job in a process of its own; the first message says that it begins."""
+def _start(database: Database, settings: Settings, campaign_id: str) -> RunningJob:
     code_shops.end_waits(database)
-    with database.transaction() as session:
-        job = jobs.submit(
-            session,
-            settings,
-            ShopCodes(campaign_id=campaign_id),
-            requested_by=roles.OPERATOR,
-            channel=None,
-            idem_key=f"{campaign_id}:{time.monotonic_ns()}",
-            limited=False,
-        ).job
-    begins, told = WORLDS.Pipe(duplex=False)
-    process = WORLDS.Process(target=_work, args=(str(settings.home), job.id, told))
-    process.start()
-    told.close()  # so that a process that dies at once is an error, not a wait
-    begins.recv()
-    return process, job.id
+    return killed_jobs.start(settings, database, ShopCodes(campaign_id=campaign_id), _prepare)
 
 
-def _work(home: str, job_id: str, told) -> None:
+def _prepare(_told: Any) -> None:
     from retention.connect.shopify_codes import ShopifyCodes
 
     ShopifyCodes.batch_size = BATCH
     shop_code_sync.BUSY, shop_code_sync.POLL_EVERY = BUSY, 0.005
-    settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
-    database = Database.of(settings)
-    told.send("begins")
-    run_job(settings, database, job_id, "test")
 
 
 def _killed(database: Database, settings: Settings, campaign_id: str, after: float) -> int:
     """Kill a job after some seconds; returns whether it was still running."""
-    process, job_id = _start(database, settings, campaign_id)
-    process.join(after)
-    was_alive = process.is_alive()
-    process.kill()
-    process.join()
-    with database.transaction() as session:  # as if its lease were over
-        session.execute(
-            update(Job).where(Job.id == job_id, Job.state != "done").values(state="failed")
-        )
-    return int(was_alive)
+    return int(_start(database, settings, campaign_id).kill_after(after))
 
 
 def _finish(database: Database, settings: Settings, campaign_id: str) -> float:
@@ -188,8 +143,7 @@ def _finish(database: Database, settings: Settings, campaign_id: str) -> float:
     seconds, until = 0.0, time.monotonic() + 60
     while time.monotonic() < until:
         began = time.monotonic()
-        process, _ = _start(database, settings, campaign_id)
-        process.join()
+        _start(database, settings, campaign_id).process.join()
         seconds = seconds or time.monotonic() - began
         with database.reading() as session:
             due = shop_codes.due_campaigns(session, settings, clock.now())
@@ -222,13 +176,4 @@ def _compare(
 
 
 if __name__ == "__main__":
-    # Or each process would run this file again before its job.
-    del sys.modules["__main__"].__file__
-    sys.modules["__main__"].__spec__ = None
-    from tests.faults import shop_codes as module
-
-    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
-    counts = module.count(*numbers, *(50, 1)[len(numbers) :])
-    print(json.dumps(asdict(counts)) if "--json" in sys.argv else counts.line)
-    is_clean = not (counts.lost or counts.doubled or counts.unapproved)
-    sys.exit(0 if is_clean or "--json" in sys.argv else 1)
+    sys.exit(killed_jobs.main("tests.faults.shop_codes", 50, sys.argv[1:]))

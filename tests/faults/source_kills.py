@@ -7,32 +7,23 @@ In the end the lake is compared with the database.
 Lost: an order of the database that the lake has not. Doubled: an order that the lake has twice.
 """
 
-import json
-import multiprocessing
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import update
 
 from retention.connect import sources
 from retention.db import Database
-from retention.db.migrate import upgrade
-from retention.db.tables import Job
 from retention.lake import Lake
 from retention.settings import Settings
-from workers import jobs, roles
+from tests.faults import killed_jobs
 from workers.requests import SourcePull
 from workers.tasks import source_pull
-from workers.tasks.runner import run_job
 
 NEW_ROWS = 30  # between two pulls
 PAUSE = 0.05  # seconds between import and watermark
@@ -44,10 +35,10 @@ order_id    = "id"
 amount      = "paid"
 event_type  = { value = "purchase" }
 """
-# Each process starts with all that a job imports, so that it dies at work and not while it loads.
-WORLDS = multiprocessing.get_context("forkserver")
-WORLDS.set_forkserver_preload(
-    ["tests.faults.source_kills", "workers.tasks.source_pull", "retention.connect.pulling"]
+JOB_MODULES = (
+    "tests.faults.source_kills",
+    "workers.tasks.source_pull",
+    "retention.connect.pulling",
 )
 
 
@@ -82,11 +73,8 @@ def count(kills: int, seed: int) -> PullCounts:
         Of the random moments.
     """
     chance, killed, between, orders = random.Random(seed), 0, 0, 0
-    with tempfile.TemporaryDirectory(prefix="pulls") as home:
-        settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
-        upgrade(settings)
-        database = Database.of(settings)
-        url = f"sqlite:///{home}/shop.db"
+    with killed_jobs.installation(*JOB_MODULES) as (settings, database):
+        url = f"sqlite:///{settings.home}/shop.db"
         shop = sa.create_engine(url)
         with shop.begin() as connection:
             connection.execute(sa.text("CREATE TABLE orders (id, customer, at, paid, changed)"))
@@ -110,7 +98,6 @@ def count(kills: int, seed: int) -> PullCounts:
         _pulled(database, settings, None)
         stored = Lake.open(settings).table("events").select("order_id").execute()["order_id"]
         shop.dispose()
-        database.dispose()
     times = Counter(stored)
     lost = sum(f"o{number}" not in times for number in range(orders))
     return PullCounts(killed, between, orders, lost, sum(number > 1 for number in times.values()))
@@ -126,9 +113,7 @@ def count_apart(kills: int, seed: int) -> PullCounts:
     seed : int
         Of the random moments.
     """
-    command = [sys.executable, "-m", "tests.faults.source_kills", str(kills), str(seed), "--json"]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return PullCounts(**json.loads(answer.splitlines()[-1]))
+    return PullCounts(**killed_jobs.count_apart("tests.faults.source_kills", kills, seed))
 
 
 def _add_source(database: Database, settings: Settings, url: str) -> None:
@@ -180,38 +165,17 @@ def _pulled(
 
     Returns whether it was killed, and the seconds.
     """
-    with database.transaction() as session:
-        job = jobs.submit(
-            session,
-            settings,
-            SourcePull(name="orders", scheduled=True),
-            requested_by=roles.OPERATOR,
-            channel=None,
-            idem_key=f"pull:{time.monotonic_ns()}",
-            limited=False,
-        ).job
-    begins, told = WORLDS.Pipe(duplex=False)
-    process = WORLDS.Process(target=_work, args=(str(settings.home), job.id, told))
-    process.start()
-    told.close()  # so that a process that dies at once is an error, not a wait
-    begins.recv()
+    request = SourcePull(name="orders", scheduled=True)
+    job = killed_jobs.start(settings, database, request, _prepare)
     began = time.monotonic()
     if near_import:
-        begins.recv()
-    process.join(after)
-    was_alive = process.is_alive()
-    process.kill()
-    process.join()
-    with database.transaction() as session:  # as if its lease were over
-        session.execute(
-            update(Job).where(Job.id == job.id, Job.state != "done").values(state="failed")
-        )
+        job.pipe.recv()
+    was_alive = job.kill_after(after)
     return int(was_alive), time.monotonic() - began
 
 
-def _work(home: str, job_id: str, told) -> None:
-    settings = Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
-    database = Database.of(settings)
+def _prepare(told: Any) -> None:
+    """Say when an import ends, and store its watermark only a moment later."""
     store = source_pull._store
 
     def slowly(*arguments: Any) -> None:
@@ -220,17 +184,7 @@ def _work(home: str, job_id: str, told) -> None:
         store(*arguments)
 
     source_pull._store = slowly
-    told.send("begins")
-    run_job(settings, database, job_id, "test")
 
 
 if __name__ == "__main__":
-    # Or each process would run this file again before its job.
-    del sys.modules["__main__"].__file__
-    sys.modules["__main__"].__spec__ = None
-    from tests.faults import source_kills as module
-
-    numbers = [int(argument) for argument in sys.argv[1:] if argument.isdigit()]
-    counts = module.count(*numbers, *(30, 1)[len(numbers) :])
-    print(json.dumps(asdict(counts)) if "--json" in sys.argv else counts.line)
-    sys.exit(0 if "--json" in sys.argv or not (counts.lost or counts.doubled) else 1)
+    sys.exit(killed_jobs.main("tests.faults.source_kills", 30, sys.argv[1:]))

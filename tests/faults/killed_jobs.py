@@ -1,0 +1,163 @@
+"""Run jobs in processes of their own, and end them with SIGKILL at random moments."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import update
+
+from retention.db import Database
+from retention.db.migrate import upgrade
+from retention.db.tables import Job
+from retention.settings import Settings
+from workers import jobs, roles
+from workers.request_base import Request
+from workers.tasks.runner import run_job
+
+# Called in the process before its job, with the pipe to the run.
+Prepare = Callable[[Any], None]
+
+_WORLDS = multiprocessing.get_context("forkserver")
+
+
+@contextmanager
+def installation(*preload: str) -> Iterator[tuple[Settings, Database]]:
+    """Yield an installation for jobs that are killed.
+
+    Parameters
+    ----------
+    *preload : str
+        Modules that a job imports. Each process starts with them, so that it dies at work and not
+        while it loads.
+    """
+    _WORLDS.set_forkserver_preload(["tests.faults.killed_jobs", *preload])
+    with tempfile.TemporaryDirectory(prefix="faults") as home:
+        settings = settings_of(home)
+        upgrade(settings)
+        database = Database.of(settings)
+        yield settings, database
+        database.dispose()
+
+
+def settings_of(home: str | Path) -> Settings:
+    """Return the settings of an installation."""
+    return Settings(home=Path(home), admins="U0ADMIN", _env_file=None)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job in a process of its own; the pipe has what `Prepare` sends."""
+
+    database: Database
+    job_id: str
+    process: BaseProcess
+    pipe: Connection
+
+    def kill_after(self, seconds: float | None) -> bool:
+        """Kill it after some seconds, or wait for its end; return whether it was still running."""
+        self.process.join(seconds)
+        was_alive = self.process.is_alive()
+        self.process.kill()
+        self.process.join()
+        with self.database.transaction() as session:  # as if its lease were over
+            session.execute(
+                update(Job).where(Job.id == self.job_id, Job.state != "done").values(state="failed")
+            )
+        return was_alive
+
+
+def start(settings: Settings, database: Database, request: Request, prepare: Prepare) -> RunningJob:
+    """Submit a job, and start it in a process; return when the job begins.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    database : Database
+        Of the installation.
+    request : Request
+        Of the job.
+    prepare : callable
+        Function of a module, called in the process.
+    """
+    with database.transaction() as session:
+        job = jobs.submit(
+            session,
+            settings,
+            request,
+            requested_by=roles.OPERATOR,
+            channel=None,
+            idem_key=f"{request.kind}:{time.monotonic_ns()}",
+            limited=False,
+        ).job
+    begins, told = _WORLDS.Pipe(duplex=False)
+    process = _WORLDS.Process(target=_work, args=(str(settings.home), job.id, prepare, told))
+    process.start()
+    told.close()  # so that a process that dies at once is an error, not a wait
+    begins.recv()
+    return RunningJob(database, job.id, process, begins)
+
+
+def _work(home: str, job_id: str, prepare: Prepare, told: Any) -> None:
+    prepare(told)
+    settings = settings_of(home)
+    told.send("begins")
+    run_job(settings, Database.of(settings), job_id, "test")
+
+
+def count_apart(module: str, kills: int, seed: int) -> dict[str, int]:
+    """Count in a process of its own, which has started no threads yet.
+
+    Parameters
+    ----------
+    module : str
+        Such as ``tests.faults.shop_codes``.
+    kills : int
+        Processes to kill.
+    seed : int
+        Of the random moments.
+
+    Returns
+    -------
+    dict
+        Fields of the module's counts.
+    """
+    command = [sys.executable, "-m", module, str(kills), str(seed), "--json"]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    counts: dict[str, int] = json.loads(answer.splitlines()[-1])
+    return counts
+
+
+def main(module: str, kills: int, given: Sequence[str]) -> int:
+    """Run the ``count`` of a module, and print its counts; return 0 where none is wrong.
+
+    Parameters
+    ----------
+    module : str
+        Such as ``tests.faults.shop_codes``.
+    kills : int
+        By default.
+    given : sequence of str
+        Arguments of the command: kills, seed, and ``--json`` for `count_apart`.
+    """
+    # Or each process would run the file of the command again before its job.
+    del sys.modules["__main__"].__file__
+    sys.modules["__main__"].__spec__ = None
+    numbers = [int(argument) for argument in given if argument.isdigit()]
+    counts = import_module(module).count(*numbers, *(kills, 1)[len(numbers) :])
+    if "--json" in given:
+        print(json.dumps(asdict(counts)))
+        return 0
+    print(counts.line)
+    return int(any(getattr(counts, name, 0) for name in ("lost", "doubled", "unapproved")))
