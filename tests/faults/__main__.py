@@ -1,7 +1,7 @@
 """``python -m tests.faults [SECONDS] [SEED]``: break everything, count what is lost or doubled.
 
 The codes of campaigns at a shop have a run of their own (`tests.faults.shop_codes`), and so have
-the pulls of sources (`tests.faults.source_kills`).
+the pulls of sources (`tests.faults.source_kills`) and webhooks (`tests.faults.webhook_kills`).
 
 Lost: a job that did not end as done, or whose result nobody can see, or a result that was published
 although it was cancelled, or an e-mail that never arrived though its row says so, or was not sent.
@@ -26,7 +26,7 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Job, Outbox, Run, Send
 from retention.settings import Settings
-from tests.faults import live_kills, mailing, shop_codes, source_kills
+from tests.faults import live_kills, mailing, shop_codes, source_kills, webhook_kills
 from tests.faults.nemesis import Nemesis
 from tests.workers.harness import ADMIN, CHANNEL, running, wait
 from workers import schedule
@@ -34,6 +34,7 @@ from workers import schedule
 LIVE_KILLS = 200  # of the path of live events
 CODE_KILLS = 50  # of the job that makes codes at a shop
 PULL_KILLS = 30  # of the job that pulls a source
+HOOK_KILLS = 40  # of the server and the job that webhooks go through
 SETTLING = 240.0  # seconds for everything to end; a doubt alone waits 30
 
 
@@ -62,7 +63,8 @@ def main(seconds: float, seed: int, kills: int = LIVE_KILLS) -> int:
         live = live_kills.run(kills, seed)
         codes = shop_codes.count_apart(CODE_KILLS, seed)
         pulls = source_kills.count_apart(PULL_KILLS, seed)
-        return report(nemesis, slack, copies, live, codes, pulls, seconds, seed, settled)
+        hooks = webhook_kills.count_apart(HOOK_KILLS, seed)
+        return report(nemesis, slack, copies, live, codes, pulls, hooks, seconds, seed, settled)
 
 
 def _schedule_soon(database: Database, settings: Settings, seconds: float) -> None:
@@ -93,6 +95,7 @@ def report(
     live: live_kills.Kills,
     codes: shop_codes.CodeCounts,
     pulls: source_kills.PullCounts,
+    hooks: webhook_kills.WebhookCounts,
     seconds: float,
     seed: int,
     settled: bool,
@@ -136,11 +139,13 @@ def report(
     live_kills.report(live)
     print(codes.line)
     print(pulls.line)
+    print(hooks.line)
     lost, doubled = [*lost, *leaked, *copies.lost], [*doubled, *copies.doubled]
     lost, doubled = [*lost, *live.lost], [*doubled, *live.doubled]
-    injections = sum(nemesis.injected.values()) + live.injected.total() + codes.kills + pulls.kills
-    missing = len(lost) + codes.lost + pulls.lost
-    surplus = len(doubled) + codes.doubled + codes.unapproved + pulls.doubled
+    injections = sum(nemesis.injected.values()) + live.injected.total()
+    injections += codes.kills + pulls.kills + hooks.kills
+    missing = len(lost) + codes.lost + pulls.lost + hooks.lost
+    surplus = len(doubled) + codes.doubled + codes.unapproved + pulls.doubled + hooks.doubled
     print(f"injections={injections} lost={missing} doubled={surplus}")
     return int(bool(missing or surplus))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults import shop_codes, source_kills
+from tests.faults import shop_codes, source_kills, webhook_kills
 from tests.faults.__main__ import main
 
 
@@ -28,4 +28,13 @@ def test_no_row_of_a_source_is_lost_or_doubled_by_kills():
     counts = source_kills.count_apart(30, 2)
     assert (counts.lost, counts.doubled) == (0, 0)
     assert counts.kills >= 30
+    assert counts.between > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_no_webhook_of_a_shop_is_lost_or_doubled_by_kills():
+    counts = webhook_kills.count_apart(40, 2)
+    assert (counts.lost, counts.doubled) == (0, 0)
+    assert counts.kills >= 40
     assert counts.between > 0
