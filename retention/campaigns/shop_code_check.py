@@ -10,13 +10,12 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from retention.campaigns.coupons import normalize_code
+from retention.campaigns.shop_code_states import move
 from retention.campaigns.shop_code_sync import Fenced
 from retention.connect.contract import DiscountCode, MakesCodes
-from retention.db.insert import among
 from retention.db.tables import Campaign, Coupon, ShopCode, ShopDiscount
 
 AFTER_END = timedelta(days=2)  # ended discounts are still compared
-_ROWS = 5_000
 _NO_SYNC = {"synchronize_session": False}
 
 
@@ -141,9 +140,10 @@ def _compare_one(fenced: Fenced, maker: MakesCodes, discount_id: int) -> Differe
         if ours[code][0] in ("wanted", "refused") and ours[code][1] != "void"
     }
     with fenced() as session:
-        _move(session, missing, ("made",), "wanted")
-        _move(session, unexpected, ("deleted", "wanted", "refused"), "made")  # deleted next
-        _move(session, confirmed, ("wanted", "refused"), "made")
+        move(session, missing, "wanted", ShopCode.state == "made")
+        is_not_made = ShopCode.state.in_(("deleted", "wanted", "refused"))
+        move(session, unexpected, "made", is_not_made)  # deleted next
+        move(session, confirmed, "made", is_not_made)
         if platform_id and not present and missing:  # somebody deleted the discount
             gone = update(ShopDiscount).where(ShopDiscount.id == discount_id)
             session.execute(gone.values(platform_id=None), execution_options=_NO_SYNC)
@@ -160,17 +160,3 @@ def _our_codes(session: Session, discount_id: int) -> dict[str, tuple[str, str, 
         .where(ShopCode.discount_id == discount_id)
     )
     return {code: (known, coupon, customer) for code, known, coupon, customer in rows}
-
-
-def _move(session: Session, codes: set[str], from_states: tuple[str, ...], to_state: str) -> None:
-    ordered = sorted(codes)
-    for start in range(0, len(ordered), _ROWS):
-        session.execute(
-            update(ShopCode)
-            .where(
-                among(session, ShopCode.code, ordered[start : start + _ROWS]),
-                ShopCode.state.in_(from_states),
-            )
-            .values(state=to_state, error=None),
-            execution_options=_NO_SYNC,
-        )

@@ -6,7 +6,7 @@ repeated request makes no second one. A request whose end nobody saw may take ef
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns.coupons import normalize_code
+from retention.campaigns.shop_code_states import mark, move
 from retention.connect.contract import (
     CodeBatch,
     ConnectorError,
@@ -25,7 +26,6 @@ from retention.connect.contract import (
     DiscountCode,
     MakesCodes,
 )
-from retention.db.insert import among
 from retention.db.tables import Campaign, Coupon, ShopCode, ShopDiscount
 from retention.outreach.sends import back_off
 
@@ -37,7 +37,6 @@ BUSY = timedelta(minutes=1)  # longer than a request waits for its answer
 POLL_EVERY, POLL_SECONDS = 1.0, 120.0  # of an asynchronous batch
 RETRY_REFUSED = timedelta(hours=1)  # a person has to change something first
 RETRY_BLOCKED = timedelta(days=1)
-_ROWS = 5_000  # per statement
 _NO_SYNC = {"synchronize_session": False}
 
 
@@ -194,17 +193,6 @@ def _set(session: Session, discount_id: int, **values: Any) -> None:
     )
 
 
-def _mark(session: Session, codes: Collection[str], state: str, error: str | None = None) -> None:
-    ordered = sorted(codes)
-    for start in range(0, len(ordered), _ROWS):
-        session.execute(
-            update(ShopCode)
-            .where(among(session, ShopCode.code, ordered[start : start + _ROWS]))
-            .values(state=state, error=error),
-            execution_options=_NO_SYNC,
-        )
-
-
 # Removing
 
 
@@ -231,8 +219,10 @@ def _remove(fenced: Fenced, shop: Shop, discount_id: int, report: SyncReport) ->
     if platform_id and is_empty:
         maker.delete_discount(platform_id)
     with fenced() as session:
-        _mark(session, used, "used")
-        _mark(session, gone, "deleted")
+        mark(session, row, used, "used")
+        existed = {code for code in gone if work.codes[code].state == "made"} | (gone & {*doomed})
+        mark(session, row, existed, "deleted")
+        move(session, gone - existed, "deleted")  # never made
         if not unknown:
             _set(session, discount_id, batch=None, busy_until=None)
         if is_empty:
@@ -345,7 +335,7 @@ def _refuse(fenced: Fenced, shop: Shop, discount_id: int, report: SyncReport) ->
         }
         for reason in set(reasons.values()):
             codes = [code for code, why in reasons.items() if why == reason]
-            _mark(session, codes, "refused", reason)
+            mark(session, work.row, codes, "refused", reason)
         report.refused += len(reasons)
         return _load(session, discount_id) if reasons else work
 
@@ -381,7 +371,7 @@ def _create(fenced: Fenced, shop: Shop, work: _Work, report: SyncReport) -> bool
     made = _listed(maker, platform_id).keys() & work.codes.keys()
     with fenced() as session:
         _set(session, row.id, platform_id=platform_id, busy_until=None)
-        _mark(session, made, "made")
+        mark(session, row, made, "made")
     report.made += len(made)
     return True
 
@@ -402,7 +392,7 @@ def _settle_open(fenced: Fenced, shop: Shop, discount_id: int, report: SyncRepor
     present = _listed(shop.maker, row.platform_id or "")
     is_unknown = bool(_unknown_codes(work) - present.keys())
     with fenced() as session:
-        _mark(session, [code for code in row.batch["codes"] if code in present], "made")
+        mark(session, row, [code for code in row.batch["codes"] if code in present], "made")
         if not is_unknown:
             _set(session, discount_id, batch=None, busy_until=None)
     return not is_unknown
@@ -473,10 +463,10 @@ def _settle(
     if failed:  # an earlier attempt may have made them
         made |= failed.keys() & _listed(shop.maker, work.row.platform_id or "").keys()
     with fenced() as session:
-        _mark(session, [code for code in made if code in work.codes], "made")
+        mark(session, work.row, [code for code in made if code in work.codes], "made")
         for code, reason in failed.items():
             if code not in made:
-                _mark(session, [code], "refused", reason)
+                mark(session, work.row, [code], "refused", reason)
         _set(session, work.row.id, batch=None, busy_until=None, attempts=0)
         on_batch(session)
     report.made += len(made)

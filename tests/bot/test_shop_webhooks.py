@@ -18,7 +18,6 @@ from tests.bot.test_server import ask
 from tests.bot.wire import ADMIN, CHANNEL
 from tests.standins import shopify, woocommerce
 
-
 FORGED = {"x-shopify-hmac-sha256": "A" * 43 + "="}
 
 

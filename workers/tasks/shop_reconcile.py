@@ -10,6 +10,8 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from retention.campaigns.states import CLOCK
+from retention.db.audit import record
 from workers import shop_messages
 from workers.completion import fenced
 from workers.requests import ShopReconcile
@@ -47,7 +49,11 @@ def run(request: ShopReconcile, context: Context) -> Outcome:
                 error = problem.code
 
     def apply(session: Session) -> tuple[Post, ...]:
-        if connection is None or found.is_equal:
+        if connection is None:
+            return ()
+        subject, at = connection.name, context.business_at
+        record(session, context.settings, CLOCK, "shop_codes.compare", subject, at, data)
+        if found.is_equal:
             return ()
         newest = (
             select(Campaign.channel)

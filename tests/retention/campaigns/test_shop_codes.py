@@ -1,12 +1,15 @@
 """Test how the codes of a campaign reach a shop and leave it."""
 
+import json
+from collections import Counter
+
 import pytest
 from sqlalchemy import select, update
 
 from retention.campaigns import shop_codes
 from retention.campaigns.shop_code_check import Differences, compare
 from retention.db import Database
-from retention.db.tables import Campaign, Connection, Coupon, Send, ShopDiscount
+from retention.db.tables import Audit, Campaign, Connection, Coupon, Send, ShopDiscount
 from retention.outreach import sends
 from retention.settings import Settings
 from tests.databases import create_tables
@@ -121,6 +124,23 @@ def test_stop_deletes_unused_codes_and_used_ones_stay(shop, database, settings):
     with database.reading() as session:
         assert not shop_codes.due_campaigns(session, settings, NOW)
         assert shop_codes.used_codes(session, "c1") == 1
+
+
+def test_audit_log_counts_codes_and_names_none(shop, database, settings):
+    _live(database, settings)
+    sync(database, settings, "c1")
+    codes = set(states(database, "c1"))
+    sync(database, settings, "c1")
+    code_shops.stop(database, settings, "c1")
+    sync(database, settings, "c1")
+    with database.reading() as session:
+        rows = session.scalars(select(Audit).where(Audit.action.startswith("shop_codes."))).all()
+    counts = Counter[str]()
+    for row in rows:
+        counts[row.action] += row.details["codes"]
+        assert (row.subject, row.actor) == ("c1", "clock")
+        assert not [code for code in codes if code in json.dumps(row.details)]
+    assert counts == {"shop_codes.made": len(codes), "shop_codes.deleted": len(codes)}
 
 
 def test_stop_before_the_first_job_leaves_nothing(shop, database, settings):

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns import shop_code_sync, shop_codes
-from retention.db.tables import Connection, Coupon, Job, Outbox
+from retention.db.tables import Audit, Connection, Coupon, Job, Outbox
 from tests.standins import code_shops
 from tests.standins.code_shops import STAND_INS
 from tests.workers.campaigns.steps import (
@@ -168,6 +168,12 @@ def test_nightly_check_reports_a_difference_once(desk, shop):
     job = run(desk, ShopReconcile(connection_id=connection.id), roles.OPERATOR, channel=None)
     assert (job.result["missing"], job.result["extra"], job.result["foreign"]) == (1, 0, 0)
     assert "differ from ours: 1 code was missing and is made again." in messages(desk)
+    with desk.database.reading() as session:
+        nights = session.scalars(select(Audit).where(Audit.action == "shop_codes.compare")).all()
+    assert [(row.subject, row.details["missing"]) for row in nights] == [
+        ("tea-shop", 0),
+        ("tea-shop", 1),
+    ]
     _make(desk, campaign_id, "repair")
     with desk.database.reading() as session:
         issued = select(Coupon.code).where(Coupon.state == "issued")
