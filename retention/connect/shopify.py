@@ -18,7 +18,7 @@ from retention.connect import shopify_queries as queries
 from retention.connect import shopify_records as records
 from retention.connect.contract import ConnectorError, Notice, Page, Setting
 from retention.connect.orders import Order, moment, need
-from retention.connect.shopify_api import ShopifyApi, downloaded
+from retention.connect.shopify_api import ShopifyApi
 
 VERSION = "2026-07"
 STREAMS = ("products", "customers", "orders")
@@ -193,7 +193,7 @@ class Shopify:
                 f"bulk operation {status} {code or ''}".strip(),
             )
         if url := operation.get("url"):
-            with downloaded(url) as file:
+            with web.downloaded(url) as file:
                 found = islice(_grouped(file), position["done"], None)
                 while chunk := list(islice(found, RECORDS_PER_PAGE)):
                     done = state[stream]["done"] + len(chunk)

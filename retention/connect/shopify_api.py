@@ -5,13 +5,9 @@ the second (https://shopify.dev/docs/api/usage/limits).
 """
 
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any
-
-import httpx
+from typing import Any
 
 from retention import clock
 from retention.connect import web
@@ -125,38 +121,3 @@ class ShopifyApi:
         if code in ("INTERNAL_SERVER_ERROR", "TIMEOUT"):
             return ConnectorError("unavailable", code)
         return ConnectorError("refused", f"{code}: {message}"[:200])
-
-
-@contextmanager
-def downloaded(url: str) -> Iterator[IO[bytes]]:
-    """Download the result of a bulk operation to a temporary file.
-
-    The import of its records takes longer than the server would wait. The address has its own
-    signature, so the access token is not sent.
-
-    Parameters
-    ----------
-    url : str
-        Address of the result.
-
-    Yields
-    ------
-    file
-        Open at its beginning.
-
-    Raises
-    ------
-    ConnectorError
-    """
-    web.check_address(url, "url")
-    with tempfile.TemporaryFile(prefix="shopify-") as file:
-        try:
-            with httpx.stream("GET", url, timeout=web.TIMEOUT, follow_redirects=False) as answer:
-                if not answer.is_success:
-                    raise ConnectorError("unavailable", f"result: {answer.status_code}")
-                for chunk in answer.iter_bytes():
-                    file.write(chunk)
-        except httpx.HTTPError as error:
-            raise ConnectorError("unavailable", f"result: {type(error).__name__}") from None
-        file.seek(0)
-        yield file

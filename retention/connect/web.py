@@ -6,11 +6,13 @@ may have had an effect: the job that called decides, because it knows whether a 
 
 import copy
 import json
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,6 +28,9 @@ MAX_REASON = 2_000  # bytes of a refusal that are kept
 DEFAULT_PAUSE, MAX_PAUSE = timedelta(seconds=10), timedelta(hours=6)
 MAX_WAIT = 60.0  # seconds; a longer wait ends the job, and the next one continues
 MAX_ATTEMPTS = 6
+# Headers of platforms without Retry-After: SendGrid's has a Unix time, Brevo's has seconds.
+RESET_HEADERS = ("x-ratelimit-reset", "x-sib-ratelimit-reset")
+FIRST_UNIX_TIME = 1e9  # a smaller number is seconds from now
 T = TypeVar("T")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -223,10 +228,14 @@ def _refusal(method: str, response: httpx.Response) -> ConnectorError:
 
 
 def retry_at(headers: Mapping[str, str]) -> datetime:
-    """Return the real time that a ``Retry-After`` header asks to wait for."""
-    now, value = clock.wall(), headers.get("retry-after", "")
+    """Return the real time that a header of a refusal asks to wait for."""
+    now = clock.wall()
+    found = (headers.get(name) for name in ("retry-after", *RESET_HEADERS))
+    value = next((each for each in found if each), "")
     try:
-        wait = timedelta(seconds=float(value))
+        number = float(value)
+        seconds = number - now.timestamp() if number >= FIRST_UNIX_TIME else number
+        wait = timedelta(seconds=seconds)
     except (ValueError, OverflowError):
         try:
             at = parsedate_to_datetime(value)
@@ -234,3 +243,41 @@ def retry_at(headers: Mapping[str, str]) -> datetime:
         except (ValueError, TypeError):
             wait = DEFAULT_PAUSE
     return now + min(max(wait, timedelta(0)), MAX_PAUSE)
+
+
+@contextmanager
+def downloaded(url: str) -> Iterator[IO[bytes]]:
+    """Download a file that a platform made, to a temporary file.
+
+    Reading its records takes longer than the server would wait. The address has its own signature,
+    so the key of the platform is not sent.
+
+    Parameters
+    ----------
+    url : str
+        Address of the file.
+
+    Yields
+    ------
+    file
+        Open at its beginning.
+
+    Raises
+    ------
+    ConnectorError
+    """
+    try:
+        check_address(url, "url")
+    except BadInput:
+        raise ConnectorError("changed_schema", "url") from None
+    with tempfile.TemporaryFile(prefix="retention-") as file:
+        try:
+            with httpx.stream("GET", url, timeout=TIMEOUT, follow_redirects=False) as answer:
+                if not answer.is_success:
+                    raise ConnectorError("unavailable", f"result: {answer.status_code}")
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+        except httpx.HTTPError as error:
+            raise ConnectorError("unavailable", f"result: {type(error).__name__}") from None
+        file.seek(0)
+        yield file
