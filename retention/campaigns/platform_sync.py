@@ -106,14 +106,17 @@ def sync_platform(
     wanted: dict[str, list[str]] = {
         f"{HOLDOUT_PREFIX}{name}": ids for name, ids in holdouts.items()
     }
-    wanted |= {name: [] for name in known_lists if name not in wanted}
+    gone = set(known_lists) - set(wanted) - {f"{LIST_PREFIX}{name}" for name in audiences}
+    wanted |= {name: [] for name in sorted(gone)}
     wanted |= {f"{LIST_PREFIX}{name}": ids for name, ids in audiences.items()}
     everyone = sorted(set(scored).union(*wanted.values()))
     counts = SyncCounts()
     people = _reachable(database, settings, lake, policy, everyone, scored, counts)
-    for name, ids in wanted.items():
-        progress(len(counts.lists), len(wanted), name)
-        counts.lists[name] = _sync_list(platform, name, [people[i] for i in ids if i in people])
+    for number, (name, ids) in enumerate(wanted.items()):
+        progress(number, len(wanted), name)
+        changes = _sync_list(platform, name, [people[i] for i in ids if i in people])
+        if changes["removed"] or name not in gone:  # an empty list is not read again
+            counts.lists[name] = changes
     pushed = [people[customer] for customer in scored if customer in people]
     for chunk in _chunks(pushed, platform.batch_size):
         progress(counts.profiles, len(pushed), gettext("Handing over scores"))

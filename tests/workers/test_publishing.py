@@ -223,6 +223,7 @@ def test_deleted_audience_and_closed_campaign_empty_their_lists(shop, platform):
         session.execute(delete(Audience))
     assert synchronise(shop)["lists"]["Retention: all-risks"]["removed"] > 0
     assert platform.members() == {"Retention: all-risks": set()}
+    assert synchronise(shop)["lists"] == {}
 
 
 def test_unsubscribes_are_read_although_the_platform_refuses_scores(shop, platform):
