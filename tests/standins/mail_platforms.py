@@ -1,6 +1,6 @@
 """Stand-ins of mail platforms, written from their public documentation.
 
-Klaviyo 2026-10-15, Brevo v3, SendGrid v3, Customer.io App API v1, Mailchimp Transactional 1.3.
+Klaviyo 2026-10-15, Customer.io App API v1, Mailchimp Transactional 1.3.
 ``sent`` has the keys of all e-mails in the order of their arrival. None can show whether the real
 service delivers an e-mail.
 """
@@ -65,39 +65,6 @@ class MailPlatform(StandIn):
         """Send an e-mail."""
         self.sent.append(key)
         self.bodies.append(body)
-
-
-class Brevo(MailPlatform):
-    """Brevo's account and transactional e-mails."""
-
-    def respond(self, call: Call) -> Answer:
-        if call.headers.get("api-key") != KEY:
-            return Answer(401, {"code": "unauthorized", "message": "Key not found"})
-        if call.path == "/v3/account":
-            return Answer(200, {"companyName": "Tea Shop"})
-        body = call.json()
-        if body["to"][0]["email"] == REFUSED:
-            return Answer(400, {"code": "invalid_parameter", "message": "email is not valid"})
-        self.take(body["headers"]["idempotencyKey"], body)
-        return Answer(201, {"messageId": f"<{len(self.sent)}@smtp-relay>"})
-
-
-class SendGrid(MailPlatform):
-    """SendGrid's scopes and mail/send."""
-
-    scopes = ("mail.send",)
-
-    def respond(self, call: Call) -> Answer:
-        if call.headers.get("authorization") != f"Bearer {KEY}":
-            return Answer(401, {"errors": [{"message": "The provided authorization is invalid"}]})
-        if call.path == "/v3/scopes":
-            return Answer(200, {"scopes": list(self.scopes)})
-        body = call.json()
-        person = body["personalizations"][0]
-        if person["to"][0]["email"] == REFUSED:
-            return Answer(400, {"errors": [{"field": "personalizations.0.to"}]})
-        self.take(person["custom_args"]["key"], body)
-        return Answer(202, b"", {"X-Message-Id": f"sg-{len(self.sent)}"})
 
 
 class CustomerIo(MailPlatform):

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.standins import mail_platforms
-from tests.standins.mail_platforms import KEY, MailPlatform
+from tests.standins import brevo, mail_platforms, sendgrid
+from tests.standins.mail_platforms import KEY, SENDER, MailPlatform
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,27 @@ class ProfilePlatform:
     fields: tuple[tuple[str, str], ...]
 
 
+def _with_sender(stand_in: Any) -> dict[str, str]:
+    return {"key": KEY, "address": stand_in.url, "sender": SENDER, "profiles": "yes"}
+
+
 PLATFORMS = {
+    "brevo": ProfilePlatform(
+        brevo.Brevo,
+        _with_sender,
+        (
+            ("left", "blockedAt"),
+            ("left", "code"),
+            ("left", "email"),
+            ("left", "emailBlacklisted"),
+            ("left", "reason"),
+            ("list_members", "attributes"),
+            ("list_members", "contacts"),
+            ("list_members", "count"),
+            ("change_list", "id"),
+            ("change_list", "processId"),
+        ),
+    ),
     "klaviyo": ProfilePlatform(
         mail_platforms.Klaviyo,
         lambda stand_in: {"key": KEY, "address": stand_in.url},
@@ -31,6 +51,20 @@ PLATFORMS = {
             ("list_members", "attributes"),
             ("list_members", "data"),
             ("change_list", "id"),
+        ),
+    ),
+    "sendgrid": ProfilePlatform(
+        sendgrid.SendGrid,
+        _with_sender,
+        (
+            ("left", "created"),
+            ("left", "email"),
+            ("list_members", "id"),
+            ("list_members", "status"),
+            ("list_members", "urls"),
+            ("change_list", "id"),
+            ("push_profiles", "job_id"),
+            ("push_profiles", "status"),
         ),
     ),
 }

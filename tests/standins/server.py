@@ -113,7 +113,8 @@ class StandIn:
         with self._lock:
             for fault in self.faults:
                 target = call.path.encode() + b" " + call.body
-                if fault.kind in kinds and fault.times and fault.path.encode() in target:
+                wanted = fault.path.lower().encode()
+                if fault.kind in kinds and fault.times and wanted in target.lower():
                     fault.times -= 1
                     return fault
         return None
@@ -134,7 +135,7 @@ class StandIn:
         if self.take_fault(call, "gone"):
             return Answer(404, {"message": "not found"})
         if fault := self.take_fault(call, "rate_limited"):
-            return Answer(429, {"errors": "slow down"}, {"Retry-After": f"{fault.value:g}"})
+            return Answer(429, {"errors": "slow down"}, self.pause(fault.value))
         if self.take_fault(call, "server_error"):
             return Answer(500, {"errors": "internal"})
         if fault := self.take_fault(call, "hang"):
@@ -145,6 +146,10 @@ class StandIn:
         with self._lock:
             result = self.respond(call)
         return None if self.take_fault(call, "cut_after_effect") else result
+
+    def pause(self, seconds: float) -> dict[str, str]:
+        """Return the headers that ask for a pause."""
+        return {"Retry-After": f"{seconds:g}"}
 
     def respond(self, call: Call) -> Answer:
         """Answer a request without a fault."""

@@ -11,15 +11,15 @@ from retention.connect.connections import Access, check_values
 from retention.errors import BadInput
 from retention.outreach.adapter import ADDRESS_REFUSED, Contact, Message, ServerUnavailable
 from retention.settings import Settings
-from tests.standins import mail_platforms
+from tests.standins import brevo, mail_platforms, sendgrid
 from tests.standins.mail_platforms import KEY, REFUSED, SENDER
 
 STAND_INS = {
-    "brevo": mail_platforms.Brevo,
+    "brevo": brevo.Brevo,
     "customer.io": mail_platforms.CustomerIo,
     "klaviyo": mail_platforms.Klaviyo,
     "mailchimp": mail_platforms.Mailchimp,
-    "sendgrid": mail_platforms.SendGrid,
+    "sendgrid": sendgrid.SendGrid,
 }
 EVERY = pytest.mark.parametrize("kind", STAND_INS)
 
@@ -158,14 +158,14 @@ def test_sender_without_an_address_is_refused():
 
 
 def test_connection_of_the_setting_sends(settings, database):
-    with mail_platforms.Brevo.start() as stand_in, database.transaction() as session:
-        brevo = mail.PLATFORMS["brevo"]()
+    with brevo.Brevo.start() as stand_in, database.transaction() as session:
+        connector = mail.PLATFORMS["brevo"]()
         connections.add(
             session,
             settings,
             "brevo",
             "brevo",
-            brevo.settings,
+            connector.settings,
             values_of("brevo", stand_in),
             channel=None,
             by="U0ADMIN",

@@ -1,0 +1,176 @@
+"""Keep customers and audiences as the contacts and lists of a mail platform.
+
+Platforms differ in their requests only. What to add and remove, the names of the properties, and
+the size of a batch are the same.
+"""
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from retention.connect.contract import Profile, Setting
+from retention.errors import BadInput
+from retention.text import gettext
+
+FieldType = Literal["text", "number", "date"]
+CUSTOMER_ID = "retention_customer_id"
+# Properties of `retention.campaigns.platform_sync`, which some platforms want to know beforehand.
+FIELDS: Mapping[str, FieldType] = {
+    CUSTOMER_ID: "text",
+    "retention_risk": "text",
+    "retention_churn_probability": "number",
+    "retention_expected_value": "number",
+    "retention_next_order": "date",
+    "retention_items": "text",
+    "retention_as_of": "text",
+}
+# Contacts cost money at some platforms, so an operator asks for them.
+PROFILES = Setting("profiles", is_required=False, example="yes")
+
+
+class ContactLists(ABC):
+    """Lists of contacts; a platform implements the requests.
+
+    ``batch_size`` is the largest number of contacts of one request, ``remove_size`` that of ids
+    that leave a list.
+    """
+
+    batch_size: int
+    remove_size: int
+    missing_settings: tuple[str, ...]
+
+    def push_profiles(self, profiles: Sequence[Profile]) -> None:
+        """Write up to ``batch_size`` profiles; repeating changes nothing."""
+        if profiles:
+            self._hand_over(profiles, None)
+
+    def list_members(self, name: str) -> Iterator[str]:
+        """Yield the customer ids of a list; none if there is no such list."""
+        list_id = self._find_list(name)
+        for customer, _ in self._members(list_id) if list_id is not None else ():
+            if customer:
+                yield customer
+
+    def change_list(self, name: str, add: Sequence[Profile], remove: Sequence[Profile]) -> None:
+        """Add customers to a list, and remove others; repeating changes nothing."""
+        list_id = self._find_list(name)
+        if list_id is None:
+            list_id = self._create_list(name)
+        unwanted = {profile.customer_id for profile in remove}
+        members = self._members(list_id) if unwanted else ()
+        ids = [contact for customer, contact in members if customer in unwanted]
+        for start in range(0, len(add), self.batch_size):
+            self._hand_over(add[start : start + self.batch_size], list_id)
+        for start in range(0, len(ids), self.remove_size):
+            self._remove(list_id, ids[start : start + self.remove_size])
+
+    def suppress(self, name: str, profiles: Sequence[Profile]) -> None:
+        """Put customers into a list that the account's own campaigns exclude.
+
+        A platform's suppression is for all e-mails for ever, which a hold-out group is not.
+        """
+        self.change_list(name, profiles, ())
+
+    @abstractmethod
+    def _find_list(self, name: str) -> str | None:
+        """Return the id of a list; None if there is none."""
+
+    @abstractmethod
+    def _create_list(self, name: str) -> str:
+        """Create a list, and return its id."""
+
+    @abstractmethod
+    def _members(self, list_id: str) -> Iterator[tuple[str | None, str]]:
+        """Yield the customer id and the platform's id of each contact of a list."""
+
+    @abstractmethod
+    def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:
+        """Create or update contacts, and add them to a list."""
+
+    @abstractmethod
+    def _remove(self, list_id: str, ids: Sequence[str]) -> None:
+        """Remove contacts from a list; those that are gone are no error."""
+
+
+def plain_values(profile: Profile) -> dict[str, str | float | None]:
+    """Return the properties of a profile as texts and numbers, with the customer's id.
+
+    Examples
+    --------
+    >>> plain_values(Profile("k1", "ann@example.com", properties={"retention_items": ["a", "b"]}))
+    {'retention_customer_id': 'k1', 'retention_items': 'a, b'}
+    """
+    return {
+        CUSTOMER_ID: profile.customer_id,
+        **{
+            name: ", ".join(map(str, value)) if isinstance(value, list) else value
+            for name, value in profile.properties.items()
+        },
+    }
+
+
+def batches(rows: Sequence[Any], most_bytes: int) -> Iterator[list[Any]]:
+    """Yield the rows in batches whose JSON has up to ``most_bytes``.
+
+    Examples
+    --------
+    >>> list(batches(["a", "b", "c"], 8))
+    [['a', 'b'], ['c']]
+    """
+    batch, size = list[Any](), 0
+    for row in rows:
+        length = len(json.dumps(row)) + 1  # not fewer than in UTF-8
+        if batch and size + length > most_bytes:
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += length
+    if batch:
+        yield batch
+
+
+def await_end(status: Callable[[], str], unfinished: Sequence[str], most_seconds: float) -> str:
+    """Ask for the status of a platform's job until it ends or the time is up.
+
+    Parameters
+    ----------
+    status : callable
+        Returns the present status.
+    unfinished : sequence of str
+        Statuses of a job that still runs.
+    most_seconds : float
+        Longest wait.
+
+    Returns
+    -------
+    str
+        The last status.
+    """
+    ends_at, pause = time.monotonic() + most_seconds, 0.2
+    while (found := status()) in unfinished and time.monotonic() < ends_at:
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
+    return found
+
+
+def missing_settings(profiles: str) -> tuple[str, ...]:
+    """Return the setting that a connection needs to take profiles, if it does not say yes.
+
+    Parameters
+    ----------
+    profiles : str
+        Value of the setting `PROFILES`.
+
+    Raises
+    ------
+    BadInput
+        It is neither yes nor no.
+    """
+    if profiles not in ("", "yes", "no"):
+        raise BadInput(
+            gettext("profiles is {text!r}; write yes or no.").format(text=profiles),
+            field="profiles",
+        )
+    return () if profiles == "yes" else (PROFILES.key,)

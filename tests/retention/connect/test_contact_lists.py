@@ -1,0 +1,246 @@
+"""Test what Brevo and SendGrid do differently from other platforms with contacts and lists."""
+
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from retention import clock
+from retention.connect import brevo, contacts, sendgrid, web
+from retention.connect.connections import Access
+from retention.connect.contract import ConnectorError, Profile
+from retention.errors import BadInput
+from tests.standins import brevo as brevo_standin
+from tests.standins import sendgrid as sendgrid_standin
+from tests.standins.mail_platforms import KEY, SENDER
+
+SINCE = datetime(2026, 2, 1, tzinfo=UTC)
+SCORES = {
+    "retention_risk": "high",
+    "retention_churn_probability": 0.81,
+    "retention_expected_value": 42.5,
+    "retention_next_order": "2026-03-09",
+    "retention_items": ["TEA-1", "TEA-2"],
+    "retention_as_of": "2026-02-01T00:00:00+00:00",
+}
+KINDS: dict[str, Any] = {
+    "brevo": (brevo.Brevo, brevo_standin.Brevo),
+    "sendgrid": (sendgrid.SendGrid, sendgrid_standin.SendGrid),
+}
+EVERY = pytest.mark.parametrize("kind", KINDS)
+
+
+@contextmanager
+def connected(kind, **changes):
+    connector_class, stand_in_class = KINDS[kind]
+    with stand_in_class.start() as stand_in:
+        values = {"key": KEY, "address": stand_in.url, "sender": SENDER, "profiles": "yes"}
+        connector = connector_class(Access(values | changes))
+        yield connector, stand_in
+        connector.close()
+
+
+def people(*numbers, **properties):
+    return [Profile(f"k{n}", f"k{n}@example.com", properties=properties) for n in numbers]
+
+
+def refusal(step) -> ConnectorError:
+    with pytest.raises(ConnectorError) as caught:
+        step()
+    return caught.value
+
+
+# ---------------------------------------------------------------- both
+
+
+@EVERY
+@pytest.mark.parametrize("value", ["", "no"])
+def test_contacts_are_handed_over_only_if_a_setting_says_so(kind, value):
+    with connected(kind, profiles=value) as (connector, _):
+        assert connector.missing_settings == ("profiles",)
+
+
+@EVERY
+def test_unclear_setting_is_refused_with_its_value(kind):
+    with (
+        pytest.raises(BadInput, match="perhaps"),
+        connected(kind, profiles="perhaps"),
+    ):
+        pass
+
+
+@EVERY
+def test_all_scores_arrive_with_their_types(kind):
+    with connected(kind) as (connector, stand_in):
+        connector.push_profiles(people(1, **SCORES))
+        (properties,) = stand_in.properties().values()
+        found = {name.lower(): value for name, value in properties.items()}
+        assert set(found) == set(contacts.FIELDS)
+        assert found["retention_churn_probability"] == 0.81
+        assert found["retention_items"] == "TEA-1, TEA-2"
+        assert found["retention_next_order"].startswith("2026-03-09")
+
+
+@EVERY
+def test_unknown_next_order_is_no_error(kind):
+    with connected(kind) as (connector, stand_in):
+        connector.push_profiles(people(1, **SCORES))
+        connector.push_profiles(people(1, **SCORES | {"retention_next_order": None}))
+        assert set(stand_in.properties()) == {"k1"}
+
+
+@EVERY
+def test_fields_are_created_once(kind):
+    with connected(kind) as (connector, stand_in):
+        for _ in range(2):
+            connector.push_profiles(people(1, **SCORES))
+            connector._has_fields = False
+            vars(connector).pop("_fields", None)
+        paths = [call.path for call in stand_in.calls if call.method == "POST"]
+        created = [path for path in paths if "/normal/" in path or "field_def" in path]
+        assert len(created) == len(contacts.FIELDS)
+
+
+@EVERY
+def test_large_batch_is_split_by_its_size(kind, monkeypatch):
+    with connected(kind) as (connector, stand_in):
+        monkeypatch.setattr({"brevo": brevo, "sendgrid": sendgrid}[kind], "MOST_BYTES", 500)
+        connector.change_list("vips", people(*range(20), **SCORES), [])
+        imports = [call for call in stand_in.calls if b"k19@" in call.body or b"k0@" in call.body]
+        assert len(imports) == 2
+        assert len(stand_in.members()["vips"]) == 20
+
+
+# ---------------------------------------------------------------- limits
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("retry-after", lambda _: "90"),
+        ("x-sib-ratelimit-reset", lambda _: "90"),
+        ("x-ratelimit-reset", lambda now: f"{now.timestamp() + 90:.0f}"),
+    ],
+)
+def test_each_header_of_a_limit_is_read(name, value):
+    now = clock.wall()
+    wait = web.retry_at({name: value(now)}) - now
+    assert timedelta(seconds=89) <= wait <= timedelta(seconds=95)
+
+
+def test_header_that_is_no_time_gives_the_usual_pause():
+    wait = web.retry_at({"x-ratelimit-reset": "soon"}) - clock.wall()
+    assert timedelta(seconds=9) < wait <= web.DEFAULT_PAUSE
+
+
+# ---------------------------------------------------------------- Brevo
+
+
+def test_missing_page_of_a_list_is_no_end():
+    with connected("brevo") as (connector, stand_in):
+        connector.change_list("vips", people(*range(5)), [])
+        stand_in.fail("missing_page")
+        error = refusal(lambda: list(connector.list_members("vips")))
+        assert (error.code, "missing" in error.detail) == ("changed_schema", True)
+
+
+def test_unsubscribe_from_a_campaign_at_brevo_is_read():
+    with connected("brevo") as (connector, stand_in):
+        connector.push_profiles(people(1, 2, 3))
+        at = SINCE + timedelta(days=3)
+        stand_in.blocklist("k1", at)
+        stand_in.blocklist("k2", at)  # Brevo blocklists whoever bounces
+        stand_in.happen("bounced", "k2", at)
+        assert sorted(connector.left(SINCE)) == [
+            ("bounced", "k2@example.com", at),
+            ("unsubscribed", "k1@example.com", at),
+        ]
+
+
+def test_block_by_the_staff_counts_as_unsubscribed():
+    with connected("brevo") as (connector, stand_in):
+        connector.push_profiles(people(1))
+        stand_in.happen("unsubscribed", "k1", SINCE + timedelta(days=1))
+        stand_in.blocked[0]["reason"]["code"] = "adminBlocked"
+        assert [what for what, _, _ in connector.left(SINCE)] == ["unsubscribed"]
+
+
+def test_contact_that_left_the_list_meanwhile_is_no_error():
+    with connected("brevo") as (connector, stand_in):
+        connector.change_list("vips", people(1), [])
+        connector._remove("1", ["999"])
+        assert stand_in.members() == {"vips": {"k1"}}
+
+
+def test_lists_are_in_a_folder_of_their_own():
+    with connected("brevo") as (connector, stand_in):
+        connector.change_list("vips", people(1), [])
+        connector.change_list("loyal", people(1), [])
+        assert sorted(stand_in.folders.values()) == ["Retention", "Your first folder"]
+
+
+# ---------------------------------------------------------------- SendGrid
+
+
+@pytest.mark.parametrize("is_compressed", [True, False])
+def test_members_are_read_from_a_file_when_it_is_ready(is_compressed):
+    with connected("sendgrid") as (connector, stand_in):
+        connector.change_list("vips", people(1, 2), [])
+        stand_in.polls_until_done, stand_in.compresses = 1, is_compressed
+        assert list(connector.list_members("vips")) == ["k1", "k2"]
+
+
+def test_one_export_serves_reading_and_removing():
+    with connected("sendgrid") as (connector, stand_in):
+        connector.change_list("vips", people(1, 2), [])
+        list(connector.list_members("vips"))
+        connector.change_list("vips", [], people(1))
+        assert len([call for call in stand_in.calls if call.path.endswith("/exports")]) == 1
+        assert list(connector.list_members("vips")) == ["k2"]
+
+
+def test_export_that_fails_or_still_runs_ends_the_job(monkeypatch):
+    monkeypatch.setattr(sendgrid, "EXPORT_WAIT", 0.0)
+    with connected("sendgrid") as (connector, stand_in):
+        connector.change_list("vips", people(1), [])
+        stand_in.failing = "export"
+        assert refusal(lambda: list(connector.list_members("vips"))).code == "unavailable"
+        stand_in.polls_until_done = 9
+        error = refusal(lambda: list(connector.list_members("vips")))
+        assert error.is_temporary
+        assert error.retry_at
+        assert error.retry_at > clock.wall()
+
+
+def test_export_without_our_column_is_a_changed_schema():
+    with connected("sendgrid") as (connector, stand_in):
+        connector.change_list("vips", people(1), [])
+        stand_in.fields = {
+            key: (name.replace("customer_id", "customer"), kind)
+            for key, (name, kind) in stand_in.fields.items()
+        }
+        error = refusal(lambda: list(connector.list_members("vips")))
+        assert (error.code, error.detail) == ("changed_schema", "retention_customer_id")
+
+
+def test_import_that_fails_is_reported():
+    with connected("sendgrid") as (connector, stand_in):
+        stand_in.failing = "import"
+        assert refusal(lambda: connector.push_profiles(people(1))).code == "refused"
+
+
+def test_suppressions_without_paging_are_read_once():
+    with connected("sendgrid") as (connector, stand_in):
+        connector.push_profiles(people(1, 2, 3))
+        for number in (1, 2, 3):
+            stand_in.happen("bounced", f"k{number}", SINCE + timedelta(days=1))
+        stand_in.pages = False
+        assert len(list(connector.left(SINCE))) == 3
+
+
+def test_invalid_address_counts_as_bounced():
+    with connected("sendgrid") as (connector, stand_in):
+        row = {"created": int(SINCE.timestamp()) + 60, "email": "k1@example.com"}
+        stand_in.suppressions["invalid_emails"].append(row)
+        assert [what for what, _, _ in connector.left(SINCE)] == ["bounced"]
