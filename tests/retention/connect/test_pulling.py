@@ -13,6 +13,7 @@ from retention.connect.pulling import Pull
 from retention.db.tables import Source
 from retention.lake import Lake
 from retention.lake.importing import import_files
+from tests.postgres import postgres
 
 MAP = """[events]
 customer_id = "customer"
@@ -242,11 +243,12 @@ def test_web_address_is_pulled_when_it_changes(settings, httpserver):
 
 
 class Shop:
-    """A SQLite database with orders."""
+    """A database with orders."""
 
-    def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite:///{folder}/shop.db"
-        self.run("CREATE TABLE orders (id TEXT, customer TEXT, at TEXT, paid REAL, changed TEXT)")
+    def __init__(self, url: str, time: str = "TEXT") -> None:
+        self.url = url
+        columns = f"id TEXT, customer TEXT, at {time}, paid NUMERIC(9, 2), changed {time}"
+        self.run(f"CREATE TABLE orders ({columns})")
 
     def run(self, statement: str, **values) -> None:
         engine = sa.create_engine(self.url)
@@ -266,9 +268,13 @@ class Shop:
 
 @pytest.fixture
 def query(settings, folder):
-    shop = Shop(folder)
+    shop = Shop(f"sqlite:///{folder}/shop.db")
     shop.add(0, 20, "2025-07-01 10:00:00")
-    place = Place(
+    return shop, query_place(settings, shop)
+
+
+def query_place(settings, shop: Shop) -> Place:
+    return Place(
         settings,
         "query",
         shop.url,
@@ -276,7 +282,6 @@ def query(settings, folder):
         watermark_column="changed",
         secrets={"url": shop.url},
     )
-    return shop, place
 
 
 def test_query_reads_rows_from_the_watermark_on(query):
@@ -289,6 +294,21 @@ def test_query_reads_rows_from_the_watermark_on(query):
     assert (total.accepted, place.events()) == (5, 25)
     total = place.pull()
     assert (total.read, total.accepted) == (4, 0)
+
+
+@pytest.mark.nightly
+def test_postgresql_is_read_from_the_watermark_on(settings):
+    with postgres() as url:
+        shop = Shop(url, "TIMESTAMPTZ")
+        shop.add(0, 20, "2025-07-01 10:00:00+00")
+        place = query_place(settings, shop)
+        assert place.pull().accepted == 20
+        shop.add(20, 25, "2025-07-01 11:00:00+02")  # within the overlap: an hour earlier in UTC
+        assert place.pull().accepted == 0
+        shop.add(25, 27, "2025-07-01 12:30:00+02")
+        total = place.pull()
+        assert (total.accepted, place.events()) == (2, 22)
+        assert place.source.watermark["value"] == "2025-07-01T10:30:00+00:00"
 
 
 def test_query_that_lost_half_of_its_rows_is_refused(query):
