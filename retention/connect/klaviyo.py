@@ -13,6 +13,7 @@ from typing import Any
 
 from retention import clock
 from retention.connect import web
+from retention.connect.contacts import ContactLists
 from retention.connect.contract import ConnectorError, Profile, Setting
 from retention.connect.orders import moment, need
 from retention.outreach.adapter import Message
@@ -20,11 +21,10 @@ from retention.outreach.adapter import Message
 REVISION = "2026-10-15"
 ADDRESS = "https://a.klaviyo.com"
 METRIC = "Retention campaign"
-MOST_IDS = 1_000  # profiles of one change of a list
 LEFT = ("Bounced Email", "Unsubscribed from Email Marketing", "Marked Email as Spam")
 
 
-class Klaviyo:
+class Klaviyo(ContactLists):
     """One Klaviyo account.
 
     Parameters
@@ -36,7 +36,7 @@ class Klaviyo:
     kind = "klaviyo"
     drops_duplicates = True
     address_words = (b"email", b"Email")
-    batch_size = 5_000
+    batch_size, remove_size = 5_000, 1_000
     missing_settings = ()
     settings = (
         Setting("key", is_secret=True, example="pk_…"),
@@ -94,47 +94,6 @@ class Klaviyo:
         self._api.call("POST", "/api/events", body=body)
         return message.key
 
-    # ------------------------------------------------------------ profiles and lists
-
-    def push_profiles(self, profiles: Sequence[Profile]) -> None:
-        """Write up to ``batch_size`` profiles; repeating changes nothing."""
-        self._import(profiles, None)
-
-    def list_members(self, name: str) -> Iterator[str]:
-        """Yield the customer ids of a list; none if there is no such list."""
-        list_id = self._list_id(name)
-        if list_id is not None:
-            for profile in self._profiles_of(list_id):
-                if customer := need(profile, "attributes").get("external_id"):
-                    yield customer
-
-    def change_list(self, name: str, add: Sequence[Profile], remove: Sequence[Profile]) -> None:
-        """Add customers to a list, and remove others; repeating changes nothing."""
-        list_id = self._list_id(name)
-        if list_id is None:
-            body = {"data": {"type": "list", "attributes": {"name": name}}}
-            created = need(self._bulk.json("POST", "/api/lists", body=body), "data")
-            list_id = str(need(created, "id"))
-        for start in range(0, len(add), self.batch_size):
-            self._import(add[start : start + self.batch_size], list_id)
-        unwanted = {profile.customer_id for profile in remove}
-        ids = [
-            profile["id"]
-            for profile in (self._profiles_of(list_id) if unwanted else ())
-            if need(profile, "attributes").get("external_id") in unwanted
-        ]
-        for start in range(0, len(ids), MOST_IDS):
-            data = [{"type": "profile", "id": each} for each in ids[start : start + MOST_IDS]]
-            path = f"/api/lists/{list_id}/relationships/profiles"
-            self._bulk.call("DELETE", path, body={"data": data})
-
-    def suppress(self, name: str, profiles: Sequence[Profile]) -> None:
-        """Put customers into a list that the account's own campaigns exclude.
-
-        Klaviyo's suppression is for all e-mails for ever, which a hold-out group is not.
-        """
-        self.change_list(name, profiles, ())
-
     def left(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
         """Yield what, e-mail address and time of bounces, unsubscribes and complaints.
 
@@ -176,9 +135,9 @@ class Klaviyo:
                     yield kind, emails[profile], at
             path, given = self._next(page), None
 
-    def _import(self, profiles: Sequence[Profile], list_id: str | None) -> None:
-        if not profiles:
-            return
+    # ------------------------------------------------------------ profiles and lists
+
+    def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:
         data: dict[str, Any] = {
             "type": "profile-bulk-import-job",
             "attributes": {"profiles": {"data": [_profile(each) for each in profiles]}},
@@ -188,15 +147,26 @@ class Klaviyo:
             data["relationships"] = {"lists": {"data": lists}}
         self._bulk.call("POST", "/api/profile-bulk-import-jobs", body={"data": data})
 
-    def _list_id(self, name: str) -> str | None:
+    def _create_list(self, name: str) -> str:
+        body = {"data": {"type": "list", "attributes": {"name": name}}}
+        answer = self._bulk.json("POST", "/api/lists", body=body)
+        return str(need(need(answer, "data"), "id"))
+
+    def _remove(self, list_id: str, ids: Sequence[str]) -> None:
+        data = [{"type": "profile", "id": each} for each in ids]
+        path = f"/api/lists/{list_id}/relationships/profiles"
+        self._bulk.call("DELETE", path, body={"data": data})
+
+    def _find_list(self, name: str) -> str | None:
         quoted = name.replace("\\", "\\\\").replace('"', '\\"')
         query = {"filter": f'equals(name,"{quoted}")'}
         found = need(self._bulk.json("GET", "/api/lists", query=query), "data")
         return str(need(found[0], "id")) if found else None
 
-    def _profiles_of(self, list_id: str) -> Iterator[dict[str, Any]]:
+    def _members(self, list_id: str) -> Iterator[tuple[str | None, str]]:
         query = {"fields[profile]": "external_id", "page[size]": "100"}
-        return self._pages(f"/api/lists/{list_id}/profiles", query)
+        for profile in self._pages(f"/api/lists/{list_id}/profiles", query):
+            yield need(profile, "attributes").get("external_id"), str(need(profile, "id"))
 
     def _pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         following: str | None = path
