@@ -22,19 +22,22 @@ class CampaignDraft(Request):
     discount: float | None = None  # shares from 0 to 1; None: as the policy says
     holdout: float | None = None
     budget: float | None = None
+    message_channel: Literal["email", "sms", "whatsapp"] = "email"
 
 
 class CampaignWiden(Request):
-    """Give a draft a wider audience, as its next version."""
+    """Give a draft a wider audience, or that of another channel, as its next version."""
 
     kind = "campaign_widen"
-    title = gettext("Wider draft")
+    title = gettext("Draft with another audience")
     deed = gettext("edit a campaign")
     campaign_id: str
     version: int
-    tier: Tier
+    tier: Tier | None = None
+    customer_id: CustomerId | None = None
     audience: AudienceName | None = None
     where: Condition | None = None  # an audience expression
+    message_channel: Literal["email", "sms", "whatsapp"] | None = None  # None: the campaign's
 
 
 class CampaignSend(Request):

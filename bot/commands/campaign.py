@@ -28,6 +28,7 @@ from retention.db.audit import history
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.outreach import send_summary
+from retention.outreach.channels import EMAIL, MESSAGE_CHANNELS, require_text_channel
 from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import audiences, call_lists, campaigns
@@ -90,6 +91,11 @@ def COMMAND() -> None: ...
     metavar="MONEY",
     help=gettext("The most it may cost; at most the policy's."),
 )
+@click.option(
+    "--channel",
+    type=choice(*MESSAGE_CHANNELS),
+    help=gettext("How customers get it; each channel needs its own consent."),
+)
 def draft(
     call: Call,
     cohort: str | None,
@@ -100,6 +106,7 @@ def draft(
     budget: float | None,
     audience: str | None = None,
     where: str | None = None,
+    channel: str | None = None,
 ) -> CampaignDraft:
     """Queue the draft of a campaign."""
     if cohort is not None:
@@ -107,6 +114,7 @@ def draft(
             campaigns.find_cohort(session, call.services.settings, cohort)
     valid_name = None if name is None else normalize_name(name)
     audience = audiences.check_exists(call.services.database, call.services.settings, audience)
+    require_text_channel(call.services.settings, channel or EMAIL)
     return request(
         CampaignDraft,
         cohort_id=cohort,
@@ -117,6 +125,7 @@ def draft(
         budget=budget,
         audience=audience,
         where=audiences.check_condition(where),
+        message_channel=channel or EMAIL,
     )
 
 

@@ -289,7 +289,9 @@ def _consent(
     states[frame.index.isin(answers.loc[~has_agreed, "customer_id"])] = "refused"
     unsubscribed = session.scalars(
         select(Suppression.customer_id).where(
-            Suppression.team_id == settings.team_id, Suppression.at < as_of
+            Suppression.team_id == settings.team_id,
+            Suppression.channel == "email",
+            Suppression.at < as_of,
         )
     )
     states[frame.index.isin(lake.identities.resolved(unsubscribed))] = "refused"

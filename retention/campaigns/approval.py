@@ -31,6 +31,7 @@ from retention.campaigns.states import (
     find_campaign,
     move_campaign,
 )
+from retention.campaigns.text_message import with_parts
 from retention.campaigns.versions import NO_DECISION, NextVersion, write_version
 from retention.db.engine import advisory_lock
 from retention.db.tables import Approval, Campaign, CampaignEditor
@@ -350,7 +351,7 @@ def edit(
     old_body = Body.model_validate(before.body)
     errors, body, name = FieldErrors(), old_body, before.name
     with errors.collect():
-        body = apply_changes(old_body, changes, settings.zone, now)
+        body = with_parts(settings, apply_changes(old_body, changes, settings.zone, now))
     if changes.name is not None:
         with errors.collect():
             name = normalize_name(changes.name)

@@ -20,7 +20,9 @@ from retention.campaigns.overlap import active_campaigns
 from retention.db.tables import Campaign, DirectoryEntry
 from retention.lake.lake import naive
 from retention.outreach import bounces, pauses, send_summary
+from retention.outreach.channels import EMAIL, is_text
 from retention.outreach.consent import consent_states
+from retention.outreach.contacts import find_numbers
 from retention.risk.policy import Policy
 from retention.risk.reasons import policy_features
 from retention.risk.strategy import Rule
@@ -60,6 +62,7 @@ def select_audience(
     now: datetime,
     choose: "Callable[[pd.DataFrame], Audience] | None" = None,
     only: Sequence[str] | None = None,
+    channel: str = EMAIL,
 ) -> Audience:
     """Select the audience among scored customers.
 
@@ -85,6 +88,9 @@ def select_audience(
         largest churn probability × value stay, up to the policy's maximum.
     only : sequence of str, optional
         Customers to choose from. Value bands are still shares of all scored customers.
+    channel : str, optional
+        One of `retention.outreach.channels.MESSAGE_CHANNELS`; its consent and its address count.
+        For a short text, ``policy`` is that of `text_message.channel_policy`.
 
     Returns
     -------
@@ -96,18 +102,18 @@ def select_audience(
     Value bands are shares of the scored customers. Personal calls go to the most valuable customers
     with a phone number, up to the policy's limit. All others get their next rule.
     """
-    pool = _candidates(lake, session, settings, policy, scores)
+    pool = _candidates(lake, session, settings, policy, scores, channel)
     if only is not None:
         pool = pool[pool["customer_id"].isin(list(only))].reset_index(drop=True)
     campaign_of = pool["customer_id"].map(active_campaigns(lake, session, settings))
     is_eligible, excluded, in_campaigns = _eligible(
-        lake, session, settings, policy, pool, campaign_of, as_of, now
+        lake, session, settings, policy, pool, campaign_of, as_of, now, channel
     )
     customers = _limit_calls(pool[is_eligible], policy)
     excluded["no_rule"] += int(customers["rule"].isna().sum())
     customers = customers[customers["rule"].notna()]
     has_bounced = customers["customer_id"].isin(
-        bounced_customers(lake, session, settings, policy, now)
+        bounced_customers(lake, session, settings, policy, now, channel)
     )
     has_bounced &= ~customers["rule"].isin(_call_rules(policy))
     excluded["bounced"], customers = int(has_bounced.sum()), customers[~has_bounced]
@@ -132,6 +138,7 @@ def exclusion_reason(code: str) -> str:
         "paused_by_person": gettext("excluded by a person for now"),
         "no_rule": gettext("the policy does nothing for them"),
         "no_consent": gettext("no marketing consent"),
+        "no_phone": gettext("no valid phone number"),
         "other_campaign": gettext("in another campaign"),
         "frequency_cap": gettext("contacted too recently"),
         "returned": gettext("ordered again since the list was made"),
@@ -143,16 +150,23 @@ def exclusion_reason(code: str) -> str:
 
 
 def _candidates(
-    lake: "Lake", session: Session, settings: Settings, policy: Policy, scores: "pd.DataFrame"
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    policy: Policy,
+    scores: "pd.DataFrame",
+    channel: str,
 ) -> "pd.DataFrame":
     """Scored customers with rule inputs and ``rule``."""
     pool = scores.drop_duplicates("customer_id").reset_index(drop=True)
     pool = pool.assign(
         features=[_reason_features(reasons) for reasons in pool["reasons"]],
         value=value_bands(pool["expected_value"], policy.values.high, policy.values.middle),
-        consent=consent_states(lake, session, settings, pool["customer_id"]),
+        consent=consent_states(lake, session, settings, pool["customer_id"], channel),
         phone=pool["customer_id"].isin(customers_with_phone(lake)),
     )
+    if is_text(channel):  # whoever did not agree is not asked, and nobody is called
+        pool = pool.assign(consent=pool["consent"].replace("unknown", "refused"), phone=False)
     return pool.assign(rule=_rules(pool, policy))
 
 
@@ -214,6 +228,7 @@ def _eligible(
     campaign_of: "pd.Series",
     as_of: datetime,
     now: datetime,
+    channel: str,
 ) -> "tuple[pd.Series, dict[str, int], dict[str, int]]":
     """Eligible customers, exclusion counts by first reason, and those by other campaign.
 
@@ -245,6 +260,11 @@ def _eligible(
                 (consent == "refused")
                 | (pool["rule"].isna() & (_rules(pool, policy, "given").notna()))
             ),
+        ),
+        *(
+            (("no_phone", lambda: ~ids.isin(find_numbers(lake, policy, ids))),)
+            if is_text(channel)
+            else ()
         ),
         ("no_rule", lambda: pool["rule"].isna()),
         ("other_campaign", campaign_of.notna),
@@ -440,7 +460,12 @@ def excluded_by_audience(
 
 
 def bounced_customers(
-    lake: "Lake", session: Session, settings: Settings, policy: Policy, now: datetime
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    policy: Policy,
+    now: datetime,
+    channel: str = EMAIL,
 ) -> set[str]:
     """Return customers with a recent bounce.
 
@@ -458,6 +483,8 @@ def bounced_customers(
         The shop's policy.
     now : datetime
         Business time.
+    channel : str, optional
+        One of `retention.outreach.channels.MESSAGE_CHANNELS`.
 
     Returns
     -------
@@ -465,7 +492,7 @@ def bounced_customers(
     """
     since = now - timedelta(days=policy.campaign.bounced_days)
     return lake.identities.resolved(
-        bounces.customers_with_bounced_address(session, settings, since)
+        bounces.customers_with_bounced_address(session, settings, since, channel)
     )
 
 

@@ -9,7 +9,16 @@ from retention.campaigns.offers import merge_equal_lines
 from retention.campaigns.spec import Body
 from retention.db.tables import Audit, Campaign, CampaignVersion
 
-FIELDS = ("audience", "holdout", "budget", "expires_days", "send_on", "approver", "copy_text")
+FIELDS = (
+    "message_channel",
+    "audience",
+    "holdout",
+    "budget",
+    "expires_days",
+    "send_on",
+    "approver",
+    "copy_text",
+)
 TERMS = ("rule", "action", "discount", "face", "min_order", "categories", "customers")
 
 

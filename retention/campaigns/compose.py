@@ -1,6 +1,7 @@
-"""Compose a customer's message as text and HTML."""
+"""Compose a customer's message: an e-mail as text and HTML, or a short text."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from retention.campaigns.brand import load_brand
 from retention.campaigns.email_content import Offer, email_content, shown_titles
@@ -8,10 +9,12 @@ from retention.campaigns.email_layout import render_html, render_text
 from retention.campaigns.offers import public_terms
 from retention.campaigns.products import Product
 from retention.campaigns.spec import Body
+from retention.campaigns.text_message import text_content
 from retention.db.tables import Send
 from retention.keys import Keys
 from retention.outreach import consent
 from retention.outreach.adapter import Contact, Message
+from retention.outreach.channels import is_text
 from retention.outreach.consent import public_url
 from retention.settings import Settings
 
@@ -86,7 +89,7 @@ def compose_message(
 ) -> Message:
     """Compose one message in the customer's language.
 
-    HTML values are escaped. The text has the same content.
+    HTML values are escaped. The e-mail's plain text has the same content.
 
     Parameters
     ----------
@@ -109,7 +112,8 @@ def compose_message(
     -------
     Message
     """
-    terms, public_offer = offer["offer"], public_terms(offer["offer"])
+    if is_text(body.message_channel):
+        return _compose_text(settings, body, send, contact, offer, unsubscribe)
     content = email_content(
         settings,
         body,
@@ -129,17 +133,45 @@ def compose_message(
         text=render_text(content),
         html=render_html(content),
         unsubscribe_url=unsubscribe,
-        offer={
-            **public_offer,
-            "amount": public_offer["amount"] or 0.0,
-            "min_order": public_offer["min_order"] or 0.0,
-            "code": offer["code"],
-            "expires_at": offer["expires_at"].astimezone(settings.zone).isoformat()
-            if offer["expires_at"]
-            else None,
-            "items": [
-                {**item, "title": title}
-                for item, title in zip(terms["items"], shown_titles(terms), strict=True)
-            ],
-        },
+        offer=_offer_values(settings, offer),
     )
+
+
+def _compose_text(
+    settings: Settings, body: Body, send: Send, contact: Contact, offer: Offer, unsubscribe: str
+) -> Message:
+    """Compose an SMS or WhatsApp message. The platform learns the number and no name."""
+    content = text_content(settings, body, offer, name=contact.name, locale=contact.locale)
+    return Message(
+        key=f"{send.campaign_id}:{send.id}",
+        campaign_id=send.campaign_id,
+        customer_id=send.customer_id,
+        to=contact,
+        subject="",
+        text=content.text,
+        html="",
+        unsubscribe_url=unsubscribe,
+        offer=_offer_values(settings, offer),
+        channel=body.message_channel,
+        link=content.link,
+        opt_out=content.opt_out,
+        parts=content.parts,
+    )
+
+
+def _offer_values(settings: Settings, offer: Offer) -> dict[str, Any]:
+    """Return the terms of the offer as values of the message."""
+    terms, public_offer = offer["offer"], public_terms(offer["offer"])
+    return {
+        **public_offer,
+        "amount": public_offer["amount"] or 0.0,
+        "min_order": public_offer["min_order"] or 0.0,
+        "code": offer["code"],
+        "expires_at": offer["expires_at"].astimezone(settings.zone).isoformat()
+        if offer["expires_at"]
+        else None,
+        "items": [
+            {**item, "title": title}
+            for item, title in zip(terms["items"], shown_titles(terms), strict=True)
+        ],
+    }

@@ -26,11 +26,13 @@ from retention.campaigns.offers import SuggestedItem
 from retention.campaigns.overlap import find_overlaps
 from retention.campaigns.spec import Body, Overlap, Prior
 from retention.campaigns.targeting import affordable_count, describe_targeting, select_by_profit
+from retention.campaigns.text_message import expected_parts, with_parts
 from retention.campaigns.view import version_data
 from retention.db import Database
 from retention.db.audit import record
 from retention.db.tables import Assignment, Campaign, CampaignEditor, CampaignVersion
 from retention.errors import BadInput
+from retention.outreach.channels import CONSENT_COLUMN, EMAIL, is_text
 from retention.outreach.contacts import find_contacts
 from retention.progress import Progress, silent
 from retention.risk.policy import Policy, reason_of
@@ -98,6 +100,7 @@ def draft(
     tier: str | None = None,
     may_widen: bool = False,
     only: Sequence[str] | None = None,
+    channel: str = EMAIL,
     progress: Progress = silent,
 ) -> Draft:
     """Draft a campaign for the scored customers.
@@ -144,6 +147,9 @@ def draft(
         Take a wider tier if it is expected to earn more and can be measured.
     only : sequence of str, optional
         Customers to choose from; by default all.
+    channel : str, optional
+        One of `retention.outreach.channels.MESSAGE_CHANNELS`. ``policy`` is that of
+        `text_message.channel_policy`.
     progress : Progress, optional
         Called with done, total and a label.
 
@@ -174,6 +180,7 @@ def draft(
             margin_known,
             prior,
             uplift,
+            channel,
         )
 
     def evaluate(lowest: str, candidates: "pd.DataFrame") -> Option:
@@ -188,6 +195,7 @@ def draft(
                 now=now,
                 choose=choose,
                 only=only,
+                channel=channel,
             )
         fitting = _fit_to_budget(selected, policy, prior)
         return Option(lowest, fitting, body_of(fitting))
@@ -388,9 +396,11 @@ def _body(
     margin_known: bool,
     prior: Prior,
     uplift: "UpliftModel | None",
+    channel: str,
 ) -> Body:
     rules = policy.campaign
-    assumed = assumed_fields(lake, "customers", ("marketing_consent",))
+    actions = [rule.action for rule in policy.rules]
+    assumed = assumed_fields(lake, "customers", (CONSENT_COLUMN[channel],))
     assumed += assumed_fields(lake, "items", ("margin", "in_stock")) if margin_known else ["margin"]
     body = Body(
         as_of=as_of,
@@ -419,9 +429,11 @@ def _body(
         prior=prior,
         targeting=describe_targeting(uplift),
         assumed=tuple(assumed),
+        message_channel=channel,
+        parts=expected_parts(settings, channel, actions) if is_text(channel) else 1,
     )
-    text = default_text(body.copy_action, settings)
-    return body.model_copy(update={"copy_text": text})
+    text = default_text(body.copy_action, settings, channel)
+    return with_parts(settings, body.model_copy(update={"copy_text": text}))
 
 
 def _items(

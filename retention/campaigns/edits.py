@@ -8,11 +8,13 @@ from retention.campaigns import text_placeholders
 from retention.campaigns.email_text import default_text
 from retention.campaigns.spec import Body, OfferLine
 from retention.errors import BadInput, FieldErrors
+from retention.outreach.channels import channel_name, is_text
 from retention.risk.policy import HOLDOUT, LONGEST_HOURS
 from retention.templating import money
 from retention.text import gettext
 
 OFFER_KINDS = ("share", "amount", "free_shipping", "reminder")  # that an edit can choose
+MAX_TEXT = 480  # characters of a short text: four SMS with its link
 SOON = "soon"  # right after the clearance time
 MINUTE_FORMAT = "%Y-%m-%d %H:%M"
 
@@ -367,6 +369,18 @@ def require_soon_enough(at: datetime, text: str, zone: ZoneInfo, now: datetime) 
 def _changed_text(body: Body, edited: Body, text: str | None) -> str:
     """Return the typed text, or a new default for a changed offer kind."""
     new_text = body.copy_text if text is None else text_placeholders.validate_text(text)
+    if text is not None and is_text(body.message_channel) and len(new_text) > MAX_TEXT:
+        raise BadInput(
+            gettext(
+                "The text has {count:,} characters, and {channel} allows {longest:,}; shorten it. "
+                "160 characters are one SMS."
+            ).format(
+                count=len(new_text),
+                channel=channel_name(body.message_channel),
+                longest=MAX_TEXT,
+            ),
+            field="copy_text",
+        )
     if new_text != body.copy_text or edited.copy_action == body.copy_action:
         return new_text
-    return default_text(edited.copy_action)
+    return default_text(edited.copy_action, channel=edited.message_channel)

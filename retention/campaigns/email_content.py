@@ -11,11 +11,18 @@ from retention import templating
 from retention.campaigns import text_placeholders
 from retention.campaigns.brand import Brand, load_brand
 from retention.campaigns.email_links import discount_link, product_link, with_utm
-from retention.campaigns.email_text import Wording, is_default_text, load_wording
+from retention.campaigns.email_text import (
+    Wording,
+    is_default_text,
+    load_wording,
+    text_of,
+    text_wording,
+)
 from retention.campaigns.item_selection import NEW_ARRIVAL
 from retention.campaigns.offers import limited_category
 from retention.campaigns.products import Product
 from retention.campaigns.spec import Body
+from retention.outreach.channels import is_text
 from retention.settings import Settings
 
 MAX_TITLE = 120  # characters
@@ -152,8 +159,9 @@ def customer_wording(
     locale : str
         The customer's.
     """
-    is_shop_language = terms["action"] == CALL or _has_own_text(settings, body, terms)
-    return load_wording(settings, "" if is_shop_language else locale)
+    is_shop_language = terms["action"] == CALL or has_own_text(settings, body, terms)
+    wording = load_wording(settings, "" if is_shop_language else locale)
+    return text_wording(settings, wording) if is_text(body.message_channel) else wording
 
 
 def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wording: Wording) -> str:
@@ -176,14 +184,25 @@ def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wordi
     -------
     str
     """
-    if _has_own_text(settings, body, terms):
+    if has_own_text(settings, body, terms):
         return body.copy_text
-    return str(getattr(wording.words.text, wording_action(terms)))
+    return text_of(wording, wording_action(terms), body.message_channel)
 
 
-def _has_own_text(settings: Settings, body: Body, terms: Mapping[str, Any]) -> bool:
+def has_own_text(settings: Settings, body: Body, terms: Mapping[str, Any]) -> bool:
+    """Return whether a customer gets a text that a person wrote.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version.
+    terms : mapping
+        Stored offer of the customer.
+    """
     return terms["action"] == body.copy_action and not is_default_text(
-        settings, body.copy_action, body.copy_text
+        settings, body.copy_action, body.copy_text, body.message_channel
     )
 
 

@@ -20,6 +20,7 @@ from retention import templating
 from retention.campaigns.brand import PAGE, brand_path, load_brand
 from retention.campaigns.text_placeholders import MAX_CHARACTERS, PLACEHOLDERS
 from retention.errors import BadInput
+from retention.outreach.channels import EMAIL, is_text
 from retention.policy_file import (
     explain_first_error,
     explain_toml_error,
@@ -86,6 +87,17 @@ class Texts(_Strict):
     call: Text
 
 
+class ShortTexts(_Strict):
+    """Texts of SMS and WhatsApp by action; ``stop`` says how to end further ones."""
+
+    coupon: Text
+    free_shipping: Text
+    new_arrivals: Text
+    reminder: Text
+    with_shop: Annotated[str, _LINE, _only("shop", "text")]
+    stop: Line
+
+
 class OfferWords(_Strict):
     """What an offer is, and its conditions."""
 
@@ -149,6 +161,7 @@ class EmailText(_Strict):
     items: ItemWords
     footer: Footer
     unsubscribe_page: UnsubscribePage
+    sms: ShortTexts | None = None  # a shop's own language of before has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +277,23 @@ def shipped_wording(name: str = DEFAULT) -> Wording:
     return Wording(name, name, _parse((_stamp(SHIPPED / f"{name}.toml"),)))
 
 
-def default_text(action: str = "coupon", settings: Settings | None = None) -> str:
+def text_wording(settings: Settings, wording: Wording) -> Wording:
+    """Return texts that have short ones: these, or those of the shop's language, or English.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    wording : Wording
+        Of `load_wording`.
+    """
+    candidates = (wording, _shop_wording(settings))
+    return next((one for one in candidates if one.words.sms is not None), shipped_wording())
+
+
+def default_text(
+    action: str = "coupon", settings: Settings | None = None, channel: str = EMAIL
+) -> str:
     """Return the default text of an action, in the shop's language.
 
     Parameters
@@ -273,18 +302,37 @@ def default_text(action: str = "coupon", settings: Settings | None = None) -> st
         Kind of the offer.
     settings : Settings, optional
         Settings of the installation; without them, the shop's own files do not count.
+    channel : str, optional
+        Of the message: e-mail, or a short text.
     """
     if settings is None:
         with use_shop_language():
             file = SHIPPED / f"{language()}.toml"
         name = file.stem if file.exists() else DEFAULT
-        words = shipped_wording(name).words
+        wording = shipped_wording(name)
     else:
-        words = _shop_wording(settings).words
-    return str(getattr(words.text, action))
+        wording = _shop_wording(settings)
+        wording = text_wording(settings, wording) if is_text(channel) else wording
+    return text_of(wording, action, channel)
 
 
-def is_default_text(settings: Settings, action: str, text: str) -> bool:
+def text_of(wording: Wording, action: str, channel: str = EMAIL) -> str:
+    """Return the text of an action.
+
+    Parameters
+    ----------
+    wording : Wording
+        For a short text, of `text_wording`.
+    action : str
+        Kind of the offer. A personal call has no short text.
+    channel : str, optional
+        Of the message.
+    """
+    is_short = is_text(channel) and action in ShortTexts.model_fields
+    return str(getattr(wording.words.sms if is_short else wording.words.text, action))
+
+
+def is_default_text(settings: Settings, action: str, text: str, channel: str = EMAIL) -> bool:
     """Return whether nobody changed a campaign's text.
 
     The text was stored when the campaign was drafted. The shop's language may have changed since,
@@ -298,11 +346,13 @@ def is_default_text(settings: Settings, action: str, text: str) -> bool:
         Kind of the offer.
     text : str
         The stored text.
+    channel : str, optional
+        Of the message.
     """
-    if text == default_text(action, settings):
+    if text == default_text(action, settings, channel):
         return True
-    shipped = (shipped_wording(name).words for name in shipped_languages())
-    return any(text == getattr(words.text, action) for words in shipped)
+    shipped = (shipped_wording(name) for name in shipped_languages())
+    return any(text == text_of(wording, action, channel) for wording in shipped)
 
 
 def shipped_languages() -> tuple[str, ...]:

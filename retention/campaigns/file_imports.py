@@ -32,6 +32,7 @@ from retention.lake.quarantine_reasons import Reason, ReasonCode, by_code, by_te
 from retention.lake.reading import sources
 from retention.lake.schema import BOUNCES, REDEMPTIONS, Table
 from retention.outreach.bounces import Bounce, mark_bounced
+from retention.outreach.channels import EMAIL
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
@@ -234,7 +235,10 @@ def import_bounces(
     """
 
     def handle(session: Session, rows: Sequence[Any]) -> list[str]:
-        bounces = [Bounce(as_utc(at), customer_id, email) for customer_id, email, at in rows]
+        bounces = [
+            Bounce(as_utc(at), customer_id, email, channel or EMAIL)
+            for customer_id, email, at, channel in rows
+        ]
         outcomes, campaigns = mark_bounced(session, settings, bounces)
         for campaign_id in sorted(campaigns):
             recount(session, find_campaign(session, settings, campaign_id))

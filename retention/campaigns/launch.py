@@ -24,7 +24,7 @@ from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import Conflict
 from retention.outreach import sends
-from retention.outreach.dispatch import configured_channel
+from retention.outreach.dispatch import sending_channel
 from retention.risk.strategy import CODED
 from retention.settings import Settings
 from retention.text import gettext
@@ -409,7 +409,8 @@ def go_live(
     )
     codes = coupons.issue_codes(session, campaign_id, now)
     shop_codes.queue_codes(session, settings, campaign, now)
-    sends.queue_sends(session, campaign, configured_channel(settings), now)
+    channel = sending_channel(settings, Body.model_validate(campaign.body).message_channel)
+    sends.queue_sends(session, campaign, channel, now)
     sizes = group_sizes(session, campaign_id)
     needed = session.scalar(
         select(func.count()).where(

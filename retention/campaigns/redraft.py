@@ -13,6 +13,7 @@ from retention.campaigns.draft import Draft
 from retention.campaigns.offers import set_offer
 from retention.campaigns.spec import Body, OfferLine
 from retention.campaigns.states import find_campaign
+from retention.campaigns.text_message import with_parts
 from retention.campaigns.versions import NextVersion, write_version
 from retention.db.tables import Assignment, Campaign
 from retention.settings import Settings
@@ -74,7 +75,7 @@ def replace_audience(
     before = find_campaign(session, settings, campaign_id)
     old = Body.model_validate(before.body)
     merged = _merge(old, drafted.body)
-    body = merged.body
+    body = with_parts(settings, merged.body)
     body.check_offers()
     was_default = is_default_name(before.name, old, before.created_at.astimezone(settings.zone))
     written = write_version(
@@ -86,7 +87,11 @@ def replace_audience(
         now,
         name=drafted.name if was_default else before.name,
         body=body,
-        details={"changed": ["audience"], "audience": body.audience},
+        details={
+            "changed": ["audience"],
+            "audience": body.audience,
+            "channel": body.message_channel,
+        },
     )
     shared = {"team_id": settings.team_id, "campaign_id": campaign_id}
     session.execute(
@@ -104,8 +109,10 @@ def replace_audience(
 def _merge(old: Body, new: Body) -> _Merged:
     present = {line.rule: line for line in old.offers}
     lines, changed = [], []
+    has_new_channel = new.message_channel != old.message_channel
     for line in new.offers:
-        if edited := present.get(line.rule):
+        edited = present.get(line.rule)
+        if edited and not (has_new_channel and "call" in (edited.action, line.action)):
             kept = line.model_copy(update={name: getattr(edited, name) for name in TERMS})
             if kept != line:
                 changed.append(kept)
@@ -113,7 +120,7 @@ def _merge(old: Body, new: Body) -> _Merged:
         lines.append(line)
     update: dict[str, Any] = {name: getattr(old, name) for name in KEPT}
     body = new.model_copy(update={**update, "offers": tuple(lines)})
-    if body.copy_action == old.copy_action:
+    if body.copy_action == old.copy_action and not has_new_channel:
         body = body.model_copy(update={"copy_text": old.copy_text})
     return _Merged(body, tuple(changed))
 

@@ -13,6 +13,7 @@ from retention.campaigns.assignment import control_size
 from retention.campaigns.measurement import Z_ALPHA, smallest_effect
 from retention.errors import BadInput, FieldErrors
 from retention.number_format import has_no_smaller_unit, percent_limit
+from retention.outreach.channels import MessageChannel
 from retention.risk.policy import SecondApprover
 from retention.risk.strategy import CODED
 from retention.templating import money
@@ -145,6 +146,15 @@ class Overlap(_FrozenModel):
     left_out: bool
 
 
+class DraftedFor(_FrozenModel):
+    """The customers that a draft was asked for, to draft them anew for another channel."""
+
+    tier: str | None = None  # lowest risk tier; None: the best audience
+    audience: str | None = None  # name of a saved audience
+    where: str | None = None  # condition
+    customer_id: str | None = None
+
+
 class Asked(_FrozenModel):
     """The audience that was asked for, if the draft has a wider one that can be measured."""
 
@@ -241,6 +251,9 @@ class Body(_FrozenModel):
     overlaps: tuple[Overlap, ...] = ()
     asked: Asked | None = None  # None: the audience is the one that was asked for
     wider: Wider | None = None  # None: the policy acts on nobody else, or unknown
+    message_channel: MessageChannel = "email"
+    parts: int = 1  # SMS that a usual text takes; ``contact_cost`` is of all
+    drafted_for: DraftedFor | None = None  # None in old campaigns
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:

@@ -22,8 +22,9 @@ from retention.outreach.adapter import (
     ServerUnavailable,
     Verdict,
 )
+from retention.outreach.channels import EMAIL, is_text, require_text_channel
 from retention.outreach.consent import public_url
-from retention.outreach.dispatch import configured_channel, open_adapter
+from retention.outreach.dispatch import open_adapter, sending_channel
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -177,25 +178,38 @@ def open_channel(session: Session, settings: Settings, name: str) -> Adapter:
     settings : Settings
         Settings of the installation.
     name : str
-        One of `retention.outreach.dispatch.CHANNELS`.
+        One of `retention.outreach.dispatch.CHANNELS`, or ``sms`` or ``whatsapp``.
 
     Raises
     ------
     BadInput
         A setting of the channel is missing or wrong.
     """
+    if is_text(name):
+        return open_adapter(settings, "webhook")
     return open_platform(session, settings) if name == CHANNEL else open_adapter(settings, name)
 
 
-def check_channel(session: Session, settings: Settings) -> None:
-    """Check that the configured channel can send.
+def check_channel(session: Session, settings: Settings, message_channel: str = EMAIL) -> None:
+    """Check that a campaign's messages can be sent.
+
+    Parameters
+    ----------
+    session : Session
+        Open session.
+    settings : Settings
+        Settings of the installation.
+    message_channel : str, optional
+        One of `retention.outreach.channels.MESSAGE_CHANNELS`. E-mails go through the configured
+        channel; a short text needs the webhook.
 
     Raises
     ------
     BadInput
         A setting is missing or wrong.
     """
-    if (name := configured_channel(settings)) != "csv":
+    require_text_channel(settings, message_channel)
+    if (name := sending_channel(settings, message_channel)) != "csv":
         open_channel(session, settings, name).close()
         public_url(settings)
 

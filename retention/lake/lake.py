@@ -235,7 +235,16 @@ class Lake:
     ) -> str:
         """Return SQL of a version's stored rows; empty without rows."""
         files = store.files(delta, partitions)
-        return f"read_parquet({files!r}, hive_partitioning = false)" if files else ""
+        if not files:
+            return ""
+        if not table.later:
+            return f"read_parquet({files!r}, hive_partitioning = false)"
+        # Some files, or all of them, may be older than a column.
+        later = ", ".join(
+            f"NULL::{SQL_TYPES[column.kind]} AS {column.name}" for column in table.later
+        )
+        rows = f"read_parquet({files!r}, hive_partitioning = false, union_by_name = true)"
+        return f"(SELECT * FROM {rows} UNION ALL BY NAME SELECT {later} WHERE false)"
 
     def scores(self, run_id: str) -> ibis.Table:
         """Return the scores of one run."""

@@ -22,6 +22,7 @@ EVENT_TYPES = (
     "coupon_redeem",
     "support",
 )
+MESSAGE_CHANNELS = ("email", "sms", "whatsapp")
 ARMS = ("treatment", "control")
 RELATIONS = ("follow", "refer", "friend")
 EARLIEST = date(1700, 1, 1)  # limit of nanosecond timestamps
@@ -47,6 +48,7 @@ class Column:
     """A column of a canonical table.
 
     A row without a ``required`` column is quarantined. ``values`` lists the allowed values.
+    ``is_later``: added after the first release, so files of older homes lack it.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Column:
     meaning: str
     required: bool = False
     values: tuple[str, ...] = ()
+    is_later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,24 @@ class Table:
         """Names of the columns that every row must have."""
         return tuple(column.name for column in self.columns if column.required)
 
+    @property
+    def later(self) -> tuple[Column, ...]:
+        """The columns that files of older homes lack."""
+        return tuple(column for column in self.columns if column.is_later)
+
     def __getitem__(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
 
 
-def _column(name: str, kind: Kind, meaning: str, values: tuple[str, ...] = ()) -> Column:
-    return Column(name.rstrip("*"), kind, meaning, name.endswith("*"), values)
+def _column(
+    name: str,
+    kind: Kind,
+    meaning: str,
+    values: tuple[str, ...] = (),
+    *,
+    is_later: bool = False,
+) -> Column:
+    return Column(name.rstrip("*"), kind, meaning, name.endswith("*"), values, is_later)
 
 
 EVENTS = Table(
@@ -126,6 +141,8 @@ CUSTOMERS = Table(
         _column("timezone", "text", "IANA time zone"),
         _column("created_at", "moment", "customer since"),
         _column("marketing_consent", "flag", "may be written to; missing = unknown = excluded"),
+        _column("sms_consent", "flag", "may get SMS; missing = excluded", is_later=True),
+        _column("whatsapp_consent", "flag", "may get WhatsApp; missing = excluded", is_later=True),
         _column(
             "attributes", "json", 'anything else; {"assumed": [fields]} names what was made up'
         ),
@@ -233,6 +250,7 @@ BOUNCES = Table(  # stored in SQL as states of the e-mails (retention.outreach.b
         _column("customer_id", "text", "whose copy came back; this or email is needed"),
         _column("email", "text", "the address that it could not be delivered to"),
         _column("occurred_at*", "moment", "when it came back"),
+        _column("channel", "text", "email (the default), sms or whatsapp", MESSAGE_CHANNELS),
     ),
     key=("email", "occurred_at"),
 )

@@ -112,10 +112,11 @@ class SparkTables:
         paths = store.files(delta, wanted)
         session = self.con._session
         rows = (
-            session.read.parquet(*paths)
+            session.read.option("mergeSchema", bool(table.later)).parquet(*paths)
             if paths
             else session.createDataFrame([], _empty_schema(table.columns))
         )
+        rows = _with_later_columns(rows, table.later)
         rows = _time_filter(rows, name, since, before).selectExpr(*map(_column_sql, table.columns))
         cancelled = self.cancelled(before) if name == "events" else []
         if cancelled:
@@ -147,6 +148,16 @@ def _time_filter(rows: Any, name: str, since: datetime | None, before: datetime 
         rows = rows.where(
             col("available_at").isNull() | (col("available_at") < before.astimezone(UTC))
         )
+    return rows
+
+
+def _with_later_columns(rows: Any, later: tuple[Column, ...]) -> Any:
+    """Add the columns that all files lack, because they are older."""
+    from pyspark.sql.functions import lit
+
+    for column in later:
+        if column.name not in rows.columns:
+            rows = rows.withColumn(column.name, lit(None).cast(_TYPES[column.kind]))
     return rows
 
 

@@ -461,6 +461,9 @@ def remove(root: Path, table: Table, keys: Any) -> None:
 def _merge(root: Path, table: Table, rows: Any) -> Any:
     current = open_table(root, table)
     assert current is not None
+    stored = {field.name for field in current.schema().fields}
+    if lacking := [field for field in _schema(table).fields if field.name not in stored]:
+        current.alter.add_columns(lacking)  # an older version of the desk wrote the table
     on = " AND ".join(f"new.{key} = old.{key}" for key in table.key)
     return current.merge(rows, predicate=on, source_alias="new", target_alias="old")
 

@@ -36,9 +36,9 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One e-mail to one customer.
+    """One message to one customer: an e-mail, or a short text for SMS or WhatsApp.
 
-    ``key`` is unique per send and equal in all attempts.
+    ``key`` is unique per send and equal in all attempts. A text has no subject and no HTML.
     """
 
     key: str
@@ -50,6 +50,10 @@ class Message:
     html: str
     unsubscribe_url: str
     offer: dict[str, Any] = field(default_factory=dict)  # action, discount, code, expires_at, items
+    channel: str = "email"  # retention.outreach.channels.MessageChannel
+    link: str = ""  # of a text: the page that it opens
+    opt_out: str = ""  # of a text: how to end further ones, part of ``text``
+    parts: int = 1  # of a text: number of SMS that it takes
 
 
 @dataclass(frozen=True, slots=True)

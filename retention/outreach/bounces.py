@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from retention.db.insert import among
 from retention.db.tables import DirectoryEntry, Send
 from retention.outreach.adapter import DELIVERY_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
+from retention.outreach.channels import EMAIL, consent_channel, sql_consent_channel
 from retention.privacy import email_hash
 from retention.settings import Settings
 from retention.text import gettext
@@ -26,16 +27,21 @@ _CANONICAL_ID = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.custom
 
 @dataclass(frozen=True, slots=True)
 class Bounce:
-    """A reported bounce, by customer id, address or both."""
+    """A reported bounce, by customer id, address or both.
+
+    ``channel`` is one of `retention.outreach.channels.MESSAGE_CHANNELS`.
+    """
 
     at: datetime
     customer_id: str | None = None
     email: str | None = None
+    channel: str = EMAIL
 
 
 @dataclass(slots=True)
 class _DeliveredSend:
     id: int
+    channel: str  # of its consent
     campaign_id: str
     state: str
     at: datetime
@@ -46,7 +52,8 @@ def mark_bounced(
 ) -> tuple[list[str], set[str]]:
     """Mark the send that each bounce belongs to.
 
-    A bounce belongs to the customer's newest send, of any campaign, in the `MAX_DELAY` before it.
+    A bounce belongs to the customer's newest send on its channel, of any campaign, in the
+    `MAX_DELAY` before it.
     The send may be up to `DATE_TOLERANCE` later, because many reports have only a date.
 
     Parameters
@@ -73,7 +80,8 @@ def mark_bounced(
             send
             for customer_id in ids
             for send in sends[customer_id]
-            if bounce.at - MAX_DELAY <= send.at < bounce.at + DATE_TOLERANCE
+            if send.channel == bounce.channel
+            and bounce.at - MAX_DELAY <= send.at < bounce.at + DATE_TOLERANCE
         ]
         if not candidates:
             outcomes.append("unknown")
@@ -94,7 +102,7 @@ def mark_bounced(
 
 
 def customers_with_bounced_address(
-    session: Session, settings: Settings, since: datetime
+    session: Session, settings: Settings, since: datetime, channel: str = EMAIL
 ) -> set[str]:
     """Return customers with a bounced address that is still in use.
 
@@ -109,6 +117,9 @@ def customers_with_bounced_address(
         Settings of the installation.
     since : datetime
         Start of the period.
+    channel : str, optional
+        One of `retention.outreach.channels.MESSAGE_CHANNELS`. Changes of phone numbers are not
+        stored, so a refused number counts for the whole period.
 
     Returns
     -------
@@ -118,6 +129,7 @@ def customers_with_bounced_address(
     recent = select(Send.customer_id, Send.state, Send.error_code, at).where(
         Send.team_id == settings.team_id,
         Send.channel != "call",
+        sql_consent_channel() == channel,
         Send.state.in_(BOUNCEABLE),
         at >= since,
     )
@@ -132,7 +144,7 @@ def customers_with_bounced_address(
         for customer_id, (state, code, sent_at) in newest.items()
         if state == "bounced" and code not in NOT_ABOUT_ADDRESS
     }
-    changed = _new_addresses(session, settings, bounced)
+    changed = _new_addresses(session, settings, bounced) if channel == EMAIL else {}
     return {
         customer_id
         for customer_id, sent_at in bounced.items()
@@ -216,7 +228,7 @@ def _delivered_sends(
 ) -> dict[str, list[_DeliveredSend]]:
     at = func.coalesce(Send.sent_at, Send.queued_at)
     rows = session.execute(
-        select(Send.customer_id, Send.id, Send.campaign_id, Send.state, at).where(
+        select(Send.customer_id, Send.id, Send.channel, Send.campaign_id, Send.state, at).where(
             Send.team_id == settings.team_id,
             among(session, Send.customer_id, [*ids]),
             Send.state.in_(BOUNCEABLE),
@@ -224,8 +236,10 @@ def _delivered_sends(
         )
     )
     sends = defaultdict[str, list[_DeliveredSend]](list)
-    for customer_id, send_id, campaign_id, state, sent_at in rows.tuples():
-        sends[customer_id].append(_DeliveredSend(send_id, campaign_id, state, sent_at))
+    for customer_id, send_id, channel, campaign_id, state, sent_at in rows.tuples():
+        sends[customer_id].append(
+            _DeliveredSend(send_id, consent_channel(channel), campaign_id, state, sent_at)
+        )
     return sends
 
 

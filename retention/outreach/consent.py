@@ -1,6 +1,6 @@
 """Store unsubscribes and check unsubscribe links.
 
-An unsubscribed customer has one row. Selection and sending both read it.
+An unsubscribed customer has one row per channel. Selection and sending both read it.
 """
 
 import hmac
@@ -16,6 +16,14 @@ from retention.db.insert import insert_once
 from retention.db.tables import Send, Suppression
 from retention.errors import BadInput
 from retention.keys import Keys, keyed_hash
+from retention.outreach.channels import (
+    CONSENT_COLUMN,
+    EMAIL,
+    channel_name,
+    consent_channel,
+    is_text,
+    sql_consent_channel,
+)
 from retention.outreach.sends import cancel_reason
 from retention.risk.policy import Policy
 from retention.settings import Settings
@@ -30,9 +38,9 @@ _TOKEN = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9a-f]{32})")
 
 
 def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetime) -> bool:
-    """Withdraw the consent of a send's customer.
+    """Withdraw the consent of a send's customer to the channel of the send.
 
-    Queued sends to the customer are cancelled. Repeating is harmless.
+    Queued sends to the customer on this channel are cancelled. Repeating is harmless.
 
     Parameters
     ----------
@@ -53,7 +61,8 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
     send = session.get(Send, send_id)
     if send is None or send.team_id != settings.team_id:
         return False
-    if withdraw(session, settings, send.customer_id, "unsubscribe", now, send.campaign_id):
+    channel = consent_channel(send.channel)
+    if withdraw(session, settings, send.customer_id, "unsubscribe", now, send.campaign_id, channel):
         record(
             session,
             settings,
@@ -61,7 +70,7 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
             "consent.withdrawn",
             send.campaign_id,
             now,
-            {"send": send_id},
+            {"send": send_id, "channel": channel},
         )
     return True
 
@@ -73,8 +82,9 @@ def withdraw(
     source: str,
     now: datetime,
     campaign_id: str | None = None,
+    channel: str = EMAIL,
 ) -> bool:
-    """Store that a customer wants no more e-mails, and cancel queued ones.
+    """Store that a customer wants no more messages of a channel, and cancel queued ones.
 
     Parameters
     ----------
@@ -89,6 +99,8 @@ def withdraw(
         Business time.
     campaign_id : str, optional
         The campaign that caused it.
+    channel : str, optional
+        One of `MESSAGE_CHANNELS`.
 
     Returns
     -------
@@ -99,6 +111,7 @@ def withdraw(
         session,
         Suppression,
         customer_id=customer_id,
+        channel=channel,
         team_id=settings.team_id,
         source=source,
         campaign_id=campaign_id,
@@ -107,7 +120,11 @@ def withdraw(
     if new:
         session.execute(
             update(Send)
-            .where(Send.customer_id == customer_id, Send.state == "queued")
+            .where(
+                Send.customer_id == customer_id,
+                Send.state == "queued",
+                sql_consent_channel() == channel,
+            )
             .values(
                 state="cancelled",
                 error=cancel_reason("unsubscribed"),
@@ -118,8 +135,8 @@ def withdraw(
     return new
 
 
-def suppressed_customers(session: Session, settings: Settings) -> set[str]:
-    """Return customers that unsubscribed.
+def suppressed_customers(session: Session, settings: Settings, channel: str = EMAIL) -> set[str]:
+    """Return customers that unsubscribed from a channel.
 
     Parameters
     ----------
@@ -127,6 +144,8 @@ def suppressed_customers(session: Session, settings: Settings) -> set[str]:
         Open session; the caller commits.
     settings : Settings
         Settings of the installation.
+    channel : str, optional
+        One of `MESSAGE_CHANNELS`.
 
     Returns
     -------
@@ -134,15 +153,21 @@ def suppressed_customers(session: Session, settings: Settings) -> set[str]:
     """
     return set(
         session.scalars(
-            select(Suppression.customer_id).where(Suppression.team_id == settings.team_id)
+            select(Suppression.customer_id).where(
+                Suppression.team_id == settings.team_id, Suppression.channel == channel
+            )
         )
     )
 
 
 def consent_states(
-    lake: "Lake", session: Session, settings: Settings, ids: "pd.Series"
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    ids: "pd.Series",
+    channel: str = EMAIL,
 ) -> "pd.Series":
-    """Return the consent of each customer.
+    """Return the consent of each customer to a channel.
 
     Parameters
     ----------
@@ -154,6 +179,8 @@ def consent_states(
         Settings of the installation.
     ids : Series
         Customer ids.
+    channel : str, optional
+        One of `MESSAGE_CHANNELS`.
 
     Returns
     -------
@@ -162,14 +189,16 @@ def consent_states(
     """
     import pandas as pd
 
-    customers = lake.table("customers")
-    known = customers.filter(customers.marketing_consent.notnull())
-    answers = known.select("customer_id", "marketing_consent").execute()
-    has_agreed = answers["marketing_consent"].astype(bool)
+    customers, column = lake.table("customers"), CONSENT_COLUMN[channel]
+    known = customers.filter(customers[column].notnull())
+    answers = known.select("customer_id", column).execute()
+    has_agreed = answers[column].astype(bool)
     states = pd.Series("unknown", index=ids.index)
     states[ids.isin(answers.loc[has_agreed, "customer_id"])] = "given"
     states[ids.isin(answers.loc[~has_agreed, "customer_id"])] = "refused"
-    states[ids.isin(lake.identities.resolved(suppressed_customers(session, settings)))] = "refused"
+    states[ids.isin(lake.identities.resolved(suppressed_customers(session, settings, channel)))] = (
+        "refused"
+    )
     return states
 
 
@@ -179,6 +208,7 @@ def require_consent(
     settings: Settings,
     policy: Policy,
     ids: "pd.Series | None" = None,
+    channel: str = EMAIL,
 ) -> None:
     """Refuse a campaign if the policy allows contact with none of the customers.
 
@@ -196,13 +226,15 @@ def require_consent(
         The shop's policy.
     ids : Series, optional
         Customer ids; by default all of the table ``customers``.
+    channel : str, optional
+        One of `MESSAGE_CHANNELS`. Only e-mail can do without a known consent.
 
     Raises
     ------
     BadInput
         No customer gave consent, and no rule of the policy accepts unknown consent.
     """
-    accepts_unknown = any(
+    accepts_unknown = channel == EMAIL and any(
         "unknown" in policy.consent_for(rule.name)
         for rule in policy.rules
         if rule.action != "nothing"
@@ -212,10 +244,26 @@ def require_consent(
         who = gettext("No customer has given marketing consent")
     else:
         who = gettext("None of the customers at risk has given marketing consent")
-    states = consent_states(lake, session, settings, ids).value_counts()
+    states = consent_states(lake, session, settings, ids, channel).value_counts()
     unknown, refused = int(states.get("unknown", 0)), int(states.get("refused", 0))
     if accepts_unknown or states.get("given", 0):
         return
+    if is_text(channel):
+        raise BadInput(
+            gettext(
+                "Nobody can get {channel}: {column} is missing for {unknown:,} and refused by "
+                "{refused:,} of {customers:,} customers. Import it: `retention import customers "
+                "FILE --map MAP.toml`, with {column} under [customers] of the map. The consent to "
+                "e-mails does not count."
+            ).format(
+                channel=channel_name(channel),
+                column=CONSENT_COLUMN[channel],
+                unknown=unknown,
+                refused=refused,
+                customers=len(ids),
+            ),
+            field=CONSENT_COLUMN[channel],
+        )
     raise BadInput(
         gettext(
             "{who}, so nobody can be contacted: marketing_consent is missing for {unknown:,} and "

@@ -8,7 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Send
+from retention.lake.identity.phones import valid_number
 from retention.outreach.adapter import Contact
+from retention.outreach.channels import EMAIL, is_text
 from retention.outreach.consent import consent_states
 from retention.risk.policy import Policy
 from retention.settings import Settings
@@ -75,12 +77,43 @@ def find_contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
     }
 
 
+def find_numbers(lake: "Lake", policy: Policy, ids: Iterable[str]) -> dict[str, str]:
+    """Return the phone number of each customer, as platforms need it.
+
+    A number without a calling code takes that of the customer's locale, else of the country under
+    ``[identity]`` of the policy.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    policy : Policy
+        The shop's policy.
+    ids : iterable of str
+        Customer ids.
+
+    Returns
+    -------
+    dict of str to str
+        E.164 by customer id. Customers without a valid number are missing.
+    """
+    numbers = {}
+    for customer_id, contact in find_contacts(lake, ids).items():
+        _, *subtags = contact.locale.replace("_", "-").split("-")
+        regions = (tag.upper() for tag in subtags if len(tag) == 2)
+        country = next(regions, policy.identity.country)
+        if number := valid_number(contact.phone, country):
+            numbers[customer_id] = number
+    return numbers
+
+
 def customers_without_consent(
     lake: "Lake",
     session: Session,
     settings: Settings,
     policy: Policy,
     offers: Mapping[str, Mapping[str, Any]],
+    channel: str = EMAIL,
 ) -> set[str]:
     """Return customers without the consent that their offer needs.
 
@@ -99,6 +132,9 @@ def customers_without_consent(
     offers : mapping
         Offer by customer id, with ``rule`` and accepted states of ``consent``. For offers stored
         before consent was kept, the present policy decides.
+    channel : str, optional
+        One of `retention.outreach.channels.MESSAGE_CHANNELS`. For a short text, only a consent
+        given to this channel counts.
 
     Returns
     -------
@@ -111,7 +147,9 @@ def customers_without_consent(
         {customer_id: canonical.get(customer_id, customer_id) for customer_id in offers},
         dtype=object,
     )
-    states = consent_states(lake, session, settings, canonical_of)
+    states = consent_states(lake, session, settings, canonical_of, channel)
+    if is_text(channel):
+        return {customer_id for customer_id, state in states.items() if state != "given"}
     accepted_states = cache(policy.consent_for)
     return {
         customer_id

@@ -1,6 +1,6 @@
-"""Send the due e-mails of a campaign through its channel.
+"""Send the due messages of a campaign through its channel.
 
-Each e-mail is claimed, composed, handed over and settled. The process may die at any point.
+Each message is claimed, composed, handed over and settled. The process may die at any point.
 Unclaimed e-mails are sent by the next run. At most one e-mail is claimed and not settled; its
 delivery is uncertain (`sends.recover_lost`).
 """
@@ -25,6 +25,7 @@ from retention.outreach.adapter import (
     Verdict,
     as_sentence,
 )
+from retention.outreach.channels import is_text
 from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
 from retention.outreach.webhook import WebhookAdapter
 from retention.progress import Progress, silent
@@ -168,7 +169,9 @@ def _deliver_one(
             sends.release_claim(session, send, not_before=later)
         report.add("waiting")
         return False
-    if not contact.email:
+    if is_text(send.channel) and not contact.phone:
+        verdict = Verdict("failed", gettext("the customer has no usable phone number"))
+    elif not is_text(send.channel) and not contact.email:
         verdict = Verdict("failed", gettext("the customer has no e-mail address"))
     else:
         try:
@@ -262,6 +265,19 @@ def configured_channel(settings: Settings) -> str:
     """
     switched_on = (name for name, one in CHANNELS.items() if getattr(settings, one.setting))
     return next(switched_on, "csv")
+
+
+def sending_channel(settings: Settings, message_channel: str) -> str:
+    """Return what ``sends.channel`` holds for the messages of a campaign.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    message_channel : str
+        The campaign's, one of `retention.outreach.channels.MESSAGE_CHANNELS`.
+    """
+    return message_channel if is_text(message_channel) else configured_channel(settings)
 
 
 def open_adapter(settings: Settings, name: str) -> Adapter:

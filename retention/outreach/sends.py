@@ -23,6 +23,7 @@ from retention.db.tables import (
     Suppression,
 )
 from retention.outreach.adapter import MESSAGE_REFUSED, CancelCode, Verdict
+from retention.outreach.channels import sql_consent_channel
 from retention.text import gettext
 
 LEASE = timedelta(minutes=4)  # longer than any attempt takes
@@ -48,7 +49,7 @@ def queue_sends(session: Session, campaign: Campaign, channel: str, now: datetim
     campaign : Campaign
         The campaign.
     channel : str
-        Channel of the sends; calls are queued as ``call``.
+        Channel of the sends; calls are queued as ``call``. Text messages have their own.
     now : datetime
         Business time.
     """
@@ -370,12 +371,7 @@ def cancel_suppressed(session: Session, campaign_id: str) -> None:
     campaign_id : str
         Campaign id.
     """
-    _cancel(
-        session,
-        campaign_id,
-        "unsubscribed",
-        Send.customer_id.in_(select(Suppression.customer_id)),
-    )
+    _cancel(session, campaign_id, "unsubscribed", _is_suppressed())
 
 
 def cancel(session: Session, campaign_id: str, code: CancelCode) -> None:
@@ -547,13 +543,20 @@ def next_quiet_hours_end(session: Session, team_id: str, after: datetime) -> dat
 
 def _due(campaign_id: str, now: datetime, wall: datetime) -> tuple[ColumnElement[bool], ...]:
     is_live = exists().where(Campaign.id == campaign_id, Campaign.state == "live")
-    not_suppressed = ~exists().where(Suppression.customer_id == Send.customer_id)
     return (
         Send.campaign_id == campaign_id,
         Send.channel.not_in(MANUAL_CHANNELS),
         _ready(now, wall),
         is_live,
-        not_suppressed,
+        ~_is_suppressed(),
+    )
+
+
+def _is_suppressed() -> ColumnElement[bool]:
+    """Whether the customer unsubscribed from the channel of the send."""
+    return exists().where(
+        Suppression.customer_id == Send.customer_id,
+        Suppression.channel == sql_consent_channel(),
     )
 
 

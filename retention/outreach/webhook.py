@@ -1,4 +1,4 @@
-"""Send e-mails through a platform's signed webhook.
+"""Send e-mails, SMS and WhatsApp messages through a platform's signed webhook.
 
 The platform answers 2xx with ``{"key": …, "id": …}``: the idempotency key and its own id. Before
 the first e-mail, a probe is sent twice under one key. Only if both answers have the same id, the
@@ -25,6 +25,7 @@ from retention.outreach.adapter import (
     as_sentence,
     deadline,
 )
+from retention.outreach.channels import is_text
 from retention.privacy import signing
 from retention.templating import strip_controls
 from retention.text import gettext
@@ -251,15 +252,30 @@ class _NoAnswer(Exception):
 
 
 def _payload(message: Message) -> dict[str, Any]:
+    content = (
+        {
+            "to": {"phone": message.to.phone},
+            "text": message.text,
+            "characters": len(message.text),
+            "parts": message.parts,
+            "link": message.link,
+            "opt_out": message.opt_out,
+        }
+        if is_text(message.channel)
+        else {
+            "to": {"email": message.to.email, "name": strip_controls(message.to.name)},
+            "subject": message.subject,
+            "text": message.text,
+            "html": message.html,
+        }
+    )
     return {
         "type": "message",
+        "channel": message.channel,
         "key": message.key,
         "campaign_id": message.campaign_id,
         "customer_id": message.customer_id,
-        "to": {"email": message.to.email, "name": strip_controls(message.to.name)},
-        "subject": message.subject,
-        "text": message.text,
-        "html": message.html,
+        **content,
         "unsubscribe_url": message.unsubscribe_url,
         **message.offer,
     }

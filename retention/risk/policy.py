@@ -103,6 +103,8 @@ class OfferDefaults(_Strict):
     margin: Annotated[float, Field(gt=0, le=1)] = 0.3
     redemption: Annotated[float, Field(ge=0, le=1)] = 0.1
     contact_cost: Annotated[float, Field(ge=0)] = 0.02
+    sms_cost: Annotated[float, Field(ge=0)] = 0.06  # of each part
+    whatsapp_cost: Annotated[float, Field(ge=0)] = 0.08
     call_cost: Annotated[float, Field(ge=0)] = 4.0
     shipping_cost: Annotated[float, Field(ge=0)] = 5.0
     new_days: Annotated[int, Field(ge=1, le=365)] = 42

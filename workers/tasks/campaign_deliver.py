@@ -1,8 +1,9 @@
-"""Send the due e-mails of a live campaign.
+"""Send the due messages of a live campaign.
 
 The next tick continues after the time limit.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -71,31 +72,40 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     from retention.lake import Lake
     from retention.outreach import sends
     from retention.outreach.adapter import Contact
+    from retention.outreach.channels import is_text
     from retention.outreach.contacts import (
         customers_without_consent,
         find_contacts,
+        find_numbers,
         queued_customers,
     )
-    from retention.outreach.dispatch import configured_channel, deliver
+    from retention.outreach.dispatch import deliver, sending_channel
     from retention.quiet_hours import customer_zone, next_allowed, parse_quiet_hours
     from retention.risk.policy import load_policy
 
     settings, database, campaign_id = context.settings, context.database, request.campaign_id
     lake, policy = Lake.open(settings), load_policy(settings)
     with database.reading() as session:
-        adapter = open_channel(session, settings, configured_channel(settings))
         campaign = find_campaign(session, settings, campaign_id)
+        body = Body.model_validate(campaign.body)
+        channel = body.message_channel
+        adapter = open_channel(session, settings, sending_channel(settings, channel))
         queued = queued_customers(session, campaign_id)
         offers = {row["customer_id"]: row for row in recipient_rows(session, campaign)}
         # A customer who was erased between the two queries has no offer.
         ids = [customer for customer in queued if customer in offers]
         chosen = {customer: offers[customer]["offer"] for customer in ids}
-        unsubscribed = customers_without_consent(lake, session, settings, policy, chosen)
+        unsubscribed = customers_without_consent(lake, session, settings, policy, chosen, channel)
     with database.transaction() as session:
         sends.cancel_sends_to(session, campaign_id, unsubscribed, "no_consent")
     contact_of = find_contacts(lake, ids)
+    if is_text(channel):
+        numbers = find_numbers(lake, policy, ids)
+        contact_of = {
+            customer: replace(contact, phone=numbers.get(customer, ""))
+            for customer, contact in contact_of.items()
+        }
     products = find_products(lake, offered_items(chosen.values()))
-    body = Body.model_validate(campaign.body)
     quiet_hours = parse_quiet_hours(body.quiet_hours)
 
     def allowed_at(contact: Contact, at: datetime) -> datetime:

@@ -73,8 +73,11 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     from retention.campaigns.draft import draft, with_changes
     from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
+    from retention.campaigns.spec import DraftedFor
     from retention.campaigns.terms import with_terms
+    from retention.campaigns.text_message import channel_policy, with_parts
     from retention.lake import Lake
+    from retention.outreach.channels import require_text_channel
     from retention.outreach.consent import require_consent
     from retention.progress import part
     from retention.recommend.bandit.assignment import create_assigner
@@ -92,8 +95,11 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         currency=lake.currency(settings),
     )
     policy.check_acts()  # before a long sweep
+    channel = request.message_channel
+    require_text_channel(settings, channel)
+    policy = channel_policy(settings, policy, channel)
     with context.database.reading() as session:
-        require_consent(lake, session, settings, policy)
+        require_consent(lake, session, settings, policy, channel=channel)
     scores, as_of, model_version, tier, listed_audience = _scored(request, context, lake, policy)
     with context.database.reading() as session:
         if request.audience or request.where:
@@ -102,7 +108,7 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
             )
             scores = scores[scores["customer_id"].isin(among)]
         if not scores.empty:
-            require_consent(lake, session, settings, policy, scores["customer_id"])
+            require_consent(lake, session, settings, policy, scores["customer_id"], channel)
         prior = prior_from_campaigns(session, settings, policy)
         recommender = open_recommender(lake, session, settings, policy)
         unmeasured = uninformative_campaigns(session, settings)
@@ -139,13 +145,22 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         tier=tier,
         may_widen=request.tier is None and request.customer_id is None,
         only=None if request.customer_id is None else (request.customer_id,),
+        channel=channel,
         progress=context.progress,
     )
     limit = installed.campaign.budget  # for later edits
-    drafted = replace(drafted, body=drafted.body.model_copy(update={"most_budget": limit}))
+    drafted_for = DraftedFor(
+        tier=request.tier,
+        audience=request.audience,
+        where=request.where,
+        customer_id=request.customer_id,
+    )
+    update = {"most_budget": limit, "drafted_for": drafted_for}
+    drafted = replace(drafted, body=drafted.body.model_copy(update=update))
     if request.offer:
         changes = Changes(offer=request.offer, discount=request.discount)
         drafted = with_changes(drafted, changes, settings.zone, now)
+        drafted = replace(drafted, body=with_parts(settings, drafted.body))
     limited_to = audiences.list_name(request.audience, request.where) or listed_audience
     if limited_to and request.name is None:
         name = gettext("{audience}: {name}").format(audience=limited_to, name=drafted.name)

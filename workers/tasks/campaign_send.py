@@ -57,7 +57,8 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     held_out = programme.held_out_since_draft(database, settings, policy, request.campaign_id)
     held_out -= returned | doubles
     with database.transaction() as session:
-        check_channel(session, settings)
+        present = launch.find_campaign(session, settings, request.campaign_id)
+        check_channel(session, settings, present.body.get("message_channel", "email"))
         campaign, left_out = launch.begin_sending(
             session, settings, *campaign_version, user, now, returned | doubles | held_out
         )

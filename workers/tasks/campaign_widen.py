@@ -1,4 +1,7 @@
-"""Widen a draft's audience; its message shows the next version."""
+"""Draft a campaign's audience anew: wider, or for another channel.
+
+The campaign's message shows the next version.
+"""
 
 from sqlalchemy.orm import Session
 
@@ -9,7 +12,7 @@ from workers.tasks.interface import Context, Outcome
 
 
 def run(request: CampaignWiden, context: Context) -> Outcome:
-    """Draft the wider audience and store it as the campaign's next version.
+    """Draft the audience and store it as the campaign's next version.
 
     Parameters
     ----------
@@ -35,6 +38,8 @@ def run(request: CampaignWiden, context: Context) -> Outcome:
         tier=request.tier,
         audience=request.audience,
         where=request.where,
+        customer_id=request.customer_id,
+        message_channel=request.message_channel or campaign.body.get("message_channel", "email"),
     )
     drafted = make_draft(wider, context)
 

@@ -23,7 +23,8 @@ class Send(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
     customer_id: Mapped[str]
-    channel: Mapped[str] = mapped_column(String(8))  # csv | email | webhook
+    channel: Mapped[str] = mapped_column(String(8))
+    # csv | call | email | webhook | platform: how an e-mail goes; sms | whatsapp: a text
     state: Mapped[str] = mapped_column(String(10), default="queued")
     # queued -> sending -> sent | failed | bounced | held (arrival unknown); queued -> cancelled
     attempts: Mapped[int] = mapped_column(default=0)
@@ -45,7 +46,7 @@ class Send(Base):
 
 
 class Suppression(Base):
-    """An unsubscribed customer.
+    """A customer who unsubscribed from a channel.
 
     It overrides the consent in imported files.
     """
@@ -53,6 +54,9 @@ class Suppression(Base):
     __tablename__ = "suppressions"
 
     customer_id: Mapped[str] = mapped_column(primary_key=True)
+    channel: Mapped[str] = mapped_column(
+        String(8), primary_key=True, default="email", server_default="email"
+    )  # retention.outreach.channels.MessageChannel
     source: Mapped[str] = mapped_column(String(16))  # unsubscribe
     campaign_id: Mapped[str | None] = mapped_column(String(16))
     at: Mapped[datetime] = mapped_column(default=clock.now)

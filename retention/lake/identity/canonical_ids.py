@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Identity = datetime | Literal["now", "stored"]
+CONSENTS = ("marketing_consent", "sms_consent", "whatsapp_consent")
 CUSTOMER_TABLES = ("events", "customers", "treatments")
 _COLUMNS = (
     "link_id",
@@ -280,8 +281,9 @@ def resolve_customers(columns: list[str], relation: str, where: str, merged_ids:
 def merge_customers(rows: str, merged_ids: str) -> str:
     """Return SQL that merges rows per canonical id.
 
-    A refusal in any row counts. E-mail address and telephone number come from a row with consent,
-    if there is one. Other fields come from the canonical row, then from the oldest other row.
+    A refusal in any row counts. E-mail address and telephone number come from a row whose consent
+    is for them, if there is one. Other fields come from the canonical row, then from the oldest
+    other row.
 
     Parameters
     ----------
@@ -292,6 +294,7 @@ def merge_customers(rows: str, merged_ids: str) -> str:
     """
     own, firsts = "customer_id = who", "own DESC, created_at NULLS LAST, customer_id"
     consented = f"marketing_consent IS TRUE DESC, {firsts}"
+    has_phone_consent = "sms_consent IS TRUE DESC, whatsapp_consent IS TRUE DESC"
 
     def first(name: str, order: str = firsts) -> str:
         return f"first({name} ORDER BY {order}) FILTER ({name} IS NOT NULL) AS {name}"
@@ -300,10 +303,10 @@ def merge_customers(rows: str, merged_ids: str) -> str:
         [
             "who AS customer_id",
             first("email", consented),
-            first("phone", consented),
+            first("phone", f"{has_phone_consent}, {consented}"),
             *(first(name) for name in ("name", "locale", "timezone")),
             "min(created_at) AS created_at",
-            "bool_and(marketing_consent) AS marketing_consent",
+            *(f"bool_and({name}) AS {name}" for name in CONSENTS),
             """list_reduce(list_prepend('{}',
                 list(attributes ORDER BY own, created_at DESC NULLS FIRST, customer_id DESC)
                 FILTER (attributes IS NOT NULL)),

@@ -79,6 +79,33 @@ def phone_key(number: str, country: str = "") -> str | None:
     return str(phonenumbers.format_number(parsed, PhoneNumberFormat.E164))
 
 
+def valid_number(number: str, country: str = "") -> str:
+    """Return a telephone number that a message can be sent to.
+
+    Parameters
+    ----------
+    number : str
+        As a person typed it.
+    country : str
+        ISO 3166 code, for numbers without a calling code. UK means GB.
+
+    Returns
+    -------
+    str
+        E.164; empty if the number is not valid or its country is unknown.
+
+    Examples
+    --------
+    >>> valid_number("07400 123456", "GB"), valid_number("030 1234567"), valid_number("+4412")
+    ('+447400123456', '', '')
+    """
+    import phonenumbers
+
+    key = phone_key(number, country) or ""
+    parsed = _parsed(key, "") if key.startswith("+") else None
+    return key if parsed is not None and phonenumbers.is_valid_number(parsed) else ""
+
+
 def _parsed(typed: str, region: str) -> "PhoneNumber | None":
     """Return the number, or None if libphonenumber cannot read it."""
     import phonenumbers

@@ -99,9 +99,7 @@ def test_calls_go_to_valuable_customers_with_a_phone_others_get_next_rule(
 def test_unknown_consent_uses_its_own_rule_and_refusal_excludes(shop, policy, monkeypatch):
     ids = sorted(shop.lake.table("customers").customer_id.execute())[:30]
     states = pd.Series(["given", "unknown", "refused"] * 10)
-    monkeypatch.setattr(
-        audience, "consent_states", lambda lake, session, settings, ids_asked: states
-    )
+    monkeypatch.setattr(audience, "consent_states", lambda *_: states)
     chosen = _chosen(shop, policy, _scores(ids))
     assert chosen.customers["rule"].value_counts().to_dict() == {"Coupon": 10, "Unasked": 10}
     assert chosen.excluded == {"no_consent": 10}

@@ -1,0 +1,235 @@
+"""Compose the short text of an SMS or WhatsApp message, and count the SMS that it takes.
+
+A phone shows 160 characters of the GSM alphabet in one SMS, or 70 if the text has any other
+character. Longer texts are cut into parts, and each part is paid for.
+
+References
+----------
+3GPP TS 23.038 (GSM 7-bit default alphabet), TS 23.040 (concatenated messages).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from retention.campaigns import text_placeholders
+from retention.campaigns.brand import load_brand
+from retention.campaigns.email_content import (
+    Offer,
+    customer_wording,
+    has_own_text,
+    message_text,
+    placeholder_values,
+)
+from retention.campaigns.email_text import Wording, load_wording, text_wording
+from retention.campaigns.spec import Body
+from retention.outreach.channels import is_text
+from retention.risk.policy import Policy
+from retention.settings import Settings
+
+GSM = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+GSM_ESCAPED = frozenset("^{}\\[~]|€\f")  # each takes the place of two characters
+GSM_LIMITS = (160, 153)  # characters of a single SMS, and of each part of a longer text
+UNICODE_LIMITS = (70, 67)  # the same in UTF-16 code units
+# Typographic characters that would make a text's parts shorter.
+_PLAIN = str.maketrans(
+    {
+        "\u00a0": " ",
+        "\u202f": " ",
+        "\u2009": " ",
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u2013": "-",
+        "\u2014": "-",
+        "\u2026": "...",
+    }
+)
+# A customer like others, to estimate the length of a text.
+_NAME, _CODE, _DISCOUNT = "Alexandra", "XXXX-XXXX-XXXX", 0.15
+_EXPIRES = datetime(2030, 9, 30, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class TextContent:
+    """The text of one message. ``text`` includes the link and how to end further ones."""
+
+    text: str
+    link: str
+    opt_out: str
+    parts: int
+
+
+def count_parts(text: str, channel: str = "sms") -> int:
+    """Return the number of SMS that a text takes; WhatsApp sends it as one message.
+
+    Parameters
+    ----------
+    text : str
+        The whole text.
+    channel : str, optional
+        ``sms`` or ``whatsapp``.
+
+    Examples
+    --------
+    >>> count_parts("a" * 160), count_parts("a" * 161), count_parts("ê" * 71)
+    (1, 2, 2)
+    """
+    if channel != "sms":
+        return 1
+    is_gsm = all(sign in GSM or sign in GSM_ESCAPED for sign in text)
+    single, part = GSM_LIMITS if is_gsm else UNICODE_LIMITS
+    widths = [
+        1 + (sign in GSM_ESCAPED) if is_gsm else len(sign.encode("utf-16-le")) // 2 for sign in text
+    ]
+    if sum(widths) <= single:
+        return 1
+    parts, used = 1, 0
+    for width in widths:  # a character is never cut in two
+        parts, used = (parts + 1, width) if used + width > part else (parts, used + width)
+    return parts
+
+
+def text_content(
+    settings: Settings, body: Body, offer: Offer, *, name: str = "", locale: str = ""
+) -> TextContent:
+    """Compose the text to one customer, in the customer's language.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        The campaign's version. Its channel is ``sms`` or ``whatsapp``.
+    offer : mapping
+        Row of `launch.recipient_rows`.
+    name, locale : str, optional
+        The customer's.
+
+    Returns
+    -------
+    TextContent
+    """
+    terms = offer["offer"]
+    wording = customer_wording(settings, body, terms, locale)
+    values = placeholder_values(settings, name, offer, wording)
+    typed = message_text(settings, body, terms, wording)
+    is_own = has_own_text(settings, body, terms)
+    return _composed(settings, body.message_channel, wording, typed, values, is_own=is_own)
+
+
+def expected_parts(
+    settings: Settings, channel: str, actions: Iterable[str], own: dict[str, str] | None = None
+) -> int:
+    """Estimate the SMS per customer: those of the longest text to a customer like others.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    channel : str
+        ``sms`` or ``whatsapp``.
+    actions : iterable of str
+        Kinds of the offers.
+    own : dict of str to str, optional
+        Text that a person wrote, by action.
+    """
+    wording = text_wording(settings, load_wording(settings))
+    assert wording.words.sms is not None
+    parts = [1]
+    for action in {*actions} & {*type(wording.words.sms).model_fields}:
+        has_code = action in ("coupon", "free_shipping")
+        row = {
+            "offer": {"action": action, "discount": _DISCOUNT, "items": [], "consent": ["given"]},
+            "code": _CODE if has_code else None,
+            "expires_at": _EXPIRES if has_code else None,
+        }
+        values = placeholder_values(settings, _NAME, row, wording)
+        typed = (own or {}).get(action)
+        text = typed or str(getattr(wording.words.sms, action))
+        is_own = typed is not None
+        content = _composed(settings, channel, wording, text, values, is_own=is_own)
+        parts.append(content.parts)
+    return max(parts)
+
+
+def with_parts(settings: Settings, body: Body) -> Body:
+    """Return the version with the cost of its text: more parts cost more.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    body : Body
+        A version; of an e-mail, it is returned as it is.
+    """
+    if not is_text(body.message_channel):
+        return body
+    actions = {line.action for line in body.offers}
+    is_own = has_own_text(settings, body, {"action": body.copy_action})
+    own = {body.copy_action: body.copy_text} if is_own else {}
+    parts = expected_parts(settings, body.message_channel, actions, own)
+    cost = body.contact_cost / body.parts * parts
+    return body.model_copy(update={"parts": parts, "contact_cost": cost})
+
+
+def channel_policy(settings: Settings, policy: Policy, channel: str) -> Policy:
+    """Return the policy for a campaign of a channel.
+
+    SMS and WhatsApp have their own cost and their own consent, which is never assumed, and such a
+    campaign makes no personal calls.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        The policy of the installation.
+    channel : str
+        One of `MESSAGE_CHANNELS`.
+    """
+    if not is_text(channel):
+        return policy
+    given = [rule for rule in policy.rules if rule.consent is None or "given" in rule.consent]
+    rules = tuple(rule.model_copy(update={"consent": None}) for rule in given)
+    cost = policy.offer.sms_cost if channel == "sms" else policy.offer.whatsapp_cost
+    parts = expected_parts(settings, channel, (rule.action for rule in rules))
+    offer = policy.offer.model_copy(update={"contact_cost": cost * parts})
+    campaign = policy.campaign.model_copy(update={"consent": "required", "max_calls": 0})
+    return policy.model_copy(update={"rules": rules, "offer": offer, "campaign": campaign})
+
+
+def _composed(
+    settings: Settings,
+    channel: str,
+    wording: Wording,
+    typed: str,
+    values: dict[str, str],
+    *,
+    is_own: bool,
+) -> TextContent:
+    words = wording.words.sms
+    assert words is not None
+    text = text_placeholders.fill_text(typed, values).strip()
+    if values["shop"] and not is_own:
+        text = text_placeholders.fill_text(words.with_shop, {"shop": values["shop"], "text": text})
+    link = _short_link(settings, values["code"])
+    whole = " ".join(filter(None, (text, link, words.stop))).translate(_PLAIN)
+    opt_out = words.stop.translate(_PLAIN)
+    return TextContent(whole, link, opt_out, count_parts(whole, channel))
+
+
+def _short_link(settings: Settings, code: str) -> str:
+    """Return the link that applies the code, else that to the shop; without campaign parameters.
+
+    They would take more than a whole SMS. The code tells which campaign an order belongs to.
+    """
+    brand = load_brand(settings)
+    if code and brand.links.discount:
+        return brand.links.discount.format(code=quote(code, safe=""), redirect=quote("/", safe=""))
+    return brand.website

@@ -1,0 +1,135 @@
+"""Test short texts: their words, their length in SMS and what they cost."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retention.campaigns.email_text import default_text, shipped_languages
+from retention.campaigns.text_message import (
+    GSM,
+    channel_policy,
+    count_parts,
+    text_content,
+    with_parts,
+)
+from retention.risk.policy import load_policy
+from retention.settings import Settings
+from tests.retention.campaigns.samples import a_body
+
+ROW = {
+    "customer_id": "k1",
+    "offer": {
+        "rule": "High risk",
+        "action": "coupon",
+        "discount": 0.1,
+        "items": [],
+        "consent": ["given"],
+    },
+    "code": "7KQ2-M9ZD-4HT6",
+    "expires_at": datetime(2025, 5, 29, 12, tzinfo=UTC),
+}
+BRAND = """
+name = "Leaf & Kettle"
+website = "https://tea.example"
+[links]
+discount = "https://tea.example/discount/{code}?redirect={redirect}"
+"""
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(home=tmp_path, _env_file=None)
+
+
+def sms_body(channel: str = "sms", **changes):
+    text = default_text("coupon", channel=channel)
+    return a_body(**{"message_channel": channel, "copy_text": text, **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a" * 160, 1),
+        ("a" * 161, 2),
+        ("a" * 306, 2),
+        ("a" * 307, 3),
+        ("€" * 80, 1),  # each takes two places
+        ("€" * 81, 2),
+        ("é" * 160, 1),
+        ("ê" * 70, 1),  # not in the GSM alphabet
+        ("ê" * 71, 2),
+        ("😀" * 35, 1),
+        ("😀" * 36, 2),
+    ],
+)
+def test_parts_follow_the_alphabet(text, parts):
+    assert count_parts(text) == parts
+    assert count_parts(text, "whatsapp") == 1
+
+
+@given(st.text(max_size=400))
+def test_parts_hold_the_whole_text(text):
+    capacity = 160 if all(sign in GSM for sign in text) else 80
+    parts = count_parts(text)
+    assert parts >= len(text) / capacity
+    assert parts <= 1 + len(text) / 33
+
+
+@pytest.mark.parametrize("language", shipped_languages())
+def test_text_of_each_language_is_one_sms_with_link_and_stop(settings, language):
+    (settings.home / "brand.toml").write_text(BRAND)
+    content = text_content(settings, sms_body(), ROW, name="Ann", locale=language)
+    assert "Ann" in content.text
+    assert "7KQ2-M9ZD-4HT6" in content.text
+    assert "Leaf & Kettle" in content.text
+    assert content.link == "https://tea.example/discount/7KQ2-M9ZD-4HT6?redirect=%2F"
+    assert content.text.endswith(f"{content.link} {content.opt_out}")
+    assert "STOP" in content.opt_out
+    is_gsm = all(sign in GSM for sign in content.text)
+    assert is_gsm == (language != "zh")
+    assert content.parts == count_parts(content.text) <= (2 if is_gsm else 3)
+
+
+def test_own_text_goes_out_as_written_and_cannot_lose_the_opt_out(settings):
+    body = sms_body(copy_text="{name}: {code}")
+    content = text_content(settings, body, ROW, name="Ann", locale="de-DE")
+    assert content.text == "Ann: 7KQ2-M9ZD-4HT6 Reply STOP to end."
+
+
+def test_language_without_short_texts_uses_the_shop_language(settings):
+    """A shop's own file of before has no section [sms]."""
+    (settings.home / "email_text").mkdir()
+    words = (settings.home / "email_text" / "nl.toml").open("w", encoding="utf-8")
+    from retention.campaigns.email_text import SHIPPED
+
+    english = (SHIPPED / "en.toml").read_text(encoding="utf-8")
+    before, _, after = english.partition("[sms]")
+    with words:
+        words.write(before + "[unsubscribe_page]" + after.partition("[unsubscribe_page]")[2])
+    content = text_content(settings, sms_body(), ROW, name="Ann", locale="nl-NL")
+    assert content.text.startswith("Hello Ann, 10% off your next order.")
+
+
+def test_longer_text_costs_more_parts(settings):
+    body = with_parts(settings, sms_body(contact_cost=0.06))
+    longer = with_parts(settings, body.model_copy(update={"copy_text": "{code} " + "a" * 300}))
+    assert (body.parts, longer.parts) == (1, 3)
+    assert longer.contact_cost == pytest.approx(3 * body.contact_cost)
+    assert longer.plan().cost > body.plan().cost
+    assert with_parts(settings, a_body()).contact_cost == a_body().contact_cost
+
+
+@pytest.mark.parametrize("channel", ["sms", "whatsapp"])
+def test_policy_of_a_text_has_its_own_cost_and_assumes_no_consent(settings, channel):
+    installed = load_policy(settings)
+    loose = installed.model_copy(
+        update={"campaign": installed.campaign.model_copy(update={"consent": "unless_refused"})}
+    )
+    policy = channel_policy(settings, loose, channel)
+    cost = {"sms": 0.06, "whatsapp": 0.08}[channel]
+    assert policy.offer.contact_cost == pytest.approx(cost)
+    assert policy.campaign.max_calls == 0
+    assert {policy.consent_for(rule.name) for rule in policy.rules} == {("given",)}
+    assert channel_policy(settings, loose, "email") is loose

@@ -1,0 +1,188 @@
+"""Test campaigns by SMS and WhatsApp: consent, numbers, the webhook and STOP."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import select
+
+from retention import clock
+from retention.campaigns.launch import recipient_rows
+from retention.db.tables import Assignment, Outbox, Send, Suppression
+from retention.outreach import consent
+from retention.settings import Settings
+from tests.retention.outreach.platform import KEY, Platform
+from tests.workers.campaigns.steps import (
+    AFTER_CLEARANCE,
+    ANALYST,
+    LEAD,
+    campaign_of,
+    drafted,
+    run,
+)
+from workers import campaigns
+from workers.requests import CampaignDeliver, CampaignDraft, CampaignSend
+
+
+@pytest.fixture
+def platform():
+    with Platform() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def texting(desk, platform):
+    """The shop of this test, with a platform and with people in four groups.
+
+    By the customer's number modulo 4: 0 agreed and has a number, 1 agreed and has none that works,
+    2 refused, 3 said nothing about SMS and agreed to e-mails.
+    """
+    home = desk.settings.home
+    settings = Settings(
+        home=home,
+        policy=home / "policy.toml",
+        webhook_url=platform.url,
+        webhook_key=KEY.decode(),
+        public_url="https://crm.shop.example",
+        admins="U0ADMIN",
+        send_rate=1000,
+        _env_file=None,
+    )
+    people = desk.lake.table("customers").execute().sort_values("customer_id", ignore_index=True)
+    group = people.index % 4
+    consents = [True if one < 2 else False if one == 2 else None for one in group]
+    phones = [
+        "0000" if one == 1 else f"07400 123{number:03}"
+        for number, one in zip(people.index, group, strict=True)
+    ]
+    desk.lake.upsert(
+        "customers",
+        people.assign(
+            phone=phones,
+            locale="en-GB",
+            marketing_consent=True,
+            sms_consent=consents,
+            whatsapp_consent=None,
+        ),
+    )
+    groups = dict(zip(people["customer_id"], group, strict=True))
+    return replace(desk, settings=settings), groups
+
+
+def _sent(desk, channel="sms") -> str:
+    """Draft, approve and send a campaign through the real tasks."""
+    campaign_id = drafted(desk, message_channel=channel)
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    with desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
+    for request in (
+        CampaignSend(campaign_id=campaign_id, version=1),
+        CampaignDeliver(campaign_id=campaign_id),
+    ):
+        job = run(desk, request, LEAD)
+        assert job.error is None
+        assert not job.result.get("stopped")
+    return campaign_id
+
+
+def test_sms_goes_to_those_who_agreed_and_have_a_number(texting, platform, caplog):
+    desk, groups = texting
+    caplog.set_level(logging.DEBUG)
+    campaign_id = _sent(desk)
+    campaign = campaign_of(desk, campaign_id)
+    assert campaign.body["excluded"] == {"no_consent": 52, "no_phone": 26}  # of 104 active ones
+    assert campaign.body["audience"] == 26
+    assert campaign.body["contact_cost"] == 0.06
+    with desk.database.reading() as session:
+        rows = {row["customer_id"]: row for row in recipient_rows(session, campaign)}
+        states = session.execute(select(Send.channel, Send.state)).tuples().all()
+        in_control = set(
+            session.scalars(select(Assignment.customer_id).where(Assignment.arm == "control"))
+        )
+        posted = str([vars(row) for row in session.scalars(select(Outbox))])
+    assert rows
+    assert set(states) == {("sms", "sent")}
+    told = {one["customer_id"]: one for one in platform.told}
+    assert told.keys() == rows.keys()
+    assert {groups[customer] for customer in told} == {0}
+    assert not told.keys() & in_control
+    for customer, one in told.items():
+        assert one["channel"] == "sms"
+        assert set(one["to"]) == {"phone"}
+        assert one["to"]["phone"].startswith("+447400123")
+        assert one["code"] == rows[customer]["code"]
+        assert (one["code"] or "") in one["text"]
+        assert one["text"].endswith(one["opt_out"])
+        assert (one["characters"], one["parts"]) == (len(one["text"]), 1)
+        assert one["unsubscribe_url"].startswith("https://crm.shop.example/unsubscribe/")
+        assert "html" not in one
+        assert "name" not in one["to"]
+    for private in ("7400 123", "7400123"):
+        assert private not in caplog.text
+        assert private not in posted
+
+
+def test_stop_ends_that_channel_only(texting, platform):
+    desk, _ = texting
+    _sent(desk)
+    with desk.database.reading() as session:
+        send = session.scalars(select(Send).limit(1)).one()
+    token = next(
+        one["unsubscribe_url"] for one in platform.told if one["customer_id"] == send.customer_id
+    ).rpartition("/")[2]
+    assert consent.read_unsubscribe_token(desk.settings.keys, token) == send.id
+    with desk.database.transaction() as session:
+        assert consent.unsubscribe(session, desk.settings, send.id, clock.now())
+    with desk.database.reading() as session:
+        (row,) = session.scalars(select(Suppression))
+        assert (row.customer_id, row.channel) == (send.customer_id, "sms")
+        ids = desk.lake.table("customers").execute()["customer_id"]
+        by_channel = {
+            channel: dict(
+                zip(
+                    ids,
+                    consent.consent_states(desk.lake, session, desk.settings, ids, channel),
+                    strict=True,
+                )
+            )
+            for channel in ("email", "sms", "whatsapp")
+        }
+    assert by_channel["sms"][send.customer_id] == "refused"
+    assert by_channel["email"][send.customer_id] == "given"
+    assert by_channel["whatsapp"][send.customer_id] == "unknown"
+
+
+def test_email_consent_never_allows_whatsapp(texting):
+    desk, _ = texting
+    policy = desk.settings.policy
+    policy.write_text(policy.read_text() + "\n")
+    text = policy.read_text().replace("[campaign]", '[campaign]\nconsent = "unless_refused"')
+    policy.write_text(text)
+    job = run(desk, CampaignDraft(tier="low", message_channel="whatsapp"), ANALYST)
+    assert "whatsapp_consent is missing for" in job.error
+    assert "The consent to e-mails does not count" in job.error
+
+
+def test_consent_withdrawn_after_the_draft_gets_nothing(texting, platform):
+    desk, _ = texting
+    campaign_id = drafted(desk, message_channel="sms")
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    with desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
+    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    people = desk.lake.table("customers").execute()
+    desk.lake.upsert("customers", people.assign(sms_consent=None))
+    assert run(desk, CampaignDeliver(campaign_id=campaign_id), LEAD).error is None
+    assert platform.told == []
+    with desk.database.reading() as session:
+        rows = session.execute(select(Send.state, Send.error_code)).tuples().all()
+    assert set(rows) == {("cancelled", "no_consent")}
+
+
+def test_sms_without_a_platform_is_refused_before_the_draft(desk):
+    job = run(desk, CampaignDraft(tier="low", message_channel="sms"), ANALYST)
+    assert "RETENTION_WEBHOOK_URL is not set" in job.error
