@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns.coupons import normalize_code
 from retention.campaigns.shop_code_states import mark, move
+from retention.campaigns.shop_codes import GUESTS
 from retention.connect.contract import (
     CodeBatch,
     ConnectorError,
@@ -93,6 +94,11 @@ class _Work:
     row: ShopDiscount
     codes: dict[str, _Code]
     is_live: bool
+
+    @property
+    def is_for_guests(self) -> bool:
+        """Whether its customers have no account; discounts of earlier versions are for accounts."""
+        return bool(self.row.terms.get(GUESTS))
 
     @property
     def wanted(self) -> list[_Code]:
@@ -331,7 +337,7 @@ def _refuse(fenced: Fenced, shop: Shop, discount_id: int, report: SyncReport) ->
         reasons = {
             code.code: reason
             for code in work.wanted
-            if (reason := shop.maker.refusal(_contract_code(code, shop)))
+            if not work.is_for_guests and (reason := shop.maker.refusal(_contract_code(code, shop)))
         }
         for reason in set(reasons.values()):
             codes = [code for code, why in reasons.items() if why == reason]
@@ -559,4 +565,5 @@ def _discount(work: _Work) -> Discount:
         starts_at=row.created_at,
         ends_at=row.ends_at,
         category=terms["category"] or "",
+        is_for_guests=work.is_for_guests,
     )

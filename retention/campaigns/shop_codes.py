@@ -22,6 +22,7 @@ from retention.settings import Settings
 from retention.text import gettext
 
 _TERMS = ("action", "discount", "amount", "min_order", "currency", "category")
+GUESTS = "guests"  # a further term of discounts whose customers have no account at the shop
 CONFIRMED = ("made", "used")
 # Codes that the shop may have, as far as we know.
 POSSIBLE = ("wanted", "made")
@@ -74,20 +75,22 @@ def queue_codes(session: Session, settings: Settings, campaign: Campaign, now: d
     shop = code_makers.active_shop(session, settings)
     if shop is None:
         return 0
-    codes_by_terms: dict[tuple[Any, ...], list[str]] = {}
+    codes_by_offer: dict[tuple[tuple[Any, ...], bool], list[str]] = {}
     ends_at = campaign.sent_at
-    for code, expires_at, *values in session.execute(_issued_codes(campaign.id)):
-        codes_by_terms.setdefault(tuple(values), []).append(code)
+    for code, expires_at, customer, *terms in session.execute(_issued_codes(campaign.id)):
+        offer = tuple(terms), code_makers.is_guest(shop.kind, customer)
+        codes_by_offer.setdefault(offer, []).append(code)
         ends_at = expires_at
-    for terms, codes in codes_by_terms.items():
-        reference = _reference(campaign.id, terms)
+    for (terms, is_for_guests), codes in codes_by_offer.items():
+        guests = {GUESTS: True} if is_for_guests else {}
+        reference = _reference(campaign.id, (*terms, *guests))
         discount = ShopDiscount(
             team_id=settings.team_id,
             campaign_id=campaign.id,
             connection_id=shop.id,
             reference=reference,
             title=f"{campaign.name} ({reference})"[:255],
-            terms=dict(zip(_TERMS, terms, strict=True)),
+            terms=dict(zip(_TERMS, terms, strict=True)) | guests,
             first_code=codes[0],
             ends_at=ends_at,
             created_at=now,
@@ -96,7 +99,7 @@ def queue_codes(session: Session, settings: Settings, campaign: Campaign, now: d
         session.flush()
         row = {"team_id": settings.team_id, "discount_id": discount.id, "state": "wanted"}
         insert_missing(session, ShopCode, [{"code": code, **row} for code in codes])
-    return sum(map(len, codes_by_terms.values()))
+    return sum(map(len, codes_by_offer.values()))
 
 
 def _issued_codes(campaign_id: str) -> Any:
@@ -108,7 +111,7 @@ def _issued_codes(campaign_id: str) -> Any:
         for name in _TERMS
     ]
     return (
-        select(Coupon.code, Coupon.expires_at, *columns)
+        select(Coupon.code, Coupon.expires_at, Coupon.customer_id, *columns)
         .join(
             Assignment,
             (Assignment.campaign_id == Coupon.campaign_id)

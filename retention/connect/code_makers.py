@@ -23,6 +23,9 @@ def _woocommerce() -> Any:
     return WooCommerceCodes
 
 
+# Kinds of shops that allow a code to accounts, whose ids are numbers. A guest has none.
+_BY_ACCOUNT = {"shopify"}
+
 # Kind of a connection → function that imports and returns the class.
 CODE_MAKERS: dict[str, Callable[[], Any]] = {"shopify": _shopify, "woocommerce": _woocommerce}
 
@@ -53,6 +56,24 @@ def active_shop(session: Session, settings: Settings) -> Connection | None:
         .order_by(Connection.id)
         .limit(1)
     )
+
+
+def is_guest(kind: str, customer_id: str) -> bool:
+    """Return whether a shop cannot name a customer to whom a code belongs.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the shop's connection.
+    customer_id : str
+        Customer id.
+
+    Examples
+    --------
+    >>> is_guest("shopify", "ada@example.com"), is_guest("shopify", "7311")
+    (True, False)
+    """
+    return kind in _BY_ACCOUNT and not customer_id.isdecimal()
 
 
 def open_code_maker(settings: Settings, connection: Connection) -> MakesCodes:

@@ -144,6 +144,7 @@ class Discount:
 
     ``reference`` is unique per campaign and offer. It is stored on the platform, so that a job
     that resumes after a crash finds what it began. ``value`` is 15 for 15%, or an amount.
+    ``is_for_guests``: its customers have no account, so each code is valid once for whoever has it.
     """
 
     reference: str
@@ -155,6 +156,7 @@ class Discount:
     starts_at: datetime
     ends_at: datetime
     category: str = ""  # of the items that it is limited to
+    is_for_guests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +307,7 @@ class MakesCodes(Protocol):
         """
 
     def create_discount(self, discount: Discount, first: DiscountCode) -> str:
-        """Create a discount with its first code for one customer, and return the platform's id."""
+        """Create a discount with its first code, and return the platform's id."""
 
     def allow(self, discount_id: str, discount: Discount, customers: Sequence[str]) -> None:
         """Let these customers use the discount, each once; repeating changes nothing."""

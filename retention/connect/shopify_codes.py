@@ -2,6 +2,9 @@
 
 A discount has many codes. Shopify finds a discount by its code at once, but by its title only after
 a while, so the first code identifies it. Codes are added by an asynchronous job.
+
+Shopify allows a discount to accounts, or to everyone. Guests have a discount of their own for
+everyone; each of its codes is valid once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,7 +92,7 @@ class ShopifyCodes:
         return str(need(node, "id"))
 
     def create_discount(self, discount: Discount, first: DiscountCode) -> str:
-        """Create a discount with its first code for one customer."""
+        """Create a discount with its first code."""
         is_free = discount.kind == "free_shipping"
         values: dict[str, Any] = {
             "title": discount.title,
@@ -98,7 +101,9 @@ class ShopifyCodes:
             "endsAt": f"{discount.ends_at:%Y-%m-%dT%H:%M:%SZ}",
             "usageLimit": 1,  # of each code
             "appliesOncePerCustomer": True,
-            "context": {"customers": {"add": [_customer(first.customer_id)]}},
+            "context": {"all": "ALL"}
+            if discount.is_for_guests
+            else {"customers": {"add": [_customer(first.customer_id)]}},
         }
         if discount.minimum:
             minimum = {"greaterThanOrEqualToSubtotal": f"{discount.minimum:.2f}"}

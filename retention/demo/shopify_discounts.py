@@ -146,7 +146,7 @@ class Discounts:
         _check(values)
         if error := self._taken(values["code"]):
             return {"codeDiscountNode": None, "userErrors": [error]}
-        if not values["context"]["customers"]["add"]:
+        if not (_is_for_all(values) or values["context"]["customers"]["add"]):
             error = {"field": ["context"], "code": "BLANK", "message": "can't be blank"}
             return {"codeDiscountNode": None, "userErrors": [error]}
         node_id = self._id("DiscountCodeNode")
@@ -154,7 +154,8 @@ class Discounts:
             **{name: value for name, value in values.items() if name not in ("code", "context")},
             "__typename": kind,
             "codes": [],
-            "customers": set(values["context"]["customers"]["add"]),
+            "is_for_all": _is_for_all(values),
+            "customers": set(_customers_of(values)),
             "products": set(_products_of(values)),
             "used_by": set(),
             "is_active": True,
@@ -165,9 +166,7 @@ class Discounts:
     def _update(self, node_id: str, values: dict[str, Any]) -> dict[str, Any]:
         _check(values)
         node = self.nodes[node_id]
-        node["customers"] |= set(
-            ((values.get("context") or {}).get("customers") or {}).get("add", ())
-        )
+        node["customers"] |= set(_customers_of(values))
         node["products"] |= set(_products_of(values))
         return {"codeDiscountNode": self._record(node_id), "userErrors": []}
 
@@ -265,9 +264,19 @@ def _check(values: dict[str, Any]) -> None:
     if unknown := values.keys() - _KNOWN:
         name = sorted(unknown)[0]
         raise GraphqlError("argumentNotAccepted", f"InputObject doesn't accept argument '{name}'")
-    customers = ((values.get("context") or {}).get("customers") or {}).get("add", ())
-    if len(customers) > MOST_IDS or len(_products_of(values)) > MOST_IDS:
+    context = values.get("context") or {}
+    if len(context) > 1 or context.get("all", "ALL") != "ALL":
+        raise GraphqlError("argumentNotAccepted", "context: give `all` or `customers`")
+    if len(_customers_of(values)) > MOST_IDS or len(_products_of(values)) > MOST_IDS:
         raise GraphqlError("MAX_INPUT_SIZE_EXCEEDED", "The input array size is over 250")
+
+
+def _is_for_all(values: dict[str, Any]) -> bool:
+    return (values.get("context") or {}).get("all") == "ALL"
+
+
+def _customers_of(values: dict[str, Any]) -> list[str]:
+    return list(((values.get("context") or {}).get("customers") or {}).get("add", ()))
 
 
 def _products_of(values: dict[str, Any]) -> list[str]:
@@ -287,7 +296,7 @@ def _refusal(
     )
     if not node["is_active"] or not node["startsAt"] <= at < node["endsAt"]:
         return "not active"
-    if f"gid://shopify/Customer/{customer}" not in node["customers"]:
+    if not node.get("is_for_all") and f"gid://shopify/Customer/{customer}" not in node["customers"]:
         return "not eligible"
     if code["asyncUsageCount"] >= node["usageLimit"] or customer in node["used_by"]:
         return "used"

@@ -76,12 +76,16 @@ def approved_campaign(
     campaign_id: str,
     now: datetime = NOW,
     first: int = 1000,
+    guests: int = 0,
     **terms: Any,
 ) -> None:
-    """Draft and approve a campaign and reserve its codes; it is not live yet."""
+    """Draft and approve a campaign and reserve its codes; it is not live yet.
+
+    The first customers are guests of the shop, whose id is an address.
+    """
     rows = [
         {
-            "customer_id": f"{number + first}",
+            "customer_id": f"k{number}@example.com" if number < guests else f"{number + first}",
             "arm": "audience",
             "bucket": (2 * number + 1) * 10_000 // (2 * customers),
             "tier": "high",

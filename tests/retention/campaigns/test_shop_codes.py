@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from retention.campaigns import shop_codes
 from retention.campaigns.shop_code_check import Differences, compare
@@ -103,6 +103,28 @@ def test_codes_work_for_the_treatment_group_only(shopify, database, settings):
     assert checkout(code, customer, 50, "2026-05-10T00:00:00Z") == "not active"
     assert checkout(code, customer, 50, day) == ""
     assert checkout(other, customer, 50, day) == "used"  # once per customer
+
+
+def test_code_of_a_guest_is_valid_once(shopify, database, settings):
+    code_shops.approved_campaign(database, settings, CUSTOMERS, "c1", guests=7)
+    code_shops.go_live(database, settings, "c1")
+    assert sync(database, settings, "c1").refused == 0
+    assert set(shopify.discounts.codes()) == _issued(database)
+    with database.reading() as session:
+        of_customer = dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
+        discounts = session.scalar(select(func.count()).select_from(ShopDiscount))
+    guests = {each: code for each, code in of_customer.items() if "@" in each}
+    assert guests
+    assert discounts == 2
+    day, checkout = "2025-05-10T00:00:00Z", shopify.discounts.checkout
+    for guest, code in guests.items():
+        assert checkout(code, guest, 50, day) == ""
+        assert checkout(code, "another@example.com", 50, day) == "used"
+    code = next(code for each, code in of_customer.items() if "@" not in each)
+    assert checkout(code, "guest@example.com", 50, day) == "not eligible"
+    code_shops.stop(database, settings, "c1")
+    sync(database, settings, "c1")
+    assert set(shopify.discounts.codes()) == set(guests.values())
 
 
 def test_stop_deletes_unused_codes_and_used_ones_stay(shop, database, settings):
