@@ -6,7 +6,7 @@ connector has a capability. `tests/retention/connect/test_contract.py` runs the 
 connector.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -81,6 +81,10 @@ class Setting:
     is_required: bool = True
     example: str = ""
     is_made: bool = False
+
+
+# From an order's id and the time of its last change to when it was first seen as cancelled.
+FirstCancelled = Callable[[str, datetime], datetime]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from retention.connect import connections, drift, places, query_source, registry, secrets
-from retention.connect.contract import ConnectorError, Page, Pulls
+from retention.connect.contract import ConnectorError, FirstCancelled, Page, Pulls
 from retention.connect.problems import SourceProblem, problem_of
 from retention.db.tables import Connection, Source
 from retention.errors import BadInput
@@ -103,6 +103,8 @@ class Pull:
         Imports a page of a shop.
     accepts_shrunk : bool
         A person wants the data although the source lost half of its rows.
+    first_cancelled : callable, optional
+        Keeps when orders of a shop were first seen as cancelled.
     """
 
     settings: Settings
@@ -112,6 +114,7 @@ class Pull:
     importer: Importer
     import_page: "Callable[[Page], ImportReport | None]"
     accepts_shrunk: bool
+    first_cancelled: FirstCancelled | None = None
     _columns: dict[str, Any] = field(default_factory=dict, init=False)
     _rows: dict[str, int] = field(default_factory=dict, init=False)  # of each read file
 
@@ -248,7 +251,7 @@ class Pull:
         if self.connection is None:
             raise SourceProblem("unreadable", text="the connection is gone")
         access = connections.access(self.settings, self.connection)
-        connector: Any = registry.connector(self.connection.kind, access)
+        connector: Any = registry.connector(self.connection.kind, access, self.first_cancelled)
         watermark = dict(self.source.watermark)
         try:
             if not isinstance(connector, Pulls):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from retention.connect.connections import Access
-from retention.connect.contract import Connector
+from retention.connect.contract import Connector, FirstCancelled
 from retention.connect.mail import PLATFORMS
 from retention.errors import BadInput
 from retention.text import gettext
@@ -60,7 +60,9 @@ def connector_class(kind: str) -> Any:
     return CONNECTORS[kind]()
 
 
-def connector(kind: str, access: Access) -> Connector:
+def connector(
+    kind: str, access: Access, first_cancelled: FirstCancelled | None = None
+) -> Connector:
     """Return a connector with access to its platform.
 
     Parameters
@@ -69,5 +71,12 @@ def connector(kind: str, access: Access) -> Connector:
         Kind of the platform.
     access : Access
         Settings and secrets of a connection.
+    first_cancelled : callable, optional
+        Keeps the times of cancellations (`retention.connect.cancellations`), for a platform that
+        does not.
     """
-    return connector_class(kind)(access)
+    opened: Any = connector_class(kind)(access)
+    if first_cancelled is not None and hasattr(opened, "first_cancelled"):
+        opened.first_cancelled = first_cancelled
+    found: Connector = opened
+    return found

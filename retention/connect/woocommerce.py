@@ -12,7 +12,7 @@ from typing import Any
 from retention import clock
 from retention.connect import orders, signatures, web
 from retention.connect import woocommerce_records as records
-from retention.connect.contract import ConnectorError, Notice, Page, Setting
+from retention.connect.contract import ConnectorError, FirstCancelled, Notice, Page, Setting
 from retention.connect.orders import Order, moment, need
 
 API = "/wp-json/wc/v3"
@@ -57,6 +57,8 @@ class WooCommerce:
         self._since = access["since"]
         self._base = web.check_address(access["shop"], "shop")
         self._key = access["key"], access["secret"]
+        # The caller may keep the times; without one, that of the last change counts.
+        self.first_cancelled: FirstCancelled = lambda order_id, at: at
 
     @cached_property
     def _api(self) -> web.Api:  # a server that only verifies webhooks needs no client
@@ -176,7 +178,7 @@ class WooCommerce:
             # A newer refund than the record's belongs to a later state of the order.
             found = self._children(f"orders/{need(record, 'id')}/refunds")
             refunds = [refund for refund in found if need(refund, "id") in known]
-        return records.order(record, refunds)
+        return records.order(record, refunds, self.first_cancelled)
 
     def _items(self, record: dict[str, Any]) -> list[dict[str, Any]]:
         variations: list[Any] = []

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from retention.connect import orders
+from retention.connect.contract import FirstCancelled
 from retention.connect.loading import UPDATED_AT, version
 from retention.connect.orders import (
     Line,
@@ -30,7 +31,9 @@ _ENDED = {"cancelled", "refunded"}
 _YES, _NO = {"1", "yes", "true", "on", "subscribed"}, {"0", "no", "false", "off", "unsubscribed"}
 
 
-def order(record: Mapping[str, Any], refunds: Sequence[Any]) -> Order | None:
+def order(
+    record: Mapping[str, Any], refunds: Sequence[Any], first_cancelled: FirstCancelled
+) -> Order | None:
     """Read an order.
 
     Parameters
@@ -39,6 +42,8 @@ def order(record: Mapping[str, Any], refunds: Sequence[Any]) -> Order | None:
         The order.
     refunds : sequence
         Its refunds with their lines.
+    first_cancelled : callable
+        Returns when an order was first seen as cancelled.
 
     Returns
     -------
@@ -61,7 +66,7 @@ def order(record: Mapping[str, Any], refunds: Sequence[Any]) -> Order | None:
         currency=str(need(record, "currency")),
         lines=[_line(line) for line in need(record, "line_items")],
         refunds=paid_back,
-        cancelled_at=_ended(status, record, paid_back),
+        cancelled_at=_ended(status, record, paid_back, first_cancelled),
         codes=[str(need(line, "code")) for line in record.get("coupon_lines") or ()],
         email=email_of(need(billing, "email")),
         phone=text(billing.get("phone")),
@@ -71,15 +76,21 @@ def order(record: Mapping[str, Any], refunds: Sequence[Any]) -> Order | None:
     return None if is_unpaid or not result.buyer else result
 
 
-def _ended(status: str, record: Mapping[str, Any], refunds: Sequence[Refund]) -> datetime | None:
+def _ended(
+    status: str,
+    record: Mapping[str, Any],
+    refunds: Sequence[Refund],
+    first_cancelled: FirstCancelled,
+) -> datetime | None:
     """Return when an order was cancelled or refunded as a whole.
 
-    The last refund makes an order refunded. Nothing else has a time, so the last change counts.
+    The last refund makes an order refunded. Nothing else has a time. So the last change counts when
+    the order is first seen in this state, and later edits do not move it.
     """
     if status == "refunded" and refunds:
         return max(refund.at for refund in refunds)
     modified = moment(need(record, "date_modified_gmt"), "date_modified_gmt")
-    return modified if status in _ENDED else None
+    return first_cancelled(str(need(record, "id")), modified) if status in _ENDED else None
 
 
 def _was_sold(record: Mapping[str, Any]) -> bool:

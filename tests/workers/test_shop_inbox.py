@@ -14,6 +14,7 @@ from retention.connect.contract import Page
 from retention.connect.loading import version
 from retention.connect.orders import Order, guests
 from retention.db.tables import (
+    CancelledOrder,
     Connection,
     DirectoryEntry,
     Erasure,
@@ -124,6 +125,31 @@ def test_order_of_deliveries_does_not_matter(settings, database, connection, sho
         receive(database, connection, deliveries[number])
         run(settings, database)
     assert sums(settings) == {"purchase": 9.0, "return": -9.0}
+
+
+def test_cancellation_at_woocommerce_keeps_its_first_time(settings, database):
+    """The last change of the order moves on, and a later refund looked like an earlier one."""
+    with connected("woocommerce") as (_, stand_in):
+        connection = connect(settings, database, "woocommerce", stand_in)
+        order = stand_in.add_order(99, at=BEGIN)
+        for day, status in ((0, "processing"), (1, "cancelled"), (2, "cancelled")):
+            order |= {"status": status, "date_modified_gmt": stamp(BEGIN + timedelta(days=day))}
+            receive(database, connection, stand_in.delivery("order.updated", order))
+            run(settings, database)
+        refund = {"id": 7, "date_created_gmt": stamp(BEGIN + timedelta(days=3)), "amount": "9.00"}
+        stand_in.refunds[99] = [refund | {"line_items": []}]
+        order["refunds"] = [{"id": 7, "total": "-9.00"}]
+        order["date_modified_gmt"] = stamp(BEGIN + timedelta(days=4))
+        receive(database, connection, stand_in.delivery("order.updated", order))
+        run(settings, database)
+    assert sums(settings) == {"purchase": 9.0, "return": -9.0}
+    returned = {row["occurred_at"] for row in rows(settings, "events") if row["amount"] < 0}
+    assert {at.to_pydatetime().replace(tzinfo=None) for at in returned} == {
+        (BEGIN + timedelta(days=1)).replace(tzinfo=None)
+    }
+    with database.reading() as session:
+        (stored,) = session.scalars(select(CancelledOrder))
+    assert (stored.order_id, stored.at) == ("99", BEGIN + timedelta(days=1))
 
 
 def test_older_record_does_not_overwrite_a_newer_one(settings, database, connection, shop):

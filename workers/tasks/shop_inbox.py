@@ -134,12 +134,14 @@ def _import_deliveries(
 def _read(context: Context, batch: Batch, deliveries: Sequence[Webhook]) -> None:
     """Read deliveries; those that the platform cannot explain now are tried later."""
     from retention.connect import connections, registry
+    from retention.connect.cancellations import first_cancelled
     from retention.connect.contract import ConnectorError
     from retention.connect.webhook_inbox import MAX_ATTEMPTS, next_attempt
 
     try:
         access = connections.access(context.settings, batch.connection)
-        connector: Any = registry.connector(batch.connection.kind, access)
+        keep = first_cancelled(context.database, batch.connection)
+        connector: Any = registry.connector(batch.connection.kind, access, keep)
     except (BadInput, Refused) as error:
         for row in deliveries:
             batch.results.later[row.id] = next_attempt(row.attempts, None)

@@ -43,6 +43,7 @@ def run(request: SourcePull, context: Context) -> Outcome:
     """
     from retention.campaigns.file_imports import LISTENER
     from retention.connect import sources as store
+    from retention.connect.cancellations import first_cancelled
     from retention.connect.contract import Page
     from retention.connect.loading import import_page
     from retention.connect.problems import SourceProblem
@@ -90,7 +91,14 @@ def run(request: SourcePull, context: Context) -> Outcome:
         return import_page(lake, database, settings, page, name=source.name, listener=LISTENER)
 
     pull = Pull(
-        settings, lake, source, connection, importer, import_shop_page, request.accept_shrunk
+        settings,
+        lake,
+        source,
+        connection,
+        importer,
+        import_shop_page,
+        request.accept_shrunk,
+        first_cancelled(database, connection) if connection else None,
     )
     try:
         with closing(pull.batches()) as batches:

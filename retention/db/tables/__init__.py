@@ -42,7 +42,7 @@ from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.profiles import ApiKey, AudienceMember, Profile, ProfileSnapshot
 from retention.db.tables.shop_codes import ShopCode, ShopDiscount
 from retention.db.tables.sources import Source, SourceRun
-from retention.db.tables.webhooks import Webhook
+from retention.db.tables.webhooks import CancelledOrder, Webhook
 from retention.db.tables.work import BusinessClock, Job, JobJoin, Process, Run, Schedule, Slot
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "Campaign",
     "CampaignEditor",
     "CampaignVersion",
+    "CancelledOrder",
     "ChurnDefinition",
     "Cohort",
     "Connection",

@@ -1,4 +1,4 @@
-"""Table of received webhooks."""
+"""Tables of received webhooks, and of what shops do not store themselves."""
 
 from datetime import datetime
 
@@ -35,3 +35,15 @@ class Webhook(Base):
         UniqueConstraint("connection_id", "delivery_id"),
         Index("ix_webhook_inbox_state_id", "state", "id"),
     )
+
+
+class CancelledOrder(Base):
+    """When an order of a shop was first seen as cancelled; its time of the last change moves on."""
+
+    __tablename__ = "cancelled_orders"
+
+    connection_id: Mapped[int] = mapped_column(
+        ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True
+    )
+    order_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    at: Mapped[datetime]
