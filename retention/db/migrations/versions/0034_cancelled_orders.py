@@ -5,8 +5,8 @@ from alembic import op
 
 import retention.db.tables
 
-revision = "0033_cancelled_orders"
-down_revision = "0032_profiles"
+revision = "0034_cancelled_orders"
+down_revision = "0033_suppressions_by_channel"
 branch_labels = None
 depends_on = None
 
