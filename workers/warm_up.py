@@ -18,7 +18,9 @@ QUEUE = "batch"  # of the import and of the digest
 MODULES = (
     "ibis.backends.duckdb",
     "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
     "pyarrow.parquet",
+    "retention.churn.model",
     "retention.churn.population",
     "retention.demo.response",
     "retention.lake.identity.exact",
@@ -28,6 +30,7 @@ MODULES = (
     "retention.reports.digest",
     "retention.risk.rules",
     "retention.risk.sweep",
+    "skops.io",
     "workers.tasks.demo_feed",
     "workers.tasks.digest",
 )
