@@ -77,8 +77,8 @@ def queue_codes(session: Session, settings: Settings, campaign: Campaign, now: d
         return 0
     codes_by_offer: dict[tuple[tuple[Any, ...], bool], list[str]] = {}
     ends_at = campaign.sent_at
-    for code, expires_at, customer, *terms in session.execute(_issued_codes(campaign.id)):
-        offer = tuple(terms), code_makers.is_guest(shop.kind, customer)
+    for code, expires_at, customer, *values in session.execute(_issued_codes(campaign.id)):
+        offer = tuple(values), code_makers.is_guest(shop.kind, customer)
         codes_by_offer.setdefault(offer, []).append(code)
         ends_at = expires_at
     for (terms, is_for_guests), codes in codes_by_offer.items():
