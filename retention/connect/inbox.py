@@ -21,7 +21,7 @@ from retention.settings import Settings
 
 MAX_WAITING = 1_000_000  # events; more are refused until the lake has caught up
 MAX_BATCHES = 10_000  # of one round; after a backlog each may be of one event
-KEEP_KEYS = timedelta(days=3)  # a repeated event is recognised for at least so long
+KEEP_KEYS = timedelta(days=7)  # a repeated event is recognised for at least so long
 PRUNED_AT_ONCE = 5_000
 Kind = Literal[
     "events",

@@ -10,7 +10,7 @@ repeated after a crash.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -31,6 +31,9 @@ from retention.lake.schema import EVENT_ID, EVENTS, SQL_TYPES
 from retention.privacy import erased
 from retention.settings import Settings
 
+# An event that is sent again may have another time, such as one that was cut to seconds. Its id is
+# compared with those of so long before and after. `retention.connect.inbox` knows ids for longer.
+SAME_ID_WITHIN = timedelta(days=1)
 MONTHS_OF_PRICES = 3  # months of stored prices that a new price is compared with
 
 
@@ -193,15 +196,22 @@ class LiveImport(ImportJob):
 
 
 class LiveWriter(EventWriter):
-    """Compare new events only with stored ones of the same months and times.
+    """Compare new events only with stored ones of about the same time.
 
-    An event that is sent again has the same id and the same time.
+    An event without an id that is sent again has the same time.
     """
 
     def nearby_files(self, relation: str) -> list[str]:
-        """Return the files of the same months."""
+        """Return the files of the same months, and of days around them."""
         delta = store.open_table(self.root, self.table)
-        return store.files(delta, self._months(relation).__contains__) if delta else []
+        if delta is None:
+            return []
+        months = {
+            f"{moment:%Y-%m}"
+            for first, last in self._ranges(relation)
+            for moment in (first - SAME_ID_WITHIN, first, last, last + SAME_ID_WITHIN)
+        }
+        return store.files(delta, months.__contains__)
 
     def all_files(self) -> list[str]:
         """Return the files of the last months, whose prices are compared."""
@@ -216,14 +226,23 @@ class LiveWriter(EventWriter):
         return bool(files), bool(files)
 
     def _comparable_condition(self) -> str:
-        ranges = self.con.execute(
-            "SELECT min(occurred_at), max(occurred_at) FROM staged "
-            "GROUP BY date_trunc('month', occurred_at)"
-        ).fetchall()
         conditions = [
-            f"occurred_at BETWEEN {_zoned(first)} AND {_zoned(last)}" for first, last in ranges
+            f"occurred_at BETWEEN {_zoned(first - margin)} AND {_zoned(last + margin)}{given}"
+            for first, last in self._ranges("staged")
+            for margin, given in (
+                (timedelta(0), ""),
+                (SAME_ID_WITHIN, " AND event_id IS NOT NULL"),
+            )
         ]
         return f"WHERE {' OR '.join(conditions)}" if conditions else "WHERE false"
+
+    def _ranges(self, relation: str) -> list[tuple[datetime, datetime]]:
+        """Return the first and the last time of each month."""
+        ranges: list[tuple[datetime, datetime]] = self.con.execute(
+            f"SELECT min(occurred_at), max(occurred_at) FROM {relation} "
+            "GROUP BY date_trunc('month', occurred_at)"
+        ).fetchall()
+        return ranges
 
 
 def _zoned(moment: datetime) -> str:

@@ -206,6 +206,35 @@ def test_event_that_an_import_brought_before_is_not_doubled(desk):
     assert in_lake(desk) == ["live-1"]
 
 
+@pytest.mark.parametrize("later", [timedelta(seconds=-1), timedelta(hours=20)])
+def test_known_id_with_another_time_is_a_duplicate(desk, later):
+    """A sender cut its times to seconds, and each event that it repeated counted again."""
+    row = bought(1, "c0001")
+    at = clock.now() - timedelta(days=1)
+    moved = {"occurred_at": (at + later).isoformat()}
+    row |= {"occurred_at": at.isoformat()}
+    accept(desk, row)
+    accept(desk, row | moved)
+    assert drain(desk) == 1  # the server counted the other one
+    with desk.database.transaction() as session:  # of a file, or forgotten after a week
+        session.execute(delete(EventKey))
+    accept(desk, row | moved, bought(2, "c0001"))
+    drain(desk)
+    assert in_lake(desk) == ["live-1", "live-2"]
+
+
+def test_known_id_of_the_last_month_is_a_duplicate(desk):
+    first = clock.now().replace(day=1, hour=1)
+    row = bought(1, "c0001") | {"occurred_at": (first - timedelta(hours=2)).isoformat()}
+    accept(desk, row)
+    drain(desk)
+    with desk.database.transaction() as session:
+        session.execute(delete(EventKey))
+    accept(desk, row | {"occurred_at": first.isoformat()})
+    drain(desk)
+    assert in_lake(desk) == ["live-1"]
+
+
 def test_amounts_in_another_currency_are_quarantined(desk):
     accept(desk, bought(1, "c0001") | {"currency": "USD"}, bought(2, "c0002"))
     drain(desk)
