@@ -22,7 +22,7 @@ from bot.commands.tree import (
 )
 from retention.campaigns import programme, shop_codes
 from retention.campaigns.edits import OFFER_KINDS, Changes, normalize_name
-from retention.campaigns.states import STATES, find_campaign
+from retention.campaigns.states import EDITABLE, STATES, StaleCampaign, find_campaign
 from retention.campaigns.view import campaign_data
 from retention.db.audit import history
 from retention.db.tables import Campaign
@@ -32,12 +32,14 @@ from retention.outreach.channels import EMAIL, MESSAGE_CHANNELS, require_text_ch
 from retention.privacy import pseudonym
 from retention.text import gettext
 from workers import audiences, call_lists, campaigns
+from workers.campaign_channel import channel_request
 from workers.requests import (
     CampaignCsv,
     CampaignDraft,
     CampaignLook,
     CampaignMisuse,
     CampaignPreview,
+    CampaignWiden,
 )
 
 # A code block or a phone's keyboard may capitalise the id.
@@ -206,8 +208,17 @@ def show(call: Call, campaign: str) -> Answer:
 @click.option(
     "--approver", type=PERSON, metavar="PERSON", help=gettext("Ask this person to approve it.")
 )
-def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answer:
+@click.option(
+    "--channel",
+    type=choice(*MESSAGE_CHANNELS),
+    help=gettext("Draft it anew for those who agreed to this channel."),
+)
+def edit(
+    call: Call, campaign: str, version: int | None, channel: str | None = None, **changes: Any
+) -> Answer | CampaignWiden:
     """Write the next version of a campaign."""
+    if channel is not None:
+        return _change_channel(call, campaign, version, channel, changes)
     if all(value is None for value in changes.values()):
         raise BadInput(
             gettext("Nothing to change; name what shall, like --discount 12 or --holdout 20.")
@@ -215,6 +226,24 @@ def edit(call: Call, campaign: str, version: int | None, **changes: Any) -> Answ
     _refuse_unused(changes)
     changes["expires_days"] = changes.pop("expires")
     return _apply(call, campaign, version, campaigns.edit, Changes(**changes))
+
+
+def _change_channel(
+    call: Call, campaign_id: str, version: int | None, channel: str, changes: dict[str, Any]
+) -> CampaignWiden:
+    if any(value is not None for value in changes.values()):
+        raise BadInput(
+            gettext(
+                "--channel makes a new audience and a new text; give the other changes in a "
+                "second edit."
+            ),
+            field="message_channel",
+        )
+    with call.services.database.reading() as session:
+        campaign = find_campaign(session, call.services.settings, campaign_id)
+    if campaign.state not in EDITABLE or version not in (None, campaign.version):
+        raise StaleCampaign(campaign, campaign.version if version is None else version)
+    return channel_request(call.services.settings, campaign, channel)
 
 
 def _refuse_unused(changes: dict[str, Any]) -> None:

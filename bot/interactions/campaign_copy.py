@@ -156,7 +156,7 @@ def _view(
 ) -> dict[str, Any]:
     """Render the window: the text, its variables and the e-mails of three customers."""
     data, error = campaign_data(campaign, settings), ""
-    copies: list[dict[str, str]] = []
+    copies: list[dict[str, Any]] = []
     missing: list[dict[str, Any]] = []
     rows = preview_rows(session, campaign, CUSTOMERS, data["copy_action"])
     sent_at = send_time(campaign, clock.now())

@@ -216,15 +216,16 @@ def follow_up_request(campaign: dict[str, Any], following: str) -> CampaignDraft
     """
     tiers = ("high", "medium", "low")
     lowest = max((tiers.index(tier) for tier in campaign["tiers"] if tier in tiers), default=0)
+    channel = campaign["message_channel"]
     if following == "repeat":
-        return CampaignDraft(tier=tiers[lowest])
+        return CampaignDraft(tier=tiers[lowest], message_channel=channel)
     if following == "larger":
-        return CampaignDraft(tier=tiers[min(lowest + 1, 2)])
+        return CampaignDraft(tier=tiers[min(lowest + 1, 2)], message_channel=channel)
     if following == "cheaper" and campaign["discount"]:
         half = max(round(50 * campaign["discount"]) / 100, 0.01)
-        return CampaignDraft(tier=tiers[lowest], discount=half)
+        return CampaignDraft(tier=tiers[lowest], discount=half, message_channel=channel)
     if following == "reminder":
-        return CampaignDraft(tier=tiers[lowest], offer="reminder")
+        return CampaignDraft(tier=tiers[lowest], offer="reminder", message_channel=channel)
     raise BadInput(
         gettext(
             "This button is of another version of the desk; `/retention campaign show` has a new "

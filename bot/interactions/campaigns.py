@@ -21,9 +21,11 @@ from retention.campaigns.states import EDITABLE, STOPPABLE, StaleCampaign, find_
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict, FieldErrors
+from retention.outreach.channels import EMAIL, MESSAGE_CHANNELS, is_text
 from retention.settings import Settings
 from retention.text import gettext
 from workers import campaign_messages, campaigns, ids, jobs, roles
+from workers.campaign_channel import channel_request
 from workers.delivery import render
 from workers.requests import CampaignCsv, CampaignWiden
 
@@ -31,6 +33,7 @@ from workers.requests import CampaignCsv, CampaignWiden
 INPUT_OF_FIELD = {
     "name": "name",
     "offer": "offer",
+    "message_channel": "message_channel",
     "discount": "discount",
     "amount": "amount",
     "min_order": "min_order",
@@ -115,6 +118,7 @@ def register(app: App, services: Services) -> None:
         click = Click.of(body)
         errors = FieldErrors()
         changes = _changes(click, errors, services.settings.zone)
+        submitted: list[jobs.Submission] = []
 
         def transition(
             session: Session, settings: Settings, campaign_id: str, version: int, user: str
@@ -123,6 +127,7 @@ def register(app: App, services: Services) -> None:
             with errors.collect():
                 campaign = campaigns.edit(session, settings, campaign_id, version, user, changes)
             errors.raise_any()
+            submitted[:] = _change_channel(session, settings, click, campaign)
             return campaign
 
         try:
@@ -133,6 +138,8 @@ def register(app: App, services: Services) -> None:
                     "{stale} Copy what you typed, close this window and press Edit once more."
                 ).format(stale=stale)
             ) from None
+        for submission in submitted:
+            services.queue.wake(submission.job)
 
     @app.view(ids.REJECT_VIEW)
     def rejected(ack: Ack, body: dict[str, Any]) -> None:
@@ -204,6 +211,26 @@ def _widen(services: Services, click: Click) -> None:
     confirm(services, click, submission, private=False)
 
 
+def _change_channel(
+    session: Session, settings: Settings, click: Click, campaign: Campaign
+) -> list[jobs.Submission]:
+    """Queue a draft for the channel that the modal chose, if it is another one."""
+    block = click.state.get(INPUT_OF_FIELD["message_channel"], {}).get("value", {})
+    chosen = (block.get("selected_option") or {}).get("value")
+    if chosen is None or chosen == campaign.body.get("message_channel", EMAIL):
+        return []
+    submission = jobs.submit(
+        session,
+        settings,
+        channel_request(settings, campaign, chosen),
+        requested_by=click.user,
+        channel=campaign.channel or click.user,
+        idem_key=f"{click.key}:channel",
+        announce=False,  # the campaign's own message shows the result
+    )
+    return [submission]
+
+
 def _choose_cheaper_offer(
     session: Session, settings: Settings, campaign_id: str, version: int, user: str
 ) -> Campaign:
@@ -253,6 +280,8 @@ def open_modal(
         show_stale(services, click, stale)
         return
     details = campaign_data(campaign, services.settings)
+    if services.settings.webhook_url or is_text(details["message_channel"]):
+        details["message_channels"] = MESSAGE_CHANNELS
     value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
     view = render.view(
         "campaign/edit" if deed == "edit" else "campaign/reason",

@@ -13,9 +13,11 @@ from retention.campaigns.coupons import valid_until
 from retention.campaigns.email_content import CALL, EmailContent, email_content
 from retention.campaigns.products import Product
 from retention.campaigns.spec import Body
+from retention.campaigns.text_message import text_content
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import BadInput
 from retention.outreach.adapter import Contact, Message
+from retention.outreach.channels import is_text
 from retention.outreach.consent import public_url
 from retention.privacy import pseudonym
 from retention.risk.strategy import CODED
@@ -108,8 +110,8 @@ def preview_messages(
     rows: Sequence[Mapping[str, Any]],
     contacts: Mapping[str, Contact],
     sent_at: datetime,
-) -> list[dict[str, str]]:
-    """Render messages as ``customer, kind, to, subject, text``.
+) -> list[dict[str, Any]]:
+    """Render messages as ``customer, kind, to, subject, text``; ``parts`` too of a short text.
 
     Parameters
     ----------
@@ -126,12 +128,12 @@ def preview_messages(
 
     Returns
     -------
-    list[dict[str, str]]
-        ``kind`` is ``email`` or ``call``; a call script has no subject, and ``to`` is the phone
-        number. A code that is not issued yet reads ``XXXX-XXXX-XXXX``.
+    list[dict[str, Any]]
+        ``kind`` is ``email``, ``sms``, ``whatsapp`` or ``call``. All but e-mails have no subject,
+        and ``to`` is the phone number. A code that is not issued yet reads ``XXXX-XXXX-XXXX``.
     """
     expires_at = valid_until(sent_at, body.expires_days, settings.zone)
-    messages = []
+    messages: list[dict[str, Any]] = []
     for row in rows:
         contact, offer = contacts.get(row["customer_id"], Contact()), row["offer"]
         code = row["code"] or (NO_CODE if offer["action"] in CODED else None)
@@ -139,6 +141,9 @@ def preview_messages(
         if code and row["code"] is None:
             shown["expires_at"] = expires_at
         is_call = offer["action"] == CALL
+        if is_text(body.message_channel) and not is_call:
+            messages.append(_text_message(settings, body, shown, contact))
+            continue
         content = email_content(settings, body, shown, name=contact.name, locale=contact.locale)
         messages.append(
             {
@@ -150,6 +155,20 @@ def preview_messages(
             }
         )
     return messages
+
+
+def _text_message(
+    settings: Settings, body: Body, row: Mapping[str, Any], contact: Contact
+) -> dict[str, Any]:
+    content = text_content(settings, body, row, name=contact.name, locale=contact.locale)
+    return {
+        "customer": row["customer_id"],
+        "kind": body.message_channel,
+        "to": contact.phone,
+        "subject": "",
+        "text": content.text,
+        "parts": content.parts,
+    }
 
 
 def preview_content(
@@ -276,7 +295,7 @@ def _hidden_contact(offer: Mapping[str, Any]) -> Contact:
 
 def masked_messages(
     settings: Settings, body: Body, rows: Sequence[Mapping[str, Any]], sent_at: datetime
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """Render messages without names, addresses, phone numbers and codes.
 
     Parameters
@@ -292,7 +311,7 @@ def masked_messages(
 
     Returns
     -------
-    list[dict[str, str]]
+    list[dict[str, Any]]
         Customers are pseudonyms.
     """
     masked_contacts = {row["customer_id"]: _hidden_contact(row["offer"]) for row in rows}

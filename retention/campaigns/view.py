@@ -15,7 +15,8 @@ from retention.campaigns.states import EDITABLE, IN_CLEARANCE, STOPPABLE
 from retention.campaigns.verdict import verdict
 from retention.campaigns.warnings import campaign_warnings
 from retention.db.tables import Campaign
-from retention.outreach.dispatch import configured_channel
+from retention.outreach.channels import is_text
+from retention.outreach.dispatch import configured_channel, sending_channel
 from retention.settings import Settings
 
 _MOMENTS = (
@@ -58,7 +59,8 @@ def campaign_data(campaign: Campaign, settings: Settings | None = None) -> dict[
         "reason": campaign.reason,
         "approved_by": list(campaign.approved_by or ()),
         "call_owner": campaign.call_owner,
-        "by_file": settings is not None and configured_channel(settings) == "csv",
+        "by_file": settings is not None
+        and sending_channel(settings, body.message_channel) == "csv",
         **{name: at.isoformat() if at else None for name, at in moments.items()},
         **version_data(body, lacks_address=_lacks_address(campaign, settings)),
         "editable": campaign.state in EDITABLE,
@@ -75,6 +77,7 @@ def _lacks_address(campaign: Campaign, settings: Settings | None) -> bool:
     return (
         settings is not None
         and campaign.sent_at is None
+        and not is_text(Body.model_validate(campaign.body).message_channel)
         and configured_channel(settings) != "csv"
         and brand.lacks_address(settings)
     )

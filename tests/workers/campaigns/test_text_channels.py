@@ -2,14 +2,16 @@
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
-from retention import clock
+from retention import clock, templating
 from retention.campaigns.launch import recipient_rows
 from retention.db.tables import Assignment, Outbox, Send, Suppression
-from retention.outreach import consent
+from retention.errors import BadInput
+from retention.outreach import bounces, consent
 from retention.settings import Settings
 from tests.retention.outreach.platform import KEY, Platform
 from tests.workers.campaigns.steps import (
@@ -18,10 +20,12 @@ from tests.workers.campaigns.steps import (
     LEAD,
     campaign_of,
     drafted,
+    messages,
     run,
 )
 from workers import campaigns
-from workers.requests import CampaignDeliver, CampaignDraft, CampaignSend
+from workers.campaign_channel import channel_request
+from workers.requests import CampaignDeliver, CampaignDraft, CampaignPreview, CampaignSend
 
 
 @pytest.fixture
@@ -186,3 +190,78 @@ def test_consent_withdrawn_after_the_draft_gets_nothing(texting, platform):
 def test_sms_without_a_platform_is_refused_before_the_draft(desk):
     job = run(desk, CampaignDraft(tier="low", message_channel="sms"), ANALYST)
     assert "RETENTION_WEBHOOK_URL is not set" in job.error
+
+
+def test_draft_changes_to_sms_and_keeps_its_other_edits(texting):
+    desk, _ = texting
+    campaign_id = drafted(desk)
+    before = campaign_of(desk, campaign_id)
+    assert before.body["message_channel"] == "email"
+    changes = campaigns.Changes(name="Spring", expires_days=9)
+    with desk.database.transaction() as session:
+        edited = campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, changes)
+    request = channel_request(desk.settings, edited, "sms")
+    assert (request.version, request.tier) == (2, "low")
+    assert run(desk, request, ANALYST).error is None
+    after = campaign_of(desk, campaign_id)
+    assert (after.version, after.state, after.name) == (3, "draft", "Spring")
+    assert after.body["message_channel"] == "sms"
+    assert after.body["expires_days"] == 9
+    assert after.body["audience"] < before.body["audience"]
+    assert after.body["copy_text"] != before.body["copy_text"]
+    assert after.body["contact_cost"] == 0.06
+    thread = messages(desk, f"campaign:{campaign_id}:edited:3")
+    assert "SMS" in thread
+    assert "by SMS" in messages(desk, after.post_key)
+
+
+def test_channel_that_nobody_agreed_to_leaves_the_draft_as_it_is(texting):
+    desk, _ = texting
+    campaign_id = drafted(desk)
+    request = channel_request(desk.settings, campaign_of(desk, campaign_id), "whatsapp")
+    job = run(desk, request, ANALYST)
+    assert "whatsapp_consent is missing" in job.error
+    assert campaign_of(desk, campaign_id).version == 1
+
+
+def test_draft_of_an_earlier_version_is_drafted_anew_by_hand(texting):
+    desk, _ = texting
+    campaign = campaign_of(desk, drafted(desk))
+    campaign.body = {**campaign.body, "drafted_for": None}
+    with pytest.raises(BadInput, match="campaign draft --channel sms"):
+        channel_request(desk.settings, campaign, "sms")
+
+
+def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
+    desk, _ = texting
+    campaign_id = drafted(desk, message_channel="sms")
+    job = run(desk, CampaignPreview(campaign_id=campaign_id, picture=True), ANALYST)
+    assert job.error is None
+    copy = job.result["copies"][0]
+    assert (copy["kind"], copy["to"], copy["parts"]) == ("sms", "…", 1)
+    message = messages(desk, f"campaign:{campaign_id}:preview:1")
+    assert f"{len(copy['text'])} characters, 1 SMS part" in message
+    assert "Reply STOP to end." in message
+    assert "07400" not in message
+    private = run(desk, CampaignPreview(campaign_id=campaign_id), ANALYST, ANALYST).result
+    assert private["copies"][0]["to"].startswith("07400 123")
+    printed = templating.text("terminal/campaign_preview.txt.j2", result=private, zone="UTC")
+    assert "SMS to" in printed
+    assert "E-mail" not in printed
+
+
+def test_refused_number_is_left_out_of_sms_only(texting):
+    desk, _ = texting
+    _sent(desk)
+    with desk.database.reading() as session:
+        customer = session.scalars(select(Send.customer_id).limit(1)).one()
+    since, at = clock.now() - timedelta(days=1), clock.now() + timedelta(hours=1)
+    with desk.database.transaction() as session:
+        by_email = bounces.Bounce(at, customer)
+        assert bounces.mark_bounced(session, desk.settings, [by_email])[0] == ["unknown"]
+        by_sms = bounces.Bounce(at, customer, channel="sms")
+        assert bounces.mark_bounced(session, desk.settings, [by_sms])[0] == ["bounced"]
+    with desk.database.reading() as session:
+        bounced = bounces.customers_with_bounced_address
+        assert bounced(session, desk.settings, since, "sms") == {customer}
+        assert bounced(session, desk.settings, since) == set()
