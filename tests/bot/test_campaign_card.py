@@ -185,7 +185,7 @@ def test_menu_of_another_version_is_explained(workspace, draft, api):
 
 def test_preview_opens_a_window_that_a_job_fills(workspace, database, draft, api):
     workspace.press(ids.PREVIEW_EMAIL, "c7:1", ANALYST)
-    assert "Writing the e-mail" in words(opened(api)["blocks"])
+    assert "Writing the message" in words(opened(api)["blocks"])
     (job,) = until(lambda: all_jobs(database))
     assert (job.kind, job.channel, job.thread_key) == ("campaign_preview", None, None)
     assert job.args["view_id"] is not None
