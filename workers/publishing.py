@@ -15,7 +15,7 @@ from retention.settings import Settings
 from workers.times import next_local_time
 
 # Kinds of connections that report bounces and take profiles and lists.
-TAKERS = ("brevo", "klaviyo", "sendgrid")
+TAKERS = ("brevo", "customer.io", "klaviyo", "mailchimp", "sendgrid")
 PUBLISH_AT = time(4)  # in the shop's zone, after the night's imports
 
 

@@ -189,7 +189,7 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
     """Connect a platform; a shop is pulled from then on."""
     from retention.connect import hooks, registry
     from retention.connect.connections import Access
-    from retention.connect.contract import ConnectorError, Listens, Pulls
+    from retention.connect.contract import ConnectorError, HasProfileAccess, Listens, Pulls
 
     services, name = call.services, new["name"]
     connector_class = registry.connector_class(kind)
@@ -206,6 +206,8 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
     connector = registry.connector(kind, Access(values))
     try:
         facts = connector.check()
+        if isinstance(connector, HasProfileAccess):
+            connector.check_profiles()
     except ConnectorError as error:
         raise BadInput(_refusal(name, error, call)) from None
     finally:

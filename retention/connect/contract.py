@@ -375,3 +375,19 @@ class ReportsLeft(Protocol):
         since : datetime
             Only later ones.
         """
+
+
+@runtime_checkable
+class HasProfileAccess(Protocol):
+    """Has an access for profiles that is not the one for e-mails.
+
+    `Connector.check` leaves it out, because e-mails can be sent without it.
+    """
+
+    def check_profiles(self) -> None:
+        """Ask the platform whether the access works, if the connection has one.
+
+        Raises
+        ------
+        ConnectorError
+        """

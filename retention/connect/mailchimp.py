@@ -1,19 +1,36 @@
-"""Connect Mailchimp Transactional (API 1.3).
+"""Connect Mailchimp: e-mails by Transactional (API 1.3), scores and audiences by Marketing.
 
-Reference: https://mailchimp.com/developer/transactional/api/messages/
+Reference: https://mailchimp.com/developer/transactional/api/
 """
 
+import csv
+import io
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from retention.connect import web
+from retention.connect.contacts import await_end
 from retention.connect.contract import ConnectorError, Setting
+from retention.connect.mailchimp_audience import SETTINGS, MailchimpAudience
+from retention.connect.orders import moment, need
 from retention.connect.sender import SENDER, parse_sender
 from retention.outreach.adapter import Message
 
 ADDRESS = "https://mandrillapp.com"
+MOST_REJECTS = 1_000  # that one answer has; it has no pages
+EXPORT_WAIT = 300.0  # seconds
+# Reasons of the list of rejects. A soft bounce says nothing about the address.
+LEFT = {
+    "hard-bounce": "bounced",
+    "invalid": "bounced",
+    "unsub": "unsubscribed",
+    "spam": "complained",
+}
 
 
-class Mailchimp:
+class Mailchimp(MailchimpAudience):
     """One Mailchimp Transactional account. It has no idempotency key.
 
     Errors come with status 500 and a name, also for a wrong key.
@@ -26,19 +43,23 @@ class Mailchimp:
         Setting("key", is_secret=True, example="md-…"),
         SENDER,
         Setting("address", is_required=False, example=ADDRESS),
+        *SETTINGS,
     )
 
     def __init__(self, access: Any) -> None:
+        super().__init__(access)
         self._sender, self._key = parse_sender(access["sender"]), access["key"]
         self._api = web.Api(web.check_address(access["address"] or ADDRESS, "address"), {})
+        self._bulk = self._api.patient()
 
     def close(self) -> None:
         """Close the connections."""
         self._api.close()
+        super().close()
 
     def check(self) -> dict[str, str]:
         """Return the account's name."""
-        account = self._call("/api/1.3/users/info", {})
+        account = self._call(self._api, "/api/1.3/users/info", {})
         return {"name": str(account.get("username", ""))}
 
     def mail(self, message: Message) -> str:
@@ -58,7 +79,8 @@ class Mailchimp:
             "tags": [message.campaign_id],
             "metadata": {"key": message.key},
         }
-        answer = self._call("/api/1.3/messages/send", {"message": content, "async": False})
+        body = {"message": content, "async": False}
+        answer = self._call(self._api, "/api/1.3/messages/send", body)
         if not isinstance(answer, list) or not answer or "status" not in answer[0]:
             raise ConnectorError("changed_schema", "status", is_uncertain=True)
         result = answer[0]
@@ -67,9 +89,47 @@ class Mailchimp:
             raise ConnectorError("refused", reason, answer=reason.encode())
         return str(result["_id"])
 
-    def _call(self, path: str, body: dict[str, Any]) -> Any:
+    def left(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
+        """Yield what, e-mail address and time of bounces, unsubscribes and complaints.
+
+        Parameters
+        ----------
+        since : datetime
+            Only later ones.
+        """
+        rejects = self._call(self._bulk, "/api/1.3/rejects/list", {"include_expired": True})
+        if not isinstance(rejects, list):
+            raise ConnectorError("changed_schema", "rejects")
+        for reject in rejects if len(rejects) < MOST_REJECTS else self._exported_rejects():
+            kind, address = LEFT.get(need(reject, "reason")), str(need(reject, "email"))
+            at = moment(need(reject, "last_event_at"), "last_event_at")
+            if kind is not None and at > since:
+                yield kind, address, at
+        if not self.missing_settings:
+            yield from self.left_audience(since)
+
+    def _exported_rejects(self) -> list[dict[str, str]]:
+        """Return all rejects, which Mailchimp writes to a file."""
+        export = self._call(self._bulk, "/api/1.3/exports/rejects", {})
+
+        def state() -> str:
+            nonlocal export
+            export = self._call(self._bulk, "/api/1.3/exports/info", {"id": need(export, "id")})
+            return str(need(export, "state"))
+
+        if await_end(state, ("waiting", "working"), EXPORT_WAIT) != "complete":
+            raise ConnectorError("unavailable", "the export of the rejects did not end")
+        with web.downloaded(str(need(export, "result_url"))) as file:
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    text = archive.read("rejects.csv").decode("utf-8-sig")
+            except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+                raise ConnectorError("changed_schema", "rejects.csv") from None
+        return list(csv.DictReader(io.StringIO(text)))
+
+    def _call(self, api: web.Api, path: str, body: dict[str, Any]) -> Any:
         try:
-            return self._api.json("POST", path, body={"key": self._key, **body})
+            return api.json("POST", path, body={"key": self._key, **body})
         except ConnectorError as error:
             if b'"Invalid_Key"' in error.answer:
                 raise ConnectorError("access_denied", "Invalid_Key") from None

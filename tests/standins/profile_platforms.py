@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.standins import brevo, mail_platforms, sendgrid
+from tests.standins import brevo, customer_io, mail_platforms, mailchimp, sendgrid
 from tests.standins.mail_platforms import KEY, SENDER, MailPlatform
 
 
@@ -41,6 +41,29 @@ PLATFORMS = {
             ("change_list", "processId"),
         ),
     ),
+    "customer.io": ProfilePlatform(
+        customer_io.CustomerIo,
+        lambda stand_in: {
+            "key": KEY,
+            "sender": SENDER,
+            "site_id": customer_io.SITE,
+            "track_key": customer_io.TRACK_KEY,
+            "address": stand_in.url,
+            "track_address": stand_in.url,
+        },
+        (
+            ("left", "bounced"),
+            ("left", "messages"),
+            ("left", "metrics"),
+            ("left", "recipient"),
+            ("list_members", "id"),
+            ("list_members", "identifiers"),
+            ("list_members", "name"),
+            ("list_members", "segments"),
+            ("list_members", "type"),
+            ("change_list", "id"),
+        ),
+    ),
     "klaviyo": ProfilePlatform(
         mail_platforms.Klaviyo,
         lambda stand_in: {"key": KEY, "address": stand_in.url},
@@ -51,6 +74,32 @@ PLATFORMS = {
             ("list_members", "attributes"),
             ("list_members", "data"),
             ("change_list", "id"),
+        ),
+    ),
+    "mailchimp": ProfilePlatform(
+        mailchimp.Mailchimp,
+        lambda stand_in: {
+            "key": KEY,
+            "sender": SENDER,
+            "marketing_key": mailchimp.MARKETING_KEY,
+            "audience": mailchimp.AUDIENCE,
+            "address": stand_in.url,
+            "marketing_address": stand_in.url,
+        },
+        (
+            ("left", "email"),
+            ("left", "email_address"),
+            ("left", "last_changed"),
+            ("left", "last_event_at"),
+            ("left", "members"),
+            ("left", "reason"),
+            ("left", "total_items"),
+            ("list_members", "email_address"),
+            ("list_members", "id"),
+            ("list_members", "merge_fields"),
+            ("list_members", "name"),
+            ("list_members", "segments"),
+            ("push_profiles", "errors"),
         ),
     ),
     "sendgrid": ProfilePlatform(

@@ -108,22 +108,20 @@ def test_publication_is_due_with_the_first_key_and_every_night(database, setting
 # ---------------------------------------------------------------- mail platforms
 
 
+def connect(shop, kind, values):
+    with shop.database.transaction() as session:
+        declared = MAIL[kind]().settings
+        connections.add(
+            session, shop.settings, "mail", kind, declared, values, channel="C0CRM", by=ADMIN
+        )
+
+
 @pytest.fixture(params=PLATFORMS)
 def platform(request, shop):
     """The shop, connected to a stand-in of a mail platform, with a publication."""
     kind = request.param
     with PLATFORMS[kind].stand_in.start() as stand_in:
-        with shop.database.transaction() as session:
-            connections.add(
-                session,
-                shop.settings,
-                "mail",
-                kind,
-                MAIL[kind]().settings,
-                PLATFORMS[kind].values(stand_in),
-                channel="C0CRM",
-                by=ADMIN,
-            )
+        connect(shop, kind, PLATFORMS[kind].values(stand_in))
         publish(shop)
         yield stand_in
 
@@ -196,6 +194,21 @@ def test_unsubscribe_of_before_the_connection_counts(shop, platform):
     assert synchronise(shop)["unsubscribed"] == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "optional"),
+    [("customer.io", ("site_id", "track_key")), ("mailchimp", ("marketing_key", "audience"))],
+)
+def test_connection_without_optional_settings_only_reads_back(shop, kind, optional):
+    with PLATFORMS[kind].stand_in.start() as stand_in:
+        values = PLATFORMS[kind].values(stand_in)
+        connect(shop, kind, {key: value for key, value in values.items() if key not in optional})
+        publish(shop)
+        told = synchronise(shop)
+        assert (told["missing_settings"], told["error"]) == ([*optional], None)
+        assert (told["profiles"], stand_in.properties(), stand_in.members()) == (0, {}, {})
+        assert {call.path for call in stand_in.calls} <= {"/v1/messages", "/api/1.3/rejects/list"}
+
+
 def test_problem_of_a_platform_is_told_once_and_when_it_is_over(shop, platform):
     for wrong in (True, True, False, False):
         if wrong:
@@ -229,7 +242,7 @@ def test_deleted_audience_and_closed_campaign_empty_their_lists(shop, platform):
 def test_unsubscribes_are_read_although_the_platform_refuses_scores(shop, platform):
     synchronise(shop)
     platform.happen("unsubscribed", min(platform.properties()), shop.end)
-    platform.fail("forbidden", path="retention_risk")
+    platform.fail("forbidden", path="churn")
     told = synchronise(shop)
     assert (told["error"], told["unsubscribed"]) == ("scope_missing", 1)
 

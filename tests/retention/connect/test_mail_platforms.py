@@ -11,14 +11,14 @@ from retention.connect.connections import Access, check_values
 from retention.errors import BadInput
 from retention.outreach.adapter import ADDRESS_REFUSED, Contact, Message, ServerUnavailable
 from retention.settings import Settings
-from tests.standins import brevo, mail_platforms, sendgrid
+from tests.standins import brevo, customer_io, mail_platforms, mailchimp, sendgrid
 from tests.standins.mail_platforms import KEY, REFUSED, SENDER
 
 STAND_INS = {
     "brevo": brevo.Brevo,
-    "customer.io": mail_platforms.CustomerIo,
+    "customer.io": customer_io.CustomerIo,
     "klaviyo": mail_platforms.Klaviyo,
-    "mailchimp": mail_platforms.Mailchimp,
+    "mailchimp": mailchimp.Mailchimp,
     "sendgrid": sendgrid.SendGrid,
 }
 EVERY = pytest.mark.parametrize("kind", STAND_INS)

@@ -165,6 +165,18 @@ def test_fault_has_its_code_and_a_repeat_completes_the_work(kind, fault, code):
 
 
 @EVERY
+def test_write_that_was_cut_after_its_effect_can_be_repeated(kind):
+    with connected(kind) as (connector, stand_in):
+        filled(connector, stand_in)
+        stand_in.fail("cut_after_effect", path="k9")
+        with pytest.raises(ConnectorError) as caught:
+            steps(connector)["change_list"]()
+        assert caught.value.code == "unavailable"
+        steps(connector)["change_list"]()
+        assert stand_in.members() == {"vips": {"k0", "k1", "k3", "k4", "k9"}}
+
+
+@EVERY
 def test_hanging_platform_is_unavailable(kind, monkeypatch):
     monkeypatch.setattr(web, "TIMEOUT", httpx.Timeout(0.2))
     with connected(kind) as (connector, stand_in):

@@ -1,0 +1,228 @@
+"""Keep scores and audiences in an audience of Mailchimp Marketing (API 3.0).
+
+Scores are merge fields of contacts, and our audiences are static segments, which Mailchimp shows as
+tags. The desk never changes whether a contact is subscribed. Requests go out one after the other;
+Mailchimp allows ten at a time.
+
+Reference: https://mailchimp.com/developer/marketing/api/
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from retention.connect import web
+from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists, plain_values
+from retention.connect.contract import ConnectorError, Profile, Setting
+from retention.connect.orders import moment, need
+from retention.errors import BadInput
+from retention.text import gettext
+
+PAGE = 1_000
+MOST_TEXT = 255  # characters of a merge field
+MANY = 10  # refused contacts of one request that are no single mistakes
+# Merge tags of the properties; Mailchimp allows ten characters.
+TAGS = {
+    CUSTOMER_ID: "RET_ID",
+    "retention_risk": "RET_RISK",
+    "retention_churn_probability": "RET_CHURN",
+    "retention_expected_value": "RET_VALUE",
+    "retention_next_order": "RET_NEXT",
+    "retention_items": "RET_ITEMS",
+    "retention_as_of": "RET_AS_OF",
+}
+NEW = "transactional"  # Mailchimp's name of a contact that is not subscribed
+# A contact whose confirmation is pending would get another request to confirm.
+WRITABLE = ("subscribed", "unsubscribed", "transactional")
+LEFT = {"cleaned": "bounced", "unsubscribed": "unsubscribed"}
+_CENTRE = re.compile(r".+-([a-z]{2}[0-9]{1,3})")
+SETTINGS = (
+    Setting("marketing_key", is_secret=True, is_required=False, example="…-us6"),
+    Setting("audience", is_required=False, example="a1b2c3d4e5"),
+    Setting("marketing_address", is_required=False, example="https://us6.api.mailchimp.com"),
+)
+
+
+class MailchimpAudience(ContactLists):
+    """One audience of Mailchimp Marketing, if the connection names one.
+
+    Parameters
+    ----------
+    access : mapping
+        Settings and secrets by name (`retention.connect.connections.Access`).
+
+    Raises
+    ------
+    BadInput
+        Only one of ``marketing_key`` and ``audience`` is there, or the key names no data centre.
+    """
+
+    batch_size = remove_size = 500
+
+    def __init__(self, access: Any) -> None:
+        key, audience = access["marketing_key"], access["audience"]
+        self.missing_settings = tuple(
+            name for name in ("marketing_key", "audience") if not access[name]
+        )
+        if len(self.missing_settings) == 1:
+            raise BadInput(
+                gettext("marketing_key and audience belong together; give {missing}, too.").format(
+                    missing=self.missing_settings[0]
+                ),
+                field=self.missing_settings[0],
+            )
+        if audience and not audience.isalnum():
+            raise BadInput(
+                gettext("audience is {audience!r}; write its id, like a1b2c3d4e5.").format(
+                    audience=audience
+                ),
+                field="audience",
+            )
+        base = access["marketing_address"] or address_of(key)
+        base = web.check_address(base, "marketing_address")
+        self._marketing = web.Api(base, {}, ("retention", key)).patient()
+        self._path = f"/3.0/lists/{audience}"
+        self._statuses: dict[str, str] | None = None  # of all contacts, by address
+        self._has_fields = False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._marketing.close()
+
+    def check_profiles(self) -> None:
+        """Check that the key reaches the audience, if the connection names one."""
+        if not self.missing_settings:
+            self._marketing.json("GET", self._path, query={"fields": "id"})
+
+    def left_audience(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
+        """Yield what, address and time of contacts that bounced or unsubscribed.
+
+        Parameters
+        ----------
+        since : datetime
+            Only contacts that changed later.
+        """
+        for status, kind in LEFT.items():
+            query = {"status": status, "since_last_changed": since.isoformat()}
+            for contact in self._contacts("email_address", "last_changed", **query):
+                at = moment(need(contact, "last_changed"), "last_changed")
+                yield kind, str(need(contact, "email_address")), at
+
+    # ------------------------------------------------------------ requests of `ContactLists`
+
+    def _find_list(self, name: str) -> str | None:
+        for segment in self._pages("segments", ("id", "name"), {"type": "static"}):
+            if need(segment, "name") == name:
+                return str(need(segment, "id"))
+        return None
+
+    def _create_list(self, name: str) -> str:
+        body = {"name": name, "static_segment": []}
+        return str(need(self._marketing.json("POST", f"{self._path}/segments", body=body), "id"))
+
+    def _members(self, list_id: str) -> Iterator[tuple[str | None, str]]:
+        hidden = ("include_cleaned", "include_transactional", "include_unsubscribed")
+        fields, query = ("email_address", "merge_fields"), dict.fromkeys(hidden, "true")
+        for contact in self._pages("members", fields, query, f"segments/{list_id}/members"):
+            customer = need(contact, "merge_fields").get(TAGS[CUSTOMER_ID])
+            yield customer or None, str(need(contact, "email_address"))
+
+    def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:
+        self._create_fields()
+        statuses = self._all_statuses()
+        known, new = list[dict[str, Any]](), list[dict[str, Any]]()
+        # One request must not have an address twice.
+        for address, profile in {each.email.lower(): each for each in profiles}.items():
+            contact = {"email_address": profile.email, "merge_fields": _merge_fields(profile)}
+            if address not in statuses:
+                new.append({**contact, "status": NEW})
+            elif statuses[address] in WRITABLE:
+                known.append({**contact, "status": statuses[address]})
+        self._write(known, is_update=True)
+        self._write(new, is_update=False)
+        statuses.update({each["email_address"].lower(): NEW for each in new})
+        addresses = [each["email_address"] for each in (*known, *new)]
+        if list_id is not None and addresses:
+            self._change(list_id, {"members_to_add": addresses})
+
+    def _remove(self, list_id: str, ids: Sequence[str]) -> None:
+        self._change(list_id, {"members_to_remove": list(ids)})
+
+    def _change(self, list_id: str, body: Mapping[str, Any]) -> None:
+        self._marketing.call("POST", f"{self._path}/segments/{list_id}", body=body)
+
+    def _write(self, contacts: Sequence[Mapping[str, Any]], *, is_update: bool) -> None:
+        """Write contacts; a new one that appeared meanwhile stays as it is."""
+        if not contacts:
+            return
+        body = {"members": contacts, "update_existing": is_update}
+        query = {"skip_merge_validation": "true"}
+        errors = need(self._marketing.json("POST", self._path, query=query, body=body), "errors")
+        if len(errors) == len(contacts) >= MANY:
+            reason = str(errors[0].get("error", ""))
+            raise ConnectorError("refused", f"{self._path}: {reason}"[:200])
+
+    def _create_fields(self) -> None:
+        if self._has_fields:
+            return
+        fields = self._pages("merge_fields", ("tag",), {}, "merge-fields")
+        present = {need(field, "tag") for field in fields}
+        for name, tag in TAGS.items():
+            if tag not in present:
+                body = {"tag": tag, "name": name, "type": FIELDS[name], "public": False}
+                self._marketing.call("POST", f"{self._path}/merge-fields", body=body)
+        self._has_fields = True
+
+    def _all_statuses(self) -> dict[str, str]:
+        if self._statuses is None:
+            found = dict[str, str]()
+            for query in ({}, {"status": "archived"}):  # the first one leaves those out
+                for contact in self._contacts("email_address", "status", **query):
+                    found[str(need(contact, "email_address")).lower()] = need(contact, "status")
+            self._statuses = found
+        return self._statuses
+
+    def _contacts(self, *fields: str, **query: str) -> Iterator[dict[str, Any]]:
+        order = {"sort_field": "timestamp_signup", "sort_dir": "ASC"}  # new ones come last
+        return self._pages("members", fields, {**order, **query})
+
+    def _pages(
+        self, name: str, fields: Sequence[str], query: Mapping[str, str], path: str = ""
+    ) -> Iterator[dict[str, Any]]:
+        wanted = ",".join(("total_items", *(f"{name}.{field}" for field in fields)))
+        count = 0
+        while True:
+            given = {**query, "fields": wanted, "count": str(PAGE), "offset": str(count)}
+            page = self._marketing.json("GET", f"{self._path}/{path or name}", query=given)
+            rows, total = need(page, name), need(page, "total_items")
+            yield from rows
+            count += len(rows)
+            if count >= total:
+                return
+            if not rows:
+                raise ConnectorError("changed_schema", f"{name}: a page is missing")
+
+
+def _merge_fields(profile: Profile) -> dict[str, str | float]:
+    """Return the merge fields of a contact; an empty text clears one."""
+    fields = dict[str, str | float]()
+    for name, value in plain_values(profile).items():
+        text = "" if value is None else value
+        if isinstance(text, str) and len(text) > MOST_TEXT:
+            text = text[:MOST_TEXT].rpartition(", ")[0]
+        fields[TAGS[name]] = text
+    return fields
+
+
+def address_of(key: str) -> str:
+    """Return the address of the data centre that a key names."""
+    if not key:
+        return "https://api.mailchimp.com"
+    centre = _CENTRE.fullmatch(key)
+    if centre is None:
+        raise BadInput(
+            gettext("marketing_key names no data centre; copy all of it, with an end like -us6."),
+            field="marketing_key",
+        )
+    return f"https://{centre[1]}.api.mailchimp.com"

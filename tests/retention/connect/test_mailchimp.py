@@ -1,0 +1,159 @@
+"""Test what only Mailchimp has: an audience with subscriptions, and rejects without pages."""
+
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from retention.connect import mailchimp as connect
+from retention.connect.connections import Access
+from retention.connect.contacts import FIELDS
+from retention.connect.contract import ConnectorError, Profile
+from retention.connect.mailchimp_audience import TAGS, address_of
+from retention.errors import BadInput
+from tests.standins import mailchimp
+from tests.standins.profile_platforms import PLATFORMS
+
+SINCE = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+@contextmanager
+def connected(**changes):
+    with mailchimp.Mailchimp.start() as stand_in:
+        values = PLATFORMS["mailchimp"].values(stand_in) | changes
+        connector = connect.Mailchimp(Access(values))
+        yield connector, stand_in
+        connector.close()
+
+
+def people(*numbers, **properties):
+    return [Profile(f"k{n}", f"k{n}@example.com", properties=properties) for n in numbers]
+
+
+def contact(stand_in, number, status):
+    """Add a contact that the desk did not create."""
+    address = f"k{number}@example.com"
+    stand_in.contacts[address] = {
+        "email_address": address,
+        "status": status,
+        "merge_fields": {"FNAME": "Ann"},
+        "last_changed": "2020-01-01T00:00:00+00:00",
+    }
+
+
+def statuses(stand_in):
+    return {address[:2]: each["status"] for address, each in stand_in.contacts.items()}
+
+
+def test_every_property_has_a_merge_tag():
+    assert set(TAGS) == set(FIELDS)
+    assert all(len(tag) <= 10 for tag in TAGS.values())
+
+
+def test_nobody_is_subscribed_or_unsubscribed_by_the_desk():
+    before = ("subscribed", "unsubscribed", "transactional", "pending", "cleaned", "archived")
+    with connected() as (connector, stand_in):
+        for number, status in enumerate(before):
+            contact(stand_in, number, status)
+        for _ in range(2):
+            connector.change_list("vips", people(*range(7), retention_risk="high"), [])
+        expected = {f"k{number}": status for number, status in enumerate(before)}
+        assert statuses(stand_in) == expected | {"k6": "transactional"}
+        assert stand_in.members()["vips"] == {"k0", "k1", "k2", "k6"}
+        fields = stand_in.contacts["k0@example.com"]["merge_fields"]
+        assert fields == {"FNAME": "Ann", "RET_ID": "k0", "RET_RISK": "high"}
+
+
+def test_contact_that_unsubscribes_meanwhile_stays_unsubscribed():
+    with connected() as (connector, stand_in):
+        contact(stand_in, 1, "subscribed")
+        connector.push_profiles(people(1))  # reads the statuses
+        stand_in.contacts["k1@example.com"]["status"] = "unsubscribed"
+        connector.push_profiles(people(1))
+        assert statuses(stand_in) == {"k1": "unsubscribed"}
+
+
+def test_merge_fields_are_created_once():
+    with connected() as (connector, stand_in):
+        for _ in range(2):
+            connector.push_profiles(people(1))
+        assert stand_in.tags == {"FNAME", "LNAME", *TAGS.values()}
+
+
+def test_long_list_of_items_ends_after_a_whole_item():
+    with connected() as (connector, stand_in):
+        connector.push_profiles(people(1, retention_items=["i" * 60] * 5))
+        text = stand_in.contacts["k1@example.com"]["merge_fields"]["RET_ITEMS"]
+        assert text == ", ".join(["i" * 60] * 4)
+
+
+def test_address_of_two_customers_is_written_once():
+    with connected() as (connector, stand_in):
+        two = [Profile("k1", "ann@example.com"), Profile("k2", "Ann@example.com")]
+        connector.push_profiles(two)
+        assert len(stand_in.contacts) == 1
+
+
+def test_missing_page_is_no_end():
+    with connected() as (connector, stand_in):
+        connector.change_list("vips", people(*range(5)), [])
+        stand_in.fail("missing_page", path="/members")
+        with pytest.raises(ConnectorError, match="a page is missing") as caught:
+            list(connector.list_members("vips"))
+        assert caught.value.code == "changed_schema"
+
+
+def test_cleaned_contact_is_a_bounce_and_a_soft_bounce_is_not():
+    at = SINCE + timedelta(days=1)
+    with connected() as (connector, stand_in):
+        connector.push_profiles(people(1, 2))
+        stand_in.happen("soft", "k1", at)
+        stand_in.contacts["k2@example.com"] |= {"status": "cleaned", "last_changed": at.isoformat()}
+        assert list(connector.left(SINCE)) == [("bounced", "k2@example.com", at)]
+
+
+def test_long_list_of_rejects_is_exported(monkeypatch):
+    monkeypatch.setattr(connect, "MOST_REJECTS", 3)
+    at = SINCE + timedelta(days=1)
+    with connected() as (connector, stand_in):
+        stand_in.most_rejects = 3
+        connector.push_profiles(people(*range(5)))
+        for number in range(5):
+            stand_in.happen("bounced", f"k{number}", at)
+        assert sorted(connector.left(SINCE)) == [
+            ("bounced", f"k{number}@example.com", at) for number in range(5)
+        ]
+
+
+def test_connection_without_an_audience_reports_rejects_only():
+    with connected(marketing_key="", audience="") as (connector, stand_in):
+        assert connector.missing_settings == ("marketing_key", "audience")
+        connector.check_profiles()
+        assert list(connector.left(SINCE)) == []
+        assert {call.path for call in stand_in.calls} == {"/api/1.3/rejects/list"}
+
+
+def test_wrong_marketing_key_is_denied_and_emails_are_not():
+    with connected(marketing_key="wrong-us6") as (connector, _):
+        connector.check()
+        with pytest.raises(ConnectorError) as caught:
+            connector.check_profiles()
+        assert caught.value.code == "access_denied"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"audience": ""}, "audience"),
+        ({"audience": "a1/../b2"}, "a1/../b2"),
+        ({"marketing_key": "abc", "marketing_address": ""}, "data centre"),
+        ({"marketing_key": "abc-evil.example/x", "marketing_address": ""}, "data centre"),
+    ],
+)
+def test_wrong_setting_is_named(changes, message):
+    with pytest.raises(BadInput, match=message), connected(**changes):
+        pass
+
+
+def test_address_is_that_of_the_data_centre():
+    assert address_of("abc-us21") == "https://us21.api.mailchimp.com"
