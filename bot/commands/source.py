@@ -224,7 +224,9 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
             by=call.user,
         )
         if not isinstance(connector, Pulls):
-            return Answer("source/added", {"name": name, "kind": "connection", "facts": facts})
+            data = {"name": name, "kind": "connection", "facts": facts}
+            missing = getattr(connector, "missing_settings", ())
+            return Answer("source/added", {**data, "missing": list(missing)})
         source = sources.NewSource(**new, kind="shop", location=kind)
         sources.add(session, services.settings, source, by=call.user, connection=connection)
     added = _added(source, facts)
