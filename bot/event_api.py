@@ -188,7 +188,9 @@ class EventApi:
                 413, gettext("send at most {limit} events").format(limit=MAX_BROWSER_EVENTS)
             )
         return self._store(
-            events.check_rows(rows, clock.now(), source="browser", allowed=BROWSER_TYPES)
+            events.check_rows(
+                rows, clock.now(), source="browser", allowed=BROWSER_TYPES, names_source=False
+            )
         )
 
     def _messages(
@@ -209,7 +211,9 @@ class EventApi:
             segment.messages_of(parsed), now, default_type=default_type, takes_customers=is_secret
         )
         allowed = EVENT_TYPES if is_secret else BROWSER_TYPES
-        checked = events.check_rows(mapped.events, now, source="segment", allowed=allowed)
+        checked = events.check_rows(
+            mapped.events, now, source="segment", allowed=allowed, names_source=is_secret
+        )
         rejected = [
             replace(rejection, index=mapped.places[rejection.index])
             for rejection in checked.rejected

@@ -24,11 +24,12 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.connect import inbox
+from retention.connect import senders as live_senders
 from retention.db import Database
 from retention.db.insert import among, insert_missing
 from retention.db.tables import DirectoryEntry, EventBatch, LiveScore
 from retention.settings import Settings
-from workers import alerts, processes
+from workers import alerts, processes, senders
 from workers.delivery import outbox
 
 if TYPE_CHECKING:
@@ -239,6 +240,9 @@ class Drain:
         self._add_to_directory(session, customers - gone)
         if report:
             log_live_events(session, settings, report.report)
+            back = live_senders.note(session, settings, report.sources, clock.now())
+            for post in senders.back_posts(session, settings, back, clock.now()):
+                outbox.put(session, settings, post, default_channel=None)
         if scored is None:
             return
         _store_scores(session, settings, scored, gone)

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns import due
+from retention.connect import senders as live_senders
 from retention.connect import sources as stored_sources
 from retention.db import Database
 from retention.db.insert import insert_once
@@ -27,7 +28,7 @@ from retention.errors import BadInput, Refused
 from retention.registry import champion
 from retention.settings import Settings
 from retention.text import gettext
-from workers import alerts, jobs, publishing, roles, shop_checks, sources
+from workers import alerts, jobs, publishing, roles, senders, shop_checks, sources
 from workers.cadence import Cadence
 from workers.completion import isolated
 from workers.delivery import outbox
@@ -190,6 +191,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
     submitted += _monitor(database, settings)
     submitted += _check_alerts(database, settings)
     submitted += _check_shops(database, settings)
+    _check_senders(database, settings)
     submitted += _pull_sources(database, settings)
     submitted += _publish_profiles(database, settings)
     submitted += _sync_platforms(database, settings)
@@ -226,7 +228,8 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
     pull = stored_sources.next_due(session, settings)
     pull = pull if pull and pull > after else None
     published = publishing.next_moment(session, settings, after)
-    due_then = (campaigns, model_check, alert_check, shop_check, pull, published)
+    silence = live_senders.next_check(session, settings, after)
+    due_then = (campaigns, model_check, alert_check, shop_check, pull, published, silence)
     moments += [moment for moment in due_then if moment is not None]
     return min(moments, default=None)
 
@@ -413,6 +416,13 @@ def _check_shops(database: Database, settings: Settings) -> list[Job]:
                 shop_checks.key(settings, connection, now),
             )
     return submitted
+
+
+def _check_senders(database: Database, settings: Settings) -> None:
+    """Tell people once of each sender of live events that went silent."""
+    with database.transaction() as session, isolated(session, settings, "senders", channel=None):
+        for post in senders.silent_posts(session, settings, clock.now()):
+            outbox.put(session, settings, post, default_channel=None)
 
 
 def _pull_sources(database: Database, settings: Settings) -> list[Job]:

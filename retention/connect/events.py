@@ -136,6 +136,7 @@ def check_rows(
     *,
     source: str,
     allowed: Collection[str] = EVENT_TYPES,
+    names_source: bool = True,
 ) -> CheckedRows:
     """Check events and bring them into the form that the inbox stores.
 
@@ -149,6 +150,8 @@ def check_rows(
         Value of ``source`` where an event has none.
     allowed : collection of str
         Event types that the sender may send.
+    names_source : bool
+        Whether an event may have a source of its own. Anyone can send events of a page.
 
     Returns
     -------
@@ -164,7 +167,7 @@ def check_rows(
         if isinstance(found, Rejection):
             rejected.append(Rejection(index, found.code, found.text))
             continue
-        found["source"] = found.get("source") or source
+        found["source"] = (found.get("source") if names_source else None) or source
         accepted.append(found)
         keys.append(event_key(found))
     return CheckedRows(accepted, keys, rejected)

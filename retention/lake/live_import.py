@@ -54,13 +54,14 @@ class LiveReport:
 
     ``customers`` are those of all events, also of events that were in the lake before: after a
     crash they were appended but not scored. ``currency`` is the shop's, empty if it was not known
-    before these events.
+    before these events. ``sources`` are those of all events.
     """
 
     report: ImportReport
     customers: frozenset[str]
     codes: tuple[CodeReport, ...]
     currency: str
+    sources: frozenset[str] = frozenset()
 
 
 def append(
@@ -91,12 +92,13 @@ def append(
     try:
         job.stage_lines(lines, name)
         customers = job.column("SELECT DISTINCT customer_id FROM staged")
+        sources = job.column("SELECT DISTINCT source FROM staged WHERE source <> ''")
         codes = job.codes()
         report = job.commit([f"live-{name}"], lambda: perf_counter() - started)
         report = replace(report, rows_read=job.rows)
     finally:
         job.close()
-    return LiveReport(report, frozenset(customers), codes, job.currency)
+    return LiveReport(report, frozenset(customers), codes, job.currency, frozenset(sources))
 
 
 class LiveImport(ImportJob):

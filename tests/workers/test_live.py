@@ -20,6 +20,7 @@ from retention.db.tables import (
     ImportLog,
     LiveFiring,
     LiveScore,
+    LiveSender,
     Outbox,
 )
 from retention.lake import Lake, compaction
@@ -106,6 +107,15 @@ def test_events_reach_lake_scores_and_directory(desk):
     assert scored["brand-new"].as_of == clock.now()
     assert entry.report["rows_accepted"] == 3
     assert (count(desk, EventBatch), drain(desk)) == (0, 0)
+
+
+def test_sources_of_events_are_known_as_senders(desk):
+    accept(desk, event(1), event(2, source="erp"))
+    drain(desk)
+    with desk.database.reading() as session:
+        stored = session.scalars(select(LiveSender).order_by(LiveSender.name)).all()
+    assert [row.name for row in stored] == ["erp", "test"]
+    assert {row.last_at for row in stored} == {clock.now()}
 
 
 def test_live_scores_equal_those_of_a_sweep(desk):

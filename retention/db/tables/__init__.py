@@ -26,7 +26,14 @@ from retention.db.tables.campaigns import (
     Coupon,
 )
 from retention.db.tables.care import CallEntry, Note, Pause
-from retention.db.tables.connect import Connection, EventBatch, EventKey, LiveFiring, LiveScore
+from retention.db.tables.connect import (
+    Connection,
+    EventBatch,
+    EventKey,
+    LiveFiring,
+    LiveScore,
+    LiveSender,
+)
 from retention.db.tables.data import (
     ChurnDefinition,
     Cohort,
@@ -82,6 +89,7 @@ __all__ = [
     "Language",
     "LiveFiring",
     "LiveScore",
+    "LiveSender",
     "ModelHealth",
     "ModelVersion",
     "Note",

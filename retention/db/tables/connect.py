@@ -90,3 +90,19 @@ class LiveFiring(Base):
     )
     customer_id: Mapped[str] = mapped_column(primary_key=True)
     at: Mapped[datetime]
+
+
+class LiveSender(Base):
+    """A system that sends live events: ``name`` is their source.
+
+    ``hours`` has the begin of each hour with events, the oldest first (ISO 8601). ``silent_since``
+    is set while people know that the sender is silent. All times are business time.
+    """
+
+    __tablename__ = "live_senders"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    name: Mapped[str] = mapped_column(primary_key=True)
+    hours: Mapped[list[Any]]
+    last_at: Mapped[datetime]
+    silent_since: Mapped[datetime | None]
