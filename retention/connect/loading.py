@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.settings import Settings
 
-# Attributes: when the shop last changed the record, and when the customer changed the consent.
+# Attributes: when the shop last changed the record, and when the customer changed a consent.
 UPDATED_AT, CONSENT_AT = "shop_updated_at", "shop_consent_at"
+SMS_CONSENT_AT = "shop_sms_consent_at"
+CHANGED_AT = {"marketing_consent": CONSENT_AT, "sms_consent": SMS_CONSENT_AT}  # by column
 
 
 def import_page(
@@ -89,7 +91,8 @@ def newest_rows(lake: "Lake", table: Table, rows: Sequence[dict[str, Any]]) -> l
     table : Table
         Keyed table.
     rows : sequence of dict
-        Canonical rows of one page. Their versions are the attributes `UPDATED_AT` or `CONSENT_AT`.
+        Canonical rows of one page. Their versions are the attributes `UPDATED_AT` or those of
+        `CHANGED_AT`.
 
     Returns
     -------
@@ -105,11 +108,15 @@ def newest_rows(lake: "Lake", table: Table, rows: Sequence[dict[str, Any]]) -> l
     stored = _stored_versions(lake, table, list(newest))
     result = []
     for identity, row in newest.items():
-        known, consent = stored.get(identity, ({}, None))
+        known, consents = stored.get(identity, ({}, {}))
         if _is_older(row, known):
             continue
         own = row.get("attributes") or {}
-        kept = {"marketing_consent": consent} if _has_older_consent(row, known) else {}
+        kept = {
+            column: consent
+            for column, consent in consents.items()
+            if _has_older_consent(row, known, column)
+        }
         attributes = {"attributes": {**known, **own}} if known or own else {}
         result.append({**row, **kept, **attributes})
     return result
@@ -120,18 +127,18 @@ def _is_older(row: dict[str, Any], known: dict[str, Any]) -> bool:
     own = row.get("attributes") or {}
     return any(
         name in own and str(own[name]) < str(known.get(name) or "")
-        for name in (UPDATED_AT, CONSENT_AT)
+        for name in (UPDATED_AT, *CHANGED_AT.values())
     )
 
 
-def _has_older_consent(row: dict[str, Any], known: dict[str, Any]) -> bool:
-    """Return whether a customer's row is older than the stored change of the consent."""
-    own = row.get("attributes") or {}
+def _has_older_consent(row: dict[str, Any], known: dict[str, Any], column: str) -> bool:
+    """Return whether a customer's row is older than the stored change of a consent."""
+    own, changed_at = row.get("attributes") or {}, CHANGED_AT[column]
     return (
-        "marketing_consent" in row
+        column in row
         and UPDATED_AT in own
-        and CONSENT_AT not in own
-        and str(own[UPDATED_AT]) < str(known.get(CONSENT_AT) or "")
+        and changed_at not in own
+        and str(own[UPDATED_AT]) < str(known.get(changed_at) or "")
     )
 
 
@@ -142,24 +149,24 @@ def version(at: datetime) -> str:
 
 def _stored_versions(
     lake: "Lake", table: Table, ids: list[str]
-) -> dict[str, tuple[dict[str, Any], bool | None]]:
-    """Return the attributes of stored rows, and the consent of customers."""
+) -> dict[str, tuple[dict[str, Any], dict[str, bool | None]]]:
+    """Return the attributes of stored rows, and the consents of customers by column."""
     key = table.key[0]
-    consent = "marketing_consent" if "marketing_consent" in table.names else "NULL"
+    columns = [column for column in CHANGED_AT if column in table.names]
     relation = lake.table(table.name, identity="stored").get_name()
     stored = lake.duckdb.execute(
-        f'SELECT {key}, attributes, {consent} FROM "{relation}" '  # noqa: S608
+        f'SELECT {", ".join([key, "attributes", *columns])} FROM "{relation}" '  # noqa: S608
         f"WHERE list_contains(?, {key}) AND attributes IS NOT NULL",
         [ids],
     ).fetchall()
     result = {}
-    for identity, attributes, has_consented in stored:
+    for identity, attributes, *consents in stored:
         try:
             known = json.loads(attributes)
         except ValueError:
             continue
         if isinstance(known, dict):
-            result[identity] = known, has_consented
+            result[identity] = known, dict(zip(columns, consents, strict=True))
     return result
 
 

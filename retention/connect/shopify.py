@@ -43,6 +43,7 @@ TOPICS = (
     "customers/create",
     "customers/update",
     "customers_email_marketing_consent/update",
+    "customers_marketing_consent/update",  # to SMS
     "products/create",
     "products/update",
 )
@@ -382,6 +383,8 @@ def _hook_pages(topic: str, content: dict[str, Any]) -> list[Page]:
         return [Page("customers", [records.hook_customer(content)], {})]
     if topic == "customers_email_marketing_consent/update":
         return [Page("customers", [records.hook_consent(content)], {})]
+    if topic == "customers_marketing_consent/update":
+        return [Page("customers", [records.hook_consent(content, "sms_consent")], {})]
     if topic in ("products/create", "products/update"):
         return [Page("items", records.hook_items(content), {})]
     return []

@@ -11,7 +11,7 @@ from typing import Any
 
 from retention.connect import orders
 from retention.connect.contract import ConnectorError
-from retention.connect.loading import CONSENT_AT, UPDATED_AT, version
+from retention.connect.loading import CHANGED_AT, UPDATED_AT, version
 from retention.connect.orders import (
     Line,
     Order,
@@ -168,7 +168,7 @@ def merged_refunds(
 
 
 def customer_row(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a customer; consent is that to e-mails.
+    """Read a customer, with the consents to e-mails and to SMS.
 
     Raises
     ------
@@ -185,11 +185,11 @@ def customer_row(node: Mapping[str, Any]) -> dict[str, Any]:
         "locale": text(node.get("locale")),
         "created_at": moment(need(node, "createdAt"), "createdAt"),
         "marketing_consent": _consent(need(email, "marketingState")) if email else None,
+        "sms_consent": _consent(need(phone, "marketingState")) if phone else None,
         "attributes": _attributes(
             need(node, "updatedAt"),
             city=address.get("city"),
             country=address.get("countryCodeV2"),
-            sms_consent=_consent(need(phone, "marketingState")) if phone else None,
         ),
     }
 
@@ -358,11 +358,20 @@ def hook_customer(body: Mapping[str, Any]) -> dict[str, Any]:
     }
     if consent := body.get("email_marketing_consent"):
         row["marketing_consent"] = _consent(need(consent, "state"))
+    if consent := body.get("sms_marketing_consent"):
+        row["sms_consent"] = _consent(need(consent, "state"))
     return row
 
 
-def hook_consent(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a change of a customer's consent to e-mails.
+# Fields of webhooks about a consent, by the column of ``customers``.
+CONSENT_FIELDS = {
+    "marketing_consent": "email_marketing_consent",
+    "sms_consent": "sms_marketing_consent",
+}
+
+
+def hook_consent(body: Mapping[str, Any], column: str = "marketing_consent") -> dict[str, Any]:
+    """Read a change of a customer's consent to e-mails or SMS.
 
     A consent without a time may be older than the stored one. It is left to the next pull; a
     withdrawal counts.
@@ -372,13 +381,13 @@ def hook_consent(body: Mapping[str, Any]) -> dict[str, Any]:
     ConnectorError
         ``changed_schema``, with the field's name.
     """
-    consent = need(body, "email_marketing_consent")
+    consent = need(body, CONSENT_FIELDS[column])
     has_consented, at = _consent(need(consent, "state")), consent.get("consent_updated_at")
     row: dict[str, Any] = {"customer_id": str(need(body, "customer_id"))}
     if at or not has_consented:
-        row["marketing_consent"] = has_consented
+        row[column] = has_consented
     if at:
-        row["attributes"] = {CONSENT_AT: version(moment(at, "consent_updated_at"))}
+        row["attributes"] = {CHANGED_AT[column]: version(moment(at, "consent_updated_at"))}
     return row
 
 

@@ -9,7 +9,14 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from retention import clock
-from retention.connect import connections, inbox, loading, registry, webhook_inbox
+from retention.connect import (
+    connections,
+    inbox,
+    loading,
+    registry,
+    shopify_records,
+    webhook_inbox,
+)
 from retention.connect.contract import Page
 from retention.connect.loading import version
 from retention.connect.orders import Order, guests
@@ -209,6 +216,35 @@ def test_consent_counts_by_its_own_time(settings, database, connection, shop):
         run(settings, database)
     (row,) = rows(settings, "customers")
     assert (row["marketing_consent"], row["email"]) == (False, "ada1@example.com")
+
+
+def test_consents_to_email_and_sms_count_apart(settings, database, connection, shop):
+    customer = shop.records.customers[1]
+    customer["defaultPhoneNumber"] = {
+        "phoneNumber": "+447400123456",
+        "marketingState": "SUBSCRIBED",
+    }
+    page = Page("customers", [shopify_records.customer_row(customer)], {})
+    loading.import_page(Lake.open(settings), database, settings, page, name="shop")
+    (row,) = rows(settings, "customers")
+    assert (row["sms_consent"], row["phone"]) == (True, "+447400123456")
+    email_consent = row["marketing_consent"]
+    content = {
+        "customer_id": 1,
+        "sms_marketing_consent": {
+            "state": "unsubscribed",
+            "consent_updated_at": stamp(BEGIN + timedelta(days=5)),
+        },
+    }
+    receive(database, connection, shop.delivery("customers_marketing_consent/update", content))
+    run(settings, database)
+    (row,) = rows(settings, "customers")
+    assert (row["sms_consent"], row["marketing_consent"]) == (False, email_consent)
+    customer["updatedAt"] = stamp(BEGIN + timedelta(days=4))  # older than the STOP
+    page = Page("customers", [shopify_records.customer_row(customer)], {})
+    loading.import_page(Lake.open(settings), database, settings, page, name="shop")
+    (row,) = rows(settings, "customers")
+    assert row["sms_consent"] is False
 
 
 def test_page_older_than_an_unsubscription_leaves_the_consent_alone(

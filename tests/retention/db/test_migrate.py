@@ -11,7 +11,7 @@ from retention import clock
 from retention.db import Base, Database
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
-from retention.db.tables import Campaign, Delivery, Job, Process, Send
+from retention.db.tables import Campaign, Delivery, Job, Process, Send, Suppression
 
 
 def test_migrations_equal_the_models(empty):
@@ -196,4 +196,22 @@ def test_insert_once_and_upsert(empty):
             upsert(session, Process, {"name": "tick@here"}, role="tick", details={"pid": pid})
         session.expire_all()
         assert session.get_one(Process, "tick@here").details == {"pid": 2}
+    database.engine.dispose()
+
+
+def test_unsubscribes_of_an_earlier_version_are_of_emails(empty):
+    upgrade(empty, "0032_profiles")
+    database = Database(empty.database_url.get_secret_value())
+    with database.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO suppressions (customer_id, source, at, team_id) "
+                "VALUES ('k1', 'unsubscribe', '2025-05-01 09:00:00', 'local')"
+            )
+        )
+    upgrade(empty)
+    with database.transaction() as session:
+        (row,) = session.scalars(select(Suppression))
+        assert (row.customer_id, row.channel) == ("k1", "email")
+        session.add(Suppression(customer_id="k1", channel="sms", source="unsubscribe"))
     database.engine.dispose()

@@ -34,6 +34,7 @@ def start_campaign(
     customers: int,
     campaign_id: str = "c1",
     now: datetime = NOW,
+    message_channel: str = "email",
 ) -> Campaign:
     """Draft, approve and send at one moment; a tenth is held out."""
     rows = [
@@ -52,6 +53,7 @@ def start_campaign(
         clearance_hours=0,
         holdout=0.1,
         copy_text="Hello {name},\n\n{discount} off with {code}: {items}",
+        message_channel=message_channel,
     )
     drafted = Draft(campaign_id, "salt", "May", None, body, rows)
     with database.transaction() as session:

@@ -1,0 +1,212 @@
+"""Test consent by channel: nobody gets a message on a channel that they did not agree to."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pandas as pd
+import pytest
+from sqlalchemy import select
+
+from retention.db.tables import Campaign, Send, Suppression
+from retention.errors import BadInput
+from retention.lake import Lake
+from retention.outreach import consent, sends
+from retention.outreach.adapter import Contact
+from retention.outreach.channels import (
+    CONSENT_COLUMN,
+    MESSAGE_CHANNELS,
+    TEXT_CHANNELS,
+    require_text_channel,
+)
+from retention.outreach.contacts import customers_without_consent, find_numbers
+from retention.outreach.webhook import WebhookAdapter
+from retention.risk.policy import DEFAULT, read_policy
+from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.platform import KEY, Platform
+
+NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
+ANSWERS = (True, False, None)
+
+
+@pytest.fixture
+def people(settings, database) -> tuple[Lake, pd.DataFrame]:
+    """Every combination of answers and unsubscribes of the three channels."""
+    rows = [
+        {
+            "customer_id": f"k{number}",
+            **dict(zip(CONSENT_COLUMN.values(), answers, strict=True)),
+            "left": [
+                channel for channel, left in zip(MESSAGE_CHANNELS, has_left, strict=True) if left
+            ],
+        }
+        for number, (answers, has_left) in enumerate(
+            product(product(ANSWERS, repeat=3), product((False, True), repeat=3))
+        )
+    ]
+    frame, lake = pd.DataFrame(rows), Lake.open(settings)
+    lake.upsert("customers", frame.drop(columns="left"))
+    with database.transaction() as session:
+        for row in rows:
+            for channel in row["left"]:
+                session.add(
+                    Suppression(customer_id=row["customer_id"], channel=channel, source="test")
+                )
+    return lake, frame
+
+
+@pytest.mark.parametrize("asks", ["required", "unless_refused"])
+@pytest.mark.parametrize("channel", MESSAGE_CHANNELS)
+def test_only_own_consent_and_own_unsubscribe_of_a_channel_count(
+    people, settings, database, channel, asks
+):
+    lake, frame = people
+    usual = read_policy(DEFAULT)
+    policy = usual.model_copy(
+        update={"campaign": usual.campaign.model_copy(update={"consent": asks})}
+    )
+    offers = {customer: {"rule": "High risk"} for customer in frame["customer_id"]}
+    with database.reading() as session:
+        without = customers_without_consent(lake, session, settings, policy, offers, channel)
+    accepted = (True, None) if (channel, asks) == ("email", "unless_refused") else (True,)
+    expected = {
+        row["customer_id"]
+        for row in frame.to_dict("records")
+        if row[CONSENT_COLUMN[channel]] in accepted and channel not in row["left"]
+    }
+    assert offers.keys() - without == expected
+    assert len(frame) == 27 * 8
+
+
+def test_unsubscribe_cancels_the_queued_sends_of_its_channel(settings, database):
+    with database.transaction() as session:
+        for number, channel in enumerate(("webhook", "email", "sms", "whatsapp", "call")):
+            _campaign(session, f"c{number}")
+            session.add(
+                Send(campaign_id=f"c{number}", customer_id="k1", channel=channel, queued_at=NOW)
+            )
+    with database.transaction() as session:
+        assert consent.withdraw(session, settings, "k1", "unsubscribe", NOW, channel="sms")
+        assert not consent.withdraw(session, settings, "k1", "unsubscribe", NOW, channel="sms")
+    assert _queued(database) == {"webhook", "email", "whatsapp", "call"}
+    with database.transaction() as session:
+        assert consent.withdraw(session, settings, "k1", "unsubscribe", NOW)
+    assert _queued(database) == {"whatsapp"}
+
+
+def test_suppressed_send_is_cancelled_by_its_channel(settings, database):
+    with database.transaction() as session:
+        _campaign(session, "c1")
+        for customer, channel in (("k1", "sms"), ("k2", "sms"), ("k3", "webhook")):
+            session.add(
+                Send(campaign_id="c1", customer_id=customer, channel=channel, queued_at=NOW)
+            )
+        session.add(Suppression(customer_id="k1", channel="sms", source="test"))
+        session.add(Suppression(customer_id="k2", channel="email", source="test"))
+        session.add(Suppression(customer_id="k3", channel="whatsapp", source="test"))
+    with database.transaction() as session:
+        sends.cancel_suppressed(session, "c1")
+    with database.reading() as session:
+        states = dict(session.execute(select(Send.customer_id, Send.state)).tuples().all())
+    assert states == {"k1": "cancelled", "k2": "queued", "k3": "queued"}
+
+
+def test_numbers_take_the_country_of_the_locale_or_of_the_policy(settings):
+    lake = Lake.open(settings)
+    numbers = {
+        "international": ("+49 151 23456789", None, "+4915123456789"),
+        "by locale": ("07400 123456", "en-GB", "+447400123456"),
+        "by script and locale": ("138 0013 8000", "zh-Hans-CN", "+8613800138000"),
+        "by policy": ("0151 23456789", "de", "+4915123456789"),
+        "too short": ("+44 12", "en-GB", None),
+        "no number": ("ask the shop", "en-GB", None),
+        "none": (None, "en-GB", None),
+    }
+    lake.upsert(
+        "customers",
+        pd.DataFrame(
+            [(who, phone, locale) for who, (phone, locale, _) in numbers.items()],
+            columns=["customer_id", "phone", "locale"],
+        ),
+    )
+    usual = read_policy(DEFAULT)
+    policy = usual.model_copy(
+        update={"identity": usual.identity.model_copy(update={"country": "DE"})}
+    )
+    expected = {who: number for who, (_, _, number) in numbers.items() if number}
+    assert find_numbers(lake, policy, [*numbers]) == expected
+    assert "by policy" not in find_numbers(lake, usual, [*numbers])
+
+
+@pytest.mark.parametrize("channel", TEXT_CHANNELS)
+def test_text_without_a_webhook_names_the_setting(settings, channel):
+    with pytest.raises(BadInput, match="RETENTION_WEBHOOK_URL"):
+        require_text_channel(settings, channel)
+    require_text_channel(settings, "email")
+
+
+def test_sms_is_retried_under_its_key_and_arrives_once(settings, database):
+    """500 after accepting, then 200: the platform drops the repeated key."""
+    settings = settings.model_copy(update={"public_url": "https://crm.shop.example"})
+    campaign = live_campaigns.start_campaign(database, settings, 12, message_channel="sms")
+    refused, uncertain, *_ = [f"k{number}" for number in range(12)]
+
+    def faults(customer: str, number: int) -> object:
+        if customer == refused:
+            return 422
+        return "accept and 500" if customer == uncertain and number == 0 else None
+
+    people = {
+        f"k{number}": Contact(phone=f"+4474001234{number:02}" if number != 5 else "")
+        for number in range(12)
+    }
+    with Platform(faults) as platform:
+        for _ in range(2):
+            adapter = WebhookAdapter(platform.url, KEY)
+            live_campaigns.deliver_now(database, settings, campaign, adapter, people)
+            live_campaigns.end_waits(database)
+    states = live_campaigns.send_states(database)
+    assert states.pop(refused, "bounced") == "bounced"
+    assert states.pop("k5", "failed") == "failed"  # has no number
+    assert set(states.values()) == {"sent"}
+    assert platform.copies == dict.fromkeys(states, 1)
+    assert {one["channel"] for one in platform.told} == {"sms"}
+    for one in platform.told:
+        assert one["to"] == {"phone": people[one["customer_id"]].phone}
+        assert one["parts"] >= 1
+
+
+def test_sms_waits_for_the_end_of_quiet_hours(settings, database):
+    settings = settings.model_copy(update={"public_url": "https://crm.shop.example"})
+    campaign = live_campaigns.start_campaign(database, settings, 4, message_channel="sms")
+    people = {f"k{number}": Contact(phone="+447400123456") for number in range(4)}
+    with Platform() as platform:
+        live_campaigns.deliver_now(
+            database,
+            settings,
+            campaign,
+            WebhookAdapter(platform.url, KEY),
+            people,
+            allowed_from=lambda contact, at: at + timedelta(hours=3),
+        )
+    assert platform.told == []
+    assert set(live_campaigns.send_states(database).values()) == {"queued"}
+
+
+def _queued(database) -> set[str]:
+    with database.reading() as session:
+        return set(session.scalars(select(Send.channel).where(Send.state == "queued")))
+
+
+def _campaign(session, campaign_id: str) -> None:
+    session.add(
+        Campaign(
+            id=campaign_id,
+            name="May",
+            state="live",
+            post_key=campaign_id,
+            salt="s",
+            body={},
+            drafted_by="U0ANALYST",
+        )
+    )
+    session.flush()
