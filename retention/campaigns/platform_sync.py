@@ -166,7 +166,8 @@ def record_left(
 def _sync_list(
     platform: TakesProfiles, name: str, members: Sequence[PlatformProfile]
 ) -> dict[str, int]:
-    present = set(platform.list_members(name))
+    addresses = {member.customer_id: member.email for member in members}
+    present = set(platform.list_members(name, addresses))
     ids = {member.customer_id for member in members}
     add = [member for member in members if member.customer_id not in present]
     remove = [PlatformProfile(customer, "") for customer in sorted(present - ids)]

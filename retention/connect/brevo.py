@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from retention.connect import contacts, web
-from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists
+from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists, Member
 from retention.connect.contract import ConnectorError, Profile, Setting
 from retention.connect.orders import moment, need
 from retention.connect.sender import SENDER, parse_sender
@@ -171,10 +171,11 @@ class Brevo(ContactLists):
         answer = self._bulk.json("POST", "/v3/contacts/folders", body={"name": FOLDER})
         return int(need(answer, "id"))
 
-    def _members(self, list_id: str) -> Iterator[tuple[str | None, str]]:
+    def _members(self, list_id: str) -> Iterator[Member]:
         path = f"/v3/contacts/lists/{list_id}/contacts"
         for row in self._pages(path, "contacts", MEMBER_PAGE, sort="asc"):
-            yield need(row, "attributes").get(CUSTOMER_ID.upper()), str(need(row, "id"))
+            customer = need(row, "attributes").get(CUSTOMER_ID.upper())
+            yield Member(customer, str(need(row, "id")), str(row.get("email") or ""))
 
     def _remove(self, list_id: str, ids: Sequence[str]) -> None:
         path = f"/v3/contacts/lists/{list_id}/contacts/remove"

@@ -8,7 +8,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from retention.connect.contract import Profile, Setting
 from retention.errors import BadInput
@@ -30,6 +30,18 @@ FIELDS: Mapping[str, FieldType] = {
 PROFILES = Setting("profiles", is_required=False, example="yes")
 
 
+class Member(NamedTuple):
+    """A contact of a list.
+
+    ``contact`` is the platform's id. ``address`` is empty where a contact keeps its id when the
+    customer's address changes.
+    """
+
+    customer: str | None
+    contact: str
+    address: str = ""
+
+
 class ContactLists(ABC):
     """Lists of contacts; a platform implements the requests.
 
@@ -46,12 +58,22 @@ class ContactLists(ABC):
         if profiles:
             self._hand_over(profiles, None)
 
-    def list_members(self, name: str) -> Iterator[str]:
-        """Yield the customer ids of a list; none if there is no such list."""
+    def list_members(self, name: str, addresses: Mapping[str, str] | None = None) -> Iterator[str]:
+        """Yield the customer ids of a list; none if there is no such list.
+
+        Parameters
+        ----------
+        name : str
+            Name of the list.
+        addresses : mapping of str to str, optional
+            Present address of each customer. Without a contact that has it, the customer is
+            missing in the list.
+        """
         list_id = self._find_list(name)
-        for customer, _ in self._members(list_id) if list_id is not None else ():
-            if customer:
-                yield customer
+        for member in self._members(list_id) if list_id is not None else ():
+            wanted = (addresses or {}).get(member.customer or "", member.address)
+            if member.customer and member.address.lower() in ("", wanted.lower()):
+                yield member.customer
 
     def change_list(self, name: str, add: Sequence[Profile], remove: Sequence[Profile]) -> None:
         """Add customers to a list, and remove others; repeating changes nothing."""
@@ -60,7 +82,7 @@ class ContactLists(ABC):
             list_id = self._create_list(name)
         unwanted = {profile.customer_id for profile in remove}
         members = self._members(list_id) if unwanted else ()
-        ids = [contact for customer, contact in members if customer in unwanted]
+        ids = [member.contact for member in members if member.customer in unwanted]
         for start in range(0, len(add), self.batch_size):
             self._hand_over(add[start : start + self.batch_size], list_id)
         for start in range(0, len(ids), self.remove_size):
@@ -82,8 +104,8 @@ class ContactLists(ABC):
         """Create a list, and return its id."""
 
     @abstractmethod
-    def _members(self, list_id: str) -> Iterator[tuple[str | None, str]]:
-        """Yield the customer id and the platform's id of each contact of a list."""
+    def _members(self, list_id: str) -> Iterator[Member]:
+        """Yield each contact of a list."""
 
     @abstractmethod
     def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:

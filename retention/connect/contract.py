@@ -351,8 +351,17 @@ class TakesProfiles(Protocol):
     def push_profiles(self, profiles: Sequence[Profile]) -> None:
         """Write up to ``batch_size`` profiles; repeating changes nothing."""
 
-    def list_members(self, name: str) -> Iterator[str]:
-        """Yield the customer ids of a list."""
+    def list_members(self, name: str, addresses: Mapping[str, str] | None = None) -> Iterator[str]:
+        """Yield the customer ids of a list.
+
+        Parameters
+        ----------
+        name : str
+            Name of the list.
+        addresses : mapping of str to str, optional
+            Present address of each customer. A platform with a contact per address leaves out a
+            customer who has only contacts with another one.
+        """
 
     def change_list(self, name: str, add: Sequence[Profile], remove: Sequence[Profile]) -> None:
         """Add customers to a list, and remove others; repeating changes nothing."""

@@ -13,7 +13,7 @@ from email.utils import parseaddr
 from typing import Any
 
 from retention.connect import web
-from retention.connect.contacts import ContactLists, batches
+from retention.connect.contacts import ContactLists, Member, batches
 from retention.connect.contract import ConnectorError, Profile, Setting
 from retention.connect.orders import need
 from retention.connect.sender import SENDER
@@ -144,11 +144,11 @@ class CustomerIo(ContactLists):
         created = need(self._bulk.json("POST", "/v1/segments", body=body), "segment")
         return str(need(created, "id"))
 
-    def _members(self, list_id: str) -> Iterator[tuple[str | None, str]]:
+    def _members(self, list_id: str) -> Iterator[Member]:
         path, query = f"/v1/segments/{list_id}/membership", {"limit": str(MOST_MEMBERS)}
         for person in self._pages(path, query, "identifiers"):
             customer = need(person, "id")
-            yield customer, customer or ""
+            yield Member(customer, customer or "")
 
     def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:
         for batch in batches([_person(profile) for profile in profiles], MOST_BYTES):

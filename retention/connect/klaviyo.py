@@ -13,7 +13,7 @@ from typing import Any
 
 from retention import clock
 from retention.connect import web
-from retention.connect.contacts import ContactLists
+from retention.connect.contacts import ContactLists, Member
 from retention.connect.contract import ConnectorError, Profile, Setting
 from retention.connect.orders import moment, need
 from retention.outreach.adapter import Message
@@ -163,10 +163,10 @@ class Klaviyo(ContactLists):
         found = need(self._bulk.json("GET", "/api/lists", query=query), "data")
         return str(need(found[0], "id")) if found else None
 
-    def _members(self, list_id: str) -> Iterator[tuple[str | None, str]]:
+    def _members(self, list_id: str) -> Iterator[Member]:
         query = {"fields[profile]": "external_id", "page[size]": "100"}
         for profile in self._pages(f"/api/lists/{list_id}/profiles", query):
-            yield need(profile, "attributes").get("external_id"), str(need(profile, "id"))
+            yield Member(need(profile, "attributes").get("external_id"), str(need(profile, "id")))
 
     def _pages(self, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
         following: str | None = path

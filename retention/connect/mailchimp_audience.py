@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from retention.connect import web
-from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists, plain_values
+from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists, Member, plain_values
 from retention.connect.contract import ConnectorError, Profile, Setting
 from retention.connect.orders import moment, need
 from retention.errors import BadInput
@@ -121,12 +121,13 @@ class MailchimpAudience(ContactLists):
         body = {"name": name, "static_segment": []}
         return str(need(self._marketing.json("POST", f"{self._path}/segments", body=body), "id"))
 
-    def _members(self, list_id: str) -> Iterator[tuple[str | None, str]]:
+    def _members(self, list_id: str) -> Iterator[Member]:
         hidden = ("include_cleaned", "include_transactional", "include_unsubscribed")
         fields, query = ("email_address", "merge_fields"), dict.fromkeys(hidden, "true")
         for contact in self._pages("members", fields, query, f"segments/{list_id}/members"):
             customer = need(contact, "merge_fields").get(TAGS[CUSTOMER_ID])
-            yield customer or None, str(need(contact, "email_address"))
+            address = str(need(contact, "email_address"))
+            yield Member(customer or None, address, address)
 
     def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:
         self._create_fields()

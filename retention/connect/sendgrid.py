@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from retention import clock
 from retention.connect import contacts, web
-from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists
+from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists, Member
 from retention.connect.contract import ConnectorError, Profile, Setting
 from retention.connect.orders import need
 from retention.connect.sender import SENDER, parse_sender
@@ -58,7 +58,7 @@ class SendGrid(ContactLists):
         base = web.check_address(access["address"] or ADDRESS, "address")
         self._api = web.Api(base, {"Authorization": f"Bearer {access['key']}"})
         self._bulk = self._api.patient()
-        self._exports = dict[str, list[tuple[str | None, str]]]()  # members by list
+        self._exports = dict[str, list[Member]]()  # members by list
 
     def close(self) -> None:
         """Close the connections."""
@@ -178,12 +178,12 @@ class SendGrid(ContactLists):
         self._lists[name] = str(need(answer, "id"))
         return self._lists[name]
 
-    def _members(self, list_id: str) -> Iterator[tuple[str | None, str]]:
+    def _members(self, list_id: str) -> Iterator[Member]:
         if list_id not in self._exports:
             self._exports[list_id] = list(self._export(list_id))
         return iter(self._exports[list_id])
 
-    def _export(self, list_id: str) -> Iterator[tuple[str | None, str]]:
+    def _export(self, list_id: str) -> Iterator[Member]:
         """Read the members of a list from an export; other requests show 50 at most."""
         body = {
             "list_ids": [list_id],
@@ -222,8 +222,8 @@ class SendGrid(ContactLists):
         return answer
 
 
-def _contacts(file: IO[bytes]) -> Iterator[tuple[str | None, str]]:
-    """Yield the customer id and the contact's id of each row of an export."""
+def _contacts(file: IO[bytes]) -> Iterator[Member]:
+    """Yield the contact of each row of an export."""
     is_compressed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
     plain: Any = gzip.GzipFile(fileobj=file) if is_compressed else file
@@ -231,7 +231,8 @@ def _contacts(file: IO[bytes]) -> Iterator[tuple[str | None, str]]:
     names = {name.lower(): name for name in reader.fieldnames or ()}
     for row in reader:
         by_name = {lower: row[name] for lower, name in names.items()}
-        yield need(by_name, CUSTOMER_ID), str(need(by_name, "contact_id"))
+        customer, contact = need(by_name, CUSTOMER_ID), need(by_name, "contact_id")
+        yield Member(customer or None, str(contact), str(need(by_name, "email")))
 
 
 def _value(name: str, value: str | float | None) -> str | float | None:

@@ -112,6 +112,18 @@ def test_large_batch_is_split_by_its_size(kind, monkeypatch):
         assert len(stand_in.members()["vips"]) == 20
 
 
+@EVERY
+def test_new_address_of_a_customer_joins_the_list(kind):
+    with connected(kind) as (connector, stand_in):
+        connector.change_list("vips", people(1, 2), [])
+        addresses = {"k1": "new@example.com", "k2": "K2@Example.com"}
+        assert list(connector.list_members("vips", addresses)) == ["k2"]
+        connector.change_list("vips", [Profile("k1", "new@example.com")], [])
+        assert set(connector.list_members("vips", addresses)) == {"k1", "k2"}
+        connector.change_list("vips", [], [Profile("k1", "")])
+        assert stand_in.members()["vips"] == {"k2"}
+
+
 # ---------------------------------------------------------------- limits
 
 
