@@ -33,8 +33,9 @@ TAGS = {
     "retention_as_of": "RET_AS_OF",
 }
 NEW = "transactional"  # Mailchimp's name of a contact that is not subscribed
-# A contact whose confirmation is pending would get another request to confirm.
-WRITABLE = ("subscribed", "unsubscribed", "transactional")
+# Writing to an unsubscribed contact would report the unsubscribe again each night, and one whose
+# confirmation is pending would get another request to confirm.
+WRITABLE = ("subscribed", NEW)
 LEFT = {"cleaned": "bounced", "unsubscribed": "unsubscribed"}
 _CENTRE = re.compile(r".+-([a-z]{2}[0-9]{1,3})")
 SETTINGS = (
