@@ -9,6 +9,7 @@ what it needs, in `bot.terminal_runner`.
 
 import gc
 import logging
+import os
 import sys
 from typing import Any
 
@@ -26,6 +27,8 @@ DONE, FAILED, BAD_INPUT = 0, 1, 2
 def main(args: list[str] | None = None) -> None:
     """Run one command and exit with its status."""
     logs.configure(logging.ERROR)
+    # As for training workers (`workers.app.WAITING`), which this module cannot import.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     gc.disable()  # imports create objects that stay; looking for garbage among them is wasted
     sys.exit(run(args))
 

@@ -237,6 +237,8 @@ def settings_page() -> str:
             "read from `.env`. It needs a catalogue in `retention/locale/`. |",
             "| `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS`, `MKL_NUM_THREADS` | half of the cores, "
             "at most 4 | Threads of a training. |",
+            "| `OMP_WAIT_POLICY` | `passive` | How threads of a training wait for each other. "
+            "`active` spins, which is much slower on a busy machine. |",
             "| `SSL_CERT_FILE` | the system's | Certificates that the mail server's is checked "
             "against. |",
         ]

@@ -196,6 +196,7 @@ def test_only_training_has_low_priority_and_fewer_threads(settings, monkeypatch)
     created = {child.name: child for child in supervisor.Supervisor(settings).children}
     nice = {name for name, child in created.items() if Path(child.command[0]).name == "nice"}
     limited = {name for name, child in created.items() if "OMP_NUM_THREADS" in child.environment}
+    assert created["worker:training"].environment["OMP_WAIT_POLICY"] == "passive"
     assert nice == limited == {"worker:training"}
 
 
