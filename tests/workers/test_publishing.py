@@ -21,6 +21,7 @@ from workers.tasks.platform_sync import READ_UNTIL, left_since
 from workers.tasks.runner import run_inline
 
 ADMIN = "U0ADMIN"
+ONE = pytest.mark.nightly_after(1)  # what differs by platform has tests of its own
 
 
 @pytest.fixture
@@ -151,6 +152,7 @@ def test_platform_gets_scores_and_audiences_of_customers_with_consent(shop, plat
     assert told["lists"][name] == {"added": len(members), "removed": 0}
 
 
+@ONE
 def test_second_synchronisation_only_changes_what_changed(shop, platform):
     synchronise(shop)
     name = "Retention: all-risks"
@@ -182,6 +184,7 @@ def test_reading_back_overlaps_and_covers_an_outage():
         assert left_since(read_until.isoformat(), now) == read_until - overlap
 
 
+@ONE
 def test_unsubscribe_of_before_the_connection_counts(shop, platform):
     synchronise(shop)
     with shop.database.transaction() as session:
@@ -209,6 +212,7 @@ def test_connection_without_optional_settings_only_reads_back(shop, kind, option
         assert {call.path for call in stand_in.calls} <= {"/v1/messages", "/api/1.3/rejects/list"}
 
 
+@ONE
 def test_problem_of_a_platform_is_told_once_and_when_it_is_over(shop, platform):
     for wrong in (True, True, False, False):
         if wrong:
@@ -222,6 +226,7 @@ def test_problem_of_a_platform_is_told_once_and_when_it_is_over(shop, platform):
             assert not connections.note_error(connection, repeated)
 
 
+@ONE
 def test_each_publication_goes_to_the_platform_once(shop, platform):
     for expected in (1, 1):
         schedule.tick(shop.database, shop.settings)
@@ -230,6 +235,7 @@ def test_each_publication_goes_to_the_platform_once(shop, platform):
             assert len(found) == expected
 
 
+@ONE
 def test_deleted_audience_and_closed_campaign_empty_their_lists(shop, platform):
     synchronise(shop)
     with shop.database.transaction() as session:
@@ -239,6 +245,7 @@ def test_deleted_audience_and_closed_campaign_empty_their_lists(shop, platform):
     assert synchronise(shop)["lists"] == {}
 
 
+@ONE
 def test_unsubscribes_are_read_although_the_platform_refuses_scores(shop, platform):
     synchronise(shop)
     platform.happen("unsubscribed", min(platform.properties()), shop.end)
@@ -247,6 +254,7 @@ def test_unsubscribes_are_read_although_the_platform_refuses_scores(shop, platfo
     assert (told["error"], told["unsubscribed"]) == ("scope_missing", 1)
 
 
+@ONE
 def test_platform_that_does_not_answer_gets_it_again_next_hour(shop, platform):
     platform.fail("server_error", times=99)
     assert synchronise(shop)["error"] == "unavailable"
