@@ -58,7 +58,7 @@ def mixture_scores(
 
 
 ALL, LEARNED, SIGNALS, POPULAR = KINDS = ("all", "learned", "signals", "popular")
-TREES = 160  # more take longer and gain little
+TREES = 112  # more take longer and gain little
 LOGISTIC_CUSTOMERS = 500  # weight of the logistic regression, in customers of trees and nets
 SCALING_ROWS = 30_000  # sample for the standardisation
 MIN_SCALE = 1e-9
