@@ -38,6 +38,7 @@ from retention import clock
 from retention.campaigns.unsubscribe_page import render_page
 from retention.db import Database
 from retention.outreach import consent
+from retention.outreach.channels import EMAIL
 from retention.settings import Settings
 from retention.text import gettext
 from workers import broker, processes
@@ -229,8 +230,15 @@ class Site:
 
         A link scanner that opens it changes nothing.
         """
-        is_known = self._send_id(request) is not None
-        return self._page(request, 200 if is_known else 404, "ask" if is_known else "unknown")
+        send_id = self._send_id(request)
+        if send_id is None:
+            return self._page(request, 404, "unknown")
+        try:
+            with self.database.reading() as session:
+                channel = consent.channel_of_send(session, self.settings, send_id)
+        except SQLAlchemyError:
+            channel = EMAIL  # only the words differ; the button says whether it is stored
+        return self._page(request, 200, "ask", channel)
 
     def unsubscribe(self, request: Request) -> Reply:
         """Withdraw consent.
@@ -244,19 +252,21 @@ class Site:
         try:
             with self.database.transaction() as session:
                 consent.unsubscribe(session, self.settings, send_id, clock.now())
+                channel = consent.channel_of_send(session, self.settings, send_id)
         except SQLAlchemyError as error:
             log.error("cannot store that send %s unsubscribes: %s", send_id, error)
             # Never say that it is done before it is stored.
             return self._page(request, 503, "later")
-        return self._page(request, 200, "done")
+        return self._page(request, 200, "done", channel)
 
     def _send_id(self, request: Request) -> int | None:
         return consent.read_unsubscribe_token(
             self.settings.keys, request.path.removeprefix(UNSUBSCRIBE)
         )
 
-    def _page(self, request: Request, status: int, what: str) -> Reply:
-        html = render_page(self.settings, what, request.headers.get("accept-language", ""))
+    def _page(self, request: Request, status: int, what: str, channel: str = EMAIL) -> Reply:
+        language = request.headers.get("accept-language", "")
+        html = render_page(self.settings, what, language, channel)
         return Reply(status, html.encode(), _PAGE_HEADERS)
 
     def redemption(self, request: Request) -> Reply:

@@ -46,6 +46,7 @@ def counted_nouns() -> tuple[str, ...]:
         npgettext("number of", "held copy counts", "held copies count", 2),
         npgettext("number of", "held copy is", "held copies are", 2),
         npgettext("number of", "held e-mail", "held e-mails", 2),
+        npgettext("number of", "held message", "held messages", 2),
         npgettext("number of", "id", "ids", 2),
         npgettext("number of", "import", "imports", 2),
         npgettext("number of", "item", "items", 2),

@@ -88,7 +88,10 @@ class Texts(_Strict):
 
 
 class ShortTexts(_Strict):
-    """Texts of SMS and WhatsApp by action; ``stop`` says how to end further ones."""
+    """Texts of SMS and WhatsApp by action; ``stop`` says how to end further ones.
+
+    ``ask_title``, ``ask`` and ``done`` are on the page behind the link to unsubscribe.
+    """
 
     coupon: Text
     free_shipping: Text
@@ -96,6 +99,12 @@ class ShortTexts(_Strict):
     reminder: Text
     with_shop: Annotated[str, _LINE, _only("shop", "text")]
     stop: Line
+    ask_title: Line
+    ask: Annotated[str, _LINE, _only("channel")]
+    done: Annotated[str, _LINE, _only("channel")]
+
+
+SHORT_ACTIONS = ("coupon", "free_shipping", "new_arrivals", "reminder")
 
 
 class OfferWords(_Strict):
@@ -328,7 +337,7 @@ def text_of(wording: Wording, action: str, channel: str = EMAIL) -> str:
     channel : str, optional
         Of the message.
     """
-    is_short = is_text(channel) and action in ShortTexts.model_fields
+    is_short = is_text(channel) and action in SHORT_ACTIONS
     return str(getattr(wording.words.sms if is_short else wording.words.text, action))
 
 

@@ -22,7 +22,7 @@ from retention.campaigns.email_content import (
     message_text,
     placeholder_values,
 )
-from retention.campaigns.email_text import Wording, load_wording, text_wording
+from retention.campaigns.email_text import SHORT_ACTIONS, Wording, load_wording, text_wording
 from retention.campaigns.spec import Body
 from retention.outreach.channels import is_text
 from retention.risk.policy import Policy
@@ -142,7 +142,7 @@ def expected_parts(
     wording = text_wording(settings, load_wording(settings))
     assert wording.words.sms is not None
     parts = [1]
-    for action in {*actions} & {*type(wording.words.sms).model_fields}:
+    for action in {*actions} & {*SHORT_ACTIONS}:
         has_code = action in ("coupon", "free_shipping")
         row = {
             "offer": {"action": action, "discount": _DISCOUNT, "items": [], "consent": ["given"]},

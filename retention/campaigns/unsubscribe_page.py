@@ -1,16 +1,19 @@
-"""Render the page behind the link that ends a customer's e-mails."""
+"""Render the page behind the link that ends a customer's messages of a channel."""
 
 from retention import templating
 from retention.campaigns.brand import Brand, load_brand
 from retention.campaigns.email_text import load_wording, shipped_wording
 from retention.errors import BadInput
+from retention.outreach.channels import EMAIL, channel_name, is_text
 from retention.settings import Settings
 from retention.text import DEFAULT, PSEUDO, bracket_html, use_language
 
 MAX_LANGUAGES = 10  # of a browser's wish
 
 
-def render_page(settings: Settings, what: str, accept_language: str = "") -> str:
+def render_page(
+    settings: Settings, what: str, accept_language: str = "", channel: str = EMAIL
+) -> str:
     """Return the page as HTML, in the brand's colours and the browser's language.
 
     Customers can unsubscribe although the brand file or a text file cannot be used.
@@ -23,6 +26,8 @@ def render_page(settings: Settings, what: str, accept_language: str = "") -> str
         ``ask``, ``done``, ``later`` or ``unknown``.
     accept_language : str, optional
         The request's header ``Accept-Language``.
+    channel : str, optional
+        Of the message that has the link.
 
     Returns
     -------
@@ -34,14 +39,18 @@ def render_page(settings: Settings, what: str, accept_language: str = "") -> str
     except BadInput:
         brand, wording = Brand(name=settings.shop), shipped_wording()
     page = wording.words.unsubscribe_page
+    title, text = str(getattr(page, f"{what}_title")), str(getattr(page, what))
+    if is_text(channel) and what in ("ask", "done") and (short := wording.words.sms):
+        title = short.ask_title if what == "ask" else title
+        text = getattr(short, what).replace("{channel}", channel_name(channel))
     with use_language(DEFAULT):
         html = templating.html(
             "campaigns/unsubscribe.html.j2",
             language=wording.tag,
             direction=wording.direction,
             brand=brand,
-            title=getattr(page, f"{what}_title"),
-            text=getattr(page, what),
+            title=title,
+            text=text,
             button=page.button if what == "ask" else "",
         )
     return bracket_html(html) if wording.tag == PSEUDO else html

@@ -75,6 +75,22 @@ def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetim
     return True
 
 
+def channel_of_send(session: Session, settings: Settings, send_id: int) -> str:
+    """Return the channel whose consent a send needs; e-mail for an unknown send.
+
+    Parameters
+    ----------
+    session : Session
+        Open session.
+    settings : Settings
+        Settings of the installation.
+    send_id : int
+        Id of the send.
+    """
+    send = session.get(Send, send_id)
+    return consent_channel(send.channel) if send and send.team_id == settings.team_id else EMAIL
+
+
 def withdraw(
     session: Session,
     settings: Settings,

@@ -73,3 +73,14 @@ def test_metrics_contain_no_token(site, link):
     _, _, page = ask(site, "GET", "/metrics")
     assert b"/unsubscribe/" in page
     assert link.encode() not in page
+
+
+def test_stop_of_an_sms_says_so_and_ends_sms_only(site, link):
+    with site.database.transaction() as session:
+        session.get_one(Send, 1).channel = "sms"
+    assert b"offers or reminders on SMS" in ask(site, "GET", link)[2]
+    status, _, page = ask(site, "POST", link)
+    assert (status, b"offers or reminders on SMS" in page) == (200, True)
+    with site.database.reading() as session:
+        (row,) = session.scalars(select(Suppression))
+        assert row.channel == "sms"

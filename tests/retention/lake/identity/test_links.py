@@ -336,6 +336,21 @@ def test_merged_customer_has_the_stricter_consent(shop):
     assert not shop.lake.table("customers").execute().iloc[0].marketing_consent
 
 
+def test_merged_customer_has_the_stricter_consent_to_sms_and_its_number(shop):
+    """The number must be the one that the customer agreed to get SMS on."""
+    shop.customers(
+        a={"email": "a@x.org", "phone": "0770011", "marketing_consent": True},
+        b={"email": "A@x.org", "phone": "0770090", "sms_consent": True},
+    )
+    customer = shop.lake.table("customers").execute().iloc[0]
+    assert (customer.customer_id, customer.phone) == ("a", "0770090")
+    assert customer.sms_consent
+    shop.customers(c={"email": "A@x.org", "sms_consent": False})
+    customer = shop.lake.table("customers").execute().iloc[0]
+    assert not customer.sms_consent
+    assert customer.marketing_consent
+
+
 def test_link_counts_from_its_evidence_not_its_creation(shop):
     """a = b = c, and b came after the cutoff: before it, a and c are separate."""
     shop.customers(
