@@ -262,7 +262,7 @@ def _eligible(
             ),
         ),
         *(
-            (("no_phone", lambda: ~ids.isin(find_numbers(lake, policy, ids[is_eligible]))),)
+            (("no_phone", lambda: ~ids.isin(find_numbers(lake, policy, ids[consent == "given"]))),)
             if is_text(channel)
             else ()
         ),
