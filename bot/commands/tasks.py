@@ -71,7 +71,11 @@ TASKS = {
     "cohort": Task(gettext("See how many customers come back"), ("cohort", "cohort --months 6")),
     "campaign draft": Task(
         gettext("Draft a campaign"),
-        ("campaign draft", "campaign draft --tier medium --name “Come back”"),
+        (
+            "campaign draft",
+            "campaign draft --tier medium --name “Come back”",
+            "campaign draft --channel sms",
+        ),
     ),
     "campaign list": Task(gettext("See all campaigns"), ("campaign", "campaign list --state live")),
     "campaign show": Task(gettext("Open a campaign"), ("campaign show k7m2",)),

@@ -3,6 +3,8 @@
 The campaign's message shows the next version.
 """
 
+from dataclasses import replace
+
 from sqlalchemy.orm import Session
 
 from workers import campaigns
@@ -42,6 +44,9 @@ def run(request: CampaignWiden, context: Context) -> Outcome:
         message_channel=request.message_channel or campaign.body.get("message_channel", "email"),
     )
     drafted = make_draft(wider, context)
+    # The campaign is a draft itself, with some of the same customers.
+    overlaps = tuple(one for one in drafted.body.overlaps if one.campaign_id != campaign.id)
+    drafted = replace(drafted, body=drafted.body.model_copy(update={"overlaps": overlaps}))
 
     def apply(session: Session) -> None:
         campaigns.widen(

@@ -25,6 +25,7 @@ def test_wider_draft_is_the_next_version_with_all_its_customers(desk):
     after = campaign_of(desk, campaign_id)
     assert (after.version, after.state) == (2, "draft")
     assert after.body["audience"] == wider["customers"]
+    assert after.body["overlaps"] == []  # none with itself
     with desk.database.reading() as session:
         in_campaign = Assignment.campaign_id == campaign_id
         assert session.scalar(select(func.count()).where(in_campaign)) == wider["customers"]
