@@ -240,7 +240,7 @@ def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
     copy = job.result["copies"][0]
     assert (copy["kind"], copy["to"], copy["parts"]) == ("sms", "…", 1)
     message = messages(desk, f"campaign:{campaign_id}:preview:1")
-    assert f"{len(copy['text'])} characters, 1 SMS part" in message
+    assert f"{len(copy['text'])} characters, 1 SMS" in message
     assert "Reply STOP to end." in message
     assert "07400" not in message
     private = run(desk, CampaignPreview(campaign_id=campaign_id), ANALYST, ANALYST).result
