@@ -89,7 +89,14 @@ def _selected(
             and not (row["code"] and row["code"] in refused)
         ]
         offers = {row["customer_id"]: row["offer"] for row in rows}
-        unsubscribed = customers_without_consent(lake, session, context.settings, policy, offers)
+        unsubscribed = customers_without_consent(
+            lake,
+            session,
+            context.settings,
+            policy,
+            offers,
+            campaign.body.get("message_channel", "email"),
+        )
     rows = [row for row in rows if row["customer_id"] not in unsubscribed]
     if not rows:
         raise BadInput(
@@ -204,7 +211,9 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
         placeholder_values,
     )
     from retention.campaigns.offers import public_terms
+    from retention.campaigns.text_message import text_content
     from retention.outreach.adapter import Contact
+    from retention.outreach.channels import is_text
 
     table = []
     for row in rows:
@@ -215,12 +224,17 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
         )
         wording = customer_wording(settings, body, offer, person.locale)
         values = placeholder_values(settings, person.name, row, wording)
-        text = text_placeholders.fill_text(message_text(settings, body, offer, wording), values)
+        if is_text(body.message_channel):
+            content = text_content(settings, body, row, name=person.name, locale=person.locale)
+            text, email = content.text, ""
+        else:
+            typed = message_text(settings, body, offer, wording)
+            text, email = text_placeholders.fill_text(typed, values), person.email
         table.append(
             {
                 "customer_id": row["customer_id"],
                 "name": values["name"],
-                "email": person.email,
+                "email": email,
                 "offer": offer["rule"],
                 "action": offer["action"],
                 "discount": offer["discount"],

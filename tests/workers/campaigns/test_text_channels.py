@@ -21,6 +21,7 @@ from tests.workers.campaigns.steps import (
     campaign_of,
     drafted,
     messages,
+    rows_of_file,
     run,
 )
 from workers import campaigns
@@ -265,3 +266,16 @@ def test_refused_number_is_left_out_of_sms_only(texting):
         bounced = bounces.customers_with_bounced_address
         assert bounced(session, desk.settings, since, "sms") == {customer}
         assert bounced(session, desk.settings, since) == set()
+
+
+def test_file_of_an_sms_campaign_keeps_those_without_consent_to_emails(texting):
+    desk, _ = texting
+    people = desk.lake.table("customers").execute()
+    desk.lake.upsert("customers", people.assign(marketing_consent=False))
+    campaign_id = _sent(desk)
+    with desk.database.reading() as session:
+        treated = set(session.scalars(select(Send.customer_id)))
+    assert treated
+    assert rows_of_file(desk, campaign_id) == treated
+    with desk.database.reading() as session:
+        assert set(session.scalars(select(Send.state))) == {"sent"}
