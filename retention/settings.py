@@ -44,6 +44,7 @@ SECRETS = {
     "broker_url": "RETENTION_BROKER_URL",
     "smtp_url": "RETENTION_SMTP_URL",
     "webhook_url": "RETENTION_WEBHOOK_URL",
+    "sms_webhook_url": "RETENTION_SMS_WEBHOOK_URL",
     "webhook_key": "RETENTION_WEBHOOK_KEY",
     "redemption_key": "RETENTION_REDEMPTION_KEY",
     "events_key": "RETENTION_EVENTS_KEY",
@@ -57,6 +58,7 @@ _MAY_BE_MISSING = (
     "slack_client_secret",
     "smtp_url",
     "webhook_url",
+    "sms_webhook_url",
     "webhook_key",
     "redemption_key",
     "events_key",
@@ -150,8 +152,11 @@ class Settings(BaseSettings):
     webhook_url: SecretStr | None = None
     """E-mail platform that receives each e-mail as signed JSON. It is used instead of the mail
     server."""
+    sms_webhook_url: SecretStr | None = None
+    """Platform that receives each SMS and WhatsApp message as signed JSON. E-mails keep their own
+    way."""
     webhook_key: SecretStr | None = None
-    """Signs calls of `RETENTION_WEBHOOK_URL`."""
+    """Signs calls of `RETENTION_WEBHOOK_URL` and `RETENTION_SMS_WEBHOOK_URL`."""
     mail_connection: str = ""
     """Name of the connection to a mail platform (`retention source add`) that sends e-mails. It
     is used instead of webhook and mail server."""

@@ -22,7 +22,7 @@ from workers import broker
 
 _ALL = frozenset(SECRETS)
 _DATABASE = frozenset({"database_url", "broker_url", "secret_key", "old_secret_keys"})
-_CARRIERS = frozenset({"smtp_url", "webhook_url", "webhook_key"})
+_CARRIERS = frozenset({"smtp_url", "webhook_url", "sms_webhook_url", "webhook_key"})
 _SLACK_APP = frozenset({"slack_signing_secret", "slack_app_token", "slack_client_secret"})
 # The secrets that each role uses. Other roles get all of them (`retention run` starts the roles).
 NEEDS: Mapping[str, frozenset[str]] = {

@@ -24,7 +24,7 @@ from retention.outreach.adapter import (
 )
 from retention.outreach.channels import EMAIL, is_text, require_text_channel
 from retention.outreach.consent import public_url
-from retention.outreach.dispatch import open_adapter, sending_channel
+from retention.outreach.dispatch import open_adapter, open_text_adapter, sending_channel
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -186,7 +186,7 @@ def open_channel(session: Session, settings: Settings, name: str) -> Adapter:
         A setting of the channel is missing or wrong.
     """
     if is_text(name):
-        return open_adapter(settings, "webhook")
+        return open_text_adapter(settings)
     return open_platform(session, settings) if name == CHANNEL else open_adapter(settings, name)
 
 
@@ -201,7 +201,7 @@ def check_channel(session: Session, settings: Settings, message_channel: str = E
         Settings of the installation.
     message_channel : str, optional
         One of `retention.outreach.channels.MESSAGE_CHANNELS`. E-mails go through the configured
-        channel; a short text needs the webhook.
+        channel; a short text needs ``RETENTION_SMS_WEBHOOK_URL``.
 
     Raises
     ------

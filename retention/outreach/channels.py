@@ -62,13 +62,13 @@ def require_text_channel(settings: Settings, channel: str) -> None:
     Raises
     ------
     BadInput
-        ``RETENTION_WEBHOOK_URL`` is not set.
+        ``RETENTION_SMS_WEBHOOK_URL`` is not set.
     """
-    if is_text(channel) and settings.webhook_url is None:
+    if is_text(channel) and settings.sms_webhook_url is None:
         raise BadInput(
             gettext(
-                "The channel is {channel}, and RETENTION_WEBHOOK_URL is not set, so no platform "
-                "could send it; set it (docs/operator/sms.md), or choose the channel email."
+                "The channel is {channel}, and RETENTION_SMS_WEBHOOK_URL is not set, so no "
+                "platform could send it; set it (docs/operator/sms.md), or choose the channel email."
             ).format(channel=channel),
             field="message_channel",
         )

@@ -241,6 +241,18 @@ def _webhook(settings: Settings) -> Adapter:
     return WebhookAdapter(_secret(settings.webhook_url), _secret(settings.webhook_key).encode())
 
 
+def open_text_adapter(settings: Settings) -> Adapter:
+    """Return the adapter for SMS and WhatsApp, whose address is no way to send e-mails.
+
+    Raises
+    ------
+    BadInput
+        ``RETENTION_SMS_WEBHOOK_URL`` or the key is missing or wrong.
+    """
+    url, key = _secret(settings.sms_webhook_url), _secret(settings.webhook_key).encode()
+    return WebhookAdapter(url, key, setting="RETENTION_SMS_WEBHOOK_URL")
+
+
 def _smtp(settings: Settings) -> Adapter:
     return SmtpAdapter(parse_smtp_url(_secret(settings.smtp_url)))
 

@@ -47,6 +47,7 @@ class WebhookAdapter:
         url: str,
         key: bytes,
         *,
+        setting: str = "RETENTION_WEBHOOK_URL",
         timeout: float = REPLY_TIMEOUT,
         patience: float = MESSAGE_TIMEOUT,
     ) -> None:
@@ -64,10 +65,10 @@ class WebhookAdapter:
         ):
             raise BadInput(
                 gettext(
-                    "RETENTION_WEBHOOK_URL cannot be used; write it like "
+                    "{setting} cannot be used; write it like "
                     "https://platform.example/hooks/retention (http:// only on this machine, for "
                     "it carries names and addresses)."
-                )
+                ).format(setting=setting)
             )
         if not key:
             raise BadInput(
@@ -76,7 +77,7 @@ class WebhookAdapter:
                     "that a request is ours."
                 )
             )
-        self._tls, self._key = parts.scheme == "https", key
+        self._tls, self._key, self._setting = parts.scheme == "https", key, setting
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._timeout, self._patience = timeout, patience
         self._connection: http.client.HTTPConnection | None = None
@@ -166,9 +167,8 @@ class WebhookAdapter:
         except _ProbeRefused:
             raise ServerUnavailable(
                 gettext(
-                    "The platform answers {status}; check RETENTION_WEBHOOK_URL and "
-                    "RETENTION_WEBHOOK_KEY."
-                ).format(status=status)
+                    "The platform answers {status}; check {setting} and RETENTION_WEBHOOK_KEY."
+                ).format(status=status, setting=self._setting)
             ) from None
 
     def _post(self, key: str, payload: dict[str, Any]) -> tuple[int, bytes, timedelta | None]:

@@ -21,7 +21,7 @@ def settings(settings) -> Settings:
     """Settings with a platform that sends text messages."""
     return settings.model_copy(
         update={
-            "webhook_url": SecretStr("https://platform.example/hook"),
+            "sms_webhook_url": SecretStr("https://platform.example/hook"),
             "webhook_key": SecretStr("shared"),
         }
     )

@@ -38,6 +38,7 @@ VALUES = {
     "broker_url": "redis://:broker-0f7a@127.0.0.1:6379/0",
     "smtp_url": "smtp://me:smtp-0f7a@mail.example/?from=a@shop.example",
     "webhook_url": "https://platform.example/hook-0f7a",
+    "sms_webhook_url": "https://sms.example/hook-0f7a",
     "webhook_key": "hookkey-0f7a",
     "redemption_key": "till-0f7a",
     "events_key": "events-0f7a",

@@ -19,8 +19,10 @@ from retention.outreach.channels import (
     require_text_channel,
 )
 from retention.outreach.contacts import customers_without_consent, find_numbers
+from retention.outreach.dispatch import open_text_adapter, sending_channel
 from retention.outreach.webhook import WebhookAdapter
 from retention.risk.policy import DEFAULT, read_policy
+from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.platform import KEY, Platform
 
@@ -139,9 +141,38 @@ def test_numbers_take_the_country_of_the_locale_or_of_the_policy(settings):
 
 @pytest.mark.parametrize("channel", TEXT_CHANNELS)
 def test_text_without_a_webhook_names_the_setting(settings, channel):
-    with pytest.raises(BadInput, match="RETENTION_WEBHOOK_URL"):
+    with pytest.raises(BadInput, match="RETENTION_SMS_WEBHOOK_URL"):
         require_text_channel(settings, channel)
     require_text_channel(settings, "email")
+
+
+@pytest.mark.parametrize(
+    ("ways", "by"),
+    [
+        ({}, "csv"),
+        ({"smtp_url": "smtp://mail.example/?from=a@shop.example"}, "email"),
+        ({"webhook_url": "https://platform.example/hook"}, "webhook"),
+        ({"mail_connection": "newsletter"}, "platform"),
+    ],
+)
+def test_sms_platform_leaves_the_way_of_emails_as_it_is(ways, by):
+    texts = {"sms_webhook_url": "https://sms.example/hook", "webhook_key": "shared"}
+    before, after = (
+        Settings(**ways, webhook_key="shared", _env_file=None),
+        Settings(**{**ways, **texts}, _env_file=None),
+    )
+    assert [sending_channel(one, "email") for one in (before, after)] == [by, by]
+    assert sending_channel(after, "sms") == "sms"
+
+
+def test_webhook_of_emails_sends_no_sms():
+    settings = Settings(
+        webhook_url="https://platform.example/hook", webhook_key="shared", _env_file=None
+    )
+    with pytest.raises(BadInput, match="RETENTION_SMS_WEBHOOK_URL is not set"):
+        require_text_channel(settings, "sms")
+    with pytest.raises(BadInput, match="RETENTION_SMS_WEBHOOK_URL cannot be used"):
+        open_text_adapter(settings)
 
 
 def test_sms_is_retried_under_its_key_and_arrives_once(settings, database):
