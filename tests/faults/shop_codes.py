@@ -28,7 +28,7 @@ from tests.standins import code_shops
 from tests.standins.shopify_discounts import ShopifyDiscounts
 from workers.requests import ShopCodes
 
-CUSTOMERS = 40
+CUSTOMERS, GUESTS = 40, 10  # of a campaign; guests have a discount of their own
 BUSY = timedelta(seconds=1)  # as long as a request of the stand-in may take
 BATCH = 8
 DELAY = 0.01  # seconds until the stand-in has made a batch
@@ -116,7 +116,9 @@ def count_apart(kills: int, seed: int) -> CodeCounts:
 def _campaign(database: Database, settings: Settings, number: int) -> str:
     campaign_id, now = f"c{number}", clock.now()
     first = 1000 + CUSTOMERS * number
-    code_shops.approved_campaign(database, settings, CUSTOMERS, campaign_id, now, first)
+    code_shops.approved_campaign(
+        database, settings, CUSTOMERS, campaign_id, now, first, guests=GUESTS
+    )
     code_shops.go_live(database, settings, campaign_id, now)
     return campaign_id
 

@@ -85,7 +85,9 @@ def approved_campaign(
     """
     rows = [
         {
-            "customer_id": f"k{number}@example.com" if number < guests else f"{number + first}",
+            "customer_id": f"k{number + first}@example.com"
+            if number < guests
+            else f"{number + first}",
             "arm": "audience",
             "bucket": (2 * number + 1) * 10_000 // (2 * customers),
             "tier": "high",
