@@ -213,7 +213,7 @@ def test_draft_changes_to_sms_and_keeps_its_other_edits(texting):
     assert after.body["contact_cost"] == 0.06
     thread = messages(desk, f"campaign:{campaign_id}:edited:3")
     assert "SMS" in thread
-    assert "by SMS" in messages(desk, after.post_key)
+    assert "SMS: 10% coupon" in messages(desk, after.post_key)
 
 
 def test_channel_that_nobody_agreed_to_leaves_the_draft_as_it_is(texting):
