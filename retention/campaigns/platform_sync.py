@@ -172,7 +172,7 @@ def _sync_list(
     add = [member for member in members if member.customer_id not in present]
     remove = [PlatformProfile(customer, "") for customer in sorted(present - ids)]
     if add or remove:
-        platform.change_list(name, add, remove)
+        platform.change_list(name, add, remove, keep=addresses.values())
     return {"added": len(add), "removed": len(remove)}
 
 

@@ -7,7 +7,7 @@ the size of a batch are the same.
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from retention.connect.contract import Profile, Setting
@@ -66,23 +66,51 @@ class ContactLists(ABC):
         name : str
             Name of the list.
         addresses : mapping of str to str, optional
-            Present address of each customer. Without a contact that has it, the customer is
-            missing in the list.
+            Present address of each wanted customer. A contact counts for every wanted customer
+            with its address, because two customers may share one. A customer who has only
+            contacts with another address is missing in the list.
         """
+        wanted = addresses or {}
+        owners = dict[str, list[str]]()
+        for customer, address in wanted.items():
+            owners.setdefault(address.lower(), []).append(customer)
         list_id = self._find_list(name)
         for member in self._members(list_id) if list_id is not None else ():
-            wanted = (addresses or {}).get(member.customer or "", member.address)
-            if member.customer and member.address.lower() in ("", wanted.lower()):
+            if member.address.lower() in owners:
+                yield from owners[member.address.lower()]
+            elif member.customer and not (member.address and member.customer in wanted):
                 yield member.customer
 
-    def change_list(self, name: str, add: Sequence[Profile], remove: Sequence[Profile]) -> None:
-        """Add customers to a list, and remove others; repeating changes nothing."""
+    def change_list(
+        self,
+        name: str,
+        add: Sequence[Profile],
+        remove: Sequence[Profile],
+        keep: Collection[str] = (),
+    ) -> None:
+        """Add customers to a list, and remove others; repeating changes nothing.
+
+        Parameters
+        ----------
+        name : str
+            Name of the list; it is created if there is none.
+        add, remove : sequence of Profile
+            Customers.
+        keep : collection of str, optional
+            Addresses that stay in the list, like those of ``add``. A customer to remove may share
+            a contact with a member.
+        """
         list_id = self._find_list(name)
         if list_id is None:
             list_id = self._create_list(name)
         unwanted = {profile.customer_id for profile in remove}
+        stays = {address.lower() for address in (*keep, *(profile.email for profile in add))}
         members = self._members(list_id) if unwanted else ()
-        ids = [member.contact for member in members if member.customer in unwanted]
+        ids = [
+            member.contact
+            for member in members
+            if member.customer in unwanted and member.address.lower() not in stays
+        ]
         for start in range(0, len(add), self.batch_size):
             self._hand_over(add[start : start + self.batch_size], list_id)
         for start in range(0, len(ids), self.remove_size):

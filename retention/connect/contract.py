@@ -6,7 +6,7 @@ connector has a capability. `tests/retention/connect/test_contract.py` runs the 
 connector.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -359,12 +359,29 @@ class TakesProfiles(Protocol):
         name : str
             Name of the list.
         addresses : mapping of str to str, optional
-            Present address of each customer. A platform with a contact per address leaves out a
-            customer who has only contacts with another one.
+            Present address of each wanted customer. A platform with a contact per address yields
+            every customer of a contact's address, and leaves out a customer who has only contacts
+            with another one.
         """
 
-    def change_list(self, name: str, add: Sequence[Profile], remove: Sequence[Profile]) -> None:
-        """Add customers to a list, and remove others; repeating changes nothing."""
+    def change_list(
+        self,
+        name: str,
+        add: Sequence[Profile],
+        remove: Sequence[Profile],
+        keep: Collection[str] = (),
+    ) -> None:
+        """Add customers to a list, and remove others; repeating changes nothing.
+
+        Parameters
+        ----------
+        name : str
+            Name of the list.
+        add, remove : sequence of Profile
+            Customers.
+        keep : collection of str, optional
+            Addresses that stay in the list, also as those of a customer to remove.
+        """
 
     def suppress(self, name: str, profiles: Sequence[Profile]) -> None:
         """Keep customers out of a campaign's e-mails."""

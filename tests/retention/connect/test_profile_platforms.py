@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from retention import clock
+from retention.campaigns.platform_sync import _sync_list
 from retention.connect import mail, web
 from retention.connect.connections import Access, check_values
 from retention.connect.contract import ConnectorError, Profile, ReportsLeft, TakesProfiles
@@ -86,6 +87,29 @@ def test_hold_out_group_is_a_list(platform):
     for _ in range(2):
         connector.suppress("Retention hold-out: c1", people(1, 2))
     assert stand_in.members() == {"Retention hold-out: c1": {"k1", "k2"}}
+
+
+@EVERY
+def test_address_of_two_customers_stays_in_the_list_every_night(kind):
+    shared = "both@example.com"
+    with PLATFORMS[kind].stand_in.start() as stand_in:
+        for _ in range(4):
+            connector = mail.PLATFORMS[kind]()(Access(PLATFORMS[kind].values(stand_in)))
+            _sync_list(connector, "hold-out", [Profile("k1", shared)])
+            assert len(stand_in.members()["hold-out"]) == 1
+            # The contact gets the id of the customer whose profile comes last.
+            connector.push_profiles([Profile("k2", shared)])
+            connector.close()
+
+
+@pytest.mark.parametrize("kind", ["brevo", "mailchimp", "sendgrid"])
+def test_removed_customer_leaves_an_address_that_stays(kind):
+    shared = "both@example.com"
+    with connected(kind) as (connector, _):
+        connector.change_list("hold-out", [Profile("k1", shared), *people(2)], [])
+        connector.push_profiles([Profile("k2", shared)])
+        connector.change_list("hold-out", [], people(2), keep=["Both@example.com"])
+        assert list(connector.list_members("hold-out", {"k1": shared})) == ["k1"]
 
 
 def test_name_of_a_list_changes_no_other(platform):
