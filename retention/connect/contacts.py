@@ -116,13 +116,6 @@ class ContactLists(ABC):
         for start in range(0, len(ids), self.remove_size):
             self._remove(list_id, ids[start : start + self.remove_size])
 
-    def suppress(self, name: str, profiles: Sequence[Profile]) -> None:
-        """Put customers into a list that the account's own campaigns exclude.
-
-        A platform's suppression is for all e-mails for ever, which a hold-out group is not.
-        """
-        self.change_list(name, profiles, ())
-
     @abstractmethod
     def _find_list(self, name: str) -> str | None:
         """Return the id of a list; None if there is none."""

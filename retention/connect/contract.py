@@ -383,9 +383,6 @@ class TakesProfiles(Protocol):
             Addresses that stay in the list, also as those of a customer to remove.
         """
 
-    def suppress(self, name: str, profiles: Sequence[Profile]) -> None:
-        """Keep customers out of a campaign's e-mails."""
-
 
 @runtime_checkable
 class ReportsLeft(Protocol):

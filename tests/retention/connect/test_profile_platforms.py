@@ -82,13 +82,6 @@ def test_list_has_exactly_the_members_that_are_wanted(platform):
     assert set(stand_in.members()) == {"vips"}
 
 
-def test_hold_out_group_is_a_list(platform):
-    connector, stand_in = platform
-    for _ in range(2):
-        connector.suppress("Retention hold-out: c1", people(1, 2))
-    assert stand_in.members() == {"Retention hold-out: c1": {"k1", "k2"}}
-
-
 @EVERY
 def test_address_of_two_customers_stays_in_the_list_every_night(kind):
     shared = "both@example.com"
