@@ -94,20 +94,20 @@ class Brevo(ContactLists):
         since : datetime
             Only later ones.
         """
+        # Brevo blocklists bounced addresses, too, and handing over scores modifies their contacts.
+        # So the reasons of old blocks tell bounces from unsubscribes.
         bounced = set[str]()
         for row in self._pages("/v3/smtp/blockedContacts", "contacts", BLOCKED_PAGE, sort="desc"):
             at = moment(need(row, "blockedAt"), "blockedAt")
-            if at < since:  # the newest come first
-                break
             what = REASONS.get(str(need(need(row, "reason"), "code")), "unsubscribed")
             email = str(need(row, "email"))
             if what == "bounced":
                 bounced.add(email.lower())
-            yield what, email, at
+            if at >= since:
+                yield what, email, at
         modified = f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.000Z"
         for row in self._pages("/v3/contacts", "contacts", CONTACT_PAGE, modifiedSince=modified):
             address = row.get("email") or ""
-            # Brevo blocklists bounced addresses, too.
             if need(row, "emailBlacklisted") and address and address.lower() not in bounced:
                 yield "unsubscribed", address, moment(need(row, "modifiedAt"), "modifiedAt")
 

@@ -170,6 +170,16 @@ def test_unsubscribe_from_a_campaign_at_brevo_is_read():
         ]
 
 
+def test_old_bounce_at_brevo_is_never_an_unsubscribe():
+    with connected("brevo") as (connector, stand_in):
+        connector.push_profiles(people(1))
+        at = SINCE + timedelta(days=3)
+        stand_in.happen("bounced", "k1", at)
+        stand_in.blocklist("k1", at)
+        connector.push_profiles(people(1))  # modifies the contact
+        assert list(connector.left(at + timedelta(days=16))) == []
+
+
 def test_block_by_the_staff_counts_as_unsubscribed():
     with connected("brevo") as (connector, stand_in):
         connector.push_profiles(people(1))
