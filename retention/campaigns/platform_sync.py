@@ -258,9 +258,7 @@ def _reachable(
         elif contact is None or not contact.email:
             counts.without_address += 1
         else:
-            found[customer] = PlatformProfile(
-                customer, contact.email, contact.phone, properties.get(customer, {})
-            )
+            found[customer] = PlatformProfile(customer, contact.email, properties.get(customer, {}))
     return found
 
 

@@ -188,11 +188,13 @@ class CodeBatch:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A customer's scores for a mail platform."""
+    """A customer's scores for a mail platform.
+
+    It has no phone number, because consent to e-mails is no consent to text messages.
+    """
 
     customer_id: str
     email: str
-    phone: str = ""
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 

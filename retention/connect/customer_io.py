@@ -182,8 +182,6 @@ def _person(profile: Profile) -> dict[str, Any]:
         name: "" if value is None else value for name, value in profile.properties.items()
     }
     attributes["email"] = profile.email
-    if profile.phone:
-        attributes["phone"] = profile.phone
     return {
         "type": "person",
         "identifiers": {"id": profile.customer_id},

@@ -192,6 +192,4 @@ def _profile(profile: Profile) -> dict[str, Any]:
         "external_id": profile.customer_id,
         "properties": dict(profile.properties),
     }
-    if profile.phone:
-        attributes["phone_number"] = profile.phone
     return {"type": "profile", "attributes": attributes}

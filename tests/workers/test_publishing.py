@@ -12,6 +12,7 @@ from retention.connect import api_keys, connections, profiles
 from retention.connect.contract import ConnectorError
 from retention.connect.mail import PLATFORMS as MAIL
 from retention.db.tables import Audience, AudienceMember, Job, Profile, ProfileSnapshot
+from retention.lake import Lake
 from tests import readonly
 from tests import shop as tiny
 from tests.standins.profile_platforms import PLATFORMS
@@ -150,6 +151,19 @@ def test_platform_gets_scores_and_audiences_of_customers_with_consent(shop, plat
     assert name == "Retention: all-risks"
     assert members == set(properties)
     assert told["lists"][name] == {"added": len(members), "removed": 0}
+
+
+@ONE
+@pytest.mark.parametrize("kind", ["customer.io", "klaviyo"])
+def test_consent_to_emails_hands_over_no_phone_number(shop, kind):
+    lake = Lake.open(shop.settings)
+    customers = lake.table("customers").execute()
+    lake.upsert("customers", customers.assign(phone="+447400123456"))
+    with PLATFORMS[kind].stand_in.start() as stand_in:
+        connect(shop, kind, PLATFORMS[kind].values(stand_in))
+        publish(shop)
+        assert synchronise(shop)["profiles"] > 0
+        assert not any(b"7400123456" in call.body for call in stand_in.calls)
 
 
 @ONE
