@@ -1,19 +1,28 @@
 """Keep scores and audiences in an audience of Mailchimp Marketing (API 3.0).
 
 Scores are merge fields of contacts, and our audiences are static segments, which Mailchimp shows as
-tags. The desk never changes whether a contact is subscribed. Requests go out one after the other;
-Mailchimp allows ten at a time.
+tags. The desk never changes whether a contact is subscribed: an update carries no status. Requests
+go out one after the other; Mailchimp allows ten at a time.
 
 Reference: https://mailchimp.com/developer/marketing/api/
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from retention.connect import web
-from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists, Member, plain_values
+from retention.connect.contacts import (
+    CUSTOMER_ID,
+    FIELDS,
+    ContactLists,
+    Member,
+    await_end,
+    plain_values,
+)
 from retention.connect.contract import ConnectorError, Profile, Setting
 from retention.connect.orders import moment, need
 from retention.errors import BadInput
@@ -21,6 +30,8 @@ from retention.text import gettext
 
 PAGE = 1_000
 MOST_TEXT = 255  # characters of a merge field
+UNFINISHED = ("pending", "preprocessing", "started", "finalizing")  # states of a batch
+UPDATE_WAIT = 20.0  # seconds
 MANY = 10  # refused contacts of one request that are no single mistakes
 # Merge tags of the properties; Mailchimp allows ten characters.
 TAGS = {
@@ -85,7 +96,7 @@ class MailchimpAudience(ContactLists):
         self._marketing = web.Api(base, {}, ("retention", key)).patient()
         self._path = f"/3.0/lists/{audience}"
         self._statuses: dict[str, str] | None = None  # of all contacts, by address
-        self._has_fields = False
+        self._has_fields = self._takes_updates = False
 
     def close(self) -> None:
         """Close the connections."""
@@ -140,9 +151,9 @@ class MailchimpAudience(ContactLists):
             if address not in statuses:
                 new.append({**contact, "status": NEW})
             elif statuses[address] in WRITABLE:
-                known.append({**contact, "status": statuses[address]})
-        self._write(known, is_update=True)
-        self._write(new, is_update=False)
+                known.append(contact)
+        self._update(known)
+        self._create(new)
         statuses.update({each["email_address"].lower(): NEW for each in new})
         addresses = [each["email_address"] for each in (*known, *new)]
         if list_id is not None and addresses:
@@ -154,11 +165,45 @@ class MailchimpAudience(ContactLists):
     def _change(self, list_id: str, body: Mapping[str, Any]) -> None:
         self._marketing.call("POST", f"{self._path}/segments/{list_id}", body=body)
 
-    def _write(self, contacts: Sequence[Mapping[str, Any]], *, is_update: bool) -> None:
-        """Write contacts; a new one that appeared meanwhile stays as it is."""
+    def _update(self, contacts: Sequence[Mapping[str, Any]]) -> None:
+        """Write the merge fields of known contacts, whatever their status is by then.
+
+        Mailchimp updates many contacts in one request only with their statuses. So each contact
+        has an operation of a batch, which Mailchimp runs in the background.
+        """
         if not contacts:
             return
-        body = {"members": contacts, "update_existing": is_update}
+        path = self._path.removeprefix("/3.0")
+        operations = [
+            {
+                "method": "PATCH",
+                "path": f"{path}/members/{_hash(contact['email_address'])}",
+                "params": {"skip_merge_validation": "true"},
+                "body": json.dumps({"merge_fields": contact["merge_fields"]}),
+            }
+            for contact in contacts
+        ]
+        answer = self._marketing.json("POST", "/3.0/batches", body={"operations": operations})
+        batch = f"/3.0/batches/{need(answer, 'id')}"
+        if self._takes_updates:  # later batches end by themselves
+            return
+
+        def status() -> str:
+            nonlocal answer
+            answer = self._marketing.json("GET", batch)
+            return str(need(answer, "status"))
+
+        if await_end(status, UNFINISHED, UPDATE_WAIT) == "finished":
+            errors = int(need(answer, "errored_operations"))
+            if errors == len(contacts) >= MANY:
+                raise ConnectorError("refused", f"{batch}: no contact could be updated")
+        self._takes_updates = True
+
+    def _create(self, contacts: Sequence[Mapping[str, Any]]) -> None:
+        """Create contacts; one that appeared meanwhile stays as it is."""
+        if not contacts:
+            return
+        body = {"members": contacts, "update_existing": False}
         query = {"skip_merge_validation": "true"}
         errors = need(self._marketing.json("POST", self._path, query=query, body=body), "errors")
         if len(errors) == len(contacts) >= MANY:
@@ -204,6 +249,11 @@ class MailchimpAudience(ContactLists):
                 return
             if not rows:
                 raise ConnectorError("changed_schema", f"{name}: a page is missing")
+
+
+def _hash(address: str) -> str:
+    """Return Mailchimp's id of a contact."""
+    return hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
 
 
 def _merge_fields(profile: Profile) -> dict[str, str | float]:

@@ -6,7 +6,9 @@ name.
 
 import base64
 import csv
+import hashlib
 import io
+import json
 import zipfile
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +32,7 @@ class Mailchimp(MailPlatform):
         self.contacts: dict[str, dict[str, Any]] = {}  # by address
         self.segments: dict[int, tuple[str, set[str]]] = {}  # name and addresses
         self.tags = {"FNAME", "LNAME"}
+        self.batches: list[int] = []  # numbers of failed operations
         self.rejects: list[dict[str, Any]] = []
         self.most_rejects = 1_000
         self.page_size = 2
@@ -75,6 +78,8 @@ class Mailchimp(MailPlatform):
         if call.path.startswith("/3.0/"):
             if call.headers.get("authorization") != BASIC:
                 return Answer(401, {"title": "API Key Invalid", "status": 401})
+            if call.path.startswith("/3.0/batches"):
+                return self._batch(call)
             return self._marketing(call)
         body = call.json()
         if body["key"] != KEY:
@@ -200,6 +205,30 @@ class Mailchimp(MailPlatform):
                 "last_changed": changed,
             }
         return Answer(200, {"errors": errors, "error_count": len(errors)})
+
+    def _batch(self, call: Call) -> Answer:
+        if call.method == "GET":
+            number = int(call.path.rpartition("/")[2])
+            errored = self.batches[number - 1]
+            return Answer(
+                200, {"id": str(number), "status": "finished", "errored_operations": errored}
+            )
+        results = [self._patch(operation) for operation in call.json()["operations"]]
+        self.batches.append(results.count(False))
+        return Answer(200, {"id": str(len(self.batches)), "status": "pending"})
+
+    def _patch(self, operation: dict[str, Any]) -> bool:
+        """Update a contact; Mailchimp names it by the MD5 hash of its address."""
+        folder, _, key = operation["path"].rpartition("/")
+        fields = json.loads(operation["body"])["merge_fields"]
+        if (operation["method"], folder) != ("PATCH", f"/lists/{AUDIENCE}/members"):
+            return False
+        for address, contact in self.contacts.items():
+            hashed = hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
+            if hashed == key and set(fields) <= self.tags:
+                contact["merge_fields"] |= fields
+                return True
+        return False
 
     def _refusal(
         self, member: dict[str, Any], contact: dict[str, Any] | None, is_update: bool

@@ -99,7 +99,10 @@ PLATFORMS = {
             ("list_members", "merge_fields"),
             ("list_members", "name"),
             ("list_members", "segments"),
-            ("push_profiles", "errors"),
+            ("change_list", "errors"),
+            ("push_profiles", "errored_operations"),
+            ("push_profiles", "id"),
+            ("push_profiles", "status"),
         ),
     ),
     "sendgrid": ProfilePlatform(

@@ -73,6 +73,27 @@ def test_contact_that_unsubscribes_meanwhile_stays_unsubscribed():
         assert statuses(stand_in) == {"k1": "unsubscribed"}
 
 
+@pytest.mark.parametrize("status", ["subscribed", "unsubscribed", "cleaned", "pending"])
+def test_status_that_changes_during_a_write_stays(status):
+    with connected() as (connector, stand_in):
+        contact(stand_in, 1, "transactional")
+        connector.push_profiles(people(2))  # reads the statuses
+        stand_in.contacts["k1@example.com"]["status"] = status
+        connector.push_profiles(people(1, retention_risk="high"))
+        assert statuses(stand_in)["k1"] == status
+        assert stand_in.properties()["k1"]["RET_RISK"] == "high"
+
+
+def test_update_that_is_refused_for_every_contact_is_an_error():
+    with connected() as (connector, stand_in):
+        many = people(*range(10))
+        connector.push_profiles(many)
+        stand_in.tags.remove("RET_ID")
+        with pytest.raises(ConnectorError) as caught:
+            connector.push_profiles(many)
+        assert caught.value.code == "refused"
+
+
 def test_merge_fields_are_created_once():
     with connected() as (connector, stand_in):
         for _ in range(2):
