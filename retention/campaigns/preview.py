@@ -122,15 +122,17 @@ def preview_messages(
     rows : sequence of mapping
         Rows of `preview_rows`.
     contacts : mapping
-        Contact by customer id.
+        Contact by customer id; for short texts with the number of `find_numbers`.
     sent_at : datetime
         Time of sending, from which codes that are not issued yet are valid (`send_time`).
 
     Returns
     -------
     list[dict[str, Any]]
-        ``kind`` is ``email``, ``sms``, ``whatsapp`` or ``call``. All but e-mails have no subject,
-        and ``to`` is the phone number. A code that is not issued yet reads ``XXXX-XXXX-XXXX``.
+        ``kind`` is ``email``, ``sms``, ``whatsapp`` or ``call``. All but e-mails have no subject.
+        ``to`` is the address or the phone number; of a short text, only the number's last two
+        digits, or nothing without a valid number. A code that is not issued yet reads
+        ``XXXX-XXXX-XXXX``.
     """
     expires_at = valid_until(sent_at, body.expires_days, settings.zone)
     messages: list[dict[str, Any]] = []
@@ -164,11 +166,16 @@ def _text_message(
     return {
         "customer": row["customer_id"],
         "kind": body.message_channel,
-        "to": contact.phone,
+        "to": _last_digits(contact.phone),
         "subject": "",
         "text": content.text,
         "parts": content.parts,
     }
+
+
+def _last_digits(number: str) -> str:
+    """Return what tells a number from others: a preview is stored, and the number must not be."""
+    return f"…{number.lstrip('…')[-2:]}" if number else ""
 
 
 def preview_content(

@@ -68,7 +68,8 @@ def require_text_channel(settings: Settings, channel: str) -> None:
         raise BadInput(
             gettext(
                 "The channel is {channel}, and RETENTION_SMS_WEBHOOK_URL is not set, so no "
-                "platform could send it; set it (docs/operator/sms.md), or choose the channel email."
+                "platform could send it; set it (docs/operator/sms.md), or choose the channel "
+                "email."
             ).format(channel=channel),
             field="message_channel",
         )

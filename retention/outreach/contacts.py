@@ -1,6 +1,7 @@
 """Look up addresses and consent of recipients in the lake."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Send
-from retention.lake.identity.phones import valid_number
+from retention.lake.identity.phones import mobile_number
 from retention.outreach.adapter import Contact
 from retention.outreach.channels import EMAIL, is_text
 from retention.outreach.consent import consent_states
@@ -80,8 +81,8 @@ def find_contacts(lake: "Lake", ids: Iterable[str]) -> dict[str, Contact]:
 def find_numbers(lake: "Lake", policy: Policy, ids: Iterable[str]) -> dict[str, str]:
     """Return the phone number of each customer, as platforms need it.
 
-    A number without a calling code takes that of the customer's locale, else of the country under
-    ``[identity]`` of the policy.
+    A number without a calling code takes that of the country under ``[identity]`` of the policy,
+    else of the customer's locale: a language such as ``en-US`` is a weak sign of a country.
 
     Parameters
     ----------
@@ -97,14 +98,35 @@ def find_numbers(lake: "Lake", policy: Policy, ids: Iterable[str]) -> dict[str, 
     dict of str to str
         E.164 by customer id. Customers without a valid number are missing.
     """
-    numbers = {}
-    for customer_id, contact in find_contacts(lake, ids).items():
-        _, *subtags = contact.locale.replace("_", "-").split("-")
-        regions = (tag.upper() for tag in subtags if len(tag) == 2)
-        country = next(regions, policy.identity.country)
-        if number := valid_number(contact.phone, country):
-            numbers[customer_id] = number
-    return numbers
+    contact_of = with_numbers(find_contacts(lake, ids), policy)
+    return {customer: contact.phone for customer, contact in contact_of.items() if contact.phone}
+
+
+def with_numbers(contact_of: Mapping[str, Contact], policy: Policy) -> dict[str, Contact]:
+    """Return contacts with their phone numbers as platforms need them.
+
+    Parameters
+    ----------
+    contact_of : mapping
+        Contact by customer id, with the phone number as a person typed it.
+    policy : Policy
+        The shop's policy.
+
+    Returns
+    -------
+    dict of str to Contact
+        The phone number is E.164, or empty if no text can reach it.
+    """
+    return {
+        customer: replace(contact, phone=_number(contact, policy))
+        for customer, contact in contact_of.items()
+    }
+
+
+def _number(contact: Contact, policy: Policy) -> str:
+    _, *subtags = contact.locale.replace("_", "-").split("-")
+    regions = (tag.upper() for tag in subtags if len(tag) == 2)
+    return mobile_number(contact.phone, policy.identity.country or next(regions, ""))
 
 
 def customers_without_consent(

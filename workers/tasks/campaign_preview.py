@@ -47,7 +47,6 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     from retention.campaigns.states import find_campaign
     from retention.campaigns.text_placeholders import validate_text
     from retention.lake import Lake
-    from retention.outreach.contacts import find_contacts
     from retention.outreach.dispatch import configured_channel
 
     settings, user = context.settings, context.requested_by
@@ -75,7 +74,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
     products = find_products(lake, offered_items([row["offer"] for row in written[:1]]))
     contact_of: dict[str, Any] = {}
     if is_private or request.to_me or not request.picture:
-        contact_of = find_contacts(lake, [row["customer_id"] for row in first])
+        contact_of = _contacts(lake, settings, body, [row["customer_id"] for row in first])
     first_email = _FirstEmail(settings, campaign, body, written, sent_at, products)
     reader = contact_of if request.picture and is_private and not request.to_me else {}
     image, unknown = first_email.picture(reader)
@@ -112,6 +111,18 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         return Outcome(full, (Post("campaign/preview", full),))
     to_person = Post("campaign/preview", full, key=f"preview:{context.job_id}", channel=user)
     return Outcome(hidden, (Post("campaign/preview", shown, images=image), to_person))
+
+
+def _contacts(lake: Any, settings: Any, body: Any, customer_ids: list[str]) -> dict[str, Any]:
+    """Look up the customers; those of a short text have the number that it goes to, or none."""
+    from retention.outreach.channels import is_text
+    from retention.outreach.contacts import find_contacts, with_numbers
+    from retention.risk.policy import load_policy
+
+    contact_of = find_contacts(lake, customer_ids)
+    if not is_text(body.message_channel):
+        return contact_of
+    return with_numbers(contact_of, load_policy(settings))
 
 
 def _forget_person(session: Session, context: Context) -> None:

@@ -79,8 +79,11 @@ def phone_key(number: str, country: str = "") -> str | None:
     return str(phonenumbers.format_number(parsed, PhoneNumberFormat.E164))
 
 
-def valid_number(number: str, country: str = "") -> str:
-    """Return a telephone number that a message can be sent to.
+def mobile_number(number: str, country: str = "") -> str:
+    """Return a telephone number that a text message can reach.
+
+    Landlines, premium and toll-free numbers cannot. Some countries, such as the United States, do
+    not tell mobile numbers from landlines; theirs count.
 
     Parameters
     ----------
@@ -92,18 +95,22 @@ def valid_number(number: str, country: str = "") -> str:
     Returns
     -------
     str
-        E.164; empty if the number is not valid or its country is unknown.
+        E.164; empty if the number is not valid, is no mobile number, or its country is unknown.
 
     Examples
     --------
-    >>> valid_number("07400 123456", "GB"), valid_number("030 1234567"), valid_number("+4412")
-    ('+447400123456', '', '')
+    >>> mobile_number("07400 123456", "GB"), mobile_number("+49 30 901820")
+    ('+447400123456', '')
     """
     import phonenumbers
+    from phonenumbers import PhoneNumberType
 
     key = phone_key(number, country) or ""
     parsed = _parsed(key, "") if key.startswith("+") else None
-    return key if parsed is not None and phonenumbers.is_valid_number(parsed) else ""
+    if parsed is None or not phonenumbers.is_valid_number(parsed):
+        return ""
+    reachable = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
+    return key if phonenumbers.number_type(parsed) in reachable else ""
 
 
 def _parsed(typed: str, region: str) -> "PhoneNumber | None":

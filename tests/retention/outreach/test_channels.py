@@ -18,7 +18,7 @@ from retention.outreach.channels import (
     TEXT_CHANNELS,
     require_text_channel,
 )
-from retention.outreach.contacts import customers_without_consent, find_numbers
+from retention.outreach.contacts import customers_without_consent, find_numbers, with_numbers
 from retention.outreach.dispatch import open_text_adapter, sending_channel
 from retention.outreach.webhook import WebhookAdapter
 from retention.risk.policy import DEFAULT, read_policy
@@ -112,13 +112,16 @@ def test_suppressed_send_is_cancelled_by_its_channel(settings, database):
     assert states == {"k1": "cancelled", "k2": "queued", "k3": "queued"}
 
 
-def test_numbers_take_the_country_of_the_locale_or_of_the_policy(settings):
+def test_numbers_for_texts_take_the_policys_country_and_are_mobile(settings):
     lake = Lake.open(settings)
     numbers = {
         "international": ("+49 151 23456789", None, "+4915123456789"),
-        "by locale": ("07400 123456", "en-GB", "+447400123456"),
-        "by script and locale": ("138 0013 8000", "zh-Hans-CN", "+8613800138000"),
         "by policy": ("0151 23456789", "de", "+4915123456789"),
+        "foreign locale": ("0151 23456788", "en-US", "+4915123456788"),
+        "landline": ("030 901820", "de-DE", None),
+        "premium": ("+44 909 879 0123", "en-GB", None),
+        "toll-free": ("+44 800 123 4567", "en-GB", None),
+        "landline or mobile": ("+1 212 555 2368", "en-US", "+12125552368"),
         "too short": ("+44 12", "en-GB", None),
         "no number": ("ask the shop", "en-GB", None),
         "none": (None, "en-GB", None),
@@ -137,6 +140,19 @@ def test_numbers_take_the_country_of_the_locale_or_of_the_policy(settings):
     expected = {who: number for who, (_, _, number) in numbers.items() if number}
     assert find_numbers(lake, policy, [*numbers]) == expected
     assert "by policy" not in find_numbers(lake, usual, [*numbers])
+
+
+@pytest.mark.parametrize(
+    ("phone", "locale", "number"),
+    [
+        ("07400 123456", "en-GB", "+447400123456"),
+        ("138 0013 8000", "zh-Hans-CN", "+8613800138000"),
+        ("07400 123456", "en", ""),
+    ],
+)
+def test_number_takes_the_country_of_the_locale_if_the_policy_has_none(phone, locale, number):
+    contact = Contact(phone=phone, locale=locale)
+    assert with_numbers({"k1": contact}, read_policy(DEFAULT))["k1"].phone == number
 
 
 @pytest.mark.parametrize("channel", TEXT_CHANNELS)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from retention import clock, templating
 from retention.campaigns.launch import recipient_rows
-from retention.db.tables import Assignment, Outbox, Send, Suppression
+from retention.db.tables import Assignment, Job, Outbox, Send, Suppression
 from retention.errors import BadInput
 from retention.outreach import bounces, consent
 from retention.settings import Settings
@@ -245,7 +245,14 @@ def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
     assert "Reply STOP to end." in message
     assert "07400" not in message
     private = run(desk, CampaignPreview(campaign_id=campaign_id), ANALYST, ANALYST).result
-    assert private["copies"][0]["to"].startswith("07400 123")
+    numbers = [copy["to"] for copy in private["copies"]]
+    assert all(len(number) == 3 and number.startswith("…") for number in numbers)
+    run(desk, CampaignPreview(campaign_id=campaign_id), ANALYST, "C0CRM", key="in the channel")
+    with desk.database.reading() as session:
+        stored = str(
+            [vars(row) for table in (Outbox, Job) for row in session.scalars(select(table))]
+        )
+    assert "7400" not in stored
     printed = templating.text("terminal/campaign_preview.txt.j2", result=private, zone="UTC")
     assert "SMS to" in printed
     assert "E-mail" not in printed
