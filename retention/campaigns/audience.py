@@ -23,6 +23,7 @@ from retention.outreach import bounces, pauses, send_summary
 from retention.outreach.channels import EMAIL, is_text
 from retention.outreach.consent import consent_states
 from retention.outreach.contacts import find_numbers
+from retention.outreach.shared_numbers import repeated_numbers
 from retention.risk.policy import Policy
 from retention.risk.reasons import policy_features
 from retention.risk.strategy import Rule
@@ -117,6 +118,10 @@ def select_audience(
     )
     has_bounced &= ~customers["rule"].isin(_call_rules(policy))
     excluded["bounced"], customers = int(has_bounced.sum()), customers[~has_bounced]
+    if is_text(channel):
+        repeated = _repeated_numbers(lake, session, settings, policy, scores, customers)
+        is_repeated = customers["customer_id"].isin(repeated)
+        excluded["same_number"], customers = int(is_repeated.sum()), customers[~is_repeated]
     customers = customers.assign(consent_states=customers["rule"].map(policy.consent_for))
     chosen = (choose or partial(_keep_most_at_stake, policy))(customers.reset_index(drop=True))
     excluded |= chosen.excluded
@@ -139,6 +144,7 @@ def exclusion_reason(code: str) -> str:
         "no_rule": gettext("the policy does nothing for them"),
         "no_consent": gettext("no marketing consent"),
         "no_phone": gettext("no valid phone number"),
+        "same_number": gettext("another customer has the same phone number"),
         "other_campaign": gettext("in another campaign"),
         "frequency_cap": gettext("contacted too recently"),
         "returned": gettext("ordered again since the list was made"),
@@ -287,6 +293,23 @@ def _eligible(
             }
         is_eligible &= ~is_excluded
     return is_eligible, excluded, in_campaigns
+
+
+def _repeated_numbers(
+    lake: "Lake",
+    session: Session,
+    settings: Settings,
+    policy: Policy,
+    scores: "pd.DataFrame",
+    customers: "pd.DataFrame",
+) -> set[str]:
+    """Customers whose number belongs to someone in the programme hold-out or with more at stake."""
+    in_holdout = programme.holdout_in_force(session, settings, policy).includes
+    held_out = [one for one in scores["customer_id"] if in_holdout(one)]
+    at_stake = customers["churn_probability"] * customers["expected_value"]
+    order = at_stake.sort_values(ascending=False, kind="stable").index
+    ids = [*held_out, *customers.loc[order, "customer_id"]]
+    return repeated_numbers(find_numbers(lake, policy, ids), ids)
 
 
 def _keep_most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:

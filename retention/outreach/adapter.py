@@ -12,7 +12,13 @@ State = Literal["sent", "again", "bounced", "failed", "doubtful"]
 # Stored in ``sends.error_code``. Code decides by these, never by the sentence in ``sends.error``.
 BounceCode = Literal["address_refused", "message_refused", "delivery_refused", "reported_later"]
 CancelCode = Literal[
-    "no_consent", "unsubscribed", "campaign_stopped", "campaign_over", "window_over", "erased"
+    "no_consent",
+    "unsubscribed",
+    "same_number",
+    "campaign_stopped",
+    "campaign_over",
+    "window_over",
+    "erased",
 ]
 ADDRESS_REFUSED: BounceCode = "address_refused"  # the address or its mailbox
 MESSAGE_REFUSED: BounceCode = "message_refused"  # the content

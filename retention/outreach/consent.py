@@ -201,9 +201,13 @@ def consent_states(
     Returns
     -------
     Series
-        ``given``, ``unknown`` or ``refused``. An unsubscribe under any merged id refuses.
+        ``given``, ``unknown`` or ``refused``. An unsubscribe under any merged id refuses. One
+        from SMS or WhatsApp refuses for all customers with the same number.
     """
     import pandas as pd
+
+    from retention.outreach.shared_numbers import customers_sharing
+    from retention.risk.policy import load_policy
 
     customers, column = lake.table("customers"), CONSENT_COLUMN[channel]
     known = customers.filter(customers[column].notnull())
@@ -212,9 +216,11 @@ def consent_states(
     states = pd.Series("unknown", index=ids.index)
     states[ids.isin(answers.loc[has_agreed, "customer_id"])] = "given"
     states[ids.isin(answers.loc[~has_agreed, "customer_id"])] = "refused"
-    states[ids.isin(lake.identities.resolved(suppressed_customers(session, settings, channel)))] = (
-        "refused"
-    )
+    left = lake.identities.resolved(suppressed_customers(session, settings, channel))
+    states[ids.isin(left)] = "refused"
+    if is_text(channel) and left:
+        agreed = ids[states == "given"]
+        states[ids.isin(customers_sharing(lake, load_policy(settings), left, agreed))] = "refused"
     return states
 
 

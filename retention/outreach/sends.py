@@ -437,6 +437,7 @@ def cancel_reason(code: str | None) -> str | None:
     return {
         "no_consent": gettext("no consent any more"),
         "unsubscribed": gettext("unsubscribed since"),
+        "same_number": gettext("another customer of the campaign has the same phone number"),
         "campaign_stopped": gettext("the campaign was stopped"),
         "campaign_over": gettext("the campaign is over"),
         "window_over": gettext("not sent before the window was over"),

@@ -80,6 +80,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
         queued_customers,
     )
     from retention.outreach.dispatch import deliver, sending_channel
+    from retention.outreach.shared_numbers import repeated_in_campaign
     from retention.quiet_hours import customer_zone, next_allowed, parse_quiet_hours
     from retention.risk.policy import load_policy
 
@@ -96,7 +97,11 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
         ids = [customer for customer in queued if customer in offers]
         chosen = {customer: offers[customer]["offer"] for customer in ids}
         unsubscribed = customers_without_consent(lake, session, settings, policy, chosen, channel)
+        repeated: set[str] = set()
+        if is_text(channel) and queued:
+            repeated = repeated_in_campaign(lake, session, policy, campaign_id)
     with database.transaction() as session:
+        sends.cancel_sends_to(session, campaign_id, repeated - unsubscribed, "same_number")
         sends.cancel_sends_to(session, campaign_id, unsubscribed, "no_consent")
     contact_of = find_contacts(lake, ids)
     if is_text(channel):

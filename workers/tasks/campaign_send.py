@@ -46,6 +46,8 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     from retention.connect.mail import check_channel
     from retention.lake import Lake
     from retention.outreach import send_summary
+    from retention.outreach.channels import is_text
+    from retention.outreach.shared_numbers import repeated_in_campaign
     from retention.risk.policy import load_policy
 
     now = clock.now()  # the job may have waited for days
@@ -56,14 +58,24 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     doubles = launch.merged_duplicates(database, settings, lake, request.campaign_id) - returned
     held_out = programme.held_out_since_draft(database, settings, policy, request.campaign_id)
     held_out -= returned | doubles
+    shared: set[str] = set()
     with database.transaction() as session:
         present = launch.find_campaign(session, settings, request.campaign_id)
-        check_channel(session, settings, present.body.get("message_channel", "email"))
+        channel = present.body.get("message_channel", "email")
+        check_channel(session, settings, channel)
+        if is_text(channel):
+            shared = repeated_in_campaign(lake, session, policy, request.campaign_id, held_out)
+            shared -= returned | doubles | held_out
         campaign, left_out = launch.begin_sending(
-            session, settings, *campaign_version, user, now, returned | doubles | held_out
+            session, settings, *campaign_version, user, now, returned | doubles | held_out | shared
         )
         # Posted here, because a second run of the job would leave out no one.
-        groups = (("returned", returned), ("doubles", doubles), ("programme", held_out))
+        groups = (
+            ("returned", returned),
+            ("doubles", doubles),
+            ("programme", held_out),
+            ("same_number", shared),
+        )
         for what, customers in groups if left_out else ():
             if customers:
                 post = campaign_messages.thread_post(

@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 
+import pandas as pd
 import pytest
 from sqlalchemy import select
 
@@ -157,6 +158,59 @@ def test_stop_ends_that_channel_only(texting, platform):
     assert by_channel["sms"][send.customer_id] == "refused"
     assert by_channel["email"][send.customer_id] == "given"
     assert by_channel["whatsapp"][send.customer_id] == "unknown"
+
+
+def _share_number(desk, customers) -> None:
+    people = desk.lake.table("customers").execute()
+    people.loc[people["customer_id"].isin(customers), "phone"] = "+44 7400 999999"
+    desk.lake.upsert("customers", people)
+
+
+def test_shared_number_gets_one_sms_and_its_stop_counts_for_all(texting, platform):
+    desk, groups = texting
+    sharing = [customer for customer, group in groups.items() if group == 0][:9]
+    _share_number(desk, sharing)
+    campaign = campaign_of(desk, _sent(desk))
+    assert campaign.body["excluded"]["same_number"] == 26 - campaign.body["audience"] > 0
+    numbers = [one["to"]["phone"] for one in platform.told]
+    assert len(numbers) == len(set(numbers))
+    with desk.database.transaction() as session:
+        consent.withdraw(
+            session, desk.settings, sharing[0], "unsubscribe", clock.now(), None, "sms"
+        )
+    with desk.database.reading() as session:
+        states = consent.consent_states(
+            desk.lake, session, desk.settings, pd.Series(sharing), "sms"
+        )
+        by_email = consent.consent_states(desk.lake, session, desk.settings, pd.Series(sharing))
+    assert set(states) == {"refused"}
+    assert set(by_email) == {"given"}
+
+
+@pytest.mark.parametrize("when", ["before sending", "before delivery"])
+def test_number_shared_since_the_draft_gets_nothing_if_one_is_held_out(texting, platform, when):
+    desk, _ = texting
+    campaign_id = drafted(desk, message_channel="sms")
+    with desk.database.transaction() as session:
+        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    with desk.database.transaction() as session:
+        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+    with desk.database.reading() as session:
+        arms = dict(session.execute(select(Assignment.customer_id, Assignment.arm)).tuples().all())
+    treated = sorted(customer for customer, arm in arms.items() if arm == "treatment")
+    held_out = next(customer for customer, arm in arms.items() if arm == "control")
+    sharing = [held_out, treated[0], treated[1]]
+    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
+    if when == "before sending":
+        _share_number(desk, sharing)
+    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    if when == "before delivery":
+        _share_number(desk, sharing)
+    assert run(desk, CampaignDeliver(campaign_id=campaign_id), LEAD).error is None
+    assert {one["customer_id"] for one in platform.told} == {*treated[2:]}
+    if when == "before sending":
+        thread = messages(desk, f"campaign:{campaign_id}:same_number:1")
+        assert "2 customers whose phone number another customer of the campaign has" in thread
 
 
 def test_email_consent_never_allows_whatsapp(texting):
