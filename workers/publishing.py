@@ -16,6 +16,8 @@ from workers.times import next_local_time
 
 # Kinds of connections that report bounces and take profiles and lists.
 TAKERS = ("brevo", "customer.io", "klaviyo", "mailchimp", "sendgrid")
+# In a connection's settings: what a hand-over that needs a further job has completed.
+UNFINISHED = "unfinished_hand_over"
 PUBLISH_AT = time(4)  # in the shop's zone, after the night's imports
 
 
@@ -73,7 +75,8 @@ def platforms_due(
 ) -> list[tuple[Connection, int, str]]:
     """Return the mail platforms that lack the newest publication.
 
-    One that did not answer gets it again in the next hour.
+    One that did not answer gets it again in the next hour, and one with more customers than a job
+    can hand over gets the rest.
 
     Parameters
     ----------
@@ -103,7 +106,10 @@ def platforms_due(
 
 def _sync_key(connection: Connection, snapshot_id: int, now: datetime) -> str:
     key = f"platform_sync:{connection.id}:{snapshot_id}"
-    return f"{key}:{now:%Y%m%d%H}" if connection.error_code in TEMPORARY else key
+    rest = connection.config.get(UNFINISHED)
+    has_rest = rest is not None and rest["snapshot_id"] == snapshot_id
+    is_repeated = connection.error_code in TEMPORARY or (has_rest and not connection.error_code)
+    return f"{key}:{now:%Y%m%d%H}" if is_repeated else key
 
 
 def _has_readers(session: Session, settings: Settings) -> bool:

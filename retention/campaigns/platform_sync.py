@@ -5,7 +5,7 @@ open campaign is a list that the platform's own campaigns exclude. Only customer
 and consent are handed over. Every step may be repeated.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from retention.connect.contract import ListUnavailable, TakesProfiles
 from retention.connect.contract import Profile as PlatformProfile
-from retention.connect.contract import TakesProfiles
 from retention.db import Database
 from retention.db.tables import (
     Assignment,
@@ -61,17 +61,62 @@ class SyncCounts:
         return asdict(self)
 
 
+@dataclass(slots=True)
+class HandOver:
+    """The state of handing over a publication, which may take several jobs.
+
+    ``known_lists`` may have members at the platform. ``done_lists`` are up to date. Customers with
+    ids up to ``pushed_until`` have their scores there.
+    """
+
+    snapshot_id: int
+    known_lists: set[str] = field(default_factory=set)
+    done_lists: set[str] = field(default_factory=set)
+    pushed_until: str = ""
+    is_complete: bool = False
+
+    @classmethod
+    def resumed(
+        cls, snapshot_id: int, known_lists: Iterable[str], rest: Mapping[str, Any] | None
+    ) -> "HandOver":
+        """Return the state to continue with.
+
+        Parameters
+        ----------
+        snapshot_id : int
+            Publication to hand over.
+        known_lists : iterable of str
+            Lists that earlier jobs handed over.
+        rest : mapping or None
+            `rest` of the job before; that of another publication is ignored.
+        """
+        if rest is None or rest["snapshot_id"] != snapshot_id:
+            return cls(snapshot_id, set(known_lists))
+        return cls(snapshot_id, set(known_lists), set(rest["done_lists"]), rest["pushed_until"])
+
+    def rest(self) -> dict[str, Any] | None:
+        """Return a JSON object for `resumed`; None if nothing is left to do."""
+        if self.is_complete:
+            return None
+        return {
+            "snapshot_id": self.snapshot_id,
+            "done_lists": sorted(self.done_lists),
+            "pushed_until": self.pushed_until,
+        }
+
+
 def sync_platform(
     database: Database,
     settings: Settings,
     lake: "Lake",
     policy: Policy,
     platform: TakesProfiles,
-    snapshot_id: int,
+    hand_over: HandOver,
     progress: Progress = silent,
     *,
-    known_lists: Collection[str] = (),
-) -> SyncCounts:
+    counts: SyncCounts,
+    is_over: Callable[[], bool] = lambda: False,
+) -> None:
     """Hand over profiles, lists and hold-out groups.
 
     Parameters
@@ -80,23 +125,25 @@ def sync_platform(
         The installation.
     platform : TakesProfiles
         The platform's connector.
-    snapshot_id : int
-        Publication to hand over.
+    hand_over : HandOver
+        Publication to hand over and what is done already. It is kept up to date.
     progress : Progress, optional
-    known_lists : collection of str, optional
-        Lists that an earlier run handed over.
-
-    Returns
-    -------
-    SyncCounts
+    counts : SyncCounts
+        Is counted up.
+    is_over : callable, optional
+        Returns whether the time is up. Then no further list or batch is started, and a later call
+        continues.
 
     Raises
     ------
     ConnectorError
         The platform refused. What was handed over before stays.
     """
+    counts.missing_settings = platform.missing_settings
     if platform.missing_settings:
-        return SyncCounts(missing_settings=platform.missing_settings)
+        hand_over.is_complete = True
+        return
+    snapshot_id = hand_over.snapshot_id
     with database.reading() as session:
         scored = _properties(session, snapshot_id)
         audiences = _audiences(session, settings, snapshot_id)
@@ -106,23 +153,44 @@ def sync_platform(
     wanted: dict[str, list[str]] = {
         f"{HOLDOUT_PREFIX}{name}": ids for name, ids in holdouts.items()
     }
-    gone = set(known_lists) - set(wanted) - {f"{LIST_PREFIX}{name}" for name in audiences}
+    gone = hand_over.known_lists - set(wanted) - {f"{LIST_PREFIX}{name}" for name in audiences}
     wanted |= {name: [] for name in sorted(gone)}
     wanted |= {f"{LIST_PREFIX}{name}": ids for name, ids in audiences.items()}
     everyone = sorted(set(scored).union(*wanted.values()))
-    counts = SyncCounts()
     people = _reachable(database, settings, lake, policy, everyone, scored, counts)
+    late: ListUnavailable | None = None
     for number, (name, ids) in enumerate(wanted.items()):
+        if name in hand_over.done_lists:
+            continue
+        if is_over():
+            return
         progress(number, len(wanted), name)
-        changes = _sync_list(platform, name, [people[i] for i in ids if i in people])
-        if changes["removed"] or name not in gone:  # an empty list is not read again
+        hand_over.known_lists.add(name)
+        try:
+            changes = _sync_list(platform, name, [people[i] for i in ids if i in people])
+        except ListUnavailable as error:  # the others do not wait for it
+            late = error
+            continue
+        hand_over.done_lists.add(name)
+        if changes["removed"] or name not in gone:
             counts.lists[name] = changes
-    pushed = [people[customer] for customer in scored if customer in people]
+        else:  # an empty list is not read again
+            hand_over.known_lists.discard(name)
+    pushed = [
+        people[customer]
+        for customer in sorted(scored)
+        if customer in people and customer > hand_over.pushed_until
+    ]
     for chunk in _chunks(pushed, platform.batch_size):
+        if is_over():
+            return
         progress(counts.profiles, len(pushed), gettext("Handing over scores"))
         platform.push_profiles(chunk)
         counts.profiles += len(chunk)
-    return counts
+        hand_over.pushed_until = chunk[-1].customer_id
+    if late is not None:
+        raise late
+    hand_over.is_complete = True
 
 
 def record_left(

@@ -68,6 +68,10 @@ class ConnectorError(Exception):
         return self.code in TEMPORARY
 
 
+class ListUnavailable(ConnectorError):
+    """A platform cannot show one list yet; others are not concerned."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One setting of a connection.
@@ -364,6 +368,11 @@ class TakesProfiles(Protocol):
             Present address of each wanted customer. A platform with a contact per address yields
             every customer of a contact's address, and leaves out a customer who has only contacts
             with another one.
+
+        Raises
+        ------
+        ListUnavailable
+            The platform cannot show this list yet.
         """
 
     def change_list(

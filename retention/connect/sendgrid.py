@@ -19,7 +19,7 @@ from typing import IO, Any
 from retention import clock
 from retention.connect import contacts, web
 from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists, Member
-from retention.connect.contract import ConnectorError, Profile, Setting
+from retention.connect.contract import ConnectorError, ListUnavailable, Profile, Setting
 from retention.connect.orders import need
 from retention.connect.sender import SENDER, parse_sender
 from retention.outreach.adapter import Message
@@ -34,7 +34,7 @@ SUPPRESSIONS = {
     "unsubscribes": "unsubscribed",
     "spam_reports": "complained",
 }
-IMPORT_WAIT, EXPORT_WAIT = 20.0, 300.0  # seconds
+IMPORT_WAIT, EXPORT_WAIT = 20.0, 180.0  # seconds
 LATER = timedelta(minutes=15)
 
 
@@ -193,11 +193,11 @@ class SendGrid(ContactLists):
         job = need(self._bulk.json("POST", "/v3/marketing/contacts/exports", body=body), "id")
         answer = self._end(f"/v3/marketing/contacts/exports/{job}", EXPORT_WAIT)
         if answer["status"] == "pending":
-            raise ConnectorError(
+            raise ListUnavailable(
                 "rate_limited", "the export still runs", retry_at=clock.wall() + LATER
             )
         if answer["status"] != "ready":
-            raise ConnectorError("unavailable", f"the export: {answer['status']}")
+            raise ListUnavailable("unavailable", f"the export: {answer['status']}")
         for url in need(answer, "urls"):
             with web.downloaded(str(url)) as file:
                 try:

@@ -8,16 +8,20 @@ import pytest
 from sqlalchemy import delete, func, select
 
 from retention import clock, erasure
+from retention.campaigns import platform_sync
 from retention.connect import api_keys, connections, profiles
-from retention.connect.contract import ConnectorError
+from retention.connect.contacts import ContactLists
+from retention.connect.contract import ConnectorError, ListUnavailable
 from retention.connect.mail import PLATFORMS as MAIL
 from retention.db.tables import Audience, AudienceMember, Job, Profile, ProfileSnapshot
 from retention.lake import Lake
+from retention.outreach.consent import suppressed_customers
 from tests import readonly
 from tests import shop as tiny
 from tests.standins.profile_platforms import PLATFORMS
 from workers import publishing, schedule
 from workers.requests import PlatformSync, PublishProfiles
+from workers.tasks import platform_sync as task
 from workers.tasks.platform_sync import READ_UNTIL, left_since
 from workers.tasks.runner import run_inline
 
@@ -184,9 +188,10 @@ def test_second_synchronisation_only_changes_what_changed(shop, platform):
 def test_unsubscribe_at_the_platform_counts_here(shop, platform):
     synchronise(shop)
     platform.happen("unsubscribed", min(platform.properties()), shop.end)
-    assert synchronise(shop)["unsubscribed"] == 1
-    told = synchronise(shop)
-    assert (told["unsubscribed"], told["lists"]["Retention: all-risks"]["removed"]) == (0, 1)
+    for expected in (1, 0):
+        told = synchronise(shop)
+        assert told["unsubscribed"] == expected
+        assert told["lists"]["Retention: all-risks"]["removed"] == expected
 
 
 def test_reading_back_overlaps_and_covers_an_outage():
@@ -266,6 +271,91 @@ def test_unsubscribes_are_read_although_the_platform_refuses_scores(shop, platfo
     platform.fail("forbidden", path="churn")
     told = synchronise(shop)
     assert (told["error"], told["unsubscribed"]) == ("scope_missing", 1)
+
+
+@ONE
+def test_unsubscribe_is_stored_although_the_hand_over_is_killed(shop, platform, monkeypatch):
+    synchronise(shop)
+    customer = min(platform.properties())
+    platform.happen("unsubscribed", customer, shop.end)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(platform_sync, "sync_platform", killed)
+    with pytest.raises(KeyboardInterrupt):
+        synchronise(shop)
+    with shop.database.reading() as session:
+        assert customer in suppressed_customers(session, shop.settings)
+
+
+@ONE
+def test_hand_over_without_time_continues_in_the_next_hour(shop, platform, monkeypatch):
+    monkeypatch.setattr(task, "MOST_WORK", -1.0)
+    told = synchronise(shop)
+    assert (told["is_complete"], told["error"], platform.members()) == (False, None, {})
+    numbers = []
+    for _ in range(2):
+        schedule.tick(shop.database, shop.settings)
+        with shop.database.reading() as session:
+            due = select(Job.idem_key).where(Job.idem_key.startswith("platform_sync:"))
+            numbers.append([key.count(":") for key in session.scalars(due)])
+    assert numbers == [[3], [3]]  # the key of an hour, once
+    monkeypatch.undo()
+    assert synchronise(shop)["is_complete"]
+    with shop.database.reading() as session:
+        (connection,) = connections.connections(session, shop.settings)
+        assert connection.config[publishing.UNFINISHED] is None
+
+
+@ONE
+def test_later_job_hands_over_the_rest_only(shop, platform):
+    name = "Retention: all-risks"
+    synchronise(shop)
+    customers = sorted(platform.properties())
+    with shop.database.transaction() as session:
+        (connection,) = connections.connections(session, shop.settings)
+        rest = {
+            "snapshot_id": profiles.newest_snapshot(session, shop.settings).id,
+            "done_lists": [name],
+            "pushed_until": customers[-3],
+        }
+        connection.config = {**connection.config, publishing.UNFINISHED: rest}
+    told = synchronise(shop)
+    assert (told["profiles"], told["lists"], told["is_complete"]) == (2, {}, True)
+    assert synchronise(shop)["profiles"] == len(customers)
+
+
+@ONE
+def test_list_that_cannot_be_read_blocks_no_other(shop, platform, monkeypatch):
+    with shop.database.transaction() as session:
+        (audience,) = session.scalars(select(Audience))
+        session.add(
+            Audience(
+                team_id=audience.team_id,
+                name="a-list",
+                expression=audience.expression,
+                customers=0,
+                counted_as_of=shop.end,
+                saved_by=ADMIN,
+            )
+        )
+    publish(shop)
+    real = ContactLists.list_members
+
+    def members(self, name, addresses=None):
+        if name == "Retention: a-list":
+            raise ListUnavailable("rate_limited", "the export still runs")
+        return real(self, name, addresses)
+
+    monkeypatch.setattr(ContactLists, "list_members", members)
+    told = synchronise(shop)
+    assert (told["error"], told["is_complete"]) == ("rate_limited", False)
+    assert told["profiles"] > 0
+    assert set(platform.members()) == {"Retention: all-risks"}
+    monkeypatch.undo()
+    told = synchronise(shop)
+    assert (set(told["lists"]), told["profiles"]) == ({"Retention: a-list"}, 0)
 
 
 @ONE
