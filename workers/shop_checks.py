@@ -1,4 +1,4 @@
-"""Decide when the codes at a shop are compared with ours: every night after three o'clock."""
+"""Decide when the codes and webhooks of a shop are checked: every night after three o'clock."""
 
 from datetime import datetime, time
 
@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from retention.campaigns.shop_code_check import AFTER_END
+from retention.connect.contract import WEBHOOKS_AT
 from retention.db.tables import Connection, Job, ShopDiscount
 from retention.settings import Settings
 from workers.times import next_local_time
@@ -55,7 +56,7 @@ def next_check(session: Session, settings: Settings, after: datetime) -> datetim
     Returns
     -------
     datetime or None
-        None without codes at a shop.
+        None without codes or webhooks at a shop.
     """
     if not _shops(session, settings, after):
         return None
@@ -89,5 +90,10 @@ def _shops(
         ShopDiscount.ends_at > now - AFTER_END,
         *further,
     )
-    is_active = (Connection.team_id == settings.team_id, Connection.state == "active", has_codes)
-    return list(session.scalars(select(Connection).where(*is_active).order_by(Connection.id)))
+    is_active = (Connection.team_id == settings.team_id, Connection.state == "active")
+    active = select(Connection, has_codes.label("has_codes")).where(*is_active)
+    return [
+        shop
+        for shop, is_with_codes in session.execute(active.order_by(Connection.id)).tuples()
+        if is_with_codes or WEBHOOKS_AT in shop.config
+    ]

@@ -23,6 +23,8 @@ ErrorCode = Literal[
 ]
 # Trying again later can help.
 TEMPORARY: frozenset[str] = frozenset({"rate_limited", "unavailable"})
+# In a connection's settings: the address at which the platform was asked for webhooks.
+WEBHOOKS_AT = "webhooks_at"
 
 
 class ConnectorError(Exception):
@@ -280,7 +282,8 @@ class Listens(Protocol):
         Returns
         -------
         dict
-            Numbers of webhooks that were ``added`` and that were ``present``.
+            Numbers of webhooks that were ``added`` and that were ``present``. A platform that
+            switches webhooks off gives the number of those ``switched_on``, too.
 
         Raises
         ------

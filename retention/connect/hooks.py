@@ -1,15 +1,20 @@
-"""Ask connected shops for webhooks."""
+"""Ask connected shops for webhooks, and again for those that they dropped."""
 
+import logging
+from contextlib import closing
 from typing import Any
 
 from retention import clock
 from retention.connect import connections, registry, web
-from retention.connect.contract import ConnectorError, Listens
+from retention.connect.contract import WEBHOOKS_AT, ConnectorError, Listens
 from retention.db import Database
 from retention.db.audit import record
+from retention.db.tables import Connection
 from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
+
+log = logging.getLogger(__name__)
 
 PATH = "/hooks/"  # of the bot's server
 
@@ -72,14 +77,53 @@ def add_webhooks(
                 ).format(name=name, key=connector.signed_with),
                 field=connector.signed_with,
             )
-        counts = connector.add_webhooks(f"{base}{PATH}{connection.name}")
+        counts = connector.add_webhooks(target := f"{base}{PATH}{connection.name}")
     except ConnectorError as error:
         raise BadInput(_refusal(error).format(name=name, detail=error.detail)) from None
     finally:
         connector.close()
     with database.transaction() as session:
         record(session, settings, by, "connection.webhooks", name, clock.now(), dict(counts))
-    return {"name": connection.name, "address": f"{base}{PATH}{connection.name}", **counts}
+        stored = connections.find(session, settings, name)
+        stored.config = {**stored.config, WEBHOOKS_AT: target}
+    return {"name": connection.name, "address": target, **counts}
+
+
+def restore_webhooks(settings: Settings, connection: Connection) -> dict[str, int]:
+    """Ask a shop again for the webhooks that it dropped after failed deliveries.
+
+    Nothing happens to a shop that was never asked, or at whose address the installation is no
+    longer.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the installation.
+    connection : Connection
+        The shop.
+
+    Returns
+    -------
+    dict
+        Numbers of webhooks that were ``added`` and ``present``; empty if the shop was not asked.
+
+    Raises
+    ------
+    ConnectorError
+        The shop refused or does not answer.
+    """
+    target = connection.config.get(WEBHOOKS_AT)
+    base = (settings.public_url or "").rstrip("/")
+    if target is None or (base and target != f"{base}{PATH}{connection.name}"):
+        return {}
+    access = connections.access(settings, connection)
+    with closing(registry.connector(connection.kind, access)) as connector:
+        if not isinstance(connector, Listens):
+            return {}
+        counts = connector.add_webhooks(target)
+    if restored := counts["added"] + counts.get("switched_on", 0):
+        log.warning("%s had dropped %d webhooks; they are back", connection.name, restored)
+    return counts
 
 
 def add_webhooks_of_new(

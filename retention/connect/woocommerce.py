@@ -245,13 +245,13 @@ class WooCommerce:
         Returns
         -------
         dict
-            Numbers of ``added`` and ``present`` webhooks.
+            Numbers of ``added`` and ``present`` webhooks, and of those ``switched_on``.
         """
-        known = {
-            hook.get("topic"): need(hook, "id")
-            for hook in self._children("webhooks")
-            if hook.get("delivery_url") == address
-        }
+        hooks = [hook for hook in self._children("webhooks") if hook.get("delivery_url") == address]
+        known = {hook.get("topic"): need(hook, "id") for hook in hooks}
+        switched_off = [
+            hook for hook in hooks if hook.get("topic") in TOPICS and hook.get("status") != "active"
+        ]
         missing = [topic for topic in TOPICS if topic not in known]
         for topic in set(TOPICS) & set(known):
             body = {"status": "active", "secret": self._secret}
@@ -264,7 +264,11 @@ class WooCommerce:
                 "secret": self._secret,
             }
             self._api.json("POST", f"{API}/webhooks", body=body)
-        return {"added": len(missing), "present": len(TOPICS) - len(missing)}
+        return {
+            "added": len(missing),
+            "present": len(TOPICS) - len(missing),
+            "switched_on": len(switched_off),
+        }
 
 
 def _changed_at(record: Mapping[str, Any]) -> datetime:

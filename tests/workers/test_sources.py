@@ -20,9 +20,11 @@ from retention.lake import Lake
 from tests.bot.wire import words
 from tests.retention.connect.shops import SHOPS, connected
 from tests.workers.harness import CHANNEL
-from workers import ids, schedule
+from workers import ids, schedule, shop_checks
+from workers.requests import ShopReconcile
 from workers.sources import next_pull, parse_interval, period
 from workers.tasks import runner, source_pull
+from workers.tasks.runner import run_inline
 
 WITHOUT_SECRET = {"webhook_secret": ""}
 NOON = datetime(2025, 7, 21, 12, 0, tzinfo=UTC)
@@ -345,6 +347,31 @@ def test_shop_that_is_connected_again_signs_with_the_new_secret(desk, tmp_path, 
         after = {hook["secret"] for hook in stand_in.webhooks}
         assert (len(stand_in.webhooks), len(after), before & after) == (6, 1, set())
         assert {hook["status"] for hook in stand_in.webhooks} == {"active"}
+
+
+@pytest.mark.parametrize(("kind", "changes"), [("shopify", {}), ("woocommerce", WITHOUT_SECRET)])
+def test_webhooks_that_a_shop_dropped_are_back_after_the_night(
+    desk, tmp_path, monkeypatch, kind, changes
+):
+    monkeypatch.setenv("RETENTION_PUBLIC_URL", "https://desk.example")
+    with new_shop(kind, tmp_path, monkeypatch, **changes) as (stand_in, command):
+        assert run(command) == 0
+        hooks = len(subscribed(stand_in))
+        subscribed(stand_in).pop()
+        if kind == "woocommerce":
+            stand_in.webhooks[0]["status"] = "disabled"
+        with desk.database.reading() as session:
+            (shop,) = session.scalars(select(Connection))
+            (night,) = shop_checks.due(session, desk.settings, NOON)
+        assert night.id == shop.id
+        request = ShopReconcile(connection_id=shop.id)
+        expected = {"added": 1, "present": hooks - 1}
+        if kind == "woocommerce":
+            expected["switched_on"] = 1
+        assert run_inline(desk.settings, desk.database, request, user="U0ADMIN")["webhooks"] == (
+            expected
+        )
+        assert len(subscribed(stand_in)) == hooks
 
 
 def test_new_shop_without_public_address_says_how_to_add_webhooks(
