@@ -21,7 +21,7 @@ from retention.campaigns.edits import (
     normalize_name,
     require_soon_enough,
 )
-from retention.campaigns.offers import set_offer
+from retention.campaigns.offers import sampled_offers, set_offer
 from retention.campaigns.spec import Body
 from retention.campaigns.states import (
     CLOCK,
@@ -351,7 +351,8 @@ def edit(
     old_body = Body.model_validate(before.body)
     errors, body, name = FieldErrors(), old_body, before.name
     with errors.collect():
-        body = with_parts(settings, apply_changes(old_body, changes, settings.zone, now))
+        changed = apply_changes(old_body, changes, settings.zone, now)
+        body = with_parts(settings, changed, sampled_offers(session, campaign_id, changed))
     if changes.name is not None:
         with errors.collect():
             name = normalize_name(changes.name)

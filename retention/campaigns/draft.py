@@ -26,7 +26,14 @@ from retention.campaigns.offers import SuggestedItem
 from retention.campaigns.overlap import find_overlaps
 from retention.campaigns.spec import Body, Overlap, Prior
 from retention.campaigns.targeting import affordable_count, describe_targeting, select_by_profit
-from retention.campaigns.text_message import expected_parts, with_parts
+from retention.campaigns.text_message import (
+    expected_parts,
+    sampled,
+    sampled_terms,
+    text_readers,
+    with_parts,
+    with_text_cost,
+)
 from retention.campaigns.view import version_data
 from retention.db import Database
 from retention.db.audit import record
@@ -208,7 +215,10 @@ def draft(
     audience = chosen.audience
     if assign_recommender is not None and not audience.customers.empty:
         audience = replace(audience, customers=assign_recommender(audience.customers))
-    audience = _fit_to_budget(audience, policy, prior)
+    costed = policy
+    if is_text(channel) and not audience.customers.empty:
+        costed = with_text_cost(lake, settings, policy, body_of(audience), audience.customers)
+    audience = _fit_to_budget(audience, costed, prior)
     with database.reading() as session:
         overlaps = find_overlaps(
             lake, session, settings, set(audience.customers["customer_id"]), audience.in_campaigns
@@ -242,6 +252,10 @@ def draft(
     own_category = offers.coupon_categories(lake, policy, audience.customers, now)
     rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by, own_category)
     contacts = find_contacts(lake, list(audience.customers["customer_id"]))
+    if is_text(channel):
+        readers = text_readers(contacts.get(row["customer_id"]) for row in sampled(rows))
+        body = body.model_copy(update={"readers": readers})
+        body = with_parts(settings, body, sampled_terms(rows))
     for row in rows:
         contact = contacts.get(row["customer_id"])
         row["offer"]["named"] = bool(contact and contact.name.strip())

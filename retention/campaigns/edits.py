@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from retention.campaigns import text_placeholders
 from retention.campaigns.email_text import default_text
 from retention.campaigns.spec import Body, OfferLine
+from retention.campaigns.text_message import MAX_TEXT
 from retention.errors import BadInput, FieldErrors
 from retention.outreach.channels import channel_name, is_text
 from retention.risk.policy import HOLDOUT, LONGEST_HOURS
@@ -14,7 +15,6 @@ from retention.templating import money
 from retention.text import gettext
 
 OFFER_KINDS = ("share", "amount", "free_shipping", "reminder")  # that an edit can choose
-MAX_TEXT = 480  # characters of a short text: four SMS with its link
 SOON = "soon"  # right after the clearance time
 MINUTE_FORMAT = "%Y-%m-%d %H:%M"
 

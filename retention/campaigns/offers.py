@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import JSON, cast, func, literal, update
+from sqlalchemy import JSON, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from retention import templating
-from retention.campaigns.spec import OfferLine
+from retention.campaigns.spec import Body, OfferLine
 from retention.db.tables import Assignment
 from retention.errors import BadInput
 from retention.risk.policy import Policy
@@ -206,6 +206,28 @@ def set_offer(session: Session, campaign_id: str, line: OfferLine) -> None:
 def changed_offer(offer: Mapping[str, Any], line: OfferLine) -> dict[str, Any]:
     """Return a stored offer with the terms of an edited line, as `set_offer` stores it."""
     return {**offer, **_new_terms(line)}
+
+
+def sampled_offers(session: Session, campaign_id: str, body: Body) -> list[dict[str, Any]]:
+    """Return the offers of a random sample of customers, with the terms of an edited version.
+
+    Parameters
+    ----------
+    session : Session
+        Open session.
+    campaign_id : str
+        Campaign id.
+    body : Body
+        The edited version. There are as many offers as it has ``readers``, in their order.
+    """
+    stored = (
+        select(Assignment.offer)
+        .where(Assignment.campaign_id == campaign_id)
+        .order_by(Assignment.bucket, Assignment.customer_id)
+        .limit(len(body.readers))
+    )
+    lines = {line.rule: line for line in body.offers}
+    return [changed_offer(offer, lines[offer["rule"]]) for offer in session.scalars(stored)]
 
 
 def _new_terms(line: OfferLine) -> dict[str, str | float | None]:

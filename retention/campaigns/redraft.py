@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from retention.campaigns.assignment import buckets
 from retention.campaigns.default_names import is_default_name
 from retention.campaigns.draft import Draft
-from retention.campaigns.offers import set_offer
+from retention.campaigns.offers import changed_offer, set_offer
 from retention.campaigns.spec import Body, OfferLine
 from retention.campaigns.states import find_campaign
-from retention.campaigns.text_message import with_parts
+from retention.campaigns.text_message import sampled_terms, with_parts
 from retention.campaigns.versions import NextVersion, write_version
 from retention.db.tables import Assignment, Campaign
 from retention.settings import Settings
@@ -75,7 +75,9 @@ def replace_audience(
     before = find_campaign(session, settings, campaign_id)
     old = Body.model_validate(before.body)
     merged = _merge(old, drafted.body)
-    body = with_parts(settings, merged.body)
+    lines = {line.rule: line for line in merged.body.offers}
+    terms = [changed_offer(terms, lines[terms["rule"]]) for terms in sampled_terms(drafted.rows)]
+    body = with_parts(settings, merged.body, terms)
     body.check_offers()
     was_default = is_default_name(before.name, old, before.created_at.astimezone(settings.zone))
     written = write_version(

@@ -115,6 +115,14 @@ class Prior(_FrozenModel):
         return self.mean + Z_ALPHA * self.sd
 
 
+class TextReader(_FrozenModel):
+    """What makes the text to one sampled customer longer or shorter, without saying who it is."""
+
+    locale: str = ""
+    name_length: int = 0
+    is_gsm: bool = True  # whether an SMS can show the name without Unicode
+
+
 class Targeting(_FrozenModel):
     """How and why the audience was selected.
 
@@ -252,7 +260,8 @@ class Body(_FrozenModel):
     asked: Asked | None = None  # None: the audience is the one that was asked for
     wider: Wider | None = None  # None: the policy acts on nobody else, or unknown
     message_channel: MessageChannel = "email"
-    parts: int = 1  # SMS that a usual text takes; ``contact_cost`` is of all
+    parts: float = 1  # SMS that a text takes on average; ``contact_cost`` is of all
+    readers: tuple[TextReader, ...] = ()  # a sample; empty for e-mails and in old campaigns
     drafted_for: DraftedFor | None = None  # None in old campaigns
 
     @property

@@ -8,9 +8,10 @@ References
 3GPP TS 23.038 (GSM 7-bit default alphabet), TS 23.040 (concatenated messages).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from retention.campaigns import text_placeholders
@@ -23,10 +24,21 @@ from retention.campaigns.email_content import (
     placeholder_values,
 )
 from retention.campaigns.email_text import SHORT_ACTIONS, Wording, load_wording, text_wording
-from retention.campaigns.spec import Body
-from retention.outreach.channels import is_text
+from retention.campaigns.offers import stored_offer
+from retention.campaigns.spec import Body, TextReader
+from retention.errors import BadInput
+from retention.outreach.adapter import Contact
+from retention.outreach.channels import channel_name, is_text
+from retention.outreach.contacts import find_contacts
 from retention.risk.policy import Policy
+from retention.risk.strategy import CODED
 from retention.settings import Settings
+from retention.text import gettext
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.lake import Lake
 
 GSM = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
@@ -50,7 +62,9 @@ _PLAIN = str.maketrans(
         "\u2026": "...",
     }
 )
-# A customer like others, to estimate the length of a text.
+MAX_TEXT = 480  # characters of a short text: four SMS with its link
+SAMPLE = 50  # customers whose texts are measured for the cost
+# A customer like others, to estimate the length of a text before there is a sample.
 _NAME, _CODE, _DISCOUNT = "Alexandra", "XXXX-XXXX-XXXX", 0.15
 _EXPIRES = datetime(2030, 9, 30, 12, tzinfo=UTC)
 
@@ -63,6 +77,12 @@ class TextContent:
     link: str
     opt_out: str
     parts: int
+
+    @property
+    def body_length(self) -> int:
+        """Characters without the link and the line about STOP."""
+        added = [part for part in (self.link, self.opt_out) if part]
+        return len(self.text) - sum(len(part) + 1 for part in added)
 
 
 def count_parts(text: str, channel: str = "sms") -> int:
@@ -143,12 +163,9 @@ def expected_parts(
     assert wording.words.sms is not None
     parts = [1]
     for action in {*actions} & {*SHORT_ACTIONS}:
-        has_code = action in ("coupon", "free_shipping")
-        row = {
-            "offer": {"action": action, "discount": _DISCOUNT, "items": [], "consent": ["given"]},
-            "code": _CODE if has_code else None,
-            "expires_at": _EXPIRES if has_code else None,
-        }
+        row = _usual_row(
+            {"action": action, "discount": _DISCOUNT, "items": [], "consent": ["given"]}
+        )
         values = placeholder_values(settings, _NAME, row, wording)
         typed = (own or {}).get(action)
         text = typed or str(getattr(wording.words.sms, action))
@@ -158,7 +175,65 @@ def expected_parts(
     return max(parts)
 
 
-def with_parts(settings: Settings, body: Body) -> Body:
+def sampled(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return a random sample of a draft's rows; their buckets are random."""
+    return sorted(rows, key=lambda row: (row["bucket"], row["customer_id"]))[:SAMPLE]
+
+
+def sampled_terms(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the offers of `sampled`, in the same order."""
+    return [row["offer"] for row in sampled(rows)]
+
+
+def with_text_cost(
+    lake: "Lake", settings: Settings, policy: Policy, body: Body, customers: "pd.DataFrame"
+) -> Policy:
+    """Return the policy with what texts to a sample cost, so that the audience fits the budget.
+
+    Parameters
+    ----------
+    lake : Lake
+        The shop's lake.
+    settings : Settings
+        Settings of the installation.
+    policy : Policy
+        That of `channel_policy`.
+    body : Body
+        The draft so far, without items.
+    customers : DataFrame
+        ``customer_id, rule`` of its audience.
+    """
+    sample = customers.sample(min(SAMPLE, len(customers)), random_state=0)
+    contacts = find_contacts(lake, sample["customer_id"])
+    line_of = {line.rule: line for line in body.offers}
+    terms = [stored_offer(line_of[rule], (), body.currency, "", None) for rule in sample["rule"]]
+    readers = text_readers(map(contacts.get, sample["customer_id"]))
+    cost = with_parts(settings, body.model_copy(update={"readers": readers}), terms).contact_cost
+    offer = policy.offer.model_copy(update={"contact_cost": cost})
+    return policy.model_copy(update={"offer": offer})
+
+
+def text_readers(contacts: Iterable[Contact | None]) -> tuple[TextReader, ...]:
+    """Return what matters of customers for the length of their texts.
+
+    Parameters
+    ----------
+    contacts : iterable of Contact or None
+        Of a sample of at most `SAMPLE` customers; None if the shop knows nothing of one.
+    """
+    return tuple(
+        TextReader(
+            locale=contact.locale,
+            name_length=len(contact.name),
+            is_gsm=all(sign in GSM or sign in GSM_ESCAPED for sign in contact.name),
+        )
+        for contact in (known or Contact() for known in contacts)
+    )
+
+
+def with_parts(
+    settings: Settings, body: Body, terms: Sequence[Mapping[str, Any]] | None = None
+) -> Body:
     """Return the version with the cost of its text: more parts cost more.
 
     Parameters
@@ -167,15 +242,65 @@ def with_parts(settings: Settings, body: Body) -> Body:
         Settings of the installation.
     body : Body
         A version; of an e-mail, it is returned as it is.
+    terms : sequence of mapping, optional
+        Stored offers of a sample, with the items of each customer. With them and the version's
+        ``readers``, the parts are the mean of the sample; otherwise those of a usual text.
+
+    Raises
+    ------
+    BadInput
+        The text that a person wrote is too long with the items or the name of a customer.
     """
     if not is_text(body.message_channel):
         return body
-    actions = {line.action for line in body.offers}
-    is_own = has_own_text(settings, body, {"action": body.copy_action})
-    own = {body.copy_action: body.copy_text} if is_own else {}
-    parts = expected_parts(settings, body.message_channel, actions, own)
+    parts: float
+    if terms and body.readers:
+        parts = _mean_parts(settings, body, terms)
+    else:
+        actions = {line.action for line in body.offers}
+        is_own = has_own_text(settings, body, {"action": body.copy_action})
+        own = {body.copy_action: body.copy_text} if is_own else {}
+        parts = expected_parts(settings, body.message_channel, actions, own)
     cost = body.contact_cost / body.parts * parts
     return body.model_copy(update={"parts": parts, "contact_cost": cost})
+
+
+def _mean_parts(settings: Settings, body: Body, terms: Sequence[Mapping[str, Any]]) -> float:
+    """Measure the texts of a sample, and refuse one of a person's that gets too long."""
+    pairs = list(zip(terms, body.readers, strict=False))
+    contents = [
+        text_content(
+            settings, body, _usual_row(offer), name=_stand_in(reader), locale=reader.locale
+        )
+        for offer, reader in pairs
+    ]
+    for (offer, _), content in zip(pairs, contents, strict=True):
+        if has_own_text(settings, body, offer) and content.body_length > MAX_TEXT:
+            raise BadInput(
+                gettext(
+                    "With the name and the items of a customer the text has {count:,} characters, "
+                    "and {channel} allows {longest:,}; shorten it, or leave out {{items}}."
+                ).format(
+                    count=content.body_length,
+                    channel=channel_name(body.message_channel),
+                    longest=MAX_TEXT,
+                ),
+                field="copy_text",
+            )
+    return sum(content.parts for content in contents) / len(contents)
+
+
+def _stand_in(reader: TextReader) -> str:
+    return ("A" if reader.is_gsm else "\u0141") * reader.name_length
+
+
+def _usual_row(terms: Mapping[str, Any]) -> dict[str, Any]:
+    has_code = terms["action"] in CODED
+    return {
+        "offer": terms,
+        "code": _CODE if has_code else None,
+        "expires_at": _EXPIRES if has_code else None,
+    }
 
 
 def channel_policy(settings: Settings, policy: Policy, channel: str) -> Policy:

@@ -95,7 +95,7 @@ def version_data(body: Body, *, lacks_address: bool = False) -> dict[str, Any]:
     """
     plan, lines = body.plan(), merge_equal_lines(body.offers)
     return {
-        **body.model_dump(mode="json", exclude={"prior", "offers"}),
+        **body.model_dump(mode="json", exclude={"prior", "offers", "readers"}),
         "offers": [line.model_dump(mode="json") for line in lines],
         "headline": headline_offer(lines),
         "warnings": list(campaign_warnings(body, plan, lacks_address=lacks_address)),

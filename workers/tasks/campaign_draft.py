@@ -75,7 +75,7 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     from retention.campaigns.prior import prior_from_campaigns
     from retention.campaigns.spec import DraftedFor
     from retention.campaigns.terms import with_terms
-    from retention.campaigns.text_message import channel_policy, with_parts
+    from retention.campaigns.text_message import channel_policy, sampled_terms, with_parts
     from retention.lake import Lake
     from retention.outreach.channels import require_text_channel
     from retention.outreach.consent import require_consent
@@ -160,7 +160,8 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     if request.offer:
         changes = Changes(offer=request.offer, discount=request.discount)
         drafted = with_changes(drafted, changes, settings.zone, now)
-        drafted = replace(drafted, body=with_parts(settings, drafted.body))
+        terms = sampled_terms(drafted.rows)
+        drafted = replace(drafted, body=with_parts(settings, drafted.body, terms))
     limited_to = audiences.list_name(request.audience, request.where) or listed_audience
     if limited_to and request.name is None:
         name = gettext("{audience}: {name}").format(audience=limited_to, name=drafted.name)

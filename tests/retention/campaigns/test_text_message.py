@@ -12,8 +12,11 @@ from retention.campaigns.text_message import (
     channel_policy,
     count_parts,
     text_content,
+    text_readers,
     with_parts,
 )
+from retention.errors import BadInput
+from retention.outreach.adapter import Contact
 from retention.risk.policy import load_policy
 from retention.settings import Settings
 from tests.retention.campaigns.samples import a_body
@@ -133,3 +136,51 @@ def test_policy_of_a_text_has_its_own_cost_and_assumes_no_consent(settings, chan
     assert policy.campaign.max_calls == 0
     assert {policy.consent_for(rule.name) for rule in policy.rules} == {("given",)}
     assert channel_policy(settings, loose, "email") is loose
+
+
+TITLES = (
+    "Organic Darjeeling First Flush 250 g tin",
+    "Hand-thrown stoneware teapot, 0.8 litre, blue glaze",
+    "Japanese sencha gift box with two cups",
+)
+
+
+def _terms(*titles: str) -> dict:
+    items = [{"item_id": title, "title": title, "source": "new_arrival"} for title in titles]
+    return {**ROW["offer"], "items": items}
+
+
+@pytest.mark.parametrize(
+    ("contact", "titles", "text"),
+    [
+        (Contact(name="Alexandra Schmidt", locale="en-GB"), TITLES, "Hi {name}, {code}: {items}"),
+        (Contact(name="Łukasz Nowak", locale="pl-PL"), (), None),
+        (Contact(name="Alexandra Charlotte Schmidt", locale="zh-CN"), (), None),
+    ],
+    ids=["items", "Unicode name", "language"],
+)
+def test_cost_counts_items_names_and_languages(settings, contact, titles, text):
+    body = sms_body(contact_cost=0.06, **({"copy_text": text} if text else {}))
+    short = Contact(name="Ann", locale="en-GB")
+    body = body.model_copy(update={"readers": text_readers([contact, short])})
+    terms = [_terms(*titles), _terms()]
+    sent = [
+        text_content(settings, body, {**ROW, "offer": offer}, name=one.name, locale=one.locale)
+        for offer, one in zip(terms, (contact, short), strict=True)
+    ]
+    assert [content.parts for content in sent] == [2, 1]
+    costed = with_parts(settings, body, terms)
+    assert costed.parts == 1.5
+    assert costed.contact_cost == pytest.approx(0.09)
+
+
+def test_own_text_too_long_with_its_items_is_refused(settings):
+    body = sms_body(copy_text="{items} " + "a" * 400, readers=text_readers([Contact()]))
+    with pytest.raises(BadInput, match=r"leave out \{items\}"):
+        with_parts(settings, body, [_terms(*TITLES)])
+    with_parts(settings, body, [_terms("Tea")])
+
+
+def test_sample_keeps_no_name():
+    (reader,) = text_readers([Contact("a@b.example", "Łukasz Nowak", locale="pl-PL", phone="+48")])
+    assert reader.model_dump() == {"locale": "pl-PL", "name_length": 12, "is_gsm": False}
