@@ -157,6 +157,9 @@ class Settings(BaseSettings):
     way."""
     webhook_key: SecretStr | None = None
     """Signs calls of `RETENTION_WEBHOOK_URL` and `RETENTION_SMS_WEBHOOK_URL`."""
+    secrets_elsewhere: str = ""
+    """Variables of secrets for sending that only other processes have, separated by blanks.
+    `retention run` sets it, so that the bot knows which ways to send are switched on."""
     mail_connection: str = ""
     """Name of the connection to a mail platform (`retention source add`) that sends e-mails. It
     is used instead of webhook and mail server."""
@@ -382,6 +385,16 @@ class Settings(BaseSettings):
         if not self.models_url:
             fill(self, "models_url", f"{self.home}/models")
         return self
+
+    def is_switched_on(self, field: str) -> bool:
+        """Return whether a setting has a value, here or in the process that uses it.
+
+        Parameters
+        ----------
+        field : str
+            Name of the setting, such as ``smtp_url``.
+        """
+        return bool(getattr(self, field)) or variable(field) in self.secrets_elsewhere.split()
 
     @property
     def oauth(self) -> bool:

@@ -161,6 +161,14 @@ class ChildEnvironments:
         database = settings.database_url.get_secret_value()
         if database.startswith("sqlite"):
             variables["RETENTION_DATABASE_URL"] = database
+        withheld = {
+            SECRETS[field]
+            for field in _CARRIERS - NEEDS.get(role, _ALL)
+            if _text(getattr(settings, field))
+        }
+        variables["RETENTION_SECRETS_ELSEWHERE"] = " ".join(
+            sorted(withheld | {*settings.secrets_elsewhere.split()})
+        )
         # `run` starts the broker itself.
         if role != "run" and not settings.broker_url.get_secret_value():
             variables["RETENTION_BROKER_URL"] = broker.url(settings)

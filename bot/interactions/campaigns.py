@@ -280,7 +280,7 @@ def open_modal(
         show_stale(services, click, stale)
         return
     details = campaign_data(campaign, services.settings)
-    if services.settings.sms_webhook_url or is_text(details["message_channel"]):
+    if services.settings.is_switched_on("sms_webhook_url") or is_text(details["message_channel"]):
         details["message_channels"] = MESSAGE_CHANNELS
     value = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
     view = render.view(

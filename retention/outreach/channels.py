@@ -64,7 +64,7 @@ def require_text_channel(settings: Settings, channel: str) -> None:
     BadInput
         ``RETENTION_SMS_WEBHOOK_URL`` is not set.
     """
-    if is_text(channel) and settings.sms_webhook_url is None:
+    if is_text(channel) and not settings.is_switched_on("sms_webhook_url"):
         raise BadInput(
             gettext(
                 "The channel is {channel}, and RETENTION_SMS_WEBHOOK_URL is not set, so no "

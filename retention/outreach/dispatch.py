@@ -275,7 +275,7 @@ def configured_channel(settings: Settings) -> str:
 
     With ``csv``, a person downloads a file.
     """
-    switched_on = (name for name, one in CHANNELS.items() if getattr(settings, one.setting))
+    switched_on = (name for name, one in CHANNELS.items() if settings.is_switched_on(one.setting))
     return next(switched_on, "csv")
 
 

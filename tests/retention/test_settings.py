@@ -172,6 +172,7 @@ FREE_TEXT = {
     "ask_model",
     "events_public_key",
     "brand",
+    "secrets_elsewhere",
     "mail_connection",
 }
 

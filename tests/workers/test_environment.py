@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from slack_sdk.signature import SignatureVerifier
 from retention.backup import backup
 from retention.db import Database
 from retention.db.migrate import upgrade
+from retention.errors import BadInput
+from retention.outreach.channels import require_text_channel
+from retention.outreach.dispatch import sending_channel
 from retention.settings import SECRETS, Settings
 from tests.end_to_end.playground_client import demo, free_port
 from tests.workers.harness import ADMIN, wait
@@ -133,6 +136,24 @@ def test_role_gets_only_the_secrets_it_uses(tmp_path, role):
         field for field, name in SECRETS.items() if passed.get(name) or passed.get(f"{name}_FILE")
     }
     assert given == NEEDS[role]
+
+
+@pytest.mark.parametrize("role", ["bot", "worker", "tick"])
+@pytest.mark.parametrize("has_sms", [True, False])
+def test_every_role_knows_how_campaigns_are_sent(tmp_path, role, has_sms):
+    """The bot has no address of a platform: it refused all texts and said that nothing is sent."""
+    ways = {name: VALUES[name] for name in ("smtp_url", "webhook_key")}
+    ways |= {"sms_webhook_url": VALUES["sms_webhook_url"]} if has_sms else {}
+    environments = ChildEnvironments(Settings(home=tmp_path, _env_file=None, **ways))
+    environments.write()
+    with process_environment(environments.of(role), tmp_path):
+        child = Settings()
+    environments.remove()
+    assert sending_channel(child, "email") == "email"
+    assert child.is_switched_on("sms_webhook_url") == has_sms
+    with nullcontext() if has_sms else pytest.raises(BadInput):
+        require_text_channel(child, "sms")
+    assert (child.smtp_url is not None) == (role == "worker")
 
 
 @pytest.mark.parametrize("role", ["bot", "worker", "tick"])
