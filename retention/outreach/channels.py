@@ -67,9 +67,8 @@ def require_text_channel(settings: Settings, channel: str) -> None:
     if is_text(channel) and not settings.is_switched_on("sms_webhook_url"):
         raise BadInput(
             gettext(
-                "The channel is {channel}, and RETENTION_SMS_WEBHOOK_URL is not set, so no "
-                "platform could send it; set it (docs/operator/sms.md), or choose the channel "
-                "email."
+                "channel is {channel}, and no platform sends it yet; choose email, or ask an "
+                "operator to set RETENTION_SMS_WEBHOOK_URL (docs/operator/sms.md)."
             ).format(channel=channel),
             field="message_channel",
         )

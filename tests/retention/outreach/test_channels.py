@@ -185,7 +185,7 @@ def test_webhook_of_emails_sends_no_sms():
     settings = Settings(
         webhook_url="https://platform.example/hook", webhook_key="shared", _env_file=None
     )
-    with pytest.raises(BadInput, match="RETENTION_SMS_WEBHOOK_URL is not set"):
+    with pytest.raises(BadInput, match="set RETENTION_SMS_WEBHOOK_URL"):
         require_text_channel(settings, "sms")
     with pytest.raises(BadInput, match="RETENTION_SMS_WEBHOOK_URL cannot be used"):
         open_text_adapter(settings)

@@ -244,7 +244,7 @@ def test_consent_withdrawn_after_the_draft_gets_nothing(texting, platform):
 
 def test_sms_without_a_platform_is_refused_before_the_draft(desk):
     job = run(desk, CampaignDraft(tier="low", message_channel="sms"), ANALYST)
-    assert "RETENTION_SMS_WEBHOOK_URL is not set" in job.error
+    assert "set RETENTION_SMS_WEBHOOK_URL" in job.error
 
 
 def test_draft_changes_to_sms_and_keeps_its_other_edits(texting):
