@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_SNAPSHOTS, MAX_SNAPSHOTS_SEASONAL = 12, 24
 # training rows of all snapshots; more gain nothing (docs/research/more_rows.md)
 MAX_ROWS = 60_000
+# Few snapshots hardly repeat each other's orders, so all of their rows count.
+FEW_SNAPSHOTS, MAX_ROWS_OF_FEW = 4, 250_000
 MAX_FIRST_HISTORY, MAX_STEP_DAYS = 90, 30  # before the oldest snapshot; between snapshots
 MIN_BUYERS = 100  # for any model
 MIN_HORIZON_DAYS = 7  # shortest horizon that a message suggests
@@ -145,8 +147,8 @@ def stack_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Concatenate features and labels of snapshots.
 
-    Rows are thinned evenly to `MAX_ROWS`. The features contain the observed season, because the
-    label windows are over.
+    Rows are thinned evenly to `MAX_ROWS`, of few snapshots to `MAX_ROWS_OF_FEW`. The features
+    contain the observed season, because the label windows are over.
 
     Parameters
     ----------
@@ -216,11 +218,9 @@ def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) 
 
 
 def _row_step(snapshots: Sequence[Snapshot]) -> float:
-    """Return the mean distance between the rows to keep, 1 or more.
-
-    About `MAX_ROWS` remain.
-    """
-    return max(1.0, sum(len(snapshot.frame) for snapshot in snapshots) / MAX_ROWS)
+    """Return the mean distance between the rows to keep, 1 or more."""
+    most = MAX_ROWS if len(snapshots) > FEW_SNAPSHOTS else MAX_ROWS_OF_FEW
+    return max(1.0, sum(len(snapshot.frame) for snapshot in snapshots) / most)
 
 
 def _thinned(rows: np.ndarray, step: float) -> np.ndarray:

@@ -22,6 +22,13 @@ def test_all_rows_are_used_up_to_the_limit(training):
     assert len(X) == len(y) == sum(len(snapshot.frame) for snapshot in training.snapshots)
 
 
+def test_few_snapshots_are_not_thinned(training, monkeypatch):
+    monkeypatch.setattr(training_set, "MAX_ROWS", 10)
+    few = training.snapshots[:4]
+    X, _ = stack_rows(few, training.columns)
+    assert len(X) == sum(len(snapshot.frame) for snapshot in few)
+
+
 @pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
 def test_rows_beyond_the_limit_are_thinned_evenly(training, monkeypatch, share):
