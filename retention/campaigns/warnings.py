@@ -1,6 +1,7 @@
 """Find what a person should know before a campaign is sent."""
 
 from retention.campaigns.spec import Body, Plan, is_within_budget
+from retention.outreach.channels import is_text
 
 OLD_SCORES_DAYS = 7
 # The most important one first. A message shows one; the others are in its details.
@@ -33,14 +34,15 @@ def campaign_warnings(body: Body, plan: Plan, *, lacks_address: bool = False) ->
     tuple of str
         Members of `WARNINGS`, in their order.
     """
+    is_email = not is_text(body.message_channel)
     applies = {
         "over_budget": not is_within_budget(plan.cost, body.budget),
         "losing": plan.profit < 0,
         "too_small": not plan.learnable,
-        "no_address": lacks_address,
+        "no_address": lacks_address and is_email,
         "old_scores": body.scores_age_days >= OLD_SCORES_DAYS,
         "overlaps": bool(body.overlaps),
-        "untitled": bool(body.untitled),
+        "untitled": bool(body.untitled) and is_email,
         "assumed": bool(body.assumed),
     }
     return tuple(code for code in WARNINGS if applies[code])

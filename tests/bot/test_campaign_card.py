@@ -150,6 +150,12 @@ def test_only_the_most_important_warning_is_shown():
     assert words(view["blocks"]).count("•") >= len(WARNINGS)
 
 
+def test_sms_have_no_warnings_about_emails():
+    body = a_body(message_channel="sms", untitled=2)
+    warnings = campaign_warnings(body, body.plan(), lacks_address=True)
+    assert not {"no_address", "untitled"} & set(warnings)
+
+
 def test_warning_and_remedy_of_a_draft_stand_at_its_top():
     remedy = {"action_id": "campaign.widen", "value": "x", "text": "Widen to medium risk"}
     blocks = _card(_campaign(), warning="Too small.", remedy=[remedy])
