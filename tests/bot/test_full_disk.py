@@ -77,6 +77,7 @@ def test_probe_keeps_its_answer_for_a_few_seconds(database, monkeypatch):
     assert len(request) == 1
 
 
+@pytest.mark.nightly
 def test_read_only_postgresql_is_not_ready():
     with postgres() as url:
         database = Database(url)

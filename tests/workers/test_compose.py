@@ -78,6 +78,7 @@ def _pings(port: int) -> bool:
         return False
 
 
+@pytest.mark.nightly
 def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp_path):
     url, broker_url, slack = servers
     port, health_port = str(free_port()), str(free_port())

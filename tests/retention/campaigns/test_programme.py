@@ -108,6 +108,7 @@ def test_programme_without_effect_is_inconclusive_each_month(steady, tmp_path):
     assert all(month.low < 0 < month.high for month in result.months)
 
 
+@pytest.mark.nightly
 def test_chance_rarely_looks_like_a_gain_or_loss(steady, tmp_path):
     verdicts = [measured(steady, 0, tmp_path, f"salt{seed}").verdict for seed in range(10)]
     assert sum(verdict != "inconclusive" for verdict in verdicts) <= 1

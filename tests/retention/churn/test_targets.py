@@ -14,6 +14,9 @@ from retention.churn.training_set import build_training_set
 from retention.value import purchase_intent
 from tests import shop as tiny
 
+# All tests share one training.
+pytestmark = pytest.mark.nightly
+
 ARGS = {"horizon_days": 21, "active_within_days": 42}
 
 

@@ -14,6 +14,9 @@ from retention.reports import card_pdf
 from retention.reports.card import _segment_row, card, printable_card
 from retention.text import use_language
 
+# All tests share one card of a trained model.
+pytestmark = pytest.mark.nightly
+
 SECTIONS = (
     "Purpose",
     "Definition of churn",
@@ -87,7 +90,6 @@ def test_card_pdf_has_pages(card_copy):
     assert 2 <= len(re.findall(rb"/Type /Page\b", paper)) <= 8
 
 
-@pytest.mark.nightly
 def test_chinese_card_is_printed_in_a_language_that_the_font_has(card_copy):
     shop, model_card = card_copy
     installation = shop.lake, shop.database, shop.settings

@@ -123,6 +123,7 @@ def test_uplift_result_finds_the_customers_that_the_offer_changed(campaign, upli
     assert "<table>" in uplift._repr_html_()
 
 
+@pytest.mark.nightly
 def test_uplift_takes_polars_and_files_and_names_wrong_columns(campaign, uplift, tmp_path):
     campaign.to_csv(tmp_path / "campaign.csv", index=False)
     names = {"treatment": "sent", "outcome": "visit", "features": ["silent_days", "orders"]}

@@ -35,6 +35,7 @@ def events(shop):
     return shop._data.lake.table("events").execute().sort_values("occurred_at")
 
 
+@pytest.mark.nightly
 def test_pandas_polars_arrow_and_files_give_the_same_shop(orders, tmp_path):
     orders.to_csv(tmp_path / "orders.csv", index=False)
     orders.to_parquet(tmp_path / "orders.parquet")
