@@ -85,6 +85,7 @@ def test_every_message_is_free_of_barriers(open_page):
     assert barriers(shown) == []
 
 
+@pytest.mark.nightly
 def test_completion_person_menu_and_thread_are_free_of_barriers(open_page):
     shown = open_page("app")
     shown.locator("#composer-input").fill("/retention sw")

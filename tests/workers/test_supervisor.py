@@ -62,6 +62,7 @@ def test_job_result_replaces_the_progress_bar(house):
     assert over(database, job_id).result == {"ok": True}
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("holds_the_lock", [False, True])
 def test_cancelling_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
     settings, database, _ = house
@@ -246,6 +247,7 @@ def test_process_that_hangs_without_a_heartbeat_is_replaced(house):
     assert over(database, job_id).state == "cancelled"
 
 
+@pytest.mark.nightly
 def test_training_of_an_old_database_runs_where_it_was_queued(house):
     settings, database, _ = house
     queued_job = ask(database, settings, Retrain(), "old")

@@ -149,7 +149,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.browser
-@pytest.mark.nightly_after(1)
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", KINDS)
 def test_email_fits_phone_and_desktop_and_is_free_of_barriers(settings, browser, name):
     with stand_in_shop() as shop:
