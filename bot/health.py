@@ -81,26 +81,17 @@ def _by_state(
     return {**dict.fromkeys(states, 0), **dict(rows)}
 
 
-def overview(session: Session, settings: Settings) -> dict[str, Any]:
-    """Return the data of the `status` command.
-
-    Parameters
-    ----------
-    session : Session
-        A transaction.
-    settings : Settings
-        The installation.
-
-    Returns
-    -------
-    dict
-    """
+def overview(session: Session, settings: Settings, database: Database) -> dict[str, Any]:
+    """Return the data of the `status` command."""
     by_state = counts(session, settings)
     models, data = champions(session, settings), imported_data(session, settings)
     running = processes(session)
     return {
         "now": clock.now().isoformat(),
-        "problems": problems(by_state, models, data, running),
+        "problems": [
+            *storage_problems(database),
+            *problems(by_state, models, data, running),
+        ],
         "models": models,
         "data": data,
         "jobs": by_state.jobs,
@@ -111,31 +102,27 @@ def overview(session: Session, settings: Settings) -> dict[str, Any]:
     }
 
 
+def storage_problems(database: Database) -> list[dict[str, Any]]:
+    """Return why nothing can be stored: the codes ``disk_full`` and ``database_down``."""
+    try:
+        disk = _disk(database)
+    except OSError:
+        disk = None
+    if disk and not disk["up"]:
+        return [{"code": "disk_full", "number": disk["free_bytes"] // 1000}]
+    return [] if database_answers(database) else [{"code": "database_down"}]
+
+
 def problems(
     by_state: Counts,
     models: list[dict[str, Any]],
     data: dict[str, Any],
     running: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Return what needs a person, the most severe first.
+    """Return what else needs a person, the most severe first.
 
-    Parameters
-    ----------
-    by_state : Counts
-        Of jobs and posts.
-    models : list of dict
-        From `champions`.
-    data : dict
-        From `imported_data`.
-    running : list of dict
-        From `processes`.
-
-    Returns
-    -------
-    list of dict
-        ``code`` and, depending on it, ``name`` or ``number``. Codes: ``process_silent``,
-        ``queue_slow``, ``posts_stuck``, ``no_data``, ``data_old``, ``no_model``,
-        ``model_decayed``.
+    Each has a ``code`` and, depending on it, ``name`` or ``number``. Codes: ``process_silent``,
+    ``queue_slow``, ``posts_stuck``, ``no_data``, ``data_old``, ``no_model``, ``model_decayed``.
     """
     found: list[dict[str, Any]] = [
         {"code": "process_silent", "name": one["role"]} for one in running if not one["up"]

@@ -249,7 +249,7 @@ def running(desk: Desk) -> list[Row]:
 @section(gettext("Data and models"))
 def health(desk: Desk) -> list[Row]:
     """Return problems with their remedies, or that there are none."""
-    state = overview(desk.session, desk.services.settings)
+    state = overview(desk.session, desk.services.settings, desk.services.database)
     is_analyst = roles.allows(desk.role, "analyst")
     buttons = {
         "no_model": Button(gettext("Train a model"), ids.HOME_RUN, "retrain"),

@@ -12,4 +12,6 @@ def COMMAND(call: Call) -> Answer:
     services = call.services
     with services.database.reading() as session:
         role = roles.role_of(session, services.settings, call.user)
-        return Answer("bot/status", {"role": role, **overview(session, services.settings)})
+        return Answer(
+            "bot/status", {"role": role, **overview(session, services.settings, services.database)}
+        )

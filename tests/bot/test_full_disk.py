@@ -49,6 +49,7 @@ def test_bot_names_the_full_disk_and_is_not_ready(tmp_path):
             assert bot.request("GET", "/health/live")[0] == 200
             _, _, parts = bot.request("GET", "/health", port=bot.health_port)
             assert f'"folder": "{settings.home}"' in parts.decode()
+            until(lambda: "The disk is full" in bot.command("status", "U0VIEWER")[1]["text"], 60)
             filler.unlink()
             until(lambda: ready() == 200, 60)
             until(lambda: "start" in sweep(), 60)
@@ -67,7 +68,19 @@ def test_busy_database_is_ready(database):
 
 def test_damaged_database_is_not_ready(tmp_path):
     (tmp_path / "state.db").write_bytes(b"no database" * 500)
-    assert not health.database_answers(Database(f"sqlite:///{tmp_path}/state.db"))
+    database = Database(f"sqlite:///{tmp_path}/state.db")
+    assert not health.database_answers(database)
+    assert health.storage_problems(database) == [{"code": "database_down"}]
+
+
+def test_status_names_a_full_disk_first(database, tmp_path, monkeypatch):
+    settings = Settings(home=tmp_path, _env_file=None)
+    monkeypatch.setattr(
+        health, "_disk", lambda database: {"up": False, "folder": "/", "free_bytes": 4_096}
+    )
+    with database.reading() as session:
+        state = health.overview(session, settings, database)
+    assert state["problems"][0] == {"code": "disk_full", "number": 4}
 
 
 def test_probe_keeps_its_answer_for_a_few_seconds(database, monkeypatch):
