@@ -1,4 +1,4 @@
-"""Measure how well sentences are understood, on the two halves of ``sentences/``."""
+"""Measure how well sentences are understood, on the files of ``sentences/``."""
 
 import re
 import sys
@@ -12,6 +12,16 @@ from tests.benchmarks.measure import Figure
 
 FOLDER = Path(__file__).with_name("sentences")
 TODAY = date(2017, 10, 2)
+# What the shop of the cases has, where they say so.
+CAMPAIGNS = {
+    "c3fk92m": "October win-back",
+    "c8qd41x": "Spring offer",
+    "c5tz77p": "Coffee lovers 15%",
+    "c2hm60r": "September reminder",
+    "c9wb23k": "双十一召回",
+    "c4jx58n": "国庆老客回馈",
+}
+GOODS = ("Cat food", "Coffee", "Wine", "猫粮")  # categories
 CITIES = ("Berlin", "Hamburg", "New York", "上海", "北京")  # of the cases with ``places=city``
 _SUBJECT = re.compile(r"^\[([^\]]*)\] ")
 
@@ -26,6 +36,8 @@ class Case:
     command: str | None
     unused: tuple[str, ...]
     has_places: bool = False
+    has_campaigns: bool = False
+    has_goods: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,7 @@ class Result:
 
 
 def read(half: str) -> list[Case]:
-    """Read a half: ``tune`` or ``report``."""
+    """Read a file of sentences: ``tune``, ``report`` or ``week``."""
     style, cases = "", []
     for line in (FOLDER / f"{half}.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("== "):
@@ -73,9 +85,10 @@ def read(half: str) -> list[Case]:
             sentence = sentence[match.end() :]
             fields = dict(part.split("=", 1) for part in match[1].split("|"))
         parts = tuple(part.strip() for part in unused.split(";") if part.strip())
-        has_places = fields.pop("places", "") == "city"
+        has = [fields.pop(key, "") != "" for key in ("places", "campaigns", "goods")]
+        fields.pop("customers", "")  # the parser knows no list of the thread yet
         wanted = None if command == "-" else command
-        cases.append(Case(style, sentence, Subject(**fields), wanted, parts, has_places))
+        cases.append(Case(style, sentence, Subject(**fields), wanted, parts, *has))
     return cases
 
 
