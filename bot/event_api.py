@@ -28,10 +28,9 @@ from bot.group_commit import GroupCommit
 from bot.rate_limit import TokenBuckets
 from retention import clock
 from retention.connect import events, inbox, segment
-from retention.connect.events import BROWSER_TYPES, CheckedRows
+from retention.connect.events import CheckedRows
 from retention.db import Database
 from retention.errors import BadInput
-from retention.lake.schema import EVENT_TYPES
 from retention.privacy import standard_webhooks
 from retention.settings import Settings
 from retention.text import gettext
@@ -187,11 +186,7 @@ class EventApi:
             raise _Refusal(
                 413, gettext("send at most {limit} events").format(limit=MAX_BROWSER_EVENTS)
             )
-        return self._store(
-            events.check_rows(
-                rows, clock.now(), source="browser", allowed=BROWSER_TYPES, names_source=False
-            )
-        )
+        return self._store(events.check_rows(rows, clock.now(), source="browser", is_page=True))
 
     def _messages(
         self, headers: Mapping[str, str], body: bytes, default_type: str, address: str
@@ -210,10 +205,7 @@ class EventApi:
         mapped = segment.map_messages(
             segment.messages_of(parsed), now, default_type=default_type, takes_customers=is_secret
         )
-        allowed = EVENT_TYPES if is_secret else BROWSER_TYPES
-        checked = events.check_rows(
-            mapped.events, now, source="segment", allowed=allowed, names_source=is_secret
-        )
+        checked = events.check_rows(mapped.events, now, source="segment", is_page=not is_secret)
         rejected = [
             replace(rejection, index=mapped.places[rejection.index])
             for rejection in checked.rejected

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 BATCH_SECONDS = 1.0  # from the start of a round to the next
 IDLE_SECONDS = 0.2  # between two looks into an empty inbox
 MAX_EVENTS = 100_000  # of one round
+# Of the past, in one round: a month costs a file. So no one waits long for them.
+MAX_OLD_EVENTS, MAX_OLD_MONTHS = 5_000, 12
 MAX_SCORED = 20_000  # customers whose history is in memory together
 MAX_WAIT_SECONDS = 30.0  # between two attempts after errors
 IDENTIFY_SECONDS = 60.0  # between two merges of customers from `identify`
@@ -98,7 +100,7 @@ class Drain:
 
     def round(self) -> int:
         """Handle the waiting events once; return their number."""
-        handled = self._events() + self._touched()
+        handled = self._events("events") + self._events("old") + self._touched()
         if time.monotonic() - self._identified_at >= IDENTIFY_SECONDS:
             handled += self._customers()
             self._identified_at = time.monotonic()
@@ -114,19 +116,26 @@ class Drain:
             update_late_results(self._lake, self._database, self._settings)
         return handled
 
-    def _events(self) -> int:
+    def _events(self, kind: Literal["events", "old"]) -> int:
         from retention.lake import compaction, live_import
 
+        most = MAX_OLD_EVENTS if kind == "old" else MAX_EVENTS
         with self._database.reading() as session:
-            batches = inbox.oldest(session, self._settings, "events", MAX_EVENTS)
+            batches = inbox.oldest(session, self._settings, kind, most)
         if not batches:
             return 0
         failpoint("read")
+        lines = b"\n".join(inbox.unpack(batch.body) for batch in batches)
+        later: list[dict[str, Any]] = []
+        if kind == "old":
+            rows = [json.loads(line) for line in lines.splitlines()]
+            now, later = inbox.split_months(rows, MAX_OLD_MONTHS)
+            lines = inbox.ndjson(now)
         report = live_import.append(
             self._lake,
             self._database,
             self._settings,
-            b"\n".join(inbox.unpack(batch.body) for batch in batches),
+            lines,
             name=f"{batches[0].received_at:%Y%m%dT%H%M%S%f}-{batches[0].id}",
             currency=self._currency,
         )
@@ -136,11 +145,12 @@ class Drain:
         failpoint("scored")
         with self._database.transaction() as session:
             self._publish(session, batches, report.customers, scored, report)
+            inbox.put_back(session, self._settings, later)
             failpoint("published")
         failpoint("committed")
         if compaction.compact_events(self._lake.root):
             failpoint("compacted")
-        return sum(batch.rows for batch in batches)
+        return sum(batch.rows for batch in batches) - len(later)
 
     def _touched(self) -> int:
         """Score customers whose events an import brought."""

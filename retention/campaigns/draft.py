@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
-    from retention.uplift.past_campaigns import UpliftModel
+    from retention.uplift.past_campaigns import UpliftModel, UpliftPrediction
 
 MAX_NAMED = 3  # other campaigns in a message
 LETTERS = "23456789abcdefghjkmnpqrstvwxyz"
@@ -100,6 +100,7 @@ def draft(
     suggest_items: SuggestItems,
     recommended_by: str = "none",
     uplift: "UpliftModel | None" = None,
+    predicted: "UpliftPrediction | None" = None,
     assign_recommender: AssignRecommender | None = None,
     merge_items: MergeItems | None = None,
     name: str | None = None,
@@ -137,8 +138,10 @@ def draft(
     recommended_by : str, optional
         Version of the recommender.
     uplift : UpliftModel, optional
-        Result of past campaigns. With a learner, it selects the audience; otherwise risk × value
-        does.
+        What past campaigns taught, for the draft's description.
+    predicted : UpliftPrediction, optional
+        Its predictions for ``scores``. With them, expected profit selects the audience; otherwise
+        risk × value does.
     assign_recommender : AssignRecommender, optional
         Sets ``rule``, recommender (``blend``), bandit ``arm`` and propensity of each customer in
         the audience.
@@ -171,9 +174,7 @@ def draft(
     """
     progress(0, 4, gettext("choosing the audience"))
     margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
-    choose = (
-        _profit_selector(lake, uplift, policy, margin, as_of) if uplift and uplift.learner else None
-    )
+    choose = _profit_selector(scores, predicted, policy, margin) if predicted else None
 
     def body_of(audience: Audience) -> Body:
         return _body(
@@ -370,15 +371,14 @@ def store(
 
 
 def _profit_selector(
-    lake: "Lake", uplift: "UpliftModel", policy: Policy, margin: float, as_of: datetime
+    scores: "pd.DataFrame", predicted: "UpliftPrediction", policy: Policy, margin: float
 ) -> Callable[["pd.DataFrame"], Audience]:
     """Build a selector that ranks customers by expected profit."""
+    position = dict(zip(scores["customer_id"], range(len(scores)), strict=True))
 
     def chosen(customers: "pd.DataFrame") -> Audience:
-        predicted = uplift.predict(
-            lake, customers["customer_id"], as_of, policy.campaign.window_days
-        )
-        return select_by_profit(customers, predicted, policy, margin)
+        rows = customers["customer_id"].map(position).to_numpy(int)
+        return select_by_profit(customers, predicted.of(rows), policy, margin)
 
     return chosen
 

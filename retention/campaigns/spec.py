@@ -130,7 +130,7 @@ class Targeting(_FrozenModel):
     """
 
     by: Literal["uplift", "risk"]
-    why: Literal["learnt", "none", "small", "indistinct"]
+    why: Literal["learnt", "none", "small", "indistinct", "failed"]
     campaigns: int = 0
     customers: int = 0
     learner: str = ""

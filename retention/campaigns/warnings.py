@@ -8,6 +8,7 @@ OLD_SCORES_DAYS = 7
 WARNINGS = (
     "over_budget",  # cannot be submitted
     "losing",
+    "unlearnt",
     "too_small",
     "no_address",  # of the shop, in its e-mails
     "old_scores",
@@ -38,6 +39,7 @@ def campaign_warnings(body: Body, plan: Plan, *, lacks_address: bool = False) ->
     applies = {
         "over_budget": not is_within_budget(plan.cost, body.budget),
         "losing": plan.profit < 0,
+        "unlearnt": body.targeting is not None and body.targeting.why == "failed",
         "too_small": not plan.learnable,
         "no_address": lacks_address and is_email,
         "old_scores": body.scores_age_days >= OLD_SCORES_DAYS,

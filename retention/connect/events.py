@@ -5,7 +5,7 @@ sentence; the other rows of its batch are accepted.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -25,6 +25,9 @@ MAX_TEXT, MAX_QUERY = 255, 1_000  # characters
 MAX_NUMBER = 1e12  # of an amount or a quantity; a larger one is no price
 MAX_CLOCK_SKEW = timedelta(days=1)  # as for imported files
 BROWSER_TYPES = frozenset({"view", "search", "cart"})
+# Anyone can send events of a page. They get ids of their own, so that none can be an order's id.
+PAGE_ID = "page:"
+PAGE_SINCE = timedelta(days=7)  # as long as `inbox` knows an id; an app may have been offline
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = datetime(EARLIEST.year, EARLIEST.month, EARLIEST.day, tzinfo=UTC)
 
@@ -131,43 +134,22 @@ def _line(line: bytes) -> Any:
 
 
 def check_rows(
-    rows: Sequence[Any],
-    now: datetime,
-    *,
-    source: str,
-    allowed: Collection[str] = EVENT_TYPES,
-    names_source: bool = True,
+    rows: Sequence[Any], now: datetime, *, source: str, is_page: bool = False
 ) -> CheckedRows:
     """Check events and bring them into the form that the inbox stores.
 
-    Parameters
-    ----------
-    rows : sequence
-        Parsed JSON. A `Rejection` stays one, with its place.
-    now : datetime
-        Business time. Later events are rejected, give or take `MAX_CLOCK_SKEW`.
-    source : str
-        Value of ``source`` where an event has none.
-    allowed : collection of str
-        Event types that the sender may send.
-    names_source : bool
-        Whether an event may have a source of its own. Anyone can send events of a page.
-
-    Returns
-    -------
-    CheckedRows
-        Times are microseconds since 1970.
+    A `Rejection` among the rows stays one, with its place. Times become microseconds since 1970.
+    ``source`` is that of events that name none. ``is_page``: anyone can have sent them.
     """
     accepted: list[dict[str, Any]] = []
     keys: list[str] = []
     rejected: list[Rejection] = []
-    latest = now + MAX_CLOCK_SKEW
     for index, row in enumerate(rows):
-        found = row if isinstance(row, Rejection) else _checked(index, row, latest, allowed)
+        found = row if isinstance(row, Rejection) else _checked(index, row, now, is_page)
         if isinstance(found, Rejection):
             rejected.append(Rejection(index, found.code, found.text))
             continue
-        found["source"] = (found.get("source") if names_source else None) or source
+        found["source"] = found.get("source") or source
         accepted.append(found)
         keys.append(event_key(found))
     return CheckedRows(accepted, keys, rejected)
@@ -203,7 +185,7 @@ _SCALED = ("quantity", "amount")
 def content_key(*parts: Any) -> str:
     """Return the hash of some values."""
     text = "\x1f".join("" if part is None else str(part) for part in parts)
-    return blake2b(text.encode(), digest_size=16).hexdigest()
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 @cache
@@ -211,21 +193,19 @@ def _adapter() -> TypeAdapter[CanonicalEvent]:
     return TypeAdapter(CanonicalEvent)
 
 
-def _checked(
-    index: int, row: Any, latest: datetime, allowed: Collection[str]
-) -> dict[str, Any] | Rejection:
+def _checked(index: int, row: Any, now: datetime, is_page: bool) -> dict[str, Any] | Rejection:
     if not isinstance(row, dict):
         return Rejection(index, "not_an_object", gettext("the row is no JSON object"))
     try:
         event: dict[str, Any] = dict(_adapter().validate_python(row))
     except ValidationError as error:
         return _rejection(index, error)
-    if event["event_type"] not in allowed:
+    if is_page and event["event_type"] not in BROWSER_TYPES:
         return Rejection(
             index,
             "not_allowed",
             gettext("event_type is {value!r}; this key may send only {allowed}").format(
-                value=event["event_type"], allowed=", ".join(sorted(allowed))
+                value=event["event_type"], allowed=", ".join(sorted(BROWSER_TYPES))
             ),
         )
     for name, value in event.items():
@@ -239,15 +219,21 @@ def _checked(
             at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
         except OverflowError:  # before the year 1 or after 9999; refused below
             at = at.replace(tzinfo=UTC)
+        if is_page and not now - PAGE_SINCE <= at <= now + MAX_CLOCK_SKEW:
+            at = now  # the device's clock is wrong: the event has just arrived
         if at < _EARLIEST:
             return _reason(
                 index, Reason(ReasonCode.IMPOSSIBLE_DATE, {"earliest": str(EARLIEST.year)})
             )
-        if name == "occurred_at" and at > latest:
+        if name == "occurred_at" and at > now + MAX_CLOCK_SKEW:
             return _reason(index, Reason(ReasonCode.FUTURE_TIME))
         event[name] = (at - EPOCH) // timedelta(microseconds=1)
     if event.get("currency"):
         event["currency"] = event["currency"].upper()
+    if is_page:
+        event.pop("source", None)
+        if event.get("event_id"):
+            event["event_id"] = PAGE_ID + event["event_id"]
     return {name: value for name, value in event.items() if value is not None and value != ""}
 
 

@@ -1,14 +1,15 @@
 """Keep accepted live events in SQL until the lake has them.
 
-An event is accepted once it is committed here. `retention.connect.drain` moves the batches into the
-lake and deletes them.
+An event is accepted once it is committed here. `workers.live` moves the batches into the lake and
+deletes them.
 """
 
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import delete, func, select, text
@@ -23,8 +24,10 @@ MAX_WAITING = 1_000_000  # events; more are refused until the lake has caught up
 MAX_BATCHES = 10_000  # of one round; after a backlog each may be of one event
 KEEP_KEYS = timedelta(days=7)  # a repeated event is recognised for at least so long
 PRUNED_AT_ONCE = 5_000
+OLD = timedelta(days=31)  # before business time; newer events touch at most three months
 Kind = Literal[
     "events",
+    "old",  # events of the past: each month is a partition of its own, so they wait for each other
     "customers",
     "touched",  # ids of customers whose new events the lake has already: they are only scored
 ]
@@ -64,7 +67,7 @@ def add(
     keys : sequence of str
         Key of each row.
     kind : {"events", "customers", "touched"}
-        What the rows are.
+        What the rows are. Of ``events``, those of the past become ``old``.
 
     Returns
     -------
@@ -76,17 +79,50 @@ def add(
         if key in new:
             new.remove(key)  # an equal row of the same call is a duplicate
             fresh.append(row)
-    if fresh:
-        session.add(
-            EventBatch(team_id=settings.team_id, kind=kind, rows=len(fresh), body=pack(fresh))
-        )
+    if kind == "events":
+        before = int((clock.now() - OLD).timestamp() * 1e6)
+        old = [row for row in fresh if row["occurred_at"] < before]
+        _put(session, settings, old, "old")
+        _put(session, settings, [row for row in fresh if row["occurred_at"] >= before], kind)
+    else:
+        _put(session, settings, fresh, kind)
     return Stored(len(fresh), len(rows) - len(fresh))
+
+
+def split_months(
+    rows: Sequence[dict[str, Any]], most: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the events of the ``most`` fullest months, and those of the other months."""
+    months = [f"{datetime.fromtimestamp(row['occurred_at'] / 1e6, UTC):%Y-%m}" for row in rows]
+    fullest = {month for month, _ in Counter(months).most_common(most)}
+    chosen = [month in fullest for month in months]
+    return (
+        [row for row, is_chosen in zip(rows, chosen, strict=True) if is_chosen],
+        [row for row, is_chosen in zip(rows, chosen, strict=True) if not is_chosen],
+    )
+
+
+def put_back(session: Session, settings: Settings, rows: Sequence[dict[str, Any]]) -> None:
+    """Store old events that the lake gets in a later round."""
+    _put(session, settings, rows, "old")
+
+
+def _put(session: Session, settings: Settings, rows: Sequence[dict[str, Any]], kind: Kind) -> None:
+    if rows:
+        session.add(
+            EventBatch(team_id=settings.team_id, kind=kind, rows=len(rows), body=pack(rows))
+        )
+
+
+def ndjson(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Return rows as one JSON object per line."""
+    lines = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
+    return "\n".join(lines).encode()
 
 
 def pack(rows: Iterable[dict[str, Any]]) -> bytes:
     """Compress rows as NDJSON."""
-    lines = "\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
-    return zlib.compress(lines.encode(), 1)
+    return zlib.compress(ndjson(rows), 1)
 
 
 def unpack(body: bytes) -> bytes:
@@ -109,7 +145,7 @@ def oldest(session: Session, settings: Settings, kind: Kind, most_rows: int) -> 
         Open session.
     settings : Settings
         Settings of the installation.
-    kind : {"events", "customers", "touched"}
+    kind : {"events", "old", "customers", "touched"}
         What the rows are.
     most_rows : int
         Further batches wait; at least one is returned, and at most `MAX_BATCHES`.

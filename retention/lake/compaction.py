@@ -16,7 +16,9 @@ LOG_RETENTION = "interval 1 days"  # commits of live events would fill the log's
 
 
 def compact_events(root: Path) -> bool:
-    """Compact the months with many files if the table has `MAX_FILES` or more.
+    """Compact the months with many files if they have `MAX_FILES` or more together.
+
+    Many months with few files each are no reason: there would be one at every call.
 
     The caller holds no lock.
 
@@ -31,14 +33,13 @@ def compact_events(root: Path) -> bool:
         Whether files were compacted.
     """
     delta = store.open_table(root, EVENTS)
-    if delta is None or len(delta.file_uris()) < MAX_FILES:
+    if delta is None or sum(_crowded_months(delta).values()) < MAX_FILES:
         return False
     with store.locked(root, EVENTS):
         current = store.open_table(root, EVENTS)
         assert current is not None
-        for month, files in _files_per_month(current).items():
-            if files > SMALL_PARTITION:
-                _compact_month(root, month)
+        for month in _crowded_months(current):
+            _compact_month(root, month)
         _shorten_log(root)
     return True
 
@@ -51,11 +52,13 @@ def _compact_month(root: Path, month: str) -> None:
     )
 
 
-def _files_per_month(delta: Any) -> Counter[str]:
+def _crowded_months(delta: Any) -> dict[str, int]:
+    """Return the number of files of each month with more than `SMALL_PARTITION`."""
     import pyarrow as pa
 
     actions = pa.table(delta.get_add_actions(flatten=True))
-    return Counter(actions["partition.month"].to_pylist())
+    months = Counter(actions["partition.month"].to_pylist())
+    return {month: files for month, files in months.items() if files > SMALL_PARTITION}
 
 
 def _shorten_log(root: Path) -> None:

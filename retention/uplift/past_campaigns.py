@@ -26,7 +26,7 @@ MAX_CAMPAIGNS = 12  # the newest ones
 MIN_HELD_OUT = 100  # customers in all campaigns together
 EXCLUDED_FEATURES = ("campaigns_4h", "campaign_recency")  # earlier campaigns; equal in both arms
 
-Status = Literal["learnt", "none", "small", "indistinct"]
+Status = Literal["learnt", "none", "small", "indistinct", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ class UpliftPrediction:
     pooled: np.ndarray
     by_offer: dict[str, np.ndarray] = field(default_factory=dict)
 
+    def of(self, rows: np.ndarray) -> "UpliftPrediction":
+        """Return the predictions of some customers, by their positions."""
+        offers = {kind: uplift[rows] for kind, uplift in self.by_offer.items()}
+        return UpliftPrediction(self.pooled[rows], offers)
+
 
 @dataclass(frozen=True, slots=True)
 class UpliftModel:
@@ -54,8 +59,8 @@ class UpliftModel:
     Parameters
     ----------
     why : str
-        ``learnt``; ``none`` (no campaign with a hold-out), ``small`` (too few customers) or
-        ``indistinct`` (no ranking differs from chance).
+        ``learnt``; ``none`` (no campaign with a hold-out), ``small`` (too few customers),
+        ``indistinct`` (no ranking differs from chance) or ``failed`` (an error, see the log).
     campaigns, customers : int
         Numbers used.
     name : str
@@ -137,12 +142,18 @@ def fit_uplift(
     UpliftModel
     """
     data = load_campaigns(lake, before, window_days=window_days, excluded=excluded)
-    if data is None:
-        return UpliftModel("none")
-    trial, kinds, campaigns = data
+    return UpliftModel("none") if data is None else fit_experiment(*data, progress=progress)
+
+
+def fit_experiment(
+    trial: Experiment, kinds: np.ndarray, campaigns: int, *, progress: Progress = silent
+) -> UpliftModel:
+    """Fit an uplift model on what `load_campaigns` returns."""
     small = UpliftModel("small", campaigns, len(trial.outcome))
     if (trial.treated == 0).sum() < MIN_HELD_OUT:
         return small
+    if trial.features.empty:  # all customers are alike
+        return replace(small, why="indistinct")
     try:
         gain = sequential_gain(trial, progress=progress)
     except TooLittleData:

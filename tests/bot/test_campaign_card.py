@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 from bot.interactions.campaign_menu import follow_up_request
 from retention import clock
 from retention.campaigns import approval
-from retention.campaigns.spec import Overlap
+from retention.campaigns.spec import Overlap, Targeting
 from retention.campaigns.states import STATES
 from retention.campaigns.view import campaign_data
 from retention.campaigns.warnings import WARNINGS, campaign_warnings
@@ -139,12 +139,13 @@ def test_only_the_most_important_warning_is_shown():
         overlaps=(overlap,),
         untitled=2,
         assumed=("margin",),
+        targeting=Targeting(by="risk", why="failed"),
     )
     assert campaign_warnings(body, body.plan(), lacks_address=True) == WARNINGS
     text = words(_card(_campaign(**body.model_dump())))
     assert text.count(":warning:") == 1
     assert "above the budget of €1" in text
-    assert "Details has 6 more notes" in text
+    assert "Details has 7 more notes" in text
     data = campaign_data(_campaign(**body.model_dump())) | {"warnings": list(WARNINGS)}
     view = render.view("campaign/details", campaign=data, history=[], zone="UTC")
     assert words(view["blocks"]).count("•") >= len(WARNINGS)

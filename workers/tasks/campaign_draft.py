@@ -1,10 +1,13 @@
 """Draft a campaign; its message replaces the job's."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.orm import Session
 
+from retention.errors import Refused
 from retention.text import gettext
 from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
@@ -13,6 +16,10 @@ from workers.tasks.interface import Context, Outcome, Post
 if TYPE_CHECKING:
     from retention.campaigns.draft import Draft
     from retention.lake import Lake
+    from retention.uplift.past_campaigns import UpliftModel, UpliftPrediction
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def run(request: CampaignDraft, context: Context) -> Outcome:
@@ -73,17 +80,17 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     from retention.campaigns.draft import draft, with_changes
     from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
-    from retention.campaigns.spec import DraftedFor
+    from retention.campaigns.spec import DraftedFor, Prior
     from retention.campaigns.terms import with_terms
     from retention.campaigns.text_message import channel_policy, sampled_terms, with_parts
     from retention.lake import Lake
     from retention.outreach.channels import require_text_channel
     from retention.outreach.consent import require_consent
     from retention.progress import part
-    from retention.recommend.bandit.assignment import create_assigner
+    from retention.recommend.bandit.assignment import ListAssigner, create_assigner
     from retention.registry.model_cache import open_recommender
     from retention.risk.policy import load_policy
-    from retention.uplift.past_campaigns import fit_uplift
+    from retention.uplift.past_campaigns import UpliftModel, fit_uplift
 
     settings, now = context.settings, context.business_at
     installed, lake = load_policy(settings), Lake.open(settings)
@@ -109,19 +116,31 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
             scores = scores[scores["customer_id"].isin(among)]
         if not scores.empty:
             require_consent(lake, session, settings, policy, scores["customer_id"], channel)
-        prior = prior_from_campaigns(session, settings, policy)
         recommender = open_recommender(lake, session, settings, policy)
         unmeasured = uninformative_campaigns(session, settings)
-        lists = create_assigner(lake, session, settings, policy, now, unmeasured)
+        prior = _learnt(lambda: prior_from_campaigns(session, settings, policy))
+        lists = _learnt(lambda: create_assigner(lake, session, settings, policy, now, unmeasured))
     # As the prior does, learn from campaigns that are over by now, not by an old cohort's cutoff.
     known_until = max(as_of, lake.as_of(None, policy.campaign.window_days).at)
-    uplift = fit_uplift(
-        lake,
-        known_until,
-        window_days=policy.campaign.window_days,
-        excluded=unmeasured,
-        progress=part(context.progress, 0, 4),
-    )
+
+    def responses() -> "tuple[UpliftModel, UpliftPrediction | None]":
+        days = policy.campaign.window_days
+        model = fit_uplift(
+            lake,
+            known_until,
+            window_days=days,
+            excluded=unmeasured,
+            progress=part(context.progress, 0, 4),
+        )
+        if model.learner is None or scores.empty:
+            return model, None
+        return model, model.predict(lake, scores["customer_id"], as_of, days)
+
+    uplift, predicted = _learnt(responses) or (UpliftModel("failed"), None)
+    if prior is None or lists is None:
+        uplift = replace(uplift, why="failed")
+    prior = prior or Prior(mean=policy.offer.uplift, sd=policy.offer.uplift_sd)
+    lists = lists or ListAssigner(policy)
     suggesting = part(context.progress, 2, 4)
     drafted = draft(
         lake,
@@ -139,6 +158,7 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         assign_recommender=lists.decide if policy.offer.items else None,
         merge_items=recommender.merger(lake),
         uplift=uplift,
+        predicted=predicted,
         recommended_by=recommender.version,
         name=request.name,
         cohort_id=request.cohort_id,
@@ -170,6 +190,17 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         return drafted
     limited = wider.model_copy(update={"audience": request.audience, "where": request.where})
     return replace(drafted, body=drafted.body.model_copy(update={"wider": limited}))
+
+
+def _learnt(learn: Callable[[], T]) -> T | None:
+    """Learn from past campaigns; an error is logged, and the draft goes on without it."""
+    try:
+        return learn()
+    except Refused:  # the policy asks for something that is not possible yet
+        raise
+    except Exception:
+        log.exception("learning from past campaigns failed; the draft goes on without it")
+        return None
 
 
 def _scored(

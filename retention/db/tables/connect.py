@@ -45,7 +45,7 @@ class EventBatch(Base):
     __tablename__ = "event_inbox"
 
     id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
-    kind: Mapped[str] = mapped_column(String(12))  # events | customers | touched
+    kind: Mapped[str] = mapped_column(String(12))  # events | old | customers | touched
     received_at: Mapped[datetime] = mapped_column(default=clock.wall)
     rows: Mapped[int]
     body: Mapped[bytes]

@@ -8,6 +8,7 @@ from sqlalchemy import delete, func, select
 
 from retention import clock
 from retention.campaigns.spec import Body
+from retention.campaigns.view import campaign_data
 from retention.db.tables import (
     Assignment,
     Campaign,
@@ -115,6 +116,31 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     assert "Chosen by expected profit: 2 past campaigns with 900 customers" in more
     assert "Qini" not in more
     assert "with too little expected profit" in more
+
+
+@pytest.mark.parametrize("step", ["predict", "prior_from_campaigns"])
+def test_error_in_learning_does_not_stop_a_draft(desk, monkeypatch, caplog, step):
+    from retention.campaigns import prior
+    from retention.uplift import past_campaigns
+
+    class Broken(UpliftLearner):
+        def predict(self, X):
+            raise ZeroDivisionError("Weights sum to zero")
+
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("Weights sum to zero")
+
+    taught = past_campaigns.UpliftModel("learnt", 2, 900, "s_logistic", learner=Broken())
+    if step == "prior_from_campaigns":
+        monkeypatch.setattr(prior, step, broken)
+    else:
+        monkeypatch.setattr(past_campaigns, "fit_uplift", lambda *args, **kwargs: taught)
+    campaign = campaign_of(desk, drafted(desk))
+    targeting = campaign.body["targeting"]
+    assert (targeting["by"], targeting["why"]) == ("risk", "failed")
+    assert "unlearnt" in campaign_data(campaign)["warnings"]
+    assert "error" in details(desk, campaign.id)
+    assert "Weights sum to zero" in caplog.text
 
 
 @pytest.mark.nightly
