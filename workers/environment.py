@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings, variable
 from workers import broker
+from workers.app import TRAINING
 
 _ALL = frozenset(SECRETS)
 _DATABASE = frozenset({"database_url", "broker_url", "secret_key", "old_secret_keys"})
@@ -28,7 +29,8 @@ _SLACK_APP = frozenset({"slack_signing_secret", "slack_app_token", "slack_client
 NEEDS: Mapping[str, frozenset[str]] = {
     "broker": frozenset(),
     "bot": _DATABASE | _SLACK_APP | {"slack_bot_token", "redemption_key", "events_key", "ask_key"},
-    "worker": _DATABASE | _CARRIERS,
+    "worker": _DATABASE | _CARRIERS | {"slack_bot_token"},  # fetches files that people dropped
+    f"worker:{TRAINING}": _DATABASE,
     "tick": _DATABASE,  # the keys are for `workers.quotas.request_key`
     "sender": frozenset({"database_url", "slack_bot_token"}),
     "live": _DATABASE,
@@ -65,7 +67,7 @@ class ChildEnvironments:
         Parameters
         ----------
         role : str
-            One of bot, worker, tick, sender, broker and run.
+            A key of `NEEDS`, run, or a worker of one queue, such as ``worker:batch``.
         """
         if role == "broker":
             return {
@@ -80,7 +82,7 @@ class ChildEnvironments:
         environment = {
             name: value for name, value in self._inherited.items() if name.upper() not in replaced
         }
-        needed = NEEDS.get(role, _ALL)
+        needed = _needed(role)
         for field, name in SECRETS.items():
             environment[name] = ""  # hides the value in `.env`, but not a `_FILE` variable
             if field in needed:
@@ -162,9 +164,7 @@ class ChildEnvironments:
         if database.startswith("sqlite"):
             variables["RETENTION_DATABASE_URL"] = database
         withheld = {
-            SECRETS[field]
-            for field in _CARRIERS - NEEDS.get(role, _ALL)
-            if _text(getattr(settings, field))
+            SECRETS[field] for field in _CARRIERS - _needed(role) if _text(getattr(settings, field))
         }
         variables["RETENTION_SECRETS_ELSEWHERE"] = " ".join(
             sorted(withheld | {*settings.secrets_elsewhere.split()})
@@ -173,6 +173,10 @@ class ChildEnvironments:
         if role != "run" and not settings.broker_url.get_secret_value():
             variables["RETENTION_BROKER_URL"] = broker.url(settings)
         return {name: value for name, value in variables.items() if value}
+
+
+def _needed(role: str) -> frozenset[str]:
+    return NEEDS.get(role, NEEDS.get(role.partition(":")[0], _ALL))
 
 
 def _content(path: str) -> str | None:

@@ -98,7 +98,8 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
         command = _command(roles[0], queues)
         environments = ChildEnvironments(settings)
         environments.write()
-        environment = environments.of(roles[0]) | _extra_environment(roles[0], queues)
+        role = f"{roles[0]}:{queue}" if queue else roles[0]
+        environment = environments.of(role) | _extra_environment(roles[0], queues)
         os.execve(command[0], command, environment)  # noqa: S606 - no shell wanted
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -194,7 +195,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         self._environments.write()
-        environment = self._environments.of(child.name.partition(":")[0])
+        environment = self._environments.of(child.name)
         with self._log(child.name) as sink:
             child.process = subprocess.Popen(
                 child.command,

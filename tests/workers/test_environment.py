@@ -18,6 +18,7 @@ import pytest
 from pydantic import SecretStr
 from slack_sdk.signature import SignatureVerifier
 
+from bot.playground.server import StandIn
 from retention.backup import backup
 from retention.db import Database
 from retention.db.migrate import upgrade
@@ -29,6 +30,7 @@ from tests.end_to_end.playground_client import demo, free_port
 from tests.workers.harness import ADMIN, wait
 from workers import processes, quotas
 from workers.environment import NEEDS, ChildEnvironments
+from workers.ids import FILE_IMPORT
 
 VALUES = {
     "secret_key": "key-0f7a",
@@ -124,7 +126,7 @@ def test_child_resolves_a_secret_as_its_parent(tmp_path, variable, file, dotenv,
     environments.remove()
 
 
-@pytest.mark.parametrize("role", NEEDS)
+@pytest.mark.parametrize("role", [*NEEDS, "worker:interactive", "worker:batch"])
 def test_role_gets_only_the_secrets_it_uses(tmp_path, role):
     settings = Settings(
         home=tmp_path, slack_client_id="1.2", slack_team_id="T1", _env_file=None, **VALUES
@@ -135,7 +137,7 @@ def test_role_gets_only_the_secrets_it_uses(tmp_path, role):
     given = {
         field for field, name in SECRETS.items() if passed.get(name) or passed.get(f"{name}_FILE")
     }
-    assert given == NEEDS[role]
+    assert given == NEEDS.get(role, NEEDS["worker"])
 
 
 @pytest.mark.parametrize("role", ["bot", "worker", "tick"])
@@ -324,6 +326,59 @@ def test_demo_passes_its_signing_secret_by_file(tmp_path):
             assert not any(value in environment for value in (*own, MARK.encode())), child.cmdline()
         assert desk.command("analyst", "/retention help")["status"] == 200
     assert not any((home / "run" / "secrets").iterdir())
+
+
+@pytest.mark.desk
+def test_dropped_file_is_imported_by_the_real_processes(tmp_path):
+    """The workers got an empty token, so Slack gave them its page to sign in."""
+    port, home = free_port(), tmp_path / "h"
+    csv = "Order ID,Customer ID,Order Date,SKU,Qty,Line Total\n" + "".join(
+        f"{n},C{n % 9},2025-07-{1 + n % 20:02} 10:00,A{n % 4},1,{n}.50\n" for n in range(40)
+    )
+    with StandIn.start(f"http://127.0.0.1:{port}/slack/events", strict=False) as slack:
+        secrets = [
+            f"{name}={value}\n"
+            for name, value in slack.environment.items()
+            if name != "SLACK_API_URL"
+        ]
+        (tmp_path / ".env").write_text("".join(secrets))
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("RETENTION_", "SLACK_"))
+        } | {
+            "RETENTION_HOME": str(home),
+            "RETENTION_PORT": str(port),
+            "RETENTION_HEALTH_PORT": str(free_port()),
+            "RETENTION_ADMINS": ADMIN,
+            "SLACK_API_URL": slack.api_url,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bot.terminal", "run"],
+            env=ours,
+            cwd=tmp_path,
+            stderr=subprocess.DEVNULL,
+        )
+
+        def shown(text: str) -> dict | None:
+            posts = slack.messages("@admin", user="admin")
+            return next((post for post in posts if text in str(post.get("blocks"))), None)
+
+        try:
+            wait(lambda: answer(port, "/health/ready") == 200, 120)
+            assert slack.drop("admin", "orders.csv", csv.encode())["http"] == 200
+            proposal = wait(lambda: shown(FILE_IMPORT))
+            (value,) = (
+                element["value"]
+                for block in proposal["blocks"]
+                for element in block.get("elements", [])
+                if element.get("action_id") == FILE_IMPORT
+            )
+            slack.press("admin", "@admin", proposal["ts"], FILE_IMPORT, value)
+            assert wait(lambda: shown("40 new rows of 40"))
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
 
 
 def answer(
