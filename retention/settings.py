@@ -5,7 +5,9 @@
 
 import os
 import secrets
+import sqlite3
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
 from ipaddress import IPv4Address
@@ -50,6 +52,7 @@ SECRETS = {
     "events_key": "RETENTION_EVENTS_KEY",
     "ask_key": "RETENTION_ASK_KEY",
 }
+_KEYED_TABLES = ("directory", "erasures", "model_versions", "connections", "sends")
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
     "slack_bot_token",
@@ -437,20 +440,22 @@ class Settings(BaseSettings):
 
         Raises
         ------
-        ValueError
-            With PostgreSQL and no ``RETENTION_SECRET_KEY``: several hosts cannot share a file of
-            one host.
+        BadInput
+            With PostgreSQL and no ``RETENTION_SECRET_KEY`` (several hosts cannot share a file of
+            one host), or if the key of existing data is missing.
         """
         if configured := self.secret_key.get_secret_value():
             return configured.encode()
         if not self.database_url.get_secret_value().startswith("sqlite"):
-            raise ValueError(
+            raise BadInput(
                 gettext(
                     "RETENTION_SECRET_KEY is not set; it is required with PostgreSQL. Make one "
                     "with: openssl rand -hex 32"
                 )
             )
         path = create_private_folder(self.home) / "secret.key"
+        if not path.exists() and _has_keyed_data(self.database_url.get_secret_value()):
+            raise BadInput(_missing_key(path))
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -586,11 +591,29 @@ def _first_key(path: Path) -> bytes:
     """
     keys = path.read_text(encoding="ascii").split()
     if not keys:
-        raise ValueError(
-            gettext(
-                "{path} is empty; bring it back from a backup, or delete it and a new key "
-                "is made: then pseudonyms change, models have to be trained again, and "
-                "unsubscribe links of e-mails that went out no longer work."
-            ).format(path=path)
-        )
+        raise BadInput(_missing_key(path))
     return keys[0].encode()
+
+
+def _missing_key(path: Path) -> str:
+    return gettext(
+        "{path} is missing or empty, but this home's data was written with a key; bring the key "
+        "back with `tar -xzf BACKUP -C {home} secret.key`, or set RETENTION_SECRET_KEY. Without "
+        "it pseudonyms change, models must be trained again, unsubscribe links stop working, and "
+        "forgotten customers can return with an import; to accept this, run `openssl rand -hex 32 "
+        "> {path}`."
+    ).format(path=path, home=path.parent)
+
+
+def _has_keyed_data(database_url: str) -> bool:
+    """Return whether an SQLite database has rows that only their key can check or read."""
+    path = Path(database_url.partition("://")[2].removeprefix("/").partition("?")[0])
+    if not path.is_file():
+        return False
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        return any(
+            connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]  # noqa: S608
+            for table in _KEYED_TABLES
+            if table in names
+        )

@@ -35,6 +35,8 @@ def COMMAND(call: Call, what: str, queue: str | None) -> Answer:
     from workers import supervisor
 
     upgrade(call.services.settings)
+    if what != "sender":  # which has no key of its own
+        _ = call.services.settings.key  # a missing one stops the start with a sentence
     supervisor.run(
         call.services.settings, roles=PROCESSES if what == "all" else (what,), queue=queue
     )

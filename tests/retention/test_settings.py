@@ -3,12 +3,15 @@
 import errno
 import os
 import stat
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import ValidationError
 
 from retention.db import Database
+from retention.db.migrate import upgrade
 from retention.errors import BadInput
+from retention.privacy.erased import load_erased, record_erased
 from retention.settings import SECRETS, Settings, load_settings, variable
 
 
@@ -69,8 +72,27 @@ def test_empty_key_file_is_an_error_with_a_remedy():
     settings = Settings()
     settings.home.mkdir()
     (settings.home / "secret.key").touch()
-    with pytest.raises(ValueError, match="is empty; bring it back from a backup"):
+    with pytest.raises(BadInput, match=r"is missing or empty.*tar -xzf BACKUP"):
         _ = settings.key
+
+
+def test_home_with_data_and_no_key_makes_no_new_key():
+    """A forgotten customer came back with the next import, because a new key knew no erasure."""
+    settings = Settings()
+    upgrade(settings)
+    database = Database.of(settings)
+    with database.transaction() as session:
+        record_erased(session, settings, ["C1"], "operator", datetime.now(UTC))
+    path = settings.home / "secret.key"
+    key = path.read_text()
+    path.unlink()
+    with pytest.raises(BadInput, match=r"secret.key is missing.*tar -xzf BACKUP"):
+        _ = Settings().key
+    with pytest.raises(BadInput):
+        load_erased(database, Settings())
+    assert not path.exists()
+    path.write_text(key)
+    assert load_erased(database, Settings()).among(["C1", "C2"]) == {"C1"}
 
 
 @pytest.mark.parametrize("empty", ["", " "])
@@ -88,7 +110,7 @@ def test_empty_secret_counts_as_missing(monkeypatch, empty):
 
 def test_postgresql_requires_a_configured_key(monkeypatch):
     monkeypatch.setenv("RETENTION_DATABASE_URL", "postgresql://somewhere/db")
-    with pytest.raises(ValueError, match="RETENTION_SECRET_KEY is not set"):
+    with pytest.raises(BadInput, match="RETENTION_SECRET_KEY is not set"):
         _ = Settings().key
 
 
