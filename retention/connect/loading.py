@@ -122,6 +122,27 @@ def newest_rows(lake: "Lake", table: Table, rows: Sequence[dict[str, Any]]) -> l
     return result
 
 
+def shop_customers(lake: "Lake", source: str, earlier: Sequence[str] = ()) -> list[str]:
+    """Return the ids of a shop's customers, with orders or without.
+
+    An installation has one shop at a time, so each record with a shop's version is this shop's,
+    except for customers with events of ``earlier`` sources.
+    """
+    events, customers = (
+        lake.table(name, identity="stored").get_name() for name in ("events", "customers")
+    )
+    versions = " OR ".join(
+        f"json_exists(attributes, '$.{name}')" for name in (UPDATED_AT, *CHANGED_AT.values())
+    )
+    rows = lake.duckdb.execute(
+        f'SELECT customer_id FROM "{events}" WHERE source = ? '  # noqa: S608
+        f'UNION SELECT customer_id FROM "{customers}" WHERE ({versions}) AND customer_id NOT IN '
+        f'(SELECT customer_id FROM "{events}" WHERE list_contains(?, source)) ORDER BY 1',
+        [source, list(earlier)],
+    ).fetchall()
+    return [customer_id for (customer_id,) in rows]
+
+
 def _is_older(row: dict[str, Any], known: dict[str, Any]) -> bool:
     """Return whether a row has a version that is older than the known one."""
     own = row.get("attributes") or {}

@@ -27,11 +27,11 @@ def _woocommerce() -> Callable[[Access], Any]:
 
 
 # Functions that import and return the class of a connector, by kind. The class takes an `Access`.
-CONNECTORS: dict[str, Callable[[], Callable[[Access], Any]]] = {
+SHOPS: dict[str, Callable[[], Callable[[Access], Any]]] = {
     "shopify": _shopify,
     "woocommerce": _woocommerce,
-    **PLATFORMS,
 }
+CONNECTORS = {**SHOPS, **PLATFORMS}
 
 
 def kinds() -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import secrets
 from datetime import timedelta
 from itertools import permutations
 
+import pandas as pd
 import pytest
 from sqlalchemy import delete, select, update
 
@@ -32,6 +33,7 @@ from retention.db.tables import (
     Webhook,
 )
 from retention.lake import Lake
+from retention.lake.importing import import_files
 from tests.retention.connect.shops import SHOPS, connected
 from tests.standins.shopify_data import BEGIN, stamp
 from tests.workers.harness import ADMIN, CHANNEL, ask
@@ -416,6 +418,22 @@ def test_redacted_shop_is_erased_as_a_whole(settings, database, connection, shop
     assert rows(settings, "events") == []
     with database.reading() as session:
         assert len(session.scalars(select(Erasure)).all()) == 3
+
+
+def test_redacted_shop_includes_customers_without_orders(settings, database, connection, shop):
+    """They stayed with name and e-mail address."""
+    receive(database, connection, shop.delivery("orders/create", shop.records.orders[1]))
+    for customer in shop.records.customers.values():
+        receive(database, connection, shop.delivery("customers/update", customer))
+    run(settings, database)
+    lake = Lake.open(settings)
+    own = pd.DataFrame({"customer_id": ["till-1"], "email": ["a@till.example"], "name": ["Bo"]})
+    own.to_csv(settings.home / "till.csv", index=False)
+    import_files(lake, database, settings, "customers", [str(settings.home / "till.csv")])
+    receive(database, connection, shop.delivery("shop/redact", shop.privacy_request("shop")))
+    run(settings, database)
+    erase(settings, database)
+    assert [row["customer_id"] for row in rows(settings, "customers")] == ["till-1"]
 
 
 def test_shop_is_not_erased_while_another_of_its_kind_is_connected(

@@ -306,11 +306,12 @@ def _set_unclear_erasures_aside(context: Context, batch: Batch) -> None:
 
 def _to_erase(lake: "Lake", notice: "Notice", source: str) -> list[tuple[str, ...]]:
     """Return the customers of each erasure."""
+    from retention.connect.loading import shop_customers
+    from retention.connect.registry import SHOPS
+
     if not notice.forget_all:
         return [tuple(notice.forget)] if notice.forget else []
-    events = lake.table("events", identity="stored")
-    ids = events.filter(events.source == source).select("customer_id").distinct()
-    found = sorted(str(each) for each in ids.execute()["customer_id"])
+    found = shop_customers(lake, source, [kind for kind in SHOPS if kind != source])
     return [tuple(found[at : at + ERASED_AT_ONCE]) for at in range(0, len(found), ERASED_AT_ONCE)]
 
 
