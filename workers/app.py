@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 RUN_JOB = "workers.run_job"
 TRAINING = "training"  # this queue is limited by CPU time and never delays the other queues
-QUEUES = ("interactive", "batch", TRAINING)
+INTERACTIVE = "interactive"
+QUEUES = (INTERACTIVE, "batch", TRAINING)
 HARD_LIMIT = 900  # seconds of wall time for a job of any other queue
 SOFT_LIMIT = HARD_LIMIT - 30  # raises an exception in the task, early enough to report the failure
 # The heartbeat enforces both training limits. CPU time counts all threads of the process.

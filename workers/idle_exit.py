@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psutil
 from billiard.pool import EX_RECYCLE
 
-IDLE_SECONDS = 30.0  # seconds without a job
+IDLE_SECONDS = 300.0  # seconds without a job; a person who reads a card opens the next one warm
 # Bytes. An empty child has 100 MiB. Three children and all other processes must stay below 1 GiB.
 KEEP_BELOW = 160 * 2**20
 
@@ -26,6 +26,7 @@ class IdleExit:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs = 0
+        self.stays = False  # a child that warms up, because its successor would do so again
 
     @contextmanager
     def job(self) -> Iterator[None]:
@@ -45,5 +46,9 @@ class IdleExit:
         The pool sends a job again that arrives at this moment.
         """
         with self._lock:
-            if self._jobs == after and psutil.Process().memory_info().rss > KEEP_BELOW:
+            if (
+                self._jobs == after
+                and not self.stays
+                and psutil.Process().memory_info().rss > KEEP_BELOW
+            ):
                 os._exit(EX_RECYCLE)

@@ -30,13 +30,14 @@ from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
 from workers import broker, jobs, processes
-from workers.app import QUEUES, TRAINING, TRAINING_NICENESS, training_environment
+from workers.app import INTERACTIVE, QUEUES, TRAINING, TRAINING_NICENESS, training_environment
 from workers.environment import ChildEnvironments
 
 log = logging.getLogger(__name__)
 
 ROLES = ("bot", "worker", "tick", "sender", "live")
 STOP_TIMEOUT = 8.0  # seconds for the children to end
+INTERACTIVE_SLOTS = 2  # so that a customer card waits for no preview or download
 STABLE_AFTER = 60.0  # seconds after which an exit restarts a child at once
 _PDEATHSIG = 1
 _MAX_LOG_BYTES = 10_000_000  # as many bytes are kept in a second file
@@ -310,7 +311,7 @@ def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
         "--queues",
         ",".join(queues),
         "--concurrency",
-        "1",
+        str(INTERACTIVE_SLOTS if tuple(queues) == (INTERACTIVE,) else 1),
         "--hostname",
         f"{'+'.join(queues)}@%h",
         "--loglevel",

@@ -9,6 +9,8 @@ import importlib
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 from retention import clock
 from retention.settings import Settings
@@ -52,7 +54,7 @@ def is_wanted(settings: Settings, queues: Sequence[str]) -> bool:
 
 
 class WarmUp:
-    """Loads modules, the catalogue and a query in the background, unless a job is first.
+    """Loads modules, the catalogue and a query in the background, before or after a job.
 
     Parameters
     ----------
@@ -64,7 +66,6 @@ class WarmUp:
         self._settings = settings
         # Two threads that import the same packages can see half of a module.
         self._lock = threading.Lock()
-        self._has_job = False
 
     def start(self) -> None:
         """Warm up soon, and return at once."""
@@ -72,16 +73,13 @@ class WarmUp:
         timer.daemon = True
         timer.start()
 
-    def give_way(self) -> None:
-        """Prepare for a job: wait while a warm-up runs, and begin none."""
-        with self._lock:
-            self._has_job = True
+    def waits(self) -> AbstractContextManager[Any]:
+        """Return the context of a job: a warm-up that has begun ends first, another waits."""
+        return self._lock
 
     def load(self) -> None:
         """Warm up now. A failure only costs time later."""
         with self._lock:
-            if self._has_job:
-                return
             try:
                 self._load()
             except Exception:

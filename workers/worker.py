@@ -43,6 +43,7 @@ def _configure_logging(**_: Any) -> None:
 def _start_child(**_: Any) -> None:
     _database.cache_clear()  # the parent's
     if is_wanted(settings, tuple(app.amqp.queues.consume_from)):
+        idle_exit.stays = True
         warm_up.start()
 
 
@@ -83,8 +84,7 @@ def _share_niceness_with_session() -> None:
 @app.task(name=RUN_JOB, bind=True)
 def run(self: Any, job_id: str) -> None:
     """Run one job; see `workers.tasks.runner`."""
-    warm_up.give_way()
-    with idle_exit.job():
+    with warm_up.waits(), idle_exit.job():
         log.info(
             "job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id)
         )

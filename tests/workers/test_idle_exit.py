@@ -12,6 +12,7 @@ import time
 from workers import idle_exit
 idle_exit.IDLE_SECONDS, idle_exit.KEEP_BELOW = {idle}, {small}
 timer = idle_exit.IdleExit()
+timer.stays = {stays}
 with timer.job(): pass
 with timer.job(): time.sleep({busy})
 print("over", flush=True)
@@ -19,10 +20,10 @@ time.sleep({rest})
 """
 
 
-def child(**values: float) -> tuple[int, str, float]:
+def child(stays: bool = False, **values: float) -> tuple[int, str, float]:
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", CHILD.format(**values)], capture_output=True, text=True
+        [sys.executable, "-c", CHILD.format(stays=stays, **values)], capture_output=True, text=True
     )
     return done.returncode, done.stdout.strip(), time.monotonic() - began
 
@@ -33,6 +34,13 @@ def test_grown_child_exits_when_idle():
     assert seconds < 50
 
 
-@pytest.mark.parametrize("kept", [{"idle": 0.1, "small": 2**40}, {"idle": 30, "small": 0}])
-def test_small_or_recently_busy_child_stays(kept):
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"idle": 0.1, "small": 2**40},
+        {"idle": 30, "small": 0},
+        {"idle": 0.1, "small": 0, "stays": True},
+    ],
+)
+def test_small_busy_or_warmed_child_stays(kept):
     assert child(busy=0, rest=0.5, **kept)[0] == 0

@@ -21,7 +21,7 @@ from tests.workers.harness import ADMIN, STAND_INS, ask, job, over, running, set
 from workers import jobs, processes, reconcile, supervisor
 from workers.app import TRAINING_NICENESS
 from workers.environment import ChildEnvironments
-from workers.requests import Digest, Retrain, Sweep
+from workers.requests import CustomerCard, Digest, Recommend, Retrain, Sweep
 
 pytestmark = pytest.mark.desk
 
@@ -205,6 +205,21 @@ def test_operator_can_set_the_threads_of_training(settings, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     created = {child.name: child for child in supervisor.Supervisor(settings).children}
     assert created["worker:training"].environment["OMP_NUM_THREADS"] == "7"
+
+
+def test_card_waits_for_no_batch_job_and_no_other_quick_one(house):
+    settings, database, _ = house
+    others = [begin(settings, database, Sweep(top=600), f"batch-{n}") for n in range(3)]
+    others.append(begin(settings, database, Recommend(customer_id="1"), "before the card"))
+    wait(lambda: {job(database, others[n]).state for n in (0, 3)} == {"running"})
+    card = begin(settings, database, CustomerCard(customer_id="1", view_id="V1"), "card")
+    assert over(database, card).state == "done"
+    states = [job(database, other).state for other in others]
+    assert states == ["running", "queued", "queued", "running"]
+    with database.transaction() as session:
+        for other in others:
+            jobs.cancel(session, settings, other, ADMIN)
+    assert {over(database, other).state for other in others} == {"cancelled"}
 
 
 def test_training_does_not_block_other_queues(house):
