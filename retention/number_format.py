@@ -93,7 +93,7 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
     if amount is None:
         return "–"
     digits = min(digits, _currency_digits(currency)) if currency else digits
-    rounded = _half_up(amount, digits)
+    rounded = half_up(amount, digits)
     pattern = _money_pattern(language(), currency, digits)
     text = pattern.replace("#", _grouped(abs(rounded), digits)) if rounded.is_finite() else "–"
     if rounded >= 0:
@@ -149,7 +149,7 @@ def _separators(name: str) -> tuple[str, str]:
     return get_group_symbol(locale), get_decimal_symbol(locale)
 
 
-def _half_up(amount: Decimal | float, digits: int) -> Decimal:
+def half_up(amount: Decimal | float, digits: int = 0) -> Decimal:
     """Round as people round money: 2.5 is 3, and −2.5 is −3."""
     exact = amount if isinstance(amount, Decimal) else Decimal(str(amount))
     if not exact.is_finite():

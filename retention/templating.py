@@ -106,6 +106,17 @@ def _local(at: datetime | str, zone: str) -> datetime:
     return at.astimezone(ZoneInfo(zone))
 
 
+def cutoff(at: datetime | str, zone: str = "UTC") -> str:
+    """Format a cutoff as a day, and say so where the day itself does not count.
+
+    A list "as of 30 Oct" at midnight has no order of that day; one of the afternoon has some.
+    """
+    local = _local(at, zone)
+    shown = moment(at, zone, "day")
+    is_midnight = (local.hour, local.minute) == (0, 0)
+    return gettext("the start of {day}").format(day=shown) if is_midnight else shown
+
+
 def day(at: datetime | str | None, zone: str = "UTC") -> str:
     """Format a date in the shop's time zone.
 
@@ -327,6 +338,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "minus": lambda number: with_minus(str(number)),
     "moment": moment,
     "day": day,
+    "cutoff": cutoff,
     "when": when,
     "shorten": shorten,
     "churn": churn,

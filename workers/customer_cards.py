@@ -115,6 +115,7 @@ def desk_state(session: Session, settings: Settings, customer_id: str) -> dict[s
             "due_on": call.due_on.isoformat() if call.due_on else None,
             "done": call.outcome is not None,
             "outcome": calls.outcome_text(call.outcome),
+            "note": call.note,
         },
         "notes": [
             {"text": note.text, "by": note.by, "at": note.at.isoformat()}

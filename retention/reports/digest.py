@@ -6,7 +6,7 @@ It covers activity, risk, past predictions, campaigns and popular products.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from retention import clock, templating
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Cohort, Coupon, ImportLog, Job, ModelVersion
+from retention.number_format import half_up
 from retention.outreach import calls
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
@@ -38,6 +39,7 @@ RECENT_LIST = timedelta(days=14)  # readers still remember its figures
 # A digest is as of the newest order, which comes some minutes before.
 SAME_MOMENT = timedelta(hours=12)
 RECENT_DIGESTS = 20  # several channels may each have one
+COMPARED = ("active", "orders", "revenue", "lapsed")  # figures shown with last week's
 TOP_ITEMS = 5
 MAX_NAMED = 3  # customers named by pseudonym for each item
 MAX_CUSTOMERS = 100  # high-risk customers with a list, the most at stake first
@@ -96,12 +98,15 @@ def digest(
     moment = lake.as_of(as_of, horizon)
 
     progress(0, 6, gettext("Counting the week"))
-    activity = week(lake, moment.at, horizon)
+    # Whole days, so that this week begins where the last digest's week ended.
+    today = lake.local(moment.at).replace(hour=0, minute=0, second=0, microsecond=0)
+    activity = week(lake, today.astimezone(UTC), horizon)
     progress(1, 6, gettext("Scoring who is at risk now"))
     now = risk(lake, trained, policy, moment.at, definition)
     progress(2, 6, gettext("Scoring who was at risk a week ago"))
     with database.reading() as session:
-        before = _posted_risk(session, settings, moment.at - WEEK, churn_row, policy)
+        posted = _posted_digests(session, settings, moment.at - WEEK)
+    before = _posted_risk(posted, churn_row, policy)
     if before is None:
         before = risk(lake, trained, policy, moment.at - WEEK, definition)
     progress(3, 6, gettext("Looking at what came true"))
@@ -129,7 +134,7 @@ def digest(
         "as_of": moment.at.isoformat(),
         "note": moment.note,
         "currency": lake.currency(settings),
-        "customers": _customers(activity),
+        "customers": _customers(activity, posted),
         "risk": _risk(now, before, churn_row, policy),
         "list_by_rules": _compared(by_rules, before, moment.at),
         "came_true": checked.as_dict() if checked else None,
@@ -148,10 +153,32 @@ def digest(
     return Digest(data, chart)
 
 
-def _customers(activity: Week) -> dict[str, Any]:
+def _customers(activity: Week, posted: list[dict[str, Any]]) -> dict[str, Any]:
+    now = _figures(activity)
+    shown = next(
+        (result["customers"] for result in posted if result["customers"]["until"] == now["since"]),
+        None,
+    )
+    return {
+        **now,
+        # Of rounded figures, so that a reader who subtracts finds the same change.
+        "change": {
+            name: int(half_up(now[name]) - half_up(now[f"{name}_before"])) for name in COMPARED
+        },
+        # Late orders may have changed the week that the last digest showed.
+        "corrected": [
+            name
+            for name in COMPARED
+            if shown and half_up(shown[name]) != half_up(now[f"{name}_before"])
+        ],
+    }
+
+
+def _figures(activity: Week) -> dict[str, Any]:
     return {
         "since": activity.since.isoformat(),
         "until": activity.until.isoformat(),
+        "last_day": (activity.until - timedelta(minutes=1)).isoformat(),
         "quiet_days": activity.quiet_days,
         "active": activity.active,
         "active_before": activity.active_before,
@@ -170,27 +197,34 @@ def _customers(activity: Week) -> dict[str, Any]:
     }
 
 
-def _posted_risk(
-    session: Session, settings: Settings, at: datetime, row: ModelVersion | None, policy: "Policy"
-) -> Risk | None:
-    """Return the risk that the digest of a moment showed, if it can be compared with today's.
-
-    So both digests show the same figures, and the moment need not be scored again.
-    """
-    if row is None:  # a model's figures are not those of the rules
-        return None
+def _posted_digests(session: Session, settings: Settings, at: datetime) -> list[dict[str, Any]]:
+    """Return what the digests of a moment showed, the newest first."""
     results = session.scalars(
         select(Job.result)
         .where(Job.team_id == settings.team_id, Job.kind == "digest", Job.state == "done")
         .order_by(Job.created_at.desc())
         .limit(RECENT_DIGESTS)
     )
+    return [
+        result
+        for result in filter(None, results)
+        if abs(datetime.fromisoformat(result["as_of"]) - at) < SAME_MOMENT
+    ]
+
+
+def _posted_risk(
+    posted: list[dict[str, Any]], row: ModelVersion | None, policy: "Policy"
+) -> Risk | None:
+    """Return the risk that a digest showed, if it can be compared with today's.
+
+    So both digests show the same figures, and the moment need not be scored again.
+    """
+    if row is None:  # a model's figures are not those of the rules
+        return None
     like = {"model_version": row.version, "thresholds": policy.tiers.model_dump()}
-    for result in filter(None, results):
+    for result in posted:
         shown = result.get("risk") or {}
-        if not like.items() <= shown.items():
-            continue
-        if abs(datetime.fromisoformat(result["as_of"]) - at) < SAME_MOMENT:
+        if like.items() <= shown.items():
             return Risk(shown["tiers"], shown["revenue_at_risk"], ())
     return None
 
@@ -210,6 +244,11 @@ def _risk(
         },
         "revenue_at_risk": now.revenue_at_risk,
         "revenue_at_risk_before": before.revenue_at_risk if before else None,
+        "revenue_at_risk_change": int(
+            half_up(now.revenue_at_risk) - half_up(before.revenue_at_risk)
+        )
+        if before
+        else None,
         "model_version": row.version if row else "rules",
         "trained_on": row.cutoff.isoformat() if row else None,
         "thresholds": policy.tiers.model_dump(),

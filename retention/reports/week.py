@@ -1,8 +1,8 @@
 """Count a week's active, new, returned and lapsed customers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ SHOWN = 12  # weeks in the chart
 class Week:
     """A week's activity and the week's before.
 
-    They are the seven days before ``until``, and the seven before those.
+    They are the seven days of the shop's calendar before ``until``, and the seven before those.
 
     ``active``: with an order. ``new``: first order ever. ``returned``: order after at least
     ``quiet_days`` of silence. ``lapsed``: such a silence was completed in the week and lasted to
@@ -57,13 +57,18 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
     """
     import ibis
 
+    from retention.lake.lake import naive
+
+    starts = _week_starts(lake, until)
     events = lake.table("events", before=until)
     bought = events.filter(events.event_type == "purchase", events.customer_id.notnull())
     ago = (int(until.timestamp()) - bought.occurred_at.epoch_seconds()).cast("float64") / 86_400
     order = ibis.coalesce(
         bought.order_id, bought.customer_id + bought.occurred_at.date().cast("string")
     )
-    bought = bought.mutate(ago=ago, week=(ago / 7).floor().cast("int64"), order=order)
+    # Not `ago / 7`: a week in which the clocks change is an hour longer or shorter.
+    number = sum((bought.occurred_at < naive(start)).cast("int64") for start in starts)
+    bought = bought.mutate(ago=ago, week=number, order=order)
     customers = _customers(bought, quiet_days)
     recent = bought.filter(bought.week < SHOWN)
     by_week: Any = (
@@ -82,7 +87,7 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
         return float(by_week[name].get(number, 0))
 
     return Week(
-        since=until - WEEK,
+        since=starts[0],
         until=until,
         quiet_days=quiet_days,
         active=int(of(0, "customers")),
@@ -92,9 +97,15 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
         revenue=of(0, "revenue"),
         revenue_before=of(1, "revenue"),
         simulated=int(of(0, "simulated")),
-        weeks=_series(by_week["customers"], until),
+        weeks=_series(by_week["customers"], starts),
         **customers,
     )
+
+
+def _week_starts(lake: "Lake", until: datetime) -> list[datetime]:
+    """Return the first moments of the last weeks by the shop's clock, newest first."""
+    local = lake.local(until)
+    return [(local - WEEK * number).astimezone(UTC) for number in range(1, SHOWN + 1)]
 
 
 def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
@@ -120,14 +131,14 @@ def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
     return {str(name): int(value) for name, value in totals.iloc[0].items()}
 
 
-def _series(customers: Mapping[int, float], until: datetime) -> tuple[tuple[datetime, int], ...]:
-    """Return customers by week, oldest first.
+def _series(
+    customers: Mapping[int, float], starts: Sequence[datetime]
+) -> tuple[tuple[datetime, int], ...]:
+    """Return each week's first moment and number of customers, oldest first.
 
-    Each item is the week's first day and its number of customers. Weeks before the first order are
-    left out.
+    Weeks before the first order are left out.
     """
     oldest = max(customers.keys(), default=0)
     return tuple(
-        (until - WEEK * (number + 1), int(customers.get(number, 0)))
-        for number in range(int(oldest), -1, -1)
+        (starts[number], int(customers.get(number, 0))) for number in range(int(oldest), -1, -1)
     )

@@ -222,9 +222,10 @@ def test_call_has_owner_due_date_and_outcome(card, workspace, database, api, nam
     assert f"|{name}" in json.dumps(home)  # the button records the call
     assert name not in words(workspace.open_home(ANALYST)["blocks"])
     state["outcome"] = {"selected_option": {"value": "interested"}}
+    state["note"] = {"value": "wants the spring list"}
     _submit(workspace, ids.CALL_VIEW, f"|{name}|card", state)
     until(lambda: _all(database, CallEntry)[0].outcome == "interested")
-    assert "reached, will order" in _text(database)
+    assert "reached, will order. Note: wants the spring list" in _text(database)
     assert ids.OPEN_CALL not in _text(database, f"call::{name}:{LEAD}")
     assert "0 calls for you" in words(workspace.run("campaign my-calls", LEAD)["blocks"])
 

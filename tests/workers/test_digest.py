@@ -128,12 +128,20 @@ def test_digest_has_buttons_only_for_work_that_waits(desk):
     data = digest(lake, database, settings).data
     assert (data["work"]["calls"], data["work"]["unowned_calls"]) == (1, 1)
     work = {"approvals": 2, "calls": 1, "data": True}
-    assert _buttons({**data, "work": work}) == ["Approve (2)", "My calls (1 due)", "Check the data"]
+    assert _buttons({**data, "work": work}) == ["Approve (2)", "My calls", "Check the data"]
     assert _buttons({**data, "work": work}, ()) == _buttons({**data, "work": work})
-    assert _buttons({**data, "work": {**work, "approvals": 0}})[0] == "My calls (1 due)"
+    assert _buttons({**data, "work": {**work, "approvals": 0}})[0] == "My calls"
     idle = {"approvals": 0, "calls": 0, "data": False}
     assert _buttons({**data, "work": idle}) == []
     assert _buttons({**data, "work": idle}, ()) == ["Digest settings"]
+
+
+def test_digest_counts_due_calls_outside_the_personal_button(desk):
+    settings, database, lake, _ = desk
+    data = digest(lake, database, settings).data
+    values = {**data, "alt_text": "", "zone": "UTC", "demo": False, "sections": ()}
+    values["work"] = {**data["work"], "calls": 2}
+    assert "2 calls due" in json.dumps(render.message("digest/week", **values).blocks)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from retention import clock
 from retention.db.tables import Job
 from retention.errors import TooLittleData
 from retention.lake import Lake
-from retention.reports.digest import _posted_risk, digest, top_products
+from retention.reports.digest import _posted_digests, _posted_risk, digest, top_products
 from tests import readonly
 from tests.retention.reports.samples import add_campaign, add_measured_campaign
 
@@ -113,21 +113,52 @@ def test_last_weeks_digest_is_shown_again_only_if_comparable(
         "model_version": version,
         "thresholds": {"high": high},
     }
+    _post(database, settings, {"as_of": (NOW - timedelta(hours=hours)).isoformat(), "risk": risk})
+    with database.reading() as session:
+        row = SimpleNamespace(version="m1")
+        posted = _posted_digests(session, settings, NOW)
+        found = _posted_risk(posted, row, policy)
+        assert (found is not None and found.tiers == {"high": 7}) == shown
+        assert _posted_risk(posted, None, policy) is None
+
+
+def _post(database, settings, data) -> None:
     with database.transaction() as session:
         session.add(
             Job(
-                id="j1",
+                id="posted",
                 team_id=settings.team_id,
                 kind="digest",
                 queue="batch",
                 args={},
-                idem_key="j1",
+                idem_key="posted",
                 state="done",
                 requested_by="U0ANALYST",
-                result={"as_of": (NOW - timedelta(hours=hours)).isoformat(), "risk": risk},
+                result=data,
             )
         )
-        row = SimpleNamespace(version="m1")
-        found = _posted_risk(session, settings, NOW, row, policy)
-        assert (found is not None and found.tiers == {"high": 7}) == shown
-        assert _posted_risk(session, settings, NOW, None, policy) is None
+
+
+def test_digests_at_other_hours_of_the_day_agree_on_a_week(desk):
+    settings, database, lake, end = desk
+    at = end - timedelta(days=28)
+    first = digest(lake, database, settings, as_of=at + timedelta(minutes=7)).data
+    _post(database, settings, first)
+    later = digest(lake, database, settings, as_of=at + timedelta(days=7, minutes=12)).data
+    shown, now = first["customers"], later["customers"]
+    assert now["since"] == shown["until"]
+    assert now["corrected"] == []
+    for name, change in now["change"].items():
+        assert change == round(now[name]) - round(shown[name])
+
+
+def test_late_orders_correct_last_weeks_figures_openly(desk):
+    settings, database, lake, end = desk
+    at = end - timedelta(days=28)
+    first = digest(lake, database, settings, as_of=at).data
+    first["customers"]["active"] -= 1  # an order of that week was imported later
+    first["customers"]["revenue"] -= 20.0
+    _post(database, settings, first)
+    later = digest(lake, database, settings, as_of=at + timedelta(days=7))
+    assert later.data["customers"]["corrected"] == ["active", "revenue"]
+    assert "last week corrected to" in later.html(settings)

@@ -1,6 +1,6 @@
 """The week's counts, each by a customer made for it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from retention.reports.week import SHOWN, week
 from tests.retention.reports.samples import UNTIL, bought
@@ -93,3 +93,12 @@ def test_week_before_the_first_event_is_zero(lake_of):
         0,
         0,
     )
+
+
+def test_weeks_follow_the_shops_clock_when_it_changes(lake_of):
+    """In New York, the week to 6 Nov 2017 has 169 hours."""
+    lake = lake_of(bought("c", 1))
+    lake.zone = "America/New_York"
+    until = datetime(2017, 11, 6, 5, tzinfo=UTC)
+    activity = week(lake, until, quiet_days=28)
+    assert activity.since == datetime(2017, 10, 30, 4, tzinfo=UTC)
