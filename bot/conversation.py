@@ -311,7 +311,7 @@ def _start(
             idem_key=f"{said.key}:run",
             thread_key=key,
             announce=False,  # the command comes first, then the progress
-        )  # it may refuse, and then nothing may be written before it
+        )
         if not first_time(session, said.key):
             return None
         if said.root:

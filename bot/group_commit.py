@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.db import Database
-from retention.errors import Refused
 
 log = logging.getLogger("retention.bot")
 
@@ -40,19 +39,7 @@ class GroupCommit:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
 
     def store(self, write: Callable[[Session], T]) -> T:
-        """Run a write; return its value after the commit.
-
-        Parameters
-        ----------
-        write : callable
-            Gets the session. It may run twice: in a failed batch, then alone. If it refuses, it
-            must do so before it writes.
-
-        Returns
-        -------
-        object
-            The value of ``write``.
-        """
+        """Run a write in its own savepoint; return its value after the commit."""
         future: Future[T] = Future()
         self._add(self._urgent, write, future)
         return future.result()
@@ -80,14 +67,10 @@ class GroupCommit:
         while batch := self._next_batch():
             try:
                 self._commit_batch(batch)
-            except (InterfaceError, OperationalError) as error:  # affects every write
+            except Exception as error:  # of the transaction: nothing is stored
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
-            except Exception:  # affects one write: run each alone
-                for write, future in batch:
-                    if not future.done():
-                        self._commit_single(write, future)
 
     def _next_batch(self) -> list[Write]:
         with self._changed:
@@ -103,19 +86,15 @@ class GroupCommit:
         with clock.frozen(), self._database.transaction() as session:
             for write, future in batch:
                 try:
-                    answers.append((future, write(session)))
-                except Refused as error:
+                    with session.begin_nested():
+                        answer = write(session)
+                except (InterfaceError, OperationalError):  # affects every write
+                    raise
+                except Exception as error:
                     future.set_exception(error)
+                else:
+                    answers.append((future, answer))
         for future, answer in answers:
-            future.set_result(answer)
-
-    def _commit_single(self, write: Callable[[Session], Any], future: Future[Any]) -> None:
-        try:
-            with self._database.transaction() as session:
-                answer = write(session)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
             future.set_result(answer)
 
 

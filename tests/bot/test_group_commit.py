@@ -107,3 +107,16 @@ def test_unreachable_database_fails_every_write(tmp_path):
 
     with pytest.raises(OperationalError):
         commits.store(write("fine"))  # no such table
+
+
+def test_a_write_that_refuses_late_leaves_nothing_behind(database):
+    commits = GroupCommit(database)
+
+    def half(session):
+        write("half")(session)
+        raise BadInput("refused after a write")
+
+    with pytest.raises(BadInput):
+        commits.store(half)
+    commits.store(write("fine"))
+    assert keys(database) == {"fine"}
