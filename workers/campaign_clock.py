@@ -147,8 +147,9 @@ def report_misuse(session: Session, settings: Settings, now: datetime) -> list[s
         Ids of the campaigns.
     """
     reported = []
-    for campaign_id, counts in redemptions.take_unannounced_misuses(session, settings).items():
+    for campaign_id, counts in redemptions.unannounced_misuses(session, settings).items():
         with _isolated(session, settings, campaign_id):
+            redemptions.mark_misuses_announced(session, campaign_id)
             campaign = find_campaign(session, settings, campaign_id)
             post = thread_post(settings, campaign, "misuse", "clock", counts=counts)
             day = f"{post.key}:{now.astimezone(settings.zone):%Y-%m-%d}"
@@ -168,9 +169,9 @@ def report_late(session: Session, settings: Settings) -> None:
     settings : Settings
         Of the installation.
     """
-    for campaign_id in late_orders.take_unannounced_results(session, settings):
+    for campaign_id in late_orders.unannounced_results(session, settings):
         with _isolated(session, settings, campaign_id):
-            campaign = find_campaign(session, settings, campaign_id)
+            campaign = late_orders.mark_result_announced(session, settings, campaign_id)
             post = thread_post(settings, campaign, "later", CLOCK)
             outbox.put(session, settings, post, default_channel=campaign.channel)
 

@@ -68,35 +68,22 @@ def update_late_results(lake: "Lake", database: "Database", settings: Settings) 
     return list(recomputed)
 
 
-def take_unannounced_results(session: Session, settings: Settings) -> list[str]:
-    """Return campaigns with a new late result, and mark it as announced.
-
-    Call this in the transaction that writes the announcements.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-
-    Returns
-    -------
-    list of str
-        Campaign ids.
-    """
+def unannounced_results(session: Session, settings: Settings) -> list[str]:
+    """Return the ids of campaigns with a new late result."""
     unannounced = Campaign.result["later"]["told"].as_boolean().is_(False)
-    ids = list(
+    return list(
         session.scalars(
             select(Campaign.id).where(Campaign.team_id == settings.team_id, unannounced)
         )
     )
-    for campaign_id in ids:
-        campaign = find_campaign(session, settings, campaign_id, lock=True)
-        result = campaign.result or {}
-        campaign.result = {**result, "later": {**result["later"], "told": True}}
-    session.flush()
-    return ids
+
+
+def mark_result_announced(session: Session, settings: Settings, campaign_id: str) -> Campaign:
+    """Mark a late result as announced, in the savepoint that writes the announcement."""
+    campaign = find_campaign(session, settings, campaign_id, lock=True)
+    result = campaign.result or {}
+    campaign.result = {**result, "later": {**result["later"], "told": True}}
+    return campaign
 
 
 def _recompute(lake: "Lake", session: Session, campaign: Campaign) -> dict[str, Any] | None:

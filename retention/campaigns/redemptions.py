@@ -278,23 +278,8 @@ def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
     redeem(session, settings, uses)
 
 
-def take_unannounced_misuses(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
-    """Return campaigns with new misuse, and mark it as announced.
-
-    Call this in the transaction that writes the announcements.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-
-    Returns
-    -------
-    dict of str to dict
-        Campaign → outcome → number of all misuses so far, for campaigns with a new one.
-    """
+def unannounced_misuses(session: Session, settings: Settings) -> dict[str, dict[str, int]]:
+    """Return campaign → outcome → number of all misuses so far, for campaigns with a new one."""
     is_misuse = (Redemption.team_id == settings.team_id, Redemption.outcome.in_(MISUSES))
     unannounced = select(Redemption.campaign_id).where(*is_misuse, ~Redemption.told).distinct()
     misuse_counts = (
@@ -305,11 +290,21 @@ def take_unannounced_misuses(session: Session, settings: Settings) -> dict[str, 
     misuses: dict[str, dict[str, int]] = {}
     for campaign_id, outcome, number in session.execute(misuse_counts):
         misuses.setdefault(campaign_id, {})[outcome] = number
+    return misuses
+
+
+def mark_misuses_announced(session: Session, campaign_id: str) -> None:
+    """Mark a campaign's misuses as announced, in the savepoint that writes the announcement."""
     session.execute(
-        update(Redemption).where(*is_misuse, ~Redemption.told).values(told=True),
+        update(Redemption)
+        .where(
+            Redemption.campaign_id == campaign_id,
+            Redemption.outcome.in_(MISUSES),
+            ~Redemption.told,
+        )
+        .values(told=True),
         execution_options={"synchronize_session": False},
     )
-    return misuses
 
 
 def list_misuses(session: Session, campaign_id: str) -> list[dict[str, Any]]:

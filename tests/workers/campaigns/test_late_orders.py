@@ -67,11 +67,11 @@ def test_late_orders_are_reported_once_until_more_arrive(desk, closed):
     bring(desk, "purchase", ends - timedelta(days=9), customers[:3])  # the same file again
     bring(desk, "purchase", ends + timedelta(hours=2), customers)  # after its window
     bring(desk, "purchase", ends - timedelta(days=8), ["passer-by"])  # of nobody in it
-    with desk.database.transaction() as session:
-        assert late_orders.take_unannounced_results(session, desk.settings) == []
+    with desk.database.reading() as session:
+        assert late_orders.unannounced_results(session, desk.settings) == []
     bring(desk, "purchase", ends - timedelta(days=8), customers[:1])
-    with desk.database.transaction() as session:
-        assert late_orders.take_unannounced_results(session, desk.settings) == [closed]
+    with desk.database.reading() as session:
+        assert late_orders.unannounced_results(session, desk.settings) == [closed]
 
 
 def test_requested_result_mentions_late_orders(desk, closed):
