@@ -7,6 +7,7 @@ from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.authorize import CallableAuthorize
 
 from bot import conversation, groups, home, slash
+from bot.clicks import StoreClick
 from bot.commands import root
 from bot.commands.catalogue import entries
 from bot.failures import Failures
@@ -51,6 +52,7 @@ def build_app(
     the database. `bot.workspace.CheckWorkspace` refuses requests of other workspaces.
     """
     services = Services.of(settings, database)
+    store_click = StoreClick(services)
     secret = settings.slack_signing_secret
     # With an OAuth flow, Bolt ignores a plain function and calls Slack for each request.
     authorize = CallableAuthorize(logger=log, func=_authorize(settings, services.database))
@@ -60,7 +62,9 @@ def build_app(
         signing_secret=secret.get_secret_value() if secret else "",
         authorize=authorize,  # type: ignore[arg-type]
         oauth_flow=Flow(settings, services.database) if settings.oauth else None,
-        listener_executor=Listeners(LISTENERS, thread_name_prefix="listener"),
+        listener_executor=Listeners(
+            store_click.finish, max_workers=LISTENERS, thread_name_prefix="listener"
+        ),
         request_verification_enabled=True,
         ignoring_self_events_enabled=False,  # bot.conversation ignores messages of apps
     )
@@ -70,6 +74,7 @@ def build_app(
     app.use(RequestLimit())
     app.use(clean_text)
     app.use(SpeakLanguage(services))
+    app.use(store_click)
     slash.register(app, services)
     home.register(app, services)
     conversation.register(app, services)

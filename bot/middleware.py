@@ -68,12 +68,25 @@ def acknowledged_once(context: BoltContext, next: Callable[[], BoltResponse]) ->
 
 
 class Listeners(ThreadPoolExecutor):
-    """Bolt's thread pool for listeners, without inline slash commands."""
+    """Bolt's thread pool for listeners, without inline slash commands.
+
+    ``after`` runs in the listener's thread when the listener has ended.
+    """
+
+    def __init__(self, after: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._after = after
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if not getattr(_thread, "runs_inline", False):
             # The listener speaks the language that the request's middleware set.
-            return super().submit(copy_context().run, fn, *args, **kwargs)
+            return super().submit(copy_context().run, self._run, fn, *args, **kwargs)
         done: Future[Any] = Future()
         done.set_result(fn(*args, **kwargs))
         return done
+
+    def _run(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        try:
+            fn(*args, **kwargs)
+        finally:
+            self._after()

@@ -19,6 +19,7 @@ from slack_sdk.errors import SlackClientError
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot import (
+    clicks,
     envelopes,
     event_api,
     groups,
@@ -437,6 +438,12 @@ def start(site: Site) -> None:
     ).start()
     threading.Thread(target=site.shop_webhooks.warm_up, name="connectors", daemon=True).start()
     site.workspace.start()
+    threading.Thread(
+        target=clicks.repeat_unfinished,
+        args=(site.app, site.database, clock.wall()),
+        name="clicks",
+        daemon=True,
+    ).start()
     if site.settings.slack_app_token:
         connect(site.app, site.settings)
 

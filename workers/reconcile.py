@@ -12,7 +12,16 @@ from sqlalchemy import delete, or_, select, update
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import SLACK_STATES, Delivery, File, Job, JobJoin, Process, Thread
+from retention.db.tables import (
+    SLACK_STATES,
+    Delivery,
+    File,
+    Job,
+    JobJoin,
+    Process,
+    StoredClick,
+    Thread,
+)
 from retention.settings import Settings
 from retention.text import gettext
 from workers import broker, completion, heartbeat, jobs, languages, processes, roles
@@ -217,6 +226,7 @@ def tidy(database: Database, settings: Settings) -> None:
     before = clock.wall() - timedelta(days=1)
     with database.transaction() as session:
         session.execute(delete(Delivery).where(Delivery.at < before))
+        session.execute(delete(StoredClick).where(StoredClick.at < before))
         is_open = JobJoin.job_id.in_(select(Job.id).where(Job.state.in_(OPEN)))
         session.execute(delete(JobJoin).where(JobJoin.at < before, ~is_open))
         session.execute(delete(Process).where(Process.seen_at < before))

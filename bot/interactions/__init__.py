@@ -14,8 +14,9 @@ Each feature has one file with one function::
 
 `register_all` finds the files. Rules for a handler:
 
-- Call ``ack()`` first, then work. Open a modal at once, because its trigger id lives 3 s.
-  A failure before ``ack()`` reaches the person as well.
+- Call ``ack()`` first, then work: `bot.clicks` has stored the click. A modal's submission is not
+  stored, so call ``ack()`` after its commit. A failure before ``ack()`` reaches the person as well.
+- Open a modal at once, because its trigger id lives 3 s.
 - Raise the errors of `retention.errors`. The person sees the message as an ephemeral message.
   Any other error becomes a reference number for them and a traceback for the operator.
   Never catch an error only to log it.

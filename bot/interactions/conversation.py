@@ -70,7 +70,6 @@ def _register_buttons(app: App, services: Services) -> None:
 def _register_why(app: App, services: Services) -> None:
     @app.shortcut(ids.WHY_MESSAGE)
     def why_message(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
-        ack()
         place = _place(body)
         named = customers_in(body["message"])
         with services.database.reading() as session:
@@ -80,7 +79,9 @@ def _register_why(app: App, services: Services) -> None:
         if len(named) == 1:
             said = _said(body["user"]["id"], place, f"shortcut:{body['action_ts']}")
             conversation.act(services, said, f"score {named[0]}")
+            ack()
             return
+        ack()
         _open(client, body, "talk/why", place=json.dumps(place), customers=named[:MAX_CUSTOMERS])
 
     @app.shortcut(ids.WHY_GLOBAL)

@@ -43,7 +43,7 @@ from retention.db.tables.data import (
     ModelVersion,
     PlaceList,
 )
-from retention.db.tables.delivery import Delivery, File, Outbox, Thread
+from retention.db.tables.delivery import Delivery, File, Outbox, StoredClick, Thread
 from retention.db.tables.feedback import Feedback, Impression
 from retention.db.tables.outreach import Redemption, Send, Suppression
 from retention.db.tables.profiles import ApiKey, AudienceMember, Profile, ProfileSnapshot
@@ -110,6 +110,7 @@ __all__ = [
     "Slot",
     "Source",
     "SourceRun",
+    "StoredClick",
     "Suppression",
     "Thread",
     "Utc",

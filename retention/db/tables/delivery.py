@@ -99,3 +99,13 @@ class Delivery(Base):
 
     key: Mapped[str] = mapped_column(primary_key=True)
     at: Mapped[datetime] = mapped_column(default=clock.wall)
+
+
+class StoredClick(Base):
+    """A click that Slack has an answer to, as long as its listener has not ended."""
+
+    __tablename__ = "stored_clicks"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[dict[str, Any]]  # Slack's payload without the message
+    at: Mapped[datetime] = mapped_column(default=clock.wall)

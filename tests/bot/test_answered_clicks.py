@@ -1,0 +1,98 @@
+"""Test that a click which Slack has an answer to survives the death of the bot."""
+
+import json
+import threading
+from urllib.parse import urlencode
+
+import pytest
+from sqlalchemy import delete, select
+
+from bot import clicks
+from retention import clock
+from retention.db.tables import Delivery, StoredClick
+from tests.bot.real_server import RunningBot, running_bot
+from tests.bot.test_slash import all_jobs, until
+from tests.bot.wire import ADMIN, PAYLOADS
+from workers import ids
+
+
+def click(action_id: str, value: str, at: str) -> str:
+    payload = json.loads((PAYLOADS / "block_actions.json").read_text())
+    payload["user"]["id"] = ADMIN
+    payload["actions"][0] |= {"action_id": action_id, "value": value, "action_ts": at}
+    return urlencode({"payload": json.dumps(payload)})
+
+
+def press_and_kill(bot: RunningBot, database, body: str) -> None:
+    """Send a click while another process writes; kill the bot as soon as it has answered."""
+    is_busy, is_over = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with database.transaction() as session:
+            session.execute(delete(Delivery).where(Delivery.key == "of nobody"))
+            is_busy.set()
+            is_over.wait(0.8)  # an answer before the click is stored comes within this time
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert is_busy.wait(30)
+    status, _, _ = bot.signed(body)
+    bot.process.kill()
+    is_over.set()
+    writer.join()
+    assert bot.process.wait(30) != 0
+    assert status == 200
+
+
+def states(database) -> list[str]:
+    return [job.state for job in all_jobs(database)]
+
+
+def unfinished(database) -> list[str]:
+    with database.reading() as session:
+        return list(session.scalars(select(StoredClick.key)))
+
+
+def test_an_answered_click_is_done_after_a_kill_and_a_restart(settings, database):
+    pressed = click(ids.RUN_COMMAND, "sweep", "1.1")
+    with running_bot(settings) as bot:
+        press_and_kill(bot, database, pressed)
+    with running_bot(settings):
+        until(lambda: states(database) == ["queued"])
+        until(lambda: not unfinished(database))
+
+
+@pytest.mark.nightly
+def test_each_of_six_clicks_before_a_kill_acts_once(settings, database):
+    with running_bot(settings) as bot:
+        press_and_kill(bot, database, click(ids.RUN_COMMAND, "sweep --tier low", "1.0"))
+    state = "queued"
+    for number in range(1, 6):
+        with running_bot(settings) as bot:
+            until(lambda: states(database) == [state])  # noqa: B023
+            action = ids.RETRY_JOB if state == "cancelled" else ids.CANCEL_JOB
+            state = "queued" if state == "cancelled" else "cancelled"
+            press_and_kill(bot, database, click(action, all_jobs(database)[0].id, f"1.{number}"))
+    with running_bot(settings):
+        until(lambda: states(database) == [state])
+        until(lambda: not unfinished(database))
+
+
+def test_a_finished_click_leaves_no_row(workspace, database, api):
+    workspace.press(ids.CANCEL_JOB, "nope")
+    api.wait("response_url")
+    until(lambda: not unfinished(database))
+
+
+def test_a_repeated_click_that_was_done_acts_no_second_time(workspace, database, settings, api):
+    """The bot died after the effect, and before the click was deleted."""
+    body = json.loads((PAYLOADS / "block_actions.json").read_text())
+    body["actions"][0] |= {"action_id": ids.RUN_COMMAND, "value": "sweep", "action_ts": "9.9"}
+    body["user"]["id"] = ADMIN
+    workspace.send(click(ids.RUN_COMMAND, "sweep", "9.9"), "application/x-www-form-urlencoded")
+    until(lambda: states(database) == ["queued"] and not unfinished(database))
+    with database.transaction() as session:
+        session.add(StoredClick(key=f"click:{ADMIN}:9.9:{ids.RUN_COMMAND}", body=body))
+    clicks.repeat_unfinished(workspace.app, database, clock.wall())
+    until(lambda: not unfinished(database))
+    assert states(database) == ["queued"]
