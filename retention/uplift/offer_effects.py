@@ -25,7 +25,13 @@ from threadpoolctl import threadpool_limits
 from retention.errors import TooLittleData
 from retention.uplift.evaluation import calibration_slope, out_of_fold_predictions
 from retention.uplift.experiment import Experiment
-from retention.uplift.learners import LEARNERS, UpliftLearner, doubly_robust_effects, encoder
+from retention.uplift.learners import (
+    LEARNERS,
+    UpliftLearner,
+    check_cells,
+    doubly_robust_effects,
+    encoder,
+)
 
 MIN_TREATED = 100  # customers per offer
 MIN_SUPPORT = 0.05  # probability of an offer among treated customers; below it no prediction
@@ -174,7 +180,7 @@ def _fit_offer(
 ) -> tuple[OfferModel, float]:
     """Fit one offer against the hold-out.
 
-    The standard error of its level is returned, too.
+    The standard error of its level is returned, too. Raises `TooLittleData`.
     """
     share = np.broadcast_to(np.asarray(trial.propensity, float), rows.shape)[rows]
     inclusion = share * offer_share + 1 - share  # probability of being among these rows
@@ -189,6 +195,8 @@ def _fit_offer(
     )
     predicted = out_of_fold_predictions(subset, learner)
     slope = calibration_slope(subset, predicted)
+    # Only these customers count for the level, so they must be able to tell it alone.
+    check_cells(subset.outcome[has_common_support], subset.treated[has_common_support])
     effect = doubly_robust_effects(
         encoder().fit_transform(subset.features),
         subset.outcome,
