@@ -15,6 +15,7 @@ from bot.rate_limit import TokenBuckets
 from bot.web import Request, Site
 from retention import clock
 from retention.connect import inbox
+from retention.connect.events import check_rows
 from retention.db.tables import EventBatch
 from retention.privacy import standard_webhooks
 from retention.settings import Settings
@@ -220,6 +221,41 @@ def test_page_sends_views_searches_and_carts_only(site):
     assert [(row["index"], row["code"]) for row in answer["rejected"]] == [(1, "not_allowed")]
     assert headers["Access-Control-Allow-Origin"] == ORIGIN
     assert {row["source"] for row in stored(site)} == {"browser"}
+
+
+@pytest.mark.parametrize("route", ["browser", "track"])
+def test_page_cannot_claim_the_id_of_an_order(site, route):
+    claimed = "woocommerce:7005:70050"
+    if route == "browser":
+        assert from_page(site, [event(1, event_id=claimed)])[1]["accepted"] == 1
+        assert from_page(site, [event(1, event_id=claimed)])[1]["duplicate"] == 1
+    else:
+        view = {"type": "page", "userId": "k3", "messageId": claimed}
+        assert track(site, view, key=PUBLIC, origin=ORIGIN)[1]["accepted"] == 1
+        assert track(site, view, key=PUBLIC, origin=ORIGIN)[1]["duplicate"] == 1
+    order = event(1, event_id=claimed, event_type="purchase", amount=9.5)
+    assert send(site, [order])[1]["accepted"] == 1
+    assert send(site, [order], message_id="msg-2")[1]["duplicate"] == 1
+    assert [row["event_id"] for row in stored(site)] == [f"page:{claimed}", claimed]
+
+
+def test_ids_of_servers_are_kept_as_earlier_versions_stored_them(site):
+    """An event that an earlier version stored is recognised if it comes again after an upgrade."""
+    (key,) = check_rows([event(1)], NOW, source="events").keys
+    assert key == "376cd6f0ea56c13879152ac7da605fb0"
+
+
+@pytest.mark.parametrize("at", ["1990-01-01T00:00:00Z", "2026-02-22T11:00:00Z", "2030-01-01"])
+def test_page_with_an_odd_clock_sends_the_time_of_arrival(site, at):
+    assert from_page(site, [event(1, occurred_at=at, available_at=at)])[1]["accepted"] == 1
+    (row,) = stored(site)
+    assert row["occurred_at"] == row["available_at"] == int(NOW.timestamp() * 1e6)
+
+
+def test_page_may_send_what_happened_in_the_last_week(site):
+    at = NOW - timedelta(days=6)
+    from_page(site, [event(1, occurred_at=at.isoformat())])
+    assert stored(site)[0]["occurred_at"] == int(at.timestamp() * 1e6)
 
 
 def test_foreign_page_and_wrong_public_key_are_refused(site):

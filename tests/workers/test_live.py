@@ -245,6 +245,54 @@ def test_known_id_of_the_last_month_is_a_duplicate(desk):
     assert in_lake(desk) == ["live-1"]
 
 
+def test_old_events_wait_and_each_round_takes_few_months(desk):
+    first = clock.now() - timedelta(days=400)
+    old = [
+        event(number, occurred_at=(first - timedelta(days=31 * number)).isoformat())
+        for number in range(30)
+    ]
+    accept(desk, *old, bought(90, "c0001"))
+    process = Drain(desk.settings, desk.database)
+    process.round()
+    stored = in_lake(desk)
+    assert "live-90" in stored
+    assert len(stored) <= 1 + live.MAX_OLD_MONTHS + 1
+    accept(desk, bought(91, "c0002"))
+    process.round()
+    assert "live-91" in in_lake(desk)
+    while process.round():
+        pass
+    assert len(in_lake(desk)) == 32
+    assert count(desk, EventBatch) == 0
+
+
+def test_many_months_with_few_files_are_not_compacted(desk, monkeypatch):
+    monkeypatch.setattr(compaction, "MAX_FILES", 12)
+    first = clock.now() - timedelta(days=400)
+    accept(
+        desk,
+        *(
+            event(number, occurred_at=(first - timedelta(days=31 * number)).isoformat())
+            for number in range(20)
+        ),
+    )
+    process = Drain(desk.settings, desk.database)
+    while process.round():
+        pass
+    assert not compaction.compact_events(desk.lake.root)
+
+
+def test_page_event_with_the_id_of_an_order_deletes_no_order(desk):
+    view = event(1)
+    checked = events.check_rows([view], clock.now(), source="browser", is_page=True)
+    with desk.database.transaction() as session:
+        inbox.add(session, desk.settings, checked.rows, checked.keys)
+    drain(desk)
+    accept(desk, bought(1, "c0001"))
+    drain(desk)
+    assert in_lake(desk) == ["live-1"]
+
+
 def test_amounts_in_another_currency_are_quarantined(desk):
     accept(desk, bought(1, "c0001") | {"currency": "USD"}, bought(2, "c0002"))
     drain(desk)
