@@ -10,7 +10,7 @@ import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -177,6 +177,11 @@ class Settings(BaseSettings):
     shop_origins: str = ""
     """Origins of the shop's pages, such as `https://shop.example`, separated by commas or blanks.
     Only they may send browser events."""
+    private_sources: str = ""
+    """Private addresses and networks that web sources may use, such as `10.0.0.7` or
+    `10.1.0.0/16`, separated by commas or blanks. By default none: a redirect could lead there."""
+    source_limit_mb: Annotated[int, Field(ge=1)] = 2048
+    """Largest file of a web source in MB, as it is sent and unpacked."""
     ask_url: str = ""
     """OpenAI-compatible endpoint for sentences that no rule understands. Without it, no
     language model is used."""
@@ -268,6 +273,21 @@ class Settings(BaseSettings):
                 ).format(url=url)
             )
         return url
+
+    @field_validator("private_sources")
+    @classmethod
+    def _check_private_sources(cls, networks: str) -> str:
+        try:
+            for network in networks.replace(",", " ").split():
+                ip_network(network)
+        except ValueError:
+            raise ValueError(
+                gettext(
+                    "RETENTION_PRIVATE_SOURCES is {networks!r}; write addresses or networks such "
+                    "as 10.0.0.7 or 10.1.0.0/16"
+                ).format(networks=networks)
+            ) from None
+        return networks
 
     @field_validator("ask_url")
     @classmethod
@@ -420,6 +440,11 @@ class Settings(BaseSettings):
         return frozenset(self.shop_origins.replace(",", " ").lower().split())
 
     @property
+    def private_source_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Private networks that web sources may use."""
+        return tuple(map(ip_network, self.private_sources.replace(",", " ").split()))
+
+    @property
     def takes_events(self) -> bool:
         """Whether live events can arrive."""
         return bool(self.events_key or self.events_public_key)
@@ -544,6 +569,7 @@ def _form(field: str) -> str:
         "send_rate": gettext("a number above 0, at most 1000, such as 10"),
         "now": gettext("a date and time, such as 2026-03-01T09:00+00:00"),
         "doubted_labels": gettext("keep or drop"),
+        "source_limit_mb": gettext("a whole number of MB from 1, such as 2048"),
         "demo": gettext("true or false"),
     }
     return forms.get(field) or gettext("text")

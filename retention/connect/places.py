@@ -2,8 +2,7 @@
 
 import glob
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from retention import clock
 from retention.connect.problems import SourceProblem
 from retention.errors import BadInput
+from retention.settings import Settings
 from retention.text import gettext
 
 # Packages with the drivers of object stores, by the scheme of the URL.
@@ -24,7 +24,15 @@ DRIVERS = {
     "az": "adlfs",
     "sftp": "paramiko",
 }
-_DENIED = ("credential", "forbidden", "accessdenied", "unauthorized", "permission", "401", "403")
+# Words in the class names and codes of drivers' errors, such as NoCredentialsError of boto.
+_DENIED = (
+    "credential",
+    "forbidden",
+    "accessdenied",
+    "unauthorized",
+    "permission",
+    "authentication",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +89,13 @@ def local_files(pattern: str) -> list[RemoteFile]:
     return listed
 
 
-def stored_files(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
+def stored_files(settings: Settings, url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
     """List files of an object store by a URL or a pattern, in order.
 
     Parameters
     ----------
+    settings : Settings
+        Limits of web addresses.
     url : str
         URL that fsspec understands, such as ``s3://bucket/orders/*.csv``.
     options : mapping
@@ -99,7 +109,7 @@ def stored_files(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
         ``access_denied`` or ``unavailable``.
     """
     if url.startswith(("http://", "https://")):
-        return _web_file(url, options)
+        return _web_file(settings, url, options)
     system, path = _file_system(url, options)
     try:
         paths = system.glob(path) if glob.has_magic(path) else [path] * system.exists(path)
@@ -120,12 +130,11 @@ def stored_files(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
     return listed
 
 
-def _web_file(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
-    """Return the file at a web address; none if there is no such file.
+def _web_file(settings: Settings, url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
+    """Return the file at a web address; none if there is no such file."""
+    from retention.connect import public_web
 
-    ``user`` and ``password``, or ``token``, give access.
-    """
-    with _web_answer(url, options) as answer:
+    with public_web.answer(settings, url, options) as answer:
         if answer.status_code == 404:
             return []
         headers = answer.headers
@@ -133,34 +142,15 @@ def _web_file(url: str, options: Mapping[str, Any]) -> list[RemoteFile]:
     # Without a mark it is read at each pull; the import finds what is new.
     stamp = f"{headers.get('content-length')}:{mark or clock.wall().isoformat()}"
     is_empty = headers.get("content-length") == "0"
-    return [RemoteFile(url, stamp, is_empty, partial(_fetch, url, options))]
+    return [RemoteFile(url, stamp, is_empty, partial(_fetch, settings, url, options))]
 
 
-@contextmanager
-def _web_answer(url: str, options: Mapping[str, Any]) -> Iterator[Any]:
-    import httpx
+def _fetch(settings: Settings, url: str, options: Mapping[str, Any], folder: Path) -> Path:
+    from retention.connect import public_web
 
-    auth = (options["user"], options.get("password", "")) if options.get("user") else None
-    headers = {"authorization": f"Bearer {options['token']}"} if options.get("token") else {}
-    try:
-        with (
-            httpx.Client(timeout=60, follow_redirects=True, auth=auth) as client,
-            client.stream("GET", url, headers=headers) as answer,
-        ):
-            if answer.status_code in (401, 403):
-                raise SourceProblem("access_denied", detail=f"HTTP {answer.status_code}")
-            if not answer.is_success and answer.status_code != 404:
-                raise SourceProblem("unavailable", detail=f"HTTP {answer.status_code}")
-            yield answer
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise SourceProblem("unavailable", detail=type(error).__name__) from error
-
-
-def _fetch(url: str, options: Mapping[str, Any], folder: Path) -> Path:
     target = _target(urlsplit(url).path, folder)
-    with _web_answer(url, options) as answer, target.open("wb") as file:
-        for piece in answer.iter_bytes():
-            file.write(piece)
+    with public_web.answer(settings, url, options) as answer:
+        public_web.save(settings, answer, target)
     return target
 
 
@@ -220,7 +210,20 @@ def _target(path: str, folder: Path) -> Path:
 
 
 def _problem(error: Exception) -> SourceProblem:
-    text = f"{type(error).__name__} {error}".lower().replace(" ", "")
     detail = (str(error).strip().splitlines() or [""])[0][:200] or type(error).__name__
-    is_denied = isinstance(error, PermissionError) or any(word in text for word in _DENIED)
-    return SourceProblem("access_denied" if is_denied else "unavailable", detail=detail)
+    return SourceProblem("access_denied" if _is_denied(error) else "unavailable", detail=detail)
+
+
+def _is_denied(error: BaseException) -> bool:
+    """Return whether an error, or its cause, is a refusal by its type or its HTTP status.
+
+    The text does not count: it has names of files, such as ``orders_202401.csv``.
+    """
+    statuses = {str(getattr(error, name, "")) for name in ("status_code", "status", "code")}
+    names = " ".join(each.__name__ for each in type(error).__mro__).lower()
+    return (
+        bool(statuses & {"401", "403"})
+        or any(word in names for word in _DENIED)
+        or (isinstance(error, OSError) and str(error).startswith("Forbidden: "))  # of gcsfs
+        or (error.__cause__ is not None and _is_denied(error.__cause__))
+    )

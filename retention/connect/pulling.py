@@ -158,13 +158,16 @@ class Pull:
             places.local_files(self.source.location)
             if self.source.kind == "files"
             else places.stored_files(
-                self.source.location, places.driver_options(self.source.config, self._secrets())
+                self.settings,
+                self.source.location,
+                places.driver_options(self.source.config, self._secrets()),
             )
         )
         changed = [file for file in listed if known.get(file.path, {}).get("stamp") != file.stamp]
         if not changed:
             return
         folder = self._folder() / "downloads"
+        shutil.rmtree(folder, ignore_errors=True)  # of a killed pull
         try:
             before = {file.path: known.get(file.path, {}).get("rows", 0) for file in changed}
             local: dict[str, places.RemoteFile] = {}

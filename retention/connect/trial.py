@@ -1,13 +1,13 @@
 """Read a new source once, so that a mistake shows when it is added."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from retention.connect import places, query_source
 from retention.errors import BadInput
 from retention.lake import formats, mapping
 from retention.lake.reading import sources as reading
+from retention.lake.reading.archives import scratch_folder
 from retention.lake.schema import BOUNCES, REDEMPTIONS, TABLES, Table
 from retention.settings import Settings
 from retention.text import gettext
@@ -40,14 +40,14 @@ def try_source(lake: "Lake", settings: Settings, new: "NewSource") -> None:
     """
     table = {"redemptions": REDEMPTIONS, "bounces": BOUNCES}.get(new.table_name or "")
     table = table or TABLES[new.table_name or "events"]
-    with TemporaryDirectory(prefix="retention-source-") as folder:
-        mapped = _mapping(settings, new, table, Path(folder))
+    with scratch_folder() as folder:
+        mapped = _mapping(settings, new, table, folder)
         if new.kind == "query":
             url = new.secrets.get("url", new.location)
             state = query_source.read_state(url, new.query or "", new.watermark_column, {})
             columns, name = [*state.columns], gettext("the query")
         else:
-            file = _first_file(new, Path(folder))
+            file = _first_file(settings, new, folder)
             with reading.open_source(lake.duckdb, str(file), mapped, None) as source:
                 shaped = reading.reshape(lake.duckdb, source, mapped) if mapped else source
                 columns, name = [*shaped.columns], source.name
@@ -69,11 +69,13 @@ def _mapping(
     return formats.mapping_for(table, settings.timezone, path, new.format_name)
 
 
-def _first_file(new: "NewSource", folder: Path) -> Path:
+def _first_file(settings: Settings, new: "NewSource", folder: Path) -> Path:
     listed = (
         places.local_files(new.location)
         if new.kind == "files"
-        else places.stored_files(new.location, places.driver_options(new.config, new.secrets))
+        else places.stored_files(
+            settings, new.location, places.driver_options(new.config, new.secrets)
+        )
     )
     if not listed:
         raise BadInput(gettext("{file} matches no file.").format(file=new.location))

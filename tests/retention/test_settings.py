@@ -162,6 +162,8 @@ def test_bot_token_with_oauth_requires_a_workspace_id():
 
 
 BAD_VALUES = {
+    "private_sources": ("10.0.0.7/8", "write addresses or networks"),
+    "source_limit_mb": ("0", "a whole number of MB"),
     "home": ("/dev/null", "name a folder"),
     "database_url": ("mysql://me:hush@host/db", "sqlite:///FILE"),
     "broker_url": ("amqp://me:hush@host", "redis://"),

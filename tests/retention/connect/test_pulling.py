@@ -1,13 +1,17 @@
 """Test pulling from files, object stores and databases."""
 
+import gzip
+import io
 import os
+import socket
+import zipfile
 from pathlib import Path
 
 import fsspec
 import pytest
 import sqlalchemy as sa
 
-from retention.connect import query_source, secrets
+from retention.connect import public_web, query_source, secrets
 from retention.connect.problems import SourceProblem
 from retention.connect.pulling import Pull
 from retention.db.tables import Source
@@ -222,7 +226,7 @@ def test_web_address_is_pulled_when_it_changes(settings, httpserver):
 
     serve(lines(0, 20), "1")
     url = httpserver.url_for("/orders.csv")
-    place = Place(settings, "object_store", url, secrets={"token": "geheim"})
+    place = Place(near(settings), "object_store", url, secrets={"token": "geheim"})
     assert place.pull().accepted == 20
     assert place.pull() is None
     serve(lines(0, 25), "2")
@@ -237,6 +241,132 @@ def test_web_address_is_pulled_when_it_changes(settings, httpserver):
     assert caught.value.code == "unavailable"
     serve("", "3", 404)
     assert place.pull() is None
+
+
+def near(settings, **values):
+    """Settings that allow this machine."""
+    return settings.model_copy(update={"private_sources": "127.0.0.0/8, ::1", **values})
+
+
+def refused(settings, url) -> str:
+    with pytest.raises(SourceProblem) as caught:
+        Place(settings, "object_store", url).pull()
+    assert caught.value.code == "unreadable"
+    return caught.value.facts["text"]
+
+
+def test_web_address_never_leads_to_a_private_address(settings, httpserver):
+    """A redirect read the internal service of a cloud machine."""
+    for path, target in (
+        ("/own.csv", httpserver.url_for("/orders.csv")),
+        ("/cloud", "http://169.254.169.254/latest/meta-data"),
+        ("/mapped", "http://[::ffff:10.0.0.7]/orders.csv"),
+        ("/translated", "http://[64:ff9b::a00:7]/orders.csv"),
+    ):
+        httpserver.expect_request(path).respond_with_data("", 302, headers={"Location": target})
+    httpserver.expect_request("/orders.csv").respond_with_data(lines(0, 20))
+    assert "127.0.0.1" in refused(settings, httpserver.url_for("/orders.csv"))
+    assert (
+        Place(near(settings), "object_store", httpserver.url_for("/own.csv")).pull().accepted == 20
+    )
+    for path, address in (
+        ("/cloud", "169.254.169.254"),
+        ("/mapped", "10.0.0.7"),
+        ("/translated", "10.0.0.7"),
+    ):
+        assert f"RETENTION_PRIVATE_SOURCES={address}" in refused(
+            near(settings), httpserver.url_for(path)
+        )
+
+
+def test_connection_goes_to_the_address_that_was_checked(settings, httpserver, monkeypatch):
+    """A second look-up of the name could give another address (DNS rebinding)."""
+    answers = iter(["127.0.0.1", "10.0.0.7"])
+    resolve = socket.getaddrinfo
+
+    def rebinding(host, port, *args, **options):
+        named = next(answers) if host == "shop.example" else host
+        return resolve(named, port, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    httpserver.expect_request("/orders.csv").respond_with_data(lines(0, 20), headers={"ETag": "1"})
+    url = f"http://shop.example:{httpserver.port}/orders.csv"
+    with public_web.answer(near(settings), url, {}) as answer:
+        assert answer.status_code == 200
+    assert "10.0.0.7" in refused(near(settings), url)
+
+
+@pytest.mark.parametrize("packed", ["sent", "encoded", "file", "zip"])
+def test_web_file_has_a_limit_sent_and_unpacked(settings, httpserver, packed):
+    """4.5 MB of gzip became 1.5 GB."""
+    zeros = bytes(3 * 2**20)
+    with io.BytesIO() as buffer:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("orders.csv", zeros)
+        zipped = buffer.getvalue()
+    name, body, headers = {
+        "sent": ("orders.csv", zeros, {}),
+        "encoded": ("orders.csv", gzip.compress(zeros), {"Content-Encoding": "gzip"}),
+        "file": ("orders.csv.gz", gzip.compress(zeros), {}),
+        "zip": ("orders.zip", zipped, {}),
+    }[packed]
+    httpserver.expect_request(f"/{name}").respond_with_data(body, headers=headers)
+    limited = near(settings, source_limit_mb=2)
+    assert "RETENTION_SOURCE_LIMIT_MB" in refused(limited, httpserver.url_for(f"/{name}"))
+    assert not [*(settings.home / "sources").glob("*/downloads/**/*.*")]
+
+
+def test_download_of_a_killed_pull_is_deleted_by_the_next(settings, httpserver):
+    left = settings.home / "sources" / "orders" / "downloads" / "left.csv"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    body = gzip.compress(lines(0, 20).encode())
+    packed = {"Content-Encoding": "gzip"}
+    httpserver.expect_request("/orders.csv").respond_with_data(body, headers=packed)
+    url = httpserver.url_for("/orders.csv")
+    assert Place(near(settings), "object_store", url).pull().accepted == 20
+    assert not left.exists()
+
+
+class NoCredentialsError(Exception):
+    """As botocore names it."""
+
+
+class Answered(Exception):
+    """An error with the status of an HTTP answer."""
+
+    def __init__(self, status) -> None:
+        super().__init__("the store refused")
+        self.status_code = status
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TimeoutError("GET orders_202401.csv and 403.csv timed out"), "unavailable"),
+        (ConnectionError("permission-list.csv: connection reset"), "unavailable"),
+        (Answered(503), "unavailable"),
+        (Answered(403), "access_denied"),
+        (PermissionError("Access Denied"), "access_denied"),
+        (NoCredentialsError("Unable to locate"), "access_denied"),
+        (OSError("Forbidden: shop-orders/1.csv"), "access_denied"),
+    ],
+)
+def test_access_is_refused_by_type_or_status_alone(settings, monkeypatch, error, code):
+    """A time-out on a file named 202401 lost its retry."""
+
+    def fails(*_):
+        raise error
+
+    store = fsspec.filesystem("memory")
+    store.pipe("/refusing/1.csv", lines(0, 20).encode())
+    monkeypatch.setattr(type(store), "get_file", fails)
+    try:
+        with pytest.raises(SourceProblem) as caught:
+            Place(settings, "object_store", "memory://refusing/*.csv").pull()
+    finally:
+        store.rm("/refusing", recursive=True)
+    assert caught.value.code == code
 
 
 # ---------------------------------------------------------------- queries
