@@ -455,7 +455,7 @@ class PromisesReport(Request):
 
 
 class DemoFeed(Request):
-    """Import the demo's events and responses."""
+    """Import the demo's events and responses; without ``until`` its history, once."""
 
     kind = "demo_feed"
     title = gettext("Demo feed")
@@ -463,7 +463,7 @@ class DemoFeed(Request):
     deed = gettext("feed the demo")
     names_customers = False
     outlasts_erasures = True
-    until: Moment
+    until: Moment | None = None
 
 
 class Forget(Request):

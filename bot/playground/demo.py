@@ -1,7 +1,7 @@
 """Run ``retention demo`` without Slack.
 
-It prepares the home, starts every process of `retention run` with Slack's address set to the
-playground, serves the page, and stops all of it on Ctrl-C or SIGTERM.
+It serves the page, starts every process of `retention run` with Slack's address set to the
+playground, lets a worker load the data, and stops all of it on Ctrl-C or SIGTERM.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import logging
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
@@ -21,10 +20,10 @@ from typing import Any
 
 from sqlalchemy import select
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 import retention
-from bot.playground import seed
+from bot.playground import loading, seed
+from bot.playground.loading import Gate, Step
 from bot.playground.page import page_routes
 from bot.playground.server import Slack, free_port, port_is_free, server
 from bot.playground.shop.connection import PATH, connect
@@ -36,7 +35,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import BusinessClock, RoleGrant, Schedule
-from retention.errors import BadInput
+from retention.errors import BadInput, Refused
 from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings
 from retention.text import gettext
@@ -76,30 +75,8 @@ def main(settings: Settings) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     upgrade(settings)
     database = Database.of(settings)
-    if not _is_prepared(settings, database):
-        print(
-            gettext("Preparing the demo: importing a real shop's year (once, about a minute) …"),
-            flush=True,
-        )
-        status = _run_with_secrets(settings, [sys.executable, "-m", "bot.playground.prepare"])
-        if status:  # the reason is printed
-            raise SystemExit(status)
-    _seed(settings, database)
     if not asyncio.run(_Demo(settings, database).run()):
         raise SystemExit(1)
-
-
-def _run_with_secrets(settings: Settings, command: list[str]) -> int:
-    """Run a command that gets our secrets by file.
-
-    Return its exit status.
-    """
-    environments = ChildEnvironments(settings)
-    try:
-        environments.write()
-        return subprocess.run(command, check=False, env=environments.of("worker")).returncode
-    finally:
-        environments.remove()
 
 
 def credentials() -> dict[str, Any]:
@@ -147,15 +124,6 @@ def environment(settings: Settings) -> dict[str, str]:
     return variables
 
 
-def _is_prepared(settings: Settings, database: Database) -> bool:
-    """Return whether the preparation has finished.
-
-    Its last step sets the business clock.
-    """
-    with database.reading() as session:
-        return session.get(BusinessClock, settings.team_id) is not None
-
-
 def _seed(settings: Settings, database: Database) -> None:
     """Add missing roles and the Monday digest.
 
@@ -184,31 +152,6 @@ def _seed(settings: Settings, database: Database) -> None:
             )
 
 
-class WaitUntilReady:
-    """Hold the page's requests until the bot can answer.
-
-    Else the first command would fail with ``dispatch_failed``. Slack's own routes answer at once,
-    because the bot calls them while it starts.
-
-    Parameters
-    ----------
-    app : ASGI application
-        The page and the stand-in for Slack.
-    ready : asyncio.Event
-        Set when the bot can answer.
-    """
-
-    def __init__(self, app: ASGIApp, ready: asyncio.Event) -> None:
-        self.app, self.ready = app, ready
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
-        path = scope.get("path", "")
-        if scope["type"] == "http" and (path == "/" or path.startswith("/playground/")):
-            await self.ready.wait()
-        await self.app(scope, receive, send)
-
-
 class _Demo:
     """The running demo."""
 
@@ -225,17 +168,21 @@ class _Demo:
             bot_url=f"http://127.0.0.1:{settings.port}/slack/events",
             secret=secret.get_secret_value() if secret else seed.SIGNING_SECRET,
             extras={
-                "clock": lambda _: self.machine.state(),
+                "clock": lambda _: None if self.step else self.machine.state(),
+                "loading": lambda _: self.step and self.step.sentence,
                 "footer": lambda _: _footer(),
                 "commands": self._commands,
                 "shop": PATH,
                 "shortcuts": lambda _: [asdict(shortcut) for shortcut in SHORTCUTS],
             },
         )
-        self.ready = asyncio.Event()
+        self.ready, self._failed = asyncio.Event(), False
+        self.step = None if loading.is_loaded(settings, database) else loading.first_step()
         self._environments = ChildEnvironments(settings)
         app = self.slack.app(*page_routes(), *clock_routes(self.machine), *self._shop_routes())
-        self.server = server(WaitUntilReady(app, self.ready), settings.playground_port)
+        self.server = server(
+            Gate(app, lambda: self.step, self.ready.wait), settings.playground_port
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def _shop_routes(self) -> list[Route]:
@@ -263,25 +210,26 @@ class _Demo:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, stop.set)
-        self._resume_clock()
-        self._welcome()
-        connect(self.settings, self.database, self._shop_token, channel="C0CRM", by=ADMIN)
+        if self.step is None:
+            self._open()
         serving = asyncio.create_task(self.server.serve())
         processes = await self._start()
         exited, stopping = asyncio.create_task(processes.wait()), asyncio.create_task(stop.wait())
         try:
-            announcement = asyncio.create_task(self._announce())
+            opening = asyncio.create_task(self._open_when_loaded(stop))
             await asyncio.wait({exited, stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
-            announcement.cancel()
             if not stop.is_set():
                 print(self.log.read_text(errors="replace")[-3000:], file=sys.stderr)
-            return stop.is_set()
+            return stop.is_set() and not self._failed
         finally:
+            stop.set()  # ends the thread that waits for the data
+            opening.cancel()
             stopping.cancel()
             self.ready.set()  # let go of requests that still wait
             await self._stop(processes)
             self._environments.remove()
-            self._store_clock()
+            if loading.is_loaded(self.settings, self.database):
+                self._store_clock()
             self.server.should_exit = True
             await serving
 
@@ -307,14 +255,48 @@ class _Demo:
                 env=self._environments.of("run"),
             )
 
-    async def _announce(self) -> None:
-        """Open the page and print its address once the bot answers."""
+    async def _open_when_loaded(self, stop: asyncio.Event) -> None:
+        """Print the address, load the data, and let requests through once the bot answers."""
+        while not self.server.started:
+            await asyncio.sleep(0.01)
+        message = gettext("The playground is open:  {url}\n  Stop it with Ctrl-C.")
+        print(f"\n  {message.format(url=self.slack.url)}\n", flush=True)
+        if self.step:
+            try:
+                await asyncio.to_thread(
+                    loading.load, self.settings, self.database, self._show, stop.is_set
+                )
+            except Refused as refusal:
+                print(refusal, file=sys.stderr)
+                self._failed = True
+                stop.set()
+            if stop.is_set():
+                return
+            self._open()
+        await self._wait_for_bot()
+        self._show(None)
+
+    def _show(self, step: Step | None) -> None:
+        """Show the step of the loading on the page and in the terminal."""
+        if step == self.step:
+            return
+        self.step = step
+        text = step.sentence if step else None
+        print(f"  {text or gettext('The demo is ready.')}", flush=True)
+        self._notify({"type": "loading", "text": text})
+
+    def _open(self) -> None:
+        """Set up the desk; its data is there."""
+        self._resume_clock()
+        _seed(self.settings, self.database)
+        self._welcome()
+        connect(self.settings, self.database, self._shop_token, channel="C0CRM", by=ADMIN)
+
+    async def _wait_for_bot(self) -> None:
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until and not await asyncio.to_thread(self._is_ready):
             await asyncio.sleep(0.1)
         self.ready.set()
-        message = gettext("The playground is open:  {url}\n  Stop it with Ctrl-C.")
-        print(f"\n  {message.format(url=self.slack.url)}\n", flush=True)
 
     def _is_ready(self) -> bool:
         try:

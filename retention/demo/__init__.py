@@ -8,7 +8,11 @@ from typing import Any
 
 __all__ = ["ATTRIBUTION", "START", "feed", "import_whole_year", "prepare"]
 
-
+ATTRIBUTION = (
+    "The shop's data is the Complete Journey by 84.51° (dunnhumby): a real year of purchases of "
+    "2,469 households, for educational use. Consent, contact details, prices, margins and stock "
+    "are assumed; answers to campaigns are simulated."
+)
 SHOP_ORDER = "shop-"  # begins the order ids of the fake shop; those of the real orders are numbers
 
 

@@ -20,11 +20,6 @@ from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
 
-ATTRIBUTION = (
-    "The shop's data is the Complete Journey by 84.51° (dunnhumby): a real year of purchases of "
-    "2,469 households, for educational use. Consent, contact details, prices, margins and stock "
-    "are assumed; answers to campaigns are simulated."
-)
 START = datetime(2017, 10, 2, 13, tzinfo=UTC)  # Monday, 9 am in New York
 END = datetime(2018, 1, 2, tzinfo=UTC)  # after the last purchase
 REAL = "complete_journey"  # the `source` of real purchases

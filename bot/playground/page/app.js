@@ -38,6 +38,7 @@ async function become(handle) {
   fill(at("footer"), about.footer && h("details", { open: !isNarrow() }, h("summary", {}, "About this data"), h("p", {}, about.footer)));
   showView(null);
   hearClock(about.clock);
+  showLoading(about.loading);
   renderWho();
   listen();
   await refreshView();
@@ -207,10 +208,17 @@ function listen() {
   };
 }
 
+// Show the step of the data's loading above the messages.
+function showLoading(text) {
+  at("loading").hidden = !text;
+  fill(at("loading"), text || "");
+}
+
 async function resync() {
   const about = await get("/workspace", { user: state.me.id });
   state.channels = about.channels;
   hearClock(about.clock);
+  showLoading(about.loading);
   await reload();
   await refreshView();
   renderHead();
@@ -237,6 +245,7 @@ const HEAR = {
     if (channel().im && state.tab === "home") render();
   },
   clock: hearClock,
+  loading: ({ text }) => (text ? showLoading(text) : resync()),
   channels: resync,
   resync,
 };

@@ -3,19 +3,20 @@
 import asyncio
 import os
 import socket
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import IO
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
-from bot.playground import demo, seed
+from bot.playground import demo, loading, seed
 from retention import clock
-from retention.db.tables import BusinessClock, RoleGrant, Schedule
-from retention.errors import BadInput
+from retention.db.tables import BusinessClock, Job, RoleGrant, Schedule
+from retention.errors import BadInput, Refused
 from retention.settings import Settings
-from workers import roles
+from workers import jobs, roles
 
 START = datetime(2017, 10, 2, 13, tzinfo=UTC)
 
@@ -148,25 +149,67 @@ def test_welcome_message_is_posted_once(database, settings, business_time) -> No
     assert greeting.shown_at.startswith("2017-10-02")
 
 
-def test_page_opens_once_the_bot_can_answer(database, settings, business_time, monkeypatch):
+async def _asked(running: demo._Demo, calls: list[tuple[str, str]]) -> list[httpx.Response | None]:
+    """Return the answers, None for a request that waits."""
+    transport, url = httpx.ASGITransport(running.server.config.app), running.slack.url
+    async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+        tasks = [asyncio.create_task(client.request(verb, path)) for verb, path in calls]
+        await asyncio.wait(tasks, timeout=1, return_when=asyncio.ALL_COMPLETED)
+        for task in tasks:
+            if not task.done():
+                task.cancel()
+        return [task.result() if task.done() else None for task in tasks]
+
+
+def test_commands_wait_until_the_bot_can_answer(database, settings, business_time):
     """The first command came up to two seconds too early and got ``dispatch_failed``."""
-    bot_answers = False
+    running = demo._Demo(settings, database)
+    calls = [
+        ("GET", "/"),
+        ("GET", "/playground/workspace?user=lead"),
+        # The bot calls Slack's own routes while it starts.
+        ("POST", "/api/auth.test"),
+        ("POST", "/playground/commands"),
+        ("GET", "/playground/clock"),
+    ]
+    answers = asyncio.run(_asked(running, calls))
+    assert [answer is None for answer in answers] == [False, False, False, True, True]
 
-    async def scenario() -> tuple[list[bool], list[int]]:
-        nonlocal bot_answers
-        running = demo._Demo(settings, database)
-        monkeypatch.setattr(running, "_is_ready", lambda: bot_answers)
-        app = running.server.config.app
-        transport, url = httpx.ASGITransport(app), running.slack.url
-        async with httpx.AsyncClient(transport=transport, base_url=url) as client:
-            announcement = asyncio.create_task(running._announce())
-            page = asyncio.create_task(client.get("/"))
-            people = asyncio.create_task(client.get("/playground/workspace?user=lead"))
-            # Slack's own routes answer meanwhile, because the bot calls them while it starts.
-            await client.post("/api/auth.test")
-            waiting = [page.done(), people.done()]
-            bot_answers = True
-            await announcement
-            return waiting, [(await page).status_code, (await people).status_code]
 
-    assert asyncio.run(scenario()) == ([False, False], [200, 200])
+def test_page_is_open_while_the_data_is_loading(database, settings):
+    running = demo._Demo(settings, database)
+    running._show(loading.Step(3, "bringing in households"))
+    calls = [("GET", "/playground/workspace?user=lead"), ("POST", "/playground/commands")]
+    page, command = asyncio.run(_asked(running, calls))
+    sentence = "The demo's data is still loading: step 3 of 5 (bringing in households)."
+    assert page.json()["loading"] == sentence
+    assert page.json()["clock"] is None  # nobody has set it
+    assert (command.status_code, command.json()) == (503, {"error": sentence})
+
+
+@pytest.mark.parametrize("failure", [None, "The home holds later events."])
+def test_a_worker_loads_the_data(database, settings, monkeypatch, failure):
+    monkeypatch.setattr(loading.broker, "is_reachable", lambda _: True)
+    monkeypatch.setattr(loading, "POLL_SECONDS", 0)
+    shown = []
+
+    def show(step: loading.Step) -> None:
+        shown.append(step)
+        end = {"state": "failed" if failure else "done", "error": failure}
+        with database.transaction() as session:
+            session.execute(update(Job).values(**end))
+
+    def wake(_: Settings, job: Job) -> None:
+        begun = {"state": "running", "progress_done": 3, "progress_text": "bringing in purchases"}
+        with database.transaction() as session:
+            session.execute(update(Job).where(Job.id == job.id).values(**begun))
+
+    monkeypatch.setattr(jobs, "wake", wake)
+    with pytest.raises(Refused, match="later") if failure else nullcontext():
+        loading.load(settings, database, show, lambda: False)
+    assert shown == [loading.Step(5, "bringing in purchases")]
+
+
+def test_stopping_the_demo_ends_the_loading(database, settings):
+    loading.load(settings, database, lambda _: None, lambda: True)
+    assert not loading.is_loaded(settings, database)
