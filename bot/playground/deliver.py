@@ -10,6 +10,7 @@ import hmac
 import json
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -71,6 +72,8 @@ class Delivery:
         self.sockets: list[Socket] = []
         self.waiting: dict[str, asyncio.Future[Any]] = {}
         self.retry_delays: tuple[float, ...] = RETRY_DELAYS
+        # The answer to a command while the app cannot be asked.
+        self.excuse: Callable[[], str | None] = lambda: None
         self._client = httpx.AsyncClient(trust_env=False)
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -81,6 +84,8 @@ class Delivery:
 
     async def command(self, payload: Json) -> Ack:
         """Deliver a slash command."""
+        if sentence := self.excuse():
+            return Ack(200, {"response_type": "ephemeral", "text": sentence}, 0)
         return await self._twice_if_faulty("slash_commands", payload, urlencode(payload), _FORM)
 
     async def interaction(self, payload: Json) -> Ack:

@@ -35,6 +35,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import BusinessClock, RoleGrant, Schedule
+from retention.demo import ATTRIBUTION, START
 from retention.errors import BadInput, Refused
 from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings
@@ -164,19 +165,20 @@ class _Demo:
         self.slack = Slack(
             settings.playground_port,
             store=settings.home / "playground.db",
-            now=clock.now,
+            now=lambda: START if self.step else clock.now(),
             bot_url=f"http://127.0.0.1:{settings.port}/slack/events",
             secret=secret.get_secret_value() if secret else seed.SIGNING_SECRET,
             extras={
                 "clock": lambda _: None if self.step else self.machine.state(),
-                "loading": lambda _: self.step and self.step.sentence,
-                "footer": lambda _: _footer(),
+                "loading": lambda _: self.slack.delivery.excuse(),
+                "footer": ATTRIBUTION,
                 "commands": self._commands,
                 "shop": PATH,
                 "shortcuts": lambda _: [asdict(shortcut) for shortcut in SHORTCUTS],
             },
         )
         self.ready, self._failed = asyncio.Event(), False
+        self.slack.delivery.excuse = lambda: self.step.sentence if self.step else None
         self.step = None if loading.is_loaded(settings, database) else loading.first_step()
         self._environments = ChildEnvironments(settings)
         app = self.slack.app(*page_routes(), *clock_routes(self.machine), *self._shop_routes())
@@ -346,9 +348,3 @@ class _Demo:
             return
         message = render.message("playground/welcome")
         self.slack.workspace.post("C0CRM", seed.BOT_USER, message.text, message.blocks)
-
-
-def _footer() -> str:
-    from retention.demo import ATTRIBUTION
-
-    return ATTRIBUTION

@@ -22,7 +22,7 @@ from workers import broker, jobs, roles
 from workers.requests import DemoFeed
 
 POLL_SECONDS = 0.1
-CLOCK = "/playground/clock"
+CLOCK, COMMANDS = "/playground/clock", "/playground/commands"
 STEPS = 5  # the start of the workers, and the steps of `retention.demo.prepare`
 
 
@@ -112,10 +112,11 @@ class Gate:
         if scope["type"] == "http" and _needs_bot(scope["method"], scope["path"]):
             step = self.step()
             # Scripts wait for the clock, which the data's last step sets.
-            if step and scope["path"] != CLOCK:
+            if step is None or scope["path"] == CLOCK:
+                await self.wait()
+            elif scope["path"] != COMMANDS:  # these are answered in the channel
                 await JSONResponse({"error": step.sentence}, 503)(scope, receive, send)
                 return
-            await self.wait()
         await self.app(scope, receive, send)
 
 

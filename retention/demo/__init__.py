@@ -4,6 +4,7 @@ It is a real year of 2,469 households. Names load when they are used: the worker
 messages need the stated effect, and not the lake.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 __all__ = ["ATTRIBUTION", "START", "feed", "import_whole_year", "prepare"]
@@ -13,6 +14,7 @@ ATTRIBUTION = (
     "2,469 households, for educational use. Consent, contact details, prices, margins and stock "
     "are assumed; answers to campaigns are simulated."
 )
+START = datetime(2017, 10, 2, 13, tzinfo=UTC)  # Monday, 9 am in New York
 SHOP_ORDER = "shop-"  # begins the order ids of the fake shop; those of the real orders are numbers
 
 

@@ -11,7 +11,7 @@ from retention import clock
 from retention.campaigns.file_imports import LISTENER
 from retention.db import Database
 from retention.db.tables import BusinessClock
-from retention.demo import extracts
+from retention.demo import START, extracts
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import ImportReport, import_files
@@ -20,7 +20,6 @@ from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
 
-START = datetime(2017, 10, 2, 13, tzinfo=UTC)  # Monday, 9 am in New York
 END = datetime(2018, 1, 2, tzinfo=UTC)  # after the last purchase
 REAL = "complete_journey"  # the `source` of real purchases
 

@@ -79,9 +79,7 @@ TOLD = {
     ),
     "slash_command_p50": "Half of the answers come within",
     "slash_command_p99": "99 of 100 answers come within",
-    "demo_first_start": (
-        "`make demo` from a clone to the first usable page (packages from a warm cache)"
-    ),
+    "demo_first_start": ("`make demo` from a clone to the open page (packages from a warm cache)"),
     "demo_second_start": "`make demo` once more",
     "queue_digest_p50": (
         "From `digest now` to its result while a `retrain` runs, half of 30 "

@@ -70,7 +70,7 @@ def _start(clone: Path) -> float:
 def _usable(url: str, process: subprocess.Popen) -> float:
     """Return when the page's address was printed, and check that the page answers.
 
-    Everything behind the page is up by then.
+    It may say that the data is still loading.
     """
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and process.poll() is None:

@@ -153,7 +153,10 @@ async def _asked(running: demo._Demo, calls: list[tuple[str, str]]) -> list[http
     """Return the answers, None for a request that waits."""
     transport, url = httpx.ASGITransport(running.server.config.app), running.slack.url
     async with httpx.AsyncClient(transport=transport, base_url=url) as client:
-        tasks = [asyncio.create_task(client.request(verb, path)) for verb, path in calls]
+        tasks = [
+            asyncio.create_task(client.request(verb, path, data=form[0] if form else None))
+            for verb, path, *form in calls
+        ]
         await asyncio.wait(tasks, timeout=1, return_when=asyncio.ALL_COMPLETED)
         for task in tasks:
             if not task.done():
@@ -179,12 +182,17 @@ def test_commands_wait_until_the_bot_can_answer(database, settings, business_tim
 def test_page_is_open_while_the_data_is_loading(database, settings):
     running = demo._Demo(settings, database)
     running._show(loading.Step(3, "bringing in households"))
-    calls = [("GET", "/playground/workspace?user=lead"), ("POST", "/playground/commands")]
-    page, command = asyncio.run(_asked(running, calls))
+    calls = [("GET", "/playground/workspace?user=lead"), ("POST", "/playground/actions")]
+    page, click = asyncio.run(_asked(running, calls))
     sentence = "The demo's data is still loading: step 3 of 5 (bringing in households)."
     assert page.json()["loading"] == sentence
     assert page.json()["clock"] is None  # nobody has set it
-    assert (command.status_code, command.json()) == (503, {"error": sentence})
+    assert (click.status_code, click.json()) == (503, {"error": sentence})
+    typed = {"user": "analyst", "channel": "crm", "text": "sweep"}
+    (command,) = asyncio.run(_asked(running, [("POST", "/playground/commands", typed)]))
+    assert command.json()["ack"]["text"] == sentence
+    (shown,) = running.slack.workspace.seen_by("C0CRM", "U0ANALYST")
+    assert shown.text == sentence
 
 
 @pytest.mark.parametrize("failure", [None, "The home holds later events."])
