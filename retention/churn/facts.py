@@ -249,7 +249,7 @@ def _silence_within_pauses(customer: Customer, raises: bool) -> str | None:
     days, longest = customer["recency_days"], customer["gap_max"]
     if np.floor(days) >= round(longest):
         return None
-    return gettext("no order for {silence}, but has paused for up to {longest:.0f} before").format(
+    return gettext("no order for {silence}; earlier pauses lasted up to {longest:.0f}").format(
         silence=days_text(days), longest=longest
     )
 
@@ -294,7 +294,7 @@ def _pauses(customer: Customer, raises: bool) -> str | None:
         return None
     usual, longest = customer["gap_median"], customer["gap_max"]
     if raises and longest >= LONG_PAUSE * usual and round(longest) > shown_gap(usual):
-        return gettext("usually orders {rhythm}, but has paused for up to {longest:.0f}").format(
+        return gettext("usually orders {rhythm}; earlier pauses lasted up to {longest:.0f}").format(
             rhythm=every(usual), longest=longest
         )
     if not raises and round(longest) == round(usual):

@@ -3,6 +3,8 @@
 They complement the catalogue's features, which come from events alone.
 """
 
+import re
+
 import numpy as np
 import pandas as pd
 from scipy.special import logit
@@ -19,7 +21,16 @@ OBSERVED_SEASON = {
 }
 BGNBD_FEATURES = tuple(feature.name for feature in DERIVED if feature.name.startswith("bg_"))
 GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
-MEANING = {feature.name: feature.meaning for feature in (*FEATURES, *DERIVED)}
+_MEANING = {feature.name: feature.meaning for feature in (*FEATURES, *DERIVED)}
+
+
+def meaning(feature: str, horizon_days: int) -> str:
+    """Return the catalogue's description with days instead of H: "gaps of 28 days or longer"."""
+    return re.sub(
+        r"\b(\d*)H(?:/(\d))?\b(?: days)?",
+        lambda part: f"{horizon_days * int(part[1] or 1) / int(part[2] or 1):g} days",
+        _MEANING[feature],
+    )
 
 
 def bgnbd_features(

@@ -214,8 +214,8 @@ _REMEDIES: dict[ReasonCode, Callable[[], str]] = {
         "then `retention data release`"
     ),
     ReasonCode.UNUSUAL_PRICE: lambda: gettext(
-        "see whether the amount is a typing error; if it is right, raise factor in [price] of "
-        "clean.toml, then `retention data release`"
+        "check the amount; if it is right, the operator can accept such prices: a higher `factor` "
+        "under `[price]` in clean.toml, then `retention data release`"
     ),
     ReasonCode.OTHER: lambda: gettext("mend the source or the map, then `retention data release`"),
 }

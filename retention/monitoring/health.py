@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from retention import clock
 from retention.churn import drift
 from retention.churn.model import TrainedChurn
-from retention.churn.model_features import MEANING
+from retention.churn.model_features import meaning
 from retention.churn.population import population
 from retention.churn.snapshots import Snapshot
 from retention.db import Database
@@ -219,7 +219,11 @@ def _drift(row: ModelVersion, trained: TrainedChurn, people: Snapshot) -> dict[s
         "score_psi": drift.profile_psi(profile["scores"], trained.predict(people)),
         "limit": drift.psi_limit(profile["scores"], len(people.frame)),
         "most": [
-            {"feature": name, "meaning": MEANING[name], "psi": measured["features"][name]}
+            {
+                "feature": name,
+                "meaning": meaning(name, row.horizon_days),
+                "psi": measured["features"][name],
+            }
             for name in drift.drifted_features(measured["features"])[:SHOWN]
         ],
     }

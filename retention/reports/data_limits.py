@@ -127,9 +127,9 @@ def _model(report: dict[str, Any]) -> list[dict[str, str]]:
         )
         return [
             _limit(
-                gettext(
-                    "{moved} changed since the model was trained ({names}; H is the horizon)"
-                ).format(moved=moved, names=names),
+                gettext("{moved} changed since the model was trained ({names})").format(
+                    moved=moved, names=names
+                ),
                 gettext("look at what changed in the source, then `retrain`"),
             )
         ]

@@ -123,7 +123,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
         against the 91 days before the champion's cutoff, None without events there.
     """
     from retention.churn import drift
-    from retention.churn.model_features import MEANING
+    from retention.churn.model_features import meaning
     from retention.churn.population import population
     from retention.errors import TooLittleData
 
@@ -150,7 +150,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     return result | {
         **measured,
         "features": features,
-        "meaning": {name: MEANING[name] for name in features},
+        "meaning": {name: meaning(name, row.horizon_days) for name in features},
         "limit": round(measured["limit"], 4),
         "largest": next((features[name] for name in drift.drifted_features(features)), None),
     }

@@ -138,8 +138,12 @@ def _silent_short(values: Values) -> str:
     longest = values.get("longest")
     if longest is None:
         return gettext("silent for longer than usual")
-    if longest > _number(values, "days"):
-        return gettext("has paused for {days} before").format(days=count(longest, "day"))
+    days = _number(values, "days")
+    if longest > days:  # so the silence is no record; how long it is for this customer still counts
+        times = round(days / max(_number(values, "usual"), 1.0))
+        if times < 2:
+            return gettext("silent for longer than usual")
+        return gettext("{times} times the usual pause").format(times=times)
     return gettext("longest pause before: {days}").format(days=count(longest, "day"))
 
 
@@ -199,7 +203,7 @@ _LONG: dict[str, Callable[[Values], str]] = {
         gettext("the only order was {days} ago").format(days=_days(v)), _days(v, "typical")
     ),
     "within_pauses": lambda v: gettext(
-        "silent for {days}, but has paused for {longest:.0f} before"
+        "silent for {days}; earlier pauses lasted up to {longest:.0f}"
     ).format(days=_days(v), longest=_number(v, "longest")),
     "recent": lambda v: facts.beside_typical(
         gettext("last order {days} ago").format(days=_days(v)), _days(v, "typical")
@@ -249,7 +253,7 @@ _SHORT: dict[str, Callable[[Values], str]] = {
     "on_time": lambda v: gettext("within the usual rhythm"),
     "only_order": lambda v: gettext("only one order so far"),
     "only_order_recent": lambda v: gettext("the only order is recent"),
-    "within_pauses": lambda v: gettext("has paused for {days} before").format(
+    "within_pauses": lambda v: gettext("earlier pauses lasted up to {days}").format(
         days=count(_number(v, "longest"), "day")
     ),
     "recent": lambda v: gettext("ordered recently; typical {days}").format(

@@ -387,7 +387,9 @@ def _rows(swept: "Swept", steps: dict[str, str], key: bytes, shown: int) -> list
                 "churn_probability": customer.churn_probability,
                 "tier": customer.tier,
                 "expected_value": customer.expected_value,
-                "silent": days_text(evidence.silent_days),
+                "silent": days_text(evidence.silent_days)
+                if evidence.silent_days >= 1
+                else gettext("just ordered"),
                 "rhythm": gettext("one order") if isnan(usual) else every(usual),
                 "why": short_reason(evidence.clauses, customer.tier),
                 "step": steps[customer.customer_id],

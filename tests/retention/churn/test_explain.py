@@ -249,7 +249,7 @@ def test_season_is_the_last_reason():
 @pytest.mark.parametrize(
     ("usual", "longest", "weight", "text"),
     [
-        (6.2, 20.4, 0.9, "usually orders every 6 days, but has paused for up to 20"),
+        (6.2, 20.4, 0.9, "usually orders every 6 days; earlier pauses lasted up to 20"),
         (6.2, 6.4, -0.9, "usually orders every 6 days, and never paused for longer before"),
         (0.9, 1.2, -0.9, "usually orders every day, and never paused for longer before"),
     ],

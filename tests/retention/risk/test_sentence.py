@@ -62,7 +62,7 @@ def test_longer_pause_before_is_part_of_the_clause():
         "Silent for 43 days; usually orders every 2 days (longest pause before: 60 days)"
     )
     (clause,) = _clauses({"recency": 0.9, "rhythm": -0.3}, gap_max=60.0)
-    assert words.short_text(clause) == "has paused for 60 days before"
+    assert words.short_text(clause) == "22 times the usual pause"
 
 
 def test_spend_that_follows_from_the_silence_is_left_out():

@@ -156,7 +156,7 @@ def test_draft_counts_items_without_a_title(desk):
     import_files(desk.lake, desk.database, desk.settings, "items", [str(file)])
     second = campaign_of(desk, drafted(desk, name="Untitled"))
     assert 0 < second.body["untitled"] <= len(items)
-    text = f"{second.body['untitled']} items have no title"
+    text = f"{second.body['untitled']} items have no name"
     assert text in details(desk, second.id)
 
 
