@@ -163,7 +163,10 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         name=request.name,
         cohort_id=request.cohort_id,
         tier=tier,
-        may_widen=request.tier is None and request.customer_id is None,
+        # A list, a tier or a customer that a person chose stays; the card offers more.
+        may_widen=request.cohort_id is None
+        and request.tier is None
+        and request.customer_id is None,
         only=None if request.customer_id is None else (request.customer_id,),
         channel=channel,
         progress=context.progress,

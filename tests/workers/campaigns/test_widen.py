@@ -4,9 +4,9 @@ from sqlalchemy import func, select
 
 from retention.db.tables import Assignment
 from tests.workers.campaigns.steps import ANALYST, campaign_of, drafted, messages, run
-from workers import campaigns
+from workers import campaigns, ids
 from workers.campaigns import Changes
-from workers.requests import CampaignDraft, CampaignWiden
+from workers.requests import CampaignDraft, CampaignWiden, Sweep
 
 
 def high_draft(desk) -> str:
@@ -66,3 +66,13 @@ def test_widening_an_older_version_is_refused(desk):
 
 def test_draft_for_everybody_has_nothing_wider(desk):
     assert campaign_of(desk, drafted(desk)).body["wider"] is None
+
+
+def test_draft_under_a_list_is_for_this_list_and_offers_more(desk):
+    cohort_id = run(desk, Sweep(tier="high"), ANALYST).result["cohort_id"]
+    campaign_id = run(desk, CampaignDraft(cohort_id=cohort_id), ANALYST).result["campaign_id"]
+    campaign = campaign_of(desk, campaign_id)
+    assert campaign.body["asked"] is None
+    assert set(campaign.body["tiers"]) == {"high"}
+    assert campaign.body["wider"]["customers"] > campaign.body["audience"]
+    assert ids.WIDEN_CAMPAIGN in messages(desk, campaign.post_key)
