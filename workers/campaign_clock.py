@@ -7,16 +7,15 @@ transaction. The scheduler calls them (`workers.schedule`).
 from contextlib import AbstractContextManager
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from retention.campaigns import approval, due, late_orders, redemptions
 from retention.campaigns.states import CLOCK, StaleCampaign, find_campaign
-from retention.db.tables import Campaign, CampaignEditor
 from retention.settings import Settings
 from retention.text import gettext
 from workers import roles
-from workers.campaign_messages import refresh_card, reminder_post, show_change, thread_post
+from workers.campaign_messages import decision_post, refresh_card, show_change, thread_post
+from workers.campaigns import approvers_of
 from workers.completion import isolated
 from workers.delivery import outbox
 from workers.requests import REQUESTS, Request
@@ -117,11 +116,13 @@ def remind(session: Session, settings: Settings, now: datetime) -> list[str]:
                 campaign = approval.remind(session, settings, campaign_id, now)
             except StaleCampaign:  # decided just now
                 continue
-            users = approvers(session, settings, campaign)
+            users = approvers_of(session, settings, campaign)
             post = thread_post(settings, campaign, "reminder", CLOCK, approvers=users)
             outbox.put(session, settings, post, default_channel=campaign.channel)
             for user in users:
-                reminder = reminder_post(settings, campaign, campaign.version, user, session)
+                reminder = decision_post(
+                    settings, campaign, campaign.version, user, "reminder", session
+                )
                 outbox.put(session, settings, reminder, default_channel=user)
             reminded.append(campaign_id)
     return reminded
@@ -214,32 +215,6 @@ def due_requests(
             request = REQUESTS[job.kind].model_validate(job.args)
             requests.append((request, job.idem_key, requester, job.channel, job.thread_key))
     return requests
-
-
-def approvers(session: Session, settings: Settings, campaign: Campaign) -> list[str]:
-    """Return the remaining possible approvers by name.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    campaign : Campaign
-        As stored.
-
-    Returns
-    -------
-    list of str
-        Slack user ids.
-    """
-    editors = set(
-        session.scalars(
-            select(CampaignEditor.user_id).where(CampaignEditor.campaign_id == campaign.id)
-        )
-    )
-    holders = roles.holders(session, settings, "approver")
-    return [user for user in holders if user not in editors and user not in campaign.approved_by]
 
 
 def _withdraw(

@@ -227,48 +227,29 @@ def measured_posts(
     )
 
 
-def reminder_post(
+def decision_post(
     settings: Settings,
     campaign: Campaign,
     version: int,
     user: str,
+    kind: str,
     session: Session | None = None,
 ) -> Post:
-    """Return the reminder for one approver.
+    """Return the direct message that asks one approver to decide.
 
-    It has buttons as long as a decision is possible.
-
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    campaign : Campaign
-        As stored.
-    version : int
-        The version to decide on.
-    user : str
-        Slack user id of the approver.
-    session : Session, optional
-        As for `card_post`.
-
-    Returns
-    -------
-    Post
-        A direct message under its own key.
+    ``kind`` is "request" or "reminder": two messages, because an edit notifies no one. Its buttons
+    go when no decision is possible. ``session`` is as for `card_post`.
     """
     since = changes_since_submission(session, campaign) if session is not None else None
     values = {
         "campaign": campaign_data(campaign, settings),
         "version": version,
         "user": user,
+        "kind": kind,
         "since": since,
     }
-    return Post(
-        "campaign/reminder",
-        values,
-        f"campaign:{campaign.id}:reminder:{version}:{user}",
-        channel=user,
-    )
+    key = f"campaign:{campaign.id}:{kind}:{version}:{user}"
+    return Post("campaign/reminder", values, key, channel=user)
 
 
 def show_change(
@@ -354,8 +335,10 @@ def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:
     for key in keys:
         match key.removeprefix(prefix).split(":"):
             # Older versions have no buttons left.
-            case ["reminder", version, user] if int(version) >= campaign.version - 1:
-                post = reminder_post(settings, campaign, int(version), user, session)
+            case ["request" | "reminder" as kind, version, user] if (
+                int(version) >= campaign.version - 1
+            ):
+                post = decision_post(settings, campaign, int(version), user, kind, session)
             case ["clearance", version] if campaign.state not in IN_CLEARANCE:
                 post = clearance_post(settings, campaign, int(version))
             case _:

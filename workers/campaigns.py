@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from retention import clock
 from retention.campaigns import approval
 from retention.campaigns.approval import Changes
-from retention.campaigns.states import IN_CLEARANCE, STOPPABLE, find_campaign
+from retention.campaigns.states import STOPPABLE, find_campaign
 from retention.campaigns.versions import NextVersion
 from retention.db.audit import record
 from retention.db.tables import Campaign, CampaignEditor, Cohort
@@ -25,13 +25,16 @@ from retention.text import gettext
 from workers import roles
 from workers.campaign_messages import (
     clearance_post,
+    decision_post,
     delivery_post,
     refresh_counts,
-    reminder_post,
     show_change,
     thread_post,
 )
 from workers.delivery import outbox
+
+UNAPPROVED = ("draft", "submitted")
+MAX_MESSAGED = 5  # approvers who get a direct message; more are mentioned in the thread
 
 if TYPE_CHECKING:
     from retention.campaigns.draft import Draft
@@ -78,11 +81,31 @@ def submit(
     if campaign.channel is None and channel is not None:
         campaign.channel = channel
         session.flush()
-    show_change(session, settings, campaign, "submitted", user)
-    if approver:
-        request = reminder_post(settings, campaign, campaign.version, approver, session)
-        outbox.put(session, settings, request, default_channel=approver)
+    possible = approvers_of(session, settings, campaign)
+    asked = [approver] if approver in possible else possible
+    by_message = 0 < len(asked) <= MAX_MESSAGED
+    mentioned = None if by_message else asked
+    show_change(session, settings, campaign, "submitted", user, approvers=mentioned)
+    for person in asked if by_message else ():
+        request = decision_post(settings, campaign, campaign.version, person, "request", session)
+        outbox.put(session, settings, request, default_channel=person)
     return campaign
+
+
+def approvers_of(
+    session: Session, settings: Settings, campaign: Campaign, editor: str | None = None
+) -> list[str]:
+    """Return who can still approve a version: no author, and not approved yet.
+
+    ``editor`` is about to write the next version.
+    """
+    wrote = set(
+        session.scalars(
+            select(CampaignEditor.user_id).where(CampaignEditor.campaign_id == campaign.id)
+        )
+    )
+    holders = roles.holders(session, settings, "approver")
+    return [user for user in holders if user not in {*wrote, *campaign.approved_by, editor}]
 
 
 def approve(
@@ -222,8 +245,7 @@ def stoppable_states(
 ) -> Collection[str]:
     """Return the campaign states a person may stop.
 
-    An approver may stop it in all of them, its author until the clearance time ends, and everyone
-    else in the clearance time.
+    An approver and its author may stop it in all of them, and everyone else after its approval.
 
     Parameters
     ----------
@@ -248,18 +270,12 @@ def stoppable_states(
     """
     if roles.allows(roles.role_of(session, settings, user), "approver"):
         return STOPPABLE
-    own_states = (
-        ("draft", "submitted", *IN_CLEARANCE) if campaign.drafted_by == user else IN_CLEARANCE
-    )
-    if campaign.state in STOPPABLE and campaign.state not in own_states:
-        roles.require(
-            session,
-            settings,
-            user,
-            "approver",
-            gettext("stop a campaign outside its clearance time"),
-        )
-    return own_states
+    if campaign.drafted_by == user:
+        return STOPPABLE
+    if campaign.state in UNAPPROVED:
+        deed = gettext("stop a campaign of someone else before its approval")
+        roles.require(session, settings, user, "approver", deed)
+    return [state for state in STOPPABLE if state not in UNAPPROVED]
 
 
 def edit(

@@ -48,6 +48,8 @@ INPUT_OF_FIELD = {
     "outcome": "outcome",
     "due": "due",
 }
+ANYONE = "anyone"  # of the approvers
+MAX_LISTED = 9  # approvers in the window, which has room for ten options; more are searched by name
 Transition = Callable[[Session, Settings, str, int, str], Campaign]
 
 
@@ -274,6 +276,7 @@ def open_modal(
             campaign = find_campaign(session, services.settings, campaign_id)
             if campaign.state not in states or (campaign.version != version and deed != "stop"):
                 raise StaleCampaign(campaign, version)
+            approvers = campaigns.approvers_of(session, services.settings, campaign, click.user)
             if deed == "stop":
                 campaigns.stoppable_states(session, services.settings, campaign, click.user)
     except StaleCampaign as stale:
@@ -289,6 +292,7 @@ def open_modal(
         value=value,
         deed=deed,
         written=[offer for offer in details["offers"] if offer["action"] != "call"],
+        approvers=approvers if len(approvers) <= MAX_LISTED else None,
         send_at=_timestamp(details["send_on"]),
         places=", ".join(f"{{{name}}}" for name in text_placeholders.PLACEHOLDERS),
         zone=services.settings.timezone,
@@ -471,7 +475,10 @@ def _call_owner(click: Click) -> str | None:
 def _chosen_user(click: Click) -> str | None:
     """Return the chosen approver, empty for anyone, or None for a window without this input."""
     block = click.state.get(INPUT_OF_FIELD["approver"], {}).get("value")
-    return None if block is None else block.get("selected_user") or ""
+    if block is None:
+        return None
+    chosen = (block.get("selected_option") or {}).get("value") or block.get("selected_user")
+    return "" if chosen in (None, ANYONE) else str(chosen)
 
 
 def _chosen_offer(click: Click) -> str | None:

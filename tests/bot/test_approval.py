@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from retention import clock
 from retention.campaigns import approval
 from retention.campaigns.spec import OfferLine
-from retention.db.tables import Approval, Campaign, Outbox, RoleGrant
+from retention.db.tables import Approval, Campaign, CampaignEditor, Outbox, RoleGrant
 from retention.risk.policy import SecondApprover
 from tests.bot.campaign import drafted, fill, message, state, whispered
 from tests.bot.test_slash import until
@@ -89,7 +89,7 @@ def test_anyone_can_stop_a_campaign_during_its_clearance_time(
     workspace, database, submitted, settings, api
 ):
     workspace.press(ids.STOP_CAMPAIGN, "c7:1", VIEWER)
-    assert "outside its clearance time" in whispered(api)
+    assert "before its approval" in whispered(api)
     with database.transaction() as session:
         campaigns.approve(session, settings, "c7", 1, LEAD)
     thread = "campaign:c7:clearance:1"
@@ -111,6 +111,50 @@ def test_only_the_drafting_analyst_can_stop_before_clearance(
     refused = words(workspace.run("campaign stop c7 --reason mine", "U0OTHER")["blocks"])
     assert "you need approver" in refused
     assert "cancelled" in words(workspace.run("campaign stop c7 --reason no", ANALYST)["blocks"])
+
+
+def requests(database) -> set[str]:
+    with database.reading() as session:
+        rows = session.scalars(select(Outbox).where(Outbox.key.like("campaign:c7:request:%")))
+        return {row.channel for row in rows if ids.APPROVE_CAMPAIGN in str(row.payload)}
+
+
+def test_submission_asks_each_approver_until_it_is_decided(workspace, database, draft, settings):
+    with database.transaction() as session:
+        session.add(RoleGrant(user_id="U0WROTE", role="approver", granted_by=ADMIN))
+        session.add(CampaignEditor(campaign_id="c7", user_id="U0WROTE"))
+        campaigns.submit(session, settings, draft, 1, ANALYST)
+    assert requests(database) == {ADMIN, LEAD}
+    assert f"<@{LEAD}>" not in message(database, "campaign:c7:submitted:1")
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    until(lambda: state(database) == "approved")
+    assert requests(database) == set()
+
+
+def test_submission_mentions_many_approvers_in_the_thread(workspace, database, draft, settings):
+    with database.transaction() as session:
+        for number in range(5):
+            session.add(RoleGrant(user_id=f"U0A{number}", role="approver", granted_by=ADMIN))
+        campaigns.submit(session, settings, draft, 1, ANALYST)
+    assert requests(database) == set()
+    assert "<@U0A4>" in message(database, "campaign:c7:submitted:1")
+
+
+def test_submission_asks_only_the_chosen_approver(workspace, database, draft, settings):
+    with database.transaction() as session:
+        changes = approval.Changes(approver=LEAD)
+        campaigns.edit(session, settings, draft, 1, ANALYST, changes)
+        campaigns.submit(session, settings, draft, 2, ANALYST)
+    assert requests(database) == {LEAD}
+
+
+@pytest.mark.parametrize("running", ["sending", "live"])
+def test_viewer_can_stop_a_campaign_that_runs(workspace, database, submitted, running):
+    with database.transaction() as session:
+        session.get(Campaign, "c7").state = running
+    said = words(workspace.run("campaign stop c7 --reason mistake", VIEWER)["blocks"])
+    assert "cancelled" in said
+    assert state(database) == "cancelled"
 
 
 def test_approvers_are_reminded_once_by_direct_message(workspace, database, large, settings, api):

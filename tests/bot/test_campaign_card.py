@@ -17,7 +17,7 @@ from retention.db.tables import Assignment, Campaign, File, Outbox
 from tests.bot.campaign import KEY, fill, message, opened, state, whispered
 from tests.bot.test_messages import size_of
 from tests.bot.test_slash import all_jobs, until
-from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.retention.campaigns.samples import a_body
 from workers import campaigns, ids
 from workers.delivery import render
@@ -247,7 +247,7 @@ def test_edit_window_uses_pickers_instead_of_text(workspace, draft, api):
     assert {kinds[name] for name in numbers} == {"number_input"}
     assert (kinds["send_on"], kinds["approver"], kinds["offer"]) == (
         "datetimepicker",
-        "users_select",
+        "radio_buttons",
         "static_select",
     )
 
@@ -261,7 +261,7 @@ def test_chosen_time_and_approver_are_stored_and_shown(workspace, database, sett
         "budget": "1000",
         "copy": "Hello {name}: {code}",
         "send_on": {"selected_date_time": int(at.timestamp())},
-        "approver": {"selected_user": LEAD},
+        "approver": {"selected_option": {"value": LEAD}},
     }
     assert fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **typed).body == ""
     with database.reading() as session:
@@ -276,7 +276,7 @@ def test_chosen_time_and_approver_are_stored_and_shown(workspace, database, sett
     assert block["element"]["initial_date_time"] == int(at.timestamp())
     with database.transaction() as session:
         campaigns.submit(session, settings, "c7", 2, ANALYST)
-    assert "waits for your decision" in message(database, f"campaign:c7:reminder:2:{LEAD}")
+    assert "waits for your decision" in message(database, f"campaign:c7:request:2:{LEAD}")
 
 
 def test_removing_the_time_sends_as_soon_as_possible(workspace, database, settings, draft):
@@ -293,6 +293,27 @@ def test_removing_the_time_sends_as_soon_as_possible(workspace, database, settin
     assert fill(workspace, ids.EDIT_VIEW, "c7:2:C0CRM", ANALYST, **typed).body == ""
     with database.reading() as session:
         assert session.scalar(select(Campaign.body))["send_on"] is None
+
+
+def offered_approvers(workspace, api, user) -> list[str]:
+    api.calls.clear()
+    workspace.press(ids.EDIT_CAMPAIGN, "c7:1", user)
+    (block,) = [b for b in opened(api)["blocks"] if b.get("block_id") == "approver"]
+    return [option["value"] for option in block["element"]["options"]]
+
+
+def test_window_offers_only_people_who_can_approve(workspace, database, draft, api):
+    assert offered_approvers(workspace, api, ANALYST) == ["anyone", ADMIN, LEAD]
+    assert offered_approvers(workspace, api, LEAD) == ["anyone", ADMIN]  # LEAD would be an author
+
+
+def test_choosing_any_approver_removes_the_chosen_one(workspace, database, settings, draft):
+    with database.transaction() as session:
+        campaigns.edit(session, settings, "c7", 1, ANALYST, approval.Changes(approver=LEAD))
+    typed = {"name": "May", "copy": "Hi", "approver": {"selected_option": {"value": "anyone"}}}
+    assert fill(workspace, ids.EDIT_VIEW, "c7:2:C0", ANALYST, **typed).body == ""
+    with database.reading() as session:
+        assert session.scalar(select(Campaign.body))["approver"] is None
 
 
 @pytest.mark.parametrize(("user", "says"), [(VIEWER, "cannot approve"), (ANALYST, "cannot")])
