@@ -6,7 +6,6 @@ to the inbox (`retention.connect.inbox`).
 """
 
 import hmac
-import json
 import logging
 import time
 import zlib
@@ -97,6 +96,14 @@ class EventApi:
             return ""
         return standard_webhooks.form_fault(headers, clock.wall())
 
+    def too_large(self, path: str, headers: Mapping[str, str]) -> Answer | None:
+        """Refuse a large body of anyone with the public key, before it is read."""
+        is_page = path == BROWSER or (path in TRACK and not self._has_secret_key(headers))
+        declared = headers.get("content-length", "0")
+        if not is_page or not declared.isdecimal() or int(declared) <= MAX_BROWSER_BYTES:
+            return None
+        return _too_large(MAX_BROWSER_BYTES).answer._replace(headers=self._cors(headers))
+
     def events(self, headers: Mapping[str, str], body: bytes) -> Answer:
         """Take a signed batch."""
         return self._answered(lambda: self._signed(headers, body))
@@ -182,10 +189,7 @@ class EventApi:
             raise _too_large(MAX_BROWSER_BYTES)
         self._check_pressure()
         rows = events.read_rows(body)
-        if len(rows) > MAX_BROWSER_EVENTS:
-            raise _Refusal(
-                413, gettext("send at most {limit} events").format(limit=MAX_BROWSER_EVENTS)
-            )
+        _check_number(rows)
         return self._store(events.check_rows(rows, clock.now(), source="browser", is_page=True))
 
     def _messages(
@@ -193,17 +197,21 @@ class EventApi:
     ) -> Answer:
         if not self._settings.takes_events:
             raise _closed("RETENTION_EVENTS_KEY")
-        is_secret = self._check_write_key(_basic_user(headers))
+        is_secret = self._has_secret_key(headers)
         if not is_secret:
+            self._check_public_key(_basic_user(headers))
             self._check_page(headers, address)
         self._check_pressure()
+        limit = MAX_UNPACKED_BYTES if is_secret else MAX_BROWSER_BYTES
         try:
-            parsed = json.loads(_unpacked(headers, body))
+            parsed = events.parse_json(_unpacked(headers, body, limit))
         except (ValueError, RecursionError):
             raise BadInput(gettext("the body is no JSON")) from None
-        now = clock.now()
+        messages, now = segment.messages_of(parsed), clock.now()
+        if not is_secret:
+            _check_number(messages)
         mapped = segment.map_messages(
-            segment.messages_of(parsed), now, default_type=default_type, takes_customers=is_secret
+            messages, now, default_type=default_type, takes_customers=is_secret
         )
         checked = events.check_rows(mapped.events, now, source="segment", is_page=not is_secret)
         rejected = [
@@ -215,19 +223,13 @@ class EventApi:
 
     # ------------------------------------------------------------ checks
 
-    def _check_write_key(self, key: str) -> bool:
-        """Return whether a write key is the secret one.
-
-        Raises
-        ------
-        _Refusal
-            It is none.
-        """
+    def _has_secret_key(self, headers: Mapping[str, str]) -> bool:
         secret = self._settings.events_key
-        if secret is not None and _equal(key, secret.get_secret_value()):
-            return True
+        return secret is not None and _equal(_basic_user(headers), secret.get_secret_value())
+
+    def _check_public_key(self, key: str) -> None:
         if self._settings.events_public_key and _equal(key, self._settings.events_public_key):
-            return False
+            return
         raise _Refusal(
             401,
             gettext("the write key is wrong; send it as the user of HTTP Basic"),
@@ -336,10 +338,12 @@ def client_address(headers: Mapping[str, str], peer: str) -> str:
     return last[:64] if is_proxy and last else peer
 
 
-def _unpacked(headers: Mapping[str, str], body: bytes) -> bytes:
-    """Return the body without gzip, up to `MAX_UNPACKED_BYTES`."""
+def _unpacked(headers: Mapping[str, str], body: bytes, limit: int = MAX_UNPACKED_BYTES) -> bytes:
+    """Return the body without gzip, up to a number of bytes."""
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
+        if len(body) > limit:
+            raise _too_large(limit)
         return body
     if encoding != "gzip":
         raise _Refusal(
@@ -348,14 +352,20 @@ def _unpacked(headers: Mapping[str, str], body: bytes) -> bytes:
         )
     unpacker = zlib.decompressobj(wbits=31)
     try:
-        content = unpacker.decompress(body, MAX_UNPACKED_BYTES + 1)
+        content = unpacker.decompress(body, limit + 1)
     except zlib.error:
         raise BadInput(gettext("the body is no gzip")) from None
-    if len(content) > MAX_UNPACKED_BYTES:
-        raise _too_large(MAX_UNPACKED_BYTES)
+    if len(content) > limit:
+        raise _too_large(limit)
     if not unpacker.eof:
         raise BadInput(gettext("the gzip body is incomplete"))
     return content
+
+
+def _check_number(rows: Sequence[Any]) -> None:
+    """Refuse many events of anyone with the public key."""
+    if len(rows) > MAX_BROWSER_EVENTS:
+        raise _Refusal(413, gettext("send at most {limit} events").format(limit=MAX_BROWSER_EVENTS))
 
 
 def _too_large(limit: int) -> _Refusal:

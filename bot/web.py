@@ -161,6 +161,9 @@ class Site:
         ):
             refusals.note(refusals.UNVERIFIED, event_api.EVENTS)
             return json_reply(401, {"error": fault})
+        if large := self.event_api.too_large(request.path, request.headers):
+            refusals.note(refusals.TOO_LARGE, request.path)
+            return _event_reply(large)
         if route_of(request.path) == shop_webhooks.PATH and (
             answer := self.shop_webhooks.early_refusal(request.headers)
         ):

@@ -22,6 +22,7 @@ from retention.text import gettext
 
 MAX_EVENTS = 1_000  # of one call
 MAX_TEXT, MAX_QUERY = 255, 1_000  # characters
+MAX_DEPTH = 32  # of JSON; the context of a tracking library has about five levels
 MAX_NUMBER = 1e12  # of an amount or a quantity; a larger one is no price
 MAX_CLOCK_SKEW = timedelta(days=1)  # as for imported files
 BROWSER_TYPES = frozenset({"view", "search", "cart"})
@@ -94,6 +95,27 @@ class CheckedRows:
     rejected: Sequence[Rejection]
 
 
+def parse_json(text: bytes) -> Any:
+    """Parse JSON that is nested no deeper than an event can be.
+
+    Raises
+    ------
+    ValueError, RecursionError
+    """
+    parsed = json.loads(text)
+    level = [parsed]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for each in level
+            if isinstance(each, dict | list)
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return parsed
+    raise ValueError("nested too deep")
+
+
 def read_rows(body: bytes) -> list[Any]:
     """Read a JSON array, one JSON object, or NDJSON.
 
@@ -107,7 +129,7 @@ def read_rows(body: bytes) -> list[Any]:
     text = body.strip()
     try:
         if text.startswith(b"["):
-            rows = json.loads(text)
+            rows = parse_json(text)
         else:
             lines = [line for line in text.split(b"\n") if line.strip()]
             rows = [_line(line) for line in lines[: MAX_EVENTS + 1]]
@@ -128,7 +150,7 @@ def read_rows(body: bytes) -> list[Any]:
 
 def _line(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except (ValueError, RecursionError):
         return None
 

@@ -320,6 +320,44 @@ def test_order_of_a_tracking_library_becomes_lines(site):
     assert track(site, message)[1]["duplicate"] == 3
 
 
+def raw_track(site, body, *, key=PUBLIC, **headers):
+    user = b64encode(f"{key}:".encode()).decode()
+    headers = {"authorization": f"Basic {user}", "origin": ORIGIN} | headers
+    headers["content-length"] = str(len(body))
+    return Request("POST", "/v1/batch", "", headers, body)
+
+
+def test_large_body_with_a_public_key_is_refused_before_it_is_read(site):
+    """55 calls with 2 MB of small objects took 750 MB of memory."""
+    message = {"userId": "k3", "type": "page", "messageId": "m", "context": {"pad": "x" * 64_000}}
+    body = json.dumps(message).encode()
+    for key, status in ((PUBLIC, 413), ("guess", 413), (KEY, None)):
+        reply = site.early_refusal(raw_track(site, body, key=key))
+        assert (reply and reply.status) == status
+    assert answered(site, raw_track(site, body, key=KEY))[1]["accepted"] == 1
+    packed = gzip.compress(body)
+    assert answered(site, raw_track(site, packed, **{"content-encoding": "gzip"}))[0] == 413
+    page = {"origin": ORIGIN, "content-length": str(10**9)}
+    request = Request("POST", "/events/browser", f"key={PUBLIC}", page, b"")
+    assert site.early_refusal(request).status == 413
+
+
+def test_many_messages_with_a_public_key_are_refused(site):
+    batch = [{"userId": "k3", "type": "page", "messageId": str(n)} for n in range(101)]
+    assert track(site, {"batch": batch}, key=PUBLIC, origin=ORIGIN)[0] == 413
+    assert track(site, {"batch": batch[:100]}, key=PUBLIC, origin=ORIGIN)[1]["accepted"] == 100
+
+
+@pytest.mark.parametrize("depth", [40, 500, 30_000])
+def test_deeply_nested_events_are_refused(site, depth):
+    nested = b"[" * depth + b"]" * depth
+    assert answered(site, raw_track(site, b'{"userId":"k3","type":%s}' % nested))[0] == 400
+    assert send(site, b"[%s]" % nested)[0] == 400
+    lines = b'{"query":%s}\n%s' % (nested, json.dumps(event()).encode())
+    status, answer, _ = send(site, lines, message_id="msg-2")
+    assert (status, answer["accepted"], answer["rejected"][0]["index"]) == (202, 1, 0)
+
+
 def test_batch_of_a_tracking_library_is_answered_per_message(site):
     batch = [
         {"type": "page", "userId": "k1", "messageId": "a"},
