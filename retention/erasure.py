@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from retention.connect import webhook_inbox
 from retention.db.tables import (
     Assignment,
     AudienceMember,
@@ -313,6 +314,7 @@ def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> 
         )
         used = update(Redemption).where(Redemption.customer_id == customer_id)
         run(used.values(customer_id=random_name, order_id=None), Redemption)
+    webhook_inbox.empty_quarantined(session, settings)
     for personal in _ONLY_PERSONAL:
         run(delete(personal).where(personal.customer_id.in_(ids)), personal)
     return changed

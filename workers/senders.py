@@ -65,11 +65,11 @@ def _post(
 ) -> Post:
     key = f"{template}:{row.name[:80]}:{at.isoformat()}"
     data = {"name": row.name, "problem": "silent", **values}
-    return Post(template, data, key=key, channel=_owner(session, settings))
+    return Post(template, data, key=key, channel=owner(session, settings))
 
 
-def _owner(session: Session, settings: Settings) -> str | None:
-    """Return who hears of live events: the channel of sources, else of the digest, else an admin.
+def owner(session: Session, settings: Settings) -> str | None:
+    """Return who hears of incoming data: the channel of sources, else of the digest, else an admin.
 
     A live sender has a key and no channel of its own.
     """

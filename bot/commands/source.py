@@ -14,6 +14,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, gr
 from retention import clock
 from retention.connect import connections, source_removal, sources
 from retention.connect.problems import SourceProblem, problem_of
+from retention.db.audit import record
 from retention.errors import BadInput, Refused
 from retention.paths import is_url
 from retention.templating import text
@@ -414,6 +415,44 @@ def webhooks(call: Call, name: str, address: str | None) -> Answer:
     services = call.services
     added = hooks.add_webhooks(services.database, services.settings, name, address, by=call.user)
     return Answer("source/webhooks", added)
+
+
+@COMMAND.command(
+    "quarantine",
+    role="admin",
+    help=gettext(
+        "List webhooks of shops that could not be imported, try them again, or delete them. "
+        "Example: source quarantine --retry all."
+    ),
+)
+@click.option("--retry", metavar="NUMBER", help=gettext("Try this webhook again, or all."))
+@click.option("--delete", metavar="NUMBER", help=gettext("Delete this webhook, or all."))
+def quarantine(call: Call, retry: str | None, delete: str | None) -> Answer:
+    """List, retry or delete webhooks that were set aside."""
+    from retention.connect import webhook_inbox
+
+    settings, tried, deleted = call.services.settings, None, None
+    if retry and delete:
+        raise BadInput(gettext("Use --retry or --delete, not both."), field="delete")
+    with call.services.database.transaction() as session:
+        if (retry or delete) and call.first_time(session):
+            act = webhook_inbox.try_again if retry else webhook_inbox.discard
+            number = act(session, settings, str(retry or delete).lower())
+            tried, deleted = (number, None) if retry else (None, number)
+            details = {"retried": tried} if retry else {"deleted": deleted}
+            record(session, settings, call.user, "source.quarantine", "", clock.now(), details)
+        rows = [
+            {
+                "number": row.id,
+                "name": name,
+                "topic": row.topic,
+                "received_at": row.received_at.isoformat(),
+                "reason": row.reason or "",
+                "has_content": bool(row.body),
+            }
+            for row, name in webhook_inbox.not_imported(session, settings)
+        ]
+    return Answer("source/quarantine", {"webhooks": rows, "tried": tried, "deleted": deleted})
 
 
 @COMMAND.command("list", role="admin", help=gettext("All sources with their last pull."))

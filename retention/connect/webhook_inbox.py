@@ -4,16 +4,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.db.insert import insert_once
 from retention.db.tables import Connection, Webhook
+from retention.errors import BadInput
 from retention.settings import Settings
+from retention.text import gettext
 
 WAITING, DONE, SET_ASIDE = "waiting", "done", "set_aside"
+ALL = "all"  # instead of the number of a delivery
 MAX_ATTEMPTS = 12  # of a delivery that the platform must explain; with back-off this is a day
+MAX_TRIES = 3  # of a delivery that breaks the import; it must not hold up the others for longer
 FIRST_PAUSE, MAX_PAUSE = timedelta(seconds=15), timedelta(hours=4)
 # A repeated delivery is recognised for this long. Importing it again would change nothing.
 KEEP_DONE, KEEP_SET_ASIDE = timedelta(days=7), timedelta(days=30)
@@ -31,12 +35,15 @@ class Results:
         Ids of the imported ones.
     set_aside : dict
         Reason by id, of those that cannot be imported.
+    quarantined : dict
+        Reason by id, of those that break the import. They keep their content and can be retried.
     later : dict
         Real time of the next attempt by id.
     """
 
     done: list[int] = field(default_factory=list)
     set_aside: dict[int, str] = field(default_factory=dict)
+    quarantined: dict[int, str] = field(default_factory=dict)
     later: dict[int, datetime] = field(default_factory=dict)
 
 
@@ -128,7 +135,7 @@ def next_attempt(attempts: int, asked_for: datetime | None) -> datetime:
 
 
 def mark(session: Session, results: Results) -> None:
-    """Store what became of deliveries; all but the waiting ones lose their content.
+    """Store what became of deliveries; most lose their content.
 
     It is personal data, and the next pull reads what was set aside from the shop itself.
 
@@ -144,6 +151,8 @@ def mark(session: Session, results: Results) -> None:
     for delivery_id, reason in results.set_aside.items():
         values = {"state": SET_ASIDE, "reason": reason[:500], "body": b"", "done_at": now}
         _set(session, [delivery_id], values)
+    for delivery_id, reason in results.quarantined.items():
+        _set(session, [delivery_id], {"state": SET_ASIDE, "reason": reason[:500], "done_at": now})
     for delivery_id, at in results.later.items():
         _set(session, [delivery_id], {"retry_at": at, "attempts": Webhook.attempts + 1})
 
@@ -168,3 +177,67 @@ def drop_old(session: Session, settings: Settings) -> None:
             ),
             execution_options=_WITHOUT_SYNC,
         )
+
+
+def not_imported(session: Session, settings: Settings) -> list[tuple[Webhook, str]]:
+    """Return the deliveries that were set aside with the name of their shop, newest first."""
+    rows = session.execute(
+        select(Webhook, Connection.name)
+        .join(Connection, Connection.id == Webhook.connection_id)
+        .where(Webhook.team_id == settings.team_id, Webhook.state == SET_ASIDE)
+        .order_by(Webhook.id.desc())
+    )
+    return [(delivery, name) for delivery, name in rows]
+
+
+def try_again(session: Session, settings: Settings, chosen: str) -> int:
+    """Let quarantined deliveries wait for an import again; return their number."""
+    wait = {"state": WAITING, "reason": None, "attempts": 0, "retry_at": None, "done_at": None}
+    condition = _chosen(settings, chosen), func.length(Webhook.body) > 0
+    tried = update(Webhook).where(*condition).values(wait)
+    number = int(session.execute(tried, execution_options=_WITHOUT_SYNC).rowcount)  # type: ignore[attr-defined]
+    if not number and chosen != ALL:
+        raise BadInput(
+            gettext(
+                "There is no webhook {number} with its content. What was set aside without it "
+                "comes with the next pull of the shop."
+            ).format(number=chosen),
+            field="retry",
+        )
+    return number
+
+
+def discard(session: Session, settings: Settings, chosen: str) -> int:
+    """Delete deliveries that were set aside; return their number."""
+    gone = delete(Webhook).where(_chosen(settings, chosen))
+    number = int(session.execute(gone, execution_options=_WITHOUT_SYNC).rowcount)  # type: ignore[attr-defined]
+    if not number and chosen != ALL:
+        raise BadInput(
+            gettext("There is no webhook {number} in quarantine.").format(number=chosen),
+            field="delete",
+        )
+    return number
+
+
+def _chosen(settings: Settings, chosen: str) -> ColumnElement[bool]:
+    """Return the condition of one delivery by its number, or of all that were set aside."""
+    own = (Webhook.team_id == settings.team_id) & (Webhook.state == SET_ASIDE)
+    if chosen == ALL:
+        return own
+    if not chosen.isdecimal() or len(chosen) > 18:
+        raise BadInput(
+            gettext("{chosen!r} is no webhook; give its number or {all}.").format(
+                chosen=chosen, all=ALL
+            )
+        )
+    return own & (Webhook.id == int(chosen))
+
+
+def empty_quarantined(session: Session, settings: Settings) -> int:
+    """Delete the contents of quarantined deliveries; return their number.
+
+    An erasure cannot know whom an unreadable one names.
+    """
+    own = _chosen(settings, ALL), func.length(Webhook.body) > 0
+    emptied = update(Webhook).where(*own).values(body=b"")
+    return int(session.execute(emptied, execution_options=_WITHOUT_SYNC).rowcount)  # type: ignore[attr-defined]

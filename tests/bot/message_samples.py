@@ -351,6 +351,21 @@ def samples() -> dict[str, dict[str, Any]]:
             "facts": {"file": "orders.csv", "rows": 480, "rows_before": 1240},
         },
         "source/pulled": {**PULL, "name": "orders", "facts": {}},
+        "source/quarantine": {
+            "webhooks": [
+                {
+                    "number": number,
+                    "name": "shop",
+                    "topic": "orders/create",
+                    "received_at": NOON.isoformat(),
+                    "reason": "unreadable: RecursionError",
+                    "has_content": number % 2 == 0,
+                }
+                for number in range(30)
+            ],
+            "tried": 2,
+            "deleted": None,
+        },
         "source/show": {**SOURCE, "runs": [PULL] * 10},
         "audience/list": {"audiences": [AUDIENCE, {**AUDIENCE, "exclude": True}]},
         "audience/preview": {**AUDIENCE, "saved": False, "job_id": JOB["id"]},

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from retention.connect import sources
-from retention.db.tables import Job, Source
+from retention.db.tables import Connection, Job, Source, Webhook
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, words
 from tests.workers.harness import wait
 from workers import ids
@@ -62,6 +62,36 @@ def test_only_admins_use_sources(workspace, database, orders, typed):
     assert state(database) == "active"
     with database.reading() as session:
         assert session.scalars(select(Job)).all() == []
+
+
+def test_admin_lists_retries_and_deletes_quarantined_webhooks(workspace, database, settings):
+    with database.transaction() as session:
+        shop = Connection(name="shop", kind="shopify", secrets=b"", created_by=ADMIN)
+        session.add(shop)
+        session.flush()
+        session.add_all(
+            Webhook(
+                connection_id=shop.id,
+                delivery_id=str(number),
+                topic="orders/create",
+                body=b"{}",
+                state="set_aside",
+                reason="unreadable: RecursionError",
+            )
+            for number in range(2)
+        )
+
+    def waiting() -> list[str]:
+        with database.reading() as session:
+            return list(session.scalars(select(Webhook.state).order_by(Webhook.id)))
+
+    assert "orders/create" in words(workspace.run("source quarantine", ADMIN)["blocks"])
+    workspace.run("source quarantine --retry 1", ADMIN)
+    assert waiting() == ["waiting", "set_aside"]
+    assert "soon" in words(workspace.run("source quarantine --delete soon", ADMIN)["blocks"])
+    workspace.run("source quarantine --delete all", ADMIN)
+    assert waiting() == ["waiting"]
+    assert "admin" in words(workspace.run("source quarantine --delete all", ANALYST)["blocks"])
 
 
 def test_adding_a_source_works_in_the_terminal_only(workspace):

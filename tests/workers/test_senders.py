@@ -92,8 +92,8 @@ def test_number_of_senders_is_bounded(settings, database):
 
 
 def test_first_admin_hears_of_it_where_no_channel_owns_events(settings, database):
-    from workers.senders import _owner
+    from workers.senders import owner
 
     own = settings.model_copy(update={"admins": "U0ADMIN"})
     with database.reading() as session:
-        assert _owner(session, own) == "U0ADMIN"
+        assert owner(session, own) == "U0ADMIN"

@@ -1,5 +1,6 @@
 """Test that webhooks reach the lake: once, in any order, and after a crash anywhere."""
 
+import errno
 import json
 import secrets
 from datetime import timedelta
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import delete, select, update
 
-from retention import clock
+from retention import clock, erasure
 from retention.connect import (
     connections,
     inbox,
@@ -32,6 +33,7 @@ from retention.db.tables import (
     Outbox,
     Webhook,
 )
+from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from tests.retention.connect.shops import SHOPS, connected
@@ -294,6 +296,90 @@ def test_unreadable_delivery_is_set_aside_and_the_others_are_taken(
     assert states(database) == ["set_aside"] * 3 + ["done"]
     assert sums(settings)["purchase"] == 9.0
     assert len(messages(database)) == 1
+
+
+def poison(shop, kind) -> tuple[dict, bytes]:
+    """Return a signed delivery that broke the job, so that no webhook of the shop was imported."""
+    headers, body = shop.delivery("orders/create", shop.records.add_order(96))
+    if kind == "brackets":
+        return headers, b'{"id":%s}' % (b"[" * 200_000 + b"]" * 200_000)
+    content = json.loads(body)
+    for line in content["line_items"]:
+        line["sku"] = "\ud800"
+    return headers, json.dumps(content).encode()
+
+
+def run_later(settings, database) -> Job:
+    with database.transaction() as session:
+        session.execute(update(Webhook).values(retry_at=None))
+    return run(settings, database)
+
+
+@pytest.mark.parametrize("kind", ["brackets", "surrogate"])
+def test_poisoned_delivery_is_quarantined_and_never_holds_up_others(
+    settings, database, connection, shop, kind
+):
+    receive(database, connection, poison(shop, kind))
+    for number in (3, 4, 5):
+        receive(database, connection, shop.delivery("orders/create", shop.records.orders[number]))
+    assert run(settings, database).result == {"done": 3, "set_aside": 0, "later": 1}
+    assert messages(database) == []
+    assert run_later(settings, database).result["later"] == 1
+    assert run_later(settings, database).result == {"done": 0, "set_aside": 1, "later": 0}
+    assert states(database) == ["set_aside", "done", "done", "done"]
+    (message,) = messages(database)
+    assert "source quarantine" in message
+    with database.transaction() as session:
+        ((row, name),) = webhook_inbox.not_imported(session, settings)
+        assert (name, row.reason.partition(":")[0], bool(row.body)) == ("shop", "unreadable", True)
+        assert webhook_inbox.try_again(session, settings, str(row.id)) == 1
+    assert run(settings, database).result == {"done": 0, "set_aside": 0, "later": 1}
+
+
+def test_poisoned_delivery_of_a_shop_without_a_channel_reaches_an_admin(
+    settings, database, connection, shop
+):
+    with database.transaction() as session:
+        session.execute(update(Connection).values(channel=None))
+    receive(database, connection, poison(shop, "brackets"))
+    for _ in range(3):
+        run_later(settings, database)
+    with database.reading() as session:
+        assert session.scalars(select(Outbox.channel)).all() == [ADMIN]
+
+
+def test_poisoned_privacy_request_is_set_aside(settings, database, connection, shop):
+    content = shop.privacy_request("redact", shop.records.customers[1])
+    content["customer"]["id"] = "\ud800"
+    receive(database, connection, shop.delivery("customers/redact", content))
+    run(settings, database)
+    assert states(database) == ["set_aside"]
+
+
+def test_full_disk_is_no_fault_of_a_delivery(settings, database, connection, shop, monkeypatch):
+    def fail(*_args, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    receive(database, connection, shop.delivery("orders/create", shop.records.orders[5]))
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "_import_pages", fail)
+        assert run(settings, database).state == "failed"
+    assert states(database) == ["waiting"]
+
+
+def test_erasure_empties_quarantined_deliveries(settings, database, connection, shop):
+    receive(database, connection, poison(shop, "brackets"))
+    for _ in range(3):
+        run_later(settings, database)
+    with database.transaction() as session:
+        erasure.erase_from_sql(session, settings, ["anyone"])
+    with database.transaction() as session:
+        ((row, _),) = webhook_inbox.not_imported(session, settings)
+        assert row.body == b""
+        with pytest.raises(BadInput):
+            webhook_inbox.try_again(session, settings, str(row.id))
+        assert webhook_inbox.discard(session, settings, webhook_inbox.ALL) == 1
+    assert states(database) == []
 
 
 def test_another_currency_is_refused_and_the_rest_is_taken(settings, database, connection, shop):

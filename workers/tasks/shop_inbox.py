@@ -17,7 +17,7 @@ from retention import clock
 from retention.db.tables import Connection, Job, Webhook
 from retention.errors import BadInput, Refused
 from retention.text import gettext
-from workers import jobs, roles
+from workers import jobs, roles, senders
 from workers.completion import publish_part
 from workers.requests import Forget, ShopInbox
 from workers.tasks.interface import Attachment, Context, Outcome, Post
@@ -40,6 +40,8 @@ class Batch:
 
     connection: Connection
     results: "Results"
+    attempts: dict[int, int]
+    """Earlier attempts by delivery."""
     notices: list[tuple[int, "Notice"]] = field(default_factory=list)
     problems: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Number of deliveries by code and detail, of those that cannot be imported."""
@@ -48,6 +50,28 @@ class Batch:
         """Set a delivery aside with its reason."""
         self.results.set_aside[delivery_id] = f"{code}: {detail}" if detail else code
         self.problems[code, detail] += 1
+
+    def failed(self, delivery_id: int, error: Exception) -> None:
+        """Try a delivery later that breaks the import, or quarantine it after the last try."""
+        from retention.connect.webhook_inbox import MAX_TRIES, next_attempt
+
+        name, attempts = self.connection.name, self.attempts[delivery_id]
+        log.error("the webhook %s of %s breaks the import", delivery_id, name, exc_info=error)
+        if attempts + 1 < MAX_TRIES:
+            self.results.later[delivery_id] = next_attempt(attempts, None)
+        else:
+            self.results.quarantined[delivery_id] = f"unreadable: {type(error).__name__}"
+            self.problems["unreadable", ""] += 1
+
+    def imported(self) -> "list[tuple[int, Notice]]":
+        """Return the notices that were neither set aside nor put off."""
+        results = self.results
+        return [
+            (number, notice)
+            for number, notice in self.notices
+            if not any(number in each for each in (results.set_aside, results.quarantined))
+            and number not in results.later
+        ]
 
 
 def run(request: ShopInbox, context: Context) -> Outcome:
@@ -97,18 +121,15 @@ def _import_deliveries(
     """Import deliveries of one connection, and store what became of them."""
     from retention.connect.webhook_inbox import Results, mark
 
-    batch = Batch(connection, Results())
+    batch = Batch(connection, Results(), {row.id: row.attempts for row in deliveries})
     _read(context, batch, deliveries)
-    _import(lake, context, batch)
+    _import(lake, context, batch, batch.notices)
     _set_unclear_erasures_aside(context, batch)
     posts = [*_export_posts(lake, context, batch), *_problem_posts(context, batch)]
-    batch.results.done = [
-        number for number, _ in batch.notices if number not in batch.results.set_aside
-    ]
+    batch.results.done = [number for number, _ in batch.imported()]
     erased = [
         (f"hook:{number}:{part}", ids)
-        for number, notice in batch.notices
-        if number not in batch.results.set_aside
+        for number, notice in batch.imported()
         for part, ids in enumerate(_to_erase(lake, notice, connection.kind))
     ]
     submitted: list[Job] = []
@@ -122,7 +143,7 @@ def _import_deliveries(
     results = batch.results
     counts = {
         "done": len(results.done),
-        "set_aside": len(results.set_aside),
+        "set_aside": len(results.set_aside) + len(results.quarantined),
         "later": len(results.later),
     }
     publish_part(context, dict(before + Counter(counts)), apply, posts)
@@ -151,6 +172,7 @@ def _read(context: Context, batch: Batch, deliveries: Sequence[Webhook]) -> None
         for row in deliveries:
             try:
                 notice = connector.read(row.topic, row.body, row.delivery_id)
+                "".join([*notice.forget, *notice.export]).encode()  # no lone surrogates
             except ConnectorError as error:
                 # A key that was changed at the shop first is changed here soon.
                 may_change = error.is_temporary or error.code in ("access_denied", "scope_missing")
@@ -161,24 +183,33 @@ def _read(context: Context, batch: Batch, deliveries: Sequence[Webhook]) -> None
             except (TypeError, ValueError, KeyError, LookupError, AttributeError):
                 log.exception("cannot read the webhook %s of %s", row.id, batch.connection.name)
                 batch.set_aside(row.id, "changed_schema", row.topic)
+            except Exception as error:
+                batch.failed(row.id, error)
             else:
                 batch.notices.append((row.id, notice))
     finally:
         connector.close()
 
 
-def _import(lake: "Lake", context: Context, batch: Batch) -> None:
-    """Import the rows of all deliveries together, or one by one if that is refused."""
+def _import(
+    lake: "Lake", context: Context, batch: Batch, notices: "Sequence[tuple[int, Notice]]"
+) -> None:
+    """Import the rows of deliveries together; if that fails, those of each half."""
+    from retention import faults
+
     try:
-        _import_pages(
-            lake, context, batch, [page for _, each in batch.notices for page in each.pages]
-        )
-    except BadInput:
-        for number, notice in batch.notices:
-            try:
-                _import_pages(lake, context, batch, notice.pages)
-            except BadInput as error:
-                batch.set_aside(number, "refused", str(error))
+        _import_pages(lake, context, batch, [page for _, each in notices for page in each.pages])
+    except Exception as error:
+        if not isinstance(error, BadInput) and faults.diagnose(error, context.settings):
+            raise  # a full disk, for example, is no fault of a delivery
+        if len(notices) > 1:
+            middle = len(notices) // 2
+            _import(lake, context, batch, notices[:middle])
+            _import(lake, context, batch, notices[middle:])
+        elif isinstance(error, BadInput):
+            batch.set_aside(notices[0][0], "refused", str(error))
+        else:
+            batch.failed(notices[0][0], error)
 
 
 def _import_pages(lake: "Lake", context: Context, batch: Batch, pages: Sequence["Page"]) -> None:
@@ -216,8 +247,7 @@ def _score_soon(session: Session, context: Context, batch: Batch) -> None:
     since = clock.now() - SCORED_SINCE
     touched = {
         (number, row["customer_id"])
-        for number, notice in batch.notices
-        if number not in batch.results.set_aside
+        for number, notice in batch.imported()
         for page in notice.pages
         if page.table == "events"
         for row in page.rows
@@ -236,16 +266,18 @@ def _score_soon(session: Session, context: Context, batch: Batch) -> None:
 def _problem_posts(context: Context, batch: Batch) -> list[Post]:
     """Say once a day in the channel of the connection what cannot be imported, and why."""
     connection = batch.connection
+    with context.database.reading() as session:
+        channel = connection.channel or senders.owner(session, context.settings)
     today = f"{clock.wall().astimezone(context.settings.zone):%Y-%m-%d}"
     return [
         Post(
             "connect/set_aside",
             {"name": connection.name, "code": code, "detail": detail, "number": number},
             key=f"set-aside:{connection.id}:{code}:{today}",
-            channel=connection.channel,
+            channel=channel,
         )
         for (code, detail), number in batch.problems.items()
-        if connection.channel
+        if channel
     ]
 
 
@@ -255,8 +287,8 @@ def _export_posts(lake: "Lake", context: Context, batch: Batch) -> list[Post]:
     from retention.connect.data_request import export
 
     posts: list[Post] = []
-    for number, notice in batch.notices:
-        if not notice.export or number in batch.results.set_aside:
+    for number, notice in batch.imported():
+        if not notice.export:
             continue
         ids = sorted({each for known in notice.export for each in erasure.merged_ids(lake, known)})
         with context.database.reading() as session:
