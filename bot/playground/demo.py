@@ -24,6 +24,9 @@ from starlette.routing import Route
 import retention
 from bot.playground import loading, seed
 from bot.playground.loading import Gate, Step
+from bot.playground.mailbox.mailbox import Mailbox, smtp_url
+from bot.playground.mailbox.routes import PATH as MAILBOX
+from bot.playground.mailbox.routes import mailbox_routes
 from bot.playground.page import page_routes
 from bot.playground.server import Slack, free_port, port_is_free, server
 from bot.playground.shop.connection import PATH, connect
@@ -37,6 +40,7 @@ from retention.db.migrate import upgrade
 from retention.db.tables import BusinessClock, RoleGrant, Schedule
 from retention.demo import ATTRIBUTION, START
 from retention.errors import BadInput, Refused
+from retention.outreach.smtp import parse_smtp_url
 from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings
 from retention.text import gettext
@@ -47,6 +51,9 @@ from workers.environment import ChildEnvironments
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}
 ADMIN = "U0ADMIN"
+# Secrets of a real workspace, shop or mail server, which the demo never uses.
+_OTHERS = ("SLACK_", "RETENTION_EVENTS_", "RETENTION_SMTP_", "RETENTION_WEBHOOK_")
+SEND_RATE = 1000  # e-mails per second: nobody is on the other side
 DEMO = Path(retention.__file__).parent / "demo"
 POLICY, BRAND = DEMO / "policy.toml", DEMO / "brand.toml"  # the demo shop's own
 
@@ -69,7 +76,7 @@ def main(settings: Settings) -> None:
             ).format(playground_port=settings.playground_port)
         )
     for variable in SECRETS.values():
-        if variable.startswith(("SLACK_", "RETENTION_EVENTS_")):  # a real workspace's or shop's
+        if variable.startswith(_OTHERS):
             os.environ.pop(f"{variable}_FILE", None)
     os.environ.update(environment(settings))
     settings = Settings(**credentials())
@@ -91,6 +98,7 @@ def credentials() -> dict[str, Any]:
         "slack_bot_token": seed.BOT_TOKEN,
         "slack_signing_secret": secrets.token_hex(16),
         "events_key": secrets.token_hex(16),
+        "smtp_url": smtp_url(free_port()),
     }
 
 
@@ -115,6 +123,12 @@ def environment(settings: Settings) -> dict[str, str]:
         "RETENTION_EVENTS_KEY": "",
         "RETENTION_EVENTS_PUBLIC_KEY": secrets.token_hex(8),
         "RETENTION_SHOP_ORIGINS": f"http://127.0.0.1:{settings.playground_port}",
+        # E-mails go to the mailbox, and their links to unsubscribe work.
+        "RETENTION_SMTP_URL": "",
+        "RETENTION_WEBHOOK_URL": "",
+        "RETENTION_MAIL_CONNECTION": "",
+        "RETENTION_PUBLIC_URL": f"http://127.0.0.1:{port}",
+        "RETENTION_SEND_RATE": str(SEND_RATE),
     }
     if settings.policy is None:
         variables["RETENTION_POLICY"] = str(POLICY)
@@ -174,6 +188,7 @@ class _Demo:
                 "footer": ATTRIBUTION,
                 "commands": self._commands,
                 "shop": PATH,
+                "mailbox": MAILBOX,
                 "shortcuts": lambda _: [asdict(shortcut) for shortcut in SHORTCUTS],
             },
         )
@@ -181,7 +196,13 @@ class _Demo:
         self.slack.delivery.excuse = lambda: self.step.sentence if self.step else None
         self.step = None if loading.is_loaded(settings, database) else loading.first_step()
         self._environments = ChildEnvironments(settings)
-        app = self.slack.app(*page_routes(), *clock_routes(self.machine), *self._shop_routes())
+        self.mailbox = Mailbox(self.slack.workspace.store)
+        app = self.slack.app(
+            *page_routes(),
+            *clock_routes(self.machine),
+            *self._shop_routes(),
+            *mailbox_routes(self.mailbox),
+        )
         self.server = server(
             Gate(app, lambda: self.step, self.ready.wait), settings.playground_port
         )
@@ -216,6 +237,7 @@ class _Demo:
             self._open()
         serving = asyncio.create_task(self.server.serve())
         processes = await self._start()
+        mail_server = await self._receive_emails()
         exited, stopping = asyncio.create_task(processes.wait()), asyncio.create_task(stop.wait())
         try:
             opening = asyncio.create_task(self._open_when_loaded(stop))
@@ -229,11 +251,17 @@ class _Demo:
             stopping.cancel()
             self.ready.set()  # let go of requests that still wait
             await self._stop(processes)
+            mail_server.close()
             self._environments.remove()
             if loading.is_loaded(self.settings, self.database):
                 self._store_clock()
             self.server.should_exit = True
             await serving
+
+    async def _receive_emails(self) -> asyncio.Server:
+        url = self.settings.smtp_url
+        assert url is not None  # of `credentials`
+        return await self.mailbox.serve(parse_smtp_url(url.get_secret_value()).port)
 
     async def _start(self) -> asyncio.subprocess.Process:
         """Start `retention run` in a session of its own.

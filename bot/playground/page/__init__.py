@@ -15,20 +15,26 @@ _TYPES = {
 }
 
 
+def file_route(folder: Path, path: str) -> Route:
+    """Return a route for the files of a page's folder."""
+    parts = {file.name: file for file in folder.iterdir() if file.suffix in _TYPES}
+
+    async def part(request: Request) -> Response:
+        file = parts.get(request.path_params["name"])
+        if file is None:
+            return Response(status_code=404)
+        return FileResponse(file, media_type=_TYPES[file.suffix])
+
+    return Route(f"{path}/{{name}}", part)
+
+
 def page_routes() -> list[Route]:
     """Return the routes of the page.
 
     The page is at ``/`` and its files are below ``/page/``.
     """
-    parts = {path.name: path for path in FOLDER.iterdir() if path.suffix in _TYPES}
 
     async def index(request: Request) -> Response:
-        return FileResponse(parts["index.html"], media_type=_TYPES[".html"])
+        return FileResponse(FOLDER / "index.html", media_type=_TYPES[".html"])
 
-    async def part(request: Request) -> Response:
-        path = parts.get(request.path_params["name"])
-        if path is None:
-            return Response(status_code=404)
-        return FileResponse(path, media_type=_TYPES[path.suffix])
-
-    return [Route("/", index), Route("/page/{name}", part)]
+    return [Route("/", index), file_route(FOLDER, "/page")]

@@ -34,7 +34,7 @@ async function become(handle) {
   state.people = new Map(about.people.map((one) => [one.id, one]));
   Object.assign(state, { me: state.people.get(about.me), bot: about.bot, team: about.team.name, zone: about.timezone,
     channels: about.channels, commands: about.commands || [], shortcuts: about.shortcuts || [], messages: new Map(), thread: null, home: null, current: null });
-  state.shop = about.shop;
+  Object.assign(state, { shop: about.shop, mailbox: about.mailbox });
   fill(at("footer"), about.footer && h("details", { open: !isNarrow() }, h("summary", {}, "About this data"), h("p", {}, about.footer)));
   showView(null);
   hearClock(about.clock);

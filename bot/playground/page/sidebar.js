@@ -6,6 +6,7 @@ import { person, state } from "./state.js";
 export function renderSidebar() {
   const channels = state.channels.filter((one) => !one.im);
   const direct = state.channels.filter((one) => one.im);
+  const outside = [["shop", "The shop", state.shop], ["mailbox", "The mailbox", state.mailbox]].filter(([, , address]) => address);
   fill(document.getElementById("sidebar"), [
     h("div", { class: "workspace-name" }, state.team, icon("down")),
     h("h2", { id: "head-channels" }, "Channels"),
@@ -21,9 +22,9 @@ export function renderSidebar() {
     h("h2", { id: "head-apps" }, "Apps"),
     h("ul", { "aria-labelledby": "head-apps" }, direct.map((one) =>
       entry(one, h("span", { class: "mark face" }, avatar(person(state.bot), 20)), person(state.bot).name))),
-    state.shop && h("h2", { id: "head-shop" }, "Outside Slack"),
-    state.shop && h("ul", { "aria-labelledby": "head-shop" }, h("li", {},
-      h("a", { class: "entry", href: state.shop, target: "shop" }, h("span", { class: "mark" }, icon("right")), h("span", { class: "entry-name" }, "The shop")))),
+    outside.length > 0 && h("h2", { id: "head-shop" }, "Outside Slack"),
+    outside.length > 0 && h("ul", { "aria-labelledby": "head-shop" }, outside.map(([target, name, address]) => h("li", {},
+      h("a", { class: "entry", href: address, target }, h("span", { class: "mark" }, icon("right")), h("span", { class: "entry-name" }, name))))),
   ]);
 }
 

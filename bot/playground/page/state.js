@@ -15,6 +15,7 @@ export const state = {
   clock: null,
   zone: "America/New_York",
   shop: "", // path of the fake shop, in the demo
+  mailbox: "", // path of the page of received e-mails, in the demo
   drafts: new Map(),
 };
 

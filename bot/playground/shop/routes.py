@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from bot.event_api import SCRIPT
 from bot.playground.guard import CSP
+from bot.playground.page import file_route
 from bot.playground.shop.connection import PATH, VERSION
 from bot.playground.shop.store import FakeShop, Line
 from retention import clock
@@ -25,7 +26,6 @@ from retention.settings import Settings
 from retention.text import gettext
 
 FOLDER = Path(__file__).parent / "page"
-_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript"}
 MAX_HOUSEHOLDS = 20  # suggested ones
 
 
@@ -70,7 +70,7 @@ class ShopRoutes:
             Route(f"{PATH}/households/{{customer}}", self._household),
             Route(f"{PATH}/orders", self._order, methods=["POST"]),
             Route(f"{PATH}/admin/api/{VERSION}/graphql.json", self._admin, methods=["POST"]),
-            Route(f"{PATH}/page/{{name}}", self._part),
+            file_route(FOLDER, f"{PATH}/page"),
         ]
 
     # ------------------------------------------------------------ page
@@ -81,16 +81,9 @@ class ShopRoutes:
         policy = policy.replace("connect-src 'self'", f"connect-src 'self' {self._desk}")
         return FileResponse(
             FOLDER / "index.html",
-            media_type=_TYPES[".html"],
+            media_type="text/html",
             headers={"content-security-policy": policy},
         )
-
-    async def _part(self, request: Request) -> Response:
-        parts = {path.name: path for path in FOLDER.iterdir() if path.suffix in _TYPES}
-        path = parts.get(request.path_params["name"])
-        if path is None:
-            return Response(status_code=404)
-        return FileResponse(path, media_type=_TYPES[path.suffix])
 
     async def _state(self, request: Request) -> Response:
         """Return the products and what `events.js` needs."""

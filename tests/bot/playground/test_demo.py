@@ -15,6 +15,8 @@ from bot.playground import demo, loading, seed
 from retention import clock
 from retention.db.tables import BusinessClock, Job, RoleGrant, Schedule
 from retention.errors import BadInput, Refused
+from retention.outreach.dispatch import configured_channel
+from retention.outreach.smtp import parse_smtp_url
 from retention.settings import Settings
 from workers import jobs, roles
 
@@ -45,6 +47,19 @@ def test_environment_points_every_process_at_the_playground(tmp_path, monkeypatc
     assert settings.port != busy  # somebody else's server stays untouched
     assert (settings.timezone, settings.default_role) == ("America/New_York", "viewer")
     assert not settings.slack_app_token
+
+
+def test_emails_go_to_the_mailbox_whatever_mail_server_is_set(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("RETENTION_SMTP_URL", "smtps://mail.shop.example/?from=a@shop.example")
+    monkeypatch.setenv("RETENTION_WEBHOOK_URL", "https://platform.example/send")
+    monkeypatch.setenv("RETENTION_MAIL_CONNECTION", "brevo")
+    for name, value in demo.environment(Settings(home=tmp_path, _env_file=None)).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(_env_file=None, **demo.credentials())
+    assert configured_channel(settings) == "email"
+    assert settings.smtp_url is not None
+    assert parse_smtp_url(settings.smtp_url.get_secret_value()).host == "127.0.0.1"
+    assert settings.public_url == f"http://127.0.0.1:{settings.port}"  # links to unsubscribe work
 
 
 def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
