@@ -101,10 +101,27 @@ function typed(type, attributes = {}) {
       maxlength: element.max_length && String(element.max_length),
     });
     node.value = element.initial_value || "";
-    node.addEventListener("change", () => onchange?.(node.value));
+    if (onchange) whenTyped(node, element, onchange);
     node.read = () => ({ value: node.value === "" ? null : node.value });
     return node;
   };
+}
+
+// Slack tells the app of each pause while a person types, or only of Enter.
+const PAUSE = 300; // milliseconds
+
+function whenTyped(node, element, onchange) {
+  if (!element.dispatch_action_config?.trigger_actions_on.includes("on_character_entered")) {
+    node.addEventListener("change", () => onchange(node.value));
+    return;
+  }
+  let timer;
+  const later = (event) => {
+    clearTimeout(timer);
+    if (!event.isComposing) timer = setTimeout(() => node.isConnected && onchange(node.value), PAUSE);
+  };
+  node.addEventListener("input", later);
+  node.addEventListener("compositionend", later);
 }
 
 function picker(type, key) {
@@ -157,6 +174,8 @@ export function keepTyped(before, after) {
     const twin = [...after.querySelectorAll("[data-input]")].find(
       (one) => one.dataset.actionId === node.dataset.actionId && one.closest("[data-block-id]")?.dataset.blockId === block,
     );
-    if (twin && "value" in node && node.matches("input,select,textarea")) twin.value = node.value;
+    if (!twin || !("value" in node) || !node.matches("input,select,textarea")) continue;
+    twin.value = node.value;
+    if (node.matches("textarea, input[type=text]")) twin.setSelectionRange(node.selectionStart, node.selectionEnd);
   }
 }

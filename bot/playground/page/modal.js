@@ -30,12 +30,14 @@ export function showView(view) {
 function update(view) {
   const fresh = content(view);
   const before = open.box.cloneNode(false);
+  const scrolled = open.box.querySelector(".modal-body").scrollTop;
   const focused = document.activeElement?.closest("[data-input]")?.dataset.actionId;
   before.append(...open.box.childNodes);
   fill(open.box, fresh);
   keepTyped(before, open.box);
   const again = focused && [...open.box.querySelectorAll("[data-input]")].find((one) => one.dataset.actionId === focused);
-  (again || open.box.querySelector("input, select, textarea, button"))?.focus();
+  (again || open.box.querySelector("input, select, textarea, button"))?.focus({ preventScroll: Boolean(again) });
+  open.box.querySelector(".modal-body").scrollTop = scrolled;
 }
 
 function build(view) {

@@ -199,6 +199,46 @@ def test_modal_works_by_keyboard_and_shows_errors(
     assert app.received[-1]["view"]["state"]["values"]["why"]["value"]["value"] == "No budget left"
 
 
+def test_view_is_updated_while_a_person_types(see, client: WebClient, app) -> None:
+    """The caret and the scrolled place stay, or nobody could type on."""
+
+    def view(shown: str) -> dict[str, Any]:
+        element = {
+            "type": "plain_text_input",
+            "action_id": "typed",
+            "multiline": True,
+            "initial_value": "Hello,",
+            "dispatch_action_config": {"trigger_actions_on": ["on_character_entered"]},
+        }
+        asks = {"type": "input", "block_id": "copy", "dispatch_action": True, "label": text("Text")}
+        filler = [section(f"line {number}") for number in range(40)]
+        blocks = [*filler, {**asks, "element": element}, section(f"Preview: {shown}")]
+        return {"type": "modal", "title": text("Edit"), "submit": text("Save"), "blocks": blocks}
+
+    def answer(payload: dict[str, Any]) -> None:
+        if opened := payload.get("view"):
+            shown = opened["state"]["values"]["copy"]["typed"]["value"]
+            client.views_update(view_id=opened["id"], view=view(shown))
+        else:
+            client.views_open(trigger_id=payload["trigger_id"], view=view("nothing"))
+
+    app.answer = answer
+    client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
+    shown = see("lead")
+    shown.get_by_role("button", name="Go on").click()
+    dialog = shown.get_by_role("dialog", name="Edit")
+    box = dialog.get_by_label("Text")
+    box.click()
+    box.evaluate("(node) => node.setSelectionRange(5, 5)")
+    top = dialog.locator(".modal-body").evaluate("(node) => node.scrollTop")
+    shown.keyboard.type(" Ruth")
+    dialog.get_by_text("Preview: Hello Ruth,").wait_for()
+    shown.keyboard.type(" R")
+    dialog.get_by_text("Preview: Hello Ruth R,").wait_for()
+    assert box.input_value() == "Hello Ruth R,"
+    assert dialog.locator(".modal-body").evaluate("(node) => node.scrollTop") == top > 0
+
+
 def test_thread_can_be_read_and_answered(see, slack: StandIn, client: WebClient) -> None:
     ts = client.chat_postMessage(channel="C0CRM", text="parent")["ts"]
     client.chat_postMessage(channel="C0CRM", text="first reply", thread_ts=ts)
