@@ -186,6 +186,11 @@ def show(call: Call, campaign: str) -> Answer:
     "--copy", "copy_text", help=gettext("What the customer reads, with {name}, {code} and so on.")
 )
 @click.option(
+    "--reminder-copy",
+    "reminder_text",
+    help=gettext('What customers without a code read; "" for the default text.'),
+)
+@click.option(
     "--offer", type=choice(*OFFER_KINDS), help=gettext("The same for all customers, calls too.")
 )
 @click.option(

@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 
 from bot.addresses import address_of
 from bot.interactions import Click
-from bot.interactions.campaigns import apply_from_modal, parse_target, show_stale
+from bot.interactions.campaigns import INPUT_OF_FIELD, apply_from_modal, parse_target, show_stale
 from bot.services import Services
 from retention import clock
 from retention.campaigns import text_placeholders
 from retention.campaigns.edits import Changes
+from retention.campaigns.email_text import default_text
 from retention.campaigns.preview import masked_messages, preview_rows, send_time
 from retention.campaigns.spec import Body
 from retention.campaigns.states import EDITABLE, StaleCampaign, find_campaign
@@ -26,9 +27,8 @@ from workers import campaigns, ids, jobs, roles
 from workers.delivery import render
 from workers.requests import CampaignPreview
 
-CUSTOMERS = 3  # in the preview
+CUSTOMERS, REMINDED = 3, 1  # in the preview of each text
 ROLE = "analyst"
-BLOCK = "copy"
 
 
 def register(app: App, services: Services) -> None:
@@ -55,12 +55,12 @@ def register(app: App, services: Services) -> None:
     @app.view(ids.COPY_VIEW)
     def submitted(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
-        text = _typed_text(click)
+        texts = _typed_texts(click)
 
         def transition(
             session: Session, settings: Settings, campaign_id: str, version: int, user: str
         ) -> Campaign:
-            changes = Changes(copy_text=text)
+            changes = Changes(**texts)
             return campaigns.edit(session, settings, campaign_id, version, user, changes)
 
         try:
@@ -92,7 +92,7 @@ def open_copy(services: Services, click: Click) -> None:
             if campaign.state not in EDITABLE or campaign.version != version:
                 raise StaleCampaign(campaign, version)
             target = f"{campaign_id}:{campaign.version}:{click.channel or ''}"
-            view = _view(session, services.settings, campaign, target, campaign.body["copy_text"])
+            view = _view(session, services.settings, campaign, target, {})
     except StaleCampaign as stale:
         show_stale(services, click, stale)
         return
@@ -106,7 +106,7 @@ def _show_preview(services: Services, body: dict[str, Any]) -> None:
     with services.database.reading() as session:
         roles.require(session, services.settings, click.user, ROLE, gettext("edit a campaign"))
         campaign = find_campaign(session, services.settings, campaign_id)
-        shown = _view(session, services.settings, campaign, click.value, _typed_text(click))
+        shown = _view(session, services.settings, campaign, click.value, _typed_texts(click))
     services.client.views_update(view_id=view["id"], view=shown)
 
 
@@ -114,14 +114,14 @@ def _send_to_me(services: Services, body: dict[str, Any]) -> None:
     """Send the typed text to the person's own address, as a test."""
     click, view = _in_view(body)
     campaign_id, _, _ = parse_target(click)
-    settings, text = services.settings, _typed_text(click)
+    settings, texts = services.settings, _typed_texts(click)
     try:
         request = CampaignPreview(
             campaign_id=campaign_id,
             picture=True,
             to_me=True,
             **address_of(services.client, click.user),
-            copy_text=text_placeholders.validate_text(text),
+            copy_text=text_placeholders.validate_text(texts["copy_text"]),
         )
     except BadInput:
         _show_preview(services, body)  # it explains what is wrong
@@ -139,7 +139,7 @@ def _send_to_me(services: Services, body: dict[str, Any]) -> None:
             idem_key=click.key,
             announce=False,
         )
-        shown = _view(session, settings, campaign, click.value, text, is_sent=True)
+        shown = _view(session, settings, campaign, click.value, texts, is_sent=True)
     if submission.created:
         services.queue.wake(submission.job)
     services.client.views_update(view_id=view["id"], view=shown)
@@ -150,35 +150,55 @@ def _view(
     settings: Settings,
     campaign: Campaign,
     target: str,
-    text: str,
+    typed: dict[str, str],
     *,
     is_sent: bool = False,
 ) -> dict[str, Any]:
-    """Render the window: the text, its variables and the e-mails of three customers."""
-    data, error = campaign_data(campaign, settings), ""
-    copies: list[dict[str, Any]] = []
-    missing: list[dict[str, Any]] = []
-    rows = preview_rows(session, campaign, CUSTOMERS, data["copy_action"])
-    sent_at = send_time(campaign, clock.now())
-    try:
-        text_placeholders.validate_text(text)
-    except BadInput as refusal:
-        error = str(refusal)
-    else:
-        edited = Body.model_validate(campaign.body).model_copy(update={"copy_text": text})
-        copies = masked_messages(settings, edited, rows, sent_at)
-        missing = missing_values(session, settings, campaign, text)
+    """Render the window: each text, its variables and the messages of some customers."""
+    data = campaign_data(campaign, settings)
+    action = data["copy_action"]
+    text = typed.get("copy_text", data["copy_text"])
+    parts = [_part(session, settings, campaign, "copy_text", text, action, CUSTOMERS)]
+    if reminder_action := data["reminder_action"]:
+        default = default_text(reminder_action, settings, data["message_channel"])
+        text = typed.get("reminder_text") or data["reminder_text"] or default
+        parts.append(
+            _part(session, settings, campaign, "reminder_text", text, reminder_action, REMINDED)
+        )
     return render.view(
         "campaign/copy",
         campaign=data,
         value=target,
-        typed=text,
-        copies=copies,
-        error=error,
-        missing=missing,
+        parts=parts,
         variables=[f"{{{name}}}" for name in text_placeholders.PLACEHOLDERS],
         is_sent=is_sent,
     )
+
+
+def _part(
+    session: Session,
+    settings: Settings,
+    campaign: Campaign,
+    field: str,
+    text: str,
+    action: str,
+    customers: int,
+) -> dict[str, Any]:
+    """Check and preview one of the texts; ``error`` says why it cannot be used."""
+    part = {"block": INPUT_OF_FIELD[field], "typed": text}
+    try:
+        text_placeholders.validate_text(text, field)
+        rows = preview_rows(session, campaign, customers, action)
+    except BadInput as refusal:
+        return {**part, "error": str(refusal)}
+    edited = Body.model_validate(campaign.body).model_copy(update={field: text})
+    return {
+        **part,
+        "error": "",
+        "lacks_code": field == "copy_text" and edited.lacks_code,
+        "copies": masked_messages(settings, edited, rows, send_time(campaign, clock.now())),
+        "missing": missing_values(session, settings, campaign, text, action),
+    }
 
 
 def _in_view(body: dict[str, Any]) -> tuple[Click, dict[str, Any]]:
@@ -187,6 +207,11 @@ def _in_view(body: dict[str, Any]) -> tuple[Click, dict[str, Any]]:
     return replace(Click.of(body), value=view["private_metadata"]), view
 
 
-def _typed_text(click: Click) -> str:
-    typed = click.state.get(BLOCK, {}).get(ids.PREVIEW_COPY, {}).get("value")
-    return (typed or "").strip()
+def _typed_texts(click: Click) -> dict[str, str]:
+    """Return the texts of the window, by field."""
+    typed = {
+        field: click.state[block].get(ids.PREVIEW_COPY, {}).get("value")
+        for field in ("copy_text", "reminder_text")
+        if (block := INPUT_OF_FIELD[field]) in click.state
+    }
+    return {"copy_text": ""} | {field: (text or "").strip() for field, text in typed.items()}

@@ -42,6 +42,7 @@ INPUT_OF_FIELD = {
     "expires_days": "expires",
     "send_on": "send_on",
     "copy_text": "copy",
+    "reminder_text": "reminder",
     "approver": "approver",
     "reason": "reason",
     "note": "note",
@@ -414,6 +415,7 @@ def _changes(click: Click, errors: FieldErrors, zone: ZoneInfo) -> Changes:
             gettext("The codes' days are {typed!r}; write a whole number like 28."),
         ),
         copy_text=_text(click, "copy_text"),
+        reminder_text=_optional_text(click, "reminder_text"),
         offer=_chosen_offer(click),
         amount=parse(
             "amount",
@@ -442,6 +444,11 @@ def _days(typed: str) -> int:
 def _text(click: Click, field: str) -> str:
     block = click.state.get(INPUT_OF_FIELD[field], {})
     return (block.get("value", {}).get("value") or "").strip()
+
+
+def _optional_text(click: Click, field: str) -> str | None:
+    """Return a text, or None for a window without its input."""
+    return _text(click, field) if INPUT_OF_FIELD[field] in click.state else None
 
 
 def _timestamp(moment: str | None) -> int | None:

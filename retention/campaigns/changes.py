@@ -18,6 +18,7 @@ FIELDS = (
     "send_on",
     "approver",
     "copy_text",
+    "reminder_text",
 )
 TERMS = ("rule", "action", "discount", "face", "min_order", "categories", "customers")
 

@@ -33,6 +33,7 @@ class Changes:
     holdout: float | None = None
     expires_days: int | None = None
     copy_text: str | None = None
+    reminder_text: str | None = None  # of customers without a code; empty: the default text
     offer: str | None = None
     amount: float | None = None
     min_order: float | None = None
@@ -95,6 +96,9 @@ def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -
     with errors.collect():
         text = _changed_text(body, edited, changes.copy_text)
         edited = edited.model_copy(update={"copy_text": text})
+    with errors.collect():
+        text = _changed_reminder(edited, changes.reminder_text)
+        edited = edited.model_copy(update={"reminder_text": text})
     with errors.collect():
         edited.check_offers()
     errors.raise_any()
@@ -368,8 +372,32 @@ def require_soon_enough(at: datetime, text: str, zone: ZoneInfo, now: datetime) 
 
 def _changed_text(body: Body, edited: Body, text: str | None) -> str:
     """Return the typed text, or a new default for a changed offer kind."""
-    new_text = body.copy_text if text is None else text_placeholders.validate_text(text)
-    if text is not None and is_text(body.message_channel) and len(new_text) > MAX_TEXT:
+    new_text = body.copy_text if text is None else _validate_text(body, text, "copy_text")
+    if new_text != body.copy_text or edited.copy_action == body.copy_action:
+        return new_text
+    return default_text(edited.copy_action, channel=edited.message_channel)
+
+
+def _changed_reminder(edited: Body, text: str | None) -> str:
+    """Return the text of customers without a code; empty if there are none, or for the default."""
+    if edited.reminder_action is None:
+        if text:
+            raise BadInput(
+                gettext(
+                    "Every customer of this campaign gets the text with the offer; leave the "
+                    "reminder's text empty."
+                ),
+                field="reminder_text",
+            )
+        return ""
+    if text is None:
+        return edited.reminder_text
+    return _validate_text(edited, text, "reminder_text") if text.strip() else ""
+
+
+def _validate_text(body: Body, text: str, field: str) -> str:
+    new_text = text_placeholders.validate_text(text, field)
+    if is_text(body.message_channel) and len(new_text) > MAX_TEXT:
         raise BadInput(
             gettext(
                 "The text has {count:,} characters, and {channel} allows {longest:,}; shorten it. "
@@ -379,8 +407,6 @@ def _changed_text(body: Body, edited: Body, text: str | None) -> str:
                 channel=channel_name(body.message_channel),
                 longest=MAX_TEXT,
             ),
-            field="copy_text",
+            field=field,
         )
-    if new_text != body.copy_text or edited.copy_action == body.copy_action:
-        return new_text
-    return default_text(edited.copy_action, channel=edited.message_channel)
+    return new_text

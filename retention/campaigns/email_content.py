@@ -21,7 +21,7 @@ from retention.campaigns.email_text import (
 from retention.campaigns.item_selection import NEW_ARRIVAL
 from retention.campaigns.offers import limited_category
 from retention.campaigns.products import Product
-from retention.campaigns.spec import Body
+from retention.campaigns.spec import WITHOUT_CODE, Body
 from retention.outreach.channels import is_text
 from retention.settings import Settings
 
@@ -159,15 +159,13 @@ def customer_wording(
     locale : str
         The customer's.
     """
-    is_shop_language = terms["action"] == CALL or has_own_text(settings, body, terms)
+    is_shop_language = terms["action"] == CALL or bool(own_text(settings, body, terms["action"]))
     wording = load_wording(settings, "" if is_shop_language else locale)
     return text_wording(settings, wording) if is_text(body.message_channel) else wording
 
 
 def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wording: Wording) -> str:
     """Return the campaign's text or the offer's default text.
-
-    The campaign's text applies to one action (`Body.copy_action`) and only if a person changed it.
 
     Parameters
     ----------
@@ -184,26 +182,17 @@ def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wordi
     -------
     str
     """
-    if has_own_text(settings, body, terms):
-        return body.copy_text
-    return text_of(wording, wording_action(terms), body.message_channel)
+    own = own_text(settings, body, terms["action"])
+    return own or text_of(wording, wording_action(terms), body.message_channel)
 
 
-def has_own_text(settings: Settings, body: Body, terms: Mapping[str, Any]) -> bool:
-    """Return whether a customer gets a text that a person wrote.
-
-    Parameters
-    ----------
-    settings : Settings
-        Settings of the installation.
-    body : Body
-        The campaign's version.
-    terms : mapping
-        Stored offer of the customer.
-    """
-    return terms["action"] == body.copy_action and not is_default_text(
-        settings, body.copy_action, body.copy_text, body.message_channel
-    )
+def own_text(settings: Settings, body: Body, action: str) -> str:
+    """Return the text that a person wrote for an action; empty if nobody did."""
+    if action == body.copy_action:
+        text = body.copy_text
+        is_default = is_default_text(settings, action, text, body.message_channel)
+        return "" if is_default else text
+    return body.reminder_text if action in WITHOUT_CODE else ""
 
 
 def wording_action(terms: Mapping[str, Any]) -> str:
@@ -349,12 +338,14 @@ def _landing(items: tuple[EmailItem, ...]) -> str:
 def _split(typed: str, values: dict[str, str]) -> tuple[tuple[str, ...], str]:
     """Return the paragraphs, and apart from them the one that announces the items.
 
-    The items follow as pictures, so their titles are left out if the text ends with them.
+    The items follow as pictures, so their titles are left out if the text ends with them. The code
+    is between both, so a text of one line stays whole above it.
     """
-    typed = typed.strip()
-    announces = typed.endswith(ITEMS) and bool(values["items"])
-    if announces:
-        typed = typed.removesuffix(ITEMS).rstrip()
-    filled = text_placeholders.fill_text(typed, values).strip()
-    paragraphs = tuple(part.strip() for part in filled.split("\n\n") if part.strip())
-    return (paragraphs[:-1], paragraphs[-1]) if announces and paragraphs else (paragraphs, "")
+    typed, announcement = typed.strip(), ""
+    if typed.endswith(ITEMS) and values["items"]:
+        typed, _, last = f"\n{typed.removesuffix(ITEMS).rstrip()}".rpartition("\n")
+        typed, announcement = (typed, last) if typed.strip() else (last, "")
+    above, announcement = (
+        text_placeholders.fill_text(text, values).strip() for text in (typed, announcement)
+    )
+    return tuple(part.strip() for part in above.split("\n\n") if part.strip()), announcement

@@ -123,7 +123,8 @@ def _merge(old: Body, new: Body) -> _Merged:
     update: dict[str, Any] = {name: getattr(old, name) for name in KEPT}
     body = new.model_copy(update={**update, "offers": tuple(lines)})
     if body.copy_action == old.copy_action and not has_new_channel:
-        body = body.model_copy(update={"copy_text": old.copy_text})
+        texts = {name: getattr(old, name) for name in ("copy_text", "reminder_text")}
+        body = body.model_copy(update=texts)
     return _Merged(body, tuple(changed))
 
 

@@ -19,6 +19,8 @@ from retention.risk.strategy import CODED
 from retention.templating import money
 from retention.text import gettext
 
+WITHOUT_CODE = ("reminder", "new_arrivals")  # actions of messages that have no code
+
 
 class _FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -234,6 +236,7 @@ class Body(_FrozenModel):
     holdout: float
     expires_days: int
     copy_text: str
+    reminder_text: str = ""  # of those without a code (`reminder_action`); empty: the default text
     margin: float
     redemption: float
     contact_cost: float
@@ -279,6 +282,21 @@ class Body(_FrozenModel):
             return "coupon"
         written = [line for line in self.offers if line.action != "call"] or [*self.offers]
         return max(written, key=lambda line: line.customers).action if written else "coupon"
+
+    @property
+    def reminder_action(self) -> str | None:
+        """The action of most customers without a code, who do not get ``copy_text``, if any."""
+        plain = [
+            line
+            for line in self.offers
+            if line.action in WITHOUT_CODE and line.action != self.copy_action
+        ]
+        return max(plain, key=lambda line: line.customers).action if plain else None
+
+    @property
+    def lacks_code(self) -> bool:
+        """Whether the text has no place for the code that its customers get."""
+        return self.copy_action in CODED and "{code}" not in self.copy_text
 
     @property
     def discount(self) -> float | None:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns.email_content import placeholder_values
 from retention.campaigns.email_text import load_wording
 from retention.campaigns.preview import NO_CODE
-from retention.campaigns.spec import Body
+from retention.campaigns.spec import WITHOUT_CODE
 from retention.campaigns.text_placeholders import PLACEHOLDERS
 from retention.clock import now
 from retention.db.tables import Assignment, Campaign
@@ -22,7 +22,7 @@ OPTIONAL = ("conditions",)  # an offer without conditions has none to show
 
 
 def missing_values(
-    session: Session, settings: Settings, campaign: Campaign, text: str
+    session: Session, settings: Settings, campaign: Campaign, text: str, action: str
 ) -> list[dict[str, Any]]:
     """Return the placeholders of a text that are empty for some customers.
 
@@ -36,6 +36,8 @@ def missing_values(
         The campaign.
     text : str
         The text, with placeholders.
+    action : str
+        The action of the offers that it is for; a reminder's text is that of new arrivals, too.
 
     Returns
     -------
@@ -46,13 +48,13 @@ def missing_values(
     """
     checked = [name for name in PLACEHOLDERS if name not in OPTIONAL]
     used = [name for name in checked if f"{{{name}}}" in text]
-    action = Body.model_validate(campaign.body).copy_action
+    actions = WITHOUT_CODE if action in WITHOUT_CODE else (action,)
     rows = session.execute(
         select(Assignment.customer_id, Assignment.offer)
         .where(
             Assignment.campaign_id == campaign.id,
             Assignment.arm.in_(("audience", "treatment")),
-            Assignment.offer["action"].as_string() == action,
+            Assignment.offer["action"].as_string().in_(actions),
         )
         .order_by(Assignment.customer_id)
         .limit(MAX_CUSTOMERS)

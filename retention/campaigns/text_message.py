@@ -19,8 +19,8 @@ from retention.campaigns.brand import load_brand
 from retention.campaigns.email_content import (
     Offer,
     customer_wording,
-    has_own_text,
     message_text,
+    own_text,
     placeholder_values,
 )
 from retention.campaigns.email_text import SHORT_ACTIONS, Wording, load_wording, text_wording
@@ -139,7 +139,7 @@ def text_content(
     wording = customer_wording(settings, body, terms, locale)
     values = placeholder_values(settings, name, offer, wording)
     typed = message_text(settings, body, terms, wording)
-    is_own = has_own_text(settings, body, terms)
+    is_own = bool(own_text(settings, body, terms["action"]))
     return _composed(settings, body.message_channel, wording, typed, values, is_own=is_own)
 
 
@@ -258,8 +258,8 @@ def with_parts(
         parts = _mean_parts(settings, body, terms)
     else:
         actions = {line.action for line in body.offers}
-        is_own = has_own_text(settings, body, {"action": body.copy_action})
-        own = {body.copy_action: body.copy_text} if is_own else {}
+        texts = {action: own_text(settings, body, action) for action in actions}
+        own = {action: text for action, text in texts.items() if text}
         parts = expected_parts(settings, body.message_channel, actions, own)
     cost = body.contact_cost / body.parts * parts
     return body.model_copy(update={"parts": parts, "contact_cost": cost})
@@ -275,7 +275,7 @@ def _mean_parts(settings: Settings, body: Body, terms: Sequence[Mapping[str, Any
         for offer, reader in pairs
     ]
     for (offer, _), content in zip(pairs, contents, strict=True):
-        if has_own_text(settings, body, offer) and content.body_length > MAX_TEXT:
+        if own_text(settings, body, offer["action"]) and content.body_length > MAX_TEXT:
             raise BadInput(
                 gettext(
                     "With the name and the items of a customer the text has {count:,} characters, "

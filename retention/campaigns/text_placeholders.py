@@ -23,7 +23,7 @@ _ITEMS_PHRASE = re.compile(  # the items with the phrase that announces them
 )
 
 
-def validate_text(text: str) -> str:
+def validate_text(text: str, field: str = "copy_text") -> str:
     """Validate a text that a person typed.
 
     Returns
@@ -40,14 +40,14 @@ def validate_text(text: str) -> str:
     if not text:
         raise BadInput(
             gettext("The copy text is empty; write what the customer shall read."),
-            field="copy_text",
+            field=field,
         )
     if len(text) > MAX_CHARACTERS:
         raise BadInput(
             gettext("The copy text has {count:,} characters; use at most {longest:,}.").format(
                 count=len(text), longest=MAX_CHARACTERS
             ),
-            field="copy_text",
+            field=field,
         )
     known = [f"{{{name}}}" for name in PLACEHOLDERS]
     if unknown := [place for place in _BRACES.findall(text) if place not in known]:
@@ -57,7 +57,7 @@ def validate_text(text: str) -> str:
             if len(unknown) == 1
             else gettext("The copy text has {unknown}, which mean nothing here; use {known}.")
         )
-        raise BadInput(sentence.format(unknown=shown, known=", ".join(known)), field="copy_text")
+        raise BadInput(sentence.format(unknown=shown, known=", ".join(known)), field=field)
     return text
 
 

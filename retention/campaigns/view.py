@@ -101,6 +101,7 @@ def version_data(body: Body, *, lacks_address: bool = False) -> dict[str, Any]:
         "warnings": list(campaign_warnings(body, plan, lacks_address=lacks_address)),
         "discount": body.discount,
         "copy_action": body.copy_action,
+        "reminder_action": body.reminder_action,
         "coded": any(line.coded for line in body.offers),
         "approvals_needed": body.approvals_needed,
         "second_because": body.second_because,

@@ -8,6 +8,7 @@ OLD_SCORES_DAYS = 7
 WARNINGS = (
     "over_budget",  # cannot be submitted
     "losing",
+    "no_code",  # in the text
     "unlearnt",
     "too_small",
     "no_address",  # of the shop, in its e-mails
@@ -39,6 +40,7 @@ def campaign_warnings(body: Body, plan: Plan, *, lacks_address: bool = False) ->
     applies = {
         "over_budget": not is_within_budget(plan.cost, body.budget),
         "losing": plan.profit < 0,
+        "no_code": body.lacks_code,
         "unlearnt": body.targeting is not None and body.targeting.why == "failed",
         "too_small": not plan.learnable,
         "no_address": lacks_address and is_email,

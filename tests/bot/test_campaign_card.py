@@ -9,12 +9,13 @@ from sqlalchemy import func, select, update
 from bot.interactions.campaign_menu import follow_up_request
 from retention import clock
 from retention.campaigns import approval
-from retention.campaigns.spec import Overlap, Targeting
+from retention.campaigns.preview import masked_messages, preview_rows
+from retention.campaigns.spec import Body, Overlap, Targeting
 from retention.campaigns.states import STATES
 from retention.campaigns.view import campaign_data
 from retention.campaigns.warnings import WARNINGS, campaign_warnings
 from retention.db.tables import Assignment, Campaign, File, Outbox
-from tests.bot.campaign import KEY, fill, message, opened, state, whispered
+from tests.bot.campaign import KEY, drafted, fill, message, opened, state, whispered
 from tests.bot.test_messages import size_of
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
@@ -140,12 +141,13 @@ def test_only_the_most_important_warning_is_shown():
         untitled=2,
         assumed=("margin",),
         targeting=Targeting(by="risk", why="failed"),
+        copy_text="Hello",
     )
     assert campaign_warnings(body, body.plan(), lacks_address=True) == WARNINGS
     text = words(_card(_campaign(**body.model_dump())))
     assert text.count(":warning:") == 1
     assert "above the budget of €1" in text
-    assert "Details has 7 more notes" in text
+    assert "Details has 8 more notes" in text
     data = campaign_data(_campaign(**body.model_dump())) | {"warnings": list(WARNINGS)}
     view = render.view("campaign/details", campaign=data, history=[], zone="UTC")
     assert words(view["blocks"]).count("•") >= len(WARNINGS)
@@ -427,6 +429,68 @@ def test_saved_text_is_the_next_version(workspace, database, draft):
         campaign = session.scalar(select(Campaign))
         assert (campaign.version, campaign.body["copy_text"]) == (2, "Dear {name}")
     assert "Text: \\u201cHello {name}: {code}\\u201d" in message(database, "campaign:c7:edited:2")
+
+
+def _with_a_reminder(database, settings) -> None:
+    """Half of the customers get no code."""
+    late = a_body().offers[0].model_copy(update={"rule": "Late", "action": "reminder"})
+    drafted(database, settings, offers=(*a_body().offers, late))
+    with database.transaction() as session:
+        for row in session.scalars(select(Assignment).where(Assignment.customer_id >= "k5")):
+            row.offer = {**row.offer, "action": "reminder", "discount": 0.0}
+
+
+def test_reminder_has_a_text_of_its_own_in_the_window(workspace, database, settings, api):
+    _with_a_reminder(database, settings)
+    workspace.press(ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
+    inputs = {block["block_id"] for block in opened(api)["blocks"] if block["type"] == "input"}
+    assert inputs == {"copy", "reminder"}
+
+    def change(payload):
+        payload["view"] |= {"callback_id": ids.COPY_VIEW, "private_metadata": "c7:1:C0CRM"}
+        payload["view"]["state"]["values"] = {
+            "copy": {ids.PREVIEW_COPY: {"value": "Dear {name}: {code}"}},
+            "reminder": {ids.PREVIEW_COPY: {"value": "We miss you, {name}"}},
+        }
+
+    workspace.interact("view_submission.json", ANALYST, change)
+    with database.reading() as session:
+        body = Body.model_validate(session.scalar(select(Campaign.body)))
+        assert (body.copy_text, body.reminder_text) == (
+            "Dear {name}: {code}",
+            "We miss you, {name}",
+        )
+        rows = preview_rows(session, session.scalars(select(Campaign)).one(), 100)
+    texts = {
+        (row["offer"]["action"], message["text"])
+        for row, message in zip(
+            rows, masked_messages(settings, body, rows, clock.now()), strict=True
+        )
+    }
+    assert texts == {
+        ("coupon", "Dear …: XXXX-XXXX-XXXX"),
+        ("reminder", "We miss you, …"),
+    }
+
+
+def test_reminder_command_writes_and_resets_the_text(workspace, database, settings):
+    _with_a_reminder(database, settings)
+    for typed, stored in (("'We miss you'", "We miss you"), ("''", "")):
+        workspace.run(f"campaign edit c7 --reminder-copy {typed}", ANALYST)
+        with database.reading() as session:
+            assert session.scalar(select(Campaign.body))["reminder_text"] == stored
+
+
+def test_text_without_a_code_is_warned_of(workspace, database, draft, api):
+    """The window called it complete: every variable has a value."""
+    _typed(workspace, ids.PREVIEW_COPY, "Dear {name}")
+    shown = _updated(api)
+    assert "no `{code}`" in shown
+    assert "Every variable has a value" not in shown
+    answer = words(workspace.run("campaign edit c7 --copy 'Dear {name}'", ANALYST))
+    assert "no `{code}`" in answer
+    assert "no `{code}`" in words(workspace.run("campaign submit c7", ANALYST))
+    assert "no `{code}`" in message(database, KEY)
 
 
 def test_text_window_needs_an_analyst(workspace, draft, api):

@@ -213,7 +213,8 @@ def test_discount_of_a_campaign_without_coupons_is_refused_by_field():
     assert refusal.value.field == "discount"
 
 
-def test_every_field_of_an_edit_has_an_input_in_the_modal(workspace, draft, api):
+def test_every_field_of_an_edit_has_an_input_in_the_modal(workspace, database, settings, api):
+    drafted(database, settings, offers=(*a_body().offers, _line("Late", "reminder")))
     workspace.press(ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     names = {field.name for field in fields(Changes)}
     assert {*INPUT_OF_FIELD} >= names | {"reason"}

@@ -1,6 +1,7 @@
 """Receive the demo's e-mails over SMTP and keep them."""
 
 import asyncio
+import logging
 import zlib
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -61,6 +62,7 @@ class Mailbox:
         """Listen for e-mails on 127.0.0.1, in the running loop."""
         from aiosmtpd.smtp import SMTP
 
+        logging.getLogger("mail.log").setLevel(logging.WARNING)  # else a line for each command
         loop = asyncio.get_running_loop()
         return await loop.create_server(
             lambda: SMTP(self, enable_SMTPUTF8=True, ident="Mailbox of the demo", loop=loop),

@@ -31,14 +31,16 @@ function update(view) {
   const fresh = content(view);
   const before = open.box.cloneNode(false);
   const scrolled = open.box.querySelector(".modal-body").scrollTop;
-  const focused = document.activeElement?.closest("[data-input]")?.dataset.actionId;
+  const focused = placeOf(document.activeElement?.closest("[data-input]"));
   before.append(...open.box.childNodes);
   fill(open.box, fresh);
   keepTyped(before, open.box);
-  const again = focused && [...open.box.querySelectorAll("[data-input]")].find((one) => one.dataset.actionId === focused);
+  const again = focused && [...open.box.querySelectorAll("[data-input]")].find((one) => placeOf(one) === focused);
   (again || open.box.querySelector("input, select, textarea, button"))?.focus({ preventScroll: Boolean(again) });
   open.box.querySelector(".modal-body").scrollTop = scrolled;
 }
+
+const placeOf = (input) => input && `${input.closest("[data-block-id]")?.dataset.blockId} ${input.dataset.actionId}`;
 
 function build(view) {
   const made = dialog({ label: view.title.text, className: "modal", content: content(view), onescape: close });

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from retention.campaigns.compose import compose_message
-from retention.campaigns.email_content import MAX_TITLE, placeholder_values
+from retention.campaigns.email_content import MAX_TITLE, email_content, placeholder_values
+from retention.campaigns.email_layout import render_html
 from retention.campaigns.email_text import default_text
 from retention.campaigns.preview import masked_messages, preview_messages, send_time
 from retention.db.tables import Campaign, Send
@@ -91,6 +92,23 @@ def test_email_text_contains_the_code_once(settings, copy, told):
     )
     assert message.text.count("7KQ2-M9ZD-4HT6") == 1
     assert ("15% off, once, until 29 May 2025" in message.text) == told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello {name}, tea for you with {code}: {items}",  # one line: it stood below the code
+        "Hello {name},\nhere is your code.\n{items}",
+        "Hello {name}",
+    ],
+)
+def test_code_is_below_the_text(settings, text):
+    terms = {"action": "coupon", "discount": 0.1, "items": [{"item_id": "1", "title": "Tea"}]}
+    offer = {"offer": terms, "code": "7KQ2-M9ZD-4HT6", "expires_at": NOW}
+    content = email_content(settings, a_body(copy_text=text), offer, name="Ann")
+    assert content.paragraphs[0].startswith("Hello Ann")
+    html = render_html(content)
+    assert html.index("Hello Ann") < html.index("letter-spacing:2px")
 
 
 @pytest.mark.parametrize(("source", "new"), [("new", True), ("repeat", False)])

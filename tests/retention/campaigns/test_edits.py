@@ -43,6 +43,7 @@ def test_edit_can_replace_all_offers(database, settings, changes, action, terms)
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        (Changes(reminder_text="We miss you"), "leave the reminder's text empty"),
         (Changes(offer="amount"), "Money off of 0"),
         (Changes(offer="amount", amount=5), "From order value"),
         (

@@ -31,10 +31,12 @@ async function refresh() {
     : search ? "No e-mail has these words." : "No e-mails yet. They arrive when a campaign is sent.";
   fill(at("emails"), emails.map(({ id, to, subject, at: moment }) =>
     h("li", {}, h("a", { href: `#${id}`, data: { id: String(id) } },
-      h("span", { class: "to" }, to), h("time", { datetime: moment }, time(moment, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" })),
+      h("span", { class: "to" }, nameOf(to)), h("time", { datetime: moment }, time(moment, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" })),
       h("span", { class: "subject" }, subject)))));
   mark();
 }
+
+const nameOf = (to) => to.replace(/ <.*>$/, "");
 
 function mark() {
   for (const link of document.querySelectorAll("#emails a")) {
