@@ -97,7 +97,7 @@ def test_drifted_features_are_described_as_in_the_catalogue(shop_copy, champion,
     clock.configure(fixed=shop_copy.end)
     found = report(shop_copy.lake, shop_copy.database, shop_copy.settings)
     for said in (_terminal(found), found.html(settings)):
-        assert "spend in the last 21 days" in said
+        assert "spend in the last 28 days" in said
         assert "spend_1h" not in said
         assert "spend 1h" not in said
 
