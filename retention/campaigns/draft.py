@@ -17,14 +17,14 @@ from retention.campaigns import item_selection, offers
 from retention.campaigns.assignment import buckets
 from retention.campaigns.audience import Audience, exclusion_reason, select_audience
 from retention.campaigns.default_names import default_name
-from retention.campaigns.draft_options import Option, choose_option, of_tiers
+from retention.campaigns.draft_options import Option, choose_option, list_rest, of_tiers
 from retention.campaigns.edits import Changes, apply_changes
 from retention.campaigns.email_text import default_text
 from retention.campaigns.item_selection import MergeItems
 from retention.campaigns.margins import assumed_fields, average_margin
 from retention.campaigns.offers import SuggestedItem
 from retention.campaigns.overlap import find_overlaps
-from retention.campaigns.spec import Body, Overlap, Prior
+from retention.campaigns.spec import Body, ListRest, Overlap, Prior
 from retention.campaigns.targeting import affordable_count, describe_targeting, select_by_profit
 from retention.campaigns.text_message import (
     expected_parts,
@@ -44,6 +44,7 @@ from retention.outreach.contacts import find_contacts
 from retention.progress import Progress, silent
 from retention.risk.policy import Policy, reason_of
 from retention.settings import Settings
+from retention.templating import tier as tier_name
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def draft(
     tier: str | None = None,
     may_widen: bool = False,
     only: Sequence[str] | None = None,
+    listed: int | None = None,
     channel: str = EMAIL,
     progress: Progress = silent,
 ) -> Draft:
@@ -157,6 +159,8 @@ def draft(
         Take a wider tier if it is expected to earn more and can be measured.
     only : sequence of str, optional
         Customers to choose from; by default all.
+    listed : int, optional
+        Size of the saved audience or condition that ``scores`` are limited to.
     channel : str, optional
         One of `retention.outreach.channels.MESSAGE_CHANNELS`. ``policy`` is that of
         `text_message.channel_policy`.
@@ -224,6 +228,9 @@ def draft(
         overlaps = find_overlaps(
             lake, session, settings, set(audience.customers["customer_id"]), audience.in_campaigns
         )
+    rest = None if listed is None else list_rest(scores, listed, chosen.tier, policy)
+    if audience.customers.empty and rest is not None:
+        raise BadInput(_explain_empty_list(audience, chosen.tier, rest))
     if audience.customers.empty:
         number = len(scores if tier is None else of_tiers(scores, chosen.tier))
         number = number if only is None else len(only)
@@ -245,6 +252,7 @@ def draft(
             "untitled": untitled,
             "scores_age_days": max((now - as_of).days, 0),
             "overlaps": overlaps,
+            "rest": rest,
         }
     )
     progress(3, 4, gettext("drawing the hold-out"))
@@ -567,6 +575,30 @@ def _propensities(customers: "pd.DataFrame") -> list[dict[str, Any]]:
         {"arm": arm, "propensity": float(chance)} if chance == chance else {}
         for arm, chance in zip(customers["arm"], customers["propensity"], strict=True)
     ]
+
+
+def _explain_empty_list(audience: Audience, tier: str, rest: ListRest) -> str:
+    """Say why a draft for a list takes nobody of it, and which tier would."""
+    others = [
+        gettext("{number:,} at {tier} risk").format(number=number, tier=tier_name(lower))
+        for lower, number in rest.lower.items()
+    ]
+    if rest.unscored:
+        others.append(gettext("{number:,} without recent orders").format(number=rest.unscored))
+    excluded = [
+        f"{exclusion_reason(code)}: {number:,}" for code, number in audience.excluded.items()
+    ]
+    return gettext(
+        "Nobody of the list's {listed:,} customers is at {tier} risk and can be written to "
+        "({others}). {advice}"
+    ).format(
+        listed=rest.listed,
+        tier=tier_name(tier),
+        others=", ".join([*others, *excluded]),
+        advice=gettext("Give --tier {tier} to include more.").format(tier=rest.tier)
+        if rest.tier
+        else gettext("The policy has no offer for the others."),
+    )
 
 
 def _explain_empty_audience(

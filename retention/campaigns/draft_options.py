@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from retention.campaigns.audience import Audience
-from retention.campaigns.spec import Asked, Body, Wider
+from retention.campaigns.spec import Asked, Body, ListRest, Wider
 from retention.risk.policy import HOLDOUT, TIERS, Policy
 
 if TYPE_CHECKING:
@@ -76,6 +76,19 @@ def tiers_from(asked: str, policy: Policy) -> tuple[str, ...]:
     acting = {tier for rule in policy.rules if rule.action != "nothing" for tier in rule.tiers}
     wider = [tier for tier in TIERS[TIERS.index(asked) + 1 :] if tier in acting]
     return (asked, *wider)
+
+
+def list_rest(scores: "pd.DataFrame", listed: int, lowest: str, policy: Policy) -> ListRest | None:
+    """Count the customers of a list below a tier; None if there are none."""
+    below = TIERS[TIERS.index(lowest) + 1 :]
+    counts = {tier: int((scores["tier"] == tier).sum()) for tier in below}
+    lower = {tier: number for tier, number in counts.items() if number}
+    unscored = listed - scores["customer_id"].nunique()
+    if not lower and not unscored:
+        return None
+    wider = [tier for tier in tiers_from(lowest, policy)[1:] if tier in lower]
+    tier = wider[-1] if wider else None
+    return ListRest(listed=listed, lower=lower, unscored=unscored, tier=tier)
 
 
 def of_tiers(scores: "pd.DataFrame", lowest: str) -> "pd.DataFrame":

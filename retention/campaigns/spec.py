@@ -174,6 +174,15 @@ class Asked(_FrozenModel):
     excluded: dict[str, int] = {}  # customers of these tiers by reason
 
 
+class ListRest(_FrozenModel):
+    """Customers of the draft's list that have a lower risk than those it takes."""
+
+    listed: int  # customers of the list
+    lower: dict[str, int]  # lower tier → customers
+    unscored: int = 0  # without recent orders, so without a risk
+    tier: str | None = None  # the lowest of these tiers that the policy acts on
+
+
 class Wider(_FrozenModel):
     """The next wider audience, as the draft found it."""
 
@@ -266,6 +275,7 @@ class Body(_FrozenModel):
     parts: float = 1  # SMS that a text takes on average; ``contact_cost`` is of all
     readers: tuple[TextReader, ...] = ()  # a sample; empty for e-mails and in old campaigns
     drafted_for: DraftedFor | None = None  # None in old campaigns
+    rest: ListRest | None = None  # None: for all of its list, or not for a list
 
     @property
     def coupons(self) -> tuple[OfferLine, ...]:

@@ -109,11 +109,12 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         require_consent(lake, session, settings, policy, channel=channel)
     scores, as_of, model_version, tier, listed_audience = _scored(request, context, lake, policy)
     with context.database.reading() as session:
+        listed = len(scores) if listed_audience else None
         if request.audience or request.where:
             among = audiences.members_among(
                 lake, session, settings, request.audience, as_of, scores, request.where
             )
-            scores = scores[scores["customer_id"].isin(among)]
+            scores, listed = scores[scores["customer_id"].isin(among)], len(among)
         if not scores.empty:
             require_consent(lake, session, settings, policy, scores["customer_id"], channel)
         recommender = open_recommender(lake, session, settings, policy)
@@ -168,6 +169,7 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         and request.tier is None
         and request.customer_id is None,
         only=None if request.customer_id is None else (request.customer_id,),
+        listed=listed,
         channel=channel,
         progress=context.progress,
     )

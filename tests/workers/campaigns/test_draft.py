@@ -296,3 +296,35 @@ def test_draft_for_one_customer_offers_only_to_them(desk):
         desk, CampaignDraft(customer_id=expected.customer_id, name="no"), ANALYST, key="paused"
     )
     assert refused.error == "This customer gets no offer now (excluded by a person for now: 1)."
+
+
+LISTED = """
+[campaign]
+budget = 5000
+[[rules]]
+name = "Some"
+tiers = ["high"{more}]
+action = "coupon"
+discount = 0.1
+"""
+
+
+@pytest.mark.parametrize(("more", "tier"), [("", None), (', "medium"', "medium")])
+def test_draft_for_a_list_says_who_is_left_out(desk, tmp_path, more, tier):
+    shop = with_policy(desk, tmp_path, LISTED.format(more=more))
+    where = "orders >= 1"
+    job = run(shop, CampaignDraft(tier="high", where=where), ANALYST)
+    assert job.error is None
+    rest = job.result["rest"]
+    taken = job.result["audience"] + sum(job.result["excluded"].values())
+    assert taken + sum(rest["lower"].values()) + rest["unscored"] == rest["listed"]
+    assert rest["lower"]["medium"] > 0
+    assert rest["tier"] == tier
+    card = messages(shop, campaign_of(shop, job.result["campaign_id"]).post_key)
+    assert ("--tier medium" in card) == (tier is not None)
+
+
+def test_draft_for_a_list_without_risk_names_the_tier_that_takes_it(desk, tmp_path):
+    shop = with_policy(desk, tmp_path, LISTED.format(more=', "medium"'))
+    job = run(shop, CampaignDraft(tier="high", where="risk = medium"), ANALYST)
+    assert "--tier medium" in job.error
