@@ -34,15 +34,16 @@ def card_post(settings: Settings, campaign: Campaign, session: Session | None = 
     campaign : Campaign
         As stored.
     session : Session, optional
-        The caller's transaction. With it, *Approve* shows what changed since the last submission,
-        and a live campaign says that it waits for the shop's codes.
+        The caller's transaction. With it, the counts are the database's, *Approve* shows what
+        changed since the last submission, and a live campaign says that it waits for the shop's
+        codes.
 
     Returns
     -------
     Post
         A post under the campaign's key.
     """
-    data = campaign_data(campaign, settings)
+    data = campaign_data(campaign, settings, session)
     data["remedy"] = _remedy_buttons(data)
     data["shop_codes"] = shop_codes.waiting(session, campaign.id) if session is not None else None
     since = changes_since_submission(session, campaign) if session is not None else None
@@ -242,7 +243,7 @@ def decision_post(
     """
     since = changes_since_submission(session, campaign) if session is not None else None
     values = {
-        "campaign": campaign_data(campaign, settings),
+        "campaign": campaign_data(campaign, settings, session),
         "version": version,
         "user": user,
         "kind": kind,
@@ -312,7 +313,7 @@ def refresh_card(session: Session, settings: Settings, campaign_id: str) -> Camp
 
 
 def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> None:
-    """Update the count of e-mails in the thread.
+    """Update the count of e-mails in the main message and in the thread.
 
     Parameters
     ----------
@@ -324,8 +325,11 @@ def refresh_counts(session: Session, settings: Settings, campaign: Campaign) -> 
         As stored.
     """
     if send_summary.counts(session, campaign.id):
-        post = delivery_post(session, settings, campaign)
-        outbox.put(session, settings, post, default_channel=campaign.channel)
+        for post in (
+            delivery_post(session, settings, campaign),
+            card_post(settings, campaign, session),
+        ):
+            outbox.put(session, settings, post, default_channel=campaign.channel)
 
 
 def _disarm(session: Session, settings: Settings, campaign: Campaign) -> None:

@@ -29,6 +29,7 @@ from retention.db.tables import Job, Run
 from retention.errors import Cancelled, Refused
 from retention.settings import Settings
 from retention.text import gettext
+from workers.campaign_messages import refresh_card
 from workers.delivery import outbox
 from workers.job_messages import (
     show_cancelled,
@@ -217,6 +218,8 @@ def fail(
             show_failed(session, settings, _fresh(session, job))
         elif is_ours and job.args.get("view_id"):
             show_failed_view(session, settings, job, text)
+        if is_ours and job.kind in ("campaign_send", "campaign_deliver"):
+            refresh_card(session, settings, job.args["campaign_id"])
         return is_ours
 
     _committed(database, job.id, close, _ended(job, "failed"))

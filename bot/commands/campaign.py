@@ -145,11 +145,8 @@ def listing(call: Call, state: str | None) -> Answer:
     with call.services.database.reading() as session:
         if state:
             query = query.where(Campaign.state == state)
-        campaigns = session.scalars(query).all()
-    return Answer(
-        "campaign/list",
-        {"campaigns": [campaign_data(campaign, settings) for campaign in campaigns]},
-    )
+        shown = [campaign_data(one, settings, session) for one in session.scalars(query)]
+    return Answer("campaign/list", {"campaigns": shown})
 
 
 @COMMAND.command(
@@ -162,7 +159,10 @@ def show(call: Call, campaign: str) -> Answer:
     with call.services.database.reading() as session:
         row = find_campaign(session, settings, campaign)
         steps = history(session, row.team_id, row.id, "campaign")
-        shown = {**campaign_data(row, settings), "shop_codes": shop_codes.waiting(session, row.id)}
+        shown = {
+            **campaign_data(row, settings, session),
+            "shop_codes": shop_codes.waiting(session, row.id),
+        }
         return Answer("campaign/show", {"campaign": shown, "history": steps})
 
 

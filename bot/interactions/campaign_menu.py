@@ -89,7 +89,7 @@ def open_details(services: Services, click: Click) -> None:
         steps = history(session, campaign.team_id, campaign.id, "campaign", latest=HISTORY)
         view = render.view(
             "campaign/details",
-            campaign=campaign_data(campaign, services.settings),
+            campaign=campaign_data(campaign, services.settings, session),
             history=steps,
             zone=services.settings.timezone,
         )

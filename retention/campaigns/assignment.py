@@ -7,8 +7,9 @@ exact to one customer; a plain ``hash mod 10,000`` would not.
 
 import hashlib
 import hmac
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, case, func, select, update
@@ -184,6 +185,50 @@ def _update_propensities(session: Session, campaign_id: str) -> dict[str, int]:
             execution_options=_NO_SYNC,
         )
     return {name: sum(size[name] for size in sizes.values()) for name in GROUPS}
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Sizes of a campaign's groups, and the recipients of each rule's offer."""
+
+    treatment: int
+    control: int
+    excluded: int
+    by_rule: Mapping[str, int]
+
+
+def find_groups(session: Session, campaign_id: str, holdout: float) -> Groups:
+    """Count the groups as they are, or before the approval as it would draw them."""
+    group = case(
+        (Assignment.arm != "audience", Assignment.arm),
+        (Assignment.bucket < holdout_threshold(holdout), "control"),
+        else_="treatment",
+    )
+    rule = Assignment.offer["rule"].as_string()
+    counts = (
+        select(group, rule, func.count())
+        .where(Assignment.campaign_id == campaign_id)
+        .group_by(group, rule)
+    )
+    return _sum_groups((name, rule, n) for name, rule, n in session.execute(counts))
+
+
+def drawn_groups(rows: Iterable[Mapping[str, Any]], holdout: float) -> Groups:
+    """Count the groups of a draft that is not stored yet."""
+    threshold = holdout_threshold(holdout)
+    return _sum_groups(
+        ("control" if row["bucket"] < threshold else "treatment", row["offer"]["rule"], 1)
+        for row in rows
+    )
+
+
+def _sum_groups(counts: Iterable[tuple[str, str, int]]) -> Groups:
+    sizes, by_rule = dict.fromkeys(GROUPS, 0), Counter[str]()
+    for name, rule, number in counts:
+        sizes[name] += number
+        if name == "treatment":
+            by_rule[rule] += number
+    return Groups(**sizes, by_rule=by_rule)
 
 
 def group_sizes(session: Session, campaign_id: str) -> dict[str, int]:

@@ -14,7 +14,7 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from retention.campaigns import item_selection, offers
-from retention.campaigns.assignment import buckets
+from retention.campaigns.assignment import buckets, drawn_groups
 from retention.campaigns.audience import Audience, exclusion_reason, select_audience
 from retention.campaigns.default_names import default_name
 from retention.campaigns.draft_options import Option, choose_option, list_rest, of_tiers
@@ -83,7 +83,7 @@ class Draft:
             "state": "draft",
             "version": 1,
             "cohort_id": self.cohort_id,
-            **version_data(self.body),
+            **version_data(self.body, groups=drawn_groups(self.rows, self.body.holdout)),
         }
 
 

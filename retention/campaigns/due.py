@@ -240,6 +240,24 @@ def _has_open_job(session: Session, kind: str, campaign_id: str) -> bool:
     return session.scalar(job.limit(1)) is not None
 
 
+def last_attempt_failed(session: Session, campaign: Campaign) -> bool:
+    """Whether the newest job that sends this version failed, or could not go on."""
+    if campaign.state == "live":
+        conditions = _job_conditions("campaign_deliver", campaign.id)
+    elif campaign.state in (*IN_CLEARANCE, "sending"):
+        of_version = Job.args["version"].as_integer() == campaign.version
+        conditions = (*_job_conditions("campaign_send", campaign.id), of_version)
+    else:
+        return False
+    newest = select(Job.state, Job.result).where(*conditions).order_by(Job.created_at.desc())
+    last = session.execute(newest.limit(1)).first()
+    return last is not None and _has_failed(last)
+
+
+def _has_failed(job: Any) -> bool:
+    return job.state in ("failed", "cancelled") or bool((job.result or {}).get("stopped"))
+
+
 def _is_pausing(session: Session, campaign: Campaign) -> bool:
     """Whether sending pauses after a failed attempt.
 
@@ -259,7 +277,7 @@ def _is_pausing(session: Session, campaign: Campaign) -> bool:
         .order_by(at.desc())
     )
     last = session.execute(newest.limit(1)).first()
-    if last is None or not (last.state == "failed" or (last.result or {}).get("stopped")):
+    if last is None or not _has_failed(last):
         return False
     has_sent = Job.result["tried"]["sent"].as_integer() > 0
     is_complete = (Job.state == "done") & (Job.result["stopped"].as_string() == "")

@@ -6,15 +6,20 @@ The data never contains customers or codes.
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from retention.campaigns import brand
+from retention.campaigns.assignment import GROUPS, Groups, find_groups
 from retention.campaigns.closing import was_never_measured
+from retention.campaigns.due import last_attempt_failed
 from retention.campaigns.offers import merge_equal_lines
 from retention.campaigns.remedies import remedy
-from retention.campaigns.spec import Body, OfferLine
+from retention.campaigns.spec import Body, OfferLine, Plan
 from retention.campaigns.states import EDITABLE, IN_CLEARANCE, STOPPABLE
 from retention.campaigns.verdict import verdict
 from retention.campaigns.warnings import campaign_warnings
 from retention.db.tables import Campaign
+from retention.outreach import send_summary
 from retention.outreach.channels import is_text
 from retention.outreach.dispatch import configured_channel, sending_channel
 from retention.settings import Settings
@@ -31,7 +36,9 @@ _MOMENTS = (
 )
 
 
-def campaign_data(campaign: Campaign, settings: Settings | None = None) -> dict[str, Any]:
+def campaign_data(
+    campaign: Campaign, settings: Settings | None = None, session: Session | None = None
+) -> dict[str, Any]:
     """Return a campaign at its present version as plain data.
 
     Times are ISO 8601. Money is in ``currency``.
@@ -43,6 +50,9 @@ def campaign_data(campaign: Campaign, settings: Settings | None = None) -> dict[
     settings : Settings, optional
         Of the installation. With it, warnings about e-mails are included, and ``by_file`` says that
         nothing is e-mailed: a person downloads a file.
+    session : Session, optional
+        The caller's transaction. With it, groups and sends are counted in the database. Without it,
+        the groups are those of the plan.
     """
     moments = {name: getattr(campaign, name) for name in _MOMENTS}
     body = Body.model_validate(campaign.body)
@@ -62,7 +72,13 @@ def campaign_data(campaign: Campaign, settings: Settings | None = None) -> dict[
         "by_file": settings is not None
         and sending_channel(settings, body.message_channel) == "csv",
         **{name: at.isoformat() if at else None for name, at in moments.items()},
-        **version_data(body, lacks_address=_lacks_address(campaign, settings)),
+        **version_data(
+            body,
+            lacks_address=_lacks_address(campaign, settings),
+            groups=find_groups(session, campaign.id, body.holdout) if session else None,
+        ),
+        "sends": send_summary.counts_by_channel(session, campaign.id) if session else {},
+        "has_failed": session is not None and last_attempt_failed(session, campaign),
         "editable": campaign.state in EDITABLE,
         "stoppable": campaign.state in STOPPABLE,
         "clearing": campaign.state in IN_CLEARANCE,
@@ -83,7 +99,16 @@ def _lacks_address(campaign: Campaign, settings: Settings | None) -> bool:
     )
 
 
-def version_data(body: Body, *, lacks_address: bool = False) -> dict[str, Any]:
+def planned_groups(body: Body, plan: Plan) -> Groups:
+    """Return the groups that a version plans, rounded per rule."""
+    share = plan.treated / body.audience if body.audience else 0.0
+    by_rule = {line.rule: round(share * line.customers) for line in body.offers}
+    return Groups(plan.treated, plan.control, 0, by_rule)
+
+
+def version_data(
+    body: Body, *, lacks_address: bool = False, groups: Groups | None = None
+) -> dict[str, Any]:
     """Return a version and its derived figures as plain data.
 
     Parameters
@@ -92,11 +117,20 @@ def version_data(body: Body, *, lacks_address: bool = False) -> dict[str, Any]:
         The campaign's version.
     lacks_address : bool, optional
         Whether its e-mails would have no postal address.
+    groups : Groups, optional
+        As in the database; by default as planned.
     """
     plan, lines = body.plan(), merge_equal_lines(body.offers)
+    groups = groups or planned_groups(body, plan)
     return {
         **body.model_dump(mode="json", exclude={"prior", "offers", "readers"}),
-        "offers": [line.model_dump(mode="json") for line in lines],
+        "offers": [
+            {**line.model_dump(mode="json"), "recipients": groups.by_rule.get(line.rule, 0)}
+            for line in lines
+        ]
+        if len(lines) == len(body.offers)
+        else [{**lines[0].model_dump(mode="json"), "recipients": groups.treatment}],
+        "groups": {name: getattr(groups, name) for name in GROUPS},
         "headline": headline_offer(lines),
         "warnings": list(campaign_warnings(body, plan, lacks_address=lacks_address)),
         "discount": body.discount,

@@ -128,6 +128,20 @@ def counts(session: Session, campaign_id: str) -> dict[str, int]:
     return dict(session.execute(state_counts).tuples().all())
 
 
+def counts_by_channel(session: Session, campaign_id: str) -> dict[str, dict[str, int]]:
+    """Count all sends, also those in files, by channel and state."""
+    counted = (
+        select(Send.channel, Send.state, func.count())
+        .where(Send.campaign_id == campaign_id)
+        .group_by(Send.channel, Send.state)
+        .order_by(Send.channel, Send.state)
+    )
+    by_channel: dict[str, dict[str, int]] = {}
+    for channel, state, number in session.execute(counted):
+        by_channel.setdefault(channel, {})[state] = number
+    return by_channel
+
+
 def has_accepted_send(session: Session, campaign_id: str) -> bool:
     """Whether any e-mail of the campaign was accepted.
 

@@ -100,10 +100,10 @@ def test_card_has_at_most_three_buttons_and_ten_lines(in_state, result):
 @pytest.mark.parametrize(
     ("in_state", "says"),
     [
-        ("draft", "*Draft: 10% coupon for 100 customers.* Expected profit €31, likely between"),
-        ("submitted", "*Waiting for approval: 10% coupon for 100 customers.*"),
+        ("draft", "*Draft: 10% coupon for 85 customers.* Expected profit €31, likely between"),
+        ("submitted", "*Waiting for approval: 10% coupon for 85 customers.*"),
         ("approved", "Anyone can stop it until then."),
-        ("live", "*Live: 10% coupon for 100 customers.* Result on "),
+        ("live", "*Live: 10% coupon for 85 customers.* Result on "),
         ("rejected", f"*Rejected by <@{LEAD}>:* wrong price"),
         ("cancelled", f"*Stopped by <@{LEAD}>:* wrong price"),
     ],

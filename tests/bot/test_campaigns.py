@@ -339,7 +339,7 @@ def test_details_say_who_reads_the_text_and_result_what_to_change():
 
     def details(offers, **more):
         data = campaign_data(campaign) | more
-        data["offers"] = [offer.model_dump(mode="json") for offer in offers]
+        data["offers"] = [offer.model_dump(mode="json") | {"recipients": 9} for offer in offers]
         return words(render.view("campaign/details", campaign=data, history=[], zone="UTC"))
 
     assert "*Text* for a coupon. Customers who get a reminder receive the default text." in details(

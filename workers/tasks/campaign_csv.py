@@ -137,6 +137,7 @@ def _record_download(
         settings, campaign, "csv", user, rows=len(rows), part=request.part
     )
     return (
+        campaign_messages.card_post(settings, campaign, session),
         *_call_list(session, context, campaign, rows, request.part),
         Post(
             post.template,

@@ -50,10 +50,10 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
         report = DeliveryReport(stopped=str(refusal))
 
     def apply(session: Session) -> tuple[Post, ...]:
+        campaign = find_campaign(session, settings, campaign_id)
         return (
-            campaign_messages.delivery_post(
-                session, settings, find_campaign(session, settings, campaign_id), report.stopped
-            ),
+            campaign_messages.delivery_post(session, settings, campaign, report.stopped),
+            campaign_messages.card_post(settings, campaign, session),
         )
 
     return Outcome(

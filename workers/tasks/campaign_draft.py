@@ -55,7 +55,7 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
             post_key=f"job:{context.job_id}",
             now=context.business_at,
         )
-        post = campaign_messages.card_post(settings, campaign)
+        post = campaign_messages.card_post(settings, campaign, session)
         # Without a key it replaces the progress bar.
         return (Post(post.template, post.values, images=post.images),)
 

@@ -144,7 +144,7 @@ def _result_outcome(
         closed = closing.close_campaign(session, settings, campaign.id, result, user, now)
         post = campaign_messages.thread_post(settings, closed, "result", user, **values)
         return (
-            campaign_messages.card_post(settings, closed),
+            campaign_messages.card_post(settings, closed, session),
             Post("campaign/result", post.values, post.key, post.channel, post.thread_key, images),
             *campaign_messages.measured_posts(settings, closed, result),
         )
@@ -168,15 +168,18 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
             if is_late
             else ()
         )
-        return Outcome(
-            {**names, "waits": True}, (campaign_messages.card_post(settings, campaign), *waits)
-        )
+
+        def show(session: Session) -> tuple[Post, ...]:
+            return campaign_messages.card_post(settings, campaign, session), *waits
+
+        return Outcome({**names, "waits": True}, apply=show)
     result = closing.result_without_orders(newest)
 
     def apply(session: Session) -> tuple[Post, ...]:
         closed = closing.close_campaign(session, settings, campaign.id, result, user, now)
-        return campaign_messages.card_post(settings, closed), campaign_messages.thread_post(
-            settings, closed, "unmeasured", user
+        return (
+            campaign_messages.card_post(settings, closed, session),
+            campaign_messages.thread_post(settings, closed, "unmeasured", user),
         )
 
     return Outcome({**names, **result}, apply=apply)

@@ -69,6 +69,8 @@ def run(request: CampaignSend, context: Context) -> Outcome:
         campaign, left_out = launch.begin_sending(
             session, settings, *campaign_version, user, now, returned | doubles | held_out | shared
         )
+        card = campaign_messages.card_post(settings, campaign, session)
+        outbox.put(session, settings, card, default_channel=campaign.channel)
         # Posted here, because a second run of the job would leave out no one.
         groups = (
             ("returned", returned),
