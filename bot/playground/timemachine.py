@@ -3,7 +3,8 @@
 At each moment the real events up to it are imported, then the clock moves, then the due work
 starts. Time goes on when that is done, but for trainings and the weekly model check. So a digest
 on Monday includes Sunday's orders, and no moment is skipped. The next import begins while a
-moment's messages are posted.
+moment's messages are posted. The page's buttons wait for no work of the last moment: its digest
+arrives while people read.
 """
 
 import asyncio
@@ -87,10 +88,10 @@ class TimeMachine:
             state |= {"target": self._target.isoformat(), "what": self._step_began[0]}
         return state
 
-    def advance(self, span: timedelta) -> Advance:
+    def advance(self, span: timedelta, *, waits: bool = True) -> Advance:
         """Step through every due moment of the span.
 
-        Return after the last one's work.
+        Return after the last one's work; without ``waits``, once its orders are there.
 
         Raises
         ------
@@ -113,31 +114,41 @@ class TimeMachine:
             raise Conflict(gettext("Time is already moving; wait until it has arrived."))
         started, self._steps = time.monotonic(), {}
         try:
-            moments = tuple(self._travel(clock.now() + span))
+            moments = tuple(self._travel(clock.now() + span, waits))
         finally:
             self._end_step()
             self._moving.release()
             self.notify({"type": "clock", **self.state()})
+        if not waits and self._works(clock.now()):
+            threading.Thread(target=self._watch, daemon=True).start()
         return Advance(clock.now(), moments, time.monotonic() - started, self._steps)
 
-    def _travel(self, target: datetime) -> Any:
+    def _travel(self, target: datetime, waits: bool) -> Any:
         start = current = clock.now()
         self._wait_for_jobs(target, besides=frozenset())  # so that checks never pile up
         while (moment := self._next_due(current)) and current < moment < target:
-            self._step(moment, target)
+            is_last = target - moment < SOON and not self._is_due_between(moment, target)
+            self._step(moment, target, waits=waits or not is_last)
             yield moment
             current = moment
         # Nothing is due just after the last stop: the next import brings these minutes, too.
         is_soon = current > start and target - current < SOON and moment != target
-        self._step(target, target, imports=not is_soon)
-        self._wait_until_posted(target)
+        self._step(target, target, imports=not is_soon, waits=waits)
+        if waits:
+            self._wait_until_posted(target)
         yield target
+
+    def _is_due_between(self, start: datetime, end: datetime) -> bool:
+        due = self._next_due(start)
+        return due is not None and start < due < end
 
     def _next_due(self, after: datetime) -> datetime | None:
         with self.database.reading() as session:
             return schedule.next_due(session, self.settings, after)
 
-    def _step(self, moment: datetime, target: datetime, *, imports: bool = True) -> None:
+    def _step(
+        self, moment: datetime, target: datetime, *, imports: bool = True, waits: bool = True
+    ) -> None:
         if imports:
             self._report(
                 target,
@@ -152,6 +163,8 @@ class TimeMachine:
             offset = (moment - clock.wall()).total_seconds()
             session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
         schedule.tick(self.database, self.settings)
+        if not waits:
+            return
         self._wait_for_jobs(target)
         # A campaign that went live just now has e-mails to send at this moment.
         if schedule.tick(self.database, self.settings):
@@ -185,29 +198,38 @@ class TimeMachine:
             job = session.get(Job, job_id)
             return job.state if job else "gone"
 
-    def _wait_for_jobs(self, target: datetime, besides: frozenset[str] = BACKGROUND) -> None:
-        def is_done() -> bool:
-            with self.database.reading() as session:
-                # Training takes minutes, and reports by itself when it is done.
-                open_jobs = jobs.open_jobs(session, self.settings)
-                busy = [
-                    job for job in open_jobs if job.queue != TRAINING and job.kind not in besides
-                ]
-            if busy:
-                self._report(target, _running_step(busy[0].kind))
-            return not busy
+    def _watch(self) -> None:
+        """Report the work that goes on after an advance, until it is done or time moves again."""
+        target = clock.now()
+        while not self._moving.locked() and (self._works(target) or self._posts(target)):
+            time.sleep(POLL_SECONDS)
+        if not self._moving.locked():
+            self._end_step()
+            self.notify({"type": "clock", **self.state()})
 
-        self._wait(is_done, gettext("the work that is due"))
+    def _works(self, target: datetime, besides: frozenset[str] = BACKGROUND) -> bool:
+        """Return whether jobs are open, and report one."""
+        with self.database.reading() as session:
+            # Training takes minutes, and reports by itself when it is done.
+            open_jobs = jobs.open_jobs(session, self.settings)
+            busy = [job for job in open_jobs if job.queue != TRAINING and job.kind not in besides]
+        if busy:
+            self._report(target, _running_step(busy[0].kind))
+        return bool(busy)
+
+    def _posts(self, target: datetime) -> bool:
+        """Return whether messages wait, and report it."""
+        with self.database.reading() as session:
+            waiting = session.scalar(outbox.undelivered())
+        if waiting:
+            self._report(target, gettext("posting the messages"))
+        return bool(waiting)
+
+    def _wait_for_jobs(self, target: datetime, besides: frozenset[str] = BACKGROUND) -> None:
+        self._wait(lambda: not self._works(target, besides), gettext("the work that is due"))
 
     def _wait_until_posted(self, target: datetime) -> None:
-        def is_done() -> bool:
-            with self.database.reading() as session:
-                waiting = session.scalar(outbox.undelivered())
-            if waiting:
-                self._report(target, gettext("posting the messages"))
-            return not waiting
-
-        self._wait(is_done, gettext("the messages to be posted"))
+        self._wait(lambda: not self._posts(target), gettext("the messages to be posted"))
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + WAIT_SECONDS
@@ -279,7 +301,8 @@ def local_span(span: timedelta, now: datetime, zone: ZoneInfo) -> timedelta:
 def clock_routes(machine: TimeMachine) -> list[Route]:
     """Return the routes of ``/playground/clock``.
 
-    GET returns the time. POST with ``advance=7d`` moves it and answers after the work.
+    GET returns the time. POST with ``advance=7d`` moves it and answers after the work, or with
+    ``wait=false`` while the work of the last moment goes on.
     """
 
     async def read(request: Request) -> Response:
@@ -290,10 +313,11 @@ def clock_routes(machine: TimeMachine) -> list[Route]:
         try:
             span = parse_duration(str(form.get("advance") or ""))
             span = local_span(span, clock.now(), machine.settings.zone)
-            result = await asyncio.to_thread(machine.advance, span)
+            waits = form.get("wait") != "false"
+            result = await asyncio.to_thread(machine.advance, span, waits=waits)
         except Refused as error:
             return JSONResponse({"error": str(error)}, 409 if isinstance(error, Conflict) else 422)
-        return JSONResponse(result.as_dict())
+        return JSONResponse({**machine.state(), **result.as_dict()})
 
     return [
         Route("/playground/clock", read, methods=["GET"]),

@@ -31,7 +31,9 @@ function showClock(clock) {
     const span = new Date(clock.target) - began;
     at("clock-bar").value = span > 0 ? Math.min(1, (now - began) / span) : 0;
   }
-  fill(at("clock-what"), moving ? `${clock.what || "getting ready"} …` : "");
+  // After the arrival, the work of its moment goes on.
+  const what = clock.what || (moving && "getting ready");
+  fill(at("clock-what"), what ? `${what} …` : "");
   if (!moving) began = null;
 }
 
@@ -41,8 +43,8 @@ export function startClock() {
       showClock({ ...state.clock, stepping: true, what: "looking for what is due" });
       asked = true;
       try {
-        const journey = await post("/clock", { advance: button.dataset.span });
-        showClock({ now: journey.now, stepping: false });
+        const journey = await post("/clock", { advance: button.dataset.span, wait: false });
+        showClock({ ...journey, stepping: false });
       } catch (error) {
         toast(error.message);
         showClock({ ...state.clock, stepping: false });

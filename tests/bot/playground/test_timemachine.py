@@ -180,6 +180,27 @@ def test_advance_ends_when_all_messages_are_posted(machine, worked) -> None:
     assert steps == ["posting the messages"]
 
 
+def test_button_does_not_wait_for_the_last_digest(machine, worked) -> None:
+    """The page shows the week, and the digest fills in."""
+    is_read = threading.Event()
+    worked.waits["digest"] = lambda: not is_read.is_set()
+    machine.advance(timedelta(days=7, minutes=20), waits=False)
+    assert [kind for kind, _ in worked.done] == ["demo_feed"]
+    assert clock.now() >= MONDAY + timedelta(days=7, minutes=20)
+    while machine.state().get("what") != "preparing the digest":
+        time.sleep(0.01)
+    assert machine.state()["stepping"] is False
+    is_read.set()
+    while "what" in machine.state():
+        time.sleep(0.01)
+    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest"]
+
+
+def test_button_waits_for_work_of_earlier_moments(machine, worked) -> None:
+    machine.advance(timedelta(days=14, minutes=20), waits=False)
+    assert [kind for kind, _ in worked.done][:3] == ["demo_feed", "digest", "demo_feed"]
+
+
 def test_reports_progress_and_arrival(machine, worked) -> None:
     machine.advance(timedelta(days=7, hours=1))
     assert all(event["type"] == "clock" for event in machine.told)
