@@ -159,8 +159,12 @@ def customer_wording(
     locale : str
         The customer's.
     """
-    is_shop_language = terms["action"] == CALL or bool(own_text(settings, body, terms["action"]))
-    wording = load_wording(settings, "" if is_shop_language else locale)
+    wording = load_wording(settings, locale)
+    if terms["action"] == CALL or own_text(settings, body, terms["action"]):
+        shop = load_wording(settings)
+        # A text in the customer's own language still has dates and amounts as they write them.
+        is_same = wording.name == shop.name and terms["action"] != CALL
+        wording = wording if is_same else shop
     return text_wording(settings, wording) if is_text(body.message_channel) else wording
 
 

@@ -177,7 +177,7 @@ def _order(shop: Shop, shown: Any, code: str) -> None:
     assert shown.get_by_label("Discount code").input_value() == code
     _picture(shown, "shop_basket")
     shown.get_by_role("button", name="Place the order").click()
-    shown.get_by_text("The desk has the order.").wait_for()
+    shown.get_by_text("The desk received the order.").wait_for()
     assert shown.get_by_text(f"Code {code}").is_visible()
     _picture(shown, "shop_order")
     assert shop.codes()[code] == 1

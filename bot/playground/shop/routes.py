@@ -17,6 +17,7 @@ from bot.playground.page import file_route
 from bot.playground.shop.connection import PATH, VERSION
 from bot.playground.shop.store import FakeShop, Line
 from retention import clock
+from retention.campaigns.email_text import load_wording
 from retention.db import Database
 from retention.db.tables import Coupon, DirectoryEntry, ShopCode
 from retention.demo import graphql
@@ -26,6 +27,7 @@ from retention.settings import Settings
 from retention.text import gettext
 
 FOLDER = Path(__file__).parent / "page"
+LOCALE = "en-US"  # of all households
 MAX_HOUSEHOLDS = 20  # suggested ones
 
 
@@ -40,6 +42,7 @@ class _Order(BaseModel):
     customer_id: str = Field(min_length=1, max_length=255)
     lines: list[_Line]
     code: str = Field("", max_length=64)
+    checkout: str = Field("", max_length=64)  # equal in a repeated request
 
 
 class ShopRoutes:
@@ -121,7 +124,8 @@ class ShopRoutes:
 
     async def _household(self, request: Request) -> Response:
         """Return a household's codes, as its e-mails have them."""
-        customer = request.path_params["customer"]
+        customer, settings = request.path_params["customer"], self._settings
+        wording = load_wording(settings, LOCALE)
         if not self._is_known(customer):
             return JSONResponse({"error": _no_household(customer)}, 404)
         with self._database.reading() as session:
@@ -129,7 +133,7 @@ class ShopRoutes:
                 select(Coupon.code, Coupon.expires_at)
                 .join(ShopCode, ShopCode.code == Coupon.code)
                 .where(
-                    Coupon.team_id == self._settings.team_id,
+                    Coupon.team_id == settings.team_id,
                     Coupon.customer_id == customer,
                     Coupon.state == "issued",
                     ShopCode.state == "made",
@@ -140,7 +144,7 @@ class ShopRoutes:
             {
                 "customer_id": customer,
                 "codes": [
-                    {"code": code, "expires_at": expires_at.isoformat()}
+                    {"code": code, "last_day": wording.day(expires_at, settings.timezone)}
                     for code, expires_at in codes
                 ],
             }
@@ -170,7 +174,9 @@ class ShopRoutes:
             return JSONResponse(error, 404)
         lines = [Line(line.item_id, line.quantity) for line in order.lines]
         try:
-            receipt = await self._shop.order(order.customer_id, lines, order.code.strip())
+            receipt = await self._shop.order(
+                order.customer_id, lines, order.code.strip(), order.checkout
+            )
         except BadInput as problem:
             return JSONResponse({"error": str(problem), "field": problem.field or ""}, 422)
         return JSONResponse({**asdict(receipt), "total": receipt.total})

@@ -80,7 +80,7 @@ class FakeShop:
         self._store, self._desk_url, self._events_key = store, desk_url, events_key
         self._environments, self._cache = environments, cache
         self._catalogue: dict[str, Any] | None = None
-        self._reading = asyncio.Lock()
+        self._reading, self._ordering = asyncio.Lock(), asyncio.Lock()
         self.discounts = Discounts()
         self._load()
 
@@ -135,8 +135,10 @@ class FakeShop:
 
     # ------------------------------------------------------------ orders
 
-    async def order(self, customer: str, lines: Sequence[Line], code: str) -> Receipt:
-        """Place an order and send it to the desk.
+    async def order(
+        self, customer: str, lines: Sequence[Line], code: str, checkout: str = ""
+    ) -> Receipt:
+        """Place an order and send it to the desk; a repeated checkout gives the first receipt.
 
         Parameters
         ----------
@@ -146,6 +148,8 @@ class FakeShop:
             The basket.
         code : str
             Discount code, or an empty text.
+        checkout : str, optional
+            Id of the filled basket.
 
         Raises
         ------
@@ -153,12 +157,27 @@ class FakeShop:
             The basket or the code cannot be used. Nothing is ordered.
         """
         prices = {each["item_id"]: each["price"] for each in (await self.catalogue())["products"]}
+        async with self._ordering:
+            orders = dict(self._store.all("shop_order"))
+            known = (body for body in orders.values() if body.get("checkout") == checkout)
+            if checkout and (body := next(known, None)):
+                return Receipt(**body["receipt"], is_sent=body["is_sent"])
+            return await self._place(customer, lines, code, checkout, prices, len(orders) + 1)
+
+    async def _place(
+        self,
+        customer: str,
+        lines: Sequence[Line],
+        code: str,
+        checkout: str,
+        prices: dict[str, float],
+        number: int,
+    ) -> Receipt:
         _check_lines(lines, prices)
         now = clock.now()
         amounts = {line.item_id: round(prices[line.item_id] * line.quantity, 2) for line in lines}
         subtotal = round(sum(amounts.values()), 2)
         discount = self._use(code, customer, amounts, subtotal, now) if code else 0.0
-        number = sum(1 for _ in self._store.all("shop_order")) + 1
         order_id = f"{SHOP_ORDER}{number:05d}"
         common = {
             "customer_id": customer,
@@ -181,9 +200,11 @@ class FakeShop:
         if code:
             used = {"event_id": f"{order_id}-code", "event_type": "coupon_redeem"}
             events.append({**common, **used, "query": code.upper(), "discount": discount})
-        self._store.put("shop_order", order_id, {"events": events, "is_sent": False})
+        receipt = {"order_id": order_id, "subtotal": subtotal, "discount": discount, "code": code}
+        order = {"events": events, "is_sent": False, "checkout": checkout, "receipt": receipt}
+        self._store.put("shop_order", order_id, order)
         sent = await self.send_orders()
-        return Receipt(order_id, subtotal, discount, code, order_id in sent)
+        return Receipt(**receipt, is_sent=order_id in sent)
 
     def _use(
         self, code: str, customer: str, amounts: dict[str, float], subtotal: float, now: datetime

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
+from sqlalchemy import select
 from starlette.applications import Starlette
 
 from bot.playground.shop.connection import NAME, connect
@@ -14,12 +18,13 @@ from bot.playground.shop.routes import ShopRoutes
 from bot.playground.shop.store import FakeShop
 from bot.playground.workspace import Store
 from retention import clock
-from retention.campaigns.coupons import normalize_code
+from retention.campaigns.coupons import normalize_code, valid_until
 from retention.connect import connections
 from retention.connect.code_makers import active_shop
-from retention.db.tables import DirectoryEntry
+from retention.db.tables import Coupon, DirectoryEntry, ShopCode, ShopDiscount
 from retention.demo.graphql import parse
 from retention.privacy import standard_webhooks
+from tests.retention.outreach import live_campaigns
 from workers.environment import ChildEnvironments
 
 KEY, TOKEN = "key-of-events", "token"
@@ -45,9 +50,9 @@ class Client:
 
         return asyncio.run(send())
 
-    def order(self, customer: str = "7", code: str = "", quantity: int = 2) -> httpx.Response:
+    def order(self, customer: str = "7", code: str = "", quantity: int = 2, **more: Any) -> Any:
         lines = [{"item_id": "1", "quantity": quantity}]
-        body = {"customer_id": customer, "lines": lines, "code": code}
+        body = {"customer_id": customer, "lines": lines, "code": code, **more}
         return self.call("POST", "/shop/orders", json=body)
 
     def admin(self, query: str, variables: Any = None, token: str = TOKEN) -> httpx.Response:
@@ -89,11 +94,12 @@ def open_shop(desk, settings, database, tmp_path) -> Any:
                 )
             )
 
-    def opened() -> Client:
+    def opened(**changes: Any) -> Client:
         store = Store(tmp_path / "playground.db")
+        own = settings.model_copy(update=changes)
         environments = ChildEnvironments(settings)
         shop = FakeShop(store, desk.url_for("").rstrip("/"), KEY, environments, cache)
-        return Client(shop, ShopRoutes(shop, settings, database, TOKEN))
+        return Client(shop, ShopRoutes(shop, own, database, TOKEN))
 
     return opened
 
@@ -131,12 +137,54 @@ def test_refused_order_says_why_and_sends_nothing(open_shop, desk, order, status
     assert not desk.log
 
 
+def test_repeated_checkout_is_one_order(open_shop, desk) -> None:
+    """A double click placed two orders, and the desk quarantined the second."""
+    shop = open_shop()
+    shop.make_code()
+    first = shop.order(code=CODE, checkout="b1").json()
+    assert shop.order(code=CODE, checkout="b1").json() == first
+    assert open_shop().order(code=CODE, checkout="b1").json() == first  # after a restart
+    assert len(desk.log) == 1
+    assert shop.order(checkout="b2").json()["order_id"] != first["order_id"]
+
+
 def test_used_code_stays_used_after_a_restart(open_shop) -> None:
     shop = open_shop()
     shop.make_code()
     assert shop.order(code=CODE).status_code == 200
     again = open_shop()
     assert "used already" in again.order(code=CODE).json()["error"]
+
+
+def test_last_day_of_a_code_is_that_of_its_email(open_shop, database, settings) -> None:
+    """A browser in Europe called it the next day."""
+    expires_at = valid_until(
+        datetime(2017, 10, 3, 17, tzinfo=UTC), 28, ZoneInfo("America/New_York")
+    )
+    assert expires_at.day == 1  # of November, in UTC
+    campaign = live_campaigns.start_campaign(database, settings, 2)
+    keyed = settings.model_copy(update={"secret_key": SecretStr("k" * 64)})
+    connect(keyed, database, TOKEN, channel="C0CRM", by="U0ADMIN")
+    with database.transaction() as session:
+        coupon = session.scalars(select(Coupon).limit(1)).one()
+        coupon.customer_id, coupon.expires_at = "7", expires_at
+        connection = connections.find(session, settings, NAME)
+        made = ShopDiscount(
+            team_id=settings.team_id,
+            campaign_id=campaign.id,
+            connection_id=connection.id,
+            reference="r1",
+            title="May",
+            terms={},
+            first_code=coupon.code,
+            ends_at=expires_at,
+        )
+        session.add(made)
+        session.flush()
+        session.add(ShopCode(code=coupon.code, discount_id=made.id, state="made"))
+    shop = open_shop(timezone="America/New_York")
+    (code,) = shop.call("GET", "/shop/households/7").json()["codes"]
+    assert code["last_day"] == "Oct 31, 2017"
 
 
 def test_order_is_sent_again_when_the_desk_answers(open_shop, desk) -> None:

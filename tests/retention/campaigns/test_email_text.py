@@ -121,6 +121,16 @@ def test_text_that_a_person_wrote_keeps_the_whole_email_in_the_shops_language(se
     assert written.language == "en"
 
 
+@pytest.mark.parametrize(
+    ("locale", "day"), [("en-US", "May 29, 2025"), ("en-GB", "29 May 2025"), ("de", "29 May 2025")]
+)
+def test_dates_in_own_text_are_written_as_in_the_line_below(settings, locale, day):
+    """Own text said "31 Oct 2017" where the code's own line said "Oct 31, 2017"."""
+    shown = content(settings, locale, copy_text="{code} until {expires}")
+    assert shown.text.endswith(f"until {day}")
+    assert shown.code_line.endswith(f"until {day}")
+
+
 def test_brand_sets_the_language_of_customers_without_a_locale(settings):
     settings.home.mkdir(parents=True, exist_ok=True)
     (settings.home / "brand.toml").write_text('language = "de"', encoding="utf-8")

@@ -4,7 +4,7 @@ import { fill, h } from "/page/dom.js";
 
 const money = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
 const main = document.getElementById("main");
-const shop = { products: new Map(), customer: "", codes: [], basket: new Map(), code: "", script: null };
+const shop = { products: new Map(), customer: "", codes: [], basket: new Map(), code: "", checkout: "", script: null };
 
 async function call(path, body) {
   const options = body ? { method: "POST", body: JSON.stringify(body) } : {};
@@ -60,8 +60,7 @@ function count() {
 
 function mail() {
   return shop.codes.map((one) => h("section", { class: "mail", "aria-label": "E-mail to this household" },
-    h("p", {}, "This household's e-mail has the code ", h("strong", {}, one.code), ", valid until ",
-      new Date(one.expires_at).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" }), "."),
+    h("p", {}, "This household's e-mail has the code ", h("strong", {}, one.code), ", valid until ", one.last_day, "."),
     h("button", { type: "button", onclick: () => { shop.code = one.code; location.hash = "#/basket"; show(); } }, "Use it")));
 }
 
@@ -101,8 +100,15 @@ function basket(error = "") {
 
 async function checkout(event) {
   event.preventDefault();
+  const button = event.target.querySelector("button");
+  if (button.disabled) return;
+  button.disabled = true;
+  shop.checkout ||= crypto.randomUUID(); // so that a repeated request is the same order
   const lines = [...shop.basket].map(([item_id, quantity]) => ({ item_id, quantity }));
-  const { status, data } = await call("orders", { customer_id: shop.customer, lines, code: shop.code.trim() });
+  const answer = await call("orders", { customer_id: shop.customer, lines, code: shop.code.trim(), checkout: shop.checkout }).catch(() => null);
+  if (!answer) return basket("The shop does not answer. Place the order again.");
+  const { status, data } = answer;
+  shop.checkout = "";
   if (status !== 200) return basket(data.error);
   shop.basket.clear();
   shop.code = "";
@@ -113,7 +119,7 @@ async function checkout(event) {
       h("tr", {}, h("th", {}, "Products"), h("td", { class: "number" }, money.format(data.subtotal))),
       data.code && h("tr", {}, h("th", {}, `Code ${data.code}`), h("td", { class: "number" }, `−${money.format(data.discount)}`)),
       h("tr", {}, h("th", {}, "You pay"), h("td", { class: "number" }, money.format(data.total))))),
-    h("p", {}, data.is_sent ? "The desk has the order." : "The desk does not answer. The order is sent again later."),
+    h("p", {}, data.is_sent ? "The desk received the order." : "The desk does not answer. The order is sent again later."),
     h("p", {}, h("a", { href: "#/" }, "All products")));
 }
 
