@@ -279,6 +279,7 @@ class AudienceSave(Request):
     expression: Annotated[str, Field(min_length=1, max_length=1_000)]
     exclude: bool = False
     preview: bool = False
+    replace: bool = False  # another audience of this name
 
 
 class AudienceShow(Request):

@@ -36,14 +36,20 @@ def COMMAND() -> None: ...
     is_flag=True,
     help=gettext("Always leave these customers out of campaigns, such as VIPs and staff."),
 )
-def save(call: Call, name: str, expression: tuple[str, ...], exclude: bool) -> AudienceSave:
+@click.option(
+    "--replace", is_flag=True, help=gettext("Replace the audience of this name without asking.")
+)
+def save(
+    call: Call, name: str, expression: tuple[str, ...], exclude: bool, replace: bool
+) -> AudienceSave:
     """Queue the count of an expression; Slack asks before it saves."""
     return request(
         AudienceSave,
         name=store.check_name(name),
         expression=str(understand(join_words(expression))),
         exclude=exclude,
-        preview=call.surface == SLACK,
+        preview=call.surface == SLACK and not replace,
+        replace=replace,
     )
 
 

@@ -358,6 +358,7 @@ def _save(services: Services, ack: Ack, body: dict[str, Any]) -> None:
                 customers=result["customers"],
                 as_of=datetime.fromisoformat(result["as_of"]),
                 by=click.user,
+                replaces=(result.get("replaces") or {}).get("expression"),
             )
     ack(
         response_action="update",

@@ -90,6 +90,7 @@ def _save(session: Session, services: Services, click: Click) -> None:
         customers=preview["customers"],
         as_of=datetime.fromisoformat(preview["as_of"]),
         by=click.user,
+        replaces=(preview.get("replaces") or {}).get("expression"),
     )
     values = {**preview, "saved": True, "saved_by": click.user, "job_id": job.id}
     outbox.put(

@@ -15,6 +15,7 @@ from retention.db.audit import record
 from retention.db.insert import upsert
 from retention.db.tables import Alert, Audience, Schedule
 from retention.errors import BadInput, Conflict
+from retention.number_format import count
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -57,40 +58,19 @@ def save(
     customers: int,
     as_of: datetime,
     by: str,
+    replaces: str | None = None,
 ) -> Audience:
-    """Save an audience; one with the same name is replaced.
+    """Save an audience that was counted at ``as_of``.
 
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    name : str
-        Name of the audience.
-    expression : Expression
-        The customers.
-    is_exclusion : bool
-        Whether drafts always leave these customers out.
-    customers : int
-        Number of customers at ``as_of``.
-    as_of : datetime
-        When they were counted.
-    by : str
-        Who saves it.
-
-    Returns
-    -------
-    Audience
-
-    Raises
-    ------
-    BadInput
-        The name cannot be used.
+    Another one of this name is only replaced if it still has the expression ``replaces``, which the
+    person saw and agreed to replace.
     """
     name, now = check_name(name), clock.now()
     before = session.scalar(_named(settings, name))
     replaced = before and before.expression
+    other = replaced_by(session, settings, name, expression, is_exclusion)
+    if other and other["expression"] != replaces:
+        raise exists(other, str(expression), customers)
     upsert(
         session,
         Audience,
@@ -108,6 +88,32 @@ def save(
     record(session, settings, by, "audience.save", name, now, details)
     session.expire_all()
     return session.scalars(_named(settings, name)).one()
+
+
+def replaced_by(
+    session: Session, settings: Settings, name: str, expression: Expression, is_exclusion: bool
+) -> dict[str, Any] | None:
+    """Return the audience of this name with another definition, or None."""
+    row = session.scalar(_named(settings, _plain(name)))
+    if row is None or (row.expression, row.is_exclusion) == (str(expression), is_exclusion):
+        return None
+    return summary(row)
+
+
+def exists(other: dict[str, Any], expression: str, customers: int) -> Conflict:
+    """Return the refusal to replace an audience that nobody agreed to replace."""
+    return Conflict(
+        gettext(
+            "The audience {name!r} exists: {before}, `{old}`. The new one has {after}, `{new}`. "
+            "Save it under another name, or add `--replace`."
+        ).format(
+            name=other["name"],
+            before=count(other["customers"], "customer"),
+            old=other["expression"],
+            after=count(customers, "customer"),
+            new=expression,
+        )
+    )
 
 
 def find(session: Session, settings: Settings, name: str) -> Audience:

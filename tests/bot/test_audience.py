@@ -8,11 +8,14 @@ from sqlalchemy import select
 
 from bot.terminal import run
 from retention.audiences import store
+from retention.audiences.parse import parse
 from retention.db.tables import Audience, Audit, Cohort, Job, Outbox
 from retention.lake import places
+from tests.bot.test_slash import until
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
 from workers import ids, jobs
 from workers.audiences import list_name
+from workers.delivery import render
 from workers.requests import AudienceSave
 from workers.tasks import runner
 
@@ -167,6 +170,71 @@ def test_slack_saves_only_after_the_button_and_once(workspace, preview, database
         message = session.scalars(select(Outbox).where(Outbox.key == f"job:{preview}")).one()
     assert "12 customers" in words(message.payload["blocks"])
     assert ids.SAVE_AUDIENCE not in json.dumps(message.payload)
+
+
+def of_twelve(database, settings, shop, expression="spent > 1", customers=72):
+    with database.transaction() as session:
+        store.save(
+            session,
+            settings,
+            "loyal",
+            parse(expression),
+            is_exclusion=False,
+            customers=customers,
+            as_of=shop.end,
+            by=LEAD,
+        )
+
+
+def test_name_taken_after_the_preview_is_not_replaced(
+    workspace, preview, database, settings, shop, api
+):
+    of_twelve(database, settings, shop)
+    workspace.press(ids.SAVE_AUDIENCE, preview, ANALYST)
+    refusal = api.wait("response_url")["text"]
+    assert all(part in refusal for part in ("72 customers", "spent &gt; 1", "12 customers"))
+    assert [audience.expression for audience in saved(database)] == ["spent > 1"]
+
+
+def test_seen_audience_is_replaced_by_the_button(workspace, preview, database, settings, shop):
+    of_twelve(database, settings, shop)
+    with database.transaction() as session:
+        job = session.get(Job, preview)
+        job.result = {**job.result, "replaces": store.summary(saved(database)[0])}
+    workspace.press(ids.SAVE_AUDIENCE, preview, ANALYST)
+    until(lambda: [audience.customers for audience in saved(database)] == [12])
+
+
+def test_taken_name_is_refused_with_both_conditions_until_replace(home, capsys):
+    printed(capsys, "audience", "save", "town", "city = Berlin")
+    assert run(["audience", "save", "town", "city = Hamburg or orders > 0"]) != 0
+    refusal = capsys.readouterr().err
+    assert all(part in refusal for part in ("50 customers", "city = Berlin", "--replace"))
+    printed(capsys, "audience", "save", "town", "city = Berlin")  # the same customers
+    printed(capsys, "audience", "save", "town", "city = Hamburg", "--replace")
+    (listed,) = printed(capsys, "audience", "list")["audiences"]
+    assert listed["expression"] == "city = Hamburg"
+
+
+@pytest.mark.parametrize("template", ["audience/preview", "audience/confirm"])
+def test_question_shows_both_audiences_before_one_replaces_the_other(template):
+    result = {
+        "customers": 2442,
+        "population": 3000,
+        "warnings": [],
+        "replaces": {
+            "name": "wine",
+            "customers": 72,
+            "expression": "bought category Wine",
+            "as_of": "2017-10-02T10:00:00+00:00",
+        },
+    }
+    named = {"name": "wine", "expression": "orders > 0", "exclude": False}
+    values = {**named, "result": result, **result, "saved": False, "job_id": "j", "error": ""}
+    shown = render.view if template == "audience/confirm" else render.message
+    rendered = json.dumps(shown(template, **values, value="{}"), default=lambda one: one.blocks)
+    for part in ("72 customers", "2,442", "bought category Wine", "orders > 0", "Replace"):
+        assert part in rendered.replace("&gt;", ">")
 
 
 def test_wrong_expression_is_refused_in_slack_at_once(workspace, database):

@@ -7,25 +7,7 @@ from workers.tasks.interface import Context, Outcome, Post
 
 
 def run(request: AudienceSave, context: Context) -> Outcome:
-    """Count the customers of an expression; save it unless it is a preview.
-
-    Parameters
-    ----------
-    request : AudienceSave
-        The validated request.
-    context : Context
-        The running attempt.
-
-    Returns
-    -------
-    Outcome
-        The count, with a button that saves it.
-
-    Raises
-    ------
-    BadInput
-        The expression names a field that the customers do not have.
-    """
+    """Count the customers of an expression; save it unless it is a preview."""
     from retention.audiences import store
     from retention.audiences.parse import parse
     from retention.audiences.scores import members_at
@@ -38,6 +20,10 @@ def run(request: AudienceSave, context: Context) -> Outcome:
     attributes = attribute_names(lake)
     expression = parse(request.expression, attributes)
     found = members_at(lake, context.database, settings, expression, progress=context.progress)
+    with context.database.reading() as session:
+        other = store.replaced_by(session, settings, request.name, expression, request.exclude)
+    if other and not request.preview and not request.replace:
+        raise store.exists(other, str(expression), len(found.customers))
     data = {
         "name": request.name,
         "expression": str(expression),
@@ -47,6 +33,7 @@ def run(request: AudienceSave, context: Context) -> Outcome:
         "as_of": found.as_of.isoformat(),
         "warnings": list(found.warnings),
         "saved": not request.preview,
+        "replaces": other,
         "attributes": attributes,
     }
 
@@ -60,6 +47,7 @@ def run(request: AudienceSave, context: Context) -> Outcome:
             customers=len(found.customers),
             as_of=found.as_of,
             by=context.requested_by,
+            replaces=other and other["expression"],
         )
 
     post = Post("audience/preview", {**data, "job_id": context.job_id, "saved_by": None})
