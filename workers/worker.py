@@ -10,7 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from celery.bootsteps import StartStopStep
 from celery.signals import setup_logging, worker_process_init, worker_ready
+from celery.worker.consumer import Tasks
 
 from retention import logs
 from retention.db import Database
@@ -47,22 +49,46 @@ def _start_child(**_: Any) -> None:
         warm_up.start()
 
 
-@worker_ready.connect
-def _report(sender: Any, **_: Any) -> None:
-    """Report this worker every few seconds."""
-    queues = "+".join(sorted(sender.app.amqp.queues.consume_from))
-    if queues == TRAINING:
-        _share_niceness_with_session()
+class Reports(StartStopStep):
+    """Report this worker every few seconds.
 
-    def report() -> None:
+    Celery starts this step with each connection to the broker. The timers of the last one are gone.
+    """
+
+    requires = (Tasks,)
+    timer: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Report now and from now on."""
+        self.stop(parent)
+        self._report()
+        self.timer = parent.timer.call_repeatedly(processes.REPORT_EVERY, self._report)
+
+    def stop(self, parent: Any) -> None:
+        """Stop the reports."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _report(self) -> None:
         database = Database(settings.database_url.get_secret_value())
         try:
-            processes.report(database, settings, f"worker:{queues}")
+            processes.report(database, settings, f"worker:{_queues()}")
         finally:
             database.engine.dispose()
 
-    report()
-    sender.timer.call_repeatedly(processes.REPORT_EVERY, report)
+
+app.steps["consumer"].add(Reports)
+
+
+def _queues() -> str:
+    return "+".join(sorted(app.amqp.queues.consume_from))
+
+
+@worker_ready.connect
+def _lower_priority(**_: Any) -> None:
+    if _queues() == TRAINING:
+        _share_niceness_with_session()
 
 
 def _share_niceness_with_session() -> None:

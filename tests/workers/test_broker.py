@@ -1,12 +1,18 @@
 """Test the embedded broker with a real Valkey."""
 
+import os
 import stat
 import subprocess
+import sys
 import time
+from datetime import timedelta
 
 import pytest
 import redis
+from sqlalchemy import func, select
 
+from retention import clock
+from retention.db.tables import Process
 from retention.settings import Settings
 from tests.workers.harness import wait
 from workers import broker
@@ -61,3 +67,43 @@ def test_missing_server_names_packages_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileNotFoundError, match="RETENTION_BROKER_URL"):
         broker.binary()
+
+
+REPORTING_WORKER = """
+from workers import processes
+processes.REPORT_EVERY = 0.2
+from workers.worker import app
+app.worker_main(["worker", "--pool", "solo", "--queues", "interactive", "--without-gossip"])
+"""
+
+
+def test_worker_reports_after_the_broker_restarts(database, settings, valkey):
+    """Its reports ended with the connection, and /health stayed at 503 though jobs ran."""
+
+    def last_report():
+        with database.reading() as session:
+            return session.scalar(select(func.max(Process.seen_at)))
+
+    settings_of_home = {
+        "RETENTION_HOME": str(settings.home),
+        "RETENTION_DATABASE_URL": settings.database_url.get_secret_value(),
+    }
+    worker = subprocess.Popen(
+        [sys.executable, "-c", REPORTING_WORKER],
+        env=os.environ | settings_of_home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    again = None
+    try:
+        wait(last_report)
+        valkey.kill()
+        valkey.wait()
+        again = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
+        wait(lambda: broker.is_reachable(settings), 10)
+        back = clock.wall()
+        wait(lambda: last_report() > back + timedelta(seconds=5), 40)
+    finally:
+        for process in filter(None, (worker, again)):
+            process.kill()
+            process.wait()
