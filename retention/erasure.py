@@ -5,6 +5,7 @@ deleted. Each step may run twice. Jobs, messages and files: `retention.privacy.m
 """
 # ruff: noqa: S608 - SQL is built from quoted names and escaped literals (mapping.quoted, .literal)
 
+import re
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ from retention.db.tables import (
 )
 from retention.lake import quarantine, store
 from retention.lake.mapping import literal, quoted
-from retention.lake.schema import TABLES
+from retention.lake.schema import EVENTS, TABLES
 from retention.privacy.erased import ErasedCustomers
 from retention.settings import Settings
 
@@ -195,8 +196,23 @@ def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
     return deleted
 
 
+def erase_from_searches(lake: "Lake", contacts: Sequence[str]) -> int:
+    """Empty the searches of other customers that name an address or a number; return how many."""
+    if not contacts:
+        return 0
+    with store.locked(lake.root, EVENTS):
+        named = f"regexp_like(query, {literal(_pattern(contacts))}, 'i')"
+        return store.clear(lake.root, EVENTS, "query", named)
+
+
+def _pattern(contacts: Sequence[str]) -> str:
+    """Return a regular expression of texts that have one of these; bob@x.de has no b@x.de."""
+    escaped = "|".join(re.escape(each).replace("\\ ", " ") for each in contacts)
+    return rf"(^|[^\w.+-])({escaped})($|[^\w-])"
+
+
 def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequence[str]) -> int:
-    """Delete quarantined rows that hold a customer's identifier.
+    """Delete quarantined rows that hold a customer's identifier, or their address in a text.
 
     Parameters
     ----------
@@ -214,10 +230,8 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
     """
     con, deleted = lake.duckdb, 0
     identifier_list = ", ".join(literal(identifier) for identifier in identifiers)
-    addresses = (
-        ", ".join(literal(identifier.lower()) for identifier in identifiers if "@" in identifier)
-        or "NULL"
-    )
+    addresses = [identifier for identifier in identifiers if "@" in identifier]
+    named = literal(_pattern(addresses)) if addresses else "NULL"
     for path in quarantine.files(settings):
         read = f"read_parquet({literal(path)})"
         columns = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
@@ -225,7 +239,7 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
         condition = (
             " OR ".join(
                 f"coalesce({cell} IN ({identifier_list}), false) "
-                f"OR coalesce(lower(trim({cell})) IN ({addresses}), false)"
+                f"OR coalesce(regexp_matches({cell}, {named}, 'i'), false)"
                 for cell in (f"{column}::VARCHAR" for column in own)
             )
             or "false"

@@ -3,6 +3,9 @@
 SQLite (WAL) by default, PostgreSQL in production.
 """
 
+import logging
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,12 +24,15 @@ from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
 
+log = logging.getLogger(__name__)
+
 # Built once: the query is frequent, and building takes longer than running.
 _OFFSET = select(BusinessClock.offset_seconds).where(BusinessClock.team_id == bindparam("team_id"))
 
 SYNCHRONOUS = "FULL"  # SQLite: a committed job survives a power cut
 # Errors go to the log. Their parameters would be codes, ids and addresses.
 _HIDE_PARAMETERS: dict[str, Any] = {"hide_parameters": True}
+_TRUNCATE_MS, _TRUNCATE_ATTEMPTS = 200, 20
 _PACKAGES = {"MySQLdb": "mysqlclient"}  # of driver modules with another name
 
 
@@ -85,6 +91,29 @@ class Database:
         with self._reading.connect() as connection:
             seconds = connection.scalar(_OFFSET, {"team_id": team_id})
         return timedelta(seconds=seconds or 0)
+
+    def truncate_log(self) -> None:
+        """Empty SQLite's write-ahead log, whose old pages have what was deleted since.
+
+        It needs a moment without readers. If there is none, the log stays until the next call.
+        """
+        if not self.is_sqlite:
+            return
+        connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            # Others wait for the lock that it holds, so it must not hold it for long.
+            cursor.execute(f"PRAGMA busy_timeout={_TRUNCATE_MS}")
+            for _ in range(_TRUNCATE_ATTEMPTS):
+                if not cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                    return
+                time.sleep(_TRUNCATE_MS / 1000)
+            log.info("the write-ahead log stays for now, because it is in use")
+        except sqlite3.Error as error:
+            log.warning("the write-ahead log stays for now: %s", type(error).__name__)
+        finally:
+            connection.invalidate()  # with its busy time-out
+            connection.close()
 
     def dispose(self) -> None:
         """Drop all connections after a fork or exit."""
@@ -185,6 +214,7 @@ def _sqlite(url: str) -> Engine:
             f"synchronous={SYNCHRONOUS}",
             "busy_timeout=10000",
             "foreign_keys=ON",
+            "secure_delete=ON",  # zeros instead of the names and addresses that were deleted
         ):
             connection.execute(f"PRAGMA {pragma}")
 

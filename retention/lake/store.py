@@ -487,6 +487,22 @@ def delete(root: Path, table: Table, predicate: str) -> None:
         _retry(lambda: open_table(root, table).delete(predicate))  # type: ignore[union-attr]
 
 
+def clear(root: Path, table: Table, column: str, predicate: str) -> int:
+    """Empty a column of the rows that fit a predicate in Delta's SQL; return their number."""
+    changed = 0
+
+    def update() -> None:
+        nonlocal changed
+        delta = open_table(root, table)
+        if delta is not None:
+            changed = delta.update(predicate=predicate, updates={column: "NULL"})[
+                "num_updated_rows"
+            ]
+
+    _retry(update)
+    return changed
+
+
 def compact(root: Path, table: Table) -> None:
     """Compact small files and drop files unused for a day.
 

@@ -168,6 +168,46 @@ def test_erasure_removes_only_the_customer(shop, tmp_path):
     assert {"events", "customers", "treatments", "scores"} <= set(TABLES)
 
 
+def test_address_in_the_searches_of_others_is_erased(shop, tmp_path):
+    events = shop.lake.table("events").execute()
+    user, other = events["customer_id"].value_counts().index[:2]
+    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][user]
+    typed = [f"Mail {email.upper()}.", "bread", f"x{email}"]
+    lines = [
+        f"{other},search,2025-01-02 10:0{place},{text}" for place, text in enumerate(typed)
+    ] + [f"{other},search,soon,mail {email}", f"{other},search,soon,x{email}"]
+    new = tmp_path / "searches.csv"
+    new.write_text("\n".join(["customer_id,event_type,occurred_at,query", *lines]))
+    import_files(shop.lake, shop.database, shop.settings, "events", [str(new)])
+    job = _run(shop, Forget(customer_id=user))
+    assert (job.error, job.result["erased"]["searches"]) == (None, 1)
+    rows = shop.lake.table("events").filter(lambda row: row.event_type == "search").execute()
+    left = rows[rows.customer_id == other]["query"]
+    assert {"bread", f"x{email}"} <= set(left)
+    assert not [text for text in left.dropna() if text.startswith("Mail")]
+    held = [content for path in quarantine.files(shop.settings) for content in _texts(path)]
+    assert f"x{email}" in held
+    assert f"mail {email}" not in held
+
+
+def _texts(path) -> list[str]:
+    return [
+        str(value) for column in pd.read_parquet(path).to_dict("list").values() for value in column
+    ]
+
+
+def test_no_file_of_sqlite_keeps_what_was_erased(shop):
+    """The write-ahead log and freed pages kept ids and addresses."""
+    user = shop.lake.table("events").execute()["customer_id"].min()
+    mark = "calls-back-at-noon"
+    with shop.database.transaction() as session:
+        notes.add_note(session, shop.settings, user, mark * 20, ADMIN, shop.end)
+    files = sorted(shop.settings.home.glob("*.db*"))
+    assert any(mark.encode() in path.read_bytes() for path in files)
+    assert _run(shop, Forget(customer_id=user)).error is None
+    assert not [path for path in files if path.exists() and mark.encode() in path.read_bytes()]
+
+
 def test_erasure_keeps_other_customers(shop):
     """Cohorts, previews, misuse lists and refusals kept ids and addresses."""
     swept = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").result["cohort"]

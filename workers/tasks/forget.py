@@ -70,6 +70,7 @@ def run(request: Forget, context: Context) -> Outcome:
     quarantined = erasure.erase_from_quarantine(lake, settings, [*ids, *contacts])
     context.progress(2, 4, gettext("Erasing from the lake"))
     erased_rows = Counter({**erasure.erase_from_lake(lake, ids), "quarantine": quarantined})
+    erased_rows["searches"] = erasure.erase_from_searches(lake, contacts)
     with context.database.transaction() as session:
         # An earlier attempt may have erased before it died. This comes first: no running job may
         # end from here on.
@@ -102,7 +103,7 @@ def run(request: Forget, context: Context) -> Outcome:
         )
         return (Post("bot/forgotten", {"number_of_ids": len(ids), "erased": rows}),)
 
-    return Outcome(data, apply=apply)
+    return Outcome(data, apply=apply, after_commit=context.database.truncate_log)
 
 
 def _scrub(

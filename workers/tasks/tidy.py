@@ -52,7 +52,8 @@ def run(request: Tidy, context: Context) -> Outcome:
             erasure.erase_from_directory(session, returned)
 
     dropped = lake.collect_garbage(lambda runs: unwanted(database, runs))
-    return Outcome({"dropped": dropped, "erased_again": len(returned)}, apply=apply)
+    data = {"dropped": dropped, "erased_again": len(returned)}
+    return Outcome(data, apply=apply, after_commit=database.truncate_log)
 
 
 def unwanted(database: Database, runs: set[str]) -> set[str]:
