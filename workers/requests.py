@@ -4,6 +4,7 @@ Each kind of job has one validated, immutable model. Commands and buttons make a
 row stores it in ``args``, and the task gets it back.
 """
 
+from datetime import date
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -236,6 +237,35 @@ class Cohort(Request):
     outlasts_erasures = True
     months: Annotated[int, Field(ge=2, le=24)] = 12
     as_of: Moment | None = None
+    audience: AudienceName | None = None
+    where: Condition | None = None  # an audience expression
+
+
+class Customers(Request):
+    """Count customers and list the first of them."""
+
+    kind = "customers"
+    title = gettext("Customers")
+    queue = "interactive"
+    deed = gettext("see customers")
+    order: Literal["spent", "orders", "newest"] = "spent"
+    top: Annotated[int, Field(ge=1, le=24)] = 10  # more rows do not fit into a message
+    as_of: Moment | None = None
+    audience: AudienceName | None = None
+    where: Condition | None = None  # an audience expression
+
+
+class Sales(Request):
+    """Sum up the orders of some days."""
+
+    kind = "sales"
+    title = gettext("Sales")
+    queue = "interactive"
+    deed = gettext("see sales")
+    names_customers = False
+    outlasts_erasures = True
+    first: date
+    last: date
     audience: AudienceName | None = None
     where: Condition | None = None  # an audience expression
 
@@ -510,6 +540,8 @@ REQUESTS: dict[str, type[Request]] = {
         CallWindow,
         Recommend,
         Cohort,
+        Customers,
+        Sales,
         CohortCsv,
         CampaignDraft,
         CampaignWiden,

@@ -25,6 +25,7 @@ CHANGING = frozenset(
         "models promote",
         "models rollback",
         "definition set",
+        "schedule add",
     }
 )
 READING = frozenset(
@@ -40,6 +41,9 @@ READING = frozenset(
         "score",
         "sweep",
         "cohort",
+        "customers",
+        "sales",
+        "glossary",
         "recommend",
         "campaign held",
         "campaign list",
@@ -77,12 +81,15 @@ class Subject:
         The last command line.
     cohort, customer, campaign : str, optional
         Ids.
+    customers : tuple of str, optional
+        Those of the last list, in its order.
     """
 
     command: str | None = None
     cohort: str | None = None
     customer: str | None = None
     campaign: str | None = None
+    customers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,15 @@ class _TimeOfDay(click.ParamType):
         return f"{int(match[1]):02}:{match[2]}"
 
 
+class _Day(click.Choice):
+    """A weekday or ``daily``; "mon" is "monday"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        typed = str(value).lower()
+        long = next((day for day in DAYS if typed in (day[:3], day[:4], f"{day}s")), typed)
+        return choice(*self.choices).convert(long, param, ctx)
+
+
 class Zone(click.ParamType):
     """An IANA time zone; an error names the nearest."""
 
@@ -80,7 +89,7 @@ def now(call: Call, audience: str | None = None, where: str | None = None) -> Di
 )
 @click.option(
     "--day",
-    type=choice("daily", *DAYS),
+    type=_Day(("daily", *DAYS)),
     default="monday",
     help=gettext("On which day of the week."),
 )

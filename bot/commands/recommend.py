@@ -23,7 +23,8 @@ from workers.requests import Recommend
     request=Recommend,
     private=True,
     help=gettext(
-        "What this customer would like next, and why. Give an id, a pseudonym or an e-mail address."
+        "What this customer would like next, and why. Give an id, a pseudonym, a name or an "
+        "e-mail address."
     ),
 )
 @click.argument("customer", type=CUSTOMER)

@@ -15,7 +15,7 @@ from workers.requests import Score
     private=True,
     help=gettext(
         "One customer: risk, reasons, value, what they would like. Give an id, a "
-        "pseudonym or an e-mail address."
+        "pseudonym, a name or an e-mail address."
     ),
 )
 @click.argument("customer", type=CUSTOMER)

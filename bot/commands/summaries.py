@@ -61,7 +61,7 @@ SUMMARIES = {
     "score": Summary(
         gettext(
             "One customer: risk, reasons, value, what they would like. Give an id, a "
-            "pseudonym or an e-mail address."
+            "pseudonym, a name or an e-mail address."
         ),
     ),
     "sweep": Summary(gettext("Score every active customer and say who is at risk, and why.")),
@@ -71,11 +71,20 @@ SUMMARIES = {
             "bought 1, 2, 3 … months later."
         ),
     ),
+    "customers": Summary(
+        gettext("How many customers there are, and who spent most. At risk or not.")
+    ),
+    "sales": Summary(
+        gettext(
+            "Sales, orders, customers and new customers of some days, against as many days before."
+        )
+    ),
     "audience": Summary(gettext("Named groups of customers: save, list, show, delete.")),
+    "glossary": Summary(gettext("What the desk's words mean. Without a word, all of them.")),
     "ask": Summary(gettext("Ask in a sentence, in English or Chinese; see the command for it.")),
     "recommend": Summary(
         gettext(
-            "What this customer would like next, and why. Give an id, a pseudonym or an "
+            "What this customer would like next, and why. Give an id, a pseudonym, a name or an "
             "e-mail address."
         ),
     ),

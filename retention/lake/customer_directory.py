@@ -23,8 +23,9 @@ from retention.settings import Settings
 from retention.text import gettext
 
 MAX_SHARED_ROWS = 100  # rows with one e-mail address that may be one customer
+MAX_NAMESAKES = 5  # named in an error
 MAX_CANDIDATES = 2_000  # compared for a nearest match
-FOLLOWED_TABLES = ("events", "customers", "relations", "links")  # tables of the lake
+FOLLOWED_TABLES = ("events", "customers", "items", "relations", "links")  # tables of the lake
 
 
 def followed_state(lake: Lake) -> str:
@@ -151,6 +152,14 @@ _BY = {
     .limit(MAX_SHARED_ROWS)
     for name in ("customer_id", "pseudonym", "email_hash")
 }
+_BY["display_name"] = (
+    select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id)
+    .where(
+        DirectoryEntry.team_id == bindparam("team_id"),
+        func.lower(DirectoryEntry.display_name) == func.lower(bindparam("value")),
+    )
+    .limit(MAX_SHARED_ROWS)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +180,7 @@ def find(session: Session, settings: Settings, text: str) -> str:
     settings : Settings
         Gives team and key.
     text : str
-        Customer id, pseudonym or e-mail address. A merged id gives the canonical one.
+        Customer id, pseudonym, e-mail address or full name. A merged id gives the canonical one.
 
     Returns
     -------
@@ -213,6 +222,7 @@ def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch
         "customer_id": str,
         "pseudonym": _as_pseudonym,
         "email_hash": partial(email_hash, settings.key),
+        "display_name": lambda name: " ".join(name.split()),
     }
     for column, normalise in lookups.items():
         rows = session.execute(
@@ -222,6 +232,13 @@ def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch
         if len(people) == 1:
             merged = rows[0].customer_id if len(rows) == 1 and rows[0].canonical_id else None
             return CustomerMatch(people.pop(), merged)
+        if people and column == "display_name":
+            names = sorted(pseudonym(settings.key, id_) for id_ in people)
+            raise BadInput(
+                gettext("{count} customers have this name; use one of {names}.").format(
+                    count=len(names), names=", ".join(names[:MAX_NAMESAKES])
+                )
+            )
         if people:
             raise BadInput(
                 gettext(
@@ -243,8 +260,8 @@ def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch
     hint = f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}" if near else ""
     raise BadInput(
         gettext(
-            "There is no customer {query_text!r}{hint}. Give a customer id, a pseudonym or an "
-            "e-mail address."
+            "There is no customer {query_text!r}{hint}. Give a customer id, a pseudonym, a "
+            "name or an e-mail address."
         ).format(query_text=query_text, hint=hint)
     )
 

@@ -1,6 +1,6 @@
-"""List the places in the customers' attributes, such as their cities.
+"""List the places in the customers' attributes, such as their cities, and what is sold.
 
-Imports copy them into SQL, so that the bot understands a place without opening the lake.
+Imports copy them into SQL, so that the bot understands both without opening the lake.
 """
 
 from typing import TYPE_CHECKING
@@ -29,6 +29,8 @@ PLACE_FIELDS = (
     "country",
     "国家",
 )
+GOODS = ("category", "brand")  # columns of items; `Bought` of the audience grammar has the same
+_BOUGHT = "bought "  # before the column, in the field of an entry
 MAX_PLACES = 20_000  # per field; a field with more values holds something else
 
 
@@ -74,8 +76,21 @@ def known_places(lake: "Lake") -> dict[str, tuple[str, str]]:
     return places
 
 
+def known_goods(lake: "Lake") -> dict[str, tuple[str, str]]:
+    """Return the column and the value of each category and brand, by its lower-case name."""
+    items = lake.table("items").get_name()
+    goods: dict[str, tuple[str, str]] = {}
+    for column in GOODS:
+        rows = lake.duckdb.execute(
+            f'SELECT DISTINCT "{column}" FROM "{items}" WHERE "{column}" IS NOT NULL ORDER BY 1'  # noqa: S608
+        ).fetchmany(MAX_PLACES)
+        for (value,) in rows:
+            goods.setdefault(" ".join(str(value).lower().split()), (column, str(value)))
+    return goods
+
+
 def sync(lake: "Lake", session: Session, settings: Settings) -> None:
-    """Copy the places of the lake into SQL.
+    """Copy the places and the goods of the lake into SQL.
 
     Parameters
     ----------
@@ -87,6 +102,9 @@ def sync(lake: "Lake", session: Session, settings: Settings) -> None:
         Gives the team.
     """
     entries = [[name, *place] for name, place in known_places(lake).items()]
+    entries += [
+        [name, f"{_BOUGHT}{column}", value] for name, (column, value) in known_goods(lake).items()
+    ]
     session.merge(PlaceList(team_id=settings.team_id, entries=entries, updated_at=clock.wall()))
 
 
@@ -101,4 +119,18 @@ def stored(session: Session, settings: Settings) -> dict[str, tuple[str, str]] |
         Gives the team.
     """
     row = session.get(PlaceList, settings.team_id)
-    return None if row is None else {name: (field, value) for name, field, value in row.entries}
+    if row is None:
+        return None
+    return {
+        name: (field, value) for name, field, value in row.entries if not field.startswith(_BOUGHT)
+    }
+
+
+def stored_goods(session: Session, settings: Settings) -> dict[str, tuple[str, str]]:
+    """Return the categories and brands as of the last import, as `known_goods`."""
+    row = session.get(PlaceList, settings.team_id)
+    return {
+        name: (field.removeprefix(_BOUGHT), value)
+        for name, field, value in (row.entries if row else ())
+        if field.startswith(_BOUGHT)
+    }

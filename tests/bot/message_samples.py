@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bot import glossary
 from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD
@@ -648,6 +649,48 @@ def samples() -> dict[str, dict[str, Any]]:
             "cap": 5,
         },
         "campaign/holdout": {"share": 0.05},
+        "bot/glossary": {
+            "terms": [
+                {"term": term, "meaning": meaning} for term, meaning in glossary.terms().values()
+            ]
+        },
+        "customers/list": {
+            "as_of": NOON.isoformat(),
+            "size": 2469,
+            "buyers": 2400,
+            "active": 1802,
+            "active_days": 56,
+            "order": "spent",
+            "has_amounts": True,
+            "currency": "USD",
+            "audience": "city = Berlin",
+            "note": "",
+            "customers": [
+                {
+                    "customer": "G2VX-HM34",
+                    "orders": 120 - number,
+                    "spent": 9120.5 - number,
+                    "first_order": NOON.isoformat(),
+                    "last_order": NOON.isoformat(),
+                }
+                for number in range(24)
+            ],
+        },
+        "sales/period": {
+            "first": "2017-09-25",
+            "last": "2017-10-01",
+            "days": 7,
+            "as_of": NOON.isoformat(),
+            "is_over": False,
+            "revenue": 91947.2,
+            "orders": 3120,
+            "customers": 1395,
+            "new": 12,
+            "before": {"revenue": 93756.1, "orders": 3201, "customers": 1293, "new": 9},
+            "currency": "USD",
+            "audience": "vips",
+            "note": "",
+        },
         "report/programme": {
             "since": NOON.isoformat(),
             "verdict": "gain",
