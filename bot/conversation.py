@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Any
 
 from slack_bolt import App
@@ -17,8 +18,10 @@ from sqlalchemy.orm import Session
 
 from bot.ask import Subject, Understanding, changes, understand
 from bot.ask.endpoint import ask_endpoint
-from bot.ask.places import Gap, shop_places
+from bot.ask.lines import word_of
+from bot.ask.places import Gap
 from bot.ask.sentence import clean, is_chinese
+from bot.ask.vocabulary import of_shop
 from bot.commands import SLACK, Answer, Call
 from bot.commands.parsing import ParsedCommand, parse
 from bot.commands.tree import find_customer
@@ -27,7 +30,7 @@ from bot.failures import error_message
 from bot.rate_limit import TokenBuckets
 from bot.services import Services, first_time
 from retention import clock
-from retention.audiences import store
+from retention.db.tables import Campaign
 from retention.errors import BadInput, Refused
 from retention.keys import keyed_hash
 from retention.privacy import pseudonym
@@ -43,6 +46,7 @@ log = logging.getLogger("retention.bot")
 MESSAGES, SECONDS = 20, 60  # per person; more are not answered
 CHINESE = "zh"
 PROPOSAL_SECONDS = 24 * 3600  # how long a button can be pressed
+MAX_TITLE = 75  # characters of a button
 MAX_VALUE = 1900  # characters of a button's value; Slack allows 2,000
 _IDLE = re.compile(
     r"(?:ok(?:ay)?|thanks?(?: (?:you|a lot|so much))*|thx|ty|great|perfect|cool|nice|super|"
@@ -191,11 +195,8 @@ def _understand(services: Services, said: Said) -> Understanding:
     today = clock.now().astimezone(services.settings.zone).date()
     with services.database.reading() as session:
         topic = threads.topic_of(session, services.settings, said.channel, said.root)
-        audiences = [each.name for each in store.saved(session, services.settings)]
-    subject = Subject(topic.command, topic.cohort, topic.customer, topic.campaign)
-    understanding = understand(
-        said.text, today, subject, audiences, places=lambda: shop_places(services)
-    )
+    subject = Subject(topic.command, topic.cohort, topic.customer, topic.campaign, topic.customers)
+    understanding = understand(said.text, today, subject, **of_shop(services))
     if understanding.command is None and not _IDLE.fullmatch(clean(said.text)):
         return ask_endpoint(services.settings, clean(said.text)) or understanding
     return understanding
@@ -278,7 +279,7 @@ def _with_pseudonym(
         return line, parsed
     found = find_customer(services, typed)["customer_id"]
     name = pseudonym(services.settings.key, str(found))
-    line = " ".join(name if word == typed else word for word in line.split(" "))
+    line = f" {line} ".replace(f" {word_of(typed)} ", f" {name} ", 1).strip()
     return line, ParsedCommand(parsed.command, {**parsed.params, "customer": name})
 
 
@@ -367,9 +368,17 @@ def _propose(services: Services, said: Said, shown: dict[str, Any]) -> bool:
 
 def _offer(services: Services, said: Said, understanding: Understanding) -> None:
     """Show the nearest commands as buttons."""
+    lines = understanding.alternatives[:3]
+    deeds = [deed_of(line) for line in lines]
+    titles = list(deeds)
+    with services.database.reading() as session:
+        for at, line in enumerate(lines):
+            campaign = session.get(Campaign, line.split()[2]) if len(line.split()) > 2 else None
+            if campaign and deeds.count(deeds[at]) > 1:  # a name that several have
+                titles[at] = shorten(f"{titles[at]}: {campaign.name}", MAX_TITLE, placeholder="…")
     choices = [
-        {"line": line, "title": deed_of(line), "value": sealed(services, said, line)}
-        for line in understanding.alternatives[:3]
+        {"line": line, "title": title, "value": sealed(services, said, line)}
+        for line, title in zip(lines, titles, strict=True)
     ]
     _reply(services, said, "talk/unknown", {"choices": choices})
 
@@ -445,7 +454,12 @@ def deed_of(line: str) -> str:
         "digest off": gettext("Stop the digest"),
         "help": gettext("See what I can do"),
         "status": gettext("Show the status"),
+        "models rollback": gettext("Go back to the model before"),
         "models": gettext("Show the models"),
+        "schedule add": gettext("Run a command regularly"),
+        "customers": gettext("Count customers and show the best"),
+        "sales": gettext("Show sales"),
+        "glossary": gettext("Explain a word"),
         "data": gettext("Check the data"),
         "jobs list": gettext("List jobs"),
     }

@@ -1,6 +1,6 @@
-"""The words that people read in Slack, and what they mean.
+"""The words that people read in Slack, with their other names.
 
-docs/crm/glossary.md shows the same table.
+templates/glossary.j2 says what they mean.
 """
 
 import re
@@ -8,7 +8,7 @@ import re
 from retention.errors import BadInput
 from retention.text import gettext
 
-# Other names of a term in a sentence, in English and Chinese.
+# Names of each term in a sentence, in English and Chinese.
 ALIASES = {
     "active customer": "active customers?|活跃客户",
     "approval": "approvals?|审批",
@@ -42,111 +42,23 @@ ALIASES = {
 }
 
 
-def terms() -> dict[str, tuple[str, str]]:
-    """Return the term and its meaning in the reader's language, by English term."""
-    return {
-        "active customer": (
-            gettext("active customer"),
-            gettext("a customer who ordered recently, by default in the last 56 days"),
-        ),
-        "approval": (
-            gettext("approval"),
-            gettext("the decision of a person who did not write the campaign"),
-        ),
-        "at risk": (gettext("at risk"), gettext("an active customer with high churn risk")),
-        "at stake": (gettext("at stake"), gettext("churn risk × expected spend")),
-        "audience": (gettext("audience"), gettext("a group of customers; also a saved expression")),
-        "budget": (gettext("budget"), gettext("the most that a campaign may cost")),
-        "churn": (gettext("churn"), gettext("no order within a set time, by default 28 days")),
-        "churn risk": (gettext("churn risk"), gettext("probability of churn")),
-        "clearance time": (
-            gettext("clearance time"),
-            gettext(
-                "the time between approval and sending, by default 4 hours, in which anyone can "
-                "stop the campaign"
-            ),
-        ),
-        "consent": (
-            gettext("consent"),
-            gettext("the customer's permission to send marketing e-mails"),
-        ),
-        "digest": (gettext("digest"), gettext("the weekly report in your channel")),
-        "expected profit": (
-            gettext("expected profit"),
-            gettext("the forecast of a draft: margin of extra orders, less discounts and contacts"),
-        ),
-        "expected spend": (
-            gettext("expected spend"),
-            gettext("what a customer probably spends until the churn time ends, if they stay"),
-        ),
-        "hold-out group": (
-            gettext("hold-out group"),
-            gettext("customers of a campaign, drawn by lot, who get nothing"),
-        ),
-        "inconclusive": (gettext("inconclusive"), gettext("the likely range contains zero")),
-        "incremental": (
-            gettext("incremental"),
-            gettext("additional to what happens without the offer: orders, revenue, profit"),
-        ),
-        "likely between … and …": (
-            gettext("likely between … and …"),
-            gettext("the range that contains the true value in 19 of 20 cases"),
-        ),
-        "lift": (
-            gettext("lift"),
-            gettext("how much more often customers with the offer bought, in points"),
-        ),
-        "margin": (gettext("margin"), gettext("the share of a price that the shop keeps")),
-        "policy": (
-            gettext("policy"),
-            gettext("your shop's file with tiers, offers, limits and rules"),
-        ),
-        "programme hold-out": (
-            gettext("programme hold-out"),
-            gettext("customers who get no campaign at all"),
-        ),
-        "pseudonym": (
-            gettext("pseudonym"),
-            gettext("a name such as `KGQP-CA8T` in place of a customer's id"),
-        ),
-        "quiet hours": (
-            gettext("quiet hours"),
-            gettext("hours without e-mails, by default 9 pm to 8 am in the customer's time zone"),
-        ),
-        "reason": (
-            gettext("reason"),
-            gettext("what makes this customer look like others who left"),
-        ),
-        "redeemed": (gettext("redeemed"), gettext("used: a coupon code in an order")),
-        "risk tier": (gettext("risk tier"), gettext("high, medium or low, by churn risk")),
-        "silent for": (gettext("silent for"), gettext("days since the last order")),
-        "sweep": (gettext("sweep"), gettext("the scoring of all active customers")),
-        "too small to measure": (
-            gettext("too small to measure"),
-            gettext("even the largest expected effect would not stand out from chance"),
-        ),
-    }
-
-
 def find(text: str) -> str | None:
-    """Return the English term that a text names by one of its names."""
+    """Return the term that a text names by one of its names."""
     plain = " ".join(text.lower().split())
-    by_name = {name.lower(): term for term, (name, _) in terms().items()}
     return next(
         (term for term, names in ALIASES.items() if plain == term or re.fullmatch(names, plain)),
-        by_name.get(plain),
+        None,
     )
 
 
-def explained(word: str) -> list[dict[str, str]]:
-    """Return a term with its meaning, or all terms for no word."""
-    known = terms()
-    term = find(word) if word.strip() else None
-    if term is None and word.strip():
-        raise BadInput(
-            gettext("The glossary has no {word!r}. It has: {terms}.").format(
-                word=word, terms=", ".join(name for name, _ in known.values())
-            )
+def chosen(word: str) -> list[str]:
+    """Return the term that a word names, or all terms for no word."""
+    if not word.strip():
+        return list(ALIASES)
+    if term := find(word):
+        return [term]
+    raise BadInput(
+        gettext("The glossary has no {word!r}. It has: {terms}.").format(
+            word=word, terms=", ".join(ALIASES)
         )
-    chosen = known if term is None else {term: known[term]}
-    return [{"term": name, "meaning": meaning} for name, meaning in chosen.values()]
+    )

@@ -18,6 +18,7 @@ from retention.privacy import pseudonym
 from retention.settings import Settings
 
 _KEY = re.compile(r"ts:([CDG][A-Z0-9]+):(\d+\.\d+)")
+_FIRST_ROWS = re.compile(r"customers\.(?:list|\w+\.1)")  # block id of a list's first table
 _JOB_KEY = re.compile(r"job:([0-9a-f]+)(?::.*)?")
 
 
@@ -32,6 +33,7 @@ class Topic:
     cohort: str | None = None
     customer: str | None = None
     campaign: str | None = None
+    customers: tuple[str, ...] = ()  # of the newest list, in its order
 
 
 def thread_key(channel: str, ts: str) -> str:
@@ -159,12 +161,31 @@ def topic_of(session: Session, settings: Settings, channel: str, ts: str) -> Top
         .limit(1)
     )
     command = _command_of(settings, root_job) if root_job else None
+    in_order = [thread_key(channel, ts), *([root.key] if root else [])]
     return Topic(
         command=(row.command if row else None) or command,
         cohort=cohort,
         customer=(row.customer if row else None) or _customer_of(settings, root_job),
         campaign=(row.campaign_id if row else None) or drafted or campaign,
+        customers=_listed(session, settings, in_order),
     )
+
+
+def _listed(session: Session, settings: Settings, keys: list[str]) -> tuple[str, ...]:
+    """Return the pseudonyms of the newest list among a thread's messages."""
+    messages = (
+        select(Outbox.payload)
+        .where(
+            Outbox.team_id == settings.team_id,
+            or_(Outbox.thread_key.in_(keys), Outbox.key.in_(keys)),
+        )
+        .order_by(Outbox.id.desc())
+    )
+    for payload in session.scalars(messages):
+        for block in payload.get("blocks", ()):
+            if _FIRST_ROWS.fullmatch(str(block.get("block_id", ""))):
+                return tuple(row[0]["text"] for row in block["rows"][1:])
+    return ()
 
 
 def job_of(session: Session, settings: Settings, channel: str, ts: str) -> Job | None:

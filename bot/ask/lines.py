@@ -1,13 +1,14 @@
 """Build the command line of an intent from a sentence's values."""
 
 import re
-from collections.abc import Collection
 from datetime import date
 
 from bot.ask import rules
-from bot.ask.places import Places
+from bot.ask.figures import find_conditions, find_period
 from bot.ask.result import Subject
+from bot.ask.sentence import is_chinese
 from bot.ask.values import find_values
+from bot.ask.vocabulary import Vocabulary
 
 THESE = re.compile(
     r"\b(?:these|those|them|this list|that list|the list|this cohort|these customers)\b|"
@@ -38,24 +39,18 @@ class Lines:
         The shop's day.
     subject : Subject
         What the thread is about.
-    audiences : collection of str, optional
-        Names of the saved audiences.
-    places : Places, optional
-        The shop's places.
+    vocabulary : Vocabulary
+        Names that the shop and the thread have.
     """
 
-    def __init__(
-        self,
-        text: str,
-        today: date,
-        subject: Subject,
-        audiences: Collection[str] = (),
-        places: Places | None = None,
-    ) -> None:
-        self.text, self.subject = text, subject
-        self.values = find_values(text, today, audiences, places)
+    def __init__(self, text: str, today: date, subject: Subject, vocabulary: Vocabulary) -> None:
+        self.text, self.today, self.subject, self.vocabulary = text, today, subject, vocabulary
+        path = (subject.command or "").partition(" ")[0]
+        in_list = path in ("", "sweep", "customers") or bool(vocabulary.customers)
+        self.values = find_values(text, today, vocabulary, in_list=in_list)
         self.low = self.values.masked
         self.used: set[str] = set()
+        self.used_spans: list[tuple[int, int]] = []  # of what is no value
 
     def _kinds(self) -> set[str]:
         return {value.kind for value in self.values.found}
@@ -68,7 +63,7 @@ class Lines:
 
     def line(self, intent: str) -> str | None:
         """Return the command line of an intent, or None if a value is missing."""
-        self.used = set()
+        self.used, self.used_spans = set(), []
         build = {
             "sweep": self._sweep,
             "score": self._score,
@@ -83,6 +78,9 @@ class Lines:
             "campaign draft": self._draft,
             "campaign edit": self._edit,
             "campaign list": self._campaign_list,
+            "customers": self._customers,
+            "sales": self._sales,
+            "models rollback": self._rollback,
         }.get(intent)
         if build:
             return build()
@@ -115,8 +113,32 @@ class Lines:
             "sweep", tier="tier", top="top", as_of="day", audience="audience", where="place"
         )
 
+    def _customers(self) -> str:
+        raw = self.text.lower()
+        conditions = find_conditions(raw, self.vocabulary.goods)
+        self.used_spans += [(start, end) for _, start, end in conditions]
+        self.used |= {"days", "months", "money"} if conditions else set()
+        line = self._options("customers", top="top", audience="audience")
+        if place := self._take("place"):
+            conditions.insert(0, (f"({place})" if " or " in place else place, 0, 0))
+        if conditions:
+            line += f" --where {word_of(' and '.join(each for each, *_ in conditions))}"
+        if re.search(rules.MOST_ORDERS, raw):
+            return f"{line} --order orders"
+        return f"{line} --order newest" if re.search(rules.NEWEST, raw) else line
+
+    def _sales(self) -> str:
+        line = "sales"
+        if period := find_period(self.text.lower(), self.today):
+            first, last, *span = period
+            line = f"sales --from {first} --to {last}"
+            self.used_spans.append((span[0], span[1]))
+            self.used |= {"day", "days", "months", "top", "weekday"}
+        return self._options(line, audience="audience", where="place")
+
     def _customer(self) -> str | None:
-        return self._take("customer") or self.subject.customer
+        customer = self._take("customer") or self.subject.customer
+        return customer and word_of(customer)
 
     def _score(self) -> str | None:
         customer = self._customer()
@@ -149,6 +171,13 @@ class Lines:
             return "retrain churn"
         return "retrain recommend" if re.search(r"\brecommend\w*|推荐", self.low) else "retrain"
 
+    def _rollback(self) -> str:
+        about = f"{self.low} {self.subject.command or ''}"
+        kind = re.search(r"\bchurn\b|流失|\brecommend|推荐", about)
+        if not kind:
+            return "models rollback"
+        return f"models rollback {'churn' if kind[0] in ('churn', '流失') else 'recommend'}"
+
     def _role_grant(self) -> str | None:
         person = self._take("person")
         role = re.search(r"\b(viewer|analyst|approver|admin)\b", self.low)
@@ -167,7 +196,14 @@ class Lines:
         )
 
     def _digest_schedule(self) -> str:
-        return self._options("digest schedule", day="weekday", at="time")
+        return self._options("digest schedule", day="weekday", at="time", timezone="zone")
+
+    def scheduled(self, inner: str) -> str:
+        """Return the line that runs a command regularly."""
+        day = self._take("monthday") or self._take("weekday") or "daily"
+        short = day if day == "daily" or not day.endswith("day") or "-" in day else day[:3]
+        every = f"{short} {self._take('time') or '09:00'}"
+        return self._options(f"schedule add {word_of(inner)} --every {quoted(every)}", zone="zone")
 
     def _draft(self) -> str:
         other_tier = self.values.get("tier") is not None and not THESE.search(self.low)
@@ -183,6 +219,7 @@ class Lines:
             holdout="holdout",
             audience="audience",
             where="place",
+            channel="channel",
         )
 
     def _campaign_list(self) -> str:
@@ -196,14 +233,19 @@ class Lines:
         if intent not in ("campaign reject", "campaign stop"):
             return f"{intent} {campaign}"
         reason = self._take("reason") or self._reason_after_comma()
+        if not reason and intent == "campaign stop":
+            reason = "未说明原因" if is_chinese(self.text) else "no reason given"
         return f"{intent} {campaign} --reason {quoted(reason)}" if reason else None
 
     def _reason_after_comma(self) -> str | None:
         """Return "券错了" of "活动停了吧，券错了"."""
         _, comma, reason = self.text.partition(",")
         reason = reason.strip(" .!。！")
-        is_plain = comma and reason and not re.search("[\ue000-\ue013]|thank|please|谢", reason)
-        return reason if is_plain and len(reason) > 2 else None
+        is_plain = comma and reason and not re.search("[\ue000-\ue01f]|thank|please|谢", reason)
+        if not is_plain or len(reason) < 3:
+            return None
+        self.used_spans.append((self.text.index(reason), len(self.text)))
+        return reason
 
     def _edit(self) -> str | None:
         campaign = self._take("campaign") or self.subject.campaign

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from bot.ask.dates import WEEKDAYS
 from bot.ask.values import MARKS, Values
 
 M = MARKS
@@ -43,19 +44,21 @@ DRAFT = (
     r"[^.?!]{0,40}?\b(?:campaign|coupons?|offer|discount|promo\w*|voucher)\b|"
     r"\b(?:want|need|do|run|like)\b[^.?!]{0,15}?\b(?:a|an|another|new|some)\b"
     r"[^.?!]{0,25}?\b(?:campaign|coupons?|offer|discount|promo\w*|voucher)\b|"
-    r"\b(?:send|offer|give)\b[^.?!]{0,20}?\b(?:coupons?|discount|promo\w*|voucher)\b|"
+    r"\b(?:send|offer|give|e-?mail|mail|text)\b[^.?!]{0,40}?\b(?:coupons?|discount|promo\w*|"
+    r"voucher|shipping|delivery)\b|"
     r"起草|召回|挽回|(?:搞|做|发|建|设计|创建|新建|准备|策划).{0,10}(?:活动|优惠|券)"
 )
 # The words of a draft without what stands between them.
 DRAFT_WORDS = (
     r"\b(?:draft(?:ing|s)?|win(?:ning)?|backs?|winback|reactivat\w+|re-?engag\w+|set up|create|"
-    r"make|prepare|build|start|launch|plan|want|need|send|offer|design|campaigns?|coupons?|"
+    r"make|prepare|build|start|launch|plan|want|need|send|offer|e-?mail|mail|text|give|design|"
+    r"campaigns?|coupons?|"
     r"discounts?|promo\w*|vouchers?|hold-?out|spend|cost)\b|"
     r"起草|召回|挽回|搞|做|发|建|设计|创建|新建|准备|策划|活动|优惠|券"
 )
 APPROVE = r"\bapprov(?:e|ing|es|al of)\b|\bsign off\b|批准|审批|批一下|批了|通过"
 REJECT = r"\breject(?:ing|s)?\b|\bturn down\b|\bdecline\b|拒绝|驳回|否决"
-STOP = r"\b(?:stop(?:ping)?|halt|pause|abort|kill|end)\b|停"
+STOP = r"\b(?:stop(?:ping)?|halt|pause|abort|kill|end|cancel|call off)\b|停"
 SUBMIT = r"\b(?:submit(?:ting)?|hand in|(?:send|put)\b.*\bfor approval)\b|提交"
 EDIT = (
     r"\b(?:make|set|change|raise|lower|reduce|increase|put|adjust|cut|update|edit)\b|"
@@ -94,6 +97,53 @@ SPEND_MOST = (
     r"\bmost valuable\b|\bhighest (?:expected )?(?:spend|value)\b|"
     r"(?:花钱?|花费|消费|买得?)(?:得)?最(?:多|高)|最有价值|价值最高"
 )
+# A draft takes those at risk, and waits for an approval. "Draft it now" means the draft itself.
+DRAFTING = r"\b(?:draft\w*|set up|create|prepare|plan)\b|起草|创建|准备"
+EVERYONE = (
+    r"\b(?:every(?:one|body)|all (?:of )?(?:our |my |the )?(?:customers|clients|people|shoppers|"
+    r"buyers)|"
+    r"the whole (?:list|base)|each customer)\b(?! (?:who |that |is |are )*(?:at|in|on|above|with|"
+    r"from|likely|about|going)\b|'s? )|所有(?:的)?(?:人|客户|顾客|用户)|全部(?:客户|顾客|人)|"
+    r"每个?(?:人|位?客户)|大家|全体"
+)
+AT_ONCE = (
+    r"\b(?:right |just )?now\b|\b(?:today|tonight|tomorrow|immediately|asap)\b|"
+    r"\b(?:at once|(?:right|straight) away|this (?:weekend|afternoon|evening|morning))\b|"
+    rf"\b(?:before|by|until|on|next) (?:{'|'.join(WEEKDAYS)}|tomorrow|tonight|noon|the weekend)\b|"
+    r"马上|立即|立刻|现在|今天|今晚|明天|尽快"
+)
+MOST_ORDERS = (
+    r"\b(?:orders?|buys?|shops?|ordered|bought) (?:the )?most (?:often|frequently)\b|"
+    r"\bmost orders\b|\bmost (?:often|frequent(?:ly)?|loyal|faithful|regular)\b|"
+    r"(?:下单|买得?|购买)(?:次数)?最(?:多|频繁|勤)|最(?:忠诚|忠实)"
+)
+NEWEST = (
+    r"\b(?:newest|latest|most recent) (?:\w+ )?(?:customers?|clients|buyers|people)\b|"
+    r"最新的?(?:客户|顾客)"
+)
+BEST = (
+    rf"{SPEND_MOST}|\b(?:best|biggest|(?:our|my) top|largest|most valuable|"
+    rf"highest[- ](?:spending|value)) "
+    r"(?:\w+ )?(?:customers?|clients|buyers|spenders|shoppers|households|people)\b|"
+    r"(?:最好|最大|最优质|最重要|消费最[高多]|花钱最多)的?(?:客户|顾客|用户)?"
+)
+HOW_MANY = (
+    r"\b(?:how many|number of|count(?: of)?|total) (?:\w+ )?(?:customers?|clients|people|buyers|"
+    r"shoppers|"
+    r"households|members)\b|多少(?:位|个|名)?(?:客户|顾客|用户|会员|人)|(?:客户|顾客|用户)(?:总数|数量|有多少)"
+)
+SOLD = (
+    r"\b(?:sales|turnover|takings)\b|\brevenues?\b|"
+    r"\b(?:how much|what) (?:did|have|do|does) (?:we|the shop) (?:sell|sold|take|make|earn|"
+    r"turn over)\b|"
+    r"\bhow many (?:orders|new customers)\b|\bnumber of orders\b|"
+    r"销售|营业额|营收|卖了|卖出|多少订单|订单(?:数|量)|成交"
+)
+ROLL_BACK = (
+    r"\b(?:roll(?:ed|ing)? ?back|go back|going back|switch back|change back|revert|undo|restore|"
+    r"bring back|put back)\b|\b(?:old|previous|last|earlier|former)\b.*\bback\b|"
+    r"换回|退回|回退|回到|回滚|恢复|还原|撤回"
+)
 STATE_WORDS = "|".join(pattern for _, pattern in _STATES)
 _RESULT = (
     r"\b(?:results?|outcome|perform\w*|money|uplift|lift|profit|roi|earn(?:ed|s)?|paid off|pay off|"
@@ -127,7 +177,7 @@ class Match:
 
 
 _MODELS = r"\b(?:models?|scoring|predictions?|scores)\b|模型|预测"
-_DIGEST = r"\b(?:digests?|weekly (?:recap|summary|report|numbers|update)|recap)\b|周报"
+DIGEST = r"\b(?:digests?|weekly (?:recap|summary|report|numbers|update)|recap)\b|周报"
 UNSUPPORTED = (
     r"\b(?:exclude|block|export|download|unsubscribe|upload|publish|contact|ignore)\b|导出|"
     r"下载|排除|拉黑"
@@ -190,6 +240,12 @@ RULES = (
         ),
     ),
     Rule(
+        "models rollback",
+        (ROLL_BACK, r"\bmodels?\b|\bpromotions?\b|模型"),
+        none_of=(r"\bcampaigns?\b|活动",),
+    ),
+    Rule("models rollback", (ROLL_BACK,), needs=("models",)),
+    Rule(
         "retrain",
         (
             r"\bre-?train\w*|\btrain(?:ing)?\b.*\bmodels?\b|\bmodels?\b.*\btrain(?:ed|ing)?\b|"
@@ -217,18 +273,24 @@ RULES = (
     Rule(
         "digest off", (r"\bdigests?\b|周报", r"\b(?:stop|cancel|off|no more|disable|end)\b|取消|停")
     ),
-    Rule("digest schedule", (_DIGEST, M["weekday"])),
+    Rule("digest schedule", (DIGEST, M["weekday"])),
     Rule("jobs cancel", (r"\b(?:cancel|stop|kill)\b|取消", M["job"])),
     Rule("jobs retry", (r"\b(?:retry|again|rerun)\b|重试", M["job"])),
     Rule(
         "campaign preview",
         (r"\b(?:preview|e-?mails?|mails?|cop(?:y|ies)|texts?)\b|邮件|预览|文案",),
+        none_of=(r"\b(?:stop|halt|abort|cancel)\b|停",),
         needs=("campaign",),
     ),
     Rule("campaign reject", (f"{REJECT}|{PAST['campaign reject']}",), needs=("campaign",)),
     Rule(
         "campaign edit",
         (EDIT, f"[{M['percent']}{M['holdout']}{M['money']}{M['days']}]"),
+        needs=("campaign",),
+    ),
+    Rule(
+        "campaign edit",
+        (rf"^(?:please |pls |and |ok,? |let's )*{M['name']}",),
         needs=("campaign",),
     ),
     Rule("campaign submit", (f"{SUBMIT}|{PAST['campaign submit']}",), needs=("campaign",)),
@@ -341,7 +403,7 @@ RULES = (
     Rule(
         "digest now",
         (
-            _DIGEST + r"|\bwhat(?:'s| has| is)? (?:happened|happening|changed|new)\b|"
+            DIGEST + r"|\bwhat(?:'s| has| is)? (?:happened|happening|changed|new)\b|"
             r"\b(?:this|last|the past) week'?s?\b|"
             r"\bweekly\b|\bhow (?:was|is) (?:the|this) week\b|本周|这周|一周",
         ),

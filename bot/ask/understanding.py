@@ -1,20 +1,24 @@
 """Turn a sentence into a command line of the desk's command tree."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
+from bot import glossary
 from bot.ask import places as place_names
 from bot.ask import rules
+from bot.ask.figures import find_conditions, find_period
 from bot.ask.lines import THESE, Lines, word_of
 from bot.ask.mood import Mood, mood_of
 from bot.ask.parts import PICKING, unused_parts
 from bot.ask.places import Places
+from bot.ask.references import names_other_campaign
 from bot.ask.result import CHANGING, Subject, Understanding, changes, path_of
 from bot.ask.sentence import clean, correct, is_chinese
 from bot.ask.similar import NONE, examples
 from bot.ask.values import MARKS
+from bot.ask.vocabulary import Vocabulary
 from bot.commands.parsing import parse, split_words
 from retention.errors import Refused
 
@@ -45,9 +49,66 @@ _HEADS = {
         r"折扣|预算|对照组?|有效期|名称"
     ),
     "sweep": rf"{rules.RISK}|\bsweep\b",
+    "customers": (
+        rf"{rules.BEST}|{rules.HOW_MANY}|{rules.NEWEST}|{rules.MOST_ORDERS}|\blives?\b|消费|花钱"
+    ),
+    "sales": rf"{rules.SOLD}|\b(?:sell|sold|orders?|came|come|turn(?:ed)? over)\b|销售额?|订单",
     "campaign list": rf"{rules.STATE_WORDS}|\b(?:campaigns?|pipeline|funnel|approval)\b|活动",
 }
-_BARE_DEED = re.compile(r"(?<!\bto )\b(?:approve|reject|submit|stop|erase)\b|(?<!不)批准")
+_BARE_DEED = re.compile(
+    r"(?<!\bto )\b(?:approve|reject|submit|stop|erase|cancel|halt|pause|kill)\b|"
+    r"(?<!不)批准|停[止掉]|暂停"
+)
+ABOUT_ONE_CAMPAIGN = frozenset(
+    f"campaign {deed}"
+    for deed in ("approve", "edit", "preview", "reject", "result", "show", "stop", "submit")
+)
+SCHEDULED = frozenset({"sweep", "data show", "retrain", "report recommend", "report programme"})
+_DELIVER = (
+    r"\b(?:send|post|run|get|give|share|show|e-?mail|schedule|check|update|need|want|list|"
+    r"retrain|pull)\b|"
+    r"[发送给跑]|更新|检查|运行|推送|列出|训练|看"
+)
+_MAY_NAME_GOODS = re.compile(
+    r"\b(?:bought|buy|buys|buyers|purchased|order|orders|ordered)\b|买", re.IGNORECASE
+)
+_NO_FIGURES = (
+    rf"{rules.RISK}|{rules.DRAFT}|\b(?:recommend\w*|campaigns?|hold-?out|incremental|audience|"
+    rf"model|"
+    r"churn|retention|cohorts?|stay|come back|came back)\b|推荐|活动|留存|模型"
+)
+_BEFORE = (
+    r"\b(?:the )?(?:(?:week|day|month|year|period|one) before(?: (?:that|this|it))?|"
+    r"previous (?:one|period))\b|"
+    r"(?:再)?[前上]一(?:周|天|个?月|个?星期)|再(?:上|前)(?:周|个月|天)"
+)
+# Questions about a word; the group is the word.
+_MEANING = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"(?:[a-z ,]*\b)?what (?:does|do) (?:an? |the )?(?:word |term )?(.+?)(?: here)? (?:mean|"
+        r"stand for)(?: here)?",
+        r"(?:[a-z ,]*\b)?what(?:'s| is) meant by (?:an? |the )?(.+)",
+        r"what do(?:es)? (?:you|it|they) mean (?:by|with) (?:an? |the )?(.+)",
+        r"(?:so |and )?what(?:'s| is| are) (?:an? )?(?:the (?=hold|clear|quiet|"
+        r"programme))?(.+?)(?: here| exactly)?",
+        r"(?:please |can you |could you )*(?:define|explain)(?: me)? (?:an? |the )?(?:word |"
+        r"term )?(.+?)"
+        r"(?: to me| for me)?(?:,? please| pls)?",
+        r"(?:the )?(?:meaning|definition) of (?:an? |the )?(.+)",
+        r"(.+?)(?: ?[-,:?.])? ?what(?:'s| is| are| does)? (?:that|those|these|it|this)(?: mean)?",
+        r"(?:what|not sure what) (.+?) means?",
+        r"i (?:don't|do not) (?:understand|get|know)(?: what)?(?: an?| the)? (.+?)(?: is| are|"
+        r" means?)?"
+        r"(?:, (?:what is (?:it|that)|help))?",
+        r"(?:请?解释(?:一下|下)?|什么[是叫])(.+?)",
+        r"[“\"']?(.+?)[”\"']?(?:是指?|指的?是?|到底是|代表|表示)?什么(?:意思|东西|含义)?",
+        r"(.+?)(?:怎么|如何)理解",
+        r"(?:怎么|如何)理解(.+)",
+        r"(.+?)的?(?:意思|含义|定义)(?:是什么)?",
+    )
+)
+_DEFINED = frozenset({"churn", "at risk"})  # `definition show` says more
 _DEEDS = (
     (r"\bdraft\w*|起草|召回", "campaign draft"),
     (rules.APPROVE + r"|\bapproved\b", "campaign approve"),
@@ -72,6 +133,8 @@ def understand(
     subject: Subject | None = None,
     audiences: Collection[str] = (),
     places: Callable[[], Places | None] | None = None,
+    campaigns: Mapping[str, str] | None = None,
+    goods: Callable[[], Places] | None = None,
 ) -> Understanding:
     """Find the command that a sentence asks for.
 
@@ -87,6 +150,10 @@ def understand(
         Names of the saved audiences.
     places : callable, optional
         Returns the shop's places. It is called only for a sentence that may name one.
+    campaigns : mapping, optional
+        Names of campaigns by id.
+    goods : callable, optional
+        Returns the categories and brands. It is called only for a sentence that may name one.
 
     Returns
     -------
@@ -100,7 +167,15 @@ def understand(
         return _checked(typed, 1.0, (), ())
     text = correct(text)
     known = place_names.known(text, places)
-    understanding = _Reader(text, today, subject or Subject(), audiences, known).understand()
+    subject = subject or Subject()
+    vocabulary = Vocabulary(
+        audiences,
+        known,
+        campaigns or {},
+        goods() if goods and _MAY_NAME_GOODS.search(text) else {},
+        subject.customers,
+    )
+    understanding = _Reader(text, today, subject, vocabulary).understand()
     gap = place_names.gap(text, understanding.unused, known)
     return replace(understanding, place_gap=gap)
 
@@ -136,29 +211,40 @@ class _Reader(Lines):
         text: str,
         today: date,
         subject: Subject,
-        audiences: Collection[str],
-        places: Places | None,
+        vocabulary: Vocabulary,
     ) -> None:
-        super().__init__(text, today, subject, audiences, places)
+        super().__init__(text, today, subject, vocabulary)
         self.mood: Mood = mood_of(self.low)
 
     # ------------------------------------------------------------ which command
 
     def understand(self) -> Understanding:
         """Return the command, or the alternatives."""
+        if term := self._term():
+            return _checked(f"glossary {word_of(term)}", 0.9, (), ())
         if line := self._help():
             return _checked(line, 0.9, (), ())
         if line := self._follow_up():
             return _checked(line, 0.85, (), ())
+        if self.values.get("listed") is not None:
+            return Understanding(alternatives=self._alternatives(None))
         match = rules.match_rules(self.values, self._has())
         intent, confidence = (match.intent, 0.9) if match else self._similar()
+        intent = self._figures(intent) or intent
+        inner = intent if intent in SCHEDULED and self._is_regular() else None
+        intent = "schedule add" if inner else intent
         settled = self._settle(intent) if intent else None
-        line = self.line(settled) if settled else None
+        if (ids := self.values.get("campaigns")) and settled in ABOUT_ONE_CAMPAIGN:
+            return Understanding(alternatives=self._for_each(str(settled), ids.split()))
+        line = self.line(inner or settled) if settled else None
+        if inner and settled and line:
+            line = self.scheduled(line)
         if settled is None or line is None:
             refused = intent if intent in CHANGING else None
             return Understanding(alternatives=self._alternatives(settled or refused))
         spans = match.spans if match else ()
-        unused = () if settled != intent else self._unused(settled, spans, is_rule=bool(match))
+        is_rule = bool(match)
+        unused = () if settled != intent else self._unused(inner or settled, spans, is_rule=is_rule)
         if unused:
             confidence -= 0.2
         return _checked(line, confidence, unused, ())
@@ -168,8 +254,15 @@ class _Reader(Lines):
         has = {value.kind for value in self.values.found}
         words = len(self.text) // 4 if is_chinese(self.text) else len(self.text.split())
         is_short = words <= 7 or _PRONOUN.search(self.low) is not None
-        if self.subject.campaign and is_short and not has & {"customer", "campaign"}:
+        if has & {"campaigns"} or (
+            self.subject.campaign
+            and is_short
+            and not has & {"customer", "campaign"}
+            and not names_other_campaign(self.low)
+        ):
             has.add("campaign")
+        if (self.subject.command or "").startswith("models"):
+            has.add("models")
         if (
             self.subject.customer
             and not has & {"customer", "campaign"}
@@ -182,6 +275,56 @@ class _Reader(Lines):
     def _is_bare(self) -> bool:
         """Return whether the sentence names no other object than the thread's."""
         return len(self.text.split()) <= 3 and not is_chinese(self.text)
+
+    def _for_each(self, intent: str, campaigns: list[str]) -> tuple[str, ...]:
+        """Return the command for each campaign that a name may mean."""
+        subject, lines = self.subject, []
+        for campaign in campaigns[:MAX_ALTERNATIVES]:
+            self.subject = replace(subject, campaign=campaign)
+            lines.append(self.line(intent))
+        self.subject = subject
+        return tuple(line for line in lines if line)
+
+    def _term(self) -> str | None:
+        """Return the word of the glossary that a sentence asks about."""
+        low = self.text.lower().strip(" ?!.。？！")
+        for pattern in _MEANING:
+            match = re.fullmatch(pattern, low)
+            if match and (term := glossary.find(match[1].strip(" \"'“”"))):
+                is_reason = term == "reason" and self.subject.customer
+                return None if is_reason or term in _DEFINED else term
+        return None
+
+    def _figures(self, intent: str | None) -> str | None:
+        """Return the command for a question about customers or sales, whatever their risk."""
+        low, kinds = self.low, self._kinds()
+        if intent not in (
+            None,
+            "sweep",
+            "digest now",
+            "cohort",
+            "campaign list",
+            "report recommend",
+        ):
+            return None
+        if kinds & {"customer", "campaign", "job", "tier"} or re.search(_NO_FIGURES, low):
+            return None
+        about = rf"{rules.CUSTOMERS}|\bwho\b|\bwhich\b|谁|哪些"
+        if re.search(about, low) and find_conditions(self.text.lower(), self.vocabulary.goods):
+            return "customers"
+        patterns = (rules.HOW_MANY, rules.BEST, rules.NEWEST, rules.MOST_ORDERS)
+        if re.search(r"\bnew (?:customers|clients|buyers)\b", low) or re.search(rules.SOLD, low):
+            return "sales" if find_period(self.text.lower(), self.today) or intent is None else None
+        if any(re.search(pattern, self.text.lower()) for pattern in patterns):
+            return "customers"
+        return None
+
+    def _is_regular(self) -> bool:
+        """Return whether a sentence asks for a list again and again."""
+        has_day = self._kinds() & {"weekday", "monthday"}
+        is_request = re.search(_DELIVER, self.low) or self.values.get("time")
+        repeats = re.search(r"\b(?:every|each|daily|monthly|[a-z]+days)\b|每", self.text.lower())
+        return bool(has_day and is_request and repeats)
 
     def _help(self) -> str | None:
         """Return the help that a question about a deed asks for."""
@@ -204,7 +347,9 @@ class _Reader(Lines):
             return f"score {self.subject.customer}"
         if base is None:
             return None
-        rest = re.sub("[\ue000-\ue013]+", " ", self.low)
+        if base.startswith("sales") and (line := self._sales_again(base)):
+            return line
+        rest = re.sub("[\ue000-\ue01f]+", " ", self.low)
         if base.startswith("campaign list") and (state := rules.find_state(rest)):
             return f"campaign list --state {state}"
         if base.startswith("recommend ") and re.search(r"\bnew\b|新品", rest) and not found:
@@ -221,6 +366,7 @@ class _Reader(Lines):
             "score": {"customer", "day"},
             "recommend": {"customer", "day", "count", "top"},
             "cohort": {"months", "day", "place"},
+            "customers": {"top", "place"},
         }.get(path, set())
         if not kinds <= allowed:
             return None
@@ -237,6 +383,23 @@ class _Reader(Lines):
                     value.value
                 )
         return _joined(path, options)
+
+    def _sales_again(self, base: str) -> str | None:
+        """Return the thread's sales for other days."""
+        raw, (path, options) = self.text.lower(), _split(base)
+        days = [options.get("--from"), options.get("--to")]
+        if (before := re.search(_BEFORE, raw)) and days[0] and days[1]:
+            first, last = (date.fromisoformat(day) for day in days if day)
+            back = last - first + timedelta(days=1)
+            first, last, span = first - back, last - back, before.span()
+        elif period := find_period(raw, self.today):
+            first, last, span = period[0], period[1], (period[2], period[3])
+        else:
+            return None
+        rest = (raw[: span[0]] + " " + raw[span[1] :]).strip()
+        if rest and not _FOLLOW_UP.fullmatch(rest):
+            return None
+        return _joined(path, options | {"--from": str(first), "--to": str(last)})
 
     def _similar(self) -> tuple[str | None, float]:
         ranked = examples().rank(self.text)
@@ -274,7 +437,7 @@ class _Reader(Lines):
         mood, low = self.mood, self.low
         if intent not in CHANGING:
             return self._settle_reading(intent)
-        if mood.negated or re.search(r"\bundo\b|撤销", low):
+        if mood.negated or (intent != "models rollback" and re.search(r"\bundo\b|撤销", low)):
             return None
         is_past = re.search(rules.PAST.get(intent, r"(?!)"), low) is not None
         if mood.should:
@@ -282,6 +445,7 @@ class _Reader(Lines):
                 "campaign stop": "campaign result",
                 "campaign draft": "sweep",
                 "retrain": "models check",
+                "models rollback": "models check",
                 "forget": None,
                 "role grant": "role list",
             }.get(intent, "campaign show" if intent.startswith("campaign ") else None)
@@ -302,6 +466,8 @@ class _Reader(Lines):
             "role grant": "role list",
             "digest schedule": "digest list",
             "digest off": "digest list",
+            "schedule add": "schedule list",
+            "models rollback": "models list",
         }.get(intent)
 
     def _settle_reading(self, intent: str) -> str | None:
@@ -342,14 +508,24 @@ class _Reader(Lines):
             (value.start, value.end) for value in self.values.found if value.kind in settled
         ]
         heads = _HEADS.get(intent, r"(?!)")
+        if "time" in settled:
+            heads += f"|{_DELIVER}"
         explained += [found.span() for found in re.finditer(heads, self.low)]
         if not explained and not is_rule:
             return ()
+        explained += self.used_spans
         parts = unused_parts(self.text, self.values, tuple(explained), intent)
         for value in self.values.found:  # none is lost, wherever it stands
             words = self.text[value.start : value.end].strip()
             if value.kind not in settled and not any(words in part for part in parts):
                 parts = (*parts, words)
+        if intent == "campaign draft":
+            only_drafts = re.search(rules.DRAFTING, self.low)
+            for pattern in (rules.EVERYONE, r"(?!)" if only_drafts else rules.AT_ONCE):
+                words = [
+                    self.text[slice(*found.span())] for found in re.finditer(pattern, self.low)
+                ]
+                parts = (*parts, *(each for each in words if not any(each in p for p in parts)))
         deeds = self._other_deeds(intent)
         return (*parts, *(deed for deed in deeds if not any(deed in part for part in parts)))
 
@@ -384,9 +560,9 @@ def _split(line: str) -> tuple[str, dict[str, str]]:
 def _joined(path: str, options: dict[str, str]) -> str:
     parts = [path]
     if customer := options.get("CUSTOMER"):
-        parts.append(customer)
+        parts.append(word_of(customer))
     order = (
-        *("--tier", "--top", "--k", "--policy", "--months", "--as-of"),
+        *("--from", "--to", "--tier", "--top", "--k", "--policy", "--months", "--as-of"),
         *("--audience", "--where", "--order"),
     )
     parts += [f"{name} {word_of(options[name])}" for name in order if name in options]

@@ -1,14 +1,16 @@
 """Find the typed values of a sentence: customers, campaigns, percentages, money, days."""
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 
 from bot.ask import dates
 from bot.ask.dates import NUMBER, number
-from bot.ask.places import Places, find_places
+from bot.ask.places import find_places
+from bot.ask.references import find_campaign, find_listed, find_person
+from bot.ask.vocabulary import Vocabulary
 
 _LETTERS = "2-9abcdefghjkmnpqrstvwxyz"
 _BEFORE, _AFTER = r"(?<![a-z0-9_-])", r"(?![a-z0-9_-])"
@@ -53,7 +55,13 @@ _PERCENT = (
     rf"an )?)(?<![\d.])(\d+(?:\.\d+)?){_PERCENT_UNIT}{_OFF}"
 )
 _PERCENT_WORD = rf"(?:\bwith )?\b({NUMBER}){_PERCENT_UNIT}{_OFF}"
-_ZH_DISCOUNT = r"打?(\d)(\d)?折"
+_ZH_DIGIT = "[1-9一二三四五六七八九]"
+_ZH_DISCOUNT = rf"打?({_ZH_DIGIT})({_ZH_DIGIT})?折(?:优惠)?券?"
+_HALF_PRICE = r"\bhalf (?:price|off)\b|半价|[打对]对折|对折"
+_CHANNEL = (
+    (r"\b(?:by|via|as|per|with|in) (?:an? )?(?:text(?: messages?)?|sms)\b|短信", "sms"),
+    (r"\b(?:by|via|on|over|through) whats ?app\b|whatsapp", "whatsapp"),
+)
 _PEOPLE = (
     r"(?:customers|clients|people|ppl|households|buyers|shoppers|risky|riskiest|most|highest|"
     r"biggest|"
@@ -61,7 +69,7 @@ _PEOPLE = (
 )
 _TOP = (
     rf"\b(?:the )?(?:top|first) ({NUMBER})\b(?: {_PEOPLE})*",
-    rf"\b(?:the |say )?({NUMBER}) (?:[\ue000-\ue013]+ |[a-z]+ )?{_PEOPLE}\b",
+    rf"\b(?:the |say )?({NUMBER}) (?:[\ue000-\ue01f]+ |[a-z]+ )?{_PEOPLE}\b",
     r"前(\d+|[一二三四五六七八九十两])[名个位]?(?:客户)?",
     r"top ?(\d+)",
     r"(\d+)[名个位](?:客户|顾客)",
@@ -104,15 +112,18 @@ _CAPITALISED_NAME = re.compile(
 )
 _BUDGET_TO = r"\bbudget\b[^.?!]{0,30}? (?:to|of|at) (?:€|\$|£)?(\d[\d,.]*\d|\d)(?![\d%])"
 _NAME = (
+    r"(?:^|(?<=please )|(?<=let's ))(?:call|name|rename) it(?: to)?[ :]+\"?([^\".!?,]+?)\"?"
+    r"(?:,? (?:please|pls))?[.!]?$",
     r"\b(?:called|named|with the name|name it)[ :]+(?:\"([^\"]+)\"|([a-z0-9][\w'-]*))",
     r"(?:名为|叫做?|命名为)[\"“「]?([\w\u4e00-\u9fff]{1,20})[\"”」]?",
 )
 _REASON = (r"\b(?:because(?: of)?|reason:?) (.+?)[.!?]*$", r"(?:因为|原因是|原因：?)(.+?)[。！]*$")
 _BARE = (
     r"(?<![a-z0-9_.,%-])(?<!\bover )(?<!\babove )(?<!\bthan )(?<!\bunder )(?<!\bbelow )(?<!\bat )"
-    "(?<!\\bleast )(?<!\\bmost )(?<!\\bby )(?<!\ue003 of )"
+    "(?<!\\bleast )(?<!\\bmost )(?<!\\bby )(?<!\ue003 of )(?<!\\baged )(?<!\\d to )"
     r"#?(\d{1,12})(?![a-z0-9_%-]|[.,:]\d)"
-    r"(?! (?:orders?|years?|days?|weeks?|months?|minutes?|hours?|times|eur\w*|dollars?|points?)\b)"
+    r"(?! to \d)(?! (?:orders?|years?|days?|weeks?|months?|minutes?|hours?|times|eur\w*|dollars?|"
+    r"points?)\b)"
 )
 
 
@@ -160,7 +171,13 @@ MARKS = {
     "version": "\ue011",
     "audience": "\ue012",
     "place": "\ue013",
+    "zone": "\ue014",
+    "monthday": "\ue015",
+    "channel": "\ue016",
+    "listed": "\ue017",  # "the second one" of a list that has no second one
+    "campaigns": "\ue018",  # several that a name may mean
 }
+_MARKED = frozenset(MARKS.values())
 
 
 @dataclass
@@ -201,7 +218,7 @@ class _Finder:
 
 
 def find_values(
-    text: str, today: date, audiences: Collection[str] = (), places: Places | None = None
+    text: str, today: date, vocabulary: Vocabulary | None = None, *, in_list: bool = False
 ) -> Values:
     """Find all values of a sentence.
 
@@ -211,20 +228,21 @@ def find_values(
         A clean sentence.
     today : date
         The shop's day.
-    audiences : collection of str, optional
-        Names of the saved audiences.
-    places : Places, optional
-        The shop's places.
+    vocabulary : Vocabulary, optional
+        Names that the shop and the thread have.
+    in_list : bool, optional
+        The thread has a list, or nothing: "number 3" is a place in it.
 
     Returns
     -------
     Values
     """
+    vocabulary = vocabulary or Vocabulary()
     low = text.lower()
     finder = _Finder(text, low if len(low) == len(text) else text)
     for pattern in _REASON:
         finder.all("reason", pattern)
-    for name in sorted(audiences, key=len, reverse=True):
+    for name in sorted(vocabulary.audiences, key=len, reverse=True):
         around = (
             rf"{_BEFORE}(?:the )?(?:audience )?({re.escape(name.lower())})(?: audience)?{_AFTER}"
         )
@@ -242,7 +260,14 @@ def find_values(
         ("customer", _PSEUDONYM),
     ):
         finder.all(kind, pattern)
-    if place := find_places(finder.low, places or {}):
+    if campaign := find_campaign(finder.low, vocabulary.campaigns):
+        ids, *span = campaign
+        finder.take("campaigns" if ids[1:] else "campaign", " ".join(ids), *span)
+    if in_list and (listed := find_listed(finder.low, vocabulary.customers)):
+        finder.take("customer" if listed[0] else "listed", *listed)
+    if zone := dates.find_zone(finder.low):
+        finder.take("zone", *zone)
+    if place := find_places(finder.low, vocabulary.places or {}):
         finder.take("place", *place)
     _find_times(finder, today)
     for pattern in _HOLDOUT:
@@ -250,6 +275,9 @@ def find_values(
     finder.all("percent", _PERCENT)
     finder.all("percent", _PERCENT_WORD, lambda match: str(number(match[1])))
     finder.all("percent", _ZH_DISCOUNT, _zh_discount)
+    finder.all("percent", _HALF_PRICE, partial(_constant, "50"))
+    for pattern, channel in _CHANNEL:
+        finder.all("channel", pattern, partial(_constant, channel))
     for pattern in _MONEY:
         finder.all("money", pattern, lambda match: match[1].replace(",", "").replace("'", ""))
     finder.all("money", _BUDGET_TO, lambda match: match[1].replace(",", ""), inner=True)
@@ -264,12 +292,19 @@ def find_values(
     finder.all("customer", _NAMED_CUSTOMER)
     finder.all("customer", r"(\d+) ?号?(?:的)?(?:客户|家庭|顾客|用户)")
     finder.all("customer", _BARE)
+    if not any(value.kind == "customer" for value in finder.found):
+        masked = "".join(
+            low if low in _MARKED else letter for low, letter in zip(finder.low, text, strict=True)
+        )
+        if person := find_person(masked):
+            finder.take("customer", *person)
     return Values(tuple(sorted(finder.found, key=lambda value: value.start)), finder.low)
 
 
 def _find_times(finder: _Finder, today: date) -> None:
-    if found := dates.find_weekday(finder.low):
-        finder.take("weekday", *found)
+    found, monthday = dates.find_weekday(finder.low), dates.find_monthday(finder.low)
+    if found or monthday:
+        finder.take("weekday" if found else "monthday", *(found or monthday or ("", 0, 0)))
         if at := dates.find_time(finder.low):
             finder.take("time", *at)
     while day := dates.find_day(finder.low, today):
@@ -293,7 +328,7 @@ def _constant(value: str, _match: re.Match[str]) -> str:
 
 def _zh_discount(match: re.Match[str]) -> str | None:
     """Return the discount of 8折 (pay 80%) or 85折."""
-    paid = int(match[1]) * 10 + int(match[2] or 0)
+    paid = number(match[1]) * 10 + (number(match[2]) if match[2] else 0)
     return str(100 - paid) if 0 < paid < 100 else None
 
 

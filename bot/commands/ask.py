@@ -20,14 +20,8 @@ from retention.text import gettext
 def COMMAND(call: Call, sentence: tuple[str, ...]) -> Answer:
     """Show the command for a sentence."""
     from bot.ask import understand
-    from bot.ask.places import shop_places
-    from retention.audiences import store
+    from bot.ask.vocabulary import of_shop
 
-    settings = call.services.settings
-    with call.services.database.reading() as session:
-        audiences = [each.name for each in store.saved(session, settings)]
-    today = clock.now().astimezone(settings.zone).date()
-    understanding = understand(
-        " ".join(sentence), today, audiences=audiences, places=lambda: shop_places(call.services)
-    )
+    today = clock.now().astimezone(call.services.settings.zone).date()
+    understanding = understand(" ".join(sentence), today, **of_shop(call.services))
     return Answer("bot/ask", understanding.as_dict())

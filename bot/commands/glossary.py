@@ -15,4 +15,4 @@ from retention.text import gettext
 @click.argument("word", nargs=-1)
 def COMMAND(call: Call, word: tuple[str, ...]) -> Answer:
     """Explain a word, or all words."""
-    return Answer("bot/glossary", {"terms": glossary.explained(" ".join(word))})
+    return Answer("bot/glossary", {"terms": glossary.chosen(" ".join(word))})

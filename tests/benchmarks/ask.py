@@ -86,9 +86,11 @@ def read(half: str) -> list[Case]:
             fields = dict(part.split("=", 1) for part in match[1].split("|"))
         parts = tuple(part.strip() for part in unused.split(";") if part.strip())
         has = [fields.pop(key, "") != "" for key in ("places", "campaigns", "goods")]
-        fields.pop("customers", "")  # the parser knows no list of the thread yet
+        customers = tuple(fields.pop("customers", "").split(",")) if "customers" in fields else ()
         wanted = None if command == "-" else command
-        cases.append(Case(style, sentence, Subject(**fields), wanted, parts, *has))
+        cases.append(
+            Case(style, sentence, Subject(**fields, customers=customers), wanted, parts, *has)
+        )
     return cases
 
 
@@ -100,7 +102,15 @@ def results(half: str) -> list[Result]:
 def _understood(case: Case) -> Understanding:
     cities = {city.lower(): ("city", city) for city in CITIES}
     places = (lambda: cities) if case.has_places else None
-    return understand(case.sentence, TODAY, case.subject, places=places)
+    goods = {good.lower(): ("category", good) for good in GOODS}
+    return understand(
+        case.sentence,
+        TODAY,
+        case.subject,
+        places=places,
+        campaigns=CAMPAIGNS if case.has_campaigns else None,
+        goods=(lambda: goods) if case.has_goods else None,
+    )
 
 
 def ask() -> dict[str, Figure]:

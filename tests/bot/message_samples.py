@@ -649,11 +649,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "cap": 5,
         },
         "campaign/holdout": {"share": 0.05},
-        "bot/glossary": {
-            "terms": [
-                {"term": term, "meaning": meaning} for term, meaning in glossary.terms().values()
-            ]
-        },
+        "bot/glossary": {"terms": list(glossary.ALIASES)},
         "customers/list": {
             "as_of": NOON.isoformat(),
             "size": 2469,

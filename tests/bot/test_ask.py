@@ -20,6 +20,7 @@ from tests.benchmarks import ask
 
 TODAY = date(2017, 10, 2)
 LEVEL = 0.98  # exact commands on the tune half
+WEEK_LEVEL = 0.9  # on the sentences that six weeks of use misread
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,23 @@ def tuned():
 def test_tune_half_keeps_its_level(tuned):
     wrong = [result.case.sentence for result in tuned if not result.is_exact]
     assert 1 - len(wrong) / len(tuned) >= LEVEL, wrong
+
+
+@pytest.fixture(scope="module")
+def asked_in_six_weeks():
+    return ask.results("week")
+
+
+def test_sentences_of_six_weeks_are_read(asked_in_six_weeks):
+    wrong = [result.case.sentence for result in asked_in_six_weeks if not result.is_exact]
+    assert len(asked_in_six_weeks) == 120
+    assert 1 - len(wrong) / len(asked_in_six_weeks) >= WEEK_LEVEL, wrong
+
+
+def test_no_change_comes_from_a_misread_sentence_of_six_weeks(asked_in_six_weeks):
+    assert not [result.case.sentence for result in asked_in_six_weeks if result.runs_wrong_change]
+    wrong = [r.case.sentence for r in asked_in_six_weeks if r.proposes_wrong_change]
+    assert not wrong
 
 
 def test_no_misread_sentence_runs_or_proposes_a_change(tuned):
@@ -236,6 +254,50 @@ def test_places_are_not_read_for_a_sentence_that_names_none():
         raise AssertionError
 
     assert understand("who is at risk?", TODAY, places=places).command == "sweep"
+
+
+# ---------------------------------------------------------------- names and regular commands
+
+CAMPAIGNS = {"c3fk92m": "October win-back", "c8qd41x": "High risk, 2 Oct 2017", "c7ab23d": "Coffee"}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "command"),
+    [
+        ("who was at high risk on 2 Oct 2017", "sweep --tier high --as-of 2017-10-02"),
+        ("who bought coffee", 'customers --where "bought category coffee"'),
+        ("draft an october campaign", "campaign draft"),
+        ("show the campaign of 2 October", "campaign list"),
+        ("approve coffee", "campaign approve c7ab23d"),
+    ],
+)
+def test_name_of_a_campaign_does_not_take_over_other_sentences(sentence, command):
+    assert understand(sentence, TODAY, campaigns=CAMPAIGNS).command == command
+
+
+def test_campaign_of_the_thread_is_not_stopped_for_another():
+    subject = Subject(command="campaign show c3fk92m", campaign="c3fk92m")
+    for sentence in ("stop the summer campaign", "停止夏季活动"):
+        assert understand(sentence, TODAY, subject).command is None
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "customers at risk who order every monday",
+        "did we get the list every monday at 9?",
+        "don't send the list every monday at 9",
+        "should we post the list every monday at 9?",
+    ],
+)
+def test_remark_about_weekdays_schedules_nothing(sentence):
+    assert not understand(sentence, TODAY).changes
+
+
+def test_roll_back_waits_for_a_click():
+    understanding = understand("go back to the previous churn model", TODAY)
+    assert understanding.command == "models rollback churn"
+    assert understanding.changes
 
 
 # ---------------------------------------------------------------- a language model

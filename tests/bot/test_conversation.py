@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from bot.ask.sentence import is_chinese
-from retention.db.tables import Campaign, Cohort, Job, Outbox, Thread
+from retention.db.tables import Campaign, Cohort, DirectoryEntry, Job, Outbox, Thread
 from retention.privacy import pseudonym
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, TEAM, VIEWER, words
 from workers import ids, threads
@@ -371,6 +371,96 @@ def test_thread_of_a_list_knows_its_customers(talk, sweep_thread):
 def test_thread_of_a_list_repeats_its_command_for_another_time(talk, sweep_thread):
     talk.say("and last week?", ts="1500000000.000300", thread_ts=sweep_thread)
     assert "sweep --tier medium --as-of" in text_of(talk.reply(ts="1500000000.000300"))
+
+
+def listed(database, *customers):
+    """Put a table of customers into the list's message."""
+    with database.transaction() as session:
+        row = session.scalars(select(Outbox).where(Outbox.ts == ROOT)).one()
+        rows = [[{"type": "raw_text", "text": text}] for text in ("customer", *customers)]
+        table = {"type": "table", "block_id": "customers.3f9a21cd.1", "rows": rows}
+        row.payload = {**row.payload, "blocks": [table]}
+
+
+def test_thread_of_a_list_knows_the_second_customer(talk, sweep_thread, settings, database):
+    name = pseudonym(settings.key, "42")
+    listed(database, "G2VX-HM34", name)
+    talk.say("why is the second one at risk?", ts="1500000000.000300", thread_ts=sweep_thread)
+    assert f"score {name}" in text_of(talk.reply(ts="1500000000.000300"))
+
+
+def test_place_that_the_list_does_not_have_runs_nothing(talk, sweep_thread, database):
+    listed(database, "G2VX-HM34")
+    talk.say("why is the fifth one at risk?", ts="1500000000.000300", thread_ts=sweep_thread)
+    assert "`/retention" not in text_of(talk.reply(ts="1500000000.000300"))
+    assert len(talk.rows(Job)) == 1
+
+
+@pytest.fixture
+def named(settings, database):
+    """Customer 42 with a name."""
+    with database.transaction() as session:
+        entry = session.scalars(select(DirectoryEntry).filter_by(customer_id="42")).one()
+        entry.display_name = "Marta Fischer"
+    return pseudonym(settings.key, "42")
+
+
+def test_customer_is_opened_by_name_in_a_direct_message_only(talk, named):
+    talk.say("risk of Marta Fischer")
+    text = text_of(talk.reply())
+    assert f"score {named}" in text
+    assert "Marta" not in text
+    job = talk.until_job()
+    assert (job.kind, job.channel, job.args["customer_id"]) == ("score", ANALYST, "42")
+
+
+def test_viewer_does_not_open_a_customer_by_name(talk, named):
+    talk.say("risk of Marta Fischer", user=VIEWER)
+    assert named not in text_of(talk.reply())
+    assert talk.rows(Job) == []
+
+
+def test_unknown_name_is_refused_and_lists_nobody(talk, named):
+    talk.say("risk of Berta Schulz")
+    assert "Berta Schulz" in text_of(talk.reply())
+    assert talk.rows(Job) == []
+
+
+def live_campaign(database, settings, id_, name):
+    with database.transaction() as session:
+        session.add(
+            Campaign(
+                id=id_,
+                team_id=settings.team_id,
+                name=name,
+                state="live",
+                post_key=f"job:{id_}",
+                body={},
+                salt="salt",
+                drafted_by=ANALYST,
+            )
+        )
+
+
+def test_campaign_is_stopped_by_name_after_a_click_only(talk, database, settings):
+    live_campaign(database, settings, "c3fk92m", "October win-back")
+    talk.say("stop the october campaign")
+    row = talk.reply()
+    assert "campaign stop c3fk92m" in text_of(row)
+    assert talk.button(row, ids.ASK_RUN)
+    with database.reading() as session:
+        assert session.get_one(Campaign, "c3fk92m").state == "live"
+
+
+def test_two_campaigns_of_one_name_are_both_offered(talk, database, settings):
+    live_campaign(database, settings, "c3fk92m", "October win-back")
+    live_campaign(database, settings, "c8qd41x", "October coffee")
+    talk.say("stop the october campaign")
+    buttons = talk.reply().payload["blocks"][1]["elements"]
+    assert {button["text"]["text"].rpartition(": ")[2] for button in buttons} == {
+        "October win-back",
+        "October coffee",
+    }
 
 
 def test_thread_remembers_the_last_command(talk):

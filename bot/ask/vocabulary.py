@@ -1,0 +1,54 @@
+"""The names that a shop and a thread have, as far as a sentence may use them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bot.ask.places import Places, shop_places
+
+if TYPE_CHECKING:
+    from bot.services import Services
+
+MAX_CAMPAIGNS = 200  # the newest
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Names of saved audiences, places, campaigns and goods, and the thread's listed customers."""
+
+    audiences: Collection[str] = ()
+    places: Places | None = None
+    campaigns: Mapping[str, str] = field(default_factory=dict)  # name by id
+    goods: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # column, value by name
+    customers: Sequence[str] = ()
+
+
+def of_shop(services: "Services") -> dict[str, Any]:
+    """Return the arguments of `understand` that name what the shop has."""
+    from sqlalchemy import select
+
+    from retention.audiences import store
+    from retention.db.tables import Campaign
+    from retention.lake.places import stored_goods
+
+    settings, database = services.settings, services.database
+    newest = (
+        select(Campaign.id, Campaign.name)
+        .where(Campaign.team_id == settings.team_id)
+        .order_by(Campaign.created_at.desc(), Campaign.id)
+        .limit(MAX_CAMPAIGNS)
+    )
+    with database.reading() as session:
+        audiences = [each.name for each in store.saved(session, settings)]
+        campaigns = dict(session.execute(newest).tuples().all())
+
+    def goods() -> dict[str, tuple[str, str]]:
+        with database.reading() as session:
+            return stored_goods(session, settings)
+
+    return {
+        "audiences": audiences,
+        "places": lambda: shop_places(services),
+        "campaigns": campaigns,
+        "goods": goods,
+    }
