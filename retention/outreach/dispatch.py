@@ -5,6 +5,7 @@ Unclaimed e-mails are sent by the next run. At most one e-mail is claimed and no
 delivery is uncertain (`sends.recover_lost`).
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from retention.outreach.webhook import WebhookAdapter
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
+
+log = logging.getLogger(__name__)
 
 ComposeMessage = Callable[[Send, Contact], Message]
 AllowedFrom = Callable[[Contact, datetime], datetime]
@@ -175,7 +178,19 @@ def _deliver_one(
         verdict = Verdict("failed", gettext("the customer has no e-mail address"))
     else:
         try:
-            verdict = adapter.send(compose(send, contact))
+            message = compose(send, contact)
+        except Exception:
+            log.exception("the message of send %s cannot be written", send.id)
+            detail = gettext("the message could not be written; the log has the reason")
+            verdict = Verdict("again", detail, is_about_all=True)
+            _settle(database, send, adapter, verdict, at, report)
+            return False
+        except BaseException:  # the process ends; nothing was handed over
+            with database.transaction() as session:
+                sends.release_claim(session, send, error=send.error)
+            raise
+        try:
+            verdict = adapter.send(message)
         except ServerUnavailable as error:
             with database.transaction() as session:
                 sends.release_claim(session, send, error=str(error))

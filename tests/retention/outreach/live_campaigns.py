@@ -104,6 +104,7 @@ def deliver_now(
         "seconds": 60.0,
         "now": lambda: NOW,
         "job_id": "j1",
+        "compose": composer(database, settings, campaign),
     }
     arguments = defaults | options
     return deliver(
@@ -112,7 +113,6 @@ def deliver_now(
         arguments.pop("job_id"),
         adapter,
         people,
-        composer(database, settings, campaign),
         **arguments,
     )
 

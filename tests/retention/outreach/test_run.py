@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -135,6 +136,47 @@ def test_unreachable_server_counts_no_attempt(database, settings):
     ).counts == {"sent": 9}
     with database.reading() as session:
         assert set(session.scalars(select(Send.attempts))) == {1}
+
+
+def test_message_that_cannot_be_written_is_retried_and_holds_up_no_other(database, settings):
+    """Its send stayed claimed, and a person had to decide on what was never handed over."""
+    campaign = live_campaigns.start_campaign(database, settings, 10)
+    write = live_campaigns.composer(database, settings, campaign)
+    adapter = Scripted()
+
+    def compose(send, contact):
+        if send.customer_id == "k4":
+            raise KeyError("a template names what is missing")
+        return write(send, contact)
+
+    people = live_campaigns.contacts_of(10)
+    report = live_campaigns.deliver_now(
+        database, settings, campaign, adapter, people, compose=compose
+    )
+    states = live_campaigns.send_states(database)
+    assert (states.pop("k4"), set(states.values())) == ("queued", {"sent"})
+    assert (report.stopped, report.counts["queued"]) == ("", 1)
+    live_campaigns.end_waits(database)
+    live_campaigns.deliver_now(database, settings, campaign, adapter, people)
+    assert live_campaigns.send_states(database)["k4"] == "sent"
+
+
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
+def test_error_in_writing_the_first_message_leaves_no_send_claimed(database, settings, error):
+    campaign = live_campaigns.start_campaign(database, settings, 5)
+
+    def compose(send, contact):
+        raise error
+
+    people, adapter = live_campaigns.contacts_of(5), Scripted()
+    with suppress(KeyboardInterrupt):
+        live_campaigns.deliver_now(database, settings, campaign, adapter, people, compose=compose)
+    assert set(live_campaigns.send_states(database).values()) == {"queued"}
+    with database.reading() as session:
+        assert set(session.scalars(select(Send.attempts))) == {0}
+    live_campaigns.end_waits(database)
+    live_campaigns.deliver_now(database, settings, campaign, adapter, people)
+    assert set(live_campaigns.send_states(database).values()) == {"sent"}
 
 
 def test_send_released_during_a_run_waits_for_the_next_run(database, settings):
