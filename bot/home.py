@@ -64,7 +64,7 @@ class Button:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the desk: a template of `templates/slack/home/rows.j2`, its value and buttons.
+    """A line of the desk: its kind in `templates/slack/home/home.yaml.j2`, value and buttons.
 
     ``kind`` "text" shows ``value`` as it is.
     """

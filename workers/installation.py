@@ -45,7 +45,7 @@ class Client(WebClient):
 
     @token.setter
     def token(self, _: str | None) -> None:
-        """Return the current bot token."""
+        """Ignore what slack_sdk sets: the token above is the current one."""
 
 
 def bot_token(settings: Settings, database: Database) -> str | None:

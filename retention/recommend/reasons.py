@@ -140,7 +140,7 @@ def _ago(number: float) -> str:
 
 
 POPULAR_DAYS = 28
-SOURCES = (  # the last two are not recommendations (`campaigns.picks`)
+SOURCES = (  # the last two are not recommendations (`retention.campaigns.item_selection`)
     "buy_again",
     "cart",
     "viewed",

@@ -72,7 +72,7 @@ class RetrainRequest:
     doubted : tuple of (str, datetime)
         Labels to exclude, see `retention.feedback`.
     heard : Any
-        Responses to recommendations, see `retention.recommend.feedback.feedback_events`.
+        Responses to recommendations, see `retention.recommend.training.train`.
     tune_seconds : float or None
         Time limit of the search for settings.
     tune_fits : int or None
@@ -114,7 +114,7 @@ def churn(
     Raises
     ------
     BadInput, TooLittleData
-        See `retention.churn.train`.
+        See `retention.churn.training_set.build_training_set`.
     """
     from retention.churn import targets
     from retention.churn.drift import reference_profiles
