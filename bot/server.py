@@ -352,6 +352,12 @@ def _uvicorn(application: Gateway) -> Any:
     )
 
 
+def check_ports(settings: Settings) -> None:
+    """Exit with a message if a port of the bot is taken."""
+    for listener in _listeners(settings):
+        listener.close()
+
+
 def _listeners(settings: Settings) -> tuple[socket.socket, socket.socket]:
     """Open both ports.
 

@@ -31,12 +31,15 @@ PROCESSES = ("bot", "worker", "tick", "sender", "live")
 )
 def COMMAND(call: Call, what: str, queue: str | None) -> Answer:
     """Run the processes until Ctrl-C."""
+    from bot import server
     from retention.db.migrate import upgrade
     from workers import supervisor
 
     upgrade(call.services.settings)
     if what != "sender":  # which has no key of its own
         _ = call.services.settings.key  # a missing one stops the start with a sentence
+    if what == "all" and not server.missing_configuration(call.services.settings):
+        server.check_ports(call.services.settings)  # the bot would start again and again
     supervisor.run(
         call.services.settings, roles=PROCESSES if what == "all" else (what,), queue=queue
     )

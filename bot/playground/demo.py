@@ -250,11 +250,13 @@ class _Demo:
             opening.cancel()
             stopping.cancel()
             self.ready.set()  # let go of requests that still wait
+            self.machine.close()
             await self._stop(processes)
             mail_server.close()
             self._environments.remove()
             if loading.is_loaded(self.settings, self.database):
                 self._store_clock()
+            self.slack.say_bye()
             self.server.should_exit = True
             await serving
 
@@ -291,20 +293,21 @@ class _Demo:
             await asyncio.sleep(0.01)
         message = gettext("The playground is open:  {url}\n  Stop it with Ctrl-C.")
         print(f"\n  {message.format(url=self.slack.url)}\n", flush=True)
-        if self.step:
-            try:
+        try:
+            if self.step:
                 await asyncio.to_thread(
                     loading.load, self.settings, self.database, self._show, stop.is_set
                 )
-            except Refused as refusal:
-                print(refusal, file=sys.stderr)
-                self._failed = True
-                stop.set()
-            if stop.is_set():
-                return
-            self._open()
-        await self._wait_for_bot()
-        self._show(None)
+                if stop.is_set():
+                    return
+                self._open()
+            await self._wait_for_bot()
+        except Refused as refusal:
+            print(refusal, file=sys.stderr)
+            self._failed = True
+            stop.set()
+        else:
+            self._show(None)
 
     def _show(self, step: Step | None) -> None:
         """Show the step of the loading on the page and in the terminal."""
@@ -324,7 +327,13 @@ class _Demo:
 
     async def _wait_for_bot(self) -> None:
         until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until and not await asyncio.to_thread(self._is_ready):
+        while not await asyncio.to_thread(self._is_ready):
+            if time.monotonic() > until:
+                raise Refused(
+                    gettext("The bot does not answer; its log is {path}.").format(
+                        path=self.log.parent / "bot.log"
+                    )
+                )
             await asyncio.sleep(0.1)
         self.ready.set()
 

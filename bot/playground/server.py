@@ -85,28 +85,19 @@ class Slack:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             yield
-            self.workspace.notify({"type": "bye"})
             await self.delivery.close()
             self.workspace.store.close()
 
         routes = [*self.web_api.routes(), *self.playground_api.routes(), *more]
         return Starlette(routes=routes, middleware=[Middleware(Guard)], lifespan=lifespan)
 
+    def say_bye(self) -> None:
+        """End the streams of open pages; a server that stops would wait for them."""
+        self.workspace.notify({"type": "bye"})
+
 
 def server(app: ASGIApp, port: int) -> uvicorn.Server:
-    """Return a uvicorn server without signal handlers.
-
-    Parameters
-    ----------
-    app : ASGI application
-        The application.
-    port : int
-        The port.
-
-    Returns
-    -------
-    Server
-    """
+    """Return a uvicorn server without signal handlers."""
     return _Server(
         uvicorn.Config(
             app,

@@ -73,10 +73,14 @@ class TimeMachine:
 
     def __init__(self, settings: Settings, database: Database, notify: Notify) -> None:
         self.settings, self.database, self.notify = settings, database, notify
-        self._moving = threading.Lock()
+        self._moving, self._closed = threading.Lock(), threading.Event()
         self._steps: dict[str, float] = {}
         self._step_began: tuple[str, float] | None = None
         self._target: datetime | None = None
+
+    def close(self) -> None:
+        """End an advance that waits, because nothing works any more."""
+        self._closed.set()
 
     def state(self) -> dict[str, Any]:
         """Return ``{"now", "stepping"}``, and while time moves its ``target`` and ``what``."""
@@ -201,9 +205,11 @@ class TimeMachine:
     def _watch(self) -> None:
         """Report the work that goes on after an advance, until it is done or time moves again."""
         target = clock.now()
-        while not self._moving.locked() and (self._works(target) or self._posts(target)):
-            time.sleep(POLL_SECONDS)
-        if not self._moving.locked():
+        is_left = self._moving.locked
+        while not is_left() and (self._works(target) or self._posts(target)):
+            if self._closed.wait(POLL_SECONDS):
+                return
+        if not is_left():
             self._end_step()
             self.notify({"type": "clock", **self.state()})
 
@@ -240,7 +246,8 @@ class TimeMachine:
                         seconds=WAIT_SECONDS, what=what
                     )
                 )
-            time.sleep(POLL_SECONDS)
+            if self._closed.wait(POLL_SECONDS):
+                raise Conflict(gettext("The demo is stopping."))
 
     def _report(self, target: datetime, what: str) -> None:
         if self._step_began and self._step_began[0] == what:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import socket
 from datetime import UTC, datetime
 from threading import Event
 
@@ -129,6 +130,22 @@ def test_a_bad_setting_is_one_sentence(home, capsys, monkeypatch):
     monkeypatch.setenv("RETENTION_TIMEZONE", "Middle/Earth")
     assert run(["status"]) == 2
     assert "no IANA time zone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variable", ["RETENTION_PORT", "RETENTION_HEALTH_PORT"])
+def test_run_names_a_taken_port_and_starts_nothing(home, monkeypatch, variable):
+    """The bot started again and again, and every command failed."""
+    monkeypatch.setattr("workers.supervisor.run", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setattr("retention.db.migrate.upgrade", lambda _: None)
+    for name in ("SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET"):
+        monkeypatch.setenv(name, "a-secret-of-slack")
+    with socket.create_server(("0.0.0.0", 0)) as taken, socket.create_server(("", 0)) as free:
+        ports = {"RETENTION_PORT": free, "RETENTION_HEALTH_PORT": free, variable: taken}
+        for name, listener in ports.items():
+            monkeypatch.setenv(name, str(listener.getsockname()[1]))
+        free.close()
+        with pytest.raises(SystemExit, match=f"set {variable} to a free port"):
+            run(["run"])
 
 
 def test_unexpected_error_is_status_1_with_a_reference(home, capsys, monkeypatch):

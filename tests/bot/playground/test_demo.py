@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from bot.playground import demo, loading, seed
+from bot.playground.server import free_port
 from retention import clock
 from retention.db.tables import BusinessClock, Job, RoleGrant, Schedule
 from retention.errors import BadInput, Refused
@@ -236,3 +238,53 @@ def test_a_worker_loads_the_data(database, settings, monkeypatch, failure):
 def test_stopping_the_demo_ends_the_loading(database, settings):
     loading.load(settings, database, lambda _: None, lambda: True)
     assert not loading.is_loaded(settings, database)
+
+
+def _own(settings: Settings, port: int) -> Settings:
+    return Settings(home=settings.home, playground_port=port, _env_file=None, **demo.credentials())
+
+
+def test_demo_stops_quietly_while_a_page_is_open(
+    database, settings, business_time, monkeypatch, caplog
+):
+    """Ctrl-C printed the traceback of the page's stream."""
+
+    async def processes() -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec("sleep", "60")
+
+    async def scenario() -> bool:
+        port = free_port()
+        running = demo._Demo(_own(settings, port), database)
+        monkeypatch.setattr(running, "_start", processes)
+        monkeypatch.setattr(running, "_is_ready", lambda: True)
+        ending = asyncio.create_task(running.run())
+        await running.ready.wait()
+        url = f"http://127.0.0.1:{port}/playground/stream?user=lead"
+        async with httpx.AsyncClient() as client, client.stream("GET", url) as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert await ending
+            return [line async for line in lines] == [""]
+
+    assert asyncio.run(scenario())
+    assert caplog.records == []
+
+
+def test_bot_that_never_answers_ends_the_demo(
+    database, settings, business_time, monkeypatch, capsys
+):
+    """After two minutes the terminal said that the page is open, and every command failed."""
+
+    async def processes() -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec("sleep", "60")
+
+    async def scenario() -> bool:
+        running = demo._Demo(_own(settings, free_port()), database)
+        monkeypatch.setattr(running, "_start", processes)
+        monkeypatch.setattr(running, "_is_ready", lambda: False)
+        return await running.run()
+
+    monkeypatch.setattr(demo, "START_SECONDS", 0)
+    assert not asyncio.run(scenario())
+    assert "bot.log" in capsys.readouterr().err
