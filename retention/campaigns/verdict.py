@@ -35,8 +35,9 @@ def verdict(result: dict[str, Any] | None, body: Body, plan: Plan) -> dict[str, 
         None without a measured result. ``outcome`` is ``gain`` or ``loss`` (of profit), ``buyers``
         (more customers bought, profit is inconclusive), ``inconclusive``, ``too_small`` or
         ``unbelievable``. ``profit`` and ``buyers`` are totals with 95% intervals. ``needed`` is
-        the audience that would be conclusive, or None. ``held``: whether the measured profit is in
-        the promised interval; ``overlaps``: whether its own interval overlaps it. ``next``: what to
+        the audience that would be conclusive, or None. ``uncertain``: the measured interval is
+        too wide to judge the promise. ``held``: whether the measured profit is in the promised
+        interval and not uncertain; ``overlaps``: whether its own interval overlaps it. ``next``: what to
         draft next, or None.
     """
     effects = (result or {}).get("effects") or {}
@@ -45,13 +46,15 @@ def verdict(result: dict[str, Any] | None, body: Body, plan: Plan) -> dict[str, 
     outcome = _outcome(result["advice"], effects)
     is_readable = outcome not in ("too_small", "unbelievable")
     profit = _totals(effects["profit"]) if effects and is_readable else None
+    uncertain = profit is not None and _is_uncertain(plan, profit)
     return {
         "outcome": outcome,
         "profit": profit,
         "buyers": _totals(effects["buyers"]) if effects and is_readable else None,
         "needed": conclusive_size(result, plan) if is_readable else None,
         "promised": promise(plan),
-        "held": None if profit is None else _contains(plan, profit["total"]),
+        "uncertain": uncertain,
+        "held": None if profit is None else not uncertain and _contains(plan, profit["total"]),
         "overlaps": None
         if profit is None
         else profit["low"] <= plan.profit_high and plan.profit_low <= profit["high"],
@@ -126,6 +129,12 @@ def _totals(effect: dict[str, float]) -> dict[str, float]:
 
 def _contains(plan: Plan, profit: float) -> bool:
     return plan.profit_low <= profit <= plan.profit_high
+
+
+def _is_uncertain(plan: Plan, profit: dict[str, float]) -> bool:
+    """Whether a measured interval fits the promise and no profit, and is wider than the promise."""
+    fits = all(profit["low"] <= value <= profit["high"] for value in (0.0, plan.profit))
+    return fits and profit["high"] - profit["low"] > plan.profit_high - plan.profit_low
 
 
 def _follow_up(advice: str, body: Body) -> str | None:

@@ -62,9 +62,22 @@ def test_promise_holds_if_the_measured_profit_is_in_its_range():
     body = a_body()
     plan = body.plan()
     for profit, held in ((plan.profit, True), (plan.profit_high + 1, False)):
-        shown = verdict(_result("undecided", (profit, -500, 500)), body, plan)
-        assert shown["held"] is held
+        shown = verdict(_result("undecided", (profit, profit - 40, profit + 40)), body, plan)
+        assert (shown["held"], shown["uncertain"]) == (held, False)
     assert shown["promised"]["profit"] == plan.profit
+
+
+@pytest.mark.parametrize("total", [0.5, 3.0])  # within the promised range, and above it
+def test_wide_range_is_too_uncertain_to_judge_a_promise(total):
+    body = a_body()
+    plan = body.plan()
+    profit = total * plan.profit
+    shown = verdict(_result("undecided", (profit, profit - 500, profit + 500)), body, plan)
+    assert (shown["held"], shown["uncertain"]) == (False, True)
+    measured = (5 * plan.profit, -1.0, 9 * plan.profit)  # fits no profit and the promise, too
+    assert verdict(_result("undecided", measured), body, plan)["uncertain"]
+    gain = (profit + 600, 100 + plan.profit, profit + 1100)
+    assert not verdict(_result("repeat", gain), body, plan)["uncertain"]
 
 
 def test_conclusive_size_grows_with_the_variance():
