@@ -83,9 +83,11 @@ def counted_nouns() -> tuple[str, ...]:
         npgettext("number of", "scheduled digest", "scheduled digests", 2),
         npgettext("number of", "second", "seconds", 2),
         npgettext("number of", "source", "sources", 2),
+        npgettext("number of", "such campaign", "such campaigns", 2),
         npgettext("number of", "time", "times", 2),
         npgettext("number of", "training row", "training rows", 2),
         npgettext("number of", "try", "tries", 2),
         npgettext("number of", "used code", "used codes", 2),
         npgettext("number of", "webhook", "webhooks", 2),
+        npgettext("number of", "week", "weeks", 2),
     )

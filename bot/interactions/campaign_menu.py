@@ -22,7 +22,8 @@ from retention.errors import BadInput
 from retention.text import gettext
 from workers import ids, jobs, roles
 from workers.delivery import render
-from workers.requests import CampaignDraft, CampaignLook, CampaignPreview
+from workers.follow_ups import follow_up_request
+from workers.requests import CampaignLook, CampaignPreview
 
 HISTORY = 40  # steps in the window
 
@@ -172,7 +173,7 @@ def draft_follow_up(services: Services, click: Click) -> None:
     services : Services
         The installation's services.
     click : Click
-        Its value is the campaign's id, its version and what to draft (`verdict.FOLLOW_UPS`).
+        Its value is the campaign's id, its version and what to draft (`verdict`'s ``next``).
     """
     campaign_id, _, rest = click.value.partition(":")
     _, _, following = rest.partition(":")
@@ -191,44 +192,3 @@ def draft_follow_up(services: Services, click: Click) -> None:
             idem_key=click.key,
         )
     confirm(services, click, submission, private=False)
-
-
-def follow_up_request(campaign: dict[str, Any], following: str) -> CampaignDraft:
-    """Return the draft that a result advises.
-
-    Parameters
-    ----------
-    campaign : dict
-        Of `campaign_data`.
-    following : str
-        A value of `retention.campaigns.verdict.FOLLOW_UPS`.
-
-    Returns
-    -------
-    CampaignDraft
-        ``larger`` reaches the next lower risk tier, ``cheaper`` halves the discount and
-        ``reminder`` has none.
-
-    Raises
-    ------
-    BadInput
-        The button is of another version of the desk.
-    """
-    tiers = ("high", "medium", "low")
-    lowest = max((tiers.index(tier) for tier in campaign["tiers"] if tier in tiers), default=0)
-    channel = campaign["message_channel"]
-    if following == "repeat":
-        return CampaignDraft(tier=tiers[lowest], message_channel=channel)
-    if following == "larger":
-        return CampaignDraft(tier=tiers[min(lowest + 1, 2)], message_channel=channel)
-    if following == "cheaper" and campaign["discount"]:
-        half = max(round(50 * campaign["discount"]) / 100, 0.01)
-        return CampaignDraft(tier=tiers[lowest], discount=half, message_channel=channel)
-    if following == "reminder":
-        return CampaignDraft(tier=tiers[lowest], offer="reminder", message_channel=channel)
-    raise BadInput(
-        gettext(
-            "This button is of another version of the desk; `/retention campaign show` has a new "
-            "one."
-        )
-    )

@@ -1,5 +1,8 @@
 """Combine the policy's prior with measured campaigns."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,7 +14,9 @@ from retention.risk.policy import Policy
 from retention.settings import Settings
 
 
-def prior_from_campaigns(session: Session, settings: Settings, policy: Policy) -> Prior:
+def prior_from_campaigns(
+    session: Session, settings: Settings, policy: Policy, further: Sequence[dict[str, Any]] = ()
+) -> Prior:
     """Update the policy's prior of the effect with closed campaigns.
 
     Parameters
@@ -22,6 +27,8 @@ def prior_from_campaigns(session: Session, settings: Settings, policy: Policy) -
         Settings of the installation.
     policy : Policy
         The shop's policy.
+    further : sequence of dict, optional
+        Results that are not stored yet.
 
     Returns
     -------
@@ -51,7 +58,7 @@ def prior_from_campaigns(session: Session, settings: Settings, policy: Policy) -
         )
         .order_by(Campaign.id)
     )
-    for result in results:
+    for result in (*results, *further):
         effect = ((result or {}).get("effects") or {}).get("buyers") or {}
         error, sizes = effect.get("standard_error"), (result or {}).get("sample_ratio", {})
         if error is None or not sizes.get("believable"):

@@ -7,6 +7,7 @@ from retention.campaigns.measurement import Z_ALPHA, Z_POWER
 from retention.campaigns.spec import Body, Plan
 
 ROUND_TO = 100  # customers; a larger precision would be false
+MAX_WEEKS = 26  # no offer works longer
 MAX_CUSTOMERS = 1_000_000  # no shop's campaign reaches more
 FOLLOW_UPS = {  # advice → what to draft next
     "repeat": "repeat",
@@ -37,8 +38,9 @@ def verdict(result: dict[str, Any] | None, body: Body, plan: Plan) -> dict[str, 
         ``unbelievable``. ``profit`` and ``buyers`` are totals with 95% intervals. ``needed`` is
         the audience that would be conclusive, or None. ``uncertain``: the measured interval is
         too wide to judge the promise. ``held``: whether the measured profit is in the promised
-        interval and not uncertain; ``overlaps``: whether its own interval overlaps it. ``next``: what to
-        draft next, or None.
+        interval and not uncertain; ``overlaps``: whether its own interval overlaps it. ``next``:
+        what to draft next, or None. ``follow`` says how many customers that draft has, and
+        ``instead`` what to do if the shop has fewer than ``needed``.
     """
     effects = (result or {}).get("effects") or {}
     if result is None or result["advice"] == "no_orders":
@@ -46,19 +48,23 @@ def verdict(result: dict[str, Any] | None, body: Body, plan: Plan) -> dict[str, 
     outcome = _outcome(result["advice"], effects)
     is_readable = outcome not in ("too_small", "unbelievable")
     profit = _totals(effects["profit"]) if effects and is_readable else None
+    needed = conclusive_size(result, plan) if is_readable else None
+    follow = result.get("follow")  # None in results of earlier versions
     uncertain = profit is not None and _is_uncertain(plan, profit)
     return {
         "outcome": outcome,
         "profit": profit,
         "buyers": _totals(effects["buyers"]) if effects and is_readable else None,
-        "needed": conclusive_size(result, plan) if is_readable else None,
+        "needed": needed,
         "promised": promise(plan),
         "uncertain": uncertain,
         "held": None if profit is None else not uncertain and _contains(plan, profit["total"]),
         "overlaps": None
         if profit is None
         else profit["low"] <= plan.profit_high and plan.profit_low <= profit["high"],
-        "next": _follow_up(result["advice"], body),
+        "instead": _instead(result, body, plan, needed),
+        "follow": follow,
+        "next": follow["action"] if follow else _follow_up(result["advice"], body),
     }
 
 
@@ -107,6 +113,28 @@ def conclusive_size(result: dict[str, Any], plan: Plan) -> int | None:
         if size > customers:
             return ceil(size / ROUND_TO) * ROUND_TO if size <= MAX_CUSTOMERS else None
     return None
+
+
+def _instead(
+    result: dict[str, Any], body: Body, plan: Plan, needed: int | None
+) -> dict[str, Any] | None:
+    """What can be conclusive instead, if fewer customers than needed can be reached.
+
+    The needed number n is proportional to (s / δ)². So campaigns of this size add up to it; an
+    offer is conclusive with all reachable customers if it earns √(n / reachable) times as much; and
+    a window w times as long needs n / w, as long as the offer works on.
+    """
+    reachable = (result.get("follow") or {}).get("reachable")
+    if not needed or not reachable or needed <= reachable:
+        return None
+    sizes = result["sample_ratio"]
+    weeks = ceil(body.window_days * needed / reachable / 7)
+    return {
+        "reachable": reachable,
+        "campaigns": ceil(needed / (sizes["treated"] + sizes["control"])),
+        "times": (needed / reachable) ** 0.5,
+        "weeks": weeks if weeks <= MAX_WEEKS else None,
+    }
 
 
 def _outcome(advice: str, effects: dict[str, Any]) -> str:

@@ -27,7 +27,8 @@ def report(session: Session, settings: Settings) -> dict[str, Any]:
     dict
         ``campaigns``: one entry per campaign with a readable result, the newest first.
         ``unreadable`` counts the results without a profit. ``held`` counts measured profits within
-        the promised interval, unless their own is too wide to judge; ``overlapping`` counts results whose own interval overlaps it.
+        the promised interval, unless their own is too wide to judge; ``overlapping`` counts
+        results whose own interval overlaps it.
         ``promised`` and ``measured`` are sums with intervals, or None.
 
     Notes

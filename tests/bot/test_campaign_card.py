@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from bot.interactions.campaign_menu import follow_up_request
 from retention import clock
 from retention.campaigns import approval
 from retention.campaigns.preview import masked_messages, preview_rows
@@ -22,6 +21,7 @@ from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.retention.campaigns.samples import a_body
 from workers import campaigns, ids
 from workers.delivery import render
+from workers.follow_ups import follow_up_request
 
 RESULT = {
     "advice": "undecided",

@@ -1,7 +1,7 @@
 """Draft a campaign; its message replaces the job's."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.campaigns.draft import Draft
+    from retention.campaigns.offers import SuggestedItem
     from retention.lake import Lake
     from retention.uplift.past_campaigns import UpliftModel, UpliftPrediction
 
@@ -62,19 +63,12 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
     return Outcome(drafted.as_dict(), apply=apply)
 
 
-def make_draft(request: CampaignDraft, context: Context) -> "Draft":
+def make_draft(
+    request: CampaignDraft, context: Context, *, after: dict[str, Any] | None = None
+) -> "Draft":
     """Draft a campaign without storing it.
 
-    Parameters
-    ----------
-    request : CampaignDraft
-        The validated request.
-    context : Context
-        The running attempt.
-
-    Returns
-    -------
-    Draft
+    With the result ``after``, which is not stored yet, it is an estimate without items.
     """
     from retention.campaigns.closing import uninformative_campaigns
     from retention.campaigns.draft import draft, with_changes
@@ -102,6 +96,7 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         currency=lake.currency(settings),
     )
     policy.check_acts()  # before a long sweep
+    further = [after] if after else []
     channel = request.message_channel
     require_text_channel(settings, channel)
     policy = channel_policy(settings, policy, channel)
@@ -117,9 +112,9 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
             scores, listed = scores[scores["customer_id"].isin(among)], len(among)
         if not scores.empty:
             require_consent(lake, session, settings, policy, scores["customer_id"], channel)
-        recommender = open_recommender(lake, session, settings, policy)
+        recommender = None if after else open_recommender(lake, session, settings, policy)
         unmeasured = uninformative_campaigns(session, settings)
-        prior = _learnt(lambda: prior_from_campaigns(session, settings, policy))
+        prior = _learnt(lambda: prior_from_campaigns(session, settings, policy, further))
         lists = _learnt(lambda: create_assigner(lake, session, settings, policy, now, unmeasured))
     # As the prior does, learn from campaigns that are over by now, not by an old cohort's cutoff.
     known_until = max(as_of, lake.as_of(None, policy.campaign.window_days).at)
@@ -141,8 +136,15 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
     if prior is None or lists is None:
         uplift = replace(uplift, why="failed")
     prior = prior or Prior(mean=policy.offer.uplift, sd=policy.offer.uplift_sd)
-    lists = lists or ListAssigner(policy)
+    assigner = lists or ListAssigner(policy)
     suggesting = part(context.progress, 2, 4)
+
+    def suggest(ids: list[str]) -> "Mapping[str, Sequence[SuggestedItem]]":
+        if recommender is None:
+            return {}
+        k = policy.offer.items
+        return assigner.lists(recommender, lake, ids, k=k, as_of=now, progress=suggesting)
+
     drafted = draft(
         lake,
         context.database,
@@ -153,14 +155,12 @@ def make_draft(request: CampaignDraft, context: Context) -> "Draft":
         model_version=model_version,
         now=now,
         prior=prior,
-        suggest_items=lambda ids: lists.lists(
-            recommender, lake, ids, k=policy.offer.items, as_of=now, progress=suggesting
-        ),
-        assign_recommender=lists.decide if policy.offer.items else None,
-        merge_items=recommender.merger(lake),
+        suggest_items=suggest,
+        assign_recommender=assigner.decide if policy.offer.items else None,
+        merge_items=recommender.merger(lake) if recommender else None,
         uplift=uplift,
         predicted=predicted,
-        recommended_by=recommender.version,
+        recommended_by=recommender.version if recommender else "none",
         name=request.name,
         cohort_id=request.cohort_id,
         tier=tier,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from retention.text import gettext
 from workers import campaign_messages
+from workers.follow_ups import find_follow_up
 from workers.requests import CampaignMeasure
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
@@ -75,6 +76,7 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         "simulated": _stated_effect(settings.demo),
         **limits,
     }
+    result["follow"] = find_follow_up(campaign, result, context)
     context.progress(3, 4, gettext("Drawing the chart"))
     chart = draw_chart(counted, measured, simulated=settings.demo)
     return _result_outcome(campaign, result, chart, context)

@@ -94,6 +94,23 @@ def _noise(error: float) -> dict:
     return {"effects": {"profit": _effect(30, -90, 150, error)}}
 
 
+def test_shop_with_too_few_customers_learns_what_to_do_instead():
+    body = a_body()
+    result = _result("undecided", (30, -90, 150), (0, -1, 1))
+    result["effects"]["profit"]["standard_error"] = 3.0
+    needed = verdict(result, body, body.plan())["needed"]
+    follow = {"action": None, "customers": 90, "reachable": needed // 4}
+    shown = verdict(result | {"follow": follow}, body, body.plan())
+    assert shown["next"] is None
+    instead = shown["instead"]
+    assert instead["times"] == pytest.approx(2, rel=0.05)
+    assert (instead["campaigns"] - 1) * 100 < needed <= instead["campaigns"] * 100
+    assert instead["weeks"] == pytest.approx(4 * body.window_days / 7, abs=1)
+    follow = {"action": "larger", "customers": needed, "reachable": needed}
+    shown = verdict(result | {"follow": follow}, body, body.plan())
+    assert (shown["next"], shown["instead"]) == ("larger", None)
+
+
 def test_no_size_is_given_if_none_is_realistic():
     plan = a_body().plan()
     assert conclusive_size(_result("undecided", (0, -1, 1)) | _noise(1e6), plan) is None

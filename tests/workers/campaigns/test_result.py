@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import closing, coupons, due, late_orders, launch
+from retention.campaigns import closing, coupons, due, late_orders, launch, verdict
 from retention.campaigns.file_imports import LISTENER
 from retention.campaigns.spec import Body
+from retention.campaigns.view import campaign_data
 from retention.db.tables import (
     Assignment,
     Audit,
@@ -46,6 +47,7 @@ from tests.workers.campaigns.steps import (
 )
 from workers import campaign_messages, campaigns, ids
 from workers.delivery import outbox
+from workers.follow_ups import follow_up_request
 from workers.requests import (
     CampaignCsv,
     CampaignDraft,
@@ -101,6 +103,16 @@ def test_campaign_reaches_its_result(desk):
     assert job.error is None
     assert job.result["sample_ratio"]["believable"]
     closed = campaign_of(desk, campaign_id)
+    follow = job.result["follow"]
+    assert follow["reachable"] >= follow["customers"]
+    shown = campaign_data(closed)["verdict"]
+    assert shown["next"] == follow["action"]
+    assert (ids.FOLLOW_UP in messages(desk, closed.post_key)) == (follow["action"] is not None)
+    advised = follow["action"] or verdict.FOLLOW_UPS[job.result["advice"]]
+    draft = run(desk, follow_up_request(campaign_data(closed), advised), ANALYST, key="next")
+    assert draft.result["audience"] == follow["customers"]
+    is_learnable = draft.result["plan"]["learnable"]
+    assert is_learnable == (follow["action"] is not None)
     assert closed.state == "closed"
     told = messages(desk, f"campaign:{campaign_id}:result:1")
     assert "Incremental profit" in told

@@ -1,0 +1,89 @@
+"""Find the next draft that a result advises, and whether it can be measured now."""
+
+import logging
+from typing import Any
+
+from retention.campaigns.spec import Body
+from retention.campaigns.verdict import verdict
+from retention.campaigns.view import campaign_data
+from retention.db.tables import Campaign
+from retention.errors import BadInput, Refused
+from retention.risk.policy import TIERS
+from retention.text import gettext
+from workers.requests import CampaignDraft
+from workers.tasks.interface import Context
+
+log = logging.getLogger(__name__)
+
+
+def find_follow_up(
+    campaign: Campaign, result: dict[str, Any], context: Context
+) -> dict[str, Any] | None:
+    """Draft what a result advises, without storing it, to say how many customers it has.
+
+    Returns ``action`` (None: no such draft can be measured now), the ``customers`` of that draft
+    and those that are ``reachable`` at most. None if the result advises nothing.
+    """
+    from workers.tasks.campaign_draft import make_draft
+
+    body = Body.model_validate(campaign.body)
+    advised = (verdict(result, body, body.plan()) or {}).get("next")
+    if advised is None or campaign.state == "cancelled":
+        return None
+    request = follow_up_request(campaign_data(campaign), advised)
+    try:
+        drafted = make_draft(request, context, after=result).body
+    except Refused:  # nobody can get it now
+        return {"action": None, "customers": 0, "reachable": 0}
+    except Exception:
+        log.exception("the draft that follows campaign %s cannot be estimated", campaign.id)
+        return None
+    wider, action, customers = drafted.wider, advised, drafted.audience
+    reachable = max(customers, wider.customers if wider else 0)
+    if not drafted.plan().learnable:
+        action = None
+        if wider is not None and wider.learnable and advised in ("repeat", "larger"):
+            action, customers = wider.tier, wider.customers
+    return {"action": action, "customers": customers, "reachable": reachable}
+
+
+def follow_up_request(campaign: dict[str, Any], following: str) -> CampaignDraft:
+    """Return the draft that a result advises.
+
+    Parameters
+    ----------
+    campaign : dict
+        Of `campaign_data`.
+    following : str
+        A value of `retention.campaigns.verdict.FOLLOW_UPS`, or the lowest risk tier.
+
+    Returns
+    -------
+    CampaignDraft
+        ``larger`` reaches the next lower risk tier, ``cheaper`` halves the discount and
+        ``reminder`` has none.
+
+    Raises
+    ------
+    BadInput
+        The button is of another version of the desk.
+    """
+    lowest = max((TIERS.index(tier) for tier in campaign["tiers"] if tier in TIERS), default=0)
+    channel = campaign["message_channel"]
+    if following in TIERS:
+        return CampaignDraft(tier=following, message_channel=channel)
+    if following == "repeat":
+        return CampaignDraft(tier=TIERS[lowest], message_channel=channel)
+    if following == "larger":
+        return CampaignDraft(tier=TIERS[min(lowest + 1, 2)], message_channel=channel)
+    if following == "cheaper" and campaign["discount"]:
+        half = max(round(50 * campaign["discount"]) / 100, 0.01)
+        return CampaignDraft(tier=TIERS[lowest], discount=half, message_channel=channel)
+    if following == "reminder":
+        return CampaignDraft(tier=TIERS[lowest], offer="reminder", message_channel=channel)
+    raise BadInput(
+        gettext(
+            "This button is of another version of the desk; `/retention campaign show` has a new "
+            "one."
+        )
+    )
