@@ -34,6 +34,7 @@ from retention.campaigns.text_message import (
     with_parts,
     with_text_cost,
 )
+from retention.campaigns.versions import with_name
 from retention.campaigns.view import version_data
 from retention.db import Database
 from retention.db.audit import record
@@ -342,7 +343,8 @@ def store(
     -------
     Campaign
     """
-    stored = drafted.body.model_dump(mode="json")
+    body = with_name(drafted.body, drafted.name, drafted.campaign_id)
+    stored = body.model_dump(mode="json")
     shared = {"team_id": settings.team_id, "campaign_id": drafted.campaign_id}
     campaign = Campaign(
         id=drafted.campaign_id,

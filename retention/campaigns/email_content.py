@@ -105,15 +105,16 @@ def email_content(
     EmailContent
     """
     terms, brand = offer["offer"], load_brand(settings)
+    campaign = body.utm_campaign or campaign_id
     wording = customer_wording(settings, body, terms, locale)
     words = wording.words
     values = placeholder_values(settings, name, offer, wording)
     typed = message_text(settings, body, terms, wording)
     paragraphs, announcement = _split(typed, values)
-    items = _items(brand, wording, terms, campaign_id, products or {})
+    items = _items(brand, wording, terms, campaign, products or {})
     text = text_placeholders.fill_text(typed, values).strip()
-    apply = discount_link(brand, values["code"], _landing(items), campaign_id)
-    home = with_utm(brand.website, brand.utm, campaign_id) if brand.website else ""
+    apply = discount_link(brand, values["code"], _landing(items), campaign)
+    home = with_utm(brand.website, brand.utm, campaign) if brand.website else ""
     has_apply = bool(values["code"] and apply)
     line = words.offer.free_shipping_line if _is_free_shipping(terms) else words.offer.coupon_line
     code_line = text_placeholders.fill_text(line, values) if values["code"] else ""
@@ -315,7 +316,7 @@ def _items(
     brand: Brand,
     wording: Wording,
     terms: Mapping[str, Any],
-    campaign_id: str,
+    campaign: str,
     products: Mapping[str, Product],
 ) -> tuple[EmailItem, ...]:
     currency, items = terms.get("currency") or "", []
@@ -328,7 +329,7 @@ def _items(
                 # Without its currency a price could be misread.
                 price=wording.money(price, currency) if price and price > 0 and currency else "",
                 picture=product.picture,
-                link=product_link(brand, item["item_id"], product.url, campaign_id),
+                link=product_link(brand, item["item_id"], product.url, campaign),
             )
         )
     return tuple(items)

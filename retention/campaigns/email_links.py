@@ -1,13 +1,30 @@
 """Make the links of e-mails: products, the discount, and their campaign parameters (UTM)."""
 
+import re
+import unicodedata
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from retention.campaigns.brand import Brand, Utm, is_web_address
 
+MAX_SLUG = 60  # characters of a campaign's name in its links
 _SAFE = ":/?#[]@!$&()*+,;=%~-._"  # signs that have a meaning in a URL
 
 
-def product_link(brand: Brand, item_id: str, own: str, campaign_id: str) -> str:
+def utm_campaign(name: str, campaign_id: str) -> str:
+    """Return what links say of a campaign: its name in small letters, and its id.
+
+    Examples
+    --------
+    >>> utm_campaign("High & medium risk, 2 Oct 2017", "c989xxj"), utm_campaign("冬季 – Café", "c1")
+    ('high-medium-risk-2-oct-2017-c989xxj', '冬季-cafe-c1')
+    """
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    letters = "".join(sign for sign in plain if not unicodedata.combining(sign))
+    slug = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters))[:MAX_SLUG].strip("-")
+    return f"{slug}-{campaign_id}" if slug else campaign_id
+
+
+def product_link(brand: Brand, item_id: str, own: str, campaign: str) -> str:
     """Return the link to an item with campaign parameters.
 
     Parameters
@@ -18,8 +35,8 @@ def product_link(brand: Brand, item_id: str, own: str, campaign_id: str) -> str:
         Id of the item.
     own : str
         The item's own URL, which precedes the brand's pattern.
-    campaign_id : str
-        Id of the campaign.
+    campaign : str
+        ``utm_campaign`` of the campaign.
 
     Returns
     -------
@@ -28,10 +45,10 @@ def product_link(brand: Brand, item_id: str, own: str, campaign_id: str) -> str:
     """
     pattern = brand.links.product
     url = web_address(own) or (pattern.format(item_id=quote(item_id, safe="")) if pattern else "")
-    return with_utm(url, brand.utm, campaign_id) if url else ""
+    return with_utm(url, brand.utm, campaign) if url else ""
 
 
-def discount_link(brand: Brand, code: str, landing: str, campaign_id: str) -> str:
+def discount_link(brand: Brand, code: str, landing: str, campaign: str) -> str:
     """Return the link that applies a code and opens a page of the shop.
 
     Parameters
@@ -42,8 +59,8 @@ def discount_link(brand: Brand, code: str, landing: str, campaign_id: str) -> st
         The customer's code.
     landing : str
         URL of the page to open. If it is of another host, the shop's first page is used.
-    campaign_id : str
-        Id of the campaign.
+    campaign : str
+        ``utm_campaign`` of the campaign.
 
     Returns
     -------
@@ -62,15 +79,15 @@ def discount_link(brand: Brand, code: str, landing: str, campaign_id: str) -> st
         return ""
     code = quote(code, safe="")
     if "{redirect}" not in pattern:
-        return with_utm(pattern.format(code=code), brand.utm, campaign_id)
+        return with_utm(pattern.format(code=code), brand.utm, campaign)
     host = urlsplit(pattern.format(code=code, redirect="")).netloc
     page = urlsplit(landing)
     path = urlunsplit(("", "", page.path or "/", page.query, "")) if page.netloc == host else "/"
-    redirect = with_utm(path, brand.utm, campaign_id)
+    redirect = with_utm(path, brand.utm, campaign)
     return pattern.format(code=code, redirect=quote(redirect, safe=""))
 
 
-def with_utm(url: str, utm: Utm, campaign_id: str) -> str:
+def with_utm(url: str, utm: Utm, campaign: str) -> str:
     """Add campaign parameters to a URL; those that it has stay.
 
     Parameters
@@ -79,8 +96,8 @@ def with_utm(url: str, utm: Utm, campaign_id: str) -> str:
         Absolute, or a path.
     utm : Utm
         The brand's parameters.
-    campaign_id : str
-        Id of the campaign.
+    campaign : str
+        ``utm_campaign`` of the campaign.
 
     Examples
     --------
@@ -89,7 +106,7 @@ def with_utm(url: str, utm: Utm, campaign_id: str) -> str:
     """
     parts = urlsplit(url)
     present = dict(parse_qsl(parts.query, keep_blank_values=True))
-    values = {"utm_source": utm.source, "utm_medium": utm.medium, "utm_campaign": campaign_id}
+    values = {"utm_source": utm.source, "utm_medium": utm.medium, "utm_campaign": campaign}
     added = urlencode({name: value for name, value in values.items() if name not in present})
     query = "&".join(filter(None, (parts.query, added)))
     return urlunsplit(parts._replace(query=query))

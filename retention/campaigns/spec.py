@@ -245,6 +245,7 @@ class Body(_FrozenModel):
     holdout: float
     expires_days: int
     copy_text: str
+    utm_campaign: str = ""  # of the links; empty in old campaigns: the id
     reminder_text: str = ""  # of those without a code (`reminder_action`); empty: the default text
     margin: float
     redemption: float

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from retention.campaigns.changes import version_changes
+from retention.campaigns.email_links import utm_campaign
 from retention.campaigns.spec import Body
 from retention.campaigns.states import EDITABLE, move_campaign
 from retention.db.insert import insert_once
@@ -38,6 +39,11 @@ class NextVersion:
 
     campaign: Campaign
     changes: list[dict[str, Any]]
+
+
+def with_name(body: Body, name: str, campaign_id: str) -> Body:
+    """Return a version whose links have the campaign's name."""
+    return body.model_copy(update={"utm_campaign": utm_campaign(name, campaign_id)})
 
 
 def write_version(
@@ -84,7 +90,9 @@ def write_version(
     StaleCampaign
         The version changed, or the campaign is already sent.
     """
-    stored, campaign_id = body.model_dump(mode="json"), before.id
+    campaign_id = before.id
+    body = with_name(body, name, campaign_id)
+    stored = body.model_dump(mode="json")
     changes = version_changes(Body.model_validate(before.body), body, (before.name, name))
     campaign = move_campaign(
         session,

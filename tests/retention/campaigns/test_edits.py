@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from retention.campaigns import approval, due
 from retention.campaigns.edits import Changes
+from retention.campaigns.email_content import email_content
 from retention.campaigns.email_text import default_text
 from retention.campaigns.spec import Body
 from retention.db.tables import Assignment, Audit
@@ -38,6 +39,26 @@ def test_edit_can_replace_all_offers(database, settings, changes, action, terms)
     assert campaign.body["copy_text"] == (
         "Hello {name}: {code}" if unchanged else default_text(action)
     )
+
+
+def test_links_have_the_name_that_was_approved(database, settings):
+    with database.transaction() as session:
+        _draft(session, settings)
+        edited = approval.edit(
+            session, settings, "c1", 1, "U0ANALYST", Changes(name="Große Wäsche & Co."), NOW
+        ).campaign
+        body = Body.model_validate(edited.body)
+    assert body.utm_campaign == "grosse-wasche-co-c1"
+    brand = settings.home / "brand.toml"
+    brand.parent.mkdir(parents=True, exist_ok=True)
+    brand.write_text('website = "https://tea.example"', encoding="utf-8")
+    for version, campaign in (
+        (body, "grosse-wasche-co-c1"),
+        (body.model_copy(update={"utm_campaign": ""}), "c1"),  # approved by an earlier version
+    ):
+        offer = {"offer": {"action": "reminder", "items": []}, "code": None, "expires_at": None}
+        shown = email_content(settings, version, offer, campaign_id="c1")
+        assert shown.home.endswith(f"utm_campaign={campaign}")
 
 
 @pytest.mark.parametrize(
