@@ -570,6 +570,18 @@ def buyers(lake: "Lake", start: datetime, end: datetime) -> set[str]:
     return set(orders.select("customer_id").distinct().execute()["customer_id"])
 
 
+def silent_days(lake: "Lake", ids: Sequence[str], now: datetime) -> dict[str, int]:
+    """Return the whole days since each customer's last order, if there is one."""
+    import ibis
+
+    chosen = ibis.memtable({"customer_id": [*ids]}, schema={"customer_id": "string"})
+    events = lake.table("events", before=now)
+    orders = events.filter(events.event_type == "purchase").semi_join(chosen, "customer_id")
+    last = orders.group_by("customer_id").agg(at=orders.occurred_at.max()).execute()
+    days = (naive(now) - last["at"]).dt.days
+    return dict(zip(last["customer_id"], days.astype(int).tolist(), strict=True))
+
+
 def _reason_features(reasons: object) -> list[str]:
     parsed = json.loads(reasons) if isinstance(reasons, str) else reasons
     return policy_features(parsed) if isinstance(parsed, list) else []

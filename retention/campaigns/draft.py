@@ -15,7 +15,12 @@ from sqlalchemy.orm import Session
 
 from retention.campaigns import item_selection, offers
 from retention.campaigns.assignment import buckets, drawn_groups
-from retention.campaigns.audience import Audience, exclusion_reason, select_audience
+from retention.campaigns.audience import (
+    Audience,
+    exclusion_reason,
+    select_audience,
+    silent_days,
+)
 from retention.campaigns.default_names import default_name
 from retention.campaigns.draft_options import Option, choose_option, list_rest, of_tiers
 from retention.campaigns.edits import Changes, apply_changes
@@ -262,6 +267,7 @@ def draft(
     own_category = offers.coupon_categories(lake, policy, audience.customers, now)
     rows = _rows(audience.customers, body, items, salt, campaign_id, recommended_by, own_category)
     contacts = find_contacts(lake, list(audience.customers["customer_id"]))
+    silent = silent_days(lake, list(audience.customers["customer_id"]), now)
     if is_text(channel):
         readers = text_readers(contacts.get(row["customer_id"]) for row in sampled(rows))
         body = body.model_copy(update={"readers": readers})
@@ -269,6 +275,8 @@ def draft(
     for row in rows:
         contact = contacts.get(row["customer_id"])
         row["offer"]["named"] = bool(contact and contact.name.strip())
+        if (days := silent.get(row["customer_id"])) is not None:
+            row["offer"]["silent_days"] = days  # the default text follows it
     if "blend" in audience.customers:
         tried = int((audience.customers["blend"] != policy.recommend.policy).sum())
         body = body.model_copy(update={"tried": tried})

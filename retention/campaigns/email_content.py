@@ -18,6 +18,7 @@ from retention.campaigns.email_text import (
     text_of,
     text_wording,
 )
+from retention.campaigns.greeting import greeting_name
 from retention.campaigns.item_selection import NEW_ARRIVAL
 from retention.campaigns.offers import limited_category
 from retention.campaigns.products import Product
@@ -28,6 +29,7 @@ from retention.settings import Settings
 MAX_TITLE = 120  # characters
 CALL = "call"  # the action of a call script, which a person of the shop reads
 ITEMS = "{items}"
+LONG_SILENCE = 28  # days without an order from which "it has been a while"
 Offer = Mapping[str, Any]  # a row of `launch.recipient_rows`
 
 
@@ -188,16 +190,24 @@ def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wordi
     str
     """
     own = own_text(settings, body, terms["action"])
-    return own or text_of(wording, wording_action(terms), body.message_channel)
+    return own or text_of(
+        wording,
+        wording_action(terms),
+        body.message_channel,
+        is_late=terms.get("silent_days", LONG_SILENCE) < LONG_SILENCE,  # unknown in old campaigns
+    )
 
 
 def own_text(settings: Settings, body: Body, action: str) -> str:
     """Return the text that a person wrote for an action; empty if nobody did."""
     if action == body.copy_action:
         text = body.copy_text
-        is_default = is_default_text(settings, action, text, body.message_channel)
-        return "" if is_default else text
-    return body.reminder_text if action in WITHOUT_CODE else ""
+    elif action in WITHOUT_CODE:
+        text, action = body.reminder_text, body.reminder_action or action
+    else:
+        return ""
+    is_own = text and not is_default_text(settings, action, text, body.message_channel)
+    return text if is_own else ""
 
 
 def wording_action(terms: Mapping[str, Any]) -> str:
@@ -260,7 +270,7 @@ def placeholder_values(
     wording = wording or load_wording(settings)
     expires_at = offer["expires_at"]
     return {
-        "name": templating.strip_controls(name or ""),
+        "name": _greeted(wording, terms, templating.strip_controls(name or "")),
         "discount": _discount(wording, terms),
         "conditions": _conditions(wording, terms),
         "code": offer["code"] or "",
@@ -268,6 +278,12 @@ def placeholder_values(
         "items": "; ".join(item["title"] for item in _shown(terms)),
         "shop": load_brand(settings).name,
     }
+
+
+def _greeted(wording: Wording, terms: Mapping[str, Any], name: str) -> str:
+    """Return the name in the text; a call script has the whole one."""
+    is_whole = wording.words.greeting == "whole" or terms["action"] == CALL
+    return name if is_whole else greeting_name(name, wording.tag)
 
 
 def _discount(wording: Wording, terms: Mapping[str, Any]) -> str:

@@ -87,6 +87,14 @@ class Texts(_Strict):
     call: Text
 
 
+class LateTexts(_Strict):
+    """Texts by action for customers who are only a few days late."""
+
+    coupon: Text | None = None
+    free_shipping: Text | None = None
+    reminder: Text | None = None
+
+
 class ShortTexts(_Strict):
     """Texts of SMS and WhatsApp by action; ``stop`` says how to end further ones.
 
@@ -97,6 +105,7 @@ class ShortTexts(_Strict):
     free_shipping: Text
     new_arrivals: Text
     reminder: Text
+    reminder_late: Text | None = None  # for customers who are only a few days late
     with_shop: Annotated[str, _LINE, _only("shop", "text")]
     stop: Line
     ask_title: Line
@@ -163,8 +172,10 @@ class UnsubscribePage(_Strict):
 class EmailText(_Strict):
     """All texts of one language."""
 
+    greeting: Literal["first", "whole"] = "first"  # name
     subject: Subjects
     text: Texts
+    late: LateTexts = LateTexts()
     offer: OfferWords
     button: Buttons
     items: ItemWords
@@ -325,7 +336,7 @@ def default_text(
     return text_of(wording, action, channel)
 
 
-def text_of(wording: Wording, action: str, channel: str = EMAIL) -> str:
+def text_of(wording: Wording, action: str, channel: str = EMAIL, *, is_late: bool = False) -> str:
     """Return the text of an action.
 
     Parameters
@@ -336,9 +347,16 @@ def text_of(wording: Wording, action: str, channel: str = EMAIL) -> str:
         Kind of the offer. A personal call has no short text.
     channel : str, optional
         Of the message.
+    is_late : bool, optional
+        Whether the customer is only a few days late.
     """
-    is_short = is_text(channel) and action in SHORT_ACTIONS
-    return str(getattr(wording.words.sms if is_short else wording.words.text, action))
+    if is_text(channel) and action in SHORT_ACTIONS:
+        late = getattr(wording.words.sms, f"{action}_late", None)
+        usual = getattr(wording.words.sms, action)
+    else:
+        late = getattr(wording.words.late, action, None)
+        usual = getattr(wording.words.text, action)
+    return str(late or usual) if is_late else str(usual)
 
 
 def is_default_text(settings: Settings, action: str, text: str, channel: str = EMAIL) -> bool:
@@ -432,7 +450,9 @@ def _parse(stamps: tuple[tuple[Path, int], ...]) -> EmailText:
     try:
         for path, _ in stamps:
             text = read_text(path)
-            for table, lines in tomllib.loads(text).items():
+            tables = tomllib.loads(text)
+            _drop_late(values, tables)
+            for table, lines in tables.items():
                 both = isinstance(lines, dict) and isinstance(values.get(table), dict)
                 values[table] = {**values[table], **lines} if both else lines
         return validate_strictly(EmailText, values)
@@ -449,6 +469,14 @@ def _parse(stamps: tuple[tuple[Path, int], ...]) -> EmailText:
             path=path, problem=problem
         )
     )
+
+
+def _drop_late(values: dict[str, Any], own: dict[str, Any]) -> None:
+    """Drop the shipped text for late customers where the shop's own text replaces the usual one."""
+    for action in own.get("text") or ():
+        values["late"] = {k: v for k, v in values.get("late", {}).items() if k != action}
+    if "reminder" in (own.get("sms") or ()):
+        values.get("sms", {}).pop("reminder_late", None)
 
 
 @lru_cache(maxsize=256)

@@ -14,24 +14,48 @@ _PACK_CODE = re.compile(r"\(?\b\d+(?:pk)?(?:\s*[/&]\s*\d+(?:pk|ct|oz)?)+\b\.?\)?
 _SIZE = re.compile(
     r"\b(\d+(?:[.,]\d+)?)\s?(OZ|LBS?|G|GR|KG|MG|ML|CL|L|LT|CM|MM|IN|FT|YD|CT|PK|PC|GAL?|QT|PT|DZ)\b"
 )
-# What cash registers shorten. Longer pieces come first.
+# What cash registers shorten.
 _SHORT_FORMS = {
+    "can catfd": "canned cat food",
+    "can dogfd": "canned dog food",
     "can carb": "cans",
     "can car": "cans",
     "btl carb": "bottle",
     "btl": "bottle",
+    "catfd": "cat food",
+    "choc": "chocolate",
+    "containr": "container",
+    "crmd": "creamed",
     "dnrs": "dinners",
+    "dogfd": "dog food",
+    "dps": "dips",
     "drnk": "drink",
+    "fd": "food",
     "frzn": "frozen",
     "mlt-pk": "multi-pack",
+    "ppk": "prepacked",
+    "prem": "premium",
+    "prep fd": "prepared food",
+    "preportnd": "pre-portioned",
+    "prpck": "prepacked",
+    "prslc": "presliced",
     "refrig": "refrigerated",
+    "rts": "ready-to-serve",
+    "saus": "sausage",
     "sft": "soft",
     "sgl": "single",
     "sngl": "single",
     "srv": "serve",
+    "sup prem": "super premium",
+    "super prem": "super premium",
+    "sw gds": "sweet goods",
+    "vac pac": "vacuum-packed",
     "whl": "whole",
 }
-_SHORT = re.compile(rf"\b(?:{'|'.join(_SHORT_FORMS)})\b", re.IGNORECASE)
+# Groups of a till before the product itself: "Prepared food: side dishes (hot)".
+_TILL_GROUP = re.compile(r"^(?:prepared food|sweet goods):\s*(?=\S)", re.IGNORECASE)
+_LONGEST_FIRST = "|".join(sorted(_SHORT_FORMS, key=len, reverse=True))
+_SHORT = re.compile(rf"\b(?:{_LONGEST_FIRST})\b", re.IGNORECASE)
 _WITH_DIGIT = re.compile(r"\S*\d\S*")
 # Where a blank is missing: Meat:ham, mixers(club soda)flavoured.
 _TIGHT = re.compile(r"(?<=[^\W\d]:)(?=[^\W\d])|(?<=\w)(?=\()|(?<=\))(?=\w)")
@@ -58,6 +82,8 @@ def readable_title(title: str) -> str:
     ('Soft Drinks Cans', 'Milk 1% Gallon')
     >>> readable_title("Kids cereal, 14.5 OZ"), readable_title("Coffee No. 3")
     ('Kids cereal', 'Coffee No. 3')
+    >>> readable_title("Prep fd: side dishes (hot), 4 OZ")
+    'Side dishes (hot)'
     """
     title = _LAST_SIZE.sub("", title.strip())
     whole = " ".join(_UNCLOSED.sub("", _TIGHT.sub(" ", title)).split())
@@ -65,6 +91,8 @@ def readable_title(title: str) -> str:
     is_shouted = words == words.upper() != words.lower()
     text = " ".join(_LOST_SIGNS.sub("", _PACK_CODE.sub(" ", whole)).split()) or whole
     text = _SIZE.sub(lambda size: f"{size[1]} {size[2].lower()}", _SHORT.sub(_in_full, text))
+    product = _TILL_GROUP.sub("", text)
+    text = product if product == text else product[0].upper() + product[1:]
     if not is_shouted:
         return text
     parts = text.split(" ")

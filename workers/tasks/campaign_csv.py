@@ -215,6 +215,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
     from retention.campaigns.text_message import text_content
     from retention.outreach.adapter import Contact
     from retention.outreach.channels import is_text
+    from retention.templating import strip_controls
 
     table = []
     for row in rows:
@@ -234,7 +235,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
         table.append(
             {
                 "customer_id": row["customer_id"],
-                "name": values["name"],
+                "name": strip_controls(person.name),
                 "email": email,
                 "offer": offer["rule"],
                 "action": offer["action"],
