@@ -133,7 +133,7 @@ def test_a_bad_setting_is_one_sentence(home, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("variable", ["RETENTION_PORT", "RETENTION_HEALTH_PORT"])
-def test_run_names_a_taken_port_and_starts_nothing(home, monkeypatch, variable):
+def test_run_names_a_taken_port_and_starts_nothing(home, monkeypatch, caplog, variable):
     """The bot started again and again, and every command failed."""
     monkeypatch.setattr("workers.supervisor.run", lambda *_, **__: pytest.fail("started"))
     monkeypatch.setattr("retention.db.migrate.upgrade", lambda _: None)
@@ -144,7 +144,10 @@ def test_run_names_a_taken_port_and_starts_nothing(home, monkeypatch, variable):
         for name, listener in ports.items():
             monkeypatch.setenv(name, str(listener.getsockname()[1]))
         free.close()
-        with pytest.raises(SystemExit, match=f"set {variable} to a free port"):
+        with (
+            caplog.at_level("INFO"),  # restores the level, which the command sets
+            pytest.raises(SystemExit, match=f"set {variable} to a free port"),
+        ):
             run(["run"])
 
 
