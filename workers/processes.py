@@ -3,10 +3,14 @@
 Each process reports itself in the database every few seconds.
 """
 
+import hashlib
 import logging
 import os
 import socket
+from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
@@ -79,24 +83,47 @@ def alive(session: Session, now: datetime | None = None) -> dict[str, Process]:
     return {row.name: row for row in rows}
 
 
-def worker_name(task: str) -> str:
-    """Return this process's worker name, ``task@host:pid``."""
-    return f"{task}@{socket.gethostname()}:{os.getpid()}"
+def worker_name(task: str, pid: int | None = None) -> str:
+    """Return a process's worker name, ``task@host:pid:start:place``; this process by default."""
+    pid = pid or os.getpid()
+    return f"{task}@{socket.gethostname()}:{pid}:{_start(pid)}:{place()}"
+
+
+@cache
+def place() -> str:
+    """Return the id of the space in which this process's number is unique.
+
+    Containers can have equal host names, and numbers of processes that mean others elsewhere.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text("ascii"), _namespace()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
 def is_gone(worker: str) -> bool:
-    """Return whether a worker is dead.
-
-    This can only be known on this host.
-    """
-    _, _, place = worker.partition("@")
-    host, _, pid = place.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
+    """Return whether a worker is dead; of another place, only the lease of its job can tell."""
+    _, *parts = worker.rsplit(":", 3)
+    if len(parts) != 3 or parts[2] != place():
+        return False  # also a worker of an earlier version
+    pid, start, _ = parts
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
-    return False
+        pass
+    return start != _start(int(pid))  # another process has its number
+
+
+def _namespace() -> str:
+    return os.readlink("/proc/self/ns/pid")
+
+
+def _start(pid: int) -> str:
+    """Return when a process began, in ticks since the machine's start; empty if unknown."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return stat.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

@@ -108,7 +108,7 @@ def republish(database: Database, settings: Settings) -> list[str]:
 
 
 def release_dead(database: Database, settings: Settings) -> list[str]:
-    """Release jobs of dead processes on this host.
+    """Release jobs of dead processes that this process can see.
 
     Parameters
     ----------

@@ -274,7 +274,7 @@ class Supervisor:
             log.warning("cannot tidy the list of processes: %s", error)
 
     def _release(self, database: Database) -> None:
-        """End the leases of this host's killed workers.
+        """End the leases of the killed workers of this place.
 
         The next start then need not wait for them. Jobs in a person's terminal go on.
         """
@@ -284,7 +284,7 @@ class Supervisor:
                     update(Job)
                     .where(
                         Job.state == "running",
-                        Job.worker.like(f"%@{socket.gethostname()}:%"),
+                        Job.worker.endswith(f":{processes.place()}"),
                         ~Job.worker.startswith(f"{jobs.TERMINAL}@"),
                     )
                     .values(lease_until=clock.wall())

@@ -34,7 +34,7 @@ def start(shop: tiny.Shop, folder: Path, block: str) -> Job:
 
 
 def kill(worker: str) -> None:
-    os.kill(int(worker.rpartition(":")[2]), signal.SIGKILL)
+    os.kill(int(worker.rsplit(":", 3)[1]), signal.SIGKILL)
 
 
 def versions(shop: tiny.Shop) -> list[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """Test the repair of lost wake-ups and abandoned jobs."""
 
-import os
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -11,7 +10,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.db.tables import Delivery, File, Outbox, Process, Run
 from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, row, set_job
-from workers import completion, jobs, processes, reconcile
+from workers import completion, jobs, processes, reconcile, supervisor
 from workers.requests import Retrain, Sweep
 from workers.tasks.tidy import unwanted
 
@@ -31,9 +30,10 @@ def woken(monkeypatch) -> list[str]:
 @pytest.fixture
 def dead() -> str:
     """A worker of this host that is no more."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return processes.worker_name("task").replace(f":{os.getpid()}", f":{process.pid}")
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    name = processes.worker_name("task", process.pid)
+    process.communicate()
+    return name
 
 
 def start(database, job_id: str, worker: str) -> None:
@@ -66,6 +66,31 @@ def test_job_of_a_dead_process_is_released_early(database, settings, woken, dead
     start(database, queued_job.id, dead)
     assert reconcile.release_dead(database, settings) == [queued_job.id]
     assert reconcile.republish(database, settings) == [queued_job.id]
+
+
+def test_job_of_an_equal_host_name_in_another_container_keeps_its_lease(
+    database, settings, woken, dead, monkeypatch
+):
+    """Its number of a process says nothing here, and a live job was run twice."""
+    queued_job = ask(database, settings, Sweep(), "k")
+    start(database, queued_job.id, dead)
+    monkeypatch.setattr(processes, "_namespace", lambda: "pid:[4026532999]")
+    processes.place.cache_clear()
+    try:
+        assert reconcile.release_dead(database, settings) == []
+        supervisor.Supervisor(settings, ("tick",))._release(database)
+        assert job(database, queued_job.id).lease_until > clock.wall()
+    finally:
+        monkeypatch.undo()
+        processes.place.cache_clear()
+    assert reconcile.release_dead(database, settings) == [queued_job.id]
+
+
+def test_process_with_the_number_of_a_dead_worker_is_another():
+    name, pid, _, place = processes.worker_name("task").rsplit(":", 3)
+    assert processes.is_gone(f"{name}:{pid}:1:{place}")
+    assert not processes.is_gone(processes.worker_name("task"))
+    assert not processes.is_gone(f"{name}:{pid}")  # as earlier versions wrote it
 
 
 def test_job_that_kills_workers_fails_with_a_reference(database, settings, woken):

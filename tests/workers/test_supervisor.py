@@ -53,7 +53,7 @@ def results(database, job_id: str) -> list[str]:
 
 
 def child_of(worker: str) -> int:
-    return int(worker.rpartition(":")[2])
+    return int(worker.rsplit(":", 3)[1])
 
 
 def test_job_result_replaces_the_progress_bar(house):
