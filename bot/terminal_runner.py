@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,8 @@ from sqlalchemy import exc
 
 from bot.commands import TERMINAL, Answer, Call, Command
 from bot.services import Services
-from retention import logs
+from retention import clock, logs
+from retention.db import audit
 from retention.errors import BadInput
 from retention.faults import diagnose
 from retention.paths import create_private_folder
@@ -74,7 +75,8 @@ class Terminal:
             with ProgressBar() as progress:
                 key = f"terminal:{secrets.token_hex(12)}"
                 call = Call(services, user, TERMINAL, key, None, progress)
-                template, data = self._execute(command, call, params, to_queue)
+                with nullcontext() if user == roles.OPERATOR else audit.in_the_terminal():
+                    template, data = self._execute(command, call, params, to_queue)
                 if command.after and not to_queue:
                     command.after(call, data, **params)
             if as_json:
@@ -130,6 +132,11 @@ class Terminal:
 
         request.check_worker_limits()
         job = submit(request, call)
+        if call.user != roles.OPERATOR:  # the worker's own entries cannot name the system's user
+            with call.services.database.transaction() as session:
+                details = {"kind": job.kind}
+                now = clock.now()
+                audit.record(session, self.settings, call.user, "job.queue", job.id, now, details)
         woken = jobs.wake(call.services.settings, job)
         return {"job": job.id, "kind": job.kind, "state": job.state, "queue_away": not woken}
 

@@ -26,7 +26,8 @@ from retention.campaigns.states import EDITABLE, STATES, StaleCampaign, find_cam
 from retention.campaigns.view import campaign_data
 from retention.db.audit import history
 from retention.db.tables import Campaign
-from retention.errors import BadInput
+from retention.demo import is_demo_home
+from retention.errors import BadInput, NotAllowed
 from retention.outreach import send_summary
 from retention.outreach.channels import EMAIL, MESSAGE_CHANNELS, require_text_channel
 from retention.privacy import pseudonym
@@ -301,6 +302,13 @@ def submit(call: Call, campaign: str, version: int | None) -> Answer:
 )
 def approve(call: Call, campaign: str, version: int | None, calls_by: str | None = None) -> Answer:
     """Approve a campaign."""
+    if call.surface != SLACK and not is_demo_home(call.services.settings):
+        raise NotAllowed(
+            gettext(
+                "Approvals happen in Slack only, so that nobody approves their own campaign under "
+                "another name; an approver types there: `/retention campaign approve {id}`"
+            ).format(id=campaign)
+        )
     return _apply(call, campaign, version, campaigns.approve, calls_by)
 
 

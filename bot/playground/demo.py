@@ -38,7 +38,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import BusinessClock, RoleGrant, Schedule
-from retention.demo import ATTRIBUTION, START
+from retention.demo import ATTRIBUTION, PLAYGROUND, START
 from retention.errors import BadInput, Refused
 from retention.outreach.smtp import parse_smtp_url
 from retention.paths import create_private_folder
@@ -178,7 +178,7 @@ class _Demo:
         self.machine = TimeMachine(settings, database, self._notify)
         self.slack = Slack(
             settings.playground_port,
-            store=settings.home / "playground.db",
+            store=settings.home / PLAYGROUND,
             now=lambda: START if self.step else clock.now(),
             bot_url=f"http://127.0.0.1:{settings.port}/slack/events",
             secret=secret.get_secret_value() if secret else seed.SIGNING_SECRET,

@@ -1,5 +1,10 @@
 """Write and read the audit log."""
 
+import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +13,22 @@ from sqlalchemy.orm import Session
 
 from retention.db.tables import Audit
 from retention.settings import Settings
+
+_SYSTEM_USER: ContextVar[str | None] = ContextVar("system_user", default=None)
+
+
+@contextmanager
+def in_the_terminal() -> Iterator[None]:
+    """Name the system's user in the entries of a block, in which a command acts as someone else."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name  # not from the environment, which anybody can set
+    except KeyError:
+        name = str(os.getuid())
+    token = _SYSTEM_USER.set(name)
+    try:
+        yield
+    finally:
+        _SYSTEM_USER.reset(token)
 
 
 def history(
@@ -29,7 +50,8 @@ def history(
     Returns
     -------
     list of dict
-        ``at`` (ISO 8601), ``actor``, ``action`` (without prefix), ``why`` (None without a reason).
+        ``at`` (ISO 8601), ``actor``, ``system_user`` (of the terminal with ``--as``, else None),
+        ``action`` (without prefix), ``why`` (None without a reason).
     """
     rows = session.scalars(
         select(Audit)
@@ -45,6 +67,7 @@ def history(
         {
             "at": row.at.isoformat(),
             "actor": row.actor,
+            "system_user": row.details.get("system_user"),
             "action": row.action.removeprefix(f"{kind}."),
             "why": row.details.get("why") or row.details.get("reason"),
         }
@@ -78,6 +101,8 @@ def record(
     details : dict
         JSON, such as the reason.
     """
+    if system_user := _SYSTEM_USER.get():
+        details = {**details, "system_user": system_user}
     session.add(
         Audit(
             team_id=settings.team_id,

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import pwd
 import re
 import socket
 from datetime import UTC, datetime
@@ -18,7 +20,7 @@ from bot.terminal_runner import printed
 from retention import clock
 from retention.db import Database
 from retention.db.migrate import upgrade
-from retention.db.tables import Campaign, Job, Outbox, RoleGrant, Schedule
+from retention.db.tables import Audit, Campaign, Job, Outbox, RoleGrant, Schedule
 from retention.settings import Settings
 from retention.text import LANGUAGE
 
@@ -295,6 +297,37 @@ def test_campaign_draft_and_state_are_printed_as_text(shop_home, capsys):
     assert drafted.id in result
     assert run(["campaign", "show", drafted.id]) == 0
     assert f"Spring ({drafted.id}, version 1): draft" in capsys.readouterr().out
+
+
+def test_terminal_approves_in_a_demo_home_only(shop_home, capsys):
+    """One person approved their own campaign under another name."""
+    assert run(["role", "grant", "U0LEAD", "approver"]) == 0
+    assert run(["campaign", "draft", "--tier", "low", "--name", "Spring"]) == 0
+    (drafted,) = stored(Campaign)
+    assert run(["campaign", "submit", drafted.id, "--as", "U0LEAD"]) == 0
+    approve = ["campaign", "approve", drafted.id, "--as", "U0LEAD"]
+    capsys.readouterr()
+    assert run(approve) == 2
+    assert "Approvals happen in Slack only" in capsys.readouterr().err
+    assert [campaign.state for campaign in stored(Campaign)] == ["submitted"]
+    (Settings().home / "playground.db").touch()
+    assert run(approve) == 0
+    assert [campaign.state for campaign in stored(Campaign)] == ["approved"]
+    system_user = pwd.getpwuid(os.getuid()).pw_name
+    users = {(row.action, row.actor): row.details.get("system_user") for row in stored(Audit)}
+    assert users["role.grant", "operator"] is None
+    assert users["campaign.submit", "U0LEAD"] == system_user
+    assert users["campaign.approve", "U0LEAD"] == system_user
+    assert run(["campaign", "show", drafted.id]) == 0
+    assert f"typed by {system_user} in the terminal" in capsys.readouterr().out
+
+
+def test_queued_command_names_the_system_user(home, monkeypatch):
+    monkeypatch.setenv("USER", "somebody")  # anybody can set it
+    assert run(["role", "grant", "U0ANA", "analyst"]) == 0
+    assert run(["sweep", "--queue", "--as", "U0ANA"]) == 0
+    (entry,) = [row for row in stored(Audit) if row.action == "job.queue"]
+    assert entry.details["system_user"] == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_data_command_reports_quality(shop_home, capsys):
