@@ -22,6 +22,7 @@ from pydantic import (
     IPvAnyAddress,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -52,7 +53,9 @@ SECRETS = {
     "events_key": "RETENTION_EVENTS_KEY",
     "ask_key": "RETENTION_ASK_KEY",
 }
-_KEYED_TABLES = ("directory", "erasures", "model_versions", "connections", "sends")
+_OWN_KEYS = ("secret_key", "webhook_key", "redemption_key", "events_key")  # made by the operator
+_KEY_CHARACTERS = 32  # of the text; 32 random bytes in hex have 64
+_KEYED_TABLES = ("directory", "erasures")  # written with a key from the first import on
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
     "slack_bot_token",
@@ -232,6 +235,21 @@ class Settings(BaseSettings):
         Everyone would know an empty key.
         """
         return secret if secret and secret.get_secret_value().strip() else None
+
+    @field_validator(*_OWN_KEYS, mode="after")
+    @classmethod
+    def _check_length(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if secret and (value := secret.get_secret_value()) and not is_long_enough(value):
+            name = variable(str(info.field_name))
+            text = gettext("{name} is too short; make 32 random bytes with: openssl rand -hex 32")
+            if name == "RETENTION_SECRET_KEY":
+                text = gettext(
+                    "{name} is too short; make 32 random bytes with: openssl rand -hex 32. For "
+                    "existing data, put the present key into RETENTION_OLD_SECRET_KEYS and run: "
+                    "retention rotate-keys --reseal"
+                )
+            raise ValueError(text.format(name=name))
+        return secret
 
     @field_validator("home", mode="after")
     @classmethod
@@ -618,7 +636,19 @@ def _first_key(path: Path) -> bytes:
     keys = path.read_text(encoding="ascii").split()
     if not keys:
         raise BadInput(_missing_key(path))
+    if not is_long_enough(keys[0]):
+        raise BadInput(
+            gettext(
+                "The first key in {path} is too short; put a new one in front of it, of 32 random "
+                "bytes (openssl rand -hex 32), and run `retention rotate-keys --reseal`."
+            ).format(path=path)
+        )
     return keys[0].encode()
+
+
+def is_long_enough(key: str) -> bool:
+    """Return whether a key may hold 32 random bytes, or 24 with the prefix of Standard Webhooks."""
+    return len(key.removeprefix("whsec_")) >= _KEY_CHARACTERS
 
 
 def _missing_key(path: Path) -> str:

@@ -165,5 +165,6 @@ def database(settings) -> Database:
     """Its SQL database, with all tables."""
     made = Database.of(settings)
     create_tables(made)
+    _ = settings.key  # as in each real home: rows of the directory are hashed with it
     yield made
     made.dispose()

@@ -19,7 +19,7 @@ from retention.settings import Settings
 from tests.bot.test_server import ask
 from tests.retention.outreach import live_campaigns
 
-KEY = b"shared with the till"
+KEY = b"shared with the till, and long enough"
 
 
 @pytest.fixture

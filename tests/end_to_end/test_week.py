@@ -32,7 +32,7 @@ def desk(postgres, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     environment = {
         "RETENTION_DATABASE_URL": postgres,
-        "RETENTION_SECRET_KEY": "a-key-for-tests-only-0123456789",
+        "RETENTION_SECRET_KEY": "a-key-for-tests-only-0123456789ab",
     }
     with demo(folder / "home", log=folder / "demo.log", **environment) as desk:
         yield desk

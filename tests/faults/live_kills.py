@@ -35,7 +35,7 @@ from retention.settings import Settings
 from tests.bot.real_server import running_bot
 from workers import live
 
-KEY = "whsec_" + b64encode(b"of the fault run").decode()
+KEY = "whsec_" + b64encode(b"of the fault run, 32 bytes or more").decode()
 BOT_EVERY = 10  # kills of the live path for one of the bot
 SETTLING = 300.0  # seconds for the rest to drain
 HEAVY = ["pandas", "duckdb", "deltalake", "ibis", "pyarrow", "scipy.stats", "retention.risk.live"]

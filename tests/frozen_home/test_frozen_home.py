@@ -333,7 +333,7 @@ def test_old_unsubscribe_link_withdraws_consent(home, about, sql):
 
 
 def test_old_coupon_code_can_be_redeemed(path, about, sql, monkeypatch):
-    monkeypatch.setenv("RETENTION_REDEMPTION_KEY", "shared with the till")
+    monkeypatch.setenv("RETENTION_REDEMPTION_KEY", "shared with the till, and long enough")
     valid = "SELECT code, customer_id FROM coupons WHERE campaign_id = ? AND state = 'issued'"
     code, customer = sql(valid, about["campaigns"]["live"])[0]
     body = json.dumps(
@@ -341,7 +341,7 @@ def test_old_coupon_code_can_be_redeemed(path, about, sql, monkeypatch):
     ).encode()
     with adapter.open_home() as home:
         headers = adapter.signature_headers(
-            "shared with the till", body, datetime.now().astimezone()
+            "shared with the till, and long enough", body, datetime.now().astimezone()
         )
         first, again = (
             adapter.request(home, "POST", "/redemptions", body, headers) for _ in range(2)

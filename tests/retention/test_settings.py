@@ -2,7 +2,9 @@
 
 import errno
 import os
+import secrets
 import stat
+from base64 import b64encode
 from datetime import UTC, datetime
 
 import pytest
@@ -226,9 +228,31 @@ def test_error_names_the_variable_its_value_and_the_fix(field, monkeypatch, tmp_
         )
 
 
+@pytest.mark.parametrize("field", ["secret_key", "webhook_key", "redemption_key", "events_key"])
+def test_short_key_is_refused_and_the_fix_named(field, monkeypatch, tmp_path):
+    """A key of one character was accepted."""
+    name = variable(field)
+    for short in ("x", "Q7" * 15, "whsec_" + "x" * 31):
+        monkeypatch.setenv(name, short)
+        with pytest.raises(BadInput, match=f"^{name} is too short.* openssl rand -hex 32") as error:
+            load_settings()
+        assert short not in str(error.value).removeprefix(name) or short == "x"
+    for enough in (secrets.token_hex(32), f"whsec_{b64encode(secrets.token_bytes(24)).decode()}"):
+        monkeypatch.setenv(name, enough)
+        assert getattr(load_settings(), field).get_secret_value() == enough
+
+
+def test_short_key_of_a_home_is_refused():
+    settings = Settings()
+    settings.home.mkdir()
+    (settings.home / "secret.key").write_text("x")
+    with pytest.raises(BadInput, match=r"first key in .* is too short"):
+        _ = settings.key
+
+
 def test_public_key_must_differ_from_the_signing_key(monkeypatch):
     for name in ("RETENTION_EVENTS_KEY", "RETENTION_EVENTS_PUBLIC_KEY"):
-        monkeypatch.setenv(name, "the same")
+        monkeypatch.setenv(name, "the same" * 4)
     with pytest.raises(BadInput, match="RETENTION_EVENTS_PUBLIC_KEY equals"):
         load_settings()
 

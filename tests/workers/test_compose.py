@@ -131,7 +131,7 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
 
 def test_the_settings_of_the_services_fit_together():
     for service in OURS.values():
-        shown = environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k")
+        shown = environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k" * 64)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in shown.items():
                 if name.startswith("RETENTION_"):

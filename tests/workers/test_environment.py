@@ -33,7 +33,7 @@ from workers.environment import NEEDS, ChildEnvironments
 from workers.ids import FILE_IMPORT
 
 VALUES = {
-    "secret_key": "key-0f7a",
+    "secret_key": "key-0f7a" * 4,
     "old_secret_keys": "old-0f7a older-0f7a",
     "slack_bot_token": "xoxb-0f7a",
     "slack_signing_secret": "signing-0f7a",
@@ -44,9 +44,9 @@ VALUES = {
     "smtp_url": "smtp://me:smtp-0f7a@mail.example/?from=a@shop.example",
     "webhook_url": "https://platform.example/hook-0f7a",
     "sms_webhook_url": "https://sms.example/hook-0f7a",
-    "webhook_key": "hookkey-0f7a",
-    "redemption_key": "till-0f7a",
-    "events_key": "events-0f7a",
+    "webhook_key": "hookkey-0f7a" * 3,
+    "redemption_key": "till-0f7a" * 4,
+    "events_key": "events-0f7a" * 3,
     "ask_key": "model-0f7a",
 }
 MARK = "0f7a"  # part of every secret above
@@ -309,7 +309,7 @@ def test_single_role_gets_no_secret_in_its_environment(tmp_path):
 @pytest.mark.nightly
 def test_demo_passes_its_signing_secret_by_file(tmp_path):
     """Secrets in `_FILE` variables reach no environment and do not replace the demo's."""
-    key, slack = written(tmp_path, "key-0f7a"), written(tmp_path, "signing-0f7a")
+    key, slack = written(tmp_path, "key-0f7a" * 4), written(tmp_path, "signing-0f7a")
     given = {
         "RETENTION_SECRET_KEY_FILE": key,
         "SLACK_SIGNING_SECRET_FILE": slack,

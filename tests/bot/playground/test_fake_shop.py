@@ -27,7 +27,7 @@ from retention.privacy import standard_webhooks
 from tests.retention.outreach import live_campaigns
 from workers.environment import ChildEnvironments
 
-KEY, TOKEN = "key-of-events", "token"
+KEY, TOKEN = "key-of-events-with-32-characters", "token"
 CODE = "5B8T-Q59H-MYZ7"
 ADMIN = "/shop/admin/api/2026-07/graphql.json"
 CREATE = """mutation ($input: DiscountCodeBasicInput!) {

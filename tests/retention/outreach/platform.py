@@ -12,7 +12,7 @@ from typing import Any
 from retention import clock
 from retention.privacy import signing
 
-KEY = b"shared with the platform"
+KEY = b"shared with the platform, long enough"
 
 # Reaction to the n-th attempt (from 0) of an e-mail: a status; "hang"; "drip"; "drop";
 # "lie" (200, wrong body); "accept and 500"; "accept and drop"; None: accept.

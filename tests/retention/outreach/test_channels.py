@@ -172,9 +172,9 @@ def test_text_without_a_webhook_names_the_setting(settings, channel):
     ],
 )
 def test_sms_platform_leaves_the_way_of_emails_as_it_is(ways, by):
-    texts = {"sms_webhook_url": "https://sms.example/hook", "webhook_key": "shared"}
+    texts = {"sms_webhook_url": "https://sms.example/hook", "webhook_key": "shared" * 6}
     before, after = (
-        Settings(**ways, webhook_key="shared", _env_file=None),
+        Settings(**ways, webhook_key="shared" * 6, _env_file=None),
         Settings(**{**ways, **texts}, _env_file=None),
     )
     assert [sending_channel(one, "email") for one in (before, after)] == [by, by]
@@ -183,7 +183,7 @@ def test_sms_platform_leaves_the_way_of_emails_as_it_is(ways, by):
 
 def test_webhook_of_emails_sends_no_sms():
     settings = Settings(
-        webhook_url="https://platform.example/hook", webhook_key="shared", _env_file=None
+        webhook_url="https://platform.example/hook", webhook_key="shared" * 6, _env_file=None
     )
     with pytest.raises(BadInput, match="set RETENTION_SMS_WEBHOOK_URL"):
         require_text_channel(settings, "sms")
