@@ -181,10 +181,14 @@ def _shown(settings: Settings, alert: Alert, result: "Check") -> dict[str, Any]:
     """Return the values of one alert in a message; customers are pseudonyms."""
     from retention.privacy import pseudonym
 
+    condition = store.condition_of(alert)
+    limits = f"--where «{condition}»" + (f" --audience {alert.audience}" if alert.audience else "")
     return {
         "name": alert.name,
-        "kind": store.condition_of(alert).kind,
+        "kind": condition.kind,
         "condition": alert.condition,
+        "condition_words": condition.in_words,
+        "list": f"sweep --tier low {limits}",  # quotes that no condition has
         "audience": alert.audience,
         "customers": result.customers,
         "facts": result.facts,

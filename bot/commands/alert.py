@@ -71,6 +71,7 @@ def add(call: Call, name: str, condition: str, audience: str | None, channel: st
         data = {
             "name": alert.name,
             "condition": alert.condition,
+            "condition_words": store.condition_of(alert).in_words,
             "audience": alert.audience,
             "channel": alert.channel,
             "status": store.status(alert, clock.now()),

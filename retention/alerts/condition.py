@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from retention.audiences.expression import KEYWORDS, Expression
 from retention.audiences.parse import BadExpression, parse_days
 from retention.audiences.plain import corrected, understand
+from retention.audiences.words import in_words
 from retention.errors import BadInput
 from retention.text import gettext
 
@@ -42,6 +43,11 @@ class Condition:
         if self.expression is not None:
             return str(self.expression)
         return f"{LATE} > {self.days}d" if self.kind == LATE else self.kind
+
+    @property
+    def in_words(self) -> str:
+        """The expression as people read it, or the phrase."""
+        return str(self) if self.expression is None else in_words(self.expression)
 
     @property
     def takes_audience(self) -> bool:

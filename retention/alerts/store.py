@@ -189,6 +189,7 @@ def summaries(session: Session, settings: Settings) -> list[dict[str, Any]]:
         {
             "name": alert.name,
             "condition": alert.condition,
+            "condition_words": condition_of(alert).in_words,
             "audience": alert.audience,
             "channel": alert.channel,
             "status": status(alert, now),

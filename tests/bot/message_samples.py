@@ -628,6 +628,8 @@ def samples() -> dict[str, dict[str, Any]]:
                 {
                     **FIRED,
                     "kind": "customers",
+                    "condition_words": "last order less than 1 day ago",
+                    "list": "sweep --tier low --where «last_order < 1d»",
                     "customers": 5,
                     "named": ["G2VX-HM34", "V556-85E7"],
                     "facts": {"total": 31},

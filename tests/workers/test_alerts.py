@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
+from bot.commands import parsing as commandline
 from retention import clock
 from retention.alerts import store
 from retention.alerts.checks import Check
@@ -59,6 +60,20 @@ def test_alerts_that_fire_together_share_one_message_per_channel(database, setti
     assert pseudonym(settings.key, "c1") in shown
     assert ids.ALERT_MENU in shown
     assert len(message.blocks) <= 5
+
+
+def test_fired_alert_has_no_operators_and_a_button_to_the_list(database, settings):
+    condition = 'last_order < 1d and city = "New York"'
+    alert = add(database, settings, "fresh", condition, audience="berlin")
+    (post,) = published(database, settings, [(alert, fired())])
+    blocks = render.message(post.template, zone="UTC", **post.values).blocks
+    shown = blocks[0]["text"]["text"]
+    assert "last order less than 1 day ago" in shown
+    assert "&lt;" not in shown
+    (button,) = [b["elements"][0] for b in blocks if b["type"] == "actions"]
+    assert button["action_id"].startswith(ids.RUN_COMMAND)
+    params = commandline.parse(button["value"]).params
+    assert (params["where"], params["audience"], params["tier"]) == (condition, "berlin", "low")
 
 
 def test_muted_and_snoozed_alerts_post_nothing_but_keep_their_state(database, settings):

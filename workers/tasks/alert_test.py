@@ -42,6 +42,7 @@ def run(request: AlertTest, context: Context) -> Outcome:
     data = {
         "name": alert.name,
         "condition": alert.condition,
+        "condition_words": condition.in_words,
         "audience": alert.audience,
         "kind": condition.kind,
         "days": DAYS,
