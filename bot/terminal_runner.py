@@ -114,6 +114,8 @@ class Terminal:
         result = command.handle(call, params)
         if isinstance(result, Answer):
             return result.template, result.data
+        with services.database.reading() as session:
+            result.check(session, services.settings)
         if to_queue:
             return "bot/queued", self._queue(result, call)
         from workers.tasks import runner

@@ -1,9 +1,15 @@
 """Define the requests about campaigns and their codes at the shop."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from retention.errors import BadInput
 from retention.text import gettext
 from workers.request_base import AudienceName, Condition, CustomerId, Request, Tier
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from retention.settings import Settings
 
 
 class CampaignDraft(Request):
@@ -23,6 +29,20 @@ class CampaignDraft(Request):
     holdout: float | None = None
     budget: float | None = None
     message_channel: Literal["email", "sms", "whatsapp"] = "email"
+
+    def check(self, session: "Session", settings: "Settings") -> None:
+        """Refuse terms that the policy does not allow."""
+        super().check(session, settings)
+        from retention.campaigns.terms import with_terms
+        from retention.risk.policy import load_policy
+
+        with_terms(
+            load_policy(settings),
+            discount=None if self.offer else self.discount,
+            holdout=self.holdout,
+            budget=self.budget,
+            currency=settings.currency,
+        )
 
 
 class CampaignWiden(Request):
@@ -99,10 +119,38 @@ class CampaignPreview(Request):
     address: str = ""  # the person's, if Slack told it
     person: str = ""  # the name that the test greets
 
+    def check(self, session: "Session", settings: "Settings") -> None:
+        """Say at once why a test e-mail cannot be sent."""
+        super().check(session, settings)
+        if self.to_me:
+            require_trial_channel(settings, self.address)
+
     @property
     def is_private(self) -> bool:
         """Return whether the result goes to the person's direct message."""
         return self.to_me
+
+
+def require_trial_channel(settings: "Settings", address: str) -> str:
+    """Return the channel of a test e-mail to a person's own address."""
+    from retention.outreach.dispatch import configured_channel
+
+    if not address:
+        raise BadInput(
+            gettext(
+                "Your e-mail address is not known: Slack tells it if the app has the scopes "
+                "`users:read` and `users:read.email` and your profile has an address."
+            )
+        )
+    channel = configured_channel(settings)
+    if channel == "csv":
+        raise BadInput(
+            gettext(
+                "The desk has no mail server: whoever runs it sets RETENTION_SMTP_URL or "
+                "RETENTION_WEBHOOK_URL."
+            )
+        )
+    return channel
 
 
 class CampaignMisuse(Request):

@@ -183,6 +183,7 @@ def fail(
     reference: str | None = None,
     *,
     partly: str | None = None,
+    by_input: bool = False,
 ) -> str:
     """Mark a job failed, with a message.
 
@@ -201,6 +202,8 @@ def fail(
     partly : str, optional
         Replaces the reason if the job has already published a model, because the reason says that
         nothing was published.
+    by_input : bool, optional
+        A value of the request is wrong. Only its person hears it, and trying again cannot help.
 
     Returns
     -------
@@ -215,7 +218,7 @@ def fail(
         text = " ".join([partly if partly and models else sentence, *models])
         is_ours = _close(session, job, "failed", error=text, reference=reference)
         if is_ours and job.channel:
-            show_failed(session, settings, _fresh(session, job))
+            show_failed(session, settings, _fresh(session, job), by_input=by_input)
         elif is_ours and job.args.get("view_id"):
             show_failed_view(session, settings, job, text)
         if is_ours and job.kind in ("campaign_send", "campaign_deliver"):

@@ -39,25 +39,18 @@ def show_progress(
         _show(session, settings, job, "job/progress", left_seconds=left_seconds)
 
 
-def show_failed(session: Session, settings: Settings, job: Job) -> None:
+def show_failed(session: Session, settings: Settings, job: Job, *, by_input: bool = False) -> None:
     """Report a failure in a new message.
 
     An edit notifies no one, and the progress message may be far up. It only says that the job
-    failed. If it was never posted, the report takes its place, and people see one message.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    job : Job
-        Failed. Its attempt is part of the report's key.
+    failed. If it was never posted, the report takes its place, and people see one message. If a
+    person's input is wrong, the report is a direct message without a button.
     """
     progress = f"job:{job.id}"
     if not _withdraw(session, progress) and outbox.channel_of(session, progress) is not None:
-        _show(session, settings, job, "job/stopped")
-    _show(session, settings, job, "job/failed", key=failure_key(job))
+        _show(session, settings, job, "job/stopped", by_input=by_input)
+    to = job.requested_by if by_input and job.by_person else None
+    _show(session, settings, job, "job/failed", key=failure_key(job), to=to, by_input=by_input)
 
 
 def show_failed_view(session: Session, settings: Settings, job: Job, text: str) -> None:
@@ -236,9 +229,9 @@ def _show(
     template: str,
     *,
     key: str | None = None,
+    to: str | None = None,
     **values: Any,
 ) -> None:
-    post = Post(
-        template, {"job": template_values(job), **values}, key=key, thread_key=job.thread_key
-    )
+    shown, thread_key = {"job": template_values(job), **values}, None if to else job.thread_key
+    post = Post(template, shown, key=key, channel=to, thread_key=thread_key)
     outbox.put(session, settings, post, default_channel=job.channel, job_id=job.id)

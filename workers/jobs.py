@@ -104,6 +104,8 @@ def submit(
         The role of ``requested_by`` does not allow it.
     TooManyRequests
         The person has reached a limit.
+    BadInput
+        The task would refuse a value (`Request.check`).
     """
     args, limited = request.model_dump(mode="json"), limited and quotas.is_limited(requested_by)
     key = quotas.request_key(settings, request.kind, args, channel, thread_key)
@@ -122,6 +124,7 @@ def submit(
             return Submission(
                 session.get_one(Job, earlier.job_id), created=False, joined=earlier.joined
             )
+        request.check(session, settings)
     else:
         roles.require(session, settings, requested_by, request.role, request.deed)
     values = {

@@ -1,11 +1,19 @@
 """Define the base of all requests, and the types of their fields."""
 
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from retention import clock
+from retention.errors import BadInput
+from retention.text import gettext
 from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from retention.settings import Settings
 
 Tier = Literal["high", "medium", "low"]
 Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MAX_DAYS)]
@@ -38,6 +46,27 @@ class Request(BaseModel):
     def is_private(self) -> bool:
         """Return whether the result goes to the person's direct message, whatever the command."""
         return False
+
+    def check(self, session: "Session", settings: "Settings") -> None:
+        """Refuse values that the task would refuse, before a job is stored.
+
+        The person alone hears it, and at once. Extend it for fields whose limits are in the
+        settings, the policy or SQL. Only what needs the lake is left to the task.
+        """
+        for field in ("as_of", "cutoff"):
+            at = getattr(self, field, None)
+            if at is not None and at > clock.now():
+                raise BadInput(
+                    gettext(
+                        "--{field} is {at:%Y-%m-%d %H:%M}, which is in the future; use a past "
+                        "time, or leave it out for now."
+                    ).format(field=field.replace("_", "-"), at=at.astimezone(settings.zone)),
+                    field=field,
+                )
+        if name := getattr(self, "audience", None):
+            from retention.audiences import store
+
+            store.find(session, settings, name)
 
     def check_worker_limits(self) -> None:
         """Refuse a request that exceeds a worker's limits.

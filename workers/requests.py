@@ -5,7 +5,7 @@ row stores it in ``args``, and the task gets it back.
 """
 
 from datetime import date
-from typing import Annotated, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,11 @@ from workers.request_base import (
     Seconds,
     Tier,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from retention.settings import Settings
 
 DigestSection = Literal["outcome", "campaigns", "items", "data"]
 Estimator = Literal[
@@ -225,6 +230,13 @@ class ModelCard(Request):
     title = gettext("Model card")
     deed = gettext("make a model card")
     version: str | None = None
+
+    def check(self, session: "Session", settings: "Settings") -> None:
+        """Refuse an unknown version."""
+        from retention import registry
+
+        if self.version:
+            registry.find(session, settings, self.version)
 
 
 class Cohort(Request):
@@ -472,6 +484,13 @@ class ProgrammeReport(Request):
     deed = gettext("see what the campaigns earn")
     names_customers = False
     outlasts_erasures = True
+
+    def check(self, session: "Session", settings: "Settings") -> None:
+        """Say how to switch the hold-out on, if there is none."""
+        from retention.campaigns.programme import require_holdout
+        from retention.risk.policy import load_policy
+
+        require_holdout(session, settings, load_policy(settings))
 
 
 class PromisesReport(Request):

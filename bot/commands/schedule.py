@@ -139,6 +139,8 @@ def scheduled_request(call: Call, text: str) -> Request:
     if not isinstance(request, Request):
         raise TypeError(f"{command.path} returned no request")
     request.check_worker_limits()
+    with call.services.database.reading() as session:
+        request.check(session, call.services.settings)
     return request
 
 

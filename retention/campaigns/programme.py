@@ -15,7 +15,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.audit import record
 from retention.db.tables import Assignment, ProgrammeHoldout
-from retention.errors import BadInput
+from retention.errors import BadInput, TooLittleData
 from retention.keys import keyed_hash
 from retention.risk.policy import Policy
 from retention.settings import Settings
@@ -127,6 +127,23 @@ def set_share(session: Session, settings: Settings, share: float, by: str) -> Ho
         row = _add(session, settings, share, by, now)
         record(session, settings, by, "programme.holdout", settings.team_id, now, {"share": share})
     return Holdout(row.share, row.salt, row.set_at)
+
+
+def require_holdout(
+    session: Session, settings: Settings, policy: Policy
+) -> tuple[Holdout, datetime]:
+    """Return the hold-out in force and its start, or say how to switch it on."""
+    holdout = holdout_in_force(session, settings, policy)
+    if not holdout.share or holdout.since is None:
+        raise TooLittleData(
+            gettext(
+                "The programme hold-out is off, so what all campaigns earn together cannot be "
+                "measured. An admin switches it on with `/retention campaign holdout 5`: 5% of "
+                "the customers then get no campaign. The report has a first result after some "
+                "weeks."
+            )
+        )
+    return holdout, holdout.since
 
 
 def held_out_since_draft(

@@ -41,6 +41,43 @@ def posts(database):
 # ---------------------------------------------------------------- what is accepted
 
 
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("campaign draft --discount 150", ("--discount", "150%", "1 to 99")),
+        ("campaign draft --holdout 90", ("--holdout", "90%", "10 to 20")),
+        ("campaign draft --budget 999999999", ("--budget", "999,999,999")),
+        ("campaign draft --tier extreme", ("--tier", "extreme")),
+        ("campaign draft --audience nobody", ("nobody",)),
+        ("campaign draft --where colour", ("position 7",)),
+        ("sweep --tier extreme", ("--tier", "extreme")),
+        ("sweep --top 0", ("--top",)),
+        ("sweep --as-of 2190-01-01", ("--as-of", "2190", "in the future")),
+        ("sweep --as-of yesterweek", ("--as-of", "yesterweek")),
+        ("cohort --months 99", ("--months",)),
+        ("cohort --as-of 2190-01-01", ("in the future",)),
+        ("score 42 --as-of 2190-01-01", ("in the future",)),
+        ("recommend 42 --k 9999", ("--k",)),
+        ("retrain --cutoff 2190-01-01", ("--cutoff", "in the future")),
+        ("report recommend --as-of 2190-01-01", ("in the future",)),
+        ("report programme", ("/retention campaign holdout 5",)),
+        ("models card nothing-like-it", ("nothing-like-it",)),
+        ("digest now --audience nobody", ("nobody",)),
+        ("audience show nobody", ("nobody",)),
+        ("alert test nobody", ("nobody",)),
+    ],
+)
+def test_bad_input_is_refused_at_once_to_the_person_only(workspace, database, typed, named):
+    shown = words(workspace.run(typed, ADMIN)["blocks"])
+    assert all(part in shown for part in named), shown
+    assert all_jobs(database) == posts(database) == []
+
+
+def test_bad_input_of_a_schedule_is_refused(workspace):
+    typed = 'schedule add "report programme" --every "monday 09:00"'
+    assert "campaign holdout 5" in words(workspace.run(typed, ADMIN)["blocks"])
+
+
 def test_sweep_is_stored_and_confirmed_in_one_line(workspace, database):
     reply = workspace.run("sweep —tier medium --top 5")
     (job,) = all_jobs(database)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from retention import clock
 from retention.db import Database
 from retention.db.tables import Audit, File, Job, Outbox, Run
-from retention.errors import BadInput, Cancelled, Conflict
+from retention.errors import BadInput, Cancelled, Conflict, TooLittleData
 from retention.settings import Settings
 from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, posted, row, set_job
 from workers import completion, ids, jobs
@@ -160,7 +160,7 @@ def test_soft_time_limit_ends_a_job_with_a_message(database, settings, task):
 
 
 def fails(request, context):
-    raise BadInput("There is no customer 'X'.")
+    raise TooLittleData("There is no customer 'X'.")
 
 
 def messages(database, job_id: str) -> dict[str, str]:
@@ -191,6 +191,21 @@ def test_failure_is_a_new_message_and_ends_the_progress_bar(database, settings, 
     assert (
         (report.channel, report.thread_key) == (own.channel, own.thread_key) == (CHANNEL, "parent")
     )
+
+
+def test_wrong_input_is_reported_to_its_person_without_a_retry(database, settings, task):
+    def refuses(request, context):
+        raise BadInput("The customers have no attribute 'shoe'.")
+
+    task("sweep", refuses)
+    queued_job = ask(database, settings, Sweep(), "k", thread_key="parent")
+    set_job(database, queued_job.id, by_person=True)
+    posted(database, queued_job.id)
+    run_job(settings, database, queued_job.id, "t")
+    report = failure(database, queued_job.id)
+    assert (report.channel, report.thread_key) == (queued_job.requested_by, None)
+    assert not has_retry(report)
+    assert "shoe" not in str(row(database, f"job:{queued_job.id}").payload)
 
 
 @pytest.mark.parametrize("announce", [True, False])

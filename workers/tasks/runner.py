@@ -14,7 +14,7 @@ from sqlalchemy import select
 from retention import faults
 from retention.db import Database
 from retention.db.tables import Job
-from retention.errors import Cancelled, Conflict, Refused
+from retention.errors import BadInput, Cancelled, Conflict, Refused
 from retention.progress import Progress, forward_only, silent
 from retention.settings import Settings
 from retention.text import gettext, use_language
@@ -66,7 +66,8 @@ def _run_claimed(settings: Settings, database: Database, job: Job) -> str:
     except Cancelled:
         return "cancelled" if completion.cancel(settings, database, job) else "lease lost"
     except (Refused, LimitExceeded) as refusal:
-        completion.fail(settings, database, job, str(refusal))
+        by_input = isinstance(refusal, BadInput)
+        completion.fail(settings, database, job, str(refusal), by_input=by_input)
         return "refused" if isinstance(refusal, Refused) else "limit exceeded"
     except BaseException as error:  # a panic of native code is no Exception, but must be reported
         reference = completion.new_reference()
