@@ -116,31 +116,37 @@ def _send_to_me(services: Services, body: dict[str, Any]) -> None:
     campaign_id, _, _ = parse_target(click)
     settings, texts = services.settings, _typed_texts(click)
     try:
-        request = CampaignPreview(
-            campaign_id=campaign_id,
-            picture=True,
-            to_me=True,
-            **address_of(services.client, click.user),
-            copy_text=text_placeholders.validate_text(texts["copy_text"]),
-        )
+        copy_text = text_placeholders.validate_text(texts["copy_text"])
     except BadInput:
         _show_preview(services, body)  # it explains what is wrong
         return
+    request = CampaignPreview(
+        campaign_id=campaign_id,
+        picture=True,
+        to_me=True,
+        **address_of(services.client, click.user),
+        copy_text=copy_text,
+    )
+    submission, problem = None, ""
     with services.database.transaction() as session:
         if not click.first_time(session):
             return
         campaign = find_campaign(session, settings, campaign_id)
-        submission = jobs.submit(
-            session,
-            settings,
-            request,
-            requested_by=click.user,
-            channel=click.user,
-            idem_key=click.key,
-            announce=False,
-        )
-        shown = _view(session, settings, campaign, click.value, texts, is_sent=True)
-    if submission.created:
+        try:
+            submission = jobs.submit(
+                session,
+                settings,
+                request,
+                requested_by=click.user,
+                channel=click.user,
+                idem_key=click.key,
+                announce=False,
+            )
+        except BadInput as error:
+            problem = str(error)
+        trial = {"to": request.address, "problem": problem}
+        shown = _view(session, settings, campaign, click.value, texts, trial=trial)
+    if submission is not None and submission.created:
         services.queue.wake(submission.job)
     services.client.views_update(view_id=view["id"], view=shown)
 
@@ -152,7 +158,7 @@ def _view(
     target: str,
     typed: dict[str, str],
     *,
-    is_sent: bool = False,
+    trial: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Render the window: each text, its variables and the messages of some customers."""
     data = campaign_data(campaign, settings)
@@ -171,7 +177,7 @@ def _view(
         value=target,
         parts=parts,
         variables=[f"{{{name}}}" for name in text_placeholders.PLACEHOLDERS],
-        is_sent=is_sent,
+        trial=trial,
     )
 
 

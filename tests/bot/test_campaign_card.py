@@ -398,7 +398,24 @@ def test_unknown_variable_is_explained_in_the_window(workspace, database, draft,
     assert not all_jobs(database)
 
 
-def test_send_to_me_sends_a_test_to_the_own_address(workspace, database, draft, api):
+@pytest.fixture
+def mail_server(monkeypatch):
+    monkeypatch.setattr("retention.outreach.dispatch.configured_channel", lambda _: "email")
+
+
+@pytest.mark.parametrize("missing", ["users:read.email", "RETENTION_SMTP_URL"])
+def test_send_to_me_says_at_once_why_it_cannot(workspace, database, draft, api, missing):
+    profile = {} if missing.startswith("users") else {"email": "ana@shop.example"}
+    api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
+    _typed(workspace, ids.SEND_TO_ME, "Dear {name}")
+    shown = _updated(api)
+    assert "No test e-mail was sent" in shown
+    assert missing in shown
+    assert "A direct message says" not in shown
+    assert all_jobs(database) == []
+
+
+def test_send_to_me_sends_a_test_to_the_own_address(workspace, database, draft, api, mail_server):
     profile = {"email": "ana@shop.example", "real_name": "Ana Moreau"}
     api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
     _typed(workspace, ids.SEND_TO_ME, "Dear {name}")
@@ -409,14 +426,21 @@ def test_send_to_me_sends_a_test_to_the_own_address(workspace, database, draft, 
         "Dear {name}",
     )
     assert (job.args["address"], job.args["person"]) == ("ana@shop.example", "Ana Moreau")
-    assert "The test e-mail is on its way" in _updated(api)
+    assert "the test e-mail to ana@shop.example was sent, or why not" in _updated(api)
 
 
-def test_preview_command_sends_a_test_to_the_own_address(workspace, database, draft, api):
+def test_preview_command_sends_a_test_to_the_own_address(
+    workspace, database, draft, api, mail_server
+):
     api.answers["users.info"] = {"ok": False, "error": "missing_scope"}
+    refused = workspace.run("campaign preview c7 --to me", ANALYST)
+    assert "users:read.email" in words(refused["blocks"])
+    profile = {"email": "ana@shop.example"}
+    api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
     workspace.run("campaign preview c7 --to me", ANALYST)
     (job,) = until(lambda: all_jobs(database))
-    assert (job.channel, job.args["to_me"], job.args["address"]) == (ANALYST, True, "")
+    assert (job.channel, job.args["to_me"]) == (ANALYST, True)
+    assert job.args["address"] == "ana@shop.example"
 
 
 def test_saved_text_is_the_next_version(workspace, database, draft):

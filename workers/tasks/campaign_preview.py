@@ -150,45 +150,36 @@ class _FirstEmail:
         from retention.connect.mail import open_channel
         from retention.errors import BadInput
         from retention.outreach.adapter import Contact, ServerUnavailable, as_sentence
-        from retention.outreach.dispatch import configured_channel
+        from workers.campaign_requests import require_trial_channel
 
-        settings, channel = self.settings, configured_channel(self.settings)
-        if not self.rows:
-            problem = gettext("This campaign sends no e-mail.")
-        elif not request.address:
-            problem = gettext(
-                "Your e-mail address is not known: Slack tells it if the app has the scopes "
-                "`users:read` and `users:read.email` and your profile has an address."
-            )
-        elif channel == "csv":
-            problem = gettext(
-                "The desk has no mail server: whoever runs it sets RETENTION_SMTP_URL or "
-                "RETENTION_WEBHOOK_URL."
-            )
-        else:
+        settings, problem = self.settings, ""
+        try:
+            if not self.rows:
+                raise BadInput(gettext("This campaign sends no e-mail."))
+            channel = require_trial_channel(settings, request.address)
             recipient = contact_of.get(self.rows[0]["customer_id"], Contact())
             to = Contact(request.address, request.person, locale=recipient.locale)
+            email = trial_email(
+                settings,
+                self.campaign.id,
+                self.body,
+                self.rows[0],
+                self.sent_at,
+                to,
+                str(context.job_id),
+                self.products,
+            )
+            with context.database.reading() as session:
+                adapter = open_channel(session, settings, channel)
             try:
-                email = trial_email(
-                    settings,
-                    self.campaign.id,
-                    self.body,
-                    self.rows[0],
-                    self.sent_at,
-                    to,
-                    str(context.job_id),
-                    self.products,
-                )
-                with context.database.reading() as session:
-                    adapter = open_channel(session, settings, channel)
-                try:
-                    adapter.open()
-                    verdict = adapter.send(email)
-                finally:
-                    adapter.close()
-                problem = "" if verdict.state == "sent" else as_sentence(verdict.detail)
-            except (BadInput, ServerUnavailable) as error:
-                problem = str(error)
+                adapter.open()
+                verdict = adapter.send(email)
+            finally:
+                adapter.close()
+            if verdict.state != "sent":
+                problem = as_sentence(verdict.detail)
+        except (BadInput, ServerUnavailable) as error:
+            problem = str(error)
         return {"to": request.address, "problem": problem}
 
     def picture(self, contact_of: dict[str, Any]) -> tuple[dict[str, Attachment], list[str]]:
