@@ -25,7 +25,7 @@ ALIASES = {
     "expected spend": "expected spend(?:ing)?|预期消费",
     "hold-out group": "(?:hold-?outs?|hold out|control)(?: groups?)?|对照组|留出组",
     "inconclusive": "inconclusive|尚无定论",
-    "incremental": "incremental(?: (?:orders|revenue|profit))?|增量(?:利润|收入|订单)?",
+    "incremental": "incremental(?: (?:orders?|sales|revenue|profit))?|增量(?:利润|收入|订单)?",
     "likely between … and …": "likely between",
     "lift": "(?:up)?lift|提升",
     "margin": "margins?|毛利",
@@ -45,10 +45,10 @@ ALIASES = {
 def find(text: str) -> str | None:
     """Return the term that a text names by one of its names."""
     plain = " ".join(text.lower().split())
-    return next(
-        (term for term, names in ALIASES.items() if plain == term or re.fullmatch(names, plain)),
-        None,
-    )
+    for term, names in ALIASES.items():
+        if plain == term or re.fullmatch(f"(?:{names})s?", plain):
+            return term
+    return None
 
 
 def chosen(word: str) -> list[str]:

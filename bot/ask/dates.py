@@ -98,7 +98,10 @@ def find_day(low: str, today: date) -> tuple[date, int, int] | None:
 
 def find_weekday(low: str) -> tuple[str, int, int] | None:
     """Find the day of a weekly schedule: ``daily`` or an English weekday."""
-    if match := re.search(r"\b(?:every|each) (?:week)?day\b|\bdaily\b|每天|每日", low):
+    if match := re.search(
+        r"\b(?:every|each) (?:(?:week)?day|morning|evening|night)\b|\b(?:daily|nightly)\b|每[天日]",
+        low,
+    ):
         return "daily", *match.span()
     names = "|".join(f"{day[:3]}(?:{day[3:]}|{day[3:5]}|{day[3:4]})?" for day in WEEKDAYS)
     long = "|".join(WEEKDAYS)
@@ -119,7 +122,8 @@ def find_monthday(low: str) -> tuple[str, int, int] | None:
     ):
         return "last-working-day", *match.span()
     match = re.search(
-        r"\b(?:on )?(?:the )?(first|\d{1,2})(?:st|nd|rd|th)?(?: day)? of (?:each|every) month\b|"
+        r"\b(?:on )?(?:the )?(first|\d{1,2})(?:st|nd|rd|th)?(?: day)? of (?:each|every|the) "
+        r"month\b|"
         r"每个?月(?:的)?(\d{1,2}|[一二三四五六七八九十]{1,3})[号日]",
         low,
     )
@@ -174,6 +178,8 @@ def find_time(low: str) -> tuple[str, int, int] | None:
     tuple of (str, int, int) or None
         ``HH:MM`` and the span.
     """
+    if match := re.search(r"\b(?:at )?(noon|midday|midnight)\b", low):
+        return "00:00" if match[1] == "midnight" else "12:00", *match.span()
     match = re.search(r"(?:\bat )?\b(\d{1,2})[:.h](\d{2})\b ?(am|pm)?", low) or re.search(
         r"\bat (\d{1,2})()\b ?(am|pm|o'clock)?", low
     )
@@ -227,7 +233,7 @@ def _ago(match: re.Match[str], today: date) -> date:
     return today - timedelta(days=count * _UNIT_DAYS[unit.removesuffix("s")])
 
 
-def _last_weekday(match: re.Match[str], today: date) -> date:
+def last_weekday(match: re.Match[str], today: date) -> date:
     back = (today.weekday() - WEEKDAYS.index(match[1])) % 7 or 7
     return today - timedelta(days=back)
 
@@ -255,7 +261,7 @@ _PATTERNS = (
     ),
     (rf"(?:as of )?\b({NUMBER}) (days?|weeks?|months?) ago\b", _ago),
     (rf"({NUMBER})(天|周|个星期|星期|个月)(?:之)?前", _ago),
-    (rf"\b(?:as of |on )?last ({'|'.join(WEEKDAYS)})\b", _last_weekday),
+    (rf"\b(?:as of |on )?last ({'|'.join(WEEKDAYS)})\b", last_weekday),
     (r"(?:\bas of )?\byesterday\b|昨天", lambda _match, today: today - timedelta(days=1)),
     (r"\b(?:as of )?last week\b|上周|上个?星期", lambda _match, today: today - timedelta(days=7)),
     (r"\b(?:as of )?last month\b|上个?月", lambda _match, today: months_back(1, today)),

@@ -5,7 +5,17 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 
-from bot.ask.dates import MONTH, MONTHS, NUMBER, find_day, latest, months_back, number
+from bot.ask.dates import (
+    MONTH,
+    MONTHS,
+    NUMBER,
+    WEEKDAYS,
+    find_day,
+    last_weekday,
+    latest,
+    months_back,
+    number,
+)
 from retention.audiences.expression import Bought
 
 Span = tuple[str, int, int]
@@ -48,8 +58,8 @@ _WITHIN = re.compile(
 _ENDS = re.compile(r" (?:in|within|over|during|last|this|but|and|from|at|on|since|yesterday)\b.*")
 _NO_GOOD = re.compile(
     r"(?:any|some|no|every)?thing\b|nothing|it\b|them|most|more|less|again|a lot|often|twice|once|"
-    r"what|when|why|how|(?:the )?(?:last|first|same|least)\b|never|for\b|in\b|from\b|since|"
-    r"regularly"
+    r"every\b|each\b|what|when|why|how|(?:the )?(?:last|first|same|least)\b|never|for\b|in\b|"
+    r"from\b|since|regularly"
 )
 
 
@@ -179,6 +189,10 @@ _PERIODS: tuple[tuple[str, Callable[[re.Match[str], date], tuple[date, date]]], 
             today - timedelta(days=(today.weekday() + 1) % 7 + 1),
             today - timedelta(days=(today.weekday() + 1) % 7),
         ),
+    ),
+    (
+        rf"\b(?:on|last) ({'|'.join(WEEKDAYS)})\b",
+        lambda match, today: (last_weekday(match, today),) * 2,
     ),
     (rf"\b(?:over |in |for )?(?:the )?(?:last|past) ({NUMBER}) (day|week|month|year)s?\b", _past),
     (rf"(?:最近|过去)({NUMBER})(天|周|个月|年)", _past),

@@ -163,6 +163,11 @@ class Lines:
         )
 
     def _forget(self) -> str | None:
+        value = next((value for value in self.values.found if value.kind == "customer"), None)
+        if value and not re.search(r"\b(?:erase|delete|remove)\b|删|抹", self.low):
+            typed = self.text[value.start : value.end]
+            if value.value != typed or not re.search(r"[\d@]", typed):
+                return None  # "forget the second one" means: never mind
         customer = self._customer()
         return f"forget {customer}" if customer else None
 

@@ -11,12 +11,19 @@ Span = tuple[str, int, int]
 _CAPITALISED = r"[^\W\d_a-z][^\W\d_]+(?:['-][^\W\d_]+)*|[^\W\d_a-z]'[^\W\d_]+"
 _NAME = re.compile(rf"\b(?:{_CAPITALISED})(?: (?:{_CAPITALISED})){{1,3}}")
 _BEFORE_NAME = re.compile(
-    r"(?:^|\b(?:risk (?:of|for)|why|is|does|did|will|would|might|should|about|offer|customer|"
-    r"client|"
-    r"recommend .{0,20}(?:for|to)|like|score|show(?: me)?|open|pull up|look up|find|check(?: on)?|"
-    r"erase|forget|delete|(?:data|card|profile|reasons?) (?:of|for)|lose|losing) )$"
+    r"\b(?:risk (?:of|for)|offer|customer|client|score|open|pull up|look up|erase|forget|delete|"
+    r"recommend .{0,20}(?:for|to)|(?:data|card|profile|reasons?) (?:of|for)) $"
+)
+# After these, the next words decide.
+_MAYBE_NAME = re.compile(
+    r"(?:^|\b(?:why|is|does|did|will|would|might|should|about|and|like|show(?: me)?|find|"
+    r"check(?: on)?|lose|losing|for|to) )$"
 )
 _AFTER_NAME = re.compile(r"(?:'s)? (?:card|risk|profile|score|at risk|about to|going to|likely)\b")
+_GOES_ON = re.compile(
+    r"\W*$|(?:'s)? (?:leav|might|may|could|will|would|on (?:the|this|that) list|doing|still|churn|"
+    r"like|buy|want|next|up to|stop|come|been|order|quiet|silent|gone|lost|with us)"
+)
 _SMALL = r"([a-z'-]{2,} [a-z'-]{2,})"
 _SMALL_NAME = re.compile(
     rf"\b(?:why (?:is|might|would|could)|is) {_SMALL}"
@@ -29,7 +36,7 @@ _SURNAMES = (
 )
 _ZH_NAME = re.compile(
     rf"(?:^|(?:客户|顾客|看看|看下|打开|删除|删掉|给))([{_SURNAMES}][\u4e00-\u9fff]{{1,2}}?)"
-    r"(?=会不会|会流失|会喜欢|快流失|是不是|的风险|的情况|的流失|为什么|为啥|接下来|可能|想买|喜欢|要流失|"
+    r"(?=会不会|会流失|会喜欢|快流失|是不是|的风险|的情况|的流失|为什么|为啥|接下来|可能|想买|喜欢|推荐|会买|最近|还会|要流失|"
     r"有风险|有流失)|(?<=客户)([{_SURNAMES}][\u4e00-\u9fff]{{1,2}})$"
 )
 _NO_ZH_NAME = re.compile("周[一二三四五六日报末]|马上|任[务何]|方案|时间|高风|金额|向来|万一|白名")
@@ -57,7 +64,8 @@ _LISTED = (
     rf"\b(?:the )?{_NTH} (?:one|customer|client|person|household|shopper|name|row)\b"
     r"(?: (?:on|in|of) (?:the|this|that) list)?",
     rf"(?<=the ){_NTH}(?=\W*$| (?:at risk|on (?:the|this|that) list)\b)",
-    r"\b(?:number|no\.?|nr\.?) ?(\d{1,2})\b(?! ?%)",
+    r"(?:\b(?:number|no\.?|nr\.?) ?|#)(\d{1,2})"
+    r"(?=\W*$| (?:at risk|on|is|like|want|leav|about|going|might)\b)",
     r"第([一二三四五六七八九十]|\d{1,2})(?:个|位|名|号)?(?![月次周天年季步])(?:客户|顾客|人)?",
     r"(最后)一?[个位名](?:客户|顾客|人)?",
 )
@@ -119,8 +127,11 @@ def find_person(text: str) -> Span | None:
             for word in words
         )
         end = start + len(name)
+        before, after = text[:start].lower(), text[end:].lower()
         if is_name and (
-            _BEFORE_NAME.search(text[:start].lower()) or _AFTER_NAME.match(text[end:].lower())
+            _BEFORE_NAME.search(before)
+            or _AFTER_NAME.match(after)
+            or (_MAYBE_NAME.search(before) and _GOES_ON.match(after))
         ):
             return name, start, end
     for pattern in (_SMALL_NAME, _ZH_NAME):
@@ -165,7 +176,9 @@ def find_campaign(low: str, campaigns: Mapping[str, str]) -> tuple[list[str], in
         return None
     best = max(spans, key=lambda span: span[1] - span[0])
     noun = re.compile(rf" {_NOUN}\b|活动").match(low, best[1])
-    return spans[best], best[0], noun.end() if noun else best[1]
+    others = [span for span in spans if span[1] <= best[0] or span[0] >= best[1]]
+    ids = [id_ for span in (best, *others) for id_ in spans[span]]
+    return ids, best[0], noun.end() if noun else best[1]
 
 
 def _english_part(low: str, name: str) -> tuple[int, int] | None:

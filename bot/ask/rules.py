@@ -30,7 +30,7 @@ RISK = (
     r"did) (?:lose|lost)\b|"
     r"\bkeep an eye on\b|\bto call(?: first| today|\W*$)|"
     r"\bcall first\b|\bworr(?:y|ied) about\b|流失|跑路|有风险|风险|要走|快走|离开|走掉|"
-    r"不再(?:买|来|下单)"
+    r"不再(?:买|来|下单)|不[买来]了"
 )
 CUSTOMERS = (
     r"\b(?:customers?|clients?|people|ppl|households?|shoppers|buyers|everyone|everybody|"
@@ -44,8 +44,9 @@ DRAFT = (
     r"[^.?!]{0,40}?\b(?:campaign|coupons?|offer|discount|promo\w*|voucher)\b|"
     r"\b(?:want|need|do|run|like)\b[^.?!]{0,15}?\b(?:a|an|another|new|some)\b"
     r"[^.?!]{0,25}?\b(?:campaign|coupons?|offer|discount|promo\w*|voucher)\b|"
-    r"\b(?:send|offer|give|e-?mail|mail|text)\b[^.?!]{0,40}?\b(?:coupons?|discount|promo\w*|"
-    r"voucher|shipping|delivery)\b|"
+    r"(?:\b(?:send|offer|give)|(?:^|\b(?:please|you|to|and|then|we) )(?:e-?mail|mail|text))\b"
+    r"(?! (?:me|us)\b)[^.?!]{0,40}?\b(?:coupons?|discount|promo\w*|voucher|"
+    r"free (?:shipping|delivery))\b(?! (?:rules?|reports?|lists?|policy|terms))|"
     r"起草|召回|挽回|(?:搞|做|发|建|设计|创建|新建|准备|策划).{0,10}(?:活动|优惠|券)"
 )
 # The words of a draft without what stands between them.
@@ -59,6 +60,16 @@ DRAFT_WORDS = (
 APPROVE = r"\bapprov(?:e|ing|es|al of)\b|\bsign off\b|批准|审批|批一下|批了|通过"
 REJECT = r"\breject(?:ing|s)?\b|\bturn down\b|\bdecline\b|拒绝|驳回|否决"
 STOP = r"\b(?:stop(?:ping)?|halt|pause|abort|kill|end|cancel|call off)\b|停"
+# In a campaign's thread, other words around "stop" may mean something else.
+PLAIN_STOP = (
+    r"(?:(?:ok(?:ay)?|so|and|now|please|pls|just|then|let'?s|we (?:need|have|want) to|i want to|"
+    r"we should|you can|(?:can|could|would) (?:you|we))\b[, ]*)*"
+    r"(?:stop|halt|pause|abort|kill|end|cancel|call off)"
+    r"(?: (?:it|this|that|one|the|campaign|sending|mailing|everything|now|right|please|pls|away|"
+    r"immediately|today|at|once|for|good|here|all))*\W*|"
+    r"(?:请|麻烦|先|那|就|快|立刻|马上|现在|这个|该|活动|把|它)*(?:停|暂停|叫停|终止|取消)"
+    r"(?:掉|止|了|下|用|一下|吧|它|这个|该|活动|发送)*\W*"
+)
 SUBMIT = r"\b(?:submit(?:ting)?|hand in|(?:send|put)\b.*\bfor approval)\b|提交"
 EDIT = (
     r"\b(?:make|set|change|raise|lower|reduce|increase|put|adjust|cut|update|edit)\b|"
@@ -93,7 +104,8 @@ _STATES = (
 )
 # Of a list's customers, in its thread only: elsewhere it would mean all customers.
 SPEND_MOST = (
-    r"\b(?:spend(?:s|ing)?|worth|buy(?:s|ing)?) (?:the )?most\b|\b(?:biggest|top|best) spenders?\b|"
+    r"\b(?:spend(?:s|ing)?|spent|worth|buy(?:s|ing)?|bought) (?:the )?most\b(?! often| frequent)|"
+    r"\b(?:biggest|top|best) spenders?\b|"
     r"\bmost valuable\b|\bhighest (?:expected )?(?:spend|value)\b|"
     r"(?:花钱?|花费|消费|买得?)(?:得)?最(?:多|高)|最有价值|价值最高"
 )
@@ -140,15 +152,17 @@ SOLD = (
     r"销售|营业额|营收|卖了|卖出|多少订单|订单(?:数|量)|成交"
 )
 ROLL_BACK = (
-    r"\b(?:roll(?:ed|ing)? ?back|go back|going back|switch back|change back|revert|undo|restore|"
+    r"\broll(?:ed|ing)?\b.{0,30}?\bback\b|\b(?:rollback|go back|going back|switch back|"
+    r"change back|revert|undo|restore|"
     r"bring back|put back)\b|\b(?:old|previous|last|earlier|former)\b.*\bback\b|"
+    r"\b(?:use|take|want|need)\b.{0,20}\b(?:old|previous|earlier|former)\b.{0,12}\bmodel|用回|"
     r"换回|退回|回退|回到|回滚|恢复|还原|撤回"
 )
 STATE_WORDS = "|".join(pattern for _, pattern in _STATES)
 _RESULT = (
     r"\b(?:results?|outcome|perform\w*|money|uplift|lift|profit|roi|earn(?:ed|s)?|paid off|pay off|"
     r"needle|success\w*|"
-    r"went|going|doing|effect|incremental|hold-?out)\b|\bhow (?:did|does|do|is|was|has|"
+    r"went|going|doing|happened|effect|incremental|hold-?out)\b|\bhow (?:did|does|do|is|was|has|"
     r"much)\b|\bdid .* (?:do|work)\b|"
     r"效果|结果|收益|表现|赚|怎么样|咋样|如何"
 )
@@ -244,7 +258,14 @@ RULES = (
         (ROLL_BACK, r"\bmodels?\b|\bpromotions?\b|模型"),
         none_of=(r"\bcampaigns?\b|活动",),
     ),
-    Rule("models rollback", (ROLL_BACK,), needs=("models",)),
+    Rule(
+        "models rollback",
+        (
+            ROLL_BACK,
+            r"\b(?:previous|old|last|former|earlier|before|prior)\b|上一|之前|以前|旧|原来",
+        ),
+        needs=("models",),
+    ),
     Rule(
         "retrain",
         (
@@ -311,7 +332,7 @@ RULES = (
         "recommend",
         (
             r"\b(?:recommend\w*|recs|next best|nbo|upsell|cross-?sell|products?|items|gift)\b|"
-            r"\b(?:like|buy|purchase|want|wants|offer|need|enjoy|suggest\w*)\b|"
+            r"\b(?:like|buy|purchase|want|wants|offer|need|enjoy|sell|suggest\w*)\b|"
             r"推荐|推点|喜欢|想买|想要|买什么|送什么",
         ),
         none_of=(

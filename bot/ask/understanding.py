@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from bot import glossary
 from bot.ask import places as place_names
 from bot.ask import rules
+from bot.ask.dates import months_back
 from bot.ask.figures import find_conditions, find_period
 from bot.ask.lines import THESE, Lines, word_of
 from bot.ask.mood import Mood, mood_of
@@ -52,6 +53,7 @@ _HEADS = {
     "customers": (
         rf"{rules.BEST}|{rules.HOW_MANY}|{rules.NEWEST}|{rules.MOST_ORDERS}|\blives?\b|消费|花钱"
     ),
+    "models rollback": r"之前|以前|原来|上一?[个版]|旧|流失|推荐|模型|版本",
     "sales": rf"{rules.SOLD}|\b(?:sell|sold|orders?|came|come|turn(?:ed)? over)\b|销售额?|订单",
     "campaign list": rf"{rules.STATE_WORDS}|\b(?:campaigns?|pipeline|funnel|approval)\b|活动",
 }
@@ -90,7 +92,7 @@ _MEANING = tuple(
         r"stand for)(?: here)?",
         r"(?:[a-z ,]*\b)?what(?:'s| is) meant by (?:an? |the )?(.+)",
         r"what do(?:es)? (?:you|it|they) mean (?:by|with) (?:an? |the )?(.+)",
-        r"(?:so |and )?what(?:'s| is| are) (?:an? )?(?:the (?=hold|clear|quiet|"
+        r"(?:so |and )?what(?:'?s| is| are) (?:an? )?(?:the (?=hold|clear|quiet|"
         r"programme))?(.+?)(?: here| exactly)?",
         r"(?:please |can you |could you )*(?:define|explain)(?: me)? (?:an? |the )?(?:word |"
         r"term )?(.+?)"
@@ -391,7 +393,9 @@ class _Reader(Lines):
         if (before := re.search(_BEFORE, raw)) and days[0] and days[1]:
             first, last = (date.fromisoformat(day) for day in days if day)
             back = last - first + timedelta(days=1)
-            first, last, span = first - back, last - back, before.span()
+            is_month = first.day == 1 and (last + timedelta(days=1)).day == 1
+            start = months_back(1, first) if is_month else first - back
+            first, last, span = start, first - timedelta(days=1), before.span()
         elif period := find_period(raw, self.today):
             first, last, span = period[0], period[1], (period[2], period[3])
         else:
@@ -411,8 +415,17 @@ class _Reader(Lines):
     def _alternatives(self, intent: str | None) -> tuple[str, ...]:
         """Return the nearest commands that need nothing more, with help as the last resort."""
         lines = self._about_subject() if intent is None else []
+        is_deed = _BARE_DEED.search(self.low) is not None  # of a campaign that is not clear
+        if is_deed:
+            lines += [line for line in ("campaign list",) if line not in lines]
         for other, score in examples().rank(self.text):
-            if other in (NONE, intent) or score < SUGGESTED or len(lines) >= MAX_ALTERNATIVES:
+            is_draft = is_deed and other == "campaign draft"
+            if (
+                is_draft
+                or other in (NONE, intent)
+                or score < SUGGESTED
+                or len(lines) >= MAX_ALTERNATIVES
+            ):
                 continue
             try:
                 line = self.line(other)
@@ -437,6 +450,10 @@ class _Reader(Lines):
         mood, low = self.mood, self.low
         if intent not in CHANGING:
             return self._settle_reading(intent)
+        if intent == "campaign stop" and not (mood.should or mood.asks):
+            head = re.split(r"[,，]|\bbecause\b|因为|\ue00f", low)[0].strip()
+            if "campaign" not in self._kinds() and not re.fullmatch(rules.PLAIN_STOP, head):
+                return None
         if mood.negated or (intent != "models rollback" and re.search(r"\bundo\b|撤销", low)):
             return None
         is_past = re.search(rules.PAST.get(intent, r"(?!)"), low) is not None
@@ -508,7 +525,7 @@ class _Reader(Lines):
             (value.start, value.end) for value in self.values.found if value.kind in settled
         ]
         heads = _HEADS.get(intent, r"(?!)")
-        if "time" in settled:
+        if settled & {"weekday", "monthday"}:
             heads += f"|{_DELIVER}"
         explained += [found.span() for found in re.finditer(heads, self.low)]
         if not explained and not is_rule:

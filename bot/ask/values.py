@@ -112,7 +112,8 @@ _CAPITALISED_NAME = re.compile(
 )
 _BUDGET_TO = r"\bbudget\b[^.?!]{0,30}? (?:to|of|at) (?:€|\$|£)?(\d[\d,.]*\d|\d)(?![\d%])"
 _NAME = (
-    r"(?:^|(?<=please )|(?<=let's ))(?:call|name|rename) it(?: to)?[ :]+\"?([^\".!?,]+?)\"?"
+    r"(?:^|(?<=please )|(?<=let's ))(?:call|name|rename) it(?: to)?[ :]+(?!an? |off\b|quits\b)"
+    r"\"?([^\".!?,]+?)\"?"
     r"(?:,? (?:please|pls))?[.!]?$",
     r"\b(?:called|named|with the name|name it)[ :]+(?:\"([^\"]+)\"|([a-z0-9][\w'-]*))",
     r"(?:名为|叫做?|命名为)[\"“「]?([\w\u4e00-\u9fff]{1,20})[\"”」]?",

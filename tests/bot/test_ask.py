@@ -275,10 +275,37 @@ def test_name_of_a_campaign_does_not_take_over_other_sentences(sentence, command
     assert understand(sentence, TODAY, campaigns=CAMPAIGNS).command == command
 
 
-def test_campaign_of_the_thread_is_not_stopped_for_another():
-    subject = Subject(command="campaign show c3fk92m", campaign="c3fk92m")
-    for sentence in ("stop the summer campaign", "停止夏季活动"):
-        assert understand(sentence, TODAY, subject).command is None
+IN_CAMPAIGN = Subject(command="campaign show c3fk92m", campaign="c3fk92m")
+IN_LIST = Subject(command="sweep", cohort="3f9a21cd", customers=("KGQP-CA8T", "MN3W-7XQD"))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "subject"),
+    [
+        ("stop the summer campaign", IN_CAMPAIGN),
+        ("停止夏季活动", IN_CAMPAIGN),
+        ("the bus stop is closed", IN_CAMPAIGN),
+        ("at the end of the day it worked", IN_CAMPAIGN),
+        ("cancel the meeting", IN_CAMPAIGN),
+        ("will it stop on friday?", IN_CAMPAIGN),
+        ("等一下再停", IN_CAMPAIGN),
+        ("call it a day", IN_CAMPAIGN),
+        ("the mail with free shipping was late", None),
+        ("send me the coupon report", None),
+        ("forget the second one", IN_LIST),
+        ("forget about Marta Fischer", None),
+        ("go back", Subject(command="models list")),
+        ("approve the october campaign and coffee", None),
+    ],
+)
+def test_remark_offers_no_change(sentence, subject):
+    assert understand(sentence, TODAY, subject, campaigns=CAMPAIGNS).command is None
+
+
+def test_deed_on_no_campaign_does_not_offer_a_draft():
+    understanding = understand("stop the summer campaign", TODAY, campaigns=CAMPAIGNS)
+    assert understanding.alternatives[0] == "campaign list"
+    assert "campaign draft" not in understanding.alternatives
 
 
 @pytest.mark.parametrize(
