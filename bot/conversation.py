@@ -24,7 +24,6 @@ from bot.ask.sentence import clean, is_chinese
 from bot.ask.vocabulary import of_shop
 from bot.commands import SLACK, Answer, Call
 from bot.commands.parsing import ParsedCommand, parse
-from bot.commands.tree import find_customer
 from bot.dropped_files import Drop, receive
 from bot.failures import error_message
 from bot.rate_limit import TokenBuckets
@@ -248,9 +247,12 @@ def act(
         roles.require(
             session, services.settings, said.user, parsed.command.role, parsed.command.deed
         )
-    line, parsed = _with_pseudonym(services, line, parsed)
+    line, parsed, by_name = _with_pseudonym(services, said, line, parsed)
+    # A channel must not learn which pseudonym a name has.
+    is_hidden = by_name and not said.is_direct
     shown = {
-        "line": line,
+        "line": f"{parsed.command.path} …" if is_hidden else line,
+        "command": line,
         "unused": list(unused),
         "place_gap": place_gap,
         "savable": takes_audience(line),
@@ -271,16 +273,27 @@ def _role(services: Services, user: str) -> str:
 
 
 def _with_pseudonym(
-    services: Services, line: str, parsed: ParsedCommand
-) -> tuple[str, ParsedCommand]:
-    """Replace a customer's id or address, because channels show pseudonyms only."""
+    services: Services, said: Said, line: str, parsed: ParsedCommand
+) -> tuple[str, ParsedCommand, bool]:
+    """Replace a customer's id, address or name; return also whether it was a name."""
     typed = parsed.params.get("customer")
     if not isinstance(typed, str):
-        return line, parsed
-    found = find_customer(services, typed)["customer_id"]
-    name = pseudonym(services.settings.key, str(found))
+        return line, parsed, False
+    from retention.lake import customer_directory
+
+    with services.database.reading() as session:
+        try:
+            found = customer_directory.find_match(session, services.settings, typed)
+        except customer_directory.Namesakes as error:
+            if said.is_direct:
+                raise
+            raise BadInput(
+                gettext("Several customers have this name. Ask me in a direct message.")
+            ) from error
+    name = pseudonym(services.settings.key, found.customer_id)
     line = f" {line} ".replace(f" {word_of(typed)} ", f" {name} ", 1).strip()
-    return line, ParsedCommand(parsed.command, {**parsed.params, "customer": name})
+    parsed = ParsedCommand(parsed.command, {**parsed.params, "customer": name})
+    return line, parsed, found.by_name
 
 
 # ---------------------------------------------------------------- what the thread shows
@@ -297,7 +310,7 @@ def _start(
 ) -> bool:
     """Queue a command's job; its progress and its result come into the thread."""
     request.check_worker_limits()
-    settings, line = services.settings, str(shown["line"])
+    settings, line = services.settings, str(shown["command"])
     elsewhere = private and not said.is_direct
     channel = said.user if private else said.channel
     key = None if elsewhere else said.thread_key
@@ -338,7 +351,7 @@ def _start(
 
 def _show(services: Services, said: Said, shown: dict[str, Any], result: Answer) -> bool:
     """Show an immediate answer below the command."""
-    line, preface = str(shown["line"]), ("talk/ran", shown)
+    line, preface = str(shown["command"]), ("talk/ran", shown)
 
     def store(session: Session) -> bool:
         is_first = first_time(session, said.key)
@@ -353,7 +366,7 @@ def _show(services: Services, said: Said, shown: dict[str, Any], result: Answer)
 
 def _propose(services: Services, said: Said, shown: dict[str, Any]) -> bool:
     """Show a change with the button that makes it."""
-    line = str(shown["line"])
+    line = str(shown["command"])
     return _reply(
         services,
         said,

@@ -10,6 +10,7 @@ import logging
 import urllib.error
 import urllib.request
 
+from bot.ask.references import find_person
 from bot.ask.result import READING, Understanding, changes
 from bot.commands import SLACK, root
 from bot.commands.catalogue import entries
@@ -38,7 +39,7 @@ def ask_endpoint(settings: Settings, sentence: str) -> Understanding | None:
     Understanding or None
         None without an endpoint, an answer, or a valid reading command.
     """
-    if not settings.ask_url or "@" in sentence:  # an address of a customer stays here
+    if not settings.ask_url or "@" in sentence or find_person(sentence):  # they stay here
         return None
     try:
         line = _answer(settings, sentence)

@@ -162,12 +162,17 @@ _BY["display_name"] = (
 )
 
 
+class Namesakes(BadInput):
+    """Several customers have a name; the message has their pseudonyms."""
+
+
 @dataclass(frozen=True, slots=True)
 class CustomerMatch:
-    """A customer, and the searched id if merged."""
+    """A customer, the searched id if merged, and whether the text was a name."""
 
     customer_id: str
     merged: str | None = None
+    by_name: bool = False
 
 
 def find(session: Session, settings: Settings, text: str) -> str:
@@ -231,10 +236,10 @@ def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch
         people = {canonical or id_ for id_, canonical in rows}
         if len(people) == 1:
             merged = rows[0].customer_id if len(rows) == 1 and rows[0].canonical_id else None
-            return CustomerMatch(people.pop(), merged)
+            return CustomerMatch(people.pop(), merged, column == "display_name")
         if people and column == "display_name":
             names = sorted(pseudonym(settings.key, id_) for id_ in people)
-            raise BadInput(
+            raise Namesakes(
                 gettext("{count} customers have this name; use one of {names}.").format(
                     count=len(names), names=", ".join(names[:MAX_NAMESAKES])
                 )

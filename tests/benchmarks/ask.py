@@ -114,11 +114,11 @@ def _understood(case: Case) -> Understanding:
 
 
 def ask() -> dict[str, Figure]:
-    """The figures of ``make bench``: the report half only."""
-    done = results("report")
+    """The figures of ``make bench``: of the report half, and of ``week.txt`` apart."""
+    done, week = results("report"), results("week")
 
-    def share(number: int, least: float | None = None) -> Figure:
-        value = round(number / len(done), 4)
+    def share(number: int, least: float | None = None, among: int = len(done)) -> Figure:
+        value = round(number / among, 4)
         target = f"≥ {least:g}" if least else ""
         return Figure(value, "share", target=target, met=value >= least if least else None)
 
@@ -131,6 +131,10 @@ def ask() -> dict[str, Figure]:
         "ask_wrong_change_run": none(sum(result.runs_wrong_change for result in done)),
         "ask_wrong_change_proposed": none(sum(result.proposes_wrong_change for result in done)),
         "ask_sentences": Figure(float(len(done)), "sentences"),
+        "ask_week_exact": share(sum(result.is_exact for result in week), 0.9, len(week)),
+        "ask_week_wrong_change_proposed": none(
+            sum(result.proposes_wrong_change for result in week)
+        ),
     }
 
 

@@ -103,6 +103,10 @@ TOLD |= {
     "ask_wrong_change_run": "Changing commands that run from a misread sentence",
     "ask_wrong_change_proposed": "Changing commands that a misread sentence proposes",
     "ask_sentences": "Sentences in that half; the parser was tuned on the other",
+    "ask_week_exact": (
+        "The same of 120 sentences that six weeks of use misread; the parser was mended on them"
+    ),
+    "ask_week_wrong_change_proposed": "Changing commands that one of these, misread, proposes",
 }
 TOLD |= {
     "live_accepted": (

@@ -381,7 +381,8 @@ def test_model_cannot_change_anything(answer):
         assert ask_endpoint(model.settings, "how do we look?") is None
 
 
-def test_address_of_a_customer_is_not_sent_to_the_model():
+@pytest.mark.parametrize("customer", ["ann@example.com", "Marta Fischer"])
+def test_address_or_name_of_a_customer_is_not_sent_to_the_model(customer):
     with Model("sweep") as model:
-        assert ask_endpoint(model.settings, "what about ann@example.com") is None
+        assert ask_endpoint(model.settings, f"what about {customer}") is None
         assert model.asked == []

@@ -408,10 +408,26 @@ def named(settings, database):
 def test_customer_is_opened_by_name_in_a_direct_message_only(talk, named):
     talk.say("risk of Marta Fischer")
     text = text_of(talk.reply())
-    assert f"score {named}" in text
-    assert "Marta" not in text
+    assert "score …" in text
+    assert not {named, "Marta"} & set(text.replace("`", " ").split())
     job = talk.until_job()
     assert (job.kind, job.channel, job.args["customer_id"]) == ("score", ANALYST, "42")
+    assert next(iter(talk.rows(Thread))).customer == named
+
+
+def test_direct_message_shows_the_pseudonym_of_a_name(talk, named):
+    talk.say("risk of Marta Fischer", channel="D0ANALYST")
+    assert f"score {named}" in text_of(talk.reply(channel="D0ANALYST"))
+
+
+def test_channel_does_not_learn_the_pseudonyms_of_namesakes(talk, named, settings, database):
+    other = pseudonym(settings.key, "43")
+    with database.transaction() as session:
+        session.add(DirectoryEntry(customer_id="43", pseudonym=other, display_name="marta fischer"))
+    talk.say("risk of Marta Fischer")
+    text = text_of(talk.reply())
+    assert named not in text
+    assert "direct message" in text
 
 
 def test_viewer_does_not_open_a_customer_by_name(talk, named):
