@@ -5,6 +5,7 @@ query of the features one each.
 Only the demo does so. Elsewhere an idle worker's child stays small, see `workers.idle_exit`.
 """
 
+import gc
 import importlib
 import logging
 import threading
@@ -86,6 +87,7 @@ class WarmUp:
                 log.warning("could not warm up", exc_info=True)
 
     def _load(self) -> None:
+        gc.collect()  # the import of the demo's year leaves 200 MB in cycles
         for name in MODULES:
             importlib.import_module(name)
         from retention.features.build import build
