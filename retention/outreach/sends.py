@@ -7,9 +7,22 @@ server drops duplicates.
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from retention import clock
@@ -98,29 +111,53 @@ def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Sen
         None if nothing is due or the campaign is not live.
     """
     wall = clock.wall()
-    is_due = _due(campaign_id, now, wall)
-    # Refused sends come last, so a bad address does not block the others.
-    for order in (
-        select(Send.id).where(*is_due, Send.error.is_(None)).order_by(Send.id),
-        select(Send.id).where(*is_due, Send.error.is_not(None)).order_by(Send.retry_at, Send.id),
-    ):
-        candidate = order.limit(1).with_for_update(skip_locked=True)
-        claimed = session.scalars(
+    values = {
+        "of_campaign": campaign_id,
+        "at": now,
+        "wall": wall,
+        "far": wall + _TOO_FAR_AHEAD,
+        "of_job": job_id,
+        "lease": wall + LEASE,
+    }
+    for statement in _claim_statements():
+        if (send := session.scalars(statement, values).one_or_none()) is not None:
+            return send
+    return None
+
+
+@cache
+def _claim_statements() -> tuple[Any, Any]:
+    """Return the statements of `claim`; building them took longer than running them."""
+    is_due = (
+        Send.campaign_id == bindparam("of_campaign"),
+        Send.channel.not_in(MANUAL_CHANNELS),
+        _ready(bindparam("at"), bindparam("wall"), bindparam("far")),
+        exists().where(Campaign.id == bindparam("of_campaign"), Campaign.state == "live"),
+        ~_is_suppressed(),
+    )
+
+    def claim_first(candidate: Select[tuple[int]]) -> Any:
+        first = candidate.limit(1).with_for_update(skip_locked=True).scalar_subquery()
+        return (
             update(Send)
-            .where(Send.id == candidate.scalar_subquery(), Send.state == "queued")
+            .where(Send.id == first, Send.state == "queued")
             .values(
                 state="sending",
                 attempts=Send.attempts + 1,
-                job_id=job_id,
-                lease_until=wall + LEASE,
+                job_id=bindparam("of_job"),
+                lease_until=bindparam("lease"),
                 retry_at=None,
             )
             .returning(Send)
             .execution_options(synchronize_session=False, populate_existing=True)
         )
-        if (send := claimed.one_or_none()) is not None:
-            return send
-    return None
+
+    # Refused sends come last, so a bad address does not block the others.
+    chosen = select(Send.id).where(*is_due)
+    return (
+        claim_first(chosen.where(Send.error.is_(None)).order_by(Send.id)),
+        claim_first(chosen.where(Send.error.is_not(None)).order_by(Send.retry_at, Send.id)),
+    )
 
 
 def settle(
@@ -542,17 +579,6 @@ def next_quiet_hours_end(session: Session, team_id: str, after: datetime) -> dat
     )
 
 
-def _due(campaign_id: str, now: datetime, wall: datetime) -> tuple[ColumnElement[bool], ...]:
-    is_live = exists().where(Campaign.id == campaign_id, Campaign.state == "live")
-    return (
-        Send.campaign_id == campaign_id,
-        Send.channel.not_in(MANUAL_CHANNELS),
-        _ready(now, wall),
-        is_live,
-        ~_is_suppressed(),
-    )
-
-
 def _is_suppressed() -> ColumnElement[bool]:
     """Whether the customer unsubscribed from the channel of the send."""
     return exists().where(
@@ -561,11 +587,12 @@ def _is_suppressed() -> ColumnElement[bool]:
     )
 
 
-def _ready(now: datetime, wall: datetime) -> ColumnElement[bool]:
+def _ready(now: Any, wall: Any, far: Any = None) -> ColumnElement[bool]:
+    """Whether a send is due; the moments are datetimes or parameters of a statement."""
     return (
         (Send.state == "queued")
         & or_(Send.not_before.is_(None), Send.not_before <= now)
-        & or_(Send.retry_at.is_(None), _past(Send.retry_at, wall))
+        & or_(Send.retry_at.is_(None), _past(Send.retry_at, wall, far))
         & _has_working_code()
     )
 
@@ -588,12 +615,14 @@ def _has_working_code() -> ColumnElement[bool]:
     return ~makes_codes & ~lacks_own
 
 
-def _past(moment: InstrumentedAttribute[datetime | None], wall: datetime) -> ColumnElement[bool]:
+def _past(
+    moment: InstrumentedAttribute[datetime | None], wall: Any, far: Any = None
+) -> ColumnElement[bool]:
     """Whether a moment is over.
 
     A moment too far ahead also counts; a wrong clock wrote it.
     """
-    return or_(moment <= wall, moment > wall + _TOO_FAR_AHEAD)
+    return or_(moment <= wall, moment > (wall + _TOO_FAR_AHEAD if far is None else far))
 
 
 def _cancel(
