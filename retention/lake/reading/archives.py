@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from retention.errors import BadInput
+from retention.lake.reading import workbook_rows
 from retention.text import gettext
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
@@ -171,28 +172,17 @@ def convert_workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:
     BadInput
         If the workbook has no rows.
     """
-    import pandas as pd
-
-    sheets = pd.read_excel(
-        path, sheet_name=None, dtype=str, engine="calamine", keep_default_na=False, na_values=[""]
-    )
-    filled = {name: frame for name, frame in sheets.items() if len(frame)}
-    if not filled:
+    target = folder / f"{path.stem}.parquet"
+    sheets = workbook_rows.read(path, target)
+    if not sheets["matching"]:
         raise BadInput(
             gettext("{name} holds no rows below a line of column names.").format(name=path.name)
         )
-    columns = list(next(iter(filled.values())).columns)
-    matching = {name: frame for name, frame in filled.items() if list(frame.columns) == columns}
-    rows = pd.concat(matching.values(), ignore_index=True)
-    rows.columns = [str(name) for name in columns]
-    target = folder / f"{path.stem}.parquet"
-    rows.astype("string").to_parquet(target, index=False)
-    left_out = [str(name) for name in sheets if name not in matching]
     return target, [
-        *map(str, matching),
+        *sheets["matching"],
         *(
             gettext("{sheet} (left out: other columns or no rows)").format(sheet=name)
-            for name in left_out
+            for name in sheets["left_out"]
         ),
     ]
 

@@ -13,6 +13,7 @@ import pytest
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
+from retention.lake.reading import workbook_rows
 from retention.lake.reading.archives import extract_table, scratch_folder
 from tests.workbooks import write_workbook
 
@@ -106,6 +107,27 @@ def test_refuses_archives_that_cannot_be_unpacked(settings, database, retail, tm
     ):
         with pytest.raises(BadInput, match=says):
             _import(settings, database, retail, tmp_path / name)
+
+
+def test_workbook_that_needs_too_much_memory_is_refused(settings, tmp_path):
+    """A cell in the last corner of a sheet of 1.5 kB aborted the process."""
+    whole, stray, large = (tmp_path / f"{name}.xlsx" for name in ("whole", "stray", "large"))
+    write_workbook(whole, {"orders": [["customer_id"], ["C1"]]})
+    sheet = "xl/worksheets/sheet1.xml"
+    with zipfile.ZipFile(whole) as book, zipfile.ZipFile(stray, "w") as other:
+        for part in book.namelist():
+            text = book.read(part).decode()
+            if part == sheet:
+                cell = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>'
+                text = text.replace("</sheetData>", cell)
+            other.writestr(part, text)
+    with zipfile.ZipFile(large, "w") as book:
+        book.writestr("xl/sharedStrings.xml", "")
+        book.infolist()[0].file_size = workbook_rows.MAX_UNPACKED + 1
+    lake = Lake.open(settings)
+    for path in (stray, large):
+        with pytest.raises(BadInput, match=f"{path.name} needs too much memory"):
+            import_files(lake, None, settings, "customers", [str(path)])
 
 
 def test_refuses_folders_and_uncompressed_files_with_a_remedy(settings, tmp_path):
