@@ -225,8 +225,7 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
     model_check = next_model_check(session, settings, after)
     alert_check = alerts.next_check(session, settings, after)
     shop_check = shop_checks.next_check(session, settings, after)
-    pull = stored_sources.next_due(session, settings)
-    pull = pull if pull and pull > after else None
+    pull = stored_sources.next_due(session, settings, after)
     published = publishing.next_moment(session, settings, after)
     silence = live_senders.next_check(session, settings, after)
     due_then = (campaigns, model_check, alert_check, shop_check, pull, published, silence)

@@ -223,14 +223,14 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Source]:
     )
 
 
-def next_due(session: Session, settings: Settings) -> datetime | None:
-    """Return the time of the next pull of any source."""
+def next_due(session: Session, settings: Settings, after: datetime) -> datetime | None:
+    """Return the time of the next pull after a moment; overdue ones do not hide it."""
     return session.scalar(
         select(Source.next_at)
         .where(
             Source.team_id == settings.team_id,
             Source.state == "active",
-            Source.next_at.is_not(None),
+            Source.next_at > after,
         )
         .order_by(Source.next_at)
         .limit(1)

@@ -13,6 +13,7 @@ from typing import Any
 
 from retention.clock import time_zones
 from retention.errors import BadInput
+from retention.lake import sql_sources
 from retention.lake.schema import TABLES, Table
 from retention.policy_file import explain_toml_error, read_text
 from retention.text import gettext
@@ -333,6 +334,9 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
                 "from source."
             ).format(where=where, rows=rows)
         )
+    if rows is not None:
+        sql = f"SELECT * FROM ({rows['sql']}\n)"  # noqa: S608 - it is only parsed
+        sql_sources.check(sql, frozenset({"source"}), f"{where} from")
     leave_out = section.get("leave_out", {})
     if not isinstance(leave_out, dict) or not all(
         isinstance(values, list) and values and all(isinstance(value, str) for value in values)
@@ -481,6 +485,7 @@ def _expression(value: Any, where: str, key: str) -> Expression:
         ((form, content),) = value.items()
         if form == "sql" and isinstance(content, str) and content.strip():
             _parsed(content, f"{where} {key}")
+            sql_sources.check(f"SELECT ({content}\n)", frozenset(), f"{where} {key}")
             return Expression(sql=content)
         if form == "value" and key != "where":
             return Expression(value=content)

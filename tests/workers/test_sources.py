@@ -426,3 +426,27 @@ def test_shop_is_connected_pulled_and_says_when_its_key_was_revoked(
         desk.at(NOON + timedelta(hours=3))
         (post,) = desk.posts()
         assert "refused access" in post
+
+
+def test_overdue_source_does_not_hide_a_later_one(settings, database):
+    with database.transaction() as session:
+        for name, hours in (("overdue", -3), ("later", 1)):
+            session.add(
+                Source(
+                    team_id=settings.team_id,
+                    name=name,
+                    kind="files",
+                    location="*.csv",
+                    table_name="events",
+                    every="hour",
+                    timezone="UTC",
+                    next_at=NOON + timedelta(hours=hours),
+                    config={},
+                    watermark={},
+                    columns={},
+                    secrets=secrets.encrypt(settings.keys, {}),
+                    created_by="operator",
+                )
+            )
+    with database.reading() as session:
+        assert schedule.next_due(session, settings, NOON) == NOON + timedelta(hours=1)
