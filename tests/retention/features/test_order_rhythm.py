@@ -136,7 +136,9 @@ def test_late_order_changes_the_rhythm_of_a_moment_asked_for_before(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=40, days=60)
     before = order_rhythm(shop.lake, shop.end)
     bought = shop.lake.table("events").execute().query("event_type == 'purchase'")
-    late = bought.head(1).assign(occurred_at=shop.end - timedelta(hours=1), order_id="late")
+    longest_ago = bought.groupby("customer_id").occurred_at.max().idxmin()  # not on the last day
+    late = bought[bought.customer_id == longest_ago].iloc[:1]
+    late = late.assign(occurred_at=shop.end - timedelta(hours=1), order_id="late")
     late.drop(columns="event_id").to_parquet(tmp_path / "late.parquet")
     import_files(
         shop.lake, shop.database, shop.settings, "events", [str(tmp_path / "late.parquet")]
