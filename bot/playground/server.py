@@ -118,6 +118,27 @@ class _Server(uvicorn.Server):
         yield
 
 
+@contextmanager
+def in_thread(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+    """Serve in a thread until the block ends; the port is never free in between."""
+    web = server(app, port=0)
+    thread = threading.Thread(target=lambda: asyncio.run(web.serve([listener])), daemon=True)
+    thread.start()
+    pause = threading.Event()
+    while not web.started and thread.is_alive():
+        pause.wait(0.01)
+    try:
+        yield
+    finally:
+        web.should_exit = True
+        thread.join(10)
+
+
+def listen() -> socket.socket:
+    """Take an unused port."""
+    return socket.create_server(("127.0.0.1", 0))
+
+
 def free_port() -> int:
     """Return an unused port."""
     with socket.socket() as probe:
@@ -142,13 +163,9 @@ class StandIn:
     Its methods call ``/playground`` like a script.
     """
 
-    def __init__(self, slack: Slack, port: int, routes: Sequence[BaseRoute] = ()) -> None:
+    def __init__(self, slack: Slack, port: int) -> None:
         self.slack, self.port = slack, port
         self.url, self.api_url = slack.url, f"{slack.url}/api/"
-        self._server = server(slack.app(*routes), port)
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._server.serve()), daemon=True
-        )
         self._http = httpx.Client(base_url=slack.url, timeout=30, trust_env=False)
 
     @classmethod
@@ -181,20 +198,15 @@ class StandIn:
         ------
         StandIn
         """
-        port = free_port()
-        stand_in = cls(
-            Slack(port, store=store, bot_url=bot_url, strict=strict, extras=extras), port, routes
-        )
-        stand_in._thread.start()
-        pause = threading.Event()
-        while not stand_in._server.started and stand_in._thread.is_alive():
-            pause.wait(0.01)
-        try:
-            yield stand_in
-        finally:
-            stand_in._http.close()
-            stand_in._server.should_exit = True
-            stand_in._thread.join(10)
+        listener = listen()
+        port = listener.getsockname()[1]
+        slack = Slack(port, store=store, bot_url=bot_url, strict=strict, extras=extras)
+        stand_in = cls(slack, port)
+        with in_thread(slack.app(*routes), listener):
+            try:
+                yield stand_in
+            finally:
+                stand_in._http.close()
 
     @property
     def environment(self) -> dict[str, str]:

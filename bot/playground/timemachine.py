@@ -88,8 +88,9 @@ class TimeMachine:
             "now": clock.now().isoformat(),
             "stepping": self._moving.locked(),
         }
-        if self._step_began and self._target:
-            state |= {"target": self._target.isoformat(), "what": self._step_began[0]}
+        step, target = self._step_began, self._target  # another thread moves them on
+        if step and target:
+            state |= {"target": target.isoformat(), "what": step[0]}
         return state
 
     def advance(self, span: timedelta, *, waits: bool = True) -> Advance:

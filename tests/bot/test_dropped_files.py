@@ -1,9 +1,6 @@
 """Test files in the bot's direct message: real HTTP between Slack's stand-in, bot and worker."""
 
-import asyncio
 import json
-import threading
-import time
 from io import BytesIO
 
 import pytest
@@ -18,7 +15,7 @@ from starlette.routing import Route
 from bot.app import build_app
 from bot.dropped_files import Drop
 from bot.playground import seed
-from bot.playground.server import StandIn, free_port, server
+from bot.playground.server import StandIn, in_thread, listen
 from retention.db.tables import Job
 from retention.lake import Lake
 from retention.settings import Settings
@@ -52,15 +49,14 @@ class Desk:
                 waits = select(Job.id).where(Job.kind == kind, Job.state == "queued")
                 return session.scalar(waits)
 
-        job_id = wait(queued, 10)
+        job_id = wait(queued)
         runner.run_job(self.settings, self.database, job_id, "t")
         self.deliver()
         with self.database.reading() as session:
             return session.get_one(Job, job_id).result or {}
 
     def deliver(self) -> None:
-        until = time.monotonic() + 10
-        while self.sender.step() and time.monotonic() < until:
+        while self.sender.step():
             pass
 
     def last(self, user: str = "admin") -> dict:
@@ -74,7 +70,7 @@ class Desk:
             said = [one for one in self.slack.messages(f"@{user}", user=user) if one.get("bot_id")]
             return said and words(said[-1]["blocks"])
 
-        return wait(answer, 10)
+        return wait(answer)
 
     def press(self, action: str, value: str, user: str = "admin") -> None:
         self.slack.press(user, f"@{user}", self.last()["ts"], action, value)
@@ -103,15 +99,11 @@ def desk(tmp_path, database, monkeypatch):
             answer = await run_in_threadpool(app.dispatch, BoltRequest(body=body, headers=headers))
             return Response(answer.body, answer.status)
 
-        port = free_port()
-        web = server(Starlette(routes=[Route("/slack/events", handle, methods=["POST"])]), port)
-        thread = threading.Thread(target=lambda: asyncio.run(web.serve()), daemon=True)
-        thread.start()
-        wait(lambda: web.started, 10)
-        slack.bot_url = f"http://127.0.0.1:{port}/slack/events"
-        yield Desk(slack, settings, database)
-        web.should_exit = True
-        thread.join(10)
+        listener = listen()
+        slack.bot_url = f"http://127.0.0.1:{listener.getsockname()[1]}/slack/events"
+        routes = [Route("/slack/events", handle, methods=["POST"])]
+        with in_thread(Starlette(routes=routes), listener):
+            yield Desk(slack, settings, database)
 
 
 def events(desk: Desk) -> int:
@@ -157,7 +149,7 @@ def test_workbook_is_read_and_cancelled(desk):
     message = desk.last()
     assert "40 rows of 40" in words(message["blocks"])
     desk.press(ids.FILE_CANCEL, button(message, ids.FILE_CANCEL))
-    wait(lambda: "did not import" in desk.answered(), 10)
+    wait(lambda: "did not import" in desk.answered())
     assert events(desk) == 0
 
 

@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
+import httpx
 import pytest
 from slack_sdk import WebClient
 from starlette.applications import Starlette
@@ -17,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.playground import seed
-from bot.playground.server import StandIn, free_port, server
+from bot.playground.server import StandIn, in_thread, listen
 
 
 @dataclass
@@ -60,6 +59,13 @@ def slack() -> Iterator[StandIn]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def http() -> Iterator[httpx.Client]:
+    """A browser or script that waits as long as a busy machine needs."""
+    with httpx.Client(timeout=60) as opened:
+        yield opened
+
+
 @pytest.fixture
 def client(slack: StandIn) -> WebClient:
     return WebClient(token=seed.BOT_TOKEN, base_url=slack.api_url, retry_handlers=[])
@@ -67,14 +73,8 @@ def client(slack: StandIn) -> WebClient:
 
 @pytest.fixture
 def app(slack: StandIn) -> Iterator[Probe]:
-    probe, port = Probe(), free_port()
-    probe.url = f"http://127.0.0.1:{port}/slack/events"
-    web = server(Starlette(routes=[Route("/slack/events", probe.handle, methods=["POST"])]), port)
-    thread = threading.Thread(target=lambda: asyncio.run(web.serve()), daemon=True)
-    thread.start()
-    while not web.started and thread.is_alive():
-        time.sleep(0.01)
-    slack.bot_url = probe.url
-    yield probe
-    web.should_exit = True
-    thread.join(10)
+    probe, listener = Probe(), listen()
+    probe.url = slack.bot_url = f"http://127.0.0.1:{listener.getsockname()[1]}/slack/events"
+    routes = [Route("/slack/events", probe.handle, methods=["POST"])]
+    with in_thread(Starlette(routes=routes), listener):
+        yield probe

@@ -1,7 +1,6 @@
 """Test the page in a browser, by keyboard and by clicks."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from bot.playground import seed
 from bot.playground.page import page_routes
 from bot.playground.server import StandIn
 from tests.chromium import chromium, page
+from tests.workers.harness import wait
 
 pytestmark = pytest.mark.browser
 
@@ -286,9 +286,7 @@ def test_home_tab_shows_the_published_view(see, client: WebClient, app) -> None:
     shown.get_by_role("tab", name="Home").click()
     shown.get_by_text("Your desk").wait_for()
     shown.get_by_role("button", name="Go on").click()
-    until = time.monotonic() + 5
-    while app.received[-1]["type"] != "block_actions" and time.monotonic() < until:
-        shown.wait_for_timeout(20)
+    wait(lambda: app.received[-1]["type"] == "block_actions")
     assert app.received[-1]["view"]["type"] == "home"
 
 
@@ -412,7 +410,7 @@ def test_late_event_of_the_last_advance_does_not_end_the_current_one(
     shown.locator("#clock:not(.moving) #next-week:enabled").wait_for()
 
 
-def test_file_is_attached_and_reaches_the_app(see, slack: StandIn, app) -> None:
+def test_file_is_attached_and_reaches_the_app(see, http: httpx.Client, app) -> None:
     shown = see("admin", "app")
     with shown.expect_file_chooser() as chooser:
         shown.get_by_role("button", name="Attach a file").click()
@@ -420,12 +418,10 @@ def test_file_is_attached_and_reaches_the_app(see, slack: StandIn, app) -> None:
     chooser.value.set_files({"name": "codes.csv", "mimeType": "text/csv", "buffer": content})
     shown.locator(".file-name", has_text="codes.csv").wait_for()
     shown.locator(".file-preview td", has_text="K7M2-9QRT").wait_for()
-    until = time.monotonic() + 10
-    while not app.received and time.monotonic() < until:
-        time.sleep(0.02)
+    wait(lambda: app.received)
     event = app.received[0]["event"]
     assert (event["subtype"], event["channel_type"]) == ("file_share", "im")
     (file,) = event["files"]
-    assert httpx.get(file["url_private_download"]).headers["content-type"].startswith("text/html")
+    assert http.get(file["url_private_download"]).headers["content-type"].startswith("text/html")
     bearer = {"authorization": f"Bearer {seed.BOT_TOKEN}"}
-    assert httpx.get(file["url_private_download"], headers=bearer).content == content
+    assert http.get(file["url_private_download"], headers=bearer).content == content

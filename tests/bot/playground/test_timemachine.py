@@ -14,6 +14,7 @@ from retention import clock
 from retention.db.tables import BusinessClock, Campaign, Job, Outbox, RoleGrant, Send
 from retention.errors import BadInput, Conflict
 from tests.retention.campaigns.samples import a_body
+from tests.workers.harness import wait
 from workers import jobs, schedule
 from workers.requests import Monitor, Retrain
 
@@ -168,16 +169,17 @@ def test_advance_ends_when_all_messages_are_posted(machine, worked) -> None:
 
     def post(session) -> None:
         session.add(Outbox(key="digest", channel="C0CRM", payload={}))
-        threading.Timer(0.3, deliver).start()
+        threading.Thread(target=deliver).start()
 
     def deliver() -> None:
-        steps.append(machine.state()["what"])
+        wait(lambda: machine.state().get("what") == "posting the messages")
+        steps.append("posted")
         with machine.database.transaction() as session:
             session.execute(update(Outbox).values(state="sent"))
 
     worked.does["digest"] = post
     machine.advance(timedelta(days=7, minutes=20))
-    assert steps == ["posting the messages"]
+    assert steps == ["posted"]
 
 
 def test_button_does_not_wait_for_the_last_digest(machine, worked) -> None:

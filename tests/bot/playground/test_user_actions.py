@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import json
-import time
 
 import httpx
 import pytest
@@ -14,8 +13,9 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.signature import SignatureVerifier
 
-from bot.playground import deliver, seed
+from bot.playground import deliver, seed, workspace
 from bot.playground.server import StandIn
+from tests.workers.harness import wait
 
 BUTTONS = [
     {
@@ -118,11 +118,13 @@ def test_missing_or_failing_app_is_reported(slack: StandIn, app) -> None:
     )
 
 
-def test_response_url_expires_after_five_uses_or_thirty_minutes(slack: StandIn, app) -> None:
+def test_response_url_expires_after_five_uses_or_thirty_minutes(
+    slack: StandIn, http: httpx.Client, app
+) -> None:
     slack.command("analyst", "crm", "help")
     url = app.received[0]["response_url"]
     answers = [
-        httpx.post(url, json={"text": str(n), "response_type": "in_channel"}) for n in range(6)
+        http.post(url, json={"text": str(n), "response_type": "in_channel"}) for n in range(6)
     ]
     assert [answer.status_code for answer in answers] == [200] * 5 + [404]
     assert answers[5].json()["error"] == "used_url"
@@ -131,7 +133,7 @@ def test_response_url_expires_after_five_uses_or_thirty_minutes(slack: StandIn, 
     for url in slack.workspace.response_urls.values():
         url.created_at -= 1801
     assert (
-        httpx.post(app.received[1]["response_url"], json={"text": "late"}).json()["error"]
+        http.post(app.received[1]["response_url"], json={"text": "late"}).json()["error"]
         == "expired_url"
     )
 
@@ -172,14 +174,14 @@ def test_outdated_screen_can_press_old_buttons_only(slack: StandIn, client: WebC
     assert slack.press("lead", "crm", "1.1", "go")["error"] == "message_not_found"
 
 
-def test_ephemeral_message_can_be_replaced(slack: StandIn, app) -> None:
+def test_ephemeral_message_can_be_replaced(slack: StandIn, http: httpx.Client, app) -> None:
     app.answer = lambda payload: (
         {"text": "one", "blocks": BUTTONS} if "command" in payload else None
     )
     slack.command("analyst", "crm", "x")
     ts = slack.messages("crm", user="analyst")[0]["ts"]
     slack.press("analyst", "crm", ts, "go")
-    httpx.post(app.received[1]["response_url"], json={"text": "two", "replace_original": True})
+    http.post(app.received[1]["response_url"], json={"text": "two", "replace_original": True})
     assert [message["text"] for message in slack.messages("crm", user="analyst")] == ["two"]
 
 
@@ -198,6 +200,7 @@ def opened(slack: StandIn, client: WebClient, app):
 def test_trigger_id_is_valid_once_for_three_seconds(
     slack: StandIn, client: WebClient, opened, monkeypatch
 ) -> None:
+    monkeypatch.setattr(workspace, "TRIGGER_SECONDS", 3)
     with pytest.raises(SlackApiError, match="exchanged_trigger_id"):
         client.views_open(trigger_id=opened, view=MODAL)
     with pytest.raises(SlackApiError, match="invalid_trigger_id"):
@@ -211,13 +214,13 @@ def test_trigger_id_is_valid_once_for_three_seconds(
 
 @pytest.mark.parametrize("values", [{"why": "x"}, {"why": {"value": "x"}}, {"share": {"value": 5}}])
 def test_input_that_is_not_an_object_keeps_the_modal_open(
-    slack: StandIn, opened, values: dict
+    slack: StandIn, http: httpx.Client, opened, values: dict
 ) -> None:
     form = {"user": "lead", "values": json.dumps(values)}
-    response = httpx.post(f"{slack.url}/playground/views", data=form)
+    response = http.post(f"{slack.url}/playground/views", data=form)
     assert response.status_code == 422
     assert next(iter(values)) in response.json()["error"]
-    assert httpx.get(f"{slack.url}/playground/views?user=lead").json()["id"]
+    assert http.get(f"{slack.url}/playground/views?user=lead").json()["id"]
 
 
 def test_submission_sends_all_values_and_closes_the_modal(slack: StandIn, opened, app) -> None:
@@ -320,9 +323,7 @@ def test_events_are_retried_until_acknowledged(slack: StandIn, app) -> None:
     slack.slack.delivery.retry_delays = (0.0, 0.05, 0.1)
     app.status = 500
     slack.say("lead", "@lead", "hello")
-    until = time.monotonic() + 5
-    while len(app.received) < 4 and time.monotonic() < until:
-        time.sleep(0.02)
+    wait(lambda: len(app.received) == 4)
     assert [headers.get("x-slack-retry-num") for headers in app.headers] == [None, "1", "2", "3"]
     assert len({event["event_id"] for event in app.received}) == 1
     assert app.headers[1]["x-slack-retry-reason"] == "http_error"
@@ -359,9 +360,7 @@ def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
     handler = SocketModeHandler(bolt, seed.APP_TOKEN, web_client=web)
     handler.connect()
     try:
-        until = time.monotonic() + 5
-        while not slack.slack.delivery.sockets and time.monotonic() < until:
-            time.sleep(0.02)
+        wait(lambda: slack.slack.delivery.sockets)
         answer = slack.command("analyst", "crm", "/retention help")
         assert "by socket: help" in json.dumps(answer["ack"])
     finally:
@@ -390,8 +389,8 @@ def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
     ],
 )
 def test_bad_calls_get_an_error_message(
-    slack: StandIn, path: str, form: dict, status: int, says: str
+    slack: StandIn, http: httpx.Client, path: str, form: dict, status: int, says: str
 ) -> None:
-    response = httpx.post(f"{slack.url}/playground{path}", data=form)
+    response = http.post(f"{slack.url}/playground{path}", data=form)
     assert response.status_code == status
     assert says in response.json()["error"]

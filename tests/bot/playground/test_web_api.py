@@ -33,8 +33,10 @@ def test_auth_test_returns_the_bot(client: WebClient) -> None:
         (seed.APP_TOKEN, "not_allowed_token_type"),
     ],
 )
-def test_a_wrong_token_is_refused(slack: StandIn, token: str, error: str) -> None:
-    answer = httpx.post(f"{slack.api_url}auth.test", data={"token": token}).json()
+def test_a_wrong_token_is_refused(
+    slack: StandIn, http: httpx.Client, token: str, error: str
+) -> None:
+    answer = http.post(f"{slack.api_url}auth.test", data={"token": token}).json()
     assert answer == {"ok": False, "error": error}
 
 
@@ -250,14 +252,16 @@ def test_messages_survive_a_restart(tmp_path, client: WebClient) -> None:
         {"sec-fetch-site": "cross-site"},
     ],
 )
-def test_foreign_origins_and_hosts_are_refused(slack: StandIn, headers: dict[str, str]) -> None:
+def test_foreign_origins_and_hosts_are_refused(
+    slack: StandIn, http: httpx.Client, headers: dict[str, str]
+) -> None:
     for path in ("/playground/workspace", "/api/auth.test"):
-        assert httpx.get(slack.url + path, headers=headers).status_code == 403
+        assert http.get(slack.url + path, headers=headers).status_code == 403
 
 
-def test_json_and_form_bodies_are_equivalent(slack: StandIn) -> None:
+def test_json_and_form_bodies_are_equivalent(slack: StandIn, http: httpx.Client) -> None:
     bearer = {"authorization": f"Bearer {seed.BOT_TOKEN}"}
     form = {"channel": "C0CRM", "text": "a", "blocks": json.dumps([SECTION])}
-    assert httpx.post(f"{slack.api_url}chat.postMessage", data=form, headers=bearer).json()["ok"]
+    assert http.post(f"{slack.api_url}chat.postMessage", data=form, headers=bearer).json()["ok"]
     body = {"channel": "D0LEAD", "text": "b", "blocks": [SECTION]}
-    assert httpx.post(f"{slack.api_url}chat.postMessage", json=body, headers=bearer).json()["ok"]
+    assert http.post(f"{slack.api_url}chat.postMessage", json=body, headers=bearer).json()["ok"]
