@@ -25,9 +25,9 @@ def test_alert_of_slack_is_off_until_somebody_switches_it_on(workspace, database
     workspace.api.wait("response_url")
     assert listed(database, settings)[0]["status"] == "muted"
     workspace.press(ids.ALERT_ON, "vip-risk", LEAD)
-    wait(lambda: listed(database, settings)[0]["status"] == "on", 5)
+    wait(lambda: listed(database, settings)[0]["status"] == "on")
     workspace.press(ids.ALERT_MENU, "snooze|vip-risk")
-    wait(lambda: listed(database, settings)[0]["status"] == "snoozed", 5)
+    wait(lambda: listed(database, settings)[0]["status"] == "snoozed")
     workspace.run("alert unmute vip-risk")
     assert listed(database, settings)[0]["status"] == "on"
     workspace.run("alert snooze vip-risk --days 3")

@@ -141,7 +141,7 @@ def test_response_urls_elsewhere_are_not_called(bot):
 
 def incomplete(bot: RunningBot, part: bytes) -> socket.socket:
     """Open a connection that sends only the beginning of a request."""
-    client = socket.create_connection(("127.0.0.1", bot.port), timeout=30)
+    client = socket.create_connection(("127.0.0.1", bot.port), timeout=60)
     client.sendall(part)
     return client
 
@@ -206,8 +206,8 @@ def test_sending_slowly_does_not_extend_the_deadline(bot):
 def test_at_the_limit_the_oldest_incomplete_connection_is_dropped(bot):
     with ExitStack() as stack:
         slow = [stack.enter_context(incomplete(bot, b"POST /slack/")) for _ in range(1_000)]
-        assert bot.request("GET", "/health/live", timeout=5)[0] == 200
-        slow[0].settimeout(5)
+        assert bot.request("GET", "/health/live")[0] == 200
+        slow[0].settimeout(60)
         try:
             gone = slow[0].recv(1) == b""
         except ConnectionError:
@@ -218,7 +218,7 @@ def test_at_the_limit_the_oldest_incomplete_connection_is_dropped(bot):
 
 def test_requests_on_one_connection_are_answered_in_order(bot):
     request = b"GET /health/live HTTP/1.1\r\nHost: bot\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", bot.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", bot.port), timeout=60) as client:
         client.sendall(request * 3 + request[:20])
         time.sleep(0.5)
         client.sendall(request[20:])
@@ -232,7 +232,7 @@ def test_requests_on_one_connection_are_answered_in_order(bot):
 
 def test_a_flood_of_pipelined_requests_closes_the_connection(bot):
     flood = b"GET /unsubscribe/x HTTP/1.1\r\nHost: bot\r\n\r\n" * 50_000
-    with socket.create_connection(("127.0.0.1", bot.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", bot.port), timeout=60) as client:
         closed = False
         for _ in range(100):
             try:

@@ -163,7 +163,7 @@ def test_slack_saves_only_after_the_button_and_once(workspace, preview, database
     workspace.api.wait("response_url")
     from tests.workers.harness import wait
 
-    (audience,) = wait(lambda: saved(database), 5)
+    (audience,) = wait(lambda: saved(database))
     assert (audience.name, audience.customers, audience.saved_by) == ("loyal", 12, ANALYST)
     assert audience.expression == "orders >= 5 and last_order < 60d"
     with database.reading() as session:

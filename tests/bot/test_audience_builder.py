@@ -76,11 +76,11 @@ def test_rows_are_counted_and_saved_with_the_count(workspace, database, settings
     answer = build(workspace, values)
     assert answer["response_action"] == "update"
     assert "Counting" in words(answer["view"]["blocks"])
-    (job,) = wait(lambda: jobs_of(database), 5)
+    (job,) = wait(lambda: jobs_of(database))
     assert job.args["expression"] == "risk >= medium and not bought category Coffee in 90d"
     assert job.channel is None
     finish(database, 12, shop.end)
-    counted = api.wait("views.update", 10)["view"]
+    counted = api.wait("views.update")["view"]
     assert "12 customers" in words(counted["blocks"])
     assert "Berlim" in words(counted["blocks"])
     with database.reading() as session:
@@ -121,7 +121,7 @@ def test_errors_stand_under_their_inputs(workspace, database, values, blocks):
 
 def test_viewer_cannot_save_a_counted_audience(workspace, database, settings, shop):
     build(workspace, form(("orders", ">", "2")))
-    wait(lambda: jobs_of(database), 5)
+    wait(lambda: jobs_of(database))
     job = finish(database, 3, shop.end)
     metadata = {"name": "x", "expression": "orders > 2", "exclude": False, "job": job.id}
     submit(workspace, ids.AUDIENCE_SAVE_VIEW, json.dumps(metadata), {}, VIEWER)
@@ -179,7 +179,7 @@ def test_chosen_risk_counts_and_presets_without_value_are_left_out(workspace, da
     values["tier.0"] = {"value": chosen("high")}
     del values["value.0"]
     assert build(workspace, values)["response_action"] == "update"
-    (job,) = wait(lambda: jobs_of(database), 5)
+    (job,) = wait(lambda: jobs_of(database))
     assert (job.args["name"], job.args["expression"]) == ("valuable-at-risk", "risk >= high")
 
 

@@ -1,7 +1,6 @@
 """Test mentions, direct messages, their threads and the shortcuts."""
 
 import json
-import time
 
 import pytest
 from sqlalchemy import select
@@ -10,6 +9,7 @@ from bot.ask.sentence import is_chinese
 from retention.db.tables import Campaign, Cohort, DirectoryEntry, Job, Outbox, Thread
 from retention.privacy import pseudonym
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, TEAM, VIEWER, words
+from tests.workers.harness import wait
 from workers import ids, threads
 
 ROOT = "1500000000.000100"
@@ -67,21 +67,10 @@ class Talk:
         return self.wait(f"said:{channel}:{ts}{suffix}")
 
     def wait(self, key):
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            for row in self.rows():
-                if row.key == key:
-                    return row
-            time.sleep(0.01)
-        raise AssertionError([row.key for row in self.rows()])
+        return wait(lambda: next((row for row in self.rows() if row.key == key), None))
 
     def until_job(self):
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            if jobs := self.rows(Job):
-                return jobs[0]
-            time.sleep(0.01)
-        raise AssertionError("no job")
+        return wait(lambda: self.rows(Job))[0]
 
     def button(self, row, action_id):
         for block in row.payload["blocks"]:
@@ -264,11 +253,8 @@ def test_two_clicks_change_once_and_the_buttons_give_way(talk):
     talk.workspace.press(ids.ASK_RUN, value)
     talk.workspace.press(ids.ASK_RUN, value, user=LEAD)
     talk.until_job()
-    until = time.monotonic() + 5
-    while "ran" not in text_of(talk.reply()) and time.monotonic() < until:
-        time.sleep(0.01)
     (job,) = talk.rows(Job)
-    assert f"<@{job.requested_by}> ran" in text_of(talk.reply())
+    wait(lambda: f"<@{job.requested_by}> ran" in text_of(talk.reply()))
     assert len(talk.rows(Job)) == 1
 
 
@@ -293,10 +279,7 @@ def test_forged_button_is_refused(talk):
 def test_declined_change_stays_undone(talk):
     talk.say("retrain the models")
     talk.workspace.press(ids.ASK_DECLINE, talk.button(talk.reply(), ids.ASK_DECLINE))
-    until = time.monotonic() + 5
-    while "said no" not in text_of(talk.reply()) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert "said no" in text_of(talk.reply())
+    wait(lambda: "said no" in text_of(talk.reply()))
     assert talk.rows(Job) == []
 
 
@@ -305,10 +288,7 @@ def test_approval_by_sentence_needs_the_click_of_an_approver(talk, submitted):
     row = talk.reply()
     assert next(iter(talk.rows(Campaign))).state == "submitted"
     talk.workspace.press(ids.ASK_RUN, talk.button(row, ids.ASK_RUN), user=LEAD)
-    until = time.monotonic() + 5
-    while next(iter(talk.rows(Campaign))).state == "submitted" and time.monotonic() < until:
-        time.sleep(0.01)
-    assert next(iter(talk.rows(Campaign))).state == "approved"
+    wait(lambda: talk.rows(Campaign)[0].state == "approved")
 
 
 # ---------------------------------------------------------------- not understood
@@ -320,10 +300,7 @@ def test_unknown_sentence_offers_alternatives_that_run(talk):
     assert talk.rows(Job) == []
     value = talk.button(row, f"{ids.ASK_ALTERNATIVE}1")
     talk.workspace.press(f"{ids.ASK_ALTERNATIVE}1", value)
-    until = time.monotonic() + 5
-    while len(talk.rows()) < 2 and time.monotonic() < until:
-        time.sleep(0.01)
-    assert len(talk.rows()) >= 2
+    wait(lambda: len(talk.rows()) >= 2)
 
 
 # ---------------------------------------------------------------- the thread's subject

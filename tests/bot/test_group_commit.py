@@ -1,7 +1,6 @@
 """Test concurrent writes that share a transaction."""
 
 import threading
-import time
 
 import pytest
 from sqlalchemy import select
@@ -9,6 +8,7 @@ from sqlalchemy import select
 from bot.group_commit import GroupCommit
 from retention.db.tables import Delivery
 from retention.errors import BadInput
+from tests.workers.harness import wait
 
 
 def keys(database):
@@ -70,9 +70,7 @@ def test_duplicate_row_fails_only_its_own_write(database):
     threads = [threading.Thread(target=store, args=(name,)) for name in ("fine", "broken")]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 20
-    while len(commits._urgent) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait(lambda: len(commits._urgent) == 2)
     gate.set()
     for thread in (held, *threads):
         thread.join()
@@ -81,19 +79,21 @@ def test_duplicate_row_fails_only_its_own_write(database):
 
 def test_deferred_writes_run_last_and_log_failures(database, caplog):
     commits, order = GroupCommit(database), []
-    gate = threading.Event()
-    commits.defer(lambda session: (gate.wait(5), order.append("held")))
+    begun, gate = threading.Event(), threading.Event()
+    commits.defer(lambda session: (begun.set(), gate.wait(60), order.append("held")))
+    assert begun.wait(60)
     for number in range(3):
         commits.defer(lambda session, number=number: order.append(f"later {number}"))
     commits.defer(write("refused"))
     asker = threading.Thread(target=lambda: commits.store(lambda session: order.append("urgent")))
     asker.start()
+    wait(lambda: commits._urgent)
     gate.set()
-    asker.join(5)
+    asker.join()
     commits.store(lambda session: None)
     done = threading.Event()
     commits.defer(lambda session: done.set())
-    assert done.wait(5)
+    assert done.wait(60)
     assert order.index("urgent") < order.index("later 2")
     assert "refused is refused" in caplog.text
 

@@ -78,7 +78,7 @@ def test_menu_pauses_resumes_runs_and_deletes(workspace, database, settings):
     workspace.run('schedule add "sweep" --every "mon 09:00"')
     number = listed(database, settings)[0]["number"]
     workspace.press(ids.SCHEDULE_MENU, f"pause|{number}", LEAD)
-    wait(lambda: listed(database, settings)[0]["paused"], 5)
+    wait(lambda: listed(database, settings)[0]["paused"])
     workspace.run(f"schedule resume {number}")
     assert not listed(database, settings)[0]["paused"]
     workspace.press(ids.SCHEDULE_MENU, f"run|{number}")
@@ -87,7 +87,7 @@ def test_menu_pauses_resumes_runs_and_deletes(workspace, database, settings):
         with database.reading() as session:
             return session.scalars(select(Job)).all()
 
-    (job,) = wait(started, 5)
+    (job,) = wait(started)
     assert (job.kind, job.channel, job.requested_by) == ("sweep", CHANNEL, ANALYST)
     workspace.run(f"schedule delete {number}")
     assert listed(database, settings) == []

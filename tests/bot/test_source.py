@@ -38,7 +38,7 @@ def test_admin_sees_pauses_and_resumes_sources(workspace, database, orders):
     workspace.run("source pause orders", ADMIN)
     assert state(database) == "paused"
     workspace.press(ids.SOURCE_MENU, "resume|orders", ADMIN)
-    wait(lambda: state(database) == "active", 5)
+    wait(lambda: state(database) == "active")
 
 
 def test_pull_and_import_anyway_queue_one_job_each(workspace, database, orders):
@@ -49,7 +49,7 @@ def test_pull_and_import_anyway_queue_one_job_each(workspace, database, orders):
         with database.reading() as session:
             return [one.args for one in session.scalars(select(Job).order_by(Job.created_at))]
 
-    wait(lambda: len(pulls()) == 2, 5)
+    wait(lambda: len(pulls()) == 2)
     assert [one["accept_shrunk"] for one in pulls()] == [False, True]
 
 

@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, urlencode
 from slack_bolt import App, BoltRequest, BoltResponse
 from slack_sdk.signature import SignatureVerifier
 
+from tests.workers.harness import wait
+
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 VIEWER, ANALYST, LEAD, ADMIN = "U0VIEWER", "U0ANALYST", "U0LEAD", "U0ADMIN"
@@ -33,16 +35,9 @@ class Api:
     def named(self, method: str) -> list[dict[str, Any]]:
         return [arguments for name, arguments in self.calls if name == method]
 
-    def wait(self, method: str, seconds: float = 30) -> dict[str, Any]:
+    def wait(self, method: str) -> dict[str, Any]:
         """Wait for a call of this method and return the latest."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            if found := self.named(method):
-                return found[-1]
-            time.sleep(0.01)
-        raise AssertionError(
-            f"{method} was not called; these were: {[name for name, _ in self.calls]}"
-        )
+        return wait(lambda: self.named(method))[-1]
 
 
 def serve(api: Api) -> ThreadingHTTPServer:

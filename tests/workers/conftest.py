@@ -32,7 +32,7 @@ def settings(tmp_path) -> Settings:
 def valkey(settings):
     """The broker's process, once it answers."""
     process = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
-    wait(lambda: broker.is_reachable(settings), 10)
+    wait(lambda: broker.is_reachable(settings))
     yield process
     process.kill()
     process.wait()

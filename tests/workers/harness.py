@@ -70,17 +70,17 @@ def set_job(database: Database, job_id: str, **values: Any) -> None:
         session.execute(update(Job).where(Job.id == job_id).values(**values))
 
 
-def wait(found: Callable[[], Any], seconds: float = 60) -> Any:
+def wait(found: Callable[[], Any], seconds: float = 120) -> Any:
     """The first truthy answer."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if answer := found():
             return answer
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise AssertionError(f"waited {seconds} s for {found}")
 
 
-def over(database: Database, job_id: str, seconds: float = 60) -> Job:
+def over(database: Database, job_id: str, seconds: float = 120) -> Job:
     """The job, once it has ended."""
     return wait(
         lambda: (stored := job(database, job_id)).state not in jobs.OPEN and stored, seconds

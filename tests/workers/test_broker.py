@@ -4,7 +4,6 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from datetime import timedelta
 
 import pytest
@@ -28,12 +27,12 @@ def test_broker_socket_is_private(settings, valkey):
 def test_accepted_messages_survive_a_kill(settings, valkey):
     client = redis.Redis(unix_socket_path=str(broker.socket_path(settings)))
     client.set("k", "v")
-    time.sleep(1.2)  # appendfsync everysec
+    assert client.execute_command("WAITAOF", 1, 0, 60_000) == [1, 0]
     valkey.kill()
     valkey.wait()
     again = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
     try:
-        wait(lambda: broker.is_reachable(settings), 10)
+        wait(lambda: broker.is_reachable(settings))
         assert client.get("k") == b"v"
     finally:
         again.kill()

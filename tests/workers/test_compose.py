@@ -120,7 +120,7 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
         database.engine.dispose()
         for process in started.values():
             process.send_signal(signal.SIGTERM)
-        assert {name: process.wait(30) for name, process in started.items()} == dict.fromkeys(
+        assert {name: process.wait(120) for name, process in started.items()} == dict.fromkeys(
             OURS, 0
         )
     finally:

@@ -267,7 +267,7 @@ def test_no_child_has_a_secret_in_its_environment(tmp_path, source):
         assert signed(port, "another secret") == 401
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert not any((home / "run" / "secrets").glob("*/*"))
 
 
@@ -301,7 +301,7 @@ def test_single_role_gets_no_secret_in_its_environment(tmp_path):
         assert MARK.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes()
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
         database.dispose()
 
 
@@ -386,7 +386,7 @@ def answer(
 ) -> int:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers or {})
     try:
-        return urllib.request.urlopen(request, timeout=10).status
+        return urllib.request.urlopen(request, timeout=60).status
     except urllib.error.HTTPError as error:
         return error.code
     except OSError:

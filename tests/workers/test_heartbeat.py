@@ -50,7 +50,7 @@ def cancel(database, settings, job_id: str) -> None:
 def test_progress_bar_follows_the_work(database, settings, claimed):
     with Heartbeat(settings, database, claimed, may_kill=False) as beat:
         beat.progress(3, 4, "scoring <customers>")
-        wait(lambda: "75%" in row(database, f"job:{claimed.id}").payload["text"], 10)
+        wait(lambda: "75%" in row(database, f"job:{claimed.id}").payload["text"])
     assert "scoring &lt;customers&gt;" in str(row(database, f"job:{claimed.id}").payload)
     assert job(database, claimed.id).progress_done == 3
 
@@ -83,7 +83,7 @@ def test_further_attempt_says_that_it_starts_again(database, settings, claimed):
     assert (again.progress_done, again.progress_total) == (0, 0)
     with Heartbeat(settings, database, again, may_kill=False) as beat:
         beat.progress(1, 4, "scoring")
-        wait(lambda: "25%" in row(database, f"job:{claimed.id}").payload["text"], 10)
+        wait(lambda: "25%" in row(database, f"job:{claimed.id}").payload["text"])
     assert "started again (attempt 2)" in str(row(database, f"job:{claimed.id}").payload)
 
 
@@ -110,9 +110,7 @@ def test_progress_message_names_the_time_left_once_known(
 def test_the_lease_is_renewed(database, settings, claimed):
     set_job(database, claimed.id, lease_until=clock.wall() + timedelta(seconds=2))
     with Heartbeat(settings, database, claimed, may_kill=False):
-        wait(
-            lambda: job(database, claimed.id).lease_until > clock.wall() + timedelta(seconds=30), 10
-        )
+        wait(lambda: job(database, claimed.id).lease_until > clock.wall() + timedelta(seconds=30))
 
 
 def test_progress_raises_once_the_job_is_cancelled(database, settings, task):
