@@ -25,6 +25,7 @@ WAKE_SECONDS = 0.5  # an acknowledgement's wait for the broker
 REACHABLE_SECONDS = 0.5  # a broker that took a wake-up counts as reachable
 BURST, PACE_SECONDS = 10, 0.02  # with more pending wake-ups, publish one per pause
 UNREACHABLE_SECONDS = 5.0  # pause before a silent broker is tried again
+SLACK_SECONDS = 3.0  # of a call to Slack within a request
 LOOKUP_SECONDS = 1.0  # an acknowledgement's wait for the channel lookup
 # How long a lookup is cached.
 MEMBER_SECONDS, NON_MEMBER_SECONDS = 600.0, 20.0
@@ -70,7 +71,7 @@ class Services:
         """Slack's Web API."""
         from workers.installation import Client
 
-        return Client(self.settings, self.database, timeout=3)
+        return Client(self.settings, self.database, timeout=SLACK_SECONDS)
 
     @cached_property
     def group_commit(self) -> GroupCommit:

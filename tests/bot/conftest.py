@@ -3,6 +3,7 @@
 import pytest
 from pydantic import SecretStr
 
+from bot import addresses, services, slash
 from bot.app import build_app
 from bot.playground import deliver
 from bot.playground import workspace as fake_workspace
@@ -13,8 +14,10 @@ from tests.bot.campaign import drafted
 from tests.bot.wire import ADMIN, ANALYST, LEAD, SECRET, Api, Workspace, serve
 from workers import campaigns
 
-# Slack gives an app three seconds. A busy machine may need more; tests of this limit set their own.
-deliver.ACK_SECONDS = fake_workspace.TRIGGER_SECONDS = 60
+# Slack gives an app three seconds. A busy machine may need more; tests of a limit set their own.
+deliver.ACK_SECONDS = fake_workspace.TRIGGER_SECONDS = slash.BUDGET_SECONDS = 60
+services.SLACK_SECONDS = services.LOOKUP_SECONDS = addresses.LOOKUP_SECONDS = 60
+services.LOCK_MILLISECONDS = 60_000
 
 
 @pytest.fixture

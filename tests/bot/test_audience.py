@@ -81,7 +81,8 @@ def test_saved_audience_is_counted_shown_listed_used_and_deleted(home, capsys):
     printed(capsys, "audience", "delete", "risky")
     assert printed(capsys, "audience", "list")["audiences"] == []
     with home.database.reading() as session:
-        actions = session.scalars(select(Audit.action).where(Audit.subject == "berliners")).all()
+        query = select(Audit.action).where(Audit.subject == "berliners").order_by(Audit.id)
+        actions = session.scalars(query).all()
     assert actions == ["audience.save", "audience.delete"]
 
 

@@ -13,7 +13,7 @@ from bot.app import build_app
 from retention import clock
 from retention.db.tables import Audit, Job, Outbox, RoleGrant, Schedule
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, Workspace, words
-from tests.workers.harness import wait
+from tests.workers.harness import wait as until
 from workers import ids
 from workers.requests import Retrain, Sweep
 
@@ -87,7 +87,7 @@ def test_sweep_is_stored_and_confirmed_in_one_line(workspace, database):
 
 def test_channel_shows_the_job_with_progress_and_cancel(workspace, database):
     workspace.run("sweep")
-    (post,) = wait(lambda: posts(database))
+    (post,) = until(lambda: posts(database))
     (job,) = all_jobs(database)
     assert (post.key, post.channel) == (f"job:{job.id}", "C0CRM")
     assert ids.CANCEL_JOB in json.dumps(post.payload)
@@ -100,7 +100,7 @@ def test_the_same_delivery_twice_is_one_job(workspace, database):
     assert len(all_jobs(database)) == 1
     workspace.run("sweep --top 7", trigger="T2")
     assert len(all_jobs(database)) == 2
-    wait(lambda: len(posts(database)) == 2)
+    until(lambda: len(posts(database)) == 2)
 
 
 def test_fifty_at_once_are_fifty_jobs(workspace, database):
