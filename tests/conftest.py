@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ ENGLISH_TESTS = Path(__file__).parent / "english_tests.txt"
 
 # As in training workers (`workers.app.WAITING`): on a busy machine boosting is ten times quicker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# With all libraries loaded, a twentieth of the time went into searches for cycles.
+gc.set_threshold(20_000, 20, 20)
 
 # No test cuts the power: SQLite need not wait for the disk. Processes that a test starts do wait.
 engine.SYNCHRONOUS = "OFF"

@@ -29,11 +29,10 @@ ADMIN = "U0ADMIN"
 ONE = pytest.mark.nightly_after(1)  # what differs by platform has tests of its own
 
 
-@pytest.fixture
-def shop(shop, tmp_path) -> Iterator[tiny.Shop]:
-    """A copy of the session's shop, with one audience of all who may be at risk."""
-    copy = readonly.copy_of(shop, tmp_path / "home", admins=ADMIN)
-    clock.configure(fixed=shop.end)
+@pytest.fixture(scope="module")
+def with_audience(shop, tmp_path_factory) -> Iterator[tiny.Shop]:
+    """The session's shop, with one audience of all who may be at risk."""
+    copy = readonly.copy_of(shop, tmp_path_factory.mktemp("audience") / "home")
     with copy.database.transaction() as session:
         session.add(
             Audience(
@@ -45,45 +44,66 @@ def shop(shop, tmp_path) -> Iterator[tiny.Shop]:
                 saved_by=ADMIN,
             )
         )
+    with readonly.shared(copy) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def published(with_audience, tmp_path_factory) -> Iterator[tiny.Shop]:
+    """The same with a publication."""
+    folder = tmp_path_factory.mktemp("published")
+    copy = readonly.copy_of(with_audience, folder / "home", admins=ADMIN)
+    clock.configure(fixed=copy.end)
+    publish(copy)
+    with readonly.shared(copy) as shared:
+        yield shared
+
+
+@pytest.fixture
+def desk(request, tmp_path) -> Iterator[tiny.Shop]:
+    """A copy of this test's own, with a publication where a platform is to get it."""
+    made = "published" if "platform" in request.fixturenames else "with_audience"
+    copy = readonly.copy_of(request.getfixturevalue(made), tmp_path / "home", admins=ADMIN)
+    clock.configure(fixed=copy.end)
     yield copy
     copy.database.dispose()
 
 
-def publish(shop) -> dict:
-    return run_inline(shop.settings, shop.database, PublishProfiles(), user=ADMIN)
+def publish(desk) -> dict:
+    return run_inline(desk.settings, desk.database, PublishProfiles(), user=ADMIN)
 
 
 def counted(session, table) -> int:
     return session.scalar(select(func.count()).select_from(table))
 
 
-def test_publication_has_every_score_and_every_member(shop):
-    data = publish(shop)
+def test_publication_has_every_score_and_every_member(desk):
+    data = publish(desk)
     assert data["customers"] > 0
     assert data["audiences"] == {"all-risks": data["customers"]}
-    with shop.database.reading() as session:
-        snapshot = profiles.newest_snapshot(session, shop.settings)
+    with desk.database.reading() as session:
+        snapshot = profiles.newest_snapshot(session, desk.settings)
         assert snapshot.customers == data["customers"] == counted(session, Profile)
         assert counted(session, AudienceMember) == data["customers"]
         customer = session.scalar(select(Profile.customer_id).order_by(Profile.customer_id))
-        found = profiles.customer_profile(session, shop.settings, customer)
+        found = profiles.customer_profile(session, desk.settings, customer)
     assert found["risk"]["tier"] in ("high", "medium", "low")
     assert 0 <= found["risk"]["churn_probability"] <= 1
     assert found["audiences"] == ["all-risks"]
 
 
-def test_two_publications_are_kept(shop):
+def test_two_publications_are_kept(desk):
     for _ in range(3):
-        publish(shop)
-    with shop.database.reading() as session:
+        publish(desk)
+    with desk.database.reading() as session:
         assert counted(session, ProfileSnapshot) == 2
 
 
-def test_erased_customer_is_in_no_publication(shop):
-    publish(shop)
-    with shop.database.transaction() as session:
+def test_erased_customer_is_in_no_publication(desk):
+    publish(desk)
+    with desk.database.transaction() as session:
         customer = session.scalar(select(Profile.customer_id))
-        erasure.erase_from_sql(session, shop.settings, [customer])
+        erasure.erase_from_sql(session, desk.settings, [customer])
         for table in (Profile, AudienceMember):
             assert session.scalar(select(table).where(table.customer_id == customer)) is None
 
@@ -114,21 +134,20 @@ def test_publication_is_due_with_the_first_key_and_every_night(database, setting
 # ---------------------------------------------------------------- mail platforms
 
 
-def connect(shop, kind, values):
-    with shop.database.transaction() as session:
+def connect(desk, kind, values):
+    with desk.database.transaction() as session:
         declared = MAIL[kind]().settings
         connections.add(
-            session, shop.settings, "mail", kind, declared, values, channel="C0CRM", by=ADMIN
+            session, desk.settings, "mail", kind, declared, values, channel="C0CRM", by=ADMIN
         )
 
 
 @pytest.fixture(params=PLATFORMS)
-def platform(request, shop):
-    """The shop, connected to a stand-in of a mail platform, with a publication."""
+def platform(request, desk):
+    """The desk with a publication, connected to a stand-in of a mail platform."""
     kind = request.param
     with PLATFORMS[kind].stand_in.start() as stand_in:
-        connect(shop, kind, PLATFORMS[kind].values(stand_in))
-        publish(shop)
+        connect(desk, kind, PLATFORMS[kind].values(stand_in))
         yield stand_in
 
 
@@ -136,16 +155,16 @@ def test_every_platform_that_takes_profiles_is_synchronised():
     assert set(publishing.TAKERS) == set(PLATFORMS)
 
 
-def synchronise(shop) -> dict:
-    with shop.database.reading() as session:
-        (connection,) = connections.connections(session, shop.settings)
-        snapshot = profiles.newest_snapshot(session, shop.settings)
+def synchronise(desk) -> dict:
+    with desk.database.reading() as session:
+        (connection,) = connections.connections(session, desk.settings)
+        snapshot = profiles.newest_snapshot(session, desk.settings)
     request = PlatformSync(connection_id=connection.id, snapshot_id=snapshot.id)
-    return run_inline(shop.settings, shop.database, request, user=ADMIN)
+    return run_inline(desk.settings, desk.database, request, user=ADMIN)
 
 
-def test_platform_gets_scores_and_audiences_of_customers_with_consent(shop, platform):
-    told = synchronise(shop)
+def test_platform_gets_scores_and_audiences_of_customers_with_consent(desk, platform):
+    told = synchronise(desk)
     properties = platform.properties()
     assert 0 < told["profiles"] == len(properties)
     assert told["without_consent"] > 0
@@ -159,37 +178,37 @@ def test_platform_gets_scores_and_audiences_of_customers_with_consent(shop, plat
 
 @ONE
 @pytest.mark.parametrize("kind", ["customer.io", "klaviyo"])
-def test_consent_to_emails_hands_over_no_phone_number(shop, kind):
-    lake = Lake.open(shop.settings)
+def test_consent_to_emails_hands_over_no_phone_number(desk, kind):
+    lake = Lake.open(desk.settings)
     customers = lake.table("customers").execute()
     lake.upsert("customers", customers.assign(phone="+447400123456"))
     with PLATFORMS[kind].stand_in.start() as stand_in:
-        connect(shop, kind, PLATFORMS[kind].values(stand_in))
-        publish(shop)
-        assert synchronise(shop)["profiles"] > 0
+        connect(desk, kind, PLATFORMS[kind].values(stand_in))
+        publish(desk)
+        assert synchronise(desk)["profiles"] > 0
         assert not any(b"7400123456" in call.body for call in stand_in.calls)
 
 
 @ONE
-def test_second_synchronisation_only_changes_what_changed(shop, platform):
-    synchronise(shop)
+def test_second_synchronisation_only_changes_what_changed(desk, platform):
+    synchronise(desk)
     name = "Retention: all-risks"
     wanted = set(platform.members()[name])
     platform.take_out(name, min(wanted))
-    assert synchronise(shop)["lists"] == {name: {"added": 1, "removed": 0}}
+    assert synchronise(desk)["lists"] == {name: {"added": 1, "removed": 0}}
     assert platform.members()[name] == wanted
-    with shop.database.transaction() as session:
+    with desk.database.transaction() as session:
         outsider = delete(AudienceMember).where(AudienceMember.customer_id == min(wanted))
         session.execute(outsider)
-    assert synchronise(shop)["lists"] == {name: {"added": 0, "removed": 1}}
+    assert synchronise(desk)["lists"] == {name: {"added": 0, "removed": 1}}
     assert platform.members()[name] == wanted - {min(wanted)}
 
 
-def test_unsubscribe_at_the_platform_counts_here(shop, platform):
-    synchronise(shop)
-    platform.happen("unsubscribed", min(platform.properties()), shop.end)
+def test_unsubscribe_at_the_platform_counts_here(desk, platform):
+    synchronise(desk)
+    platform.happen("unsubscribed", min(platform.properties()), desk.end)
     for expected in (1, 0):
-        told = synchronise(shop)
+        told = synchronise(desk)
         assert told["unsubscribed"] == expected
         assert told["lists"]["Retention: all-risks"]["removed"] == expected
 
@@ -204,131 +223,131 @@ def test_reading_back_overlaps_and_covers_an_outage():
 
 
 @ONE
-def test_unsubscribe_of_before_the_connection_counts(shop, platform):
-    synchronise(shop)
-    with shop.database.transaction() as session:
-        (connection,) = connections.connections(session, shop.settings)
+def test_unsubscribe_of_before_the_connection_counts(desk, platform):
+    synchronise(desk)
+    with desk.database.transaction() as session:
+        (connection,) = connections.connections(session, desk.settings)
         connection.config = {
             key: value for key, value in connection.config.items() if key != READ_UNTIL
         }
-    at = shop.end - timedelta(days=100)
+    at = desk.end - timedelta(days=100)
     platform.happen("unsubscribed", min(platform.properties()), at)
-    assert synchronise(shop)["unsubscribed"] == 1
+    assert synchronise(desk)["unsubscribed"] == 1
 
 
 @pytest.mark.parametrize(
     ("kind", "optional"),
     [("customer.io", ("site_id", "track_key")), ("mailchimp", ("marketing_key", "audience"))],
 )
-def test_connection_without_optional_settings_only_reads_back(shop, kind, optional):
+def test_connection_without_optional_settings_only_reads_back(desk, kind, optional):
     with PLATFORMS[kind].stand_in.start() as stand_in:
         values = PLATFORMS[kind].values(stand_in)
-        connect(shop, kind, {key: value for key, value in values.items() if key not in optional})
-        publish(shop)
-        told = synchronise(shop)
+        connect(desk, kind, {key: value for key, value in values.items() if key not in optional})
+        publish(desk)
+        told = synchronise(desk)
         assert (told["missing_settings"], told["error"]) == ([*optional], None)
         assert (told["profiles"], stand_in.properties(), stand_in.members()) == (0, {}, {})
         assert {call.path for call in stand_in.calls} <= {"/v1/messages", "/api/1.3/rejects/list"}
 
 
 @ONE
-def test_problem_of_a_platform_is_told_once_and_when_it_is_over(shop, platform):
+def test_problem_of_a_platform_is_told_once_and_when_it_is_over(desk, platform):
     for wrong in (True, True, False, False):
         if wrong:
             platform.fail("unauthorized")
-        told = synchronise(shop)
+        told = synchronise(desk)
         assert told["error"] == ("access_denied" if wrong else None)
-        with shop.database.transaction() as session:
-            (connection,) = connections.connections(session, shop.settings)
+        with desk.database.transaction() as session:
+            (connection,) = connections.connections(session, desk.settings)
             assert connection.error_code == told["error"]
             repeated = ConnectorError("access_denied") if wrong else None
             assert not connections.note_error(connection, repeated)
 
 
 @ONE
-def test_each_publication_goes_to_the_platform_once(shop, platform):
+def test_each_publication_goes_to_the_platform_once(desk, platform):
     for expected in (1, 1):
-        schedule.tick(shop.database, shop.settings)
-        with shop.database.reading() as session:
+        schedule.tick(desk.database, desk.settings)
+        with desk.database.reading() as session:
             found = session.scalars(select(Job).where(Job.kind == "platform_sync")).all()
             assert len(found) == expected
 
 
 @ONE
-def test_deleted_audience_and_closed_campaign_empty_their_lists(shop, platform):
-    synchronise(shop)
-    with shop.database.transaction() as session:
+def test_deleted_audience_and_closed_campaign_empty_their_lists(desk, platform):
+    synchronise(desk)
+    with desk.database.transaction() as session:
         session.execute(delete(Audience))
-    assert synchronise(shop)["lists"]["Retention: all-risks"]["removed"] > 0
+    assert synchronise(desk)["lists"]["Retention: all-risks"]["removed"] > 0
     assert platform.members() == {"Retention: all-risks": set()}
-    assert synchronise(shop)["lists"] == {}
+    assert synchronise(desk)["lists"] == {}
 
 
 @ONE
-def test_unsubscribes_are_read_although_the_platform_refuses_scores(shop, platform):
-    synchronise(shop)
-    platform.happen("unsubscribed", min(platform.properties()), shop.end)
+def test_unsubscribes_are_read_although_the_platform_refuses_scores(desk, platform):
+    synchronise(desk)
+    platform.happen("unsubscribed", min(platform.properties()), desk.end)
     platform.fail("forbidden", path="churn")
-    told = synchronise(shop)
+    told = synchronise(desk)
     assert (told["error"], told["unsubscribed"]) == ("scope_missing", 1)
 
 
 @ONE
-def test_unsubscribe_is_stored_although_the_hand_over_is_killed(shop, platform, monkeypatch):
-    synchronise(shop)
+def test_unsubscribe_is_stored_although_the_hand_over_is_killed(desk, platform, monkeypatch):
+    synchronise(desk)
     customer = min(platform.properties())
-    platform.happen("unsubscribed", customer, shop.end)
+    platform.happen("unsubscribed", customer, desk.end)
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(platform_sync, "sync_platform", killed)
     with pytest.raises(KeyboardInterrupt):
-        synchronise(shop)
-    with shop.database.reading() as session:
-        assert customer in suppressed_customers(session, shop.settings)
+        synchronise(desk)
+    with desk.database.reading() as session:
+        assert customer in suppressed_customers(session, desk.settings)
 
 
 @ONE
-def test_hand_over_without_time_continues_in_the_next_hour(shop, platform, monkeypatch):
+def test_hand_over_without_time_continues_in_the_next_hour(desk, platform, monkeypatch):
     monkeypatch.setattr(task, "MOST_WORK", -1.0)
-    told = synchronise(shop)
+    told = synchronise(desk)
     assert (told["is_complete"], told["error"], platform.members()) == (False, None, {})
     numbers = []
     for _ in range(2):
-        schedule.tick(shop.database, shop.settings)
-        with shop.database.reading() as session:
+        schedule.tick(desk.database, desk.settings)
+        with desk.database.reading() as session:
             due = select(Job.idem_key).where(Job.idem_key.startswith("platform_sync:"))
             numbers.append([key.count(":") for key in session.scalars(due)])
     assert numbers == [[3], [3]]  # the key of an hour, once
     monkeypatch.undo()
-    assert synchronise(shop)["is_complete"]
-    with shop.database.reading() as session:
-        (connection,) = connections.connections(session, shop.settings)
+    assert synchronise(desk)["is_complete"]
+    with desk.database.reading() as session:
+        (connection,) = connections.connections(session, desk.settings)
         assert connection.config[publishing.UNFINISHED] is None
 
 
 @ONE
-def test_later_job_hands_over_the_rest_only(shop, platform):
+def test_later_job_hands_over_the_rest_only(desk, platform):
     name = "Retention: all-risks"
-    synchronise(shop)
+    synchronise(desk)
     customers = sorted(platform.properties())
-    with shop.database.transaction() as session:
-        (connection,) = connections.connections(session, shop.settings)
+    with desk.database.transaction() as session:
+        (connection,) = connections.connections(session, desk.settings)
         rest = {
-            "snapshot_id": profiles.newest_snapshot(session, shop.settings).id,
+            "snapshot_id": profiles.newest_snapshot(session, desk.settings).id,
             "done_lists": [name],
             "pushed_until": customers[-3],
         }
         connection.config = {**connection.config, publishing.UNFINISHED: rest}
-    told = synchronise(shop)
+    told = synchronise(desk)
     assert (told["profiles"], told["lists"], told["is_complete"]) == (2, {}, True)
-    assert synchronise(shop)["profiles"] == len(customers)
+    assert synchronise(desk)["profiles"] == len(customers)
 
 
 @ONE
-def test_list_that_cannot_be_read_blocks_no_other(shop, platform, monkeypatch):
-    with shop.database.transaction() as session:
+def test_list_that_cannot_be_read_blocks_no_other(desk, platform, monkeypatch):
+    with desk.database.transaction() as session:
         (audience,) = session.scalars(select(Audience))
         session.add(
             Audience(
@@ -336,11 +355,11 @@ def test_list_that_cannot_be_read_blocks_no_other(shop, platform, monkeypatch):
                 name="a-list",
                 expression=audience.expression,
                 customers=0,
-                counted_as_of=shop.end,
+                counted_as_of=desk.end,
                 saved_by=ADMIN,
             )
         )
-    publish(shop)
+    publish(desk)
     real = ContactLists.list_members
 
     def members(self, name, addresses=None):
@@ -349,24 +368,24 @@ def test_list_that_cannot_be_read_blocks_no_other(shop, platform, monkeypatch):
         return real(self, name, addresses)
 
     monkeypatch.setattr(ContactLists, "list_members", members)
-    told = synchronise(shop)
+    told = synchronise(desk)
     assert (told["error"], told["is_complete"]) == ("rate_limited", False)
     assert told["profiles"] > 0
     assert set(platform.members()) == {"Retention: all-risks"}
     monkeypatch.undo()
-    told = synchronise(shop)
+    told = synchronise(desk)
     assert (set(told["lists"]), told["profiles"]) == ({"Retention: a-list"}, 0)
 
 
 @ONE
-def test_platform_that_does_not_answer_gets_it_again_next_hour(shop, platform):
+def test_platform_that_does_not_answer_gets_it_again_next_hour(desk, platform):
     platform.fail("server_error", times=99)
-    assert synchronise(shop)["error"] == "unavailable"
+    assert synchronise(desk)["error"] == "unavailable"
     numbers = []
     for hours in (0, 0, 1):
-        clock.configure(fixed=shop.end + timedelta(hours=hours))
-        schedule.tick(shop.database, shop.settings)
-        with shop.database.reading() as session:
+        clock.configure(fixed=desk.end + timedelta(hours=hours))
+        schedule.tick(desk.database, desk.settings)
+        with desk.database.reading() as session:
             due = select(Job).where(Job.idem_key.startswith("platform_sync:"))
             numbers.append(len(session.scalars(due).all()))
     assert numbers == [1, 1, 2]

@@ -223,10 +223,8 @@ def test_edit_resets_approvals_and_recomputes_the_plan(submitted, settings):
         )
         assert set(session.scalars(select(Assignment.arm))) == {"audience"}
         assert {offer["discount"] for offer in session.scalars(select(Assignment.offer))} == {0.2}
-        assert [row.body["holdout"] for row in session.scalars(select(CampaignVersion))] == [
-            0.15,
-            0.2,
-        ]
+        versions = session.scalars(select(CampaignVersion).order_by(CampaignVersion.version))
+        assert [version.body["holdout"] for version in versions] == [0.15, 0.2]
 
 
 @pytest.mark.parametrize(
