@@ -47,7 +47,7 @@ def run(request: AudienceSave, context: Context) -> Outcome:
             customers=len(found.customers),
             as_of=found.as_of,
             by=context.requested_by,
-            replaces=other and other["expression"],
+            replaces=other["expression"] if other else None,
         )
 
     post = Post("audience/preview", {**data, "job_id": context.job_id, "saved_by": None})
