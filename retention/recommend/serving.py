@@ -224,7 +224,10 @@ def _score_batch(context: ServingContext, history: History, batch: list[str]) ->
             (value, cold_scores.data),
         )
     )
-    column, place = np.unique(column, return_inverse=True)  # few of all items
+    is_scored = np.zeros(extended.size, dtype=bool)  # few of all items
+    is_scored[column] = True
+    place = (np.cumsum(is_scored) - 1)[column]
+    column = np.flatnonzero(is_scored)
     scores, facts = np.full((len(rows), len(column)), -np.inf), _facts(context, extended, column)
     scores[row, place] = value
     _exclude_disliked(interactions, scores, column)

@@ -219,9 +219,8 @@ def _posted_risk(
 
     So both digests show the same figures, and the moment need not be scored again.
     """
-    if row is None:  # a model's figures are not those of the rules
-        return None
-    like = {"model_version": row.version, "thresholds": policy.tiers.model_dump()}
+    version = row.version if row else "rules"  # whose figures are not those of a model
+    like = {"model_version": version, "thresholds": policy.tiers.model_dump()}
     for result in posted:
         shown = result.get("risk") or {}
         if like.items() <= shown.items():
