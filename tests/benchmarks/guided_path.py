@@ -98,7 +98,10 @@ def walk(home: Path, effect: Effect, tier: str | None = None) -> PathResult:
     clock.configure(fixed=START)
     swept = _run(settings, database, Sweep())
     request = (
-        CampaignDraft(tier=tier) if tier else CampaignDraft(cohort_id=swept.result["cohort_id"])
+        CampaignDraft(tier=tier)
+        if tier
+        # as the draft's button widens it
+        else CampaignDraft(cohort_id=swept.result["cohort_id"], tier="medium")
     )
     drafted = _run(settings, database, request).result
     campaign_id = drafted["campaign_id"]
