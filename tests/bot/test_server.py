@@ -197,7 +197,7 @@ def test_the_server_reports_itself_and_stops_on_sigterm(settings, database):
             with database.reading() as session:
                 return session.get(Process, f"bot@{socket.gethostname()}")
 
-        until(lives, 10)
+        until(lives)
     assert bot.process.returncode == 0
 
 
@@ -274,20 +274,20 @@ def test_socket_mode_reconnects_after_a_drop(workspace, settings, database, api)
         ),
     )
     try:
-        until(lambda: slack.connections == 1, 10)
+        until(lambda: slack.connections == 1)
         slack.command("e1")
-        (answer,) = until(lambda: slack.answers, 10)
+        (answer,) = until(lambda: slack.answers)
         assert answer["envelope_id"] == "e1"
         assert "start" in answer["payload"]["text"]
         assert len(all_jobs(database)) == 1
         slack.command("e2")
-        until(lambda: len(slack.answers) == 2, 10)
+        until(lambda: len(slack.answers) == 2)
         assert len(all_jobs(database)) == 1  # delivered twice, stored once
         slack.drop()
         until(lambda: slack.connections == 2, 30)
         slack.command(
             "e3"
         )  # the new connection is used; closed before it was, slack_sdk would wait for ever
-        until(lambda: len(slack.answers) == 3, 10)
+        until(lambda: len(slack.answers) == 3)
     finally:
         handler.client.close()

@@ -99,7 +99,7 @@ def test_worker_reports_after_the_broker_restarts(database, settings, valkey):
         valkey.kill()
         valkey.wait()
         again = subprocess.Popen(broker.command(settings), stdout=subprocess.DEVNULL)
-        wait(lambda: broker.is_reachable(settings), 10)
+        wait(lambda: broker.is_reachable(settings))
         back = clock.wall()
         wait(lambda: last_report() > back + timedelta(seconds=5), 40)
     finally:
