@@ -71,20 +71,7 @@ def number(text: str) -> int:
 
 
 def find_day(low: str, today: date) -> tuple[date, int, int] | None:
-    """Find the day that a sentence looks back to.
-
-    Parameters
-    ----------
-    low : str
-        The sentence in lower case.
-    today : date
-        The shop's day, for "yesterday" and "last week".
-
-    Returns
-    -------
-    tuple of (date, int, int) or None
-        The day and its span in the sentence.
-    """
+    """Find the day that a lower-case sentence looks back to, and its span."""
     for pattern, value in _PATTERNS:
         for match in re.finditer(pattern, low):
             try:
@@ -166,18 +153,7 @@ def find_zone(low: str) -> tuple[str, int, int] | None:
 
 
 def find_time(low: str) -> tuple[str, int, int] | None:
-    """Find a time of day.
-
-    Parameters
-    ----------
-    low : str
-        The sentence in lower case.
-
-    Returns
-    -------
-    tuple of (str, int, int) or None
-        ``HH:MM`` and the span.
-    """
+    """Find a time of day as ``HH:MM``, and its span."""
     if match := re.search(r"\b(?:at )?(noon|midday|midnight)\b", low):
         return "00:00" if match[1] == "midnight" else "12:00", *match.span()
     match = re.search(r"(?:\bat )?\b(\d{1,2})[:.h](\d{2})\b ?(am|pm)?", low) or re.search(

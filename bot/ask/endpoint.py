@@ -25,20 +25,7 @@ CONFIDENCE = 0.6
 
 
 def ask_endpoint(settings: Settings, sentence: str) -> Understanding | None:
-    """Return the endpoint's reading command for a sentence.
-
-    Parameters
-    ----------
-    settings : Settings
-        ``ask_url`` is the base URL, such as ``http://127.0.0.1:8080/v1``.
-    sentence : str
-        The clean sentence.
-
-    Returns
-    -------
-    Understanding or None
-        None without an endpoint, an answer, or a valid reading command.
-    """
+    """Return the endpoint's reading command for a sentence."""
     if not settings.ask_url or "@" in sentence or find_person(sentence):  # they stay here
         return None
     try:

@@ -4,6 +4,7 @@ import calendar
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+from typing import Any, cast
 
 from bot.ask.dates import (
     MONTH,
@@ -105,7 +106,7 @@ def _bought(low: str, goods: Mapping[str, tuple[str, str]]) -> Span | None:
             end = low.index(name, match.start(1)) + len(name)
             within = _WITHIN.match(low, end)
             days = number(within[1]) * _UNITS[within[2]] if within else None
-            return str(Bought(kind, title, days)), start, within.end() if within else end
+            return str(Bought(cast(Any, kind), title, days)), start, within.end() if within else end
     return None
 
 

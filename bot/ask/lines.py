@@ -29,19 +29,7 @@ def word_of(value: str) -> str:
 
 
 class Lines:
-    """The command lines that one sentence can become.
-
-    Parameters
-    ----------
-    text : str
-        The clean sentence.
-    today : date
-        The shop's day.
-    subject : Subject
-        What the thread is about.
-    vocabulary : Vocabulary
-        Names that the shop and the thread have.
-    """
+    """The command lines that one sentence can become."""
 
     def __init__(self, text: str, today: date, subject: Subject, vocabulary: Vocabulary) -> None:
         self.text, self.today, self.subject, self.vocabulary = text, today, subject, vocabulary

@@ -64,17 +64,7 @@ class Mood:
 
 
 def mood_of(low: str) -> Mood:
-    """Return the mood of a sentence.
-
-    Parameters
-    ----------
-    low : str
-        The sentence in lower case.
-
-    Returns
-    -------
-    Mood
-    """
+    """Return the mood of a sentence."""
 
     def has(pattern: re.Pattern[str]) -> bool:
         return pattern.search(low) is not None

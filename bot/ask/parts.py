@@ -66,24 +66,7 @@ PICKING = frozenset(
 def unused_parts(
     text: str, values: Values, explained: tuple[tuple[int, int], ...], intent: str
 ) -> tuple[str, ...]:
-    """Return the parts of a sentence that narrow it and that the command lacks.
-
-    Parameters
-    ----------
-    text : str
-        The clean sentence.
-    values : Values
-        Its values. Those that the command uses are masked.
-    explained : tuple of (int, int)
-        Spans that the rule and the used values explain.
-    intent : str
-        Path of the command.
-
-    Returns
-    -------
-    tuple of str
-        In the sentence's own words.
-    """
+    """Return the parts of a sentence that narrow it and that the command lacks."""
     covered = [False] * len(text)
     for start, end in explained:
         covered[start:end] = [True] * (end - start)

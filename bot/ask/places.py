@@ -50,20 +50,7 @@ def known(text: str, places: Callable[[], Places | None] | None) -> Places | Non
 
 
 def find_places(text: str, places: Places | None) -> tuple[str, int, int] | None:
-    """Find the places of a sentence.
-
-    Parameters
-    ----------
-    text : str
-        The clean sentence.
-    places : Places
-        The shop's places.
-
-    Returns
-    -------
-    tuple of (str, int, int) or None
-        A condition, such as ``city = Berlin``, and its span.
-    """
+    """Find the places of a sentence."""
     if not places:
         return None
     found = _find_chinese(text, places) if is_chinese(text) else _find_english(text, places)
@@ -83,20 +70,7 @@ def find_places(text: str, places: Places | None) -> tuple[str, int, int] | None
 def gap(text: str, unused: tuple[str, ...], places: Places | None) -> Gap:
     """Return what the shop's data lacks for a place that a sentence names.
 
-    Parameters
-    ----------
-    text : str
-        The clean sentence.
-    unused : tuple of str
-        Its parts that the command does not express.
-    places : Places or None
-        The shop's places; None if they are not known.
-
-    Returns
-    -------
-    str
-        ``field``: customers have no place at all. ``value``: none has this place. Empty
-        otherwise.
+    ``field``: customers have no place at all. ``value``: none has this place. Empty otherwise.
     """
     if places is None or not any(_is_place(text, part) for part in unused):
         return ""

@@ -135,11 +135,11 @@ def find_person(text: str) -> Span | None:
         ):
             return name, start, end
     for pattern in (_SMALL_NAME, _ZH_NAME):
-        if match := pattern.search(text):
-            group = match.lastindex or 1
-            name = match[group]
+        if found := pattern.search(text):
+            group = found.lastindex or 1
+            name = found[group]
             if not (any(map(_is_word, name.split())) or _NO_ZH_NAME.search(name)):
-                return name, *match.span(group)
+                return name, *found.span(group)
     return None
 
 

@@ -73,51 +73,25 @@ READING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a thread is about.
-
-    Parameters
-    ----------
-    command : str, optional
-        The last command line.
-    cohort, customer, campaign : str, optional
-        Ids.
-    customers : tuple of str, optional
-        Those of the last list, in its order.
-    """
+    """What a thread is about."""
 
     command: str | None = None
     cohort: str | None = None
     customer: str | None = None
     campaign: str | None = None
-    customers: tuple[str, ...] = ()
+    customers: tuple[str, ...] = ()  # of the last list, in its order
 
 
 @dataclass(frozen=True, slots=True)
 class Understanding:
-    """The command for a sentence, if there is one.
-
-    Parameters
-    ----------
-    command : str or None
-        A command line that the command tree accepts.
-    changes : bool
-        Whether it changes something, so a person has to confirm it.
-    confidence : float
-        0 to 1.
-    unused : tuple of str
-        Parts of the sentence that the command does not express.
-    alternatives : tuple of str
-        Other command lines, nearest first.
-    place_gap : str
-        What the data lacks for a place of the sentence; see `bot.ask.places.gap`.
-    """
+    """The command for a sentence, if there is one."""
 
     command: str | None = None
     changes: bool = False
-    confidence: float = 0.0
-    unused: tuple[str, ...] = ()
-    alternatives: tuple[str, ...] = ()
-    place_gap: Gap = ""
+    confidence: float = 0.0  # 0 to 1
+    unused: tuple[str, ...] = ()  # parts of the sentence that the command does not express
+    alternatives: tuple[str, ...] = ()  # other command lines, nearest first
+    place_gap: Gap = ""  # what the data lacks for a place; see `bot.ask.places.gap`
 
     @property
     def runs_at_once(self) -> bool:
@@ -137,17 +111,7 @@ class Understanding:
 
 
 def path_of(line: str) -> str:
-    """Return the path of a command line: ``campaign draft``.
-
-    Parameters
-    ----------
-    line : str
-        A command line that the tree accepts.
-
-    Returns
-    -------
-    str
-    """
+    """Return the path of a command line: ``campaign draft``."""
     command = parse(line).command
     return command.path.removeprefix("retention ")
 

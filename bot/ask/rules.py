@@ -451,20 +451,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def match_rules(values: Values, has: frozenset[str]) -> Match | None:
-    """Return the first matching rule.
-
-    Parameters
-    ----------
-    values : Values
-        The sentence's values.
-    has : frozenset of str
-        Kinds of values of the sentence or, through a pronoun, of the thread; ``no customer``
-        where the sentence names none.
-
-    Returns
-    -------
-    Match or None
-    """
+    """Return the first matching rule."""
     low = values.masked
     for rule in RULES:
         if not has.issuperset(rule.needs):

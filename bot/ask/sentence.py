@@ -17,19 +17,7 @@ MAX_CHARACTERS = 600  # of a sentence; what is longer is no command
 
 
 def clean(text: str) -> str:
-    """Return a message's sentence without Slack's markup.
-
-    Parameters
-    ----------
-    text : str
-        As Slack sends it.
-
-    Returns
-    -------
-    str
-        Without the leading mention, links, emoji and emphasis; full-width characters are
-        replaced by ASCII.
-    """
+    """Return a message's sentence without Slack's markup."""
     text = _MENTION.sub("", html.unescape(text))
     text = _LINK.sub(lambda link: link[2] or link[1], text)
     text = _EMOJI.sub(" ", text)
@@ -44,18 +32,7 @@ def is_chinese(text: str) -> bool:
 
 
 def correct(text: str) -> str:
-    """Replace misspelled words of the field.
-
-    Parameters
-    ----------
-    text : str
-        A clean sentence.
-
-    Returns
-    -------
-    str
-        Capitals show names, so a capitalised word inside the sentence stays as it is.
-    """
+    """Replace misspelled words of the field."""
 
     def corrected(match: re.Match[str]) -> str:
         word = match[0]
@@ -87,19 +64,7 @@ def _corrected(word: str) -> str | None:
 
 
 def distance(word: str, other: str) -> int:
-    """Count the edits between two words.
-
-    Parameters
-    ----------
-    word, other : str
-        The words.
-
-    Returns
-    -------
-    int
-        Insertions, deletions, substitutions and swaps of neighbours; 9 for very different
-        lengths.
-    """
+    """Count the edits between two words."""
     if abs(len(word) - len(other)) > 2:
         return 9
     before: list[int] = []

@@ -55,18 +55,7 @@ class Examples:
         return {term: weight / length for term, weight in weights.items()}
 
     def rank(self, text: str) -> list[tuple[str, float]]:
-        """Return the intents by the similarity of their nearest example.
-
-        Parameters
-        ----------
-        text : str
-            A clean sentence.
-
-        Returns
-        -------
-        list of (str, float)
-            Intent and cosine similarity, best first.
-        """
+        """Return the intents by the cosine similarity of their nearest example, best first."""
         vector = self._vector(_terms(text))
         best: dict[str, float] = {}
         for intent, other in self._vectors:

@@ -140,27 +140,8 @@ def understand(
 ) -> Understanding:
     """Find the command that a sentence asks for.
 
-    Parameters
-    ----------
-    sentence : str
-        As written in Slack or in the terminal, in English or Chinese.
-    today : date
-        The shop's day.
-    subject : Subject, optional
-        What the thread is about.
-    audiences : collection of str, optional
-        Names of the saved audiences.
-    places : callable, optional
-        Returns the shop's places. It is called only for a sentence that may name one.
-    campaigns : mapping, optional
-        Names of campaigns by id.
-    goods : callable, optional
-        Returns the categories and brands. It is called only for a sentence that may name one.
-
-    Returns
-    -------
-    Understanding
-        Without a command if the sentence asks for none, or for one that the tree refuses.
+    Without a command if it asks for none, or for one that the tree refuses. ``places`` and
+    ``goods`` are called only for a sentence that may name one; ``campaigns`` has names by id.
     """
     text = clean(sentence)
     if not text:

@@ -221,23 +221,7 @@ class _Finder:
 def find_values(
     text: str, today: date, vocabulary: Vocabulary | None = None, *, in_list: bool = False
 ) -> Values:
-    """Find all values of a sentence.
-
-    Parameters
-    ----------
-    text : str
-        A clean sentence.
-    today : date
-        The shop's day.
-    vocabulary : Vocabulary, optional
-        Names that the shop and the thread have.
-    in_list : bool, optional
-        The thread has a list, or nothing: "number 3" is a place in it.
-
-    Returns
-    -------
-    Values
-    """
+    """Find all values of a sentence."""
     vocabulary = vocabulary or Vocabulary()
     low = text.lower()
     finder = _Finder(text, low if len(low) == len(text) else text)
