@@ -520,10 +520,8 @@ class _Reader(Lines):
         if intent == "campaign draft":
             only_drafts = re.search(rules.DRAFTING, self.low)
             for pattern in (rules.EVERYONE, r"(?!)" if only_drafts else rules.AT_ONCE):
-                words = [
-                    self.text[slice(*found.span())] for found in re.finditer(pattern, self.low)
-                ]
-                parts = (*parts, *(each for each in words if not any(each in p for p in parts)))
+                runs = [self.text[slice(*found.span())] for found in re.finditer(pattern, self.low)]
+                parts = (*parts, *(each for each in runs if not any(each in p for p in parts)))
         deeds = self._other_deeds(intent)
         return (*parts, *(deed for deed in deeds if not any(deed in part for part in parts)))
 
