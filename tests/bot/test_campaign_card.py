@@ -124,6 +124,29 @@ def test_first_line_of_an_inconclusive_result_names_the_needed_size():
     assert f"About {data['verdict']['needed']:,} customers would be conclusive." in first
 
 
+@pytest.mark.parametrize("advice", ["repeat", "stop", "cheaper", "undecided"])
+def test_result_without_a_measurable_next_draft_has_no_button(advice):
+    follow = {"action": None, "customers": 37, "reachable": 37}
+    blocks = _card(_campaign("closed", RESULT | {"advice": advice, "follow": follow}))
+    assert ids.FOLLOW_UP not in _buttons(blocks)
+    assert "37 customers can get it" in words(blocks)
+
+
+@pytest.mark.parametrize(("action", "number"), [("repeat", 450), ("medium", 900)])
+def test_result_says_how_many_customers_the_next_draft_has(action, number):
+    follow = {"action": action, "customers": number, "reachable": number}
+    blocks = _card(_campaign("closed", RESULT | {"advice": "repeat", "follow": follow}))
+    assert f'"c7:1:{action}"' in json.dumps(blocks)
+    assert f"{number} customers" in words(blocks)
+
+
+def test_result_that_needs_more_customers_than_the_shop_has_says_what_to_do():
+    follow = {"action": None, "customers": 37, "reachable": 150}
+    first = _lines(_card(_campaign("closed", RESULT | {"follow": follow})))[0]
+    assert "only 150 customers can get an offer now" in first
+    assert "such campaigns" in first
+
+
 def test_result_shows_promise_and_measurement_and_its_next_step():
     blocks = _card(_campaign("closed", RESULT))
     assert "*Promised against measured* Promised €31" in words(blocks)
