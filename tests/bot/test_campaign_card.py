@@ -142,6 +142,8 @@ def test_result_says_how_many_customers_the_next_draft_has(action, number):
 
 def test_result_that_needs_more_customers_than_the_shop_has_says_what_to_do():
     follow = {"action": None, "customers": 37, "reachable": 150}
+    blocks = _card(_campaign("closed", RESULT | {"follow": follow | {"action": "repeat"}}))
+    assert "larger audience" not in words(blocks)
     first = _lines(_card(_campaign("closed", RESULT | {"follow": follow})))[0]
     assert "only 150 customers can get an offer now" in first
     assert "such campaigns" in first
