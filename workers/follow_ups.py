@@ -32,7 +32,7 @@ def find_follow_up(
         return None
     request = follow_up_request(campaign_data(campaign), advised)
     try:
-        drafted = make_draft(request, context, after=result).body
+        drafted = make_draft(request, context, after=(campaign.id, result)).body
     except Refused:  # nobody can get it now
         return {"action": None, "customers": 0, "reachable": 0}
     except Exception:

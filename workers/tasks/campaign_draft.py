@@ -64,11 +64,12 @@ def run(request: CampaignDraft, context: Context) -> Outcome:
 
 
 def make_draft(
-    request: CampaignDraft, context: Context, *, after: dict[str, Any] | None = None
+    request: CampaignDraft, context: Context, *, after: tuple[str, dict[str, Any]] | None = None
 ) -> "Draft":
     """Draft a campaign without storing it.
 
-    With the result ``after``, which is not stored yet, it is an estimate without items.
+    With the result of a campaign ``after``, which is not stored yet, it is an estimate without
+    items that has learnt from this campaign, too.
     """
     from retention.campaigns.closing import uninformative_campaigns
     from retention.campaigns.draft import draft, with_changes
@@ -96,7 +97,7 @@ def make_draft(
         currency=lake.currency(settings),
     )
     policy.check_acts()  # before a long sweep
-    further = [after] if after else []
+    closing, further = ({after[0]}, [after[1]]) if after else (set(), [])
     channel = request.message_channel
     require_text_channel(settings, channel)
     policy = channel_policy(settings, policy, channel)
@@ -113,7 +114,7 @@ def make_draft(
         if not scores.empty:
             require_consent(lake, session, settings, policy, scores["customer_id"], channel)
         recommender = None if after else open_recommender(lake, session, settings, policy)
-        unmeasured = uninformative_campaigns(session, settings)
+        unmeasured = uninformative_campaigns(session, settings) - closing
         prior = _learnt(lambda: prior_from_campaigns(session, settings, policy, further))
         lists = _learnt(lambda: create_assigner(lake, session, settings, policy, now, unmeasured))
     # As the prior does, learn from campaigns that are over by now, not by an old cohort's cutoff.
