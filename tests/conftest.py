@@ -2,8 +2,10 @@
 
 import gc
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,36 @@ def _process_state_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with process_state.unchanged():
         yield
+
+
+@pytest.fixture
+def short_transactions(monkeypatch) -> None:
+    """Fail where the lake is read or a picture is drawn while a write transaction is open."""
+    from matplotlib.figure import Figure
+
+    from retention.lake import Lake
+
+    own, begin = threading.local(), Database.transaction
+
+    @contextmanager
+    def watched(self):
+        with begin(self) as session:
+            own.is_writing = True
+            try:
+                yield session
+            finally:
+                own.is_writing = False
+
+    def outside(slow):
+        def call(*arguments, **options):
+            assert not getattr(own, "is_writing", False), f"{slow.__name__} in a write transaction"
+            return slow(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(Database, "transaction", watched)
+    for owner, name in ((Lake, "table"), (Figure, "savefig")):
+        monkeypatch.setattr(owner, name, outside(getattr(owner, name)))
 
 
 @pytest.fixture(autouse=True)

@@ -41,7 +41,9 @@ UNKNOWN = "unknown"  # outcome of a row that matches nothing stored
 BATCH_ROWS = 2_000  # rows per transaction; it locks their coupons or sends
 # Record redeemed coupons, and recompute closed results that gained orders.
 LISTENER = ImportListener(
-    in_transaction=redemptions.redeem_events, after_commit=late_orders.update_late_results
+    read=redemptions.event_uses,
+    in_transaction=redemptions.redeem,
+    after_commit=late_orders.update_late_results,
 )
 Recount = Callable[[Session, Campaign], None]
 

@@ -19,6 +19,7 @@ from retention.settings import Settings
 from retention.text import gettext
 
 if TYPE_CHECKING:
+    from retention.db import Database
     from retention.lake import Lake
 
 Source = Literal["event", "import", "http"]
@@ -240,31 +241,20 @@ def _canonical_ids(session: Session, settings: Settings, ids: Iterable[Any]) -> 
     return {customer_id: canonical.get(customer_id, customer_id) for customer_id in ordered}
 
 
-def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
-    """Judge ``coupon_redeem`` events with a code in ``query``.
-
-    Unknown codes are the shop's own and are ignored.
-
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    """
-    first_issued = session.scalar(
-        select(func.min(Coupon.issued_at)).where(Coupon.team_id == settings.team_id)
-    )
+def event_uses(lake: "Lake", database: "Database", settings: Settings) -> list[CodeUse]:
+    """Read ``coupon_redeem`` events with a code in ``query``, which may be the shop's own."""
+    with database.reading() as session:
+        first_issued = session.scalar(
+            select(func.min(Coupon.issued_at)).where(Coupon.team_id == settings.team_id)
+        )
     if first_issued is None:
-        return
+        return []
     events = lake.table("events", since=first_issued - DATE_TOLERANCE, identity="stored")
     events = events.filter(events.event_type == "coupon_redeem", events.query.notnull())
     reported = events.select(
         "event_id", "customer_id", "order_id", "occurred_at", "query"
     ).order_by("occurred_at", "event_id")
-    uses = [
+    return [
         CodeUse(
             row.query,
             row.occurred_at.to_pydatetime().replace(tzinfo=UTC),
@@ -275,7 +265,6 @@ def redeem_events(lake: "Lake", session: Session, settings: Settings) -> None:
         )
         for row in reported.execute().itertuples(index=False)
     ]
-    redeem(session, settings, uses)
 
 
 def unannounced_misuses(session: Session, settings: Settings) -> dict[str, dict[str, int]]:

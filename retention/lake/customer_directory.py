@@ -56,8 +56,26 @@ def sync(lake: Lake, session: Session, settings: Settings) -> int:
     int
         Entries changed.
     """
-    places.sync(lake, session, settings)
-    wanted = {entry["customer_id"]: entry for entry in _entries(lake, settings)}
+    return write(session, settings, read(lake, settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the lake has for the directory and the places."""
+
+    entries: list[dict]
+    places: list[list[str]]
+
+
+def read(lake: Lake, settings: Settings) -> Snapshot:
+    """Read what `write` needs, which takes seconds and must not hold a write transaction."""
+    return Snapshot(_entries(lake, settings), places.read(lake))
+
+
+def write(session: Session, settings: Settings, snapshot: Snapshot) -> int:
+    """Update the directory and the places; return the number of changed entries."""
+    places.write(session, settings, snapshot.places)
+    wanted = {entry["customer_id"]: entry for entry in snapshot.entries}
     same_team = DirectoryEntry.team_id == settings.team_id
     columns = [getattr(DirectoryEntry, name) for name in _COLUMNS]
     known = {

@@ -100,14 +100,18 @@ class ImportListener:
 
     Parameters
     ----------
+    read : callable
+        Called as ``(lake, database, settings)`` before the transaction that logs an import of
+        events, even without new rows: an earlier import may have been killed before its callback.
+        The lake is read here, because a transaction of SQLite makes all other writers wait.
     in_transaction : callable
-        Called as ``(lake, session, settings)`` in the transaction that logs an import of events,
-        even without new rows: an earlier import may have been killed before its callback.
+        Called as ``(session, settings, result of read)`` in that transaction.
     after_commit : callable
         Called as ``(lake, database, settings)`` after that commit, if rows were new.
     """
 
-    in_transaction: Callable[["Lake", "Session", "Settings"], object] = _ignore
+    read: Callable[["Lake", "Database", "Settings"], Any] = _ignore
+    in_transaction: Callable[["Session", "Settings", Any], object] = _ignore
     after_commit: Callable[["Lake", "Database", "Settings"], object] = _ignore
 
 
@@ -227,12 +231,16 @@ def log_import(
     from retention.db.tables import ImportLog
 
     report = replace(report, lake=customer_directory.followed_state(lake))
+    directory = None
+    if report.table in customer_directory.FOLLOWED_TABLES:
+        with database.reading() as session:
+            is_old = _last_directory_state(session, settings) != report.lake
+        directory = customer_directory.read(lake, settings) if is_old else None
+    is_of_events = report.table == "events"
+    found = listener.read(lake, database, settings) if is_of_events else None
     with database.transaction() as session:
-        if (
-            report.table in customer_directory.FOLLOWED_TABLES
-            and _last_directory_state(session, settings) != report.lake
-        ):
-            customer_directory.sync(lake, session, settings)
+        if directory is not None:
+            customer_directory.write(session, settings, directory)
         session.add(
             ImportLog(
                 id=uuid.uuid4().hex,
@@ -242,9 +250,9 @@ def log_import(
                 report=report.as_dict(),
             )
         )
-        if report.table == "events":
-            listener.in_transaction(lake, session, settings)
-    if report.table == "events" and report.rows_accepted:
+        if is_of_events:
+            listener.in_transaction(session, settings, found)
+    if is_of_events and report.rows_accepted:
         listener.after_commit(lake, database, settings)
     return report
 

@@ -101,10 +101,19 @@ def sync(lake: "Lake", session: Session, settings: Settings) -> None:
     settings : Settings
         Gives the team.
     """
+    write(session, settings, read(lake))
+
+
+def read(lake: "Lake") -> list[list[str]]:
+    """Return the places and the goods of the lake as rows for `write`."""
     entries = [[name, *place] for name, place in known_places(lake).items()]
-    entries += [
+    return entries + [
         [name, f"{_BOUGHT}{column}", value] for name, (column, value) in known_goods(lake).items()
     ]
+
+
+def write(session: Session, settings: Settings, entries: list[list[str]]) -> None:
+    """Replace the places and the goods in SQL."""
     session.merge(PlaceList(team_id=settings.team_id, entries=entries, updated_at=clock.wall()))
 
 

@@ -59,13 +59,14 @@ def run(request: CampaignSend, context: Context) -> Outcome:
     held_out = programme.held_out_since_draft(database, settings, policy, request.campaign_id)
     held_out -= returned | doubles
     shared: set[str] = set()
-    with database.transaction() as session:
+    with database.reading() as session:  # the lake is never read in a transaction that writes
         present = launch.find_campaign(session, settings, request.campaign_id)
         channel = present.body.get("message_channel", "email")
         check_channel(session, settings, channel)
         if is_text(channel):
             shared = repeated_in_campaign(lake, session, policy, request.campaign_id, held_out)
             shared -= returned | doubles | held_out
+    with database.transaction() as session:
         campaign, left_out = launch.begin_sending(
             session, settings, *campaign_version, user, now, returned | doubles | held_out | shared
         )
@@ -190,5 +191,6 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: "Lake", pol
             customer: blend_of(offer.get("arm", ""), own) for customer, offer in offers.items()
         }
         lists = lists_by_blend(recommender, lake, blends, k=policy.offer.items, as_of=clock.now())
+        merge = recommender.merger(lake)
         with context.database.transaction() as session:
-            item_selection.replace_items(session, name, offers, lists, recommender.merger(lake))
+            item_selection.replace_items(session, name, offers, lists, merge)

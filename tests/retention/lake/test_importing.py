@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from retention import clock
+from retention.campaigns.redemptions import event_uses
 from retention.db.tables import DirectoryEntry, ImportLog
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.identity import links
+from retention.lake.import_log import ImportListener
 from retention.lake.importing import import_files
 from retention.lake.mapping import parse_section
 from retention.lake.schema import EVENTS
@@ -553,15 +555,32 @@ def test_next_import_finishes_one_killed_after_its_commit(
     assert known == ["a", "b", "c"]
 
 
+def test_import_reads_the_lake_before_its_transaction(
+    lake, database, settings, tmp_path, short_transactions
+):
+    """Slash commands gave up after 2 s, while an import held the lock of all writers."""
+    seen = []
+    listener = ImportListener(
+        read=lambda lake, database, settings: int(lake.table("events").count().execute()),
+        in_transaction=lambda session, settings, found: seen.append(found),
+    )
+    sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
+    import_files(lake, database, settings, "events", [sales], listener=listener)
+    assert seen == [1]
+    with database.reading() as session:
+        assert session.scalars(select(DirectoryEntry.customer_id)).all() == ["c"]
+    assert event_uses(lake, database, settings) == []
+
+
 def test_directory_syncs_only_after_the_lake_changed(
     lake, database, settings, tmp_path, monkeypatch
 ):
     from retention.lake import customer_directory
 
     looked = []
-    sync = customer_directory.sync
+    write = customer_directory.write
     monkeypatch.setattr(
-        customer_directory, "sync", lambda *arguments: looked.append(sync(*arguments))
+        customer_directory, "write", lambda *arguments: looked.append(write(*arguments))
     )
     sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
     who = _file(tmp_path, "customer_id,name\nd,Dora\n", "who.csv")
