@@ -28,7 +28,9 @@ class _CheckedBackend(httpcore.SyncBackend):
     def __init__(self, settings: Settings) -> None:
         self._allowed = settings.private_source_networks
 
-    def connect_tcp(self, host: str, port: int, **options: Any) -> httpcore.NetworkStream:
+    def connect_tcp(
+        self, host: str, port: int, *args: Any, **options: Any
+    ) -> httpcore.NetworkStream:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
@@ -38,10 +40,10 @@ class _CheckedBackend(httpcore.SyncBackend):
             self._check(host, ipaddress.ip_address(address.partition("%")[0]))
         for address in addresses[:-1]:
             try:
-                return super().connect_tcp(address, port, **options)
+                return super().connect_tcp(address, port, *args, **options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return super().connect_tcp(addresses[-1], port, **options)
+        return super().connect_tcp(addresses[-1], port, *args, **options)
 
     def _check(self, host: str, address: _Address) -> None:
         inner = _embedded(address)
