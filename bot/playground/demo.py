@@ -172,11 +172,14 @@ class _Demo:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.settings, self.database = settings, database
+        self.step: Step | None = None
+        if not loading.is_loaded(settings, database):
+            self.step = loading.first_step()
         secret = settings.slack_signing_secret
         self._shop_token = secrets.token_hex(16)
         self.log = settings.home / "logs" / "run.log"
         self.machine = TimeMachine(settings, database, self._notify)
-        self.slack = Slack(
+        self.slack: Slack = Slack(
             settings.playground_port,
             store=settings.home / PLAYGROUND,
             now=lambda: START if self.step else clock.now(),
@@ -194,7 +197,6 @@ class _Demo:
         )
         self.ready, self._failed = asyncio.Event(), False
         self.slack.delivery.excuse = lambda: self.step.sentence if self.step else None
-        self.step = None if loading.is_loaded(settings, database) else loading.first_step()
         self._environments = ChildEnvironments(settings)
         self.mailbox = Mailbox(self.slack.workspace.store)
         app = self.slack.app(
