@@ -232,7 +232,9 @@ class Lines:
 
     def _reason_after_comma(self) -> str | None:
         """Return "券错了" of "活动停了吧，券错了"."""
-        _, comma, reason = self.text.partition(",")
+        head, comma, reason = self.text.partition(",")
+        if not re.search(f"{rules.STOP}|{rules.REJECT}", self.low[: len(head)]):
+            return None  # "ok, stop it"
         reason = reason.strip(" .!。！")
         is_plain = comma and reason and not re.search("[\ue000-\ue01f]|thank|please|谢", reason)
         if not is_plain or len(reason) < 3:

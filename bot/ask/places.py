@@ -18,12 +18,13 @@ MAX_WORDS = 4  # of a place's name
 MAX_CHARACTERS = 12  # of a Chinese place's name
 
 _MAY_NAME = re.compile(
-    r"\b(?:in|from|near|of|about|and|only|just)\b|"
+    r"\b(?:in|from|near|around|of|about|and|only|just)\b|"
     r"\b[A-Z]\S+ (?:customers|clients|people|households|buyers|shoppers)\b|"
     r"[\u4e00-\u9fff]"
 )
 _BEFORE = re.compile(
-    r"\b(?:who (?:are|live|come) )?(?:in|from|near|of|about|and|only|just) (?:the )?(?:city of )?",
+    r"\b(?:who (?:are|live|come) )?(?:in|from|near|around|of|about|and|only|just) "
+    r"(?:the )?(?:city of )?",
     re.IGNORECASE,
 )
 _PEOPLE = re.compile(r"\s+(?:customers|clients|people|households|buyers|shoppers)\b", re.IGNORECASE)

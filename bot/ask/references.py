@@ -16,7 +16,7 @@ _BEFORE_NAME = re.compile(
 )
 # After these, the next words decide.
 _MAYBE_NAME = re.compile(
-    r"(?:^|\b(?:why|is|does|did|will|would|might|should|about|and|like|show(?: me)?|find|"
+    r"(?:^|\b(?:why|is|has|does|did|will|would|might|should|about|and|like|show(?: me)?|find|"
     r"check(?: on)?|lose|losing|for|to) )$"
 )
 _AFTER_NAME = re.compile(r"(?:'s)? (?:card|risk|profile|score|at risk|about to|going to|likely)\b")

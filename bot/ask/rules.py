@@ -114,8 +114,9 @@ DRAFTING = r"\b(?:draft\w*|set up|create|prepare|plan)\b|起草|创建|准备"
 EVERYONE = (
     r"\b(?:every(?:one|body)|all (?:of )?(?:our |my |the )?(?:customers|clients|people|shoppers|"
     r"buyers)|"
-    r"the whole (?:list|base)|each customer)\b(?! (?:who |that |is |are )*(?:at|in|on|above|with|"
-    r"from|likely|about|going)\b|'s? )|所有(?:的)?(?:人|客户|顾客|用户)|全部(?:客户|顾客|人)|"
+    r"the whole (?:list|base)|(?:each|every) (?:customer|client|shopper))\b"
+    r"(?! (?:who |that |is |are )*(?:at|in|on|above|with|from|likely|about|going)\b|'s? )|"
+    r"所有(?:的)?(?:人|客户|顾客|用户)|全部(?:客户|顾客|人)|"
     r"每个?(?:人|位?客户)|大家|全体"
 )
 AT_ONCE = (
@@ -149,7 +150,7 @@ SOLD = (
     r"\b(?:how much|what) (?:did|have|do|does) (?:we|the shop) (?:sell|sold|take|make|earn|"
     r"turn over)\b|"
     r"\bhow many (?:orders|new customers)\b|\bnumber of orders\b|"
-    r"销售|营业额|营收|卖了|卖出|多少订单|订单(?:数|量)|成交"
+    r"销售|营业额|营收|卖了|卖出|多少订单|多少(?:位|个)?新客|新客户|订单(?:数|量)|成交"
 )
 ROLL_BACK = (
     r"\broll(?:ed|ing)?\b.{0,30}?\bback\b|\b(?:rollback|go back|going back|switch back|"

@@ -97,7 +97,7 @@ _MEANING = tuple(
         r"(?:please |can you |could you )*(?:define|explain)(?: me)? (?:an? |the )?(?:word |"
         r"term )?(.+?)"
         r"(?: to me| for me)?(?:,? please| pls)?",
-        r"(?:the )?(?:meaning|definition) of (?:an? |the )?(.+)",
+        r"(?:what(?:'?s| is) )?(?:the )?(?:meaning|definition) of (?:an? |the )?(.+)",
         r"(.+?)(?: ?[-,:?.])? ?what(?:'s| is| are| does)? (?:that|those|these|it|this)(?: mean)?",
         r"(?:what|not sure what) (.+?) means?",
         r"i (?:don't|do not) (?:understand|get|know)(?: what)?(?: an?| the)? (.+?)(?: is| are|"
@@ -433,7 +433,8 @@ class _Reader(Lines):
             return self._settle_reading(intent)
         if intent == "campaign stop" and not (mood.should or mood.asks):
             head = re.split(r"[,，]|\bbecause\b|因为|\ue00f", low)[0].strip()
-            if "campaign" not in self._kinds() and not re.fullmatch(rules.PLAIN_STOP, head):
+            is_plain = any(re.fullmatch(rules.PLAIN_STOP, part) for part in (head, low.strip()))
+            if "campaign" not in self._kinds() and not is_plain:
                 return None
         if mood.negated or (intent != "models rollback" and re.search(r"\bundo\b|撤销", low)):
             return None
