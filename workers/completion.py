@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import Job, Run
+from retention.db.tables import Campaign, Job, Run
 from retention.errors import Cancelled, Refused
 from retention.settings import Settings
 from retention.text import gettext
@@ -222,7 +222,9 @@ def fail(
         elif is_ours and job.args.get("view_id"):
             show_failed_view(session, settings, job, text)
         if is_ours and job.kind in ("campaign_send", "campaign_deliver"):
-            refresh_card(session, settings, job.args["campaign_id"])
+            campaign_id = job.args["campaign_id"]
+            if session.get(Campaign, campaign_id):  # else the job would fail to fail, for ever
+                refresh_card(session, settings, campaign_id)
         return is_ours
 
     _committed(database, job.id, close, _ended(job, "failed"))

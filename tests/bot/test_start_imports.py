@@ -46,6 +46,7 @@ STATUS_MODULES = {
     "bot.services",
     "bot.terminal_runner",
     "retention.db",
+    "retention.db.audit",
     "retention.db.engine",
     "retention.db.insert",
     "retention.db.tables",
