@@ -543,7 +543,8 @@ class _Reader(Lines):
 def _split(line: str) -> tuple[str, dict[str, str]]:
     """Split a command line into its path and its options."""
     words = split_words(line)
-    path, options, at = words[0], {}, 1
+    path, at = words[0], 1
+    options: dict[str, str] = {}
     while at < len(words):
         if words[at].startswith("--") and at + 1 < len(words):
             options[words[at]] = words[at + 1]

@@ -213,7 +213,7 @@ def _in_view(body: dict[str, Any]) -> tuple[Click, dict[str, Any]]:
     return replace(Click.of(body), value=view["private_metadata"]), view
 
 
-def _typed_texts(click: Click) -> dict[str, str]:
+def _typed_texts(click: Click) -> dict[str, Any]:
     """Return the texts of the window, by field."""
     typed = {
         field: click.state[block].get(ids.PREVIEW_COPY, {}).get("value")

@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     bindparam,
     case,
     exists,
@@ -136,7 +135,7 @@ def _claim_statements() -> tuple[Any, Any]:
         ~_is_suppressed(),
     )
 
-    def claim_first(candidate: Select[tuple[int]]) -> Any:
+    def claim_first(candidate: Any) -> Any:
         first = candidate.limit(1).with_for_update(skip_locked=True).scalar_subquery()
         return (
             update(Send)

@@ -99,6 +99,7 @@ def test_role_is_checked_again_before_each_task(database, settings, task, kind):
         "name": "vips",
         "expression": "value > 200",
         "table": "events",
+        "days": 7,
         "files": ("orders.csv",),
         "connection_id": 1,
         "snapshot_id": 1,

@@ -200,7 +200,12 @@ class FakeShop:
         if code:
             used = {"event_id": f"{order_id}-code", "event_type": "coupon_redeem"}
             events.append({**common, **used, "query": code.upper(), "discount": discount})
-        receipt = {"order_id": order_id, "subtotal": subtotal, "discount": discount, "code": code}
+        receipt: dict[str, Any] = {
+            "order_id": order_id,
+            "subtotal": subtotal,
+            "discount": discount,
+            "code": code,
+        }
         order = {"events": events, "is_sent": False, "checkout": checkout, "receipt": receipt}
         self._store.put("shop_order", order_id, order)
         sent = await self.send_orders()
