@@ -74,7 +74,7 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
         hashes; ``connections``: number of connections and sources whose secrets
         were encrypted anew.
     """
-    from retention.connect import connections, sources
+    from retention.connect import connections, profile_deletion, sources
     from retention.lake import customer_directory
 
     rows = session.scalars(
@@ -93,6 +93,7 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
         "connections": connections.rotate_all(session, settings)
         + sources.rotate_all(session, settings),
     }
+    profile_deletion.rotate_all(session, settings)
     record(
         session, settings, by, "keys.rotate", settings.keys.current_id, clock.now(), dict(counts)
     )

@@ -359,6 +359,18 @@ class PlatformSync(Request):
     snapshot_id: int
 
 
+class DeleteProfile(Request):
+    """Have a mail platform delete the profiles of erased customers."""
+
+    kind = "delete_profile"
+    title = gettext("Mail platform")
+    role = "admin"
+    deed = gettext("delete profiles")
+    names_customers = False
+    outlasts_erasures = True
+    deletion_id: int
+
+
 class AlertCheck(Request):
     """Check all alerts."""
 
@@ -591,6 +603,7 @@ REQUESTS: dict[str, type[Request]] = {
         FileImport,
         PublishProfiles,
         PlatformSync,
+        DeleteProfile,
         AlertCheck,
         AlertTest,
         ProgrammeReport,

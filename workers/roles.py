@@ -133,6 +133,14 @@ def holders(session: Session, settings: Settings, needed: str) -> list[str]:
     return sorted(settings.admin_ids | {user for user, role in granted.items() if role in enough})
 
 
+def an_admin(session: Session, settings: Settings, preferred: str) -> str:
+    """Return a person if they are an admin, or else the first admin; empty without any."""
+    admins = holders(session, settings, "admin")
+    if preferred in admins:
+        return preferred
+    return next(iter(sorted(settings.admin_ids & set(admins))), admins[0] if admins else "")
+
+
 def is_group_grant() -> ColumnElement[bool]:
     """Return the condition that a row of `RoleGrant` is a group's, not a person's."""
     return RoleGrant.user_id.startswith(GROUP_PREFIX)

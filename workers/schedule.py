@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from retention import clock
 from retention.campaigns import due
+from retention.connect import profile_deletion
 from retention.connect import senders as live_senders
 from retention.connect import sources as stored_sources
 from retention.db import Database
@@ -34,6 +35,7 @@ from workers.completion import isolated
 from workers.delivery import outbox
 from workers.requests import (
     REQUESTS,
+    DeleteProfile,
     Monitor,
     PlatformSync,
     PublishProfiles,
@@ -195,6 +197,7 @@ def tick(database: Database, settings: Settings) -> list[str]:
     submitted += _pull_sources(database, settings)
     submitted += _publish_profiles(database, settings)
     submitted += _sync_platforms(database, settings)
+    submitted += _delete_profiles(database, settings)
     for job in submitted:
         jobs.wake(settings, job)
     return [job.id for job in submitted]
@@ -460,6 +463,17 @@ def _sync_platforms(database: Database, settings: Settings) -> list[Job]:
                 PlatformSync(connection_id=connection.id, snapshot_id=snapshot_id),
                 key,
             )
+    return submitted
+
+
+def _delete_profiles(database: Database, settings: Settings) -> list[Job]:
+    """Submit the next request of each profile that a mail platform still has to delete."""
+    submitted: list[Job] = []
+    hour = f"{clock.wall():%Y%m%d%H}"  # a job that failed is repeated
+    with database.transaction() as session, isolated(session, settings, "deletions", channel=None):
+        for row in profile_deletion.due(session, settings):
+            key = f"delete_profile:{row.id}:{row.attempts}:{hour}"
+            submitted += _submit_silently(session, settings, DeleteProfile(deletion_id=row.id), key)
     return submitted
 
 

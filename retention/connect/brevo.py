@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 from retention.connect import contacts, web
 from retention.connect.contacts import CUSTOMER_ID, FIELDS, ContactLists, Member
@@ -112,6 +113,11 @@ class Brevo(ContactLists):
                 yield "unsubscribed", address, moment(need(row, "modifiedAt"), "modifiedAt")
 
     # ------------------------------------------------------------ contacts and lists
+
+    def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
+        """Delete the contacts of these addresses."""
+        for email in emails:
+            self._bulk.unless_gone("DELETE", f"/v3/contacts/{quote(email, safe='')}")
 
     def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:
         if not self._has_fields:

@@ -117,6 +117,10 @@ class ContactLists(ABC):
             self._remove(list_id, ids[start : start + self.remove_size])
 
     @abstractmethod
+    def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
+        """Delete the contacts of customers for good; those that are gone are no error."""
+
+    @abstractmethod
     def _find_list(self, name: str) -> str | None:
         """Return the id of a list; None if there is none."""
 

@@ -397,6 +397,9 @@ class TakesProfiles(Protocol):
             Addresses that stay in the list, also as those of a customer to remove.
         """
 
+    def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
+        """Delete the profiles of customers; those that are gone are no error."""
+
 
 @runtime_checkable
 class ReportsLeft(Protocol):

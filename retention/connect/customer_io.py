@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from typing import Any
+from urllib.parse import quote
 
 from retention.connect import web
 from retention.connect.contacts import ContactLists, Member, batches
@@ -131,6 +132,11 @@ class CustomerIo(ContactLists):
                     yield kind, email, at
 
     # ------------------------------------------------------------ requests of `ContactLists`
+
+    def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
+        """Delete the people with these ids."""
+        for customer in ids:
+            self._track.unless_gone("DELETE", f"/api/v1/customers/{quote(customer, safe='')}")
 
     def _find_list(self, name: str) -> str | None:
         segments = need(self._bulk.json("GET", "/v1/segments"), "segments")

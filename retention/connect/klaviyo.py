@@ -137,6 +137,25 @@ class Klaviyo(ContactLists):
 
     # ------------------------------------------------------------ profiles and lists
 
+    def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
+        """Ask for the deletion of profiles, which Klaviyo carries out in the background."""
+        wanted: list[dict[str, Any]] = [{"attributes": {"email": email}} for email in emails]
+        addresses = {email.lower() for email in emails}
+        for customer in ids:  # a profile may have an earlier address
+            query = {"filter": _equals("external_id", customer), "fields[profile]": "email"}
+            wanted += [
+                {"id": str(need(profile, "id"))}
+                for profile in self._pages("/api/profiles", query)
+                if str(need(profile, "attributes").get("email")).lower() not in addresses
+            ]
+        for profile in wanted:
+            data = {
+                "type": "data-privacy-deletion-job",
+                "attributes": {"profile": {"data": {"type": "profile", **profile}}},
+            }
+            path = "/api/data-privacy-deletion-jobs"
+            self._bulk.unless_gone("POST", path, body={"data": data})
+
     def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:
         data: dict[str, Any] = {
             "type": "profile-bulk-import-job",
@@ -158,8 +177,7 @@ class Klaviyo(ContactLists):
         self._bulk.call("DELETE", path, body={"data": data})
 
     def _find_list(self, name: str) -> str | None:
-        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-        query = {"filter": f'equals(name,"{quoted}")'}
+        query = {"filter": _equals("name", name)}
         found = need(self._bulk.json("GET", "/api/lists", query=query), "data")
         return str(need(found[0], "id")) if found else None
 
@@ -184,6 +202,11 @@ class Klaviyo(ContactLists):
         if not str(following).startswith(f"{self._base}/"):
             raise ConnectorError("changed_schema", "the next page is at another host")
         return str(following).removeprefix(self._base)
+
+
+def _equals(field: str, value: str) -> str:
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'equals({field},"{quoted}")'
 
 
 def _profile(profile: Profile) -> dict[str, Any]:

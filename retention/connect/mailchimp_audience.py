@@ -123,6 +123,12 @@ class MailchimpAudience(ContactLists):
 
     # ------------------------------------------------------------ requests of `ContactLists`
 
+    def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
+        """Delete the contacts of these addresses; Mailchimp takes no such contact again."""
+        for email in emails:
+            path = f"{self._path}/members/{_hash(email)}/actions/delete-permanent"
+            self._marketing.unless_gone("POST", path)
+
     def _find_list(self, name: str) -> str | None:
         for segment in self._pages("segments", ("id", "name"), {"type": "static"}):
             if need(segment, "name") == name:

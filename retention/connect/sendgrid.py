@@ -34,6 +34,7 @@ SUPPRESSIONS = {
     "unsubscribes": "unsubscribed",
     "spam_reports": "complained",
 }
+MOST_SEARCHED = 100  # addresses of one search
 IMPORT_WAIT, EXPORT_WAIT = 20.0, 180.0  # seconds
 LATER = timedelta(minutes=15)
 
@@ -126,6 +127,19 @@ class SendGrid(ContactLists):
             offset += len(rows)
 
     # ------------------------------------------------------------ contacts and lists
+
+    def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
+        """Delete the contacts of these addresses, which SendGrid does in the background."""
+        path = "/v3/marketing/contacts"
+        for start in range(0, len(emails), MOST_SEARCHED):
+            body = {"emails": list(emails[start : start + MOST_SEARCHED])}
+            answer = self._bulk.unless_gone("POST", f"{path}/search/emails", body=body)
+            if answer is None:  # none of them is known
+                continue
+            rows = need(web.parse_json(answer.content), "result").values()
+            known = [need(row, "contact") for row in rows if "error" not in row]
+            if contact_ids := ",".join(str(need(contact, "id")) for contact in known):
+                self._bulk.call("DELETE", path, query={"ids": contact_ids})
 
     def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:
         fields = self._fields

@@ -184,6 +184,15 @@ class Api:
             raise _refusal(method, response)
         return response
 
+    def unless_gone(self, method: str, path: str, **options: Any) -> httpx.Response | None:
+        """Call the API once; None if the record of the path does not exist."""
+        try:
+            return self.call(method, path, **options)
+        except ConnectorError as error:
+            if error.status != 404:
+                raise
+        return None
+
     def json(self, method: str, path: str, **options: Any) -> Any:
         """Call the API once and return its JSON answer."""
         return parse_json(self.call(method, path, **options).content)

@@ -385,7 +385,21 @@ def samples() -> dict[str, dict[str, Any]]:
         },
         "bot/digest_off": {"schedules": [{"day": "monday", "at": "09:00"}]},
         "bot/erased": {},
-        "bot/forgotten": {"number_of_ids": 2, "erased": {"events": 214, "scores": 9}},
+        "bot/forgotten": {
+            "number_of_ids": 2,
+            "erased": {"events": 214, "scores": 9},
+            "platforms": [
+                {
+                    "name": "klaviyo",
+                    "kind": "klaviyo",
+                    "state": "waiting",
+                    "code": "unavailable",
+                    "retry_at": "2017-10-02T13:06:00+00:00",
+                },
+                {"name": "mail", "kind": "brevo", "state": "deleted", "code": ""},
+                {"name": "news", "kind": "mailchimp", "state": "by_hand", "code": "no_access"},
+            ],
+        },
         "bot/job_changed": {"deed": "cancel", "job": {**JOB, "state": "cancelled"}},
         "bot/brand": {
             "file": "brand.toml",
@@ -604,6 +618,12 @@ def samples() -> dict[str, dict[str, Any]]:
             "number": 3,
         },
         "connect/platform": {"name": "klaviyo", "code": "access_denied"},
+        "connect/profile_deletion": {
+            "name": "klaviyo",
+            "kind": "klaviyo",
+            "code": "scope_missing",
+            "erased_at": "2017-10-02T13:06:00+00:00",
+        },
         "connect/data_request": {"name": "shop", "rows": 214},
         "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
         "alert/added": {**ALERT, "status": "muted"},

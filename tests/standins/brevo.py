@@ -8,6 +8,7 @@ import time
 from datetime import datetime
 from itertools import count
 from typing import Any
+from urllib.parse import unquote
 
 from tests.standins.mail_platforms import KEY, REFUSED, MailPlatform
 from tests.standins.server import Answer, Call
@@ -131,6 +132,14 @@ class Brevo(MailPlatform):
                     if datetime.fromisoformat(each["modifiedAt"]) > since
                 ]
                 return self._page(call, "contacts", rows, MOST["contacts"])
+            case "DELETE", "contacts", email:
+                known = {each.lower(): each for each in self.contacts}
+                if (address := known.get(unquote(email).lower())) is None:
+                    return Answer(404, {"code": "document_not_found", "message": "no contact"})
+                contact = self.contacts.pop(address)
+                for _, ids in self.lists.values():
+                    ids.discard(contact["id"])
+                return Answer(204, b"")
             case "POST", "contacts", "import":
                 return self._import(call.json())
         return Answer(404, {"code": "document_not_found", "message": "Path not found"})

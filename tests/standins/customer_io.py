@@ -8,6 +8,7 @@ import base64
 import json
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from tests.standins.mail_platforms import KEY, REFUSED, MailPlatform
 from tests.standins.server import Answer, Call
@@ -113,6 +114,11 @@ class CustomerIo(MailPlatform):
         match (call.method, call.path.split("/")[3:]):
             case "GET", ["accounts", "region"]:
                 return Answer(200, {"region": "us", "environment_id": 1})
+            case "DELETE", ["customers", customer]:
+                self.people.pop(unquote(customer), None)
+                for _, ids in self.segments.values():
+                    ids.discard(unquote(customer))
+                return Answer(200, {})
             case "POST", ["batch"]:
                 return self._batch(call)
             case "POST", ["segments", number, action]:

@@ -127,6 +127,28 @@ class Klaviyo(MailPlatform):
             self.lists[each["id"]][1].update(ids)
         return Answer(202, {"data": {"type": "profile-bulk-import-job", "id": "J"}})
 
+    def _get_profiles(self, call: Call, rest: list[str]) -> Answer:
+        wanted = json.loads(call.query["filter"].removeprefix("equals(external_id,")[:-1])
+        data = [
+            {"type": "profile", "id": f"P-{each}", "attributes": {"email": profile["email"]}}
+            for each, profile in self.profiles.items()
+            if each == wanted
+        ]
+        return Answer(200, {"data": data, "links": {"next": None}})
+
+    def _post_data_privacy_deletion_jobs(self, call: Call, rest: list[str]) -> Answer:
+        data = call.json()["data"]
+        profile = data["attributes"]["profile"]["data"]
+        wanted = (profile.get("attributes") or {}).get("email", "").lower()
+        if data["type"] != "data-privacy-deletion-job" or bool(wanted) == ("id" in profile):
+            return Answer(400, {"errors": [{"code": "invalid"}]})
+        for each in list(self.profiles):
+            if self.profiles[each]["email"].lower() == wanted or profile.get("id") == f"P-{each}":
+                del self.profiles[each]
+                for _, ids in self.lists.values():
+                    ids.discard(each)
+        return Answer(202, b"")
+
     def _get_lists(self, call: Call, rest: list[str]) -> Answer:
         if rest:
             return self._members(call, rest[0])

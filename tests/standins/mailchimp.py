@@ -135,6 +135,8 @@ class Mailchimp(MailPlatform):
                 return self._add_segment(call.json())
             case "GET", [_, "segments", key, "members"]:
                 return self._page(call, "members", self._in_segment(call, int(key)))
+            case "POST", [_, "members", key, "actions", "delete-permanent"]:
+                return self._delete(key)
             case "POST", [_, "segments", key]:
                 return self._change(int(key), call.json())
         return Answer(404, {"title": "Resource Not Found", "status": 404})
@@ -229,6 +231,16 @@ class Mailchimp(MailPlatform):
                 contact["merge_fields"] |= fields
                 return True
         return False
+
+    def _delete(self, key: str) -> Answer:
+        for address in list(self.contacts):
+            hashed = hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
+            if hashed == key:
+                del self.contacts[address]
+                for _, addresses in self.segments.values():
+                    addresses.discard(address)
+                return Answer(204, b"")
+        return Answer(404, {"title": "Resource Not Found", "status": 404})
 
     def _refusal(
         self, member: dict[str, Any], contact: dict[str, Any] | None, is_update: bool

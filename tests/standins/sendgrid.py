@@ -115,6 +115,16 @@ class SendGrid(MailPlatform):
                 emails = {each["email"] for each in self.contacts.values() if each["id"] in ids}
                 self.lists[key][1].difference_update(emails)
                 return Answer(202, {"job_id": self._job()})
+            case "POST", "marketing", "contacts", "search", "emails":
+                return self._search(call.json()["emails"])
+            case "DELETE", "marketing", "contacts":
+                ids = call.query["ids"].split(",")
+                gone = {email for email, each in self.contacts.items() if each["id"] in ids}
+                for _, emails in self.lists.values():
+                    emails -= gone
+                for email in gone:
+                    del self.contacts[email]
+                return Answer(202, {"job_id": self._job()})
             case "PUT", "marketing", "contacts":
                 return self._import(call)
             case "GET", "marketing", "contacts", "imports", job:
@@ -169,6 +179,18 @@ class SendGrid(MailPlatform):
             for key in body.get("list_ids", ()):
                 self.lists[key][1].add(email)
         return Answer(202, {"job_id": self._job()})
+
+    def _search(self, emails: list[str]) -> Answer:
+        if not 0 < len(emails) <= 100:
+            return _refused("emails")
+        found = {
+            email: {"contact": self.contacts[email.lower()]}
+            if email.lower() in self.contacts
+            else {"error": "contact not found"}
+            for email in emails
+        }
+        is_known = any("contact" in each for each in found.values())
+        return Answer(200, {"result": found}) if is_known else Answer(404, {"errors": []})
 
     def _export(self, body: dict[str, Any]) -> Answer:
         (key,), job = body["list_ids"], self._job()

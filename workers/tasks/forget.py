@@ -48,6 +48,7 @@ def run(request: Forget, context: Context) -> Outcome:
         Counts of erased rows.
     """
     from retention import erasure
+    from retention.connect import profile_deletion
     from retention.db.audit import record
     from retention.lake import Lake
     from retention.privacy import erased, mentions
@@ -65,6 +66,13 @@ def run(request: Forget, context: Context) -> Outcome:
     with context.database.transaction() as session:
         # First, because a running import could bring them back.
         erased.record_erased(session, settings, ids, user, now)
+        profile_deletion.plan(
+            session,
+            settings,
+            context.job_id,
+            ids,
+            lambda some: erasure.contact_details(lake, some),
+        )
     _scrub(context, names, ids, context.database.reading, context.database.transaction)
     context.progress(1, 4, gettext("Erasing from the quarantine"))
     quarantined = erasure.erase_from_quarantine(lake, settings, [*ids, *contacts])
@@ -78,7 +86,9 @@ def run(request: Forget, context: Context) -> Outcome:
             jobs.restart_running(session, settings, _ERASED_MEANWHILE)
         erased_rows.update(erasure.erase_from_sql(session, settings, ids))
     late_rows = Counter(erasure.erase_from_lake(lake, ids))  # rows of jobs that ended since
-    data = {"ids": len(ids), "erased": dict(erased_rows + late_rows)}
+    platforms = _ask_platforms(context, asks=not request.more_ids)
+    data: dict[str, Any] = {"ids": len(ids), "erased": dict(erased_rows + late_rows)}
+    data["platforms"] = platforms
 
     def apply(session: Session) -> tuple[Post, ...]:
         if late_rows.total():
@@ -101,9 +111,31 @@ def run(request: Forget, context: Context) -> Outcome:
         record(
             session, settings, user, "customer.forget", f"job {context.job_id}", now, {"rows": rows}
         )
-        return (Post("bot/forgotten", {"number_of_ids": len(ids), "erased": rows}),)
+        values = {"number_of_ids": len(ids), "erased": rows, "platforms": platforms}
+        return (Post("bot/forgotten", values),)
 
     return Outcome(data, apply=apply, after_commit=context.database.truncate_log)
+
+
+def _ask_platforms(context: Context, *, asks: bool) -> list[dict[str, Any]]:
+    """Have mail platforms delete the profiles, once; the tick asks those again that did not.
+
+    ``asks`` is false for a shop that erases all of its customers: that would take too long here.
+    """
+    from retention.connect import profile_deletion
+
+    settings, database = context.settings, context.database
+    with database.reading() as session:
+        planned = profile_deletion.of_job(session, context.job_id)
+    for each in planned if asks else ():
+        if each["state"] == profile_deletion.WAITING:
+            answer = profile_deletion.ask(database, settings, each["id"])
+            with database.transaction() as session:
+                profile_deletion.conclude(
+                    session, settings, each["id"], answer, context.requested_by
+                )
+    with database.reading() as session:
+        return profile_deletion.of_job(session, context.job_id)
 
 
 def _scrub(

@@ -293,7 +293,7 @@ def _export_posts(lake: "Lake", context: Context, batch: Batch) -> list[Post]:
         ids = sorted({each for known in notice.export for each in erasure.merged_ids(lake, known)})
         with context.database.reading() as session:
             content, rows = export(lake, session, context.settings, ids)
-            admin = _admin(session, context, batch.connection)
+            admin = roles.an_admin(session, context.settings, batch.connection.created_by)
         if not admin:
             batch.set_aside(number, "no_admin", "")
             continue
@@ -303,15 +303,6 @@ def _export_posts(lake: "Lake", context: Context, batch: Batch) -> list[Post]:
         file = Attachment(name, "application/json", content, sensitive=True)
         posts.append(Post("connect/data_request", values, key=key, channel=admin, file=file))
     return posts
-
-
-def _admin(session: Session, context: Context, connection: Connection) -> str:
-    """Return who gets personal data: who connected the shop, or else the first admin."""
-    settings = context.settings
-    admins = roles.holders(session, settings, "admin")
-    if connection.created_by in admins:
-        return connection.created_by
-    return next(iter(sorted(settings.admin_ids & set(admins))), admins[0] if admins else "")
 
 
 def _set_unclear_erasures_aside(context: Context, batch: Batch) -> None:

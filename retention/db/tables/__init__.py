@@ -33,6 +33,7 @@ from retention.db.tables.connect import (
     LiveFiring,
     LiveScore,
     LiveSender,
+    ProfileDeletion,
 )
 from retention.db.tables.data import (
     ChurnDefinition,
@@ -98,6 +99,7 @@ __all__ = [
     "PlaceList",
     "Process",
     "Profile",
+    "ProfileDeletion",
     "ProfileSnapshot",
     "ProgrammeHoldout",
     "Redemption",

@@ -35,6 +35,28 @@ class Connection(Base):
     __table_args__ = (UniqueConstraint("team_id", "name"),)
 
 
+class ProfileDeletion(Base):
+    """Profiles of erased customers that a mail platform has to delete.
+
+    ``name`` is that of the connection, which may be removed and added with a new key meanwhile.
+    ``sealed`` has their ids and addresses, encrypted; it is emptied when the platform has confirmed
+    or nobody asks it any more. ``state`` is waiting, deleted or by_hand. Times are real time.
+    """
+
+    __tablename__ = "profile_deletions"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(String(32), index=True)  # that erased them
+    name: Mapped[str] = mapped_column(String(40))
+    kind: Mapped[str] = mapped_column(String(20))
+    sealed: Mapped[bytes]
+    state: Mapped[str] = mapped_column(String(12), default="waiting")
+    error_code: Mapped[str | None] = mapped_column(String(20))
+    attempts: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=clock.wall)
+    retry_at: Mapped[datetime]
+
+
 class EventBatch(Base):
     """Accepted live events that wait for the lake (`retention.connect.inbox`).
 

@@ -223,3 +223,80 @@ def test_next_page_at_another_host_gets_no_key():
         with pytest.raises(ConnectorError) as caught:
             list(connector.list_members("vips"))
         assert caught.value.code == "changed_schema"
+
+
+# ---------------------------------------------------------------- deletion
+
+
+def delete(connector, *numbers):
+    everyone = people(*numbers)
+    connector.delete_profiles(
+        [each.customer_id for each in everyone], [each.email for each in everyone]
+    )
+
+
+def test_profile_is_deleted_and_others_stay(platform):
+    connector, stand_in = platform
+    connector.change_list("vips", people(1, 2, 3), [])
+    delete(connector, 1, 2)
+    assert set(stand_in.properties()) == {"k3"}
+    assert stand_in.members() == {"vips": {"k3"}}
+
+
+def test_deletion_of_a_profile_that_is_gone_is_no_error(platform):
+    connector, stand_in = platform
+    connector.push_profiles(people(1, 3))
+    for _ in range(2):
+        delete(connector, 1, 2)
+    assert set(stand_in.properties()) == {"k3"}
+    stand_in.fail("gone")
+    connector.delete_profiles([], ["k1@example.com"])
+
+
+@pytest.mark.parametrize("kind", ["klaviyo", "customer.io"])
+def test_profile_with_an_earlier_address_is_deleted(kind):
+    with connected(kind) as (connector, stand_in):
+        connector.push_profiles([Profile("k/1", "old@example.com"), *people(2)])
+        connector.delete_profiles(["k/1"], ["new@example.com"])
+        assert set(stand_in.properties()) == {"k2"}
+
+
+def test_address_with_special_characters_is_deleted(platform):
+    connector, stand_in = platform
+    connector.push_profiles([Profile("k1", "Ann+tea/1?@example.com"), *people(2)])
+    connector.delete_profiles(["k1"], ["ann+tea/1?@example.com"])
+    assert set(stand_in.properties()) == {"k2"}
+
+
+@EVERY
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("unauthorized", "access_denied"),
+        ("forbidden", "scope_missing"),
+        ("server_error", "unavailable"),
+        ("cut_after_effect", "unavailable"),
+    ],
+)
+def test_failed_deletion_has_its_code_and_can_be_repeated(kind, fault, code):
+    with connected(kind) as (connector, stand_in):
+        connector.push_profiles(people(1, 2))
+        stand_in.fail(fault)
+        with pytest.raises(ConnectorError) as caught:
+            delete(connector, 1)
+        assert caught.value.code == code
+        delete(connector, 1)
+        assert set(stand_in.properties()) == {"k2"}
+
+
+@EVERY
+def test_rate_limit_of_a_deletion_is_waited_for_or_has_its_time(kind):
+    with connected(kind) as (connector, stand_in):
+        connector.push_profiles(people(1, 2))
+        stand_in.fail("rate_limited", value=0.01)
+        delete(connector, 1)
+        assert set(stand_in.properties()) == {"k2"}
+        stand_in.fail("rate_limited", value=3600)
+        with pytest.raises(ConnectorError) as caught:
+            delete(connector, 2)
+        assert caught.value.retry_at > clock.wall() + timedelta(minutes=59)

@@ -1,0 +1,182 @@
+"""Have mail platforms delete the profiles of erased customers.
+
+What a request needs is stored before the desk erases, encrypted. A platform that does not answer is
+asked again for a week.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from retention import clock
+from retention.connect import connections, secrets
+from retention.connect.contract import ConnectorError
+from retention.connect.webhook_inbox import next_attempt
+from retention.db import Database
+from retention.db.audit import record
+from retention.db.tables import Connection, Job, ProfileDeletion
+from retention.errors import Refused
+from retention.settings import Settings
+
+log = logging.getLogger(__name__)
+
+WAITING, DELETED, BY_HAND = "waiting", "deleted", "by_hand"
+NO_ACCESS = "no_access"  # the connection has no access to profiles, so the desk wrote none
+ASKED_FOR = timedelta(days=7)
+AT_ONCE = 100  # customers of one row; a request each takes Klaviyo a minute and a half
+# The job that erases asks first. It ends within a quarter of an hour.
+FIRST_RETRY, SYNC_TIME = timedelta(minutes=15), timedelta(minutes=10)
+
+
+def plan(
+    session: Session,
+    settings: Settings,
+    job_id: str,
+    ids: Sequence[str],
+    contacts: Callable[[Sequence[str]], Sequence[str]],
+) -> None:
+    """Store what each connected mail platform has to delete; once per job.
+
+    A later attempt of the job no longer finds the addresses of what the first one erased.
+    """
+    from retention.connect.mail import PLATFORMS
+
+    if _of_job(session, job_id):
+        return
+    platforms = [
+        connection
+        for connection in connections.connections(session, settings)
+        if connection.kind in PLATFORMS and connection.state != "removed"
+    ]
+    for start in range(0, len(ids), AT_ONCE) if platforms else ():
+        some = ids[start : start + AT_ONCE]
+        emails = [contact for contact in contacts(some) if "@" in contact]
+        content = {"ids": json.dumps(list(some)), "emails": json.dumps(emails)}
+        session.add_all(
+            ProfileDeletion(
+                team_id=settings.team_id,
+                job_id=job_id,
+                name=connection.name,
+                kind=connection.kind,
+                sealed=secrets.encrypt(settings.keys, content),
+                retry_at=clock.wall() + FIRST_RETRY,
+            )
+            for connection in platforms
+        )
+
+
+def ask(database: Database, settings: Settings, deletion_id: int) -> tuple[str, datetime | None]:
+    """Ask the platform; return an error's code, and the time that the platform asks to wait for.
+
+    The code is empty if the profiles are deleted. Nothing is raised, and no message of an error is
+    kept: it may have the address.
+    """
+    from retention.connect.registry import connector
+
+    with database.reading() as session:
+        # What a hand-over has read before the erasure, it still writes.
+        if session.scalar(
+            select(Job.id).where(Job.kind == "platform_sync", Job.state == "running").limit(1)
+        ):
+            return "unavailable", clock.wall() + SYNC_TIME
+        row = session.get_one(ProfileDeletion, deletion_id)
+        try:
+            customers = secrets.decrypt(settings.keys, row.sealed)
+            connection = connections.find(session, settings, row.name)
+            if connection.kind != row.kind:
+                return "access_denied", None
+            platform: Any = connector(row.kind, connections.access(settings, connection))
+        except Refused:  # it was removed, for example
+            return "access_denied", None
+    try:
+        if platform.missing_settings:
+            return NO_ACCESS, None
+        platform.delete_profiles(json.loads(customers["ids"]), json.loads(customers["emails"]))
+    except ConnectorError as error:
+        return error.code, error.retry_at
+    except Exception as error:
+        log.error("cannot delete profiles at %s: %s", row.name, type(error).__name__)
+        return "changed_schema", None
+    finally:
+        platform.close()
+    return "", None
+
+
+def conclude(
+    session: Session,
+    settings: Settings,
+    deletion_id: int,
+    answer: tuple[str, datetime | None],
+    by: str,
+) -> ProfileDeletion:
+    """Store what `ask` returned; what needs no further request loses its content."""
+    code, asked_for = answer
+    row = session.get_one(ProfileDeletion, deletion_id)
+    if row.state != WAITING:  # another attempt of the job was faster
+        return row
+    row.attempts += 1
+    row.error_code = code or None
+    if not code:
+        row.state = DELETED
+    elif code == NO_ACCESS or clock.wall() - row.created_at >= ASKED_FOR:
+        row.state = BY_HAND
+    else:
+        row.retry_at = next_attempt(row.attempts, asked_for)
+        return row
+    if row.state == BY_HAND:
+        log.warning("%s did not delete an erased customer (%s); do it by hand", row.name, code)
+    row.sealed = b""
+    details = {"connection": row.name, "kind": row.kind, "result": row.state, "error": code}
+    subject = f"job {row.job_id}"
+    record(session, settings, by, "customer.forget_profile", subject, clock.now(), details)
+    return row
+
+
+def due(session: Session, settings: Settings) -> list[ProfileDeletion]:
+    """Return the requests whose next attempt is due."""
+    return list(
+        session.scalars(
+            select(ProfileDeletion)
+            .where(
+                ProfileDeletion.team_id == settings.team_id,
+                ProfileDeletion.state == WAITING,
+                ProfileDeletion.retry_at <= clock.wall(),
+            )
+            .order_by(ProfileDeletion.id)
+        )
+    )
+
+
+def of_job(session: Session, job_id: str) -> list[dict[str, Any]]:
+    """Return what became of a job's requests, for messages."""
+    return [
+        {
+            "id": row.id,
+            "name": row.name,
+            "kind": row.kind,
+            "state": row.state,
+            "code": row.error_code or "",
+            "retry_at": row.retry_at.isoformat(),
+        }
+        for row in _of_job(session, job_id)
+    ]
+
+
+def rotate_all(session: Session, settings: Settings) -> None:
+    """Encrypt what waits anew with the current key."""
+    for row in session.scalars(
+        select(ProfileDeletion).where(
+            ProfileDeletion.team_id == settings.team_id, ProfileDeletion.state == WAITING
+        )
+    ):
+        row.sealed = secrets.rotate(settings.keys, row.sealed)
+
+
+def _of_job(session: Session, job_id: str) -> Sequence[ProfileDeletion]:
+    rows = select(ProfileDeletion).where(ProfileDeletion.job_id == job_id)
+    return session.scalars(rows.order_by(ProfileDeletion.id)).all()
