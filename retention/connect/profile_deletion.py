@@ -19,7 +19,7 @@ from retention.connect.contract import ConnectorError
 from retention.connect.webhook_inbox import next_attempt
 from retention.db import Database
 from retention.db.audit import record
-from retention.db.tables import Connection, Job, ProfileDeletion
+from retention.db.tables import Job, ProfileDeletion
 from retention.errors import Refused
 from retention.settings import Settings
 
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 WAITING, DELETED, BY_HAND = "waiting", "deleted", "by_hand"
 NO_ACCESS = "no_access"  # the connection has no access to profiles, so the desk wrote none
+BUSY = "busy"  # a hand-over to a platform runs
 ASKED_FOR = timedelta(days=7)
 AT_ONCE = 100  # customers of one row; a request each takes Klaviyo a minute and a half
 # The job that erases asks first. It ends within a quarter of an hour.
@@ -79,11 +80,10 @@ def ask(database: Database, settings: Settings, deletion_id: int) -> tuple[str, 
     from retention.connect.registry import connector
 
     with database.reading() as session:
-        # What a hand-over has read before the erasure, it still writes.
-        if session.scalar(
-            select(Job.id).where(Job.kind == "platform_sync", Job.state == "running").limit(1)
-        ):
-            return "unavailable", clock.wall() + SYNC_TIME
+        # A hand-over that ran during the erasure is queued again, but may still write what it read.
+        syncs = (Job.kind == "platform_sync", Job.state.in_(("queued", "running")))
+        if session.scalar(select(Job.id).where(*syncs).limit(1)):
+            return BUSY, clock.wall() + SYNC_TIME
         row = session.get_one(ProfileDeletion, deletion_id)
         try:
             customers = secrets.decrypt(settings.keys, row.sealed)
