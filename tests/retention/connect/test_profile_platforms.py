@@ -300,3 +300,13 @@ def test_rate_limit_of_a_deletion_is_waited_for_or_has_its_time(kind):
         with pytest.raises(ConnectorError) as caught:
             delete(connector, 2)
         assert caught.value.retry_at > clock.wall() + timedelta(minutes=59)
+
+
+@pytest.mark.parametrize("name", ["result", "contact", "id"])
+def test_renamed_field_never_passes_for_a_deletion(name):
+    with connected("sendgrid") as (connector, stand_in):
+        connector.push_profiles(people(1))
+        stand_in.renamed = {name: f"new_{name}"}
+        with pytest.raises(ConnectorError) as caught:
+            delete(connector, 1)
+        assert (caught.value.code, caught.value.detail) == ("changed_schema", name)
