@@ -247,3 +247,13 @@ def test_without_a_platform_the_answer_says_so(shop, someone):
     job = forget(shop, someone[0])
     assert job.result["platforms"] == []
     assert harness.row(shop.database, f"job:{job.id}").payload["blocks"]
+
+
+def test_erasure_by_a_shop_leaves_the_requests_to_the_tick(shop, someone, klaviyo):
+    request = Forget(customer_id=someone[0], more_ids=("unknown",))
+    job = run(shop, harness.ask(shop.database, shop.settings, request, "redact", channel=None))
+    assert states(job) == {"klaviyo": ("waiting", "")}
+    assert someone[0] in klaviyo.properties()
+    make_due(shop)
+    tick(shop)
+    assert someone[0] not in klaviyo.properties()
