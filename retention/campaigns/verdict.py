@@ -8,6 +8,7 @@ from retention.campaigns.spec import Body, Plan
 
 ROUND_TO = 100  # customers; a larger precision would be false
 MAX_WEEKS = 26  # no offer works longer
+MAX_CAMPAIGNS = 52  # a year of weekly campaigns
 MAX_CUSTOMERS = 1_000_000  # no shop's campaign reaches more
 FOLLOW_UPS = {  # advice → what to draft next
     "repeat": "repeat",
@@ -129,9 +130,10 @@ def _instead(
         return None
     sizes = result["sample_ratio"]
     weeks = ceil(body.window_days * needed / reachable / 7)
+    campaigns = ceil(needed / (sizes["treated"] + sizes["control"]))
     return {
         "reachable": reachable,
-        "campaigns": ceil(needed / (sizes["treated"] + sizes["control"])),
+        "campaigns": campaigns if campaigns <= MAX_CAMPAIGNS else None,
         "times": (needed / reachable) ** 0.5,
         "weeks": weeks if weeks <= MAX_WEEKS else None,
     }
