@@ -97,7 +97,7 @@ def _noise(error: float) -> dict:
 def test_shop_with_too_few_customers_learns_what_to_do_instead():
     body = a_body()
     result = _result("undecided", (30, -90, 150), (0, -1, 1))
-    result["effects"]["profit"]["standard_error"] = 1.5
+    result["effects"]["profit"]["standard_error"] = 0.5
     needed = verdict(result, body, body.plan())["needed"]
     follow = {"action": None, "customers": 90, "reachable": needed // 4}
     shown = verdict(result | {"follow": follow}, body, body.plan())
@@ -107,9 +107,9 @@ def test_shop_with_too_few_customers_learns_what_to_do_instead():
     assert (instead["campaigns"] - 1) * 100 < needed <= instead["campaigns"] * 100
     assert instead["weeks"] == pytest.approx(4 * body.window_days / 7, abs=1)
     follow = {"action": None, "customers": 90, "reachable": 90}
-    result["effects"]["profit"]["standard_error"] = 9.0
-    assert verdict(result | {"follow": follow}, body, body.plan())["instead"]["campaigns"] is None
     result["effects"]["profit"]["standard_error"] = 1.5
+    assert verdict(result | {"follow": follow}, body, body.plan())["instead"]["campaigns"] is None
+    result["effects"]["profit"]["standard_error"] = 0.5
     follow = {"action": "larger", "customers": needed, "reachable": needed}
     shown = verdict(result | {"follow": follow}, body, body.plan())
     assert (shown["next"], shown["instead"]) == ("larger", None)
