@@ -2,10 +2,8 @@
 
 import gc
 import os
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from retention.db import Database, engine
 from retention.settings import Settings
 from tests import process_state, readonly
 from tests import shop as tiny
+from tests import short_transactions as short
 from tests.databases import create_tables
 from tests.haste import hastily
 
@@ -90,33 +89,10 @@ def _process_state_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def short_transactions(monkeypatch) -> None:
+def short_transactions() -> Iterator[None]:
     """Fail where the lake is read or a picture is drawn while a write transaction is open."""
-    from matplotlib.figure import Figure
-
-    from retention.lake import Lake
-
-    own, begin = threading.local(), Database.transaction
-
-    @contextmanager
-    def watched(self):
-        with begin(self) as session:
-            own.is_writing = True
-            try:
-                yield session
-            finally:
-                own.is_writing = False
-
-    def outside(slow):
-        def call(*arguments, **options):
-            assert not getattr(own, "is_writing", False), f"{slow.__name__} in a write transaction"
-            return slow(*arguments, **options)
-
-        return call
-
-    monkeypatch.setattr(Database, "transaction", watched)
-    for owner, name in ((Lake, "table"), (Figure, "savefig")):
-        monkeypatch.setattr(owner, name, outside(getattr(owner, name)))
+    with short.checked():
+        yield
 
 
 @pytest.fixture(autouse=True)

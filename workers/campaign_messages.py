@@ -17,7 +17,7 @@ from retention.campaigns.view import campaign_data
 from retention.db.tables import Campaign, Outbox
 from retention.outreach import send_summary
 from retention.settings import Settings
-from retention.text import gettext, use_picture_language
+from retention.text import gettext
 from workers import ids
 from workers.delivery import outbox
 from workers.roles import OPERATOR
@@ -51,19 +51,16 @@ def card_post(settings: Settings, campaign: Campaign, session: Session | None = 
         "campaign/card",
         {"campaign": data, "demo": settings.demo, "since": since},
         key=campaign.post_key,
-        images={"money": _picture(settings, data)},
+        images={"money": _picture(data)},
     )
 
 
-def _picture(settings: Settings, data: dict[str, Any]) -> Attachment:
-    """Draw cost and profit; the name identifies the content."""
-    is_simulated = bool((data["result"] or {}).get("simulated"))
-    with use_picture_language():
-        note = gettext("Simulated response") if is_simulated else ""
-    content = pictures.draw_money(pictures.campaign_rows(data), data["currency"], note)
+def _picture(data: dict[str, Any]) -> Attachment:
+    """Describe cost and profit for the sender, who draws; the name identifies the content."""
     measured = "-measured" if data["verdict"] else ""
     name = f"{data['campaign_id']}-v{data['version']}{measured}.png"
-    return Attachment(name, "image/png", content, gettext("Cost and profit with their ranges"))
+    alt_text = gettext("Cost and profit with their ranges")
+    return Attachment(name, pictures.MONEY, pictures.describe_money(data), alt_text)
 
 
 def _remedy_buttons(data: dict[str, Any]) -> list[dict[str, str]]:

@@ -1,20 +1,23 @@
 """Draw a campaign's money as a picture: cost, promised profit and measured profit.
 
-The bot draws after each edit, so this uses Pillow, which loads in milliseconds.
+A transaction stores the description; the sender draws it, so no writer waits for a picture. It uses
+Pillow, which loads in milliseconds.
 """
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from retention.number_format import money
-from retention.text import gettext, use_picture_language
+from retention.text import gettext, language, use_language, use_picture_language
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
+MONEY = "application/vnd.retention.money+json"  # type of a description
 WIDTH, ROW, TOP, BOTTOM = 600, 108, 8, 44  # pixels; readable on a phone, where it is 320 wide
 SIDES = 64  # pixels left and right of the axis
 TEXT, MUTED, PAPER = "#1d1c1d", "#5c5c5f", "#ffffff"
@@ -69,24 +72,29 @@ def campaign_rows(data: Mapping[str, Any]) -> tuple[MoneyRow, ...]:
     )
 
 
-@lru_cache(maxsize=64)  # a message is often written again for the same version
-def draw_money(rows: tuple[MoneyRow, ...], currency: str, note: str = "") -> bytes:
-    """Draw amounts on one axis, with their ranges.
+@use_picture_language()
+def describe_money(data: Mapping[str, Any]) -> bytes:
+    """Return what `draw_money` needs for a campaign: equal data give equal bytes."""
+    is_simulated = (data.get("result") or {}).get("simulated")
+    description = {
+        "rows": [asdict(row) for row in campaign_rows(data)],
+        "currency": data["currency"],
+        # Pictures are shared without their message.
+        "note": gettext("Simulated response") if is_simulated else "",
+        "language": language(),
+    }
+    return json.dumps(description).encode()
 
-    Parameters
-    ----------
-    rows : tuple of MoneyRow
-        From top to bottom.
-    currency : str
-        ISO 4217 code.
-    note : str, optional
-        Printed below. Pictures are shared without their message.
 
-    Returns
-    -------
-    bytes
-        A PNG. Equal arguments give equal bytes.
-    """
+def draw_money(description: bytes) -> bytes:
+    """Draw amounts on one axis, with their ranges, as a PNG."""
+    values = json.loads(description)
+    rows = [MoneyRow(**row) for row in values["rows"]]
+    with use_language(values["language"]):
+        return _draw(rows, values["currency"], values["note"])
+
+
+def _draw(rows: Sequence[MoneyRow], currency: str, note: str) -> bytes:
     from PIL import Image, ImageDraw
 
     height = TOP + ROW * len(rows) + BOTTOM

@@ -20,6 +20,11 @@ services.SLACK_SECONDS = services.LOOKUP_SECONDS = addresses.LOOKUP_SECONDS = 60
 services.LOCK_MILLISECONDS = 60_000
 
 
+@pytest.fixture(autouse=True)
+def _short_transactions(short_transactions) -> None:
+    """No test's transaction keeps the other writers waiting."""
+
+
 @pytest.fixture
 def api():
     """Slack's Web API."""

@@ -13,6 +13,11 @@ from tests.workers.harness import ADMIN, ANALYST, OTHER, wait
 from workers import broker
 
 
+@pytest.fixture(autouse=True)
+def _short_transactions(short_transactions) -> None:
+    """No test's transaction keeps the other writers waiting."""
+
+
 @pytest.fixture
 def slack(monkeypatch):
     """The stand-in without rate limits; the settings made after it point there."""

@@ -14,9 +14,12 @@ from sqlalchemy import insert, select, update
 
 from bot.playground.server import StandIn
 from retention import clock
+from retention.campaigns import pictures
+from retention.campaigns.view import version_data
 from retention.db.tables import File, Outbox
 from retention.errors import Conflict
 from retention.settings import Settings
+from tests.retention.campaigns.samples import a_body
 from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row, wait
 from tests.workers.stand_in_tasks.digest import picture
 from workers import completion, jobs, threads
@@ -27,6 +30,9 @@ from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Post
 
 QUICK = Pacing(channel_gap=0.0, recheck_after=0.2, idle_wait=0.01)
+MONEY = pictures.describe_money(
+    version_data(a_body()) | {"result": None, "verdict": None, "currency": "EUR"}
+)
 
 
 @pytest.fixture
@@ -180,8 +186,15 @@ def test_user_id_means_direct_message(sender, slack, database, settings):
     assert texts(slack, "@admin", "admin") == ["for you"]
 
 
-def test_image_is_shown_in_the_message(sender, slack, database, settings, monkeypatch):
-    chart = Attachment("chart.png", "image/png", picture(), alt_text="a chart")
+@pytest.mark.parametrize(
+    ("mime", "stored_content", "content"),
+    [("image/png", picture(), picture()), (pictures.MONEY, MONEY, pictures.draw_money(MONEY))],
+    ids=["a picture", "one to draw"],
+)
+def test_image_is_shown_in_the_message(
+    mime, stored_content, content, sender, slack, database, settings
+):
+    chart = Attachment("chart.png", mime, stored_content, alt_text="a chart")
     with database.transaction() as session:
         post = Post("job/refused", {"sentence": "see"}, key="k", images={"chart": chart})
         outbox.put(session, settings, post, default_channel=CHANNEL)
@@ -190,7 +203,7 @@ def test_image_is_shown_in_the_message(sender, slack, database, settings, monkey
         stored.payload = {**stored.payload, "blocks": [*stored.payload["blocks"], image]}
     drain(sender, database)
     shown = slack.messages("crm")[0]["blocks"][-1]["slack_file"]["id"]
-    assert slack.file(shown) == picture()
+    assert slack.file(shown) == content
     with database.reading() as session:
         assert session.scalars(select(File.slack_file_id)).one() == shown
 

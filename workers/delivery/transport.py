@@ -11,6 +11,7 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy import select, update
 
 from retention import clock
+from retention.campaigns import pictures
 from retention.db import Database
 from retention.db.tables import File, Job, Outbox
 from retention.settings import Settings
@@ -161,7 +162,10 @@ class Transport:
         file = self._stored_file(file_id)
         if file.uploaded_at is not None and file.slack_file_id:
             return file.slack_file_id
-        uploaded = slack.upload(self._web, file.name, file.content or b"", file.alt_text)
+        content = file.content or b""
+        if file.mime == pictures.MONEY:
+            content = pictures.draw_money(content)
+        uploaded = slack.upload(self._web, file.name, content, file.alt_text)
         self._web.files_completeUploadExternal(files=[{"id": uploaded, "title": file.name}])
         self._store_upload(file_id, slack_file_id=uploaded, uploaded_at=clock.wall())
         return uploaded

@@ -49,7 +49,8 @@ class Context:
 class Attachment:
     """An image to show or a file to send.
 
-    ``sensitive`` content is dropped after sending. ``alt_text`` describes an image.
+    The sender draws an image of the type `retention.campaigns.pictures.MONEY`. ``sensitive``
+    content is dropped after sending. ``alt_text`` describes an image.
     """
 
     name: str
