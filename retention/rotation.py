@@ -19,7 +19,7 @@ from retention.settings import Settings
 from retention.text import gettext
 
 if TYPE_CHECKING:
-    from retention.lake import Lake
+    from retention.lake.customer_directory import Snapshot
 
 
 def rotate(settings: Settings) -> Settings:
@@ -55,14 +55,18 @@ def rotate(settings: Settings) -> Settings:
     return rotated
 
 
-def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> dict[str, int]:
+def reseal_all(
+    directory: "Snapshot", session: Session, settings: Settings, by: str
+) -> dict[str, int]:
     """Seal models and hash the directory anew.
 
     The current key is used, so older keys can be deleted.
 
     Parameters
     ----------
-    lake, session, settings : Lake, Session, Settings
+    directory : Snapshot
+        From `customer_directory.read` with the new key.
+    session, settings : Session, Settings
         The installation after `rotate`.
     by : str
         User for the audit log.
@@ -89,7 +93,7 @@ def reseal_all(lake: "Lake", session: Session, settings: Settings, by: str) -> d
             sealed += 1
     counts = {
         "models": sealed,
-        "customers": customer_directory.sync(lake, session, settings),
+        "customers": customer_directory.write(session, settings, directory),
         "connections": connections.rotate_all(session, settings)
         + sources.rotate_all(session, settings),
     }

@@ -14,12 +14,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
-# Admin commands of the terminal. They write what they read, as one; the bot's commands wait.
-EXCEPTIONS = {
-    "bot/commands/db.py": "`db upgrade` copies the lake's customers into a new database",
-    "retention/rotation.py": "`rotate-keys` runs while the desk is stopped",
-    "retention/lake/identity/review.py": "a decision on links and its customers are stored as one",
-}
 ROOT = Path(__file__).parents[1]
 _own = threading.local()
 _found: list[str] = []
@@ -66,14 +60,12 @@ def _outside(slow: Callable[..., Any]) -> Callable[..., Any]:
         writer = getattr(_own, "writer", lambda: None)()
         if writer is not None and writer.in_transaction():
             stack = [
-                (str(file.relative_to(ROOT)), frame.lineno)
+                f"{file.relative_to(ROOT)}:{frame.lineno}"
                 for frame in traceback.extract_stack()[:-1]
                 if (file := Path(frame.filename)).is_relative_to(ROOT)
                 and "site-packages" not in file.parts
             ]
-            if not any(file in EXCEPTIONS for file, _ in stack):
-                places = " > ".join(f"{file}:{line}" for file, line in stack)
-                _found.append(f"{slow.__qualname__} in {places}")
+            _found.append(f"{slow.__qualname__} in {' > '.join(stack)}")
         return slow(*arguments, **options)
 
     return call

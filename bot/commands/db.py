@@ -25,6 +25,5 @@ def migrate(call: Call) -> Answer:
     settings = call.services.settings
     revision = upgrade(settings)
     # A new database does not have the lake's customers yet.
-    with call.services.database.transaction() as session:
-        changed = customer_directory.sync(Lake.open(settings), session, settings)
+    changed = customer_directory.sync(Lake.open(settings), call.services.database, settings)
     return Answer("bot/upgraded", {"database_revision": revision, "customers_changed": changed})

@@ -23,12 +23,13 @@ from retention.text import gettext
 )
 def COMMAND(call: Call, reseal: bool) -> Answer:
     """Create a new root key, or only seal models again."""
-    from retention.lake import Lake
+    from retention.lake import Lake, customer_directory
     from retention.rotation import reseal_all, rotate
 
     settings = call.services.settings if reseal else rotate(call.services.settings)
+    directory = customer_directory.read(Lake.open(settings), settings)
     with call.services.database.transaction() as session:
-        resealed = reseal_all(Lake.open(settings), session, settings, call.user)
+        resealed = reseal_all(directory, session, settings, call.user)
     keys = settings.keys
     return Answer(
         "bot/keys_rotated", {"key_id": keys.current_id, "older": len(keys.all) - 1, **resealed}

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.db import Database
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
 from retention.lake import places, store
@@ -37,26 +38,14 @@ def followed_state(lake: Lake) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def sync(lake: Lake, session: Session, settings: Settings) -> int:
-    """Update the directory and the places from the lake.
+def sync(lake: Lake, database: Database, settings: Settings) -> int:
+    """Update the directory and the places from the lake; return the number of changed entries.
 
     The directory lists every id with an event, a customer row or a relation.
-
-    Parameters
-    ----------
-    lake : Lake
-        Source.
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Gives team and key.
-
-    Returns
-    -------
-    int
-        Entries changed.
     """
-    return write(session, settings, read(lake, settings))
+    snapshot = read(lake, settings)
+    with database.transaction() as session:
+        return write(session, settings, snapshot)
 
 
 @dataclass(frozen=True, slots=True)

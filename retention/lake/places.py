@@ -89,21 +89,6 @@ def known_goods(lake: "Lake") -> dict[str, tuple[str, str]]:
     return goods
 
 
-def sync(lake: "Lake", session: Session, settings: Settings) -> None:
-    """Copy the places and the goods of the lake into SQL.
-
-    Parameters
-    ----------
-    lake : Lake
-        Source.
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Gives the team.
-    """
-    write(session, settings, read(lake))
-
-
 def read(lake: "Lake") -> list[list[str]]:
     """Return the places and the goods of the lake as rows for `write`."""
     entries = [[name, *place] for name, place in known_places(lake).items()]

@@ -33,8 +33,9 @@ def home(shop_copy, monkeypatch):
         for number in range(100)
     ]
     shop_copy.lake.upsert("customers", pd.DataFrame(rows))
+    listed = places.read(shop_copy.lake)
     with shop_copy.database.transaction() as session:  # as an import does
-        places.sync(shop_copy.lake, session, shop_copy.settings)
+        places.write(session, shop_copy.settings, listed)
     monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
     monkeypatch.setenv("RETENTION_NOW", shop_copy.end.isoformat())
     return shop_copy

@@ -30,8 +30,7 @@ def home(shop_copy, monkeypatch):
         for customer, name in NAMES.items()
     ]
     shop_copy.lake.upsert("customers", pd.DataFrame(rows))
-    with shop_copy.database.transaction() as session:
-        customer_directory.sync(shop_copy.lake, session, shop_copy.settings)
+    customer_directory.sync(shop_copy.lake, shop_copy.database, shop_copy.settings)
     monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
     monkeypatch.setenv("RETENTION_NOW", shop_copy.end.isoformat())
     return shop_copy

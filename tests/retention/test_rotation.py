@@ -9,6 +9,7 @@ from sqlalchemy import select
 from retention.db.tables import DirectoryEntry, ModelVersion
 from retention.errors import BadInput
 from retention.lake import Lake
+from retention.lake.customer_directory import read
 from retention.outreach import consent
 from retention.privacy import erased, pseudonym
 from retention.registry.store import load, save
@@ -53,13 +54,14 @@ def test_new_key_signs_and_older_keys_still_verify(database, settings):
     assert consent.read_unsubscribe_token(again.keys, token) == 7
     assert consent.unsubscribe_token(again.keys, 7) != token
     assert erased.load_erased(database, again).among(["k1", "k2"]) == {"k1"}
+    directory = read(Lake.open(again), again)
     with database.transaction() as session:
         (row,) = session.scalars(select(ModelVersion))
         assert load(again, row) == b"a model"
         session.add(DirectoryEntry(customer_id="gone", pseudonym="P"))
-        counts = reseal_all(Lake.open(again), session, again, "operator")
+        counts = reseal_all(directory, session, again, "operator")
         assert counts["models"] == 1
-        assert reseal_all(Lake.open(again), session, again, "operator")["models"] == 0
+        assert reseal_all(directory, session, again, "operator")["models"] == 0
         session.refresh(row)
         alone = again.model_copy()
         alone.__dict__["keys"] = type(again.keys)(again.keys.all[:1])
@@ -73,7 +75,8 @@ def test_row_with_foreign_seal_is_not_resealed(database, settings):
         session.add(row)
         session.flush()
         settings = rotate(settings)
-        assert reseal_all(Lake.open(settings), session, settings, "operator")["models"] == 0
+        directory = read(Lake.open(settings), settings)
+        assert reseal_all(directory, session, settings, "operator")["models"] == 0
         with pytest.raises(BadInput, match="not what was saved"):
             load(settings, row)
 

@@ -44,9 +44,10 @@ def run(request: Tidy, context: Context) -> Outcome:
     lake.remove("treatments", unreceived)
     if returned:
         erasure.erase_from_lake(lake, returned)
+    listed = places.read(lake)
 
     def apply(session: Session) -> None:
-        places.sync(lake, session, settings)
+        places.write(session, settings, listed)
         if returned:
             erasure.erase_from_sql(session, settings, returned)
             erasure.erase_from_directory(session, returned)

@@ -90,8 +90,8 @@ def link(
         if with_similarity
         else None
     )
-    with database.transaction() as session:
-        customer_directory.sync(lake, session, settings)
+    customer_directory.sync(lake, database, settings)
+    with database.reading() as session:
         mixed_campaigns = campaigns_with_both_arms(lake, session, settings)
     return {
         "exact": by_key.as_dict(),
@@ -164,8 +164,8 @@ def decide(
             _check_transition(decisions, link_id, state)
         rows = _rows([decisions[link_id] for link_id in link_ids], state)
         links.add(lake, log, rows, by)
-    with database.transaction() as session:
-        customer_directory.sync(lake, session, settings)
+    customer_directory.sync(lake, database, settings)
+    with database.reading() as session:
         mixed_campaigns = (
             campaigns_with_both_arms(lake, session, settings) if state == "accepted" else ()
         )

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
-from retention.lake.customer_directory import find, sync
+from retention.lake.customer_directory import find, read, write
 from retention.lake.importing import import_files
 from retention.lake.lake import Lake
 from retention.privacy import pseudonym
@@ -51,6 +51,10 @@ def test_unknown_number_suggests_no_other_customer(ask):
 def test_empty_directory_error_says_no_data_was_imported(database, settings):
     with database.reading() as session, pytest.raises(BadInput, match="no data"):
         find(session, settings, "1")
+
+
+def sync(lake, session, settings) -> int:
+    return write(session, settings, read(lake, settings))
 
 
 def test_sync_adds_and_removes_customers(database, settings, shop):

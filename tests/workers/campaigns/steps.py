@@ -163,7 +163,7 @@ def measured(desk, campaign_id, at) -> str:
 
 
 def teaches_nothing(desk, campaign_id) -> None:
-    with desk.database.transaction() as session:
+    with desk.database.reading() as session:
         assert closing.uninformative_campaigns(session, desk.settings) == {campaign_id}
         assert logged_decisions(
             desk.lake,

@@ -534,7 +534,7 @@ def test_bandit_log_covers_draft_to_outcome(desk):
     )
     first = shown[0]
     later = clock.now() + timedelta(days=40)
-    with desk.database.transaction() as session:
+    with desk.database.reading() as session:
         assert logged_decisions(
             desk.lake,
             session,
