@@ -14,7 +14,7 @@ from retention.db.tables import (
     Campaign,
     Send,
 )
-from retention.errors import Conflict
+from retention.errors import BadFields, Conflict
 from retention.lake.importing import import_files
 from retention.outreach import consent, pauses
 from retention.risk.policy import REASONS
