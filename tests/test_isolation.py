@@ -1,10 +1,11 @@
-"""Test the guards that keep tests independent (tests/readonly.py, tests/process_state.py)."""
+"""Test the guards of tests: readonly.py, process_state.py and short_transactions.py."""
 
 import logging
 import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from retention.db.tables import DirectoryEntry
 from retention.lake import store
 from retention.lake.importing import import_files
 from retention.lake.schema import TABLES
-from tests import process_state, readonly
+from tests import process_state, readonly, short_transactions
 
 
 def test_an_import_into_the_shared_shop_is_refused(shop, tmp_path):
@@ -127,3 +128,14 @@ def test_changes_of_the_process_are_restored_and_reported(tmp_path):
         guard.__exit__(None, None, None)
     assert "LEFT_BEHIND" not in os.environ
     assert (os.getcwd(), logging.getLogger().level) == (folder, level)
+
+
+@pytest.mark.parametrize(("opens", "found"), [("transaction", True), ("reading", False)])
+def test_reading_the_lake_in_a_write_transaction_is_found(shop, shop_copy, opens, found):
+    def work() -> None:
+        with short_transactions.checked(), getattr(shop_copy.database, opens)() as session:
+            session.scalar(select(func.count()).select_from(DirectoryEntry))
+            shop.lake.table("events")
+
+    with pytest.raises(AssertionError, match="TableCache") if found else nullcontext():
+        work()
