@@ -31,6 +31,7 @@ from retention.settings import Settings
 
 STORE_WRITERS = (
     "append",
+    "clear",
     "commit_parts",
     "compact",
     "delete",

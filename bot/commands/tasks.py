@@ -61,6 +61,18 @@ TASKS = {
         gettext("See what a customer would like next"),
         ("recommend 1243", "recommend 1243 --k 5 --policy new"),
     ),
+    "customers": Task(
+        gettext("See how many customers there are and who spent most"),
+        ("customers", "customers --order newest --top 5"),
+    ),
+    "sales": Task(
+        gettext("See the sales of some days"), ("sales", "sales --from 2017-09-01 --to 2017-09-07")
+    ),
+    "glossary": Task(gettext("See what a word means"), ("glossary", "glossary hold-out")),
+    "source quarantine": Task(
+        gettext("See webhooks that could not be imported"),
+        ("source quarantine", "source quarantine --retry 3"),
+    ),
     "audience save": Task(
         gettext("Save an audience"),
         ('audience save lapsing "risk >= medium and value > 200"',),

@@ -36,6 +36,6 @@ def test_quality_message_describes_drifted_features_in_words(shop_copy):
     register_champion(shop_copy)
     clock.configure(fixed=shop_copy.end)
     text = _message(report(shop_copy.lake, shop_copy.database, shop_copy.settings))
-    assert "spend in the last H" in text
+    assert "spend in the last 28 days" in text
     assert "spend_1h" not in text
     assert "spend 1h" not in text

@@ -276,6 +276,7 @@ def test_terminal_plan_repeats_no_word():
     campaign = {
         "audience": 2,
         "tiers": {},
+        "groups": {"control": 1, "treatment": 1, "excluded": 0},
         "holdout": 0.5,
         "plan": plan | {"smallest_effect": None},
         "offers": [],
