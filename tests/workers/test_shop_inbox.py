@@ -8,6 +8,7 @@ from itertools import permutations
 
 import pandas as pd
 import pytest
+from deltalake.exceptions import CommitFailedError
 from sqlalchemy import delete, select, update
 
 from retention import clock, erasure
@@ -365,6 +366,21 @@ def test_full_disk_is_no_fault_of_a_delivery(settings, database, connection, sho
         patch.setattr(task, "_import_pages", fail)
         assert run(settings, database).state == "failed"
     assert states(database) == ["waiting"]
+
+
+def test_fault_of_every_delivery_fails_the_job_and_quarantines_none(
+    settings, database, connection, shop, monkeypatch
+):
+    def fail(*_args, **_options):
+        raise CommitFailedError("another commit came first")  # no known fault of the machine
+
+    for number in (3, 4, 5):
+        receive(database, connection, shop.delivery("orders/create", shop.records.orders[number]))
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "_import_pages", fail)
+        assert [run_later(settings, database).state for _ in range(4)] == ["failed"] * 4
+    assert states(database) == ["waiting"] * 3
+    assert run_later(settings, database).result == {"done": 3, "set_aside": 0, "later": 0}
 
 
 def test_erasure_empties_quarantined_deliveries(settings, database, connection, shop):

@@ -51,6 +51,18 @@ class Batch:
         self.results.set_aside[delivery_id] = f"{code}: {detail}" if detail else code
         self.problems[code, detail] += 1
 
+    def settle(self, broken: "dict[int, Exception]") -> None:
+        """Try deliveries later that break the import; raise what breaks every one of several.
+
+        That is a fault of the lake or of this release, and no delivery may be blamed for it.
+        """
+        if len(broken) > 1 and len(broken) == len(self.imported()):
+            first, *others = broken.values()
+            if all(type(each) is type(first) for each in others):
+                raise first
+        for delivery_id, error in broken.items():
+            self.failed(delivery_id, error)
+
     def failed(self, delivery_id: int, error: Exception) -> None:
         """Try a delivery later that breaks the import, or quarantine it after the last try."""
         from retention.connect.webhook_inbox import MAX_TRIES, next_attempt
@@ -123,7 +135,7 @@ def _import_deliveries(
 
     batch = Batch(connection, Results(), {row.id: row.attempts for row in deliveries})
     _read(context, batch, deliveries)
-    _import(lake, context, batch, batch.notices)
+    batch.settle(_import(lake, context, batch, batch.notices))
     _set_unclear_erasures_aside(context, batch)
     posts = [*_export_posts(lake, context, batch), *_problem_posts(context, batch)]
     batch.results.done = [number for number, _ in batch.imported()]
@@ -193,8 +205,11 @@ def _read(context: Context, batch: Batch, deliveries: Sequence[Webhook]) -> None
 
 def _import(
     lake: "Lake", context: Context, batch: Batch, notices: "Sequence[tuple[int, Notice]]"
-) -> None:
-    """Import the rows of deliveries together; if that fails, those of each half."""
+) -> dict[int, Exception]:
+    """Import the rows of deliveries together; if that fails, those of each half.
+
+    Returns the errors of those that break the import.
+    """
     from retention import faults
 
     try:
@@ -204,12 +219,14 @@ def _import(
             raise  # a full disk, for example, is no fault of a delivery
         if len(notices) > 1:
             middle = len(notices) // 2
-            _import(lake, context, batch, notices[:middle])
-            _import(lake, context, batch, notices[middle:])
-        elif isinstance(error, BadInput):
-            batch.set_aside(notices[0][0], "refused", str(error))
-        else:
-            batch.failed(notices[0][0], error)
+            return {
+                **_import(lake, context, batch, notices[:middle]),
+                **_import(lake, context, batch, notices[middle:]),
+            }
+        if not isinstance(error, BadInput):
+            return {notices[0][0]: error}
+        batch.set_aside(notices[0][0], "refused", str(error))
+    return {}
 
 
 def _import_pages(lake: "Lake", context: Context, batch: Batch, pages: Sequence["Page"]) -> None:
