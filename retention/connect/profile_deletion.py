@@ -40,25 +40,27 @@ def plan(
     job_id: str,
     ids: Sequence[str],
     contacts: Callable[[Sequence[str]], Sequence[str]],
-) -> None:
-    """Store what each connected mail platform has to delete; once per job.
+) -> list[ProfileDeletion]:
+    """Return what each connected mail platform has to delete, to be stored; once per job.
 
-    A later attempt of the job no longer finds the addresses of what the first one erased.
+    ``contacts`` reads the lake, so nobody calls this in a write transaction. A later attempt of
+    the job no longer finds the addresses of what the first one erased.
     """
     from retention.connect.mail import PLATFORMS
 
     if _of_job(session, job_id):
-        return
+        return []
     platforms = [
         connection
         for connection in connections.connections(session, settings)
         if connection.kind in PLATFORMS and connection.state != "removed"
     ]
+    planned: list[ProfileDeletion] = []
     for start in range(0, len(ids), AT_ONCE) if platforms else ():
         some = ids[start : start + AT_ONCE]
         emails = [contact for contact in contacts(some) if "@" in contact]
         content = {"ids": json.dumps(list(some)), "emails": json.dumps(emails)}
-        session.add_all(
+        planned += [
             ProfileDeletion(
                 team_id=settings.team_id,
                 job_id=job_id,
@@ -68,7 +70,8 @@ def plan(
                 retry_at=clock.wall() + FIRST_RETRY,
             )
             for connection in platforms
-        )
+        ]
+    return planned
 
 
 def ask(database: Database, settings: Settings, deletion_id: int) -> tuple[str, datetime | None]:

@@ -63,16 +63,18 @@ def run(request: Forget, context: Context) -> Outcome:
     contacts = erasure.contact_details(lake, ids)
     names = CustomerNames.of(settings, ids, contacts)
     ended_since = clock.wall() - _COMMIT_DELAY
-    with context.database.transaction() as session:
-        # First, because a running import could bring them back.
-        erased.record_erased(session, settings, ids, user, now)
-        profile_deletion.plan(
+    with context.database.reading() as session:
+        profiles = profile_deletion.plan(
             session,
             settings,
             context.job_id,
             ids,
             lambda some: erasure.contact_details(lake, some),
         )
+    with context.database.transaction() as session:
+        # First, because a running import could bring them back.
+        erased.record_erased(session, settings, ids, user, now)
+        session.add_all(profiles)
     _scrub(context, names, ids, context.database.reading, context.database.transaction)
     context.progress(1, 4, gettext("Erasing from the quarantine"))
     quarantined = erasure.erase_from_quarantine(lake, settings, [*ids, *contacts])
