@@ -4,6 +4,7 @@ DuckDB's own parser says what a statement reads, so that no difference between t
 """
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -11,8 +12,17 @@ from retention.errors import BadInput
 from retention.text import gettext
 
 _SHAPES = {"EMPTY", "SUBQUERY", "JOIN", "EXPRESSION_LIST", "PIVOT"}  # of tables that read nothing
-_FUNCTIONS = {"unnest", "range", "generate_series"}  # table functions that read nothing
+_FUNCTIONS = {  # table functions that read nothing
+    "unnest",
+    "range",
+    "generate_series",
+    "generate_subscripts",
+    "json_each",
+    "json_tree",
+    "repeat",
+}
 _FORBIDDEN = {"getenv", "current_setting", "getvariable"}
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a query in WITH: it can be no path
 
 
 @cache
@@ -45,16 +55,26 @@ def check(sql: str, tables: frozenset[str], where: str) -> None:
         if isinstance(node, list):
             waiting += [(each, known) for each in node]
         elif isinstance(node, dict):
-            named = (node.get("cte_map") or {}).get("map") or []
-            known |= {entry["key"].casefold() for entry in named}
             if read := _outside(node, known):
-                raise BadInput(
-                    gettext(
-                        "{where}: the SQL reads {read}; a map may read the columns of its file "
-                        "only, and `from` the table source."
-                    ).format(where=where, read=read)
-                )
-            waiting += [(each, known) for each in node.values()]
+                raise BadInput(_refusal(where, read))
+            for entry in (node.get("cte_map") or {}).get("map") or []:
+                name = entry["key"]
+                if not _PLAIN_NAME.fullmatch(name) or name.lower() in tables:
+                    raise BadInput(_refusal(where, name))
+                waiting.append((entry["value"], known))  # it sees those before it, not itself
+                known |= {name.lower()}
+            for key, each in node.items():
+                if key == "right" and node.get("type") == "RECURSIVE_CTE_NODE":
+                    waiting.append((each, known | {node["cte_name"].lower()}))
+                elif key != "cte_map":
+                    waiting.append((each, known))
+
+
+def _refusal(where: str, read: str) -> str:
+    return gettext(
+        "{where}: the SQL reads {read}; a map may read the columns of its file "
+        "only, and `from` the table source."
+    ).format(where=where, read=read)
 
 
 def _outside(node: dict[str, Any], known: frozenset[str]) -> str:
@@ -66,7 +86,9 @@ def _outside(node: dict[str, Any], known: frozenset[str]) -> str:
         return ""
     if kind == "BASE_TABLE":
         table, path = str(node["table_name"]), [node["catalog_name"], node["schema_name"]]
-        return "" if table.casefold() in known and not any(path) else table
+        # DuckDB compares ASCII letters only; "ſ" of another name must not become an "s".
+        is_known = table.isascii() and table.lower() in known
+        return "" if is_known and not any(path) else table
     if kind == "TABLE_FUNCTION":
         function = str(node["function"].get("function_name", "")).casefold()
         return "" if function in _FUNCTIONS else function or str(kind)

@@ -25,6 +25,8 @@ def load(tmp_path, section):
         "list_transform(c, x -> (SELECT max(file) FROM glob('*')))",
         "getenv('RETENTION_SECRET_KEY')",
         "c /* open",
+        '(WITH "/p/s.json" AS (SELECT * FROM "/p/s.json") SELECT max(a) FROM "/p/s.json")',
+        "(WITH secret AS (SELECT * FROM secret) SELECT max(a) FROM secret)",
     ],
 )
 def test_expression_that_reads_more_than_its_columns_is_refused(tmp_path, sql):
@@ -47,6 +49,16 @@ def test_expression_that_reads_more_than_its_columns_is_refused(tmp_path, sql):
         "COPY source TO 'x.csv'",
         "SELECT 1); ATTACH 'x.db'; SELECT (1",
         "FROM duckdb_settings()",
+        'WITH "/p/s.json" AS (SELECT * FROM "/p/s.json") SELECT * FROM "/p/s.json"',
+        'WITH "/p/s.json" AS (SELECT 1) SELECT * FROM source',
+        "WITH secret AS (SELECT * FROM secret) SELECT * FROM secret",
+        "WITH RECURSIVE secret AS (SELECT * FROM secret) SELECT * FROM secret",
+        "WITH RECURSIVE s AS (SELECT * FROM s UNION ALL SELECT * FROM s) SELECT * FROM s",
+        'WITH RECURSIVE "s.csv" AS (SELECT 1 UNION ALL FROM "s.csv") FROM "s.csv"',
+        "WITH a AS (SELECT * FROM secret), secret AS (SELECT 1) SELECT * FROM a",
+        "WITH a AS (WITH secret AS (SELECT 1) SELECT 1) SELECT * FROM secret",
+        "WITH source AS (SELECT 1) SELECT * FROM source",
+        "WITH s AS (SELECT 1) SELECT * FROM \"ſ\"",
     ],
 )
 def test_from_that_reads_more_than_the_source_is_refused(tmp_path, sql):
@@ -61,6 +73,7 @@ def test_usual_sql_is_kept(tmp_path):
     for sql in (
         "WITH a AS (SELECT * FROM source), b AS (FROM A) SELECT *, 1 AS n FROM b JOIN a USING (c)",
         "SELECT unnest(lines) AS line, t.* FROM source, unnest([1, 2]) AS t(n), range(3)",
+        "SELECT * FROM source, json_each('[1]'), json_tree('[1]'), repeat(1, 2)",
         "SELECT * FROM source UNPIVOT (v FOR k IN (a, b))",
         "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT * FROM r, source",
     ):
