@@ -190,6 +190,27 @@ def test_address_in_the_searches_of_others_is_erased(shop, tmp_path):
     assert f"mail {email}" not in held
 
 
+def test_second_attempt_erases_the_address_from_searches_of_others(shop, tmp_path, monkeypatch):
+    """The address was read from rows that the first attempt had erased already."""
+    events = shop.lake.table("events").execute()
+    user, other = events["customer_id"].value_counts().index[:2]
+    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][user]
+    new = tmp_path / "searches.csv"
+    head = "customer_id,event_type,occurred_at,query"
+    new.write_text(f"{head}\n{other},search,2025-01-02,mail {email}\n")
+    import_files(shop.lake, shop.database, shop.settings, "events", [str(new)])
+
+    def killed(*_):
+        raise OSError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "clear", killed)
+        _run(shop, Forget(customer_id=user))
+    assert _run(shop, Forget(customer_id=user)).error is None
+    searched = shop.lake.table("events").execute()["query"].dropna()
+    assert not [text for text in searched if email in text]
+
+
 def _texts(path) -> list[str]:
     return [
         str(value) for column in pd.read_parquet(path).to_dict("list").values() for value in column

@@ -79,8 +79,10 @@ def run(request: Forget, context: Context) -> Outcome:
     context.progress(1, 4, gettext("Erasing from the quarantine"))
     quarantined = erasure.erase_from_quarantine(lake, settings, [*ids, *contacts])
     context.progress(2, 4, gettext("Erasing from the lake"))
+    # First, because a second attempt reads no contacts once the customer's rows are gone.
+    searches = erasure.erase_from_searches(lake, contacts)
     erased_rows = Counter({**erasure.erase_from_lake(lake, ids), "quarantine": quarantined})
-    erased_rows["searches"] = erasure.erase_from_searches(lake, contacts)
+    erased_rows["searches"] = searches
     with context.database.transaction() as session:
         # An earlier attempt may have erased before it died. This comes first: no running job may
         # end from here on.

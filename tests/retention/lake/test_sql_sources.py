@@ -58,7 +58,7 @@ def test_expression_that_reads_more_than_its_columns_is_refused(tmp_path, sql):
         "WITH a AS (SELECT * FROM secret), secret AS (SELECT 1) SELECT * FROM a",
         "WITH a AS (WITH secret AS (SELECT 1) SELECT 1) SELECT * FROM secret",
         "WITH source AS (SELECT 1) SELECT * FROM source",
-        "WITH s AS (SELECT 1) SELECT * FROM \"ſ\"",
+        'WITH s AS (SELECT 1) SELECT * FROM "ſ"',
     ],
 )
 def test_from_that_reads_more_than_the_source_is_refused(tmp_path, sql):
