@@ -221,9 +221,10 @@ def test_platform_without_access_to_profiles_is_named(shop, someone):
 def test_second_attempt_still_knows_the_address(shop, someone, klaviyo):
     with shop.database.transaction() as session:
         for contacts in ([someone[1]], []):
-            profile_deletion.plan(
+            planned = profile_deletion.plan(
                 session, shop.settings, "j", [someone[0]], lambda _, found=contacts: found
             )
+            session.add_all(planned)
     (row,) = rows(shop)
     assert profile_deletion.ask(shop.database, shop.settings, row.id) == ("", None)
     assert someone[0] not in klaviyo.properties()
