@@ -3,6 +3,8 @@
 import logging
 from typing import Any
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from retention.campaigns.spec import Body
 from retention.campaigns.verdict import verdict
 from retention.campaigns.view import campaign_data
@@ -24,6 +26,7 @@ def find_follow_up(
     Returns ``action`` (None: no such draft can be measured now), the ``customers`` of that draft
     and those that are ``reachable`` at most. None if the result advises nothing.
     """
+    from retention.campaigns.draft import EmptyAudience
     from workers.tasks.campaign_draft import make_draft
 
     body = Body.model_validate(campaign.body)
@@ -33,8 +36,13 @@ def find_follow_up(
     request = follow_up_request(campaign_data(campaign), advised)
     try:
         drafted = make_draft(request, context, after=(campaign.id, result)).body
-    except Refused:  # nobody can get it now
+    except EmptyAudience:  # nobody can get it now
         return {"action": None, "customers": 0, "reachable": 0}
+    except SoftTimeLimitExceeded:
+        raise
+    except Refused as error:  # a carrier that is not set up, for example, says nothing of customers
+        log.info("the draft that follows campaign %s is refused: %s", campaign.id, error)
+        return None
     except Exception:
         log.exception("the draft that follows campaign %s cannot be estimated", campaign.id)
         return None

@@ -67,6 +67,10 @@ SuggestItems = Callable[[list[str]], Mapping[str, Sequence[SuggestedItem]]]
 AssignRecommender = Callable[["pd.DataFrame"], "pd.DataFrame"]
 
 
+class EmptyAudience(BadInput):
+    """Refuse a draft that nobody can get now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A campaign that is not stored yet.
@@ -179,8 +183,10 @@ def draft(
 
     Raises
     ------
+    EmptyAudience
+        Nobody can get it.
     BadInput
-        The audience is empty, or an offer breaks the policy's minimum margin.
+        An offer breaks the policy's minimum margin.
     """
     progress(0, 4, gettext("choosing the audience"))
     margin, margin_known = average_margin(lake, as_of, policy.offer.margin)
@@ -236,11 +242,11 @@ def draft(
         )
     rest = None if listed is None else list_rest(scores, listed, chosen.tier, policy)
     if audience.customers.empty and rest is not None:
-        raise BadInput(_explain_empty_list(audience, chosen.tier, rest))
+        raise EmptyAudience(_explain_empty_list(audience, chosen.tier, rest))
     if audience.customers.empty:
         number = len(scores if tier is None else of_tiers(scores, chosen.tier))
         number = number if only is None else len(only)
-        raise BadInput(_explain_empty_audience(audience, number, overlaps))
+        raise EmptyAudience(_explain_empty_audience(audience, number, overlaps))
     progress(1, 4, gettext("costing the offers"))
     notes = {name: getattr(chosen.body, name) for name in ("holdout", "asked", "wider")}
     body = body_of(audience).model_copy(update=notes)

@@ -8,6 +8,7 @@ from itertools import permutations
 
 import pandas as pd
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from deltalake.exceptions import CommitFailedError
 from sqlalchemy import delete, select, update
 
@@ -366,6 +367,24 @@ def test_full_disk_is_no_fault_of_a_delivery(settings, database, connection, sho
         patch.setattr(task, "_import_pages", fail)
         assert run(settings, database).state == "failed"
     assert states(database) == ["waiting"]
+
+
+@pytest.mark.parametrize("step", ["read", "import"])
+def test_time_limit_ends_the_job_and_is_no_fault_of_a_delivery(
+    settings, database, connection, shop, monkeypatch, step
+):
+    def stop(*_args, **_options):
+        raise SoftTimeLimitExceeded
+
+    receive(database, connection, shop.delivery("orders/create", shop.records.orders[5]))
+    with monkeypatch.context() as patch:
+        if step == "read":
+            patch.setattr(registry.connector_class("shopify"), "read", stop)
+        else:
+            patch.setattr(task, "_import_pages", stop)
+        assert run(settings, database).state == "failed"
+    with database.reading() as session:
+        assert session.scalars(select(Webhook.attempts)).all() == [0]
 
 
 def test_fault_of_every_delivery_fails_the_job_and_quarantines_none(

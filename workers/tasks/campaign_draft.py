@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
 from retention.errors import Refused
@@ -202,7 +203,7 @@ def _learnt(learn: Callable[[], T]) -> T | None:
     """Learn from past campaigns; an error is logged, and the draft goes on without it."""
     try:
         return learn()
-    except Refused:  # the policy asks for something that is not possible yet
+    except (Refused, SoftTimeLimitExceeded):  # the policy asks for what is not possible yet
         raise
     except Exception:
         log.exception("learning from past campaigns failed; the draft goes on without it")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -195,6 +196,8 @@ def _read(context: Context, batch: Batch, deliveries: Sequence[Webhook]) -> None
             except (TypeError, ValueError, KeyError, LookupError, AttributeError):
                 log.exception("cannot read the webhook %s of %s", row.id, batch.connection.name)
                 batch.set_aside(row.id, "changed_schema", row.topic)
+            except SoftTimeLimitExceeded:  # it is raised once
+                raise
             except Exception as error:
                 batch.failed(row.id, error)
             else:
@@ -214,6 +217,8 @@ def _import(
 
     try:
         _import_pages(lake, context, batch, [page for _, each in notices for page in each.pages])
+    except SoftTimeLimitExceeded:
+        raise
     except Exception as error:
         if not isinstance(error, BadInput) and faults.diagnose(error, context.settings):
             raise  # a full disk, for example, is no fault of a delivery
