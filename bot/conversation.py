@@ -210,6 +210,7 @@ def act(
     place_gap: Gap = "",
     confirmed: bool = False,
     quiet: bool = False,
+    hidden: bool = False,
 ) -> bool:
     """Run a command line, or ask before a change.
 
@@ -229,6 +230,8 @@ def act(
         The person has pressed the button.
     quiet : bool, optional
         Another message of the thread shows the command.
+    hidden : bool, optional
+        The channel must not see whom the command names.
 
     Returns
     -------
@@ -247,12 +250,12 @@ def act(
         roles.require(
             session, services.settings, said.user, parsed.command.role, parsed.command.deed
         )
-    line, parsed, by_name = _with_pseudonym(services, said, line, parsed)
-    # A channel must not learn which pseudonym a name has.
-    is_hidden = by_name and not said.is_direct
+    line, parsed, names_person = _with_pseudonym(services, said, line, parsed)
+    hidden = hidden or (names_person and not said.is_direct)
     shown = {
-        "line": f"{parsed.command.path} …" if is_hidden else line,
+        "line": _shown_line(line, hidden=hidden),
         "command": line,
+        "hidden": hidden,
         "unused": list(unused),
         "place_gap": place_gap,
         "savable": takes_audience(line),
@@ -261,10 +264,16 @@ def act(
         return _propose(services, said, shown)
     call = Call(services, said.user, SLACK, f"{said.key}:run", said.channel)
     result = parsed.command.handle(call, parsed.params)
+    is_private = parsed.command.private
     if isinstance(result, Request):
-        is_private = parsed.command.private or result.is_private
+        is_private = is_private or result.is_private
         return _start(services, said, shown, result, private=is_private, quiet=quiet)
-    return _show(services, said, shown, result)
+    return _show(services, said, shown, result, private=is_private)
+
+
+def _shown_line(line: str, *, hidden: bool) -> str:
+    """Return a command line without its values, if a channel must not see whom it names."""
+    return f"{parse(line).command.path} …" if hidden else line
 
 
 def _role(services: Services, user: str) -> str:
@@ -275,7 +284,11 @@ def _role(services: Services, user: str) -> str:
 def _with_pseudonym(
     services: Services, said: Said, line: str, parsed: ParsedCommand
 ) -> tuple[str, ParsedCommand, bool]:
-    """Replace a customer's id, address or name; return also whether it was a name."""
+    """Replace a customer's id, address or name.
+
+    Return also whether a channel must not see the pseudonym: it must not learn which one a name
+    has, neither in the answer to the name nor in what follows it in the thread.
+    """
     typed = parsed.params.get("customer")
     if not isinstance(typed, str):
         return line, parsed, False
@@ -290,10 +303,12 @@ def _with_pseudonym(
             raise BadInput(
                 gettext("Several customers have this name. Ask me in a direct message.")
             ) from error
+        topic = threads.topic_of(session, services.settings, said.channel, said.root)
     name = pseudonym(services.settings.key, found.customer_id)
     line = f" {line} ".replace(f" {word_of(typed)} ", f" {name} ", 1).strip()
     parsed = ParsedCommand(parsed.command, {**parsed.params, "customer": name})
-    return line, parsed, found.by_name
+    is_from_thread = name == topic.customer and typed.lower() not in said.text.lower()
+    return line, parsed, found.by_name or is_from_thread
 
 
 # ---------------------------------------------------------------- what the thread shows
@@ -349,16 +364,24 @@ def _start(
     return submission is not None
 
 
-def _show(services: Services, said: Said, shown: dict[str, Any], result: Answer) -> bool:
-    """Show an immediate answer below the command."""
+def _show(
+    services: Services, said: Said, shown: dict[str, Any], result: Answer, *, private: bool
+) -> bool:
+    """Show an immediate answer below the command; a private one to the person only."""
     line, preface = str(shown["command"]), ("talk/ran", shown)
+    direct = replace(said, channel=said.user, root="", key=f"{said.key}:private")
 
     def store(session: Session) -> bool:
         is_first = first_time(session, said.key)
         if is_first:
             if said.root:
                 threads.remember(session, services.settings, said.channel, said.root, line, None)
-            _put(session, services, said, result.template, result.data, preface=preface)
+            if private and not said.is_direct:
+                values = {**shown, "elsewhere": True, "joined": False}
+                _put(session, services, said, "talk/understood", values)
+                _put(session, services, direct, result.template, result.data)
+            else:
+                _put(session, services, said, result.template, result.data, preface=preface)
         return is_first
 
     return services.group_commit.store(store)
@@ -374,7 +397,7 @@ def _propose(services: Services, said: Said, shown: dict[str, Any]) -> bool:
         {
             **shown,
             "title": deed_of(line),
-            "value": sealed(services, said, line),
+            "value": sealed(services, said, line, hidden=bool(shown["hidden"])),
         },
     )
 
@@ -483,7 +506,7 @@ def deed_of(line: str) -> str:
 # ---------------------------------------------------------------- buttons
 
 
-def sealed(services: Services, said: Said, line: str) -> str:
+def sealed(services: Services, said: Said, line: str, *, hidden: bool = False) -> str:
     """Return a button's value: the command, its place, and a signature over both.
 
     Parameters
@@ -494,6 +517,8 @@ def sealed(services: Services, said: Said, line: str) -> str:
         The message that the button answers.
     line : str
         The command line.
+    hidden : bool, optional
+        The channel must not see whom the command names.
 
     Raises
     ------
@@ -503,6 +528,7 @@ def sealed(services: Services, said: Said, line: str) -> str:
     content = json.dumps(
         {
             "line": line,
+            "hidden": hidden,
             "key": said.key,
             "channel": said.channel,
             "root": said.root,
@@ -527,6 +553,7 @@ class Proposal:
 
     line: str
     said: Said
+    hidden: bool = False  # the channel must not see whom the command names
 
 
 def opened(services: Services, value: str, user: str) -> Proposal:
@@ -553,7 +580,7 @@ def opened(services: Services, value: str, user: str) -> Proposal:
     if clock.wall().timestamp() - data["at"] > PROPOSAL_SECONDS:
         raise BadInput(gettext("This button is older than a day; please ask again."))
     said = Said(user, data["channel"], "", data["root"], data["key"])
-    return Proposal(data["line"], said)
+    return Proposal(data["line"], said, data.get("hidden", False))
 
 
 def _signature(services: Services, content: str) -> str:
@@ -577,7 +604,7 @@ def confirm(services: Services, proposal: Proposal) -> None:
     """
     said, line = proposal.said, proposal.line
     confirmed = replace(said, key=f"{said.key}:confirmed")
-    if act(services, confirmed, line, confirmed=True, quiet=True):
+    if act(services, confirmed, line, confirmed=True, quiet=True, hidden=proposal.hidden):
         decided(services, proposal, "done")
 
 
@@ -598,7 +625,7 @@ def decided(services: Services, proposal: Proposal, outcome: str) -> None:
     def store(session: Session) -> None:
         if first_time(session, f"{said.key}:decided"):
             values = {
-                "line": proposal.line,
+                "line": _shown_line(proposal.line, hidden=proposal.hidden),
                 "title": deed_of(proposal.line),
                 "user": said.user,
                 "outcome": outcome,

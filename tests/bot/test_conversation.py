@@ -9,7 +9,7 @@ from bot.ask.sentence import is_chinese
 from retention.db.tables import Campaign, Cohort, DirectoryEntry, Job, Outbox, Thread
 from retention.privacy import pseudonym
 from tests.bot.message_samples import samples
-from tests.bot.wire import ANALYST, CHANNEL, LEAD, TEAM, VIEWER, words
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, TEAM, VIEWER, words
 from tests.workers.harness import wait
 from workers import ids, threads
 from workers.delivery import render
@@ -405,6 +405,37 @@ def test_customer_is_opened_by_name_in_a_direct_message_only(talk, named):
     job = talk.until_job()
     assert (job.kind, job.channel, job.args["customer_id"]) == ("score", ANALYST, "42")
     assert next(iter(talk.rows(Thread))).customer == named
+
+
+def shown_in_channel(talk):
+    return json.dumps([row.payload for row in talk.rows() if row.channel == CHANNEL])
+
+
+def test_follow_up_hides_the_pseudonym_of_a_name(talk, named):
+    talk.say("risk of Marta Fischer")
+    talk.reply()
+    talk.say("and what would she like?", ts="1500000000.000300", thread_ts=ROOT)
+    assert "recommend …" in text_of(talk.reply(ts="1500000000.000300"))
+    assert named not in shown_in_channel(talk)
+
+
+@pytest.mark.parametrize("button", [ids.ASK_RUN, ids.ASK_DECLINE])
+def test_decision_hides_the_pseudonym_of_a_name(talk, named, button):
+    talk.say("erase Marta Fischer", user=ADMIN)
+    talk.workspace.press(button, talk.button(talk.reply(), button), user=ADMIN)
+    assert wait(lambda: ids.ASK_RUN not in json.dumps(talk.reply().payload))
+    assert "forget …" in text_of(talk.reply())
+    assert named not in shown_in_channel(talk)
+
+
+def test_private_answer_goes_to_the_person_only(talk, named):
+    talk.say("erase Marta Fischer", user=ADMIN)
+    talk.workspace.press(ids.ASK_RUN, talk.button(talk.reply(), ids.ASK_RUN), user=ADMIN)
+    answer = talk.reply(suffix=":confirmed:private")
+    assert (answer.channel, answer.thread_key) == (ADMIN, None)
+    assert talk.button(answer, ids.FORGET) == "42"
+    pointer = talk.reply(suffix=":confirmed")
+    assert ids.FORGET not in json.dumps(pointer.payload)
 
 
 def test_direct_message_shows_the_pseudonym_of_a_name(talk, named):
