@@ -351,7 +351,7 @@ def edit(
     old_body = Body.model_validate(before.body)
     errors, body, name = FieldErrors(), old_body, before.name
     with errors.collect():
-        changed = apply_changes(old_body, changes, settings.zone, now)
+        changed = apply_changes(old_body, changes, settings.zone, now, settings)
         body = with_parts(settings, changed, sampled_offers(session, campaign_id, changed))
     if changes.name is not None:
         with errors.collect():

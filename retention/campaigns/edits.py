@@ -11,6 +11,7 @@ from retention.campaigns.text_message import MAX_TEXT
 from retention.errors import BadInput, FieldErrors
 from retention.outreach.channels import channel_name, is_text
 from retention.risk.policy import HOLDOUT, LONGEST_HOURS
+from retention.settings import Settings
 from retention.templating import money
 from retention.text import gettext
 
@@ -42,7 +43,13 @@ class Changes:
     approver: str | None = None
 
 
-def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -> Body:
+def apply_changes(
+    body: Body,
+    changes: Changes,
+    zone: ZoneInfo,
+    now: datetime,
+    settings: Settings | None = None,
+) -> Body:
     """Return the next version with the changes applied.
 
     Parameters
@@ -55,6 +62,8 @@ def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -
         The shop's time zone.
     now : datetime
         Business time.
+    settings : Settings, optional
+        Of the installation; without them, the shop's own default texts do not count.
 
     Returns
     -------
@@ -97,7 +106,7 @@ def apply_changes(body: Body, changes: Changes, zone: ZoneInfo, now: datetime) -
         text = _changed_text(body, edited, changes.copy_text)
         edited = edited.model_copy(update={"copy_text": text})
     with errors.collect():
-        text = _changed_reminder(edited, changes.reminder_text)
+        text = _changed_reminder(edited, changes.reminder_text, settings)
         edited = edited.model_copy(update={"reminder_text": text})
     with errors.collect():
         edited.check_offers()
@@ -378,7 +387,7 @@ def _changed_text(body: Body, edited: Body, text: str | None) -> str:
     return default_text(edited.copy_action, channel=edited.message_channel)
 
 
-def _changed_reminder(edited: Body, text: str | None) -> str:
+def _changed_reminder(edited: Body, text: str | None, settings: Settings | None) -> str:
     """Return the text of customers without a code; empty if there are none, or for the default."""
     if edited.reminder_action is None:
         if text:
@@ -392,7 +401,12 @@ def _changed_reminder(edited: Body, text: str | None) -> str:
         return ""
     if text is None:
         return edited.reminder_text
-    return _validate_text(edited, text, "reminder_text") if text.strip() else ""
+    if not text.strip():
+        return ""
+    new_text = _validate_text(edited, text, "reminder_text")
+    # The window shows the default. Whoever leaves it wrote no text.
+    default = default_text(edited.reminder_action, settings, edited.message_channel)
+    return "" if new_text == default.strip() else new_text
 
 
 def _validate_text(body: Body, text: str, field: str) -> str:

@@ -522,6 +522,32 @@ def test_reminder_has_a_text_of_its_own_in_the_window(workspace, database, setti
     }
 
 
+def test_unchanged_reminder_in_the_window_stays_the_default(workspace, database, settings, api):
+    _with_a_reminder(database, settings)
+    own = settings.home / "email_text" / "en.toml"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text('[text]\nreminder = "Dear {name}, our own words."\n', encoding="utf-8")
+    workspace.press(ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
+    shown = {
+        block["block_id"]: block["element"]["initial_value"]
+        for block in opened(api)["blocks"]
+        if block["type"] == "input"
+    }
+
+    def change(payload):
+        payload["view"] |= {"callback_id": ids.COPY_VIEW, "private_metadata": "c7:1:C0CRM"}
+        payload["view"]["state"]["values"] = {
+            "copy": {ids.PREVIEW_COPY: {"value": "Dear {name}: {code}"}},
+            "reminder": {ids.PREVIEW_COPY: {"value": shown["reminder"]}},
+        }
+
+    workspace.interact("view_submission.json", ANALYST, change)
+    with database.reading() as session:
+        body = Body.model_validate(session.scalar(select(Campaign.body)))
+    assert "our own words" in shown["reminder"]
+    assert (body.copy_text, body.reminder_text) == ("Dear {name}: {code}", "")
+
+
 def test_reminder_command_writes_and_resets_the_text(workspace, database, settings):
     _with_a_reminder(database, settings)
     for typed, stored in (("'We miss you'", "We miss you"), ("''", "")):
