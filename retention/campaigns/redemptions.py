@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from retention.campaigns import coupons
 from retention.db.insert import among, insert_missing
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
+from retention.privacy.erased import erased_customers
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -93,9 +94,12 @@ def redeem(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> lis
     list of str
         Outcome per use, in order; `outcome_text` explains it.
     """
+    # An event may have been read before its customer was erased; its id must not come back.
+    named = {use.customer_id for use in uses if use.source == "event" and use.customer_id}
+    gone = erased_customers(session, settings).among(named) if named else set()
     outcomes: list[str] = []
     for start in range(0, len(uses), BATCH_USES):
-        outcomes += _redeem_batch(session, settings, uses[start : start + BATCH_USES])
+        outcomes += _redeem_batch(session, settings, uses[start : start + BATCH_USES], gone)
     return outcomes
 
 
@@ -113,7 +117,9 @@ def outcome_text(outcome: str) -> str:
     }[outcome]
 
 
-def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse]) -> list[str]:
+def _redeem_batch(
+    session: Session, settings: Settings, uses: Sequence[CodeUse], gone: set[str]
+) -> list[str]:
     codes = [coupons.normalize_code(use.code) for use in uses]
     conditions = (
         Coupon.team_id == settings.team_id,
@@ -149,7 +155,7 @@ def _redeem_batch(session: Session, settings: Settings, uses: Sequence[CodeUse])
     outcomes: list[str] = []
     for use, code, key in zip(uses, codes, keys, strict=True):
         coupon = coupon_of.get(code or "")
-        if coupon is None:
+        if coupon is None or (use.source == "event" and use.customer_id in gone):
             outcomes.append("unknown")
             continue
         if key not in outcome_of:

@@ -20,6 +20,7 @@ from retention.lake import places, store
 from retention.lake.lake import Lake
 from retention.lake.schema import TABLES
 from retention.privacy import email_hash, pseudonym
+from retention.privacy.erased import erased_customers
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -50,19 +51,31 @@ def sync(lake: Lake, database: Database, settings: Settings) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the lake has for the directory and the places."""
+    """What the lake has for the directory and the places, read at or after a state of it."""
 
+    lake: Lake
+    state: str
     entries: list[dict]
     places: list[list[str]]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the lake has not changed since."""
+        return followed_state(self.lake) == self.state
 
 
 def read(lake: Lake, settings: Settings) -> Snapshot:
     """Read what `write` needs, which takes seconds and must not hold a write transaction."""
-    return Snapshot(_entries(lake, settings), places.read(lake))
+    state = followed_state(lake)
+    return Snapshot(lake, state, _entries(lake, settings), places.read(lake))
 
 
 def write(session: Session, settings: Settings, snapshot: Snapshot) -> int:
-    """Update the directory and the places; return the number of changed entries."""
+    """Update the directory and the places; return the number of changed entries.
+
+    The lake may have changed since the snapshot. Then no entry is removed, because live events may
+    have added it. A customer who was erased since is left out.
+    """
     places.write(session, settings, snapshot.places)
     wanted = {entry["customer_id"]: entry for entry in snapshot.entries}
     same_team = DirectoryEntry.team_id == settings.team_id
@@ -73,7 +86,13 @@ def write(session: Session, settings: Settings, snapshot: Snapshot) -> int:
     }
     added = [entry for id_, entry in wanted.items() if id_ not in known]
     changed = [entry for id_, entry in wanted.items() if id_ in known and known[id_] != entry]
-    removed = [id_ for id_ in known if id_ not in wanted]
+    # After `known` was read: live events reach the lake first, and then the directory.
+    removed = [id_ for id_ in known if id_ not in wanted] if snapshot.is_current else []
+    gone = erased_customers(session, settings).among(
+        entry["customer_id"] for entry in (*added, *changed)
+    )
+    added = [entry for entry in added if entry["customer_id"] not in gone]
+    changed = [entry for entry in changed if entry["customer_id"] not in gone]
     if added:
         session.execute(
             insert(DirectoryEntry), [{**entry, "team_id": settings.team_id} for entry in added]

@@ -230,31 +230,45 @@ def log_import(
     """
     from retention.db.tables import ImportLog
 
-    report = replace(report, lake=customer_directory.followed_state(lake))
-    directory = None
-    if report.table in customer_directory.FOLLOWED_TABLES:
-        with database.reading() as session:
-            is_old = _last_directory_state(session, settings) != report.lake
-        directory = customer_directory.read(lake, settings) if is_old else None
     is_of_events = report.table == "events"
     found = listener.read(lake, database, settings) if is_of_events else None
-    with database.transaction() as session:
-        if directory is not None:
-            customer_directory.write(session, settings, directory)
-        session.add(
-            ImportLog(
-                id=uuid.uuid4().hex,
-                team_id=settings.team_id,
-                table_name=report.table,
-                source=source,
-                report=report.as_dict(),
+    for is_last in (False, True):
+        directory, state = _directory_if_old(lake, database, settings, report)
+        with database.transaction() as session:
+            if directory is not None:
+                if not (is_last or directory.is_current):
+                    continue  # the lake changed meanwhile: read it again
+                customer_directory.write(session, settings, directory)
+            report = replace(report, lake=state)
+            session.add(
+                ImportLog(
+                    id=uuid.uuid4().hex,
+                    team_id=settings.team_id,
+                    table_name=report.table,
+                    source=source,
+                    report=report.as_dict(),
+                )
             )
-        )
-        if is_of_events:
-            listener.in_transaction(session, settings, found)
+            if is_of_events:
+                listener.in_transaction(session, settings, found)
+        break
     if is_of_events and report.rows_accepted:
         listener.after_commit(lake, database, settings)
     return report
+
+
+def _directory_if_old(
+    lake: "Lake", database: "Database", settings: "Settings", report: ImportReport
+) -> tuple[customer_directory.Snapshot | None, str]:
+    """Return what the directory lacks, and the state of the lake that it follows then."""
+    state = customer_directory.followed_state(lake)
+    if report.table not in customer_directory.FOLLOWED_TABLES:
+        return None, state
+    with database.reading() as session:
+        if _last_directory_state(session, settings) == state:
+            return None, state
+    directory = customer_directory.read(lake, settings)
+    return directory, directory.state
 
 
 def log_live_events(session: "Session", settings: "Settings", report: ImportReport) -> None:

@@ -58,9 +58,14 @@ def load_erased(database: Database | None, settings: Settings) -> ErasedCustomer
     if database is None:
         return ErasedCustomers()
     with database.reading() as session:
-        rows = session.execute(
-            select(Erasure.key_id, Erasure.id_hash).where(Erasure.team_id == settings.team_id)
-        ).all()
+        return erased_customers(session, settings)
+
+
+def erased_customers(session: Session, settings: Settings) -> ErasedCustomers:
+    """Load the hashes of all erased customers in the caller's transaction."""
+    rows = session.execute(
+        select(Erasure.key_id, Erasure.id_hash).where(Erasure.team_id == settings.team_id)
+    ).all()
     hashes: dict[bytes, set[str]] = {}
     for key_id, id_hash in rows:
         if (key := settings.keys.by_id(key_id)) is not None:

@@ -15,6 +15,7 @@ from retention.db.tables import Coupon, DirectoryEntry, Redemption
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
+from retention.privacy.erased import record_erased
 from tests.retention.db.conftest import empty, postgres_url  # noqa: F401 - fixtures
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import NOW
@@ -105,6 +106,15 @@ def test_merged_ids_are_one_customer(database, settings, codes):
     assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "http", "web3", "o1")) == [
         "redeemed"
     ]
+
+
+def test_use_read_before_its_customer_was_erased_is_not_stored(database, settings, codes):
+    with database.transaction() as session:
+        record_erased(session, settings, ["k3"], "U0ADMIN", NOW)
+    used = CodeUse(codes["k3"], LATER, "event", "k3", "o1", "e1")
+    assert _redeem(database, settings, used) == ["unknown"]
+    with database.reading() as session:
+        assert not session.scalars(select(Redemption)).all()
 
 
 def test_expired_void_and_unknown_codes_are_not_redeemed(database, settings, codes):

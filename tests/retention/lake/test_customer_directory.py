@@ -6,11 +6,13 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.db.tables import DirectoryEntry
+from retention.erasure import erase_from_directory
 from retention.errors import BadInput
 from retention.lake.customer_directory import find, read, write
 from retention.lake.importing import import_files
 from retention.lake.lake import Lake
 from retention.privacy import pseudonym
+from retention.privacy.erased import record_erased
 from tests import shop as tiny
 from tests.retention.recommend.small_shop import import_relations
 
@@ -62,6 +64,23 @@ def test_sync_adds_and_removes_customers(database, settings, shop):
         assert sync(shop.lake, session, settings) == 300
         assert sync(shop.lake, session, settings) == 0
         assert sync(Lake.open(settings), session, settings) == 300  # an empty lake: nobody is left
+
+
+def test_old_snapshot_removes_no_customer_and_brings_none_back(shop_copy, tmp_path):
+    """Live events added a customer, and another was erased, while an import read the lake."""
+    shop, file = shop_copy, tmp_path / "customers.csv"
+    snapshot = read(shop.lake, shop.settings)
+    file.write_text("customer_id,name\nnew,Nora\n")
+    import_files(shop.lake, shop.database, shop.settings, "customers", [str(file)])
+    with shop.database.transaction() as session:
+        record_erased(session, shop.settings, ["c0007"], "U0ADMIN", clock.now())
+        erase_from_directory(session, ["c0007"])
+    with shop.database.transaction() as session:
+        write(session, shop.settings, snapshot)
+    with shop.database.reading() as session:
+        known = set(session.scalars(select(DirectoryEntry.customer_id)))
+    assert "new" in known
+    assert "c0007" not in known
 
 
 def test_sync_dates_email_changes_but_not_key_changes(shop_copy, tmp_path):

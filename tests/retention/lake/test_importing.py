@@ -572,6 +572,30 @@ def test_import_reads_the_lake_before_its_transaction(
     assert event_uses(lake, database, settings) == []
 
 
+def test_import_reads_the_directory_again_if_the_lake_changed(
+    lake, database, settings, tmp_path, monkeypatch
+):
+    from retention.lake import customer_directory
+
+    sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
+    live = _file(tmp_path, "customer_id,name\nd,Dora\n", "live.csv")
+    read, found = customer_directory.read, []
+
+    def read_while_others_write(*arguments):
+        found.append(read(*arguments))
+        if len(found) == 1:
+            import_files(Lake.open(settings), None, settings, "customers", [live])
+        return found[-1]
+
+    monkeypatch.setattr(customer_directory, "read", read_while_others_write)
+    report = import_files(lake, database, settings, "events", [sales])
+    assert [len(each.entries) for each in found] == [1, 2]
+    assert report.lake == customer_directory.followed_state(lake)
+    with database.reading() as session:
+        assert set(session.scalars(select(DirectoryEntry.customer_id))) == {"c", "d"}
+        assert len(session.scalars(select(ImportLog)).all()) == 1
+
+
 def test_directory_syncs_only_after_the_lake_changed(
     lake, database, settings, tmp_path, monkeypatch
 ):
