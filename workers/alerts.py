@@ -179,16 +179,20 @@ def _sent_today(session: Session, settings: Settings, channel: str | None, now: 
 
 def _shown(settings: Settings, alert: Alert, result: "Check") -> dict[str, Any]:
     """Return the values of one alert in a message; customers are pseudonyms."""
+    from retention.audiences.evaluate import needs_scores
     from retention.privacy import pseudonym
 
     condition = store.condition_of(alert)
+    # A sweep leaves out customers without recent orders, whom a condition without a score counts.
+    is_scored = condition.expression is not None and needs_scores(condition.expression)
+    # Quotes that no condition has.
     limits = f"--where «{condition}»" + (f" --audience {alert.audience}" if alert.audience else "")
     return {
         "name": alert.name,
         "kind": condition.kind,
         "condition": alert.condition,
         "condition_words": condition.in_words,
-        "list": f"sweep --tier low {limits}",  # quotes that no condition has
+        "list": f"{'sweep --tier low' if is_scored else 'customers'} {limits}",
         "audience": alert.audience,
         "customers": result.customers,
         "facts": result.facts,

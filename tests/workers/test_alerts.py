@@ -11,13 +11,15 @@ from retention import clock
 from retention.alerts import store
 from retention.alerts.checks import Check
 from retention.alerts.condition import parse_condition
+from retention.audiences.scores import members_at
 from retention.db.tables import Alert, AlertFiring, Cohort, Job, Outbox
 from retention.errors import BadInput, Conflict
 from retention.privacy import pseudonym
+from tests.workers import harness
 from tests.workers.harness import ADMIN, CHANNEL
-from workers import alerts, ids, jobs, schedule
+from workers import alerts, ids, jobs, roles, schedule
 from workers.delivery import render
-from workers.requests import AlertCheck
+from workers.requests import AlertCheck, Customers
 from workers.tasks import runner
 
 NOON = datetime(2025, 7, 21, 12, 0, tzinfo=UTC)
@@ -63,17 +65,33 @@ def test_alerts_that_fire_together_share_one_message_per_channel(database, setti
 
 
 def test_fired_alert_has_no_operators_and_a_button_to_the_list(database, settings):
-    condition = 'last_order < 1d and city = "New York"'
+    condition = 'risk >= low and city = "New York"'
     alert = add(database, settings, "fresh", condition, audience="berlin")
     (post,) = published(database, settings, [(alert, fired())])
     blocks = render.message(post.template, zone="UTC", **post.values).blocks
     shown = blocks[0]["text"]["text"]
-    assert "last order less than 1 day ago" in shown
-    assert "&lt;" not in shown
+    assert "&gt;" not in shown
     (button,) = [b["elements"][0] for b in blocks if b["type"] == "actions"]
     assert button["action_id"].startswith(ids.RUN_COMMAND)
     params = commandline.parse(button["value"]).params
     assert (params["where"], params["audience"], params["tier"]) == (condition, "berlin", "low")
+
+
+def test_list_of_an_alert_without_a_score_has_all_its_customers(shop_copy):
+    settings, database = shop_copy.settings, shop_copy.database
+    clock.configure(fixed=shop_copy.end)
+    alert = add(database, settings, "lapsed", "last_order > 60d")  # of whom many are not active
+    with database.reading() as session:
+        condition = store.condition_of(session.get_one(Alert, alert)).expression
+    counted = members_at(shop_copy.lake, database, settings, condition).customers
+    assert counted, "nobody"
+    (post,) = published(database, settings, [(alert, fired(len(counted)))], shop_copy.end)
+    typed = commandline.parse(post.values["alerts"][0]["list"])
+    assert typed.command.name == "customers"
+    request = Customers(where=typed.params["where"])
+    job = harness.ask(database, settings, request, "list", user=roles.OPERATOR)
+    runner.run_job(settings, database, job.id, "test")
+    assert harness.job(database, job.id).result["size"] == len(counted)
 
 
 def test_muted_and_snoozed_alerts_post_nothing_but_keep_their_state(database, settings):
