@@ -4,7 +4,7 @@ Every function runs in the caller's session. The change, its audit row and the m
 transaction. The steps that wait for no person are in `workers.campaign_clock`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -83,10 +83,22 @@ def submit(
         session.flush()
     possible = approvers_of(session, settings, campaign)
     asked = [approver] if approver in possible else possible
-    by_message = 0 < len(asked) <= MAX_MESSAGED
-    mentioned = None if by_message else asked
-    show_change(session, settings, campaign, "submitted", user, approvers=mentioned)
-    for person in asked if by_message else ():
+    return _ask(session, settings, campaign, "submitted", user, asked)
+
+
+def _ask(
+    session: Session,
+    settings: Settings,
+    campaign: Campaign,
+    event: str,
+    user: str,
+    approvers: Sequence[str],
+) -> Campaign:
+    """Show a change, and ask approvers to decide: by direct message, or many in the thread."""
+    by_message = 0 < len(approvers) <= MAX_MESSAGED
+    mentioned = None if by_message else approvers
+    show_change(session, settings, campaign, event, user, approvers=mentioned)
+    for person in approvers if by_message else ():
         request = decision_post(settings, campaign, campaign.version, person, "request", session)
         outbox.put(session, settings, request, default_channel=person)
     return campaign
@@ -163,7 +175,10 @@ def approve(
         campaign.call_owner = call_owner or campaign.call_owner or user
         session.flush()
     if campaign.state != "approved":
-        return show_change(session, settings, campaign, "first", user)
+        # Whoever was asked before keeps that message.
+        return _ask(
+            session, settings, campaign, "first", user, approvers_of(session, settings, campaign)
+        )
     show_change(session, settings, campaign, "approved", user, left_out=sizes["excluded"])
     opened = clearance_post(settings, campaign, version, treated=sizes["treatment"])
     outbox.put(session, settings, opened, default_channel=campaign.channel)

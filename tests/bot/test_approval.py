@@ -142,6 +142,29 @@ def test_submission_asks_only_the_chosen_approver(workspace, database, draft, se
     assert requests(database) == {LEAD}
 
 
+def test_first_of_two_approvals_asks_those_whom_the_submission_did_not(
+    workspace, database, settings
+):
+    drafted(database, settings, second_approver=SecondApprover(audience=50))
+    with database.transaction() as session:
+        changes = approval.Changes(approver=LEAD)
+        campaigns.edit(session, settings, "c7", 1, ANALYST, changes)
+        campaigns.submit(session, settings, "c7", 2, ANALYST)
+    assert requests(database) == {LEAD}
+    with database.transaction() as session:
+        campaigns.approve(session, settings, "c7", 2, LEAD)
+    assert requests(database) == {ADMIN}
+    assert "a second approval" in message(database, f"campaign:c7:request:2:{ADMIN}")
+
+
+def test_first_of_two_approvals_mentions_many_others_in_the_thread(workspace, database, large):
+    with database.transaction() as session:
+        for number in range(6):
+            session.add(RoleGrant(user_id=f"U0A{number}", role="approver", granted_by=ADMIN))
+    workspace.press(ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    until(lambda: "<@U0A5>" in message(database, "campaign:c7:first:1"))
+
+
 @pytest.mark.parametrize("running", ["sending", "live"])
 def test_viewer_can_stop_a_campaign_that_runs(workspace, database, submitted, running):
     with database.transaction() as session:
