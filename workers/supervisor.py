@@ -94,9 +94,6 @@ def run(settings: Settings, roles: Sequence[str] = ROLES, queue: str | None = No
                 queue=queue, queues=", ".join(QUEUES)
             )
         )
-    if "worker" in roles and queue in (None, "batch"):
-        for folder in (settings.home / "sources").glob("*/downloads"):  # of killed pulls
-            shutil.rmtree(folder, ignore_errors=True)
     if len(roles) == 1:
         queues = (queue,) if queue else QUEUES
         command = _command(roles[0], queues)

@@ -153,6 +153,8 @@ class Pull:
     # ------------------------------------------------------------ files
 
     def _files(self) -> Iterator[Batch]:
+        folder = self._folder() / "downloads"
+        shutil.rmtree(folder, ignore_errors=True)  # of a killed pull
         known: dict[str, Any] = self.source.watermark.get("files", {})
         listed = (
             places.local_files(self.source.location)
@@ -166,8 +168,6 @@ class Pull:
         changed = [file for file in listed if known.get(file.path, {}).get("stamp") != file.stamp]
         if not changed:
             return
-        folder = self._folder() / "downloads"
-        shutil.rmtree(folder, ignore_errors=True)  # of a killed pull
         try:
             before = {file.path: known.get(file.path, {}).get("rows", 0) for file in changed}
             local: dict[str, places.RemoteFile] = {}

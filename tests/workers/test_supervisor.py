@@ -56,6 +56,19 @@ def child_of(worker: str) -> int:
     return int(worker.rsplit(":", 3)[1])
 
 
+def test_second_batch_worker_leaves_the_files_of_a_running_pull(settings, monkeypatch):
+    download = settings.home / "sources" / "orders" / "downloads" / "orders.csv"
+    download.parent.mkdir(parents=True)
+    download.touch()
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(supervisor.Supervisor, "run", lambda *_: None)
+    monkeypatch.setattr(supervisor.signal, "signal", lambda *_: None)
+    supervisor.run(settings, ["worker"], queue="batch")
+    assert started
+    assert download.exists()
+
+
 def test_job_result_replaces_the_progress_bar(house):
     settings, database, _ = house
     job_id = begin(settings, database, Digest(), "digest")
