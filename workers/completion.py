@@ -203,7 +203,7 @@ def fail(
         Replaces the reason if the job has already published a model, because the reason says that
         nothing was published.
     by_input : bool, optional
-        A value of the request is wrong. Only its person hears it, and trying again cannot help.
+        A value of the request is wrong. Only those who asked hear it, and trying again cannot help.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.db.tables import Job, Outbox
+from retention.db.tables import Job, JobJoin, Outbox
 from retention.settings import Settings
 from retention.text import gettext, use_language
 from workers import languages
@@ -44,13 +44,16 @@ def show_failed(session: Session, settings: Settings, job: Job, *, by_input: boo
 
     An edit notifies no one, and the progress message may be far up. It only says that the job
     failed. If it was never posted, the report takes its place, and people see one message. If a
-    person's input is wrong, the report is a direct message without a button.
+    person's input is wrong, the report is a direct message without a button, to everyone who asked.
     """
     progress = f"job:{job.id}"
     if not _withdraw(session, progress) and outbox.channel_of(session, progress) is not None:
         _show(session, settings, job, "job/stopped", by_input=by_input)
-    to = job.requested_by if by_input and job.by_person else None
-    _show(session, settings, job, "job/failed", key=failure_key(job), to=to, by_input=by_input)
+    key, to = failure_key(job), job.requested_by if by_input and job.by_person else None
+    _show(session, settings, job, "job/failed", key=key, to=to, by_input=by_input)
+    joined = select(JobJoin.user_id).where(JobJoin.job_id == job.id, JobJoin.user_id != (to or ""))
+    for user in session.scalars(joined.distinct()).all() if by_input else ():
+        _show(session, settings, job, "job/failed", key=f"{key}:{user}", to=user, by_input=True)
 
 
 def show_failed_view(session: Session, settings: Settings, job: Job, text: str) -> None:

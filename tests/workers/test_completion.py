@@ -19,8 +19,8 @@ from retention.db import Database
 from retention.db.tables import Audit, File, Job, Outbox, Run
 from retention.errors import BadInput, Cancelled, Conflict, TooLittleData
 from retention.settings import Settings
-from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, posted, row, set_job
-from workers import completion, ids, jobs
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, ask, failure, job, posted, row, set_job
+from workers import completion, ids, jobs, joins
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
 from workers.requests import Digest, Retrain, Score, Sweep
 from workers.tasks import runner
@@ -195,7 +195,28 @@ def test_failure_is_a_new_message_and_ends_the_progress_bar(database, settings, 
 
 def test_wrong_input_is_reported_to_its_person_without_a_retry(database, settings, task):
     def refuses(request, context):
-        raise BadInput("The customers have no attribute 'shoe'.")
+        raise BadInput("The customers have no attribute 'shoe'.", field="where")
+
+    task("sweep", refuses)
+    queued_job = ask(database, settings, Sweep(), "k", thread_key="parent")
+    set_job(database, queued_job.id, by_person=True)
+    with database.transaction() as session:
+        for delivery in ("k2", "k3"):
+            joins.remember(session, settings, queued_job.id, ANALYST, delivery)
+    posted(database, queued_job.id)
+    run_job(settings, database, queued_job.id, "t")
+    report = failure(database, queued_job.id)
+    assert (report.channel, report.thread_key) == (queued_job.requested_by, None)
+    assert not has_retry(report)
+    copy = row(database, f"{report.key}:{ANALYST}")
+    assert (copy.channel, copy.thread_key) == (ANALYST, None)
+    assert "shoe" in copy.payload["text"]
+    assert "shoe" not in str(row(database, f"job:{queued_job.id}").payload)
+
+
+def test_refusal_that_names_no_field_is_shown_in_the_thread(database, settings, task):
+    def refuses(request, context):
+        raise BadInput("Nobody of the list is at high risk.")
 
     task("sweep", refuses)
     queued_job = ask(database, settings, Sweep(), "k", thread_key="parent")
@@ -203,9 +224,8 @@ def test_wrong_input_is_reported_to_its_person_without_a_retry(database, setting
     posted(database, queued_job.id)
     run_job(settings, database, queued_job.id, "t")
     report = failure(database, queued_job.id)
-    assert (report.channel, report.thread_key) == (queued_job.requested_by, None)
-    assert not has_retry(report)
-    assert "shoe" not in str(row(database, f"job:{queued_job.id}").payload)
+    assert (report.channel, report.thread_key) == (CHANNEL, "parent")
+    assert "high risk" in report.payload["text"]
 
 
 @pytest.mark.parametrize("announce", [True, False])

@@ -66,7 +66,8 @@ def _run_claimed(settings: Settings, database: Database, job: Job) -> str:
     except Cancelled:
         return "cancelled" if completion.cancel(settings, database, job) else "lease lost"
     except (Refused, LimitExceeded) as refusal:
-        by_input = isinstance(refusal, BadInput)
+        # A refusal without a field is about the data: it concerns everyone in the thread.
+        by_input = isinstance(refusal, BadInput) and refusal.field is not None
         completion.fail(settings, database, job, str(refusal), by_input=by_input)
         return "refused" if isinstance(refusal, Refused) else "limit exceeded"
     except BaseException as error:  # a panic of native code is no Exception, but must be reported
