@@ -443,7 +443,7 @@ def start(site: Site) -> None:
     site.workspace.start()
     threading.Thread(
         target=clicks.repeat_unfinished,
-        args=(site.app, site.database, clock.wall()),
+        args=(site.app, site.settings, site.database, clock.wall()),
         name="clicks",
         daemon=True,
     ).start()

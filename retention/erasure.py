@@ -31,6 +31,7 @@ from retention.db.tables import (
     Profile,
     Redemption,
     Send,
+    StoredClick,
     Suppression,
 )
 from retention.lake import quarantine, store
@@ -329,6 +330,7 @@ def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> 
         used = update(Redemption).where(Redemption.customer_id == customer_id)
         run(used.values(customer_id=random_name, order_id=None), Redemption)
     webhook_inbox.empty_quarantined(session, settings)
+    session.execute(delete(StoredClick))  # what was typed or chosen may name the customer
     for personal in _ONLY_PERSONAL:
         run(delete(personal).where(personal.customer_id.in_(ids)), personal)
     return changed

@@ -2,14 +2,16 @@
 
 import json
 import threading
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import delete, select
 
 from bot import clicks
-from retention import clock
-from retention.db.tables import Delivery, StoredClick
+from bot.interactions import Click
+from retention import clock, erasure
+from retention.db.tables import Delivery, Outbox, StoredClick
 from tests.bot.real_server import RunningBot, running_bot
 from tests.bot.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, PAYLOADS
@@ -93,6 +95,52 @@ def test_a_repeated_click_that_was_done_acts_no_second_time(workspace, database,
     until(lambda: states(database) == ["queued"] and not unfinished(database))
     with database.transaction() as session:
         session.add(StoredClick(key=f"click:{ADMIN}:9.9:{ids.RUN_COMMAND}", body=body))
-    clicks.repeat_unfinished(workspace.app, database, clock.wall())
+    clicks.repeat_unfinished(workspace.app, settings, database, clock.wall())
     until(lambda: not unfinished(database))
     assert states(database) == ["queued"]
+
+
+def body_of(action_id: str, value: str) -> dict:
+    body = json.loads((PAYLOADS / "block_actions.json").read_text())
+    body["actions"][0] |= {"action_id": action_id, "value": value}
+    body["user"]["id"] = ADMIN
+    return body
+
+
+def test_a_stored_click_has_no_content_of_its_window():
+    body = body_of(ids.RUN_COMMAND, "sweep") | {
+        "view": {
+            "id": "V1",
+            "type": "modal",
+            "hash": "1.a",
+            "callback_id": "note",
+            "private_metadata": "c7:1",
+            "state": {"values": {"copy": {}}},
+            "title": {"type": "plain_text", "text": "Marta Fischer"},
+            "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": "Marta Fischer"}}],
+        }
+    }
+    stored = clicks.needed(body)
+    assert "Marta" not in json.dumps(stored)
+    assert Click.of(stored) == Click.of(body)
+
+
+def test_an_old_click_is_not_repeated_and_its_person_hears_it(workspace, database, settings):
+    key = f"click:{ADMIN}:8.8:{ids.RUN_COMMAND}"
+    now = clock.wall()
+    with database.transaction() as session:
+        stored = {"key": key, "body": body_of(ids.RUN_COMMAND, "sweep")}
+        session.add(StoredClick(**stored, at=now - timedelta(minutes=11)))
+    clicks.repeat_unfinished(workspace.app, settings, database, now)
+    assert (states(database), unfinished(database)) == ([], [])
+    with database.reading() as session:
+        (message,) = session.scalars(select(Outbox)).all()
+    assert message.channel == ADMIN
+
+
+def test_an_erasure_empties_the_stored_clicks(database, settings):
+    with database.transaction() as session:
+        session.add(StoredClick(key="click:1", body=body_of(ids.RUN_COMMAND, "score k7")))
+    with database.transaction() as session:
+        erasure.erase_from_sql(session, settings, ["k7"])
+    assert unfinished(database) == []
