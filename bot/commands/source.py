@@ -10,7 +10,16 @@ import click
 
 from bot.commands.digest import Zone
 from bot.commands.schedule import channel_id
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, group, request
+from bot.commands.tree import (
+    TERMINAL,
+    Answer,
+    Call,
+    TerminalOption,
+    choice,
+    group,
+    integer,
+    request,
+)
 from retention import clock
 from retention.connect import connections, source_removal, sources
 from retention.connect.problems import SourceProblem, problem_of
@@ -453,6 +462,32 @@ def quarantine(call: Call, retry: str | None, delete: str | None) -> Answer:
             for row, name in webhook_inbox.not_imported(session, settings)
         ]
     return Answer("source/quarantine", {"webhooks": rows, "tried": tried, "deleted": deleted})
+
+
+@COMMAND.command(
+    "erasures",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "List the profiles of erased customers that a mail platform did not delete, to delete them "
+        "there by hand."
+    ),
+)
+@click.option(
+    "--done",
+    type=integer(),
+    metavar="NUMBER",
+    help=gettext("You have deleted this one at the platform; the desk drops its addresses."),
+)
+def erasures(call: Call, done: int | None) -> Answer:
+    """List profiles to delete by hand, or drop one that is deleted."""
+    from retention.connect import profile_deletion
+
+    with call.services.database.transaction() as session:
+        if done is not None:
+            profile_deletion.done_by_hand(session, call.services.settings, done, call.user)
+        rows = profile_deletion.left(session, call.services.settings)
+    return Answer("source/erasures", {"profiles": rows})
 
 
 @COMMAND.command("list", role="admin", help=gettext("All sources with their last pull."))

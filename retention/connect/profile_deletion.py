@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -20,8 +20,9 @@ from retention.connect.webhook_inbox import next_attempt
 from retention.db import Database
 from retention.db.audit import record
 from retention.db.tables import Job, ProfileDeletion
-from retention.errors import Refused
+from retention.errors import BadInput, Refused
 from retention.settings import Settings
+from retention.text import gettext
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ WAITING, DELETED, BY_HAND = "waiting", "deleted", "by_hand"
 NO_ACCESS = "no_access"  # the connection has no access to profiles, so the desk wrote none
 BUSY = "busy"  # a hand-over to a platform runs
 ASKED_FOR = timedelta(days=7)
+KEPT = timedelta(days=30)  # what is left to delete by hand
 AT_ONCE = 100  # customers of one row; a request each takes Klaviyo a minute and a half
 # The job that erases asks first. It ends within a quarter of an hour.
 FIRST_RETRY, SYNC_TIME = timedelta(minutes=15), timedelta(minutes=10)
@@ -117,7 +119,7 @@ def conclude(
     answer: tuple[str, datetime | None],
     by: str,
 ) -> ProfileDeletion:
-    """Store what `ask` returned; what needs no further request loses its content."""
+    """Store what `ask` returned; what the platform deleted loses its content."""
     code, asked_for = answer
     row = session.get_one(ProfileDeletion, deletion_id)
     if row.state != WAITING:  # another attempt of the job was faster
@@ -125,19 +127,67 @@ def conclude(
     row.attempts += 1
     row.error_code = code or None
     if not code:
-        row.state = DELETED
+        row.state, row.sealed = DELETED, b""
     elif code == NO_ACCESS or clock.wall() - row.created_at >= ASKED_FOR:
-        row.state = BY_HAND
+        row.state, row.retry_at = BY_HAND, clock.wall() + KEPT  # then `drop_old` empties it
     else:
         row.retry_at = next_attempt(row.attempts, asked_for)
         return row
     if row.state == BY_HAND:
         log.warning("%s did not delete an erased customer (%s); do it by hand", row.name, code)
+    _record(session, settings, row, row.state, by)
+    return row
+
+
+def left(session: Session, settings: Settings) -> list[dict[str, Any]]:
+    """Return whom an admin has to delete by hand, and at which platform."""
+    rows = session.scalars(
+        select(ProfileDeletion).where(*_left(settings)).order_by(ProfileDeletion.id)
+    )
+    return [
+        {"number": row.id, "name": row.name, "kind": row.kind, "until": row.retry_at.isoformat()}
+        | {
+            key: json.loads(value)
+            for key, value in secrets.decrypt(settings.keys, row.sealed).items()
+        }
+        for row in rows
+    ]
+
+
+def done_by_hand(session: Session, settings: Settings, number: int, by: str) -> None:
+    """Empty what an admin has deleted by hand."""
+    chosen = select(ProfileDeletion).where(*_left(settings), ProfileDeletion.id == number)
+    row = session.scalar(chosen)
+    if row is None:
+        raise BadInput(
+            gettext("There is no profile {number} to delete by hand.").format(number=number),
+            field="done",
+        )
     row.sealed = b""
-    details = {"connection": row.name, "kind": row.kind, "result": row.state, "error": code}
+    _record(session, settings, row, "deleted_by_hand", by)
+
+
+def drop_old(session: Session, settings: Settings) -> None:
+    """Empty what nobody has deleted by hand for `KEPT`."""
+    old = update(ProfileDeletion).where(*_left(settings), ProfileDeletion.retry_at <= clock.wall())
+    session.execute(old.values(sealed=b""), execution_options={"synchronize_session": False})
+
+
+def _left(settings: Settings) -> tuple[ColumnElement[bool], ...]:
+    return (
+        ProfileDeletion.team_id == settings.team_id,
+        ProfileDeletion.state == BY_HAND,
+        func.length(ProfileDeletion.sealed) > 0,  # earlier versions emptied it at once
+    )
+
+
+def _record(
+    session: Session, settings: Settings, row: ProfileDeletion, result: str, by: str
+) -> None:
+    details = {"connection": row.name, "kind": row.kind, "result": result}
+    details["error"] = row.error_code or ""
     subject = f"job {row.job_id}"
     record(session, settings, by, "customer.forget_profile", subject, clock.now(), details)
-    return row
 
 
 def due(session: Session, settings: Settings) -> list[ProfileDeletion]:
@@ -171,12 +221,10 @@ def of_job(session: Session, job_id: str) -> list[dict[str, Any]]:
 
 
 def rotate_all(session: Session, settings: Settings) -> None:
-    """Encrypt what waits anew with the current key."""
-    for row in session.scalars(
-        select(ProfileDeletion).where(
-            ProfileDeletion.team_id == settings.team_id, ProfileDeletion.state == WAITING
-        )
-    ):
+    """Encrypt anew with the current key what waits, or is left to do by hand."""
+    own = ProfileDeletion.team_id == settings.team_id
+    stored = select(ProfileDeletion).where(own, func.length(ProfileDeletion.sealed) > 0)
+    for row in session.scalars(stored):
         row.sealed = secrets.rotate(settings.keys, row.sealed)
 
 

@@ -29,6 +29,7 @@ TERMINAL_ONLY = {
 }
 TERMINAL_ONLY_BELOW = {
     "data quarantine",
+    "source erasures",
     "definition derive",
     "start",
     "data release",

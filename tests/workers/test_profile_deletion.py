@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
+from bot import terminal
 from bot.terminal_runner import printed
 from retention import clock
 from retention.connect import connections, profile_deletion
@@ -20,7 +21,7 @@ from tests import shop as tiny
 from tests.standins.profile_platforms import PLATFORMS
 from tests.workers import harness
 from workers import schedule
-from workers.requests import Forget
+from workers.requests import Forget, Tidy
 from workers.tasks.runner import run_job
 
 ADMIN = "U0ADMIN"
@@ -155,13 +156,57 @@ def test_platform_that_refuses_for_a_week_is_left_to_an_admin(shop, someone, kla
     make_due(shop, created_at=clock.wall() - profile_deletion.ASKED_FOR)
     tick(shop)
     (row,) = rows(shop)
-    assert (row.state, row.sealed, row.error_code) == ("by_hand", b"", "scope_missing")
+    assert (row.state, row.error_code) == ("by_hand", "scope_missing")
     message = harness.row(shop.database, f"profile-deletion:{row.id}")
     assert message.channel == ADMIN
     assert "Klaviyo" in message.payload["text"]
+    assert someone[1] not in str(message.payload)
+    assert "source erasures" in str(message.payload)
     make_due(shop)
     tick(shop)
     assert rows(shop)[0].attempts == row.attempts
+
+
+@pytest.fixture
+def by_hand(shop, someone, klaviyo) -> int:
+    """The number of a profile that is left to an admin."""
+    klaviyo.fail("forbidden", times=9)
+    forget(shop, someone[0])
+    make_due(shop, created_at=clock.wall() - profile_deletion.ASKED_FOR)
+    tick(shop)
+    (row,) = rows(shop)
+    return row.id
+
+
+def test_admin_sees_whom_to_delete_by_hand_until_it_is_done(
+    shop, someone, by_hand, monkeypatch, capsys
+):
+    monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
+    monkeypatch.delenv("RETENTION_DATABASE_URL", raising=False)
+
+    def typed(*options):
+        status = terminal.run(["source", "erasures", *options])
+        return status, "".join(capsys.readouterr())
+
+    status, listed = typed()
+    assert status == 0
+    assert someone[0] in listed
+    assert someone[1] in listed
+    assert typed("--done", "999")[0] != 0
+    assert rows(shop)[0].sealed
+    assert someone[1] not in typed("--done", str(by_hand))[1]
+    assert rows(shop)[0].sealed == b""
+    with shop.database.reading() as session:
+        done = session.scalars(select(Audit).order_by(Audit.id.desc())).first()
+    assert done.details["result"] == "deleted_by_hand"
+
+
+def test_profile_left_to_an_admin_is_forgotten_after_30_days(shop, by_hand):
+    for due, kept in ((clock.wall() + timedelta(days=29), True), (clock.wall(), False)):
+        with shop.database.transaction() as session:
+            session.execute(update(ProfileDeletion).values(retry_at=due))
+        run(shop, harness.ask(shop.database, shop.settings, Tidy(), f"tidy {kept}"))
+        assert bool(rows(shop)[0].sealed) == kept
 
 
 def test_connection_with_a_new_key_is_asked_again(shop, someone, klaviyo):
@@ -230,9 +275,11 @@ def test_second_attempt_still_knows_the_address(shop, someone, klaviyo):
     assert someone[0] not in klaviyo.properties()
 
 
-def test_rotation_keeps_what_waits(shop, someone, klaviyo):
+@pytest.mark.parametrize("state", ["waiting", "by_hand"])
+def test_rotation_keeps_what_waits_or_is_left_to_an_admin(shop, someone, klaviyo, state):
     klaviyo.fail("server_error")
     forget(shop, someone[0])
+    make_due(shop, state=state)
     old = shop.settings.keys.all
     settings = shop.settings.model_copy()
     settings.__dict__["keys"] = Keys((b"n" * 32, *old))

@@ -31,6 +31,7 @@ def run(request: Tidy, context: Context) -> Outcome:
     """
     from retention import erasure
     from retention.campaigns import launch
+    from retention.connect import profile_deletion
     from retention.lake import Lake, places
     from retention.privacy import erased
 
@@ -48,6 +49,7 @@ def run(request: Tidy, context: Context) -> Outcome:
 
     def apply(session: Session) -> None:
         places.write(session, settings, listed)
+        profile_deletion.drop_old(session, settings)
         if returned:
             erasure.erase_from_sql(session, settings, returned)
             erasure.erase_from_directory(session, returned)

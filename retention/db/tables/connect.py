@@ -39,8 +39,9 @@ class ProfileDeletion(Base):
     """Profiles of erased customers that a mail platform has to delete.
 
     ``name`` is that of the connection, which may be removed and added with a new key meanwhile.
-    ``sealed`` has their ids and addresses, encrypted; it is emptied when the platform has confirmed
-    or nobody asks it any more. ``state`` is waiting, deleted or by_hand. Times are real time.
+    ``sealed`` has their ids and addresses, encrypted; it is emptied when the platform or an admin
+    has deleted them. ``state`` is waiting, deleted or by_hand; then it is emptied at ``retry_at``
+    at the latest. Times are real time.
     """
 
     __tablename__ = "profile_deletions"
