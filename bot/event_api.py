@@ -213,7 +213,13 @@ class EventApi:
         mapped = segment.map_messages(
             messages, now, default_type=default_type, takes_customers=is_secret
         )
-        checked = events.check_rows(mapped.events, now, source="segment", is_page=not is_secret)
+        checked = events.check_rows(
+            mapped.events,
+            now,
+            source="segment",
+            is_page=not is_secret,
+            id_prefix=events.SEGMENT_ID,
+        )
         rejected = [
             replace(rejection, index=mapped.places[rejection.index])
             for rejection in checked.rejected
@@ -284,7 +290,13 @@ class EventApi:
         """Commit the rows; the answer counts them."""
 
         def write(session: Session) -> tuple[int, int]:
-            stored = inbox.add(session, self._settings, checked.rows, checked.keys)
+            stored = inbox.add(
+                session,
+                self._settings,
+                checked.rows,
+                checked.keys,
+                earlier_keys=checked.earlier_keys,
+            )
             known = inbox.add(session, self._settings, customers, customer_keys, "customers")
             return stored.accepted + known.accepted, stored.duplicate + known.duplicate
 

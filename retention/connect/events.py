@@ -28,6 +28,7 @@ MAX_CLOCK_SKEW = timedelta(days=1)  # as for imported files
 BROWSER_TYPES = frozenset({"view", "search", "cart"})
 # Anyone can send events of a page. They get ids of their own, so that none can be an order's id.
 PAGE_ID = "page:"
+SEGMENT_ID = "segment:"  # with a secret key too: a shopper's browser chooses the messageId
 PAGE_SINCE = timedelta(days=7)  # as long as `inbox` knows an id; an app may have been offline
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST = datetime(EARLIEST.year, EARLIEST.month, EARLIEST.day, tzinfo=UTC)
@@ -88,11 +89,15 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRows:
-    """Rows that can be stored, with their keys, and the rejected ones."""
+    """Rows that can be stored, with their keys, and the rejected ones.
+
+    ``earlier_keys`` are those that earlier versions gave to rows whose ids have a prefix now.
+    """
 
     rows: Sequence[dict[str, Any]]
     keys: Sequence[str]
     rejected: Sequence[Rejection]
+    earlier_keys: Sequence[str] = ()
 
 
 def parse_json(text: bytes) -> Any:
@@ -156,15 +161,23 @@ def _line(line: bytes) -> Any:
 
 
 def check_rows(
-    rows: Sequence[Any], now: datetime, *, source: str, is_page: bool = False
+    rows: Sequence[Any],
+    now: datetime,
+    *,
+    source: str,
+    is_page: bool = False,
+    id_prefix: str = "",
 ) -> CheckedRows:
     """Check events and bring them into the form that the inbox stores.
 
     A `Rejection` among the rows stays one, with its place. Times become microseconds since 1970.
     ``source`` is that of events that name none. ``is_page``: anyone can have sent them.
+    ``id_prefix`` is put before their ids; those of a page get `PAGE_ID`.
     """
+    prefix = PAGE_ID if is_page else id_prefix
     accepted: list[dict[str, Any]] = []
     keys: list[str] = []
+    earlier_keys: list[str] = []
     rejected: list[Rejection] = []
     for index, row in enumerate(rows):
         found = row if isinstance(row, Rejection) else _checked(index, row, now, is_page)
@@ -172,9 +185,27 @@ def check_rows(
             rejected.append(Rejection(index, found.code, found.text))
             continue
         found["source"] = found.get("source") or source
+        if id_prefix and not is_page:
+            earlier_keys.append(event_key(found))
+        if found.get("event_id"):
+            found["event_id"] = prefix + found["event_id"]
         accepted.append(found)
-        keys.append(event_key(found))
-    return CheckedRows(accepted, keys, rejected)
+        keys.append(event_key(found))  # of the time as sent, which a repeated call has too
+        if is_page:
+            _mend_clock(found, now)
+    return CheckedRows(accepted, keys, rejected, earlier_keys)
+
+
+def _mend_clock(row: dict[str, Any], now: datetime) -> None:
+    """Replace times of a device whose clock is wrong: the event has just arrived."""
+    for name in ("occurred_at", "available_at"):
+        at = row.get(name)
+        if at is not None and not _micros(now - PAGE_SINCE) <= at <= _micros(now + MAX_CLOCK_SKEW):
+            row[name] = _micros(now)
+
+
+def _micros(at: datetime) -> int:
+    return (at - EPOCH) // timedelta(microseconds=1)
 
 
 def event_key(row: Mapping[str, Any]) -> str:
@@ -241,21 +272,17 @@ def _checked(index: int, row: Any, now: datetime, is_page: bool) -> dict[str, An
             at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
         except OverflowError:  # before the year 1 or after 9999; refused below
             at = at.replace(tzinfo=UTC)
-        if is_page and not now - PAGE_SINCE <= at <= now + MAX_CLOCK_SKEW:
-            at = now  # the device's clock is wrong: the event has just arrived
-        if at < _EARLIEST:
+        if at < _EARLIEST and not is_page:
             return _reason(
                 index, Reason(ReasonCode.IMPOSSIBLE_DATE, {"earliest": str(EARLIEST.year)})
             )
-        if name == "occurred_at" and at > now + MAX_CLOCK_SKEW:
+        if name == "occurred_at" and at > now + MAX_CLOCK_SKEW and not is_page:
             return _reason(index, Reason(ReasonCode.FUTURE_TIME))
-        event[name] = (at - EPOCH) // timedelta(microseconds=1)
+        event[name] = _micros(at)
     if event.get("currency"):
         event["currency"] = event["currency"].upper()
     if is_page:
         event.pop("source", None)
-        if event.get("event_id"):
-            event["event_id"] = PAGE_ID + event["event_id"]
     return {name: value for name, value in event.items() if value is not None and value != ""}
 
 

@@ -53,6 +53,7 @@ def add(
     rows: Sequence[dict[str, Any]],
     keys: Sequence[str],
     kind: Kind = "events",
+    earlier_keys: Sequence[str] = (),
 ) -> Stored:
     """Store rows that were not stored before.
 
@@ -68,17 +69,21 @@ def add(
         Key of each row.
     kind : {"events", "customers", "touched"}
         What the rows are. Of ``events``, those of the past become ``old``.
+    earlier_keys : sequence of str
+        Key of each row in earlier versions, if it changed; a row with a known one is a duplicate.
 
     Returns
     -------
     Stored
     """
+    known = _known(session, settings, earlier_keys)
     new = _remember(session, settings, keys)
     fresh = []
-    for row, key in zip(rows, keys, strict=True):
+    for row, key, earlier_key in zip(rows, keys, earlier_keys or keys, strict=True):
         if key in new:
             new.remove(key)  # an equal row of the same call is a duplicate
-            fresh.append(row)
+            if earlier_key not in known:
+                fresh.append(row)
     if kind == "events":
         before = int((clock.now() - OLD).timestamp() * 1e6)
         old = [row for row in fresh if row["occurred_at"] < before]
@@ -207,6 +212,16 @@ def prune_keys(session: Session, settings: Settings) -> int:
         execution_options={"synchronize_session": False},
     )
     return int(deleted.rowcount)  # type: ignore[attr-defined]
+
+
+def _known(session: Session, settings: Settings, keys: Sequence[str]) -> set[str]:
+    """Return those of some keys that are stored."""
+    if not keys:
+        return set()
+    stored = select(EventKey.key).where(
+        EventKey.team_id == settings.team_id, among(session, EventKey.key, list(keys))
+    )
+    return set(session.scalars(stored))
 
 
 def _remember(session: Session, settings: Settings, keys: Sequence[str]) -> set[str]:

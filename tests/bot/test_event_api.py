@@ -239,6 +239,26 @@ def test_page_cannot_claim_the_id_of_an_order(site, route):
     assert [row["event_id"] for row in stored(site)] == [f"page:{claimed}", claimed]
 
 
+def test_message_of_a_library_cannot_claim_the_id_of_an_order(site):
+    """A shopper chooses the messageId also where a server forwards it with the secret key."""
+    claimed = "woocommerce:7005:70050"
+    view = {"type": "page", "userId": "k3", "messageId": claimed}
+    assert track(site, view)[1]["accepted"] == 1
+    assert track(site, view)[1]["duplicate"] == 1
+    order = event(1, event_id=claimed, event_type="purchase", amount=9.5)
+    assert send(site, [order])[1]["accepted"] == 1
+    assert [row["event_id"] for row in stored(site)] == [f"segment:{claimed}", claimed]
+
+
+def test_message_that_an_earlier_version_stored_is_a_duplicate(site):
+    """Earlier versions stored the messageId without a prefix."""
+    assert send(site, [event(1, event_id="m1")])[1]["accepted"] == 1
+    view = {"type": "page", "userId": "k3", "messageId": "m1"}
+    assert track(site, view)[1]["duplicate"] == 1
+    assert track(site, view)[1]["duplicate"] == 1
+    assert len(stored(site)) == 1
+
+
 def test_ids_of_servers_are_kept_as_earlier_versions_stored_them(site):
     """An event that an earlier version stored is recognised if it comes again after an upgrade."""
     (key,) = check_rows([event(1)], NOW, source="events").keys
@@ -250,6 +270,14 @@ def test_page_with_an_odd_clock_sends_the_time_of_arrival(site, at):
     assert from_page(site, [event(1, occurred_at=at, available_at=at)])[1]["accepted"] == 1
     (row,) = stored(site)
     assert row["occurred_at"] == row["available_at"] == int(NOW.timestamp() * 1e6)
+
+
+def test_page_with_an_odd_clock_that_repeats_a_call_counts_once(site):
+    row = event(1, occurred_at="1990-01-01T00:00:00Z")
+    del row["event_id"]
+    assert from_page(site, [row])[1]["accepted"] == 1
+    clock.configure(fixed=NOW + timedelta(seconds=5))
+    assert from_page(site, [row])[1]["duplicate"] == 1
 
 
 def test_page_may_send_what_happened_in_the_last_week(site):
@@ -314,7 +342,11 @@ def test_order_of_a_tracking_library_becomes_lines(site):
     status, answer, _ = track(site, message)
     assert (status, answer["accepted"]) == (202, 3)
     first, second, coupon = stored(site)
-    assert (first["event_id"], first["item_id"], first["amount"]) == ("m1/0", "i1", 5.0)
+    assert (first["event_id"], first["item_id"], first["amount"]) == (
+        "segment:m1/0",
+        "i1",
+        5.0,
+    )
     assert (second["item_id"], second["amount"], second["currency"]) == ("i2", 3.0, "EUR")
     assert (coupon["event_type"], coupon["query"]) == ("coupon_redeem", "SPRING")
     assert track(site, message)[1]["duplicate"] == 3
