@@ -18,9 +18,11 @@ from retention.text import gettext
 # Packages with the drivers of object stores, by the scheme of the URL.
 DRIVERS = {
     "s3": "s3fs",
+    "s3a": "s3fs",
     "gs": "gcsfs",
     "gcs": "gcsfs",
     "abfs": "adlfs",
+    "abfss": "adlfs",
     "az": "adlfs",
     "sftp": "paramiko",
 }
@@ -158,20 +160,21 @@ def _file_system(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     import fsspec
 
     scheme = url.partition("://")[0]
-    try:
-        system, path = fsspec.core.url_to_fs(url, **options)
-    except (ImportError, ValueError) as error:
-        if scheme in DRIVERS:
-            message = gettext(
-                "{scheme}:// needs the package {package}; run `pip install {package}` where the "
-                "desk runs."
-            )
-            raise BadInput(message.format(scheme=scheme, package=DRIVERS[scheme])) from error
+    # fsspec also reads this machine, any web address, and "zip::http://…", a chain of schemes.
+    if scheme not in DRIVERS or "::" in url:
         raise BadInput(
             gettext(
                 "{scheme}:// is no object store that can be read; use one of {schemes}, or a path."
-            ).format(scheme=scheme, schemes=", ".join(sorted({*DRIVERS, "file", "https"})))
-        ) from error
+            ).format(scheme=scheme, schemes=", ".join(sorted({*DRIVERS, "https"})))
+        )
+    try:
+        system, path = fsspec.core.url_to_fs(url, **options)
+    except (ImportError, ValueError) as error:
+        message = gettext(
+            "{scheme}:// needs the package {package}; run `pip install {package}` where the "
+            "desk runs."
+        )
+        raise BadInput(message.format(scheme=scheme, package=DRIVERS[scheme])) from error
     except Exception as error:
         raise _problem(error) from error
     return system, path

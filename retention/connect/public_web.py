@@ -21,6 +21,25 @@ from retention.settings import Settings
 from retention.text import gettext
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Not for the public, whatever this Python version's `is_global` says of them.
+_CLOSED = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "100.64.0.0/10",  # of carriers
+        "168.63.129.16/32",  # of Azure's own services
+        "169.254.0.0/16",  # link-local, with the metadata of clouds
+        "192.0.0.0/24",  # of protocols
+        "192.88.99.0/24",  # relays of 6to4
+        "198.18.0.0/15",  # of measurements
+        "240.0.0.0/4",  # reserved
+        "::/96",  # an embedded IPv4 address
+        "64:ff9b:1::/48",  # an embedded IPv4 address, in a form of the network's own
+        "2001::/23",  # of protocols, such as Teredo
+        "fc00::/7",  # private
+        "fe80::/10",  # link-local
+        "fec0::/10",  # site-local, as fc00::/7 was called before
+    )
+)
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -49,7 +68,8 @@ class _CheckedBackend(httpcore.SyncBackend):
         inner = _embedded(address)
         if any(inner in network for network in self._allowed):
             return
-        if not inner.is_global or inner.is_multicast:
+        is_closed = any(inner in network for network in _CLOSED)
+        if is_closed or not inner.is_global or inner.is_multicast:
             text = gettext(
                 "{host} leads to the private address {address}; an admin of the machine can allow "
                 "it with RETENTION_PRIVATE_SOURCES={address}."

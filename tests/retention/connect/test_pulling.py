@@ -11,10 +11,11 @@ import fsspec
 import pytest
 import sqlalchemy as sa
 
-from retention.connect import public_web, query_source, secrets
+from retention.connect import places, public_web, query_source, secrets
 from retention.connect.problems import SourceProblem
 from retention.connect.pulling import Pull
 from retention.db.tables import Source
+from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
 from tests.postgres import postgres
@@ -193,6 +194,30 @@ def test_folder_without_permission_is_access_denied(settings, folder):
     assert caught.value.code == "access_denied"
 
 
+@pytest.fixture
+def memory_driver(monkeypatch):
+    monkeypatch.setitem(places.DRIVERS, "memory", "fsspec")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/*.conf",
+        "memory://orders/*.csv",
+        "HTTP://127.0.0.1/orders.csv",
+        "ftp://10.0.0.7/orders.csv",
+        "simplecache::http://127.0.0.1/orders.csv",
+        "zip://*.csv::http://127.0.0.1/orders.zip",
+        "s3://bucket/*.csv::file:///etc",
+    ],
+)
+def test_object_store_is_reached_by_its_driver_alone(settings, monkeypatch, url):
+    monkeypatch.setattr(fsspec.core, "url_to_fs", pytest.fail)
+    with pytest.raises(BadInput):
+        places.stored_files(settings, url, {})
+
+
+@pytest.mark.usefixtures("memory_driver")
 def test_object_store_is_pulled_by_its_pattern(settings):
     store = fsspec.filesystem("memory")
     store.pipe("/shop-orders/1.csv", lines(0, 20).encode())
@@ -279,6 +304,26 @@ def test_web_address_never_leads_to_a_private_address(settings, httpserver):
         )
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "168.63.129.16",
+        "169.254.169.254",
+        "192.0.0.192",
+        "192.168.0.1",
+        "100.64.0.1",
+        "[64:ff9b:1::a00:7]",
+        "[::a00:7]",
+        "[fec0::1]",
+        "[fd00::1]",
+        "[2002:a00:7::1]",
+        "[ff0e::1]",
+    ],
+)
+def test_address_that_is_not_for_the_public_is_refused(settings, address):
+    assert "RETENTION_PRIVATE_SOURCES=" in refused(settings, f"http://{address}/orders.csv")
+
+
 def test_connection_goes_to_the_address_that_was_checked(settings, httpserver, monkeypatch):
     """A second look-up of the name could give another address (DNS rebinding)."""
     answers = iter(["127.0.0.1", "10.0.0.7"])
@@ -340,6 +385,7 @@ class Answered(Exception):
         self.status_code = status
 
 
+@pytest.mark.usefixtures("memory_driver")
 @pytest.mark.parametrize(
     ("error", "code"),
     [
