@@ -119,7 +119,10 @@ def find_period(low: str, today: date) -> Period | None:
     """Find the days of a question about sales; weeks begin on Monday."""
     for pattern, days in _PERIODS:
         if match := re.search(pattern, low):
-            first, last = days(match, today)
+            try:
+                first, last = days(match, today)
+            except (ValueError, OverflowError):  # before the first year of the calendar
+                continue
             if first <= today:
                 return first, last, *match.span()
     day = find_day(low, today)

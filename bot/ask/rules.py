@@ -59,6 +59,11 @@ DRAFT_WORDS = (
 )
 APPROVE = r"\bapprov(?:e|ing|es|al of)\b|\bsign off\b|批准|审批|批一下|批了|通过"
 REJECT = r"\breject(?:ing|s)?\b|\bturn down\b|\bdecline\b|拒绝|驳回|否决"
+STOP_TRAINING = (
+    r"\b(?:stop(?:ping)?|halt|pause|abort|kill|end(?! of)|cancel|call off)\b.{0,30}"
+    r"\b(?:re-?)?train|"
+    r"停.{0,4}(?:训练|重训)"
+)
 STOP = r"\b(?:stop(?:ping)?|halt|pause|abort|kill|end|cancel|call off)\b|停"
 # In a campaign's thread, other words around "stop" may mean something else.
 PLAIN_STOP = (
@@ -132,7 +137,9 @@ MOST_ORDERS = (
 )
 NEWEST = (
     r"\b(?:newest|latest|most recent) (?:\w+ )?(?:customers?|clients|buyers|people)\b|"
-    r"最新的?(?:客户|顾客)"
+    r"\b(?:who|which|list|show|name|see)(?: (?:are|is|me|us|all|of|our|my|the))* "
+    r"new (?:customers|clients|buyers)\b|"
+    r"最新的?(?:客户|顾客)|新(?:客户|顾客)(?:有哪些|有谁|是谁)"
 )
 BEST = (
     rf"{SPEND_MOST}|\b(?:best|biggest|(?:our|my) top|largest|most valuable|"
@@ -273,6 +280,7 @@ RULES = (
             r"\bre-?train\w*|\btrain(?:ing)?\b.*\bmodels?\b|\bmodels?\b.*\btrain(?:ed|ing)?\b|"
             r"重新?训练|重训|再训练|训练.{0,4}模型",
         ),
+        none_of=(STOP_TRAINING,),
     ),
     Rule(
         "role grant", (r"\b(?:viewer|analyst|approver|admin)\b|分析师|审批人|管理员", M["person"])

@@ -296,8 +296,11 @@ class _Reader(Lines):
         if re.search(about, low) and find_conditions(self.text.lower(), self.vocabulary.goods):
             return "customers"
         patterns = (rules.HOW_MANY, rules.BEST, rules.NEWEST, rules.MOST_ORDERS)
+        period = find_period(self.text.lower(), self.today)
+        if period is None and re.search(rules.NEWEST, self.text.lower()):
+            return "customers"
         if re.search(r"\bnew (?:customers|clients|buyers)\b", low) or re.search(rules.SOLD, low):
-            return "sales" if find_period(self.text.lower(), self.today) or intent is None else None
+            return "sales" if period or intent is None else None
         if any(re.search(pattern, self.text.lower()) for pattern in patterns):
             return "customers"
         return None
@@ -396,14 +399,17 @@ class _Reader(Lines):
     def _alternatives(self, intent: str | None) -> tuple[str, ...]:
         """Return the nearest commands that need nothing more, with help as the last resort."""
         lines = self._about_subject() if intent is None else []
+        stops_training = re.search(rules.STOP_TRAINING, self.low) is not None
+        lines += ["jobs list"] if stops_training else []  # it has the button that cancels
         is_deed = _BARE_DEED.search(self.low) is not None  # of a campaign that is not clear
-        if is_deed:
+        if is_deed and not stops_training:
             lines += [line for line in ("campaign list",) if line not in lines]
         for other, score in examples().rank(self.text):
             is_draft = is_deed and other == "campaign draft"
             if (
                 is_draft
                 or other in (NONE, intent)
+                or (stops_training and other == "retrain")
                 or score < SUGGESTED
                 or len(lines) >= MAX_ALTERNATIVES
             ):

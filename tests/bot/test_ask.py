@@ -82,6 +82,39 @@ def test_sentences_of_the_issue(sentence, command):
     assert understand(sentence, TODAY).command == command
 
 
+@pytest.mark.parametrize(
+    "sentence", ["stop the model training", "cancel the retraining", "停止训练模型"]
+)
+def test_stopping_the_training_offers_no_training(sentence):
+    understanding = understand(sentence, TODAY)
+    assert understanding.command is None
+    assert "retrain" not in understanding.alternatives
+    assert understanding.alternatives[0] == "jobs list"
+
+
+def test_training_at_the_end_of_the_month_is_no_stop():
+    sentence = "at the end of the month, retrain the models"
+    assert understand(sentence, TODAY).command == "retrain"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "command"),
+    [
+        ("who are our new customers", "customers --order newest"),
+        ("新客户有哪些", "customers --order newest"),
+        ("how many new customers last week", "sales --from 2017-09-25 --to 2017-10-01"),
+    ],
+)
+def test_new_customers_are_listed_and_counted(sentence, command):
+    assert understand(sentence, TODAY).command == command
+
+
+@pytest.mark.parametrize("period", ["last 3000 years", "last 30000 months", "last 99999999 days"])
+def test_period_before_the_calendar_is_not_used(period):
+    understanding = understand(f"sales {period}", TODAY)
+    assert (understanding.command, understanding.unused) == ("sales", (period,))
+
+
 def test_constraint_without_an_option_is_named():
     understanding = understand("who is about to leave in Berlin?", TODAY)
     assert understanding.command == "sweep"
