@@ -20,6 +20,13 @@ _MAYBE_NAME = re.compile(
     r"check(?: on)?|lose|losing|for|to) )$"
 )
 _AFTER_NAME = re.compile(r"(?:'s)? (?:card|risk|profile|score|at risk|about to|going to|likely)\b")
+_GROUP = (
+    r"(?:customers?|clients?|people|persons|shoppers?|buyers?|members?|users?|households?|fans?|"
+    r"lovers?|subscribers?|owners|friends|ladies|men|women|kids|parents|families|teens|students|"
+    r"seniors|regulars|spenders|visitors|guests|drinkers|accounts|groups?|segments?|tier|team|club)"
+)
+_IS_GROUP = re.compile(rf"(?:.* )?{_GROUP}", re.IGNORECASE)
+_OF_GROUP = re.compile(rf" {_GROUP}\b", re.IGNORECASE)
 _GOES_ON = re.compile(
     r"\W*$|(?:'s)? (?:leav|might|may|could|will|would|on (?:the|this|that) list|doing|still|churn|"
     r"like|buy|want|next|up to|stop|come|been|order|quiet|silent|gone|lost|with us)"
@@ -128,6 +135,7 @@ def find_person(text: str) -> Span | None:
         )
         end = start + len(name)
         before, after = text[:start].lower(), text[end:].lower()
+        is_name = is_name and not (_IS_GROUP.fullmatch(name) or _OF_GROUP.match(after))
         if is_name and (
             _BEFORE_NAME.search(before)
             or _AFTER_NAME.match(after)

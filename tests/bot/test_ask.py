@@ -109,6 +109,26 @@ def test_new_customers_are_listed_and_counted(sentence, command):
     assert understand(sentence, TODAY).command == command
 
 
+@pytest.mark.parametrize(
+    ("sentence", "unused"),
+    [
+        ("show me the risk of New York customers", "New York"),
+        ("show me the risk for Gold Members", "Gold Members"),
+        ("churn risk for Tea Lovers", "Tea Lovers"),
+        ("show me the risk for Platinum Card club members", "Platinum Card"),
+    ],
+)
+def test_group_in_capitals_is_no_person(sentence, unused):
+    understanding = understand(sentence, TODAY)
+    assert understanding.command == "sweep"
+    assert unused in " ".join(understanding.unused)
+
+
+def test_name_beside_the_word_customer_is_a_person():
+    for sentence in ("risk of customer Marta Fischer", "why is Paul Rogers at risk?"):
+        assert understand(sentence, TODAY).command.startswith("score")
+
+
 @pytest.mark.parametrize("period", ["last 3000 years", "last 30000 months", "last 99999999 days"])
 def test_period_before_the_calendar_is_not_used(period):
     understanding = understand(f"sales {period}", TODAY)
