@@ -4,6 +4,7 @@ import shutil
 import socket
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,7 +91,7 @@ def overview(session: Session, settings: Settings, database: Database) -> dict[s
         "now": clock.now().isoformat(),
         "problems": [
             *storage_problems(database),
-            *problems(by_state, models, data, running),
+            *problems(by_state, models, data, running, settings.short_keys),
         ],
         "models": models,
         "data": data,
@@ -118,11 +119,13 @@ def problems(
     models: list[dict[str, Any]],
     data: dict[str, Any],
     running: list[dict[str, Any]],
+    short_keys: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Return what else needs a person, the most severe first.
 
     Each has a ``code`` and, depending on it, ``name`` or ``number``. Codes: ``process_silent``,
-    ``queue_slow``, ``posts_stuck``, ``no_data``, ``data_old``, ``no_model``, ``model_decayed``.
+    ``queue_slow``, ``posts_stuck``, ``key_short``, ``no_data``, ``data_old``, ``no_model``,
+    ``model_decayed``.
     """
     found: list[dict[str, Any]] = [
         {"code": "process_silent", "name": one["role"]} for one in running if not one["up"]
@@ -132,6 +135,7 @@ def problems(
         found.append({"code": "queue_slow", "number": minutes})
     if stuck := by_state.outbox["held"] + by_state.outbox["failed"]:
         found.append({"code": "posts_stuck", "number": stuck})
+    found += [{"code": "key_short", "name": name} for name in short_keys]
     orders = next((one for one in data["imports"] if one["table"] == "events"), None)
     if orders is None:
         found.append({"code": "no_data"})

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from retention import logs
-from retention.settings import Settings, load_settings_or_exit
+from retention.settings import Settings, load_settings_or_exit, warn_of_short_keys
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def main(settings: Settings | None = None) -> None:
     if error := missing_configuration(settings):
         sys.exit(error)
     logs.configure(logging.INFO)
+    warn_of_short_keys(settings)
     sys.setswitchinterval(0.001)
     import uvloop
 

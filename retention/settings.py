@@ -3,6 +3,7 @@
 ``NAME_FILE`` reads a secret from a file.
 """
 
+import logging
 import os
 import secrets
 import sqlite3
@@ -34,6 +35,8 @@ from retention.keys import Keys
 from retention.paths import create_private_folder
 from retention.text import gettext
 
+log = logging.getLogger(__name__)
+
 # Allowed schemes of the SQL database's URL. `retention.db` sets up connections of psycopg.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
 SECRETS = {
@@ -55,6 +58,7 @@ SECRETS = {
 }
 _OWN_KEYS = ("secret_key", "webhook_key", "redemption_key", "events_key")  # made by the operator
 _KEY_CHARACTERS = 32  # of the text; 32 random bytes in hex have 64
+_LEAST_KEY_CHARACTERS = 16  # earlier versions took any key, so a desk with such a one must start
 _KEYED_TABLES = ("directory", "erasures")  # written with a key from the first import on
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
@@ -239,16 +243,12 @@ class Settings(BaseSettings):
     @field_validator(*_OWN_KEYS, mode="after")
     @classmethod
     def _check_length(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if secret and (value := secret.get_secret_value()) and not is_long_enough(value):
-            name = variable(str(info.field_name))
-            text = gettext("{name} is too short; make 32 random bytes with: openssl rand -hex 32")
-            if name == "RETENTION_SECRET_KEY":
-                text = gettext(
-                    "{name} is too short; make 32 random bytes with: openssl rand -hex 32. For "
-                    "existing data, put the present key into RETENTION_OLD_SECRET_KEYS and run: "
-                    "retention rotate-keys --reseal"
-                )
-            raise ValueError(text.format(name=name))
+        if (
+            secret
+            and (value := secret.get_secret_value())
+            and not is_long_enough(value, _LEAST_KEY_CHARACTERS)
+        ):
+            raise ValueError(_short_key(variable(str(info.field_name))))
         return secret
 
     @field_validator("home", mode="after")
@@ -463,6 +463,17 @@ class Settings(BaseSettings):
         return tuple(map(ip_network, self.private_sources.replace(",", " ").split()))
 
     @property
+    def short_keys(self) -> tuple[str, ...]:
+        """Variables whose keys are long enough to start, but not to be safe."""
+        return tuple(
+            variable(field)
+            for field in _OWN_KEYS
+            if (secret := getattr(self, field))
+            and (value := secret.get_secret_value())
+            and not is_long_enough(value)
+        )
+
+    @property
     def takes_events(self) -> bool:
         """Whether live events can arrive."""
         return bool(self.events_key or self.events_public_key)
@@ -646,9 +657,27 @@ def _first_key(path: Path) -> bytes:
     return keys[0].encode()
 
 
-def is_long_enough(key: str) -> bool:
+def is_long_enough(key: str, characters: int = _KEY_CHARACTERS) -> bool:
     """Return whether a key may hold 32 random bytes, or 24 with the prefix of Standard Webhooks."""
-    return len(key.removeprefix("whsec_")) >= _KEY_CHARACTERS
+    return len(key.removeprefix("whsec_")) >= characters
+
+
+def _short_key(name: str) -> str:
+    if name == "RETENTION_SECRET_KEY":
+        return gettext(
+            "{name} is too short; make 32 random bytes with: openssl rand -hex 32. For "
+            "existing data, put the present key into RETENTION_OLD_SECRET_KEYS and run: "
+            "retention rotate-keys --reseal"
+        ).format(name=name)
+    return gettext("{name} is too short; make 32 random bytes with: openssl rand -hex 32").format(
+        name=name
+    )
+
+
+def warn_of_short_keys(settings: Settings) -> None:
+    """Log each key that is too short, when a process starts."""
+    for name in settings.short_keys:
+        log.warning("%s", _short_key(name))
 
 
 def _missing_key(path: Path) -> str:

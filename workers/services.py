@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from retention import logs
 from retention.db import Database
-from retention.settings import Settings, load_settings_or_exit
+from retention.settings import Settings, load_settings_or_exit, warn_of_short_keys
 from workers import live, processes, reconcile, schedule, shop_inbox
 from workers.delivery.sender import Sender
 
@@ -93,6 +93,7 @@ def main(argv: list[str]) -> int:
     run = {"tick": run_tick, "sender": run_sender, "live": live.run}[argv[0]]
     settings = load_settings_or_exit()
     logs.configure()
+    warn_of_short_keys(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import SecretStr
 from slack_sdk.models.blocks import Block
 from sqlalchemy import event, select, update
 
@@ -322,6 +323,15 @@ def test_status_shows_queue_data_and_models(workspace):
     assert "1 customer" in reply
     assert "ranked by rules" in reply
     assert "Your role is viewer" in reply
+
+
+def test_status_names_a_key_that_is_too_short(settings, database, api):
+    key = SecretStr("Q7" * 10)
+    short = settings.model_copy(update={"redemption_key": key})
+    reply = words(Workspace(build_app(short, database), api).run("status")["blocks"])
+    assert "RETENTION_REDEMPTION_KEY" in reply
+    assert "openssl rand -hex 32" in reply
+    assert key.get_secret_value() not in reply
 
 
 def test_jobs_lists_states_and_can_cancel_and_retry(workspace, database):

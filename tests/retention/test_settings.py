@@ -14,7 +14,7 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.errors import BadInput
 from retention.privacy.erased import load_erased, record_erased
-from retention.settings import SECRETS, Settings, load_settings, variable
+from retention.settings import SECRETS, Settings, load_settings, variable, warn_of_short_keys
 
 
 @pytest.fixture(autouse=True)
@@ -232,7 +232,7 @@ def test_error_names_the_variable_its_value_and_the_fix(field, monkeypatch, tmp_
 def test_short_key_is_refused_and_the_fix_named(field, monkeypatch, tmp_path):
     """A key of one character was accepted."""
     name = variable(field)
-    for short in ("x", "Q7" * 15, "whsec_" + "x" * 31):
+    for short in ("x", "Q7" * 7, "whsec_" + "x" * 15):
         monkeypatch.setenv(name, short)
         with pytest.raises(BadInput, match=f"^{name} is too short.* openssl rand -hex 32") as error:
             load_settings()
@@ -240,6 +240,24 @@ def test_short_key_is_refused_and_the_fix_named(field, monkeypatch, tmp_path):
     for enough in (secrets.token_hex(32), f"whsec_{b64encode(secrets.token_bytes(24)).decode()}"):
         monkeypatch.setenv(name, enough)
         assert getattr(load_settings(), field).get_secret_value() == enough
+
+
+@pytest.mark.parametrize("field", ["secret_key", "webhook_key", "redemption_key", "events_key"])
+@pytest.mark.parametrize("key", ["Q7" * 8, "Q7" * 15, "whsec_" + "x" * 31])
+def test_key_of_an_earlier_version_starts_with_a_warning(field, key, monkeypatch, caplog):
+    monkeypatch.setenv(variable(field), key)
+    settings = load_settings()
+    assert settings.short_keys == (variable(field),)
+    warn_of_short_keys(settings)
+    (warned,) = caplog.messages
+    assert variable(field) in warned
+    assert "openssl rand -hex 32" in warned
+    assert key not in warned
+
+
+def test_long_keys_give_no_warning(monkeypatch):
+    monkeypatch.setenv("RETENTION_REDEMPTION_KEY", secrets.token_hex(16))
+    assert load_settings().short_keys == ()
 
 
 def test_short_key_of_a_home_is_refused():
