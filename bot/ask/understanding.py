@@ -137,11 +137,13 @@ def understand(
     places: Callable[[], Places | None] | None = None,
     campaigns: Mapping[str, str] | None = None,
     goods: Callable[[], Places] | None = None,
+    may_be_person: Callable[[str], bool] | None = None,
 ) -> Understanding:
     """Find the command that a sentence asks for.
 
     Without a command if it asks for none, or for one that the tree refuses. ``places`` and
     ``goods`` are called only for a sentence that may name one; ``campaigns`` has names by id.
+    ``may_be_person`` tells a person from a group in capitals, such as "Premium Plus".
     """
     text = clean(sentence)
     if not text:
@@ -158,7 +160,13 @@ def understand(
         goods() if goods and _MAY_NAME_GOODS.search(text) else {},
         subject.customers,
     )
-    understanding = _Reader(text, today, subject, vocabulary).understand()
+    reader = _Reader(text, today, subject, vocabulary)
+    understanding = reader.understand()
+    name = reader.values.get("customer") or ""
+    is_reading = understanding.command is not None and not understanding.changes
+    if is_reading and " " in name and may_be_person and not may_be_person(name):
+        without = _Reader(text, today, subject, replace(vocabulary, persons=False)).understand()
+        understanding = without if without.command and not without.changes else understanding
     gap = place_names.gap(text, understanding.unused, known)
     return replace(understanding, place_gap=gap)
 

@@ -277,7 +277,7 @@ def find_values(
     finder.all("customer", _NAMED_CUSTOMER)
     finder.all("customer", r"(\d+) ?号?(?:的)?(?:客户|家庭|顾客|用户)")
     finder.all("customer", _BARE)
-    if not any(value.kind == "customer" for value in finder.found):
+    if vocabulary.persons and not any(value.kind == "customer" for value in finder.found):
         masked = "".join(
             low if low in _MARKED else letter for low, letter in zip(finder.low, text, strict=True)
         )

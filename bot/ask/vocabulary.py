@@ -21,6 +21,7 @@ class Vocabulary:
     campaigns: Mapping[str, str] = field(default_factory=dict)  # name by id
     goods: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # column, value by name
     customers: Sequence[str] = ()
+    persons: bool = True  # whether capitals may be a person's name
 
 
 def of_shop(services: "Services") -> dict[str, Any]:
@@ -29,6 +30,7 @@ def of_shop(services: "Services") -> dict[str, Any]:
 
     from retention.audiences import store
     from retention.db.tables import Campaign
+    from retention.lake import customer_directory
     from retention.lake.places import stored_goods
 
     settings, database = services.settings, services.database
@@ -46,9 +48,14 @@ def of_shop(services: "Services") -> dict[str, Any]:
         with database.reading() as session:
             return stored_goods(session, settings)
 
+    def may_be_person(name: str) -> bool:
+        with database.reading() as session:
+            return customer_directory.may_be_name(session, settings, name)
+
     return {
         "audiences": audiences,
         "places": lambda: shop_places(services),
         "campaigns": campaigns,
         "goods": goods,
+        "may_be_person": may_be_person,
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from retention import clock
@@ -224,6 +224,16 @@ def find(session: Session, settings: Settings, text: str) -> str:
         If no customer, or more than one, matches. The message names the nearest ids.
     """
     return find_match(session, settings, text).customer_id
+
+
+def may_be_name(session: Session, settings: Settings, text: str) -> bool:
+    """Return whether a word of a text is part of any customer's name."""
+    name = " " + func.lower(DirectoryEntry.display_name) + " "
+    words = [name.contains(f" {word} ", autoescape=True) for word in text.lower().split()]
+    whole = name == " " + func.lower(text) + " "  # SQLite lowers only A to Z, Python lowers É
+    own_team = DirectoryEntry.team_id == settings.team_id
+    found = select(DirectoryEntry.customer_id).where(own_team, or_(whole, *words)).limit(1)
+    return session.scalar(found) is not None
 
 
 def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch:

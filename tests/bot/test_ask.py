@@ -124,6 +124,16 @@ def test_group_in_capitals_is_no_person(sentence, unused):
     assert unused in " ".join(understanding.unused)
 
 
+def test_words_that_no_customer_has_as_a_name_are_no_person():
+    sentence = "will Premium Plus churn?"
+    understanding = understand(sentence, TODAY, may_be_person=lambda name: False)
+    assert understanding.command == "sweep"
+    assert "Premium Plus" in " ".join(understanding.unused)
+    assert understand(sentence, TODAY, may_be_person=lambda name: True).command == (
+        'score "Premium Plus"'
+    )
+
+
 def test_name_beside_the_word_customer_is_a_person():
     for sentence in ("risk of customer Marta Fischer", "why is Paul Rogers at risk?"):
         assert understand(sentence, TODAY).command.startswith("score")

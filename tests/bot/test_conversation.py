@@ -459,9 +459,16 @@ def test_viewer_does_not_open_a_customer_by_name(talk, named):
     assert talk.rows(Job) == []
 
 
+def test_words_that_no_customer_has_as_a_name_limit_the_list(talk, named):
+    talk.say("will Premium Plus churn?")
+    text = text_of(talk.reply())
+    assert "`/retention sweep`" in text
+    assert "Premium Plus" in text
+
+
 def test_unknown_name_is_refused_and_lists_nobody(talk, named):
-    talk.say("risk of Berta Schulz")
-    assert "Berta Schulz" in text_of(talk.reply())
+    talk.say("risk of Berta Fischer")
+    assert "Berta Fischer" in text_of(talk.reply())
     assert talk.rows(Job) == []
 
 
