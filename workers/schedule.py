@@ -204,21 +204,10 @@ def tick(database: Database, settings: Settings) -> list[str]:
 
 
 def next_due(session: Session, settings: Settings, after: datetime) -> datetime | None:
-    """Return the next time at which something is due.
+    """Return the next time at which something is due that needs the data of that time.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    after : datetime
-        Business time.
-
-    Returns
-    -------
-    datetime or None
-        None if nothing is scheduled.
+    Not the nightly checks of shops: a tick after several nights makes one. The demo's clock would
+    import the orders of each night for them.
     """
     moments = [
         next(at for _, at in slots(schedule) if at > after)
@@ -227,11 +216,10 @@ def next_due(session: Session, settings: Settings, after: datetime) -> datetime 
     campaigns = due.next_moment(session, settings, after)
     model_check = next_model_check(session, settings, after)
     alert_check = alerts.next_check(session, settings, after)
-    shop_check = shop_checks.next_check(session, settings, after)
     pull = stored_sources.next_due(session, settings, after)
     published = publishing.next_moment(session, settings, after)
     silence = live_senders.next_check(session, settings, after)
-    due_then = (campaigns, model_check, alert_check, shop_check, pull, published, silence)
+    due_then = (campaigns, model_check, alert_check, pull, published, silence)
     moments += [moment for moment in due_then if moment is not None]
     return min(moments, default=None)
 

@@ -9,7 +9,6 @@ from retention.campaigns.shop_code_check import AFTER_END
 from retention.connect.contract import WEBHOOKS_AT
 from retention.db.tables import Connection, Job, ShopDiscount
 from retention.settings import Settings
-from workers.times import next_local_time
 
 CHECK_AT = time(3)  # in the shop's zone
 
@@ -39,28 +38,6 @@ def due(session: Session, settings: Settings, now: datetime) -> list[Connection]
         for shop in _shops(session, settings, now, ShopDiscount.created_at < begin)
         if not session.scalar(select(Job.id).where(Job.idem_key == key(settings, shop, now)))
     ]
-
-
-def next_check(session: Session, settings: Settings, after: datetime) -> datetime | None:
-    """Return the time of the next check.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    after : datetime
-        Business time.
-
-    Returns
-    -------
-    datetime or None
-        None without codes or webhooks at a shop.
-    """
-    if not _shops(session, settings, after):
-        return None
-    return next_local_time(CHECK_AT, settings.zone, after)
 
 
 def key(settings: Settings, shop: Connection, now: datetime) -> str:
