@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,10 @@ ENGLISH_TESTS = Path(__file__).parent / "english_tests.txt"
 
 # As in training workers (`workers.app.WAITING`): on a busy machine boosting is ten times quicker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# A shell ignores Ctrl-C in what it runs in the background, and so would the processes of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # With all libraries loaded, a twentieth of the time went into searches for cycles.
 gc.set_threshold(20_000, 20, 20)

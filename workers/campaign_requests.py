@@ -79,6 +79,9 @@ class CampaignDeliver(Request):
     names_customers = False
     outlasts_erasures = True
     campaign_id: str
+    # Business time minus real time, in seconds, when the e-mails were due. The demo's clock may
+    # move on while they are sent.
+    clock_offset: float | None = None
 
 
 class ShopCodes(Request):

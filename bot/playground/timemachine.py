@@ -1,10 +1,10 @@
 """Move business time and wait for its work.
 
 At each moment the real events up to it are imported, then the clock moves, then the due work
-starts. Time goes on when that is done, but for trainings and the weekly model check. So a digest
-on Monday includes Sunday's orders, and no moment is skipped. The next import begins while a
-moment's messages are posted. The page's buttons wait for no work of the last moment: its digest
-arrives while people read.
+starts. Time goes on when that is done, but for trainings, e-mails, files and the weekly model
+check. So a digest on Monday includes Sunday's orders, and no moment is skipped. The next import
+begins while a moment's messages are posted. The page's buttons wait for no work of the last moment:
+its digest arrives while people read.
 """
 
 import asyncio
@@ -34,8 +34,11 @@ from workers.requests import DemoFeed, title_of
 
 MAX_ADVANCE = timedelta(days=92)
 SOON = timedelta(hours=1)
-# Nobody waits for its result; it reports by itself if something is wrong.
-BACKGROUND = frozenset({"monitor"})
+# It reports by itself if something is wrong.
+MONITOR = frozenset({"monitor"})
+# E-mails keep the business time at which they were due, however far time has moved on.
+SENDING = frozenset({"campaign_deliver"})
+BACKGROUND = MONITOR | SENDING | {"campaign_csv"}  # no later moment needs their results
 POLL_SECONDS, WAIT_SECONDS = 0.05, 900.0  # between looks at the queue; for one moment's work
 Notify = Callable[[dict[str, Any]], None]
 
@@ -124,13 +127,13 @@ class TimeMachine:
             self._end_step()
             self._moving.release()
             self.notify({"type": "clock", **self.state()})
-        if not waits and self._works(clock.now()):
+        if not waits and self._works(clock.now(), MONITOR):
             threading.Thread(target=self._watch, daemon=True).start()
         return Advance(clock.now(), moments, time.monotonic() - started, self._steps)
 
     def _travel(self, target: datetime, waits: bool) -> Any:
         start = current = clock.now()
-        self._wait_for_jobs(target, besides=frozenset())  # so that checks never pile up
+        self._wait_for_jobs(target, besides=SENDING)  # so that checks never pile up
         while (moment := self._next_due(current)) and current < moment < target:
             is_last = target - moment < SOON and not self._is_due_between(moment, target)
             self._step(moment, target, waits=waits or not is_last)
@@ -140,6 +143,7 @@ class TimeMachine:
         is_soon = current > start and target - current < SOON and moment != target
         self._step(target, target, imports=not is_soon, waits=waits)
         if waits:
+            self._wait_for_jobs(target, besides=MONITOR)
             self._wait_until_posted(target)
         yield target
 
@@ -207,7 +211,7 @@ class TimeMachine:
         """Report the work that goes on after an advance, until it is done or time moves again."""
         target = clock.now()
         is_left = self._moving.locked
-        while not is_left() and (self._works(target) or self._posts(target)):
+        while not is_left() and (self._works(target, MONITOR) or self._posts(target)):
             if self._closed.wait(POLL_SECONDS):
                 return
         if not is_left():

@@ -87,7 +87,12 @@ def due_jobs(session: Session, settings: Settings, now: datetime) -> list[DueJob
         if not _has_open_job(session, "shop_codes", campaign.id)
     ]
     return jobs + [
-        _due_job(campaign, "campaign_deliver", f"deliver:{campaign.id}:{minute}")
+        _due_job(
+            campaign,
+            "campaign_deliver",
+            f"deliver:{campaign.id}:{minute}",
+            clock_offset=(now - clock.wall()).total_seconds(),
+        )
         for campaign in sends.due_campaigns(session, settings.team_id, now)
         if not _has_open_job(session, "campaign_deliver", campaign.id)
         and not _is_pausing(session, campaign)

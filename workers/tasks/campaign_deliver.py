@@ -4,7 +4,7 @@ The next tick continues after the time limit.
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
@@ -62,7 +62,6 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 
 
 def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
-    from retention import clock
     from retention.campaigns.compose import message_composer
     from retention.campaigns.launch import recipient_rows
     from retention.campaigns.products import find_products, offered_items
@@ -126,6 +125,15 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
         allowed_from=allowed_at,
         rate=settings.send_rate,
         seconds=SECONDS,
-        now=clock.now,
+        now=lambda: _business_time(request),
         progress=context.progress,
     )
+
+
+def _business_time(request: CampaignDeliver) -> datetime:
+    """Return the business time of the e-mails, which passes as real time does."""
+    from retention import clock
+
+    if request.clock_offset is None:
+        return clock.now()
+    return clock.wall() + timedelta(seconds=request.clock_offset)

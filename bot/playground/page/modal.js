@@ -86,17 +86,20 @@ function forgive(event) {
 async function submit(event) {
   event.preventDefault();
   showErrors({});
-  const button = open.box.querySelector("[type=submit]");
-  if (button?.disabled) return;
-  button?.classList.add("busy");
-  if (button) button.disabled = true;
+  if (open.box.querySelector("[type=submit]")?.disabled) return;
+  showBusy(true);
   try {
     await post("/views", { user: state.me.id, values: JSON.stringify(values(open.box)), action: "submit" });
   } catch (error) {
     toast(error.message);
   }
-  button?.classList.remove("busy");
-  if (button) button.disabled = false;
+  showBusy(false);
+}
+
+function showBusy(busy) {
+  const button = open?.box.querySelector("[type=submit]");
+  button?.classList.toggle("busy", busy);
+  if (button) button.disabled = busy;
 }
 
 async function close() {
@@ -112,6 +115,8 @@ export function showErrors(errors) {
   open.box.querySelectorAll(".input-error").forEach((node) => node.replaceChildren());
   open.box.querySelectorAll(".invalid").forEach((node) => node.classList.remove("invalid"));
   fill(open.box.querySelector(".modal-error"), errors[""] || "");
+  // Errors may arrive before the answer to the submission, and Enter must submit again.
+  if (Object.keys(errors).length) showBusy(false);
   let first = null;
   for (const [blockId, text] of Object.entries(errors)) {
     const block = [...open.box.querySelectorAll("[data-block-id]")].find((one) => one.dataset.blockId === blockId);

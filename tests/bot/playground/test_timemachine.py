@@ -99,8 +99,9 @@ def test_stops_at_each_due_moment_after_importing_its_data(machine, worked) -> N
     assert timedelta() <= clock.now() - (MONDAY + timedelta(days=15)) < timedelta(minutes=1)
 
 
-def test_campaign_sends_its_emails_when_it_goes_live(machine, worked, database) -> None:
-    """They went out at the next due moment, days later."""
+@pytest.fixture
+def campaign_due(machine, worked, database) -> datetime:
+    """When a campaign goes live, with one e-mail to send."""
     due = MONDAY + timedelta(hours=4)
     team = machine.settings.team_id
     with database.transaction() as session:
@@ -132,10 +133,30 @@ def test_campaign_sends_its_emails_when_it_goes_live(machine, worked, database) 
         session.execute(update(Send).values(state="sent"))
 
     worked.does |= {"campaign_send": live, "campaign_deliver": sent}
+    return due
+
+
+def test_emails_are_due_when_their_campaign_goes_live(
+    machine, worked, database, campaign_due
+) -> None:
+    """They went out at the next due moment, days later."""
     machine.advance(timedelta(days=3))
     (went_live,) = (at for kind, at in worked.done if kind == "campaign_send")
-    (went_out,) = (at for kind, at in worked.done if kind == "campaign_deliver")
-    assert timedelta() <= went_live - due <= went_out - due < timedelta(minutes=1)
+    with database.reading() as session:
+        job = session.scalars(select(Job).where(Job.kind == "campaign_deliver")).one()
+    was_due = job.created_at.replace(tzinfo=UTC) + timedelta(seconds=job.args["clock_offset"])
+    assert timedelta() <= went_live - campaign_due < timedelta(minutes=1)
+    assert abs(was_due - campaign_due) < timedelta(minutes=1)
+    assert job.state == "done"
+
+
+def test_time_moves_on_while_emails_are_sent(machine, worked, database, campaign_due) -> None:
+    is_sent = threading.Event()
+    worked.waits["campaign_deliver"] = lambda: not is_sent.is_set()
+    machine.advance(timedelta(days=7, hours=1), waits=False)
+    assert "digest" in [kind for kind, _ in worked.done]
+    assert "campaign_deliver" not in [kind for kind, _ in worked.done]
+    is_sent.set()
 
 
 def test_each_import_ends_at_its_step(machine, worked, database) -> None:

@@ -87,6 +87,21 @@ def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
     assert inbox.addresses
 
 
+def test_emails_keep_the_time_at_which_they_were_due(mail):
+    """The demo's clock moves on while its e-mails are sent."""
+    shop, _ = mail
+    live(shop)
+    due = clock.now()
+    submitted = schedule.tick(shop.database, shop.settings)
+    clock.configure(fixed=due + timedelta(days=7))
+    for job_id in submitted:
+        run_job(shop.settings, shop.database, job_id, "test")
+    with shop.database.reading() as session:
+        sent_at = session.scalars(select(Send.sent_at).where(Send.state == "sent")).all()
+    assert sent_at
+    assert max(sent_at) - due < timedelta(hours=1)
+
+
 @pytest.mark.nightly
 def test_email_of_a_killed_process_is_sent_by_the_next(desk):
     """It failed for good, because the next run had not read its customer's address."""
