@@ -198,7 +198,7 @@ def _confirm(
     Raises
     ------
     BadInput
-        The person says no, or nobody can be asked.
+        The person says no, or nobody can be asked, not even whether a column has customers.
     click.Abort
         The person stops.
     """
@@ -213,6 +213,15 @@ def _confirm(
         "format": proposal.format_name if proposal else None,
     }
     write_message(printed("bot/start_preview", shown, call.services.settings))
+    guess = proposal.guessed_customer if proposal else None
+    if yes and guess:
+        raise BadInput(
+            gettext(
+                "Nothing was imported: no column is named like a customer, and {column} was chosen "
+                "because of its values. Write the right column into the map {map}, then run the "
+                "same command with --map {map}."
+            ).format(column=guess.column, map=map_path)
+        )
     if yes:
         return
     if not sys.stdin.isatty():
@@ -222,7 +231,8 @@ def _confirm(
                 "are right."
             )
         )
-    if not click.confirm(gettext("Are these your shop's figures?"), default=True, err=True):
+    question = gettext("Are these your shop's figures?")
+    if not click.confirm(question, default=guess is None, err=True):
         raise BadInput(
             gettext(
                 "Nothing was imported. Correct the map {map}, then run the same command with "

@@ -148,6 +148,14 @@ def import_files(
     return report
 
 
+class NoUsableRow(BadInput):
+    """Refuse files without a usable row; ``brief`` does not name the file with the reasons."""
+
+    def __init__(self, message: str, brief: str) -> None:
+        super().__init__(message)
+        self.brief = brief
+
+
 def _row_progress(progress: Progress, done: int, total: int, file: str) -> Callable[[int], None]:
     text = gettext("reading {file}: {rows:,} rows")
     name = display_name(file)
@@ -449,7 +457,7 @@ class ImportJob:
         attempt = file.with_stem(f"{file.stem}-refused")
         if refused:
             path = None if file.exists() else quarantine.write(self.con, self.bad_tables, attempt)
-            raise BadInput(self._refusal_text(files, path))
+            raise NoUsableRow(self._refusal_text(files, path), self._refusal_text(files, None))
         attempt.unlink(missing_ok=True)
         return quarantine.write(self.con, self.bad_tables, file)
 

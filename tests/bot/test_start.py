@@ -164,6 +164,84 @@ def test_sqlite_file_without_a_query_gets_a_hint(home, tmp_path, capsys):
     assert f"'sqlite:///{path}' --query" in error
 
 
+def test_guessed_customer_needs_a_person(home, tmp_path, monkeypatch, capsys):
+    towns = [f"Town {number % 30}" for number in range(90)]
+    rows = [(town, f"2024-03-{1 + n % 28:02}", n % 7 + 0.5) for n, town in enumerate(towns)]
+    path = write_rows(tmp_path / "towns.csv", "town,day,total", rows)
+    error = refusal(capsys, str(path.path), "--yes")
+    assert "town was chosen because of its values" in error
+    assert f"--map {home / 'maps' / 'towns.toml'}" in error
+    assert not list(tmp_path.glob("at-risk*"))
+
+    answers = io.StringIO("\n")  # by default, no
+    monkeypatch.setattr(answers, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", answers)
+    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "second"))
+    refusal(capsys, str(path.path))
+
+
+def test_count_of_orders_is_no_customer(home, tmp_path, capsys):
+    rows = [(f"2024-03-{1 + n % 28:02}", n % 40, n + 0.5, f"City {n % 30}") for n in range(90)]
+    header = "day,order_count,total,customer_city"
+    path = write_rows(tmp_path / "days.csv", header, rows)
+    assert "because of its values" in refusal(capsys, str(path.path), "--yes")
+
+
+def test_one_row_per_customer_is_refused_with_what_is_needed(home, tmp_path, capsys):
+    rows = [
+        (f"m-{n}", "Web", f"2021-0{1 + n % 5}-11", f"2023-0{1 + n % 5}-12", 2 + n % 9, 9.5 + n)
+        for n in range(90)
+    ]
+    header = "master_id,channel,first_order_date,last_order_date,order_num,value_total"
+    path = write_rows(tmp_path / "crm.csv", header, rows)
+    error = refusal(capsys, str(path.path), "--yes")
+    assert "first_order_date, last_order_date" in error
+    assert "Export the orders" in error
+
+
+def test_rfm_table_is_refused_with_what_is_needed(home, tmp_path, capsys):
+    rows = [(n, n % 90, 1 + n % 5, 20.5 + n) for n in range(90)]
+    path = write_rows(tmp_path / "rfm.csv", "CustomerID,Recency,Frequency,Monetary", rows)
+    assert "Export the orders" in refusal(capsys, str(path.path), "--yes")
+
+
+def test_customer_ids_in_scientific_notation_are_refused(home, tmp_path, capsys):
+    rows = [(f"9.9{n % 9}E+14", f"2024-03-{1 + n % 28:02}", n + 0.5) for n in range(90)]
+    path = write_rows(tmp_path / "cut.csv", "customer_id,order_date,total", rows)
+    assert "Export customer_id as text" in refusal(capsys, str(path.path), "--yes")
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("created_at", [f"{1700000000 + 86_400 * n}" for n in range(90)]),
+        ("created_at", [f"{1700000000000 + 86_400_000 * n}" for n in range(90)]),
+        ("ts_of_till", [f"{1700000000 + 86_400 * n}" for n in range(90)]),
+        ("Order Date", [f"{45000 + n}" for n in range(90)]),
+        ("date", [f"20230101{n % 24:02}" for n in range(90)]),
+    ],
+)
+def test_times_in_the_guise_of_numbers_are_recognised(
+    home, tmp_path, monkeypatch, capsys, column, values
+):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    rows = [(n % 30, value, n + 0.5) for n, value in enumerate(values)]
+    path = write_rows(tmp_path / "epochs.csv", f"customer_id,{column},total", rows)
+    assert re.search(r"30 customers.*\b2023\b", refusal(capsys, str(path.path)))
+
+
+def test_error_names_no_file_that_is_gone(home, tmp_path, capsys):
+    rows = [(n % 30, f"day {n}", n + 0.5) for n in range(90)]
+    path = write_rows(tmp_path / "days.csv", "customer_id,date,total", rows)
+    (tmp_path / "map.toml").write_text(
+        "[events]\ncustomer_id = 'customer_id'\noccurred_at = 'date'\namount = 'total'\n"
+        "event_type = { value = 'purchase' }\n"
+    )
+    error = refusal(capsys, str(path.path), "--map", "map.toml", "--yes")
+    named = [Path(name) for name in re.findall(r"/[\w./-]+", error)]
+    assert all(path.exists() for path in named), error
+
+
 def test_folder_that_cannot_be_written_is_refused_first(home, tmp_path, capsys):
     (tmp_path / "taken").write_text("a file, no folder")
     error = refusal(capsys, shop_file(tmp_path), "--yes", "--out", "taken/lists")

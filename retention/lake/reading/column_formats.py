@@ -20,18 +20,28 @@ _GROUPED = r"^\(?[+-]?(\d{1,3}(,\d{3})+|\d{1,2}(,\d{2})+,\d{3}|\d+)?(\.\d+)?\)?-
 ZONED = r"\d\d?:\d\d.*(Z|z|[+-]\d\d(:?\d\d)?)\s*$"
 _NUMERIC_DATE = r"^\s*(\d{1,2})[./-](\d{1,2})[./-](\d{4}|\d\d)\b"
 _TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+# Short years go first: "%Y" reads 14 as the year 14, and "%y" does not fit 2014.
 _MONTH_NAME_FORMATS = (
+    "%d-%b-%y",
+    "%d-%b-%Y",
+    "%d %b %y",
     "%d %b %Y",
     "%d %B %Y",
     "%b %d %Y",
     "%B %d %Y",
-    "%d-%b-%Y",
-    "%d-%b-%y",
-    "%d %b %y",
     "%Y年%m月%d日",
+    "%b %d %H:%M:%S %Y",
 )
-_COMPACT_FORMATS = ("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%d %H:%M", "%Y%m%d %H:%M:%S")
+_WEEKDAY = "^\\s*(?i)(mon|tues?|wed(nes)?|thu(rs)?|fri|satur|sat|sun)(day)?[ ,.]+"
+_COMPACT_FORMATS = (
+    *("%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S"),
+    *("%Y%m%d %H:%M", "%Y%m%d %H:%M:%S"),
+)
+_SERIAL_DAYS = (25_569, 73_050)  # Excel's days since 1899-12-30: 1970 to 2099
+SCIENTIFIC = r"^\s*-?\d(\.\d+)?[eE]\+\d\d+\s*$"
 IDS = ("event_id", "customer_id", "item_id", "order_id", "campaign_id")
+# Ids that merge customers, orders or lines where digits were lost.
+IDENTITIES = ("event_id", "customer_id", "order_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,7 @@ class ColumnReadings:
     dates: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     naive: list[str] = field(default_factory=list)  # time columns with values that lack a zone
+    scientific: dict[str, int] = field(default_factory=dict)  # values like 9.94E+14 of id columns
 
 
 def detect_readings(
@@ -97,6 +108,8 @@ def detect_readings(
     decimal_comma = _has_decimal_comma(numbers, mapping, result)
     for name, stats in all_stats.items():
         if column_kinds[name] == "id":
+            if stats.scientific:
+                result.scientific[name] = stats.scientific
             if stats.integral_floats and stats.integral_floats == stats.dotted:
                 bare = f"regexp_replace({quoted(name)}, '^(-?\\d+)\\.0+$', '\\1')"
                 result.columns[name] = ColumnReading("VARCHAR", bare)
@@ -167,6 +180,7 @@ class ColumnStats:
     ambiguous: int  # like 1,234
     dotted: int
     integral_floats: int  # like 12345.0
+    scientific: int  # like 9.94E+14
     times: int
     zoned_times: int
     numeric_dates: int  # like 31/12/2010 or 12/31/2010
@@ -178,6 +192,7 @@ class ColumnStats:
     compact_dates: int  # like 20101231
     epoch_seconds: int
     epoch_millis: int
+    serial_days: int  # like 41640, as Excel counts days
     in_map_format: int  # times in the map's date_format
 
     @property
@@ -199,7 +214,8 @@ class ColumnStats:
         Seconds since 1970 need none.
         """
         return (
-            self.times + max(self.numeric_dates, self.month_names, self.compact_dates)
+            self.times
+            + max(self.numeric_dates, self.month_names, self.compact_dates, self.serial_days)
             > self.zoned_times
         )
 
@@ -309,6 +325,7 @@ def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | No
         ),
         count(f"contains({raw}, '.') AND try_cast({raw} AS DOUBLE) IS NOT NULL", kind == "id"),
         count(f"contains({raw}, '.0') AND regexp_matches({raw}, '^-?\\d+\\.0+$')", kind == "id"),
+        count(f"contains({raw}, '+') AND regexp_matches({raw}, '{SCIENTIFIC}')", kind == "id"),
         f"count({_cast_time(column)})" if moment else "0",
         count(f"regexp_matches({raw}, '{ZONED}')", moment),
         count(f"{is_not_time} AND regexp_matches({raw}, '{_NUMERIC_DATE}')", moment),
@@ -326,11 +343,17 @@ def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | No
         ),
         count(
             f"{is_not_time} AND regexp_matches({column}, "
-            "'^(19|20)\\d\\d(0[1-9]|1[0-2])([0-2]\\d|3[01])(\\d{4}|\\d{6}| .*)?$')",
+            "'^(19|20)\\d\\d(0[1-9]|1[0-2])([0-2]\\d|3[01])"
+            "(([01]\\d|2[0-3])([0-5]\\d([0-5]\\d)?)?| .*)?$')",
             moment,
         ),
         count(f"{is_not_time} AND regexp_matches({column}, '^\\d{{9,10}}(\\.\\d+)?$')", moment),
         count(f"{is_not_time} AND regexp_matches({column}, '^\\d{{12,13}}$')", moment),
+        count(
+            f"{is_not_time} AND regexp_matches({column}, '^\\d{{5}}(\\.\\d+)?$') "
+            f"AND try_cast({column} AS DOUBLE) BETWEEN {_SERIAL_DAYS[0]} AND {_SERIAL_DAYS[1]}",
+            moment,
+        ),
         f"count({_in_map_format(column, date_format)})" if moment and date_format else "0",
     ]
 
@@ -453,12 +476,17 @@ def _read_time(
             )
         else:
             return
+    elif stats.serial_days and stats.serial_days + stats.times >= MIN_SHARE * stats.filled:
+        seconds = f"round(try_cast({column} AS DOUBLE) * 86400)::BIGINT"
+        sql = f"TIMESTAMP '1899-12-30' + to_seconds({seconds})"
+        note = gettext("days since 1899-12-30, as in Excel")
     elif stats.numeric_dates:
         day_first = _is_day_first(name, stats, mapping, result)
         sql, note = _parse_numeric_date(column, stats, day_first)
     elif stats.month_names:
+        without_weekday = f"regexp_replace({column}, '{_WEEKDAY}', '')"
         sql, note = (
-            _parse_formats(column, _MONTH_NAME_FORMATS, "[ ,.]+"),
+            _parse_formats(without_weekday, _MONTH_NAME_FORMATS, "[ ,.]+"),
             gettext("by the month's name"),
         )
     elif kind == "any" and stats.times >= MIN_SHARE * max(1, stats.filled):

@@ -24,10 +24,11 @@ from retention.lake.reading.archives import (
     extract_table,
     scratch_folder,
 )
-from retention.lake.reading.column_formats import ColumnReading, detect_readings
+from retention.lake.reading.column_formats import IDENTITIES, ColumnReading, detect_readings
 from retention.lake.reading.database import NoRows, check_not_sqlite, fetch_rows
 from retention.lake.reading.dialect import Dialect, detect
 from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines
+from retention.number_format import count
 from retention.paths import is_url
 from retention.text import gettext
 
@@ -142,6 +143,10 @@ def open_source(
                 yield _database(con, file, query, folder, on_rows)
             else:
                 yield _open(con, file, mapping, query, condition, folder)
+        except BadInput as error:
+            if str(folder) in str(error):  # the file will be gone when the message is read
+                raise BadInput(_without(folder, Path(file).name, str(error))) from None
+            raise
         finally:
             for table in ("raw_rows", "shaped_rows", "rejected_lines"):
                 con.execute(f"DROP TABLE IF EXISTS {table}")
@@ -235,6 +240,10 @@ def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
         mapping,
         source.detected.get("format") in ("parquet", "database"),
     )
+    scientific_notes = [
+        _check_scientific(source.name, name, rows, mapping)
+        for name, rows in result.scientific.items()
+    ]
     duplicate_notes = [
         gettext(
             "{column}: several columns are called so, and the first of them is read; give the "
@@ -246,7 +255,7 @@ def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
     properties = {
         "decimal": result.decimal,
         "dates": result.dates,
-        "notes": [*duplicate_notes, *result.notes],
+        "notes": [*duplicate_notes, *scientific_notes, *result.notes],
     }
     detected = source.detected | {name: value for name, value in properties.items() if value}
     typed = [
@@ -258,6 +267,24 @@ def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
         detected=detected,
         naive=(*result.naive, *sorted(typed)),
     )
+
+
+def _check_scientific(file: str, column: str, rows: int, mapping: Mapping) -> str:
+    """Warn that a spreadsheet cut ids to a few digits; refuse it where customers or orders merge.
+
+    Raises
+    ------
+    BadInput
+        The column is the customer, the order or the event.
+    """
+    text = gettext(
+        "{file}: {rows} of {column} are in scientific notation, like 9.94E+14: a spreadsheet "
+        "cut the number, so different ones look equal. Export {column} as text."
+    ).format(file=file, rows=count(rows, "value"), column=column)
+    targets = [target for target, each in mapping.columns.items() if each.column == column]
+    if {*targets} & {*IDENTITIES}:
+        raise BadInput(text)
+    return text
 
 
 def _open(
@@ -301,8 +328,7 @@ def _open(
         raise
     except Exception as error:  # any error of the reader is a fault of the file
         reason = str(error).strip().splitlines()[0]
-        # Name the file instead of its scratch copy.
-        reason = re.sub(re.escape(str(folder)) + r"[^\s'\"]*", path.name, reason)
+        reason = _without(folder, path.name, reason)
         if compression:
             check_compression(path, compression, reason)
         raise BadInput(
@@ -310,6 +336,11 @@ def _open(
                 name=path.name, format=kind.upper(), reason=reason
             )
         ) from error
+
+
+def _without(folder: Path, name: str, text: str) -> str:
+    """Name a file instead of its scratch copy."""
+    return re.sub(re.escape(str(folder)) + r"[^\s'\"]*", name, text)
 
 
 def _format(path: Path) -> tuple[str, str | None]:

@@ -21,6 +21,8 @@ from retention.text import gettext
 
 MAX_NEW_CUSTOMERS = 0.98  # share of rows with a customer of their own; above, the id is doubtful
 MIN_NAMES = 0.8  # share of values with a space, for people's names
+MIN_EPOCH = 10**8  # seconds since 1970; spreadsheet days are too like other numbers
+MIN_CODED = 0.99  # share of numbers that are times, such as seconds since 1970
 MIN_LISTS = 0.5  # share of values like "2× Mug, 1× Bag"
 MIN_ORDERS = 5  # with several lines, to tell an order's total from a line's
 # Columns of an order line; the others belong to the order.
@@ -84,8 +86,10 @@ class ColumnChoice:
             by_target = {target: similarity(profile.name, names[target]) for target in names}
             best = max(by_target.values())
             for target, score in by_target.items():
-                if best >= EXACT > score or (
-                    self.has_lines and not _belongs_to_level(profile, target)
+                if (
+                    best >= EXACT > score
+                    or (target == "customer_id" and score < EXACT and _describes_customer(profile))
+                    or (self.has_lines and not _belongs_to_level(profile, target))
                 ):
                     continue
                 scores[target].append((score * _fit(profile, target, self.table), profile))
@@ -164,7 +168,15 @@ class ColumnChoice:
                 column.words >= 0.8 and column.distinct > 1 and not is_status_name(column.name)
             ),
         )
-        self._first("occurred_at", lambda column: column.is_moment)
+        self._first(
+            "occurred_at",
+            lambda column: column.is_moment,
+            lambda column: (
+                column.coded_moments >= MIN_CODED
+                and column.distinct > 1
+                and column.largest > MIN_EPOCH
+            ),
+        )
         if "amount" not in self.columns and "price" not in self.columns:
             self._first(
                 "amount",
@@ -361,7 +373,7 @@ def _fit(profile: Profile, target: str, table: Table) -> float:
     kind = table[target].kind if target in table.names else {"price": "number"}.get(target, "text")
     fits = True
     if kind == "moment":
-        fits = profile.moments >= 0.8
+        fits = profile.moments >= 0.8 or profile.coded_moments >= MIN_CODED
     elif target == "quantity":
         fits = profile.is_number and (
             profile.whole < 0.99 or profile.distinct <= max(MAX_CATEGORIES, 0.2 * profile.rows)
@@ -379,6 +391,12 @@ def _fit(profile: Profile, target: str, table: Table) -> float:
     elif target.endswith("_id"):
         fits = not (profile.is_moment or (profile.is_number and profile.whole < 0.9))
     return float(fits)
+
+
+def _describes_customer(profile: Profile) -> bool:
+    """Return whether a name is of a property of customers, such as "customer_city"."""
+    words = re.split(r"[\W_]+", profile.name.casefold())
+    return bool({*words} & {*synonyms()["names"]["of_customer"]})
 
 
 def _belongs_to_level(profile: Profile, target: str) -> bool:

@@ -8,10 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from retention.errors import BadInput
 from retention.lake import findings
 from retention.lake.cleaning.cleaning_rules import NAME as CLEAN_RULES
 from retention.lake.import_log import ImportReport
-from retention.lake.importing import import_files
+from retention.lake.importing import NoUsableRow, import_files
 from retention.lake.lake import Lake
 from retention.lake.mapping import ANY_VALUE, literal
 from retention.progress import Progress, silent
@@ -175,19 +176,21 @@ def preview(
             shutil.copy(own_rules, folder / CLEAN_RULES)
         own = settings.model_copy(update={"home": folder, "lake_url": f"duckdb://{folder}/lake"})
         lake = Lake.open(own)
-        report = import_files(
-            lake,
-            None,
-            own,
-            "events",
-            files,
-            map_path,
-            query=query,
-            format_name=format_name,
-            progress=progress,
-        )
         try:
+            report = import_files(
+                lake,
+                None,
+                own,
+                "events",
+                files,
+                map_path,
+                query=query,
+                format_name=format_name,
+                progress=progress,
+            )
             return summarise(lake, report.timezone or settings.timezone, report)
+        except NoUsableRow as error:  # the file with the reasons goes with the folder
+            raise BadInput(error.brief) from None
         finally:
             lake.con.disconnect()
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import quoted
 from retention.lake.reading.column_formats import ColumnStats, count_formats
@@ -18,6 +19,7 @@ from retention.text import gettext
 
 SAMPLE_ROWS = 200_000
 FORMAT_ROWS = 20_000  # of the sample, evenly spread, whose formats are looked at
+BATCH_COLUMNS = 8  # whose formats one query counts; each takes many expressions, and memory
 MAX_CATEGORIES = 50  # most distinct values of a column of categories, such as event types
 MIN_SIMILARITY = 0.85  # for a name that is not a synonym itself
 EXACT = 0.901  # from here on, a similarity is that of a synonym
@@ -44,6 +46,9 @@ class Profile:
     words : float
         Share of words for event types.
     example : str
+    coded_moments : float
+        Share of times in the guise of numbers: seconds or milliseconds since 1970, or the days of
+        a spreadsheet. They may be ids as well, so the name decides.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Profile:
     largest: float
     words: float
     example: str
+    coded_moments: float = 0.0
 
     @property
     def is_moment(self) -> bool:
@@ -99,9 +105,11 @@ def profile_columns(con: Any, source: Source) -> list[Profile]:
         rows = con.execute("SELECT count(*) FROM suggested_rows").fetchall()[0][0]
         step = max(1, rows // FORMAT_ROWS)
         spread = f"(SELECT * FROM suggested_rows WHERE rowid % {step} = 0)"
-        stats = count_formats(
-            con, spread, dict.fromkeys(names, "VARCHAR"), dict.fromkeys(names, "any")
-        )
+        stats: dict[str, ColumnStats] = {}
+        for start in range(0, len(names), BATCH_COLUMNS):
+            batch = names[start : start + BATCH_COLUMNS]
+            texts, kinds = dict.fromkeys(batch, "VARCHAR"), dict.fromkeys(batch, "any")
+            stats |= count_formats(con, spread, texts, kinds)
         if not rows:
             raise BadInput(gettext("{name} has no rows.").format(name=source.name))
         return [_profile(con, name, stats[name], rows) for name in source.columns]
@@ -144,6 +152,17 @@ def _profile(con: Any, name: str, stats: ColumnStats, rows: int) -> Profile:
         largest or 0.0,
         _event_word_share(con, column, filled) if distinct <= MAX_CATEGORIES else 0.0,
         str(example or ""),
+        _coded_moments(stats, largest or 0.0) / looked_at,
+    )
+
+
+def _coded_moments(stats: ColumnStats, largest: float) -> int:
+    """Count times in the guise of numbers, none of which is in the future."""
+    tomorrow = clock.wall().timestamp() + 86_400
+    return max(
+        stats.serial_days,
+        stats.epoch_seconds if largest <= tomorrow else 0,
+        stats.epoch_millis if largest <= 1000 * tomorrow else 0,
     )
 
 

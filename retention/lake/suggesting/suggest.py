@@ -11,9 +11,11 @@ from retention.lake.mapping import quoted
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting.columns import ColumnChoice, events_columns
+from retention.lake.suggesting.customer_rows import check_orders
 from retention.lake.suggesting.event_lines import EventLines
 from retention.lake.suggesting.map_lines import (
     Doubt,
+    DoubtCode,
     Line,
     column_line,
     customer_attributes,
@@ -72,6 +74,12 @@ class Proposal:
     format_name: str | None = None
     doubts: tuple[Doubt, ...] = ()
     statuses: tuple[Status, ...] = ()
+
+    @property
+    def guessed_customer(self) -> Doubt | None:
+        """The doubt about customers that no column's name speaks of; only a person knows them."""
+        guesses = (doubt for doubt in self.doubts if doubt.code is DoubtCode.CONTENT)
+        return next((doubt for doubt in guesses if doubt.target == "customer_id"), None)
 
 
 def suggest(lake: "Lake", table_name: str, file: str, query: str | None = None) -> str:
@@ -134,6 +142,8 @@ def _propose(
         is_typed=source.detected.get("format") in ("parquet", "database"),
     )
     chosen, doubts = choice.columns, choice.doubts
+    if table.name == "events":
+        check_orders(source.name, profiles, chosen)
     missing = [name for name in table.required if name not in chosen and name != "event_type"]
     if missing:
         names = [profile.name for profile in profiles]

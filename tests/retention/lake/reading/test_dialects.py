@@ -88,6 +88,16 @@ def test_reads_a_file_of_two_encodings(import_bytes):
         ("1735603200", "1234.56", ","),
         ("2024-12-31T01:00:00+0100", "USD 1234.56", ","),
         ("31/12/24", "1234,56", ";"),
+        ("31-Dec-24", "1234.56", ","),
+        ("31-DEC-2024", "1234.56", ","),
+        ("Tue Dec 31 2024", "1234.56", ","),
+        ("Tue Dec 31 00:00:00 2024", "1234.56", ","),
+        ('"Tuesday, December 31, 2024"', "1234.56", ","),
+        ("2024123100", "1234.56", ","),
+        ("202412310000", "1234.56", ","),
+        ("1735603200000", "1234.56", ","),
+        ("45657", "1234.56", ","),
+        ("45657.0", "1234,56", ";"),
     ],
 )
 def test_reads_decimal_marks_money_and_dates(import_bytes, date, amount, delimiter):
@@ -185,6 +195,20 @@ def test_restores_ids_from_floats_and_counts_missing_ones(import_bytes):
     assert [event["customer_id"] for event in events] == ["12345", "12346"]
     assert [event["item_id"] for event in events] == ["85123A", "21.5"]
     assert report.quarantine_text == {"customer_id is missing": 2}
+
+
+@pytest.mark.parametrize("column", ["Customer", "Order"])
+def test_refuses_identities_that_a_spreadsheet_cut(import_bytes, column):
+    text = f"{MAP}order_id = 'Order'\n"
+    cut = {"Customer": "1", "Order": "7"} | {column: "9.94E+14"}
+    rows = f"1,7,2025-01-01,a,2\n{cut['Customer']},{cut['Order']},2025-01-02,a,2\n"
+    with pytest.raises(BadInput, match=rf"1 value of {column} .*as text"):
+        import_bytes(f"Customer,Order,Date,Item,Amount\n{rows}".encode(), map_text=text)
+
+
+def test_warns_of_item_ids_that_a_spreadsheet_cut(import_bytes):
+    report, _ = import_bytes(b"Customer,Date,Item,Amount\n1,2025-01-01,4.01E+12,2\n")
+    assert "Export Item as text" in report.files[0]["notes"][0]
 
 
 @pytest.mark.parametrize(

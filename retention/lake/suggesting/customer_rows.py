@@ -1,0 +1,69 @@
+"""Recognise a file with one row per customer, which sums up orders instead of listing them."""
+
+import re
+
+from retention.errors import BadInput
+from retention.lake.suggesting.profiles import EXACT, Profile, plain, similarity, synonyms
+from retention.text import gettext
+
+MIN_UNIQUE = 0.98  # share of rows with a customer of their own
+MIN_SUMS = 2  # kinds of sums that tell a list of customers from orders
+
+
+def check_orders(name: str, profiles: list[Profile], chosen: dict[str, Profile]) -> None:
+    """Refuse a file that sums up each customer's orders in one row.
+
+    Raises
+    ------
+    BadInput
+        No row is an order. Its dates would make one order of each customer.
+    """
+    sums = _sums(profiles)
+    if len(sums) < MIN_SUMS or not _has_own_rows(profiles, chosen):
+        return
+    raise BadInput(
+        gettext(
+            "{file} has one row per customer, and {columns} sum up their orders. A list needs "
+            "each order with its date. Export the orders: one row per order or line, with "
+            "customer, date and amount. This file fits `retention import customers`."
+        ).format(file=name, columns=", ".join(sums.values()))
+    )
+
+
+def _sums(profiles: list[Profile]) -> dict[str, str]:
+    """Return a column for each kind of sum: first and last date, number and value of orders."""
+    words = synonyms()["customer_sums"]
+    sums: dict[str, str] = {}
+    for profile in profiles:
+        for kind in ("first", "last"):
+            if profile.is_moment and _has_word(profile.name, words[kind]):
+                sums.setdefault(kind, profile.name)
+        for kind in ("orders", "spent"):
+            if profile.is_number and plain(profile.name) in map(plain, words[kind]):
+                sums.setdefault(kind, profile.name)
+    return sums
+
+
+def _has_word(name: str, words: list[str]) -> bool:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    parts = {plain(part) for part in re.split(r"[\W_]+", spaced)}
+    return any(word in parts or (not word.isascii() and word in name) for word in words)
+
+
+def _has_own_rows(profiles: list[Profile], chosen: dict[str, Profile]) -> bool:
+    """Return whether each row is a customer's own, and none is an order by its columns' names."""
+    customer = chosen.get("customer_id")
+    if customer and _is_named(customer, "customer_id"):
+        return customer.distinct >= MIN_UNIQUE * customer.filled * customer.rows
+    is_order = any(
+        target in chosen and _is_named(chosen[target], target)
+        for target in ("order_id", "occurred_at")
+    )
+    return not is_order and any(
+        profile.filled >= 1 and profile.distinct == profile.rows and not profile.is_moment
+        for profile in profiles
+    )
+
+
+def _is_named(profile: Profile, target: str) -> bool:
+    return similarity(profile.name, synonyms()["events"][target]) >= EXACT
