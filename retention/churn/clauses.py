@@ -39,6 +39,7 @@ ACTIONABLE = frozenset({*TIMING, "spend", "breadth", "replenishment", "discounts
     "opinion",
 }
 SEVERAL = "several"  # code of a clause without a fact of its own
+SILENT, SEASON = "silent", "season"
 _RECENT_ACTIVITY = frozenset({"activity"})
 
 Values = Mapping[str, float | None]
@@ -147,7 +148,7 @@ class EvidenceTable:
 
 
 def clauses_of(customer: facts.Customer, weights: Mapping[str, float]) -> tuple[Clause, ...]:
-    """Return a customer's clauses, the strongest actionable one first in each direction.
+    """Return a customer's clauses as `ordered` sorts them.
 
     Parameters
     ----------
@@ -179,12 +180,18 @@ def clauses_of(customer: facts.Customer, weights: Mapping[str, float]) -> tuple[
 
 
 def ordered(clauses: Sequence[Clause]) -> tuple[Clause, ...]:
-    """Return clauses with raising ones first, then actionable ones, then by weight."""
+    """Return clauses with raising ones first, then actionable ones, then by weight.
+
+    The silence against the customer's own rhythm leads its direction, and the season ends it: the
+    season is the same for every customer.
+    """
     return tuple(
         sorted(
             clauses,
             key=lambda clause: (
                 clause.direction != RAISES,
+                clause.code != SILENT,
+                clause.code == SEASON,
                 not clause.is_actionable,
                 -abs(clause.weight),
             ),
@@ -253,7 +260,7 @@ def _silence(customer: facts.Customer, raises: bool) -> Stated:
     if not raises or not customer.knows("gap_median") or not facts.is_late(customer.row):
         return None
     longest = customer["gap_max"]
-    return "silent", {
+    return SILENT, {
         "days": float(np.floor(customer["recency_days"])),
         "usual": facts.shown_gap(customer["gap_median"]),
         "longest": None if isnan(longest) else facts.shown_gap(longest),
@@ -358,7 +365,7 @@ def _overdue_items(customer: facts.Customer, raises: bool) -> Stated:
 
 
 def _no_regular_item(customer: facts.Customer, raises: bool) -> Stated:
-    if not raises or customer["regular_items"] != 0:
+    if not raises or not facts.lacks_regular_item(customer):
         return None
     return "no_regular_item", {"days": 4 * customer.horizon_days}
 
@@ -371,10 +378,8 @@ def _rating(customer: facts.Customer, raises: bool) -> Stated:
 
 
 def _season(customer: facts.Customer, raises: bool) -> Stated:
-    change = float(np.expm1(customer["season_ahead"]))
-    if not abs(change) >= facts.MIN_SEASON_EFFECT or (change < 0) != raises:
-        return "season", {"change": None, "days": customer.horizon_days}
-    return "season", {"change": change, "days": customer.horizon_days}
+    change = facts.season_change(customer, raises)
+    return None if change is None else (SEASON, {"change": change, "days": customer.horizon_days})
 
 
 def _fact(

@@ -16,6 +16,7 @@ from retention.templating import count, percent
 from retention.text import gettext
 
 MIN_SEASON_EFFECT = 0.05  # smallest reported change of the speed of repeat orders
+MIN_SEASON_SHARE = 0.5  # of the log change; else growth or decline is most of it
 LONG_PAUSE = 1.5  # × the usual gap
 MIN_DIFFERENCE = 0.1  # smallest reported difference from the typical value, as a share
 
@@ -359,8 +360,13 @@ def _overdue_items(customer: Customer, raises: bool) -> str | None:
     ).format(overdue=round(overdue), items=count(items, "item"))
 
 
+def lacks_regular_item(customer: Customer) -> bool:
+    """Return whether the customer buys nothing regularly, though the shop's customers do."""
+    return customer["regular_items"] == 0 and customer.typical.get("regular_items") != 0
+
+
 def _no_regular_item(customer: Customer, raises: bool) -> str | None:
-    if not raises or customer["regular_items"] != 0:
+    if not raises or not lacks_regular_item(customer):
         return None
     return gettext("no item bought regularly in the last {days} days").format(
         days=4 * customer.horizon_days
@@ -375,14 +381,23 @@ def _rating(customer: Customer, raises: bool) -> str | None:
     return gettext("rates {mean:.1f} on average, last {last:.1f}").format(mean=mean, last=last)
 
 
-def _season(customer: Customer, raises: bool) -> str:
-    """Describe the forecast change of repeat orders.
+def season_change(customer: Customer, raises: bool) -> float | None:
+    """Return the change of repeat orders by the season, as a share.
 
-    The change is given only if it explains the weight.
+    None if growth or decline is most of the forecast change, or if it explains no such weight.
     """
-    change = np.expm1(customer["season_ahead"])
-    if not abs(change) >= MIN_SEASON_EFFECT or (change < 0) != raises:
-        return gettext("the time of the year")
+    season, total = customer["season_alone"], customer["season_ahead"]
+    if not season * total > 0 or abs(season) < MIN_SEASON_SHARE * abs(total):
+        return None
+    change = float(np.expm1(season))
+    return change if abs(change) >= MIN_SEASON_EFFECT and (change < 0) == raises else None
+
+
+def _season(customer: Customer, raises: bool) -> str | None:
+    """Describe the forecast change of repeat orders."""
+    change = season_change(customer, raises)
+    if change is None:
+        return None
     if change < 0:
         sentence = gettext(
             "the time of the year: repeat orders come {change} slower than in the {days} days "
@@ -557,6 +572,7 @@ COLUMNS = frozenset(
         "overdue_share",
         "rating_last",
         "season_ahead",
+        "season_alone",
         *(amount.column for amounts in _AMOUNTS.values() for amount in amounts),
     }
 )

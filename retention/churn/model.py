@@ -421,12 +421,12 @@ def _season_note(training: TrainingSet) -> str:
     percent = 100 * np.expm1(training.swing)
     if percent >= 0:
         note = gettext(
-            "; moved to the season: by last year's and the trend, repeat orders come "
+            "; moved to season and trend: repeat orders come "
             "{percent:.0f}% faster in the {horizon_days} days ahead than in those before"
         )
     else:
         note = gettext(
-            "; moved to the season: by last year's and the trend, repeat orders come "
+            "; moved to season and trend: repeat orders come "
             "{percent:.0f}% slower in the {horizon_days} days ahead than in those before"
         )
     return note.format(percent=abs(percent), horizon_days=training.horizon_days)

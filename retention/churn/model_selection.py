@@ -6,8 +6,6 @@ known, a stack that contains plain calendar models takes the ensemble's place.
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from retention.churn.estimators import (
     BG_LOGISTIC,
     CALENDAR,
@@ -18,7 +16,6 @@ from retention.churn.estimators import (
 )
 from retention.churn.training_set import MIN_BUYERS, TrainingSet
 from retention.errors import TooLittleData
-from retention.number_format import signed
 from retention.text import gettext
 
 MIN_BUYERS_TO_LEARN, MIN_DAYS_TO_LEARN = 500, 180
@@ -116,11 +113,11 @@ def _select(training: TrainingSet, buyers: int, churners: list[float]) -> Candid
         text = gettext("The highest rung: calendar models and features.")
         return CandidateSet(candidates, text)
     text = gettext(
-        "The highest rung: calendar models and features. By last year's season repeat orders "
-        "change by {percent}% into such a horizon, so what knows no season is not a "
-        "candidate."
+        "The highest rung: calendar models and features. Repeat orders come much faster or slower "
+        "in the next {days} days than in the last, by season or by trend, so what knows neither is "
+        "not a candidate."
     )
-    return CandidateSet(candidates, text.format(percent=signed(100 * np.expm1(training.swing))))
+    return CandidateSet(candidates, text.format(days=training.horizon_days))
 
 
 def _closed_form_candidates(training: TrainingSet, missing: str, churners: float) -> CandidateSet:

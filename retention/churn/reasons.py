@@ -220,7 +220,7 @@ def complete_reasons(
     churn_rate: float | None,
     horizon_days: int,
 ) -> list[dict[str, Any]]:
-    """Give each direction a reason, so that every tier has one.
+    """Give each direction a reason besides the season, so that every tier has one.
 
     A customer without a reason in a direction is there because the whole shop is, or by several
     groups of which none has a fact to show.
@@ -237,7 +237,10 @@ def complete_reasons(
     """
     completed = list(listed)
     for direction in (RAISES, LOWERS):
-        if any(reason["direction"] == direction for reason in listed):
+        if any(
+            reason["direction"] == direction and reason["feature"] != SEASON_GROUP
+            for reason in listed
+        ):
             continue
         raises = direction == RAISES
         if churn_rate is not None and (
@@ -247,7 +250,10 @@ def complete_reasons(
         else:
             text = gettext("several small signs together, none of which stands out")
         completed.append(facts.stored_reason(OTHER, text, 0.0, direction))
-    return sorted(completed, key=lambda reason: reason["direction"] != RAISES)
+    return sorted(
+        completed,
+        key=lambda reason: (reason["direction"] != RAISES, reason["feature"] == SEASON_GROUP),
+    )
 
 
 def _shop_text(churn_rate: float, raises: bool, horizon_days: int) -> str:

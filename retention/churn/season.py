@@ -71,6 +71,8 @@ class Season:
         Forecast operational days in the next horizon.
     faster : float
         Log of the mean speed in the next horizon over that in as many days before the cutoff.
+    seasonal : float
+        The part of ``faster`` that comes again every year; the rest is growth or decline.
     purchases : BgNbd
         Fitted on histories in operational days.
     """
@@ -78,6 +80,7 @@ class Season:
     clock: np.ndarray
     ahead: float
     faster: float
+    seasonal: float
     purchases: bgnbd.BgNbd
 
     def no_purchase(
@@ -141,10 +144,10 @@ def fit_season(
     x, t_x, age : numpy.ndarray
         (n,) histories to fit on, in calendar days.
     """
-    speed, ahead, faster = _speeds(orders, horizon_days, plain)
+    speed, ahead, faster, seasonal = _speeds(orders, horizon_days, plain)
     clock = np.concatenate([[0.0], np.cumsum(speed)])
     fitted = bgnbd.fit(x, *_to_operational_days(clock, t_x, age))
-    return Season(clock, float(ahead.sum()), faster, fitted)
+    return Season(clock, float(ahead.sum()), faster, seasonal, fitted)
 
 
 def season_swing(orders: DailyOrders, horizon_days: int, plain: bgnbd.BgNbd) -> float:
@@ -162,8 +165,8 @@ def season_swing(orders: DailyOrders, horizon_days: int, plain: bgnbd.BgNbd) -> 
 
 def _speeds(
     orders: DailyOrders, horizon_days: int, plain: bgnbd.BgNbd
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the speed per day, its forecast, and the log change.
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Return the speed per day, its forecast, the log change, and the seasonal part of it.
 
     Returns
     -------
@@ -173,18 +176,23 @@ def _speeds(
         (H,) forecast.
     faster : float
         Log of the mean forecast over the mean of the last H known days.
+    seasonal : float
+        As of `Season`.
     """
     first, past = orders.first[: orders.days], orders.repeat[: orders.days]
     expected = _expected_orders(orders.first, plain)[: orders.days]
     speed = _speed(past, expected)
     if not orders.has_full_year or not expected.sum():
         ahead = np.ones(horizon_days)
-        return speed, ahead, _log_speed_ratio(speed, ahead)
+        return speed, ahead, _log_speed_ratio(speed, ahead), 0.0
     expected_scaled = expected * past.sum() / expected.sum()  # in operational time
     known = known_days(first + past)
     silent = orders.days - known
-    ahead = forecast_speed(past[:known], expected_scaled[:known], silent + horizon_days)[silent:]
-    return speed, ahead, _log_speed_ratio(_speed(past[:known], expected[:known]), ahead)
+    days = silent + horizon_days
+    forecast, season = _forecast(past[:known], expected_scaled[:known], days)
+    ahead, recent = forecast[silent:], season[:days][-horizon_days:]
+    faster = _log_speed_ratio(_speed(past[:known], expected[:known]), ahead)
+    return speed, ahead, faster, float(season[days + silent :].mean() - recent.mean())
 
 
 def _log_speed_ratio(speed: np.ndarray, ahead: np.ndarray) -> float:
@@ -277,6 +285,13 @@ def forecast_speed(orders: np.ndarray, expected: np.ndarray, horizon_days: int) 
     horizon_days : int
         H.
     """
+    return _forecast(orders, expected, horizon_days)[0]
+
+
+def _forecast(
+    orders: np.ndarray, expected: np.ndarray, horizon_days: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Forecast the speed, (H,), and estimate its season in logs, (2H,), from H days before now."""
     bins = len(orders) // _BIN_DAYS
     bin_orders, bin_expected = (
         values[len(values) - bins * _BIN_DAYS :].reshape(bins, _BIN_DAYS).sum(axis=1)
@@ -291,18 +306,22 @@ def forecast_speed(orders: np.ndarray, expected: np.ndarray, horizon_days: int) 
     log_speed = np.log((bin_orders + 0.5) / (bin_expected + 0.5))
     variance = 2 / (bin_orders + bin_expected + 1) + _NOISE**2  # of the log of a count
     noise = np.diag(variance)
-    past, ahead = at[:, None] - at, np.arange(horizon_days)[:, None] + 0.5 - at
+    past = at[:, None] - at
+    around = np.arange(-horizon_days, horizon_days)[:, None] + 0.5 - at
     second_year = int((at < at[0] + YEAR).sum())  # a peak of the first year may come again
-    log_likelihoods, means = [], []
+    log_likelihoods, means, seasons = [], [], []
     for parts in product(_LENGTH_SCALES, _AMPLITUDES, _AMPLITUDES):
         precision = np.linalg.inv(_covariance(past, *parts) + noise)
         event, gain = _passing_event(precision, log_speed, second_year)
         log_likelihoods.append(
             (np.linalg.slogdet(precision)[1] - log_speed @ precision @ log_speed) / 2 + gain
         )
-        means.append(_covariance(ahead, *parts) @ (precision @ (log_speed - event)))
+        residual = precision @ (log_speed - event)
+        means.append(_covariance(around[horizon_days:], *parts) @ residual)
+        seasons.append(_season_covariance(around, *parts[:2]) @ residual)
     weights = np.exp(np.array(log_likelihoods) - max(log_likelihoods))
-    return np.exp(weights @ np.array(means) / weights.sum())
+    weights /= weights.sum()
+    return np.exp(weights @ np.array(means)), weights @ np.array(seasons)
 
 
 def _passing_event(
@@ -381,8 +400,11 @@ def _single_gaps(empty: np.ndarray) -> np.ndarray:
 
 def _covariance(apart: np.ndarray, length_scale: float, season: float, drift: float) -> np.ndarray:
     """Return the covariance of log speeds by distance."""
+    level = drift**2 * np.exp(-np.abs(apart) / _DRIFT_DAYS)
+    return _season_covariance(apart, length_scale, season) + level
+
+
+def _season_covariance(apart: np.ndarray, length_scale: float, season: float) -> np.ndarray:
     days = np.abs(apart)
     turn = 2 * (YEAR / (2 * np.pi * length_scale) * np.sin(np.pi * days / YEAR)) ** 2
-    return season**2 * np.exp(-turn) * _YEARLY_CORRELATION ** (days / YEAR) + drift**2 * np.exp(
-        -days / _DRIFT_DAYS
-    )
+    return season**2 * np.exp(-turn) * _YEARLY_CORRELATION ** (days / YEAR)

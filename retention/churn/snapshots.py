@@ -428,9 +428,17 @@ def _forecast_season(season: seasons.Season | None, frame: pd.DataFrame) -> dict
     """
     if season is None:
         plain = {"season_ahead": 0.0, "season_no_purchase": frame.bg_no_purchase}
-        return plain | {OBSERVED_SEASON[name]: value for name, value in plain.items()}
+        return (
+            {"season_alone": 0.0}
+            | plain
+            | {OBSERVED_SEASON[name]: value for name, value in plain.items()}
+        )
     no_purchase = season.no_purchase(*purchase_history(frame))
-    return {"season_ahead": season.faster, "season_no_purchase": no_purchase}
+    return {
+        "season_ahead": season.faster,
+        "season_alone": season.seasonal,  # of a reason; the model knows the growth as well
+        "season_no_purchase": no_purchase,
+    }
 
 
 def _observed_season(snapshot: Snapshot, orders: seasons.DailyOrders) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from retention.churn.clauses import Clause
+from retention.churn.clauses import SEASON, Clause
 from retention.risk.sentence import sentence
 from retention.templating import LOWERS, RAISES, direction, why
 
@@ -15,7 +15,7 @@ def reasons_for_tier(reasons: Iterable[Mapping[str, Any]], tier: str) -> list[di
     """Return the reasons that agree with a tier.
 
     High risk has causes that raise the risk, low risk those that lower it. Medium risk has the
-    strongest of both.
+    strongest of both, with the season last.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ def reasons_for_tier(reasons: Iterable[Mapping[str, Any]], tier: str) -> list[di
         return fitting[:MAX_SHOWN]
     with_weight = [reason for reason in directed if reason["weight"]] or directed
     strongest = sorted(with_weight, key=lambda reason: -abs(reason["weight"]))[:MAX_SHOWN]
-    return [reason for reason in directed if reason in strongest][:MAX_SHOWN]
+    shown = [reason for reason in directed if reason in strongest][:MAX_SHOWN]
+    return sorted(shown, key=lambda reason: reason["feature"] == SEASON)
 
 
 def _directed(reason: Mapping[str, Any]) -> dict[str, Any]:

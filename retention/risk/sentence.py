@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from retention.churn import facts
-from retention.churn.clauses import SEVERAL, Clause
+from retention.churn.clauses import SEASON, SEVERAL, Clause
 from retention.templating import LOWERS, RAISES, count, percent
 from retention.text import gettext
 
@@ -14,7 +14,7 @@ Values = Mapping[str, float | None]
 
 
 def sentence(clauses: Sequence[Clause], tier: str = "high") -> str:
-    """Return one sentence: the strongest actionable reason first, then what speaks against it.
+    """Return one sentence: the strongest reason first, then what speaks against it.
 
     Parameters
     ----------
@@ -76,7 +76,8 @@ def short_reason(clauses: Sequence[Clause], tier: str = "high") -> str:
 def _sides(clauses: Sequence[Clause], tier: str) -> tuple[list[Clause], list[Clause]]:
     raising = [clause for clause in clauses if clause.direction == RAISES]
     lowering = [clause for clause in clauses if clause.direction == LOWERS]
-    if tier == "low":
+    is_seasonal = [clause.code for clause in raising] == [SEASON]
+    if tier == "low" or (is_seasonal and lowering):  # the season is no reason for one customer
         return lowering[:MAX_RAISING], raising[:MAX_LOWERING]
     return raising[:MAX_RAISING], lowering[:MAX_LOWERING]
 

@@ -171,11 +171,15 @@ def test_season_is_no_reason_before_thirteen_months(shop, trained):
     weight = {"season": np.full(count, 2.0), "recency": np.full(count, 1.0)}
     young = score_table(trained, people, np.ones(count), weight)
     assert {reason["feature"] for row in young.reasons for reason in row} == {"recency", "other"}
-    seasonal = replace(people, season=Season(np.arange(500.0), 21.0, 0.0, people.purchases))
+    seasonal = replace(
+        people,
+        frame=people.frame.assign(season_ahead=-0.4, season_alone=-0.3),
+        season=Season(np.arange(500.0), 21.0, -0.4, -0.3, people.purchases),
+    )
     grown = score_table(trained, seasonal, np.ones(count), weight)
     assert all(
         [reason["feature"] for reason in row]
-        in (["recency", "season", "other"], ["season", "other"])
+        in (["recency", "season", "other"], ["other", "season", "other"])
         for row in grown.reasons
     )
 

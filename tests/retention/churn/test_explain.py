@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import estimators
+from retention.churn import estimators, facts
+from retention.churn.clauses import clauses_of
 from retention.churn.counterfactual import Counterfactual, _hypothetical_features
 from retention.churn.explain import explain
 from retention.churn.lime import SecondOpinion, second_opinion, top_groups
@@ -213,24 +214,55 @@ def test_reasons_show_the_typical_amount():
             -0.9,
             "the time of the year: repeat orders come 30% faster than in the 28 days before",
         ),
-        (1.3, 0.9, "the time of the year"),  # not for that
-        (0.97, 0.9, "the time of the year"),
     ],
 )
 def test_season_reason_states_the_change_in_orders(faster, weight, text):
-    """At Christmas it is the first reason of most customers, so it must be verifiable."""
-    row = pd.DataFrame([{"season_ahead": np.log(faster)}])
+    row = pd.DataFrame([{"season_ahead": np.log(faster), "season_alone": np.log(faster)}])
     ((reason,),) = reasons(row, {"season": np.array([weight])}, typical={}, horizon_days=28)
     assert reason["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("faster", "alone", "weight"),
+    [
+        (1.3, 1.3, 0.9),  # the season says the contrary
+        (0.97, 0.97, 0.9),
+        (5.5, 1.3, -0.9),  # growth
+        (5.5, 0.7, -0.9),
+    ],
+)
+def test_growth_is_no_season(faster, alone, weight):
+    row = {"season_ahead": np.log(faster), "season_alone": np.log(alone)}
+    given = {"season": np.array([weight])}
+    assert reasons(pd.DataFrame([row]), given, typical={}, horizon_days=28) == [[]]
+    assert clauses_of(facts.Customer(row, {}, 28), {"season": weight}) == ()
 
 
 def test_season_is_the_last_reason():
     """At Christmas it is the largest for nearly all customers and would hide individual reasons."""
     row = pd.DataFrame(
         [
-            {"season_ahead": -0.5, "orders_1h": 1, "orders_2h": 4, "tenure_days": 90.0},
-            {"season_ahead": -0.5, "orders_1h": 1, "orders_2h": 4, "tenure_days": 90.0},
-            {"season_ahead": 0.5, "orders_1h": 3, "orders_2h": 4, "tenure_days": 90.0},
+            {
+                "season_ahead": -0.5,
+                "season_alone": -0.4,
+                "orders_1h": 1,
+                "orders_2h": 4,
+                "tenure_days": 90.0,
+            },
+            {
+                "season_ahead": -0.5,
+                "season_alone": -0.4,
+                "orders_1h": 1,
+                "orders_2h": 4,
+                "tenure_days": 90.0,
+            },
+            {
+                "season_ahead": 0.5,
+                "season_alone": 0.4,
+                "orders_1h": 3,
+                "orders_2h": 4,
+                "tenure_days": 90.0,
+            },
         ]
     )
     weight = {
@@ -241,6 +273,8 @@ def test_season_is_the_last_reason():
     own, alone, against = reasons(row, weight, typical={"tenure_days": 200}, horizon_days=28)
     assert [reason["feature"] for reason in own] == ["tenure", "trend", "season"]
     assert [reason["feature"] for reason in alone] == ["season"]
+    completed = complete_reasons(alone, probability=0.8, churn_rate=0.9, horizon_days=28)
+    assert [reason["feature"] for reason in completed] == ["other", "season", "other"]
     assert [reason["feature"] for reason in against] == ["trend", "tenure", "season"]
     assert {reason["direction"] for reason in own} == {"raises"}
     assert {reason["direction"] for reason in against} == {"lowers"}

@@ -121,6 +121,24 @@ def test_repeated_seasons_are_forecast_more_strongly():
     assert twice == pytest.approx(came, rel=0.2)
 
 
+@pytest.mark.parametrize("growth", [0.0, 0.5, 2.0])
+def test_growth_is_told_from_the_season(growth):
+    """Of a shop that grows, and of one that grows and has a season."""
+    days = np.arange(864)
+    wave, level = 0.4 * np.sin(2 * np.pi * days / season.YEAR), np.log1p(growth) * days / 364
+    came = wave[500:590].mean() - wave[410:500].mean()
+    grown, seasonal = (
+        season.fit_season(_trade(500, np.exp(speed[:500])), 90, PLAIN, *_people()).seasonal
+        for speed in (level, level + wave)
+    )
+    assert grown == pytest.approx(0, abs=0.05)
+    assert seasonal == pytest.approx(came, abs=0.15)
+    ramp = np.where(days < 430, 1.0, np.exp((days - 430) / 28))  # ten times as fast at the end
+    fitted = season.fit_season(_trade(500, ramp[:500]), 90, PLAIN, *_people())
+    assert fitted.faster > 0.5
+    assert abs(fitted.seasonal) < 0.5 * fitted.faster
+
+
 def test_observed_season_matches_what_happened():
     speed = np.ones(500)
     speed[440:] = 1.5
@@ -141,7 +159,7 @@ def test_observed_season_matches_what_happened():
 
 def test_even_clock_equals_plain_bgnbd():
     x, t_x, age = _people()
-    even = season.Season(np.arange(501.0), 30.0, 0.0, PLAIN)
+    even = season.Season(np.arange(501.0), 30.0, 0.0, 0.0, PLAIN)
     np.testing.assert_allclose(even.no_purchase(x, t_x, age), PLAIN.no_purchase(x, t_x, age, 30.0))
     assert (even.no_purchase(x, t_x, age, 60.0) < even.no_purchase(x, t_x, age)).all()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retention.churn import facts
-from retention.churn.clauses import FAMILIES, Clause, clauses_of
+from retention.churn.clauses import FAMILIES, Clause, clauses_of, ordered
 from retention.features.catalogue import GROUPS
 from retention.risk import sentence as words
 from retention.templating import LOWERS, RAISES
@@ -47,6 +47,31 @@ def test_actionable_reason_comes_before_a_stronger_one():
         "4 different items in the last 112 days (typical for the shop: 90); "
         "a customer for 30 days (typical for the shop: 200 days)"
     )
+
+
+def test_silence_leads_and_the_season_ends_the_reasons():
+    silent, wide, season = (
+        Clause("silent", {"days": 43.0, "usual": 2, "longest": 12}, ("recency",), 0.1, RAISES),
+        Clause("tenure_days", {"amount": 30.0, "typical": 200.0}, ("tenure",), 0.9, RAISES),
+        Clause("season", {"change": -0.33, "days": 28}, ("season",), 2.0, RAISES),
+    )
+    assert ordered((season, wide, silent)) == (silent, wide, season)
+
+
+def test_season_alone_is_not_the_first_reason():
+    season = Clause("season", {"change": -0.33, "days": 28}, ("season",), 2.0, RAISES)
+    on_time = Clause("on_time", {"days": 37.0, "usual": 147}, ("recency",), -0.4, LOWERS)
+    assert words.sentence((season, on_time)) == (
+        "Last order 37 days ago; usually orders every 147 days; "
+        "but repeat orders come 33% slower at this time of the year"
+    )
+    assert words.short_reason((season, on_time)) == "within the usual rhythm"
+    assert words.short_reason((season,)) == "season: repeat orders 33% slower"
+
+
+def test_item_bought_regularly_is_missed_only_where_others_have_one():
+    shop = facts.Customer(LATE | {"regular_items": 0.0}, TYPICAL | {"regular_items": 0.0}, 28)
+    assert clauses_of(shop, {"replenishment": 0.9}) == ()
 
 
 def test_evidence_against_the_risk_ends_the_sentence():
