@@ -27,7 +27,7 @@ MAX_SNAPSHOTS, MAX_SNAPSHOTS_SEASONAL = 12, 24
 MAX_ROWS = 60_000
 # Few snapshots hardly repeat each other's orders, so all of their rows count.
 FEW_SNAPSHOTS, MAX_ROWS_OF_FEW = 4, 250_000
-MAX_FIRST_HISTORY, MAX_STEP_DAYS = 90, 30  # before the oldest snapshot; between snapshots
+MAX_STEP_DAYS = 30  # between snapshots
 MIN_BUYERS = 100  # for any model
 MIN_HORIZON_DAYS = 7  # shortest horizon that a message suggests
 
@@ -341,10 +341,11 @@ def snapshot_moments(cutoff: datetime, history_days: float, horizon_days: int) -
     Raises
     ------
     BadInput
-        If the history is shorter than two horizons.
+        If the history is shorter than a horizon and what the oldest snapshot needs.
     """
-    if history_days < 2 * horizon_days:
-        longest = int(history_days // 2)
+    first_history = min(horizon_days, coverage.MAX_FIRST_HISTORY)
+    if history_days < horizon_days + first_history:
+        longest = coverage.longest_horizon(int(history_days), windows=1)
         remedy = (
             gettext("take a horizon of at most {longest} days or a later cutoff").format(
                 longest=longest
@@ -358,12 +359,12 @@ def snapshot_moments(cutoff: datetime, history_days: float, horizon_days: int) -
                 "before the cutoff, and there are {available}; {remedy}."
             ).format(
                 horizon_days=horizon_days,
-                history_days=2 * horizon_days,
+                history_days=horizon_days + first_history,
                 available=int(history_days),
                 remedy=remedy,
             )
         )
-    room = history_days - horizon_days - min(horizon_days, MAX_FIRST_HISTORY)
+    room = history_days - horizon_days - first_history
     seasonal = history_days >= seasons.MIN_DAYS
     most = MAX_SNAPSHOTS_SEASONAL if seasonal else MAX_SNAPSHOTS
     step = max(1, round(max(room / most, 7) if seasonal else min(horizon_days / 2, MAX_STEP_DAYS)))

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-GRID = (7, 14, 28, 56, 90, 180)  # days
+GRID = (7, 14, 28, 56, 90, 120, 180, 270, 365, 540, 730)  # days
 SHARE = 0.80  # of returns that happen within the horizon
 TOLERANCE = 1.10  # a horizon may miss the share by so much of its length
 RANKS = (0.2, 0.4, 0.6, 0.8)  # quantiles of the gaps, for the ranks of silence
-MIN_RETURNS, MIN_CUSTOMERS = 50, 20  # below, the default applies
-DEFAULT_HORIZON, DEFAULT_ACTIVE_WITHIN = 28, 56
+MIN_RETURNS, MIN_CUSTOMERS = 50, 20  # below, other shops' rhythms count, too
+# Geometric mean over shops of the days that cover the share of returns, and its weight in returning
+# customers (docs/data_scientist/churn_definition.md).
+PRIOR_DAYS, PRIOR_CUSTOMERS = 110.0, 10
+DEFAULT_HORIZON, DEFAULT_ACTIVE_WITHIN = 28, 56  # before there are orders
 MAX_CACHED = 8  # moments of a lake's state
 EVENTS_PLACEHOLDER = "place_of_events"
 _GAP_TYPES = {
@@ -72,11 +75,26 @@ class OrderRhythm:
         place = int(np.searchsorted(np.cumsum(self.weights), share - 1e-9))
         return float(self.gaps[min(place, len(self.gaps) - 1)])
 
+    def covered(self, days: float) -> float:
+        """Return the share of the returns that happened within so many days."""
+        return float(self.weights[self.gaps <= days].sum())
+
+    @property
+    def horizon(self) -> float:
+        """The days within which 80% of the returns happen; few are shrunk to the prior."""
+        own = self.quantile(SHARE)
+        if self.is_known:
+            return own
+        if not self.customers:
+            return PRIOR_DAYS
+        weight = self.customers / (self.customers + PRIOR_CUSTOMERS)
+        return float(own**weight * PRIOR_DAYS ** (1 - weight))
+
     def rank_days(self, active_within_days: int | None = None) -> tuple[float, ...]:
         """Return the shortest silence, in days, of the ranks 2 to 5 of `retention.risk.rules`.
 
         These are the quantiles .2, .4, .6 and .8 of the gaps. Without enough returns they are
-        quarters of the default horizon. They shrink together where the last would lie outside the
+        quarters of `horizon`. They shrink together where the last would lie outside the
         activity window or near its end.
 
         Parameters
@@ -87,7 +105,7 @@ class OrderRhythm:
         if self.is_known:
             days = [self.quantile(share) for share in RANKS]
         else:
-            days = [DEFAULT_HORIZON * rank / len(RANKS) for rank in range(1, len(RANKS) + 1)]
+            days = [self.horizon * rank / len(RANKS) for rank in range(1, len(RANKS) + 1)]
         most = np.inf if active_within_days is None else RANKS[-1] * active_within_days
         return tuple(min(1.0, most / days[-1]) * day for day in days)
 
@@ -104,11 +122,12 @@ class DerivedDefinition:
     horizon_days, active_within_days : int
         Churn is no order within the horizon, among customers with an order in the activity window.
     limit : str
-        ``few_returns``: the default applies. ``short_history``: the history is too short for the
-        horizon that the rhythm asks for. Otherwise empty.
+        ``few_returns``: other shops' rhythms count, too. ``short_history``: the history is too
+        short for the horizon that the rhythm asks for. Otherwise empty.
     evidence : dict
-        ``share``, ``days`` (within which that share of returns happened), ``median_days``,
-        ``returns``, ``customers`` and ``history_days``.
+        ``share``, ``days`` (within which that share of returns happened, or is expected to with few
+        returns), ``median_days``, ``covered_share`` (of the returns, within the horizon; None
+        without returns), ``returns``, ``customers``, ``history_days``, and what is enough.
     """
 
     horizon_days: int
@@ -167,9 +186,10 @@ def rhythm_of_gaps(gap_counts: "pd.DataFrame", history_days: int) -> OrderRhythm
 def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     """Choose the churn definition that fits a rhythm.
 
-    The horizon is the shortest of 7, 14, 28, 56, 90 and 180 days within which 80% of the returns
-    happened, give or take a tenth of its length. The activity window is the one of these that is
-    closest to twice the horizon. The history must cover three horizons.
+    The horizon is the shortest of `GRID` within which 80% of the returns happened, give or take a
+    tenth of its length. The activity window is the one of these that is closest to twice the
+    horizon. With few returns, other shops' rhythms count, too. A model must be able to learn and to
+    be judged (`retention.lake.coverage.longest_horizon`).
 
     Parameters
     ----------
@@ -190,24 +210,29 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     >>> definition.horizon_days, definition.active_within_days
     (90, 180)
     """
-    from retention.lake.coverage import MIN_HORIZONS
+    from retention.lake.coverage import longest_horizon
 
-    days = rhythm.quantile(SHARE)
-    evidence = {
-        "share": SHARE,
-        "days": None if np.isnan(days) else days,
-        "median_days": None if np.isnan(days) else rhythm.quantile(0.5),
-        "returns": rhythm.returns,
-        "customers": rhythm.customers,
-        "history_days": rhythm.history_days,
-    }
-    if not rhythm.is_known:
-        return DerivedDefinition(DEFAULT_HORIZON, DEFAULT_ACTIVE_WITHIN, "few_returns", evidence)
-    fitting = next((choice for choice in GRID if days <= choice * TOLERANCE), GRID[-1])
-    possible = [choice for choice in GRID if choice * MIN_HORIZONS <= rhythm.history_days]
-    horizon = min(fitting, max(possible, default=GRID[0]))
+    fitting = next((choice for choice in GRID if rhythm.horizon <= choice * TOLERANCE), GRID[-1])
+    # Few returns cannot judge a model, so only the window to learn from must fit.
+    longest = longest_horizon(rhythm.history_days, windows=2 if rhythm.is_known else 1)
+    horizon = min(fitting, max((choice for choice in GRID if choice <= longest), default=GRID[0]))
+    has_returns = bool(rhythm.returns)
+    limit: Limit = "short_history" if horizon < fitting else ""
     return DerivedDefinition(
-        horizon, active_window(horizon), "short_history" if horizon < fitting else "", evidence
+        horizon,
+        active_window(horizon),
+        limit if rhythm.is_known else "few_returns",
+        {
+            "share": SHARE,
+            "days": rhythm.horizon,
+            "median_days": rhythm.quantile(0.5) if rhythm.is_known else None,
+            "covered_share": rhythm.covered(horizon) if has_returns else None,
+            "returns": rhythm.returns,
+            "customers": rhythm.customers,
+            "history_days": rhythm.history_days,
+            "min_returns": MIN_RETURNS,
+            "min_customers": MIN_CUSTOMERS,
+        },
     )
 
 
@@ -217,7 +242,7 @@ def active_window(horizon_days: int) -> int:
     Examples
     --------
     >>> [active_window(horizon) for horizon in GRID]
-    [14, 28, 56, 90, 180, 180]
+    [14, 28, 56, 120, 180, 270, 365, 540, 730, 730, 730]
     """
     return min(
         (choice for choice in GRID if choice >= horizon_days),

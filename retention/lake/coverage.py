@@ -11,7 +11,7 @@ from retention.lake.data_cache import DataCache
 from retention.lake.schema import LINKS
 from retention.text import gettext
 
-MIN_HORIZONS = 3  # the data must cover a label window and two horizons of training before it
+MAX_FIRST_HISTORY = 90  # days before the oldest training snapshot; fewer for shorter horizons
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +200,14 @@ def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: i
     horizon, end = timedelta(days=horizon_days), newest + timedelta(days=1)
     if cutoff + horizon - newest <= silence_limit(horizon_days):
         return
-    longest = (end - oldest).days // MIN_HORIZONS
+    longest = longest_horizon((end - oldest).days)
     if horizon_days <= longest:
         remedy = gettext("take a --cutoff of {latest:%Y-%m-%d} or earlier").format(
             latest=end - horizon
         )
     elif longest:
         remedy = gettext(
-            "take a --horizon of at most {longest} days, so that two before it are left to learn "
+            "take a --horizon of at most {longest} days, so that enough is left before it to learn "
             "from"
         ).format(longest=longest)
     else:
@@ -223,6 +223,21 @@ def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: i
             remedy=remedy,
         )
     )
+
+
+def longest_horizon(history_days: int, windows: int = 2) -> int:
+    """Return the longest horizon that a history has room for.
+
+    It needs label windows, by default one to learn from and one to judge by, and before them some
+    history for the features: another horizon, at most `MAX_FIRST_HISTORY`.
+
+    Examples
+    --------
+    >>> longest_horizon(90), longest_horizon(820), longest_horizon(820, windows=1)
+    (30, 365, 730)
+    """
+    short = history_days // (windows + 1)
+    return short if short <= MAX_FIRST_HISTORY else (history_days - MAX_FIRST_HISTORY) // windows
 
 
 def latest_cutoff(lake: store.LakeTables, horizon_days: int) -> datetime:

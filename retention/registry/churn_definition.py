@@ -134,7 +134,7 @@ def ensure_definition(lake: "Lake", database: Database, settings: Settings) -> C
 def derive_from(lake: "Lake") -> ChurnDefinition:
     """Derive the definition from the shop's gaps between orders.
 
-    The source is ``default`` if there are too few returns.
+    The source is ``default`` without events.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def derive_from(lake: "Lake") -> ChurnDefinition:
     return ChurnDefinition(
         derived.horizon_days,
         derived.active_within_days,
-        "default" if derived.limit == "few_returns" else "derived",
+        "derived",
         {**derived.evidence, "limit": derived.limit},
     )
 
@@ -163,9 +163,9 @@ def fitting_definition(lake: "Lake", definition: ChurnDefinition) -> ChurnDefini
         In force.
     """
     derived = derive_from(lake)
-    if derived.source == "default" or derived.horizon_days == definition.horizon_days:
-        return None
-    return derived
+    is_known = derived.evidence.get("limit") != "few_returns"
+    is_other = derived.horizon_days != definition.horizon_days
+    return derived if derived.source == "derived" and is_known and is_other else None
 
 
 def change_definition(

@@ -2,10 +2,14 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from bot.terminal import run
+from bot.terminal_runner import printed as printed_text
 from retention.db import Database
+from retention.features.order_rhythm import derive_definition, rhythm_of_gaps
+from retention.registry.churn_definition import ChurnDefinition
 from retention.settings import Settings
 
 
@@ -34,6 +38,24 @@ def test_definition_is_derived_shown_changed_and_derived_again(home, capsys):
     }
     again = printed(capsys, "definition", "derive")
     assert (again["horizon_days"], again["source"]) == (14, "derived")
+
+
+def test_evidence_says_what_is_not_covered_and_what_is_too_few():
+    slow = {"customer_id": range(100), "gap": [60] * 40 + [129] * 60, "count": 5}
+    few = {"customer_id": range(12), "gap": 40, "count": 1}
+    texts = []
+    for gaps in (slow, few):
+        derived = derive_definition(rhythm_of_gaps(pd.DataFrame(gaps), 300))
+        definition = ChurnDefinition(
+            derived.horizon_days,
+            derived.active_within_days,
+            "derived",
+            {**derived.evidence, "limit": derived.limit},
+        ).as_dict()
+        data = {**definition, "definition": definition, "retired": None, "changed": False}
+        texts.append(printed_text("bot/definition", data, Settings()))
+    assert all(figure in texts[0] for figure in ("60%", "90 ", "300 "))
+    assert all(figure in texts[1] for figure in ("12 ", "50", "20", "63 "))
 
 
 def test_list_with_everybody_on_it_says_so_first(home, capsys, tmp_path, monkeypatch):

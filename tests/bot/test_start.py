@@ -14,7 +14,7 @@ import sqlalchemy
 
 from bot.terminal import run
 from bot.terminal_runner import printed
-from retention.features.order_rhythm import DEFAULT_HORIZON, GRID
+from retention.features.order_rhythm import GRID
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.shop_counts import COUNTS, Figures
@@ -292,8 +292,8 @@ def assert_same_figures(preview: dict, counted: Figures) -> None:
 
 def assert_plausible_definition(horizon: int, counted: Figures) -> None:
     assert horizon in GRID
-    if np.isnan(counted.gap_days):  # nobody came back
-        assert horizon == DEFAULT_HORIZON
+    if np.isnan(counted.gap_days):  # nobody came back, in hours
+        assert horizon == GRID[0]
     else:
         assert counted.gap_days <= horizon <= max(14, 8 * counted.gap_days)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retention.churn.training_set import snapshot_moments
+from retention.errors import BadInput
 from retention.features.order_rhythm import (
-    DEFAULT_ACTIVE_WITHIN,
-    DEFAULT_HORIZON,
     GRID,
     MIN_CUSTOMERS,
     MIN_RETURNS,
@@ -20,6 +20,7 @@ from retention.features.order_rhythm import (
     order_rhythm,
     rhythm_of_gaps,
 )
+from retention.lake.coverage import longest_horizon
 from retention.lake.importing import import_files
 from tests import shop as tiny
 
@@ -37,10 +38,12 @@ def rhythm(gaps, history_days: int = 2000, returns: int = 5) -> OrderRhythm:
         (8, (14, 28)),
         (18, (28, 56)),
         (30, (28, 56)),  # within a tenth
-        (31, (56, 90)),
+        (31, (56, 120)),
         (74, (90, 180)),
-        (129, (180, 180)),
-        (400, (180, 180)),
+        (127, (120, 270)),
+        (190, (180, 365)),
+        (373, (365, 730)),
+        (900, (730, 730)),
     ],
 )
 def test_horizon_covers_four_of_five_returns(days, expected):
@@ -65,20 +68,29 @@ def test_frequent_buyers_do_not_decide_for_the_others():
 
 
 def test_short_history_limits_the_horizon():
-    derived = derive_definition(rhythm([129] * 100, history_days=300))
+    derived = derive_definition(rhythm([60] * 40 + [129] * 60, history_days=300))
     assert (derived.horizon_days, derived.limit) == (90, "short_history")
+    assert derived.evidence["covered_share"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("history_days", [21, 60, 271, 488, 877, 1066])
+def test_longest_horizon_leaves_a_window_to_judge_and_one_to_learn(history_days):
+    horizon = longest_horizon(history_days)
+    cutoff = tiny.BEGIN + timedelta(days=history_days - horizon)
+    assert snapshot_moments(cutoff, history_days - horizon, horizon)
+    with pytest.raises(BadInput):
+        snapshot_moments(cutoff, history_days - horizon - 2, horizon + 1)
 
 
 @pytest.mark.parametrize(
-    ("customers", "returns"), [(0, 1), (MIN_CUSTOMERS - 1, 50), (MIN_RETURNS - 1, 1)]
+    ("customers", "returns", "horizon"),
+    [(0, 1, 120), (1, 1, 90), (MIN_CUSTOMERS - 1, 50, 14), (MIN_RETURNS - 1, 1, 7)],
 )
-def test_few_returns_give_the_default(customers, returns):
+def test_few_returns_are_shrunk_to_the_rhythm_of_other_shops(customers, returns, horizon):
     derived = derive_definition(rhythm([3] * customers, returns=returns))
-    assert (derived.horizon_days, derived.active_within_days, derived.limit) == (
-        DEFAULT_HORIZON,
-        DEFAULT_ACTIVE_WITHIN,
-        "few_returns",
-    )
+    assert (derived.horizon_days, derived.limit) == (horizon, "few_returns")
+    short = derive_definition(rhythm([3] * customers, 40, returns))
+    assert (short.horizon_days, short.limit) == (min(horizon, 14), "few_returns")
 
 
 @given(
