@@ -141,7 +141,7 @@ def _announce(call: Call, number: int, what: str) -> Progress:
 
 
 def _propose(lake: "Lake", files: tuple[str, ...], query: str | None) -> "Proposal":
-    """Propose how to read the files, by the first of them.
+    """Propose how to read the files.
 
     Raises
     ------
@@ -151,8 +151,8 @@ def _propose(lake: "Lake", files: tuple[str, ...], query: str | None) -> "Propos
     from retention.lake.reading.sources import expand_paths
     from retention.lake.suggesting.suggest import propose
 
-    file = expand_paths([files[0]])[0]
-    proposal = propose(lake, "events", file, query)
+    file, *others = expand_paths([*files])
+    proposal = propose(lake, "events", file, query, others)
     if proposal.table != "events":
         raise BadInput(
             gettext(

@@ -1,7 +1,8 @@
 """Propose a map from column names and contents."""
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from retention.lake.suggesting.map_lines import (
     unnest_lines,
     write_map,
 )
-from retention.lake.suggesting.profiles import Profile, profile_columns
+from retention.lake.suggesting.profiles import SAMPLE_ROWS, Profile, profile_columns
 from retention.lake.suggesting.statuses import Status, find_statuses
 from retention.text import gettext
 
@@ -87,8 +88,14 @@ def suggest(lake: "Lake", table_name: str, file: str, query: str | None = None) 
     return propose(lake, table_name, file, query).text
 
 
-def propose(lake: "Lake", table_name: str, file: str, query: str | None = None) -> Proposal:
-    """Propose a map for a file or a database query.
+def propose(
+    lake: "Lake",
+    table_name: str,
+    file: str,
+    query: str | None = None,
+    others: Sequence[str] = (),
+) -> Proposal:
+    """Propose a map for files of one shape, or a database query.
 
     Parameters
     ----------
@@ -99,6 +106,9 @@ def propose(lake: "Lake", table_name: str, file: str, query: str | None = None) 
         Path of the file, or URL of a database.
     query : str, optional
         SELECT statement; for a database only.
+    others : sequence of str
+        More files that the map is for. Those with the columns of the first count as well: a later
+        export may have the first refund.
 
     Returns
     -------
@@ -110,7 +120,7 @@ def propose(lake: "Lake", table_name: str, file: str, query: str | None = None) 
         If the file cannot be read, or no column fits a required column of the table.
     """
     table, con = TABLES[table_name], lake.duckdb
-    with sources.open_source(con, file, None, query) as opened:
+    with _open_files(con, [file, *others], query) as opened:
         source = _flatten(con, opened)
         if known := formats.detect_format(source.columns, table_name):
             name, format_table = known
@@ -122,6 +132,26 @@ def propose(lake: "Lake", table_name: str, file: str, query: str | None = None) 
             command = f"retention import {format_table} {source.name} --format {name}"
             return Proposal(format_table, f"# {comment}\n#   {command}\n", name)
         return _propose(lake, table, opened, source)
+
+
+@contextmanager
+def _open_files(con: Any, files: Sequence[str], query: str | None) -> Iterator[sources.Source]:
+    """Open the first file with the rows of all files of its shape, in any order."""
+    with sources.open_source(con, files[0], None, query) as first:
+        if len(files) == 1:
+            yield first
+            return
+        sample = f"USING SAMPLE {SAMPLE_ROWS} ROWS (reservoir, 1)"
+        con.execute(f"CREATE TABLE files_rows AS SELECT * FROM {first.relation} {sample}")
+    try:
+        for file in files[1:]:
+            with sources.open_source(con, file, None, query) as other:
+                if other.columns == first.columns:
+                    con.execute(f"INSERT INTO files_rows SELECT * FROM {other.relation} {sample}")
+        # Profiles read the first rows only.
+        yield replace(first, relation="(FROM files_rows ORDER BY hash(rowid))", files=())
+    finally:
+        con.execute("DROP TABLE files_rows")
 
 
 def _propose(

@@ -17,7 +17,7 @@ import pytest
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
-from retention.lake.suggesting.suggest import suggest
+from retention.lake.suggesting.suggest import propose, suggest
 from retention.settings import Settings
 
 BY_HAND = {
@@ -627,3 +627,18 @@ def test_date_in_text_of_a_typed_source_stays_alone(settings, tmp_path):
     pd.DataFrame(rows, columns=columns).to_parquet(tmp_path / "till.parquet")
     proposal = tomllib.loads(suggest(Lake.open(settings), "events", str(tmp_path / "till.parquet")))
     assert proposal["events"]["occurred_at"] == "Date"
+
+
+def test_map_counts_the_statuses_of_all_files(settings, tmp_path):
+    header = "order_id,customer_id,order_date,sku,line_total,status"
+    files = []
+    for name, status in (("first", "completed"), ("second", "refunded")):
+        rows = [
+            f"o{n},c{n % 10},2025-01-{1 + n % 28:02},sku{n % 4},10.50,{status}" for n in range(40)
+        ]
+        files.append(str(tmp_path / f"{name}.csv"))
+        Path(files[-1]).write_text("\n".join([header, *rows]))
+    other = tmp_path / "other.csv"
+    other.write_text("sku,title\na,b\n")
+    proposal = propose(Lake.open(settings), "events", files[0], None, [str(other), files[1]])
+    assert tomllib.loads(proposal.text)["events"]["leave_out"] == {"status": ["refunded"]}
