@@ -20,6 +20,7 @@ from retention.lake.suggesting.profiles import (
     MAX_CATEGORIES,
     Profile,
     event_type_of,
+    number_sql,
     plain,
     synonyms,
 )
@@ -60,6 +61,7 @@ class EventLines:
         self.con, self.source, self.chosen, self.zone = con, source, chosen, zone
         self.has_lines = has_lines
         self.doubts: list[Doubt] = []
+        self.is_return = "false"  # SQL over texts
 
     def lines(self) -> list[Line]:
         """Return all lines of the map."""
@@ -160,13 +162,22 @@ class EventLines:
                 conditions.append(f"NOT coalesce({is_test}, false)")
                 reason.append(gettext("{tests:,} tests").format(tests=tests))
         price = self.chosen.get("price")
-        if price and (price.zero or price.negative):
-            conditions.append(f"{quoted(price.name)} > 0")
-            reason.append(
-                gettext("{share:.1%} cost nothing").format(share=price.zero + price.negative)
-            )
+        if price and self._are_refunds(price):
+            conditions += [f"{quoted(price.name)} <> 0"] if price.zero else []
+            free = price.zero
+        else:
+            free = price.zero + price.negative if price else 0
+            conditions += [f"{quoted(price.name)} > 0"] if price and free else []
+        if free:
+            reason.append(gettext("{share:.1%} cost nothing").format(share=free))
         sql = " AND ".join(conditions)
         return [Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(reason))] if sql else []
+
+    def _are_refunds(self, price: Profile) -> bool:
+        """Return whether most negative prices are of returns."""
+        value = number_sql(quoted(price.name))
+        sql = f"SELECT avg(({self.is_return})::INTEGER) FROM {{rows}} WHERE {value} < 0"
+        return bool(price.negative and (self._query(sql)[0][0] or 0) >= 0.5)
 
     def _count_empty(self) -> int:
         """Count rows of orders without lines."""
@@ -310,13 +321,22 @@ class EventLines:
             if cancelled and others > cancelled:
                 case = f"CASE WHEN {order} LIKE 'C%' THEN 'return' ELSE 'purchase' END"
                 reason = gettext("{rows:,} rows are of cancelled orders").format(rows=cancelled)
+                self.is_return = f"{order} LIKE 'C%'"
                 return Line("event_type", f"{{ sql = '''{case}''' }}", reason)
-        for target in ("quantity", "amount", "price"):
-            if target in self.chosen and 0 < self.chosen[target].negative < 0.5:
-                case = f"CASE WHEN {self._column(target)} < 0 THEN 'return' ELSE 'purchase' END"
-                share = self.chosen[target].negative
-                reason = gettext("{share:.1%} are negative").format(share=share)
-                return Line("event_type", f"{{ sql = '''{case}''' }}", reason)
+        signs = [
+            quoted(self.chosen[target].name)
+            for target in ("quantity", "amount", "price")
+            if target in self.chosen and 0 < self.chosen[target].negative < 0.5
+        ]
+        if "amount" in self.chosen:  # it has the sign of quantity times price
+            signs = signs[:1]
+        if signs:
+            self.is_return = " OR ".join(f"{number_sql(sign)} < 0" for sign in signs)
+            sql = f"SELECT avg(({self.is_return})::INTEGER) FROM {{rows}}"
+            reason = gettext("{share:.1%} are negative").format(share=self._query(sql)[0][0])
+            negative = " OR ".join(f"{sign} < 0" for sign in signs)
+            case = f"CASE WHEN {negative} THEN 'return' ELSE 'purchase' END"
+            return Line("event_type", f"{{ sql = '''{case}''' }}", reason)
         return Line("event_type", ONLY_SALES, gettext("nothing tells of anything else"))
 
     def _event_type_of_words(self) -> Line | None:
@@ -331,6 +351,8 @@ class EventLines:
         event_types = {value: event_type_of(value) for value in sorted(values)}
         if not any(event_types.values()):
             return None
+        words = [value for value, event_type in event_types.items() if event_type == "return"]
+        self.is_return = f"{column} IN ({', '.join(map(mapping.literal, words)) or 'NULL'})"
         if all(value == event_type for value, event_type in event_types.items()):
             return column_line("event_type", self.chosen["event_type"])
         cases = " ".join(

@@ -2,6 +2,10 @@
 
 from datetime import date
 
+import numpy as np
+import pandas as pd
+import pytest
+
 from retention.lake import Lake
 from retention.lake.suggesting.preview import preview
 from retention.lake.suggesting.suggest import propose
@@ -84,3 +88,30 @@ def test_orders_without_ids_are_one_per_customer_and_local_day(settings, tmp_pat
         "customer_id,occurred_at,event_type\n" + "".join(f"{x},purchase\n" for x in lines)
     )
     assert preview(own, [str(path)]).orders == 2  # 1 Jan, and 2 Jan twice
+
+
+@pytest.mark.parametrize(
+    "told_by", ["price", "price and quantity", "type"]
+)  # how a row says that it is a refund
+def test_refund_with_a_negative_price_is_not_left_out(settings, tmp_path, told_by):
+    rng = np.random.default_rng(5)
+    sold = pd.DataFrame({"order_no": [f"o{n}" for n in range(400)], "quantity": 1})
+    sold["customer_id"] = [f"c{n}" for n in rng.integers(0, 60, 400)]
+    sold["date"] = pd.Timestamp("2025-01-01") + pd.to_timedelta(np.arange(400) // 3, unit="D")
+    sold["sku"] = [f"s{n}" for n in range(400)]
+    sold["unit_price"] = rng.integers(5, 90, 400) + 0.5
+    back = sold.iloc[::16].assign(unit_price=-sold.unit_price)
+    back["date"] += pd.Timedelta(days=2)
+    if told_by == "price and quantity":
+        back["quantity"] = -1
+    free = sold.iloc[1:9].assign(unit_price=0, order_no="free")
+    rows = pd.concat([sold, back, free])
+    if told_by == "type":
+        rows["type"] = np.where(rows.unit_price < 0, "refund", "sale")
+    file = tmp_path / "shop.csv"
+    rows.to_csv(file, index=False)
+    text = propose(Lake.open(settings), "events", str(file)).text
+    seen = preview(settings, [str(file)], _map(tmp_path, text))
+    kept = sold.drop(back.index)
+    assert (seen.orders, sum(seen.revenue.values())) == (len(kept), kept.unit_price.sum())
+    assert [(one.code, one.orders) for one in seen.left_out] == [("cancelled", len(back))]
