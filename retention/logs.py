@@ -131,9 +131,9 @@ def _indented(lines: Iterable[str]) -> str:
 
 
 def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send this process's logging to a stream.
+    """Send this process's logging, and the warnings of its libraries, to a stream.
 
-    `LineFormatter` formats it.
+    `LineFormatter` formats it. A person at a terminal, where only errors are logged, sees none.
 
     Parameters
     ----------
@@ -149,6 +149,7 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    logging.captureWarnings(True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 

@@ -197,7 +197,7 @@ def _drift_reasons(moved: dict[str, Any]) -> list[dict[str, str]]:
     if not moved or moved["score_psi"] < moved["limit"]:
         return []
     text = gettext(
-        "its scores are spread differently from when it learned: PSI "
+        "its scores are spread differently from when it learned: a change of "
         "{score_psi:.2f}, limit {limit:.2f}"
     ).format(score_psi=moved["score_psi"], limit=moved["limit"])
     return [{"check": "score_psi", "text": text}]

@@ -121,7 +121,9 @@ def check_calibration(
         Check(
             "ece",
             error <= limit,
-            gettext("ECE {error:.3f}, limit {limit:.3f}").format(error=error, limit=limit),
+            gettext("calibration error {error:.3f}, limit {limit:.3f}").format(
+                error=error, limit=limit
+            ),
         ),
         Check(
             "slope",
@@ -143,7 +145,7 @@ def check_population(before: np.ndarray, now: np.ndarray) -> Check:
     """
     profile = drift.profile(before)
     psi, limit = drift.profile_psi(profile, now), drift.psi_limit(profile, len(now))
-    text = gettext("PSI of the scores {psi:.3f}, limit {limit:.2f}").format(psi=psi, limit=limit)
+    text = gettext("change of the scores {psi:.3f}, limit {limit:.2f}").format(psi=psi, limit=limit)
     return Check("psi", psi < limit, text)
 
 

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import slackblocks as builders
 from slack_sdk.models.blocks import Block
 from slackblocks import blocks as slackblocks
 
 from bot.playground.checks import check_blocks, too_long
+from retention.registry.gate import check_calibration, check_population
 from templates import FOLDER
 from tests.bot.message_samples import samples
 from workers.delivery import render
@@ -171,6 +173,18 @@ def test_message_has_no_modelling_jargon(name):
     message = shown(name)
     texts = [message.text, *(text for block in message.blocks for text in _texts(block))]
     assert not [text for text in texts if JARGON.search(text)] or name in WITH_JARGON
+
+
+def test_only_the_model_card_names_psi_and_ece():
+    named = {
+        path.name
+        for path in Path(FOLDER).rglob("*.j2")
+        if re.search(r"\b(PSI|ECE)\b", path.read_text())
+    }
+    assert named == {"model_card.html.j2"}
+    labels, risk = np.array([0.0, 1.0, 0.0]), np.array([0.4, 0.5, 0.2])
+    checks = (*check_calibration(labels, risk), check_population(risk, risk[:2]))
+    assert not [check.text for check in checks if re.search(r"\b(PSI|ECE)\b", check.text)]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ METRICS = {"auc": 0.8, "log_loss": 0.3}
 
 def _version(name: str, **changes) -> ModelVersion:
     origins = [{"cutoff": "2025-06-01T00:00:00+00:00", "metrics": changes.pop("judged", METRICS)}]
-    checks = [{"name": "ece", "passed": True, "text": "ECE 0.010, limit 0.050"}]
+    checks = [{"name": "ece", "passed": True, "text": "calibration error 0.010, limit 0.050"}]
     values = {
         "kind": "churn",
         "estimator": "logistic",
@@ -89,7 +89,7 @@ def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
     for word in (
         "churn-3",
         "ensemble",
-        "ECE 0.010",
+        "calibration error 0.010",
         "on 1 period of later data",
         "Seed",
         f"<@{ADMIN}>",

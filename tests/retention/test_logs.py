@@ -99,3 +99,19 @@ with StandIn.start() as slack, StandIn.start(slack.api_url) as other:
     )
     assert process.stderr.endswith("INFO root: the end\n")
     assert len(process.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("level", "shown"), [("ERROR", ""), ("INFO", "UserWarning: no sample")])
+def test_library_warnings_go_to_the_log(level, shown):
+    """A command in the terminal logs errors only; a worker logs warnings too."""
+    code = (
+        "import logging, sys, warnings; from bot import terminal; from retention import logs\n"
+        f"terminal.logs.configure = lambda _, set=logs.configure: set(logging.{level})\n"
+        "terminal.run = lambda args: warnings.warn('no sample') or 0; terminal.main([])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert shown in done.stderr
+    assert bool(shown) == bool(done.stderr)
+    assert not done.stdout

@@ -207,7 +207,7 @@ def test_faulty_model_may_replace_a_worse_champion(training, logistic, monkeypat
     assert failed >= {"ece", "slope"}
     assert result.promote
     assert "its recipe is better than the one in use" in result.why
-    assert "Mind, as the one in use does: ECE" in result.why
+    assert "Mind, as the one in use does: calibration error" in result.why
     refused = backtest(training, logistic, bold)  # this one keeps them
     assert not refused.promote
     assert "The one in use stays, for ECE" in refused.why
