@@ -1,7 +1,7 @@
 // Input controls, native if possible, and their values as Slack's state.
 
 import { h } from "./dom.js";
-import { plain, withEmoji } from "./mrkdwn.js";
+import { plain, textObject, withEmoji } from "./mrkdwn.js";
 import { state } from "./state.js";
 
 export const optionsOf = (element) => [
@@ -80,8 +80,8 @@ function many(type) {
     const boxes = optionsOf(element).map((one, number) => {
       const box = h("input", { type, name, value: one.value, id: number ? undefined : id });
       box.checked = chosen.has(one.value);
-      return h("label", { class: "choice" }, box, h("span", {}, label(one.text),
-        one.description && h("span", { class: "choice-more" }, label(one.description))));
+      return h("label", { class: "choice" }, box, h("span", {}, textObject(one.text),
+        one.description && h("span", { class: "choice-more" }, textObject(one.description))));
     });
     const node = h("div", { class: "choices", role: type === "radio" ? "radiogroup" : "group" }, boxes);
     const values = () => [...node.querySelectorAll("input:checked")].map((one) => one.value);

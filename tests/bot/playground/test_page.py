@@ -152,6 +152,32 @@ def test_button_confirms_presses_once_and_reports_failure(see, client: WebClient
     assert len(app.received) == 1
 
 
+def test_options_show_names_and_descriptions(see, client: WebClient, app) -> None:
+    lead = {"text": {"type": "mrkdwn", "text": "<@U0LEAD>"}, "value": "lead"}
+    lead["description"] = text("Approves campaigns.")
+    view = {
+        "type": "modal",
+        "title": text("Edit"),
+        "submit": text("Save"),
+        "blocks": [
+            {
+                "type": "input",
+                "block_id": "approver",
+                "label": text("Approver"),
+                "element": {"type": "radio_buttons", "action_id": "value", "options": [lead]},
+            }
+        ],
+    }
+    app.answer = lambda payload: (
+        client.views_open(trigger_id=payload["trigger_id"], view=view) and None
+    )
+    client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
+    shown = see("analyst")
+    shown.get_by_role("button", name="Go on").click()
+    choice = shown.get_by_role("dialog", name="Edit").locator(".choice")
+    assert choice.inner_text().split("\n") == ["@Leo Okafor", "Approves campaigns."]
+
+
 def test_modal_works_by_keyboard_and_shows_errors(
     see, slack: StandIn, client: WebClient, app
 ) -> None:
