@@ -50,6 +50,12 @@ STEPS = 5
     help=gettext("What each column is called in the file, instead of a proposal."),
 )
 @click.option(
+    "--sheet",
+    cls=TerminalOption,
+    metavar="NAME",
+    help=gettext("Which sheet of a workbook to read, instead of the one that fits best."),
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
@@ -65,6 +71,7 @@ def COMMAND(
     files: tuple[str, ...],
     query: str | None,
     map_path: Path | None,
+    sheet: str | None,
     out: Path,
     yes: bool,
 ) -> Answer:
@@ -79,8 +86,12 @@ def COMMAND(
     services = call.services
     settings, database, lake = services.settings, services.database, Lake.open(services.settings)
     check_folder(out)
+    if map_path and sheet:
+        raise BadInput(
+            gettext("Write the sheet into the map, as sheet = …, and leave out --sheet.")
+        )
     step = _announce(call, 1, gettext("Reading the columns"))
-    proposal = None if map_path else _propose(lake, files, query)
+    proposal = None if map_path else _propose(lake, files, query, sheet)
     format_name = proposal.format_name if proposal else None
     if proposal and format_name is None:
         map_path = _store_map(settings.home, proposal.text, files[0])
@@ -140,7 +151,9 @@ def _announce(call: Call, number: int, what: str) -> Progress:
 # ---------------------------------------------------------------- reading
 
 
-def _propose(lake: "Lake", files: tuple[str, ...], query: str | None) -> "Proposal":
+def _propose(
+    lake: "Lake", files: tuple[str, ...], query: str | None, sheet: str | None
+) -> "Proposal":
     """Propose how to read the files.
 
     Raises
@@ -152,7 +165,7 @@ def _propose(lake: "Lake", files: tuple[str, ...], query: str | None) -> "Propos
     from retention.lake.suggesting.suggest import propose
 
     file, *others = expand_paths([*files])
-    proposal = propose(lake, "events", file, query, others)
+    proposal = propose(lake, "events", file, query, others, sheet=sheet)
     if proposal.table != "events":
         raise BadInput(
             gettext(

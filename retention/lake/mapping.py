@@ -18,7 +18,7 @@ from retention.lake.schema import TABLES, Table
 from retention.policy_file import explain_toml_error, read_text
 from retention.text import gettext
 
-_TEXT_OPTIONS = ("encoding", "delimiter", "decimal", "date_format")
+_TEXT_OPTIONS = ("encoding", "delimiter", "decimal", "date_format", "sheet")
 _BOOLEAN_OPTIONS = ("dayfirst", "header")
 _UNKNOWN_DIRECTIVE = re.compile(
     r"^[^%]*$|%(?!-?[dmyHIjMS]|[abcfghnpuwxzABGTUVWXYZ%])"
@@ -74,7 +74,7 @@ class Mapping:
 
     Options that are None are detected: the file's encoding, delimiter and header, the decimal mark
     of its numbers (``decimal``), and whether dates start with the day (``dayfirst``) or have an
-    unusual format (``date_format``, for strptime).
+    unusual format (``date_format``, for strptime), and the ``sheet`` of a workbook, by its columns.
     """
 
     table: Table
@@ -92,6 +92,7 @@ class Mapping:
     date_format: str | None = None
     dayfirst: bool | None = None
     header: bool | None = None
+    sheet: str | None = None
     name: str = "the map"
 
     def source_columns_of(self, *kinds: str) -> frozenset[str]:

@@ -19,6 +19,7 @@ from retention.lake import Lake
 from retention.settings import Settings
 from tests.shop_counts import COUNTS, Figures
 from tests.shop_files import SHOPS, lines, person, visits, write_rows
+from tests.workbooks import write_workbook
 
 # Of all made-up shops: names, streets and telephone numbers.
 PERSONAL = ("Kiefernweg", "Hill Road", "0300 1", "139000", "王0", "浙江省")
@@ -228,6 +229,61 @@ def test_times_in_the_guise_of_numbers_are_recognised(
     rows = [(n % 30, value, n + 0.5) for n, value in enumerate(values)]
     path = write_rows(tmp_path / "epochs.csv", f"customer_id,{column},total", rows)
     assert re.search(r"30 customers.*\b2023\b", refusal(capsys, str(path.path)))
+
+
+# ---------------------------------------------------------------- titles, sheets, several files
+
+ORDERS = ("order_number", "customer_id", "order_date", "total")
+
+
+def order_rows(orders: int = 90) -> list[tuple]:
+    """Orders of 30 customers on days of 2023, of 5 and a half each."""
+    return [(f"A{n}", f"c{n % 30}", f"2023-03-{1 + n % 28:02}", 5.5) for n in range(orders)]
+
+
+@pytest.fixture
+def nobody(monkeypatch) -> None:
+    """Nobody can be asked, so the command ends after it has shown the figures."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+
+@pytest.mark.parametrize(
+    "titles",
+    [
+        [("1", "2", "3", "4")],
+        [("Orders of March",), (), ("Made on", "2024-01-01"), ()],
+        [("column",) * 4, ("", "", "", "")],
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_title_rows_above_the_names_are_skipped(home, tmp_path, nobody, capsys, titles, kind):
+    rows = [*titles, ORDERS, ("", "", "", ""), *order_rows()]
+    path = tmp_path / f"march.{kind}"
+    if kind == "xlsx":
+        write_workbook(path, {"Orders": rows})
+    else:
+        path.write_text("\n".join(",".join(map(str, row)) for row in rows))
+    assert "30 customers, 90 orders, sales of 495, 1 Mar 2023" in refusal(capsys, str(path))
+
+
+def test_sheet_is_chosen_by_content_or_by_name(home, tmp_path, nobody, capsys):
+    customers = [(f"c{n}", f"c{n}@example.org", f"2020-01-{1 + n % 28:02}") for n in range(30)]
+    path = tmp_path / "shop.xlsx"
+    write_workbook(
+        path,
+        {
+            "About": [("The shop's book",)],
+            "Customers": [("customer_id", "email", "created_at"), *customers],
+            "Orders": [("Orders of March",), ORDERS, *order_rows()],
+            "Draft": [(*ORDERS, "note"), *((*row, "x") for row in order_rows(40))],
+        },
+    )
+    assert "30 customers, 90 orders, sales of 495" in refusal(capsys, str(path))
+    named = refusal(capsys, str(path), "--sheet", "Draft")
+    assert "30 customers, 40 orders, sales of 220" in named
+    assert 'no rows in a sheet "Nowhere"' in refusal(capsys, str(path), "--sheet", "Nowhere")
+    csv_file = write_rows(tmp_path / "o.csv", ",".join(ORDERS), order_rows()).arguments[0]
+    assert "o.csv is none" in refusal(capsys, csv_file, "--sheet", "Orders")
 
 
 def test_error_names_no_file_that_is_gone(home, tmp_path, capsys):

@@ -149,42 +149,27 @@ def decompress(path: Path, compression: str, folder: Path) -> Path:
     return target
 
 
-def convert_workbook(path: Path, folder: Path) -> tuple[Path, list[str]]:
-    """Convert a workbook to Parquet text columns.
+def convert_workbook(path: Path, folder: Path) -> dict[str, Path | None]:
+    """Convert each sheet of a workbook to a Parquet file of text columns.
 
-    Sheets with the same columns as the first one are appended. Others are left out. Whole numbers
-    get no decimal point, and times become ISO 8601, to keep ids intact.
-
-    Parameters
-    ----------
-    path : Path
-        The workbook.
-    folder : Path
-        Folder for the Parquet file.
+    Whole numbers get no decimal point, and times become ISO 8601, to keep ids intact.
 
     Returns
     -------
-    tuple of Path and list of str
-        The Parquet file and a label for each sheet.
+    dict
+        Sheet to its file; None for a sheet without rows.
 
     Raises
     ------
     BadInput
         If the workbook has no rows.
     """
-    target = folder / f"{path.stem}.parquet"
-    sheets = workbook_rows.read(path, target)
-    if not sheets["matching"]:
+    sheets = workbook_rows.read(path, folder)
+    if not any(sheets.values()):
         raise BadInput(
             gettext("{name} holds no rows below a line of column names.").format(name=path.name)
         )
-    return target, [
-        *sheets["matching"],
-        *(
-            gettext("{sheet} (left out: other columns or no rows)").format(sheet=name)
-            for name in sheets["left_out"]
-        ),
-    ]
+    return {sheet: folder / file if file else None for sheet, file in sheets.items()}
 
 
 def check_compression(path: Path, compression: str, error: str) -> None:

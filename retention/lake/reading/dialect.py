@@ -16,6 +16,7 @@ from typing import Any
 
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal
+from retention.lake.reading.header_rows import MAX_TITLE_ROWS, NUMBER, count_title_rows
 from retention.text import gettext
 
 CHUNK_BYTES = 1 << 20
@@ -56,7 +57,6 @@ WESTERN = frozenset(
 )
 _MIXED = "utf-8 with windows-1252 bytes"
 _DELIMITERS = (",", ";", "\t", "|")
-_NUMBER = re.compile(r"[-+]?[\d.,]*\d[\d.,]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,13 @@ def detect(
     delimiter = (
         "\t" if is_spaced else (mapping and mapping.delimiter) or ("\t" if kind == "tsv" else None)
     )
-    sniffed = _sniff(con, path, compression, delimiter, _count_lines_above_header(head, mapping))
+    skip = _count_lines_above_header(head, mapping)
+    sniffed = _sniff(con, path, compression, delimiter, skip)
+    if skip is None and (mapping is None or mapping.header is None):
+        marks = sniffed["delimiter"]
+        skip = count_title_rows([_cells(line, marks) for line in head[: MAX_TITLE_ROWS + 1]])
+        if skip:
+            sniffed = _sniff(con, path, compression, marks, skip)
     first = _first_row(head, sniffed)
     names, header = _header(first, sniffed, mapping)
     return Dialect(
@@ -387,11 +393,11 @@ def _is_spaced(head: list[str], mapping: Mapping | None) -> bool:
         bool(cells)
         and len(cells[0]) > 1
         and {len(row) for row in cells} == {len(cells[0])}
-        and all(any(_NUMBER.fullmatch(cell) for cell in row) for row in cells[1:] or cells)
+        and all(any(NUMBER.fullmatch(cell) for cell in row) for row in cells[1:] or cells)
     )
 
 
-def _required_columns(mapping: Mapping | None) -> set[str]:
+def required_columns(mapping: Mapping | None) -> set[str]:
     """Return a map's required columns, casefolded."""
     return {*mapping.named} - {name.casefold() for name in mapping.optional} if mapping else set()
 
@@ -411,7 +417,7 @@ def _count_lines_above_header(head: list[str], mapping: Mapping | None) -> int |
     The header is the first line with all required columns of the map. Returns None if the map
     requires none, or no line has them.
     """
-    required = _required_columns(mapping)
+    required = required_columns(mapping)
     marks = (mapping.delimiter,) if mapping and mapping.delimiter else _DELIMITERS
     for number, line in enumerate(head if required else ()):
         if any(required <= {cell.casefold() for cell in _cells(line, mark)} for mark in marks):
@@ -464,9 +470,9 @@ def _header(
     generated = tuple(f"column{number}" for number in range(1, sniffed["width"] + 1))
     if mapping and mapping.header is not None:
         return generated, mapping.header
-    required = _required_columns(mapping)
+    required = required_columns(mapping)
     if required & {cell.casefold() for cell in cells} and not required & {*generated}:
         return generated, True
     filled = [cell for cell in cells if cell]
-    numbers = sum(bool(_NUMBER.fullmatch(cell)) for cell in filled)
+    numbers = sum(bool(NUMBER.fullmatch(cell)) for cell in filled)
     return generated, not filled or 2 * numbers < len(filled)

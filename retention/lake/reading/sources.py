@@ -26,7 +26,7 @@ from retention.lake.reading.archives import (
 )
 from retention.lake.reading.column_formats import IDENTITIES, ColumnReading, detect_readings
 from retention.lake.reading.database import NoRows, check_not_sqlite, fetch_rows
-from retention.lake.reading.dialect import Dialect, detect
+from retention.lake.reading.dialect import Dialect, detect, required_columns
 from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines
 from retention.number_format import count
 from retention.paths import is_url
@@ -76,6 +76,8 @@ class Source:
         Relation before columns were added.
     naive : tuple of str
         Time columns with values that lack a time zone.
+    others : tuple of Source
+        A workbook's sheets with other columns.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Source:
     added: str = ""
     base: str = ""
     naive: tuple[str, ...] = ()
+    others: tuple["Source", ...] = ()
 
     def type_of(self, column: str) -> str:
         """Return a column's DuckDB type in expressions."""
@@ -318,7 +321,13 @@ def _open(
     kind, compression = _format(path)
     try:
         if kind == "workbook":
-            return _workbook(con, path, folder)
+            return _workbook(con, path, mapping, folder)
+        if mapping and mapping.sheet:
+            raise BadInput(
+                gettext("A sheet can be named for a workbook; {name} is none.").format(
+                    name=path.name
+                )
+            )
         if kind == "parquet":
             return _parquet(con, path, compression, condition, folder)
         if kind == "json":
@@ -385,15 +394,39 @@ def _parquet(
     )
 
 
-def _workbook(con: Any, path: Path, folder: Path) -> Source:
-    rows, sheets = convert_workbook(path, folder)
-    con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {_read_parquet([rows])}")
-    return Source(
-        path.name,
-        "raw_rows",
-        column_types(con, "raw_rows"),
-        detected={"format": "workbook", "sheets": sheets},
-    )
+def _workbook(con: Any, path: Path, mapping: Mapping | None, folder: Path) -> Source:
+    """Read the sheets that fit the map, or else the first ones; `Source.others` has the rest."""
+    sheets = convert_workbook(path, folder)
+    named = mapping.sheet if mapping else None
+    if named is not None and sheets.get(named) is None:
+        raise BadInput(
+            gettext('{file} has no rows in a sheet "{sheet}"; there are {sheets}.').format(
+                file=path.name, sheet=named, sheets=", ".join(sheets)
+            )
+        )
+    groups: dict[tuple[str, ...], list[str]] = {}  # sheets by their columns
+    for sheet, file in sheets.items():
+        if file and named in (None, sheet):
+            columns = tuple(column_types(con, _read_parquet([file])))
+            groups.setdefault(columns, []).append(sheet)
+    sources = []
+    for columns, names in groups.items():
+        left_out = gettext("{sheet} (left out: other columns or no rows)")
+        labels = [*names, *(left_out.format(sheet=one) for one in sheets if one not in names)]
+        sources.append(
+            Source(
+                path.name,
+                _read_parquet([file for name in names if (file := sheets[name])]),
+                dict.fromkeys(columns, "VARCHAR"),
+                detected={"format": "workbook", "sheets": labels},
+            )
+        )
+    required = required_columns(mapping)
+    fitting = [one for one in sources if required <= {*map(str.casefold, one.columns)}]
+    chosen = (fitting or sources)[0]
+    con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {chosen.relation}")
+    others = tuple(one for one in sources if one is not chosen)
+    return replace(chosen, relation="raw_rows", others=others)
 
 
 def _csv(

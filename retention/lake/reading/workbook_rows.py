@@ -9,23 +9,25 @@ import resource
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
+from retention.lake.reading.header_rows import MAX_TITLE_ROWS, count_title_rows
 from retention.text import gettext
 
 MAX_MEMORY = 2 << 30  # bytes beyond those of the imported libraries
 MAX_UNPACKED = 1 << 30  # bytes
 
 
-def read(path: Path, target: Path) -> dict[str, list[str]]:
-    """Write the rows of a workbook to a Parquet file; return the names of its sheets.
+def read(path: Path, folder: Path) -> dict[str, str | None]:
+    """Write each sheet of a workbook to a Parquet file of text.
 
     Returns
     -------
     dict
-        ``matching``: sheets with the columns of the first one that has rows; ``left_out``.
+        Sheet to the name of its file in the folder; None if it has no rows below column names.
 
     Raises
     ------
@@ -36,7 +38,7 @@ def read(path: Path, target: Path) -> dict[str, list[str]]:
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > MAX_UNPACKED:
                 raise _too_large(path)
-    command = [sys.executable, "-m", "retention.lake.reading.workbook_rows", str(path), str(target)]
+    command = [sys.executable, "-m", "retention.lake.reading.workbook_rows", str(path), str(folder)]
     done = subprocess.run(command, capture_output=True, check=False)
     try:
         result: dict[str, Any] = json.loads(done.stdout)
@@ -48,7 +50,8 @@ def read(path: Path, target: Path) -> dict[str, list[str]]:
                 name=path.name, format="WORKBOOK", reason=result["error"]
             )
         )
-    return result
+    sheets: dict[str, str | None] = result["sheets"]
+    return sheets
 
 
 def _too_large(path: Path) -> BadInput:
@@ -60,29 +63,48 @@ def _too_large(path: Path) -> BadInput:
     )
 
 
-def _convert(path: str, target: str) -> dict[str, Any]:
+def _convert(path: str, folder: str) -> dict[str, Any]:
     import pandas as pd
     import python_calamine  # noqa: F401 - loaded before memory is limited
 
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MAX_MEMORY, used + MAX_MEMORY))
     sheets = pd.read_excel(
-        path, sheet_name=None, dtype=str, engine="calamine", keep_default_na=False, na_values=[""]
+        path,
+        sheet_name=None,
+        header=None,
+        dtype=str,
+        engine="calamine",
+        keep_default_na=False,
+        na_values=[""],
     )
-    filled = {name: frame for name, frame in sheets.items() if len(frame)}
-    if not filled:
-        return {"matching": [], "left_out": [*map(str, sheets)]}
-    columns = list(next(iter(filled.values())).columns)
-    matching = {name: frame for name, frame in filled.items() if list(frame.columns) == columns}
-    rows = pd.concat(matching.values(), ignore_index=True)
-    rows.columns = [str(name) for name in columns]
-    rows.astype("string").to_parquet(target, index=False)
-    left_out = [str(name) for name in sheets if name not in matching]
-    return {"matching": [*map(str, matching)], "left_out": left_out}
+    files: dict[str, Any] = {}
+    for number, (name, cells) in enumerate(sheets.items()):
+        rows = _below_titles(cells.dropna(how="all"))
+        files[str(name)] = f"sheet-{number}.parquet" if len(rows) else None
+        if len(rows):
+            rows.astype("string").to_parquet(Path(folder, f"sheet-{number}.parquet"), index=False)
+    return {"sheets": files}
+
+
+def _below_titles(cells: Any) -> Any:
+    """Take the rows below the column names, and leave out empty columns without a name."""
+    head = cells.head(MAX_TITLE_ROWS + 1).fillna("").map(str.strip).to_numpy().tolist()
+    if not head:
+        return cells
+    skip = count_title_rows(head)
+    rows = cells.iloc[skip + 1 :]
+    names, seen = [], Counter[str]()
+    for place, title in enumerate(head[skip]):
+        name = title or f"Unnamed: {place}"
+        names.append(f"{name}.{seen[name]}" if seen[name] else name)  # as pandas does
+        seen[name] += 1
+    rows = rows.set_axis(names, axis="columns")
+    return rows.loc[:, [bool(title) for title in head[skip]] | rows.notna().any().to_numpy()]
 
 
 def main() -> None:
-    """Convert the workbook of the command line, and print its sheets as JSON."""
+    """Convert the workbook of the command line, and print the files of its sheets as JSON."""
     try:
         result = _convert(*sys.argv[1:3])
     except MemoryError:

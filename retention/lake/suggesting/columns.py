@@ -11,6 +11,7 @@ from retention.lake.suggesting.profiles import (
     EXACT,
     MAX_CATEGORIES,
     Profile,
+    name_words,
     plain,
     similarity,
     synonyms,
@@ -88,7 +89,7 @@ class ColumnChoice:
             for target, score in by_target.items():
                 if (
                     best >= EXACT > score
-                    or (target == "customer_id" and score < EXACT and _describes_customer(profile))
+                    or (score < EXACT and _describes_customer(profile, target))
                     or (self.has_lines and not _belongs_to_level(profile, target))
                 ):
                     continue
@@ -170,7 +171,7 @@ class ColumnChoice:
         )
         self._first(
             "occurred_at",
-            lambda column: column.is_moment,
+            lambda column: column.is_moment and not _describes_customer(column),
             lambda column: (
                 column.coded_moments >= MIN_CODED
                 and column.distinct > 1
@@ -393,10 +394,11 @@ def _fit(profile: Profile, target: str, table: Table) -> float:
     return float(fits)
 
 
-def _describes_customer(profile: Profile) -> bool:
+def _describes_customer(profile: Profile, target: str = "occurred_at") -> bool:
     """Return whether a name is of a property of customers, such as "customer_city"."""
-    words = re.split(r"[\W_]+", profile.name.casefold())
-    return bool({*words} & {*synonyms()["names"]["of_customer"]})
+    kinds = {"customer_id": "of_customer", "occurred_at": "birth"}
+    words = synonyms()["names"].get(kinds.get(target, ""), ())
+    return not name_words(profile.name).isdisjoint(words)
 
 
 def _belongs_to_level(profile: Profile, target: str) -> bool:

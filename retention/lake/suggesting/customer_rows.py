@@ -1,9 +1,14 @@
 """Recognise a file with one row per customer, which sums up orders instead of listing them."""
 
-import re
-
 from retention.errors import BadInput
-from retention.lake.suggesting.profiles import EXACT, Profile, plain, similarity, synonyms
+from retention.lake.suggesting.profiles import (
+    EXACT,
+    Profile,
+    name_words,
+    plain,
+    similarity,
+    synonyms,
+)
 from retention.text import gettext
 
 MIN_UNIQUE = 0.98  # share of rows with a customer of their own
@@ -45,8 +50,7 @@ def _sums(profiles: list[Profile]) -> dict[str, str]:
 
 
 def _has_word(name: str, words: list[str]) -> bool:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    parts = {plain(part) for part in re.split(r"[\W_]+", spaced)}
+    parts = name_words(name)
     return any(word in parts or (not word.isascii() and word in name) for word in words)
 
 

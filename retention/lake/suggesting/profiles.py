@@ -228,6 +228,18 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]", "", "".join(c for c in parts if not unicodedata.combining(c))).lower()
 
 
+def name_words(name: str) -> set[str]:
+    """Return the plain words of a name.
+
+    Examples
+    --------
+    >>> sorted(name_words("BirthDate of_customer"))
+    ['birth', 'customer', 'date', 'of']
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return {plain(part) for part in re.split(r"[\W_]+", spaced) if part}
+
+
 def _plain_words(words: list[str]) -> list[str]:
     return [plain(word) for word in words]
 

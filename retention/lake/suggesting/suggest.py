@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
 from retention.lake import formats
-from retention.lake.mapping import quoted
+from retention.lake.mapping import Mapping, quoted
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting.columns import ColumnChoice, events_columns
@@ -22,6 +22,7 @@ from retention.lake.suggesting.map_lines import (
     customer_attributes,
     is_line_price,
     item_attributes,
+    toml_string,
     unnest_lines,
     write_map,
 )
@@ -68,6 +69,8 @@ class Proposal:
         What a person should check.
     statuses : tuple of Status
         Status columns, with the values that are left out.
+    targets : frozenset of str
+        Canonical columns that have a column of the file, also ``price``.
     """
 
     table: str
@@ -75,6 +78,14 @@ class Proposal:
     format_name: str | None = None
     doubts: tuple[Doubt, ...] = ()
     statuses: tuple[Status, ...] = ()
+    targets: frozenset[str] = frozenset()
+
+    @property
+    def fit(self) -> tuple[bool, bool, int]:
+        """How well the rows fit the table, to compare sheets."""
+        has_sales = bool(self.targets & {"amount", "price"})
+        guesses = sum(doubt.code is DoubtCode.CONTENT for doubt in self.doubts)
+        return self.guessed_customer is None, has_sales, len(self.targets) - guesses
 
     @property
     def guessed_customer(self) -> Doubt | None:
@@ -94,8 +105,12 @@ def propose(
     file: str,
     query: str | None = None,
     others: Sequence[str] = (),
+    *,
+    sheet: str | None = None,
 ) -> Proposal:
     """Propose a map for files of one shape, or a database query.
+
+    Of a workbook's sheets, it takes the one that fits best.
 
     Parameters
     ----------
@@ -109,6 +124,8 @@ def propose(
     others : sequence of str
         More files that the map is for. Those with the columns of the first count as well: a later
         export may have the first refund.
+    sheet : str, optional
+        Sheet of a workbook. The map names it.
 
     Returns
     -------
@@ -120,7 +137,8 @@ def propose(
         If the file cannot be read, or no column fits a required column of the table.
     """
     table, con = TABLES[table_name], lake.duckdb
-    with _open_files(con, [file, *others], query) as opened:
+    named = Mapping(table, {}, sheet=sheet) if sheet else None
+    with _open_files(con, [file, *others], query, named) as opened:
         source = _flatten(con, opened)
         if known := formats.detect_format(source.columns, table_name):
             name, format_table = known
@@ -131,21 +149,31 @@ def propose(
             ).format(file=source.name, shop=_SHOPS[shop], content=content, format=name)
             command = f"retention import {format_table} {source.name} --format {name}"
             return Proposal(format_table, f"# {comment}\n#   {command}\n", name)
-        return _propose(lake, table, opened, source)
+        proposals, errors = [], []
+        for each in (opened, *opened.others):
+            try:
+                proposals.append(_propose(lake, table, each, _flatten(con, each), sheet))
+            except BadInput as error:
+                errors.append(error)
+        if not proposals:
+            raise errors[0]
+        return max(proposals, key=lambda each: each.fit)
 
 
 @contextmanager
-def _open_files(con: Any, files: Sequence[str], query: str | None) -> Iterator[sources.Source]:
+def _open_files(
+    con: Any, files: Sequence[str], query: str | None, named: Mapping | None
+) -> Iterator[sources.Source]:
     """Open the first file with the rows of all files of its shape, in any order."""
-    with sources.open_source(con, files[0], None, query) as first:
-        if len(files) == 1:
+    with sources.open_source(con, files[0], named, query) as first:
+        if len(files) == 1 or first.others:
             yield first
             return
         sample = f"USING SAMPLE {SAMPLE_ROWS} ROWS (reservoir, 1)"
         con.execute(f"CREATE TABLE files_rows AS SELECT * FROM {first.relation} {sample}")
     try:
         for file in files[1:]:
-            with sources.open_source(con, file, None, query) as other:
+            with sources.open_source(con, file, named, query) as other:
                 if other.columns == first.columns:
                     con.execute(f"INSERT INTO files_rows SELECT * FROM {other.relation} {sample}")
         # Profiles read the first rows only.
@@ -155,7 +183,11 @@ def _open_files(con: Any, files: Sequence[str], query: str | None) -> Iterator[s
 
 
 def _propose(
-    lake: "Lake", table: Table, opened: sources.Source, source: sources.Source
+    lake: "Lake",
+    table: Table,
+    opened: sources.Source,
+    source: sources.Source,
+    sheet: str | None = None,
 ) -> Proposal:
     """Propose a map for an open source, as it is and with nested columns flattened."""
     con, lines_select = lake.duckdb, ""
@@ -205,8 +237,11 @@ def _propose(
     if lines_select:
         reason = gettext("a row for each line of an order")
         lines.insert(0, Line("from", f"{{ sql = '''{lines_select}''' }}", reason))
+    if sheet:
+        lines.insert(0, Line("sheet", toml_string(sheet)))
     text = write_map(table, source, profiles, lines, doubts)
-    return Proposal(table.name, text, None, tuple(doubts), tuple(statuses))
+    targets = frozenset(chosen)
+    return Proposal(table.name, text, None, tuple(doubts), tuple(statuses), targets)
 
 
 def _flatten(con: Any, source: sources.Source) -> sources.Source:
