@@ -210,7 +210,7 @@ def test_faulty_model_may_replace_a_worse_champion(training, logistic, monkeypat
     assert "Mind, as the one in use does: calibration error" in result.why
     refused = backtest(training, logistic, bold)  # this one keeps them
     assert not refused.promote
-    assert "The one in use stays, for ECE" in refused.why
+    assert "The one in use stays, for calibration error" in refused.why
 
 
 def test_champion_with_missing_features_is_replaced(training, logistic, monkeypatch):
