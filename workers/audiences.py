@@ -48,13 +48,31 @@ def check_condition(typed: str | None) -> str | None:
     return None if typed is None else str(parse(typed))
 
 
+def check_fields(lake: "Lake", where: str | None) -> None:
+    """Refuse a condition on a field that no customer has.
+
+    Without this check it would be true of nobody, without a word.
+
+    Raises
+    ------
+    BadInput
+        The message names the known fields.
+    """
+    from retention.lake.places import attribute_names
+
+    if where is not None:
+        parse(where, attribute_names(lake))
+
+
 def expression_of(
-    session: Session, settings: Settings, audience: str | None, where: str | None
+    lake: "Lake", session: Session, settings: Settings, audience: str | None, where: str | None
 ) -> Expression | None:
     """Return what limits a list: a saved audience, a condition, or both.
 
     Parameters
     ----------
+    lake : Lake
+        The shop's lake.
     session : Session
         The caller's transaction.
     settings : Settings
@@ -69,6 +87,7 @@ def expression_of(
     Expression or None
         None without both.
     """
+    check_fields(lake, where)
     parts = [] if where is None else [where]
     if audience is not None:
         parts.insert(0, store.find(session, settings, audience).expression)
@@ -110,7 +129,7 @@ def members_of(
     from retention.audiences.scores import members_at
 
     with database.reading() as session:
-        expression = expression_of(session, settings, name, where)
+        expression = expression_of(lake, session, settings, name, where)
     assert expression is not None
     return members_at(lake, database, settings, expression, as_of, progress)
 
@@ -202,6 +221,6 @@ def members_among(
     """Return the customers of a saved audience or a condition, with the scores of a sweep."""
     from retention.audiences.evaluate import members
 
-    expression = expression_of(session, settings, name, where)
+    expression = expression_of(lake, session, settings, name, where)
     assert expression is not None
     return members(lake, session, settings, expression, as_of, scores).customers

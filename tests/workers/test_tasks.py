@@ -37,8 +37,28 @@ from tests import shop as tiny
 from tests.databases import create_tables
 from workers import ids
 from workers.delivery import render
-from workers.requests import CohortCsv, DataQuality, Digest, Recommend, Retrain, Score, Sweep
-from workers.tasks import cohort_csv, data_quality, digest, recommend, retrain, score, sweep
+from workers.requests import (
+    AudienceSave,
+    CohortCsv,
+    Customers,
+    DataQuality,
+    Digest,
+    Recommend,
+    Retrain,
+    Score,
+    Sweep,
+)
+from workers.tasks import (
+    audience_save,
+    cohort_csv,
+    customers,
+    data_quality,
+    digest,
+    recommend,
+    retrain,
+    score,
+    sweep,
+)
 from workers.tasks.interface import Context, Outcome, Post
 
 
@@ -136,6 +156,18 @@ def _done(own: tiny.Shop, outcome: Outcome) -> Outcome:
 def _words(own: tiny.Shop, post: Post) -> str:
     shown = render.message(post.template, **{"zone": "UTC", "demo": False, **post.values})
     return json.dumps([shown.text, shown.blocks], ensure_ascii=False)
+
+
+@pytest.mark.parametrize("request_", [Sweep(where="foo > 3"), Customers(where="foo > 3")])
+def test_unknown_field_of_a_condition_is_refused(built, tmp_path, request_):
+    """It would be true of nobody, and the list empty without a word."""
+    run = {Sweep: sweep.run, Customers: customers.run}[type(request_)]
+    own = readonly.copy_of(built, tmp_path / "home")
+    with pytest.raises(BadInput) as refused:
+        run(request_, _context(own, "j-where"))
+    with pytest.raises(BadInput) as saved:
+        audience_save.run(AudienceSave(name="x", expression="foo > 3"), _context(own, "j-save"))
+    assert str(refused.value) == str(saved.value)
 
 
 def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):

@@ -17,7 +17,7 @@ from retention.features.catalogue import GROUPS
 from retention.templating import RAISES, direction
 from retention.text import gettext
 from workers import jobs
-from workers.audiences import list_name, restrict, restrict_where
+from workers.audiences import check_fields, list_name, restrict, restrict_where
 from workers.requests import Retrain, Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 from workers.tasks.retrain import training_cutoff
@@ -66,6 +66,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         row = champion(session, settings, "churn")
     trained = churn_model(settings, row) if row else None
     lake, policy = Lake.open(settings), load_policy(settings)
+    check_fields(lake, request.where)
     definition = ensure_definition(lake, context.database, settings)
     swept = sweep(
         lake,
