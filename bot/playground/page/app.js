@@ -263,6 +263,7 @@ function later() {
 // ---------------------------------------------------------------- start
 
 box = composer(at("composer"), { label: () => (channel()?.im ? `Message ${person(state.bot).name}` : `Message #${channel()?.name || ""}`) });
+at("composer").addEventListener("submit", toBottom); // whoever writes wants to see the answer
 startWho();
 startClock();
 at("menu").addEventListener("click", () => showMenu(!menuOpen()));

@@ -152,6 +152,20 @@ def test_button_confirms_presses_once_and_reports_failure(see, client: WebClient
     assert len(app.received) == 1
 
 
+def test_own_message_scrolls_to_the_answer(see, client: WebClient) -> None:
+    for number in range(40):
+        client.chat_postMessage(channel="C0CRM", text=f"message {number}")
+    shown = see("lead")
+    shown.get_by_text("message 39").wait_for()
+    shown.locator("#scroll").evaluate("one => (one.scrollTop = 0)")
+    box = shown.get_by_role("combobox", name="Message #crm")
+    box.fill("my own words")
+    box.press("Enter")
+    shown.get_by_text("my own words").wait_for()
+    left = "one => one.scrollHeight - one.scrollTop - one.clientHeight < 80"
+    assert shown.locator("#scroll").evaluate(left)
+
+
 def test_options_show_names_and_descriptions(see, client: WebClient, app) -> None:
     lead = {"text": {"type": "mrkdwn", "text": "<@U0LEAD>"}, "value": "lead"}
     lead["description"] = text("Approves campaigns.")
