@@ -69,6 +69,25 @@ def risk(probability: float, model_version: str) -> str:
     return percent(probability)
 
 
+MAX_AVERAGE_FOR_TIMES = 0.5  # above it, "1.02 times" says little
+
+
+def beside_average(probability: float, average: float | None, model_version: str) -> str:
+    """Compare a churn probability with the shop's average; empty for a rank by rules.
+
+    Examples
+    --------
+    >>> beside_average(0.63, 0.3, "churn-1"), beside_average(0.97, 0.93, "churn-1")
+    ("2.1 times the shop's average", "the shop's average is 93%")
+    """
+    if not average or model_version == "rules":
+        return ""
+    if average > MAX_AVERAGE_FOR_TIMES:
+        return gettext("the shop's average is {average}").format(average=percent(average))
+    times = figure(probability / average, 1)
+    return gettext("{times} times the shop's average").format(times=times)
+
+
 def moment(at: datetime | str | None, zone: str = "UTC", form: str = "moment") -> str:
     """Format a time in the shop's time zone, as the present language writes it.
 
@@ -327,6 +346,7 @@ def strip_controls(value: Any) -> Any:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
+    "beside_average": beside_average,
     "money": money,
     "signed": signed,
     "figure": figure,

@@ -39,6 +39,8 @@ class Explanation:
         Caveat about the score; may be empty.
     evidence : Evidence
         Order pattern and clauses.
+    average : float or None
+        Mean probability of the active customers; None if this one is not active.
     """
 
     score: pd.Series
@@ -48,6 +50,7 @@ class Explanation:
     targets: Targets
     note: str
     evidence: Evidence
+    average: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that a job result adds to the score."""
@@ -55,6 +58,7 @@ class Explanation:
             "counterfactuals": [change.as_dict() for change in self.counterfactuals],
             "second_opinion": self.second.as_dict(self.weights) if self.second else None,
             "note": self.note,
+            "average": self.average,
         }
 
 
@@ -100,11 +104,11 @@ def explain(
     weight = exact_first_weights(trained, customer, value, part(progress, 1, 4))
     progress(2, 4, gettext("Trying what would have made the difference"))
     changes = counterfactuals(trained, lake, people, row, tier_of=tier_of)
+    active = (people.frame.recency_days <= (trained.active_within_days or np.inf)).to_numpy()
+    others = people.matrix(trained.columns)[active]
     second = None
     if opinion:
         progress(3, 4, gettext("Asking for a second opinion"))
-        active = people.frame.recency_days <= (trained.active_within_days or np.inf)
-        others = people.matrix(trained.columns)[active.to_numpy()]
         second = second_opinion(trained, customer.matrix(trained.columns)[0], others)
     return Explanation(
         score_table(trained, customer, value, weight).iloc[0],
@@ -114,6 +118,7 @@ def explain(
         predict_targets(trained, customer, history_days=float(people.frame.tenure_days.max())),
         _silence_note(trained, float(customer.frame.recency_days.iloc[0])),
         evidence_table(trained, customer, weight).of([customer_id])[customer_id],
+        float(trained.probability(others).mean()) if active[row] else None,
     )
 
 

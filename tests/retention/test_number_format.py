@@ -51,6 +51,19 @@ def test_negative_numbers_have_a_true_minus(text, expected):
     assert text == expected
 
 
+@pytest.mark.parametrize(
+    ("probability", "average", "version", "text"),
+    [
+        (0.63, 0.3, "churn-1", "2.1 times the shop's average"),
+        (0.97, 0.93, "churn-1", "the shop's average is 93%"),  # and not 1.0 times
+        (0.63, None, "churn-1", ""),
+        (0.63, 0.3, "rules", ""),  # a rank is no probability
+    ],
+)
+def test_risk_is_compared_with_the_shops_average(probability, average, version, text):
+    assert templating.beside_average(probability, average, version) == text
+
+
 def test_templates_print_true_minuses():
     effect = {"log_loss": -0.0123, "low": -0.02, "high": 0.001}
     template = templating.environment(autoescape=False).from_string(

@@ -515,6 +515,11 @@ def test_score_goes_to_the_requester_in_full(swept_copy):
     assert data["reasons"] == listed["reasons"]
     assert data["recommendations"]
     assert data["action"]
+    compared = templating.beside_average(
+        data["churn_probability"], data["average"], data["model_version"]
+    )
+    assert compared
+    assert templating.first_capital(compared) in _words(own, outcome.posts[0])
     assert outcome.posts[0].channel == "U0ANALYST"
     assert 0 < data["intent"]["7d"] < data["intent"]["30d"] < data["intent"]["90d"] < 1
     early, late = data["next_order_between"]

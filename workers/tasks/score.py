@@ -209,6 +209,7 @@ def _scored(
         return scores.iloc[0], {
             "counterfactuals": [],
             "second_opinion": None,
+            "average": None,
             "clauses": evidence.of([customer])[customer].clauses,
             **target_values.of(0, at),
         }
