@@ -1,10 +1,10 @@
 """Move business time and wait for its work.
 
 At each moment the real events up to it are imported, then the clock moves, then the due work
-starts. Time goes on when that is done, but for trainings, e-mails, files and the weekly model
-check. So a digest on Monday includes Sunday's orders, and no moment is skipped. The next import
-begins while a moment's messages are posted. The page's buttons wait for no work of the last moment:
-its digest arrives while people read.
+starts. Time goes on when that is done, but for trainings, e-mails, files and checks. So a digest
+on Monday includes Sunday's orders, and no moment is skipped. The next import begins while a
+moment's messages are posted. The page's buttons wait for no work of the last moment: its digest
+arrives while people read.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ MAX_ADVANCE = timedelta(days=92)
 SOON = timedelta(hours=1)
 # It reports by itself if something is wrong.
 MONITOR = frozenset({"monitor"})
-# E-mails keep the business time at which they were due, however far time has moved on.
-SENDING = frozenset({"campaign_deliver"})
-BACKGROUND = MONITOR | SENDING | {"campaign_csv"}  # no later moment needs their results
+# No later moment needs these. E-mails keep the business time at which they were due.
+BESIDE = frozenset({"campaign_deliver", "campaign_csv", "shop_reconcile"})
+BACKGROUND = BESIDE | MONITOR
 POLL_SECONDS, WAIT_SECONDS = 0.05, 900.0  # between looks at the queue; for one moment's work
 Notify = Callable[[dict[str, Any]], None]
 
@@ -133,7 +133,7 @@ class TimeMachine:
 
     def _travel(self, target: datetime, waits: bool) -> Any:
         start = current = clock.now()
-        self._wait_for_jobs(target, besides=SENDING)  # so that checks never pile up
+        self._wait_for_jobs(target, besides=BESIDE)  # so that checks never pile up
         while (moment := self._next_due(current)) and current < moment < target:
             is_last = target - moment < SOON and not self._is_due_between(moment, target)
             self._step(moment, target, waits=waits or not is_last)
