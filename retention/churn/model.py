@@ -14,7 +14,7 @@ from zipfile import ZIP_DEFLATED
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from retention.churn import calibration, estimators, rolling, tuning
+from retention.churn import calibration, estimators, rolling, tuning, uncertainty
 from retention.churn.model_selection import CandidateSet, select_candidates
 from retention.churn.snapshots import Snapshot
 from retention.churn.training_set import TrainingSet, build_training_set
@@ -275,10 +275,16 @@ def fit(
         for name in (selection.candidates if model == "auto" else (model,))
         if origins
     ]
+    judged = origins
     if evaluated:
         chosen = rolling.choose_candidate(evaluated)
     else:
-        chosen = _choose_unvalidated(training, selection, model, y, seed, part(progress, 0, 2))
+        chosen, judged = _choose_unvalidated(
+            training, selection, model, y, seed, part(progress, 0, 2)
+        )
+    lead = rolling.lead_of_plain(chosen, judged, method=method) if model == "auto" else None
+    if lead is not None:
+        chosen = rolling.EvaluatedCandidate(estimators.RFM, (estimators.RFM,), None, float("nan"))
     labels = [origin.labels for origin in origins]
     calibrated, method = calibration.fit_calibration(
         [chosen.probabilities(origin) for origin in origins],
@@ -289,6 +295,8 @@ def fit(
     note, comparison = _selection_notes(
         selection, model, evaluated, _origins_text(training, origins), chosen
     )
+    if lead is not None:
+        comparison = f"{comparison} {_plain_note(lead)}".lstrip()
     return TrainedChurn(
         model=calibrated,
         estimator=chosen.name,
@@ -313,8 +321,8 @@ def _choose_unvalidated(
     y: np.ndarray,
     seed: int,
     progress: Progress,
-) -> rolling.EvaluatedCandidate:
-    """Choose members without an earlier origin.
+) -> tuple[rolling.EvaluatedCandidate, list[rolling.OriginPredictions]]:
+    """Choose members without an earlier origin; also return predictions to judge them by.
 
     These are the members that are not worse than the closed forms on other customers of the newest
     snapshot, with equal weights; with very little data, the first candidate. Members err in
@@ -332,14 +340,12 @@ def _choose_unvalidated(
         predictions = rolling.cross_customer_predictions(
             training, members, seed=seed, progress=progress
         )
-        remaining = (
-            members
-            if predictions is None
-            else rolling.not_worse_than_closed_forms(members, predictions)
-        )
-        return rolling.EvaluatedCandidate("stacked", remaining, None, float("nan"))
+        judged = [] if predictions is None else [predictions]
+        for each in judged:
+            members = rolling.not_worse_than_closed_forms(members, each)
+        return rolling.EvaluatedCandidate("stacked", members, None, float("nan")), judged
     name = selection.candidates[0] if model == "auto" else model
-    return rolling.EvaluatedCandidate(name, estimators.members_of(name), None, float("nan"))
+    return rolling.EvaluatedCandidate(name, estimators.members_of(name), None, float("nan")), []
 
 
 def _fit_chosen(
@@ -395,12 +401,19 @@ def _comparison_note(
     note = gettext("Chosen by log-loss on {origins}: {losses}.").format(
         origins=origins, losses=losses
     )
-    if chosen is ranked[0]:
+    if chosen not in evaluated or chosen is ranked[0]:
         return note
     tie = gettext("{best} alone is not better by {tolerance:.0f}%, so {chosen} it is.").format(
         best=ranked[0].name, tolerance=100 * rolling.BLEND_TOLERANCE, chosen=chosen.name
     )
     return f"{note} {tie}"
+
+
+def _plain_note(lead: uncertainty.Interval) -> str:
+    return gettext(
+        "Plain logistic regression on RFM is better beyond chance (log-loss {difference}), so "
+        "{plain} it is."
+    ).format(difference=lead, plain=estimators.RFM)
 
 
 def _calibration_note(

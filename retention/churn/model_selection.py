@@ -114,8 +114,8 @@ def _select(training: TrainingSet, buyers: int, churners: list[float]) -> Candid
         return CandidateSet(candidates, text)
     text = gettext(
         "The highest rung: calendar models and features. Repeat orders come much faster or slower "
-        "in the next {days} days than in the last, by season or by trend, so what knows neither is "
-        "not a candidate."
+        "in the next {days} days than in the last, by season or by trend, so BG/NBD that knows "
+        "neither is not a candidate."
     )
     return CandidateSet(candidates, text.format(days=training.horizon_days))
 
@@ -147,14 +147,13 @@ def _closed_form_candidates(training: TrainingSet, missing: str, churners: float
 def _with_season(candidates: tuple[str, ...], training: TrainingSet) -> tuple[str, ...]:
     """Add BG/NBD in operational time, from 13 months on.
 
-    In a strong season, candidates without a season are removed.
+    In a strong season, BG/NBD without a season is removed. The plain logistic regression stays: no
+    choice may be worse.
     """
     if not training.has_season:
         return candidates
     if abs(training.swing) >= STRONG_SEASON:
-        return tuple(
-            SEASONAL if name == CLOSED_FORM else name for name in candidates if name != RFM
-        )
+        return tuple(SEASONAL if name == CLOSED_FORM else name for name in candidates)
     if candidates[0] == CLOSED_FORM:
         return SEASONAL, *candidates
     return *candidates[:-1], SEASONAL, candidates[-1]

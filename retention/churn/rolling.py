@@ -3,8 +3,8 @@
 At each of the newest snapshots, members trained on earlier ones predict the outcome.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from retention.churn.training_set import (
     stacked_observed_horizons,
     stacked_return_times,
 )
-from retention.churn.uncertainty import log_losses
+from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.progress import Progress, part, silent
 
 MAX_ORIGINS = 3
@@ -36,14 +36,17 @@ class OriginPredictions:
     ----------
     snapshot : Snapshot
     probabilities : mapping
-        Member → (n,) probabilities.
+        Member → (n,) probabilities, with the season that happened.
     labels : numpy.ndarray
         (n,).
+    forecasts : mapping
+        The same with the season that was forecast then. Empty: the same.
     """
 
     snapshot: Snapshot
     probabilities: Mapping[str, np.ndarray]
     labels: np.ndarray
+    forecasts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +98,19 @@ def out_of_time_predictions(
     predictions = []
     for number, origin in enumerate(newest):
         earlier = training.before(origin.cutoff)
-        X = origin.matrix(training.columns, observed_season=True)
         inner = part(progress, number, len(newest))
         fitted = fit_members(training, earlier, members, seed=seed, progress=inner)
-        probabilities = {
-            name: estimators.churn_probability(member, X)
-            for name, member in zip(members, fitted, strict=True)
-        }
-        predictions.append(OriginPredictions(origin, probabilities, origin.labels))
+        observed, forecast = (
+            {
+                name: estimators.churn_probability(member, X)
+                for name, member in zip(members, fitted, strict=True)
+            }
+            for X in (
+                origin.matrix(training.columns, observed_season=True),
+                origin.matrix(training.columns),
+            )
+        )
+        predictions.append(OriginPredictions(origin, observed, origin.labels, forecast))
     return predictions
 
 
@@ -306,21 +314,82 @@ def evaluate_candidate(
     members = (
         estimators.stack_members(available) if name == "stacked" else estimators.members_of(name)
     )
-    labels = [origin.labels for origin in predictions]
-    tables = [
-        np.array([origin.probabilities[member] for member in members]) for origin in predictions
-    ]
-    losses = []
-    for train, test, rows in cross_fit_splits(labels):
-        weights = _stack_weights(name, tables, labels, train)
-        means = [np.average(table, axis=0, weights=weights) for table in tables]
-        p = np.clip(fit_map(method, means, labels, train).map(means[test][rows]), 5e-4, 1 - 5e-4)
-        y = labels[test][rows]
-        losses.append(float(-np.log(np.where(y == 1, p, 1 - p)).mean()))
+    candidate = EvaluatedCandidate(name, members, None, float("nan"))
+    losses = [own.mean() for _, own in _cross_fitted_losses(candidate, predictions, method)]
+    tables, labels = _tables(candidate, predictions), [origin.labels for origin in predictions]
     every = [(test, slice(None)) for test in range(len(predictions))]
     weights = _stack_weights(name, tables, labels, every)
     stored_weights = None if weights is None else tuple(float(weight) for weight in weights)
-    return EvaluatedCandidate(name, members, stored_weights, float(np.mean(losses)))
+    return replace(candidate, weights=stored_weights, log_loss=float(np.mean(losses)))
+
+
+def _tables(
+    candidate: EvaluatedCandidate,
+    predictions: Sequence[OriginPredictions],
+    *,
+    forecast: bool = False,
+) -> list[np.ndarray]:
+    """Return the members' probabilities at each origin, (members, n)."""
+    sources = [
+        origin.forecasts if forecast and origin.forecasts else origin.probabilities
+        for origin in predictions
+    ]
+    return [np.array([source[member] for member in candidate.members]) for source in sources]
+
+
+def _cross_fitted_losses(
+    candidate: EvaluatedCandidate,
+    predictions: Sequence[OriginPredictions],
+    method: str,
+    *,
+    forecast: bool = False,
+) -> Iterator[tuple[tuple[int, slice], np.ndarray]]:
+    """Yield origin and rows with their log-losses; weights and map come from the other rows."""
+    labels = [origin.labels for origin in predictions]
+    tables = _tables(candidate, predictions)
+    test_tables = _tables(candidate, predictions, forecast=forecast)
+    for train, test, rows in cross_fit_splits(labels):
+        weights = _stack_weights(candidate.name, tables, labels, train)
+        means = [np.average(table, axis=0, weights=weights) for table in tables]
+        p = np.average(test_tables[test][:, rows], axis=0, weights=weights)
+        p = np.clip(fit_map(method, means, labels, train).map(p), 5e-4, 1 - 5e-4)
+        yield (test, rows), log_losses(labels[test][rows], p)
+
+
+def lead_of_plain(
+    chosen: EvaluatedCandidate, predictions: Sequence[OriginPredictions], *, method: str
+) -> Interval | None:
+    """Return by how much the plain logistic regression on RFM beats the choice.
+
+    None unless its log-loss is lower beyond chance on the newest complete windows. The choice is
+    judged as it would have predicted: with the season that was forecast then, and a map and weights
+    from other rows. Without an earlier origin (``log_loss`` is NaN) it has neither.
+
+    Parameters
+    ----------
+    chosen : EvaluatedCandidate
+    predictions : sequence of OriginPredictions
+    method : str
+        See `evaluate_candidate`.
+    """
+    if not predictions or estimators.RFM not in predictions[0].probabilities:
+        return None
+    losses: Iterable[tuple[tuple[int, slice], np.ndarray]]
+    if np.isnan(chosen.log_loss):
+        losses = [
+            ((number, slice(None)), log_losses(origin.labels, chosen.probabilities(origin)))
+            for number, origin in enumerate(predictions)
+        ]
+    else:
+        losses = _cross_fitted_losses(chosen, predictions, method, forecast=True)
+    gaps, customers = [], []
+    for (number, rows), own in losses:
+        origin = predictions[number]
+        plain = origin.probabilities[estimators.RFM][rows]
+        gaps.append(log_losses(origin.labels[rows], plain) - own)
+        customers.append(origin.snapshot.frame.customer_id.to_numpy()[rows])
+    lead = paired_interval(np.concatenate(gaps), np.concatenate(customers))
+    return lead if lead.high < 0 else None
 
 
 def choose_candidate(candidates: Sequence[EvaluatedCandidate]) -> EvaluatedCandidate:

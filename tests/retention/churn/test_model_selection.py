@@ -13,6 +13,7 @@ from retention.churn.rolling import (
     EvaluatedCandidate,
     OriginPredictions,
     choose_candidate,
+    lead_of_plain,
     not_worse_than_closed_forms,
 )
 from retention.churn.snapshots import Snapshot
@@ -127,3 +128,36 @@ def test_members_worse_than_closed_forms_are_dropped(make_predictions):
         tuple(probabilities), OriginPredictions(origin.snapshot, probabilities, origin.labels)
     )
     assert members == ("bg_nbd", "bg_season", "logistic")
+
+
+@pytest.mark.parametrize("log_loss", [0.3, float("nan")])
+def test_plain_logistic_is_taken_only_if_better_beyond_chance(make_predictions, log_loss):
+    """Without an earlier origin, the log-loss of a choice is unknown."""
+    (origin,) = make_predictions(3.0)
+    accurate, noisy = origin.probabilities["boosting"], origin.probabilities["logistic"]
+
+    def lead(chosen, plain, forecasts=None):
+        members = {"boosting": chosen, "rfm_logistic": plain}
+        forecast = {**members, "boosting": forecasts} if forecasts is not None else {}
+        predictions = OriginPredictions(origin.snapshot, members, origin.labels, forecast)
+        return lead_of_plain(choice("boosting", log_loss), [predictions], method="sigmoid")
+
+    assert lead(noisy, accurate).high < 0
+    assert lead(accurate, noisy) is None
+    assert lead(accurate, accurate) is None
+    if not np.isnan(log_loss):  # the season that happened was not known
+        assert lead(accurate, accurate, forecasts=noisy).high < 0
+
+
+def test_strong_season_keeps_the_plain_logistic_as_a_candidate():
+    newest = SimpleNamespace(buyers=300, cutoff=datetime(2025, 1, 1, tzinfo=UTC))
+    snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], [200, 50]))] * 10
+    shop = SimpleNamespace(
+        newest=newest,
+        snapshots=snapshots,
+        history_days=700,
+        has_season=True,
+        horizon_days=28,
+        swing=0.5,
+    )
+    assert "rfm_logistic" in select_candidates(shop).candidates
