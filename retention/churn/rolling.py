@@ -100,16 +100,8 @@ def out_of_time_predictions(
         earlier = training.before(origin.cutoff)
         inner = part(progress, number, len(newest))
         fitted = fit_members(training, earlier, members, seed=seed, progress=inner)
-        observed, forecast = (
-            {
-                name: estimators.churn_probability(member, X)
-                for name, member in zip(members, fitted, strict=True)
-            }
-            for X in (
-                origin.matrix(training.columns, observed_season=True),
-                origin.matrix(training.columns),
-            )
-        )
+        named = dict(zip(members, fitted, strict=True))
+        observed, forecast = _both_seasons(origin, training, named)
         predictions.append(OriginPredictions(origin, observed, origin.labels, forecast))
     return predictions
 
@@ -135,8 +127,9 @@ def cross_customer_predictions(
         None if a half has too few outcomes.
     """
     newest = training.newest
-    features = newest.matrix(training.columns, observed_season=True)
-    probabilities = {name: np.empty(len(newest.frame)) for name in members}
+    probabilities, forecasts = (
+        {name: np.empty(len(newest.frame)) for name in members} for _ in "12"
+    )
     for number, half in enumerate((True, False)):
         train = [
             snapshot.rows(_even_half(snapshot) == half)
@@ -150,8 +143,23 @@ def cross_customer_predictions(
             inner = part(part(progress, number, 2), place, len(members))
             settings = training.settings.get(name, {})
             member = fit_on(training, train, name, seed=seed, settings=settings, progress=inner)
-            probabilities[name][is_test] = estimators.churn_probability(member, features[is_test])
-    return OriginPredictions(newest, probabilities, newest.labels)
+            of_half = _both_seasons(newest.rows(is_test), training, {name: member})
+            for whole, some in zip((probabilities, forecasts), of_half, strict=True):
+                whole[name][is_test] = some[name]
+    return OriginPredictions(newest, probabilities, newest.labels, forecasts)
+
+
+def _both_seasons(
+    snapshot: Snapshot, training: TrainingSet, members: Mapping[str, BaseEstimator]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the members' probabilities, with the season that happened and as it was forecast."""
+
+    def predicted(*, observed_season: bool) -> dict[str, np.ndarray]:
+        X = snapshot.matrix(training.columns, observed_season=observed_season)
+        return {name: estimators.churn_probability(member, X) for name, member in members.items()}
+
+    observed = predicted(observed_season=True)
+    return observed, predicted(observed_season=False) if training.has_season else observed
 
 
 def _even_half(snapshot: Snapshot) -> np.ndarray:
@@ -376,8 +384,9 @@ def lead_of_plain(
         return None
     losses: Iterable[tuple[tuple[int, slice], np.ndarray]]
     if np.isnan(chosen.log_loss):
+        tables = _tables(chosen, predictions, forecast=True)
         losses = [
-            ((number, slice(None)), log_losses(origin.labels, chosen.probabilities(origin)))
+            ((number, slice(None)), log_losses(origin.labels, tables[number].mean(axis=0)))
             for number, origin in enumerate(predictions)
         ]
     else:

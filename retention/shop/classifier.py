@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from retention.errors import BadInput
+from retention.errors import BadInput, TooLittleData
 from retention.shop.shop import Shop
 from retention.text import gettext
 
@@ -19,8 +19,9 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
 
     It is a scikit-learn estimator, but ``X`` is a table of orders with one row per order line, and
     a prediction has one row per customer. The labels come from the orders themselves: `fit` takes
-    snapshots in the past and looks who ordered in the horizon after each. So ``y`` is ignored, and
-    ``X`` cannot be split at random into folds; `Shop.evaluate_churn` splits it by time.
+    snapshots in the past and looks who ordered in the horizon after each. So there is no ``y``, and
+    folds are made of customers, with ``groups=orders.customer_id`` and a ``GroupKFold``.
+    `Shop.evaluate_churn` splits by time.
 
     Parameters
     ----------
@@ -64,6 +65,17 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
     >>> classifier = retention.ChurnClassifier().fit(orders)
     >>> classifier.predict_proba(orders).shape == (orders.customer_id.nunique(), 2)
     True
+
+    Cross-validation over customers:
+
+    >>> from sklearn.model_selection import GroupKFold, cross_val_score
+    >>> cross_val_score(
+    ...     retention.ChurnClassifier(model="rfm_logistic"),
+    ...     orders,
+    ...     groups=orders.customer_id,
+    ...     cv=GroupKFold(2),
+    ... ).round(1)
+    array([-0.4, -0.4])
     """
 
     def __init__(
@@ -87,7 +99,8 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
         ----------
         X : DataFrame, Arrow table or path
             A row per order line, as for `Shop.from_frames`.
-        y : ignored
+        y : None
+            Must be left out.
 
         Returns
         -------
@@ -97,10 +110,19 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         BadInput
-            If ``X`` is no table of orders, or a parameter is unusable.
+            If ``X`` is no table of orders, a parameter is unusable, or there is a ``y``.
         TooLittleData
             With too few customers, or if all did the same.
         """
+        if y is not None:
+            raise BadInput(
+                gettext(
+                    "y has values, but who churns follows from the orders in X; leave y out. "
+                    "A search or a cross-validation takes groups=orders.customer_id and "
+                    "cv=GroupKFold(), and no scoring."
+                ),
+                field="y",
+            )
         with self._shop(X) as shop:
             self.model_: ChurnModel = shop.train_churn(model=self.model)
             self.horizon_days_ = shop.horizon_days
@@ -162,6 +184,54 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
         """
         probability = self.predict_proba(X)
         return self.classes_[probability.argmax(axis=1)]
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the negative log-loss at the last moment of ``X`` whose horizon is over.
+
+        Only the active customers count, as in `fit`. Higher is better.
+
+        Parameters
+        ----------
+        X : DataFrame, Arrow table or path
+            As in `fit`, of other customers.
+        y, sample_weight : ignored
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        BadInput
+            If ``X`` is no table of orders, or is not longer than the horizon.
+        TooLittleData
+            Without active customers.
+        """
+        from retention.churn.snapshots import take_snapshot
+        from retention.churn.uncertainty import log_losses
+        from retention.lake.coverage import latest_cutoff
+
+        check_is_fitted(self)
+        trained = self.model_.trained
+        with self._shop(X) as shop:
+            lake = shop._data.lake
+            test = take_snapshot(
+                lake,
+                latest_cutoff(lake, trained.horizon_days),
+                horizon_days=trained.horizon_days,
+                active_within_days=trained.active_within_days,
+            )
+            if not len(test.frame):
+                raise TooLittleData(
+                    gettext(
+                        "Nobody in X was active {days} days before its end, so there is nothing "
+                        "to score; take folds of customers: groups=orders.customer_id and "
+                        "cv=GroupKFold()."
+                    ).format(days=trained.horizon_days)
+                )
+            return -float(log_losses(test.labels, trained.predict(test)).mean())
 
     def customers(self, X: Any) -> np.ndarray:
         """Return the customers of ``X`` in the order of the predictions: by first order, then id.

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks as checks
@@ -32,7 +33,7 @@ APPLICABLE = [
 
 @pytest.fixture(scope="module")
 def orders():
-    return retention.sample_orders(130)
+    return retention.sample_orders(220)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,28 @@ def test_fitting_again_gives_the_same_model_also_in_a_pipeline(fitted, orders):
     pipeline = make_pipeline(FunctionTransformer(), retention.ChurnClassifier(horizon=56))
     again = pipeline.fit(orders).predict_proba(orders)
     np.testing.assert_allclose(again, fitted.predict_proba(orders))
+
+
+def test_search_and_cross_validation_over_customers_give_finite_scores(orders):
+    folds = {"groups": orders.customer_id}
+    classifier = retention.ChurnClassifier(horizon=28, model="rfm_logistic")
+    two = GroupKFold(2)
+    names = ("rfm_logistic", "bg_nbd")
+    search = GridSearchCV(classifier, {"model": names}, cv=two).fit(orders, **folds)
+    scores = cross_val_score(classifier, orders, cv=two, **folds)
+    assert np.isfinite([*scores, *search.cv_results_["mean_test_score"]]).all()
+    assert scores.mean() == pytest.approx(search.cv_results_["mean_test_score"][0])
+    assert (scores < 0).all()
+    assert search.best_params_["model"] in names
+
+
+def test_labels_of_rows_and_short_folds_are_refused(fitted, orders):
+    labels = np.zeros(len(orders))
+    with pytest.raises(ValueError, match="leave y out"):
+        cross_val_score(retention.ChurnClassifier(), orders, labels, scoring="roc_auc", cv=2)
+    recent = orders[orders.ordered_at > "2024-06-10"]
+    with pytest.raises(BadInput, match="56 days"):
+        fitted.score(recent)
 
 
 def test_arrays_and_too_few_customers_are_refused(orders):
