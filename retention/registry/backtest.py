@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from retention.churn.classification_metrics import metrics, reliability
-from retention.churn.estimators import SIMPLE
+from retention.churn.estimators import RFM, SIMPLE
 from retention.churn.evaluate import baseline_metrics
 from retention.churn.model import TrainedChurn, fit
 from retention.churn.segments import by_segment
@@ -383,7 +383,9 @@ def _all_checks(
     }
     compared = [origin for origin in origins if origin.champion is not None]
     if champion is not None and (compared or not same_recipe(champion, trained)):
-        comparison_checks, difference = _champion_checks(compared, same_recipe(champion, trained))
+        comparison_checks, difference = _champion_checks(
+            compared, same_recipe(champion, trained), is_plain=trained.estimator == RFM
+        )
         checks += comparison_checks
         details["difference"] = difference
     return tuple(checks), details
@@ -420,9 +422,12 @@ def _pooled_baselines(origins: Sequence[Origin]) -> dict[str, float]:
 
 
 def _champion_checks(
-    compared: list[Origin], same: bool
+    compared: list[Origin], same: bool, *, is_plain: bool
 ) -> tuple[list[gate.Check], dict[str, float] | None]:
-    """Return the checks against the champion."""
+    """Return the checks against the champion.
+
+    No champion may be worse than plain logistic regression, so that needs one origin only.
+    """
     if not compared:
         return [gate.check_better(Interval(0, 0, 0), 0)], None
     gaps = [
@@ -440,6 +445,8 @@ def _champion_checks(
     }
     if same:
         return [gate.check_not_worse(interval, len(compared))], difference
+    if is_plain:
+        return [gate.check_better(interval, len(compared), needed=1)], difference
     lifts = [
         (
             origin.metrics["top_decile_lift"],

@@ -168,7 +168,7 @@ def check_baselines(loss: float, baselines: dict[str, float]) -> Check:
     return Check("baselines", loss < best, text.format(difference=abs(loss - best), name=name))
 
 
-def check_better(difference: Interval, origins: int) -> Check:
+def check_better(difference: Interval, origins: int, needed: int = ORIGINS) -> Check:
     """Check that another recipe is significantly better.
 
     Parameters
@@ -177,11 +177,11 @@ def check_better(difference: Interval, origins: int) -> Check:
         Log-loss minus the champion's.
     origins : int
     """
-    if origins < ORIGINS:
+    if origins < needed:
         text = gettext(
             "only {origins} of the {needed} origins that a comparison needs can be judged"
         )
-        return Check("log_loss", False, text.format(origins=origins, needed=ORIGINS))
+        return Check("log_loss", False, text.format(origins=origins, needed=needed))
     return Check(
         "log_loss",
         difference.high < 0,

@@ -76,6 +76,7 @@ def test_other_recipe_must_be_significantly_better():
     assert not gate.check_better(unsure, 3).passed
     assert "+0.0100" in gate.check_better(unsure, 3).text
     assert not gate.check_better(sure, 2).passed
+    assert gate.check_better(sure, 1, needed=1).passed
     assert gate.check_not_worse(unsure, 1).passed
     assert not gate.check_not_worse(Interval(0.02, 0.01, 0.03), 1).passed
 
