@@ -1,5 +1,6 @@
 """`start`: from a shop's file to a list of customers at risk."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ def COMMAND(
     from retention.lake import Lake
     from retention.lake.importing import display_names, import_files
     from retention.lake.suggesting.preview import preview
+    from retention.lake.suggesting.related import joined_files
     from retention.registry import ensure_definition
     from retention.reports.at_risk import check_folder, write_list
 
@@ -91,28 +93,30 @@ def COMMAND(
             gettext("Write the sheet into the map, as sheet = …, and leave out --sheet.")
         )
     step = _announce(call, 1, gettext("Reading the columns"))
-    proposal = None if map_path else _propose(lake, files, query, sheet)
-    format_name = proposal.format_name if proposal else None
-    if proposal and format_name is None:
-        map_path = _store_map(settings.home, proposal.text, files[0])
-    step = _announce(call, 2, gettext("Counting customers and orders"))
-    summary = preview(
-        settings, list(files), map_path, format_name=format_name, query=query, progress=step
-    )
-    _confirm(call, summary, proposal, map_path, display_names(list(files)), yes=yes)
-    step = _announce(call, 3, gettext("Importing"))
-    report = import_files(
-        lake,
-        database,
-        settings,
-        "events",
-        list(files),
-        map_path,
-        query=query,
-        format_name=format_name,
-        progress=step,
-        listener=LISTENER,
-    )
+    with joined_files(lake, files, sheet) as (read, joins):
+        proposal = None if map_path else _propose(lake, read, query, sheet)
+        format_name = proposal.format_name if proposal else None
+        if proposal and format_name is None:
+            map_path = _store_map(settings.home, proposal.text, read[0])
+        step = _announce(call, 2, gettext("Counting customers and orders"))
+        summary = preview(
+            settings, read, map_path, format_name=format_name, query=query, progress=step
+        )
+        names = display_names(list(files))
+        _confirm(call, summary, proposal, map_path, names, joins, yes=yes)
+        step = _announce(call, 3, gettext("Importing"))
+        report = import_files(
+            lake,
+            database,
+            settings,
+            "events",
+            read,
+            map_path,
+            query=query,
+            format_name=format_name,
+            progress=step,
+            listener=LISTENER,
+        )
     definition = ensure_definition(lake, database, settings).as_dict()
     step = _announce(call, 4, gettext("Training a churn model"))
     model = _train(call, is_new=bool(report.rows_accepted), progress=step)
@@ -129,6 +133,8 @@ def COMMAND(
             "preview": summary.as_dict(),
             "map": str(map_path) if map_path else None,
             "format": format_name,
+            "joined": joins,
+            "again": shlex.join(["retention", "start", *files]) if joins else None,
             "definition": definition,
             "model": model,
             "queued": queued,
@@ -151,9 +157,7 @@ def _announce(call: Call, number: int, what: str) -> Progress:
 # ---------------------------------------------------------------- reading
 
 
-def _propose(
-    lake: "Lake", files: tuple[str, ...], query: str | None, sheet: str | None
-) -> "Proposal":
+def _propose(lake: "Lake", files: list[str], query: str | None, sheet: str | None) -> "Proposal":
     """Propose how to read the files.
 
     Raises
@@ -161,10 +165,9 @@ def _propose(
     BadInput
         The file cannot be read, or holds no orders.
     """
-    from retention.lake.reading.sources import expand_paths
     from retention.lake.suggesting.suggest import propose
 
-    file, *others = expand_paths([*files])
+    file, *others = files
     proposal = propose(lake, "events", file, query, others, sheet=sheet)
     if proposal.table != "events":
         raise BadInput(
@@ -203,6 +206,7 @@ def _confirm(
     proposal: "Proposal | None",
     map_path: Path | None,
     names: str,
+    joins: list[str],
     *,
     yes: bool,
 ) -> None:
@@ -219,6 +223,7 @@ def _confirm(
 
     shown = {
         "names": names,
+        "joins": joins,
         "preview": summary.as_dict(),
         "text": summary.text,
         "doubts": [doubt.text for doubt in proposal.doubts] if proposal else [],

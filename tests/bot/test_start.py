@@ -286,6 +286,108 @@ def test_sheet_is_chosen_by_content_or_by_name(home, tmp_path, nobody, capsys):
     assert "o.csv is none" in refusal(capsys, csv_file, "--sheet", "Orders")
 
 
+def related_tables() -> dict[str, list[tuple]]:
+    """Orders of 30 customers, their lines, and what the shop knows of customers and products."""
+    days, price = [f"2023-03-{1 + n % 28:02}" for n in range(90)], [n % 7 + 0.5 for n in range(180)]
+    totals = [price[2 * n] + price[2 * n + 1] for n in range(90)]
+    orders = [(f"A{n}", f"c{n % 30}", days[n], totals[n]) for n in range(90)]
+    of_lines = [(f"A{n // 2}", f"P{n % 7}", 1, price[n]) for n in range(180)]
+    return {
+        "orders": [("id", "customer_id", "order_date", "total"), *orders],
+        "lines": [("order_id", "product_id", "quantity", "unit_price"), *of_lines],
+        "customers": [
+            ("customer_id", "created_at", "status", "total_spent"),
+            *((f"c{n}", "2020-01-01", "cancelled", 999) for n in range(30)),
+        ],
+        "products": [("sku", "price"), *((f"P{n}", n + 0.5) for n in range(7))],
+    }
+
+
+def write_tables(folder: Path, *names: str, without: str = "") -> list[str]:
+    """Write some of the tables, without a column."""
+    files = []
+    for name in names:
+        head, *rows = related_tables()[name]
+        kept = [place for place, column in enumerate(head) if column != without]
+        text = [",".join(str(row[place]) for place in kept) for row in (head, *rows)]
+        (folder / f"{name}.csv").write_text("\n".join(text))
+        files.append(str(folder / f"{name}.csv"))
+    return files
+
+
+@pytest.mark.parametrize(
+    ("names", "without", "joins"),
+    [
+        (("orders", "lines"), "", 1),
+        (("lines", "orders"), "total", 1),
+        (("customers", "lines", "orders"), "", 2),
+        (("orders", "lines", "products"), "unit_price", 2),
+    ],
+)
+def test_related_files_are_joined_by_their_keys(
+    home, tmp_path, nobody, capsys, names, without, joins
+):
+    files = write_tables(tmp_path, *names, without=without)
+    error = refusal(capsys, *files)
+    assert "30 customers, 90 orders, sales of 625, 1 Mar 2023" in error
+    assert error.count(" joined with ") == joins
+    assert "0 rows without a match" in error
+
+
+def test_file_that_adds_nothing_is_left_out(home, tmp_path, nobody, capsys):
+    error = refusal(capsys, *write_tables(tmp_path, "customers", "orders"))
+    assert "customers.csv adds nothing to the sales of orders.csv" in error
+    assert "30 customers, 90 orders, sales of 625" in error
+    [stored] = (home / "maps").iterdir()
+    assert stored.name == "orders.toml"
+
+
+def test_file_without_a_common_key_is_refused_by_name(home, tmp_path, nobody, capsys):
+    files = write_tables(tmp_path, "orders", "lines")
+    (tmp_path / "shops.csv").write_text("shop,town\n1,Bath\n2,York\n")
+    error = refusal(capsys, *files, str(tmp_path / "shops.csv"))
+    assert "shops.csv has no key in common with" in error
+
+
+def test_sheets_are_joined_where_no_sheet_suffices(home, tmp_path, nobody, capsys):
+    tables = related_tables()
+    sheets = {name: tables[name] for name in ("customers", "orders", "lines")}
+    sheets["orders"] = [row[:3] for row in sheets["orders"]]
+    write_workbook(tmp_path / "shop.xlsx", sheets)
+    error = refusal(capsys, str(tmp_path / "shop.xlsx"))
+    assert "30 customers, 90 orders, sales of 625" in error
+
+
+def test_file_without_prices_says_how_to_add_them(home, tmp_path, nobody, capsys):
+    head, *rows = [(*row[:3], "P1") for row in related_tables()["orders"]]
+    head = ",".join((*head[:3], "sku"))
+    path = write_rows(tmp_path / "sales.csv", head, rows)
+    assert "retention start sales.csv PRICES.csv" in refusal(capsys, str(path.path))
+
+
+def test_joined_files_make_a_list_and_leave_no_copy(home, tmp_path, capsys):
+    files = write_tables(tmp_path, "orders", "lines")
+    data = start(capsys, *files)
+    assert data["import"]["rows_accepted"] == 180
+    assert data["again"].split()[:2] == ["retention", "start"]
+    assert not list(home.rglob("*joined.jsonl"))
+    page = (Path(__file__).parents[2] / "docs/start/first_list.md").read_text(encoding="utf-8")
+    section = page.partition("## Read the result in a script")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    for key in re.findall(r"`([\w.]+)`", " ".join(rows)):
+        value = data
+        for part in key.split("."):
+            assert part in value, key
+            value = value[part]
+    assert data["preview"]["currency"] == ""
+
+
+def test_preview_counts_rows_left_out(home, tmp_path, nobody, capsys):
+    rows = [(*row, "cancelled" if n % 9 == 0 else "paid") for n, row in enumerate(order_rows())]
+    path = write_rows(tmp_path / "o.csv", ",".join((*ORDERS, "status")), rows)
+    assert "10 of 90 orders are cancelled" in refusal(capsys, str(path.path))
+
+
 def test_error_names_no_file_that_is_gone(home, tmp_path, capsys):
     rows = [(n % 30, f"day {n}", n + 0.5) for n in range(90)]
     path = write_rows(tmp_path / "days.csv", "customer_id,date,total", rows)

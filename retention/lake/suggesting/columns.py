@@ -25,6 +25,7 @@ MIN_NAMES = 0.8  # share of values with a space, for people's names
 MIN_EPOCH = 10**8  # seconds since 1970; spreadsheet days are too like other numbers
 MIN_CODED = 0.99  # share of numbers that are times, such as seconds since 1970
 MIN_LISTS = 0.5  # share of values like "2× Mug, 1× Bag"
+MAX_COMMON = 0.5  # share of the commonest value of an order's total
 MIN_ORDERS = 5  # with several lines, to tell an order's total from a line's
 # Columns of an order line; the others belong to the order.
 _LINE_COLUMNS = ("event_id", "item_id", "quantity", "price", "amount", "discount", "title")
@@ -269,7 +270,14 @@ class ColumnChoice:
             f"count(DISTINCT {name}) AS amounts, count(DISTINCT hash({others})) AS lines "
             f"FROM {self.rows} GROUP BY 1) WHERE lines > 1"
         ).fetchall()[0]
-        return bool(orders >= MIN_ORDERS and constant >= 0.95 * orders)
+        if orders < MIN_ORDERS or constant < 0.95 * orders:
+            return False
+        # Where nearly all lines of a shop cost the same, so do those of an order.
+        most = self.con.execute(
+            f"SELECT max(number) / sum(number) FROM (SELECT count(*) AS number FROM {self.rows} "
+            f"GROUP BY {name})"
+        ).fetchall()[0][0]
+        return bool(most < MAX_COMMON)
 
     def _choose_item_name(self) -> None:
         """Take a name of few values, next to a price, for the item."""

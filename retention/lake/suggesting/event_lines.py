@@ -44,6 +44,7 @@ SUMS = (
 )
 MAX_RATES = 60  # most distinct values of a discount that is a rate
 EQUAL = "_equal_line"  # number of a line among the equal ones
+ORDER_LINES = "_order_lines"  # number of lines of the line's order
 
 
 class EventLines:
@@ -57,8 +58,11 @@ class EventLines:
         zone: str,
         *,
         has_lines: bool = False,
+        is_order_total: bool = False,
     ) -> None:
         self.con, self.source, self.chosen, self.zone = con, source, chosen, zone
+        # Lines that are not told apart become one event, with the whole total.
+        self.is_split = is_order_total and bool({"item_id", "quantity", "event_id"} & {*chosen})
         self.has_lines = has_lines
         self.doubts: list[Doubt] = []
         self.is_return = "false"  # SQL over texts
@@ -83,10 +87,14 @@ class EventLines:
         ]
         event_type = self._event_type()
         place = self._place_of_country() or self._shop_timezone()
-        numbering, event_id = self._event_id()
+        windows, event_id = self._event_id()
+        if self.is_split:
+            order = self._column("order_id")
+            reason = gettext("the amount is of the order, and each line gets its share")
+            windows.append((f"count(*) OVER (PARTITION BY {order}) AS {ORDER_LINES}", reason))
         discount = self._discount()
         return [
-            *numbering,
+            *_numbered_rows(windows),
             *place,
             *self._where(event_type),
             *direct,
@@ -190,6 +198,9 @@ class EventLines:
         return int(self._query(sql)[0][0])
 
     def _amount(self) -> list[Line]:
+        if self.is_split:
+            sql = f"{self._column('amount')} / {ORDER_LINES}"
+            return [Line("amount", f"{{ sql = '''{sql}''' }}")]
         if "amount" in self.chosen:
             return [column_line("amount", self.chosen["amount"])]
         price, quantity = self._column("price"), self._column("quantity")
@@ -254,7 +265,7 @@ class EventLines:
         reason = gettext("a rate, not an amount")
         return [Line("discount", f"{{ sql = '''{sql}''' }}", reason)]
 
-    def _event_id(self) -> tuple[list[Line], list[Line]]:
+    def _event_id(self) -> tuple[list[tuple[str, str]], list[Line]]:
         """Keep equal lines apart by their row id.
 
         A running number begins anew in the next file, so it is no identity of its own: there, the
@@ -262,8 +273,8 @@ class EventLines:
 
         Returns
         -------
-        tuple of list of Line and list of Line
-            The map's ``from`` that numbers equal lines, and its ``event_id``.
+        tuple of list of tuple and list of Line
+            SQL that numbers equal lines, with its reason, and the map's ``event_id``.
         """
         row = self.chosen.get("event_id")
         if row is None:
@@ -286,21 +297,10 @@ class EventLines:
             if target in self.chosen
         ]
         listed = ", ".join(said)
-        numbered = (
-            f"SELECT *, row_number() OVER (PARTITION BY {listed} ORDER BY {quoted(row.name)}) "
-            f"AS {EQUAL} FROM source"
-        )
+        number = f"row_number() OVER (PARTITION BY {listed} ORDER BY {quoted(row.name)}) AS {EQUAL}"
+        reason = gettext("{column} tells equal lines apart").format(column=row.name)
         case = f"CASE WHEN {EQUAL} > 1 THEN md5(concat_ws(chr(31), {listed}, {EQUAL})) END"
-        return (
-            [
-                Line(
-                    "from",
-                    f"{{ sql = '''{numbered}''' }}",
-                    gettext("{column} tells equal lines apart").format(column=row.name),
-                )
-            ],
-            [Line("event_id", f"{{ sql = '''{case}''' }}")],
-        )
+        return [(number, reason)], [Line("event_id", f"{{ sql = '''{case}''' }}")]
 
     def _is_running_number(self, profile: Profile) -> bool:
         """Return whether values are 1, 2, 3 … of this file."""
@@ -373,3 +373,11 @@ class EventLines:
         return Line(
             "event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", reason
         )
+
+
+def _numbered_rows(windows: list[tuple[str, str]]) -> list[Line]:
+    """Return the map's ``from`` that adds numbers to the rows."""
+    if not windows:
+        return []
+    sql = f"SELECT *, {', '.join(sql for sql, _ in windows)} FROM source"
+    return [Line("from", f"{{ sql = '''{sql}''' }}", "; ".join(why for _, why in windows))]

@@ -59,6 +59,7 @@ class DoubtCode(StrEnum):
     STATUS = "status"
     ORDER_TOTAL = "order_total"  # the amount is the order's, repeated on each line
     DISCOUNT_RATE = "discount_rate"
+    NO_SALES = "no_sales"  # neither a price nor an amount
     SEVERAL = "several"  # another column fits as well
 
 

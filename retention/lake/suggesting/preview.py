@@ -30,12 +30,13 @@ class LeftOut:
     code : {"status", "cancelled"}
         "status": the map's ``leave_out``, with ``column`` and ``value``. "cancelled": orders that
         returns undo, or that the export says were cancelled.
-    orders : int
+    rows, orders : int
     of_orders : int
         All orders of the file.
     """
 
     code: str
+    rows: int
     orders: int
     of_orders: int
     column: str = ""
@@ -128,6 +129,7 @@ class Preview:
             asdict(self)
             | days
             | {"left_out": left_out, "report": report, "figures": self.figures}
+            | {"currency": next(iter(self.revenue), "")}
             | {"findings": [*self.findings]}
         )
 
@@ -222,15 +224,15 @@ def summarise(lake: Lake, zone: str, report: ImportReport) -> Preview:
         f"SELECT coalesce(upper(trim(currency)), ''), sum(amount) {sales} AND amount IS NOT NULL "
         "GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
-    cancelled = lake.duckdb.execute(
-        f"SELECT count(DISTINCT {order}) FROM {events} WHERE event_type = 'cancelled'"
-    ).fetchall()[0][0]
+    cancelled_rows, cancelled = lake.duckdb.execute(
+        f"SELECT count(*), count(DISTINCT {order}) FROM {events} WHERE event_type = 'cancelled'"
+    ).fetchall()[0]
     left_out = [
-        LeftOut("status", one["orders"], one["of_orders"], one["column"], one["value"])
+        LeftOut("status", *(one[key] for key in ("rows", "orders", "of_orders", "column", "value")))
         for one in report.left_out
     ]
     if cancelled:
-        left_out.append(LeftOut("cancelled", cancelled, orders + cancelled))
+        left_out.append(LeftOut("cancelled", cancelled_rows, cancelled, orders + cancelled))
     return Preview(
         customers,
         orders,

@@ -218,9 +218,16 @@ def _propose(
         statuses, left_out, status_doubts = find_statuses(
             con, source, profiles, chosen.values(), chosen.get("order_id")
         )
-        events = EventLines(con, source, chosen, lake.zone, has_lines=bool(lines_select))
+        events = EventLines(
+            con,
+            source,
+            chosen,
+            lake.zone,
+            has_lines=bool(lines_select),
+            is_order_total=any(doubt.code is DoubtCode.ORDER_TOTAL for doubt in doubts),
+        )
         lines = [*left_out, *events.lines()]
-        doubts = [*doubts, *status_doubts, *events.doubts]
+        doubts = [*doubts, *status_doubts, *events.doubts, *_no_sales(source, chosen)]
     else:
         lines = [*_group_by_item(con, source, table, profiles, chosen), *_plain_lines(chosen)]
     attributes = item_attributes(profiles, chosen.values()) if table.name == "items" else ""
@@ -242,6 +249,18 @@ def _propose(
     text = write_map(table, source, profiles, lines, doubts)
     targets = frozenset(chosen)
     return Proposal(table.name, text, None, tuple(doubts), tuple(statuses), targets)
+
+
+def _no_sales(source: sources.Source, chosen: dict[str, Profile]) -> list[Doubt]:
+    """Doubt a file of orders without prices, and say how to add them."""
+    if {"amount", "price"} & chosen.keys() or "event_type" in chosen:
+        return []
+    text = gettext(
+        "No column is a price or an amount, so sales are unknown. If another file has prices, "
+        "read both: retention start {file} PRICES.csv. They are joined by a column of the same "
+        "name and values."
+    ).format(file=source.name)
+    return [Doubt(DoubtCode.NO_SALES, "amount", "", text)]
 
 
 def _flatten(con: Any, source: sources.Source) -> sources.Source:

@@ -17,6 +17,8 @@ import pytest
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing import import_files
+from retention.lake.reading.column_formats import count_formats
+from retention.lake.suggesting import profiles
 from retention.lake.suggesting.suggest import propose, suggest
 from retention.settings import Settings
 
@@ -642,3 +644,24 @@ def test_map_counts_the_statuses_of_all_files(settings, tmp_path):
     other.write_text("sku,title\na,b\n")
     proposal = propose(Lake.open(settings), "events", files[0], None, [str(other), files[1]])
     assert tomllib.loads(proposal.text)["events"]["leave_out"] == {"status": ["refunded"]}
+
+
+def test_formats_of_a_wide_file_are_counted_a_few_columns_at_a_time(
+    settings, tmp_path, monkeypatch
+):
+    columns = [f"note_{number}" for number in range(57)]
+    text = ",".join(["customer_id", "order_date", "total", *columns])
+    rows = [f"{n % 9},2024-01-0{1 + n % 9},5{',x' * len(columns)}" for n in range(40)]
+    (tmp_path / "wide.csv").write_text("\n".join([text, *rows]))
+    widths: list[int] = []
+
+    def count_widths(con, relation, names, kinds):
+        widths.append(len(kinds))
+        return count_formats(con, relation, names, kinds)
+
+    monkeypatch.setattr(profiles, "count_formats", count_widths)
+    assert 'amount      = "total"' in suggest(
+        Lake.open(settings), "events", str(tmp_path / "wide.csv")
+    )
+    assert max(widths) <= profiles.BATCH_COLUMNS
+    assert sum(widths) == 60
