@@ -133,18 +133,16 @@ class EvidenceTable:
             Unknown ids are left out.
         """
         places = np.flatnonzero(self.frame["customer_id"].isin(list(customer_ids)).to_numpy())
-        rows = self.frame.iloc[places].to_dict("records")
-        return {
-            str(row["customer_id"]): Evidence(
+        evidence = {}
+        for row, place in zip(self.frame.iloc[places].to_dict("records"), places, strict=True):
+            customer = facts.Customer(row, self.typical, self.horizon_days)
+            weights = {group: float(values[place]) for group, values in self.weight.items()}
+            evidence[str(row["customer_id"])] = Evidence(
                 float(row["recency_days"]),
                 float(row["gap_median"]),
-                clauses_of(
-                    facts.Customer(row, self.typical, self.horizon_days),
-                    {group: float(values[place]) for group, values in self.weight.items()},
-                ),
+                clauses_of(customer, weights) or silence_of(customer),
             )
-            for row, place in zip(rows, places, strict=True)
-        }
+        return evidence
 
 
 def clauses_of(customer: facts.Customer, weights: Mapping[str, float]) -> tuple[Clause, ...]:
@@ -177,6 +175,18 @@ def clauses_of(customer: facts.Customer, weights: Mapping[str, float]) -> tuple[
                 shown[direction] |= measures
                 clauses.append(Clause(code, values, groups, weight, direction))
     return ordered(clauses)
+
+
+def silence_of(customer: facts.Customer) -> tuple[Clause, ...]:
+    """Return the silence as a clause without weight, for customers of whom the model tells little.
+
+    It is what a person asks first; "several small signs" would tell nothing.
+    """
+    for raises, direction in ((True, RAISES), (False, LOWERS)):
+        for fact in (_silence, _on_time, _only_order):
+            if stated := fact(customer, raises):
+                return (Clause(*stated, ("recency",), 0.0, direction),)
+    return ()
 
 
 def ordered(clauses: Sequence[Clause]) -> tuple[Clause, ...]:
@@ -275,10 +285,12 @@ def _on_time(customer: facts.Customer, raises: bool) -> Stated:
 
 
 def _only_order(customer: facts.Customer, raises: bool) -> Stated:
-    """Compare the silence after a single order with the shop's."""
+    """Compare the silence after a single order with the shop's, if that is known."""
     days, typical = customer["recency_days"], customer.typical.get("recency_days", np.nan)
-    if not isnan(customer["gap_median"]) or isnan(typical) or isnan(days):
+    if not isnan(customer["gap_median"]) or isnan(days):
         return None
+    if isnan(typical):
+        return ("only_order", {"days": float(np.floor(days)), "typical": None}) if raises else None
     if np.floor(days) == np.floor(typical) or (days > typical) != raises:
         return None
     code = "only_order" if raises else "only_order_recent"

@@ -135,6 +135,13 @@ def _silent(values: Values) -> str:
     )
 
 
+def _only_order(values: Values) -> str:
+    text = gettext("silent for {days} since the only order").format(days=_days(values))
+    if values["typical"] is None:
+        return text
+    return facts.beside_typical(text, _days(values, "typical"))
+
+
 def _silent_short(values: Values) -> str:
     longest = values.get("longest")
     if longest is None:
@@ -196,10 +203,7 @@ _LONG: dict[str, Callable[[Values], str]] = {
     "on_time": lambda v: gettext("last order {days} ago; usually orders {rhythm}").format(
         days=_days(v), rhythm=_rhythm(_number(v, "usual"))
     ),
-    "only_order": lambda v: facts.beside_typical(
-        gettext("silent for {days} since the only order").format(days=_days(v)),
-        _days(v, "typical"),
-    ),
+    "only_order": _only_order,
     "only_order_recent": lambda v: facts.beside_typical(
         gettext("the only order was {days} ago").format(days=_days(v)), _days(v, "typical")
     ),

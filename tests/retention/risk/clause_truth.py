@@ -15,7 +15,7 @@ def _gap(value: float) -> int:
 def check(clause: Clause, row: pd.Series, horizon: int) -> None:
     """Assert that a clause's numbers are true and support its direction."""
     values, raises = clause.values, clause.direction == "raises"
-    assert (clause.weight > 0) == raises
+    assert (clause.weight > 0) == raises or not clause.weight
     days = float(np.floor(row.recency_days))
     match clause.code:
         case "silent":
@@ -34,7 +34,7 @@ def check(clause: Clause, row: pd.Series, horizon: int) -> None:
         case "only_order" | "only_order_recent":
             assert np.isnan(row.gap_median)
             assert values["days"] == days
-            assert (days > values["typical"]) == raises
+            assert values["typical"] is None or (days > values["typical"]) == raises
         case "recent" | "silent_share" | "recent_share":
             assert values["days"] == days
         case "orders_change" | "spend_change":

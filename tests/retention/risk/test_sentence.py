@@ -1,10 +1,11 @@
 """One sentence per customer: no fact twice, the strongest actionable reason first."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from retention.churn import facts
-from retention.churn.clauses import FAMILIES, Clause, clauses_of, ordered
+from retention.churn.clauses import FAMILIES, Clause, EvidenceTable, clauses_of, ordered
 from retention.features.catalogue import GROUPS
 from retention.risk import sentence as words
 from retention.templating import LOWERS, RAISES
@@ -67,6 +68,24 @@ def test_season_alone_is_not_the_first_reason():
     )
     assert words.short_reason((season, on_time)) == "within the usual rhythm"
     assert words.short_reason((season,)) == "season: repeat orders 33% slower"
+
+
+def test_silence_is_told_where_the_model_tells_nothing():
+    rows = [
+        {"customer_id": "late", **LATE},
+        {"customer_id": "on time", **LATE, "recency_days": 1.0},
+        {"customer_id": "once", **LATE, "gap_median": np.nan},
+    ]
+    weight = {"recency": np.zeros(3), "tenure": np.zeros(3)}
+    evidence = EvidenceTable(pd.DataFrame(rows), weight, TYPICAL, 28).of(
+        ["late", "on time", "once"]
+    )
+    texts = [words.sentence(evidence[row["customer_id"]].clauses) for row in rows]
+    assert texts == [
+        "Silent for 43 days; usually orders every 2 days (longest pause before: 12 days)",
+        "Last order 1 day ago; usually orders every 2 days",
+        "Silent for 43 days since the only order (typical for the shop: 9 days)",
+    ]
 
 
 def test_item_bought_regularly_is_missed_only_where_others_have_one():
