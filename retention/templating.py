@@ -234,9 +234,13 @@ def when(at: datetime | str | None, zone: str = "UTC") -> str:
 
 def tier(code: str) -> str:
     """Name a risk tier."""
-    return {"high": phrase("high"), "medium": phrase("medium"), "low": phrase("low")}.get(
-        code, code
-    )
+    names = {
+        "high": phrase("high"),
+        "medium": phrase("medium"),
+        "low": phrase("low"),
+        "lapsed": phrase("lapsed"),
+    }
+    return names.get(code, code)
 
 
 def direction(reason: Mapping[str, Any]) -> str:

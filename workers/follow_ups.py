@@ -76,19 +76,21 @@ def follow_up_request(campaign: dict[str, Any], following: str) -> CampaignDraft
     BadInput
         The button is of another version of the desk.
     """
-    lowest = max((TIERS.index(tier) for tier in campaign["tiers"] if tier in TIERS), default=0)
+    levels = ("lapsed",) if "lapsed" in campaign["tiers"] else TIERS
+    lowest = max((levels.index(tier) for tier in campaign["tiers"] if tier in levels), default=0)
     channel = campaign["message_channel"]
-    if following in TIERS:
+    if following in levels:
         return CampaignDraft(tier=following, message_channel=channel)
     if following == "repeat":
-        return CampaignDraft(tier=TIERS[lowest], message_channel=channel)
+        return CampaignDraft(tier=levels[lowest], message_channel=channel)
     if following == "larger":
-        return CampaignDraft(tier=TIERS[min(lowest + 1, 2)], message_channel=channel)
+        wider = levels[min(lowest + 1, len(levels) - 1)]
+        return CampaignDraft(tier=wider, message_channel=channel)
     if following == "cheaper" and campaign["discount"]:
         half = max(round(50 * campaign["discount"]) / 100, 0.01)
-        return CampaignDraft(tier=TIERS[lowest], discount=half, message_channel=channel)
+        return CampaignDraft(tier=levels[lowest], discount=half, message_channel=channel)
     if following == "reminder":
-        return CampaignDraft(tier=TIERS[lowest], offer="reminder", message_channel=channel)
+        return CampaignDraft(tier=levels[lowest], offer="reminder", message_channel=channel)
     raise BadInput(
         gettext(
             "This button is of another version of the desk; `/retention campaign show` has a new "

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from retention.settings import Settings
 
-Tier = Literal["high", "medium", "low"]
+Tier = Literal["high", "medium", "low", "lapsed"]
 Days = Annotated[int, BeforeValidator(days), Field(ge=1, le=MAX_DAYS)]
 DaysOrEver = Annotated[
     Annotated[int, Field(ge=1, le=MAX_DAYS)] | None, BeforeValidator(days_or_ever)

@@ -164,7 +164,7 @@ class Sweep(Request):
     kind = "sweep"
     title = gettext("At-risk list")
     deed = gettext("list customers at risk")
-    tier: Tier = "high"
+    tier: Tier | None = None  # None: the list of the customers with most to lose, of any tier
     top: Annotated[int, Field(ge=1, le=100_000)] | None = None
     as_of: Moment | None = None
     audience: AudienceName | None = None

@@ -211,7 +211,7 @@ def _command_of(settings: Settings, job: Job) -> str | None:
     args: dict[str, Any] = job.args or {}
     if job.kind == "sweep":
         parts = ["sweep"]
-        parts += [f"--tier {args['tier']}"] if args.get("tier", "high") != "high" else []
+        parts += [f"--tier {args['tier']}"] if args.get("tier") else []
         parts += [f"--top {args['top']}"] if args.get("top") else []
         limits = {name: args[name] for name in ("audience", "where", "by") if args.get(name)}
         parts += [f"--{name} {shlex.quote(value)}" for name, value in limits.items()]

@@ -75,8 +75,10 @@ def COMMAND() -> None: ...
 )
 @click.option(
     "--tier",
-    type=choice("high", "medium", "low"),
-    help=gettext("The lowest risk of its customers; else the best that the policy allows."),
+    type=choice("high", "medium", "low", "lapsed"),
+    help=gettext(
+        "The lowest risk of its customers, or lapsed ones; else the best that the policy allows."
+    ),
 )
 @click.option("--name", help=gettext("What to call it."))
 @AUDIENCE

@@ -304,11 +304,7 @@ def _queue_recommender(call: Call) -> str | None:
 
 
 def _sweep(call: Call, progress: Progress) -> dict[str, Any]:
-    """List the customers at high risk, or those at medium risk if none is at high risk."""
-    swept = _run(call, Sweep(tier="high", top=TOP), progress)
-    if swept["extreme"] == "none" and swept["tiers"]["medium"]:
-        swept = _run(call, Sweep(tier="medium", top=TOP), progress)
-    return swept
+    return _run(call, Sweep(top=TOP), progress)
 
 
 def _run(call: Call, request: Request, progress: Progress) -> dict[str, Any]:

@@ -36,13 +36,15 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
     "sweep",
     request=Sweep,
     after=write_cohort,
-    help=gettext("Score every active customer and say who is at risk, and why."),
+    help=gettext("List the customers that deserve the team's time, and say why."),
 )
 @click.option(
     "--tier",
-    type=choice("high", "medium", "low"),
-    default="high",
-    help=gettext("The lowest risk to list."),
+    type=choice("high", "medium", "low", "lapsed"),
+    help=gettext(
+        "List everybody from this risk on, or lapsed customers. By default, the customers with "
+        "most to lose, as many as a team can handle."
+    ),
 )
 @click.option(
     "--top",
@@ -60,7 +62,7 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
     "--order",
     type=choice("stake", "spend"),
     default="stake",
-    help=gettext("What comes first: the most at stake, or the highest expected spend."),
+    help=gettext("What comes first: the most to lose, or the highest expected spend."),
 )
 @click.option(
     "--by",
@@ -76,7 +78,7 @@ def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_:
 )
 def COMMAND(
     call: Call,
-    tier: str,
+    tier: str | None,
     top: int | None,
     as_of: datetime | None,
     audience: str | None = None,

@@ -45,7 +45,7 @@ def register(app: App, services: Services) -> None:
     def sweep(ack: Ack, body: dict[str, Any]) -> None:
         ack()
         click = Click.of(body)
-        _submit(services, click, Sweep(audience=click.value, tier="medium"))
+        _submit(services, click, Sweep(audience=click.value))
 
     @app.action(ids.AUDIENCE_DRAFT)
     def draft(ack: Ack, body: dict[str, Any]) -> None:

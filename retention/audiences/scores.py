@@ -98,7 +98,6 @@ def scores_at(
             trained,
             load_policy(settings),
             as_of=moment,
-            tier="low",
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             progress=progress,

@@ -306,8 +306,7 @@ def _repeated_numbers(
     """Customers whose number belongs to someone in the programme hold-out or with more at stake."""
     in_holdout = programme.holdout_in_force(session, settings, policy).includes
     held_out = [one for one in scores["customer_id"] if in_holdout(one)]
-    at_stake = customers["churn_probability"] * customers["expected_value"]
-    order = at_stake.sort_values(ascending=False, kind="stable").index
+    order = _at_stake(customers).sort_values(ascending=False, kind="stable").index
     ids = [*held_out, *customers.loc[order, "customer_id"]]
     return repeated_numbers(find_numbers(lake, policy, ids), ids)
 
@@ -315,12 +314,17 @@ def _repeated_numbers(
 def _keep_most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
     """Keep the customers with most at stake."""
     maximum = policy.campaign.max_audience
-    at_stake = customers["churn_probability"] * customers["expected_value"]
-    order = at_stake.sort_values(ascending=False, kind="stable").index
+    order = _at_stake(customers).sort_values(ascending=False, kind="stable").index
     excess = max(len(customers) - maximum, 0)
     return Audience(
         customers.loc[order].head(maximum).reset_index(drop=True), {"beyond_maximum": excess}
     )
+
+
+def _at_stake(customers: "pd.DataFrame") -> "pd.Series":
+    """Spend that an offer can keep or, of lapsed customers, bring back."""
+    chance = customers["churn_probability"]
+    return chance.where(customers["tier"] != "lapsed", 1 - chance) * customers["expected_value"]
 
 
 def value_bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":

@@ -9,11 +9,13 @@ from retention.text import available_languages, gettext, use_language
 
 def default_name(body: Body, now: datetime) -> str:
     """Return a campaign's name: its tiers and the date of ``now``, in the shop's zone."""
+    date = templating.day(now, str(now.tzinfo))
+    if "lapsed" in body.tiers:
+        return gettext("Lapsed customers, {date}").format(date=date)
     names = [templating.tier(code) for code in ("high", "medium", "low") if code in body.tiers]
     listed = ", ".join(names)
     if len(names) > 1:
         listed = gettext("{tiers} and {last}").format(tiers=", ".join(names[:-1]), last=names[-1])
-    date = templating.day(now, str(now.tzinfo))
     return gettext("{tiers} risk, {date}").format(tiers=listed.capitalize(), date=date)
 
 

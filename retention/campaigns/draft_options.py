@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Literal
 
 from retention.campaigns.audience import Audience
 from retention.campaigns.spec import Asked, Body, ListRest, Wider
+from retention.risk.lapsed import LAPSED
 from retention.risk.policy import HOLDOUT, TIERS, Policy
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+LIST = "list"  # the customers of a list, of whatever tier
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """An audience with its version of the campaign, not yet drawn."""
 
-    tier: str  # lowest risk tier
+    tier: str  # lowest risk tier, or LIST
     audience: Audience
     body: Body
 
@@ -37,9 +41,9 @@ def choose_option(
     Parameters
     ----------
     scores : DataFrame
-        All scored customers with their ``tier``.
+        All active customers with their ``tier``, or all lapsed ones.
     asked : str
-        The lowest tier that was asked for.
+        The lowest tier that was asked for, or LIST.
     policy : Policy
         The shop's policy.
     evaluate : callable
@@ -52,7 +56,11 @@ def choose_option(
     Option
         The audience that was asked for, if no option earns money and can be measured.
     """
-    options = [evaluate(tier, of_tiers(scores, tier)) for tier in tiers_from(asked, policy)]
+    is_lapsed = len(scores) > 0 and scores["tier"].iloc[0] == LAPSED
+    levels = (LIST, LAPSED) if is_lapsed else (LIST, *TIERS)
+    options = [
+        evaluate(tier, of_tiers(scores, tier)) for tier in tiers_from(asked, policy, levels)
+    ]
     considered = options if may_widen else options[:1]
     best = max(
         (option for each in considered for option in _with_holdouts(each) if _is_good(option.body)),
@@ -71,15 +79,18 @@ def choose_option(
     return Option(best.tier, best.audience, best.body.model_copy(update=notes))
 
 
-def tiers_from(asked: str, policy: Policy) -> tuple[str, ...]:
+def tiers_from(
+    asked: str, policy: Policy, levels: tuple[str, ...] = (LIST, *TIERS)
+) -> tuple[str, ...]:
     """Return the lowest tiers to consider: the asked one, then wider ones with a rule that acts."""
-    acting = {tier for rule in policy.rules if rule.action != "nothing" for tier in rule.tiers}
-    wider = [tier for tier in TIERS[TIERS.index(asked) + 1 :] if tier in acting]
-    return (asked, *wider)
+    acting = policy.acting_tiers
+    return (asked, *(tier for tier in levels[levels.index(asked) + 1 :] if tier in acting))
 
 
 def list_rest(scores: "pd.DataFrame", listed: int, lowest: str, policy: Policy) -> ListRest | None:
     """Count the customers of a list below a tier; None if there are none."""
+    if lowest not in TIERS:
+        return None
     below = TIERS[TIERS.index(lowest) + 1 :]
     counts = {tier: int((scores["tier"] == tier).sum()) for tier in below}
     lower = {tier: number for tier, number in counts.items() if number}
@@ -92,7 +103,11 @@ def list_rest(scores: "pd.DataFrame", listed: int, lowest: str, policy: Policy) 
 
 
 def of_tiers(scores: "pd.DataFrame", lowest: str) -> "pd.DataFrame":
-    """Return the scores of a tier and of those above it."""
+    """Return the scores of a tier and of those above it, or of the list."""
+    if lowest == LIST:
+        return scores[scores["list_rank"].notna()]
+    if lowest == LAPSED:
+        return scores[scores["tier"] == LAPSED]
     return scores[scores["tier"].isin(TIERS[: TIERS.index(lowest) + 1])]
 
 
@@ -129,14 +144,22 @@ def _why_widened(option: Option) -> Literal["too_few", "no_profit", "earns_less"
 
 
 def _next_wider(chosen: Option, options: Sequence[Option]) -> Wider | None:
-    for option in options:
-        is_wider = TIERS.index(option.tier) > TIERS.index(chosen.tier)
-        if is_wider and option.body.audience > chosen.body.audience:
-            plan = option.body.model_copy(update={"holdout": chosen.body.holdout}).plan()
-            return Wider(
+    """Return the next larger audience; for a list, the first that can be measured."""
+    position = [option.tier for option in options].index(chosen.tier)
+    found = []
+    for option in options[position + 1 :]:
+        if option.body.audience <= chosen.body.audience:
+            continue
+        plan = option.body.model_copy(update={"holdout": chosen.body.holdout}).plan()
+        found.append(
+            Wider(
                 tier=option.tier,
                 customers=option.body.audience,
                 profit=plan.profit,
                 learnable=plan.learnable,
             )
-    return None
+        )
+    first = found[0] if found else None
+    if chosen.tier != LIST:
+        return first
+    return next((wider for wider in found if wider.learnable), first)

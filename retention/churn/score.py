@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from retention.churn.clauses import EvidenceTable
+from retention.churn.lost_margin import list_columns
 from retention.churn.model import TrainedChurn
 from retention.churn.population import expected_spend, next_order, population
 from retention.churn.reasons import SEASON_GROUP, complete_reasons, reasons, weights_by_group
@@ -18,7 +19,16 @@ from retention.text import gettext
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-COLUMNS = ("customer_id", "churn_probability", "reasons", "expected_value", "next_order_at")
+COLUMNS = (
+    "customer_id",
+    "churn_probability",
+    "reasons",
+    "expected_value",
+    "next_order_at",
+    "lost_spend",
+    "return_value",
+    "silence_ratio",
+)
 
 
 def score(
@@ -48,7 +58,8 @@ def score(
         horizon if the customer stays: posterior purchase rate while alive (BG/NBD) × horizon ×
         expected spend per order day (Gamma-Gamma). Multiply it by the probability to get the spend
         at risk. ``next_order_at`` is the last order plus the usual gap. If that has passed, it is
-        ``as_of`` plus the median wait of such customers while alive.
+        ``as_of`` plus the median wait of such customers while alive. The last three columns order
+        lists (`retention.churn.lost_margin`).
 
     Raises
     ------
@@ -209,5 +220,6 @@ def score_table(
             ],
             "expected_value": value,
             "next_order_at": next_order(snapshot),
+            **list_columns(snapshot, 1 - chance, horizon),
         }
     )

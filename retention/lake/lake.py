@@ -247,7 +247,12 @@ class Lake:
         return f"(SELECT * FROM {rows} UNION ALL BY NAME SELECT {later} WHERE false)"
 
     def scores(self, run_id: str) -> ibis.Table:
-        """Return the scores of one run."""
+        """Return the scores of one run's active customers."""
+        every = self.all_scores(run_id)
+        return every.filter(every.tier != "lapsed")
+
+    def all_scores(self, run_id: str) -> ibis.Table:
+        """Return the scores of one run, also those of lapsed customers."""
         table = TABLES["scores"]
         with self._lock:
             delta = self._tables.get(table)

@@ -199,12 +199,19 @@ SCORES = Table(
         _column("model_version*", "text", "which model"),
         _column("run_id*", "text", "job and attempt that wrote it"),
         _column("churn_probability", "number", "of no purchase within the horizon"),
-        _column("tier", "text", "high, medium or low"),
+        _column("tier", "text", "high, medium, low; lapsed: no order within the activity window"),
         _column("reasons", "json", "[{feature, text, weight}]; the first may have `clauses`"),
         _column(
             "expected_value", "number", "spending expected if they stay, in the shop's currency"
         ),
         _column("next_order_at", "moment", "when the next order is expected"),
+        _column(
+            "lost_margin",
+            "number",
+            "margin that is expected to be lost within the horizon, against the own past rate",
+            is_later=True,
+        ),
+        _column("list_rank", "number", "place on the list; missing: not listed", is_later=True),
     ),
     key=("run_id", "customer_id"),
     importable=False,

@@ -403,8 +403,9 @@ def replace_partition(root: Path, table: Table, value: str, rows: Any) -> None:
     """
     from deltalake import write_deltalake
 
-    if open_table(root, table) is None:
+    if (current := open_table(root, table)) is None:
         return append(root, table, rows)
+    _add_later_columns(current, table)
     return _retry(
         lambda: write_deltalake(
             root / table.name,
@@ -458,12 +459,17 @@ def remove(root: Path, table: Table, keys: Any) -> None:
     _retry(lambda: _merge(root, table, keys).when_matched_delete().execute())
 
 
+def _add_later_columns(current: Any, table: Table) -> None:
+    """Add the columns that a table of an older version of the desk lacks."""
+    stored = {field.name for field in current.schema().fields}
+    if lacking := [field for field in _schema(table).fields if field.name not in stored]:
+        current.alter.add_columns(lacking)
+
+
 def _merge(root: Path, table: Table, rows: Any) -> Any:
     current = open_table(root, table)
     assert current is not None
-    stored = {field.name for field in current.schema().fields}
-    if lacking := [field for field in _schema(table).fields if field.name not in stored]:
-        current.alter.add_columns(lacking)  # an older version of the desk wrote the table
+    _add_later_columns(current, table)
     on = " AND ".join(f"new.{key} = old.{key}" for key in table.key)
     return current.merge(rows, predicate=on, source_alias="new", target_alias="old")
 

@@ -10,7 +10,15 @@ from retention.templating import html
 from retention.text import gettext
 
 TABLE, PAGE = "at-risk.csv", "at-risk.html"
-COLUMNS = ("customer_id", "tier", "churn_probability", "expected_value", "reasons")
+COLUMNS = (
+    "customer_id",
+    "tier",
+    "churn_probability",
+    "times_average",
+    "expected_value",
+    "lost_margin",
+    "reasons",
+)
 MAX_SHOWN = 500  # customers of the page; the CSV file has all
 BYTE_ORDER_MARK = "utf-8-sig"  # by which spreadsheets recognise UTF-8
 

@@ -22,7 +22,7 @@ class Change:
     new : int
         Customers of the present list who were not on the earlier one.
     recovered : int
-        Customers of the earlier list who are active and at a lower risk now.
+        Customers of the earlier list who are off it, active and at a lower risk now.
     lapsed : int
         Customers of the earlier list who are no longer active.
     same_model : bool
@@ -58,7 +58,7 @@ def change_since(
     swept : Sweep
         The present sweep.
     earlier : pandas.DataFrame
-        ``customer_id`` and ``tier`` of the earlier sweep's customers.
+        The earlier sweep's rows of the lake's ``scores``.
     as_of : datetime
         Cutoff of the earlier sweep.
     model_version : str
@@ -71,15 +71,22 @@ def change_since(
     """
     if earlier.empty:
         return None
-    listed = set(earlier.loc[earlier["tier"].isin(swept.cohort_tiers), "customer_id"])
-    present = set(swept.cohort["customer_id"])
+    is_listed = earlier["tier"].isin(swept.cohort_tiers)
+    if "list_rank" in earlier and earlier["list_rank"].notna().any():
+        is_listed = earlier["list_rank"].notna()
+    listed, present = set(earlier.loc[is_listed, "customer_id"]), set(swept.cohort["customer_id"])
     gone = listed - present
-    recovered = len(gone & set(swept.scores["customer_id"]))
+    active = swept.scores[swept.scores["customer_id"].isin(gone)]
+    recovered = len(active)
+    if not swept.cohort_tiers:  # others may have taken their places
+        before = earlier.set_index("customer_id")["churn_probability"]
+        lower = active["churn_probability"] < active["customer_id"].map(before)
+        recovered = int(lower.sum())
     return Change(
         since=as_of,
         before=len(listed),
         new=len(present - listed),
         recovered=recovered,
-        lapsed=len(gone) - recovered,
+        lapsed=len(gone) - len(active),
         same_model=model_version == swept.model_version,
     )

@@ -266,6 +266,11 @@ class Policy(_Strict):
             )
 
     @property
+    def acting_tiers(self) -> set[str]:
+        """Tiers for which any rule has an action."""
+        return {tier for rule in self.rules if rule.action != "nothing" for tier in rule.tiers}
+
+    @property
     def usual_consent(self) -> tuple[Consent, ...]:
         """Consent states that rules apply to by default."""
         return ("given",) if self.campaign.consent == "required" else ("given", "unknown")

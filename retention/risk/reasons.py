@@ -8,7 +8,7 @@ from retention.risk.sentence import sentence
 from retention.templating import LOWERS, RAISES, direction, why
 
 MAX_SHOWN = 3  # reasons of one customer
-_DIRECTION = {"high": RAISES, "low": LOWERS}
+_DIRECTION = {"high": RAISES, "low": LOWERS, "lapsed": RAISES}
 
 
 def reasons_for_tier(reasons: Iterable[Mapping[str, Any]], tier: str) -> list[dict[str, Any]]:

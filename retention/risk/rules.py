@@ -21,6 +21,7 @@ from retention.churn.facts import (
     silence_text,
     stored_reason,
 )
+from retention.churn.lost_margin import list_columns, return_chance
 from retention.churn.population import buyers, expected_spend, next_order
 from retention.churn.training_set import MIN_BUYERS
 from retention.features.order_rhythm import order_rhythm
@@ -126,7 +127,7 @@ def score_with_evidence(
     frame = snapshot.frame
     rank_days = order_rhythm(lake, as_of).rank_days(active_within_days)
     silent, often, risk = ranks(frame, active, rank_days)
-    standings = _standings(frame, active)
+    standings = standings_among(frame, active)
     reasons: list[list[dict[str, Any]]] = [
         _reasons_of(row, int(r), int(f), standing, horizon_days) if with_reasons else []
         for row, r, f, standing in zip(
@@ -140,6 +141,8 @@ def score_with_evidence(
             "reasons": reasons,
             "expected_value": expected_spend(snapshot, horizon_days),
             "next_order_at": next_order(snapshot),
+            # a rank is no chance, so the list goes by the purchase process
+            **list_columns(snapshot, return_chance(snapshot, horizon_days), horizon_days),
         }
     )
     evidence = RuleEvidence(frame, silent, often, standings, horizon_days)
@@ -229,7 +232,7 @@ class _Standing:
     more_orders: float
 
 
-def _standings(frame: pd.DataFrame, active: pd.DataFrame) -> list[_Standing]:
+def standings_among(frame: pd.DataFrame, active: pd.DataFrame) -> list[_Standing]:
     """Compare customers with the active ones; ties count for neither side."""
     shares = []
     for column in ("recency_days", "orders_all"):
@@ -276,6 +279,21 @@ class RuleEvidence:
                 float(row["recency_days"]),
                 float(row["gap_median"]),
                 self._clauses(row, int(place)),
+            )
+            for row, place in zip(rows, places, strict=True)
+        }
+
+    def reasons(self, customer_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the reasons of some customers, by id; unknown ids are left out."""
+        places = np.flatnonzero(self.frame["customer_id"].isin(list(customer_ids)).to_numpy())
+        rows = self.frame.iloc[places].to_dict("records")
+        return {
+            str(row["customer_id"]): _reasons_of(
+                row,
+                int(self.silent[place]),
+                int(self.often[place]),
+                self.standings[place],
+                self.horizon_days,
             )
             for row, place in zip(rows, places, strict=True)
         }

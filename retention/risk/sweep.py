@@ -5,10 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+from retention.churn.capacity import list_size
 from retention.features.availability import has_amounts
 from retention.progress import Progress, silent
+from retention.risk.lapsed import LAPSED, score_lapsed
 from retention.risk.policy import TIERS
 from retention.risk.reasons import reasons_for_tier, with_clauses
 from retention.risk.sentence import sentence
@@ -24,7 +26,26 @@ if TYPE_CHECKING:
     from retention.risk.rules import RuleEvidence
 
 Extreme = Literal["", "none", "all"]
-NEARLY_ALL = 0.9  # of the active customers
+OrderBy = Literal["lost_margin", "return_value", "rhythm", "spend"]
+NEARLY_ALL, NEARLY_NONE = 0.9, 0.05  # of the active customers
+ORDER_COLUMN: dict[OrderBy, str] = {
+    "lost_margin": "lost_spend",  # also known where amounts are not: then it counts order days
+    "return_value": "return_value",
+    "rhythm": "silence_ratio",
+    "spend": "expected_value",
+}
+STORED = (
+    "customer_id",
+    "as_of",
+    "model_version",
+    "churn_probability",
+    "tier",
+    "reasons",
+    "expected_value",
+    "next_order_at",
+    "lost_margin",
+    "list_rank",
+)
 MAX_EVIDENCE = 100  # customers of a message and its thread
 
 
@@ -32,23 +53,26 @@ MAX_EVIDENCE = 100  # customers of a message and its thread
 class Sweep:
     """Result of a sweep.
 
-    ``scores`` holds every scored customer (the columns of the lake's ``scores``, without run id).
-    ``cohort`` holds those of ``cohort_tiers``, most at stake first (churn probability × expected
-    value; ties by probability), with the reasons that agree with their tier and the ``sentence``
-    that sums them up. Without ``has_amounts`` nothing is known of the revenue. ``note`` explains an
+    ``scores`` holds every active customer, ``lapsed`` every other buyer. ``cohort`` holds the
+    customers of the list, in its order, with the reasons that agree with their tier and the
+    ``sentence`` that sums them up. ``cohort_tiers`` is empty for the list of `list_size` customers
+    of any tier. Without ``has_amounts`` nothing is known of the revenue. ``note`` explains an
     unexpected date, ``rung`` names the kind of model; ``selection_note`` is ``rung`` without the
     comparison of candidates.
     Churn is no order for ``horizon_days``, among customers with an order within
-    ``active_within_days``. ``evidence_table`` has the order patterns from which `evidence` is made.
+    ``active_within_days``. ``evidence_table`` has the order patterns of the group that is listed.
+    ``average`` is the mean probability of that group in the whole shop.
     """
 
     as_of: datetime
     note: str
-    tiers: dict[str, int]
     cohort_tiers: tuple[str, ...]
-    revenue_at_risk: float
+    order_by: OrderBy
+    list_size: int
+    average: float
     has_amounts: bool
     scores: "pd.DataFrame"
+    lapsed: "pd.DataFrame"
     cohort: "pd.DataFrame"
     top: int
     model_version: str
@@ -61,6 +85,29 @@ class Sweep:
     is_restricted: bool = False  # to the customers of an audience
 
     @property
+    def tiers(self) -> dict[str, int]:
+        """Active customers by tier."""
+        return {name: int((self.scores.tier == name).sum()) for name in TIERS}
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """Everyone who ever ordered: active, lapsed, or away after a single order day."""
+        one_time = int((self.lapsed.order_days == 1).sum())
+        return {
+            "active": len(self.scores),
+            "lapsed": len(self.lapsed) - one_time,
+            "one_time": one_time,
+        }
+
+    @property
+    def revenue_at_risk(self) -> float:
+        """Sum of churn probability × expected value; of a lapsed list, what returns may bring."""
+        if self.cohort_tiers == (LAPSED,):
+            chance = 1 - self.cohort.churn_probability
+            return round(math.fsum(chance * self.cohort.expected_value), 2)
+        return revenue_at_risk(self.cohort)
+
+    @property
     def evidence(self) -> "Mapping[str, Evidence]":
         """Return the evidence of the cohort's first `MAX_EVIDENCE` customers, by id."""
         if self.evidence_table is None:
@@ -69,44 +116,71 @@ class Sweep:
 
     @property
     def extreme(self) -> Extreme:
-        """Whether the list tells customers apart; empty if it does.
+        """Whether the list of a tier tells customers apart; empty if it does.
 
         ``none``: nobody is in the cohort. ``all``: nearly every active customer is.
         """
-        if not len(self.scores) or (self.is_restricted and len(self.cohort)):
+        if not len(self.scores) or not set(self.cohort_tiers) & set(TIERS):
+            return ""
+        if self.is_restricted and len(self.cohort):
             return ""
         share = len(self.cohort) / len(self.scores)
         if share == 0:
             return "none"
         return "all" if share > NEARLY_ALL and self.cohort_tiers != TIERS else ""
 
+    @property
+    def group(self) -> "pd.DataFrame":
+        """All customers of the group that the list is chosen from."""
+        return self.lapsed if self.cohort_tiers == (LAPSED,) else self.scores
+
+    @property
+    def stored(self) -> "pd.DataFrame":
+        """The rows of the lake's ``scores``, of active and of lapsed customers."""
+        import pandas as pd
+
+        frames = [frame[list(STORED)] for frame in (self.scores, self.lapsed) if len(frame)]
+        return pd.concat(frames).reset_index(drop=True)
+
     def restricted_to(self, customers: Collection[str]) -> "Sweep":
-        """Return the sweep of these customers only."""
-        scores = self.scores[self.scores.customer_id.isin(customers)].reset_index(drop=True)
-        cohort = self.cohort[self.cohort.customer_id.isin(customers)].reset_index(drop=True)
-        return replace(
-            self,
-            tiers={name: int((scores.tier == name).sum()) for name in TIERS},
-            revenue_at_risk=revenue_at_risk(cohort),
-            scores=scores,
-            cohort=cohort,
-            is_restricted=True,
+        """Return the sweep of these customers only; the list is as long as that of all."""
+        scores, lapsed = (
+            frame[frame.customer_id.isin(customers)].reset_index(drop=True)
+            for frame in (self.scores, self.lapsed)
         )
+        return _listed(replace(self, scores=scores, lapsed=lapsed, is_restricted=True))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the sweep.
 
         It lists the cohort's ``top`` customers.
         """
-        listed = self.cohort.head(self.top)[
-            ["customer_id", "churn_probability", "tier", "expected_value", "reasons", "sentence"]
+        listed = self.cohort.head(self.top)
+        listed = listed.assign(
+            times_average=(listed.churn_probability / max(self.average, 1e-9)).round(2),
+            lost_margin=listed.lost_margin.round(2),
+        )[
+            [
+                "customer_id",
+                "churn_probability",
+                "times_average",
+                "tier",
+                "expected_value",
+                "lost_margin",
+                "reasons",
+                "sentence",
+            ]
         ]
         return {
             "as_of": self.as_of.isoformat(),
             "customers": len(self.scores),
+            "groups": self.groups,
             "tiers": self.tiers,
+            "average": self.average,
             "revenue_at_risk": self.revenue_at_risk,
             "has_amounts": self.has_amounts,
+            "list_size": self.list_size,
+            "order_by": self.order_by,
             "cohort": listed.to_dict("records"),
             "model_version": self.model_version,
             "seconds": round(self.seconds, 3),
@@ -128,13 +202,14 @@ def sweep(
     policy: "Policy",
     *,
     as_of: datetime | None = None,
-    tier: str = "high",
+    tier: str | None = None,
+    by_spend: bool = False,
     top: int = 100,
     horizon_days: int = 28,
     active_within_days: int | None = 56,
     progress: Progress = silent,
 ) -> Sweep:
-    """Score every active customer and choose the cohort.
+    """Score every buyer and choose the cohort.
 
     Parameters
     ----------
@@ -144,11 +219,14 @@ def sweep(
         None scores by rules (RFM) with ``horizon_days`` and ``active_within_days``; a model brings
         its own.
     policy : Policy
-        Thresholds of the tiers.
+        Thresholds of the tiers, size of the list, margin.
     as_of : datetime or None
         Cutoff; by default that of `Lake.as_of`.
-    tier : str
-        Lowest tier of the cohort: ``medium`` includes high and medium.
+    tier : str or None
+        Lowest tier of the cohort: ``medium`` includes high and medium. ``lapsed`` lists customers
+        who are no longer active. None lists the customers with most to lose, of any tier.
+    by_spend : bool
+        Order by expected spend instead.
     top : int
         Number of customers that `Sweep.as_dict` lists.
 
@@ -159,37 +237,98 @@ def sweep(
     """
     started = perf_counter()
     horizon = trained.horizon_days if trained else horizon_days
+    within = trained.active_within_days if trained else active_within_days
     moment = lake.as_of(as_of, horizon, trained.cutoff if trained else None)
     scores, version, rung, selection_note, evidence = _score(
         lake, trained, moment.at, horizon_days, active_within_days, progress
     )
-    scores = _assign_tiers(scores, policy).assign(as_of=moment.at, model_version=version)
-    chosen = TIERS[: TIERS.index(tier) + 1]
-    staked = scores.assign(at_stake=scores.churn_probability * scores.expected_value)
-    # Without prices nothing is at stake, so probability alone ranks customers.
-    cohort = staked[staked.tier.isin(chosen)].sort_values(
-        ["at_stake", "churn_probability"], ascending=False
+    away, away_evidence = score_lapsed(
+        lake,
+        moment.at,
+        set(scores.customer_id),
+        horizon_days=horizon,
+        active_within_days=within,
     )
-    cohort = cohort.drop(columns="at_stake").reset_index(drop=True)
-    clauses = {name: known.clauses for name, known in evidence.of(list(cohort.customer_id)).items()}
-    return Sweep(
+    is_priced = has_amounts(lake, moment.at)
+    scores, away = (
+        frame.assign(
+            as_of=moment.at,
+            model_version=version,
+            lost_margin=frame.lost_spend * (policy.offer.margin if is_priced else 0),
+            list_rank=math.nan,
+        )
+        for frame in (_assign_tiers(scores, policy), away)
+    )
+    group = away if tier == LAPSED else scores
+    swept = Sweep(
         as_of=moment.at,
         note=moment.note,
-        tiers={name: int((scores.tier == name).sum()) for name in TIERS},
-        cohort_tiers=chosen,
-        revenue_at_risk=revenue_at_risk(cohort),
-        has_amounts=has_amounts(lake, moment.at),
-        scores=_with_clauses(scores.reset_index(drop=True), clauses),
-        cohort=_with_reasons_of_tier(cohort, clauses),
+        cohort_tiers=() if tier is None else tiers_down_to(tier),
+        order_by="spend" if by_spend else order_of(scores, tier),
+        list_size=list_size(len(scores)),
+        average=float(group.churn_probability.mean()) if len(group) else 0.0,
+        has_amounts=is_priced,
+        scores=scores.reset_index(drop=True),
+        lapsed=away,
+        cohort=scores.head(0),
         top=top,
         model_version=version,
         rung=rung,
         selection_note=selection_note,
-        seconds=perf_counter() - started,
+        seconds=0.0,
         horizon_days=horizon,
-        active_within_days=trained.active_within_days if trained else active_within_days,
-        evidence_table=evidence,
+        active_within_days=within,
+        evidence_table=away_evidence if tier == LAPSED else evidence,
     )
+    return replace(_listed(swept), seconds=perf_counter() - started)
+
+
+def tiers_down_to(tier: str) -> tuple[str, ...]:
+    """Return a tier and those above it; lapsed customers are a group of their own."""
+    return (LAPSED,) if tier == LAPSED else TIERS[: TIERS.index(tier) + 1]
+
+
+def order_of(scores: "pd.DataFrame", tier: str | None) -> OrderBy:
+    """Return what orders a list.
+
+    Lost margin does not tell customers apart where nearly everybody leaves or stays.
+    """
+    mean = scores.churn_probability.mean()
+    if tier == LAPSED or mean >= NEARLY_ALL:
+        return "return_value"
+    return "rhythm" if mean <= NEARLY_NONE else "lost_margin"
+
+
+def _listed(swept: Sweep) -> Sweep:
+    """Choose the list's customers, and note their places and clauses in the scores."""
+    is_lapsed, tiers, pool = swept.cohort_tiers == (LAPSED,), swept.cohort_tiers, swept.group
+    chosen = pool[pool.tier.isin(tiers)] if tiers else pool
+    by = [ORDER_COLUMN[swept.order_by], "churn_probability", "customer_id"]
+    chosen = chosen.sort_values(by, ascending=[False, False, True]).reset_index(drop=True)
+    if is_lapsed or not tiers:
+        chosen = chosen.head(swept.list_size)
+    ids, evidence = list(chosen.customer_id), swept.evidence_table
+    assert evidence is not None
+    if is_lapsed:
+        own = cast("RuleEvidence", evidence).reasons(ids)
+        chosen = chosen.assign(reasons=[own[customer] for customer in ids])
+    clauses = {name: known.clauses for name, known in evidence.of(ids).items()}
+    stored = {
+        customer: with_clauses(reasons, clauses.get(customer, ()))
+        for customer, reasons in zip(ids, chosen.reasons, strict=True)
+    }
+    places = {customer: float(place) for place, customer in enumerate(ids, 1)}
+    pool = pool.assign(
+        list_rank=pool.customer_id.map(places),
+        reasons=[
+            stored.get(customer, reasons)
+            for customer, reasons in zip(pool.customer_id, pool.reasons, strict=True)
+        ],
+    )
+    cohort = _with_reasons_of_tier(chosen, clauses)
+    if is_lapsed:
+        return replace(swept, cohort=cohort, lapsed=pool)
+    return replace(swept, cohort=cohort, scores=pool)
 
 
 def revenue_at_risk(scores: "pd.DataFrame") -> float:
@@ -234,17 +373,6 @@ def _score(
 
     scores, evidence = score_with_evidence(trained, lake, at, progress=progress)
     return scores, trained.version, trained.rung, trained.selection_note, evidence
-
-
-def _with_clauses(
-    scores: "pd.DataFrame", clauses: "Mapping[str, Sequence[Clause]]"
-) -> "pd.DataFrame":
-    """Store the clauses of the cohort beside its reasons, for files that are made later."""
-    stored = [
-        with_clauses(reasons, clauses.get(customer, ()))
-        for reasons, customer in zip(scores.reasons, scores.customer_id, strict=True)
-    ]
-    return scores.assign(reasons=stored)
 
 
 def _with_reasons_of_tier(

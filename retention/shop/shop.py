@@ -417,7 +417,8 @@ class Shop(Descriptions):
             at_stake=swept.cohort.churn_probability * swept.cohort.expected_value,
             next_order_at=swept.cohort.next_order_at.dt.tz_convert(self._data.settings.timezone),
             reasons=_sentences(swept),
-        )[list(SCORES)]
+        ).sort_values(["at_stake", "churn_probability"], ascending=False, ignore_index=True)
+        table = table[list(SCORES)]
         table["customer_id"] = self._data.own_ids(table["customer_id"])
         table.attrs = {
             "as_of": self._data.lake.local(swept.as_of).isoformat(),

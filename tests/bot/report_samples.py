@@ -107,6 +107,8 @@ SWEPT: dict[str, Any] = {
     "cohort_tiers": ["high", "medium"],
     "extreme": "",
     "tiers": dict.fromkeys(TIERS, 3),
+    "groups": {"active": 9, "lapsed": 4, "one_time": 2},
+    "order_by": "lost_margin",
     "revenue_at_risk": 640.0,
     "currency": "USD",
     "has_amounts": True,

@@ -64,7 +64,7 @@ def test_list_with_everybody_on_it_says_so_first(home, capsys, tmp_path, monkeyp
     monkeypatch.setenv("RETENTION_POLICY", str(policy))
     assert run(["definition", "set", "--horizon", "56d"]) == 0
     capsys.readouterr()
-    assert run(["sweep"]) == 0
+    assert run(["sweep", "--tier", "high"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert "does not tell them apart" in first
     assert "retention definition set --horizon 14d" in first
@@ -74,7 +74,7 @@ def test_list_with_nobody_on_it_says_so_first(home, capsys, tmp_path, monkeypatc
     policy = tmp_path / "policy.toml"
     policy.write_text("[tiers]\nhigh = 0.99\nmedium = 0.25\n", encoding="utf-8")
     monkeypatch.setenv("RETENTION_POLICY", str(policy))
-    assert run(["sweep"]) == 0
+    assert run(["sweep", "--tier", "high"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("No active customer is at high risk")
     assert "--tier medium" in first

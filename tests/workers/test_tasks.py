@@ -219,7 +219,7 @@ def test_sweep_and_digest_of_one_day_show_the_same_figures(trained_copy):
     """Minutes apart, they stood for other moments: $1,838 in one and $1,840 in the other."""
     own, _ = trained_copy
     with clock.frozen(own.end + timedelta(hours=1)):
-        swept = sweep.run(Sweep(), _context(own, "j-sweep")).data
+        swept = sweep.run(Sweep(tier="high"), _context(own, "j-sweep")).data
     with clock.frozen(own.end + timedelta(hours=3)):
         told = digest.run(Digest(), _context(own, "j-digest")).data
     assert swept["as_of"] == told["as_of"]
@@ -327,7 +327,7 @@ def test_cutoff_is_never_after_the_data(own, kind):
 def test_shop_without_prices_sees_no_money(swept_copy):
     own, swept = swept_copy
     post = swept.posts[0]
-    assert "with most at stake" in _words(own, post)
+    assert "with most to lose" in _words(own, post)
     nothing_at_stake = replace(post, values={**post.values, "revenue_at_risk": 0.0})
     assert "orders have no amounts" not in _words(own, nothing_at_stake)
     values = {**post.values, "revenue_at_risk": 0.0, "has_amounts": False}

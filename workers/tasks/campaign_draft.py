@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
-from retention.errors import Refused
+from retention.errors import BadInput, Refused
 from retention.text import gettext
 from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from retention.campaigns.draft import Draft
     from retention.campaigns.offers import SuggestedItem
     from retention.lake import Lake
+    from retention.risk.policy import Policy
     from retention.uplift.past_campaigns import UpliftModel, UpliftPrediction
 
 log = logging.getLogger(__name__)
@@ -217,6 +218,9 @@ def _scored(
 
     They are those of the cohort's sweep, or of a new one.
     """
+    from retention.campaigns.draft_options import LIST
+    from retention.risk.lapsed import LAPSED
+
     if request.cohort_id is None:
         from retention.registry import champion, ensure_definition
         from retention.registry.model_cache import churn_model
@@ -234,10 +238,35 @@ def _scored(
             active_within_days=definition.active_within_days,
             progress=context.progress,
         )
+        is_lapsed = request.tier == LAPSED or request.customer_id in set(swept.lapsed.customer_id)
+        if is_lapsed:
+            _require_rule_for_lapsed(policy)
+            return swept.lapsed, swept.as_of, swept.model_version, LAPSED, None
         lowest = "low" if request.customer_id else request.tier or "high"
         return swept.scores, swept.as_of, swept.model_version, lowest, None
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
+    of_list = LIST if not cohort.tiers or cohort.tiers == [LAPSED] else cohort.tiers[-1]
+    lowest = request.tier or of_list
     scores = lake.scores(cohort.run_id).execute()
-    lowest = "low" if request.customer_id else request.tier or cohort.tiers[-1]
+    if LAPSED in (request.tier, *cohort.tiers):
+        _require_rule_for_lapsed(policy)
+        scores = lake.all_scores(cohort.run_id).execute()
+        scores = scores[scores["tier"] == LAPSED]
+    if request.customer_id:
+        lowest = LAPSED if LAPSED in cohort.tiers else "low"
     return scores, cohort.as_of, cohort.model_version, lowest, cohort.audience
+
+
+def _require_rule_for_lapsed(policy: "Policy") -> None:
+    """Refuse a win-back draft that would be for nobody."""
+    from retention.risk.lapsed import LAPSED
+
+    if LAPSED not in policy.acting_tiers:
+        raise BadInput(
+            gettext(
+                "The policy has no offer for lapsed customers; add a rule with "
+                'tiers = ["lapsed"] (RETENTION_POLICY names the file; docs/operator/policy.md '
+                "explains it)."
+            )
+        )

@@ -45,9 +45,12 @@ def run(request: CohortCsv, context: Context) -> Outcome:
         channel = session.scalar(select(Outbox.channel).where(Outbox.key == thread))
     lake = Lake.open(settings)
     context.progress(0, 1, gettext("Reading the cohort"))
-    scores = lake.scores(cohort.run_id)
+    scores = lake.all_scores(cohort.run_id)
+    listed = scores.filter(scores.list_rank.notnull())
+    if not listed.count().execute():  # lists of earlier versions are all customers of their tiers
+        listed = scores.filter(scores.tier.isin(cohort.tiers))
     people = lake.table("customers").select("customer_id", "email", "name")
-    frame = scores.filter(scores.tier.isin(cohort.tiers)).left_join(people, "customer_id").execute()
+    frame = listed.left_join(people, "customer_id").execute()
     if frame.empty:
         raise BadInput(
             gettext("The scores of this list are gone; run `/retention sweep` for a new list.")
@@ -59,7 +62,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
             _reason_text(reasons, tier)
             for reasons, tier in zip(frame.reasons, frame.tier, strict=True)
         ],
-    ).sort_values("at_stake", ascending=False)
+    ).sort_values(["list_rank", "at_stake"], ascending=[True, False])
     columns = [
         "customer_id",
         "pseudonym",
@@ -68,6 +71,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
         "tier",
         "churn_probability",
         "expected_value",
+        "lost_margin",
         "reasons",
         "next_order_at",
     ]

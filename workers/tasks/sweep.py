@@ -4,7 +4,6 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +75,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         active_within_days=definition.active_within_days,
         as_of=request.as_of,
         tier=request.tier,
+        by_spend=request.order == "spend",
         top=request.top or DEFAULT_LISTED,
         progress=part(context.progress, 0, 10, span=9),
     )
@@ -88,13 +88,8 @@ def run(request: Sweep, context: Context) -> Outcome:
                 swept = restrict_where(lake, session, settings, swept, request.where)
             if request.by:
                 rows = breakdown(lake, session, settings, swept, request.by)
-    if request.order == "spend":
-        by_spend = swept.cohort.sort_values(
-            ["expected_value", "customer_id"], ascending=[False, True]
-        )
-        swept = replace(swept, cohort=by_spend.reset_index(drop=True))
     context.progress(9, 10, gettext("Keeping the scores"))
-    lake.write_scores(context.run_id, swept.scores)
+    lake.write_scores(context.run_id, swept.stored)
     currency = lake.currency(settings)
     cohort = Cohort(
         id=secrets.token_hex(4),
@@ -248,7 +243,7 @@ def _change(lake: "Lake", swept: "Swept", earlier: Cohort | None) -> dict[str, A
 
     if earlier is None:
         return None
-    scores = lake.scores(earlier.run_id).select("customer_id", "tier").execute()
+    scores = lake.all_scores(earlier.run_id).execute()
     change = change_since(swept, scores, as_of=earlier.as_of, model_version=earlier.model_version)
     return change.as_dict() if change else None
 
@@ -276,13 +271,13 @@ def _next_steps(
         paused_customers(session, context.settings, context.business_at)
     )
     shown = list(swept.cohort.customer_id.head(_wanted(top)))
-    rules = next_rules(lake, session, context.settings, policy, swept.scores, shown)
+    rules = next_rules(lake, session, context.settings, policy, swept.group, shown)
     # Consent explains a missing offer only if there would be one with consent.
     missing = [name for name, rule in rules.items() if rule is None or rule.action == "nothing"]
     consent_of: dict[str, str] = {}
     if missing:
         offered = next_rules(
-            lake, session, context.settings, policy, swept.scores, missing, consent="given"
+            lake, session, context.settings, policy, swept.group, missing, consent="given"
         )
         states = consent_states(lake, session, context.settings, pd.Series(list(offered)))
         consent_of = {
@@ -334,6 +329,9 @@ def _posts(
         "currency": data["currency"],
         "extreme": data["extreme"],
         "definition": data["definition"],
+        "groups": data["groups"],
+        "average": data["average"],
+        "order_by": data["order_by"],
         "fitting_definition": data["fitting_definition"],
         "change": data["change"],
         "list_by_rules": data["list_by_rules"],
@@ -387,6 +385,7 @@ def _rows(swept: "Swept", steps: dict[str, str], key: bytes, shown: int) -> list
                 "customer": pseudonym(key, customer.customer_id),
                 "churn_probability": customer.churn_probability,
                 "tier": customer.tier,
+                "times_average": customer.churn_probability / max(swept.average, 1e-9),
                 "expected_value": customer.expected_value,
                 "silent": days_text(evidence.silent_days)
                 if evidence.silent_days >= 1

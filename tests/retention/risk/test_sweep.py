@@ -1,6 +1,7 @@
 import json
 from datetime import timedelta
 
+import pandas as pd
 import pytest
 
 from retention.churn.model import train
@@ -11,7 +12,7 @@ from retention.reports.sweep_chart import chart
 from retention.risk import rules
 from retention.risk.policy import Policy, tier_of, tiers_of
 from retention.risk.reasons import stored_sentence
-from retention.risk.sweep import sweep
+from retention.risk.sweep import order_of, sweep
 from retention.settings import Settings
 from tests import shop as tiny
 
@@ -39,13 +40,15 @@ def test_sweep_totals_are_consistent(shop, with_model):
     assert len(result.cohort) == result_json["tiers"]["high"] + result_json["tiers"]["medium"]
     at_stake = result.cohort.churn_probability * result.cohort.expected_value
     assert result_json["revenue_at_risk"] == pytest.approx(at_stake.sum(), abs=0.01)
-    assert at_stake.is_monotonic_decreasing
+    assert result.cohort.lost_margin.is_monotonic_decreasing
     assert len(result_json["cohort"]) == 3
     assert set(result_json["cohort"][0]) == {
         "customer_id",
         "churn_probability",
+        "times_average",
         "tier",
         "expected_value",
+        "lost_margin",
         "reasons",
         "sentence",
     }
@@ -67,7 +70,7 @@ def test_stored_reasons_give_the_sentence_of_the_list(shop):
     assert stored_sentence(without, listed["tier"]).startswith(("raises the", "lowers the"))
 
 
-def test_without_prices_the_cohort_is_ranked_by_probability(tmp_path):
+def test_without_prices_the_cohort_is_ranked_by_lost_order_days(tmp_path):
     file, home = tmp_path / "events.parquet", tmp_path / "home"
     tiny.frames(customers=60, days=80)["events"].drop(columns="amount").to_parquet(file)
     settings = Settings(home=home, _env_file=None)
@@ -75,7 +78,8 @@ def test_without_prices_the_cohort_is_ranked_by_probability(tmp_path):
     import_files(lake, None, settings, "events", [str(file)])
     result = sweep(lake, None, Policy(), as_of=tiny.BEGIN + timedelta(days=80), tier="low")
     assert result.cohort.expected_value.max() == 0
-    assert result.cohort.churn_probability.is_monotonic_decreasing
+    assert result.cohort.lost_spend.is_monotonic_decreasing
+    assert {row["lost_margin"] for row in result.as_dict()["cohort"]} == {0.0}
 
 
 def test_sweep_without_a_model_uses_rules_and_notes_it(shop):
@@ -115,3 +119,54 @@ def test_rules_score_of_one_customer_equals_the_sweep(shop):
 def test_sweep_without_active_customers_is_an_error(shop):
     with pytest.raises(TooLittleData, match="Nobody ordered in the 56 days"):
         sweep(shop.lake, None, Policy(), as_of=shop.end + timedelta(days=400))
+
+
+def test_list_has_the_stated_number_of_customers_whatever_their_tier(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    assert result.cohort_tiers == ()
+    assert len(result.cohort) == result.list_size == int(0.15 * len(result.scores))
+    assert result.cohort.lost_margin.is_monotonic_decreasing
+    assert result.cohort.lost_margin.min() >= result.scores.lost_margin.nlargest(result.list_size + 1).iloc[-1]
+    assert result.extreme == ""
+
+
+def test_stored_scores_know_the_places_of_the_list(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    stored = result.stored.dropna(subset="list_rank").sort_values("list_rank")
+    assert list(stored.customer_id) == list(result.cohort.customer_id)
+
+
+def test_list_of_an_audience_is_chosen_among_its_customers(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    others = set(result.scores.customer_id) - set(result.cohort.customer_id)
+    own = result.restricted_to(others)
+    assert len(own.cohort) == result.list_size
+    assert set(own.cohort.customer_id) <= others
+    few = result.restricted_to(sorted(others)[:3])
+    assert sorted(few.cohort.customer_id) == sorted(others)[:3]
+
+
+def test_groups_add_up_to_everyone_who_ever_ordered(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    events = shop.lake.table("events").execute()
+    buyers = set(events[events.event_type == "purchase"].customer_id)
+    assert sum(result.groups.values()) == len(buyers)
+    assert set(result.scores.customer_id) | set(result.lapsed.customer_id) == buyers
+
+
+def test_lapsed_list_begins_with_the_most_likely_spend_of_those_who_return(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end, tier="lapsed")
+    assert len(result.cohort) == result.list_size
+    assert set(result.cohort.tier) == {"lapsed"}
+    worth = (1 - result.cohort.churn_probability) * result.cohort.expected_value
+    assert worth.is_monotonic_decreasing
+    assert result.cohort.sentence.str.len().min() > 0
+    assert not set(result.cohort.customer_id) & set(result.scores.customer_id)
+
+
+@pytest.mark.parametrize(
+    ("chances", "order"),
+    [((0.95, 0.9), "return_value"), ((0.02, 0.05), "rhythm"), ((0.9, 0.1), "lost_margin")],
+)
+def test_order_follows_how_many_leave(chances, order):
+    assert order_of(pd.DataFrame({"churn_probability": chances}), None) == order
