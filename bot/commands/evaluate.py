@@ -109,11 +109,16 @@ def churn(
 ) -> Answer:
     """Backtest a churn model."""
     from retention.churn.evaluate import evaluate
+    from retention.registry import champion
     from retention.registry.churn_definition import definition_in_force, resolve_definition
-    from retention.risk.policy import load_policy
+    from retention.registry.model_cache import churn_model
+    from retention.risk.policy import load_policy, thresholds
 
     services, lake = call.services, _lake(call)
-    tiers = load_policy(services.settings).tiers
+    with services.database.reading() as session:
+        row = champion(session, services.settings, "churn")
+    trained = churn_model(services.settings, row) if row else None
+    tiers = thresholds(load_policy(services.settings), trained)
     definition = resolve_definition(
         definition_in_force(lake, services.database, services.settings),
         horizon,

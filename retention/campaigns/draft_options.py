@@ -58,9 +58,7 @@ def choose_option(
     """
     is_lapsed = len(scores) > 0 and scores["tier"].iloc[0] == LAPSED
     levels = (LIST, LAPSED) if is_lapsed else (LIST, *TIERS)
-    options = [
-        evaluate(tier, of_tiers(scores, tier)) for tier in tiers_from(asked, policy, levels)
-    ]
+    options = [evaluate(tier, of_tiers(scores, tier)) for tier in tiers_from(asked, policy, levels)]
     considered = options if may_widen else options[:1]
     best = max(
         (option for each in considered for option in _with_holdouts(each) if _is_good(option.body)),

@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from retention.churn import calibration, estimators, rolling, tuning, uncertainty
+from retention.churn.capacity import derived_tiers
 from retention.churn.model_selection import CandidateSet, select_candidates
 from retention.churn.snapshots import Snapshot
 from retention.churn.training_set import TrainingSet, build_training_set
@@ -297,7 +298,7 @@ def fit(
     )
     if lead is not None:
         comparison = f"{comparison} {_plain_note(lead)}".lstrip()
-    return TrainedChurn(
+    trained = TrainedChurn(
         model=calibrated,
         estimator=chosen.name,
         columns=training.columns,
@@ -312,6 +313,8 @@ def fit(
         parameters=_parameters(training, y, evaluated, tuned),
         comparison_note=comparison,
     )
+    trained.parameters["tiers"] = derived_tiers(trained.predict(training.newest))
+    return trained
 
 
 def _choose_unvalidated(

@@ -363,12 +363,12 @@ def _examples(
     """
     from retention.churn.explain import explain
     from retention.privacy import pseudonym
-    from retention.risk.policy import TIERS, load_policy, tier_of, tiers_of
+    from retention.risk.policy import TIERS, load_policy, thresholds, tier_of, tiers_of
     from retention.risk.reasons import reasons_for_tier
 
-    policy = load_policy(settings)
+    limits = thresholds(load_policy(settings), trained)
     chance = trained.probability(X)
-    tiers, examples = tiers_of(chance, policy), []
+    tiers, examples = tiers_of(chance, limits), []
     for tier in TIERS:
         places = np.flatnonzero(tiers == tier)
         if not len(places):
@@ -376,7 +376,7 @@ def _examples(
         middle = places[np.argsort(chance[places], kind="stable")[len(places) // 2]]
         customer = str(people.frame.customer_id[middle])
         explanation = explain(
-            trained, lake, at, customer, tier_of=lambda probability: tier_of(probability, policy)
+            trained, lake, at, customer, tier_of=lambda probability: tier_of(probability, limits)
         )
         if explanation is not None:
             examples.append(

@@ -31,7 +31,7 @@ from retention.text import gettext, use_picture_language
 if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.recommend.reasons import RecommendedItem
-    from retention.risk.policy import Policy
+    from retention.risk.policy import Policy, Tiers
 
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
@@ -87,7 +87,7 @@ def digest(
     TooLittleData
         If there are no events.
     """
-    from retention.risk.policy import load_policy
+    from retention.risk.policy import load_policy, thresholds
 
     with database.reading() as session:
         churn_row = champion(session, settings, "churn")
@@ -95,6 +95,7 @@ def digest(
     definition = definition_in_force(lake, database, settings)
     horizon = definition.horizon_days
     policy = load_policy(settings)
+    tiers = thresholds(policy, trained)
     moment = lake.as_of(as_of, horizon)
 
     progress(0, 6, gettext("Counting the week"))
@@ -106,7 +107,7 @@ def digest(
     progress(2, 6, gettext("Scoring who was at risk a week ago"))
     with database.reading() as session:
         posted = _posted_digests(session, settings, moment.at - WEEK)
-    before = _posted_risk(posted, churn_row, policy)
+    before = _posted_risk(posted, churn_row, tiers)
     if before is None:
         before = risk(lake, trained, policy, moment.at - WEEK, definition)
     progress(3, 6, gettext("Looking at what came true"))
@@ -135,7 +136,7 @@ def digest(
         "note": moment.note,
         "currency": lake.currency(settings),
         "customers": _customers(activity, posted),
-        "risk": _risk(now, before, churn_row, policy),
+        "risk": _risk(now, before, churn_row, tiers),
         "list_by_rules": _compared(by_rules, before, moment.at),
         "came_true": checked.as_dict() if checked else None,
         "campaigns": campaigns,
@@ -213,14 +214,14 @@ def _posted_digests(session: Session, settings: Settings, at: datetime) -> list[
 
 
 def _posted_risk(
-    posted: list[dict[str, Any]], row: ModelVersion | None, policy: "Policy"
+    posted: list[dict[str, Any]], row: ModelVersion | None, tiers: "Tiers"
 ) -> Risk | None:
     """Return the risk that a digest showed, if it can be compared with today's.
 
     So both digests show the same figures, and the moment need not be scored again.
     """
     version = row.version if row else "rules"  # whose figures are not those of a model
-    like = {"model_version": version, "thresholds": policy.tiers.model_dump()}
+    like = {"model_version": version, "thresholds": tiers.model_dump()}
     for result in posted:
         shown = result.get("risk") or {}
         if like.items() <= shown.items():
@@ -229,7 +230,7 @@ def _posted_risk(
 
 
 def _risk(
-    now: Risk | None, before: Risk | None, row: ModelVersion | None, policy: "Policy"
+    now: Risk | None, before: Risk | None, row: ModelVersion | None, tiers: "Tiers"
 ) -> dict[str, Any] | None:
     if now is None:
         return None
@@ -250,7 +251,7 @@ def _risk(
         else None,
         "model_version": row.version if row else "rules",
         "trained_on": row.cutoff.isoformat() if row else None,
-        "thresholds": policy.tiers.model_dump(),
+        "thresholds": tiers.model_dump(),
     }
 
 

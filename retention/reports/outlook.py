@@ -60,14 +60,14 @@ def risk(
     definition : ChurnDefinition
         Of the rules; a model brings its own.
     """
-    from retention.risk.policy import TIERS, tiers_of
+    from retention.risk.policy import TIERS, thresholds, tiers_of
     from retention.risk.sweep import revenue_at_risk
 
     try:
         scores = _scores(lake, trained, at, definition)
     except TooLittleData:
         return None
-    tier = tiers_of(scores["churn_probability"].to_numpy(), policy)
+    tier = tiers_of(scores["churn_probability"].to_numpy(), thresholds(policy, trained))
     at_stake = scores["churn_probability"] * scores["expected_value"]
     high = scores.loc[at_stake.sort_values(ascending=False, kind="stable").index]
     high = high.loc[tier[high.index.to_numpy()] == "high", "customer_id"]

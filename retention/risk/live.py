@@ -22,7 +22,7 @@ from retention.errors import TooLittleData
 from retention.features.availability import unknown_features
 from retention.features.order_rhythm import order_rhythm
 from retention.risk import rules
-from retention.risk.policy import Policy, tiers_of
+from retention.risk.policy import Policy, thresholds, tiers_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +48,8 @@ class Population:
     active_within_days : int or None
     score : callable
         Customers' lake and cutoff → ``customer_id, churn_probability, expected_value``.
+    trained : TrainedChurn or None
+        None if rules score.
     """
 
     measured_at: datetime
@@ -55,6 +57,7 @@ class Population:
     horizon_days: int
     active_within_days: int | None
     score: "Callable[[CustomerLake, datetime], pd.DataFrame]"
+    trained: "TrainedChurn | None" = None
 
     def scores(self, lake: "CustomerLake", as_of: datetime, policy: Policy) -> "pd.DataFrame":
         """Score the active customers of a lake.
@@ -74,7 +77,9 @@ class Population:
             `COLUMNS`; without customers who never ordered or are no longer active.
         """
         frame = self.score(lake, as_of)
-        tiers = tiers_of(frame["churn_probability"].to_numpy(dtype=float), policy)
+        tiers = tiers_of(
+            frame["churn_probability"].to_numpy(dtype=float), thresholds(policy, self.trained)
+        )
         return frame.assign(tier=tiers)[list(COLUMNS)]
 
 
@@ -124,7 +129,7 @@ def _by_model(lake: "Lake", trained: "TrainedChurn", at: datetime) -> Population
         )
         return _frame(snapshot, trained.predict(snapshot), expected_spend(snapshot, horizon))
 
-    return Population(at, trained.version, horizon, within, score)
+    return Population(at, trained.version, horizon, within, score, trained)
 
 
 def _by_rules(

@@ -31,6 +31,8 @@ from retention.text import gettext
 if TYPE_CHECKING:
     import numpy as np
 
+    from retention.churn.model import TrainedChurn
+
 DEFAULT = Path(__file__).with_name("policy.toml")
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "load_policy",
     "read_policy",
     "reason_of",
+    "thresholds",
     "tier_of",
     "tiers_of",
 ]
@@ -74,6 +77,12 @@ class Tiers(_Strict):
                 )
             )
         return self
+
+
+class ListRules(_Strict):
+    """How many customers the team's list has; None: by the number of scored ones."""
+
+    customers: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
 
 class Values(_Strict):
@@ -171,7 +180,8 @@ class SecondApprover(_Strict):
 class Policy(_Strict):
     """A whole policy file."""
 
-    tiers: Tiers = Tiers()
+    tiers: Tiers | None = None  # None: derived from the model's shop, see `thresholds`
+    list: ListRules = ListRules()
     values: Values = Values()
     offer: OfferDefaults = OfferDefaults()
     campaign: CampaignRules = CampaignRules()
@@ -438,46 +448,26 @@ def _parse(text: str) -> Policy:
     return validate_strictly(Policy, tomllib.loads(text))
 
 
-def tier_of(probability: float, policy: Policy) -> str:
-    """Return the tier of a churn probability.
+def thresholds(policy: Policy, trained: "TrainedChurn | None") -> Tiers:
+    """Return where the tiers begin: as the policy file states, else as the model derived it.
 
-    A threshold belongs to the higher tier.
-
-    Parameters
-    ----------
-    probability : float
-        Churn probability.
-    policy : Policy
-        Gives the thresholds.
-
-    Returns
-    -------
-    str
-        ``high``, ``medium`` or ``low``.
+    Rules, and models of earlier versions, have the usual ones.
     """
-    if probability >= policy.tiers.high:
+    if policy.tiers is not None:
+        return policy.tiers
+    return Tiers(**(trained.parameters.get("tiers") or {})) if trained else Tiers()
+
+
+def tier_of(probability: float, tiers: Tiers) -> str:
+    """Return the tier of a churn probability. A threshold belongs to the higher tier."""
+    if probability >= tiers.high:
         return "high"
-    return "medium" if probability >= policy.tiers.medium else "low"
+    return "medium" if probability >= tiers.medium else "low"
 
 
-def tiers_of(probabilities: "np.ndarray", policy: Policy) -> "np.ndarray":
-    """Return the tiers of (n,) churn probabilities.
-
-    A threshold belongs to the higher tier.
-
-    Parameters
-    ----------
-    probabilities : ndarray of float
-        (n,).
-    policy : Policy
-        Gives the thresholds.
-
-    Returns
-    -------
-    ndarray of object
-        (n,), names as of `tier_of`.
-    """
+def tiers_of(probabilities: "np.ndarray", tiers: Tiers) -> "np.ndarray":
+    """Return the tiers of (n,) churn probabilities, as `tier_of` does."""
     import numpy as np
 
-    high, medium = probabilities >= policy.tiers.high, probabilities >= policy.tiers.medium
+    high, medium = probabilities >= tiers.high, probabilities >= tiers.medium
     return np.where(high, "high", np.where(medium, "medium", "low")).astype(object)

@@ -11,7 +11,7 @@ from retention.churn.capacity import list_size
 from retention.features.availability import has_amounts
 from retention.progress import Progress, silent
 from retention.risk.lapsed import LAPSED, score_lapsed
-from retention.risk.policy import TIERS
+from retention.risk.policy import TIERS, thresholds
 from retention.risk.reasons import reasons_for_tier, with_clauses
 from retention.risk.sentence import sentence
 from retention.text import gettext
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from retention.churn.clauses import Clause, Evidence, EvidenceTable
     from retention.churn.model import TrainedChurn
     from retention.lake import Lake
-    from retention.risk.policy import Policy
+    from retention.risk.policy import Policy, Tiers
     from retention.risk.rules import RuleEvidence
 
 Extreme = Literal["", "none", "all"]
@@ -257,7 +257,7 @@ def sweep(
             lost_margin=frame.lost_spend * (policy.offer.margin if is_priced else 0),
             list_rank=math.nan,
         )
-        for frame in (_assign_tiers(scores, policy), away)
+        for frame in (_assign_tiers(scores, thresholds(policy, trained)), away)
     )
     group = away if tier == LAPSED else scores
     swept = Sweep(
@@ -265,7 +265,7 @@ def sweep(
         note=moment.note,
         cohort_tiers=() if tier is None else tiers_down_to(tier),
         order_by="spend" if by_spend else order_of(scores, tier),
-        list_size=list_size(len(scores)),
+        list_size=list_size(len(scores), policy.list.customers),
         average=float(group.churn_probability.mean()) if len(group) else 0.0,
         has_amounts=is_priced,
         scores=scores.reset_index(drop=True),
@@ -390,7 +390,7 @@ def _with_reasons_of_tier(
     return cohort.assign(reasons=shown, sentence=sentences)
 
 
-def _assign_tiers(scores: "pd.DataFrame", policy: "Policy") -> "pd.DataFrame":
+def _assign_tiers(scores: "pd.DataFrame", tiers: "Tiers") -> "pd.DataFrame":
     from retention.risk.policy import tiers_of
 
-    return scores.assign(tier=tiers_of(scores.churn_probability.to_numpy(), policy))
+    return scores.assign(tier=tiers_of(scores.churn_probability.to_numpy(), tiers))

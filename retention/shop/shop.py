@@ -11,6 +11,7 @@ from retention.churn.evaluate import evaluate_with_predictions
 from retention.churn.model import train
 from retention.errors import BadInput
 from retention.lake import coverage
+from retention.risk.policy import thresholds
 from retention.risk.sentence import sentence
 from retention.risk.sweep import Sweep, sweep
 from retention.shop.churn import ChurnModel, ChurnReport, check_estimator
@@ -315,7 +316,8 @@ class Shop(Descriptions):
         ['model', 'recency', 'rfm_logistic', 'bg_nbd']
         """
         definition = self._data.defined(horizon)
-        tiers = self._data.policy.tiers
+        champion = self._model or self._champion
+        tiers = thresholds(self._data.policy, champion.trained if champion else None)
         at = self._data.moment("cutoff", cutoff)
         if at is None:
             at = coverage.latest_cutoff(self._data.lake, definition.horizon_days)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.registry import ChurnDefinition
-    from retention.risk.policy import Policy
+    from retention.risk.policy import Policy, Tiers
 
 ITEMS = 5
 
@@ -53,7 +53,7 @@ def run(request: Score, context: Context) -> Outcome:
     from retention.registry import champion, definition_in_force
     from retention.registry.model_cache import churn_model, open_recommender
     from retention.risk import rules
-    from retention.risk.policy import load_policy, tier_of
+    from retention.risk.policy import load_policy, thresholds, tier_of
 
     settings = context.settings
     lake, policy = Lake.open(settings), load_policy(settings)
@@ -67,12 +67,13 @@ def run(request: Score, context: Context) -> Outcome:
     definition = definition_in_force(lake, context.database, settings)
     moment = lake.as_of(request.as_of, definition.horizon_days, row.cutoff if row else None)
     trained = churn_model(settings, row) if row else None
+    limits = thresholds(policy, trained)
     score, explained = _scored(
         trained,
         lake,
         moment.at,
         customer,
-        policy,
+        limits,
         definition,
         request.explain,
         context.progress,
@@ -85,7 +86,7 @@ def run(request: Score, context: Context) -> Outcome:
                 "like."
             ).format(customer=customer, local=lake.local(moment.at))
         )
-    tier = tier_of(float(score.churn_probability), policy)
+    tier = tier_of(float(score.churn_probability), limits)
     data = {
         "customer_id": customer,
         "churn_probability": float(score.churn_probability),
@@ -112,7 +113,7 @@ def run(request: Score, context: Context) -> Outcome:
     data |= _history(lake, context, customer, moment.at, data["model_version"])
     return Outcome(
         data,
-        _posts(request, context, data, policy),
+        _posts(request, context, data, limits),
         apply=impression_writer(
             context, "score", customer, data["recommendations"], recommender.version
         ),
@@ -143,7 +144,7 @@ def _history(
 
 
 def _posts(
-    request: Score, context: Context, data: dict[str, Any], policy: "Policy"
+    request: Score, context: Context, data: dict[str, Any], limits: "Tiers"
 ) -> tuple[Post, ...]:
     """Return the card: a direct message, or the open modal that asked for it."""
     view_id = getattr(request, "view_id", None)
@@ -154,7 +155,7 @@ def _posts(
     points = [*data["trend"], {"at": data["as_of"], "risk": data["churn_probability"]}]
     images = {}
     if len(points) > 1:
-        picture = trend_chart(points, (policy.tiers.medium, policy.tiers.high))
+        picture = trend_chart(points, (limits.medium, limits.high))
         images["trend"] = Attachment("risk.png", "image/png", picture, trend_text(points))
     with context.database.reading() as session:
         return (
@@ -175,7 +176,7 @@ def _scored(
     lake: "Lake",
     at: datetime,
     customer: str,
-    policy: "Policy",
+    limits: "Tiers",
     definition: "ChurnDefinition",
     opinion: bool,
     progress: Progress,
@@ -218,7 +219,7 @@ def _scored(
         lake,
         at,
         customer,
-        tier_of=lambda chance: tier_of(chance, policy),
+        tier_of=lambda chance: tier_of(chance, limits),
         opinion=opinion,
         progress=progress,
     )

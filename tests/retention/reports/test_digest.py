@@ -106,7 +106,7 @@ def test_page_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
 def test_last_weeks_digest_is_shown_again_only_if_comparable(
     settings, database, hours, version, high, shown
 ):
-    policy = SimpleNamespace(tiers=SimpleNamespace(model_dump=lambda: {"high": 0.6}))
+    tiers = SimpleNamespace(model_dump=lambda: {"high": 0.6})
     risk = {
         "tiers": {"high": 7},
         "revenue_at_risk": 9.5,
@@ -117,9 +117,9 @@ def test_last_weeks_digest_is_shown_again_only_if_comparable(
     with database.reading() as session:
         row = SimpleNamespace(version="m1")
         posted = _posted_digests(session, settings, NOW)
-        found = _posted_risk(posted, row, policy)
+        found = _posted_risk(posted, row, tiers)
         assert (found is not None and found.tiers == {"high": 7}) == shown
-        assert _posted_risk(posted, None, policy) is None
+        assert _posted_risk(posted, None, tiers) is None
 
 
 def _post(database, settings, data) -> None:

@@ -1,5 +1,6 @@
 import json
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.reports.sweep_chart import chart
 from retention.risk import rules
-from retention.risk.policy import Policy, tier_of, tiers_of
+from retention.risk.policy import Policy, Tiers, thresholds, tier_of, tiers_of
 from retention.risk.reasons import stored_sentence
 from retention.risk.sweep import order_of, sweep
 from retention.settings import Settings
@@ -18,7 +19,7 @@ from tests import shop as tiny
 
 
 def test_threshold_belongs_to_the_higher_tier():
-    assert [tier_of(p, Policy()) for p in (0.5, 0.4999, 0.25, 0.2499)] == [
+    assert [tier_of(p, Tiers()) for p in (0.5, 0.4999, 0.25, 0.2499)] == [
         "high",
         "medium",
         "medium",
@@ -53,7 +54,7 @@ def test_sweep_totals_are_consistent(shop, with_model):
         "sentence",
     }
     assert list(result.scores.tier) == list(
-        tiers_of(result.scores.churn_probability.to_numpy(), Policy())
+        tiers_of(result.scores.churn_probability.to_numpy(), Tiers())
     )
     assert chart(result.tiers).startswith(b"\x89PNG")
 
@@ -112,7 +113,7 @@ def test_rules_score_of_one_customer_equals_the_sweep(shop):
     silent = everyone[~everyone.customer_id.isin(swept.customer_id)].customer_id
     lapsed, _ = rules.score(shop.lake, shop.end, customer_ids=silent)
     assert len(lapsed) == len(silent) > 0
-    assert lapsed.churn_probability.min() >= Policy().tiers.high
+    assert lapsed.churn_probability.min() >= Tiers().high
     assert rules.score(shop.lake, shop.end, customer_ids=["nobody"])[0].empty
 
 
@@ -126,7 +127,8 @@ def test_list_has_the_stated_number_of_customers_whatever_their_tier(shop):
     assert result.cohort_tiers == ()
     assert len(result.cohort) == result.list_size == int(0.15 * len(result.scores))
     assert result.cohort.lost_margin.is_monotonic_decreasing
-    assert result.cohort.lost_margin.min() >= result.scores.lost_margin.nlargest(result.list_size + 1).iloc[-1]
+    largest = result.scores.lost_margin.nlargest(result.list_size + 1)
+    assert result.cohort.lost_margin.min() >= largest.iloc[-1]
     assert result.extreme == ""
 
 
@@ -170,3 +172,17 @@ def test_lapsed_list_begins_with_the_most_likely_spend_of_those_who_return(shop)
 )
 def test_order_follows_how_many_leave(chances, order):
     assert order_of(pd.DataFrame({"churn_probability": chances}), None) == order
+
+
+def test_stated_tiers_win_over_those_of_the_model():
+    trained = SimpleNamespace(parameters={"tiers": {"high": 0.8, "medium": 0.6}})
+    before = SimpleNamespace(parameters={})
+    assert thresholds(Policy(), trained) == Tiers(high=0.8, medium=0.6)
+    assert thresholds(Policy(), before) == thresholds(Policy(), None) == Tiers()
+    stated = Policy(tiers=Tiers(high=0.7, medium=0.4))
+    assert thresholds(stated, trained) == Tiers(high=0.7, medium=0.4)
+
+
+def test_stated_size_of_the_list_is_kept(shop):
+    result = sweep(shop.lake, None, Policy(list={"customers": 7}), as_of=shop.end)
+    assert len(result.cohort) == 7

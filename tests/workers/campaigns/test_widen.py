@@ -1,9 +1,11 @@
 """Test drafts with a wider audience, as a campaign's next version."""
 
+from dataclasses import replace
+
 from sqlalchemy import func, select
 
 from retention.db.tables import Assignment
-from tests.workers.campaigns.steps import ANALYST, campaign_of, drafted, messages, run
+from tests.workers.campaigns.steps import ANALYST, POLICY, campaign_of, drafted, messages, run
 from workers import campaigns, ids
 from workers.campaigns import Changes
 from workers.requests import CampaignDraft, CampaignWiden, Sweep
@@ -76,3 +78,38 @@ def test_draft_under_a_list_is_for_this_list_and_offers_more(desk):
     assert set(campaign.body["tiers"]) == {"high"}
     assert campaign.body["wider"]["customers"] > campaign.body["audience"]
     assert ids.WIDEN_CAMPAIGN in messages(desk, campaign.post_key)
+
+
+def test_draft_under_the_default_list_is_for_its_customers_and_offers_more(desk):
+    swept = run(desk, Sweep(top=1000), ANALYST).result
+    job = run(desk, CampaignDraft(cohort_id=swept["cohort_id"]), ANALYST)
+    campaign = campaign_of(desk, job.result["campaign_id"])
+    with desk.database.reading() as session:
+        chosen = session.scalars(
+            select(Assignment.customer_id).where(Assignment.campaign_id == campaign.id)
+        ).all()
+    assert set(chosen) <= {row["customer_id"] for row in swept["cohort"]}
+    assert campaign.body["wider"]["customers"] > campaign.body["audience"] == len(chosen)
+    tier = campaign.body["wider"]["tier"]
+    request = CampaignWiden(campaign_id=campaign.id, version=1, tier=tier)
+    assert run(desk, request, ANALYST).error is None
+    assert campaign_of(desk, campaign.id).body["audience"] > len(chosen)
+
+
+def test_lapsed_customers_without_a_rule_are_refused_by_name(desk):
+    job = run(desk, CampaignDraft(tier="lapsed"), ANALYST)
+    assert 'tiers = ["lapsed"]' in job.error
+
+
+def test_lapsed_customers_get_a_win_back_draft(desk, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY.replace('"low"]', '"low", "lapsed"]'), encoding="utf-8")
+    desk = replace(desk, settings=desk.settings.model_copy(update={"policy": policy}))
+    job = run(desk, CampaignDraft(tier="lapsed"), ANALYST)
+    campaign = campaign_of(desk, job.result["campaign_id"])
+    assert set(campaign.body["tiers"]) == {"lapsed"}
+    swept = run(desk, Sweep(tier="lapsed", top=1000), ANALYST).result
+    listed = run(desk, CampaignDraft(cohort_id=swept["cohort_id"]), ANALYST, key="listed")
+    body = campaign_of(desk, listed.result["campaign_id"]).body
+    assert body["audience"] <= swept["cohort_size"] < campaign.body["audience"]
+    assert body["wider"]["tier"] == "lapsed"
