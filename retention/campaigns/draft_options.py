@@ -142,7 +142,7 @@ def _why_widened(option: Option) -> Literal["too_few", "no_profit", "earns_less"
 
 
 def _next_wider(chosen: Option, options: Sequence[Option]) -> Wider | None:
-    """Return the next larger audience; for a list, the first that can be measured."""
+    """Return the next larger audience; for a list, the first that pays and can be measured."""
     position = [option.tier for option in options].index(chosen.tier)
     found = []
     for option in options[position + 1 :]:
@@ -160,4 +160,4 @@ def _next_wider(chosen: Option, options: Sequence[Option]) -> Wider | None:
     first = found[0] if found else None
     if chosen.tier != LIST:
         return first
-    return next((wider for wider in found if wider.learnable), first)
+    return next((each for each in found if each.learnable and each.profit >= 0), first)

@@ -103,13 +103,14 @@ def test_lapsed_customers_without_a_rule_are_refused_by_name(desk):
 
 def test_lapsed_customers_get_a_win_back_draft(desk, tmp_path):
     policy = tmp_path / "policy.toml"
-    policy.write_text(POLICY.replace('"low"]', '"low", "lapsed"]'), encoding="utf-8")
+    own = POLICY.replace('"low"]', '"low", "lapsed"]') + "[list]\ncustomers = 5\n"
+    policy.write_text(own, encoding="utf-8")
     desk = replace(desk, settings=desk.settings.model_copy(update={"policy": policy}))
     job = run(desk, CampaignDraft(tier="lapsed"), ANALYST)
     campaign = campaign_of(desk, job.result["campaign_id"])
     assert set(campaign.body["tiers"]) == {"lapsed"}
-    swept = run(desk, Sweep(tier="lapsed", top=1000), ANALYST).result
+    swept = run(desk, Sweep(tier="lapsed"), ANALYST).result
     listed = run(desk, CampaignDraft(cohort_id=swept["cohort_id"]), ANALYST, key="listed")
     body = campaign_of(desk, listed.result["campaign_id"]).body
-    assert body["audience"] <= swept["cohort_size"] < campaign.body["audience"]
+    assert body["audience"] <= swept["cohort_size"] == 5 < campaign.body["audience"]
     assert body["wider"]["tier"] == "lapsed"
