@@ -38,7 +38,7 @@ _COMPACT_FORMATS = (
     *("%Y%m%d %H:%M", "%Y%m%d %H:%M:%S"),
 )
 _SERIAL_DAYS = (25_569, 73_050)  # Excel's days since 1899-12-30: 1970 to 2099
-SCIENTIFIC = r"^\s*-?\d(\.\d+)?[eE]\+\d\d+\s*$"
+SCIENTIFIC = r"^\s*\d([.,]\d+)?[eE]\+\d\d+\s*$|^\s*\d[.,]\d+[eE]\d\d+\s*$"
 IDS = ("event_id", "customer_id", "item_id", "order_id", "campaign_id")
 # Ids that merge customers, orders or lines where digits were lost.
 IDENTITIES = ("event_id", "customer_id", "order_id")
@@ -325,7 +325,9 @@ def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | No
         ),
         count(f"contains({raw}, '.') AND try_cast({raw} AS DOUBLE) IS NOT NULL", kind == "id"),
         count(f"contains({raw}, '.0') AND regexp_matches({raw}, '^-?\\d+\\.0+$')", kind == "id"),
-        count(f"contains({raw}, '+') AND regexp_matches({raw}, '{SCIENTIFIC}')", kind == "id"),
+        count(
+            f"contains(lower({raw}), 'e') AND regexp_matches({raw}, '{SCIENTIFIC}')", kind == "id"
+        ),
         f"count({_cast_time(column)})" if moment else "0",
         count(f"regexp_matches({raw}, '{ZONED}')", moment),
         count(f"{is_not_time} AND regexp_matches({raw}, '{_NUMERIC_DATE}')", moment),
@@ -467,15 +469,18 @@ def _read_time(
             or max(stats.epoch_millis, stats.epoch_seconds) >= MIN_SHARE * stats.filled
         ):
             per_second = 1000 if stats.epoch_millis > stats.epoch_seconds else 1
-            micros = f"try_cast({column} AS DOUBLE) * {1_000_000 // per_second}"
-            sql = f"make_timestamp(({micros})::BIGINT)"
-            note = (
+            seconds = f"to_timestamp(try_cast({column} AS DOUBLE) / {per_second})"
+            result.columns[name] = ColumnReading(  # in no zone but UTC
+                "TIMESTAMP WITH TIME ZONE",
+                f"coalesce({seconds}, {_cast_zoned(column)})",
+                "is no date or time",
+            )
+            result.dates[name] = (
                 gettext("milliseconds since 1970")
                 if per_second > 1
                 else gettext("seconds since 1970")
             )
-        else:
-            return
+        return
     elif stats.serial_days and stats.serial_days + stats.times >= MIN_SHARE * stats.filled:
         seconds = f"round(try_cast({column} AS DOUBLE) * 86400)::BIGINT"
         sql = f"TIMESTAMP '1899-12-30' + to_seconds({seconds})"

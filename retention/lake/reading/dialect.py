@@ -16,11 +16,12 @@ from typing import Any
 
 from retention.errors import BadInput
 from retention.lake.mapping import Mapping, literal
-from retention.lake.reading.header_rows import MAX_TITLE_ROWS, NUMBER, count_title_rows
+from retention.lake.reading.header_rows import NUMBER, count_title_rows
 from retention.text import gettext
 
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 16
+HEADER_LINES = 200  # of the head, to find the line of column names
 SAMPLE_BYTES = 1 << 16  # lines with non-ASCII bytes, for guessing the encoding
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -180,10 +181,11 @@ def detect(
     skip = _count_lines_above_header(head, mapping)
     sniffed = _sniff(con, path, compression, delimiter, skip)
     if skip is None and (mapping is None or mapping.header is None):
-        marks = sniffed["delimiter"]
-        skip = count_title_rows([_cells(line, marks) for line in head[: MAX_TITLE_ROWS + 1]])
-        if skip:
-            sniffed = _sniff(con, path, compression, marks, skip)
+        marks = {sniffed["delimiter"], *(_DELIMITERS if delimiter is None else ())}
+        width, skip, mark = max(_count_titles(head, mark) for mark in marks)
+        # Another delimiter than the sniffed one must make more columns: texts contain commas.
+        if skip and (mark == sniffed["delimiter"] or width > sniffed["width"]):
+            sniffed = _sniff(con, path, compression, mark, skip)
     first = _first_row(head, sniffed)
     names, header = _header(first, sniffed, mapping)
     return Dialect(
@@ -423,6 +425,19 @@ def _count_lines_above_header(head: list[str], mapping: Mapping | None) -> int |
         if any(required <= {cell.casefold() for cell in _cells(line, mark)} for mark in marks):
             return number or None
     return None
+
+
+def _count_titles(head: list[str], mark: str) -> tuple[int, int, str]:
+    """Count the title rows of a file with a delimiter.
+
+    Returns the number of columns below them, which is 0 without any, the title rows and the
+    delimiter.
+    """
+    rows = [_cells(line, mark) for line in head[:HEADER_LINES]]
+    skip = count_title_rows(rows)
+    width = len(rows[skip])
+    below = [len(row) == width for row in rows[skip + 1 :] if any(row)]
+    return (width, skip, mark) if skip and 2 * sum(below) > len(below) else (0, 0, mark)
 
 
 def _sniff(

@@ -422,8 +422,8 @@ def _workbook(con: Any, path: Path, mapping: Mapping | None, folder: Path) -> So
             )
         )
     required = required_columns(mapping)
-    fitting = [one for one in sources if required <= {*map(str.casefold, one.columns)}]
-    chosen = (fitting or sources)[0]
+    # A map's `from` adds columns that no sheet has.
+    chosen = max(sources, key=lambda one: len(required & {*map(str.casefold, one.columns)}))
     con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {chosen.relation}")
     others = tuple(one for one in sources if one is not chosen)
     return replace(chosen, relation="raw_rows", others=others)

@@ -15,6 +15,7 @@ from retention.lake import Lake
 from retention.lake.importing import import_files
 from retention.lake.reading import workbook_rows
 from retention.lake.reading.archives import extract_table, scratch_folder
+from retention.lake.suggesting.suggest import propose
 from tests.workbooks import write_workbook
 
 MAP = """[events]
@@ -88,6 +89,18 @@ def test_zipped_workbook_gives_the_rows_of_the_csv_file_once(settings, database,
         report, same = _import(settings, database, retail, again)
         assert (report.rows_accepted, report.rows_duplicate) == (0, 3)
         assert same == rows
+
+
+def test_map_with_numbered_lines_reads_the_sheet_with_its_columns(settings, tmp_path):
+    book, lake = tmp_path / "book.xlsx", Lake.open(settings)
+    orders = [(n + 1, f"o{n // 2}", f"c{n % 9}", "2024-03-05", f"p{n % 7}", 5) for n in range(60)]
+    head = ("Row ID", "Order ID", "Customer ID", "Order Date", "Product ID", "Sales")
+    write_workbook(book, {"People": [("Person", "Region"), ("Ada", "West")], "O": [head, *orders]})
+    text = propose(lake, "events", str(book)).text
+    assert "_equal_line" in text
+    (tmp_path / "map.toml").write_text(text)
+    report = import_files(lake, None, settings, "events", [str(book)], tmp_path / "map.toml")
+    assert report.rows_accepted == 60
 
 
 def test_refuses_archives_that_cannot_be_unpacked(settings, database, retail, tmp_path):

@@ -110,6 +110,13 @@ def test_reads_decimal_marks_money_and_dates(import_bytes, date, amount, delimit
     assert events[0]["amount"] == 1234.56
 
 
+@pytest.mark.parametrize("epoch", ["1735603200", "1735603200000", "1735603200.0"])
+def test_seconds_since_1970_are_in_no_time_zone(import_bytes, epoch):
+    text = MAP + "timezone = 'America/New_York'\n"
+    _, events = import_bytes(f"Customer,Date,Item,Amount\n1,{epoch},a,1\n".encode(), map_text=text)
+    assert events[0]["occurred_at"].isoformat() == "2024-12-31T00:00:00"
+
+
 def test_reads_accounting_negatives(import_bytes):
     rows = "".join(
         f'{n},2025-01-0{n},a,"{amount}"\n'
@@ -198,9 +205,10 @@ def test_restores_ids_from_floats_and_counts_missing_ones(import_bytes):
 
 
 @pytest.mark.parametrize("column", ["Customer", "Order"])
-def test_refuses_identities_that_a_spreadsheet_cut(import_bytes, column):
+@pytest.mark.parametrize("number", ["9.94E+14", "9,94E+14", "1e+16", "9.94E14"])
+def test_refuses_identities_that_a_spreadsheet_cut(import_bytes, column, number):
     text = f"{MAP}order_id = 'Order'\n"
-    cut = {"Customer": "1", "Order": "7"} | {column: "9.94E+14"}
+    cut = {"Customer": "1", "Order": "7"} | {column: f'"{number}"'}
     rows = f"1,7,2025-01-01,a,2\n{cut['Customer']},{cut['Order']},2025-01-02,a,2\n"
     with pytest.raises(BadInput, match=rf"1 value of {column} .*as text"):
         import_bytes(f"Customer,Order,Date,Item,Amount\n{rows}".encode(), map_text=text)
