@@ -85,7 +85,15 @@ def beside_average(probability: float, average: float | None, model_version: str
     if average > MAX_AVERAGE_FOR_TIMES:
         return gettext("the shop's average is {average}").format(average=percent(average))
     times = figure(probability / average, 1)
+    if times == "1.0":
+        return gettext("the shop's average")
     return gettext("{times} times the shop's average").format(times=times)
+
+
+def times_average(probability: float, average: float | None, model_version: str) -> str:
+    """Shorten `beside_average` to ``2.1×``, for a table; empty where it says an average."""
+    is_compared = average and average <= MAX_AVERAGE_FOR_TIMES and model_version != "rules"
+    return f"{figure(probability / average, 1)}×" if is_compared and average else ""
 
 
 def moment(at: datetime | str | None, zone: str = "UTC", form: str = "moment") -> str:
@@ -351,6 +359,7 @@ def strip_controls(value: Any) -> Any:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "beside_average": beside_average,
+    "times_average": times_average,
     "money": money,
     "signed": signed,
     "figure": figure,

@@ -122,8 +122,11 @@ def COMMAND(
     model = _train(call, is_new=bool(report.rows_accepted), progress=step)
     queued = _queue_recommender(call) if report.rows_accepted and summary.items else None
     step = _announce(call, 5, gettext("Listing the customers at risk"))
-    swept = _sweep(call, step)
-    written = write_list(out, swept, definition, summary.text, summary.zone)
+    swept = _run(call, Sweep(top=TOP), part(step, 0, 2))
+    lapsed = None
+    if sum(swept["groups"].values()) > swept["groups"]["active"]:
+        lapsed = _run(call, Sweep(tier="lapsed", top=TOP), part(step, 1, 2))
+    written = write_list(out, swept, definition, summary.text, summary.zone, lapsed)
     return Answer(
         "bot/start",
         {
@@ -301,10 +304,6 @@ def _queue_recommender(call: Call) -> str | None:
         return submit(Retrain(models=("recommend",)), call).id
     except Refused:
         return None  # the list does not need it
-
-
-def _sweep(call: Call, progress: Progress) -> dict[str, Any]:
-    return _run(call, Sweep(top=TOP), progress)
 
 
 def _run(call: Call, request: Request, progress: Progress) -> dict[str, Any]:

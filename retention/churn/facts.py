@@ -362,7 +362,7 @@ def _overdue_items(customer: Customer, raises: bool) -> str | None:
 
 def lacks_regular_item(customer: Customer) -> bool:
     """Return whether the customer buys nothing regularly, though the shop's customers do."""
-    return customer["regular_items"] == 0 and customer.typical.get("regular_items") != 0
+    return customer["regular_items"] == 0 and customer.typical.get("regular_items", 0) > 0
 
 
 def _no_regular_item(customer: Customer, raises: bool) -> str | None:

@@ -9,7 +9,7 @@ from retention.errors import BadInput
 from retention.templating import html
 from retention.text import gettext
 
-TABLE, PAGE = "at-risk.csv", "at-risk.html"
+TABLE, LAPSED_TABLE, PAGE = "at-risk.csv", "lapsed.csv", "at-risk.html"
 COLUMNS = (
     "customer_id",
     "tier",
@@ -38,7 +38,7 @@ def check_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (TABLE, PAGE):
+        for name in (TABLE, LAPSED_TABLE, PAGE):
             is_new = not (folder / name).exists()
             with (folder / name).open("a", encoding="utf-8"):
                 pass
@@ -78,8 +78,9 @@ def write_list(
     definition: dict[str, Any],
     summary: str,
     zone: str,
+    lapsed: dict[str, Any] | None = None,
 ) -> list[str]:
-    """Write the list as a page and as CSV.
+    """Write the list as a page and as CSV, with the list of lapsed customers beside it.
 
     Cells that a spreadsheet would take for formulas begin with an apostrophe.
 
@@ -95,19 +96,25 @@ def write_list(
         What the file holds, in one sentence.
     zone : str
         The shop's time zone.
+    lapsed : dict, optional
+        JSON object of a sweep of the lapsed customers.
 
     Returns
     -------
     list of str
-        Paths of the page and of the CSV file.
+        Paths of the page and of each CSV file.
     """
-    table, page = folder / TABLE, folder / PAGE
-    write_csv(table, swept["cohort"], encoding=BYTE_ORDER_MARK)
+    lists = {TABLE: swept} | ({LAPSED_TABLE: lapsed} if lapsed else {})
+    for name, listed in lists.items():
+        write_csv(folder / name, listed["cohort"], encoding=BYTE_ORDER_MARK)
     values = swept | {
         "definition": definition,
         "summary": summary,
-        "shown": swept["cohort"][:MAX_SHOWN],
-        "table": TABLE,
+        "listed": swept,
+        "lapsed": lapsed,
+        "most": MAX_SHOWN,
+        "tables": [TABLE, LAPSED_TABLE],
     }
-    page.write_text(html("reports/at_risk.html.j2", zone=zone, **values), encoding="utf-8")
-    return [str(page), str(table)]
+    page = html("reports/at_risk.html.j2", zone=zone, **values)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    return [str(folder / name) for name in (PAGE, *lists)]

@@ -730,6 +730,14 @@ def samples() -> dict[str, dict[str, Any]]:
         "talk/unknown": {
             "choices": [{"value": "1", "title": "List customers at risk"}] * 3,
         },
+        "sweep/cohort": {
+            **recorded["sweep/cohort"],
+            "has_amounts": True,
+            "cohort_tiers": [],
+            "order_by": "lost_margin",
+            "groups": {"active": 2_206, "lapsed": 2_630, "one_time": 8_411},
+            "average": 0.31,
+        },
         "sweep/more": {
             **recorded["sweep/cohort"],
             "has_amounts": True,

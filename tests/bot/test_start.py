@@ -97,7 +97,7 @@ def test_start_turns_a_file_into_a_list_and_repeats_nothing(home, tmp_path, caps
     assert again["queued"] is None
     assert [path.name for path in (home / "maps").iterdir()] == ["shop.toml"]
 
-    page, table = map(Path, again["files"])
+    page, table, *_lapsed = map(Path, again["files"])
     rows = list(csv.DictReader(io.StringIO(table.read_bytes().decode("utf-8-sig"))))
     assert len(rows) == again["cohort_size"] == len(again["cohort"])
     assert not [row for row in rows if row["customer_id"].startswith(("=", "@"))]

@@ -56,6 +56,7 @@ def test_negative_numbers_have_a_true_minus(text, expected):
     [
         (0.63, 0.3, "churn-1", "2.1 times the shop's average"),
         (0.97, 0.93, "churn-1", "the shop's average is 93%"),  # and not 1.0 times
+        (0.31, 0.3, "churn-1", "the shop's average"),
         (0.63, None, "churn-1", ""),
         (0.63, 0.3, "rules", ""),  # a rank is no probability
     ],

@@ -12,6 +12,8 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock, templating
+from retention.audiences import store
+from retention.audiences.parse import parse
 from retention.db import Database
 from retention.db.insert import insert_once
 from retention.db.tables import (
@@ -497,6 +499,23 @@ def test_cohort_file_goes_to_the_requester_and_thread_notes_it(swept_copy):
     assert rows[0]["customer_id"] not in public
     with pytest.raises(BadInput, match="no list"):
         cohort_csv.run(CohortCsv(cohort_id="nope"), _context(own, "csv2"))
+
+
+def test_list_of_an_audience_keeps_the_tiers_of_its_condition(swept_copy):
+    own, _ = swept_copy
+    with own.database.transaction() as session:
+        store.save(
+            session,
+            own.settings,
+            "calm",
+            parse("risk = low"),
+            is_exclusion=False,
+            customers=1,
+            as_of=own.end,
+            by="operator",
+        )
+    listed = sweep.run(Sweep(audience="calm", as_of=own.end), _context(own, "calm")).data["cohort"]
+    assert {customer["tier"] for customer in listed} == {"low"}
 
 
 def test_score_goes_to_the_requester_in_full(swept_copy):

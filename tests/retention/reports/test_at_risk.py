@@ -6,23 +6,38 @@ import re
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from retention import templating
 from retention.errors import BadInput
 from retention.reports.at_risk import MAX_SHOWN, check_folder, write_list
 from retention.text import use_language
 
-DEFINITION = {"horizon_days": 90, "active_within_days": 180}
+DEFINITION = {
+    "horizon_days": 90,
+    "active_within_days": 180,
+    "source": "derived",
+    "evidence": {
+        "share": 0.8,
+        "days": 120.0,
+        "returns": 900,
+        "customers": 60,
+        "history_days": 200,
+        "limit": "short_history",
+        "covered_share": 0.7,
+    },
+}
 SENTENCE = "Silent for 80 days; usually orders every 20; but 1 order <so far>"
 
 
-def _swept(customers: list[str], tier: str = "high") -> dict:
+def _swept(customers: list[str], tiers: tuple[str, ...] = (), tier: str = "high") -> dict:
     return {
         "as_of": "2025-03-25T00:00:00+00:00",
         "tiers": {"high": len(customers), "medium": 2, "low": 3},
-        "groups": {"active": len(customers) + 5, "lapsed": 4, "one_time": 2},
-        "order_by": "lost_margin",
-        "cohort_tiers": ["high"] if tier == "high" else ["high", "medium"],
+        "groups": {"active": len(customers) + 5, "lapsed": 40, "one_time": 7},
+        "average": 0.35,
+        "order_by": "return_value" if "lapsed" in tiers else "lost_margin",
+        "cohort_tiers": list(tiers),
         "cohort_size": len(customers),
         "cohort": [
             {
@@ -46,9 +61,12 @@ def _swept(customers: list[str], tier: str = "high") -> dict:
     }
 
 
-def _write(folder: Path, swept: dict) -> tuple[str, list[dict[str, str]]]:
-    page, table = write_list(folder, swept, DEFINITION, "3 customers, 4 orders", "UTC")
-    text = Path(table).read_bytes().decode("utf-8-sig")
+def _write(
+    folder: Path, swept: dict, lapsed: dict | None = None
+) -> tuple[str, list[dict[str, str]]]:
+    summary = "3 customers, 4 orders"
+    page, *tables = write_list(folder, swept, DEFINITION, summary, "UTC", lapsed)
+    text = Path(tables[-1]).read_bytes().decode("utf-8-sig")
     return Path(page).read_text(encoding="utf-8"), list(csv.DictReader(io.StringIO(text)))
 
 
@@ -78,9 +96,36 @@ def test_page_shows_a_part_of_a_long_list_and_names_the_table(tmp_path):
     assert "at-risk.csv" in page
 
 
-def test_page_says_that_nobody_is_at_high_risk(tmp_path):
-    page, _ = _write(tmp_path, _swept([]))
-    assert 'class="warning"' in page
+def test_page_shows_the_groups_first_and_they_add_up(tmp_path):
+    page, _ = _write(tmp_path, _swept(["c1", "c2"]))
+    figures = re.findall(r'<div class="figure"><small>[^<]*</small><b>([\d,]+)</b>', page)
+    assert figures == ["7", "40", "7", "54"]
+    assert page.index('class="figures"') < page.index("<table>")
+
+
+def test_page_says_which_share_of_returns_is_not_covered(tmp_path):
+    page, _ = _write(tmp_path, _swept(["c1"]))
+    assert "30%" in page.partition('class="figures"')[0]
+
+
+def test_page_compares_each_risk_with_the_shops_average(tmp_path):
+    swept = {**_swept(["c1"]), "model_version": "churn-1"}
+    page, _ = _write(tmp_path, swept)
+    compared = templating.beside_average(0.7, 0.35, "churn-1")
+    assert f"<small>{escape(compared)}</small>" in page
+    page, _ = _write(tmp_path, _swept(["c1"]))  # by rules, whose rank is no probability
+    assert "</small></td>" not in page
+
+
+def test_lapsed_customers_have_a_tab_and_a_file_of_their_own(tmp_path):
+    lapsed = _swept(["l1", "l2"], ("lapsed",), tier="lapsed")
+    page, rows = _write(tmp_path, _swept(["c1"]), lapsed)
+    assert [row["customer_id"] for row in rows] == ["l1", "l2"]
+    assert page.count('<input type="radio" name="tab"') == 2
+    assert page.count("<table>") == 2
+    assert "30.0%" in page  # chance to return
+    page, _ = _write(tmp_path, _swept(["c1"]))
+    assert "<input" not in page
 
 
 def test_folder_is_made_and_stays_empty_until_the_list_is_written(tmp_path):
@@ -104,8 +149,8 @@ def test_page_has_no_sentence_outside_the_catalogue(
     monkeypatch.setattr(templating, "_html", lambda: templating.environment(autoescape=True))
     swept = {**_swept(customers), "model_version": model_version, "currency": ""}
     with use_language("zh"):
-        page, _ = _write(tmp_path, swept)
-    body = page.partition("<body>")[2].replace("at-risk.csv", "")
+        page, _ = _write(tmp_path, swept, _swept(customers, ("lapsed",)))
+    body = page.partition("<body>")[2].replace("at-risk.csv", "").replace("lapsed.csv", "")
     for value in ("3 customers, 4 orders", "Silent for 80 days; usually orders every 20;"):
         body = body.replace(value, "")
     body = body.replace("but 1 order &lt;so far&gt;", "")
