@@ -10,7 +10,7 @@ PICTURE = (
     "DwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
 DAY = "2017-10-02T00:00:00+00:00"
-DEFINITION = {"horizon_days": 28, "active_within_days": 56}
+DEFINITION = {"horizon_days": 28, "active_within_days": 56, "source": "default", "evidence": {}}
 REASON = {"text": "no order for 31 days", "direction": "raises", "weight": 0.8}
 TIERS = ("high", "medium", "low")
 
@@ -100,31 +100,37 @@ CARD: dict[str, Any] = {
     "limits": ["It sees what was imported and nothing else."],
 }
 
-SWEPT: dict[str, Any] = {
-    "as_of": DAY,
-    "definition": DEFINITION,
+LISTED: dict[str, Any] = {
     "cohort_size": 3,
-    "cohort_tiers": ["high", "medium"],
-    "extreme": "",
-    "tiers": dict.fromkeys(TIERS, 3),
-    "groups": {"active": 9, "lapsed": 4, "one_time": 2},
+    "cohort_tiers": [],
     "order_by": "lost_margin",
-    "revenue_at_risk": 640.0,
-    "currency": "USD",
-    "has_amounts": True,
-    "model_version": "rules",
-    "cohort": [],
-    "shown": [
+    "cohort": [
         {
             "customer_id": f"c{number}",
             "tier": tier,
             "churn_probability": 0.7,
+            "lost_margin": 3.5,
             "expected_value": 12.5,
             "sentence": "Silent for 80 days; usually orders every 20.",
         }
         for number, tier in enumerate(TIERS)
     ],
-    "table": "at-risk.csv",
+}
+SWEPT: dict[str, Any] = {
+    **LISTED,
+    "as_of": DAY,
+    "definition": DEFINITION,
+    "average": 0.3,
+    "tiers": dict.fromkeys(TIERS, 3),
+    "groups": {"active": 9, "lapsed": 4, "one_time": 2},
+    "revenue_at_risk": 640.0,
+    "currency": "USD",
+    "has_amounts": True,
+    "model_version": "churn-1",
+    "listed": LISTED,
+    "lapsed": {**LISTED, "cohort_tiers": ["lapsed"], "order_by": "return_value"},
+    "most": 500,
+    "tables": ["at-risk.csv", "lapsed.csv"],
     "summary": "3 customers, 4 orders",
     "note": "",
 }

@@ -404,9 +404,9 @@ def test_rule_score_is_not_shown_as_probability(swept_copy):
     post = swept.posts[0]
     first = post.values["customers"][0]["churn_probability"]
     by_rules = replace(post, values={**post.values, "model_version": "rules"})
-    assert f'"{100 * first:.0f}%"' in _words(own, post)
+    assert f'"{100 * first:.0f}%' in _words(own, post)
     assert f'"{100 * first:.0f} of 100"' in _words(own, by_rules)
-    assert f'"{100 * first:.0f}%"' not in _words(own, by_rules)
+    assert f'"{100 * first:.0f}%' not in _words(own, by_rules)
     assert "is a rank, not a probability" in _words(own, by_rules)
 
 
