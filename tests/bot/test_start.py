@@ -200,10 +200,25 @@ def test_one_row_per_customer_is_refused_with_what_is_needed(home, tmp_path, cap
     assert "Export the orders" in error
 
 
-def test_rfm_table_is_refused_with_what_is_needed(home, tmp_path, capsys):
-    rows = [(n, n % 90, 1 + n % 5, 20.5 + n) for n in range(90)]
-    path = write_rows(tmp_path / "rfm.csv", "CustomerID,Recency,Frequency,Monetary", rows)
-    assert "Export the orders" in refusal(capsys, str(path.path), "--yes")
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("CustomerID,Recency,Frequency,Monetary", "{n},{n},3,{n}.5"),
+        ("customer_id,created_at,n_orders,lifetime_value", "c{n},2021-01-02,3,{n}.5"),
+        ("email,signup,Last Purchase,Total Orders", "a{n}@b.org,2021-01-02,2023-04-05,3"),
+    ],
+)
+def test_sums_by_customer_are_refused_with_what_is_needed(home, tmp_path, capsys, header, row):
+    text = "\n".join([header, *(row.format(n=n) for n in range(10, 99))])
+    (tmp_path / "rfm.csv").write_text(text)
+    assert "Export the orders" in refusal(capsys, str(tmp_path / "rfm.csv"), "--yes")
+
+
+def test_orders_of_one_time_buyers_are_no_sums(home, tmp_path, nobody, capsys):
+    rows = [(*row, "2023-05-01", n % 5) for n, row in enumerate(order_rows(30))]
+    header = ",".join((*ORDERS, "last_updated", "customer_orders"))
+    path = write_rows(tmp_path / "o.csv", header, rows)
+    assert "30 customers, 30 orders" in refusal(capsys, str(path.path))
 
 
 def test_customer_ids_in_scientific_notation_are_refused(home, tmp_path, capsys):
@@ -347,7 +362,7 @@ def test_file_without_a_common_key_is_refused_by_name(home, tmp_path, nobody, ca
     files = write_tables(tmp_path, "orders", "lines")
     (tmp_path / "shops.csv").write_text("shop,town\n1,Bath\n2,York\n")
     error = refusal(capsys, *files, str(tmp_path / "shops.csv"))
-    assert "shops.csv has no key in common with" in error
+    assert "shops.csv cannot be joined with" in error
 
 
 def test_sheets_are_joined_where_no_sheet_suffices(home, tmp_path, nobody, capsys):

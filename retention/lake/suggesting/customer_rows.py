@@ -5,13 +5,13 @@ from retention.lake.suggesting.profiles import (
     EXACT,
     Profile,
     name_words,
-    plain,
     similarity,
     synonyms,
 )
 from retention.text import gettext
 
 MIN_UNIQUE = 0.98  # share of rows with a customer of their own
+MIN_SIMILAR = 0.75  # of a name to that of a sum; it may end with one
 MIN_SUMS = 2  # kinds of sums that tell a list of customers from orders
 
 
@@ -44,7 +44,7 @@ def _sums(profiles: list[Profile]) -> dict[str, str]:
             if profile.is_moment and _has_word(profile.name, words[kind]):
                 sums.setdefault(kind, profile.name)
         for kind in ("orders", "spent"):
-            if profile.is_number and plain(profile.name) in map(plain, words[kind]):
+            if profile.is_number and similarity(profile.name, words[kind]) >= MIN_SIMILAR:
                 sums.setdefault(kind, profile.name)
     return sums
 
@@ -56,14 +56,13 @@ def _has_word(name: str, words: list[str]) -> bool:
 
 def _has_own_rows(profiles: list[Profile], chosen: dict[str, Profile]) -> bool:
     """Return whether each row is a customer's own, and none is an order by its columns' names."""
-    customer = chosen.get("customer_id")
+    order, customer = chosen.get("order_id"), chosen.get("customer_id")
+    if order and _is_named(order, "order_id"):
+        return False
     if customer and _is_named(customer, "customer_id"):
         return customer.distinct >= MIN_UNIQUE * customer.filled * customer.rows
-    is_order = any(
-        target in chosen and _is_named(chosen[target], target)
-        for target in ("order_id", "occurred_at")
-    )
-    return not is_order and any(
+    time = chosen.get("occurred_at")
+    return not (time and _is_named(time, "occurred_at")) and any(
         profile.filled >= 1 and profile.distinct == profile.rows and not profile.is_moment
         for profile in profiles
     )

@@ -104,8 +104,8 @@ def _relate(con: Any, named: list[str], folder: Path) -> tuple[list[str], list[s
     if unused:
         raise BadInput(
             gettext(
-                "{file} has no key in common with {other}. Leave it out, or give both a column of "
-                "the same name with the same values."
+                "{file} cannot be joined with {other}: both need a column of one name and the same "
+                "values, which occur once in one of them. Leave it out."
             ).format(file=unused[0].name, other=tables[base].name)
         )
     columns, joins = _join(tables, base, links)
