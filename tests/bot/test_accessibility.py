@@ -153,6 +153,7 @@ def test_modal_with_every_input_is_free_of_barriers(open_page, slack: StandIn):
 
 
 @pytest.mark.parametrize("action", ["coupon", "free_shipping", "reminder"])
+@pytest.mark.nightly_after(1)
 def test_email_is_free_of_barriers(action, settings, browser):
     terms = {
         "action": action,

@@ -349,6 +349,7 @@ def test_150_digests_of_one_viewer_become_a_few_jobs(own_bot, database):
     assert any("One person can" in reply["text"] for _, reply in answers)
 
 
+@pytest.mark.nightly
 def test_300_wrong_redemption_codes_are_throttled(settings, database):
     key = b"shared with the till, and long enough"
     with running_bot(settings, RETENTION_REDEMPTION_KEY=key.decode()) as bot:

@@ -144,6 +144,7 @@ def test_second_click_imports_nothing_more(desk):
         assert len(session.scalars(select(Job).where(Job.kind == "file_import")).all()) == 1
 
 
+@pytest.mark.nightly
 def test_workbook_is_read_and_cancelled(desk):
     book = BytesIO()
     write_workbook(book, {"Orders": [line.split(",") for line in ORDERS.splitlines()]})

@@ -121,6 +121,7 @@ def test_answering_no_imports_nothing_and_names_the_map(home, tmp_path, monkeypa
     assert f"--map {home / 'maps' / 'shop.toml'}" in error
 
 
+@pytest.mark.nightly
 def test_corrected_map_is_not_replaced(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO())
     file = shop_file(tmp_path)

@@ -108,6 +108,7 @@ def test_help_and_typos_import_click_and_the_tree_only(arguments, tmp_path):
     assert own <= HELP_MODULES
 
 
+@pytest.mark.nightly
 def test_status_imports_no_more_than_listed(tmp_path):
     assert imported(["init"], tmp_path)[0] == 0
     status, libraries, own = imported(["status"], tmp_path)

@@ -103,6 +103,7 @@ HEAVY = {
 }
 
 
+@pytest.mark.nightly
 def test_building_the_app_loads_no_heavy_module(tmp_path):
     code = f"""
 import sys

@@ -86,6 +86,7 @@ def _has_signed_format(node: ast.AST) -> bool:
     return spec is not None and "+" in ast.unparse(spec)
 
 
+@pytest.mark.nightly
 def test_sentences_do_not_format_signs_themselves():
     """`signed` and `figure` do; a format such as ``:+.4f`` prints an ASCII minus."""
     files = [
@@ -121,6 +122,7 @@ def _texts(path: Path) -> list[str]:
     return [part for part in parts if not re.search(r"\b(SELECT|PRAGMA)\b", part)]
 
 
+@pytest.mark.nightly
 def test_no_text_has_a_blank_before_the_percent_sign():
     paths = [
         path

@@ -97,6 +97,7 @@ def test_digest_message_fits_slack_with_many_campaigns(desk):
     assert size(_details(page).blocks) <= MESSAGE_CHARACTERS
 
 
+@pytest.mark.nightly
 def test_unselected_sections_stay_out_of_the_thread(desk):
     settings, database, lake, _ = desk
     add_campaign(database, name="Spring", state="submitted")

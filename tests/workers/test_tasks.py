@@ -217,6 +217,7 @@ def test_later_model_is_reported_as_usual(trained_copy):
     assert (outcome.data["first"], outcome.posts[0].template) == (False, "retrain/done")
 
 
+@pytest.mark.nightly
 def test_sweep_and_digest_of_one_day_show_the_same_figures(trained_copy):
     """Minutes apart, they stood for other moments: $1,838 in one and $1,840 in the other."""
     own, _ = trained_copy
@@ -560,6 +561,7 @@ def test_score_goes_to_the_requester_in_full(swept_copy):
     assert [order["amount"] for order in data["last_orders"]] == pytest.approx(list(newest.amount))
 
 
+@pytest.mark.nightly
 def test_card_shows_the_risk_of_past_lists_as_a_picture(swept_copy):
     own, swept = swept_copy
     first = swept.data["cohort"][0]

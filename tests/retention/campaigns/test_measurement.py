@@ -166,6 +166,7 @@ def _rarely_bought(seed: int, rate: float, customers: int) -> Outcomes:
     return outcomes
 
 
+@pytest.mark.nightly
 def test_few_buyers_give_no_false_gain():
     """A group without buyers has no variance of its own."""
     measured = [

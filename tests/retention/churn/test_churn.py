@@ -131,6 +131,7 @@ def test_artefact_keeps_scores_and_loads_only_known_types(shop, trained):
             TrainedChurn.from_bytes(foreign)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "name",
     [
@@ -205,6 +206,7 @@ def test_too_little_data_gives_clear_messages(shop):
         train(shop.lake, cutoff=shop.begin - timedelta(days=5), **ARGS)
 
 
+@pytest.mark.nightly
 def test_messages_use_the_shops_local_day(shop, monkeypatch):
     """Regression: messages once used the UTC day."""
     monkeypatch.setattr(shop.lake, "zone", "America/Los_Angeles")

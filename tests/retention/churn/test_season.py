@@ -202,6 +202,7 @@ def test_beats_all_baselines_before_christmas(gifts):
     assert "season_no_purchase" in report["features"]
 
 
+@pytest.mark.nightly
 def test_future_events_change_no_season(gifts, tmp_path):
     """Season and features equal those of the shop as of the cutoff."""
     before = shops.gifts(customers=1500)

@@ -90,6 +90,7 @@ def test_exploring_share_holds_new_items_similar_to_liked_ones(cold_shop):
     assert not any(item.source == "new_item" for items in plain.values() for item in items)
 
 
+@pytest.mark.nightly
 def test_caps_hold_when_few_new_items_fit(tmp_path):
     """Items that filled unused exploring places broke the brand cap: three instead of two."""
     shop = tiny.build(tmp_path / "home", customers=150, items=36, days=150)

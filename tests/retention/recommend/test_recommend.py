@@ -230,6 +230,7 @@ def test_later_events_do_not_refresh_cart_and_view_ages(tmp_path):
     }
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("count", [2, 24])
 def test_returned_and_badly_rated_items_are_not_offered_as_popular(tmp_path, count):
     """A customer who returned everything counted as new and got the same items again."""

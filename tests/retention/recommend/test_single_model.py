@@ -173,6 +173,7 @@ def test_unreadable_recommender_is_replaced(small_copy, monkeypatch):
     assert (result.promote, result.why) == (True, "The one in use cannot be read any more.")
 
 
+@pytest.mark.nightly
 def test_later_events_change_neither_single_model_nor_lists(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     cutoff = shop.end - timedelta(days=30)

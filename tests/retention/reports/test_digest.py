@@ -139,6 +139,7 @@ def _post(database, settings, data) -> None:
         )
 
 
+@pytest.mark.nightly
 def test_digests_at_other_hours_of_the_day_agree_on_a_week(desk):
     settings, database, lake, end = desk
     at = end - timedelta(days=28)

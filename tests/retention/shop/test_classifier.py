@@ -58,6 +58,7 @@ def test_check_estimator_reports_no_failure():
     assert [result["check_name"] for result in results if result["status"] == "failed"] == []
 
 
+@pytest.mark.nightly
 def test_a_prediction_has_a_row_per_customer_by_first_order(fitted, orders):
     probability = fitted.predict_proba(orders)
     customers = fitted.customers(orders)
@@ -122,6 +123,7 @@ def test_labels_of_rows_and_short_folds_are_refused(fitted, orders):
         fitted.score(recent)
 
 
+@pytest.mark.nightly
 def test_arrays_and_too_few_customers_are_refused(orders):
     with pytest.raises(BadInput, match="X is an array without column names"):
         retention.ChurnClassifier().fit(np.zeros((3, 2)))

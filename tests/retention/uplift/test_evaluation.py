@@ -53,6 +53,7 @@ def test_every_metric_has_an_interval_around_it(report):
     assert low < result["ate"] < high
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("chosen", LEARNERS)
 def test_output_names_learners_and_the_default(report, settings, chosen):
     output = terminal_text("bot/evaluate_uplift", {**report[1], "model": chosen}, settings)

@@ -207,6 +207,7 @@ def test_draft_with_only_held_out_customers_is_explained(desk):
     assert set(arms_of(desk, second)) == {"audience"}
 
 
+@pytest.mark.nightly
 def test_budget_limits_the_audience(desk, tmp_path):
     """It was for everybody, and could then neither be submitted nor made smaller."""
     everybody = Body.model_validate(campaign_of(desk, drafted(desk, name="All")).body)

@@ -74,6 +74,7 @@ def _tick(desk) -> list[Job]:
         return [session.get_one(Job, job_id) for job_id in ran]
 
 
+@pytest.mark.nightly
 def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
     """PostgreSQL: the first query saw the queued e-mail, the second no offer."""
     shop, inbox = mail
@@ -132,6 +133,7 @@ def test_email_of_a_killed_process_is_sent_by_the_next(desk):
     assert platform.copies[dead.customer_id] == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     "breaks",
@@ -352,6 +354,7 @@ def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys)
     assert people[further] not in out
 
 
+@pytest.mark.nightly
 def test_emails_have_pictures_prices_and_each_customers_language(mail):
     shop, inbox = mail
     brand = 'website = "https://tea.example"\naddress = "1 High Street, London"'
@@ -380,6 +383,7 @@ def test_emails_have_pictures_prices_and_each_customers_language(mail):
     assert seen == {"de-DE", "fr-FR", ""}
 
 
+@pytest.mark.nightly
 def test_no_email_is_sent_in_quiet_hours(mail):
     shop, inbox = mail
     policy = shop.settings.home / "policy.toml"
@@ -406,6 +410,7 @@ def test_no_email_is_sent_in_quiet_hours(mail):
         assert "queued" not in set(session.scalars(select(Send.state)))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("gone", ["the channel", "the policy"])
 def test_queue_of_an_ended_campaign_is_dropped_without_settings(desk, gone):
     """A job a minute refused for ever, for a mail server whose setting was gone."""

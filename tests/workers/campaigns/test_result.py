@@ -147,6 +147,7 @@ def test_measurement_waits_for_orders(desk):
     assert campaign_of(desk, campaign_id).state == "closed"
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_result_mentions_missing_days(desk, monkeypatch):
     campaign_id = prepared_campaign(desk)
@@ -202,6 +203,7 @@ def test_measurement_without_later_orders_follows_after_days(desk):
     assert measured(desk, campaign_id, ends + timedelta(days=3)) == "closed"
 
 
+@pytest.mark.nightly
 @pytest.mark.nightly_after(1)
 @pytest.mark.campaign("live")
 @pytest.mark.parametrize("stopped", [False, True])
@@ -255,6 +257,7 @@ def test_result_mentions_erased_customers(desk):
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_sample_ratio_mismatch_teaches_nothing(desk):
     """Its result was not to be read, and the next draft's ranking learnt from it all the same."""
@@ -270,6 +273,7 @@ def test_sample_ratio_mismatch_teaches_nothing(desk):
     teaches_nothing(desk, campaign_id)
 
 
+@pytest.mark.nightly
 @pytest.mark.nightly_after(1)
 @pytest.mark.campaign("live")
 @pytest.mark.parametrize("redeemed", [False, True])
@@ -306,6 +310,7 @@ def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
         teaches_nothing(desk, campaign_id)
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_unused_call_list_is_reported_separately(desk):
     """It was told as one, and the codes of the e-mails as handed out another way."""
@@ -346,6 +351,7 @@ def test_drafter_is_told_to_download_the_file(desk):
     assert "load it into your mail tool" in messages(desk, f"campaign:{campaign_id}:live:1")
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_result_says_how_the_calls_went(desk):
     campaign_id = prepared_campaign(desk)
@@ -369,6 +375,7 @@ def test_result_says_how_the_calls_went(desk):
     ) in text
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 @pytest.mark.parametrize("ended", ["stopped", "over"])
 def test_ended_campaign_announces_no_more_emails(desk, ended):
@@ -578,6 +585,7 @@ def test_bandit_log_covers_draft_to_outcome(desk):
     assert (lines["reward"].drop(first.customer_id) == 0).all()
 
 
+@pytest.mark.nightly
 def test_bandit_is_refused_without_enough_data(desk):
     desk.settings.policy.write_text(POLICY + "[recommend]\nbandit = true\n")
     job = run(desk, CampaignDraft(tier="low"), ANALYST)

@@ -187,6 +187,7 @@ def test_shared_number_gets_one_sms_and_its_stop_counts_for_all(texting, platfor
     assert set(by_email) == {"given"}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("when", ["before sending", "before delivery"])
 def test_number_shared_since_the_draft_gets_nothing_if_one_is_held_out(texting, platform, when):
     desk, _ = texting
@@ -287,6 +288,7 @@ def test_draft_of_an_earlier_version_is_drafted_anew_by_hand(texting):
         channel_request(desk.settings, campaign, "sms")
 
 
+@pytest.mark.nightly
 def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
     desk, _ = texting
     campaign_id = drafted(desk, message_channel="sms")
@@ -312,6 +314,7 @@ def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
     assert "E-mail" not in printed
 
 
+@pytest.mark.nightly
 def test_refused_number_is_left_out_of_sms_only(texting):
     desk, _ = texting
     _sent(desk)
@@ -329,6 +332,7 @@ def test_refused_number_is_left_out_of_sms_only(texting):
         assert bounced(session, desk.settings, since) == set()
 
 
+@pytest.mark.nightly
 def test_file_of_an_sms_campaign_keeps_those_without_consent_to_emails(texting):
     desk, _ = texting
     people = desk.lake.table("customers").execute()

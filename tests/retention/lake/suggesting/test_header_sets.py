@@ -35,6 +35,7 @@ def _one_set_per_language() -> list[HeaderSet]:
     return list({each.language: each for each in load_sets()}.values())
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "sets",
     [
