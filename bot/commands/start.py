@@ -168,10 +168,19 @@ def _propose(lake: "Lake", files: list[str], query: str | None, sheet: str | Non
     BadInput
         The file cannot be read, or holds no orders.
     """
-    from retention.lake.suggesting.suggest import propose
+    from retention.lake.suggesting.suggest import MissingColumns, propose
 
     file, *others = files
-    proposal = propose(lake, "events", file, query, others, sheet=sheet)
+    try:
+        proposal = propose(lake, "events", file, query, others, sheet=sheet)
+    except MissingColumns as error:
+        if others or is_url(file):
+            raise
+        hint = gettext(
+            "If another file has them, name it, too: retention start {file} OTHER.csv. Both need "
+            "a column of one name and the same values, such as the order number."
+        ).format(file=Path(file).name)
+        raise BadInput(f"{error} {hint}") from None
     if proposal.table != "events":
         raise BadInput(
             gettext(

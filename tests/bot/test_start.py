@@ -351,6 +351,22 @@ def test_related_files_are_joined_by_their_keys(
     assert "0 rows without a match" in error
 
 
+def test_persons_of_another_file_replace_new_ids_for_each_order(home, tmp_path, nobody, capsys):
+    rows = order_rows()
+    tables = {
+        "orders": [
+            ("order_id", "customer_id", "order_date"),
+            *((r[0], f"k{r[0]}", r[2]) for r in rows),
+        ],
+        "items": [("order_id", "sku", "price"), *((r[0], "P1", r[3]) for r in rows)],
+        "customers": [("customer_id", "customer_unique_id"), *((f"k{r[0]}", r[1]) for r in rows)],
+    }
+    for name, table in tables.items():
+        (tmp_path / f"{name}.csv").write_text("\n".join(",".join(map(str, row)) for row in table))
+    files = [str(tmp_path / f"{name}.csv") for name in tables]
+    assert "30 customers, 90 orders, sales of 495" in refusal(capsys, *files)
+
+
 def test_file_that_adds_nothing_is_left_out(home, tmp_path, nobody, capsys):
     error = refusal(capsys, *write_tables(tmp_path, "customers", "orders"))
     assert "customers.csv adds nothing to the sales of orders.csv" in error
@@ -373,6 +389,11 @@ def test_sheets_are_joined_where_no_sheet_suffices(home, tmp_path, nobody, capsy
     write_workbook(tmp_path / "shop.xlsx", sheets)
     error = refusal(capsys, str(tmp_path / "shop.xlsx"))
     assert "30 customers, 90 orders, sales of 625" in error
+
+
+def test_lines_alone_say_how_to_add_their_orders(home, tmp_path, nobody, capsys):
+    error = refusal(capsys, *write_tables(tmp_path, "lines"))
+    assert "retention start lines.csv OTHER.csv" in error
 
 
 def test_file_without_prices_says_how_to_add_them(home, tmp_path, nobody, capsys):

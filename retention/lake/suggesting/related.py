@@ -283,6 +283,8 @@ def _join(tables: list[RelatedTable], base: int, links: list[_Link]) -> tuple[li
 def _adds(name: str, entity: str, present: set[str]) -> bool:
     """Return whether a column tells something of a sale that is not known yet."""
     target = _target(name)
+    if plain(name) == synonyms()["events"]["customer_id"][0]:
+        return True  # a person, where "customer_id" may be new for each order, as in Olist's files
     if target in present or (target in _SALES and present & _SALES):
         return False
     if entity == "order_id":
