@@ -56,7 +56,7 @@ class Clause:
     values : mapping
         Its numbers, as they are shown.
     groups : tuple of str
-        Feature groups whose weights it sums.
+        Feature groups whose weights it sums; none if it is told without a weight.
     weight : float
         In log-odds; positive raises the risk.
     direction : str
@@ -148,6 +148,8 @@ class EvidenceTable:
 def clauses_of(customer: facts.Customer, weights: Mapping[str, float]) -> tuple[Clause, ...]:
     """Return a customer's clauses as `ordered` sorts them.
 
+    A silence beyond every pause so far is told even if the model makes nothing of it.
+
     Parameters
     ----------
     customer : facts.Customer
@@ -165,6 +167,10 @@ def clauses_of(customer: facts.Customer, weights: Mapping[str, float]) -> tuple[
     )
     clauses: list[Clause] = []
     shown: dict[str, set[str]] = {RAISES: set(), LOWERS: set()}
+    is_told = any(groups[0] in TIMING and weight > 0 for groups, weight in parts)
+    if not is_told and customer["recency_days"] > customer["gap_max"]:
+        clauses = [clause for clause in silence_of(customer) if clause.code == SILENT]
+        shown[RAISES] |= _SILENCE_MEASURES if clauses else set()
     for direction in (RAISES, LOWERS):
         for groups, weight in parts:
             if (weight > 0) != (direction == RAISES):
@@ -185,7 +191,7 @@ def silence_of(customer: facts.Customer) -> tuple[Clause, ...]:
     for raises, direction in ((True, RAISES), (False, LOWERS)):
         for fact in (_silence, _on_time, _only_order):
             if stated := fact(customer, raises):
-                return (Clause(*stated, ("recency",), 0.0, direction),)
+                return (Clause(*stated, (), 0.0, direction),)
     return ()
 
 
@@ -400,9 +406,10 @@ def _fact(
     return frozenset(groups.split()), frozenset(measures.split()), fact
 
 
+_SILENCE_MEASURES = {"silence", "usual", "longest", "activity"}
 # Feature groups, measures that the words show, fact. The best fact of a family comes first.
 _FACTS = (
-    _fact("recency rhythm", "silence usual longest activity", _silence),
+    _fact("recency rhythm", " ".join(_SILENCE_MEASURES), _silence),
     _fact("recency rhythm", "silence usual", _on_time),
     _fact("recency rhythm", "silence usual activity", _only_order),
     _fact("recency rhythm", "silence longest", _within_pauses),

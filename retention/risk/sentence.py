@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from retention.churn import facts
-from retention.churn.clauses import SEASON, SEVERAL, Clause
+from retention.churn.clauses import SEASON, SEVERAL, SILENT, Clause
 from retention.templating import LOWERS, RAISES, count, percent
 from retention.text import gettext
 
@@ -76,8 +76,9 @@ def short_reason(clauses: Sequence[Clause], tier: str = "high") -> str:
 def _sides(clauses: Sequence[Clause], tier: str) -> tuple[list[Clause], list[Clause]]:
     raising = [clause for clause in clauses if clause.direction == RAISES]
     lowering = [clause for clause in clauses if clause.direction == LOWERS]
-    is_seasonal = [clause.code for clause in raising] == [SEASON]
-    if tier == "low" or (is_seasonal and lowering):  # the season is no reason for one customer
+    codes = [clause.code for clause in raising]
+    # The silence leads in every tier, and the season, no reason for one customer, in none.
+    if SILENT not in codes and (tier == "low" or (codes == [SEASON] and lowering)):
         return lowering[:MAX_RAISING], raising[:MAX_LOWERING]
     return raising[:MAX_RAISING], lowering[:MAX_LOWERING]
 

@@ -44,7 +44,7 @@ def test_silence_rhythm_and_missing_orders_are_one_clause():
 
 def test_actionable_reason_comes_before_a_stronger_one():
     weights = {"tenure": 2.0, "breadth": 0.5}
-    assert _sentence(weights, tenure_days=30.0, items_4h=4) == (
+    assert _sentence(weights, tenure_days=30.0, items_4h=4, gap_max=60.0) == (
         "4 different items in the last 112 days (typical for the shop: 90); "
         "a customer for 30 days (typical for the shop: 200 days)"
     )
@@ -88,8 +88,19 @@ def test_silence_is_told_where_the_model_tells_nothing():
     ]
 
 
+def test_silence_beyond_every_pause_leads_whatever_the_model_makes_of_it():
+    """A frequent customer who stays away has a low risk, and most to lose."""
+    weights = {"recency": -0.4, "rhythm": -0.2, "tenure": -0.5}
+    silent = "Silent for 43 days; usually orders every 2 days (longest pause before: 12 days)"
+    for tier in ("high", "medium", "low"):
+        assert _sentence(weights, tier, tenure_days=400.0).startswith(silent)
+    assert _sentence(weights, gap_max=60.0).startswith("Silent for 43 days; earlier pauses lasted")
+
+
 def test_item_bought_regularly_is_missed_only_where_others_have_one():
-    shop = facts.Customer(LATE | {"regular_items": 0.0}, TYPICAL | {"regular_items": 0.0}, 28)
+    shop = facts.Customer(
+        LATE | {"regular_items": 0.0, "gap_max": 60.0}, TYPICAL | {"regular_items": 0.0}, 28
+    )
     assert clauses_of(shop, {"replenishment": 0.9}) == ()
 
 
@@ -98,7 +109,10 @@ def test_evidence_against_the_risk_ends_the_sentence():
     assert _sentence(weights, basket_mean=64.0).endswith(
         "(longest pause before: 12 days); but spends 64 per order (typical for the shop: 20)"
     )
-    assert _sentence(weights, "low", basket_mean=64.0).startswith("Spends 64 per order")
+    assert _sentence(weights, "low", basket_mean=64.0).startswith("Silent for 43 days")
+    lowers = {"spend": -0.4, "tenure": 0.2}
+    row = {"basket_mean": 64.0, "tenure_days": 30.0, "gap_max": 60.0}
+    assert _sentence(lowers, "low", **row).startswith("Spends 64 per order")
 
 
 def test_longer_pause_before_is_part_of_the_clause():
@@ -116,7 +130,7 @@ def test_spend_that_follows_from_the_silence_is_left_out():
 
 
 def test_customer_without_a_stated_fact_has_a_sentence():
-    assert _sentence({}) == "Several small signs together, none of which stands out"
+    assert _sentence({}, gap_max=60.0) == "Several small signs together, none of which stands out"
     assert words.short_reason(()) == "several small signs together"
 
 
@@ -134,7 +148,8 @@ def test_clauses_share_neither_group_nor_words_for_any_customer():
         codes = [clause.code for clause in clauses]
         assert len(codes) == len(set(codes))
         assert len({"silent", "on_time", "within_pauses", "recent"} & set(codes)) <= 1
-        assert all(weights[clause.groups[0]] * clause.weight > 0 for clause in clauses)
+        weighted = [clause for clause in clauses if clause.weight]
+        assert all(weights[clause.groups[0]] * clause.weight > 0 for clause in weighted)
 
 
 def test_every_feature_group_with_facts_belongs_to_one_family():
