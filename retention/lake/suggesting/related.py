@@ -64,9 +64,9 @@ def joined_files(
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Yield the files to read, and how they were joined, for people.
 
-    Files of one shape stay as they are. Otherwise the file with the most detail gets what the
-    others tell of its orders, items and customers. The result is a temporary file: it holds
-    personal data.
+    Files of one shape stay as they are, and so do large ones. Otherwise the file with the most
+    detail gets what the others tell of its orders, items and customers. The result is a temporary
+    file: it holds personal data.
 
     Raises
     ------
@@ -120,14 +120,23 @@ def _relate(con: Any, named: list[str], folder: Path) -> tuple[list[str], list[s
 
 
 def _begin_alike(files: list[str]) -> bool:
-    """Return whether several text files have the same first line."""
-    if len(files) == 1 or any(not Path(file).is_file() for file in files):
-        return len(files) > 1  # the reader names the missing file
-    lines = set()
-    for file in files:
-        with Path(file).open("rb") as content:
-            lines.add(content.readline(1 << 16))
-    return len(lines) == 1
+    """Return whether several files have the same first line, or need not be compared."""
+    paths = [Path(file) for file in files]
+    if not all(path.is_file() for path in paths):
+        return True  # the reader names the missing file
+    if sum(path.stat().st_size for path in paths) > sources.LARGE_TEXT:
+        return True
+    return len(files) > 1 and len({_first_line(path) for path in paths}) == 1
+
+
+def _first_line(path: Path) -> bytes:
+    import pyarrow as pa
+
+    try:
+        with pa.input_stream(str(path), compression="detect") as content:
+            return bytes(content.read(1 << 16)).partition(b"\n")[0]
+    except (OSError, pa.ArrowException):
+        return path.name.encode()  # the reader says what is wrong with it
 
 
 def _load(con: Any, files: list[str]) -> list[RelatedTable]:
