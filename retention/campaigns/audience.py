@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -387,14 +387,20 @@ def _rules(
     """
     import pandas as pd
 
-    columns = ["tier", "features", "value", "consent", "phone"]
-    rules = [
-        policy.rule_for(
-            tier, features, value, consent or own_consent, without if phone else (*without, "call")
-        )
-        for tier, features, value, own_consent, phone in pool[columns].itertuples(index=False)
+    def name_of(tier: str, row: Any) -> str | None:
+        unavailable = without if row.phone else (*without, "call")
+        states = consent or row.consent
+        rule = policy.rule_for(tier, row.features, row.value, states, unavailable)
+        return rule.name if rule and rule.action != "nothing" else None
+
+    # Who has most to lose may be at a risk that has no offer.
+    is_listed = pool.get("list_rank", pd.Series(index=pool.index)).notna()
+    rows = pool.assign(is_listed=is_listed & (pool["tier"] != "lapsed"))
+    columns = ["tier", "features", "value", "consent", "phone", "is_listed"]
+    names = [
+        name_of(row.tier, row) or (name_of("listed", row) if row.is_listed else None)
+        for row in rows[columns].itertuples(index=False)
     ]
-    names = [rule.name if rule and rule.action != "nothing" else None for rule in rules]
     return pd.Series(names, index=pool.index, dtype=object)
 
 

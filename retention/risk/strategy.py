@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from retention.features.catalogue import FEATURES, GROUPS
 from retention.text import gettext
 
-Tier = Literal["high", "medium", "low", "lapsed"]
+Tier = Literal["high", "medium", "low", "lapsed", "listed"]
 Value = Literal["high", "middle", "low", "any"]
 Consent = Literal["given", "unknown"]
 Action = Literal["coupon", "free_shipping", "reminder", "new_arrivals", "call", "nothing"]
@@ -96,7 +96,8 @@ class Rule(BaseModel):
             raise ValueError(
                 gettext(
                     "tiers: rule {name!r} names none, so it is for nobody; use high, medium, "
-                    "low, lapsed, or with instead_of the rules whose customers may get it instead"
+                    "low, lapsed, listed, or with instead_of the rules whose customers may get it "
+                    "instead"
                 ).format(name=self.name)
             )
         if not self.instead_of:

@@ -114,3 +114,21 @@ def test_lapsed_customers_get_a_win_back_draft(desk, tmp_path):
     body = campaign_of(desk, listed.result["campaign_id"]).body
     assert body["audience"] <= swept["cohort_size"] == 5 < campaign.body["audience"]
     assert body["wider"]["tier"] == "lapsed"
+
+
+def test_rule_for_the_list_is_for_those_whose_own_tier_has_no_offer(desk, tmp_path):
+    policy = tmp_path / "policy.toml"
+    rules = POLICY.replace('tiers = ["high", "medium", "low"]', 'tiers = ["high"]')
+    rules += '[[rules]]\nname = "Listed"\ntiers = ["listed"]\naction = "reminder"\n'
+    policy.write_text(rules, encoding="utf-8")
+    desk = replace(desk, settings=desk.settings.model_copy(update={"policy": policy}))
+    cohort_id = run(desk, Sweep(), ANALYST).result["cohort_id"]
+    job = run(desk, CampaignDraft(cohort_id=cohort_id), ANALYST)
+    with desk.database.reading() as session:
+        rows = session.execute(
+            select(Assignment.tier, Assignment.offer).where(
+                Assignment.campaign_id == job.result["campaign_id"]
+            )
+        ).all()
+    assert {tier for tier, _ in rows} - {"high"}
+    assert all((offer["rule"] == "Listed") == (tier != "high") for tier, offer in rows)
