@@ -242,8 +242,8 @@ def _scored(
         if is_lapsed:
             _require_rule_for_lapsed(policy)
             return swept.lapsed, swept.as_of, swept.model_version, LAPSED, None
-        lowest = "low" if request.customer_id else request.tier or "high"
-        return swept.scores, swept.as_of, swept.model_version, lowest, None
+        tier = "low" if request.customer_id else request.tier or "high"
+        return swept.scores, swept.as_of, swept.model_version, tier, None
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
     of_list = LIST if not cohort.tiers or cohort.tiers == [LAPSED] else cohort.tiers[-1]
