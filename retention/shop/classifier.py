@@ -65,17 +65,6 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
     >>> classifier = retention.ChurnClassifier().fit(orders)
     >>> classifier.predict_proba(orders).shape == (orders.customer_id.nunique(), 2)
     True
-
-    Cross-validation over customers:
-
-    >>> from sklearn.model_selection import GroupKFold, cross_val_score
-    >>> cross_val_score(
-    ...     retention.ChurnClassifier(model="rfm_logistic"),
-    ...     orders,
-    ...     groups=orders.customer_id,
-    ...     cv=GroupKFold(2),
-    ... ).round(1)
-    array([-0.4, -0.4])
     """
 
     def __init__(
