@@ -38,7 +38,7 @@ Number = Annotated[float, Field(allow_inf_nan=False, ge=-MAX_NUMBER, le=MAX_NUMB
 
 
 class CanonicalEvent(TypedDict):
-    """An event as a shop sends it; the columns of `retention.lake.schema.EVENTS`."""
+    """An event as a shop sends it; columns of `retention.lake.schema.EVENTS`."""
 
     __pydantic_config__ = ConfigDict(  # type: ignore[misc]
         extra="forbid", coerce_numbers_to_str=True, str_strip_whitespace=True
@@ -319,7 +319,7 @@ def _rejection(index: int, error: ValidationError) -> Rejection:
         return _reason(index, Reason(ReasonCode.NOT_A_TIME, {"column": column}))
     if kind == "extra_forbidden":
         text = gettext("{column} is no column of an event; use {columns}").format(
-            column=column[:40], columns=", ".join(EVENTS.names)
+            column=column[:40], columns=", ".join(CanonicalEvent.__annotations__)
         )
         return Rejection(index, "unknown_field", text)
     if kind == "string_too_long":

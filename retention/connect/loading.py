@@ -72,7 +72,14 @@ def import_page(
     try:
         # A condition makes an import without a usable row no error: all may be of erased customers.
         return import_files(
-            lake, database, settings, table.name, [str(path)], only="true", listener=listener
+            lake,
+            database,
+            settings,
+            table.name,
+            [str(path)],
+            only="true",
+            listener=listener,
+            restates=False,  # an order's events have the platform's ids
         )
     finally:
         path.unlink(missing_ok=True)

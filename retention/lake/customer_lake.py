@@ -63,7 +63,7 @@ class CustomerHistory:
     def _read(self, files: list[str], ids: str) -> None:
         self._lake.duckdb.execute(
             f"INSERT INTO {_ROWS} BY NAME "
-            f"SELECT * FROM read_parquet({files!r}, hive_partitioning = false) "
+            f"SELECT * FROM {store.rows_sql(EVENTS, files)} "
             f"WHERE customer_id IN (FROM {ids})"
         )
 

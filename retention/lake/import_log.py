@@ -76,6 +76,9 @@ class ImportReport:
     Empty without a database.
     """
 
+    orders_superseded: int = 0
+    """Orders of which a newer state counts now."""
+
     left_out: tuple[dict[str, Any], ...] = ()
     """Orders that the map's ``leave_out`` excludes: ``column``, ``value``, ``rows``, ``orders``.
 

@@ -13,7 +13,10 @@ from retention.lake import store
 from retention.lake.cleaning import faulty_events
 from retention.lake.identity import exact
 from retention.lake.lake import Lake
-from retention.lake.schema import EVENT_CONTENT, EVENT_ID, Table
+from retention.lake.order_states import ORDER, OrderStates, changed_rows_sql
+from retention.lake.schema import EVENT_CONTENT, EVENT_ID, EVENTS, Table
+
+_MONEY = f"hash({EVENT_CONTENT['quantity']}, {EVENT_CONTENT['amount']})"
 
 
 class EventWriter:
@@ -28,10 +31,14 @@ class EventWriter:
         DuckDB connection.
     table : Table
         The canonical table.
+    states : OrderStates, optional
+        The order states of the import.
     """
 
-    def __init__(self, root: Path, con: Any, table: Table) -> None:
-        self.root, self.con, self.table = root, con, table
+    def __init__(
+        self, root: Path, con: Any, table: Table, states: OrderStates | None = None
+    ) -> None:
+        self.root, self.con, self.table, self.states = root, con, table, states
         self.has_source_ids = False
         self.pieces = 0
         self.repeated_events = 0  # equal to another event of this import
@@ -40,7 +47,8 @@ class EventWriter:
     def stage_new_events(self, has_source_ids: bool) -> str:
         """Return a table of the new staged events.
 
-        Each event is in it once. ``has_source_ids``: the source gives event ids.
+        Each event is in it once. ``has_source_ids``: the source gives event ids. A line with a
+        known id and another amount is new if it states its order anew.
         """
         self.has_source_ids |= has_source_ids
         near, repeated = self.nearby_files("staged"), self._count_repeated_staged()
@@ -55,17 +63,22 @@ class EventWriter:
             f"new.key_{place} IS NOT DISTINCT FROM old.key_{place}" for place in range(len(keys))
         )
         parts = ", ".join(f"key_{place}" for place in range(len(keys)))
+        once = f"row_number() OVER (PARTITION BY {parts} ORDER BY place) = 1"
+        if by_id:
+            named += f", {ORDER} AS bill, {_MONEY} AS money"
+            same += " AND (new.stated_at IS NULL OR new.bill <> old.bill OR new.money = old.money)"
+            once = (
+                "row_number() OVER (PARTITION BY key_0, stated_at ORDER BY place) = 1 AND "
+                "row_number() OVER (PARTITION BY key_0, CASE WHEN stated_at IS NOT NULL "
+                "THEN hash(bill, money) END ORDER BY place) = 1"
+            )
         condition = self._comparable_condition() if by_id and lacks_ids else ""
         unknown = (
             f"ANTI JOIN (SELECT {named} FROM {_stored(near)} {condition}) AS old ON {same}"
             if near
             else ""
         )
-        first = (
-            f"QUALIFY row_number() OVER (PARTITION BY {parts} ORDER BY place) = 1"
-            if repeated
-            else ""
-        )
+        first = f"QUALIFY {once}" if repeated else ""
         self.con.execute(
             f"CREATE OR REPLACE TABLE fresh AS SELECT {', '.join(self.table.names)} FROM "
             f"(SELECT * EXCLUDE (_reason), rowid AS place, {named} FROM staged) AS new "
@@ -83,7 +96,7 @@ class EventWriter:
         if delta is None:
             return []
         return store.files(
-            delta, None if self.has_source_ids else self._months(relation).__contains__
+            delta, None if self.has_source_ids else self.months(relation).__contains__
         )
 
     def all_files(self) -> list[str]:
@@ -93,19 +106,52 @@ class EventWriter:
     def write(self, relation: str) -> None:
         """Write a table's rows to uncommitted files."""
         self.written += store.write_parts(
-            self.root, self.table, self.con, relation, self._months(relation), self.pieces
+            self.root, self.table, self.con, relation, self.months(relation), self.pieces
         )
         self.pieces += 1
 
     def commit(self) -> int:
-        """Commit the files; return the number of rows."""
+        """Commit the files; return the number of new events."""
         if self.pieces > 1:
             self._remove_repeated()
-        if self.written:
-            store.commit_parts(self.root, self.table, self.written)
         rows = sum(store.row_count(path) for _, path in self.written)
+        replaced = self._resolve_states() if self.states else []
+        if self.written or replaced:
+            store.commit_parts(self.root, self.table, self.written, replaced)
         self.written = []
         return rows
+
+    def note_states(self) -> None:
+        """Note what the staged rows say of orders."""
+        if self.states and self.states.is_tracked:
+            self.states.note(self.months("staged"))
+
+    def _resolve_states(self) -> list[str]:
+        """Write the orders' changed rows; return the stored files that they replace."""
+        states = self.states
+        assert states is not None
+        left_out = states.left_out
+        months = states.months.union(*(self.months(name) for name in left_out))
+        delta = store.open_table(self.root, self.table)
+        stored = store.files(delta, months.__contains__)
+        if states.stage_left_out(stored):
+            self.write("left_out")
+        paths = {str(path): (month, path) for month, path in self.written}
+        changed = states.resolve(stored, [*paths])
+        for file in changed:
+            month = paths[file][0] if file in paths else store.partition_value(Path(file))
+            self.written += store.write_parts(
+                self.root,
+                self.table,
+                self.con,
+                changed_rows_sql(file),
+                {month: "true"},
+                self.pieces,
+            )
+            if file in paths:
+                self.written.remove(paths[file])
+                paths[file][1].unlink()
+        return [file for file in changed if file not in paths]
 
     def abandon(self) -> None:
         """Delete the files that were not committed."""
@@ -175,6 +221,8 @@ class EventWriter:
                 continue
             self.repeated_events += repeated
             parts = ", ".join(self._identity_sql(self.has_source_ids))
+            if self.has_source_ids:
+                parts += f", CASE WHEN stated_at IS NOT NULL THEN hash({ORDER}, {_MONEY}) END"
             numbered = _stored(ordered, ", filename = true, file_row_number = true")
             deduplicated = (
                 f"(SELECT * FROM {numbered} QUALIFY row_number() OVER "
@@ -185,7 +233,7 @@ class EventWriter:
             for path in paths:
                 path.unlink()
 
-    def _months(self, relation: str) -> dict[str, str]:
+    def months(self, relation: str) -> dict[str, str]:
         """Return the months of events with SQL conditions."""
         begins = self.con.execute(
             "SELECT DISTINCT "
@@ -204,7 +252,7 @@ class EventWriter:
 
 
 def _stored(files: list[str], options: str = "") -> str:
-    return f"read_parquet({files!r}, hive_partitioning = false{options})"
+    return store.rows_sql(EVENTS, files, options)
 
 
 def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int, list[str]]:

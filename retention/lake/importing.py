@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -31,6 +32,7 @@ from retention.lake.import_log import ImportReport
 from retention.lake.import_writer import EventWriter, upsert_staged
 from retention.lake.lake import Lake
 from retention.lake.map_compiler import Staging, compile_staging, left_out_sql
+from retention.lake.order_states import IS_STATED, LEFT_OUT, OrderStates
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import sources
 from retention.lake.reading.sources import SourceCheck
@@ -57,6 +59,7 @@ def import_files(
     progress: Progress = silent,
     listener: import_log.ImportListener = import_log.NO_LISTENER,
     check: SourceCheck = sources.accept_any,
+    restates: bool = True,
 ) -> ImportReport:
     """Import files or a database query.
 
@@ -89,6 +92,8 @@ def import_files(
     check : SourceCheck, optional
         Called for each file before its map is applied, and with its number of rows before anything
         is written. An error that it raises ends the import with nothing changed.
+    restates : bool
+        Whether a later file says anew what became of an order (`retention.lake.order_states`).
 
     Returns
     -------
@@ -128,6 +133,8 @@ def import_files(
         erased_customers,
         check,
     )
+    if restates and work.writer is not None:
+        work.track_states(len(files) > 1)
     try:
         for number, file in enumerate(files):
             progress(
@@ -205,8 +212,15 @@ class ImportJob:
         self.currencies: set[str] = set()
         self.non_products: set[str] = set()
         self.erased_customers, self.check = erased_customers, check
+        self.states: OrderStates | None = None
 
     # ------------------------------------------------------------ reading
+
+    def track_states(self, has_several_files: bool) -> None:
+        """Compare the states of orders in these files, and in the lake."""
+        assert self.writer is not None
+        is_tracked = has_several_files or store.open_table(self.lake.root, self.table) is not None
+        self.states = self.writer.states = OrderStates(self.con, is_tracked=is_tracked)
 
     def read(self, file: str, progress: Callable[[int], None]) -> None:
         """Stage the rows of a file.
@@ -268,8 +282,13 @@ class ImportJob:
         BadInput
             If the source has no rows.
         """
-        total = 0
-        for piece, counted in sources.pieces(self.con, source):
+        total, newest = 0, None
+        parts = list(sources.pieces(self.con, source))
+        if len(parts) > 1 and self.states:
+            newest = max(
+                filter(None, (self._newest_order(one, mapped) for one, _ in parts)), default=None
+            )
+        for piece, counted in parts:
             condition = f" WHERE {self.only}" if self.only else ""
             rows = (
                 self._scalar(f"SELECT count(*) FROM {piece.relation}{condition}")
@@ -286,7 +305,7 @@ class ImportJob:
                 self.mapped_columns.update(staging.columns)
                 if mapped.leave_out:
                     self._count_left_out(piece, mapped)
-                self._stage(piece, staging, rows)
+                self._stage(piece, staging, rows, newest)
                 progress(total)
         if not total and not source.rejected and not self.only:
             text = (
@@ -301,7 +320,22 @@ class ImportJob:
             self.read_rows += sum(source.rejected.values())
         return total
 
-    def _stage(self, source: sources.Source, staging: Staging, rows: int) -> None:
+    def _newest_order(self, piece: sources.Source, mapped: mapping.Mapping) -> datetime | None:
+        """Return the time of a piece's newest order."""
+        staging = compile_staging(self.con, piece, mapped, self.only, self.source)
+        at: datetime | None = self.con.execute(
+            f"SELECT max(occurred_at) FROM ({staging.all_rows_sql}) WHERE {IS_STATED} "
+            f"AND (_reason IS NULL OR starts_with(_reason, '{LEFT_OUT}'))"
+        ).fetchall()[0][0]
+        return at
+
+    def _stage(
+        self,
+        source: sources.Source,
+        staging: Staging,
+        rows: int,
+        newest: datetime | None,
+    ) -> None:
         import duckdb
 
         before = self._scalar("SELECT count(*) FROM staged") if self.staged else 0
@@ -314,6 +348,11 @@ class ImportJob:
                 gettext("{name} cannot be read: {first}").format(name=source.name, first=first)
             ) from None
         self.staged = True
+        if staging.has_left_out and self.states:
+            self.states.take_left_out()
+            self.erased_customers().delete_staged(self.con, "left_out")
+        elif staging.has_left_out:
+            self.con.execute(f"DELETE FROM staged WHERE starts_with(_reason, '{LEFT_OUT}')")
         reasons = dict(
             self.con.execute(
                 "SELECT _reason, count(*) FROM staged WHERE _reason IS NOT NULL "
@@ -330,6 +369,8 @@ class ImportJob:
         # Rows that the map's filter excludes, and rows of erased customers.
         self.filtered += rows - (good - before) - sum(reasons.values())
         self.staged_sources.append(source.name)
+        if self.states:
+            self.states.date_states(newest)
         if self.writer is not None and good >= sources.MAX_ROWS_IN_MEMORY:
             self._flush()
 
@@ -404,7 +445,11 @@ class ImportJob:
         )
         if released_from is None:
             path = self._write_quarantine(
-                files, refused=not staged and bool(self.read_rows) and not self.only
+                files,
+                refused=not staged
+                and bool(self.read_rows)
+                and not self.only
+                and not (self.states and self.states.can_tell_refunds),
             )
         accepted = (
             self.writer.commit() if self.writer is not None else self._upsert() if staged else 0
@@ -430,6 +475,7 @@ class ImportJob:
             self.mended,
             self.writer.repeated_events if self.writer else 0,
             timezone=self._undeclared_zone(),
+            orders_superseded=self.states.superseded_orders if self.states else 0,
             left_out=tuple(
                 {
                     "column": column,
@@ -499,6 +545,8 @@ class ImportJob:
             self.lock.enter_context(store.locked(self.lake.root, self.table))
             self.is_locked = True
             self.filtered += self.erased_customers().delete_staged(self.con) if self.staged else 0
+            for name in self.states.left_out if self.states else []:
+                self.erased_customers().delete_staged(self.con, name)
 
     def _unlock_table(self) -> None:
         self.lock.close()
@@ -516,6 +564,7 @@ class ImportJob:
         for done, number in faulty_events.convert_negative_sales(self.con, "staged").items():
             self.mended[done] = self.mended.get(done, 0) + number
         fresh = self.writer.stage_new_events("event_id" in self.mapped_columns)
+        self.writer.note_states()
         self._clean(fresh, self.writer)
         if self._scalar(f"SELECT count(*) FROM {fresh}"):
             self.currencies |= single_currency.event_currencies(self.con, fresh)
@@ -596,6 +645,8 @@ class ImportJob:
         """Drop uncommitted data and release the lock."""
         if self.writer is not None:
             self.writer.abandon()
+        if self.states:
+            self.states.close()
         self._unlock_table()
         for name in ("staged", "fresh", *self.bad_tables):
             self.con.execute(f"DROP TABLE IF EXISTS {name}")

@@ -235,16 +235,7 @@ class Lake:
     ) -> str:
         """Return SQL of a version's stored rows; empty without rows."""
         files = store.files(delta, partitions)
-        if not files:
-            return ""
-        if not table.later:
-            return f"read_parquet({files!r}, hive_partitioning = false)"
-        # Some files, or all of them, may be older than a column.
-        later = ", ".join(
-            f"NULL::{SQL_TYPES[column.kind]} AS {column.name}" for column in table.later
-        )
-        rows = f"read_parquet({files!r}, hive_partitioning = false, union_by_name = true)"
-        return f"(SELECT * FROM {rows} UNION ALL BY NAME SELECT {later} WHERE false)"
+        return store.rows_sql(table, files) if files else ""
 
     def scores(self, run_id: str) -> ibis.Table:
         """Return the scores of one run's active customers."""
@@ -277,7 +268,7 @@ class Lake:
                 own[column.name]
                 if column.name in own and stored
                 else _column_sql(column, bool(stored), constant or {})
-                for column in table.columns
+                for column in table.public
             ]
             rows = f"FROM {stored}"
             sql = f"SELECT {', '.join(columns)} {f'{rows} {where}' if stored else 'WHERE false'}"
@@ -291,7 +282,7 @@ class Lake:
             self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
             self._views.add(name)
         return self._view_table(
-            name, {column.name: IBIS_TYPES[column.kind] for column in table.columns}
+            name, {column.name: IBIS_TYPES[column.kind] for column in table.public}
         )
 
     def query(self, sql: str, types: dict[str, str]) -> ibis.Table:
@@ -527,6 +518,9 @@ def _time_filter(name: str, since: datetime | None, before: datetime | None) -> 
         conditions.append(f"{at} < {_sql_time(before)}")
     if before is not None and name == "events":
         conditions.append(f"(available_at IS NULL OR available_at < {_sql_time(before)})")
+    if name == "events":
+        later = f" OR superseded_at >= {_sql_time(before)}" if before is not None else ""
+        conditions.append(f"(superseded_at IS NULL{later})")
     return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
 

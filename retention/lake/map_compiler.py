@@ -8,10 +8,12 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import ANY_VALUE, Expression, Mapping, literal, quoted
+from retention.lake.order_states import FINAL, LEFT_OUT, PENDING
 from retention.lake.quarantine_reasons import Reason, ReasonCode
 from retention.lake.reading.column_formats import ZONED, zoned_text
 from retention.lake.reading.sources import Source
 from retention.lake.schema import EARLIEST, SQL_TYPES, Column
+from retention.lake.suggesting.statuses import is_final
 from retention.text import gettext
 
 UNREADABLE = {
@@ -35,6 +37,8 @@ class Staging:
     """``reason`` and the unchanged source columns of bad rows."""
     columns: tuple[str, ...]
     """Canonical columns that the map fills."""
+    has_left_out: bool = False
+    """Whether rows that ``leave_out`` excludes are there, with `LEFT_OUT` as ``_reason``."""
 
 
 def compile_staging(
@@ -72,9 +76,10 @@ def compile_staging(
     BadInput
         If DuckDB refuses an expression of the map.
     """
+    has_left_out = _has_left_out(mapping)
     rows = _rows(source, mapping, only)
     types = _types(con, rows, source, mapping, only)
-    typed, faults = [], ["_unreadable"]
+    typed, faults = [], [*(["_left_out"] if has_left_out else []), "_unreadable"]
     for column in mapping.table.columns:
         if column.name == "source" and (origin or column.name not in types):
             typed.append(f"{literal(origin or 'import')} AS source")
@@ -96,12 +101,20 @@ def compile_staging(
     inner = f"SELECT {', '.join(typed)}, coalesce({', '.join(faults)}) AS _reason"
     named = tuple(name for name in mapping.table.names if name in types)
     good = f"{inner} FROM ({rows})"
+    if "stated_at" in named:  # of the order: a line that did not change has an older time
+        order = "PARTITION BY source, customer_id, order_id, occurred_at"
+        good = f"SELECT * REPLACE (max(stated_at) OVER ({order}) AS stated_at) FROM ({good})"
     bad = (
         f"SELECT _reason AS reason, unnest(_row) "
         f"FROM ({inner}, _row FROM ({_rows(source, mapping, only, ', _row')})) "
-        "WHERE _reason IS NOT NULL"
+        f"WHERE _reason IS NOT NULL AND NOT starts_with(_reason, '{LEFT_OUT}')"
     )
-    return Staging(good, bad, named)
+    return Staging(good, bad, named, has_left_out)
+
+
+def _has_left_out(mapping: Mapping) -> bool:
+    """Return whether rows that are left out are the states of orders."""
+    return bool(mapping.leave_out and "order_id" in mapping.columns)
 
 
 def left_out_sql(source: Source, mapping: Mapping, only: str | None) -> str:
@@ -152,10 +165,26 @@ def _rows(source: Source, mapping: Mapping, only: str | None, extra: str = "") -
     """
     raw = ", ".join(f"{_raw(value)} AS _{name}" for name, value in mapping.values.items())
     conditions = [f"(({mapping.where.text}) OR _unreadable IS NOT NULL)"] if mapping.where else []
-    if mapping.leave_out:
+    if _has_left_out(mapping):
+        raw += f", {_left_out_sql(mapping)} AS _left_out"
+    elif mapping.leave_out:
         conditions.append(f"NOT ({mapping.left_out_sql})")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT {raw}, _unreadable{extra} FROM ({_read(source, only)}){where}"
+
+
+def _left_out_sql(mapping: Mapping) -> str:
+    """Return SQL of the reason of rows that are left out: for good, or as yet."""
+    final = tuple(
+        (name, values)
+        for name, each in mapping.leave_out
+        if (values := tuple(value for value in each if is_final(value)))
+    )
+    is_final_sql = replace(mapping, leave_out=final).left_out_sql or "false"
+    return (
+        f"CASE WHEN {is_final_sql} THEN '{LEFT_OUT}{FINAL}' "
+        f"WHEN {mapping.left_out_sql} THEN '{LEFT_OUT}{PENDING}' END"
+    )
 
 
 def _raw(value: Expression) -> str:
@@ -208,7 +237,7 @@ def _types(
                 map=mapping.name, table=mapping.table.name, key=key, first=first, hint=hint
             )
         ) from None
-    return {row[0][1:]: row[1] for row in described if row[0] != "_unreadable"}
+    return {row[0][1:]: row[1] for row in described if row[0] not in ("_unreadable", "_left_out")}
 
 
 def _refused(con: Any, source: Source, mapping: Mapping, only: str | None) -> str:

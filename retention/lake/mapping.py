@@ -161,7 +161,8 @@ def canonical_mapping(table: Table, source_columns: list[str]) -> Mapping:
     Mapping
         Named `NO_MAP`.
     """
-    known = {name: Expression(column=name) for name in source_columns if name in table.names}
+    names = {column.name for column in table.public}
+    known = {name: Expression(column=name) for name in source_columns if name in names}
     return Mapping(table, known, name=NO_MAP)
 
 
@@ -255,13 +256,13 @@ def parse_section(section: dict[str, Any], table: Table, name: str) -> Mapping:
     timezone = section.pop("timezone") if declares_timezone else "UTC"
     title = section.pop("title", None) if table.name == "events" else None
     for key in section:
-        if key not in table.names and key not in OPTIONS:
+        if key not in (names := [column.name for column in table.public]) and key not in OPTIONS:
             raise BadInput(
                 gettext("{where} {key}: {name} has no such column{nearest}.").format(
                     where=where,
                     key=key,
                     name=table.name,
-                    nearest=_nearest(key, [*table.names, *OPTIONS]),
+                    nearest=_nearest(key, [*names, *OPTIONS]),
                 )
             )
     if not isinstance(timezone, str) or timezone not in time_zones():

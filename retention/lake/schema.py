@@ -48,7 +48,8 @@ class Column:
     """A column of a canonical table.
 
     A row without a ``required`` column is quarantined. ``values`` lists the allowed values.
-    ``is_later``: added after the first release, so files of older homes lack it.
+    ``is_later``: added after the first release, so files of older homes lack it. ``is_internal``:
+    the desk alone writes and reads it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Column:
     required: bool = False
     values: tuple[str, ...] = ()
     is_later: bool = False
+    is_internal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class Table:
         return tuple(column.name for column in self.columns)
 
     @property
+    def public(self) -> tuple[Column, ...]:
+        """The columns that a map can fill and that readers see."""
+        return tuple(column for column in self.columns if not column.is_internal)
+
+    @property
     def required(self) -> tuple[str, ...]:
         """Names of the columns that every row must have."""
         return tuple(column.name for column in self.columns if column.required)
@@ -100,8 +107,10 @@ def _column(
     values: tuple[str, ...] = (),
     *,
     is_later: bool = False,
+    is_internal: bool = False,
 ) -> Column:
-    return Column(name.rstrip("*"), kind, meaning, name.endswith("*"), values, is_later)
+    required = name.endswith("*")
+    return Column(name.rstrip("*"), kind, meaning, required, values, is_later, is_internal)
 
 
 EVENTS = Table(
@@ -125,6 +134,19 @@ EVENTS = Table(
         _column("query", "text", "what was searched for; of a coupon_redeem, the code"),
         _column("channel", "text", "web, app, store, email …"),
         _column("source", "text", "which system told us"),
+        _column(
+            "stated_at",
+            "moment",
+            "when the shop last changed the order; else, the newest order of its export",
+            is_later=True,
+        ),
+        _column(
+            "superseded_at",
+            "moment",
+            "since when a newer state of the order counts",
+            is_later=True,
+            is_internal=True,
+        ),
     ),
     key=("event_id",),
     keyed=False,

@@ -125,7 +125,9 @@ def check_single_currency(lake: store.LakeTables, settings: Settings, new: set[s
 def _stored_currencies(lake: store.LakeTables) -> set[str]:
     files = store.files(store.open_table(lake.root, TABLES["events"]))
     return (
-        event_currencies(lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false)")
+        event_currencies(
+            lake.duckdb, f"read_parquet({files!r}, hive_partitioning = false, union_by_name = true)"
+        )
         if files
         else set()
     )

@@ -117,7 +117,7 @@ class SparkTables:
             else session.createDataFrame([], _empty_schema(table.columns))
         )
         rows = _with_later_columns(rows, table.later)
-        rows = _time_filter(rows, name, since, before).selectExpr(*map(_column_sql, table.columns))
+        rows = _time_filter(rows, name, since, before).selectExpr(*map(_column_sql, table.public))
         cancelled = self.cancelled(before) if name == "events" else []
         if cancelled:
             rows = _mark_cancelled(session, rows, cancelled)
@@ -148,6 +148,11 @@ def _time_filter(rows: Any, name: str, since: datetime | None, before: datetime 
         rows = rows.where(
             col("available_at").isNull() | (col("available_at") < before.astimezone(UTC))
         )
+    if name == "events":
+        counts = col("superseded_at").isNull()
+        if before is not None:
+            counts = counts | (col("superseded_at") >= before.astimezone(UTC))
+        rows = rows.where(counts)
     return rows
 
 

@@ -10,7 +10,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from retention.lake.mapping import literal
-from retention.lake.schema import Table
+from retention.lake.schema import SQL_TYPES, Table
 from retention.paths import create_private_folder
 
 if TYPE_CHECKING:
@@ -291,7 +291,19 @@ def write_parts(
         raise
 
 
-def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> None:
+def rows_sql(table: Table, files: list[str], options: str = "") -> str:
+    """Return SQL of the rows of stored files."""
+    if not table.later:
+        return f"read_parquet({files!r}, hive_partitioning = false{options})"
+    # Some files, or all of them, may be older than a column.
+    later = ", ".join(f"NULL::{SQL_TYPES[column.kind]} AS {column.name}" for column in table.later)
+    rows = f"read_parquet({files!r}, hive_partitioning = false, union_by_name = true{options})"
+    return f"(SELECT * FROM {rows} UNION ALL BY NAME SELECT {later} WHERE false)"
+
+
+def commit_parts(
+    root: Path, table: Table, written: list[tuple[str, Path]], replaced: Collection[str] = ()
+) -> None:
     """Commit files of `write_parts` to the table.
 
     If a process is killed before, `compact` drops its files.
@@ -304,12 +316,20 @@ def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> N
         A partitioned table.
     written : list of tuple[str, Path]
         Partition value and file, as `write_parts` returns them.
+    replaced : collection of str
+        Stored files whose rows are in the new files.
     """
-    from deltalake.transaction import create_table_with_add_actions
+    from deltalake.transaction import RemoveAction, create_table_with_add_actions
 
     column = table.partition
     assert column is not None
-    added = [_add_action(root / table.name, path, {column: value}) for value, path in written]
+    base = root / table.name
+    added = [_add_action(base, path, {column: value}) for value, path in written]
+    now = int(time.time() * 1000)
+    removed = [
+        RemoveAction(str(path.relative_to(base)), True, now, None, {column: partition_value(path)})
+        for path in map(Path, replaced)
+    ]
 
     def commit() -> None:
         delta = open_table(root, table)
@@ -318,9 +338,15 @@ def commit_parts(root: Path, table: Table, written: list[tuple[str, Path]]) -> N
                 str(root / table.name), _schema(table), added, "error", [column]
             )
         else:
-            delta.create_write_transaction(added, "append", delta.schema(), [column])
+            _add_later_columns(delta, table)
+            delta.create_write_transaction([*added, *removed], "append", delta.schema(), [column])
 
     _retry(commit)
+
+
+def partition_value(path: Path) -> str:
+    """Return the partition value of a stored file."""
+    return path.parent.name.partition("=")[2]
 
 
 def row_count(path: Path) -> int:

@@ -33,15 +33,15 @@ class ErasedCustomers:
             if _hash(key, customer_id) in hashes
         }
 
-    def delete_staged(self, con: Any) -> int:
+    def delete_staged(self, con: Any, table: str = "staged") -> int:
         """Delete staged rows of erased customers; count them."""
-        columns = {row[0] for row in con.execute("DESCRIBE staged").fetchall()}
+        columns = {row[0] for row in con.execute(f"DESCRIBE {table}").fetchall()}
         total = 0
         for column in sorted(columns & {"customer_id", "other_id"}) if self.hashes else ():
-            query = f"SELECT DISTINCT {column} FROM staged WHERE {column} IS NOT NULL"  # noqa: S608
+            query = f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608
             ids = con.execute(query).fetchall()
             if erased := sorted(self.among(row[0] for row in ids)):
-                delete = f"DELETE FROM staged WHERE list_contains(?, {column})"  # noqa: S608
+                delete = f"DELETE FROM {table} WHERE list_contains(?, {column})"  # noqa: S608
                 total += con.execute(delete, [erased]).fetchall()[0][0]
         return total
 

@@ -11,11 +11,12 @@ The module also turns negative sales into returns.
 from dataclasses import dataclass
 from typing import Any
 
+from retention.lake import store
 from retention.lake.cleaning.cleaning_rules import CleanPolicy, NearDuplicate
 from retention.lake.cleaning.near_duplicates import LINE_COLUMNS, find_near_duplicates
 from retention.lake.mapping import literal
 from retention.lake.quarantine_reasons import Reason, ReasonCode
-from retention.lake.schema import EVENT_CONTENT
+from retention.lake.schema import EVENT_CONTENT, EVENTS
 
 BROWSING = "('view', 'search', 'cart')"
 BECAME_RETURN = "a sale with a negative quantity or amount became a return"
@@ -465,5 +466,5 @@ def _stored(files: list[str]) -> str:
     """Return SQL of stored events with naive times."""
     return (
         "SELECT * REPLACE (make_timestamp(epoch_us(occurred_at)) AS occurred_at) "
-        f"FROM read_parquet({files!r}, hive_partitioning = false)"
+        f"FROM {store.rows_sql(EVENTS, files)}"
     )

@@ -7,7 +7,7 @@ from retention.lake.cleaning.cleaning_rules import NearDuplicate
 from retention.lake.schema import EVENT_CONTENT
 
 LINE_COLUMNS = (
-    "customer_id, order_id, item_id, event_id, occurred_at, "
+    "customer_id, order_id, item_id, event_id, occurred_at, stated_at, "
     f"{EVENT_CONTENT['amount']} AS amount, discount"
 )
 AMOUNT_UNIT = 10_000  # amounts are integers with four decimals
@@ -64,7 +64,10 @@ def find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
                 lead(occurred_at) OVER same - occurred_at AS until,
                 lead(place) OVER same IS NULL AS stored,
                 amount <> lag(amount) OVER same
-                    AND discount IS NOT DISTINCT FROM lag(discount) OVER same AS rounded,
+                    AND discount IS NOT DISTINCT FROM lag(discount) OVER same
+                    -- else it is the line's newer state
+                    AND (stated_at IS NOT DISTINCT FROM lag(stated_at) OVER same
+                        OR occurred_at <> lag(occurred_at) OVER same) AS rounded,
                 amount <> lead(amount) OVER same AS rounded_next
             FROM priced
             WINDOW same AS (

@@ -32,7 +32,9 @@ _MOMENTS = {
     "known_at": (
         "make_timestamp(epoch_us(greatest(occurred_at, coalesce(available_at, occurred_at))))"
     ),
+    "superseded_at": "make_timestamp(epoch_us(superseded_at))",
 }
+_COUNTED_THEN = "coalesce({line}.superseded_at > {at}, true)"  # no newer state was known
 # Returned quantity of a line: as stated, else the refund divided by the unit price, else one. It is
 # at most the bought quantity, although a refund may be larger.
 _WORTH = "coalesce(back.quantity, sold.bought * nullif(back.amount, 0) / nullif(sold.amount, 0), 1)"
@@ -178,7 +180,8 @@ def _match_turn(con: Any, turn: int) -> None:
         "remain >= units - 1e-9 AS enough, abs(remain - worth) <= 1e-9 AS just "
         "FROM sent_back AS back JOIN sold USING (pair) "
         f"WHERE back.turn = {turn} AND remain > 1e-9 "
-        "AND sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at"
+        "AND sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at "
+        f"AND {_COUNTED_THEN.format(line='sold', at='back.known_at')}"
     )
     bills = (
         "SELECT pair, bill, (bool_or(named), max(occurred_at), max(place)) AS rank "
@@ -217,25 +220,28 @@ def _find_cancelled(con: Any, stored: str, names: ReturnTables) -> None:
     con.execute(
         "CREATE OR REPLACE TEMP TABLE lines AS "
         "SELECT line.customer_id, line.order_id, line.amount, "
-        f"{_MOMENTS['known_at']} AS known_at, returned.undone_at FROM {stored} AS line "
+        f"{_MOMENTS['known_at']} AS known_at, {_MOMENTS['superseded_at']} AS superseded_at, "
+        f"returned.undone_at FROM {stored} AS line "
         f"LEFT JOIN ({returned}) AS returned USING (event_id) "
         f"SEMI JOIN (SELECT {order} FROM ({returned}) UNION "
         f"SELECT {order} FROM sent_back WHERE item_id IS NULL) AS few "
         "ON few.customer_id = line.customer_id AND few.order_id = line.order_id "
         "WHERE event_type = 'purchase'"
     )
+    counted = _COUNTED_THEN.format(line="lines", at="known_from")
     by_lines = (
         f"SELECT {order}, known_from FROM (SELECT DISTINCT {order}, undone_at AS known_from "
         "FROM lines WHERE undone_at IS NOT NULL) "
         f"JOIN lines USING ({order}) GROUP BY ALL "
-        "HAVING count(*) FILTER (known_at <= known_from) "
-        "= count(*) FILTER (undone_at <= known_from)"
+        f"HAVING count(*) FILTER (known_at <= known_from AND {counted}) "
+        f"= count(*) FILTER (undone_at <= known_from AND {counted})"
     )
     by_amount = (
         f"SELECT {order}, known_from FROM (SELECT {order}, amount AS refunded, "
         "known_at AS known_from FROM sent_back WHERE item_id IS NULL) "
         f"JOIN lines USING ({order}) GROUP BY {order}, known_from, refunded "
-        f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER (known_at <= known_from)"
+        f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER "
+        f"(known_at <= known_from AND {counted})"
     )
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {names.cancelled} AS "

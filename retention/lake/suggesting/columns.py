@@ -135,6 +135,9 @@ class ColumnChoice:
     def _choose_events(self) -> None:
         if "event_type" in self.columns and is_status_name(self.columns["event_type"].name):
             self._drop("event_type")
+        changed = self.columns.get("stated_at")
+        if changed and not ("occurred_at" in self.columns and is_synonym_of(changed, "stated_at")):
+            self._drop("stated_at")
         for target in ("item_id", "title"):
             if target in self.columns and self._is_list(self.columns[target]):
                 self._drop(target)

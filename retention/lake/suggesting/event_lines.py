@@ -82,6 +82,7 @@ class EventLines:
                 "rating",
                 "query",
                 "title",
+                "stated_at",
             )
             if target in self.chosen
         ]

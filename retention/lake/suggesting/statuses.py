@@ -54,6 +54,11 @@ def status_kind(value: str) -> Kind | None:
     return "sale" if _is_among(word, [*words["sale"], *words["shipping"]]) else None
 
 
+def is_final(value: str) -> bool:
+    """Return whether a value that is left out means that the order is no sale for good."""
+    return value == ANY_VALUE or status_kind(value) in ("cancelled", "refunded")
+
+
 def find_statuses(
     con: Any,
     source: Source,

@@ -1,0 +1,272 @@
+"""Let the newest state of an order count, in whatever order its exports are imported.
+
+A shop's later export says again what an earlier one said of an order, often with another status or
+amount. A *state* is what one file says of an order: its sales, and its rows that the map's
+``leave_out`` excludes. They are stored with a type of their own, which no reader sees. A state's
+version is when the order was last changed (``stated_at`` of the map), else the newest order of the
+file. `resolve` compares the states of an order by it, so the result is the same in any order of
+import. ``superseded_at`` and ``available_at`` keep when a state was known.
+
+Two files can also share the lines of an order. So a state without any item of another one adds to
+it.
+"""
+# ruff: noqa: S608 - SQL consists of names and escaped literals
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from retention.lake import store
+from retention.lake.schema import EVENT_CONTENT, EVENTS
+
+FINAL, PENDING = "cancelled", "pending"  # event types of rows that are left out
+LEFT_OUT = "left_out "  # with the type: `_reason` of a staged row that is left out
+STATE_TYPES = f"('purchase', '{FINAL}', '{PENDING}')"
+IS_STATED = "event_type = 'purchase' AND order_id IS NOT NULL"
+ORDER = "hash(source, customer_id, order_id, epoch_us(occurred_at))"
+LINE = f"hash(event_id, {', '.join(EVENT_CONTENT.values())})"
+# Two files with one newest order differ by `STEP`. Versions within `SAME` are those of one file.
+STEP, SAME = "INTERVAL 1 MILLISECOND", "INTERVAL 1 SECOND"
+_UNKNOWN = "TIMESTAMP '0001-01-01'"  # version of events from before there were versions
+_TABLES = ("left_out", "order_stated", "order_lines", "order_facts", "order_changes")
+
+
+class OrderStates:
+    """The order states of one import.
+
+    ``is_tracked``: whether an order can have several states in the lake and the files.
+    """
+
+    def __init__(self, con: Any, *, is_tracked: bool) -> None:
+        self.con, self.is_tracked = con, is_tracked
+        self.versions: set[datetime] = set()
+        self.months: set[str] = set()
+        self.superseded_orders = 0
+        con.execute("DROP TABLE IF EXISTS left_out")
+        con.execute(
+            "CREATE OR REPLACE TABLE order_stated "
+            "(key UBIGINT, line UBIGINT, stated_at TIMESTAMP, is_moved BOOLEAN)"
+        )
+
+    def take_left_out(self) -> None:
+        """Move the rows that the map leaves out from ``staged`` to ``left_out``."""
+        rows = (
+            f"SELECT * EXCLUDE (_reason) REPLACE (substr(_reason, {len(LEFT_OUT) + 1}) "
+            f"AS event_type) FROM staged WHERE starts_with(_reason, '{LEFT_OUT}')"
+        )
+        is_sale = f"{IS_STATED} AND customer_id IS NOT NULL AND occurred_at IS NOT NULL"
+        self.con.execute("CREATE TABLE IF NOT EXISTS left_out AS " + rows + " LIMIT 0")
+        self.con.execute(f"INSERT INTO left_out {rows} AND {is_sale}")
+        self.con.execute(f"DELETE FROM staged WHERE starts_with(_reason, '{LEFT_OUT}')")
+
+    @property
+    def left_out(self) -> list[str]:
+        """The table of left-out rows, if there is one."""
+        sql = "SELECT table_name FROM duckdb_tables() WHERE table_name = 'left_out'"
+        return [name for (name,) in self.con.execute(sql).fetchall()]
+
+    @property
+    def can_tell_refunds(self) -> bool:
+        """Whether left-out rows alone say something new of orders in the lake."""
+        return self.is_tracked and bool(self.left_out)
+
+    def date_states(self, newest: datetime | None = None) -> None:
+        """Give the rows of a file the file's version, unless their own is known.
+
+        ``newest`` is the time of the newest order if the staged rows are only a piece of the file.
+        """
+        tables = ["staged", *self.left_out]
+        undated = " UNION ALL ".join(
+            f"SELECT occurred_at FROM {name} WHERE stated_at IS NULL AND order_id IS NOT NULL "
+            f"AND event_type IN {STATE_TYPES}"
+            for name in tables
+        )
+        at = newest or self.con.execute(f"SELECT max(occurred_at) FROM ({undated})").fetchone()[0]
+        if at is None:
+            return
+        while newest is None and at in self.versions:
+            at += timedelta(milliseconds=1)
+        self.versions.add(at)
+        for name in tables:
+            self.con.execute(
+                f"UPDATE {name} SET stated_at = TIMESTAMP '{at}' WHERE stated_at IS NULL "
+                f"AND order_id IS NOT NULL AND event_type IN {STATE_TYPES}"
+            )
+
+    def note(self, months: Collection[str]) -> None:
+        """Note what the staged rows say of which orders."""
+        if self.is_tracked:
+            self.months.update(months)
+            self.con.execute(
+                f"INSERT INTO order_stated SELECT {ORDER}, {LINE}, stated_at, false FROM staged "
+                f"WHERE {IS_STATED} AND stated_at IS NOT NULL"
+            )
+
+    def stage_left_out(self, stored_files: list[str]) -> bool:
+        """Keep the left-out rows that the lake lacks; return whether there are any."""
+        if not self.left_out:
+            return False
+        self.con.execute(
+            f"INSERT INTO order_stated SELECT {ORDER}, {LINE}, stated_at, false FROM left_out"
+        )
+        known = (
+            f"WHERE {LINE} NOT IN (SELECT {LINE} FROM {store.rows_sql(EVENTS, stored_files)} "
+            f"WHERE event_type IN ('{FINAL}', '{PENDING}'))"
+            if stored_files
+            else ""
+        )
+        self.con.execute(
+            "CREATE OR REPLACE TABLE left_out AS "
+            "SELECT * REPLACE (occurred_at AS superseded_at) "
+            f"FROM left_out {known} "
+            f"QUALIFY row_number() OVER (PARTITION BY {LINE} ORDER BY stated_at DESC) = 1"
+        )
+        return bool(self.con.execute("SELECT 1 FROM left_out LIMIT 1").fetchall())
+
+    def resolve(self, stored_files: list[str], written: list[str]) -> list[str]:
+        """Compare the states of the noted orders; return the files with rows that change.
+
+        The table ``order_changes`` (filename, file_row_number and the new times) has the changes.
+        """
+        if not self.is_tracked or not self._keep_several_states(stored_files):
+            return []
+        self._collect([*stored_files, *written], written)
+        self._part_ties()
+        self._compare()
+        files = self.con.execute("SELECT DISTINCT filename FROM order_changes ORDER BY 1")
+        return [name for (name,) in files.fetchall()]
+
+    def _keep_several_states(self, stored_files: list[str]) -> bool:
+        """Forget the orders that have one state only; return whether others are left."""
+        several = "SELECT key FROM order_stated GROUP BY key HAVING count(DISTINCT stated_at) > 1"
+        if stored_files:
+            several += f" UNION SELECT {ORDER} FROM {store.rows_sql(EVENTS, stored_files)}"
+        self.con.execute(f"DELETE FROM order_stated WHERE key NOT IN ({several})")
+        return bool(self.con.execute("SELECT 1 FROM order_stated LIMIT 1").fetchall())
+
+    def _collect(self, files: list[str], written: list[str]) -> None:
+        """Collect the lines of the noted orders in ``order_lines``."""
+        times = ", ".join(
+            f"make_timestamp(epoch_us({name})) AS {name}"
+            for name in ("occurred_at", "available_at", "superseded_at")
+        )
+        stored = store.rows_sql(EVENTS, files, ", filename = true, file_row_number = true")
+        self.con.execute(
+            f"CREATE OR REPLACE TABLE order_lines AS SELECT filename, file_row_number, "
+            f"list_contains({written!r}::VARCHAR[], filename) AS is_new, "
+            f"{ORDER} AS key, {LINE} AS line, coalesce(item_id, '') AS item, event_type, {times}, "
+            f"coalesce(make_timestamp(epoch_us(stated_at)), {_UNKNOWN}) AS stated_at "
+            f"FROM {stored} WHERE event_type IN {STATE_TYPES} AND order_id IS NOT NULL "
+            f"AND {ORDER} IN (SELECT key FROM order_stated)"
+        )
+
+    def _part_ties(self) -> None:
+        """Part states of equal versions: final ones are newer, else those of this import."""
+        self.con.execute(
+            f"""
+            CREATE OR REPLACE TABLE order_facts AS
+            SELECT key, new.stated_at, max(old.stated_at) + {STEP} AS after,
+                min(old.stated_at) - {STEP} AS before,
+                bool_or(old.event_type = '{FINAL}') AND NOT bool_or(new.event_type = '{FINAL}')
+                    AS is_earlier
+            FROM order_lines AS new JOIN (
+                SELECT * FROM order_lines ANTI JOIN order_stated USING (key, line) WHERE NOT is_new
+            ) AS old USING (key)
+            WHERE new.is_new AND abs(epoch_ms(new.stated_at) - epoch_ms(old.stated_at)) < 1000
+            GROUP BY key, new.stated_at
+            """
+        )
+        for table, condition, moved in (
+            ("order_lines", "is_new", ""),
+            ("order_stated", "true", "is_moved = true, "),
+        ):
+            self.con.execute(
+                f"UPDATE {table} SET {moved}"
+                "stated_at = CASE WHEN is_earlier THEN before ELSE after END "
+                f"FROM order_facts WHERE order_facts.key = {table}.key "
+                f"AND order_facts.stated_at = {table}.stated_at AND {condition}"
+            )
+
+    def _compare(self) -> None:
+        """Find the newest state of each order, and the rows that it changes."""
+        self.con.execute(
+            f"""
+            CREATE OR REPLACE TABLE order_facts AS
+            WITH said AS (
+                SELECT key, line, min(stated_at) AS first_said, max(stated_at) AS last_said,
+                    CASE WHEN bool_or(is_moved) THEN INTERVAL 0 SECOND ELSE {SAME} END AS most
+                FROM order_stated GROUP BY ALL
+            ), lines AS (
+                SELECT order_lines.*, last_said IS NOT NULL AS is_said,
+                    least(stated_at, first_said) AS first,
+                    CASE WHEN last_said - stated_at > most THEN last_said ELSE stated_at END
+                        AS last
+                FROM order_lines LEFT JOIN said USING (key, line)
+            ), versions AS (
+                SELECT key, item, unnest([first, stated_at, last]) AS version FROM lines
+                WHERE event_type <> 'purchase' OR superseded_at IS NULL OR is_said
+            ), whole AS (  -- each state has one of the items
+                SELECT key FROM (
+                    SELECT key, item, count(DISTINCT version) AS states FROM versions GROUP BY ALL
+                ) JOIN (
+                    SELECT key, count(DISTINCT version) AS all_states FROM versions GROUP BY ALL
+                ) USING (key) GROUP BY key HAVING max(states) = any_value(all_states)
+            )
+            SELECT lines.*, CASE WHEN whole.key IS NULL THEN item ELSE '' END AS part
+            FROM lines LEFT JOIN whole USING (key)
+            """
+        )
+        self.con.execute(
+            f"""
+            CREATE OR REPLACE TABLE order_changes AS
+            WITH versions AS (
+                SELECT key, part, list(DISTINCT version) AS versions FROM (
+                    SELECT key, part, unnest([first, stated_at, last]) AS version FROM order_facts
+                ) GROUP BY ALL
+            ), compared AS (
+                SELECT filename, file_row_number, key, event_type, last,
+                    stated_at AS old_stated, superseded_at AS old_superseded,
+                    available_at AS old_available,
+                    list_min(list_filter(versions, lambda one: one > last)) AS next,
+                    len(list_filter(versions, lambda one: one < first)) > 0 AS has_older,
+                    coalesce(superseded_at <= last, false) AS is_back, is_new, first
+                FROM order_facts JOIN versions USING (key, part)
+            )
+            SELECT filename, file_row_number, key, nullif(last, {_UNKNOWN}) AS stated_at,
+                CASE WHEN event_type <> 'purchase' THEN old_superseded
+                    WHEN is_back THEN next ELSE least(next, old_superseded) END AS superseded_at,
+                CASE WHEN event_type <> 'purchase' THEN old_available
+                    WHEN is_back THEN last
+                    WHEN has_older AND (is_new OR old_available IS NULL)
+                    THEN greatest(old_available, first) ELSE old_available END AS available_at,
+                old_superseded IS NULL AND next IS NOT NULL AND event_type = 'purchase'
+                    AS is_superseded
+            FROM compared
+            WHERE last <> old_stated
+                OR superseded_at IS DISTINCT FROM old_superseded
+                OR available_at IS DISTINCT FROM old_available
+            """
+        )
+        self.superseded_orders = self.con.execute(
+            "SELECT count(DISTINCT key) FROM order_changes WHERE is_superseded"
+        ).fetchone()[0]
+
+    def close(self) -> None:
+        """Drop the tables."""
+        for name in _TABLES:
+            self.con.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+def changed_rows_sql(file: str) -> str:
+    """Return SQL of a file's rows with the changes of `OrderStates.resolve`."""
+    rows = store.rows_sql(EVENTS, [file], ", filename = true, file_row_number = true")
+    times = ", ".join(
+        f"CASE WHEN change.key IS NULL THEN make_timestamp(epoch_us(old.{name})) "
+        f"ELSE change.{name} END AS {name}"
+        for name in ("stated_at", "superseded_at", "available_at")
+    )
+    return (
+        f"(SELECT old.* EXCLUDE (filename, file_row_number) REPLACE ({times}) FROM {rows} AS old "
+        "LEFT JOIN order_changes AS change USING (filename, file_row_number) "
+        "ORDER BY file_row_number)"
+    )

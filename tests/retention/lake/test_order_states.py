@@ -1,0 +1,281 @@
+"""Test that the newest state of an order counts, in whatever order its exports are imported."""
+
+import itertools
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from retention.features import build
+from retention.lake import Lake, store
+from retention.lake.importing import import_files
+from retention.lake.schema import EVENTS
+from retention.settings import Settings
+
+MAP = """[events]
+leave_out = { "status" = ["refunded", "cancelled", "pending"] }
+customer_id = "customer"
+occurred_at = "placed"
+order_id = "order"
+item_id = "sku"
+amount = "total"
+event_type = { value = "purchase" }
+"""
+FAR = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def desk(settings, tmp_path):
+    return Desk(settings, tmp_path)
+
+
+class Desk:
+    """A lake, and exports to import into it."""
+
+    def __init__(self, settings: Settings, folder: Path, text: str = MAP) -> None:
+        self.settings, self.folder, self.text = settings, folder, text
+        folder.mkdir(parents=True, exist_ok=True)
+        self.number = itertools.count()
+
+    @property
+    def lake(self) -> Lake:
+        return Lake.open(self.settings)
+
+    def bring(self, *exports: pd.DataFrame, text: str | None = None):
+        """Import some exports in one call."""
+        path = self.folder / f"map-{next(self.number)}.toml"
+        path.write_text(text or self.text)
+        files = []
+        for export in exports:
+            files.append(str(self.folder / f"export-{next(self.number)}.csv"))
+            export.to_csv(files[-1], index=False)
+        return import_files(self.lake, None, self.settings, "events", files, path)
+
+    def sales(self, before: datetime = FAR) -> dict[tuple[str, str], float]:
+        """Sales by order and item, as known before a time."""
+        events = self.lake.table("events", before).execute()
+        assert not events.event_id.duplicated().any()
+        events = events[events.event_type == "purchase"]
+        return dict(events.groupby(["order_id", "item_id"]).amount.sum())
+
+
+def orders(*rows: tuple) -> pd.DataFrame:
+    """Rows of order, day in January 2025, item, total and status; two customers."""
+    frame = pd.DataFrame(rows, columns=["order", "placed", "sku", "total", "status"])
+    frame["placed"] = [f"2025-01-{day:02} 10:00:00" for day in frame.placed]
+    return frame.assign(customer="c" + (frame.order.str[1:].astype(int) % 2).astype(str))
+
+
+def weekly_exports() -> list[pd.DataFrame]:
+    """Two exports of a shop: 300 orders of the first are refunded in the second."""
+    rng = np.random.default_rng(31)
+    number = np.arange(4_000)
+    frame = pd.DataFrame(
+        {
+            "order": [f"o{n}" for n in number],
+            "customer": [f"c{n}" for n in rng.integers(0, 700, 4_000)],
+            "placed": pd.Timestamp("2024-01-01") + pd.to_timedelta(number * 2.5, unit="h"),
+            "sku": [f"s{n}" for n in rng.integers(0, 30, 4_000)],
+            "total": rng.integers(500, 15_000, 4_000) / 100,
+            "status": "completed",
+        }
+    )
+    first, second = frame.iloc[:3_900], frame.iloc[2_000:].copy()
+    refunded = rng.choice(1_900, 300, replace=False)
+    second.iloc[refunded, frame.columns.get_loc("status")] = "refunded"
+    return [first, second]
+
+
+@pytest.mark.parametrize("how", ["one call", "in turn", "the newer first"])
+def test_later_refunds_replace_earlier_sales(desk, how):
+    exports = weekly_exports()
+    newest = pd.concat(exports).drop_duplicates("order", keep="last")
+    truth = newest[newest.status == "completed"]
+    if how == "the newer first":
+        exports.reverse()
+    if how == "one call":
+        assert desk.bring(*exports).orders_superseded == 300
+    else:
+        reports = [desk.bring(export) for export in exports]
+        assert sum(report.orders_superseded for report in reports) == 300
+        assert all(
+            report.rows_read == report.rows_accepted + report.rows_duplicate + report.rows_filtered
+            for report in reports
+        )
+    events = desk.lake.table("events").execute()
+    assert events.amount.sum() == pytest.approx(truth.total.sum())
+    assert set(events.order_id) == set(truth.order)
+    again = [desk.bring(export) for export in exports]
+    assert sum(report.rows_accepted for report in again) == 0
+    assert desk.lake.table("events").count().execute() == len(truth)
+
+
+STATES = st.sampled_from(["completed", "refunded", "pending", "dearer", "cheaper", None])
+
+
+@hypothesis_settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    states=st.lists(st.tuples(STATES, STATES, STATES), min_size=1, max_size=5),
+    turn=st.permutations(range(3)),
+    calls=st.sampled_from([1, 2, 3]),
+)
+def test_newest_state_counts_in_any_order_of_import(tmp_path_factory, states, turn, calls):
+    """The exports are of 3 weeks; each has a new order, so that one is newer than the other."""
+    exports = []
+    for week in range(3):
+        rows = [(f"o{10 + week}", 20 + week, "new", 1.0, "completed")]
+        for number, state in enumerate(states):
+            if state[week]:
+                total = {"dearer": 12.0, "cheaper": 7.5}.get(state[week], 10.0)
+                status = state[week] if state[week] in ("refunded", "pending") else "completed"
+                rows.append((f"o{number}", 1 + number, "sku", total, status))
+        exports.append(orders(*rows))
+    folder = tmp_path_factory.mktemp("states")
+    desk = Desk(Settings(home=folder / "home", _env_file=None), folder)
+    places = np.array_split(np.array(turn), calls)
+    for group in places:
+        desk.bring(*(exports[week] for week in group))
+    newest = pd.concat(exports).drop_duplicates("order", keep="last")
+    sold = newest[newest.status == "completed"]
+    assert desk.sales() == {(row.order, row.sku): row.total for row in sold.itertuples()}
+
+
+@pytest.mark.parametrize("newer_first", [False, True])
+def test_past_cutoff_knows_no_later_state(desk, tmp_path, newer_first):
+    exports = weekly_exports()
+    first = Desk(Settings(home=tmp_path / "first", _env_file=None), tmp_path / "first")
+    first.bring(exports[0])
+    for export in exports[::-1] if newer_first else exports:
+        desk.bring(export)
+    cutoff = pd.Timestamp(exports[0].placed.max()).tz_localize("UTC").to_pydatetime()
+    past, known = (
+        build(one.lake, cutoff).execute().sort_values("customer_id").reset_index(drop=True)
+        for one in (first, desk)
+    )
+    assert len(past) > 100
+    pd.testing.assert_frame_equal(past, known)
+
+
+def test_past_cutoff_knows_each_state_of_its_time(desk):
+    day = "2025-01-{:02}T00:00:00+00:00".format
+    desk.bring(orders(("o1", 1, "a", 10, "pending"), ("o0", 5, "b", 1, "completed")))
+    desk.bring(orders(("o1", 1, "a", 12, "completed"), ("o2", 9, "b", 1, "completed")))
+    desk.bring(orders(("o1", 1, "a", 8, "completed"), ("o4", 13, "b", 1, "completed")))
+    desk.bring(orders(("o1", 1, "a", 8, "refunded"), ("o6", 17, "b", 1, "completed")))
+    totals = [
+        desk.sales(datetime.fromisoformat(day(before))).get(("o1", "a"))
+        for before in (9, 10, 14, 18)
+    ]
+    assert totals == [None, 12.0, 8.0, None]
+
+
+def test_files_that_share_the_lines_of_an_order_add_up(desk):
+    parts = [
+        orders(("o1", 1, "a", 10, "completed"), ("o2", 2, "a", 1, "completed")),
+        orders(("o2", 2, "b", 2, "completed"), ("o3", 3, "b", 5, "completed")),
+    ]
+    desk.bring(*parts)
+    everything = {("o1", "a"): 10, ("o2", "a"): 1, ("o2", "b"): 2, ("o3", "b"): 5}
+    assert desk.sales() == everything
+    desk.bring(pd.concat(parts))
+    assert desk.sales() == everything
+
+
+@pytest.mark.parametrize("newer_first", [False, True])
+def test_line_that_a_newer_state_lacks_is_gone(desk, newer_first):
+    exports = [
+        orders(("o1", 1, "a", 10, "completed"), ("o1", 1, "b", 4, "completed")),
+        orders(("o1", 1, "a", 10, "completed"), ("o2", 2, "b", 5, "completed")),
+        orders(("o1", 1, "a", 10, "completed"), ("o3", 3, "b", 6, "completed")),
+    ]
+    for export in exports[::-1] if newer_first else exports:
+        desk.bring(export)
+    assert desk.sales() == {("o1", "a"): 10, ("o2", "b"): 5, ("o3", "b"): 6}
+
+
+@pytest.mark.parametrize("newer_first", [False, True])
+def test_refund_wins_if_both_exports_end_with_one_order(desk, newer_first):
+    desk.bring(orders(("o4", 1, "b", 4, "completed")))  # refunds alone are no shop
+    exports = [orders(("o1", 1, "a", 10, status)) for status in ("completed", "refunded")]
+    for export in exports[::-1] if newer_first else exports:
+        desk.bring(export)
+        desk.bring(export)
+    assert desk.sales() == {("o4", "b"): 4}
+
+
+def test_later_import_wins_if_both_exports_end_with_one_order(desk):
+    exports = [orders(("o1", 1, "a", total, "completed")) for total in (10, 20, 30)]
+    for export in exports:
+        desk.bring(export)
+    assert desk.sales() == {("o1", "a"): 30}
+    desk.bring(exports[0])  # again: nothing new
+    assert desk.sales() == {("o1", "a"): 30}
+
+
+def test_corrected_line_with_an_id_of_its_own_replaces_the_earlier(desk):
+    text = MAP + 'event_id = "line"\n'
+    exports = [
+        orders(("o1", 1, "a", 10, "completed"), ("o1", 1, "b", 4, "completed")),
+        orders(("o1", 1, "a", 9, "completed"), ("o1", 1, "b", 4, "completed")),
+    ]
+    for export in exports:
+        export["line"] = ["l1", "l2"]
+    desk.bring(exports[0], text=text)
+    report = desk.bring(exports[1], text=text)
+    assert (report.rows_accepted, report.rows_duplicate) == (1, 1)
+    assert desk.sales() == {("o1", "a"): 9, ("o1", "b"): 4}
+    other = exports[0].assign(placed="2025-01-20 10:00:00")  # the ids are known: nothing new
+    assert desk.bring(other, text=text).rows_accepted == 0
+
+
+@pytest.mark.parametrize("newer_first", [False, True])
+def test_time_of_change_decides_which_export_is_newer(desk, newer_first):
+    text = MAP + 'stated_at = "updated"\n'
+    exports = [
+        orders(("o1", 1, "a", 10, "completed"), ("o2", 9, "b", 4, "completed")),
+        orders(("o1", 1, "a", 10, "refunded")),  # an export of refunds only
+    ]
+    exports[0]["updated"] = exports[0].placed
+    exports[1]["updated"] = "2025-01-05 10:00:00"
+    desk.bring(exports[0].tail(1), text=text)  # refunds alone are no shop
+    for export in exports[::-1] if newer_first else exports:
+        desk.bring(export, text=text)
+    assert desk.sales() == {("o2", "b"): 4}
+    assert ("o1", "a") in desk.sales(datetime(2025, 1, 5, tzinfo=UTC))
+
+
+def test_amount_of_zero_replaces_an_earlier_sale(desk):
+    desk.bring(orders(("o1", 1, "a", 10, "completed"), ("o2", 2, "a", 10, "completed")))
+    desk.bring(orders(("o1", 1, "a", 0, "completed"), ("o3", 3, "a", 10, "completed")))
+    assert desk.sales() == {("o1", "a"): 0, ("o2", "a"): 10, ("o3", "a"): 10}
+
+
+def test_orders_of_an_earlier_version_of_the_desk_are_replaced(desk, monkeypatch):
+    earlier = [column for column in EVENTS.columns if not column.is_later]
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "stored_columns", _earlier_columns(store.stored_columns, earlier))
+        patch.setattr(store, "_schema", _earlier_schema(store._schema, earlier))
+        desk.bring(orders(("o1", 1, "a", 10, "completed"), ("o2", 2, "a", 1, "completed")))
+    delta = store.open_table(desk.lake.root, EVENTS)
+    assert not {"stated_at", "superseded_at"} & {field.name for field in delta.schema().fields}
+    assert len(desk.sales()) == 2
+    desk.bring(orders(("o1", 1, "a", 10, "refunded"), ("o3", 3, "a", 2, "completed")))
+    assert desk.sales() == {("o2", "a"): 1, ("o3", "a"): 2}
+    assert len(desk.sales(datetime(2025, 1, 3, tzinfo=UTC))) == 2
+
+
+def _earlier_columns(now, earlier):
+    names = {column.name for column in earlier}
+    return lambda table: {name: sql for name, sql in now(table).items() if name in names}
+
+
+def _earlier_schema(now, earlier):
+    return lambda table: now(replace(table, columns=tuple(earlier)))
