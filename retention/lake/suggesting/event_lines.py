@@ -16,6 +16,7 @@ from retention.lake.suggesting.map_lines import (
     is_line_price,
     toml_string,
 )
+from retention.lake.suggesting.order_numbers import order_line
 from retention.lake.suggesting.profiles import (
     MAX_CATEGORIES,
     Profile,
@@ -69,8 +70,9 @@ class EventLines:
 
     def lines(self) -> list[Line]:
         """Return all lines of the map."""
+        special = {"occurred_at": self._moment, "order_id": self._order}
         direct = [
-            self._moment() if target == "occurred_at" else column_line(target, self.chosen[target])
+            special[target]() if target in special else column_line(target, self.chosen[target])
             for target in (
                 "customer_id",
                 "occurred_at",
@@ -111,6 +113,11 @@ class EventLines:
         if time is None:
             return column_line("occurred_at", date)
         return joined_line(self.con, self.source.relation, date, time)
+
+    def _order(self) -> Line:
+        if self.has_lines:
+            return column_line("order_id", self.chosen["order_id"])
+        return order_line(self.con, self.source.relation, self.chosen)
 
     def _column(self, target: str) -> str | None:
         return quoted(self.chosen[target].name) if target in self.chosen else None

@@ -9,12 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake import findings
+from retention.lake import findings, formats
 from retention.lake.cleaning.cleaning_rules import NAME as CLEAN_RULES
 from retention.lake.import_log import ImportReport
 from retention.lake.importing import NoUsableRow, import_files
 from retention.lake.lake import Lake
-from retention.lake.mapping import ANY_VALUE, literal
+from retention.lake.mapping import ANY_VALUE, Mapping, literal
+from retention.lake.schema import TABLES
+from retention.lake.suggesting.order_numbers import OrderRule, order_rule
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.templating import count, day
@@ -79,6 +81,8 @@ class Preview:
         Rows to look at; see `retention.lake.findings.find`.
     report : ImportReport
         Of the import into a temporary lake: rows by outcome, quarantine and notes by file.
+    order_rule : OrderRule
+        Which rows are one order.
     """
 
     customers: int
@@ -91,6 +95,7 @@ class Preview:
     left_out: tuple[LeftOut, ...]
     findings: tuple[dict[str, Any], ...]
     report: ImportReport
+    order_rule: OrderRule
 
     @property
     def figures(self) -> str:
@@ -131,6 +136,7 @@ class Preview:
             | {"left_out": left_out, "report": report, "figures": self.figures}
             | {"currency": next(iter(self.revenue), "")}
             | {"findings": [*self.findings]}
+            | {"order_rule": asdict(self.order_rule) | {"text": self.order_rule.text}}
         )
 
 
@@ -190,14 +196,18 @@ def preview(
                 format_name=format_name,
                 progress=progress,
             )
-            return summarise(lake, report.timezone or settings.timezone, report)
+            zone = report.timezone or settings.timezone
+            mapped = formats.mapping_for(TABLES["events"], zone, map_path, format_name)
+            return summarise(lake, zone, report, mapped)
         except NoUsableRow as error:  # the file with the reasons goes with the folder
             raise BadInput(error.brief) from None
         finally:
             lake.con.disconnect()
 
 
-def summarise(lake: Lake, zone: str, report: ImportReport) -> Preview:
+def summarise(
+    lake: Lake, zone: str, report: ImportReport, mapped: Mapping | None = None
+) -> Preview:
     """Count the customers, orders and sales of a lake after an import.
 
     Parameters
@@ -208,6 +218,8 @@ def summarise(lake: Lake, zone: str, report: ImportReport) -> Preview:
         The shop's time zone.
     report : ImportReport
         Of the import.
+    mapped : Mapping, optional
+        The map; without one the columns have canonical names.
     """
     events = f'"{lake.table("events").get_name()}"'
     local_day = f"timezone({literal(zone)}, timezone('UTC', occurred_at))::DATE"
@@ -227,6 +239,12 @@ def summarise(lake: Lake, zone: str, report: ImportReport) -> Preview:
     cancelled_rows, cancelled = lake.duckdb.execute(
         f"SELECT count(*), count(DISTINCT {order}) FROM {events} WHERE event_type = 'cancelled'"
     ).fetchall()[0]
+    if mapped is not None:
+        rule = order_rule(mapped)
+    elif lake.duckdb.execute(f"SELECT 1 {sales} AND order_id IS NOT NULL LIMIT 1").fetchall():
+        rule = OrderRule("number", ("order_id",))
+    else:
+        rule = OrderRule("day")
     left_out = [
         LeftOut("status", *(one[key] for key in ("rows", "orders", "of_orders", "column", "value")))
         for one in report.left_out
@@ -244,6 +262,7 @@ def summarise(lake: Lake, zone: str, report: ImportReport) -> Preview:
         tuple(left_out),
         tuple(findings.find(lake)),
         report,
+        rule,
     )
 
 

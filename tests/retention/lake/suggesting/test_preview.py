@@ -115,3 +115,63 @@ def test_refund_with_a_negative_price_is_not_left_out(settings, tmp_path, told_b
     kept = sold.drop(back.index)
     assert (seen.orders, sum(seen.revenue.values())) == (len(kept), kept.unit_price.sum())
     assert [(one.code, one.orders) for one in seen.left_out] == [("cancelled", len(back))]
+
+
+def _baskets(seed: int, days: int = 60) -> pd.DataFrame:
+    """Lines of a shop's orders: order (its place), customer, placed, sku, price."""
+    rng = np.random.default_rng(seed)
+    number = np.arange(12 * days)
+    orders = pd.DataFrame({"order": number, "customer": rng.integers(0, 25, len(number))})
+    orders["placed"] = pd.Timestamp("2025-01-01") + pd.to_timedelta(number * 2 + 1, unit="h")
+    lines = orders.loc[orders.index.repeat(rng.integers(1, 5, len(orders)))].reset_index(drop=True)
+    lines["sku"] = [f"s{n}" for n in rng.integers(0, 90, len(lines))]
+    lines["price"] = rng.integers(100, 9_000, len(lines)) / 100
+    return lines.drop_duplicates(["order", "sku"], ignore_index=True)
+
+
+def _tills(lines):
+    """Receipts that are numbered from 1 each day."""
+    return [lines.assign(number=lines.order % 12 + 1)]
+
+
+def _years(lines):
+    """Two exports that each number from 1."""
+    half = lines.order.max() // 2
+    return [
+        lines[lines.order <= half].assign(number=lambda rows: rows.order + 1),
+        lines[lines.order > half].assign(number=lambda rows: rows.order - half),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "code", "columns"),
+    [
+        ("order_no", lambda lines: [lines.assign(number=lines.order)], "number", ["order_no"]),
+        ("receipt", _tills, "columns", ["date", "receipt"]),
+        ("order_no", _years, "columns", ["date", "order_no"]),
+        (
+            "order",  # 1, 2, 3 … in each order
+            lambda lines: [lines.assign(number=lines.groupby("order").cumcount() + 1)],
+            "columns",
+            ["date"],
+        ),
+        ("order_pos", lambda lines: [lines.assign(number=range(len(lines)))], "columns", ["date"]),
+        ("shelf", lambda lines: [lines.assign(number="a")], "day", []),
+    ],
+    ids=["plain", "tills that number per day", "exports that collide", "lines", "rows", "none"],
+)
+def test_order_is_what_the_shop_calls_an_order(settings, tmp_path, name, number, code, columns):
+    lines = _baskets(7)
+    files = []
+    for export in number(lines):
+        files.append(str(tmp_path / f"export-{len(files)}.csv"))
+        named = {"number": name, "customer": "customer_id", "placed": "date"}
+        export.drop(columns="order").rename(columns=named).to_csv(files[-1], index=False)
+    text = propose(Lake.open(settings), "events", files[0], None, files[1:]).text
+    seen = preview(settings, files, _map(tmp_path, text))
+    rule = seen.as_dict()["order_rule"]
+    assert (rule["code"], [*rule["columns"]]) == (code, columns)
+    day = lines.placed.dt.date
+    orders = lines.groupby(["customer", day]).ngroups if code == "day" else lines.order.nunique()
+    assert (seen.orders, seen.customers) == (orders, lines.customer.nunique())
+    assert sum(seen.revenue.values()) == pytest.approx(lines.price.sum())

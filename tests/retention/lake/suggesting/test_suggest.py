@@ -210,7 +210,7 @@ def test_nested_fields_have_dotted_names(settings, tmp_path):
     path.write_text(
         "".join(
             f'{{"evt": {{"name": "{kind}", "ts": "2025-01-{n % 28 + 1:02}T10:00:00+02:00"}}, '
-            f'"user": {{"id": "u{n % 30}"}}, '
+            f'"user": {{"id": "u{n // 3 % 30}"}}, '
             f'"line": {{"product": {{"sku": "s{n % 7}"}}, "qty": 2, "unit_price": 1.5}}, '
             f'"order": {{"no": {n // 3}}}}}\n'
             for n, kind in enumerate(
