@@ -16,6 +16,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
+from retention import clock
 from retention.lake import store
 from retention.lake.schema import EVENT_CONTENT, EVENTS
 
@@ -54,7 +55,10 @@ class OrderStates:
             f"SELECT * EXCLUDE (_reason) REPLACE (substr(_reason, {len(LEFT_OUT) + 1}) "
             f"AS event_type) FROM staged WHERE starts_with(_reason, '{LEFT_OUT}')"
         )
-        is_sale = f"{IS_STATED} AND customer_id IS NOT NULL AND occurred_at IS NOT NULL"
+        is_sale = (
+            f"{IS_STATED} AND customer_id IS NOT NULL "
+            f"AND occurred_at <= TIMESTAMP '{clock.wall() + timedelta(days=1):%Y-%m-%d %H:%M:%S}'"
+        )
         self.con.execute("CREATE TABLE IF NOT EXISTS left_out AS " + rows + " LIMIT 0")
         self.con.execute(f"INSERT INTO left_out {rows} AND {is_sale}")
         self.con.execute(f"DELETE FROM staged WHERE starts_with(_reason, '{LEFT_OUT}')")

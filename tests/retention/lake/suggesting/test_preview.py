@@ -175,3 +175,29 @@ def test_order_is_what_the_shop_calls_an_order(settings, tmp_path, name, number,
     orders = lines.groupby(["customer", day]).ngroups if code == "day" else lines.order.nunique()
     assert (seen.orders, seen.customers) == (orders, lines.customer.nunique())
     assert sum(seen.revenue.values()) == pytest.approx(lines.price.sum())
+
+
+@pytest.mark.parametrize("newer_first", [False, True])
+def test_preview_of_several_exports_counts_the_newest_state(settings, tmp_path, newer_first):
+    number = np.arange(400)
+    first = pd.DataFrame({"order_id": [f"o{n}" for n in number], "line_total": 10.0 + number % 7})
+    first["customer_id"] = [f"c{n % 90}" for n in number]
+    first["order_date"] = pd.Timestamp("2025-01-01") + pd.to_timedelta(number * 3, unit="h")
+    first["status"] = "completed"
+    second = first.tail(300).copy()
+    second["order_date"] = second.order_date.where(second.index < 390)  # 10 new orders
+    second["order_date"] = second.order_date.fillna(pd.Timestamp("2025-03-01"))
+    second.loc[150:179, "status"] = "refunded"
+    second.loc[180:189, "line_total"] = 1.0
+    first = first.head(390)
+    files = []
+    for name, export in (("a", first), ("b", second)):
+        files.append(str(tmp_path / f"{name}.csv"))
+        export.to_csv(files[-1], index=False)
+    files = files[::-1] if newer_first else files
+    text = propose(Lake.open(settings), "events", files[0], None, files[1:]).text
+    seen = preview(settings, files, _map(tmp_path, text))
+    newest = pd.concat([first, second]).drop_duplicates("order_id", keep="last")
+    sold = newest[newest.status == "completed"]
+    assert (seen.orders, sum(seen.revenue.values())) == (len(sold), sold.line_total.sum())
+    assert seen.report.orders_superseded == 40

@@ -226,10 +226,8 @@ def test_nested_fields_have_dotted_names(settings, tmp_path):
         "line.product.sku",
     )
     report, events = _rows(tmp_path / "clicks", path, proposed)
-    assert (report.rows_quarantined, {event["event_type"] for event in events}) == (
-        0,
-        {"view", "cart", "purchase", "return"},
-    )
+    assert report.rows_quarantined == 0
+    assert {event["event_type"] for event in events} >= {"view", "cart", "purchase", "return"}
     assert (events[0]["quantity"], events[0]["amount"], events[0]["occurred_at"].hour) == (
         2.0,
         3.0,
