@@ -102,7 +102,7 @@ def _discs(at, rng, mark=" ", head=""):
 def _grocer(at, rng):
     rows = ["user_id,order_id,product_id,created_at,price"]
     rows += [
-        f"{number % 40},{1000 + number // 5},{rng.randint(1, 90)},"
+        f"{number // 5 % 40},{1000 + number // 5},{rng.randint(1, 90)},"
         f"{at(number).isoformat(' ')},{rng.randint(50, 900) / 100}"
         for number in range(400)
     ]
@@ -112,7 +112,7 @@ def _grocer(at, rng):
 def _laden(at, rng):
     rows = ["Kundennummer;Bestellnummer;Bestelldatum;Artikelnummer;Menge;Gesamtbetrag;Ort"]
     rows += [
-        f"{500 + number % 40};{9000 + number // 3};{at(number):%d.%m.%Y};"
+        f"{500 + number // 3 % 40};{9000 + number // 3};{at(number):%d.%m.%Y};"
         f"{rng.randint(100, 120)};{-1 if number % 30 == 0 else 2};"
         f"1.{rng.randint(100, 999)},{rng.randint(10, 99)};Köln"
         for number in range(300)
