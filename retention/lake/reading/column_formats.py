@@ -130,6 +130,19 @@ def detect_readings(
 # ---------------------------------------------------------------- statistics
 
 
+def _order_numbers(mapping: Mapping) -> frozenset[str]:
+    """Return the columns of an order id's expression that are neither numbers nor times."""
+    order = mapping.columns.get("order_id")
+    if order is None:
+        return frozenset()
+    others = (
+        expression.columns
+        for target, expression in mapping.columns.items()
+        if mapping.table[target].kind in ("number", "moment")
+    )
+    return order.columns.difference(*others)
+
+
 def _column_kinds(columns: dict[str, str], mapping: Mapping, typed: bool) -> dict[str, str]:
     """Return the kind of each column to examine.
 
@@ -148,6 +161,8 @@ def _column_kinds(columns: dict[str, str], mapping: Mapping, typed: bool) -> dic
         kind: str | None = "id" if target in IDS else mapping.table[target].kind
         if kind in ("id", "number", "moment"):
             kinds.setdefault(expression.column.casefold(), kind)
+    for name in _order_numbers(mapping):
+        kinds.setdefault(name.casefold(), "id")
     column_kinds: dict[str, str] = {}
     for name, type_ in columns.items():
         key = name.casefold()

@@ -201,3 +201,15 @@ def test_preview_of_several_exports_counts_the_newest_state(settings, tmp_path, 
     sold = newest[newest.status == "completed"]
     assert (seen.orders, sum(seen.revenue.values())) == (len(sold), sold.line_total.sum())
     assert seen.report.orders_superseded == 40
+
+
+def test_number_of_an_order_stays_text_in_an_expression(settings, tmp_path):
+    [lines] = _tills(_baskets(7))
+    lines["number"] = [f"{'R' if n == 3 else '0'}{n}" for n in lines.number]
+    file = str(tmp_path / "shop.csv")
+    named = {"number": "receipt", "customer": "customer_id", "placed": "date"}
+    lines.drop(columns="order").rename(columns=named).to_csv(file, index=False)
+    text = propose(Lake.open(settings), "events", file).text
+    seen = preview(settings, [file], _map(tmp_path, text))
+    assert seen.order_rule.code == "columns"
+    assert (seen.orders, seen.report.rows_quarantined) == (lines.order.nunique(), 0)

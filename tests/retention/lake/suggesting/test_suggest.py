@@ -73,7 +73,7 @@ def _gifts(at, rng):
     rows = ["Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"]
     for number in range(400):
         when = at(number).strftime("%d/%m/%Y %H:%M")
-        who = "" if rng.random() < 0.2 else f"{12346 + number % 60}.0"
+        who = "" if rng.random() < 0.2 else f"{12346 + number // 3 % 60}.0"
         invoice = f"{'C' if number % 25 == 0 else ''}{536365 + number // 3}"
         code = (
             rng.choice(["85123A", "22423", "71053", "84406B"])
