@@ -139,8 +139,9 @@ class Sweep:
         """The rows of the lake's ``scores``, of active and of lapsed customers."""
         import pandas as pd
 
-        frames = [frame[list(STORED)] for frame in (self.scores, self.lapsed) if len(frame)]
-        return pd.concat(frames).reset_index(drop=True)
+        frames = [frame[list(STORED)] for frame in (self.scores, self.lapsed)]
+        filled = [frame for frame in frames if len(frame)] or frames[:1]
+        return pd.concat(filled).reset_index(drop=True)
 
     def restricted_to(self, customers: Collection[str]) -> "Sweep":
         """Return the sweep of these customers only; the list is as long as that of all."""

@@ -186,3 +186,10 @@ def test_stated_tiers_win_over_those_of_the_model():
 def test_stated_size_of_the_list_is_kept(shop):
     result = sweep(shop.lake, None, Policy(list={"customers": 7}), as_of=shop.end)
     assert len(result.cohort) == 7
+
+
+def test_list_of_nobody_is_empty(shop):
+    nobody = sweep(shop.lake, None, Policy(), as_of=shop.end).restricted_to(())
+    assert nobody.cohort.empty
+    assert nobody.stored.empty
+    assert nobody.as_dict()["revenue_at_risk"] == 0
