@@ -34,4 +34,5 @@ def derived_tiers(probabilities: np.ndarray) -> dict[str, float]:
         return {"high": round((1 + medium) / 2, 4), "medium": round(medium, 4)}
     last = above[min(list_size(len(probabilities)), len(above)) - 1]
     medium = round(medium, 4)
-    return {"high": max(round(float(last), 4), round(medium + 1e-4, 4)), "medium": medium}
+    high = float(np.floor(1e4 * last) / 1e4)  # rounded up, it would leave out the last one
+    return {"high": max(high, round(medium + 1e-4, 4)), "medium": medium}

@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from retention.churn import calibration, estimators, rolling, tuning, uncertainty
 from retention.churn.capacity import derived_tiers
 from retention.churn.model_selection import CandidateSet, select_candidates
+from retention.churn.population import population
 from retention.churn.snapshots import Snapshot
 from retention.churn.training_set import TrainingSet, build_training_set
 from retention.errors import BadInput, TooLittleData
@@ -232,7 +233,26 @@ def train(
         active_within_days=active_within_days,
         progress=part(progress, 0, 2),
     )
-    return fit(training, model=model, seed=seed, tune=tune, progress=part(progress, 1, 2))
+    trained = fit(training, model=model, seed=seed, tune=tune, progress=part(progress, 1, 2))
+    return with_tiers(trained, lake)
+
+
+def with_tiers(trained: TrainedChurn, lake: "Lake") -> TrainedChurn:
+    """Derive the tiers from the customers at the cutoff.
+
+    Those of the newest label window are one horizon older, and risk may have changed since.
+    """
+    try:
+        people = population(
+            lake,
+            trained.cutoff,
+            horizon_days=trained.horizon_days,
+            active_within_days=trained.active_within_days,
+        )
+    except TooLittleData:
+        return trained
+    tiers = derived_tiers(trained.predict(people))
+    return replace(trained, parameters={**trained.parameters, "tiers": tiers})
 
 
 def fit(
@@ -298,7 +318,7 @@ def fit(
     )
     if lead is not None:
         comparison = f"{comparison} {_plain_note(lead)}".lstrip()
-    trained = TrainedChurn(
+    return TrainedChurn(
         model=calibrated,
         estimator=chosen.name,
         columns=training.columns,
@@ -313,8 +333,6 @@ def fit(
         parameters=_parameters(training, y, evaluated, tuned),
         comparison_note=comparison,
     )
-    trained.parameters["tiers"] = derived_tiers(trained.predict(training.newest))
-    return trained
 
 
 def _choose_unvalidated(

@@ -118,7 +118,7 @@ def churn(
     """
     from retention.churn import targets
     from retention.churn.drift import reference_profiles
-    from retention.churn.model import fit
+    from retention.churn.model import fit, with_tiers
     from retention.churn.segments import customer_attributes
     from retention.churn.training_set import build_training_set, exclude_doubted_labels
     from retention.churn.tuning import Budget
@@ -140,6 +140,7 @@ def churn(
     trained = fit(
         undoubted, model=request.model, seed=SEED, tune=budget, progress=part(progress, 1, 3)
     )
+    trained = with_tiers(trained, lake)
     progress(2, 3, gettext("Learning purchase intent"))
     parameters = trained.parameters
     trained = replace(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retention.churn.capacity import derived_tiers, list_size
 from retention.churn.evaluate import evaluate
 from retention.churn.model import ALLOWED, TrainedChurn, fit, train
 from retention.churn.population import population
@@ -56,6 +57,13 @@ def test_future_events_change_neither_model_nor_scores(shop, truncated, trained)
     pd.testing.assert_frame_equal(
         score(blind, truncated, cutoff), score(trained, shop.lake, cutoff)
     )
+
+
+def test_tiers_of_a_model_follow_its_customers_at_the_cutoff(shop, trained):
+    chances = trained.predict(population(shop.lake, trained.cutoff, **ARGS))
+    tiers = TrainedChurn.from_bytes(trained.to_bytes()).parameters["tiers"]
+    assert tiers == derived_tiers(chances)
+    assert (chances >= tiers["high"]).sum() >= list_size(len(chances))
 
 
 def test_features_match_the_catalogue(shop):
