@@ -176,7 +176,7 @@ def _people(customers=300):
     [
         (300, 0.0, {"bg_nbd", "rfm_logistic"}, {"bg_season"}),
         (500, 0.1, {"bg_nbd", "rfm_logistic", "bg_season"}, set()),
-        (500, -0.5, {"bg_season", "bg_logistic"}, {"bg_nbd", "rfm_logistic"}),
+        (500, -0.5, {"bg_season", "bg_logistic", "rfm_logistic"}, {"bg_nbd"}),
     ],
 )
 def test_strong_season_excludes_candidates_without_it(days, swing, included, excluded):
@@ -184,7 +184,12 @@ def test_strong_season_excludes_candidates_without_it(days, swing, included, exc
     snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], 200))] * 6
     has_season = days >= season.MIN_DAYS
     shop = SimpleNamespace(
-        newest=newest, snapshots=snapshots, history_days=days, has_season=has_season, swing=swing
+        newest=newest,
+        snapshots=snapshots,
+        history_days=days,
+        horizon_days=28,
+        has_season=has_season,
+        swing=swing,
     )
     candidates = set(select_candidates(shop).candidates)
     learned = {"calendar_logistic", "calendar_boosting"} if has_season else {"ensemble"}

@@ -141,8 +141,14 @@ def test_too_little_data_gives_the_message_of_the_command(orders):
     shop = read(orders.head(3))
     with pytest.raises((BadInput, TooLittleData)) as by_library:
         shop.train_churn()
+    horizon, active = shop.horizon_days, shop.active_within_days
     with pytest.raises((BadInput, TooLittleData)) as by_command:
-        train(shop._data.lake, cutoff=shop._data.end, horizon_days=28, active_within_days=56)
+        train(
+            shop._data.lake,
+            cutoff=shop._data.end,
+            horizon_days=horizon,
+            active_within_days=active,
+        )
     assert str(by_library.value) == str(by_command.value)
 
 
