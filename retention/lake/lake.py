@@ -240,7 +240,7 @@ class Lake:
     def scores(self, run_id: str) -> ibis.Table:
         """Return the scores of one run's active customers."""
         every = self.all_scores(run_id)
-        return every.filter(every.tier != "lapsed")
+        return every.filter(every.tier.isnull() | (every.tier != "lapsed"))
 
     def all_scores(self, run_id: str) -> ibis.Table:
         """Return the scores of one run, also those of lapsed customers."""
