@@ -26,6 +26,7 @@ ALIASES = {
     "hold-out group": "(?:hold-?outs?|hold out|control)(?: groups?)?|对照组|留出组",
     "inconclusive": "inconclusive|尚无定论",
     "incremental": "incremental(?: (?:orders?|sales|revenue|profit))?|增量(?:利润|收入|订单)?",
+    "lapsed": "lapsed(?: customers?)?|已流失",
     "likely between … and …": "likely between",
     "lift": "(?:up)?lift|提升",
     "margin": "margins?|毛利率?",

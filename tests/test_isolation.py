@@ -43,6 +43,8 @@ def test_store_writers_are_all_listed():
         "months",
         "files",
         "row_count",
+        "rows_sql",
+        "partition_value",
         "to_arrow",
         "to_frame",
         "stored_columns",

@@ -64,7 +64,9 @@ SUMMARIES = {
             "pseudonym, a name or an e-mail address."
         ),
     ),
-    "sweep": Summary(gettext("Score every active customer and say who is at risk, and why.")),
+    "sweep": Summary(
+        gettext("List the customers that deserve the team's time, and say why.")
+    ),
     "cohort": Summary(
         gettext(
             "Retention by cohort: of those who first bought in a month, the share that "

@@ -67,7 +67,7 @@ def _fill(field):
 
 
 def test_defaults_are_not_typed():
-    form = form_of(COMMANDS["sweep"], {"tier": "high", "top": "20"})
+    form = form_of(COMMANDS["sweep"], {"order": "stake", "top": "20"})
     assert form.typed == "sweep --top 20"
     assert {one.name: one.kind for one in form.fields}["tier"] == SELECT
     assert {one.name: one.kind for one in form_of(COMMANDS["score"]).fields}["explain"] == FLAG

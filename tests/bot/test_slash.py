@@ -160,7 +160,7 @@ def test_bot_counts_as_member_without_slacks_answer(workspace, database, api):
         ("frobnicate", "There is no command `/retention frobnicate`; there are"),
         ("jobs lst", "did you mean `/retention jobs list`"),
         ("sweep --teir high", "no option --teir; did you mean --tier?"),
-        ("sweep --tier hihg", "'hihg' is none of high, medium, low. Did you mean high?"),
+        ("sweep --tier hihg", "'hihg' is none of high, medium, low, lapsed. Did you mean high?"),
         ("sweep high", "unexpected extra argument"),
         ("sweep --top 0", "--top: '0' is not a whole number from 1 to 100,000."),
         ("sweep --top 1.5", "--top: '1.5' is not a whole number from 1 to 100,000."),
