@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Extreme = Literal["", "none", "all"]
 OrderBy = Literal["lost_margin", "return_value", "rhythm", "spend"]
 NEARLY_ALL, NEARLY_NONE = 0.9, 0.05  # of the active customers
+# Of the average risk. Below it, customers come last: a good customer who just ordered spends a
+# little less than usual by chance alone, and nobody should offer them a coupon for it.
+SAFE = 0.5
 ORDER_COLUMN: dict[OrderBy, str] = {
     "lost_margin": "lost_spend",  # also known where amounts are not: then it counts order days
     "return_value": "return_value",
@@ -305,7 +308,13 @@ def _listed(swept: Sweep) -> Sweep:
     is_lapsed, tiers, pool = swept.cohort_tiers == (LAPSED,), swept.cohort_tiers, swept.group
     chosen = pool[pool.tier.isin(tiers)] if tiers else pool
     by = [ORDER_COLUMN[swept.order_by], "churn_probability", "customer_id"]
-    chosen = chosen.sort_values(by, ascending=[False, False, True]).reset_index(drop=True)
+    safe_below = SAFE * swept.average if swept.order_by == "lost_margin" and not tiers else 0
+    chosen = (
+        chosen.assign(is_safe=chosen.churn_probability < safe_below)
+        .sort_values(["is_safe", *by], ascending=[True, False, False, True])
+        .drop(columns="is_safe")
+        .reset_index(drop=True)
+    )
     if is_lapsed or not tiers:
         chosen = chosen.head(swept.list_size)
     ids, evidence = list(chosen.customer_id), swept.evidence_table

@@ -127,7 +127,8 @@ def test_list_has_the_stated_number_of_customers_whatever_their_tier(shop):
     assert result.cohort_tiers == ()
     assert len(result.cohort) == result.list_size == int(0.15 * len(result.scores))
     assert result.cohort.lost_margin.is_monotonic_decreasing
-    largest = result.scores.lost_margin.nlargest(result.list_size + 1)
+    at_risk = result.scores[result.scores.churn_probability >= 0.5 * result.average]
+    largest = at_risk.lost_margin.nlargest(result.list_size + 1)
     assert result.cohort.lost_margin.min() >= largest.iloc[-1]
     assert result.extreme == ""
 
@@ -146,6 +147,16 @@ def test_list_of_an_audience_is_chosen_among_its_customers(shop):
     assert set(own.cohort.customer_id) <= others
     few = result.restricted_to(sorted(others)[:3])
     assert sorted(few.cohort.customer_id) == sorted(others)[:3]
+
+
+def test_safe_customers_come_last_however_much_they_spend(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    is_safe = result.scores.churn_probability < 0.5 * result.average
+    listed = result.scores.list_rank.notna()
+    assert is_safe.any()
+    assert listed.any()
+    assert not (is_safe & listed).any()  # the others suffice
+    assert result.scores[is_safe].lost_margin.max() > result.cohort.lost_margin.min()
 
 
 def test_groups_add_up_to_everyone_who_ever_ordered(shop):
