@@ -64,9 +64,7 @@ SUMMARIES = {
             "pseudonym, a name or an e-mail address."
         ),
     ),
-    "sweep": Summary(
-        gettext("List the customers that deserve the team's time, and say why.")
-    ),
+    "sweep": Summary(gettext("List the customers that deserve the team's time, and say why.")),
     "cohort": Summary(
         gettext(
             "Retention by cohort: of those who first bought in a month, the share that "

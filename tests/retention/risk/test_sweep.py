@@ -54,7 +54,7 @@ def test_sweep_totals_are_consistent(shop, with_model):
         "sentence",
     }
     assert list(result.scores.tier) == list(
-        tiers_of(result.scores.churn_probability.to_numpy(), Tiers())
+        tiers_of(result.scores.churn_probability.to_numpy(), thresholds(Policy(), model))
     )
     assert chart(result.tiers).startswith(b"\x89PNG")
 
