@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retention.churn.model_features import purchase_history
+from retention.churn.population import spend_per_order_day
 
 if TYPE_CHECKING:
     from retention.churn.population import Buyers
@@ -38,10 +39,8 @@ def expected_spend_now(
     process = customers.purchases
     none = process.no_purchase(x, t_x, age, horizon_days)
     days = process.expected(x, t_x, age, horizon_days) / np.maximum(1 - none, 1e-9)
-    if customers.spend is None:
-        return np.asarray(chance * np.maximum(days, 1))
-    mean = np.maximum(customers.frame.spend_all.to_numpy(dtype=float) / (x + 1), 0)
-    return np.asarray(chance * np.maximum(days, 1) * customers.spend.expected(x + 1, mean))
+    spend = 1 if customers.spend is None else spend_per_order_day(customers)
+    return np.asarray(chance * np.maximum(days, 1) * spend)
 
 
 def return_chance(customers: "Snapshot | Buyers", horizon_days: int) -> np.ndarray:

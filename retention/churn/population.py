@@ -70,10 +70,15 @@ class Buyers:
         return replace(self, frame=self.frame[keep].reset_index(drop=True))
 
 
+_BUYERS: DataCache[Buyers] = DataCache(2, is_small=lambda known: len(known.frame) <= MAX_CACHED)
+
+
 def buyers(
     lake: "Lake", as_of: datetime, *, horizon_days: int, active_within_days: int | None
 ) -> Buyers:
     """Take the customers to score by rules.
+
+    All buyers of the last moments are kept: a list needs the active ones and the lapsed ones.
 
     Parameters
     ----------
@@ -88,9 +93,12 @@ def buyers(
     TooLittleData
         Without customers.
     """
-    frame = _read_buyers(lake, as_of, horizon_days)
-    population = Buyers(as_of, frame, len(frame), fit_purchases(frame), fit_spend(frame))
-    population = _active(population, active_within_days)
+
+    def take() -> Buyers:
+        frame = _read_buyers(lake, as_of, horizon_days)
+        return Buyers(as_of, frame, len(frame), fit_purchases(frame), fit_spend(frame))
+
+    population = _active(_BUYERS.get(lake, (as_of, horizon_days), take), active_within_days)
     _require_customers(population.frame, lake, as_of, active_within_days)
     return population
 
@@ -188,6 +196,15 @@ def _require_customers(
     raise TooLittleData(sentence.format(days=active_within_days, day=lake.local(as_of)))
 
 
+def spend_per_order_day(customers: Snapshot | Buyers) -> np.ndarray:
+    """Return the expected spend per order day (Gamma-Gamma), (n,); 0 without amounts."""
+    if customers.spend is None:
+        return np.zeros(len(customers.frame))
+    days = customers.frame.order_days.to_numpy(dtype=float)
+    mean = np.maximum(customers.frame.spend_all.to_numpy(dtype=float) / days, 0)
+    return customers.spend.expected(days, mean)
+
+
 def expected_spend(snapshot: Snapshot | Buyers, horizon_days: int) -> np.ndarray:
     """Return the expected spend in one horizon if customers stay, (n,).
 
@@ -196,13 +213,9 @@ def expected_spend(snapshot: Snapshot | Buyers, horizon_days: int) -> np.ndarray
     snapshot : Snapshot or Buyers
     horizon_days : int
     """
-    if snapshot.spend is None:
-        return np.zeros(len(snapshot.frame))
     x, _, age = purchase_history(snapshot.frame)
-    days = snapshot.frame.order_days.to_numpy(dtype=float)
-    mean = np.maximum(snapshot.frame.spend_all.to_numpy(dtype=float) / days, 0)
     rate = snapshot.purchases.rate_if_alive(x, age)
-    return np.maximum(rate * horizon_days * snapshot.spend.expected(days, mean), 0)
+    return np.maximum(rate * horizon_days * spend_per_order_day(snapshot), 0)
 
 
 def next_order(snapshot: Snapshot | Buyers) -> pd.Series:

@@ -103,9 +103,14 @@ class Sweep:
         }
 
     @property
+    def is_of_lapsed(self) -> bool:
+        """Whether the list is of customers who are no longer active."""
+        return self.cohort_tiers == (LAPSED,)
+
+    @property
     def revenue_at_risk(self) -> float:
         """Sum of churn probability × expected value; of a lapsed list, what returns may bring."""
-        if self.cohort_tiers == (LAPSED,):
+        if self.is_of_lapsed:
             chance = 1 - self.cohort.churn_probability
             return round(math.fsum(chance * self.cohort.expected_value), 2)
         return revenue_at_risk(self.cohort)
@@ -135,7 +140,7 @@ class Sweep:
     @property
     def group(self) -> "pd.DataFrame":
         """All customers of the group that the list is chosen from."""
-        return self.lapsed if self.cohort_tiers == (LAPSED,) else self.scores
+        return self.lapsed if self.is_of_lapsed else self.scores
 
     @property
     def stored(self) -> "pd.DataFrame":
@@ -305,7 +310,7 @@ def order_of(scores: "pd.DataFrame", tier: str | None) -> OrderBy:
 
 def _listed(swept: Sweep) -> Sweep:
     """Choose the list's customers, and note their places and clauses in the scores."""
-    is_lapsed, tiers, pool = swept.cohort_tiers == (LAPSED,), swept.cohort_tiers, swept.group
+    tiers, pool = swept.cohort_tiers, swept.group
     chosen = pool[pool.tier.isin(tiers)] if tiers else pool
     by = [ORDER_COLUMN[swept.order_by], "churn_probability", "customer_id"]
     safe_below = SAFE * swept.average if swept.order_by == "lost_margin" and not tiers else 0
@@ -315,11 +320,11 @@ def _listed(swept: Sweep) -> Sweep:
         .drop(columns="is_safe")
         .reset_index(drop=True)
     )
-    if is_lapsed or not tiers:
+    if swept.is_of_lapsed or not tiers:
         chosen = chosen.head(swept.list_size)
     ids, evidence = list(chosen.customer_id), swept.evidence_table
     assert evidence is not None
-    if is_lapsed:
+    if swept.is_of_lapsed:
         own = cast("RuleEvidence", evidence).reasons(ids)
         chosen = chosen.assign(reasons=[own[customer] for customer in ids])
     clauses = {name: known.clauses for name, known in evidence.of(ids).items()}
@@ -336,7 +341,7 @@ def _listed(swept: Sweep) -> Sweep:
         ],
     )
     cohort = _with_reasons_of_tier(chosen, clauses)
-    if is_lapsed:
+    if swept.is_of_lapsed:
         return replace(swept, cohort=cohort, lapsed=pool)
     return replace(swept, cohort=cohort, scores=pool)
 

@@ -246,15 +246,17 @@ def _scored(
         return swept.scores, swept.as_of, swept.model_version, tier, None
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
-    of_list = LIST if not cohort.tiers or cohort.tiers == [LAPSED] else cohort.tiers[-1]
-    lowest = request.tier or of_list
-    scores = lake.scores(cohort.run_id).execute()
     if LAPSED in (request.tier, *cohort.tiers):
         _require_rule_for_lapsed(policy)
-        scores = lake.all_scores(cohort.run_id).execute()
-        scores = scores[scores["tier"] == LAPSED]
+        every = lake.all_scores(cohort.run_id)
+        scores = every.filter(every.tier == LAPSED).execute()
+    else:
+        scores = lake.scores(cohort.run_id).execute()
     if request.customer_id:
         lowest = LAPSED if LAPSED in cohort.tiers else "low"
+    else:
+        is_whole = cohort.tiers and cohort.tiers != [LAPSED]
+        lowest = request.tier or (cohort.tiers[-1] if is_whole else LIST)
     return scores, cohort.as_of, cohort.model_version, lowest, cohort.audience
 
 

@@ -243,7 +243,11 @@ def _change(lake: "Lake", swept: "Swept", earlier: Cohort | None) -> dict[str, A
 
     if earlier is None:
         return None
-    scores = lake.all_scores(earlier.run_id).execute()
+    scores = (
+        lake.all_scores(earlier.run_id)
+        .select("customer_id", "tier", "churn_probability", "list_rank")
+        .execute()
+    )
     change = change_since(swept, scores, as_of=earlier.as_of, model_version=earlier.model_version)
     return change.as_dict() if change else None
 
