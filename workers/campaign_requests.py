@@ -75,6 +75,7 @@ class CampaignDeliver(Request):
 
     kind = "campaign_deliver"
     title = gettext("Campaign deliver")
+    demo_queue = "interactive"  # the import of the next week waits in the other
     deed = gettext("send a campaign")
     names_customers = False
     outlasts_erasures = True

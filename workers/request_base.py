@@ -25,6 +25,7 @@ Moment = Annotated[datetime, BeforeValidator(utc)]
 CustomerId = Annotated[str, Field(min_length=1, max_length=255)]
 Condition = Annotated[str, Field(max_length=500)]
 AudienceName = Annotated[str, Field(min_length=1, max_length=40)]
+Queue = Literal["interactive", "batch", "training"]
 
 
 class Request(BaseModel):
@@ -34,13 +35,19 @@ class Request(BaseModel):
 
     kind: ClassVar[str]
     title: ClassVar[str]  # of its jobs, for people
-    queue: ClassVar[Literal["interactive", "batch", "training"]] = "batch"
+    queue: ClassVar[Queue] = "batch"
+    demo_queue: ClassVar[Queue | None] = None  # of a demo, if it is another
     role: ClassVar[str] = "analyst"
     deed: ClassVar[str]  # "to … you need analyst"
     # Whether its result or message may. These are kept, because an erasure must find them.
     names_customers: ClassVar[bool] = True
     # Whether it goes on during an erasure. It publishes and writes nothing about customers.
     outlasts_erasures: ClassVar[bool] = False
+
+    @classmethod
+    def queue_in(cls, settings: "Settings") -> Queue:
+        """Return the queue of its jobs in this installation."""
+        return cls.demo_queue if settings.demo and cls.demo_queue else cls.queue
 
     @property
     def is_private(self) -> bool:

@@ -21,7 +21,8 @@ from tests.workers.harness import (
     row,
     set_job,
 )
-from workers import completion, jobs
+from workers import completion, jobs, roles
+from workers.campaign_requests import CampaignDeliver
 from workers.requests import REQUESTS, Digest, Retrain, Sweep
 from workers.tasks import runner
 from workers.tasks.interface import Outcome, Post
@@ -310,3 +311,20 @@ def test_a_list_of_jobs_does_not_read_their_results(database, settings):
     with database.reading() as session:
         (listed,) = jobs.recent(session, settings, 5)
         assert inspect(listed).unloaded == {"result"}
+
+
+@pytest.mark.parametrize(("demo", "queue"), [(True, "interactive"), (False, "batch")])
+def test_only_a_demo_sends_emails_beside_its_imports(database, settings, demo, queue):
+    at = settings.model_copy(update={"demo": demo})
+    request = CampaignDeliver(campaign_id="c1")
+    with database.transaction() as session:
+        stored = jobs.submit(
+            session, at, request, requested_by=roles.OPERATOR, channel=None, idem_key="deliver"
+        )
+        assert stored.job.queue == queue
+    with database.transaction() as session:
+        job = session.get(Job, stored.job.id)
+        job.state = "failed"
+        session.flush()
+        assert jobs.requeue(session, at, job, limited=False)
+        assert session.get(Job, job.id).queue == queue
