@@ -20,6 +20,7 @@ class CampaignDraft(Request):
     deed = gettext("draft a campaign")
     cohort_id: str | None = None
     tier: Tier | None = None  # None: the best audience, from the cohort's tiers (or high) on
+    listed: bool = False  # only the customers of the list
     name: str | None = None
     customer_id: CustomerId | None = None  # only this customer
     offer: Literal["share", "amount", "free_shipping", "reminder"] | None = None  # for all
@@ -54,6 +55,7 @@ class CampaignWiden(Request):
     campaign_id: str
     version: int
     tier: Tier | None = None
+    listed: bool = False
     customer_id: CustomerId | None = None
     audience: AudienceName | None = None
     where: Condition | None = None  # an audience expression

@@ -1,6 +1,7 @@
 """Find the next draft that a result advises, and whether it can be measured now."""
 
 import logging
+from functools import partial
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
@@ -68,8 +69,8 @@ def follow_up_request(campaign: dict[str, Any], following: str) -> CampaignDraft
     Returns
     -------
     CampaignDraft
-        ``larger`` reaches the next lower risk tier, ``cheaper`` halves the discount and
-        ``reminder`` has none.
+        ``larger`` reaches the next lower risk tier, or what is wider than a list. ``cheaper``
+        halves the discount and ``reminder`` has none. They are for a new list after that of one.
 
     Raises
     ------
@@ -78,19 +79,21 @@ def follow_up_request(campaign: dict[str, Any], following: str) -> CampaignDraft
     """
     levels = ("lapsed",) if "lapsed" in campaign["tiers"] else TIERS
     lowest = max((levels.index(tier) for tier in campaign["tiers"] if tier in levels), default=0)
-    channel = campaign["message_channel"]
+    wider = levels[min(lowest + 1, len(levels) - 1)]
+    draft = partial(CampaignDraft, tier=levels[lowest], message_channel=campaign["message_channel"])
+    if (campaign["drafted_for"] or {}).get("listed"):  # a new list, not everyone of its tiers
+        wider = campaign["wider"]["tier"] if campaign["wider"] else None
+        draft = partial(draft, tier="lapsed" if levels[0] == "lapsed" else None, listed=True)
     if following in levels:
-        return CampaignDraft(tier=following, message_channel=channel)
+        return draft(tier=following, listed=False)
     if following == "repeat":
-        return CampaignDraft(tier=levels[lowest], message_channel=channel)
+        return draft()
     if following == "larger":
-        wider = levels[min(lowest + 1, len(levels) - 1)]
-        return CampaignDraft(tier=wider, message_channel=channel)
+        return draft(tier=wider, listed=False) if wider else draft()
     if following == "cheaper" and campaign["discount"]:
-        half = max(round(50 * campaign["discount"]) / 100, 0.01)
-        return CampaignDraft(tier=levels[lowest], discount=half, message_channel=channel)
+        return draft(discount=max(round(50 * campaign["discount"]) / 100, 0.01))
     if following == "reminder":
-        return CampaignDraft(tier=levels[lowest], offer="reminder", message_channel=channel)
+        return draft(offer="reminder")
     raise BadInput(
         gettext(
             "This button is of another version of the desk; `/retention campaign show` has a new "

@@ -8,10 +8,12 @@ from retention.text import available_languages, gettext, use_language
 
 
 def default_name(body: Body, now: datetime) -> str:
-    """Return a campaign's name: its tiers and the date of ``now``, in the shop's zone."""
+    """Return a campaign's name: its list or tiers, and the date of ``now``, in the shop's zone."""
     date = templating.day(now, str(now.tzinfo))
     if "lapsed" in body.tiers:
         return gettext("Lapsed customers, {date}").format(date=date)
+    if body.drafted_for and body.drafted_for.listed:
+        return gettext("The list of {date}").format(date=date)
     names = [templating.tier(code) for code in ("high", "medium", "low") if code in body.tiers]
     listed = ", ".join(names)
     if len(names) > 1:

@@ -29,7 +29,7 @@ from retention.campaigns.item_selection import MergeItems
 from retention.campaigns.margins import assumed_fields, average_margin
 from retention.campaigns.offers import SuggestedItem
 from retention.campaigns.overlap import find_overlaps
-from retention.campaigns.spec import Body, ListRest, Overlap, Prior
+from retention.campaigns.spec import Body, DraftedFor, ListRest, Overlap, Prior
 from retention.campaigns.targeting import affordable_count, describe_targeting, select_by_profit
 from retention.campaigns.text_message import (
     expected_parts,
@@ -120,6 +120,7 @@ def draft(
     may_widen: bool = False,
     only: Sequence[str] | None = None,
     listed: int | None = None,
+    drafted_for: DraftedFor | None = None,
     channel: str = EMAIL,
     progress: Progress = silent,
 ) -> Draft:
@@ -160,7 +161,7 @@ def draft(
     merge_items : MergeItems, optional
         Merges (customer, own items, recommended items, length) into one list that may be offered.
     name : str, optional
-        Name of the campaign; by default risk tiers and date.
+        Name of the campaign; by default that of `default_name`.
     cohort_id : str, optional
         Cohort that the scores come from.
     tier : str, optional
@@ -171,6 +172,8 @@ def draft(
         Customers to choose from; by default all.
     listed : int, optional
         Size of the saved audience or condition that ``scores`` are limited to.
+    drafted_for : DraftedFor, optional
+        The customers that were asked for, to store with the draft.
     channel : str, optional
         One of `retention.outreach.channels.MESSAGE_CHANNELS`. ``policy`` is that of
         `text_message.channel_policy`.
@@ -265,6 +268,7 @@ def draft(
             "scores_age_days": max((now - as_of).days, 0),
             "overlaps": overlaps,
             "rest": rest,
+            "drafted_for": drafted_for,
         }
     )
     progress(3, 4, gettext("drawing the hold-out"))

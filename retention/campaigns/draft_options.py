@@ -56,7 +56,7 @@ def choose_option(
     Option
         The audience that was asked for, if no option earns money and can be measured.
     """
-    is_lapsed = len(scores) > 0 and scores["tier"].iloc[0] == LAPSED
+    is_lapsed = asked == LAPSED or (len(scores) > 0 and scores["tier"].iloc[0] == LAPSED)
     levels = (LIST, LAPSED) if is_lapsed else (LIST, *TIERS)
     options = [evaluate(tier, of_tiers(scores, tier)) for tier in tiers_from(asked, policy, levels)]
     considered = options if may_widen else options[:1]

@@ -157,9 +157,10 @@ class Overlap(_FrozenModel):
 
 
 class DraftedFor(_FrozenModel):
-    """The customers that a draft was asked for, to draft them anew for another channel."""
+    """The customers that a draft was asked for, to draft them anew."""
 
     tier: str | None = None  # lowest risk tier; None: the best audience
+    listed: bool = False  # the customers of a list, of whatever tier; False in old campaigns
     audience: str | None = None  # name of a saved audience
     where: str | None = None  # condition
     customer_id: str | None = None

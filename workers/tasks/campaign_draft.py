@@ -9,6 +9,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.orm import Session
 
 from retention.errors import BadInput, Refused
+from retention.templating import tier as tier_name
 from retention.text import gettext
 from workers import audiences, campaign_messages, campaigns
 from workers.requests import CampaignDraft
@@ -75,6 +76,7 @@ def make_draft(
     """
     from retention.campaigns.closing import uninformative_campaigns
     from retention.campaigns.draft import draft, with_changes
+    from retention.campaigns.draft_options import LIST
     from retention.campaigns.edits import Changes
     from retention.campaigns.prior import prior_from_campaigns
     from retention.campaigns.spec import DraftedFor, Prior
@@ -170,20 +172,21 @@ def make_draft(
         # A list, a tier or a customer that a person chose stays; the card offers more.
         may_widen=request.cohort_id is None
         and request.tier is None
+        and not request.listed
         and request.customer_id is None,
         only=None if request.customer_id is None else (request.customer_id,),
         listed=listed,
+        drafted_for=DraftedFor(
+            tier=request.tier,
+            listed=tier == LIST,
+            audience=request.audience,
+            where=request.where,
+            customer_id=request.customer_id,
+        ),
         channel=channel,
         progress=context.progress,
     )
-    limit = installed.campaign.budget  # for later edits
-    drafted_for = DraftedFor(
-        tier=request.tier,
-        audience=request.audience,
-        where=request.where,
-        customer_id=request.customer_id,
-    )
-    update = {"most_budget": limit, "drafted_for": drafted_for}
+    update = {"most_budget": installed.campaign.budget}  # for later edits
     drafted = replace(drafted, body=drafted.body.model_copy(update=update))
     if request.offer:
         changes = Changes(offer=request.offer, discount=request.discount)
@@ -220,6 +223,7 @@ def _scored(
     """
     from retention.campaigns.draft_options import LIST
     from retention.risk.lapsed import LAPSED
+    from retention.risk.policy import TIERS
 
     if request.cohort_id is None:
         from retention.registry import champion, ensure_definition
@@ -234,6 +238,7 @@ def _scored(
             lake,
             trained,
             policy,
+            tier=LAPSED if request.tier == LAPSED else None,
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             progress=context.progress,
@@ -241,11 +246,21 @@ def _scored(
         is_lapsed = request.tier == LAPSED or request.customer_id in set(swept.lapsed.customer_id)
         if is_lapsed:
             _require_rule_for_lapsed(policy)
-            return swept.lapsed, swept.as_of, swept.model_version, LAPSED, None
-        tier = "low" if request.customer_id else request.tier or "high"
-        return swept.scores, swept.as_of, swept.model_version, tier, None
+        lowest = LAPSED if is_lapsed else "low" if request.customer_id else request.tier or "high"
+        scores = swept.lapsed if is_lapsed else swept.scores
+        if request.listed:
+            lowest = LIST
+        return scores, swept.as_of, swept.model_version, lowest, None
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
+    if cohort.tiers == [LAPSED] and request.tier in TIERS:
+        raise BadInput(
+            gettext(
+                "List {cohort} has only lapsed customers, and none at {tier} risk; leave out "
+                "--tier, or --cohort."
+            ).format(cohort=cohort.id, tier=tier_name(request.tier)),
+            field="tier",
+        )
     if LAPSED in (request.tier, *cohort.tiers):
         _require_rule_for_lapsed(policy)
         every = lake.all_scores(cohort.run_id)

@@ -38,6 +38,7 @@ def run(request: CampaignWiden, context: Context) -> Outcome:
     wider = CampaignDraft(
         cohort_id=campaign.cohort_id,
         tier=request.tier,
+        listed=request.listed,
         audience=request.audience,
         where=request.where,
         customer_id=request.customer_id,

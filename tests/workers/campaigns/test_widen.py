@@ -4,10 +4,15 @@ from dataclasses import replace
 
 from sqlalchemy import func, select
 
+from retention.campaigns.default_names import default_name
+from retention.campaigns.spec import Body
+from retention.campaigns.view import campaign_data
 from retention.db.tables import Assignment
+from retention.risk.policy import TIERS
 from tests.workers.campaigns.steps import ANALYST, POLICY, campaign_of, drafted, messages, run
 from workers import campaigns, ids
 from workers.campaigns import Changes
+from workers.follow_ups import follow_up_request
 from workers.requests import CampaignDraft, CampaignWiden, Sweep
 
 
@@ -96,6 +101,35 @@ def test_draft_under_the_default_list_is_for_its_customers_and_offers_more(desk)
     assert campaign_of(desk, campaign.id).body["audience"] > len(chosen)
 
 
+def test_follow_up_of_a_list_campaign_is_for_a_new_list(desk):
+    cohort_id = run(desk, Sweep(), ANALYST).result["cohort_id"]
+    job = run(desk, CampaignDraft(cohort_id=cohort_id), ANALYST)
+    campaign = campaign_of(desk, job.result["campaign_id"])
+    data = campaign_data(campaign)
+    for following in ("repeat", "cheaper", "reminder"):
+        request = follow_up_request(data, following)
+        assert (request.listed, request.tier) == (True, None)
+    larger = follow_up_request(data, "larger")
+    assert (larger.listed, larger.tier) == (False, campaign.body["wider"]["tier"])
+    job = run(desk, follow_up_request(data, "repeat"), ANALYST, key="again")
+    again = campaign_of(desk, job.result["campaign_id"])
+    assert again.body["audience"] == campaign.body["audience"] < campaign.body["wider"]["customers"]
+    assert again.body["drafted_for"] == campaign.body["drafted_for"]
+    when = campaign.created_at.astimezone(desk.settings.zone)
+    assert again.name == campaign.name == default_name(Body.model_validate(campaign.body), when)
+    run(desk, CampaignWiden(campaign_id=again.id, version=1, tier="low"), ANALYST, key="wide")
+    assert campaign_of(desk, again.id).name != campaign.name
+
+
+def test_list_campaign_of_an_earlier_version_has_follow_ups_by_its_tiers(desk):
+    cohort_id = run(desk, Sweep(), ANALYST).result["cohort_id"]
+    job = run(desk, CampaignDraft(cohort_id=cohort_id), ANALYST)
+    data = campaign_data(campaign_of(desk, job.result["campaign_id"]))
+    for earlier in (None, {"tier": None, "audience": None, "where": None, "customer_id": None}):
+        request = follow_up_request({**data, "drafted_for": earlier}, "repeat")
+        assert (request.listed, request.tier in TIERS) == (False, True)
+
+
 def test_lapsed_customers_without_a_rule_are_refused_by_name(desk):
     job = run(desk, CampaignDraft(tier="lapsed"), ANALYST)
     assert 'tiers = ["lapsed"]' in job.error
@@ -114,6 +148,15 @@ def test_lapsed_customers_get_a_win_back_draft(desk, tmp_path):
     body = campaign_of(desk, listed.result["campaign_id"]).body
     assert body["audience"] <= swept["cohort_size"] == 5 < campaign.body["audience"]
     assert body["wider"]["tier"] == "lapsed"
+    again = follow_up_request(
+        campaign_data(campaign_of(desk, listed.result["campaign_id"])), "repeat"
+    )
+    repeated = run(desk, again, ANALYST, key="again").result
+    assert repeated["tiers"] == body["tiers"]
+    active = CampaignDraft(cohort_id=swept["cohort_id"], tier="high")
+    assert "--tier" in run(desk, active, ANALYST, key="active").error
+    nobody = CampaignDraft(tier="lapsed", where="orders > 9999")
+    assert "list is empty" in run(desk, nobody, ANALYST, key="nobody").error
 
 
 def test_rule_for_the_list_is_for_those_whose_own_tier_has_no_offer(desk, tmp_path):
