@@ -320,8 +320,10 @@ async def _send(send: Send, reply: "Reply", *, close: bool = False) -> None:
     headers.append((b"content-length", str(len(reply.body)).encode()))
     if close:
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
+    # A client that goes away at this very moment is no error; uvicorn notices it a moment later.
+    with contextlib.suppress(RuntimeError):
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
 
 
 def _uvicorn(application: Gateway) -> Any:

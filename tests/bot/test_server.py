@@ -17,7 +17,7 @@ from sqlalchemy import update
 from websockets.asyncio.server import serve
 
 from bot import health
-from bot.server import missing_configuration
+from bot.server import Gateway, missing_configuration
 from bot.web import Request, Site, connect
 from retention import clock
 from retention.db.tables import Job, Process
@@ -81,6 +81,17 @@ def test_http_statuses(site, method, path, status):
     answered, _, body = ask(site, method, path)
     assert answered == status
     assert (body == b"") == (method == "HEAD")
+
+
+def test_a_client_that_has_just_gone_is_no_error(site):
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        raise RuntimeError("the handler is closed")  # uvloop's, for a moment
+
+    scope = {"method": "GET", "path": "/health/live", "query_string": b"", "headers": []}
+    asyncio.run(Gateway(site)(scope, receive, send))
 
 
 def test_url_verification_is_answered(site):
