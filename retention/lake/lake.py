@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("duckdb", "spark")
 MAX_MEMORY = 6 * 2**30
+MAX_FRESH_DAYS = 28  # after the newest event, whatever the horizon
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,14 +330,15 @@ class Lake:
         """Choose the reference time of an evaluation.
 
         It is the requested time. By default it is the last moment before business time at which
-        the data or the shop's day changed; if the data is stale, the day after it ends.
+        the data or the shop's day changed; if the data is stale, the day after it ends. With a long
+        horizon, too: each missing month would count as a month of everybody's silence.
 
         Parameters
         ----------
         requested : datetime, optional
             From ``--as-of``.
         horizon_days : int
-            Prediction horizon in days; data older than this is stale.
+            Prediction horizon in days; data older than this, or than `MAX_FRESH_DAYS`, is stale.
         model_cutoff : datetime, optional
             Cutoff of the model. The note mentions an earlier reference time.
 
@@ -361,8 +363,9 @@ class Lake:
         latest = self.newest_event(before=now)
         if latest is None:
             raise coverage.no_events_error()
-        if latest >= now - timedelta(days=horizon_days):
-            return AsOf(coverage.default_cutoff(self, now), "")
+        if latest >= now - timedelta(days=min(horizon_days, MAX_FRESH_DAYS)):
+            at = coverage.default_cutoff(self, now)
+            return AsOf(at, coverage.staleness_note(self, at, horizon_days))
         at = latest + timedelta(days=1)
         return AsOf(
             at,

@@ -218,6 +218,17 @@ def test_as_of_is_midnight_or_the_day_after_stale_data(settings):
     assert "02 Mar 2025" in stale.note
 
 
+@pytest.mark.parametrize(("days", "at", "noted"), [(40, 1, True), (20, 20, True), (2, 2, False)])
+def test_long_horizon_does_not_make_old_data_fresh(settings, days, at, noted):
+    """With a horizon of 365 days, an export of 11 months ago was scored as of today."""
+    lake = Lake.open(settings)
+    _import(lake, settings, _views(NOON - timedelta(days=1), NOON))
+    clock.configure(fixed=NOON + timedelta(days=days))
+    chosen = lake.as_of(None, 120)
+    assert chosen.at.date() == (NOON + timedelta(days=at)).date()
+    assert bool(chosen.note) is noted
+
+
 def test_default_as_of_changes_only_with_the_data_or_the_day(settings):
     """Messages a few minutes apart showed other figures: $1,838 and then $1,840."""
     lake = Lake.open(settings.model_copy(update={"timezone": "America/New_York"}))
