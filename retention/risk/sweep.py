@@ -70,7 +70,8 @@ class Sweep:
     as_of: datetime
     note: str
     cohort_tiers: tuple[str, ...]
-    order_by: OrderBy
+    chosen_by: OrderBy
+    by_spend: bool
     list_size: int
     average: float
     has_amounts: bool
@@ -101,6 +102,11 @@ class Sweep:
             "lapsed": len(self.lapsed) - one_time,
             "one_time": one_time,
         }
+
+    @property
+    def order_by(self) -> OrderBy:
+        """What orders the list; by spend, it has the same customers."""
+        return "spend" if self.by_spend else self.chosen_by
 
     @property
     def is_of_lapsed(self) -> bool:
@@ -235,7 +241,7 @@ def sweep(
         Lowest tier of the cohort: ``medium`` includes high and medium. ``lapsed`` lists customers
         who are no longer active. None lists the customers with most to lose, of any tier.
     by_spend : bool
-        Order by expected spend instead.
+        Put the chosen customers into the order of their expected spend.
     top : int
         Number of customers that `Sweep.as_dict` lists.
 
@@ -273,7 +279,8 @@ def sweep(
         as_of=moment.at,
         note=moment.note,
         cohort_tiers=() if tier is None else tiers_down_to(tier),
-        order_by="spend" if by_spend else order_of(scores, tier),
+        chosen_by=order_of(scores, tier),
+        by_spend=by_spend,
         list_size=list_size(len(scores), policy.list.customers),
         average=float(group.churn_probability.mean()) if len(group) else 0.0,
         has_amounts=is_priced,
@@ -312,16 +319,13 @@ def _listed(swept: Sweep) -> Sweep:
     """Choose the list's customers, and note their places and clauses in the scores."""
     tiers, pool = swept.cohort_tiers, swept.group
     chosen = pool[pool.tier.isin(tiers)] if tiers else pool
-    by = [ORDER_COLUMN[swept.order_by], "churn_probability", "customer_id"]
-    safe_below = SAFE * swept.average if swept.order_by == "lost_margin" and not tiers else 0
-    chosen = (
-        chosen.assign(is_safe=chosen.churn_probability < safe_below)
-        .sort_values(["is_safe", *by], ascending=[True, False, False, True])
-        .drop(columns="is_safe")
-        .reset_index(drop=True)
-    )
+    safe_below = SAFE * swept.average if swept.chosen_by == "lost_margin" and not tiers else 0
+    chosen = chosen.assign(is_safe=chosen.churn_probability < safe_below)
+    chosen = _sorted(chosen, swept.chosen_by, ["is_safe"]).drop(columns="is_safe")
     if swept.is_of_lapsed or not tiers:
         chosen = chosen.head(swept.list_size)
+    if swept.by_spend:
+        chosen = _sorted(chosen, "spend")
     ids, evidence = list(chosen.customer_id), swept.evidence_table
     assert evidence is not None
     if swept.is_of_lapsed:
@@ -344,6 +348,15 @@ def _listed(swept: Sweep) -> Sweep:
     if swept.is_of_lapsed:
         return replace(swept, cohort=cohort, lapsed=pool)
     return replace(swept, cohort=cohort, scores=pool)
+
+
+def _sorted(scores: "pd.DataFrame", order_by: OrderBy, first: Sequence[str] = ()) -> "pd.DataFrame":
+    descending = [ORDER_COLUMN[order_by], "churn_probability"]
+    return scores.sort_values(
+        [*first, *descending, "customer_id"],
+        ascending=[*(True for _ in first), False, False, True],
+        ignore_index=True,
+    )
 
 
 def revenue_at_risk(scores: "pd.DataFrame") -> float:

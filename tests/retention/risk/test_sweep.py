@@ -133,6 +133,15 @@ def test_list_has_the_stated_number_of_customers_whatever_their_tier(shop):
     assert result.extreme == ""
 
 
+@pytest.mark.parametrize("tier", [None, "medium", "lapsed"])
+def test_order_by_spend_keeps_the_customers_of_the_list(shop, tier):
+    usual = sweep(shop.lake, None, Policy(), as_of=shop.end, tier=tier)
+    by_spend = sweep(shop.lake, None, Policy(), as_of=shop.end, tier=tier, by_spend=True)
+    assert set(by_spend.cohort.customer_id) == set(usual.cohort.customer_id)
+    assert by_spend.cohort.expected_value.is_monotonic_decreasing
+    assert by_spend.order_by == "spend"
+
+
 def test_stored_scores_know_the_places_of_the_list(shop):
     result = sweep(shop.lake, None, Policy(), as_of=shop.end)
     stored = result.stored.dropna(subset="list_rank").sort_values("list_rank")
