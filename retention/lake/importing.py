@@ -35,6 +35,7 @@ from retention.lake.map_compiler import Staging, compile_staging, left_out_sql
 from retention.lake.order_states import IS_STATED, LEFT_OUT, OrderStates
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import sources
+from retention.lake.reading.archives import lasting_name
 from retention.lake.reading.sources import SourceCheck
 from retention.lake.schema import SQL_TYPES, TABLES, Table
 from retention.paths import is_url
@@ -610,7 +611,9 @@ class ImportJob:
 
     def _quarantine_path(self, files: list[str]) -> Path:
         """Return the quarantine path of these files."""
-        identity_text = "\n".join([self.table.name, *files, *([self.only] if self.only else [])])
+        identity_text = "\n".join(
+            [self.table.name, *map(lasting_name, files), *([self.only] if self.only else [])]
+        )
         digest = hashlib.sha256(identity_text.encode()).hexdigest()[:12]
         return quarantine.folder(self.settings) / f"{self.table.name}-{digest}.parquet"
 

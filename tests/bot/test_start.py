@@ -382,6 +382,75 @@ def test_file_without_a_common_key_is_refused_by_name(home, tmp_path, nobody, ca
     assert "shops.csv cannot be joined with" in error
 
 
+def write_text(path: Path, head: str, rows: list[tuple]) -> str:
+    path.write_text("\n".join([head, *(",".join(map(str, row)) for row in rows)]))
+    return str(path)
+
+
+@pytest.mark.parametrize("lines", [10, 178])
+def test_orders_without_a_line_are_not_lost_in_silence(home, tmp_path, nobody, capsys, lines):
+    [orders] = write_tables(tmp_path, "orders")
+    head, *rows = related_tables()["lines"]
+    some = write_text(tmp_path / "lines.csv", ",".join(head), rows[-lines:])
+    error = refusal(capsys, orders, some)
+    lost = 90 - lines // 2
+    assert f"{lost} of the 90 orders of orders.csv are" in error
+    assert ("leave it out" in error) == (lost > 1)
+
+
+@pytest.mark.parametrize("head", ["Row ID,order_id", "order_id,line"])
+def test_complete_exports_with_other_columns_are_all_read(home, tmp_path, nobody, capsys, head):
+    files, is_new = [], head.startswith("Row")
+    for year, more, of_more in ((2023, "", ()), (2024, ",source", ("web",))):
+        # The newer export has orders of its own, or those of the older one.
+        order, of = (f"{year}-", year) if is_new else ("A", 2023)
+        rows = [(f"c{n % 30}", f"{of}-03-{1 + n % 28:02}", 5, *of_more) for n in range(90)]
+        keys = [(n + 1, f"{order}{n}") for n in range(90)]
+        rows = [
+            (*(key if is_new else key[::-1]), *row) for key, row in zip(keys, rows, strict=True)
+        ]
+        columns = f"{head},customer_id,order_date,total{more}"
+        files.append(write_text(tmp_path / f"{year}.csv", columns, rows))
+    orders = 180 if is_new else 90
+    assert f"30 customers, {orders} orders, sales of {orders * 5}" in refusal(capsys, *files)
+
+
+def test_numbers_of_rows_join_no_files(home, tmp_path, nobody, capsys):
+    orders = [(n + 1, f"c{n % 30}", f"2023-03-{1 + n % 28:02}", 5.5) for n in range(90)]
+    first = write_text(tmp_path / "orders.csv", "Row ID,customer_id,order_date,total", orders)
+    notes = [(n + 1, f"note {n}") for n in range(90)]
+    second = write_text(tmp_path / "notes.csv", "Row ID,title", notes)
+    error = refusal(capsys, first, second)
+    assert "notes.csv does not have" in error
+    assert "joined" not in error
+
+
+def test_joining_tells_of_broken_lines(home, tmp_path, nobody, capsys):
+    files = write_tables(tmp_path, "orders", "lines")
+    with Path(files[1]).open("a") as text:
+        text.write("\nA1,P1,1,2,too,many,values\n")
+    assert "lines.csv: 1 line cannot be read" in refusal(capsys, *files)
+
+
+def test_joined_files_have_one_quarantine_file(home, tmp_path, capsys):
+    files = write_tables(tmp_path, "orders", "lines")
+    orders = Path(files[0])
+    orders.write_text(orders.read_text().replace("2023-03-01", "some day"))
+    for _ in range(2):
+        assert start(capsys, *files)["import"]["rows_quarantined"]
+    assert len(list((home / "quarantine").rglob("events-*.parquet"))) == 1
+
+
+def test_named_sheet_of_two_workbooks_is_read(home, tmp_path, nobody, capsys):
+    for number in (1, 2):
+        rows = [(f"{number}{row[0]}", *row[1:]) for row in order_rows()]
+        extra = [("c1", "x")] * number
+        book = {"Other": [("customer_id", f"note {number}"), *extra], "Mine": [ORDERS, *rows]}
+        write_workbook(tmp_path / f"{number}.xlsx", book)
+    books = [str(tmp_path / f"{number}.xlsx") for number in (1, 2)]
+    assert "30 customers, 180 orders" in refusal(capsys, *books, "--sheet", "Mine")
+
+
 def test_sheets_are_joined_where_no_sheet_suffices(home, tmp_path, nobody, capsys):
     tables = related_tables()
     sheets = {name: tables[name] for name in ("customers", "orders", "lines")}

@@ -41,6 +41,11 @@ def scratch_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+def lasting_name(file: str) -> str:
+    """Return a path without its scratch folder, which has another name each time."""
+    return re.sub(rf"^.*/{_PREFIX}[^/]*/", "", file)
+
+
 def _delete_leftovers() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):  # another user's folder, locked, or just deleted

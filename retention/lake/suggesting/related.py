@@ -1,6 +1,8 @@
 """Join files that belong together by their keys, such as order lines, orders and products."""
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 MIN_UNIQUE = 0.98  # share of a key's values that occur once
 MIN_FILLED = 0.9  # share of rows with a key; exports end with empty lines
 MIN_MATCHES = 0.9  # share of the different values that the other file has
+MAX_LOST = 0.05  # share of orders that may lack a line; they are not imported
+PACKED = 8  # size of a file's text, in sizes of the packed file; a common ratio
 _KEY_WORDS = ("id", "key", "no", "nr", "number", "code", "sku")
 _ENTITIES = ("order_id", "item_id", "customer_id")
 # What a file may tell of an item or a customer; of an order, it may tell everything.
@@ -40,6 +44,7 @@ class RelatedTable:
     relation: str
     columns: tuple[str, ...]
     rows: int
+    broken_lines: int = 0
 
     @property
     def targets(self) -> set[str]:
@@ -64,18 +69,18 @@ def joined_files(
 ) -> Iterator[tuple[list[str], list[str]]]:
     """Yield the files to read, and how they were joined, for people.
 
-    Files of one shape stay as they are, and so do large ones. Otherwise the file with the most
-    detail gets what the others tell of its orders, items and customers. The result is a temporary
-    file: it holds personal data.
+    Files of one shape stay as they are, and so do large ones, several complete ones, and those of
+    a named sheet. Otherwise the file with the most detail gets what the others tell of its orders,
+    items and customers. The result is a temporary file: it holds personal data.
 
     Raises
     ------
     BadInput
-        A file shares no key with the others.
+        A file shares no key with the others, or many of its orders are not in the other.
     """
     named = sources.expand_paths([*files])
-    is_book = Path(named[0]).suffix.lower() in WORKBOOKS and sheet is None
-    if any(map(is_url, named)) or (len(named) == 1 and not is_book) or _begin_alike(named):
+    is_single = len(named) == 1 and Path(named[0]).suffix.lower() not in WORKBOOKS
+    if sheet or is_single or any(map(is_url, named)) or _begin_alike(named):
         yield named, []
         return
     with scratch_folder() as folder:
@@ -92,10 +97,11 @@ def joined_files(
 def _relate(con: Any, named: list[str], folder: Path) -> tuple[list[str], list[str]]:
     """Return the files to read, and how they were joined."""
     tables = _load(con, named)
-    if len(tables) == 1:
+    complete = sum(map(_suffices, tables))
+    if len(tables) == 1 or complete > 1:
         return named, []
     base, links = _choose_base(_links(con, tables), tables)
-    is_needed = len(named) > 1 or not any(map(_suffices, tables))
+    is_needed = len(named) > 1 or not complete
     if not links or not is_needed or formats.detect_format(tables[base].columns, "events"):
         return named, []
     used = {base, *(link.other for link in links)}
@@ -108,15 +114,26 @@ def _relate(con: Any, named: list[str], folder: Path) -> tuple[list[str], list[s
                 "values, which occur once in one of them. Leave it out."
             ).format(file=unused[0].name, other=tables[base].name)
         )
+    broken = gettext("{file}: {lines} cannot be read and are left out.")
+    told = [
+        *(_told(con, tables, link) for link in links),
+        *(
+            broken.format(file=table.name, lines=count(table.broken_lines, "line"))
+            for table in tables
+            if table.broken_lines
+        ),
+    ]
     columns, joins = _join(tables, base, links)
     if len(columns) == len(tables[base].columns):
         text = gettext("{other} adds nothing to the sales of {table}, and is left out.")
         others = ", ".join(tables[link.other].name for link in links)
         return [*tables[base].files], [text.format(other=others, table=tables[base].name)]
-    path = folder / f"{Path(tables[base].files[0]).name.partition('.')[0]}-joined.jsonl"
+    digest = hashlib.sha256("\n".join(map(os.path.abspath, named)).encode()).hexdigest()[:12]
+    (folder / digest).mkdir()  # the quarantine of these files is named by it
+    path = folder / digest / f"{Path(tables[base].files[0]).name.partition('.')[0]}-joined.jsonl"
     select = f"SELECT {', '.join(columns)} {' '.join(joins)}"
     con.execute(f"COPY ({select}) TO {literal(path)} (FORMAT json)")
-    return [str(path)], [_told(con, tables, link) for link in links]
+    return [str(path)], told
 
 
 def _begin_alike(files: list[str]) -> bool:
@@ -124,9 +141,14 @@ def _begin_alike(files: list[str]) -> bool:
     paths = [Path(file) for file in files]
     if not all(path.is_file() for path in paths):
         return True  # the reader names the missing file
-    if sum(path.stat().st_size for path in paths) > sources.LARGE_TEXT:
+    sizes = [path.stat().st_size * (PACKED if _is_packed(path) else 1) for path in paths]
+    if sum(sizes) > sources.LARGE_TEXT:
         return True
     return len(files) > 1 and len({_first_line(path) for path in paths}) == 1
+
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix.lower() in (*WORKBOOKS, ".gz", ".zst", ".zip", ".parquet", ".pq")
 
 
 def _first_line(path: Path) -> bytes:
@@ -141,7 +163,7 @@ def _first_line(path: Path) -> bytes:
 
 def _load(con: Any, files: list[str]) -> list[RelatedTable]:
     """Load the rows of the files, one table for each set of columns."""
-    groups: dict[frozenset[str], tuple[str, list[str], list[str]]] = {}
+    groups: dict[frozenset[str], tuple[str, list[str], list[str], list[int]]] = {}
     for file in files:
         with sources.open_source(con, file, None, None) as opened:
             for source in (opened, *opened.others):
@@ -150,16 +172,18 @@ def _load(con: Any, files: list[str]) -> list[RelatedTable]:
                 if key in groups:
                     con.execute(f"INSERT INTO {groups[key][0]} BY NAME {rows}")
                 else:
-                    groups[key] = (f"related_{len(groups)}", [], [])
+                    groups[key] = (f"related_{len(groups)}", [], [], [])
                     con.execute(f"CREATE OR REPLACE TABLE {groups[key][0]} AS {rows}")
                 sheets = source.detected.get("sheets")
                 groups[key][1].append(sheets[0] if sheets else source.name)
                 groups[key][2].append(file)
+                groups[key][3].append(sum(source.rejected.values()))
     tables = []
-    for relation, names, of_files in groups.values():
+    for relation, names, of_files, broken in groups.values():
         columns = tuple(sources.column_types(con, relation))
         rows = con.execute(f"SELECT count(*) FROM {relation}").fetchall()[0][0]
-        tables.append(RelatedTable(", ".join(names), tuple(of_files), relation, columns, rows))
+        name, lines = ", ".join(names), sum(broken)
+        tables.append(RelatedTable(name, tuple(of_files), relation, columns, rows, lines))
     return tables
 
 
@@ -201,7 +225,10 @@ def _value(column: str, of: str = "") -> str:
 
 
 def _links(con: Any, tables: list[RelatedTable]) -> list[_Link]:
-    """Find the columns of one name and unique values in another table, the best for each pair."""
+    """Find the columns of one name and unique values in another table, the best for each pair.
+
+    Numbers of rows are unique in both tables, and equal by chance.
+    """
     keys = {
         (place, name): _entity(name, table.name)
         for place, table in enumerate(tables)
@@ -213,7 +240,8 @@ def _links(con: Any, tables: list[RelatedTable]) -> list[_Link]:
         for column in table.columns:
             entity = _entity(column, table.name)
             for (other, key), of_key in keys.items():
-                if other == place or of_key != entity:
+                is_row_number = entity not in _ENTITIES and (place, column) in keys
+                if other == place or of_key != entity or is_row_number:
                     continue
                 share = _matches(con, table, column, tables[other], key)
                 known = best.get((place, other))
@@ -310,18 +338,40 @@ def _stem(table: RelatedTable) -> str:
 
 
 def _told(con: Any, tables: list[RelatedTable], link: _Link) -> str:
-    """Say how two tables are joined, and what has no match."""
+    """Say how two tables are joined, and what has no match.
+
+    Raises
+    ------
+    BadInput
+        Many orders are not in the table whose rows stay.
+    """
     table, other = tables[link.table], tables[link.other]
-    rows = con.execute(
-        f"SELECT count(*) FROM {table.relation} WHERE {_value(link.column)} IS NULL OR "
-        f"{_value(link.column)} NOT IN (SELECT {_value(link.key)} FROM {other.relation} "
-        f"WHERE {_value(link.key)} IS NOT NULL)"
-    ).fetchall()[0][0]
-    text = gettext("{table} joined with {other}: {column} = {key}; {rows} without a match.")
-    return text.format(
-        table=table.name,
-        other=other.name,
-        column=link.column,
-        key=link.key,
-        rows=count(rows, "row"),
+    rows = _unmatched(con, table, link.column, other, link.key)
+    lost = _unmatched(con, other, link.key, table, link.column)
+    names = {"table": table.name, "other": other.name, "lost": lost, "rows": other.rows}
+    is_order = _entity(link.column, table.name) == "order_id"
+    if is_order and lost > MAX_LOST * other.rows:
+        text = gettext(
+            "{lost:,} of the {rows:,} orders of {other} are not in {table} and would be lost. "
+            "Export {table} for the same orders, or leave it out."
+        )
+        raise BadInput(text.format(**names))
+    text = gettext("{table} joined with {other}: {column} = {key}; {rows} without a match.").format(
+        **names | {"column": link.column, "key": link.key, "rows": count(rows, "row")}
+    )
+    if lost and is_order:
+        text += " " + gettext("{lost:,} of the {rows:,} orders of {other} are left out.").format(
+            **names
+        )
+    return text
+
+
+def _unmatched(con: Any, table: RelatedTable, column: str, other: RelatedTable, key: str) -> int:
+    """Count the rows whose value the other table lacks."""
+    return int(
+        con.execute(
+            f"SELECT count(*) FROM {table.relation} WHERE {_value(column)} IS NULL OR "
+            f"{_value(column)} NOT IN (SELECT {_value(key)} FROM {other.relation} "
+            f"WHERE {_value(key)} IS NOT NULL)"
+        ).fetchall()[0][0]
     )
