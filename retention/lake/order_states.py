@@ -72,7 +72,9 @@ class OrderStates:
     @property
     def can_tell_refunds(self) -> bool:
         """Whether left-out rows alone say something new of orders in the lake."""
-        return self.is_tracked and bool(self.left_out)
+        return self.is_tracked and any(
+            self.con.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchall() for name in self.left_out
+        )
 
     def date_states(self, newest: datetime | None = None) -> None:
         """Give the rows of a file the file's version, unless their own is known.

@@ -323,12 +323,12 @@ def commit_parts(
 
     column = table.partition
     assert column is not None
-    base = root / table.name
-    added = [_add_action(base, path, {column: value}) for value, path in written]
+    base = (root / table.name).resolve()  # as Delta's paths of stored files
+    added = [_add_action(base, path.resolve(), {column: value}) for value, path in written]
     now = int(time.time() * 1000)
     removed = [
         RemoveAction(str(path.relative_to(base)), True, now, None, {column: partition_value(path)})
-        for path in map(Path, replaced)
+        for path in (Path(file).resolve() for file in replaced)
     ]
 
     def commit() -> None:

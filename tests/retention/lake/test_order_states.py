@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from retention.errors import BadInput
 from retention.features import build
 from retention.lake import Lake, store
 from retention.lake.importing import import_files
@@ -279,3 +280,19 @@ def _earlier_columns(now, earlier):
 
 def _earlier_schema(now, earlier):
     return lambda table: now(replace(table, columns=tuple(earlier)))
+
+
+def test_home_behind_a_symbolic_link_takes_a_newer_state(settings, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    desk = Desk(Settings(home=tmp_path / "home", _env_file=None), tmp_path / "files")
+    desk.bring(orders(("o1", 1, "a", 10, "completed"), ("o2", 2, "a", 1, "completed")))
+    desk.bring(orders(("o1", 1, "a", 10, "refunded"), ("o3", 3, "a", 2, "completed")))
+    assert desk.sales() == {("o2", "a"): 1, ("o3", "a"): 2}
+
+
+def test_later_file_without_a_usable_row_is_refused(desk):
+    good = orders(("o1", 1, "a", 10, "completed"), ("o2", 2, "a", 1, "refunded"))
+    desk.bring(good)
+    with pytest.raises(BadInput):
+        desk.bring(good.assign(placed="yesterday"))
