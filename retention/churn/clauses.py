@@ -40,6 +40,11 @@ ACTIONABLE = frozenset({*TIMING, "spend", "breadth", "replenishment", "discounts
 }
 SEVERAL = "several"  # code of a clause without a fact of its own
 SILENT, SEASON = "silent", "season"
+# Codes that tell of a change in the customer's own orders.
+CHANGES = frozenset({SILENT, "silent_share", "only_order", "orders_change", "last_gap"}) | {
+    "spend_change"
+}
+FALLS = ("less_spend", "fewer_orders")  # than at the customer's own rate
 _RECENT_ACTIVITY = frozenset({"activity"})
 
 Values = Mapping[str, float | None]

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from retention.churn.clauses import SEASON, Clause
-from retention.risk.sentence import sentence
+from retention.churn.clauses import CHANGES, FALLS, SEASON, Clause
+from retention.risk.sentence import long_text, sentence
 from retention.templating import LOWERS, RAISES, direction, why
 
 MAX_SHOWN = 3  # reasons of one customer
-_DIRECTION = {"high": RAISES, "low": LOWERS, "lapsed": RAISES}
+LISTED = "listed"  # told instead of the tier where the list is of any tier
+_DIRECTION = {"high": RAISES, "low": LOWERS, "lapsed": RAISES, LISTED: RAISES}
 
 
 def reasons_for_tier(reasons: Iterable[Mapping[str, Any]], tier: str) -> list[dict[str, Any]]:
@@ -22,7 +23,7 @@ def reasons_for_tier(reasons: Iterable[Mapping[str, Any]], tier: str) -> list[di
     reasons : iterable of mapping
         All reasons of a customer, as `retention.churn.score` returns them.
     tier : str
-        high, medium or low.
+        high, medium, low or `LISTED`.
 
     Returns
     -------
@@ -49,6 +50,32 @@ def reasons_for_tier(reasons: Iterable[Mapping[str, Any]], tier: str) -> list[di
 def _directed(reason: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in reason.items() if name != "clauses"}
     return {**own, "direction": direction(reason)}
+
+
+def with_fall(
+    clauses: Sequence[Clause], usual: float, expected: float, horizon_days: int, *, priced: bool
+) -> tuple[Clause, ...]:
+    """Return clauses that begin with what the customer is listed for: less than usual.
+
+    A silence, or another change in the customer's own orders, tells it already.
+    """
+    is_told = any(clause.direction == RAISES and clause.code in CHANGES for clause in clauses)
+    digits = 0 if priced else 1
+    if is_told or round(usual, digits) <= round(expected, digits):
+        return tuple(clauses)
+    values = {"usual": usual, "expected": expected, "days": horizon_days}
+    return (Clause(FALLS[not priced], values, ("trend",), 0.0, RAISES), *clauses)
+
+
+def listed_reasons(
+    reasons: Iterable[Mapping[str, Any]], clauses: Sequence[Clause]
+) -> list[dict[str, Any]]:
+    """Return why a customer is on a list of any tier."""
+    raising = reasons_for_tier(reasons, LISTED)
+    if not clauses or clauses[0].code not in FALLS:
+        return raising
+    fall = {"feature": "trend", "text": long_text(clauses[0]), "weight": 0.0, "direction": RAISES}
+    return [fall, *raising][:MAX_SHOWN]
 
 
 def policy_features(reasons: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -95,7 +122,7 @@ def stored_sentence(reasons: Sequence[Mapping[str, Any]], tier: str) -> str:
         As `with_clauses` returns them. Without clauses, as in older scores, the reasons of the tier
         are listed.
     tier : str
-        high, medium or low.
+        high, medium, low or `LISTED`.
 
     Examples
     --------

@@ -21,7 +21,7 @@ def sentence(clauses: Sequence[Clause], tier: str = "high") -> str:
     clauses : sequence of Clause
         Of one customer, as `retention.churn.clauses.ordered` sorts them.
     tier : str
-        high, medium or low. Low risk begins with the reasons that lower it.
+        high, medium, low or listed. Low risk begins with the reasons that lower it.
 
     Returns
     -------
@@ -230,6 +230,12 @@ _LONG: dict[str, Callable[[Values], str]] = {
     ),
     "one_day": lambda v: gettext("ordered on one day only, so there is no rhythm yet"),
     "spend_change": _spend_change,
+    "less_spend": lambda v: gettext(
+        "spent {usual:,.0f} per {days:.0f} days so far, {expected:,.0f} expected in the next"
+    ).format(**v),
+    "fewer_orders": lambda v: gettext(
+        "ordered on {usual:.1f} days per {days:.0f} so far, {expected:.1f} expected in the next"
+    ).format(**v),
     "overdue_items": lambda v: gettext(
         "{overdue:.0f} of {items} bought regularly should have been bought again by now"
     ).format(overdue=_number(v, "overdue"), items=count(_number(v, "items"), "item")),
@@ -284,6 +290,12 @@ _SHORT: dict[str, Callable[[Values], str]] = {
     "spend_change": lambda v: gettext(
         "spent {spend:,.0f} in {days:.0f} days, {before:,.0f} before"
     ).format(spend=_number(v, "now"), days=_number(v, "days"), before=_number(v, "before")),
+    "less_spend": lambda v: gettext(
+        "{usual:,.0f} per {days:.0f} days, {expected:,.0f} expected"
+    ).format(**v),
+    "fewer_orders": lambda v: gettext(
+        "{usual:.1f} orders per {days:.0f} days, {expected:.1f} expected"
+    ).format(**v),
     "overdue_items": lambda v: gettext("{overdue:.0f} of {items} overdue").format(
         overdue=_number(v, "overdue"), items=count(_number(v, "items"), "regular item")
     ),

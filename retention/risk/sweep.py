@@ -12,14 +12,20 @@ from retention.features.availability import has_amounts
 from retention.progress import Progress, silent
 from retention.risk.lapsed import LAPSED, score_lapsed
 from retention.risk.policy import TIERS, thresholds
-from retention.risk.reasons import reasons_for_tier, with_clauses
+from retention.risk.reasons import (
+    LISTED,
+    listed_reasons,
+    reasons_for_tier,
+    with_clauses,
+    with_fall,
+)
 from retention.risk.sentence import sentence
 from retention.text import gettext
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from retention.churn.clauses import Clause, Evidence, EvidenceTable
+    from retention.churn.clauses import Evidence, EvidenceTable
     from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.risk.policy import Policy, Tiers
@@ -56,12 +62,12 @@ MAX_EVIDENCE = 100  # customers of a message and its thread
 class Sweep:
     """Result of a sweep.
 
-    ``scores`` holds every active customer, ``lapsed`` every other buyer. ``cohort`` holds the
-    customers of the list, in its order, with the reasons that agree with their tier and the
-    ``sentence`` that sums them up. ``cohort_tiers`` is empty for the list of `list_size` customers
-    of any tier. Without ``has_amounts`` nothing is known of the revenue. ``note`` explains an
-    unexpected date, ``rung`` names the kind of model; ``selection_note`` is ``rung`` without the
-    comparison of candidates.
+    ``scores`` holds every active customer, ``lapsed`` every other buyer, if they were asked for.
+    ``cohort`` holds the customers of the list, in its order, with the reasons that agree with their
+    tier, or with their place on a list of any tier, and the ``sentence`` that sums them up.
+    ``cohort_tiers`` is empty for the list of `list_size` customers of any tier. Without
+    ``has_amounts`` nothing is known of the revenue. ``note`` explains an unexpected date, ``rung``
+    names the kind of model; ``selection_note`` is ``rung`` without the comparison of candidates.
     Churn is no order for ``horizon_days``, among customers with an order within
     ``active_within_days``. ``evidence_table`` has the order patterns of the group that is listed.
     ``average`` is the mean probability of that group in the whole shop.
@@ -331,10 +337,16 @@ def _listed(swept: Sweep) -> Sweep:
     if swept.is_of_lapsed:
         own = cast("RuleEvidence", evidence).reasons(ids)
         chosen = chosen.assign(reasons=[own[customer] for customer in ids])
-    clauses = {name: known.clauses for name, known in evidence.of(ids).items()}
+    known = {name: one.clauses for name, one in evidence.of(ids).items()}
+    clauses = [known.get(customer, ()) for customer in ids]
+    if not tiers and swept.chosen_by == "lost_margin":
+        clauses = [
+            with_fall(own, now + lost, now, swept.horizon_days, priced=swept.has_amounts)
+            for own, now, lost in zip(clauses, chosen.return_value, chosen.lost_spend, strict=True)
+        ]
     stored = {
-        customer: with_clauses(reasons, clauses.get(customer, ()))
-        for customer, reasons in zip(ids, chosen.reasons, strict=True)
+        customer: with_clauses(reasons, own)
+        for customer, reasons, own in zip(ids, chosen.reasons, clauses, strict=True)
     }
     places = {customer: float(place) for place, customer in enumerate(ids, 1)}
     pool = pool.assign(
@@ -344,7 +356,7 @@ def _listed(swept: Sweep) -> Sweep:
             for customer, reasons in zip(pool.customer_id, pool.reasons, strict=True)
         ],
     )
-    cohort = _with_reasons_of_tier(chosen, clauses)
+    cohort = _with_shown_reasons(chosen.assign(clauses=clauses), is_of_any_tier=not tiers)
     if swept.is_of_lapsed:
         return replace(swept, cohort=cohort, lapsed=pool)
     return replace(swept, cohort=cohort, scores=pool)
@@ -403,19 +415,15 @@ def _score(
     return scores, trained.version, trained.rung, trained.selection_note, evidence
 
 
-def _with_reasons_of_tier(
-    cohort: "pd.DataFrame", clauses: "Mapping[str, Sequence[Clause]]"
-) -> "pd.DataFrame":
-    """Keep the reasons that agree with each customer's tier, and add their sentence."""
+def _with_shown_reasons(cohort: "pd.DataFrame", *, is_of_any_tier: bool) -> "pd.DataFrame":
+    """Keep the reasons that agree with each customer's tier or place, and add their sentence."""
+    told_as = [LISTED] * len(cohort) if is_of_any_tier else list(cohort.tier)
     shown = [
-        reasons_for_tier(reasons, tier)
-        for reasons, tier in zip(cohort.reasons, cohort.tier, strict=True)
+        listed_reasons(reasons, clauses) if tier == LISTED else reasons_for_tier(reasons, tier)
+        for reasons, clauses, tier in zip(cohort.reasons, cohort.clauses, told_as, strict=True)
     ]
-    sentences = [
-        sentence(clauses.get(customer, ()), tier)
-        for customer, tier in zip(cohort.customer_id, cohort.tier, strict=True)
-    ]
-    return cohort.assign(reasons=shown, sentence=sentences)
+    sentences = map(sentence, cohort.clauses, told_as)
+    return cohort.assign(reasons=shown, sentence=list(sentences), told_as=told_as)
 
 
 def _assign_tiers(scores: "pd.DataFrame", tiers: "Tiers") -> "pd.DataFrame":

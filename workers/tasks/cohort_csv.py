@@ -37,6 +37,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
     from retention.csv import to_csv
     from retention.lake import Lake
     from retention.privacy import pseudonym
+    from retention.risk.reasons import LISTED
 
     settings = context.settings
     with context.database.reading() as session:
@@ -59,7 +60,7 @@ def run(request: CohortCsv, context: Context) -> Outcome:
         pseudonym=[pseudonym(settings.key, customer) for customer in frame.customer_id],
         at_stake=frame.churn_probability * frame.expected_value,
         reasons=[
-            _reason_text(reasons, tier)
+            _reason_text(reasons, tier if cohort.tiers else LISTED)
             for reasons, tier in zip(frame.reasons, frame.tier, strict=True)
         ],
     ).sort_values(["list_rank", "at_stake"], ascending=[True, False])

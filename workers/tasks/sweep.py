@@ -395,7 +395,7 @@ def _rows(swept: "Swept", steps: dict[str, str], key: bytes, shown: int) -> list
                 if evidence.silent_days >= 1
                 else gettext("just ordered"),
                 "rhythm": gettext("one order") if isnan(usual) else every(usual),
-                "why": short_reason(evidence.clauses, customer.tier),
+                "why": short_reason(customer.clauses, customer.told_as),
                 "step": steps[customer.customer_id],
             }
         )

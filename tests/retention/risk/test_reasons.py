@@ -2,8 +2,16 @@
 
 import pytest
 
+from retention.churn.clauses import FALLS, Clause
 from retention.risk.policy import DEFAULT, read_policy
-from retention.risk.reasons import policy_features, reasons_for_tier
+from retention.risk.reasons import (
+    LISTED,
+    listed_reasons,
+    policy_features,
+    reasons_for_tier,
+    with_fall,
+)
+from retention.risk.sentence import MAX_WORDS, sentence, short_reason
 from retention.templating import why
 
 
@@ -22,6 +30,34 @@ ALL = [LATE, FEW, OFTEN, LARGE]
 )
 def test_reasons_agree_with_the_tier(tier, shown):
     assert reasons_for_tier(ALL, tier) == shown
+
+
+ON_TIME = Clause("on_time", {"days": 6.0, "usual": 50.0}, ("rhythm",), -0.4, "lowers")
+RARE = Clause("usual_gap", {"usual": 50.0, "typical": 40.0}, ("rhythm",), 0.1, "raises")
+LONG = Clause("silent", {"days": 60.0, "usual": 9.0, "longest": 20.0}, (), 0.0, "raises")
+
+
+@pytest.mark.parametrize(
+    ("clauses", "expected", "priced", "first"),
+    [
+        ((ON_TIME,), 10.0, True, "less_spend"),
+        ((RARE, ON_TIME), 10.0, True, "less_spend"),
+        ((ON_TIME,), 10.0, False, "fewer_orders"),
+        ((LONG, ON_TIME), 10.0, True, "silent"),
+        ((ON_TIME,), 30.2, True, "on_time"),
+    ],
+)
+def test_listed_customer_without_a_change_is_told_the_fall(clauses, expected, priced, first):
+    told = with_fall(clauses, 30.0, expected, 28, priced=priced)
+    assert told[0].code == first
+    is_fall = first in FALLS
+    assert [reason["feature"] for reason in listed_reasons(ALL, told)] == [
+        *(["trend"] if is_fall else []),
+        "recency",
+        "frequency",
+    ]
+    assert sentence(told, LISTED)
+    assert len(short_reason(told, LISTED).split()) <= MAX_WORDS
 
 
 def test_medium_tier_leaves_out_reasons_without_weight():

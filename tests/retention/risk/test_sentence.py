@@ -161,7 +161,7 @@ def test_every_feature_group_with_facts_belongs_to_one_family():
 def _every_clause():
     names = [
         *("days", "usual", "longest", "typical", "now", "before", "last", "items"),
-        *("overdue", "mean", "orders", "amount", "horizon"),
+        *("overdue", "mean", "orders", "amount", "horizon", "expected"),
     ]
     numbers = dict.fromkeys(names, 1234.0)
     values = numbers | {"share": 0.8, "change": -0.2}

@@ -12,9 +12,10 @@ from retention.lake.importing import import_files
 from retention.reports.sweep_chart import chart
 from retention.risk import rules
 from retention.risk.policy import Policy, Tiers, thresholds, tier_of, tiers_of
-from retention.risk.reasons import stored_sentence
+from retention.risk.reasons import LISTED, stored_sentence
 from retention.risk.sweep import order_of, sweep
 from retention.settings import Settings
+from retention.templating import RAISES
 from tests import shop as tiny
 
 
@@ -69,6 +70,16 @@ def test_stored_reasons_give_the_sentence_of_the_list(shop):
         assert not any("clauses" in reason for reason in listed["reasons"])
     without = [{k: v for k, v in reason.items() if k != "clauses"} for reason in own]
     assert stored_sentence(without, listed["tier"]).startswith(("raises the", "lowers the"))
+
+
+def test_list_of_any_tier_tells_what_raises_the_risk(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    stored = result.scores.set_index("customer_id").reasons
+    assert (result.cohort.tier == "low").any()
+    for customer in result.cohort.itertuples():
+        assert {reason["direction"] for reason in customer.reasons} <= {RAISES}
+        assert customer.clauses[0].direction == RAISES
+        assert stored_sentence(stored[customer.customer_id], LISTED) == customer.sentence
 
 
 def test_without_prices_the_cohort_is_ranked_by_lost_order_days(tmp_path):
