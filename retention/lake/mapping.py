@@ -54,6 +54,11 @@ class Expression:
             return frozenset({self.column})
         return _columns_of(self.sql) if self.sql else frozenset()
 
+    @property
+    def concatenated_columns(self) -> frozenset[str]:
+        """Names of source columns that its SQL only puts together with other text."""
+        return self.columns - _columns_of(self.sql, computed=True) if self.sql else frozenset()
+
     @cached_property
     def text(self) -> str:
         """Its SQL."""
@@ -527,12 +532,20 @@ def _error_position(error: Any) -> str:
     return gettext(": a quote may be left open")
 
 
-def _columns_of(sql: str) -> frozenset[str]:
-    import sqlglot
+def _columns_of(sql: str, computed: bool = False) -> frozenset[str]:
+    """Return the names of columns; if computed, of those that are not only concatenated."""
+    from sqlglot import exp
 
-    return frozenset(
-        column.parts[0].name for column in _parsed(sql, "the map").find_all(sqlglot.exp.Column)
-    )
+    parsed = _parsed(sql, "the map")
+    joined = (exp.Concat, exp.ConcatWs, exp.DPipe, exp.Paren)
+    names = set()
+    for column in parsed.find_all(exp.Column):
+        above = column.parent
+        while computed and isinstance(above, joined):
+            above = above.parent
+        if not computed or above is not None or column is parsed:
+            names.add(column.parts[0].name)
+    return frozenset(names)
 
 
 def _nearest(name: str, known: list[str]) -> str:

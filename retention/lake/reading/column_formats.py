@@ -98,7 +98,8 @@ def detect_readings(
     ColumnReadings
     """
     result = ColumnReadings(decimal=mapping.decimal)
-    column_kinds = _column_kinds(columns, mapping, typed)
+    computed = _computed_columns(mapping, typed)
+    column_kinds = _column_kinds(columns, mapping, computed)
     all_stats = count_formats(con, relation, columns, column_kinds, mapping.date_format)
     numbers = {
         name: stats
@@ -121,7 +122,7 @@ def detect_readings(
         elif name in numbers:
             _read_number(name, stats, column_kinds[name], decimal_comma, mapping, result)
         elif column_kinds[name] == "moment" or (column_kinds[name] == "any" and stats.is_time):
-            _read_time(name, stats, column_kinds[name], mapping, result)
+            _read_time(name, stats, name.casefold() in computed, mapping, result)
             if stats.lacks_zone:
                 result.naive.append(name)
     return result
@@ -131,7 +132,7 @@ def detect_readings(
 
 
 def _order_numbers(mapping: Mapping) -> frozenset[str]:
-    """Return the columns of an order id's expression that are neither numbers nor times."""
+    """Return the columns that an order id's expression only puts together, as texts."""
     order = mapping.columns.get("order_id")
     if order is None:
         return frozenset()
@@ -140,19 +141,22 @@ def _order_numbers(mapping: Mapping) -> frozenset[str]:
         for target, expression in mapping.columns.items()
         if mapping.table[target].kind in ("number", "moment")
     )
-    return order.columns.difference(*others)
+    filtered = mapping.where.columns if mapping.where else ()
+    return order.concatenated_columns.difference(*others, filtered)
 
 
-def _column_kinds(columns: dict[str, str], mapping: Mapping, typed: bool) -> dict[str, str]:
+def _computed_columns(mapping: Mapping, typed: bool) -> set[str]:
+    """Return the columns of expressions, in lower case; none if the source has types."""
+    expressions = [] if typed else mapping.expressions
+    return {name.casefold() for expression in expressions for name in expression.columns}
+
+
+def _column_kinds(columns: dict[str, str], mapping: Mapping, computed: set[str]) -> dict[str, str]:
     """Return the kind of each column to examine.
 
-    The kind is ``number``, ``moment``, ``id``, or ``any`` for a column in an expression.
+    The kind is ``number``, ``moment``, ``id``, or ``any`` for a column in an expression. A column
+    that is mapped to a moment stays one: compact dates and epochs look like numbers.
     """
-    computed = (
-        set()
-        if typed
-        else {name.casefold() for expression in mapping.expressions for name in expression.columns}
-    )
     as_text = {name.casefold() for name in mapping.source_columns_of("text", "json")}
     kinds: dict[str, str] = {}
     for target, expression in mapping.columns.items():
@@ -169,9 +173,7 @@ def _column_kinds(columns: dict[str, str], mapping: Mapping, typed: bool) -> dic
         if type_ == "VARCHAR":
             kind = kinds.get(key) or ("any" if key in computed and key not in as_text else None)
             if kind:
-                column_kinds[name] = (
-                    "any" if kind in ("number", "moment") and key in computed else kind
-                )
+                column_kinds[name] = "any" if kind == "number" and key in computed else kind
         elif kinds.get(key) == "moment" and (
             type_.endswith("INT") or type_ in ("INTEGER", "DOUBLE")
         ):
@@ -461,7 +463,7 @@ def _read_number(
 
 
 def _read_time(
-    name: str, stats: ColumnStats, kind: str, mapping: Mapping, result: ColumnReadings
+    name: str, stats: ColumnStats, is_computed: bool, mapping: Mapping, result: ColumnReadings
 ) -> None:
     column = f"nullif(trim({quoted(name)}{'' if stats.is_text else '::BIGINT::VARCHAR'}), '')"
     if mapping.date_format and stats.in_map_format < stats.filled:
@@ -509,7 +511,7 @@ def _read_time(
             _parse_formats(without_weekday, _MONTH_NAME_FORMATS, "[ ,.]+"),
             gettext("by the month's name"),
         )
-    elif kind == "any" and stats.times >= MIN_SHARE * max(1, stats.filled):
+    elif is_computed and stats.times >= MIN_SHARE * max(1, stats.filled):
         is_zoned = stats.zoned_times >= MIN_SHARE * stats.filled
         sql = zoned_text(column) if is_zoned else f"try_cast({column} AS TIMESTAMP)"
         type_ = "TIMESTAMP WITH TIME ZONE" if is_zoned else "TIMESTAMP"

@@ -142,6 +142,23 @@ def test_expressions_use_decimal_commas_and_numeric_dates(import_bytes):
     assert (report.files[0]["decimal"], report.files[0]["dates"]) == (",", {"Date": "day first"})
 
 
+@pytest.mark.parametrize(
+    ("sql", "order"),
+    [
+        ('"No" + 1000', "1007"),
+        ("printf('%06d', \"No\")", "000007"),
+        ("strftime(\"Till date\", '%Y%m%d')", "20250113"),
+        ('"No" || \'-\' || "Till"', "7-R3"),
+        ('concat_ws(\'-\', "Till", ("No"))', "R3-7"),
+    ],
+)
+def test_expressions_of_orders_get_numbers_and_dates(import_bytes, sql, order):
+    content = b"Customer,Date,Item,Amount,No,Till date,Till\n1,2025-01-13,a,2,7,13/01/2025,R3\n"
+    content += b"1,2025-01-13,a,2,8,13/01/2025,4\n" * 20
+    _, events = import_bytes(content, map_text=f"{MAP}order_id = {{ sql = '''{sql}''' }}\n")
+    assert order in {event["order_id"] for event in events}
+
+
 def test_invalid_dates_do_not_decide_day_or_month_first(import_bytes):
     rows = "1;31.01.2025;a;1\n" * 40 + "1;99.99.2022;a;1\n"
     report, events = import_bytes(f"Customer;Date;Item;Amount\n{rows}".encode())

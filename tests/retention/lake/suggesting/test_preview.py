@@ -213,3 +213,27 @@ def test_number_of_an_order_stays_text_in_an_expression(settings, tmp_path):
     seen = preview(settings, [file], _map(tmp_path, text))
     assert seen.order_rule.code == "columns"
     assert (seen.orders, seen.report.rows_quarantined) == (lines.order.nunique(), 0)
+
+
+@pytest.mark.parametrize("event_id", ["", "row"])
+@pytest.mark.parametrize("form", ["day", "compact", "seconds", "millis", "excel"])
+def test_till_numbers_join_days_in_any_form(settings, tmp_path, form, event_id):
+    [lines] = _tills(_baskets(7))
+    at = lines.placed
+    lines["placed"] = {
+        "day": at.dt.strftime("%Y-%m-%d"),
+        "compact": at.dt.strftime("%Y%m%d"),
+        "seconds": at.astype("datetime64[s]").astype("int64"),
+        "millis": at.astype("datetime64[ms]").astype("int64"),
+        "excel": (at - pd.Timestamp("1899-12-30")).dt.days,
+    }[form]
+    if event_id:
+        lines.insert(0, "row id", range(1, len(lines) + 1))
+    file = str(tmp_path / "shop.csv")
+    named = {"number": "receipt", "customer": "customer_id", "placed": "date"}
+    lines.drop(columns="order").rename(columns=named).to_csv(file, index=False)
+    text = propose(Lake.open(settings), "events", file).text
+    seen = preview(settings, [file], _map(tmp_path, text))
+    assert seen.order_rule.code == "columns"
+    assert (seen.orders, seen.report.rows_quarantined) == (lines.order.nunique(), 0)
+    assert seen.last_day == at.max().date()
