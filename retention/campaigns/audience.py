@@ -141,6 +141,7 @@ def exclusion_reason(code: str) -> str:
         "erased": gettext("erased since the list was made"),
         "programme": gettext("in the programme hold-out"),
         "paused_by_person": gettext("excluded by a person for now"),
+        "no_list_rule": gettext('the policy has no rule for the list (tiers = ["listed"])'),
         "no_rule": gettext("the policy does nothing for them"),
         "no_consent": gettext("no marketing consent"),
         "no_phone": gettext("no valid phone number"),
@@ -242,6 +243,7 @@ def _eligible(
     """
     ids, consent = pool["customer_id"], pool["consent"]
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
+    lacks_list_rule = not any("listed" in rule.tiers for rule in policy.rules)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
         ("erased", lambda: ~ids.isin(directory_ids(session, settings))),
         (
@@ -272,6 +274,7 @@ def _eligible(
             if is_text(channel)
             else ()
         ),
+        ("no_list_rule", lambda: pool["rule"].isna() & _is_listed(pool) & lacks_list_rule),
         ("no_rule", lambda: pool["rule"].isna()),
         ("other_campaign", campaign_of.notna),
         (
@@ -387,21 +390,28 @@ def _rules(
     """
     import pandas as pd
 
-    def name_of(tier: str, row: Any) -> str | None:
-        unavailable = without if row.phone else (*without, "call")
-        states = consent or row.consent
-        rule = policy.rule_for(tier, row.features, row.value, states, unavailable)
+    def name_of(row: Any) -> str | None:
+        rule = policy.rule_for(
+            row.tier,
+            row.features,
+            row.value,
+            consent or row.consent,
+            without if row.phone else (*without, "call"),
+            is_listed=row.is_listed,
+        )
         return rule.name if rule and rule.action != "nothing" else None
 
-    # Who has most to lose may be at a risk that has no offer.
-    is_listed = pool.get("list_rank", pd.Series(index=pool.index)).notna()
-    rows = pool.assign(is_listed=is_listed & (pool["tier"] != "lapsed"))
     columns = ["tier", "features", "value", "consent", "phone", "is_listed"]
-    names = [
-        name_of(row.tier, row) or (name_of("listed", row) if row.is_listed else None)
-        for row in rows[columns].itertuples(index=False)
-    ]
-    return pd.Series(names, index=pool.index, dtype=object)
+    rows = pool.assign(is_listed=_is_listed(pool))[columns].itertuples(index=False)
+    return pd.Series([name_of(row) for row in rows], index=pool.index, dtype=object)
+
+
+def _is_listed(pool: "pd.DataFrame") -> "pd.Series":
+    """Whether each customer is on the list of active customers that the scores are of."""
+    import pandas as pd
+
+    rank = pool.get("list_rank", pd.Series(index=pool.index))
+    return rank.notna() & (pool["tier"] != "lapsed")
 
 
 def _limit_calls(customers: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":

@@ -73,6 +73,24 @@ def risk_trend(
     return points
 
 
+def is_listed(
+    lake: "Lake", session: Session, settings: Settings, customer_id: str, until: datetime
+) -> bool:
+    """Whether the newest list of the customers with most to lose has a customer."""
+    lists = session.scalars(
+        select(Cohort)
+        .where(Cohort.team_id == settings.team_id, Cohort.as_of <= until, Cohort.audience.is_(None))
+        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
+        .limit(4 * MAX_POINTS)
+    )
+    newest = next((cohort for cohort in lists if not cohort.tiers), None)
+    if newest is None:
+        return False
+    scores = lake.scores(newest.run_id)
+    own = scores.filter(scores.customer_id == customer_id, scores.list_rank.notnull())
+    return bool(own.count().execute())
+
+
 def last_orders(lake: "Lake", customer_id: str, before: datetime) -> list[dict[str, Any]]:
     """Return a customer's newest orders, newest first.
 

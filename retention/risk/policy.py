@@ -329,11 +329,15 @@ class Policy(_Strict):
         value: str = ANY,
         consent: str = "given",
         without: Collection[str] = (),
+        *,
+        is_listed: bool = False,
     ) -> Rule | None:
         """Return the rule for a customer.
 
         Rules that name the customer's value band precede all others. Within each kind the first
-        reason with a rule of its own decides, else the tier's rule for ``any`` reason.
+        reason with a rule of its own decides, else the tier's rule for ``any`` reason. On the list,
+        the rule of ``listed`` decides where the tier has none, or nothing for ``any`` reason and
+        value.
 
         Parameters
         ----------
@@ -345,6 +349,8 @@ class Policy(_Strict):
             Value band and consent state.
         without : collection of str
             Actions that are unavailable for the customer: no phone number, no capacity for calls.
+        is_listed : bool
+            Whether the customer is on the list.
 
         Returns
         -------
@@ -357,8 +363,13 @@ class Policy(_Strict):
             for band in dict.fromkeys((value, ANY))
             for reason in reasons
         )
-        rules = (self._rule_of_cell.get(cell) for cell in cells)
-        return next((rule for rule in rules if rule and rule.action not in without), None)
+        rules = ((cell, self._rule_of_cell.get(cell)) for cell in cells)
+        fitting = ((cell, rule) for cell, rule in rules if rule and rule.action not in without)
+        (_, reason, band, _), own = next(fitting, ((tier, ANY, ANY, consent), None))
+        is_usual = (reason, band) == (ANY, ANY) and (own is None or own.action == "nothing")
+        if is_listed and is_usual and tier in TIERS:
+            return self.rule_for("listed", reasons[:-1], value, consent, without) or own
+        return own
 
     def offers_for(self, name: str, tier: str) -> tuple[Rule, ...]:
         """Return a rule and those with alternative offers.

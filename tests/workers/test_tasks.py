@@ -561,6 +561,39 @@ def test_score_goes_to_the_requester_in_full(swept_copy):
     assert [order["amount"] for order in data["last_orders"]] == pytest.approx(list(newest.amount))
 
 
+def test_card_of_a_lapsed_customer_agrees_with_the_lapsed_list(trained_copy):
+    own, _ = trained_copy
+    request = Sweep(tier="lapsed", as_of=own.end)
+    (listed, *_) = sweep.run(request, _context(own, "lapsed")).data["cohort"]
+    request = Score(customer_id=listed["customer_id"], as_of=own.end)
+    outcome = score.run(request, _context(own, "score"))
+    for name in ("tier", "churn_probability", "expected_value", "sentence", "reasons"):
+        assert outcome.data[name] == listed[name]
+    assert "Lapsed" in outcome.data["action"]  # the policy's rule
+    chance = templating.percent(1 - listed["churn_probability"], 1)
+    assert chance in _words(own, outcome.posts[0])
+    shown = templating.text(
+        "terminal/score.txt.j2", zone="UTC", result=outcome.data, **outcome.data
+    )
+    assert chance in shown
+
+
+def test_card_of_a_listed_customer_has_the_offer_of_the_list(trained_copy):
+    own, _ = trained_copy
+    swept = _done(own, sweep.run(Sweep(top=1000, as_of=own.end), _context(own, "list"))).data
+    tier_of = {one["customer_id"]: one["tier"] for one in swept["cohort"]}
+    listed = next(customer for customer, tier in tier_of.items() if tier == "low")
+    scores = own.lake.scores("list-1").execute()
+    other = scores[(scores.tier == "low") & scores.list_rank.isna()].customer_id.iloc[0]
+    actions = [
+        score.run(Score(customer_id=customer, as_of=own.end), _context(own, customer)).data[
+            "action"
+        ]
+        for customer in (listed, other)
+    ]
+    assert ["On the list" in action for action in actions] == [True, False]
+
+
 @pytest.mark.nightly
 def test_card_shows_the_risk_of_past_lists_as_a_picture(swept_copy):
     own, swept = swept_copy

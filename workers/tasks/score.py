@@ -53,6 +53,7 @@ def run(request: Score, context: Context) -> Outcome:
     from retention.registry import champion, definition_in_force
     from retention.registry.model_cache import churn_model, open_recommender
     from retention.risk import rules
+    from retention.risk.lapsed import LAPSED
     from retention.risk.policy import load_policy, thresholds, tier_of
 
     settings = context.settings
@@ -86,7 +87,7 @@ def run(request: Score, context: Context) -> Outcome:
                 "like."
             ).format(customer=customer, local=lake.local(moment.at))
         )
-    tier = tier_of(float(score.churn_probability), limits)
+    tier = explained.pop("tier", None) or tier_of(float(score.churn_probability), limits)
     data = {
         "customer_id": customer,
         "churn_probability": float(score.churn_probability),
@@ -101,7 +102,7 @@ def run(request: Score, context: Context) -> Outcome:
             for item in recommender.lists(lake, [customer], k=ITEMS, as_of=moment.at)[customer]
         ],
         "preferences": preference_profile(lake, customer, moment.at, settings.timezone),
-        "action": _action(policy, tier, score.reasons, _consent(lake, context, customer)),
+        "action": _action(lake, context, policy, customer, tier, score.reasons, moment.at),
         "as_of": moment.at.isoformat(),
         "note": " ".join(filter(None, (moment.note, explained.pop("note", "")))),
         "merged": request.merged or identity.merged,
@@ -111,6 +112,8 @@ def run(request: Score, context: Context) -> Outcome:
         **explained,
     }
     data |= _history(lake, context, customer, moment.at, data["model_version"])
+    if tier == LAPSED:  # their chance is of another model than that of past lists
+        data["trend"] = []
     return Outcome(
         data,
         _posts(request, context, data, limits),
@@ -181,7 +184,7 @@ def _scored(
     opinion: bool,
     progress: Progress,
 ) -> "tuple[pd.Series | None, dict[str, Any]]":
-    """Return a customer's score and its explanation.
+    """Return a customer's score and its explanation; with their tier if they lapsed.
 
     The score is None before the first order.
     """
@@ -191,13 +194,14 @@ def _scored(
     from retention.risk import rules
     from retention.risk.policy import tier_of
 
+    within = trained.active_within_days if trained else definition.active_within_days
     if trained is None:
         horizon = definition.horizon_days
         scores, _, evidence = rules.score_with_evidence(
             lake,
             at,
             horizon_days=horizon,
-            active_within_days=definition.active_within_days,
+            active_within_days=within,
             customer_ids=[customer],
         )
         if scores.empty:
@@ -207,12 +211,15 @@ def _scored(
         target_values = predict_targets(
             None, snapshot, history_days=float(people.frame.tenure_days.max())
         )
+        targets = target_values.of(0, at)
+        if within and float(snapshot.frame.recency_days.iloc[0]) > within:
+            return _lapsed(lake, at, customer, horizon, within, targets)
         return scores.iloc[0], {
             "counterfactuals": [],
             "second_opinion": None,
             "average": None,
             "clauses": evidence.of([customer])[customer].clauses,
-            **target_values.of(0, at),
+            **targets,
         }
     explanation = explain(
         trained,
@@ -223,18 +230,43 @@ def _scored(
         opinion=opinion,
         progress=progress,
     )
+    if explanation is None:
+        return None, {}
+    targets = explanation.targets.of(0, at)
+    if within and explanation.average is None:
+        return _lapsed(lake, at, customer, trained.horizon_days, within, targets)
     return (
-        (
-            explanation.score,
-            {
-                **explanation.as_dict(),
-                **explanation.targets.of(0, at),
-                "clauses": explanation.evidence.clauses,
-            },
-        )
-        if explanation
-        else (None, {})
+        explanation.score,
+        {**explanation.as_dict(), **targets, "clauses": explanation.evidence.clauses},
     )
+
+
+def _lapsed(
+    lake: "Lake",
+    at: datetime,
+    customer: str,
+    horizon_days: int,
+    within: int,
+    targets: dict[str, Any],
+) -> "tuple[pd.Series, dict[str, Any]]":
+    """Return the score of a customer who is no longer active, as the list of lapsed ones has it."""
+    from retention.churn.population import buyers
+    from retention.risk.lapsed import LAPSED, score_lapsed
+
+    everyone = buyers(lake, at, horizon_days=horizon_days, active_within_days=None).frame
+    active = set(everyone.customer_id[everyone.recency_days <= within])
+    scores, evidence = score_lapsed(
+        lake, at, active, horizon_days=horizon_days, active_within_days=within
+    )
+    own = scores[scores.customer_id == customer]
+    return own.assign(reasons=[evidence.reasons([customer])[customer]]).iloc[0], {
+        "tier": LAPSED,
+        "counterfactuals": [],
+        "second_opinion": None,
+        "average": None,
+        "clauses": evidence.of([customer])[customer].clauses,
+        **targets,
+    }
 
 
 def _isoformat(moment: "pd.Timestamp") -> str | None:
@@ -252,14 +284,24 @@ def _consent(lake: "Lake", context: Context, customer: str) -> str:
 
 
 def _action(
-    policy: "Policy", tier: str, reasons: list[dict[str, Any]], consent: str = "given"
+    lake: "Lake",
+    context: Context,
+    policy: "Policy",
+    customer: str,
+    tier: str,
+    reasons: list[dict[str, Any]],
+    at: datetime,
 ) -> str:
     """Describe the action of the policy, or say why there is none."""
     from retention.campaigns.offers import describe_rule, next_step
+    from retention.reports.customer_history import is_listed
 
+    consent = _consent(lake, context, customer)
     if consent == "refused":
         return next_step(None, consent=consent)
-    rule = policy.rule_for(tier, policy_features(reasons))
+    with context.database.reading() as session:
+        listed = is_listed(lake, session, context.settings, customer, at)
+    rule = policy.rule_for(tier, policy_features(reasons), is_listed=listed)
     if rule is None or rule.action == "nothing":
         return gettext("no offer: the policy has none for such customers")
 

@@ -193,6 +193,26 @@ def test_value_rule_precedes_reason_rule_and_unavailable_actions_are_skipped():
     assert POLICY.rule_for("high", ["discount_share"], "high", "unknown") is None
 
 
+def test_list_gets_its_offer_only_where_no_rule_decides_for_a_part_of_the_tier(tmp_path):
+    nothing = {"action": "nothing", "discount": 0}
+    text = (
+        _rule("Listed", tiers='["listed"]')
+        + _rule("Rests", tiers='["low"]', **nothing)
+        + _rule("Saved anyway", tiers='["medium"]', reasons='["discounts"]', **nothing)
+        + _rule("Acts", tiers='["high"]')
+    )
+    policy = load_policy(Settings(home=tmp_path, policy=_written(tmp_path, text)))
+
+    def name(tier, *features):
+        rule = policy.rule_for(tier, features, "middle", is_listed=True)
+        return rule and rule.name
+
+    assert (name("low", "trend"), name("medium", "trend")) == ("Listed", "Listed")
+    assert (name("medium", "discounts"), name("high")) == ("Saved anyway", "Acts")
+    assert policy.rule_for("low", ()).name == "Rests"
+    assert name("lapsed") is None
+
+
 def test_rules_decide_by_consent(tmp_path):
     unsure = _rule("B", action="reminder", discount=0, consent='["unknown"]')
     policy = read_policy(_written(tmp_path, _rule("A") + unsure))

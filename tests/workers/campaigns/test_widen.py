@@ -159,6 +159,22 @@ def test_lapsed_customers_get_a_win_back_draft(desk, tmp_path):
     assert "list is empty" in run(desk, nobody, ANALYST, key="nobody").error
 
 
+def test_list_without_a_rule_of_its_own_names_the_missing_rule(desk, tmp_path):
+    policy = tmp_path / "policy.toml"
+    one = POLICY.partition("[[rules]]")[0] + '[[rules]]\nname = "All"\ntiers = ["{tier}"]\n'
+    one += 'action = "coupon"\ndiscount = 0.1\n'
+    policy.write_text(one.format(tier="high"), encoding="utf-8")
+    desk = replace(desk, settings=desk.settings.model_copy(update={"policy": policy}))
+    swept = run(desk, Sweep(), ANALYST).result
+    job = run(desk, CampaignDraft(cohort_id=swept["cohort_id"]), ANALYST)
+    excluded = job.result["excluded"]
+    assert 0 < excluded["no_list_rule"] < swept["cohort_size"]
+    assert "no_rule" not in excluded
+    policy.write_text(one.format(tier="lapsed"), encoding="utf-8")
+    job = run(desk, CampaignDraft(cohort_id=swept["cohort_id"]), ANALYST, key="nobody")
+    assert 'tiers = ["listed"]' in job.error
+
+
 def test_rule_for_the_list_is_for_those_whose_own_tier_has_no_offer(desk, tmp_path):
     policy = tmp_path / "policy.toml"
     rules = POLICY.replace('tiers = ["high", "medium", "low"]', 'tiers = ["high"]')
