@@ -303,6 +303,22 @@ def test_sheet_is_chosen_by_content_or_by_name(home, tmp_path, nobody, capsys):
     assert "o.csv is none" in refusal(capsys, csv_file, "--sheet", "Orders")
 
 
+def test_all_sheets_with_the_columns_of_the_map_are_read(home, tmp_path, nobody, capsys):
+    months = {
+        "March": [ORDERS, *order_rows()],
+        "April": [
+            ("note", *map(str.upper, ORDERS)),
+            *(("x", f"B{row[0]}", *row[1:]) for row in order_rows(60)),
+        ],
+        "Targets": [("month", "orders"), ("March", 90)],
+        "Empty": [ORDERS],
+    }
+    write_workbook(tmp_path / "shop.xlsx", months)
+    error = refusal(capsys, str(tmp_path / "shop.xlsx"))
+    assert "30 customers, 150 orders, sales of 825" in error
+    assert "Targets. Sheets read: March, April." in error
+
+
 def related_tables() -> dict[str, list[tuple]]:
     """Orders of 30 customers, their lines, and what the shop knows of customers and products."""
     days, price = [f"2023-03-{1 + n % 28:02}" for n in range(90)], [n % 7 + 0.5 for n in range(180)]

@@ -258,7 +258,12 @@ def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
     properties = {
         "decimal": result.decimal,
         "dates": result.dates,
-        "notes": [*duplicate_notes, *scientific_notes, *result.notes],
+        "notes": [
+            *source.detected.get("notes", ()),
+            *duplicate_notes,
+            *scientific_notes,
+            *result.notes,
+        ],
     }
     detected = source.detected | {name: value for name, value in properties.items() if value}
     typed = [
@@ -395,7 +400,10 @@ def _parquet(
 
 
 def _workbook(con: Any, path: Path, mapping: Mapping | None, folder: Path) -> Source:
-    """Read the sheets that fit the map, or else the first ones; `Source.others` has the rest."""
+    """Read the sheets with the map's columns, or else the first ones of one shape.
+
+    `Source.others` has the rest.
+    """
     sheets = convert_workbook(path, folder)
     named = mapping.sheet if mapping else None
     if named is not None and sheets.get(named) is None:
@@ -404,26 +412,34 @@ def _workbook(con: Any, path: Path, mapping: Mapping | None, folder: Path) -> So
                 file=path.name, sheet=named, sheets=", ".join(sheets)
             )
         )
-    groups: dict[tuple[str, ...], list[str]] = {}  # sheets by their columns
+    required = required_columns(mapping)
+    groups: dict[Any, list[str]] = {}  # sheets by their columns, or by how many the map finds
     for sheet, file in sheets.items():
         if file and named in (None, sheet):
             columns = tuple(column_types(con, _read_parquet([file])))
-            groups.setdefault(columns, []).append(sheet)
+            # A map's `from` adds columns that no sheet has.
+            group = len(required & {*map(str.casefold, columns)}) if required else columns
+            groups.setdefault(group, []).append(sheet)
     sources = []
-    for columns, names in groups.items():
+    for names in groups.values():
         left_out = gettext("{sheet} (left out: other columns or no rows)")
         labels = [*names, *(left_out.format(sheet=one) for one in sheets if one not in names)]
-        sources.append(
-            Source(
-                path.name,
-                _read_parquet([file for name in names if (file := sheets[name])]),
-                dict.fromkeys(columns, "VARCHAR"),
-                detected={"format": "workbook", "sheets": labels},
+        detected: dict[str, Any] = {"format": "workbook", "sheets": labels}
+        if named is None and len(names) < len(filled := [one for one in sheets if sheets[one]]):
+            text = gettext(
+                "{file}: sheets left out, with other columns: {others}. Sheets read: {sheets}."
             )
-        )
-    required = required_columns(mapping)
-    # A map's `from` adds columns that no sheet has.
-    chosen = max(sources, key=lambda one: len(required & {*map(str.casefold, one.columns)}))
+            detected["notes"] = [
+                text.format(
+                    file=path.name,
+                    sheets=", ".join(names),
+                    others=", ".join(one for one in filled if one not in names),
+                )
+            ]
+        files = [file for name in names if (file := sheets[name])]
+        relation = _read_parquet(files, ", union_by_name = true")
+        sources.append(Source(path.name, relation, column_types(con, relation), detected=detected))
+    chosen = sources[[*groups].index(max(groups))] if required else sources[0]
     con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {chosen.relation}")
     others = tuple(one for one in sources if one is not chosen)
     return replace(chosen, relation="raw_rows", others=others)
