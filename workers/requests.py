@@ -171,6 +171,7 @@ class Sweep(Request):
     by: str | None = None  # a field to break the result down by
     where: Condition | None = None  # an audience expression
     order: Literal["stake", "spend"] = "stake"  # what comes first
+    with_lapsed: bool = False  # also return the list of lapsed customers
 
 
 class Score(Request):

@@ -122,10 +122,8 @@ def COMMAND(
     model = _train(call, is_new=bool(report.rows_accepted), progress=step)
     queued = _queue_recommender(call) if report.rows_accepted and summary.items else None
     step = _announce(call, 5, gettext("Listing the customers at risk"))
-    swept = _run(call, Sweep(top=TOP), part(step, 0, 2))
-    lapsed = None
-    if sum(swept["groups"].values()) > swept["groups"]["active"]:
-        lapsed = _run(call, Sweep(tier="lapsed", top=TOP), part(step, 1, 2))
+    swept = _run(call, Sweep(top=TOP, with_lapsed=True), step)
+    lapsed = swept.pop("lapsed")
     written = write_list(out, swept, definition, summary.text, summary.zone, lapsed)
     return Answer(
         "bot/start",

@@ -63,7 +63,7 @@ def scores_at(
     from retention.registry.model_cache import churn_model
     from retention.risk import rules
     from retention.risk.policy import load_policy
-    from retention.risk.sweep import sweep
+    from retention.risk.sweep import score_active
 
     with database.reading() as session:
         row = champion(session, settings, "churn")
@@ -93,18 +93,18 @@ def scores_at(
     key = (moment, version, horizon, store.version(lake.root, TABLES["events"]))
     recent = _recent.setdefault(lake, {})
     if key not in recent:
-        swept = sweep(
+        scores, *_ = score_active(
             lake,
             trained,
             load_policy(settings),
-            as_of=moment,
+            moment,
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             progress=progress,
         )
         while len(recent) >= MAX_RECENT:
             del recent[next(iter(recent))]
-        recent[key] = swept.scores
+        recent[key] = scores
     return moment, recent[key]
 
 

@@ -22,17 +22,17 @@ def list_size(scored: int, customers: int | None = None) -> int:
     return min(customers, scored)
 
 
-def derived_tiers(probabilities: np.ndarray) -> dict[str, float]:
+def derived_tiers(probabilities: np.ndarray, customers: int | None = None) -> dict[str, float]:
     """Return the churn probabilities at which a shop's tiers begin.
 
     Medium begins at the mean, so it says "more than usual". High begins so far above it that as
-    many customers are in it as a list has.
+    many customers are in it as a list has; ``customers`` is its stated size.
     """
     medium = float(np.clip(probabilities.mean(), 0.001, 0.998))
     above = np.sort(probabilities[probabilities > medium])[::-1]
     if not len(above):
         return {"high": round((1 + medium) / 2, 4), "medium": round(medium, 4)}
-    last = above[min(list_size(len(probabilities)), len(above)) - 1]
+    last = above[min(list_size(len(probabilities), customers), len(above)) - 1]
     medium = round(medium, 4)
     high = float(np.floor(1e4 * last) / 1e4)  # rounded up, it would leave out the last one
     return {"high": max(high, round(medium + 1e-4, 4)), "medium": medium}

@@ -200,6 +200,7 @@ def train(
     model: str = "auto",
     seed: int = 0,
     tune: tuning.Budget | None = None,
+    customers: int | None = None,
     progress: Progress = silent,
 ) -> TrainedChurn:
     """Train a churn model on events before a cutoff.
@@ -217,6 +218,8 @@ def train(
     seed : int
     tune : tuning.Budget, optional
         Budget to search the estimators' settings; without it they keep their defaults.
+    customers : int, optional
+        Size of the list that the policy states.
     progress : Progress
 
     Raises
@@ -234,11 +237,11 @@ def train(
         progress=part(progress, 0, 2),
     )
     trained = fit(training, model=model, seed=seed, tune=tune, progress=part(progress, 1, 2))
-    return with_tiers(trained, lake)
+    return with_tiers(trained, lake, customers)
 
 
-def with_tiers(trained: TrainedChurn, lake: "Lake") -> TrainedChurn:
-    """Derive the tiers from the customers at the cutoff.
+def with_tiers(trained: TrainedChurn, lake: "Lake", customers: int | None = None) -> TrainedChurn:
+    """Derive the tiers from the customers at the cutoff, and the stated size of the list.
 
     Those of the newest label window are one horizon older, and risk may have changed since.
     """
@@ -251,7 +254,7 @@ def with_tiers(trained: TrainedChurn, lake: "Lake") -> TrainedChurn:
         )
     except TooLittleData:
         return trained
-    tiers = derived_tiers(trained.predict(people))
+    tiers = derived_tiers(trained.predict(people), customers)
     return replace(trained, parameters={**trained.parameters, "tiers": tiers})
 
 

@@ -123,6 +123,7 @@ def churn(
     from retention.churn.training_set import build_training_set, exclude_doubted_labels
     from retention.churn.tuning import Budget
     from retention.registry.backtest import backtest
+    from retention.risk.policy import load_policy
 
     training = build_training_set(
         lake,
@@ -140,7 +141,7 @@ def churn(
     trained = fit(
         undoubted, model=request.model, seed=SEED, tune=budget, progress=part(progress, 1, 3)
     )
-    trained = with_tiers(trained, lake)
+    trained = with_tiers(trained, lake, load_policy(settings).list.customers)
     progress(2, 3, gettext("Learning purchase intent"))
     parameters = trained.parameters
     trained = replace(

@@ -104,7 +104,11 @@ def write_list(
     list of str
         Paths of the page and of each CSV file.
     """
-    lists = {TABLE: swept} | ({LAPSED_TABLE: lapsed} if lapsed else {})
+    lists = {TABLE: swept}
+    if lapsed and lapsed["cohort"]:
+        lists[LAPSED_TABLE] = lapsed
+    else:
+        (folder / LAPSED_TABLE).unlink(missing_ok=True)  # of an earlier list
     for name, listed in lists.items():
         write_csv(folder / name, listed["cohort"], encoding=BYTE_ORDER_MARK)
     values = swept | {

@@ -62,9 +62,9 @@ MAX_EVIDENCE = 100  # customers of a message and its thread
 class Sweep:
     """Result of a sweep.
 
-    ``scores`` holds every active customer, ``lapsed`` every other buyer, if they were asked for.
-    ``cohort`` holds the customers of the list, in its order, with the reasons that agree with their
-    tier, or with their place on a list of any tier, and the ``sentence`` that sums them up.
+    ``scores`` holds every active customer, ``lapsed`` every other buyer. ``cohort`` holds the
+    customers of the list, in its order, with the reasons that agree with their tier, or with their
+    place on a list of any tier, and the ``sentence`` that sums them up.
     ``cohort_tiers`` is empty for the list of `list_size` customers of any tier. Without
     ``has_amounts`` nothing is known of the revenue. ``note`` explains an unexpected date, ``rung``
     names the kind of model; ``selection_note`` is ``rung`` without the comparison of candidates.
@@ -92,6 +92,7 @@ class Sweep:
     horizon_days: int
     active_within_days: int | None
     evidence_table: "EvidenceTable | RuleEvidence | None" = field(default=None, repr=False)
+    lapsed_evidence: "RuleEvidence | None" = field(default=None, repr=False)
     is_restricted: bool = False  # to the customers of an audience
 
     @property
@@ -171,15 +172,31 @@ class Sweep:
         )
         return _listed(replace(self, scores=scores, lapsed=lapsed, is_restricted=True))
 
+    def of_lapsed(self, policy: "Policy") -> "Sweep":
+        """Return the sweep with the list of lapsed customers instead."""
+        return _listed(
+            replace(
+                self,
+                cohort_tiers=(LAPSED,),
+                chosen_by="return_value",
+                list_size=list_size(len(self.lapsed), policy.list.customers),
+                average=_mean_risk(self.lapsed),
+                evidence_table=self.lapsed_evidence,
+            )
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return the JSON object of the sweep.
 
-        It lists the cohort's ``top`` customers.
+        It lists the cohort's ``top`` customers. What is not known is None: how a rank by rules, or
+        a lapsed customer, compares with the average, and margins where orders have no amounts.
         """
         listed = self.cohort.head(self.top)
+        is_compared = not self.is_of_lapsed and self.model_version != "rules"
+        times = (listed.churn_probability / max(self.average, 1e-9)).round(2)
         listed = listed.assign(
-            times_average=(listed.churn_probability / max(self.average, 1e-9)).round(2),
-            lost_margin=listed.lost_margin.round(2),
+            times_average=times if is_compared else None,
+            lost_margin=listed.lost_margin.round(2) if self.has_amounts else None,
         )[
             [
                 "customer_id",
@@ -197,7 +214,7 @@ class Sweep:
             "customers": len(self.scores),
             "groups": self.groups,
             "tiers": self.tiers,
-            "average": self.average,
+            "average": self.average if self.model_version != "rules" else None,
             "revenue_at_risk": self.revenue_at_risk,
             "has_amounts": self.has_amounts,
             "list_size": self.list_size,
@@ -260,8 +277,14 @@ def sweep(
     horizon = trained.horizon_days if trained else horizon_days
     within = trained.active_within_days if trained else active_within_days
     moment = lake.as_of(as_of, horizon, trained.cutoff if trained else None)
-    scores, version, rung, selection_note, evidence = _score(
-        lake, trained, moment.at, horizon_days, active_within_days, progress
+    scores, version, rung, selection_note, evidence = score_active(
+        lake,
+        trained,
+        policy,
+        moment.at,
+        horizon_days=horizon_days,
+        active_within_days=active_within_days,
+        progress=progress,
     )
     away, away_evidence = score_lapsed(
         lake,
@@ -278,17 +301,17 @@ def sweep(
             lost_margin=frame.lost_spend * (policy.offer.margin if is_priced else 0),
             list_rank=math.nan,
         )
-        for frame in (_assign_tiers(scores, thresholds(policy, trained)), away)
+        for frame in (scores, away)
     )
-    group = away if tier == LAPSED else scores
+    is_of_lapsed = tier == LAPSED
     swept = Sweep(
         as_of=moment.at,
         note=moment.note,
-        cohort_tiers=() if tier is None else tiers_down_to(tier),
-        chosen_by=order_of(scores, tier),
+        cohort_tiers=() if tier is None or is_of_lapsed else tiers_down_to(tier),
+        chosen_by=order_of(scores),
         by_spend=by_spend,
         list_size=list_size(len(scores), policy.list.customers),
-        average=float(group.churn_probability.mean()) if len(group) else 0.0,
+        average=_mean_risk(scores),
         has_amounts=is_priced,
         scores=scores.reset_index(drop=True),
         lapsed=away,
@@ -300,9 +323,11 @@ def sweep(
         seconds=0.0,
         horizon_days=horizon,
         active_within_days=within,
-        evidence_table=away_evidence if tier == LAPSED else evidence,
+        evidence_table=evidence,
+        lapsed_evidence=away_evidence,
     )
-    return replace(_listed(swept), seconds=perf_counter() - started)
+    swept = swept.of_lapsed(policy) if is_of_lapsed else _listed(swept)
+    return replace(swept, seconds=perf_counter() - started)
 
 
 def tiers_down_to(tier: str) -> tuple[str, ...]:
@@ -310,13 +335,17 @@ def tiers_down_to(tier: str) -> tuple[str, ...]:
     return (LAPSED,) if tier == LAPSED else TIERS[: TIERS.index(tier) + 1]
 
 
-def order_of(scores: "pd.DataFrame", tier: str | None) -> OrderBy:
-    """Return what orders a list.
+def _mean_risk(scores: "pd.DataFrame") -> float:
+    return float(scores.churn_probability.mean()) if len(scores) else 0.0
+
+
+def order_of(scores: "pd.DataFrame") -> OrderBy:
+    """Return what orders a list of active customers.
 
     Lost margin does not tell customers apart where nearly everybody leaves or stays.
     """
     mean = scores.churn_probability.mean()
-    if tier == LAPSED or mean >= NEARLY_ALL:
+    if mean >= NEARLY_ALL:
         return "return_value"
     return "rhythm" if mean <= NEARLY_NONE else "lost_margin"
 
@@ -390,29 +419,40 @@ def revenue_at_risk(scores: "pd.DataFrame") -> float:
     return round(math.fsum(scores["churn_probability"] * scores["expected_value"]), 2)
 
 
-def _score(
+def score_active(
     lake: "Lake",
     trained: "TrainedChurn | None",
+    policy: "Policy",
     at: datetime,
+    *,
     horizon_days: int,
     active_within_days: int | None,
-    progress: Progress,
+    progress: Progress = silent,
 ) -> "tuple[pd.DataFrame, str, str, str, EvidenceTable | RuleEvidence]":
+    """Score the active customers, with their tiers.
+
+    Returns also the version, kind of model (rung), selection note, and evidence.
+    """
+    evidence: EvidenceTable | RuleEvidence
     if trained is None:
         from retention.risk import rules
 
         progress(
             0, 1, gettext("Scoring by the rules as of {at:%d %b %Y}").format(at=lake.local(at))
         )
-        scores, buyers, rule_evidence = rules.score_with_evidence(
+        scores, buyers, evidence = rules.score_with_evidence(
             lake, at, horizon_days=horizon_days, active_within_days=active_within_days
         )
-        note = rules.describe_rules(buyers)
-        return scores, rules.VERSION, note, note, rule_evidence
-    from retention.churn.score import score_with_evidence
+        version, rung = rules.VERSION, rules.describe_rules(buyers)
+        selection_note = rung
+    else:
+        from retention.churn.score import score_with_evidence
 
-    scores, evidence = score_with_evidence(trained, lake, at, progress=progress)
-    return scores, trained.version, trained.rung, trained.selection_note, evidence
+        scores, evidence = score_with_evidence(trained, lake, at, progress=progress)
+        version, rung = trained.version, trained.rung
+        selection_note = trained.selection_note
+    scores = _assign_tiers(scores, thresholds(policy, trained))
+    return scores, version, rung, selection_note, evidence
 
 
 def _with_shown_reasons(cohort: "pd.DataFrame", *, is_of_any_tier: bool) -> "pd.DataFrame":

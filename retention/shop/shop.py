@@ -374,6 +374,7 @@ class Shop(Descriptions):
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             model=check_estimator(model),
+            customers=self._data.policy.list.customers,
         )
         self._model = ChurnModel(trained, self._data.settings.timezone)
         return self._model

@@ -79,6 +79,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         top=request.top or DEFAULT_LISTED,
         progress=part(context.progress, 0, 10, span=9),
     )
+    lapsed = swept.of_lapsed(policy).as_dict() if request.with_lapsed else None
     rows: list[dict[str, Any]] = []
     if request.audience or request.where or request.by:
         with context.database.reading() as session:
@@ -147,6 +148,7 @@ def run(request: Sweep, context: Context) -> Outcome:
         "order": request.order,
         "by": request.by,
         "breakdown": rows,
+        "lapsed": lapsed,
     }
     posts = (*_posts(swept, data, steps, context), *_breakdown_posts(data, context))
     can_train = bool(posts) and trained is None and _is_trainable(lake, definition)
@@ -389,7 +391,6 @@ def _rows(swept: "Swept", steps: dict[str, str], key: bytes, shown: int) -> list
                 "customer": pseudonym(key, customer.customer_id),
                 "churn_probability": customer.churn_probability,
                 "tier": customer.tier,
-                "times_average": customer.churn_probability / max(swept.average, 1e-9),
                 "expected_value": customer.expected_value,
                 "silent": days_text(evidence.silent_days)
                 if evidence.silent_days >= 1

@@ -282,6 +282,15 @@ def test_risk_follows_the_scores_and_unscored_customers_have_none(shop):
         )
 
 
+def test_scores_of_active_customers_need_none_of_lapsed_ones(people, monkeypatch):
+    at = people.end - timedelta(days=3)
+    monkeypatch.setattr("retention.risk.sweep.score_lapsed", None)
+    _, scores = scores_at(people.lake, people.database, people.settings, at)
+    names = ["customer_id", "churn_probability", "tier", "expected_value"]
+    assert scores[names].notna().all(axis=None)
+    assert not scores.empty
+
+
 def test_breakdown_sums_to_the_sweep_and_names_the_nearest_field(people):
     swept = sweep(people.lake, None, load_policy(people.settings), as_of=people.end, tier="medium")
     with people.database.reading() as session:

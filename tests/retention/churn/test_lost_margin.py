@@ -80,6 +80,11 @@ def test_derived_tiers_follow_the_mean_and_the_size_of_a_list():
     assert (chances >= tiers["high"]).sum() == pytest.approx(list_size(4_000), abs=2)
 
 
+def test_derived_high_tier_has_as_many_customers_as_the_stated_list():
+    chances = np.random.default_rng(0).beta(2, 5, 4_000)
+    assert (chances >= derived_tiers(chances, 300)["high"]).sum() == pytest.approx(300, abs=2)
+
+
 @pytest.mark.parametrize("chances", [[0.9995] * 30, [0.0005] * 30, [0.95] * 60 + [0.1], [0.3]])
 def test_derived_tiers_are_thresholds_of_a_policy(chances):
     tiers = derived_tiers(np.array(chances))

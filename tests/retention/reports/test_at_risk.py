@@ -124,8 +124,9 @@ def test_lapsed_customers_have_a_tab_and_a_file_of_their_own(tmp_path):
     assert page.count('<input type="radio" name="tab"') == 2
     assert page.count("<table>") == 2
     assert "30.0%" in page  # chance to return
-    page, _ = _write(tmp_path, _swept(["c1"]))
+    page, _ = _write(tmp_path, _swept(["c1"]), _swept([], ("lapsed",)))
     assert "<input" not in page
+    assert not (tmp_path / "lapsed.csv").exists()  # it was of the list before
 
 
 def test_folder_is_made_and_stays_empty_until_the_list_is_written(tmp_path):

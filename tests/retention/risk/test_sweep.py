@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from retention.churn.capacity import list_size
 from retention.churn.model import train
 from retention.errors import TooLittleData
 from retention.lake import Lake
@@ -91,7 +93,7 @@ def test_without_prices_the_cohort_is_ranked_by_lost_order_days(tmp_path):
     result = sweep(lake, None, Policy(), as_of=tiny.BEGIN + timedelta(days=80), tier="low")
     assert result.cohort.expected_value.max() == 0
     assert result.cohort.lost_spend.is_monotonic_decreasing
-    assert {row["lost_margin"] for row in result.as_dict()["cohort"]} == {0.0}
+    assert {row["lost_margin"] for row in result.as_dict()["cohort"]} == {None}
 
 
 def test_sweep_without_a_model_uses_rules_and_notes_it(shop):
@@ -187,6 +189,25 @@ def test_groups_add_up_to_everyone_who_ever_ordered(shop):
     assert set(result.scores.customer_id) | set(result.lapsed.customer_id) == buyers
 
 
+def test_lapsed_list_is_as_long_as_its_own_group_asks(shop):
+    """It was cut at the number of active customers."""
+    result = sweep(shop.lake, None, Policy(list={"customers": 3}), as_of=shop.end)
+    few = replace(result, lapsed=pd.concat([result.lapsed] * 3), scores=result.scores.head(2))
+    assert len(few.of_lapsed(Policy()).cohort) == list_size(3 * len(result.lapsed))
+    assert len(result.of_lapsed(Policy(list={"customers": 3})).cohort) == 3
+
+
+def test_ranks_and_lapsed_customers_are_not_compared_with_an_average(shop):
+    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+    for listed in (result.as_dict(), result.of_lapsed(Policy()).as_dict()):
+        assert listed["average"] is None
+        assert {customer["times_average"] for customer in listed["cohort"]} == {None}
+        assert all(customer["lost_margin"] >= 0 for customer in listed["cohort"])
+    by_model = replace(result, model_version="churn-1", average=0.25)
+    first = by_model.as_dict()["cohort"][0]
+    assert first["times_average"] == pytest.approx(4 * first["churn_probability"], abs=0.01)
+
+
 def test_lapsed_list_begins_with_the_most_likely_spend_of_those_who_return(shop):
     result = sweep(shop.lake, None, Policy(), as_of=shop.end, tier="lapsed")
     assert len(result.cohort) == result.list_size
@@ -202,7 +223,7 @@ def test_lapsed_list_begins_with_the_most_likely_spend_of_those_who_return(shop)
     [((0.95, 0.9), "return_value"), ((0.02, 0.05), "rhythm"), ((0.9, 0.1), "lost_margin")],
 )
 def test_order_follows_how_many_leave(chances, order):
-    assert order_of(pd.DataFrame({"churn_probability": chances}), None) == order
+    assert order_of(pd.DataFrame({"churn_probability": chances})) == order
 
 
 def test_stated_tiers_win_over_those_of_the_model():
