@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from retention import templating
 from retention.campaigns.spec import Body, OfferLine
+from retention.campaigns.window_orders import orders_in_window
 from retention.db.tables import Assignment
 from retention.errors import BadInput
 from retention.risk.policy import Policy
@@ -57,8 +58,7 @@ def offer_lines(
     tuple[OfferLine, ...]
         Lines in the policy's order.
     """
-    stays = 1 - customers["churn_probability"]
-    value = customers["expected_value"].fillna(0).clip(lower=0)
+    stays, value = orders_in_window(customers)
     uplift = customers.get("uplift")
     lines = []
     for rule in policy.rules:

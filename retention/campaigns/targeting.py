@@ -6,6 +6,7 @@ from retention.campaigns import offers
 from retention.campaigns.assignment import control_size
 from retention.campaigns.audience import Audience
 from retention.campaigns.spec import Targeting, is_within_budget
+from retention.campaigns.window_orders import orders_in_window
 from retention.risk.policy import Policy
 
 if TYPE_CHECKING:
@@ -48,9 +49,8 @@ def select_by_profit(
     from retention.uplift.targeting import Limit, allocate_offers, expected_cost, incremental_profit
 
     option, uplift = _options(customers, predicted, policy)
-    p_order = 1 - customers["churn_probability"].to_numpy(float)[:, None]
+    p_order, value = (each[:, None] for each in orders_in_window(customers))
     uplift = np.clip(uplift, -p_order, 1 - p_order)  # P(order) stays in [0, 1]
-    value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)[:, None]
     rules, costs = policy.rules, _costs(policy, option, value)
     incremental = incremental_profit(p_order, uplift, value, margin=margin, **costs)
     profit = np.where(np.isnan(uplift), -np.inf, incremental)
@@ -110,13 +110,12 @@ def affordable_count(customers: "pd.DataFrame", policy: Policy, mean: float) -> 
     option = (
         customers["rule"].map({rule.name: at for at, rule in enumerate(policy.rules)}).to_numpy(int)
     )
-    value = customers["expected_value"].fillna(0).clip(lower=0).to_numpy(float)
+    p_order, value = orders_in_window(customers)
     uplift = (
         customers["uplift"].to_numpy(float)
         if "uplift" in customers
         else np.full(len(customers), mean)
     )
-    p_order = 1 - customers["churn_probability"].to_numpy(float)
     # As in the knapsack, but a negative uplift does not reduce the cost.
     cumulative_costs = np.cumsum(
         expected_cost(p_order, uplift.clip(min=0), **_costs(policy, option, value))

@@ -222,8 +222,11 @@ def _scored(
     They are those of the cohort's sweep, or of a new one.
     """
     from retention.campaigns.draft_options import LIST
+    from retention.campaigns.window_orders import with_window
     from retention.risk.lapsed import LAPSED
     from retention.risk.policy import TIERS
+
+    window = policy.campaign.window_days
 
     if request.cohort_id is None:
         from retention.registry import champion, ensure_definition
@@ -247,9 +250,10 @@ def _scored(
         if is_lapsed:
             _require_rule_for_lapsed(policy)
         lowest = LAPSED if is_lapsed else "low" if request.customer_id else request.tier or "high"
-        scores = swept.lapsed if is_lapsed else swept.scores
         if request.listed:
             lowest = LIST
+        own = swept.lapsed if is_lapsed else swept.scores
+        scores = with_window(lake, own, swept.as_of, swept.horizon_days, window)
         return scores, swept.as_of, swept.model_version, lowest, None
     with context.database.reading() as session:
         cohort = campaigns.find_cohort(session, context.settings, request.cohort_id)
@@ -272,6 +276,8 @@ def _scored(
     else:
         is_whole = cohort.tiers and cohort.tiers != [LAPSED]
         lowest = request.tier or (cohort.tiers[-1] if is_whole else LIST)
+    # None: of a list that was stored before the definition of churn was
+    scores = with_window(lake, scores, cohort.as_of, cohort.horizon_days or window, window)
     return scores, cohort.as_of, cohort.model_version, lowest, cohort.audience
 
 

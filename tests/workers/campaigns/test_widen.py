@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import func, select
 
 from retention.campaigns.default_names import default_name
 from retention.campaigns.spec import Body
 from retention.campaigns.view import campaign_data
-from retention.db.tables import Assignment
+from retention.db.tables import Assignment, Cohort
 from retention.risk.policy import TIERS
 from tests.workers.campaigns.steps import ANALYST, POLICY, campaign_of, drafted, messages, run
 from workers import campaigns, ids
@@ -99,6 +100,22 @@ def test_draft_under_the_default_list_is_for_its_customers_and_offers_more(desk)
     request = CampaignWiden(campaign_id=campaign.id, version=1, tier=tier)
     assert run(desk, request, ANALYST).error is None
     assert campaign_of(desk, campaign.id).body["audience"] > len(chosen)
+
+
+def test_forecast_is_of_the_campaign_window_not_of_the_churn_horizon(desk):
+    cohort_id = run(desk, Sweep(), ANALYST).result["cohort_id"]
+    within = run(desk, CampaignDraft(cohort_id=cohort_id), ANALYST).result
+    with desk.database.transaction() as session:
+        session.get_one(Cohort, cohort_id).horizon_days = 4 * within["window_days"]
+    longer = run(desk, CampaignDraft(cohort_id=cohort_id), ANALYST, key="longer").result
+    assert longer["audience"] == within["audience"]
+
+    def total(draft, name):
+        return sum(line[name] for line in draft["offers"])
+
+    assert total(longer, "base_sales") == pytest.approx(total(within, "base_sales") / 4)
+    assert total(within, "base") / 4 < total(longer, "base") < total(within, "base")
+    assert longer["plan"]["profit"] < within["plan"]["profit"]
 
 
 def test_follow_up_of_a_list_campaign_is_for_a_new_list(desk):
