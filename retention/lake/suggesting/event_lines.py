@@ -44,6 +44,7 @@ SUMS = (
     "額",
 )
 MAX_RATES = 60  # most distinct values of a discount that is a rate
+REQUIRED = ("customer_id", "occurred_at")  # without them, a row is quarantined
 EQUAL = "_equal_line"  # number of a line among the equal ones
 ORDER_LINES = "_order_lines"  # number of lines of the line's order
 
@@ -60,11 +61,13 @@ class EventLines:
         *,
         has_lines: bool = False,
         is_order_total: bool = False,
+        left_out: str = "",
     ) -> None:
         self.con, self.source, self.chosen, self.zone = con, source, chosen, zone
         # Lines that are not told apart become one event, with the whole total.
         self.is_split = is_order_total and bool({"item_id", "quantity", "event_id"} & {*chosen})
         self.has_lines = has_lines
+        self.left_out = left_out  # SQL of the rows that the map's `leave_out` names
         self.doubts: list[Doubt] = []
         self.is_return = "false"  # SQL over texts
 
@@ -91,15 +94,15 @@ class EventLines:
         event_type = self._event_type()
         place = self._place_of_country() or self._shop_timezone()
         windows, event_id = self._event_id()
+        where, conditions = self._where(event_type)
         if self.is_split:
-            order = self._column("order_id")
             reason = gettext("the amount is of the order, and each line gets its share")
-            windows.append((f"count(*) OVER (PARTITION BY {order}) AS {ORDER_LINES}", reason))
+            windows.append((self._order_lines(conditions), reason))
         discount = self._discount()
         return [
             *_numbered_rows(windows),
             *place,
-            *self._where(event_type),
+            *where,
             *direct,
             *self._amount(),
             *discount,
@@ -162,8 +165,21 @@ class EventLines:
             else [*lines, Line("currency", f'{{ value = "{currency}" }}', reason)]
         )
 
-    def _where(self, event_type: Line) -> list[Line]:
-        """Exclude test items, free items, empty orders.
+    def _order_lines(self, conditions: list[str]) -> str:
+        """Return SQL of the number of lines of a line's order that will be imported.
+
+        A line without an order number is an order of its own.
+        """
+        order = f"nullif(trim({self._column('order_id')}::VARCHAR), '')"
+        needed = (f"trim({self._column(name)}::VARCHAR) <> ''" for name in REQUIRED)
+        without = [f"NOT ({self.left_out})"] if self.left_out else []
+        return (
+            f"greatest(1, count(*) FILTER ({' AND '.join([*needed, *conditions, *without])}) OVER "
+            f"(PARTITION BY {order}, CASE WHEN {order} IS NULL THEN _line END)) AS {ORDER_LINES}"
+        )
+
+    def _where(self, event_type: Line) -> tuple[list[Line], list[str]]:
+        """Exclude test items, free items, empty orders; return the conditions as well.
 
         The cleaning rules (clean.toml) exclude postage and bookkeeping.
         """
@@ -187,7 +203,8 @@ class EventLines:
         if free:
             reason.append(gettext("{share:.1%} cost nothing").format(share=free))
         sql = " AND ".join(conditions)
-        return [Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(reason))] if sql else []
+        line = Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(reason))
+        return [line] if sql else [], conditions
 
     def _are_refunds(self, price: Profile) -> bool:
         """Return whether most negative prices are of returns."""
@@ -277,7 +294,8 @@ class EventLines:
         """Keep equal lines apart by their row id.
 
         A running number begins anew in the next file, so it is no identity of its own: there, the
-        second and later of equal lines get an id of what they say and their place among them.
+        second and later of equal lines get an id of what they say and their place among them. So do
+        they if each has a share of its order's amount.
 
         Returns
         -------
@@ -285,9 +303,9 @@ class EventLines:
             SQL that numbers equal lines, with its reason, and the map's ``event_id``.
         """
         row = self.chosen.get("event_id")
-        if row is None:
+        if row is None and not self.is_split:
             return [], []
-        if self.has_lines or not self._is_running_number(row):
+        if row and (self.has_lines or not self._is_running_number(row)):
             return [], [column_line("event_id", row)]
         said = [
             quoted(self.chosen[target].name)
@@ -305,8 +323,10 @@ class EventLines:
             if target in self.chosen
         ]
         listed = ", ".join(said)
-        number = f"row_number() OVER (PARTITION BY {listed} ORDER BY {quoted(row.name)}) AS {EQUAL}"
-        reason = gettext("{column} tells equal lines apart").format(column=row.name)
+        place = quoted(row.name) if row else "_line"
+        number = f"row_number() OVER (PARTITION BY {listed} ORDER BY {place}) AS {EQUAL}"
+        told = gettext("{column} tells equal lines apart")
+        reason = told.format(column=row.name) if row else gettext("equal lines count each")
         case = f"CASE WHEN {EQUAL} > 1 THEN md5(concat_ws(chr(31), {listed}, {EQUAL})) END"
         return [(number, reason)], [Line("event_id", f"{{ sql = '''{case}''' }}")]
 

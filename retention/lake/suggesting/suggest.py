@@ -225,6 +225,9 @@ def _propose(
             lake.zone,
             has_lines=bool(lines_select),
             is_order_total=any(doubt.code is DoubtCode.ORDER_TOTAL for doubt in doubts),
+            left_out=Mapping(
+                table, {}, leave_out=tuple((one.column, one.left_out) for one in statuses)
+            ).left_out_sql,
         )
         lines = [*left_out, *events.lines()]
         doubts = [*doubts, *status_doubts, *events.doubts, *_no_sales(source, chosen)]

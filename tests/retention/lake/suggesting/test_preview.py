@@ -237,3 +237,37 @@ def test_till_numbers_join_days_in_any_form(settings, tmp_path, form, event_id):
     assert seen.order_rule.code == "columns"
     assert (seen.orders, seen.report.rows_quarantined) == (lines.order.nunique(), 0)
     assert seen.last_day == at.max().date()
+
+
+def _order_totals(lines: pd.DataFrame) -> pd.DataFrame:
+    """Lines that each have the total of their order, as columns of an export."""
+    total = lines.groupby("order").price.transform("sum").round(2)
+    named = {"order": "order_id", "customer": "customer_id", "placed": "order_date"}
+    return lines.assign(order_total=total, quantity=1).drop(columns="price").rename(columns=named)
+
+
+@pytest.mark.parametrize(
+    "case", ["plain", "equal", "no number", "left out", "tests", "no customer"]
+)
+def test_each_line_gets_its_share_of_the_orders_total(settings, tmp_path, case):
+    rows = _order_totals(_baskets(7, 30))
+    is_second = rows.order_id.duplicated() & (rows.order_id % 2 == 0)
+    sales = rows.drop_duplicates("order_id").order_total.sum()
+    if case == "equal":
+        rows = pd.concat([rows, rows[rows.order_id % 3 == 0]])
+    elif case == "no number":
+        single = rows[~rows.order_id.duplicated()].head(40)
+        rows = pd.concat([rows, single.assign(order_id=None, customer_id=99)])
+        sales += single.order_total.sum()
+    elif case == "left out":
+        rows["line_status"] = is_second.map({True: "cancelled", False: "completed"})
+    elif case == "tests":
+        rows["title"] = is_second.map({True: "test product", False: "A mug"})
+    elif case == "no customer":
+        rows["customer_id"] = rows.customer_id.astype(str).where(~is_second, None)
+    file = tmp_path / "shop.csv"
+    rows.to_csv(file, index=False)
+    text = propose(Lake.open(settings), "events", str(file)).text
+    assert "_order_lines" in text
+    seen = preview(settings, [str(file)], _map(tmp_path, text))
+    assert sum(seen.revenue.values()) == pytest.approx(sales, abs=0.05)
