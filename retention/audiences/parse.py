@@ -374,6 +374,15 @@ class _Parser:
 
     def _value(self, field: str) -> Value:
         kind, token = kind_of(field), self._now
+        if kind == "tier" and token.text.strip("\"'").lower() == "lapsed":
+            raise BadExpression(
+                gettext(
+                    "risk is lapsed at position {position}, but only active customers have a "
+                    "risk; use last_order > 90d, or list lapsed customers with `--tier lapsed`."
+                ).format(position=token.at),
+                token.at,
+                token.text,
+            )
         if kind == "tier":
             return self._one_of(TIERS)
         if kind == "consent":

@@ -164,6 +164,14 @@ def test_error_names_position_word_and_nearest(text, position, word, nearest):
         assert nearest in str(error)
 
 
+def test_lapsed_is_no_risk_and_the_error_names_what_finds_them():
+    for text in ("risk = lapsed", "risk in (high, lapsed)"):
+        with pytest.raises(BadExpression, match="--tier lapsed") as caught:
+            parse(text)
+        assert caught.value.word == "lapsed"
+    assert parse("last_order > 90d")
+
+
 def test_long_and_deeply_nested_expressions_are_refused():
     with pytest.raises(BadExpression):
         parse("not " * 200 + "risk = high")
