@@ -31,7 +31,7 @@ from retention.lake.cleaning.cleaning_rules import load_clean_policy
 from retention.lake.import_log import ImportReport
 from retention.lake.import_writer import EventWriter, upsert_staged
 from retention.lake.lake import Lake
-from retention.lake.map_compiler import Staging, compile_staging, left_out_sql
+from retention.lake.map_compiler import Staging, compile_staging, left_out_sql, with_unlisted
 from retention.lake.order_states import IS_STATED, LEFT_OUT, OrderStates
 from retention.lake.quarantine_reasons import Reason, by_code, by_text
 from retention.lake.reading import sources
@@ -284,12 +284,16 @@ class ImportJob:
             If the source has no rows.
         """
         total, newest = 0, None
-        parts = list(sources.pieces(self.con, source))
+        parts = [
+            (piece, counted, with_unlisted(self.con, piece, mapped, self.only))
+            for piece, counted in sources.pieces(self.con, source)
+        ]
         if len(parts) > 1 and self.states:
             newest = max(
-                filter(None, (self._newest_order(one, mapped) for one, _ in parts)), default=None
+                filter(None, (self._newest_order(one, own) for one, _, own in parts)), default=None
             )
-        for piece, counted in parts:
+            self.states.is_tracked |= "stated_at" in mapped.columns  # an order in several pieces
+        for piece, counted, mapped in parts:
             condition = f" WHERE {self.only}" if self.only else ""
             rows = (
                 self._scalar(f"SELECT count(*) FROM {piece.relation}{condition}")

@@ -8,7 +8,7 @@ from typing import Any
 from retention import clock
 from retention.errors import BadInput
 from retention.lake.mapping import ANY_VALUE, Expression, Mapping, literal, quoted
-from retention.lake.order_states import FINAL, LEFT_OUT, PENDING
+from retention.lake.order_states import FINAL, IS_STATED, LEFT_OUT, PENDING
 from retention.lake.quarantine_reasons import Reason, ReasonCode
 from retention.lake.reading.column_formats import ZONED, zoned_text
 from retention.lake.reading.sources import Source
@@ -101,9 +101,8 @@ def compile_staging(
     inner = f"SELECT {', '.join(typed)}, coalesce({', '.join(faults)}) AS _reason"
     named = tuple(name for name in mapping.table.names if name in types)
     good = f"{inner} FROM ({rows})"
-    if "stated_at" in named:  # of the order: a line that did not change has an older time
-        order = "PARTITION BY source, customer_id, order_id, occurred_at"
-        good = f"SELECT * REPLACE (max(stated_at) OVER ({order}) AS stated_at) FROM ({good})"
+    if "stated_at" in named:
+        good = _newest_lines(good)
     bad = (
         f"SELECT _reason AS reason, unnest(_row) "
         f"FROM ({inner}, _row FROM ({_rows(source, mapping, only, ', _row')})) "
@@ -112,9 +111,54 @@ def compile_staging(
     return Staging(good, bad, named, has_left_out)
 
 
+def _newest_lines(rows: str) -> str:
+    """Return SQL of rows in which a newer line of the same order and item ends an older one.
+
+    ``stated_at`` becomes that of the order: a line that did not change has an older time.
+    """
+    usable = f"({IS_STATED} AND (_reason IS NULL OR starts_with(_reason, '{LEFT_OUT}')))"
+    order = f"PARTITION BY source, customer_id, order_id, occurred_at, {usable}"
+    line = f"{order}, item_id"
+    same = f"{line}, _reason, event_id, quantity, amount"
+    later = (
+        f"min(_first) OVER ({line} ORDER BY _last "
+        "RANGE BETWEEN INTERVAL 1 MICROSECOND FOLLOWING AND UNBOUNDED FOLLOWING)"
+    )
+    return f"""
+        SELECT * EXCLUDE (_first, _last, _next, _known) REPLACE (
+            max(stated_at) OVER ({order}) AS stated_at,
+            greatest(_next, CASE WHEN _next IS NOT NULL THEN _last END) AS superseded_at,
+            CASE WHEN _first > _known THEN greatest(available_at, _first) ELSE available_at END
+                AS available_at
+        ) FROM (
+            SELECT *, CASE WHEN {usable} THEN {later} END AS _next,
+                CASE WHEN {usable} THEN min(_first) OVER ({line}) END AS _known
+            FROM (
+                SELECT *, min(stated_at) OVER ({same}) AS _first,
+                    max(stated_at) OVER ({same}) AS _last FROM ({rows})
+            )
+        )"""
+
+
 def _has_left_out(mapping: Mapping) -> bool:
     """Return whether rows that are left out are the states of orders."""
     return bool(mapping.leave_out and "order_id" in mapping.columns)
+
+
+def with_unlisted(con: Any, source: Source, mapping: Mapping, only: str | None) -> Mapping:
+    """Return a map whose ``leave_out`` has all values that say cancelled or refunded.
+
+    The export that a map was made from may have been without them.
+    """
+    leave_out = []
+    for name, values in mapping.leave_out:
+        if ANY_VALUE not in values:
+            text = f"trim({quoted(name)}::VARCHAR)"
+            rows = con.execute(f"SELECT DISTINCT {text} FROM ({_read(source, only)}) ORDER BY 1")
+            others = [value for (value,) in rows.fetchall() if value and value not in values]
+            values = (*values, *(value for value in others if is_final(name, value)))
+        leave_out.append((name, values))
+    return replace(mapping, leave_out=tuple(each for each in leave_out if each[1]))
 
 
 def left_out_sql(source: Source, mapping: Mapping, only: str | None) -> str:
@@ -178,7 +222,7 @@ def _left_out_sql(mapping: Mapping) -> str:
     final = tuple(
         (name, values)
         for name, each in mapping.leave_out
-        if (values := tuple(value for value in each if is_final(value)))
+        if (values := tuple(value for value in each if is_final(name, value)))
     )
     is_final_sql = replace(mapping, leave_out=final).left_out_sql or "false"
     return (

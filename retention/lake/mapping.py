@@ -73,9 +73,10 @@ class Mapping:
 
     ``rows`` is a SELECT (key ``from``) over the table ``source``, the file's rows with their number
     in ``_line``. It makes the rows to map. ``leave_out`` lists, by column, the values of rows that
-    are no sale, such as cancelled orders; an import counts them. ``optional`` columns may be
-    missing in a file. ``title`` is the item's title in events. It is not stored; it identifies
-    bookkeeping lines.
+    are no sale, such as cancelled orders; an import counts them. Other values of these columns that
+    say cancelled or refunded are left out, too (`map_compiler.with_unlisted`). ``optional`` columns
+    may be missing in a file. ``title`` is the item's title in events. It is not stored; it
+    identifies bookkeeping lines.
 
     Options that are None are detected: the file's encoding, delimiter and header, the decimal mark
     of its numbers (``decimal``), and whether dates start with the day (``dayfirst``) or have an
@@ -346,7 +347,7 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
         sql_sources.check(sql, frozenset({"source"}), f"{where} from")
     leave_out = section.get("leave_out", {})
     if not isinstance(leave_out, dict) or not all(
-        isinstance(values, list) and values and all(isinstance(value, str) for value in values)
+        isinstance(values, list) and all(isinstance(value, str) for value in values)
         for values in leave_out.values()
     ):
         raise BadInput(

@@ -7,8 +7,11 @@ version is when the order was last changed (``stated_at`` of the map), else the 
 file. `resolve` compares the states of an order by it, so the result is the same in any order of
 import. ``superseded_at`` and ``available_at`` keep when a state was known.
 
+A file of refunds may reach less far than the file of the sales. So a refund or cancellation without
+a time of its own ends its line in any version.
+
 Two files can also share the lines of an order. So a state without any item of another one adds to
-it.
+it, and a state without a sale says nothing of other items.
 """
 # ruff: noqa: S608 - SQL consists of names and escaped literals
 
@@ -21,8 +24,10 @@ from retention.lake import store
 from retention.lake.schema import EVENT_CONTENT, EVENTS
 
 FINAL, PENDING = "cancelled", "pending"  # event types of rows that are left out
+UNDATED = "cancelled some time"  # `FINAL` in a file without ``stated_at``
 LEFT_OUT = "left_out "  # with the type: `_reason` of a staged row that is left out
-STATE_TYPES = f"('purchase', '{FINAL}', '{PENDING}')"
+LEFT_OUT_TYPES = f"('{FINAL}', '{UNDATED}', '{PENDING}')"
+STATE_TYPES = f"('purchase', {LEFT_OUT_TYPES[1:]}"
 IS_STATED = "event_type = 'purchase' AND order_id IS NOT NULL"
 ORDER = "hash(source, customer_id, order_id, epoch_us(occurred_at))"
 LINE = f"hash(event_id, {', '.join(EVENT_CONTENT.values())})"
@@ -41,6 +46,7 @@ class OrderStates:
     def __init__(self, con: Any, *, is_tracked: bool) -> None:
         self.con, self.is_tracked = con, is_tracked
         self.versions: set[datetime] = set()
+        self.moved: set[datetime] = set()  # versions that are not the time of a newest order
         self.months: set[str] = set()
         self.superseded_orders = 0
         con.execute("DROP TABLE IF EXISTS left_out")
@@ -60,7 +66,7 @@ class OrderStates:
             f"AND occurred_at <= TIMESTAMP '{clock.wall() + timedelta(days=1):%Y-%m-%d %H:%M:%S}'"
         )
         self.con.execute("CREATE TABLE IF NOT EXISTS left_out AS " + rows + " LIMIT 0")
-        self.con.execute(f"INSERT INTO left_out {rows} AND {is_sale}")
+        self.con.execute(f"INSERT INTO left_out {rows} AND {is_sale} AND superseded_at IS NULL")
         self.con.execute(f"DELETE FROM staged WHERE starts_with(_reason, '{LEFT_OUT}')")
 
     @property
@@ -92,10 +98,13 @@ class OrderStates:
             return
         while newest is None and at in self.versions:
             at += timedelta(milliseconds=1)
+            self.moved.add(at)
         self.versions.add(at)
         for name in tables:
             self.con.execute(
-                f"UPDATE {name} SET stated_at = TIMESTAMP '{at}' WHERE stated_at IS NULL "
+                f"UPDATE {name} SET stated_at = TIMESTAMP '{at}', "
+                f"event_type = CASE event_type WHEN '{FINAL}' THEN '{UNDATED}' ELSE event_type END "
+                "WHERE stated_at IS NULL "
                 f"AND order_id IS NOT NULL AND event_type IN {STATE_TYPES}"
             )
 
@@ -104,8 +113,9 @@ class OrderStates:
         if self.is_tracked:
             self.months.update(months)
             self.con.execute(
-                f"INSERT INTO order_stated SELECT {ORDER}, {LINE}, stated_at, false FROM staged "
-                f"WHERE {IS_STATED} AND stated_at IS NOT NULL"
+                f"INSERT INTO order_stated SELECT {ORDER}, {LINE}, stated_at, "
+                f"list_contains({[*map(str, self.moved)]!r}::TIMESTAMP[], stated_at) FROM staged "
+                f"WHERE {IS_STATED} AND stated_at IS NOT NULL AND superseded_at IS NULL"
             )
 
     def stage_left_out(self, stored_files: list[str]) -> bool:
@@ -117,7 +127,7 @@ class OrderStates:
         )
         known = (
             f"WHERE {LINE} NOT IN (SELECT {LINE} FROM {store.rows_sql(EVENTS, stored_files)} "
-            f"WHERE event_type IN ('{FINAL}', '{PENDING}'))"
+            f"WHERE event_type IN {LEFT_OUT_TYPES})"
             if stored_files
             else ""
         )
@@ -134,7 +144,7 @@ class OrderStates:
 
         The table ``order_changes`` (filename, file_row_number and the new times) has the changes.
         """
-        if not self.is_tracked or not self._keep_several_states(stored_files):
+        if not self._keep_several_states(stored_files):
             return []
         self._collect([*stored_files, *written], written)
         self._part_ties()
@@ -147,6 +157,8 @@ class OrderStates:
         several = "SELECT key FROM order_stated GROUP BY key HAVING count(DISTINCT stated_at) > 1"
         if stored_files:
             several += f" UNION SELECT {ORDER} FROM {store.rows_sql(EVENTS, stored_files)}"
+        for name in self.left_out:
+            several += f" UNION SELECT {ORDER} FROM {name}"
         self.con.execute(f"DELETE FROM order_stated WHERE key NOT IN ({several})")
         return bool(self.con.execute("SELECT 1 FROM order_stated LIMIT 1").fetchall())
 
@@ -160,7 +172,8 @@ class OrderStates:
         self.con.execute(
             f"CREATE OR REPLACE TABLE order_lines AS SELECT filename, file_row_number, "
             f"list_contains({written!r}::VARCHAR[], filename) AS is_new, "
-            f"{ORDER} AS key, {LINE} AS line, coalesce(item_id, '') AS item, event_type, {times}, "
+            f"{ORDER} AS key, {LINE} AS line, coalesce(item_id, '') AS item, event_type, "
+            f"abs(coalesce({EVENT_CONTENT['amount']}, 0)) AS money, {times}, "
             f"coalesce(make_timestamp(epoch_us(stated_at)), {_UNKNOWN}) AS stated_at "
             f"FROM {stored} WHERE event_type IN {STATE_TYPES} AND order_id IS NOT NULL "
             f"AND {ORDER} IN (SELECT key FROM order_stated)"
@@ -209,8 +222,11 @@ class OrderStates:
                         AS last
                 FROM order_lines LEFT JOIN said USING (key, line)
             ), versions AS (
-                SELECT key, item, unnest([first, stated_at, last]) AS version FROM lines
-                WHERE event_type <> 'purchase' OR superseded_at IS NULL OR is_said
+                SELECT * FROM (
+                    SELECT key, item, event_type, unnest([first, stated_at, last]) AS version
+                    FROM lines
+                    WHERE event_type <> 'purchase' OR superseded_at IS NULL OR is_said
+                ) QUALIFY bool_or(event_type = 'purchase') OVER (PARTITION BY key, version)
             ), whole AS (  -- each state has one of the items
                 SELECT key FROM (
                     SELECT key, item, count(DISTINCT version) AS states FROM versions GROUP BY ALL
@@ -227,16 +243,37 @@ class OrderStates:
             CREATE OR REPLACE TABLE order_changes AS
             WITH versions AS (
                 SELECT key, part, list(DISTINCT version) AS versions FROM (
-                    SELECT key, part, unnest([first, stated_at, last]) AS version FROM order_facts
+                    SELECT * FROM (
+                        SELECT key, part, event_type, unnest([first, stated_at, last]) AS version
+                        FROM order_facts
+                    ) QUALIFY bool_or(event_type = 'purchase') OVER (PARTITION BY key, version)
                 ) GROUP BY ALL
+            ), sales AS (
+                SELECT *, count(*) OVER (PARTITION BY key, item, last) = 1 AS is_alone
+                FROM order_facts WHERE event_type = 'purchase'
+            ), left_out AS (  -- of the same line: of several lines of an item, that of the amount
+                SELECT sales.filename, sales.file_row_number,
+                    min(CASE WHEN row.event_type = '{UNDATED}' THEN greatest(row.first, sales.last)
+                        WHEN row.last > sales.last THEN list_min(list_filter(
+                            [row.first, row.stated_at, row.last], lambda one: one > sales.last))
+                        WHEN row.event_type = '{FINAL}' AND row.last = sales.last THEN row.last
+                    END) AS ended,
+                    bool_or(row.event_type <> '{UNDATED}' AND row.first < sales.first) AS is_earlier
+                FROM sales JOIN order_facts AS row USING (key, item)
+                WHERE row.event_type <> 'purchase'
+                    AND (is_alone OR row.money IN (0, sales.money))
+                GROUP BY ALL
             ), compared AS (
-                SELECT filename, file_row_number, key, event_type, last,
+                SELECT filename, file_row_number, key, event_type, first, last, is_new,
                     stated_at AS old_stated, superseded_at AS old_superseded,
                     available_at AS old_available,
-                    list_min(list_filter(versions, lambda one: one > last)) AS next,
-                    len(list_filter(versions, lambda one: one < first)) > 0 AS has_older,
-                    coalesce(superseded_at <= last, false) AS is_back, is_new, first
-                FROM order_facts JOIN versions USING (key, part)
+                    least(ended, list_min(list_filter(versions, lambda one: one > last))) AS next,
+                    coalesce(is_earlier, false)
+                        OR len(list_filter(versions, lambda one: one < first)) > 0 AS has_older,
+                    last > stated_at AND coalesce(superseded_at <= last, false)
+                        AND coalesce(next > last, true) AS is_back
+                FROM order_facts LEFT JOIN versions USING (key, part)
+                LEFT JOIN left_out USING (filename, file_row_number)
             )
             SELECT filename, file_row_number, key, nullif(last, {_UNKNOWN}) AS stated_at,
                 CASE WHEN event_type <> 'purchase' THEN old_superseded

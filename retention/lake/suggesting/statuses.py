@@ -24,7 +24,7 @@ MAX_SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A status column, with the values that mean no sale."""
+    """A status column, with the values that mean no sale; none yet if all are sales."""
 
     column: str
     left_out: tuple[str, ...]
@@ -54,9 +54,10 @@ def status_kind(value: str) -> Kind | None:
     return "sale" if _is_among(word, [*words["sale"], *words["shipping"]]) else None
 
 
-def is_final(value: str) -> bool:
-    """Return whether a value that is left out means that the order is no sale for good."""
-    return value == ANY_VALUE or status_kind(value) in ("cancelled", "refunded")
+def is_final(column: str, value: str) -> bool:
+    """Return whether a value of a status column says that the order is cancelled or refunded."""
+    is_flag = _is_cancellation_name(column) and plain(value) in synonyms()["status"]["yes"]
+    return is_flag or value == ANY_VALUE or status_kind(value) in ("cancelled", "refunded")
 
 
 def find_statuses(
@@ -82,7 +83,7 @@ def find_statuses(
     Returns
     -------
     tuple of list of Status, list of Line and list of Doubt
-        The columns, the map's line ``leave_out`` if orders are left out, and what to check.
+        The columns, the map's line ``leave_out`` if there is one, and what to check.
     """
     statuses: list[Status] = []
     reasons: list[str] = []
@@ -91,11 +92,11 @@ def find_statuses(
     rows = f"(SELECT *, {key} AS _order FROM {source.relation})"
     total = con.execute(f"SELECT count(DISTINCT _order) FROM {rows}").fetchall()[0][0]
     for profile in profiles:
-        if profile in used or not profile.filled:
+        if profile in used:
             continue
         if _is_cancellation_time(profile):
             counts = [(ANY_VALUE, 0, _count_filled(con, rows, profile.name))]
-        elif profile.distinct <= MAX_CATEGORIES and not profile.is_moment:
+        elif profile.filled and profile.distinct <= MAX_CATEGORIES and not profile.is_moment:
             counts = _counts(con, rows, profile.name)
         else:
             continue
@@ -108,7 +109,11 @@ def find_statuses(
             if kinds[value] not in (None, "sale")
             and not _is_most(number, kinds[value], profile, doubts, value)
         ]
-        statuses.append(Status(profile.name, tuple(value for value, _ in left_out)))
+        if is_known := any(kinds.values()):  # a later export may have the first refund
+            statuses.append(Status(profile.name, tuple(value for value, _ in left_out)))
+        if is_known and not any(orders for _, orders in left_out):
+            text = gettext("{column}: later cancelled and refunded orders are left out")
+            reasons.append(text.format(column=profile.name))
         reasons += [
             gettext("{orders:,} of {total:,} orders are {value}: left out").format(
                 orders=orders,
@@ -116,13 +121,13 @@ def find_statuses(
                 value=profile.name if value == ANY_VALUE else value,
             )
             for value, orders in left_out
+            if orders
         ]
         if unknown := [value for value, _, _ in counts if kinds[value] is None]:
-            doubts.append(_unknown_status(profile.name, unknown, has_left_out=bool(left_out)))
+            doubts.append(_unknown_status(profile.name, unknown, is_used=is_known))
     chosen = ", ".join(
         f"{toml_string(status.column)} = [{', '.join(map(toml_string, status.left_out))}]"
         for status in statuses
-        if status.left_out
     )
     line = [Line("leave_out", f"{{ {chosen} }}", "; ".join(reasons))] if chosen else []
     return statuses, line, doubts
@@ -140,7 +145,7 @@ def _kinds(profile: Profile, counts: list[tuple[str, int, int]]) -> dict[str, Ki
     if counts and counts[0][0] == ANY_VALUE:
         return {ANY_VALUE: "cancelled"}
     flags = {plain(value): value for value, _, _ in counts}
-    if _is_among(name, [*words["cancelled"], *words["refunded"]]) and flags.keys() <= {
+    if _is_cancellation_name(profile.name) and flags.keys() <= {
         *words["yes"],
         *words["no"],
     }:
@@ -181,11 +186,11 @@ def _is_most(
     return kind in ("pending", "closed")
 
 
-def _unknown_status(column: str, values: list[str], *, has_left_out: bool) -> Doubt:
+def _unknown_status(column: str, values: list[str], *, is_used: bool) -> Doubt:
     listed = ", ".join(values[:MAX_SHOWN]) + (" …" if len(values) > MAX_SHOWN else "")
     text = (
         gettext("{column}: not known whether these mean a sale, so they count as one: {values}.")
-        if has_left_out
+        if is_used
         else gettext(
             "{column} looks like a status and is not used. If some of its values mean no sale, "
             "list them under leave_out: {values}."
@@ -195,8 +200,15 @@ def _unknown_status(column: str, values: list[str], *, has_left_out: bool) -> Do
 
 
 def _is_cancellation_time(profile: Profile) -> bool:
+    """Return whether a column has times of cancellation, or none yet."""
+    name = plain(profile.name)
+    is_time = profile.is_moment or (not profile.filled and name.endswith(("at", "date", "time")))
+    return is_time and _is_among(name, synonyms()["status"]["cancelled"])
+
+
+def _is_cancellation_name(column: str) -> bool:
     words = synonyms()["status"]
-    return profile.is_moment and _is_among(plain(profile.name), words["cancelled"])
+    return _is_among(plain(column), [*words["cancelled"], *words["refunded"]])
 
 
 def _counts(con: Any, rows: str, column: str) -> list[tuple[str, int, int]]:

@@ -144,8 +144,10 @@ def test_newest_state_counts_in_any_order_of_import(tmp_path_factory, states, tu
     places = np.array_split(np.array(turn), calls)
     for group in places:
         desk.bring(*(exports[week] for week in group))
-    newest = pd.concat(exports).drop_duplicates("order", keep="last")
-    sold = newest[newest.status == "completed"]
+    every = pd.concat(exports)
+    newest = every.drop_duplicates("order", keep="last")
+    refunded = set(every.order[every.status == "refunded"])  # for good
+    sold = newest[(newest.status == "completed") & ~newest.order.isin(refunded)]
     assert desk.sales() == {(row.order, row.sku): row.total for row in sold.itertuples()}
 
 
@@ -296,3 +298,117 @@ def test_later_file_without_a_usable_row_is_refused(desk):
     desk.bring(good)
     with pytest.raises(BadInput):
         desk.bring(good.assign(placed="yesterday"))
+
+
+# ------------------------------------------- what one file says of an order several times
+
+
+BEFORE_31 = datetime(2025, 1, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("refunds_first", [False, True])
+def test_export_of_older_refunds_ends_sales_of_a_newer_export(desk, refunds_first):
+    desk.bring(orders(("o4", 1, "b", 4, "completed")))  # refunds alone are no shop
+    exports = [
+        orders(("o1", 3, "a", 10, "completed"), ("o2", 31, "a", 5, "completed")),
+        orders(("o1", 3, "a", 10, "refunded")),
+    ]
+    reports = [desk.bring(export) for export in (exports[::-1] if refunds_first else exports)]
+    assert reports[-1].orders_superseded == 1
+    assert desk.sales() == {("o4", "b"): 4, ("o2", "a"): 5}
+    assert ("o1", "a") in desk.sales(BEFORE_31)
+    assert sum(desk.bring(export).rows_accepted for export in exports) == 0
+    assert desk.sales() == {("o4", "b"): 4, ("o2", "a"): 5}
+    assert ("o1", "a") in desk.sales(BEFORE_31)
+
+
+def test_refunds_of_a_flag_column_are_final(desk):
+    text = MAP.replace('"status" = ["refunded", "cancelled", "pending"]', '"Refunded" = ["true"]')
+    sold = orders(("o1", 3, "a", 10, ""), ("o2", 31, "a", 5, "")).assign(Refunded="false")
+    refunds = sold.head(1).assign(Refunded="true")
+    desk.bring(sold, text=text)
+    desk.bring(refunds, text=text)
+    assert desk.sales() == {("o2", "a"): 5}
+
+
+def test_refund_in_the_file_of_its_sale_counts(desk):
+    desk.bring(
+        orders(
+            ("o1", 1, "a", 10, "completed"),
+            ("o1", 1, "b", 4, "completed"),
+            ("o2", 2, "a", 5, "completed"),
+            ("o1", 1, "a", 10, "refunded"),
+        )
+    )
+    assert desk.sales() == {("o1", "b"): 4, ("o2", "a"): 5}
+    assert ("o1", "a") in desk.sales(datetime(2025, 1, 2, tzinfo=UTC))
+
+
+def test_refunded_line_without_an_item_ends_only_itself(desk):
+    text = "\n".join(line for line in MAP.splitlines() if "item_id" not in line)
+    lines = orders(
+        ("o1", 1, "", 10, "completed"), ("o1", 1, "", 4, "completed"), ("o1", 1, "", 4, "refunded")
+    )
+    desk.bring(lines, text=text)
+    assert desk.lake.table("events").execute().amount.tolist() == [10]
+
+
+def test_newest_entry_of_a_status_log_counts(desk):
+    text = MAP + 'stated_at = "updated"\n'
+    log = orders(
+        ("o1", 1, "a", 10, "pending"),
+        ("o1", 1, "a", 10, "completed"),
+        ("o1", 1, "a", 10, "shipped"),
+        ("o1", 1, "a", 8, "shipped"),
+        ("o1", 1, "a", 8, "refunded"),
+        ("o2", 1, "a", 7, "cancelled"),
+        ("o2", 1, "a", 7, "completed"),
+        ("o2", 1, "b", 3, "completed"),
+    )
+    log["updated"] = [f"2025-01-{day:02} 10:00:00" for day in (1, 3, 5, 7, 9, 2, 4, 2)]
+    report = desk.bring(log, text=text)
+    assert report.rows_read == report.rows_accepted + report.rows_duplicate + report.rows_filtered
+    known = [
+        desk.sales(datetime(2025, 1, day, tzinfo=UTC)).get(("o1", "a")) for day in (3, 4, 7, 8, 10)
+    ]
+    assert known == [None, 10, 10, 8, None]
+    assert desk.sales(datetime(2025, 1, 4, tzinfo=UTC)) == {("o1", "a"): 10, ("o2", "b"): 3}
+    newest = {("o2", "a"): 7, ("o2", "b"): 3}
+    assert desk.sales() == newest
+    desk.bring(log, text=text)
+    assert desk.sales() == newest
+    later = orders(("o2", 1, "a", 7, "completed"), ("o2", 1, "b", 2, "completed"))
+    desk.bring(later.assign(updated="2025-01-20 10:00:00"), text=text)
+    assert desk.sales() == {("o2", "a"): 7, ("o2", "b"): 2}
+
+
+@pytest.mark.parametrize("newer_first", [False, True])
+def test_refund_of_a_line_leaves_the_other_lines_of_the_order(desk, newer_first):
+    exports = [
+        orders(("o1", 1, "a", 10, "completed"), ("o1", 1, "b", 4, "completed")),
+        orders(("o1", 1, "b", 4, "refunded"), ("o2", 2, "b", 5, "completed")),
+    ]
+    for export in exports[::-1] if newer_first else exports:
+        desk.bring(export)
+    assert desk.sales() == {("o1", "a"): 10, ("o2", "b"): 5}
+    assert ("o1", "a") in desk.sales(datetime(2025, 1, 2, tzinfo=UTC))
+
+
+def test_unchanged_line_stays_if_files_of_a_call_end_with_one_order(desk):
+    exports = [
+        orders(("o1", 1, "a", total, "completed"), ("o1", 1, "b", 4, "completed"))
+        for total in (10, 12)
+    ]
+    desk.bring(*exports)
+    assert desk.sales() == {("o1", "a"): 12, ("o1", "b"): 4}
+    desk.bring(*exports)
+    assert desk.sales() == {("o1", "a"): 12, ("o1", "b"): 4}
+
+
+def test_refund_that_the_map_does_not_list_counts(desk):
+    text = MAP.replace('["refunded", "cancelled", "pending"]', "[]")
+    exports = weekly_exports()
+    desk.bring(exports[0], text=text)
+    report = desk.bring(exports[1], text=text)
+    assert report.orders_superseded == 300
+    assert [(one["value"], one["orders"]) for one in report.left_out] == [("refunded", 300)]

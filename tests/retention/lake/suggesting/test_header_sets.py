@@ -140,7 +140,7 @@ def test_left_out_rows_are_not_quarantined_for_other_faults(settings, tmp_path):
     assert (report.rows_accepted, report.rows_filtered, report.rows_quarantined) == (50, 10, 0)
 
 
-@pytest.mark.parametrize("value", ['"Status"', '{ Status = "done" }', "{ Status = [] }"])
+@pytest.mark.parametrize("value", ['"Status"', '{ Status = "done" }'])
 def test_refuses_a_wrong_list_of_left_out_values(settings, tmp_path, value):
     file = _orders(tmp_path / "o.csv", ["done"] * 30)
     (tmp_path / "map.toml").write_text(f"[events]\nleave_out = {value}\n")
