@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,8 @@ def COMMAND(
         proposal = None if map_path else _propose(lake, read, query, sheet)
         format_name = proposal.format_name if proposal else None
         if proposal and format_name is None:
+            if lake.newest_event() is not None:
+                _check_order_rule(settings.home / "maps", proposal.text)
             map_path = _store_map(settings.home, proposal.text, read[0])
         step = _announce(call, 2, gettext("Counting customers and orders"))
         summary = preview(
@@ -186,6 +189,38 @@ def _propose(lake: "Lake", files: list[str], query: str | None, sheet: str | Non
             ).format(file=Path(file).name, table=proposal.table)
         )
     return proposal
+
+
+def _check_order_rule(folder: Path, text: str) -> None:
+    """Refuse a proposal whose order ids differ from those of an earlier map of the same columns.
+
+    Raises
+    ------
+    BadInput
+        Orders of both would count twice.
+    """
+    from retention.lake.mapping import parse_section, read_map
+    from retention.lake.schema import TABLES
+    from retention.lake.suggesting.order_numbers import order_rule
+
+    table, others = TABLES["events"], []
+    proposed = parse_section(tomllib.loads(text)["events"], table, "")
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            mapped = read_map(path, table)
+        except BadInput:  # of another table, or unfinished
+            continue
+        if mapped.named == proposed.named:
+            if mapped.columns.get("order_id") == proposed.columns.get("order_id"):
+                return
+            others.append((path, order_rule(mapped).text))
+    if others:
+        raise BadInput(
+            gettext(
+                "Nothing was imported, because orders of earlier imports would count twice. "
+                "{new}; but in the earlier map {map}: {old}. Run the same command with --map {map}."
+            ).format(new=order_rule(proposed).text, map=others[0][0], old=others[0][1])
+        )
 
 
 def _store_map(home: Path, text: str, file: str) -> Path:

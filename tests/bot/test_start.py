@@ -16,6 +16,7 @@ from bot.terminal import run
 from bot.terminal_runner import printed
 from retention.features.order_rhythm import GRID
 from retention.lake import Lake
+from retention.lake.importing import import_files
 from retention.settings import Settings
 from tests.shop_counts import COUNTS, Figures
 from tests.shop_files import SHOPS, lines, person, visits, write_rows
@@ -119,6 +120,21 @@ def test_answering_no_imports_nothing_and_names_the_map(home, tmp_path, monkeypa
     error = refusal(capsys, shop_file(tmp_path))
     assert "Are these your shop's figures?" in error
     assert f"--map {home / 'maps' / 'shop.toml'}" in error
+
+
+def test_orders_counted_otherwise_than_before_are_refused(home, tmp_path, nobody, capsys):
+    rows = [(n % 9, f"c{n % 31}", f"2023-03-{1 + n // 9:02}", 5.5) for n in range(180)]
+    file = write_text(tmp_path / "till.csv", "receipt,customer_id,date,total", rows)
+    assert "the same date and receipt" in refusal(capsys, file)
+    [proposed] = (home / "maps").iterdir()
+    text = proposed.read_text()
+    earlier = home / "maps" / "of-an-earlier-version.toml"
+    earlier.write_text(re.sub("(?m)^order_id.*$", 'order_id = "receipt"', text))
+    proposed.unlink()
+    import_files(Lake.open(Settings()), None, Settings(), "events", [file], earlier)
+    assert run(["start", file, "--yes"]) == 2
+    assert f"with --map {earlier}" in capsys.readouterr().err
+    assert not proposed.exists()
 
 
 @pytest.mark.nightly
