@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from retention.risk.lapsed import LAPSED
 from retention.risk.sweep import Sweep
 
 
@@ -22,9 +23,10 @@ class Change:
     new : int
         Customers of the present list who were not on the earlier one.
     recovered : int
-        Customers of the earlier list who are off it, active and at a lower risk now.
+        Customers of the earlier list who are off it, active and at a lower risk now. Of lapsed
+        ones, those who ordered again.
     lapsed : int
-        Customers of the earlier list who are no longer active.
+        Customers of the earlier list who are no longer active; none for a list of lapsed ones.
     same_model : bool
         Whether the same model scored both lists.
     """
@@ -87,6 +89,6 @@ def change_since(
         before=len(listed),
         new=len(present - listed),
         recovered=recovered,
-        lapsed=len(gone) - len(active),
+        lapsed=0 if LAPSED in swept.cohort_tiers else len(gone) - len(active),
         same_model=model_version == swept.model_version,
     )

@@ -32,6 +32,15 @@ def test_new_recovered_and_lapsed_customers_are_counted():
     }
 
 
+def test_lapsed_customers_recover_by_an_order_and_do_not_lapse_again():
+    ids = list("abc")
+    earlier = pd.DataFrame({"customer_id": ids, "tier": "lapsed", "list_rank": [1.0, 2.0, 3.0]})
+    swept = _sweep({"b": "low", "x": "high"}, ("lapsed",))  # c fell off the list
+    swept.cohort = pd.DataFrame({"customer_id": ["a", "d"]})
+    change = change_since(swept, earlier, as_of=BEFORE, model_version="churn-1")
+    assert (change.new, change.recovered, change.lapsed) == (1, 1, 0)
+
+
 def test_deleted_scores_give_no_change():
     empty = pd.DataFrame({"customer_id": [], "tier": []})
     assert change_since(_sweep({}), empty, as_of=BEFORE, model_version="churn-1") is None
