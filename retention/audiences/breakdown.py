@@ -9,7 +9,6 @@ from retention.audiences.evaluate import customer_facts
 from retention.audiences.expression import FIELDS, GROUPABLE, check_group_field
 from retention.errors import BadInput
 from retention.lake.places import attribute_names
-from retention.risk.sweep import revenue_at_risk
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -23,7 +22,7 @@ MAX_ROWS = 20  # more groups are one last row
 def breakdown(
     lake: "Lake", session: Session, settings: Settings, swept: "Sweep", field: str
 ) -> list[dict[str, Any]]:
-    """Count customers and revenue at risk by the values of a field.
+    """Count customers of the sweep's group and revenue at risk by the values of a field.
 
     Parameters
     ----------
@@ -53,10 +52,10 @@ def breakdown(
     if field not in FIELDS:
         field = _attribute(lake, field)
     facts = customer_facts(
-        lake, session, settings, None, swept.as_of, swept.scores, extra_fields=(field,)
+        lake, session, settings, None, swept.as_of, swept.group, extra_fields=(field,)
     )
-    values = swept.scores.customer_id.map(facts[field]).astype(object)
-    scores = swept.scores.assign(group=values.where(values.notna(), None))
+    values = swept.group.customer_id.map(facts[field]).astype(object)
+    scores = swept.group.assign(group=values.where(values.notna(), None))
     in_cohort = scores.customer_id.isin(set(swept.cohort.customer_id))
     rows: list[dict[str, Any]] = []
     for value, group in scores.groupby("group", dropna=False, sort=True):
@@ -66,7 +65,7 @@ def breakdown(
                 "value": None if value is None or value != value else str(value),
                 "customers": len(group),
                 "at_risk": len(at_risk),
-                "revenue_at_risk": revenue_at_risk(at_risk),
+                "revenue_at_risk": swept.at_risk_with(at_risk),
                 "rest": 0,
             }
         )

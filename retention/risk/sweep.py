@@ -123,10 +123,13 @@ class Sweep:
     @property
     def revenue_at_risk(self) -> float:
         """Sum of churn probability × expected value; of a lapsed list, what returns may bring."""
+        return self.at_risk_with(self.cohort)
+
+    def at_risk_with(self, customers: "pd.DataFrame") -> float:
+        """Return the `revenue_at_risk` of some customers of the group."""
         if self.is_of_lapsed:
-            chance = 1 - self.cohort.churn_probability
-            return round(math.fsum(chance * self.cohort.expected_value), 2)
-        return revenue_at_risk(self.cohort)
+            customers = customers.assign(churn_probability=1 - customers.churn_probability)
+        return revenue_at_risk(customers)
 
     @property
     def evidence(self) -> "Mapping[str, Evidence]":

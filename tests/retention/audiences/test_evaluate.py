@@ -291,12 +291,13 @@ def test_scores_of_active_customers_need_none_of_lapsed_ones(people, monkeypatch
     assert not scores.empty
 
 
-def test_breakdown_sums_to_the_sweep_and_names_the_nearest_field(people):
-    swept = sweep(people.lake, None, load_policy(people.settings), as_of=people.end, tier="medium")
+@pytest.mark.parametrize("tier", ["medium", "lapsed"])
+def test_breakdown_sums_to_the_sweep_and_names_the_nearest_field(people, tier):
+    swept = sweep(people.lake, None, load_policy(people.settings), as_of=people.end, tier=tier)
     with people.database.reading() as session:
         rows = breakdown(people.lake, session, people.settings, swept, "City")
         assert {row["value"] for row in rows} <= {"Berlin", "Hamburg", None}
-        assert sum(row["customers"] for row in rows) == len(swept.scores)
+        assert sum(row["customers"] for row in rows) == len(swept.group)
         assert sum(row["at_risk"] for row in rows) == len(swept.cohort)
         assert sum(row["revenue_at_risk"] for row in rows) == pytest.approx(
             swept.revenue_at_risk, abs=0.02
