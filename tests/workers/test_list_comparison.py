@@ -144,3 +144,36 @@ def test_widened_draft_says_why_and_whom_it_leaves_out(why, says):
 )
 def test_missing_offer_has_its_reason(consent, says):
     assert next_step(None, "USD", consent) == says
+
+
+@pytest.mark.parametrize("has_amounts", [True, False])
+def test_details_of_a_lapsed_list_do_not_describe_the_churn_model(has_amounts):
+    view = render.view(
+        "sweep/details",
+        cohort={
+            "id": "a",
+            "size": 50,
+            "tiers": ["lapsed"],
+            "as_of": MONDAY.isoformat(),
+            "model_version": "churn-1",
+        },
+        result={
+            "has_amounts": has_amounts,
+            "groups": {"active": 9, "lapsed": 61, "one_time": 7},
+            "definition": {"horizon_days": 90, "active_within_days": 180},
+            "tiers": {"high": 1, "medium": 2, "low": 6},
+            "customers": 9,
+            "main_reasons": [("recency", 3)],
+            "selection_note": "logistic",
+            "note": "The data is old.",
+        },
+        quality={"auc": 0.8, "top_decile_lift": 2.0},
+        zone="UTC",
+    )
+    text = json.dumps(view, ensure_ascii=False)
+    assert "61 lapsed" in text
+    assert "within 90 days" in text
+    assert "The data is old." in text
+    assert ("each customer who returns" in text) is has_amounts
+    for word in ("churn-1", "logistic", "6 low", "highest risk", "long silence", "churn prob"):
+        assert word not in text
