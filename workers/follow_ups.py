@@ -79,7 +79,7 @@ def follow_up_request(campaign: dict[str, Any], following: str) -> CampaignDraft
     """
     levels = ("lapsed",) if "lapsed" in campaign["tiers"] else TIERS
     lowest = max((levels.index(tier) for tier in campaign["tiers"] if tier in levels), default=0)
-    wider = levels[min(lowest + 1, len(levels) - 1)]
+    wider: str | None = levels[min(lowest + 1, len(levels) - 1)]
     draft = partial(CampaignDraft, tier=levels[lowest], message_channel=campaign["message_channel"])
     if (campaign["drafted_for"] or {}).get("listed"):  # a new list, not everyone of its tiers
         wider = campaign["wider"]["tier"] if campaign["wider"] else None
