@@ -256,7 +256,7 @@ def _risk(
 
 
 def _list_by_rules(session: Session, settings: Settings, at: datetime) -> Cohort | None:
-    """Return the last posted list of high risk, if it is recent and was made by rules.
+    """Return the last posted list, of any tier or of high risk, if it is recent and by rules.
 
     Its figures cannot be compared with those of a model.
     """
@@ -270,19 +270,22 @@ def _list_by_rules(session: Session, settings: Settings, at: datetime) -> Cohort
         )
         .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
     )
-    last = next((row for row in newest if list(row.tiers) == ["high"]), None)
+    last = next((row for row in newest if list(row.tiers) in ([], ["high"])), None)
     return last if last is not None and last.model_version == "rules" else None
 
 
 def _compared(listed: Cohort | None, before: Risk | None, at: datetime) -> dict[str, Any] | None:
-    """Return a list by rules with the number that the model would have listed that day."""
+    """Return a list by rules with the number that the model would have listed that day.
+
+    A list of any tier has as many by a model.
+    """
     if listed is None:
         return None
     is_same_day = abs(listed.as_of - (at - WEEK)) < timedelta(days=1)
     return {
         "as_of": listed.as_of.isoformat(),
         "customers": listed.size,
-        "by_model": before.tiers["high"] if before and is_same_day else None,
+        "by_model": before.tiers["high"] if before and is_same_day and listed.tiers else None,
     }
 
 

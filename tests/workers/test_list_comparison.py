@@ -37,6 +37,7 @@ def _cohort(name: str, as_of: datetime, **more) -> Cohort:
         (MONDAY - WEEK, {}, {"customers": 334, "by_model": 103}),
         (MONDAY - timedelta(days=4), {}, {"customers": 334, "by_model": None}),
         (MONDAY - WEEK, {"model_version": "churn-1"}, None),
+        (MONDAY - WEEK, {"tiers": []}, {"customers": 334, "by_model": None}),
         (MONDAY - WEEK, {"tiers": ["high", "medium"]}, None),
         (MONDAY - 3 * WEEK, {}, None),
     ],
