@@ -271,10 +271,12 @@ def _scored(
         scores = every.filter(every.tier == LAPSED).execute()
     else:
         scores = lake.scores(cohort.run_id).execute()
+    is_whole = cohort.tiers and cohort.tiers != [LAPSED]
+    if is_whole:  # everyone of its tiers, so nobody was chosen for the list's rule
+        scores = scores.assign(list_rank=float("nan"))
     if request.customer_id:
         lowest = LAPSED if LAPSED in cohort.tiers else "low"
     else:
-        is_whole = cohort.tiers and cohort.tiers != [LAPSED]
         lowest = request.tier or (cohort.tiers[-1] if is_whole else LIST)
     # None: of a list that was stored before the definition of churn was
     scores = with_window(lake, scores, cohort.as_of, cohort.horizon_days or window, window)

@@ -277,13 +277,16 @@ def _next_steps(
         paused_customers(session, context.settings, context.business_at)
     )
     shown = list(swept.cohort.customer_id.head(_wanted(top)))
-    rules = next_rules(lake, session, context.settings, policy, swept.group, shown)
+    scores = swept.group
+    if swept.cohort_tiers:  # everyone of these tiers, so nobody was chosen for the list's rule
+        scores = scores.drop(columns="list_rank")
+    rules = next_rules(lake, session, context.settings, policy, scores, shown)
     # Consent explains a missing offer only if there would be one with consent.
     missing = [name for name, rule in rules.items() if rule is None or rule.action == "nothing"]
     consent_of: dict[str, str] = {}
     if missing:
         offered = next_rules(
-            lake, session, context.settings, policy, swept.group, missing, consent="given"
+            lake, session, context.settings, policy, scores, missing, consent="given"
         )
         states = consent_states(lake, session, context.settings, pd.Series(list(offered)))
         consent_of = {

@@ -208,3 +208,7 @@ def test_rule_for_the_list_is_for_those_whose_own_tier_has_no_offer(desk, tmp_pa
         ).all()
     assert {tier for tier, _ in rows} - {"high"}
     assert all((offer["rule"] == "Listed") == (tier != "high") for tier, offer in rows)
+    whole = run(desk, Sweep(tier="low"), ANALYST).result  # everybody, so nobody was chosen
+    job = run(desk, CampaignDraft(cohort_id=whole["cohort_id"]), ANALYST, key="whole")
+    assert set(job.result["tiers"]) == {"high"}
+    assert "Listed" not in {line["rule"] for line in job.result["offers"]}
