@@ -16,7 +16,7 @@ from retention.settings import Settings
 from tests import process_state, readonly
 from tests import shop as tiny
 from tests import short_transactions as short
-from tests.databases import create_tables
+from tests.databases import create_tables, migrate_once_per_process
 from tests.haste import hastily
 
 # Tests that compare English text: `make test-pseudo` runs all others in the pseudo-locale.
@@ -34,6 +34,8 @@ gc.set_threshold(20_000, 20, 20)
 
 # No test cuts the power: SQLite need not wait for the disk. Processes that a test starts do wait.
 engine.SYNCHRONOUS = "OFF"
+
+migrate_once_per_process()
 
 # How long an example takes says nothing on a busy machine.
 hypothesis.register_profile("any machine", deadline=None)

@@ -1,11 +1,13 @@
 """Create the tables of a test database by copying a template, which is much faster than SQL."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from retention.db import Database
+from retention.db import Database, migrate
 from retention.db.tables import Base
+from retention.settings import Settings
 
 
 def create_tables(database: Database) -> None:
@@ -17,17 +19,39 @@ def create_tables(database: Database) -> None:
         Without tables. A SQLite file becomes a copy of a template that each process makes once.
     """
     file = database.url.database if database.is_sqlite else None
-    if not file or not _copied_to(Path(file)):
+    if not file or not _copied_to(Path(file), _template()):
         Base.metadata.create_all(database.engine)
 
 
-def _copied_to(path: Path) -> bool:
-    """Copy the template in one step, unless the file exists.
+def migrate_once_per_process() -> None:
+    """Let new databases in the folders of homes be copies of the first that was migrated."""
+    real = migrate.upgrade
+
+    def upgrade(settings: Settings, revision: str = "head") -> str:
+        path = Path(settings.database_url.get_secret_value().removeprefix("sqlite:///"))
+        is_new = path.is_absolute() and path.parent.is_dir() and not path.exists()
+        if is_new and revision == "head":
+            _copied_to(path, _migrated(real))
+        return real(settings, revision)
+
+    migrate.upgrade = upgrade
+
+
+@cache
+def _migrated(upgrade: Callable[[Settings], str]) -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "migrated.db"
+        upgrade(Settings(home=folder, database_url=f"sqlite:///{path}", _env_file=None))
+        return path.read_bytes()
+
+
+def _copied_to(path: Path, template: bytes) -> bool:
+    """Copy a template in one step, unless the file exists.
 
     A thread of an earlier test may ask for the time and open the new file at any moment.
     """
     copy = path.with_name(f"{path.name}.template")
-    copy.write_bytes(_template())
+    copy.write_bytes(template)
     copy.chmod(0o600)
     try:
         path.hardlink_to(copy)

@@ -6,7 +6,7 @@ import tomllib
 import unicodedata
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +245,12 @@ def _plain_words(words: list[str]) -> list[str]:
 
 
 def _part_similarity(name: str, words: list[str]) -> float:
-    word, known = plain(name), _plain_words(words)
+    return _similarity_to(name, tuple(_plain_words(words)))
+
+
+@lru_cache(10_000)  # a proposal asks a hundred times for each name
+def _similarity_to(name: str, known: tuple[str, ...]) -> float:
+    word = plain(name)
     if word in known:
         return 1.0 - 0.0005 * known.index(word)  # specific synonyms come first
     if not word:
