@@ -623,6 +623,19 @@ class ImportJob:
 
     def _refusal_text(self, files: list[str], path: str | None) -> str:
         names = display_names(files)
+        if not self.reasons and self.left_out:
+            return gettext(
+                "Each of the {rows:,} rows of {files} is left out: {values}. Nothing was imported. "
+                "Import the export of the sales first, then this file: retention import events "
+                "FILE --map MAP."
+            ).format(
+                rows=self.read_rows,
+                files=names,
+                values=", ".join(
+                    column if value == mapping.ANY_VALUE else value
+                    for column, value in self.left_out
+                ),
+            )
         if not self.reasons:
             return gettext(
                 "None of the {rows:,} rows of {files} is meant by the map's `where`; nothing was "

@@ -412,3 +412,8 @@ def test_refund_that_the_map_does_not_list_counts(desk):
     report = desk.bring(exports[1], text=text)
     assert report.orders_superseded == 300
     assert [(one["value"], one["orders"]) for one in report.left_out] == [("refunded", 300)]
+
+
+def test_file_of_refunds_alone_is_refused_and_says_what_to_do(desk):
+    with pytest.raises(BadInput, match="refunded.*sales first"):
+        desk.bring(orders(("o1", 1, "a", 10, "refunded")))
