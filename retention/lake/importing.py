@@ -217,11 +217,12 @@ class ImportJob:
 
     # ------------------------------------------------------------ reading
 
-    def track_states(self, has_several_files: bool) -> None:
+    def track_states(self, has_several_files: bool, *, is_release: bool = False) -> None:
         """Compare the states of orders in these files, and in the lake."""
         assert self.writer is not None
         is_tracked = has_several_files or store.open_table(self.lake.root, self.table) is not None
-        self.states = self.writer.states = OrderStates(self.con, is_tracked=is_tracked)
+        self.states = OrderStates(self.con, is_tracked=is_tracked, is_release=is_release)
+        self.writer.states = self.states
 
     def read(self, file: str, progress: Callable[[int], None]) -> None:
         """Stage the rows of a file.
@@ -261,6 +262,7 @@ class ImportJob:
         source: sources.Source,
         mapped: mapping.Mapping,
         progress: Callable[[int], None] = lambda rows: None,
+        newest: datetime | None = None,
     ) -> int:
         """Stage a source's rows in pieces.
 
@@ -272,6 +274,8 @@ class ImportJob:
             The map.
         progress : callable
             Called with the number of rows read so far.
+        newest : datetime, optional
+            The version of the file that the rows are from, if they are released.
 
         Returns
         -------
@@ -283,12 +287,12 @@ class ImportJob:
         BadInput
             If the source has no rows.
         """
-        total, newest = 0, None
+        total = 0
         parts = [
             (piece, counted, with_unlisted(self.con, piece, mapped, self.only))
             for piece, counted in sources.pieces(self.con, source)
         ]
-        if len(parts) > 1 and self.states:
+        if len(parts) > 1 and self.states and not self.states.is_release:
             newest = max(
                 filter(None, (self._newest_order(one, own) for one, _, own in parts)), default=None
             )
@@ -364,8 +368,11 @@ class ImportJob:
                 "GROUP BY 1 ORDER BY 2 DESC"
             ).fetchall()
         )
+        version = self.states.date_states(newest) if self.states else None
         if reasons:
-            self._quarantine(staging.bad_rows_sql, quarantine.MAP, source)
+            self._quarantine(staging.bad_rows_sql, quarantine.MAP, source, version)
+            if self.states:
+                self.states.hold("staged WHERE _reason IS NOT NULL")
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
         self.erased_customers().delete_staged(self.con)
         good = self._scalar("SELECT count(*) FROM staged")
@@ -374,8 +381,6 @@ class ImportJob:
         # Rows that the map's filter excludes, and rows of erased customers.
         self.filtered += rows - (good - before) - sum(reasons.values())
         self.staged_sources.append(source.name)
-        if self.states:
-            self.states.date_states(newest)
         if self.writer is not None and good >= sources.MAX_ROWS_IN_MEMORY:
             self._flush()
 
@@ -395,12 +400,16 @@ class ImportJob:
         for reason, number in reasons.items():
             self.reasons[reason] = self.reasons.get(reason, 0) + number
 
-    def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
+    def _quarantine(
+        self, rows: str, stage: str, source: sources.Source, version: datetime | None = None
+    ) -> None:
         name = f"bad_{len(self.bad_tables)}"
         reading = {
             "columns": source.columns,
             "as": {name: asdict(how) for name, how in source.readings.items()},
         }
+        if self.states:
+            reading["version"] = version and version.isoformat()
         rows_with_origin = self.origin.sql(rows, stage, source.name, reading)
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {rows_with_origin}")
         self.bad_tables.append(name)
@@ -604,6 +613,8 @@ class ImportJob:
                 {column.name: SQL_TYPES[column.kind] for column in self.table.columns},
             )
             self._quarantine(rows, quarantine.RULES, source)
+            if self.states:
+                self.states.hold(f"{fresh} JOIN set_aside ON {fresh}.rowid = place")
             self.con.execute(f"DELETE FROM {fresh} WHERE rowid IN (SELECT place FROM set_aside)")
             self._add_reasons(faulty)
         faulty_events.drop_faulty(self.con)

@@ -34,17 +34,18 @@ LINE = f"hash(event_id, {', '.join(EVENT_CONTENT.values())})"
 # Two files with one newest order differ by `STEP`. Versions within `SAME` are those of one file.
 STEP, SAME = "INTERVAL 1 MILLISECOND", "INTERVAL 1 SECOND"
 _UNKNOWN = "TIMESTAMP '0001-01-01'"  # version of events from before there were versions
-_TABLES = ("left_out", "order_stated", "order_lines", "order_facts", "order_changes")
+_TABLES = ("left_out", "order_stated", "order_held", "order_lines", "order_facts", "order_changes")
 
 
 class OrderStates:
     """The order states of one import.
 
     ``is_tracked``: whether an order can have several states in the lake and the files.
+    ``is_release``: the rows are lines of files whose other lines are in the lake.
     """
 
-    def __init__(self, con: Any, *, is_tracked: bool) -> None:
-        self.con, self.is_tracked = con, is_tracked
+    def __init__(self, con: Any, *, is_tracked: bool, is_release: bool = False) -> None:
+        self.con, self.is_tracked, self.is_release = con, is_tracked, is_release
         self.versions: set[datetime] = set()
         self.moved: set[datetime] = set()  # versions that are not the time of a newest order
         self.months: set[str] = set()
@@ -53,6 +54,9 @@ class OrderStates:
         con.execute(
             "CREATE OR REPLACE TABLE order_stated "
             "(key UBIGINT, line UBIGINT, stated_at TIMESTAMP, is_moved BOOLEAN)"
+        )
+        con.execute(
+            "CREATE OR REPLACE TABLE order_held (key UBIGINT, item VARCHAR, stated_at TIMESTAMP)"
         )
 
     def take_left_out(self) -> None:
@@ -82,20 +86,22 @@ class OrderStates:
             self.con.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchall() for name in self.left_out
         )
 
-    def date_states(self, newest: datetime | None = None) -> None:
-        """Give the rows of a file the file's version, unless their own is known.
+    def date_states(self, newest: datetime | None = None) -> datetime | None:
+        """Give the rows of a file the file's version, unless their own is known; return it.
 
         ``newest`` is the time of the newest order if the staged rows are only a piece of the file.
         """
         tables = ["staged", *self.left_out]
         undated = " UNION ALL ".join(
             f"SELECT occurred_at FROM {name} WHERE stated_at IS NULL AND order_id IS NOT NULL "
-            f"AND event_type IN {STATE_TYPES}"
+            f"AND event_type IN {STATE_TYPES}{' AND _reason IS NULL' if name == 'staged' else ''}"
             for name in tables
         )
-        at = newest or self.con.execute(f"SELECT max(occurred_at) FROM ({undated})").fetchone()[0]
+        at: datetime | None = newest
+        if at is None and not self.is_release:
+            at = self.con.execute(f"SELECT max(occurred_at) FROM ({undated})").fetchone()[0]
         if at is None:
-            return
+            return None
         while newest is None and at in self.versions:
             at += timedelta(milliseconds=1)
             self.moved.add(at)
@@ -107,6 +113,14 @@ class OrderStates:
                 "WHERE stated_at IS NULL "
                 f"AND order_id IS NOT NULL AND event_type IN {STATE_TYPES}"
             )
+        return at
+
+    def hold(self, rows: str) -> None:
+        """Keep the earlier lines of these rows, which cannot be used."""
+        self.con.execute(
+            f"INSERT INTO order_held SELECT {ORDER}, coalesce(item_id, ''), stated_at "
+            f"FROM (FROM {rows}) WHERE {IS_STATED} AND stated_at IS NOT NULL"
+        )
 
     def note(self, months: Collection[str]) -> None:
         """Note what the staged rows say of which orders."""
@@ -147,6 +161,7 @@ class OrderStates:
         if not self._keep_several_states(stored_files):
             return []
         self._collect([*stored_files, *written], written)
+        self._repeat_lines()
         self._part_ties()
         self._compare()
         files = self.con.execute("SELECT DISTINCT filename FROM order_changes ORDER BY 1")
@@ -178,6 +193,26 @@ class OrderStates:
             f"FROM {stored} WHERE event_type IN {STATE_TYPES} AND order_id IS NOT NULL "
             f"AND {ORDER} IN (SELECT key FROM order_stated)"
         )
+
+    def _repeat_lines(self) -> None:
+        """Note lines that the files have, too: of rows on hold, and next to released rows."""
+        lines = (
+            "INSERT INTO order_stated SELECT DISTINCT key, line, file.stated_at, false "
+            "FROM order_lines AS old JOIN {file} "
+            "WHERE event_type = 'purchase' AND superseded_at IS NULL AND {condition}"
+        )
+        on_hold = "order_held AS file USING (key, item)"
+        self.con.execute(lines.format(file=on_hold, condition="old.stated_at < file.stated_at"))
+        if self.is_release:
+            released = (
+                "(SELECT key, stated_at, list(item) AS items FROM order_lines WHERE is_new "
+                "GROUP BY ALL) AS file USING (key)"
+            )
+            condition = (
+                "NOT is_new AND NOT list_contains(items, item) "
+                "AND abs(epoch_ms(old.stated_at) - epoch_ms(file.stated_at)) < 1000"
+            )
+            self.con.execute(lines.format(file=released, condition=condition))
 
     def _part_ties(self) -> None:
         """Part states of equal versions: final ones are newer, else those of this import."""

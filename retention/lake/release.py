@@ -4,6 +4,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -218,7 +219,14 @@ class _Group:
             self.table, self.import_id, map_name if by_map else None, self.origin
         )
         readings = {name: ColumnReading(**how) for name, how in self.reading["as"].items()}
-        work.stage_source(Source(self.file, "raw_rows", columns, readings), mapped)
+        version = self.reading.get("version")
+        if "version" in self.reading and work.writer is not None and work.states is None:
+            work.track_states(False, is_release=True)
+        work.stage_source(
+            Source(self.file, "raw_rows", columns, readings),
+            mapped,
+            newest=version and datetime.fromisoformat(version),
+        )
 
 
 def _mapping(work: ImportJob, name: str) -> mapping.Mapping:

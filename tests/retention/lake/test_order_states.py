@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from retention.errors import BadInput
 from retention.features import build
-from retention.lake import Lake, store
+from retention.lake import Lake, quarantine, store
 from retention.lake.importing import import_files
+from retention.lake.release import release
 from retention.lake.schema import EVENTS
 from retention.settings import Settings
 
@@ -415,5 +416,36 @@ def test_refund_that_the_map_does_not_list_counts(desk):
 
 
 def test_file_of_refunds_alone_is_refused_and_says_what_to_do(desk):
-    with pytest.raises(BadInput, match="refunded.*sales first"):
+    with pytest.raises(BadInput, match=r"refunded.*sales first"):
         desk.bring(orders(("o1", 1, "a", 10, "refunded")))
+
+
+@pytest.mark.parametrize("total", ["?", "4"])
+def test_unreadable_line_does_not_end_the_order_s_earlier_line(desk, total):
+    desk.bring(orders(("o1", 1, "a", 10, "completed"), ("o1", 1, "b", 4, "completed")))
+    newer = orders(("o1", 1, "a", "?", "completed"), ("o1", 1, "b", total, "completed"))
+    desk.bring(pd.concat([newer, orders(("o2", 2, "a", 5, "completed"))]))
+    assert desk.sales() == {("o1", "a"): 10, ("o1", "b"): 4, ("o2", "a"): 5}
+
+
+@pytest.mark.parametrize("text", [MAP, MAP + 'stated_at = "updated"\n'])
+def test_released_line_replaces_the_earlier_line_of_its_order(desk, text):
+    old = orders(("o1", 1, "a", 10, "completed"), ("o1", 1, "b", 4, "completed"))
+    desk.bring(old.assign(updated="2025-01-01"), text=text)
+    newer = orders(
+        ("o1", 1, "a", "8", "completed"),
+        ("o1", 1, "b", "4", "completed"),
+        ("o2", 2, "a", "5", "completed"),
+    ).assign(updated="2025-01-02 10:00:00")
+    faulty = newer.assign(total=newer.total.replace("8", "8 or so"))
+    report = desk.bring(faulty, text=text)
+    assert report.rows_quarantined == 1
+    [path] = quarantine.files(desk.settings)
+    frame = pd.read_parquet(path)
+    frame["total"] = frame.total.replace("8 or so", "8")
+    frame.to_parquet(path)
+    assert release(desk.lake, None, desk.settings).rows_accepted == 1
+    assert desk.sales() == {("o1", "a"): 8, ("o1", "b"): 4, ("o2", "a"): 5}
+    third = orders(("o1", 1, "a", 8, "completed"), ("o3", 5, "a", 1, "completed"))
+    desk.bring(third.assign(updated="2025-01-05 10:00:00"), text=text)
+    assert desk.sales() == {("o1", "a"): 8, ("o2", "a"): 5, ("o3", "a"): 1}
