@@ -3,7 +3,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class RelatedTable:
     @property
     def targets(self) -> set[str]:
         """Canonical columns of events that its columns are named like."""
-        return {target for name in self.columns if (target := _target(name))}
+        return _targets(self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,10 @@ def joined_files(
 def _relate(con: Any, named: list[str], folder: Path) -> tuple[list[str], list[str]]:
     """Return the files to read, and how they were joined."""
     tables = _load(con, named)
-    complete = sum(map(_suffices, tables))
-    if len(tables) == 1 or complete > 1:
+    if len(tables) < 2 or sum(map(_suffices, tables)) > 1:
         return named, []
     base, links = _choose_base(_links(con, tables), tables)
-    is_needed = len(named) > 1 or not complete
-    if not links or not is_needed or formats.detect_format(tables[base].columns, "events"):
+    if not links or formats.detect_format(tables[base].columns, "events"):
         return named, []
     used = {base, *(link.other for link in links)}
     read = {file for place in used for file in tables[place].files}
@@ -162,11 +160,17 @@ def _first_line(path: Path) -> bytes:
 
 
 def _load(con: Any, files: list[str]) -> list[RelatedTable]:
-    """Load the rows of the files, one table for each set of columns."""
+    """Load the rows of the files, one table for each set of columns.
+
+    None of a workbook whose sheets need not be joined.
+    """
     groups: dict[frozenset[str], tuple[str, list[str], list[str], list[int]]] = {}
     for file in files:
         with sources.open_source(con, file, None, None) as opened:
-            for source in (opened, *opened.others):
+            opened_all = (opened, *opened.others)
+            if len(files) == 1 and any(map(_suffices, opened_all)):
+                return []
+            for source in opened_all:
                 key = frozenset(map(str.casefold, source.columns))
                 rows = f"SELECT COLUMNS(*)::VARCHAR FROM {source.relation}"
                 if key in groups:
@@ -212,9 +216,14 @@ def _entity(column: str, table: str) -> str:
     return next((target for target in _ENTITIES if similarity(stem, words[target]) >= EXACT), stem)
 
 
-def _suffices(table: RelatedTable) -> bool:
+def _targets(columns: Iterable[str]) -> set[str]:
+    return {target for name in columns if (target := _target(name))}
+
+
+def _suffices(table: RelatedTable | sources.Source) -> bool:
     """Return whether a table alone has customers, times and sales."""
-    return {"customer_id", "occurred_at"} <= table.targets and bool(_SALES & table.targets)
+    targets = _targets(table.columns)
+    return {"customer_id", "occurred_at"} <= targets and bool(_SALES & targets)
 
 
 # ---------------------------------------------------------------- keys
