@@ -59,6 +59,18 @@ class Expression:
         """Names of source columns that its SQL only puts together with other text."""
         return self.columns - _columns_of(self.sql, computed=True) if self.sql else frozenset()
 
+    @property
+    def cast_to_times(self) -> frozenset[str]:
+        """Names of source columns that its SQL casts to a date or time."""
+        from sqlglot import exp
+
+        casts = _parsed(self.sql, "the map").find_all(exp.Cast) if self.sql else ()
+        return frozenset(
+            cast.this.parts[0].name
+            for cast in casts
+            if isinstance(cast.this, exp.Column) and cast.to.is_type(*exp.DataType.TEMPORAL_TYPES)
+        )
+
     @cached_property
     def text(self) -> str:
         """Its SQL."""

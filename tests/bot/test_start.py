@@ -426,8 +426,19 @@ def test_orders_without_a_line_are_not_lost_in_silence(home, tmp_path, nobody, c
     some = write_text(tmp_path / "lines.csv", ",".join(head), rows[-lines:])
     error = refusal(capsys, orders, some)
     lost = 90 - lines // 2
-    assert f"{lost} of the 90 orders of orders.csv are" in error
+    assert f"{lost / 90:.1%} of the orders of orders.csv are not in lines.csv" in error
     assert ("leave it out" in error) == (lost > 1)
+
+
+@pytest.mark.parametrize("names", [("orders", "lines"), ("lines", "orders")])
+def test_complete_lines_need_no_complete_orders(home, tmp_path, nobody, capsys, names):
+    head, *orders = related_tables()["orders"]
+    of_lines = related_tables()["lines"][1:]
+    lines = [(*orders[n // 2][:3], row[1], row[3]) for n, row in enumerate(of_lines)]
+    write_text(tmp_path / "orders.csv", ",".join(head), orders)
+    write_text(tmp_path / "lines.csv", "order_id,customer_id,order_date,sku,total", lines)
+    files = [str(tmp_path / f"{name}.csv") for name in names]
+    assert "30 customers, 90 orders, sales of 625" in refusal(capsys, *files)
 
 
 @pytest.mark.parametrize("head", ["Row ID,order_id", "order_id,line"])

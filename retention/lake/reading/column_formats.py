@@ -155,12 +155,15 @@ def _column_kinds(columns: dict[str, str], mapping: Mapping, computed: set[str])
     """Return the kind of each column to examine.
 
     The kind is ``number``, ``moment``, ``id``, or ``any`` for a column in an expression. A column
-    that is mapped to a moment stays one: compact dates and epochs look like numbers.
+    that is mapped or cast to a moment stays one: compact dates and epochs look like numbers.
     """
     as_text = {name.casefold() for name in mapping.source_columns_of("text", "json")}
     kinds: dict[str, str] = {}
     for target, expression in mapping.columns.items():
         if expression.column is None:
+            for name in expression.cast_to_times:
+                if name.casefold() in computed:
+                    kinds.setdefault(name.casefold(), "moment")
             continue
         kind: str | None = "id" if target in IDS else mapping.table[target].kind
         if kind in ("id", "number", "moment"):

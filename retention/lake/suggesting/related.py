@@ -97,12 +97,14 @@ def joined_files(
 def _relate(con: Any, named: list[str], folder: Path) -> tuple[list[str], list[str]]:
     """Return the files to read, and how they were joined."""
     tables = _load(con, named)
-    if len(tables) < 2 or sum(map(_suffices, tables)) > 1:
+    if len(tables) < 2:
         return named, []
     base, links = _choose_base(_links(con, tables), tables)
     if not links or formats.detect_format(tables[base].columns, "events"):
         return named, []
     used = {base, *(link.other for link in links)}
+    if any(_suffices(table) for place, table in enumerate(tables) if place not in used):
+        return named, []
     read = {file for place in used for file in tables[place].files}
     unused = [table for table in tables if read.isdisjoint(table.files)]
     if unused:
@@ -112,26 +114,26 @@ def _relate(con: Any, named: list[str], folder: Path) -> tuple[list[str], list[s
                 "values, which occur once in one of them. Leave it out."
             ).format(file=unused[0].name, other=tables[base].name)
         )
-    broken = gettext("{file}: {lines} cannot be read and are left out.")
-    told = [
-        *(_told(con, tables, link) for link in links),
-        *(
-            broken.format(file=table.name, lines=count(table.broken_lines, "line"))
-            for table in tables
-            if table.broken_lines
-        ),
-    ]
+    lost = [_lost(con, tables, link) for link in links]
     columns, joins = _join(tables, base, links)
     if len(columns) == len(tables[base].columns):
         text = gettext("{other} adds nothing to the sales of {table}, and is left out.")
         others = ", ".join(tables[link.other].name for link in links)
-        return [*tables[base].files], [text.format(other=others, table=tables[base].name)]
+        text = text.format(other=others, table=tables[base].name)
+        return [*tables[base].files], [text, *filter(None, lost)]
     digest = hashlib.sha256("\n".join(map(os.path.abspath, named)).encode()).hexdigest()[:12]
     (folder / digest).mkdir()  # the quarantine of these files is named by it
     path = folder / digest / f"{Path(tables[base].files[0]).name.partition('.')[0]}-joined.jsonl"
     select = f"SELECT {', '.join(columns)} {' '.join(joins)}"
     con.execute(f"COPY ({select}) TO {literal(path)} (FORMAT json)")
-    return [str(path)], told
+    joined = [_told(con, tables, link) for link in links]
+    text = gettext("{file}: {lines} cannot be read and are left out.")
+    broken = [
+        text.format(file=table.name, lines=count(table.broken_lines, "line"))
+        for table in tables
+        if table.broken_lines
+    ]
+    return [str(path)], [*joined, *filter(None, lost), *broken]
 
 
 def _begin_alike(files: list[str]) -> bool:
@@ -236,8 +238,10 @@ def _value(column: str, of: str = "") -> str:
 def _links(con: Any, tables: list[RelatedTable]) -> list[_Link]:
     """Find the columns of one name and unique values in another table, the best for each pair.
 
-    Numbers of rows are unique in both tables, and equal by chance.
+    Numbers of rows are unique in both tables, and equal by chance. Complete tables are two exports,
+    unless one has the lines of the other's orders.
     """
+    complete = [_suffices(table) for table in tables]
     keys = {
         (place, name): _entity(name, table.name)
         for place, table in enumerate(tables)
@@ -249,8 +253,13 @@ def _links(con: Any, tables: list[RelatedTable]) -> list[_Link]:
         for column in table.columns:
             entity = _entity(column, table.name)
             for (other, key), of_key in keys.items():
-                is_row_number = entity not in _ENTITIES and (place, column) in keys
-                if other == place or of_key != entity or is_row_number:
+                if other == place or of_key != entity:
+                    continue
+                if complete[other] and entity != "order_id":
+                    continue
+                if (place, column) in keys and (
+                    entity not in _ENTITIES or (complete[place] and complete[other])
+                ):
                     continue
                 share = _matches(con, table, column, tables[other], key)
                 known = best.get((place, other))
@@ -347,40 +356,41 @@ def _stem(table: RelatedTable) -> str:
 
 
 def _told(con: Any, tables: list[RelatedTable], link: _Link) -> str:
-    """Say how two tables are joined, and what has no match.
+    """Say how two tables are joined, and what has no match."""
+    table, other = tables[link.table], tables[link.other]
+    rows = con.execute(
+        f"SELECT count(*) FROM {table.relation} WHERE {_value(link.column)} IS NULL OR "
+        f"{_value(link.column)} NOT IN (SELECT {_value(link.key)} FROM {other.relation} "
+        f"WHERE {_value(link.key)} IS NOT NULL)"
+    ).fetchall()[0][0]
+    text = gettext("{table} joined with {other}: {column} = {key}; {rows} without a match.")
+    return text.format(
+        table=table.name,
+        other=other.name,
+        column=link.column,
+        key=link.key,
+        rows=count(rows, "row"),
+    )
+
+
+def _lost(con: Any, tables: list[RelatedTable], link: _Link) -> str:
+    """Say which orders are not in the table whose rows stay; "" without any.
 
     Raises
     ------
     BadInput
-        Many orders are not in the table whose rows stay.
+        They are many.
     """
     table, other = tables[link.table], tables[link.other]
-    rows = _unmatched(con, table, link.column, other, link.key)
-    lost = _unmatched(con, other, link.key, table, link.column)
-    names = {"table": table.name, "other": other.name, "lost": lost, "rows": other.rows}
-    is_order = _entity(link.column, table.name) == "order_id"
-    if is_order and lost > MAX_LOST * other.rows:
+    lost = 1 - _matches(con, other, link.key, table, link.column)
+    if not lost or _entity(link.column, table.name) != "order_id":
+        return ""
+    share = gettext("{lost:.1%} of the orders of {other} are not in {table}").format(
+        lost=lost, other=other.name, table=table.name
+    )
+    if lost > MAX_LOST:
         text = gettext(
-            "{lost:,} of the {rows:,} orders of {other} are not in {table} and would be lost. "
-            "Export {table} for the same orders, or leave it out."
+            "{share} and would be lost. Export {table} for the same orders, or leave it out."
         )
-        raise BadInput(text.format(**names))
-    text = gettext("{table} joined with {other}: {column} = {key}; {rows} without a match.").format(
-        **names | {"column": link.column, "key": link.key, "rows": count(rows, "row")}
-    )
-    if lost and is_order:
-        text += " " + gettext("{lost:,} of the {rows:,} orders of {other} are left out.").format(
-            **names
-        )
-    return text
-
-
-def _unmatched(con: Any, table: RelatedTable, column: str, other: RelatedTable, key: str) -> int:
-    """Count the rows whose value the other table lacks."""
-    return int(
-        con.execute(
-            f"SELECT count(*) FROM {table.relation} WHERE {_value(column)} IS NULL OR "
-            f"{_value(column)} NOT IN (SELECT {_value(key)} FROM {other.relation} "
-            f"WHERE {_value(key)} IS NOT NULL)"
-        ).fetchall()[0][0]
-    )
+        raise BadInput(text.format(share=share, table=table.name))
+    return gettext("{share}, and are left out.").format(share=share)

@@ -589,6 +589,7 @@ def _sales(path: Path, header: str, moments: list[str]) -> Path:
     [
         ("Date,Time", "{at:%m/%d/%y},{at:%H:%M:%S}"),
         ("Datum,Uhrzeit", "{at:%d.%m.%Y},{at:%H:%M}"),
+        ("Date,Time", "{at:%Y%m%d},{at:%H:%M}"),
         ("Order Date,Order Time", "{at:%Y-%m-%d},{at:%I:%M %p}"),
         ("下单日期,下单时间", "{at:%Y-%m-%d},{at:%H:%M:%S}"),
     ],
