@@ -299,7 +299,7 @@ class OrderStates:
                     AND (is_alone OR row.money IN (0, sales.money))
                 GROUP BY ALL
             ), compared AS (
-                SELECT filename, file_row_number, key, event_type, first, last, is_new,
+                SELECT filename, file_row_number, key, event_type, occurred_at, first, last, is_new,
                     stated_at AS old_stated, superseded_at AS old_superseded,
                     available_at AS old_available,
                     least(ended, list_min(list_filter(versions, lambda one: one > last))) AS next,
@@ -316,7 +316,10 @@ class OrderStates:
                 CASE WHEN event_type <> 'purchase' THEN old_available
                     WHEN is_back THEN last
                     WHEN has_older AND (is_new OR old_available IS NULL)
-                    THEN greatest(old_available, first) ELSE old_available END AS available_at,
+                    THEN greatest(old_available, first)
+                    WHEN last > old_stated  -- the next import does not know the first version
+                    THEN coalesce(old_available, occurred_at) ELSE old_available END
+                    AS available_at,
                 old_superseded IS NULL AND next IS NOT NULL AND event_type = 'purchase'
                     AS is_superseded
             FROM compared

@@ -449,3 +449,15 @@ def test_released_line_replaces_the_earlier_line_of_its_order(desk, text):
     third = orders(("o1", 1, "a", 8, "completed"), ("o3", 5, "a", 1, "completed"))
     desk.bring(third.assign(updated="2025-01-05 10:00:00"), text=text)
     assert desk.sales() == {("o1", "a"): 8, ("o2", "a"): 5, ("o3", "a"): 1}
+
+
+def test_unchanged_line_of_three_exports_counts_from_the_first(desk):
+    for week, status in enumerate(("completed", "refunded", "refunded")):
+        desk.bring(
+            orders(
+                ("o1", 1, "a", 10, status),
+                ("o1", 1, "b", 4, "completed"),
+                (f"o{5 + week}", 5 + week, "a", 1, "completed"),
+            )
+        )
+        assert desk.sales(datetime(2025, 1, 5, tzinfo=UTC)) == {("o1", "a"): 10, ("o1", "b"): 4}
