@@ -214,6 +214,7 @@ class ImportJob:
         self.non_products: set[str] = set()
         self.erased_customers, self.check = erased_customers, check
         self.states: OrderStates | None = None
+        self.version: datetime | None = None  # of the states of the file that is read
 
     # ------------------------------------------------------------ reading
 
@@ -368,9 +369,9 @@ class ImportJob:
                 "GROUP BY 1 ORDER BY 2 DESC"
             ).fetchall()
         )
-        version = self.states.date_states(newest) if self.states else None
+        self.version = self.states.date_states(newest) if self.states else None
         if reasons:
-            self._quarantine(staging.bad_rows_sql, quarantine.MAP, source, version)
+            self._quarantine(staging.bad_rows_sql, quarantine.MAP, source)
             if self.states:
                 self.states.hold("staged WHERE _reason IS NOT NULL")
             self.con.execute("DELETE FROM staged WHERE _reason IS NOT NULL")
@@ -400,16 +401,14 @@ class ImportJob:
         for reason, number in reasons.items():
             self.reasons[reason] = self.reasons.get(reason, 0) + number
 
-    def _quarantine(
-        self, rows: str, stage: str, source: sources.Source, version: datetime | None = None
-    ) -> None:
+    def _quarantine(self, rows: str, stage: str, source: sources.Source) -> None:
         name = f"bad_{len(self.bad_tables)}"
         reading = {
             "columns": source.columns,
             "as": {name: asdict(how) for name, how in source.readings.items()},
         }
         if self.states:
-            reading["version"] = version and version.isoformat()
+            reading["version"] = self.version and self.version.isoformat()
         rows_with_origin = self.origin.sql(rows, stage, source.name, reading)
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {rows_with_origin}")
         self.bad_tables.append(name)
