@@ -282,7 +282,7 @@ def count_formats(
     groups: dict[tuple[str, bool], list[str]] = {}
     for name, kind in kinds.items():
         groups.setdefault((kind, columns[name] == "VARCHAR"), []).append(name)
-    counts = {}
+    counts: dict[str, ColumnStats] = {}
     for (kind, is_text), names in groups.items():
         values = " UNION ALL ".join(
             f"SELECT {place} AS place, "
