@@ -169,6 +169,7 @@ def test_email_is_free_of_barriers(action, settings, browser):
     _check_page(browser, message.html)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("what", ["ask", "done", "unknown", "later"])
 def test_unsubscribe_page_is_free_of_barriers(what, settings, browser):
     html = render_page(settings.model_copy(update={"shop": "Journey Grocers"}), what)

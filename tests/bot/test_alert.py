@@ -60,6 +60,7 @@ def test_viewer_sees_alerts_but_changes_none(workspace, database, settings):
     assert ids.ALERT_MENU in json.dumps(workspace.run("alert list"))
 
 
+@pytest.mark.nightly
 def test_terminal_tries_an_alert_on_the_past_90_days(shop_copy, monkeypatch, capsys):
     monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
     monkeypatch.setenv("RETENTION_NOW", shop_copy.end.isoformat())

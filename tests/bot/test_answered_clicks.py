@@ -55,6 +55,7 @@ def unfinished(database) -> list[str]:
         return list(session.scalars(select(StoredClick.key)))
 
 
+@pytest.mark.nightly
 def test_an_answered_click_is_done_after_a_kill_and_a_restart(settings, database):
     pressed = click(ids.RUN_COMMAND, "sweep", "1.1")
     with running_bot(settings) as bot:

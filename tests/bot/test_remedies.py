@@ -51,7 +51,7 @@ def test_small_draft_says_so_first_and_widens_by_a_job(workspace, database, smal
     (job,) = until(lambda: all_jobs(database))
     assert job.kind == "campaign_widen"
     given = {name: value for name, value in job.args.items() if value is not None}
-    assert given == {"campaign_id": "c7", "version": 1, "tier": "medium"}
+    assert given == {"campaign_id": "c7", "version": 1, "tier": "medium", "listed": False}
     workspace.press(ids.WIDEN_CAMPAIGN, f"{small}:0", ANALYST, at="8.8")
     until(lambda: len(api.named("response_url")) == 2)
     assert len(all_jobs(database)) == 1

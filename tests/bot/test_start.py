@@ -279,6 +279,7 @@ def nobody(monkeypatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
 
 
+@pytest.mark.nightly_after(2)
 @pytest.mark.parametrize(
     "titles",
     [
@@ -299,6 +300,7 @@ def test_title_rows_above_the_names_are_skipped(home, tmp_path, nobody, capsys, 
     assert "30 customers, 90 orders, sales of 495, 1 Mar 2023" in refusal(capsys, str(path))
 
 
+@pytest.mark.nightly
 def test_sheet_is_chosen_by_content_or_by_name(home, tmp_path, nobody, capsys):
     customers = [(f"c{n}", f"c{n}@example.org", f"2020-01-{1 + n % 28:02}") for n in range(30)]
     path = tmp_path / "shop.xlsx"
@@ -319,6 +321,7 @@ def test_sheet_is_chosen_by_content_or_by_name(home, tmp_path, nobody, capsys):
     assert "o.csv is none" in refusal(capsys, csv_file, "--sheet", "Orders")
 
 
+@pytest.mark.nightly
 def test_all_sheets_with_the_columns_of_the_map_are_read(home, tmp_path, nobody, capsys):
     months = {
         "March": [ORDERS, *order_rows()],
@@ -475,6 +478,7 @@ def test_joining_tells_of_broken_lines(home, tmp_path, nobody, capsys):
     assert "lines.csv: 1 line cannot be read" in refusal(capsys, *files)
 
 
+@pytest.mark.nightly
 def test_joined_files_have_one_quarantine_file(home, tmp_path, capsys):
     files = write_tables(tmp_path, "orders", "lines")
     orders = Path(files[0])
@@ -484,6 +488,7 @@ def test_joined_files_have_one_quarantine_file(home, tmp_path, capsys):
     assert len(list((home / "quarantine").rglob("events-*.parquet"))) == 1
 
 
+@pytest.mark.nightly
 def test_named_sheet_of_two_workbooks_is_read(home, tmp_path, nobody, capsys):
     for number in (1, 2):
         rows = [(f"{number}{row[0]}", *row[1:]) for row in order_rows()]

@@ -76,6 +76,7 @@ app.worker_main(["worker", "--pool", "solo", "--queues", "interactive", "--witho
 """
 
 
+@pytest.mark.nightly
 def test_worker_reports_after_the_broker_restarts(database, settings, valkey):
     """Its reports ended with the connection, and /health stayed at 503 though jobs ran."""
 

@@ -341,6 +341,7 @@ def test_identified_customers_are_merged_into_the_lake(desk):
     assert count(desk, EventBatch) == 0
 
 
+@pytest.mark.nightly
 def test_small_files_are_compacted_and_an_open_version_stays_readable(desk, monkeypatch):
     monkeypatch.setattr(compaction, "MAX_FILES", 12)
     reader = Lake.open(desk.settings).table("events")

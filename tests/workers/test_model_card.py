@@ -2,11 +2,14 @@
 
 from types import SimpleNamespace
 
+import pytest
+
 from workers.delivery import render
 from workers.requests import ModelCard
 from workers.tasks.model_card import run
 
 
+@pytest.mark.nightly
 def test_card_task_posts_a_message_and_both_files_in_its_thread(champion_shop_copy):
     shop = champion_shop_copy
     context = SimpleNamespace(

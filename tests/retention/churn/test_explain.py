@@ -344,6 +344,7 @@ def test_every_customer_has_a_reason_in_both_directions(probability, raises, low
     ]
 
 
+@pytest.mark.nightly
 def test_snapshot_of_all_customers_is_shared_until_the_data_changes(tmp_path, trained, monkeypatch):
     from retention.lake.importing import import_files
 

@@ -412,6 +412,7 @@ def test_float_ids_from_pandas_become_ids_again(lake, settings, tmp_path):
     assert _events(lake)[0]["customer_id"] == "12345"
 
 
+@pytest.mark.nightly
 @hypothesis_settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -121,6 +121,7 @@ def test_later_refunds_replace_earlier_sales(desk, how):
 STATES = st.sampled_from(["completed", "refunded", "pending", "dearer", "cheaper", None])
 
 
+@pytest.mark.nightly
 @hypothesis_settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -152,6 +153,7 @@ def test_newest_state_counts_in_any_order_of_import(tmp_path_factory, states, tu
     assert desk.sales() == {(row.order, row.sku): row.total for row in sold.itertuples()}
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("newer_first", [False, True])
 def test_past_cutoff_knows_no_later_state(desk, tmp_path, newer_first):
     exports = weekly_exports()

@@ -43,6 +43,7 @@ def _many(path, rows=95):
     return str(path)
 
 
+@pytest.mark.nightly
 def test_file_in_pieces_is_one_commit_without_duplicates(small_pieces, lake, settings, tmp_path):
     updates = []
     twice = [_many(tmp_path / "a.parquet"), _many(tmp_path / "b.parquet", 100)]

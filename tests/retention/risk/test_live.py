@@ -153,6 +153,7 @@ def _compare(stream: Stream) -> None:
             assert_equal(live, batch[list(live.columns)], few.customers)
 
 
+@pytest.mark.nightly
 def test_scores_of_one_stream_equal_the_batch(champion_shop):
     """Late orders, an order that is returned, a new customer and a merge."""
     purchase = {

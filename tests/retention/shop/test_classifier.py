@@ -101,6 +101,7 @@ def test_fitting_again_gives_the_same_model_also_in_a_pipeline(fitted, orders):
     np.testing.assert_allclose(again, fitted.predict_proba(orders))
 
 
+@pytest.mark.nightly
 def test_score_is_finite_at_the_last_moment_that_is_over(fitted, orders):
     assert np.isfinite(fitted.score(orders))
     assert fitted.score(orders) < 0

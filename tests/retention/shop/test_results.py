@@ -49,6 +49,7 @@ def test_churn_report_shows_the_model_next_to_its_baselines(report, shop):
     assert report._repr_html_().count("<tr>") == 5
 
 
+@pytest.mark.nightly
 def test_churn_report_is_that_of_the_command(report, shop):
     from retention.churn.evaluate import evaluate
     from retention.lake.coverage import latest_cutoff

@@ -84,6 +84,7 @@ def test_policy_without_actions_is_refused_before_the_sweep(desk, monkeypatch, r
     assert "RETENTION_POLICY" in text
 
 
+@pytest.mark.nightly
 def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     from retention.uplift import past_campaigns
 

@@ -30,6 +30,7 @@ def alert_posts(desk) -> list[Outbox]:
         return list(session.scalars(select(Outbox).where(Outbox.key.startswith("alerts:"))))
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_losing_campaign_is_reported_once_and_can_be_stopped(desk):
     campaign_id = prepared_campaign(desk)

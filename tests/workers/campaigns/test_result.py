@@ -126,6 +126,7 @@ def test_campaign_reaches_its_result(desk):
     assert posted.thread_key == closed.post_key
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_measurement_waits_for_orders(desk):
     """Without an import the result was "it lost money, do not repeat it"."""
@@ -172,6 +173,7 @@ def test_views_do_not_count_as_imported_orders(desk):
     assert measured(desk, campaign_id, ends + timedelta(days=4)) == "measuring"
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_orders_of_the_last_day_count_when_imported_later(desk):
     campaign_id = prepared_campaign(desk)

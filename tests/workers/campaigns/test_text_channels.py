@@ -130,6 +130,7 @@ def test_sms_goes_to_those_who_agreed_and_have_a_number(texting, platform, caplo
         assert private not in posted
 
 
+@pytest.mark.nightly
 def test_stop_ends_that_channel_only(texting, platform):
     desk, _ = texting
     _sent(desk)
@@ -166,6 +167,7 @@ def _share_number(desk, customers) -> None:
     desk.lake.upsert("customers", people)
 
 
+@pytest.mark.nightly
 def test_shared_number_gets_one_sms_and_its_stop_counts_for_all(texting, platform):
     desk, groups = texting
     sharing = [customer for customer, group in groups.items() if group == 0][:9]

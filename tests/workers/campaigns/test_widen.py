@@ -102,6 +102,7 @@ def test_draft_under_the_default_list_is_for_its_customers_and_offers_more(desk)
     assert campaign_of(desk, campaign.id).body["audience"] > len(chosen)
 
 
+@pytest.mark.nightly
 def test_forecast_is_of_the_campaign_window_not_of_the_churn_horizon(desk):
     cohort_id = run(desk, Sweep(), ANALYST).result["cohort_id"]
     within = run(desk, CampaignDraft(cohort_id=cohort_id), ANALYST).result

@@ -65,6 +65,7 @@ def _import(settings, database, retail, file):
     return report, rows.to_dict("records")
 
 
+@pytest.mark.nightly
 def test_zipped_workbook_gives_the_rows_of_the_csv_file_once(settings, database, retail, tmp_path):
     book, archive = tmp_path / "online.xlsx", tmp_path / "online.zip"
     write_workbook(
@@ -91,6 +92,7 @@ def test_zipped_workbook_gives_the_rows_of_the_csv_file_once(settings, database,
         assert same == rows
 
 
+@pytest.mark.nightly
 def test_map_with_numbered_lines_reads_the_sheet_with_its_columns(settings, tmp_path):
     book, lake = tmp_path / "book.xlsx", Lake.open(settings)
     orders = [(n + 1, f"o{n // 2}", f"c{n % 9}", "2024-03-05", f"p{n % 7}", 5) for n in range(60)]
