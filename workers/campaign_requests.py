@@ -191,6 +191,7 @@ class CampaignMeasure(Request):
 
     kind = "campaign_measure"
     title = gettext("Campaign measure")
+    demo_queue = "interactive"  # as above: it estimates the next draft, too
     deed = gettext("measure a campaign")
     campaign_id: str
 

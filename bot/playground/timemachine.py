@@ -1,9 +1,9 @@
 """Move business time and wait for its work.
 
 At each moment the real events up to it are imported, then the clock moves, then the due work
-starts. Time goes on when that is done, but for trainings, e-mails, files and checks. So a digest
-on Monday includes Sunday's orders, and no moment is skipped. The next import begins while a
-moment's messages are posted. The page's buttons wait for no work of the last moment: its digest
+starts. Time goes on when that is done, but for trainings, e-mails, files, results and checks. So
+a digest on Monday includes Sunday's orders, and no moment is skipped. The next import begins while
+a moment's messages are posted. The page's buttons wait for no work of the last moment: its digest
 arrives while people read.
 """
 
@@ -36,8 +36,8 @@ MAX_ADVANCE = timedelta(days=92)
 SOON = timedelta(hours=1)
 # It reports by itself if something is wrong.
 MONITOR = frozenset({"monitor"})
-# No later moment needs these. E-mails keep the business time at which they were due.
-BESIDE = frozenset({"campaign_deliver", "campaign_csv", "shop_reconcile"})
+# No later moment needs these. They keep the business time at which they were due.
+BESIDE = frozenset({"campaign_deliver", "campaign_csv", "campaign_measure", "shop_reconcile"})
 BACKGROUND = BESIDE | MONITOR
 POLL_SECONDS, WAIT_SECONDS = 0.05, 900.0  # between looks at the queue; for one moment's work
 Notify = Callable[[dict[str, Any]], None]
