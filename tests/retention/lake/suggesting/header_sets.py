@@ -226,7 +226,8 @@ def used_columns(proposal: str, headers: list[str]) -> dict[str, set[str]]:
                 used["title"] = {value}
             continue
         if target == "leave_out":
-            used["status"] = set(value)
+            # Others say nothing yet, and only wait for the first cancelled order.
+            used["status"] = {column for column, left_out in value.items() if left_out} or {*value}
             continue
         if isinstance(value, str):
             used[target] = {value} if value in headers else _quoted(made, headers)
