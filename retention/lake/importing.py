@@ -289,16 +289,14 @@ class ImportJob:
             If the source has no rows.
         """
         total = 0
-        parts = [
-            (piece, counted, with_unlisted(self.con, piece, mapped, self.only))
-            for piece, counted in sources.pieces(self.con, source)
-        ]
+        mapped = with_unlisted(self.con, source, mapped, self.only)
+        parts = list(sources.pieces(self.con, source))
         if len(parts) > 1 and self.states and not self.states.is_release:
             newest = max(
-                filter(None, (self._newest_order(one, own) for one, _, own in parts)), default=None
+                filter(None, (self._newest_order(one, mapped) for one, _ in parts)), default=None
             )
             self.states.is_tracked |= "stated_at" in mapped.columns  # an order in several pieces
-        for piece, counted, mapped in parts:
+        for piece, counted in parts:
             condition = f" WHERE {self.only}" if self.only else ""
             rows = (
                 self._scalar(f"SELECT count(*) FROM {piece.relation}{condition}")

@@ -1,11 +1,11 @@
 """What happened with one customer: risk over time, orders, and campaigns with their outcome."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from retention.db.tables import Assignment, Campaign, Cohort, Coupon, Send
@@ -54,12 +54,7 @@ def risk_trend(
     list of dict
         ``at`` (ISO 8601) and ``risk``, at most `MAX_POINTS`, one per time.
     """
-    cohorts = session.scalars(
-        select(Cohort)
-        .where(Cohort.team_id == settings.team_id, Cohort.as_of < before, Cohort.audience.is_(None))
-        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
-        .limit(4 * MAX_POINTS)
-    )
+    cohorts = _newest_lists(session, settings, Cohort.as_of < before)
     runs: dict[datetime, str] = {}
     for cohort in cohorts:
         if (cohort.model_version == "rules") == by_rules:
@@ -77,18 +72,25 @@ def is_listed(
     lake: "Lake", session: Session, settings: Settings, customer_id: str, until: datetime
 ) -> bool:
     """Whether the newest list of the customers with most to lose has a customer."""
-    lists = session.scalars(
-        select(Cohort)
-        .where(Cohort.team_id == settings.team_id, Cohort.as_of <= until, Cohort.audience.is_(None))
-        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
-        .limit(4 * MAX_POINTS)
-    )
+    lists = _newest_lists(session, settings, Cohort.as_of <= until)
     newest = next((cohort for cohort in lists if not cohort.tiers), None)
     if newest is None:
         return False
     scores = lake.scores(newest.run_id)
     own = scores.filter(scores.customer_id == customer_id, scores.list_rank.notnull())
     return bool(own.count().execute())
+
+
+def _newest_lists(
+    session: Session, settings: Settings, is_within: ColumnElement[bool]
+) -> Iterable[Cohort]:
+    """Return lists of the whole shop that meet a condition, newest first."""
+    return session.scalars(
+        select(Cohort)
+        .where(Cohort.team_id == settings.team_id, is_within, Cohort.audience.is_(None))
+        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
+        .limit(4 * MAX_POINTS)
+    )
 
 
 def last_orders(lake: "Lake", customer_id: str, before: datetime) -> list[dict[str, Any]]:

@@ -365,8 +365,8 @@ class Policy(_Strict):
         )
         rules = ((cell, self._rule_of_cell.get(cell)) for cell in cells)
         fitting = ((cell, rule) for cell, rule in rules if rule and rule.action not in without)
-        (_, reason, band, _), own = next(fitting, ((tier, ANY, ANY, consent), None))
-        is_usual = (reason, band) == (ANY, ANY) and (own is None or own.action == "nothing")
+        cell, own = next(fitting, (None, None))
+        is_usual = own is None or (cell == (tier, ANY, ANY, consent) and own.action == "nothing")
         if is_listed and is_usual and tier in TIERS:
             return self.rule_for("listed", reasons[:-1], value, consent, without) or own
         return own

@@ -200,7 +200,8 @@ def similarity(name: str, words: list[str]) -> float:
     """
     without_unit = re.sub(r"\s*[(（\[][^()（）]*[)）\]]\s*$", "", name)  # Amount (EUR)
     parts = {name, name.rpartition(".")[2], without_unit or name}
-    return max(_part_similarity(part, words) for part in parts)
+    known = tuple(_plain_words(words))
+    return max(_part_similarity(part, known) for part in parts)
 
 
 def event_type_of(word: str) -> str | None:
@@ -244,12 +245,8 @@ def _plain_words(words: list[str]) -> list[str]:
     return [plain(word) for word in words]
 
 
-def _part_similarity(name: str, words: list[str]) -> float:
-    return _similarity_to(name, tuple(_plain_words(words)))
-
-
 @lru_cache(10_000)  # a proposal asks a hundred times for each name
-def _similarity_to(name: str, known: tuple[str, ...]) -> float:
+def _part_similarity(name: str, known: tuple[str, ...]) -> float:
     word = plain(name)
     if word in known:
         return 1.0 - 0.0005 * known.index(word)  # specific synonyms come first

@@ -203,14 +203,19 @@ def test_preview_of_several_exports_counts_the_newest_state(settings, tmp_path, 
     assert seen.report.orders_superseded == 40
 
 
-def test_number_of_an_order_stays_text_in_an_expression(settings, tmp_path):
-    [lines] = _tills(_baskets(7))
-    lines["number"] = [f"{'R' if n == 3 else '0'}{n}" for n in lines.number]
+def _till_preview(settings, tmp_path, lines: pd.DataFrame):
+    """Preview the export of a till by the proposed map."""
     file = str(tmp_path / "shop.csv")
     named = {"number": "receipt", "customer": "customer_id", "placed": "date"}
     lines.drop(columns="order").rename(columns=named).to_csv(file, index=False)
     text = propose(Lake.open(settings), "events", file).text
-    seen = preview(settings, [file], _map(tmp_path, text))
+    return preview(settings, [file], _map(tmp_path, text))
+
+
+def test_number_of_an_order_stays_text_in_an_expression(settings, tmp_path):
+    [lines] = _tills(_baskets(7))
+    lines["number"] = [f"{'R' if n == 3 else '0'}{n}" for n in lines.number]
+    seen = _till_preview(settings, tmp_path, lines)
     assert seen.order_rule.code == "columns"
     assert (seen.orders, seen.report.rows_quarantined) == (lines.order.nunique(), 0)
 
@@ -229,11 +234,7 @@ def test_till_numbers_join_days_in_any_form(settings, tmp_path, form, event_id):
     }[form]
     if event_id:
         lines.insert(0, "row id", range(1, len(lines) + 1))
-    file = str(tmp_path / "shop.csv")
-    named = {"number": "receipt", "customer": "customer_id", "placed": "date"}
-    lines.drop(columns="order").rename(columns=named).to_csv(file, index=False)
-    text = propose(Lake.open(settings), "events", file).text
-    seen = preview(settings, [file], _map(tmp_path, text))
+    seen = _till_preview(settings, tmp_path, lines)
     assert seen.order_rule.code == "columns"
     assert (seen.orders, seen.report.rows_quarantined) == (lines.order.nunique(), 0)
     assert seen.last_day == at.max().date()
