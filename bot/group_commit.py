@@ -1,6 +1,8 @@
 """Commit the writes of concurrent requests in one transaction."""
 
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,15 +10,16 @@ from threading import Condition
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.db import Database
+from retention.db import Database, Transaction
+from retention.errors import Conflict
+from retention.text import gettext
 
 log = logging.getLogger("retention.bot")
 
 T = TypeVar("T")
-Write = tuple[Callable[[Session], Any], Future[Any]]
+Write = tuple[Callable[[Transaction], Any], Future[Any], float]
 
 MAX_BATCH = 50  # writes per transaction
 IDLE_SECONDS = 0.03  # wait for urgent writes before a deferred one
@@ -38,26 +41,27 @@ class GroupCommit:
         self._is_busy = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
 
-    def store(self, write: Callable[[Session], T]) -> T:
-        """Run a write in its own savepoint; return its value after the commit."""
+    def store(self, write: Callable[[Transaction], T], until: float = math.inf) -> T:
+        """Run a write in its own savepoint; return its value after the commit.
+
+        `until`: a later write is refused, by `time.monotonic`.
+        """
         future: Future[T] = Future()
-        self._add(self._urgent, write, future)
+        self._add(self._urgent, (write, future, until))
         return future.result()
 
-    def defer(self, write: Callable[[Session], Any]) -> None:
+    def defer(self, write: Callable[[Transaction], Any]) -> None:
         """Run a write while nothing urgent waits.
 
         Failures are logged. The write is lost if the process dies.
         """
         future: Future[Any] = Future()
         future.add_done_callback(_log_failure)
-        self._add(self._deferred, write, future)
+        self._add(self._deferred, (write, future, math.inf))
 
-    def _add(
-        self, queue: deque[Write], write: Callable[[Session], Any], future: Future[Any]
-    ) -> None:
+    def _add(self, queue: deque[Write], write: Write) -> None:
         with self._changed:
-            queue.append((write, future))
+            queue.append(write)
             self._changed.notify()
             if not self._is_busy:
                 self._is_busy = True
@@ -65,12 +69,25 @@ class GroupCommit:
 
     def _store_all(self) -> None:
         while batch := self._next_batch():
+            answers: list[tuple[Future[Any], Any]] = []
             try:
-                self._commit_batch(batch)
+                with clock.frozen(), self._database.transaction() as session:
+                    for write, future, until in batch:
+                        try:
+                            _check_time(until)
+                            with session.begin_nested():
+                                answers.append((future, write(session)))
+                        except (InterfaceError, OperationalError):  # affects every write
+                            raise
+                        except Exception as error:
+                            future.set_exception(error)
             except Exception as error:  # of the transaction: nothing is stored
-                for _, future in batch:
+                for _, future, _ in batch:
                     if not future.done():
                         future.set_exception(error)
+            else:
+                for future, answer in answers:
+                    future.set_result(answer)
 
     def _next_batch(self) -> list[Write]:
         with self._changed:
@@ -81,21 +98,12 @@ class GroupCommit:
             self._is_busy = bool(batch)
             return batch
 
-    def _commit_batch(self, batch: list[Write]) -> None:
-        answers: list[tuple[Future[Any], Any]] = []
-        with clock.frozen(), self._database.transaction() as session:
-            for write, future in batch:
-                try:
-                    with session.begin_nested():
-                        answer = write(session)
-                except (InterfaceError, OperationalError):  # affects every write
-                    raise
-                except Exception as error:
-                    future.set_exception(error)
-                else:
-                    answers.append((future, answer))
-        for future, answer in answers:
-            future.set_result(answer)
+
+def _check_time(until: float) -> None:
+    if time.monotonic() > until:
+        raise Conflict(
+            gettext("The database is too busy just now, so nothing was accepted; please try again.")
+        )
 
 
 def _log_failure(future: Future[Any]) -> None:

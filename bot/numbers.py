@@ -19,15 +19,7 @@ _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 
 
 def parse_number(typed: str) -> float:
-    """Parse a number.
-
-    ``1,200`` is 1200 and ``12,50`` is 12.5.
-
-    Raises
-    ------
-    BadInput
-        The text is not a number.
-    """
+    """Parse a number. ``1,200`` is 1200 and ``12,50`` is 12.5."""
     text = _SPACES.sub("", typed.strip())
     if _THOUSANDS.fullmatch(text):
         return float(text.replace(",", ""))
@@ -43,10 +35,7 @@ def parse_money(typed: str) -> float:
 
     Examples: ``$1,200``, ``12,50 €``, ``5 USD``.
 
-    Raises
-    ------
-    BadInput
-        The text is not an amount, or it is ambiguous, such as ``1.200``.
+    Raises `BadInput`: the text is not an amount, or it is ambiguous, such as ``1.200``.
     """
     bare = _money_pattern().fullmatch(typed.strip())
     if bare is None or _AMBIGUOUS.fullmatch(bare[1]):
@@ -60,7 +49,7 @@ def _money_pattern() -> re.Pattern[str]:
 
     It is compiled on first use, because that takes longer than printing the help.
     """
-    from retention.lake.single_currency import CODES, SHORT
+    from retention.lake.importing.single_currency import CODES, SHORT
 
     signs = "".join(sign for sign in map(chr, range(2**16)) if unicodedata.category(sign) == "Sc")
     currency = rf"(?:[{re.escape(signs)}]|{CODES}|{SHORT})"
@@ -68,34 +57,12 @@ def _money_pattern() -> re.Pattern[str]:
 
 
 def parse_percentage(typed: str) -> float:
-    """Parse a percentage.
-
-    ``15``, ``15%`` and ``15.0%`` give 0.15.
-    """
+    """Parse a percentage. ``15``, ``15%`` and ``15.0%`` give 0.15."""
     return round(parse_number(typed.strip().removesuffix("%")) / 100, 6)
 
 
 def parse_number_between(typed: str, least: float, most: float | None) -> float:
-    """Parse a number within bounds.
-
-    Parameters
-    ----------
-    typed : str
-        The text.
-    least : float
-        Smallest allowed value.
-    most : float or None
-        Largest allowed value; None for no limit.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    BadInput
-        The text is not a number within the bounds.
-    """
+    """Parse a number within bounds."""
     value = parse_number(typed)
     if value < least or (most is not None and value > most):
         raise BadInput(gettext("{typed!r} is out of bounds").format(typed=typed))
@@ -103,26 +70,7 @@ def parse_number_between(typed: str, least: float, most: float | None) -> float:
 
 
 def parse_integer(typed: str, least: int, most: int | None) -> int:
-    """Parse a whole number within bounds.
-
-    Parameters
-    ----------
-    typed : str
-        The text.
-    least : int
-        Smallest allowed value.
-    most : int or None
-        Largest allowed value; None for no limit.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    BadInput
-        The text is not a whole number within the bounds.
-    """
+    """Parse a whole number within bounds."""
     value = parse_number_between(typed, least, most)
     if not value.is_integer():
         raise BadInput(gettext("{typed!r} is not a whole number").format(typed=typed))

@@ -7,19 +7,20 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
 from sqlalchemy import event
-from sqlalchemy.orm import Session
 
 from bot.group_commit import GroupCommit
-from retention.db import Database
+from retention.db import Database, Transaction
 from retention.db.insert import insert_once
 from retention.db.tables import Delivery, Job
 from retention.settings import Settings
+from workers import roles
+from workers.installation import Client
 
 if TYPE_CHECKING:  # terminal commands that neither queue nor post start without them
-    from slack_sdk import WebClient
-
-    from bot.groups import UserGroups
+    from bot.slack.groups import UserGroups
 
 WAKE_SECONDS = 0.5  # an acknowledgement's wait for the broker
 REACHABLE_SECONDS = 0.5  # a broker that took a wake-up counts as reachable
@@ -44,19 +45,8 @@ class Services:
         """Open the installation for the bot.
 
         A handler's wait for the database is shorter than Slack's wait for an answer.
-
-        Parameters
-        ----------
-        settings : Settings
-            The installation.
-        database : Database, optional
-            The installation's database by default.
-
-        Returns
-        -------
-        Services
         """
-        database = database or Database.of(settings)
+        database = database.using(settings) if database else Database.of(settings)
         if database.is_sqlite:
             event.listen(database.engine, "connect", _wait_briefly)
         return cls(settings, database)
@@ -66,12 +56,20 @@ class Services:
         """Open the installation for the terminal, without short time-outs."""
         return cls(settings, Database.of(settings))
 
+    def role_of(self, user: str) -> str:
+        """Return a person's role."""
+        with self.database.reading() as session:
+            return roles.role_of(session, user)
+
+    def require(self, user: str, role: str, deed: str) -> None:
+        """Raise unless a person's role allows an action: the one check of a request."""
+        with self.database.reading() as session:
+            roles.require(session, user, role, deed)
+
     @cached_property
     def client(self) -> "WebClient":
         """Slack's Web API."""
-        from workers.installation import Client
-
-        return Client(self.settings, self.database, timeout=SLACK_SECONDS)
+        return Client(self.database, timeout=SLACK_SECONDS)
 
     @cached_property
     def group_commit(self) -> GroupCommit:
@@ -86,9 +84,9 @@ class Services:
     @cached_property
     def groups(self) -> "UserGroups":
         """The members of Slack's user groups."""
-        from bot.groups import UserGroups
+        from bot.slack.groups import UserGroups
 
-        return UserGroups(self.client, self.settings, self.database)
+        return UserGroups(self.client, self.database)
 
     @cached_property
     def queue(self) -> "Queue":
@@ -100,21 +98,8 @@ def _wait_briefly(connection, _record) -> None:
     connection.execute(f"PRAGMA busy_timeout={LOCK_MILLISECONDS}")
 
 
-def first_time(session: Session, key: str) -> bool:
-    """Record a Slack delivery in the caller's transaction.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    key : str
-        Idempotency key of the delivery.
-
-    Returns
-    -------
-    bool
-        False if the delivery was recorded before.
-    """
+def first_time(session: Transaction, key: str) -> bool:
+    """Record a Slack delivery in the caller's transaction."""
     return insert_once(session, Delivery, key=key)
 
 
@@ -135,10 +120,7 @@ class Queue:
         self._pending = 0  # wake-ups not yet published
 
     def wake(self, job: Job) -> bool:
-        """Publish the job.
-
-        Return False if the queue is unreachable.
-        """
+        """Publish the job. Return False if the queue is unreachable."""
         now = time.monotonic()
         if now < self._unreachable_until:
             return False
@@ -154,7 +136,7 @@ class Queue:
             return False
 
     def _publish(self, job: Job) -> bool:
-        from workers import jobs
+        from workers.queue import jobs
 
         with self._lock:
             self._pending -= 1
@@ -170,10 +152,7 @@ class Queue:
 
 
 class ChannelMembership:
-    """Cache whether the bot is in a channel.
-
-    Without an answer the bot counts as a member.
-    """
+    """Cache whether the bot is in a channel. Without an answer the bot counts as a member."""
 
     def __init__(self, client: "WebClient") -> None:
         self._client = client
@@ -195,9 +174,6 @@ class ChannelMembership:
         return is_member
 
     def _look_up(self, channel: str) -> bool:
-        from slack_sdk import WebClient
-        from slack_sdk.errors import SlackApiError
-
         client = WebClient(
             token=self._client.token,
             base_url=self._client.base_url,

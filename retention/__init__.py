@@ -13,13 +13,7 @@ if TYPE_CHECKING:
     from retention.errors import BadInput, Refused, TooLittleData
     from retention.shop.churn import ChurnModel, ChurnReport
     from retention.shop.classifier import ChurnClassifier
-    from retention.shop.plots import (
-        plot_cohorts,
-        plot_lift,
-        plot_qini,
-        plot_reliability,
-        plot_rfm,
-    )
+    from retention.shop.plots import plot_cohorts, plot_lift, plot_qini, plot_reliability, plot_rfm
     from retention.shop.samples import sample_campaign, sample_orders
     from retention.shop.shop import Shop
     from retention.shop.uplift import UpliftResult, evaluate_uplift

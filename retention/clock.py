@@ -23,13 +23,6 @@ def configure(
     """Set the source of business time.
 
     It is a fixed time, or an offset to real time that each call reads.
-
-    Parameters
-    ----------
-    offset : callable, optional
-        Returns the offset to real time.
-    fixed : datetime, optional
-        Fixed business time.
     """
     global _offset, _fixed
     _offset = offset or timedelta
@@ -38,13 +31,7 @@ def configure(
 
 @contextmanager
 def frozen(at: datetime | None = None) -> Iterator[None]:
-    """Keep business time fixed within this block and thread.
-
-    Parameters
-    ----------
-    at : datetime, optional
-        The business time, aware; by default the present one.
-    """
+    """Keep business time fixed within this block and thread."""
     token = _frozen.set(now() if at is None else at)
     try:
         yield
@@ -80,8 +67,5 @@ def business(at: datetime) -> datetime:
 
 @cache
 def time_zones() -> frozenset[str]:
-    """Return the names of the IANA time zones.
-
-    Listing them reads several hundred files.
-    """
+    """Return the names of the IANA time zones. Listing them reads several hundred files."""
     return frozenset(available_timezones())

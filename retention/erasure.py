@@ -7,36 +7,21 @@ deleted. Each step may run twice. Jobs, messages and files: `retention.privacy.m
 
 import re
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.orm import Session
 
-from retention.connect import webhook_inbox
-from retention.db.tables import (
-    Assignment,
-    AudienceMember,
-    CallEntry,
-    Campaign,
-    Coupon,
-    DirectoryEntry,
-    Feedback,
-    Impression,
-    LiveFiring,
-    LiveScore,
-    Note,
-    Pause,
-    Profile,
-    Redemption,
-    Send,
-    StoredClick,
-    Suppression,
-)
-from retention.lake import quarantine, store
-from retention.lake.mapping import literal, quoted
+from retention.connect.shops import webhook_inbox
+from retention.db import Transaction, tables
+from retention.db.insert import changed
+from retention.db.tables import Assignment, CallEntry, Coupon, DirectoryEntry, Impression, Send
+from retention.lake.importing import quarantine
+from retention.lake.importing.mapping import literal, quoted
 from retention.lake.schema import EVENTS, TABLES
+from retention.lake.storage import delta_store
 from retention.privacy.erased import ErasedCustomers
 from retention.settings import Settings
 
@@ -49,32 +34,25 @@ _CUSTOMER_COLUMNS = {
     for table in TABLES.values()
     if "customer_id" in table.names
 }
-_TABLES_WITH_CUSTOMERS = (
-    Assignment,
-    Send,
-    Impression,
-    Coupon,
-    Redemption,
-    DirectoryEntry,
-    Suppression,
-    Feedback,
-    Pause,
-    Note,
-    CallEntry,
-    LiveScore,
-    LiveFiring,
-    Profile,
-    AudienceMember,
-)
 _ONLY_PERSONAL = (
-    Suppression,
-    Feedback,
-    Pause,
-    Note,
-    LiveScore,
-    LiveFiring,
-    Profile,
-    AudienceMember,
+    tables.Suppression,
+    tables.Feedback,
+    tables.Pause,
+    tables.Note,
+    tables.LiveScore,
+    tables.LiveFiring,
+    tables.Profile,
+    tables.AudienceMember,
+)
+_TABLES_WITH_CUSTOMERS = (
+    tables.Assignment,
+    tables.Send,
+    tables.Impression,
+    tables.Coupon,
+    tables.Redemption,
+    tables.DirectoryEntry,
+    tables.CallEntry,
+    *_ONLY_PERSONAL,
 )
 ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
 _DIGITS = 7  # of the shortest telephone number that identifies a customer
@@ -84,50 +62,21 @@ _WITHOUT_SYNC = {"synchronize_session": False}
 def merged_ids(lake: "Lake", customer_id: str) -> list[str]:
     """Return every id of a customer, merged ones included.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    customer_id : str
-        Any of the customer's ids.
-
-    Returns
-    -------
-    list of str
-        Sorted; at least ``customer_id``.
+    Returns: sorted; at least ``customer_id``.
     """
     people = lake.identities.canonical_ids()
     canonical = people.get(customer_id, customer_id)
-    return sorted(
-        {
-            canonical,
-            customer_id,
-            *(merged for merged, target in people.items() if target == canonical),
-        }
-    )
+    merged = {each for each, target in people.items() if target == canonical}
+    return sorted({canonical, customer_id, *merged})
 
 
-def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
+def ids_in_directory(session: Transaction, ids: Sequence[str]) -> list[str]:
     """Return a customer's ids from the directory.
 
     The directory is in SQL. It is erased last, so a second run finds the ids here when the lake has
     none.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    ids : sequence of str
-        All ids of the customer.
-
-    Returns
-    -------
-    list of str
-        The ids, with those merged into the same customer.
     """
-    own_team = DirectoryEntry.team_id == settings.team_id
+    own_team = DirectoryEntry.team_id == session.settings.team_id
     canonical = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.customer_id)
     canonical_ids = select(canonical).where(own_team, DirectoryEntry.customer_id.in_(ids))
     return list(
@@ -140,17 +89,7 @@ def ids_in_directory(session: Session, settings: Settings, ids: Sequence[str]) -
 def contact_details(lake: "Lake", ids: Sequence[str]) -> list[str]:
     """Return these customers' e-mail addresses and telephone numbers.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    ids : sequence of str
-        Ids of the customers, as stored.
-
-    Returns
-    -------
-    list of str
-        Sorted and distinct. Cells such as "unknown" are left out.
+    Returns: sorted and distinct. Cells such as "unknown" are left out.
     """
     rows = lake.table("customers", identity="stored")
     contacts = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
@@ -161,10 +100,7 @@ def contact_details(lake: "Lake", ids: Sequence[str]) -> list[str]:
 
 
 def _is_contact(cell: str) -> bool:
-    """Return whether a cell is an address or a number.
-
-    Many customers share "unknown" or "-".
-    """
+    """Return whether a cell is an address or a number. Many customers share "unknown" or "-"."""
     return "@" in cell or sum(map(str.isdigit, cell)) >= _DIGITS
 
 
@@ -172,27 +108,15 @@ def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
     """Delete the customer's rows from the lake.
 
     Readers see the change at once. The nightly clean-up deletes the old files a day later.
-
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    ids : sequence of str
-        All ids of the customer.
-
-    Returns
-    -------
-    dict of str to int
-        Number of rows by table.
     """
     id_list = ", ".join(literal(customer_id) for customer_id in ids)
     deleted: dict[str, int] = {}
     for table, columns in _CUSTOMER_COLUMNS.items():
         predicate = " OR ".join(f"{column} IN ({id_list})" for column in columns)
-        with store.locked(lake.root, table):
+        with delta_store.locked(lake.root, table):
             before = _rows(lake.root, table)
             if before:
-                store.delete(lake.root, table, predicate)
+                delta_store.delete(lake.root, table, predicate)
             deleted[table.name] = before - _rows(lake.root, table)
     return deleted
 
@@ -201,9 +125,9 @@ def erase_from_searches(lake: "Lake", contacts: Sequence[str]) -> int:
     """Empty the searches of other customers that name an address or a number; return how many."""
     if not contacts:
         return 0
-    with store.locked(lake.root, EVENTS):
+    with delta_store.locked(lake.root, EVENTS):
         named = f"regexp_like(query, {literal(_pattern(contacts))}, 'i')"
-        return store.clear(lake.root, EVENTS, "query", named)
+        return delta_store.clear(lake.root, EVENTS, "query", named)
 
 
 def _pattern(contacts: Sequence[str]) -> str:
@@ -213,22 +137,7 @@ def _pattern(contacts: Sequence[str]) -> str:
 
 
 def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequence[str]) -> int:
-    """Delete quarantined rows that hold a customer's identifier, or their address in a text.
-
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    settings : Settings
-        Of the installation.
-    identifiers : sequence of str
-        Ids, e-mail addresses (in any case) and telephone numbers.
-
-    Returns
-    -------
-    int
-        Number of deleted rows.
-    """
+    """Delete quarantined rows that hold a customer's identifier, or their address in a text."""
     con, deleted = lake.duckdb, 0
     identifier_list = ", ".join(literal(identifier) for identifier in identifiers)
     addresses = [identifier for identifier in identifiers if "@" in identifier]
@@ -261,114 +170,55 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
     return deleted
 
 
-def erase_from_sql(session: Session, settings: Settings, ids: Sequence[str]) -> dict[str, int]:
+def erase_from_sql(session: Transaction, ids: Sequence[str]) -> dict[str, int]:
     """Delete or rename the customer's rows in SQL.
 
     The directory is left out.
 
     Unused codes become void and queued sends are cancelled. In campaigns that are not live yet, the
     customer's rows are deleted: nothing was sent, so no count needs them.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    ids : sequence of str
-        All ids of the customer.
-
-    Returns
-    -------
-    dict of str to int
-        Number of deleted or renamed rows by table.
     """
-    changed: dict[str, int] = {}
+    rows: Counter[str] = Counter()
 
-    def run(statement: Any, table: Any) -> None:
-        outcome = session.execute(statement, execution_options=_WITHOUT_SYNC)
-        changed[table.__tablename__] = changed.get(table.__tablename__, 0) + int(outcome.rowcount)  # type: ignore[attr-defined]
+    def run(statement: Any) -> None:
+        rows[statement.table.name] += changed(session, statement, execution_options=_WITHOUT_SYNC)
 
-    unsent = select(Campaign.id).where(Campaign.window_ends_at.is_(None))
+    def uncounted(statement: Any) -> None:
+        session.execute(statement, execution_options=_WITHOUT_SYNC)
+
+    unsent = select(tables.Campaign.id).where(tables.Campaign.window_ends_at.is_(None))
     for reserved in (Coupon, Assignment):
-        run(
-            delete(reserved).where(reserved.customer_id.in_(ids), reserved.campaign_id.in_(unsent)),
-            reserved,
-        )
-    session.execute(
-        update(Send)
-        .where(Send.customer_id.in_(ids), Send.state == "queued")
-        .values(state="cancelled", error="erased", error_code="erased"),
-        execution_options=_WITHOUT_SYNC,
-    )
-    session.execute(
-        update(Coupon)
-        .where(Coupon.customer_id.in_(ids), Coupon.state.in_(("reserved", "issued")))
-        .values(state="void"),
-        execution_options=_WITHOUT_SYNC,
-    )
+        run(delete(reserved).where(reserved.customer_id.in_(ids), reserved.campaign_id.in_(unsent)))
+    queued = update(Send).where(Send.customer_id.in_(ids), Send.state == "queued")
+    uncounted(queued.values(state="cancelled", error="erased", error_code="erased"))
+    unused = Coupon.customer_id.in_(ids), Coupon.state.in_(("reserved", "issued"))
+    uncounted(update(Coupon).where(*unused).values(state="void"))
     for customer_id in ids:
         random_name = f"{ERASED_PREFIX}{secrets.token_hex(8)}"
         # A call counts in its campaign's result; what was said in it does not stay.
-        session.execute(
-            update(CallEntry).where(CallEntry.customer_id == customer_id).values(note=""),
-            execution_options=_WITHOUT_SYNC,
-        )
-        for table in (Assignment, Send, Impression, CallEntry):
-            run(
-                update(table)
-                .where(table.customer_id == customer_id)
-                .values(customer_id=random_name),
-                table,
-            )
-        run(
-            update(Coupon)
-            .where(Coupon.customer_id == customer_id)
-            .values(customer_id=random_name, order_id=None),
-            Coupon,
-        )
-        used = update(Redemption).where(Redemption.customer_id == customer_id)
-        run(used.values(customer_id=random_name, order_id=None), Redemption)
-    webhook_inbox.empty_quarantined(session, settings)
-    session.execute(delete(StoredClick))  # what was typed or chosen may name the customer
+        uncounted(update(CallEntry).where(CallEntry.customer_id == customer_id).values(note=""))
+        for table in (Assignment, Send, Impression, CallEntry, Coupon, tables.Redemption):
+            renamed = update(table).where(table.customer_id == customer_id)
+            if table in (Coupon, tables.Redemption):
+                renamed = renamed.values(order_id=None)
+            run(renamed.values(customer_id=random_name))
+    webhook_inbox.empty_quarantined(session)
+    session.execute(delete(tables.StoredClick))  # what was typed or chosen may name the customer
     for personal in _ONLY_PERSONAL:
-        run(delete(personal).where(personal.customer_id.in_(ids)), personal)
-    return changed
+        run(delete(personal).where(personal.customer_id.in_(ids)))
+    return dict(rows)
 
 
-def erase_from_directory(session: Session, ids: Sequence[str]) -> int:
-    """Delete the customer's rows of the directory.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    ids : sequence of str
-        All ids of the customer.
-
-    Returns
-    -------
-    int
-        Number of deleted rows.
-    """
+def erase_from_directory(session: Transaction, ids: Sequence[str]) -> int:
+    """Delete the customer's rows of the directory."""
     rows = delete(DirectoryEntry).where(DirectoryEntry.customer_id.in_(ids))
-    return int(session.execute(rows, execution_options=_WITHOUT_SYNC).rowcount)  # type: ignore[attr-defined]
+    return changed(session, rows, execution_options=_WITHOUT_SYNC)
 
 
-def remaining_rows(session: Session, ids: Sequence[str]) -> int:
+def remaining_rows(session: Transaction, ids: Sequence[str]) -> int:
     """Count SQL rows that still name the customer.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    ids : sequence of str
-        All ids of the customer.
-
-    Returns
-    -------
-    int
-        0 after a complete erasure.
+    Returns: 0 after a complete erasure.
     """
     return sum(
         session.scalar(select(func.count()).select_from(table).where(table.customer_id.in_(ids)))
@@ -377,30 +227,16 @@ def remaining_rows(session: Session, ids: Sequence[str]) -> int:
     )
 
 
-def reappeared_ids(lake: "Lake", session: Session, erased: ErasedCustomers) -> list[str]:
+def reappeared_ids(lake: "Lake", session: Transaction, erased: ErasedCustomers) -> list[str]:
     """Return erased ids that are stored again.
 
     A job that had read them before the erasure wrote them back.
-
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    session : Session
-        The caller's transaction.
-    erased : ErasedCustomers
-        Hashes of the erased ids.
-
-    Returns
-    -------
-    list of str
-        Sorted.
     """
     if not erased.hashes:
         return []
     ids: set[str] = set()
     for table, columns in _CUSTOMER_COLUMNS.items():
-        paths = store.files(store.open_table(lake.root, table))
+        paths = delta_store.files(delta_store.open_table(lake.root, table))
         for column in columns if paths else ():
             query = (
                 f"SELECT DISTINCT {column} FROM read_parquet({paths!r}) WHERE {column} IS NOT NULL"
@@ -412,5 +248,6 @@ def reappeared_ids(lake: "Lake", session: Session, erased: ErasedCustomers) -> l
 
 
 def _rows(root: Path, table: Any) -> int:
-    delta = store.open_table(root, table)
-    return 0 if delta is None else sum(store.row_count(Path(path)) for path in store.files(delta))
+    delta = delta_store.open_table(root, table)
+    files = [] if delta is None else delta_store.files(delta)
+    return sum(delta_store.row_count(Path(path)) for path in files)

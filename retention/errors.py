@@ -5,6 +5,7 @@ Slack, on standard error with exit status 2 in the terminal. For any other error
 reference number, and the operator gets the stack trace.
 """
 
+import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,12 +13,23 @@ from contextlib import contextmanager
 class Refused(Exception):
     """Refuse a request and say how to fix it.
 
+    Parameters
+    ----------
+    message : str
+        The problem and how to fix it.
+    hint : str, optional
+        Code of the command that helps. `workers.hints` writes it as a sentence.
+
     Examples
     --------
     >>> raise Refused("There is no model yet; train one.")
     Traceback (most recent call last):
     retention.errors.Refused: There is no model yet; train one.
     """
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class BadInput(Refused):
@@ -29,6 +41,8 @@ class BadInput(Refused):
         The problem and how to fix it.
     field : str, optional
         The field with the value. A form shows the message under its input.
+    hint : str, optional
+        As of `Refused`.
 
     Examples
     --------
@@ -36,19 +50,35 @@ class BadInput(Refused):
     'k'
     """
 
-    def __init__(self, message: str = "", *, field: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "", *, field: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.field = field
 
 
-class BadFields(BadInput):
-    """Refuse the unusable values of several fields together.
+def unknown_name(
+    name: str,
+    known: Sequence[str],
+    similar: str,
+    other: str,
+    *,
+    field: str | None = None,
+    hint: str | None = None,
+    **values: str,
+) -> BadInput:
+    """Return the refusal of a name that nothing has.
 
-    Parameters
-    ----------
-    errors : sequence of BadInput
-        One error for each field, at least one.
+    `similar`: the message if a known name is similar, with ``{nearest}``; `other`: if none is.
     """
+    nearest = difflib.get_close_matches(name.lower(), known, 1)
+    message = similar if nearest else other
+    text = message.format(name=name, nearest="".join(nearest), **values)
+    return BadInput(text, field=field, hint=hint)
+
+
+class BadFields(BadInput):
+    """Refuse the unusable values of several fields together."""
 
     def __init__(self, errors: Sequence[BadInput]) -> None:
         super().__init__(" ".join(map(str, errors)), field=errors[0].field)
@@ -87,15 +117,7 @@ class FieldErrors:
                 self._by_field.setdefault(single.field, single)
 
     def raise_any(self) -> None:
-        """Raise the collected errors.
-
-        Raises
-        ------
-        BadInput
-            One field has an error.
-        BadFields
-            Several fields have errors.
-        """
+        """Raise the collected errors."""
         errors = list(self._by_field.values())
         if errors:
             raise errors[0] if len(errors) == 1 else BadFields(errors)
@@ -103,13 +125,6 @@ class FieldErrors:
 
 class NotAllowed(Refused):
     """Refuse a request that the user's role forbids.
-
-    Parameters
-    ----------
-    message : str
-        The role that is missing.
-    people : sequence of str, optional
-        Slack user ids of people who have the role; Slack shows their names.
 
     Examples
     --------
@@ -135,17 +150,11 @@ class TooLittleData(Refused):
 
 
 class TooManyRequests(Refused):
-    """Refuse a request beyond a user's limit.
-
-    The message says when to try again.
-    """
+    """Refuse a request beyond a user's limit. The message says when to try again."""
 
 
 class Conflict(Refused):
-    """Refuse a request because its target has changed.
-
-    The user saw an earlier version.
-    """
+    """Refuse a request because its target has changed. The user saw an earlier version."""
 
 
 class Cancelled(BaseException):

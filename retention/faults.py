@@ -49,33 +49,21 @@ _SQLSTATE = {
     "55P03": "database_busy",
 }
 # Errors that these libraries raise, among other reasons, for a file that cannot be read.
+_DUCKDB_ERRORS = {
+    "Error",
+    "IOException",
+    "InvalidInputException",
+    "SerializationException",
+    "InternalException",
+    "OutOfMemoryException",
+    "HTTPException",
+}
+_DELTA_ERRORS = {"DeltaError", "DeltaProtocolError", "TableNotFoundError"}
 _FILE_ERRORS = {
-    "duckdb": {
-        "Error",
-        "IOException",
-        "InvalidInputException",
-        "SerializationException",
-        "InternalException",
-        "OutOfMemoryException",
-        "HTTPException",
-    },
-    "_duckdb": {
-        "Error",
-        "IOException",
-        "InvalidInputException",
-        "SerializationException",
-        "InternalException",
-        "OutOfMemoryException",
-        "HTTPException",
-    },
-    "_internal": {
-        "DeltaError",
-        "DeltaProtocolError",
-        "TableNotFoundError",
-        "SchemaMismatchError",
-        "PanicException",
-    },
-    "deltalake": {"DeltaError", "DeltaProtocolError", "TableNotFoundError"},
+    "duckdb": _DUCKDB_ERRORS,
+    "_duckdb": _DUCKDB_ERRORS,
+    "_internal": {*_DELTA_ERRORS, "SchemaMismatchError", "PanicException"},
+    "deltalake": _DELTA_ERRORS,
     "pyo3_runtime": {"PanicException"},
     "pyarrow": {"ArrowInvalid", "ArrowException", "ArrowIOError"},
 }
@@ -95,12 +83,16 @@ class Code(StrEnum):
     LAKE_DAMAGED = "lake_damaged"
 
 
+_ERRNO_CODES = {
+    **dict.fromkeys(_FULL, Code.DISK_FULL),
+    errno.EROFS: Code.READ_ONLY,
+    errno.EIO: Code.DISK_ERROR,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A machine fault with two sentences for the user.
-
-    ``path`` is the folder or file.
-    """
+    """A machine fault with two sentences for the user. ``path`` is the folder or file."""
 
     code: Code
     path: str
@@ -114,17 +106,8 @@ class Fault:
 def diagnose(error: BaseException, settings: Settings) -> Fault | None:
     """Return the machine fault behind an error.
 
-    Parameters
-    ----------
-    error : BaseException
-        Its causes, contexts and SQLAlchemy's ``orig`` are checked, too.
-    settings : Settings
-        The installation with the folders to check.
-
-    Returns
-    -------
-    Fault or None
-        None for any other error. Never raises: a check that fails returns nothing.
+    `error`: its causes, contexts and SQLAlchemy's ``orig`` are checked, too.
+    Returns: none for any other error. Never raises: a check that fails returns nothing.
     """
     for each in _chain(error):
         with suppress(Exception):
@@ -134,19 +117,7 @@ def diagnose(error: BaseException, settings: Settings) -> Fault | None:
 
 
 def fault(code: Code, path: str | Path) -> Fault:
-    """Return a fault with its sentences.
-
-    Parameters
-    ----------
-    code : Code
-        Kind of the fault.
-    path : str or Path
-        The disk's folder, or the damaged file.
-
-    Returns
-    -------
-    Fault
-    """
+    """Return a fault with its sentences."""
     problem, remedy = (text.format(path=path) for text in _sentences(code))
     sentence = gettext("{problem}, so nothing was saved.").format(problem=problem)
     return Fault(code, str(path), sentence, remedy)
@@ -188,26 +159,13 @@ def _sentences(code: Code) -> tuple[str, str]:
 
 
 def full_disk(folder: Path, least: int = MIN_FREE_BYTES) -> bool:
-    """Return whether a folder's disk is nearly full.
-
-    Less space is free than the database needs.
-
-    Parameters
-    ----------
-    folder : Path
-        It may be missing.
-    least : int
-        Bytes that must be free.
-    """
+    """Return whether a folder's disk is nearly full. Less space is free than the database needs."""
     existing = next((each for each in (folder, *folder.parents) if each.exists()), None)
     return existing is not None and shutil.disk_usage(existing).free < least
 
 
 def database_folder(settings: Settings) -> Path | None:
-    """Return the folder of the SQLite database.
-
-    None with another database or one in memory.
-    """
+    """Return the folder of the SQLite database. None with another database or one in memory."""
     url = make_url(settings.database_url.get_secret_value())
     return (
         Path(url.database).parent if url.get_backend_name() == "sqlite" and url.database else None
@@ -219,13 +177,8 @@ def damaged_file(lake: Path, *, deep: bool = False) -> Path | None:
 
     A file may also be missing. None if all can be read.
 
-    Parameters
-    ----------
-    lake : Path
-        Folder of the Delta tables.
-    deep : bool
-        Read every value of the live files, for at most ten seconds. Otherwise only the log, and the
-        size and the magic bytes of each file.
+    `deep`: read every value of the live files, for at most ten seconds. Otherwise only the log, and
+    the size and the magic bytes of each file.
     """
     until = time.monotonic() + _CHECK_SECONDS
     for log in sorted(lake.glob("*/_delta_log")):
@@ -261,13 +214,8 @@ def _fault_of_code(error: BaseException, settings: Settings) -> Fault | None:
         name = _SQLSTATE.get(str(state))
         return fault(Code(name), "the database server") if name else None
     number = error.errno if isinstance(error, OSError) else None
-    if number in _FULL:
-        return fault(Code.DISK_FULL, _place(error, settings))
-    if number == errno.EROFS:
-        return fault(Code.READ_ONLY, _place(error, settings))
-    if number == errno.EIO:
-        return fault(Code.DISK_ERROR, _place(error, settings))
-    return None
+    code = _ERRNO_CODES.get(number or 0)
+    return fault(code, _place(error, settings)) if code else None
 
 
 def _fault_of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
@@ -288,10 +236,7 @@ def _fault_of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
 
 
 def _fault_of_lake(error: BaseException, settings: Settings) -> Fault | None:
-    """Return faults of the lake.
-
-    Full disks that a library reports only as text are found, too.
-    """
+    """Return faults of the lake. Full disks that a library reports only as text are found, too."""
     lake = _lake(settings)
     module = type(error).__module__.partition(".")[0]
     if type(error).__name__ in _FILE_ERRORS.get(module, ()):
@@ -383,10 +328,7 @@ def _live_files(log: Path) -> list[tuple[Path, int]]:
 
 
 def _is_parquet(path: Path, size: int | None) -> bool:
-    """Return whether a file has Parquet's magic bytes.
-
-    Its size must match, too.
-    """
+    """Return whether a file has Parquet's magic bytes. Its size must match, too."""
     try:
         with path.open("rb") as file:
             begins = file.read(4)

@@ -13,13 +13,12 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import bindparam, func, select
-from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.db import Transaction
 from retention.db.insert import upsert
 from retention.db.tables import Feedback
 from retention.errors import BadInput
-from retention.settings import Settings
 from retention.text import gettext
 
 Verdict = Literal["useful", "wrong"]
@@ -44,101 +43,45 @@ class Subject:
 
 
 def record(
-    session: Session,
-    settings: Settings,
-    subject: Subject,
-    verdict: Verdict,
-    by: str,
-    reason: str = "",
+    session: Transaction, subject: Subject, verdict: Verdict, by: str, reason: str = ""
 ) -> None:
     """Store a user's feedback; new feedback replaces the old.
 
-    Parameters
-    ----------
-    session, settings : Session, Settings
-        The caller's transaction and installation.
-    subject : Subject
-        The score or recommendation.
-    verdict : {"useful", "wrong"}
-        The answer.
-    by : str
-        Slack user id.
-    reason : str
-        Required for a wrong score; at most 500 characters.
-
-    Raises
-    ------
-    BadInput
-        If a score is "wrong" without a reason, or the reason is too long.
+    `reason`: required for a wrong score; at most 500 characters.
+    Raises `BadInput`: if a score is "wrong" without a reason, or the reason is too long.
     """
-    reason = " ".join(reason.split())
+    reason, fault = " ".join(reason.split()), ""
     if verdict == "wrong" and not reason and not subject.item_id:
-        raise BadInput(
-            gettext(
-                "Say in a few words what is wrong; the next model can only learn from a reason."
-            ),
-            field="reason",
+        fault = gettext(
+            "Say in a few words what is wrong; the next model can only learn from a reason."
         )
     if len(reason) > LONGEST:
-        raise BadInput(
-            gettext("The reason has {count} characters; keep it to {longest}.").format(
-                count=len(reason), longest=LONGEST
-            ),
-            field="reason",
-        )
-    key = {
-        "team_id": settings.team_id,
-        "customer_id": subject.customer_id,
-        "model_version": subject.model_version,
-        "user_id": by,
-        "item_id": subject.item_id,
-    }
-    upsert(
-        session,
-        Feedback,
-        key,
-        verdict=verdict,
-        reason=reason,
-        position=subject.position,
-        as_of=subject.as_of,
-        at=clock.now(),
-    )
+        text = gettext("The reason has {count} characters; keep it to {longest}.")
+        fault = text.format(count=len(reason), longest=LONGEST)
+    if fault:
+        raise BadInput(fault, field="reason")
+    about = {name: getattr(subject, name) for name in ("customer_id", "model_version", "item_id")}
+    key = {"team_id": session.settings.team_id, "user_id": by, **about}
+    when = {"as_of": subject.as_of, "at": clock.now()}
+    position = subject.position
+    upsert(session, Feedback, key, verdict=verdict, reason=reason, position=position, **when)
 
 
-def summary(session: Session, settings: Settings, version: str) -> dict[str, Any]:
+def summary(session: Transaction, version: str) -> dict[str, Any]:
     """Count the feedback on one model's scores.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    version : str
-        Version of the model.
-
-    Returns
-    -------
-    dict
-        ``useful`` and ``wrong`` (counts), and ``reasons``: the newest texts with their times,
-        without names.
+    Returns: ``useful`` and ``wrong`` (counts), and ``reasons``: the newest texts with their times,
+    without names.
     """
     about_model = (
-        Feedback.team_id == settings.team_id,
+        Feedback.team_id == session.settings.team_id,
         Feedback.model_version == version,
         Feedback.item_id == "",
     )
-    counts = dict(
-        session.execute(
-            select(Feedback.verdict, func.count()).where(*about_model).group_by(Feedback.verdict)
-        ).all()
-    )
-    newest = session.scalars(
-        select(Feedback)
-        .where(*about_model, Feedback.verdict == "wrong")
-        .order_by(Feedback.at.desc())
-        .limit(NEWEST)
-    ).all()
+    by_verdict = select(Feedback.verdict, func.count()).group_by(Feedback.verdict)
+    counts = dict(session.execute(by_verdict.where(*about_model)).all())
+    wrong = select(Feedback).where(*about_model, Feedback.verdict == "wrong")
+    newest = session.scalars(wrong.order_by(Feedback.at.desc()).limit(NEWEST))
     return {
         "useful": counts.get("useful", 0),
         "wrong": counts.get("wrong", 0),
@@ -146,48 +89,22 @@ def summary(session: Session, settings: Settings, version: str) -> dict[str, Any
     }
 
 
-def list_feedback(
-    session: Session, settings: Settings, version: str | None = None
-) -> list[Feedback]:
-    """Return feedback, newest first.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    version : str, optional
-        Only feedback on this model.
-
-    Returns
-    -------
-    list of Feedback
-    """
-    query = select(Feedback).where(Feedback.team_id == settings.team_id)
+def list_feedback(session: Transaction, version: str | None = None) -> list[Feedback]:
+    """Return feedback, newest first."""
+    query = select(Feedback).where(Feedback.team_id == session.settings.team_id)
     if version:
         query = query.where(Feedback.model_version == version)
     return list(session.scalars(query.order_by(Feedback.at.desc(), Feedback.customer_id)))
 
 
 def doubted_scores(
-    session: Session, settings: Settings, people: Mapping[str, str] = NO_MERGES
+    session: Transaction, people: Mapping[str, str] = NO_MERGES
 ) -> tuple[tuple[str, datetime], ...]:
-    """Return customers and times with feedback "wrong".
-
-    ``people`` is as in `item_feedback`.
-
-    Parameters
-    ----------
-    session, settings : Session, Settings
-        The caller's transaction and installation.
-    people : mapping of str to str
-        Merged id → the customer's current id.
-    """
+    """Return customers and times with feedback "wrong". ``people`` is as in `item_feedback`."""
     rows = session.execute(
         select(Feedback.customer_id, Feedback.as_of)
         .where(
-            Feedback.team_id == settings.team_id,
+            Feedback.team_id == session.settings.team_id,
             Feedback.verdict == "wrong",
             Feedback.item_id == "",
         )
@@ -208,38 +125,20 @@ class ItemFeedback(NamedTuple):
 
 
 _ITEM_FEEDBACK = (  # built once, because building takes longer than running
-    select(
-        Feedback.customer_id,
-        Feedback.item_id,
-        Feedback.model_version,
-        Feedback.as_of,
-        Feedback.verdict,
-        Feedback.at,
-    )
+    select(*(getattr(Feedback, name) for name in ItemFeedback._fields))
     .where(Feedback.team_id == bindparam("team_id"), Feedback.item_id != "")
     .order_by(Feedback.at, Feedback.user_id)
 )
 
 
 def item_feedback(
-    session: Session, settings: Settings, people: Mapping[str, str] = NO_MERGES
+    session: Transaction, people: Mapping[str, str] = NO_MERGES
 ) -> list[ItemFeedback]:
     """Return all feedback on recommended items, oldest first.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    people : mapping of str to str
-        Merged id → the customer's current id (`retention.lake.identity`).
-
-    Returns
-    -------
-    list of ItemFeedback
+    `people`: merged id → the customer's current id (`retention.lake.identity`).
     """
-    rows = session.execute(_ITEM_FEEDBACK, {"team_id": settings.team_id})
+    rows = session.execute(_ITEM_FEEDBACK, {"team_id": session.settings.team_id})
     return [ItemFeedback(people.get(row[0], row[0]), *row[1:]) for row in rows]
 
 
@@ -248,15 +147,7 @@ def refused_items(feedback: Iterable[ItemFeedback]) -> dict[str, set[str]]:
 
     The newest feedback on an item decides, by any user.
 
-    Parameters
-    ----------
-    feedback : iterable of ItemFeedback
-        Oldest first.
-
-    Returns
-    -------
-    dict of str to set of str
-        Customer id → item ids.
+    `feedback`: oldest first.
     """
     newest = {(answer.customer_id, answer.item_id): answer.verdict for answer in feedback}
     refused: dict[str, set[str]] = {}

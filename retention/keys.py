@@ -13,24 +13,15 @@ def keyed_hash(key: bytes, purpose: str, value: str) -> bytes:
 
     Hashes for two purposes cannot be joined.
 
-    Parameters
-    ----------
-    key : bytes
-        One of the installation's keys.
-    purpose : str
-        Part of the hash. Stored data depends on it, so it must never change.
-    value : str
-        Hashed as UTF-8.
+    `purpose`: part of the hash. Stored data depends on it, so it must never change.
+    `value`: hashed as UTF-8.
     """
     return hmac.new(key, f"{purpose}\x1f{value}".encode(), sha256).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Secret keys, newest first.
-
-    ``all[0]`` signs, the others only verify.
-    """
+    """Secret keys, newest first. ``all[0]`` signs, the others only verify."""
 
     all: tuple[bytes, ...]
 
@@ -45,16 +36,10 @@ class Keys:
         return key_id(self.all[0])
 
     def by_id(self, wanted_id: str) -> bytes | None:
-        """Return the key with an id.
-
-        None if it is unknown.
-        """
+        """Return the key with an id. None if it is unknown."""
         return next((key for key in self.all if key_id(key) == wanted_id), None)
 
 
 def key_id(key: bytes) -> str:
-    """Return eight hexadecimal digits that identify a key.
-
-    They do not reveal it.
-    """
+    """Return eight hexadecimal digits that identify a key. They do not reveal it."""
     return keyed_hash(key, "key id", "").hex()[:8]

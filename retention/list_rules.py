@@ -14,14 +14,7 @@ from retention.text import gettext
 ListPolicy = Literal["repeat", "new", "both"]
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
 # It is mostly forbidden to promote these.
-FORBIDDEN = (
-    "Cigarettes",
-    "Cigars",
-    "Tobacco",
-    "Tobacco other",
-    "E-cigarettes",
-    "Infant formula",
-)
+FORBIDDEN = ("Cigarettes", "Cigars", "Tobacco", "Tobacco other", "E-cigarettes", "Infant formula")
 # Words of categories of alcohol, in the languages of most shops.
 _ALCOHOL = """
 alcohol alcoholic ale ales beer beers brandy champagne cider ciders cognac gin lager
@@ -64,12 +57,11 @@ class RecommendRules(BaseModel):
     @model_validator(mode="after")
     def _check_prices(self) -> "RecommendRules":
         if None not in (self.min_price, self.max_price) and self.min_price > self.max_price:  # type: ignore[operator]
-            raise ValueError(
-                gettext(
-                    "min_price ({min_price}) is above max_price ({max_price}), so that nothing "
-                    "could be offered; exchange them or leave one out"
-                ).format(min_price=self.min_price, max_price=self.max_price)
+            text = gettext(
+                "min_price ({min_price}) is above max_price ({max_price}), so that nothing "
+                "could be offered; exchange them or leave one out"
             )
+            raise ValueError(text.format(min_price=self.min_price, max_price=self.max_price))
         return self
 
 
@@ -83,17 +75,6 @@ def names_with_words(names: Iterable[str], words: Iterable[str]) -> set[str]:
     """Return the category names that contain a word.
 
     Only whole words count. Phrases like "ginger beer" and "wine glasses" name no alcohol.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Names of categories and departments.
-    words : iterable of str
-        Words in any case.
-
-    Returns
-    -------
-    set of str
 
     Examples
     --------

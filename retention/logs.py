@@ -29,21 +29,14 @@ _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|(?<==)\([^)]*\)""")
 
 
 def escape(text: str, limit: int = MAX_LINE) -> str:
-    """Return one printable line of limited length.
+    r"""Return one printable line of limited length.
 
     Control characters are escaped as in Python. The end is cut off beyond the limit.
-
-    Parameters
-    ----------
-    text : str
-        May hold line ends.
-    limit : int
-        Characters before the cut.
 
     Examples
     --------
     >>> escape("first" + chr(10) + "second")
-    'first\\\\nsecond'
+    'first\\nsecond'
     """
     cut = len(text) - limit
     beginning = text[:limit] if cut > 0 else text
@@ -65,10 +58,7 @@ def mask(text: str) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """Format a record as one escaped line.
-
-    Its stack trace follows in indented, escaped lines.
-    """
+    """Format a record as one escaped line. Its stack trace follows in indented, escaped lines."""
 
     def __init__(self, form: str = FORMAT) -> None:
         super().__init__(form)
@@ -103,10 +93,7 @@ def trace(error: BaseException) -> str:
 
 
 def _trace(error: traceback.TracebackException) -> Iterator[str]:
-    """Yield a stack trace's lines, oldest cause first.
-
-    Values quoted in messages are masked.
-    """
+    """Yield a stack trace's lines, oldest cause first. Values quoted in messages are masked."""
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if earlier is not None:
         yield from _trace(earlier)
@@ -119,10 +106,7 @@ def _trace(error: traceback.TracebackException) -> Iterator[str]:
 
 
 def _indented(lines: Iterable[str]) -> str:
-    """Indent each line.
-
-    Text inside an exception cannot look like a log line of its own.
-    """
+    """Indent each line. Text inside an exception cannot look like a log line of its own."""
     lines = list(lines)
     if len(lines) > MAX_TRACE_LINES:
         half = MAX_TRACE_LINES // 2
@@ -135,12 +119,7 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
 
     `LineFormatter` formats it. A person at a terminal, where only errors are logged, sees none.
 
-    Parameters
-    ----------
-    level : int
-        Of the root logger.
-    stream : file, optional
-        Standard error by default.
+    `level`: of the root logger.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter())
@@ -154,5 +133,5 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
-# At INFO, slack_bolt logs the body of a request whose signature is wrong, and httpx each URL.
-_QUIET = ("slack_bolt", "slack_sdk", "uvicorn", "httpx", "alembic.runtime.plugins")
+# At INFO, slack_bolt logs the body of a request whose signature is wrong, and httpx2 each URL.
+_QUIET = ("slack_bolt", "slack_sdk", "uvicorn", "httpx2", "alembic.runtime.plugins")

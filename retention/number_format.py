@@ -81,14 +81,8 @@ def money(amount: Decimal | float | None, currency: str = "", digits: int = 0) -
 
     Currencies without a smaller unit, such as yen, ignore ``digits``. Halves are rounded up.
 
-    Parameters
-    ----------
-    amount : Decimal, float or None
-        None gives "–".
-    currency : str
-        ISO 4217 code.
-    digits : int
-        Digits after the decimal point.
+    `currency`: ISO 4217 code.
+    `digits`: digits after the decimal point.
     """
     if amount is None:
         return "–"
@@ -169,10 +163,7 @@ def percent(share: float | None, digits: int = 0) -> str:
 
 
 def exact_percent(share: float) -> str:
-    """Format a promised share without rounding.
-
-    ``exact_percent(.125)`` → ``12.5%``
-    """
+    """Format a promised share without rounding. ``exact_percent(.125)`` → ``12.5%``"""
     return _with_percent_sign(with_minus(f"{round(100 * share, 2):g}"))
 
 
@@ -211,12 +202,7 @@ def count(number: float | None, singular: str = "", plural: str = "") -> str:
 
     ``count(1234, "customer")`` → ``1,234 customers``
 
-    Parameters
-    ----------
-    number : float or None
-        None gives "–".
-    singular, plural : str
-        The noun. Without ``plural``, "s" is added.
+    `singular`, `plural`: the noun. Without ``plural``, "s" is added.
     """
     if number is None:
         return "–"

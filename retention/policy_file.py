@@ -15,37 +15,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_text(path: Path) -> str:
-    """Return the file's text without a byte-order mark.
-
-    Parameters
-    ----------
-    path : Path
-        The policy file.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    OSError, UnicodeDecodeError
-    """
+    """Return the file's text without a byte-order mark."""
     return path.read_text(encoding="utf-8-sig")
 
 
 def explain_toml_error(error: tomllib.TOMLDecodeError, text: str) -> str:
     """Explain a TOML syntax error: place, text found, fix.
 
-    Parameters
-    ----------
-    error : TOMLDecodeError
-        As raised by `tomllib`.
-    text : str
-        Text of the file.
-
-    Returns
-    -------
-    str
+    `error`: as raised by `tomllib`.
     """
     message = str(error)
     at = re.search(r"at line (\d+), column \d+", message)
@@ -58,17 +35,6 @@ def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
     """Validate parsed TOML strictly.
 
     Text or true is no number, but a whole number may stand for a fraction.
-
-    Parameters
-    ----------
-    model : type of pydantic.BaseModel
-        The section's model.
-    values : mapping
-        Parsed TOML.
-
-    Raises
-    ------
-    ValidationError
     """
     # As JSON: strict about Python's own objects, pydantic would take no list for a tuple and no
     # text for a date.
@@ -78,15 +44,7 @@ def validate_strictly(model: type[Model], values: Mapping[str, Any]) -> Model:
 def explain_error(fault: Mapping[str, Any]) -> str:
     """Explain one error of a `ValidationError`.
 
-    Parameters
-    ----------
-    fault : mapping
-        An entry of `ValidationError.errors`.
-
-    Returns
-    -------
-    str
-        How to fix it, without a full stop.
+    Returns: how to fix it, without a full stop.
     """
     instruction = _instructions().get(fault["type"])
     if instruction is None:
@@ -99,19 +57,7 @@ def explain_first_error(
 ) -> str:
     """Explain the first error of a validation.
 
-    Parameters
-    ----------
-    error : ValidationError
-        As raised by `validate_strictly`.
-    *within : str
-        Names of the sections around the validated values.
-    page : str, optional
-        The page that explains the file.
-
-    Returns
-    -------
-    str
-        Place, problem and value.
+    `error`: as raised by `validate_strictly`.
     """
     fault = error.errors()[0]
     loc = (*within, *fault["loc"])
@@ -126,9 +72,8 @@ def explain_first_error(
     explanation = explain_error(fault)
     # The only lists of tables are those of the file itself.
     if kind == "tuple_type" and len(loc) == 1:
-        explanation = gettext("write each in a table of its own, below a line [[{place}]]").format(
-            place=place
-        )
+        text = gettext("write each in a table of its own, below a line [[{place}]]")
+        explanation = text.format(place=place)
     sentence = (
         explanation
         if kind in ("value_error", "missing")

@@ -20,12 +20,7 @@ class Progress(Protocol):
 def silent(done: int, total: int, what: str) -> None:
     """Report nothing.
 
-    Parameters
-    ----------
-    done, total : int
-        Finished units, and all units.
-    what : str
-        Description of the step.
+    `done`, `total`: finished units, and all units.
     """
 
 
@@ -36,14 +31,7 @@ def part(progress: Progress, start: int, of: int, span: int = 1) -> Progress:
 
     The larger task counts in thousandths, so the bar moves within a unit.
 
-    Parameters
-    ----------
-    progress : Progress
-        Of the larger task.
-    start, span : int
-        First unit and number of units of the sub-task.
-    of : int
-        Units of the larger task.
+    `start`, `span`: first unit and number of units of the sub-task.
     """
 
     def inner(done: int, total: int, what: str) -> None:
@@ -58,10 +46,7 @@ def forward_only(progress: Progress) -> Progress:
 
     Steps of one job count different units, so a later step may report a smaller share.
 
-    Parameters
-    ----------
-    progress : Progress
-        Receives the highest ``done`` and ``total`` so far.
+    `progress`: receives the highest ``done`` and ``total`` so far.
     """
     highest = (0, 0)
 
@@ -77,17 +62,9 @@ def forward_only(progress: Progress) -> Progress:
 def seconds_left(share: float, elapsed: float) -> float | None:
     """Estimate the time left from the measured pace.
 
-    Parameters
-    ----------
-    share : float
-        Finished share of the work, 0 to 1.
-    elapsed : float
-        Seconds for that share.
-
-    Returns
-    -------
-    float or None
-        None until `MIN_SHARE` and `MIN_SECONDS` are reached, and at the end.
+    `share`: finished share of the work, 0 to 1.
+    `elapsed`: seconds for that share.
+    Returns: none until `MIN_SHARE` and `MIN_SECONDS` are reached, and at the end.
     """
     if share < MIN_SHARE or share >= 1 or elapsed < MIN_SECONDS:
         return None

@@ -12,10 +12,7 @@ _SPAN = re.compile(r"\s*([01]?\d|2[0-3]):([0-5]\d)\s*[-–]\s*([01]?\d|2[0-3]):(
 
 
 class QuietHours(NamedTuple):
-    """Local times [start, end) without sending.
-
-    An end before the start is on the next day.
-    """
+    """Local times [start, end) without sending. An end before the start is on the next day."""
 
     start: time
     end: time
@@ -29,21 +26,14 @@ class QuietHours(NamedTuple):
 
 @lru_cache(maxsize=64)
 def parse_quiet_hours(text: str) -> QuietHours | None:
-    """Parse ``21:00-08:00``; empty text or equal times mean none.
-
-    Raises
-    ------
-    ValueError
-        The text is not a time span.
-    """
+    """Parse ``21:00-08:00``; empty text or equal times mean none."""
     if not text.strip():
         return None
     if (match := _SPAN.fullmatch(text)) is None:
-        raise ValueError(
-            gettext(
-                'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none'
-            ).format(text=text)
+        sentence = gettext(
+            'quiet hours {text!r} are none; write them like "21:00-08:00", or "" for none'
         )
+        raise ValueError(sentence.format(text=text))
     start_hour, start_minute, end_hour, end_minute = map(int, match.groups())
     quiet = QuietHours(time(start_hour, start_minute), time(end_hour, end_minute))
     return None if quiet.start == quiet.end else quiet
@@ -53,16 +43,7 @@ def parse_quiet_hours(text: str) -> QuietHours | None:
 def customer_zone(name: str | None, default: ZoneInfo) -> ZoneInfo:
     """Return the customer's time zone, or the shop's default.
 
-    Parameters
-    ----------
-    name : str or None
-        IANA name; empty or unknown names give the default.
-    default : ZoneInfo
-        The shop's time zone.
-
-    Returns
-    -------
-    ZoneInfo
+    `name`: IANA name; empty or unknown names give the default.
     """
     try:
         return ZoneInfo(name) if name else default
@@ -73,19 +54,8 @@ def customer_zone(name: str | None, default: ZoneInfo) -> ZoneInfo:
 def next_allowed(now: datetime, zone: ZoneInfo, quiet: QuietHours | None) -> datetime:
     """Return the first moment outside quiet hours.
 
-    Parameters
-    ----------
-    now : datetime
-        Timezone-aware.
-    zone : ZoneInfo
-        The customer's time zone.
-    quiet : QuietHours or None
-        Quiet hours; None without any.
-
-    Returns
-    -------
-    datetime
-        In UTC. ``now`` itself outside quiet hours, else their end.
+    `zone`: the customer's time zone.
+    Returns: in UTC. ``now`` itself outside quiet hours, else their end.
 
     Notes
     -----

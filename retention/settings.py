@@ -8,6 +8,7 @@ import os
 import secrets
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
@@ -39,27 +40,11 @@ log = logging.getLogger(__name__)
 
 # Allowed schemes of the SQL database's URL. `retention.db` sets up connections of psycopg.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
-SECRETS = {
-    "secret_key": "RETENTION_SECRET_KEY",
-    "old_secret_keys": "RETENTION_OLD_SECRET_KEYS",
-    "slack_bot_token": "SLACK_BOT_TOKEN",
-    "slack_signing_secret": "SLACK_SIGNING_SECRET",
-    "slack_app_token": "SLACK_APP_TOKEN",
-    "slack_client_secret": "SLACK_CLIENT_SECRET",
-    "database_url": "RETENTION_DATABASE_URL",
-    "broker_url": "RETENTION_BROKER_URL",
-    "smtp_url": "RETENTION_SMTP_URL",
-    "webhook_url": "RETENTION_WEBHOOK_URL",
-    "sms_webhook_url": "RETENTION_SMS_WEBHOOK_URL",
-    "webhook_key": "RETENTION_WEBHOOK_KEY",
-    "redemption_key": "RETENTION_REDEMPTION_KEY",
-    "events_key": "RETENTION_EVENTS_KEY",
-    "ask_key": "RETENTION_ASK_KEY",
-}
 _OWN_KEYS = ("secret_key", "webhook_key", "redemption_key", "events_key")  # made by the operator
 _KEY_CHARACTERS = 32  # of the text; 32 random bytes in hex have 64
 _LEAST_KEY_CHARACTERS = 16  # earlier versions took any key, so a desk with such a one must start
 _KEYED_TABLES = ("directory", "erasures")  # written with a key from the first import on
+Port = Annotated[int, Field(ge=1, le=65535)]
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
     "slack_bot_token",
@@ -74,6 +59,20 @@ _MAY_BE_MISSING = (
     "events_key",
     "ask_key",
 )
+_SECRETS = ("secret_key", "old_secret_keys", "database_url", "broker_url", *_MAY_BE_MISSING)
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a setting."""
+    return field.upper() if field.startswith("slack_") else f"RETENTION_{field.upper()}"
+
+
+SECRETS = {field: variable(field) for field in _SECRETS}
+
+
+def _unprefixed(name: str, default: Any = None) -> Any:
+    """Return the field of a variable without our prefix."""
+    return Field(default, validation_alias=AliasChoices(name.upper(), name))
 
 
 class Settings(BaseSettings):
@@ -109,41 +108,29 @@ class Settings(BaseSettings):
     become unreadable and pseudonyms change."""
     old_secret_keys: SecretStr = SecretStr("")
     """Replaced keys, newest first. They still verify what they signed."""
-    slack_bot_token: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("SLACK_BOT_TOKEN", "slack_bot_token")
-    )
+    slack_bot_token: SecretStr | None = _unprefixed("slack_bot_token")
     """Bot token (`xoxb-…`)."""
-    slack_signing_secret: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("SLACK_SIGNING_SECRET", "slack_signing_secret")
-    )
+    slack_signing_secret: SecretStr | None = _unprefixed("slack_signing_secret")
     """Verifies requests over HTTP. Not needed with an app token."""
-    slack_app_token: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("SLACK_APP_TOKEN", "slack_app_token")
-    )
+    slack_app_token: SecretStr | None = _unprefixed("slack_app_token")
     """App-level token (`xapp-…`): Socket Mode, no public address needed."""
-    slack_client_id: str = Field(
-        "", validation_alias=AliasChoices("SLACK_CLIENT_ID", "slack_client_id")
-    )
+    slack_client_id: str = _unprefixed("slack_client_id", "")
     """With the client secret: the app can be installed by OAuth instead of a bot token."""
-    slack_client_secret: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("SLACK_CLIENT_SECRET", "slack_client_secret")
-    )
+    slack_client_secret: SecretStr | None = _unprefixed("slack_client_secret")
     """See `SLACK_CLIENT_ID`."""
-    slack_team_id: str = Field("", validation_alias=AliasChoices("SLACK_TEAM_ID", "slack_team_id"))
+    slack_team_id: str = _unprefixed("slack_team_id", "")
     """The one workspace (`T…`) that may install the app. Required if a bot token and a client
     id are set."""
-    slack_api_url: str = Field(
-        "https://slack.com/api/", validation_alias=AliasChoices("SLACK_API_URL", "slack_api_url")
-    )
+    slack_api_url: str = _unprefixed("slack_api_url", "https://slack.com/api/")
     """Base URL of Slack's Web API."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    port: Port = 8000
     """Port of the bot's server."""
-    health_port: Annotated[int, Field(ge=1, le=65535)] = 8001
+    health_port: Port = 8001
     """Port of `/health` and `/metrics`."""
     health_host: IPvAnyAddress = IPv4Address("127.0.0.1")
     """Address of `/health` and `/metrics`. They need no password: use loopback or a private
     network."""
-    playground_port: Annotated[int, Field(ge=1, le=65535)] = 8010
+    playground_port: Port = 8010
     """Port of the demo's page; loopback only."""
     admins: str = ""
     """Slack user ids that are admins from the start, separated by commas or blanks."""
@@ -234,10 +221,7 @@ class Settings(BaseSettings):
     @field_validator(*_MAY_BE_MISSING, mode="after")
     @classmethod
     def _missing_if_empty(cls, secret: SecretStr | None) -> SecretStr | None:
-        """Treat an empty secret as missing.
-
-        Everyone would know an empty key.
-        """
+        """Treat an empty secret as missing. Everyone would know an empty key."""
         return secret if secret and secret.get_secret_value().strip() else None
 
     @field_validator(*_OWN_KEYS, mode="after")
@@ -256,11 +240,8 @@ class Settings(BaseSettings):
     def _make_absolute(cls, home: Path) -> Path:
         home = home.expanduser().absolute()
         if home.exists() and not home.is_dir():
-            raise ValueError(
-                gettext("RETENTION_HOME is {home!r}, which is a file; name a folder").format(
-                    home=str(home)
-                )
-            )
+            text = gettext("RETENTION_HOME is {home!r}, which is a file; name a folder")
+            raise ValueError(text.format(home=str(home)))
         return home
 
     @field_validator("now", mode="after")
@@ -268,56 +249,15 @@ class Settings(BaseSettings):
     def _assume_utc(cls, now: datetime | None) -> datetime | None:
         return now if now is None or now.tzinfo else now.replace(tzinfo=UTC)
 
-    @field_validator("timezone")
+    @field_validator(
+        "timezone", "slack_api_url", "private_sources", "ask_url", "shop_origins", "default_role"
+    )
     @classmethod
-    def _check_zone(cls, zone: str) -> str:
-        if zone not in time_zones():
-            raise ValueError(
-                gettext(
-                    "RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; write e.g. "
-                    "Europe/London"
-                ).format(zone=zone)
-            )
-        return zone
-
-    @field_validator("slack_api_url")
-    @classmethod
-    def _check_slack_url(cls, url: str) -> str:
-        if not _is_web_address(url):
-            raise ValueError(
-                gettext(
-                    "SLACK_API_URL is {url!r}; write it like https://slack.com/api/, or leave "
-                    "it out"
-                ).format(url=url)
-            )
-        return url
-
-    @field_validator("private_sources")
-    @classmethod
-    def _check_private_sources(cls, networks: str) -> str:
-        try:
-            for network in networks.replace(",", " ").split():
-                ip_network(network)
-        except ValueError:
-            raise ValueError(
-                gettext(
-                    "RETENTION_PRIVATE_SOURCES is {networks!r}; write addresses or networks such "
-                    "as 10.0.0.7 or 10.1.0.0/16"
-                ).format(networks=networks)
-            ) from None
-        return networks
-
-    @field_validator("ask_url")
-    @classmethod
-    def _check_ask_url(cls, url: str) -> str:
-        if url and not _is_web_address(url):
-            raise ValueError(
-                gettext(
-                    "RETENTION_ASK_URL is {url!r}; write it like http://127.0.0.1:8080/v1, or "
-                    "leave it out"
-                ).format(url=url)
-            )
-        return url
+    def _check_text(cls, value: str, info: ValidationInfo) -> str:
+        is_right, name, sentence = _texts()[str(info.field_name)]
+        if not is_right(value):
+            raise ValueError(sentence.format(**{name: value}))
+        return value
 
     @field_validator("broker_url")
     @classmethod
@@ -325,56 +265,29 @@ class Settings(BaseSettings):
         scheme, is_url, _ = url.get_secret_value().partition("://")  # the rest may hold a password
         if scheme and not (is_url and scheme in BROKERS):
             seen = f"{scheme}://…" if is_url else gettext("no URL")
-            raise ValueError(
-                gettext(
-                    "RETENTION_BROKER_URL is {seen}; write it like "
-                    "redis://:PASSWORD@HOST:6379/0, or leave it out for the embedded broker"
-                ).format(seen=seen)
+            text = gettext(
+                "RETENTION_BROKER_URL is {seen}; write it like "
+                "redis://:PASSWORD@HOST:6379/0, or leave it out for the embedded broker"
             )
+            raise ValueError(text.format(seen=seen))
         return url
 
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, url: str) -> str:
         if url and not url.startswith(("https://", "http://")):
-            raise ValueError(
-                gettext(
-                    "RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example"
-                ).format(url=url)
+            text = gettext(
+                "RETENTION_PUBLIC_URL is {url!r}; write it like https://crm.shop.example"
             )
+            raise ValueError(text.format(url=url))
         # Every e-mail has the URL in a header.
         if not url.isascii() or any(character.isspace() for character in url):
-            raise ValueError(
-                gettext(
-                    "RETENTION_PUBLIC_URL is {url!r}; write it without blanks and with a name "
-                    "like münchen.example as xn--mnchen-3ya.example"
-                ).format(url=url)
+            sentence = gettext(
+                "RETENTION_PUBLIC_URL is {url!r}; write it without blanks and with a name "
+                "like münchen.example as xn--mnchen-3ya.example"
             )
+            raise ValueError(sentence.format(url=url))
         return url
-
-    @field_validator("shop_origins")
-    @classmethod
-    def _check_origins(cls, origins: str) -> str:
-        for origin in origins.replace(",", " ").split():
-            if not _is_web_address(origin) or origin.count("/") != 2:
-                raise ValueError(
-                    gettext(
-                        "RETENTION_SHOP_ORIGINS is {origins!r}; write each origin like "
-                        "https://shop.example, without a path"
-                    ).format(origins=origins)
-                )
-        return origins
-
-    @field_validator("default_role")
-    @classmethod
-    def _check_role(cls, role: str) -> str:
-        if role not in ("viewer", "analyst", "approver", "admin"):
-            raise ValueError(
-                gettext(
-                    "RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin"
-                ).format(role=role)
-            )
-        return role
 
     @field_validator("database_url")
     @classmethod
@@ -382,13 +295,12 @@ class Settings(BaseSettings):
         scheme, marked, _ = url.get_secret_value().partition("://")  # the rest may hold a password
         if scheme and scheme not in DATABASES:
             seen = f"{scheme}://…" if marked else gettext("no URL")
-            raise ValueError(
-                gettext(
-                    "RETENTION_DATABASE_URL is {seen}; what the desk keeps is in SQLite "
-                    "(sqlite:///FILE) or in PostgreSQL "
-                    "(postgresql://USER:PASSWORD@HOST/DATABASE)"
-                ).format(seen=seen)
+            text = gettext(
+                "RETENTION_DATABASE_URL is {seen}; what the desk keeps is in SQLite "
+                "(sqlite:///FILE) or in PostgreSQL "
+                "(postgresql://USER:PASSWORD@HOST/DATABASE)"
             )
+            raise ValueError(text.format(seen=seen))
         return url
 
     @model_validator(mode="after")
@@ -430,10 +342,7 @@ class Settings(BaseSettings):
     def is_switched_on(self, field: str) -> bool:
         """Return whether a setting has a value, here or in the process that uses it.
 
-        Parameters
-        ----------
-        field : str
-            Name of the setting, such as ``smtp_url``.
+        `field`: name of the setting, such as ``smtp_url``.
         """
         return bool(getattr(self, field)) or variable(field) in self.secrets_elsewhere.split()
 
@@ -450,17 +359,17 @@ class Settings(BaseSettings):
     @property
     def admin_ids(self) -> frozenset[str]:
         """Slack user ids that are admins from the start."""
-        return frozenset(self.admins.replace(",", " ").split())
+        return frozenset(_words(self.admins))
 
     @property
     def shop_origin_names(self) -> frozenset[str]:
         """Origins whose pages may send browser events."""
-        return frozenset(self.shop_origins.replace(",", " ").lower().split())
+        return frozenset(_words(self.shop_origins.lower()))
 
     @property
     def private_source_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Private networks that web sources may use."""
-        return tuple(map(ip_network, self.private_sources.replace(",", " ").split()))
+        return tuple(map(ip_network, _words(self.private_sources)))
 
     @property
     def short_keys(self) -> tuple[str, ...]:
@@ -481,7 +390,7 @@ class Settings(BaseSettings):
     @cached_property
     def keys(self) -> Keys:
         """The key and its predecessors, which still verify."""
-        current, old = self.key, self.old_secret_keys.get_secret_value().replace(",", " ").split()
+        current, old = self.key, _words(self.old_secret_keys.get_secret_value())
         if not self.secret_key.get_secret_value():
             old += (self.home / "secret.key").read_text(encoding="ascii").split()[1:]
         return Keys((current, *(key.encode() for key in old)))
@@ -492,11 +401,8 @@ class Settings(BaseSettings):
 
         It comes from the environment, else it is created once in the home.
 
-        Raises
-        ------
-        BadInput
-            With PostgreSQL and no ``RETENTION_SECRET_KEY`` (several hosts cannot share a file of
-            one host), or if the key of existing data is missing.
+        Raises `BadInput`: with PostgreSQL and no ``RETENTION_SECRET_KEY`` (several hosts cannot
+        share a file of one host), or if the key of existing data is missing.
         """
         if configured := self.secret_key.get_secret_value():
             return configured.encode()
@@ -526,11 +432,6 @@ class Settings(BaseSettings):
         return new_key.encode()
 
 
-def variable(field: str) -> str:
-    """Return the environment variable of a setting."""
-    return field.upper() if field.startswith("slack_") else f"RETENTION_{field.upper()}"
-
-
 def problems(error: ValidationError) -> list[str]:
     """Return one sentence per wrong setting.
 
@@ -540,13 +441,7 @@ def problems(error: ValidationError) -> list[str]:
 
 
 def load_settings() -> Settings:
-    """Read the settings.
-
-    Raises
-    ------
-    BadInput
-        With one sentence per wrong variable.
-    """
+    """Read the settings."""
     try:
         return Settings()
     except ValidationError as error:
@@ -554,19 +449,15 @@ def load_settings() -> Settings:
     except UnicodeDecodeError:
         raise BadInput(gettext("The file .env is not UTF-8 text; save it as UTF-8.")) from None
     except OSError as error:
-        raise BadInput(
-            gettext(
-                "The file .env cannot be read ({strerror}); make it readable for this user, or "
-                "delete it."
-            ).format(strerror=error.strerror)
-        ) from None
+        text = gettext(
+            "The file .env cannot be read ({strerror}); make it readable for this user, or "
+            "delete it."
+        )
+        raise BadInput(text.format(strerror=error.strerror)) from None
 
 
 def load_settings_or_exit() -> Settings:
-    """Read the settings, or exit with status 2.
-
-    The error is printed.
-    """
+    """Read the settings, or exit with status 2. The error is printed."""
     try:
         return load_settings()
     except BadInput as error:
@@ -583,9 +474,8 @@ def _problem(detail: Any) -> str:
     name = variable(field)
     if field in SECRETS:
         return gettext("{name} cannot be used; write it as text.").format(name=name)
-    return gettext("{name} is {value!r}; write {form}.").format(
-        name=name, value=str(detail["input"]), form=_form(field)
-    )
+    text = gettext("{name} is {value!r}; write {form}.")
+    return text.format(name=name, value=str(detail["input"]), form=_form(field))
 
 
 def _form(field: str) -> str:
@@ -605,10 +495,7 @@ def _form(field: str) -> str:
 
 
 class _Unreadable(str):
-    """Error of a secret's file.
-
-    The field's validator reports it.
-    """
+    """Error of a secret's file. The field's validator reports it."""
 
     __slots__ = ()
 
@@ -621,14 +508,77 @@ def _read_secret(variable: str, path: str) -> str:
     except UnicodeDecodeError:
         reason = gettext("that file is not UTF-8 text; save the secret as plain text")
     except OSError as error:
-        reason = gettext(
-            "it cannot be read ({strerror}); name a file that this user may read"
-        ).format(strerror=error.strerror)
-    return _Unreadable(
-        gettext("{variable} is {path!r}, but {reason}").format(
-            variable=variable, path=path, reason=reason
-        )
-    )
+        text = gettext("it cannot be read ({strerror}); name a file that this user may read")
+        reason = text.format(strerror=error.strerror)
+    text = gettext("{variable} is {path!r}, but {reason}")
+    return _Unreadable(text.format(variable=variable, path=path, reason=reason))
+
+
+def _texts() -> dict[str, tuple[Callable[[str], bool], str, str]]:
+    """Return how texts are checked: the check, and the sentence with its field for the value."""
+    return {
+        "timezone": (
+            lambda zone: zone in time_zones(),
+            "zone",
+            gettext(
+                "RETENTION_TIMEZONE is {zone!r}, which is no IANA time zone; write e.g. "
+                "Europe/London"
+            ),
+        ),
+        "slack_api_url": (
+            _is_web_address,
+            "url",
+            gettext(
+                "SLACK_API_URL is {url!r}; write it like https://slack.com/api/, or leave it out"
+            ),
+        ),
+        "private_sources": (
+            _are_networks,
+            "networks",
+            gettext(
+                "RETENTION_PRIVATE_SOURCES is {networks!r}; write addresses or networks such "
+                "as 10.0.0.7 or 10.1.0.0/16"
+            ),
+        ),
+        "ask_url": (
+            lambda url: not url or _is_web_address(url),
+            "url",
+            gettext(
+                "RETENTION_ASK_URL is {url!r}; write it like http://127.0.0.1:8080/v1, or leave "
+                "it out"
+            ),
+        ),
+        "shop_origins": (
+            lambda origins: all(map(_is_origin, _words(origins))),
+            "origins",
+            gettext(
+                "RETENTION_SHOP_ORIGINS is {origins!r}; write each origin like "
+                "https://shop.example, without a path"
+            ),
+        ),
+        "default_role": (
+            lambda role: role in ("viewer", "analyst", "approver", "admin"),
+            "role",
+            gettext("RETENTION_DEFAULT_ROLE is {role!r}; use viewer, analyst, approver or admin"),
+        ),
+    }
+
+
+def _words(text: str) -> list[str]:
+    """Split values that commas or blanks separate."""
+    return text.replace(",", " ").split()
+
+
+def _are_networks(text: str) -> bool:
+    try:
+        list(map(ip_network, _words(text)))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_origin(url: str) -> bool:
+    return _is_web_address(url) and url.count("/") == 2
 
 
 def _is_web_address(url: str) -> bool:
@@ -640,20 +590,16 @@ def _is_web_address(url: str) -> bool:
 
 
 def _first_key(path: Path) -> bytes:
-    """Return the key in use.
-
-    Older keys follow it in the file.
-    """
+    """Return the key in use. Older keys follow it in the file."""
     keys = path.read_text(encoding="ascii").split()
     if not keys:
         raise BadInput(_missing_key(path))
     if not is_long_enough(keys[0]):
-        raise BadInput(
-            gettext(
-                "The first key in {path} is too short; put a new one in front of it, of 32 random "
-                "bytes (openssl rand -hex 32), and run `retention rotate-keys --reseal`."
-            ).format(path=path)
+        text = gettext(
+            "The first key in {path} is too short; put a new one in front of it, of 32 random "
+            "bytes (openssl rand -hex 32), and run `retention rotate-keys --reseal`."
         )
+        raise BadInput(text.format(path=path))
     return keys[0].encode()
 
 
@@ -669,9 +615,8 @@ def _short_key(name: str) -> str:
             "existing data, put the present key into RETENTION_OLD_SECRET_KEYS and run: "
             "retention rotate-keys --reseal"
         ).format(name=name)
-    return gettext("{name} is too short; make 32 random bytes with: openssl rand -hex 32").format(
-        name=name
-    )
+    text = gettext("{name} is too short; make 32 random bytes with: openssl rand -hex 32")
+    return text.format(name=name)
 
 
 def warn_of_short_keys(settings: Settings) -> None:

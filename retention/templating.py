@@ -53,16 +53,7 @@ def risk(probability: float, model_version: str) -> str:
 
     A probability is ``53%``, a rank is ``50 of 100``.
 
-    Parameters
-    ----------
-    probability : float
-        Churn probability, or rank as a share.
-    model_version : str
-        ``rules`` makes it a rank.
-
-    Returns
-    -------
-    str
+    `probability`: churn probability, or rank as a share.
     """
     if model_version == "rules":
         return phrase("{rank} of 100").format(rank=f"{100 * probability:.0f}")
@@ -99,14 +90,8 @@ def times_average(probability: float, average: float | None, model_version: str)
 def moment(at: datetime | str | None, zone: str = "UTC", form: str = "moment") -> str:
     """Format a time in the shop's time zone, as the present language writes it.
 
-    Parameters
-    ----------
-    at : datetime, str or None
-        ISO 8601 text is parsed; a time without zone is in UTC; None gives "–".
-    zone : str
-        IANA time zone.
-    form : str
-        ``moment``, ``when``, ``day``, ``day_of_year``, ``weekday`` or ``weekday_day``.
+    `at`: ISO 8601 text is parsed; a time without zone is in UTC; None gives "–".
+    `form`: ``moment``, ``when``, ``day``, ``day_of_year``, ``weekday`` or ``weekday_day``.
 
     Examples
     --------
@@ -147,30 +132,13 @@ def cutoff(at: datetime | str, zone: str = "UTC") -> str:
 def day(at: datetime | str | None, zone: str = "UTC") -> str:
     """Format a date in the shop's time zone.
 
-    Parameters
-    ----------
-    at : datetime, str or None
-        As for `moment`.
-    zone : str
-        IANA time zone.
-
-    Returns
-    -------
-    str
-        Such as ``2 Oct 2017``.
+    Returns: such as ``2 Oct 2017``.
     """
     return moment(at, zone, "day")
 
 
 def near_day(at: datetime | str, now: datetime | str, zone: str = "UTC") -> str:
     """Format a date without its year if that is the present one.
-
-    Parameters
-    ----------
-    at, now : datetime or str
-        As for `moment`; ``now`` is the present.
-    zone : str
-        IANA time zone.
 
     Examples
     --------
@@ -186,12 +154,8 @@ def near_day(at: datetime | str, now: datetime | str, zone: str = "UTC") -> str:
 def weekday_or_day(date: str, as_of: datetime | str) -> str:
     """Name a date of the past six days by its weekday, any other by its date.
 
-    Parameters
-    ----------
-    date : str
-        ISO 8601 date.
-    as_of : datetime or str
-        The present, as a time or as ISO 8601 text.
+    `date`: ISO 8601 date.
+    `as_of`: the present, as a time or as ISO 8601 text.
 
     Examples
     --------
@@ -219,17 +183,7 @@ def first_capital(text: str) -> str:
 def when(at: datetime | str | None, zone: str = "UTC") -> str:
     """Format a coming or recent time for people.
 
-    Parameters
-    ----------
-    at : datetime, str or None
-        As for `moment`.
-    zone : str
-        IANA time zone.
-
-    Returns
-    -------
-    str
-        Such as ``Mon 2 Oct, 1:06 pm``.
+    Returns: such as ``Mon 2 Oct, 1:06 pm``.
 
     Examples
     --------
@@ -278,10 +232,7 @@ def why(reasons: Iterable[Mapping[str, Any]]) -> str:
 def churn(definition: Mapping[str, Any]) -> str:
     """Say what churn means.
 
-    Parameters
-    ----------
-    definition : mapping
-        ``horizon_days``, and ``active_within_days`` (None: all who ever ordered).
+    `definition`: ``horizon_days``, and ``active_within_days`` (None: all who ever ordered).
 
     Examples
     --------
@@ -291,28 +242,16 @@ def churn(definition: Mapping[str, Any]) -> str:
     horizon = count(definition["horizon_days"], "day")
     active = definition["active_within_days"]
     if active is None:
-        return gettext("no order within {horizon}, among all customers who ever ordered").format(
-            horizon=horizon
-        )
-    return gettext(
-        "no order within {horizon}, among customers who ordered in the {active} before"
-    ).format(horizon=horizon, active=count(active, "day"))
+        text = gettext("no order within {horizon}, among all customers who ever ordered")
+        return text.format(horizon=horizon)
+    text = gettext("no order within {horizon}, among customers who ordered in the {active} before")
+    return text.format(horizon=horizon, active=count(active, "day"))
 
 
 def shorten(text: str, limit: int) -> str:
     """Shorten text at a word, with an ellipsis.
 
-    Parameters
-    ----------
-    text : str
-        The text to shorten.
-    limit : int
-        Greatest number of characters.
-
-    Returns
-    -------
-    str
-        At most ``limit`` characters.
+    Returns: at most ``limit`` characters.
     """
     if len(text) <= limit:
         return text
@@ -324,16 +263,7 @@ def shorten(text: str, limit: int) -> str:
 def bar(done: int, total: int, width: int = 20) -> str:
     """Draw a progress bar.
 
-    Parameters
-    ----------
-    done, total : int
-        Finished units, and all units.
-    width : int
-        Number of characters.
-
-    Returns
-    -------
-    str
+    `done`, `total`: finished units, and all units.
     """
     filled = 0 if total <= 0 else round(width * min(done / total, 1))
     return "▰" * filled + "▱" * (width - filled)
@@ -344,15 +274,7 @@ def strip_controls(value: Any) -> Any:
 
     Marks that change the text direction are removed, too.
 
-    Parameters
-    ----------
-    value : Any
-        Only text is changed.
-
-    Returns
-    -------
-    Any
-        The value without such characters.
+    Returns: the value without such characters.
     """
     return remove_controls(value) if isinstance(value, str) else value
 
@@ -393,16 +315,7 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
 
     Every value passes `strip_controls`, unless ``options`` have their own ``finalize``.
 
-    Parameters
-    ----------
-    autoescape : bool
-        Escape values as HTML.
-    **options : Any
-        More options of `jinja2.Environment`.
-
-    Returns
-    -------
-    Environment
+    `**options`: more options of `jinja2.Environment`.
     """
     created = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -437,16 +350,7 @@ def _text() -> Environment:
 def html(template: str, **context: Any) -> str:
     """Render ``templates/<template>`` as HTML; every value is escaped.
 
-    Parameters
-    ----------
-    template : str
-        Path below ``templates/``.
-    **context : Any
-        Values of the template.
-
-    Returns
-    -------
-    str
+    `template`: path below ``templates/``.
     """
     page = _html().get_template(template).render(**context)
     return bracket_html(page) if is_pseudo() else page
@@ -455,16 +359,7 @@ def html(template: str, **context: Any) -> str:
 def text(template: str, **context: Any) -> str:
     """Render ``templates/<template>`` as plain text (terminal, coupon text).
 
-    Parameters
-    ----------
-    template : str
-        Path below ``templates/``.
-    **context : Any
-        Values of the template.
-
-    Returns
-    -------
-    str
+    `template`: path below ``templates/``.
     """
     lines = _text().get_template(template).render(**context)
     return bracket_lines(lines) if is_pseudo() and template not in _DATA else lines

@@ -48,11 +48,8 @@ _CONTROL_CHARACTERS = dict.fromkeys(
 def gettext(message: str) -> str:
     """Return a sentence in the installation's language.
 
-    Parameters
-    ----------
-    message : str
-        The English sentence: a literal, because Babel must find it. Values go into ``{named}``
-        fields, which the caller fills in with `str.format` afterwards.
+    `message`: the English sentence: a literal, because Babel must find it. Values go into
+    ``{named}`` fields, which the caller fills in with `str.format` afterwards.
 
     Examples
     --------
@@ -65,32 +62,14 @@ def gettext(message: str) -> str:
 
 
 def ngettext(singular: str, plural: str, number: float) -> str:
-    """Return a sentence with a number in the present language.
-
-    Parameters
-    ----------
-    singular, plural : str
-        The English sentences.
-    number : float
-        Chooses the form by the language's rule.
-    """
+    """Return a sentence with a number in the present language."""
     if is_pseudo():
         return bracket(singular if number == 1 else plural)
     return _catalogue(language()).ngettext(singular, plural, int(number))
 
 
 def npgettext(context: str, singular: str, plural: str, number: float) -> str:
-    """Return a word with a number, in a context; the pseudo-locale leaves it as it is.
-
-    Parameters
-    ----------
-    context : str
-        Tells equal words apart for translators.
-    singular, plural : str
-        The English words.
-    number : float
-        Chooses the form by the language's rule.
-    """
+    """Return a word with a number, in a context; the pseudo-locale leaves it as it is."""
     if language() in (DEFAULT, PSEUDO):
         return singular if number == 1 else plural
     return _catalogue(language()).npgettext(context, singular, plural, int(number))
@@ -111,15 +90,7 @@ def phrase(message: str) -> str:
 
 
 def plural_phrase(singular: str, plural: str, number: float) -> str:
-    """Translate a part of a sentence with a number.
-
-    Parameters
-    ----------
-    singular, plural : str
-        The English words.
-    number : float
-        Chooses the form by the language's rule.
-    """
+    """Translate a part of a sentence with a number."""
     if is_pseudo():
         return singular if number == 1 else plural
     return ngettext(singular, plural, number)
@@ -154,10 +125,7 @@ def set_language(chosen: str | None) -> None:
 def use_language(chosen: str | None) -> Iterator[None]:
     """Use a language within a block.
 
-    Parameters
-    ----------
-    chosen : str or None
-        One of `available_languages`; None is the installation's.
+    `chosen`: one of `available_languages`; None is the installation's.
 
     Examples
     --------

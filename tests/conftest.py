@@ -6,6 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis
@@ -13,9 +14,11 @@ from hypothesis import settings as hypothesis
 from retention import clock, text
 from retention.db import Database, engine
 from retention.settings import Settings
+from retention.window import Window
 from tests import process_state, readonly
 from tests import shop as tiny
 from tests import short_transactions as short
+from tests.chromium import chromium
 from tests.databases import create_tables, migrate_once_per_process
 from tests.haste import hastily
 
@@ -95,6 +98,13 @@ def _process_state_unchanged(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; without one, the test is skipped."""
+    with chromium() as started:
+        yield started
+
+
 @pytest.fixture
 def short_transactions() -> Iterator[None]:
     """Fail where the lake is read or a picture is drawn while a write transaction is open."""
@@ -142,15 +152,15 @@ def champion_shop(tmp_path_factory) -> Iterator[tiny.Shop]:
     from retention.registry.retrain import RetrainRequest, churn
 
     shop = tiny.build(tmp_path_factory.mktemp("champion") / "home", customers=160)
-    request = RetrainRequest(shop.end, 21, 42, "logistic", "U0LEAD", None)
+    request = RetrainRequest(shop.end, Window(21, 42), "logistic", "U0LEAD", None)
     row = churn(shop.settings, shop.lake, None, request, lambda *_: None).row
     reason = "=HYPERLINK(<script>alert(1)</script>) & by phone"
     with shop.database.transaction() as session:
         session.add(row)
-        promote(session, shop.settings, row, "U0LEAD")
+        promote(session, row, "U0LEAD")
         subject = Subject("c1", row.version, shop.end)
-        record(session, shop.settings, subject, "wrong", "U1", reason)
-        record(session, shop.settings, subject, "useful", "U2")
+        record(session, subject, "wrong", "U1", reason)
+        record(session, subject, "useful", "U2")
     with readonly.shared(shop) as shared:
         yield shared
 

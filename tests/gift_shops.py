@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
+from tests.shops import imported, with_returns
+
 YEAR = 365.25
 _KINDS = ("once", "regular", "christmas", "wholesale")
 _CHRISTMAS = 335.0  # day of the year of most orders
@@ -128,11 +130,7 @@ def _joined(plan: Shape, arrivals: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def _orders(
-    plan: Shape,
-    rng: np.random.Generator,
-    speed: np.ndarray,
-    joined: np.ndarray,
-    kind: np.ndarray,
+    plan: Shape, rng: np.random.Generator, speed: np.ndarray, joined: np.ndarray, kind: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return customer and day of each order, (orders,) each, first orders included."""
     days = np.arange(plan.days)
@@ -175,11 +173,7 @@ def _regular_wholesale(
 
 
 def _lines(
-    plan: Shape,
-    rng: np.random.Generator,
-    customer: np.ndarray,
-    day: np.ndarray,
-    kind: np.ndarray,
+    plan: Shape, rng: np.random.Generator, customer: np.ndarray, day: np.ndarray, kind: np.ndarray
 ) -> pd.DataFrame:
     """Return lines of the orders; 3 % are returned."""
     is_wholesale = kind[customer] == _KINDS.index("wholesale")
@@ -192,28 +186,11 @@ def _lines(
     lines["amount"] = np.round(
         rng.gamma(3.0, 5.0, len(lines)) * typical * np.where(wholesale, 4, 1) + 1, 2
     )
-    item = np.where(
+    lines["item"] = np.where(
         christmas & (rng.random(len(lines)) < 0.5),
         rng.integers(0, 8, len(lines)),
         rng.integers(0, 60, len(lines)),
     )
-    lines["item_id"] = [f"i{number:02d}" for number in item]
-    lines["event_type"] = "purchase"
-    back = lines[rng.random(len(lines)) < 0.03].assign(event_type="return")
-    back = back.assign(day=back.day + rng.uniform(0.5, 12, len(back)), amount=-back.amount)
-    events = pd.concat([lines, back[back.day < plan.days]], ignore_index=True)
+    events = with_returns(rng, lines, 0.03, plan.days)
     events = events[events.day < plan.days]
-    at = pd.Timestamp(plan.opened) + pd.to_timedelta(np.floor(events.day * 86_400), unit="s")
-    return pd.DataFrame(
-        {
-            "customer_id": [f"c{number:05d}" for number in events.customer],
-            "event_type": events.event_type,
-            "occurred_at": at,
-            "order_id": [f"o{number}" for number in events.order],
-            "item_id": events.item_id,
-            "quantity": 1,
-            "amount": events.amount,
-            "currency": "GBP",
-            "source": "shop",
-        }
-    )
+    return imported(plan.opened, events, events["item"])

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import textwrap
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
-from bot.commands import SLACK, root
 from bot.commands.catalogue import Entry, Option, entries
-from bot.oauth import SCOPES
-from bot.shortcuts import SHORTCUTS
-from bot.workspace import TEXT as FOREIGN_REQUESTS
+from bot.commands.tree import SLACK, root
+from bot.http.oauth import SCOPES
+from bot.slack.workspace import TEXT as FOREIGN_REQUESTS
 from retention import faults
-from retention.lake.quarantine_reasons import Reason, ReasonCode
+from retention.lake.importing.quarantine_reasons import Reason, ReasonCode
 from retention.settings import SECRETS, Settings, variable
+from workers.ids import SHORTCUTS
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 100  # of a line, where it can be broken
@@ -33,39 +34,44 @@ REASON_DATA = {"column": "COLUMN", "values": "…", "earliest": "DATE", "fault":
 NO_BREAK = "\0"  # stands for a space at which a line is not broken
 
 
+def _page(title: str, made: str, *lines: str) -> str:
+    """A generated page: its title, how it is made, and its lines."""
+    return "\n".join([f"# {title}", "", _wrapped(made), "", *lines])
+
+
+def _table(columns: str, rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """A table; commas separate the names of its columns."""
+    names = columns.split(",")
+    return ["| " + " | ".join(row) + " |" for row in (names, ["---"] * len(names), *rows)]
+
+
 def commands_page() -> str:
     """docs/reference/commands.md."""
     both = [entry for entry in entries(root()) if SLACK in entry.surfaces]
     terminal = [entry for entry in entries(root()) if SLACK not in entry.surfaces]
-    return "\n".join(
-        [
-            "# Commands",
-            "",
-            _wrapped(
-                "Made from the command tree by `make docs`; do not edit. In Slack, `/retention "
-                "help` shows the commands of your role."
-            ),
-            "",
-            "In the terminal, every command also takes these options:",
-            "",
-            "- `--json`: Print one JSON object and nothing else.",
-            "- `--as USER`: Act as this person. Default: `operator`.",
-            "- `--queue`: Give the work to the workers.",
-            "",
-            "## In Slack and in the terminal",
-            "",
-            *(line for entry in both for line in _section(entry)),
-            "## In the terminal only",
-            "",
-            *(line for entry in terminal for line in _section(entry)),
-        ]
+    return _page(
+        "Commands",
+        "Made from the command tree by `make docs`; do not edit. In Slack, `/retention help` shows "
+        "the commands of your role.",
+        "In the terminal, every command also takes these options:",
+        "",
+        "- `--json`: Print one JSON object and nothing else.",
+        "- `--as USER`: Act as this person. Default: `operator`.",
+        "- `--queue`: Give the work to the workers.",
+        "",
+        "## In Slack and in the terminal",
+        "",
+        *(line for entry in both for line in _section(entry)),
+        "## In the terminal only",
+        "",
+        *(line for entry in terminal for line in _section(entry)),
     )
 
 
 def _section(entry: Entry) -> list[str]:
-    options = [*_options(entry.options), *_options(entry.terminal_options, " (terminal only)")]
-    if SLACK not in entry.surfaces:
-        options = _options(entry.options)
+    options = _options(entry.options)
+    if SLACK in entry.surfaces:
+        options += _options(entry.terminal_options, " (terminal only)")
     return [
         f"### `{entry.name}`",
         "",
@@ -178,70 +184,70 @@ def features_page() -> str:
     from retention.churn.model_features import DERIVED
     from retention.features import FEATURES
 
-    return "\n".join(
-        [
-            "# Features",
-            "",
-            _wrapped(
-                "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`). "
-                "Windows end at the cutoff: a feature sees only events that occurred, and were "
-                "known, before it. Money is in the shop's currency."
-            ),
-            "",
-            "- A customer without events for a feature has 0 if it counts, else a missing value.",
-            "- A feature is missing for all customers if the data has no such column or event.",
-            _wrapped(
-                "Categories and brands of items are today's, because the catalogue has no history.",
-                "- ",
-                "  ",
-            ),
-            "- *Group* is the group of the feature's reasons.",
-            "",
-            "| name | meaning | unit | source | group |",
-            "| --- | --- | --- | --- | --- |",
-            *(
-                f"| `{feature.name}` | {feature.meaning} | {feature.unit} | {feature.source} "
-                f"| {feature.group} |"
-                for feature in (*FEATURES, *DERIVED)
-            ),
-        ]
+    rows = (
+        (f"`{one.name}`", one.meaning, one.unit, one.source, one.group)
+        for one in (*FEATURES, *DERIVED)
+    )
+    return _page(
+        "Features",
+        "Made from the code by `make docs`; do not edit. H is the horizon (`--horizon`). Windows "
+        "end at the cutoff: a feature sees only events that occurred, and were known, before it. "
+        "Money is in the shop's currency.",
+        "- A customer without events for a feature has 0 if it counts, else a missing value.",
+        "- A feature is missing for all customers if the data has no such column or event.",
+        _wrapped(
+            "Categories and brands of items are today's, because the catalogue has no history.",
+            "- ",
+            "  ",
+        ),
+        "- *Group* is the group of the feature's reasons.",
+        "",
+        *_table("name,meaning,unit,source,group", rows),
     )
 
 
 def settings_page() -> str:
     """docs/reference/settings.md."""
-    return "\n".join(
-        [
-            "# Settings",
-            "",
-            _wrapped(
-                "Made from `retention/settings.py` by `make docs`; do not edit. Set these "
-                "variables in the environment or in `.env`. The variable precedes `.env`. How "
-                "to set a secret: [configure](../operator/configure.md#set-a-secret)."
-            ),
-            "",
-            "| variable | default | meaning |",
-            "| --- | --- | --- |",
-            *(
-                f"| `{variable(name)}`{' (secret)' if name in SECRETS else ''} "
-                f"| {_default(name)} | {meaning} |"
-                for name, meaning in _attribute_docstrings(Settings).items()
-                if name not in INTERNAL_SETTINGS
-            ),
-            "",
-            "## Other variables",
-            "",
-            "| variable | default | meaning |",
-            "| --- | --- | --- |",
-            "| `RETENTION_LANGUAGE` | `en` | Language of messages, pages and the terminal. Not "
-            "read from `.env`. It needs a catalogue in `retention/locale/`. |",
-            "| `OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS`, `MKL_NUM_THREADS` | half of the cores, "
-            "at most 4 | Threads of a training. |",
-            "| `OMP_WAIT_POLICY` | `passive` | How threads of a training wait for each other. "
-            "`active` spins, which is much slower on a busy machine. |",
-            "| `SSL_CERT_FILE` | the system's | Certificates that the mail server's is checked "
-            "against. |",
-        ]
+    rows = (
+        (f"`{variable(name)}`{' (secret)' if name in SECRETS else ''}", _default(name), meaning)
+        for name, meaning in _attribute_docstrings(Settings).items()
+        if name not in INTERNAL_SETTINGS
+    )
+    others = [
+        (
+            "`RETENTION_LANGUAGE`",
+            "`en`",
+            "Language of messages, pages and the terminal. Not read from `.env`. It needs a "
+            "catalogue in `retention/locale/`.",
+        ),
+        (
+            "`OMP_NUM_THREADS`, `OPENBLAS_NUM_THREADS`, `MKL_NUM_THREADS`",
+            "half of the cores, at most 4",
+            "Threads of a training.",
+        ),
+        (
+            "`OMP_WAIT_POLICY`",
+            "`passive`",
+            "How threads of a training wait for each other. `active` spins, which is much slower "
+            "on a busy machine.",
+        ),
+        (
+            "`SSL_CERT_FILE`",
+            "the system's",
+            "Certificates that the mail server's is checked against.",
+        ),
+    ]
+    columns = "variable,default,meaning"
+    return _page(
+        "Settings",
+        "Made from `retention/settings.py` by `make docs`; do not edit. Set these variables in the "
+        "environment or in `.env`. The variable precedes `.env`. How to set a secret: "
+        "[configure](../operator/configure.md#set-a-secret).",
+        *_table(columns, rows),
+        "",
+        "## Other variables",
+        "",
+        *_table(columns, others),
     )
 
 
@@ -274,57 +280,49 @@ def _attribute_docstrings(model: type) -> dict[str, str]:
 
 def codes_page() -> str:
     """docs/reference/codes.md."""
-    return "\n".join(
-        [
-            "# Codes",
-            "",
-            _wrapped(
-                "Made from the code by `make docs`; do not edit. Scripts decide by a code, never "
-                "by its sentence, because sentences are translated and improved."
-            ),
-            "",
-            "## Exit status",
-            "",
-            "| status | meaning |",
-            "| --- | --- |",
-            "| 0 | done |",
-            "| 1 | failed; the message has a reference number for the operator |",
-            "| 2 | bad input; the message names the value and the fix |",
-            "",
-            "## Machine faults",
-            "",
-            "The disk or a file of the installation has a fault. `PATH` is the folder or file.",
-            "",
-            "| code | message | remedy |",
-            "| --- | --- | --- |",
-            *(
-                f"| `{code.value}` | {found.sentence} | {found.remedy} |"
-                for code in faults.Code
-                for found in [faults.fault(code, "PATH")]
-            ),
-            "",
-            "## Requests of other workspaces",
-            "",
-            "| code | message |",
-            "| --- | --- |",
-            *(f"| `{code}` | {text} |" for code, text in FOREIGN_REQUESTS.items()),
-            "",
-            "## Rows in quarantine",
-            "",
-            _wrapped(
-                "`retention data quarantine --json` and `import --json` count rows by these codes. "
-                "What to do with them: [quarantine](../operator/quarantine.md)."
-            ),
-            "",
-            "| code | reason | remedy |",
-            "| --- | --- | --- |",
-            *(
-                f"| `{code.value}` | {reason.text} | {reason.remedy} |"
-                for code in ReasonCode
-                if code is not ReasonCode.OTHER
-                for reason in [Reason(code, REASON_DATA)]
-            ),
-        ]
+    statuses = [
+        ("0", "done"),
+        ("1", "failed; the message has a reference number for the operator"),
+        ("2", "bad input; the message names the value and the fix"),
+    ]
+    machine = [(code.value, faults.fault(code, "PATH")) for code in faults.Code]
+    refused = [
+        (code.value, Reason(code, REASON_DATA))
+        for code in ReasonCode
+        if code is not ReasonCode.OTHER
+    ]
+    return _page(
+        "Codes",
+        "Made from the code by `make docs`; do not edit. Scripts decide by a code, never by its "
+        "sentence, because sentences are translated and improved.",
+        "## Exit status",
+        "",
+        *_table("status,meaning", statuses),
+        "",
+        "## Machine faults",
+        "",
+        "The disk or a file of the installation has a fault. `PATH` is the folder or file.",
+        "",
+        *_table(
+            "code,message,remedy",
+            ((f"`{code}`", found.sentence, found.remedy) for code, found in machine),
+        ),
+        "",
+        "## Requests of other workspaces",
+        "",
+        *_table("code,message", ((f"`{code}`", text) for code, text in FOREIGN_REQUESTS.items())),
+        "",
+        "## Rows in quarantine",
+        "",
+        _wrapped(
+            "`retention data quarantine --json` and `import --json` count rows by these codes. "
+            "What to do with them: [quarantine](../operator/quarantine.md)."
+        ),
+        "",
+        *_table(
+            "code,reason,remedy",
+            ((f"`{code}`", reason.text, reason.remedy) for code, reason in refused),
+        ),
     )
 
 

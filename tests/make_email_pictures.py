@@ -10,10 +10,11 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image, ImageDraw
 
-from retention.campaigns.email_content import email_content
-from retention.campaigns.email_picture import draw_email
-from retention.campaigns.email_text import default_text
-from retention.campaigns.pictures import font
+from retention.campaigns.measurement.money_picture import font
+from retention.campaigns.message.email_content import email_content
+from retention.campaigns.message.email_picture import draw_email
+from retention.campaigns.message.wording import default_text
+from retention.outreach.adapter import Contact
 from retention.settings import Settings
 from tests.chromium import chromium
 from tests.retention.campaigns.email_samples import (
@@ -44,9 +45,8 @@ def main() -> None:
         _save(_beside(shots), "email.png")
         write_brand(settings, "https://leaf-and-kettle.example")
         row, products = sample_row(KINDS["coupon"], "https://leaf-and-kettle.example")
-        content = email_content(
-            settings, a_body(copy_text=default_text()), row, name="Ann", products=products
-        )
+        body, ann = a_body(copy_text=default_text()), Contact(name="Ann")
+        content = email_content(settings, body, row, ann, products=products)
         _save(Image.open(io.BytesIO(draw_email(content))), "email_preview.png")
 
 

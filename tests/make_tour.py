@@ -27,6 +27,7 @@ WIDTH, HEIGHT, SHOWN = 1280, 800, 880  # the browser's window, and the film's wi
 TALL = 2000
 PATIENCE = 900_000  # milliseconds, for a training on a busy machine
 COLOURS = 96
+DECODE = "Promise.all([...document.images].map(one => one.decode().catch(() => null)))"
 COMMANDS = {  # a picture of the answer to each
     "help": "help",
     "status": "status",
@@ -78,9 +79,7 @@ class Tour:
 
     def frame(self, caption: str, milliseconds: int = 1800) -> None:
         """Add what the page shows now to the film."""
-        self.page.evaluate(
-            "Promise.all([...document.images].map(one => one.decode().catch(() => null)))"
-        )
+        self.page.evaluate(DECODE)
         self.film.add(self.page.screenshot(), caption, milliseconds)
 
     def picture(self, name: str, part: Any, *, tall: bool = True) -> None:
@@ -101,9 +100,7 @@ class Tour:
             try:
                 part.evaluate("node => node.scrollIntoView({block: 'start'})")
                 self.page.mouse.move(WIDTH - 5, 5)
-                self.page.evaluate(
-                    "Promise.all([...document.images].map(one => one.decode().catch(() => null)))"
-                )
+                self.page.evaluate(DECODE)
                 part.screenshot(path=self.pictures / f"{name}.png")
                 return
             except Error:  # the page drew the message anew meanwhile

@@ -7,26 +7,8 @@ import numpy as np
 import pandas as pd
 
 _SOUNDS = (
-    "ba",
-    "ca",
-    "da",
-    "el",
-    "fi",
-    "go",
-    "ha",
-    "in",
-    "jo",
-    "ka",
-    "lu",
-    "ma",
-    "na",
-    "or",
-    "pe",
-    "ri",
-    "sa",
-    "to",
-    "ur",
-    "vi",
+    *("ba", "ca", "da", "el", "fi", "go", "ha", "in", "jo", "ka"),
+    *("lu", "ma", "na", "or", "pe", "ri", "sa", "to", "ur", "vi"),
 )
 _STREETS = ("mail.example", "post.example", "web.example", "home.example")
 

@@ -3,8 +3,8 @@
 Three guards protect a folder:
 
 - An audit hook refuses Python's own writes (files, folders, SQLite connections that may write).
-- Wrappers around `retention.lake.store` refuse writes by delta-rs and DuckDB, which Python does not
-  see.
+- Wrappers around `retention.lake.storage.delta_store` refuse writes by delta-rs and DuckDB, which
+  Python does not see.
 - A fingerprint of the folder, compared after every test, finds writes of other processes and
   libraries.
 
@@ -26,20 +26,13 @@ from pydantic import SecretStr
 
 from retention import clock
 from retention.db import Database
-from retention.lake import Lake, store
+from retention.lake import Lake
+from retention.lake.storage import delta_store
 from retention.settings import Settings
 
 STORE_WRITERS = (
-    "append",
-    "clear",
-    "commit_parts",
-    "compact",
-    "delete",
-    "locked",
-    "remove",
-    "replace_partition",
-    "upsert",
-    "write_parts",
+    *("append", "clear", "commit_parts", "compact", "delete", "locked", "remove"),
+    *("replace_partition", "upsert", "write_parts"),
 )
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Audit events that change a folder, with the positions of their path arguments.
@@ -141,7 +134,7 @@ def copy_of(shop: Shop, home: Path, **options: Any) -> Shop:
     """
     copy_folder(shop.settings.home, home)
     settings = Settings(home=home, _env_file=None, **options)
-    database = Database(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value(), settings)
     return replace(shop, settings=settings, database=database, lake=Lake.open(settings))
 
 
@@ -199,7 +192,7 @@ def _install() -> None:
     _installed = True
     sys.addaudithook(_audit)
     for name in STORE_WRITERS:
-        setattr(store, name, _guarded(getattr(store, name)))
+        setattr(delta_store, name, _guarded(getattr(delta_store, name)))
 
 
 def _guarded(write: Callable[..., Any]) -> Callable[..., Any]:

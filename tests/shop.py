@@ -7,11 +7,18 @@ for good; each prefers one of six categories. Seeded: the same shop every time.
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from retention.db import Database
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.databases import create_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retention.lake.importing.import_log import ImportReport
 
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 CATEGORIES = ("coffee", "tea", "bread", "cheese", "yoghurt", "soap")
@@ -30,15 +37,18 @@ class Shop:
     begin: datetime
     end: datetime  # no event at or after this
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "database", self.database.using(self.settings))
+
 
 def build(
     home: Path, *, customers: int = 300, items: int = 60, days: int = 200, seed: int = 7, **options
 ) -> Shop:
     """Make the shop below ``home``; ``options`` are further settings."""
-    from retention.lake.importing import import_files
+    from retention.lake.importing.import_files import import_files
 
     settings = Settings(home=home, _env_file=None, **options)
-    database = Database(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value(), settings)
     create_tables(database)
     lake = Lake.open(settings)
     home.mkdir(parents=True, exist_ok=True)
@@ -47,6 +57,16 @@ def build(
         frame.to_parquet(file)
         import_files(lake, database, settings, table, [str(file)])
     return Shop(settings, database, lake, BEGIN, BEGIN + timedelta(days=days))
+
+
+def add(shop: Shop, frame: "pd.DataFrame", table: str = "events") -> "ImportReport":
+    """Import more rows and return the report."""
+    from retention.lake.importing.import_files import import_files
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "more.parquet"
+        frame.to_parquet(file)
+        return import_files(shop.lake, shop.database, shop.settings, table, [str(file)])
 
 
 def frames(*, customers: int = 300, items: int = 60, days: int = 200, seed: int = 7) -> dict:
@@ -78,35 +98,16 @@ def frames(*, customers: int = 300, items: int = 60, days: int = 200, seed: int 
                 quantity = int(rng.integers(1, 4))
                 full = price[item] * quantity
                 discount = round(full * 0.1, 2) if coupon else 0.0
-                rows.append(
-                    (
-                        customer,
-                        "purchase",
-                        at,
-                        item,
-                        f"o{customer}-{order}",
-                        quantity,
-                        full - discount,
-                        discount,
-                    )
-                )
+                bought = (item, f"o{customer}-{order}", quantity, full - discount, discount)
+                rows.append((customer, "purchase", at, *bought))
             if coupon:
-                rows.append(
-                    (customer, "coupon_redeem", at, None, f"o{customer}-{order}", None, None, None)
-                )
+                used = (None, f"o{customer}-{order}", None, None, None)
+                rows.append((customer, "coupon_redeem", at, *used))
             at += rng.exponential(gap[customer]) + 0.1
             order += 1
 
-    columns = [
-        "customer",
-        "event_type",
-        "day",
-        "item",
-        "order_id",
-        "quantity",
-        "amount",
-        "discount",
-    ]
+    columns = ["customer", "event_type", "day", "item", "order_id", "quantity", "amount"]
+    columns.append("discount")
     events = pd.DataFrame(rows, columns=columns)
     events["customer_id"] = [f"c{number:04d}" for number in events["customer"]]
     events["item_id"] = [
@@ -117,15 +118,13 @@ def frames(*, customers: int = 300, items: int = 60, days: int = 200, seed: int 
     events = events.assign(currency="EUR", channel="web", source="shop").drop(
         columns=["customer", "day", "item"]
     )
+    titles = [f"{CATEGORIES[kind].title()} no. {place}" for place, kind in enumerate(category)]
     people = [f"c{number:04d}" for number in range(customers)]
     return {
         "items": pd.DataFrame(
             {
                 "item_id": item_ids,
-                "title": [
-                    f"{CATEGORIES[kind].title()} no. {number}"
-                    for number, kind in enumerate(category)
-                ],
+                "title": titles,
                 "category": [CATEGORIES[kind] for kind in category],
                 "brand": [f"brand {number % 4}" for number in range(items)],
                 "price": price,

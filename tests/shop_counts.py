@@ -211,17 +211,7 @@ def square(shop: ShopFile) -> Figures:
 COUNTS: dict[str, Callable[[ShopFile], Figures]] = {
     count.__name__: count
     for count in (
-        superstore,
-        coffee,
-        shopify,
-        cosmetics,
-        taobao,
-        invoices,
-        chinook,
-        gifts,
-        discs,
-        woocommerce,
-        receipts,
-        square,
+        *(superstore, coffee, shopify, cosmetics, taobao, invoices, chinook),
+        *(gifts, discs, woocommerce, receipts, square),
     )
 }

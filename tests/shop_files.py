@@ -159,15 +159,15 @@ def write_rows(
     return ShopFile(path, (str(path),))
 
 
+def write_table(path: Path, rows: list[dict[str, object]], **form: str) -> ShopFile:
+    """Write rows with the names of their columns."""
+    return write_rows(path, ",".join(rows[0]), (tuple(row.values()) for row in rows), **form)
+
+
 def superstore(folder: Path) -> ShopFile:
     """A Superstore: dates m/d/Y, Row ID, a discount rate, and orders every four months."""
     rng = np.random.default_rng(1)
     orders = visits(rng, 700, "2020-01-03", 1430, 240, 3000, joining=700)
-    header = (
-        "Row ID,Order ID,Order Date,Ship Date,Ship Mode,Customer ID,Customer Name,Segment,"
-        "Country,City,State,Postal Code,Region,Product ID,Category,Sub-Category,Product Name,"
-        "Sales,Quantity,Discount,Profit"
-    )
     cities = [("Dover", "Delaware", "19901", "East"), ("Boise", "Idaho", "83702", "West")]
     rows = []
     for number, row in enumerate(lines(rng, orders, 180, 3), 1):
@@ -176,28 +176,34 @@ def superstore(folder: Path) -> ShopFile:
         group = ("Furniture", "Supplies", "Technology")[row.item % 3]
         shipped = row.at + timedelta(days=int(rng.integers(0, 7)))
         rows.append(
-            (
-                number,
-                f"US-{row.at.year}-{100000 + row.order}",
-                f"{row.at.month}/{row.at.day}/{row.at.year}",
-                f"{shipped.month}/{shipped.day}/{shipped.year}",
-                ("Standard Class", "First Class")[row.order % 2],
-                f"{person(row.customer)[0]}B-{10000 + row.customer}",
-                person(row.customer),
-                ("Consumer", "Corporate", "Home Office")[row.customer % 3],
-                "United States",
-                *cities[row.customer % 2],
-                f"{group[:3].upper()}-PR-{10000000 + row.item}",
-                group,
-                f"{group} kind {row.item % 7}",
-                f"Product “No. {row.item}”",
-                sales,
-                row.quantity,
-                discount,
-                round(sales * rng.normal(0.12, 0.2), 4),
-            )
+            {
+                "Row ID": number,
+                "Order ID": f"US-{row.at.year}-{100000 + row.order}",
+                "Order Date": f"{row.at.month}/{row.at.day}/{row.at.year}",
+                "Ship Date": f"{shipped.month}/{shipped.day}/{shipped.year}",
+                "Ship Mode": ("Standard Class", "First Class")[row.order % 2],
+                "Customer ID": f"{person(row.customer)[0]}B-{10000 + row.customer}",
+                "Customer Name": person(row.customer),
+                "Segment": ("Consumer", "Corporate", "Home Office")[row.customer % 3],
+                "Country": "United States",
+                **dict(
+                    zip(
+                        ["City", "State", "Postal Code", "Region"],
+                        cities[row.customer % 2],
+                        strict=True,
+                    )
+                ),
+                "Product ID": f"{group[:3].upper()}-PR-{10000000 + row.item}",
+                "Category": group,
+                "Sub-Category": f"{group} kind {row.item % 7}",
+                "Product Name": f"Product “No. {row.item}”",
+                "Sales": sales,
+                "Quantity": row.quantity,
+                "Discount": discount,
+                "Profit": round(sales * rng.normal(0.12, 0.2), 4),
+            }
         )
-    return write_rows(folder / "superstore.csv", header, rows, encoding="cp1252")
+    return write_table(folder / "superstore.csv", rows, encoding="cp1252")
 
 
 def coffee(folder: Path) -> ShopFile:
@@ -210,17 +216,16 @@ def coffee(folder: Path) -> ShopFile:
         in_cash = rng.random() < 0.06
         stamp = row.at + timedelta(milliseconds=int(rng.integers(1, 1000)))
         rows.append(
-            (
-                f"{row.at:%Y-%m-%d}",
-                f"{stamp:%Y-%m-%d %H:%M:%S.%f}"[:-3],
-                "cash" if in_cash else "card",
-                "" if in_cash else f"ANON-0000-0000-{row.customer + 1:04}",
-                f"{price + (1.3 if in_cash else 0):.2f}",
-                drink,
-            )
+            {
+                "date": f"{row.at:%Y-%m-%d}",
+                "datetime": f"{stamp:%Y-%m-%d %H:%M:%S.%f}"[:-3],
+                "cash_type": "cash" if in_cash else "card",
+                "card": "" if in_cash else f"ANON-0000-0000-{row.customer + 1:04}",
+                "money": f"{price + (1.3 if in_cash else 0):.2f}",
+                "coffee_name": drink,
+            }
         )
-    header = "date,datetime,cash_type,card,money,coffee_name"
-    return write_rows(folder / "coffee.csv", header, rows)
+    return write_table(folder / "coffee.csv", rows)
 
 
 def shopify(folder: Path) -> ShopFile:
@@ -286,33 +291,25 @@ def cosmetics(folder: Path) -> ShopFile:
         user, item = int(rng.integers(0, 900)), int(rng.integers(0, 300))
         kind = str(rng.choice(["view", "cart", "purchase"], p=[0.86, 0.08, 0.06]))
         rows.append(
-            (
-                f"{start + timedelta(seconds=int(second)):%Y-%m-%d %H:%M:%S} UTC",
-                kind,
-                44600000 + item,
-                2103807459595387724 + item % 20,
-                ("", "electronics.smartphone", "appliances.kitchen")[item % 3],
-                ("", "runail", "irisk")[item % 3],
-                round(2 + item * 0.37, 2),
-                541300000 + user,
-                f"{user:08x}-0000-4000-8000-{user % 7:012x}",
-            )
+            {
+                "event_time": f"{start + timedelta(seconds=int(second)):%Y-%m-%d %H:%M:%S} UTC",
+                "event_type": kind,
+                "product_id": 44600000 + item,
+                "category_id": 2103807459595387724 + item % 20,
+                "category_code": ("", "electronics.smartphone", "appliances.kitchen")[item % 3],
+                "brand": ("", "runail", "irisk")[item % 3],
+                "price": round(2 + item * 0.37, 2),
+                "user_id": 541300000 + user,
+                "user_session": f"{user:08x}-0000-4000-8000-{user % 7:012x}",
+            }
         )
-    header = (
-        "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,"
-        "user_session"
-    )
-    return write_rows(folder / "2019-Oct.csv", header, rows)
+    return write_table(folder / "2019-Oct.csv", rows)
 
 
 def taobao(folder: Path) -> ShopFile:
     """A Taobao order list in GB18030: one row per order, closed orders among them."""
     rng = np.random.default_rng(5)
     orders = visits(rng, 520, "2023-02-01", 500, 75, 330)
-    header = (
-        "订单编号,买家会员名,买家应付货款,买家应付邮费,总金额,实付金额,订单状态,收货人姓名,收货地址,"
-        "联系手机,订单创建时间,订单付款时间,宝贝标题,宝贝种类,物流单号,宝贝总数量,店铺名称"
-    )
     rows = []
     for row in orders:
         item, pieces = int(rng.integers(0, 30)), int(rng.choice([1, 1, 2, 3]))
@@ -321,37 +318,35 @@ def taobao(folder: Path) -> ShopFile:
         )
         total, is_closed = pieces * (19.9 + 3 * item), status == "交易关闭"
         rows.append(
-            (
-                f"{1_800_000_000_000_000_000 + row.order * 7919}",
-                f"买家{row.customer:04}号",
-                f"{total:.2f}",
-                "0.00",
-                f"{total:.2f}",
-                f"{0 if is_closed else total:.2f}",
-                status,
-                f"王{row.customer:04}",
-                f"浙江省 杭州市 文一路 {row.customer} 号",
-                f"'139{row.customer:08}",
-                f"{row.at:%Y-%m-%d %H:%M:%S}",
-                "" if is_closed else f"{row.at + timedelta(minutes=2):%Y-%m-%d %H:%M:%S}",
-                f"手工陶瓷杯 第{item}款",
-                1,
-                f"No:YT{row.order:010}",
-                pieces,
-                "小窑陶瓷",
-            )
+            {
+                "订单编号": f"{1_800_000_000_000_000_000 + row.order * 7919}",
+                "买家会员名": f"买家{row.customer:04}号",
+                "买家应付货款": f"{total:.2f}",
+                "买家应付邮费": "0.00",
+                "总金额": f"{total:.2f}",
+                "实付金额": f"{0 if is_closed else total:.2f}",
+                "订单状态": status,
+                "收货人姓名": f"王{row.customer:04}",
+                "收货地址": f"浙江省 杭州市 文一路 {row.customer} 号",
+                "联系手机": f"'139{row.customer:08}",
+                "订单创建时间": f"{row.at:%Y-%m-%d %H:%M:%S}",
+                "订单付款时间": ""
+                if is_closed
+                else f"{row.at + timedelta(minutes=2):%Y-%m-%d %H:%M:%S}",
+                "宝贝标题": f"手工陶瓷杯 第{item}款",
+                "宝贝种类": 1,
+                "物流单号": f"No:YT{row.order:010}",
+                "宝贝总数量": pieces,
+                "店铺名称": "小窑陶瓷",
+            }
         )
-    return write_rows(folder / "ExportOrderList.csv", header, rows, encoding="gb18030")
+    return write_table(folder / "ExportOrderList.csv", rows, encoding="gb18030")
 
 
 def invoices(folder: Path) -> ShopFile:
     """German invoices in Latin-1: decimal commas, and Stornos with a number of their own."""
     rng = np.random.default_rng(6)
     orders = visits(rng, 450, "2022-01-10", 800, 60, 500)
-    header = (
-        "Belegart,Belegnummer,Belegdatum,Kundennummer,Kunde,Artikelnummer,Bezeichnung,Menge,"
-        "Einzelpreis,Gesamtpreis,Währung"
-    )
     rows = []
     for order, of_order in by_order(lines(rng, orders, 90, 4)):
         is_cancelled = rng.random() < 0.04
@@ -361,23 +356,23 @@ def invoices(folder: Path) -> ShopFile:
                 rows.append(
                     (
                         at,
-                        (
-                            kind,
-                            f"{'RE' if sign > 0 else 'ST'}-{10000 + order}",
-                            f"{at:%d.%m.%Y}",
-                            f"K{20000 + row.customer}",
-                            f"{person(row.customer)} GmbH",
-                            f"A-{row.item:04}",
-                            f"Schlüssel für Tür {row.item}",
-                            sign * row.quantity,
-                            german(10 * row.price),
-                            german(sign * row.quantity * 10 * row.price),
-                            "EUR",
-                        ),
+                        {
+                            "Belegart": kind,
+                            "Belegnummer": f"{'RE' if sign > 0 else 'ST'}-{10000 + order}",
+                            "Belegdatum": f"{at:%d.%m.%Y}",
+                            "Kundennummer": f"K{20000 + row.customer}",
+                            "Kunde": f"{person(row.customer)} GmbH",
+                            "Artikelnummer": f"A-{row.item:04}",
+                            "Bezeichnung": f"Schlüssel für Tür {row.item}",
+                            "Menge": sign * row.quantity,
+                            "Einzelpreis": german(10 * row.price),
+                            "Gesamtpreis": german(sign * row.quantity * 10 * row.price),
+                            "Währung": "EUR",
+                        },
                     )
                 )
     ordered = [row for _, row in sorted(rows, key=lambda each: each[0])]
-    return write_rows(folder / "Rechnungen.csv", header, ordered, encoding="latin-1", delimiter=";")
+    return write_table(folder / "Rechnungen.csv", ordered, encoding="latin-1", delimiter=";")
 
 
 def german(amount: float) -> str:
@@ -435,7 +430,6 @@ def gifts(folder: Path) -> ShopFile:
     """A gift shop: cancellations with a C, lines without a customer, several countries."""
     rng = np.random.default_rng(8)
     orders = visits(rng, 600, "2010-12-01", 700, 45, 400)
-    header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
     rows = []
     for order, of_order in by_order(lines(rng, orders, 150, 6)):
         is_guest, is_cancelled = rng.random() < 0.08, rng.random() < 0.03
@@ -445,20 +439,20 @@ def gifts(folder: Path) -> ShopFile:
                 rows.append(
                     (
                         at,
-                        (
-                            f"{'C' if sign < 0 else ''}{536365 + order}",
-                            f"{20000 + row.item}{'A' if row.item % 5 == 0 else ''}",
-                            f"RED TEA TOWEL {row.item}",
-                            sign * row.quantity,
-                            f"{at.month}/{at.day}/{at.year} {at.hour}:{at.minute:02}",
-                            f"{row.price:.2f}",
-                            "" if is_guest else 12346 + row.customer,
-                            "France" if row.customer % 10 == 0 else "United Kingdom",
-                        ),
+                        {
+                            "InvoiceNo": f"{'C' if sign < 0 else ''}{536365 + order}",
+                            "StockCode": f"{20000 + row.item}{'A' if row.item % 5 == 0 else ''}",
+                            "Description": f"RED TEA TOWEL {row.item}",
+                            "Quantity": sign * row.quantity,
+                            "InvoiceDate": f"{at.month}/{at.day}/{at:%Y} {at.hour}:{at:%M}",
+                            "UnitPrice": f"{row.price:.2f}",
+                            "CustomerID": "" if is_guest else 12346 + row.customer,
+                            "Country": "France" if row.customer % 10 == 0 else "United Kingdom",
+                        },
                     )
                 )
     ordered = [row for _, row in sorted(rows, key=lambda each: each[0])]
-    return write_rows(folder / "online_retail.csv", header, ordered)
+    return write_table(folder / "online_retail.csv", ordered)
 
 
 def discs(folder: Path) -> ShopFile:
@@ -477,11 +471,6 @@ def woocommerce(folder: Path) -> ShopFile:
     """A WooCommerce export of a German admin: one row per order line."""
     rng = np.random.default_rng(10)
     orders = visits(rng, 650, "2023-03-01", 560, 50, 320)
-    header = (
-        "Bestellnummer,Bestellstatus,Bestelldatum,Vorname (Rechnung),Nachname (Rechnung),"
-        "Adresse (Rechnung),E-Mail (Rechnung),Zahlungsmethode,Artikelnummer,Artikelname,Menge,"
-        "Artikelpreis,Positionssumme,Gesamtsumme der Bestellung"
-    )
     statuses = ["Abgeschlossen", "In Bearbeitung", "Storniert", "Fehlgeschlagen", "Rückerstattet"]
     rows = []
     for order, of_order in by_order(lines(rng, orders, 70, 3)):
@@ -490,56 +479,50 @@ def woocommerce(folder: Path) -> ShopFile:
         for row in of_order:
             first, last = person(row.customer).split()
             rows.append(
-                (
-                    2000 + order,
-                    status,
-                    f"{row.at:%d.%m.%Y %H:%M}",
-                    first,
-                    last,
-                    f"Kiefernweg {row.customer}",
-                    address(row.customer),
-                    "PayPal",
-                    f"SEIFE-{row.item:02}",
-                    f"Seife Nr. {row.item}",
-                    row.quantity,
-                    german(row.price),
-                    german(row.quantity * row.price),
-                    german(total),
-                )
+                {
+                    "Bestellnummer": 2000 + order,
+                    "Bestellstatus": status,
+                    "Bestelldatum": f"{row.at:%d.%m.%Y %H:%M}",
+                    "Vorname (Rechnung)": first,
+                    "Nachname (Rechnung)": last,
+                    "Adresse (Rechnung)": f"Kiefernweg {row.customer}",
+                    "E-Mail (Rechnung)": address(row.customer),
+                    "Zahlungsmethode": "PayPal",
+                    "Artikelnummer": f"SEIFE-{row.item:02}",
+                    "Artikelname": f"Seife Nr. {row.item}",
+                    "Menge": row.quantity,
+                    "Artikelpreis": german(row.price),
+                    "Positionssumme": german(row.quantity * row.price),
+                    "Gesamtsumme der Bestellung": german(total),
+                }
             )
     path = folder / "bestellungen.csv"
-    return write_rows(path, header, rows, encoding="utf-8-sig", delimiter=";")
+    return write_table(path, rows, encoding="utf-8-sig", delimiter=";")
 
 
 def receipts(folder: Path) -> ShopFile:
     """A grocer's receipts with loyalty cards, separated by tabs."""
     rng = np.random.default_rng(11)
     orders = visits(rng, 350, "2024-01-02", 365, 12, 260)
-    header = "receipt_no,loyalty_card,date_time,article,description,qty,line_total"
     rows = [
-        (
-            f"R{row.order:07}",
-            f"9800{row.customer:06}",
-            f"{row.at:%Y-%m-%dT%H:%M:%S}",
-            4000 + row.item,
-            f"Article {row.item}",
-            row.quantity,
-            f"{row.quantity * row.price / 6:.2f}",
-        )
+        {
+            "receipt_no": f"R{row.order:07}",
+            "loyalty_card": f"9800{row.customer:06}",
+            "date_time": f"{row.at:%Y-%m-%dT%H:%M:%S}",
+            "article": 4000 + row.item,
+            "description": f"Article {row.item}",
+            "qty": row.quantity,
+            "line_total": f"{row.quantity * row.price / 6:.2f}",
+        }
         for row in lines(rng, orders, 240, 5)
     ]
-    return write_rows(folder / "receipts.tsv", header, rows, delimiter="\t")
+    return write_table(folder / "receipts.tsv", rows, delimiter="\t")
 
 
 def square(folder: Path) -> ShopFile:
     """A Square till's item sales: dollars with a sign, refunds as negative lines."""
     rng = np.random.default_rng(12)
     orders = visits(rng, 400, "2023-06-01", 420, 18, 230)
-    header = (
-        "Date,Time,Time Zone,Category,Item,Qty,Price Point Name,SKU,Modifiers Applied,Gross Sales,"
-        "Discounts,Net Sales,Tax,Transaction ID,Payment ID,Device Name,Notes,Details,Event Type,"
-        "Location,Customer ID,Customer Name"
-    )
     rows = []
     for order, of_order in by_order(lines(rng, orders, 40, 2)):
         is_refunded = rng.random() < 0.02
@@ -548,32 +531,32 @@ def square(folder: Path) -> ShopFile:
                 at = row.at + timedelta(minutes=20 if sign < 0 else 0)
                 sales = dollars(sign * row.quantity * row.price)
                 rows.append(
-                    (
-                        f"{at:%m/%d/%y}",
-                        f"{at:%H:%M:%S}",
-                        "Eastern Time (US & Canada)",
-                        "Bakery",
-                        f"Loaf {row.item}",
-                        f"{sign * row.quantity}.0",
-                        "Regular",
-                        f"LF{row.item:03}",
-                        "",
-                        sales,
-                        "$0.00",
-                        sales,
-                        "$0.00",
-                        f"TX{order:06}{'R' if sign < 0 else ''}",
-                        f"PY{order:06}{'R' if sign < 0 else ''}",
-                        "Till 1",
-                        "",
-                        f"https://squareup.com/dashboard/sales/transactions/TX{order:06}",
-                        kind,
-                        "Main Street",
-                        f"CUST{row.customer:05}",
-                        person(row.customer),
-                    )
+                    {
+                        "Date": f"{at:%m/%d/%y}",
+                        "Time": f"{at:%H:%M:%S}",
+                        "Time Zone": "Eastern Time (US & Canada)",
+                        "Category": "Bakery",
+                        "Item": f"Loaf {row.item}",
+                        "Qty": f"{sign * row.quantity}.0",
+                        "Price Point Name": "Regular",
+                        "SKU": f"LF{row.item:03}",
+                        "Modifiers Applied": "",
+                        "Gross Sales": sales,
+                        "Discounts": "$0.00",
+                        "Net Sales": sales,
+                        "Tax": "$0.00",
+                        "Transaction ID": f"TX{order:06}{'R' if sign < 0 else ''}",
+                        "Payment ID": f"PY{order:06}{'R' if sign < 0 else ''}",
+                        "Device Name": "Till 1",
+                        "Notes": "",
+                        "Details": f"https://squareup.com/dashboard/sales/transactions/TX{order:06}",
+                        "Event Type": kind,
+                        "Location": "Main Street",
+                        "Customer ID": f"CUST{row.customer:05}",
+                        "Customer Name": person(row.customer),
+                    }
                 )
-    return write_rows(folder / "items.csv", header, rows)
+    return write_table(folder / "items.csv", rows)
 
 
 def dollars(amount: float) -> str:
@@ -584,17 +567,7 @@ def dollars(amount: float) -> str:
 SHOPS: dict[str, Callable[[Path], ShopFile]] = {
     write.__name__: write
     for write in (
-        superstore,
-        coffee,
-        shopify,
-        cosmetics,
-        taobao,
-        invoices,
-        chinook,
-        gifts,
-        discs,
-        woocommerce,
-        receipts,
-        square,
+        *(superstore, coffee, shopify, cosmetics, taobao, invoices, chinook),
+        *(gifts, discs, woocommerce, receipts, square),
     )
 }

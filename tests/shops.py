@@ -5,6 +5,7 @@ cohort; a small online grocer. Heterogeneous buyers (gamma rates) who stop at he
 Seeded: the same shop every time.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,18 +81,30 @@ def _events(
     order = order[order.day < days]
     lines = order.loc[order.index.repeat(rng.integers(1, 4, len(order)))].reset_index(drop=True)
     lines["amount"] = np.round(rng.gamma(3.0, 6.0, len(lines)) + 1, 2)
-    lines["event_type"] = "purchase"
-    back = lines[rng.random(len(lines)) < returned].assign(event_type="return")
+    events = with_returns(rng, lines, returned, days)
+    return imported(BEGIN, events, rng.integers(0, 40, len(events)))
+
+
+def with_returns(
+    rng: np.random.Generator, lines: pd.DataFrame, share: float, days: int
+) -> pd.DataFrame:
+    """Add the returns of a share of the order lines within twelve days."""
+    lines = lines.assign(event_type="purchase")
+    back = lines[rng.random(len(lines)) < share].assign(event_type="return")
     back = back.assign(day=back.day + rng.uniform(0.5, 12, len(back)), amount=-back.amount)
-    events = pd.concat([lines, back[back.day < days]], ignore_index=True)
-    stamp = pd.Timestamp(BEGIN) + pd.to_timedelta(np.floor(events.day * 86_400), unit="s")
+    return pd.concat([lines, back[back.day < days]], ignore_index=True)
+
+
+def imported(begin: datetime, events: pd.DataFrame, items: Iterable[int]) -> pd.DataFrame:
+    """Return events in the columns of an import."""
+    seconds = pd.to_timedelta(np.floor(events.day * 86_400), unit="s")
     return pd.DataFrame(
         {
             "customer_id": [f"c{number:05d}" for number in events.customer],
             "event_type": events.event_type,
-            "occurred_at": stamp,
+            "occurred_at": pd.Timestamp(begin) + seconds,
             "order_id": [f"o{number}" for number in events.order],
-            "item_id": [f"i{number:02d}" for number in rng.integers(0, 40, len(events))],
+            "item_id": [f"i{number:02d}" for number in items],
             "quantity": 1,
             "amount": events.amount,
             "currency": "GBP",
@@ -102,10 +115,10 @@ def _events(
 
 def lake(folder: Path, events: pd.DataFrame) -> Lake:
     """A lake below ``folder`` with these events in it and nothing else."""
-    from retention.lake.importing import import_files
+    from retention.lake.importing.import_files import import_files
 
     settings = Settings(home=folder / "home", _env_file=None)
-    database = Database(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value(), settings)
     create_tables(database)
     made = Lake.open(settings)
     events.to_parquet(folder / "events.parquet")

@@ -35,7 +35,7 @@ def _watch() -> None:
     from PIL.Image import Image
 
     from retention.lake.lake import Lake
-    from retention.lake.store import TableCache
+    from retention.lake.storage.delta_store import TableCache
 
     event.listen(Engine, "begin", _begin)
     for owner, name in (

@@ -13,9 +13,9 @@ from sqlalchemy import exc, func, select
 
 from retention.db import Database
 from retention.db.tables import DirectoryEntry
-from retention.lake import store
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.schema import TABLES
+from retention.lake.storage import delta_store
 from tests import process_state, readonly, short_transactions
 
 
@@ -31,29 +31,21 @@ def test_an_import_into_the_shared_shop_is_refused(shop, tmp_path):
 @pytest.mark.parametrize("name", readonly.STORE_WRITERS)
 def test_every_store_writer_refuses_the_shared_lake(shop, name):
     with pytest.raises(readonly.SharedDataWrite):
-        getattr(store, name)(shop.lake.root, TABLES["scores"])
+        getattr(delta_store, name)(shop.lake.root, TABLES["scores"])
 
 
 def test_store_writers_are_all_listed():
     readers = {
-        "newest_commit",
-        "version_number",
-        "open_table",
-        "version",
-        "months",
-        "files",
-        "row_count",
-        "rows_sql",
-        "partition_value",
-        "to_arrow",
-        "to_frame",
-        "stored_columns",
+        *("newest_commit", "version_number", "open_table", "version", "months", "files"),
+        *("row_count", "rows_sql", "partition_value", "to_arrow", "to_frame", "stored_columns"),
         "writer_properties",
     }
     functions = {
         name
-        for name, value in vars(store).items()
-        if callable(value) and not isinstance(value, type) and value.__module__ == store.__name__
+        for name, value in vars(delta_store).items()
+        if callable(value)
+        and not isinstance(value, type)
+        and value.__module__ == delta_store.__name__
     }
     assert {name for name in functions if not name.startswith("_")} == readers | set(
         readonly.STORE_WRITERS
@@ -113,7 +105,7 @@ def test_a_copy_of_the_shared_shop_can_be_changed(shop, shop_copy):
     assert shop_copy.lake.table("customers").count().execute() == 301
     assert shop.lake.table("customers").count().execute() == 300
     assert shop_copy.settings.key == shop.settings.key
-    files = store.files(store.open_table(shop_copy.lake.root, TABLES["events"]))
+    files = delta_store.files(delta_store.open_table(shop_copy.lake.root, TABLES["events"]))
     assert files
     assert all(file.startswith(str(shop_copy.settings.home)) for file in files)
 

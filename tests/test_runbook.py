@@ -15,10 +15,10 @@ BLOCK = re.compile(r"^```\{ \.bash \.run \}\n(.*?)^```$", re.MULTILINE | re.DOTA
 SERVER = """
 import json, os, signal, socket, sys
 import alembic, deltalake, duckdb, ibis.backends.duckdb, matplotlib.pyplot, pandas, pyarrow.dataset
-import bot.terminal, bot.terminal_runner, bot.commands
-import retention.campaigns.file_imports, retention.lake.importing, retention.reports.quality
-import retention.erasure, retention.rotation
-bot.commands.root()
+import bot.terminal, bot.terminal.terminal_runner, bot.commands
+import retention.campaigns.codes.file_imports, retention.lake.importing.import_files
+import retention.reports.quality, retention.erasure, retention.installation.rotation
+bot.commands.tree.root()
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 server = socket.socket(socket.AF_UNIX)
 server.bind(sys.argv[1])

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from retention.settings import Settings
-from workers import broker
+from workers.queue import broker
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -60,10 +60,7 @@ def training_environment() -> dict[str, str]:
 
 
 def make_app(settings: Settings) -> "Celery":
-    """Return the Celery app of this installation.
-
-    There is one app per broker and process.
-    """
+    """Return the Celery app of this installation. There is one app per broker and process."""
     return _app(broker.url(settings))
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from retention.db import Database
 from retention.settings import Settings, load_settings_or_exit
-from workers import processes
+from workers.queue import processes
 
 
 def healthy(settings: Settings, role: str) -> bool:
@@ -21,21 +21,11 @@ def healthy(settings: Settings, role: str) -> bool:
 
     The database must answer, too. The bot checks that itself.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    role : str
-        ``bot``, ``tick``, ``sender`` or ``worker:QUEUE``.
-
-    Returns
-    -------
-    bool
-        False if the process or the database does not answer.
+    `role`: ``bot``, ``tick``, ``sender`` or ``worker:QUEUE``.
     """
     if role == "bot":
         return _answers(f"http://127.0.0.1:{settings.port}/health/ready")
-    database = Database(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value(), settings)
     try:
         with database.reading() as session:
             return f"{role}@{socket.gethostname()}" in processes.alive(session)

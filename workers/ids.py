@@ -3,6 +3,11 @@
 Templates use them as ``ids.NAME``, and handlers listen to the same names.
 """
 
+from dataclasses import dataclass
+
+from retention.text import gettext
+from workers import ids
+
 # Buttons. Their values hold an id (and a version), never an amount.
 CANCEL_JOB = "job.cancel"  # value: job id
 RETRY_JOB = "job.retry"  # value: job id
@@ -65,7 +70,7 @@ FILE_TABLE = "file.table"  # the table of a dropped file; value: table|file id
 FILE_IMPORT = "file.import"  # value: job id of the proposal
 FILE_CANCEL = "file.cancel"  # value: job id of the proposal
 
-# Value: a signed command line and the thread it was asked in (`bot.conversation.sealed`).
+# Value: a signed command line and the thread it was asked in (`bot.slack.conversation.sealed`).
 ASK_RUN = "ask.run"
 ASK_DECLINE = "ask.decline"
 ASK_ALTERNATIVE = "ask.alternative."  # and the number of the button
@@ -92,3 +97,28 @@ AUDIENCE_SAVE_VIEW = "audience.save.view"
 
 # Event type of the metadata by which the sender finds its own posts.
 POST_EVENT = "retention_post"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """A shortcut of Slack's menus.
+
+    ``kind`` is ``message`` (in a message's menu) or ``global`` (in the composer and the search).
+    """
+
+    name: str  # at most 24 characters
+    description: str
+    kind: str
+    callback_id: str
+
+
+_WHY, _DRAFT = gettext("Why at risk?"), gettext("Draft from this list")
+_WHY_HELP = gettext("Why is this customer at risk?")
+_DRAFT_HELP = gettext("Draft a campaign for the customers of a list.")
+
+SHORTCUTS = (
+    Shortcut(_WHY, _WHY_HELP, "message", ids.WHY_MESSAGE),
+    Shortcut(_DRAFT, _DRAFT_HELP, "message", ids.DRAFT_MESSAGE),
+    Shortcut(_WHY, _WHY_HELP, "global", ids.WHY_GLOBAL),
+    Shortcut(_DRAFT, _DRAFT_HELP, "global", ids.DRAFT_GLOBAL),
+)

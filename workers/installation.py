@@ -1,15 +1,14 @@
 """Find the installation's workspace and bot token.
 
-They come from the settings or from an OAuth installation (`bot.oauth`).
+They come from the settings or from an OAuth installation (`bot.http.oauth`).
 """
 
 from typing import Any
 
 from slack_sdk import WebClient
 from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
 
-from retention.db import Database
+from retention.db import Database, Transaction
 from retention.db.tables import SLACK_BOTS
 from retention.settings import Settings
 
@@ -20,20 +19,13 @@ class Client(WebClient):
     The app may be installed again while a process runs. The client never retries, because
     slack_sdk's retries can post twice.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    database : Database
-        Holds OAuth installations.
-    timeout : float
-        Seconds per call.
+    `timeout`: seconds per call.
     """
 
-    def __init__(self, settings: Settings, database: Database, timeout: float) -> None:
-        self._settings, self._database = settings, database
+    def __init__(self, database: Database, timeout: float) -> None:
+        self._database = database
         super().__init__(
-            base_url=settings.slack_api_url,
+            base_url=database.settings.slack_api_url,
             timeout=timeout,  # type: ignore[arg-type]
             retry_handlers=[],
         )
@@ -41,83 +33,49 @@ class Client(WebClient):
     @property
     def token(self) -> str | None:
         """Return the current bot token."""
-        return bot_token(self._settings, self._database)
+        return bot_token(self._database)
 
     @token.setter
     def token(self, _: str | None) -> None:
         """Ignore what slack_sdk sets: the token above is the current one."""
 
 
-def bot_token(settings: Settings, database: Database) -> str | None:
+def bot_token(database: Database) -> str | None:
     """Return the bot's token.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    database : Database
-        Holds jobs, campaigns and messages.
-
-    Returns
-    -------
-    str or None
-        None before the app is installed.
+    Returns: none before the app is installed.
     """
+    settings = database.settings
     if settings.slack_bot_token:
         return settings.slack_bot_token.get_secret_value()
     if not settings.slack_client_id:  # the sender knows the id of the OAuth app, not its secret
         return None
     with database.reading() as session:
         bots = _bots(settings, SLACK_BOTS.c.bot_token).where(
-            SLACK_BOTS.c.team_id == workspace_id(session, settings)
+            SLACK_BOTS.c.team_id == workspace_id(session)
         )
         return session.scalar(
             bots.order_by(SLACK_BOTS.c.installed_at.desc(), SLACK_BOTS.c.id.desc()).limit(1)
         )
 
 
-def workspace_id(session: Session, settings: Settings) -> str | None:
+def workspace_id(session: Transaction) -> str | None:
     """Return the id of this desk's workspace.
 
     It is ``SLACK_TEAM_ID``, or the first workspace that installed the app. A desk has one shop's
     customers, therefore one workspace.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-
-    Returns
-    -------
-    str or None
-        None before the app is installed.
     """
-    if settings.slack_team_id:
-        return settings.slack_team_id
-    first = first_installation(session, settings)
+    if session.settings.slack_team_id:
+        return session.settings.slack_team_id
+    first = first_installation(session)
     return first[0] if first else None
 
 
-def first_installation(session: Session, settings: Settings) -> tuple[str, str | None] | None:
-    """Return the first workspace that installed the app.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-
-    Returns
-    -------
-    tuple[str, str or None] or None
-        Ids of the workspace and of its Enterprise organisation, if any.
-    """
+def first_installation(session: Transaction) -> tuple[str, str | None] | None:
+    """Return the first workspace that installed the app."""
     first = (
         select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.enterprise_id)
-        .where(SLACK_BOTS.c.client_id == settings.slack_client_id)
+        .where(SLACK_BOTS.c.client_id == session.settings.slack_client_id)
         .order_by(SLACK_BOTS.c.id)
         .limit(1)
     )

@@ -1,5 +1,6 @@
 """Define the base of all requests, and the types of their fields."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -11,8 +12,7 @@ from retention.text import gettext
 from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
+    from retention.db import Transaction
     from retention.settings import Settings
 
 Tier = Literal["high", "medium", "low", "lapsed"]
@@ -54,7 +54,7 @@ class Request(BaseModel):
         """Return whether the result goes to the person's direct message, whatever the command."""
         return False
 
-    def check(self, session: "Session", settings: "Settings") -> None:
+    def check(self, session: "Transaction") -> None:
         """Refuse values that the task would refuse, before a job is stored.
 
         The person alone hears it, and at once. Extend it for fields whose limits are in the
@@ -67,19 +67,37 @@ class Request(BaseModel):
                     gettext(
                         "--{field} is {at:%Y-%m-%d %H:%M}, which is in the future; use a past "
                         "time, or leave it out for now."
-                    ).format(field=field.replace("_", "-"), at=at.astimezone(settings.zone)),
+                    ).format(
+                        field=field.replace("_", "-"), at=at.astimezone(session.settings.zone)
+                    ),
                     field=field,
                 )
         if name := getattr(self, "audience", None):
             from retention.audiences import store
 
-            store.find(session, settings, name)
+            store.find(session, name)
 
     def check_worker_limits(self) -> None:
-        """Refuse a request that exceeds a worker's limits.
+        """Refuse a request that exceeds a worker's limits."""
 
-        Raises
-        ------
-        BadInput
-            Names a request within the limits.
-        """
+
+class Anonymous(Request):
+    """A request whose result and messages name no customers, and that outlasts an erasure."""
+
+    names_customers = False
+    outlasts_erasures = True
+
+
+class OfSome(Request):
+    """A request about some of the customers."""
+
+    audience: AudienceName | None = None
+    where: Condition | None = None  # an audience expression
+
+
+def all_requests(base: type[Request] = Request) -> Iterator[type[Request]]:
+    """Yield the requests of all modules that were imported."""
+    for request in base.__subclasses__():
+        if "kind" in vars(request):
+            yield request
+        yield from all_requests(request)

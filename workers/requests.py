@@ -10,37 +10,27 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from retention.errors import BadInput
+from retention.risk.policy import load_policy
 from retention.text import gettext, in_language
 from workers.app import TRAINING_CPU_LIMIT
-from workers.campaign_requests import (
-    CampaignCsv,
-    CampaignDeliver,
-    CampaignDraft,
-    CampaignLook,
-    CampaignMeasure,
-    CampaignMisuse,
-    CampaignPreview,
-    CampaignSend,
-    CampaignWiden,
-    ShopCodes,
-    ShopReconcile,
-)
+from workers.campaigns import requests as _of_campaigns  # noqa: F401 - its requests, too
 from workers.request_base import (
+    Anonymous,
     AudienceName,
     Condition,
     CustomerId,
     Days,
     DaysOrEver,
     Moment,
+    OfSome,
     Request,
     Seconds,
     Tier,
+    all_requests,
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-    from retention.settings import Settings
+    from retention.db import Transaction
 
 DigestSection = Literal["outcome", "campaigns", "items", "data"]
 Estimator = Literal[
@@ -100,12 +90,11 @@ def _other_kind(model: str, kind: str, names: tuple[str, ...]) -> str:
             "--model is {model!r}, which is a {other} model; write `/retention retrain {other} "
             "--model {model}`."
         ).format(model=model, other=other)
-    return gettext("--model is {model!r}; a {kind} model is one of {names}.").format(
-        model=model, kind=kind, names=", ".join(names)
-    )
+    text = gettext("--model is {model!r}; a {kind} model is one of {names}.")
+    return text.format(model=model, kind=kind, names=", ".join(names))
 
 
-class Retrain(Request):
+class Retrain(Anonymous):
     """Train models before the cutoff and promote better ones.
 
     Without ``models``, trains all kinds that the data suffices for.
@@ -115,8 +104,6 @@ class Retrain(Request):
     title = gettext("Retrain")
     queue = "training"
     deed = gettext("retrain models")
-    names_customers = False
-    outlasts_erasures = True
     models: tuple[Literal["churn", "recommend"], ...] = ()
     horizon: Days | None = None  # None: the installation's definition of churn
     active_within: DaysOrEver | Literal["definition"] = "definition"
@@ -158,7 +145,7 @@ class Retrain(Request):
         return self
 
 
-class Sweep(Request):
+class Sweep(OfSome):
     """Find customers at risk, with reasons."""
 
     kind = "sweep"
@@ -167,9 +154,7 @@ class Sweep(Request):
     tier: Tier | None = None  # None: the list of the customers with most to lose, of any tier
     top: Annotated[int, Field(ge=1, le=100_000)] | None = None
     as_of: Moment | None = None
-    audience: AudienceName | None = None
     by: str | None = None  # a field to break the result down by
-    where: Condition | None = None  # an audience expression
     order: Literal["stake", "spend"] = "stake"  # what comes first
     with_lapsed: bool = False  # also return the list of lapsed customers
 
@@ -232,22 +217,20 @@ class ModelCard(Request):
     deed = gettext("make a model card")
     version: str | None = None
 
-    def check(self, session: "Session", settings: "Settings") -> None:
+    def check(self, session: "Transaction") -> None:
         """Refuse an unknown version."""
         from retention import registry
 
         if self.version:
-            registry.find(session, settings, self.version)
+            registry.find(session, self.version)
 
 
-class Cohort(Request):
+class Cohort(Anonymous):
     """Compute retention by month of the first purchase."""
 
     kind = "cohort"
     title = gettext("Cohort")
     deed = gettext("see how cohorts stay")
-    names_customers = False
-    outlasts_erasures = True
     months: Annotated[int, Field(ge=2, le=24)] = 12
     as_of: Moment | None = None
     audience: AudienceName | None = None
@@ -268,15 +251,13 @@ class Customers(Request):
     where: Condition | None = None  # an audience expression
 
 
-class Sales(Request):
+class Sales(Anonymous):
     """Sum up the orders of some days."""
 
     kind = "sales"
     title = gettext("Sales")
     queue = "interactive"
     deed = gettext("see sales")
-    names_customers = False
-    outlasts_erasures = True
     first: date
     last: date
     audience: AudienceName | None = None
@@ -306,18 +287,13 @@ class Digest(Request):
     where: Condition | None = None  # an audience expression
 
 
-class AudienceSave(Request):
-    """Count an audience's customers and save it.
-
-    A preview only counts them.
-    """
+class AudienceSave(Anonymous):
+    """Count an audience's customers and save it. A preview only counts them."""
 
     kind = "audience_save"
     title = gettext("Audience")
     queue = "interactive"
     deed = gettext("save an audience")
-    names_customers = False
-    outlasts_erasures = True
     name: AudienceName
     expression: Annotated[str, Field(min_length=1, max_length=1_000)]
     exclude: bool = False
@@ -325,15 +301,13 @@ class AudienceSave(Request):
     replace: bool = False  # another audience of this name
 
 
-class AudienceShow(Request):
+class AudienceShow(Anonymous):
     """Show an audience with its number of customers."""
 
     kind = "audience_show"
     title = gettext("Audience")
     queue = "interactive"
     deed = gettext("see audiences")
-    names_customers = False
-    outlasts_erasures = True
     name: AudienceName
     where: Condition | None = None  # an audience expression
     as_of: Moment | None = None
@@ -360,15 +334,13 @@ class PlatformSync(Request):
     snapshot_id: int
 
 
-class DeleteProfile(Request):
+class DeleteProfile(Anonymous):
     """Have a mail platform delete the profiles of erased customers."""
 
     kind = "delete_profile"
     title = gettext("Mail platform")
     role = "admin"
     deed = gettext("delete profiles")
-    names_customers = False
-    outlasts_erasures = True
     deletion_id: int
 
 
@@ -453,14 +425,12 @@ class FileImport(Request):
     proposal: Annotated[str, Field(min_length=1, max_length=32)]
 
 
-class Monitor(Request):
+class Monitor(Anonymous):
     """Check the champion churn model."""
 
     kind = "monitor"
     title = gettext("Monitor")
     deed = gettext("look at the models")
-    names_customers = False
-    outlasts_erasures = True
     scheduled: bool = False  # a scheduled check only posts warnings
 
 
@@ -472,7 +442,7 @@ class DataQuality(Request):
     deed = gettext("see how good the data is")
 
 
-class RecommendReport(Request):
+class RecommendReport(Anonymous):
     """Report click and purchase rates of recommendations.
 
     The rates are by place on the list, reason, model and time.
@@ -482,28 +452,23 @@ class RecommendReport(Request):
     title = gettext("Recommend report")
     role = "viewer"
     deed = gettext("see how recommendations do")
-    names_customers = False
-    outlasts_erasures = True
     days: Days = 84
     as_of: Moment | None = None
 
 
-class ProgrammeReport(Request):
+class ProgrammeReport(Anonymous):
     """Report what all campaigns together earn, against the programme's hold-out."""
 
     kind = "programme_report"
     title = gettext("Programme report")
     role = "viewer"
     deed = gettext("see what the campaigns earn")
-    names_customers = False
-    outlasts_erasures = True
 
-    def check(self, session: "Session", settings: "Settings") -> None:
+    def check(self, session: "Transaction") -> None:
         """Say how to switch the hold-out on, if there is none."""
-        from retention.campaigns.programme import require_holdout
-        from retention.risk.policy import load_policy
+        from retention.campaigns.planning.programme_holdout import require_holdout
 
-        require_holdout(session, settings, load_policy(settings))
+        require_holdout(session, load_policy(session.settings))
 
 
 class PromisesReport(Request):
@@ -517,15 +482,13 @@ class PromisesReport(Request):
     outlasts_erasures = True
 
 
-class DemoFeed(Request):
+class DemoFeed(Anonymous):
     """Import the demo's events and responses; without ``until`` its history, once."""
 
     kind = "demo_feed"
     title = gettext("Demo feed")
     role = "admin"
     deed = gettext("feed the demo")
-    names_customers = False
-    outlasts_erasures = True
     until: Moment | None = None
 
 
@@ -562,69 +525,11 @@ class Tidy(Request):
     outlasts_erasures = True
 
 
-REQUESTS: dict[str, type[Request]] = {
-    request.kind: request
-    for request in (
-        Retrain,
-        Sweep,
-        Score,
-        CustomerCard,
-        CallWindow,
-        Recommend,
-        Cohort,
-        Customers,
-        Sales,
-        CohortCsv,
-        CampaignDraft,
-        CampaignWiden,
-        CampaignSend,
-        CampaignDeliver,
-        ShopCodes,
-        ShopReconcile,
-        CampaignCsv,
-        CampaignMeasure,
-        CampaignLook,
-        Digest,
-        ModelCard,
-        DataQuality,
-        RecommendReport,
-        PromisesReport,
-        Monitor,
-        DemoFeed,
-        Tidy,
-        ShopInbox,
-        Forget,
-        CampaignPreview,
-        CampaignMisuse,
-        AudienceSave,
-        AudienceShow,
-        ImportFiles,
-        SourcePull,
-        FilePropose,
-        FileImport,
-        PublishProfiles,
-        PlatformSync,
-        DeleteProfile,
-        AlertCheck,
-        AlertTest,
-        ProgrammeReport,
-    )
-}
+REQUESTS: dict[str, type[Request]] = {request.kind: request for request in all_requests()}
 
 
 def title_of(kind: str) -> str:
-    """Return the readable name of a kind of job.
-
-    Parameters
-    ----------
-    kind : str
-        Kind of a job, maybe unknown.
-
-    Returns
-    -------
-    str
-        The kind itself if it is unknown.
-    """
+    """Return the readable name of a kind of job."""
     request = REQUESTS.get(kind)
     # During an upgrade a newer version may have stored a kind that this one does not know.
     return in_language(request.title) if request else kind

@@ -19,11 +19,8 @@ def days(value: Any) -> Any:
     ):
         count = int(match[1]) * (7 if match[2] == "w" else 1)
         if not 1 <= count <= MAX_DAYS:
-            raise BadInput(
-                gettext("{value!r} is not {some_days}; write it like 28d or 4w.").format(
-                    value=value, some_days=SOME_DAYS
-                )
-            )
+            text = gettext("{value!r} is not {some_days}; write it like 28d or 4w.")
+            raise BadInput(text.format(value=value, some_days=SOME_DAYS))
         return count
     return value
 
@@ -79,39 +76,14 @@ def utc(value: Any) -> Any:
 def due_at(slot: date, at: str, timezone: str) -> datetime:
     """Return a slot's due time in UTC.
 
-    Parameters
-    ----------
-    slot : date
-        Local date.
-    at : str
-        Local time ``HH:MM``.
-    timezone : str
-        IANA zone.
-
-    Returns
-    -------
-    datetime
-        Timezone-aware time.
+    `at`: local time ``HH:MM``.
+    Returns: timezone-aware time.
     """
     return datetime.combine(slot, time.fromisoformat(at), ZoneInfo(timezone)).astimezone(UTC)
 
 
 def next_local_time(at: time, zone: tzinfo, after: datetime) -> datetime:
     """Return the first moment after another at which local clocks show a time of day.
-
-    Parameters
-    ----------
-    at : time
-        Local time.
-    zone : tzinfo
-        Of the local clocks.
-    after : datetime
-        Aware time.
-
-    Returns
-    -------
-    datetime
-        In UTC.
 
     Examples
     --------

@@ -17,11 +17,11 @@ from celery.worker.consumer import Tasks
 from retention import logs
 from retention.db import Database
 from retention.settings import load_settings_or_exit
-from workers import processes
 from workers.app import RUN_JOB, TRAINING, make_app
-from workers.idle_exit import IdleExit
+from workers.queue import processes
+from workers.queue.idle_exit import IdleExit
+from workers.queue.warm_up import WarmUp, is_wanted
 from workers.tasks.runner import run_job
-from workers.warm_up import WarmUp, is_wanted
 
 settings = load_settings_or_exit()
 app = make_app(settings)
@@ -71,9 +71,9 @@ class Reports(StartStopStep):
             self.timer = None
 
     def _report(self) -> None:
-        database = Database(settings.database_url.get_secret_value())
+        database = Database(settings.database_url.get_secret_value(), settings)
         try:
-            processes.report(database, settings, f"worker:{_queues()}")
+            processes.report(database, f"worker:{_queues()}")
         finally:
             database.engine.dispose()
 
@@ -111,6 +111,4 @@ def _share_niceness_with_session() -> None:
 def run(self: Any, job_id: str) -> None:
     """Run one job; see `workers.tasks.runner`."""
     with warm_up.waits(), idle_exit.job():
-        log.info(
-            "job %s: %s", job_id, run_job(settings, _database(os.getpid()), job_id, self.request.id)
-        )
+        log.info("job %s: %s", job_id, run_job(_database(os.getpid()), job_id, self.request.id))

@@ -6,44 +6,15 @@ from datetime import date, timedelta
 from functools import cache
 
 from retention.clock import time_zones
-from workers.cadence import ordinal
+from workers.schedule.cadence import ordinal
 
+_UP_TO_TWENTY = (
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty"
+)
 NUMBER_WORDS = {
-    **{
-        word: number
-        for number, word in enumerate(
-            [
-                "one",
-                "two",
-                "three",
-                "four",
-                "five",
-                "six",
-                "seven",
-                "eight",
-                "nine",
-                "ten",
-                "eleven",
-                "twelve",
-                "thirteen",
-                "fourteen",
-                "fifteen",
-                "sixteen",
-                "seventeen",
-                "eighteen",
-                "nineteen",
-                "twenty",
-            ],
-            1,
-        )
-    },
-    "a": 1,
-    "an": 1,
-    "thirty": 30,
-    "forty": 40,
-    "fifty": 50,
-    "hundred": 100,
-    "dozen": 12,
+    **{word: number for number, word in enumerate(_UP_TO_TWENTY.split(), 1)},
+    **{"a": 1, "an": 1, "thirty": 30, "forty": 40, "fifty": 50, "hundred": 100, "dozen": 12},
     **{word: number for number, word in enumerate("一二三四五六七八九十", 1)},
     "两": 2,
 }
@@ -218,10 +189,7 @@ _PATTERNS = (
     (_PREFIX + r"(\d{4})-(\d{1,2})-(\d{1,2})\b", _iso),
     (r"(\d{4})年(\d{1,2})月(\d{1,2})[日号]", _iso),
     (_PREFIX + r"\b(\d{1,2})\.(\d{1,2})\.(\d{4})\b", _day_first),
-    (
-        _PREFIX + r"end of " + MONTH + r"\b",
-        _end_of_month,
-    ),
+    (_PREFIX + r"end of " + MONTH + r"\b", _end_of_month),
     (r"(\d{1,2})月底", _end_of_month),
     (
         _PREFIX + r"(?<!\d)" + _DAY + r"(?: of)? " + MONTH + r"(?:,? (\d{4}))?\b",

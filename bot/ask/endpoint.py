@@ -12,8 +12,8 @@ import urllib.request
 
 from bot.ask.references import find_person
 from bot.ask.result import READING, Understanding, changes
-from bot.commands import SLACK, root
 from bot.commands.catalogue import entries
+from bot.commands.tree import SLACK, root
 from retention.errors import Refused
 from retention.settings import Settings
 
@@ -53,10 +53,7 @@ def _answer(settings: Settings, sentence: str) -> str:
         "model": settings.ask_model,
         "temperature": 0,
         "max_tokens": 60,
-        "messages": [
-            {"role": "system", "content": prompt},
-            {"role": "user", "content": sentence},
-        ],
+        "messages": [{"role": "system", "content": prompt}, {"role": "user", "content": sentence}],
     }
     headers = {"content-type": "application/json"}
     if settings.ask_key:

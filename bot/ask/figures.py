@@ -91,11 +91,10 @@ def _bought(low: str, goods: Mapping[str, tuple[str, str]]) -> Span | None:
             words = match[1].split()
             ends = range(len(words), 0, -1)
             # The longest known name at the beginning; before "buyers" at the end.
-            names = (
-                (" ".join(words[-n:]) for n in ends)
-                if pattern == _GOOD_BUYERS
-                else (" ".join(words[:n]) for n in ends)
-            )
+            if pattern == _GOOD_BUYERS:
+                names = (" ".join(words[-n:]) for n in ends)
+            else:
+                names = (" ".join(words[:n]) for n in ends)
             name = next((each for each in names if _known(each, goods)), "")
             kind, title = _known(name, goods) or ("category", "")
             if not name:
@@ -174,10 +173,7 @@ _PERIODS: tuple[tuple[str, Callable[[re.Match[str], date], tuple[date, date]]], 
         lambda _, today: _week(today, 1),
     ),
     (r"\bthis week(?:'s)?\b|[本这]周|这个?星期", lambda _, today: _week(today, 0)),
-    (
-        r"\b(?:the )?(?:last|previous) month(?:'s)?\b|上个?月",
-        lambda _, today: _month(today, 1),
-    ),
+    (r"\b(?:the )?(?:last|previous) month(?:'s)?\b|上个?月", lambda _, today: _month(today, 1)),
     (r"\bthis month(?:'s)?\b(?: so far)?|[本这]个?月", lambda _, today: _month(today, 0)),
     (
         r"\blast year(?:'s)?\b|去年",

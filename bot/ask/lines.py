@@ -15,6 +15,15 @@ THESE = re.compile(
     r"这些|他们|她们|这份名单|这个名单"
 )
 
+_SCOPE = {"audience": "audience", "where": "place"}
+# The kinds of values of a command's options, by its path.
+_PLAIN = {
+    "sweep": {"tier": "tier", "top": "top", "as_of": "day", **_SCOPE},
+    "cohort": {"months": "months", "as_of": "day", **_SCOPE},
+    "digest now": _SCOPE,
+    "digest schedule": {"day": "weekday", "at": "time", "timezone": "zone"},
+}
+
 
 def quoted(text: str) -> str:
     """Quote a free text for a command line."""
@@ -53,16 +62,13 @@ class Lines:
         """Return the command line of an intent, or None if a value is missing."""
         self.used, self.used_spans = set(), []
         build = {
-            "sweep": self._sweep,
             "score": self._score,
             "recommend": self._recommend,
-            "cohort": self._cohort,
             "forget": self._forget,
             "retrain": self._retrain,
             "role grant": self._role_grant,
             "models list": self._models_list,
             "report recommend": self._report,
-            "digest schedule": self._digest_schedule,
             "campaign draft": self._draft,
             "campaign edit": self._edit,
             "campaign list": self._campaign_list,
@@ -78,8 +84,8 @@ class Lines:
                 return None
             line = f"audience show {quoted(name) if ' ' in name else name}"
             return self._options(line, where="place")
-        if intent == "digest now":
-            return self._options("digest now", audience="audience", where="place")
+        if options := _PLAIN.get(intent):
+            return self._options(intent, **options)
         if intent in ("jobs cancel", "jobs retry"):
             job = self._take("job")
             return f"{intent} {job}" if job else None
@@ -95,11 +101,6 @@ class Lines:
             if value is not None:
                 parts.append(f"--{option.replace('_', '-')} {word_of(value)}")
         return " ".join(parts)
-
-    def _sweep(self) -> str:
-        return self._options(
-            "sweep", tier="tier", top="top", as_of="day", audience="audience", where="place"
-        )
 
     def _customers(self) -> str:
         raw = self.text.lower()
@@ -145,11 +146,6 @@ class Lines:
             line += " --policy repeat"
         return self._options(line, as_of="day")
 
-    def _cohort(self) -> str:
-        return self._options(
-            "cohort", months="months", as_of="day", audience="audience", where="place"
-        )
-
     def _forget(self) -> str | None:
         value = next((value for value in self.values.found if value.kind == "customer"), None)
         if value and not re.search(r"\b(?:erase|delete|remove)\b|删|抹", self.low):
@@ -188,9 +184,6 @@ class Lines:
             f"report recommend --days {days}d" if days else "report recommend", as_of="day"
         )
 
-    def _digest_schedule(self) -> str:
-        return self._options("digest schedule", day="weekday", at="time", timezone="zone")
-
     def scheduled(self, inner: str) -> str:
         """Return the line that runs a command regularly."""
         day = self._take("monthday") or self._take("weekday") or "daily"
@@ -204,16 +197,8 @@ class Lines:
             line = f"campaign draft --cohort {self.subject.cohort}"
         else:
             line = self._options("campaign draft", tier="tier")
-        return self._options(
-            line,
-            name="name",
-            discount="percent",
-            budget="money",
-            holdout="holdout",
-            audience="audience",
-            where="place",
-            channel="channel",
-        )
+        terms = {"name": "name", "discount": "percent", "budget": "money", "holdout": "holdout"}
+        return self._options(line, **terms, **_SCOPE, channel="channel")
 
     def _campaign_list(self) -> str:
         state = rules.find_state(self.low)
@@ -247,19 +232,11 @@ class Lines:
         if not campaign:
             return None
         is_holdout = re.search(r"\bhold-?out\b|\bcontrol\b|对照", self.low)
-        share = (
-            {"holdout": "percent"}
-            if is_holdout and "holdout" not in self._kinds()
-            else {
-                "discount": "percent",
-                "holdout": "holdout",
-            }
-        )
+        if is_holdout and "holdout" not in self._kinds():
+            share = {"holdout": "percent"}
+        else:
+            share = {"discount": "percent", "holdout": "holdout"}
         line = self._options(
-            f"campaign edit {campaign}",
-            name="name",
-            **share,
-            budget="money",
-            expires="days",
+            f"campaign edit {campaign}", name="name", **share, budget="money", expires="days"
         )
         return line if " --" in line else None

@@ -6,9 +6,9 @@ with the remark that "in Berlin" was not used.
 
 import re
 
-from bot.ask.sentence import is_chinese
+from bot.ask.result import paths
+from bot.ask.sentence import is_chinese, word_list
 from bot.ask.values import Values
-from bot.ask.words import word_list
 
 _OPENERS = (
     r"only|in|from|with|without|except|excluding|but|who|whose|that|which|for|by|over|under|"
@@ -45,21 +45,11 @@ _TRAILING = re.compile(
     r"but|i|we|is|are|me|by|from))+$"
 )
 # Intents that list or pick customers: every constraint matters.
-PICKING = frozenset(
-    {
-        "sweep",
-        "campaign draft",
-        "campaign approve",
-        "campaign submit",
-        "campaign edit",
-        "campaign list",
-        "cohort",
-        "customers",
-        "sales",
-        "digest now",
-        "recommend",
-        "report recommend",
-    }
+PICKING = paths(
+    *("sweep", "cohort", "customers", "sales", "recommend"),
+    campaign="draft approve submit edit list",
+    digest="now",
+    report="recommend",
 )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.ask.sentence import is_chinese
 from retention.audiences.expression import Comparison, OneOf
+from retention.lake import places
 
 if TYPE_CHECKING:
     from bot.services import Services
@@ -37,10 +38,8 @@ _NAMED = re.compile(r"(?:in|from|near) (?:the )?[A-Z][\w'’-]+(?: [A-Z][\w'’-
 
 def shop_places(services: "Services") -> Places | None:
     """Return the places of the shop's customers, as of the last import; None if not known."""
-    from retention.lake import places
-
     with services.database.reading() as session:
-        return places.stored(session, services.settings)
+        return places.stored(session)
 
 
 def known(text: str, places: Callable[[], Places | None] | None) -> Places | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from bot.ask.dates import MONTHS, WEEKDAYS, number
-from bot.ask.words import word_list
+from bot.ask.sentence import word_list
 
 Span = tuple[str, int, int]
 
@@ -48,24 +48,8 @@ _ZH_NAME = re.compile(
 )
 _NO_ZH_NAME = re.compile("周[一二三四五六日报末]|马上|任[务何]|方案|时间|高风|金额|向来|万一|白名")
 
-_ORDINALS = {
-    word: place
-    for place, word in enumerate(
-        [
-            "first",
-            "second",
-            "third",
-            "fourth",
-            "fifth",
-            "sixth",
-            "seventh",
-            "eighth",
-            "ninth",
-            "tenth",
-        ],
-        1,
-    )
-} | {"last": -1}
+_UP_TO_TENTH = "first second third fourth fifth sixth seventh eighth ninth tenth"
+_ORDINALS = {word: place for place, word in enumerate(_UP_TO_TENTH.split(), 1)} | {"last": -1}
 _NTH = rf"({'|'.join(_ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th))"
 _LISTED = (
     rf"\b(?:the )?{_NTH} (?:one|customer|client|person|household|shopper|name|row)\b"
@@ -76,41 +60,11 @@ _LISTED = (
     r"第([一二三四五六七八九十]|\d{1,2})(?:个|位|名|号)?(?![月次周天年季步])(?:客户|顾客|人)?",
     r"(最后)一?[个位名](?:客户|顾客|人)?",
 )
-_GENERIC = frozenset(
-    [
-        "campaign",
-        "offer",
-        "coupon",
-        "draft",
-        "discount",
-        "reminder",
-        "win-back",
-        "winback",
-        "win",
-        "back",
-        "of",
-        "and",
-    ]
+_GENERIC = re.compile(
+    "campaign|offer|coupon|draft|discount|reminder|win-back|winback|win|back|of|and"
 )
 _NOUN = r"(?:campaign|draft|offer|mailing|promotion|promo|win-?back|reminder)"
-_ZH_GENERIC = frozenset(
-    [
-        "活动",
-        "高风险",
-        "中风险",
-        "低风险",
-        "风险",
-        "召回",
-        "优惠",
-        "回馈",
-        "客户",
-        "老客",
-        "折扣",
-        "提醒",
-        "名单",
-        "推广",
-    ]
-)
+_ZH_GENERIC = re.compile("活动|[高中低]?风险|召回|优惠|回馈|客户|老客|折扣|提醒|名单|推广")
 _NOT_ONE = frozenset(["for", "to", "like", "a", "an", "another", "new", "similar"])
 _UNKNOWN_CAMPAIGN = re.compile(
     rf"\b(?:the|our|my|that|stop|approve|submit|reject|cancel|end) ((?:[\w'-]+ ){{1,3}}?){_NOUN}\b|"
@@ -215,7 +169,7 @@ def _plain(word: str) -> str:
 
 def _is_telling(word: str) -> bool:
     is_common = word not in MONTHS and word in word_list("filler")
-    return not (word in _GENERIC or is_common or re.fullmatch(r"[\d%.-]+", word))
+    return not (_GENERIC.fullmatch(word) or is_common or re.fullmatch(r"[\d%.-]+", word))
 
 
 def _chinese_part(low: str, name: str) -> tuple[int, int] | None:
@@ -224,7 +178,7 @@ def _chinese_part(low: str, name: str) -> tuple[int, int] | None:
             part = name[at : at + length]
             start = low.find(part)
             is_clear = length == len(name) or low[start + length :].startswith("活动")
-            is_chinese_part = re.search("[\u4e00-\u9fff]", part) and part not in _ZH_GENERIC
+            is_chinese_part = re.search("[\u4e00-\u9fff]", part) and not _ZH_GENERIC.fullmatch(part)
             if start >= 0 and is_clear and is_chinese_part:
                 return start, start + length
     return None

@@ -5,69 +5,39 @@ from dataclasses import dataclass
 from bot.ask.places import Gap
 from bot.commands.parsing import parse
 
+
+def paths(*first: str, **second: str) -> frozenset[str]:
+    """Return paths of commands from their first words, with their second words."""
+    pairs = {f"{group} {word}" for group, words in second.items() for word in words.split()}
+    return frozenset(first) | pairs
+
+
 # Commands that change something for other people. All others only read.
-CHANGING = frozenset(
-    {
-        "campaign draft",
-        "campaign edit",
-        "campaign submit",
-        "campaign approve",
-        "campaign reject",
-        "campaign stop",
-        "campaign release",
-        "retrain",
-        "forget",
-        "role grant",
-        "digest schedule",
-        "digest off",
-        "jobs cancel",
-        "jobs retry",
-        "models promote",
-        "models rollback",
-        "definition set",
-        "schedule add",
-    }
+CHANGING = paths(
+    "retrain",
+    "forget",
+    campaign="draft edit submit approve reject stop release",
+    definition="set",
+    digest="schedule off",
+    jobs="cancel retry",
+    models="promote rollback",
+    role="grant",
+    schedule="add",
 )
-READING = frozenset(
-    {
-        "help",
-        "data show",
-        "definition show",
-        "models card",
-        "models check",
-        "models compare",
-        "models list",
-        "models show",
-        "score",
-        "sweep",
-        "cohort",
-        "customers",
-        "sales",
-        "glossary",
-        "recommend",
-        "campaign held",
-        "campaign list",
-        "campaign misuse",
-        "campaign my-calls",
-        "campaign preview",
-        "campaign result",
-        "campaign show",
-        "digest list",
-        "digest now",
-        "report recommend",
-        "report promises",
-        "jobs list",
-        "status",
-        "role list",
-        "audience list",
-        "audience show",
-        "schedule list",
-        "source list",
-        "source show",
-        "alert list",
-        "alert test",
-        "report programme",
-    }
+READING = paths(
+    *("help", "score", "sweep", "cohort", "customers", "sales", "glossary", "recommend", "status"),
+    alert="list test",
+    audience="list show",
+    campaign="held list misuse my-calls preview result show",
+    data="show",
+    definition="show",
+    digest="list now",
+    jobs="list",
+    models="card check compare list show",
+    report="recommend promises programme",
+    role="list",
+    schedule="list",
+    source="list show",
 )
 
 

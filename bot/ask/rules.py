@@ -180,13 +180,17 @@ _RESULT = (
 class Rule:
     """An intent and the patterns that all have to match.
 
-    ``needs`` lists kinds of values that the sentence or the thread must have.
+    ``needs`` is the kind of value that the sentence or the thread must have.
     """
 
     intent: str
     all_of: tuple[str, ...]
-    none_of: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    none_of: tuple[str, ...]
+    needs: str
+
+
+def _rule(intent: str, *all_of: str, none_of: tuple[str, ...] = (), needs: str = "") -> Rule:
+    return Rule(intent, all_of, none_of, needs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +199,6 @@ class Match:
 
     intent: str
     spans: tuple[tuple[int, int], ...]
-    extra: dict[str, str]
 
 
 _MODELS = r"\b(?:models?|scoring|predictions?|scores)\b|模型|预测"
@@ -205,252 +208,210 @@ UNSUPPORTED = (
     r"下载|排除|拉黑"
 )  # deeds that no command does
 RULES = (
-    Rule("help", (r"^help\W*$|\bneed help\b|^帮助$|^怎么用",)),
-    Rule(
+    _rule("help", r"^help\W*$|\bneed help\b|^帮助$|^怎么用"),
+    _rule(
         "help",
-        (
-            r"\bwhat (?:can|could|do|should) (?:you|i|the bot|it|this bot|one) (?:do|ask|say|"
-            r"type)\b(?! about| with| for)|\bwhat you can do\b|"
-            r"\bwhat (?:the|this) bot can do\b|\bwhere to start\b|你能做什么|你会什么|"
-            r"能做什么|怎么用你|会做什么",
-        ),
+        r"\bwhat (?:can|could|do|should) (?:you|i|the bot|it|this bot|one) (?:do|ask|say|"
+        r"type)\b(?! about| with| for)|\bwhat you can do\b|"
+        r"\bwhat (?:the|this) bot can do\b|\bwhere to start\b|你能做什么|你会什么|"
+        r"能做什么|怎么用你|会做什么",
     ),
-    Rule("audience show", (r"\bhow many\b|\bhow big\b|\bwho is in\b|\bshow\b|多少", M["audience"])),
-    Rule(
+    _rule("audience show", r"\bhow many\b|\bhow big\b|\bwho is in\b|\bshow\b|多少", M["audience"]),
+    _rule(
         "campaign my-calls",
-        (
-            r"\bmy (?:open |due )?(?:calls?|phone)\b(?! off)|\bmy (?:call|calling|phone) lists?\b|"
-            r"\bcalls (?:to make|for me|(?:do )?i (?:have|need|still))\b|\bcall lists?\b|"
-            r"\b(?:who|whom) (?:do|should|must) i (?:have to |need to )?(?:call|phone|ring)\b|"
-            r"我的(?:通话|电话|回访|呼叫)|(?:通话|电话|回访|呼叫)(?:名单|列表|清单)",
-        ),
+        r"\bmy (?:open |due )?(?:calls?|phone)\b(?! off)|\bmy (?:call|calling|phone) lists?\b|"
+        r"\bcalls (?:to make|for me|(?:do )?i (?:have|need|still))\b|\bcall lists?\b|"
+        r"\b(?:who|whom) (?:do|should|must) i (?:have to |need to )?(?:call|phone|ring)\b|"
+        r"我的(?:通话|电话|回访|呼叫)|(?:通话|电话|回访|呼叫)(?:名单|列表|清单)",
         none_of=(RISK, DRAFT, r"\b(?:add|put|remove)\b|加到|加入|移出"),
-        needs=("no customer",),
+        needs="no customer",
     ),
-    Rule("audience list", (r"\baudiences\b|人群列表|有哪些人群",)),
-    Rule("models card", (r"\bmodel card\b|模型卡",)),
-    Rule(
+    _rule("audience list", r"\baudiences\b|人群列表|有哪些人群"),
+    _rule("models card", r"\bmodel card\b|模型卡"),
+    _rule(
         "alert list",
-        (r"\balerts\b|告警|警报",),
+        r"\balerts\b|告警|警报",
         none_of=(r"\b(?:set up|create|add|mute|snooze|delete|new|stop|off|unmute)\b",),
     ),
-    Rule(
+    _rule(
         "schedule list",
-        (r"\bschedules\b|\b(?:what|which).*\bscheduled\b|定时任务|有哪些计划",),
+        r"\bschedules\b|\b(?:what|which).*\bscheduled\b|定时任务|有哪些计划",
         none_of=(r"\b(?:create|add|delete|pause|resume|new|digests?|campaigns?)\b",),
     ),
-    Rule(
+    _rule(
         "report promises",
-        (r"\bpromis(?:e|es|ed)\b|\bforecasts?\b.*\b(?:hold|held|right|accurate|good|true)\b",),
-        needs=("no campaign",),
+        r"\bpromis(?:e|es|ed)\b|\bforecasts?\b.*\b(?:hold|held|right|accurate|good|true)\b",
+        needs="no campaign",
     ),
-    Rule(
+    _rule(
         "report programme",
-        (
-            r"\bprogram(?:me)? hold-?out\b|\ball campaigns together\b|"
-            r"\bprogram(?:me)?\b.*\b(?:earn\w*|profit|worth|result)\b",
-        ),
-        needs=("no campaign",),
+        r"\bprogram(?:me)? hold-?out\b|\ball campaigns together\b|"
+        r"\bprogram(?:me)?\b.*\b(?:earn\w*|profit|worth|result)\b",
+        needs="no campaign",
     ),
-    Rule(
+    _rule(
         "definition show",
-        (
-            r"\b(?:churn|high risk|at risk)\b.*\b(?:definition|mean|means|defined|meaning)\b|"
-            r"\b(?:definition|define|meaning)\b.*\b(?:churn|risk)\b|\bwhat (?:does|"
-            r"is) (?:churn|a churner)\b|"
-            r"流失.{0,6}(?:定义|什么意思|意思)|怎么定义",
-        ),
+        r"\b(?:churn|high risk|at risk)\b.*\b(?:definition|mean|means|defined|meaning)\b|"
+        r"\b(?:definition|define|meaning)\b.*\b(?:churn|risk)\b|\bwhat (?:does|"
+        r"is) (?:churn|a churner)\b|"
+        r"流失.{0,6}(?:定义|什么意思|意思)|怎么定义",
     ),
-    Rule(
+    _rule(
         "models rollback",
-        (ROLL_BACK, r"\bmodels?\b|\bpromotions?\b|模型"),
+        ROLL_BACK,
+        r"\bmodels?\b|\bpromotions?\b|模型",
         none_of=(r"\bcampaigns?\b|活动",),
     ),
-    Rule(
+    _rule(
         "models rollback",
-        (
-            ROLL_BACK,
-            r"\b(?:previous|old|last|former|earlier|before|prior)\b|上一|之前|以前|旧|原来",
-        ),
-        needs=("models",),
+        ROLL_BACK,
+        r"\b(?:previous|old|last|former|earlier|before|prior)\b|上一|之前|以前|旧|原来",
+        needs="models",
     ),
-    Rule(
+    _rule(
         "retrain",
-        (
-            r"\bre-?train\w*|\btrain(?:ing)?\b.*\bmodels?\b|\bmodels?\b.*\btrain(?:ed|ing)?\b|"
-            r"重新?训练|重训|再训练|训练.{0,4}模型",
-        ),
+        r"\bre-?train\w*|\btrain(?:ing)?\b.*\bmodels?\b|\bmodels?\b.*\btrain(?:ed|ing)?\b|"
+        r"重新?训练|重训|再训练|训练.{0,4}模型",
         none_of=(STOP_TRAINING,),
     ),
-    Rule(
-        "role grant", (r"\b(?:viewer|analyst|approver|admin)\b|分析师|审批人|管理员", M["person"])
-    ),
-    Rule(
+    _rule("role grant", r"\b(?:viewer|analyst|approver|admin)\b|分析师|审批人|管理员", M["person"]),
+    _rule(
         "role list",
-        (
-            r"^roles?\W*$|\bwho (?:may|can|is allowed to|has the right)\b|\bwho (?:has|is|"
-            r"are) .*\b(?:rights?|admins?|approvers?|analysts?)\b|\bwhich roles?\b|"
-            r"\bwho has which\b|"
-            r"\blist (?:the )?roles\b|谁(?:可以|能|有权)|权限|角色",
-        ),
+        r"^roles?\W*$|\bwho (?:may|can|is allowed to|has the right)\b|\bwho (?:has|is|"
+        r"are) .*\b(?:rights?|admins?|approvers?|analysts?)\b|\bwhich roles?\b|"
+        r"\bwho has which\b|"
+        r"\blist (?:the )?roles\b|谁(?:可以|能|有权)|权限|角色",
     ),
-    Rule(
+    _rule(
         "forget",
-        (r"\b(?:erase|forget|delete|gdpr|erased|deleted|forgotten)\b|删除|抹除|删掉",),
-        needs=("customer",),
+        r"\b(?:erase|forget|delete|gdpr|erased|deleted|forgotten)\b|删除|抹除|删掉",
+        needs="customer",
     ),
-    Rule("digest list", (r"\bdigests?\b|周报", r"\bwhen\b|\bscheduled?s?\b|哪些|什么时候")),
-    Rule(
-        "digest off", (r"\bdigests?\b|周报", r"\b(?:stop|cancel|off|no more|disable|end)\b|取消|停")
+    _rule("digest list", r"\bdigests?\b|周报", r"\bwhen\b|\bscheduled?s?\b|哪些|什么时候"),
+    _rule(
+        "digest off", r"\bdigests?\b|周报", r"\b(?:stop|cancel|off|no more|disable|end)\b|取消|停"
     ),
-    Rule("digest schedule", (DIGEST, M["weekday"])),
-    Rule("jobs cancel", (r"\b(?:cancel|stop|kill)\b|取消", M["job"])),
-    Rule("jobs retry", (r"\b(?:retry|again|rerun)\b|重试", M["job"])),
-    Rule(
+    _rule("digest schedule", DIGEST, M["weekday"]),
+    _rule("jobs cancel", r"\b(?:cancel|stop|kill)\b|取消", M["job"]),
+    _rule("jobs retry", r"\b(?:retry|again|rerun)\b|重试", M["job"]),
+    _rule(
         "campaign preview",
-        (r"\b(?:preview|e-?mails?|mails?|cop(?:y|ies)|texts?)\b|邮件|预览|文案",),
+        r"\b(?:preview|e-?mails?|mails?|cop(?:y|ies)|texts?)\b|邮件|预览|文案",
         none_of=(r"\b(?:stop|halt|abort|cancel)\b|停",),
-        needs=("campaign",),
+        needs="campaign",
     ),
-    Rule("campaign reject", (f"{REJECT}|{PAST['campaign reject']}",), needs=("campaign",)),
-    Rule(
+    _rule("campaign reject", f"{REJECT}|{PAST['campaign reject']}", needs="campaign"),
+    _rule(
         "campaign edit",
-        (EDIT, f"[{M['percent']}{M['holdout']}{M['money']}{M['days']}]"),
-        needs=("campaign",),
+        EDIT,
+        f"[{M['percent']}{M['holdout']}{M['money']}{M['days']}]",
+        needs="campaign",
     ),
-    Rule(
-        "campaign edit",
-        (rf"^(?:please |pls |and |ok,? |let's )*{M['name']}",),
-        needs=("campaign",),
-    ),
-    Rule("campaign submit", (f"{SUBMIT}|{PAST['campaign submit']}",), needs=("campaign",)),
-    Rule("campaign stop", (f"{STOP}|{PAST['campaign stop']}",), needs=("campaign",)),
-    Rule("campaign approve", (f"{APPROVE}|{PAST['campaign approve']}",), needs=("campaign",)),
-    Rule("campaign result", (_RESULT,), needs=("campaign",)),
-    Rule("campaign show", (f"{_REF}|{_THIS}|drafted",), needs=("campaign",)),
-    Rule(
+    _rule("campaign edit", rf"^(?:please |pls |and |ok,? |let's )*{M['name']}", needs="campaign"),
+    _rule("campaign submit", f"{SUBMIT}|{PAST['campaign submit']}", needs="campaign"),
+    _rule("campaign stop", f"{STOP}|{PAST['campaign stop']}", needs="campaign"),
+    _rule("campaign approve", f"{APPROVE}|{PAST['campaign approve']}", needs="campaign"),
+    _rule("campaign result", _RESULT, needs="campaign"),
+    _rule("campaign show", f"{_REF}|{_THIS}|drafted", needs="campaign"),
+    _rule(
         "report recommend",
-        (
-            r"\b(?:recommendations?|recommenders?|recs)\b|推荐",
-            r"\b(?:do|doing|perform\w*|ctr|click\w*|report|quality|work\w*|rates?)\b|效果|"
-            r"表现|怎么样",
-        ),
-        needs=("no customer",),
+        r"\b(?:recommendations?|recommenders?|recs)\b|推荐",
+        r"\b(?:do|doing|perform\w*|ctr|click\w*|report|quality|work\w*|rates?)\b|效果|"
+        r"表现|怎么样",
+        needs="no customer",
     ),
-    Rule(
+    _rule(
         "recommend",
-        (
-            r"\b(?:recommend\w*|recs|next best|nbo|upsell|cross-?sell|products?|items|gift)\b|"
-            r"\b(?:like|buy|purchase|want|wants|offer|need|enjoy|sell|suggest\w*)\b|"
-            r"推荐|推点|喜欢|想买|想要|买什么|送什么",
-        ),
+        r"\b(?:recommend\w*|recs|next best|nbo|upsell|cross-?sell|products?|items|gift)\b|"
+        r"\b(?:like|buy|purchase|want|wants|offer|need|enjoy|sell|suggest\w*)\b|"
+        r"推荐|推点|喜欢|想买|想要|买什么|送什么",
         none_of=(
             r"\b(?:want|like|need) to (?:know|see|understand)\b",
             r"\bat risk\b|\bleave\b",
             r"\bdid\b.*\bbuy\b",
         ),
-        needs=("customer",),
+        needs="customer",
     ),
-    Rule(
+    _rule(
         "cohort",
-        (
-            r"\bcohorts?\b|\bretention\b|\bhow long do\b.*\bstay\b|\bretain(?:ed|ing)?\b|"
-            r"\bshare of new customers\b|"
-            r"\bstill (?:buys?|bought)\b|留存|同期群",
-        ),
+        r"\bcohorts?\b|\bretention\b|\bhow long do\b.*\bstay\b|\bretain(?:ed|ing)?\b|"
+        r"\bshare of new customers\b|"
+        r"\bstill (?:buys?|bought)\b|留存|同期群",
     ),
-    Rule(
+    _rule(
         "models check",
-        (
-            _MODELS,
-            r"\b(?:still|good|ok|okay|check\w*|drift\w*|decay\w*|stale|trust|accurate|"
-            r"accuracy|reliable|right|wrong)\b|"
-            r"准|可靠|过时|检查",
-        ),
-        needs=("no customer",),
+        _MODELS,
+        r"\b(?:still|good|ok|okay|check\w*|drift\w*|decay\w*|stale|trust|accurate|"
+        r"accuracy|reliable|right|wrong)\b|"
+        r"准|可靠|过时|检查",
+        needs="no customer",
     ),
-    Rule(
+    _rule(
         "models list",
-        (
-            r"\b(?:which|what|list|show|all|use|have|champion|current)\b.*\bmodels?\b|"
-            r"\bmodels?\b.*\b(?:use|champion|have|used|list)\b|^models\W*$|哪.{0,2}模型|"
-            r"模型列表",
-        ),
+        r"\b(?:which|what|list|show|all|use|have|champion|current)\b.*\bmodels?\b|"
+        r"\bmodels?\b.*\b(?:use|champion|have|used|list)\b|^models\W*$|哪.{0,2}模型|"
+        r"模型列表",
     ),
-    Rule(
+    _rule(
         "data show",
-        (
-            r"\bdata\b|数据",
-            r"\b(?:fresh\w*|complete\w*|quality|ok|okay|good|missing|current|up[- ]to[- ]date|"
-            r"stale|trust|imported|"
-            r"latest|old|clean|there|gaps?|updated?|arriv\w+)\b|最新|完整|质量|齐|缺|新吗|更新",
-        ),
+        r"\bdata\b|数据",
+        r"\b(?:fresh\w*|complete\w*|quality|ok|okay|good|missing|current|up[- ]to[- ]date|"
+        r"stale|trust|imported|"
+        r"latest|old|clean|there|gaps?|updated?|arriv\w+)\b|最新|完整|质量|齐|缺|新吗|更新",
     ),
-    Rule(
+    _rule(
         "status",
-        (
-            r"^status\W*$|\bstatus\b|\b(?:are you|is the bot|is it|u) (?:up|there|ok|alive|"
-            r"online)\b|"
-            r"\beverything (?:is )?(?:running|ok|up|fine|working)\b|\bis everything\b|^状态$|"
-            r"状态|正常吗",
-        ),
+        r"^status\W*$|\bstatus\b|\b(?:are you|is the bot|is it|u) (?:up|there|ok|alive|"
+        r"online)\b|"
+        r"\beverything (?:is )?(?:running|ok|up|fine|working)\b|\bis everything\b|^状态$|"
+        r"状态|正常吗",
     ),
-    Rule(
+    _rule(
         "jobs list",
-        (
-            r"\bjobs?\b|\b(?:what|anything) (?:is |else is )?(?:currently )?(?:running|queued|"
-            r"in progress)\b|"
-            r"\bwhat's running\b|\bin the queue\b|任务|在运行",
-        ),
+        r"\bjobs?\b|\b(?:what|anything) (?:is |else is )?(?:currently )?(?:running|queued|"
+        r"in progress)\b|"
+        r"\bwhat's running\b|\bin the queue\b|任务|在运行",
         none_of=(r"\bcampaigns?\b|活动", r"(?:cancel|stop|kill)\b"),
     ),
-    Rule(
+    _rule(
         "campaign draft",
-        (DRAFT,),
+        DRAFT,
         none_of=(
             r"^drafts\W*$",
             r"\b(?:list|show|which|any|what|all|see|open)\b[^.?!]*\bdrafts\b",
             r"\b(?:set|make|change|raise|lower)\b.*\bdigest\b",
         ),
     ),
-    Rule("campaign draft", (M["percent"], f"{RISK}|{CUSTOMERS}|\\b(?:give|offer|send|off)\\b|给")),
-    Rule("campaign draft", (f"^(?:\\W|{M['percent']})*$", M["percent"])),
-    Rule(
+    _rule("campaign draft", M["percent"], f"{RISK}|{CUSTOMERS}|\\b(?:give|offer|send|off)\\b|给"),
+    _rule("campaign draft", f"^(?:\\W|{M['percent']})*$", M["percent"]),
+    _rule(
         "campaign list",
-        (
-            r"\bcampa\w+s?\b|\bpipeline\b|\bfunnel\b|^drafts\W*$|\bdrafts\b|活动|草稿|待审批|待批|"
-            r"\bto approve\b|\b(?:for|my) approval\b|\bto sign off\b|要我?批",
-        ),
+        r"\bcampa\w+s?\b|\bpipeline\b|\bfunnel\b|^drafts\W*$|\bdrafts\b|活动|草稿|待审批|待批|"
+        r"\bto approve\b|\b(?:for|my) approval\b|\bto sign off\b|要我?批",
     ),
-    Rule(
+    _rule(
         "score",
-        (
-            f"(?=.*{M['customer']})(?:{RISK}|why|score|risk|reason|explain|show|order|为什么|"
-            f"评分|分析)",
-        ),
-        needs=("customer",),
+        f"(?=.*{M['customer']})(?:{RISK}|why|score|risk|reason|explain|show|order|为什么|"
+        f"评分|分析)",
+        needs="customer",
     ),
-    Rule(
+    _rule(
         "digest now",
-        (
-            DIGEST + r"|\bwhat(?:'s| has| is)? (?:happened|happening|changed|new)\b|"
-            r"\b(?:this|last|the past) week'?s?\b|"
-            r"\bweekly\b|\bhow (?:was|is) (?:the|this) week\b|本周|这周|一周",
-        ),
+        DIGEST + r"|\bwhat(?:'s| has| is)? (?:happened|happening|changed|new)\b|"
+        r"\b(?:this|last|the past) week'?s?\b|"
+        r"\bweekly\b|\bhow (?:was|is) (?:the|this) week\b|本周|这周|一周",
         none_of=(RISK,),
     ),
-    Rule(
+    _rule(
         "sweep",
-        (
-            rf"\bsweep\b|\b(?:whom?|which|what|how many|list|show|customers|"
-            rf"those)\b.*\b(?:{M['tier']}|worry)|"
-            rf"{M['tier']}|{RISK}",
-        ),
-        needs=("no customer",),
+        rf"\bsweep\b|\b(?:whom?|which|what|how many|list|show|customers|"
+        rf"those)\b.*\b(?:{M['tier']}|worry)|"
+        rf"{M['tier']}|{RISK}",
+        needs="no customer",
     ),
-    Rule("score", (M["customer"],), needs=("customer",)),
-    Rule("sweep", (M["audience"],)),
-    Rule("sweep", (M["top"],), needs=("no customer",)),
+    _rule("score", M["customer"], needs="customer"),
+    _rule("sweep", M["audience"]),
+    _rule("sweep", M["top"], needs="no customer"),
 )
 
 
@@ -463,7 +424,7 @@ def match_rules(values: Values, has: frozenset[str]) -> Match | None:
     """Return the first matching rule."""
     low = values.masked
     for rule in RULES:
-        if not has.issuperset(rule.needs):
+        if rule.needs and rule.needs not in has:
             continue
         if any(_compiled(pattern).search(low) for pattern in rule.none_of):
             continue
@@ -474,7 +435,7 @@ def match_rules(values: Values, has: frozenset[str]) -> Match | None:
                 break
             spans += matches
         else:
-            return Match(rule.intent, tuple(spans), {})
+            return Match(rule.intent, tuple(spans))
     return None
 
 

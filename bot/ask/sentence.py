@@ -4,8 +4,7 @@ import html
 import re
 import unicodedata
 from functools import cache
-
-from bot.ask.words import word_list
+from pathlib import Path
 
 _MENTION = re.compile(r"^(?:\s*<@[UW][A-Z0-9]+(?:\|[^>]*)?>[\s,:]*)+")
 _LINK = re.compile(r"<(?:https?|mailto):([^|>]*)(?:\|([^>]*))?>")
@@ -78,3 +77,19 @@ def distance(word: str, other: str) -> int:
                 cost = min(cost, last[j - 2] + 1)
             row.append(cost)
     return row[-1]
+
+
+_FILE = Path(__file__).with_name("words.txt")
+
+
+@cache
+def word_list(name: str) -> frozenset[str]:
+    """Return a word list: ``domain``, ``other`` or ``filler``."""
+    lists: dict[str, list[str]] = {}
+    section = ""
+    for line in _FILE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("== "):
+            section = line[3:]
+        elif not line.startswith("#"):
+            lists.setdefault(section, []).extend(line.split())
+    return frozenset(lists[name])

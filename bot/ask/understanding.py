@@ -1,26 +1,24 @@
 """Turn a sentence into a command line of the desk's command tree."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 
-from bot import glossary
 from bot.ask import places as place_names
 from bot.ask import rules
 from bot.ask.dates import months_back
 from bot.ask.figures import find_conditions, find_period
 from bot.ask.lines import THESE, Lines, word_of
-from bot.ask.mood import Mood, mood_of
+from bot.ask.mood import Mood
 from bot.ask.parts import PICKING, unused_parts
-from bot.ask.places import Places
 from bot.ask.references import names_other_campaign
 from bot.ask.result import CHANGING, Subject, Understanding, changes, path_of
 from bot.ask.sentence import clean, correct, is_chinese
 from bot.ask.similar import NONE, examples
 from bot.ask.values import MARKS
-from bot.ask.vocabulary import Vocabulary
+from bot.ask.vocabulary import ShopNames, Vocabulary
 from bot.commands.parsing import parse, split_words
+from bot.slack import glossary
 from retention.errors import Refused
 
 SIMILAR = 0.55  # least cosine of a sentence that no rule matches; chosen on the tune half
@@ -130,20 +128,11 @@ _DEEDS = (
 
 
 def understand(
-    sentence: str,
-    today: date,
-    subject: Subject | None = None,
-    audiences: Collection[str] = (),
-    places: Callable[[], Places | None] | None = None,
-    campaigns: Mapping[str, str] | None = None,
-    goods: Callable[[], Places] | None = None,
-    may_be_person: Callable[[str], bool] | None = None,
+    sentence: str, today: date, subject: Subject | None = None, shop: ShopNames | None = None
 ) -> Understanding:
     """Find the command that a sentence asks for.
 
-    Without a command if it asks for none, or for one that the tree refuses. ``places`` and
-    ``goods`` are called only for a sentence that may name one; ``campaigns`` has names by id.
-    ``may_be_person`` tells a person from a group in capitals, such as "Premium Plus".
+    Without a command if it asks for none, or for one that the tree refuses.
     """
     text = clean(sentence)
     if not text:
@@ -151,20 +140,15 @@ def understand(
     if typed := _typed(text):
         return _checked(typed, 1.0, (), ())
     text = correct(text)
-    known = place_names.known(text, places)
-    subject = subject or Subject()
-    vocabulary = Vocabulary(
-        audiences,
-        known,
-        campaigns or {},
-        goods() if goods and _MAY_NAME_GOODS.search(text) else {},
-        subject.customers,
-    )
+    subject, shop = subject or Subject(), shop or ShopNames()
+    known = place_names.known(text, shop.places)
+    goods = shop.goods() if shop.goods and _MAY_NAME_GOODS.search(text) else {}
+    vocabulary = Vocabulary(shop.audiences, known, shop.campaigns, goods, subject.customers)
     reader = _Reader(text, today, subject, vocabulary)
     understanding = reader.understand()
     name = reader.values.get("customer") or ""
     is_reading = understanding.command is not None and not understanding.changes
-    if is_reading and " " in name and may_be_person and not may_be_person(name):
+    if is_reading and " " in name and shop.may_be_person and not shop.may_be_person(name):
         without = _Reader(text, today, subject, replace(vocabulary, persons=False)).understand()
         understanding = without if without.command and not without.changes else understanding
     gap = place_names.gap(text, understanding.unused, known)
@@ -197,15 +181,9 @@ def _checked(
 class _Reader(Lines):
     """One sentence being read."""
 
-    def __init__(
-        self,
-        text: str,
-        today: date,
-        subject: Subject,
-        vocabulary: Vocabulary,
-    ) -> None:
+    def __init__(self, text: str, today: date, subject: Subject, vocabulary: Vocabulary) -> None:
         super().__init__(text, today, subject, vocabulary)
-        self.mood: Mood = mood_of(self.low)
+        self.mood = Mood(self.low)
 
     # ------------------------------------------------------------ which command
 
@@ -289,14 +267,14 @@ class _Reader(Lines):
     def _figures(self, intent: str | None) -> str | None:
         """Return the command for a question about customers or sales, whatever their risk."""
         low, kinds = self.low, self._kinds()
-        if intent not in (
+        if intent not in {
             None,
             "sweep",
             "digest now",
             "cohort",
             "campaign list",
             "report recommend",
-        ):
+        }:
             return None
         if kinds & {"customer", "campaign", "job", "tier"} or re.search(_NO_FIGURES, low):
             return None
@@ -366,17 +344,10 @@ class _Reader(Lines):
             return None
         if spends:
             options["--order"] = "spend"
-        for value in found:
-            if value.kind == "customer":
-                options["CUSTOMER"] = value.value
-            else:
-                name = {"tier": "--tier", "top": "--top", "day": "--as-of", "count": "--k"}
-                name["place"] = "--where"
-                option = name.get(value.kind, "--months")
-                options["--k" if path == "recommend" and option == "--top" else option] = (
-                    value.value
-                )
-        return _joined(path, options)
+        names = {"customer": "CUSTOMER", "tier": "--tier", "day": "--as-of", "count": "--k"}
+        names |= {"place": "--where", "months": "--months"}
+        names["top"] = "--k" if path == "recommend" else "--top"
+        return _joined(path, options | {names[value.kind]: value.value for value in found})
 
     def _sales_again(self, base: str) -> str | None:
         """Return the thread's sales for other days."""
@@ -412,15 +383,11 @@ class _Reader(Lines):
         is_deed = _BARE_DEED.search(self.low) is not None  # of a campaign that is not clear
         if is_deed and not stops_training:
             lines += [line for line in ("campaign list",) if line not in lines]
+        excluded = {NONE, intent}
+        excluded |= {"campaign draft"} if is_deed else set()
+        excluded |= {"retrain"} if stops_training else set()
         for other, score in examples().rank(self.text):
-            is_draft = is_deed and other == "campaign draft"
-            if (
-                is_draft
-                or other in (NONE, intent)
-                or (stops_training and other == "retrain")
-                or score < SUGGESTED
-                or len(lines) >= MAX_ALTERNATIVES
-            ):
+            if other in excluded or score < SUGGESTED or len(lines) >= MAX_ALTERNATIVES:
                 continue
             try:
                 line = self.line(other)

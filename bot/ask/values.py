@@ -1,7 +1,7 @@
 """Find the typed values of a sentence: customers, campaigns, percentages, money, days."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -89,7 +89,6 @@ _DAYS = (
     rf"\b(?:(?:over |in |for )?(?:the )?(?:last |past ))?({NUMBER}) days?\b(?! ago)",
     r"(?:最近|过去)?(\d+)天(?!前)",
 )
-_VERSION_NUMBER = r"\bversion (\d+)\b"
 _TIER = (
     (
         r"\b(?:at least |any |with )?(?:a )?(?:(?:risk )?medium(?:[- ]risk)?(?: or higher|"
@@ -151,33 +150,13 @@ class Values:
 
 
 # A mark per kind, repeated over the span. Patterns of the rules name these.
-MARKS = {
-    "person": "\ue000",
-    "customer": "\ue001",
-    "campaign": "\ue002",
-    "percent": "\ue003",
-    "holdout": "\ue004",
-    "money": "\ue005",
-    "top": "\ue006",
-    "count": "\ue007",
-    "day": "\ue008",
-    "months": "\ue009",
-    "days": "\ue00a",
-    "tier": "\ue00b",
-    "weekday": "\ue00c",
-    "time": "\ue00d",
-    "name": "\ue00e",
-    "reason": "\ue00f",
-    "job": "\ue010",
-    "version": "\ue011",
-    "audience": "\ue012",
-    "place": "\ue013",
-    "zone": "\ue014",
-    "monthday": "\ue015",
-    "channel": "\ue016",
-    "listed": "\ue017",  # "the second one" of a list that has no second one
-    "campaigns": "\ue018",  # several that a name may mean
-}
+_KINDS = (
+    "person customer campaign percent holdout money top count day months days tier weekday time "
+    "name reason job version audience place zone monthday channel "
+    "listed "  # "the second one" of a list that has no second one
+    "campaigns"  # several that a name may mean
+)
+MARKS = {kind: chr(0xE000 + number) for number, kind in enumerate(_KINDS.split())}
 _MARKED = frozenset(MARKS.values())
 
 
@@ -205,11 +184,7 @@ class _Finder:
             self.take(kind, found, start, end)
 
     def _next(
-        self,
-        pattern: str,
-        value: Callable[[re.Match[str]], str | None] | None,
-        *,
-        inner: bool,
+        self, pattern: str, value: Callable[[re.Match[str]], str | None] | None, *, inner: bool
     ) -> tuple[str, int, int] | None:
         for match in re.finditer(pattern, self.low):
             whole = value(match) if value else self.text[slice(*match.span(1))]
@@ -297,14 +272,8 @@ def _find_times(finder: _Finder, today: date) -> None:
 
 
 def _original(text: str, match: re.Match[str]) -> str | None:
-    return next(
-        (
-            text[slice(*match.span(group))]
-            for group in range(1, (match.lastindex or 0) + 1)
-            if match[group]
-        ),
-        None,
-    )
+    groups = range(1, (match.lastindex or 0) + 1)
+    return next((text[slice(*match.span(group))] for group in groups if match[group]), None)
 
 
 def _constant(value: str, _match: re.Match[str]) -> str:
@@ -315,9 +284,3 @@ def _zh_discount(match: re.Match[str]) -> str | None:
     """Return the discount of 8折 (pay 80%) or 85折."""
     paid = number(match[1]) * 10 + (number(match[2]) if match[2] else 0)
     return str(100 - paid) if 0 < paid < 100 else None
-
-
-def spans(values: Values) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the values."""
-    for value in values.found:
-        yield value.start, value.end

@@ -1,10 +1,16 @@
 """The names that a shop and a thread have, as far as a sentence may use them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
 
 from bot.ask.places import Places, shop_places
+from retention.audiences import store
+from retention.db.tables import Campaign
+from retention.lake import customer_directory
+from retention.lake.places import stored_goods
 
 if TYPE_CHECKING:
     from bot.services import Services
@@ -24,15 +30,20 @@ class Vocabulary:
     persons: bool = True  # whether capitals may be a person's name
 
 
-def of_shop(services: "Services") -> dict[str, Any]:
-    """Return the arguments of `understand` that name what the shop has."""
-    from sqlalchemy import select
+@dataclass(frozen=True, slots=True)
+class ShopNames:
+    """What a shop has by name. ``places`` and ``goods`` are read only for what may name one."""
 
-    from retention.audiences import store
-    from retention.db.tables import Campaign
-    from retention.lake import customer_directory
-    from retention.lake.places import stored_goods
+    audiences: Collection[str] = ()
+    places: Callable[[], Places | None] | None = None
+    campaigns: Mapping[str, str] = field(default_factory=dict)  # name by id
+    goods: Callable[[], Mapping[str, tuple[str, str]]] | None = None
+    # Tells a person from a group in capitals, such as "Premium Plus".
+    may_be_person: Callable[[str], bool] | None = None
 
+
+def of_shop(services: "Services") -> ShopNames:
+    """Return the names that the shop has."""
     settings, database = services.settings, services.database
     newest = (
         select(Campaign.id, Campaign.name)
@@ -41,21 +52,15 @@ def of_shop(services: "Services") -> dict[str, Any]:
         .limit(MAX_CAMPAIGNS)
     )
     with database.reading() as session:
-        audiences = [each.name for each in store.saved(session, settings)]
+        audiences = [each.name for each in store.saved(session)]
         campaigns = dict(session.execute(newest).tuples().all())
 
     def goods() -> dict[str, tuple[str, str]]:
         with database.reading() as session:
-            return stored_goods(session, settings)
+            return stored_goods(session)
 
     def may_be_person(name: str) -> bool:
         with database.reading() as session:
-            return customer_directory.may_be_name(session, settings, name)
+            return customer_directory.may_be_name(session, name)
 
-    return {
-        "audiences": audiences,
-        "places": lambda: shop_places(services),
-        "campaigns": campaigns,
-        "goods": goods,
-        "may_be_person": may_be_person,
-    }
+    return ShopNames(audiences, lambda: shop_places(services), campaigns, goods, may_be_person)

@@ -27,7 +27,7 @@ For instance::
     @COMMAND.command("show", role="viewer", help=gettext("One campaign as it stands."))
     @click.argument("campaign")
     def show(call: Call, campaign: str) -> Answer:
-        with call.services.database.reading() as session:
+        with call.database.reading() as session:
             return Answer("campaign/show", {...})
 
 Attributes of a command:
@@ -46,51 +46,3 @@ environment here. A command that changes data must be safe to deliver twice:
 ``call.first_time(session)`` is False on the second delivery. Help, docs/reference/commands.md and
 the manifest's usage hint are generated from this tree.
 """
-
-from bot.commands.tree import (
-    AS_OF,
-    BOTH,
-    CUSTOMER,
-    DATE,
-    DAY_OR_TIME,
-    DAYS,
-    DAYS_OR_EVER,
-    PERSON,
-    SLACK,
-    TERMINAL,
-    TO_WRITE,
-    Answer,
-    Call,
-    Command,
-    Group,
-    TerminalOption,
-    choice,
-    command,
-    group,
-    request,
-    root,
-)
-
-__all__ = [
-    "AS_OF",
-    "BOTH",
-    "CUSTOMER",
-    "DATE",
-    "DAYS",
-    "DAYS_OR_EVER",
-    "DAY_OR_TIME",
-    "PERSON",
-    "SLACK",
-    "TERMINAL",
-    "TO_WRITE",
-    "Answer",
-    "Call",
-    "Command",
-    "Group",
-    "TerminalOption",
-    "choice",
-    "command",
-    "group",
-    "request",
-    "root",
-]

@@ -1,27 +1,23 @@
 """`alert`: hear of customers, campaigns, data and models when something happens."""
 
+from collections.abc import Callable
+
 import click
 
+from bot.commands.parameters import AUDIENCE, integer, option
 from bot.commands.schedule import channel_id
-from bot.commands.tree import AUDIENCE, SLACK, Answer, Call, group, integer, request
+from bot.commands.tree import SLACK, Answer, Call, fields_of, group, request
 from retention import clock
 from retention.alerts import store
 from retention.alerts.condition import parse_condition
-from retention.errors import BadInput
+from retention.db.tables import Alert
 from retention.text import gettext
 from workers import roles
-from workers.audiences import check_exists
-from workers.delivery import outbox
+from workers.customers.audiences import check_exists
 from workers.requests import AlertTest
 
-CHANGES = {"mute": store.mute, "unmute": store.unmute, "delete": store.remove}
 
-
-@group(
-    "alert",
-    default="list",
-    help=gettext("Hear of customers, campaigns, data and models when something happens."),
-)
+@group("alert", default="list")
 def COMMAND() -> None: ...
 
 
@@ -35,45 +31,27 @@ def COMMAND() -> None: ...
     ),
 )
 @click.argument("name")
-@click.option(
-    "--when", "condition", required=True, metavar="CONDITION", help=gettext("What it waits for.")
+@option(
+    "--when", gettext("What it waits for."), metavar="CONDITION", into="condition", required=True
 )
 @AUDIENCE
-@click.option(
-    "--channel", metavar="CHANNEL", help=gettext("Channel of its messages; by default this one.")
-)
+@option("--channel", gettext("Channel of its messages; by default this one."), metavar="CHANNEL")
 def add(call: Call, name: str, condition: str, audience: str | None, channel: str | None) -> Answer:
     """Add an alert. In Slack it is off until a button switches it on."""
     parsed = parse_condition(condition)
-    services = call.services
-    audience = check_exists(services.database, services.settings, audience)
+    audience = check_exists(call.database, audience)
     target = channel_id(channel) or call.channel
-    if target and not outbox.is_slack_id(target):
-        raise BadInput(
-            gettext(
-                "--channel is {channel!r}, which is no channel's id; give one like C0123ABCD."
-            ).format(channel=target)
-        )
-    with services.database.transaction() as session:
+    with call.database.transaction() as session:
         if call.first_time(session):
+            is_on = call.surface != SLACK
             alert = store.add(
-                session,
-                services.settings,
-                name,
-                parsed,
-                audience=audience,
-                channel=target,
-                by=call.user,
-                is_on=call.surface != SLACK,
+                session, name, parsed, audience=audience, channel=target, by=call.user, is_on=is_on
             )
         else:
-            alert = store.find(session, services.settings, name)
+            alert = store.find(session, name)
         data = {
-            "name": alert.name,
-            "condition": alert.condition,
+            **fields_of(alert, "name", "condition", "audience", "channel"),
             "condition_words": store.condition_of(alert).in_words,
-            "audience": alert.audience,
-            "channel": alert.channel,
             "status": store.status(alert, clock.now()),
         }
     return Answer("alert/added", data)
@@ -82,10 +60,9 @@ def add(call: Call, name: str, condition: str, audience: str | None, channel: st
 @COMMAND.command("list", role="viewer", help=gettext("All alerts and when they last fired."))
 def listing(call: Call) -> Answer:
     """List the alerts."""
-    services = call.services
-    with services.database.reading() as session:
-        rows = store.summaries(session, services.settings)
-        role = roles.role_of(session, services.settings, call.user)
+    with call.database.reading() as session:
+        rows = store.summaries(session)
+        role = roles.role_of(session, call.user)
     return Answer("alert/list", {"alerts": rows, "may_change": roles.allows(role, "analyst")})
 
 
@@ -97,47 +74,32 @@ def listing(call: Call) -> Answer:
 @click.argument("name")
 def test(call: Call, name: str) -> AlertTest:
     """Queue the trial of an alert."""
-    with call.services.database.reading() as session:
-        known = store.find(session, call.services.settings, name).name
+    with call.database.reading() as session:
+        known = store.find(session, name).name
     return request(AlertTest, name=known)
 
 
-@COMMAND.command("mute", role="analyst", help=gettext("Switch an alert off."))
-@click.argument("name")
-def mute(call: Call, name: str) -> Answer:
-    """Mute an alert."""
-    return _changed(call, name, "mute")
+def _add_change(deed: str, change: Callable[..., Alert], help: str) -> None:
+    @COMMAND.command(deed, role="analyst", help=help)
+    @click.argument("name")
+    def changed(call: Call, name: str) -> Answer:
+        with call.database.transaction() as session:
+            if call.first_time(session):
+                name = change(session, name, call.user).name
+        return Answer("alert/changed", {"name": name.lower(), "deed": deed, "days": None})
 
 
-@COMMAND.command("unmute", role="analyst", help=gettext("Switch an alert on."))
-@click.argument("name")
-def unmute(call: Call, name: str) -> Answer:
-    """Unmute an alert."""
-    return _changed(call, name, "unmute")
+_add_change("mute", store.mute, gettext("Switch an alert off."))
+_add_change("unmute", store.unmute, gettext("Switch an alert on."))
+_add_change("delete", store.remove, gettext("Delete an alert."))
 
 
 @COMMAND.command("snooze", role="analyst", help=gettext("Keep an alert silent for some days."))
 @click.argument("name")
-@click.option(
-    "--days", type=integer(1, 90), default=7, metavar="N", help=gettext("For how many days.")
-)
+@option("--days", gettext("For how many days."), integer(1, 90), "N", default=7)
 def snooze(call: Call, name: str, days: int) -> Answer:
     """Snooze an alert."""
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         if call.first_time(session):
-            store.snooze(session, call.services.settings, name, call.user, days)
+            store.snooze(session, name, call.user, days)
     return Answer("alert/changed", {"name": name.lower(), "deed": "snooze", "days": days})
-
-
-@COMMAND.command("delete", role="analyst", help=gettext("Delete an alert."))
-@click.argument("name")
-def delete(call: Call, name: str) -> Answer:
-    """Delete an alert."""
-    return _changed(call, name, "delete")
-
-
-def _changed(call: Call, name: str, deed: str) -> Answer:
-    with call.services.database.transaction() as session:
-        if call.first_time(session):
-            name = CHANGES[deed](session, call.services.settings, name, call.user).name
-    return Answer("alert/changed", {"name": name.lower(), "deed": deed, "days": None})

@@ -22,6 +22,6 @@ def COMMAND(call: Call, sentence: tuple[str, ...]) -> Answer:
     from bot.ask import understand
     from bot.ask.vocabulary import of_shop
 
-    today = clock.now().astimezone(call.services.settings.zone).date()
-    understanding = understand(" ".join(sentence), today, **of_shop(call.services))
+    today = clock.now().astimezone(call.settings.zone).date()
+    understanding = understand(" ".join(sentence), today, shop=of_shop(call.services))
     return Answer("bot/ask", understanding.as_dict())

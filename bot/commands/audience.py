@@ -4,19 +4,16 @@ from datetime import datetime
 
 import click
 
-from bot.commands.tree import AS_OF, SLACK, WHERE, Answer, Call, group, request
+from bot.commands.parameters import AS_OF, WHERE, switch
+from bot.commands.tree import SLACK, Answer, Call, group, request
 from retention.audiences import store
 from retention.audiences.plain import understand
 from retention.text import gettext
-from workers.audiences import check_condition, check_exists
+from workers.customers.audiences import check_condition, check_exists
 from workers.requests import AudienceSave, AudienceShow
 
 
-@group(
-    "audience",
-    default="list",
-    help=gettext("Named groups of customers: save, list, show, delete."),
-)
+@group("audience", default="list")
 def COMMAND() -> None: ...
 
 
@@ -31,14 +28,10 @@ def COMMAND() -> None: ...
 )
 @click.argument("name")
 @click.argument("expression", nargs=-1, required=True)
-@click.option(
-    "--exclude",
-    is_flag=True,
-    help=gettext("Always leave these customers out of campaigns, such as VIPs and staff."),
+@switch(
+    "--exclude", gettext("Always leave these customers out of campaigns, such as VIPs and staff.")
 )
-@click.option(
-    "--replace", is_flag=True, help=gettext("Replace the audience of this name without asking.")
-)
+@switch("--replace", gettext("Replace the audience of this name without asking."))
 def save(
     call: Call, name: str, expression: tuple[str, ...], exclude: bool, replace: bool
 ) -> AudienceSave:
@@ -66,8 +59,8 @@ def join_words(words: tuple[str, ...]) -> str:
 @COMMAND.command("list", role="analyst", help=gettext("All audiences."))
 def listing(call: Call) -> Answer:
     """List the audiences."""
-    with call.services.database.reading() as session:
-        audiences = store.summaries(session, call.services.settings)
+    with call.database.reading() as session:
+        audiences = store.summaries(session)
     return Answer("audience/list", {"audiences": audiences})
 
 
@@ -79,7 +72,7 @@ def listing(call: Call) -> Answer:
 @WHERE
 def show(call: Call, name: str, as_of: datetime | None, where: str | None = None) -> AudienceShow:
     """Queue the count of a saved audience."""
-    known = check_exists(call.services.database, call.services.settings, name)
+    known = check_exists(call.database, name)
     return request(AudienceShow, name=known, as_of=as_of, where=check_condition(where))
 
 
@@ -87,9 +80,8 @@ def show(call: Call, name: str, as_of: datetime | None, where: str | None = None
 @click.argument("name")
 def delete(call: Call, name: str) -> Answer:
     """Delete an audience."""
-    settings = call.services.settings
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         if call.first_time(session):
-            audience = store.remove(session, settings, name, call.user)
+            audience = store.remove(session, name, call.user)
             name = audience.name
     return Answer("audience/deleted", {"name": name})

@@ -5,24 +5,14 @@ from pathlib import Path
 
 import click
 
-from bot.commands.tree import TERMINAL, TO_WRITE, Answer, Call, command
-from retention.text import gettext
+from bot.commands.parameters import TO_WRITE
+from bot.commands.tree import Answer, Call, command
 
 
-@command(
-    "backup",
-    role="admin",
-    surfaces=TERMINAL,
-    help=gettext(
-        "Back up database, lake and models into FILE (.tar.gz) while everything runs; "
-        "the output says if it has the key."
-    ),
-)
+@command("backup", role="admin")
 @click.argument("file", type=TO_WRITE, metavar="FILE")
 def COMMAND(call: Call, file: Path) -> Answer:
     """Back up database, lake and models to a file."""
-    from retention.backup import backup
+    from retention.installation.backup import backup
 
-    return Answer(
-        "bot/backup", asdict(backup(call.services.settings, file, progress=call.progress))
-    )
+    return Answer("bot/backup", asdict(backup(call.settings, file, progress=call.progress)))

@@ -1,20 +1,15 @@
 """`brand`: check the brand file and show what e-mails get from it."""
 
 from bot.commands.tree import Answer, Call, command
-from retention.text import gettext
 
 
-@command(
-    "brand",
-    role="viewer",
-    help=gettext("What e-mails look like: the shop's name, colours, address, links and languages."),
-)
+@command("brand", role="viewer")
 def COMMAND(call: Call) -> Answer:
     """Check the brand file and the shop's own texts."""
-    from retention.campaigns.brand import brand_path, load_brand
-    from retention.campaigns.email_text import load_wording, own_languages, shipped_languages
+    from retention.campaigns.message.brand import brand_path, load_brand
+    from retention.campaigns.message.wording import load_wording, own_languages, shipped_languages
 
-    settings = call.services.settings
+    settings = call.settings
     brand, own = load_brand(settings), own_languages(settings)
     return Answer(
         "bot/brand",

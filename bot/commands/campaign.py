@@ -5,36 +5,27 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.addresses import address_of
+from bot.commands.parameters import AUDIENCE, MONEY, PERCENTAGE, PERSON, WHERE, choice, integer
 from bot.commands.summaries import SLACK
-from bot.commands.tree import (
-    AUDIENCE,
-    MONEY,
-    PERCENTAGE,
-    PERSON,
-    WHERE,
-    Answer,
-    Call,
-    choice,
-    group,
-    integer,
-    request,
-)
-from retention.campaigns import programme, shop_codes
-from retention.campaigns.edits import OFFER_KINDS, Changes, normalize_name
-from retention.campaigns.states import EDITABLE, STATES, StaleCampaign, find_campaign
-from retention.campaigns.view import campaign_data
+from bot.commands.tree import Answer, Call, group, request
+from bot.slack.groups import address_of
+from retention.campaigns.codes import shop_codes
+from retention.campaigns.lifecycle import states
+from retention.campaigns.lifecycle.edits import OFFER_KINDS, Changes, normalize_name
+from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign
+from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.planning import programme_holdout
 from retention.db.audit import history
 from retention.db.tables import Campaign
 from retention.demo import is_demo_home
 from retention.errors import BadInput, NotAllowed
 from retention.outreach import send_summary
-from retention.outreach.channels import EMAIL, MESSAGE_CHANNELS, require_text_channel
+from retention.outreach.adapter import EMAIL, MESSAGE_CHANNELS, require_text_channel
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers import audiences, call_lists, campaigns
-from workers.campaign_channel import channel_request
-from workers.requests import (
+from workers.campaigns import call_lists, decisions
+from workers.campaigns.follow_ups import channel_request
+from workers.campaigns.requests import (
     CampaignCsv,
     CampaignDraft,
     CampaignLook,
@@ -42,6 +33,7 @@ from workers.requests import (
     CampaignPreview,
     CampaignWiden,
 )
+from workers.customers import audiences
 
 # A code block or a phone's keyboard may capitalise the id.
 CAMPAIGN_ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
@@ -59,8 +51,26 @@ REASON = click.option(
 )
 
 
-@group("campaign", default="list", help=gettext("Coupon campaigns: draft, approve, follow."))
+@group("campaign", default="list")
 def COMMAND() -> None: ...
+
+
+NAME = click.option("--name", help=gettext("What to call it."))
+DISCOUNT = click.option(
+    "--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon.")
+)
+HOLDOUT = click.option(
+    "--holdout",
+    type=PERCENTAGE,
+    metavar="PERCENT",
+    help=gettext("Share that gets nothing: 10 to 20."),
+)
+BUDGET = click.option(
+    "--budget",
+    type=MONEY,
+    metavar="MONEY",
+    help=gettext("The most it may cost; at most the policy's."),
+)
 
 
 @COMMAND.command(
@@ -80,22 +90,12 @@ def COMMAND() -> None: ...
         "The lowest risk of its customers, or lapsed ones; else the best that the policy allows."
     ),
 )
-@click.option("--name", help=gettext("What to call it."))
+@NAME
 @AUDIENCE
 @WHERE
-@click.option("--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon."))
-@click.option(
-    "--holdout",
-    type=PERCENTAGE,
-    metavar="PERCENT",
-    help=gettext("Share that gets nothing: 10 to 20."),
-)
-@click.option(
-    "--budget",
-    type=MONEY,
-    metavar="MONEY",
-    help=gettext("The most it may cost; at most the policy's."),
-)
+@DISCOUNT
+@HOLDOUT
+@BUDGET
 @click.option(
     "--channel",
     type=choice(*MESSAGE_CHANNELS),
@@ -104,50 +104,40 @@ def COMMAND() -> None: ...
 def draft(
     call: Call,
     cohort: str | None,
-    tier: str | None,
     name: str | None,
-    discount: float | None,
-    holdout: float | None,
-    budget: float | None,
     audience: str | None = None,
     where: str | None = None,
     channel: str | None = None,
+    **terms: Any,
 ) -> CampaignDraft:
     """Queue the draft of a campaign."""
     if cohort is not None:
-        with call.services.database.reading() as session:
-            campaigns.find_cohort(session, call.services.settings, cohort)
+        with call.database.reading() as session:
+            decisions.find_cohort(session, cohort)
     valid_name = None if name is None else normalize_name(name)
-    audience = audiences.check_exists(call.services.database, call.services.settings, audience)
-    require_text_channel(call.services.settings, channel or EMAIL)
+    audience = audiences.check_exists(call.database, audience)
+    require_text_channel(call.settings, channel or EMAIL)
     return request(
         CampaignDraft,
         cohort_id=cohort,
-        tier=tier,
         name=valid_name,
-        discount=discount,
-        holdout=holdout,
-        budget=budget,
         audience=audience,
         where=audiences.check_condition(where),
         message_channel=channel or EMAIL,
+        **terms,
     )
 
 
 @COMMAND.command("list", role="viewer", help=gettext("The newest campaigns and where they stand."))
-@click.option("--state", type=choice(*STATES), help=gettext("Only those in this state."))
+@click.option("--state", type=choice(*states.STATES), help=gettext("Only those in this state."))
 def listing(call: Call, state: str | None) -> Answer:
     """List the newest campaigns."""
-    settings = call.services.settings
-    query = (
-        select(Campaign)
-        .where(Campaign.team_id == settings.team_id)
-        .order_by(Campaign.created_at.desc())
-        .limit(20)
-    )
-    with call.services.database.reading() as session:
-        if state:
-            query = query.where(Campaign.state == state)
+    settings = call.settings
+    query = select(Campaign).where(Campaign.team_id == settings.team_id)
+    if state:
+        query = query.where(Campaign.state == state)
+    query = query.order_by(Campaign.created_at.desc()).limit(20)
+    with call.database.reading() as session:
         shown = [campaign_data(one, settings, session) for one in session.scalars(query)]
     return Answer("campaign/list", {"campaigns": shown})
 
@@ -158,14 +148,12 @@ def listing(call: Call, state: str | None) -> Answer:
 @CAMPAIGN_ID
 def show(call: Call, campaign: str) -> Answer:
     """Show a campaign and its history."""
-    settings = call.services.settings
-    with call.services.database.reading() as session:
-        row = find_campaign(session, settings, campaign)
+    settings = call.settings
+    with call.database.reading() as session:
+        row = find_campaign(session, campaign)
         steps = history(session, row.team_id, row.id, "campaign")
-        shown = {
-            **campaign_data(row, settings, session),
-            "shop_codes": shop_codes.waiting(session, row.id),
-        }
+        shown = campaign_data(row, settings, session)
+        shown["shop_codes"] = shop_codes.waiting(session, row.id)
         return Answer("campaign/show", {"campaign": shown, "history": steps})
 
 
@@ -174,14 +162,9 @@ def show(call: Call, campaign: str) -> Answer:
 )
 @CAMPAIGN_ID
 @VERSION
-@click.option("--name", help=gettext("What to call it."))
-@click.option("--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon."))
-@click.option(
-    "--holdout",
-    type=PERCENTAGE,
-    metavar="PERCENT",
-    help=gettext("Share that gets nothing: 10 to 20."),
-)
+@NAME
+@DISCOUNT
+@HOLDOUT
 @click.option(
     "--expires", type=integer(), metavar="DAYS", help=gettext("How long a code can be used.")
 )
@@ -202,12 +185,7 @@ def show(call: Call, campaign: str) -> Answer:
 @click.option(
     "--min-order", type=MONEY, metavar="MONEY", help=gettext("The order value from which it holds.")
 )
-@click.option(
-    "--budget",
-    type=MONEY,
-    metavar="MONEY",
-    help=gettext("The most it may cost; at most the policy's."),
-)
+@BUDGET
 @click.option(
     "--send-on",
     metavar="TIME",
@@ -233,25 +211,23 @@ def edit(
         )
     _refuse_unused(changes)
     changes["expires_days"] = changes.pop("expires")
-    return _apply(call, campaign, version, campaigns.edit, Changes(**changes))
+    return _apply(call, campaign, version, decisions.edit, Changes(**changes))
 
 
 def _change_channel(
     call: Call, campaign_id: str, version: int | None, channel: str, changes: dict[str, Any]
 ) -> CampaignWiden:
     if any(value is not None for value in changes.values()):
-        raise BadInput(
-            gettext(
-                "--channel makes a new audience and a new text; give the other changes in a "
-                "second edit."
-            ),
-            field="message_channel",
+        problem = gettext(
+            "--channel makes a new audience and a new text; give the other changes in a "
+            "second edit."
         )
-    with call.services.database.reading() as session:
-        campaign = find_campaign(session, call.services.settings, campaign_id)
-    if campaign.state not in EDITABLE or version not in (None, campaign.version):
+        raise BadInput(problem, field="message_channel")
+    with call.database.reading() as session:
+        campaign = find_campaign(session, campaign_id)
+    if campaign.state not in states.EDITABLE or version not in (None, campaign.version):
         raise StaleCampaign(campaign, campaign.version if version is None else version)
-    return channel_request(call.services.settings, campaign, channel)
+    return channel_request(call.settings, campaign, channel)
 
 
 def _refuse_unused(changes: dict[str, Any]) -> None:
@@ -263,11 +239,10 @@ def _refuse_unused(changes: dict[str, Any]) -> None:
     for term, offers in OFFERS_WITH_TERM.items():
         if offer is not None and changes[term] is not None and offer not in offers:
             fits = gettext(" or ").join(f"--offer {name}" for name in offers)
-            raise BadInput(
-                gettext(
-                    "--{term} is for {fits}, not for --offer {offer}; leave one of the two out."
-                ).format(term=term.replace("_", "-"), fits=fits, offer=offer)
+            problem = gettext(
+                "--{term} is for {fits}, not for --offer {offer}; leave one of the two out."
             )
+            raise BadInput(problem.format(term=term.replace("_", "-"), fits=fits, offer=offer))
 
 
 @COMMAND.command("submit", role="analyst", help=gettext("Hand a draft to the approvers."))
@@ -279,14 +254,14 @@ def submit(call: Call, campaign: str, version: int | None) -> Answer:
     if call.channel and not services.channels.can_post(call.channel):
         with services.database.reading() as session:
             # Without a channel of its own, the campaign would be posted here.
-            if find_campaign(session, services.settings, campaign).channel is None:
+            if find_campaign(session, campaign).channel is None:
                 raise BadInput(
                     gettext(
                         "I am no member of this channel, so nobody would see the campaign here. "
                         "`/invite` me, or submit it in a channel where I am."
                     )
                 )
-    return _apply(call, campaign, version, campaigns.submit, call.channel)
+    return _apply(call, campaign, version, decisions.submit, call.channel)
 
 
 @COMMAND.command(
@@ -304,14 +279,13 @@ def submit(call: Call, campaign: str, version: int | None) -> Answer:
 )
 def approve(call: Call, campaign: str, version: int | None, calls_by: str | None = None) -> Answer:
     """Approve a campaign."""
-    if call.surface != SLACK and not is_demo_home(call.services.settings):
-        raise NotAllowed(
-            gettext(
-                "Approvals happen in Slack only, so that nobody approves their own campaign under "
-                "another name; an approver types there: `/retention campaign approve {id}`"
-            ).format(id=campaign)
+    if call.surface != SLACK and not is_demo_home(call.settings):
+        text = gettext(
+            "Approvals happen in Slack only, so that nobody approves their own campaign under "
+            "another name; an approver types there: `/retention campaign approve {id}`"
         )
-    return _apply(call, campaign, version, campaigns.approve, calls_by)
+        raise NotAllowed(text.format(id=campaign))
+    return _apply(call, campaign, version, decisions.approve, calls_by)
 
 
 @COMMAND.command("reject", role="approver", help=gettext("Say no, and why."))
@@ -320,7 +294,7 @@ def approve(call: Call, campaign: str, version: int | None, calls_by: str | None
 @REASON
 def reject(call: Call, campaign: str, version: int | None, reason: str) -> Answer:
     """Reject a campaign."""
-    return _apply(call, campaign, version, campaigns.reject, reason)
+    return _apply(call, campaign, version, decisions.reject, reason)
 
 
 @COMMAND.command(
@@ -332,9 +306,7 @@ def reject(call: Call, campaign: str, version: int | None, reason: str) -> Answe
 @REASON
 def stop(call: Call, campaign: str, reason: str) -> Answer:
     """Stop a campaign and void unused codes."""
-    return _apply(
-        call, campaign, None, lambda s, t, c, _version, user: campaigns.stop(s, t, c, user, reason)
-    )
+    return _apply(call, campaign, None, decisions.stop, reason)
 
 
 @COMMAND.command(
@@ -355,13 +327,8 @@ def preview(call: Call, campaign: str, to: str | None = None) -> CampaignPreview
     known = _known(call, campaign)
     if to is None:
         return request(CampaignPreview, campaign_id=known)
-    return request(
-        CampaignPreview,
-        campaign_id=known,
-        picture=True,
-        to_me=True,
-        **(address_of(call.services.client, call.user) if call.surface == SLACK else {}),
-    )
+    address = address_of(call.services.client, call.user) if call.surface == SLACK else {}
+    return request(CampaignPreview, campaign_id=known, picture=True, to_me=True, **address)
 
 
 @COMMAND.command(
@@ -383,8 +350,8 @@ def call_list(call: Call, campaign: str) -> CampaignCsv:
 )
 def my_calls(call: Call) -> Answer:
     """List a person's open calls."""
-    with call.services.database.reading() as session:
-        rows = call_lists.open_calls(session, call.services.settings, call.user)
+    with call.database.reading() as session:
+        rows = call_lists.open_calls(session, call.user)
     return Answer("campaign/my_calls", {"calls": rows})
 
 
@@ -402,8 +369,8 @@ def misuse(call: Call, campaign: str) -> CampaignMisuse:
 
 def _known(call: Call, campaign_id: str) -> str:
     """Return the id of an existing campaign, before anything is queued."""
-    with call.services.database.reading() as session:
-        return find_campaign(session, call.services.settings, campaign_id).id
+    with call.database.reading() as session:
+        return find_campaign(session, campaign_id).id
 
 
 def _summary(campaign: Campaign) -> dict[str, str]:
@@ -418,9 +385,9 @@ def _summary(campaign: Campaign) -> dict[str, str]:
 @CAMPAIGN_ID
 def held(call: Call, campaign: str) -> Answer:
     """List sends with an unknown outcome, without names."""
-    settings = call.services.settings
-    with call.services.database.reading() as session:
-        row = find_campaign(session, settings, campaign)
+    settings = call.settings
+    with call.database.reading() as session:
+        row = find_campaign(session, campaign)
         copies = [
             {
                 "copy": send.id,
@@ -432,14 +399,9 @@ def held(call: Call, campaign: str) -> Answer:
             for send in send_summary.held_sends(session, row.id)
         ]
         details = _summary(row)
-    return Answer(
-        "campaign/held",
-        {
-            "campaign": details,
-            "copies": copies[:MAX_COPIES_SHOWN],
-            "more": max(len(copies) - MAX_COPIES_SHOWN, 0),
-        },
-    )
+    more = max(len(copies) - MAX_COPIES_SHOWN, 0)
+    shown = {"campaign": details, "copies": copies[:MAX_COPIES_SHOWN], "more": more}
+    return Answer("campaign/held", shown)
 
 
 @COMMAND.command(
@@ -454,14 +416,12 @@ def held(call: Call, campaign: str) -> Answer:
 @click.option("--copy", type=integer(), metavar="N", help=gettext("Only this one of those held."))
 def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
     """Send held copies again or count them as sent."""
-    settings, sends_again = call.services.settings, how == "again"
-    with call.services.database.transaction() as session:
+    sends_again = how == "again"
+    with call.database.transaction() as session:
         released = 0
         if call.first_time(session):
-            released = campaigns.release(
-                session, settings, campaign, call.user, again=sends_again, copy=copy
-            )
-        details = _summary(find_campaign(session, settings, campaign))
+            released = decisions.release(session, campaign, call.user, again=sends_again, copy=copy)
+        details = _summary(find_campaign(session, campaign))
     return Answer(
         "campaign/released", {"campaign": details, "copies": released, "again": sends_again}
     )
@@ -475,35 +435,28 @@ def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
 @CAMPAIGN_ID
 def result(call: Call, campaign: str) -> Answer | CampaignLook:
     """Show a campaign's measured result, or queue an interim one."""
-    with call.services.database.reading() as session:
-        details = campaign_data(find_campaign(session, call.services.settings, campaign))
+    with call.database.reading() as session:
+        details = campaign_data(find_campaign(session, campaign))
     if details["result"] is None and details["state"] in ("live", "measuring"):
         return request(CampaignLook, campaign_id=campaign)
     if details["result"] is None or details["never_measured"]:
         return Answer("campaign/unmeasured", {"campaign": details})
     ratio = details["result"]["sample_ratio"]
-    return Answer(
-        "campaign/result",
-        {
-            "campaign": details,
-            "measured": details["result"],
-            "with_chart": False,
-            "treated": ratio["treated"],
-            "control": ratio["control"],
-        },
-    )
+    sizes = {"treated": ratio["treated"], "control": ratio["control"]}
+    shown = {"campaign": details, "measured": details["result"], "with_chart": False, **sizes}
+    return Answer("campaign/result", shown)
 
 
 def _apply(
     call: Call, campaign_id: str, version: int | None, transition: Any, *more: Any
 ) -> Answer:
     """Apply a transition once, even after a repeated delivery."""
-    settings = call.services.settings
-    with call.services.database.transaction() as session:
-        campaign = find_campaign(session, settings, campaign_id)
+    settings = call.settings
+    with call.database.transaction() as session:
+        campaign = find_campaign(session, campaign_id)
         if call.first_time(session):
             expected = campaign.version if version is None else version
-            campaign = transition(session, settings, campaign_id, expected, call.user, *more)
+            campaign = transition(session, Step(campaign_id, call.user, expected), *more)
         return Answer("campaign/done", {"campaign": campaign_data(campaign, settings)})
 
 
@@ -518,7 +471,7 @@ def _apply(
 @click.argument("percent", type=PERCENTAGE, metavar="PERCENT")
 def holdout(call: Call, percent: float) -> Answer:
     """Set the programme's hold-out."""
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         if call.first_time(session):
-            programme.set_share(session, call.services.settings, percent, call.user)
+            programme_holdout.set_share(session, percent, call.user)
     return Answer("campaign/holdout", {"share": percent})

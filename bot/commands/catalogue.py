@@ -1,7 +1,7 @@
 """Turn the command tree into data for help and documentation."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from inspect import cleandoc
 from typing import Any, cast
 
@@ -9,7 +9,6 @@ import click
 
 from bot.commands.parsing import option_metavar, usage
 from bot.commands.tree import (
-    BOTH,
     SLACK,
     TERMINAL,
     Command,
@@ -49,59 +48,37 @@ class Entry:
 
 
 def entries(tree: Root, *, where: str | None = None, role: str | None = None) -> list[Entry]:
-    """Return the commands of the tree.
-
-    Parameters
-    ----------
-    tree : Root
-        The command tree.
-    where : str, optional
-        Only the commands of a surface, with its usage.
-    role : str, optional
-        Only the commands that a role may use.
-
-    Returns
-    -------
-    list of Entry
-    """
+    """Return the commands of the tree."""
     context = terminal_context() if where == TERMINAL else slack_context()
     return [
         entry
-        for entry in _walk(tree, context, (), BOTH)
+        for entry in _walk(tree, context, ())
         if (where is None or where in entry.surfaces)
         and (role is None or roles.allows(role, entry.role))
     ]
 
 
-def _walk(
-    group: Group, context: click.Context, path: tuple[str, ...], surfaces: frozenset[str]
-) -> Iterator[Entry]:
+def _walk(group: Group, context: click.Context, path: tuple[str, ...]) -> Iterator[Entry]:
     for name in group.list_commands(context):
         command = group.get_command(context, name)
+        if command is None:
+            continue
+        inner = click.Context(command, info_name=name, parent=context)
         if isinstance(command, Group):
-            inner = click.Context(command, info_name=name, parent=context)
-            yield from _walk(command, inner, (*path, name), surfaces & command.surfaces)
+            yield from _walk(command, inner, (*path, name))
         elif isinstance(command, Command):
-            yield _entry(
-                command,
-                click.Context(command, info_name=name, parent=context),
-                (*path, name),
-                surfaces,
-            )
+            yield _entry(command, inner, (*path, name))
 
 
-def _entry(
-    command: Command, context: click.Context, path: tuple[str, ...], surfaces: frozenset[str]
-) -> Entry:
-    surfaces &= command.surfaces
-    if SLACK not in surfaces:
+def _entry(command: Command, context: click.Context, path: tuple[str, ...]) -> Entry:
+    if SLACK not in command.surfaces:
         context = _terminal_context(command, path)
     return Entry(
         path,
         usage(command, context),
         cleandoc(command.help or ""),
         command.role,
-        surfaces,
+        command.surfaces,
         tuple(_option(param, context) for param in command.own_params(surface(context))),
         tuple(
             _option(param, context)
@@ -113,24 +90,20 @@ def _entry(
 
 def _terminal_context(command: Command, path: tuple[str, ...]) -> click.Context:
     context = terminal_context()
-    for name in path[:-1]:
-        context = click.Context(
-            cast(Group, context.command).get_command(context, name) or command,
-            info_name=name,
-            parent=context,
-        )
-    return click.Context(command, info_name=path[-1], parent=context)
+    for name in path:
+        inner = cast(Group, context.command).get_command(context, name) or command
+        context = click.Context(inner, info_name=name, parent=context)
+    return context
 
 
 def _option(param: click.Parameter, context: click.Context) -> Option:
     if not isinstance(param, click.Option):
         return Option(param.make_metavar(context), "", "")
     value = "" if param.is_flag else f" {option_metavar(param, context)}"
-    value_default = param.to_info_dict()["default"]
-    default = (
-        "" if param.is_flag or not isinstance(value_default, str | int) else str(value_default)
-    )
-    return Option(f"{', '.join(param.opts)}{value}", param.help or "", default)
+    default = param.to_info_dict()["default"]
+    has_default = isinstance(default, str | int) and not param.is_flag
+    names = f"{', '.join(param.opts)}{value}"
+    return Option(names, param.help or "", str(default) if has_default else "")
 
 
 def as_dict(entry: Entry) -> dict[str, Any]:
@@ -141,8 +114,5 @@ def as_dict(entry: Entry) -> dict[str, Any]:
         "usage": entry.usage,
         "help": first,
         "role": entry.role,
-        "options": [
-            {"names": option.names, "help": option.help, "default": option.default}
-            for option in entry.options
-        ],
+        "options": [asdict(option) for option in entry.options],
     }

@@ -1,42 +1,24 @@
 """`cohort`: show retention by month of first purchase."""
 
-from datetime import datetime
+from typing import Any
 
-import click
-
-from bot.commands.tree import AS_OF, AUDIENCE, WHERE, Call, command, integer, request
+from bot.commands.parameters import AS_OF, AUDIENCE, WHERE, integer, option, scoped_request
+from bot.commands.tree import Call, command
 from retention.text import gettext
-from workers.audiences import check_condition, check_exists
 from workers.requests import Cohort
 
 
-@command(
-    "cohort",
-    request=Cohort,
-    help=gettext(
-        "Retention by cohort: of those who first bought in a month, the share that "
-        "bought 1, 2, 3 … months later."
-    ),
-)
-@click.option(
+@command("cohort", request=Cohort)
+@option(
     "--months",
-    type=integer(2, 24),
+    gettext("How many months of cohorts, the newest, and for how long each is followed."),
+    integer(2, 24),
+    "N",
     default=12,
-    metavar="N",
-    help=gettext("How many months of cohorts, the newest, and for how long each is followed."),
 )
 @AS_OF
 @AUDIENCE
 @WHERE
-def COMMAND(
-    call: Call,
-    months: int,
-    as_of: datetime | None,
-    audience: str | None = None,
-    where: str | None = None,
-) -> Cohort:
+def COMMAND(call: Call, **fields: Any) -> Cohort:
     """Queue the cohort retention report."""
-    audience = check_exists(call.services.database, call.services.settings, audience)
-    return request(
-        Cohort, months=months, as_of=as_of, audience=audience, where=check_condition(where)
-    )
+    return scoped_request(call, Cohort, **fields)

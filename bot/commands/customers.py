@@ -1,48 +1,32 @@
 """`customers`: count customers, and list the first of them."""
 
-from datetime import datetime
-from typing import Literal
+from typing import Any
 
-import click
-
-from bot.commands.tree import AS_OF, AUDIENCE, WHERE, Call, choice, command, integer, request
+from bot.commands.parameters import (
+    AS_OF,
+    AUDIENCE,
+    WHERE,
+    choice,
+    list_length,
+    option,
+    scoped_request,
+)
+from bot.commands.tree import Call, command
 from retention.text import gettext
-from workers.audiences import check_condition, check_exists
 from workers.requests import Customers
 
 
-@command(
-    "customers",
-    request=Customers,
-    help=gettext("How many customers there are, and who spent most. At risk or not."),
-)
-@click.option(
+@command("customers", request=Customers)
+@option(
     "--order",
-    type=choice("spent", "orders", "newest"),
+    gettext("Who comes first: who spent most, ordered most often, or came last."),
+    choice("spent", "orders", "newest"),
     default="spent",
-    help=gettext("Who comes first: who spent most, ordered most often, or came last."),
 )
-@click.option(
-    "--top", type=integer(1, 24), default=10, metavar="N", help=gettext("List so many customers.")
-)
+@list_length("--top", 24, gettext("List so many customers."))
 @AS_OF
 @AUDIENCE
 @WHERE
-def COMMAND(
-    call: Call,
-    order: Literal["spent", "orders", "newest"],
-    top: int,
-    as_of: datetime | None,
-    audience: str | None = None,
-    where: str | None = None,
-) -> Customers:
+def COMMAND(call: Call, **fields: Any) -> Customers:
     """Queue the count of all customers, or those of an audience or a condition."""
-    audience = check_exists(call.services.database, call.services.settings, audience)
-    return request(
-        Customers,
-        order=order,
-        top=top,
-        as_of=as_of,
-        audience=audience,
-        where=check_condition(where),
-    )
+    return scoped_request(call, Customers, **fields)

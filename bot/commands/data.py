@@ -3,26 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-import click
-
-from bot.commands.tree import (
-    TERMINAL,
-    TO_WRITE,
-    Answer,
-    Call,
-    TerminalOption,
-    group,
-    integer,
-    request,
-)
+from bot.commands.parameters import html_option, integer, map_option, option, switch
+from bot.commands.tree import TERMINAL, Answer, Call, group, request
 from retention.errors import BadInput
+from retention.lake.importing import quarantine
 from retention.text import gettext
 from workers.requests import DataQuality
 
-REASON = click.option("--reason", metavar="WORDS", help=gettext("Only the rows with this reason."))
+REASON = option("--reason", gettext("Only the rows with this reason."), metavar="WORDS")
 
 
-@group("data", default="show", help=gettext("What has been imported, and how good it is."))
+@group("data", default="show")
 def COMMAND() -> None: ...
 
 
@@ -30,7 +21,7 @@ def _write_html(call: Call, data: dict[str, Any], html: Path | None = None) -> N
     from retention.reports.quality import Quality
 
     if html is not None:
-        html.write_text(Quality(data).html(call.services.settings), encoding="utf-8")
+        html.write_text(Quality(data).html(call.settings), encoding="utf-8")
 
 
 @COMMAND.command(
@@ -42,13 +33,7 @@ def _write_html(call: Call, data: dict[str, Any], html: Path | None = None) -> N
         "limits the models now."
     ),
 )
-@click.option(
-    "--html",
-    type=TO_WRITE,
-    cls=TerminalOption,
-    metavar="FILE",
-    help=gettext("Also write the report to this file, as a page."),
-)
+@html_option(gettext("Also write the report to this file, as a page."))
 def show(call: Call, html: Path | None = None) -> DataQuality:
     """Queue the data quality report."""
     return request(DataQuality)
@@ -61,21 +46,11 @@ def show(call: Call, html: Path | None = None) -> DataQuality:
     help=gettext("The rows that could not be used, by reason, with what to do about it."),
 )
 @REASON
-@click.option(
-    "--examples",
-    type=integer(0, 1000),
-    default=3,
-    metavar="N",
-    help=gettext("So many rows of each reason."),
-)
+@option("--examples", gettext("So many rows of each reason."), integer(0, 1000), "N", default=3)
 def list_quarantined(call: Call, reason: str | None, examples: int) -> Answer:
     """List quarantined rows by reason."""
-    from retention.lake import Lake, quarantine
-
-    settings = call.services.settings
-    listing = quarantine.listing(
-        Lake.open(settings).duckdb, settings, reason=reason, examples=examples
-    )
+    settings = call.settings
+    listing = quarantine.listing(call.lake.duckdb, settings, reason=reason, examples=examples)
     return Answer("bot/quarantine", listing)
 
 
@@ -91,30 +66,21 @@ def list_quarantined(call: Call, reason: str | None, examples: int) -> Answer:
     ),
 )
 @REASON
-@click.option("--all", "everything", is_flag=True, help=gettext("All rows, whatever their reason."))
-@click.option(
-    "--map",
-    "map_path",
-    type=click.Path(path_type=Path),
-    cls=TerminalOption,
-    metavar="MAP.toml",
-    help=gettext("Read them with this map, not with their own as it is now."),
-)
+@switch("--all", gettext("All rows, whatever their reason."), into="everything")
+@map_option(gettext("Read them with this map, not with their own as it is now."))
 def release_quarantined(
     call: Call, reason: str | None, everything: bool, map_path: Path | None
 ) -> Answer:
     """Import quarantined rows with the present map and rules."""
-    from retention.campaigns.file_imports import LISTENER
-    from retention.lake import Lake
-    from retention.lake.release import release
+    from retention.campaigns.codes.file_imports import LISTENER
+    from retention.lake.importing.release import release
 
     if (reason is None) != everything:
         raise BadInput(gettext("Say which rows: --reason WORDS, or --all."))
-    services = call.services
     report = release(
-        Lake.open(services.settings),
-        services.database,
-        services.settings,
+        call.lake,
+        call.database,
+        call.settings,
         reason=reason,
         map_path=map_path,
         progress=call.progress,

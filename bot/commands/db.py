@@ -1,17 +1,16 @@
 """`db`: migrate the operational database."""
 
-from bot.commands.tree import TERMINAL, Answer, Call, group
+from bot.commands.tree import Answer, Call, group
 from retention.text import gettext
 
 
-@group("db", surfaces=TERMINAL, help=gettext("The operational database."))
+@group("db")
 def COMMAND() -> None: ...
 
 
 @COMMAND.command(
     "upgrade",
     role="admin",
-    surfaces=TERMINAL,
     help=gettext(
         "Bring the database to this version's schema (`init`, `run` and `demo` do it by"
         " themselves), and its customers to the lake's."
@@ -20,10 +19,10 @@ def COMMAND() -> None: ...
 def migrate(call: Call) -> Answer:
     """Migrate the database and synchronise its customers with the lake."""
     from retention.db.migrate import upgrade
-    from retention.lake import Lake, customer_directory
+    from retention.lake import customer_directory
 
-    settings = call.services.settings
+    settings = call.settings
     revision = upgrade(settings)
     # A new database does not have the lake's customers yet.
-    changed = customer_directory.sync(Lake.open(settings), call.services.database, settings)
+    changed = customer_directory.sync(call.lake, call.database)
     return Answer("bot/upgraded", {"database_revision": revision, "customers_changed": changed})

@@ -2,24 +2,28 @@
 
 from typing import Any
 
-import click
-
-from bot.commands.tree import DAYS, DAYS_OR_EVER, TERMINAL, Answer, Call, group
+from bot.commands.parameters import DAYS, DAYS_OR_EVER, option
+from bot.commands.tree import TERMINAL, Answer, Call, group
+from retention.registry.churn_definition import (
+    ChurnDefinition,
+    change_definition,
+    current_definition,
+    derive_from,
+)
 from retention.text import gettext
 from workers import times
 
 
-@group("definition", default="show", help=gettext("What churn means in this shop."))
+@group("definition", default="show")
 def COMMAND() -> None: ...
 
 
 @COMMAND.command("show", help=gettext("What churn means, and why."))
 def show(call: Call) -> Answer:
     """Show the definition of churn."""
-    from retention.registry.churn_definition import current_definition
 
-    with call.services.database.reading() as session:
-        definition = current_definition(session, call.services.settings)
+    with call.database.reading() as session:
+        definition = current_definition(session)
     return _answer(definition)
 
 
@@ -31,21 +35,15 @@ def show(call: Call) -> Answer:
         "retired; `retrain` trains one for the new."
     ),
 )
-@click.option(
-    "--horizon",
-    type=DAYS,
-    required=True,
-    help=gettext("Churn means: no order for so long."),
-)
-@click.option(
+@option("--horizon", gettext("Churn means: no order for so long."), DAYS, required=True)
+@option(
     "--active-within",
-    type=DAYS_OR_EVER,
-    help=gettext("Only who ordered so recently, or ever; by default about twice the horizon."),
+    gettext("Only who ordered so recently, or ever; by default about twice the horizon."),
+    DAYS_OR_EVER,
 )
 def change(call: Call, horizon: int, active_within: int | str | None) -> Answer:
     """Change the definition of churn."""
     from retention.features.order_rhythm import active_window
-    from retention.registry.churn_definition import ChurnDefinition
 
     active = active_window(horizon) if active_within is None else times.days_or_ever(active_within)
     return _changed(call, ChurnDefinition(horizon, active, "person"))
@@ -59,25 +57,21 @@ def change(call: Call, horizon: int, active_within: int | str | None) -> Answer:
 )
 def derive(call: Call) -> Answer:
     """Derive the definition of churn from the data."""
-    from retention.lake import Lake
-    from retention.registry.churn_definition import derive_from
 
-    return _changed(call, derive_from(Lake.open(call.services.settings)))
+    return _changed(call, derive_from(call.lake))
 
 
 def _changed(call: Call, definition: Any) -> Answer:
-    from retention.registry.churn_definition import change_definition
 
     retired = None
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         if call.first_time(session):
-            retired = change_definition(session, call.services.settings, definition, call.user)
+            retired = change_definition(session, definition, call.user)
     return _answer(definition, retired.version if retired else None, changed=True)
 
 
 def _answer(definition: Any, retired: str | None = None, *, changed: bool = False) -> Answer:
     fields = definition.as_dict()
     return Answer(
-        "bot/definition",
-        {**fields, "definition": fields, "retired": retired, "changed": changed},
+        "bot/definition", {**fields, "definition": fields, "retired": retired, "changed": changed}
     )

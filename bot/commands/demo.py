@@ -1,22 +1,12 @@
 """`demo`: run the product in a browser without a Slack workspace."""
 
-from bot.commands.tree import TERMINAL, Answer, Call, command
-from retention.text import gettext
+from bot.commands.tree import Answer, Call, command
 
 
-@command(
-    "demo",
-    role="admin",
-    surfaces=TERMINAL,
-    starts_processes=True,
-    help=gettext(
-        "Try everything in a browser: a real shop's year, a page that speaks Slack's "
-        "protocol, a time machine."
-    ),
-)
+@command("demo", role="admin", starts_processes=True)
 def COMMAND(call: Call) -> Answer:
     """Run the playground."""
     from bot import playground
 
-    playground.main(call.services.settings)
+    playground.main(call.settings)
     return Answer("bot/stopped")

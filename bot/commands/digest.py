@@ -7,27 +7,19 @@ from typing import Any
 
 import click
 from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
 
-from bot.commands.tree import (
-    WHERE,
-    Answer,
-    Call,
-    TerminalOption,
-    choice,
-    group,
-    integer,
-    request,
-)
+from bot.commands.parameters import WHERE, choice, integer, option, scoped_request
+from bot.commands.tree import Answer, Call, TerminalOption, fields_of, group
 from retention.clock import time_zones
+from retention.db import Transaction
 from retention.db.tables import Schedule
 from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
-from workers import schedule
-from workers.audiences import check_condition, check_exists
 from workers.delivery import outbox
 from workers.requests import Digest
+from workers.schedule import tick
+from workers.schedule.cadence import Cadence
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -67,17 +59,16 @@ class Zone(click.ParamType):
         return zones[name]
 
 
-@group("digest", default="now", help=gettext("The week in one message, now or each week."))
+@group("digest", default="now")
 def COMMAND() -> None: ...
 
 
 @COMMAND.command("now", request=Digest, help=gettext("The digest of the past week, here and now."))
-@click.option("--audience", metavar="NAME", help=gettext("Also show this saved audience's week."))
+@option("--audience", gettext("Also show this saved audience's week."), metavar="NAME")
 @WHERE
-def now(call: Call, audience: str | None = None, where: str | None = None) -> Digest:
+def now(call: Call, **scope: Any) -> Digest:
     """Queue the digest of the past week."""
-    audience = check_exists(call.services.database, call.services.settings, audience)
-    return request(Digest, audience=audience, where=check_condition(where))
+    return scoped_request(call, Digest, **scope)
 
 
 @COMMAND.command(
@@ -87,86 +78,42 @@ def now(call: Call, audience: str | None = None, where: str | None = None) -> Di
         "Post the digest in this channel each week, by itself; a new time replaces the one before."
     ),
 )
-@click.option(
-    "--day",
-    type=_Day(("daily", *DAYS)),
-    default="monday",
-    help=gettext("On which day of the week."),
-)
-@click.option(
-    "--at",
-    type=_TimeOfDay(),
-    default="09:00",
-    metavar="HH:MM",
-    help=gettext("At what time, there."),
-)
-@click.option(
-    "--timezone",
-    type=Zone(),
-    metavar="ZONE",
-    help=gettext("Where; by default the shop's own time zone."),
-)
-@click.option(
-    "--channel",
-    cls=TerminalOption,
-    metavar="CHANNEL",
-    help=gettext("The id of the channel it goes to."),
+@option("--day", gettext("On which day of the week."), _Day(("daily", *DAYS)), default="monday")
+@option("--at", gettext("At what time, there."), _TimeOfDay(), "HH:MM", default="09:00")
+@option("--timezone", gettext("Where; by default the shop's own time zone."), Zone(), "ZONE")
+@option(
+    "--channel", gettext("The id of the channel it goes to."), metavar="CHANNEL", cls=TerminalOption
 )
 def add_schedule(
     call: Call, day: str, at: str, timezone: str | None, channel: str | None = None
 ) -> Answer:
-    """Schedule the digest for a channel.
-
-    Replaces the channel's schedule.
-    """
-    services = call.services
+    """Schedule the digest for a channel. Replaces the channel's schedule."""
     target = channel or call.channel
     if not target:
         raise BadInput(
             gettext("--channel is missing; give the id of the channel that the digest goes to.")
         )
     if not outbox.is_slack_id(target):
-        raise BadInput(
-            gettext(
-                "--channel is {channel!r}, which is no channel's id; give one like C0123ABCD (in "
-                "Slack a click on the channel's name shows it, below everything else)."
-            ).format(channel=target)
+        text = gettext(
+            "--channel is {channel!r}, which is no channel's id; give one like C0123ABCD (in "
+            "Slack a click on the channel's name shows it, below everything else)."
         )
-    zone = timezone or services.settings.timezone
-    with services.database.transaction() as session:
-        replaced: list[dict[str, Any]] = []
+        raise BadInput(text.format(channel=target))
+    zone = timezone or call.settings.timezone
+    chosen: dict[str, Any] = {"day": day, "at": at, "timezone": zone}
+    replaced: list[dict[str, Any]] = []
+    with call.database.transaction() as session:
         if call.first_time(session):
-            replaced = replace_schedule(
-                session,
-                services.settings,
-                channel=target,
-                day=day,
-                at=at,
-                timezone=zone,
-                user=call.user,
-            )
-    is_stranger = call.channel is not None and not services.channels.can_post(call.channel)
-    return Answer(
-        "bot/digest_scheduled",
-        {
-            "day": day,
-            "at": at,
-            "timezone": zone,
-            "channel": target,
-            "stranger": is_stranger,
-            # The same time again replaces nothing that a person could notice.
-            "replaced": [
-                one
-                for one in replaced
-                if (one["day"], one["at"], one["timezone"]) != (day, at, zone)
-            ],
-        },
-    )
+            replaced = replace_schedule(session, channel=target, user=call.user, **chosen)
+    # The same time again replaces nothing that a person could notice.
+    replaced = [one for one in replaced if not chosen.items() <= one.items()]
+    is_stranger = call.channel is not None and not call.services.channels.can_post(call.channel)
+    data = {**chosen, "channel": target, "stranger": is_stranger, "replaced": replaced}
+    return Answer("bot/digest_scheduled", data)
 
 
 def replace_schedule(
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     *,
     channel: str,
     day: str,
@@ -177,45 +124,24 @@ def replace_schedule(
 ) -> list[dict[str, Any]]:
     """Schedule a channel's digest instead of those before.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        The installation.
-    channel : str
-        Channel id.
-    day : str
-        ``daily`` or one of `DAYS`.
-    at : str
-        Local time ``HH:MM``.
-    timezone : str
-        IANA zone.
-    user : str
-        Slack user id of the person who schedules it.
-    args : mapping, optional
-        Arguments of the request; by default those of the schedule that it replaces.
-
-    Returns
-    -------
-    list of dict
-        The schedules that it replaces.
+    `at`: local time ``HH:MM``.
     """
-    before = _active_in(settings).where(Schedule.channel == channel)
+    before = _digests(session.settings).where(Schedule.active, Schedule.channel == channel)
     if args is None:
         newest = session.scalars(before.order_by(Schedule.id.desc())).first()
         args = newest.args if newest else {}
     replaced = _stop(session, before)
-    weekday = DAYS.index(day) if day in DAYS else None
-    schedule.add(session, settings, "digest", dict(args), weekday, at, timezone, channel, user)
+    cadence = Cadence(at, DAYS.index(day) if day in DAYS else None)
+    tick.add(session, Digest(**args), cadence, timezone, channel=channel, by=user)
     return replaced
 
 
 @COMMAND.command("list", role="viewer", help=gettext("When and where digests are posted."))
 def listing(call: Call) -> Answer:
     """List the schedules."""
-    with call.services.database.reading() as session:
-        schedules = session.scalars(_active(call).order_by(Schedule.id)).all()
+    with call.database.reading() as session:
+        active = _digests(call.settings).where(Schedule.active)
+        schedules = session.scalars(active.order_by(Schedule.id)).all()
     return Answer("bot/digests", {"schedules": [_described(row) for row in schedules]})
 
 
@@ -231,20 +157,21 @@ def listing(call: Call) -> Answer:
 def off(call: Call, number: int | None) -> Answer:
     """Stop a scheduled digest."""
     condition = Schedule.id == number if number is not None else Schedule.channel == call.channel
-    with call.services.database.transaction() as session:
-        query = _active(call) if call.first_time(session) else _last_stopped(call)
+    with call.database.transaction() as session:
+        query = _digests(call.settings).where(Schedule.active)
+        if not call.first_time(session):  # a repeat gets the last stopped schedule as its answer
+            query = _digests(call.settings).where(~Schedule.active)
+            query = query.order_by(Schedule.id.desc()).limit(1)
         stopped = _stop(session, query.where(condition))
         if not stopped:
-            message = (
-                gettext(
+            message = gettext(
+                "There is no scheduled digest with the number {number}; "
+                "see `/retention digest list`."
+            )
+            if number is None:
+                message = gettext(
                     "There is no scheduled digest for this channel; see `/retention digest list`."
                 )
-                if number is None
-                else gettext(
-                    "There is no scheduled digest with the number {number}; "
-                    "see `/retention digest list`."
-                )
-            )
             raise BadInput(message.format(number=number))
     return Answer("bot/digest_off", {"schedules": stopped})
 
@@ -253,28 +180,7 @@ def _digests(settings: Settings) -> Select[Schedule]:
     return select(Schedule).where(Schedule.team_id == settings.team_id, Schedule.kind == "digest")
 
 
-def _active_in(settings: Settings) -> Select[Schedule]:
-    return _digests(settings).where(Schedule.active)
-
-
-def _active(call: Call) -> Select[Schedule]:
-    return _active_in(call.services.settings)
-
-
-def _last_stopped(call: Call) -> Select[Schedule]:
-    """Select the last stopped schedule.
-
-    A repeated delivery gets it as its answer.
-    """
-    return (
-        _digests(call.services.settings)
-        .where(~Schedule.active)
-        .order_by(Schedule.id.desc())
-        .limit(1)
-    )
-
-
-def _stop(session: Session, query: Select[Schedule]) -> list[dict[str, Any]]:
+def _stop(session: Transaction, query: Select[Schedule]) -> list[dict[str, Any]]:
     schedules = session.scalars(query).all()
     for row in schedules:
         row.active = False
@@ -282,11 +188,6 @@ def _stop(session: Session, query: Select[Schedule]) -> list[dict[str, Any]]:
 
 
 def _described(row: Schedule) -> dict[str, Any]:
-    return {
-        "number": row.id,
-        "day": "daily" if row.weekday is None else DAYS[row.weekday],
-        "at": row.at,
-        "timezone": row.timezone,
-        "channel": row.channel,
-        "created_by": row.created_by,
-    }
+    day = "daily" if row.weekday is None else DAYS[row.weekday]
+    fields = fields_of(row, "at", "timezone", "channel", "created_by")
+    return {"number": row.id, "day": day, **fields}

@@ -15,17 +15,8 @@ from bot.commands.tree import SLACK, Command, Group, root, slack_context
 from retention.errors import BadInput
 from retention.text import gettext
 
-SELECT, NUMBER, DAYS, DATE, TIME, PERSON, CHANNEL, FLAG, TEXT = (
-    "select",
-    "number",
-    "days",
-    "date",
-    "time",
-    "person",
-    "channel",
-    "flag",
-    "text",
-)
+SELECT, NUMBER, DAYS, DATE, TIME = "select", "number", "days", "date", "time"
+PERSON, CHANNEL, FLAG, TEXT = "person", "channel", "flag", "text"
 _KINDS = {
     "number": NUMBER,
     "percent": NUMBER,
@@ -85,19 +76,7 @@ class Form:
 
 
 def form_of(entry: Entry, values: dict[str, str] | None = None) -> Form:
-    """Return the form of a command.
-
-    Parameters
-    ----------
-    entry : Entry
-        A command that Slack offers.
-    values : dict, optional
-        What has been filled in, by field name.
-
-    Returns
-    -------
-    Form
-    """
+    """Return the form of a command."""
     command, context = _find(entry.path)
     params = sorted(command.own_params(SLACK), key=lambda param: isinstance(param, click.Option))
     return Form(
@@ -109,22 +88,15 @@ def form_of(entry: Entry, values: dict[str, str] | None = None) -> Form:
 
 
 def quoted(value: str) -> str:
-    """Quote a value for a command line, if it needs that.
-
-    Raises
-    ------
-    BadInput
-        The value has every kind of quote at the end of a word.
-    """
+    """Quote a value for a command line, if it needs that."""
     if split_words_safely(value) == [value]:
         return value
     for start, end in _QUOTES:
         candidate = f"{start}{value}{end}"
         if split_words_safely(candidate) == [value]:
             return candidate
-    raise BadInput(
-        gettext("{value!r} mixes several kinds of quotes; use only one kind.").format(value=value)
-    )
+    text = gettext("{value!r} mixes several kinds of quotes; use only one kind.")
+    raise BadInput(text.format(value=value))
 
 
 def split_words_safely(text: str) -> list[str]:

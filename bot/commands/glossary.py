@@ -2,16 +2,11 @@
 
 import click
 
-from bot import glossary
 from bot.commands.tree import Answer, Call, command
-from retention.text import gettext
+from bot.slack import glossary
 
 
-@command(
-    "glossary",
-    role="viewer",
-    help=gettext("What the desk's words mean. Without a word, all of them."),
-)
+@command("glossary", role="viewer")
 @click.argument("word", nargs=-1)
 def COMMAND(call: Call, word: tuple[str, ...]) -> Answer:
     """Explain a word, or all words."""

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from bot.commands.catalogue import Entry, as_dict, entries
+from bot.commands.retrain import ESTIMATORS, RECOMMENDER_NAMES
 from bot.commands.tasks import GROUPS, examples_of, group_of, title_of_command
 from bot.commands.tree import SLACK, Answer, Call, command, root
 from retention.errors import BadInput
@@ -12,40 +13,28 @@ from retention.text import gettext, in_language
 from workers import roles
 
 MAX_EXAMPLES = 4
+MODELS = {"churn": ESTIMATORS, "recommend": RECOMMENDER_NAMES}  # the names of their kinds
 
 
-@command("help", help=gettext("What you can do here. With a command's name, its options."))
+@command("help")
 @click.argument("words", nargs=-1, metavar="[COMMAND]")
 def COMMAND(call: Call, words: tuple[str, ...]) -> Answer:
     """List the person's tasks, or explain a command."""
-    with call.services.database.reading() as session:
-        role = roles.role_of(session, call.services.settings, call.user)
+    with call.database.reading() as session:
+        role = roles.role_of(session, call.user)
     if words:
         return _explain(call, [word.lower() for word in words], role)
     available = entries(root(), where=call.surface, role=role)
-    return Answer(
-        "bot/help",
-        {
-            "role": role,
-            "groups": task_groups(available),
-            "commands": [as_dict(entry) for entry in available],
-        },
-    )
+    commands = [as_dict(entry) for entry in available]
+    data = {"role": role, "groups": task_groups(available), "commands": commands}
+    return Answer("bot/help", data)
 
 
 def task_groups(available: list[Entry]) -> list[dict[str, Any]]:
     """Group commands by task.
 
-    Parameters
-    ----------
-    available : list of Entry
-        The commands that a person may use.
-
-    Returns
-    -------
-    list of dict
-        ``name``, ``title``, ``about`` and ``tasks`` (``command``, ``title``) of each group with a
-        command. `help` itself is left out.
+    Returns: ``name``, ``title``, ``about`` and ``tasks`` (``command``, ``title``) of each group
+    with a command. `help` itself is left out.
     """
     groups = []
     for group in GROUPS:
@@ -61,38 +50,25 @@ def task_groups(available: list[Entry]) -> list[dict[str, Any]]:
 
 
 def _explain(call: Call, words: list[str], role: str) -> Answer:
-    matches = [
-        entry
-        for entry in entries(root(), where=call.surface)
-        if list(entry.path[: len(words)]) == words
-    ]
+    known, path = entries(root(), where=call.surface), tuple(words)
+    matches = [entry for entry in known if entry.path[: len(path)] == path]
     if not matches:
-        raise BadInput(
-            gettext(
-                "There is no command {words!r}; see `/retention help` for those there are."
-            ).format(words=" ".join(words))
+        message = gettext(
+            "There is no command {words!r}; see `/retention help` for those there are."
         )
+        raise BadInput(message.format(words=" ".join(words)))
     # A group shows what the person may do; a command that was named is always explained.
     shown = [entry for entry in matches if roles.allows(role, entry.role)] or matches
     start = "/retention" if call.surface == SLACK else "retention"
     examples = [f"{start} {example}" for entry in shown for example in examples_of(entry.name)]
-    return Answer(
-        "bot/help_command",
-        {
-            "role": role,
-            "command": " ".join(words),
-            "commands": [
-                {**as_dict(entry), "title": title_of_command(entry.name, entry.help)}
-                for entry in shown
-            ],
-            "examples": examples[:MAX_EXAMPLES],
-            "models": _model_names() if words[0] == "models" else {},
-        },
-    )
-
-
-def _model_names() -> dict[str, tuple[str, ...]]:
-    """Return the names of the kinds of models, for the models' help only."""
-    from bot.commands.retrain import ESTIMATORS, RECOMMENDER_NAMES
-
-    return {"churn": ESTIMATORS, "recommend": RECOMMENDER_NAMES}
+    commands = [
+        {**as_dict(entry), "title": title_of_command(entry.name, entry.help)} for entry in shown
+    ]
+    data = {
+        "role": role,
+        "command": " ".join(words),
+        "commands": commands,
+        "examples": examples[:MAX_EXAMPLES],
+        "models": MODELS if words[0] == "models" else {},
+    }
+    return Answer("bot/help_command", data)

@@ -5,80 +5,53 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import (
-    CUSTOMER,
-    TERMINAL,
-    TO_WRITE,
-    Answer,
-    Call,
-    TerminalOption,
-    find_customer,
-    group,
-    number_between,
-)
+from bot.commands.parameters import CUSTOMER, TO_WRITE, number_between, option, switch
+from bot.commands.tree import Answer, Call, group
 from retention.text import gettext
 
 LINKS = click.argument("links", nargs=-1, required=True, metavar="LINK…")
 
 
-@group(
-    "identity",
-    default="status",
-    surfaces=TERMINAL,
-    help=gettext("Who is one customer: link, review, undo."),
-)
+def _review() -> Any:
+    """Import the review of links when it is used: it loads pandas."""
+    from retention.lake.identity import review
+
+    return review
+
+
+@group("identity", default="status")
 def COMMAND() -> None: ...
 
 
 @COMMAND.command(
     "status",
     role="analyst",
-    surfaces=TERMINAL,
     help=gettext("How many ids are linked, by what, and which keys tell nobody apart."),
 )
 def status(call: Call) -> Answer:
     """Count the links and list ambiguous keys."""
     from retention.lake.identity import load_rules
-    from retention.lake.identity import review as identity_review
 
-    services = call.services
-    with services.database.reading() as session:
-        report = identity_review.status(
-            _lake(call), session, services.settings, load_rules(services.settings)
-        )
+    with call.database.reading() as session:
+        report = _review().status(call.lake, session, load_rules(call.settings))
     return Answer("identity/status", report)
 
 
 @COMMAND.command(
     "link",
     role="admin",
-    surfaces=TERMINAL,
     help=gettext(
         "Link by shared keys, then by likeness; what is unsure is left for `identity review`."
     ),
 )
-@click.option(
-    "--threshold",
-    type=number_between(0.5, 1),
-    metavar="P",
-    help=gettext("Accept likeness from here on."),
-)
-@click.option(
-    "--review",
-    type=number_between(0.01, 1),
-    metavar="P",
-    help=gettext("Leave it to a person from here on."),
-)
-@click.option("--exact", is_flag=True, help=gettext("By shared keys alone, without likeness."))
+@option("--threshold", gettext("Accept likeness from here on."), number_between(0.5, 1), "P")
+@option("--review", gettext("Leave it to a person from here on."), number_between(0.01, 1), "P")
+@switch("--exact", gettext("By shared keys alone, without likeness."))
 def link(call: Call, threshold: float | None, review: float | None, exact: bool) -> Answer:
     """Link ids by shared keys, then by similarity."""
-    from retention.lake.identity import review as identity_review
-
-    services = call.services
-    report = identity_review.link(
-        _lake(call),
-        services.database,
-        services.settings,
+    report = _review().link(
+        call.lake,
+        call.database,
         by=call.user,
         accept=threshold,
         review=review,
@@ -91,31 +64,20 @@ def link(call: Call, threshold: float | None, review: float | None, exact: bool)
 @COMMAND.command(
     "review",
     role="analyst",
-    surfaces=TERMINAL,
     help=gettext("The pairs that a person has to decide on, with what speaks for them."),
 )
-@click.option(
-    "--csv",
-    "path",
-    type=TO_WRITE,
-    cls=TerminalOption,
-    metavar="FILE",
-    help=gettext("Write all of them to a file."),
-)
+@option("--csv", gettext("Write all of them to a file."), TO_WRITE, "FILE", into="path")
 def review(call: Call, path: Path | None) -> Answer:
     """List the pairs that need a decision."""
-    from retention.lake.identity import review as identity_review
-
-    pairs = identity_review.review(_lake(call))
+    pairs = _review().review(call.lake)
     if path:
-        identity_review.write_csv(pairs, path)
+        _review().write_csv(pairs, path)
     return Answer("identity/review", {"pairs": pairs, "csv": str(path) if path else None})
 
 
 @COMMAND.command(
     "show",
     role="admin",
-    surfaces=TERMINAL,
     help=gettext(
         "The ids that are one customer, and the links that make them so. Give any of "
         "their ids, or an e-mail address."
@@ -124,55 +86,25 @@ def review(call: Call, path: Path | None) -> Answer:
 @click.argument("customer", type=CUSTOMER)
 def show(call: Call, customer: str) -> Answer:
     """List the ids of a customer and their links."""
-    from retention.lake.identity import review as identity_review
-
-    match = find_customer(call.services, customer)
-    links = identity_review.customer_links(_lake(call), str(match["customer_id"]))
+    match = call.find_customer(customer)
+    links = _review().customer_links(call.lake, str(match["customer_id"]))
     return Answer("identity/show", links)
 
 
-@COMMAND.command("accept", role="admin", surfaces=TERMINAL, help=gettext("They are one customer."))
-@LINKS
-def accept(call: Call, links: tuple[str, ...]) -> Answer:
-    """Merge the linked ids."""
-    return _decide(call, links, "accepted")
+def _add_decision(name: str, state: str, help: str) -> None:
+    @COMMAND.command(name, role="admin", help=help)
+    @LINKS
+    def decide(call: Call, links: tuple[str, ...]) -> Answer:
+        decided = _review().decide(call.lake, call.database, links, state, by=call.user)
+        return Answer("identity/decided", decided.as_dict())
 
 
-@COMMAND.command(
+_add_decision("accept", "accepted", gettext("They are one customer."))
+_add_decision(
     "reject",
-    role="admin",
-    surfaces=TERMINAL,
-    help=gettext("They are not one customer; nothing links them by itself any more."),
+    "rejected",
+    gettext("They are not one customer; nothing links them by itself any more."),
 )
-@LINKS
-def reject(call: Call, links: tuple[str, ...]) -> Answer:
-    """Reject links for good."""
-    return _decide(call, links, "rejected")
-
-
-@COMMAND.command(
-    "undo",
-    role="admin",
-    surfaces=TERMINAL,
-    help=gettext("Take a merge back; every event is its own customer's again."),
+_add_decision(
+    "undo", "undone", gettext("Take a merge back; every event is its own customer's again.")
 )
-@LINKS
-def undo(call: Call, links: tuple[str, ...]) -> Answer:
-    """Undo a merge."""
-    return _decide(call, links, "undone")
-
-
-def _decide(call: Call, links: tuple[str, ...], state: str) -> Answer:
-    from retention.lake.identity import review as identity_review
-
-    services = call.services
-    decision = identity_review.decide(
-        _lake(call), services.database, services.settings, links, state, by=call.user
-    )
-    return Answer("identity/decided", decision.as_dict())
-
-
-def _lake(call: Call) -> Any:
-    from retention.lake import Lake
-
-    return Lake.open(call.services.settings)

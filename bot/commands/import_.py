@@ -1,13 +1,18 @@
 """`import`: import files into the lake."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, choice, command
+from bot.commands.parameters import choice, map_option, option
+from bot.commands.tree import Answer, Call, command
 from retention.errors import BadInput
+from retention.lake import findings
+from retention.lake.suggesting.suggest import suggest
 from retention.text import gettext
-from workers.imports import TABLES, import_table
+from workers.data.imports import TABLES, import_table
+from workers.requests import ImportFiles
 
 # Tables in the SQL database, with the columns of their files.
 DATABASE_TABLES = {
@@ -19,7 +24,6 @@ DATABASE_TABLES = {
 @command(
     "import",
     role="admin",
-    surfaces=TERMINAL,
     help=gettext(
         "Import CSV, TSV, Parquet, JSON Lines or a workbook (or a database's query) "
         "into a table of the lake.\n\n"
@@ -30,108 +34,64 @@ DATABASE_TABLES = {
         "kept aside, with the reason."
     ),
 )
-@click.argument(
-    "table",
-    type=choice(*TABLES),
-    metavar="TABLE",
-)
+@click.argument("table", type=choice(*TABLES), metavar="TABLE")
 @click.argument("files", nargs=-1, metavar="FILE…")
-@click.option(
-    "--map",
-    "map_path",
-    type=click.Path(path_type=Path),
-    cls=TerminalOption,
-    metavar="MAP.toml",
-    help=gettext("What each column is called in the file."),
-)
-@click.option(
+@map_option(gettext("What each column is called in the file."))
+@option(
     "--format",
-    "format_name",
-    cls=TerminalOption,
-    metavar="NAME",
-    help=gettext(
+    gettext(
         "A known export, which needs no map: shopify-orders, shopify-customers, "
         "shopify-products, woocommerce-orders, woocommerce-customers or woocommerce-"
         "products."
     ),
+    metavar="NAME",
+    into="format_name",
 )
-@click.option(
-    "--query",
-    cls=TerminalOption,
-    metavar="SQL",
-    help=gettext("What to read, where FILE is a database's URL."),
-)
-@click.option(
+@option("--query", gettext("What to read, where FILE is a database's URL."), metavar="SQL")
+@option(
     "--suggest-map",
-    "suggested",
-    cls=TerminalOption,
-    metavar="FILE",
-    help=gettext(
+    gettext(
         "Print a map for this file (or a database's query), proposed by its columns; "
         "nothing is imported."
     ),
+    metavar="FILE",
+    into="suggested",
 )
-@click.option(
-    "--source",
-    cls=TerminalOption,
-    metavar="NAME",
-    help=gettext("What to call this source of events."),
-)
+@option("--source", gettext("What to call this source of events."), metavar="NAME")
 def COMMAND(
     call: Call,
     table: str,
     files: tuple[str, ...],
     map_path: Path | None,
-    format_name: str | None,
-    query: str | None,
-    source: str | None,
     suggested: str | None,
+    **reading: Any,
 ) -> Answer:
     """Import files into a table, or propose a map for a file."""
-    from retention.lake import Lake, findings
-    from retention.lake.suggesting.suggest import suggest
     from retention.registry import ensure_definition
 
-    services = call.services
     if table in DATABASE_TABLES:
+        message = ""
         if suggested is not None:
-            raise BadInput(
-                gettext("No map is proposed for {table}; {columns}.").format(
-                    table=table, columns=DATABASE_TABLES[table]
-                )
+            message = gettext("No map is proposed for {table}; {columns}.")
+        elif reading["format_name"] is not None:
+            message = gettext(
+                "{table} have no --format; say with --map what their columns are called."
             )
-        if format_name is not None:
-            raise BadInput(
-                gettext(
-                    "{table} have no --format; say with --map what their columns are called."
-                ).format(table=table.capitalize())
-            )
-        if source is not None:
-            raise BadInput(
-                gettext("{table} have no --source, which events alone have; leave it out.").format(
-                    table=table.capitalize()
-                )
-            )
+        elif reading["source"] is not None:
+            message = gettext("{table} have no --source, which events alone have; leave it out.")
+        if message:
+            name = table if suggested is not None else table.capitalize()
+            raise BadInput(message.format(table=name, columns=DATABASE_TABLES[table]))
     if suggested is not None:
-        proposal = suggest(Lake.open(services.settings), table, suggested, query)
+        proposal = suggest(call.lake, table, suggested, reading["query"])
         return Answer("bot/suggested_map", {"table": table, "file": suggested, "map": proposal})
-    lake = Lake.open(services.settings)
-    report = import_table(
-        lake,
-        services.database,
-        services.settings,
-        table,
-        list(files),
-        map_path,
-        source=source,
-        query=query,
-        format_name=format_name,
-        progress=call.progress,
-    )
+    path = map_path and str(map_path)
+    request = ImportFiles(table=table, files=files, map_path=path, **reading)
+    lake = call.lake
+    report = import_table(lake, call.database, request, progress=call.progress)
     data = report.as_dict()
     if table == "events":
-        data["findings"] = findings.find(lake) if report.rows_accepted else []
-        definition = ensure_definition(lake, services.database, services.settings)
+        definition = ensure_definition(lake, call.database)
         data["definition"] = definition.as_dict()
         data["findings"] = findings.find(lake) if report.rows_accepted else []
     return Answer("bot/import", data)

@@ -4,33 +4,30 @@ from typing import Any
 
 import click
 
-from bot.commands.tree import Answer, Call, group, integer
+from bot.commands.parameters import list_length
+from bot.commands.tree import Answer, Call, fields_of, group
 from retention import clock
 from retention.db.tables import Job
 from retention.text import gettext
-from workers import jobs, roles
+from workers import roles
 from workers.delivery.slack import is_channel
+from workers.queue import jobs
 from workers.requests import title_of
 
 
-@group("jobs", default="list", help=gettext("What the workers are doing and have done."))
+@group("jobs", default="list")
 def COMMAND() -> None: ...
 
 
 @COMMAND.command("list", role="viewer", help=gettext("The newest jobs and where they stand."))
-@click.option(
-    "--limit", type=integer(1, 50), default=10, metavar="N", help=gettext("How many, newest first.")
-)
+@list_length("--limit", 50, gettext("How many, newest first."))
 def listing(call: Call, limit: int) -> Answer:
     """List the newest jobs."""
-    settings = call.services.settings
-    with call.services.database.reading() as session:
-        recent = jobs.recent(session, settings, limit)
-        role = roles.role_of(session, settings, call.user)
+    with call.database.reading() as session:
+        recent = jobs.recent(session, limit)
+        role = roles.role_of(session, call.user)
     rows = [
-        described(job)
-        if _may_see_error(job, call.user, role)
-        else {**described(job), "error": None}
+        {**described(job), "error": job.error if _may_see_error(job, call.user, role) else None}
         for job in recent
     ]
     return Answer("bot/jobs", {"jobs": rows})
@@ -44,14 +41,9 @@ def listing(call: Call, limit: int) -> Answer:
 @click.argument("job")
 def cancel(call: Call, job: str) -> Answer:
     """Cancel a job."""
-    settings = call.services.settings
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         is_first = call.first_time(session)
-        row = (
-            jobs.cancel(session, settings, job, call.user)
-            if is_first
-            else jobs.find(session, settings, job)
-        )
+        row = jobs.cancel(session, job, call.user) if is_first else jobs.find(session, job)
     deed = "withdraw" if jobs.goes_on(row) else "cancel"
     return Answer("bot/job_changed", {"job": described(row), "deed": deed})
 
@@ -62,14 +54,9 @@ def cancel(call: Call, job: str) -> Answer:
 @click.argument("job")
 def retry(call: Call, job: str) -> Answer:
     """Run a failed or cancelled job again."""
-    settings = call.services.settings
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         is_first = call.first_time(session)
-        row = (
-            jobs.retry(session, settings, job, call.user)
-            if is_first
-            else jobs.find(session, settings, job)
-        )
+        row = jobs.retry(session, job, call.user) if is_first else jobs.find(session, job)
     call.services.queue.wake(row)
     return Answer("bot/job_changed", {"job": described(row), "deed": "retry"})
 
@@ -87,13 +74,8 @@ def described(job: Job) -> dict[str, Any]:
     ended = job.finished_at or clock.wall()
     seconds = (ended - job.started_at).total_seconds() if job.started_at else None
     return {
-        "id": job.id,
-        "kind": job.kind,
+        **fields_of(job, "id", "kind", "state", "requested_by", "created_at", "business_at"),
         "title": title_of(job.kind),
-        "state": job.state,
-        "requested_by": job.requested_by,
-        "created_at": job.created_at.isoformat(),
-        "business_at": job.business_at.isoformat(),
         "seconds": None if seconds is None else round(seconds, 1),
         "done": job.progress_done,
         "total": job.progress_total,

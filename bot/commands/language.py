@@ -4,7 +4,8 @@ import difflib
 
 import click
 
-from bot.commands.tree import Answer, Call, choice, command
+from bot.commands.parameters import choice, option
+from bot.commands.tree import Answer, Call, command
 from retention.errors import BadInput
 from retention.text import PSEUDO, available_languages, gettext, language, set_language
 from workers import languages, roles
@@ -18,69 +19,54 @@ NAMES = {
 ROLES = {"me": "viewer", "channel": "analyst", "workspace": "admin"}
 
 
-@command(
-    "language",
-    role="viewer",
-    help=gettext("In which language the desk writes to you or to a channel."),
-)
+@command("language", role="viewer")
 @click.argument("name", required=False, metavar="[LANGUAGE]")
-@click.option(
+@option(
     "--for",
-    "scope",
-    type=choice(*ROLES),
+    gettext("For you, for this channel (analysts) or for the workspace (admins)."),
+    choice(*ROLES),
+    into="scope",
     default="me",
-    help=gettext("For you, for this channel (analysts) or for the workspace (admins)."),
 )
 def COMMAND(call: Call, name: str | None, scope: str) -> Answer:
     """Show or choose a language."""
-    settings, available = call.services.settings, available_languages()
+    available = available_languages()
     if name is None:
-        with call.services.database.reading() as session:
-            chosen = languages.of(session, settings, call.user, call.channel or "")
+        with call.database.reading() as session:
+            chosen = languages.of(session, call.user, call.channel or "")
         return _answer(chosen or language(), available, scope=None)
     # The pseudo-locale is for developers: it is accepted, but not offered.
     offered = tuple(one for one in available if one != PSEUDO)
     codes = {one.lower(): one for one in available}
-    codes |= {each: one for one in offered for each in _names(one)}
+    codes |= {each: one for one in offered for each in NAMES.get(one, ())}
     matching = codes.get(name.strip().lower())
     if matching is None:
         nearest = [codes[one] for one in difflib.get_close_matches(name.lower(), codes, 1)]
-        message = (
-            gettext("There is no language {name!r}; did you mean {nearest}?")
-            if nearest
-            else gettext("There is no language {name!r}; there are {available}.")
-        )
-        raise BadInput(
-            message.format(
-                name=name,
-                nearest=_shown(nearest[0]) if nearest else "",
-                available=", ".join(map(_shown, offered)),
-            )
-        )
+        if nearest:
+            message = gettext("There is no language {name!r}; did you mean {nearest}?")
+        else:
+            message = gettext("There is no language {name!r}; there are {available}.")
+        shown = _shown(nearest[0]) if nearest else ""
+        known = ", ".join(map(_shown, offered))
+        raise BadInput(message.format(name=name, nearest=shown, available=known))
     key = {"me": call.user, "channel": call.channel, "workspace": languages.WORKSPACE}[scope]
     if key is None:
         raise BadInput(
             gettext("--for is channel, but a terminal has no channel; type it in Slack.")
         )
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         deed = gettext("choose the language of others")
-        roles.require(session, settings, call.user, ROLES[scope], deed)
+        roles.require(session, call.user, ROLES[scope], deed)
         if call.first_time(session):
-            languages.choose(session, settings, key, matching)
+            languages.choose(session, key, matching)
         if call.channel:  # the reply already is in the person's new language
-            set_language(languages.of(session, settings, call.user, call.channel))
+            set_language(languages.of(session, call.user, call.channel))
     return _answer(matching, available, scope=scope)
-
-
-def _names(code: str) -> tuple[str, ...]:
-    """Return a language's names in lower case."""
-    return NAMES.get(code, ())
 
 
 def _shown(code: str) -> str:
     """Return a language as people write it, with its code."""
-    names = _names(code)
-    return f"{names[0].title()} ({code})" if names else code
+    return f"{NAMES[code][0].title()} ({code})" if code in NAMES else code
 
 
 def _answer(chosen: str, available: tuple[str, ...], scope: str | None) -> Answer:

@@ -9,46 +9,29 @@ from zoneinfo import ZoneInfo
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import (
-    TERMINAL,
-    TO_WRITE,
-    Answer,
-    Call,
-    TerminalOption,
-    choice,
-    group,
-    integer,
-    request,
-)
+from bot.commands.parameters import TO_WRITE, choice, html_option, list_length, option
+from bot.commands.tree import TERMINAL, Answer, Call, fields_of, group, request
 from retention import feedback, registry
-from retention.csv import escape_formulas
+from retention.csv_text import escape_formulas
 from retention.db.audit import history
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
+from retention.reports.card import card as build_card
 from retention.text import gettext
-from workers import models
+from workers import model_changes
 from workers.requests import ModelCard, Monitor
 
 KIND = click.argument(
     "kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]"
 )
-FEEDBACK_COLUMNS = (
-    "customer_id",
-    "item_id",
-    "as_of",
-    "model_version",
-    "verdict",
-    "reason",
-    "user",
-    "at",
-)
+FEEDBACK = ("customer_id", "item_id", "as_of", "model_version", "verdict", "reason")
 RANKING_METRICS = ("ndcg", "recall", "map", "coverage")
 LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 CHURN_DEFINITION = ("horizon_days", "active_within_days")
 MAX_ORIGIN_GAP = timedelta(days=1)
 
 
-@group("models", default="list", help=gettext("Which models there are, and which one is used."))
+@group("models", default="list")
 def COMMAND() -> None: ...
 
 
@@ -57,16 +40,14 @@ def COMMAND() -> None: ...
     role="viewer",
     help=gettext("The newest models, how good they are, and which is the champion."),
 )
-@click.option("--kind", type=choice("churn", "recommend"), help=gettext("Only these."))
-@click.option(
-    "--limit", type=integer(1, 50), default=10, metavar="N", help=gettext("How many, newest first.")
-)
+@option("--kind", gettext("Only these."), choice("churn", "recommend"))
+@list_length("--limit", 50, gettext("How many, newest first."))
 def listing(call: Call, kind: str | None, limit: int) -> Answer:
     """List the newest models."""
-    query = select(ModelVersion).where(ModelVersion.team_id == call.services.settings.team_id)
+    query = select(ModelVersion).where(ModelVersion.team_id == call.settings.team_id)
     if kind:
         query = query.where(ModelVersion.kind == kind)
-    with call.services.database.reading() as session:
+    with call.database.reading() as session:
         versions = session.scalars(
             query.order_by(ModelVersion.created_at.desc()).limit(limit)
         ).all()
@@ -81,9 +62,9 @@ def listing(call: Call, kind: str | None, limit: int) -> Answer:
 @click.argument("version")
 def show(call: Call, version: str) -> Answer:
     """Show a model and its history."""
-    settings = call.services.settings
-    with call.services.database.reading() as session:
-        row = registry.find(session, settings, version)
+    settings = call.settings
+    with call.database.reading() as session:
+        row = registry.find(session, version)
         details = {
             **_described(row),
             **_details(row, settings.timezone),
@@ -104,21 +85,16 @@ def show(call: Call, version: str) -> Answer:
 @click.argument("other")
 def compare(call: Call, version: str, other: str) -> Answer:
     """Compare two models of one kind."""
-    settings = call.services.settings
-    with call.services.database.reading() as session:
-        pair = [registry.find(session, settings, name) for name in (version, other)]
+    settings = call.settings
+    with call.database.reading() as session:
+        pair = [registry.find(session, name) for name in (version, other)]
     if pair[0].kind != pair[1].kind:
-        raise BadInput(
-            gettext(
-                "{version} is a {kind} model and {other} is a {other_kind} model; "
-                "compare two of one kind."
-            ).format(
-                version=pair[0].version,
-                kind=pair[0].kind,
-                other=pair[1].version,
-                other_kind=pair[1].kind,
-            )
+        (one, kind), (other, other_kind) = [(row.version, row.kind) for row in pair]
+        message = gettext(
+            "{version} is a {kind} model and {other} is a {other_kind} model; "
+            "compare two of one kind."
         )
+        raise BadInput(message.format(version=one, kind=kind, other=other, other_kind=other_kind))
     details = [{**_described(row), **_details(row, settings.timezone)} for row in pair]
     return Answer("bot/models_compared", {"models": details, **_comparison(details)})
 
@@ -129,13 +105,10 @@ def compare(call: Call, version: str, other: str) -> Answer:
 @click.argument("version")
 def promote(call: Call, version: str) -> Answer:
     """Promote a model to champion."""
-    settings = call.services.settings
-    database = call.services.database
-    tried = models.check_usable(
-        database, settings, lambda session: registry.find(session, settings, version)
-    )
+    database = call.database
+    tried = model_changes.check_usable(database, lambda session: registry.find(session, version))
     with database.transaction() as session:
-        row, changed = models.promote(session, settings, version, call.user, tried)
+        row, changed = model_changes.promote(session, version, call.user, tried)
         return Answer(
             "bot/model_promoted", {"model": _described(row), "by": call.user, "changed": changed}
         )
@@ -149,15 +122,12 @@ def promote(call: Call, version: str) -> Answer:
 @KIND
 def rollback(call: Call, kind: str) -> Answer:
     """Withdraw the champion and restore its predecessor."""
-    settings = call.services.settings
-    database = call.services.database
-    tried = models.check_usable(
-        database, settings, lambda session: registry.previous(session, settings, kind)
-    )
+    database = call.database
+    tried = model_changes.check_usable(database, lambda session: registry.previous(session, kind))
     with database.transaction() as session:
         is_first = call.first_time(session)
-        row = models.roll_back(session, settings, kind, call.user, tried) if is_first else None
-        row = row or registry.champion(session, settings, kind)
+        row = model_changes.roll_back(session, kind, call.user, tried) if is_first else None
+        row = row or registry.champion(session, kind)
         return Answer(
             "bot/model_promoted",
             {"model": _described(row) if row else None, "by": call.user, "changed": is_first},
@@ -186,42 +156,20 @@ def check(call: Call) -> Monitor:
     ),
 )
 @click.argument("version", required=False, metavar="[VERSION]")
-@click.option(
-    "--html", type=TO_WRITE, cls=TerminalOption, metavar="FILE", help=gettext("Write it as a page.")
-)
-@click.option(
-    "--pdf", type=TO_WRITE, cls=TerminalOption, metavar="FILE", help=gettext("Write it on paper.")
-)
-def card(
-    call: Call, version: str | None, html: Path | None = None, pdf: Path | None = None
-) -> Answer | ModelCard:
+@html_option(gettext("Write it as a page."))
+def card(call: Call, version: str | None, html: Path | None = None) -> Answer | ModelCard:
     """Build the model card."""
     if call.surface != TERMINAL:
         if version:
-            with call.services.database.reading() as session:
+            with call.database.reading() as session:
                 # Refuse an unknown version at once.
-                registry.find(session, call.services.settings, version)
+                registry.find(session, version)
         return request(ModelCard, version=version)
-    from retention.lake import Lake
-    from retention.reports.card import card as build_card
-    from retention.reports.card import printable_card
 
-    services, lake = call.services, Lake.open(call.services.settings)
-    built = build_card(
-        lake,
-        services.database,
-        services.settings,
-        version=version,
-        progress=call.progress,
-    )
+    built = build_card(call.lake, call.database, version=version, progress=call.progress)
     if html:
-        html.write_text(built.html(services.settings), encoding="utf-8")
-    if pdf:
-        printed = printable_card(built, lake, services.database, services.settings)
-        pdf.write_bytes(printed.pdf(services.settings))
-    return Answer(
-        "model_card", {"card": built.data, "files": [str(path) for path in (html, pdf) if path]}
-    )
+        html.write_text(built.html(call.settings), encoding="utf-8")
+    return Answer("model_card", {"card": built.data, "files": [str(html)] if html else []})
 
 
 @COMMAND.command(
@@ -234,29 +182,19 @@ def card(
     ),
 )
 @click.argument("version", required=False, metavar="[VERSION]")
-@click.option("--csv", type=TO_WRITE, metavar="FILE", help=gettext("Write it to a file."))
+@option("--csv", gettext("Write it to a file."), TO_WRITE, "FILE")
 def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
     """List the feedback on scores and items."""
-    settings = call.services.settings
-    with call.services.database.reading() as session:
+    with call.database.reading() as session:
         rows = [
-            {
-                "customer_id": row.customer_id,
-                "item_id": row.item_id,
-                "as_of": row.as_of.isoformat(),
-                "model_version": row.model_version,
-                "verdict": row.verdict,
-                "reason": row.reason,
-                "user": row.user_id,
-                "at": row.at.isoformat(),
-            }
-            for row in feedback.list_feedback(session, settings, version)
+            {**fields_of(row, *FEEDBACK), "user": row.user_id, "at": row.at.isoformat()}
+            for row in feedback.list_feedback(session, version)
         ]
         if version and not rows:
-            registry.find(session, settings, version)  # refuses an unknown version
+            registry.find(session, version)  # refuses an unknown version
     if csv:
         with csv.open("w", encoding="utf-8", newline="") as file:
-            writer = DictWriter(file, FEEDBACK_COLUMNS)
+            writer = DictWriter(file, (*FEEDBACK, "user", "at"))
             writer.writeheader()
             writer.writerows(
                 {name: escape_formulas(value) for name, value in row.items()} for row in rows
@@ -265,51 +203,33 @@ def feedback_(call: Call, version: str | None, csv: Path | None) -> Answer:
 
 
 def _described(model: ModelVersion) -> dict[str, Any]:
-    return {
-        "version": model.version,
-        "kind": model.kind,
-        "state": model.state,
-        "estimator": model.estimator,
-        "cutoff": model.cutoff.isoformat(),
-        "created_at": model.created_at.isoformat(),
-        "created_by": model.created_by,
-        "promoted_by": model.promoted_by,
-        "promoted_at": model.promoted_at.isoformat() if model.promoted_at else None,
-        "metrics": {
-            name: value for name, value in model.metrics.items() if isinstance(value, int | float)
-        },
+    figures = {
+        name: value for name, value in model.metrics.items() if isinstance(value, int | float)
     }
+    facts = ("version", "kind", "state", "estimator", "cutoff", "created_at", "created_by")
+    return {**fields_of(model, *facts, "promoted_by", "promoted_at"), "metrics": figures}
 
 
 def _details(model: ModelVersion, zone: str) -> dict[str, Any]:
     """Return the fields that `list` omits, without the reference profiles."""
+    metrics = model.metrics
+    made = ("rung", "horizon_days", "active_within_days", "parameters", "features", "seed")
     return {
-        "rung": model.rung,
-        "selection_note": model.metrics.get("selection_note") or model.rung,
-        "horizon_days": model.horizon_days,
-        "active_within_days": model.active_within_days,
-        "parameters": model.parameters,
+        **fields_of(model, *made, "code_version", "data_fingerprint", "sha256"),
+        "selection_note": metrics.get("selection_note") or model.rung,
         "calibration": model.parameters.get("calibration") or "",
-        "features": model.features,
-        "seed": model.seed,
-        "code_version": model.code_version,
-        "data_fingerprint": model.data_fingerprint,
-        "sha256": model.sha256,
-        "origins": model.metrics.get("origins") or _recommender_origins(model, zone),
-        "checks": model.metrics.get("checks") or [],
-        "pooled": model.metrics.get("pooled") or {},
-        "baselines": model.metrics.get("baselines") or {},
-        "base_rate": model.metrics.get("base_rate"),
-        "customers": model.metrics.get("customers"),
-        "reliability": model.metrics.get("reliability") or [],
+        "origins": metrics.get("origins") or _recommender_origins(model, zone),
+        "checks": metrics.get("checks") or [],
+        "pooled": metrics.get("pooled") or {},
+        "baselines": metrics.get("baselines") or {},
+        "base_rate": metrics.get("base_rate"),
+        "customers": metrics.get("customers"),
+        "reliability": metrics.get("reliability") or [],
     }
 
 
 def _recommender_origins(model: ModelVersion, zone: str) -> list[dict[str, Any]]:
-    """Return a recommender's single test horizon.
-
-    Its days are the shop's.
-    """
+    """Return a recommender's single test horizon. Its days are the shop's."""
     if model.kind != "recommend" or "ndcg" not in model.metrics:
         return []
     end = model.cutoff.astimezone(ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -337,25 +257,11 @@ def _comparison(pair: list[dict[str, Any]]) -> dict[str, Any]:
             for side in (0, 1)
         ]
         sign = 1 if name in LOWER_IS_BETTER else -1
-        ahead = (
-            None
-            if values[0] == values[1]
-            else pair[0 if sign * values[0] < sign * values[1] else 1]
-        )
-        figures[name] = {"values": values, "better": ahead["version"] if ahead else None}
-    facts = (
-        "kind",
-        "estimator",
-        "cutoff",
-        "horizon_days",
-        "active_within_days",
-        "code_version",
-        "data_fingerprint",
-        "seed",
-        "state",
-        "rung",
-        "customers",
-    )
+        ahead = pair[0] if sign * values[0] < sign * values[1] else pair[1]
+        better = None if values[0] == values[1] else ahead["version"]
+        figures[name] = {"values": values, "better": better}
+    made = ("kind", "estimator", "cutoff", *CHURN_DEFINITION, "code_version", "data_fingerprint")
+    facts = (*made, "seed", "state", "rung", "customers")
     return {
         "origins": [origin["cutoff"] for origin, _ in common],
         "figures": figures,

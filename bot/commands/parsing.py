@@ -8,22 +8,18 @@ a word or of an option's value. So ``O'Brien`` and ``O’Brien`` are words.
 import difflib
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from bot.commands.tree import SLACK, Command, Group, slack_context, surface
+from bot.commands.tree import SLACK, Call, Command, Group, slack_context, surface
 from retention.errors import BadInput
 from retention.text import gettext
 
 _CLOSING = {'"': '"”“„‟', "'": "'’‘‚‛", "«": "»"}
-_OPENING = {
-    **dict.fromkeys('"“”„‟', '"'),
-    **dict.fromkeys("'‘’‚‛", "'"),
-    "«": "«",
-}
+_OPENING = {**dict.fromkeys('"“”„‟', '"'), **dict.fromkeys("'‘’‚‛", "'"), "«": "«"}
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
 _LONG_DASH = re.compile("^[—–―⸺]|^-[—–]")
 _DASH = re.compile("[‐‑‒–—―−]")
@@ -37,34 +33,22 @@ class ParsedCommand:
     params: dict[str, Any]
 
 
-def parse(text: str, role: Callable[[], str] | None = None) -> ParsedCommand:
+def parse(text: str, call: Call | None = None) -> ParsedCommand:
     """Parse the text after ``/retention``.
 
-    Parameters
-    ----------
-    text : str
-        The text.
-    role : callable, optional
-        Returns the person's role. An error then offers only what the role may do.
-
-    Returns
-    -------
-    ParsedCommand
-
-    Raises
-    ------
-    BadInput
-        The text is not understood. The message names the nearest valid command.
+    `call`: its person's role is checked before the command's parameters are read.
     """
     words: Sequence[str] = split_words(text) or ["help"]
     if "--help" in words:
         words = ["help", *(word for word in words if not word.startswith("-"))]
-    context = slack_context(role)
+    context = slack_context(call)
     node: click.Command = context.command
     while isinstance(node, Group):
         node, words, context = _descend(node, words, context)
     if not isinstance(node, Command):
         raise TypeError(f"{context.command_path} is neither a Command nor a Group")
+    if call:
+        call.services.require(call.user, node.role, node.deed)
     try:
         with node.make_context(
             context.info_name, list(words), parent=context.parent
@@ -97,37 +81,20 @@ def _no_such_command(group: Group, word: str, context: click.Context, *, exists:
         ).format(path=path, word=word, terminal_path=path.lstrip("/"))
     available = group.commands_on(surface(context), context)
     if not word:
-        return gettext("Say which: `{path} {commands}`.").format(
-            path=path, commands="|".join(available)
-        )
+        text = gettext("Say which: `{path} {commands}`.")
+        return text.format(path=path, commands="|".join(available))
     nearest = difflib.get_close_matches(word.lower(), available, 1)
     if nearest:
-        return gettext(
-            "There is no command `{path} {word}`; did you mean `{path} {nearest}`?"
-        ).format(path=path, word=word, nearest=nearest[0])
-    return gettext("There is no command `{path} {word}`; there are {commands}.").format(
-        path=path, word=word, commands=", ".join(available)
-    )
+        text = gettext("There is no command `{path} {word}`; did you mean `{path} {nearest}`?")
+        return text.format(path=path, word=word, nearest=nearest[0])
+    text = gettext("There is no command `{path} {word}`; there are {commands}.")
+    return text.format(path=path, word=word, commands=", ".join(available))
 
 
 def usage_error_message(
     error: click.UsageError, command: click.Command, context: click.Context
 ) -> str:
-    """Return Click's error as one sentence with the remedy.
-
-    Parameters
-    ----------
-    error : UsageError
-        Click's error.
-    command : Command
-        The command of the error.
-    context : Context
-        Its context.
-
-    Returns
-    -------
-    str
-    """
+    """Return Click's error as one sentence with the remedy."""
     path = context.command_path
     if isinstance(error, click.NoSuchCommand) and isinstance(command, Group):
         return _no_such_command(command, error.command_name, context, exists=False)
@@ -155,30 +122,16 @@ def usage_error_message(
         is_option = isinstance(error.param, click.Option)
         name = error.param.opts[0] if is_option else error.param.make_metavar(context)
         if isinstance(error, click.MissingParameter):
-            return gettext("`{path}` needs {name}; write `{usage}`.").format(
-                path=path, name=name, usage=usage(command, context)
-            )
+            text = gettext("`{path}` needs {name}; write `{usage}`.")
+            return text.format(path=path, name=name, usage=usage(command, context))
         return f"{name}: {error.message}"
     message = error.format_message().rstrip(".")
-    return gettext("{message}; write `{usage}`.").format(
-        message=f"{message[:1].upper()}{message[1:]}", usage=usage(command, context)
-    )
+    text = gettext("{message}; write `{usage}`.")
+    return text.format(message=f"{message[:1].upper()}{message[1:]}", usage=usage(command, context))
 
 
 def usage(command: click.Command, context: click.Context) -> str:
-    """Return a command's usage: ``/retention score CUSTOMER [--as-of DATE]``.
-
-    Parameters
-    ----------
-    command : Command
-        The command.
-    context : Context
-        Its context.
-
-    Returns
-    -------
-    str
-    """
+    """Return a command's usage: ``/retention score CUSTOMER [--as-of DATE]``."""
     pieces = [context.command_path]
     for param in command.own_params(surface(context)) if isinstance(command, Command) else ():
         if isinstance(param, click.Argument):
@@ -195,17 +148,6 @@ def option_metavar(option: click.Option, context: click.Context) -> str:
     """Return the placeholder of an option's value.
 
     Examples: ``high|medium|low``, ``28d``, ``DATE``.
-
-    Parameters
-    ----------
-    option : Option
-        The option.
-    context : Context
-        The command's context.
-
-    Returns
-    -------
-    str
     """
     if isinstance(option.type, click.Choice) and not option.metavar:
         return "|".join(str(word) for word in option.type.choices)
@@ -215,19 +157,7 @@ def option_metavar(option: click.Option, context: click.Context) -> str:
 def split_words(text: str) -> list[str]:
     """Split a command line into words.
 
-    Parameters
-    ----------
-    text : str
-        Slack's text: ``& < >`` as entities, mentions as ``<@U123|name>``.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    BadInput
-        A quote is not closed.
+    `text`: Slack's text: ``& < >`` as entities, mentions as ``<@U123|name>``.
     """
     text = _INVISIBLE.sub("", html.unescape(text))
     words: list[str] = []
@@ -261,11 +191,10 @@ def _quoted_word(text: str, at: int) -> tuple[str, int]:
         if text[end] in closing and ends_word:
             return text[at + 1 : end], end + 1
     start = text[at : at + 20] + ("…" if len(text) > at + 20 else "")
-    raise BadInput(
-        gettext(
-            "A quote is opened at {start} and never closed; add the closing quote at its end."
-        ).format(start=start)
+    message = gettext(
+        "A quote is opened at {start} and never closed; add the closing quote at its end."
     )
+    raise BadInput(message.format(start=start))
 
 
 def replace_typographic(word: str) -> str:

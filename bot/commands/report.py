@@ -1,17 +1,15 @@
 """`report`: report recommendations, and the promises of campaigns."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import click
-
-from bot.commands.tree import AS_OF, DAYS, TO_WRITE, Call, TerminalOption, group, request
+from bot.commands.parameters import AS_OF, DAYS, html_option, option
+from bot.commands.tree import Call, group, request
 from retention.text import gettext
 from workers.requests import ProgrammeReport, PromisesReport, RecommendReport
 
 
-@group("report", default="recommend", help=gettext("How what the desk does turns out."))
+@group("report", default="recommend")
 def COMMAND() -> None: ...
 
 
@@ -19,7 +17,7 @@ def _write_html(call: Call, data: dict[str, Any], html: Path | None = None, **_:
     from retention.reports.recommendations import Performance
 
     if html is not None:
-        html.write_text(Performance(data).html(call.services.settings), encoding="utf-8")
+        html.write_text(Performance(data).html(call.settings), encoding="utf-8")
 
 
 @COMMAND.command(
@@ -30,20 +28,12 @@ def _write_html(call: Call, data: dict[str, Any], html: Path | None = None, **_:
         "How recommendations do: by place on the list, by reason, by model and over time."
     ),
 )
-@click.option("--days", type=DAYS, default="84d", help=gettext("What was shown within so long."))
+@option("--days", gettext("What was shown within so long."), DAYS, default="84d")
 @AS_OF
-@click.option(
-    "--html",
-    type=TO_WRITE,
-    cls=TerminalOption,
-    metavar="FILE",
-    help=gettext("Also write the report to this file, as a page."),
-)
-def recommend(
-    call: Call, days: int, as_of: datetime | None, html: Path | None = None
-) -> RecommendReport:
+@html_option(gettext("Also write the report to this file, as a page."))
+def recommend(call: Call, html: Path | None = None, **fields: Any) -> RecommendReport:
     """Queue the report."""
-    return request(RecommendReport, days=days, as_of=as_of)
+    return request(RecommendReport, **fields)
 
 
 @COMMAND.command(

@@ -1,21 +1,11 @@
 """`retrain`: train models and promote them if they are better."""
 
-from datetime import datetime
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
-from bot.commands.tree import (
-    ACTIVE_WITHIN,
-    DATE,
-    DURATION,
-    HORIZON,
-    Call,
-    choice,
-    command,
-    integer,
-    request,
-)
+from bot.commands.parameters import ACTIVE_WITHIN, DATE, DURATION, HORIZON, choice, integer, option
+from bot.commands.tree import Call, command, request
 from retention.text import gettext
 from workers.requests import BLEND, RECOMMENDERS, Estimator, Retrain
 
@@ -35,51 +25,28 @@ RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)
 @click.argument("models", nargs=-1, type=choice("churn", "recommend"), metavar="[churn|recommend]")
 @HORIZON
 @ACTIVE_WITHIN
-@click.option(
+@option(
     "--model",
-    type=choice(*dict.fromkeys(ESTIMATORS + RECOMMENDER_NAMES)),
+    gettext("The kind of model; `help models` lists the names."),
+    choice(*dict.fromkeys(ESTIMATORS + RECOMMENDER_NAMES)),
+    "NAME",
     default="auto",
-    metavar="NAME",
-    help=gettext("The kind of model; `help models` lists the names."),
 )
-@click.option(
-    "--cutoff",
-    type=DATE,
-    metavar="DATE",
-    help=gettext("Learn only from what was before; by default now."),
-)
-@click.option(
+@option("--cutoff", gettext("Learn only from what was before; by default now."), DATE, "DATE")
+@option(
     "--tune",
-    type=DURATION,
-    help=gettext(
+    gettext(
         "Search the settings of the churn estimators for so long (in Slack at most "
         "10m); by default not."
     ),
+    DURATION,
 )
-@click.option(
+@option(
     "--tune-fits",
-    type=integer(),
-    metavar="N",
-    help=gettext("Search with at most so many fits: repeatable whatever the machine."),
+    gettext("Search with at most so many fits: repeatable whatever the machine."),
+    integer(),
+    "N",
 )
-def COMMAND(
-    call: Call,
-    models: tuple[str, ...],
-    horizon: int | None,
-    active_within: int | str | None,
-    model: str,
-    cutoff: datetime | None,
-    tune: int | None,
-    tune_fits: int | None,
-) -> Retrain:
+def COMMAND(call: Call, models: tuple[str, ...], **fields: Any) -> Retrain:
     """Queue the training of new models."""
-    return request(
-        Retrain,
-        models=models or None,
-        horizon=horizon,
-        active_within=active_within,
-        model=model,
-        cutoff=cutoff,
-        tune=tune,
-        tune_fits=tune_fits,
-    )
+    return request(Retrain, models=models or None, **fields)

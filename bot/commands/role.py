@@ -6,41 +6,38 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.tree import PERSON, Answer, Call, choice, group
+from bot.commands.parameters import PERSON, choice
+from bot.commands.tree import Answer, Call, group
 from retention import clock
+from retention.db.audit import record
 from retention.db.insert import upsert
-from retention.db.tables import Audit, RoleGrant
+from retention.db.tables import RoleGrant
 from retention.errors import BadInput
 from retention.text import gettext
 from workers.roles import GROUP_PREFIX, OPERATOR, RANKS, grant_to_members
 
 
-@group("role", default="list", help=gettext("Who may do what."))
+@group("role", default="list")
 def COMMAND() -> None: ...
 
 
 @COMMAND.command("list", role="admin", help=gettext("Who has which role."))
 def listing(call: Call) -> Answer:
     """List the roles."""
-    settings = call.services.settings
-    with call.services.database.reading() as session:
+    settings = call.settings
+    with call.database.reading() as session:
         granted = session.scalars(
             select(RoleGrant)
             .where(RoleGrant.team_id == settings.team_id, RoleGrant.via.is_(None))
             .order_by(RoleGrant.user_id)
         ).all()
-    return Answer(
-        "bot/roles",
-        {
-            "default": settings.default_role,
-            "ranks": RANKS,
-            "admins": sorted(settings.admin_ids),
-            "roles": [
-                {"user": grant.user_id, "role": grant.role, "granted_by": grant.granted_by}
-                for grant in granted
-            ],
-        },
-    )
+    rows = [
+        {"user": grant.user_id, "role": grant.role, "granted_by": grant.granted_by}
+        for grant in granted
+    ]
+    admins = sorted(settings.admin_ids)
+    data = {"default": settings.default_role, "ranks": RANKS, "admins": admins, "roles": rows}
+    return Answer("bot/roles", data)
 
 
 class _Grantee(click.ParamType):
@@ -62,45 +59,22 @@ class _Grantee(click.ParamType):
 @click.argument("role", type=choice(*RANKS), metavar="|".join(RANKS))
 def grant(call: Call, person: str, role: str) -> Answer:
     """Give a person a role."""
-    settings = call.services.settings
+    settings = call.settings
     if person in settings.admin_ids:
-        raise BadInput(
-            gettext("{person} is an admin by RETENTION_ADMINS; change it there.").format(
-                person=person
-            )
-        )
+        message = gettext("{person} is an admin by RETENTION_ADMINS; change it there.")
+        raise BadInput(message.format(person=person))
     if person in (call.user, OPERATOR):
         raise BadInput(gettext("You cannot change your own role; ask another admin."))
+    now = clock.now()
     is_group = person.startswith(GROUP_PREFIX)
     members = call.services.groups.all_members(person) if is_group else {}
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         if call.first_time(session):
             key = {"team_id": settings.team_id, "user_id": person}
-            upsert(
-                session,
-                RoleGrant,
-                key,
-                role=role,
-                granted_by=call.user,
-                granted_at=clock.now(),
-                via=None,
-            )
-            grant_to_members(session, settings, members)
-            session.add(
-                Audit(
-                    team_id=settings.team_id,
-                    actor=call.user,
-                    action="role.grant",
-                    subject=person,
-                    details={"role": role},
-                )
-            )
-    return Answer(
-        "bot/role_granted",
-        {
-            "user": person,
-            "role": role,
-            "granted_by": call.user,
-            "members": len(members[person]) if is_group else None,
-        },
-    )
+            values = {"role": role, "granted_by": call.user, "granted_at": now, "via": None}
+            upsert(session, RoleGrant, key, **values)
+            grant_to_members(session, members)
+            record(session, call.user, "role.grant", person, now, {"role": role})
+    number = len(members[person]) if is_group else None
+    data = {"user": person, "role": role, "granted_by": call.user, "members": number}
+    return Answer("bot/role_granted", data)

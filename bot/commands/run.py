@@ -2,45 +2,36 @@
 
 import click
 
-from bot.commands.tree import TERMINAL, Answer, Call, choice, command
+from bot.commands.parameters import choice, option
+from bot.commands.tree import Answer, Call, command
 from retention.text import gettext
 from workers.app import QUEUES
 
 PROCESSES = ("bot", "worker", "tick", "sender", "live")
 
 
-@command(
-    "run",
-    role="admin",
-    surfaces=TERMINAL,
-    starts_processes=True,
-    help=gettext(
-        "Start the bot, the workers, the tick and the sender, and stop them cleanly on Ctrl-C."
-    ),
-)
+@command("run", role="admin", starts_processes=True)
 @click.argument(
     "what", type=choice("all", *PROCESSES), default="all", metavar="[all|bot|worker|tick|sender]"
 )
-@click.option(
+@option(
     "--queue",
-    type=choice(*QUEUES),
-    help=gettext(
+    gettext(
         "For a worker: serve only this queue. Without it one worker serves all queues, one job "
         "at a time, so a training delays every other job."
     ),
+    choice(*QUEUES),
 )
 def COMMAND(call: Call, what: str, queue: str | None) -> Answer:
     """Run the processes until Ctrl-C."""
-    from bot import server
+    from bot.http import server
     from retention.db.migrate import upgrade
-    from workers import supervisor
+    from workers.queue import supervisor
 
-    upgrade(call.services.settings)
+    upgrade(call.settings)
     if what != "sender":  # which has no key of its own
-        _ = call.services.settings.key  # a missing one stops the start with a sentence
-    if what == "all" and not server.missing_configuration(call.services.settings):
-        server.check_ports(call.services.settings)  # the bot would start again and again
-    supervisor.run(
-        call.services.settings, roles=PROCESSES if what == "all" else (what,), queue=queue
-    )
+        _ = call.settings.key  # a missing one stops the start with a sentence
+    if what == "all" and not server.missing_configuration(call.settings):
+        server.check_ports(call.settings)  # the bot would start again and again
+    supervisor.run(call.settings, roles=PROCESSES if what == "all" else (what,), queue=queue)
     return Answer("bot/stopped")

@@ -2,48 +2,45 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import click
+import sqlalchemy as sa
 
 from bot.commands.digest import Zone
+from bot.commands.parameters import choice, integer, map_option, option, switch
 from bot.commands.schedule import channel_id
-from bot.commands.tree import (
-    TERMINAL,
-    Answer,
-    Call,
-    TerminalOption,
-    choice,
-    group,
-    integer,
-    request,
-)
+from bot.commands.tree import TERMINAL, Answer, Call, fields_of, group, request
 from retention import clock
-from retention.connect import connections, source_removal, sources
-from retention.connect.problems import SourceProblem, problem_of
+from retention.connect import connections, registry
+from retention.connect.connections import Access
+from retention.connect.contract import ConnectorError, HasProfileAccess, Listens, Pulls
+from retention.connect.platforms import profile_deletion
+from retention.connect.shops import webhook_inbox
+from retention.connect.sources import source_records, source_removal
+from retention.connect.sources.source_records import SourceProblem, problem_of
+from retention.connect.sources.trial import try_source
+from retention.db import Transaction
 from retention.db.audit import record
+from retention.db.tables import Source
 from retention.errors import BadInput, Refused
 from retention.paths import is_url
 from retention.templating import text
 from retention.text import gettext
-from workers.delivery import outbox
-from workers.imports import TABLES
+from workers.data.imports import TABLES
+from workers.data.source_pulls import next_pull, parse_interval
 from workers.requests import SourcePull
-from workers.sources import next_pull, parse_interval
 
 if TYPE_CHECKING:
-    from retention.connect.contract import ConnectorError, Setting
+    from retention.connect.contract import Setting
 
 DATABASES = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql", "duckdb")
 
 
-@group(
-    "source",
-    default="list",
-    help=gettext("Import data on a schedule: from files, object stores, databases and shops."),
-)
+@group("source", default="list")
 def COMMAND() -> None: ...
 
 
@@ -60,72 +57,40 @@ def COMMAND() -> None: ...
 )
 @click.argument("name")
 @click.argument("location")
-@click.option(
-    "--table",
-    type=choice(*TABLES),
-    cls=TerminalOption,
-    default="events",
-    help=gettext("What the rows are."),
+@option("--table", gettext("What the rows are."), choice(*TABLES), default="events")
+@map_option(gettext("What each column is called in the source."))
+@option(
+    "--format", gettext("A known export, which needs no map."), metavar="NAME", into="format_name"
 )
-@click.option(
-    "--map",
-    "map_path",
-    type=click.Path(path_type=Path),
-    cls=TerminalOption,
-    metavar="MAP.toml",
-    help=gettext("What each column is called in the source."),
-)
-@click.option(
-    "--format",
-    "format_name",
-    cls=TerminalOption,
-    metavar="NAME",
-    help=gettext("A known export, which needs no map."),
-)
-@click.option(
-    "--query", cls=TerminalOption, metavar="SQL", help=gettext("What to read from a database.")
-)
-@click.option(
+@option("--query", gettext("What to read from a database."), metavar="SQL")
+@option(
     "--watermark",
-    cls=TerminalOption,
+    gettext("Column of the query that grows with each new or changed row."),
     metavar="COLUMN",
-    help=gettext("Column of the query that grows with each new or changed row."),
 )
-@click.option(
+@option(
     "--every",
-    default="night",
-    cls=TerminalOption,
+    gettext('How often: hour, night, or such as "daily 03:00".'),
     metavar="WHEN",
-    help=gettext('How often: hour, night, or such as "daily 03:00".'),
+    default="night",
 )
-@click.option(
-    "--zone",
-    type=Zone(),
-    cls=TerminalOption,
-    metavar="ZONE",
-    help=gettext("Time zone; by default the shop's."),
+@option("--zone", gettext("Time zone; by default the shop's."), Zone(), "ZONE")
+@option(
+    "--channel", gettext("Channel that hears of problems, such as C0123ABCD."), metavar="CHANNEL"
 )
-@click.option(
-    "--channel",
-    cls=TerminalOption,
-    metavar="CHANNEL",
-    help=gettext("Channel that hears of problems, such as C0123ABCD."),
-)
-@click.option(
+@option(
     "--set",
-    "given",
-    multiple=True,
-    cls=TerminalOption,
+    gettext("A setting of the object store or the platform."),
     metavar="KEY=VALUE",
-    help=gettext("A setting of the object store or the platform."),
-)
-@click.option(
-    "--secret",
-    "secret_keys",
+    into="given",
     multiple=True,
-    cls=TerminalOption,
+)
+@option(
+    "--secret",
+    gettext("A setting that is asked for and stored encrypted."),
     metavar="KEY",
-    help=gettext("A setting that is asked for and stored encrypted."),
+    into="secret_keys",
+    multiple=True,
 )
 def add(
     call: Call,
@@ -143,19 +108,17 @@ def add(
     secret_keys: tuple[str, ...],
 ) -> Answer:
     """Add a source, after it was read once."""
-    from retention.connect import registry
-
-    settings = call.services.settings
+    settings = call.settings
     interval, zone = parse_interval(every), zone or settings.timezone
     new: dict[str, Any] = {
-        "name": sources.check_name(name),
+        "name": source_records.check_name(name),
         "every": interval,
         "timezone": zone,
         "next_at": next_pull(interval, zone, clock.now()),
-        "channel": _channel(channel),
+        "channel": channel_id(channel),
     }
     values = _values(given)
-    if location in registry.kinds():
+    if location in registry.KINDS:
         return _add_platform(call, location, new, values)
     for key in secret_keys:
         _refuse_visible(key, values)
@@ -178,34 +141,28 @@ def add(
         "config": values,
         "secrets": secrets,
     }
-    return _add_source(call, sources.NewSource(**new))
+    return _add_source(call, source_records.NewSource(**new))
 
 
-def _add_source(call: Call, new: sources.NewSource) -> Answer:
-    from retention.connect.trial import try_source
-    from retention.lake import Lake
-
-    services = call.services
+def _add_source(call: Call, new: source_records.NewSource) -> Answer:
     try:
-        try_source(Lake.open(services.settings), services.settings, new)
+        try_source(call.lake, call.settings, new)
     except SourceProblem as problem:
         raise BadInput(sentence(new.name, problem.code, problem.facts, call)) from None
-    with services.database.transaction() as session:
-        sources.add(session, services.settings, new, by=call.user)
+    with call.database.transaction() as session:
+        source_records.add(session, new, by=call.user)
     return Answer("source/added", _added(new, {}))
 
 
 def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, str]) -> Answer:
     """Connect a platform; a shop is pulled from then on."""
-    from retention.connect import hooks, registry
-    from retention.connect.connections import Access
-    from retention.connect.contract import ConnectorError, HasProfileAccess, Listens, Pulls
+    from retention.connect.shops import hooks
 
     services, name = call.services, new["name"]
     connector_class = registry.connector_class(kind)
     if issubclass(connector_class, Pulls):
         with services.database.reading() as session:  # before it asks for secrets
-            sources.check_only_shop(session, services.settings)
+            source_records.check_only_shop(session)
     declared = connector_class.settings
     for setting in declared:
         if setting.is_secret:
@@ -224,26 +181,17 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
         connector.close()
     with services.database.transaction() as session:
         connection = connections.add(
-            session,
-            services.settings,
-            name,
-            kind,
-            declared,
-            values,
-            channel=new["channel"],
-            by=call.user,
+            session, name, kind, declared, values, channel=new["channel"], by=call.user
         )
         if not isinstance(connector, Pulls):
             data = {"name": name, "kind": "connection", "facts": facts}
             missing = getattr(connector, "missing_settings", ())
             return Answer("source/added", {**data, "missing": list(missing)})
-        source = sources.NewSource(**new, kind="shop", location=kind)
-        sources.add(session, services.settings, source, by=call.user, connection=connection)
+        source = source_records.NewSource(**new, kind="shop", location=kind)
+        source_records.add(session, source, by=call.user, connection=connection)
     added = _added(source, facts)
     if isinstance(connector, Listens):
-        added["webhooks"] = hooks.add_webhooks_of_new(
-            services.database, services.settings, name, by=call.user
-        )
+        added["webhooks"] = hooks.add_webhooks_of_new(services.database, name, by=call.user)
     return Answer("source/added", added)
 
 
@@ -268,34 +216,23 @@ def _refusal(name: str, error: "ConnectorError", call: Call) -> str:
 def _refuse_visible(key: str, values: dict[str, str]) -> None:
     """Refuse a secret on the command line, which other users of the machine can read."""
     if key in values:
-        raise BadInput(
-            gettext(
-                "{key} is a secret; leave it out of --set. It is asked for, or read from the file "
-                "that {variable} names."
-            ).format(key=key, variable=f"{key.upper()}_FILE"),
-            field=key,
+        text = gettext(
+            "{key} is a secret; leave it out of --set. It is asked for, or read from the file "
+            "that {variable} names."
         )
+        raise BadInput(text.format(key=key, variable=f"{key.upper()}_FILE"), field=key)
 
 
-def _added(new: sources.NewSource, facts: dict[str, str]) -> dict[str, Any]:
-    names = ("name", "kind", "location", "every", "timezone", "channel")
-    return {
-        **{name: getattr(new, name) for name in names},
-        "table": new.table_name,
-        "next_at": new.next_at.isoformat(),
-        "facts": facts,
-    }
+def _added(new: source_records.NewSource, facts: dict[str, str]) -> dict[str, Any]:
+    shown = ("name", "kind", "location", "every", "timezone", "channel", "next_at")
+    return {**fields_of(new, *shown), "table": new.table_name, "facts": facts}
 
 
 def _kind(location: str, query: str | None) -> str:
     scheme = location.partition("://")[0].partition("+")[0]
     if query is not None and not is_url(location):
-        raise BadInput(
-            gettext("--query goes with a database URL; {location} is a path.").format(
-                location=location
-            ),
-            field="query",
-        )
+        text = gettext("--query goes with a database URL; {location} is a path.")
+        raise BadInput(text.format(location=location), field="query")
     if not is_url(location):
         return "files"
     if query is None and scheme in DATABASES:
@@ -308,16 +245,11 @@ def _kind(location: str, query: str | None) -> str:
 
 def _without_password(url: str, secrets: dict[str, str]) -> tuple[str, dict[str, str]]:
     """Return a database URL to show, and the whole URL among the secrets."""
-    import sqlalchemy as sa
-
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError:
-        raise BadInput(
-            gettext(
-                "{url!r} is no database URL; write it like postgresql://USER@HOST/DATABASE."
-            ).format(url=url)
-        ) from None
+        text = gettext("{url!r} is no database URL; write it like postgresql://USER@HOST/DATABASE.")
+        raise BadInput(text.format(url=url)) from None
     if "password" in secrets:
         parsed = parsed.set(password=secrets["password"])
     whole = parsed.render_as_string(hide_password=False)
@@ -330,10 +262,8 @@ def _map_text(path: Path | None) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            gettext("The map {path} cannot be read: {error}.").format(path=path, error=error),
-            field="map",
-        ) from None
+        text = gettext("The map {path} cannot be read: {error}.")
+        raise BadInput(text.format(path=path, error=error), field="map") from None
 
 
 def _values(given: tuple[str, ...]) -> dict[str, str]:
@@ -341,39 +271,18 @@ def _values(given: tuple[str, ...]) -> dict[str, str]:
     for one in given:
         key, sign, value = one.partition("=")
         if not sign or not key:
-            raise BadInput(
-                gettext("--set is {one!r}; write it like key=value.").format(one=one), field="set"
-            )
+            text = gettext("--set is {one!r}; write it like key=value.")
+            raise BadInput(text.format(one=one), field="set")
         values[key] = value
     return values
-
-
-def _channel(typed: str | None) -> str | None:
-    target = channel_id(typed)
-    if target and not outbox.is_slack_id(target):
-        raise BadInput(
-            gettext(
-                "--channel is {channel!r}, which is no channel's id; give one like C0123ABCD."
-            ).format(channel=target),
-            field="channel",
-        )
-    return target
 
 
 def read_secret(key: str, *, is_required: bool = True) -> str:
     """Read a secret: from the file that ``KEY_FILE`` names, else from the person.
 
-    Parameters
-    ----------
-    key : str
-        Name of the secret, such as ``token``. The variable is ``TOKEN_FILE``.
-    is_required : bool, optional
-        Whether it may be empty.
-
-    Raises
-    ------
-    BadInput
-        The file cannot be read, or the value is empty.
+    `key`: name of the secret, such as ``token``. The variable is ``TOKEN_FILE``.
+    `is_required`: whether it may be empty.
+    Raises `BadInput`: the file cannot be read, or the value is empty.
     """
     variable = f"{key.upper()}_FILE"
     path = os.environ.get(variable)
@@ -381,23 +290,17 @@ def read_secret(key: str, *, is_required: bool = True) -> str:
         try:
             value = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
+            text = gettext("{variable} is {path}, which cannot be read: {error}.")
             raise BadInput(
-                gettext("{variable} is {path}, which cannot be read: {error}.").format(
-                    variable=variable, path=path, error=error
-                ),
-                field=key,
+                text.format(variable=variable, path=path, error=error), field=key
             ) from None
     elif sys.stdin.isatty():
         value = click.prompt(key, hide_input=True, default="", show_default=False, err=True)
     else:
         value = sys.stdin.readline().strip()
     if not value and is_required:
-        raise BadInput(
-            gettext("{key} is empty; type it, or name a file with it in {variable}.").format(
-                key=key, variable=variable
-            ),
-            field=key,
-        )
+        text = gettext("{key} is empty; type it, or name a file with it in {variable}.")
+        raise BadInput(text.format(key=key, variable=variable), field=key)
     return str(value)
 
 
@@ -411,18 +314,16 @@ def read_secret(key: str, *, is_required: bool = True) -> str:
     ),
 )
 @click.argument("name")
-@click.option(
+@option(
     "--address",
-    cls=TerminalOption,
+    gettext("Public address of the bot's server; by default RETENTION_PUBLIC_URL."),
     metavar="URL",
-    help=gettext("Public address of the bot's server; by default RETENTION_PUBLIC_URL."),
 )
 def webhooks(call: Call, name: str, address: str | None) -> Answer:
     """Ask a connected shop for webhooks."""
-    from retention.connect import hooks
+    from retention.connect.shops import hooks
 
-    services = call.services
-    added = hooks.add_webhooks(services.database, services.settings, name, address, by=call.user)
+    added = hooks.add_webhooks(call.database, name, address, by=call.user)
     return Answer("source/webhooks", added)
 
 
@@ -434,32 +335,29 @@ def webhooks(call: Call, name: str, address: str | None) -> Answer:
         "Example: source quarantine --retry all."
     ),
 )
-@click.option("--retry", metavar="NUMBER", help=gettext("Try this webhook again, or all."))
-@click.option("--delete", metavar="NUMBER", help=gettext("Delete this webhook, or all."))
+@option("--retry", gettext("Try this webhook again, or all."), metavar="NUMBER")
+@option("--delete", gettext("Delete this webhook, or all."), metavar="NUMBER")
 def quarantine(call: Call, retry: str | None, delete: str | None) -> Answer:
     """List, retry or delete webhooks that were set aside."""
-    from retention.connect import webhook_inbox
-
-    settings, tried, deleted = call.services.settings, None, None
+    tried, deleted = None, None
     if retry and delete:
         raise BadInput(gettext("Use --retry or --delete, not both."), field="delete")
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         if (retry or delete) and call.first_time(session):
             act = webhook_inbox.try_again if retry else webhook_inbox.discard
-            number = act(session, settings, str(retry or delete).lower())
+            number = act(session, str(retry or delete).lower())
             tried, deleted = (number, None) if retry else (None, number)
             details = {"retried": tried} if retry else {"deleted": deleted}
-            record(session, settings, call.user, "source.quarantine", "", clock.now(), details)
+            record(session, call.user, "source.quarantine", "", clock.now(), details)
         rows = [
             {
+                **fields_of(row, "topic", "received_at"),
                 "number": row.id,
                 "name": name,
-                "topic": row.topic,
-                "received_at": row.received_at.isoformat(),
                 "reason": row.reason or "",
                 "has_content": bool(row.body),
             }
-            for row, name in webhook_inbox.not_imported(session, settings)
+            for row, name in webhook_inbox.not_imported(session)
         ]
     return Answer("source/quarantine", {"webhooks": rows, "tried": tried, "deleted": deleted})
 
@@ -473,36 +371,33 @@ def quarantine(call: Call, retry: str | None, delete: str | None) -> Answer:
         "there by hand."
     ),
 )
-@click.option(
+@option(
     "--done",
-    type=integer(),
-    metavar="NUMBER",
-    help=gettext("You have deleted this one at the platform; the desk drops its addresses."),
+    gettext("You have deleted this one at the platform; the desk drops its addresses."),
+    integer(),
+    "NUMBER",
 )
 def erasures(call: Call, done: int | None) -> Answer:
     """List profiles to delete by hand, or drop one that is deleted."""
-    from retention.connect import profile_deletion
-
-    with call.services.database.transaction() as session:
+    with call.database.transaction() as session:
         if done is not None:
-            profile_deletion.done_by_hand(session, call.services.settings, done, call.user)
-        rows = profile_deletion.left(session, call.services.settings)
+            profile_deletion.done_by_hand(session, done, call.user)
+        rows = profile_deletion.left(session)
     return Answer("source/erasures", {"profiles": rows})
 
 
 @COMMAND.command("list", role="admin", help=gettext("All sources with their last pull."))
 def listing(call: Call) -> Answer:
     """List the sources, and connections that are no source."""
-    services = call.services
-    with services.database.reading() as session:
-        stored = sources.sources(session, services.settings)
+    with call.database.reading() as session:
+        stored = source_records.sources(session)
         used = {source.connection_id for source in stored}
         others = [
             connection.name
-            for connection in connections.connections(session, services.settings)
+            for connection in connections.connections(session)
             if connection.id not in used
         ]
-        rows = [sources.summary(session, source) for source in stored]
+        rows = [source_records.summary(session, source) for source in stored]
     return Answer("source/list", {"sources": rows, "connections": others})
 
 
@@ -510,10 +405,11 @@ def listing(call: Call) -> Answer:
 @click.argument("name")
 def show(call: Call, name: str) -> Answer:
     """Show a source."""
-    services = call.services
-    with services.database.reading() as session:
-        source = sources.find(session, services.settings, name)
-        data = sources.summary(session, source) | {"runs": sources.runs(session, source)}
+    with call.database.reading() as session:
+        source = source_records.find(session, name)
+        data = source_records.summary(session, source) | {
+            "runs": source_records.runs(session, source)
+        }
     return Answer("source/show", data)
 
 
@@ -527,85 +423,46 @@ def _check(call: Call, data: dict[str, Any], **_: Any) -> None:
     "run", request=SourcePull, after=_check, help=gettext("Pull what is new from a source now.")
 )
 @click.argument("name")
-@click.option(
-    "--accept-shrunk",
-    is_flag=True,
-    help=gettext("Import although the source lost half of its rows."),
-)
+@switch("--accept-shrunk", gettext("Import although the source lost half of its rows."))
 def run(call: Call, name: str, accept_shrunk: bool) -> SourcePull:
     """Queue the pull of a source."""
-    with call.services.database.reading() as session:
-        known = sources.find(session, call.services.settings, name).name
+    with call.database.reading() as session:
+        known = source_records.find(session, name).name
     return request(SourcePull, name=known, accept_shrunk=accept_shrunk)
 
 
-@COMMAND.command("pause", role="admin", help=gettext("Stop a source until it is resumed."))
-@click.argument("name")
-def pause(call: Call, name: str) -> Answer:
-    """Pause a source."""
-    return change(call, name, "pause")
+def _resume(session: Transaction, name: str, by: str) -> Source:
+    source = source_records.find(session, name)
+    at = next_pull(source.every, source.timezone, clock.now())
+    return source_records.resume(session, name, by, at)
 
 
-@COMMAND.command("resume", role="admin", help=gettext("Let a paused source run again."))
-@click.argument("name")
-def resume(call: Call, name: str) -> Answer:
-    """Resume a source."""
-    return change(call, name, "resume")
+def _add_change(deed: str, change: Callable[..., Any], help: str) -> None:
+    @COMMAND.command(deed, role="admin", help=help)
+    @click.argument("name")
+    def changed(call: Call, name: str) -> Answer:
+        next_at = None
+        with call.database.transaction() as session:
+            if call.first_time(session):
+                name = change(session, name, call.user).name
+            if deed == "resume":
+                next_at = source_records.find(session, name).next_at
+        data = {"name": name.lower(), "deed": deed, "next_at": next_at and next_at.isoformat()}
+        return Answer("source/changed", data)
 
 
-@COMMAND.command(
-    "remove", role="admin", help=gettext("Remove a source; the data that it brought stays.")
+_add_change("pause", source_records.pause, gettext("Stop a source until it is resumed."))
+_add_change("resume", _resume, gettext("Let a paused source run again."))
+_add_change(
+    "remove", source_removal.remove, gettext("Remove a source; the data that it brought stays.")
 )
-@click.argument("name")
-def remove(call: Call, name: str) -> Answer:
-    """Remove a source."""
-    return change(call, name, "remove")
-
-
-def change(call: Call, name: str, deed: str) -> Answer:
-    """Pause, resume or remove a source.
-
-    Parameters
-    ----------
-    call : Call
-        Person, place and services.
-    name : str
-        Name of the source.
-    deed : str
-        ``pause``, ``resume`` or ``remove``.
-    """
-    settings = call.services.settings
-    next_at = None
-    with call.services.database.transaction() as session:
-        if call.first_time(session):
-            if deed == "pause":
-                name = sources.pause(session, settings, name, call.user).name
-            elif deed == "remove":
-                name = source_removal.remove(session, settings, name, call.user).name
-            else:
-                source = sources.find(session, settings, name)
-                at = next_pull(source.every, source.timezone, clock.now())
-                name = sources.resume(session, settings, name, call.user, at).name
-        if deed == "resume":
-            next_at = sources.find(session, settings, name).next_at
-    data = {"name": name.lower(), "deed": deed, "next_at": next_at and next_at.isoformat()}
-    return Answer("source/changed", data)
 
 
 def sentence(name: str, problem: str, facts: dict[str, Any], call: Call) -> str:
     """Return a source's problem as one sentence for the terminal.
 
-    Parameters
-    ----------
-    name : str
-        Name of the source.
-    problem : str
-        Code of the problem.
-    facts : dict
-        What the sentence names.
-    call : Call
-        Gives the time zone.
+    `call`: gives the time zone.
     """
-    zone = call.services.settings.timezone
+    zone = call.settings.timezone
     values = {"name": name, "problem": problem, "facts": facts, "zone": zone}
     return text("terminal/source_problem.txt.j2", **values).strip().replace("*", "")

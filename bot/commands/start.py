@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from sqlalchemy import make_url
 
-from bot.commands.tree import TERMINAL, Answer, Call, TerminalOption, command
+from bot.commands.parameters import map_option, option, switch
+from bot.commands.tree import Answer, Call, command
 from retention.errors import BadInput, Refused
-from retention.paths import is_url
+from retention.lake import Lake
+from retention.lake.importing.mapping import parse_section, read_map
+from retention.lake.schema import TABLES
+from retention.lake.suggesting.order_numbers import order_rule
+from retention.paths import create_private_folder, is_url
 from retention.progress import Progress, part
 from retention.text import gettext
 from workers.requests import Request, Retrain, Sweep
 
 if TYPE_CHECKING:
-    from retention.lake import Lake
     from retention.lake.suggesting.preview import Preview
     from retention.lake.suggesting.suggest import Proposal
 
@@ -27,7 +32,6 @@ STEPS = 5
 @command(
     "start",
     role="admin",
-    surfaces=TERMINAL,
     help=gettext(
         "Turn a file of orders into a list of customers at risk.\n\n"
         "It reads the file, shows its figures and asks whether they are your shop's. Then it "
@@ -37,37 +41,21 @@ STEPS = 5
     ),
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
-@click.option(
-    "--query",
-    cls=TerminalOption,
-    metavar="SQL",
-    help=gettext("What to read, where FILE is a database's URL."),
-)
-@click.option(
-    "--map",
-    "map_path",
-    type=click.Path(path_type=Path),
-    cls=TerminalOption,
-    metavar="MAP.toml",
-    help=gettext("What each column is called in the file, instead of a proposal."),
-)
-@click.option(
+@option("--query", gettext("What to read, where FILE is a database's URL."), metavar="SQL")
+@map_option(gettext("What each column is called in the file, instead of a proposal."))
+@option(
     "--sheet",
-    cls=TerminalOption,
+    gettext("Which sheet of a workbook to read, instead of the one that fits best."),
     metavar="NAME",
-    help=gettext("Which sheet of a workbook to read, instead of the one that fits best."),
 )
-@click.option(
+@option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    gettext("Where to write the page and the CSV file; by default here."),
+    click.Path(path_type=Path, file_okay=False),
+    "FOLDER",
     default=Path(),
-    cls=TerminalOption,
-    metavar="FOLDER",
-    help=gettext("Where to write the page and the CSV file; by default here."),
 )
-@click.option(
-    "--yes", is_flag=True, cls=TerminalOption, help=gettext("Import without asking, for scripts.")
-)
+@switch("--yes", gettext("Import without asking, for scripts."))
 def COMMAND(
     call: Call,
     files: tuple[str, ...],
@@ -78,16 +66,14 @@ def COMMAND(
     yes: bool,
 ) -> Answer:
     """Import orders, train a model, list the customers at risk and write the list."""
-    from retention.campaigns.file_imports import LISTENER
-    from retention.lake import Lake
-    from retention.lake.importing import display_names, import_files
+    from retention.campaigns.codes.file_imports import LISTENER
+    from retention.lake.importing.import_files import display_names, import_files
     from retention.lake.suggesting.preview import preview
     from retention.lake.suggesting.related import joined_files
     from retention.registry import ensure_definition
     from retention.reports.at_risk import check_folder, write_list
 
-    services = call.services
-    settings, database, lake = services.settings, services.database, Lake.open(services.settings)
+    settings, database, lake = call.settings, call.database, call.lake
     check_folder(out)
     if map_path and sheet:
         raise BadInput(
@@ -120,7 +106,7 @@ def COMMAND(
             progress=step,
             listener=LISTENER,
         )
-    definition = ensure_definition(lake, database, settings).as_dict()
+    definition = ensure_definition(lake, database).as_dict()
     step = _announce(call, 4, gettext("Training a churn model"))
     model = _train(call, is_new=bool(report.rows_accepted), progress=step)
     queued = _queue_recommender(call) if report.rows_accepted and summary.items else None
@@ -149,7 +135,7 @@ def COMMAND(
 
 def _announce(call: Call, number: int, what: str) -> Progress:
     """Say which step begins, and return its progress."""
-    from bot.terminal_runner import write_message
+    from bot.terminal.terminal_runner import write_message
 
     text = gettext("Step {number} of {steps}: {what}")
     write_message(text.format(number=number, steps=STEPS, what=what))
@@ -162,13 +148,7 @@ def _announce(call: Call, number: int, what: str) -> Progress:
 
 
 def _propose(lake: "Lake", files: list[str], query: str | None, sheet: str | None) -> "Proposal":
-    """Propose how to read the files.
-
-    Raises
-    ------
-    BadInput
-        The file cannot be read, or holds no orders.
-    """
+    """Propose how to read the files."""
     from retention.lake.suggesting.suggest import MissingColumns, propose
 
     file, *others = files
@@ -183,26 +163,15 @@ def _propose(lake: "Lake", files: list[str], query: str | None, sheet: str | Non
         ).format(file=Path(file).name)
         raise BadInput(f"{error} {hint}") from None
     if proposal.table != "events":
-        raise BadInput(
-            gettext(
-                "{file} lists {table} and has no orders. Begin with the export of the orders."
-            ).format(file=Path(file).name, table=proposal.table)
+        text = gettext(
+            "{file} lists {table} and has no orders. Begin with the export of the orders."
         )
+        raise BadInput(text.format(file=Path(file).name, table=proposal.table))
     return proposal
 
 
 def _check_order_rule(folder: Path, text: str) -> None:
-    """Refuse a proposal whose order ids differ from those of an earlier map of the same columns.
-
-    Raises
-    ------
-    BadInput
-        Orders of both would count twice.
-    """
-    from retention.lake.mapping import parse_section, read_map
-    from retention.lake.schema import TABLES
-    from retention.lake.suggesting.order_numbers import order_rule
-
+    """Refuse a proposal whose order ids differ from those of an earlier map of the same columns."""
     table, others = TABLES["events"], []
     proposed = parse_section(tomllib.loads(text)["events"], table, "")
     for path in sorted(folder.glob("*.toml")):
@@ -225,8 +194,6 @@ def _check_order_rule(folder: Path, text: str) -> None:
 
 def _store_map(home: Path, text: str, file: str) -> Path:
     """Store a proposed map; never replace another one, which a person may have corrected."""
-    from retention.paths import create_private_folder
-
     folder, stem, number = create_private_folder(home / "maps"), _stem(file), 1
     path = folder / f"{stem}.toml"
     while path.exists() and path.read_text(encoding="utf-8") != text:
@@ -239,8 +206,6 @@ def _store_map(home: Path, text: str, file: str) -> Path:
 def _stem(file: str) -> str:
     """Return a name for the file's map; it holds nothing of a URL but the database's name."""
     if is_url(file):
-        from sqlalchemy import make_url
-
         file = make_url(file).database or ""
     return Path(file).name.partition(".")[0].strip("*?[] ") or "orders"
 
@@ -255,16 +220,8 @@ def _confirm(
     *,
     yes: bool,
 ) -> None:
-    """Show what was read, and ask.
-
-    Raises
-    ------
-    BadInput
-        The person says no, or nobody can be asked, not even whether a column has customers.
-    click.Abort
-        The person stops.
-    """
-    from bot.terminal_runner import printed, write_message
+    """Show what was read, and ask."""
+    from bot.terminal.terminal_runner import printed, write_message
 
     shown = {
         "names": names,
@@ -275,16 +232,15 @@ def _confirm(
         "map": str(map_path) if map_path else None,
         "format": proposal.format_name if proposal else None,
     }
-    write_message(printed("bot/start_preview", shown, call.services.settings))
+    write_message(printed("bot/start_preview", shown, call.settings))
     guess = proposal.guessed_customer if proposal else None
     if yes and guess:
-        raise BadInput(
-            gettext(
-                "Nothing was imported: no column is named like a customer, and {column} was chosen "
-                "because of its values. Write the right column into the map {map}, then run the "
-                "same command with --map {map}."
-            ).format(column=guess.column, map=map_path)
+        text = gettext(
+            "Nothing was imported: no column is named like a customer, and {column} was chosen "
+            "because of its values. Write the right column into the map {map}, then run the "
+            "same command with --map {map}."
         )
+        raise BadInput(text.format(column=guess.column, map=map_path))
     if yes:
         return
     if not sys.stdin.isatty():
@@ -314,16 +270,12 @@ def _confirm(
 def _train(call: Call, *, is_new: bool, progress: Progress) -> dict[str, Any]:
     """Train the churn model, unless nothing is new since the last one.
 
-    Returns
-    -------
-    dict
-        ``version`` (None without a model), ``in_use`` and ``why``.
+    Returns: ``version`` (None without a model), ``in_use`` and ``why``.
     """
     from retention.registry import champion
 
-    services = call.services
-    with services.database.reading() as session:
-        row = champion(session, services.settings, "churn")
+    with call.database.reading() as session:
+        row = champion(session, "churn")
     if row is not None and not is_new:
         why = gettext("Nothing is new, so the model stays.")
         return {"version": row.version, "in_use": True, "why": why}
@@ -331,16 +283,12 @@ def _train(call: Call, *, is_new: bool, progress: Progress) -> dict[str, Any]:
         trained = _run(call, Retrain(models=("churn",)), progress)["models"][0]
     except Refused as refusal:  # too little data or history, for example
         return {"version": None, "in_use": False, "why": str(refusal)}
-    return {
-        "version": trained["version"],
-        "in_use": trained["promoted"],
-        "why": trained["why"],
-    }
+    return {"version": trained["version"], "in_use": trained["promoted"], "why": trained["why"]}
 
 
 def _queue_recommender(call: Call) -> str | None:
     """Queue the recommender; return the job."""
-    from bot.terminal_runner import submit
+    from bot.terminal.terminal_runner import submit
 
     try:
         return submit(Retrain(models=("recommend",)), call).id
@@ -351,7 +299,4 @@ def _queue_recommender(call: Call) -> str | None:
 def _run(call: Call, request: Request, progress: Progress) -> dict[str, Any]:
     from workers.tasks import runner
 
-    services = call.services
-    return runner.run_inline(
-        services.settings, services.database, request, user=call.user, progress=progress
-    )
+    return runner.run_inline(call.database, request, user=call.user, progress=progress)

@@ -1,35 +1,30 @@
 """Define the command tree, its commands and parameter types."""
 
-import difflib
-import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import click
 
-from bot import numbers
-from bot.commands.summaries import BOTH, SLACK, SUMMARIES, TERMINAL
+from bot.commands.summaries import BOTH, SLACK, SUMMARIES, TERMINAL, surfaces_of
 from retention import clock
 from retention.errors import BadInput
 from retention.progress import Progress, silent
 from retention.text import gettext
-from workers import times
 
 if TYPE_CHECKING:  # help and suggestions need none of these, and they take half a second
-    from sqlalchemy.orm import Session
-
     from bot.services import Services
+    from retention.db import Database, Transaction
+    from retention.lake import Lake
+    from retention.settings import Settings
     from workers.requests import Request
 
 _SURFACE = "retention.surface"
-_ROLE = "retention.role"
+_CALL = "retention.call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +43,36 @@ class Call:
     channel: str | None = None
     progress: Progress = silent
 
-    def first_time(self, session: "Session") -> bool:
-        """Record the call in the caller's transaction.
+    @property
+    def settings(self) -> "Settings":
+        return self.services.settings
 
-        Return False for a repeat.
-        """
+    @property
+    def database(self) -> "Database":
+        return self.services.database
+
+    @property
+    def lake(self) -> "Lake":
+        from retention.lake import Lake
+
+        return Lake.open(self.settings)
+
+    def first_time(self, session: "Transaction") -> bool:
+        """Record the call in the caller's transaction. Return False for a repeat."""
         from bot.services import first_time
 
         return first_time(session, self.key)
+
+    def find_customer(self, text: str) -> dict[str, str | None]:
+        """Find a customer by id, pseudonym or e-mail address.
+
+        Returns: ``customer_id``, and ``merged``: the id before a merge into another customer.
+        """
+        from retention.lake import customer_directory
+
+        with self.database.reading() as session:
+            customer = customer_directory.find_match(session, text)
+        return {"customer_id": customer.customer_id, "merged": customer.merged}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +134,10 @@ class Command(click.Command):
 
     @property
     def deed(self) -> str:
-        """Return the action for a permission error.
-
-        The sentence is "to … you need analyst".
-        """
-        return (
-            self.request.deed
-            if self.request
-            else gettext("use `{command}`").format(command=self.path)
-        )
+        """Return the action for a permission error. The sentence is "to … you need analyst"."""
+        if self.request:
+            return self.request.deed
+        return gettext("use `{command}`").format(command=self.path)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         if surface(ctx) == SLACK:
@@ -145,29 +157,15 @@ class Command(click.Command):
         ]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command in the terminal.
-
-        Slack parses and never invokes.
-        """
+        """Run the command in the terminal. Slack parses and never invokes."""
         return ctx.find_root().obj.run(self, dict(ctx.params))
 
     def handle(self, call: Call, params: dict[str, Any]) -> "Request | Answer":
         """Call the command's function.
 
         Dates without a zone are in the shop's zone. A day alone means its end.
-
-        Parameters
-        ----------
-        call : Call
-            Person, place and services.
-        params : dict
-            The parsed parameters.
-
-        Returns
-        -------
-        Request or Answer
         """
-        zone = call.services.settings.zone
+        zone = call.settings.zone
         values = {name: _by_shop_clock(value, zone) for name, value in params.items()}
         return cast("Callable[..., Request | Answer]", self.callback)(call, **values)
 
@@ -189,28 +187,22 @@ def _by_shop_clock(value: Any, zone: ZoneInfo) -> Any:
 
 
 class Group(click.Group):
-    """A group of commands.
-
-    ``default`` runs if no command is named.
-    """
+    """A group of commands. ``default`` runs if no command is named."""
 
     command_class = Command
 
     def __init__(
-        self,
-        *args: Any,
-        default: str | None = None,
-        surfaces: frozenset[str] | str = BOTH,
-        **kwargs: Any,
+        self, *args: Any, default: str | None = None, surfaces: frozenset[str] = BOTH, **kwargs: Any
     ) -> None:
         super().__init__(*args, **{"no_args_is_help": default is None, **kwargs})
         self.default = default
-        self.surfaces = frozenset({surfaces}) if isinstance(surfaces, str) else surfaces
+        self.surfaces = surfaces
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         super().add_command(cmd, name)
         if isinstance(cmd, Command):
             cmd.path = f"{self.name} {cmd.name}"
+            cmd.surfaces &= self.surfaces
 
     def commands_on(self, surface: str, ctx: click.Context) -> list[str]:
         """Return the names of the commands on a surface that the person's role may use."""
@@ -242,16 +234,14 @@ class Root(Group):
         return import_module(module_name(cmd_name)).COMMAND if cmd_name in SUMMARIES else None
 
     def commands_on(self, surface: str, ctx: click.Context) -> list[str]:
-        names = [name for name, summary in SUMMARIES.items() if surface in summary.surfaces]
         if offered_role(ctx) is None:
-            return names
-        commands = {name: self.get_command(ctx, name) for name in names}
-        return [name for name, command in commands.items() if command and _is_offered(command, ctx)]
+            return [name for name in SUMMARIES if surface in surfaces_of(name)]
+        return super().commands_on(surface, ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         limit = formatter.width - 6 - max(map(len, SUMMARIES))
         rows = [
-            (name, click.Command(name, help=summary.help).get_short_help_str(limit))
+            (name, click.Command(name, help=summary).get_short_help_str(limit))
             for name, summary in SUMMARIES.items()
         ]
         with formatter.section("Commands"):
@@ -259,10 +249,7 @@ class Root(Group):
 
 
 def module_name(name: str) -> str:
-    """Return the module of a command.
-
-    ``import`` is a Python keyword.
-    """
+    """Return the module of a command. ``import`` is a Python keyword."""
     return f"bot.commands.{name.replace('-', '_')}{'_' if name == 'import' else ''}"
 
 
@@ -298,21 +285,15 @@ def surface(ctx: click.Context) -> str:
 
 def offered_role(ctx: click.Context) -> str | None:
     """Return the role whose commands an error may offer; None offers all."""
-    role = ctx.meta.get(_ROLE)
-    return role() if role else None
+    call = ctx.meta.get(_CALL)
+    return call.services.role_of(call.user) if call else None
 
 
-def slack_context(role: Callable[[], str] | None = None) -> click.Context:
-    """Return a root context to parse a Slack command.
-
-    Parameters
-    ----------
-    role : callable, optional
-        Returns the person's role. It is called only for an error.
-    """
+def slack_context(call: Call | None = None) -> click.Context:
+    """Return a root context to parse a Slack command."""
     context = click.Context(root(), info_name="/retention")
     context.meta[_SURFACE] = SLACK
-    context.meta[_ROLE] = role
+    context.meta[_CALL] = call
     return context
 
 
@@ -322,55 +303,34 @@ def terminal_context() -> click.Context:
 
 
 def command(name: str, **attributes: Any) -> "Callable[[Callable[..., Request | Answer]], Command]":
-    """Return a decorator that makes a `Command`.
+    """Return a decorator that makes a top-level `Command`; its help is its summary by default.
 
-    Parameters
-    ----------
-    name : str
-        The command's name.
-    **attributes
-        Arguments of `Command`; see the package's documentation.
+    `**attributes`: arguments of `Command`; see the package's documentation.
     """
-    return cast(Any, click.command(name, cls=Command, **attributes))
+    defaults = {"help": SUMMARIES[name], "surfaces": surfaces_of(name)}
+    return cast(Any, click.command(name, cls=Command, **{**defaults, **attributes}))
 
 
 def group(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
-    """Return a decorator that makes a `Group`.
+    """Return a decorator that makes a top-level `Group`, with its summary as help."""
+    defaults = {"help": SUMMARIES[name], "surfaces": surfaces_of(name)}
+    return cast(Any, click.group(name, cls=Group, **defaults, **attributes))
 
-    Parameters
-    ----------
-    name : str
-        The group's name.
-    **attributes
-        Arguments of `Group`.
-    """
-    return cast(Any, click.group(name, cls=Group, **attributes))
+
+def fields_of(row: Any, *names: str) -> dict[str, Any]:
+    """Return attributes of a row for templates and ``--json``."""
+    values = {name: getattr(row, name) for name in names}
+    return {
+        name: value.isoformat() if isinstance(value, date) else value
+        for name, value in values.items()
+    }
 
 
 R = TypeVar("R", bound="Request")
 
 
 def request(kind: type[R], **fields: Any) -> R:
-    """Build a request.
-
-    A validation error becomes one sentence.
-
-    Parameters
-    ----------
-    kind : type
-        Class of the request.
-    **fields
-        Its fields; None means the default.
-
-    Returns
-    -------
-    Request
-
-    Raises
-    ------
-    BadInput
-        A field is invalid. The message names the field, the value and the expectation.
-    """
+    """Build a request. A validation error becomes one sentence."""
     from pydantic import ValidationError
 
     try:
@@ -378,223 +338,7 @@ def request(kind: type[R], **fields: Any) -> R:
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else kind.kind
+        text = gettext("{name} is {input!r}; {msg}.")
         raise BadInput(
-            gettext("{name} is {input!r}; {msg}.").format(
-                name=name, input=first["input"], msg=first["msg"].lower()
-            )
+            text.format(name=name, input=first["input"], msg=first["msg"].lower())
         ) from None
-
-
-# ---------------------------------------------------------------- parameter types
-
-
-class _ParsedType(click.ParamType):
-    """A value that a function parses.
-
-    The function raises `BadInput` or returns a str on failure.
-    """
-
-    def __init__(self, name: str, parse: Callable[[Any], Any], expected: str) -> None:
-        self.name = name
-        self.parse = parse
-        self.expected = expected
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            parsed = self.parse(value) if isinstance(value, str) else value
-        except BadInput:
-            parsed = value
-        if isinstance(parsed, str):
-            message = gettext("{value!r} is not {expected}.")
-            self.fail(message.format(value=value, expected=self.expected), param, ctx)
-        return value if parsed is None else parsed  # the request itself parses "ever"
-
-
-class _Choice(click.Choice):
-    """One of a few words.
-
-    An error suggests the nearest.
-    """
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in self.choices:
-            return value
-        choices = [str(word) for word in self.choices]
-        nearest = difflib.get_close_matches(str(value).lower(), choices, 1)
-        message = (
-            gettext("{value!r} is none of {choices}. Did you mean {nearest}?")
-            if nearest
-            else gettext("{value!r} is none of {choices}.")
-        )
-        self.fail(
-            message.format(value=value, choices=", ".join(choices), nearest="".join(nearest)),
-            param,
-            ctx,
-        )
-
-
-class _FileToWrite(click.Path):
-    """A file to write.
-
-    A missing permission is an error before the work starts.
-    """
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(value)
-        if path.is_dir():
-            message = gettext("{path!r} is a folder; name a file in it.")
-            self.fail(message.format(path=str(path)), param, ctx)
-        if not path.parent.is_dir():
-            message = gettext(
-                "{path!r} cannot be written, for there is no folder {folder!r}; make it first, "
-                "or name a file elsewhere."
-            )
-            self.fail(message.format(path=str(path), folder=str(path.parent)), param, ctx)
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            message = gettext("{path!r} may not be written by you; name a file elsewhere.")
-            self.fail(message.format(path=str(path)), param, ctx)
-        return super().convert(value, param, ctx)
-
-
-class _Person(click.ParamType):
-    """A Slack user, by mention or user id.
-
-    Slack sends ``@mention`` as ``<@U123|name>``.
-    """
-
-    name = "person"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        match = re.fullmatch(r"<@([UW][A-Z0-9]+)(?:\|[^>]*)?>|([UW][A-Z0-9]+)", str(value))
-        if not match:
-            message = gettext(
-                "{value!r} is no person; mention them with @ or give their Slack user id."
-            )
-            self.fail(message.format(value=value), param, ctx)
-        return match[1] or match[2]
-
-
-DAYS = _ParsedType(
-    "days",
-    times.days,
-    gettext("{days}; write it like 28d or 4w").format(days=times.SOME_DAYS),
-)
-DAYS_OR_EVER = _ParsedType(
-    "days|ever",
-    times.days_or_ever,
-    gettext("{days}; write it like 56d, or ever").format(days=times.SOME_DAYS),
-)
-DURATION = _ParsedType(
-    "duration", times.seconds, gettext("a duration; write it like 90s, 5m or 1h")
-)
-DATE = _ParsedType("date", times.moment, times.A_DATE)
-DAY_OR_TIME = _ParsedType("date", times.day_or_moment, times.A_DATE)
-PERCENTAGE = _ParsedType(
-    "percent", numbers.parse_percentage, gettext("a percentage; write it like 15 or 12.5")
-)
-MONEY = _ParsedType(
-    "money", numbers.parse_money, gettext("an amount; write it like 5, 12.50 or 1200")
-)
-PERSON = _Person()
-CUSTOMER = click.STRING
-TO_WRITE = _FileToWrite(path_type=Path)
-# Options that define churn.
-HORIZON = click.option(
-    "--horizon",
-    type=DAYS,
-    help=gettext("Churn means: no order for so long; by default as `definition` shows."),
-)
-ACTIVE_WITHIN = click.option(
-    "--active-within",
-    type=DAYS_OR_EVER,
-    help=gettext("Only who ordered so recently, or ever; by default as `definition` shows."),
-)
-
-AUDIENCE = click.option(
-    "--audience", metavar="NAME", help=gettext("Only customers of this saved audience.")
-)
-WHERE = click.option(
-    "--where",
-    metavar="CONDITION",
-    help=gettext(
-        'Only customers of a condition, as in `audience save`. Example: --where "city = Berlin"'
-    ),
-)
-AS_OF = click.option(
-    "--as-of",
-    type=DAY_OR_TIME,
-    metavar="DATE",
-    help=gettext("As the data stood at the end of that day; by default now."),
-)
-
-
-def integer(least: int = 1, most: int | None = None) -> click.ParamType:
-    """Return the type of a whole number within bounds.
-
-    Parameters
-    ----------
-    least : int
-        Smallest allowed value.
-    most : int, optional
-        Largest allowed value.
-
-    Returns
-    -------
-    ParamType
-    """
-    expected = (
-        gettext("a whole number of at least {least:,}")
-        if most is None
-        else gettext("a whole number from {least:,} to {most:,}")
-    )
-    parse = partial(numbers.parse_integer, least=least, most=2**31 - 1 if most is None else most)
-    return _ParsedType("number", parse, expected.format(least=least, most=most))
-
-
-def number_between(least: float, most: float) -> click.ParamType:
-    """Return the type of a number within bounds.
-
-    Parameters
-    ----------
-    least, most : float
-        Smallest and largest allowed value.
-
-    Returns
-    -------
-    ParamType
-    """
-    parse = partial(numbers.parse_number_between, least=least, most=most)
-    expected = gettext("a number from {least:g} to {most:g}").format(least=least, most=most)
-    return _ParsedType("number", parse, expected)
-
-
-def find_customer(services: "Services", text: str) -> dict[str, str | None]:
-    """Find a customer by id, pseudonym or e-mail address.
-
-    Parameters
-    ----------
-    services : Services
-        The installation's services.
-    text : str
-        The id, pseudonym or address.
-
-    Returns
-    -------
-    dict
-        ``customer_id``, and ``merged``: the id before a merge into another customer.
-
-    Raises
-    ------
-    BadInput
-        No customer matches. The message names the nearest.
-    """
-    from retention.lake import customer_directory
-
-    with services.database.reading() as session:
-        customer = customer_directory.find_match(session, services.settings, text)
-    return {"customer_id": customer.customer_id, "merged": customer.merged}
-
-
-def choice(*words: str) -> click.Choice:
-    """Return the type of a choice between words."""
-    return _Choice(words)

@@ -1,7 +1,7 @@
 """Check blocks and views against Slack's limits.
 
-This shares no code with `workers.delivery.limits`. So sender and receiver cannot have the same
-bug. Limits: docs.slack.dev/reference/block-kit, and measurements (see
+This shares no code with `workers.delivery.block_limits`. So sender and receiver cannot have the
+same bug. Limits: docs.slack.dev/reference/block-kit, and measurements (see
 docs/contributor/messages.md).
 """
 
@@ -16,68 +16,27 @@ Problems = list[str]
 Json = dict[str, Any]
 
 _CONFIRM = {"title", "text", "confirm", "deny", "style"}
-_OPTION_ELEMENTS = {
-    "static_select",
-    "multi_static_select",
-    "checkboxes",
-    "radio_buttons",
-    "overflow",
-}
+_BOXES = {"checkboxes", "radio_buttons"}
+_OPTION_ELEMENTS = _BOXES | {"static_select", "multi_static_select", "overflow"}
 _SELECTS = {
     f"{many}{kind}_select"
     for many in ("", "multi_")
     for kind in ("static", "external", "users", "conversations", "channels")
 }
-_PICKERS = {"datepicker", "timepicker", "datetimepicker", "checkboxes", "radio_buttons"}
+_PICKERS = {"datepicker", "timepicker", "datetimepicker"} | _BOXES
 _TYPED = {"plain_text_input", "number_input", "email_text_input", "url_text_input"}
 ELEMENTS_IN = {
     "section": _SELECTS | _PICKERS | {"button", "overflow", "image"},
     "actions": _SELECTS | _PICKERS | {"button", "overflow"},
     "input": _SELECTS | _PICKERS | _TYPED | {"file_input", "rich_text_input"},
 }
+_TEXTS = {"section", "header", "context", "rich_text"}
+_EVERYWHERE = _TEXTS | {"divider", "image", "video", "actions", "input"}
+_DATA = {"table", "data_table", "data_visualization"}
 BLOCKS_IN = {
-    "message": {
-        "section",
-        "divider",
-        "header",
-        "image",
-        "context",
-        "actions",
-        "input",
-        "rich_text",
-        "table",
-        "markdown",
-        "file",
-        "video",
-        "data_table",
-        "data_visualization",
-    },
-    "modal": {
-        "section",
-        "divider",
-        "header",
-        "image",
-        "context",
-        "actions",
-        "input",
-        "rich_text",
-        "video",
-        "alert",
-    },
-    "home": {
-        "section",
-        "divider",
-        "header",
-        "image",
-        "context",
-        "actions",
-        "input",
-        "rich_text",
-        "table",
-        "video",
-        "data_table",
-        "data_visualization",
-    },
+    "message": _EVERYWHERE | _DATA | {"markdown", "file"},
+    "modal": _EVERYWHERE | {"alert"},
+    "home": _EVERYWHERE | _DATA,
 }
 _KEYS = {
     "section": {"text", "fields", "accessory", "expand"},
@@ -91,101 +50,52 @@ _KEYS = {
     "table": {"rows", "column_settings"},
     "markdown": {"text"},
 }
+_PICKED = {"confirm", "focus_on_load"}
+_SELECT = _PICKED | {"placeholder", "options", "option_groups"}
+_INPUT = {"initial_value", "dispatch_action_config", "focus_on_load", "placeholder"}
 _ELEMENT_KEYS = {
     "button": {"text", "url", "value", "style", "confirm", "accessibility_label"},
     "overflow": {"options", "confirm"},
-    "static_select": {
-        "placeholder",
-        "options",
-        "option_groups",
-        "initial_option",
-        "confirm",
-        "focus_on_load",
-    },
-    "multi_static_select": {
-        "placeholder",
-        "options",
-        "option_groups",
-        "initial_options",
-        "confirm",
-        "max_selected_items",
-        "focus_on_load",
-    },
-    "checkboxes": {"options", "initial_options", "confirm", "focus_on_load"},
-    "radio_buttons": {"options", "initial_option", "confirm", "focus_on_load"},
-    "plain_text_input": {
-        "initial_value",
-        "multiline",
-        "min_length",
-        "max_length",
-        "dispatch_action_config",
-        "focus_on_load",
-        "placeholder",
-    },
-    "number_input": {
-        "is_decimal_allowed",
-        "initial_value",
-        "min_value",
-        "max_value",
-        "dispatch_action_config",
-        "focus_on_load",
-        "placeholder",
-    },
-    "datepicker": {"initial_date", "confirm", "focus_on_load", "placeholder"},
-    "timepicker": {"initial_time", "confirm", "focus_on_load", "placeholder", "timezone"},
-    "datetimepicker": {"initial_date_time", "confirm", "focus_on_load"},
-    "users_select": {"initial_user", "confirm", "focus_on_load", "placeholder"},
+    "static_select": _SELECT | {"initial_option"},
+    "multi_static_select": _SELECT | {"initial_options", "max_selected_items"},
+    "checkboxes": _PICKED | {"options", "initial_options"},
+    "radio_buttons": _PICKED | {"options", "initial_option"},
+    "plain_text_input": _INPUT | {"multiline", "min_length", "max_length"},
+    "number_input": _INPUT | {"is_decimal_allowed", "min_value", "max_value"},
+    "datepicker": _PICKED | {"initial_date", "placeholder"},
+    "timepicker": _PICKED | {"initial_time", "placeholder", "timezone"},
+    "datetimepicker": _PICKED | {"initial_date_time"},
+    "users_select": _PICKED | {"initial_user", "placeholder"},
 }
 
 
 def check_blocks(blocks: Any, surface: str, file_known: Callable[[str], bool]) -> Problems:
     """Return Slack's errors for these blocks.
 
-    Parameters
-    ----------
-    blocks : list of dict
-        The blocks.
-    surface : str
-        ``message``, ``modal`` or ``home``.
-    file_known : callable
-        Whether an uploaded file of this id exists, for images by ``slack_file``.
-
-    Returns
-    -------
-    list of str
-        Empty if Slack would accept the blocks.
+    `surface`: ``message``, ``modal`` or ``home``.
+    `file_known`: whether an uploaded file of this id exists, for images by ``slack_file``.
+    Returns: empty if Slack would accept the blocks.
     """
     if not isinstance(blocks, list):
         return ["must be an array [json-pointer:/blocks]"]
     limit = 50 if surface == "message" else 100
-    problems: Problems = []
-    if len(blocks) > limit:
-        problems.append(f"no more than {limit} items allowed [json-pointer:/blocks]")
     checker = _Checker(surface, file_known)
     for number, block in enumerate(blocks):
         checker.block(block, f"/blocks/{number}")
-    ids = [
-        block["block_id"] for block in blocks if isinstance(block, dict) and block.get("block_id")
-    ]
-    problems += [
-        f"`block_id` {block_id!r} already exists [json-pointer:/blocks]"
-        for block_id in sorted(_repeated(ids))
-    ]
-    kinds = [block.get("type") for block in blocks if isinstance(block, dict)]
+    known = [block for block in blocks if isinstance(block, dict)]
+    kinds = [block.get("type") for block in known]
+    markdown = [str(block.get("text", "")) for block in known if block.get("type") == "markdown"]
+    repeated = _repeated(block["block_id"] for block in known if block.get("block_id"))
+    problems = [f"`block_id` {block_id!r} already exists" for block_id in sorted(repeated)]
+    if len(blocks) > limit:
+        problems.append(f"no more than {limit} items allowed")
     if kinds.count("table") > 1:
-        problems.append("only_one_table_allowed [json-pointer:/blocks]")
+        problems.append("only_one_table_allowed")
     if kinds.count("data_visualization") > 2:
-        problems.append("no more than 2 data_visualization blocks [json-pointer:/blocks]")
-    if (
-        sum(
-            len(str(b.get("text", "")))
-            for b in blocks
-            if isinstance(b, dict) and b.get("type") == "markdown"
-        )
-        > 12_000
-    ):
-        problems.append("markdown text too long [json-pointer:/blocks]")
-    return problems + checker.problems
+        problems.append("no more than 2 data_visualization blocks")
+    if sum(map(len, markdown)) > 12_000:
+        problems.append("markdown text too long")
+    return [f"{problem} [json-pointer:/blocks]" for problem in problems] + checker.problems
 
 
 def too_long(blocks: list[Json]) -> bool:
@@ -194,33 +104,15 @@ def too_long(blocks: list[Json]) -> bool:
 
 
 def check_view(view: Any, file_known: Callable[[str], bool]) -> Problems:
-    """Return Slack's errors for a view.
-
-    Parameters
-    ----------
-    view : dict
-        The view.
-    file_known : callable
-        Whether an uploaded file of this id exists.
-
-    Returns
-    -------
-    list of str
-    """
+    """Return Slack's errors for a view."""
     if not isinstance(view, dict) or view.get("type") not in ("modal", "home"):
         return ["unsupported type [json-pointer:/view/type]"]
     problems = check_blocks(view.get("blocks"), view["type"], file_known)
     checker = _Checker(view["type"], file_known)
     allowed = {"type", "blocks", "private_metadata", "callback_id", "external_id"}
     if view["type"] == "modal":
-        allowed |= {
-            "title",
-            "submit",
-            "close",
-            "clear_on_close",
-            "notify_on_close",
-            "submit_disabled",
-        }
+        allowed |= {"title", "submit", "close"}
+        allowed |= {"clear_on_close", "notify_on_close", "submit_disabled"}
         checker.text(view.get("title"), "/view/title", 24, plain=True)
         for key in ("submit", "close"):
             if key in view:
@@ -241,10 +133,7 @@ def _repeated(values: Iterable[str]) -> set[str]:
 
 
 class _Checker:
-    """Collects the errors of one block tree.
-
-    Each error has a JSON pointer.
-    """
+    """Collects the errors of one block tree. Each error has a JSON pointer."""
 
     def __init__(self, surface: str, file_known: Callable[[str], bool]) -> None:
         self.surface, self.file_known = surface, file_known
@@ -326,10 +215,8 @@ class _Checker:
         if "image_url" in block and not re.match(r"https?://", str(block["image_url"])):
             self.add("must be a valid URL", f"{where}/image_url")
         if "slack_file" in block:
-            file = block["slack_file"]
-            if not isinstance(file, dict) or not self.file_known(
-                str(file.get("id") or file.get("url"))
-            ):
+            file = block["slack_file"] if isinstance(block["slack_file"], dict) else {}
+            if not self.file_known(str(file.get("id") or file.get("url"))):
                 self.add("invalid slack file", f"{where}/slack_file")
 
     def _context(self, block: Json, where: str) -> None:
@@ -374,15 +261,12 @@ class _Checker:
                 self.add("must have 1 to 20 cells", at)
                 continue
             for cell in row:
-                if not isinstance(cell, dict) or cell.get("type") not in (
-                    "raw_text",
-                    "rich_text",
-                    "raw_number",
-                ):
+                kind = cell.get("type") if isinstance(cell, dict) else None
+                if kind not in ("raw_text", "rich_text", "raw_number"):
                     self.add("unsupported cell type", at)
-                elif cell["type"] == "raw_text":
+                elif kind == "raw_text":
                     self.string(cell, "text", at, 3000, required=True)
-                elif cell["type"] == "rich_text":
+                elif kind == "rich_text":
                     self._rich_text(cell, at)
         settings = block.get("column_settings") or []
         if len(settings) > 20:
@@ -464,12 +348,9 @@ class _Checker:
         if not isinstance(option, dict):
             self.add("must be an object", where)
             return
-        rich = kind in ("checkboxes", "radio_buttons")
-        self.keys(
-            option,
-            {"text", "value", "description", *(["url"] if kind == "overflow" else [])},
-            where,
-        )
+        rich = kind in _BOXES
+        allowed = {"text", "value", "description", *(["url"] if kind == "overflow" else [])}
+        self.keys(option, allowed, where)
         self.text(option.get("text"), f"{where}/text", 75, plain=not rich)
         self.string(option, "value", where, 150, required=True)
         if "description" in option:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
+import httpx2
 
 from bot.playground import seed
 from bot.playground.rate_limits import Faults
@@ -28,10 +28,7 @@ Socket = Any  # a Starlette WebSocket
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The app's answer.
-
-    HTTP status (504 too late, 503 unreachable), body, and milliseconds.
-    """
+    """The app's answer. HTTP status (504 too late, 503 unreachable), body, and milliseconds."""
 
     status: int
     body: Any
@@ -52,17 +49,20 @@ class Ack:
         return {"status": self.status, "ack": self.body, "ms": self.ms}
 
 
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """One request: its kind and payload in Socket Mode, and its body over HTTP."""
+
+    kind: str
+    payload: Json
+    body: str
+    content_type: str = "application/x-www-form-urlencoded"
+
+
 class Delivery:
     """Sends requests to one app.
 
-    Parameters
-    ----------
-    faults : Faults
-        The active faults.
-    request_url : str or None
-        The app's ``/slack/events``.
-    secret : str
-        The signing secret.
+    `request_url`: the app's ``/slack/events``.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Delivery:
         self.retry_delays: tuple[float, ...] = RETRY_DELAYS
         # The answer to a command while the app cannot be asked.
         self.excuse: Callable[[], str | None] = lambda: None
-        self._client = httpx.AsyncClient(trust_env=False)
+        self._client = httpx2.AsyncClient(trust_env=False)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
@@ -86,18 +86,15 @@ class Delivery:
         """Deliver a slash command."""
         if sentence := self.excuse():
             return Ack(200, {"response_type": "ephemeral", "text": sentence}, 0)
-        return await self._twice_if_faulty("slash_commands", payload, urlencode(payload), _FORM)
+        return await self._twice_if_faulty(_Sending("slash_commands", payload, urlencode(payload)))
 
     async def interaction(self, payload: Json) -> Ack:
         """Deliver a click, a submission or a closed modal."""
         body = urlencode({"payload": json.dumps(payload)})
-        return await self._twice_if_faulty("interactive", payload, body, _FORM)
+        return await self._twice_if_faulty(_Sending("interactive", payload, body))
 
     async def event(self, event: Json) -> Ack:
-        """Deliver an event.
-
-        Retry in the background after an error.
-        """
+        """Deliver an event. Retry in the background after an error."""
         payload = {
             "token": "playground",
             "team_id": seed.TEAM_ID,
@@ -109,77 +106,64 @@ class Delivery:
             "event_context": secrets.token_urlsafe(12),
             "authorizations": [{"team_id": seed.TEAM_ID, "user_id": seed.BOT_USER, "is_bot": True}],
         }
-        body = json.dumps(payload)
-        ack = await self._twice_if_faulty("events_api", payload, body, _JSON)
+        sending = _Sending("events_api", payload, json.dumps(payload), "application/json")
+        ack = await self._twice_if_faulty(sending)
         if not ack.ok:
-            self._spawn(self._retry(payload, body, ack))
+            task = asyncio.get_running_loop().create_task(self._retry(sending, ack))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return ack
 
-    async def _retry(self, payload: Json, body: str, ack: Ack) -> None:
+    async def _retry(self, sending: _Sending, ack: Ack) -> None:
         for number, delay in enumerate(self.retry_delays, start=1):
             await asyncio.sleep(delay)
             reason = "http_timeout" if ack.status == 504 else "http_error"
-            ack = await self._send("events_api", payload, body, _JSON, retry=(number, reason))
+            ack = await self._send(sending, retry=(number, reason))
             if ack.ok:
                 return
 
-    async def _twice_if_faulty(self, kind: str, payload: Json, body: str, content_type: str) -> Ack:
-        ack = await self._send(kind, payload, body, content_type)
+    async def _twice_if_faulty(self, sending: _Sending) -> Ack:
+        ack = await self._send(sending)
         if self.faults.strikes("duplicate_delivery"):
-            await self._send(kind, payload, body, content_type, retry=(1, "http_timeout"))
+            await self._send(sending, retry=(1, "http_timeout"))
         return ack
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _send(
-        self,
-        kind: str,
-        payload: Json,
-        body: str,
-        content_type: str,
-        retry: tuple[int, str] | None = None,
-    ) -> Ack:
-        started = time.monotonic()
+    async def _send(self, sending: _Sending, retry: tuple[int, str] | None = None) -> Ack:
+        started, send = time.monotonic(), self._by_socket if self.sockets else self._by_http
         try:
-            if self.sockets:
-                status, answer = await self._by_socket(kind, payload, retry)
-            else:
-                status, answer = await self._by_http(body, content_type, retry)
-        except (TimeoutError, httpx.TimeoutException):
+            status, answer = await send(sending, retry)
+        except (TimeoutError, httpx2.TimeoutException):
             status, answer = 504, None
-        except (httpx.HTTPError, RuntimeError, OSError) as error:
+        except (httpx2.HTTPError, RuntimeError, OSError) as error:
             status, answer = 503, str(error)
         return Ack(status, answer, round(1000 * (time.monotonic() - started)))
 
-    async def _by_http(
-        self, body: str, content_type: str, retry: tuple[int, str] | None
-    ) -> tuple[int, Any]:
+    async def _by_http(self, sending: _Sending, retry: tuple[int, str] | None) -> tuple[int, Any]:
         if not self.request_url:
             return 503, "no app"
-        headers = {"content-type": content_type, **signature_headers(self.secret, body)}
+        signature = signature_headers(self.secret, sending.body)
+        headers = {"content-type": sending.content_type, **signature}
         if retry:
             headers |= {"x-slack-retry-num": str(retry[0]), "x-slack-retry-reason": retry[1]}
         async with asyncio.timeout(ACK_SECONDS):
             response = await self._client.post(
-                self.request_url, content=body.encode(), headers=headers, timeout=ACK_SECONDS
+                self.request_url,
+                content=sending.body.encode(),
+                headers=headers,
+                timeout=ACK_SECONDS,
             )
         try:
             return response.status_code, response.json()
         except ValueError:
             return response.status_code, response.text
 
-    async def _by_socket(
-        self, kind: str, payload: Json, retry: tuple[int, str] | None
-    ) -> tuple[int, Any]:
+    async def _by_socket(self, sending: _Sending, retry: tuple[int, str] | None) -> tuple[int, Any]:
         envelope_id = secrets.token_hex(16)
         envelope: Json = {
             "envelope_id": envelope_id,
-            "type": kind,
-            "payload": payload,
-            "accepts_response_payload": kind != "events_api",
+            "type": sending.kind,
+            "payload": sending.payload,
+            "accepts_response_payload": sending.kind != "events_api",
         }
         if retry:
             envelope |= {"retry_attempt": retry[0], "retry_reason": retry[1]}
@@ -212,24 +196,10 @@ class Delivery:
             self.sockets.remove(socket)
 
 
-_FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
-
-
 def signature_headers(secret: str, body: str, at: int | None = None) -> dict[str, str]:
     """Return the headers of Slack's signature.
 
-    Parameters
-    ----------
-    secret : str
-        The signing secret.
-    body : str
-        The body.
-    at : int, optional
-        Seconds since 1970; now by default.
-
-    Returns
-    -------
-    dict
+    `at`: seconds since 1970; now by default.
     """
     stamp = str(int(time.time()) if at is None else at)
     digest = hmac.new(secret.encode(), f"v0:{stamp}:{body}".encode(), hashlib.sha256).hexdigest()

@@ -29,11 +29,9 @@ from bot.playground.mailbox.routes import PATH as MAILBOX
 from bot.playground.mailbox.routes import mailbox_routes
 from bot.playground.page import page_routes
 from bot.playground.server import Slack, free_port, port_is_free, server
-from bot.playground.shop.connection import PATH, connect
 from bot.playground.shop.routes import ShopRoutes
-from bot.playground.shop.store import FakeShop
+from bot.playground.shop.store import PATH, FakeShop, connect
 from bot.playground.timemachine import TimeMachine, clock_routes
-from bot.shortcuts import SHORTCUTS
 from retention import clock
 from retention.db import Database
 from retention.db.migrate import upgrade
@@ -44,9 +42,13 @@ from retention.outreach.smtp import parse_smtp_url
 from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings
 from retention.text import gettext
-from workers import roles, schedule
+from workers import roles
 from workers.delivery import render
-from workers.environment import ChildEnvironments
+from workers.ids import SHORTCUTS
+from workers.queue.environment import ChildEnvironments
+from workers.requests import Digest
+from workers.schedule import tick
+from workers.schedule.cadence import Cadence
 
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}
@@ -61,20 +63,15 @@ POLICY, BRAND = DEMO / "policy.toml", DEMO / "brand.toml"  # the demo shop's own
 def main(settings: Settings) -> None:
     """Run the demo until a signal stops it.
 
-    Raises
-    ------
-    BadInput
-        The page's port is taken.
-    SystemExit
-        1 if the data could not be imported (the reason is printed), or if a process ended.
+    Raises `SystemExit`: 1 if the data could not be imported (the reason is printed), or if a
+    process ended.
     """
     if not port_is_free(settings.playground_port):
-        raise BadInput(
-            gettext(
-                "Port {playground_port} is taken (another demo?); set "
-                "RETENTION_PLAYGROUND_PORT to a free one."
-            ).format(playground_port=settings.playground_port)
+        text = gettext(
+            "Port {playground_port} is taken (another demo?); set "
+            "RETENTION_PLAYGROUND_PORT to a free one."
         )
+        raise BadInput(text.format(playground_port=settings.playground_port))
     for variable in SECRETS.values():
         if variable.startswith(_OTHERS):
             os.environ.pop(f"{variable}_FILE", None)
@@ -83,7 +80,7 @@ def main(settings: Settings) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     upgrade(settings)
     database = Database.of(settings)
-    if not asyncio.run(_Demo(settings, database).run()):
+    if not asyncio.run(_Demo(database).run()):
         raise SystemExit(1)
 
 
@@ -139,11 +136,12 @@ def environment(settings: Settings) -> dict[str, str]:
     return variables
 
 
-def _seed(settings: Settings, database: Database) -> None:
+def _seed(database: Database) -> None:
     """Add missing roles and the Monday digest.
 
     Existing ones stay, because people may have changed them.
     """
+    settings = database.settings
     with database.transaction() as session:
         for user, role in ROLES.items():
             if session.get(RoleGrant, (settings.team_id, user)) is None:
@@ -154,31 +152,23 @@ def _seed(settings: Settings, database: Database) -> None:
             session.scalar(select(Schedule.id).where(Schedule.team_id == settings.team_id).limit(1))
             is None
         ):
-            schedule.add(
-                session,
-                settings,
-                kind="digest",
-                args={},
-                weekday=0,
-                at="09:00",
-                timezone=seed.TIMEZONE,
-                channel="C0CRM",
-                created_by="U0ANALYST",
-            )
+            cadence = Cadence("09:00", weekday=0)
+            tick.add(session, Digest(), cadence, seed.TIMEZONE, channel="C0CRM", by="U0ANALYST")
 
 
 class _Demo:
     """The running demo."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, database: Database) -> None:
+        settings = database.settings
         self.settings, self.database = settings, database
         self.step: Step | None = None
-        if not loading.is_loaded(settings, database):
+        if not loading.is_loaded(database):
             self.step = loading.first_step()
         secret = settings.slack_signing_secret
         self._shop_token = secrets.token_hex(16)
         self.log = settings.home / "logs" / "run.log"
-        self.machine = TimeMachine(settings, database, self._notify)
+        self.machine = TimeMachine(database, self._notify)
         self.slack: Slack = Slack(
             settings.playground_port,
             store=settings.home / PLAYGROUND,
@@ -220,17 +210,14 @@ class _Demo:
             self._environments,
             settings.home / "fake_shop.json",
         )
-        return ShopRoutes(shop, settings, self.database, self._shop_token).routes()
+        return ShopRoutes(shop, self.database, self._shop_token).routes()
 
     def _notify(self, event: dict[str, Any]) -> None:
         if self._loop:
             self._loop.call_soon_threadsafe(self.slack.workspace.notify, event)
 
     async def run(self) -> bool:
-        """Serve until a signal.
-
-        Return False if a part ended before.
-        """
+        """Serve until a signal. Return False if a part ended before."""
         self._loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -256,7 +243,7 @@ class _Demo:
             await self._stop(processes)
             mail_server.close()
             self._environments.remove()
-            if loading.is_loaded(self.settings, self.database):
+            if loading.is_loaded(self.database):
                 self._store_clock()
             self.slack.say_bye()
             self.server.should_exit = True
@@ -297,9 +284,7 @@ class _Demo:
         print(f"\n  {message.format(url=self.slack.url)}\n", flush=True)
         try:
             if self.step:
-                await asyncio.to_thread(
-                    loading.load, self.settings, self.database, self._show, stop.is_set
-                )
+                await asyncio.to_thread(loading.load, self.database, self._show, stop.is_set)
                 if stop.is_set():
                     return
                 self._open()
@@ -323,19 +308,16 @@ class _Demo:
     def _open(self) -> None:
         """Set up the desk; its data is there."""
         self._resume_clock()
-        _seed(self.settings, self.database)
+        _seed(self.database)
         self._welcome()
-        connect(self.settings, self.database, self._shop_token, channel="C0CRM", by=ADMIN)
+        connect(self.database, self._shop_token, channel="C0CRM", by=ADMIN)
 
     async def _wait_for_bot(self) -> None:
         until = time.monotonic() + START_SECONDS
         while not await asyncio.to_thread(self._is_ready):
             if time.monotonic() > until:
-                raise Refused(
-                    gettext("The bot does not answer; its log is {path}.").format(
-                        path=self.log.parent / "bot.log"
-                    )
-                )
+                text = gettext("The bot does not answer; its log is {path}.")
+                raise Refused(text.format(path=self.log.parent / "bot.log"))
             await asyncio.sleep(0.1)
         self.ready.set()
 
@@ -376,7 +358,7 @@ class _Demo:
         from bot.commands.tree import SLACK, root
 
         with self.database.reading() as session:
-            role = roles.role_of(session, self.settings, user)
+            role = roles.role_of(session, user)
         return [
             {"usage": entry.usage, "help": entry.help.split("\n")[0]}
             for entry in entries(root(), where=SLACK, role=role)

@@ -38,24 +38,11 @@ def options(element: Json) -> list[Json]:
 def action_of(blocks: list[Json], block_id: str, action_id: str, value: Any) -> Json:
     """Return ``actions[0]`` of Slack's payload.
 
-    Parameters
-    ----------
-    blocks : list of dict
-        Blocks of the message or view.
-    block_id, action_id : str
-        Ids of the element. An empty block id matches every block.
-    value : object
-        The value of a button, because an older button may have the same ids. For a select, the
-        value of the chosen option.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    SlackError
-        ``action_not_found``, ``option_not_found``.
+    `blocks`: blocks of the message or view.
+    `block_id`, `action_id`: ids of the element. An empty block id matches every block.
+    `value`: the value of a button, because an older button may have the same ids. For a select, the
+    value of the chosen option.
+    Raises `SlackError`: ``action_not_found``, ``option_not_found``.
     """
     candidates = [
         (block, element)
@@ -82,19 +69,7 @@ def action_of(blocks: list[Json], block_id: str, action_id: str, value: Any) -> 
 
 
 def state_of(element: Json, value: Any) -> Json:
-    """Return an element's value in Slack's format.
-
-    Parameters
-    ----------
-    element : dict
-        The element.
-    value : object
-        Its value; None for no choice.
-
-    Returns
-    -------
-    dict
-    """
+    """Return an element's value in Slack's format."""
     kind = element["type"]
     if kind in _ONE_OPTION:
         return {"selected_option": _option(element, value) if value else None}
@@ -125,16 +100,7 @@ def full_state(blocks: list[Json], values: Json) -> Json:
 
     Omitted inputs keep their initial value.
 
-    Parameters
-    ----------
-    blocks : list of dict
-        Blocks of the view.
-    values : dict
-        Changed inputs by block and action id.
-
-    Returns
-    -------
-    dict
+    `values`: changed inputs by block and action id.
     """
     state: Json = {}
     for block in blocks:
@@ -168,17 +134,8 @@ def missing_inputs(blocks: list[Json], values: Json) -> dict[str, str]:
 
     They report empty required inputs and numbers out of range.
 
-    Parameters
-    ----------
-    blocks : list of dict
-        Blocks of the view.
-    values : dict
-        All inputs by block and action id.
-
-    Returns
-    -------
-    dict
-        Error by block id.
+    `values`: all inputs by block and action id.
+    Returns: error by block id.
     """
     errors: dict[str, str] = {}
     for block in blocks:

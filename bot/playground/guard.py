@@ -55,19 +55,7 @@ class Guard:
 
 
 def refusal(headers: Headers, port: int | None) -> str | None:
-    """Return the error code of a refusal.
-
-    Parameters
-    ----------
-    headers : Headers
-        The request's headers.
-    port : int or None
-        The server's port.
-
-    Returns
-    -------
-    str or None
-    """
+    """Return the error code of a refusal."""
     # Socket Mode's client omits the port.
     if not _is_local(f"//{headers.get('host', '')}", {port, None}):
         return "forbidden_host"

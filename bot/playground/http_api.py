@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,22 +12,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from bot.envelopes import Values
 from bot.playground import seed
 from bot.playground.methods import MAX_FILE_BYTES
 from bot.playground.rate_limits import FAULTS
 from bot.playground.user_actions import UserActions
 from bot.playground.workspace import Json, SlackError, Workspace
+from bot.slack.envelopes import Values
 
 STREAM_QUEUE, HEARTBEAT = 500, 15.0
 _VALUES: TypeAdapter[Values] = TypeAdapter(Values)
 
 
 class RequestError(Exception):
-    """A request that cannot be answered.
-
-    It becomes a JSON error.
-    """
+    """A request that cannot be answered. It becomes a JSON error."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -86,20 +84,17 @@ class PlaygroundApi:
 
     async def commands(self, request: Request) -> Response:
         """Type a slash command."""
-        form = await request.form()
-        person = find_person(field(form, "user"))
+        form, person = await _form(request)
         line = field(form, "text").strip()
         if not line.startswith("/"):
             line = f"/retention {line}"
-        ack = await self.user_actions.command(
-            person, self._channel(field(form, "channel"), person), line
-        )
+        channel = self._channel(field(form, "channel"), person)
+        ack = await self.user_actions.command(person, channel, line)
         return JSONResponse(ack.as_dict())
 
     async def write(self, request: Request) -> Response:
         """Write an ordinary message."""
-        form = await request.form()
-        person = find_person(field(form, "user"))
+        form, person = await _form(request)
         channel = self._channel(field(form, "channel"), person)
         thread = form.get("thread_ts")
         message = await self.user_actions.say(
@@ -109,8 +104,7 @@ class PlaygroundApi:
 
     async def share(self, request: Request) -> Response:
         """Share a file in a conversation."""
-        form = await request.form()
-        person = find_person(field(form, "user"))
+        form, person = await _form(request)
         channel = self._channel(field(form, "channel"), person)
         upload = form.get("file")
         if not isinstance(upload, UploadFile) or not upload.filename:
@@ -131,11 +125,8 @@ class PlaygroundApi:
 
     async def mark_read(self, request: Request) -> Response:
         """Store a person's position in a conversation."""
-        form = await request.form()
-        person, channel = (
-            find_person(field(form, "user")),
-            self._channel(request.path_params["name"]),
-        )
+        form, person = await _form(request)
+        channel = self._channel(request.path_params["name"])
         key = f"{person.id} {channel.id}"
         self.workspace.read[key] = field(form, "ts")
         self.workspace.store.put("read", key, {"ts": self.workspace.read[key]})
@@ -143,8 +134,7 @@ class PlaygroundApi:
 
     async def actions(self, request: Request) -> Response:
         """Press a button or choose."""
-        form = await request.form()
-        person = find_person(field(form, "user"))
+        form, person = await _form(request)
         block_id, action_id = str(form.get("block_id") or ""), field(form, "action_id")
         value = _value(form)
         if view := self._requested_view(form, person):
@@ -161,8 +151,7 @@ class PlaygroundApi:
 
     async def shortcuts(self, request: Request) -> Response:
         """Choose a global shortcut, or one of a message's menu."""
-        form = await request.form()
-        person = find_person(field(form, "user"))
+        form, person = await _form(request)
         name, ts = form.get("channel"), form.get("ts")
         channel = self._channel(str(name), person) if name and ts else None
         ack = await self.user_actions.shortcut(
@@ -183,14 +172,12 @@ class PlaygroundApi:
 
     async def view(self, request: Request) -> Response:
         """Return the open modal, or null."""
-        return JSONResponse(
-            self.workspace.modal(find_person(request.query_params.get("user", "")).id)
-        )
+        return JSONResponse(self.workspace.modal(_asking(request).id))
 
     async def views(self, request: Request) -> Response:
         """Submit or close the open modal."""
-        form = await request.form()
-        person, action = find_person(field(form, "user")), str(form.get("action") or "submit")
+        form, person = await _form(request)
+        action = str(form.get("action") or "submit")
         if action not in ("submit", "close"):
             raise RequestError(422, f"action is {action!r}; use submit or close.")
         values = _values(form, "values")
@@ -203,15 +190,10 @@ class PlaygroundApi:
 
     async def home(self, request: Request) -> Response:
         """Open the Home tab and return the published view."""
-        return JSONResponse(
-            await self.user_actions.home(find_person(request.query_params.get("user", "")))
-        )
+        return JSONResponse(await self.user_actions.home(_asking(request)))
 
     async def file(self, request: Request) -> Response:
-        """Return a file's bytes.
-
-        They are never served as a page of our own origin.
-        """
+        """Return a file's bytes. They are never served as a page of our own origin."""
         file = self.workspace.files.get(request.path_params["id"])
         content = self.workspace.store.content("file", file.id) if file else None
         if file is None or content is None:
@@ -232,11 +214,9 @@ class PlaygroundApi:
         form = await request.form()
         kind, calls = field(form, "kind"), str(form.get("calls") or "1")
         if kind not in FAULTS or not calls.isdigit():
-            raise RequestError(
-                422,
-                f"kind is {kind!r} and calls {calls!r}; "
-                f"kind is one of {', '.join(FAULTS)}, calls a number.",
-            )
+            known = ", ".join(FAULTS)
+            text = f"kind is {kind!r} and calls {calls!r}; kind is one of {known}, calls a number."
+            raise RequestError(422, text)
         method = form.get("method")
         faults = self.user_actions.api.faults
         faults.set(kind, int(calls), str(method) if method else None)
@@ -249,40 +229,29 @@ class PlaygroundApi:
             key: value(person.id) if callable(value) else value
             for key, value in self.extras.items()
         }
-        return JSONResponse(
+        channels = [
             {
-                "team": {"id": seed.TEAM_ID, "name": seed.TEAM_NAME},
-                "timezone": seed.TIMEZONE,
-                "me": person.id,
-                "bot": seed.BOT_USER,
-                "people": [
-                    {
-                        "id": p.id,
-                        "handle": p.handle,
-                        "name": p.name,
-                        "title": p.title,
-                        "colour": p.colour,
-                        "is_bot": p.is_bot,
-                    }
-                    for p in seed.EVERYONE.values()
-                ],
-                "channels": [
-                    {
-                        "id": c.id,
-                        "name": c.name,
-                        "topic": c.topic,
-                        "private": c.private,
-                        "im": bool(c.im_of),
-                        "has_bot": c.has_bot,
-                        "members": len(c.members),
-                        "unread": self._unread(c, person),
-                    }
-                    for c in self.workspace.channels.values()
-                    if person.id in c.members
-                ],
-                **extras,
+                "id": channel.id,
+                "name": channel.name,
+                "topic": channel.topic,
+                "private": channel.private,
+                "im": bool(channel.im_of),
+                "has_bot": channel.has_bot,
+                "members": len(channel.members),
+                "unread": self._unread(channel, person),
             }
-        )
+            for channel in self.workspace.channels.values()
+            if person.id in channel.members
+        ]
+        shown = {
+            "team": {"id": seed.TEAM_ID, "name": seed.TEAM_NAME},
+            "timezone": seed.TIMEZONE,
+            "me": person.id,
+            "bot": seed.BOT_USER,
+            "people": [asdict(someone) for someone in seed.EVERYONE.values()],
+            "channels": channels,
+        }
+        return JSONResponse({**shown, **extras})
 
     def _unread(self, channel: seed.Channel, person: seed.Person) -> int:
         read = self.workspace.read.get(f"{person.id} {channel.id}", "")
@@ -294,8 +263,9 @@ class PlaygroundApi:
 
     async def stream(self, request: Request) -> Response:
         """Stream all changes for a person as server-sent events."""
-        person = find_person(request.query_params.get("user", ""))
-        return StreamingResponse(self._events(person, request), media_type="text/event-stream")
+        return StreamingResponse(
+            self._events(_asking(request), request), media_type="text/event-stream"
+        )
 
     async def _events(self, person: seed.Person, request: Request) -> AsyncIterator[str]:
         queue: asyncio.Queue[Json] = asyncio.Queue(STREAM_QUEUE)
@@ -316,10 +286,7 @@ class PlaygroundApi:
             self.workspace.listeners.discard(queue)
 
     def _concerns(self, event: Json, person: seed.Person) -> bool:
-        if event.get("user") not in (None, person.id) or event.get("only_for") not in (
-            None,
-            person.id,
-        ):
+        if any(event.get(key) not in (None, person.id) for key in ("user", "only_for")):
             return False
         channel = self.workspace.channels.get((event.get("message") or {}).get("channel", ""))
         return channel is None or person.id in channel.members
@@ -341,20 +308,18 @@ def answered(
     return handle
 
 
+async def _form(request: Request) -> tuple[FormData, seed.Person]:
+    """Return a request's form, and the person who acts."""
+    form = await request.form()
+    return form, find_person(field(form, "user"))
+
+
+def _asking(request: Request) -> seed.Person:
+    return find_person(request.query_params.get("user", ""))
+
+
 def field(form: FormData, name: str) -> str:
-    """Return a required form field.
-
-    Parameters
-    ----------
-    form : FormData
-        The form.
-    name : str
-        The field.
-
-    Returns
-    -------
-    str
-    """
+    """Return a required form field."""
     value = form.get(name)
     if not isinstance(value, str) or not value:
         raise RequestError(422, f"The field {name!r} is missing.")
@@ -381,9 +346,7 @@ def _values(form: FormData, name: str) -> Json:
         _VALUES.validate_python(parsed)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise RequestError(
-            422,
-            f'{place!r} in the field {name!r} is not valid; write {{"BLOCK": {{"ACTION": '
-            '{"value": "TEXT"}}}.',
-        ) from None
+        example = '{"BLOCK": {"ACTION": {"value": "TEXT"}}}'
+        text = f"{place!r} in the field {name!r} is not valid; write {example}."
+        raise RequestError(422, text) from None
     return parsed

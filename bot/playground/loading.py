@@ -16,9 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from retention.db import Database
 from retention.db.tables import BusinessClock, Job
 from retention.errors import Refused
-from retention.settings import Settings
 from retention.text import gettext
-from workers import broker, jobs, roles
+from workers.queue import broker, jobs
 from workers.requests import DemoFeed
 
 POLL_SECONDS = 0.1
@@ -36,15 +35,14 @@ class Step:
     @property
     def sentence(self) -> str:
         """The sentence that the page, the terminal and a refused command show."""
-        return gettext("The demo's data is still loading: step {step} of {steps} ({what}).").format(
-            step=self.number, steps=STEPS, what=self.what
-        )
+        text = gettext("The demo's data is still loading: step {step} of {steps} ({what}).")
+        return text.format(step=self.number, steps=STEPS, what=self.what)
 
 
-def is_loaded(settings: Settings, database: Database) -> bool:
+def is_loaded(database: Database) -> bool:
     """Return whether the data is complete; its last step sets the business clock."""
     with database.reading() as session:
-        return session.get(BusinessClock, settings.team_id) is not None
+        return session.get(BusinessClock, database.settings.team_id) is not None
 
 
 def first_step() -> Step:
@@ -52,35 +50,15 @@ def first_step() -> Step:
     return Step(1, gettext("starting the workers"))
 
 
-def load(
-    settings: Settings,
-    database: Database,
-    show: Callable[[Step], None],
-    is_over: Callable[[], bool],
-) -> None:
-    """Import the data in a worker, and return at the end or when the demo ends.
-
-    Raises
-    ------
-    Refused
-        The worker could not import it; the message says why.
-    """
-    while not broker.is_reachable(settings):
+def load(database: Database, show: Callable[[Step], None], is_over: Callable[[], bool]) -> None:
+    """Import the data in a worker, and return at the end or when the demo ends."""
+    while not broker.is_reachable(database.settings):
         if is_over():
             return
         time.sleep(POLL_SECONDS)
     with database.transaction() as session:
-        job = jobs.submit(
-            session,
-            settings,
-            DemoFeed(),
-            requested_by=roles.OPERATOR,
-            channel=None,
-            idem_key=f"demo:load:{secrets.token_hex(8)}",
-            announce=False,
-            limited=False,
-        ).job
-    jobs.wake(settings, job)
+        job = jobs.submit_due(session, DemoFeed(), f"demo:load:{secrets.token_hex(8)}").job
+    jobs.wake(database.settings, job)
     while not is_over():
         with database.reading() as session:
             job = session.get_one(Job, job.id)

@@ -1,10 +1,8 @@
 """Implement Slack's Web API methods."""
 
-import mimetypes
 import secrets
-import time
 from collections.abc import Callable
-from pathlib import PurePath
+from dataclasses import dataclass
 from typing import Any
 
 from bot.playground import seed
@@ -17,18 +15,14 @@ LAG_SECONDS = 600.0
 MAX_FILE_BYTES = 64 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
 class ApiContext:
     """The workspace, limits and faults of a method."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        rate_limiter: RateLimiter,
-        faults: Faults,
-        base_url: Callable[[], str],
-    ) -> None:
-        self.workspace, self.rate_limiter = workspace, rate_limiter
-        self.faults, self.base_url = faults, base_url
+    workspace: Workspace
+    rate_limiter: RateLimiter
+    faults: Faults
+    base_url: Callable[[], str]
 
 
 Method = Callable[[ApiContext, Json], Json]
@@ -46,25 +40,7 @@ def method(name: str) -> Callable[[Method], Method]:
 
 
 def required(args: Json, name: str, error: str = "invalid_arguments") -> str:
-    """Return a required argument.
-
-    Parameters
-    ----------
-    args : dict
-        The call's arguments.
-    name : str
-        The argument.
-    error : str
-        Slack's error if it is missing.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    SlackError
-    """
+    """Return a required argument."""
     if not args.get(name):
         raise SlackError(
             error, response_metadata={"messages": [f"[ERROR] missing required field: {name}"]}
@@ -75,22 +51,7 @@ def required(args: Json, name: str, error: str = "invalid_arguments") -> str:
 def checked(api: ApiContext, blocks: Any, surface: str = "message") -> list[Json]:
     """Return the blocks if Slack would accept them.
 
-    Parameters
-    ----------
-    api : ApiContext
-        The workspace.
-    blocks : list of dict
-        The blocks.
-    surface : str
-        ``message``, ``modal`` or ``home``.
-
-    Returns
-    -------
-    list of dict
-
-    Raises
-    ------
-    SlackError
+    `surface`: ``message``, ``modal`` or ``home``.
     """
     if not blocks:
         return []
@@ -104,25 +65,7 @@ def checked(api: ApiContext, blocks: Any, surface: str = "message") -> list[Json
 
 
 def joined_channel(api: ApiContext, args: Json, *, names: bool = True) -> seed.Channel:
-    """Return a conversation of the bot.
-
-    Parameters
-    ----------
-    api : ApiContext
-        The workspace.
-    args : dict
-        The call's arguments.
-    names : bool
-        Whether a name is allowed instead of an id.
-
-    Returns
-    -------
-    Channel
-
-    Raises
-    ------
-    SlackError
-    """
+    """Return a conversation of the bot."""
     name = required(args, "channel", "channel_not_found")
     if not names and name not in api.workspace.channels:
         raise SlackError("channel_not_found")
@@ -133,21 +76,7 @@ def joined_channel(api: ApiContext, args: Json, *, names: bool = True) -> seed.C
 
 
 def visible_channel(api: ApiContext, name: str) -> seed.Channel:
-    """Return a conversation that the bot may see.
-
-    A private one needs membership.
-
-    Parameters
-    ----------
-    api : ApiContext
-        The workspace.
-    name : str
-        Id or name.
-
-    Returns
-    -------
-    Channel
-    """
+    """Return a conversation that the bot may see. A private one needs membership."""
     channel = api.workspace.channel(name)
     if channel.private and not channel.has_bot:
         raise SlackError("channel_not_found")
@@ -225,20 +154,11 @@ def post_message(api: ApiContext, args: Json) -> Json:
     thread_ts, metadata = _thread(api, args, channel.id), _metadata(args)
     if wait := api.rate_limiter.post(channel.id):
         raise SlackError("ratelimited", retry_after=wait)
-    message = api.workspace.post(
-        channel.id,
-        seed.BOT_USER,
-        text,
-        blocks,
-        thread_ts=thread_ts,
-        metadata=metadata,
-        broadcast=bool(thread_ts and args.get("reply_broadcast")),
-    )
-    return {
-        "channel": channel.id,
-        "ts": message.ts,
-        "message": api.workspace.wire(message, metadata=True),
-    }
+    more: Json = {"thread_ts": thread_ts, "metadata": metadata}
+    more["broadcast"] = bool(thread_ts and args.get("reply_broadcast"))
+    message = api.workspace.post(channel.id, seed.BOT_USER, text, blocks, **more)
+    wire = api.workspace.wire(message, metadata=True)
+    return {"channel": channel.id, "ts": message.ts, "message": wire}
 
 
 @method("chat.postEphemeral")
@@ -288,10 +208,8 @@ def permalink(api: ApiContext, args: Json) -> Json:
     ts = required(args, "message_ts", "message_not_found")
     if ts not in api.workspace.messages[channel.id]:
         raise SlackError("message_not_found")
-    return {
-        "channel": channel.id,
-        "permalink": f"{api.base_url()}/archives/{channel.id}/p{ts.replace('.', '')}",
-    }
+    link = f"{api.base_url()}/archives/{channel.id}/p{ts.replace('.', '')}"
+    return {"channel": channel.id, "permalink": link}
 
 
 # ---------------------------------------------------------------- conversations
@@ -322,10 +240,8 @@ def list_conversations(api: ApiContext, args: Json) -> Json:
 @method("users.conversations")
 def own_conversations(api: ApiContext, args: Json) -> Json:
     listed = list_conversations(api, args)
-    channels = [
-        channel for channel in listed["channels"] if channel["is_im"] or channel["is_member"]
-    ]
-    return {**listed, "channels": channels}
+    own = [channel for channel in listed["channels"] if channel["is_im"] or channel["is_member"]]
+    return {**listed, "channels": own}
 
 
 @method("conversations.members")
@@ -364,10 +280,7 @@ def history(api: ApiContext, args: Json) -> Json:
         if not message.only_for and (not message.is_reply or message.broadcast)
     ]
     page, cursor = _page(api, messages[::-1], args)
-    more = {"response_metadata": {"next_cursor": cursor}} if cursor else {}
-    with_metadata = _flag(args, "include_all_metadata")
-    wires = [api.workspace.wire(message, metadata=with_metadata) for message in page]
-    return {"messages": wires, "has_more": bool(cursor), "pin_count": 0, **more}
+    return {**_listing(api, page, cursor, args), "pin_count": 0}
 
 
 @method("conversations.replies")
@@ -378,9 +291,13 @@ def replies(api: ApiContext, args: Json) -> Json:
         raise SlackError("thread_not_found")
     answers, cursor = _page(api, api.workspace.replies(parent), args)
     thread = answers if args.get("cursor") else [parent, *answers]
-    more = {"response_metadata": {"next_cursor": cursor}} if cursor else {}
+    return _listing(api, thread, cursor, args)
+
+
+def _listing(api: ApiContext, messages: list[Message], cursor: str, args: Json) -> Json:
     with_metadata = _flag(args, "include_all_metadata")
-    wires = [api.workspace.wire(message, metadata=with_metadata) for message in thread]
+    wires = [api.workspace.wire(message, metadata=with_metadata) for message in messages]
+    more = {"response_metadata": {"next_cursor": cursor}} if cursor else {}
     return {"messages": wires, "has_more": bool(cursor), **more}
 
 
@@ -418,10 +335,8 @@ def user_info(api: ApiContext, args: Json) -> Json:
 
 @method("users.list")
 def users_list(api: ApiContext, args: Json) -> Json:
-    return {
-        "members": [person.wire() for person in seed.EVERYONE.values()],
-        "response_metadata": {"next_cursor": ""},
-    }
+    everyone = [person.wire() for person in seed.EVERYONE.values()]
+    return {"members": everyone, "response_metadata": {"next_cursor": ""}}
 
 
 @method("usergroups.list")
@@ -496,15 +411,7 @@ def upload_url(api: ApiContext, args: Json) -> Json:
     name, length = required(args, "filename"), int(args.get("length") or 0)
     if not 0 < length <= MAX_FILE_BYTES:
         raise SlackError("file_upload_size_restricted" if length else "invalid_arguments")
-    mime = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    file = File(
-        f"F{secrets.token_hex(5).upper()}",
-        PurePath(name).name,
-        length,
-        created=int(time.time()),
-        alt_text=str(args.get("alt_txt") or ""),
-        mimetype=mime,
-    )
+    file = File.new(name, length, alt_text=str(args.get("alt_txt") or ""))
     api.workspace.keep_file(file)
     return {"upload_url": f"{api.base_url()}/upload/{file.id}", "file_id": file.id}
 
@@ -514,11 +421,8 @@ def complete_upload(api: ApiContext, args: Json) -> Json:
     listed = args.get("files")
     if not isinstance(listed, list) or not listed:
         raise SlackError("invalid_arguments")
-    channel = (
-        joined_channel(api, {"channel": args["channel_id"]}, names=False)
-        if args.get("channel_id")
-        else None
-    )
+    to = {"channel": args.get("channel_id")}
+    channel = joined_channel(api, to, names=False) if to["channel"] else None
     files = []
     for entry in listed:
         file = api.workspace.files.get(str(entry.get("id")))
@@ -531,14 +435,9 @@ def complete_upload(api: ApiContext, args: Json) -> Json:
         file.state = "complete"
         api.workspace.keep_file(file)
     if channel:
-        message = api.workspace.post(
-            channel.id,
-            seed.BOT_USER,
-            str(args.get("initial_comment") or ""),
-            blocks,
-            thread_ts=args.get("thread_ts"),
-            files=[file.id for file in files],
-        )
+        comment = str(args.get("initial_comment") or "")
+        more = {"thread_ts": args.get("thread_ts"), "files": [file.id for file in files]}
+        message = api.workspace.post(channel.id, seed.BOT_USER, comment, blocks, **more)
         for file in files:
             file.shares.setdefault(channel.id, []).append(message.ts)
             api.workspace.keep_file(file)

@@ -30,13 +30,7 @@ METHOD_TIERS = {
     "users.list": 2,
     "apps.connections.open": 1,
 }
-FAULTS = (
-    "rate_limited",
-    "server_error",
-    "timeout_after_accept",
-    "duplicate_delivery",
-    "history_lag",
-)
+FAULTS = "rate_limited", "server_error", "timeout_after_accept", "duplicate_delivery", "history_lag"
 FAULTY_METHODS = frozenset(
     {
         "chat.postMessage",
@@ -53,12 +47,7 @@ class RateLimiter:
 
     Only allowed calls count.
 
-    Parameters
-    ----------
-    clock : callable
-        Monotonic time in seconds.
-    strict : bool
-        False allows every call, for tests that need speed.
+    `clock`: monotonic time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, *, strict: bool = True) -> None:
@@ -67,10 +56,7 @@ class RateLimiter:
         self._calls: dict[str, deque[float]] = defaultdict(deque)
 
     def post(self, channel: str) -> int:
-        """Return the wait before another message.
-
-        The unit is seconds; 0 means no wait.
-        """
+        """Return the wait before another message. The unit is seconds; 0 means no wait."""
         now = self._clock()
         used_until = max(self._used_until.get(channel, now), now)
         if self.strict and used_until - now > (POST_BURST - 1) * POST_SPACING + _TOLERANCE:
@@ -79,10 +65,7 @@ class RateLimiter:
         return 0
 
     def call(self, method: str) -> int:
-        """Return the wait before another call.
-
-        The unit is seconds; 0 means no wait.
-        """
+        """Return the wait before another call. The unit is seconds; 0 means no wait."""
         tier = METHOD_TIERS.get(method)
         if tier is None or not self.strict:
             return 0
@@ -96,10 +79,7 @@ class RateLimiter:
 
 
 class Faults:
-    """Counted faults.
-
-    Each kind affects the next N matching calls, then stops.
-    """
+    """Counted faults. Each kind affects the next N matching calls, then stops."""
 
     def __init__(self) -> None:
         self.left: dict[str, int] = dict.fromkeys(FAULTS, 0)
@@ -107,33 +87,11 @@ class Faults:
         self.struck: dict[str, int] = dict.fromkeys(FAULTS, 0)
 
     def set(self, kind: str, calls: int, method: str | None = None) -> None:
-        """Switch a fault on for the next calls.
-
-        Parameters
-        ----------
-        kind : str
-            One of `FAULTS`.
-        calls : int
-            Number of calls.
-        method : str, optional
-            Only calls of this method; by default of any method that posts.
-        """
+        """Switch a fault on for the next calls."""
         self.left[kind], self.method[kind] = calls, method
 
     def strikes(self, kind: str, method: str | None = None) -> bool:
-        """Return and count whether a fault strikes.
-
-        Parameters
-        ----------
-        kind : str
-            One of `FAULTS`.
-        method : str, optional
-            The method of the call.
-
-        Returns
-        -------
-        bool
-        """
+        """Return and count whether a fault strikes."""
         faulty_method = self.method.get(kind)
         applies = (
             method is None

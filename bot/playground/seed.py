@@ -14,10 +14,7 @@ TIMEZONE = "America/New_York"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A member of the workspace.
-
-    Scripts and mentions use the ``handle``.
-    """
+    """A member of the workspace. Scripts and mentions use the ``handle``."""
 
     id: str
     handle: str
@@ -70,10 +67,7 @@ def person(name: str) -> Person | None:
 
 @dataclass(slots=True)
 class Channel:
-    """A conversation.
-
-    ``im_of`` is the person of a direct message with the bot.
-    """
+    """A conversation. ``im_of`` is the person of a direct message with the bot."""
 
     id: str
     name: str

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -38,22 +38,9 @@ from bot.playground.workspace import Json, Store, Workspace
 class Slack:
     """One workspace with its Web API and people.
 
-    Parameters
-    ----------
-    port : int
-        Port on 127.0.0.1, for its own addresses (uploads, response URLs).
-    store : Path, optional
-        SQLite file of the workspace; in memory by default.
-    bot_url : str, optional
-        The app's ``/slack/events``.
-    strict : bool
-        False switches the rate limits off.
-    extras : dict, optional
-        Additional data for the page: values, or functions of a person's user id.
-    now : callable, optional
-        Business time.
-    secret : str
-        Signs the requests to the app.
+    `port`: port on 127.0.0.1, for its own addresses (uploads, response URLs).
+    `bot_url`: the app's ``/slack/events``.
+    `extras`: additional data for the page: values, or functions of a person's user id.
     """
 
     def __init__(
@@ -72,10 +59,8 @@ class Slack:
         self.workspace.base_url = self.url
         self.faults = Faults()
         self.delivery = Delivery(self.faults, bot_url, secret=secret)
-        self.user_actions = UserActions(
-            ApiContext(self.workspace, RateLimiter(strict=strict), self.faults, lambda: self.url),
-            self.delivery,
-        )
+        api = ApiContext(self.workspace, RateLimiter(strict=strict), self.faults, lambda: self.url)
+        self.user_actions = UserActions(api, self.delivery)
         self.web_api = WebApi(self.user_actions)
         self.playground_api = PlaygroundApi(self.user_actions, extras)
 
@@ -158,15 +143,12 @@ def port_is_free(port: int) -> bool:
 
 
 class StandIn:
-    """A fake Slack on a free port.
-
-    Its methods call ``/playground`` like a script.
-    """
+    """A fake Slack on a free port. Its methods call ``/playground`` like a script."""
 
     def __init__(self, slack: Slack, port: int) -> None:
         self.slack, self.port = slack, port
         self.url, self.api_url = slack.url, f"{slack.url}/api/"
-        self._http = httpx.Client(base_url=slack.url, timeout=30, trust_env=False)
+        self._http = httpx2.Client(base_url=slack.url, timeout=30, trust_env=False)
 
     @classmethod
     @contextmanager
@@ -181,22 +163,8 @@ class StandIn:
     ) -> Iterator["StandIn"]:
         """Serve until the block ends.
 
-        Parameters
-        ----------
-        bot_url : str, optional
-            The app's ``/slack/events``.
-        strict : bool
-            False switches the rate limits off.
-        store : Path, optional
-            SQLite file of the workspace.
-        routes : sequence of BaseRoute
-            More routes, such as `bot.playground.page.page_routes`.
-        extras : dict, optional
-            Additional data for the page.
-
-        Yields
-        ------
-        StandIn
+        `bot_url`: the app's ``/slack/events``.
+        `routes`: more routes, such as `bot.playground.page.page_routes`.
         """
         listener = listen()
         port = listener.getsockname()[1]
@@ -219,10 +187,7 @@ class StandIn:
 
     @property
     def workspace(self) -> Workspace:
-        """The state, for reading.
-
-        Change it only through calls.
-        """
+        """The state, for reading. Change it only through calls."""
         return self.slack.workspace
 
     @property
@@ -246,78 +211,21 @@ class StandIn:
         return self._http.get(f"/playground{path}", params=params).raise_for_status().json()
 
     def command(self, user: str, channel: str, text: str) -> Json:
-        """Type a slash command; returns ``{"status", "ack", "ms"}``.
-
-        Parameters
-        ----------
-        user, channel : str
-            Handles or ids.
-        text : str
-            The command, with or without its slash.
-
-        Returns
-        -------
-        dict
-        """
+        """Type a slash command; returns ``{"status", "ack", "ms"}``."""
         return self._post("/commands", user=user, channel=channel, text=text)
 
     def say(self, user: str, channel: str, text: str, thread_ts: str | None = None) -> Json:
-        """Write an ordinary message.
-
-        Parameters
-        ----------
-        user, channel : str
-            Handles or ids.
-        text : str
-            The message.
-        thread_ts : str, optional
-            The parent message.
-
-        Returns
-        -------
-        dict
-        """
+        """Write an ordinary message."""
         return self._post("/messages", user=user, channel=channel, text=text, thread_ts=thread_ts)
 
     def drop(self, user: str, name: str, content: bytes, channel: str | None = None) -> Json:
-        """Share a file, by default in the person's direct message with the bot.
-
-        Parameters
-        ----------
-        user : str
-            Handle or id.
-        name : str
-            Name of the file.
-        content : bytes
-            Its bytes.
-        channel : str, optional
-            Handle or id of another conversation.
-
-        Returns
-        -------
-        dict
-        """
-        response = self._http.post(
-            "/playground/files",
-            data={"user": user, "channel": channel or f"@{user}"},
-            files={"file": (name, content)},
-        )
+        """Share a file, by default in the person's direct message with the bot."""
+        data = {"user": user, "channel": channel or f"@{user}"}
+        response = self._http.post("/playground/files", data=data, files={"file": (name, content)})
         return {"http": response.status_code, **response.json()}
 
     def messages(self, channel: str, user: str | None = None) -> list[Json]:
-        """Return a conversation, oldest first.
-
-        Parameters
-        ----------
-        channel : str
-            Name or id.
-        user : str, optional
-            Show this person's view.
-
-        Returns
-        -------
-        list of dict
-        """
+        """Return a conversation, oldest first."""
         return self._get(f"/channels/{channel}/messages", user=user)
 
     def press(
@@ -331,22 +239,7 @@ class StandIn:
     ) -> Json:
         """Press a button or choose.
 
-        Parameters
-        ----------
-        user, channel : str
-            Handles or ids.
-        ts : str
-            The message.
-        action_id : str
-            The element.
-        value : object
-            Value of the button or the choice.
-        block_id : str
-            The block, if the action id is not unique.
-
-        Returns
-        -------
-        dict
+        `block_id`: the block, if the action id is not unique.
         """
         return self._post(
             "/actions",
@@ -365,18 +258,7 @@ class StandIn:
     def submit(self, user: str, values: Json | None = None, action: str = "submit") -> Json:
         """Submit (or close) the open modal.
 
-        Parameters
-        ----------
-        user : str
-            Handle or id.
-        values : dict, optional
-            Inputs by block and action id.
-        action : str
-            ``submit`` or ``close``.
-
-        Returns
-        -------
-        dict
+        `values`: inputs by block and action id.
         """
         return self._post("/views", user=user, values=json.dumps(values or {}), action=action)
 
@@ -389,39 +271,11 @@ class StandIn:
         return self._http.get(f"/playground/files/{file_id}").raise_for_status().content
 
     def fault(self, kind: str, calls: int = 1, method: str | None = None) -> Json:
-        """Let Slack fail for the next calls.
-
-        Parameters
-        ----------
-        kind : str
-            One of the faults.
-        calls : int
-            Number of calls.
-        method : str, optional
-            Only calls of this method.
-
-        Returns
-        -------
-        dict
-        """
+        """Let Slack fail for the next calls."""
         return self._post("/faults", kind=kind, calls=calls, method=method)
 
     def shortcut(
         self, user: str, callback_id: str, channel: str | None = None, ts: str | None = None
     ) -> Json:
-        """Choose a global shortcut, or one of a message's menu.
-
-        Parameters
-        ----------
-        user : str
-            Handle or id.
-        callback_id : str
-            The shortcut.
-        channel, ts : str, optional
-            The message.
-
-        Returns
-        -------
-        dict
-        """
+        """Choose a global shortcut, or one of a message's menu."""
         return self._post("/shortcuts", user=user, callback_id=callback_id, channel=channel, ts=ts)

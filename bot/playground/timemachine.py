@@ -25,12 +25,12 @@ from retention import clock
 from retention.db import Database
 from retention.db.tables import BusinessClock, Job
 from retention.errors import BadInput, Conflict, Refused
-from retention.settings import Settings
 from retention.text import gettext
-from workers import jobs, roles, schedule
 from workers.app import TRAINING
 from workers.delivery import outbox
+from workers.queue import jobs
 from workers.requests import DemoFeed, title_of
+from workers.schedule import tick
 
 MAX_ADVANCE = timedelta(days=92)
 SOON = timedelta(hours=1)
@@ -64,18 +64,11 @@ class Advance:
 class TimeMachine:
     """Advances business time, one advance at a time.
 
-    Parameters
-    ----------
-    settings : Settings
-        The installation.
-    database : Database
-        Its database.
-    notify : callable
-        Receives the progress: ``{"type": "clock", "now", "target", "what", "stepping"}``.
+    `notify`: receives the progress: ``{"type": "clock", "now", "target", "what", "stepping"}``.
     """
 
-    def __init__(self, settings: Settings, database: Database, notify: Notify) -> None:
-        self.settings, self.database, self.notify = settings, database, notify
+    def __init__(self, database: Database, notify: Notify) -> None:
+        self.settings, self.database, self.notify = database.settings, database, notify
         self._moving, self._closed = threading.Lock(), threading.Event()
         self._steps: dict[str, float] = {}
         self._step_began: tuple[str, float] | None = None
@@ -87,10 +80,7 @@ class TimeMachine:
 
     def state(self) -> dict[str, Any]:
         """Return ``{"now", "stepping"}``, and while time moves its ``target`` and ``what``."""
-        state: dict[str, Any] = {
-            "now": clock.now().isoformat(),
-            "stepping": self._moving.locked(),
-        }
+        state: dict[str, Any] = {"now": clock.now().isoformat(), "stepping": self._moving.locked()}
         step, target = self._step_began, self._target  # another thread moves them on
         if step and target:
             state |= {"target": target.isoformat(), "what": step[0]}
@@ -101,19 +91,12 @@ class TimeMachine:
 
         Return after the last one's work; without ``waits``, once its orders are there.
 
-        Raises
-        ------
-        BadInput
-            The span is longer than 92 days or not positive, or `RETENTION_NOW` fixes the clock.
-        Conflict
-            Time is already moving, or the work of a moment takes too long.
+        Raises `BadInput`: the span is longer than 92 days or not positive, or `RETENTION_NOW` fixes
+        the clock.
         """
         if not timedelta() < span <= MAX_ADVANCE:
-            raise BadInput(
-                gettext("advance is {days} days; use 1h to {max_days}d.").format(
-                    days=span.days, max_days=MAX_ADVANCE.days
-                )
-            )
+            text = gettext("advance is {days} days; use 1h to {max_days}d.")
+            raise BadInput(text.format(days=span.days, max_days=MAX_ADVANCE.days))
         if self.settings.now:
             raise BadInput(
                 gettext("RETENTION_NOW fixes business time; unset it to use the time machine.")
@@ -153,17 +136,15 @@ class TimeMachine:
 
     def _next_due(self, after: datetime) -> datetime | None:
         with self.database.reading() as session:
-            return schedule.next_due(session, self.settings, after)
+            return tick.next_due(session, after)
 
     def _step(
         self, moment: datetime, target: datetime, *, imports: bool = True, waits: bool = True
     ) -> None:
         if imports:
+            text = gettext("importing the orders up to {time}")
             self._report(
-                target,
-                gettext("importing the orders up to {time}").format(
-                    time=f"{moment.astimezone(self.settings.zone):%a %d %b, %H:%M}"
-                ),
+                target, text.format(time=f"{moment.astimezone(self.settings.zone):%a %d %b, %H:%M}")
             )
             self._feed(moment)
         # Messages show the time at which they are posted.
@@ -171,36 +152,27 @@ class TimeMachine:
         with self.database.transaction() as session:
             offset = (moment - clock.wall()).total_seconds()
             session.merge(BusinessClock(team_id=self.settings.team_id, offset_seconds=offset))
-        schedule.tick(self.database, self.settings)
+        tick.tick(self.database)
         if not waits:
             return
         self._wait_for_jobs(target)
         # A campaign that went live just now has e-mails to send at this moment.
-        if schedule.tick(self.database, self.settings):
+        if tick.tick(self.database):
             self._wait_for_jobs(target)
 
     def _feed(self, until: datetime) -> None:
         with self.database.transaction() as session:
-            submission = jobs.submit(
-                session,
-                self.settings,
-                DemoFeed(until=until),
-                requested_by=roles.OPERATOR,
-                channel=None,
-                idem_key=f"demo:feed:{until.isoformat()}",
-                announce=False,
-            )
-        jobs.wake(self.settings, submission.job)
+            key = f"demo:feed:{until.isoformat()}"
+            job = jobs.submit_due(session, DemoFeed(until=until), key).job
+        jobs.wake(self.settings, job)
         self._wait(
-            lambda: self._state_of(submission.job.id) not in jobs.OPEN,
-            gettext("the week's orders to come in"),
+            lambda: self._state_of(job.id) not in jobs.OPEN, gettext("the week's orders to come in")
         )
-        if (state := self._state_of(submission.job.id)) != "done":
-            raise Conflict(
-                gettext(
-                    "The orders up to {until:%d %b %Y} could not be brought in: job {id} {state}."
-                ).format(until=until, id=submission.job.id, state=state)
+        if (state := self._state_of(job.id)) != "done":
+            text = gettext(
+                "The orders up to {until:%d %b %Y} could not be brought in: job {id} {state}."
             )
+            raise Conflict(text.format(until=until, id=job.id, state=state))
 
     def _state_of(self, job_id: str) -> str:
         with self.database.reading() as session:
@@ -222,7 +194,7 @@ class TimeMachine:
         """Return whether jobs are open, and report one."""
         with self.database.reading() as session:
             # Training takes minutes, and reports by itself when it is done.
-            open_jobs = jobs.open_jobs(session, self.settings)
+            open_jobs = jobs.open_jobs(session)
             busy = [job for job in open_jobs if job.queue != TRAINING and job.kind not in besides]
         if busy:
             self._report(target, _running_step(busy[0].kind))
@@ -246,11 +218,8 @@ class TimeMachine:
         until = time.monotonic() + WAIT_SECONDS
         while not done():
             if time.monotonic() > until:
-                raise Conflict(
-                    gettext("Waited {seconds:.0f} s for {what}; see `/retention jobs`.").format(
-                        seconds=WAIT_SECONDS, what=what
-                    )
-                )
+                text = gettext("Waited {seconds:.0f} s for {what}; see `/retention jobs`.")
+                raise Conflict(text.format(seconds=WAIT_SECONDS, what=what))
             if self._closed.wait(POLL_SECONDS):
                 raise Conflict(gettext("The demo is stopping."))
 
@@ -282,18 +251,11 @@ def _running_step(kind: str) -> str:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse ``7d``, ``2w`` or ``12h``.
-
-    Raises
-    ------
-    BadInput
-        The text has another form.
-    """
+    """Parse ``7d``, ``2w`` or ``12h``."""
     match = re.fullmatch(r"\s*(\d{1,4})\s*([hdw])\s*", text.lower())
     if not match:
-        raise BadInput(
-            gettext("advance is {text!r}; write it like 1d, 7d or 12h.").format(text=text)
-        )
+        sentence = gettext("advance is {text!r}; write it like 1d, 7d or 12h.")
+        raise BadInput(sentence.format(text=text))
     hours = {"h": 1, "d": 24, "w": 168}[match[2]]
     return timedelta(hours=int(match[1]) * hours)
 

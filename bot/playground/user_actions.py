@@ -4,12 +4,9 @@ Each action becomes Slack's request to the app, and the app's answer becomes Sla
 """
 
 import asyncio
-import mimetypes
 import re
-import secrets
 import time
 import uuid
-from pathlib import PurePath
 from typing import Any
 
 from bot.playground import seed
@@ -23,28 +20,26 @@ from bot.playground.workspace import File, Json, Message, SlackError, Workspace
 HOME_SECONDS = 3.0
 
 
-def _event(message: Message) -> Json:
-    """Return what the events of a message have in common."""
+def _event(message: Message, channel: seed.Channel) -> Json:
+    """Return the event of a message."""
     return {
+        "type": "message",
         "user": message.user,
         "text": message.text,
         "ts": message.ts,
         "event_ts": message.ts,
         "channel": message.channel,
+        "channel_type": "im" if channel.im_of else "group" if channel.private else "channel",
         "team": seed.TEAM_ID,
     }
 
 
-class UserActions:
-    """All actions of a person.
+def _place(channel: seed.Channel) -> Json:
+    return {"id": channel.id, "name": "directmessage" if channel.im_of else channel.name}
 
-    Parameters
-    ----------
-    api : Api
-        The workspace and its limits.
-    delivery : Delivery
-        The connection to the app.
-    """
+
+class UserActions:
+    """All actions of a person."""
 
     def __init__(self, api: ApiContext, delivery: Delivery) -> None:
         self.api, self.delivery = api, delivery
@@ -55,23 +50,25 @@ class UserActions:
     def workspace(self) -> Workspace:
         return self.api.workspace
 
-    def _user(self, person: seed.Person) -> Json:
-        return {
-            "id": person.id,
-            "username": person.handle,
-            "name": person.handle,
-            "team_id": seed.TEAM_ID,
-        }
-
-    def _common(self, person: seed.Person) -> Json:
-        return {
-            "user": self._user(person),
+    async def _interact(self, person: seed.Person, kind: str, **fields: Any) -> Ack:
+        """Deliver an interaction with what all of them have in common."""
+        user = {"username": person.handle, "name": person.handle, "team_id": seed.TEAM_ID}
+        common = {
+            "type": kind,
+            "user": {"id": person.id, **user},
             "api_app_id": seed.APP_ID,
             "token": "playground",
             "team": {"id": seed.TEAM_ID, "domain": seed.TEAM_DOMAIN},
             "enterprise": None,
             "is_enterprise_install": False,
         }
+        if kind != "view_closed":
+            common["trigger_id"] = self.workspace.trigger(person.id)
+        return await self.delivery.interaction({**common, **fields})
+
+    def _response_url(self, person: seed.Person, channel: str, message: Message | None) -> str:
+        path = self.workspace.response_url(channel, person.id, message)
+        return self.api.base_url() + path
 
     def _show_failure(self, channel: str, person: seed.Person, action: str, error: str) -> None:
         self.workspace.post(
@@ -84,10 +81,7 @@ class UserActions:
     # ------------------------------------------------------------ commands and messages
 
     async def command(self, person: seed.Person, channel: seed.Channel, line: str) -> Ack:
-        """Type ``/word text`` in a conversation.
-
-        ``/invite @retention`` is Slack's own.
-        """
+        """Type ``/word text`` in a conversation. ``/invite @retention`` is Slack's own."""
         word, _, text = line.strip().partition(" ")
         if word == "/invite":
             return self._invite(person, channel, text)
@@ -96,15 +90,14 @@ class UserActions:
             "team_id": seed.TEAM_ID,
             "team_domain": seed.TEAM_DOMAIN,
             "channel_id": channel.id,
-            "channel_name": "directmessage" if channel.im_of else channel.name,
+            "channel_name": _place(channel)["name"],
             "user_id": person.id,
             "user_name": person.handle,
             "command": word,
             "text": self._escaped(text),
             "api_app_id": seed.APP_ID,
             "is_enterprise_install": "false",
-            "response_url": self.api.base_url()
-            + self.workspace.response_url(channel.id, person.id),
+            "response_url": self._response_url(person, channel.id, None),
             "trigger_id": self.workspace.trigger(person.id),
         }
         ack = await self.delivery.command(payload)
@@ -118,24 +111,7 @@ class UserActions:
     def answer(
         self, channel: str, user: str, answer: Json, original: Message | None = None
     ) -> str | None:
-        """Show the app's answer.
-
-        It comes from its acknowledgement or a response URL.
-
-        Parameters
-        ----------
-        channel, user : str
-            Ids of the conversation and of the person.
-        answer : dict
-            The app's answer.
-        original : Message, optional
-            The message to replace or delete.
-
-        Returns
-        -------
-        str or None
-            Slack's error.
-        """
+        """Show the app's answer. It comes from its acknowledgement or a response URL."""
         blocks = answer.get("blocks") or []
         if answer.get("delete_original") and original:
             self.workspace.remove(original)
@@ -194,88 +170,34 @@ class UserActions:
     async def say(
         self, person: seed.Person, channel: seed.Channel, text: str, thread_ts: str | None = None
     ) -> Message:
-        """Write a message.
-
-        The app gets an event in its direct message or after a mention.
-
-        Parameters
-        ----------
-        person : Person
-            The writer.
-        channel : Channel
-            The conversation.
-        text : str
-            The message.
-        thread_ts : str, optional
-            The parent message.
-
-        Returns
-        -------
-        Message
-        """
+        """Write a message. The app gets an event in its direct message or after a mention."""
         plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         message = self.workspace.post(
             channel.id, person.id, self._escaped(plain), thread_ts=thread_ts
         )
-        event = {
-            **_event(message),
-            "client_msg_id": str(uuid.uuid4()),
-            **({"thread_ts": thread_ts} if thread_ts else {}),
-        }
-        is_member = channel.im_of or channel.has_bot
-        if is_member and not channel.im_of and f"<@{seed.BOT_USER}" in message.text:
-            await self.delivery.event({**event, "type": "app_mention"})
-        if is_member:
-            kind = "im" if channel.im_of else "group" if channel.private else "channel"
-            await self.delivery.event({**event, "type": "message", "channel_type": kind})
+        event = {**_event(message, channel), "client_msg_id": str(uuid.uuid4())}
+        if thread_ts:
+            event["thread_ts"] = thread_ts
+        if channel.has_bot and not channel.im_of and f"<@{seed.BOT_USER}" in message.text:
+            mention = {key: value for key, value in event.items() if key != "channel_type"}
+            await self.delivery.event({**mention, "type": "app_mention"})
+        if channel.im_of or channel.has_bot:
+            await self.delivery.event(event)
         return message
 
     async def share(
         self, person: seed.Person, channel: seed.Channel, name: str, content: bytes
     ) -> Message:
-        """Share a file.
-
-        The app gets the event ``message`` with the subtype ``file_share``.
-
-        Parameters
-        ----------
-        person : Person
-            The person.
-        channel : Channel
-            The conversation.
-        name : str
-            Name of the file.
-        content : bytes
-            Its bytes.
-
-        Returns
-        -------
-        Message
-        """
-        file = File(
-            f"F{secrets.token_hex(5).upper()}",
-            PurePath(name).name,
-            len(content),
-            mimetype=mimetypes.guess_type(name)[0] or "application/octet-stream",
-            state="complete",
-            created=int(time.time()),
-            user=person.id,
-        )
+        """Share a file. The app gets the event ``message`` with the subtype ``file_share``."""
+        file = File.new(name, len(content), state="complete", user=person.id)
         self.workspace.keep_file(file, content)
         message = self.workspace.post(channel.id, person.id, "", files=[file.id])
         file.shares.setdefault(channel.id, []).append(message.ts)
         self.workspace.keep_file(file)
         if channel.im_of or channel.has_bot:
-            kind = "im" if channel.im_of else "group" if channel.private else "channel"
-            event = {
-                **_event(message),
-                "type": "message",
-                "subtype": "file_share",
-                "files": [self.workspace.file_wire(file)],
-                "upload": False,
-                "channel_type": kind,
-            }
-            await self.delivery.event(event)
+            files = [self.workspace.file_wire(file)]
+            shared = {"subtype": "file_share", "files": files, "upload": False}
+            await self.delivery.event({**_event(message, channel), **shared})
         return message
 
     # ------------------------------------------------------------ shortcuts
@@ -289,51 +211,22 @@ class UserActions:
     ) -> Ack:
         """Choose a shortcut, of a message's menu or a global one.
 
-        Parameters
-        ----------
-        person : Person
-            The person.
-        callback_id : str
-            The shortcut.
-        channel : Channel, optional
-            The message's conversation.
-        ts : str, optional
-            The message.
-
-        Returns
-        -------
-        Ack
-
-        Raises
-        ------
-        SlackError
-            ``message_not_found``: there is none, or only the person sees it.
+        Raises `SlackError`: ``message_not_found``: there is none, or only the person sees it.
         """
-        payload = {
-            "type": "shortcut",
-            **self._common(person),
-            "callback_id": callback_id,
-            "action_ts": self.workspace.next_ts(),
-            "trigger_id": self.workspace.trigger(person.id),
-        }
+        chosen = {"callback_id": callback_id, "action_ts": self.workspace.next_ts()}
         if channel is None:
-            return await self.delivery.interaction(payload)
+            return await self._interact(person, "shortcut", **chosen)
         message = self.workspace.messages[channel.id].get(ts or "")
         if message is None or message.only_for:
             raise SlackError("message_not_found")
-        response = self.workspace.response_url(channel.id, person.id, message)
-        return await self.delivery.interaction(
-            {
-                **payload,
-                "type": "message_action",
-                "message_ts": message.ts,
-                "message": {**self.workspace.wire(message), "blocks": message.blocks},
-                "channel": {
-                    "id": channel.id,
-                    "name": "directmessage" if channel.im_of else channel.name,
-                },
-                "response_url": self.api.base_url() + response,
-            }
+        return await self._interact(
+            person,
+            "message_action",
+            **chosen,
+            message_ts=message.ts,
+            message={**self.workspace.wire(message), "blocks": message.blocks},
+            channel=_place(channel),
+            response_url=self._response_url(person, channel.id, message),
         )
 
     # ------------------------------------------------------------ buttons and choices
@@ -351,27 +244,7 @@ class UserActions:
 
         The message may be outdated.
 
-        Parameters
-        ----------
-        person : Person
-            The person.
-        channel : Channel
-            The conversation.
-        ts : str
-            The message.
-        block_id, action_id : str
-            Ids of the element.
-        value : object
-            Value of the button or of the chosen option.
-
-        Returns
-        -------
-        Ack
-
-        Raises
-        ------
-        SlackError
-            ``message_not_found``, ``action_not_found``.
+        Raises `SlackError`: ``message_not_found``, ``action_not_found``.
         """
         message = self.workspace.messages[channel.id].get(ts)
         if message is None or message.only_for not in (None, person.id):
@@ -381,29 +254,16 @@ class UserActions:
         if action["type"] not in ("button", "overflow"):
             kept = {key: one for key, one in action.items() if key.startswith("selected_")}
             chosen.setdefault(action["block_id"], {})[action_id] = kept
-        wire = {**self.workspace.wire(message), "blocks": message.blocks}
-        is_ephemeral = bool(message.only_for)
-        response = self.workspace.response_url(channel.id, person.id, message)
-        return await self.delivery.interaction(
-            {
-                "type": "block_actions",
-                **self._common(person),
-                "trigger_id": self.workspace.trigger(person.id),
-                "container": {
-                    "type": "message",
-                    "message_ts": ts,
-                    "channel_id": channel.id,
-                    "is_ephemeral": is_ephemeral,
-                },
-                "channel": {
-                    "id": channel.id,
-                    "name": "directmessage" if channel.im_of else channel.name,
-                },
-                "message": wire,
-                "state": {"values": full_state(message.blocks, chosen)},
-                "actions": [action],
-                "response_url": self.api.base_url() + response,
-            }
+        container = {"type": "message", "message_ts": ts, "channel_id": channel.id}
+        return await self._interact(
+            person,
+            "block_actions",
+            container={**container, "is_ephemeral": bool(message.only_for)},
+            channel=_place(channel),
+            message={**self.workspace.wire(message), "blocks": message.blocks},
+            state={"values": full_state(message.blocks, chosen)},
+            actions=[action],
+            response_url=self._response_url(person, channel.id, message),
         )
 
     async def press_in_view(
@@ -415,36 +275,12 @@ class UserActions:
         value: Any,
         state: Json,
     ) -> Ack:
-        """Press a button or choose in a view.
-
-        Parameters
-        ----------
-        person : Person
-            The person.
-        view : dict
-            The open view.
-        block_id, action_id : str
-            Ids of the element.
-        value : object
-            Value of the button or of the chosen option.
-        state : dict
-            The view's inputs.
-
-        Returns
-        -------
-        Ack
-        """
+        """Press a button or choose in a view."""
         action = action_of(view["blocks"], block_id, action_id, value)
         view["state"] = {"values": full_state(view["blocks"], state)}
-        return await self.delivery.interaction(
-            {
-                "type": "block_actions",
-                **self._common(person),
-                "trigger_id": self.workspace.trigger(person.id),
-                "container": {"type": "view", "view_id": view["id"]},
-                "view": view,
-                "actions": [action],
-            }
+        container = {"type": "view", "view_id": view["id"]}
+        return await self._interact(
+            person, "block_actions", container=container, view=view, actions=[action]
         )
 
     # ------------------------------------------------------------ modals and the Home tab
@@ -454,21 +290,7 @@ class UserActions:
 
         Slack itself checks required inputs.
 
-        Parameters
-        ----------
-        person : Person
-            The person.
-        values : dict
-            Inputs by block and action id.
-
-        Returns
-        -------
-        Ack
-
-        Raises
-        ------
-        SlackError
-            ``no_view_open``.
+        `values`: inputs by block and action id.
         """
         view = self.workspace.modal(person.id)
         if view is None:
@@ -478,18 +300,10 @@ class UserActions:
         if errors := missing_inputs(view["blocks"], values):
             self._show_errors(person, view, errors)
             return Ack(200, {"response_action": "errors", "errors": errors}, 0)
-        payload = {
-            "type": "view_submission",
-            **self._common(person),
-            "view": view,
-            "response_urls": [],
-            "trigger_id": self.workspace.trigger(person.id),
-        }
-        ack = await self.delivery.interaction(payload)
+        ack = await self._interact(person, "view_submission", view=view, response_urls=[])
         if ack.error:
-            self._show_errors(
-                person, view, {"": f"We had some trouble connecting. Try again? ({ack.error})"}
-            )
+            error = f"We had some trouble connecting. Try again? ({ack.error})"
+            self._show_errors(person, view, {"": error})
         else:
             self._respond(person, view, ack.body if isinstance(ack.body, dict) else {})
         return ack
@@ -523,15 +337,7 @@ class UserActions:
         self.workspace.show_modal(person.id)
 
     async def close(self, person: seed.Person) -> Ack:
-        """Close the open modal.
-
-        The app is notified if it asked for that.
-
-        Raises
-        ------
-        SlackError
-            ``no_view_open``.
-        """
+        """Close the open modal. The app is notified if it asked for that."""
         stack = self.workspace.modals.get(person.id)
         if not stack:
             raise SlackError("no_view_open")
@@ -541,22 +347,19 @@ class UserActions:
         self.workspace.show_modal(person.id)
         if not view["notify_on_close"]:
             return Ack(200, None, 0)
-        payload = {"type": "view_closed", **self._common(person), "view": view, "is_cleared": False}
-        return await self.delivery.interaction(payload)
+        return await self._interact(person, "view_closed", view=view, is_cleared=False)
 
     async def home(self, person: seed.Person) -> Json | None:
         """Open the Home tab and return its view."""
         before = self.workspace.homes.get(person.id)
-        ack = await self.delivery.event(
-            {
-                "type": "app_home_opened",
-                "user": person.id,
-                "tab": "home",
-                "event_ts": self.workspace.next_ts(),
-                "channel": self.workspace.channel(person.id).id,
-                **({"view": before} if before else {}),
-            }
-        )
+        event = {
+            "type": "app_home_opened",
+            "user": person.id,
+            "tab": "home",
+            "event_ts": self.workspace.next_ts(),
+            "channel": self.workspace.channel(person.id).id,
+        }
+        ack = await self.delivery.event({**event, "view": before} if before else event)
         until = time.monotonic() + (HOME_SECONDS if ack.ok else 0)
         while self.workspace.homes.get(person.id) is before and time.monotonic() < until:
             await asyncio.sleep(0.02)

@@ -15,25 +15,8 @@ def make_view(workspace: Workspace, view: Any, kind: str, *, old: Json | None = 
 
     The id is constant and the hash is new.
 
-    Parameters
-    ----------
-    workspace : Workspace
-        Its files may be shown.
-    view : dict or str
-        The app's view.
-    kind : str
-        ``modal`` or ``home``.
-    old : dict, optional
-        The view to replace.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    SlackError
-        ``invalid_arguments``, with the errors.
+    `kind`: ``modal`` or ``home``.
+    Raises `SlackError`: ``invalid_arguments``, with the errors.
     """
     view = _checked_view(workspace, view, kind)
     view_id = old["id"] if old else f"V{secrets.token_hex(5).upper()}"
@@ -62,24 +45,7 @@ def make_view(workspace: Workspace, view: Any, kind: str, *, old: Json | None = 
 def push(workspace: Workspace, user: str, view: Any) -> Json:
     """Put a modal on top of the open ones.
 
-    Parameters
-    ----------
-    workspace : Workspace
-        Holds the open modals.
-    user : str
-        The person.
-    view : dict
-        The app's view.
-
-    Returns
-    -------
-    dict
-        The stored view.
-
-    Raises
-    ------
-    SlackError
-        ``push_limit_reached``, or ``invalid_arguments`` with the errors.
+    Raises `SlackError`: ``push_limit_reached``, or ``invalid_arguments`` with the errors.
     """
     stack = workspace.modals.setdefault(user, [])
     if len(stack) >= MODAL_STACK:

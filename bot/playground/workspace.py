@@ -7,6 +7,7 @@ demo. Otherwise every later ``chat.update`` would fail.
 
 import asyncio
 import json
+import mimetypes
 import secrets
 import sqlite3
 import time
@@ -25,10 +26,7 @@ TRIGGER_SECONDS, RESPONSE_URL_SECONDS, RESPONSE_URL_USES, MODAL_STACK = 3, 1800,
 
 
 class SlackError(Exception):
-    """An error of the Web API.
-
-    The answer is ``{"ok": false, "error": code, …}``.
-    """
+    """An error of the Web API. The answer is ``{"ok": false, "error": code, …}``."""
 
     def __init__(self, code: str, **extra: Any) -> None:
         super().__init__(code)
@@ -37,10 +35,7 @@ class SlackError(Exception):
 
 @dataclass(slots=True)
 class Message:
-    """One message.
-
-    ``shown_at`` is business time and ``ts`` is real time.
-    """
+    """One message. ``shown_at`` is business time and ``ts`` is real time."""
 
     channel: str
     ts: str
@@ -64,10 +59,7 @@ class Message:
 
 @dataclass(slots=True)
 class File:
-    """An uploaded file.
-
-    Its bytes are in the store.
-    """
+    """An uploaded file. Its bytes are in the store."""
 
     id: str
     name: str
@@ -80,13 +72,17 @@ class File:
     created: int = 0
     user: str = seed.BOT_USER
 
+    @classmethod
+    def new(cls, name: str, size: int, **more: Any) -> "File":
+        """Return a file with a new id, created now."""
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        file_id, created = f"F{secrets.token_hex(5).upper()}", int(time.time())
+        return cls(file_id, PurePath(name).name, size, mimetype=kind, created=created, **more)
+
 
 @dataclass(slots=True)
 class ResponseUrl:
-    """A URL for answers to an interaction.
-
-    It allows 5 uses within 30 minutes.
-    """
+    """A URL for answers to an interaction. It allows 5 uses within 30 minutes."""
 
     channel: str
     user: str
@@ -96,15 +92,7 @@ class ResponseUrl:
 
 
 class Store:
-    """JSON documents in one SQLite file.
-
-    Each has a kind, a key and optional bytes.
-
-    Parameters
-    ----------
-    path : Path, optional
-        The SQLite file; in memory by default.
-    """
+    """JSON documents in one SQLite file. Each has a kind, a key and optional bytes."""
 
     def __init__(self, path: Path | None = None) -> None:
         if path:
@@ -112,39 +100,22 @@ class Store:
         self._connection = sqlite3.connect(
             path or ":memory:", isolation_level=None, check_same_thread=False
         )
-        for statement in (
-            "PRAGMA journal_mode=WAL",
-            "PRAGMA synchronous=NORMAL",
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.execute(
             "CREATE TABLE IF NOT EXISTS things "
-            "(kind TEXT, key TEXT, body TEXT, content BLOB, PRIMARY KEY (kind, key))",
-        ):
-            self._connection.execute(statement)
+            "(kind TEXT, key TEXT, body TEXT, content BLOB, PRIMARY KEY (kind, key))"
+        )
 
     def put(self, kind: str, key: str, body: dict[str, Any], content: bytes | None = None) -> None:
-        """Store or replace a document.
-
-        Parameters
-        ----------
-        kind, key : str
-            Identify the document.
-        body : dict
-            The document.
-        content : bytes, optional
-            Its bytes.
-        """
+        """Store or replace a document."""
         self._connection.execute(
             "INSERT OR REPLACE INTO things VALUES (?, ?, ?, ?)",
             (kind, key, json.dumps(body), content),
         )
 
     def drop(self, kind: str, key: str) -> None:
-        """Delete a document.
-
-        Parameters
-        ----------
-        kind, key : str
-            Identify the document.
-        """
+        """Delete a document."""
         self._connection.execute("DELETE FROM things WHERE kind = ? AND key = ?", (kind, key))
 
     def all(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -155,17 +126,7 @@ class Store:
         return ((key, json.loads(body)) for key, body in rows)
 
     def content(self, kind: str, key: str) -> bytes | None:
-        """Return the bytes of a document.
-
-        Parameters
-        ----------
-        kind, key : str
-            Identify the document.
-
-        Returns
-        -------
-        bytes or None
-        """
+        """Return the bytes of a document."""
         row = self._connection.execute(
             "SELECT content FROM things WHERE kind = ? AND key = ?", (kind, key)
         ).fetchone()
@@ -176,15 +137,7 @@ class Store:
 
 
 class Workspace:
-    """All state of the fake Slack.
-
-    Parameters
-    ----------
-    store : Store, optional
-        Stores the state; in memory by default.
-    now : callable, optional
-        Business time for the page.
-    """
+    """All state of the fake Slack."""
 
     def __init__(
         self, store: Store | None = None, now: Callable[[], datetime] | None = None
@@ -220,10 +173,7 @@ class Workspace:
     # ------------------------------------------------------------ notifications
 
     def notify(self, event: Json) -> None:
-        """Send an event to every listener.
-
-        A slow listener has to reload.
-        """
+        """Send an event to every listener. A slow listener has to reload."""
         for queue in list(self.listeners):
             try:
                 queue.put_nowait(event)
@@ -235,36 +185,22 @@ class Workspace:
     # ------------------------------------------------------------ conversations
 
     def channel(self, name: str) -> seed.Channel:
-        """Find a conversation.
-
-        By id, ``#name``, name, ``@person`` or person id.
-        """
+        """Find a conversation. By id, ``#name``, name, ``@person`` or person id."""
         channel = self.channels.get(name)
         if channel is None:
             plain = name.removeprefix("#")
             person = seed.person(name)
-            channel = next(
-                (
-                    known
-                    for known in self.channels.values()
-                    if known.name == plain or (person is not None and known.im_of == person.id)
-                ),
-                None,
+            owner = person.id if person else plain
+            named = (
+                one for one in self.channels.values() if plain == one.name or owner == one.im_of
             )
+            channel = next(named, None)
         if channel is None:
             raise SlackError("channel_not_found")
         return channel
 
     def join(self, channel: seed.Channel, user: str) -> None:
-        """Add a member.
-
-        Parameters
-        ----------
-        channel : Channel
-            The conversation.
-        user : str
-            The new member.
-        """
+        """Add a member."""
         if user not in channel.members:
             channel.members = (*channel.members, user)
             self.store.put("channel", channel.id, {"members": channel.members})
@@ -282,20 +218,7 @@ class Workspace:
     ) -> Message:
         """Add a message and notify the listeners.
 
-        Parameters
-        ----------
-        channel, user : str
-            Ids of the conversation and of the author.
-        text : str
-            The text.
-        blocks : list of dict, optional
-            The blocks.
-        **more
-            More fields of `Message`, e.g. ``only_for`` for an ephemeral message.
-
-        Returns
-        -------
-        Message
+        `**more`: more fields of `Message`, e.g. ``only_for`` for an ephemeral message.
         """
         message = Message(
             channel,
@@ -313,22 +236,9 @@ class Workspace:
     def revise(
         self, message: Message, text: str, blocks: list[Json], *, edited_by: str | None
     ) -> None:
-        """Replace a message's content but remember its old buttons.
-
-        Parameters
-        ----------
-        message : Message
-            The message.
-        text : str
-            The new text.
-        blocks : list of dict
-            The new blocks.
-        edited_by : str or None
-            Mark a plain text as edited by this user.
-        """
-        message.past = [*message.past, *(block for block in message.blocks if _interactive(block))][
-            -40:
-        ]
+        """Replace a message's content but remember its old buttons."""
+        old = [block for block in message.blocks if _interactive(block)]
+        message.past = [*message.past, *old][-40:]
         if edited_by and not blocks and text != message.text:
             message.edited = edited_by
         message.text, message.blocks = text, with_ids(blocks)
@@ -338,15 +248,11 @@ class Workspace:
         """Store a changed message and show it."""
         if not message.only_for:
             self.store.put("message", f"{message.channel} {message.ts}", asdict(message))
-        self.notify(
-            {"type": "message", "message": self.shown(message), "only_for": message.only_for}
-        )
-        if message.is_reply and (
-            parent := self.messages[message.channel].get(message.thread_ts or "")
-        ):
-            self.notify(
-                {"type": "message", "message": self.shown(parent), "only_for": parent.only_for}
-            )
+        parent = self.messages[message.channel].get(message.thread_ts or "")
+        for one in (message, parent if message.is_reply else None):
+            if one:
+                shown = self.shown(one)
+                self.notify({"type": "message", "message": shown, "only_for": one.only_for})
 
     def remove(self, message: Message) -> None:
         """Delete a message."""
@@ -365,38 +271,13 @@ class Workspace:
     def seen_by(self, channel: str, user: str | None) -> list[Message]:
         """Return a person's view of a conversation.
 
-        Parameters
-        ----------
-        channel : str
-            Id of the conversation.
-        user : str or None
-            The person; None for everybody.
-
-        Returns
-        -------
-        list of Message
-            Oldest first, with replies.
+        Returns: oldest first, with replies.
         """
-        return [
-            message
-            for message in self.messages[channel].values()
-            if message.only_for in (None, user)
-        ]
+        messages = self.messages[channel].values()
+        return [message for message in messages if message.only_for in (None, user)]
 
     def wire(self, message: Message, *, metadata: bool = False) -> Json:
-        """Return a message in the Web API's format.
-
-        Parameters
-        ----------
-        message : Message
-            The message.
-        metadata : bool
-            Include the metadata.
-
-        Returns
-        -------
-        dict
-        """
+        """Return a message in the Web API's format."""
         is_by_bot = message.user == seed.BOT_USER
         replies = [] if message.is_reply else self.replies(message)
         wire: Json = {
@@ -421,11 +302,7 @@ class Workspace:
         if message.broadcast:
             wire["subtype"] = "thread_broadcast"
         if message.files:
-            wire["files"] = [
-                self.file_wire(self.files[file_id])
-                for file_id in message.files
-                if file_id in self.files
-            ]
+            wire["files"] = self._files_of(message)
         if message.edited:
             wire["edited"] = {"user": message.edited, "ts": message.ts}
         if metadata and message.metadata:
@@ -441,20 +318,16 @@ class Workspace:
             "thread_ts": message.thread_ts,
             "shown_at": message.shown_at,
             "ephemeral": bool(message.only_for),
-            "files": [
-                self.file_wire(self.files[file_id])
-                for file_id in message.files
-                if file_id in self.files
-            ],
+            "files": self._files_of(message),
         }
+
+    def _files_of(self, message: Message) -> list[Json]:
+        return [self.file_wire(self.files[one]) for one in message.files if one in self.files]
 
     # ------------------------------------------------------------ files
 
     def file_wire(self, file: File) -> Json:
-        """Return a file in the Web API's format.
-
-        Its private addresses need the bot's token.
-        """
+        """Return a file in the Web API's format. Its private addresses need the bot's token."""
         address = f"{self.base_url}/files-pri/{seed.TEAM_ID}-{file.id}"
         return {
             "id": file.id,
@@ -476,17 +349,7 @@ class Workspace:
         }
 
     def keep_file(self, file: File, content: bytes | None = None) -> None:
-        """Store a file.
-
-        Its bytes stay the same by default.
-
-        Parameters
-        ----------
-        file : File
-            The file.
-        content : bytes, optional
-            New bytes.
-        """
+        """Store a file. Its bytes stay the same by default."""
         if content is None:
             content = self.store.content("file", file.id)
         self.files[file.id] = file
@@ -499,10 +362,7 @@ class Workspace:
     # ------------------------------------------------------------ triggers, response URLs, modals
 
     def trigger(self, user: str) -> str:
-        """Return a new trigger id.
-
-        It is valid once, for 3 seconds.
-        """
+        """Return a new trigger id. It is valid once, for 3 seconds."""
         trigger_id = (
             f"{secrets.randbelow(10**12)}.{secrets.randbelow(10**11)}.{secrets.token_hex(16)}"
         )
@@ -522,19 +382,7 @@ class Workspace:
         return user
 
     def response_url(self, channel: str, user: str, message: Message | None = None) -> str:
-        """Return the path of a new response URL.
-
-        Parameters
-        ----------
-        channel, user : str
-            Ids of the conversation and the person.
-        message : Message, optional
-            The message of the interaction.
-
-        Returns
-        -------
-        str
-        """
+        """Return the path of a new response URL."""
         token = secrets.token_urlsafe(18)
         self.response_urls[token] = ResponseUrl(channel, user, message, time.monotonic())
         return f"/response/{token}"

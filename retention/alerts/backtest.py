@@ -8,19 +8,16 @@ import numpy as np
 from sqlalchemy import select
 
 from retention.alerts import lapses
-from retention.alerts.checks import narrowed, weekly_lapses
+from retention.alerts.checks import Watch, weekly_lapses
 from retention.alerts.condition import DECAYED, HARM, LAPSES, LATE, Condition
 from retention.audiences.evaluate import needs_scores
-from retention.audiences.expression import Expression
 from retention.audiences.scores import members_at
-from retention.campaigns.interim import interim
+from retention.campaigns.measurement.interim import interim
 from retention.db import Database
 from retention.db.tables import Campaign, ModelHealth
 from retention.errors import TooLittleData
 from retention.lake.lake import naive
-from retention.progress import Progress, silent
 from retention.registry import definition_in_force
-from retention.settings import Settings
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -30,59 +27,34 @@ DAYS = 90
 DAY = timedelta(days=1)
 
 
-def would_have_fired(
-    condition: Condition,
-    audience: Expression | None,
-    now: datetime,
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-    progress: Progress = silent,
-) -> tuple[list[dict[str, Any]], int]:
+def would_have_fired(watch: Watch) -> tuple[list[dict[str, Any]], int]:
     """Return when an alert would have fired in the past `DAYS` days.
 
-    Parameters
-    ----------
-    condition : Condition
-        What the alert waits for.
-    audience : Expression or None
-        Customers that it is limited to.
-    now : datetime
-        Business time; the end of the period is the newest data before it.
-    lake : Lake
-        The shop's lake.
-    database : Database
-        Database of the installation.
-    settings : Settings
-        Settings of the installation.
-    progress : Progress, optional
-        Called with done, total and a label.
+    The end of the period is the newest data before the business time of the watch.
 
-    Returns
-    -------
-    list of dict, int
-        ``at`` and ``customers`` of each firing, and the days between two checks. Each check sees
-        the data before it. Scores are those of today's model.
+    Returns: ``at`` and ``customers`` of each firing, and the days between two checks. Each check
+    sees the data before it. Scores are those of today's model.
     """
-    horizon = definition_in_force(lake, database, settings).horizon_days
-    end = now if condition.kind == LATE else lake.as_of(None, horizon).at
-    if condition.kind == LATE:
-        return _late(condition, end, lake), 1
-    if condition.kind == LAPSES:
-        return _lapses(audience, end, horizon, lake, database, settings, progress), 7
-    if condition.kind == DECAYED:
-        return _decayed(end, database, settings), 7
-    if condition.kind == HARM:
-        return _harm(end, lake, database, settings, progress), 1
-    expression = narrowed(condition, audience)
+    kind, now = watch.condition.kind, watch.now
+    if kind == LATE:
+        return _late(watch.condition, now, watch.lake), 1
+    horizon = definition_in_force(watch.lake, watch.database).horizon_days
+    end = watch.lake.as_of(None, horizon).at
+    if kind == LAPSES:
+        return _lapses(watch, end), 7
+    if kind == DECAYED:
+        return _decayed(end, watch.database), 7
+    if kind == HARM:
+        return _harm(watch, end), 1
+    expression = watch.expression
     step = 7 if needs_scores(expression) else 1
     fired, before = [], None
     days = range(DAYS // step * step, -1, -step)
     for number, ago in enumerate(days):
-        progress(number, len(days), gettext("Checking the past"))
+        watch.progress(number, len(days), gettext("Checking the past"))
         at = end - DAY * ago
         try:
-            inside = members_at(lake, database, settings, expression, at).customers
+            inside = members_at(watch.lake, watch.database, expression, at).customers
         except TooLittleData:  # before the first order
             continue
         entered: frozenset[str] = inside - before if before is not None else frozenset()
@@ -108,18 +80,9 @@ def _late(condition: Condition, end: datetime, lake: "Lake") -> list[dict[str, A
     return fired
 
 
-def _lapses(
-    audience: Expression | None,
-    end: datetime,
-    horizon: int,
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    tested = DAYS // 7
-    starts = lapses.week_starts(lake, end, lapses.BASELINE_WEEKS + tested)
-    counts = weekly_lapses(audience, starts, horizon, lake, database, settings, progress)
+def _lapses(watch: Watch, end: datetime) -> list[dict[str, Any]]:
+    starts = lapses.week_starts(watch.lake, end, lapses.BASELINE_WEEKS + DAYS // 7)
+    counts = weekly_lapses(watch, starts)
     fired, was_true = [], False
     for last in range(lapses.BASELINE_WEEKS + 1, len(counts) + 1):
         found = lapses.rise(counts[last - lapses.BASELINE_WEEKS - 1 : last])
@@ -130,12 +93,12 @@ def _lapses(
     return fired
 
 
-def _decayed(end: datetime, database: Database, settings: Settings) -> list[dict[str, Any]]:
+def _decayed(end: datetime, database: Database) -> list[dict[str, Any]]:
     with database.reading() as session:
         checks = session.scalars(
             select(ModelHealth)
             .where(
-                ModelHealth.team_id == settings.team_id,
+                ModelHealth.team_id == database.settings.team_id,
                 ModelHealth.at >= end - DAY * DAYS,
                 ModelHealth.at <= end,
             )
@@ -150,27 +113,24 @@ def _decayed(end: datetime, database: Database, settings: Settings) -> list[dict
     return fired
 
 
-def _harm(
-    end: datetime, lake: "Lake", database: Database, settings: Settings, progress: Progress
-) -> list[dict[str, Any]]:
+def _harm(watch: Watch, end: datetime) -> list[dict[str, Any]]:
     """Look at each sent campaign of the period on each day of its window."""
     fired = []
-    with database.reading() as session:
-        sent = session.scalars(
-            select(Campaign).where(
-                Campaign.team_id == settings.team_id,
-                Campaign.sent_at.is_not(None),
-                Campaign.window_ends_at > end - DAY * DAYS,
-            )
-        ).all()
+    with watch.database.reading() as session:
+        query = select(Campaign).where(
+            Campaign.team_id == session.settings.team_id,
+            Campaign.sent_at.is_not(None),
+            Campaign.window_ends_at > end - DAY * DAYS,
+        )
+        sent = session.scalars(query).all()
         for number, campaign in enumerate(sent):
-            progress(number, len(sent), gettext("Checking the past"))
+            watch.progress(number, len(sent), gettext("Checking the past"))
             assert campaign.sent_at is not None
             assert campaign.window_ends_at is not None
             days = int(np.ceil((min(end, campaign.window_ends_at) - campaign.sent_at) / DAY))
             for day in range(1, days + 1):
                 at = min(campaign.sent_at + DAY * day, end)
-                result, _ = interim(lake, session, campaign, at)
+                result, _ = interim(watch.lake, session, campaign, at)
                 profit = result.effects.get("profit")
                 if at < end - DAY * DAYS or not result.sample_ratio.believable:
                     continue

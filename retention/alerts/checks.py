@@ -5,20 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.orm import Session
-
+from retention import monitoring
 from retention.alerts import lapses
 from retention.alerts.condition import DECAYED, HARM, LAPSES, LATE, Condition
+from retention.audiences.evaluate import Members
 from retention.audiences.expression import And, Expression
 from retention.audiences.scores import members_at, scores_at
-from retention.campaigns.interim import HARM_ALPHA, harmful_campaigns
-from retention.db import Database
-from retention.monitoring import records
+from retention.campaigns.measurement.interim import HARM_ALPHA, harmful_campaigns
+from retention.db import Database, Transaction
 from retention.progress import Progress, silent
 from retention.registry import champion, definition_in_force
-from retention.settings import Settings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from retention.lake import Lake
 
 MAX_NAMED = 5  # customers in a message
@@ -39,55 +39,44 @@ class Check:
     named: tuple[str, ...] = ()
 
 
-def check(
-    condition: Condition,
-    audience: Expression | None,
-    state: dict[str, Any],
-    now: datetime,
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-    progress: Progress = silent,
-    *,
-    reported: Collection[str] = (),
-) -> Check:
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A condition within an audience, and where it is checked."""
+
+    condition: Condition
+    audience: Expression | None
+    now: datetime
+    lake: "Lake"
+    database: Database
+    progress: Progress = silent
+
+    @property
+    def expression(self) -> Expression:
+        """The customers of the condition within the audience."""
+        return narrowed(self.condition, self.audience)
+
+    def members(self, expression: Expression, as_of: datetime | None) -> Members:
+        """Return the customers of an expression at a moment."""
+        return members_at(self.lake, self.database, expression, as_of, self.progress)
+
+
+def check(watch: Watch, state: dict[str, Any], *, reported: Collection[str] = ()) -> Check:
     """Check a condition.
 
-    Parameters
-    ----------
-    condition : Condition
-        What the alert waits for.
-    audience : Expression or None
-        Customers that it is limited to.
-    state : dict
-        `Check.state` of the last check; empty for the first one, which never fires for customers.
-    now : datetime
-        Business time.
-    lake : Lake
-        The shop's lake.
-    database : Database
-        Database of the installation.
-    settings : Settings
-        Settings of the installation.
-    progress : Progress, optional
-        Called with done, total and a label.
-    reported : collection of str, optional
-        Customers that live events have reported since the last check (`retention.alerts.live`).
-
-    Returns
-    -------
-    Check
+    `state`: `Check.state` of the last check; empty for the first one, which never fires for
+    customers.
+    `reported`: customers that live events have reported since the last check
+    (`retention.alerts.live`).
     """
-    if condition.kind == LATE:
-        return _late(condition, state, now, lake)
-    if condition.kind == LAPSES:
-        return _lapses(audience, state, now, lake, database, settings, progress)
-    if condition.kind in (HARM, DECAYED):
-        with database.reading() as session:
-            if condition.kind == HARM:
-                return _harm(state, now, lake, session, settings)
-            return _decayed(state, session, settings)
-    return _customers(condition, audience, state, lake, database, settings, progress, reported)
+    kind = watch.condition.kind
+    if kind == LATE:
+        return _late(watch, state)
+    if kind == LAPSES:
+        return _lapses(watch, state)
+    if kind in (HARM, DECAYED):
+        with watch.database.reading() as session:
+            return _harm(watch, state, session) if kind == HARM else _decayed(state, session)
+    return _customers(watch, state, reported)
 
 
 def narrowed(condition: Condition, audience: Expression | None) -> Expression:
@@ -96,41 +85,27 @@ def narrowed(condition: Condition, audience: Expression | None) -> Expression:
     return condition.expression if audience is None else And(condition.expression, audience)
 
 
-def _customers(
-    condition: Condition,
-    audience: Expression | None,
-    state: dict[str, Any],
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-    progress: Progress,
-    reported: Collection[str],
-) -> Check:
+def _customers(watch: Watch, state: dict[str, Any], reported: Collection[str]) -> Check:
     """Compare the customers now with those at the last check, with the same model."""
-    expression = narrowed(condition, audience)
-    now = members_at(lake, database, settings, expression, None, progress)
+    now = watch.members(watch.expression, None)
     here = {"as_of": now.as_of.isoformat()}
     if "as_of" not in state:
         return Check(here)
     before = datetime.fromisoformat(state["as_of"])
     if before >= now.as_of:
         return Check(state)
-    earlier = members_at(lake, database, settings, expression, before, progress)
+    earlier = watch.members(watch.expression, before)
     entered = now.customers - earlier.customers - frozenset(reported)
     facts = {"entered": len(entered), "total": len(now.customers), "since": state["as_of"]}
-    named = _most_valuable(entered, now.as_of, lake, database, settings) if entered else ()
+    named: tuple[str, ...] = ()
+    if entered:
+        _, scores = scores_at(watch.lake, watch.database, now.as_of)
+        named = most_valuable(entered, scores)
     return Check(here, bool(entered), len(entered), facts, named)
 
 
-def _most_valuable(
-    customers: Collection[str],
-    as_of: datetime,
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-) -> tuple[str, ...]:
+def most_valuable(customers: Collection[str], scores: "pd.DataFrame") -> tuple[str, ...]:
     """Return the customers with most at stake first, then those without a score."""
-    _, scores = scores_at(lake, database, settings, as_of)
     scored = scores[scores.customer_id.isin(customers)]
     staked = scored.assign(at_stake=scored.churn_probability * scored.expected_value)
     first = list(staked.sort_values("at_stake", ascending=False).customer_id)
@@ -138,103 +113,58 @@ def _most_valuable(
     return tuple([*first, *rest][:MAX_NAMED])
 
 
-def _lapses(
-    audience: Expression | None,
-    state: dict[str, Any],
-    now: datetime,
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-    progress: Progress,
-) -> Check:
-    horizon = definition_in_force(lake, database, settings).horizon_days
-    starts = lapses.week_starts(lake, now, lapses.BASELINE_WEEKS + 1)
+def _lapses(watch: Watch, state: dict[str, Any]) -> Check:
+    starts = lapses.week_starts(watch.lake, watch.now, lapses.BASELINE_WEEKS + 1)
     week = starts[-1].isoformat()
     if state.get("week") == week:  # one test a week keeps the false-alarm rate
         return Check(state)
-    counts = weekly_lapses(audience, starts, horizon, lake, database, settings, progress)
-    found = lapses.rise(counts)
+    found = lapses.rise(weekly_lapses(watch, starts))
     has_fired = found.is_unusual and not state.get("is_true")
     facts = {**found.as_dict(), "false_alarms": lapses.ALPHA}
-    return Check(
-        {"week": week, "is_true": found.is_unusual}, has_fired, found.lapsed * has_fired, facts
-    )
+    new_state = {"week": week, "is_true": found.is_unusual}
+    return Check(new_state, has_fired, found.lapsed * has_fired, facts)
 
 
-def weekly_lapses(
-    audience: Expression | None,
-    starts: list[datetime],
-    horizon_days: int,
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-    progress: Progress = silent,
-) -> list[tuple[datetime, int, int]]:
+def weekly_lapses(watch: Watch, starts: list[datetime]) -> list[tuple[datetime, int, int]]:
     """Count the lapses of an audience in each week.
 
     The audience is that of the start of each week, so all weeks select customers alike.
 
-    Parameters
-    ----------
-    audience : Expression or None
-        None: all customers.
-    starts : list of datetime
-        Starts of the weeks, oldest first.
-    horizon_days : int
-        Silence after which a customer has lapsed.
-    lake : Lake
-        The shop's lake.
-    database : Database
-        Database of the installation.
-    settings : Settings
-        Settings of the installation.
-    progress : Progress, optional
-        Called with done, total and a label.
-
-    Returns
-    -------
-    list of (start, lapsed, active)
+    `starts`: starts of the weeks, oldest first.
     """
-    orders = lapses.order_days(lake, starts[-1] + lapses.WEEK)
+    horizon_days = definition_in_force(watch.lake, watch.database).horizon_days
+    orders = lapses.order_days(watch.lake, starts[-1] + lapses.WEEK)
     counts = []
     for number, start in enumerate(starts):
-        progress(number, len(starts), "")
-        is_empty = not (orders["at"] < start.timestamp()).any()
-        customers = (
-            None
-            if audience is None or is_empty
-            else members_at(lake, database, settings, audience, start).customers
-        )
+        watch.progress(number, len(starts), "")
+        customers = None
+        if watch.audience is not None and (orders["at"] < start.timestamp()).any():
+            customers = watch.members(watch.audience, start).customers
         counts.append((start, *lapses.count_lapses(orders, start, horizon_days, customers)))
     return counts
 
 
-def _late(condition: Condition, state: dict[str, Any], now: datetime, lake: "Lake") -> Check:
-    newest = lake.newest_event(before=now)
-    is_late = newest is not None and now - newest > timedelta(days=condition.days)
-    facts = {"newest": newest.isoformat() if newest else None, "days": condition.days}
+def _late(watch: Watch, state: dict[str, Any]) -> Check:
+    newest, days = watch.lake.newest_event(before=watch.now), watch.condition.days
+    is_late = newest is not None and watch.now - newest > timedelta(days=days)
+    facts = {"newest": newest.isoformat() if newest else None, "days": days}
     return Check({"is_true": is_late}, is_late and not state.get("is_true"), 0, facts)
 
 
-def _decayed(state: dict[str, Any], session: Session, settings: Settings) -> Check:
-    row = champion(session, settings, "churn")
-    health = records.latest(session, settings, row.version) if row else None
+def _decayed(state: dict[str, Any], session: Transaction) -> Check:
+    row = champion(session, "churn")
+    health = monitoring.latest(session, row.version) if row else None
     is_decayed = health is not None and health.state == "decayed"
     version = row.version if row else None
     was_decayed = state.get("is_true") and state.get("version") == version
-    facts = {
-        "version": version,
-        "reasons": [reason["text"] for reason in health.reasons] if health else [],
-    }
-    return Check(
-        {"is_true": is_decayed, "version": version}, is_decayed and not was_decayed, 0, facts
-    )
+    reasons = [reason["text"] for reason in health.reasons] if health else []
+    new_state = {"is_true": is_decayed, "version": version}
+    facts = {"version": version, "reasons": reasons}
+    return Check(new_state, is_decayed and not was_decayed, 0, facts)
 
 
-def _harm(
-    state: dict[str, Any], now: datetime, lake: "Lake", session: Session, settings: Settings
-) -> Check:
-    harmful = harmful_campaigns(lake, session, settings, now)
+def _harm(watch: Watch, state: dict[str, Any], session: Transaction) -> Check:
+    harmful = harmful_campaigns(watch.lake, session, watch.now)
     known = set(state.get("campaigns", ()))
     new = [harm for harm in harmful if harm.campaign.id not in known]
     facts = {
@@ -252,10 +182,5 @@ def _harm(
         ],
         "false_alarms": HARM_ALPHA,
     }
-    customers = sum(harm.treated for harm in new)
-    return Check(
-        {"campaigns": sorted(known | {harm.campaign.id for harm in harmful})},
-        bool(new),
-        customers,
-        facts,
-    )
+    new_state = {"campaigns": sorted(known | {harm.campaign.id for harm in harmful})}
+    return Check(new_state, bool(new), sum(harm.treated for harm in new), facts)

@@ -25,14 +25,8 @@ _LATE = re.compile(rf"{LATE}\s*>\s*(.+)")
 class Condition:
     """What an alert waits for.
 
-    Parameters
-    ----------
-    kind : str
-        ``customers``, or one of `PHRASES`.
-    expression : Expression or None
-        The customers, if they are the condition.
-    days : int
-        Days without events after which data is late.
+    `kind`: ``customers``, or one of `PHRASES`.
+    `days`: days without events after which data is late.
     """
 
     kind: str
@@ -58,19 +52,7 @@ class Condition:
 def parse_condition(text: str) -> Condition:
     """Parse the value of ``--when``.
 
-    Parameters
-    ----------
-    text : str
-        Such as ``risk >= high and value > 200`` or ``data late > 3d``.
-
-    Returns
-    -------
-    Condition
-
-    Raises
-    ------
-    BadInput
-        It is neither a phrase nor an expression.
+    `text`: such as ``risk >= high and value > 200`` or ``data late > 3d``.
     """
     words = " ".join(text.lower().replace("_", " ").split())
     words = _SYNONYMS.get(words, words)
@@ -79,28 +61,19 @@ def parse_condition(text: str) -> Condition:
     if match := _LATE.fullmatch(words):
         days = parse_days(match[1])
         if days is None or not 1 <= days <= 365:
-            raise BadInput(
-                gettext("{text!r} is not a time; write it like: data late > 2d").format(
-                    text=match[1]
-                )
-            )
+            message = gettext("{text!r} is not a time; write it like: data late > 2d")
+            raise BadInput(message.format(text=match[1]))
         return Condition(LATE, days=days)
     if words.split(" ")[0] in ("lapses", "lapse", "campaign", "data", "model"):
         nearest = difflib.get_close_matches(words, PHRASES, 1, cutoff=0.5)
         if nearest and not set(words.split()) & {"=", "!=", "<", ">", ">=", "<=", *KEYWORDS[:4]}:
-            raise BadInput(
-                gettext("{text!r} is no condition. Did you mean {nearest}?").format(
-                    text=text, nearest=nearest[0]
-                )
-            )
+            message = gettext("{text!r} is no condition. Did you mean {nearest}?")
+            raise BadInput(message.format(text=text, nearest=nearest[0]))
     try:
         return Condition("customers", understand(text))
     except BadExpression as error:
         if error.nearest and error.nearest == corrected(text):
             raise BadInput(str(error), field="condition") from None
-        raise BadInput(
-            gettext("{error} A condition is an audience expression, or one of: {phrases}.").format(
-                error=error, phrases=", ".join(PHRASES)
-            ),
-            field="condition",
-        ) from None
+        message = gettext("{error} A condition is an audience expression, or one of: {phrases}.")
+        phrases = ", ".join(PHRASES)
+        raise BadInput(message.format(error=error, phrases=phrases), field="condition") from None

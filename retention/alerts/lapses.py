@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
     from retention.lake import Lake
@@ -45,19 +46,12 @@ class Rise:
 def week_starts(lake: "Lake", as_of: datetime, weeks: int) -> list[datetime]:
     """Return the starts of the newest complete weeks (Monday, shop's clock), oldest first.
 
-    Parameters
-    ----------
-    lake : Lake
-        Knows the shop's time zone.
-    as_of : datetime
-        Weeks end at or before it.
-    weeks : int
-        Number of weeks.
+    `lake`: knows the shop's time zone.
+    `as_of`: weeks end at or before it.
     """
     local = lake.local(as_of)
-    monday = local.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(
-        days=local.weekday()
-    )
+    days = local.weekday()
+    monday = local.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days)
     return [monday - WEEK * number for number in range(weeks, 0, -1)]
 
 
@@ -75,21 +69,8 @@ def count_lapses(
 ) -> tuple[int, int]:
     """Count the customers who lapse in a week, and those active when it begins.
 
-    Parameters
-    ----------
-    orders : DataFrame
-        From `order_days`. Orders at or after the end of the week are not used.
-    start : datetime
-        Start of the week.
-    horizon_days : int
-        Silence after which a customer has lapsed.
-    customers : collection of str, optional
-        Only these customers.
-
-    Returns
-    -------
-    int, int
-        Lapsed and active customers.
+    `orders`: from `order_days`. Orders at or after the end of the week are not used.
+    `horizon_days`: silence after which a customer has lapsed.
     """
     begin, horizon = start.timestamp(), horizon_days * 86_400
     end = (start + WEEK).timestamp()
@@ -107,14 +88,7 @@ def count_lapses(
 def rise_test(lapsed: "np.ndarray", active: "np.ndarray") -> tuple[float, float]:
     """Return the expected lapses of the last week and the p-value of a rise.
 
-    Parameters
-    ----------
-    lapsed, active : ndarray of shape (weeks,)
-        Counts, oldest first; the last week is tested.
-
-    Returns
-    -------
-    float, float
+    `lapsed`, `active`: counts, oldest first; the last week is tested.
 
     Notes
     -----
@@ -122,7 +96,6 @@ def rise_test(lapsed: "np.ndarray", active: "np.ndarray") -> tuple[float, float]
     shares' arcsines with the variance of the weeks before. So neither small counts nor uneven weeks
     raise the false-alarm rate above `ALPHA`.
     """
-    import numpy as np
     from scipy import stats
 
     x, n = np.asarray(lapsed, float), np.asarray(active, float)
@@ -145,17 +118,8 @@ def rise_test(lapsed: "np.ndarray", active: "np.ndarray") -> tuple[float, float]
 def rise(counts: list[tuple[datetime, int, int]]) -> Rise:
     """Test the newest week.
 
-    Parameters
-    ----------
-    counts : list of (start, lapsed, active)
-        Weeks, oldest first.
-
-    Returns
-    -------
-    Rise
+    `counts`: weeks, oldest first.
     """
-    import numpy as np
-
     start, lapsed, active = counts[-1]
     expected, p_value = rise_test(
         np.array([one[1] for one in counts]), np.array([one[2] for one in counts])

@@ -10,15 +10,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
 
 from retention.alerts import store
-from retention.alerts.checks import MAX_NAMED, Check, narrowed
+from retention.alerts.checks import Check, most_valuable, narrowed
 from retention.audiences import store as audiences
 from retention.audiences.evaluate import members
 from retention.audiences.expression import Expression
+from retention.db import Transaction
 from retention.db.tables import Alert, LiveFiring
-from retention.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,55 +55,30 @@ class LiveChecks:
 
     def run(
         self,
-        session: Session,
-        settings: Settings,
+        session: Transaction,
         lake: "CustomerLake",
         alerts: Sequence[CustomerAlert],
         now: datetime,
         scores: "pd.DataFrame",
         scores_at: "Callable[[datetime], pd.DataFrame]",
     ) -> list[LiveCheck]:
-        """Check alerts for the customers of a lake.
-
-        Parameters
-        ----------
-        session : Session
-            Open session.
-        settings : Settings
-            Settings of the installation.
-        lake : CustomerLake
-            The customers whose events arrived.
-        alerts : sequence of CustomerAlert
-            From `customer_alerts`.
-        now : datetime
-            Business time.
-        scores : DataFrame
-            The customers' scores now.
-        scores_at : callable
-            Returns their scores at an earlier moment.
-
-        Returns
-        -------
-        list of LiveCheck
-            Only alerts that fired.
-        """
+        """Check alerts for the customers of a lake."""
         fired = []
         for alert in alerts:
             if alert.as_of >= now:
                 continue
-            current = members(lake, session, settings, alert.expression, now, scores).customers
+            current = members(lake, session, alert.expression, now, scores).customers
             candidates = current - alert.fired_for
             if not candidates:
                 continue
-            before = self._members_before(session, settings, lake, alert, candidates, scores_at)
+            before = self._members_before(session, lake, alert, candidates, scores_at)
             if entered := candidates - before:
                 fired.append(_live_check(alert, entered, scores))
         return fired
 
     def _members_before(
         self,
-        session: Session,
-        settings: Settings,
+        session: Transaction,
         lake: "CustomerLake",
         alert: CustomerAlert,
         candidates: Collection[str],
@@ -120,26 +94,23 @@ class LiveChecks:
         known = self._before[key]
         if any(customer not in known for customer in candidates):
             earlier = members(
-                lake, session, settings, alert.expression, alert.as_of, scores_at(alert.as_of)
+                lake, session, alert.expression, alert.as_of, scores_at(alert.as_of)
             ).customers
             for customer in lake.customers:
                 known.setdefault(customer, customer in earlier)
         return {customer for customer in candidates if known[customer]}
 
 
-def customer_alerts(session: Session, settings: Settings) -> list[CustomerAlert]:
+def customer_alerts(session: Transaction) -> list[CustomerAlert]:
     """Return the alerts about customers that have had a complete check."""
-    expressions = {
-        audience.name: audiences.expression_of(audience)
-        for audience in audiences.saved(session, settings)
-    }
-    fired = reported(session, settings)
+    saved = audiences.saved(session)
+    expressions = {audience.name: audiences.expression_of(audience) for audience in saved}
+    fired = reported(session)
     found = []
-    for alert in store.alerts(session, settings):
+    for alert in store.alerts(session):
         condition, audience = store.condition_of(alert), alert.audience
-        if condition.kind != "customers" or "as_of" not in alert.state:
-            continue
-        if audience is not None and audience not in expressions:
+        is_checkable = audience is None or audience in expressions
+        if condition.kind != "customers" or "as_of" not in alert.state or not is_checkable:
             continue
         found.append(
             CustomerAlert(
@@ -153,12 +124,12 @@ def customer_alerts(session: Session, settings: Settings) -> list[CustomerAlert]
     return found
 
 
-def reported(session: Session, settings: Settings) -> Mapping[int, frozenset[str]]:
+def reported(session: Transaction) -> Mapping[int, frozenset[str]]:
     """Return the customers for whom alerts fired live since their last complete check, by alert."""
     rows = session.execute(
         select(LiveFiring.alert_id, LiveFiring.customer_id)
         .join(Alert, Alert.id == LiveFiring.alert_id)
-        .where(Alert.team_id == settings.team_id)
+        .where(Alert.team_id == session.settings.team_id)
     )
     customers: dict[int, set[str]] = {}
     for alert_id, customer in rows:
@@ -166,30 +137,18 @@ def reported(session: Session, settings: Settings) -> Mapping[int, frozenset[str
     return {alert_id: frozenset(names) for alert_id, names in customers.items()}
 
 
-def note_reported(
-    session: Session, settings: Settings, checks: Sequence[LiveCheck], now: datetime
-) -> None:
-    """Store for whom alerts fired, in the transaction that publishes the messages.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Settings of the installation.
-    checks : sequence of LiveCheck
-        The alerts that fired.
-    now : datetime
-        Business time.
-    """
+def note_reported(session: Transaction, checks: Sequence[LiveCheck], now: datetime) -> None:
+    """Store for whom alerts fired, in the transaction that publishes the messages."""
     session.add_all(
-        LiveFiring(team_id=settings.team_id, alert_id=check.alert_id, customer_id=customer, at=now)
+        LiveFiring(
+            team_id=session.settings.team_id, alert_id=check.alert_id, customer_id=customer, at=now
+        )
         for check in checks
         for customer in check.customers
     )
 
 
-def forget_reported(session: Session, alert_id: int, as_of: str | None) -> None:
+def forget_reported(session: Transaction, alert_id: int, as_of: str | None) -> None:
     """Forget live firings that a complete check as of a moment covers."""
     old = delete(LiveFiring).where(LiveFiring.alert_id == alert_id)
     if as_of is not None:
@@ -198,11 +157,6 @@ def forget_reported(session: Session, alert_id: int, as_of: str | None) -> None:
 
 
 def _live_check(alert: CustomerAlert, entered: frozenset[str], scores: "pd.DataFrame") -> LiveCheck:
-    own = scores[scores.customer_id.isin(entered)]
-    staked = own.assign(at_stake=own.churn_probability * own.expected_value)
-    first = list(staked.sort_values("at_stake", ascending=False).customer_id)
-    named = tuple([*first, *sorted(entered - set(first))][:MAX_NAMED])
     facts = {"entered": len(entered), "since": alert.as_of.isoformat(), "live": True}
-    return LiveCheck(
-        alert.alert_id, Check(alert.state, True, len(entered), facts, named), frozenset(entered)
-    )
+    check = Check(alert.state, True, len(entered), facts, most_valuable(entered, scores))
+    return LiveCheck(alert.alert_id, check, frozenset(entered))

@@ -3,13 +3,11 @@
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.orm import Session
-
 from retention.audiences.evaluate import customer_facts
 from retention.audiences.expression import FIELDS, GROUPABLE, check_group_field
+from retention.db import Transaction
 from retention.errors import BadInput
 from retention.lake.places import attribute_names
-from retention.settings import Settings
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -20,40 +18,19 @@ MAX_ROWS = 20  # more groups are one last row
 
 
 def breakdown(
-    lake: "Lake", session: Session, settings: Settings, swept: "Sweep", field: str
+    lake: "Lake", session: Transaction, swept: "Sweep", field: str
 ) -> list[dict[str, Any]]:
     """Count customers of the sweep's group and revenue at risk by the values of a field.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    swept : Sweep
-        The sweep.
-    field : str
-        One of `GROUPABLE`, or an attribute.
-
-    Returns
-    -------
-    list of dict
-        ``value`` (None: unknown or the rest), ``customers``, ``at_risk`` and ``revenue_at_risk``,
-        most revenue at risk first. ``rest`` is the number of values in the last row.
-
-    Raises
-    ------
-    BadInput
-        The customers have no such attribute. The message names the nearest.
+    `field`: one of `GROUPABLE`, or an attribute.
+    Returns: ``value`` (None: unknown or the rest), ``customers``, ``at_risk`` and
+    ``revenue_at_risk``, most revenue at risk first. ``rest`` is the number of values in the last
+    row.
     """
     field = check_group_field(field)
     if field not in FIELDS:
         field = _attribute(lake, field)
-    facts = customer_facts(
-        lake, session, settings, None, swept.as_of, swept.group, extra_fields=(field,)
-    )
+    facts = customer_facts(lake, session, None, swept.as_of, swept.group, extra_fields=(field,))
     values = swept.group.customer_id.map(facts[field]).astype(object)
     scores = swept.group.assign(group=values.where(values.notna(), None))
     in_cohort = scores.customer_id.isin(set(swept.cohort.customer_id))
@@ -73,10 +50,8 @@ def breakdown(
     if len(rows) <= MAX_ROWS:
         return rows
     shown, others = rows[: MAX_ROWS - 1], rows[MAX_ROWS - 1 :]
-    sums = {
-        name: sum(row[name] for row in others)
-        for name in ("customers", "at_risk", "revenue_at_risk")
-    }
+    names = ("customers", "at_risk", "revenue_at_risk")
+    sums = {name: sum(row[name] for row in others) for name in names}
     return [*shown, {"value": None, **sums, "rest": len(others)}]
 
 
@@ -86,9 +61,8 @@ def _attribute(lake: "Lake", name: str) -> str:
         return names[name.lower()]
     valid = [*GROUPABLE, *names.values()]
     nearest = difflib.get_close_matches(name.lower(), valid, 1)
-    message = (
-        gettext("The customers have no attribute {name!r}. Did you mean {nearest}?")
-        if nearest
-        else gettext("The customers have no attribute {name!r}; use one of {valid}.")
-    )
+    if nearest:
+        message = gettext("The customers have no attribute {name!r}. Did you mean {nearest}?")
+    else:
+        message = gettext("The customers have no attribute {name!r}; use one of {valid}.")
     raise BadInput(message.format(name=name, nearest="".join(nearest), valid=", ".join(valid)))

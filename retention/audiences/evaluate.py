@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
 
 from retention.audiences.expression import (
     FIELDS,
@@ -33,10 +32,10 @@ from retention.audiences.expression import (
     fields,
     kind_of,
 )
+from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Suppression
 from retention.lake.lake import naive
 from retention.lake.places import attribute_names
-from retention.settings import Settings
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -69,35 +68,19 @@ def needs_scores(expression: Expression) -> bool:
 
 def members(
     lake: "Lake",
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     expression: Expression,
     as_of: datetime,
     scores: "pd.DataFrame | None" = None,
 ) -> Members:
     """Find the customers that an expression describes.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    expression : Expression
-        From `retention.audiences.parse.parse`.
-    as_of : datetime
-        Only events before it count.
-    scores : DataFrame, optional
-        ``customer_id, churn_probability, tier, expected_value`` of a sweep at ``as_of``. Customers
-        without a score have no risk, probability and value.
-
-    Returns
-    -------
-    Members
+    `expression`: from `retention.audiences.parse.parse`.
+    `as_of`: only events before it count.
+    `scores`: ``customer_id, churn_probability, tier, expected_value`` of a sweep at ``as_of``.
+    Customers without a score have no risk, probability and value.
     """
-    frame = customer_facts(lake, session, settings, expression, as_of, scores)
+    frame = customer_facts(lake, session, expression, as_of, scores)
     if frame.empty:
         return Members(as_of, frozenset())
     chosen = frame.index[mask(expression, frame)]
@@ -108,17 +91,8 @@ def members(
 def mask(expression: Expression, frame: "pd.DataFrame") -> "pd.Series":
     """Return which rows an expression describes.
 
-    Parameters
-    ----------
-    expression : Expression
-        The expression.
-    frame : DataFrame
-        One row per customer. Columns are the fields of the expression, and one boolean column for
-        each other condition, named like the condition prints.
-
-    Returns
-    -------
-    Series of bool
+    `frame`: one row per customer. Columns are the fields of the expression, and one boolean column
+    for each other condition, named like the condition prints.
     """
     if isinstance(expression, Not):
         return ~mask(expression.part, frame)
@@ -138,8 +112,7 @@ def mask(expression: Expression, frame: "pd.DataFrame") -> "pd.Series":
 
 def customer_facts(
     lake: "Lake",
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     expression: Expression | None,
     as_of: datetime,
     scores: "pd.DataFrame | None" = None,
@@ -147,19 +120,9 @@ def customer_facts(
 ) -> "pd.DataFrame":
     """Collect the values that an expression compares.
 
-    Parameters
-    ----------
-    lake, session, settings, as_of, scores
-        See `members`.
-    expression : Expression or None
-        None collects only ``extra_fields``.
-    extra_fields : collection of str
-        Further fields to collect.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by customer id. It lists customers that were known before ``as_of``.
+    `lake`, `session`, `settings`, `as_of`, `scores`: see `members`.
+    `expression`: none collects only ``extra_fields``.
+    Returns: indexed by customer id. It lists customers that were known before ``as_of``.
     """
     needed = (fields(expression) if expression else set()) | set(extra_fields)
     frame = _customers(lake, as_of, needed)
@@ -168,46 +131,27 @@ def customer_facts(
         for name in needed & {"orders", "spent"}:
             frame[name] = frame[name].fillna(0)
     if "consent" in needed:
-        frame["consent"] = _consent(lake, session, settings, frame, as_of)
+        frame["consent"] = _consent(lake, session, frame, as_of)
     if needed & SCORED:
         frame = frame.join(_scores(scores))
     for condition in conditions(expression) if expression else ():
         if isinstance(condition, Bought):
             frame[str(condition)] = frame.index.isin(_buyers(lake, condition, as_of))
         elif isinstance(condition, InCampaign):
-            targets = campaign_members(lake, session, settings, condition.campaign, as_of)
+            targets = campaign_members(lake, session, condition.campaign, as_of)
             frame[str(condition)] = frame.index.isin(targets)
     return frame
 
 
 def campaign_members(
-    lake: "Lake", session: Session, settings: Settings, campaign: str, as_of: datetime
+    lake: "Lake", session: Transaction, campaign: str, as_of: datetime
 ) -> set[str]:
-    """Return the customers of a campaign that was sent before a moment.
-
-    Parameters
-    ----------
-    lake : Lake
-        Holds imported campaigns.
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    campaign : str
-        Id or name.
-    as_of : datetime
-        A later campaign has no customers yet.
-
-    Returns
-    -------
-    set of str
-        Customers of both groups.
-    """
+    """Return the customers of a campaign that was sent before a moment."""
     own = session.scalars(
         select(Assignment.customer_id)
         .join(Campaign, Campaign.id == Assignment.campaign_id)
         .where(
-            Campaign.team_id == settings.team_id,
+            Campaign.team_id == session.settings.team_id,
             or_(Campaign.id == campaign.lower(), Campaign.name == campaign),
             Campaign.sent_at < as_of,
         )
@@ -275,25 +219,23 @@ def _orders(lake: "Lake", as_of: datetime, needed: set[str]) -> "pd.DataFrame":
 
 
 def _consent(
-    lake: "Lake", session: Session, settings: Settings, frame: "pd.DataFrame", as_of: datetime
+    lake: "Lake", session: Transaction, frame: "pd.DataFrame", as_of: datetime
 ) -> "pd.Series":
     import pandas as pd
 
     view = lake.table("customers").get_name()
-    answers = lake.duckdb.execute(
-        f'SELECT customer_id, marketing_consent FROM "{view}" WHERE marketing_consent IS NOT NULL'
-    ).df()
+    sql = f'SELECT customer_id, marketing_consent FROM "{view}" WHERE marketing_consent IS NOT NULL'
+    answers = lake.duckdb.execute(sql).df()
     states = pd.Series("unknown", index=frame.index)
     has_agreed = answers["marketing_consent"].astype(bool)
     states[frame.index.isin(answers.loc[has_agreed, "customer_id"])] = "given"
     states[frame.index.isin(answers.loc[~has_agreed, "customer_id"])] = "refused"
-    unsubscribed = session.scalars(
-        select(Suppression.customer_id).where(
-            Suppression.team_id == settings.team_id,
-            Suppression.channel == "email",
-            Suppression.at < as_of,
-        )
+    query = select(Suppression.customer_id).where(
+        Suppression.team_id == session.settings.team_id,
+        Suppression.channel == "email",
+        Suppression.at < as_of,
     )
+    unsubscribed = session.scalars(query)
     states[frame.index.isin(lake.identities.resolved(unsubscribed))] = "refused"
     return states
 
@@ -330,13 +272,9 @@ def _compared(column: "pd.Series", comparison: Comparison) -> "pd.Series":
     if comparison.operator == "!=":
         return ~_compared(column, Comparison(comparison.field, "=", comparison.value))
     values, wanted = _comparable(column, comparison)
-    is_match = {
-        "=": values.eq,
-        "<": values.lt,
-        "<=": values.le,
-        ">": values.gt,
-        ">=": values.ge,
-    }[comparison.operator](wanted)
+    is_match = {"=": values.eq, "<": values.lt, "<=": values.le, ">": values.gt, ">=": values.ge}[
+        comparison.operator
+    ](wanted)
     return is_match.fillna(False).astype(bool) & column.notna()
 
 
@@ -392,13 +330,10 @@ def _unknown_value(field: str, value: str, known: Collection[str]) -> str:
     by_lower = {name.lower(): name for name in known}
     nearest = difflib.get_close_matches(value.lower(), by_lower, 1)
     if nearest:
-        return gettext("Nothing has the {field} {value!r}. Did you mean {nearest!r}?").format(
-            field=field, value=value, nearest=by_lower[nearest[0]]
-        )
+        text = gettext("Nothing has the {field} {value!r}. Did you mean {nearest!r}?")
+        return text.format(field=field, value=value, nearest=by_lower[nearest[0]])
     if not known:
-        return gettext("The data has no {field}, so this condition is never true.").format(
-            field=field
-        )
-    return gettext("Nothing has the {field} {value!r}; examples: {names}.").format(
-        field=field, value=value, names=", ".join(sorted(known)[:MAX_NAMED])
-    )
+        text = gettext("The data has no {field}, so this condition is never true.")
+        return text.format(field=field)
+    text = gettext("Nothing has the {field} {value!r}; examples: {names}.")
+    return text.format(field=field, value=value, names=", ".join(sorted(known)[:MAX_NAMED]))

@@ -164,21 +164,14 @@ def print_value(field: str, value: Value) -> str:
 
 
 def check_group_field(field: str) -> str:
-    """Return a field name that can group customers.
-
-    Raises
-    ------
-    BadInput
-        It is a number or not a word.
-    """
+    """Return a field name that can group customers."""
     name = field.strip()
     if name.lower() in FIELDS:
         name = name.lower()
     if not WORD.fullmatch(name) or (name in FIELDS and name not in GROUPABLE):
-        raise BadInput(
-            gettext(
-                "--by is {field!r}, which does not group customers; use {groupable} or an "
-                "attribute of the customers."
-            ).format(field=field, groupable=", ".join(GROUPABLE))
+        text = gettext(
+            "--by is {field!r}, which does not group customers; use {groupable} or an "
+            "attribute of the customers."
         )
+        raise BadInput(text.format(field=field, groupable=", ".join(GROUPABLE)))
     return name

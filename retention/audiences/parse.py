@@ -64,16 +64,8 @@ _SAME_CONSENT = {"yes": "given", "true": "given", "no": "refused", "false": "ref
 class BadExpression(BadInput):
     """Refuse an expression.
 
-    Parameters
-    ----------
-    message : str
-        The problem, its position and how to fix it.
-    position : int
-        Position of the wrong word, from 1.
-    word : str
-        The wrong word; empty at the end of the text.
-    nearest : str or None
-        The nearest valid word.
+    `position`: position of the wrong word, from 1.
+    `word`: the wrong word; empty at the end of the text.
     """
 
     def __init__(self, message: str, position: int, word: str, nearest: str | None = None) -> None:
@@ -94,26 +86,16 @@ class _Token:
         """The token in lower case if it is a plain word."""
         return self.text.lower() if self.kind == "word" else ""
 
+    def wrong(self, message: str, nearest: str | None = None, **values: object) -> BadExpression:
+        """Return the error about this token."""
+        text = message.format(word=self.text, position=self.at, nearest=nearest, **values)
+        return BadExpression(text, self.at, self.text, nearest)
+
 
 def parse(text: str, attributes: Collection[str] | None = None) -> Expression:
     """Parse an audience expression.
 
-    Parameters
-    ----------
-    text : str
-        Such as ``risk >= medium and city = Berlin and not bought category Coffee in 90d``.
-    attributes : collection of str, optional
-        Names of the customers' attributes. Other names are then refused. By default every name is
-        accepted as an attribute.
-
-    Returns
-    -------
-    Expression
-
-    Raises
-    ------
-    BadExpression
-        Names the position, the wrong word and the nearest valid one.
+    `text`: such as ``risk >= medium and city = Berlin and not bought category Coffee in 90d``.
 
     Examples
     --------
@@ -122,14 +104,11 @@ def parse(text: str, attributes: Collection[str] | None = None) -> Expression:
     """
     text = text.translate(_TYPOGRAPHIC)
     if len(text) > MAX_LENGTH:
-        raise BadExpression(
-            gettext(
-                "The expression has {length:,} characters; use at most {limit:,}. Save parts of "
-                "it as audiences of their own."
-            ).format(length=len(text), limit=MAX_LENGTH),
-            MAX_LENGTH,
-            "",
+        message = gettext(
+            "The expression has {length:,} characters; use at most {limit:,}. Save parts of "
+            "it as audiences of their own."
         )
+        raise BadExpression(message.format(length=len(text), limit=MAX_LENGTH), MAX_LENGTH, "")
     return _Parser(_tokens(text), attributes).whole()
 
 
@@ -195,22 +174,18 @@ class _Parser:
 
     def whole(self) -> Expression:
         if self._now.kind == "end":
-            raise BadExpression(
-                gettext("The expression is empty; write one like risk >= medium and value > 200."),
-                1,
-                "",
+            message = gettext(
+                "The expression is empty; write one like risk >= medium and value > 200."
             )
+            raise BadExpression(message, 1, "")
         expression = self._either()
         if self._now.kind != "end":
             if self._now.text == ")":
-                raise BadExpression(
-                    gettext(
-                        "The bracket ) at position {position} closes nothing; delete it, or open "
-                        "one before."
-                    ).format(position=self._now.at),
-                    self._now.at,
-                    ")",
+                text = gettext(
+                    "The bracket ) at position {position} closes nothing; delete it, or open "
+                    "one before."
                 )
+                raise self._now.wrong(text)
             raise self._expected(gettext("and, or, or the end"), ("and", "or"))
         return expression
 
@@ -229,13 +204,8 @@ class _Parser:
     def _single(self) -> Expression:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise BadExpression(
-                gettext("The expression is nested too deeply at position {position}.").format(
-                    position=self._now.at
-                ),
-                self._now.at,
-                self._now.text,
-            )
+            text = gettext("The expression is nested too deeply at position {position}.")
+            raise self._now.wrong(text)
         try:
             if self._takes("not"):
                 return Not(self._single())
@@ -243,14 +213,11 @@ class _Parser:
             if self._takes("("):
                 expression = self._either()
                 if not self._takes(")"):
-                    raise BadExpression(
-                        gettext(
-                            "The bracket ( at position {position} is never closed; add ) after "
-                            "the last condition in it."
-                        ).format(position=opening.at),
-                        opening.at,
-                        "(",
+                    message = gettext(
+                        "The bracket ( at position {position} is never closed; add ) after "
+                        "the last condition in it."
                     )
+                    raise opening.wrong(message)
                 return expression
             return self._condition()
         finally:
@@ -283,13 +250,10 @@ class _Parser:
             text = f"{text} {self._next().text}"
         days = parse_days(text)
         if days is None or not 1 <= days <= MAX_DAYS:
-            raise BadExpression(
-                gettext(
-                    "{word!r} at position {position} is not a time; write it like 90d, 12w or 6m."
-                ).format(word=text, position=token.at),
-                token.at,
-                text,
+            message = gettext(
+                "{word!r} at position {position} is not a time; write it like 90d, 12w or 6m."
             )
+            raise BadExpression(message.format(word=text, position=token.at), token.at, text)
         return days
 
     def _comparison(self) -> Expression:
@@ -307,21 +271,15 @@ class _Parser:
             operator = self._next().text
             operator = _SAME_OPERATOR.get(operator, operator)
         else:
-            raise self._expected(
-                gettext("a comparison ({operators} or in)").format(operators=" ".join(OPERATORS)),
-                ("in",),
-            )
+            text = gettext("a comparison ({operators} or in)")
+            raise self._expected(text.format(operators=" ".join(OPERATORS)), ("in",))
         value = self._value(name.text)
         if isinstance(value, str) and operator not in ("=", "!=") and kind_of(name.text) != "tier":
-            raise BadExpression(
-                gettext(
-                    "{field} {operator} {value!r} at position {position} compares the size of a "
-                    "text; use = or !=, or a number."
-                ).format(field=name.text, operator=operator, value=value, position=name.at),
-                name.at,
-                name.text,
-                "=",
+            text = gettext(
+                "{field} {operator} {value!r} at position {position} compares the size of a "
+                "text; use = or !=, or a number."
             )
+            raise name.wrong(text, "=", field=name.text, operator=operator, value=value)
         return Comparison(name.text, operator, value)
 
     def _field(self) -> _Token:
@@ -343,14 +301,7 @@ class _Parser:
             if nearest
             else gettext("There is no field {word!r} (position {position}); use one of {fields}.")
         )
-        raise BadExpression(
-            message.format(
-                word=token.text, position=token.at, nearest=nearest, fields=", ".join(valid)
-            ),
-            token.at,
-            token.text,
-            nearest,
-        )
+        raise token.wrong(message, nearest, fields=", ".join(valid))
 
     def _values(self, field: str) -> tuple[Value, ...]:
         if not self._takes("("):
@@ -375,14 +326,11 @@ class _Parser:
     def _value(self, field: str) -> Value:
         kind, token = kind_of(field), self._now
         if kind == "tier" and token.text.strip("\"'").lower() == "lapsed":
-            raise BadExpression(
-                gettext(
-                    "risk is lapsed at position {position}, but only active customers have a "
-                    "risk; use last_order > 90d, or list lapsed customers with `--tier lapsed`."
-                ).format(position=token.at),
-                token.at,
-                token.text,
+            text = gettext(
+                "risk is lapsed at position {position}, but only active customers have a "
+                "risk; use last_order > 90d, or list lapsed customers with `--tier lapsed`."
             )
+            raise token.wrong(text)
         if kind == "tier":
             return self._one_of(TIERS)
         if kind == "consent":
@@ -429,14 +377,11 @@ class _Parser:
         else:
             raise self._expected(gettext("a number for {field}").format(field=field), ())
         if is_share and not (0 <= number <= 1 or isclose(number, 1)):
-            raise BadExpression(
-                gettext(
-                    "{field} is {word} at position {position}; use a share from 0 to 1, or a "
-                    "percentage like 50%."
-                ).format(field=field, word=token.text, position=token.at),
-                token.at,
-                token.text,
+            text = gettext(
+                "{field} is {word} at position {position}; use a share from 0 to 1, or a "
+                "percentage like 50%."
             )
+            raise token.wrong(text, field=field)
         return number
 
     def _expected(self, expected: str, valid: tuple[str, ...]) -> BadExpression:
@@ -451,12 +396,7 @@ class _Parser:
             )
         else:
             message = gettext("{word!r} at position {position} should be {expected}.")
-        return BadExpression(
-            message.format(word=token.text, position=token.at, expected=expected, nearest=nearest),
-            token.at,
-            token.text,
-            nearest,
-        )
+        return token.wrong(message, nearest, expected=expected)
 
 
 def _nearest(word: str, valid: Collection[str]) -> str | None:

@@ -44,20 +44,6 @@ _PHRASES = tuple(
 def understand(text: str) -> Expression:
     """Parse an expression; for everyday words, the error proposes one that can be used.
 
-    Parameters
-    ----------
-    text : str
-        What a person typed.
-
-    Returns
-    -------
-    Expression
-
-    Raises
-    ------
-    BadExpression
-        It is no expression.
-
     Examples
     --------
     >>> corrected("high risk and spent over 100")
@@ -69,9 +55,8 @@ def understand(text: str) -> Expression:
         proposal = corrected(text)
         if proposal is None:
             raise
-        message = gettext("{text!r} is not exact enough. Did you mean: {proposal}").format(
-            text=text, proposal=proposal
-        )
+        sentence = gettext("{text!r} is not exact enough. Did you mean: {proposal}")
+        message = sentence.format(text=text, proposal=proposal)
         raise BadExpression(message, error.position, error.word, proposal) from None
 
 

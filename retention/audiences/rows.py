@@ -40,13 +40,7 @@ class Row:
 
 
 def condition_of(row: Row) -> Expression:
-    """Return the condition of a filled row.
-
-    Raises
-    ------
-    BadInput
-        The field is missing, or the value does not fit it.
-    """
+    """Return the condition of a filled row."""
     value = row.value.strip()
     if not row.field:
         raise BadInput(gettext("Choose a field for {value!r}.").format(value=value))
@@ -70,21 +64,8 @@ def condition_of(row: Row) -> Expression:
 def expression_of(rows: list[Row], *, any_of: bool = False) -> Expression:
     """Join the filled rows to an expression.
 
-    Parameters
-    ----------
-    rows : list of Row
-        Empty rows are ignored.
-    any_of : bool, optional
-        Customers of at least one row, not of all.
-
-    Returns
-    -------
-    Expression
-
-    Raises
-    ------
-    BadInput
-        No row is filled, or a row is wrong.
+    `rows`: empty rows are ignored.
+    `any_of`: customers of at least one row, not of all.
     """
     conditions = [condition_of(row) for row in rows if not row.is_empty]
     if not conditions:

@@ -28,9 +28,8 @@ def in_words(expression: Expression) -> str:
         case Bought(_, name, None):
             return gettext("bought {name}").format(name=name)
         case Bought(_, name, days):
-            return gettext("bought {name} in the last {days}").format(
-                name=name, days=count(days, "day")
-            )
+            text = gettext("bought {name} in the last {days}")
+            return text.format(name=name, days=count(days, "day"))
         case InCampaign(campaign):
             return gettext("in the campaign {name}").format(name=campaign)
         case OneOf(field, values):

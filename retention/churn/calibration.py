@@ -90,26 +90,13 @@ def _log_odds(probability: np.ndarray) -> np.ndarray:
 
 
 def fit_calibration(
-    probabilities: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    *,
-    has_season: bool = False,
+    probabilities: Sequence[np.ndarray], labels: Sequence[np.ndarray], *, has_season: bool = False
 ) -> tuple[Calibrated, str]:
     """Choose and fit the calibration map by cross-fitting.
 
-    Parameters
-    ----------
-    probabilities, labels : sequence of numpy.ndarray
-        (n,) out of time, one pair per origin. A single origin is split by customer.
-    has_season : bool
-        Whether the features know the season: fit a shift only.
-
-    Returns
-    -------
-    calibrated : Calibrated
-        Without an estimator.
-    method : str
-        none, shift, sigmoid or isotonic.
+    `probabilities`, `labels`: (n,) out of time, one pair per origin. A single origin is split by
+    customer.
+    Returns: without an estimator.
     """
     y = np.concatenate([*labels, np.empty(0)])
     churners = int(y.sum())
@@ -144,13 +131,7 @@ TrainingRows = Sequence[tuple[int, Rows]]
 def cross_fit_splits(
     labels: Sequence[np.ndarray],
 ) -> list[tuple[list[tuple[int, Rows]], int, Rows]]:
-    """Split the origins into training and test rows.
-
-    Returns
-    -------
-    list of tuple
-        Training origins and rows, test origin, test rows. A single origin is split into halves.
-    """
+    """Split the origins into training and test rows."""
     if len(labels) == 1:
         even, odd = slice(0, None, 2), slice(1, None, 2)
         return [([(0, even)], 0, odd), ([(0, odd)], 0, even)]
@@ -167,17 +148,7 @@ def fit_map(
     labels: Sequence[np.ndarray],
     train: TrainingRows,
 ) -> Calibrated:
-    """Fit one kind of map.
-
-    Parameters
-    ----------
-    method : str
-        none, shift, sigmoid or isotonic.
-    probabilities, labels : sequence of numpy.ndarray
-        (n,) one pair per origin.
-    train : sequence of (int, slice)
-        Origins and rows to fit on.
-    """
+    """Fit one kind of map."""
     if method == "none":
         return Calibrated()
     if method == "shift":
@@ -186,16 +157,14 @@ def fit_map(
     p = np.concatenate([probabilities[origin][rows] for origin, rows in train])
     y = np.concatenate([labels[origin][rows] for origin, rows in train])
     sizes = [len(labels[origin][rows]) for origin, rows in train]
-    slope, shift = fit_sigmoid(
-        p, y, np.repeat([min(1.0, _EFFECTIVE_CUSTOMERS / max(size, 1)) for size in sizes], sizes)
-    )
+    weight = np.repeat([min(1.0, _EFFECTIVE_CUSTOMERS / max(size, 1)) for size in sizes], sizes)
+    slope, shift = fit_sigmoid(p, y, weight)
     if method == "sigmoid":
         return Calibrated(slope=slope, shift=shift)
     steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
     shrinkage = shift - fit_sigmoid(p, y, np.ones(len(y)))[1]
-    return Calibrated(
-        steps=(steps.X_thresholds_, expit(_log_odds(steps.y_thresholds_) + shrinkage))
-    )
+    probability = steps.y_thresholds_
+    return Calibrated(steps=(steps.X_thresholds_, expit(_log_odds(probability) + shrinkage)))
 
 
 def _common_shift(origins: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -230,10 +199,7 @@ def fit_sigmoid(probability: np.ndarray, y: np.ndarray, weight: np.ndarray) -> t
 
     Penalised, weighted maximum likelihood with a prior at slope 1 and shift 0.
 
-    Parameters
-    ----------
-    probability, y, weight : numpy.ndarray
-        (n,) probabilities, labels and weights.
+    `probability`, `y`, `weight`: (n,) probabilities, labels and weights.
 
     References
     ----------

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import chi2
 
 if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
@@ -34,10 +35,7 @@ GROWING_FEATURES = (
 def psi(expected: Sequence[float] | np.ndarray, actual: Sequence[float] | np.ndarray) -> float:
     """Return Σ (actual − expected) · ln(actual / expected).
 
-    Parameters
-    ----------
-    expected, actual : array-like
-        (b,) shares of the bins, above 0.
+    `expected`, `actual`: (b,) shares of the bins, above 0.
     """
     e, a = np.asarray(expected, dtype=float), np.asarray(actual, dtype=float)
     return float(((a - e) * np.log(a / e)).sum())
@@ -46,16 +44,8 @@ def psi(expected: Sequence[float] | np.ndarray, actual: Sequence[float] | np.nda
 def profile(values: np.ndarray) -> dict[str, Any]:
     """Summarise numbers for later comparisons, as JSON.
 
-    Parameters
-    ----------
-    values : numpy.ndarray
-        (n,) numbers, missing as NaN.
-
-    Returns
-    -------
-    dict
-        ``edges`` between at most ten bins of equal count; ``counts`` of each bin and, last, of
-        missing values.
+    Returns: ``edges`` between at most ten bins of equal count; ``counts`` of each bin and, last, of
+    missing values.
     """
     values = np.asarray(values, dtype=float)
     known = values[~np.isnan(values)]
@@ -67,38 +57,20 @@ def profile(values: np.ndarray) -> dict[str, Any]:
 def reference_profiles(training: "TrainingSet", trained: "TrainedChurn") -> dict[str, Any]:
     """Profile a model's training features and newest scores.
 
-    Parameters
-    ----------
-    training : TrainingSet
-    trained : TrainedChurn
-
-    Returns
-    -------
-    dict
-        ``features``: name → profile over all snapshots; ``scores``: profile of the probabilities
-        at the newest snapshot.
+    Returns: ``features``: name → profile over all snapshots; ``scores``: profile of the
+    probabilities at the newest snapshot.
     """
     # seasonal features change with the calendar, not with the customers
     columns = [column for column in trained.columns if not column.startswith("season_")]
     X = np.concatenate([snapshot.matrix(columns) for snapshot in training.snapshots])
     features = {name: profile(X[:, place]) for place, name in enumerate(columns)}
-    return {
-        "features": features,
-        "scores": profile(np.asarray(trained.predict(training.newest))),
-    }
+    return {"features": features, "scores": profile(np.asarray(trained.predict(training.newest)))}
 
 
 def profile_psi(reference: Mapping[str, Any], values: np.ndarray) -> float:
     """Return the PSI of numbers against a profile.
 
     Half a customer is added to each bin, so empty bins are valid.
-
-    Parameters
-    ----------
-    reference : mapping
-        As `profile` returns it.
-    values : numpy.ndarray
-        (n,) numbers.
     """
     counts = np.array(
         [
@@ -114,37 +86,20 @@ def feature_psi(profiles: Mapping[str, Any], snapshot: "Snapshot") -> dict[str, 
     """Return the PSI of each feature, largest first.
 
     Calendar features always drift and are left out.
-
-    Parameters
-    ----------
-    profiles : mapping
-        Feature → profile.
-    snapshot : Snapshot
-        The customers to compare.
     """
     names = [name for name in profiles if name not in CALENDAR_FEATURES and name in snapshot.frame]
     values = snapshot.matrix(names)
-    drift = {
-        name: profile_psi(profiles[name], values[:, place]) for place, name in enumerate(names)
-    }
+    places = enumerate(names)
+    drift = {name: profile_psi(profiles[name], values[:, place]) for place, name in places}
     return dict(sorted(drift.items(), key=lambda pair: -pair[1]))
 
 
 def population_drift(profiles: Mapping[str, Any], snapshot: "Snapshot") -> dict[str, Any]:
     """Compare customers with the profiles of a model.
 
-    Parameters
-    ----------
-    profiles : mapping
-        Feature → profile. Empty for a version without profiles.
-    snapshot : Snapshot
-        The customers to compare.
-
-    Returns
-    -------
-    dict
-        ``customers``: their number; ``features``: see `feature_psi`; ``limit`` of the PSI;
-        ``moved``: features beyond it, except those that grow with the history.
+    `profiles`: feature → profile. Empty for a version without profiles.
+    Returns: ``customers``: their number; ``features``: see `feature_psi`; ``limit`` of the PSI;
+    ``moved``: features beyond it, except those that grow with the history.
     """
     features, customers = feature_psi(profiles, snapshot), len(snapshot.frame)
     limit = psi_limit(next(iter(profiles.values())), customers) if profiles else PSI_LIMIT
@@ -157,15 +112,7 @@ def population_drift(profiles: Mapping[str, Any], snapshot: "Snapshot") -> dict[
 
 
 def psi_limit(reference: Mapping[str, Any], customers: int) -> float:
-    """Return the PSI from which a population has drifted.
-
-    Parameters
-    ----------
-    reference : mapping
-        A profile.
-    customers : int
-        Size of the population to compare.
-    """
+    """Return the PSI from which a population has drifted."""
     return max(PSI_LIMIT, chance_psi(reference, customers))
 
 
@@ -173,12 +120,6 @@ def drifted_features(features: Mapping[str, float], limit: float = 0.0) -> list[
     """Return features with a PSI beyond a limit.
 
     Features that grow with the history are left out.
-
-    Parameters
-    ----------
-    features : mapping
-        Feature → PSI.
-    limit : float
     """
     return [
         name for name, value in features.items() if value >= limit and name not in GROWING_FEATURES
@@ -190,19 +131,10 @@ def chance_psi(reference: Mapping[str, Any], customers: int) -> float:
 
     Without drift, PSI · nm/(n + m) is about χ² with bins − 1 degrees of freedom.
 
-    Parameters
-    ----------
-    reference : mapping
-        A profile.
-    customers : int
-        Size of the population to compare.
-
     References
     ----------
     Yurdakul (2018), Statistical Properties of Population Stability Index.
     """
-    from scipy.stats import chi2
-
     bins = int((np.array(reference["counts"]) > 0).sum())
     return float(
         chi2.ppf(0.95, max(bins - 1, 1)) * (1 / sum(reference["counts"]) + 1 / max(customers, 1))

@@ -6,6 +6,7 @@ and cancelled jobs stop soon.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from threadpoolctl import threadpool_limits
 from retention.churn.hazards import fit_other_horizons, fit_survival
 from retention.churn.quadratic import Quadratic
 from retention.churn.rows import Rows
-from retention.features import transforms
+from retention.features import catalogue
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
@@ -119,10 +120,9 @@ class LogOdds(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return P(stays), P(churns), (n, 2)."""
         with _thread_limit(len(X)):
+            members = self.members
             mean = np.average(
-                [churn_probability(member, X) for member in self.members],
-                axis=0,
-                weights=self.weights,
+                [churn_probability(member, X) for member in members], axis=0, weights=self.weights
             )
         return np.column_stack([1 - mean, mean])
 
@@ -136,10 +136,7 @@ class LogOdds(ClassifierMixin, BaseEstimator):
 
 
 class ClosedForm(ClassifierMixin, BaseEstimator):
-    """Use one feature as the probability of churn.
-
-    An example is BG/NBD's P(no order).
-    """
+    """Use one feature as the probability of churn. An example is BG/NBD's P(no order)."""
 
     def __init__(self, column: int = 0) -> None:
         self.column = column
@@ -156,44 +153,19 @@ class ClosedForm(ClassifierMixin, BaseEstimator):
 
 
 def churn_probability(member: BaseEstimator, X: np.ndarray) -> np.ndarray:
-    """Return P(churn) of a fitted member, (n,).
-
-    Parameters
-    ----------
-    member : fitted classifier
-    X : numpy.ndarray
-        (n, k) features.
-    """
+    """Return P(churn) of a fitted member, (n,)."""
     if hasattr(member, "predict_proba"):
         return member.predict_proba(X)[:, 1]
     return expit(member.decision_function(X))
 
 
 def take_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
-    """Select columns and replace missing values by 0.
-
-    Parameters
-    ----------
-    X : numpy.ndarray
-        (n, k) features.
-    places : sequence of int
-        Column indices.
-    """
+    """Select columns and replace missing values by 0."""
     return np.nan_to_num(select_columns(X, places))
 
 
 def select_columns(X: np.ndarray, places: Sequence[int]) -> np.ndarray:
-    """Select columns and keep missing values.
-
-    Stored models contain this function by its path.
-
-    Parameters
-    ----------
-    X : numpy.ndarray
-        (n, k) features.
-    places : sequence of int
-        Column indices.
-    """
+    """Select columns and keep missing values. Stored models contain this function by its path."""
     return np.asarray(X)[:, list(places)]
 
 
@@ -207,18 +179,7 @@ def blend_weights(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -
 
     The weights are shrunk to equal ones.
 
-    Parameters
-    ----------
-    probabilities : numpy.ndarray
-        (members, n) P(churn), out of sample.
-    y : numpy.ndarray
-        (n,) labels.
-    rounds : int
-
-    Returns
-    -------
-    numpy.ndarray
-        (members,) with sum 1; weights below .02 become 0.
+    Returns: (members,) with sum 1; weights below .02 become 0.
     """
     likelihood = np.clip(np.where(y == 1, probabilities, 1 - probabilities), 1e-9, 1)
     weights = np.full(len(likelihood), 1 / len(likelihood))
@@ -231,11 +192,8 @@ def blend_weights(probabilities: np.ndarray, y: np.ndarray, rounds: int = 200) -
 
 
 def signed_log(X: np.ndarray) -> np.ndarray:
-    """Transform skewed values.
-
-    Stored models contain this function by its path.
-    """
-    return transforms.signed_log(X)
+    """Transform skewed values. Stored models contain this function by its path."""
+    return catalogue.signed_log(X)
 
 
 def bounded(Z: np.ndarray) -> np.ndarray:
@@ -296,37 +254,27 @@ def _small_logistic(
 def _fit_calendar(
     name: str, X: np.ndarray, y: np.ndarray, columns: Sequence[str], seed: int
 ) -> Pipeline:
-    if name == CALENDAR_BOOSTING:
-        places = _column_indices(CALENDAR_COLUMNS, columns)
-        return _calendar_boosting(places, len(y), seed).fit(X, y)
-    places = _column_indices((*CALENDAR_COLUMNS, *SEASON_COLUMNS), columns)
-    return _calendar_logistic(places).fit(X, y)
-
-
-def _calendar_logistic(places: Sequence[int]) -> Pipeline:
-    selected = FunctionTransformer(select_columns, kw_args={"places": list(places)})
-    return make_pipeline(selected, *_scaled(), LogisticRegression(C=0.03, max_iter=2000))
-
-
-def _calendar_boosting(places: Sequence[int], rows: int, seed: int) -> Pipeline:
-    selected = FunctionTransformer(select_columns, kw_args={"places": list(places)})
+    is_boosting = name == CALENDAR_BOOSTING
+    names = CALENDAR_COLUMNS if is_boosting else (*CALENDAR_COLUMNS, *SEASON_COLUMNS)
+    places = _column_indices(names, columns)
+    selected = FunctionTransformer(select_columns, kw_args={"places": places})
+    if not is_boosting:
+        head = LogisticRegression(C=0.03, max_iter=2000)
+        return make_pipeline(selected, *_scaled(), head).fit(X, y)
     trees = HistGradientBoostingClassifier(
         max_iter=80,
         learning_rate=0.05,
         max_leaf_nodes=8,
         l2_regularization=5,
-        min_samples_leaf=_leaf_size(rows, 40),
+        min_samples_leaf=_leaf_size(len(y), 40),
         early_stopping=False,
         random_state=seed,
     )
-    return make_pipeline(selected, trees)
+    return make_pipeline(selected, trees).fit(X, y)
 
 
 def _column_indices(names: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Return the indices of named columns.
-
-    If none exists, return the first column.
-    """
+    """Return the indices of named columns. If none exists, return the first column."""
     return [list(columns).index(name) for name in names if name in columns] or [0]
 
 
@@ -345,8 +293,7 @@ def _forest(
     model = RandomForestClassifier(
         n_estimators=0, max_samples=share, n_jobs=2, warm_start=True, random_state=seed, **options
     )
-    _fit_in_steps(model, "n_estimators", 100, 10, rows.X, y, progress)
-    return model.set_params(n_jobs=1)  # several threads would sum the trees in any order
+    return _grow(model, 100, rows.X, y, progress)
 
 
 def _extra_trees(
@@ -356,8 +303,7 @@ def _extra_trees(
     model = ExtraTreesClassifier(
         n_estimators=0, n_jobs=2, warm_start=True, random_state=seed, **options
     )
-    _fit_in_steps(model, "n_estimators", 60, 10, rows.X, y, progress)
-    return model.set_params(n_jobs=1)
+    return _grow(model, 60, rows.X, y, progress)
 
 
 def _boosting(
@@ -378,19 +324,14 @@ def _boosting(
     ).fit(rows.X, y)
 
 
-def _fit_in_steps(
-    model: BaseEstimator,
-    size: str,
-    most: int,
-    step: int,
-    X: np.ndarray,
-    y: np.ndarray,
-    progress: Progress,
+def _grow(
+    model: BaseEstimator, trees: int, X: np.ndarray, y: np.ndarray, progress: Progress
 ) -> BaseEstimator:
-    for done in range(step, most + 1, step):
-        progress(done - step, most, gettext("Growing trees"))
-        model.set_params(**{size: done}).fit(X, y)
-    return model
+    """Fit ten trees at a time."""
+    for done in range(10, trees + 1, 10):
+        progress(done - 10, trees, gettext("Growing trees"))
+        model.set_params(n_estimators=done).fit(X, y)
+    return model.set_params(n_jobs=1)  # several threads would sum the trees in any order
 
 
 def _svm(
@@ -459,40 +400,38 @@ def stack_members(members: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in members if name not in excluded)
 
 
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What a member is fitted on.
+
+    `X`: (n, k) features. Members that are fitted on the same `Rows` share their scaling.
+    `y`: (n,) labels: 0 stays, 1 churns.
+    `return_times`: (n,) time until the return, in horizons; infinite without one in the observed
+    time.
+    `observed_horizons`: (n,) observed time in horizons; 1 by default.
+    `columns`: (k,) names of the features. Closed forms and RFM need them; they use the first column
+    without.
+    """
+
+    X: np.ndarray | Rows
+    y: np.ndarray
+    return_times: np.ndarray | None = None
+    observed_horizons: np.ndarray | None = None
+    columns: Sequence[str] = ()
+
+
 def fit_member(
     name: str,
-    X: np.ndarray | Rows,
-    y: np.ndarray,
+    examples: Examples,
     *,
-    return_times: np.ndarray | None = None,
-    observed_horizons: np.ndarray | None = None,
-    columns: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
     settings: Mapping[str, Any] | None = None,
 ) -> BaseEstimator:
-    """Fit one member; see `members_of`.
-
-    Parameters
-    ----------
-    name : str
-    X : numpy.ndarray or Rows
-        (n, k) features. Members that are fitted on the same `Rows` share their scaling.
-    y : numpy.ndarray
-        (n,) labels.
-    return_times : numpy.ndarray, optional
-        (n,) time until the return, in horizons; infinite without one in the observed time.
-    observed_horizons : numpy.ndarray, optional
-        (n,) observed time in horizons; 1 by default.
-    columns : sequence of str
-        (k,) names of the features.
-    seed : int
-    progress : Progress
-    settings : mapping, optional
-        Replace the default settings.
-    """
+    """Fit one member; see `members_of`."""
     progress(0, 1, gettext("Fitting: {name}").format(name=name))
-    rows = X if isinstance(X, Rows) else prepare(X)
+    rows = examples.X if isinstance(examples.X, Rows) else prepare(examples.X)
+    y, columns, return_times = examples.y, examples.columns, examples.return_times
     with _thread_limit(len(y)):
         if name in CLOSED_FORM_COLUMNS:
             return ClosedForm(_column_indices(CLOSED_FORM_COLUMNS[name], columns)[0]).fit(rows.X, y)
@@ -500,9 +439,8 @@ def fit_member(
             return _small_logistic(_column_indices(RFM_COLUMNS, columns), signed_log).fit(rows.X, y)
         if name == BG_LOGISTIC:
             closed = _column_indices(CLOSED_FORM_COLUMNS[SEASONAL], columns)[:1]
-            return _small_logistic(
-                [*closed, *_column_indices(RFM_COLUMNS, columns)], odds_first
-            ).fit(rows.X, y)
+            places = [*closed, *_column_indices(RFM_COLUMNS, columns)]
+            return _small_logistic(places, odds_first).fit(rows.X, y)
         if name in CALENDAR:
             return _fit_calendar(name, rows.X, y, columns, seed)
 
@@ -513,7 +451,8 @@ def fit_member(
         if return_times is not None and name in SURVIVAL_MEMBERS:
             fitted = fit_survival(fit_whole, rows, return_times, progress)
         if return_times is not None and name == HORIZONS:
-            horizons = np.ones(len(y)) if observed_horizons is None else observed_horizons
+            observed = examples.observed_horizons
+            horizons = np.ones(len(y)) if observed is None else observed
             others = fit_other_horizons(fit_whole, rows, y, return_times, horizons, progress)
             fitted = LogOdds(others) if others else None
         return fit_whole(rows, y, progress) if fitted is None else fitted
@@ -532,19 +471,7 @@ def fit(
 
     The same data and seed give the same model.
 
-    Parameters
-    ----------
-    name : str
-        One of `ESTIMATORS`.
-    X : numpy.ndarray
-        (n, k) floats, missing as NaN.
-    y : numpy.ndarray
-        (n,) labels with both classes: 0 stays, 1 churns.
-    columns : sequence of str
-        (k,) names of the features. Closed forms and RFM need them; they use the first column
-        without.
-    seed : int
-    progress : Progress
+    `y`: (n,) labels with both classes.
     """
     names = members_of(name)
     weights = None
@@ -553,10 +480,9 @@ def fit(
         names = tuple(member for member, weight in zip(names, stack_weights, strict=True) if weight)
         weights = [float(weight) for weight in stack_weights if weight]
         progress = part(progress, 1, 2)
+    examples = Examples(X, y, columns=columns)
     members = [
-        fit_member(
-            member, X, y, columns=columns, seed=seed, progress=part(progress, number, len(names))
-        )
+        fit_member(member, examples, seed=seed, progress=part(progress, number, len(names)))
         for number, member in enumerate(names)
     ]
     return LogOdds(members, weights)
@@ -572,11 +498,9 @@ def _stack_weights(
 ) -> np.ndarray:
     """Fit weights on every third row, held out from the members."""
     is_held_out = np.arange(len(y)) % 3 == 2
+    examples = Examples(X[~is_held_out], y[~is_held_out], columns=columns)
     probabilities = []
     for number, name in enumerate(names):
-        inner = part(progress, number, len(names))
-        member = fit_member(
-            name, X[~is_held_out], y[~is_held_out], columns=columns, seed=seed, progress=inner
-        )
+        member = fit_member(name, examples, seed=seed, progress=part(progress, number, len(names)))
         probabilities.append(churn_probability(member, X[is_held_out]))
     return blend_weights(np.array(probabilities), y[is_held_out])

@@ -67,35 +67,21 @@ def fit_survival(
 ) -> BaseEstimator | None:
     """Fit a classifier for each interval of the horizon.
 
-    Parameters
-    ----------
-    fit : callable
-        Features, labels and progress → fitted classifier.
-    X : Rows or numpy.ndarray
-        (n, k) features.
-    return_times : numpy.ndarray
-        (n,) time until the return, in horizons. At least 1, or infinite, for churned customers.
-    progress : Progress
-
-    Returns
-    -------
-    Survival or None
-        None if an interval has too few outcomes.
+    `return_times`: (n,) time until the return, in horizons. At least 1, or infinite, for churned
+    customers.
+    Returns: none if an interval has too few outcomes.
     """
-    intervals = [
-        (return_times >= since, return_times >= until)
-        for since, until in zip((0.0, *EDGES), EDGES, strict=False)
-    ]
+    pairs = zip((0.0, *EDGES), EDGES, strict=False)
+    intervals = [(return_times >= since, return_times >= until) for since, until in pairs]
     if any(
         min((away & still).sum(), (still & ~away).sum()) < MIN_OUTCOMES for still, away in intervals
     ):
         return None
-    return Survival(
-        [
-            fit(X[still], away[still].astype(float), part(progress, number, len(intervals)))
-            for number, (still, away) in enumerate(intervals)
-        ]
-    )
+    stretches = [
+        fit(X[still], away[still].astype(float), part(progress, number, len(intervals)))
+        for number, (still, away) in enumerate(intervals)
+    ]
+    return Survival(stretches)
 
 
 def fit_other_horizons(
@@ -108,22 +94,10 @@ def fit_other_horizons(
 ) -> list[Pipeline]:
     """Fit P(churn) on returns within other horizons.
 
-    Parameters
-    ----------
-    fit : callable
-        Features, labels and progress → fitted pipeline that ends in a `Quadratic`.
-    X : Rows
-        (n, k) features.
-    y : numpy.ndarray
-        (n,) labels of the horizon itself.
-    return_times, observed_horizons : numpy.ndarray
-        (n,) in horizons: time until the return, infinite without one in the observed time.
-    progress : Progress
-
-    Returns
-    -------
-    list of Pipeline
-        One per horizon of `OTHER_HORIZONS` with enough observed outcomes.
+    `fit`: features, labels and progress → fitted pipeline that ends in a `Quadratic`.
+    `return_times`, `observed_horizons`: (n,) in horizons: time until the return, infinite without
+    one in the observed time.
+    Returns: one per horizon of `OTHER_HORIZONS` with enough observed outcomes.
     """
     members = []
     for number, horizon in enumerate(OTHER_HORIZONS):

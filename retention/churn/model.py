@@ -14,8 +14,9 @@ from zipfile import ZIP_DEFLATED
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from retention.churn import calibration, estimators, rolling, tuning, uncertainty
-from retention.churn.capacity import derived_tiers
+from retention.churn import calibration, estimators, tuning
+from retention.churn.evaluation import rolling, uncertainty
+from retention.churn.lost_margin import derived_tiers
 from retention.churn.model_selection import CandidateSet, select_candidates
 from retention.churn.population import population
 from retention.churn.snapshots import Snapshot
@@ -24,6 +25,7 @@ from retention.errors import BadInput, TooLittleData
 from retention.features import catalogue
 from retention.progress import Progress, part, silent
 from retention.text import gettext
+from retention.window import DEFAULT, Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -58,28 +60,9 @@ _STORED_COMPARISON = "Chosen by log-loss"  # stored data: begins the comparison 
 class TrainedChurn:
     """A trained churn model.
 
-    Parameters
-    ----------
-    model : fitted classifier
-    estimator : str
-        Name of the chosen candidate.
-    columns : tuple of str
-        Names of the k features.
-    reference : numpy.ndarray
-        (k,) median customer of the training data, the baseline of reasons.
-    cutoff : datetime
-    horizon_days : int
-    active_within_days : int or None
-    rung : str
-        Whole note about model selection.
-    train_rows, seed : int
-    calibration : str
-        Note about the calibration.
-    version : str
-        Name in the registry; empty before it is saved.
-    parameters : dict
-    comparison_note : str
-        Last part of ``rung``: the comparison of the candidates' losses. May be empty.
+    `version`: name in the registry; empty before it is saved.
+    `comparison_note`: last part of ``rung``: the comparison of the candidates' losses. May be
+    empty.
     """
 
     model: BaseEstimator
@@ -96,6 +79,11 @@ class TrainedChurn:
     version: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     comparison_note: str = ""
+
+    @property
+    def window(self) -> Window:
+        """The definition of churn that the model was trained for."""
+        return Window(self.horizon_days, self.active_within_days)
 
     @property
     def selection_note(self) -> str:
@@ -121,10 +109,7 @@ class TrainedChurn:
     def probability(self, X: np.ndarray) -> np.ndarray:
         """Return P(churn), (n,), between 5e-4 and 1 − 5e-4.
 
-        Parameters
-        ----------
-        X : numpy.ndarray
-            (n, k) features in the order of ``columns``.
+        `X`: (n, k) features in the order of ``columns``.
         """
         if not len(X):
             return np.empty(0)
@@ -147,27 +132,18 @@ class TrainedChurn:
     def from_bytes(cls, content: bytes, *, version: str = "") -> "TrainedChurn":
         """Read an artefact that contains only types of a fixed list.
 
-        Parameters
-        ----------
-        content : bytes
-        version : str
-
-        Raises
-        ------
-        BadInput
-            If the artefact contains another type (it is then not loaded), or the model uses
-            features that are no longer computed.
+        Raises `BadInput`: if the artefact contains another type (it is then not loaded), or the
+        model uses features that are no longer computed.
         """
         import skops.io  # takes a second
 
         foreign = set(skops.io.get_untrusted_types(data=content)) - ALLOWED
         if foreign:
-            raise BadInput(
-                gettext(
-                    "The artefact of model {model} holds types that are not on the list "
-                    "({foreign}), so it was not loaded; run `/retention retrain`."
-                ).format(model=version or "unnamed", foreign=", ".join(sorted(foreign)))
-            )
+            message = gettext(
+                "The artefact of model {model} holds types that are not on the list "
+                "({foreign}), so it was not loaded."
+            ).format(model=version or "unnamed", foreign=", ".join(sorted(foreign)))
+            raise BadInput(message, hint="retrain")
         stored = skops.io.loads(content, trusted=sorted(ALLOWED))
         header = json.loads(stored["about"])
         header["cutoff"] = datetime.fromisoformat(header["cutoff"])
@@ -195,49 +171,19 @@ def train(
     lake: "Lake",
     *,
     cutoff: datetime,
-    horizon_days: int = 28,
-    active_within_days: int | None = 56,
+    window: Window = DEFAULT,
     model: str = "auto",
-    seed: int = 0,
-    tune: tuning.Budget | None = None,
     customers: int | None = None,
-    progress: Progress = silent,
 ) -> TrainedChurn:
     """Train a churn model on events before a cutoff.
 
-    Parameters
-    ----------
-    lake : Lake
-    cutoff : datetime
-        Timezone-aware. Features and label windows end at or before it.
-    horizon_days : int
-    active_within_days : int or None
-    model : str
-        ``auto`` (model selection by the amount of data) or one of
-        `retention.churn.estimators.ESTIMATORS`.
-    seed : int
-    tune : tuning.Budget, optional
-        Budget to search the estimators' settings; without it they keep their defaults.
-    customers : int, optional
-        Size of the list that the policy states.
-    progress : Progress
-
-    Raises
-    ------
-    BadInput
-        If the horizon is too long for the history.
-    TooLittleData
-        With too few customers or only one class.
+    `cutoff`: timezone-aware. Features and label windows end at or before it.
+    `model`: ``auto`` (model selection by the amount of data) or one of
+    `retention.churn.estimators.ESTIMATORS`.
+    `customers`: see `with_tiers`.
     """
-    training = build_training_set(
-        lake,
-        cutoff=cutoff,
-        horizon_days=horizon_days,
-        active_within_days=active_within_days,
-        progress=part(progress, 0, 2),
-    )
-    trained = fit(training, model=model, seed=seed, tune=tune, progress=part(progress, 1, 2))
-    return with_tiers(trained, lake, customers)
+    training = build_training_set(lake, cutoff=cutoff, window=window)
+    return with_tiers(fit(training, model=model), lake, customers)
 
 
 def with_tiers(trained: TrainedChurn, lake: "Lake", customers: int | None = None) -> TrainedChurn:
@@ -246,12 +192,7 @@ def with_tiers(trained: TrainedChurn, lake: "Lake", customers: int | None = None
     Those of the newest label window are one horizon older, and risk may have changed since.
     """
     try:
-        people = population(
-            lake,
-            trained.cutoff,
-            horizon_days=trained.horizon_days,
-            active_within_days=trained.active_within_days,
-        )
+        people = population(lake, trained.cutoff, trained.window)
     except TooLittleData:
         return trained
     tiers = derived_tiers(trained.predict(people), customers)
@@ -266,18 +207,7 @@ def fit(
     tune: tuning.Budget | None = None,
     progress: Progress = silent,
 ) -> TrainedChurn:
-    """Select, calibrate and fit a model on a training set.
-
-    Parameters
-    ----------
-    training : TrainingSet
-    model : str
-        See `train`.
-    seed : int
-    tune : tuning.Budget, optional
-        See `train`.
-    progress : Progress
-    """
+    """Select, calibrate and fit a model on a training set."""
     selection = select_candidates(training)
     X, y = training.stacked(training.columns)
     _require_both_classes(y, training)
@@ -285,10 +215,8 @@ def fit(
     tuned: list[tuning.TuningResult] = []
     if tune is not None:
         tuned = tuning.tune(training, members, tune, seed=seed, progress=part(progress, 0, 2))
-        training = replace(
-            training,
-            settings={origin.estimator: origin.settings for origin in tuned if origin.settings},
-        )
+        settings = {origin.estimator: origin.settings for origin in tuned if origin.settings}
+        training = replace(training, settings=settings)
         progress = part(progress, 1, 2)
     origins = rolling.out_of_time_predictions(
         training, members, seed=seed, progress=part(progress, 0, 2)
@@ -311,9 +239,7 @@ def fit(
         chosen = rolling.EvaluatedCandidate(estimators.RFM, (estimators.RFM,), None, float("nan"))
     labels = [origin.labels for origin in origins]
     calibrated, method = calibration.fit_calibration(
-        [chosen.probabilities(origin) for origin in origins],
-        labels,
-        has_season=training.has_season,
+        [chosen.probabilities(origin) for origin in origins], labels, has_season=training.has_season
     )
     calibrated.estimator = _fit_chosen(chosen, training, seed, part(progress, 1, 2))
     note, comparison = _selection_notes(
@@ -377,9 +303,8 @@ def _fit_chosen(
 ) -> estimators.LogOdds:
     """Fit the chosen members on all snapshots."""
     weights = chosen.weights or [1 / len(chosen.members)] * len(chosen.members)
-    weighted = [
-        (name, weight) for name, weight in zip(chosen.members, weights, strict=True) if weight
-    ]
+    pairs = zip(chosen.members, weights, strict=True)
+    weighted = [(name, weight) for name, weight in pairs if weight]
     names = [name for name, _ in weighted]
     members = rolling.fit_members(training, training.snapshots, names, seed=seed, progress=progress)
     return estimators.LogOdds(members, [weight for _, weight in weighted])
@@ -409,8 +334,7 @@ def _selection_notes(
     else:
         note = gettext(
             "No window was over before the newest, which leaves nothing to compare: {members} "
-            "speaks alone, for what is worse than BG/NBD even at a moment that it learned has "
-            "none."
+            "speaks alone, for what is worse than BG/NBD even at a moment that it learned has none."
         )
     return f"{selection.text} {note.format(members=', '.join(chosen.members))}", ""
 
@@ -422,9 +346,8 @@ def _comparison_note(
 ) -> str:
     ranked = sorted(evaluated, key=lambda candidate: candidate.log_loss)
     losses = ", ".join(f"{candidate.name} {candidate.log_loss:.4f}" for candidate in ranked)
-    note = gettext("Chosen by log-loss on {origins}: {losses}.").format(
-        origins=origins, losses=losses
-    )
+    text = gettext("Chosen by log-loss on {origins}: {losses}.")
+    note = text.format(origins=origins, losses=losses)
     if chosen not in evaluated or chosen is ranked[0]:
         return note
     tie = gettext("{best} alone is not better by {tolerance:.0f}%, so {chosen} it is.").format(
@@ -445,11 +368,9 @@ def _calibration_note(
 ) -> str:
     if not origins:
         return gettext("none: there is no later snapshot to learn it on")
-    return gettext("{method}, on {customers:,} customers at {origins}").format(
-        method=method,
-        customers=sum(len(origin.labels) for origin in origins),
-        origins=_origins_text(training, origins),
-    )
+    customers = sum(len(origin.labels) for origin in origins)
+    text = gettext("{method}, on {customers:,} customers at {origins}")
+    return text.format(method=method, customers=customers, origins=_origins_text(training, origins))
 
 
 def _season_note(training: TrainingSet) -> str:
@@ -472,9 +393,8 @@ def _season_note(training: TrainingSet) -> str:
 def _origins_text(training: TrainingSet, origins: Sequence[rolling.OriginPredictions]) -> str:
     dates = ", ".join(training.day(origin.snapshot.cutoff) for origin in origins)
     if len(origins) > 1:
-        return gettext("{number} rolling origins ({dates})").format(
-            number=len(origins), dates=dates
-        )
+        text = gettext("{number} rolling origins ({dates})")
+        return text.format(number=len(origins), dates=dates)
     return gettext("the origin {date}").format(date=dates)
 
 

@@ -15,10 +15,7 @@ from retention.value import bgnbd, hidden_markov
 
 SEASON_FEATURES = tuple(feature.name for feature in DERIVED if feature.name.startswith("season_"))
 # forecast feature → the observed one, used in training
-OBSERVED_SEASON = {
-    "season_ahead": "season_now",
-    "season_no_purchase": "season_no_purchase_now",
-}
+OBSERVED_SEASON = {"season_ahead": "season_now", "season_no_purchase": "season_no_purchase_now"}
 BGNBD_FEATURES = tuple(feature.name for feature in DERIVED if feature.name.startswith("bg_"))
 GROUP_OF = {feature.name: feature.group for feature in (*FEATURES, *DERIVED)}
 _MEANING = {feature.name: feature.meaning for feature in (*FEATURES, *DERIVED)}
@@ -38,12 +35,7 @@ def bgnbd_features(
 ) -> dict[str, np.ndarray]:
     """Compute the features of a fitted BG/NBD, name → (n,).
 
-    Parameters
-    ----------
-    fitted : BgNbd
-    frame : pandas.DataFrame
-        (n,) customers with the catalogue's features.
-    horizon_days : int
+    `frame`: (n,) customers with the catalogue's features.
     """
     x, t_x, age = purchase_history(frame)
     if not len(frame):
@@ -62,11 +54,7 @@ def buying_state_features(
 ) -> dict[str, np.ndarray]:
     """Compute the features of fitted buying states, name → (n,).
 
-    Parameters
-    ----------
-    fitted : BuyingStates
-    counts, begun : numpy.ndarray
-        As `order_day_counts` returns them.
+    `counts`, `begun`: as `order_day_counts` returns them.
     """
     now = fitted.now(counts, begun)
     silent = np.clip(fitted.no_purchase(now, quarters.PER_HORIZON), 1e-4, 1 - 1e-4)

@@ -6,14 +6,7 @@ known, a stack that contains plain calendar models takes the ensemble's place.
 
 from dataclasses import dataclass
 
-from retention.churn.estimators import (
-    BG_LOGISTIC,
-    CALENDAR,
-    CLOSED_FORM,
-    ENSEMBLE,
-    RFM,
-    SEASONAL,
-)
+from retention.churn.estimators import BG_LOGISTIC, CALENDAR, CLOSED_FORM, ENSEMBLE, RFM, SEASONAL
 from retention.churn.training_set import MIN_BUYERS, TrainingSet
 from retention.errors import TooLittleData
 from retention.text import gettext
@@ -34,14 +27,8 @@ _CALENDAR = (*_LEARNED, *CALENDAR, *_CLOSED)
 class CandidateSet:
     """Candidates that the data supports.
 
-    Parameters
-    ----------
-    candidates : tuple of str
-        Choices of ``auto``; the first one is the default.
-    text : str
-        Note about the choice and about the data that more candidates need.
-    blend_only : tuple of str
-        Members of the blend that are never chosen alone.
+    `candidates`: choices of ``auto``; the first one is the default.
+    `blend_only`: members of the blend that are never chosen alone.
     """
 
     candidates: tuple[str, ...]
@@ -60,28 +47,19 @@ class CandidateSet:
 def select_candidates(training: TrainingSet) -> CandidateSet:
     """Return the candidates for a training set.
 
-    Raises
-    ------
-    TooLittleData
-        With fewer than 100 buyers; only rules remain.
+    Raises `TooLittleData`: with fewer than 100 buyers; only rules remain.
     """
     buyers = training.newest.buyers
+    snapshots = training.snapshots
     churners = [
-        float(snapshot.churned.sum())
-        for snapshot in training.snapshots
-        if snapshot.churned is not None
+        float(snapshot.churned.sum()) for snapshot in snapshots if snapshot.churned is not None
     ]
     if buyers < MIN_BUYERS:
         raise TooLittleData(
             gettext(
                 "Only {buyers} customers had ordered by {day}; a model needs "
-                "{min_buyers}. Import more history; until then sweeps go by the rules "
-                "(RFM)."
-            ).format(
-                buyers=buyers,
-                day=training.day(training.newest.cutoff),
-                min_buyers=MIN_BUYERS,
-            )
+                "{min_buyers}. Import more history; until then sweeps go by the rules (RFM)."
+            ).format(buyers=buyers, day=training.day(training.newest.cutoff), min_buyers=MIN_BUYERS)
         )
     return _select(training, buyers, churners)
 
@@ -161,10 +139,9 @@ def _with_season(candidates: tuple[str, ...], training: TrainingSet) -> tuple[st
 
 def _missing_data(*needs: tuple[int, int, str]) -> str:
     """List the amounts of data that are missing."""
+    text = gettext("{needed} {unit} (have {available})")
     missing = [
-        gettext("{needed} {unit} (have {available})").format(
-            needed=needed, unit=unit, available=available
-        )
+        text.format(needed=needed, unit=unit, available=available)
         for available, needed, unit in needs
         if available < needed
     ]

@@ -15,10 +15,11 @@ from retention.churn.snapshots import Snapshot, fit_purchases, fit_spend, take_s
 from retention.errors import TooLittleData
 from retention.features import build
 from retention.features.build import FeatureTables
-from retention.lake.data_cache import DataCache
-from retention.lake.store import to_frame
+from retention.lake.storage.data_cache import DataCache
+from retention.lake.storage.delta_store import to_frame
 from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma
+from retention.window import Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -45,18 +46,10 @@ _SNAPSHOTS: DataCache[Snapshot] = DataCache(
 class Buyers:
     """Customers at a cutoff, ordered by id, with few features.
 
-    Parameters
-    ----------
-    cutoff : datetime
-        Timezone-aware.
-    frame : pandas.DataFrame
-        (n,) rows with customer_id and `BUYER_FEATURES`.
-    buyers : int
-        Customers with any order before the cutoff, also inactive ones.
-    purchases : BgNbd
-        Fitted on all buyers, in days.
-    spend : GammaGamma or None
-        Spend per order day of all buyers. None without spend.
+    `frame`: (n,) rows with customer_id and `BUYER_FEATURES`.
+    `buyers`: customers with any order before the cutoff, also inactive ones.
+    `purchases`: fitted on all buyers, in days.
+    `spend`: spend per order day of all buyers. None without spend.
     """
 
     cutoff: datetime
@@ -73,117 +66,58 @@ class Buyers:
 _BUYERS: DataCache[Buyers] = DataCache(2, is_small=lambda known: len(known.frame) <= MAX_CACHED)
 
 
-def buyers(
-    lake: "Lake", as_of: datetime, *, horizon_days: int, active_within_days: int | None
-) -> Buyers:
+def buyers(lake: "Lake", as_of: datetime, window: Window) -> Buyers:
     """Take the customers to score by rules.
 
     All buyers of the last moments are kept: a list needs the active ones and the lapsed ones.
-
-    Parameters
-    ----------
-    lake : Lake
-    as_of : datetime
-        Timezone-aware.
-    horizon_days : int
-    active_within_days : int or None
-
-    Raises
-    ------
-    TooLittleData
-        Without customers.
     """
 
     def take() -> Buyers:
-        frame = _read_buyers(lake, as_of, horizon_days)
+        frame = _read_buyers(lake, as_of, window)
         return Buyers(as_of, frame, len(frame), fit_purchases(frame), fit_spend(frame))
 
-    population = _active(_BUYERS.get(lake, (as_of, horizon_days), take), active_within_days)
-    _require_customers(population.frame, lake, as_of, active_within_days)
+    population = _active(_BUYERS.get(lake, (as_of, window.horizon_days), take), window)
+    _require_customers(population.frame, lake, as_of, window)
     return population
 
 
-def buyers_with(
-    fits: Buyers,
-    lake: FeatureTables,
-    as_of: datetime,
-    *,
-    horizon_days: int,
-    active_within_days: int | None,
-) -> Buyers:
-    """Take some customers to score by rules, with the models that were fitted on all buyers.
-
-    Parameters
-    ----------
-    fits : Buyers
-        Of all buyers.
-    lake : Lake
-        Source of the events of some customers.
-    as_of : datetime
-        Timezone-aware.
-    horizon_days : int
-    active_within_days : int or None
-    """
-    frame = _read_buyers(lake, as_of, horizon_days)
-    return _active(replace(fits, cutoff=as_of, frame=frame), active_within_days)
+def buyers_with(fits: Buyers, lake: FeatureTables, as_of: datetime, window: Window) -> Buyers:
+    """Take some customers to score by rules, with the models that were fitted on all buyers."""
+    frame = _read_buyers(lake, as_of, window)
+    return _active(replace(fits, cutoff=as_of, frame=frame), window)
 
 
-def _read_buyers(lake: FeatureTables, as_of: datetime, horizon_days: int) -> pd.DataFrame:
-    everyone = build(
-        lake, as_of, horizon_days=horizon_days, active_within_days=None, names=BUYER_FEATURES
-    )
+def _read_buyers(lake: FeatureTables, as_of: datetime, window: Window) -> pd.DataFrame:
+    everyone = build(lake, as_of, Window(window.horizon_days, None), names=BUYER_FEATURES)
     return to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
 
 
-def _active(population: Buyers, active_within_days: int | None) -> Buyers:
-    if active_within_days is None:
+def _active(population: Buyers, window: Window) -> Buyers:
+    if window.active_within_days is None:
         return population
-    is_active = population.frame.recency_days <= active_within_days
+    is_active = population.frame.recency_days <= window.active_within_days
     return population.rows(is_active.to_numpy(dtype=bool))
 
 
-def population(
-    lake: "Lake", as_of: datetime, *, horizon_days: int, active_within_days: int | None
-) -> Snapshot:
+def population(lake: "Lake", as_of: datetime, window: Window) -> Snapshot:
     """Take the snapshot of the customers to score.
 
     The last ones are kept until the data changes: a list, its customers' cards, the digest and the
     check of the model ask for the same moment.
-
-    Parameters
-    ----------
-    lake : Lake
-    as_of : datetime
-        Timezone-aware.
-    horizon_days : int
-    active_within_days : int or None
-
-    Raises
-    ------
-    TooLittleData
-        Without customers.
     """
 
     def take() -> Snapshot:
-        return take_snapshot(
-            lake,
-            as_of,
-            horizon_days=horizon_days,
-            active_within_days=active_within_days,
-            labelled=False,
-        )
+        return take_snapshot(lake, as_of, window, labelled=False)
 
-    snapshot = _SNAPSHOTS.get(lake, (as_of, horizon_days, active_within_days), take)
-    _require_customers(snapshot.frame, lake, as_of, active_within_days)
+    snapshot = _SNAPSHOTS.get(lake, (as_of, window), take)
+    _require_customers(snapshot.frame, lake, as_of, window)
     return snapshot
 
 
-def _require_customers(
-    frame: pd.DataFrame, lake: "Lake", as_of: datetime, active_within_days: int | None
-) -> None:
+def _require_customers(frame: pd.DataFrame, lake: "Lake", as_of: datetime, window: Window) -> None:
     if len(frame):
         return
-    if active_within_days is None:
+    if window.active_within_days is None:
         sentence = gettext(
             "Nobody ever ordered before {day:%Y-%m-%d}; import newer events or choose an "
             "earlier --as-of."
@@ -193,7 +127,7 @@ def _require_customers(
             "Nobody ordered in the {days} days before {day:%Y-%m-%d}; import newer events or "
             "choose an earlier --as-of."
         )
-    raise TooLittleData(sentence.format(days=active_within_days, day=lake.local(as_of)))
+    raise TooLittleData(sentence.format(days=window.active_within_days, day=lake.local(as_of)))
 
 
 def spend_per_order_day(customers: Snapshot | Buyers) -> np.ndarray:
@@ -206,13 +140,7 @@ def spend_per_order_day(customers: Snapshot | Buyers) -> np.ndarray:
 
 
 def expected_spend(snapshot: Snapshot | Buyers, horizon_days: int) -> np.ndarray:
-    """Return the expected spend in one horizon if customers stay, (n,).
-
-    Parameters
-    ----------
-    snapshot : Snapshot or Buyers
-    horizon_days : int
-    """
+    """Return the expected spend in one horizon if customers stay, (n,)."""
     x, _, age = purchase_history(snapshot.frame)
     rate = snapshot.purchases.rate_if_alive(x, age)
     return np.maximum(rate * horizon_days * spend_per_order_day(snapshot), 0)

@@ -25,17 +25,7 @@ LANDMARKS = 300  # rows to approximate the kernel
 class KernelFeatures:
     """Rows in the approximated kernel, standardised.
 
-    Parameters
-    ----------
-    gamma : float
-    marks : numpy.ndarray
-        (l, k) landmarks.
-    normalization : numpy.ndarray
-        (l, l).
-    mean, scale : numpy.ndarray
-        (l,) of the standardisation.
-    inputs : numpy.ndarray
-        (n, l) float32 features, half the time of float64.
+    `inputs`: (n, l) float32 features, half the time of float64.
     """
 
     gamma: float
@@ -49,14 +39,7 @@ class KernelFeatures:
     def fit(cls, Z: np.ndarray, gamma: float, landmarks: int, seed: int) -> "KernelFeatures":
         """Draw the landmarks and compute the features of rows.
 
-        Parameters
-        ----------
-        Z : numpy.ndarray
-            (n, k) standardised features.
-        gamma : float
-        landmarks : int
-            At most; no more than rows.
-        seed : int
+        `landmarks`: at most; no more than rows.
         """
         kernel = Nystroem(
             kernel="poly",

@@ -20,12 +20,7 @@ class Rows:
 
     Threads may share them.
 
-    Parameters
-    ----------
-    X : numpy.ndarray
-        (n, k) features, missing as NaN.
-    steps : callable
-        Returns new steps of the scaling: imputation first, then others without missing values.
+    `steps`: returns new steps of the scaling: imputation first, then others without missing values.
     """
 
     def __init__(self, X: np.ndarray, steps: Steps) -> None:

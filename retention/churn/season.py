@@ -63,18 +63,12 @@ _EVENT_PROBABILITY = 0.5  # that a history holds one
 class Season:
     """The clock up to a cutoff and its BG/NBD.
 
-    Parameters
-    ----------
-    clock : numpy.ndarray
-        (n + 1,) operational days since the shop's first day, at each midnight up to the cutoff.
-    ahead : float
-        Forecast operational days in the next horizon.
-    faster : float
-        Log of the mean speed in the next horizon over that in as many days before the cutoff.
-    seasonal : float
-        The part of ``faster`` that comes again every year; the rest is growth or decline.
-    purchases : BgNbd
-        Fitted on histories in operational days.
+    `clock`: (n + 1,) operational days since the shop's first day, at each midnight up to the
+    cutoff.
+    `ahead`: forecast operational days in the next horizon.
+    `faster`: log of the mean speed in the next horizon over that in as many days before the cutoff.
+    `seasonal`: the part of ``faster`` that comes again every year; the rest is growth or decline.
+    `purchases`: fitted on histories in operational days.
     """
 
     clock: np.ndarray
@@ -88,12 +82,8 @@ class Season:
     ) -> np.ndarray:
         """Return P(no order in the horizon), (n,).
 
-        Parameters
-        ----------
-        x, t_x, age : numpy.ndarray
-            (n,) histories in calendar days.
-        ahead : float, optional
-            Operational days of the horizon; the forecast by default.
+        `x`, `t_x`, `age`: (n,) histories in calendar days.
+        `ahead`: operational days of the horizon; the forecast by default.
         """
         if not len(x):
             return np.empty(0)
@@ -105,12 +95,8 @@ class Season:
 class DailyOrders:
     """First and repeat orders of a shop per day.
 
-    Parameters
-    ----------
-    first, repeat : numpy.ndarray
-        (N,) customers with their first order, and with a repeat order, on each day.
-    days : int
-        Days before the cutoff. Further days are the horizon after it.
+    `first`, `repeat`: (N,) customers with their first order, and with a repeat order, on each day.
+    `days`: days before the cutoff. Further days are the horizon after it.
     """
 
     first: np.ndarray
@@ -135,14 +121,8 @@ def fit_season(
 
     Orders after the cutoff are not used.
 
-    Parameters
-    ----------
-    orders : DailyOrders
-    horizon_days : int
-    plain : BgNbd
-        Fitted in calendar days. It gives the expected repeat orders.
-    x, t_x, age : numpy.ndarray
-        (n,) histories to fit on, in calendar days.
+    `plain`: fitted in calendar days. It gives the expected repeat orders.
+    `x`, `t_x`, `age`: (n,) histories to fit on, in calendar days.
     """
     speed, ahead, faster, seasonal = _speeds(orders, horizon_days, plain)
     clock = np.concatenate([[0.0], np.cumsum(speed)])
@@ -153,12 +133,7 @@ def fit_season(
 def season_swing(orders: DailyOrders, horizon_days: int, plain: bgnbd.BgNbd) -> float:
     """Return ``faster`` alone; 0 without a full year.
 
-    Parameters
-    ----------
-    orders : DailyOrders
-    horizon_days : int
-    plain : BgNbd
-        Fitted in calendar days.
+    `plain`: fitted in calendar days.
     """
     return _speeds(orders, horizon_days, plain)[2] if orders.has_full_year else 0.0
 
@@ -168,16 +143,7 @@ def _speeds(
 ) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Return the speed per day, its forecast, the log change, and the seasonal part of it.
 
-    Returns
-    -------
-    speed : numpy.ndarray
-        (n,) up to the cutoff.
-    ahead : numpy.ndarray
-        (H,) forecast.
-    faster : float
-        Log of the mean forecast over the mean of the last H known days.
-    seasonal : float
-        As of `Season`.
+    Returns: log of the mean forecast over the mean of the last H known days.
     """
     first, past = orders.first[: orders.days], orders.repeat[: orders.days]
     expected = _expected_orders(orders.first, plain)[: orders.days]
@@ -205,13 +171,7 @@ def observed_season(orders: DailyOrders, season: Season, plain: bgnbd.BgNbd) -> 
 
     Training uses them instead of the forecast.
 
-    Parameters
-    ----------
-    orders : DailyOrders
-        Including the horizon.
-    season : Season
-    plain : BgNbd
-        Fitted in calendar days.
+    `plain`: fitted in calendar days.
     """
     days = orders.days
     speed = _speed(orders.repeat, _expected_orders(orders.first, plain))
@@ -278,12 +238,7 @@ def _smooth(daily: np.ndarray) -> np.ndarray:
 def forecast_speed(orders: np.ndarray, expected: np.ndarray, horizon_days: int) -> np.ndarray:
     """Forecast the speed on each day of the horizon, (H,).
 
-    Parameters
-    ----------
-    orders, expected : numpy.ndarray
-        (n,) repeat orders per day up to now, and those expected at speed 1.
-    horizon_days : int
-        H.
+    `orders`, `expected`: (n,) repeat orders per day up to now, and those expected at speed 1.
     """
     return _forecast(orders, expected, horizon_days)[0]
 
@@ -332,21 +287,10 @@ def _passing_event(
     An event adds a positive, half-normal effect to the log speed of some consecutive weeks. The
     likelihood of each window follows from that without an event by a rank-one update.
 
-    Parameters
-    ----------
-    precision : numpy.ndarray
-        (n, n) inverse covariance of the log speeds without an event.
-    log_speed : numpy.ndarray
-        (n,).
-    since : int
-        First week that an event may contain.
-
-    Returns
-    -------
-    effect : numpy.ndarray
-        (n,) on the log speed, averaged over the windows.
-    gain : float
-        Log-likelihood with a possible event less that without.
+    `precision`: (n, n) inverse covariance of the log speeds without an event.
+    `since`: first week that an event may contain.
+    Returns: (n,) on the log speed, averaged over the windows.
+    Returns: log-likelihood with a possible event less that without.
     """
     starts = [np.arange(since, len(log_speed) - weeks + 1) for weeks in _EVENT_WEEKS]
     start = np.concatenate(starts)
@@ -377,11 +321,6 @@ def known_days(orders: np.ndarray) -> int:
     """Count the days with complete data.
 
     Days after the newest order are unknown, unless the shop was closed at that time a year before.
-
-    Parameters
-    ----------
-    orders : numpy.ndarray
-        (n,) orders per day.
     """
     end = int(np.flatnonzero(orders).max(initial=-1)) + 1
     before = orders[max(end - YEAR, 0) : max(len(orders) - YEAR, 0)]
@@ -389,10 +328,7 @@ def known_days(orders: np.ndarray) -> int:
 
 
 def _single_gaps(empty: np.ndarray) -> np.ndarray:
-    """Mark weeks that were empty only once.
-
-    They were not empty a year before or after.
-    """
+    """Mark weeks that were empty only once. They were not empty a year before or after."""
     year = YEAR // _BIN_DAYS
     apart = np.pad(empty, year)
     return empty & ~(apart[: len(empty)] | apart[2 * year :])

@@ -24,10 +24,11 @@ from retention.churn.model_features import (
 from retention.features import build, quarters
 from retention.features.availability import unknown_features
 from retention.features.build import FeatureTables
-from retention.lake.store import to_frame
+from retention.lake.storage.delta_store import to_frame
 from retention.progress import Progress, silent
 from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma, hidden_markov
+from retention.window import Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -41,28 +42,16 @@ SIDE_BY_SIDE = 100_000  # customers; with more, two snapshots at once would rais
 class Snapshot:
     """Eligible customers at a cutoff, ordered by id.
 
-    Parameters
-    ----------
-    cutoff : datetime
-        Timezone-aware.
-    frame : pandas.DataFrame
-        (n,) rows with customer_id, the catalogue's features and `DERIVED`.
-    churned : numpy.ndarray or None
-        (n,) labels, 0 or 1. None without labels.
-    buyers : int
-        Customers with any order before the cutoff, also inactive ones.
-    purchases, buying : BgNbd, BuyingStates
-        Fitted on all buyers, in days and in quarters of H. ``buying`` is None in a snapshot for
-        baselines.
-    spend : GammaGamma or None
-        Spend per order day of all buyers. None for labelled snapshots and without spend.
-    season : Season or None
-        Needs 13 months of history.
-    return_times : numpy.ndarray or None
-        (n,) time until the next order, in horizons. Infinite without an order in the observed
-        horizons.
-    observed_horizons : float
-        Horizons after the cutoff with known orders: 1 or 2.
+    `frame`: (n,) rows with customer_id, the catalogue's features and `DERIVED`.
+    `churned`: (n,) labels, 0 or 1. None without labels.
+    `buyers`: customers with any order before the cutoff, also inactive ones.
+    `purchases`, `buying`: fitted on all buyers, in days and in quarters of H. ``buying`` is None in
+    a snapshot for baselines.
+    `spend`: spend per order day of all buyers. None for labelled snapshots and without spend.
+    `season`: needs 13 months of history.
+    `return_times`: (n,) time until the next order, in horizons. Infinite without an order in the
+    observed horizons.
+    `observed_horizons`: horizons after the cutoff with known orders: 1 or 2.
     """
 
     cutoff: datetime
@@ -78,13 +67,7 @@ class Snapshot:
 
     @property
     def labels(self) -> np.ndarray:
-        """Labels, (n,) 0 or 1.
-
-        Raises
-        ------
-        ValueError
-            If the snapshot has no labels.
-        """
+        """Labels, (n,) 0 or 1."""
         if self.churned is None:
             raise ValueError("this snapshot has no labels")
         return self.churned
@@ -101,17 +84,7 @@ class Snapshot:
     def matrix(self, columns: Sequence[str], *, observed_season: bool = False) -> np.ndarray:
         """Return feature columns as a matrix.
 
-        Parameters
-        ----------
-        columns : sequence of str
-            Names of the k features.
-        observed_season : bool
-            Use the season that happened instead of the forecast.
-
-        Returns
-        -------
-        numpy.ndarray
-            (n, k) float64, missing as NaN.
+        Returns: (n, k) float64, missing as NaN.
         """
         columns = (
             [OBSERVED_SEASON.get(name, name) for name in columns] if observed_season else columns
@@ -123,26 +96,17 @@ class Snapshot:
         churned, return_times = (
             None if values is None else values[keep] for values in (self.churned, self.return_times)
         )
-        return replace(
-            self,
-            frame=self.frame[keep].reset_index(drop=True),
-            churned=churned,
-            return_times=return_times,
-        )
+        frame = self.frame[keep].reset_index(drop=True)
+        return replace(self, frame=frame, churned=churned, return_times=return_times)
 
 
 @dataclass(frozen=True, slots=True)
 class _History:
     """Buyers before a cutoff and their orders.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        (n,) customers, ordered by id, with the catalogue's features.
-    quarters : tuple of numpy.ndarray
-        Order days per quarter of H, see `order_day_counts`.
-    daily_orders : DailyOrders
-        Orders per day of the shop, up to the end of the label window.
+    `frame`: (n,) customers, ordered by id, with the catalogue's features.
+    `quarters`: order days per quarter of H, see `order_day_counts`.
+    `daily_orders`: orders per day of the shop, up to the end of the label window.
     """
 
     frame: pd.DataFrame
@@ -153,9 +117,8 @@ class _History:
 def take_snapshot(
     lake: "Lake",
     cutoff: datetime,
+    window: Window,
     *,
-    horizon_days: int,
-    active_within_days: int | None,
     labelled: bool = True,
     seasonal: bool | None = None,
     until: datetime | None = None,
@@ -163,62 +126,30 @@ def take_snapshot(
 ) -> Snapshot:
     """Compute features and labels at a cutoff.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of events.
-    cutoff : datetime
-        Timezone-aware.
-    horizon_days : int
-        H.
-    active_within_days : int or None
-        Keep customers with an order in these days before the cutoff. None: all buyers.
-    labelled : bool
-        Add labels from the horizon after the cutoff.
-    seasonal : bool or None
-        Fit the season. None: if 13 months are known.
-    until : datetime or None
-        End of known orders: a second horizon that ends by then extends ``return_times``.
-    unknown : collection of str, optional
-        Features that the shop's data cannot tell; they are missing for all customers. None: those
-        of `unknown_features` at the cutoff.
-
-    Returns
-    -------
-    Snapshot
-        Models are fitted on all buyers, also inactive ones.
+    `labelled`: add labels from the horizon after the cutoff.
+    `seasonal`: fit the season. None: if 13 months are known.
+    `until`: end of known orders: a second horizon that ends by then extends ``return_times``.
+    `unknown`: features that the shop's data cannot tell; they are missing for all customers. None:
+    those of `unknown_features` at the cutoff.
     """
-    history = _extract_history(lake, cutoff, horizon_days, horizon_days if labelled else 0)
-    snapshot = _compute_features(history, cutoff, horizon_days, seasonal)
+    horizon = window.horizon_days
+    history = _extract_history(lake, cutoff, horizon, horizon if labelled else 0)
+    snapshot = _compute_features(history, cutoff, horizon, seasonal)
     if labelled:
-        snapshot = _attach_labels(snapshot, lake, history, horizon_days, until)
+        snapshot = _attach_labels(snapshot, lake, history, horizon, until)
     else:
         snapshot = replace(snapshot, spend=fit_spend(history.frame))
     missing = unknown_features(lake, cutoff) if unknown is None else unknown
-    return _eligible(snapshot, missing, active_within_days)
+    return _eligible(snapshot, missing, window)
 
 
-def take_baseline_snapshot(
-    lake: "Lake", cutoff: datetime, *, horizon_days: int, active_within_days: int | None
-) -> Snapshot:
+def take_baseline_snapshot(lake: "Lake", cutoff: datetime, window: Window) -> Snapshot:
     """Compute labels, and the few features that the baselines need, at a cutoff.
 
     It takes a sixth of the time of `take_snapshot`.
-
-    Parameters
-    ----------
-    lake : Lake
-        Source of events.
-    cutoff : datetime
-        Timezone-aware.
-    horizon_days : int
-        H.
-    active_within_days : int or None
-        As in `take_snapshot`.
     """
-    everyone = build(
-        lake, cutoff, horizon_days=horizon_days, active_within_days=None, names=BASELINE_FEATURES
-    )
+    horizon_days = window.horizon_days
+    everyone = build(lake, cutoff, Window(horizon_days, None), names=BASELINE_FEATURES)
     frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
     purchases = fit_purchases(frame)
     frame = frame.assign(**bgnbd_features(purchases, frame, horizon_days))
@@ -229,51 +160,28 @@ def take_baseline_snapshot(
         cutoff, frame, churned, len(frame), purchases, None, None, return_times=times
     )
     missing = unknown_features(lake, cutoff) & set(BASELINE_FEATURES)
-    return _eligible(snapshot, missing, active_within_days)
+    return _eligible(snapshot, missing, window)
 
 
 def snapshot_with(
-    fits: Snapshot,
-    lake: FeatureTables,
-    cutoff: datetime,
-    *,
-    horizon_days: int,
-    active_within_days: int | None,
-    unknown: Collection[str],
+    fits: Snapshot, lake: FeatureTables, cutoff: datetime, window: Window, unknown: Collection[str]
 ) -> Snapshot:
-    """Compute features with the models that were fitted on another snapshot.
-
-    Parameters
-    ----------
-    fits : Snapshot
-        An unlabelled snapshot of all buyers.
-    lake : Lake
-        Source of the events of some customers.
-    cutoff : datetime
-        Timezone-aware.
-    horizon_days : int
-        H.
-    active_within_days : int or None
-        Keep customers with an order in these days before the cutoff. None: all buyers.
-    unknown : collection of str
-        Features that the shop's data cannot tell.
-    """
+    """Compute features with the models that were fitted on another snapshot."""
     assert fits.buying is not None
-    frame, counts = _read_buyers(lake, cutoff, horizon_days)
-    frame = _with_fits(frame, counts, cutoff, horizon_days, fits.purchases, fits.buying)
+    frame, counts = _read_buyers(lake, cutoff, window.horizon_days)
+    frame = _with_fits(frame, counts, cutoff, window.horizon_days, fits.purchases, fits.buying)
     frame = frame.assign(**_forecast_season(fits.season, frame))
     snapshot = replace(
         fits, cutoff=cutoff, frame=frame, churned=None, return_times=None, buyers=len(frame)
     )
-    return _eligible(snapshot, unknown, active_within_days)
+    return _eligible(snapshot, unknown, window)
 
 
 def take_labelled_snapshots(
     lake: "Lake",
     cutoffs: Sequence[datetime],
+    window: Window,
     *,
-    horizon_days: int,
-    active_within_days: int | None,
     seasonal: bool,
     until: datetime,
     unknown: Collection[str],
@@ -284,26 +192,16 @@ def take_labelled_snapshots(
     The purchase models of one are fitted while the lake is read for the next, if both fit into
     memory together.
 
-    Parameters
-    ----------
-    lake : Lake
-    cutoffs : sequence of datetime
-    horizon_days, active_within_days, seasonal, until, unknown
-        See `take_snapshot`.
-    progress : Progress
-
-    Returns
-    -------
-    list of Snapshot
-        As `take_snapshot` returns them.
+    Returns: as `take_snapshot` returns them.
     """
     snapshots: list[Snapshot] = []
     waiting: tuple[_History, Future[Snapshot]] | None = None
 
     def finish(history: _History, fitted: Future[Snapshot]) -> None:
         snapshot = _attach_labels(fitted.result(), lake, history, horizon_days, until)
-        snapshots.append(_eligible(snapshot, unknown, active_within_days))
+        snapshots.append(_eligible(snapshot, unknown, window))
 
+    horizon_days = window.horizon_days
     # the limit is the process's: no fit may lift it while another thread computes
     with threadpool_limits(1), ThreadPoolExecutor(1) as pool:
         for number, cutoff in enumerate(cutoffs):
@@ -322,16 +220,15 @@ def take_labelled_snapshots(
     return snapshots
 
 
-def _eligible(
-    snapshot: Snapshot, unknown: Collection[str], active_within_days: int | None
-) -> Snapshot:
+def _eligible(snapshot: Snapshot, unknown: Collection[str], window: Window) -> Snapshot:
     """Blank unknown features and keep the active customers."""
     if unknown:
         frame = snapshot.frame.assign(**dict.fromkeys(sorted(unknown), np.nan))
         snapshot = replace(snapshot, frame=frame)
-    if active_within_days is None:
+    if window.active_within_days is None:
         return snapshot
-    return snapshot.rows((snapshot.frame.recency_days <= active_within_days).to_numpy(dtype=bool))
+    is_active = snapshot.frame.recency_days <= window.active_within_days
+    return snapshot.rows(is_active.to_numpy(dtype=bool))
 
 
 def _extract_history(
@@ -346,7 +243,7 @@ def _read_buyers(
     lake: FeatureTables, cutoff: datetime, horizon_days: int
 ) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
     """Read the buyers' features and their order days per quarter of H."""
-    everyone = build(lake, cutoff, horizon_days=horizon_days, active_within_days=None)
+    everyone = build(lake, cutoff, Window(horizon_days, None))
     frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
     counts = quarters.order_day_counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
     return frame, counts
@@ -454,22 +351,14 @@ def _observed_season(snapshot: Snapshot, orders: seasons.DailyOrders) -> dict[st
 def daily_orders(lake: "Lake", cutoff: datetime, label_days: int) -> seasons.DailyOrders:
     """Count first and repeat orders per day (UTC).
 
-    Parameters
-    ----------
-    lake : Lake
-    cutoff : datetime
-    label_days : int
-        Days after the cutoff to include.
+    `label_days`: days after the cutoff to include.
     """
     events = lake.table("events", before=cutoff + timedelta(days=label_days))
     bought = events.filter(events.event_type == "purchase")
     first_orders = bought.group_by("customer_id").agg(day=bought.occurred_at.min().date())
     first = first_orders.group_by("day").agg(customers=first_orders.count()).execute()
-    every = (
-        bought.group_by(day=bought.occurred_at.date())
-        .agg(customers=bought.customer_id.nunique())
-        .execute()
-    )
+    day = bought.occurred_at.date()
+    every = bought.group_by(day=day).agg(customers=bought.customer_id.nunique()).execute()
     if not len(every):
         return seasons.DailyOrders(np.zeros(0), np.zeros(0), 0)
     end = pd.Timestamp(cutoff).tz_convert(None).normalize()
@@ -499,18 +388,8 @@ def days_to_next_purchase(
 ) -> np.ndarray:
     """Return the days until each customer's next purchase, (n,).
 
-    Parameters
-    ----------
-    lake : Lake
-    customers : pandas.Series
-        (n,) ids.
-    since, until : datetime
-        Window ``[since, until)``, timezone-aware.
-
-    Returns
-    -------
-    numpy.ndarray
-        Infinite without a purchase in the window.
+    `since`, `until`: window ``[since, until)``, timezone-aware.
+    Returns: infinite without a purchase in the window.
     """
     events = lake.table("events", before=until, since=since)
     bought = events.filter(events.event_type == "purchase")

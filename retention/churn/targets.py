@@ -30,15 +30,9 @@ EARLY, MIDDLE, LATE = 0.1, 0.5, 0.9  # quantiles of the next order within 90 day
 class Targets:
     """Order targets of n customers.
 
-    Parameters
-    ----------
-    within : dict
-        Days → (n,) P(order within them).
-    early, middle, late : numpy.ndarray
-        (n,) days: 10%, 50% and 90% quantiles of the next order, given that it comes within 90
-        days.
-    note : str
-        Reason for missing targets.
+    `within`: days → (n,) P(order within them).
+    `early`, `middle`, `late`: (n,) days: 10%, 50% and 90% quantiles of the next order, given that
+    it comes within 90 days.
     """
 
     within: dict[int, np.ndarray]
@@ -48,14 +42,7 @@ class Targets:
     note: str = ""
 
     def of(self, place: int, as_of: datetime) -> dict[str, Any]:
-        """Return one customer's targets for job results.
-
-        Parameters
-        ----------
-        place : int
-            Index of the customer.
-        as_of : datetime
-        """
+        """Return one customer's targets for job results."""
         if self.note:
             return dict.fromkeys(("intent", "next_order_at", "next_order_between"), None) | {
                 "intent_note": self.note
@@ -75,24 +62,15 @@ class Targets:
 def fit_intent(lake: "Lake", training: TrainingSet, columns: tuple[str, ...]) -> dict[str, Any]:
     """Fit the model of purchase intent and return it as JSON.
 
-    Parameters
-    ----------
-    lake : Lake
-    training : TrainingSet
-        Events at or after its cutoff are not used.
-    columns : tuple of str
+    `training`: events at or after its cutoff are not used.
     """
     samples = []
     for snapshot in training.snapshots:
-        wait = days_to_next_purchase(
-            lake, snapshot.frame.customer_id, snapshot.cutoff, training.cutoff
-        )
-        observed_days = (training.cutoff - snapshot.cutoff) / timedelta(days=1)
-        samples.append(
-            purchase_intent.IntentSample(
-                snapshot.matrix(columns), _closed_form_hazards(snapshot), wait, observed_days
-            )
-        )
+        since, customers = snapshot.cutoff, snapshot.frame.customer_id
+        wait = days_to_next_purchase(lake, customers, since, training.cutoff)
+        observed_days = (training.cutoff - since) / timedelta(days=1)
+        X, hazards = snapshot.matrix(columns), _closed_form_hazards(snapshot)
+        samples.append(purchase_intent.IntentSample(X, hazards, wait, observed_days))
     return purchase_intent.fit(columns, samples).as_dict()
 
 
@@ -106,18 +84,11 @@ def predict_targets(
     likely than one within 30. Customers who have been silent for longer than the training data get
     the closed form, which is fitted on all buyers.
 
-    Parameters
-    ----------
-    trained : TrainedChurn or None
-        Contains the model of intent. None: use the closed form.
-    snapshot : Snapshot
-    history_days : float
-        Length of the shop's history; below 90 days there are no targets.
+    `history_days`: length of the shop's history; below 90 days there are no targets.
     """
     if history_days < MIN_HISTORY_DAYS:
-        note = gettext(
-            "Purchase intent needs {needed} days of history, and there are {available}."
-        ).format(needed=MIN_HISTORY_DAYS, available=int(history_days))
+        text = gettext("Purchase intent needs {needed} days of history, and there are {available}.")
+        note = text.format(needed=MIN_HISTORY_DAYS, available=int(history_days))
         return Targets({}, np.empty(0), np.empty(0), np.empty(0), note)
     hazards = closed_form = _closed_form_hazards(snapshot)
     stored = trained.parameters.get(PARAMETER) if trained else None
@@ -125,22 +96,17 @@ def predict_targets(
         model = purchase_intent.Intent.from_dict(stored)
         hazards = model.hazards(snapshot.matrix(model.columns), closed_form)
     if trained:
-        is_known = (
-            snapshot.frame.recency_days <= (trained.active_within_days or np.inf)
-        ).to_numpy()
-        anchored = purchase_intent.anchor(
-            hazards, _log_silence(snapshot, hazards, trained), trained.predict(snapshot)
-        )
+        longest = trained.active_within_days or np.inf
+        is_known = (snapshot.frame.recency_days <= longest).to_numpy()
+        silence = _log_silence(snapshot, hazards, trained)
+        anchored = purchase_intent.anchor(hazards, silence, trained.predict(snapshot))
         hazards = np.where(is_known[:, None], anchored, closed_form)
-    return Targets(
-        {
-            days: purchase_intent.order_probability(hazards, days)
-            for days in purchase_intent.HORIZONS
-        },
-        purchase_intent.order_quantile(hazards, EARLY),
-        purchase_intent.order_quantile(hazards, MIDDLE),
-        purchase_intent.order_quantile(hazards, LATE),
+    horizons = purchase_intent.HORIZONS
+    early, middle, late = (
+        purchase_intent.order_quantile(hazards, part) for part in (EARLY, MIDDLE, LATE)
     )
+    chances = {days: purchase_intent.order_probability(hazards, days) for days in horizons}
+    return Targets(chances, early, middle, late)
 
 
 def _log_silence(snapshot: Snapshot, hazards: np.ndarray, trained: "TrainedChurn") -> np.ndarray:

@@ -18,6 +18,7 @@ from retention.features.availability import unknown_features
 from retention.lake import coverage
 from retention.progress import Progress, silent
 from retention.text import gettext
+from retention.window import Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -38,26 +39,9 @@ class TrainingSet:
 
     All label windows end at or before the cutoff.
 
-    Parameters
-    ----------
-    cutoff : datetime
-    horizon_days : int
-    active_within_days : int or None
-    history_days : float
-        Length of the shop's history.
-    snapshots : tuple of Snapshot
-    columns : tuple of str
-        Feature columns that vary.
-    ahead : float
-        Forecast log change of the speed of repeat orders, see `swing`.
-    settings : mapping
-        Settings per estimator that replace the defaults.
-    doubted : mapping
-        Cutoff → (n,) mask of rows with doubted labels.
-    fits : dict
-        Cache of `retention.churn.rolling.fit_members`.
-    zone : str
-        The shop's time zone (IANA).
+    `ahead`: forecast log change of the speed of repeat orders, see `swing`.
+    `fits`: cache of `retention.churn.evaluation.rolling.fit_members`.
+    `zone`: the shop's time zone (IANA).
     """
 
     cutoff: datetime
@@ -71,6 +55,11 @@ class TrainingSet:
     doubted: Mapping[datetime, np.ndarray] = field(default_factory=dict)
     fits: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
     zone: str = "UTC"
+
+    @property
+    def window(self) -> Window:
+        """The definition of churn."""
+        return Window(self.horizon_days, self.active_within_days)
 
     @property
     def newest(self) -> Snapshot:
@@ -102,34 +91,17 @@ class TrainingSet:
         return tuple(snapshot for snapshot in self.snapshots if snapshot.cutoff + horizon <= moment)
 
     def as_of(self, moment: datetime) -> "TrainingSet | None":
-        """Return the training set at an earlier moment.
-
-        Returns
-        -------
-        TrainingSet or None
-            None if no label window ended by then.
-        """
+        """Return the training set at an earlier moment."""
         snapshots = self.before(moment)
         days = self.history_days - (self.cutoff - moment) / timedelta(days=1)
-        snapshot = next(
-            (candidate for candidate in self.snapshots if candidate.cutoff == moment), None
-        )
-        ahead = (
-            0.0
-            if snapshot is None or snapshot.frame.empty
-            else float(snapshot.frame.season_ahead.iloc[0])
-        )
-        return (
-            replace(self, cutoff=moment, history_days=days, snapshots=snapshots, ahead=ahead)
-            if snapshots
-            else None
-        )
+        if not snapshots:
+            return None
+        frame = next((own.frame for own in self.snapshots if own.cutoff == moment), None)
+        ahead = 0.0 if frame is None or frame.empty else float(frame.season_ahead.iloc[0])
+        return replace(self, cutoff=moment, history_days=days, snapshots=snapshots, ahead=ahead)
 
     def without_doubted(self, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-        """Drop rows with doubted labels from snapshots.
-
-        Evaluation keeps all rows.
-        """
+        """Drop rows with doubted labels from snapshots. Evaluation keeps all rows."""
         return [
             snapshot.rows(~self.doubted[snapshot.cutoff])
             if snapshot.cutoff in self.doubted
@@ -149,59 +121,28 @@ def stack_rows(
 
     Rows are thinned evenly to `MAX_ROWS`, of few snapshots to `MAX_ROWS_OF_FEW`. The features
     contain the observed season, because the label windows are over.
-
-    Parameters
-    ----------
-    snapshots : sequence of Snapshot
-    columns : sequence of str
-        Names of the k features.
-
-    Returns
-    -------
-    X : numpy.ndarray
-        (n, k) features.
-    y : numpy.ndarray
-        (n,) labels.
     """
     step = _row_step(snapshots)
-    return (
-        np.concatenate(
-            [
-                _thinned(snapshot.matrix(columns, observed_season=True), step)
-                for snapshot in snapshots
-            ]
-        ),
-        np.concatenate([_thinned(snapshot.labels, step) for snapshot in snapshots]),
-    )
+    tables = [snapshot.matrix(columns, observed_season=True) for snapshot in snapshots]
+    labels = [_thinned(snapshot.labels, step) for snapshot in snapshots]
+    return (np.concatenate([_thinned(table, step) for table in tables]), np.concatenate(labels))
 
 
 def stacked_return_times(snapshots: Sequence[Snapshot]) -> np.ndarray | None:
-    """Return the return times of stacked rows, (n,).
-
-    None if a snapshot has none.
-    """
-    available = [
-        snapshot.return_times for snapshot in snapshots if snapshot.return_times is not None
-    ]
+    """Return the return times of stacked rows, (n,). None if a snapshot has none."""
+    times = [snapshot.return_times for snapshot in snapshots]
+    available = [own for own in times if own is not None]
     if len(available) < len(snapshots):
         return None
     step = _row_step(snapshots)
-    return np.concatenate([_thinned(times, step) for times in available])
+    return np.concatenate([_thinned(own, step) for own in available])
 
 
 def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) -> np.ndarray:
     """Return the observed horizons of stacked rows.
 
-    Parameters
-    ----------
-    snapshots : sequence of Snapshot
-    horizon_days : int
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,): 2 if the second horizon ended together with the newest label window. An origin in the
-        past must not use later orders.
+    Returns: (n,): 2 if the second horizon ended together with the newest label window. An origin in
+    the past must not use later orders.
     """
     last_cutoff = max(snapshot.cutoff for snapshot in snapshots) - timedelta(days=horizon_days)
     horizons = [
@@ -209,12 +150,9 @@ def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) 
         for snapshot in snapshots
     ]
     step = _row_step(snapshots)
-    return np.concatenate(
-        [
-            _thinned(np.full(len(snapshot.frame), number), step)
-            for snapshot, number in zip(snapshots, horizons, strict=True)
-        ]
-    )
+    sizes = [len(snapshot.frame) for snapshot in snapshots]
+    rows = map(np.full, sizes, horizons)
+    return np.concatenate([_thinned(own, step) for own in rows])
 
 
 def _row_step(snapshots: Sequence[Snapshot]) -> float:
@@ -229,43 +167,25 @@ def _thinned(rows: np.ndarray, step: float) -> np.ndarray:
 
 
 def build_training_set(
-    lake: "Lake",
-    *,
-    cutoff: datetime,
-    horizon_days: int,
-    active_within_days: int | None,
-    progress: Progress = silent,
+    lake: "Lake", *, cutoff: datetime, window: Window, progress: Progress = silent
 ) -> TrainingSet:
     """Take labelled snapshots before a cutoff.
 
     The newest snapshot is at ``cutoff − H``.
 
-    Parameters
-    ----------
-    lake : Lake
-    cutoff : datetime
-        Timezone-aware. All label windows end at or before it.
-    horizon_days : int
-    active_within_days : int or None
-    progress : Progress
-
-    Raises
-    ------
-    BadInput
-        If the horizon is too long for the history.
-    TooLittleData
-        Without events or customers.
+    `cutoff`: timezone-aware. All label windows end at or before it.
+    Raises `TooLittleData`: without events or customers.
     """
+    horizon_days = window.horizon_days
     coverage.check_trainable(lake, cutoff, horizon_days)
     first = lake.table("events", before=cutoff).occurred_at.min().execute()
     if first is None or first != first:  # NaT: events became known only later
-        raise TooLittleData(
-            gettext(
-                "No events were known before {local:%Y-%m-%d}; import some or choose a later "
-                "cutoff."
-            ).format(local=lake.local(cutoff))
+        text = gettext(
+            "No events were known before {local:%Y-%m-%d}; import some or choose a later cutoff."
         )
+        raise TooLittleData(text.format(local=lake.local(cutoff)))
     days = (cutoff - first.to_pydatetime().replace(tzinfo=UTC)) / timedelta(days=1)
+    has_season = days >= seasons.MIN_DAYS
     moments = snapshot_moments(cutoff, days, horizon_days)
     # One decision for all snapshots, as for the columns that vary: an event type that the shop
     # began to record between two of them stays a feature.
@@ -273,37 +193,21 @@ def build_training_set(
     snapshots = take_labelled_snapshots(
         lake,
         moments,
-        horizon_days=horizon_days,
-        active_within_days=active_within_days,
-        seasonal=days >= seasons.MIN_DAYS,
+        window=window,
+        seasonal=has_season,
         until=cutoff,
         unknown=unknown,
         progress=progress,
     )
     snapshots = [snapshot for snapshot in snapshots if len(snapshot.frame)]
     if not snapshots:
-        raise TooLittleData(_no_customers_text(lake.local(cutoff), active_within_days))
-    names = (
-        *NAMES,
-        *(
-            feature.name
-            for feature in DERIVED
-            if days >= seasons.MIN_DAYS or feature.name not in SEASON_FEATURES
-        ),
-    )
-    ahead = seasons.season_swing(
-        daily_orders(lake, cutoff, 0), horizon_days, snapshots[0].purchases
-    )
-    return TrainingSet(
-        cutoff,
-        horizon_days,
-        active_within_days,
-        days,
-        tuple(snapshots),
-        _varying_columns(snapshots, names),
-        ahead,
-        zone=lake.zone,
-    )
+        raise TooLittleData(_no_customers_text(lake.local(cutoff), window.active_within_days))
+    derived = (feature.name for feature in DERIVED)
+    names = (*NAMES, *(name for name in derived if has_season or name not in SEASON_FEATURES))
+    orders = daily_orders(lake, cutoff, 0)
+    ahead = seasons.season_swing(orders, horizon_days, snapshots[0].purchases)
+    columns = _varying_columns(snapshots, names)
+    return TrainingSet(cutoff, *window, days, tuple(snapshots), columns, ahead, zone=lake.zone)
 
 
 def _varying_columns(snapshots: Sequence[Snapshot], names: Sequence[str]) -> tuple[str, ...]:
@@ -311,15 +215,10 @@ def _varying_columns(snapshots: Sequence[Snapshot], names: Sequence[str]) -> tup
 
     For example, e-mail features of a shop without e-mails are dropped.
     """
-    low = pd.concat(
-        [snapshot.frame[list(names)].astype(float).min() for snapshot in snapshots], axis=1
-    )
-    high = pd.concat(
-        [snapshot.frame[list(names)].astype(float).max() for snapshot in snapshots], axis=1
-    )
-    has_missing = pd.concat(
-        [snapshot.frame[list(names)].isna().any() for snapshot in snapshots], axis=1
-    ).any(axis=1)
+    frames = [snapshot.frame[list(names)].astype(float) for snapshot in snapshots]
+    low = pd.concat([frame.min() for frame in frames], axis=1)
+    high = pd.concat([frame.max() for frame in frames], axis=1)
+    has_missing = pd.concat([frame.isna().any() for frame in frames], axis=1).any(axis=1)
     is_empty = low.isna().all(axis=1)
     is_varying = (low.min(axis=1) < high.max(axis=1)) | (has_missing & ~is_empty)
     return tuple(
@@ -332,38 +231,26 @@ def snapshot_moments(cutoff: datetime, history_days: float, horizon_days: int) -
 
     They are half a horizon apart, or spread evenly over 13 months and more.
 
-    Parameters
-    ----------
-    cutoff : datetime
-    history_days : float
-    horizon_days : int
-
-    Raises
-    ------
-    BadInput
-        If the history is shorter than a horizon and what the oldest snapshot needs.
+    Raises `BadInput`: if the history is shorter than a horizon and what the oldest snapshot needs.
     """
     first_history = min(horizon_days, coverage.MAX_FIRST_HISTORY)
     if history_days < horizon_days + first_history:
         longest = coverage.longest_horizon(int(history_days), windows=1)
-        remedy = (
-            gettext("take a horizon of at most {longest} days or a later cutoff").format(
-                longest=longest
-            )
-            if longest >= MIN_HORIZON_DAYS
-            else gettext("import a longer history")
+        text = gettext("take a horizon of at most {longest} days or a later cutoff")
+        if longest >= MIN_HORIZON_DAYS:
+            remedy = text.format(longest=longest)
+        else:
+            remedy = gettext("import a longer history")
+        message = gettext(
+            "A horizon of {horizon_days} days needs {history_days} days of history "
+            "before the cutoff, and there are {available}; {remedy}."
+        ).format(
+            horizon_days=horizon_days,
+            history_days=horizon_days + first_history,
+            available=int(history_days),
+            remedy=remedy,
         )
-        raise BadInput(
-            gettext(
-                "A horizon of {horizon_days} days needs {history_days} days of history "
-                "before the cutoff, and there are {available}; {remedy}."
-            ).format(
-                horizon_days=horizon_days,
-                history_days=horizon_days + first_history,
-                available=int(history_days),
-                remedy=remedy,
-            )
-        )
+        raise BadInput(message)
     room = history_days - horizon_days - first_history
     seasonal = history_days >= seasons.MIN_DAYS
     most = MAX_SNAPSHOTS_SEASONAL if seasonal else MAX_SNAPSHOTS
@@ -393,12 +280,6 @@ def exclude_doubted_labels(
 
     A label is doubted if its window contains the moment that a user marked as wrong. Model
     selection, calibration and evaluation keep all customers, so opinions cannot bias them.
-
-    Parameters
-    ----------
-    training : TrainingSet
-    doubts : collection of (str, datetime)
-        Customer id and moment.
     """
     if not doubts:
         return training

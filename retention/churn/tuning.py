@@ -12,16 +12,17 @@ AISTATS.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
-from retention.churn import estimators, rolling
+from retention.churn import estimators
+from retention.churn.evaluation import rolling
+from retention.churn.evaluation.uncertainty import Interval, log_losses, paired_interval
 from retention.churn.snapshots import Snapshot
 from retention.churn.training_set import TrainingSet
-from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.progress import Progress, part, silent
 from retention.text import gettext
 
@@ -71,10 +72,7 @@ SPACE: Mapping[str, Draw] = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limit of the search in seconds or fits.
-
-    A limit in fits makes results reproducible.
-    """
+    """Limit of the search in seconds or fits. A limit in fits makes results reproducible."""
 
     seconds: float | None = None
     fits: int | None = None
@@ -84,14 +82,8 @@ class Budget:
 class TuningResult:
     """Result of one estimator's search.
 
-    Parameters
-    ----------
-    estimator : str
-    settings : dict
-        Empty: keep the defaults.
-    tried, fits : int
-    difference : Interval or None
-        Log-loss of the best settings minus that of the defaults.
+    `settings`: empty: keep the defaults.
+    `difference`: log-loss of the best settings minus that of the defaults.
     """
 
     estimator: str
@@ -102,14 +94,8 @@ class TuningResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result for the registry."""
-        interval = (
-            None
-            if self.difference is None
-            else [
-                round(x, 6)
-                for x in (self.difference.mean, self.difference.low, self.difference.high)
-            ]
-        )
+        difference = self.difference and astuple(self.difference)
+        interval = difference and [round(x, 6) for x in difference]
         return {
             "settings": self.settings,
             "tried": self.tried,
@@ -142,27 +128,14 @@ def tune(
 
     The budget is shared evenly.
 
-    Parameters
-    ----------
-    training : TrainingSet
-    members : sequence of str
-    budget : Budget
-    seed : int
-    progress : Progress
-
-    Returns
-    -------
-    list of TuningResult
-        One per searched member. Empty without an origin to evaluate on.
+    Returns: one per searched member. Empty without an origin to evaluate on.
     """
     origins = rolling.origins(training)
     names = [name for name in members if name in SPACE]
     if not origins or not names:
         return []
-    share = Budget(
-        None if budget.seconds is None else budget.seconds / len(names),
-        None if budget.fits is None else budget.fits // len(names),
-    )
+    seconds = None if budget.seconds is None else budget.seconds / len(names)
+    share = Budget(seconds, None if budget.fits is None else budget.fits // len(names))
     return [
         _search(training, origins, name, share, seed, part(progress, number, len(names)))
         for number, name in enumerate(names)
@@ -194,11 +167,8 @@ def _search(
     for number, origin in enumerate(origins):
         for trial in remaining:
             if len(trial.losses) <= number and not _is_spent(budget, monotonic() - started, fits):
-                progress(
-                    fits,
-                    max(total, fits + 1),
-                    gettext("Searching settings: {name}").format(name=name),
-                )
+                text = gettext("Searching settings: {name}")
+                progress(fits, max(total, fits + 1), text.format(name=name))
                 judge(trial, origin)
         evaluated = [trial for trial in remaining if len(trial.losses) > number]
         if default not in evaluated:
@@ -218,9 +188,8 @@ def _result(
     if best is default:
         return TuningResult(name, {}, trials, fits, None)
     difference = np.concatenate(best.losses) - np.concatenate(default.losses)
-    customers = np.concatenate(
-        [origin.frame.customer_id for origin in origins[: len(default.losses)]]
-    )
+    by_origin = [origin.frame.customer_id for origin in origins[: len(default.losses)]]
+    customers = np.concatenate(by_origin)
     interval = paired_interval(difference, customers)
     return TuningResult(name, best.settings if interval.high < 0 else {}, trials, fits, interval)
 

@@ -1,18 +1,19 @@
 """Store connections, with their secrets encrypted."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.connect import secrets
-from retention.connect.contract import ConnectorError, Setting
+from retention.connect import encryption
+from retention.connect.contract import ConnectorError, FirstCancelled, Setting
+from retention.db import Database, Transaction
 from retention.db.audit import record
-from retention.db.tables import Connection
-from retention.errors import BadFields, BadInput, Conflict
+from retention.db.insert import insert_once
+from retention.db.tables import CancelledOrder, Connection
+from retention.errors import BadFields, BadInput, Conflict, unknown_name
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -34,8 +35,7 @@ class Access:
 
 
 def add(
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     name: str,
     kind: str,
     declared: Sequence[Setting],
@@ -44,86 +44,43 @@ def add(
     channel: str | None,
     by: str,
 ) -> Connection:
-    """Store a connection.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    name : str
-        Name of the connection.
-    kind : str
-        Kind of its connector.
-    declared : sequence of Setting
-        Settings that the connector declares.
-    values : mapping
-        Values by key.
-    channel : str or None
-        Channel that owns it.
-    by : str
-        Who adds it.
-
-    Raises
-    ------
-    BadInput
-        A setting is missing or unknown.
-    Conflict
-        The name is taken.
-    """
+    """Store a connection."""
     check_values(declared, values)
-    if session.scalar(select(Connection.id).where(*_named(settings, name))):
-        raise Conflict(
-            gettext(
-                "There is a connection {name!r} already; remove it first, or choose another name."
-            ).format(name=name)
+    if _find(session, name):
+        message = gettext(
+            "There is a connection {name!r} already; remove it first, or choose another name."
         )
+        raise Conflict(message.format(name=name))
     hidden = {setting.key for setting in declared if setting.is_secret}
-    config = {key: value for key, value in values.items() if key not in hidden}
-    secret = {key: value for key, value in values.items() if key in hidden}
+    secrets = {key: value for key, value in values.items() if key in hidden}
     connection = Connection(
-        team_id=settings.team_id,
+        team_id=session.settings.team_id,
         name=name,
         kind=kind,
-        config=config,
-        secrets=secrets.encrypt(settings.keys, secret),
+        config={key: value for key, value in values.items() if key not in hidden},
+        secrets=encryption.encrypt(session.settings.keys, secrets),
         channel=channel,
         state="active",
         created_by=by,
     )
     session.add(connection)
     session.flush()
-    record(session, settings, by, "connection.add", name, clock.now(), {"kind": kind})
+    record(session, by, "connection.add", name, clock.now(), {"kind": kind})
     return connection
 
 
 def check_values(declared: Sequence[Setting], values: Mapping[str, str]) -> None:
-    """Check that all required settings are there and no other.
-
-    Raises
-    ------
-    BadFields
-        One error per setting.
-    """
-    known = {setting.key: setting for setting in declared}
+    """Check that all required settings are there and no other."""
+    known = [setting.key for setting in declared]
+    missing = gettext("{key} is missing; give it like {example}.")
     errors = [
-        BadInput(
-            gettext("{key} is missing; give it like {example}.").format(
-                key=setting.key, example=setting.example or "…"
-            ),
-            field=setting.key,
-        )
-        for setting in declared
-        if setting.is_required and not values.get(setting.key, "").strip()
+        BadInput(missing.format(key=each.key, example=each.example or "…"), field=each.key)
+        for each in declared
+        if each.is_required and not values.get(each.key, "").strip()
     ]
+    other = gettext("{key} is no setting here; use {known}.")
     errors += [
-        BadInput(
-            gettext("{key} is no setting here; use {known}.").format(
-                key=key, known=", ".join(known)
-            ),
-            field=key,
-        )
+        BadInput(other.format(key=key, known=", ".join(known)), field=key)
         for key in values
         if key not in known
     ]
@@ -131,57 +88,28 @@ def check_values(declared: Sequence[Setting], values: Mapping[str, str]) -> None
         raise BadFields(errors)
 
 
-def find(session: Session, settings: Settings, name: str) -> Connection:
-    """Return a connection by name.
-
-    Raises
-    ------
-    BadInput
-        There is none. The message names the nearest.
-    """
-    connection = session.scalar(select(Connection).where(*_named(settings, name)))
-    if connection is not None:
+def find(session: Transaction, name: str) -> Connection:
+    """Return a connection by name."""
+    if connection := _find(session, name):
         return connection
-    names = [other.name for other in connections(session, settings)]
-    nearest = difflib.get_close_matches(name, names, 1)
-    message = (
-        gettext("There is no connection {name!r}. Did you mean {nearest}?")
-        if nearest
-        else gettext("There is no connection {name!r}; `retention source list` shows all.")
-    )
-    raise BadInput(message.format(name=name, nearest="".join(nearest)))
+    similar = gettext("There is no connection {name!r}. Did you mean {nearest}?")
+    other = gettext("There is no connection {name!r}; `retention source list` shows all.")
+    raise unknown_name(name, [each.name for each in connections(session)], similar, other)
 
 
-def connections(session: Session, settings: Settings) -> list[Connection]:
+def connections(session: Transaction) -> list[Connection]:
     """Return all connections by name."""
-    return list(
-        session.scalars(
-            select(Connection)
-            .where(Connection.team_id == settings.team_id)
-            .order_by(Connection.name)
-        )
-    )
+    own = select(Connection).filter_by(team_id=session.settings.team_id)
+    return list(session.scalars(own.order_by(Connection.name)))
 
 
 def access(settings: Settings, connection: Connection) -> Access:
-    """Return a connection's settings and decrypted secrets.
-
-    Raises
-    ------
-    Refused
-        The secrets cannot be decrypted.
-    """
-    return Access({**connection.config, **secrets.decrypt(settings.keys, connection.secrets)})
+    """Return a connection's settings and decrypted secrets."""
+    return Access({**connection.config, **encryption.decrypt(settings.keys, connection.secrets)})
 
 
 def note_error(connection: Connection, error: ConnectorError | None) -> bool:
-    """Store the last error of a connection, or that it works again.
-
-    Returns
-    -------
-    bool
-        Whether this is news: people hear of a problem once, and once that it is over.
-    """
+    """Store the last error of a connection, or that it works again."""
     code = error.code if error else None
     is_news = connection.error_code != code
     connection.error_code = code
@@ -189,19 +117,30 @@ def note_error(connection: Connection, error: ConnectorError | None) -> bool:
     return is_news
 
 
-def rotate_all(session: Session, settings: Settings) -> int:
-    """Encrypt all secrets anew with the current key.
-
-    Returns
-    -------
-    int
-        Number of connections.
-    """
-    rows = connections(session, settings)
+def rotate_all(session: Transaction) -> int:
+    """Encrypt all secrets anew with the current key."""
+    rows = connections(session)
     for row in rows:
-        row.secrets = secrets.rotate(settings.keys, row.secrets)
+        row.secrets = encryption.rotate(session.settings.keys, row.secrets)
     return len(rows)
 
 
-def _named(settings: Settings, name: str) -> tuple:
-    return Connection.team_id == settings.team_id, Connection.name == name
+def _find(session: Transaction, name: str) -> Connection | None:
+    named = select(Connection).filter_by(team_id=session.settings.team_id, name=name)
+    return session.scalar(named)
+
+
+def first_cancelled(database: Database, connection: Connection) -> FirstCancelled:
+    """Return a function that keeps the first time of each order of a connection.
+
+    Returns: from an order's id and the time of its last change to its stored time.
+    """
+
+    def stored(order_id: str, at: datetime) -> datetime:
+        key = {"connection_id": connection.id, "order_id": order_id[:64]}
+        with database.transaction() as session:
+            insert_once(session, CancelledOrder, team_id=connection.team_id, at=at, **key)
+            first: datetime = session.scalars(select(CancelledOrder.at).filter_by(**key)).one()
+        return first
+
+    return stored

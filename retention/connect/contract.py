@@ -10,7 +10,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, Protocol, runtime_checkable
+from email.utils import parseaddr
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+from retention.errors import BadInput
+from retention.text import gettext
 
 ErrorCode = Literal[
     "access_denied",  # the key is wrong
@@ -30,20 +34,10 @@ WEBHOOKS_AT = "webhooks_at"
 class ConnectorError(Exception):
     """A platform did not do what was asked.
 
-    Parameters
-    ----------
-    code : str
-        Decides what happens next. A catalogue has the sentence for people.
-    detail : str
-        For the log and the details of a message; never has a secret.
-    retry_at : datetime, optional
-        Real time before which the platform wants no request.
-    is_uncertain : bool
-        Whether the request may have had its effect.
-    answer : bytes
-        The beginning of a refusal's body, which may name a reason.
-    status : int
-        HTTP status of a refusal; 0 without one.
+    `code`: decides what happens next. A catalogue has the sentence for people.
+    `detail`: for the log and the details of a message; never has a secret.
+    `retry_at`: real time before which the platform wants no request.
+    `status`: HTTP status of a refusal; 0 without one.
     """
 
     def __init__(
@@ -97,14 +91,9 @@ FirstCancelled = Callable[[str, datetime], datetime]
 class Page:
     """One page of a platform's records.
 
-    Parameters
-    ----------
-    table : str
-        Canonical table of the rows.
-    rows : sequence of dict
-        Rows with canonical column names; times are aware UTC.
-    watermark : dict
-        Where the next pull of the connection continues. Stored only after the page is imported.
+    `rows`: rows with canonical column names; times are aware UTC.
+    `watermark`: where the next pull of the connection continues. Stored only after the page is
+    imported.
     """
 
     table: Literal["events", "customers", "items"]
@@ -114,19 +103,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A verified webhook delivery.
-
-    Parameters
-    ----------
-    delivery_id : str
-        Unique per connection; a repeated delivery has the same id.
-    topic : str
-        What happened, in the platform's own words.
-    pages : sequence of Page
-        Rows for the lake.
-    forget, export : sequence of str
-        Customers to erase, and customers whose data is requested.
-    """
+    """A verified webhook delivery."""
 
     delivery_id: str
     topic: str
@@ -138,10 +115,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class DiscountCode:
-    """One code of a customer.
-
-    Platforms that bind a code to an address need ``email``.
-    """
+    """One code of a customer. Platforms that bind a code to an address need ``email``."""
 
     code: str
     customer_id: str
@@ -173,16 +147,7 @@ class Discount:
 class CodeBatch:
     """The state of a request for codes.
 
-    Parameters
-    ----------
-    batch_id : str
-        The platform's id of the request; empty if it was done at once.
-    made : sequence of str
-        Codes that the platform confirmed.
-    failed : mapping
-        Reason by code. A code that exists already is also here.
-    limit : str
-        What the platform says if its plan allows no more codes.
+    `batch_id`: the platform's id of the request; empty if it was done at once.
     """
 
     batch_id: str = ""
@@ -213,14 +178,7 @@ class Connector(Protocol):
     def check(self) -> dict[str, str]:
         """Ask the platform whether the key works.
 
-        Returns
-        -------
-        dict
-            Facts for the person who connects, e.g. the shop's name and currency.
-
-        Raises
-        ------
-        ConnectorError
+        Returns: facts for the person who connects, e.g. the shop's name and currency.
         """
 
     def close(self) -> None:
@@ -235,20 +193,12 @@ class Pulls(Protocol):
         """Close the connections to the platform."""
 
     def pull(self, watermark: Mapping[str, Any]) -> Iterator[Page]:
-        """Read what changed since a watermark; an empty one reads all.
-
-        Raises
-        ------
-        ConnectorError
-        """
+        """Read what changed since a watermark; an empty one reads all."""
 
 
 @runtime_checkable
 class Listens(Protocol):
-    """Receives a platform's webhooks.
-
-    ``signed_with`` is the key of the setting that signs them.
-    """
+    """Receives a platform's webhooks. ``signed_with`` is the key of the setting that signs them."""
 
     signed_with: str
 
@@ -258,10 +208,7 @@ class Listens(Protocol):
     def verify(self, headers: Mapping[str, str], body: bytes) -> str:
         """Return the delivery's id; its age does not matter.
 
-        Raises
-        ------
-        ConnectorError
-            ``access_denied``: the signature is wrong, or there is no id.
+        Raises `ConnectorError`: ``access_denied``: the signature is wrong, or there is no id.
         """
 
     def topic(self, headers: Mapping[str, str]) -> str:
@@ -270,24 +217,14 @@ class Listens(Protocol):
     def read(self, topic: str, body: bytes, delivery_id: str) -> Notice:
         """Read a verified delivery; may ask the platform for details.
 
-        Raises
-        ------
-        ConnectorError
-            ``changed_schema``.
+        Raises `ConnectorError`: ``changed_schema``.
         """
 
     def add_webhooks(self, address: str) -> dict[str, int]:
         """Ask the platform for webhooks at an address; repeating adds nothing.
 
-        Returns
-        -------
-        dict
-            Numbers of webhooks that were ``added`` and that were ``present``. A platform that
-            switches webhooks off gives the number of those ``switched_on``, too.
-
-        Raises
-        ------
-        ConnectorError
+        Returns: numbers of webhooks that were ``added`` and that were ``present``. A platform that
+        switches webhooks off gives the number of those ``switched_on``, too.
         """
 
 
@@ -309,15 +246,7 @@ class MakesCodes(Protocol):
         """Return why the platform cannot have this code, for people; empty if it can."""
 
     def find_discount(self, reference: str, first: DiscountCode) -> str | None:
-        """Return the platform's id of a discount that an earlier attempt created.
-
-        Parameters
-        ----------
-        reference : str
-            Of the discount.
-        first : DiscountCode
-            The code that it was created with.
-        """
+        """Return the platform's id of a discount that an earlier attempt created."""
 
     def create_discount(self, discount: Discount, first: DiscountCode) -> str:
         """Create a discount with its first code, and return the platform's id."""
@@ -363,19 +292,9 @@ class TakesProfiles(Protocol):
     def list_members(self, name: str, addresses: Mapping[str, str] | None = None) -> Iterator[str]:
         """Yield the customer ids of a list.
 
-        Parameters
-        ----------
-        name : str
-            Name of the list.
-        addresses : mapping of str to str, optional
-            Present address of each wanted customer. A platform with a contact per address yields
-            every customer of a contact's address, and leaves out a customer who has only contacts
-            with another one.
-
-        Raises
-        ------
-        ListUnavailable
-            The platform cannot show this list yet.
+        `addresses`: present address of each wanted customer. A platform with a contact per address
+        yields every customer of a contact's address, and leaves out a customer who has only
+        contacts with another one.
         """
 
     def change_list(
@@ -385,17 +304,7 @@ class TakesProfiles(Protocol):
         remove: Sequence[Profile],
         keep: Collection[str] = (),
     ) -> None:
-        """Add customers to a list, and remove others; repeating changes nothing.
-
-        Parameters
-        ----------
-        name : str
-            Name of the list.
-        add, remove : sequence of Profile
-            Customers.
-        keep : collection of str, optional
-            Addresses that stay in the list, also as those of a customer to remove.
-        """
+        """Add customers to a list, and remove others; repeating changes nothing."""
 
     def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
         """Delete the profiles of customers; those that are gone are no error."""
@@ -409,11 +318,6 @@ class ReportsLeft(Protocol):
         """Yield what, e-mail address and time of bounces, unsubscribes and complaints.
 
         Repeating is harmless.
-
-        Parameters
-        ----------
-        since : datetime
-            Only later ones.
         """
 
 
@@ -425,9 +329,30 @@ class HasProfileAccess(Protocol):
     """
 
     def check_profiles(self) -> None:
-        """Ask the platform whether the access works, if the connection has one.
+        """Ask the platform whether the access works, if the connection has one."""
 
-        Raises
-        ------
-        ConnectorError
-        """
+
+T = TypeVar("T")
+
+
+def chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield the rows, so many at a time."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+SENDER = Setting("sender", example="Tea Shop <hello@shop.example>")
+
+
+def parse_sender(text: str) -> tuple[str, str]:
+    """Return the name and the address of a sender.
+
+    Examples
+    --------
+    >>> parse_sender("Tea Shop <hello@shop.example>")
+    ('Tea Shop', 'hello@shop.example')
+    """
+    name, address = parseaddr(text)
+    if "@" not in address:
+        message = gettext("sender is {text!r}; write it like {example}.")
+        raise BadInput(message.format(text=text, example=SENDER.example), field="sender")
+    return name, address

@@ -3,61 +3,36 @@
 Each kind is imported on first use, because connectors load HTTP clients.
 """
 
-import difflib
-from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy import select
+
+from retention.connect import connections
 from retention.connect.connections import Access
-from retention.connect.contract import Connector, FirstCancelled
-from retention.connect.mail import PLATFORMS
-from retention.errors import BadInput
+from retention.connect.contract import Connector, FirstCancelled, MakesCodes
+from retention.connect.platforms.mail import PLATFORMS, platform_class
+from retention.db import Transaction
+from retention.db.tables import Connection
+from retention.errors import unknown_name
+from retention.settings import Settings
 from retention.text import gettext
 
-
-def _shopify() -> Callable[[Access], Any]:
-    from retention.connect.shopify import Shopify
-
-    return Shopify
-
-
-def _woocommerce() -> Callable[[Access], Any]:
-    from retention.connect.woocommerce import WooCommerce
-
-    return WooCommerce
-
-
-# Functions that import and return the class of a connector, by kind. The class takes an `Access`.
-SHOPS: dict[str, Callable[[], Callable[[Access], Any]]] = {
-    "shopify": _shopify,
-    "woocommerce": _woocommerce,
-}
-CONNECTORS = {**SHOPS, **PLATFORMS}
-
-
-def kinds() -> tuple[str, ...]:
-    """Return the kinds of platforms that can be connected."""
-    return tuple(sorted(CONNECTORS))
+SHOPS = ("shopify", "woocommerce")  # kinds of connections; all of them make codes, too
+KINDS = tuple(sorted((*SHOPS, *PLATFORMS)))
 
 
 def connector_class(kind: str) -> Any:
-    """Return the class of a kind's connector.
+    """Return the class of a kind's connector. It takes an `Access`."""
+    if kind in PLATFORMS:
+        return platform_class(kind)
+    if kind in SHOPS:
+        from retention.connect.shops.shopify import Shopify
+        from retention.connect.shops.woocommerce import WooCommerce
 
-    Raises
-    ------
-    BadInput
-        There is no such kind. The message names the nearest.
-    """
-    if kind not in CONNECTORS:
-        nearest = difflib.get_close_matches(kind, kinds(), 1)
-        message = (
-            gettext("There is no platform {kind!r}. Did you mean {nearest}?")
-            if nearest
-            else gettext("There is no platform {kind!r}; there are {kinds}.")
-        )
-        raise BadInput(
-            message.format(kind=kind, nearest="".join(nearest), kinds=", ".join(kinds()))
-        )
-    return CONNECTORS[kind]()
+        return Shopify if kind == Shopify.kind else WooCommerce
+    similar = gettext("There is no platform {kind!r}. Did you mean {nearest}?")
+    other = gettext("There is no platform {kind!r}; there are {kinds}.")
+    raise unknown_name(kind, KINDS, similar, other, kind=kind, kinds=", ".join(KINDS))
 
 
 def connector(
@@ -65,18 +40,46 @@ def connector(
 ) -> Connector:
     """Return a connector with access to its platform.
 
-    Parameters
-    ----------
-    kind : str
-        Kind of the platform.
-    access : Access
-        Settings and secrets of a connection.
-    first_cancelled : callable, optional
-        Keeps the times of cancellations (`retention.connect.cancellations`), for a platform that
-        does not.
+    `first_cancelled`: keeps the times of cancellations (`retention.connect.connections`),
+    for a platform that does not.
     """
     opened: Any = connector_class(kind)(access)
     if first_cancelled is not None and hasattr(opened, "first_cancelled"):
         opened.first_cancelled = first_cancelled
     found: Connector = opened
     return found
+
+
+def active_shop(session: Transaction) -> Connection | None:
+    """Return the active connection that makes codes; the oldest if there are several.
+
+    A second shop with the same codes would let a customer use a code twice.
+    """
+    active = select(Connection).filter_by(team_id=session.settings.team_id, state="active")
+    shops = active.where(Connection.kind.in_(SHOPS)).order_by(Connection.id)
+    return session.scalar(shops.limit(1))
+
+
+def is_guest(kind: str, customer_id: str) -> bool:
+    """Return whether a shop cannot name a customer to whom a code belongs.
+
+    Shopify allows a code to accounts, whose ids are numbers. A guest has none.
+
+    Examples
+    --------
+    >>> is_guest("shopify", "ada@example.com"), is_guest("shopify", "7311")
+    (True, False)
+    """
+    return kind == "shopify" and not customer_id.isdecimal()
+
+
+def open_code_maker(settings: Settings, connection: Connection) -> MakesCodes:
+    """Return the connector of a shop.
+
+    `connection`: a connection of a kind in `SHOPS`.
+    """
+    from retention.connect.shops.shopify_codes import ShopifyCodes
+    from retention.connect.shops.woocommerce_codes import WooCommerceCodes
+
+    access = connections.access(settings, connection)
+    return ShopifyCodes(access) if connection.kind == "shopify" else WooCommerceCodes(access)

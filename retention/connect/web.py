@@ -4,7 +4,10 @@ The client turns each failure into a `ConnectorError` with a code. It never repe
 may have had an effect: the job that called decides, because it knows whether a repeat can do harm.
 """
 
+import base64
 import copy
+import hashlib
+import hmac
 import json
 import tempfile
 import time
@@ -12,17 +15,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from retention import clock
-from retention.connect.contract import ConnectorError
+from retention.connect.contract import ConnectorError, ErrorCode
 from retention.errors import BadInput
 from retention.text import gettext
 
-TIMEOUT = httpx.Timeout(20.0, connect=5.0)
+TIMEOUT = httpx2.Timeout(20.0, connect=5.0)
 MAX_ANSWER = 32 * 2**20  # bytes
 MAX_REASON = 2_000  # bytes of a refusal that are kept
 DEFAULT_PAUSE, MAX_PAUSE = timedelta(seconds=10), timedelta(hours=6)
@@ -32,17 +36,23 @@ MAX_ATTEMPTS = 6
 RESET_HEADERS = ("x-ratelimit-reset", "x-sib-ratelimit-reset")
 FIRST_UNIX_TIME = 1e9  # a smaller number is seconds from now
 T = TypeVar("T")
+# The request did not arrive.
+_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_CODES: dict[int, ErrorCode] = {
+    401: "access_denied",
+    402: "plan_limit",
+    403: "scope_missing",
+    408: "unavailable",
+    425: "unavailable",
+}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def check_address(url: str, field: str) -> str:
     """Return a platform's address without a slash at its end.
 
-    Raises
-    ------
-    BadInput
-        It is no HTTPS address; plain HTTP is allowed on this machine only, because requests carry
-        a key and personal data.
+    Raises `BadInput`: it is no HTTPS address; plain HTTP is allowed on this machine only, because
+    requests carry a key and personal data.
     """
     try:
         parts = urlsplit(url)
@@ -50,12 +60,8 @@ def check_address(url: str, field: str) -> str:
     except ValueError:
         host, parts = None, urlsplit("")
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)):
-        raise BadInput(
-            gettext("{field} is {url!r}; write it like https://shop.example.").format(
-                field=field, url=url
-            ),
-            field=field,
-        )
+        message = gettext("{field} is {url!r}; write it like https://shop.example.")
+        raise BadInput(message.format(field=field, url=url), field=field)
     return url.rstrip("/")
 
 
@@ -64,15 +70,8 @@ def when_allowed(request: Callable[[], T]) -> T:
 
     A platform does nothing of a request that it refuses for its limit, so repeating it is safe.
 
-    Parameters
-    ----------
-    request : callable
-        Sends the request.
-
-    Raises
-    ------
-    ConnectorError
-        ``rate_limited`` if the pause is longer than `MAX_WAIT`, or the limit stays.
+    Raises `ConnectorError`: ``rate_limited`` if the pause is longer than `MAX_WAIT`, or the limit
+    stays.
     """
     for _ in range(MAX_ATTEMPTS - 1):
         try:
@@ -90,14 +89,7 @@ def when_allowed(request: Callable[[], T]) -> T:
 class Api:
     """One platform's HTTP API.
 
-    Parameters
-    ----------
-    base : str
-        Address, without a slash at its end.
-    headers : mapping
-        Headers of every request, e.g. with the key.
-    auth : tuple of str, optional
-        Name and password of HTTP Basic.
+    `base`: address, without a slash at its end.
     """
 
     def __init__(
@@ -105,7 +97,7 @@ class Api:
     ) -> None:
         # A redirect could carry the key to another host.
         self._is_patient = False
-        self._client = httpx.Client(
+        self._client = httpx2.Client(
             base_url=base, headers=dict(headers), auth=auth, timeout=TIMEOUT, follow_redirects=False
         )
 
@@ -130,61 +122,30 @@ class Api:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Call the API once.
 
-        Parameters
-        ----------
-        method, path : str
-            HTTP method and path.
-        query : mapping, optional
-            Query parameters.
-        body : object, optional
-            JSON body.
-        headers : mapping, optional
-            Further headers.
-
-        Returns
-        -------
-        httpx.Response
-            Of status 2xx.
-
-        Raises
-        ------
-        ConnectorError
-            ``is_uncertain`` if the request may have had its effect.
+        Returns: of status 2xx.
+        Raises `ConnectorError`: ``is_uncertain`` if the request may have had its effect.
         """
 
-        def once() -> httpx.Response:
-            return self._call(method, path, query, body, headers)
-
+        once = partial(self._call, method, path, params=query, json=body, headers=headers)
         return when_allowed(once) if self._is_patient else once()
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Any] | None,
-        body: Any,
-        headers: Mapping[str, str] | None,
-    ) -> httpx.Response:
+    def _call(self, method: str, path: str, **request: Any) -> httpx2.Response:
         try:
-            response = self._client.request(
-                method, path, params=query, json=body, headers=dict(headers or {})
-            )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise ConnectorError("unavailable", type(error).__name__) from None
-        except httpx.HTTPError as error:
-            raise ConnectorError(
-                "unavailable", type(error).__name__, is_uncertain=method != "GET"
-            ) from None
+            response = self._client.request(method, path, **request)
+        except httpx2.HTTPError as error:
+            is_uncertain = method != "GET" and not isinstance(error, _NOT_SENT)
+            name = type(error).__name__
+            raise ConnectorError("unavailable", name, is_uncertain=is_uncertain) from None
         if len(response.content) > MAX_ANSWER:
             raise ConnectorError("changed_schema", f"an answer of {len(response.content)} bytes")
         if not response.is_success:
             raise _refusal(method, response)
         return response
 
-    def unless_gone(self, method: str, path: str, **options: Any) -> httpx.Response | None:
+    def unless_gone(self, method: str, path: str, **options: Any) -> httpx2.Response | None:
         """Call the API once; None if the record of the path does not exist."""
         try:
             return self.call(method, path, **options)
@@ -201,10 +162,7 @@ class Api:
 def parse_json(body: bytes) -> Any:
     """Parse JSON of a platform.
 
-    Raises
-    ------
-    ConnectorError
-        ``changed_schema``.
+    Raises `ConnectorError`: ``changed_schema``.
     """
     try:
         return json.loads(body)
@@ -212,28 +170,20 @@ def parse_json(body: bytes) -> Any:
         raise ConnectorError("changed_schema", "the answer is not JSON") from None
 
 
-def _refusal(method: str, response: httpx.Response) -> ConnectorError:
-    status = response.status_code
+def _refusal(method: str, response: httpx2.Response) -> ConnectorError:
+    status, answer = response.status_code, response.content[:MAX_REASON]
     detail = f"{method} {response.url.path}: {status}"
-    if status == 401:
-        return ConnectorError("access_denied", detail)
-    if status == 402:
-        return ConnectorError("plan_limit", detail)
-    if status == 403:
-        return ConnectorError("scope_missing", detail)
-    if status in (408, 425):
-        return ConnectorError("unavailable", detail)
+    if code := _CODES.get(status):
+        return ConnectorError(code, detail)
     if status == 429:
         return ConnectorError("rate_limited", detail, retry_at=retry_at(response.headers))
     if status >= 500:
+        at = retry_at(response.headers) if "retry-after" in response.headers else None
+        is_uncertain = method != "GET"
         return ConnectorError(
-            "unavailable",
-            detail,
-            retry_at=retry_at(response.headers) if "retry-after" in response.headers else None,
-            is_uncertain=method != "GET",
-            answer=response.content[:MAX_REASON],
+            "unavailable", detail, retry_at=at, is_uncertain=is_uncertain, answer=answer
         )
-    return ConnectorError("refused", detail, answer=response.content[:MAX_REASON], status=status)
+    return ConnectorError("refused", detail, answer=answer, status=status)
 
 
 def retry_at(headers: Mapping[str, str]) -> datetime:
@@ -260,20 +210,6 @@ def downloaded(url: str) -> Iterator[IO[bytes]]:
 
     Reading its records takes longer than the server would wait. The address has its own signature,
     so the key of the platform is not sent.
-
-    Parameters
-    ----------
-    url : str
-        Address of the file.
-
-    Yields
-    ------
-    file
-        Open at its beginning.
-
-    Raises
-    ------
-    ConnectorError
     """
     try:
         check_address(url, "url")
@@ -281,12 +217,33 @@ def downloaded(url: str) -> Iterator[IO[bytes]]:
         raise ConnectorError("changed_schema", "url") from None
     with tempfile.TemporaryFile(prefix="retention-") as file:
         try:
-            with httpx.stream("GET", url, timeout=TIMEOUT, follow_redirects=False) as answer:
+            with httpx2.stream("GET", url, timeout=TIMEOUT, follow_redirects=False) as answer:
                 if not answer.is_success:
                     raise ConnectorError("unavailable", f"result: {answer.status_code}")
                 for chunk in answer.iter_bytes():
                     file.write(chunk)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise ConnectorError("unavailable", f"result: {type(error).__name__}") from None
         file.seek(0)
         yield file
+
+
+def verify_delivery(
+    secret: str, headers: Mapping[str, str], body: bytes, *, signature: str, delivery: str
+) -> str:
+    """Check a delivery's base64 HMAC-SHA256 of the raw body, and return its id.
+
+    A delivery is accepted at any age: a shop repeats one after an outage with its first time, which
+    the signature does not cover. Old content changes nothing that is newer.
+
+    `secret`: shared secret; without one nothing is accepted.
+    Raises `ConnectorError`: ``access_denied``: the signature is wrong, or there is no id.
+    """
+    expected = base64.b64encode(hmac.digest(secret.encode(), body, hashlib.sha256))
+    given = headers.get(signature, "").encode("utf-8", "replace")
+    if not secret or not hmac.compare_digest(expected, given):
+        raise ConnectorError("access_denied", "signature")
+    delivery_id = headers.get(delivery, "")
+    if not delivery_id:
+        raise ConnectorError("access_denied", "no delivery id")
+    return delivery_id

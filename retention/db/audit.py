@@ -9,10 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
+from retention.db.engine import Transaction
 from retention.db.tables import Audit
-from retention.settings import Settings
 
 _SYSTEM_USER: ContextVar[str | None] = ContextVar("system_user", default=None)
 
@@ -32,26 +31,14 @@ def in_the_terminal() -> Iterator[None]:
 
 
 def history(
-    session: Session, team_id: str, subject: str, kind: str, latest: int | None = 8
+    session: Transaction, team_id: str, subject: str, kind: str, latest: int | None = 8
 ) -> list[dict[str, Any]]:
     """Return a subject's audit entries, oldest first.
 
-    Parameters
-    ----------
-    session : Session
-    team_id : str
-    subject : str
-        Id of a campaign, a model version and so on.
-    kind : str
-        Prefix of the actions, such as ``campaign`` in ``campaign.approve``.
-    latest : int or None
-        Number of newest entries; None for all.
-
-    Returns
-    -------
-    list of dict
-        ``at`` (ISO 8601), ``actor``, ``system_user`` (of the terminal with ``--as``, else None),
-        ``action`` (without prefix), ``why`` (None without a reason).
+    `kind`: prefix of the actions, such as ``campaign`` in ``campaign.approve``.
+    `latest`: number of newest entries; None for all.
+    Returns: ``at`` (ISO 8601), ``actor``, ``system_user`` (of the terminal with ``--as``, else
+    None), ``action`` (without prefix), ``why`` (None without a reason).
     """
     rows = session.scalars(
         select(Audit)
@@ -76,8 +63,7 @@ def history(
 
 
 def record(
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     actor: str,
     action: str,
     subject: str,
@@ -86,26 +72,13 @@ def record(
 ) -> None:
     """Add an entry to the audit log.
 
-    Parameters
-    ----------
-    session : Session
-    settings : Settings
-    actor : str
-        User or process.
-    action : str
-        Such as ``campaign.approve``.
-    subject : str
-        Id of the changed object.
-    at : datetime
-        Business time.
-    details : dict
-        JSON, such as the reason.
+    `action`: such as ``campaign.approve``.
     """
     if system_user := _SYSTEM_USER.get():
         details = {**details, "system_user": system_user}
     session.add(
         Audit(
-            team_id=settings.team_id,
+            team_id=session.settings.team_id,
             actor=actor,
             action=action,
             subject=subject,

@@ -8,12 +8,23 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, bindparam, create_engine, event, func, make_url, select
+from sqlalchemy import (
+    Delete,
+    Engine,
+    Update,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.orm import Session
 
@@ -36,13 +47,29 @@ _TRUNCATE_MS, _TRUNCATE_ATTEMPTS = 200, 20
 _PACKAGES = {"MySQLdb": "mysqlclient"}  # of driver modules with another name
 
 
+class Transaction(Session):
+    """An open session with the installation's settings.
+
+    What changes or reads state takes it first. The code that opened it commits it.
+    """
+
+    def __init__(self, database: "Database", engine: Engine) -> None:
+        super().__init__(engine, expire_on_commit=False)
+        self._database = database
+
+    @property
+    def settings(self) -> Settings:
+        """The installation's settings."""
+        return self._database.settings
+
+    def change(self, statement: Update | Delete) -> int:
+        """Run an UPDATE or DELETE past the loaded objects, and return the number of its rows."""
+        result = self.execute(statement, execution_options={"synchronize_session": False})
+        return int(result.rowcount)  # type: ignore[attr-defined]
+
+
 class Database:
     """An engine and its transactions.
-
-    Parameters
-    ----------
-    url : str
-        SQLAlchemy URL.
 
     Notes
     -----
@@ -51,7 +78,8 @@ class Database:
     power cut.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, settings: Settings | None = None) -> None:
+        self._settings = settings
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         with driver_errors(url):
@@ -63,27 +91,36 @@ class Database:
 
         Its clock offset becomes the source of business time.
         """
-        database = cls(settings.database_url.get_secret_value())
+        database = cls(settings.database_url.get_secret_value(), settings)
         clock.configure(fixed=settings.now, offset=lambda: database.clock_offset(settings.team_id))
         return database
+
+    @property
+    def settings(self) -> Settings:
+        """The installation's settings, which a transaction carries."""
+        assert self._settings is not None  # only the schema can be used without settings
+        return self._settings
+
+    def using(self, settings: Settings) -> "Database":
+        """Return this database with other settings, such as those of another workspace."""
+        other = copy(self)
+        other._settings = settings
+        return other
 
     @cached_property
     def _reading(self) -> Engine:
         return self.engine.execution_options(readonly=True)
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Open a transaction.
-
-        It commits at the end and rolls back on an exception.
-        """
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a transaction. It commits at the end and rolls back on an exception."""
+        with Transaction(self, self.engine) as session, session.begin():
             yield session
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def reading(self) -> Iterator[Transaction]:
         """Open a read-only session."""
-        with Session(self._reading, expire_on_commit=False) as session:
+        with Transaction(self, self._reading) as session:
             yield session
 
     def clock_offset(self, team_id: str) -> timedelta:
@@ -125,11 +162,6 @@ def advisory_lock(session: Session, name: str) -> None:
 
     Use it for decisions that depend on uncommitted rows of other transactions. SQLite needs no
     lock: its writers wait for each other.
-
-    Parameters
-    ----------
-    session : Session
-    name : str
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
@@ -137,13 +169,7 @@ def advisory_lock(session: Session, name: str) -> None:
 
 @contextmanager
 def driver_errors(url: str) -> Iterator[None]:
-    """Explain a missing driver of an engine.
-
-    Raises
-    ------
-    BadInput
-        If the driver of the URL is unknown or not installed.
-    """
+    """Explain a missing driver of an engine."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -161,13 +187,12 @@ def driver_errors(url: str) -> Iterator[None]:
             )
         ) from None
     except NoSuchModuleError:
-        raise BadInput(
-            gettext(
-                "There is no database {scheme}:// that SQLAlchemy knows; write the URL "
-                "like postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE, or install "
-                "the package that brings it."
-            ).format(scheme=make_url(url).drivername)
-        ) from None
+        text = gettext(
+            "There is no database {scheme}:// that SQLAlchemy knows; write the URL "
+            "like postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE, or install "
+            "the package that brings it."
+        )
+        raise BadInput(text.format(scheme=make_url(url).drivername)) from None
 
 
 def _postgres(url: str) -> Engine:

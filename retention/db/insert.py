@@ -1,32 +1,18 @@
-"""Insert, upsert and look up rows."""
+"""Insert, upsert, count and look up rows."""
 
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Insert, Table, any_, bindparam, func, select
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.dialects import postgresql, sqlite
 
+from retention.db.engine import Transaction
 from retention.db.tables import Base
 
 
-def insert_once(session: Session, table: type[Base], **values: Any) -> bool:
-    """Insert a row unless its unique key exists.
-
-    Parameters
-    ----------
-    session : Session
-    table : type of Base
-    **values
-        Columns of the row.
-
-    Returns
-    -------
-    bool
-        Whether the row was inserted. If False, another transaction has committed a row with the
-        same key. PostgreSQL waits for a transaction in progress.
-    """
+def insert_once(session: Transaction, table: type[Base], **values: Any) -> bool:
+    """Insert a row unless its unique key exists."""
     session.flush()  # the row may refer to pending ones
     result = session.connection().execute(
         _insert_once(session.get_bind().dialect.name, table), values
@@ -34,17 +20,10 @@ def insert_once(session: Session, table: type[Base], **values: Any) -> bool:
     return result.first() is not None  # PostgreSQL's driver does not always set the row count
 
 
-def insert_missing(session: Session, table: type[Base], rows: Sequence[dict[str, Any]]) -> None:
+def insert_missing(session: Transaction, table: type[Base], rows: Sequence[dict[str, Any]]) -> None:
     """Insert many rows unless their unique keys exist.
 
     PostgreSQL gets one statement with an array per column. SQLite gets one statement per row.
-
-    Parameters
-    ----------
-    session : Session
-    table : type of Base
-    rows : sequence of dict
-        All with the same columns.
     """
     session.flush()
     if not rows:
@@ -53,7 +32,6 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[dict[str,
     if connection.dialect.name == "sqlite":
         connection.execute(sqlite.insert(sql_table).on_conflict_do_nothing(), rows)
         return
-    from sqlalchemy.dialects import postgresql
 
     columns = [sql_table.c[name] for name in rows[0]]
     arrays = [
@@ -69,20 +47,13 @@ def insert_missing(session: Session, table: type[Base], rows: Sequence[dict[str,
     connection.execute(statement.on_conflict_do_nothing())
 
 
-def among(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
+def among(session: Transaction, column: Any, values: Iterable[Any]) -> ColumnElement[bool]:
     """Return the condition ``column IN values``.
 
     PostgreSQL gets an array: thousands of parameters cost more than the lookup.
-
-    Parameters
-    ----------
-    session : Session
-    column : ColumnElement
-    values : iterable
     """
     if session.get_bind().dialect.name == "sqlite":
         return cast("ColumnElement[bool]", column.in_(values))
-    from sqlalchemy.dialects import postgresql
 
     array = bindparam(None, list(values), type_=postgresql.ARRAY(column.type), unique=True)
     return cast("ColumnElement[bool]", column == any_(array))
@@ -90,10 +61,7 @@ def among(session: Session, column: Any, values: Iterable[Any]) -> ColumnElement
 
 @cache
 def _insert_once(dialect: str, table: type[Base]) -> Insert:
-    """Build and cache the statement.
-
-    Building takes ten times as long as running.
-    """
+    """Build and cache the statement. Building takes ten times as long as running."""
     statement = _insert(dialect, table)
     return statement.on_conflict_do_nothing().returning(next(iter(table.__table__.primary_key)))
 
@@ -105,22 +73,16 @@ def _insert(dialect: str, table: type[Base]) -> Any:
     """
     if dialect == "sqlite":
         return sqlite.insert(cast(Table, table.__table__))
-    from sqlalchemy.dialects import postgresql
 
     return postgresql.insert(cast(Table, table.__table__))
 
 
-def upsert(session: Session, table: type[Base], key: dict[str, Any], **values: Any) -> None:
-    """Insert a row, or update the existing one.
+def changed(session: Transaction, statement: Any, **options: Any) -> int:
+    """Run an UPDATE or DELETE; return the number of its rows."""
+    return int(session.execute(statement, **options).rowcount)  # type: ignore[attr-defined]
 
-    Parameters
-    ----------
-    session : Session
-    table : type of Base
-    key : dict
-        Columns of a unique key.
-    **values
-        Other columns.
-    """
+
+def upsert(session: Transaction, table: type[Base], key: dict[str, Any], **values: Any) -> None:
+    """Insert a row, or update the existing one."""
     statement = _insert(session.get_bind().dialect.name, table).values(**key, **values)
     session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))

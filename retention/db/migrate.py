@@ -4,6 +4,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 
 from retention.db.engine import Database
 from retention.settings import Settings
@@ -16,20 +17,9 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
 
     Several processes may upgrade at once: a lock makes them wait for each other.
 
-    Parameters
-    ----------
-    settings : Settings
-    revision : str
-        Target revision.
-
-    Returns
-    -------
-    str
-        Revision of the database afterwards.
+    Returns: revision of the database afterwards.
     """
-    from alembic.runtime.migration import MigrationContext
-
-    database = Database(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value(), settings)
     try:
         with database.engine.begin() as connection:
             if not database.is_sqlite:

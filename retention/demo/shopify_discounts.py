@@ -30,14 +30,7 @@ MOST_IDS = 250  # of an array in one request
 class Discounts:
     """The discounts of a shop.
 
-    Parameters
-    ----------
-    limit : int, optional
-        Codes that the plan allows.
-    delay : float
-        Seconds until an asynchronous job is done.
-    allowed : callable
-        Whether a code may exist at this moment; a test counts those that may not.
+    `delay`: seconds until an asynchronous job is done.
     """
 
     def __init__(
@@ -60,11 +53,8 @@ class Discounts:
     def codes(self) -> dict[str, int]:
         """Uses by code, in all discounts."""
         self.work()
-        return {
-            code["code"]: code["asyncUsageCount"]
-            for node in self.nodes.values()
-            for code in node["codes"]
-        }
+        nodes = self.nodes.values()
+        return {code["code"]: code["asyncUsageCount"] for node in nodes for code in node["codes"]}
 
     def checkout(self, code: str, customer: str, subtotal: float, at: str) -> str:
         """Use a code, and return why not, or an empty text."""
@@ -81,10 +71,7 @@ class Discounts:
 
     def node_of(self, code: str) -> dict[str, Any] | None:
         """Return the discount of a code."""
-        for node in self.nodes.values():
-            if any(each["code"].casefold() == code.casefold() for each in node["codes"]):
-                return node
-        return None
+        return next((node for node in self.nodes.values() if _has(node, code)), None)
 
     def work(self) -> None:
         """Do the asynchronous jobs that are due."""
@@ -137,10 +124,8 @@ class Discounts:
         )
 
     def _by_code(self, given: dict[str, Any]) -> dict[str, Any] | None:
-        for node_id, node in self.nodes.items():
-            if any(code["code"].casefold() == given["code"].casefold() for code in node["codes"]):
-                return self._record(node_id)
-        return None
+        found = (node_id for node_id, node in self.nodes.items() if _has(node, given["code"]))
+        return self._record(next(found, ""))
 
     def _create(self, kind: str, values: dict[str, Any]) -> dict[str, Any]:
         _check(values)
@@ -282,6 +267,10 @@ def _customers_of(values: dict[str, Any]) -> list[str]:
 def _products_of(values: dict[str, Any]) -> list[str]:
     items = (values.get("customerGets") or {}).get("items") or {}
     return list((items.get("products") or {}).get("productsToAdd", ()))
+
+
+def _has(node: dict[str, Any], code: str) -> bool:
+    return any(each["code"].casefold() == code.casefold() for each in node["codes"])
 
 
 def _error(code: str, message: str) -> dict[str, Any]:

@@ -55,18 +55,8 @@ NEEDS: dict[str, frozenset[str]] = {
 def unknown_features(lake: "Lake", cutoff: datetime) -> frozenset[str]:
     """Return the features that no data before a cutoff can tell.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of events, items and treatments.
-    cutoff : datetime
-        Timezone-aware. Only rows that occurred and were known before it are used. The catalogue of
-        items keeps no history, so it counts as it stands now.
-
-    Returns
-    -------
-    frozenset of str
-        Names of the catalogue.
+    `cutoff`: timezone-aware. Only rows that occurred and were known before it are used. The
+    catalogue of items keeps no history, so it counts as it stands now.
     """
     available = _available(lake, cutoff)
     return frozenset(name for name, needs in NEEDS.items() if not needs <= available)

@@ -34,28 +34,19 @@ CATEGORIES = frozenset(
 def customer_items(recent: "ibis.Table") -> "ibis.Table":
     """Count purchases per customer and item.
 
-    Parameters
-    ----------
-    recent : ibis.Table
-        Events of the last 4H.
+    `recent`: events of the last 4H.
     """
     bought = recent.filter((recent.event_type == "purchase") & recent.item_id.notnull())
+    first = bought.occurred_at.min()
     return bought.group_by("customer_id", "item_id").agg(
-        bought=bought.count().cast("float64"),
-        first=bought.occurred_at.min(),
-        last=bought.occurred_at.max(),
+        bought=bought.count().cast("float64"), first=first, last=bought.occurred_at.max()
     )
 
 
 def item_features(p: "ibis.Table", now: int) -> "ibis.Table":
     """Compute item counts and replenishment features.
 
-    Parameters
-    ----------
-    p : ibis.Table
-        As `customer_items` returns it.
-    now : int
-        Cutoff in seconds since 1970.
+    `p`: as `customer_items` returns it.
     """
     import ibis
 
@@ -85,16 +76,7 @@ def category_features(
 
     An item without a known category is its own category.
 
-    Parameters
-    ----------
-    p : ibis.Table
-        As `customer_items` returns it.
-    catalogue : ibis.Table
-        The shop's items.
-    now : int
-        Cutoff in seconds since 1970.
-    horizon_days : float
-        H.
+    `p`: as `customer_items` returns it.
 
     Notes
     -----

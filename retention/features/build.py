@@ -10,6 +10,7 @@ from retention.features import basket, engagement, orders
 from retention.features.catalogue import NAMES, ZERO_IF_MISSING
 from retention.features.visits import clock_changes, visits
 from retention.lake.schema import IBIS_TYPES, TABLES
+from retention.window import DEFAULT, Window
 
 if TYPE_CHECKING:
     import ibis
@@ -38,38 +39,20 @@ class FeatureTables(Protocol):
 
 
 def build(
-    lake: FeatureTables,
-    cutoff: datetime,
-    *,
-    horizon_days: int = 28,
-    active_within_days: int | None = 56,
-    names: Collection[str] = NAMES,
+    lake: FeatureTables, cutoff: datetime, window: Window = DEFAULT, names: Collection[str] = NAMES
 ) -> "ibis.Table":
     """Compute point-in-time features at a cutoff.
 
-    One row per customer with an order before the cutoff (and within ``active_within_days`` of it).
+    One row per customer with an order before the cutoff (and in the activity window before it).
     Events are grouped to visits, visits to customers.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of events, items and treatments. Its ``zone`` gives local weekdays and hours.
-    cutoff : datetime
-        Timezone-aware. Only events that occurred and were known before it are used.
-    horizon_days : int
-        H. The windows scale with it: H/2, H, 2H, 4H.
-    active_within_days : int or None
-        None: everyone with an order.
-    names : collection of str
-        Features to compute. Tables that they do not need are not read.
-
-    Returns
-    -------
-    ibis.Table
-        ``customer_id`` and the selected columns of `FEATURES` in the catalogue's order, as
-        float64. Unknown values are missing. Nothing is computed until the table is executed.
+    `lake`: source of events, items and treatments. Its ``zone`` gives local weekdays and hours.
+    `cutoff`: timezone-aware. Only events that occurred and were known before it are used.
+    `window`: the features' own windows scale with its horizon H: H/2, H, 2H, 4H.
+    Returns: ``customer_id`` and the selected columns of `FEATURES` in the catalogue's order, as
+    float64. Unknown values are missing. Nothing is computed until the table is executed.
     """
-    since = cutoff - timedelta(days=4 * horizon_days)
+    since = cutoff - timedelta(days=4 * window.horizon_days)
     spark = getattr(lake, "spark", None)  # substitutes for a lake have none
     engine = spark or lake
     tables = {
@@ -79,9 +62,7 @@ def build(
         "treatments": lambda: engine.table("treatments", before=cutoff),
     }
     selected = tuple(name for name in NAMES if name in names)
-    spec = FeatureSpec(
-        horizon_days, active_within_days, clock_changes(lake.zone, cutoff.year), selected
-    )
+    spec = FeatureSpec(*window, clock_changes(lake.zone, cutoff.year), selected)
     if spark:
         opened = {name: table() for name, table in tables.items()}
         return expression(**opened, now=int(cutoff.timestamp()), spec=spec)
@@ -133,23 +114,9 @@ def expression(
 ) -> "ibis.Table":
     """Build the feature expression from canonical tables, in any engine.
 
-    Parameters
-    ----------
-    events, treatments : ibis.Table
-        Rows before the cutoff.
-    recent : ibis.Table
-        The events of the last 4H.
-    items : ibis.Table
-        The shop's catalogue.
-    now : int
-        Cutoff in seconds since 1970.
-    spec : FeatureSpec
-        Horizon, activity window, clock changes and feature names.
-
-    Returns
-    -------
-    ibis.Table
-        As `build` returns it.
+    `recent`: the events of the last 4H.
+    `items`: the shop's catalogue.
+    `spec`: horizon, activity window, clock changes and feature names.
     """
     h, selected = float(spec.horizon_days), set(spec.names)
     ratios = {

@@ -61,33 +61,24 @@ ABANDONED_AFTER_DAYS = 7  # without an order, a cart counts as abandoned
 def event_features(visits: "ibis.Table", h: float) -> "ibis.Table":
     """Count events other than purchases, one row per customer.
 
-    Parameters
-    ----------
-    visits : ibis.Table
-        As `retention.features.visits.visits` returns it.
-    h : float
-        H in days.
+    `visits`: as `retention.features.visits.visits` returns it.
     """
     v = visits.filter(visits.event_type != "purchase")
 
     def lines(days: float, *types: str) -> "ibis.Value":
-        return (
-            v.lines.sum(where=v.event_type.isin(types) & (v.age <= days))
-            .fill_null(0)
-            .cast("float64")
-        )
+        where = v.event_type.isin(types) & (v.age <= days)
+        return v.lines.sum(where=where).fill_null(0).cast("float64")
 
     def since(*types: str) -> "ibis.Value":
         return v.age.min(where=v.event_type.isin(types))
 
+    view_seconds_1h = v.duration.sum(where=v.event_type.isin(BROWSING) & (v.age <= h)).fill_null(0)
     return v.group_by("customer_id").agg(
         views_1h=lines(h, *BROWSING),
         views_4h=lines(4 * h, *BROWSING),
         searches_1h=lines(h, "search"),
         view_recency=since(*BROWSING),
-        view_seconds_1h=v.duration.sum(where=v.event_type.isin(BROWSING) & (v.age <= h)).fill_null(
-            0
-        ),
+        view_seconds_1h=view_seconds_1h,
         carts_1h=lines(h, "cart"),
         cart_recency=since("cart"),
         emails_1h=lines(h, "email_open", "email_click"),
@@ -107,13 +98,7 @@ def event_features(visits: "ibis.Table", h: float) -> "ibis.Table":
 
 
 def rating_features(visits: "ibis.Table") -> "ibis.Table":
-    """Compute rating features.
-
-    Returns
-    -------
-    ibis.Table
-        One row per customer with a rating.
-    """
+    """Compute rating features."""
     v = visits.filter(visits.rating.notnull())
     return v.group_by("customer_id").agg(
         ratings=v.count().cast("float64"),
@@ -125,17 +110,7 @@ def rating_features(visits: "ibis.Table") -> "ibis.Table":
 def journey_features(visits: "ibis.Table", h: float) -> "ibis.Table":
     """Count views and carts with and without a later order.
 
-    Parameters
-    ----------
-    visits : ibis.Table
-        As `retention.features.visits.visits` returns it.
-    h : float
-        H in days.
-
-    Returns
-    -------
-    ibis.Table
-        One row per customer with views, searches or carts.
+    `visits`: as `retention.features.visits.visits` returns it.
     """
     import ibis
 
@@ -144,19 +119,16 @@ def journey_features(visits: "ibis.Table", h: float) -> "ibis.Table":
     bought = visits.filter(visits.event_type == "purchase").semi_join(walked, "customer_id")
     both = walked.union(bought)
     is_order = both.event_type == "purchase"
-    onwards = ibis.window(
-        group_by="customer_id", order_by=[both.age.desc(), is_order], preceding=0, following=None
-    )
-    both = both.mutate(
-        ordered=ibis.ifelse(is_order, both.age, ibis.null("float64")).max().over(onwards)
-    )
+    order_by = [both.age.desc(), is_order]
+    onwards = ibis.window(group_by="customer_id", order_by=order_by, preceding=0, following=None)
+    ordered = ibis.ifelse(is_order, both.age, ibis.null("float64")).max().over(onwards)
+    both = both.mutate(ordered=ordered)
     v = both.filter(both.event_type != "purchase")
     cart, browsing = v.event_type == "cart", v.event_type.isin(BROWSING)
     left = v.ordered.isnull() | (v.age - v.ordered > ABANDONED_AFTER_DAYS)
+    where = browsing & v.ordered.isnull()
     return v.group_by("customer_id").agg(
-        views_since_order=v.lines.sum(where=browsing & v.ordered.isnull())
-        .fill_null(0)
-        .cast("float64"),
+        views_since_order=v.lines.sum(where=where).fill_null(0).cast("float64"),
         carts_since_order=v.lines.sum(where=cart & v.ordered.isnull()).fill_null(0).cast("float64"),
         cart_days=(cart & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
         carts_left=(cart & left & (v.age <= 4 * h)).cast("int64").sum().cast("float64"),
@@ -167,43 +139,21 @@ def campaign_features(treatments: "ibis.Table", now: int, h: float) -> "ibis.Tab
     """Compute campaign features.
 
     Responses come from events, because stored outcomes are known only later.
-
-    Parameters
-    ----------
-    treatments : ibis.Table
-        Rows before the cutoff.
-    now : int
-        Cutoff in seconds since 1970.
-    h : float
-        H in days.
-
-    Returns
-    -------
-    ibis.Table
-        One row per contacted customer.
     """
     sent = treatments.filter(treatments.arm == "treatment")
     age = (now - seconds(sent.sent_at)) / float(DAY)
-    return sent.group_by("customer_id").agg(
-        campaigns_4h=(age <= 4 * h).cast("int64").sum().cast("float64"), campaign_recency=age.min()
-    )
+    campaigns_4h = (age <= 4 * h).cast("int64").sum().cast("float64")
+    return sent.group_by("customer_id").agg(campaigns_4h=campaigns_4h, campaign_recency=age.min())
 
 
 def channel_features(visits: "ibis.Table") -> "ibis.Table":
-    """Compute channel shares.
-
-    Returns
-    -------
-    ibis.Table
-        One row per customer with a known channel.
-    """
+    """Compute channel shares."""
     named = visits.filter((visits.event_type == "purchase") & visits.channel.notnull())
     c = named.group_by("customer_id", "channel").agg(n=named.count().cast("float64"))
     online = c.n.sum(where=c.channel.lower().isin(ONLINE)).fill_null(0)
+    channels = c.count().cast("float64")
     return c.group_by("customer_id").agg(
-        channels=c.count().cast("float64"),
-        channel_share=c.n.max() / c.n.sum(),
-        online_share=online / c.n.sum(),
+        channels=channels, channel_share=c.n.max() / c.n.sum(), online_share=online / c.n.sum()
     )
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from retention.lake.data_cache import DataCache
+from retention.features.visits import DAY, clock_changes, local_seconds, seconds
+from retention.lake.coverage import longest_horizon
+from retention.lake.storage.data_cache import DataCache
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +27,7 @@ PRIOR_DAYS, PRIOR_CUSTOMERS = 110.0, 10
 DEFAULT_HORIZON, DEFAULT_ACTIVE_WITHIN = 28, 56  # before there are orders
 MAX_CACHED = 8  # moments of a lake's state
 EVENTS_PLACEHOLDER = "place_of_events"
-_GAP_TYPES = {
-    "customer_id": "string",
-    **dict.fromkeys(("gap", "count", "first", "last"), "int64"),
-}
+_GAP_TYPES = {"customer_id": "string", **dict.fromkeys(("gap", "count", "first", "last"), "int64")}
 
 Limit = Literal["", "few_returns", "short_history"]
 
@@ -37,17 +36,11 @@ Limit = Literal["", "few_returns", "short_history"]
 class OrderRhythm:
     """Gaps between the order days of a shop's customers.
 
-    Parameters
-    ----------
-    gaps : numpy.ndarray
-        (n,) distinct gaps in days, ascending.
-    weights : numpy.ndarray
-        (n,) share of each gap. Every returning customer has the same weight in all, so that a few
-        frequent buyers do not decide for the others.
-    returns, customers : int
-        Observed gaps, and the customers with at least one.
-    history_days : int
-        From the first order to the last.
+    `gaps`: (n,) distinct gaps in days, ascending.
+    `weights`: (n,) share of each gap. Every returning customer has the same weight in all, so that
+    a few frequent buyers do not decide for the others.
+    `returns`, `customers`: observed gaps, and the customers with at least one.
+    `history_days`: from the first order to the last.
     """
 
     gaps: np.ndarray
@@ -96,11 +89,6 @@ class OrderRhythm:
         These are the quantiles .2, .4, .6 and .8 of the gaps. Without enough returns they are
         quarters of `horizon`. They shrink together where the last would lie outside the
         activity window or near its end.
-
-        Parameters
-        ----------
-        active_within_days : int or None
-            No active customer is silent for longer.
         """
         if self.is_known:
             days = [self.quantile(share) for share in RANKS]
@@ -117,17 +105,13 @@ _RHYTHMS: DataCache[OrderRhythm] = DataCache(MAX_CACHED)
 class DerivedDefinition:
     """A churn definition that follows from a shop's rhythm.
 
-    Parameters
-    ----------
-    horizon_days, active_within_days : int
-        Churn is no order within the horizon, among customers with an order in the activity window.
-    limit : str
-        ``few_returns``: other shops' rhythms count, too. ``short_history``: the history is too
-        short for the horizon that the rhythm asks for. Otherwise empty.
-    evidence : dict
-        ``share``, ``days`` (within which that share of returns happened, or is expected to with few
-        returns), ``median_days``, ``covered_share`` (of the returns, within the horizon; None
-        without returns), ``returns``, ``customers``, ``history_days``, and what is enough.
+    `horizon_days`, `active_within_days`: churn is no order within the horizon, among customers with
+    an order in the activity window.
+    `limit`: ``few_returns``: other shops' rhythms count, too. ``short_history``: the history is too
+    short for the horizon that the rhythm asks for. Otherwise empty.
+    `evidence`: ``share``, ``days`` (within which that share of returns happened, or is expected to
+    with few returns), ``median_days``, ``covered_share`` (of the returns, within the horizon; None
+    without returns), ``returns``, ``customers``, ``history_days``, and what is enough.
     """
 
     horizon_days: int
@@ -140,13 +124,6 @@ def order_rhythm(lake: "Lake", before: datetime) -> OrderRhythm:
     """Measure the gaps between order days.
 
     The last results are cached, because a digest asks for the same moment several times.
-
-    Parameters
-    ----------
-    lake : Lake
-        Source of events.
-    before : datetime
-        Only orders before this moment count.
     """
     return _RHYTHMS.get(lake, before, lambda: rhythm_of_gaps(*_gap_counts(lake, before)))
 
@@ -154,12 +131,8 @@ def order_rhythm(lake: "Lake", before: datetime) -> OrderRhythm:
 def rhythm_of_gaps(gap_counts: "pd.DataFrame", history_days: int) -> OrderRhythm:
     """Summarise gaps.
 
-    Parameters
-    ----------
-    gap_counts : pandas.DataFrame
-        Columns ``customer_id``, ``gap`` (days) and ``count``.
-    history_days : int
-        From the first order to the last.
+    `gap_counts`: columns ``customer_id``, ``gap`` (days) and ``count``.
+    `history_days`: from the first order to the last.
 
     Examples
     --------
@@ -191,10 +164,6 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     horizon. With few returns, other shops' rhythms count, too. A model must be able to learn and to
     be judged (`retention.lake.coverage.longest_horizon`).
 
-    Parameters
-    ----------
-    rhythm : OrderRhythm
-
     Notes
     -----
     A customer who is silent for longer than most returns took has probably left. This is the usual
@@ -210,29 +179,25 @@ def derive_definition(rhythm: OrderRhythm) -> DerivedDefinition:
     >>> definition.horizon_days, definition.active_within_days
     (90, 180)
     """
-    from retention.lake.coverage import longest_horizon
-
     fitting = next((choice for choice in GRID if rhythm.horizon <= choice * TOLERANCE), GRID[-1])
     # Few returns cannot judge a model, so only the window to learn from must fit.
     longest = longest_horizon(rhythm.history_days, windows=2 if rhythm.is_known else 1)
     horizon = min(fitting, max((choice for choice in GRID if choice <= longest), default=GRID[0]))
     has_returns = bool(rhythm.returns)
     limit: Limit = "short_history" if horizon < fitting else ""
+    evidence = {
+        "share": SHARE,
+        "days": rhythm.horizon,
+        "median_days": rhythm.quantile(0.5) if rhythm.is_known else None,
+        "covered_share": rhythm.covered(horizon) if has_returns else None,
+        "returns": rhythm.returns,
+        "customers": rhythm.customers,
+        "history_days": rhythm.history_days,
+        "min_returns": MIN_RETURNS,
+        "min_customers": MIN_CUSTOMERS,
+    }
     return DerivedDefinition(
-        horizon,
-        active_window(horizon),
-        limit if rhythm.is_known else "few_returns",
-        {
-            "share": SHARE,
-            "days": rhythm.horizon,
-            "median_days": rhythm.quantile(0.5) if rhythm.is_known else None,
-            "covered_share": rhythm.covered(horizon) if has_returns else None,
-            "returns": rhythm.returns,
-            "customers": rhythm.customers,
-            "history_days": rhythm.history_days,
-            "min_returns": MIN_RETURNS,
-            "min_customers": MIN_CUSTOMERS,
-        },
+        horizon, active_window(horizon), limit if rhythm.is_known else "few_returns", evidence
     )
 
 
@@ -253,8 +218,6 @@ def active_window(horizon_days: int) -> int:
 
 def _gap_counts(lake: "Lake", before: datetime) -> "tuple[pd.DataFrame, int]":
     """Count the gaps of each customer in the engine."""
-    from retention.features.visits import clock_changes
-
     events = lake.table("events", before).get_name()
     sql = _compiled_sql(clock_changes(lake.zone, before.year))
     query = sql.replace(f'"{EVENTS_PLACEHOLDER}"', f'"{events}"')
@@ -274,16 +237,13 @@ def _compiled_sql(clock: tuple[tuple[int, int], ...]) -> str:
     """
     import ibis
 
-    from retention.features.visits import DAY, local_seconds, seconds
-
     columns = {"customer_id": "string", "event_type": "string", "occurred_at": "timestamp"}
     events = ibis.table(columns, name=EVENTS_PLACEHOLDER)
     local = local_seconds(seconds(events.occurred_at), clock)
     bought = events.filter(events.event_type == "purchase")
     days = bought.select("customer_id", day=local // DAY).distinct()
-    gaps = days.mutate(
-        gap=days.day - days.day.lag().over(ibis.window(group_by="customer_id", order_by="day"))
-    )
+    gap = days.day - days.day.lag().over(ibis.window(group_by="customer_id", order_by="day"))
+    gaps = days.mutate(gap=gap)
     counts = gaps.group_by("customer_id", "gap").agg(
         count=gaps.count(), first=gaps.day.min(), last=gaps.day.max()
     )

@@ -24,23 +24,11 @@ def order_history(
 ) -> "ibis.Table":
     """Return all orders with the gap before each and the current silence.
 
-    Parameters
-    ----------
-    visits : ibis.Table
-        As `retention.features.visits.visits` returns it.
-    changes : tuple of (int, int)
-        Changes of the local clock, see `clock_changes`.
-    now : int
-        Cutoff in seconds since 1970.
-    horizon_days : int
-        H.
-
-    Returns
-    -------
-    ibis.Table
-        One row per order. Only the first order of a day has a gap, because a second basket on the
-        same day is no rhythm. ``new_day`` is 1 for it and 0 for the others. ``new_quarter`` is 1
-        for the first order of each quarter of H, counted back from the cutoff.
+    `visits`: as `retention.features.visits.visits` returns it.
+    `changes`: changes of the local clock, see `clock_changes`.
+    Returns: one row per order. Only the first order of a day has a gap, because a second basket on
+    the same day is no rhythm. ``new_day`` is 1 for it and 0 for the others. ``new_quarter`` is 1
+    for the first order of each quarter of H, counted back from the cutoff.
 
     Notes
     -----
@@ -50,9 +38,8 @@ def order_history(
     import ibis
 
     bought = visits.filter(visits.event_type == "purchase")
-    newest_first = ibis.window(
-        group_by="customer_id", order_by=[bought.second.desc(), bought.spend]
-    )
+    order_by = [bought.second.desc(), bought.spend]
+    newest_first = ibis.window(group_by="customer_id", order_by=order_by)
     ranked = bought.select(  # sorting copies columns: select few
         "customer_id",
         "second",
@@ -79,12 +66,7 @@ def order_history(
 def timing_aggregates(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
     """Aggregate order counts and gaps per customer.
 
-    Parameters
-    ----------
-    v : ibis.Table
-        As `order_history` returns it.
-    h : float
-        H in days.
+    `v`: as `order_history` returns it.
     """
 
     def count(days: float) -> "ibis.Value":
@@ -142,12 +124,7 @@ def timing_aggregates(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
 def spend_aggregates(v: "ibis.Table", h: float) -> "dict[str, ibis.Value]":
     """Aggregate spend, discounts and order times per customer.
 
-    Parameters
-    ----------
-    v : ibis.Table
-        As `order_history` returns it.
-    h : float
-        H in days.
+    `v`: as `order_history` returns it.
     """
 
     def total(column: "ibis.Value", days: float) -> "ibis.Value":

@@ -8,19 +8,14 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import ibis
 import numpy as np
 
-from retention.features.build import (
-    NOW_PLACEHOLDER,
-    TABLE_PLACEHOLDER,
-    TABLE_TYPES,
-    FeatureTables,
-)
+from retention.features.build import NOW_PLACEHOLDER, TABLE_PLACEHOLDER, TABLE_TYPES, FeatureTables
 from retention.features.visits import DAY, seconds
-from retention.lake.store import to_frame
+from retention.lake.storage.delta_store import to_frame
 
 if TYPE_CHECKING:
-    import ibis
     import pandas as pd
 
 PER_HORIZON = 4
@@ -34,24 +29,10 @@ def order_day_counts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Count the order days of customers per quarter of H.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of events.
-    cutoff : datetime
-        Timezone-aware.
-    customers : pandas.Series
-        (n,) ids; each has an order before the cutoff.
-    horizon_days : int
-        H.
-
-    Returns
-    -------
-    counts : numpy.ndarray
-        (n, quarters) integers up to `MAX_COUNT`, oldest first, at most `MAX_QUARTERS` quarters
-        since the first order of all.
-    begun : numpy.ndarray
-        (n,) index of the quarter with the customer's first order; 0 if it lies before.
+    `customers`: (n,) ids; each has an order before the cutoff.
+    Returns: (n, quarters) integers up to `MAX_COUNT`, oldest first, at most `MAX_QUARTERS` quarters
+    since the first order of all.
+    Returns: (n,) index of the quarter with the customer's first order; 0 if it lies before.
     """
     now, spark = int(cutoff.timestamp()), getattr(lake, "spark", None)
     if spark:
@@ -85,12 +66,7 @@ def order_day_counts(
 
 @lru_cache(maxsize=64)
 def _compiled_sql(horizon_days: int) -> str:
-    """Compile `packed_counts` to DuckDB's SQL.
-
-    It has placeholders as in `build`.
-    """
-    import ibis
-
+    """Compile `packed_counts` to DuckDB's SQL. It has placeholders as in `build`."""
     events = ibis.table(TABLE_TYPES["events"], name=f"{TABLE_PLACEHOLDER}events")
     return str(ibis.to_sql(packed_counts(events, NOW_PLACEHOLDER, horizon_days), dialect="duckdb"))
 
@@ -98,23 +74,9 @@ def _compiled_sql(horizon_days: int) -> str:
 def packed_counts(events: "ibis.Table", now: int, horizon_days: int) -> "ibis.Table":
     """Pack the order days per quarter into integers, one row per customer.
 
-    Parameters
-    ----------
-    events : ibis.Table
-        Rows before the cutoff.
-    now : int
-        Cutoff in seconds since 1970.
-    horizon_days : int
-        H.
-
-    Returns
-    -------
-    ibis.Table
-        ``oldest``: quarter of the first order (0 is the newest); ``late`` and ``early``: counts of
-        newer and older quarters.
+    Returns: ``oldest``: quarter of the first order (0 is the newest); ``late`` and ``early``:
+    counts of newer and older quarters.
     """
-    import ibis
-
     bought = events.filter(events.event_type == "purchase")
     second = seconds(bought.occurred_at)
     quarter = (now - second) // (horizon_days * DAY // PER_HORIZON)

@@ -21,18 +21,8 @@ def visits(events: "ibis.Table", now: int) -> "ibis.Table":
     Events without an order id are grouped by day. Grouping comes first: an order has about ten
     lines, and time zones are the most expensive part of a scan.
 
-    Parameters
-    ----------
-    events : ibis.Table
-        Rows before the cutoff.
-    now : int
-        Cutoff in seconds since 1970.
-
-    Returns
-    -------
-    ibis.Table
-        One row per visit, with its age in days, spend, discount, lines, rating, duration and
-        channel.
+    Returns: one row per visit, with its age in days, spend, discount, lines, rating, duration and
+    channel.
     """
     import ibis
 
@@ -75,12 +65,7 @@ def seconds(moment: "ibis.Value") -> "ibis.Value":
 def local_seconds(second: "ibis.Value", changes: tuple[tuple[int, int], ...]) -> "ibis.Value":
     """Convert seconds since 1970 to the shop's local clock.
 
-    Parameters
-    ----------
-    second : ibis.Value
-        Seconds since 1970.
-    changes : tuple of (int, int)
-        See `clock_changes`. Each change costs one comparison per row.
+    `changes`: see `clock_changes`. Each change costs one comparison per row.
     """
     import ibis
 
@@ -94,17 +79,7 @@ def local_seconds(second: "ibis.Value", changes: tuple[tuple[int, int], ...]) ->
 def clock_changes(zone: str, until_year: int) -> tuple[tuple[int, int], ...]:
     """List the clock changes of a time zone, oldest first.
 
-    Parameters
-    ----------
-    zone : str
-        IANA name.
-    until_year : int
-        Last year.
-
-    Returns
-    -------
-    tuple of (int, int)
-        Second since 1970 and the offset in seconds from then on.
+    Returns: second since 1970 and the offset in seconds from then on.
     """
     at = ZoneInfo(zone)
     first = int(datetime(_FIRST_YEAR, 1, 1, tzinfo=ZoneInfo("UTC")).timestamp())

@@ -1,15 +1,19 @@
 """Find the time range of the data; refuse or note times outside it."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 from retention import clock
 from retention.errors import BadInput, TooLittleData
-from retention.lake import store
-from retention.lake.data_cache import DataCache
 from retention.lake.schema import LINKS
+from retention.lake.storage import delta_store
+from retention.lake.storage.data_cache import DataCache
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake.lake import Lake
 
 MAX_FIRST_HISTORY = 90  # days before the oldest training snapshot; fewer for shorter horizons
 
@@ -33,27 +37,17 @@ class TimeRange:
 _RANGES: DataCache[TimeRange] = DataCache(8)
 
 
-def time_range(lake: store.LakeTables) -> TimeRange:
+def time_range(lake: "Lake") -> TimeRange:
     """Return the time range, cached until the next commit."""
     return _RANGES.get(lake, None, lambda: _measure(lake))
 
 
-def newest_event(lake: store.LakeTables, before: datetime | None = None) -> datetime | None:
+def newest_event(lake: "Lake", before: datetime | None = None) -> datetime | None:
     """Return the newest event time before a moment.
 
     Only a moment before the end of the data needs a query.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    before : datetime, optional
-        Read only events before it, and known before it.
-
-    Returns
-    -------
-    datetime or None
-        None without events.
+    `before`: read only events before it, and known before it.
     """
     known = time_range(lake)
     if before is None or known.ends_before(before):
@@ -61,18 +55,11 @@ def newest_event(lake: store.LakeTables, before: datetime | None = None) -> date
     return _latest(lake.table("events", before))
 
 
-def default_cutoff(lake: store.LakeTables, now: datetime) -> datetime:
+def default_cutoff(lake: "Lake", now: datetime) -> datetime:
     """Return the cutoff that stays the same until the data or the day changes.
 
     It is the shop's midnight, or the second after the newest data of today. Each message of a day
     then shows the same figures, unless data comes in between.
-
-    Parameters
-    ----------
-    lake : Lake
-        Source of the events.
-    now : datetime
-        Business time; no later data counts.
     """
     midnight = datetime.combine(lake.local(now).date(), time(), lake.local(now).tzinfo)
     known = time_range(lake)
@@ -81,20 +68,11 @@ def default_cutoff(lake: store.LakeTables, now: datetime) -> datetime:
     return min(now, max(midnight, after or midnight)).astimezone(UTC)
 
 
-def newest_order(lake: store.LakeTables, before: datetime) -> datetime | None:
+def newest_order(lake: "Lake", before: datetime) -> datetime | None:
     """Return the newest purchase time before a moment.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    before : datetime
-        Read only events before it, and known before it.
-
-    Returns
-    -------
-    datetime or None
-        None without purchases.
+    `before`: read only events before it, and known before it.
+    Returns: none without purchases.
     """
     events = lake.table("events", before)
     return _latest(events.filter(events.event_type == "purchase"))
@@ -105,14 +83,14 @@ def _latest(events: Any) -> datetime | None:
     return None if latest is None else latest.replace(tzinfo=UTC)
 
 
-def _measure(lake: store.LakeTables) -> TimeRange:
+def _measure(lake: "Lake") -> TimeRange:
     ends = _ends_of(lake.table("events"))
-    links = store.open_table(lake.root, LINKS)
+    links = delta_store.open_table(lake.root, LINKS)
     evident = None
     if links is not None:
         evident = lake.duckdb.execute(
             "SELECT make_timestamp(max(epoch_us(evident_at))) "  # noqa: S608
-            f"FROM read_parquet({store.files(links)!r})"
+            f"FROM read_parquet({delta_store.files(links)!r})"
         ).fetchall()[0][0]
     oldest, newest = (
         moment and moment.replace(tzinfo=UTC) for moment in (ends["oldest"], ends["newest"])
@@ -122,15 +100,10 @@ def _measure(lake: store.LakeTables) -> TimeRange:
 
 def _ends_of(events: Any) -> dict[str, datetime | None]:
     """Return the first and last time of events, and when the last one became known."""
-    return (
-        events.aggregate(
-            oldest=events.occurred_at.min(),
-            newest=events.occurred_at.max(),
-            heard=events.available_at.max(),
-        )
-        .to_pyarrow()
-        .to_pylist()[0]
-    )
+    oldest = events.occurred_at.min()
+    newest = events.occurred_at.max()
+    heard = events.available_at.max()
+    return events.aggregate(oldest=oldest, newest=newest, heard=heard).to_pyarrow().to_pylist()[0]
 
 
 def _last(ends: dict[str, datetime | None], *others: datetime | None) -> datetime | None:
@@ -138,24 +111,10 @@ def _last(ends: dict[str, datetime | None], *others: datetime | None) -> datetim
     return max((moment.replace(tzinfo=UTC) for moment in moments if moment), default=None)
 
 
-def check_trainable(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
+def check_trainable(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
     """Refuse a cutoff outside the data's time range.
 
     Days after the end of the data would count as days without orders.
-
-    Parameters
-    ----------
-    lake : Lake
-        Source of the events.
-    cutoff : datetime
-        Timezone-aware.
-    horizon_days : int
-        Prediction horizon in days.
-
-    Raises
-    ------
-    BadInput, TooLittleData
-        With the time range of the data.
     """
     oldest, newest = _ends(lake)
     if cutoff <= oldest:
@@ -166,33 +125,18 @@ def check_trainable(lake: store.LakeTables, cutoff: datetime, horizon_days: int)
             ).format(local=lake.local(cutoff), time_range=_range_text(oldest, newest))
         )
     if cutoff - newest > silence_limit(horizon_days):
-        raise BadInput(
-            gettext(
-                "The data ends on {newest:%Y-%m-%d}, before the cutoff {local:%Y-%m-%d}: it "
-                "would be learned that nobody has ordered since. Take {latest_cutoff:%Y-%m-%d} or "
-                "earlier as the cutoff."
-            ).format(
-                newest=newest, local=lake.local(cutoff), latest_cutoff=newest + timedelta(days=1)
-            )
-        )
+        message = gettext(
+            "The data ends on {newest:%Y-%m-%d}, before the cutoff {local:%Y-%m-%d}: it "
+            "would be learned that nobody has ordered since. Take {latest_cutoff:%Y-%m-%d} or "
+            "earlier as the cutoff."
+        ).format(newest=newest, local=lake.local(cutoff), latest_cutoff=newest + timedelta(days=1))
+        raise BadInput(message)
 
 
-def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: int) -> None:
+def check_label_window(lake: "Lake", cutoff: datetime, horizon_days: int) -> None:
     """Refuse a label window beyond the data.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of the events.
-    cutoff : datetime
-        Start of the label window, timezone-aware.
-    horizon_days : int
-        Length of the label window in days.
-
-    Raises
-    ------
-    BadInput, TooLittleData
-        With the time range of the data, and the latest cutoff or longest horizon that works.
+    `cutoff`: start of the label window, timezone-aware.
     """
     oldest, newest = _ends(lake)
     if cutoff <= oldest:
@@ -202,9 +146,8 @@ def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: i
         return
     longest = longest_horizon((end - oldest).days)
     if horizon_days <= longest:
-        remedy = gettext("take a --cutoff of {latest:%Y-%m-%d} or earlier").format(
-            latest=end - horizon
-        )
+        text = gettext("take a --cutoff of {latest:%Y-%m-%d} or earlier")
+        remedy = text.format(latest=end - horizon)
     elif longest:
         remedy = gettext(
             "take a --horizon of at most {longest} days, so that enough is left before it to learn "
@@ -212,17 +155,16 @@ def check_label_window(lake: store.LakeTables, cutoff: datetime, horizon_days: i
         ).format(longest=longest)
     else:
         remedy = gettext("import a longer history")
-    raise BadInput(
-        gettext(
-            "The {horizon_days} days after {local:%Y-%m-%d} are not over in the data, for "
-            "{time_range}; {remedy}."
-        ).format(
-            horizon_days=horizon_days,
-            local=lake.local(cutoff),
-            time_range=_range_text(oldest, newest),
-            remedy=remedy,
-        )
+    message = gettext(
+        "The {horizon_days} days after {local:%Y-%m-%d} are not over in the data, for "
+        "{time_range}; {remedy}."
+    ).format(
+        horizon_days=horizon_days,
+        local=lake.local(cutoff),
+        time_range=_range_text(oldest, newest),
+        remedy=remedy,
     )
+    raise BadInput(message)
 
 
 def longest_horizon(history_days: int, windows: int = 2) -> int:
@@ -240,22 +182,10 @@ def longest_horizon(history_days: int, windows: int = 2) -> int:
     return short if short <= MAX_FIRST_HISTORY else (history_days - MAX_FIRST_HISTORY) // windows
 
 
-def latest_cutoff(lake: store.LakeTables, horizon_days: int) -> datetime:
+def latest_cutoff(lake: "Lake", horizon_days: int) -> datetime:
     """Return the latest midnight in the shop's time with a complete label window.
 
     A window is complete when its last day is over and the data reaches that day.
-
-    Parameters
-    ----------
-    lake : Lake
-        Source of the events.
-    horizon_days : int
-        Length of the label window in days.
-
-    Raises
-    ------
-    BadInput, TooLittleData
-        The history is shorter than the window. The message names the time range of the data.
     """
     now = clock.now()
     newest = newest_event(lake, now)
@@ -272,43 +202,20 @@ def latest_cutoff(lake: store.LakeTables, horizon_days: int) -> datetime:
     return cutoff
 
 
-def training_cutoff(lake: store.LakeTables, moment: datetime) -> datetime:
+def training_cutoff(lake: "Lake", moment: datetime) -> datetime:
     """Return the latest cutoff to train at: a moment, but no later than the end of the data.
 
     A customer with missing data has not left.
-
-    Parameters
-    ----------
-    lake : Lake
-        Source of the events.
-    moment : datetime
-        Timezone-aware.
     """
     newest = newest_event(lake, moment)
     return min(moment, newest + timedelta(days=1)) if newest else moment
 
 
-def staleness_note(lake: store.LakeTables, moment: datetime, horizon_days: int) -> str:
+def staleness_note(lake: "Lake", moment: datetime, horizon_days: int) -> str:
     """Return a note if the data ends long before a moment.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of the events.
-    moment : datetime
-        Requested ``--as-of``, timezone-aware.
-    horizon_days : int
-        Prediction horizon in days.
-
-    Returns
-    -------
-    str
-        One sentence, or empty.
-
-    Raises
-    ------
-    TooLittleData
-        If the data begins later.
+    `moment`: requested ``--as-of``, timezone-aware.
+    Returns: one sentence, or empty.
     """
     oldest, newest = _ends(lake)
     if moment <= oldest:
@@ -326,22 +233,11 @@ def staleness_note(lake: store.LakeTables, moment: datetime, horizon_days: int) 
     ).format(newest=newest, days=(moment - newest).days, moment=lake.local(moment))
 
 
-def hindsight_note(lake: store.LakeTables, moment: datetime, model_cutoff: datetime | None) -> str:
+def hindsight_note(lake: "Lake", moment: datetime, model_cutoff: datetime | None) -> str:
     """Return a note if a model knows later data.
 
-    Parameters
-    ----------
-    lake : Lake
-        Gives the shop's time zone.
-    moment : datetime
-        Requested ``--as-of``.
-    model_cutoff : datetime, optional
-        Cutoff of the model.
-
-    Returns
-    -------
-    str
-        One sentence, or empty.
+    `lake`: gives the shop's time zone.
+    Returns: one sentence, or empty.
     """
     if model_cutoff is None or model_cutoff <= moment:
         return ""
@@ -366,7 +262,7 @@ def silence_limit(horizon_days: int) -> timedelta:
     return timedelta(days=max(1.0, horizon_days / 10))
 
 
-def _ends(lake: store.LakeTables) -> tuple[datetime, datetime]:
+def _ends(lake: "Lake") -> tuple[datetime, datetime]:
     """Return the first and last event time, shop time."""
     known = time_range(lake)
     if known.oldest is None or known.newest is None:
@@ -375,6 +271,38 @@ def _ends(lake: store.LakeTables) -> tuple[datetime, datetime]:
 
 
 def _range_text(oldest: datetime, newest: datetime) -> str:
-    return gettext("it goes from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}").format(
-        oldest=oldest, newest=newest
-    )
+    text = gettext("it goes from {oldest:%Y-%m-%d} to {newest:%Y-%m-%d}")
+    return text.format(oldest=oldest, newest=newest)
+
+
+WINDOW = timedelta(days=56)
+MIN_DAYS = 14  # with orders, needed to know a channel's usual pauses
+
+
+def late_channels(lake: "Lake", events: str, now: datetime) -> list[dict[str, Any]]:
+    """Return the channels that are silent for longer than ever in the past eight weeks.
+
+    `now`: business time. The day that it is in does not count, because its orders may come later.
+    Returns: ``channel`` (None for orders without one), ``since`` (ISO date of the first day without
+    orders) and ``days`` without orders; the longest first.
+    """
+    rows = lake.duckdb.execute(
+        f'SELECT channel, occurred_at::DATE AS day FROM "{events}" '  # noqa: S608 - own name
+        "WHERE event_type = 'purchase' AND occurred_at >= ? GROUP BY ALL ORDER BY ALL",
+        [(now - WINDOW).replace(tzinfo=None)],
+    ).fetchall()
+    days: dict[str | None, list[date]] = {}
+    for channel, day in rows:
+        days.setdefault(channel or None, []).append(day)
+    late = [
+        {"channel": channel, "since": (seen[-1] + timedelta(days=1)).isoformat(), "days": silent}
+        for channel, seen in days.items()
+        if len(seen) >= MIN_DAYS
+        and (silent := (now.date() - seen[-1]).days - 1) > _longest_pause(seen)
+    ]
+    return sorted(late, key=lambda one: -one["days"])
+
+
+def _longest_pause(days: list[date]) -> int:
+    """Return the most days without orders between two days with orders."""
+    return max((later - earlier).days - 1 for earlier, later in pairwise(days))

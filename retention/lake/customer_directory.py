@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.db import Database
+from retention.db import Database, Transaction
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
-from retention.lake import places, store
+from retention.lake import places
 from retention.lake.lake import Lake
 from retention.lake.schema import TABLES
+from retention.lake.storage import delta_store
 from retention.privacy import email_hash, pseudonym
 from retention.privacy.erased import erased_customers
 from retention.settings import Settings
@@ -34,19 +35,19 @@ def followed_state(lake: Lake) -> str:
     """Hash the state of the lake that the directory follows."""
     parts = [
         str(lake.root),
-        *(store.newest_commit(lake.root, TABLES[name]) for name in FOLLOWED_TABLES),
+        *(delta_store.newest_commit(lake.root, TABLES[name]) for name in FOLLOWED_TABLES),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def sync(lake: Lake, database: Database, settings: Settings) -> int:
+def sync(lake: Lake, database: Database) -> int:
     """Update the directory and the places from the lake; return the number of changed entries.
 
     The directory lists every id with an event, a customer row or a relation.
     """
-    snapshot = read(lake, settings)
+    snapshot = read(lake, database.settings)
     with database.transaction() as session:
-        return write(session, settings, snapshot)
+        return write(session, snapshot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,51 +71,45 @@ def read(lake: Lake, settings: Settings) -> Snapshot:
     return Snapshot(lake, state, _entries(lake, settings), places.read(lake))
 
 
-def write(session: Session, settings: Settings, snapshot: Snapshot) -> int:
+def write(session: Transaction, snapshot: Snapshot) -> int:
     """Update the directory and the places; return the number of changed entries.
 
     The lake may have changed since the snapshot. Then no entry is removed, because live events may
     have added it. A customer who was erased since is left out.
     """
-    places.write(session, settings, snapshot.places)
+    places.write(session, snapshot.places)
     wanted = {entry["customer_id"]: entry for entry in snapshot.entries}
-    same_team = DirectoryEntry.team_id == settings.team_id
+    same_team = DirectoryEntry.team_id == session.settings.team_id
     columns = [getattr(DirectoryEntry, name) for name in _COLUMNS]
-    known = {
-        row.customer_id: dict(row._mapping)
-        for row in session.execute(select(*columns).where(same_team))
-    }
+    rows = session.execute(select(*columns).where(same_team))
+    known = {row.customer_id: dict(row._mapping) for row in rows}
     added = [entry for id_, entry in wanted.items() if id_ not in known]
     changed = [entry for id_, entry in wanted.items() if id_ in known and known[id_] != entry]
     # After `known` was read: live events reach the lake first, and then the directory.
     removed = [id_ for id_ in known if id_ not in wanted] if snapshot.is_current else []
-    gone = erased_customers(session, settings).among(
-        entry["customer_id"] for entry in (*added, *changed)
-    )
+    gone = erased_customers(session).among(entry["customer_id"] for entry in (*added, *changed))
     added = [entry for entry in added if entry["customer_id"] not in gone]
     changed = [entry for entry in changed if entry["customer_id"] not in gone]
     if added:
         session.execute(
-            insert(DirectoryEntry), [{**entry, "team_id": settings.team_id} for entry in added]
+            insert(DirectoryEntry),
+            [{**entry, "team_id": session.settings.team_id} for entry in added],
         )
     now = clock.now()
     for entry in changed:
         before = known[entry["customer_id"]]
-        has_new_email = entry["email_hash"] not in (
-            None,
-            before["email_hash"],
-        )  # a removed address is not a new one
+        # A removed address is not a new one.
+        has_new_email = entry["email_hash"] not in (None, before["email_hash"])
         # With another key, all hashes and pseudonyms differ.
         if has_new_email and before["pseudonym"] == entry["pseudonym"]:
             entry["email_changed_at"] = now
         at = DirectoryEntry.customer_id == entry["customer_id"]
         session.execute(update(DirectoryEntry).where(same_team, at).values(**entry))
     for start in range(0, len(removed), 500):
-        session.execute(
-            delete(DirectoryEntry).where(
-                same_team, DirectoryEntry.customer_id.in_(removed[start : start + 500])
-            )
+        sql = delete(DirectoryEntry).where(
+            same_team, DirectoryEntry.customer_id.in_(removed[start : start + 500])
         )
+        session.execute(sql)
     return len(added) + len(changed) + len(removed)
 
 
@@ -148,44 +143,27 @@ def _entries(lake: Lake, settings: Settings) -> list[dict]:
     ]
 
 
-def display_names(session: Session, settings: Settings, ids: Iterable[str]) -> dict[str, str]:
-    """Return the names of customers who have one, by customer id.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    ids : iterable of str
-        Customer ids.
-    """
+def display_names(session: Transaction, ids: Iterable[str]) -> dict[str, str]:
+    """Return the names of customers who have one, by customer id."""
+    is_own = DirectoryEntry.team_id == session.settings.team_id
     rows = select(DirectoryEntry.customer_id, DirectoryEntry.display_name).where(
-        DirectoryEntry.team_id == settings.team_id,
-        DirectoryEntry.customer_id.in_(list(ids)),
-        DirectoryEntry.display_name.is_not(None),
+        is_own, DirectoryEntry.customer_id.in_(list(ids)), DirectoryEntry.display_name.is_not(None)
     )
     return {customer_id: name for customer_id, name in session.execute(rows).tuples() if name}
 
 
 # Prepared statements: composing one takes longer than running it.
+_VALUE: Any = bindparam("value")
+_FOUND = {
+    name: getattr(DirectoryEntry, name) == _VALUE
+    for name in ("customer_id", "pseudonym", "email_hash")
+} | {"display_name": func.lower(DirectoryEntry.display_name) == func.lower(_VALUE)}
 _BY = {
     name: select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id)
-    .where(
-        DirectoryEntry.team_id == bindparam("team_id"),
-        getattr(DirectoryEntry, name) == bindparam("value"),
-    )
+    .where(DirectoryEntry.team_id == bindparam("team_id"), is_found)
     .limit(MAX_SHARED_ROWS)
-    for name in ("customer_id", "pseudonym", "email_hash")
+    for name, is_found in _FOUND.items()
 }
-_BY["display_name"] = (
-    select(DirectoryEntry.customer_id, DirectoryEntry.canonical_id)
-    .where(
-        DirectoryEntry.team_id == bindparam("team_id"),
-        func.lower(DirectoryEntry.display_name) == func.lower(bindparam("value")),
-    )
-    .limit(MAX_SHARED_ROWS)
-)
 
 
 class Namesakes(BadInput):
@@ -201,110 +179,73 @@ class CustomerMatch:
     by_name: bool = False
 
 
-def find(session: Session, settings: Settings, text: str) -> str:
+def find(session: Transaction, text: str) -> str:
     """Return the id of the customer that a text names.
 
-    Parameters
-    ----------
-    session : Session
-        Database session.
-    settings : Settings
-        Gives team and key.
-    text : str
-        Customer id, pseudonym, e-mail address or full name. A merged id gives the canonical one.
-
-    Returns
-    -------
-    str
-        Customer id.
-
-    Raises
-    ------
-    BadInput
-        If no customer, or more than one, matches. The message names the nearest ids.
+    `text`: customer id, pseudonym, e-mail address or full name. A merged id gives the canonical
+    one.
+    Raises `BadInput`: if no customer, or more than one, matches. The message names the nearest ids.
     """
-    return find_match(session, settings, text).customer_id
+    return find_match(session, text).customer_id
 
 
-def may_be_name(session: Session, settings: Settings, text: str) -> bool:
+def may_be_name(session: Transaction, text: str) -> bool:
     """Return whether a word of a text is part of any customer's name."""
     name = " " + func.lower(DirectoryEntry.display_name) + " "
     words = [name.contains(f" {word} ", autoescape=True) for word in text.lower().split()]
     whole = name == " " + func.lower(text) + " "  # SQLite lowers only A to Z, Python lowers É
-    own_team = DirectoryEntry.team_id == settings.team_id
+    own_team = DirectoryEntry.team_id == session.settings.team_id
     found = select(DirectoryEntry.customer_id).where(own_team, or_(whole, *words)).limit(1)
     return session.scalar(found) is not None
 
 
-def find_match(session: Session, settings: Settings, text: str) -> CustomerMatch:
+def find_match(session: Transaction, text: str) -> CustomerMatch:
     """Find a customer and a merged id.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Gives team and key.
-    text : str
-        As for `find`.
-
-    Returns
-    -------
-    CustomerMatch
-        The canonical id, and the merged id if the text names one.
-
-    Raises
-    ------
-    BadInput
-        If no customer, or more than one, matches. The message names the nearest ids.
+    Raises `BadInput`: if no customer, or more than one, matches. The message names the nearest ids.
     """
     query_text = text.strip()
     lookups: dict[str, Callable[[str], str]] = {
         "customer_id": str,
         "pseudonym": _as_pseudonym,
-        "email_hash": partial(email_hash, settings.key),
+        "email_hash": partial(email_hash, session.settings.key),
         "display_name": lambda name: " ".join(name.split()),
     }
     for column, normalise in lookups.items():
         rows = session.execute(
-            _BY[column], {"team_id": settings.team_id, "value": normalise(query_text)}
+            _BY[column], {"team_id": session.settings.team_id, "value": normalise(query_text)}
         ).all()
         people = {canonical or id_ for id_, canonical in rows}
         if len(people) == 1:
             merged = rows[0].customer_id if len(rows) == 1 and rows[0].canonical_id else None
             return CustomerMatch(people.pop(), merged, column == "display_name")
         if people and column == "display_name":
-            names = sorted(pseudonym(settings.key, id_) for id_ in people)
-            raise Namesakes(
-                gettext("{count} customers have this name; use one of {names}.").format(
-                    count=len(names), names=", ".join(names[:MAX_NAMESAKES])
-                )
-            )
+            names = sorted(pseudonym(session.settings.key, id_) for id_ in people)
+            message = gettext("{count} customers have this name; use one of {names}.")
+            count = len(names)
+            raise Namesakes(message.format(count=count, names=", ".join(names[:MAX_NAMESAKES])))
         if people:
-            raise BadInput(
-                gettext(
-                    "{query_text} stands for more than one customer; use the customer id."
-                ).format(query_text=query_text)
+            message = gettext(
+                "{query_text} stands for more than one customer; use the customer id."
             )
-    same_team = DirectoryEntry.team_id == settings.team_id
+            raise BadInput(message.format(query_text=query_text))
+    same_team = DirectoryEntry.team_id == session.settings.team_id
     if not session.scalar(select(func.count()).select_from(DirectoryEntry).where(same_team)):
-        raise BadInput(
-            gettext(
-                "There is no customer {query_text!r}, for no data has been imported yet with this "
-                "database. Where the lake has data from before (RETENTION_DATABASE_URL is "
-                "another now), let an admin run: retention db upgrade"
-            ).format(query_text=query_text)
+        message = gettext(
+            "There is no customer {query_text!r}, for no data has been imported yet with this "
+            "database. Where the lake has data from before (RETENTION_DATABASE_URL is "
+            "another now), let an admin run: retention db upgrade"
         )
+        raise BadInput(message.format(query_text=query_text))
     # A similar number is another customer, not a correction.
     is_number = query_text.strip().isdigit()
-    near = [] if is_number else _nearest(session, settings, query_text)
+    near = [] if is_number else _nearest(session, query_text)
     hint = f"; the nearest {'is' if len(near) == 1 else 'are'} {', '.join(near)}" if near else ""
-    raise BadInput(
-        gettext(
-            "There is no customer {query_text!r}{hint}. Give a customer id, a pseudonym, a "
-            "name or an e-mail address."
-        ).format(query_text=query_text, hint=hint)
+    message = gettext(
+        "There is no customer {query_text!r}{hint}. Give a customer id, a pseudonym, a "
+        "name or an e-mail address."
     )
+    raise BadInput(message.format(query_text=query_text, hint=hint))
 
 
 def _as_pseudonym(text: str) -> str:
@@ -314,25 +255,16 @@ def _as_pseudonym(text: str) -> str:
     return f"{letters[:4]}-{letters[4:]}"
 
 
-def _nearest(session: Session, settings: Settings, query_text: str) -> list[str]:
+def _nearest(session: Transaction, query_text: str) -> list[str]:
     """Return the three most similar ids.
 
     Ids with the same beginning come first because a large shop cannot compare all.
     """
     column = DirectoryEntry.customer_id
-    query = select(column).where(DirectoryEntry.team_id == settings.team_id)
-    begin = (
-        query_text[: max(1, len(query_text) // 2)]
-        .replace("\\", "\\\\")
-        .replace("%", r"\%")
-        .replace("_", r"\_")
-    )
+    query = select(column).where(DirectoryEntry.team_id == session.settings.team_id)
+    begins = column.startswith(query_text[: max(1, len(query_text) // 2)], autoescape=True)
     candidates = [
-        *session.scalars(
-            query.where(column.like(f"{begin}%", escape="\\"))
-            .order_by(column)
-            .limit(MAX_CANDIDATES)
-        ),
+        *session.scalars(query.where(begins).order_by(column).limit(MAX_CANDIDATES)),
         *session.scalars(query.order_by(column).limit(MAX_CANDIDATES)),
     ]
     return get_close_matches(query_text, list(dict.fromkeys(candidates)), n=3, cutoff=0.5)

@@ -10,24 +10,19 @@ from collections.abc import Callable, Collection
 from itertools import count
 from typing import Any
 
-from retention.lake import store
 from retention.lake.identity.canonical_ids import CUSTOMER_TABLES
 from retention.lake.lake import Lake
-from retention.lake.schema import EVENTS, Table
+from retention.lake.schema import EVENTS, SQL_TYPES, Table
+from retention.lake.storage import delta_store
 
 MAX_ROWS = 3_000_000  # in memory; with more, the history begins anew
 _ROWS, _IDS = "live_history", "live_history_ids"
 _NUMBERS = count(1)
+_STORED_TYPES = SQL_TYPES | {"moment": "TIMESTAMPTZ"}
 
 
 class CustomerHistory:
-    """The stored events of the customers that were asked for.
-
-    Parameters
-    ----------
-    lake : Lake
-        Its connection holds the rows.
-    """
+    """The stored events of the customers that were asked for."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
@@ -35,15 +30,9 @@ class CustomerHistory:
         self._clear()
 
     def load(self, ids: Collection[str]) -> None:
-        """Make sure that the newest rows of these customers are in memory.
-
-        Parameters
-        ----------
-        ids : collection of str
-            As stored.
-        """
+        """Make sure that the newest rows of these customers are in memory."""
         con = self._lake.duckdb
-        files = frozenset(store.files(store.open_table(self._lake.root, EVENTS)))
+        files = frozenset(delta_store.files(delta_store.open_table(self._lake.root, EVENTS)))
         if not self._files <= files or self._count(_ROWS) > MAX_ROWS:
             self._clear()  # files were compacted, or rows were erased
         elif new := sorted(files - self._files):
@@ -62,8 +51,7 @@ class CustomerHistory:
 
     def _read(self, files: list[str], ids: str) -> None:
         self._lake.duckdb.execute(
-            f"INSERT INTO {_ROWS} BY NAME "
-            f"SELECT * FROM {store.rows_sql(EVENTS, files)} "
+            f"INSERT INTO {_ROWS} BY NAME SELECT * FROM {delta_store.rows_sql(EVENTS, files)} "
             f"WHERE customer_id IN (FROM {ids})"
         )
 
@@ -81,29 +69,13 @@ class CustomerHistory:
         return int(self._lake.duckdb.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
 
 
-_STORED_TYPES = {
-    "text": "VARCHAR",
-    "json": "VARCHAR",
-    "number": "DOUBLE",
-    "flag": "BOOLEAN",
-    "moment": "TIMESTAMPTZ",
-}
-
-
 class CustomerLake(Lake):
     """The lake as far as it concerns some customers.
 
     ``table`` returns the same rows as that of the whole lake, but only of these customers. Use it
     as a context manager: its views and tables end with it.
 
-    Parameters
-    ----------
-    lake : Lake
-        The whole lake, whose connection it shares.
-    history : CustomerHistory
-        Of the same lake.
-    customers : collection of str
-        Any ids of the customers. All ids that are linked to them are read.
+    `lake`: the whole lake, whose connection it shares.
     """
 
     def __init__(self, lake: Lake, history: CustomerHistory, customers: Collection[str]) -> None:

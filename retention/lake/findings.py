@@ -28,18 +28,10 @@ class FindingCode(StrEnum):
 def find(lake: Lake) -> list[dict[str, Any]]:
     """Find returns that cancel no order, and single lines that dominate the revenue.
 
-    Parameters
-    ----------
-    lake : Lake
-        Read as of business time.
-
-    Returns
-    -------
-    list of dict
-        Each has a ``code`` (`FindingCode`) and a ``text``. ``unmatched_returns``: ``returns``,
-        ``of_returns`` and ``examples`` (order, item, day). ``dominating_line``: ``order``,
-        ``item``, ``day``, ``amount``, ``quantity``, ``share`` of the shop's revenue, and whether
-        its order ``is_cancelled``. Days are the shop's. No finding has a customer.
+    Returns: each has a ``code`` (`FindingCode`) and a ``text``. ``unmatched_returns``: ``returns``,
+    ``of_returns`` and ``examples`` (order, item, day). ``dominating_line``: ``order``, ``item``,
+    ``day``, ``amount``, ``quantity``, ``share`` of the shop's revenue, and whether its order
+    ``is_cancelled``. Days are the shop's. No finding has a customer.
     """
     now = clock.now()
     events = lake.table("events", now).get_name()
@@ -113,22 +105,19 @@ def _dominating_lines(lake: Lake, events: str) -> list[dict[str, Any]]:
             "share": round(share, 4),
             "is_cancelled": is_cancelled,
         }
-        text = (
-            gettext(
+        if is_cancelled:
+            text = gettext(
                 "One line is {share:.1%} of all sales: {amount:,.2f} {currency}({place}). Its "
                 "order was cancelled, so it does not count. Correct it if it was mistyped."
             )
-            if is_cancelled
-            else gettext(
+        else:
+            text = gettext(
                 "One line is {share:.1%} of all sales: {amount:,.2f} {currency}({place}). If it "
                 "was mistyped or cancelled, correct it: it can dominate the revenue at risk."
             )
-        )
+        place = _place(finding)
         finding["text"] = text.format(
-            share=share,
-            amount=amount,
-            currency=f"{currency} " if currency else "",
-            place=_place(finding),
+            share=share, amount=amount, currency=f"{currency} " if currency else "", place=place
         )
         findings.append(finding)
     return findings

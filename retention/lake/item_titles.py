@@ -71,11 +71,6 @@ def readable_title(title: str) -> str:
     Capitals become title case, pack sizes at the end are left out, short forms are written
     in full, and units are small letters. A title in mixed case keeps its words.
 
-    Parameters
-    ----------
-    title : str
-        As the shop's data has it.
-
     Examples
     --------
     >>> readable_title("SOFT DRINKS 12/18&15PK CAN CAR"), readable_title("MILK 1% GALLON, 1 GA")

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from retention import clock
 from retention.errors import BadInput
-from retention.lake import coverage, single_currency, store
+from retention.lake import coverage
 from retention.lake.cleaning.returns import (
     NO_RETURNS,
     RETURN_TYPES,
@@ -26,14 +26,8 @@ from retention.lake.cleaning.returns import (
     cancelled_orders,
     match_returns,
 )
-from retention.lake.identity import phones
-from retention.lake.identity.canonical_ids import (
-    CUSTOMER_TABLES,
-    Identities,
-    Identity,
-    merge_customers,
-    resolve_customers,
-)
+from retention.lake.identity import canonical_ids
+from retention.lake.importing import single_currency
 from retention.lake.schema import (
     EVENT_CONTENT,
     EVENT_ID,
@@ -43,7 +37,8 @@ from retention.lake.schema import (
     Column,
     Table,
 )
-from retention.lake.spark_tables import SparkTables
+from retention.lake.storage import delta_store
+from retention.lake.storage.spark_tables import SparkTables
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -67,16 +62,7 @@ class AsOf:
 class Lake:
     """The customer data of one installation.
 
-    Parameters
-    ----------
-    root : Path
-        Folder of the Delta tables.
-    scratch : Path
-        Folder for data that DuckDB cannot keep in memory.
-    zone : str
-        The shop's IANA time zone, for weekdays and hours of features.
-    spark : SparkTables, optional
-        Engine for features instead of DuckDB.
+    `zone`: the shop's IANA time zone, for weekdays and hours of features.
 
     Notes
     -----
@@ -97,7 +83,7 @@ class Lake:
         self._scratch = scratch
         self._views: set[str] = set()
         self._prefix = ""  # of the names of views; several lakes can share a connection
-        self._tables = store.TableCache(root)
+        self._tables = delta_store.TableCache(root)
         self._returns: tuple[int, ReturnTables | None] = (-1, None)
         self._lock = threading.RLock()
 
@@ -105,10 +91,7 @@ class Lake:
     def open(cls, settings: Settings) -> Lake:
         """Open the installation's lake; it connects at first use.
 
-        Raises
-        ------
-        BadInput
-            If ``RETENTION_LAKE_URL`` names an unsupported engine.
+        Raises `BadInput`: if ``RETENTION_LAKE_URL`` names an unsupported engine.
         """
         engine, _, path = settings.lake_url.partition("://")
         host, spark = "", engine == "spark"
@@ -116,13 +99,12 @@ class Lake:
             host, slash, path = path.partition("/")
             path = slash + path
         if engine not in ENGINES or not path.strip("/"):
-            raise BadInput(
-                gettext(
-                    "RETENTION_LAKE_URL is {lake_url!r}; use duckdb:///path/to/folder, or "
-                    "spark:///path/to/folder or spark://host:7077/path/to/folder to compute "
-                    "features with Spark."
-                ).format(lake_url=settings.lake_url)
+            text = gettext(
+                "RETENTION_LAKE_URL is {lake_url!r}; use duckdb:///path/to/folder, or "
+                "spark:///path/to/folder or spark://host:7077/path/to/folder to compute "
+                "features with Spark."
             )
+            raise BadInput(text.format(lake_url=settings.lake_url))
         root = Path(path).expanduser().absolute()
         reader = SparkTables(root, f"spark://{host}" if host else "") if spark else None
         return cls(root, settings.home / "scratch", settings.timezone, reader)
@@ -133,14 +115,15 @@ class Lake:
         import duckdb
         import ibis
 
-        raw = duckdb.connect(
-            config={
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "temp_directory": str(self._scratch),
-                "memory_limit": f"{_memory_limit()}B",
-            }
-        )
+        from retention.lake.identity import phones
+
+        config: dict[str, Any] = {
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "temp_directory": str(self._scratch),
+            "memory_limit": f"{_memory_limit()}B",
+        }
+        raw = duckdb.connect(config=config)
         raw.execute("SET TimeZone = 'UTC'")
         # In a notebook without ipywidgets, DuckDB can show no bar and refuses the setting.
         with suppress(duckdb.InvalidInputException):
@@ -156,9 +139,9 @@ class Lake:
     # ------------------------------------------------------------ reading
 
     @cached_property
-    def identities(self) -> Identities:
+    def identities(self) -> canonical_ids.Identities:
         """Customer identities that follow from the links."""
-        return Identities(self)
+        return canonical_ids.Identities(self)
 
     def table(
         self,
@@ -166,42 +149,34 @@ class Lake:
         before: datetime | None = None,
         since: datetime | None = None,
         *,
-        identity: Identity = "now",
+        identity: canonical_ids.Identity = "now",
     ) -> ibis.Table:
         """Return a canonical table with all its typed columns.
 
         It is empty if nothing was imported. Purchases of an order have the type ``cancelled`` if
         the whole order was cancelled, as known ``before``.
 
-        Parameters
-        ----------
-        name : str
-            ``events``, ``customers``, ``items``, ``treatments`` or ``relations``.
-        before : datetime, optional
-            Events: only those that happened and were known before this time. Treatments: only those
-            sent before it.
-        since : datetime, optional
-            Events: only those at or after this time; older files are not opened.
-        identity : datetime or {"now", "stored"}
-            ``"now"``: customer ids follow today's links. A datetime: links as decided by then.
-            ``"stored"``: ids as imported.
-
-        Returns
-        -------
-        ibis.Table
-            Times are naive UTC.
+        `name`: ``events``, ``customers``, ``items``, ``treatments`` or ``relations``.
+        `before`: events: only those that happened and were known before this time. Treatments: only
+        those sent before it.
+        `since`: events: only those at or after this time; older files are not opened.
+        `identity`: ``"now"``: customer ids follow today's links. A datetime: links as decided by
+        then. ``"stored"``: ids as imported.
+        Returns: times are naive UTC.
         """
         table = TABLES[name]
         with self._lock:
-            people = self.identities.table(before, identity) if name in CUSTOMER_TABLES else ""
+            people = ""
+            if name in canonical_ids.CUSTOMER_TABLES:
+                people = self.identities.table(before, identity)
             delta = self._tables.get(table)
-            wanted = store.months(since, before) if name == "events" and (since or before) else None
+            wanted = None
+            if name == "events" and (since or before):
+                wanted = delta_store.months(since, before)
             undone = self._matched_returns(delta) if name == "events" else None
             computed = {"event_type": undone.event_type(before)} if undone else None
-            where, view = (
-                _time_filter(name, since, before),
-                f"{name}_v{store.version_number(delta)}{people}",
-            )
+            where = _time_filter(name, since, before)
+            view = f"{name}_v{delta_store.version_number(delta)}{people}"
             rows = partial(self._rows, table, delta, wanted)
             return self._view(table, rows, view, where, computed=computed, people=people)
 
@@ -215,11 +190,9 @@ class Lake:
             rows = (
                 f"SELECT {', '.join(RETURN_TYPES)} FROM {undone.matched if undone else NO_RETURNS}"
             )
-            limit = (
-                f" WHERE known_at < TIMESTAMP '{naive(before).isoformat(sep=' ')}'"
-                if before
-                else ""
-            )
+            limit = ""
+            if before:
+                limit = f" WHERE known_at < TIMESTAMP '{naive(before).isoformat(sep=' ')}'"
             return self.query(f"{rows}{limit}", RETURN_TYPES)
 
     def _matched_returns(self, delta: Any) -> ReturnTables | None:
@@ -235,8 +208,8 @@ class Lake:
         self, table: Table, delta: Any, partitions: Callable[[str], bool] | None = None
     ) -> str:
         """Return SQL of a version's stored rows; empty without rows."""
-        files = store.files(delta, partitions)
-        return store.rows_sql(table, files) if files else ""
+        files = delta_store.files(delta, partitions)
+        return delta_store.rows_sql(table, files) if files else ""
 
     def scores(self, run_id: str) -> ibis.Table:
         """Return the scores of one run's active customers."""
@@ -249,8 +222,8 @@ class Lake:
         with self._lock:
             delta = self._tables.get(table)
             rows = partial(self._rows, table, delta, _plain_word(run_id).__eq__)
-            view = f"scores_{run_id}_v{store.version_number(delta)}"
-            return self._view(table, rows, view, constant={"run_id": run_id})
+            view = f"scores_{run_id}_v{delta_store.version_number(delta)}"
+            return self._view(table, rows, view, computed={"run_id": f"'{run_id}' AS run_id"})
 
     def _view(
         self,
@@ -258,7 +231,6 @@ class Lake:
         rows_sql: Callable[[], str],
         name: str,
         where: str = "",
-        constant: dict[str, str] | None = None,
         computed: dict[str, str] | None = None,
         people: str = "",
     ) -> ibis.Table:
@@ -268,39 +240,24 @@ class Lake:
             columns = [
                 own[column.name]
                 if column.name in own and stored
-                else _column_sql(column, bool(stored), constant or {})
+                else _column_sql(column, bool(stored))
                 for column in table.public
             ]
             rows = f"FROM {stored}"
             sql = f"SELECT {', '.join(columns)} {f'{rows} {where}' if stored else 'WHERE false'}"
             if people and stored:
                 is_customers = table.name == "customers"
-                sql = (
-                    merge_customers(sql, people)
-                    if is_customers
-                    else resolve_customers(columns, rows, where, people)
-                )
+                if is_customers:
+                    sql = canonical_ids.merge_customers(sql, people)
+                else:
+                    sql = canonical_ids.resolve_customers(columns, rows, where, people)
             self.duckdb.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {sql}')
             self._views.add(name)
-        return self._view_table(
-            name, {column.name: IBIS_TYPES[column.kind] for column in table.public}
-        )
+        public = table.public
+        return self._view_table(name, {column.name: IBIS_TYPES[column.kind] for column in public})
 
     def query(self, sql: str, types: dict[str, str]) -> ibis.Table:
-        """Return a SQL query as an Ibis table.
-
-        Parameters
-        ----------
-        sql : str
-            Query in DuckDB's dialect.
-        types : dict of str to str
-            Ibis type by column.
-
-        Returns
-        -------
-        ibis.Table
-            Computed when executed.
-        """
+        """Return a SQL query as an Ibis table."""
         name = f"query_{hashlib.md5(sql.encode(), usedforsecurity=False).hexdigest()}"
         with self._lock:
             if name not in self._views:
@@ -333,24 +290,8 @@ class Lake:
         the data or the shop's day changed; if the data is stale, the day after it ends. With a long
         horizon, too: each missing month would count as a month of everybody's silence.
 
-        Parameters
-        ----------
-        requested : datetime, optional
-            From ``--as-of``.
-        horizon_days : int
-            Prediction horizon in days; data older than this, or than `MAX_FRESH_DAYS`, is stale.
-        model_cutoff : datetime, optional
-            Cutoff of the model. The note mentions an earlier reference time.
-
-        Returns
-        -------
-        AsOf
-            The time and a note.
-
-        Raises
-        ------
-        TooLittleData
-            If there are no events, or none before the time.
+        `horizon_days`: prediction horizon in days; data older than this, or than `MAX_FRESH_DAYS`,
+        is stale.
         """
         if requested is not None:
             at = requested.astimezone(UTC)
@@ -367,32 +308,25 @@ class Lake:
             at = coverage.default_cutoff(self, now)
             return AsOf(at, coverage.staleness_note(self, at, horizon_days))
         at = latest + timedelta(days=1)
-        return AsOf(
-            at,
-            gettext(
-                "The newest event is of {day:%d %b %Y}, so this is as of the day after, not of "
-                "today."
-            ).format(day=self.local(latest)),
+        text = gettext(
+            "The newest event is of {day:%d %b %Y}, so this is as of the day after, not of today."
         )
+        return AsOf(at, text.format(day=self.local(latest)))
 
     def local(self, moment: datetime) -> datetime:
         """Convert a time to the shop's time zone."""
         return moment.astimezone(ZoneInfo(self.zone))
 
     def fingerprint(self, cutoff: datetime) -> str:
-        """Hash table versions and events before a cutoff.
-
-        The order of events does not matter.
-        """
+        """Hash table versions and events before a cutoff. The order of events does not matter."""
         events = self.table("events", cutoff, identity="stored")
         rows, digest = self.duckdb.execute(  # md5 is equal in all versions of DuckDB
             "SELECT count(*), coalesce("
             f"sum(md5_number_lower(concat({', chr(31), '.join(EVENT_CONTENT.values())}))::HUGEINT) "
             f'% 18446744073709551557, 0) FROM "{events.get_name()}"'
         ).fetchall()[0]
-        versions = ".".join(
-            str(store.version(self.root, TABLES[name])) for name in ("events", "customers", "items")
-        )
+        names = ("events", "customers", "items")
+        versions = ".".join(str(delta_store.version(self.root, TABLES[name])) for name in names)
         people = self.identities.table(cutoff).removeprefix("people_")
         return f"v{versions} n{rows} h{int(digest):016x}{people and f' i{people}'}"
 
@@ -405,83 +339,52 @@ class Lake:
     def write_scores(self, run_id: str, frame: pandas.DataFrame) -> None:
         """Write or replace the scores of a run.
 
-        Parameters
-        ----------
-        run_id : str
-            Job and attempt, a plain word.
-        frame : pandas.DataFrame
-            Columns of the table ``scores``; reasons may be lists, which become JSON.
+        `frame`: columns of the table ``scores``; reasons may be lists, which become JSON.
         """
         frame = frame.assign(run_id=_plain_word(run_id))
         table = TABLES["scores"]
-        with store.locked(self.root, table):
-            store.replace_partition(self.root, table, run_id, store.to_arrow(frame, table))
+        with delta_store.locked(self.root, table):
+            root = self.root
+            delta_store.replace_partition(root, table, run_id, delta_store.to_arrow(frame, table))
 
     def upsert(self, name: str, frame: pandas.DataFrame) -> None:
-        """Update or add rows of a keyed table.
-
-        Parameters
-        ----------
-        name : str
-            A keyed table.
-        frame : pandas.DataFrame
-            Rows; missing columns become NULL.
-
-        Raises
-        ------
-        ValueError
-            If the table has no key.
-        """
+        """Update or add rows of a keyed table."""
         table = TABLES[name]
         if not table.keyed:
             raise ValueError(f"{name} has no keyed rows; import them")
         if len(frame):
-            with store.locked(self.root, table):
-                store.upsert(
+            with delta_store.locked(self.root, table):
+                delta_store.upsert(
                     self.root,
                     table,
-                    store.to_arrow(frame.drop_duplicates([*table.key], keep="last"), table),
+                    delta_store.to_arrow(frame.drop_duplicates([*table.key], keep="last"), table),
                 )
 
     def remove(self, name: str, keys: pandas.DataFrame) -> None:
-        """Delete rows of a keyed table by key.
-
-        Parameters
-        ----------
-        name : str
-            A keyed table.
-        keys : pandas.DataFrame
-            Its key columns.
-        """
+        """Delete rows of a keyed table by key."""
         table = TABLES[name]
         if len(keys):
-            with store.locked(self.root, table):
-                store.remove(self.root, table, store.to_arrow(keys, table).select(table.key))
+            with delta_store.locked(self.root, table):
+                delta_store.remove(
+                    self.root, table, delta_store.to_arrow(keys, table).select(table.key)
+                )
 
     def collect_garbage(self, unwanted: Callable[[set[str]], Collection[str]]) -> list[str]:
         """Delete unwanted scores, compact files, drop unused files.
 
-        Parameters
-        ----------
-        unwanted : callable
-            Run ids in the lake → those to delete. It is called after the runs were read. So a run
-            that begins in the meantime is not among them.
-
-        Returns
-        -------
-        list of str
-            The deleted runs.
+        `unwanted`: run ids in the lake → those to delete. It is called after the runs were read. So
+        a run that begins in the meantime is not among them.
         """
         scores = TABLES["scores"]
-        with store.locked(self.root, scores):
-            delta = store.open_table(self.root, scores)
+        with delta_store.locked(self.root, scores):
+            delta = delta_store.open_table(self.root, scores)
             runs = {part["run_id"] for part in delta.partitions()} if delta is not None else set()
             if dropped := sorted(map(_plain_word, unwanted(runs))):
                 listed = ", ".join(f"'{run}'" for run in dropped)
-                store.delete(self.root, scores, f"run_id IN ({listed})")
+                delta_store.delete(self.root, scores, f"run_id IN ({listed})")
         for table in TABLES.values():
-            with store.locked(self.root, table):
-                store.compact(self.root, table)
+            with delta_store.locked(self.root, table):
+                delta_store.compact(self.root, table)
         return dropped
 
 
@@ -498,9 +401,7 @@ def naive(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
 
 
-def _column_sql(column: Column, stored: bool, constant: dict[str, str]) -> str:
-    if column.name in constant:
-        return f"'{constant[column.name]}' AS {column.name}"
+def _column_sql(column: Column, stored: bool) -> str:
     if not stored:
         return f"NULL::{SQL_TYPES[column.kind]} AS {column.name}"
     if column.name == "event_id":

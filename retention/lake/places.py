@@ -5,11 +5,9 @@ Imports copy them into SQL, so that the bot understands both without opening the
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.orm import Session
-
 from retention import clock
+from retention.db import Transaction
 from retention.db.tables import PlaceList
-from retention.settings import Settings
 
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
@@ -47,15 +45,7 @@ def attribute_names(lake: "Lake") -> list[str]:
 def known_places(lake: "Lake") -> dict[str, tuple[str, str]]:
     """Return the field and the value of each place, by its lower-case name.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-
-    Returns
-    -------
-    dict of str to (str, str)
-        Empty if the customers have no attribute that is a place.
+    Returns: empty if the customers have no attribute that is a place.
     """
     by_lower = {name.lower(): name for name in attribute_names(lake)}
     view = lake.table("customers").get_name()
@@ -97,32 +87,24 @@ def read(lake: "Lake") -> list[list[str]]:
     ]
 
 
-def write(session: Session, settings: Settings, entries: list[list[str]]) -> None:
+def write(session: Transaction, entries: list[list[str]]) -> None:
     """Replace the places and the goods in SQL."""
-    session.merge(PlaceList(team_id=settings.team_id, entries=entries, updated_at=clock.wall()))
+    team_id = session.settings.team_id
+    session.merge(PlaceList(team_id=team_id, entries=entries, updated_at=clock.wall()))
 
 
-def stored(session: Session, settings: Settings) -> dict[str, tuple[str, str]] | None:
-    """Return the places as of the last import, as `known_places`; None before the first copy.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Gives the team.
-    """
-    row = session.get(PlaceList, settings.team_id)
+def stored(session: Transaction) -> dict[str, tuple[str, str]] | None:
+    """Return the places as of the last import, as `known_places`; None before the first copy."""
+    row = session.get(PlaceList, session.settings.team_id)
     if row is None:
         return None
-    return {
-        name: (field, value) for name, field, value in row.entries if not field.startswith(_BOUGHT)
-    }
+    entries = row.entries
+    return {name: (field, value) for name, field, value in entries if not field.startswith(_BOUGHT)}
 
 
-def stored_goods(session: Session, settings: Settings) -> dict[str, tuple[str, str]]:
+def stored_goods(session: Transaction) -> dict[str, tuple[str, str]]:
     """Return the categories and brands as of the last import, as `known_goods`."""
-    row = session.get(PlaceList, settings.team_id)
+    row = session.get(PlaceList, session.settings.team_id)
     return {
         name: (field.removeprefix(_BOUGHT), value)
         for name, field, value in (row.entries if row else ())

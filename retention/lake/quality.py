@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from retention import clock
-from retention.lake import findings, late_channels, quarantine
+from retention.lake import coverage, findings
+from retention.lake.importing import quarantine
 from retention.lake.lake import Lake
 from retention.settings import Settings
 
@@ -27,24 +28,13 @@ MAX_SHOWN = 5  # gaps, and spikes
 def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
     """Measure the data before business time.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of the tables.
-    settings : Settings
-        Gives the quarantine.
-
-    Returns
-    -------
-    dict
-        ``rows`` by table; ``first_event`` and ``newest_event`` (ISO 8601, None without events);
-        ``age_days`` of the newest; ``days`` between them and ``silent_days`` without events;
-        ``customers`` with events and ``unknown_customers`` among them (without a customer row);
-        ``unknown_items`` likewise; ``filled``: per table, the share of rows with a value, by
-        column; ``event_types``; ``currencies``; ``quarantine``, ``quarantine_text``,
-        ``quarantined`` (`quarantine.summary`); ``volume`` by day (`volume`); ``returns``;
-        ``findings`` (`findings.find`); ``late``: channels whose orders stopped
-        (`late_channels.late_channels`).
+    Returns: ``rows`` by table; ``first_event`` and ``newest_event`` (ISO 8601, None without
+    events); ``age_days`` of the newest; ``days`` between them and ``silent_days`` without events;
+    ``customers`` with events and ``unknown_customers`` among them (without a customer row);
+    ``unknown_items`` likewise; ``filled``: per table, the share of rows with a value, by column;
+    ``event_types``; ``currencies``; ``quarantine``, ``quarantine_text``, ``quarantined``
+    (`quarantine.summary`); ``volume`` by day (`volume`); ``returns``; ``findings``
+    (`findings.find`); ``late``: channels whose orders stopped (`late_channels.late_channels`).
     """
     now = clock.now()
     names = {
@@ -70,32 +60,20 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
         "volume": volume(lake, names["events"]),
         "returns": _returns(lake, names["events"], now),
         "findings": findings.find(lake),
-        "late": late_channels.late_channels(lake, names["events"], now),
+        "late": coverage.late_channels(lake, names["events"], now),
     }
 
 
 def volume(lake: Lake, events: str) -> dict[str, Any]:
     """Count events by day and find gaps and spikes.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of the connection.
-    events : str
-        Name of the view of the events.
-
-    Returns
-    -------
-    dict
-        ``since`` (ISO date, None without events) and ``counts``, one per day from then on.
-        ``gaps``: three or more silent days, and longer than 90% of the shop's silences, with
-        ``since``, ``until`` (the last silent day) and ``days``. ``spikes``: days five times off the
-        median of the eight weeks around them, and off that of the same weekdays, with ``day``,
-        ``events``, ``usual``.
+    Returns: ``since`` (ISO date, None without events) and ``counts``, one per day from then on.
+    ``gaps``: three or more silent days, and longer than 90% of the shop's silences, with ``since``,
+    ``until`` (the last silent day) and ``days``. ``spikes``: days five times off the median of the
+    eight weeks around them, and off that of the same weekdays, with ``day``, ``events``, ``usual``.
     """
-    rows = lake.duckdb.execute(
-        f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" GROUP BY 1 ORDER BY 1'
-    ).fetchnumpy()
+    sql = f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" GROUP BY 1 ORDER BY 1'
+    rows = lake.duckdb.execute(sql).fetchnumpy()
     if not len(rows["day"]):
         return {"since": None, "counts": [], "gaps": [], "spikes": []}
     days = rows["day"].astype("datetime64[D]")
@@ -133,9 +111,8 @@ def _spikes(counts: np.ndarray, first: np.datetime64) -> list[dict[str, Any]]:
         np.where(counts > 0, counts, np.nan).astype(float), WINDOW_DAYS // 2, constant_values=np.nan
     )
     around = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_DAYS // 2 * 2 + 1)
-    weekday = np.delete(
-        around[:, ::7], WINDOW_DAYS // 14, axis=1
-    )  # a shop may close on Saturdays and still accept returns
+    # A shop may close on Saturdays and still accept returns.
+    weekday = np.delete(around[:, ::7], WINDOW_DAYS // 14, axis=1)
     usual, same_weekday = np.nanmedian(around, axis=1), _median(weekday)
     off, off_weekday = (
         np.abs(np.log(np.maximum(counts, 1) / each)) for each in (usual, same_weekday)
@@ -217,19 +194,15 @@ def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
 
 
 def _shares(view: str, columns: tuple[str, ...]) -> str:
-    """Return SQL of the filled shares by column.
-
-    Only purchases among events need an amount.
-    """
+    """Return SQL of the filled shares by column. Only purchases among events need an amount."""
     shares = ", ".join(f"round(count({column}) / nullif(count(*), 0), 4)" for column in columns)
     purchases = " WHERE event_type = 'purchase'" if view.startswith("events") else ""
     return f'SELECT {shares} FROM "{view}"{purchases}'
 
 
 def _counts(lake: Lake, values: str) -> dict[str, int]:
-    rows = lake.duckdb.execute(
-        f"SELECT *, count(*) FROM ({values}) GROUP BY 1 ORDER BY 2 DESC, 1"
-    ).fetchall()
+    sql = f"SELECT *, count(*) FROM ({values}) GROUP BY 1 ORDER BY 2 DESC, 1"
+    rows = lake.duckdb.execute(sql).fetchall()
     return dict(rows)
 
 

@@ -34,13 +34,14 @@ SQL_TYPES: dict[str, str] = {
     "moment": "TIMESTAMP",
     "json": "VARCHAR",
 }
-IBIS_TYPES: dict[str, str] = {
+DELTA_TYPES: dict[str, str] = {  # Spark's, too
     "text": "string",
-    "number": "float64",
+    "number": "double",
     "flag": "boolean",
     "moment": "timestamp",
     "json": "string",
 }
+IBIS_TYPES = DELTA_TYPES | {"number": "float64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,7 @@ LINKS = Table(
     importable=False,
 )
 
-REDEMPTIONS = Table(  # stored in SQL, not in the lake (retention.campaigns.redemptions)
+REDEMPTIONS = Table(  # stored in SQL, not in the lake (retention.campaigns.codes.redemptions)
     "redemptions",
     (
         _column("code*", "text", "the code, as it was typed"),

@@ -55,10 +55,7 @@ class Health:
     drift: dict[str, Any]
 
     def record(self, settings: Settings, job_id: str | None) -> ModelHealth:
-        """Return the database row of the check.
-
-        The caller adds it to a session.
-        """
+        """Return the database row of the check. The caller adds it to a session."""
         outcome = self.outcome
         return ModelHealth(
             team_id=settings.team_id,
@@ -80,82 +77,41 @@ class Health:
         )
 
 
-def check(
-    lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent
-) -> Health:
-    """Check the churn champion now.
-
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    database : Database
-        Holds models and predictions.
-    settings : Settings
-        Of the installation.
-    progress : Progress, optional
-        Receives the progress.
-
-    Returns
-    -------
-    Health
-        The result; nothing is stored.
-
-    Raises
-    ------
-    BadInput
-        If no model is in use.
-    TooLittleData
-        If there are no events.
-    """
+def check(lake: "Lake", database: Database, *, progress: Progress = silent) -> Health:
+    """Check the churn champion now."""
     with database.reading() as session:
-        row = champion(session, settings, "churn")
+        row = champion(session, "churn")
     if row is None:
-        raise BadInput(
-            gettext(
-                "No churn model is in use, so there is nothing to look at; run `/retention "
-                "retrain`."
-            )
-        )
-    trained = churn_model(settings, row)
+        message = gettext("No churn model is in use, so there is nothing to look at.")
+        raise BadInput(message, hint="retrain")
+    trained = churn_model(database.settings, row)
     at = _now(lake, row.horizon_days)
     progress(0, 3, gettext("Looking at what came true"))
     with database.reading() as session:
-        outcome = matured_outcome(lake, session, settings, row, trained, at)
+        outcome = matured_outcome(lake, session, row, trained, at)
     progress(1, 3, gettext("Looking for drift"))
     try:
-        people = population(
-            lake, at, horizon_days=row.horizon_days, active_within_days=row.active_within_days
-        )
+        people = population(lake, at, row.window)
         moved = _drift(row, trained, people)
     except TooLittleData:  # no active customer; the digest reports this
         moved = {}
     progress(3, 3, gettext("Looking at the model"))
     reasons = (*_loss_reasons(outcome, row, lake), *_drift_reasons(moved))
-    state = (
-        "decayed"
-        if reasons
-        else "healthy"
-        if outcome and outcome.version == row.version
-        else "waiting"
-    )
+    if reasons:
+        state = "decayed"
+    else:
+        state = "healthy" if outcome and outcome.version == row.version else "waiting"
     return Health(row, clock.now(), state, reasons, outcome, moved)
 
 
 def backtest_metrics(row: ModelVersion) -> dict[str, float]:
-    """Return the model's backtest metrics.
-
-    Empty if it had no backtest.
-    """
+    """Return the model's backtest metrics. Empty if it had no backtest."""
     metrics = row.metrics.get("pooled") or row.metrics.get("metrics") or {}
     return {name: value for name, value in metrics.items() if isinstance(value, int | float)}
 
 
 def _now(lake: "Lake", horizon_days: int) -> datetime:
-    """Return business time, limited to the data's end.
-
-    Missing orders are no churn.
-    """
+    """Return business time, limited to the data's end. Missing orders are no churn."""
     moment = lake.as_of(None, horizon_days)
     newest = lake.newest_event(before=moment.at)
     return min(moment.at, newest + timedelta(days=1)) if newest else moment.at
@@ -180,16 +136,11 @@ def _loss_reasons(outcome: Outcome | None, row: ModelVersion, lake: "Lake") -> l
     highest = (row.metrics.get("pooled") or {}).get("log_loss_interval", {}).get("high", promised)
     if loss.mean - promised <= hypot(loss.mean - loss.low, highest - promised):
         return []
+    as_of = lake.local(outcome.as_of)
     text = gettext(
         "its predictions of {as_of:%Y-%m-%d} came out worse than promised: log-loss"
         " {mean:.3f} (95% {low:.3f} to {high:.3f}) against {promised:.3f}"
-    ).format(
-        as_of=lake.local(outcome.as_of),
-        mean=loss.mean,
-        low=loss.low,
-        high=loss.high,
-        promised=promised,
-    )
+    ).format(as_of=as_of, mean=loss.mean, low=loss.low, high=loss.high, promised=promised)
     return [{"check": "log_loss", "text": text}]
 
 

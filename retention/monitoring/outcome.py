@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from retention.churn.classification_metrics import metrics
-from retention.churn.evaluate import baseline_metrics
+from retention.churn.evaluation.classification_metrics import metrics
+from retention.churn.evaluation.evaluate import baseline_metrics
+from retention.churn.evaluation.uncertainty import Interval, log_losses, paired_interval
 from retention.churn.model import TrainedChurn
 from retention.churn.snapshots import Snapshot, take_baseline_snapshot, take_snapshot
 from retention.churn.training_set import TrainingSet
-from retention.churn.uncertainty import Interval, log_losses, paired_interval
+from retention.db import Transaction
 from retention.db.tables import Cohort, ModelVersion, Run
-from retention.settings import Settings
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -43,12 +42,7 @@ class Outcome:
 
 
 def matured_outcome(
-    lake: "Lake",
-    session: Session,
-    settings: Settings,
-    row: ModelVersion,
-    trained: TrainedChurn,
-    at: datetime,
+    lake: "Lake", session: Transaction, row: ModelVersion, trained: TrainedChurn, at: datetime
 ) -> Outcome | None:
     """Evaluate the newest predictions with a finished horizon.
 
@@ -56,31 +50,17 @@ def matured_outcome(
 
     Its own sweeps come first. Without one, an older model scores the cutoff one horizon ago.
     Otherwise the newest sweep of an earlier version counts. None if nothing has matured.
-
-    Parameters
-    ----------
-    lake, session, settings : Lake, Session, Settings
-        Data, registry and installation.
-    row, trained : ModelVersion, TrainedChurn
-        The champion.
-    at : datetime
-        End of the newest horizon that counts.
     """
     horizon = timedelta(days=row.horizon_days)
-    swept = _sweeps(session, settings, row, at - horizon)
+    swept = _sweeps(session, row, at - horizon)
     own = next((candidate for candidate in swept if candidate.model_version == row.version), None)
     if own is None and row.cutoff <= at - horizon:
-        test = take_snapshot(
-            lake,
-            at - horizon,
-            horizon_days=row.horizon_days,
-            active_within_days=row.active_within_days,
-        )
+        test = take_snapshot(lake, at - horizon, row.window)
         return _outcome(lake, row.version, RECOMPUTED, test, trained.predict(test), row)
     chosen = own or next(iter(swept), None)
     if chosen is None:
         return None
-    test = _snapshot(lake, chosen.as_of, row)
+    test = take_baseline_snapshot(lake, chosen.as_of, row.window)
     predicted = lake.scores(chosen.run_id).select("customer_id", "churn_probability").execute()
     predicted = predicted.set_index("customer_id")["churn_probability"].reindex(
         test.frame["customer_id"]
@@ -96,19 +76,14 @@ def matured_outcome(
     )
 
 
-def _sweeps(
-    session: Session, settings: Settings, row: ModelVersion, before: datetime
-) -> Sequence[Any]:
-    """Return published sweeps, newest first.
-
-    Their models have the same churn definition.
-    """
+def _sweeps(session: Transaction, row: ModelVersion, before: datetime) -> Sequence[Any]:
+    """Return published sweeps, newest first. Their models have the same churn definition."""
     query = (
         select(Cohort.run_id, Cohort.as_of, Cohort.model_version)
         .join(Run, Run.run_id == Cohort.run_id)
         .join(ModelVersion, ModelVersion.version == Cohort.model_version)
         .where(
-            Cohort.team_id == settings.team_id,
+            Cohort.team_id == session.settings.team_id,
             Cohort.as_of <= before,
             Cohort.audience.is_(None),
             ModelVersion.kind == "churn",
@@ -120,13 +95,6 @@ def _sweeps(
         .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
     )
     return session.execute(query).all()
-
-
-def _snapshot(lake: "Lake", as_of: datetime, row: ModelVersion) -> Snapshot:
-    """Take labels and what the baselines need; predictions are there already."""
-    return take_baseline_snapshot(
-        lake, as_of, horizon_days=row.horizon_days, active_within_days=row.active_within_days
-    )
 
 
 def _outcome(
@@ -154,10 +122,9 @@ def _outcome(
 
 def _baselines(lake: "Lake", test: Snapshot, row: ModelVersion) -> dict[str, dict[str, float]]:
     """Return the baselines, trained one horizon before these predictions."""
-    earlier = _snapshot(lake, test.cutoff - timedelta(days=row.horizon_days), row)
+    before = test.cutoff - timedelta(days=row.horizon_days)
+    earlier = take_baseline_snapshot(lake, before, row.window)
     if earlier.churned is None or not 0 < earlier.churned.sum() < len(earlier.churned):
         return {}
-    training = TrainingSet(
-        test.cutoff, row.horizon_days, row.active_within_days, 0.0, (earlier,), ()
-    )
+    training = TrainingSet(test.cutoff, *row.window, 0.0, (earlier,), ())
     return baseline_metrics(training, test)

@@ -7,6 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from sqlalchemy import ColumnElement, case
+
+from retention.db.tables import Send
+from retention.errors import BadInput
+from retention.settings import Settings
+from retention.text import gettext
+
 State = Literal["sent", "again", "bounced", "failed", "doubtful"]
 
 # Stored in ``sends.error_code``. Code decides by these, never by the sentence in ``sends.error``.
@@ -56,7 +63,7 @@ class Message:
     html: str
     unsubscribe_url: str
     offer: dict[str, Any] = field(default_factory=dict)  # action, discount, code, expires_at, items
-    channel: str = "email"  # retention.outreach.channels.MessageChannel
+    channel: str = "email"  # retention.outreach.adapter.MessageChannel
     link: str = ""  # of a text: the page that it opens
     opt_out: str = ""  # of a text: how to end further ones, part of ``text``
     parts: int = 1  # of a text: number of SMS that it takes
@@ -100,22 +107,10 @@ class Adapter(Protocol):
     drops_duplicates: bool  # whether the server drops duplicates of a key
 
     def open(self) -> None:
-        """Connect.
-
-        Raises
-        ------
-        ServerUnavailable
-            The server cannot be reached or used.
-        """
+        """Connect."""
 
     def send(self, message: Message) -> Verdict:
-        """Try to send one e-mail, for at most about a minute.
-
-        Raises
-        ------
-        ServerUnavailable
-            It was not accepted, and others would not be either.
-        """
+        """Try to send one e-mail, for at most about a minute."""
 
     def close(self) -> None:
         """Disconnect; never raises."""
@@ -131,13 +126,6 @@ def deadline(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
     """Call ``cut`` if the block takes too long.
 
     Timeouts of single reads do not limit a slow drip of data.
-
-    Parameters
-    ----------
-    seconds : float
-        Time limit of the block.
-    cut : callable
-        Shuts the socket.
     """
     timer = threading.Timer(seconds, cut)
     timer.daemon = True
@@ -146,3 +134,51 @@ def deadline(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+MessageChannel = Literal["email", "sms", "whatsapp"]
+EMAIL: MessageChannel = "email"
+TEXT_CHANNELS: tuple[MessageChannel, ...] = ("sms", "whatsapp")
+MESSAGE_CHANNELS: tuple[MessageChannel, ...] = (EMAIL, *TEXT_CHANNELS)
+CONSENT_COLUMN = {  # of the lake's table customers
+    "email": "marketing_consent",
+    "sms": "sms_consent",
+    "whatsapp": "whatsapp_consent",
+}
+
+
+def is_text(channel: str) -> bool:
+    """Whether a channel reaches a phone number with a short text."""
+    return channel in TEXT_CHANNELS
+
+
+def consent_channel(send_channel: str) -> str:
+    """Return the channel whose consent a send needs.
+
+    `send_channel`: as stored in ``sends.channel``: a way to send e-mails, ``call``, ``sms`` or
+    ``whatsapp``.
+    """
+    return send_channel if is_text(send_channel) else EMAIL
+
+
+def sql_consent_channel() -> ColumnElement[str]:
+    """Return `consent_channel` of a send as SQL."""
+    return case((Send.channel.in_(TEXT_CHANNELS), Send.channel), else_=EMAIL)
+
+
+def channel_name(channel: str) -> str:
+    """Return a channel's name for people."""
+    return {"sms": gettext("SMS"), "whatsapp": gettext("WhatsApp")}.get(channel, gettext("e-mail"))
+
+
+def require_text_channel(settings: Settings, channel: str) -> None:
+    """Refuse SMS and WhatsApp if no platform can send them.
+
+    Raises `BadInput`: ``RETENTION_SMS_WEBHOOK_URL`` is not set.
+    """
+    if is_text(channel) and not settings.is_switched_on("sms_webhook_url"):
+        message = gettext(
+            "channel is {channel}, and no platform sends it yet; choose email, or ask an "
+            "operator to set RETENTION_SMS_WEBHOOK_URL (docs/operator/sms.md)."
+        )
+        raise BadInput(message.format(channel=channel), field="message_channel")

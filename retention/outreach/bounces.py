@@ -7,14 +7,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, or_, select, update
-from sqlalchemy.orm import Session
 
+from retention.db import Transaction
 from retention.db.insert import among
 from retention.db.tables import DirectoryEntry, Send
-from retention.outreach.adapter import DELIVERY_REFUSED, MESSAGE_REFUSED, REPORTED_LATER
-from retention.outreach.channels import EMAIL, consent_channel, sql_consent_channel
+from retention.outreach.adapter import (
+    DELIVERY_REFUSED,
+    EMAIL,
+    MESSAGE_REFUSED,
+    REPORTED_LATER,
+    consent_channel,
+    sql_consent_channel,
+)
 from retention.privacy import email_hash
-from retention.settings import Settings
 from retention.text import gettext
 
 MAX_DELAY = timedelta(days=14)  # mail servers retry for five days; platforms export later
@@ -29,7 +34,7 @@ _CANONICAL_ID = func.coalesce(DirectoryEntry.canonical_id, DirectoryEntry.custom
 class Bounce:
     """A reported bounce, by customer id, address or both.
 
-    ``channel`` is one of `retention.outreach.channels.MESSAGE_CHANNELS`.
+    ``channel`` is one of `retention.outreach.adapter.MESSAGE_CHANNELS`.
     """
 
     at: datetime
@@ -47,33 +52,19 @@ class _DeliveredSend:
     at: datetime
 
 
-def mark_bounced(
-    session: Session, settings: Settings, bounces: Sequence[Bounce]
-) -> tuple[list[str], set[str]]:
+def mark_bounced(session: Transaction, bounces: Sequence[Bounce]) -> tuple[list[str], set[str]]:
     """Mark the send that each bounce belongs to.
 
     A bounce belongs to the customer's newest send on its channel, of any campaign, in the
     `MAX_DELAY` before it.
     The send may be up to `DATE_TOLERANCE` later, because many reports have only a date.
 
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    bounces : sequence of Bounce
-        Reported bounces.
-
-    Returns
-    -------
-    tuple[list[str], set[str]]
-        Per bounce: ``bounced``, ``repeated`` (already known) or ``unknown`` (no send within
-        `MAX_DELAY` before); and the ids of campaigns with marked sends.
+    Returns: per bounce: ``bounced``, ``repeated`` (already known) or ``unknown`` (no send within
+    `MAX_DELAY` before); and the ids of campaigns with marked sends.
     """
-    ids_of_bounces = customer_ids(session, settings, bounces)
+    ids_of_bounces = customer_ids(session, bounces)
     all_ids = {customer_id for ids in ids_of_bounces for customer_id in ids}
-    sends = _delivered_sends(session, settings, all_ids)
+    sends = _delivered_sends(session, all_ids)
     outcomes, campaigns, marked = list[str](), set[str](), list[int]()
     for bounce, ids in zip(bounces, ids_of_bounces, strict=True):
         candidates = [
@@ -102,49 +93,31 @@ def mark_bounced(
 
 
 def customers_with_bounced_address(
-    session: Session, settings: Settings, since: datetime, channel: str = EMAIL
+    session: Transaction, since: datetime, channel: str = EMAIL
 ) -> set[str]:
     """Return customers with a bounced address that is still in use.
 
     Their newest send bounced because of the address, and the address has not changed since. A
     bounce without a code counts: older processes may store one during an upgrade.
 
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    since : datetime
-        Start of the period.
-    channel : str, optional
-        One of `retention.outreach.channels.MESSAGE_CHANNELS`. Changes of phone numbers are not
-        stored, so a refused number counts for the whole period.
-
-    Returns
-    -------
-    set of str
+    `channel`: one of `retention.outreach.adapter.MESSAGE_CHANNELS`. Changes of phone numbers are
+    not stored, so a refused number counts for the whole period.
     """
     at = func.coalesce(Send.sent_at, Send.queued_at)
     recent = select(Send.customer_id, Send.state, Send.error_code, at).where(
-        Send.team_id == settings.team_id,
+        Send.team_id == session.settings.team_id,
         Send.channel != "call",
         sql_consent_channel() == channel,
         Send.state.in_(BOUNCEABLE),
         at >= since,
     )
-    newest = {
-        customer_id: (state, code, sent_at)
-        for customer_id, state, code, sent_at in session.execute(
-            recent.order_by(at, Send.id)
-        ).tuples()
-    }
+    rows = session.execute(recent.order_by(at, Send.id)).tuples()
     bounced = {
         customer_id: sent_at
-        for customer_id, (state, code, sent_at) in newest.items()
+        for customer_id, (_, state, code, sent_at) in {row[0]: row for row in rows}.items()
         if state == "bounced" and code not in NOT_ABOUT_ADDRESS
     }
-    changed = _new_addresses(session, settings, bounced) if channel == EMAIL else {}
+    changed = _new_addresses(session, bounced) if channel == EMAIL else {}
     return {
         customer_id
         for customer_id, sent_at in bounced.items()
@@ -152,9 +125,7 @@ def customers_with_bounced_address(
     }
 
 
-def _new_addresses(
-    session: Session, settings: Settings, ids: Collection[str]
-) -> dict[str, datetime]:
+def _new_addresses(session: Transaction, ids: Collection[str]) -> dict[str, datetime]:
     """Last change of address per customer, over all merged ids.
 
     Customers without a change are missing.
@@ -163,11 +134,11 @@ def _new_addresses(
     for start in range(0, len(ordered), BATCH_IDS):
         batch = among(session, DirectoryEntry.customer_id, ordered[start : start + BATCH_IDS])
         entries = select(DirectoryEntry.customer_id, _CANONICAL_ID).where(
-            DirectoryEntry.team_id == settings.team_id, batch
+            DirectoryEntry.team_id == session.settings.team_id, batch
         )
         canonical = dict(session.execute(entries).tuples().all())
         times = defaultdict[str, list[datetime]](list)
-        for _, person, at in _directory_rows(session, settings, {*canonical.values()}):
+        for _, person, at in _directory_rows(session, {*canonical.values()}):
             times[person] += [at] if at is not None else []
         changes |= {
             customer_id: max(times[person])
@@ -177,41 +148,37 @@ def _new_addresses(
     return changes
 
 
-def customer_ids(session: Session, settings: Settings, bounces: Sequence[Bounce]) -> list[set[str]]:
+def customer_ids(session: Transaction, bounces: Sequence[Bounce]) -> list[set[str]]:
     """Return the ids of each bounce's customer, including merged ids."""
-    key = settings.key
+    key = session.settings.key
     hashes = [email_hash(key, bounce.email) if bounce.email else None for bounce in bounces]
+    given = _known_values(bounce.customer_id for bounce in bounces)
     named = or_(
-        among(
-            session,
-            DirectoryEntry.customer_id,
-            _known_values(bounce.customer_id for bounce in bounces),
-        ),
+        among(session, DirectoryEntry.customer_id, given),
         among(session, DirectoryEntry.email_hash, _known_values(hashes)),
     )
     entries = select(DirectoryEntry.customer_id, DirectoryEntry.email_hash, _CANONICAL_ID).where(
-        DirectoryEntry.team_id == settings.team_id, named
+        DirectoryEntry.team_id == session.settings.team_id, named
     )
     by_id, by_hash = dict[str, str](), defaultdict[str, set[str]](set)
     for customer_id, hashed, person in session.execute(entries).tuples():
         by_id[customer_id] = person
         by_hash[hashed or ""].add(person)
     merged = defaultdict[str, set[str]](set)
-    for customer_id, person, _ in _directory_rows(session, settings, {*by_id.values()}):
+    for customer_id, person, _ in _directory_rows(session, {*by_id.values()}):
         merged[person].add(customer_id)
     ids = []
     for bounce, hashed in zip(bounces, hashes, strict=True):
-        people = (
-            {by_id[bounce.customer_id]}
-            if bounce.customer_id in by_id
-            else by_hash.get(hashed or "", set())
-        )
+        if bounce.customer_id in by_id:
+            people = {by_id[bounce.customer_id]}
+        else:
+            people = by_hash.get(hashed or "", set())
         ids.append({customer_id for person in people for customer_id in merged[person]})
     return ids
 
 
 def _directory_rows(
-    session: Session, settings: Settings, people: Collection[str]
+    session: Transaction, people: Collection[str]
 ) -> Sequence[tuple[str, str, datetime | None]]:
     """Ids of these people, with canonical id and last change of address."""
     named = or_(  # each part uses an index; the canonical id has none
@@ -219,17 +186,15 @@ def _directory_rows(
         among(session, DirectoryEntry.customer_id, people) & DirectoryEntry.canonical_id.is_(None),
     )
     columns = DirectoryEntry.customer_id, _CANONICAL_ID, DirectoryEntry.email_changed_at
-    entries = select(*columns).where(DirectoryEntry.team_id == settings.team_id, named)
+    entries = select(*columns).where(DirectoryEntry.team_id == session.settings.team_id, named)
     return session.execute(entries).tuples().all()
 
 
-def _delivered_sends(
-    session: Session, settings: Settings, ids: Iterable[str]
-) -> dict[str, list[_DeliveredSend]]:
+def _delivered_sends(session: Transaction, ids: Iterable[str]) -> dict[str, list[_DeliveredSend]]:
     at = func.coalesce(Send.sent_at, Send.queued_at)
     rows = session.execute(
         select(Send.customer_id, Send.id, Send.channel, Send.campaign_id, Send.state, at).where(
-            Send.team_id == settings.team_id,
+            Send.team_id == session.settings.team_id,
             among(session, Send.customer_id, [*ids]),
             Send.state.in_(BOUNCEABLE),
             Send.channel != "call",

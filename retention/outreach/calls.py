@@ -2,18 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
+from retention.db import Transaction
 from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import CallEntry, Campaign, Send
 from retention.errors import BadInput
 from retention.privacy import pseudonym
-from retention.settings import Settings
 from retention.text import gettext
 
 OUTCOMES = ("interested", "declined", "no_answer", "wrong_number")
@@ -33,9 +33,22 @@ def outcome_text(outcome: str | None) -> str:
     }[outcome]
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who calls a customer, until which day, and what came of it.
+
+    `outcome`: one of `OUTCOMES`; None if the call was not made.
+    `note`: at most `MAX_CHARACTERS`.
+    """
+
+    owner: str | None
+    due_on: date | None
+    outcome: str | None
+    note: str = ""
+
+
 def add_entries(
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     campaign_id: str,
     customer_ids: Iterable[str],
     by: str,
@@ -45,30 +58,13 @@ def add_entries(
 ) -> None:
     """Put a campaign's customers on its call list; those on it stay as they are.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    campaign_id : str
-        The campaign.
-    customer_ids : iterable of str
-        Customers to call.
-    by : str
-        Slack user id.
-    now : datetime
-        Business time.
-    due_on : date
-        Day by which they should be called.
-    owner : str, optional
-        Slack user id of the person who calls.
+    `due_on`: day by which they should be called.
     """
     for customer_id in customer_ids:
         insert_once(
             session,
             CallEntry,
-            team_id=settings.team_id,
+            team_id=session.settings.team_id,
             campaign_id=campaign_id,
             customer_id=customer_id,
             owner=owner,
@@ -80,231 +76,92 @@ def add_entries(
 
 
 def save_entry(
-    session: Session,
-    settings: Settings,
-    campaign_id: str,
-    customer_id: str,
-    by: str,
-    now: datetime,
-    *,
-    owner: str | None,
-    due_on: date | None,
-    outcome: str | None,
-    note: str = "",
+    session: Transaction, campaign_id: str, customer_id: str, by: str, now: datetime, plan: Plan
 ) -> CallEntry:
     """Create or change an entry of a call list.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    campaign_id : str
-        The campaign, or empty.
-    customer_id : str
-        The customer.
-    by : str
-        Slack user id.
-    now : datetime
-        Business time.
-    owner : str or None
-        Slack user id of the person who calls.
-    due_on : date or None
-        Day by which the customer should be called.
-    outcome : str or None
-        One of `OUTCOMES`; None if the call was not made.
-    note : str
-        At most `MAX_CHARACTERS`.
-
-    Raises
-    ------
-    BadInput
-        The outcome is unknown, or the note is too long.
+    Raises `BadInput`: the outcome is unknown, or the note is too long.
     """
+    outcome, due_on = plan.outcome, plan.due_on
     if outcome is not None and outcome not in OUTCOMES:
+        message = gettext("The outcome is {outcome!r}; choose one of {outcomes}.")
         raise BadInput(
-            gettext("The outcome is {outcome!r}; choose one of {outcomes}.").format(
-                outcome=outcome, outcomes=", ".join(OUTCOMES)
-            ),
-            field="outcome",
+            message.format(outcome=outcome, outcomes=", ".join(OUTCOMES)), field="outcome"
         )
-    note = " ".join(note.split())
+    note = " ".join(plan.note.split())
     if len(note) > MAX_CHARACTERS:
-        raise BadInput(
-            gettext("The note has {count} characters; keep it to {longest}.").format(
-                count=len(note), longest=MAX_CHARACTERS
-            ),
-            field="note",
-        )
-    add_entries(session, settings, campaign_id, [customer_id], by, now, due_on or now.date())
-    key = settings.team_id, campaign_id, customer_id
+        text = gettext("The note has {count} characters; keep it to {longest}.")
+        raise BadInput(text.format(count=len(note), longest=MAX_CHARACTERS), field="note")
+    add_entries(session, campaign_id, [customer_id], by, now, due_on or now.date())
+    key = session.settings.team_id, campaign_id, customer_id
     entry = session.get_one(CallEntry, key, populate_existing=True)
-    entry.owner, entry.due_on, entry.outcome, entry.note = owner, due_on, outcome, note
+    entry.owner, entry.due_on, entry.outcome, entry.note = plan.owner, due_on, outcome, note
     entry.changed_by, entry.changed_at = by, now
-    details = {
-        "campaign": campaign_id,
-        "owner": owner,
-        "due_on": due_on and due_on.isoformat(),
-        "outcome": outcome,
-    }
-    subject = pseudonym(settings.key, customer_id)
-    record(session, settings, by, "customer.call", subject, now, details)
+    day = due_on and due_on.isoformat()
+    details = {"campaign": campaign_id, "owner": plan.owner, "due_on": day, "outcome": outcome}
+    subject = pseudonym(session.settings.key, customer_id)
+    record(session, by, "customer.call", subject, now, details)
     session.flush()
     return entry
 
 
-def find_entry(
-    session: Session, settings: Settings, campaign_id: str, customer_id: str
-) -> CallEntry | None:
-    """Return an entry of a call list.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    campaign_id : str
-        The campaign, or empty.
-    customer_id : str
-        The customer.
-    """
-    return session.get(CallEntry, (settings.team_id, campaign_id, customer_id))
+def find_entry(session: Transaction, campaign_id: str, customer_id: str) -> CallEntry | None:
+    """Return an entry of a call list."""
+    return session.get(CallEntry, (session.settings.team_id, campaign_id, customer_id))
 
 
-def entries(session: Session, settings: Settings, campaign_id: str) -> list[CallEntry]:
-    """Return a campaign's call list: open calls first, then by due date.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    campaign_id : str
-        The campaign, or empty.
-    """
-    own = CallEntry.team_id == settings.team_id, CallEntry.campaign_id == campaign_id
+def entries(session: Transaction, campaign_id: str) -> list[CallEntry]:
+    """Return a campaign's call list: open calls first, then by due date."""
+    own = select(CallEntry).filter_by(team_id=session.settings.team_id, campaign_id=campaign_id)
     order = CallEntry.outcome.is_not(None), CallEntry.due_on, CallEntry.customer_id
-    return list(session.scalars(select(CallEntry).where(*own).order_by(*order)))
+    return list(session.scalars(own.order_by(*order)))
 
 
-def open_entries(session: Session, settings: Settings, owner: str) -> list[CallEntry]:
-    """Return the calls that a person has to make, the first due first.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    owner : str
-        Slack user id.
-    """
-    own = (
-        CallEntry.team_id == settings.team_id,
-        CallEntry.owner == owner,
-        CallEntry.outcome.is_(None),
-    )
-    order = CallEntry.due_on, CallEntry.customer_id
-    return list(session.scalars(select(CallEntry).where(*own).order_by(*order)))
+def open_entries(session: Transaction, owner: str) -> list[CallEntry]:
+    """Return the calls that a person has to make, the first due first."""
+    own = {"team_id": session.settings.team_id, "owner": owner, "outcome": None}
+    to_do = select(CallEntry).filter_by(**own).order_by(CallEntry.due_on, CallEntry.customer_id)
+    return list(session.scalars(to_do))
 
 
-def count_due(session: Session, settings: Settings, now: datetime, *, is_owned: bool = True) -> int:
-    """Count the calls that are due and were not made, those with or without an owner.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    now : datetime
-        Business time.
-    is_owned : bool, optional
-        Count those with an owner.
-    """
+def count_due(session: Transaction, now: datetime, *, is_owned: bool = True) -> int:
+    """Count the calls that are due and were not made, those with or without an owner."""
     due = (
-        CallEntry.team_id == settings.team_id,
+        CallEntry.team_id == session.settings.team_id,
         CallEntry.owner.is_not(None) if is_owned else CallEntry.owner.is_(None),
         CallEntry.outcome.is_(None),
-        CallEntry.due_on <= now.astimezone(settings.zone).date(),
+        CallEntry.due_on <= now.astimezone(session.settings.zone).date(),
     )
     return session.scalar(select(func.count()).select_from(CallEntry).where(*due)) or 0
 
 
-def unowned_by_campaign(session: Session, settings: Settings) -> list[tuple[str, str, int]]:
-    """Count the open calls without an owner in live campaigns.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-
-    Returns
-    -------
-    list of tuple
-        Id and name of each campaign with such calls, and their number.
-    """
-    has_list = select(CallEntry.campaign_id).where(CallEntry.team_id == settings.team_id).distinct()
-    live = Campaign.team_id == settings.team_id, Campaign.state == "live"
-    listed = (
-        select(Campaign.id, Campaign.name, func.count())
-        .join(CallEntry, CallEntry.campaign_id == Campaign.id)
-        .where(*live, CallEntry.owner.is_(None), CallEntry.outcome.is_(None))
-        .group_by(Campaign.id, Campaign.name)
-    )
+def unowned_by_campaign(session: Transaction) -> list[tuple[str, str, int]]:
+    """Count the open calls without an owner in live campaigns."""
+    team_id, names = session.settings.team_id, (Campaign.id, Campaign.name)
+    has_list = select(CallEntry.campaign_id).where(CallEntry.team_id == team_id).distinct()
+    live = select(*names, func.count()).filter_by(team_id=team_id, state="live").group_by(*names)
+    listed = live.join(CallEntry, CallEntry.campaign_id == Campaign.id)
+    listed = listed.where(CallEntry.owner.is_(None), CallEntry.outcome.is_(None))
     # Nobody has opened the list yet, so it has no entries.
-    unopened = (
-        select(Campaign.id, Campaign.name, func.count())
-        .join(Send, Send.campaign_id == Campaign.id)
-        .where(*live, Send.channel == "call", Send.state == "queued", Campaign.id.not_in(has_list))
-        .group_by(Campaign.id, Campaign.name)
-    )
+    unopened = live.join(Send, Send.campaign_id == Campaign.id)
+    unopened = unopened.where(Send.channel == "call", Send.state == "queued")
+    unopened = unopened.where(Campaign.id.not_in(has_list))
     return sorted(row for query in (listed, unopened) for row in session.execute(query).tuples())
 
 
-def latest_entry(
-    session: Session, settings: Settings, customer_ids: Sequence[str]
-) -> CallEntry | None:
-    """Return the newest entry of a customer on any list.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    customer_ids : sequence of str
-        The customer's ids, merged ones included.
-    """
-    own = CallEntry.team_id == settings.team_id, CallEntry.customer_id.in_(list(customer_ids))
-    return session.scalars(
-        select(CallEntry).where(*own).order_by(CallEntry.added_at.desc()).limit(1)
-    ).first()
+def latest_entry(session: Transaction, customer_ids: Sequence[str]) -> CallEntry | None:
+    """Return the newest entry of a customer on any list."""
+    own = select(CallEntry).where(CallEntry.team_id == session.settings.team_id)
+    newest = own.where(CallEntry.customer_id.in_(customer_ids)).order_by(CallEntry.added_at.desc())
+    return session.scalar(newest.limit(1))
 
 
-def count_outcomes(session: Session, settings: Settings, campaign_id: str) -> dict[str, Any]:
+def count_outcomes(session: Transaction, campaign_id: str) -> dict[str, Any]:
     """Count the calls of a campaign by outcome.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    campaign_id : str
-        The campaign.
-
-    Returns
-    -------
-    dict
-        ``calls`` (on the list), ``made``, ``reached`` and each of `OUTCOMES`.
+    Returns: ``calls`` (on the list), ``made``, ``reached`` and each of `OUTCOMES`.
     """
-    own = CallEntry.team_id == settings.team_id, CallEntry.campaign_id == campaign_id
+    own = CallEntry.team_id == session.settings.team_id, CallEntry.campaign_id == campaign_id
     rows = session.execute(
         select(CallEntry.outcome, func.count()).where(*own).group_by(CallEntry.outcome)
     )

@@ -5,18 +5,20 @@ An unsubscribed customer has one row per channel. Selection and sending both rea
 
 import hmac
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
 
+from retention.db import Transaction
 from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import Send, Suppression
 from retention.errors import BadInput
 from retention.keys import Keys, keyed_hash
-from retention.outreach.channels import (
+from retention.outreach.adapter import (
     CONSENT_COLUMN,
     EMAIL,
     channel_name,
@@ -25,7 +27,8 @@ from retention.outreach.channels import (
     sql_consent_channel,
 )
 from retention.outreach.sends import cancel_reason
-from retention.risk.policy import Policy
+from retention.outreach.shared_numbers import customers_sharing
+from retention.risk.policy import Policy, load_policy
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -37,63 +40,30 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9a-f]{32})")
 
 
-def unsubscribe(session: Session, settings: Settings, send_id: int, now: datetime) -> bool:
+def unsubscribe(session: Transaction, send_id: int, now: datetime) -> bool:
     """Withdraw the consent of a send's customer to the channel of the send.
 
     Queued sends to the customer on this channel are cancelled. Repeating is harmless.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    send_id : int
-        Id of the send.
-    now : datetime
-        Business time.
-
-    Returns
-    -------
-    bool
-        Whether the send exists.
     """
     send = session.get(Send, send_id)
-    if send is None or send.team_id != settings.team_id:
+    if send is None or send.team_id != session.settings.team_id:
         return False
     channel = consent_channel(send.channel)
-    if withdraw(session, settings, send.customer_id, "unsubscribe", now, send.campaign_id, channel):
-        record(
-            session,
-            settings,
-            "customer",
-            "consent.withdrawn",
-            send.campaign_id,
-            now,
-            {"send": send_id, "channel": channel},
-        )
+    if withdraw(session, send.customer_id, "unsubscribe", now, send.campaign_id, channel):
+        details = {"send": send_id, "channel": channel}
+        record(session, "customer", "consent.withdrawn", send.campaign_id, now, details)
     return True
 
 
-def channel_of_send(session: Session, settings: Settings, send_id: int) -> str:
-    """Return the channel whose consent a send needs; e-mail for an unknown send.
-
-    Parameters
-    ----------
-    session : Session
-        Open session.
-    settings : Settings
-        Settings of the installation.
-    send_id : int
-        Id of the send.
-    """
+def channel_of_send(session: Transaction, send_id: int) -> str:
+    """Return the channel whose consent a send needs; e-mail for an unknown send."""
     send = session.get(Send, send_id)
-    return consent_channel(send.channel) if send and send.team_id == settings.team_id else EMAIL
+    is_known = send is not None and send.team_id == session.settings.team_id
+    return consent_channel(send.channel) if send and is_known else EMAIL
 
 
 def withdraw(
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     customer_id: str,
     source: str,
     now: datetime,
@@ -102,112 +72,45 @@ def withdraw(
 ) -> bool:
     """Store that a customer wants no more messages of a channel, and cancel queued ones.
 
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    customer_id : str
-    source : str
-        How we know, at most 16 characters.
-    now : datetime
-        Business time.
-    campaign_id : str, optional
-        The campaign that caused it.
-    channel : str, optional
-        One of `MESSAGE_CHANNELS`.
-
-    Returns
-    -------
-    bool
-        Whether it is news.
+    `source`: how we know, at most 16 characters.
     """
     new = insert_once(
         session,
         Suppression,
         customer_id=customer_id,
         channel=channel,
-        team_id=settings.team_id,
+        team_id=session.settings.team_id,
         source=source,
         campaign_id=campaign_id,
         at=now,
     )
     if new:
+        queued = Send.customer_id == customer_id, Send.state == "queued"
+        error = cancel_reason("unsubscribed")
         session.execute(
             update(Send)
-            .where(
-                Send.customer_id == customer_id,
-                Send.state == "queued",
-                sql_consent_channel() == channel,
-            )
-            .values(
-                state="cancelled",
-                error=cancel_reason("unsubscribed"),
-                error_code="unsubscribed",
-            ),
+            .where(*queued, sql_consent_channel() == channel)
+            .values(state="cancelled", error=error, error_code="unsubscribed"),
             execution_options={"synchronize_session": False},
         )
     return new
 
 
-def suppressed_customers(session: Session, settings: Settings, channel: str = EMAIL) -> set[str]:
-    """Return customers that unsubscribed from a channel.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    channel : str, optional
-        One of `MESSAGE_CHANNELS`.
-
-    Returns
-    -------
-    set of str
-    """
-    return set(
-        session.scalars(
-            select(Suppression.customer_id).where(
-                Suppression.team_id == settings.team_id, Suppression.channel == channel
-            )
-        )
-    )
+def suppressed_customers(session: Transaction, channel: str = EMAIL) -> set[str]:
+    """Return customers that unsubscribed from a channel."""
+    own = {"team_id": session.settings.team_id, "channel": channel}
+    return set(session.scalars(select(Suppression.customer_id).filter_by(**own)))
 
 
 def consent_states(
-    lake: "Lake",
-    session: Session,
-    settings: Settings,
-    ids: "pd.Series",
-    channel: str = EMAIL,
+    lake: "Lake", session: Transaction, ids: "pd.Series", channel: str = EMAIL
 ) -> "pd.Series":
     """Return the consent of each customer to a channel.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    ids : Series
-        Customer ids.
-    channel : str, optional
-        One of `MESSAGE_CHANNELS`.
-
-    Returns
-    -------
-    Series
-        ``given``, ``unknown`` or ``refused``. An unsubscribe under any merged id refuses. One
-        from SMS or WhatsApp refuses for all customers with the same number.
+    Returns: ``given``, ``unknown`` or ``refused``. An unsubscribe under any merged id refuses. One
+    from SMS or WhatsApp refuses for all customers with the same number.
     """
     import pandas as pd
-
-    from retention.outreach.shared_numbers import customers_sharing
-    from retention.risk.policy import load_policy
 
     customers, column = lake.table("customers"), CONSENT_COLUMN[channel]
     known = customers.filter(customers[column].notnull())
@@ -216,18 +119,18 @@ def consent_states(
     states = pd.Series("unknown", index=ids.index)
     states[ids.isin(answers.loc[has_agreed, "customer_id"])] = "given"
     states[ids.isin(answers.loc[~has_agreed, "customer_id"])] = "refused"
-    left = lake.identities.resolved(suppressed_customers(session, settings, channel))
+    left = lake.identities.resolved(suppressed_customers(session, channel))
     states[ids.isin(left)] = "refused"
     if is_text(channel) and left:
         agreed = ids[states == "given"]
-        states[ids.isin(customers_sharing(lake, load_policy(settings), left, agreed))] = "refused"
+        sharing = customers_sharing(lake, load_policy(session.settings), left, agreed)
+        states[ids.isin(sharing)] = "refused"
     return states
 
 
 def require_consent(
     lake: "Lake",
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     policy: Policy,
     ids: "pd.Series | None" = None,
     channel: str = EMAIL,
@@ -236,37 +139,16 @@ def require_consent(
 
     It only reads consent, so it can run before scoring.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-    session : Session
-        Open session; the caller commits.
-    settings : Settings
-        Settings of the installation.
-    policy : Policy
-        The shop's policy.
-    ids : Series, optional
-        Customer ids; by default all of the table ``customers``.
-    channel : str, optional
-        One of `MESSAGE_CHANNELS`. Only e-mail can do without a known consent.
-
-    Raises
-    ------
-    BadInput
-        No customer gave consent, and no rule of the policy accepts unknown consent.
+    `channel`: one of `MESSAGE_CHANNELS`. Only e-mail can do without a known consent.
     """
-    accepts_unknown = channel == EMAIL and any(
-        "unknown" in policy.consent_for(rule.name)
-        for rule in policy.rules
-        if rule.action != "nothing"
-    )
+    acting = [rule.name for rule in policy.rules if rule.action != "nothing"]
+    accepts_unknown = channel == EMAIL and any("unknown" in policy.consent_for(n) for n in acting)
     if ids is None:
         ids = lake.table("customers").select("customer_id").execute()["customer_id"]
         who = gettext("No customer has given marketing consent")
     else:
         who = gettext("None of the customers at risk has given marketing consent")
-    states = consent_states(lake, session, settings, ids, channel).value_counts()
+    states = consent_states(lake, session, ids, channel).value_counts()
     unknown, refused = int(states.get("unknown", 0)), int(states.get("refused", 0))
     if accepts_unknown or states.get("given", 0):
         return
@@ -302,35 +184,12 @@ def unsubscribe_token(keys: Keys, send_id: int) -> str:
     """Return the unsubscribe token of a send.
 
     It contains key id, send id and signature. It never expires.
-
-    Parameters
-    ----------
-    keys : Keys
-        Signing keys.
-    send_id : int
-        Id of the send.
-
-    Returns
-    -------
-    str
     """
     return f"{keys.current_id}-{send_id}-{_signature(keys.current, send_id)}"
 
 
 def read_unsubscribe_token(keys: Keys, token: str) -> int | None:
-    """Return the send id of a token; None if the signature is invalid.
-
-    Parameters
-    ----------
-    keys : Keys
-        Signing keys.
-    token : str
-        Token of a link.
-
-    Returns
-    -------
-    int or None
-    """
+    """Return the send id of a token; None if the signature is invalid."""
     match = _TOKEN.fullmatch(token)
     key = keys.by_id(match[1]) if match else None
     if match is None or key is None:
@@ -344,19 +203,44 @@ def _signature(key: bytes, send_id: int) -> str:
 
 
 def public_url(settings: Settings) -> str:
-    """Return the public URL without a trailing slash.
-
-    Raises
-    ------
-    BadInput
-        ``RETENTION_PUBLIC_URL`` is not set.
-    """
+    """Return the public URL without a trailing slash."""
     if not settings.public_url:
-        raise BadInput(
-            gettext(
-                "RETENTION_PUBLIC_URL is not set, so nobody could unsubscribe; set it to where "
-                "customers reach this server, e.g. https://crm.shop.example, before campaigns "
-                "are sent from here."
-            )
+        message = gettext(
+            "RETENTION_PUBLIC_URL is not set, so nobody could unsubscribe; set it to where "
+            "customers reach this server, e.g. https://crm.shop.example, before campaigns "
+            "are sent from here."
         )
+        raise BadInput(message)
     return settings.public_url.rstrip("/")
+
+
+def customers_without_consent(
+    lake: "Lake",
+    session: Transaction,
+    policy: Policy,
+    offers: Mapping[str, Mapping[str, Any]],
+    channel: str = EMAIL,
+) -> set[str]:
+    """Return customers without the consent that their offer needs.
+
+    Customers that refused are always included.
+
+    `offers`: offer by customer id, with ``rule`` and accepted states of ``consent``. For offers
+    stored before consent was kept, the present policy decides.
+    `channel`: one of `retention.outreach.adapter.MESSAGE_CHANNELS`. For a short text, only a
+    consent given to this channel counts.
+    """
+    import pandas as pd
+
+    canonical = lake.identities.canonical_ids()
+    canonical_of = pd.Series({each: canonical.get(each, each) for each in offers}, dtype=object)
+    states = consent_states(lake, session, canonical_of, channel)
+    if is_text(channel):
+        return {customer_id for customer_id, state in states.items() if state != "given"}
+    accepted_states = cache(policy.consent_for)
+
+    def is_accepted(offer: Mapping[str, Any], state: str) -> bool:
+        consent = tuple(offer["consent"]) if "consent" in offer else None
+        return state in accepted_states(offer.get("rule", ""), consent)
+
+    return {each for each, state in states.items() if not is_accepted(offers[each], state)}

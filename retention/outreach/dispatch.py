@@ -25,8 +25,8 @@ from retention.outreach.adapter import (
     ServerUnavailable,
     Verdict,
     as_sentence,
+    is_text,
 )
-from retention.outreach.channels import is_text
 from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
 from retention.outreach.webhook import WebhookAdapter
 from retention.progress import Progress, silent
@@ -56,52 +56,37 @@ class DeliveryReport:
         self.counts[state] = self.counts.get(state, 0) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class Mailing:
+    """What a campaign sends, to whom and how.
+
+    `allowed_from`: returns the first moment (business time) outside the contact's quiet hours.
+    `rate`: messages per second, at most.
+    """
+
+    adapter: Adapter
+    contacts: Mapping[str, Contact]
+    compose: ComposeMessage
+    allowed_from: AllowedFrom
+    rate: float
+
+
 def deliver(
     database: Database,
     campaign_id: str,
     job_id: str,
-    adapter: Adapter,
-    contacts: Mapping[str, Contact],
-    compose: ComposeMessage,
+    mailing: Mailing,
     *,
-    allowed_from: AllowedFrom,
-    rate: float,
     seconds: float,
     now: Callable[[], datetime] = clock.now,
     progress: Progress = silent,
 ) -> DeliveryReport:
     """Send until nothing is due, time is up or the server refuses.
 
-    Parameters
-    ----------
-    database : Database
-        Database of the installation.
-    campaign_id : str
-        Campaign id.
-    job_id : str
-        Job that sends.
-    adapter : Adapter
-        Channel to send through.
-    contacts : mapping
-        Contact by customer id. Sends to other customers wait for the next run.
-    compose : ComposeMessage
-        Composes the message of a send.
-    allowed_from : AllowedFrom
-        Returns the first moment (business time) outside the contact's quiet hours.
-    rate : float
-        E-mails per second, at most.
-    seconds : float
-        Time after which no further e-mail is started.
-    now : callable, optional
-        Returns the business time.
-    progress : Progress, optional
-        Called with done, total and a label.
-
-    Returns
-    -------
-    DeliveryReport
+    `seconds`: time after which no further e-mail is started.
     """
     report, started, next_start = DeliveryReport(), time.monotonic(), 0.0
+    adapter = mailing.adapter
     if _close_if_over(database, campaign_id):
         return report
     try:
@@ -109,7 +94,7 @@ def deliver(
         with database.transaction() as session:
             sends.recover_lost(session, campaign_id, may_repeat=adapter.drops_duplicates)
             sends.cancel_suppressed(session, campaign_id)
-            asleep = _customers_in_quiet_hours(contacts, allowed_from, now())
+            asleep = _customers_in_quiet_hours(mailing, now())
             for moment, customer_ids in asleep.items():
                 sends.postpone(session, campaign_id, customer_ids, moment)
             queued = send_summary.counts(session, campaign_id).get("queued", 0)
@@ -120,8 +105,8 @@ def deliver(
                 send = sends.claim(session, campaign_id, job_id, now())
             if send is None:
                 break
-            if _deliver_one(database, send, adapter, contacts, compose, allowed_from, now, report):
-                next_start = time.monotonic() + 1 / rate
+            if _deliver_one(database, send, mailing, now, report):
+                next_start = time.monotonic() + 1 / mailing.rate
     except ServerUnavailable as error:
         report.stopped = str(error)
         if error.until is not None:
@@ -138,13 +123,11 @@ def _close_if_over(database: Database, campaign_id: str) -> bool:
         return sends.close_if_over(session, campaign_id)
 
 
-def _customers_in_quiet_hours(
-    contacts: Mapping[str, Contact], allowed_from: AllowedFrom, now: datetime
-) -> dict[datetime, list[str]]:
+def _customers_in_quiet_hours(mailing: Mailing, now: datetime) -> dict[datetime, list[str]]:
     """Customers in quiet hours, by the end of these."""
     by_end: dict[datetime, list[str]] = {}
-    for customer_id, contact in contacts.items():
-        if (end := allowed_from(contact, now)) > now:
+    for customer_id, contact in mailing.contacts.items():
+        if (end := mailing.allowed_from(contact, now)) > now:
             by_end.setdefault(end, []).append(customer_id)
     return by_end
 
@@ -152,22 +135,19 @@ def _customers_in_quiet_hours(
 def _deliver_one(
     database: Database,
     send: Send,
-    adapter: Adapter,
-    contacts: Mapping[str, Contact],
-    compose: ComposeMessage,
-    allowed_from: AllowedFrom,
+    mailing: Mailing,
     now: Callable[[], datetime],
     report: DeliveryReport,
 ) -> bool:
     """Process one claimed send; True if the server was contacted."""
-    contact = contacts.get(send.customer_id)
+    adapter, contact = mailing.adapter, mailing.contacts.get(send.customer_id)
     if contact is None:
         # Released or recovered after contacts and consent were looked up.
         with database.transaction() as session:
             sends.release_claim(session, send, error=send.error)
         return False
     at = now()
-    if (later := allowed_from(contact, at)) > at:
+    if (later := mailing.allowed_from(contact, at)) > at:
         with database.transaction() as session:
             sends.release_claim(session, send, not_before=later)
         report.add("waiting")
@@ -178,7 +158,7 @@ def _deliver_one(
         verdict = Verdict("failed", gettext("the customer has no e-mail address"))
     else:
         try:
-            message = compose(send, contact)
+            message = mailing.compose(send, contact)
         except Exception:
             log.exception("the message of send %s cannot be written", send.id)
             detail = gettext("the message could not be written; the log has the reason")
@@ -240,12 +220,7 @@ def _settle(
 class Channel:
     """A way to send e-mails.
 
-    Parameters
-    ----------
-    setting : str
-        Name of the setting that switches it on.
-    open : callable
-        Returns the adapter. Raises `BadInput` if a setting is missing.
+    `open`: returns the adapter. Raises `BadInput` if a setting is missing.
     """
 
     setting: str
@@ -259,10 +234,7 @@ def _webhook(settings: Settings) -> Adapter:
 def open_text_adapter(settings: Settings) -> Adapter:
     """Return the adapter for SMS and WhatsApp, whose address is no way to send e-mails.
 
-    Raises
-    ------
-    BadInput
-        ``RETENTION_SMS_WEBHOOK_URL`` or the key is missing or wrong.
+    Raises `BadInput`: ``RETENTION_SMS_WEBHOOK_URL`` or the key is missing or wrong.
     """
     url, key = _secret(settings.sms_webhook_url), _secret(settings.webhook_key).encode()
     return WebhookAdapter(url, key, setting="RETENTION_SMS_WEBHOOK_URL")
@@ -273,7 +245,9 @@ def _smtp(settings: Settings) -> Adapter:
 
 
 def _platform(settings: Settings) -> Adapter:
-    raise ValueError("a connection needs the database; see `retention.connect.mail.open_channel`")
+    raise ValueError(
+        "a connection needs the database; see `retention.connect.platforms.mail.open_channel`"
+    )
 
 
 # By the name in ``sends.channel``, of at most eight characters. The first one that is switched on
@@ -297,35 +271,13 @@ def configured_channel(settings: Settings) -> str:
 def sending_channel(settings: Settings, message_channel: str) -> str:
     """Return what ``sends.channel`` holds for the messages of a campaign.
 
-    Parameters
-    ----------
-    settings : Settings
-        Settings of the installation.
-    message_channel : str
-        The campaign's, one of `retention.outreach.channels.MESSAGE_CHANNELS`.
+    `message_channel`: the campaign's, one of `retention.outreach.adapter.MESSAGE_CHANNELS`.
     """
     return message_channel if is_text(message_channel) else configured_channel(settings)
 
 
 def open_adapter(settings: Settings, name: str) -> Adapter:
-    """Return the adapter of a channel.
-
-    Parameters
-    ----------
-    settings : Settings
-        Settings of the installation.
-    name : str
-        One of `CHANNELS`.
-
-    Returns
-    -------
-    Adapter
-
-    Raises
-    ------
-    BadInput
-        A setting of the channel is missing.
-    """
+    """Return the adapter of a channel."""
     return CHANNELS[name].open(settings)
 
 

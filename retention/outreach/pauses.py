@@ -4,114 +4,79 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
 
+from retention.db import Transaction
 from retention.db.audit import record
 from retention.db.insert import upsert
-from retention.db.tables import Pause
+from retention.db.tables import Note, Pause
+from retention.errors import BadInput
 from retention.privacy import pseudonym
-from retention.settings import Settings
+from retention.text import gettext
 
 DAYS = 30
 
 
 def pause(
-    session: Session,
-    settings: Settings,
-    customer_id: str,
-    by: str,
-    now: datetime,
-    days: int = DAYS,
+    session: Transaction, customer_id: str, by: str, now: datetime, days: int = DAYS
 ) -> datetime:
     """Exclude a customer from new drafts, and return the end of the exclusion.
 
     The audit log names the customer by pseudonym.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    customer_id : str
-        The customer.
-    by : str
-        Slack user id.
-    now : datetime
-        Business time.
-    days : int
-        Length of the exclusion.
     """
     until = now + timedelta(days=days)
-    key = {"team_id": settings.team_id, "customer_id": customer_id}
+    key = {"team_id": session.settings.team_id, "customer_id": customer_id}
     upsert(session, Pause, key, until=until, by=by, at=now)
-    subject = pseudonym(settings.key, customer_id)
+    subject = pseudonym(session.settings.key, customer_id)
     details = {"until": until.isoformat(), "days": days}
-    record(session, settings, by, "customer.exclude", subject, now, details)
+    record(session, by, "customer.exclude", subject, now, details)
     return until
 
 
-def resume(session: Session, settings: Settings, customer_id: str, by: str, now: datetime) -> None:
-    """End a customer's exclusion.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    customer_id : str
-        The customer.
-    by : str
-        Slack user id.
-    now : datetime
-        Business time.
-    """
-    own = Pause.team_id == settings.team_id, Pause.customer_id == customer_id
+def resume(session: Transaction, customer_id: str, by: str, now: datetime) -> None:
+    """End a customer's exclusion."""
+    own = Pause.team_id == session.settings.team_id, Pause.customer_id == customer_id
     session.execute(delete(Pause).where(*own), execution_options={"synchronize_session": False})
-    subject = pseudonym(settings.key, customer_id)
-    record(session, settings, by, "customer.include", subject, now, {})
+    subject = pseudonym(session.settings.key, customer_id)
+    record(session, by, "customer.include", subject, now, {})
 
 
-def paused_customers(session: Session, settings: Settings, now: datetime) -> set[str]:
-    """Return the customers who are excluded at a time.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    now : datetime
-        Business time.
-    """
-    own = Pause.team_id == settings.team_id, Pause.until > now
+def paused_customers(session: Transaction, now: datetime) -> set[str]:
+    """Return the customers who are excluded at a time."""
+    own = Pause.team_id == session.settings.team_id, Pause.until > now
     return set(session.scalars(select(Pause.customer_id).where(*own)))
 
 
-def pause_of(
-    session: Session, settings: Settings, customer_ids: Sequence[str], now: datetime
-) -> Pause | None:
-    """Return the exclusion of a customer, if it has not ended.
+def pause_of(session: Transaction, customer_ids: Sequence[str], now: datetime) -> Pause | None:
+    """Return the exclusion of a customer, if it has not ended."""
+    own = select(Pause).where(Pause.team_id == session.settings.team_id, Pause.until > now)
+    longest = own.where(Pause.customer_id.in_(customer_ids)).order_by(Pause.until.desc())
+    return session.scalar(longest.limit(1))
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    customer_ids : sequence of str
-        The customer's ids, merged ones included.
-    now : datetime
-        Business time.
+
+MAX_CHARACTERS = 500
+
+
+def add_note(session: Transaction, customer_id: str, text: str, by: str, now: datetime) -> None:
+    """Store a note; the audit log holds its length only.
+
+    `text`: at most `MAX_CHARACTERS`.
+    Raises `BadInput`: the text is empty or too long.
     """
-    return session.scalars(
-        select(Pause)
-        .where(
-            Pause.team_id == settings.team_id,
-            Pause.customer_id.in_(list(customer_ids)),
-            Pause.until > now,
-        )
-        .order_by(Pause.until.desc())
-        .limit(1)
-    ).first()
+    text = " ".join(text.split())
+    if not text:
+        raise BadInput(gettext("The note is empty; write a few words."), field="note")
+    if len(text) > MAX_CHARACTERS:
+        message = gettext("The note has {count} characters; keep it to {longest}.")
+        raise BadInput(message.format(count=len(text), longest=MAX_CHARACTERS), field="note")
+    session.add(
+        Note(team_id=session.settings.team_id, customer_id=customer_id, text=text, by=by, at=now)
+    )
+    subject = pseudonym(session.settings.key, customer_id)
+    record(session, by, "customer.note", subject, now, {"characters": len(text)})
+
+
+def notes_on(session: Transaction, customer_ids: Sequence[str], latest: int = 2) -> list[Note]:
+    """Return the newest notes on a customer."""
+    own = Note.team_id == session.settings.team_id, Note.customer_id.in_(list(customer_ids))
+    newest = select(Note).where(*own).order_by(Note.at.desc(), Note.id.desc()).limit(latest)
+    return list(session.scalars(newest))

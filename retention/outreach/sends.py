@@ -10,32 +10,14 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    bindparam,
-    case,
-    exists,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.orm import InstrumentedAttribute, Session
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, bindparam, case, exists, func, literal, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from retention import clock
-from retention.db.tables import (
-    Assignment,
-    Campaign,
-    Coupon,
-    Send,
-    ShopCode,
-    ShopDiscount,
-    Suppression,
-)
-from retention.outreach.adapter import MESSAGE_REFUSED, CancelCode, Verdict
-from retention.outreach.channels import sql_consent_channel
+from retention.db import Transaction, tables
+from retention.db.tables import Assignment, Campaign, Send
+from retention.outreach.adapter import MESSAGE_REFUSED, CancelCode, Verdict, sql_consent_channel
 from retention.text import gettext
 
 LEASE = timedelta(minutes=4)  # longer than any attempt takes
@@ -46,78 +28,34 @@ _TOO_FAR_AHEAD = timedelta(days=1)  # longer than any back-off or pause
 MANUAL_CHANNELS = ("csv", "call")  # a person downloads a file
 POSSIBLY_DELIVERED = ("sending", "sent", "held")  # delivered, or maybe
 CONTACT_STATES = ("queued", *POSSIBLY_DELIVERED)  # delivered, maybe, or soon
-_NO_SYNC = {"synchronize_session": False}
 
 
-def queue_sends(session: Session, campaign: Campaign, channel: str, now: datetime) -> None:
+def queue_sends(session: Transaction, campaign: Campaign, channel: str, now: datetime) -> None:
     """Queue one send per treated customer.
 
     Runs in the transaction that makes the campaign live. Repeating adds nothing.
 
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign : Campaign
-        The campaign.
-    channel : str
-        Channel of the sends; calls are queued as ``call``. Text messages have their own.
-    now : datetime
-        Business time.
+    `channel`: channel of the sends; calls are queued as ``call``. Text messages have their own.
     """
     columns = ["team_id", "campaign_id", "customer_id", "channel", "state", "attempts", "queued_at"]
     is_call = Assignment.offer["action"].as_string() == "call"
     send_channel = case((is_call, literal("call")), else_=literal(channel))
-    rows = (
-        select(
-            Assignment.team_id,
-            Assignment.campaign_id,
-            Assignment.customer_id,
-            send_channel,
-            literal("queued"),
-            literal(0),
-            literal(now, Send.queued_at.type),
-        )
-        .where(
-            Assignment.campaign_id == campaign.id,
-            Assignment.arm == "treatment",
-            ~exists().where(
-                Send.campaign_id == campaign.id, Send.customer_id == Assignment.customer_id
-            ),
-        )
-        .order_by(Assignment.customer_id)
+    own = Assignment.team_id, Assignment.campaign_id, Assignment.customer_id
+    begin = literal("queued"), literal(0), literal(now, Send.queued_at.type)
+    is_queued = exists().where(
+        Send.campaign_id == campaign.id, Send.customer_id == Assignment.customer_id
     )
-    session.execute(insert(Send).from_select(columns, rows, include_defaults=False))
+    treated = Assignment.campaign_id == campaign.id, Assignment.arm == "treatment"
+    rows = select(*own, send_channel, *begin).where(*treated, ~is_queued)
+    rows = rows.order_by(Assignment.customer_id)
+    session.execute(sa.insert(Send).from_select(columns, rows, include_defaults=False))
 
 
-def claim(session: Session, campaign_id: str, job_id: str, now: datetime) -> Send | None:
-    """Claim the next due send.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    job_id : str
-        Job that sends.
-    now : datetime
-        Business time.
-
-    Returns
-    -------
-    Send or None
-        None if nothing is due or the campaign is not live.
-    """
+def claim(session: Transaction, campaign_id: str, job_id: str, now: datetime) -> Send | None:
+    """Claim the next due send."""
     wall = clock.wall()
-    values = {
-        "of_campaign": campaign_id,
-        "at": now,
-        "wall": wall,
-        "far": wall + _TOO_FAR_AHEAD,
-        "of_job": job_id,
-        "lease": wall + LEASE,
-    }
+    values = {"of_campaign": campaign_id, "of_job": job_id, "at": now, "wall": wall}
+    values |= {"far": wall + _TOO_FAR_AHEAD, "lease": wall + LEASE}
     for statement in _claim_statements():
         if (send := session.scalars(statement, values).one_or_none()) is not None:
             return send
@@ -137,19 +75,11 @@ def _claim_statements() -> tuple[Any, Any]:
 
     def claim_first(candidate: Any) -> Any:
         first = candidate.limit(1).with_for_update(skip_locked=True).scalar_subquery()
-        return (
-            update(Send)
-            .where(Send.id == first, Send.state == "queued")
-            .values(
-                state="sending",
-                attempts=Send.attempts + 1,
-                job_id=bindparam("of_job"),
-                lease_until=bindparam("lease"),
-                retry_at=None,
-            )
-            .returning(Send)
-            .execution_options(synchronize_session=False, populate_existing=True)
-        )
+        claimed = sa.update(Send).where(Send.id == first, Send.state == "queued")
+        values: dict[str, Any] = {"job_id": bindparam("of_job"), "lease_until": bindparam("lease")}
+        values |= {"state": "sending", "attempts": Send.attempts + 1, "retry_at": None}
+        options = {"synchronize_session": False, "populate_existing": True}
+        return claimed.values(values).returning(Send).execution_options(**options)
 
     # Refused sends come last, so a bad address does not block the others.
     chosen = select(Send.id).where(*is_due)
@@ -160,37 +90,14 @@ def _claim_statements() -> tuple[Any, Any]:
 
 
 def settle(
-    session: Session, send: Send, verdict: Verdict, now: datetime, *, may_repeat: bool
+    session: Transaction, send: Send, verdict: Verdict, now: datetime, *, may_repeat: bool
 ) -> str:
-    """Store the result of an attempt unless already settled.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    send : Send
-        The send.
-    verdict : Verdict
-        Result of the attempt.
-    now : datetime
-        Business time.
-    may_repeat : bool
-        Whether the server drops duplicates, so an uncertain e-mail may be repeated.
-
-    Returns
-    -------
-    str
-        New state of the row.
-    """
+    """Store the result of an attempt unless already settled."""
     wall = clock.wall()
     error = verdict.detail
     if verdict.code == MESSAGE_REFUSED:
         error = gettext("the message was refused: {detail}").format(detail=error)
-    values: dict[str, Any] = {
-        "lease_until": None,
-        "error": error or None,
-        "error_code": verdict.code,
-    }
+    values: dict[str, Any] = {"error": error or None, "error_code": verdict.code}
     if verdict.state == "sent":
         values |= {"state": "sent", "message_id": verdict.message_id, "sent_at": now}
     elif verdict.state == "again" or (verdict.state == "doubtful" and may_repeat):
@@ -199,69 +106,30 @@ def settle(
         values |= {"state": state, "retry_at": wall + back_off(send.attempts)}
     else:
         values["state"] = "held" if verdict.state == "doubtful" else verdict.state
-    is_own_claim = (
-        Send.id == send.id,
-        Send.state == "sending",
-        Send.job_id == send.job_id,
-        Send.attempts == send.attempts,
-    )
-    session.execute(update(Send).where(*is_own_claim).values(**values), execution_options=_NO_SYNC)
+    is_own_claim = *_is_of(send, "sending"), Send.attempts == send.attempts
+    _change(session, *is_own_claim, **values, lease_until=None)
     return str(values["state"])
 
 
 def release_claim(
-    session: Session, send: Send, *, not_before: datetime | None = None, error: str | None = None
+    session: Transaction,
+    send: Send,
+    *,
+    not_before: datetime | None = None,
+    error: str | None = None,
 ) -> None:
-    """Release a claim without counting the attempt.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    send : Send
-        The send.
-    not_before : datetime, optional
-        Business time of the next attempt.
-    error : str, optional
-        Error to show.
-    """
-    session.execute(
-        update(Send)
-        .where(Send.id == send.id, Send.state == "sending", Send.job_id == send.job_id)
-        .values(
-            state="queued",
-            attempts=Send.attempts - 1,
-            lease_until=None,
-            error=error,
-            error_code=None,
-            not_before=not_before,
-            retry_at=None if not_before else clock.wall() + BACK_OFF,
-        ),
-        execution_options=_NO_SYNC,
-    )
+    """Release a claim without counting the attempt."""
+    values: dict[str, Any] = {"state": "queued", "attempts": Send.attempts - 1}
+    values |= {"lease_until": None, "error": error, "error_code": None, "not_before": not_before}
+    retry_at = None if not_before else clock.wall() + BACK_OFF
+    _change(session, *_is_of(send, "sending"), **values, retry_at=retry_at)
 
 
-def undo_attempt(session: Session, send: Send) -> None:
-    """Undo a settled attempt that was not the e-mail's fault.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    send : Send
-        The send.
-    """
-    session.execute(
-        update(Send)
-        .where(
-            Send.id == send.id,
-            Send.state.in_(("queued", "failed")),
-            Send.job_id == send.job_id,
-            Send.attempts == send.attempts,
-        )
-        .values(state="queued", attempts=Send.attempts - 1, retry_at=clock.wall() + BACK_OFF),
-        execution_options=_NO_SYNC,
-    )
+def undo_attempt(session: Transaction, send: Send) -> None:
+    """Undo a settled attempt that was not the e-mail's fault."""
+    is_settled = *_is_of(send, "queued", "failed"), Send.attempts == send.attempts
+    values = {"state": "queued", "attempts": Send.attempts - 1}
+    _change(session, *is_settled, **values, retry_at=clock.wall() + BACK_OFF)
 
 
 def back_off(attempts: int) -> timedelta:
@@ -269,23 +137,11 @@ def back_off(attempts: int) -> timedelta:
     return min(BACK_OFF * 2 ** (attempts - 1), MAX_BACK_OFF)
 
 
-def close_if_over(session: Session, campaign_id: str) -> bool:
+def close_if_over(session: Transaction, campaign_id: str) -> bool:
     """Close the sends of a campaign that is not live.
 
     Queued e-mails are cancelled, and sends left claimed by a dead process are held. Repeat it: an
     attempt running during the stop may queue its send again.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-
-    Returns
-    -------
-    bool
-        Whether the campaign is over.
     """
     over = session.scalar(select(Campaign.state).where(Campaign.id == campaign_id)) != "live"
     if over:
@@ -294,178 +150,69 @@ def close_if_over(session: Session, campaign_id: str) -> bool:
     return over
 
 
-def recover_lost(session: Session, campaign_id: str, *, may_repeat: bool) -> int:
-    """Settle sends left claimed by dead processes.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    may_repeat : bool
-        Whether they may be repeated; otherwise a person decides.
-
-    Returns
-    -------
-    int
-        Number of such sends.
-    """
-    lost = session.execute(
-        update(Send)
-        .where(
-            Send.campaign_id == campaign_id,
-            Send.state == "sending",
-            _past(Send.lease_until, clock.wall()),
-        )
-        .values(
-            state="queued" if may_repeat else "held",
-            lease_until=None,
-            error=gettext("its process died before it learnt whether the copy was accepted"),
-        ),
-        execution_options=_NO_SYNC,
-    )
-    return int(lost.rowcount)  # type: ignore[attr-defined]
+def recover_lost(session: Transaction, campaign_id: str, *, may_repeat: bool) -> int:
+    """Settle sends left claimed by dead processes."""
+    lost = *_in_state(campaign_id, "sending"), _past(Send.lease_until, clock.wall())
+    error = gettext("its process died before it learnt whether the copy was accepted")
+    state = "queued" if may_repeat else "held"
+    return _change(session, *lost, state=state, lease_until=None, error=error)
 
 
 def postpone(
-    session: Session, campaign_id: str, customer_ids: Iterable[str], until: datetime
+    session: Transaction, campaign_id: str, customer_ids: Iterable[str], until: datetime
 ) -> None:
-    """Postpone queued sends until quiet hours end.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    customer_ids : iterable of str
-        Customer ids.
-    until : datetime
-        Business time.
-    """
+    """Postpone queued sends until quiet hours end."""
     ids = sorted(customer_ids)
     for start in range(0, len(ids), 500):
         chosen = Send.customer_id.in_(ids[start : start + 500])
-        session.execute(
-            update(Send)
-            .where(Send.campaign_id == campaign_id, Send.state == "queued", chosen)
-            .values(not_before=until),
-            execution_options=_NO_SYNC,
-        )
+        _change(session, *_in_state(campaign_id, "queued"), chosen, not_before=until)
 
 
-def pause(session: Session, campaign_id: str, until: datetime) -> None:
+def pause(session: Transaction, campaign_id: str, until: datetime) -> None:
     """Postpone all queued sends of a campaign.
 
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    until : datetime
-        Real time before which the server accepts nothing.
+    `until`: real time before which the server accepts nothing.
     """
     later = or_(Send.retry_at.is_(None), Send.retry_at < until)
-    session.execute(
-        update(Send)
-        .where(Send.campaign_id == campaign_id, Send.state == "queued", later)
-        .values(retry_at=until),
-        execution_options=_NO_SYNC,
-    )
+    _change(session, *_in_state(campaign_id, "queued"), later, retry_at=until)
 
 
 def cancel_sends_to(
-    session: Session, campaign_id: str, customer_ids: Iterable[str], code: CancelCode
+    session: Transaction, campaign_id: str, customer_ids: Iterable[str], code: CancelCode
 ) -> None:
-    """Cancel the queued sends of some customers.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    customer_ids : iterable of str
-        Customer ids.
-    code : CancelCode
-        Stored with the sends.
-    """
+    """Cancel the queued sends of some customers."""
     ids = sorted(customer_ids)
     for start in range(0, len(ids), 500):
         _cancel(session, campaign_id, code, Send.customer_id.in_(ids[start : start + 500]))
 
 
-def cancel_suppressed(session: Session, campaign_id: str) -> None:
-    """Cancel the queued sends of unsubscribed customers.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    """
+def cancel_suppressed(session: Transaction, campaign_id: str) -> None:
+    """Cancel the queued sends of unsubscribed customers."""
     _cancel(session, campaign_id, "unsubscribed", _is_suppressed())
 
 
-def cancel(session: Session, campaign_id: str, code: CancelCode) -> None:
-    """Cancel all queued sends of a campaign.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    code : CancelCode
-        Stored with the sends.
-    """
+def cancel(session: Transaction, campaign_id: str, code: CancelCode) -> None:
+    """Cancel all queued sends of a campaign."""
     _cancel(session, campaign_id, code)
 
 
-def cancel_unsent(session: Session, campaign_id: str, code: CancelCode) -> None:
+def cancel_unsent(session: Transaction, campaign_id: str, code: CancelCode) -> None:
     """Cancel queued e-mails; sends in files keep waiting.
 
     Codes of a file may have gone out another way.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    code : CancelCode
-        Stored with the sends.
     """
     _cancel(session, campaign_id, code, Send.channel.not_in(MANUAL_CHANNELS))
 
 
 def mark_file_taken(
-    session: Session, campaign_id: str, job_id: str, now: datetime, channel: str = "csv"
+    session: Transaction, campaign_id: str, job_id: str, now: datetime, channel: str = "csv"
 ) -> None:
     """Mark the sends of a downloaded file as sent.
 
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    job_id : str
-        Job that sends.
-    now : datetime
-        Business time.
-    channel : str, optional
-        ``csv`` (codes) or ``call``.
+    `channel`: ``csv`` (codes) or ``call``.
     """
-    session.execute(
-        update(Send)
-        .where(Send.campaign_id == campaign_id, Send.channel == channel, Send.state == "queued")
-        .values(state="sent", sent_at=now, job_id=job_id, attempts=1),
-        execution_options=_NO_SYNC,
-    )
+    waiting = *_in_state(campaign_id, "queued"), Send.channel == channel
+    _change(session, *waiting, state="sent", sent_at=now, job_id=job_id, attempts=1)
 
 
 def cancel_reason(code: str | None) -> str | None:
@@ -482,58 +229,26 @@ def cancel_reason(code: str | None) -> str | None:
 
 
 def release_held(
-    session: Session, campaign_id: str, again: bool, send_id: int | None = None
+    session: Transaction, campaign_id: str, again: bool, send_id: int | None = None
 ) -> int:
     """Settle held sends by a person's decision.
 
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    campaign_id : str
-        Campaign id.
-    again : bool
-        Queue them again with all attempts; a customer may get two. Otherwise they count as sent.
-    send_id : int, optional
-        Id of one send; default all.
-
-    Returns
-    -------
-    int
-        Number of settled sends.
+    `again`: queue them again with all attempts; a customer may get two. Otherwise they count as
+    sent.
     """
-    is_held = (Send.campaign_id == campaign_id, Send.state == "held")
+    chosen = [] if send_id is None else [Send.id == send_id]
     values: dict[str, Any] = (
         {"state": "queued", "attempts": 0, "retry_at": None, "error": None, "error_code": None}
         if again
         else {"state": "sent", "sent_at": Send.queued_at}
     )
-    released = session.execute(
-        update(Send)
-        .where(*is_held, *([] if send_id is None else [Send.id == send_id]))
-        .values(**values),
-        execution_options=_NO_SYNC,
-    )
-    return int(released.rowcount)  # type: ignore[attr-defined]
+    return _change(session, *_in_state(campaign_id, "held"), *chosen, **values)
 
 
-def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaign]:
+def due_campaigns(session: Transaction, team_id: str, now: datetime) -> list[Campaign]:
     """Return campaigns that need a delivery job.
 
     They have a due send, a send left claimed by a dead process, or a queued send after their end.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    team_id : str
-        Slack team.
-    now : datetime
-        Business time.
-
-    Returns
-    -------
-    list of Campaign
     """
     wall = clock.wall()
     has_due_send = exists().where(
@@ -546,43 +261,21 @@ def due_campaigns(session: Session, team_id: str, now: datetime) -> list[Campaig
             (Send.state == "queued") & (Campaign.state != "live"),
         ),
     )
-    return list(
-        session.scalars(
-            select(Campaign)
-            .where(Campaign.team_id == team_id, has_due_send)
-            .order_by(Campaign.sent_at)
-        )
-    )
+    due = select(Campaign).where(Campaign.team_id == team_id, has_due_send)
+    return list(session.scalars(due.order_by(Campaign.sent_at)))
 
 
-def next_quiet_hours_end(session: Session, team_id: str, after: datetime) -> datetime | None:
-    """Return the next end of quiet hours.
-
-    Parameters
-    ----------
-    session : Session
-        Open session; the caller commits.
-    team_id : str
-        Slack team.
-    after : datetime
-        Business time.
-
-    Returns
-    -------
-    datetime or None
-    """
-    return session.scalar(
-        select(func.min(Send.not_before)).where(
-            Send.team_id == team_id, Send.state == "queued", Send.not_before > after
-        )
-    )
+def next_quiet_hours_end(session: Transaction, team_id: str, after: datetime) -> datetime | None:
+    """Return the next end of quiet hours."""
+    waiting = Send.team_id == team_id, Send.state == "queued", Send.not_before > after
+    return session.scalar(select(func.min(Send.not_before)).where(*waiting))
 
 
 def _is_suppressed() -> ColumnElement[bool]:
     """Whether the customer unsubscribed from the channel of the send."""
+    left = tables.Suppression
     return exists().where(
-        Suppression.customer_id == Send.customer_id,
-        Suppression.channel == sql_consent_channel(),
+        left.customer_id == Send.customer_id, left.channel == sql_consent_channel()
     )
 
 
@@ -602,14 +295,15 @@ def _has_working_code() -> ColumnElement[bool]:
     Sending begins once it has all codes of the campaign, so that a refusal half-way leaves no
     customer with a code that was taken back.
     """
+    discount, coupon, code = tables.ShopDiscount, tables.Coupon, tables.ShopCode
     makes_codes = exists().where(
-        ShopDiscount.campaign_id == Send.campaign_id, ShopDiscount.state != "ready"
+        discount.campaign_id == Send.campaign_id, discount.state != "ready"
     )
     lacks_own = exists().where(
-        Coupon.campaign_id == Send.campaign_id,
-        Coupon.customer_id == Send.customer_id,
-        ShopCode.code == Coupon.code,
-        ShopCode.state != "made",
+        coupon.campaign_id == Send.campaign_id,
+        coupon.customer_id == Send.customer_id,
+        code.code == coupon.code,
+        code.state != "made",
     )
     return ~makes_codes & ~lacks_own
 
@@ -617,19 +311,28 @@ def _has_working_code() -> ColumnElement[bool]:
 def _past(
     moment: InstrumentedAttribute[datetime | None], wall: Any, far: Any = None
 ) -> ColumnElement[bool]:
-    """Whether a moment is over.
-
-    A moment too far ahead also counts; a wrong clock wrote it.
-    """
+    """Whether a moment is over. A moment too far ahead also counts; a wrong clock wrote it."""
     return or_(moment <= wall, moment > (wall + _TOO_FAR_AHEAD if far is None else far))
 
 
 def _cancel(
-    session: Session, campaign_id: str, code: CancelCode, *which: ColumnElement[bool]
+    session: Transaction, campaign_id: str, code: CancelCode, *which: ColumnElement[bool]
 ) -> None:
-    session.execute(
-        update(Send)
-        .where(Send.campaign_id == campaign_id, Send.state == "queued", *which)
-        .values(state="cancelled", error=cancel_reason(code), error_code=code),
-        execution_options=_NO_SYNC,
-    )
+    queued, error = _in_state(campaign_id, "queued"), cancel_reason(code)
+    _change(session, *queued, *which, state="cancelled", error=error, error_code=code)
+
+
+def _in_state(campaign_id: str, state: str) -> tuple[ColumnElement[bool], ...]:
+    return Send.campaign_id == campaign_id, Send.state == state
+
+
+def _is_of(send: Send, *states: str) -> tuple[ColumnElement[bool], ...]:
+    """Whether a send still belongs to the job that claimed it."""
+    return Send.id == send.id, Send.state.in_(states), Send.job_id == send.job_id
+
+
+def _change(session: Transaction, *which: ColumnElement[bool], **values: Any) -> int:
+    """Change sends; return their number."""
+    changed = sa.update(Send).where(*which).values(values)
+    options = {"synchronize_session": False}
+    return int(session.execute(changed, execution_options=options).rowcount)  # type: ignore[attr-defined]

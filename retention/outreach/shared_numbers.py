@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
+from retention.db import Transaction
 from retention.db.tables import Assignment, Send
 from retention.outreach.contacts import find_numbers
 from retention.outreach.sends import POSSIBLY_DELIVERED
@@ -21,42 +21,17 @@ if TYPE_CHECKING:
 def customers_sharing(
     lake: "Lake", policy: Policy, owners: Iterable[str], among: Iterable[str]
 ) -> set[str]:
-    """Return customers with the phone number of an owner.
-
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-    policy : Policy
-        The shop's policy.
-    owners : iterable of str
-        Customers whose numbers count.
-    among : iterable of str
-        Customers to choose from.
-
-    Returns
-    -------
-    set of str
-    """
-    numbers = set(find_numbers(lake, policy, owners).values())
-    if not numbers:
+    """Return customers with the phone number of an owner."""
+    if not (numbers := set(find_numbers(lake, policy, owners).values())):
         return set()
-    return {
-        customer
-        for customer, number in find_numbers(lake, policy, among).items()
-        if number in numbers
-    }
+    others = find_numbers(lake, policy, among)
+    return {customer for customer, number in others.items() if number in numbers}
 
 
 def repeated_numbers(number_of: Mapping[str, str], order: Iterable[str]) -> set[str]:
     """Return customers whose number belongs to an earlier customer.
 
-    Parameters
-    ----------
-    number_of : mapping
-        Number by customer id.
-    order : iterable of str
-        Customer ids, the one to keep first. Those without a number never count.
+    `order`: customer ids, the one to keep first. Those without a number never count.
 
     Examples
     --------
@@ -67,36 +42,19 @@ def repeated_numbers(number_of: Mapping[str, str], order: Iterable[str]) -> set[
     for customer in order:
         if number := number_of.get(customer):
             owner_of.setdefault(number, customer)
-    return {
-        customer
-        for customer, number in number_of.items()
-        if owner_of.get(number, customer) != customer
-    }
+    return {each for each, number in number_of.items() if owner_of.get(number, each) != each}
 
 
 def repeated_in_campaign(
-    lake: "Lake", session: Session, policy: Policy, campaign_id: str, held_out: Iterable[str] = ()
+    lake: "Lake",
+    session: Transaction,
+    policy: Policy,
+    campaign_id: str,
+    held_out: Iterable[str] = (),
 ) -> set[str]:
     """Return customers of a campaign whose number another of its customers has.
 
     The customer with a possible delivery stays, then one in a hold-out, else the first id.
-
-    Parameters
-    ----------
-    lake : Lake
-        The shop's lake.
-    session : Session
-        Open session; the caller commits.
-    policy : Policy
-        The shop's policy.
-    campaign_id : str
-        Campaign id.
-    held_out : iterable of str, optional
-        Customers of the campaign who are in another hold-out.
-
-    Returns
-    -------
-    set of str
     """
     arms = select(Assignment.customer_id, Assignment.arm).where(
         Assignment.campaign_id == campaign_id, Assignment.arm.in_(("treatment", "control"))

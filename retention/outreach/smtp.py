@@ -73,46 +73,32 @@ class Server:
 def parse_smtp_url(url: str) -> Server:
     """Parse ``smtp[s]://user:password@host:port/?from=offers@shop.example&name=The+shop``.
 
-    Returns
-    -------
-    Server
-
-    Raises
-    ------
-    BadInput
-        A part is missing or wrong. The message never repeats the URL, because it holds a password.
+    Raises `BadInput`: a part is missing or wrong. The message never repeats the URL, because it
+    holds a password.
     """
     form = gettext("write it like smtp://user:password@mail.example:587/?from=offers@shop.example")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise BadInput(
-            gettext("RETENTION_SMTP_URL cannot be read ({error}); {form}.").format(
-                error=error, form=form
-            )
-        ) from None
+        message = gettext("RETENTION_SMTP_URL cannot be read ({error}); {form}.")
+        raise BadInput(message.format(error=error, form=form)) from None
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-        raise BadInput(
-            gettext("RETENTION_SMTP_URL is no address of a mail server; {form}.").format(form=form)
-        )
+        text = gettext("RETENTION_SMTP_URL is no address of a mail server; {form}.")
+        raise BadInput(text.format(form=form))
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     try:
         sender = Address(display_name=options.get("name", ""), addr_spec=options["from"])
         if not sender.username or not sender.domain:
             raise ValueError
     except KeyError:
-        raise BadInput(
-            gettext("RETENTION_SMTP_URL does not say whom e-mails are from; {form}.").format(
-                form=form
-            )
-        ) from None
+        text = gettext("RETENTION_SMTP_URL does not say whom e-mails are from; {form}.")
+        raise BadInput(text.format(form=form)) from None
     except (ValueError, IndexError):
-        raise BadInput(
-            gettext(
-                "RETENTION_SMTP_URL has from={sender!r}, which is no e-mail address; {form}."
-            ).format(sender=options["from"], form=form)
-        ) from None
+        sentence = gettext(
+            "RETENTION_SMTP_URL has from={sender!r}, which is no e-mail address; {form}."
+        )
+        raise BadInput(sentence.format(sender=options["from"], form=form)) from None
     tls = parts.scheme == "smtps"
     return Server(
         parts.hostname,
@@ -128,22 +114,6 @@ def build_email(message: Message, sender: Address) -> EmailMessage:
     """Build the e-mail with its unsubscribe headers.
 
     The Message-ID follows from the key, so duplicates of one send can be recognised.
-
-    Parameters
-    ----------
-    message : Message
-        The e-mail to send.
-    sender : Address
-        Address of the shop.
-
-    Returns
-    -------
-    EmailMessage
-
-    Raises
-    ------
-    ValueError
-        The customer's address is not valid.
     """
     address = _ADDRESS.fullmatch(message.to.email.strip())
     if address is None or "=?" in address[0] or not address[0].isprintable():
@@ -190,27 +160,24 @@ class SmtpAdapter:
                     smtp.starttls(context=ssl.create_default_context())
                     smtp.ehlo()
                 elif not server.tls and server.password:
-                    raise ServerUnavailable(
-                        gettext(
-                            "The mail server {host} offers no encryption, so our password is not "
-                            "sent to it; use smtps://."
-                        ).format(host=server.host)
+                    sentence = gettext(
+                        "The mail server {host} offers no encryption, so our password is not "
+                        "sent to it; use smtps://."
                     )
+                    raise ServerUnavailable(sentence.format(host=server.host))
                 if server.user:
                     smtp.login(server.user, server.password)
         except smtplib.SMTPAuthenticationError as error:
             self.close()
+            message = gettext("The mail server {host} refuses our user or password ({code}).")
             raise ServerUnavailable(
-                gettext("The mail server {host} refuses our user or password ({code}).").format(
-                    host=server.host, code=error.smtp_code
-                )
+                message.format(host=server.host, code=error.smtp_code)
             ) from None
         except (OSError, smtplib.SMTPException) as error:
             self.close()
+            text = gettext("The mail server {host} cannot be used: {error}.")
             raise ServerUnavailable(
-                gettext("The mail server {host} cannot be used: {error}.").format(
-                    host=server.host, error=_error_text(error)
-                )
+                text.format(host=server.host, error=_error_text(error))
             ) from None
 
     def _unconnected(self) -> smtplib.SMTP:
@@ -304,13 +271,12 @@ class SmtpAdapter:
         return self._refused_content(smtp, code, reply)
 
     def _sender_refusal(self, code: int, reply: bytes | str) -> str:
-        sentence = (
-            gettext("The mail server refuses the sender {sender}: {code} {reply}.")
-            if code >= 500
-            else gettext(
+        if code >= 500:
+            sentence = gettext("The mail server refuses the sender {sender}: {code} {reply}.")
+        else:
+            sentence = gettext(
                 "The mail server takes nothing at present from the sender {sender}: {code} {reply}."
             )
-        )
         return sentence.format(
             sender=self._server.sender.addr_spec, code=code, reply=_reply_text(reply)
         )

@@ -24,8 +24,8 @@ from retention.outreach.adapter import (
     Verdict,
     as_sentence,
     deadline,
+    is_text,
 )
-from retention.outreach.channels import is_text
 from retention.privacy import signing
 from retention.templating import strip_controls
 from retention.text import gettext
@@ -63,20 +63,18 @@ class WebhookAdapter:
             or parts.scheme not in ("https", "http")
             or (parts.scheme == "http" and not local)
         ):
-            raise BadInput(
-                gettext(
-                    "{setting} cannot be used; write it like "
-                    "https://platform.example/hooks/retention (http:// only on this machine, for "
-                    "it carries names and addresses)."
-                ).format(setting=setting)
+            message = gettext(
+                "{setting} cannot be used; write it like "
+                "https://platform.example/hooks/retention (http:// only on this machine, for "
+                "it carries names and addresses)."
             )
+            raise BadInput(message.format(setting=setting))
         if not key:
-            raise BadInput(
-                gettext(
-                    "RETENTION_WEBHOOK_KEY is not set; the platform needs the same key to know "
-                    "that a request is ours."
-                )
+            text = gettext(
+                "RETENTION_WEBHOOK_KEY is not set; the platform needs the same key to know "
+                "that a request is ours."
             )
+            raise BadInput(text)
         self._tls, self._key, self._setting = parts.scheme == "https", key, setting
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._timeout, self._patience = timeout, patience
@@ -94,11 +92,8 @@ class WebhookAdapter:
         try:
             status, body, wait = self._post(key, {"type": "probe", "key": key})
         except _NoAnswer as error:
-            raise ServerUnavailable(
-                gettext("The platform does not answer a probe ({error}), so {consequence}.").format(
-                    error=error, consequence=consequence
-                )
-            ) from None
+            message = gettext("The platform does not answer a probe ({error}), so {consequence}.")
+            raise ServerUnavailable(message.format(error=error, consequence=consequence)) from None
         if status == 429:
             detail, until = _pause(wait)
             raise ServerUnavailable(as_sentence(detail), until)
@@ -131,45 +126,32 @@ class WebhookAdapter:
         if status in (408, 425):
             return Verdict("again", answer)
         if status in (410, 422):
+            text = gettext("the platform refuses the customer ({status})")
             return Verdict(
-                "bounced",
-                gettext("the platform refuses the customer ({status})").format(status=status),
-                code=ADDRESS_REFUSED,
-                is_about_all=True,
+                "bounced", text.format(status=status), code=ADDRESS_REFUSED, is_about_all=True
             )
         if 300 <= status < 500:
             self._check_platform(status)
-            return Verdict(
-                "again",
-                gettext("the platform does not take this copy ({status})").format(status=status),
-                is_about_all=True,
-            )
+            text = gettext("the platform does not take this copy ({status})")
+            return Verdict("again", text.format(status=status), is_about_all=True)
         platform_id = _platform_id(status, body, message.key)
         if platform_id is not None:
             return Verdict("sent", message_id=platform_id[:255])
         if status >= 500:
             return Verdict("doubtful", answer)
-        unconfirmed = gettext(
-            "the platform answers {status}, but does not confirm the copy's key"
-        ).format(status=status)
+        text = gettext("the platform answers {status}, but does not confirm the copy's key")
+        unconfirmed = text.format(status=status)
         return Verdict("doubtful", unconfirmed)
 
     def _check_platform(self, status: int) -> None:
-        """Check with a probe whether only this e-mail is refused.
-
-        Raises
-        ------
-        ServerUnavailable
-            The probe fails, too.
-        """
+        """Check with a probe whether only this e-mail is refused."""
         try:
             self._probe(f"probe:{secrets.token_hex(8)}", is_between=True)
         except _ProbeRefused:
-            raise ServerUnavailable(
-                gettext(
-                    "The platform answers {status}; check {setting} and RETENTION_WEBHOOK_KEY."
-                ).format(status=status, setting=self._setting)
-            ) from None
+            message = gettext(
+                "The platform answers {status}; check {setting} and RETENTION_WEBHOOK_KEY."
+            )
+            raise ServerUnavailable(message.format(status=status, setting=self._setting)) from None
 
     def _post(self, key: str, payload: dict[str, Any]) -> tuple[int, bytes, timedelta | None]:
         body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
@@ -203,11 +185,6 @@ class WebhookAdapter:
         """Open a connection for one e-mail.
 
         On a connection kept open, a failure would not show whether anything was handed over.
-
-        Raises
-        ------
-        ServerUnavailable
-            Nothing was handed over.
         """
         if self._tls:
             context = ssl.create_default_context()
@@ -220,11 +197,8 @@ class WebhookAdapter:
             connection.connect()
         except OSError as error:
             connection.close()
-            raise ServerUnavailable(
-                gettext("The platform {host} cannot be reached: {error}.").format(
-                    host=self._host, error=error
-                )
-            ) from None
+            message = gettext("The platform {host} cannot be reached: {error}.")
+            raise ServerUnavailable(message.format(host=self._host, error=error)) from None
         self._connection = connection
         return connection
 
@@ -252,8 +226,8 @@ class _NoAnswer(Exception):
 
 
 def _payload(message: Message) -> dict[str, Any]:
-    content = (
-        {
+    if is_text(message.channel):
+        content = {
             "to": {"phone": message.to.phone},
             "text": message.text,
             "characters": len(message.text),
@@ -261,14 +235,13 @@ def _payload(message: Message) -> dict[str, Any]:
             "link": message.link,
             "opt_out": message.opt_out,
         }
-        if is_text(message.channel)
-        else {
+    else:
+        content = {
             "to": {"email": message.to.email, "name": strip_controls(message.to.name)},
             "subject": message.subject,
             "text": message.text,
             "html": message.html,
         }
-    )
     return {
         "type": "message",
         "channel": message.channel,
@@ -298,9 +271,8 @@ def _platform_id(status: int, body: bytes, key: str) -> str | None:
 def _pause(wait: timedelta | None) -> tuple[str, datetime]:
     """Detail and end of a pause that the platform asks for."""
     pause = wait or DEFAULT_PAUSE
-    detail = gettext("the platform answers 429 and takes no more for {seconds:,.0f} s").format(
-        seconds=pause.total_seconds()
-    )
+    text = gettext("the platform answers 429 and takes no more for {seconds:,.0f} s")
+    detail = text.format(seconds=pause.total_seconds())
     return detail, clock.wall() + pause
 
 

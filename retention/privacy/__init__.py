@@ -8,17 +8,7 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base32, without am
 def pseudonym(key: bytes, customer_id: str) -> str:
     """Return a customer's pseudonym, such as ``K7Q2-M9XD``.
 
-    Parameters
-    ----------
-    key : bytes
-        The installation's secret. It prevents tracing a pseudonym by trying ids.
-    customer_id : str
-        The shop's own id.
-
-    Returns
-    -------
-    str
-        Eight characters of Crockford's base32 (40 bits).
+    Returns: eight characters of Crockford's base32 (40 bits).
 
     Notes
     -----
@@ -31,18 +21,5 @@ def pseudonym(key: bytes, customer_id: str) -> str:
 
 
 def email_hash(key: bytes, email: str) -> str:
-    """Hash an e-mail address, ignoring case and spaces.
-
-    Parameters
-    ----------
-    key : bytes
-        The installation's secret.
-    email : str
-        Address as typed.
-
-    Returns
-    -------
-    str
-        Keyed hash in hexadecimal.
-    """
+    """Hash an e-mail address, ignoring case and spaces."""
     return keyed_hash(key, "email", email.strip().casefold()).hex()

@@ -9,9 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from retention.db import Database
+from retention.db import Database, Transaction
 from retention.db.insert import insert_once
 from retention.db.tables import Erasure
 from retention.keys import keyed_hash
@@ -49,54 +48,36 @@ class ErasedCustomers:
 def load_erased(database: Database | None, settings: Settings) -> ErasedCustomers:
     """Load the hashes of all erased customers.
 
-    Parameters
-    ----------
-    database : Database or None
-        None gives an empty result.
-    settings : Settings
+    `database`: none gives an empty result.
     """
     if database is None:
         return ErasedCustomers()
-    with database.reading() as session:
-        return erased_customers(session, settings)
+    with database.using(settings).reading() as session:
+        return erased_customers(session)
 
 
-def erased_customers(session: Session, settings: Settings) -> ErasedCustomers:
+def erased_customers(session: Transaction) -> ErasedCustomers:
     """Load the hashes of all erased customers in the caller's transaction."""
     rows = session.execute(
-        select(Erasure.key_id, Erasure.id_hash).where(Erasure.team_id == settings.team_id)
+        select(Erasure.key_id, Erasure.id_hash).where(Erasure.team_id == session.settings.team_id)
     ).all()
     hashes: dict[bytes, set[str]] = {}
     for key_id, id_hash in rows:
-        if (key := settings.keys.by_id(key_id)) is not None:
+        if (key := session.settings.keys.by_id(key_id)) is not None:
             hashes.setdefault(key, set()).add(id_hash)
     return ErasedCustomers({key: frozenset(group) for key, group in hashes.items()})
 
 
-def record_erased(
-    session: Session, settings: Settings, ids: Iterable[str], by: str, now: datetime
-) -> None:
-    """Store the hashes of erased customers. Idempotent.
-
-    Parameters
-    ----------
-    session : Session
-    settings : Settings
-    ids : iterable of str
-        Customer ids.
-    by : str
-        User.
-    now : datetime
-        Business time.
-    """
-    keys = settings.keys
+def record_erased(session: Transaction, ids: Iterable[str], by: str, now: datetime) -> None:
+    """Store the hashes of erased customers. Idempotent."""
+    keys = session.settings.keys
     for customer_id in ids:
         insert_once(
             session,
             Erasure,
             id_hash=_hash(keys.current, customer_id),
             key_id=keys.current_id,
-            team_id=settings.team_id,
+            team_id=session.settings.team_id,
             by=by,
             at=now,
         )

@@ -6,11 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Text, case, cast, or_, select, update
-from sqlalchemy.orm import Session
 
+from retention.db import Transaction
 from retention.db.tables import File, Job, Outbox
 from retention.privacy.redaction import ERASED, CustomerNames
-from retention.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Update
@@ -18,67 +17,28 @@ if TYPE_CHECKING:
 _WITHOUT_SYNC = {"synchronize_session": False}
 
 
-def jobs_about(session: Session, settings: Settings, ids: Sequence[str]) -> list[str]:
+def jobs_about(session: Transaction, ids: Sequence[str]) -> list[str]:
     """Return the jobs with the customer as argument.
 
     Their kinds are score, recommend and forget.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    ids : sequence of str
-        All ids of the customer.
-
-    Returns
-    -------
-    list of str
-        Job ids.
     """
     conditions = [Job.args[name].as_string().in_(ids) for name in ("customer_id", "merged")]
-    return list(
-        session.scalars(select(Job.id).where(Job.team_id == settings.team_id, or_(*conditions)))
-    )
+    own = select(Job.id).where(Job.team_id == session.settings.team_id)
+    return list(session.scalars(own.where(or_(*conditions))))
 
 
-def posts_about(
-    session: Session, settings: Settings, job_ids: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Return the messages with these jobs' results.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    job_ids : sequence of str
-        Ids of the jobs.
-
-    Returns
-    -------
-    list of tuple[str, str]
-        Key and channel of each message.
-    """
+def posts_about(session: Transaction, job_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the messages with these jobs' results."""
     keys = [f"job:{job_id}" for job_id in job_ids]
     rows = select(Outbox.key, Outbox.channel).where(
-        Outbox.team_id == settings.team_id, or_(Outbox.job_id.in_(job_ids), Outbox.key.in_(keys))
+        Outbox.team_id == session.settings.team_id,
+        or_(Outbox.job_id.in_(job_ids), Outbox.key.in_(keys)),
     )
     return list(session.execute(rows).tuples())
 
 
-def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
-    """Delete arguments, results and error texts of these jobs.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    job_ids : sequence of str
-        Ids of the jobs.
-    """
+def scrub_jobs(session: Transaction, job_ids: Sequence[str]) -> None:
+    """Delete arguments, results and error texts of these jobs."""
     error = case((Job.error.is_not(None), ERASED))
     session.execute(
         update(Job)
@@ -89,56 +49,26 @@ def scrub_jobs(session: Session, job_ids: Sequence[str]) -> None:
 
 
 def jobs_mentioning(
-    session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
+    session: Transaction, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
     """Return other jobs that may name the customer.
 
     The name may be in the result or in the error.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        The installation's.
-    names : CustomerNames
-        Everything that identifies the customer.
-    since : datetime, optional
-        Only jobs that ended at or after this time.
-
-    Returns
-    -------
-    list of str
-        Job ids.
+    `since`: only jobs that ended at or after this time.
     """
-    ended = () if since is None else (Job.finished_at >= since,)
     text = or_(names.may_mention(Job.result), names.may_mention(Job.error))
-    return list(
-        session.scalars(select(Job.id).where(Job.team_id == settings.team_id, *ended, text))
-    )
+    found = select(Job.id).where(Job.team_id == session.settings.team_id, text)
+    return list(session.scalars(found if since is None else found.where(Job.finished_at >= since)))
 
 
-def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update | None":
+def redacted_job(session: Transaction, names: CustomerNames, job_id: str) -> "Update | None":
     """Build the update that redacts a job.
 
     It removes the customer from the job's result and error.
 
     A result may have 18 MB, so this takes seconds. The statement changes nothing if the job was
     updated meanwhile.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    names : CustomerNames
-        Everything that identifies the customer.
-    job_id : str
-        The job to read.
-
-    Returns
-    -------
-    Update or None
-        None if the job does not name the customer.
     """
     text = cast(Job.result, Text)
     stored, failure = session.execute(select(text, Job.error).where(Job.id == job_id)).one()
@@ -154,25 +84,10 @@ def redacted_job(session: Session, names: CustomerNames, job_id: str) -> "Update
     return update(Job).where(*same).values(result=result, error=error)
 
 
-def posts_mentioning(session: Session, settings: Settings, names: CustomerNames) -> list[str]:
-    """Return keys of messages that may name the customer.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    names : CustomerNames
-        Everything that identifies the customer.
-
-    Returns
-    -------
-    list of str
-        Outbox keys.
-    """
+def posts_mentioning(session: Transaction, names: CustomerNames) -> list[str]:
+    """Return keys of messages that may name the customer."""
     conditions = (
-        Outbox.team_id == settings.team_id,
+        Outbox.team_id == session.settings.team_id,
         Outbox.kind == "message",
         names.may_mention(Outbox.payload),
     )
@@ -180,23 +95,11 @@ def posts_mentioning(session: Session, settings: Settings, names: CustomerNames)
 
 
 def redacted_posts(
-    session: Session, names: CustomerNames, which: ColumnElement[bool]
+    session: Transaction, names: CustomerNames, which: ColumnElement[bool]
 ) -> list[tuple[str, str, dict[str, Any]]]:
     """Return redacted messages that named the customer.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    names : CustomerNames
-        Everything that identifies the customer.
-    which : ColumnElement
-        Condition on the outbox. Its rows are locked.
-
-    Returns
-    -------
-    list of tuple[str, str, dict]
-        Key, channel and redacted payload of each message.
+    `which`: condition on the outbox. Its rows are locked.
     """
     rows = select(Outbox.key, Outbox.channel, Outbox.payload).where(Outbox.kind == "message", which)
     changed = []
@@ -208,29 +111,15 @@ def redacted_posts(
 
 
 def files_mentioning(
-    session: Session, settings: Settings, names: CustomerNames, since: datetime | None = None
+    session: Transaction, names: CustomerNames, since: datetime | None = None
 ) -> list[str]:
     """Return unsent CSV files that name the customer.
 
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-        Of the installation.
-    names : CustomerNames
-        Everything that identifies the customer.
-    since : datetime, optional
-        Only files created at or after this time.
-
-    Returns
-    -------
-    list of str
-        Ids of the files.
+    `since`: only files created at or after this time.
     """
     created = () if since is None else (File.created_at >= since,)
     conditions = (
-        File.team_id == settings.team_id,
+        File.team_id == session.settings.team_id,
         File.sensitive.is_(True),
         File.content.is_not(None),
         *created,
@@ -242,18 +131,8 @@ def files_mentioning(
     ]
 
 
-def scrub_own_job(session: Session, job_id: str) -> None:
-    """Delete the customer's id from the erasing job.
-
-    The job's result stays.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    job_id : str
-        Id of the job.
-    """
+def scrub_own_job(session: Transaction, job_id: str) -> None:
+    """Delete the customer's id from the erasing job. The job's result stays."""
     session.execute(
         update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}, request_key=None),
         execution_options=_WITHOUT_SYNC,

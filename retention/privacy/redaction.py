@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Text, cast, or_
 
-from retention.csv import unescape_cells
+from retention.csv_text import unescape_cells
 from retention.privacy import pseudonym
 from retention.settings import Settings
 
@@ -45,12 +45,7 @@ class CustomerNames:
 
     In running text, names match as whole words, and addresses in any case.
 
-    Parameters
-    ----------
-    ids : iterable of str
-        Customer ids. A value equal to an id counts only under a key of customers.
-    unique : iterable of str
-        Names without other meanings: addresses and pseudonyms.
+    `unique`: names without other meanings: addresses and pseudonyms.
     """
 
     def __init__(self, ids: Iterable[str], unique: Iterable[str] = ()) -> None:
@@ -63,16 +58,7 @@ class CustomerNames:
 
     @classmethod
     def of(cls, settings: Settings, ids: Iterable[str], contacts: Iterable[str]) -> Self:
-        """Collect ids, addresses, and pseudonyms under all keys.
-
-        Parameters
-        ----------
-        settings : Settings
-        ids : iterable of str
-            Customer ids.
-        contacts : iterable of str
-            E-mail addresses and telephone numbers.
-        """
+        """Collect ids, addresses, and pseudonyms under all keys."""
         ids = list(ids)
         pseudonyms = (
             pseudonym(key, customer_id) for key in settings.keys.all for customer_id in ids
@@ -80,10 +66,7 @@ class CustomerNames:
         return cls(ids, [*contacts, *pseudonyms])
 
     def may_mention(self, column: Any) -> ColumnElement[bool]:
-        """Return SQL that preselects rows with a name.
-
-        It may select a few rows without one.
-        """
+        """Return SQL that preselects rows with a name. It may select a few rows without one."""
         text = cast(column, Text)
         names = {form for name in self._forms for form in (name, *_json_forms(name))} | set(
             map(json.dumps, self._counts)
@@ -95,21 +78,11 @@ class CustomerNames:
         )
 
     def is_mentioned_in(self, text: str, key: str | None = None) -> bool:
-        """Return whether a text has a name.
-
-        Parameters
-        ----------
-        text : str
-        key : str, optional
-            JSON key of the text.
-        """
+        """Return whether a text has a name."""
         return key in _CUSTOMER_KEYS if text in self._ids else bool(self._pattern.search(text))
 
     def is_listed_in(self, sheet: str) -> bool:
-        """Return whether a CSV file lists a name.
-
-        Only columns of customers count.
-        """
+        """Return whether a CSV file lists a name. Only columns of customers count."""
         sheet = unescape_cells(sheet)
         rows = csv.reader(io.StringIO(sheet, newline=""))
         columns = [number for number, name in enumerate(next(rows, [])) if name in _CUSTOMER_KEYS]
@@ -186,8 +159,5 @@ def _word_pattern(names: Iterable[str]) -> re.Pattern[str]:
 
 
 def _json_forms(name: str) -> tuple[str, str]:
-    """Return the JSON forms of a name.
-
-    Results have the plain form. Messages escape ``& < >``.
-    """
+    """Return the JSON forms of a name. Results have the plain form. Messages escape ``& < >``."""
     return json.dumps(name)[1:-1], json.dumps(escape(name, quote=False))[1:-1]

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
-from retention.privacy.signing import MAX_AGE_SECONDS
+from retention.privacy import signing
 from retention.text import gettext
 
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
@@ -27,16 +27,7 @@ _PREFIX = "whsec_"
 def headers(key: str, message_id: str, body: bytes, at: datetime) -> dict[str, str]:
     """Return the headers of a signed call.
 
-    Parameters
-    ----------
-    key : str
-        Shared secret.
-    message_id : str
-        Unique per call; a repeated call has the same id.
-    body : bytes
-        As it is sent.
-    at : datetime
-        Real time.
+    `key`: shared secret.
     """
     stamp = str(int(at.timestamp()))
     signature = _signature(_secrets(key)[0], message_id, stamp, body)
@@ -44,24 +35,12 @@ def headers(key: str, message_id: str, body: bytes, at: datetime) -> dict[str, s
 
 
 def form_fault(headers: Mapping[str, str], now: datetime) -> str:
-    """Return what is wrong with the headers alone, or "".
-
-    Parameters
-    ----------
-    headers : mapping
-        By lower-case name.
-    now : datetime
-        Real time.
-    """
+    """Return what is wrong with the headers alone, or ""."""
     stamp = headers.get(TIMESTAMP, "")
     if not 0 < len(headers.get(ID, "")) <= MAX_ID:
         return gettext("{header} is missing or too long").format(header=ID)
-    if not stamp.isascii() or not stamp.isdecimal() or len(stamp) > 12:
-        return gettext("{header} must be the seconds since 1970").format(header=TIMESTAMP)
-    if abs(now.timestamp() - int(stamp)) > MAX_AGE_SECONDS:
-        return gettext(
-            "the request is signed for another time; send it within {minutes} minutes"
-        ).format(minutes=MAX_AGE_SECONDS // 60)
+    if wrong := signing.form_fault(TIMESTAMP, stamp) or signing.age_fault(stamp, now):
+        return wrong
     if "v1," not in headers.get(SIGNATURE, ""):
         return gettext("{header} must be like v1,BASE64").format(header=SIGNATURE)
     return ""
@@ -70,16 +49,7 @@ def form_fault(headers: Mapping[str, str], now: datetime) -> str:
 def fault(key: str, headers: Mapping[str, str], body: bytes, now: datetime) -> str:
     """Return what is wrong with a signed call, or "".
 
-    Parameters
-    ----------
-    key : str
-        Shared secret: ``whsec_`` and base64, or any text.
-    headers : mapping
-        By lower-case name.
-    body : bytes
-        As it was sent.
-    now : datetime
-        Real time.
+    `key`: shared secret: ``whsec_`` and base64, or any text.
     """
     if wrong := form_fault(headers, now):
         return wrong
@@ -92,9 +62,8 @@ def fault(key: str, headers: Mapping[str, str], body: bytes, now: datetime) -> s
         expected = _signature(secret, headers[ID], headers[TIMESTAMP], body).encode()
         if any(hmac.compare_digest(expected, signature) for signature in given):
             return ""
-    return gettext("{header} does not fit the body, the id and the timestamp").format(
-        header=SIGNATURE
-    )
+    text = gettext("{header} does not fit the body, the id and the timestamp")
+    return text.format(header=SIGNATURE)
 
 
 def _signature(secret: bytes, message_id: str, stamp: str, body: bytes) -> str:

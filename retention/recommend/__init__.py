@@ -5,7 +5,7 @@ the lists.
 """
 
 from retention.recommend.artefact import TrainedRecommender
-from retention.recommend.evaluation import evaluate
+from retention.recommend.evaluation.evaluate import evaluate
 from retention.recommend.reasons import RecommendedItem
 from retention.recommend.reranking import Terms
 from retention.recommend.serving import recommend

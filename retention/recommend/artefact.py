@@ -5,7 +5,6 @@ It holds plain arrays and a JSON header, and needs no pickle.
 
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
@@ -15,14 +14,16 @@ import numpy as np
 from retention.errors import BadInput
 from retention.recommend.candidates import CandidateSources
 from retention.recommend.cold_start import ColdStart
-from retention.recommend.evaluation_context import BOTH, NEW, POLICIES
+from retention.recommend.evaluation.evaluation_context import BOTH, NEW, POLICIES
 from retention.recommend.item_stats import ItemStats
+from retention.recommend.matrices import drop_prefix
 from retention.recommend.models import MODELS
 from retention.recommend.models.neighbours import UserKnn
 from retention.recommend.ranking.ranker import Ranker
 from retention.text import gettext
 
 FORMAT = 6
+PLAIN = ("horizon_days", "seed", "min_buyers", "metrics", "rung")  # fields in the header
 MIXTURE, ALONE = "mixture", "alone"  # how lists are ranked without a ranker
 
 
@@ -32,26 +33,12 @@ class TrainedRecommender:
 
     It holds no customer ids. Histories are read from the lake for each list.
 
-    Parameters
-    ----------
-    sources : CandidateSources
-        Item statistics, the collaborative model and the neighbours (None in shops too small to
-        learn from).
-    rankers : dict
-        By policy, ``both`` and ``new``. Empty in small shops, where the mixture of
-        `mixture_scores` ranks.
-    cutoff, horizon_days, seed, min_buyers
-        As trained.
-    metrics : dict
-        NDCG@10 and others in the last horizon before the cutoff, on customers not used for tuning,
-        with baselines. Empty for a short history.
-    rung : str
-        Description of the method.
-    cold : ColdStart or None
-    event_weights : dict
-        Learned weights of carts and views, see `event_weights.learn_weights`.
-    alone : bool
-        Whether a single model ranks, without mixture or ranker.
+    `rankers`: by policy, ``both`` and ``new``. Empty in small shops, where the mixture of
+    `mixture_scores` ranks.
+    `metrics`: NDCG@10 and others in the last horizon before the cutoff, on customers not used for
+    tuning, with baselines. Empty for a short history.
+    `event_weights`: learned weights of carts and views, see `event_weights.learn_weights`.
+    `alone`: whether a single model ranks, without mixture or ranker.
     """
 
     sources: CandidateSources
@@ -83,10 +70,7 @@ class TrainedRecommender:
 
     @property
     def kinds(self) -> dict[str, str]:
-        """Kind of ranking by policy.
-
-        A kind of ranker, ``mixture`` or ``alone``.
-        """
+        """Kind of ranking by policy. A kind of ranker, ``mixture`` or ``alone``."""
         default = ALONE if self.alone else MIXTURE
         return {
             policy: self.rankers[policy].kind if policy in self.rankers else default
@@ -104,111 +88,72 @@ class TrainedRecommender:
         }
 
     def ranker(self, policy: str) -> Ranker | None:
-        """Return the ranker of a policy.
-
-        None if the mixture ranks.
-        """
+        """Return the ranker of a policy. None if the mixture ranks."""
         return self.rankers.get(NEW if policy == NEW else BOTH)
-
-    @property
-    def _distinct_rankers(self) -> dict[str, Ranker]:
-        """Rankers to store.
-
-        One if both policies share it.
-        """
-        is_shared = self.rankers.get(NEW) is self.rankers.get(BOTH)
-        return {
-            policy: ranker
-            for policy, ranker in self.rankers.items()
-            if policy == BOTH or not is_shared
-        }
 
     def to_bytes(self) -> bytes:
         """Serialise the recommender."""
-        sources = self.sources
+        model = self.sources.model
         header = {
             "format": FORMAT,
-            "model": sources.model.name if sources.model is not None else None,
+            "model": model.name if model is not None else None,
             "alone": self.alone,
             "cutoff": self.cutoff.isoformat(),
-            "horizon_days": self.horizon_days,
-            "seed": self.seed,
-            "min_buyers": self.min_buyers,
-            "metrics": self.metrics,
-            "rung": self.rung,
+            **{name: getattr(self, name) for name in PLAIN},
             "worth": self.event_weights,
         }
-        groups: dict[str, Mapping[str, np.ndarray]] = {
-            "shelf": sources.item_stats.arrays(),
-            "model": sources.model.arrays() if sources.model is not None else {},
-            "neighbours": sources.neighbours.arrays() if sources.neighbours is not None else {},
-            **{
-                f"ranker_{policy}": ranker.arrays()
-                for policy, ranker in self._distinct_rankers.items()
-            },
-            "cold": self.cold.arrays() if self.cold is not None else {},
+        # Both policies may share a ranker.
+        rankers = {
+            f"ranker_{policy}": ranker
+            for policy, ranker in self.rankers.items()
+            if policy == BOTH or ranker is not self.rankers[BOTH]
+        }
+        parts: dict[str, Any] = {
+            "shelf": self.sources.item_stats,
+            "model": model,
+            "neighbours": self.sources.neighbours,
+            **rankers,
+            "cold": self.cold,
+        }
+        arrays = {
+            f"{group}.{name}": array
+            for group, stored in parts.items()
+            for name, array in (stored.arrays() if stored is not None else {}).items()
         }
         target = io.BytesIO()
-        np.savez(
-            target,
-            header=np.array(json.dumps(header)),
-            **{
-                f"{group}.{name}": array
-                for group, arrays in groups.items()
-                for name, array in arrays.items()
-            },  # type: ignore[arg-type]
-        )
+        np.savez(target, header=np.array(json.dumps(header)), **arrays)
         return target.getvalue()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """Read a serialised recommender.
-
-        Raises
-        ------
-        BadInput
-            If it has another format.
-        ValueError
-            If an array needs unpickling.
-        """
+        """Read a serialised recommender."""
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             header = json.loads(str(file["header"]))
             if header["format"] != FORMAT:
                 raise BadInput(
                     gettext(
                         "The recommender was saved in format {format}, and this version reads "
-                        "{readable}; run `/retention retrain recommend`."
-                    ).format(format=header["format"], readable=FORMAT)
+                        "{readable}."
+                    ).format(format=header["format"], readable=FORMAT),
+                    hint="retrain_recommend",
                 )
-            groups: dict[str, dict[str, np.ndarray]] = {}
-            for name in file.files:
-                group, _, name_in_group = name.partition(".")
-                groups.setdefault(group, {})[name_in_group] = file[name]
-        model = header["model"]
+            arrays = {name: file[name] for name in file.files}
+
+        def restored(kind: Any, group: str) -> Any:
+            parts = drop_prefix(arrays, f"{group}.")
+            return kind.restore(parts) if parts else None
+
+        model, both = header["model"], restored(Ranker, f"ranker_{BOTH}")
         return cls(
             sources=CandidateSources(
-                ItemStats.restore(groups["shelf"]),
-                MODELS[model].restore(groups["model"]) if model else None,
-                UserKnn.restore(groups["neighbours"]) if "neighbours" in groups else None,
+                restored(ItemStats, "shelf"),
+                restored(MODELS[model], "model") if model else None,
+                restored(UserKnn, "neighbours"),
             ),
-            rankers=_rankers(groups),
+            rankers={BOTH: both, NEW: restored(Ranker, f"ranker_{NEW}") or both} if both else {},
             cutoff=datetime.fromisoformat(header["cutoff"]),
-            horizon_days=header["horizon_days"],
-            seed=header["seed"],
-            min_buyers=header["min_buyers"],
-            metrics=header["metrics"],
-            rung=header["rung"],
+            **{name: header[name] for name in PLAIN},
             event_weights=header["worth"],
             alone=header["alone"],
-            cold=ColdStart.restore(groups["cold"]) if "cold" in groups else None,
+            cold=restored(ColdStart, "cold"),
         )
-
-
-def _rankers(groups: Mapping[str, dict[str, np.ndarray]]) -> dict[str, Ranker]:
-    """Return the stored rankers by policy."""
-    stored = {
-        policy: Ranker.restore(groups[f"ranker_{policy}"])
-        for policy in POLICIES
-        if f"ranker_{policy}" in groups
-    }
-    return {policy: stored.get(policy, stored[BOTH]) for policy in POLICIES} if stored else {}

@@ -5,16 +5,15 @@
 their union.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.recommend.item_stats import ItemStats
+from retention.recommend.item_stats import MEASURES, ItemStats
 from retention.recommend.matrices import first_columns, select_rows, top_k, values_at
-from retention.recommend.models import Model
+from retention.recommend.models.base import Model
 from retention.recommend.models.neighbours import UserKnn
 from retention.recommend.ranking.features import LEARN_HALF_LIFE, Interactions, features
 
@@ -66,18 +65,14 @@ class ModelScores:
             return self
         subset = ModelScores(self.sources, select_rows(self.histories, rows))
         if len(rows):
-            subset.collaborative, subset.neighbours = (
-                self.collaborative[rows],
-                self.neighbours[rows],
-            )
+            subset.collaborative = self.collaborative[rows]
+            subset.neighbours = self.neighbours[rows]
         return subset
 
     def _scores(self, model: "Model | None") -> np.ndarray:
-        return (
-            np.zeros(self.histories.shape, dtype=np.float32)
-            if model is None
-            else model.scores(self.histories)
-        )
+        if model is None:
+            return np.zeros(self.histories.shape, dtype=np.float32)
+        return model.scores(self.histories)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +93,11 @@ def candidates(
     models: CandidateSources,
     interactions: Interactions,
     rows: np.ndarray,
-    *,
-    sources: Sequence[str] = tuple(CANDIDATES_PER_SOURCE),
     scores: ModelScores | None = None,
 ) -> Candidates:
     """Generate candidates and their features.
 
-    Parameters
-    ----------
-    models : CandidateSources
-    interactions : Interactions
-    rows : ndarray of int
-        Customers of the history. Pass a few hundred at a time; scores are dense (rows × items).
-    sources : sequence of str
-        Keys of `CANDIDATES_PER_SOURCE`; fewer for an ablation.
-    scores : ModelScores, optional
-        Scores of these customers, if they exist already.
-
-    Returns
-    -------
-    Candidates
+    `rows`: customers of the history. Pass a few hundred at a time; scores are dense (rows × items).
     """
     scores = scores or ModelScores(models, select_rows(interactions.liked, rows))
     is_bought = _purchased(interactions, rows)
@@ -127,27 +107,19 @@ def candidates(
         "favourite": _favourites(models.item_stats, interactions, rows),
     }
     is_chosen = np.zeros_like(is_bought)
-    if "own" in sources:
-        _mark_own(interactions, rows, is_chosen)
+    _mark_own(interactions, rows, is_chosen)
     is_new = ~is_bought[:, : models.item_stats.size]
     for name, values in source_scores.items():
-        if name in sources:
-            _mark(is_chosen, values, is_new, CANDIDATES_PER_SOURCE[name])
-    for name in ("popular", "trending"):
-        if name in sources:  # enough unless a customer bought 90% of them
-            _mark_for_all(
-                is_chosen,
-                is_bought,
-                interactions.item_stats.top(name, 10 * CANDIDATES_PER_SOURCE[name]),
-                CANDIDATES_PER_SOURCE[name],
-            )
+        _mark(is_chosen, values, is_new, CANDIDATES_PER_SOURCE[name])
+    stats = interactions.item_stats
+    for name in MEASURES:
+        count = CANDIDATES_PER_SOURCE[name]
+        best = stats.top(name, 10 * count)  # enough unless a customer bought 90% of them
+        _mark_for_all(is_chosen, is_bought, best, count)
     row, column = np.nonzero(is_chosen)
     pair_scores = {name: values_at(values, row, column) for name, values in source_scores.items()}
     pair_scores["collaborative_rank"] = _ranks(
-        source_scores["collaborative"],
-        row,
-        pair_scores["collaborative"],
-        interactions.item_stats.size,
+        scores.collaborative, row, pair_scores["collaborative"], stats.size
     )
     view = features(interactions, rows[row], column, pair_scores)
     return Candidates(row, column, is_bought[row, column], view)
@@ -211,10 +183,7 @@ def _mark_for_all(
 
 
 def _mark(is_chosen: np.ndarray, scores: np.ndarray, is_allowed: np.ndarray, count: int) -> None:
-    """Mark each row's best allowed items.
-
-    Only scores above 0 count.
-    """
+    """Mark each row's best allowed items. Only scores above 0 count."""
     for row, (line, allowed) in enumerate(zip(scores, is_allowed, strict=True)):
         at = np.flatnonzero(allowed & (line > 0))
         is_chosen[row, at[top_k(line[at], count)] if len(at) > count else at] = True

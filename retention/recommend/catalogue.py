@@ -6,14 +6,15 @@ decides; without it, the words of its category and department do.
 
 import re
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+import ibis
 import numpy as np
 
-from retention.lake import store
 from retention.lake.item_titles import readable_title
 from retention.lake.schema import TABLES
+from retention.lake.storage import delta_store
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -35,20 +36,8 @@ class Catalogue:
     Mappings are in order of id. An item without a catalogue entry is not barred; its id is its
     title.
 
-    Parameters
-    ----------
-    titles : dict of str to str
-    barred : frozenset of str
-        Items that may not be recommended.
-    prices : dict of str to float
-    named : dict of str to dict
-        Group → item → name of the group; ``words`` are those of category and department.
-    described : dict of str to str
-        Text of the item's attributes.
-    margins : dict of str to float
-        Share of the price; NaN if unknown.
-    parents : dict of str to str
-        Product of an item that is a size or colour of it, if the shop says so.
+    `named`: group → item → name of the group; ``words`` are those of category and department.
+    `margins`: share of the price; NaN if unknown.
     """
 
     titles: dict[str, str]
@@ -60,10 +49,7 @@ class Catalogue:
     parents: dict[str, str] = field(default_factory=dict)
 
     def title(self, item_id: str) -> str:
-        """Return the title of an item.
-
-        Its id if there is none.
-        """
+        """Return the title of an item. Its id if there is none."""
         return self.titles.get(item_id, item_id)
 
     def readable_title(self, item_id: str) -> str:
@@ -71,14 +57,19 @@ class Catalogue:
         title = self.title(item_id)
         return title if title == item_id else readable_title(title)
 
+    def group(self, item_id: str, kind: str) -> str:
+        """Return the name of an item's group of a kind (see ``named``). Empty without one."""
+        return self.named.get(kind, {}).get(item_id, "")
+
     def texts_of(self, items: np.ndarray) -> list[str]:
         """Return the texts that describe each item.
 
         They contain title, category, brand and attributes.
         """
-        parts = (self.named.get("category", {}), self.named.get("brand", {}), self.described)
         return [
-            " ".join([self.title(item), *(part.get(item, "") for part in parts)]) for item in items
+            f"{self.title(item)} {self.group(item, 'category')} {self.group(item, 'brand')} "
+            + self.described.get(item, "")
+            for item in items
         ]
 
     def groups(self, items: np.ndarray) -> dict[str, np.ndarray]:
@@ -87,8 +78,8 @@ class Catalogue:
         −1 if unknown. The type is the title without sizes.
         """
         return {
-            group: _numbered([self.named.get(group, {}).get(item, "") for item in items])
-            for group in ("category", "type", "brand")
+            kind: _numbered([self.group(item, kind) for item in items])
+            for kind in ("category", "type", "brand")
         }
 
 
@@ -113,18 +104,10 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
 
     Cached until the items change.
 
-    Parameters
-    ----------
-    lake : Lake
-    in_stock_only : bool
-        Bar items that are out of stock or recalled now. Use False to evaluate the past, whose stock
-        is unknown.
-
-    Returns
-    -------
-    Catalogue
+    `in_stock_only`: bar items that are out of stock or recalled now. Use False to evaluate the
+    past, whose stock is unknown.
     """
-    state = lake.root, store.newest_commit(lake.root, TABLES["items"]), in_stock_only
+    state = lake.root, delta_store.newest_commit(lake.root, TABLES["items"]), in_stock_only
     if state not in _CATALOGUES:
         _CATALOGUES.clear()
         _CATALOGUES[state] = _read_catalogue(lake, in_stock_only)
@@ -134,24 +117,14 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
 _CATALOGUES: dict[tuple[Any, ...], Catalogue] = {}  # by lake state; holds the last
 
 
-PARENTS = (
-    "parent_id",
-    "parent",
-    "variant_of",
-    "product_id",
-    "style",
-)  # attributes that may name an item's parent
+# Attributes that may name an item's parent.
+PARENTS = ("parent_id", "parent", "variant_of", "product_id", "style")
 NO_PARENT = ("", "0")  # some shops write 0 for "no parent"
 NOT_RECALLED = ("", "false", "no", "0", "null")
 
 
 def _first_attribute(attributes: Any, names: tuple[str, ...]) -> Any:
-    """Return the first attribute with a value.
-
-    It is JSON text. Empty without any.
-    """
-    import ibis
-
+    """Return the first attribute with a value. It is JSON text. Empty without any."""
     return ibis.coalesce(*(attributes[name].cast("string").nullif("null") for name in names), "")
 
 
@@ -184,30 +157,30 @@ def _read_catalogue(lake: "Lake", in_stock_only: bool) -> Catalogue:
     frame = frame.astype(dict.fromkeys(frame.columns[frame.dtypes == "str"], object))
     is_product = {words: _NO_PRODUCT.search(words) is None for words in frame["words"].unique()}
     recommendable = frame["recommendable"]
-    is_allowed = recommendable.where(recommendable.notna(), frame["words"].map(is_product)).astype(
-        bool
-    )
+    by_words = frame["words"].map(is_product)
+    is_allowed = recommendable.where(recommendable.notna(), by_words).astype(bool)
     if in_stock_only:
-        is_allowed &= frame["in_stock"] & frame["recalled"].str.strip('"').str.casefold().isin(
-            NOT_RECALLED
-        )
+        recalled = frame["recalled"].str.strip('"').str.casefold()
+        is_allowed &= frame["in_stock"] & recalled.isin(NOT_RECALLED)
     ids, parents = frame["item_id"], frame["parent"].str.strip('"')
     has_parent = ~parents.isin(NO_PARENT)
     described = frame["attributes"].astype("str").str.replace(_JSON_SYNTAX, " ", regex=True)
     kinds = {title: product_type(title) for title in frame["title"].unique()}
+    named = {
+        "words": frame["words"],
+        "category": frame["category"],
+        "type": frame["title"].map(kinds),
+        "brand": frame["maker"],
+        "label": frame["brand"],
+    }
+    of = partial(zip, ids, strict=True)
     return Catalogue(
-        titles=dict(zip(ids, frame["title"], strict=True)),
+        titles=dict(of(frame["title"])),
         barred=frozenset(ids[~is_allowed]),
-        prices=dict(zip(ids, frame["price"].astype(float), strict=True)),
-        named={
-            "words": dict(zip(ids, frame["words"], strict=True)),
-            "category": dict(zip(ids, frame["category"], strict=True)),
-            "type": dict(zip(ids, frame["title"].map(kinds), strict=True)),
-            "brand": dict(zip(ids, frame["maker"], strict=True)),
-            "label": dict(zip(ids, frame["brand"], strict=True)),
-        },
-        described=dict(zip(ids, described, strict=True)),
-        margins=dict(zip(ids, frame["margin"].astype(float), strict=True)),
+        prices=dict(of(frame["price"].astype(float))),
+        named={kind: dict(of(names)) for kind, names in named.items()},
+        described=dict(of(described)),
+        margins=dict(of(frame["margin"].astype(float))),
         parents=dict(zip(ids[has_parent], parents[has_parent], strict=True)),
     )
 

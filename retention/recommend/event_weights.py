@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from scipy.optimize import nnls
 
 from retention.recommend.history import CART, PURCHASE, VIEW, WEIGHTS, History, changes
 
@@ -26,18 +27,10 @@ def learn_weights(history: History, start: int, end: int) -> dict[str, float]:
 
     Weights are relative to a purchase.
 
-    Parameters
-    ----------
-    history : History
-        Everything known at ``end``.
-    start, end : int
-        Days since 1970. Purchases in ``[start, end)`` by customers with a history are explained by
-        earlier events.
-
-    Returns
-    -------
-    dict of str to float
-        Only kinds with enough events; empty if a purchase does not predict another one.
+    `history`: everything known at ``end``.
+    `start`, `end`: days since 1970. Purchases in ``[start, end)`` by customers with a history are
+    explained by earlier events.
+    Returns: only kinds with enough events; empty if a purchase does not predict another one.
     """
     past = history.before(start)
     if not len(past.day):
@@ -48,15 +41,16 @@ def learn_weights(history: History, start: int, end: int) -> dict[str, float]:
         kind: np.add.reduceat(faded * counts, begins).clip(0, MAX_EVENTS)
         for kind, counts in ((PURCHASE, past.bought), (CART, past.carts), (VIEW, past.views))
     }
-    pair = past.customer[begins].astype(np.int64) * max(len(history.items), 1) + past.item[begins]
+    items = len(history.items)
+    pair = past.customer[begins].astype(np.int64) * items + past.item[begins]
     customer, item = history.between(start, end)
-    is_bought = np.isin(pair, customer.astype(np.int64) * max(len(history.items), 1) + item)
+    is_bought = np.isin(pair, customer.astype(np.int64) * items + item)
     common = [kind for kind in KINDS if (decayed[kind] > 0).sum() >= MIN_PAIRS]
     if not common or is_bought.sum() < MIN_PAIRS or (decayed[PURCHASE] > 0).sum() < MIN_PAIRS:
         return {}
     is_active = np.isin(past.customer[begins], customer)
     events = np.column_stack([decayed[kind][is_active] for kind in (PURCHASE, *common)])
-    unseen = len(np.unique(customer)) * len(history.items) - int(is_active.sum())
+    unseen = len(np.unique(customer)) * items - int(is_active.sum())
     # The chance of buying an item without earlier events.
     base_rate = (len(customer) - int(is_bought.sum())) / max(unseen, 1)
     share = _shares(events, is_bought[is_active] - base_rate)
@@ -73,28 +67,15 @@ def _shares(events: np.ndarray, excess: np.ndarray) -> np.ndarray:
 
     This keeps the problem small for millions of pairs.
     """
-    from scipy.optimize import nnls
-
     triangle: Any = np.linalg.qr(np.column_stack([events, excess]), mode="r")
     shares: np.ndarray = nnls(triangle[:, :-1], triangle[:, -1])[0]
     return shares
 
 
 def apply_weights(history: History, weights: Mapping[str, float]) -> History:
-    """Replace the default weights of carts and views.
-
-    Parameters
-    ----------
-    history : History
-    weights : mapping of str to float
-        Weight by kind of event; missing kinds keep the default.
-
-    Returns
-    -------
-    History
-    """
+    """Replace the default weights of carts and views."""
     if not weights:
         return history
-    extra = (weights.get(CART, WEIGHTS[CART]) - WEIGHTS[CART]) * history.carts
-    extra = extra + (weights.get(VIEW, WEIGHTS[VIEW]) - WEIGHTS[VIEW]) * history.views
+    cart, view = (weights.get(kind, WEIGHTS[kind]) - WEIGHTS[kind] for kind in KINDS)
+    extra = cart * history.carts + view * history.views
     return replace(history, weight=history.weight + extra)

@@ -6,13 +6,17 @@ ranker's training windows need no further reading of the lake.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 from zoneinfo import ZoneInfo
 
+import ibis
 import numpy as np
+import pandas as pd
+import pyarrow
 
+from retention.lake.lake import naive
 from retention.recommend.rating_scale import rating_scale
 
 if TYPE_CHECKING:
@@ -50,12 +54,6 @@ def shift_of(zone: str, at: datetime) -> int:
     The shift is how far the clock is ahead of UTC. A history read at that moment counts all its
     days with this shift. So the newest day ends at the shop's midnight. Before the last clock
     change, events in the hour around midnight belong to the neighbouring day.
-
-    Parameters
-    ----------
-    zone : str
-        Time zone of the shop.
-    at : datetime
     """
     return int((at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta()).total_seconds())
 
@@ -63,23 +61,10 @@ def shift_of(zone: str, at: datetime) -> int:
 def days_at(moment: datetime, shift: int) -> float:
     """Return a moment in days since 1970.
 
-    Parameters
-    ----------
-    moment : datetime
-        With a time zone.
-    shift : int
-        Seconds to add, see `shift_of`.
-
-    Returns
-    -------
-    float
+    `moment`: with a time zone.
+    `shift`: seconds to add, see `shift_of`.
     """
     return (moment.timestamp() + shift) / DAY
-
-
-def decayed(half_life: int) -> str:
-    """Return the column name of a decayed preference."""
-    return f"decayed_{half_life}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +74,9 @@ class History:
     Lines are sorted by customer, item and day. ``customer`` and ``item`` are positions in the
     sorted ids.
 
-    Parameters
-    ----------
-    customers, items : ndarray of str
-    customer, item : ndarray of int32, one per line
-    day, known : ndarray of int32
-        Days since 1970 of the event, and of its arrival at the shop; in the shop's clock, see
-        ``shift``.
-    weight : ndarray of float64
-        Σ of `WEIGHTS` on that day.
-    bought, carts, views : ndarray of int32
-        Number of events of each kind.
-    units, paid : ndarray of float32
-        Quantity and amount of the purchases.
-    shift : int
-        Seconds ahead of UTC, see `shift_of`.
+    `day`, `known`: days since 1970 of the event, and of its arrival at the shop; in the shop's
+    clock, see ``shift``.
+    `shift`: seconds ahead of UTC, see `shift_of`.
     """
 
     customers: np.ndarray
@@ -121,32 +94,20 @@ class History:
     shift: int = 0
 
     def at(self, moment: datetime) -> float:
-        """Return a moment in days since 1970.
-
-        Adds the history's clock shift.
-        """
+        """Return a moment in days since 1970. Adds the history's clock shift."""
         return days_at(moment, self.shift)
 
     def moment(self, at: float) -> datetime:
-        """Return the moment of a day number.
-
-        Inverse of `at`.
-        """
+        """Return the moment of a day number. Inverse of `at`."""
         return datetime.fromtimestamp(round(at * DAY - self.shift, 5), UTC)
 
     def where(self, lines: np.ndarray) -> Self:
-        """Select lines by a mask or positions.
-
-        Ids stay the same.
-        """
+        """Select lines by a mask or positions. Ids stay the same."""
         columns: dict[str, Any] = {name: getattr(self, name)[lines] for name in LINE_COLUMNS}
         return replace(self, **columns)
 
     def before(self, day: int) -> Self:
-        """Select lines known before midnight of a day.
-
-        Their events happened before it, too.
-        """
+        """Select lines known before midnight of a day. Their events happened before it, too."""
         return self.where((self.day < day) & (self.known < day))
 
     def of(self, rows: np.ndarray) -> Self:
@@ -161,83 +122,47 @@ class History:
         Customers and items are positions.
         """
         is_bought = (self.day >= start) & (self.day < end) & (self.bought > 0)
-        keys = np.unique(
-            self.customer[is_bought].astype(np.int64) * len(self.items) + self.item[is_bought]
-        )
+        customer = self.customer[is_bought].astype(np.int64)
+        keys = np.unique(customer * len(self.items) + self.item[is_bought])
         return np.divmod(keys, max(len(self.items), 1))
 
 
-LINE_COLUMNS = (
-    "customer",
-    "item",
-    "day",
-    "known",
-    "weight",
-    "bought",
-    "carts",
-    "views",
-    "units",
-    "paid",
-)
+LINE_COLUMNS = tuple(field.name for field in fields(History))[2:-1]  # one value per line
 
 
 def read(
     lake: "Lake",
     cutoff: datetime,
     customer_ids: Sequence[str] | None = None,
-    *,
-    since: datetime | None = None,
     shift: int | None = None,
 ) -> History:
     """Read customers' events with items before a cutoff.
 
-    Parameters
-    ----------
-    lake : Lake
-    cutoff : datetime
-        Events at or after it, or known only later, are not read.
-    customer_ids : sequence of str, optional
-        Default: all customers.
-    since : datetime, optional
-        Read only events from this moment on.
-    shift : int, optional
-        Clock shift in seconds. Default: the shop's at the cutoff.
-
-    Returns
-    -------
-    History
+    `cutoff`: events at or after it, or known only later, are not read.
+    `shift`: clock shift in seconds. Default: the shop's at the cutoff.
     """
-    import ibis
-
-    from retention.lake.lake import naive
-
-    events = lake.table("events", before=cutoff, since=since)
+    events = lake.table("events", before=cutoff)
     events = events.filter(
         events.item_id.notnull(),
         events.customer_id.notnull(),
         events.event_type.isin([*WEIGHTS, "review"]),
     )
-    if since is not None:
-        events = events.filter(events.occurred_at >= naive(since))
     if customer_ids is not None:
         events = events.filter(events.customer_id.isin(list(customer_ids)))
-    rating_weight = (
-        rating_scale(lake, cutoff).weight(events.rating.cast("float64")).fill_null(UNRATED)
-    )
+    rated = rating_scale(lake, cutoff).weight(events.rating.cast("float64"))
     weight = ibis.cases(
         *((events.event_type == kind, value) for kind, value in WEIGHTS.items()),
-        else_=rating_weight,
+        else_=rated.fill_null(UNRATED),
     )
     shift = shift_of(lake.zone, cutoff) if shift is None else shift
-    event_day = ((events.occurred_at.epoch_seconds() + shift) / DAY).floor().cast("int32")
-    known_day = ((events.available_at.epoch_seconds() + shift) / DAY).floor().cast("int32")
-    events = events.mutate(
-        score=weight,
-        on_day=event_day,
-        known=ibis.greatest(event_day, known_day.fill_null(event_day)),
+    event_day, known_day = (
+        ((moment.epoch_seconds() + shift) / DAY).floor().cast("int32")
+        for moment in (events.occurred_at, events.available_at)
     )
+    known = ibis.greatest(event_day, known_day.fill_null(event_day))
+    events = events.mutate(score=weight, on_day=event_day, known=known)
     is_purchase = events.event_type == PURCHASE
-    daily = events.group_by("customer_id", "item_id", "on_day", "known").aggregate(
+    daily = events.group_by("customer_id", "item_id", day="on_day", known="known").aggregate(
         weight=events.score.sum(),
         bought=is_purchase.sum(),
         carts=(events.event_type == CART).sum(),
@@ -249,49 +174,28 @@ def read(
 
 
 def _ordered(daily: Any, shift: int) -> History:
-    """Sort the lines.
-
-    The same day known on two days stays two lines.
-    """
+    """Sort the lines. The same day known on two days stays two lines."""
     customers, customer = _coded(daily["customer_id"])
     items, item = _coded(daily["item_id"])
-    lines = {
-        name: daily[source].to_numpy().astype(kind)
-        for name, source, kind in (
-            ("day", "on_day", np.int32),
-            ("known", "known", np.int32),
-            ("weight", "weight", np.float64),
-            ("bought", "bought", np.int32),
-            ("carts", "carts", np.int32),
-            ("views", "views", np.int32),
-            ("units", "units", np.float32),
-            ("paid", "paid", np.float32),
-        )
+    kinds = {"weight": np.float64, "units": np.float32, "paid": np.float32}
+    lines: dict[str, Any] = {"customer": customer, "item": item} | {
+        name: daily[name].to_numpy().astype(kinds.get(name, np.int32)) for name in LINE_COLUMNS[2:]
     }
     order = np.lexsort((lines["known"], lines["day"], item, customer))
-    return History(
-        customers,
-        items,
-        customer[order],
-        item[order],
-        **{name: line[order] for name, line in lines.items()},
-        shift=shift,
-    )
+    return History(customers, items, **lines, shift=shift).where(order)
 
 
 def _coded(column: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return sorted ids and each value's position."""
-    import pyarrow
-
     column = column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column
     encoded = column.dictionary_encode()
     ids = np.array(encoded.dictionary.to_pylist(), dtype=object)
-    order = np.argsort(ids) if len(ids) else np.empty(0, dtype=int)
+    if not len(ids):
+        return ids, np.empty(0, dtype=np.int32)
+    order = np.argsort(ids)
     place = np.empty(len(ids), dtype=np.int32)
     place[order] = np.arange(len(ids), dtype=np.int32)
-    return ids[order], place[encoded.indices.to_numpy()] if len(ids) else np.empty(
-        0, dtype=np.int32
-    )
+    return ids[order], place[encoded.indices.to_numpy()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,13 +223,11 @@ class Pairs:
 
     def frame(self, history: History) -> "DataFrame":
         """Return the totals as a DataFrame; see `preferences`."""
-        import pandas as pd
-
         return pd.DataFrame(
             {
                 "customer_id": pd.Series(history.customers[self.customer], dtype="str"),
                 "item_id": pd.Series(history.items[self.item], dtype="str"),
-                **{decayed(half_life): values for half_life, values in self.faded.items()},
+                **{f"decayed_{half_life}": values for half_life, values in self.faded.items()},
                 "purchase_days": self.days,
                 "gap_days": self.gap,
                 "days_since_purchase": self.last,
@@ -339,41 +241,18 @@ class Pairs:
 def pairs(history: History, at: float) -> Pairs:
     """Total a history by customer and item.
 
-    Parameters
-    ----------
-    history : History
-    at : float
-        Days since 1970; may be fractional.
-
-    Returns
-    -------
-    Pairs
+    `at`: days since 1970; may be fractional.
     """
     if not len(history.day):
         no_floats: Any = np.empty(0)
         no_ints: Any = np.empty(0, dtype=np.int32)
         faded = dict.fromkeys(HALF_LIVES, no_floats)
-        return Pairs(
-            no_ints,
-            no_ints,
-            faded,
-            no_ints,
-            no_floats,
-            no_floats,
-            no_floats,
-            no_floats,
-            no_floats,
-            no_ints,
-            no_ints,
-            no_floats,
-        )
+        floats = (no_floats,) * 5  # last to newest_gap
+        return Pairs(no_ints, no_ints, faded, no_ints, *floats, no_ints, no_ints, no_floats)
     begins = changes(history.customer, history.item)
     age = at - history.day
     is_bought = history.bought > 0
     ages = np.maximum.reduceat(np.where(is_bought, age, -np.inf), begins)
-    first = np.where(np.isfinite(ages), ages, np.nan)
-    ages = np.minimum.reduceat(np.where(is_bought, age, np.inf), begins)
-    last = np.where(np.isfinite(ages), ages, np.nan)
     days, gap, spread, newest = _gaps(history, begins, is_bought)
     return Pairs(
         history.customer[begins],
@@ -383,8 +262,8 @@ def pairs(history: History, at: float) -> Pairs:
             for each in HALF_LIVES
         },
         days,
-        last,
-        first,
+        last_event_age(history, at, history.bought),
+        np.where(np.isfinite(ages), ages, np.nan),
         gap,
         spread,
         newest,
@@ -395,18 +274,7 @@ def pairs(history: History, at: float) -> Pairs:
 
 
 def last_event_age(history: History, at: float, counts: np.ndarray) -> np.ndarray:
-    """Return each pair's age of its last event.
-
-    NaN without an event of the kind.
-
-    Parameters
-    ----------
-    history : History
-    at : float
-        Days since 1970.
-    counts : ndarray of int
-        Events of one kind per line.
-    """
+    """Return each pair's age of its last event. NaN without an event of the kind."""
     if not len(history.day):
         return np.empty(0)
     age = np.where(counts > 0, at - history.day, np.inf)
@@ -415,10 +283,7 @@ def last_event_age(history: History, at: float, counts: np.ndarray) -> np.ndarra
 
 
 def changes(*columns: np.ndarray) -> np.ndarray:
-    """Return positions of lines unlike the previous one.
-
-    At least one column differs.
-    """
+    """Return positions of lines unlike the previous one. At least one column differs."""
     is_changed = np.zeros(len(columns[0]), dtype=bool)
     is_changed[:1] = True
     for column in columns:
@@ -452,58 +317,25 @@ def _gaps(
 
 
 def preferences(
-    lake: "Lake",
-    cutoff: datetime,
-    customer_ids: Sequence[str] | None = None,
-    *,
-    since: datetime | None = None,
+    lake: "Lake", cutoff: datetime, customer_ids: Sequence[str] | None = None
 ) -> "DataFrame":
     """Compute each customer's decayed preferences for items.
 
-    Parameters
-    ----------
-    lake : Lake
-    cutoff : datetime
-        Events at or after it are not read.
-    customer_ids : sequence of str, optional
-        Default: all customers.
-    since : datetime, optional
-        Read only events from this moment on.
-
-    Returns
-    -------
-    DataFrame
-        One sorted row per (customer_id, item_id). ``decayed_14`` to ``decayed_240``: Σ weight ·
-        2^(−age/half-life), ages in whole days. ``purchase_days``: distinct days. ``gap_days``: mean
-        days between them, NaN below two. ``days_since_purchase``, ``carts``, ``views``,
-        ``days_since``.
+    Returns: one sorted row per (customer_id, item_id). ``decayed_14`` to ``decayed_240``: Σ weight
+    · 2^(−age/half-life), ages in whole days. ``purchase_days``: distinct days. ``gap_days``: mean
+    days between them, NaN below two. ``days_since_purchase``, ``carts``, ``views``, ``days_since``.
     """
-    history = read(lake, cutoff, customer_ids, since=since)
+    history = read(lake, cutoff, customer_ids)
     return pairs(history, history.at(cutoff)).frame(history)
 
 
-def bought_between(
-    lake: "Lake", start: datetime, end: datetime, *, known_before: datetime | None = None
-) -> "DataFrame":
-    """Return the distinct purchases in a window.
+def bought_between(lake: "Lake", start: datetime, end: datetime) -> "DataFrame":
+    """Return the distinct purchases in a window, for an evaluation.
 
-    Rows are (customer_id, item_id), sorted. The window is ``[start, end)``. An evaluation also
-    counts purchases known only later. Training passes ``known_before`` to avoid data leakage.
-
-    Parameters
-    ----------
-    lake : Lake
-    start, end : datetime
-    known_before : datetime, optional
-        Leave out purchases that were not known before this moment.
-
-    Returns
-    -------
-    DataFrame
+    Rows are (customer_id, item_id), sorted. The window is ``[start, end)``. Purchases known only
+    later count, too.
     """
-    from retention.lake.lake import naive
-
-    events = lake.table("events", before=known_before)
+    events = lake.table("events")
     window = events.filter(
         events.event_type == PURCHASE,
         events.item_id.notnull(),
@@ -511,36 +343,19 @@ def bought_between(
         events.occurred_at >= naive(start),
         events.occurred_at < naive(end),
     )
-    return (
-        window.select("customer_id", "item_id")
-        .distinct()
-        .order_by("customer_id", "item_id")
-        .to_pyarrow()
-        .to_pandas()
-    )
+    pairs = window.select("customer_id", "item_id").distinct()
+    return pairs.order_by("customer_id", "item_id").to_pyarrow().to_pandas()
 
 
 def buyers(lake: "Lake", at: datetime, within: timedelta | None = None) -> dict[str, int]:
     """Count each item's buyers before a moment.
 
-    Parameters
-    ----------
-    lake : Lake
-    at : datetime
-    within : timedelta, optional
-        Count only purchases in this span before ``at``.
-
-    Returns
-    -------
-    dict of str to int
+    `within`: count only purchases in this span before ``at``.
     """
-    from retention.lake.lake import naive
-
     events = lake.table("events", before=at)
     purchases = events.filter(events.event_type == PURCHASE, events.item_id.notnull())
     if within is not None:
         purchases = purchases.filter(purchases.occurred_at >= naive(at - within))
-    counts = (
-        purchases.group_by("item_id").aggregate(buyers=purchases.customer_id.nunique()).execute()
-    )
+    by_item = purchases.group_by("item_id")
+    counts = by_item.aggregate(buyers=purchases.customer_id.nunique()).execute()
     return dict(zip(counts["item_id"], counts["buyers"].astype(int), strict=True))

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.lake.coverage import time_range
-from retention.lake.data_cache import data_state
-from retention.recommend.history import DAY, LINE_COLUMNS, History, buyers, read, shift_of
+from retention.lake.storage.data_cache import data_state
+from retention.recommend.history import DAY, History, buyers, read, shift_of
+from retention.recommend.matrices import find_sorted, spans
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -25,10 +26,7 @@ REQUESTS_BEFORE_CACHING = 1
 
 @dataclass
 class CachedHistory:
-    """Hold one lake state's history and buyer counts.
-
-    Days have one clock shift.
-    """
+    """Hold one lake state's history and buyer counts. Days have one clock shift."""
 
     key: tuple[Any, ...]
     requests: int = 0
@@ -41,19 +39,7 @@ _CACHE: list[CachedHistory] = []  # holds the last lake state
 
 
 def cached_histories(lake: "Lake", as_of: datetime, customer_ids: Sequence[str]) -> History:
-    """Return histories, from the cache if possible.
-
-    Parameters
-    ----------
-    lake : Lake
-    as_of : datetime
-        Events at or after it are not read.
-    customer_ids : sequence of str
-
-    Returns
-    -------
-    History
-    """
+    """Return histories, from the cache if possible."""
     cached = _cached(lake, as_of)
     if cached is None:
         return read(lake, as_of, customer_ids)
@@ -76,58 +62,26 @@ def row_offsets(history: History) -> np.ndarray:
 def select_customers(
     history: History, customer_ids: Sequence[str], offsets: np.ndarray | None = None
 ) -> History:
-    """Cut a history down to some customers.
-
-    The result is as if only theirs had been read.
-
-    Parameters
-    ----------
-    history : History
-    customer_ids : sequence of str
-        Unknown ids are ignored.
-    offsets : ndarray of int, optional
-        Result of `row_offsets`.
-
-    Returns
-    -------
-    History
-    """
+    """Cut a history down to some customers. The result is as if only theirs had been read."""
     offsets = row_offsets(history) if offsets is None else offsets
     wanted = np.array(sorted(set(customer_ids)), dtype=object)
-    place = np.minimum(
-        np.searchsorted(history.customers, wanted), max(len(history.customers) - 1, 0)
-    )
-    is_known = (
-        history.customers[place] == wanted
-        if len(history.customers)
-        else np.zeros(len(wanted), dtype=bool)
-    )
+    place, is_known = find_sorted(history.customers, wanted)
     rows = place[is_known]
-    begin, end = offsets[rows], offsets[rows + 1]
-    count = end - begin
-    lines = np.repeat(end - np.cumsum(count), count) + np.arange(int(count.sum()))
+    count, lines = spans(offsets[rows], offsets[rows + 1])
     items, item = np.unique(history.item[lines], return_inverse=True)
-    cut = {name: getattr(history, name)[lines] for name in LINE_COLUMNS}
-    cut |= {
-        "customer": np.repeat(np.arange(len(rows), dtype=np.int32), count),
-        "item": item.astype(np.int32),
-    }
-    return replace(history, customers=history.customers[rows], items=history.items[items], **cut)
+    return replace(
+        history.where(lines),
+        customers=history.customers[rows],
+        items=history.items[items],
+        customer=np.repeat(np.arange(len(rows), dtype=np.int32), count),
+        item=item.astype(np.int32),
+    )
 
 
 def buyer_counts(lake: "Lake", as_of: datetime, days: int | None = None) -> dict[str, int]:
     """Count each item's buyers before a moment.
 
-    Parameters
-    ----------
-    lake : Lake
-    as_of : datetime
-    days : int, optional
-        Count from the shop's midnight this many days before ``as_of``. Default: all time.
-
-    Returns
-    -------
-    dict of str to int
+    `days`: count from the shop's midnight this many days before ``as_of``. Default: all time.
     """
     seconds = as_of.timestamp() + shift_of(lake.zone, as_of)
     day = seconds // DAY
@@ -143,10 +97,7 @@ def buyer_counts(lake: "Lake", as_of: datetime, days: int | None = None) -> dict
 
 
 def _cached(lake: "Lake", as_of: datetime) -> CachedHistory | None:
-    """Return the cache entry of the lake's state.
-
-    None for a moment before its watermark.
-    """
+    """Return the cache entry of the lake's state. None for a moment before its watermark."""
     state = data_state(lake)
     if not time_range(lake).ends_before(as_of):
         return None

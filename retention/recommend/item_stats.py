@@ -37,16 +37,11 @@ RECENT = 28  # days
 class ItemStats:
     """Hold items and their statistics.
 
-    Parameters
-    ----------
-    items : ndarray of str, sorted
-    facts : ndarray of float32, (items × `FACTS`)
-        Distinct buyers ever, in the last 7 and 28 days and in the 28 days before. Ratio of the last
-        two. First-time buyers in the last 28 days and their share. Days since the first sale. Share
-        of buyers with purchases on several days. Share of earlier buyers with a purchase in the
-        last 28 days. Mean gap (days). Purchase days per buyer. Price.
-    groups : mapping of str to ndarray of int32
-        For each of `GROUPS` the code of each item's group; −1 if unknown.
+    `facts`: distinct buyers ever, in the last 7 and 28 days and in the 28 days before. Ratio of the
+    last two. First-time buyers in the last 28 days and their share. Days since the first sale.
+    Share of buyers with purchases on several days. Share of earlier buyers with a purchase in the
+    last 28 days. Mean gap (days). Purchase days per buyer. Price.
+    `groups`: for each of `GROUPS` the code of each item's group; −1 if unknown.
     """
 
     items: np.ndarray
@@ -57,9 +52,8 @@ class ItemStats:
         """Append items with unknown groups."""
         if not len(items):
             return self
-        appended = ItemStats(
-            items, facts, {name: np.full(len(items), -1, dtype=np.int32) for name in self.groups}
-        )
+        unknown = np.full(len(items), -1, dtype=np.int32)
+        appended = ItemStats(items, facts, dict.fromkeys(self.groups, unknown))
         return ExtendedItemStats(self, appended) if self.size else appended
 
     @property
@@ -90,10 +84,7 @@ class ItemStats:
 
     @cached_property
     def shares(self) -> dict[str, np.ndarray]:
-        """Share of each item in its group's buyers.
-
-        Counts the last 28 days. 0 without a group.
-        """
+        """Share of each item in its group's buyers. Counts the last 28 days. 0 without a group."""
         return {group: self._share(group) for group in self.groups}
 
     def _share(self, group: str) -> np.ndarray:
@@ -103,10 +94,7 @@ class ItemStats:
         return np.where(known, recent / np.maximum(total[code], 1), 0.0).astype(np.float32)
 
     def group_shares(self, group: str, at: np.ndarray) -> np.ndarray:
-        """Return the group shares at some positions.
-
-        1 without a group.
-        """
+        """Return the group shares at some positions. 1 without a group."""
         return np.where(self.groups[group][at] >= 0, self.shares[group][at], np.float32(1))
 
     def top(self, measure: str, count: int) -> np.ndarray:
@@ -118,7 +106,8 @@ class ItemStats:
 
     @cached_property
     def _best(self) -> dict[str, np.ndarray]:
-        return {measure: _best(self, measure, np.arange(len(self.items))) for measure in MEASURES}
+        everything = np.arange(len(self.items))
+        return {measure: _best(self, measure, everything) for measure in MEASURES}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for the artefact."""
@@ -151,10 +140,8 @@ class ExtendedItemStats(ItemStats):
 
     @cached_property
     def groups(self) -> Mapping[str, np.ndarray]:
-        return {
-            name: np.r_[code, self.appended.groups[name]]
-            for name, code in self.known.groups.items()
-        }
+        appended = self.appended.groups
+        return {name: np.r_[code, appended[name]] for name, code in self.known.groups.items()}
 
     @property
     def size(self) -> int:
@@ -186,16 +173,11 @@ class ExtendedItemStats(ItemStats):
 
     def top(self, measure: str, count: int) -> np.ndarray:
         appended = np.arange(self.known.size, self.size)
-        return _best(self, measure, np.concatenate([self.known.top(measure, count), appended]))[
-            :count
-        ]
+        return _best(self, measure, np.r_[self.known.top(measure, count), appended])[:count]
 
 
 def _trend(facts: np.ndarray) -> np.ndarray:
-    """Compute the damped growth of buyers.
-
-    The square root damps small counts.
-    """
+    """Compute the damped growth of buyers. The square root damps small counts."""
     recent, earlier = (facts[:, FACTS.index(name)] for name in ("buyers_28", "buyers_before"))
     return (recent - earlier) / np.sqrt(recent + earlier + 1)
 
@@ -204,10 +186,7 @@ MEASURES = {"popular": lambda facts: facts[:, FACTS.index("buyers_28")], "trendi
 
 
 def _best(stats: ItemStats, measure: str, candidates: np.ndarray) -> np.ndarray:
-    """Sort the items with a positive measure.
-
-    The best come first. Ties keep their order.
-    """
+    """Sort the items with a positive measure. The best come first. Ties keep their order."""
     values = MEASURES[measure](stats.rows(candidates))
     above = np.flatnonzero(values > 0)
     return candidates[above[np.argsort(-values[above], kind="stable")]]
@@ -218,22 +197,7 @@ def compute_item_stats(
 ) -> ItemStats:
     """Compute statistics of items with enough buyers.
 
-    Parameters
-    ----------
-    history : History
-        Events before midnight of ``day``.
-    totals : Pairs
-        Totals of that history at that midnight.
-    day : int
-        Days since 1970.
-    catalogue : Catalogue
-        Barred items are left out.
-    min_buyers : int
-        Fewest distinct buyers of an item.
-
-    Returns
-    -------
-    ItemStats
+    `history`: events before midnight of ``day``.
     """
     bought = totals.days > 0
     buyers = _counts(totals.item[bought], len(history.items))
@@ -252,22 +216,18 @@ def _facts(history: History, totals: Pairs, day: int, buyers: np.ndarray) -> dic
     bought = totals.days > 0
     item, days = totals.item[bought], totals.days[bought]
     is_first, is_recent = totals.first[bought] <= RECENT, totals.last[bought] <= RECENT
+    ages = {"buyers_7": (7, 0), "buyers_28": (RECENT, 0), "buyers_before": (2 * RECENT, RECENT)}
     windows = {
         name: _counts(history.between(day - start, day - end)[1], size)
-        for name, start, end in (
-            ("buyers_7", 7, 0),
-            ("buyers_28", RECENT, 0),
-            ("buyers_before", 2 * RECENT, RECENT),
-        )
+        for name, (start, end) in ages.items()
     }
     is_repeated = days > 1
     first_buyers, earlier_buyers = _counts(item[is_first], size), _counts(item[~is_first], size)
     age = np.zeros(size)
     np.maximum.at(age, item, totals.first[bought])
     repeat_buyers = _counts(item[is_repeated], size)
-    gap_sum = np.bincount(
-        item[is_repeated], weights=totals.gap[bought][is_repeated], minlength=size
-    )
+    gaps = totals.gap[bought][is_repeated]
+    gap_sum = np.bincount(item[is_repeated], weights=gaps, minlength=size)
     return {
         "buyers": buyers,
         **windows,
@@ -286,13 +246,12 @@ def _facts(history: History, totals: Pairs, day: int, buyers: np.ndarray) -> dic
 def _prices(
     history: History, items: np.ndarray, selected: np.ndarray, catalogue: Catalogue
 ) -> np.ndarray:
-    """Return catalogue prices, else mean prices paid.
-
-    NaN if both are unknown.
-    """
+    """Return catalogue prices, else mean prices paid. NaN if both are unknown."""
     size = len(history.items)
-    units = np.bincount(history.item, weights=history.units, minlength=size)[selected]
-    paid = np.bincount(history.item, weights=history.paid, minlength=size)[selected]
+    units, paid = (
+        np.bincount(history.item, weights=amount, minlength=size)[selected]
+        for amount in (history.units, history.paid)
+    )
     average = np.where((units > 0) & (paid > 0), paid / np.where(units > 0, units, 1), np.nan)
     listed = np.array([catalogue.prices.get(item, np.nan) for item in items], dtype=float)
     return np.where(listed > 0, listed, average)

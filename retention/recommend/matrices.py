@@ -1,32 +1,23 @@
 """Build and read sparse (customers × items) matrices."""
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy
 import numpy as np
+import scipy.linalg
 from scipy.sparse import csr_matrix
-
-if TYPE_CHECKING:
-    pass
+from threadpoolctl import ThreadpoolController
 
 
 def in_rows(
     row: np.ndarray, column: np.ndarray, values: np.ndarray, shape: tuple[int, int]
 ) -> csr_matrix:
-    """Build a sparse matrix from sorted entries.
-
-    Entries are distinct and sorted by row.
-
-    Parameters
-    ----------
-    row, column : ndarray of int
-    values : ndarray
-    shape : tuple of int
-    """
+    """Build a sparse matrix from sorted entries. Entries are distinct and sorted by row."""
     matrix = csr_matrix(
         (values, column, np.searchsorted(row, np.arange(shape[0] + 1))), shape=shape
     )
@@ -34,19 +25,49 @@ def in_rows(
     return matrix
 
 
+def find_sorted(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Locate values in a sorted array."""
+    position = np.searchsorted(keys, wanted)
+    inside = np.minimum(position, max(len(keys) - 1, 0))
+    return inside, (keys[inside] == wanted) if len(keys) else np.zeros(len(wanted), dtype=bool)
+
+
+def spans(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lengths of some ranges of lines, and their lines one after the other."""
+    count = end - begin
+    return count, np.repeat(end - np.cumsum(count), count) + np.arange(int(count.sum()))
+
+
+def ones_at(
+    row: np.ndarray, column: np.ndarray, shape: tuple[int, int], dtype: Any = np.float32
+) -> csr_matrix:
+    """Build a matrix of ones. Entries with a negative row or column are left out."""
+    is_known = (row >= 0) & (column >= 0)
+    ones = np.ones(int(is_known.sum()), dtype=dtype)
+    return csr_matrix((ones, (row[is_known], column[is_known])), shape=shape)
+
+
+def drop_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Select the arrays whose names have a prefix, without it."""
+    names = (name for name in arrays if name.startswith(prefix))
+    return {name.removeprefix(prefix): arrays[name] for name in names}
+
+
+def sparse_arrays(matrix: Any) -> dict[str, np.ndarray]:
+    """Return the parts of a compressed matrix as plain arrays."""
+    return {name: getattr(matrix, name) for name in ("data", "indices", "indptr")}
+
+
+def restore_sparse(arrays: Mapping[str, np.ndarray], columns: int) -> csr_matrix:
+    """Rebuild a matrix from `sparse_arrays`."""
+    parts = (arrays["data"], arrays["indices"], arrays["indptr"])
+    return csr_matrix(parts, shape=(len(arrays["indptr"]) - 1, columns))
+
+
 def select_rows(matrix: csr_matrix, rows: np.ndarray) -> csr_matrix:
     """Select rows.
 
-    Parameters
-    ----------
-    matrix : csr_matrix
-    rows : ndarray of int
-        Positions.
-
-    Returns
-    -------
-    csr_matrix
-        The matrix itself if all rows are selected in order.
+    Returns: the matrix itself if all rows are selected in order.
     """
     is_everything = len(rows) == matrix.shape[0] and (rows == np.arange(len(rows))).all()
     return matrix if is_everything else csr_matrix(matrix[rows])
@@ -56,17 +77,6 @@ def row_entries(matrix: csr_matrix, row: int) -> tuple[np.ndarray, np.ndarray]:
     """Return columns and values of one row.
 
     Slicing the matrix with scipy takes 50 times as long.
-
-    Parameters
-    ----------
-    matrix : csr_matrix
-    row : int
-        Position.
-
-    Returns
-    -------
-    tuple of ndarray
-        Columns and values.
     """
     row_slice = slice(matrix.indptr[row], matrix.indptr[row + 1])
     return matrix.indices[row_slice], matrix.data[row_slice]
@@ -75,17 +85,7 @@ def row_entries(matrix: csr_matrix, row: int) -> tuple[np.ndarray, np.ndarray]:
 def values_at(dense: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """Return the values at some positions.
 
-    Parameters
-    ----------
-    dense : ndarray
-        (rows × columns).
-    row, column : ndarray of int
-        Positions, one pair per value.
-
-    Returns
-    -------
-    ndarray
-        0 beyond the last column.
+    Returns: 0 beyond the last column.
     """
     values = np.zeros(len(row), dtype=dense.dtype)
     inside = column < dense.shape[1]
@@ -94,19 +94,7 @@ def values_at(dense: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndar
 
 
 def first_columns(matrix: csr_matrix, count: int) -> csr_matrix:
-    """Keep the first columns.
-
-    Parameters
-    ----------
-    matrix : csr_matrix
-    count : int
-        Number of columns to keep.
-
-    Returns
-    -------
-    csr_matrix
-        The matrix itself if it has no others.
-    """
+    """Keep the first columns."""
     if matrix.shape[1] == count:
         return matrix
     is_kept = matrix.indices < count
@@ -121,17 +109,7 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
     Ties are in order of position.
 
-    Parameters
-    ----------
-    scores : ndarray of float
-        (n,). Infinite scores are left out.
-    k : int
-        Greatest number of positions.
-
-    Returns
-    -------
-    ndarray of int64
-        The best come first.
+    Returns: the best come first.
     """
     finite = np.flatnonzero(np.isfinite(scores))  # often a hundredth of all: the candidates
     k = min(k, len(finite))
@@ -153,17 +131,7 @@ def positions(known: np.ndarray, wanted: Sequence[str] | Any) -> np.ndarray:
     Drop the −1 before indexing. Both numpy and implicit read it as the last row, which is another
     customer's list.
 
-    Parameters
-    ----------
-    known : ndarray of str
-        Distinct ids.
-    wanted : sequence of str
-        Ids to find.
-
-    Returns
-    -------
-    ndarray of int64
-        Positions in ``known``; −1 for unknown ids.
+    Returns: positions in ``known``; −1 for unknown ids.
     """
     values = np.asarray(wanted, dtype=object)
     indices = map(_index(known).get, values.tolist(), repeat(-1))
@@ -171,10 +139,7 @@ def positions(known: np.ndarray, wanted: Sequence[str] | Any) -> np.ndarray:
 
 
 def _index(known: np.ndarray) -> dict[str, int]:
-    """Return the index of an array.
-
-    A long array's index is cached while the array lives.
-    """
+    """Return the index of an array. A long array's index is cached while the array lives."""
     if len(known) < LONG:
         return _build_index(known)
     if id(known) not in _INDEXES:
@@ -189,14 +154,7 @@ def _build_index(known: np.ndarray) -> dict[str, int]:
 
 @lru_cache(maxsize=1)
 def _controller() -> Any:
-    """Find the BLAS libraries once.
-
-    Numpy and scipy must be imported before.
-    """
-    import numpy
-    import scipy.linalg
-    from threadpoolctl import ThreadpoolController
-
+    """Find the BLAS libraries once. Numpy and scipy must be imported before."""
     assert numpy
     assert scipy.linalg
     return ThreadpoolController()

@@ -6,21 +6,24 @@ are enough.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_matrix, diags
+from sklearn.linear_model import LogisticRegression
 
 from retention.errors import BadInput, TooLittleData
 from retention.progress import Progress, silent
 from retention.recommend.catalogue import Catalogue, catalogue
+from retention.recommend.evaluation.ranking_metrics import interval, ranking_metrics
 from retention.recommend.history import DAY, History, day_of, read
-from retention.recommend.matrices import positions
-from retention.recommend.ranking_metrics import interval, ranking_metrics
+from retention.recommend.matrices import ones_at, positions
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -30,33 +33,24 @@ if TYPE_CHECKING:
 
 SIGNALS = ("spent", "type_share", "type_any", "category_share", "category_any")
 HALF_LIFE = 90  # days
+RECENT = 28  # days of the baseline of recent purchases
 MIN_REDEEMERS = 60  # customers with redemptions, to learn the weights
-PURCHASE_BASELINES = tuple(
-    f"own_{half_life}" for half_life in (30, 90, 240)
-)  # baselines of own decayed purchases
+BASELINE_HALF_LIVES = (30, 90, 240)  # of the baselines of own purchases
 
 
 @dataclass(frozen=True, slots=True)
 class OfferRanker:
     """Hold weights of `SIGNALS`.
 
-    Parameters
-    ----------
-    weights : ndarray (signals,)
-    learned_from : int
-        Customers with redemptions; 0 for default weights.
+    `learned_from`: customers with redemptions; 0 for default weights.
     """
 
     weights: np.ndarray
     learned_from: int = 0
 
     def scores(self, signals: np.ndarray) -> np.ndarray:
-        """Score signals as (customers × offers).
-
-        Signals are (customers × offers × `SIGNALS`).
-        """
-        scores: np.ndarray = signals @ self.weights
-        return scores
+        """Score signals as (customers × offers). Signals are (customers × offers × `SIGNALS`)."""
+        return np.asarray(signals @ self.weights)
 
 
 DEFAULT_RANKER = OfferRanker(np.array([1.0, 0.0, 0.0, 0.0, 0.0]))
@@ -72,26 +66,7 @@ def rank_offers(
 ) -> dict[str, list[tuple[str, float]]]:
     """Rank offers by likely redemption.
 
-    Parameters
-    ----------
-    lake : Lake
-    offers : mapping of str to sequence of str
-        Offer id → ids of the covered items; unknown items are allowed.
-    customer_ids : sequence of str
-        Customers without a history get the most purchased offers.
-    as_of : datetime
-        Events at or after it are not read.
-    ranker : OfferRanker
-
-    Returns
-    -------
-    dict of str to list of (str, float)
-        Offers with scores, by customer.
-
-    Raises
-    ------
-    BadInput
-        If there are no offers.
+    `customer_ids`: customers without a history get the most purchased offers.
     """
     if not offers:
         raise BadInput(gettext("There are no offers to rank; name at least one."))
@@ -99,7 +74,8 @@ def rank_offers(
     coverage = offer_coverage(offers, history, catalogue(lake, in_stock_only=False))
     rows = positions(history.customers, list(customer_ids))
     values = offer_signals(history, coverage, history.at(as_of), rows)
-    scores = ranker.scores(values) + 1e-6 * _all_purchases(history, coverage)
+    sold = _purchases(history, coverage)  # breaks ties
+    scores = ranker.scores(values) + 1e-6 * (sold / max(float(sold.max(initial=0)), 1.0))
     order = np.argsort(-scores, axis=1, kind="stable")
     return {
         customer: [(coverage.offers[at], float(scores[row, at])) for at in order[row]]
@@ -111,13 +87,8 @@ def rank_offers(
 class OfferCoverage:
     """Hold the items and groups each offer covers.
 
-    Parameters
-    ----------
-    offers : tuple of str
-    items : csr_matrix (items of a history × offers)
-    groups : mapping
-        For ``type`` and ``category``: the group of each item of the history, and (groups × offers)
-        with each group's share of the offer's items.
+    `groups`: for ``type`` and ``category``: the group of each item of the history, and (groups ×
+    offers) with each group's share of the offer's items.
     """
 
     offers: tuple[str, ...]
@@ -128,20 +99,7 @@ class OfferCoverage:
 def offer_coverage(
     offers: Mapping[str, Sequence[str]], history: History, items: Catalogue
 ) -> OfferCoverage:
-    """Match offers with a history's items.
-
-    Items without purchases count for groups.
-
-    Parameters
-    ----------
-    offers : mapping of str to sequence of str
-    history : History
-    items : Catalogue
-
-    Returns
-    -------
-    OfferCoverage
-    """
+    """Match offers with a history's items. Items without purchases count for groups."""
     names = tuple(offers)
     covered_items = np.array([item for each in offers.values() for item in each], dtype=object)
     offer = np.repeat(np.arange(len(names)), [len(each) for each in offers.values()])
@@ -152,13 +110,11 @@ def offer_coverage(
     covers.data[:] = 1  # an item listed twice counts once
     shares = csr_matrix(covers @ diags(1 / np.maximum(np.asarray(covers.sum(axis=0)).ravel(), 1)))
     groups = {}
+    codes = items.groups(all_items)
     for group in ("type", "category"):
-        code = items.groups(all_items)[group]
-        known = np.flatnonzero(code >= 0)
-        membership = csr_matrix(
-            (np.ones(len(known)), (code[known], known)),
-            shape=(int(code.max(initial=0)) + 1, len(all_items)),
-        )
+        code = codes[group]
+        shape = int(code.max(initial=0)) + 1, len(all_items)
+        membership = ones_at(code, np.arange(len(all_items)), shape, float)
         groups[group] = code[place], csr_matrix(membership @ shares)
     return OfferCoverage(names, csr_matrix(covers[place]), groups)
 
@@ -170,122 +126,50 @@ def offer_signals(
 
     Each is centred over the offers.
 
-    Parameters
-    ----------
-    history : History
-        Events before ``at``.
-    coverage : OfferCoverage
-    at : float
-        Days since 1970.
-    rows : ndarray of int
-        Customers of the history; −1 for one without.
-
-    Returns
-    -------
-    ndarray (rows × offers × `SIGNALS`)
+    `history`: events before ``at``.
+    `rows`: customers of the history; −1 for one without.
     """
     faded = np.exp2(-(at - history.day) / HALF_LIFE)
-    sums = [_by_item(history, faded * history.paid.clip(min=0), rows) @ coverage.items]
-    bought = history.bought * faded
+    spent = faded * history.paid.clip(min=0)
+    sums = [_sum(history, history.item, spent, rows, len(history.items)) @ coverage.items]
     for code, shares in coverage.groups.values():
-        by_group = _by(
-            history.customer,
-            code[history.item],
-            bought,
-            (len(history.customers), shares.shape[0]),
-            rows,
-        )
-        is_covered = csr_matrix(
-            (np.ones(shares.nnz), shares.indices, shares.indptr), shape=shares.shape
-        )
+        bought = history.bought * faded
+        by_group = _sum(history, code[history.item], bought, rows, shares.shape[0])
+        ones = np.ones(shares.nnz)
+        is_covered = csr_matrix((ones, shares.indices, shares.indptr), shape=shares.shape)
         sums += [by_group @ shares, by_group @ is_covered]
     logs = np.log1p(np.stack([matrix.toarray() for matrix in sums], axis=-1))
-    centred: np.ndarray = logs - logs.mean(axis=1, keepdims=True)
-    return centred
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True))
 
 
-def own_purchases(
+def _own_purchases(
     history: History, coverage: OfferCoverage, at: float, rows: np.ndarray, half_life: int
 ) -> np.ndarray:
-    """Score offers by own purchases (baseline).
-
-    Parameters
-    ----------
-    history : History
-    coverage : OfferCoverage
-    at : float
-        Days since 1970.
-    rows : ndarray of int
-        Customers; −1 for one without a history.
-    half_life : int
-        Days.
-
-    Returns
-    -------
-    ndarray (rows × offers)
-    """
+    """Score offers by own purchases (baseline)."""
     faded = np.exp2(-(at - history.day) / half_life) * history.bought
-    scores: np.ndarray = (_by_item(history, faded, rows) @ coverage.items).toarray()
-    return scores
+    by_item = _sum(history, history.item, faded, rows, len(history.items))
+    return np.asarray((by_item @ coverage.items).toarray())
 
 
-def recent_purchases(
-    history: History, coverage: OfferCoverage, at: float, days: int = 28
-) -> np.ndarray:
-    """Score offers by recent purchases (baseline).
-
-    Parameters
-    ----------
-    history : History
-    coverage : OfferCoverage
-    at : float
-        Days since 1970.
-    days : int
-
-    Returns
-    -------
-    ndarray (offers,)
-    """
-    recent = (at - history.day <= days) * history.bought
-    return np.asarray(
-        np.bincount(history.item, weights=recent, minlength=len(history.items)) @ coverage.items
-    )
+def _purchases(history: History, coverage: OfferCoverage, since: float = -np.inf) -> np.ndarray:
+    """Count all purchases of the offers' items from a day on."""
+    bought = (history.day >= since) * history.bought
+    by_item = np.bincount(history.item, weights=bought, minlength=len(history.items))
+    return np.asarray(by_item @ coverage.items)
 
 
-def _all_purchases(history: History, coverage: OfferCoverage) -> np.ndarray:
-    """Count all purchases, as a tie-breaker.
-
-    Scaled to at most 1.
-    """
-    counts = (
-        np.bincount(history.item, weights=history.bought, minlength=len(history.items))
-        @ coverage.items
-    )
-    return np.asarray(counts / max(float(counts.max(initial=0)), 1.0))
-
-
-def _by_item(history: History, values: np.ndarray, rows: np.ndarray) -> csr_matrix:
-    return _by(
-        history.customer, history.item, values, (len(history.customers), len(history.items)), rows
-    )
-
-
-def _by(
-    customer: np.ndarray,
-    column: np.ndarray,
-    values: np.ndarray,
-    shape: tuple[int, int],
-    rows: np.ndarray,
+def _sum(
+    history: History, column: np.ndarray, values: np.ndarray, rows: np.ndarray, columns: int
 ) -> csr_matrix:
     """Sum values by customer and column.
 
-    Zeros for −1.
+    `column`: lines with −1 are left out.
+    `rows`: customers; −1 for one without a history, who gets zeros.
     """
-    known = column >= 0
-    sums = csr_matrix(
-        (values[known], (customer[known], column[known])), shape=(shape[0] + 1, shape[1])
-    )
-    return csr_matrix(sums[np.where(rows >= 0, rows, shape[0])])
+    known, customers = column >= 0, len(history.customers)
+    entries = values[known], (history.customer[known], column[known])
+    sums = csr_matrix(entries, shape=(customers + 1, columns))
+    return csr_matrix(sums[np.where(rows >= 0, rows, customers)])
 
 
 def fit_offer_ranker(
@@ -293,36 +177,23 @@ def fit_offer_ranker(
 ) -> OfferRanker:
     """Fit weights by logistic regression on earlier campaigns.
 
-    Parameters
-    ----------
-    campaign_signals : sequence of ndarray (customers × offers × signals)
-        One per campaign, at its start.
-    redeemed : sequence of ndarray of bool (customers × offers)
-        Redemptions known at the time of learning.
-
-    Returns
-    -------
-    OfferRanker
-        `DEFAULT_RANKER` below `MIN_REDEEMERS` customers.
+    Returns: `DEFAULT_RANKER` below `MIN_REDEEMERS` customers.
     """
-    from sklearn.linear_model import LogisticRegression
-
     rows, hits, weights, customers = [], [], [], 0
     for values, redemptions in zip(campaign_signals, redeemed, strict=True):
-        is_used = redemptions.any(axis=1) & (redemptions.shape[1] > 1)
+        offers = redemptions.shape[1]
+        is_used = redemptions.any(axis=1) & (offers > 1)
+        used = redemptions[is_used]
         rows.append(values[is_used].reshape(-1, len(SIGNALS)))
-        hits.append(redemptions[is_used].ravel())
-        weights.append(
-            np.repeat(1 / np.sqrt(redemptions[is_used].sum(axis=1)), redemptions.shape[1])
-        )
-        customers += int(is_used.sum())
+        hits.append(used.ravel())
+        weights.append(np.repeat(1 / np.sqrt(used.sum(axis=1)), offers))
+        customers += len(used)
     if customers < MIN_REDEEMERS:
         return DEFAULT_RANKER
     inputs, hit = np.concatenate(rows), np.concatenate(hits)
     scale = inputs.std(axis=0) + 1e-9
-    model = LogisticRegression(max_iter=500).fit(
-        inputs / scale, hit, sample_weight=np.concatenate(weights)
-    )
+    model = LogisticRegression(max_iter=500)
+    model.fit(inputs / scale, hit, sample_weight=np.concatenate(weights))
     return OfferRanker(model.coef_[0] / scale, customers)
 
 
@@ -336,30 +207,14 @@ class PastCampaign:
 
     Signals are as of its start.
 
-    Parameters
-    ----------
-    start : int
-        Day since 1970.
-    signals : ndarray (customers × offers × signals)
-    baselines : dict of str to ndarray (customers × offers)
-        Scores of the baselines.
-    day : ndarray of int (customers × offers)
-        Day of the first redemption; `NEVER` without one.
+    `start`: day since 1970.
+    `day`: day of the first redemption; `NEVER` without one.
     """
 
     start: int
     signals: np.ndarray
     baselines: dict[str, np.ndarray]
     day: np.ndarray
-
-    @property
-    def redeemed(self) -> np.ndarray:
-        """Redemptions as (customers × offers)."""
-        return self.day < NEVER
-
-    def known(self, day: int) -> np.ndarray:
-        """Return the redemptions before midnight of a day."""
-        return self.day < day
 
 
 NEVER = 2**31 - 1  # day of an offer that was not redeemed
@@ -381,39 +236,15 @@ def evaluate_offers(
     before a campaign's first day. The weights are learned from redemptions of earlier campaigns
     before that midnight.
 
-    Parameters
-    ----------
-    lake : Lake
-    offers : DataFrame
-        Columns `OFFERS`; one row for each item that an offer covers.
-    redemptions : DataFrame
-        Columns `REDEMPTIONS`.
-    since : datetime, optional
-        Report only campaigns from this day on; earlier ones are still learned from.
-    k : int
-        Length of the lists.
-    seed : int
-        For the bootstrap.
-    progress : Progress
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    BadInput
-        If a column is missing.
-    TooLittleData
-        If no customer with a history redeemed an offer.
+    `offers`: columns `OFFERS`; one row for each item that an offer covers.
+    `since`: report only campaigns from this day on; earlier ones are still learned from.
     """
     began = time.perf_counter()
     _check_columns(offers, OFFERS, "offers")
     _check_columns(redemptions, REDEMPTIONS, "redemptions")
     campaigns = _campaigns(lake, offers, redemptions, progress)
-    evaluated = [
-        campaign for campaign in campaigns if since is None or campaign.start >= day_of(since)
-    ]
+    first = 0 if since is None else day_of(since)
+    evaluated = [campaign for campaign in campaigns if campaign.start >= first]
     if not evaluated:
         raise TooLittleData(
             gettext(
@@ -422,34 +253,28 @@ def evaluate_offers(
             )
         )
     rankers = [_ranker_at(campaigns, campaign.start) for campaign in evaluated]
-    lists: dict[str, list[np.ndarray]] = {
-        "model": [],
-        **{name: [] for name in evaluated[0].baselines},
-    }
+    lists: defaultdict[str, list[np.ndarray]] = defaultdict(list)
     truths: list[np.ndarray] = []
     at = 0
     for campaign, ranker in zip(evaluated, rankers, strict=True):
-        truths += [np.flatnonzero(row) + at for row in campaign.redeemed]
-        for name, scores in {
-            "model": ranker.scores(campaign.signals),
-            **campaign.baselines,
-        }.items():
+        truths += [np.flatnonzero(row) + at for row in campaign.day < NEVER]
+        scores_by_name = {"model": ranker.scores(campaign.signals), **campaign.baselines}
+        for name, scores in scores_by_name.items():
             lists[name] += [np.argsort(-row, kind="stable")[:k] + at for row in scores]
         at += campaign.day.shape[1]
-    rankings = {
+    baselines = {
         name: ranking_metrics(ranked, truths, k=k, items=at) for name, ranked in lists.items()
     }
-    best = max((name for name in rankings if name != "model"), key=lambda name: rankings[name].ndcg)
-    gains = rankings["model"].each["ndcg"] - rankings[best].each["ndcg"]
+    model = baselines.pop("model")
+    best = max(baselines, key=lambda name: baselines[name].ndcg)
+    gains = model.each["ndcg"] - baselines[best].each["ndcg"]
     return {
         "customers": len(truths),
         "campaigns": len(evaluated),
         "offers": at,
-        "metrics": _metrics(rankings["model"]),
-        "intervals": {"ndcg": rankings["model"].interval(seed=seed)},
-        "baselines": {
-            name: _metrics(campaign) for name, campaign in rankings.items() if name != "model"
-        },
+        "metrics": _metrics(model),
+        "intervals": {"ndcg": model.interval(seed=seed)},
+        "baselines": {name: _metrics(ranking) for name, ranking in baselines.items()},
         "over_best_baseline": {
             "baseline": best,
             "ndcg": float(gains.mean()),
@@ -461,37 +286,21 @@ def evaluate_offers(
 
 
 def _metrics(ranking: Any) -> dict[str, float]:
-    return {
-        "ndcg": ranking.ndcg,
-        "recall": ranking.recall,
-        "map": ranking.map,
-        "hit_rate": ranking.hit_rate,
-    }
+    return {name: getattr(ranking, name) for name in ("ndcg", "recall", "map", "hit_rate")}
 
 
 def _ranker_at(campaigns: list[PastCampaign], day: int) -> OfferRanker:
-    """Fit a ranker on earlier campaigns.
-
-    Only their redemptions before the day count.
-    """
+    """Fit a ranker on earlier campaigns. Only their redemptions before the day count."""
     past = [campaign for campaign in campaigns if campaign.start < day]
-    return (
-        fit_offer_ranker(
-            [campaign.signals for campaign in past], [campaign.known(day) for campaign in past]
-        )
-        if past
-        else DEFAULT_RANKER
-    )
+    signals, redeemed = [each.signals for each in past], [each.day < day for each in past]
+    return fit_offer_ranker(signals, redeemed)
 
 
 def _check_columns(frame: "DataFrame", columns: tuple[str, ...], name: str) -> None:
     missing = [column for column in columns if column not in frame]
     if missing:
-        raise BadInput(
-            gettext("The {name} lack the column {missing!r}; they take {columns}.").format(
-                name=name, missing=missing[0], columns=", ".join(columns)
-            )
-        )
+        text = gettext("The {name} lack the column {missing!r}; they take {columns}.")
+        raise BadInput(text.format(name=name, missing=missing[0], columns=", ".join(columns)))
 
 
 def _campaigns(
@@ -503,37 +312,31 @@ def _campaigns(
     """
     items = catalogue(lake, in_stock_only=False)
     starts = offers.groupby("campaign_id")["starts_at"].min().sort_values(kind="stable")
-    last = datetime.fromtimestamp(
-        float(day_of(_to_utc(starts.iloc[-1])) * DAY), tz=_to_utc(starts.iloc[-1]).tzinfo
-    )
+    last = datetime.fromtimestamp(_utc_day(starts.iloc[-1]) * DAY, UTC)
     history = read(lake, last, shift=0)  # the files' days are UTC
-    prepared = []
-    for number, (name, start) in enumerate(starts.items()):
-        campaign_offers = offers[offers["campaign_id"] == name]
-        campaign_redemptions = redemptions[redemptions["campaign_id"] == name]
-        day = day_of(_to_utc(start))
-        campaign = _campaign(history.before(day), day, items, campaign_offers, campaign_redemptions)
+    prepared, what = [], gettext("Looking at campaigns")
+    for number, (name, start) in enumerate(starts.items(), 1):
+        own_offers, own_redemptions = (
+            lines[lines["campaign_id"] == name] for lines in (offers, redemptions)
+        )
+        day = _utc_day(start)
+        campaign = _campaign(history.before(day), day, items, own_offers, own_redemptions)
         prepared += [campaign] if campaign is not None else []
-        progress(number + 1, len(starts), gettext("Looking at campaigns"))
+        progress(number, len(starts), what)
     return prepared
 
 
-def _to_utc(moment: Any) -> datetime:
-    import pandas as pd
-
+def _utc_day(moment: Any) -> int:
+    """Return the day since 1970 of a moment. Without a time zone it is UTC."""
     at = pd.Timestamp(moment)
-    moment_: datetime = (
-        at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")
-    ).to_pydatetime()
-    return moment_
+    return day_of((at.tz_localize("UTC") if at.tzinfo is None else at).to_pydatetime())
 
 
 def _campaign(
     history: History, day: int, items: Catalogue, offers: "DataFrame", redemptions: "DataFrame"
 ) -> PastCampaign | None:
-    items_of = {
-        str(name): list(each.astype(str)) for name, each in offers.groupby("offer_id")["item_id"]
-    }
+    by_offer = offers.groupby("offer_id")["item_id"]
+    items_of = {str(name): list(each.astype(str)) for name, each in by_offer}
     has_history = np.bincount(history.customer, minlength=len(history.customers)) > 0
     row = positions(history.customers, redemptions["customer_id"].astype(str))
     names = np.array(sorted(items_of), dtype=object)
@@ -543,37 +346,22 @@ def _campaign(
     if not is_known.any():
         return None
     rows, place = np.unique(row[is_known], return_inverse=True)
-    days = np.array([day_of(_to_utc(at)) for at in redemptions["redeemed_at"][is_known]])
+    days = np.array([_utc_day(at) for at in redemptions["redeemed_at"][is_known]])
     first_day = np.full((len(rows), len(names)), NEVER, dtype=np.int64)
     np.minimum.at(first_day, (place, column[is_known]), days)
-    coverage: OfferCoverage = offer_coverage(
-        {name: items_of[name] for name in names}, history, items
-    )
-    popular = np.broadcast_to(recent_purchases(history, coverage, day), first_day.shape)
+    coverage = offer_coverage({name: items_of[name] for name in names}, history, items)
+    popular = np.broadcast_to(_purchases(history, coverage, day - RECENT), first_day.shape)
     baselines = {"popular": popular} | {
-        name: own_purchases(history, coverage, day, rows, int(name.removeprefix("own_")))
-        for name in PURCHASE_BASELINES
+        f"own_{half_life}": _own_purchases(history, coverage, day, rows, half_life)
+        for half_life in BASELINE_HALF_LIVES
     }
     return PastCampaign(day, offer_signals(history, coverage, day, rows), baselines, first_day)
 
 
 def read_table(file: Path) -> "DataFrame":
-    """Read a CSV or Parquet file.
-
-    CSV values stay text.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be read.
-    """
-    import pandas as pd
-
+    """Read a CSV or Parquet file. CSV values stay text."""
     try:
         return pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype=str)
     except (OSError, ValueError) as error:
-        raise BadInput(
-            gettext(
-                "{file} cannot be read as a table: {error}; give a CSV or Parquet file."
-            ).format(file=file, error=error)
-        ) from error
+        text = gettext("{file} cannot be read as a table: {error}; give a CSV or Parquet file.")
+        raise BadInput(text.format(file=file, error=error)) from error

@@ -10,17 +10,22 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import ibis
 import numpy as np
+import pandas as pd
 
+from retention.lake.lake import naive
 from retention.recommend.history import DAY, PURCHASE, UNRATED, VIEW, WEIGHTS
 from retention.recommend.rating_scale import rating_scale
 from retention.text import gettext, phrase
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from retention.lake import Lake
 
+EVENT_COLUMNS = (
+    *("event_type", "occurred_at", "item_id", "order_id"),
+    *("discount", "duration_s", "rating", "query"),
+)
 HALF_LIFE = 90  # days
 MAX_SHOWN = 3
 MAIN_SHARE = 0.5  # of the weight, for one or two categories to be the main ones
@@ -37,25 +42,13 @@ def preference_profile(
 ) -> dict[str, Any]:
     """Compute a customer's preference profile before a moment.
 
-    Parameters
-    ----------
-    lake : Lake
-    customer_id : str
-    as_of : datetime
-        Events at or after it are not read.
-    zone : str
-        The shop's time zone, for weekdays and hours.
-
-    Returns
-    -------
-    dict
-        ``summary`` (a few words; empty without events). ``categories``: name, share of the weight
-        and the shop's share of sales; the largest first, then the most distinctive. ``brands``:
-        name, share. ``against``: name and weight of categories with more returns and bad ratings
-        than anything else. ``price``: band and mean rank (0 to 1) among the prices of the category;
-        None if unknown. ``weekday`` and ``hours``: name, share, and the shop's share; None without
-        a habit. ``searches``. ``coupons``: redeemed, received, share of orders on discount.
-        ``events``.
+    `zone`: the shop's time zone, for weekdays and hours.
+    Returns: ``summary`` (a few words; empty without events). ``categories``: name, share of the
+    weight and the shop's share of sales; the largest first, then the most distinctive. ``brands``:
+    name, share. ``against``: name and weight of categories with more returns and bad ratings than
+    anything else. ``price``: band and mean rank (0 to 1) among the prices of the category; None if
+    unknown. ``weekday`` and ``hours``: name, share, and the shop's share; None without a habit.
+    ``searches``. ``coupons``: redeemed, received, share of orders on discount. ``events``.
     """
     events = _events(lake, customer_id, as_of)
     purchases = events[events["event_type"] == PURCHASE]
@@ -66,7 +59,7 @@ def preference_profile(
         "price": _price_band(purchases),
         **_habits(lake, purchases, as_of, zone),
         "searches": _searches(events),
-        "coupons": _coupons(lake, customer_id, events, purchases, as_of),
+        "coupons": _coupons(lake, customer_id, events, as_of),
         "events": len(events),
     }
     return {"summary": summary(profile), **profile}
@@ -123,45 +116,25 @@ def _mixed_taste(profile: Mapping[str, Any]) -> str:
 
 
 def _events(lake: "Lake", customer_id: str, as_of: datetime) -> "pd.DataFrame":
-    """Read one line per event.
-
-    Adds decayed weight, category, brand and price rank.
-    """
+    """Read one line per event. Adds decayed weight, category, brand and price rank."""
     events = lake.table("events", before=as_of)
-    events = events.filter(events.customer_id == customer_id).select(
-        "event_type",
-        "occurred_at",
-        "item_id",
-        "order_id",
-        "quantity",
-        "discount",
-        "duration_s",
-        "rating",
-        "query",
-    )
+    events = events.filter(events.customer_id == customer_id).select(*EVENT_COLUMNS)
     frame = events.join(_price_ranks(lake), "item_id", how="left").to_pyarrow().to_pandas()
-    frame = frame.sort_values(
-        ["occurred_at", "event_type", "item_id"], kind="stable", ignore_index=True
-    )
+    order = ["occurred_at", "event_type", "item_id"]
+    frame = frame.sort_values(order, kind="stable", ignore_index=True)
     rating_weight = rating_scale(lake, as_of).weight(frame["rating"].astype(float)).fillna(UNRATED)
     weight = frame["event_type"].map(WEIGHTS).astype(float)
     weight = weight.where(frame["event_type"] != "review", rating_weight).fillna(0.0)
     occurred_at = frame["occurred_at"].dt.tz_localize("UTC")
     age = (as_of - occurred_at).dt.total_seconds() / DAY
-    return frame.assign(
-        occurred_at=occurred_at,
-        weight=weight * _relative_duration(frame) * np.exp2(-age / HALF_LIFE),
-    )
+    weight = weight * _relative_duration(frame) * np.exp2(-age / HALF_LIFE)
+    return frame.assign(occurred_at=occurred_at, weight=weight)
 
 
 def _relative_duration(frame: "pd.DataFrame") -> "pd.Series":
-    """Return view durations relative to the median.
-
-    On a log scale. 1 if unknown.
-    """
-    seconds = np.log1p(
-        frame["duration_s"].astype(float).where(frame["event_type"] == VIEW).clip(lower=0)
-    )
+    """Return view durations relative to the median. On a log scale. 1 if unknown."""
+    viewed = frame["duration_s"].astype(float).where(frame["event_type"] == VIEW)
+    seconds = np.log1p(viewed.clip(lower=0))
     median = seconds.median()
     factor = seconds / median if median and median > 0 else seconds * np.nan
     return factor.clip(upper=MAX_VIEW_FACTOR).fillna(1.0)
@@ -169,18 +142,13 @@ def _relative_duration(frame: "pd.DataFrame") -> "pd.Series":
 
 def _price_ranks(lake: "Lake") -> Any:
     """Rank prices within categories, 0 to 1."""
-    import ibis
-
     items = lake.table("items")
     priced = items.price.notnull() & (items.price > 0)
-    window = ibis.window(group_by=[items.category, priced], order_by=items.price)
-    has_rank = items.price.count().over(ibis.window(group_by=[items.category, priced])) > 1
-    return items.select(
-        "item_id",
-        category=items.category,
-        brand=items.brand,
-        band=ibis.ifelse(priced & has_rank, ibis.percent_rank().over(window), None),
-    )
+    group = [items.category, priced]
+    rank = ibis.percent_rank().over(ibis.window(group_by=group, order_by=items.price))
+    has_rank = items.price.count().over(ibis.window(group_by=group)) > 1
+    band = ibis.ifelse(priced & has_rank, rank, None)
+    return items.select("item_id", "category", "brand", band=band)
 
 
 def _weights(events: "pd.DataFrame", group: str) -> "pd.Series":
@@ -191,33 +159,22 @@ def _weights(events: "pd.DataFrame", group: str) -> "pd.Series":
 def _top_groups(
     events: "pd.DataFrame", group: str, shop: "pd.Series | None" = None
 ) -> list[dict[str, Any]]:
-    """Return the largest and most distinctive groups.
-
-    Distinctive ones need the shop's shares.
-    """
+    """Return the largest and most distinctive groups. Distinctive ones need the shop's shares."""
     weights = _weights(events, group)
     shares = weights[weights > 0] / weights.clip(lower=0).sum()
-    if shop is None:
-        return [
-            {"name": str(name), "share": round(float(share), 3)}
-            for name, share in shares.head(MAX_SHOWN).items()
-        ]
-    usual = shop.reindex(shares.index).fillna(0.0)
-    lines = [
-        {"name": str(name), "share": round(float(share), 3), "shop": round(float(usual[name]), 3)}
-        for name, share in shares.items()
+    lines: list[dict[str, Any]] = [
+        {"name": str(name), "share": round(float(share), 3)} for name, share in shares.items()
     ]
-    return (
-        lines[:MAX_SHOWN]
-        + sorted(lines[MAX_SHOWN:], key=_distinctiveness, reverse=True)[: MAX_SHOWN - 1]
-    )
+    if shop is None:
+        return lines[:MAX_SHOWN]
+    for line, usual in zip(lines, shop.reindex(shares.index).fillna(0.0), strict=True):
+        line["shop"] = round(float(usual), 3)
+    others = sorted(lines[MAX_SHOWN:], key=_distinctiveness, reverse=True)
+    return lines[:MAX_SHOWN] + others[: MAX_SHOWN - 1]
 
 
 def _distinctiveness(line: Mapping[str, Any]) -> float:
-    """Compute a group's part of the divergence.
-
-    KL divergence from the shop's shares.
-    """
+    """Compute a group's part of the divergence. KL divergence from the shop's shares."""
     return line["share"] * float(np.log((line["share"] + 1e-3) / (line["shop"] + 1e-3)))
 
 
@@ -225,9 +182,8 @@ def _shop_shares(lake: "Lake", as_of: datetime) -> "pd.Series":
     """Compute the shop's sales shares by category."""
     events, items = lake.table("events", before=as_of), lake.table("items")
     sales = events.filter(events.event_type == PURCHASE).select("item_id")
-    sales = sales.join(
-        items.filter(items.category.notnull()).select("item_id", "category"), "item_id"
-    )
+    known = items.filter(items.category.notnull()).select("item_id", "category")
+    sales = sales.join(known, "item_id")
     counts = sales.group_by("category").aggregate(lines=lambda lines: lines.count()).execute()
     shares = counts.set_index("category")["lines"].astype(float)
     return shares / shares.sum()
@@ -236,9 +192,7 @@ def _shop_shares(lake: "Lake", as_of: datetime) -> "pd.Series":
 def _disliked_categories(events: "pd.DataFrame") -> list[dict[str, Any]]:
     weights = _weights(events, "category")
     worst = weights[weights < 0].sort_values(kind="stable").head(MAX_SHOWN)
-    return [
-        {"name": str(name), "weight": round(float(weight), 3)} for name, weight in worst.items()
-    ]
+    return [{"name": str(name), "weight": round(float(w), 3)} for name, w in worst.items()]
 
 
 def _price_band(purchases: "pd.DataFrame") -> dict[str, Any] | None:
@@ -250,38 +204,26 @@ def _price_band(purchases: "pd.DataFrame") -> dict[str, Any] | None:
 
 
 def _habits(lake: "Lake", purchases: "pd.DataFrame", as_of: datetime, zone: str) -> dict[str, Any]:
-    """Find significant weekday and time habits.
-
-    Shares are compared with the whole shop's.
-    """
-    orders = purchases.assign(
-        order=purchases["order_id"].fillna(purchases["occurred_at"].astype("str"))
-    )
-    moments = orders.drop_duplicates("order")["occurred_at"].dt.tz_convert(zone)
+    """Find significant weekday and time habits. Shares are compared with the whole shop's."""
+    order = purchases["order_id"].fillna(purchases["occurred_at"].astype("str"))
+    moments = purchases["occurred_at"][~order.duplicated()].dt.tz_convert(zone)
     shop = _shop_hours(lake, as_of, zone)
     by_day, by_hour = shop.sum(axis=1), shop.sum(axis=0)
     has_dates_only = moments.dt.time.nunique() <= 1 < len(moments)
     weekday = _strongest_habit(np.bincount(moments.dt.dayofweek, minlength=7), by_day, DAYS)
-    parts = [slice(*ends) for ends in DAY_PARTS.values()]
+    if has_dates_only:
+        return {"weekday": weekday, "hours": None}
     hours = np.bincount(moments.dt.hour, minlength=24)
     own_counts, shop_counts = (
-        np.array([counts[part].sum() for part in parts]) for counts in (hours, by_hour)
+        np.array([counts[begin:end].sum() for begin, end in DAY_PARTS.values()])
+        for counts in (hours, by_hour)
     )
-    return {
-        "weekday": weekday,
-        "hours": None
-        if has_dates_only
-        else _strongest_habit(own_counts, shop_counts, tuple(DAY_PARTS)),
-    }
+    part = _strongest_habit(own_counts, shop_counts, tuple(DAY_PARTS))
+    return {"weekday": weekday, "hours": part}
 
 
 def _shop_hours(lake: "Lake", as_of: datetime, zone: str) -> np.ndarray:
-    """Count visits by weekday and hour.
-
-    In the shop's time zone.
-    """
-    import pandas as pd
-
+    """Count visits by weekday and hour. In the shop's time zone."""
     events = lake.table("events", before=as_of)
     purchases = events.filter(events.event_type == PURCHASE)
     hours = purchases.group_by(hour=purchases.occurred_at.truncate("h"))
@@ -319,31 +261,21 @@ def _searches(events: "pd.DataFrame") -> list[str]:
     searches = events[(events["event_type"] == "search") & events["query"].notna()]
     words = searches.assign(query=searches["query"].str.strip().str.casefold())
     weights = words[words["query"] != ""].groupby("query")["weight"].sum()
-    return [
-        str(word)
-        for word in weights.sort_values(ascending=False, kind="stable").head(MAX_SHOWN).index
-    ]
+    strongest = weights.sort_values(ascending=False, kind="stable").head(MAX_SHOWN)
+    return [str(word) for word in strongest.index]
 
 
 def _coupons(
-    lake: "Lake",
-    customer_id: str,
-    events: "pd.DataFrame",
-    purchases: "pd.DataFrame",
-    as_of: datetime,
+    lake: "Lake", customer_id: str, events: "pd.DataFrame", as_of: datetime
 ) -> dict[str, Any]:
-    """Count received and redeemed coupons.
-
-    Adds the share of order lines on discount.
-    """
-    from retention.lake.lake import naive
-
+    """Count received and redeemed coupons. Adds the share of order lines on discount."""
     treatments = lake.table("treatments")
     received = treatments.filter(
         treatments.customer_id == customer_id,
         treatments.arm == "treatment",
         treatments.sent_at < naive(as_of),
     )
+    purchases = events[events["event_type"] == PURCHASE]
     has_discount = purchases["discount"].astype(float).fillna(0) > 0
     return {
         "redeemed": int((events["event_type"] == "coupon_redeem").sum()),

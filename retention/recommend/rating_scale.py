@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from retention.lake.coverage import time_range
-from retention.lake.data_cache import DataCache
+from retention.lake.storage.data_cache import DataCache
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -23,13 +23,9 @@ class RatingScale:
     high: float = 5.0
 
     def weight(self, rating: Any) -> Any:
-        """Map ratings to −1 (worst) to 1 (best).
-
-        Takes a column or an expression.
-        """
-        return ((rating - (self.low + self.high) / 2) / ((self.high - self.low) / 2)).clip(
-            -1.0, 1.0
-        )
+        """Map ratings to −1 (worst) to 1 (best). Takes a column or an expression."""
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        return ((rating - middle) / half).clip(-1.0, 1.0)
 
 
 def rating_scale(lake: "Lake", before: datetime) -> RatingScale:
@@ -38,15 +34,6 @@ def rating_scale(lake: "Lake", before: datetime) -> RatingScale:
     Only ratings known before the moment count. Knows 1–5 and 1–10 stars, percent and thumbs. The
     most extreme 1% of ratings at either end is ignored, so one mistyped 50 does not turn stars into
     percent. The scale is cached per lake state.
-
-    Parameters
-    ----------
-    lake : Lake
-    before : datetime
-
-    Returns
-    -------
-    RatingScale
     """
     if not time_range(lake).ends_before(before):
         return _infer_scale(lake, before)
@@ -59,9 +46,8 @@ _SCALES: DataCache[RatingScale] = DataCache(1)
 def _infer_scale(lake: "Lake", before: datetime) -> RatingScale:
     events = lake.table("events", before=before)
     rated = events.filter(events.event_type == "review", events.rating.notnull())
-    counts = rated.group_by(rating=rated.rating.cast("float64")).aggregate(
-        times=lambda rows: rows.count()
-    )
+    by_rating = rated.group_by(rating=rated.rating.cast("float64"))
+    counts = by_rating.aggregate(times=lambda rows: rows.count())
     ratings: Any = counts.order_by("rating").execute()
     if ratings.empty:
         return RatingScale()
@@ -70,10 +56,8 @@ def _infer_scale(lake: "Lake", before: datetime) -> RatingScale:
         float(ratings["rating"][int((share >= end).idxmax())])
         for end in (OUTLIER_SHARE, 1 - OUTLIER_SHARE)
     )
-    if high <= 1 and (
-        ratings["rating"].iloc[0] < 1 or ratings["times"].sum() >= MIN_THUMBS
-    ):  # thumbs, or shares of 1
+    has_thumbs = ratings["rating"].iloc[0] < 1 or ratings["times"].sum() >= MIN_THUMBS
+    if high <= 1 and has_thumbs:  # thumbs, or shares of 1
         return RatingScale(min(low, 0.0), 1.0)
-    return RatingScale(
-        min(low, 0.0) if low < 1 else 1.0, next((end for end in SCALE_MAXIMA if high <= end), high)
-    )
+    end = next((end for end in SCALE_MAXIMA if high <= end), high)
+    return RatingScale(min(low, 0.0) if low < 1 else 1.0, end)

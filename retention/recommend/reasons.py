@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,10 @@ import numpy as np
 from retention.recommend.candidates import CandidateSources, ModelScores
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.cold_start import BY_FRIENDS, NO_SCORES, ColdStartScores
-from retention.recommend.evaluation_context import Snapshot
+from retention.recommend.evaluation.evaluation_context import Snapshot
 from retention.recommend.history import last_event_age
 from retention.recommend.matrices import values_at
-from retention.recommend.models import Collaborative
-from retention.recommend.ranking.features import find_sorted
+from retention.recommend.models.base import Collaborative
 from retention.recommend.reranking import ItemFacts
 from retention.templating import count
 from retention.text import gettext
@@ -30,58 +29,38 @@ def _day_count(number: float) -> str:
 def own_history_reason(line: Mapping[str, Any]) -> tuple[str, str]:
     """Return source and reason from own events.
 
-    Parameters
-    ----------
-    line : mapping
-        ``purchase_days``, ``gap_days`` and ``days_since_purchase`` as in `preferences`; ``carts``
-        and ``views``, with the days since the last of each.
-
-    Returns
-    -------
-    tuple of str
-        Empty strings if the history explains nothing.
+    `line`: ``purchase_days``, ``gap_days`` and ``days_since_purchase`` as in `preferences`;
+    ``carts`` and ``views``, with the days since the last of each.
+    Returns: empty strings if the history explains nothing.
     """
-    times = int(line["purchase_days"])
-    if times >= MIN_REGULAR:
-        reason = gettext("usually every {days}, last {ago}").format(
-            days=_day_count(line["gap_days"]), ago=_ago(line["days_since_purchase"])
-        )
-        return "buy_again", reason
-    if times:
-        reason = (
-            gettext("bought once, last {ago}")
-            if times == 1
-            else gettext("bought twice, last {ago}")
-        )
-        return "buy_again", reason.format(ago=_ago(line["days_since_purchase"]))
+    if times := int(line["purchase_days"]):
+        days = ""
+        if times >= MIN_REGULAR:
+            days, reason = _day_count(line["gap_days"]), gettext("usually every {days}, last {ago}")
+        elif times == 2:
+            reason = gettext("bought twice, last {ago}")
+        else:
+            reason = gettext("bought once, last {ago}")
+        return "buy_again", reason.format(days=days, ago=_ago(line["days_since_purchase"]))
     if line["carts"]:
         reason = gettext("put in the cart {ago}, not bought yet")
         return "cart", reason.format(ago=_ago(line["days_since_cart"]))
-    if line["views"]:
-        views = int(line["views"])
-        if views <= 2:
-            reason = (
-                gettext("viewed once, last {ago}")
-                if views == 1
-                else gettext("viewed twice, last {ago}")
-            )
+    if views := int(line["views"]):
+        if views == 1:
+            reason = gettext("viewed once, last {ago}")
+        elif views == 2:
+            reason = gettext("viewed twice, last {ago}")
         else:
             reason = gettext("viewed {times}, last {ago}")
-        return "viewed", reason.format(
-            times=count(line["views"], "time"), ago=_ago(line["days_since_view"])
-        )
+        ago = _ago(line["days_since_view"])
+        return "viewed", reason.format(times=count(views, "time"), ago=ago)
     return "", ""
 
 
 def interest_reason(title: str, line: Mapping[str, Any]) -> str:
     """Return the reason of a collaborative recommendation.
 
-    Parameters
-    ----------
-    title : str
-        Item of the customer's history.
-    line : mapping
-        Its ``purchase_days``, ``carts`` and ``views``.
+    `line`: its ``purchase_days``, ``carts`` and ``views``.
     """
     if line["purchase_days"]:
         reason = gettext("because they bought {title}")
@@ -102,10 +81,7 @@ def cold_start_reason(source: str) -> str:
 
 
 def new_item_reason(title: str) -> str:
-    """Return the reason of a new item.
-
-    It resembles the known item.
-    """
+    """Return the reason of a new item. It resembles the known item."""
     return gettext("new, and much like {title}").format(title=title)
 
 
@@ -117,11 +93,7 @@ def catalogue_reason() -> str:
 def popularity_reason(buyers: int, within: int | None) -> str:
     """Return the reason of a popular item.
 
-    Parameters
-    ----------
-    buyers : int
-    within : int or None
-        Days; None: all time.
+    `within`: days; None: all time.
     """
     if not buyers:
         return gettext("suggested for lack of a better one")
@@ -140,7 +112,7 @@ def _ago(number: float) -> str:
 
 
 POPULAR_DAYS = 28
-SOURCES = (  # the last two are not recommendations (`retention.campaigns.item_selection`)
+SOURCES = (  # the last two are not recommendations (`retention.campaigns.planning.item_selection`)
     "buy_again",
     "cart",
     "viewed",
@@ -168,26 +140,12 @@ class RecommendedItem:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the item for JSON."""
-        return {field_.name: getattr(self, field_.name) for field_ in fields(self)}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredItems:
-    """Hold the scores of a batch of customers.
-
-    Columns are the items available to any of them.
-
-    Parameters
-    ----------
-    snapshot : Snapshot
-    column : ndarray of int
-        Positions of the items.
-    scores : ndarray (customers × items)
-        −∞ if not available.
-    facts : ItemFacts
-    model_scores : ModelScores
-    cold_start : ColdStartScores
-    """
+    """Hold the scores of a batch of customers. Columns are the items available to any of them."""
 
     snapshot: Snapshot
     column: np.ndarray
@@ -206,80 +164,51 @@ def explain_lists(
 ) -> list[list[RecommendedItem]]:
     """Attach titles and reasons to the chosen items.
 
-    Parameters
-    ----------
-    sources : CandidateSources
-    items : Catalogue
-    recent_buyers : mapping
-        Buyers of each item in the last `POPULAR_DAYS`.
-    scored : ScoredItems
-    chosen : ndarray of int, (customers × k)
-        Result of `reranking.choose`.
-
-    Returns
-    -------
-    list of list of RecommendedItem
+    `recent_buyers`: buyers of each item in the last `POPULAR_DAYS`.
+    `chosen`: result of `reranking.choose`.
     """
     row, place = np.nonzero(chosen >= 0)
     place = chosen[row, place]
     column = scored.column[place]
     reasons = _own_reasons(scored, row, column)
     is_open = np.array([not reason for _, reason in reasons], dtype=bool)
-    for pair, reason in zip(
-        np.flatnonzero(is_open),
-        _collaborative_reasons(sources, items, scored, row[is_open], column[is_open]),
-        strict=True,
-    ):
-        reasons[pair] = reason
+    others = iter(_collaborative_reasons(sources, items, scored, row[is_open], column[is_open]))
     ids = scored.snapshot.interactions.item_stats.ids(column)
     scores = scored.scores[row, place]
     lists: list[list[RecommendedItem]] = [[] for _ in chosen]
     for customer, position, item_id, score, (source, text) in zip(
         row, column, ids, scores, reasons, strict=True
     ):
+        if not text:
+            source, text = next(others)
         if not text and (source := scored.cold_start.source(int(customer), int(position))):
             text = cold_start_reason(source)
         elif not text:
             source, text = "popular", popularity_reason(recent_buyers.get(item_id, 0), POPULAR_DAYS)
-        lists[customer].append(
-            RecommendedItem(
-                str(item_id), items.readable_title(item_id), round(float(score), 6), source, text
-            )
-        )
+        title, rounded = items.readable_title(item_id), round(float(score), 6)
+        lists[customer].append(RecommendedItem(str(item_id), title, rounded, source, text))
     return lists
 
 
 def _own_reasons(scored: ScoredItems, row: np.ndarray, column: np.ndarray) -> list[tuple[str, str]]:
-    """Return the reasons from the customer's own history.
-
-    Empty strings without any.
-    """
+    """Return the reasons from the customer's own history. Empty strings without any."""
     interactions = scored.snapshot.interactions
-    totals, (keys, lines) = interactions.seen, interactions.own
-    place, is_known = find_sorted(
-        keys, row.astype(np.int64) * (interactions.item_stats.size + 1) + column
-    )
-    line = lines[place[is_known]] if len(lines) else np.empty(0, dtype=np.int64)
+    totals, history, at = interactions.seen, interactions.history, interactions.at
+    line, is_known = interactions.find_lines(row, column)
+    line = line[is_known]
     columns = {
         "purchase_days": totals.days,
         "gap_days": totals.gap,
         "days_since_purchase": totals.last,
         "carts": totals.carts,
-        "days_since_cart": last_event_age(
-            interactions.history, interactions.at, interactions.history.carts
-        ),
+        "days_since_cart": last_event_age(history, at, history.carts),
         "views": totals.views,
-        "days_since_view": last_event_age(
-            interactions.history, interactions.at, interactions.history.views
-        ),
+        "days_since_view": last_event_age(history, at, history.views),
     }
-    own_reasons = [
-        own_history_reason(dict(zip(columns, totals_of_pair, strict=True)))
-        for totals_of_pair in zip(*(values[line] for values in columns.values()), strict=True)
-    ]
     pair_reasons = [("", "")] * len(row)
-    for pair, reason in zip(np.flatnonzero(is_known), own_reasons, strict=True):
-        pair_reasons[pair] = reason
+    pairs = zip(*(values[line] for values in columns.values()), strict=True)
+    for place, pair in zip(np.flatnonzero(is_known), pairs, strict=True):
+        pair_reasons[place] = own_history_reason(dict(zip(columns, pair, strict=True)))
     return pair_reasons
 
 
@@ -295,16 +224,12 @@ def _collaborative_reasons(
     Of collaborative model and neighbours, the one that ranks the item higher explains it.
     """
     model = sources.model
-    if not len(row) or not isinstance(
-        model, Collaborative
-    ):  # the others have no fast contributions
+    # Other models have no fast contributions.
+    if not len(row) or not isinstance(model, Collaborative):
         return [("", "")] * len(row)
-    score, rank = _score_and_rank(scored.model_scores.collaborative, row, column)
-    neighbour_score, neighbour_rank = np.zeros(len(row)), rank + 1
-    if sources.neighbours is not None:
-        neighbour_score, neighbour_rank = _score_and_rank(
-            scored.model_scores.neighbours, row, column
-        )
+    by_model = scored.model_scores
+    score, rank = _score_and_rank(by_model.collaborative, row, column)
+    neighbour_score, neighbour_rank = _score_and_rank(by_model.neighbours, row, column)
     is_neighbours = (neighbour_score > 0) & ((neighbour_rank < rank) | (score <= 0))
     pair_reasons = [
         ("neighbours", gettext("popular with customers like them")) if by_neighbours else ("", "")
@@ -312,14 +237,15 @@ def _collaborative_reasons(
     ]
     interactions = scored.snapshot.interactions
     for pair in np.flatnonzero((score > 0) & ~is_neighbours):
-        history = scored.model_scores.histories[row[pair]]
+        history = by_model.histories[row[pair]]
         contributions = model.contributions(history, column[[pair]])[0]
         strongest = int(history.indices[int(np.argmax(contributions))])
-        line = interactions.line(int(row[pair]), strongest)
+        (line,), _ = interactions.find_lines(row[[pair]], np.array([strongest]))
+        seen = interactions.seen
         events = {
-            "purchase_days": interactions.seen.days[line],
-            "carts": interactions.seen.carts[line],
-            "views": interactions.seen.views[line],
+            "purchase_days": seen.days[line],
+            "carts": seen.carts[line],
+            "views": seen.views[line],
         }
         title = items.readable_title(str(sources.item_stats.items[strongest]))
         pair_reasons[pair] = "collaborative", interest_reason(title, events)
@@ -329,11 +255,7 @@ def _collaborative_reasons(
 def _score_and_rank(
     scores: np.ndarray, rows: np.ndarray, column: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return each pair's score and rank.
-
-    The rank counts higher scores in the row.
-    """
-    pair_scores = values_at(scores, rows, column)
-    return pair_scores, np.array(
-        [np.count_nonzero(scores[at] > value) for at, value in zip(rows, pair_scores, strict=True)]
-    )
+    """Return each pair's score and rank. The rank counts higher scores in the row."""
+    values = values_at(scores, rows, column)
+    pairs = zip(rows, values, strict=True)
+    return values, np.array([np.count_nonzero(scores[at] > value) for at, value in pairs])

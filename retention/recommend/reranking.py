@@ -13,7 +13,7 @@ Steck (2018), "Calibrated recommendations", RecSys.
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,16 +33,8 @@ SOFT_CAPS = ("type",)  # give way before a list stays short
 class Terms:
     """Hold the rules for lists.
 
-    Parameters
-    ----------
-    rules : RecommendRules
-        The shop's policy.
-    margin : float
-        Default margin as a share of the price, for items without one.
-    refused : mapping
-        Customer id → items marked "not for them".
-    feedback : DataFrame, optional
-        Feedback on items as history lines (`responses.verdict_events`).
+    `margin`: default margin as a share of the price, for items without one.
+    `feedback`: feedback on items as history lines (`responses.verdict_events`).
     """
 
     rules: RecommendRules = PLAIN
@@ -58,15 +50,9 @@ DEFAULT_TERMS = Terms()
 class ItemFacts:
     """Hold what re-ranking needs of each item.
 
-    Parameters
-    ----------
-    allowed : ndarray of bool
-    groups : mapping of str to ndarray of int
-        Code of each kind of group (`GROUPS`); −1 without.
-    category : ndarray of int
-        −1 without.
-    profit : ndarray of float
-        Price · margin relative to the catalogue's median; 1 without a price.
+    `groups`: code of each kind of group (`GROUPS`); −1 without.
+    `category`: −1 without.
+    `profit`: price · margin relative to the catalogue's median; 1 without a price.
     """
 
     allowed: np.ndarray
@@ -77,13 +63,10 @@ class ItemFacts:
     def concat(self, other: "ItemFacts") -> "ItemFacts":
         """Append further items."""
         return ItemFacts(
-            np.concatenate([self.allowed, other.allowed]),
-            {
-                name: np.concatenate([codes, other.groups[name]])
-                for name, codes in self.groups.items()
-            },
-            np.concatenate([self.category, other.category]),
-            np.concatenate([self.profit, other.profit]),
+            np.r_[self.allowed, other.allowed],
+            {name: np.r_[codes, other.groups[name]] for name, codes in self.groups.items()},
+            np.r_[self.category, other.category],
+            np.r_[self.profit, other.profit],
         )
 
     def select(self, items: np.ndarray) -> "ItemFacts":
@@ -103,12 +86,7 @@ class ItemFacts:
 class Assortment:
     """Apply the shop's rules to the catalogue.
 
-    Parameters
-    ----------
-    items : Catalogue
-    rules : RecommendRules
-    margin : float
-        Default margin of items without one.
+    `margin`: default margin of items without one.
     """
 
     def __init__(
@@ -124,10 +102,8 @@ class Assortment:
         """Items barred by the catalogue or a rule."""
         rules, items = self.rules, self.items
         barred = frozenset(rules.exclude_items) | items.barred
-        for group, names in (
-            ("category", rules.exclude_categories),
-            ("label", rules.exclude_brands),
-        ):
+        named = {"category": rules.exclude_categories, "label": rules.exclude_brands}
+        for group, names in named.items():
             if excluded := {name.casefold() for name in names}:
                 group_of = items.named.get(group, {})
                 barred |= {item for item, name in group_of.items() if name.casefold() in excluded}
@@ -145,31 +121,19 @@ class Assortment:
 
     @cached_property
     def profit(self) -> dict[str, float]:
-        """Relative profit of each item with a price.
-
-        See `ItemFacts`.
-        """
-        items = np.array(
-            [item for item, price in self.items.prices.items() if price > 0], dtype=object
-        )
-        margin = np.array([self.items.margins.get(item, np.nan) for item in items])
-        price = np.array([self.items.prices[item] for item in items])
-        profit = price * np.where(np.isnan(margin), self.margin, margin)
+        """Relative profit of each item with a price. See `ItemFacts`."""
+        prices = {item: price for item, price in self.items.prices.items() if price > 0}
+        margin = np.array([self.items.margins.get(item, np.nan) for item in prices])
+        profit = np.array([*prices.values()]) * np.where(np.isnan(margin), self.margin, margin)
         typical = np.median(profit[profit > 0]) if (profit > 0).any() else 1.0
-        return dict(zip(items, (profit / typical).clip(min=MIN_PROFIT), strict=True))
+        return dict(zip(prices, (profit / typical).clip(min=MIN_PROFIT), strict=True))
 
     @property
     def caps(self) -> dict[str, int]:
-        """Largest number of items of a group.
-
-        By kind of group, for one list.
-        """
-        own = {"brand": self.rules.max_per_brand, "type": self.rules.max_per_type}
-        return {
-            "title": 1,
-            "variant": 1,
-            **{name: cap for name, cap in own.items() if cap is not None},
-        }
+        """Largest number of items of a group. By kind of group, for one list."""
+        rules = self.rules
+        caps = {"title": 1, "variant": 1, "brand": rules.max_per_brand, "type": rules.max_per_type}
+        return {name: cap for name, cap in caps.items() if cap is not None}
 
     def group_names(self, item: str) -> tuple[str, ...]:
         """Return the names of an item's groups.
@@ -177,22 +141,19 @@ class Assortment:
         In the order of `GROUPS`, then the category. Unknown names are empty.
         """
         if item not in self._names:
-            title, groups = self.items.title(item), self.items.named
-            parent = self.items.parents.get(item)
+            title, group = self.items.title(item), partial(self.items.group, item)
+            variant = f"{variant_of(title)}\x1f{group('brand')}"
             self._names[item] = (
                 title.casefold(),
-                parent or f"{variant_of(title)}\x1f{groups.get('brand', {}).get(item, '')}",
-                groups.get("label", {}).get(item, "").casefold(),
-                groups.get("type", {}).get(item, ""),
-                groups.get("category", {}).get(item, ""),
+                self.items.parents.get(item) or variant,
+                group("label").casefold(),
+                group("type"),
+                group("category"),
             )
         return self._names[item]
 
     def cached_facts(self, ids: np.ndarray) -> ItemFacts:
-        """Return `facts`.
-
-        The last result is cached, because trained items repeat.
-        """
+        """Return `facts`. The last result is cached, because trained items repeat."""
         if self._last is None or self._last[0] is not ids:
             self._last = ids, self.facts(ids)
         return self._last[1]
@@ -205,16 +166,11 @@ class Assortment:
             for number, name in enumerate((*GROUPS, "category"))
         }
         allowed = np.array([item not in self.barred for item in ids], dtype=bool)
-        category = codes.pop("category")
-        return ItemFacts(
-            allowed, codes, category, np.array([self.profit.get(item, 1.0) for item in ids])
-        )
+        profit = np.array([self.profit.get(item, 1.0) for item in ids])
+        return ItemFacts(allowed, codes, codes.pop("category"), profit)
 
     def _coded(self, group: str, names: list[str]) -> np.ndarray:
-        """Code names.
-
-        A name has the same code in every batch.
-        """
+        """Code names. A name has the same code in every batch."""
         codes = self._codes[group]
         return np.array(
             [codes.setdefault(name, len(codes)) if name else -1 for name in names], dtype=np.int32
@@ -222,14 +178,7 @@ class Assortment:
 
 
 class GroupCounts:
-    """Count the groups on a growing list.
-
-    Parameters
-    ----------
-    assortment : Assortment
-    refused : collection of str
-        Items the customer refused; their variants are full, too.
-    """
+    """Count the groups on a growing list."""
 
     def __init__(self, assortment: Assortment, refused: Collection[str] = ()) -> None:
         self.assortment = assortment
@@ -246,13 +195,7 @@ class GroupCounts:
         self._count(item_id, self.assortment.caps)
 
     def is_full(self, item_id: str, caps: Mapping[str, int]) -> bool:
-        """Return whether another item breaks a cap.
-
-        Parameters
-        ----------
-        item_id : str
-        caps : mapping of str to int
-        """
+        """Return whether another item breaks a cap."""
         names = self.assortment.group_names(item_id)
         return any(
             names[GROUPS.index(name)] and self._counts[name, names[GROUPS.index(name)]] >= cap
@@ -271,59 +214,50 @@ def merge_lists(
 
     Barred items are left out.
 
-    Parameters
-    ----------
-    assortment : Assortment
-    first, rest : sequence
-        Items with an ``item_id``; ``first`` comes before ``rest``.
-    k : int
-        Length of the list.
-    refused : collection of str
-        Items the customer refused.
-
-    Returns
-    -------
-    list
+    `first`, `rest`: items with an ``item_id``; ``first`` comes before ``rest``.
     """
-    counts = GroupCounts(assortment, refused)
+    counts, caps = GroupCounts(assortment, refused), hard(assortment.caps)
     merged: list[Any] = []
-    caps = {name: cap for name, cap in assortment.caps.items() if name not in SOFT_CAPS}
     for item in (*first, *rest):
-        if (
-            len(merged) < k
-            and item.item_id not in assortment.barred
-            and not counts.is_full(item.item_id, caps)
-        ):
+        is_allowed = item.item_id not in assortment.barred
+        if len(merged) < k and is_allowed and not counts.is_full(item.item_id, caps):
             counts.add(item.item_id)
             merged.append(item)
     return merged
 
 
 def cached_assortment(items: Catalogue, rules: RecommendRules, margin: float) -> Assortment:
-    """Return the assortment, cached if unchanged.
-
-    Parameters
-    ----------
-    items : Catalogue
-    rules : RecommendRules
-    margin : float
-
-    Returns
-    -------
-    Assortment
-    """
-    cached = _CACHE[0] if _CACHE else None
-    if (
-        cached is None
-        or cached.items is not items
-        or (cached.rules, cached.margin) != (rules, margin)
-    ):
-        cached = Assortment(items, rules, margin)
-        _CACHE[:] = [cached]
-    return cached
+    """Return the assortment, cached if unchanged."""
+    for cached in _CACHE:
+        if cached.items is items and (cached.rules, cached.margin) == (rules, margin):
+            return cached
+    _CACHE[:] = [Assortment(items, rules, margin)]
+    return _CACHE[0]
 
 
 _CACHE: list[Assortment] = []
+
+
+def hard(caps: Mapping[str, int]) -> dict[str, int]:
+    """Return the caps that never give way."""
+    return {name: cap for name, cap in caps.items() if name not in SOFT_CAPS}
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Weigh calibration against scores.
+
+    `shares`: category shares of each customer's preferences, summing to 1; zeros without purchases.
+    `weight`: λ of (1 − λ) · score / best score − λ · KL(shares ‖ shares of the list), maximised
+    greedily; above 0.
+    """
+
+    shares: np.ndarray
+    weight: float
+
+    def of(self, rows: np.ndarray) -> "Calibration":
+        """Select customers."""
+        return Calibration(self.shares[rows], self.weight)
 
 
 def choose(
@@ -331,123 +265,85 @@ def choose(
     facts: ItemFacts,
     caps: Mapping[str, int],
     k: int,
-    *,
-    shares: np.ndarray | None = None,
-    diversity: float = 0.0,
+    calibration: Calibration | None = None,
 ) -> np.ndarray:
     """Choose the items of each customer's list.
 
-    Parameters
-    ----------
-    scores : ndarray, (customers × items)
-        −∞ for items this customer may not be offered.
-    facts : ItemFacts
-        Items not allowed are never chosen.
-    caps : mapping
-        Group → largest number on a list. Those in `SOFT_CAPS` give way before a list stays short.
-    k : int
-        Length of a list.
-    shares : ndarray, (customers × categories), optional
-        Category shares of each customer's preferences, summing to 1; zeros without purchases.
-    diversity : float
-        λ of (1 − λ) · score / best score − λ · KL(shares ‖ shares of the list), maximised greedily.
-
-    Returns
-    -------
-    ndarray of int, (customers × k)
-        Positions in the order chosen; empty places are −1.
+    `facts`: items not allowed are never chosen.
+    `caps`: group → largest number on a list. Those in `SOFT_CAPS` give way before a list stays
+    short.
+    Returns: positions in the order chosen; empty places are −1.
     """
     scores = np.where(facts.allowed, scores, -np.inf)
     available = np.flatnonzero(np.isfinite(scores).any(axis=0))  # few of all items for one customer
     if k < 1 or not len(available):
         return np.full((len(scores), max(k, 0)), -1, dtype=np.int64)
     scores, facts = scores[:, available], facts.select(available)
-    calibration_shares = shares if diversity > 0 else None
-    chosen = _greedy(scores, facts, caps, k, calibration_shares, diversity, POOL_FACTOR * k)
-    short = np.flatnonzero(
-        (chosen < 0).any(axis=1) & (np.isfinite(scores).sum(axis=1) > (chosen >= 0).sum(axis=1))
-    )
+    empty = np.full((len(scores), k), -1, dtype=np.int64)
+    chosen = _greedy(_Pool(scores, POOL_FACTOR * k, facts, caps), empty, calibration)
+    is_short = np.isfinite(scores).sum(axis=1) > (chosen >= 0).sum(axis=1)
+    short = np.flatnonzero((chosen < 0).any(axis=1) & is_short)
     if len(short):  # rare: search all items and drop the soft caps
-        hard_caps = {name: cap for name, cap in caps.items() if name not in SOFT_CAPS}
-        short_shares = None if calibration_shares is None else calibration_shares[short]
-        chosen[short] = _fill(scores[short], facts, caps, hard_caps, k, short_shares, diversity)
+        calibration = calibration and calibration.of(short)
+        pool = _Pool(scores[short], scores.shape[1], facts, caps)
+        filled = _greedy(pool, empty[short], calibration)
+        if hard(caps) != dict(caps) and (filled < 0).any():
+            filled = _greedy(_Pool(scores[short], scores.shape[1], facts, hard(caps)), filled)
+        chosen[short] = filled
     return np.where(chosen >= 0, available[chosen], -1)
 
 
-def _fill(
-    scores: np.ndarray,
-    facts: ItemFacts,
-    caps: Mapping[str, int],
-    hard_caps: Mapping[str, int],
-    k: int,
-    shares: np.ndarray | None,
-    diversity: float,
-) -> np.ndarray:
-    """Choose under all caps, then fill up.
+class _Pool:
+    """Hold the best items of each customer, and the groups under caps."""
 
-    Empty places ignore the soft caps.
-    """
-    pool = scores.shape[1]
-    chosen = _greedy(scores, facts, caps, k, shares, diversity, pool)
-    if hard_caps == dict(caps) or (chosen >= 0).all():
-        return chosen
-    return _greedy(scores, facts, hard_caps, k, None, 0.0, pool, begun=chosen)
+    def __init__(
+        self, scores: np.ndarray, size: int, facts: ItemFacts, caps: Mapping[str, int]
+    ) -> None:
+        self.at, self.caps = _best(scores, size), caps
+        self.scores = np.take_along_axis(scores, self.at, 1)
+        self.codes = {name: facts.groups[name][self.at] for name in caps}
+        self.category = facts.category[self.at]
 
 
-def _greedy(
-    scores: np.ndarray,
-    facts: ItemFacts,
-    caps: Mapping[str, int],
-    k: int,
-    shares: np.ndarray | None,
-    diversity: float,
-    pool: int,
-    begun: np.ndarray | None = None,
-) -> np.ndarray:
-    """Choose place by place for all lists.
-
-    Continue the lists in ``begun``.
-    """
-    rows = np.arange(len(scores))
-    at = _best(scores, pool)
-    pool_scores = np.take_along_axis(scores, at, 1)
-    gain = _relative(pool_scores) if shares is not None else pool_scores
-    codes = {name: facts.groups[name][at] for name in caps}
-    counts = {name: np.zeros(at.shape, dtype=np.int32) for name in caps}
-    is_open = np.isfinite(pool_scores)
-    calibration = _Calibration(shares, facts, at, diversity) if shares is not None else None
-    chosen = np.full((len(scores), k), -1, dtype=np.int64)
-    for place in range(k):
-        value = gain if calibration is None else calibration.value(gain, place)
+def _greedy(pool: _Pool, begun: np.ndarray, calibration: Calibration | None = None) -> np.ndarray:
+    """Choose place by place for all lists. Continue the lists in ``begun``."""
+    at, codes = pool.at, pool.codes
+    rows = np.arange(len(at))
+    counts = {name: np.zeros(at.shape, dtype=np.int32) for name in codes}
+    is_open = np.isfinite(pool.scores)
+    calibrated = _Calibrated(calibration, pool) if calibration is not None else None
+    chosen = np.full_like(begun, -1)
+    for place in range(begun.shape[1]):
+        value = pool.scores if calibrated is None else calibrated.value(place)
         pick = np.where(is_open, value, -np.inf).argmax(axis=1)
-        if begun is not None:
-            forced = begun[:, place] >= 0
-            pick = np.where(forced, (at == begun[:, place][:, None]).argmax(axis=1), pick)
+        forced = begun[:, [place]]
+        pick = np.where(forced[:, 0] >= 0, (at == forced).argmax(axis=1), pick)
         is_valid = is_open[rows, pick]
         if not is_valid.any():
             break
         chosen[is_valid, place] = at[rows, pick][is_valid]
         is_open[rows[is_valid], pick[is_valid]] = False
-        for name, cap in caps.items():
+        for name, cap in pool.caps.items():
             picked = codes[name][rows, pick][:, None]
             counts[name] += (codes[name] == picked) & (picked >= 0) & is_valid[:, None]
             is_open &= counts[name] < cap
-        if calibration is not None:
-            calibration.add(pick, is_valid)
+        if calibrated is not None:
+            calibrated.add(pick, is_valid)
     return chosen
 
 
-class _Calibration:
+class _Calibrated:
     """Compute each candidate's gain in calibration."""
 
-    def __init__(self, shares: np.ndarray, facts: ItemFacts, at: np.ndarray, weight: float) -> None:
-        self.category, self.weight = facts.category[at], weight
-        inside = self.category >= 0
-        self.share = np.where(inside, np.take_along_axis(shares, self.category.clip(0), 1), 0.0)
-        self.count = np.zeros(at.shape)
+    def __init__(self, calibration: Calibration, pool: _Pool) -> None:
+        self.category, self.weight = pool.category, calibration.weight
+        self.gain = _relative(pool.scores)
+        own = np.take_along_axis(calibration.shares, self.category.clip(0), 1)
+        self.share = np.where(self.category >= 0, own, 0.0)
+        self.count = np.zeros(pool.at.shape)
 
-    def value(self, gain: np.ndarray, place: int) -> np.ndarray:
-        """Combine gain and calibration for a place.
+    def value(self, place: int) -> np.ndarray:
+        """Combine score and calibration for a place.
 
         The other terms of the divergence are equal for all candidates.
         """
@@ -457,7 +353,7 @@ class _Calibration:
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             improvement = np.where(self.share > 0, self.share * np.log(after / before), 0.0)
-        return (1 - self.weight) * gain + self.weight * improvement
+        return (1 - self.weight) * self.gain + self.weight * improvement
 
     def add(self, pick: np.ndarray, is_valid: np.ndarray) -> None:
         """Count the chosen items."""
@@ -466,19 +362,13 @@ class _Calibration:
 
 
 def _relative(scores: np.ndarray) -> np.ndarray:
-    """Divide by each row's best score.
-
-    This makes λ independent of the scale.
-    """
+    """Divide by each row's best score. This makes λ independent of the scale."""
     best = np.abs(scores[:, :1])
     return scores / np.where(np.isfinite(best) & (best > 0), best, 1.0)
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Return the best positions of each row.
-
-    Ties are in order of position.
-    """
+    """Return the best positions of each row. Ties are in order of position."""
     if count < scores.shape[1]:
         threshold = -np.partition(-scores, count - 1, axis=1)[:, [count - 1]]
         is_kept = scores >= threshold

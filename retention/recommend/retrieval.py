@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.recommend.matrices import one_blas_thread
-from retention.recommend.models import NO_SIDE_INFORMATION, Model, SideInformation
+from retention.recommend.models.base import NO_SIDE_INFORMATION, Model, SideInformation
 from retention.recommend.models.matrix_factorisation import FactorModel
 
 ROWS, GROUPS = 64, 512  # customers per block; groups of scores
@@ -33,36 +33,13 @@ def top_items(
 
     Multiplies factors of customers and items.
 
-    Parameters
-    ----------
-    left : ndarray (customers × factors)
-    right : ndarray (items × factors)
-    k : int
-        Capped at the number of items.
-    without : csr_matrix (customers × items), optional
-        Stored entries are left out, for example earlier purchases.
-    barred : ndarray of bool (items,), optional
-        Items left out for all customers.
-    cores : int, optional
-        Threads. Each takes a block and runs BLAS with one thread.
-
-    Returns
-    -------
-    tuple of ndarray
-        Item positions (customers × k), best first, and scores. Empty places are −1 and −∞.
+    `cores`: threads. Each takes a block and runs BLAS with one thread.
+    Returns: item positions (customers × k), best first, and scores. Empty places are −1 and −∞.
     """
     wide = np.ascontiguousarray(right.T, dtype=np.float32)
     narrow = np.ascontiguousarray(left, dtype=np.float32)
-    return _in_blocks(
-        lambda rows: narrow[rows] @ wide,
-        narrow.shape[0],
-        right.shape[0],
-        k,
-        ROWS,
-        without,
-        barred,
-        cores,
-    )
+    shape = len(narrow), len(right)
+    return _in_blocks(lambda rows: narrow[rows] @ wide, shape, k, ROWS, without, barred, cores)
 
 
 def top_items_of_model(
@@ -79,20 +56,6 @@ def top_items_of_model(
 
     Leave out unknown customers and items. Factors of unknown customers and items are 0, and other
     models score them 0. A product of known factors may also round to 0; it counts as a score.
-
-    Parameters
-    ----------
-    model : Model
-    histories : csr_matrix (customers × items)
-    k : int
-    side : Side
-    without, barred, cores
-        As in `top_items`.
-
-    Returns
-    -------
-    tuple of ndarray
-        As `top_items`.
     """
     if isinstance(model, FactorModel):
         left, right = model.augmented_factors(histories)
@@ -107,25 +70,21 @@ def top_items_of_model(
         scores = model.scores(csr_matrix(histories[rows]), side=side.select(some))
         return np.where(scores != 0, scores, -np.inf).astype(np.float32)
 
-    customers, items = histories.shape
-    return _in_blocks(score_block, customers, items, k, DENSE, without, barred, cores)
+    return _in_blocks(score_block, histories.shape, k, DENSE, without, barred, cores)
 
 
 def _in_blocks(
     score_block: Callable[[slice], np.ndarray],
-    customers: int,
-    items: int,
+    shape: tuple[int, int],
     k: int,
     size: int,
     without: csr_matrix | None,
     barred: np.ndarray | None,
     cores: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    k = min(k, items)
-    ids, scores = (
-        np.full((customers, k), -1, dtype=np.int64),
-        np.full((customers, k), -np.inf, np.float32),
-    )
+    customers, k = shape[0], min(k, shape[1])
+    ids = np.full((customers, k), -1, dtype=np.int64)
+    scores = np.full((customers, k), -np.inf, np.float32)
 
     def fill(start: int) -> None:
         rows = slice(start, min(start + size, customers))
@@ -139,33 +98,21 @@ def _in_blocks(
         ids[rows], scores[rows] = top_scores(block, k)
 
     if customers and k:
-        with (
-            one_blas_thread(),
-            ThreadPoolExecutor(cores or os.cpu_count() or 1) as pool,
-        ):
+        with one_blas_thread(), ThreadPoolExecutor(cores or os.cpu_count() or 1) as pool:
             list(pool.map(fill, range(0, customers, size)))  # the list raises errors
     return np.where(np.isfinite(scores), ids, -1), scores
 
 
 def top_scores(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's ``k`` highest scores.
-
-    Returns positions and values, best first.
-
-    Parameters
-    ----------
-    scores : ndarray (rows × items)
-    k : int
-    """
+    """Return each row's ``k`` highest scores. Returns positions and values, best first."""
     rows, items = scores.shape
     group = items // GROUPS
     if k < GROUPS // 2 and group > 1:
         cut = group * GROUPS
         peaks = scores[:, :cut].reshape(rows, group, GROUPS).max(axis=1)
         best_groups = np.argpartition(peaks, GROUPS - k, axis=1)[:, GROUPS - k :]
-        inside = (best_groups[:, None, :] + (np.arange(group) * GROUPS)[None, :, None]).reshape(
-            rows, -1
-        )
+        members = best_groups[:, None, :] + (np.arange(group) * GROUPS)[None, :, None]
+        inside = members.reshape(rows, -1)
         rest = np.broadcast_to(np.arange(cut, items), (rows, items - cut))
         columns = np.column_stack([inside, rest])
         values = np.take_along_axis(scores, columns, 1)

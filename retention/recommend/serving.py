@@ -19,13 +19,13 @@ from retention.progress import Progress, silent
 from retention.recommend.artefact import TrainedRecommender
 from retention.recommend.candidates import CandidateSources, ModelScores, candidates
 from retention.recommend.catalogue import Catalogue, catalogue
-from retention.recommend.cold_start import NO_SCORES, ColdStartScores, score_newcomers
-from retention.recommend.evaluation_context import Snapshot, log_odds, mixture_scorer
+from retention.recommend.cold_start import NO_SCORES, score_newcomers
+from retention.recommend.evaluation.evaluation_context import Snapshot, log_odds, mixture_scorer
 from retention.recommend.event_weights import apply_weights
 from retention.recommend.history import History, days_at, pairs, shift_of
 from retention.recommend.history_cache import buyer_counts, cached_histories
-from retention.recommend.item_stats import FACTS, ItemStats
-from retention.recommend.matrices import one_blas_thread, positions, row_entries
+from retention.recommend.item_stats import FACTS, GROUPS, ItemStats
+from retention.recommend.matrices import find_sorted, one_blas_thread, positions, row_entries
 from retention.recommend.ranking.features import Interactions
 from retention.recommend.reasons import (
     POPULAR_DAYS,
@@ -38,12 +38,13 @@ from retention.recommend.reasons import (
 )
 from retention.recommend.reranking import (
     DEFAULT_TERMS,
-    SOFT_CAPS,
+    Calibration,
     GroupCounts,
     ItemFacts,
     Terms,
     cached_assortment,
     choose,
+    hard,
     merge_lists,
 )
 from retention.recommend.responses import add_feedback
@@ -69,43 +70,23 @@ def recommend(
 ) -> dict[str, list[RecommendedItem]]:
     """Recommend items to each customer, best first.
 
-    Parameters
-    ----------
-    trained : TrainedRecommender or None
-        None: own purchases and popularity only.
-    lake : Lake
-    customer_ids : sequence of str
-        Unknown customers get popular items, of their segments if known.
-    k : int
-        Length of a list; shorter only if fewer items may be sold.
-    as_of : datetime
-        Events at or after it are not read.
-    terms : Terms
-        Rules for lists. With the policy ``repeat``, a customer without repeatable purchases gets
-        popular items, and their reasons say so.
-    progress : Progress
-
-    Returns
-    -------
-    dict
-        Customer id → list of `RecommendedItem`, in the given order.
+    `terms`: rules for lists. With the policy ``repeat``, a customer without repeatable purchases
+    gets popular items, and their reasons say so.
+    Returns: customer id → list of `RecommendedItem`, in the given order.
     """
     customers = list(dict.fromkeys(customer_ids))
     context = ServingContext(trained, lake, as_of, terms)
+    weights = trained.event_weights if trained is not None else {}
+    what = gettext("Choosing what each customer would like")
     lists: dict[str, list[RecommendedItem]] = {}
     for start in range(0, len(customers), BATCH):
         batch = customers[start : start + BATCH]
-        history = apply_weights(
-            cached_histories(lake, as_of, batch),
-            trained.event_weights if trained is not None else {},
-        )
+        history = apply_weights(cached_histories(lake, as_of, batch), weights)
         if terms.feedback is not None:
             history = add_feedback(history, terms.feedback, as_of)
         with one_blas_thread():
-            lists.update(_lists(context, history, batch, k))
-        progress(
-            start + len(batch), len(customers), gettext("Choosing what each customer would like")
-        )
+            lists |= _lists(context, history, batch, k)
+        progress(start + len(batch), len(customers), what)
     return lists
 
 
@@ -113,19 +94,14 @@ class ServingContext:
     """Hold the model, catalogue and buyer counts."""
 
     def __init__(
-        self,
-        trained: TrainedRecommender | None,
-        lake: "Lake",
-        as_of: datetime,
-        terms: Terms = DEFAULT_TERMS,
+        self, trained: TrainedRecommender | None, lake: "Lake", as_of: datetime, terms: Terms
     ) -> None:
-        self.trained, self.terms = trained, terms
-        self.lake = lake
+        self.trained, self.terms, self.lake = trained, terms, lake
+        self.cold = trained.cold if trained is not None else None
         self.as_of, self.at = as_of, days_at(as_of, shift_of(lake.zone, as_of))
         self.items = catalogue(lake)
         self.assortment = cached_assortment(self.items, terms.rules, terms.margin)
         self.recent_buyers = buyer_counts(lake, as_of, POPULAR_DAYS)
-        self._all_buyers = partial(buyer_counts, lake, as_of)
 
     @cached_property
     def sources(self) -> CandidateSources:
@@ -141,69 +117,54 @@ class ServingContext:
         Recently popular ones, then ever popular ones, then the whole catalogue. Each is an item, a
         source and a reason.
         """
+        all_buyers, barred = buyer_counts(self.lake, self.as_of), self.assortment.barred
         popular = (
             (item_id, "popular", popularity_reason(count, days))
-            for counts, days in ((self.recent_buyers, POPULAR_DAYS), (self._all_buyers(), None))
+            for counts, days in ((self.recent_buyers, POPULAR_DAYS), (all_buyers, None))
             for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         )
         reason = catalogue_reason()
         rest = ((item_id, "catalogue", reason) for item_id in self.items.titles)
-        return tuple(
-            filler for filler in (*popular, *rest) if filler[0] not in self.assortment.barred
-        )
+        return tuple(filler for filler in (*popular, *rest) if filler[0] not in barred)
 
 
 _NO_STATS = ItemStats(
     np.empty(0, dtype=object),
     np.empty((0, len(FACTS)), dtype=np.float32),
-    {name: np.empty(0, dtype=np.int32) for name in ("category", "type", "brand")},
+    {name: np.empty(0, dtype=np.int32) for name in GROUPS},
 )
 
 
 def _extended(stats: ItemStats, items: Catalogue, counts: dict[str, int]) -> ItemStats:
-    """Append items with recent buyers and price.
-
-    In order of id.
-    """
+    """Append items with recent buyers and price. In order of id."""
     ids = np.array(sorted(counts), dtype=object)
     facts = np.full((len(ids), len(FACTS)), np.nan, dtype=np.float32)
-    facts[:, FACTS.index("buyers")] = facts[:, FACTS.index("buyers_28")] = [
-        counts[item] for item in ids
-    ]
+    recent = [counts[item] for item in ids]
+    facts[:, FACTS.index("buyers")] = facts[:, FACTS.index("buyers_28")] = recent
     facts[:, FACTS.index("price")] = [items.prices.get(item, np.nan) for item in ids]
     return stats.extended(ids, facts)
 
 
 def _facts(context: ServingContext, stats: ItemStats, column: np.ndarray) -> ItemFacts:
-    """Return the facts of known and appended items.
-
-    In order of position.
-    """
+    """Return the facts of known and appended items. In order of position."""
     known_items = context.sources.item_stats.items
     end = int(np.searchsorted(column, len(known_items)))
     known = context.assortment.cached_facts(known_items).select(column[:end])
-    return (
-        known.concat(context.assortment.facts(stats.ids(column[end:])))
-        if end < len(column)
-        else known
-    )
+    appended = column[end:]
+    return known.concat(context.assortment.facts(stats.ids(appended))) if len(appended) else known
 
 
 def _score_batch(context: ServingContext, history: History, batch: list[str]) -> ScoredItems:
     known = set(history.customers)
-    history = replace(
-        history,
-        customers=np.r_[
-            history.customers,
-            np.array([customer for customer in batch if customer not in known], dtype=object),
-        ],
-    )  # customers without a history come last
+    unknown = np.array([customer for customer in batch if customer not in known], dtype=object)
+    # customers without a history come last
+    history = replace(history, customers=np.r_[history.customers, unknown])
     stats = context.sources.item_stats
     place = positions(stats.items, history.items)
-    unknown = np.flatnonzero(place < 0)
-    recent = {item: context.recent_buyers.get(item, 0) for item in history.items[unknown]}
+    appended = np.flatnonzero(place < 0)
+    recent = {item: context.recent_buyers.get(item, 0) for item in history.items[appended]}
     extended = _extended(stats, context.items, recent)
-    place[unknown] = len(stats.items) + np.arange(len(unknown))
+    place[appended] = len(stats.items) + np.arange(len(appended))
     interactions = Interactions(extended, history, pairs(history, context.at), context.at, place)
     snapshot = Snapshot(context.sources, interactions)
     rows = np.arange(len(history.customers))
@@ -212,18 +173,16 @@ def _score_batch(context: ServingContext, history: History, batch: list[str]) ->
     row, column, value = _scores(context, snapshot, model_scores, rows)
     is_kept = value > 0
     if policy != "both":
-        is_kept &= (snapshot.bought.toarray()[row, column] > 0) == (policy == "repeat")
-    cold = _cold_start_scores(context, interactions)
+        is_kept &= (interactions.bought.toarray()[row, column] > 0) == (policy == "repeat")
+    # There are no such scores without training, for a single model or under the policy `repeat`.
+    cold = NO_SCORES
+    if context.cold is not None and policy != "repeat":
+        cold = score_newcomers(context.lake, context.as_of, interactions, context.cold, stats.items)
     is_kept &= ~np.isin(row, cold.rows)
-    cold_scores = cold.scores.tocoo()
-    row, column, value = (
-        np.r_[line[is_kept], cold_line]
-        for line, cold_line in (
-            (row, cold.rows[cold_scores.row]),
-            (column, cold_scores.col),
-            (value, cold_scores.data),
-        )
-    )
+    newcomers = cold.scores.tocoo()
+    row = np.r_[row[is_kept], cold.rows[newcomers.row]]
+    column = np.r_[column[is_kept], newcomers.col]
+    value = np.r_[value[is_kept], newcomers.data]
     is_scored = np.zeros(extended.size, dtype=bool)  # few of all items
     is_scored[column] = True
     place = (np.cumsum(is_scored) - 1)[column]
@@ -235,45 +194,23 @@ def _score_batch(context: ServingContext, history: History, batch: list[str]) ->
     return ScoredItems(snapshot, column, scores, facts, model_scores, cold)
 
 
-def _cold_start_scores(context: ServingContext, interactions: Interactions) -> ColdStartScores:
-    """Score items for customers without a history.
-
-    There are no scores without training, for a single model or under the policy ``repeat``.
-    """
-    cold = context.trained.cold if context.trained is not None else None
-    if cold is None or context.terms.rules.policy == "repeat":
-        return NO_SCORES
-    return score_newcomers(
-        context.lake, context.as_of, interactions, cold, context.sources.item_stats.items
-    )
-
-
 def _scores(
     context: ServingContext, snapshot: Snapshot, model_scores: ModelScores, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Score items by model, ranker or mixture.
-
-    Returns customers, items and scores.
-    """
+    """Score items by model, ranker or mixture. Returns customers, items and scores."""
     is_single = context.trained is not None and context.trained.alone
-    ranker = (
-        context.trained.ranker(context.terms.rules.policy) if context.trained is not None else None
-    )
+    policy, interactions = context.terms.rules.policy, snapshot.interactions
+    ranker = context.trained.ranker(policy) if context.trained is not None else None
     if ranker is not None and not is_single:
         # The ranker only learned from customers with preferences; others get popular items.
-        with_history = np.flatnonzero(np.diff(snapshot.interactions.liked.indptr)[rows] > 0)
-        pairs = candidates(
-            snapshot.sources,
-            snapshot.interactions,
-            rows[with_history],
-            scores=model_scores.subset(with_history),
-        )
+        with_history = np.flatnonzero(np.diff(interactions.liked.indptr)[rows] > 0)
+        scores = model_scores.subset(with_history)
+        pairs = candidates(snapshot.sources, interactions, rows[with_history], scores)
         return with_history[pairs.row], pairs.column, expit(log_odds(ranker, pairs))
-    dense = (
-        single_model_scorer(context.lake, snapshot)(rows)
-        if is_single
-        else mixture_scorer(snapshot, lambda rows: model_scores.collaborative[rows])(rows)
-    )
+    if is_single:
+        dense = single_model_scorer(context.lake, snapshot)(rows)
+    else:
+        dense = mixture_scorer(snapshot, lambda rows: model_scores.collaborative[rows])(rows)
     row, column = np.nonzero(dense > 0)
     return row, column, dense[row, column].astype(float)
 
@@ -282,9 +219,7 @@ def _exclude_disliked(interactions: Interactions, scores: np.ndarray, column: np
     """Exclude returned and badly rated items."""
     disliked = np.flatnonzero(interactions.disliked)
     position = interactions.place[interactions.seen.item[disliked]]
-    place = np.searchsorted(column, position)
-    is_listed = place < len(column)
-    is_listed[is_listed] = column[place[is_listed]] == position[is_listed]
+    place, is_listed = find_sorted(column, position)
     scores[interactions.seen.customer[disliked[is_listed]], place[is_listed]] = -np.inf
 
 
@@ -297,14 +232,12 @@ def _exclude_refused(
         (row, item) for row, customer in enumerate(customers) for item in refused.get(customer, ())
     ]
     if pairs:
+        rows, items = zip(*pairs, strict=True)
         variant = facts.groups["variant"]
-        refused_variants = context.assortment.facts(
-            np.array([item for _, item in pairs], dtype=object)
-        ).groups["variant"]
-        is_refused = np.zeros(
-            (len(scores), int(max(variant.max(initial=0), refused_variants.max())) + 1), dtype=bool
-        )
-        is_refused[[row for row, _ in pairs], refused_variants] = True
+        refused_variants = context.assortment.facts(np.array(items, dtype=object)).groups["variant"]
+        variants = int(max(variant.max(initial=0), refused_variants.max())) + 1
+        is_refused = np.zeros((len(scores), variants), dtype=bool)
+        is_refused[list(rows), refused_variants] = True
         scores[is_refused[:, variant]] = -np.inf
 
 
@@ -313,15 +246,13 @@ def _lists(
 ) -> dict[str, list[RecommendedItem]]:
     scored = _score_batch(context, history, batch)
     rules = context.terms.rules
-    interactions, shares = scored.snapshot.interactions, None
+    interactions, calibration = scored.snapshot.interactions, None
     if rules.diversity:
-        shares = _facts(
-            context, interactions.item_stats, np.arange(interactions.item_stats.size)
-        ).shares(interactions.liked)
+        stats = interactions.item_stats
+        shares = _facts(context, stats, np.arange(stats.size)).shares(interactions.liked)
+        calibration = Calibration(shares, rules.diversity)
     values = scored.scores * scored.facts.profit**rules.by_margin
-    chosen = choose(
-        values, scored.facts, context.assortment.caps, k, shares=shares, diversity=rules.diversity
-    )
+    chosen = choose(values, scored.facts, context.assortment.caps, k, calibration)
     explained = explain_lists(context.sources, context.items, context.recent_buyers, scored, chosen)
     rows = positions(interactions.history.customers, batch)
     return {
@@ -333,40 +264,32 @@ def _lists(
 def _fill(
     context: ServingContext, scored: ScoredItems, row: int, chosen: list[RecommendedItem], k: int
 ) -> list[RecommendedItem]:
-    """Fill a list up to ``k`` items.
-
-    Empty only if nothing may be sold.
-    """
+    """Fill a list up to ``k`` items. Empty only if nothing may be sold."""
     policy = context.terms.rules.policy
     if policy == "repeat" and chosen:
         return chosen
     interactions = scored.snapshot.interactions
-    is_own = interactions.seen.customer == row
-    is_bought = is_own & (interactions.seen.days > 0) if policy == "new" else np.zeros_like(is_own)
-    skipped = {*interactions.history.items[interactions.seen.item[is_bought]]}
-    refused = context.terms.refused.get(str(interactions.history.customers[row]), ())
+    seen, history = interactions.seen, interactions.history
+    lines = np.flatnonzero(seen.customer == row)
+    disliked = history.items[seen.item[lines[interactions.disliked[lines]]]]
+    bought = lines[seen.days[lines] > 0] if policy == "new" else lines[:0]
+    skipped = {*history.items[seen.item[bought]]}
+    refused = context.terms.refused.get(str(history.customers[row]), ())
+    fill = partial(_fillers, context, skipped, refused)
     new_items = _new_items(context, scored, row, k) if policy != "repeat" else []
     first = chosen[: k - len(new_items)]
-    added = list(_fillers(context, first, len(first) + len(new_items), skipped, refused, new_items))
+    added = list(fill(first, len(first) + len(new_items), new_items))
     if added:  # chosen items fill the places that are still empty
         merged = merge_lists(context.assortment, [*first, *added], chosen[len(first) :], k, refused)
         chosen = [*(item for item in merged if item not in added), *added]
     if len(chosen) >= k:
         return chosen
-    disliked = {*interactions.history.items[interactions.seen.item[is_own & interactions.disliked]]}
-    return [
-        *chosen,
-        *_fillers(context, chosen, k, skipped, refused, context.fillers, last=disliked),
-    ]
+    return [*chosen, *fill(chosen, k, context.fillers, {*disliked})]
 
 
 def _new_items(context: ServingContext, scored: ScoredItems, row: int, k: int) -> list[Filler]:
-    """Choose new items to explore.
-
-    They resemble items the customer likes.
-    """
-    cold = context.trained.cold if context.trained is not None else None
-    count = int(context.terms.rules.explore * k)
+    """Choose new items to explore. They resemble items the customer likes."""
+    cold, count = context.cold, int(context.terms.rules.explore * k)
     if cold is None or not count:
         return []
     column, value = row_entries(scored.snapshot.interactions.liked, row)
@@ -378,23 +301,18 @@ def _new_items(context: ServingContext, scored: ScoredItems, row: int, k: int) -
         item_id = str(cold.new_items[at])
         if len(fillers) < count and affinity[at] > 0 and item_id not in context.assortment.barred:
             neighbours, alike = row_entries(cold.known_to_new, at)
-            nearest = str(
-                context.sources.item_stats.items[
-                    neighbours[int(np.argmax(alike * liked[neighbours]))]
-                ]
-            )
-            fillers.append(
-                (item_id, "new_item", new_item_reason(context.items.readable_title(nearest)))
-            )
+            nearest = neighbours[int(np.argmax(alike * liked[neighbours]))]
+            title = context.items.readable_title(str(context.sources.item_stats.items[nearest]))
+            fillers.append((item_id, "new_item", new_item_reason(title)))
     return fillers
 
 
 def _fillers(
     context: ServingContext,
-    chosen: list[RecommendedItem],
-    k: int,
-    skipped: set[str],
+    skipped: Collection[str],
     refused: Collection[str],
+    chosen: Sequence[RecommendedItem],
+    k: int,
     fillers: Sequence[Filler],
     last: Collection[str] = (),
 ) -> Iterator[RecommendedItem]:
@@ -406,20 +324,16 @@ def _fillers(
     for item in chosen:
         counts.add(item.item_id)
     missing = k - len(chosen)
-    hard_caps = {name: cap for name, cap in caps.items() if name not in SOFT_CAPS}
-    for active_caps, is_last in product((caps, hard_caps), (False, True) if last else (False,)):
+    for active, is_last in product((caps, hard(caps)), (False, True) if last else (False,)):
         for item_id, source, reason in fillers if missing else ():
-            if (
-                (item_id in last) is not is_last
-                or item_id in skipped
-                or counts.is_full(item_id, active_caps)
-            ):
+            if (item_id in last) is not is_last or item_id in skipped:
+                continue
+            if counts.is_full(item_id, active):
                 continue
             counts.add(item_id)
             missing -= 1
-            yield RecommendedItem(
-                item_id, context.items.readable_title(item_id), 0.0, source, reason
-            )
+            title = context.items.readable_title(item_id)
+            yield RecommendedItem(item_id, title, 0.0, source, reason)
             if not missing:
                 return
 
@@ -429,10 +343,7 @@ UNTRAINED = "none"  # version of lists without a model
 
 @dataclass(frozen=True, slots=True)
 class ActiveRecommender:
-    """Hold the recommender in use and its rules.
-
-    ``trained`` is None before the first training.
-    """
+    """Hold the recommender in use and its rules. ``trained`` is None before the first training."""
 
     trained: TrainedRecommender | None
     row: ModelVersion | None
@@ -453,22 +364,7 @@ class ActiveRecommender:
         policy: ListPolicy | None = None,
         progress: Progress = silent,
     ) -> dict[str, list[RecommendedItem]]:
-        """Recommend items as `recommend` does.
-
-        Parameters
-        ----------
-        lake : Lake
-        customer_ids : sequence of str
-        k : int
-        as_of : datetime
-        policy : str, optional
-            Replaces the shop's own policy.
-        progress : Progress
-
-        Returns
-        -------
-        dict
-        """
+        """Recommend items as `recommend` does."""
         terms = self.terms
         if policy is not None:
             terms = replace(terms, rules=terms.rules.model_copy(update={"policy": policy}))
@@ -482,8 +378,8 @@ class ActiveRecommender:
         The first holds an offer's own items, the second the customer's list. It takes the customer,
         the offer's items, the list and the length.
         """
-        assortment = cached_assortment(catalogue(lake), self.terms.rules, self.terms.margin)
-        refused = self.terms.refused
+        terms, refused = self.terms, self.terms.refused
+        assortment = cached_assortment(catalogue(lake), terms.rules, terms.margin)
         return lambda customer, first, rest, k: merge_lists(
             assortment, first, rest, k, refused.get(customer, ())
         )

@@ -4,21 +4,21 @@ Earlier snapshots with known outcomes serve as origins.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from retention.churn.classification_metrics import metrics, reliability
 from retention.churn.estimators import RFM, SIMPLE
-from retention.churn.evaluate import baseline_metrics
+from retention.churn.evaluation.classification_metrics import metrics, reliability
+from retention.churn.evaluation.evaluate import baseline_metrics
+from retention.churn.evaluation.segments import by_segment
+from retention.churn.evaluation.uncertainty import Interval, log_losses, paired_interval
 from retention.churn.model import TrainedChurn, fit
-from retention.churn.segments import by_segment
 from retention.churn.snapshots import Snapshot
 from retention.churn.training_set import TrainingSet
-from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.errors import TooLittleData
 from retention.number_format import signed
 from retention.progress import Progress, part, silent
@@ -29,22 +29,7 @@ from retention.text import gettext
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Predictions and outcomes at one moment.
-
-    Parameters
-    ----------
-    test : Snapshot
-    churned : numpy.ndarray
-        (n,) labels.
-    probability : numpy.ndarray
-        (n,) by the challenger's recipe.
-    baselines : dict
-        Name → metrics.
-    champion : numpy.ndarray or None
-        (n,) by the champion or its recipe. None if there is nothing to compare.
-    unseen : bool
-        Whether the champion itself made the predictions, on data newer than its training.
-    """
+    """Predictions and outcomes at one moment."""
 
     test: Snapshot
     churned: np.ndarray
@@ -71,18 +56,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class BacktestResult:
-    """Result of a backtest and the decision to promote.
-
-    Parameters
-    ----------
-    promote : bool
-    why : str
-        Reason as a sentence.
-    origins : tuple of Origin
-    checks : tuple of Check
-    details : dict
-        Pooled metrics, reliability curve and difference to the champion.
-    """
+    """Result of a backtest and the decision to promote."""
 
     promote: bool
     why: str
@@ -108,13 +82,10 @@ class BacktestResult:
             return dict.fromkeys(("metrics", "baselines", "base_rate", "customers"))
         newest = self.origins[0].as_dict()
         return {
-            "metrics": newest["metrics"],
-            "baselines": newest["baselines"],
-            "base_rate": newest["base_rate"],
-            "customers": newest["customers"],
+            **{name: newest[name] for name in ("metrics", "baselines", "base_rate", "customers")},
             "judged_at": newest["cutoff"],
             "origins": [origin.as_dict() for origin in self.origins],
-            "checks": [check.as_dict() for check in self.checks],
+            "checks": [asdict(check) for check in self.checks],
             **self.details,
         }
 
@@ -131,42 +102,25 @@ def backtest(
 
     `retention.registry.gate` defines the rule.
 
-    Parameters
-    ----------
-    training : TrainingSet
-        Training data of the model. Each snapshot serves as an origin, with earlier snapshots to
-        train on.
-    trained : TrainedChurn
-        The challenger.
-    champion : TrainedChurn or None
-        The model in use.
-    is_unreadable : bool
-        Whether there is a champion that cannot be read, which makes ``champion`` None.
-    progress : Progress
+    `is_unreadable`: whether there is a champion that cannot be read, which makes ``champion`` None.
     """
     missing = set(champion.columns) - set(training.newest.frame.columns) if champion else set()
-    is_comparable = champion is not None and not missing and _same_definition(champion, trained)
-    comparable = champion if is_comparable else None
+    is_same = champion is not None and champion.window == trained.window
+    comparable = champion if is_same and not missing else None
     origins = _evaluate_origins(training, trained, comparable, progress)
     if not origins:
         return _without_origins(trained, champion, missing, is_unreadable)
     checks, details = _all_checks(origins, trained, comparable)
     excused = _non_binding_checks(checks, origins, trained, comparable)
-    alone = champion is None or bool(missing) or not is_comparable
-    caveat, failed = _failed_checks(checks, excused, alone=alone)
-    if champion is not None and not _same_definition(champion, trained):
-        why = _new_definition_note(trained, champion)
-        return BacktestResult(True, f"{why}{caveat}", origins, checks, details)
+    caveat, failed = _failed_checks(checks, excused, alone=comparable is None)
     if champion is None:
-        why = f"{_first_note(is_unreadable)}{caveat}"
-        return BacktestResult(True, why, origins, checks, details)
-    if failed:
-        why = gettext(
-            "The one in use stays, for {reasons}. `/retention models promote` uses the new one "
-            "all the same."
-        ).format(reasons="; ".join(failed))
+        why = _first_note(is_unreadable)
+    elif not is_same:
+        why = _new_definition_note(trained, champion)
+    elif failed:
+        why = gettext("The one in use stays, for {reasons}.").format(reasons="; ".join(failed))
         return BacktestResult(False, why, origins, checks, details)
-    if missing:
+    elif missing:
         why = _missing_features_note(missing)
     else:
         why = _promotion_note(len(origins), trained, champion, checks, details)
@@ -186,18 +140,15 @@ def _without_origins(
             "seen."
         )
         return BacktestResult(True, f"{_missing_features_note(missing)} {note}")
-    if champion is not None and not _same_definition(champion, trained):
+    if champion is not None and champion.window != trained.window:
         note = gettext("There is too little history to judge it on weeks it has not seen.")
         return BacktestResult(True, f"{_new_definition_note(trained, champion)} {note}")
     if champion is not None:
-        return BacktestResult(
-            False,
-            gettext(
-                "It is not used: there is too little history to judge it on weeks it has not seen, "
-                "so the one in use stays."
-            ),
+        why = gettext(
+            "It is not used: there is too little history to judge it on weeks it has not seen, "
+            "so the one in use stays."
         )
-    if is_unreadable:
+    elif is_unreadable:
         why = gettext(
             "The one in use cannot be read any more; there is too little history to judge it on "
             "weeks it has not seen."
@@ -206,7 +157,7 @@ def _without_origins(
         why = gettext(
             "It is the first; there is too little history to judge it on weeks it has not seen."
         )
-    return BacktestResult(True, why)
+    return BacktestResult(champion is None, why)
 
 
 def _first_note(is_unreadable: bool) -> str:
@@ -216,9 +167,8 @@ def _first_note(is_unreadable: bool) -> str:
 
 
 def _missing_features_note(missing: Collection[str]) -> str:
-    return gettext(
-        "The one in use needs features that are no longer computed ({features})."
-    ).format(features=", ".join(sorted(missing)))
+    text = gettext("The one in use needs features that are no longer computed ({features}).")
+    return text.format(features=", ".join(sorted(missing)))
 
 
 def _non_binding_checks(
@@ -233,9 +183,9 @@ def _non_binding_checks(
     """
     if champion is None:
         return {check.name for check in checks}
-    compared = [origin for origin in origins if origin.champion is not None]
-    probabilities = [origin.champion for origin in compared if origin.champion is not None]
-    own = _model_checks(compared, probabilities, champion) if compared else ()
+    compared = _compared(origins)
+    seen, probabilities = [origin for origin, _ in compared], [other for _, other in compared]
+    own = _model_checks(seen, probabilities, champion) if compared else ()
     recipe = gate.RECIPE_CHECKS if same_recipe(champion, trained) else ()
     return {check.name for check in own if not check.passed} | set(recipe)
 
@@ -261,16 +211,7 @@ def backtest_origins(
 ) -> list[tuple[Snapshot, TrainingSet]]:
     """Return snapshots one horizon apart with their training data.
 
-    Parameters
-    ----------
-    training : TrainingSet
-    limit : int
-        Largest number of origins.
-
-    Returns
-    -------
-    list of (Snapshot, TrainingSet)
-        Newest first.
+    Returns: newest first.
     """
     horizon = timedelta(days=training.horizon_days)
     pairs: list[tuple[Snapshot, TrainingSet]] = []
@@ -282,32 +223,13 @@ def backtest_origins(
     return pairs
 
 
-def _same_definition(first: TrainedChurn, second: TrainedChurn) -> bool:
-    return (first.horizon_days, first.active_within_days) == (
-        second.horizon_days,
-        second.active_within_days,
-    )
-
-
 def same_recipe(first: TrainedChurn, second: TrainedChurn) -> bool:
-    """Whether two models differ only in their training data.
+    """Whether two models differ only in their training data."""
+    return _recipe(first) == _recipe(second)
 
-    Parameters
-    ----------
-    first, second : TrainedChurn
-        The models to compare.
 
-    Returns
-    -------
-    bool
-        True if estimator, features, tuned settings and the definition of churn are equal.
-    """
-    alike = (first.estimator, first.columns, settings_of(first)) == (
-        second.estimator,
-        second.columns,
-        settings_of(second),
-    )
-    return alike and _same_definition(first, second)
+def _recipe(model: TrainedChurn) -> tuple[Any, ...]:
+    return model.estimator, model.columns, settings_of(model), model.window
 
 
 def settings_of(trained: TrainedChurn) -> dict[str, Any]:
@@ -330,17 +252,10 @@ def _evaluate_origins(
             refitted = fit(recipe, model=trained.estimator, seed=trained.seed, progress=inner)
         except TooLittleData:  # one class only, that early
             break
-        champion_probability, unseen = _champion_probabilities(champion, trained, test, before)
-        origins.append(
-            Origin(
-                test,
-                test.churned,
-                refitted.predict(test),
-                baseline_metrics(before, test),
-                champion_probability,
-                unseen,
-            )
-        )
+        of_champion = _champion_probabilities(champion, trained, test, before)
+        baselines = baseline_metrics(before, test)
+        own = refitted.predict(test)
+        origins.append(Origin(test, test.churned, own, baselines, *of_champion))
     return tuple(origins)
 
 
@@ -367,26 +282,22 @@ def _all_checks(
 ) -> tuple[tuple[gate.Check, ...], dict[str, Any]]:
     churned = np.concatenate([origin.churned for origin in origins])
     probability = np.concatenate([origin.probability for origin in origins])
-    customers = np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in origins])
-    loss = paired_interval(log_losses(churned, probability), customers)
+    loss = paired_interval(log_losses(churned, probability), _customers(origins))
     checks = _model_checks(origins, [origin.probability for origin in origins], trained)
+    names = ("auc", "pr_auc", "top_decile_lift", "brier", "ece", "empc")
     details: dict[str, Any] = {
         "pooled": {
             "log_loss": loss.mean,
             "log_loss_interval": {"low": loss.low, "high": loss.high},
-            **{
-                name: float(np.mean([o.metrics[name] for o in origins]))
-                for name in ("auc", "pr_auc", "top_decile_lift", "brier", "ece", "empc")
-            },
+            **{name: float(np.mean([o.metrics[name] for o in origins])) for name in names},
         },
         "reliability": reliability(churned, probability),
     }
-    compared = [origin for origin in origins if origin.champion is not None]
-    if champion is not None and (compared or not same_recipe(champion, trained)):
-        comparison_checks, difference = _champion_checks(
-            compared, same_recipe(champion, trained), is_plain=trained.estimator == RFM
-        )
-        checks += comparison_checks
+    compared = _compared(origins)
+    same = champion is not None and same_recipe(champion, trained)
+    if champion is not None and (compared or not same):
+        more, difference = _champion_checks(compared, same, is_plain=trained.estimator == RFM)
+        checks += more
         details["difference"] = difference
     return tuple(checks), details
 
@@ -394,14 +305,9 @@ def _all_checks(
 def _model_checks(
     origins: Sequence[Origin], probabilities: Sequence[np.ndarray], model: TrainedChurn
 ) -> list[gate.Check]:
-    """Return the checks that need no other model.
-
-    Newest origin first.
-    """
-    churned, probability = (
-        np.concatenate([origin.churned for origin in origins]),
-        np.concatenate(probabilities),
-    )
+    """Return the checks that need no other model. Newest origin first."""
+    churned = np.concatenate([origin.churned for origin in origins])
+    probability = np.concatenate(probabilities)
     checks = [*gate.check_calibration(churned, probability)]
     if len(origins) > 1:
         checks.append(gate.check_population(np.concatenate(probabilities[1:]), probabilities[0]))
@@ -422,7 +328,7 @@ def _pooled_baselines(origins: Sequence[Origin]) -> dict[str, float]:
 
 
 def _champion_checks(
-    compared: list[Origin], same: bool, *, is_plain: bool
+    compared: list[tuple[Origin, np.ndarray]], same: bool, *, is_plain: bool
 ) -> tuple[list[gate.Check], dict[str, float] | None]:
     """Return the checks against the champion.
 
@@ -431,38 +337,34 @@ def _champion_checks(
     if not compared:
         return [gate.check_better(Interval(0, 0, 0), 0)], None
     gaps = [
-        log_losses(origin.churned, origin.probability) - log_losses(origin.churned, origin.champion)
-        for origin in compared
-        if origin.champion is not None
+        log_losses(origin.churned, origin.probability) - log_losses(origin.churned, other)
+        for origin, other in compared
     ]
-    customers = np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in compared])
+    customers = _customers([origin for origin, _ in compared])
     interval = paired_interval(np.concatenate(gaps), customers)
-    difference = {
-        "mean": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "origins": len(compared),
-    }
+    difference = {**asdict(interval), "origins": len(compared)}
     if same:
         return [gate.check_not_worse(interval, len(compared))], difference
     if is_plain:
         return [gate.check_better(interval, len(compared), needed=1)], difference
-    lifts = [
-        (
-            origin.metrics["top_decile_lift"],
-            metrics(origin.churned, origin.champion)["top_decile_lift"],
-        )
-        for origin in compared
-        if origin.champion is not None
-    ]
-    new, old = zip(*lifts, strict=True)
+    new = [origin.metrics["top_decile_lift"] for origin, _ in compared]
+    old = [metrics(origin.churned, other)["top_decile_lift"] for origin, other in compared]
     return [gate.check_better(interval, len(compared)), gate.check_lift(new, old)], difference
+
+
+def _compared(origins: Sequence[Origin]) -> list[tuple[Origin, np.ndarray]]:
+    """Return the origins that have predictions of the champion, with these."""
+    return [(origin, origin.champion) for origin in origins if origin.champion is not None]
+
+
+def _customers(origins: Sequence[Origin]) -> np.ndarray:
+    return np.concatenate([origin.test.frame.customer_id.to_numpy() for origin in origins])
 
 
 def _new_definition_note(trained: TrainedChurn, champion: TrainedChurn) -> str:
     return gettext(
         "It is the first model for another definition of churn: {new}; until now it was {old}. "
-        "If that was not meant, `/retention models rollback` goes back."
+        "If that was not meant, go back to the previous model."
     ).format(new=_churn_definition(trained), old=_churn_definition(champion))
 
 
@@ -470,9 +372,8 @@ def _churn_definition(model: TrainedChurn) -> str:
     horizon = count(model.horizon_days, "day")
     if model.active_within_days is None:
         return gettext("no order for {horizon}, among all who ever ordered").format(horizon=horizon)
-    return gettext("no order for {horizon}, among those who ordered within {activity}").format(
-        horizon=horizon, activity=count(model.active_within_days, "day")
-    )
+    text = gettext("no order for {horizon}, among those who ordered within {activity}")
+    return text.format(horizon=horizon, activity=count(model.active_within_days, "day"))
 
 
 def _promotion_note(
@@ -492,9 +393,8 @@ def _promotion_note(
     passed = passed.format(origins=count(origins, "origin"))
     difference = details.get("difference")
     if not difference:
-        return gettext("{passed}; the same recipe as the one in use, on fresher data.").format(
-            passed=passed
-        )
+        sentence = gettext("{passed}; the same recipe as the one in use, on fresher data.")
+        return sentence.format(passed=passed)
     if same_recipe(champion, trained):
         sentence = gettext(
             "{passed}; the same recipe, on fresher data, is not worse than the one in use "

@@ -3,15 +3,14 @@
 Retraining, sweeps, scores, digests and evaluations use it. A campaign has a window of its own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, select
 
 from retention import clock
-from retention.db import Database
+from retention.db import Database, Transaction
 from retention.db.audit import record
 from retention.db.tables import ChurnDefinition as Row
 from retention.db.tables import ModelVersion
@@ -22,8 +21,7 @@ from retention.features.order_rhythm import (
     derive_definition,
     order_rhythm,
 )
-from retention.registry.champions import champion
-from retention.settings import Settings
+from retention.window import Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -36,17 +34,12 @@ SYSTEM = "system"
 class ChurnDefinition:
     """Churn is no order within the horizon, among customers with a recent order.
 
-    Parameters
-    ----------
-    horizon_days : int
-    active_within_days : int or None
-        Customers with an order in this time are active. None: all who ever ordered.
-    source : str
-        ``derived`` from the gaps between orders, from a ``model`` that was put into use, decided
-        by a ``person``, or the ``default``.
-    evidence : dict
-        Of a derived definition: see `retention.features.order_rhythm.DerivedDefinition`, with its
-        ``limit``.
+    `active_within_days`: customers with an order in this time are active. None: all who ever
+    ordered.
+    `source`: ``derived`` from the gaps between orders, from a ``model`` that was put into use,
+    decided by a ``person``, or the ``default``.
+    `evidence`: of a derived definition: see `retention.features.order_rhythm.DerivedDefinition`,
+    with its ``limit``.
     """
 
     horizon_days: int = DEFAULT_HORIZON
@@ -55,32 +48,22 @@ class ChurnDefinition:
     evidence: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def window(self) -> tuple[int, int | None]:
+    def window(self) -> Window:
         """Horizon and activity window, in days."""
-        return self.horizon_days, self.active_within_days
+        return Window(self.horizon_days, self.active_within_days)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON and templates."""
-        return {
-            "horizon_days": self.horizon_days,
-            "active_within_days": self.active_within_days,
-            "source": self.source,
-            "evidence": self.evidence,
-        }
+        return asdict(self)
 
 
-def current_definition(session: Session, settings: Settings) -> ChurnDefinition:
+def current_definition(session: Transaction) -> ChurnDefinition:
     """Return the definition in force.
 
     It is the newest stored one, else that of the churn model in use, else the default. Reads SQL
     only.
-
-    Parameters
-    ----------
-    session : Session
-    settings : Settings
     """
-    row = _newest_row(session, settings)
+    row = _newest_row(session)
     if row is not None:
         return ChurnDefinition(
             row.horizon_days,
@@ -88,46 +71,33 @@ def current_definition(session: Session, settings: Settings) -> ChurnDefinition:
             row.source,  # type: ignore[arg-type]
             row.evidence,
         )
-    model = champion(session, settings, "churn")
+    model = champion(session, "churn")
     if model is not None:
-        return ChurnDefinition(model.horizon_days, model.active_within_days, "model")
+        return ChurnDefinition(*model.window, "model")
     return ChurnDefinition()
 
 
-def definition_in_force(lake: "Lake", database: Database, settings: Settings) -> ChurnDefinition:
+def definition_in_force(lake: "Lake", database: Database) -> ChurnDefinition:
     """Return the definition in force, derived from the data if nobody decided yet.
 
     A derived definition follows the data until the first churn model is in use. Nothing is written.
-
-    Parameters
-    ----------
-    lake : Lake
-    database : Database
-    settings : Settings
     """
     with database.reading() as session:
-        stored = current_definition(session, settings)
-        has_model = champion(session, settings, "churn") is not None
+        stored = current_definition(session)
+        has_model = champion(session, "churn") is not None
     return stored if stored.source in ("model", "person") or has_model else derive_from(lake)
 
 
-def ensure_definition(lake: "Lake", database: Database, settings: Settings) -> ChurnDefinition:
-    """Return the definition in force, and store it if it was derived.
-
-    Parameters
-    ----------
-    lake : Lake
-    database : Database
-    settings : Settings
-    """
-    definition = definition_in_force(lake, database, settings)
+def ensure_definition(lake: "Lake", database: Database) -> ChurnDefinition:
+    """Return the definition in force, and store it if it was derived."""
+    definition = definition_in_force(lake, database)
     if definition.source != "derived":
         return definition
     with database.reading() as session:
-        stored = current_definition(session, settings)
+        stored = current_definition(session)
     if (stored.window, stored.source) != (definition.window, definition.source):
         with database.transaction() as session:
-            _store(session, settings, definition, SYSTEM)
+            _store(session, definition, SYSTEM)
     return definition
 
 
@@ -135,10 +105,6 @@ def derive_from(lake: "Lake") -> ChurnDefinition:
     """Derive the definition from the shop's gaps between orders.
 
     The source is ``default`` without events.
-
-    Parameters
-    ----------
-    lake : Lake
     """
     if lake.newest_event() is None:
         return ChurnDefinition()
@@ -154,14 +120,7 @@ def derive_from(lake: "Lake") -> ChurnDefinition:
 
 
 def fitting_definition(lake: "Lake", definition: ChurnDefinition) -> ChurnDefinition | None:
-    """Return the definition that the shop's rhythm asks for, if it differs.
-
-    Parameters
-    ----------
-    lake : Lake
-    definition : ChurnDefinition
-        In force.
-    """
+    """Return the definition that the shop's rhythm asks for, if it differs."""
     derived = derive_from(lake)
     is_known = derived.evidence.get("limit") != "few_returns"
     is_other = derived.horizon_days != definition.horizon_days
@@ -169,53 +128,28 @@ def fitting_definition(lake: "Lake", definition: ChurnDefinition) -> ChurnDefini
 
 
 def change_definition(
-    session: Session, settings: Settings, definition: ChurnDefinition, by: str
+    session: Transaction, definition: ChurnDefinition, by: str
 ) -> ModelVersion | None:
     """Put another definition into force.
 
     The churn model of the old definition is retired: its probabilities answer another question.
     Lists use the rules until a model for the new definition is trained. That model is the first of
     a new line and need not beat the retired one.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-    definition : ChurnDefinition
-    by : str
-        Actor.
-
-    Returns
-    -------
-    ModelVersion or None
-        The model that was retired.
     """
-    model = champion(session, settings, "churn")
-    if model is not None and (model.horizon_days, model.active_within_days) == definition.window:
-        model = None
-    if model is not None:
-        model.state = "retired"
-    _store(session, settings, definition, by)
+    model = champion(session, "churn")
+    if model is None or model.window == definition.window:
+        _store(session, definition, by)
+        return None
+    model.state = "retired"
+    _store(session, definition, by)
     return model
 
 
-def adopt_definition_of(session: Session, settings: Settings, model: ModelVersion, by: str) -> None:
-    """Store the definition of a churn model that is put into use, if it differs.
-
-    Parameters
-    ----------
-    session : Session
-        The caller's transaction.
-    settings : Settings
-    model : ModelVersion
-    by : str
-        Actor.
-    """
-    now = _newest_row(session, settings)
-    window = model.horizon_days, model.active_within_days
-    if now is None or (now.horizon_days, now.active_within_days) != window:
-        _store(session, settings, ChurnDefinition(*window, "model"), by)
+def adopt_definition_of(session: Transaction, model: ModelVersion, by: str) -> None:
+    """Store the definition of a churn model that is put into use, if it differs."""
+    now = _newest_row(session)
+    if now is None or (now.horizon_days, now.active_within_days) != model.window:
+        _store(session, ChurnDefinition(*model.window, "model"), by)
 
 
 def resolve_definition(
@@ -225,14 +159,8 @@ def resolve_definition(
 ) -> ChurnDefinition:
     """Apply the options of a command to the definition in force.
 
-    Parameters
-    ----------
-    definition : ChurnDefinition
-        In force.
-    horizon_days : int or None
-        None: as defined.
-    active_within_days : int, ``"definition"`` or None
-        None: all who ever ordered. ``"definition"``: as defined, or as the given horizon asks for.
+    `active_within_days`: none: all who ever ordered. ``"definition"``: as defined, or as the given
+    horizon asks for.
 
     Examples
     --------
@@ -253,16 +181,16 @@ def resolve_definition(
     return ChurnDefinition(horizon, active, "person")
 
 
-def _newest_row(session: Session, settings: Settings) -> Row | None:
+def _newest_row(session: Transaction) -> Row | None:
     return session.scalar(
-        select(Row).where(Row.team_id == settings.team_id).order_by(Row.id.desc()).limit(1)
+        select(Row).where(Row.team_id == session.settings.team_id).order_by(Row.id.desc()).limit(1)
     )
 
 
-def _store(session: Session, settings: Settings, definition: ChurnDefinition, by: str) -> None:
+def _store(session: Transaction, definition: ChurnDefinition, by: str) -> None:
     session.add(
         Row(
-            team_id=settings.team_id,
+            team_id=session.settings.team_id,
             horizon_days=definition.horizon_days,
             active_within_days=definition.active_within_days,
             source=definition.source,
@@ -271,13 +199,21 @@ def _store(session: Session, settings: Settings, definition: ChurnDefinition, by
             decided_at=clock.now(),
         )
     )
-    record(
-        session,
-        settings,
-        by,
-        "churn.definition",
-        "churn",
-        clock.now(),
-        definition.as_dict(),
-    )
+    record(session, by, "churn.definition", "churn", clock.now(), definition.as_dict())
     session.flush()
+
+
+_CHAMPION = (  # built once: building takes longer than running
+    select(ModelVersion)
+    .where(
+        ModelVersion.team_id == bindparam("team_id"),
+        ModelVersion.kind == bindparam("kind"),
+        ModelVersion.state == "champion",
+    )
+    .order_by(ModelVersion.promoted_at.desc())
+)
+
+
+def champion(session: Transaction, kind: str) -> ModelVersion | None:
+    """Return the version in use, or None."""
+    return session.scalar(_CHAMPION, {"team_id": session.settings.team_id, "kind": kind})

@@ -27,14 +27,13 @@ ECE, slope and PSI of few customers exceed their limits by chance. A check fails
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
 
 from retention.churn import drift
-from retention.churn.classification_metrics import ece
-from retention.churn.uncertainty import Interval
+from retention.churn.evaluation.classification_metrics import ece
+from retention.churn.evaluation.uncertainty import Interval
 from retention.templating import count
 from retention.text import gettext
 
@@ -44,37 +43,17 @@ RECIPE_CHECKS = ("ece", "slope", "psi")  # depend on the recipe, not on its trai
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One condition of the gate.
-
-    Parameters
-    ----------
-    name : str
-    passed : bool
-    text : str
-        Measured value and limit in words.
-    """
+    """One condition of the gate."""
 
     name: str
     passed: bool
     text: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the fields for the registry and templates."""
-        return {"name": self.name, "passed": self.passed, "text": self.text}
-
 
 def calibration_line(churned: np.ndarray, probability: np.ndarray) -> tuple[float, float]:
     """Fit the logistic line of outcomes on log-odds.
 
-    Parameters
-    ----------
-    churned, probability : numpy.ndarray
-        (n,) labels and probabilities.
-
-    Returns
-    -------
-    slope, standard_error : float
-        A slope of 1 is calibrated.
+    Returns: a slope of 1 is calibrated.
 
     References
     ----------
@@ -96,41 +75,24 @@ def calibration_line(churned: np.ndarray, probability: np.ndarray) -> tuple[floa
 def check_calibration(
     churned: np.ndarray, probability: np.ndarray, seed: int = 0
 ) -> tuple[Check, Check]:
-    """Check ECE and slope, each beyond chance.
-
-    Parameters
-    ----------
-    churned, probability : numpy.ndarray
-        (n,) labels and probabilities.
-    seed : int
-    """
+    """Check ECE and slope, each beyond chance."""
     error = ece(churned, probability)
     rng = np.random.default_rng(seed)
-    chance = float(
-        np.quantile(
-            [
-                ece((rng.random(len(probability)) < probability).astype(float), probability)
-                for _ in range(200)
-            ],
-            0.95,
-        )
-    )
-    limit = max(MAX_ECE, chance)
+    by_chance = [
+        ece((rng.random(len(probability)) < probability).astype(float), probability)
+        for _ in range(200)
+    ]
+    limit = max(MAX_ECE, float(np.quantile(by_chance, 0.95)))
     slope, sd = calibration_line(churned, probability)
+    (low, high), margin = SLOPE_RANGE, 1.96 * sd
+    text = gettext("calibration error {error:.3f}, limit {limit:.3f}")
+    of_slope = gettext("calibration slope {slope:.2f} ± {margin:.2f}, must reach {low} to {high}")
     return (
-        Check(
-            "ece",
-            error <= limit,
-            gettext("calibration error {error:.3f}, limit {limit:.3f}").format(
-                error=error, limit=limit
-            ),
-        ),
+        Check("ece", error <= limit, text.format(error=error, limit=limit)),
         Check(
             "slope",
-            slope + 1.96 * sd >= SLOPE_RANGE[0] and slope - 1.96 * sd <= SLOPE_RANGE[1],
-            gettext(
-                "calibration slope {slope:.2f} ± {margin:.2f}, must reach {low} to {high}"
-            ).format(slope=slope, margin=1.96 * sd, low=SLOPE_RANGE[0], high=SLOPE_RANGE[1]),
+            slope + margin >= low and slope - margin <= high,
+            of_slope.format(slope=slope, margin=margin, low=low, high=high),
         ),
     )
 
@@ -138,10 +100,7 @@ def check_calibration(
 def check_population(before: np.ndarray, now: np.ndarray) -> Check:
     """Check that scores are distributed as before.
 
-    Parameters
-    ----------
-    before, now : numpy.ndarray
-        Earlier and newest scores.
+    `before`, `now`: earlier and newest scores.
     """
     profile = drift.profile(before)
     psi, limit = drift.profile_psi(profile, now), drift.psi_limit(profile, len(now))
@@ -150,46 +109,32 @@ def check_population(before: np.ndarray, now: np.ndarray) -> Check:
 
 
 def check_baselines(loss: float, baselines: dict[str, float]) -> Check:
-    """Check the log-loss against every baseline.
-
-    Parameters
-    ----------
-    loss : float
-    baselines : dict
-        Name → log-loss.
-    """
+    """Check the log-loss against every baseline."""
     name, best = min(baselines.items(), key=lambda pair: pair[1])
     # No level: it is pooled over the origins, and the message shows that of the newest.
-    text = (
-        gettext("log-loss {difference:.4f} below that of the best baseline ({name})")
-        if loss < best
-        else gettext("log-loss {difference:.4f} above that of the best baseline ({name})")
-    )
+    if loss < best:
+        text = gettext("log-loss {difference:.4f} below that of the best baseline ({name})")
+    else:
+        text = gettext("log-loss {difference:.4f} above that of the best baseline ({name})")
     return Check("baselines", loss < best, text.format(difference=abs(loss - best), name=name))
 
 
 def check_better(difference: Interval, origins: int, needed: int = ORIGINS) -> Check:
     """Check that another recipe is significantly better.
 
-    Parameters
-    ----------
-    difference : Interval
-        Log-loss minus the champion's.
-    origins : int
+    `difference`: log-loss minus the champion's.
     """
     if origins < needed:
         text = gettext(
             "only {origins} of the {needed} origins that a comparison needs can be judged"
         )
         return Check("log_loss", False, text.format(origins=origins, needed=needed))
-    return Check(
-        "log_loss",
-        difference.high < 0,
-        gettext(
-            "log-loss {difference} against the champion's on {origins} origins, the interval must "
-            "lie below 0"
-        ).format(difference=difference, origins=origins),
+    text = gettext(
+        "log-loss {difference} against the champion's on {origins} origins, the interval must "
+        "lie below 0"
     )
+    text = text.format(difference=difference, origins=origins)
+    return Check("log_loss", difference.high < 0, text)
 
 
 def check_not_worse(difference: Interval, origins: int) -> Check:
@@ -197,35 +142,19 @@ def check_not_worse(difference: Interval, origins: int) -> Check:
 
     Only a significant loss fails.
 
-    Parameters
-    ----------
-    difference : Interval
-        Log-loss minus the champion's.
-    origins : int
+    `difference`: log-loss minus the champion's.
     """
-    return Check(
-        "log_loss",
-        difference.low <= 0,
-        gettext(
-            "log-loss {difference} against the champion's on {origins} it had not seen, the "
-            "interval must not lie above 0"
-        ).format(difference=difference, origins=count(origins, "origin")),
+    text = gettext(
+        "log-loss {difference} against the champion's on {origins} it had not seen, the "
+        "interval must not lie above 0"
     )
+    text = text.format(difference=difference, origins=count(origins, "origin"))
+    return Check("log_loss", difference.low <= 0, text)
 
 
 def check_lift(new: Sequence[float], old: Sequence[float]) -> Check:
-    """Check that the mean lift is at most 2% worse.
-
-    Parameters
-    ----------
-    new, old : sequence of float
-        Lift of the top tenth per origin.
-    """
+    """Check that the mean lift is at most 2% worse."""
     now, before = float(np.mean(new)), float(np.mean(old))
-    return Check(
-        "lift",
-        now >= (1 - MAX_LIFT_LOSS) * before,
-        gettext("lift of the top tenth {now:.2f} against {before:.2f}, at most 2% less").format(
-            now=now, before=before
-        ),
-    )
+    text = gettext("lift of the top tenth {now:.2f} against {before:.2f}, at most 2% less")
+    is_as_good = now >= (1 - MAX_LIFT_LOSS) * before
+    return Check("lift", is_as_good, text.format(now=now, before=before))

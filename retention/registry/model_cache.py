@@ -5,9 +5,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy.orm import Session
-
 from retention import clock
+from retention.db import Transaction
 from retention.db.tables import ModelVersion
 from retention.feedback import item_feedback, refused_items
 from retention.registry.store import champion, has_valid_seal, load
@@ -31,18 +30,6 @@ def load_cached(settings: Settings, row: ModelVersion, read: Callable[[bytes], T
 
     The cache key contains the sha256, and the row's seal is verified every time. Callers must not
     change the model.
-
-    Parameters
-    ----------
-    settings : Settings
-    row : ModelVersion
-    read : callable
-        Artefact → model.
-
-    Raises
-    ------
-    BadInput
-        See `load`.
     """
     key = row.kind, row.version, row.sha256
     with _LOCK:
@@ -58,20 +45,7 @@ def load_cached(settings: Settings, row: ModelVersion, read: Callable[[bytes], T
 
 
 def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
-    """Return the churn model of a version.
-
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    row : ModelVersion
-        As stored.
-
-    Returns
-    -------
-    TrainedChurn
-        From the cache of this process if possible.
-    """
+    """Return the churn model of a version."""
     from retention.churn.model import TrainedChurn
 
     return load_cached(
@@ -80,53 +54,21 @@ def churn_model(settings: Settings, row: ModelVersion) -> "TrainedChurn":
 
 
 def recommender(settings: Settings, row: ModelVersion) -> "TrainedRecommender":
-    """Return the recommender of a version.
-
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    row : ModelVersion
-        As stored.
-
-    Returns
-    -------
-    TrainedRecommender
-        From the cache of this process if possible.
-    """
+    """Return the recommender of a version."""
     from retention.recommend import TrainedRecommender
 
     return load_cached(settings, row, TrainedRecommender.from_bytes)
 
 
-def open_recommender(
-    lake: "Lake", session: Session, settings: Settings, policy: "Policy"
-) -> "ActiveRecommender":
-    """Open the recommender in use, with shop rules and feedback.
-
-    Parameters
-    ----------
-    lake : Lake
-        Data of the customers and the items.
-    session : Session
-        Transaction that reads the registry and the feedback.
-    settings : Settings
-        The installation's settings.
-    policy : Policy
-        Rules for lists, and the usual margin.
-
-    Returns
-    -------
-    ActiveRecommender
-        Recommends popular items if no model is in use.
-    """
+def open_recommender(lake: "Lake", session: Transaction, policy: "Policy") -> "ActiveRecommender":
+    """Open the recommender in use, with shop rules and feedback."""
     from retention.recommend.reranking import Terms
     from retention.recommend.responses import verdict_events
     from retention.recommend.serving import ActiveRecommender
 
-    row = champion(session, settings, "recommend")
-    trained = recommender(settings, row) if row is not None else None
-    feedback = item_feedback(session, settings, lake.identities.canonical_ids())
+    row = champion(session, "recommend")
+    trained = recommender(session.settings, row) if row is not None else None
+    feedback = item_feedback(session, lake.identities.canonical_ids())
     events = verdict_events(feedback, clock.now()) if feedback else None
     terms = Terms(policy.recommend, policy.offer.margin, refused_items(feedback), events)
     return ActiveRecommender(trained, row, terms)

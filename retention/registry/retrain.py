@@ -4,20 +4,29 @@ Models are evaluated on the newest weeks with known outcomes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from retention.churn import targets
+from retention.churn.drift import reference_profiles
+from retention.churn.evaluation.segments import customer_attributes
+from retention.churn.model import TrainedChurn, fit, with_tiers
+from retention.churn.training_set import build_training_set, exclude_doubted_labels
+from retention.churn.tuning import Budget
 from retention.db.tables import ModelVersion
 from retention.errors import Refused
 from retention.progress import Progress, part
 from retention.registry.model_cache import churn_model, recommender
 from retention.registry.store import save
+from retention.risk.policy import load_policy
 from retention.settings import Settings
 from retention.text import gettext
+from retention.window import Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
+    from retention.recommend import TrainedRecommender
 
 SEED = 0
 
@@ -26,14 +35,7 @@ SEED = 0
 class RetrainResult:
     """A new model version, not yet part of a session.
 
-    Parameters
-    ----------
-    row : ModelVersion
-    promote : bool
-    why : str
-        Reason of the decision as a sentence.
-    figures : dict
-        Further fields of `as_dict`.
+    `figures`: further fields of `as_dict`.
     """
 
     row: ModelVersion
@@ -61,27 +63,13 @@ class RetrainResult:
 class RetrainRequest:
     """Parameters of a training run.
 
-    Parameters
-    ----------
-    cutoff : datetime
-    horizon_days : int
-    active_within_days : int or None
-    model : str
-    created_by : str
-    job_id : str or None
-    doubted : tuple of (str, datetime)
-        Labels to exclude, see `retention.feedback`.
-    heard : Any
-        Responses to recommendations, see `retention.recommend.training.train`.
-    tune_seconds : float or None
-        Time limit of the search for settings.
-    tune_fits : int or None
-        Limit in fits. Without both limits nothing is tuned.
+    `doubted`: labels to exclude, see `retention.feedback`.
+    `heard`: responses to recommendations, see `retention.recommend.training.train`.
+    `tune_fits`: limit in fits. Without both limits nothing is tuned.
     """
 
     cutoff: datetime
-    horizon_days: int
-    active_within_days: int | None
+    window: Window
     model: str
     created_by: str
     job_id: str | None
@@ -103,54 +91,23 @@ def churn(
     Snapshots are taken once. Each is training data of the model and, with those one horizon
     earlier, an origin of the backtest (`retention.registry.gate`).
 
-    Parameters
-    ----------
-    settings : Settings
-    lake : Lake
-    champion : ModelVersion or None
-    request : RetrainRequest
-    progress : Progress
-
-    Raises
-    ------
-    BadInput, TooLittleData
-        See `retention.churn.training_set.build_training_set`.
+    Raises `BadInput, TooLittleData`: see `retention.churn.training_set.build_training_set`.
     """
-    from retention.churn import targets
-    from retention.churn.drift import reference_profiles
-    from retention.churn.model import fit, with_tiers
-    from retention.churn.segments import customer_attributes
-    from retention.churn.training_set import build_training_set, exclude_doubted_labels
-    from retention.churn.tuning import Budget
     from retention.registry.backtest import backtest
-    from retention.risk.policy import load_policy
 
     training = build_training_set(
-        lake,
-        cutoff=request.cutoff,
-        horizon_days=request.horizon_days,
-        active_within_days=request.active_within_days,
-        progress=part(progress, 0, 3),
+        lake, cutoff=request.cutoff, window=request.window, progress=part(progress, 0, 3)
     )
     undoubted = exclude_doubted_labels(training, request.doubted)
-    budget = (
-        Budget(request.tune_seconds, request.tune_fits)
-        if request.tune_seconds or request.tune_fits
-        else None
-    )
-    trained = fit(
-        undoubted, model=request.model, seed=SEED, tune=budget, progress=part(progress, 1, 3)
-    )
+    tunes = request.tune_seconds or request.tune_fits
+    budget = Budget(request.tune_seconds, request.tune_fits) if tunes else None
+    model = request.model
+    trained = fit(undoubted, model=model, seed=SEED, tune=budget, progress=part(progress, 1, 3))
     trained = with_tiers(trained, lake, load_policy(settings).list.customers)
     progress(2, 3, gettext("Learning purchase intent"))
     parameters = trained.parameters
-    trained = replace(
-        trained,
-        parameters={
-            **parameters,
-            targets.PARAMETER: targets.fit_intent(lake, training, trained.columns),
-        },
-    )
+    intent = targets.fit_intent(lake, training, trained.columns)
+    trained = replace(trained, parameters={**parameters, targets.PARAMETER: intent})
     champion_model = _load_champion(churn_model, settings, champion)
     result = backtest(
         training,
@@ -161,55 +118,44 @@ def churn(
     )
     progress(1, 1, gettext("Saving the model"))
     figures = result.as_dict()
-    row = save(
-        settings,
-        "churn",
-        trained.to_bytes(),
-        estimator=trained.estimator,
-        cutoff=request.cutoff,
-        horizon_days=request.horizon_days,
-        active_within_days=request.active_within_days,
-        parameters={
-            **parameters,
-            "calibration": trained.calibration,
-            "train_rows": trained.train_rows,
-        },
-        features=trained.columns,
-        metrics={
-            **(figures["metrics"] or {}),
-            **figures,
-            "selection_note": trained.selection_note,
-            "reference": reference_profiles(training, trained),
-            "segments": result.by_segment(customer_attributes(lake)),
-        },
-        fingerprint=lake.fingerprint(request.cutoff),
-        seed=trained.seed,
-        rung=trained.rung,
-        created_by=request.created_by,
-        job_id=request.job_id,
-    )
+    learned = {"calibration": trained.calibration, "train_rows": trained.train_rows}
+    row = _row("churn", trained, lake, request)
+    row.active_within_days = request.window.active_within_days
+    row.parameters, row.features = {**parameters, **learned}, list(trained.columns)
+    row.metrics = {
+        **(figures["metrics"] or {}),
+        **figures,
+        "selection_note": trained.selection_note,
+        "reference": reference_profiles(training, trained),
+        "segments": result.by_segment(customer_attributes(lake)),
+    }
+    save(settings, row, trained.to_bytes())
     summary = {key: figures[key] for key in ("metrics", "baselines", "base_rate", "customers")}
-    checks = [check.as_dict() for check in result.checks]
-    return RetrainResult(
-        row,
-        result.promote,
-        result.why,
-        {
-            **summary,
-            "checks": checks,
-            "train_rows": trained.train_rows,
-            "calibration": trained.calibration,
-        },
+    summary |= {"checks": [asdict(check) for check in result.checks], **learned}
+    return RetrainResult(row, result.promote, result.why, summary)
+
+
+def _row(
+    kind: str, trained: "TrainedChurn | TrainedRecommender", lake: "Lake", request: RetrainRequest
+) -> ModelVersion:
+    """Return the row of a model without what only its kind has."""
+    return ModelVersion(
+        kind=kind,
+        estimator=trained.estimator,
+        rung=trained.rung,
+        seed=trained.seed,
+        cutoff=request.cutoff,
+        horizon_days=request.window.horizon_days,
+        data_fingerprint=lake.fingerprint(request.cutoff),
+        job_id=request.job_id,
+        created_by=request.created_by,
     )
 
 
 def _load_champion(
     read: Callable[[Settings, ModelVersion], Any], settings: Settings, champion: ModelVersion | None
 ) -> Any:
-    """Load the champion.
-
-    None without one, or if it cannot be read.
-    """
+    """Load the champion. None without one, or if it cannot be read."""
     try:
         return read(settings, champion) if champion else None
     except Refused:
@@ -223,24 +169,13 @@ def recommend(
     request: RetrainRequest,
     progress: Progress,
 ) -> RetrainResult:
-    """Train a recommender.
-
-    It evaluates itself on the last horizon before the cutoff.
-
-    Parameters
-    ----------
-    settings : Settings
-    lake : Lake
-    champion : ModelVersion or None
-    request : RetrainRequest
-    progress : Progress
-    """
+    """Train a recommender. It evaluates itself on the last horizon before the cutoff."""
     from retention.recommend import train
 
     trained = train(
         lake,
         cutoff=request.cutoff,
-        horizon_days=request.horizon_days,
+        horizon_days=request.window.horizon_days,
         model=request.model,
         feedback=request.heard,
         progress=progress,
@@ -253,23 +188,9 @@ def recommend(
     else:
         promote, why = _decide(champion, trained.estimator, trained.alone, metrics, baselines)
     progress(1, 1, gettext("Saving the recommender"))
-    row = save(
-        settings,
-        "recommend",
-        trained.to_bytes(),
-        estimator=trained.estimator,
-        cutoff=request.cutoff,
-        horizon_days=request.horizon_days,
-        active_within_days=None,
-        parameters=trained.parameters,
-        features=(),
-        metrics=trained.metrics,
-        fingerprint=lake.fingerprint(request.cutoff),
-        seed=trained.seed,
-        rung=trained.rung,
-        created_by=request.created_by,
-        job_id=request.job_id,
-    )
+    row = _row("recommend", trained, lake, request)
+    row.parameters, row.features, row.metrics = trained.parameters, [], trained.metrics
+    save(settings, row, trained.to_bytes())
     figures = {
         "metrics": metrics,
         "baselines": baselines,

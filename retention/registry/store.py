@@ -9,118 +9,57 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Sequence
-from datetime import datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
 
 from retention import clock
+from retention.db import Transaction
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
+from retention.features import catalogue
 from retention.paths import create_private_folder, is_url
 from retention.registry import churn_definition
-from retention.registry.champions import champion
+from retention.registry.churn_definition import champion
 from retention.settings import Settings
 from retention.text import gettext
 
 
-def save(
-    settings: Settings,
-    kind: str,
-    content: bytes,
-    *,
-    estimator: str,
-    cutoff: datetime,
-    horizon_days: int,
-    active_within_days: int | None,
-    parameters: dict[str, Any],
-    features: Sequence[str],
-    metrics: dict[str, Any],
-    fingerprint: str,
-    seed: int,
-    rung: str,
-    created_by: str,
-    job_id: str | None,
-) -> ModelVersion:
-    """Write an artefact and return its row for a session.
+def save(settings: Settings, row: ModelVersion, content: bytes) -> ModelVersion:
+    """Write an artefact and complete its row for a session.
 
     The file is written atomically. If the row is never added, the file is unused.
 
-    Parameters
-    ----------
-    settings : Settings
-    kind : str
-        ``churn`` or ``recommend``.
-    content : bytes
-        The artefact. The row gets its sha256 and a keyed seal over that, the kind and the version.
-    estimator, cutoff, horizon_days, active_within_days, parameters, features, metrics
-        Columns of the row.
-    fingerprint, seed, rung, created_by, job_id
-        Columns of the row.
+    `row`: with ``kind`` (churn or recommend) and what is known of the training.
+    `content`: the artefact. The row gets its sha256 and a keyed seal over that, the kind and the
+    version.
     """
-    digest = hashlib.sha256(content).hexdigest()
-    version = f"{kind}-{cutoff.astimezone(settings.zone):%Y%m%d}-{secrets.token_hex(3)}"
-    name = f"{kind}/{version}.model"
-    _write(settings.models_url, name, content)
-    return ModelVersion(
-        team_id=settings.team_id,
-        version=version,
-        kind=kind,
-        estimator=estimator,
-        rung=rung,
-        cutoff=cutoff,
-        horizon_days=horizon_days,
-        active_within_days=active_within_days,
-        parameters=parameters,
-        features=list(features),
-        metrics=metrics,
-        data_fingerprint=fingerprint,
-        code_version=installed_version("retention-desk"),
-        seed=seed,
-        artefact=name,
-        sha256=digest,
-        hmac=_seal(settings.key, settings, kind, version, digest),
-        job_id=job_id,
-        created_by=created_by,
-        created_at=clock.now(),
-        state="candidate",
-    )
+    day = row.cutoff.astimezone(settings.zone)
+    row.version = f"{row.kind}-{day:%Y%m%d}-{secrets.token_hex(3)}"
+    row.artefact = f"{row.kind}/{row.version}.model"
+    _write(settings.models_url, row.artefact, content)
+    row.team_id, row.state = settings.team_id, "candidate"
+    row.code_version, row.created_at = installed_version("retention-desk"), clock.now()
+    row.sha256 = hashlib.sha256(content).hexdigest()
+    row.hmac = _seal(settings.key, settings, row)
+    return row
 
 
 def load(settings: Settings, row: ModelVersion) -> bytes:
-    """Read an artefact and verify its hash and seal.
-
-    Parameters
-    ----------
-    settings : Settings
-    row : ModelVersion
-
-    Raises
-    ------
-    BadInput
-        If the file is missing or was changed. Its content is not interpreted.
-    """
+    """Read an artefact and verify its hash and seal."""
     try:
         content = _read(settings.models_url, row.artefact)
     except OSError:
-        raise BadInput(
-            gettext(
-                "The artefact of model {version} is missing from {models_url}; promote another "
-                "version or run `/retention retrain`."
-            ).format(version=row.version, models_url=settings.models_url)
-        ) from None
+        text = gettext("The artefact of model {version} is missing from {models_url}.")
+        message = text.format(version=row.version, models_url=settings.models_url)
+        raise BadInput(message, hint="other_model") from None
     digest = hashlib.sha256(content).hexdigest()
     if not (hmac.compare_digest(digest, row.sha256) and has_valid_seal(settings, row)):
-        raise BadInput(
-            gettext(
-                "The artefact of model {version} is not what was saved, so it was not loaded; "
-                "promote another version or run `/retention retrain`."
-            ).format(version=row.version)
+        text = gettext(
+            "The artefact of model {version} is not what was saved, so it was not loaded."
         )
+        raise BadInput(text.format(version=row.version), hint="other_model")
     return content
 
 
@@ -129,82 +68,37 @@ def check_usable(settings: Settings, row: ModelVersion) -> None:
 
     Reads the artefact, so do not call it while users wait.
 
-    Parameters
-    ----------
-    settings : Settings
-    row : ModelVersion
-
-    Raises
-    ------
-    BadInput
-        See `load`. Also if the model uses features that are no longer computed.
+    Raises `BadInput`: see `load`. Also if the model uses features that are no longer computed.
     """
-    from retention.features import catalogue
-
     load(settings, row)
     catalogue.check_features(row.features, row.version)
 
 
 def has_valid_seal(settings: Settings, row: ModelVersion) -> bool:
-    """Whether one of our keys sealed the row.
-
-    The seal covers kind, version and hash.
-
-    Parameters
-    ----------
-    settings : Settings
-        Gives the keys.
-    row : ModelVersion
-        As stored.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether one of our keys sealed the row. The seal covers kind, version and hash."""
     return any(
-        hmac.compare_digest(_seal(key, settings, row.kind, row.version, row.sha256), row.hmac)
-        for key in settings.keys.all
+        hmac.compare_digest(_seal(key, settings, row), row.hmac) for key in settings.keys.all
     )
 
 
 def reseal(settings: Settings, row: ModelVersion) -> str | None:
-    """Return a new seal with the current key.
-
-    Parameters
-    ----------
-    settings : Settings
-    row : ModelVersion
-
-    Returns
-    -------
-    str or None
-        None if the seal is current or invalid.
-    """
-    seal = _seal(settings.key, settings, row.kind, row.version, row.sha256)
-    return (
-        seal if has_valid_seal(settings, row) and not hmac.compare_digest(seal, row.hmac) else None
-    )
+    """Return a new seal with the current key."""
+    seal = _seal(settings.key, settings, row)
+    is_old = has_valid_seal(settings, row) and not hmac.compare_digest(seal, row.hmac)
+    return seal if is_old else None
 
 
-def promote(session: Session, settings: Settings, row: ModelVersion, by: str) -> None:
+def promote(session: Transaction, row: ModelVersion, by: str) -> None:
     """Put a version into use and retire the previous one.
 
     A churn model brings its definition of churn with it.
 
     Runs in the caller's transaction.
-
-    Parameters
-    ----------
-    session : Session
-    settings : Settings
-    row : ModelVersion
-    by : str
-        Actor.
     """
     session.execute(
         update(ModelVersion)
         .where(
-            ModelVersion.team_id == settings.team_id,
+            ModelVersion.team_id == session.settings.team_id,
             ModelVersion.kind == row.kind,
             ModelVersion.state == "champion",
             ModelVersion.version != row.version,
@@ -214,52 +108,28 @@ def promote(session: Session, settings: Settings, row: ModelVersion, by: str) ->
     row.state, row.promoted_by, row.promoted_at = "champion", by, clock.now()
     session.add(row)
     if row.kind == "churn":
-        churn_definition.adopt_definition_of(session, settings, row, by)
+        churn_definition.adopt_definition_of(session, row, by)
 
 
-def find(session: Session, settings: Settings, version: str) -> ModelVersion:
-    """Return a version by its name.
-
-    Parameters
-    ----------
-    session : Session
-    settings : Settings
-    version : str
-
-    Raises
-    ------
-    BadInput
-        If the team has no such version; suggests the closest name.
-    """
-    row = session.get(ModelVersion, version)
-    if row is None or row.team_id != settings.team_id:
-        versions = session.scalars(
-            select(ModelVersion.version).where(ModelVersion.team_id == settings.team_id)
-        ).all()
-        near = difflib.get_close_matches(version, versions, 1)
-        sentence = gettext("There is no model {version!r}; see `/retention models`.").format(
-            version=version
-        )
-        if near:
-            guess = gettext("Did you mean {version}?").format(version=near[0])
-            sentence = f"{sentence} {guess}"
-        raise BadInput(sentence)
-    return row
+def find(session: Transaction, version: str) -> ModelVersion:
+    """Return a version by its name."""
+    row, team = session.get(ModelVersion, version), session.settings.team_id
+    if row is not None and row.team_id == team:
+        return row
+    versions = session.scalars(select(ModelVersion.version).where(ModelVersion.team_id == team))
+    near = difflib.get_close_matches(version, versions.all(), 1)
+    text = gettext("There is no model {version!r}.")
+    sentences = [text.format(version=version)]
+    sentences += [gettext("Did you mean {version}?").format(version=name) for name in near]
+    raise BadInput(" ".join(sentences), hint="models")
 
 
-def previous(session: Session, settings: Settings, kind: str) -> ModelVersion | None:
-    """Return the target of a roll-back, or None.
-
-    Parameters
-    ----------
-    session : Session
-    settings : Settings
-    kind : str
-    """
+def previous(session: Transaction, kind: str) -> ModelVersion | None:
+    """Return the target of a roll-back, or None."""
     return session.scalar(
         select(ModelVersion)
         .where(
-            ModelVersion.team_id == settings.team_id,
+            ModelVersion.team_id == session.settings.team_id,
             ModelVersion.kind == kind,
             ModelVersion.state == "retired",
             ModelVersion.promoted_at.is_not(None),
@@ -268,56 +138,32 @@ def previous(session: Session, settings: Settings, kind: str) -> ModelVersion | 
     )
 
 
-def roll_back(
-    session: Session, settings: Settings, kind: str, by: str
-) -> tuple[ModelVersion, ModelVersion]:
+def roll_back(session: Transaction, kind: str, by: str) -> tuple[ModelVersion, ModelVersion]:
     """Withdraw the champion and reinstate its predecessor.
 
     Runs in the caller's transaction. Later roll-backs skip withdrawn versions, so two of them go
     two steps back. A withdrawn version can still be promoted by name.
 
-    Parameters
-    ----------
-    session : Session
-    settings : Settings
-    kind : str
-    by : str
-        Actor.
-
-    Returns
-    -------
-    tuple of ModelVersion
-        The version in use now, and the withdrawn one.
-
-    Raises
-    ------
-    BadInput
-        Without a champion or a previous version.
+    Raises `BadInput`: without a champion or a previous version.
     """
-    now, before = champion(session, settings, kind), previous(session, settings, kind)
-    if now is None or before is None:
-        if now is None:
-            raise BadInput(
-                gettext(
-                    "No {kind} model is in use, so there is nothing to go back to; see "
-                    "`/retention models`."
-                ).format(kind=kind)
-            )
-        raise BadInput(
-            gettext(
-                "No {kind} model was in use before {version}, so there is nothing to go back to; "
-                "see `/retention models`."
-            ).format(kind=kind, version=now.version)
+    now, before = champion(session, kind), previous(session, kind)
+    if now is None:
+        text = gettext("No {kind} model is in use, so there is nothing to go back to.")
+        raise BadInput(text.format(kind=kind), hint="models")
+    if before is None:
+        text = gettext(
+            "No {kind} model was in use before {version}, so there is nothing to go back to."
         )
-    promote(session, settings, before, by)
+        raise BadInput(text.format(kind=kind, version=now.version), hint="models")
+    promote(session, before, by)
     session.flush()
     session.refresh(now)
     now.state = "withdrawn"
     return before, now
 
 
-def _seal(key: bytes, settings: Settings, kind: str, version: str, digest: str) -> str:
-    sealed_text = "\0".join(("model artefact", settings.team_id, kind, version, digest))
+def _seal(key: bytes, settings: Settings, row: ModelVersion) -> str:
+    sealed_text = "\0".join(("model artefact", settings.team_id, row.kind, row.version, row.sha256))
     return hmac.new(key, sealed_text.encode(), hashlib.sha256).hexdigest()
 
 

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from retention.csv import escape_formulas
+from retention.csv_text import escape_formulas
 from retention.errors import BadInput
 from retention.templating import html
 from retention.text import gettext
@@ -24,18 +24,7 @@ BYTE_ORDER_MARK = "utf-8-sig"  # by which spreadsheets recognise UTF-8
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder, and check that the list can be written into it.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the page and the CSV file.
-
-    Raises
-    ------
-    BadInput
-        The folder or a file in it cannot be written.
-    """
+    """Make the folder, and check that the list can be written into it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (TABLE, LAPSED_TABLE, PAGE):
@@ -45,24 +34,14 @@ def check_folder(folder: Path) -> None:
             if is_new:
                 (folder / name).unlink()
     except OSError as error:
-        raise BadInput(
-            gettext(
-                "The list cannot be written into {folder}: {reason}. Name another --out."
-            ).format(folder=folder, reason=error.strerror)
-        ) from None
+        text = gettext("The list cannot be written into {folder}: {reason}. Name another --out.")
+        raise BadInput(text.format(folder=folder, reason=error.strerror)) from None
 
 
 def write_csv(path: Path, cohort: list[dict[str, Any]], encoding: str = "utf-8") -> None:
     """Write customers at risk as CSV.
 
-    Parameters
-    ----------
-    path : Path
-        File to write.
-    cohort : list of dict
-        Customers of a sweep's JSON object.
-    encoding : str
-        `BYTE_ORDER_MARK` for spreadsheets.
+    `encoding`: `BYTE_ORDER_MARK` for spreadsheets.
     """
     with path.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file)
@@ -84,25 +63,8 @@ def write_list(
 
     Cells that a spreadsheet would take for formulas begin with an apostrophe.
 
-    Parameters
-    ----------
-    folder : Path
-        An existing folder.
-    swept : dict
-        JSON object of a sweep, with ``cohort``, ``tiers``, ``currency`` and ``has_amounts``.
-    definition : dict
-        Churn definition, with ``horizon_days`` and ``active_within_days``.
-    summary : str
-        What the file holds, in one sentence.
-    zone : str
-        The shop's time zone.
-    lapsed : dict, optional
-        JSON object of a sweep of the lapsed customers.
-
-    Returns
-    -------
-    list of str
-        Paths of the page and of each CSV file.
+    `swept`: JSON object of a sweep, with ``cohort``, ``tiers``, ``currency`` and ``has_amounts``.
+    `definition`: churn definition, with ``horizon_days`` and ``active_within_days``.
     """
     lists = {TABLE: swept}
     if lapsed and lapsed["cohort"]:

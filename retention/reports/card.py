@@ -22,13 +22,17 @@ from retention.db import Database
 from retention.db.audit import history
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput, Refused
+from retention.lake.importing import quarantine
+from retention.lake.importing.quarantine_reasons import by_code, by_text
+from retention.privacy import pseudonym
 from retention.progress import Progress, silent
 from retention.registry import champion, find
 from retention.registry.model_cache import churn_model
 from retention.reports import card_charts
 from retention.reports.charts import Chart
+from retention.risk.policy import TIERS, load_policy, thresholds, tier_of, tiers_of
 from retention.settings import Settings
-from retention.text import NOT_IN_PICTURES, gettext, language, use_picture_language
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.churn.model import TrainedChurn
@@ -63,68 +67,30 @@ class Card:
     def html(self, settings: Settings) -> str:
         """Return one self-contained page without scripts or external files."""
         pictures: dict[str, Any] = dict.fromkeys(CHART_NAMES) | {
-            name: {
-                "source": chart.url,
-                "alt": chart.alt_text,
-            }
+            name: {"source": chart.url, "alt": chart.alt_text}
             for name, chart in self.charts.items()
         }
         return templating.html(
             "reports/model_card.html.j2", card=self.data, pictures=pictures, zone=settings.timezone
         )
 
-    @use_picture_language()
-    def pdf(self, settings: Settings) -> bytes:
-        """Return the card as PDF."""
-        from retention.reports.card_pdf import print_page
-
-        title = gettext("Model card {version}").format(version=self.data["version"])
-        return print_page(self.html(settings), title)
-
 
 def card(
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-    *,
-    version: str | None = None,
-    progress: Progress = silent,
+    lake: "Lake", database: Database, *, version: str | None = None, progress: Progress = silent
 ) -> Card:
-    """Build the card of a churn model.
-
-    By default that of the champion.
-
-    Parameters
-    ----------
-    lake, database, settings : Lake, Database, Settings
-        The installation.
-    version : str, optional
-        The champion by default.
-    progress : Progress, optional
-        Gets five steps.
-
-    Raises
-    ------
-    BadInput
-        If the version is unknown or a recommender, or no model is in use.
-    """
+    """Build the card of a churn model. By default that of the champion."""
+    settings = database.settings
     progress(0, 5, gettext("Reading the registry"))
     with database.reading() as session:
-        row = find(session, settings, version) if version else champion(session, settings, "churn")
+        row = find(session, version) if version else champion(session, "churn")
         if row is None:
-            raise BadInput(
-                gettext(
-                    "No churn model is in use yet, so there is no card; run `/retention retrain`."
-                )
-            )
+            message = gettext("No churn model is in use yet, so there is no card.")
+            raise BadInput(message, hint="retrain")
         if row.kind != "churn":
-            raise BadInput(
-                gettext(
-                    "{version} is a {kind} model; there are cards of churn models only."
-                ).format(version=row.version, kind=row.kind)
-            )
-        feedback_summary = feedback.summary(session, settings, row.version)
-        steps = _history(session, settings, row)
+            text = gettext("{version} is a {kind} model; there are cards of churn models only.")
+            raise BadInput(text.format(version=row.version, kind=row.kind))
+        feedback_summary = feedback.summary(session, row.version)
+        steps = _history(session, row)
     progress(1, 5, gettext("Counting the data"))
     data = _facts(row, settings) | {
         "data": _data(lake, settings, row),
@@ -143,24 +109,6 @@ def card(
     data |= model_facts
     data["limits"] = _limits(row, data)
     return Card(data, charts)
-
-
-def printable_card(shown: Card, lake: "Lake", database: Database, settings: Settings) -> Card:
-    """Return a card in a language whose letters the PDF's font has.
-
-    It is the same card, unless the reader's language lacks them: then it is built again in English.
-
-    Parameters
-    ----------
-    shown : Card
-        In the reader's language.
-    lake, database, settings : Lake, Database, Settings
-        The installation.
-    """
-    if language() not in NOT_IN_PICTURES:
-        return shown
-    with use_picture_language():
-        return card(lake, database, settings, version=shown.data["version"])
 
 
 def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
@@ -238,9 +186,8 @@ def _segment_row(segment: Mapping[str, Any]) -> dict[str, Any]:
 def _charts(row: ModelVersion) -> dict[str, Chart]:
     evaluation, charts = row.metrics, {}
     if isinstance(evaluation.get("metrics"), Mapping) and evaluation.get("baselines"):
-        charts["against"] = card_charts.baseline_comparison(
-            evaluation["metrics"], evaluation["baselines"]
-        )
+        metrics = evaluation["metrics"]
+        charts["against"] = card_charts.baseline_comparison(metrics, evaluation["baselines"])
     if evaluation.get("reliability"):
         charts["calibration"] = card_charts.calibration(evaluation["reliability"])
     return charts
@@ -248,9 +195,6 @@ def _charts(row: ModelVersion) -> dict[str, Chart]:
 
 def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]:
     """Describe the training data, counted again."""
-    from retention.lake import quarantine
-    from retention.lake.quarantine_reasons import by_code, by_text
-
     reasons = quarantine.reason_counts(lake.duckdb, settings)
     events = lake.table("events", before=row.cutoff)
     aggregate = events.aggregate(
@@ -260,9 +204,8 @@ def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]
         last=events.occurred_at.max(),
     ).execute()
     totals = aggregate.iloc[0]
-    fresh = _content_fingerprint(lake.fingerprint(row.cutoff)) == _content_fingerprint(
-        row.data_fingerprint
-    )
+    fingerprint = lake.fingerprint(row.cutoff)
+    fresh = _content_fingerprint(fingerprint) == _content_fingerprint(row.data_fingerprint)
     return {
         "events": int(totals.events),
         "customers": int(totals.customers),
@@ -275,16 +218,13 @@ def _data(lake: "Lake", settings: Settings, row: ModelVersion) -> dict[str, Any]
 
 
 def _content_fingerprint(fingerprint: str) -> str:
-    """Return the fingerprint without table versions.
-
-    Versions change with every later import.
-    """
+    """Return the fingerprint without table versions. Versions change with every later import."""
     return fingerprint.partition(" ")[2]
 
 
-def _history(session: Any, settings: Settings, row: ModelVersion) -> list[dict[str, Any]]:
+def _history(session: Any, row: ModelVersion) -> list[dict[str, Any]]:
     words = {"train": "trained", "promote": "put into use", "rollback": "withdrawn"}
-    steps = history(session, settings.team_id, row.version, "model", latest=None)
+    steps = history(session, session.settings.team_id, row.version, "model", latest=None)
     return [
         {**step, "why": step["why"] or "", "action": words.get(step["action"], step["action"])}
         for step in steps
@@ -298,18 +238,13 @@ def _score_customers(
 
     Returns drivers, the comparison with a second model, and one example for each tier.
     """
-    from retention.churn.lime import second_opinion
+    from retention.churn.explaining.lime import second_opinion
+    from retention.churn.explaining.reasons import group_weights
     from retention.churn.model_features import GROUP_OF
     from retention.churn.population import population
-    from retention.churn.reasons import group_weights
 
     progress(2, 5, gettext("Asking the model"))
-    people = population(
-        lake,
-        row.cutoff,
-        horizon_days=trained.horizon_days,
-        active_within_days=trained.active_within_days,
-    )
+    people = population(lake, row.cutoff, trained.window)
     X = people.matrix(trained.columns)
     sampled = np.random.default_rng(0).permutation(len(X))[:SAMPLE]
     attributions = group_weights(trained, X[sampled])
@@ -323,27 +258,21 @@ def _score_customers(
     ]
     missing = np.isnan(X).mean(axis=0)
     progress(4, 5, gettext("Choosing examples"))
+    by_group = attributions.by_group.items()
+    unknown = np.flatnonzero(missing > MISSING_SHARE)
     return {
         "now": {
             "customers": len(X),
             "sample": len(sampled),
             "methods": list(attributions.methods),
             "error": attributions.error,
-            "drivers": {
-                group: float(np.abs(weights).mean())
-                for group, weights in attributions.by_group.items()
-            },
+            "drivers": {group: float(np.abs(weights).mean()) for group, weights in by_group},
             "asked_twice": len(comparisons),
             "fidelity": float(np.mean([opinion.fidelity for opinion, _ in comparisons])),
             "agreement": float(
                 np.mean([opinion.agreement(first) for opinion, first in comparisons])
             ),
-            "missing": list(
-                dict.fromkeys(
-                    GROUP_OF[trained.columns[place]]
-                    for place in np.flatnonzero(missing > MISSING_SHARE)
-                )
-            ),
+            "missing": list(dict.fromkeys(GROUP_OF[trained.columns[place]] for place in unknown)),
         },
         "examples": _examples(trained, lake, settings, row.cutoff, people, X),
     }
@@ -357,13 +286,8 @@ def _examples(
     people: Any,
     X: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Return the median customer of each tier.
-
-    Customers have pseudonyms.
-    """
-    from retention.churn.explain import explain
-    from retention.privacy import pseudonym
-    from retention.risk.policy import TIERS, load_policy, thresholds, tier_of, tiers_of
+    """Return the median customer of each tier. Customers have pseudonyms."""
+    from retention.churn.explaining.explain import explain
     from retention.risk.reasons import reasons_for_tier
 
     limits = thresholds(load_policy(settings), trained)
@@ -399,10 +323,7 @@ def _join_names(names: list[str]) -> str:
 
 
 def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
-    """Return the model's limits as sentences.
-
-    Those from the data come first.
-    """
+    """Return the model's limits as sentences. Those from the data come first."""
     limits = [row.rung] if row.rung else []
     if not data["metrics"]:
         limits.append(
@@ -416,24 +337,17 @@ def _limits(row: ModelVersion, data: dict[str, Any]) -> list[str]:
         if segment["off"]
     ]
     if off:
-        limits.append(
-            gettext("Its probabilities are off by more than chance for some groups: {off}.").format(
-                off=_join_names(off)
-            )
-        )
+        message = gettext("Its probabilities are off by more than chance for some groups: {off}.")
+        limits.append(message.format(off=_join_names(off)))
     now = data.get("now")
     if now and now["missing"]:
-        limits.append(
-            gettext(
-                "Some of what it could use is unknown for most customers, here of: {missing}."
-            ).format(missing=", ".join(now["missing"]))
+        message = gettext(
+            "Some of what it could use is unknown for most customers, here of: {missing}."
         )
+        limits.append(message.format(missing=", ".join(now["missing"])))
     if data.get("unasked"):
-        limits.append(
-            gettext("The artefact could not be asked for this card: {unasked}").format(
-                unasked=data["unasked"]
-            )
-        )
+        message = gettext("The artefact could not be asked for this card: {unasked}")
+        limits.append(message.format(unasked=data["unasked"]))
     if not data["data"]["unchanged"]:
         limits.append(
             gettext(

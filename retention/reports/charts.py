@@ -38,10 +38,7 @@ class Chart:
 
     @property
     def url(self) -> str:
-        """The picture as a data URL.
-
-        Pages load no external files.
-        """
+        """The picture as a data URL. Pages load no external files."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
@@ -64,31 +61,16 @@ class Page(ABC):
     def html(self, settings: Settings) -> str:
         """Return one self-contained page without scripts or external files."""
         chart = self.chart
+        alt_text = chart.alt_text
         return templating.html(
-            self.template,
-            **self.data,
-            chart=chart.url,
-            alt_text=chart.alt_text,
-            zone=settings.timezone,
+            self.template, **self.data, chart=chart.url, alt_text=alt_text, zone=settings.timezone
         )
 
 
 def figure(
     height: float, panels: int = 1, ratios: Sequence[float] | None = None
 ) -> "tuple[Figure, list[Axes]]":
-    """Create a figure with panels next to each other.
-
-    It has the standard width.
-
-    Parameters
-    ----------
-    height : float
-        In inches.
-    panels : int
-        Number of panels.
-    ratios : sequence of float, optional
-        Relative widths of the panels.
-    """
+    """Create a figure with panels next to each other. It has the standard width."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -119,37 +101,36 @@ def use_whole_numbers(axes: "Axes") -> None:
 
 
 def title(axes: "Axes", text: str, below: str = "") -> None:
-    """Write a title, flush left.
-
-    Parameters
-    ----------
-    axes : Axes
-        Changed in place.
-    text : str
-        The title.
-    below : str
-        A lighter line below it.
-    """
-    axes.set_title(
-        text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=20 if below else 8
-    )
+    """Write a title, flush left."""
+    pad = 20 if below else 8
+    axes.set_title(text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=pad)
     if below:
-        axes.annotate(
-            below,
-            (0, 1),
-            xytext=(0, 6),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            fontsize=8,
-            color=MUTED,
-        )
+        label(axes, below, (0, 1), xytext=(0, 6), xycoords="axes fraction", fontsize=8, color=MUTED)
+
+
+def label(axes: "Axes", text: str, at: tuple[float, float], **options: Any) -> None:
+    """Write a number beside or above a bar that ends at a point."""
+    axes.annotate(text, at, textcoords="offset points", **options)
+
+
+def ranked_bars(
+    axes: "Axes", values: dict[str, float], number: str, color: str | Sequence[str] = ACCENT
+) -> None:
+    """Draw horizontal bars from top to bottom with their names and numbers."""
+    places = range(len(values))
+    axes.grid(visible=False)
+    axes.barh(places, list(values.values()), color=color, height=0.62)
+    axes.set_yticks(places, list(values))
+    axes.invert_yaxis()
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    for place, value in enumerate(values.values()):
+        text = format(value, number)
+        label(axes, text, (value, place), xytext=(4, 0), va="center", fontsize=8, color=INK)
 
 
 def png(fig: "Figure") -> bytes:
-    """Return the figure as PNG.
-
-    The same figure gives the same bytes.
-    """
+    """Return the figure as PNG. The same figure gives the same bytes."""
     target = io.BytesIO()
     fig.savefig(target, format="png", metadata={"Software": None})
     return target.getvalue()
@@ -163,12 +144,8 @@ def weeks(
 
     Tiers are next to those of last week.
 
-    Parameters
-    ----------
-    active : sequence of (str, int)
-        Label and number of customers with an order, oldest week first.
-    tiers, before : dict
-        Customers by tier now and a week ago; both empty without scores.
+    `active`: label and number of customers with an order, oldest week first.
+    `tiers`, `before`: customers by tier now and a week ago; both empty without scores.
     """
     fig, axes_list = figure(2.7, 2 if tiers else 1, (1.15, 1) if tiers else None)
     _bars(axes_list[0], active)
@@ -180,17 +157,10 @@ def weeks(
 def weeks_text(
     active: Sequence[tuple[str, int]], tiers: dict[str, int], before: dict[str, int]
 ) -> str:
-    """Describe the picture of `weeks`, in the reader's language even if the picture is not.
-
-    Parameters
-    ----------
-    active, tiers, before
-        As for `weeks`.
-    """
+    """Describe the picture of `weeks`, in the reader's language even if the picture is not."""
     counts = ", ".join(f"{label}: {number:,}" for label, number in active)
-    words = gettext("Customers who bought in each of the last {weeks} weeks: {counts}.").format(
-        weeks=len(active), counts=counts
-    )
+    text = gettext("Customers who bought in each of the last {weeks} weeks: {counts}.")
+    words = text.format(weeks=len(active), counts=counts)
     if not tiers:
         return words
     now = _tier_counts(tiers)
@@ -213,16 +183,9 @@ def _bars(axes: "Axes", active: Sequence[tuple[str, int]]) -> None:
     if numbers:
         # The number begins at its bar's edge. If centred, a long one would lie on a higher bar
         # to its left.
-        axes.annotate(
-            f"{numbers[-1]:,}",
-            (len(numbers) - 1.36, numbers[-1]),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="left",
-            fontsize=9,
-            fontweight="bold",
-            color=ACCENT,
-        )
+        bold = {"fontsize": 9, "fontweight": "bold", "color": ACCENT}
+        at = len(numbers) - 1.36, numbers[-1]
+        label(axes, f"{numbers[-1]:,}", at, xytext=(0, 3), ha="left", **bold)
     axes.margins(y=0.15)
     use_whole_numbers(axes)
     title(axes, gettext("Customers who bought"), gettext("week by week"))
@@ -233,10 +196,7 @@ def _digits(number: int) -> int:
 
 
 def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
-    """Draw grouped bars by tier with their numbers.
-
-    The bars of `low` are by far the largest.
-    """
+    """Draw grouped bars by tier with their numbers. The bars of `low` are by far the largest."""
     axes.grid(visible=False)
     axes.set_yticks([])
     names = list(TIERS)
@@ -253,15 +213,9 @@ def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
             # Two long numbers would touch, so each begins where its bar meets the other.
             is_wide = tier in wide
             side = math.copysign(0.03, shift) if is_wide else shift
-            axes.annotate(
-                f"{values[tier]:,}",
-                (place + side, values[tier]),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha=("left" if shift > 0 else "right") if is_wide else "center",
-                fontsize=8,
-                color=INK if alpha == 1 else MUTED,
-            )
+            ha = ("left" if shift > 0 else "right") if is_wide else "center"
+            at = place + side, values[tier]
+            label(axes, f"{values[tier]:,}", at, xytext=(0, 3), ha=ha, fontsize=8, color=INK)
     axes.set_xticks(range(len(names)), [gettext("{tier} risk").format(tier=tier) for tier in names])
     axes.margins(y=0.15)
     title(

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import pandas as pd
+
 from retention.errors import TooLittleData
 from retention.text import gettext
 
@@ -55,25 +57,7 @@ def cohorts(
     Each cohort is followed for as many months. Unfinished months are left out, because they would
     look like a fall. The data's first month includes earlier customers, so it does not describe new
     ones.
-
-    Parameters
-    ----------
-    lake : Lake
-        Source of purchases.
-    as_of : datetime
-        Later data is not used.
-    months : int
-        Largest number of cohorts, and of months that each is followed.
-    customers : collection of str, optional
-        Only these customers.
-
-    Raises
-    ------
-    TooLittleData
-        With fewer than two whole months with purchases.
     """
-    import pandas as pd
-
     events = lake.table("events", as_of)
     bought = events.filter(events.event_type == "purchase")
     # In every time zone, a month begins at the start of a slot.

@@ -2,15 +2,14 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
 
+from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Cohort, Coupon, Send
 from retention.lake.lake import naive
-from retention.settings import Settings
 from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
@@ -22,39 +21,15 @@ MAX_CAMPAIGNS = 3
 
 
 def risk_trend(
-    lake: "Lake",
-    session: Session,
-    settings: Settings,
-    customer_id: str,
-    *,
-    before: datetime,
-    by_rules: bool,
+    lake: "Lake", session: Transaction, customer_id: str, *, before: datetime, by_rules: bool
 ) -> list[dict[str, Any]]:
     """Return a customer's stored risk in past sweeps, oldest first.
 
     Ranks by rules and probabilities of a model are never mixed.
 
-    Parameters
-    ----------
-    lake : Lake
-        Holds the scores.
-    session : Session
-        Open session.
-    settings : Settings
-        Of the installation.
-    customer_id : str
-        The customer.
-    before : datetime
-        Only sweeps as of an earlier time.
-    by_rules : bool
-        Whether the present score is a rank.
-
-    Returns
-    -------
-    list of dict
-        ``at`` (ISO 8601) and ``risk``, at most `MAX_POINTS`, one per time.
+    Returns: ``at`` (ISO 8601) and ``risk``, at most `MAX_POINTS`, one per time.
     """
-    cohorts = _newest_lists(session, settings, Cohort.as_of < before)
+    cohorts = _newest_lists(session, Cohort.as_of < before)
     runs: dict[datetime, str] = {}
     for cohort in cohorts:
         if (cohort.model_version == "rules") == by_rules:
@@ -68,11 +43,9 @@ def risk_trend(
     return points
 
 
-def is_listed(
-    lake: "Lake", session: Session, settings: Settings, customer_id: str, until: datetime
-) -> bool:
+def is_listed(lake: "Lake", session: Transaction, customer_id: str, until: datetime) -> bool:
     """Whether the newest list of the customers with most to lose has a customer."""
-    lists = _newest_lists(session, settings, Cohort.as_of <= until)
+    lists = _newest_lists(session, Cohort.as_of <= until)
     newest = next((cohort for cohort in lists if not cohort.tiers), None)
     if newest is None:
         return False
@@ -81,13 +54,11 @@ def is_listed(
     return bool(own.count().execute())
 
 
-def _newest_lists(
-    session: Session, settings: Settings, is_within: ColumnElement[bool]
-) -> Iterable[Cohort]:
+def _newest_lists(session: Transaction, is_within: ColumnElement[bool]) -> Iterable[Cohort]:
     """Return lists of the whole shop that meet a condition, newest first."""
     return session.scalars(
         select(Cohort)
-        .where(Cohort.team_id == settings.team_id, is_within, Cohort.audience.is_(None))
+        .where(Cohort.team_id == session.settings.team_id, is_within, Cohort.audience.is_(None))
         .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
         .limit(4 * MAX_POINTS)
     )
@@ -96,19 +67,9 @@ def _newest_lists(
 def last_orders(lake: "Lake", customer_id: str, before: datetime) -> list[dict[str, Any]]:
     """Return a customer's newest orders, newest first.
 
-    Parameters
-    ----------
-    lake : Lake
-        Holds the events.
-    customer_id : str
-        The customer; orders under merged ids count.
-    before : datetime
-        Cutoff.
-
-    Returns
-    -------
-    list of dict
-        ``at`` (ISO 8601), ``amount`` (None without amounts) and ``lines``, at most `MAX_ORDERS`.
+    `customer_id`: the customer; orders under merged ids count.
+    Returns: ``at`` (ISO 8601), ``amount`` (None without amounts) and ``lines``, at most
+    `MAX_ORDERS`.
     """
     events = lake.table("events", before=before)
     lines = events.filter(events.event_type == "purchase", events.customer_id == customer_id)
@@ -116,13 +77,11 @@ def last_orders(lake: "Lake", customer_id: str, before: datetime) -> list[dict[s
     if frame.empty:
         return []
     day = frame["occurred_at"].dt.floor("D").astype(str)
-    frame = frame.assign(
-        key=frame["order_id"].astype("object").where(frame["order_id"].notna(), day)
-    )
+    key = frame["order_id"].astype("object").where(frame["order_id"].notna(), day)
+    frame = frame.assign(key=key)
+    amount = ("amount", lambda amounts: amounts.sum(min_count=1))
     orders = frame.groupby("key").agg(
-        at=("occurred_at", "max"),
-        amount=("amount", lambda amounts: amounts.sum(min_count=1)),
-        lines=("occurred_at", "size"),
+        at=("occurred_at", "max"), amount=amount, lines=("occurred_at", "size")
     )
     newest = orders.sort_values("at", ascending=False).head(MAX_ORDERS)
     return [
@@ -136,47 +95,27 @@ def last_orders(lake: "Lake", customer_id: str, before: datetime) -> list[dict[s
 
 
 def campaigns_of(
-    lake: "Lake",
-    session: Session,
-    settings: Settings,
-    customer_ids: Sequence[str],
-    now: datetime,
+    lake: "Lake", session: Transaction, customer_ids: Sequence[str], now: datetime
 ) -> list[dict[str, Any]]:
     """Return what campaigns sent to a customer and what came of it, newest first.
 
-    Parameters
-    ----------
-    lake : Lake
-        Holds the orders.
-    session : Session
-        Open session.
-    settings : Settings
-        Of the installation.
-    customer_ids : sequence of str
-        The customer's ids, merged ones included.
-    now : datetime
-        Business time.
-
-    Returns
-    -------
-    list of dict
-        ``name``, ``at``, ``action``, ``arm``, ``outcome`` (code of `outcome_text`) and
-        ``outcome_at``, at most `MAX_CAMPAIGNS`.
+    `lake`: holds the orders.
+    Returns: ``name``, ``at``, ``action``, ``arm``, ``outcome`` (code of `outcome_text`) and
+    ``outcome_at``, at most `MAX_CAMPAIGNS`.
     """
     ids = list(customer_ids)
     rows = session.execute(
         select(Campaign, Assignment, Send, Coupon)
         .join(Assignment, Assignment.campaign_id == Campaign.id)
         .outerjoin(
-            Send,
-            (Send.campaign_id == Campaign.id) & (Send.customer_id == Assignment.customer_id),
+            Send, (Send.campaign_id == Campaign.id) & (Send.customer_id == Assignment.customer_id)
         )
         .outerjoin(
             Coupon,
             (Coupon.campaign_id == Campaign.id) & (Coupon.customer_id == Assignment.customer_id),
         )
         .where(
-            Campaign.team_id == settings.team_id,
+            Campaign.team_id == session.settings.team_id,
             Campaign.sent_at.is_not(None),
             Assignment.customer_id.in_(ids),
             Assignment.arm != "audience",
@@ -241,8 +180,6 @@ def _outcome(
 
 
 def _utc(moment: Any) -> datetime:
-    from datetime import UTC
-
     return moment.to_pydatetime().replace(tzinfo=UTC)
 
 
@@ -250,17 +187,7 @@ def _utc(moment: Any) -> datetime:
 def trend_chart(points: Sequence[dict[str, Any]], thresholds: tuple[float, float]) -> bytes:
     """Draw a customer's risk over time as a small line.
 
-    Parameters
-    ----------
-    points : sequence of dict
-        ``at`` and ``risk``, oldest first; at least two.
-    thresholds : tuple of float
-        Where medium and high risk begin.
-
-    Returns
-    -------
-    bytes
-        A PNG image.
+    `points`: ``at`` and ``risk``, oldest first; at least two.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

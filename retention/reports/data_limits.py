@@ -15,131 +15,99 @@ HALF, MOST, FEW = 0.5, 0.95, 0.01
 UNMATCHED = 0.2
 
 
+Check = tuple[Any, str, str]  # whether the limit holds, what it is, and its remedy
+
+
 def limits(report: dict[str, Any]) -> list[dict[str, str]]:
     """Find the limits in a quality report.
 
-    Parameters
-    ----------
-    found : dict
-        From `retention.lake.quality.quality`, with ``imports``, ``drift`` and ``champion``.
-
-    Returns
-    -------
-    list of dict
-        ``limit`` and ``remedy``, each a sentence without a full stop, most severe first.
+    `found`: from `retention.lake.quality.quality`, with ``imports``, ``drift`` and ``champion``.
+    Returns: ``limit`` and ``remedy``, each a sentence without a full stop, most severe first.
     """
     if not report["newest_event"]:
+        limit = gettext("no events: nothing can be predicted")
         return [
-            _limit(
-                gettext("no events: nothing can be predicted"),
-                gettext("run `retention import events FILE --map MAP.toml`"),
-            )
+            {"limit": limit, "remedy": gettext("run `retention import events FILE --map MAP.toml`")}
         ]
-    return [*_history(report), *_model(report), *_sources(report), *_rows(report)]
+    checks = (*_history(report), *_model(report), *_sources(report), *_rows(report))
+    return [{"limit": limit, "remedy": remedy} for holds, limit, remedy in checks if holds]
 
 
-def _limit(what: str, how: str) -> dict[str, str]:
-    return {"limit": what, "remedy": how}
-
-
-def _history(report: dict[str, Any]) -> list[dict[str, str]]:
-    limits_found = []
-    if (age := report["age_days"]) > OLD_DAYS:
-        limits_found.append(
-            _limit(
-                gettext(
-                    "the newest event is {age:,.0f} days old: recent orders are unknown"
-                ).format(age=age),
-                gettext("import newer events"),
-            )
-        )
-    months = report["days"] / 30.4375
-    if (buyers := report["customers"]) < BUYERS_OF_RULES:
-        limits_found.append(
-            _limit(
-                gettext(
-                    "{buyers} customers: below {buyers_of_rules} only rules can be used, no model"
-                ).format(buyers=buyers, buyers_of_rules=BUYERS_OF_RULES),
-                gettext("import more of the history, or all channels"),
-            )
-        )
-    elif buyers < BUYERS_OF_MODEL:
-        limits_found.append(
-            _limit(
-                gettext(
-                    "{buyers} customers: a trained model needs {buyers_of_model}; until then a "
-                    "simple formula (BG/NBD) predicts"
-                ).format(buyers=buyers, buyers_of_model=BUYERS_OF_MODEL),
-                gettext("import more of the history, or all channels"),
-            )
-        )
-    if report["days"] < DAYS_OF_MODEL:
-        limits_found.append(
-            _limit(
-                gettext("{days} days of history: a trained model needs {days_of_model}").format(
-                    days=report["days"], days_of_model=DAYS_OF_MODEL
-                ),
-                gettext("import older orders"),
-            )
-        )
-    if months < MONTHS_OF_SEASON:
-        limits_found.append(
-            _limit(
-                gettext(
-                    "{months:.0f} months of history: seasons are known after {months_of_season}"
-                ).format(months=months, months_of_season=MONTHS_OF_SEASON),
-                gettext("import older orders; until then a season looks like a trend"),
-            )
-        )
-    limits_found += [
-        _limit(
-            gettext("no events from {since} to {until} ({days} days)").format(
-                since=gap["since"], until=gap["until"], days=gap["days"]
+def _history(report: dict[str, Any]) -> list[Check]:
+    age, days, buyers = report["age_days"], report["days"], report["customers"]
+    months = days / 30.4375
+    more_buyers = gettext("import more of the history, or all channels")
+    missing = gettext(
+        "if the shop was open, import what is missing: customers look quieter than they were"
+    )
+    return [
+        (
+            age > OLD_DAYS,
+            gettext("the newest event is {age:,.0f} days old: recent orders are unknown").format(
+                age=age
             ),
+            gettext("import newer events"),
+        ),
+        (
+            buyers < BUYERS_OF_RULES,
             gettext(
-                "if the shop was open, import what is missing: customers look quieter than "
-                "they were"
+                "{buyers} customers: below {buyers_of_rules} only rules can be used, no model"
+            ).format(buyers=buyers, buyers_of_rules=BUYERS_OF_RULES),
+            more_buyers,
+        ),
+        (
+            BUYERS_OF_RULES <= buyers < BUYERS_OF_MODEL,
+            gettext(
+                "{buyers} customers: a trained model needs {buyers_of_model}; until then a "
+                "simple formula (BG/NBD) predicts"
+            ).format(buyers=buyers, buyers_of_model=BUYERS_OF_MODEL),
+            more_buyers,
+        ),
+        (
+            days < DAYS_OF_MODEL,
+            gettext("{days} days of history: a trained model needs {days_of_model}").format(
+                days=days, days_of_model=DAYS_OF_MODEL
             ),
-        )
-        for gap in report["volume"]["gaps"][:2]
+            gettext("import older orders"),
+        ),
+        (
+            months < MONTHS_OF_SEASON,
+            gettext(
+                "{months:.0f} months of history: seasons are known after {months_of_season}"
+            ).format(months=months, months_of_season=MONTHS_OF_SEASON),
+            gettext("import older orders; until then a season looks like a trend"),
+        ),
+        *(
+            (
+                True,
+                gettext("no events from {since} to {until} ({days} days)").format(**gap),
+                missing,
+            )
+            for gap in report["volume"]["gaps"][:2]
+        ),
     ]
-    return limits_found
 
 
-def _model(report: dict[str, Any]) -> list[dict[str, str]]:
+def _model(report: dict[str, Any]) -> list[Check]:
     if report["champion"] is None:
-        return [
-            _limit(
-                gettext("no model has been trained: the rules decide"),
-                gettext("train one: `retrain`"),
-            )
-        ]
+        rules = gettext("no model has been trained: the rules decide")
+        return [(True, rules, gettext("train one: `retrain`"))]
     drift = report["drift"]
-    if drift and drift["moved"]:
-        count, names = (
-            len(drift["moved"]),
-            "; ".join(drift["meaning"][name] for name in drift["moved"][:3]),
-        )
-        moved = (
-            gettext("1 feature has")
-            if count == 1
-            else gettext("{count} features have").format(count=count)
-        )
-        return [
-            _limit(
-                gettext("{moved} changed since the model was trained ({names})").format(
-                    moved=moved, names=names
-                ),
-                gettext("look at what changed in the source, then `retrain`"),
-            )
-        ]
-    return []
+    if not drift or not drift["moved"]:
+        return []
+    count = len(drift["moved"])
+    moved = gettext("1 feature has") if count == 1 else gettext("{count} features have")
+    text = gettext("{moved} changed since the model was trained ({names})").format(
+        moved=moved.format(count=count),
+        names="; ".join(drift["meaning"][name] for name in drift["moved"][:3]),
+    )
+    return [(True, text, gettext("look at what changed in the source, then `retrain`"))]
 
 
-def _sources(report: dict[str, Any]) -> list[dict[str, str]]:
+def _sources(report: dict[str, Any]) -> list[Check]:
     """Return limits from data that no source provides."""
     filled, rows = report["filled"], report["rows"]
-    checks = (
+    return [
         (
             filled["events"]["order_id"] < MOST,
             gettext("orders without an id: a customer's purchases of one day count as one order"),
@@ -192,41 +160,25 @@ def _sources(report: dict[str, Any]) -> list[dict[str, str]]:
             gettext("amounts in several currencies cannot be added"),
             gettext("import them in one (an expression in the map) into a new RETENTION_HOME"),
         ),
-    )
-    return [_limit(what, how) for holds, what, how in checks if holds]
+    ]
 
 
-def _rows(report: dict[str, Any]) -> list[dict[str, str]]:
-    limits_found = []
+def _rows(report: dict[str, Any]) -> list[Check]:
     quarantined = sum(reason["rows"] for reason in report["quarantined"])
     # Rows stored now, because a file may have been imported more than once.
     total = quarantined + sum(report["rows"].values())
+    found: list[Check] = []
     if quarantined > FEW * total:
         first = report["quarantined"][0]
-        limits_found.append(
-            _limit(
-                gettext(
-                    "{share:.0f}% of all rows are in quarantine, most for: {reason} ({rows:,})"
-                ).format(
-                    share=100 * quarantined / total, reason=first["reason"], rows=first["rows"]
-                ),
-                first["remedy"],
-            )
-        )
-    returns = report["returns"]
-    if (
-        returns["returns"]
-        and returns["returns"] - returns["matched"] > UNMATCHED * returns["returns"]
-    ):
-        limits_found.append(
-            _limit(
-                gettext("{unmatched:,} of {returns:,} returns find no order that they undo").format(
-                    unmatched=returns["returns"] - returns["matched"], returns=returns["returns"]
-                ),
-                gettext(
-                    "import the orders before the first return, and map `item_id` and "
-                    "`quantity` alike for both"
-                ),
-            )
-        )
-    return limits_found
+        text = gettext("{share:.0f}% of all rows are in quarantine, most for: {reason} ({rows:,})")
+        found.append((True, text.format(share=100 * quarantined / total, **first), first["remedy"]))
+    returns = report["returns"]["returns"]
+    unmatched = returns - report["returns"]["matched"]
+    text = gettext("{unmatched:,} of {returns:,} returns find no order that they undo")
+    remedy = gettext(
+        "import the orders before the first return, and map `item_id` and `quantity` alike for both"
+    )
+    found.append(
+        (unmatched > UNMATCHED * returns, text.format(unmatched=unmatched, returns=returns), remedy)
+    )
+    return found

@@ -5,33 +5,34 @@ It covers activity, risk, past predictions, campaigns and popular products.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from retention import clock, templating
-from retention.db import Database
+from retention.db import Database, Transaction
 from retention.db.tables import Assignment, Campaign, Cohort, Coupon, ImportLog, Job, ModelVersion
+from retention.lake.coverage import late_channels
 from retention.number_format import half_up
 from retention.outreach import calls
 from retention.privacy import pseudonym
 from retention.progress import Progress, silent
 from retention.registry import champion, definition_in_force
-from retention.registry.model_cache import churn_model
+from retention.registry.model_cache import churn_model, open_recommender
 from retention.reports import charts
 from retention.reports.outlook import Risk, latest_outcome, risk
 from retention.reports.verdicts import digest_headline
 from retention.reports.week import WEEK, Week, week
+from retention.risk.policy import load_policy, thresholds
 from retention.settings import Settings
 from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
     from retention.lake import Lake
     from retention.recommend.reasons import RecommendedItem
-    from retention.risk.policy import Policy, Tiers
+    from retention.risk.policy import Tiers
 
 RUNNING = ("submitted", "approved", "scheduled", "sending", "live", "measuring")
 JUST_CLOSED = timedelta(days=14)
@@ -48,10 +49,7 @@ LIST_LENGTH = 5
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A digest's data and its chart.
-
-    ``data`` is the JSON object for templates and ``--json``.
-    """
+    """A digest's data and its chart. ``data`` is the JSON object for templates and ``--json``."""
 
     data: dict[str, Any]
     chart: charts.Chart
@@ -68,31 +66,17 @@ class Digest:
 
 
 def digest(
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-    *,
-    as_of: datetime | None = None,
-    progress: Progress = silent,
+    lake: "Lake", database: Database, *, as_of: datetime | None = None, progress: Progress = silent
 ) -> Digest:
     """Build the digest.
 
-    Parameters
-    ----------
-    as_of : datetime, optional
-        Cutoff; by default that of `Lake.as_of`. Later data is not used.
-
-    Raises
-    ------
-    TooLittleData
-        If there are no events.
+    `as_of`: cutoff; by default that of `Lake.as_of`. Later data is not used.
     """
-    from retention.risk.policy import load_policy, thresholds
-
+    settings = database.settings
     with database.reading() as session:
-        churn_row = champion(session, settings, "churn")
+        churn_row = champion(session, "churn")
     trained = churn_model(settings, churn_row) if churn_row else None
-    definition = definition_in_force(lake, database, settings)
+    definition = definition_in_force(lake, database)
     horizon = definition.horizon_days
     policy = load_policy(settings)
     tiers = thresholds(policy, trained)
@@ -106,28 +90,41 @@ def digest(
     now = risk(lake, trained, policy, moment.at, definition)
     progress(2, 6, gettext("Scoring who was at risk a week ago"))
     with database.reading() as session:
-        posted = _posted_digests(session, settings, moment.at - WEEK)
-    before = _posted_risk(posted, churn_row, tiers)
-    if before is None:
-        before = risk(lake, trained, policy, moment.at - WEEK, definition)
+        posted = _posted_digests(session, moment.at - WEEK)
+    before = _posted_risk(posted, churn_row, tiers) or risk(
+        lake, trained, policy, moment.at - WEEK, definition
+    )
     progress(3, 6, gettext("Looking at what came true"))
     with database.reading() as session:
-        checked = latest_outcome(lake, session, settings, moment.at)
-        campaigns = _campaigns(session, settings, moment.at)
-        fresh = _freshness(lake, session, settings, moment.at)
-        due_calls = calls.count_due(session, settings, clock.now())
-        by_rules = _list_by_rules(session, settings, moment.at) if churn_row else None
-        unowned_calls = calls.count_due(session, settings, clock.now(), is_owned=False)
+        checked = latest_outcome(lake, session, moment.at)
+        campaigns = _campaigns(session, moment.at)
+        fresh = _freshness(lake, session, moment.at)
+        due_calls = calls.count_due(session, clock.now())
+        by_rules = _list_by_rules(session, moment.at) if churn_row else None
+        unowned_calls = calls.count_due(session, clock.now(), is_owned=False)
     progress(4, 6, gettext("Choosing what customers at risk would like"))
-    top_items = _top_items(
-        lake,
-        database,
-        settings,
-        policy,
-        now,
-        moment.at,
-        lambda *_: progress(4, 6, gettext("Choosing what they would like")),
-    )
+    customers = list(now.high[:MAX_CUSTOMERS]) if now else []
+    top_items = None
+    if customers:
+        with database.reading() as session:
+            recommender = open_recommender(lake, session, policy)
+        what = gettext("Choosing what they would like")
+        lists = recommender.lists(
+            lake,
+            customers,
+            k=LIST_LENGTH,
+            as_of=moment.at,
+            progress=lambda *_: progress(4, 6, what),
+        )
+        top_items = {
+            "customers": len(customers),
+            "list": LIST_LENGTH,
+            "items": [
+                {**item, "who": [pseudonym(settings.key, customer) for customer in item["who"]]}
+                for item in top_products(lists)
+            ],
+            "model_version": recommender.version,
+        }
     progress(5, 6, gettext("Drawing"))
     chart = _draw_chart(activity, now, before, settings)
     progress(6, 6, gettext("The digest is ready"))
@@ -176,33 +173,23 @@ def _customers(activity: Week, posted: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _figures(activity: Week) -> dict[str, Any]:
+    weeks = activity.weeks
     return {
+        **asdict(activity),
         "since": activity.since.isoformat(),
         "until": activity.until.isoformat(),
         "last_day": (activity.until - timedelta(minutes=1)).isoformat(),
-        "quiet_days": activity.quiet_days,
-        "active": activity.active,
-        "active_before": activity.active_before,
-        "orders": activity.orders,
-        "orders_before": activity.orders_before,
         "revenue": round(activity.revenue, 2),
         "revenue_before": round(activity.revenue_before, 2),
-        "new": activity.new,
-        "returned": activity.returned,
-        "lapsed": activity.lapsed,
-        "lapsed_before": activity.lapsed_before,
-        "simulated": activity.simulated,
-        "weeks": [
-            {"since": since.isoformat(), "customers": number} for since, number in activity.weeks
-        ],
+        "weeks": [{"since": since.isoformat(), "customers": number} for since, number in weeks],
     }
 
 
-def _posted_digests(session: Session, settings: Settings, at: datetime) -> list[dict[str, Any]]:
+def _posted_digests(session: Transaction, at: datetime) -> list[dict[str, Any]]:
     """Return what the digests of a moment showed, the newest first."""
     results = session.scalars(
         select(Job.result)
-        .where(Job.team_id == settings.team_id, Job.kind == "digest", Job.state == "done")
+        .where(Job.team_id == session.settings.team_id, Job.kind == "digest", Job.state == "done")
         .order_by(Job.created_at.desc())
         .limit(RECENT_DIGESTS)
     )
@@ -235,6 +222,7 @@ def _risk(
     if now is None:
         return None
     earlier = before.tiers if before else {}
+    change = half_up(now.revenue_at_risk) - half_up(before.revenue_at_risk) if before else None
     return {
         "customers": sum(now.tiers.values()),
         "tiers": now.tiers,
@@ -244,18 +232,14 @@ def _risk(
         },
         "revenue_at_risk": now.revenue_at_risk,
         "revenue_at_risk_before": before.revenue_at_risk if before else None,
-        "revenue_at_risk_change": int(
-            half_up(now.revenue_at_risk) - half_up(before.revenue_at_risk)
-        )
-        if before
-        else None,
+        "revenue_at_risk_change": None if change is None else int(change),
         "model_version": row.version if row else "rules",
         "trained_on": row.cutoff.isoformat() if row else None,
         "thresholds": tiers.model_dump(),
     }
 
 
-def _list_by_rules(session: Session, settings: Settings, at: datetime) -> Cohort | None:
+def _list_by_rules(session: Transaction, at: datetime) -> Cohort | None:
     """Return the last posted list, of any tier or of high risk, if it is recent and by rules.
 
     Its figures cannot be compared with those of a model.
@@ -263,7 +247,7 @@ def _list_by_rules(session: Session, settings: Settings, at: datetime) -> Cohort
     newest = session.scalars(
         select(Cohort)
         .where(
-            Cohort.team_id == settings.team_id,
+            Cohort.team_id == session.settings.team_id,
             Cohort.as_of < at,
             Cohort.as_of >= at - RECENT_LIST,
             Cohort.audience.is_(None),
@@ -289,15 +273,12 @@ def _compared(listed: Cohort | None, before: Risk | None, at: datetime) -> dict[
     }
 
 
-def _campaigns(session: Session, settings: Settings, at: datetime) -> list[dict[str, Any]]:
-    """Return live and recently closed campaigns.
-
-    Closed ones have their profit.
-    """
+def _campaigns(session: Transaction, at: datetime) -> list[dict[str, Any]]:
+    """Return live and recently closed campaigns. Closed ones have their profit."""
     campaigns = session.scalars(
         select(Campaign)
         .where(
-            Campaign.team_id == settings.team_id,
+            Campaign.team_id == session.settings.team_id,
             Campaign.state.in_(RUNNING)
             | ((Campaign.state == "closed") & (Campaign.window_ends_at >= at - JUST_CLOSED)),
             Campaign.created_at <= at,
@@ -320,25 +301,19 @@ def _campaigns(session: Session, settings: Settings, at: datetime) -> list[dict[
     ]
 
 
-def _counts(session: Session, column: Any, where: Any) -> dict[str, int]:
+def _counts(session: Transaction, column: Any, where: Any) -> dict[str, int]:
     rows = session.execute(select(column, func.count()).where(where).group_by(column))
     return dict(rows.tuples().all())
 
 
-def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime) -> dict[str, Any]:
-    """Return the data's age and the week's imports.
-
-    Imported and quarantined rows are counted.
-    """
-    from retention.lake.late_channels import late_channels
-
+def _freshness(lake: "Lake", session: Transaction, at: datetime) -> dict[str, Any]:
+    """Return the data's age and the week's imports. Imported and quarantined rows are counted."""
     newest = lake.newest_event(before=at)
     events = lake.table("events", at).get_name()
-    reports = session.scalars(
-        select(ImportLog.report).where(
-            ImportLog.team_id == settings.team_id, ImportLog.at > at - WEEK, ImportLog.at <= at
-        )
-    ).all()
+    query = select(ImportLog.report).where(
+        ImportLog.team_id == session.settings.team_id, ImportLog.at > at - WEEK, ImportLog.at <= at
+    )
+    reports = session.scalars(query).all()
     return {
         "newest_event": newest.isoformat() if newest else None,
         "age_hours": round((at - newest).total_seconds() / 3600, 1) if newest else None,
@@ -346,38 +321,6 @@ def _freshness(lake: "Lake", session: Session, settings: Settings, at: datetime)
         "imports": len(reports),
         "rows_accepted": sum(report.get("rows_accepted", 0) for report in reports),
         "rows_quarantined": sum(report.get("rows_quarantined", 0) for report in reports),
-    }
-
-
-def _top_items(
-    lake: "Lake",
-    database: Database,
-    settings: Settings,
-    policy: "Policy",
-    now: Risk | None,
-    at: datetime,
-    progress: Progress,
-) -> dict[str, Any] | None:
-    """Return the items most high-risk customers would like.
-
-    They are most often at the top of these customers' lists. Customers have pseudonyms.
-    """
-    from retention.registry.model_cache import open_recommender
-
-    customers = list(now.high[:MAX_CUSTOMERS]) if now else []
-    if not customers:
-        return None
-    with database.reading() as session:
-        recommender = open_recommender(lake, session, settings, policy)
-    lists = recommender.lists(lake, customers, k=LIST_LENGTH, as_of=at, progress=progress)
-    return {
-        "customers": len(customers),
-        "list": LIST_LENGTH,
-        "items": [
-            {**item, "who": [pseudonym(settings.key, customer) for customer in item["who"]]}
-            for item in top_products(lists)
-        ],
-        "model_version": recommender.version,
     }
 
 

@@ -5,17 +5,18 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pandas as pd
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
+from retention.churn.population import expected_spend, population
+from retention.db import Transaction
 from retention.db.tables import Cohort, ModelVersion, Run
 from retention.errors import TooLittleData
+from retention.lake.lake import naive
 from retention.registry import ChurnDefinition
-from retention.settings import Settings
+from retention.risk.policy import TIERS, thresholds, tiers_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.risk.policy import Policy
@@ -48,19 +49,7 @@ def risk(
     None if there are none.
 
     Both dates use the same model, so a change comes from the customers and not from the model.
-
-    Parameters
-    ----------
-    lake, policy : Lake, Policy
-        Data, and thresholds of the tiers.
-    trained : TrainedChurn or None
-        None scores by rules.
-    at : datetime
-        The cutoff.
-    definition : ChurnDefinition
-        Of the rules; a model brings its own.
     """
-    from retention.risk.policy import TIERS, thresholds, tiers_of
     from retention.risk.sweep import revenue_at_risk
 
     try:
@@ -71,44 +60,26 @@ def risk(
     at_stake = scores["churn_probability"] * scores["expected_value"]
     high = scores.loc[at_stake.sort_values(ascending=False, kind="stable").index]
     high = high.loc[tier[high.index.to_numpy()] == "high", "customer_id"]
-    return Risk(
-        {name: int((tier == name).sum()) for name in TIERS},
-        revenue_at_risk(scores[tier == "high"]),
-        tuple(high),
-    )
+    tiers = {name: int((tier == name).sum()) for name in TIERS}
+    return Risk(tiers, revenue_at_risk(scores[tier == "high"]), tuple(high))
 
 
 def _scores(
     lake: "Lake", trained: "TrainedChurn | None", at: datetime, definition: ChurnDefinition
 ) -> "pd.DataFrame":
-    """Score as a sweep does, without reasons.
-
-    Reasons take most of its time.
-    """
-    import pandas as pd
-
-    from retention.churn.population import expected_spend, population
+    """Score as a sweep does, without reasons. Reasons take most of its time."""
     from retention.risk import rules
 
     if trained is None:
-        by_rank, _ = rules.score(
-            lake,
-            at,
-            horizon_days=definition.horizon_days,
-            active_within_days=definition.active_within_days,
-            with_reasons=False,
-        )
+        by_rank, *_ = rules.score(lake, at, definition.window, with_reasons=False)
         return by_rank.reset_index(drop=True)
-    people = population(
-        lake, at, horizon_days=trained.horizon_days, active_within_days=trained.active_within_days
-    )
-    return pd.DataFrame(
-        {
-            "customer_id": people.frame["customer_id"].to_numpy(),
-            "churn_probability": trained.predict(people),
-            "expected_value": expected_spend(people, trained.horizon_days),
-        }
-    )
+    people = population(lake, at, trained.window)
+    columns = {
+        "customer_id": people.frame["customer_id"].to_numpy(),
+        "churn_probability": trained.predict(people),
+        "expected_value": expected_spend(people, trained.horizon_days),
+    }
+    return pd.DataFrame(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,20 +112,11 @@ class SweepOutcome:
         }
 
 
-def latest_outcome(
-    lake: "Lake", session: Session, settings: Settings, at: datetime
-) -> SweepOutcome | None:
+def latest_outcome(lake: "Lake", session: Transaction, at: datetime) -> SweepOutcome | None:
     """Return the outcome of the sweep that the digest follows.
 
     Every digest shows the same sweep until its horizon is over (`_followed_sweeps`). The next one
     replaces it when it is a week old.
-
-    Parameters
-    ----------
-    lake, session, settings : Lake, Session, Settings
-        Data, transaction and installation.
-    at : datetime
-        Later data is not used.
     """
     rows = session.execute(
         select(
@@ -166,7 +128,7 @@ def latest_outcome(
         .join(Run, Run.run_id == Cohort.run_id)
         .outerjoin(ModelVersion, ModelVersion.version == Cohort.model_version)
         .where(
-            Cohort.team_id == settings.team_id,
+            Cohort.team_id == session.settings.team_id,
             Cohort.as_of <= at - SOONEST,
             Cohort.audience.is_(None),
         )
@@ -201,8 +163,6 @@ def _followed_sweeps(sweeps: Iterable[_Sweep]) -> list[_Sweep]:
 
 
 def _outcome(lake: "Lake", sweep: _Sweep, at: datetime) -> SweepOutcome | None:
-    from retention.lake.lake import naive
-
     end = min(sweep.end, at)
     events = lake.table("events", before=at)
     bought = events.filter(

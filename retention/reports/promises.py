@@ -4,32 +4,20 @@ from math import sqrt
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from retention.campaigns.measurement import Z_ALPHA
-from retention.campaigns.view import campaign_data
+from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.measurement.effects import Z_ALPHA
+from retention.db import Transaction
 from retention.db.tables import Campaign
-from retention.settings import Settings
 
 
-def report(session: Session, settings: Settings) -> dict[str, Any]:
+def report(session: Transaction) -> dict[str, Any]:
     """Sum forecasts and results, and count how often the interval held.
 
-    Parameters
-    ----------
-    session : Session
-        Open session.
-    settings : Settings
-        Settings of the installation.
-
-    Returns
-    -------
-    dict
-        ``campaigns``: one entry per campaign with a readable result, the newest first.
-        ``unreadable`` counts the results without a profit. ``held`` counts measured profits within
-        the promised interval, unless their own is too wide to judge; ``overlapping`` counts
-        results whose own interval overlaps it.
-        ``promised`` and ``measured`` are sums with intervals, or None.
+    Returns: ``campaigns``: one entry per campaign with a readable result, the newest first.
+    ``unreadable`` counts the results without a profit. ``held`` counts measured profits within the
+    promised interval, unless their own is too wide to judge; ``overlapping`` counts results whose
+    own interval overlaps it. ``promised`` and ``measured`` are sums with intervals, or None.
 
     Notes
     -----
@@ -39,7 +27,7 @@ def report(session: Session, settings: Settings) -> dict[str, Any]:
     entries, unreadable = [], 0
     rows = session.scalars(
         select(Campaign)
-        .where(Campaign.team_id == settings.team_id, Campaign.result.is_not(None))
+        .where(Campaign.team_id == session.settings.team_id, Campaign.result.is_not(None))
         .order_by(Campaign.sent_at.desc(), Campaign.id)
     )
     for campaign in rows:
@@ -83,9 +71,8 @@ def report(session: Session, settings: Settings) -> dict[str, Any]:
 
 
 def _sum_promised(entries: list[dict[str, Any]]) -> dict[str, float]:
-    return {
-        key: sum(entry["promised"][key] for entry in entries) for key in ("profit", "low", "high")
-    }
+    names = ("profit", "low", "high")
+    return {key: sum(entry["promised"][key] for entry in entries) for key in names}
 
 
 def _sum_measured(entries: list[dict[str, Any]]) -> dict[str, float]:

@@ -3,16 +3,22 @@
 It covers contents of the lake, their reliability, and possible improvements.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.db import Database
+from retention.churn import drift
+from retention.churn.drift import psi
+from retention.churn.model_features import meaning
+from retention.churn.population import population
+from retention.db import Database, Transaction
 from retention.db.tables import ImportLog, ModelVersion
+from retention.errors import TooLittleData
 from retention.lake.quality import quality
 from retention.number_format import percent
 from retention.progress import Progress, silent
@@ -21,7 +27,6 @@ from retention.reports import charts
 from retention.reports.charts import Page
 from retention.reports.data_limits import limits
 from retention.reports.verdicts import data_verdict
-from retention.settings import Settings
 from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
@@ -46,37 +51,21 @@ class Quality(Page):
         return draw_chart(self.data)
 
 
-def report(
-    lake: "Lake", database: Database, settings: Settings, *, progress: Progress = silent
-) -> Quality:
+def report(lake: "Lake", database: Database, *, progress: Progress = silent) -> Quality:
     """Build the report at business time.
 
     An empty lake has one, too.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    database : Database
-        Holds imports and models.
-    settings : Settings
-        Of the installation.
-    progress : Progress, optional
-        Receives the progress.
-
-    Returns
-    -------
-    Quality
-        With the data of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by
-        outcome, and ``mended``), ``champion`` (version, cutoff), ``drift`` (`_drift`), ``limits``
-        and ``verdict``, a sentence.
+    Returns: with the data of `retention.lake.quality.quality`, and ``as_of``, ``imports`` (rows by
+    outcome, and ``mended``), ``champion`` (version, cutoff), ``drift`` (`_drift`), ``limits`` and
+    ``verdict``, a sentence.
     """
     progress(0, 3, gettext("Looking at the lake"))
-    contents = quality(lake, settings)
-    definition = definition_in_force(lake, database, settings)
+    contents = quality(lake, database.settings)
+    definition = definition_in_force(lake, database)
     with database.reading() as session:
-        row = champion(session, settings, "churn")
-        imports = _imports(session, settings)
+        row = champion(session, "churn")
+        imports = _imports(session)
     progress(1, 3, gettext("Comparing with what the model learned from"))
     drift = _drift(lake, row) if row and contents["newest_event"] else None
     progress(2, 3, gettext("Drawing"))
@@ -86,7 +75,7 @@ def report(
         "imports": imports,
         "champion": {"version": row.version, "cutoff": row.cutoff.isoformat()} if row else None,
         "drift": drift,
-        "demo": settings.demo,
+        "demo": database.settings.demo,
         "definition": definition.as_dict(),
     }
     data["limits"] = limits(data)
@@ -95,17 +84,15 @@ def report(
     return Quality(data)
 
 
-def _imports(session: Session, settings: Settings) -> dict[str, Any]:
+def _imports(session: Transaction) -> dict[str, Any]:
     """Count the rows of all imports by outcome."""
-    reports = session.scalars(
-        select(ImportLog.report).where(ImportLog.team_id == settings.team_id)
-    ).all()
-    mended: dict[str, int] = {}
+    query = select(ImportLog.report).where(ImportLog.team_id == session.settings.team_id)
+    reports = session.scalars(query).all()
+    mended: Counter[str] = Counter()
     for report in reports:
-        for deed, number in report.get("mended", {}).items():
-            mended[deed] = mended.get(deed, 0) + number
+        mended.update(report.get("mended", {}))
     sums = {name: sum(report.get(name, 0) for report in reports) for name in COUNTED}
-    return {"imports": len(reports), **sums, "mended": mended}
+    return {"imports": len(reports), **sums, "mended": dict(mended)}
 
 
 def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
@@ -113,20 +100,12 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
 
     It covers events and customers.
 
-    Returns
-    -------
-    dict
-        ``as_of``; ``customers`` active; ``features``: the PSI of each feature against the training
-        window, largest first (empty without a stored profile); ``meaning`` of each; ``limit`` from
-        which a PSI counts; ``moved``: those above it that do not grow with the history; the
-        ``largest`` of these; ``event_mix``: the PSI of the shares of event types, last 91 days
-        against the 91 days before the champion's cutoff, None without events there.
+    Returns: ``as_of``; ``customers`` active; ``features``: the PSI of each feature against the
+    training window, largest first (empty without a stored profile); ``meaning`` of each; ``limit``
+    from which a PSI counts; ``moved``: those above it that do not grow with the history; the
+    ``largest`` of these; ``event_mix``: the PSI of the shares of event types, last 91 days against
+    the 91 days before the champion's cutoff, None without events there.
     """
-    from retention.churn import drift
-    from retention.churn.model_features import meaning
-    from retention.churn.population import population
-    from retention.errors import TooLittleData
-
     at = lake.as_of(None, row.horizon_days).at
     result: dict[str, Any] = {
         "as_of": at.isoformat(),
@@ -140,9 +119,7 @@ def _drift(lake: "Lake", row: ModelVersion) -> dict[str, Any]:
     }
     profiles = (row.metrics.get("reference") or {}).get("features", {})
     try:
-        people = population(
-            lake, at, horizon_days=row.horizon_days, active_within_days=row.active_within_days
-        )
+        people = population(lake, at, row.window)
     except TooLittleData:
         return result
     measured = drift.population_drift(profiles, people)
@@ -161,17 +138,11 @@ def _mix(lake: "Lake", before: datetime, now: datetime) -> float | None:
 
     Half an event is added to each type, so a new type counts.
     """
-    import numpy as np
-
-    from retention.churn.drift import psi
-
     counts = [_types(lake, moment) for moment in (before, now)]
     if not all(counts):
         return None
     types = sorted(set().union(*counts))
-    shares = np.array(
-        [[counts_of_types.get(name, 0) + 0.5 for name in types] for counts_of_types in counts]
-    )
+    shares = np.array([[numbers.get(name, 0) + 0.5 for name in types] for numbers in counts])
     return round(psi(*(shares / shares.sum(axis=1, keepdims=True))), 4)
 
 
@@ -200,10 +171,8 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
     first = date.fromisoformat(volume["since"])
     step = 1 if len(counts) <= DAILY else 7
     if step == 7:
-        counts, unit = (
-            [sum(counts[place : place + 7]) for place in range(0, len(counts), 7)],
-            "week",
-        )
+        unit = "week"
+        counts = [sum(counts[place : place + 7]) for place in range(0, len(counts), 7)]
     odd = {(date.fromisoformat(spike["day"]) - first).days // step for spike in volume["spikes"]}
     colours = [
         charts.TIERS["medium"] if place in odd else charts.SOFT for place in range(len(counts))
@@ -212,9 +181,8 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
     charts.use_whole_numbers(axes)
     for gap in volume["gaps"]:
         ends = [(date.fromisoformat(gap[end]) - first).days / step for end in ("since", "until")]
-        axes.axvspan(
-            ends[0] - 0.5, ends[1] + 0.5, color=charts.TIERS["high"], alpha=0.18, linewidth=0
-        )
+        color = charts.TIERS["high"]
+        axes.axvspan(ends[0] - 0.5, ends[1] + 0.5, color=color, alpha=0.18, linewidth=0)
     # The last label needs room.
     places = range(0, max(1, 9 * len(counts) // 10), max(1, len(counts) // 3))
     labels = [f"{first + timedelta(days=place * step):%d %b %Y}".lstrip("0") for place in places]
@@ -224,17 +192,12 @@ def _volume(axes: "Axes", volume: dict[str, Any]) -> str:
         for kind, word, rest in (("gaps", "gap", ""), ("spikes", "day", gettext("off the usual")))
         if volume[kind]
     ]
-    charts.title(
-        axes, gettext("Events"), ", ".join([gettext("by {unit}").format(unit=unit), *marks])
-    )
-    words = gettext("Events by {unit} since {first:%d %b %Y}, {fewest:,} to {most:,}").format(
-        unit=unit, first=first, fewest=min(counts), most=max(counts)
-    )
-    return (
-        f"{words}; {' and '.join(marks)}."
-        if marks
-        else gettext("{words}, without gaps or spikes.").format(words=words)
-    )
+    text = gettext("by {unit}")
+    charts.title(axes, gettext("Events"), ", ".join([text.format(unit=unit), *marks]))
+    text = gettext("Events by {unit} since {first:%d %b %Y}, {fewest:,} to {most:,}")
+    words = text.format(unit=unit, first=first, fewest=min(counts), most=max(counts))
+    text = gettext("{words}, without gaps or spikes.")
+    return f"{words}; {' and '.join(marks)}." if marks else text.format(words=words)
 
 
 def _completeness(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> str:
@@ -258,14 +221,9 @@ def _completeness(axes: "Axes", filled: dict[str, dict[str, float | None]]) -> s
     axes.barh(list(places), [share for share, _ in shares], height=0.62, color=colours)
     axes.set_yticks(list(places), [name.replace("_", " ") for _, name in shares], fontsize=7)
     for place, (share, _) in enumerate(shares):
-        axes.annotate(
-            percent(share),
-            (share, place),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-            color=charts.MUTED,
+        text = percent(share)
+        charts.label(
+            axes, text, (share, place), xytext=(3, 0), va="center", fontsize=7, color=charts.MUTED
         )
     axes.set_xlim(0, 1.2)
     least = ", ".join(f"{name} {percent(share)}" for share, name in shares[::-1][:3])

@@ -12,9 +12,9 @@ import numpy as np
 from retention import clock
 from retention.db import Database
 from retention.progress import Progress, silent
+from retention.recommend.responses import WINDOW_DAYS, examination_probabilities, load_responses
 from retention.reports import charts
 from retention.reports.charts import Page
-from retention.settings import Settings
 from retention.text import gettext, use_picture_language
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ class Performance(Page):
 def report(
     lake: "Lake",
     database: Database,
-    settings: Settings,
     *,
     days: int = 84,
     as_of: datetime | None = None,
@@ -53,38 +52,22 @@ def report(
 
     Results until ``as_of`` count (default: business time).
 
-    Parameters
-    ----------
-    lake, database, settings : Lake, Database, Settings
-        The installation.
-    days : int
-        Length of the period.
-    as_of : datetime, optional
-        Business time by default.
-    progress : Progress, optional
-        Gets two steps.
-
-    Returns
-    -------
-    Performance
-        ``shown`` (to customers, to the team), ``examined`` (position → examination propensity
-        relative to the first) and ``clicks`` behind it (without any it is the prior); ``open``
-        (sends of less than four weeks ago, with more results to come); ``slots``, ``reasons``,
-        ``models`` and ``weeks``, each a list of `_line`.
+    Returns: ``shown`` (to customers, to the team), ``examined`` (position → examination propensity
+    relative to the first) and ``clicks`` behind it (without any it is the prior); ``open`` (sends
+    of less than four weeks ago, with more results to come); ``slots``, ``reasons``, ``models`` and
+    ``weeks``, each a list of `_line`.
     """
-    from retention.recommend.responses import WINDOW_DAYS, examination_probabilities, load_responses
-
     at = as_of or clock.now()
     progress(0, 2, gettext("Gathering what was shown and what came of it"))
     with database.reading() as session:
-        lines = load_responses(lake, session, settings, at)
+        lines = load_responses(lake, session, at)
     sent = lines["surface"] == "campaign"
     chances = examination_probabilities(lines[sent])
     lines = lines.assign(
         sent=sent,
         chance=lines["position"].map(chances).astype(float).fillna(1.0),
         week=lines["shown_at"]
-        .dt.tz_convert(settings.timezone)
+        .dt.tz_convert(database.settings.timezone)
         .dt.tz_localize(None)
         .dt.to_period("W")
         .dt.start_time,
@@ -102,7 +85,7 @@ def report(
         "reasons": _lines(lines, "source"),
         "models": _lines(lines, "model_version"),
         "weeks": _lines(lines.assign(week=lines["week"].dt.strftime("%Y-%m-%d")), "week"),
-        "demo": settings.demo,
+        "demo": database.settings.demo,
     }
     progress(2, 2, gettext("The report is ready"))
     return Performance(data)
@@ -143,22 +126,13 @@ def _line(name: Any, group: "pd.DataFrame") -> dict[str, Any]:
 
 
 def wilson(hits: int, of: int) -> tuple[float, float] | None:
-    """Return the 95% Wilson interval of a share.
-
-    None for zero trials.
-
-    Parameters
-    ----------
-    hits, of : int
-        Successes and trials.
-    """
+    """Return the 95% Wilson interval of a share. None for zero trials."""
     if not of:
         return None
     share = hits / of
+    spread = float(np.sqrt(share * (1 - share) / of + Z_95**2 / (4 * of**2)))
     middle = (share + Z_95**2 / (2 * of)) / (1 + Z_95**2 / of)
-    half = (
-        Z_95 * float(np.sqrt(share * (1 - share) / of + Z_95**2 / (4 * of**2))) / (1 + Z_95**2 / of)
-    )
+    half = Z_95 * spread / (1 + Z_95**2 / of)
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
@@ -168,24 +142,13 @@ def draw_chart(data: dict[str, Any]) -> charts.Chart:
     Rates are clicked and corrected; without clicks, bought.
     """
     slots = [line for line in data["slots"] if line["shown"]]
-    words = "; ".join(
-        gettext(
-            "place {name}: {click_rate:.1%} clicked, {corrected:.1%} as if first, "
-            "{buy_rate:.1%} bought"
-        ).format(
-            name=line["name"],
-            click_rate=line["click_rate"],
-            corrected=line["corrected"],
-            buy_rate=line["buy_rate"],
-        )
-        for line in slots
+    of_place = gettext(
+        "place {name}: {click_rate:.1%} clicked, {corrected:.1%} as if first, {buy_rate:.1%} bought"
     )
-    return charts.Chart(
-        _draw(data, slots),
-        gettext("Recommendations sent to customers. {results}.").format(
-            results=words or gettext("Nothing was sent yet")
-        ),
-    )
+    words = "; ".join(of_place.format(**line) for line in slots)
+    text = gettext("Recommendations sent to customers. {results}.")
+    results = words or gettext("Nothing was sent yet")
+    return charts.Chart(_draw(data, slots), text.format(results=results))
 
 
 @use_picture_language()
@@ -200,12 +163,10 @@ def _draw(data: dict[str, Any], slots: list[dict[str, Any]]) -> bytes:
 def _plot_positions(axes: "Axes", slots: list[dict[str, Any]], *, clicks: bool) -> None:
     at = np.arange(len(slots))
     if clicks:
-        axes.bar(
-            at - 0.2, [100 * line["click_rate"] for line in slots], width=0.36, color=charts.SOFT
-        )
-        axes.bar(
-            at + 0.2, [100 * line["corrected"] for line in slots], width=0.36, color=charts.ACCENT
-        )
+        raw = [100 * line["click_rate"] for line in slots]
+        axes.bar(at - 0.2, raw, width=0.36, color=charts.SOFT)
+        corrected = [100 * line["corrected"] for line in slots]
+        axes.bar(at + 0.2, corrected, width=0.36, color=charts.ACCENT)
         title = (
             gettext("Clicks by place, %"),
             gettext("as clicked (pale); as if all had stood first"),
@@ -256,12 +217,11 @@ def _plot_weeks(axes: "Axes", weeks: list[dict[str, Any]]) -> None:
         at[::every],
         [f"{datetime.fromisoformat(line['name']):%d %b}".lstrip("0") for line in weeks[::every]],
     )
+    text = gettext("of the items sent, by week, with 95%{note}")
     charts.title(
         axes,
         gettext("Bought within four weeks, %"),
-        gettext("of the items sent, by week, with 95%{note}").format(
-            note=gettext("; hollow: not over yet") if going else ""
-        )
+        text.format(note=gettext("; hollow: not over yet") if going else "")
         if weeks
         else gettext("nothing was sent yet"),
     )

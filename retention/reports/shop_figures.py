@@ -6,13 +6,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.orm import Session
-
 from retention.audiences.evaluate import customer_facts
+from retention.db import Transaction
 from retention.lake.coverage import time_range
 from retention.lake.lake import naive
 from retention.privacy import pseudonym
-from retention.settings import Settings
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -28,8 +26,7 @@ _ORDERS = {
 
 def customer_figures(
     lake: "Lake",
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     as_of: datetime,
     *,
     active_days: int | None,
@@ -38,7 +35,7 @@ def customer_figures(
     top: int,
 ) -> dict[str, Any]:
     """Count a shop's customers, or some of them, and list the first ones by pseudonym."""
-    frame = customer_facts(lake, session, settings, None, as_of, extra_fields=_FACTS)
+    frame = customer_facts(lake, session, None, as_of, extra_fields=_FACTS)
     if customers is not None:
         frame = frame[frame.index.isin(list(customers))]
     buyers = frame[frame["orders"] > 0]
@@ -57,7 +54,7 @@ def customer_figures(
         "has_amounts": has_amounts,
         "customers": [
             {
-                "customer": pseudonym(settings.key, str(row.id)),
+                "customer": pseudonym(session.settings.key, str(row.id)),
                 "orders": int(row.orders),
                 "spent": round(float(row.spent), 2) if has_amounts else None,
                 "first_order": (as_of - timedelta(days=row.first_order)).isoformat(),
@@ -69,11 +66,7 @@ def customer_figures(
 
 
 def sales_figures(
-    lake: "Lake",
-    first: date,
-    last: date,
-    as_of: datetime,
-    customers: Collection[str] | None = None,
+    lake: "Lake", first: date, last: date, as_of: datetime, customers: Collection[str] | None = None
 ) -> dict[str, Any]:
     """Sum up the orders of some of the shop's days, and of as many days before."""
     days = (last - first).days + 1
@@ -107,9 +100,7 @@ def _period(bought: Any, start: datetime, end: datetime) -> dict[str, Any]:
     new = firsts.filter(firsts["at"] >= starts, firsts["at"] < naive(end))
     order = inside.order_id.fill_null(inside.customer_id + inside.occurred_at.date().cast("string"))
     row = inside.aggregate(
-        revenue=inside.amount.sum(),
-        orders=order.nunique(),
-        customers=inside.customer_id.nunique(),
+        revenue=inside.amount.sum(), orders=order.nunique(), customers=inside.customer_id.nunique()
     ).execute()
     revenue = row["revenue"][0]
     return {

@@ -12,18 +12,7 @@ MIN_SHARE = 0.004  # of the bar, so that a tier with a few customers can be seen
 
 @use_picture_language()
 def chart(tiers: Mapping[str, int]) -> bytes:
-    """Draw one bar, divided by tier.
-
-    Parameters
-    ----------
-    tiers : mapping
-        Tier → number of customers.
-
-    Returns
-    -------
-    bytes
-        A PNG image.
-    """
+    """Draw one bar, divided by tier."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -67,6 +56,5 @@ def labels() -> dict[str, str]:
 
 def alt_text(tiers: Mapping[str, int]) -> str:
     """Describe the picture in words."""
-    return gettext("{customers} by risk: {high:,} high, {medium:,} medium, {low:,} low.").format(
-        customers=count(sum(tiers.values()), "active customer"), **tiers
-    )
+    text = gettext("{customers} by risk: {high:,} high, {medium:,} medium, {low:,} low.")
+    return text.format(customers=count(sum(tiers.values()), "active customer"), **tiers)

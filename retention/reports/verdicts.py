@@ -13,16 +13,9 @@ MAX_CHANNELS = 2  # named in the sentence
 def data_verdict(report: Mapping[str, Any]) -> str:
     """Return the verdict on a quality report.
 
-    Parameters
-    ----------
-    report : mapping
-        From `retention.reports.quality.report`: ``newest_event``, ``age_days``, ``late``,
-        ``quarantined``, ``limits`` and ``as_of``.
-
-    Returns
-    -------
-    str
-        Such as "Data is 2 days old; orders from store are missing since Monday."
+    `report`: from `retention.reports.quality.report`: ``newest_event``, ``age_days``, ``late``,
+    ``quarantined``, ``limits`` and ``as_of``.
+    Returns: such as "Data is 2 days old; orders from store are missing since Monday.".
     """
     if not report["newest_event"]:
         return gettext("There is no data yet: no events have been imported.")
@@ -35,9 +28,8 @@ def data_verdict(report: Mapping[str, Any]) -> str:
     elif quarantined:
         rest = gettext("{rows} could not be used").format(rows=count(quarantined, "row"))
     elif report["limits"]:
-        rest = gettext("{limits} to know about").format(
-            limits=count(len(report["limits"]), "limit")
-        )
+        text = gettext("{limits} to know about")
+        rest = text.format(limits=count(len(report["limits"]), "limit"))
     else:
         return gettext("Data is {age} old and complete.").format(age=age)
     return gettext("Data is {age} old; {rest}.").format(age=age, rest=rest)
@@ -47,23 +39,16 @@ def _missing(late: Mapping[str, Any], as_of: str) -> str:
     since = weekday_or_day(late["since"], as_of)
     if not late["channel"]:
         return gettext("orders are missing since {since}").format(since=since)
-    return gettext("orders from {channel} are missing since {since}").format(
-        channel=late["channel"], since=since
-    )
+    text = gettext("orders from {channel} are missing since {since}")
+    return text.format(channel=late["channel"], since=since)
 
 
 def digest_headline(digest: Mapping[str, Any]) -> str:
     """Return what has changed in a week, in one sentence.
 
-    Parameters
-    ----------
-    digest : mapping
-        Data of `retention.reports.digest.digest`: ``risk``, ``customers`` and ``currency``.
-
-    Returns
-    -------
-    str
-        Such as "107 customers are likely to leave, 12 more than last week; $1,790 is at stake."
+    `digest`: data of `retention.reports.digest.digest`: ``risk``, ``customers`` and ``currency``.
+    Returns: such as "107 customers are likely to leave, 12 more than last week; $1,790 is at
+    stake.".
     """
     risk, week = digest["risk"], digest["customers"]
     if risk is None:
@@ -73,13 +58,10 @@ def digest_headline(digest: Mapping[str, Any]) -> str:
         )
     stake = money(risk["revenue_at_risk"], digest["currency"])
     if "high" not in risk["change"]:
-        return gettext("{customers} likely to leave; {stake} is at stake.").format(
-            customers=_are(risk["tiers"]["high"]), stake=stake
-        )
+        text = gettext("{customers} likely to leave; {stake} is at stake.")
+        return text.format(customers=_are(risk["tiers"]["high"]), stake=stake)
     return gettext("{customers} likely to leave, {change}; {stake} is at stake.").format(
-        customers=_are(risk["tiers"]["high"]),
-        change=_change(risk["change"]["high"]),
-        stake=stake,
+        customers=_are(risk["tiers"]["high"]), change=_change(risk["change"]["high"]), stake=stake
     )
 
 
@@ -90,9 +72,8 @@ def _are(number: int) -> str:
 def _change(by: int) -> str:
     if by == 0:
         return gettext("as many as last week")
-    words = (
-        gettext("{number} more than last week")
-        if by > 0
-        else gettext("{number} fewer than last week")
-    )
+    if by > 0:
+        words = gettext("{number} more than last week")
+    else:
+        words = gettext("{number} fewer than last week")
     return words.format(number=count(abs(by)))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import ibis
+
 if TYPE_CHECKING:
     from retention.lake import Lake
 
@@ -46,17 +48,8 @@ def week(lake: "Lake", until: datetime, quiet_days: int) -> Week:
 
     Later data is not used.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of purchases.
-    until : datetime
-        End of the week.
-    quiet_days : int
-        Days of silence after which a customer has lapsed.
+    `quiet_days`: days of silence after which a customer has lapsed.
     """
-    import ibis
-
     from retention.lake.lake import naive
 
     starts = _week_starts(lake, until)
@@ -109,10 +102,7 @@ def _week_starts(lake: "Lake", until: datetime) -> list[datetime]:
 
 
 def _customers(bought: Any, quiet_days: int) -> dict[str, int]:
-    """Return new, returned and lapsed customers.
-
-    A silence counts in the week of its last day.
-    """
+    """Return new, returned and lapsed customers. A silence counts in the week of its last day."""
     each = bought.group_by("customer_id").aggregate(
         first=bought.ago.max(),
         last=bought.ago.min(),

@@ -1,6 +1,6 @@
 """Compare the customers at risk with those of an earlier sweep."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,21 +14,8 @@ from retention.risk.sweep import Sweep
 class Change:
     """What changed since an earlier list of the same tiers.
 
-    Parameters
-    ----------
-    since : datetime
-        Cutoff of the earlier list.
-    before : int
-        Customers of the earlier list.
-    new : int
-        Customers of the present list who were not on the earlier one.
-    recovered : int
-        Customers of the earlier list who are off it, active and at a lower risk now. Of lapsed
-        ones, those who ordered again.
-    lapsed : int
-        Customers of the earlier list who are no longer active; none for a list of lapsed ones.
-    same_model : bool
-        Whether the same model scored both lists.
+    `recovered`: customers of the earlier list who are off it, active and at a lower risk now. Of
+    lapsed ones, those who ordered again.
     """
 
     since: datetime
@@ -40,14 +27,7 @@ class Change:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the change as a JSON object."""
-        return {
-            "since": self.since.isoformat(),
-            "before": self.before,
-            "new": self.new,
-            "recovered": self.recovered,
-            "lapsed": self.lapsed,
-            "same_model": self.same_model,
-        }
+        return {**asdict(self), "since": self.since.isoformat()}
 
 
 def change_since(
@@ -55,21 +35,7 @@ def change_since(
 ) -> Change | None:
     """Compare a sweep with the scores of an earlier one.
 
-    Parameters
-    ----------
-    swept : Sweep
-        The present sweep.
-    earlier : pandas.DataFrame
-        The earlier sweep's rows of the lake's ``scores``.
-    as_of : datetime
-        Cutoff of the earlier sweep.
-    model_version : str
-        That scored it.
-
-    Returns
-    -------
-    Change or None
-        None if the earlier scores were deleted.
+    `earlier`: the earlier sweep's rows of the lake's ``scores``.
     """
     if earlier.empty:
         return None

@@ -14,6 +14,7 @@ from retention.churn.lost_margin import list_columns, return_chance
 from retention.churn.population import buyers, next_order
 from retention.features.order_rhythm import order_rhythm
 from retention.risk import rules
+from retention.window import Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -22,19 +23,15 @@ LAPSED = "lapsed"  # their tier
 
 
 def score_lapsed(
-    lake: "Lake",
-    at: datetime,
-    active: Collection[str],
-    *,
-    horizon_days: int,
-    active_within_days: int | None,
+    lake: "Lake", at: datetime, active: Collection[str], window: Window
 ) -> "tuple[pd.DataFrame, rules.RuleEvidence]":
     """Score every buyer who is not among the ``active`` ones.
 
     The columns are those of `retention.churn.score`, the tier and ``order_days``. The expected
     value is the spend of a customer who returns. Reasons are left to the evidence.
     """
-    everyone = buyers(lake, at, horizon_days=horizon_days, active_within_days=None)
+    horizon_days = window.horizon_days
+    everyone = buyers(lake, at, Window(horizon_days, None))
     is_active = everyone.frame.customer_id.isin(active).to_numpy()
     away = everyone.rows(~is_active)
     chance = return_chance(away, horizon_days)
@@ -52,7 +49,7 @@ def score_lapsed(
             "order_days": away.frame.order_days,
         }
     )
-    rank_days = order_rhythm(lake, at).rank_days(active_within_days)
+    rank_days = order_rhythm(lake, at).rank_days(window.active_within_days)
     among = everyone.frame[is_active]
     silent, often, _ = rules.ranks(away.frame, among, rank_days)
     standings = rules.standings_among(away.frame, among)

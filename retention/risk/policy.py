@@ -71,11 +71,8 @@ class Tiers(_Strict):
     @model_validator(mode="after")
     def _check_order(self) -> "Tiers":
         if self.medium >= self.high:
-            raise ValueError(
-                gettext("medium ({medium}) must be below high ({high})").format(
-                    medium=self.medium, high=self.high
-                )
-            )
+            text = gettext("medium ({medium}) must be below high ({high})")
+            raise ValueError(text.format(medium=self.medium, high=self.high))
         return self
 
 
@@ -97,12 +94,11 @@ class Values(_Strict):
     @model_validator(mode="after")
     def _check_shares(self) -> "Values":
         if self.high + self.middle > 1:
-            raise ValueError(
-                gettext(
-                    "high ({high}) and middle ({middle}) are shares, and more than 1 together; "
-                    "lower one"
-                ).format(high=self.high, middle=self.middle)
+            text = gettext(
+                "high ({high}) and middle ({middle}) are shares, and more than 1 together; "
+                "lower one"
             )
+            raise ValueError(text.format(high=self.high, middle=self.middle))
         return self
 
 
@@ -210,21 +206,16 @@ class Policy(_Strict):
         usual = self.usual_consent
         for first, second in combinations(self.rules, 2):
             if first.name == second.name:
-                raise ValueError(
-                    gettext("two rules are called {name!r}; give each its own name").format(
-                        name=first.name
-                    )
-                )
+                text = gettext("two rules are called {name!r}; give each its own name")
+                raise ValueError(text.format(name=first.name))
             if both := sorted({*first.cells(usual)} & {*second.cells(usual)}):
-                where = ", ".join(
-                    f"{what} {which}" for what, which in zip(DIMENSIONS, both[0], strict=True)
+                pairs = zip(DIMENSIONS, both[0], strict=True)
+                where = ", ".join(f"{what} {which}" for what, which in pairs)
+                message = gettext(
+                    "rules {name!r} and {other!r} overlap: both decide {where}; take it out of "
+                    "one of them"
                 )
-                raise ValueError(
-                    gettext(
-                        "rules {name!r} and {other!r} overlap: both decide {where}; take it out of "
-                        "one of them"
-                    ).format(name=first.name, other=second.name, where=where)
-                )
+                raise ValueError(message.format(name=first.name, other=second.name, where=where))
         return self
 
     @model_validator(mode="after")
@@ -233,47 +224,35 @@ class Policy(_Strict):
         for rule in self.rules:
             for name in rule.instead_of:
                 if name not in offers:
-                    raise ValueError(
-                        gettext(
-                            "rule {name!r} is instead_of {other!r}, which is no rule with tiers "
-                            "and an offer of its own; use {choices}"
-                        ).format(
-                            name=rule.name,
-                            other=name,
-                            choices=", ".join(map(repr, offers))
-                            or gettext("none, for there is none"),
-                        )
+                    choices = ", ".join(map(repr, offers)) or gettext("none, for there is none")
+                    text = gettext(
+                        "rule {name!r} is instead_of {other!r}, which is no rule with tiers "
+                        "and an offer of its own; use {choices}"
                     )
+                    raise ValueError(text.format(name=rule.name, other=name, choices=choices))
         return self
 
     @model_validator(mode="after")
     def _check_items(self) -> "Policy":
         idle = [rule.name for rule in self.rules if rule.action in ("reminder", "new_arrivals")]
         if idle and not self.offer.items:
-            raise ValueError(
-                gettext(
-                    "offer.items is 0, and rule {idle!r} writes of nothing but items; use 1 to "
-                    "10, or another action"
-                ).format(idle=idle[0])
+            text = gettext(
+                "offer.items is 0, and rule {idle!r} writes of nothing but items; use 1 to "
+                "10, or another action"
             )
+            raise ValueError(text.format(idle=idle[0]))
         return self
 
     def check_acts(self) -> None:
-        """Refuse a policy that has no action.
-
-        Raises
-        ------
-        BadInput
-        """
+        """Refuse a policy that has no action."""
         if all(rule.action == "nothing" for rule in self.rules):
             what = "does nothing, by all of its rules" if self.rules else "has no rules"
-            raise BadInput(
-                gettext(
-                    "The policy {what}, so a campaign would be for nobody; write below a line "
-                    "[[rules]] who gets what (RETENTION_POLICY names the file; "
-                    "docs/operator/policy.md explains it)."
-                ).format(what=what)
+            text = gettext(
+                "The policy {what}, so a campaign would be for nobody; write below a line "
+                "[[rules]] who gets what (RETENTION_POLICY names the file; "
+                "docs/operator/policy.md explains it)."
             )
+            raise BadInput(text.format(what=what))
 
     @property
     def acting_tiers(self) -> set[str]:
@@ -292,13 +271,8 @@ class Policy(_Strict):
 
         Consent given always suffices.
 
-        Parameters
-        ----------
-        name : str
-            Name of the rule.
-        draft_consent : collection of str, optional
-            The consent states of the rule at the time of the draft. No other state suffices,
-            whichever offer the customer got. They also apply if the rule no longer exists.
+        `draft_consent`: the consent states of the rule at the time of the draft. No other state
+        suffices, whichever offer the customer got. They also apply if the rule no longer exists.
         """
         own = self.rule(name)
         replaced_rules = (
@@ -339,30 +313,11 @@ class Policy(_Strict):
         the rule of ``listed`` decides where the tier has none, or nothing for ``any`` reason and
         value.
 
-        Parameters
-        ----------
-        tier : str
-            Risk tier.
-        features : iterable of str
-            Features of the customer's reasons, largest contribution first.
-        value, consent : str
-            Value band and consent state.
-        without : collection of str
-            Actions that are unavailable for the customer: no phone number, no capacity for calls.
-        is_listed : bool
-            Whether the customer is on the list.
-
-        Returns
-        -------
-        Rule or None
-            None if no rule applies.
+        `features`: features of the customer's reasons, largest contribution first.
         """
         reasons = [*dict.fromkeys(map(reason_of, features)), ANY]
-        cells = (
-            (tier, reason, band, consent)
-            for band in dict.fromkeys((value, ANY))
-            for reason in reasons
-        )
+        bands = dict.fromkeys((value, ANY))
+        cells = ((tier, reason, band, consent) for band in bands for reason in reasons)
         rules = ((cell, self._rule_of_cell.get(cell)) for cell in cells)
         fitting = ((cell, rule) for cell, rule in rules if rule and rule.action not in without)
         cell, own = next(fitting, (None, None))
@@ -379,13 +334,6 @@ class Policy(_Strict):
         These are the rules that are ``instead_of`` it. If the rule is itself an alternative, they
         are the rules that it replaces and their other alternatives. With ``recommend.vary_offers``
         they include rules of the tier that differ only in reasons and offer.
-
-        Parameters
-        ----------
-        name : str
-            Name of the rule.
-        tier : str
-            Risk tier of the customer.
         """
         own = self.rule(name)
         if own is None:
@@ -413,45 +361,27 @@ class Policy(_Strict):
 
 
 def load_policy(settings: Settings) -> Policy:
-    """Return the shop's policy (``RETENTION_POLICY``), or the default.
-
-    Raises
-    ------
-    BadInput
-        With one sentence: the file, the place in it, the value and the allowed values.
-    """
+    """Return the shop's policy (``RETENTION_POLICY``), or the default."""
     return read_policy(settings.policy or DEFAULT)
 
 
 def read_policy(path: Path) -> Policy:
-    """Read and validate one policy file.
-
-    Errors are as in `load_policy`.
-    """
+    """Read and validate one policy file. Errors are as in `load_policy`."""
     try:
         return _parse(text := read_text(path))
     except OSError as error:
-        raise BadInput(
-            gettext("The policy {path} cannot be read: {value}.").format(
-                path=path, value=error.strerror or error
-            )
-        ) from None
+        message = gettext("The policy {path} cannot be read: {value}.")
+        raise BadInput(message.format(path=path, value=error.strerror or error)) from None
     except UnicodeDecodeError:
-        raise BadInput(
-            gettext("The policy {path} is not UTF-8 text; save it as UTF-8.").format(path=path)
-        ) from None
+        message = gettext("The policy {path} is not UTF-8 text; save it as UTF-8.")
+        raise BadInput(message.format(path=path)) from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(
-            gettext("The policy {path} is not valid TOML: {explanation}.").format(
-                path=path, explanation=explain_toml_error(error, text)
-            )
-        ) from None
+        message = gettext("The policy {path} is not valid TOML: {explanation}.")
+        explanation = explain_toml_error(error, text)
+        raise BadInput(message.format(path=path, explanation=explanation)) from None
     except ValidationError as error:
-        raise BadInput(
-            gettext("The policy {path} cannot be used: {explanation}.").format(
-                path=path, explanation=explain_first_error(error)
-            )
-        ) from None
+        message = gettext("The policy {path} cannot be used: {explanation}.")
+        raise BadInput(message.format(path=path, explanation=explain_first_error(error))) from None
 
 
 @lru_cache(maxsize=8)  # a warm worker parses the same text again and again

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from retention.churn.clauses import CHANGES, FALLS, SEASON, Clause
+from retention.churn.explaining.clauses import CHANGES, FALLS, Clause
+from retention.churn.explaining.facts import SEASON
 from retention.risk.sentence import long_text, sentence
 from retention.templating import LOWERS, RAISES, direction, why
 
@@ -18,17 +19,8 @@ def reasons_for_tier(reasons: Iterable[Mapping[str, Any]], tier: str) -> list[di
     High risk has causes that raise the risk, low risk those that lower it. Medium risk has the
     strongest of both, with the season last.
 
-    Parameters
-    ----------
-    reasons : iterable of mapping
-        All reasons of a customer, as `retention.churn.score` returns them.
-    tier : str
-        high, medium, low or `LISTED`.
-
-    Returns
-    -------
-    list of dict
-        ``{"feature", "text", "weight", "direction"}``, in the order given.
+    `reasons`: all reasons of a customer, as `retention.churn.score` returns them.
+    Returns: ``{"feature", "text", "weight", "direction"}``, in the order given.
 
     Examples
     --------
@@ -82,11 +74,6 @@ def policy_features(reasons: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the features of the reasons that a policy decides by.
 
     These are the causes that raise the risk, of whatever tier. Without one they are all.
-
-    Parameters
-    ----------
-    reasons : iterable of mapping
-        All reasons of a customer.
     """
     listed = list(reasons)
     raising = [reason for reason in listed if direction(reason) == RAISES]
@@ -99,13 +86,6 @@ def with_clauses(
     """Return reasons to be stored together with the clauses of the customer's sentence.
 
     The first reason carries them, so that scores without clauses are read in the same way.
-
-    Parameters
-    ----------
-    reasons : sequence of mapping
-        All reasons of a customer.
-    clauses : sequence of Clause
-        May be empty.
     """
     stored = [dict(reason) for reason in reasons]
     if stored and clauses:
@@ -116,13 +96,9 @@ def with_clauses(
 def stored_sentence(reasons: Sequence[Mapping[str, Any]], tier: str) -> str:
     """Return the sentence of a customer whose reasons were stored.
 
-    Parameters
-    ----------
-    reasons : sequence of mapping
-        As `with_clauses` returns them. Without clauses, as in older scores, the reasons of the tier
-        are listed.
-    tier : str
-        high, medium, low or `LISTED`.
+    `reasons`: as `with_clauses` returns them. Without clauses, as in older scores, the reasons of
+    the tier are listed.
+    `tier`: high, medium, low or `LISTED`.
 
     Examples
     --------

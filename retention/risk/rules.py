@@ -4,7 +4,7 @@ Rules use ranks of recency and frequency. A rank is not a probability; outputs c
 ``"model_version": "rules"``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,21 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.clauses import Clause, Evidence, clauses_of, ordered
-from retention.churn.facts import (
-    Customer,
-    days_text,
-    is_early,
-    is_late,
-    silence_text,
-    stored_reason,
-)
+from retention.churn.explaining.clauses import Clause, Evidence, clauses_of, ordered
+from retention.churn.explaining.facts import Customer, days_text, silence_text, stored_reason
 from retention.churn.lost_margin import list_columns, return_chance
 from retention.churn.population import buyers, expected_spend, next_order
 from retention.churn.training_set import MIN_BUYERS
 from retention.features.order_rhythm import order_rhythm
 from retention.templating import LOWERS, RAISES, count, percent
 from retention.text import gettext
+from retention.window import DEFAULT, Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -42,15 +36,14 @@ WITHIN_USUAL_GAP = 3  # highest rank of a silence that is usual for the customer
 def score(
     lake: "Lake",
     as_of: datetime,
+    window: Window = DEFAULT,
     *,
-    horizon_days: int = 28,
-    active_within_days: int | None = 56,
     customer_ids: Collection[str] | None = None,
     with_reasons: bool = True,
-) -> tuple[pd.DataFrame, int]:
+) -> "tuple[pd.DataFrame, int, RuleEvidence]":
     """Score customers by RFM quintiles.
 
-    Returns the columns of `retention.churn.score`, and the number of buyers.
+    Returns the columns of `retention.churn.score`, the number of buyers, and the evidence.
 
     The churn score is ``0.5 · (R − 1) / 4 + 0.12 · (5 − F) / 4``; R = 5 is the longest silence, F =
     5 the most orders. Ranks are among active customers. ``customer_ids`` that are not active are
@@ -61,91 +54,30 @@ def score(
     of the silence among the shop's gaps between orders (`OrderRhythm.rank_days`), and at most 3 for
     a silence within the customer's own usual gap.
 
-    Parameters
-    ----------
-    lake : Lake
-        Source of events.
-    as_of : datetime
-        The cutoff.
-    horizon_days : int
-        Horizon of the expected value, in days.
-    active_within_days : int or None
-        Customers with an order in this time are active; None: all.
-    customer_ids : collection of str, optional
-        Only these customers.
-    with_reasons : bool
-        False leaves the lists of reasons empty, which saves most of the time.
-
-    Raises
-    ------
-    TooLittleData
-        If no customer was active; with ``customer_ids``, if there are no orders at all.
+    `with_reasons`: false leaves the lists of reasons empty, which saves most of the time.
     """
-    scores, buyers, _ = score_with_evidence(
-        lake,
-        as_of,
-        horizon_days=horizon_days,
-        active_within_days=active_within_days,
-        customer_ids=customer_ids,
-        with_reasons=with_reasons,
-    )
-    return scores, buyers
-
-
-def score_with_evidence(
-    lake: "Lake",
-    as_of: datetime,
-    *,
-    horizon_days: int = 28,
-    active_within_days: int | None = 56,
-    customer_ids: Collection[str] | None = None,
-    with_reasons: bool = True,
-) -> "tuple[pd.DataFrame, int, RuleEvidence]":
-    """Score as `score` does, and return the evidence as well.
-
-    Parameters
-    ----------
-    lake : Lake
-    as_of : datetime
-    horizon_days : int
-    active_within_days : int or None
-    customer_ids : collection of str, optional
-    with_reasons : bool
-
-    Raises
-    ------
-    TooLittleData
-        As for `score`.
-    """
-    within = active_within_days if customer_ids is None else None
-    snapshot = buyers(lake, as_of, horizon_days=horizon_days, active_within_days=within)
+    horizon_days, within = window
+    some = window if customer_ids is None else Window(horizon_days, None)
+    snapshot = buyers(lake, as_of, some)
     active = snapshot.frame
     if customer_ids is not None:
-        if active_within_days is not None and (active.recency_days <= active_within_days).any():
-            active = active[active.recency_days <= active_within_days]
+        if within is not None and (active.recency_days <= within).any():
+            active = active[active.recency_days <= within]
         snapshot = snapshot.rows(snapshot.frame.customer_id.isin(list(customer_ids)).to_numpy())
     frame = snapshot.frame
-    rank_days = order_rhythm(lake, as_of).rank_days(active_within_days)
-    silent, often, risk = ranks(frame, active, rank_days)
-    standings = standings_among(frame, active)
-    reasons: list[list[dict[str, Any]]] = [
-        _reasons_of(row, int(r), int(f), standing, horizon_days) if with_reasons else []
-        for row, r, f, standing in zip(
-            frame[REASON_COLUMNS].to_dict("records"), silent, often, standings, strict=True
-        )
-    ]
+    silent, often, risk = ranks(frame, active, order_rhythm(lake, as_of).rank_days(within))
+    evidence = RuleEvidence(frame, silent, often, standings_among(frame, active), horizon_days)
     scores = pd.DataFrame(
         {
             "customer_id": frame.customer_id,
             "churn_probability": risk,
-            "reasons": reasons,
+            "reasons": evidence.reasons() if with_reasons else [[] for _ in range(len(frame))],
             "expected_value": expected_spend(snapshot, horizon_days),
             "next_order_at": next_order(snapshot),
             # a rank is no chance, so the list goes by the purchase process
             **list_columns(snapshot, return_chance(snapshot, horizon_days), horizon_days),
         }
     )
-    evidence = RuleEvidence(frame, silent, often, standings, horizon_days)
     return scores, snapshot.buyers, evidence
 
 
@@ -156,10 +88,7 @@ def describe_rules(buyers: int) -> str:
             "Rules (RFM), which rank and foretell nothing; a model needs {min_buyers} "
             "buyers (have {buyers})."
         ).format(min_buyers=MIN_BUYERS, buyers=buyers)
-    return gettext(
-        "Rules (RFM), which rank and foretell nothing: there is no model yet; "
-        "`/retention retrain` makes one."
-    )
+    return gettext("Rules (RFM), which rank and foretell nothing: there is no model yet.")
 
 
 def ranks(
@@ -167,18 +96,12 @@ def ranks(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the ranks of silence and of the number of orders, and the churn score, (n,) each.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        (n,) customers with ``recency_days``, ``gap_median`` and ``orders_all``.
-    active : pandas.DataFrame
-        The customers to rank among, with ``recency_days`` and ``orders_all``.
-    rank_days : sequence of float
-        See `longest_rank`.
+    `frame`: (n,) customers with ``recency_days``, ``gap_median`` and ``orders_all``.
+    `active`: the customers to rank among, with ``recency_days`` and ``orders_all``.
+    `rank_days`: see `longest_rank`.
     """
-    silent = np.minimum(
-        quintile(frame.recency_days, active.recency_days), longest_rank(frame, rank_days)
-    )
+    values = frame.recency_days
+    silent = np.minimum(quintile(values, active.recency_days), longest_rank(frame, rank_days))
     often = quintile(frame.orders_all, active.orders_all)
     return silent, often, RECENCY * (silent - 1) / 4 + FREQUENCY * (5 - often) / 4
 
@@ -186,12 +109,8 @@ def ranks(
 def longest_rank(frame: pd.DataFrame, rank_days: Sequence[float]) -> np.ndarray:
     """Return the highest rank 1 … 5 that each silence can have.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        (n,) customers with ``recency_days`` and ``gap_median`` (missing after one order day).
-    rank_days : sequence of float
-        (4,) shortest silences of the ranks 2 to 5, in days.
+    `frame`: (n,) customers with ``recency_days`` and ``gap_median`` (missing after one order day).
+    `rank_days`: (4,) shortest silences of the ranks 2 to 5, in days.
 
     Examples
     --------
@@ -209,13 +128,6 @@ def quintile(values: pd.Series, among: pd.Series) -> np.ndarray:
     """Rank values among others into quintiles 1 … 5.
 
     The result is (n,). Equal values share a quintile.
-
-    Parameters
-    ----------
-    values : pandas.Series
-        (n,) values to rank.
-    among : pandas.Series
-        (m,) values that define the quintiles.
     """
     others, own = np.sort(among.to_numpy(dtype=float)), values.to_numpy(dtype=float)
     rank = (others.searchsorted(own, "left") + others.searchsorted(own, "right") + 1) / 2
@@ -247,15 +159,9 @@ def standings_among(frame: pd.DataFrame, active: pd.DataFrame) -> list[_Standing
 class RuleEvidence:
     """Ranks of scored customers, from which evidence is made on demand.
 
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        (n,) customers with recency, gaps and orders.
-    silent, often : numpy.ndarray
-        (n,) ranks 1 … 5 of the silence and of the number of orders.
-    standings : list
-        Shares of the active customers to which each customer is compared.
-    horizon_days : int
+    `frame`: (n,) customers with recency, gaps and orders.
+    `silent`, `often`: (n,) ranks 1 … 5 of the silence and of the number of orders.
+    `standings`: shares of the active customers to which each customer is compared.
     """
 
     frame: pd.DataFrame
@@ -265,106 +171,102 @@ class RuleEvidence:
     horizon_days: int
 
     def of(self, customer_ids: Sequence[str]) -> dict[str, Evidence]:
-        """Return the evidence of some customers, by id.
-
-        Parameters
-        ----------
-        customer_ids : sequence of str
-            Unknown ids are left out.
-        """
-        places = np.flatnonzero(self.frame["customer_id"].isin(list(customer_ids)).to_numpy())
-        rows = self.frame.iloc[places].to_dict("records")
+        """Return the evidence of some customers, by id."""
         return {
             str(row["customer_id"]): Evidence(
-                float(row["recency_days"]),
-                float(row["gap_median"]),
-                self._clauses(row, int(place)),
+                float(row["recency_days"]), float(row["gap_median"]), self._clauses(row, place)
             )
-            for row, place in zip(rows, places, strict=True)
+            for row, place in self._rows(customer_ids)
         }
 
-    def reasons(self, customer_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    def reasons_of(self, customer_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """Return the reasons of some customers, by id; unknown ids are left out."""
+        rows = self._rows(customer_ids)
+        return {str(row["customer_id"]): self._reasons(row, place) for row, place in rows}
+
+    def reasons(self) -> list[list[dict[str, Any]]]:
+        """Return the reasons of all customers."""
+        rows = self.frame[REASON_COLUMNS].to_dict("records")
+        return [self._reasons(row, place) for place, row in enumerate(rows)]
+
+    def _rows(self, customer_ids: Sequence[str]) -> Iterator[tuple[dict[Any, Any], int]]:
         places = np.flatnonzero(self.frame["customer_id"].isin(list(customer_ids)).to_numpy())
-        rows = self.frame.iloc[places].to_dict("records")
-        return {
-            str(row["customer_id"]): _reasons_of(
-                row,
-                int(self.silent[place]),
-                int(self.often[place]),
-                self.standings[place],
-                self.horizon_days,
-            )
-            for row, place in zip(rows, places, strict=True)
-        }
+        return zip(self.frame.iloc[places].to_dict("records"), map(int, places), strict=True)
+
+    def _weights(self, place: int) -> tuple[float, float, float, float]:
+        """Return by how much silence and orders could raise and lower the risk."""
+        rank, often = int(self.silent[place]), int(self.often[place])
+        return (
+            RECENCY * max(rank - 1, 1) / 4,
+            -(RECENCY * max(5 - rank, 1) / 4),
+            FREQUENCY * max(5 - often, 1) / 4,
+            -FREQUENCY * max(often - 1, 1) / 4,
+        )
 
     def _clauses(self, row: dict[str, Any], place: int) -> tuple[Clause, ...]:
         """Return the clauses of one customer: one of the silence, one of the number of orders."""
         standing = self.standings[place]
-        rank, often = int(self.silent[place]), int(self.often[place])
-        up, down = RECENCY * max(rank - 1, 1) / 4, RECENCY * max(5 - rank, 1) / 4
+        up, down, few, many = self._weights(place)
         customer = Customer(row, {}, self.horizon_days)
-        clauses = clauses_of(customer, {"recency": up}) or clauses_of(customer, {"recency": -down})
-        days = float(np.floor(row["recency_days"]))
-        if not clauses and standing.silent_shorter > MOST:
-            share = {"days": days, "share": standing.silent_shorter}
-            clauses = (Clause("silent_share", share, ("recency",), up, RAISES),)
-        elif not clauses and standing.silent_longer > MOST:
-            share = {"days": days, "share": standing.silent_longer}
-            clauses = (Clause("recent_share", share, ("recency",), -down, LOWERS),)
-        orders = float(row["orders_all"])
-        if standing.more_orders > MOST:
-            values = {"orders": orders, "share": standing.more_orders}
-            weight = FREQUENCY * max(5 - often, 1) / 4
-            clauses += (Clause("few_orders_share", values, ("frequency",), weight, RAISES),)
-        elif standing.fewer_orders > MOST:
-            values = {"orders": orders, "share": standing.fewer_orders}
-            weight = -FREQUENCY * max(often - 1, 1) / 4
-            clauses += (Clause("many_orders_share", values, ("frequency",), weight, LOWERS),)
+        clauses = clauses_of(customer, {"recency": up}) or clauses_of(customer, {"recency": down})
+        silence = (
+            ("silent_share", standing.silent_shorter, up, RAISES),
+            ("recent_share", standing.silent_longer, down, LOWERS),
+        )
+        frequency = (
+            ("few_orders_share", standing.more_orders, few, RAISES),
+            ("many_orders_share", standing.fewer_orders, many, LOWERS),
+        )
+        for group, name, value, told in (
+            ("recency", "days", float(np.floor(row["recency_days"])), () if clauses else silence),
+            ("frequency", "orders", float(row["orders_all"]), frequency),
+        ):
+            clauses += tuple(
+                Clause(code, {name: value, "share": share}, (group,), weight, direction)
+                for code, share, weight, direction in told
+                if share > MOST
+            )[:1]
         return ordered(clauses)
 
+    def _reasons(self, row: dict[str, Any], place: int) -> list[dict[str, Any]]:
+        """Return the reasons in both directions, the largest weight first.
 
-def _reasons_of(
-    row: dict[str, Any], silent: int, often: int, standing: _Standing, horizon_days: int
-) -> list[dict[str, Any]]:
-    """Return the reasons in both directions, the largest weight first.
-
-    Silence is compared with the customer's own gaps. The shop's customers decide if there is no
-    difference. Both directions have a reason, so that every tier has one.
-    """
-    raising, lowering = _silence_reasons(row, standing, horizon_days)
-    up, down = RECENCY * max(silent - 1, 1) / 4, RECENCY * max(5 - silent, 1) / 4
-    reasons = [stored_reason("recency", text, up, RAISES) for text in raising]
-    reasons += [stored_reason("recency", text, -down, LOWERS) for text in lowering]
-    orders = count(row["orders_all"], "order")
-    if standing.more_orders > MOST:
-        text = gettext("{orders} ever, and {share} of the active customers have more").format(
-            orders=orders, share=percent(standing.more_orders)
+        Silence is compared with the customer's own gaps. The shop's customers decide if there is no
+        difference. Both directions have a reason, so that every tier has one.
+        """
+        standing = self.standings[place]
+        up, down, few, many = self._weights(place)
+        raising, lowering = _silence_reasons(row, standing, self.horizon_days)
+        reasons = [stored_reason("recency", text, up, RAISES) for text in raising]
+        reasons += [stored_reason("recency", text, down, LOWERS) for text in lowering]
+        for share, weight, direction in (
+            (standing.more_orders, few, RAISES),
+            (standing.fewer_orders, many, LOWERS),
+        ):
+            if share > MOST:
+                text = (
+                    gettext("{orders} ever, and {share} of the active customers have more")
+                    if direction == RAISES
+                    else gettext("{orders} ever, and {share} of the active customers have fewer")
+                ).format(orders=count(row["orders_all"], "order"), share=percent(share))
+                reasons.append(stored_reason("frequency", text, weight, direction))
+        for direction in sorted({RAISES, LOWERS} - {reason["direction"] for reason in reasons}):
+            text = _silence_beside_others(row, standing, raises=direction == RAISES)
+            reasons.append(stored_reason("recency", text, 0.0, direction))
+        return sorted(
+            reasons, key=lambda reason: (reason["direction"] != RAISES, -abs(reason["weight"]))
         )
-        reasons.append(stored_reason("frequency", text, FREQUENCY * max(5 - often, 1) / 4, RAISES))
-    if standing.fewer_orders > MOST:
-        text = gettext("{orders} ever, and {share} of the active customers have fewer").format(
-            orders=orders, share=percent(standing.fewer_orders)
-        )
-        reasons.append(stored_reason("frequency", text, -FREQUENCY * max(often - 1, 1) / 4, LOWERS))
-    directions = {reason["direction"] for reason in reasons}
-    for direction in sorted({RAISES, LOWERS} - directions):
-        text = _silence_beside_others(row, standing, raises=direction == RAISES)
-        reasons.append(stored_reason("recency", text, 0.0, direction))
-    return sorted(
-        reasons, key=lambda reason: (reason["direction"] != RAISES, -abs(reason["weight"]))
-    )
 
 
 def _silence_reasons(
     row: dict[str, Any], standing: _Standing, horizon_days: int
 ) -> tuple[list[str], list[str]]:
     """Return the sentences about the silence that raise the risk, and those that lower it."""
-    if not np.isnan(row["gap_median"]):
-        if is_late(row):
-            return [silence_text(row, horizon_days)], []
-        if is_early(row):
-            return [], [silence_text(row, horizon_days)]
+    customer = Customer(row, {}, horizon_days)
+    if late := silence_text(customer, True):
+        return [late], []
+    if early := silence_text(customer, False):
+        return [], [early]
     if standing.silent_shorter > MOST:
         return [_silence_beside_others(row, standing, raises=True)], []
     if standing.silent_longer > MOST:
@@ -375,9 +277,8 @@ def _silence_reasons(
 def _silence_beside_others(row: dict[str, Any], standing: _Standing, *, raises: bool) -> str:
     silence = days_text(row["recency_days"])
     if raises and standing.silent_shorter > MOST:
-        return gettext(
-            "no order for {silence}, longer than {share} of the active customers"
-        ).format(silence=silence, share=percent(standing.silent_shorter))
+        text = gettext("no order for {silence}, longer than {share} of the active customers")
+        return text.format(silence=silence, share=percent(standing.silent_shorter))
     if not raises and standing.silent_longer > MOST:
         return gettext(
             "last order {silence} ago, more recent than that of {share} of the active customers"

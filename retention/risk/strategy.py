@@ -25,10 +25,7 @@ Cell = tuple[str, str, str, str]  # tier, reason, value, consent
 
 
 def reason_of(feature: str) -> str:
-    """Return the policy's reason for a model feature.
-
-    ``recency_days`` → ``recency``
-    """
+    """Return the policy's reason for a model feature. ``recency_days`` → ``recency``"""
     return feature if feature in GROUPS else _GROUP.get(feature, "other")
 
 
@@ -58,30 +55,22 @@ class Rule(BaseModel):
     @classmethod
     def _check_readable(cls, name: str) -> str:
         if not name.isprintable():
-            raise ValueError(
-                gettext(
-                    "{name!r} holds a character that nobody can read; write it in letters on "
-                    "one line"
-                ).format(name=name)
+            text = gettext(
+                "{name!r} holds a character that nobody can read; write it in letters on one line"
             )
+            raise ValueError(text.format(name=name))
         return name
 
     @model_validator(mode="after")
     def _check_names(self) -> "Rule":
         for reason in self.reasons:
             if reason not in REASONS and reason != ANY:
-                raise ValueError(
-                    gettext("there is no reason {reason!r}; use {reasons} or {any}").format(
-                        reason=reason, reasons=", ".join(REASONS), any=ANY
-                    )
-                )
+                text = gettext("there is no reason {reason!r}; use {reasons} or {any}")
+                raise ValueError(text.format(reason=reason, reasons=", ".join(REASONS), any=ANY))
         for field, names in (("reasons", self.reasons), ("values", self.values)):
             if ANY in names and len(names) > 1:
-                raise ValueError(
-                    gettext("{field}: {any!r} already holds for every one; name it alone").format(
-                        field=field, any=ANY
-                    )
-                )
+                message = gettext("{field}: {any!r} already holds for every one; name it alone")
+                raise ValueError(message.format(field=field, any=ANY))
         if self.consent == ():
             raise ValueError(
                 gettext(
@@ -93,78 +82,66 @@ class Rule(BaseModel):
     @model_validator(mode="after")
     def _check_customers(self) -> "Rule":
         if not self.tiers and not self.instead_of:
-            raise ValueError(
-                gettext(
-                    "tiers: rule {name!r} names none, so it is for nobody; use high, medium, "
-                    "low, lapsed, listed, or with instead_of the rules whose customers may get it "
-                    "instead"
-                ).format(name=self.name)
+            text = gettext(
+                "tiers: rule {name!r} names none, so it is for nobody; use high, medium, "
+                "low, lapsed, listed, or with instead_of the rules whose customers may get it "
+                "instead"
             )
+            raise ValueError(text.format(name=self.name))
         if not self.instead_of:
             return self
         own = {"tiers": (), "reasons": (ANY,), "values": (ANY,), "consent": None}
         for name, usual in own.items():
             if (value := getattr(self, name)) != usual:
-                raise ValueError(
-                    gettext(
-                        "{name} {value} with instead_of: rule {rule!r} takes its customers from the"
-                        " rules that it names there; leave {name} out"
-                    ).format(name=name, value=value, rule=self.name)
+                text = gettext(
+                    "{name} {value} with instead_of: rule {rule!r} takes its customers from the"
+                    " rules that it names there; leave {name} out"
                 )
+                raise ValueError(text.format(name=name, value=value, rule=self.name))
         if self.action in ("call", "nothing"):
-            raise ValueError(
-                gettext(
-                    "action {action!r} with instead_of; only what is sent can stand in for an offer"
-                ).format(action=self.action)
+            message = gettext(
+                "action {action!r} with instead_of; only what is sent can stand in for an offer"
             )
+            raise ValueError(message.format(action=self.action))
         return self
 
     @model_validator(mode="after")
     def _check_price(self) -> "Rule":
         if self.action != "coupon" and (self.discount or self.amount):
-            what = (
-                gettext("discount of {discount}").format(discount=self.discount)
-                if self.discount
-                else gettext("amount of {amount}").format(amount=self.amount)
-            )
-            raise ValueError(
-                gettext("action {action!r} with a {what}; only coupons have one").format(
-                    action=self.action, what=what
-                )
-            )
+            if self.discount:
+                what = gettext("discount of {discount}").format(discount=self.discount)
+            else:
+                what = gettext("amount of {amount}").format(amount=self.amount)
+            text = gettext("action {action!r} with a {what}; only coupons have one")
+            raise ValueError(text.format(action=self.action, what=what))
         if self.action == "coupon" and bool(self.discount) == bool(self.amount):
-            seen = gettext("a discount of {discount} and an amount of {amount}").format(
-                discount=self.discount, amount=self.amount
+            text = gettext("a discount of {discount} and an amount of {amount}")
+            seen = text.format(discount=self.discount, amount=self.amount)
+            message = gettext(
+                "action 'coupon' with {seen}; only coupons with exactly one of the two are "
+                "an offer: set discount (a share of the order) or amount (money off)"
             )
-            raise ValueError(
-                gettext(
-                    "action 'coupon' with {seen}; only coupons with exactly one of the two are "
-                    "an offer: set discount (a share of the order) or amount (money off)"
-                ).format(seen=seen)
-            )
+            raise ValueError(message.format(seen=seen))
         if self.categories and not self.discount:
+            action = self.action
             raise ValueError(
                 gettext(
                     "categories with action {action!r}{addition}; only a coupon with a discount"
                     " (a share of the order) can hold for a category alone"
-                ).format(
-                    action=self.action, addition=gettext(" and an amount") if self.amount else ""
-                )
+                ).format(action=action, addition=gettext(" and an amount") if self.amount else "")
             )
         if (self.amount or self.action == "free_shipping") and not self.min_order:
-            raise ValueError(
-                gettext(
-                    "action {action!r} without a min_order; say from which order value it "
-                    "holds, or small orders sell below cost"
-                ).format(action=self.action)
+            text = gettext(
+                "action {action!r} without a min_order; say from which order value it "
+                "holds, or small orders sell below cost"
             )
+            raise ValueError(text.format(action=self.action))
         if self.min_order and not (self.amount or self.action == "free_shipping"):
-            raise ValueError(
-                gettext(
-                    "a min_order of {min_order} with action {action!r}; only an amount and free"
-                    " shipping have one"
-                ).format(min_order=self.min_order, action=self.action)
+            text = gettext(
+                "a min_order of {min_order} with action {action!r}; only an amount and free"
+                " shipping have one"
             )
+            raise ValueError(text.format(min_order=self.min_order, action=self.action))
         return self
 
     def cells(self, consent: tuple[Consent, ...]) -> Iterator[Cell]:

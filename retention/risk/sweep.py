@@ -7,25 +7,21 @@ from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from retention.churn.capacity import list_size
+import pandas as pd
+
+from retention.churn.lost_margin import list_size
 from retention.features.availability import has_amounts
 from retention.progress import Progress, silent
+from retention.risk import rules
 from retention.risk.lapsed import LAPSED, score_lapsed
-from retention.risk.policy import TIERS, thresholds
-from retention.risk.reasons import (
-    LISTED,
-    listed_reasons,
-    reasons_for_tier,
-    with_clauses,
-    with_fall,
-)
+from retention.risk.policy import TIERS, thresholds, tiers_of
+from retention.risk.reasons import LISTED, listed_reasons, reasons_for_tier, with_clauses, with_fall
 from retention.risk.sentence import sentence
 from retention.text import gettext
+from retention.window import DEFAULT, Window
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from retention.churn.clauses import Evidence, EvidenceTable
+    from retention.churn.explaining.clauses import Evidence, EvidenceTable
     from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.risk.policy import Policy, Tiers
@@ -68,8 +64,7 @@ class Sweep:
     ``cohort_tiers`` is empty for the list of `list_size` customers of any tier. Without
     ``has_amounts`` nothing is known of the revenue. ``note`` explains an unexpected date, ``rung``
     names the kind of model; ``selection_note`` is ``rung`` without the comparison of candidates.
-    Churn is no order for ``horizon_days``, among customers with an order within
-    ``active_within_days``. ``evidence_table`` has the order patterns of the group that is listed.
+    ``evidence_table`` has the order patterns of the group that is listed.
     ``average`` is the mean probability of that group in the whole shop.
     """
 
@@ -77,23 +72,21 @@ class Sweep:
     note: str
     cohort_tiers: tuple[str, ...]
     chosen_by: OrderBy
-    by_spend: bool
     list_size: int
     average: float
     has_amounts: bool
     scores: "pd.DataFrame"
     lapsed: "pd.DataFrame"
     cohort: "pd.DataFrame"
-    top: int
     model_version: str
     rung: str
     selection_note: str
     seconds: float
-    horizon_days: int
-    active_within_days: int | None
+    window: Window
     evidence_table: "EvidenceTable | RuleEvidence | None" = field(default=None, repr=False)
     lapsed_evidence: "RuleEvidence | None" = field(default=None, repr=False)
     is_restricted: bool = False  # to the customers of an audience
+    is_by_spend: bool = False
 
     @property
     def tiers(self) -> dict[str, int]:
@@ -113,7 +106,7 @@ class Sweep:
     @property
     def order_by(self) -> OrderBy:
         """What orders the list; by spend, it has the same customers."""
-        return "spend" if self.by_spend else self.chosen_by
+        return "spend" if self.is_by_spend else self.chosen_by
 
     @property
     def is_of_lapsed(self) -> bool:
@@ -161,8 +154,6 @@ class Sweep:
     @property
     def stored(self) -> "pd.DataFrame":
         """The rows of the lake's ``scores``, of active and of lapsed customers."""
-        import pandas as pd
-
         frames = [frame[list(STORED)] for frame in (self.scores, self.lapsed)]
         filled = [frame for frame in frames if len(frame)] or frames[:1]
         return pd.concat(filled).reset_index(drop=True)
@@ -188,13 +179,18 @@ class Sweep:
             )
         )
 
-    def as_dict(self) -> dict[str, Any]:
+    def by_spend(self) -> "Sweep":
+        """Return the sweep with the list in the order of expected spend."""
+        return _listed(replace(self, is_by_spend=True))
+
+    def as_dict(self, top: int = 100) -> dict[str, Any]:
         """Return the JSON object of the sweep.
 
-        It lists the cohort's ``top`` customers. What is not known is None: how a rank by rules, or
-        a lapsed customer, compares with the average, and margins where orders have no amounts.
+        It lists the cohort's first ``top`` customers. What is not known is None: how a rank by
+        rules, or a lapsed customer, compares with the average, and margins where orders have no
+        amounts.
         """
-        listed = self.cohort.head(self.top)
+        listed = self.cohort.head(top)
         is_compared = not self.is_of_lapsed and self.model_version != "rules"
         times = (listed.churn_probability / max(self.average, 1e-9)).round(2)
         listed = listed.assign(
@@ -230,10 +226,7 @@ class Sweep:
             "cohort_size": len(self.cohort),
             "cohort_tiers": list(self.cohort_tiers),
             "extreme": self.extreme,
-            "definition": {
-                "horizon_days": self.horizon_days,
-                "active_within_days": self.active_within_days,
-            },
+            "definition": self.window._asdict(),
         }
 
 
@@ -244,58 +237,22 @@ def sweep(
     *,
     as_of: datetime | None = None,
     tier: str | None = None,
-    by_spend: bool = False,
-    top: int = 100,
-    horizon_days: int = 28,
-    active_within_days: int | None = 56,
+    window: Window = DEFAULT,
     progress: Progress = silent,
 ) -> Sweep:
     """Score every buyer and choose the cohort.
 
-    Parameters
-    ----------
-    lake : Lake
-        Customer data.
-    trained : TrainedChurn or None
-        None scores by rules (RFM) with ``horizon_days`` and ``active_within_days``; a model brings
-        its own.
-    policy : Policy
-        Thresholds of the tiers, size of the list, margin.
-    as_of : datetime or None
-        Cutoff; by default that of `Lake.as_of`.
-    tier : str or None
-        Lowest tier of the cohort: ``medium`` includes high and medium. ``lapsed`` lists customers
-        who are no longer active. None lists the customers with most to lose, of any tier.
-    by_spend : bool
-        Put the chosen customers into the order of their expected spend.
-    top : int
-        Number of customers that `Sweep.as_dict` lists.
-
-    Raises
-    ------
-    TooLittleData
-        If no customer was active.
+    `trained`: none scores by rules (RFM) with the ``window``; a model brings its own.
+    `tier`: lowest tier of the cohort: ``medium`` includes high and medium. ``lapsed`` lists
+    customers who are no longer active. None lists the customers with most to lose, of any tier.
     """
     started = perf_counter()
-    horizon = trained.horizon_days if trained else horizon_days
-    within = trained.active_within_days if trained else active_within_days
-    moment = lake.as_of(as_of, horizon, trained.cutoff if trained else None)
+    window = trained.window if trained else window
+    moment = lake.as_of(as_of, window.horizon_days, trained.cutoff if trained else None)
     scores, version, rung, selection_note, evidence = score_active(
-        lake,
-        trained,
-        policy,
-        moment.at,
-        horizon_days=horizon_days,
-        active_within_days=active_within_days,
-        progress=progress,
+        lake, trained, policy, moment.at, window, progress
     )
-    away, away_evidence = score_lapsed(
-        lake,
-        moment.at,
-        set(scores.customer_id),
-        horizon_days=horizon,
-        active_within_days=within,
-    )
+    away, away_evidence = score_lapsed(lake, moment.at, set(scores.customer_id), window)
     is_priced = has_amounts(lake, moment.at)
     scores, away = (
         frame.assign(
@@ -312,20 +269,17 @@ def sweep(
         note=moment.note,
         cohort_tiers=() if tier is None or is_of_lapsed else tiers_down_to(tier),
         chosen_by=order_of(scores),
-        by_spend=by_spend,
         list_size=list_size(len(scores), policy.list.customers),
         average=_mean_risk(scores),
         has_amounts=is_priced,
         scores=scores.reset_index(drop=True),
         lapsed=away,
         cohort=scores.head(0),
-        top=top,
         model_version=version,
         rung=rung,
         selection_note=selection_note,
         seconds=0.0,
-        horizon_days=horizon,
-        active_within_days=within,
+        window=window,
         evidence_table=evidence,
         lapsed_evidence=away_evidence,
     )
@@ -362,24 +316,22 @@ def _listed(swept: Sweep) -> Sweep:
     chosen = _sorted(chosen, swept.chosen_by, ["is_safe"]).drop(columns="is_safe")
     if swept.is_of_lapsed or not tiers:
         chosen = chosen.head(swept.list_size)
-    if swept.by_spend:
+    if swept.is_by_spend:
         chosen = _sorted(chosen, "spend")
     ids, evidence = list(chosen.customer_id), swept.evidence_table
     assert evidence is not None
     if swept.is_of_lapsed:
-        own = cast("RuleEvidence", evidence).reasons(ids)
+        own = cast("RuleEvidence", evidence).reasons_of(ids)
         chosen = chosen.assign(reasons=[own[customer] for customer in ids])
     known = {name: one.clauses for name, one in evidence.of(ids).items()}
     clauses = [known.get(customer, ()) for customer in ids]
     if not tiers and swept.chosen_by == "lost_margin":
         clauses = [
-            with_fall(own, now + lost, now, swept.horizon_days, priced=swept.has_amounts)
+            with_fall(own, now + lost, now, swept.window.horizon_days, priced=swept.has_amounts)
             for own, now, lost in zip(clauses, chosen.return_value, chosen.lost_spend, strict=True)
         ]
-    stored = {
-        customer: with_clauses(reasons, own)
-        for customer, reasons, own in zip(ids, chosen.reasons, clauses, strict=True)
-    }
+    pairs = zip(ids, chosen.reasons, clauses, strict=True)
+    stored = {customer: with_clauses(reasons, own) for customer, reasons, own in pairs}
     places = {customer: float(place) for place, customer in enumerate(ids, 1)}
     pool = pool.assign(
         list_rank=pool.customer_id.map(places),
@@ -396,10 +348,9 @@ def _listed(swept: Sweep) -> Sweep:
 
 def _sorted(scores: "pd.DataFrame", order_by: OrderBy, first: Sequence[str] = ()) -> "pd.DataFrame":
     descending = [ORDER_COLUMN[order_by], "churn_probability"]
+    ascending = [*(True for _ in first), False, False, True]
     return scores.sort_values(
-        [*first, *descending, "customer_id"],
-        ascending=[*(True for _ in first), False, False, True],
-        ignore_index=True,
+        [*first, *descending, "customer_id"], ascending=ascending, ignore_index=True
     )
 
 
@@ -407,11 +358,6 @@ def revenue_at_risk(scores: "pd.DataFrame") -> float:
     """Return the sum of churn probability × expected value, in cents.
 
     Every message and file takes the figure from here. It does not depend on the order of rows.
-
-    Parameters
-    ----------
-    scores : pandas.DataFrame
-        ``churn_probability`` and ``expected_value`` of each customer.
 
     Examples
     --------
@@ -427,10 +373,8 @@ def score_active(
     trained: "TrainedChurn | None",
     policy: "Policy",
     at: datetime,
-    *,
-    horizon_days: int,
-    active_within_days: int | None,
-    progress: Progress = silent,
+    window: Window,
+    progress: Progress,
 ) -> "tuple[pd.DataFrame, str, str, str, EvidenceTable | RuleEvidence]":
     """Score the active customers, with their tiers.
 
@@ -438,20 +382,15 @@ def score_active(
     """
     evidence: EvidenceTable | RuleEvidence
     if trained is None:
-        from retention.risk import rules
-
-        progress(
-            0, 1, gettext("Scoring by the rules as of {at:%d %b %Y}").format(at=lake.local(at))
-        )
-        scores, buyers, evidence = rules.score_with_evidence(
-            lake, at, horizon_days=horizon_days, active_within_days=active_within_days
-        )
+        text = gettext("Scoring by the rules as of {at:%d %b %Y}")
+        progress(0, 1, text.format(at=lake.local(at)))
+        scores, buyers, evidence = rules.score(lake, at, window)
         version, rung = rules.VERSION, rules.describe_rules(buyers)
         selection_note = rung
     else:
-        from retention.churn.score import score_with_evidence
+        from retention.churn.score import score  # loads the libraries of models
 
-        scores, evidence = score_with_evidence(trained, lake, at, progress=progress)
+        scores, evidence = score(trained, lake, at, progress)
         version, rung = trained.version, trained.rung
         selection_note = trained.selection_note
     scores = _assign_tiers(scores, thresholds(policy, trained))
@@ -470,6 +409,4 @@ def _with_shown_reasons(cohort: "pd.DataFrame", *, is_of_any_tier: bool) -> "pd.
 
 
 def _assign_tiers(scores: "pd.DataFrame", tiers: "Tiers") -> "pd.DataFrame":
-    from retention.risk.policy import tiers_of
-
     return scores.assign(tier=tiers_of(scores.churn_probability.to_numpy(), tiers))

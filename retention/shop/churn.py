@@ -1,23 +1,25 @@
 """A trained churn model and its evaluation, for use from Python."""
 
 from dataclasses import dataclass
+from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
+
 from retention.churn.estimators import ESTIMATORS
-from retention.churn.evaluate import Evaluation
+from retention.churn.evaluation.evaluate import Evaluation
 from retention.churn.model import TrainedChurn
 from retention.errors import BadInput
 from retention.number_format import signed
 from retention.shop import plots
-from retention.shop.display import html_table, text_table
+from retention.shop.tables import html_table, text_table
 from retention.templating import churn as churn_sentence
 from retention.templating import day, percent
 from retention.text import gettext
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 METRICS = {
@@ -84,8 +86,6 @@ class ChurnReport:
 
     def to_frame(self) -> "pd.DataFrame":
         """Return the metrics, one row for the model and one per baseline."""
-        import pandas as pd
-
         return pd.DataFrame.from_dict(
             {"model": self.metrics, **self.baselines}, orient="index", columns=list(METRICS)
         )
@@ -112,18 +112,15 @@ class ChurnReport:
         """
         draw = {"reliability": plots.plot_reliability, "lift": plots.plot_lift}.get(kind)
         if draw is None:
-            raise BadInput(
-                gettext("kind is {kind!r}; use reliability or lift.").format(kind=kind),
-                field="kind",
-            )
+            message = gettext("kind is {kind!r}; use reliability or lift.")
+            raise BadInput(message.format(kind=kind), field="kind")
         shown = {gettext("model"): self._evaluation.probabilities, **self._evaluation.baselines}
         return draw(self._evaluation.test.labels, shown, ax=ax)
 
     @property
     def _caption(self) -> str:
-        return gettext(
-            "{customers:,} customers at {day}, of whom {share} churned: {definition}."
-        ).format(
+        text = gettext("{customers:,} customers at {day}, of whom {share} churned: {definition}.")
+        return text.format(
             customers=self.customers,
             day=day(self._evaluation.test.cutoff, self._zone),
             share=percent(self.base_rate),
@@ -149,14 +146,12 @@ class ChurnReport:
         best = min(self.baselines, key=lambda name: self.baselines[name]["log_loss"])
         gap = self._data["against"][best]
         if gap["low"] is None or gap["low"] <= 0 <= gap["high"]:
-            return gettext("Not clearly different from the best baseline ({name}).").format(
-                name=best
-            )
-        text = (
-            gettext("Better than the best baseline ({name}): log loss {low} to {high}.")
-            if gap["high"] < 0
-            else gettext("Worse than the best baseline ({name}): log loss {low} to {high}.")
-        )
+            message = gettext("Not clearly different from the best baseline ({name}).")
+            return message.format(name=best)
+        if gap["high"] < 0:
+            text = gettext("Better than the best baseline ({name}): log loss {low} to {high}.")
+        else:
+            text = gettext("Worse than the best baseline ({name}): log loss {low} to {high}.")
         return text.format(name=best, low=signed(gap["low"], 3), high=signed(gap["high"], 3))
 
     def __str__(self) -> str:
@@ -243,9 +238,8 @@ class ChurnModel:
             raise
         except Exception as error:  # whatever skops finds wrong is a fault of the file
             reason = getattr(error, "strerror", None) or gettext("it is no churn model")
-            raise BadInput(
-                gettext("{path} cannot be read: {reason}.").format(path=path, reason=reason)
-            ) from error
+            text = gettext("{path} cannot be read: {reason}.")
+            raise BadInput(text.format(path=path, reason=reason)) from error
         return cls(trained, timezone)
 
     def __str__(self) -> str:
@@ -267,22 +261,13 @@ class ChurnModel:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         return f"<p>{escape(str(self))}</p>"
 
 
 def check_estimator(model: str) -> str:
-    """Return a model's name, if there is such a kind of model.
-
-    Raises
-    ------
-    BadInput
-    """
+    """Return a model's name, if there is such a kind of model."""
     known = ("auto", *ESTIMATORS)
     if model not in known:
-        raise BadInput(
-            gettext("model is {model!r}; use {known}.").format(model=model, known=", ".join(known)),
-            field="model",
-        )
+        message = gettext("model is {model!r}; use {known}.")
+        raise BadInput(message.format(model=model, known=", ".join(known)), field="model")
     return model

@@ -3,10 +3,15 @@
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from retention.churn.evaluation.uncertainty import log_losses
+from retention.churn.score import probabilities
+from retention.churn.snapshots import take_snapshot
 from retention.errors import BadInput, TooLittleData
+from retention.lake.coverage import latest_cutoff
 from retention.shop.shop import Shop
 from retention.text import gettext
 
@@ -104,14 +109,12 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
             With too few customers, or if all did the same.
         """
         if y is not None:
-            raise BadInput(
-                gettext(
-                    "y has values, but who churns follows from the orders in X; leave y out. "
-                    "A search or a cross-validation takes groups=orders.customer_id and "
-                    "cv=GroupKFold(), and no scoring."
-                ),
-                field="y",
+            message = gettext(
+                "y has values, but who churns follows from the orders in X; leave y out. "
+                "A search or a cross-validation takes groups=orders.customer_id and "
+                "cv=GroupKFold(), and no scoring."
             )
+            raise BadInput(message, field="y")
         with self._shop(X) as shop:
             self.model_: ChurnModel = shop.train_churn(model=self.model)
             self.horizon_days_ = shop.horizon_days
@@ -143,8 +146,6 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
         BadInput
             If ``X`` is no table of orders.
         """
-        from retention.churn.score import probabilities
-
         check_is_fitted(self)
         with self._shop(X) as shop:
             churn = probabilities(self.model_.trained, shop._data.lake, shop._data.end)
@@ -198,28 +199,19 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
         TooLittleData
             Without active customers.
         """
-        from retention.churn.snapshots import take_snapshot
-        from retention.churn.uncertainty import log_losses
-        from retention.lake.coverage import latest_cutoff
-
         check_is_fitted(self)
         trained = self.model_.trained
         with self._shop(X) as shop:
             lake = shop._data.lake
-            test = take_snapshot(
-                lake,
-                latest_cutoff(lake, trained.horizon_days),
-                horizon_days=trained.horizon_days,
-                active_within_days=trained.active_within_days,
-            )
+            cutoff = latest_cutoff(lake, trained.horizon_days)
+            test = take_snapshot(lake, cutoff, trained.window)
             if not len(test.frame):
-                raise TooLittleData(
-                    gettext(
-                        "Nobody in X was active {days} days before its end, so there is nothing "
-                        "to score; take folds of customers: groups=orders.customer_id and "
-                        "cv=GroupKFold()."
-                    ).format(days=trained.horizon_days)
+                message = gettext(
+                    "Nobody in X was active {days} days before its end, so there is nothing "
+                    "to score; take folds of customers: groups=orders.customer_id and "
+                    "cv=GroupKFold()."
                 )
+                raise TooLittleData(message.format(days=trained.horizon_days))
             return -float(log_losses(test.labels, trained.predict(test)).mean())
 
     def customers(self, X: Any) -> np.ndarray:
@@ -246,20 +238,16 @@ class ChurnClassifier(ClassifierMixin, BaseEstimator):
         >>> retention.ChurnClassifier().customers(orders).shape
         (4,)
         """
-        import pandas as pd
-
         with self._shop(X) as shop:
             return shop._data.own_ids(pd.Series(shop._data.customers(), dtype="str")).to_numpy()
 
     def _shop(self, X: Any) -> Shop:
         if isinstance(X, np.ndarray):
-            raise BadInput(
-                gettext(
-                    "X is an array without column names; give a table of orders, such as a pandas "
-                    "DataFrame."
-                ),
-                field="X",
+            message = gettext(
+                "X is an array without column names; give a table of orders, such as a pandas "
+                "DataFrame."
             )
+            raise BadInput(message, field="X")
         return Shop.from_frames(
             X,
             columns=self.columns,

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo
+
+import pandas as pd
+from pydantic import ValidationError
 
 from retention import clock
 from retention.db import Database
@@ -26,29 +29,12 @@ from retention.settings import Settings, load_settings, problems
 from retention.shop.tables import ColumnChoice, read_table
 from retention.text import gettext
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Moment = datetime | date | str | None
 
 
 @dataclass
 class ShopData:
-    """The lake of a shop, with what is known about it.
-
-    Attributes
-    ----------
-    lake : Lake
-    settings : Settings
-        Of the installation; its home is temporary for frames.
-    definition : ChurnDefinition
-    database : Database or None
-        Of the installation.
-    columns : tuple of ColumnChoice
-        Columns that frames were read by.
-    summary : Preview or None
-        What the frames hold.
-    """
+    """The lake of a shop, with what is known about it."""
 
     lake: Lake
     settings: Settings
@@ -69,19 +55,7 @@ class ShopData:
     ) -> "ShopData":
         """Import frames or files into a temporary folder.
 
-        Parameters
-        ----------
-        tables : mapping
-            ``events`` and, unless None, ``customers`` and ``items``.
-        names : mapping
-            Canonical column of events → column of the data.
-        horizon, active_within, timezone
-            As for `Shop.from_frames`.
-
-        Raises
-        ------
-        BadInput
-            As for `Shop.from_frames`.
+        `tables`: ``events`` and, unless None, ``customers`` and ``items``.
         """
         check_days("horizon", horizon)
         if active_within != "ever":
@@ -89,14 +63,10 @@ class ShopData:
         settings = _temporary_settings(timezone)
         try:
             lake = Lake.open(settings)
-            report, choice = read_table(
-                lake, settings, "events", tables["events"], names, zone=timezone
-            )
-            others = [
-                read_table(lake, settings, table, tables[table], {})[1]
-                for table in ("customers", "items")
-                if tables[table] is not None
-            ]
+            orders = tables["events"]
+            report, choice = read_table(lake, settings, "events", orders, names, zone=timezone)
+            given = [name for name in ("customers", "items") if tables[name] is not None]
+            others = [read_table(lake, settings, name, tables[name], {})[1] for name in given]
             lake.con.disconnect()
             zone = timezone or report.timezone or settings.timezone
             settings = settings.model_copy(update={"timezone": zone})
@@ -116,28 +86,14 @@ class ShopData:
 
     @classmethod
     def of_installation(cls, home: Path | None) -> "ShopData":
-        """Open the data of an installation.
-
-        Parameters
-        ----------
-        home : Path or None
-            None: RETENTION_HOME.
-
-        Raises
-        ------
-        BadInput
-            If there is no installation.
-        """
+        """Open the data of an installation."""
         settings = load_settings() if home is None else _settings_of(home)
         database = Database.of(settings)
         if database.is_sqlite and not Path(database.url.database or "").is_file():
-            raise BadInput(
-                gettext("There is no installation in {home}; `retention init` makes one.").format(
-                    home=settings.home
-                )
-            )
+            message = gettext("There is no installation in {home}; `retention init` makes one.")
+            raise BadInput(message.format(home=settings.home))
         lake = Lake.open(settings)
-        return cls(lake, settings, definition_in_force(lake, database, settings), database=database)
+        return cls(lake, settings, definition_in_force(lake, database), database=database)
 
     def close(self) -> None:
         """Close the lake, and delete a temporary folder."""
@@ -169,48 +125,24 @@ class ShopData:
     def defined(self, horizon: int | None) -> ChurnDefinition:
         """Return the churn definition with another horizon.
 
-        Parameters
-        ----------
-        horizon : int or None
-            In days; None: the shop's.
-
-        Raises
-        ------
-        BadInput
-            If it is no number of days.
+        `horizon`: in days; None: the shop's.
+        Raises `BadInput`: if it is no number of days.
         """
         check_days("horizon", horizon)
         return resolve_definition(self.definition, horizon)
 
     def moment(self, name: str, value: Moment) -> datetime | None:
-        """Return a moment in UTC; a naive one is in the shop's time zone.
-
-        Parameters
-        ----------
-        name : str
-            Of the parameter.
-        value : datetime, date, str or None
-
-        Raises
-        ------
-        BadInput
-            If the value is no date.
-        """
+        """Return a moment in UTC; a naive one is in the shop's time zone."""
         if value is None:
             return None
-        import pandas as pd
 
         try:
             stamp = pd.Timestamp(value)
         except (ValueError, TypeError):
             stamp = pd.NaT
         if stamp is pd.NaT:
-            raise BadInput(
-                gettext("{name} is {value!r}; write it like 2025-03-31.").format(
-                    name=name, value=value
-                ),
-                field=name,
-            )
+            message = gettext("{name} is {value!r}; write it like 2025-03-31.")
+            raise BadInput(message.format(name=name, value=value), field=name)
         moment = cast(datetime, stamp.to_pydatetime(warn=False))
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=ZoneInfo(self.settings.timezone))
@@ -225,58 +157,26 @@ class ShopData:
 
 
 def check_days(name: str, days: object) -> None:
-    """Refuse what is no number of days.
-
-    Parameters
-    ----------
-    name : str
-        Of the parameter.
-    days : int or None
-
-    Raises
-    ------
-    BadInput
-    """
+    """Refuse what is no number of days."""
     if days is not None and (not isinstance(days, int) or isinstance(days, bool) or days < 1):
-        raise BadInput(
-            gettext("{name} is {days!r}; give a whole number of days from 1.").format(
-                name=name, days=days
-            ),
-            field=name,
-        )
+        message = gettext("{name} is {days!r}; give a whole number of days from 1.")
+        raise BadInput(message.format(name=name, days=days), field=name)
 
 
 def check_count(name: str, number: object) -> None:
-    """Refuse what is no count.
-
-    Parameters
-    ----------
-    name : str
-        Of the parameter.
-    number : int
-
-    Raises
-    ------
-    BadInput
-    """
+    """Refuse what is no count."""
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise BadInput(
-            gettext("{name} is {number!r}; give a whole number from 1.").format(
-                name=name, number=number
-            ),
-            field=name,
-        )
+        message = gettext("{name} is {number!r}; give a whole number from 1.")
+        raise BadInput(message.format(name=name, number=number), field=name)
 
 
 def _temporary_settings(timezone: str | None) -> Settings:
     """Return the installation's settings with a new temporary home."""
     if timezone is not None and timezone not in clock.time_zones():
-        raise BadInput(
-            gettext(
-                "timezone is {zone!r}, which is no IANA time zone; write e.g. Europe/London."
-            ).format(zone=timezone),
-            field="timezone",
+        message = gettext(
+            "timezone is {zone!r}, which is no IANA time zone; write e.g. Europe/London."
         )
+        raise BadInput(message.format(zone=timezone), field="timezone")
     settings = load_settings()
     folder = Path(tempfile.mkdtemp(prefix="retention-shop-"))
     update: dict[str, Any] = {"home": folder, "lake_url": f"duckdb://{folder}/lake"}
@@ -284,8 +184,6 @@ def _temporary_settings(timezone: str | None) -> Settings:
 
 
 def _settings_of(home: Path) -> Settings:
-    from pydantic import ValidationError
-
     try:
         return Settings(home=home)
     except ValidationError as error:

@@ -3,11 +3,16 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from retention.churn.population import buyers
+from retention.reports.cohorts import cohorts
+from retention.risk.rules import quintile
 from retention.shop import plots
 from retention.shop.data import Moment, ShopData, check_count
+from retention.window import Window
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 
@@ -55,10 +60,6 @@ class Descriptions:
         >>> shop.cohorts(months=3).columns.tolist()
         ['customers', 0, 1, 2]
         """
-        import pandas as pd
-
-        from retention.reports.cohorts import cohorts
-
         check_count("months", months)
         at = self._as_of(as_of)
         listed = cohorts(self._data.lake, at, months).cohorts
@@ -122,15 +123,9 @@ class Descriptions:
         >>> shop.rfm().columns.tolist()
         ['customer_id', 'recency_days', 'orders', 'amount', 'r', 'f', 'm']
         """
-        from retention.churn.population import buyers
-        from retention.risk.rules import quintile
-
         at = self._as_of(as_of)
         frame = buyers(
-            self._data.lake,
-            at,
-            horizon_days=self._data.definition.horizon_days,
-            active_within_days=None,
+            self._data.lake, at, window=Window(self._data.definition.horizon_days, None)
         ).frame
         table = frame[["customer_id", "recency_days", "orders_all", "spend_all"]].set_axis(
             ["customer_id", "recency_days", "orders", "amount"], axis=1

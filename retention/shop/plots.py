@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.churn.classification_metrics import lift_curve, reliability
+from retention.churn.evaluation.classification_metrics import lift_curve, reliability
 from retention.errors import BadInput
 from retention.reports import charts
 from retention.text import gettext
@@ -56,22 +56,12 @@ def plot_reliability(
     axes = _axes(ax)
     axes.plot([0, 1], [0, 1], color=charts.MUTED, linewidth=1, linestyle=":")
     for (name, values), style in zip(shown.items(), _styles(shown), strict=True):
-        curve = reliability(labels, values, bins)
-        axes.plot(
-            [point["predicted"] for point in curve],
-            [point["observed"] for point in curve],
-            marker="o",
-            markersize=4,
-            label=name,
-            **style,
-        )
-    _finish(
-        axes,
-        gettext("predicted churn rate"),
-        gettext("observed churn rate"),
-        gettext("Reliability"),
-        has_legend=len(shown) > 1,
-    )
+        points = [
+            (each["predicted"], each["observed"]) for each in reliability(labels, values, bins)
+        ]
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name, **style)
+    below, beside = gettext("predicted churn rate"), gettext("observed churn rate")
+    _finish(axes, below, beside, gettext("Reliability"), has_legend=len(shown) > 1)
     _use_percent(axes.xaxis)
     _use_percent(axes.yaxis)
     return axes
@@ -111,20 +101,11 @@ def plot_lift(churned: Any, probability: Predictions, *, ax: "Axes | None" = Non
     axes = _axes(ax)
     axes.axhline(1, color=charts.MUTED, linewidth=1, linestyle=":")
     for (name, values), style in zip(shown.items(), _styles(shown), strict=True):
-        curve = lift_curve(labels, values, LIFT_SHARES)
-        axes.plot(
-            [point["share"] for point in curve],
-            [point["lift"] for point in curve],
-            label=name,
-            **style,
-        )
-    _finish(
-        axes,
-        gettext("share of customers, riskiest first"),
-        gettext("churn rate ÷ that of all"),
-        gettext("Lift"),
-        has_legend=len(shown) > 1,
-    )
+        points = [(each["share"], each["lift"]) for each in lift_curve(labels, values, LIFT_SHARES)]
+        axes.plot(*zip(*points, strict=True), label=name, **style)
+    below = gettext("share of customers, riskiest first")
+    beside = gettext("churn rate ÷ that of all")
+    _finish(axes, below, beside, gettext("Lift"), has_legend=len(shown) > 1)
     _use_percent(axes.xaxis)
     return axes
 
@@ -174,13 +155,8 @@ def plot_qini(
         end = gained[-1]
         axes.plot(share, gained, label=name, **style)
     axes.plot([0, 1], [0, end], color=charts.MUTED, linewidth=1, linestyle=":", label="random")
-    _finish(
-        axes,
-        gettext("share of customers, highest uplift first"),
-        gettext("incremental outcomes"),
-        gettext("Qini curve"),
-        has_legend=True,
-    )
+    below = gettext("share of customers, highest uplift first")
+    _finish(axes, below, gettext("incremental outcomes"), gettext("Qini curve"), has_legend=True)
     _use_percent(axes.xaxis)
     return axes
 
@@ -215,10 +191,8 @@ def plot_cohorts(cohorts: "pd.DataFrame", *, ax: "Axes | None" = None) -> "Axes"
     """
     later: list[Any] = [name for name in cohorts.columns if isinstance(name, int | np.integer)]
     if not later:
-        raise BadInput(
-            gettext("cohorts has no columns of later months; give what Shop.cohorts returns."),
-            field="cohorts",
-        )
+        message = gettext("cohorts has no columns of later months; give what Shop.cohorts returns.")
+        raise BadInput(message, field="cohorts")
     axes = _axes(ax)
     weights = cohorts["customers"].to_numpy(dtype=float)
     shares = cohorts[later].to_numpy(dtype=float)
@@ -228,16 +202,11 @@ def plot_cohorts(cohorts: "pd.DataFrame", *, ax: "Axes | None" = None) -> "Axes"
     followed = known.any(axis=0)
     total = (known * weights[:, None]).sum(axis=0)[followed]
     mean = np.where(known, shares * weights[:, None], 0).sum(axis=0)[followed] / total
-    axes.plot(
-        np.array(later)[followed], mean, color=charts.ACCENT, linewidth=2, label=gettext("all")
-    )
-    _finish(
-        axes,
-        gettext("months since the first order"),
-        gettext("share that orders"),
-        gettext("Customers who order again, by month of the first order"),
-        has_legend=True,
-    )
+    months, everyone = np.array(later)[followed], gettext("all")
+    axes.plot(months, mean, color=charts.ACCENT, linewidth=2, label=everyone)
+    below, beside = gettext("months since the first order"), gettext("share that orders")
+    title = gettext("Customers who order again, by month of the first order")
+    _finish(axes, below, beside, title, has_legend=True)
     axes.set_ylim(bottom=0)
     _use_percent(axes.yaxis)
     return axes
@@ -272,12 +241,8 @@ def plot_rfm(rfm: "pd.DataFrame", *, ax: "Axes | None" = None) -> "Axes":
     """
     for name in ("r", "f"):
         if name not in rfm.columns:
-            raise BadInput(
-                gettext("rfm has no column {name!r}; give what Shop.rfm returns.").format(
-                    name=name
-                ),
-                field="rfm",
-            )
+            message = gettext("rfm has no column {name!r}; give what Shop.rfm returns.")
+            raise BadInput(message.format(name=name), field="rfm")
     from matplotlib.colors import LinearSegmentedColormap
 
     axes = _axes(ax)
@@ -286,23 +251,11 @@ def plot_rfm(rfm: "pd.DataFrame", *, ax: "Axes | None" = None) -> "Axes":
     colours = LinearSegmentedColormap.from_list("customers", ["white", charts.ACCENT])
     axes.imshow(counts, origin="lower", extent=(0.5, 5.5, 0.5, 5.5), cmap=colours, aspect="auto")
     for (row, column), count in np.ndenumerate(counts):
-        is_dark = count > counts.max() / 2
-        axes.text(
-            column + 1,
-            row + 1,
-            f"{count:,}",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="white" if is_dark else charts.INK,
-        )
-    _finish(
-        axes,
-        gettext("recency (5: most recent)"),
-        gettext("frequency (5: most orders)"),
-        gettext("Customers by recency and frequency"),
-        has_legend=False,
-    )
+        ink = "white" if count > counts.max() / 2 else charts.INK
+        text = axes.text(column + 1, row + 1, f"{count:,}", fontsize=8, color=ink)
+        text.set(ha="center", va="center")
+    below, beside = gettext("recency (5: most recent)"), gettext("frequency (5: most orders)")
+    _finish(axes, below, beside, gettext("Customers by recency and frequency"), has_legend=False)
     axes.grid(visible=False)
     return axes
 
@@ -362,12 +315,8 @@ def _checked(churned: Any, probability: Predictions) -> tuple[np.ndarray, dict[s
     for values in shown.values():
         _check_length(values, len(labels), "probability")
         if not ((values >= 0) & (values <= 1)).all():
-            raise BadInput(
-                gettext("probability: values go from {low:.3g} to {high:.3g}; give 0 to 1.").format(
-                    low=values.min(), high=values.max()
-                ),
-                field="probability",
-            )
+            message = gettext("probability: values go from {low:.3g} to {high:.3g}; give 0 to 1.")
+            raise BadInput(message.format(low=values.min(), high=values.max()), field="probability")
     return labels, shown
 
 
@@ -380,9 +329,5 @@ def _binary(values: Any, name: str) -> np.ndarray:
 
 def _check_length(values: np.ndarray, expected: int, name: str) -> None:
     if len(values) != expected:
-        raise BadInput(
-            gettext("{name} has {found:,} values for {expected:,} customers.").format(
-                name=name, found=len(values), expected=expected
-            ),
-            field=name,
-        )
+        message = gettext("{name} has {found:,} values for {expected:,} customers.")
+        raise BadInput(message.format(name=name, found=len(values), expected=expected), field=name)

@@ -1,11 +1,7 @@
 """Made-up data to try the library with."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 DAYS = 180
 _NAMES = ("Espresso", "Filter", "Decaf", "Green tea", "Black tea", "Mug", "Grinder", "Kettle")
@@ -40,12 +36,9 @@ def sample_orders(customers: int = 200, *, seed: int = 0) -> "pd.DataFrame":
     >>> retention.sample_orders(customers=3).columns.tolist()
     ['order_id', 'customer_id', 'ordered_at', 'item', 'quantity', 'price']
     """
-    import pandas as pd
-
     rng = np.random.default_rng(seed)
-    joined = np.where(
-        rng.random(customers) < 0.5, rng.uniform(0, 20, customers), rng.uniform(0, 140, customers)
-    )
+    is_early = rng.random(customers) < 0.5
+    joined = np.where(is_early, rng.uniform(0, 20, customers), rng.uniform(0, 140, customers))
     gap = rng.gamma(2, 7, customers) + 4
     stops = joined + rng.exponential(180, customers)
     items = [f"{name} {size}" for name in _NAMES for size in _SIZES]
@@ -105,8 +98,6 @@ def sample_campaign(customers: int = 4000, *, seed: int = 0) -> "pd.DataFrame":
     >>> campaign.groupby("sent").visit.mean().round(2).tolist()
     [0.25, 0.33]
     """
-    import pandas as pd
-
     rng = np.random.default_rng(seed)
     silent = rng.exponential(50, customers).round()
     orders = rng.geometric(0.3, customers)

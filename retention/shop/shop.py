@@ -3,14 +3,22 @@
 import weakref
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from retention.churn.evaluate import evaluate_with_predictions
+import pandas as pd
+
+from retention.churn.evaluation.evaluate import Plan, evaluate
 from retention.churn.model import train
 from retention.errors import BadInput
 from retention.lake import coverage
+from retention.recommend import train as train_recommender
+from retention.recommend.reranking import Terms
+from retention.recommend.serving import recommend
+from retention.registry import champion
+from retention.registry.model_cache import churn_model, open_recommender
 from retention.risk.policy import thresholds
 from retention.risk.sentence import sentence
 from retention.risk.sweep import Sweep, sweep
@@ -22,19 +30,12 @@ from retention.templating import churn as churn_sentence
 from retention.text import gettext
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from retention.recommend import TrainedRecommender
 
 RECOMMEND_HORIZON = 28  # days, as in the commands
 SCORES = (
-    "customer_id",
-    "churn_probability",
-    "tier",
-    "expected_value",
-    "at_stake",
-    "next_order_at",
-    "reasons",
+    *("customer_id", "churn_probability", "tier", "expected_value", "at_stake"),
+    *("next_order_at", "reasons"),
 )
 
 
@@ -151,29 +152,26 @@ class Shop(Descriptions):
         >>> print(str(shop).splitlines()[0])
         2 customers, 3 orders, 2 Jan 2025 to 1 Feb 2025
         """
-        named = {
-            target: name
-            for target, name in {
-                "customer_id": customer_id,
-                "occurred_at": occurred_at,
-                "order_id": order_id,
-                "item_id": item_id,
-                "quantity": quantity,
-                "amount": amount,
-                "event_type": event_type,
-                "currency": currency,
-            }.items()
-            if name is not None
+        given = {
+            "customer_id": customer_id,
+            "occurred_at": occurred_at,
+            "order_id": order_id,
+            "item_id": item_id,
+            "quantity": quantity,
+            "amount": amount,
+            "event_type": event_type,
+            "currency": currency,
         }
-        shop = cls(
-            ShopData.from_frames(
-                {"events": orders, "customers": customers, "items": items},
-                named | dict(columns or {}),
-                horizon=horizon,
-                active_within=active_within,
-                timezone=timezone,
-            )
+        named = {target: name for target, name in given.items() if name is not None}
+        tables = {"events": orders, "customers": customers, "items": items}
+        data = ShopData.from_frames(
+            tables,
+            {**named, **(columns or {})},
+            horizon=horizon,
+            active_within=active_within,
+            timezone=timezone,
         )
+        shop = cls(data)
         if verbose:
             for each in shop.columns:
                 if each.guessed:
@@ -255,11 +253,8 @@ class Shop(Descriptions):
         if summary:
             report = summary.report
             if report.rows_duplicate:
-                lines.append(
-                    gettext("{rows:,} rows are equal to another and count once.").format(
-                        rows=report.rows_duplicate
-                    )
-                )
+                line = gettext("{rows:,} rows are equal to another and count once.")
+                lines.append(line.format(rows=report.rows_duplicate))
             lines += [
                 gettext("{rows:,} rows cannot be used: {reason}").format(rows=rows, reason=reason)
                 for reason, rows in report.quarantine_text.items()
@@ -274,8 +269,6 @@ class Shop(Descriptions):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         lines = "<br>".join(map(escape, self._lines()))
         return f"<p>{lines}</p>" + "".join(each._repr_html_() for each in self.columns)
 
@@ -321,14 +314,13 @@ class Shop(Descriptions):
         at = self._data.moment("cutoff", cutoff)
         if at is None:
             at = coverage.latest_cutoff(self._data.lake, definition.horizon_days)
-        data, evaluation = evaluate_with_predictions(
-            self._data.lake,
+        plan = Plan(
             cutoff=at,
-            horizon_days=definition.horizon_days,
-            active_within_days=definition.active_within_days,
+            window=definition.window,
             model=check_estimator(model),
             tiers=(tiers.high, tiers.medium),
         )
+        data, evaluation = evaluate(self._data.lake, plan)
         return ChurnReport(data, evaluation, self._data.settings.timezone)
 
     def train_churn(
@@ -371,8 +363,7 @@ class Shop(Descriptions):
         trained = train(
             self._data.lake,
             cutoff=self._data.end if at is None else at,
-            horizon_days=definition.horizon_days,
-            active_within_days=definition.active_within_days,
+            window=definition.window,
             model=check_estimator(model),
             customers=self._data.policy.list.customers,
         )
@@ -433,12 +424,8 @@ class Shop(Descriptions):
 
     def _sweep(self, model: ChurnModel | None, as_of: Moment) -> Sweep:
         if model is not None and not isinstance(model, ChurnModel):
-            raise BadInput(
-                gettext("model is a {type}; give what Shop.train_churn returns.").format(
-                    type=type(model).__name__
-                ),
-                field="model",
-            )
+            message = gettext("model is a {type}; give what Shop.train_churn returns.")
+            raise BadInput(message.format(type=type(model).__name__), field="model")
         model = model or self._model or self._champion
         return sweep(
             self._data.lake,
@@ -446,8 +433,7 @@ class Shop(Descriptions):
             self._data.policy,
             as_of=self._data.moment("as_of", as_of),
             tier="low",  # all of them
-            horizon_days=self.horizon_days,
-            active_within_days=self.active_within_days,
+            window=self._data.definition.window,
         )
 
     # ------------------------------------------------------------ recommendations
@@ -489,22 +475,13 @@ class Shop(Descriptions):
         >>> shop.recommend("c0001", k=2)["rank"].tolist()
         [1, 2]
         """
-        import pandas as pd
-
-        from retention.recommend.reranking import Terms
-        from retention.recommend.serving import recommend
-
         check_count("k", k)
         given = [customers] if isinstance(customers, str | int) else list(customers)
         asked = list(dict.fromkeys(map(_id_text, given)))
         requested = self._data.moment("as_of", as_of)
         if self._data.database is not None:
-            from retention.registry.model_cache import open_recommender
-
             with self._data.database.reading() as session:
-                active = open_recommender(
-                    self._data.lake, session, self._data.settings, self._data.policy
-                )
+                active = open_recommender(self._data.lake, session, self._data.policy)
             trained, terms = active.trained, active.terms
         else:
             trained, terms = (
@@ -528,8 +505,6 @@ class Shop(Descriptions):
 
     def _recommender(self, at: datetime) -> "TrainedRecommender | None":
         """Return the recommender of a moment; None if the data has too few customers for one."""
-        from retention.recommend import train as train_recommender
-
         cutoff = coverage.training_cutoff(self._data.lake, at)
         if cutoff not in self._recommenders:
             self._recommenders[cutoff] = train_recommender(
@@ -542,12 +517,10 @@ class Shop(Descriptions):
         """The installation's churn model in use."""
         if self._data.database is None:
             return None
-        from retention.registry import champion
-        from retention.registry.model_cache import churn_model
 
         settings = self._data.settings
         with self._data.database.reading() as session:
-            row = champion(session, settings, "churn")
+            row = champion(session, "churn")
         return ChurnModel(churn_model(settings, row), settings.timezone) if row else None
 
 

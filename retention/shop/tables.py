@@ -1,24 +1,27 @@
 """Turn data frames and files into rows for the import, and choose their columns."""
-# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
+# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.lake.import_log import ImportReport
-from retention.lake.importing import import_files
-from retention.lake.mapping import literal, quoted
+from retention.lake.importing.import_files import import_files
+from retention.lake.importing.import_log import ImportReport
+from retention.lake.importing.mapping import literal, quoted
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES
 from retention.lake.suggesting.suggest import MissingColumns, Proposal, propose
 from retention.settings import Settings
-from retention.shop.display import html_table, text_table
 from retention.text import gettext
 
 NAMES = {"events": "orders", "customers": "customers", "items": "items"}  # as users call them
@@ -31,18 +34,7 @@ _LINE = re.compile(r"^(\w+) += (.+?)(?:  # (.*))?$")
 class ColumnChoice:
     """Columns that a table was read by.
 
-    Attributes
-    ----------
-    table : str
-        ``orders``, ``customers`` or ``items``.
-    rows : tuple of (str, str, str)
-        The column's name here, where it comes from, and why.
-    doubts : tuple of str
-        What to check, one sentence each.
-    guessed : bool
-        Whether any column was guessed.
-    has_integer_ids : bool
-        Whether a data frame has whole numbers as customer ids.
+    `table`: ``orders``, ``customers`` or ``items``.
     """
 
     table: str
@@ -70,28 +62,9 @@ def read_table(
 ) -> tuple[ImportReport, ColumnChoice]:
     """Import a data frame or files into a lake.
 
-    Parameters
-    ----------
-    lake : Lake
-    settings : Settings
-        Its home gets the map and a copy of the rows.
-    table : {"events", "customers", "items"}
-    data : DataFrame, Arrow table, path or list of paths
-    names : mapping
-        Canonical column → column of the data. The others are guessed.
-    zone : str, optional
-        Time zone of naive times, instead of a guess.
-
-    Returns
-    -------
-    report : ImportReport
-    choice : ColumnChoice
-
-    Raises
-    ------
-    BadInput
-        If the data has another type, a named column does not exist, a required column is missing,
-        or no row can be used.
+    `zone`: time zone of naive times, instead of a guess.
+    Raises `BadInput`: if the data has another type, a named column does not exist, a required
+    column is missing, or no row can be used.
     """
     title = NAMES[table]
     folder = settings.home / "read"
@@ -101,11 +74,8 @@ def read_table(
     try:
         proposal = propose(lake, table, files[0])
         if proposal.table != table:
-            raise BadInput(
-                gettext("{title} holds {table}, not {expected}.").format(
-                    title=title, table=proposal.table, expected=title
-                )
-            )
+            message = gettext("{title} holds {table}, not {expected}.")
+            raise BadInput(message.format(title=title, table=proposal.table, expected=title))
         text = proposal.text
         path = None
         if proposal.format_name is None:
@@ -187,23 +157,7 @@ def _are_paths(data: Sequence[Any]) -> bool:
 
 
 def arrow_table(data: Any, title: str = "orders") -> Any:
-    """Convert a data frame to an Arrow table.
-
-    Parameters
-    ----------
-    data : pandas.DataFrame, polars.DataFrame, polars.LazyFrame, pyarrow.Table or the like
-        Anything with the Arrow PyCapsule interface will do.
-    title : str
-        What to call it in an error.
-
-    Raises
-    ------
-    BadInput
-        If it is no table.
-    """
-    import pandas as pd
-    import pyarrow as pa
-
+    """Convert a data frame to an Arrow table."""
     if hasattr(data, "collect") and hasattr(data, "lazy"):  # a polars LazyFrame
         data = data.collect()
     if isinstance(data, pd.DataFrame):
@@ -211,18 +165,15 @@ def arrow_table(data: Any, title: str = "orders") -> Any:
     if hasattr(data, "__arrow_c_stream__") and not isinstance(data, pd.Series):
         table = pa.table(data)
     else:
-        raise BadInput(
-            gettext(
-                "{title} is a {type}; give a pandas or polars DataFrame, an Arrow table, or the "
-                "path of a file."
-            ).format(title=title, type=type(data).__name__)
+        message = gettext(
+            "{title} is a {type}; give a pandas or polars DataFrame, an Arrow table, or the "
+            "path of a file."
         )
+        raise BadInput(message.format(title=title, type=type(data).__name__))
     return table
 
 
 def _from_pandas(data: Any, title: str) -> Any:
-    import pyarrow as pa
-
     if any(name is not None for name in data.index.names):
         data = data.reset_index(
             drop=all(name in data.columns for name in data.index.names if name is not None)
@@ -232,11 +183,8 @@ def _from_pandas(data: Any, title: str) -> Any:
     data = data.set_axis([str(name) for name in data.columns], axis=1)
     if not data.columns.is_unique:
         twice = data.columns[data.columns.duplicated()][0]
-        raise BadInput(
-            gettext("{title} has two columns called {name}; rename one of them.").format(
-                title=title, name=twice
-            )
-        )
+        message = gettext("{title} has two columns called {name}; rename one of them.")
+        raise BadInput(message.format(title=title, name=twice))
     columns = {}
     for name in data.columns:
         try:
@@ -258,16 +206,13 @@ def _copy(
     for target, name in names.items():
         if name not in types:
             near = difflib.get_close_matches(name, list(types), 1)
-            hint = (
-                gettext("did you mean {near!r}?").format(near=near[0])
-                if near
-                else gettext("there are {columns}.").format(columns=", ".join(types))
-            )
+            if near:
+                hint = gettext("did you mean {near!r}?").format(near=near[0])
+            else:
+                hint = gettext("there are {columns}.").format(columns=", ".join(types))
+            message = gettext("{target}: {title} has no column {name!r}; {hint}")
             raise BadInput(
-                gettext("{target}: {title} has no column {name!r}; {hint}").format(
-                    target=target, title=title, name=name, hint=hint
-                ),
-                field=target,
+                message.format(target=target, title=title, name=name, hint=hint), field=target
             )
     taken = {target.casefold() for target in names} | {name.casefold() for name in names.values()}
     kept = {name: name for name in types if name.casefold() not in taken}
@@ -308,12 +253,8 @@ def _check_targets(table: str, names: Mapping[str, str]) -> None:
     known = [*(column.name for column in TABLES[table].columns), *_SOURCES]
     for target in names:
         if target not in known:
-            raise BadInput(
-                gettext("columns: there is no column {target!r}; use {known}.").format(
-                    target=target, known=", ".join(known)
-                ),
-                field="columns",
-            )
+            message = gettext("columns: there is no column {target!r}; use {known}.")
+            raise BadInput(message.format(target=target, known=", ".join(known)), field="columns")
 
 
 def _with_names(text: str, names: Mapping[str, str], zone: str | None) -> str:
@@ -369,3 +310,53 @@ def _in_words(value: str, names: Mapping[str, str]) -> str:
     for target, name in names.items():
         value = value.replace(f'"{target}"', f'"{name}"')
     return value if len(value) <= 60 else f"{value[:59]}…"
+
+
+Rows = Sequence[Sequence[str]]
+
+
+def text_table(headers: Sequence[str], rows: Rows) -> str:
+    """Return a table in plain text, numbers flush right.
+
+    Examples
+    --------
+    >>> print(text_table(["model", "AUC"], [["boosting", "0.81"], ["recency", "0.7"]]))
+    model      AUC
+    boosting  0.81
+    recency    0.7
+    """
+    table = [list(headers), *map(list, rows)]
+    widths = [max(len(row[place]) for row in table) for place in range(len(headers))]
+    is_right = [_are_numbers([row[place] for row in rows]) for place in range(len(headers))]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_right, strict=True)
+        ).rstrip()
+        for row in table
+    )
+    return "\n".join(lines)
+
+
+def html_table(
+    headers: Sequence[str], rows: Rows, *, caption: str = "", notes: Sequence[str] = ()
+) -> str:
+    """Return a table in HTML, with every value escaped.
+
+    Examples
+    --------
+    >>> html_table(["id"], [["<b>"]])
+    '<table><thead><tr><th>id</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>'
+    """
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in headers)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
+    )
+    above = f"<p>{escape(caption)}</p>" if caption else ""
+    below = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"{above}{table}{below}"
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    return bool(cells) and all(cell == "" or cell.lstrip("−-+")[:1].isdigit() for cell in cells)

@@ -1,13 +1,16 @@
 """Measure whom a past campaign influenced, from Python."""
 
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from retention.errors import BadInput
 from retention.number_format import signed
 from retention.shop import plots
-from retention.shop.display import html_table, text_table
-from retention.shop.tables import arrow_table
+from retention.shop.tables import arrow_table, html_table, text_table
 from retention.text import gettext
 from retention.uplift.evaluation import compare_with_predictions
 from retention.uplift.experiment import Experiment, build_experiment
@@ -15,7 +18,6 @@ from retention.uplift.experiment import read_table as read_file
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from matplotlib.axes import Axes
 
 METRICS = {
@@ -80,8 +82,6 @@ class UpliftResult:
 
     def to_frame(self) -> "pd.DataFrame":
         """Return the metrics, one row for the model and one per baseline."""
-        import pandas as pd
-
         return pd.DataFrame.from_dict(
             {MODEL: self.metrics, **self.baselines}, orient="index", columns=list(METRICS)
         )
@@ -207,9 +207,6 @@ def evaluate_uplift(
     >>> 0 < result.ate < 0.2
     True
     """
-    from os import PathLike
-    from pathlib import Path
-
     if isinstance(frame, str | PathLike):
         table = read_file(Path(frame))
     else:
@@ -224,14 +221,8 @@ def evaluate_uplift(
         control=None if control is None else str(control),
         arm=None if arm is None else str(arm),
     )
-    return UpliftResult(*_compare(trial, seed))
-
-
-def _compare(
-    trial: Experiment, seed: int
-) -> "tuple[dict[str, Any], Experiment, dict[str, np.ndarray]]":
     data, predictions = compare_with_predictions(trial, seed=seed)
-    return data, trial, predictions
+    return UpliftResult(data, trial, predictions)
 
 
 def _number(value: float | None) -> str:

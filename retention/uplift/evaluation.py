@@ -1,6 +1,6 @@
 """Compare uplift learners and test for heterogeneous effects."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -51,63 +51,24 @@ def evaluate(
 ) -> dict[str, Any]:
     """Compare uplift learners on an experiment in a file.
 
-    Parameters
-    ----------
-    data : Path
-    treatment, outcome, features, control, arm
-        As for `build_experiment`.
-    seed : int
-    progress : Progress
-
-    Returns
-    -------
-    dict
-        JSON of ``retention evaluate uplift``.
-
-    Raises
-    ------
-    BadInput
-        The file, a column or its values cannot be used; see `build_experiment`.
-    TooLittleData
-        Too few customers with, or without, the outcome in an arm.
+    Returns: JSON of ``retention evaluate uplift``.
+    Raises `BadInput`: the file, a column or its values cannot be used; see `build_experiment`.
+    Raises `TooLittleData`: too few customers with, or without, the outcome in an arm.
     """
     started = perf_counter()
-    trial = build_experiment(
-        read_table(data),
-        treatment=treatment,
-        outcome=outcome,
-        features=features,
-        control=control,
-        arm=arm,
-    )
-    return {
-        **compare_learners(trial, seed=seed, progress=progress),
-        "seconds": perf_counter() - started,
-    }
+    table = read_table(data)
+    trial = build_experiment(table, treatment, outcome, features, control=control, arm=arm)
+    report = compare_learners(trial, seed=seed, progress=progress)
+    return {**report, "seconds": perf_counter() - started}
 
 
 def select_learner(
     trial: Experiment, *, seed: int = 0, progress: Progress = silent
 ) -> tuple[str, np.ndarray]:
-    """Select a learner and predict out of fold.
-
-    The selection is that of `compare_learners`.
-
-    Parameters
-    ----------
-    trial : Experiment
-    seed : int
-    progress : Progress
-
-    Returns
-    -------
-    name : str
-    predictions : ndarray of shape (n,)
-    """
+    """Select a learner and predict out of fold. The selection is that of `compare_learners`."""
     scores, fold = cross_validate(trial, LEARNERS, seed=seed, progress=progress)
-    name = select_by_qini(
-        {name: _measure_folds(trial, scores[name], fold)["qini"] for name in LEARNERS}
-    )
+    qini = {name: _measure_folds(trial, scores[name], fold)["qini"] for name in LEARNERS}
+    name = select_by_qini(qini)
     return name, scores[name].mean(axis=0)
 
 
@@ -118,16 +79,7 @@ def compare_learners(
 
     Intervals come from the bootstrap.
 
-    Parameters
-    ----------
-    trial : Experiment
-    seed : int
-    progress : Progress
-
-    Returns
-    -------
-    dict
-        Output of `evaluate` without the seconds.
+    Returns: output of `evaluate` without the seconds.
     """
     return compare_with_predictions(trial, seed=seed, progress=progress)[0]
 
@@ -137,17 +89,7 @@ def compare_with_predictions(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Compare as `compare_learners` does, and return the out-of-fold predictions as well.
 
-    Parameters
-    ----------
-    trial : Experiment
-    seed : int
-    progress : Progress
-
-    Returns
-    -------
-    report : dict
-    predictions : dict
-        ``model`` and ``risk`` → (n,), the means over the repeats.
+    Returns: ``model`` and ``risk`` → (n,), the means over the repeats.
     """
     scores, fold = cross_validate(trial, LEARNERS, seed=seed, progress=progress)
     risk = scores.pop("risk")
@@ -162,29 +104,25 @@ def compare_with_predictions(
         "risk": risk,
         "response": -risk,
     }
-    draws = bootstrap(
-        trial, {"model": scores[chosen], "selection": selected, **baselines}, fold, seed
-    )
+    rankings = {"model": scores[chosen], "selection": selected, **baselines}
+    draws = bootstrap(trial, rankings, fold, seed)
     arms = [trial.outcome[trial.treated == arm] for arm in (1, 0)]
+    figures = {"random": _random_figures(trial, fold, seed)}
+    for name in ("risk", "response"):
+        figures[name] = _means(_measure_folds(trial, baselines[name], fold))
+    selection = draws["selection"]["qini"]
     report = {
         "customers": len(trial.outcome),
         "ate": float(arms[0].mean() - arms[1].mean()),
         "metrics": _means(by_fold[chosen]),
         "intervals": _intervals(draws["model"]),
-        "baselines": {
-            "random": _random_figures(trial, fold, seed),
-            **{
-                name: _means(_measure_folds(trial, baselines[name], fold))
-                for name in ("risk", "response")
-            },
-        },
+        "baselines": figures,
         "baseline_intervals": {name: _intervals(draws[name]) for name in baselines},
         "selection": {
             "qini": _means(_measure_folds(trial, selected, fold))["qini"],
-            "interval": percentile_interval(draws["selection"]["qini"]),
+            "interval": percentile_interval(selection),
             "above": {
-                name: percentile_interval(draws["selection"]["qini"] - draws[name]["qini"])
-                for name in baselines
+                name: percentile_interval(selection - draws[name]["qini"]) for name in baselines
             },
         },
         "model": chosen,
@@ -208,46 +146,29 @@ def cross_validate(
 ) -> tuple[Scores, np.ndarray]:
     """Predict out of fold, including `RiskBaseline`.
 
-    Parameters
-    ----------
-    trial : Experiment
-    learners : mapping
-        Name → factory.
-    seed : int
-    progress : Progress
-
-    Returns
-    -------
-    scores : dict
-        Name → (repeats, n).
-    fold : ndarray of shape (repeats, n)
-        Fold in which each customer was predicted; stratified by arm and outcome.
+    Returns: fold in which each customer was predicted; stratified by arm and outcome.
     """
     check_cells(trial.outcome, trial.treated)
-    cells = (2 * trial.treated + trial.outcome).astype(int)
-    fold = np.empty((REPEATS, len(cells)), int)
-    scores = {name: np.empty((REPEATS, len(cells))) for name in (*learners, "risk")}
+    customers, what = len(trial.outcome), gettext("comparing the learners")
+    fold = np.empty((REPEATS, customers), int)
+    scores = {name: np.empty((REPEATS, customers)) for name in (*learners, "risk")}
     for repeat in range(REPEATS):
-        split = StratifiedKFold(FOLDS, shuffle=True, random_state=seed + repeat).split(cells, cells)
-        for number, (train, test) in enumerate(split):
-            progress(repeat * FOLDS + number, REPEATS * FOLDS, gettext("comparing the learners"))
+        for number, (train, test) in enumerate(_split(trial, FOLDS, seed + repeat)):
+            progress(repeat * FOLDS + number, REPEATS * FOLDS, what)
             fold[repeat, test] = number
             for name, score in predict_split(trial, learners, train, test).items():
                 scores[name][repeat, test] = score
     return scores, fold
 
 
+def _split(trial: Experiment, parts: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the other rows and the rows of each part. Parts are stratified by arm and outcome."""
+    splitter = StratifiedKFold(parts, shuffle=True, random_state=seed)
+    return splitter.split(trial.cells, trial.cells)
+
+
 def out_of_fold_predictions(trial: Experiment, name: str) -> np.ndarray:
-    """Predict out of fold with one learner.
-
-    The result is (n,).
-
-    Parameters
-    ----------
-    trial : Experiment
-    name : str
-        Of the learner.
-    """
+    """Predict out of fold with one learner. The result is (n,)."""
     return cross_validate(trial, {name: LEARNERS[name]})[0][name].mean(axis=0)
 
 
@@ -256,11 +177,6 @@ def calibration_slope(trial: Experiment, score: np.ndarray) -> float:
 
     The slope is clipped to 0 … 1. The mean of `transformed_outcomes` is the uplift for any group of
     customers. Their slope on a prediction is the share of the prediction's spread that is real.
-
-    Parameters
-    ----------
-    trial : Experiment
-    score : ndarray of shape (n,)
     """
     effect, centred = transformed_outcomes(trial), score - score.mean()
     spread = float(centred @ centred)
@@ -274,7 +190,7 @@ def transformed_outcomes(trial: Experiment) -> np.ndarray:
     Their mean is the uplift. ψ = (y − c) (t − e) / (e (1 − e)), for any c. The variance is lowest
     at c = (1 − e) ȳ₁ + e ȳ₀.
     """
-    share = np.broadcast_to(np.asarray(trial.propensity, float), trial.outcome.shape)
+    share = trial.shares
     treated, control = (trial.outcome[trial.treated == arm].mean() for arm in (1, 0))
     centre = (1 - share) * treated + share * control
     return (trial.outcome - centre) * (trial.treated - share) / (share * (1 - share))
@@ -289,37 +205,20 @@ def predict_split(
     """Predict ``test`` rows by learners fitted on ``train`` rows.
 
     The table is encoded once. A `MeanLearner` averages the predictions of its members.
-
-    Parameters
-    ----------
-    trial : Experiment
-    learners : mapping
-        Name → factory.
-    train, test : ndarray of int
-
-    Returns
-    -------
-    dict
-        Name → (test rows,), with ``risk``.
     """
-    fitted_encoder = encoder().fit(trial.features.iloc[train])
-    train_features, test_features = (
-        fitted_encoder.transform(trial.features.iloc[rows]) for rows in (train, test)
-    )
-    share = np.broadcast_to(np.asarray(trial.propensity, float), trial.outcome.shape)[train]
+    encoded = encoder().fit(trial.features.iloc[train])
+    known, wanted = (encoded.transform(trial.features.iloc[rows]) for rows in (train, test))
+    outcome, treated = trial.outcome[train], trial.treated[train]
     predictions: Scores = {}
     with threadpool_limits(1):  # the fits are small; waiting threads cost more than they save
-        for name, learner in {
-            **{name: factory() for name, factory in learners.items()},
-            "risk": RiskBaseline(),
-        }.items():
+        for name, factory in {**learners, "risk": RiskBaseline}.items():
+            learner = factory()
             if isinstance(learner, MeanLearner) and set(learner.members) <= set(predictions):
-                predictions[name] = np.mean(
-                    [predictions[member] for member in learner.members], axis=0
-                )
+                members = [predictions[member] for member in learner.members]
+                predictions[name] = np.mean(members, axis=0)
             else:
-                learner.learn(train_features, trial.outcome[train], trial.treated[train], share)
-                predictions[name] = learner.uplift(test_features)
+                learner.learn(known, outcome, treated, trial.shares[train])
+                predictions[name] = learner.uplift(wanted)
     return predictions
 
 
@@ -329,11 +228,6 @@ def select_by_qini(qini: Mapping[str, np.ndarray]) -> str:
     It must be clearly better than the default. The default is the first learner. The best one must
     exceed it by more than a standard error of the paired difference. Among near-equals the choice
     is mostly noise, biased against the other folds.
-
-    Parameters
-    ----------
-    qini : mapping
-        Name → one Qini per fold, the default first.
     """
     default = next(iter(qini))
     best = max(qini, key=lambda name: qini[name].mean())
@@ -363,45 +257,20 @@ def bootstrap(
     """Draw bootstrap replicates of ranking metrics.
 
     Metrics are averaged over folds. All rankings use the same draws of customers.
-
-    Parameters
-    ----------
-    trial : Experiment
-    scores : dict
-        Name → (repeats, n).
-    fold : ndarray of shape (repeats, n)
-    seed : int
-
-    Returns
-    -------
-    dict
-        Name → metric (and ``ate``) → (`REPLICATES`,).
     """
     customers = fold.shape[1]
-    blocks = list(_fold_rows(fold))
-    rankings_by_name = {
-        name: [
-            UpliftRanking.of(trial.outcome[rows], score[repeat, rows], trial.treated[rows])
-            for repeat, rows in blocks
-        ]
-        for name, score in scores.items()
-    }
+    rankings = {name: _fold_rankings(trial, score, fold) for name, score in scores.items()}
     draws: dict[str, dict[str, list[np.ndarray]]] = {
         name: {metric: [] for metric in (*METRICS, "ate")} for name in scores
     }
-    for weights in bootstrap_weights(
-        customers, REPLICATES, seed, block=max(1, min(50, 3_000_000 // customers))
-    ):
+    block = max(1, min(50, 3_000_000 // customers))
+    for weights in bootstrap_weights(customers, REPLICATES, seed, block):
         ate = _weighted_ate(trial, weights)
-        for name, rankings in rankings_by_name.items():
-            by_block = [
-                ranking.measure(weights[:, rows])
-                for ranking, (_, rows) in zip(rankings, blocks, strict=True)
-            ]
+        for name, by_fold in rankings.items():
+            measured = [ranking.measure(weights[:, rows]) for ranking, rows in by_fold]
             for metric in METRICS:
-                draws[name][metric].append(
-                    np.mean([values_of_block[metric] for values_of_block in by_block], axis=0)
-                )
+                mean = np.mean([values[metric] for values in measured], axis=0)
+                draws[name][metric].append(mean)
             draws[name]["ate"].append(ate)
     return {
         name: {metric: np.concatenate(parts) for metric, parts in values.items()}
@@ -418,20 +287,24 @@ def _fold_rows(fold: np.ndarray) -> list[tuple[int, np.ndarray]]:
     ]
 
 
-def _measure_folds(trial: Experiment, score: np.ndarray, fold: np.ndarray) -> dict[str, np.ndarray]:
-    """Measure a ranking in each fold: metric → (folds,)."""
-    by_fold = [
-        UpliftRanking.of(trial.outcome[rows], score[repeat, rows], trial.treated[rows]).measure()
+def _fold_rankings(
+    trial: Experiment, score: np.ndarray, fold: np.ndarray
+) -> list[tuple[UpliftRanking, np.ndarray]]:
+    """Rank the customers of every fold. The customers are returned, too."""
+    return [
+        (UpliftRanking.of(trial.outcome[rows], score[repeat, rows], trial.treated[rows]), rows)
         for repeat, rows in _fold_rows(fold)
     ]
+
+
+def _measure_folds(trial: Experiment, score: np.ndarray, fold: np.ndarray) -> dict[str, np.ndarray]:
+    """Measure a ranking in each fold: metric → (folds,)."""
+    by_fold = [ranking.measure() for ranking, _ in _fold_rankings(trial, score, fold)]
     return {metric: np.array([values[metric][0] for values in by_fold]) for metric in METRICS}
 
 
 def _means(by_fold: Mapping[str, np.ndarray]) -> dict[str, float | None]:
-    """Average over folds with values.
-
-    The result is None without any.
-    """
+    """Average over folds with values. The result is None without any."""
     return {
         metric: float(np.mean(known)) if len(known := values[np.isfinite(values)]) else None
         for metric, values in by_fold.items()
@@ -443,15 +316,11 @@ def _intervals(draws: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]
 
 
 def _random_figures(trial: Experiment, fold: np.ndarray, seed: int) -> dict[str, float | None]:
-    """Average over many random rankings.
-
-    A single one depends on luck.
-    """
+    """Average over many random rankings. A single one depends on luck."""
     rng = np.random.default_rng([seed, 2])
     many = [_measure_folds(trial, rng.random(fold.shape), fold) for _ in range(RANDOM_DRAWS)]
-    return _means(
-        {metric: np.concatenate([by_fold[metric] for by_fold in many]) for metric in METRICS}
-    )
+    joined = {metric: np.concatenate([each[metric] for each in many]) for metric in METRICS}
+    return _means(joined)
 
 
 def _weighted_ate(trial: Experiment, weights: np.ndarray) -> np.ndarray:
@@ -489,20 +358,7 @@ def sequential_gain(
     Two learners rank together, by the mean of their ranks. Selecting the best of several afterwards
     would be optimistic.
 
-    Parameters
-    ----------
-    trial : Experiment
-    seed : int
-    progress : Progress
-
-    Returns
-    -------
-    RankingGain
-
-    Raises
-    ------
-    TooLittleData
-        Too few customers with, or without, the outcome in an arm.
+    Raises `TooLittleData`: too few customers with, or without, the outcome in an arm.
 
     Notes
     -----
@@ -515,29 +371,22 @@ def sequential_gain(
     is too narrow.
     """
     check_cells(trial.outcome, trial.treated)
-    cells = (2 * trial.treated + trial.outcome).astype(int)
-    part = np.empty(len(cells), int)
-    split = StratifiedKFold(PARTS, shuffle=True, random_state=seed).split(cells, cells)
-    for number, (_, current) in enumerate(split):
+    part = np.empty(len(trial.outcome), int)
+    for number, (_, current) in enumerate(_split(trial, PARTS, seed)):
         part[current] = number
-    effect, learners = (
-        transformed_outcomes(trial),
-        {name: LEARNERS[name] for name in SEQUENTIAL_LEARNERS},
-    )
+    effects = transformed_outcomes(trial)
+    learners = {name: LEARNERS[name] for name in SEQUENTIAL_LEARNERS}
+    what = gettext("asking whether an offer moves some more than others")
     gains = []
     for number in range(1, PARTS):
-        progress(
-            number - 1, PARTS - 1, gettext("asking whether an offer moves some more than others")
-        )
+        progress(number - 1, PARTS - 1, what)
         earlier, current = np.flatnonzero(part < number), np.flatnonzero(part == number)
-        if np.bincount(cells[earlier], minlength=4).min() >= MIN_CELL:
+        if np.bincount(trial.cells[earlier], minlength=4).min() >= MIN_CELL:
             scores = predict_split(trial, learners, earlier, current)
-            rank = rankdata(
-                np.mean([rankdata(scores[name]) for name in SEQUENTIAL_LEARNERS], axis=0)
-            )
-            gains.append(
-                ((rank - 0.5) / len(current) - 0.5) * (effect[current] - effect[current].mean())
-            )
+            ranks = [rankdata(scores[name]) for name in SEQUENTIAL_LEARNERS]
+            share = (rankdata(np.mean(ranks, axis=0)) - 0.5) / len(current)
+            effect = effects[current]
+            gains.append((share - 0.5) * (effect - effect.mean()))
     if not gains:
         raise TooLittleData(
             gettext(
@@ -547,6 +396,5 @@ def sequential_gain(
         )
     gain = np.concatenate(gains)
     half_width = float(norm.ppf(0.975) * np.sqrt(gain @ gain) / len(gain))
-    return RankingGain(
-        float(gain.mean()), float(gain.mean()) - half_width, float(gain.mean()) + half_width
-    )
+    mean = float(gain.mean())
+    return RankingGain(mean, mean - half_width, mean + half_width)

@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from retention.errors import TooLittleData
-from retention.features.transforms import signed_log
+from retention.features.catalogue import signed_log
 from retention.text import gettext
 
 MIN_WORD_SHARE = 0.001  # of customers; rarer words share one column
@@ -50,11 +50,11 @@ def encoder() -> ColumnTransformer:
     words = OneHotEncoder(
         handle_unknown="infrequent_if_exist", min_frequency=MIN_WORD_SHARE, sparse_output=False
     )
-    is_number = make_column_selector(dtype_include=["number", "bool"])
-    is_word = make_column_selector(dtype_exclude=["number", "bool"])
-    return ColumnTransformer(
-        [("numbers", numbers, is_number), ("words", words, is_word)], sparse_threshold=0
-    )
+    kinds = ["number", "bool"]
+    is_number = make_column_selector(dtype_include=kinds)
+    is_word = make_column_selector(dtype_exclude=kinds)
+    parts = [("numbers", numbers, is_number), ("words", words, is_word)]
+    return ColumnTransformer(parts, sparse_threshold=0)
 
 
 class UpliftLearner(BaseEstimator):
@@ -64,11 +64,7 @@ class UpliftLearner(BaseEstimator):
     """
 
     def fit(
-        self,
-        X: pd.DataFrame,
-        outcome: np.ndarray,
-        treated: np.ndarray,
-        propensity: np.ndarray | float,
+        self, X: pd.DataFrame, outcome: np.ndarray, treated: np.ndarray, propensity: Any
     ) -> "UpliftLearner":
         """Fit on a randomised campaign.
 
@@ -122,8 +118,8 @@ class RiskModelling(UpliftLearner):
     """
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
-        self.score_ = _logistic(0.1).fit(X, y)
-        self.model_ = SLearner(_logistic(100.0))
+        self.score_ = logistic(0.1).fit(X, y)
+        self.model_ = SLearner(logistic(100.0))
         self.model_.learn(self._score(X), y, t, e)
 
     def _score(self, X: np.ndarray) -> np.ndarray:
@@ -146,12 +142,12 @@ class EffectModelling(UpliftLearner):
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
         self.centre_ = float(e.mean())  # as in `SLearner`
-        self.score_ = _logistic(0.1).fit(X, y)
+        self.score_ = logistic(0.1).fit(X, y)
         score = self.score_.decision_function(X)
         self.location_, self.scale_ = float(score.mean()), float(score.std()) or 1.0
         score = self._scaled(score)
         self.models_ = [
-            _logistic(WIDE_VARIANCE).fit(self._with_arm(X, score, variance, t), y)
+            logistic(WIDE_VARIANCE).fit(self._with_arm(X, score, variance, t), y)
             for variance in INTERACTION_VARIANCES
         ]
 
@@ -174,34 +170,31 @@ class EffectModelling(UpliftLearner):
         return np.mean(predictions, axis=0)
 
 
-class ClassTransformation(UpliftLearner):
+class OneModelLearner(UpliftLearner):
+    """Define learners that fit a kind of model."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+
+class ClassTransformation(OneModelLearner):
     """Classify the transformed outcome Z.
 
     Z is the outcome if treated, no outcome if not, weighted by 1 / P(own arm). Since E[Z] = (p₁ + 1
     − p₀) / 2, the uplift is 2 P(Z) − 1.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
-        weight = 1 / np.where(t == 1, e, 1 - e)
-        self.model_ = _clone_for_size(self.model, len(y)).fit(
-            X, np.where(t == 1, y, 1 - y), sample_weight=weight / weight.mean()
-        )
+        weight, z = 1 / np.where(t == 1, e, 1 - e), np.where(t == 1, y, 1 - y)
+        self.model_ = _clone_for_size(self.model, len(y))
+        self.model_.fit(X, z, sample_weight=weight / weight.mean())
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
         return 2 * self.model_.predict_proba(X)[:, 1] - 1
 
 
-class SLearner(UpliftLearner):
-    """Fit one classifier with arm interactions.
-
-    The arm interacts with every column.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
+class SLearner(OneModelLearner):
+    """Fit one classifier with arm interactions. The arm interacts with every column."""
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
         self.centre_ = float(e.mean())
@@ -216,11 +209,8 @@ class SLearner(UpliftLearner):
         return _arm_difference(self.model_, partial(self._with_arm, X), len(X))
 
 
-class TLearner(UpliftLearner):
+class TLearner(OneModelLearner):
     """Fit one classifier per arm."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
         self.models_ = [
@@ -235,22 +225,19 @@ class TLearner(UpliftLearner):
 class DoublyRobust(UpliftLearner):
     """Regress doubly robust effects on features."""
 
-    def __init__(self, nuisance: Any, model: Any, folds: int = 2) -> None:
-        self.nuisance = nuisance
-        self.model = model
-        self.folds = folds
+    def __init__(self, nuisance: Any, model: Any) -> None:
+        self.nuisance, self.model = nuisance, model
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
-        self.model_ = _clone_for_size(self.model, len(y)).fit(
-            X, doubly_robust_effects(X, y, t, e, self.nuisance, self.folds)
-        )
+        effects = doubly_robust_effects(X, y, t, e, self.nuisance)
+        self.model_ = _clone_for_size(self.model, len(y)).fit(X, effects)
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
         return self.model_.predict(X)
 
 
 def doubly_robust_effects(
-    X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray, nuisance: Any = None, folds: int = 2
+    X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray, nuisance: Any
 ) -> np.ndarray:
     """Compute doubly robust effects, (n,).
 
@@ -258,37 +245,21 @@ def doubly_robust_effects(
     predicted out of fold, without the customer's own outcome. The known e makes ψ unbiased for any
     μ; better μ reduce its variance.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, m)
-    y, t, e : ndarray of shape (n,)
-        Outcome, treated, propensity.
-    nuisance : classifier, optional
-        Model of μ; logistic regression by default.
-    folds : int
-
-    Returns
-    -------
-    ndarray of shape (n,)
+    `y`, `t`, `e`: outcome, treated, propensity.
+    `nuisance`: model of μ.
     """
     mu = np.empty((2, len(y)))
     cells = (2 * t + y).astype(int)
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=0).split(X, cells):
+    for train, test in StratifiedKFold(2, shuffle=True, random_state=0).split(X, cells):
         for arm in (0, 1):
             rows = train[t[train] == arm]
-            model = _logistic() if nuisance is None else clone(nuisance)
-            mu[arm, test] = model.fit(X[rows], y[rows]).predict_proba(X[test])[:, 1]
+            model = clone(nuisance).fit(X[rows], y[rows])
+            mu[arm, test] = model.predict_proba(X[test])[:, 1]
     return mu[1] - mu[0] + t * (y - mu[1]) / e - (1 - t) * (y - mu[0]) / (1 - e)
 
 
 class MeanLearner(UpliftLearner):
-    """Average the uplift of several learners.
-
-    Parameters
-    ----------
-    members : tuple of str
-        Names in `LEARNERS`.
-    """
+    """Average the uplift of several learners."""
 
     def __init__(self, members: tuple[str, ...]) -> None:
         self.members = members
@@ -309,7 +280,7 @@ class RiskBaseline(UpliftLearner):
     """
 
     def learn(self, X: np.ndarray, y: np.ndarray, t: np.ndarray, e: np.ndarray) -> None:
-        self.model_ = _logistic().fit(X[t == 0], y[t == 0])
+        self.model_ = logistic().fit(X[t == 0], y[t == 0])
 
     def uplift(self, X: np.ndarray) -> np.ndarray:
         return -self.model_.predict_proba(X)[:, 1]
@@ -320,27 +291,17 @@ def check_cells(outcome: np.ndarray, treated: np.ndarray) -> None:
 
     Both arms need customers with and without the outcome.
 
-    Parameters
-    ----------
-    outcome, treated : ndarray of shape (n,)
-
-    Raises
-    ------
-    TooLittleData
-        A cell has fewer than `MIN_CELL` customers.
+    Raises `TooLittleData`: a cell has fewer than `MIN_CELL` customers.
     """
     for arm, name in ((1, "treated"), (0, "control")):
-        outcome_in_arm = outcome[treated == arm]
-        positives = int(outcome_in_arm.sum())
-        if min(positives, len(outcome_in_arm) - positives) < MIN_CELL:
+        count, positives = int((treated == arm).sum()), int(outcome[treated == arm].sum())
+        if min(positives, count - positives) < MIN_CELL:
             raise TooLittleData(
                 gettext(
                     "Of {count:,} {name} customers {positives:,} have the outcome; uplift needs at "
                     "least {min_cell} with it and {min_cell} without it in either arm. "
                     "Take more customers, a longer window or an outcome that is more frequent."
-                ).format(
-                    count=len(outcome_in_arm), name=name, positives=positives, min_cell=MIN_CELL
-                )
+                ).format(count=count, name=name, positives=positives, min_cell=MIN_CELL)
             )
 
 
@@ -354,7 +315,8 @@ def _arm_difference(
     return treated - control
 
 
-def _logistic(C: float = 1.0) -> LogisticRegression:
+def logistic(C: float = 1.0) -> LogisticRegression:
+    """Create a logistic regression with an L2 penalty of 1 / C."""
     return LogisticRegression(C=C, max_iter=2000)
 
 
@@ -384,10 +346,10 @@ def _clone_for_size(model: Any, customers: int) -> Any:
 LEARNERS: Mapping[str, Callable[[], UpliftLearner]] = {
     "effect_modelling": EffectModelling,
     "risk_modelling": RiskModelling,
-    "s_logistic": lambda: SLearner(_logistic(0.1)),
-    "class_transformation": lambda: ClassTransformation(_logistic(0.1)),
-    "t_logistic": lambda: TLearner(_logistic(0.1)),
-    "dr_ridge": lambda: DoublyRobust(_logistic(), Ridge(alpha=100.0)),
-    "dr_boosting": lambda: DoublyRobust(_logistic(), _boosting()),
+    "s_logistic": lambda: SLearner(logistic(0.1)),
+    "class_transformation": lambda: ClassTransformation(logistic(0.1)),
+    "t_logistic": lambda: TLearner(logistic(0.1)),
+    "dr_ridge": lambda: DoublyRobust(logistic(), Ridge(alpha=100.0)),
+    "dr_boosting": lambda: DoublyRobust(logistic(), _boosting()),
     "mean": lambda: MeanLearner(("class_transformation", "s_logistic", "dr_boosting")),
 }

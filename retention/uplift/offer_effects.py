@@ -11,6 +11,7 @@ Imbens 2000 (generalised propensity); Crump, Hotz, Imbens & Mitnik 2009 (common 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from retention.uplift.learners import (
     check_cells,
     doubly_robust_effects,
     encoder,
+    logistic,
 )
 
 MIN_TREATED = 100  # customers per offer
@@ -44,15 +46,15 @@ def offer_kind(offer: Mapping[str, Any]) -> str:
     It does not depend on the name of the rule; empty for none. Two offers with the same text are of
     the same kind.
     """
-    action = offer.get("action") or ""
+    action = offer.get("action")
+    if not action:
+        return ""
     # the amount of free shipping is the current cost of a parcel
     amount = offer.get("amount") if action == "coupon" else 0.0
     terms = (offer.get("discount"), amount, offer.get("min_order"))
     # any category counts as the same restriction
     restriction = ["category"] if offer.get("category") or offer.get("categories") else []
-    return (
-        ":".join([action, *(f"{term or 0.0:g}" for term in terms), *restriction]) if action else ""
-    )
+    return ":".join([action, *(f"{term or 0.0:g}" for term in terms), *restriction])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +76,15 @@ class OfferModel:
 
 @dataclass(frozen=True, slots=True)
 class OfferModels:
-    """Hold a model per offer.
-
-    Parameters
-    ----------
-    classifier : Pipeline
-        Classifier of the offer that customers get.
-    models : mapping
-        Kind → model of its uplift.
-    """
+    """Hold a model per offer."""
 
     classifier: Pipeline
     models: Mapping[str, OfferModel]
 
     def predict(self, features: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Predict uplift per kind, (n,).
-
-        Customers without support get NaN.
-        """
-        probability = dict(
-            zip(self.classifier.classes_, self.classifier.predict_proba(features).T, strict=True)
-        )
+        """Predict uplift per kind, (n,). Customers without support get NaN."""
+        by_offer = self.classifier.predict_proba(features).T
+        probability = dict(zip(self.classifier.classes_, by_offer, strict=True))
         return {
             name: np.where(probability[name] >= MIN_SUPPORT, model.predict(features), np.nan)
             for name, model in self.models.items()
@@ -105,18 +95,8 @@ class OfferModels:
 def fit_offer_models(trial: Experiment, kinds: np.ndarray, learner: str) -> OfferModels | None:
     """Fit each offer's own uplift.
 
-    Parameters
-    ----------
-    trial : Experiment
-    kinds : ndarray of str of shape (n,)
-        Offer of each treated customer; empty if unknown and for the hold-out.
-    learner : str
-        Name in `LEARNERS`, selected on all offers together.
-
-    Returns
-    -------
-    OfferModels or None
-        None if fewer than two offers had enough customers, or they did not differ.
+    `kinds`: offer of each treated customer; empty if unknown and for the hold-out.
+    `learner`: name in `LEARNERS`, selected on all offers together.
 
     Notes
     -----
@@ -132,28 +112,21 @@ def fit_offer_models(trial: Experiment, kinds: np.ndarray, learner: str) -> Offe
         return None
     is_known = np.asarray(np.isin(kinds, names))
     classifier = make_pipeline(encoder(), _offer_classifier(int(is_known.sum())))
+    known, others = trial.features[is_known], trial.features[~is_known]
+    offers = kinds[is_known]
     probability = np.empty((len(kinds), len(names)))
-    probability[is_known] = cross_val_predict(
-        classifier, trial.features[is_known], kinds[is_known], method="predict_proba"
-    )
-    probability[~is_known] = classifier.fit(
-        trial.features[is_known], kinds[is_known]
-    ).predict_proba(trial.features[~is_known])
+    probability[is_known] = cross_val_predict(classifier, known, offers, method="predict_proba")
+    probability[~is_known] = classifier.fit(known, offers).predict_proba(others)
     has_common_support = np.all(probability >= MIN_SUPPORT, axis=1)
     models = {}
     for column, name in enumerate(names):
         rows = ((kinds == name) | (trial.treated == 0)) & (probability[:, column] >= MIN_SUPPORT)
         if (rows & (kinds == name)).sum() >= MIN_TREATED:
-            offer_share = probability[rows, column] * is_known.sum() / trial.treated.sum()
-            try:
-                models[str(name)] = _fit_offer(
-                    trial, rows, offer_share, has_common_support[rows], learner
-                )
-            except TooLittleData:
-                continue
-    if len(models) < 2:
-        return None
-    return _shrink_levels(classifier, models)
+            share, common = probability[rows, column], has_common_support[rows]
+            share = share * is_known.sum() / trial.treated.sum()
+            with suppress(TooLittleData):
+                models[str(name)] = _fit_offer(trial, rows, share, common, learner)
+    return _shrink_levels(classifier, models) if len(models) > 1 else None
 
 
 def _offer_classifier(customers: int) -> HistGradientBoostingClassifier:
@@ -182,27 +155,18 @@ def _fit_offer(
 
     The standard error of its level is returned, too. Raises `TooLittleData`.
     """
-    share = np.broadcast_to(np.asarray(trial.propensity, float), rows.shape)[rows]
+    share = trial.shares[rows]
     inclusion = share * offer_share + 1 - share  # probability of being among these rows
-    subset = Experiment(
-        trial.features[rows].reset_index(drop=True),
-        trial.outcome[rows],
-        trial.treated[rows],
-        share * offer_share / inclusion,
-    )
-    model = LEARNERS[learner]().fit(
-        subset.features, subset.outcome, subset.treated, subset.propensity
-    )
+    propensity, features = share * offer_share / inclusion, trial.features[rows]
+    outcome, treated = trial.outcome[rows], trial.treated[rows]
+    subset = Experiment(features.reset_index(drop=True), outcome, treated, propensity)
+    model = LEARNERS[learner]().fit(subset.features, outcome, treated, propensity)
     predicted = out_of_fold_predictions(subset, learner)
     slope = calibration_slope(subset, predicted)
     # Only these customers count for the level, so they must be able to tell it alone.
-    check_cells(subset.outcome[has_common_support], subset.treated[has_common_support])
-    effect = doubly_robust_effects(
-        encoder().fit_transform(subset.features),
-        subset.outcome,
-        subset.treated,
-        np.asarray(subset.propensity),
-    )
+    check_cells(outcome[has_common_support], treated[has_common_support])
+    encoded = encoder().fit_transform(subset.features)
+    effect = doubly_robust_effects(encoded, outcome, treated, propensity, logistic())
     weight = has_common_support / inclusion
     level = float(np.average(effect, weights=weight))
     error = float(np.sqrt(np.square(weight * (effect - level)).sum()) / weight.sum())
@@ -212,10 +176,7 @@ def _fit_offer(
 def _shrink_levels(
     classifier: Pipeline, models: Mapping[str, tuple[OfferModel, float]]
 ) -> OfferModels | None:
-    """Shrink the levels of the offers to each other.
-
-    None if they do not differ beyond chance.
-    """
+    """Shrink the levels of the offers to each other. None if they do not differ beyond chance."""
     levels = np.array([model.level for model, _ in models.values()])
     precision = np.array([error for _, error in models.values()]) ** -2.0
     common = float(np.average(levels, weights=precision))
@@ -223,10 +184,8 @@ def _shrink_levels(
     if stats.chi2.sf(q, freedom) >= SIGNIFICANCE:
         return None
     real_share = 1 - freedom / q
-    return OfferModels(
-        classifier,
-        {
-            name: replace(model, level=common + real_share * (model.level - common))
-            for name, (model, _) in models.items()
-        },
-    )
+    shrunk = {
+        name: replace(model, level=common + real_share * (model.level - common))
+        for name, (model, _) in models.items()
+    }
+    return OfferModels(classifier, shrunk)

@@ -12,12 +12,13 @@ import pandas as pd
 from retention.errors import TooLittleData
 from retention.features import NAMES, build
 from retention.lake.lake import naive
-from retention.lake.store import to_frame
+from retention.lake.storage.delta_store import to_frame
 from retention.progress import Progress, silent
 from retention.uplift.evaluation import calibration_slope, select_learner, sequential_gain
 from retention.uplift.experiment import Experiment
 from retention.uplift.learners import LEARNERS, UpliftLearner
 from retention.uplift.offer_effects import OfferModels, fit_offer_models, offer_kind
+from retention.window import Window
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -33,12 +34,8 @@ Status = Literal["learnt", "none", "small", "indistinct", "failed"]
 class UpliftPrediction:
     """Hold predicted uplift of (n,) customers.
 
-    Parameters
-    ----------
-    pooled : ndarray of shape (n,)
-        Of an offer like the past ones.
-    by_offer : dict
-        `offer_kind` → (n,), for offers with different effects; NaN for customers without support.
+    `by_offer`: `offer_kind` → (n,), for offers with different effects; NaN for customers without
+    support.
     """
 
     pooled: np.ndarray
@@ -56,24 +53,12 @@ class UpliftModel:
 
     Without one, ``why`` is the reason.
 
-    Parameters
-    ----------
-    why : str
-        ``learnt``; ``none`` (no campaign with a hold-out), ``small`` (too few customers),
-        ``indistinct`` (no ranking differs from chance) or ``failed`` (an error, see the log).
-    campaigns, customers : int
-        Numbers used.
-    name : str
-        Of the learner.
-    qini, qini_low, qini_high : float, optional
-        `sequential_gain` validation with its 95% interval.
-    learner : UpliftLearner, optional
-        None unless ``learnt``.
-    mean, slope : float
-        Predictions are shrunk to ``mean`` by ``slope``, as far as they were too extreme out of
-        fold.
-    offers : OfferModels, optional
-        Models of offers with different effects; None if all are treated as one.
+    `why`: ``learnt``; ``none`` (no campaign with a hold-out), ``small`` (too few customers),
+    ``indistinct`` (no ranking differs from chance) or ``failed`` (an error, see the log).
+    `qini`, `qini_low`, `qini_high`: `sequential_gain` validation with its 95% interval.
+    `learner`: none unless ``learnt``.
+    `mean`, `slope`: predictions are shrunk to ``mean`` by ``slope``, as far as they were too
+    extreme out of fold.
     """
 
     why: Status
@@ -91,23 +76,7 @@ class UpliftModel:
     def predict(
         self, lake: "Lake", customers: pd.Series, at: datetime, horizon_days: int
     ) -> UpliftPrediction:
-        """Predict the uplift of ordering per customer.
-
-        The order must fall within the horizon.
-
-        Parameters
-        ----------
-        lake : Lake
-        customers : Series
-            Customer ids, (n,).
-        at : datetime
-            Only earlier data is used.
-        horizon_days : int
-
-        Returns
-        -------
-        UpliftPrediction
-        """
+        """Predict the uplift of ordering per customer. The order must fall within the horizon."""
         if self.learner is None:
             raise ValueError("past campaigns do not tell whom an offer moves")
         features = _features_before(lake, customers, at, horizon_days)
@@ -125,21 +94,8 @@ def fit_uplift(
 ) -> UpliftModel:
     """Fit an uplift model on finished campaigns.
 
-    Parameters
-    ----------
-    lake : Lake
-    before : datetime
-        Later data is ignored.
-    window_days : int
-        Days after sending in which an order counts, unless the treatment's own ``purchased`` is
-        set.
-    excluded : collection of str
-        Ids of campaigns.
-    progress : Progress
-
-    Returns
-    -------
-    UpliftModel
+    `window_days`: days after sending in which an order counts, unless the treatment's own
+    ``purchased`` is set.
     """
     data = load_campaigns(lake, before, window_days=window_days, excluded=excluded)
     return UpliftModel("none") if data is None else fit_experiment(*data, progress=progress)
@@ -158,9 +114,8 @@ def fit_experiment(
         gain = sequential_gain(trial, progress=progress)
     except TooLittleData:
         return small
-    validated = replace(
-        small, why="indistinct", qini=gain.mean, qini_low=gain.low, qini_high=gain.high
-    )
+    mean, low, high = gain.mean, gain.low, gain.high
+    validated = replace(small, why="indistinct", qini=mean, qini_low=low, qini_high=high)
     if gain.low <= 0:
         return validated
     name, predicted = select_learner(trial, progress=progress)
@@ -183,20 +138,7 @@ def load_campaigns(
 
     The newest campaigns with both arms are used.
 
-    Parameters
-    ----------
-    lake : Lake
-    before : datetime
-    window_days : int
-    excluded : collection of str
-        Ids of campaigns.
-
-    Returns
-    -------
-    trial : Experiment
-    kinds : ndarray of str of shape (n,)
-        `offer_kind` of each treated customer's offer; empty for the others.
-    campaigns : int
+    Returns: `offer_kind` of each treated customer's offer; empty for the others.
 
     Notes
     -----
@@ -206,14 +148,11 @@ def load_campaigns(
     """
     latest_start = before - timedelta(days=window_days)
     sent = lake.table("treatments", before=before).execute()
-    sent["kind"] = (
-        sent["offer"].map(_lake_offer_kind).where(sent["arm"] == "treatment", "")
-        if "offer" in sent
-        else ""
-    )
-    sent = sent[
-        (sent["sent_at"] <= pd.Timestamp(naive(latest_start))) & ~sent["campaign_id"].isin(excluded)
-    ]
+    sent["kind"] = ""
+    if "offer" in sent:
+        sent["kind"] = sent["offer"].map(_lake_offer_kind).where(sent["arm"] == "treatment", "")
+    is_over = sent["sent_at"] <= pd.Timestamp(naive(latest_start))
+    sent = sent[is_over & ~sent["campaign_id"].isin(excluded)]
     key = ["campaign_id", "customer_id"]
     sent = sent[sent.groupby(key)["arm"].transform("nunique") == 1].drop_duplicates(key)
     arms = sent.groupby("campaign_id").agg(arms=("arm", "nunique"), at=("sent_at", "min"))
@@ -225,17 +164,13 @@ def load_campaigns(
     features, outcome, treated, share = zip(*parts, strict=True)
     table = pd.concat(features, ignore_index=True)
     varied = [name for name in table.columns if table[name].nunique() > 1]
-    trial = Experiment(
-        table[varied], np.concatenate(outcome), np.concatenate(treated), np.concatenate(share)
-    )
+    outcomes, arms, shares = map(np.concatenate, (outcome, treated, share))
+    trial = Experiment(table[varied], outcomes, arms, shares)
     return trial, np.concatenate([rows["kind"].to_numpy(str) for rows in by_campaign]), len(names)
 
 
 def _lake_offer_kind(offer: Any) -> str:
-    """Return the kind of a stored offer.
-
-    Imported offers may have any format.
-    """
+    """Return the kind of a stored offer. Imported offers may have any format."""
     try:
         parsed = json.loads(offer)
         return offer_kind(parsed) if isinstance(parsed, dict) else ""
@@ -254,20 +189,13 @@ def _campaign_data(
     end = min(at + timedelta(days=window_days), before)
     treated = (rows["arm"] == "treatment").to_numpy(float)
     events = lake.table("events", before=end, since=at)
-    buyers = (
-        events.filter(events.event_type == "purchase").select("customer_id").distinct().execute()
-    )
-    ordered = rows["customer_id"].isin(buyers["customer_id"])
-    purchased = (
-        rows["purchased"].astype("boolean") if "purchased" in rows else pd.Series(pd.NA, rows.index)
-    )
-    outcome = purchased.fillna(ordered).to_numpy(float)
-    return (
-        _features_before(lake, rows["customer_id"], at, window_days),
-        outcome,
-        treated,
-        np.full(len(rows), treated.mean()),
-    )
+    purchases = events.filter(events.event_type == "purchase")
+    buyers = purchases.select("customer_id").distinct().execute()
+    outcome = rows["customer_id"].isin(buyers["customer_id"])
+    if "purchased" in rows:
+        outcome = rows["purchased"].astype("boolean").fillna(outcome)
+    features = _features_before(lake, rows["customer_id"], at, window_days)
+    return features, outcome.to_numpy(float), treated, np.full(len(rows), treated.mean())
 
 
 def _features_before(
@@ -278,12 +206,6 @@ def _features_before(
     They are in the order of the customers. Customers without an earlier order have missing values.
     """
     names = [name for name in NAMES if name not in EXCLUDED_FEATURES]
-    frame = to_frame(
-        build(lake, at, horizon_days=horizon_days, active_within_days=None, names=names)
-    )
-    return (
-        frame.set_index("customer_id")
-        .reindex(customers)[names]
-        .astype(float)
-        .reset_index(drop=True)
-    )
+    built = build(lake, at, window=Window(horizon_days, None), names=names)
+    by_customer = to_frame(built).set_index("customer_id")
+    return by_customer.reindex(customers)[names].astype(float).reset_index(drop=True)

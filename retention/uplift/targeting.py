@@ -21,30 +21,14 @@ def incremental_profit(
     ΔΠ = p₁ (m v − d ρ) − p₀ m v − c. The discount is paid to every redeemer, including customers
     who would have bought anyway.
 
-    Parameters
-    ----------
-    stays : ndarray
-        p₀, the probability of an order without the offer.
-    uplift : ndarray
-        p₁ − p₀; p₁ is clipped to 0 … 1.
-    value : ndarray
-        v, the spend per order.
-    margin, redemption : float or ndarray
-        m and ρ, shares: of sales, of buyers in treatment.
-    discount, contact : float or ndarray
-        d, money off per redeemer, and c, the cost of one contact.
-
-    Returns
-    -------
-    ndarray
-        In money, of the broadcast shape: (n,), or (n, k) for k offers.
+    `stays`: p₀, the probability of an order without the offer.
+    `uplift`: p₁ − p₀; p₁ is clipped to 0 … 1.
+    `value`: v, the spend per order.
+    `margin`, `redemption`: m and ρ, shares: of sales, of buyers in treatment.
+    Returns: in money, of the broadcast shape: (n,), or (n, k) for k offers.
     """
-    order_probability = np.clip(np.asarray(stays) + uplift, 0, 1)
-    return (
-        order_probability * (margin * value - discount * redemption)
-        - stays * margin * value
-        - contact
-    )
+    order_probability, earned = np.clip(np.asarray(stays) + uplift, 0, 1), margin * value
+    return order_probability * (earned - discount * redemption) - stays * margin * value - contact
 
 
 def expected_cost(
@@ -59,62 +43,9 @@ def expected_cost(
 
     It is p₁ d ρ + c.
 
-    Parameters
-    ----------
-    stays, uplift, discount, redemption, contact
-        As for `incremental_profit`.
+    `stays`, `uplift`, `discount`, `redemption`, `contact`: as for `incremental_profit`.
     """
     return np.clip(np.asarray(stays) + uplift, 0, 1) * discount * redemption + contact
-
-
-def neslin_profit(
-    *,
-    customers: float,
-    targeted: float,
-    churners: float,
-    accepting: float,
-    value: float,
-    offer: float,
-    contact: float,
-    fixed: float = 0.0,
-) -> float:
-    """Compute Neslin's profit of a retention campaign.
-
-    N a { b [g V + d (1 − g)] − d − c } − A (Neslin et al. 2006).
-
-    Parameters
-    ----------
-    customers, targeted : float
-        N, and a, the share of them that gets the offer.
-    churners, accepting : float
-        b, the share of the targeted that would churn, and g, the share of those that the offer
-        retains.
-    value, offer, contact, fixed : float
-        V, the value of a retained customer; d; c; A, the campaign's fixed cost.
-    """
-    retained_value = churners * (accepting * value + offer * (1 - accepting))
-    return customers * targeted * (retained_value - offer - contact) - fixed
-
-
-def break_even_churners(*, accepting: float, value: float, offer: float, contact: float) -> float:
-    """Compute the break-even share of churners.
-
-    At this share b* `neslin_profit` is zero.
-
-    Parameters
-    ----------
-    accepting, value, offer, contact : float
-        As for `neslin_profit`.
-
-    Raises
-    ------
-    ValueError
-        A retained customer is worth nothing; no share is enough.
-    """
-    gain = accepting * value + offer * (1 - accepting)
-    if gain <= 0:
-        raise ValueError("a kept customer is worth nothing, so no share of churners breaks even")
-    return (offer + contact) / gain
 
 
 STEPS = 50  # of bisection: the price is known to 2⁻⁵⁰ of its range
@@ -122,15 +53,7 @@ STEPS = 50  # of bisection: the price is known to 2⁻⁵⁰ of its range
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Limit the total usage of offers.
-
-    Parameters
-    ----------
-    usage : ndarray of shape (n, k)
-        Usage by each customer and offer, not negative.
-    maximum : float
-        Maximum of the sum.
-    """
+    """Limit the total usage of offers."""
 
     usage: np.ndarray
     maximum: float
@@ -140,14 +63,7 @@ class Limit:
 class Allocation:
     """Hold the allocation of offers.
 
-    Parameters
-    ----------
-    offer : ndarray of int of shape (n,)
-        Chosen column, −1 for none.
-    profit : float
-        Sum over customers.
-    bound : float
-        Upper bound of any allocation's profit.
+    `offer`: chosen column, −1 for none.
     """
 
     offer: np.ndarray
@@ -160,17 +76,9 @@ def allocate_offers(profit: np.ndarray, limits: Sequence[Limit] = ()) -> Allocat
 
     The total profit is maximised within the limits.
 
-    Parameters
-    ----------
-    profit : ndarray of shape (n, k)
-        Expected incremental profit of each offer; ``-inf`` if a customer may not have it.
-    limits : sequence of Limit
-        A budget (usage = cost), a number of customers (usage = 1), a number of calls (usage = 1 in
-        one column) …
-
-    Returns
-    -------
-    Allocation
+    `profit`: expected incremental profit of each offer; ``-inf`` if a customer may not have it.
+    `limits`: a budget (usage = cost), a number of customers (usage = 1), a number of calls (usage =
+    1 in one column) ….
 
     Notes
     -----
@@ -195,23 +103,19 @@ def allocate_offers(profit: np.ndarray, limits: Sequence[Limit] = ()) -> Allocat
     ----------
     Sinha & Zoltners 1979; Everett 1963.
     """
-    options = np.hstack([np.zeros((len(profit), 1)), np.asarray(profit, float)])
+    none = np.zeros((len(profit), 1))  # the first option
+    options = np.hstack([none, np.asarray(profit, float)])
     limits = [
-        Limit(
-            np.hstack([np.zeros((len(profit), 1)), np.asarray(limit.usage, float)]), limit.maximum
-        )
-        for limit in limits
+        Limit(np.hstack([none, np.asarray(limit.usage, float)]), limit.maximum) for limit in limits
     ]
     if any(limit.maximum < 0 for limit in limits):
         raise ValueError("a limit below zero allows nothing, not even no offer")
     option, prices = _options_at_prices(options, limits)
     option = _fill_rest(option, options, limits)
-    net_profit = options - sum(
-        (price * limit.usage for price, limit in zip(prices, limits, strict=True)), np.zeros(1)
-    )
-    bound = net_profit.max(axis=1).sum() + sum(
-        price * limit.maximum for price, limit in zip(prices, limits, strict=True)
-    )
+    priced = list(zip(prices, limits, strict=True))
+    net_profit = options - sum((price * limit.usage for price, limit in priced), np.zeros(1))
+    paid = sum(price * limit.maximum for price, limit in priced)
+    bound = net_profit.max(axis=1).sum() + paid
     return Allocation(option - 1, float(_chosen_values(options, option).sum()), float(bound))
 
 
@@ -256,30 +160,27 @@ def _fill_rest(option: np.ndarray, options: np.ndarray, limits: Sequence[Limit])
     """
     customers = np.arange(len(option))
     for _ in range(options.shape[1] * 4):
-        rests = [limit.maximum - _chosen_values(limit.usage, option).sum() for limit in limits]
         gain = options - _chosen_values(options, option)[:, None]
-        extra = [limit.usage - _chosen_values(limit.usage, option)[:, None] for limit in limits]
+        used = [_chosen_values(limit.usage, option) for limit in limits]
+        extra = [
+            (limit.usage - now[:, None], limit.maximum - now.sum())
+            for limit, now in zip(limits, used, strict=True)
+        ]
         fits = gain > 1e-12
-        for more_usage, rest in zip(extra, rests, strict=True):
-            fits &= more_usage <= rest
+        for more, rest in extra:
+            fits &= more <= rest
         if not fits.any():
             break
-        used_share = sum(
-            (
-                np.maximum(more_usage, 0) / max(rest, 1e-12)
-                for more_usage, rest in zip(extra, rests, strict=True)
-            ),
-            np.zeros(1),
-        )
+        shares = (np.maximum(more, 0) / max(rest, 1e-12) for more, rest in extra)
+        used_share = sum(shares, np.zeros(1))
         ratio = np.where(fits, gain / np.maximum(used_share, 1e-12), -np.inf)
         target = ratio.argmax(axis=1)
         order = np.argsort(-ratio[customers, target], kind="stable")
         order = order[fits[order, target[order]]]
         fits_together = np.ones(len(order), bool)
-        for more_usage, rest in zip(extra, rests, strict=True):
-            fits_together &= (
-                np.maximum.accumulate(np.cumsum(more_usage[order, target[order]])) <= rest
-            )
+        for more, rest in extra:
+            total = np.cumsum(more[order, target[order]])
+            fits_together &= np.maximum.accumulate(total) <= rest
         moving = order[fits_together]
         option = option.copy()
         option[moving] = target[moving]

@@ -7,6 +7,7 @@ a vector of weights, the order stays the same.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -16,15 +17,7 @@ _TOP = {"uplift_top_10": 0.1, "uplift_top_30": 0.3}
 
 @dataclass(frozen=True, slots=True)
 class UpliftRanking:
-    """Hold customers in order of predicted uplift, highest first.
-
-    Parameters
-    ----------
-    outcome, treated, order : ndarray of shape (n,)
-        In that order.
-    last : ndarray
-        Positions at which a group of equal scores ends.
-    """
+    """Hold customers in order of predicted uplift, highest first."""
 
     outcome: np.ndarray
     treated: np.ndarray
@@ -33,14 +26,7 @@ class UpliftRanking:
 
     @classmethod
     def of(cls, outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray) -> "UpliftRanking":
-        """Rank customers by predicted uplift.
-
-        Parameters
-        ----------
-        outcome, treated : ndarray of shape (n,)
-            0 or 1.
-        uplift : ndarray of shape (n,)
-        """
+        """Rank customers by predicted uplift."""
         order = np.argsort(uplift, kind="stable")[::-1]
         ends = np.r_[np.flatnonzero(np.diff(uplift[order])), len(order) - 1]
         return cls(
@@ -50,27 +36,13 @@ class UpliftRanking:
     def measure(self, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Compute all `METRICS`.
 
-        Parameters
-        ----------
-        weights : ndarray of shape (b, n), optional
-            Counts of each customer in b replicates, in the customers' own order; default one
-            replicate of ones.
-
-        Returns
-        -------
-        dict
-            Metric → (b,). NaN if an arm is empty.
+        `weights`: counts of each customer in b replicates, in the customers' own order; default one
+        replicate of ones.
+        Returns: metric → (b,). NaN if an arm is empty.
         """
-        w = (
-            np.ones((1, len(self.order)))
-            if weights is None
-            else weights[:, self.order].astype(float)
-        )
-        cells = {
-            (y, t): np.cumsum(w * ((self.outcome == y) & (self.treated == t)), axis=1)
-            for y in (0, 1)
-            for t in (0, 1)
-        }
+        weights = np.ones((1, len(self.order))) if weights is None else weights[:, self.order]
+        w = weights.astype(float)
+        cells = self.cumulate(w)
         at_ends = {cell: sums[:, self.last] for cell, sums in cells.items()}
         totals = {cell: sums[:, -1] for cell, sums in cells.items()}
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -81,6 +53,15 @@ class UpliftRanking:
             for name, share in _TOP.items():
                 values[name] = _top(w, self.outcome, self.treated, share)
         return values
+
+    def cumulate(self, w: np.ndarray | float = 1.0) -> "Cells":
+        """Count the customers of each cell so far, by weights (b, n) in order of the ranking."""
+        return {
+            (y, t): np.cumsum(
+                np.atleast_2d(w * ((self.outcome == y) & (self.treated == t))), axis=1
+            )
+            for y, t in product((0, 1), repeat=2)
+        }
 
 
 Cells = Mapping[tuple[int, int], np.ndarray]  # (outcome, treated) → customers so far, (b, m)
@@ -93,36 +74,13 @@ _AUUC_BEST = {
 }
 
 
-def uplift_metrics(
-    outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray
-) -> dict[str, float]:
-    """Compute `METRICS` of one ranking.
-
-    Parameters
-    ----------
-    outcome, uplift, treated : ndarray of shape (n,)
-    """
-    return {
-        name: float(value[0])
-        for name, value in UpliftRanking.of(outcome, uplift, treated).measure().items()
-    }
-
-
 def qini_curve(
     outcome: np.ndarray, uplift: np.ndarray, treated: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the Qini curve of a ranking.
 
-    Parameters
-    ----------
-    outcome, uplift, treated : ndarray of shape (n,)
-
-    Returns
-    -------
-    share : ndarray of shape (m,)
-        Of the customers that are targeted, from 0 to 1.
-    gained : ndarray of shape (m,)
-        Outcomes of the treated among them, minus those expected without treatment.
+    Returns: of the customers that are targeted, from 0 to 1.
+    Returns: outcomes of the treated among them, minus those expected without treatment.
 
     Examples
     --------
@@ -132,26 +90,15 @@ def qini_curve(
     ([0.0, 0.5, 1.0], [0.0, 0.0, 0.0])
     """
     ranking = UpliftRanking.of(outcome, uplift, treated)
-    cells = {
-        (y, t): np.cumsum((ranking.outcome == y) & (ranking.treated == t))[None, ranking.last]
-        for y in (0, 1)
-        for t in (0, 1)
-    }
-    heights = _qini_height({cell: counts.astype(float) for cell, counts in cells.items()})[0]
+    cells = {cell: counts[:, ranking.last] for cell, counts in ranking.cumulate().items()}
+    heights = _qini_height(cells)[0]
     return np.r_[0.0, (ranking.last + 1) / len(ranking.order)], np.r_[0.0, heights]
 
 
 def bootstrap_weights(
     customers: int, replicates: int, seed: int, block: int = 50
 ) -> Iterator[np.ndarray]:
-    """Draw Poisson bootstrap weights in blocks.
-
-    A block is (≤ block, customers).
-
-    Parameters
-    ----------
-    customers, replicates, seed, block : int
-    """
+    """Draw Poisson bootstrap weights in blocks. A block is (≤ block, customers)."""
     rng = np.random.default_rng(seed)
     for start in range(0, replicates, block):
         yield rng.poisson(1.0, (min(block, replicates - start), customers)).astype(np.uint8)
@@ -184,10 +131,7 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _area(cells: Cells, height: Height) -> np.ndarray:
-    """Compute the area under a curve.
-
-    The curve starts at (0, 0); trapezia, (b,).
-    """
+    """Compute the area under a curve. The curve starts at (0, 0); trapezia, (b,)."""
     x, y = (
         np.pad(curve, ((0, 0), (1, 0)))
         for curve in (np.sum(list(cells.values()), axis=0), height(cells))
@@ -196,10 +140,7 @@ def _area(cells: Cells, height: Height) -> np.ndarray:
 
 
 def _normalised(cells: Cells, best: Cells, height: Height) -> np.ndarray:
-    """Compute the area relative to the best.
-
-    Both are the area above the chord, (b,).
-    """
+    """Compute the area relative to the best. Both are the area above the chord, (b,)."""
     chord = height(best)[:, -1] * np.sum([sums[:, -1] for sums in best.values()], axis=0) / 2
     return (_area(cells, height) - chord) / (_area(best, height) - chord)
 
@@ -217,16 +158,12 @@ def _auuc(cells: Cells, totals: Cells) -> np.ndarray:
 
 
 def _perfect(totals: Cells, groups: tuple[tuple[tuple[int, int], ...], ...]) -> Cells:
-    """Return the cells of the perfect curve.
-
-    Customers come in groups of cells: (b, groups).
-    """
-    return {
-        cell: np.cumsum(
-            np.stack([totals[cell] * (cell in group) for group in groups], axis=1), axis=1
-        )
-        for cell in totals
+    """Return the cells of the perfect curve. Customers come in groups of cells: (b, groups)."""
+    sizes = {
+        cell: np.stack([total * (cell in group) for group in groups], axis=1)
+        for cell, total in totals.items()
     }
+    return {cell: np.cumsum(size, axis=1) for cell, size in sizes.items()}
 
 
 def _top(w: np.ndarray, outcome: np.ndarray, treated: np.ndarray, share: float) -> np.ndarray:
@@ -237,8 +174,8 @@ def _top(w: np.ndarray, outcome: np.ndarray, treated: np.ndarray, share: float) 
     reached = np.cumsum(w, axis=1)
     size = np.floor(reached[:, -1:] * share)
     inside = np.clip(size - (reached - w), 0, w)
-    arms = [
+    first, second = (
         (inside * arm * outcome).sum(axis=1) / (inside * arm).sum(axis=1)
         for arm in (treated, 1 - treated)
-    ]
-    return arms[0] - arms[1]
+    )
+    return first - second

@@ -9,22 +9,22 @@ Model, Marketing Science 24 (2).
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.optimize import minimize
+from scipy.special import gammaln, hyp2f1
+from threadpoolctl import threadpool_limits
 
-from retention.value.hypergeometric import power_series
-from retention.value.purchase_model import PurchaseModel, maximum_likelihood, validate_histories
+_PENALTY = 1e-4  # keeps the parameters finite when almost all customers stay
+_BOUND = 12.0  # largest absolute logarithm of a parameter
 
 
 @dataclass(frozen=True, slots=True)
-class BgNbd(PurchaseModel):
-    """A fitted BgNbd.
+class BgNbd:
+    """A fitted BgNbd, in the unit of time of its data.
 
-    Parameters
-    ----------
-    r, alpha : float
-        Shape and rate of the Gamma distribution of purchase rates.
-    a, b : float
-        Beta distribution of the probability of dropping out after a repeat purchase.
+    Customers buy at a Gamma(r, α) rate until they drop out for good. The data per customer are x
+    (repeat purchases), t_x (time from the first to the last purchase) and T (time since the first).
+
+    `a`, `b`: beta distribution of the probability of dropping out after a repeat purchase.
     """
 
     r: float
@@ -57,9 +57,8 @@ class BgNbd(PurchaseModel):
     ) -> np.ndarray:
         """Return P(no purchase within ``horizon`` from now), (n,)."""
         x = np.asarray(x, dtype=float)
-        none_if_alive = np.exp(
-            -(self.r + x) * (np.log(self.alpha + age + horizon) - np.log(self.alpha + age))
-        )
+        grown = np.log(self.alpha + age + horizon) - np.log(self.alpha + age)
+        none_if_alive = np.exp(-(self.r + x) * grown)
         return 1 - self.alive(x, t_x, age) * (1 - none_if_alive)
 
     def expected(
@@ -74,6 +73,18 @@ class BgNbd(PurchaseModel):
         dropout = 1 - np.exp((a - 1) * np.log1p(-z)) * series
         return (a + self.b + x - 1) / (a - 1) * dropout * self.alive(x, t_x, age)
 
+    def rate_if_alive(self, x: np.ndarray, age: np.ndarray) -> np.ndarray:
+        """Return the posterior mean purchase rate of active customers, (n,)."""
+        return (self.r + np.asarray(x, dtype=float)) / (self.alpha + age)
+
+    def wait_if_alive(self, x: np.ndarray, age: np.ndarray, share: float = 0.5) -> np.ndarray:
+        """Return the time until a share of such customers buys again, (n,).
+
+        `share`: share of customers, given that all are still active; 0.5 gives the median wait.
+        """
+        shape = self.r + np.asarray(x, dtype=float)
+        return (self.alpha + age) * np.expm1(-np.log1p(-share) / shape)
+
 
 def avoid_one(value: float) -> float:
     """Move a value away from 1 by at least 1e-6.
@@ -86,21 +97,54 @@ def avoid_one(value: float) -> float:
 def fit(x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> BgNbd:
     """Fit by maximum likelihood.
 
-    Parameters
-    ----------
-    x, t_x, age : numpy.ndarray
-        (n,) repeat purchases, time from the first to the last, and time since the first.
+    Equal histories are merged and time is scaled to a mean age of 1, so the unit does not affect
+    convergence. L-BFGS searches over the logarithms of the parameters.
 
-    Returns
-    -------
-    BgNbd
-        In the unit of time of the data.
-
-    Raises
-    ------
-    ValueError
-        Without customers, or with a last purchase in the future.
+    Returns: in the unit of time of the data.
+    Raises `ValueError`: without customers, with a negative count, or with a last purchase in the
+    future.
     """
-    x, t_x, age = validate_histories(x, t_x, age)
-    (r, alpha, a, b), unit = maximum_likelihood(BgNbd, (1.0, 0.5, 0.5, 2.0), x, t_x, age)
+    x, t_x, age = (np.asarray(values, dtype=float) for values in (x, t_x, age))
+    if not len(x) or (t_x > age + 1e-9).any() or (x < 0).any():
+        raise ValueError("a purchase model needs customers with x >= 0 and 0 <= t_x <= T")
+    unit = max(float(age.mean()), 1e-9)
+    histories = np.column_stack([x, t_x / unit, age / unit])
+    rows, weights = np.unique(histories, axis=0, return_counts=True)
+    weights = weights / weights.sum()
+    penalty = _PENALTY / len(x) ** 0.5
+
+    def loss(logs: np.ndarray) -> float:
+        model = BgNbd(*np.exp(np.clip(logs, -_BOUND, _BOUND)))
+        return -float(weights @ model.log_likelihood(*rows.T)) + penalty * float(logs @ logs)
+
+    start, options = np.log((1.0, 0.5, 0.5, 2.0)), {"maxiter": 300, "ftol": 1e-13, "gtol": 1e-8}
+    with threadpool_limits(1):  # BLAS threads slow down a problem with four parameters
+        optimum = minimize(loss, start, method="L-BFGS-B", options=options)
+    r, alpha, a, b = np.exp(np.clip(optimum.x, -_BOUND, _BOUND))
     return BgNbd(float(r), float(alpha * unit), float(a), float(b))
+
+
+_TERMS = 400
+
+
+def power_series(a: float, b: float, c: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Return 2F1(a, b; c; z) by its power series, (n,).
+
+    `a`, `b`: a few units in size.
+    `c`, `z`: (n,) any c; 0 ≤ z < 1.
+
+    Notes
+    -----
+    scipy overflows when c is large. The terms of the series then shrink so fast that summing them
+    is the best method.
+    """
+    values = np.asarray(hyp2f1(a, b, c, z), dtype=float)
+    overflowed = ~np.isfinite(values)
+    if overflowed.any():
+        c, z = (np.broadcast_to(value, values.shape)[overflowed] for value in (c, z))
+        term, total = np.ones(len(z)), np.ones(len(z))
+        for k in range(_TERMS):
+            term = term * (a + k) * (b + k) / ((c + k) * (1 + k)) * z
+            total += term
+        values[overflowed] = total
+    return values

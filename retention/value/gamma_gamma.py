@@ -26,10 +26,8 @@ class GammaGamma:
     def expected(self, x: np.ndarray, mean: np.ndarray) -> np.ndarray:
         """Return E[spend per purchase], (n,).
 
-        Parameters
-        ----------
-        x, mean : numpy.ndarray
-            (n,) purchases and their mean spend. For x = 0 the result is the mean of all customers.
+        `x`, `mean`: (n,) purchases and their mean spend. For x = 0 the result is the mean of all
+        customers.
         """
         x = np.asarray(x, dtype=float)
         own = np.where(x > 0, np.nan_to_num(mean), 0.0)
@@ -37,14 +35,7 @@ class GammaGamma:
 
 
 def log_likelihood(model: GammaGamma, x: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return the log-likelihood of each customer, (n,).
-
-    Parameters
-    ----------
-    model : GammaGamma
-    x, mean : numpy.ndarray
-        (n,) purchases and their mean spend, both positive.
-    """
+    """Return the log-likelihood of each customer, (n,)."""
     p, q, v = model.p, model.q, model.v
     return (
         gammaln(p * x + q)
@@ -60,16 +51,8 @@ def log_likelihood(model: GammaGamma, x: np.ndarray, mean: np.ndarray) -> np.nda
 def fit(x: np.ndarray, mean: np.ndarray) -> GammaGamma:
     """Fit by maximum likelihood to customers with positive spend.
 
-    Parameters
-    ----------
-    x, mean : numpy.ndarray
-        (n,) purchases and their mean spend. Rows without a purchase or without a positive mean are
-        ignored.
-
-    Raises
-    ------
-    ValueError
-        If no row is left.
+    `x`, `mean`: (n,) purchases and their mean spend. Rows without a purchase or without a positive
+    mean are ignored.
     """
     x, mean = np.asarray(x, dtype=float), np.asarray(mean, dtype=float)
     used = (x > 0) & (mean > 0)

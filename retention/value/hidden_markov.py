@@ -33,14 +33,9 @@ _STAY_COUNT, _MOVE_COUNT, _DAYS_COUNT = 5.0, 0.02, 0.1
 class BuyingStates:
     """A fitted model with S states.
 
-    Parameters
-    ----------
-    start : numpy.ndarray
-        (S,) state probabilities in a customer's first period.
-    moves : numpy.ndarray
-        (S, S) transition probabilities from one period to the next.
-    days : numpy.ndarray
-        (S, MAX_DAYS + 1) probabilities of 0, 1, … order days in each state.
+    `start`: (S,) state probabilities in a customer's first period.
+    `moves`: (S, S) transition probabilities from one period to the next.
+    `days`: (S, MAX_DAYS + 1) probabilities of 0, 1, … order days in each state.
     """
 
     start: np.ndarray
@@ -50,10 +45,7 @@ class BuyingStates:
     def now(self, counts: np.ndarray, begun: np.ndarray) -> np.ndarray:
         """Return P(state) in the newest period, (n, S).
 
-        Parameters
-        ----------
-        counts, begun : numpy.ndarray
-            See `fit`.
+        `counts`, `begun`: see `fit`.
         """
         order, counts, begun_by = _by_age(counts, begun)
         probabilities = np.empty((len(counts), len(self.start)))
@@ -65,23 +57,15 @@ class BuyingStates:
     def no_purchase(self, now: np.ndarray, periods: int) -> np.ndarray:
         """Return P(no order in the next ``periods`` periods), (n,).
 
-        Parameters
-        ----------
-        now : numpy.ndarray
-            (n, S) state probabilities.
-        periods : int
+        `now`: (n, S) state probabilities.
         """
         return now @ np.linalg.matrix_power(self.moves * self.days[:, 0], periods).sum(axis=1)
 
     def active(self, now: np.ndarray, periods: int = 0) -> np.ndarray:
         """Return P(an order in a period), (n,).
 
-        Parameters
-        ----------
-        now : numpy.ndarray
-            (n, S) state probabilities.
-        periods : int
-            0 is the newest period, 1 the next one.
+        `now`: (n, S) state probabilities.
+        `periods`: 0 is the newest period, 1 the next one.
         """
         return now @ np.linalg.matrix_power(self.moves, periods) @ (1 - self.days[:, 0])
 
@@ -91,10 +75,7 @@ class BuyingStates:
         Columns are the customers with a first order by then, oldest customers first. A customer's
         first period always has an order; only its number of days is informative.
 
-        Parameters
-        ----------
-        observed : iterable of numpy.ndarray
-            See `_indicators`; the results have its type.
+        `observed`: see `_indicators`; the results have its type.
         """
         state = None
         for indicator in observed:
@@ -118,12 +99,8 @@ def fit(counts: np.ndarray, begun: np.ndarray) -> BuyingStates:
     The initial order frequencies are evenly spread and nothing is random, so results are
     reproducible.
 
-    Parameters
-    ----------
-    counts : numpy.ndarray
-        (n, P) integers: days with an order in each period, oldest first.
-    begun : numpy.ndarray
-        (n,) index of each customer's first period; 0 also if it lies before the oldest period.
+    `counts`: (n, P) integers: days with an order in each period, oldest first.
+    `begun`: (n,) index of each customer's first period; 0 also if it lies before the oldest period.
     """
     step = len(counts) // SAMPLE + 1
     _, counts, begun_by = _by_age(counts[::step], begun[::step])
@@ -170,12 +147,8 @@ def _initial_model() -> BuyingStates:
 def _em_step(model: BuyingStates, observed: Sequence[np.ndarray]) -> BuyingStates:
     """Run one round of expectation maximisation.
 
-    Parameters
-    ----------
-    model : BuyingStates
-    observed : sequence of numpy.ndarray
-        See `_indicators`. Customers are columns, so all operations run along many numbers. In
-        float32 they take half the time; its rounding is far below what one more round changes.
+    `observed`: see `_indicators`. Customers are columns, so all operations run along many numbers.
+    In float32 they take half the time; its rounding is far below what one more round changes.
     """
     forward = list(model._filter(observed))
     moves, days = model.moves.astype(np.float32), model.days.astype(np.float32)

@@ -11,7 +11,7 @@ Singer, Willett (1993), It's About Time, Journal of Educational Statistics 18.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,16 +30,8 @@ _C = 0.03  # inverse of the L2 penalty
 class IntentSample:
     """Customers at an earlier moment and their later orders.
 
-    Parameters
-    ----------
-    X : numpy.ndarray
-        (n, k) features, missing as NaN.
-    hazards : numpy.ndarray
-        (n, intervals) hazards of the closed form.
-    wait : numpy.ndarray
-        (n,) days to the next order day; infinite without one in the observed days.
-    observed_days : float
-        Days after the moment with known orders.
+    `wait`: (n,) days to the next order day; infinite without one in the observed days.
+    `observed_days`: days after the moment with known orders.
     """
 
     X: np.ndarray
@@ -54,16 +46,6 @@ class Intent:
 
     Features become sign(x) · log(1 + |x|), are imputed by ``median`` and scaled by ``mean`` and
     ``sd``.
-
-    Parameters
-    ----------
-    columns : tuple of str
-        Names of the k features.
-    median, mean, sd : tuple of float
-        k each.
-    weights : tuple
-        Per interval: intercept, k feature weights, weight of the closed form. None: the closed
-        form alone.
     """
 
     columns: tuple[str, ...]
@@ -73,15 +55,7 @@ class Intent:
     weights: tuple[tuple[float, ...] | None, ...]
 
     def hazards(self, X: np.ndarray, closed: np.ndarray) -> np.ndarray:
-        """Return P(order in an interval | none before it), (n, intervals).
-
-        Parameters
-        ----------
-        X : numpy.ndarray
-            (n, k) features.
-        closed : numpy.ndarray
-            (n, intervals) hazards of the closed form.
-        """
+        """Return P(order in an interval | none before it), (n, intervals)."""
         Z = self._scaled(X)
         hazards = np.array(closed, dtype=float)
         for place, weights in enumerate(self.weights):
@@ -92,23 +66,18 @@ class Intent:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the model as JSON."""
-        return {
-            "columns": list(self.columns),
-            "median": list(self.median),
-            "mean": list(self.mean),
-            "sd": list(self.sd),
-            "weights": [None if w is None else list(w) for w in self.weights],
-        }
+        lists = {name: list(getattr(self, name)) for name in ("columns", "median", "mean", "sd")}
+        return {**lists, "weights": [None if w is None else list(w) for w in self.weights]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Intent":
         """Read the model from JSON."""
         weights = tuple(None if row is None else tuple(row) for row in data["weights"])
-        median, mean, sd = (tuple(data[name]) for name in ("median", "mean", "sd"))
-        return cls(tuple(data["columns"]), median, mean, sd, weights)
+        names = ("columns", "median", "mean", "sd")
+        return cls(**{name: tuple(data[name]) for name in names}, weights=weights)
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
-        Z = np.sign(X) * np.log1p(np.abs(X))
+        Z = _signed_log(X)
         Z = np.where(np.isnan(Z), np.asarray(self.median), Z)
         return (Z - np.asarray(self.mean)) / np.asarray(self.sd)
 
@@ -116,49 +85,27 @@ class Intent:
 def fit(columns: Sequence[str], samples: Sequence[IntentSample]) -> Intent:
     """Fit the hazards of all intervals.
 
-    Parameters
-    ----------
-    columns : sequence of str
-        Names of the k features.
-    samples : sequence of IntentSample
-        At least one. An interval uses the samples observed to its end.
+    `samples`: at least one. An interval uses the samples observed to its end.
     """
-    X = np.concatenate([sample.X for sample in samples])
-    Z = np.sign(X) * np.log1p(np.abs(X))
+    Z = _signed_log(np.concatenate([sample.X for sample in samples]))
     empty = np.isnan(Z).all(axis=0)
     median = np.where(empty, 0.0, np.nanmedian(np.where(empty, 0.0, Z), axis=0))
     Z = np.where(np.isnan(Z), median, Z)
     mean, sd = Z.mean(axis=0), Z.std(axis=0)
-    scaler = Intent(
-        tuple(columns), _rounded(median), _rounded(mean), _rounded(np.where(sd > 0, sd, 1.0)), ()
-    )
+    sd = np.where(sd > 0, sd, 1.0)
+    scaler = Intent(tuple(columns), _rounded(median), _rounded(mean), _rounded(sd), ())
     weights = tuple(_interval_weights(scaler, samples, place) for place in range(len(EDGES) - 1))
-    return Intent(scaler.columns, scaler.median, scaler.mean, scaler.sd, weights)
+    return replace(scaler, weights=weights)
 
 
 def order_probability(hazards: np.ndarray, days: float) -> np.ndarray:
-    """Return P(order within ``days``), (n,).
-
-    Parameters
-    ----------
-    hazards : numpy.ndarray
-        (n, intervals); the rate is constant within an interval.
-    days : float
-    """
+    """Return P(order within ``days``), (n,)."""
     return -np.expm1(log_silence(hazards, days))
 
 
 def log_silence(hazards: np.ndarray, days: float) -> np.ndarray:
-    """Return the logarithm of P(no order within ``days``), (n,).
-
-    Parameters
-    ----------
-    hazards : numpy.ndarray
-        (n, intervals).
-    days : float
-    """
-    survival = np.cumsum(np.log1p(-np.clip(hazards, 0, 1 - 1e-12)), axis=1)
-    at = np.column_stack([np.zeros(len(hazards)), survival])
+    """Return the logarithm of P(no order within ``days``), (n,)."""
+    at = _log_survival(hazards)
     place = int(np.clip(np.searchsorted(EDGES, days) - 1, 0, len(EDGES) - 2))
     share = (days - EDGES[place]) / (EDGES[place + 1] - EDGES[place])
     log_survival: np.ndarray = at[:, place] + share * (at[:, place + 1] - at[:, place])
@@ -170,14 +117,8 @@ def anchor(hazards: np.ndarray, log_silent: np.ndarray, silent: np.ndarray) -> n
 
     Each customer's hazards get one factor (proportional hazards).
 
-    Parameters
-    ----------
-    hazards : numpy.ndarray
-        (n, intervals), above 0 and below 1.
-    log_silent : numpy.ndarray
-        (n,) logarithm of P(no order) by these hazards.
-    silent : numpy.ndarray
-        (n,) the better estimate of P(no order).
+    `hazards`: (n, intervals), above 0 and below 1.
+    `log_silent`: (n,) logarithm of P(no order) by these hazards.
 
     References
     ----------
@@ -188,18 +129,18 @@ def anchor(hazards: np.ndarray, log_silent: np.ndarray, silent: np.ndarray) -> n
     return adjusted
 
 
+def _log_survival(hazards: np.ndarray) -> np.ndarray:
+    """Return the logarithm of P(no order) until each of `EDGES`."""
+    survival = np.cumsum(np.log1p(-np.clip(hazards, 0, 1 - 1e-12)), axis=1)
+    return np.column_stack([np.zeros(len(hazards)), survival])
+
+
 def order_quantile(hazards: np.ndarray, share: float) -> np.ndarray:
     """Return a quantile of the day of the next order, (n,).
 
-    Parameters
-    ----------
-    hazards : numpy.ndarray
-        (n, intervals).
-    share : float
-        Share of the probability of an order within the longest horizon.
+    `share`: share of the probability of an order within the longest horizon.
     """
-    survival = np.cumsum(np.log1p(-np.clip(hazards, 1e-12, 1 - 1e-12)), axis=1)
-    at = np.column_stack([np.zeros(len(hazards)), survival])
+    at = _log_survival(np.maximum(hazards, 1e-12))
     target = np.log1p(share * np.expm1(at[:, -1]))
     place = np.clip((at > target[:, None]).sum(axis=1) - 1, 0, len(EDGES) - 2)
     rows, edges = np.arange(len(at)), np.asarray(EDGES)
@@ -210,10 +151,7 @@ def order_quantile(hazards: np.ndarray, share: float) -> np.ndarray:
 def closed_form_hazards(none_until: Sequence[np.ndarray]) -> np.ndarray:
     """Convert P(no order) until each edge into hazards, (n, intervals).
 
-    Parameters
-    ----------
-    none_until : sequence of numpy.ndarray
-        (n,) each, for each of `EDGES` after the first.
+    `none_until`: (n,) each, for each of `EDGES` after the first.
     """
     survival = np.column_stack([np.ones(len(none_until[0])), *none_until])
     return np.clip(1 - survival[:, 1:] / np.maximum(survival[:, :-1], 1e-12), *_HAZARD_RANGE)
@@ -235,6 +173,10 @@ def _interval_weights(
     with threadpool_limits(1):
         model = LogisticRegression(C=_C, max_iter=1000).fit(np.column_stack([Z, base]), y)
     return _rounded(np.concatenate([model.intercept_, model.coef_[0]]))
+
+
+def _signed_log(X: np.ndarray) -> np.ndarray:
+    return np.sign(X) * np.log1p(np.abs(X))
 
 
 def _logit(p: np.ndarray) -> np.ndarray:

@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retention.churn.evaluate import evaluate
+from retention import clock
+from retention.churn.evaluation.evaluate import Plan, evaluate
 from retention.db import Database
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.settings import Settings
+from retention.window import Window
 from tests import shops
 from tests.benchmarks import gift_shops
 from tests.benchmarks.measure import settings
@@ -51,7 +53,7 @@ def journey(cutoffs: Sequence[str]) -> None:
     print(f"| --- | {'--- | ' * (len(NAMES) + 3)}")
     told = []
     for day in cutoffs:
-        told.append(evaluate(lake, cutoff=_moment(day)))
+        told.append(evaluate(lake, Plan(cutoff=_moment(day)))[0])
         print(_row(day, told[-1]), flush=True)
     mean = {name: float(np.mean([result["metrics"][name] for result in told])) for name in NAMES}
     print(f"| **mean** | {' | '.join(f'**{mean[name]:.4f}**' for name in NAMES)} | | | |")
@@ -96,7 +98,7 @@ def _table(
     print(f"| --- | {'--- | ' * (len(NAMES) + 3)}")
     with _lake(frame) as lake:
         for cutoff, horizon, within in asked:
-            told = evaluate(lake, cutoff=cutoff, horizon_days=horizon, active_within_days=within)
+            told, _ = evaluate(lake, Plan(cutoff=cutoff, window=Window(horizon, within)))
             print(_row(f"{cutoff:%Y-%m-%d}, {horizon} d, {within or 'ever'}", told), flush=True)
 
 
@@ -119,6 +121,7 @@ def _lake(frame: pd.DataFrame) -> Iterator[Lake]:
         import_files(lake, database, place, "events", [str(Path(folder) / "events.parquet")])
         yield lake
         database.dispose()
+        clock.configure()  # business time came from the database that is gone
 
 
 def _moment(day: str) -> datetime:

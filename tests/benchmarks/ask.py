@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from bot.ask import Subject, Understanding, changes, understand
+from bot.ask.vocabulary import ShopNames
 from tests.benchmarks.measure import Figure
 
 FOLDER = Path(__file__).with_name("sentences")
@@ -101,16 +102,13 @@ def results(half: str) -> list[Result]:
 
 def _understood(case: Case) -> Understanding:
     cities = {city.lower(): ("city", city) for city in CITIES}
-    places = (lambda: cities) if case.has_places else None
     goods = {good.lower(): ("category", good) for good in GOODS}
-    return understand(
-        case.sentence,
-        TODAY,
-        case.subject,
-        places=places,
-        campaigns=CAMPAIGNS if case.has_campaigns else None,
+    shop = ShopNames(
+        places=(lambda: cities) if case.has_places else None,
+        campaigns=CAMPAIGNS if case.has_campaigns else {},
         goods=(lambda: goods) if case.has_goods else None,
     )
+    return understand(case.sentence, TODAY, case.subject, shop)
 
 
 def ask() -> dict[str, Figure]:

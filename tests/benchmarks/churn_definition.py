@@ -18,6 +18,7 @@ from retention.churn.snapshots import take_snapshot
 from retention.features.order_rhythm import derive_definition, order_rhythm
 from retention.lake import Lake
 from retention.risk import rules
+from retention.window import Window
 from tests import shops
 
 HIGH = 0.5  # of the default policy
@@ -64,10 +65,7 @@ def definition_row(name: str, lake: Lake, days: int) -> str:
     shares = []
     for horizon, active in ((derived.horizon_days, derived.active_within_days), DEFAULT):
         snapshot = take_snapshot(
-            lake,
-            end - timedelta(days=horizon),
-            horizon_days=horizon,
-            active_within_days=active,
+            lake, end - timedelta(days=horizon), window=Window(horizon, active)
         )
         shares.append(f"{snapshot.labels.mean():.2f} of {len(snapshot.labels):,}")
     return (
@@ -81,9 +79,9 @@ def rules_row(name: str, lake: Lake, days: int) -> str:
     derived = derive_definition(order_rhythm(lake, shops.end(days)))
     horizon, active = derived.horizon_days, derived.active_within_days
     cutoff = shops.end(days) - timedelta(days=horizon)
-    truth = take_snapshot(lake, cutoff, horizon_days=horizon, active_within_days=active)
+    truth = take_snapshot(lake, cutoff, window=Window(horizon, active))
     churned = pd.Series(truth.labels, index=truth.frame.customer_id)
-    scores, _ = rules.score(lake, cutoff, horizon_days=horizon, active_within_days=active)
+    scores, *_ = rules.score(lake, cutoff, window=Window(horizon, active))
     risk = scores.set_index("customer_id").churn_probability.reindex(churned.index)
     silent = rules.quintile(truth.frame.recency_days, truth.frame.recency_days)
     often = rules.quintile(truth.frame.orders_all, truth.frame.orders_all)

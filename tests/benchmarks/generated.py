@@ -90,8 +90,8 @@ def generate(lake: "Lake", events: int) -> None:
     orders of five lines, two are views, one is a cart. Customers differ in how often they come,
     items in how often they are bought.
     """
-    from retention.lake import store
     from retention.lake.schema import TABLES
+    from retention.lake.storage import delta_store
 
     visits, customers = events // LINES, events // EVENTS_A_CUSTOMER
     starts = [
@@ -143,7 +143,7 @@ def generate(lake: "Lake", events: int) -> None:
         f"{start:%Y-%m}": f"visit >= {first} AND visit < {end}"
         for start, first, end in zip(starts[:-1], firsts[:-1], firsts[1:], strict=True)
     }
-    written = store.write_parts(lake.root, table, lake.duckdb, "generated_events", parts, 0)
-    store.commit_parts(lake.root, table, written)
+    written = delta_store.write_parts(lake.root, table, lake.duckdb, "generated_events", parts, 0)
+    delta_store.commit_parts(lake.root, table, written)
     lake.duckdb.execute("DROP VIEW generated_events")
     lake.duckdb.execute("DROP VIEW generated")

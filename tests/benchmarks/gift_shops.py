@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from retention.churn import estimators
-from retention.churn.classification_metrics import ece
+from retention.churn.evaluation.classification_metrics import ece
+from retention.churn.evaluation.rolling import origins
+from retention.churn.evaluation.uncertainty import log_losses
 from retention.churn.model import fit
-from retention.churn.rolling import origins
 from retention.churn.snapshots import Snapshot, take_snapshot
 from retention.churn.training_set import TrainingSet, build_training_set
-from retention.churn.uncertainty import log_losses
+from retention.window import Window
 from tests import shops
 from tests.gift_shops import SHAPES, gift_shop
 
@@ -115,15 +116,12 @@ def features(shape: str, seed: int) -> tuple[TrainingSet, Snapshot]:
     """Return the training set at a shop's last cutoff and the customers to predict."""
     plan = SHAPES[shape]
     cutoff = plan.end - timedelta(days=plan.horizon_days)
-    definition = {
-        "horizon_days": plan.horizon_days,
-        "active_within_days": plan.active_within_days,
-    }
+    window = Window(plan.horizon_days, plan.active_within_days)
     with tempfile.TemporaryDirectory(prefix="gift-shop-") as folder:
         lake = shops.lake(Path(folder), gift_shop(shape, seed))
         return (
-            build_training_set(lake, cutoff=cutoff, **definition),
-            take_snapshot(lake, cutoff, **definition),
+            build_training_set(lake, cutoff=cutoff, window=window),
+            take_snapshot(lake, cutoff, window=window),
         )
 
 

@@ -23,18 +23,21 @@ from unittest import mock
 
 from bot.playground import demo
 from retention import clock
+from retention.campaigns.lifecycle.states import Step
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Campaign, Job
 from retention.demo import feed, prepare
-from retention.demo.effect import EFFECT, Effect
+from retention.demo.facts import EFFECT, Effect
 from retention.demo.journey import START
 from retention.demo.response import respond
 from retention.lake import Lake
 from retention.recommend.bandit import assignment
 from retention.settings import Settings
-from workers import campaigns, jobs
-from workers.requests import CampaignDraft, CampaignMeasure, CampaignSend, Request, Sweep
+from workers.campaigns import decisions
+from workers.campaigns.requests import CampaignDraft, CampaignMeasure, CampaignSend
+from workers.queue import jobs
+from workers.requests import Request, Sweep
 from workers.tasks.runner import run_job
 
 ANALYST, LEAD, CHANNEL = "U0ANALYST", "U0LEAD", "C0CRM"
@@ -75,10 +78,10 @@ def prepared(home: Path) -> None:
     settings = settings_of(home)
     upgrade(settings)
     database = Database.of(settings)
-    prepare(settings, database)
-    demo._seed(settings, database)
+    prepare(database)
+    demo._seed(database)
     with clock.frozen(START + KNOWN):
-        feed(settings, database, Lake.open(settings), START + KNOWN)
+        feed(database, Lake.open(settings), START + KNOWN)
 
 
 def walk(home: Path, effect: Effect, tier: str | None = None) -> PathResult:
@@ -106,9 +109,9 @@ def walk(home: Path, effect: Effect, tier: str | None = None) -> PathResult:
     drafted = _run(settings, database, request).result
     campaign_id = drafted["campaign_id"]
     with database.transaction() as session:
-        campaigns.submit(session, settings, campaign_id, 1, ANALYST)
+        decisions.submit(session, Step(campaign_id, ANALYST, 1))
     with database.transaction() as session:
-        campaigns.approve(session, settings, campaign_id, 1, LEAD)
+        decisions.approve(session, Step(campaign_id, LEAD, 1))
     clock.configure(fixed=START + timedelta(hours=drafted["clearance_hours"] + 1))
     _run(settings, database, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
     with database.reading() as session:
@@ -116,7 +119,7 @@ def walk(home: Path, effect: Effect, tier: str | None = None) -> PathResult:
     assert ends_at < START + KNOWN
     clock.configure(fixed=ends_at + timedelta(hours=1))
     with tempfile.TemporaryDirectory(dir=home) as folder:
-        respond(settings, database, Lake.open(settings), clock.now(), Path(folder), effect)
+        respond(database, Lake.open(settings), clock.now(), Path(folder), effect)
     result = _run(settings, database, CampaignMeasure(campaign_id=campaign_id)).result
     effects = result["effects"]
 
@@ -135,14 +138,9 @@ def walk(home: Path, effect: Effect, tier: str | None = None) -> PathResult:
 def _run(settings: Settings, database: Database, request: Request, user: str = ANALYST) -> Job:
     with database.transaction() as session:
         job = jobs.submit(
-            session,
-            settings,
-            request,
-            requested_by=user,
-            channel=CHANNEL,
-            idem_key=secrets.token_hex(8),
+            session, request, requested_by=user, channel=CHANNEL, idem_key=secrets.token_hex(8)
         ).job
-    run_job(settings, database, job.id, "benchmark")
+    run_job(database, job.id, "benchmark")
     with database.reading() as session:
         done = session.get_one(Job, job.id)
     if done.state != "done":

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from retention.window import Window
 from tests.benchmarks import peers
 from tests.benchmarks.measure import (
     FOLDER,
@@ -74,7 +75,7 @@ def _import(home: Any, file: Path) -> None:
     from retention.db import Database
     from retention.demo import extracts
     from retention.lake import Lake
-    from retention.lake.importing import import_files
+    from retention.lake.importing.import_files import import_files
 
     database = Database.of(home)
     report = import_files(
@@ -97,18 +98,16 @@ def features() -> dict[str, Figure]:
     """
     from retention.features import NAMES, build
     from retention.lake import Lake
-    from retention.lake.store import to_frame
+    from retention.lake.storage.delta_store import to_frame
 
     lake = Lake.open(settings())
     files = [str(file) for file in sorted((lake.root / "events").glob("*/*.parquet"))]
 
     def core() -> Any:
-        return to_frame(
-            build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE, names=peers.CORE)
-        )
+        return to_frame(build(lake, CUTOFF, window=Window(H, ACTIVE), names=peers.CORE))
 
     def every() -> Any:
-        return to_frame(build(lake, CUTOFF, horizon_days=H, active_within_days=ACTIVE))
+        return to_frame(build(lake, CUTOFF, window=Window(H, ACTIVE)))
 
     def polars() -> Any:
         return peers.in_polars(files, CUTOFF, H, ACTIVE)

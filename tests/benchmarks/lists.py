@@ -22,6 +22,7 @@ from retention.churn.population import buyers
 from retention.errors import BadInput, TooLittleData
 from retention.risk.policy import Policy
 from retention.risk.sweep import sweep
+from retention.window import Window
 from tests.benchmarks import made_up_shops
 
 DRAWS = 500
@@ -57,13 +58,13 @@ def measure(name: str, events: pd.DataFrame) -> Caught:
     lake, horizon, within = shop._data.lake, shop.horizon_days, shop.active_within_days
     end = pd.to_datetime(events.occurred_at, utc=True).max().to_pydatetime() + timedelta(days=1)
     cutoff = end - timedelta(days=horizon)
-    args = {"horizon_days": horizon, "active_within_days": within}
+    window = Window(horizon, within)
     try:
-        trained = train(lake, cutoff=cutoff, **args)
+        trained = train(lake, cutoff=cutoff, window=window)
     except (BadInput, TooLittleData):
         trained = None
-    swept = sweep(lake, trained, Policy(), as_of=cutoff, **args)
-    people = buyers(lake, cutoff, **args)
+    swept = sweep(lake, trained, Policy(), as_of=cutoff, window=window)
+    people = buyers(lake, cutoff, window=window)
     spent = _spent(events, cutoff, end, priced=people.spend is not None)
     realised = people.frame.customer_id.map(spent).fillna(0).to_numpy(dtype=float)
     lost = lost_spend(usual_spend(people, horizon), realised)

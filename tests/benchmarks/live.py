@@ -47,7 +47,7 @@ def live() -> dict[str, Figure]:
     """Both loads, each beside a reader, on one lake."""
     home = _home()
     own = settings(str(home))
-    database = Database(own.database_url.get_secret_value())
+    database = Database(own.database_url.get_secret_value(), own)
     clock.configure(fixed=NOW)
     environment = {"RETENTION_NOW": NOW.isoformat(), "RETENTION_EVENTS_KEY": KEY}
     started = running_bot(own, RETENTION_NOW=NOW.isoformat(), RETENTION_EVENTS_KEY=KEY)
@@ -87,14 +87,14 @@ def _home() -> Path:
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(imported, home)
     own = settings(str(home))
-    database = Database(own.database_url.get_secret_value())
+    database = Database(own.database_url.get_secret_value(), own)
     create_tables(database)
     from retention.alerts import store
     from retention.alerts.condition import parse_condition
 
     with database.transaction() as session:
         condition = parse_condition("value > 0 and orders >= 1")
-        alert = store.add(session, own, "vip", condition, audience=None, channel="C0CRM", by="U1")
+        alert = store.add(session, "vip", condition, audience=None, channel="C0CRM", by="U1")
         alert.state = {"as_of": (NOW - timedelta(hours=1)).isoformat()}
     database.dispose()
     return home
@@ -255,7 +255,7 @@ def _live_path(own: Settings, environment: dict[str, str]) -> Iterator[None]:
     inherited = {name: text for name, text in os.environ.items() if "RETENTION_" not in name}
     with (own.home / "live.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers.services", "live"],
+            [sys.executable, "-m", "workers.background", "live"],
             env=inherited | {"RETENTION_HOME": str(own.home)} | environment,
             stdout=log,
             stderr=log,

@@ -69,10 +69,7 @@ def paired(
     ratio = median(ratios)
     met = ratio <= most if most else ratio >= least if least else None
     return replace(
-        figure,
-        ratio=round(ratio, 3),
-        met=met,
-        spread=(round(ratios[0], 3), round(ratios[-1], 3)),
+        figure, ratio=round(ratio, 3), met=met, spread=(round(ratios[0], 3), round(ratios[-1], 3))
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from retention.window import Window
 from tests.benchmarks.lake import CUTOFF
 from tests.benchmarks.measure import (
     FOLDER,
@@ -16,6 +17,7 @@ from tests.benchmarks.measure import (
     seconds,
     settings,
 )
+from tests.world import model_version
 
 MILLION = 1_000_000
 CHURN, RECOMMEND = FOLDER / "churn.model", FOLDER / "recommend.model"
@@ -57,9 +59,7 @@ def scoring() -> dict[str, Figure]:
     from retention.lake import Lake
 
     trained = TrainedChurn.from_bytes(CHURN.read_bytes(), version="bench")
-    few = population(
-        Lake.open(settings()), CUTOFF, horizon_days=trained.horizon_days, active_within_days=None
-    )
+    few = population(Lake.open(settings()), CUTOFF, window=Window(trained.horizon_days, None))
     drawn = np.random.default_rng(0).integers(0, len(few.frame), MILLION)
     frame = few.frame[list(trained.columns)].iloc[drawn].reset_index(drop=True)
     many = replace(few, frame=pd.DataFrame(frame.to_numpy(dtype=float), columns=frame.columns))
@@ -70,10 +70,7 @@ def scoring() -> dict[str, Figure]:
             member.predict_proba(X)
 
     pairs = in_turns(lambda: trained.predict(many), bare, times=3)
-    return {
-        "score_1m": paired(pairs, "s", most=1.3),
-        "score_1m_peak": alone(peak_mb(), "MiB"),
-    }
+    return {"score_1m": paired(pairs, "s", most=1.3), "score_1m_peak": alone(peak_mb(), "MiB")}
 
 
 def recommender() -> dict[str, Figure]:
@@ -124,37 +121,21 @@ def _job() -> Callable[[str], Any]:
     from retention.db import Database
     from retention.registry import champion, promote, save
     from workers.requests import Recommend
+    from workers.tasks.customers.recommend import run
     from workers.tasks.interface import Context
-    from workers.tasks.recommend import run
 
     place = settings()
     database = Database.of(place)
     content = RECOMMEND.read_bytes()
     with database.transaction() as session:
-        row = champion(session, place, "recommend")
+        row = champion(session, "recommend")
         if row is None or row.sha256 != hashlib.sha256(content).hexdigest():
-            row = save(
-                place,
-                "recommend",
-                content,
-                estimator="bench",
-                cutoff=CUTOFF,
-                horizon_days=28,
-                active_within_days=None,
-                parameters={},
-                features=(),
-                metrics={},
-                fingerprint="",
-                seed=0,
-                rung="",
-                created_by="bench",
-                job_id=None,
-            )
-            promote(session, place, row, "bench")
+            row = model_version(place, kind="recommend", estimator="bench", cutoff=CUTOFF)
+            save(place, row, content)
+            promote(session, row, "bench")
 
     context = Context(  # of a job's row, read before the job's function is called
-        settings=place,
-        database=database,
+        database=database.using(place),
         job_id="bench",
         attempt=1,
         requested_by="bench",

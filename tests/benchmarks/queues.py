@@ -20,8 +20,8 @@ from retention.db import Database
 from retention.db.tables import DirectoryEntry, Job, ModelVersion, Outbox
 from tests.benchmarks.measure import FOLDER, Figure, against, alone, settings
 from tests.end_to_end.playground_client import PlaygroundClient, demo
-from workers import idle_exit, jobs
 from workers.delivery import outbox
+from workers.queue import idle_exit, jobs
 
 HOME = "queues"
 SAMPLES = 30  # of each command in each phase

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from retention.campaigns.measurement import Effect, difference, smallest_effect
-from retention.campaigns.sequential import effect_scale, running_effect
+from retention.campaigns.measurement.effects import Effect, difference, smallest_effect
+from retention.campaigns.measurement.sequential import effect_scale, running_effect
 from retention.uplift.evaluation import RankingGain, select_learner, sequential_gain
 from retention.uplift.experiment import Experiment
 from retention.uplift.learners import LEARNERS, RiskBaseline

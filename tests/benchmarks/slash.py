@@ -32,7 +32,7 @@ def slash() -> dict[str, Figure]:
     ours, bare = [], []
     with _stand_in() as (environment, broker), broker:
         for _ in range(ROUNDS):
-            with _server("bot.server", environment) as port:
+            with _server("bot.http.server", environment) as port:
                 ours.append(_load(port))
             with _server("tests.benchmarks.bare", environment) as port:
                 bare.append(_load(port))
@@ -51,7 +51,7 @@ def slash() -> dict[str, Figure]:
 def _stand_in() -> Iterator[tuple[dict[str, str], "_Broker"]]:
     """A fresh installation with its broker, and a Slack that says yes."""
     from retention.db.migrate import upgrade
-    from workers import broker
+    from workers.queue import broker
 
     place = settings(HOME)
     upgrade(place)

@@ -28,7 +28,7 @@ def shop(
 
     Customers like three of fifty kinds of items, and a few items are liked by very many.
     """
-    from retention.recommend.models import PurchaseDays, Segments, SideInformation
+    from retention.recommend.models.base import PurchaseDays, Segments, SideInformation
 
     rng = np.random.default_rng(0)
     customer = np.sort(np.floor(customers * rng.random(pairs) ** 1.5).astype(np.int64))

@@ -44,7 +44,7 @@ def generate(rows: int, path: Path) -> Path:
 def bring(file: Path, home: Path) -> int:
     """Import a generated file into an empty lake; how many events are there then."""
     from retention.lake import Lake
-    from retention.lake.importing import import_files
+    from retention.lake.importing.import_files import import_files
 
     own = settings(str(home))
     shutil.rmtree(home, ignore_errors=True)

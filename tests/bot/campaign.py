@@ -5,46 +5,67 @@ import json
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns.draft import Draft, store
+from retention.campaigns.lifecycle.edits import Changes
+from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.planning.draft import Draft, store
 from retention.db.tables import Campaign, Outbox
-from tests.bot.wire import ANALYST, CHANNEL, words
-from tests.retention.campaigns.samples import a_body
-from workers import campaign_messages
+from tests.bot.wire import ANALYST, CHANNEL, LEAD, words
+from tests.retention.campaigns.samples import a_body, audience_rows
+from tests.world import change
+from workers import ids
+from workers.campaigns import decisions, messages
 from workers.delivery import outbox
 
 KEY = "job:drafting"
 
 
 def drafted(database, settings, *, author=ANALYST, channel=CHANNEL, **body) -> str:
-    rows = [
-        {
-            "customer_id": f"k{number}",
-            "arm": "audience",
-            "bucket": (2 * number + 1) * 50,
-            "tier": "high",
-            "churn_probability": 0.6,
-            "expected_value": 50.0,
-            "offer": {"action": "coupon", "discount": 0.1, "rule": "High risk", "items": []},
-        }
-        for number in range(100)
-    ]
+    plan = Draft("c7", "salt", "May", None, a_body(**body), audience_rows())
     with database.transaction() as session:
         created = store(
-            session,
-            settings,
-            Draft("c7", "salt", "May", None, a_body(**body), rows),
-            author=author,
-            channel=channel,
-            post_key=KEY,
-            now=clock.now(),
+            session, plan, author=author, channel=channel, post_key=KEY, now=clock.now()
         )
-        outbox.put(
-            session,
-            settings,
-            campaign_messages.card_post(settings, created),
-            default_channel=channel,
-        )
+        outbox.put(session, messages.card_post(session, created), default_channel=channel)
     return "c7"
+
+
+def campaign_row(**values) -> Campaign:
+    """A campaign that is not stored."""
+    usual = {
+        "id": "c7",
+        "name": "May",
+        "state": "draft",
+        "version": 1,
+        "post_key": KEY,
+        "salt": "s",
+    }
+    usual |= {"drafted_by": ANALYST, "created_at": clock.wall(), "body": a_body()}
+    row = usual | values
+    return Campaign(**row | {"body": row["body"].model_dump(mode="json")})
+
+
+def reply(workspace, command: str, user=ANALYST, **place) -> str:
+    """The words that a command answers."""
+    return words(workspace.run(f"campaign {command}".strip(), user, **place)["blocks"])
+
+
+def submit(database, version=1) -> None:
+    change(database, decisions.submit, Step("c7", ANALYST, version))
+
+
+def approve(database, user=LEAD, version=1) -> None:
+    change(database, decisions.approve, Step("c7", user, version))
+
+
+def edit(database, version=1, **changes) -> None:
+    change(database, decisions.edit, Step("c7", ANALYST, version), Changes(**changes))
+
+
+def refused_inputs(workspace, user=ANALYST, metadata="c7:1:C0CRM", **typed) -> dict[str, str]:
+    """The errors of the modal that edits the campaign, by input."""
+    answer = json.loads(fill(workspace, ids.EDIT_VIEW, metadata, user, **typed).body)
+    assert answer["response_action"] == "errors"
+    return answer["errors"]
 
 
 def state(database) -> str:
@@ -69,11 +90,8 @@ def opened(api) -> dict:
 
 def stands(view) -> dict[str, str | None]:
     """Return the initial values of its inputs."""
-    return {
-        b["block_id"]: b["element"].get("initial_value")
-        for b in view["blocks"]
-        if b["type"] == "input"
-    }
+    inputs = (block for block in view["blocks"] if block["type"] == "input")
+    return {block["block_id"]: block["element"].get("initial_value") for block in inputs}
 
 
 LABELS = {
@@ -89,7 +107,7 @@ LABELS = {
 
 
 def fill(workspace, callback, metadata, user, hash_="h1", **typed):
-    def change(payload):
+    def fill_in(payload):
         payload["view"] |= {"callback_id": callback, "private_metadata": metadata, "hash": hash_}
         payload["view"]["state"]["values"] = {
             block: _element(block, text) for block, text in typed.items()
@@ -104,7 +122,7 @@ def fill(workspace, callback, metadata, user, hash_="h1", **typed):
             for block in typed
         ]
 
-    return workspace.interact("view_submission.json", user, change)
+    return workspace.interact("view_submission.json", user, fill_in)
 
 
 def _element(block, text):

@@ -1,28 +1,82 @@
 """Provide the app, its database, people with roles, and a fake Slack."""
 
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
 import pytest
 from pydantic import SecretStr
 
-from bot import addresses, services, slash
-from bot.app import build_app
+from bot import services
 from bot.playground import deliver
 from bot.playground import workspace as fake_workspace
+from bot.slack import groups, slash
+from bot.slack.app import build_app
+from bot.terminal import run
+from retention.campaigns.lifecycle.states import Step
 from retention.db.tables import DirectoryEntry, RoleGrant
 from retention.privacy import pseudonym
 from retention.settings import Settings
 from tests.bot.campaign import drafted
 from tests.bot.wire import ADMIN, ANALYST, LEAD, SECRET, Api, Workspace, serve
-from workers import campaigns
+from workers.campaigns import decisions
 
 # Slack gives an app three seconds. A busy machine may need more; tests of a limit set their own.
 deliver.ACK_SECONDS = fake_workspace.TRIGGER_SECONDS = slash.BUDGET_SECONDS = 60
-services.SLACK_SECONDS = services.LOOKUP_SECONDS = addresses.LOOKUP_SECONDS = 60
+services.SLACK_SECONDS = services.LOOKUP_SECONDS = groups.LOOKUP_SECONDS = 60
 services.LOCK_MILLISECONDS = 60_000
 
 
 @pytest.fixture(autouse=True)
 def _short_transactions(short_transactions) -> None:
     """No test's transaction keeps the other writers waiting."""
+
+
+class Cli:
+    """Types commands as a person does in the terminal, and returns what they print."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._read = capsys.readouterr
+
+    def run(self, typed: str, status: int = 0) -> tuple[str, str]:
+        """Return standard output and standard error."""
+        self._read()
+        assert run(shlex.split(typed)) == status
+        return self._read()
+
+    def text(self, typed: str) -> str:
+        return self.run(typed)[0]
+
+    def json(self, typed: str) -> dict[str, Any]:
+        return json.loads(self.text(f"{typed} --json"))
+
+    def error(self, typed: str, status: int = 2) -> str:
+        return self.run(typed, status)[1]
+
+
+@pytest.fixture
+def cli(capsys) -> Cli:
+    return Cli(capsys)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A home that does not exist yet, for commands that write into the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
+    for name in ("NOW", "DATABASE_URL", "LAKE_URL", "TIMEZONE"):
+        monkeypatch.delenv(f"RETENTION_{name}", raising=False)
+    monkeypatch.delenv("SLACK_BOT_TOKEN", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def shop_home(shop_copy, monkeypatch):
+    """A copy of the tiny shop as the terminal's home, at the end of its data."""
+    monkeypatch.setenv("RETENTION_HOME", str(shop_copy.settings.home))
+    monkeypatch.setenv("RETENTION_NOW", shop_copy.end.isoformat())
+    return shop_copy
 
 
 @pytest.fixture
@@ -73,5 +127,5 @@ def draft(database, settings) -> str:
 @pytest.fixture
 def submitted(draft, database, settings) -> str:
     with database.transaction() as session:
-        campaigns.submit(session, settings, draft, 1, ANALYST)
+        decisions.submit(session, Step(draft, ANALYST, 1))
     return draft

@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bot import glossary
-from retention.campaigns.view import campaign_data
+from bot.slack import glossary
+from retention.campaigns.lifecycle.view import campaign_data
 from retention.db.tables import Campaign
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD
 from tests.retention.campaigns.samples import a_body
 
 VALUES = Path(__file__).with_name("message_values.json")
 NOON = datetime(2017, 10, 2, 12, tzinfo=UTC)
+AT = NOON.isoformat()
+NAME, WHO, VERSION = "Come back in October", "4R1W-HVNA", "churn-20170904-51b2c3"
 ERROR = (
     "There are no orders after 1 Sep 2017, so nobody can be scored; import newer orders and run "
     "it again."
@@ -45,14 +47,14 @@ JOB = {
 }
 FAILED = {**JOB, "state": "failed", "error": ERROR, "reference": "a1b2c3d4"}
 HEALTH = {
-    "version": "churn-20170904-51b2c3",
+    "version": VERSION,
     "state": "decayed",
-    "at": NOON.isoformat(),
+    "at": AT,
     "reasons": [{"check": "log_loss", "text": "predictions were worse than promised"}],
     "metrics": {},
     "drift": {},
 }
-REPORT = {"as_of": NOON.isoformat()}
+REPORT = {"as_of": AT}
 METRICS = {
     "auc": 0.8312,
     "pr_auc": 0.7441,
@@ -71,15 +73,15 @@ CHECKS = [
     )
 ]
 MODEL = {
-    "version": "churn-20170904-51b2c3",
+    "version": VERSION,
     "kind": "churn",
     "state": "champion",
     "estimator": "ensemble",
     "cutoff": "2017-09-04T13:00:00+00:00",
-    "created_at": NOON.isoformat(),
+    "created_at": AT,
     "created_by": ANALYST,
     "promoted_by": ADMIN,
-    "promoted_at": NOON.isoformat(),
+    "promoted_at": AT,
     "metrics": METRICS,
     "selection_note": "Chosen by the data among six kinds of models.",
     "horizon_days": 28,
@@ -91,10 +93,10 @@ MODEL = {
     "code_version": "1.21.0",
     "data_fingerprint": "0f3a6671be5512aa9c",
     "sha256": "9d1c4e5b70a1f3",
-    "origins": [{"cutoff": NOON.isoformat()}] * 3,
+    "origins": [{"cutoff": AT}] * 3,
     "checks": CHECKS,
     "history": [
-        {"at": NOON.isoformat(), "actor": ADMIN, "action": deed, "why": "It finds more customers"}
+        {"at": AT, "actor": ADMIN, "action": deed, "why": "It finds more customers"}
         for deed in ("train", "promote", "rollback", "promote")
     ],
 }
@@ -102,7 +104,7 @@ OTHER = {**MODEL, "version": "churn-20170807-aa10f0", "state": "retired"}
 JUDGED = {
     **HEALTH,
     "source": "stored",
-    "scored_as_of": NOON.isoformat(),
+    "scored_as_of": AT,
     "scored_version": "churn-20170807-aa10f0",
     "customers": 2206,
     "metrics": {**METRICS, "log_loss_interval": {"low": 0.4512, "high": 0.4933}},
@@ -121,15 +123,6 @@ JUDGED = {
         ],
     },
 }
-ALERT = {
-    "name": "vip-risk",
-    "condition": "risk >= high and value > 200",
-    "audience": "lapsing",
-    "status": "on",
-    "fired_at": NOON.isoformat(),
-    "snoozed_until": None,
-    "channel": CHANNEL,
-}
 AUDIENCE = {
     "name": "lapsing",
     "expression": "risk >= medium and value > 200 and city = 'Berlin'",
@@ -139,8 +132,8 @@ AUDIENCE = {
     "warnings": ["No customer has the city Berlim; did you mean Berlin?"],
     "saved_by": ANALYST,
     "customers_when_saved": 38,
-    "saved_as_of": NOON.isoformat(),
-    "as_of": NOON.isoformat(),
+    "saved_as_of": AT,
+    "as_of": AT,
 }
 SCHEDULE = {
     "number": 3,
@@ -149,11 +142,11 @@ SCHEDULE = {
     "timezone": "Europe/Berlin",
     "channel": CHANNEL,
     "paused": False,
-    "next": [NOON.isoformat()] * 3,
+    "next": [AT] * 3,
     "created_by": ANALYST,
 }
 PULL = {
-    "at": NOON.isoformat(),
+    "at": AT,
     "problem": None,
     "read": 1240,
     "accepted": 1180,
@@ -176,9 +169,9 @@ SOURCE = {
     "timezone": "Europe/Berlin",
     "channel": CHANNEL,
     "state": "active",
-    "next_at": NOON.isoformat(),
-    "pulled_at": NOON.isoformat(),
-    "new_rows_at": NOON.isoformat(),
+    "next_at": AT,
+    "pulled_at": AT,
+    "new_rows_at": AT,
     "problem": "schema_changed",
     "problem_facts": GONE,
     "last": PULL,
@@ -203,8 +196,8 @@ DROPPED = {
     ],
 }
 CALL = {
-    "name": "4R1W-HVNA",
-    "pseudonym": "4R1W-HVNA",
+    "name": WHO,
+    "pseudonym": WHO,
     "worth": 202.0,
     "owner": ANALYST,
     "due_on": "2017-10-04",
@@ -224,41 +217,39 @@ ALERT = {
     "audience": "vips",
     "status": "on",
     "channel": CHANNEL,
-    "fired_at": NOON.isoformat(),
-    "snoozed_until": NOON.isoformat(),
+    "fired_at": AT,
+    "snoozed_until": AT,
 }
 FIRED = {"name": "vip-risk", "condition": ALERT["condition"], "audience": "vips"}
 USE = {
     "code": "K7M2-9QRT",
     "outcome": "twice",
-    "at": NOON.isoformat(),
+    "at": AT,
     "used_by": "1243",
     "order_id": "31198",
     "customer_id": "877",
 }
 HELD = {
     "copy": 41,
-    "customer": "4R1W-HVNA",
+    "customer": WHO,
     "channel": "email",
     "attempts": 2,
     "doubt": "the mail server closed the connection",
 }
 COPY = {
     "kind": "email",
-    "customer": "4R1W-HVNA",
+    "customer": WHO,
     "to": "a…@example.com",
     "subject": "We miss you",
     "text": "Hello, here is 15% off your next order until 30 October: K7M2-9QRT.",
 }
-
-PROFIT = {"profit": 202.0, "low": -26.0, "high": 430.0}
 
 
 def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
     """Return a campaign's values for templates."""
     row = Campaign(
         id="k7m2x9",
-        name="Come back in October",
+        name=NAME,
         state=state,
         version=2,
         post_key="job:drafting",
@@ -282,9 +273,7 @@ def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
 
 def samples() -> dict[str, dict[str, Any]]:
     """Return values by template."""
-    recorded = json.loads(
-        (Path(__file__).with_name("message_values.json")).read_text(encoding="utf-8")
-    )
+    recorded = json.loads(VALUES.read_text(encoding="utf-8"))
     effect = {
         "tau": 0.05,
         "per_customer": 2.74,
@@ -328,7 +317,7 @@ def samples() -> dict[str, dict[str, Any]]:
             ],
         },
         "audience/deleted": {"name": "lapsing"},
-        "source/changed": {"name": "orders", "deed": "resume", "next_at": NOON.isoformat()},
+        "source/changed": {"name": "orders", "deed": "resume", "next_at": AT},
         "source/file": DROPPED,
         "source/file_decided": {"name": DROPPED["name"], "user": ADMIN, "deed": "import"},
         "source/file_imported": {
@@ -358,7 +347,7 @@ def samples() -> dict[str, dict[str, Any]]:
                     "number": number,
                     "name": "shop",
                     "topic": "orders/create",
-                    "received_at": NOON.isoformat(),
+                    "received_at": AT,
                     "reason": "unreadable: RecursionError",
                     "has_content": number % 2 == 0,
                 }
@@ -381,7 +370,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/definition": {
             "definition": {"horizon_days": 28, "active_within_days": 56, "source": "person"},
             "changed": True,
-            "retired": "churn-20170904-51b2c3",
+            "retired": VERSION,
         },
         "bot/digest_off": {"schedules": [{"day": "monday", "at": "09:00"}]},
         "bot/erased": {},
@@ -426,29 +415,24 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/models": {"models": [MODEL, OTHER, {**MODEL, "kind": "recommend"}]},
         "bot/models_compared": {
             "models": [MODEL, OTHER],
-            "origins": [NOON.isoformat()] * 3,
+            "origins": [AT] * 3,
             "figures": {
                 name: {"values": [value, value * 0.97], "better": MODEL["version"]}
                 for name, value in METRICS.items()
             },
             "same_question": True,
-            "differ": {"cutoff": [MODEL["cutoff"], NOON.isoformat()], "estimator": ["a", "b"]},
+            "differ": {"cutoff": [MODEL["cutoff"], AT], "estimator": ["a", "b"]},
             "features_only": [["orders_2h"], []],
         },
         "bot/model_promoted": {
             "changed": False,
-            "model": {
-                "kind": "churn",
-                "version": "churn-20170904-51b2c3",
-                "promoted_by": ADMIN,
-                "promoted_at": NOON.isoformat(),
-            },
+            "model": {"kind": "churn", "version": VERSION, "promoted_by": ADMIN, "promoted_at": AT},
         },
         "bot/queued": {"job": JOB, "stranger": True, "private": False, "woken": False},
         "bot/role_granted": {"user": "S0CRMTEAM", "role": "analyst", "members": 12},
         "bot/under_way": {"job": JOB, "own": True, "private": True},
         "campaign/calls": {
-            "campaign": {"id": "k7m2x9", "name": "Come back in October"},
+            "campaign": {"id": "k7m2x9", "name": NAME},
             "counts": {
                 "calls": 41,
                 "made": 12,
@@ -461,18 +445,16 @@ def samples() -> dict[str, dict[str, Any]]:
         },
         "campaign/call_assigned": {
             "by": LEAD,
-            "pseudonym": "4R1W-HVNA",
+            "pseudonym": WHO,
             "name": "Rosa Meyer",
-            "campaign": "Come back in October",
+            "campaign": NAME,
             "campaign_id": "k7m2x9",
             "due_on": "2017-10-04",
             "note": "She asked about gluten-free bread.",
             "open": True,
             "outcome": "",
         },
-        "campaign/my_calls": {
-            "calls": [{**CALL, "campaign": "Come back in October", "campaign_id": "k7m2x9"}] * 5
-        },
+        "campaign/my_calls": {"calls": [{**CALL, "campaign": NAME, "campaign_id": "k7m2x9"}] * 5},
         "campaign/card": {"campaign": campaign()},
         "campaign/clearance": {
             "campaign": campaign("scheduled"),
@@ -496,13 +478,13 @@ def samples() -> dict[str, dict[str, Any]]:
             "simulated": False,
             "newest": None,
         },
-        "campaign/misuse": {"name": "Come back in October", "uses": [USE] * 3, "more": 1},
+        "campaign/misuse": {"name": NAME, "uses": [USE] * 3, "more": 1},
         "campaign/preview": {
-            "name": "Come back in October",
+            "name": NAME,
             "copies": [COPY] * 5,
             "masked": True,
             "no_address": True,
-            "assumed_send": NOON.isoformat(),
+            "assumed_send": AT,
         },
         "campaign/released": {"campaign": campaign("live"), "copies": 3, "again": True},
         "campaign/measured": {"campaign": campaign("closed"), "measured": measured},
@@ -518,22 +500,22 @@ def samples() -> dict[str, dict[str, Any]]:
         "campaign/show": {
             "campaign": campaign(),
             "history": [
-                {"at": NOON.isoformat(), "actor": ANALYST, "action": deed, "why": None}
+                {"at": AT, "actor": ANALYST, "action": deed, "why": None}
                 for deed in ("draft", "edit", "submit")
             ],
         },
         "campaign/stale": {
-            "name": "Come back in October",
+            "name": NAME,
             "status": "was approved",
             "who": LEAD,
-            "at": NOON.isoformat(),
+            "at": AT,
             "reason": None,
         },
         "campaign/unmeasured": {"campaign": campaign("live")},
         "data/report": REPORT,
         "digest/report": REPORT,
-        "feedback/item": {"verdict": "wrong", "title": "Oat milk 1 l", "pseudonym": "4R1W-HVNA"},
-        "feedback/thanks": {"verdict": "wrong", "pseudonym": "4R1W-HVNA", "version": "churn-1"},
+        "feedback/item": {"verdict": "wrong", "title": "Oat milk 1 l", "pseudonym": WHO},
+        "feedback/thanks": {"verdict": "wrong", "pseudonym": WHO, "version": "churn-1"},
         "job/cancelled": {"job": JOB, "stays": "The churn model, churn-1, stays in use."},
         "job/done": {"job": {**JOB, "private": False}},
         "job/due": {"why": ERROR, "reference": "a1b2c3d4"},
@@ -544,7 +526,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "job/retried": {"job": JOB},
         "job/stopped": {"job": FAILED},
         "models/card": {"card": {**MODEL, "feedback": {"useful": 12, "wrong": 3}}},
-        "models/card_file": {"version": "churn-20170904-51b2c3", "form": "as a page"},
+        "models/card_file": {"version": VERSION},
         "monitor/alert": {"health": JUDGED, "retraining": None, "job_id": JOB["id"]},
         "monitor/health": {"health": JUDGED, "retraining": None, "job_id": JOB["id"]},
         "playground/welcome": {},
@@ -552,7 +534,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "report/promises": {
             "campaigns": [
                 {
-                    "name": "Come back in October",
+                    "name": NAME,
                     "promised": PROMISE,
                     "measured": PROMISE,
                     "held": True,
@@ -639,9 +621,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "days": 90,
             "every_days": 7,
             "false_alarms": 0.01,
-            "would_have_fired": [
-                {"at": NOON.isoformat(), "customers": number} for number in (3, 8)
-            ],
+            "would_have_fired": [{"at": AT, "customers": number} for number in (3, 8)],
         },
         "alert/fired": {
             "alerts": [
@@ -659,12 +639,7 @@ def samples() -> dict[str, dict[str, Any]]:
                     "kind": "lapses rise",
                     "customers": 61,
                     "named": [],
-                    "facts": {
-                        "week": NOON.isoformat(),
-                        "lapsed": 61,
-                        "expected": 38.4,
-                        "false_alarms": 0.01,
-                    },
+                    "facts": {"week": AT, "lapsed": 61, "expected": 38.4, "false_alarms": 0.01},
                 },
             ],
             "capped": 2,
@@ -673,7 +648,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "campaign/holdout": {"share": 0.05},
         "bot/glossary": {"terms": list(glossary.ALIASES)},
         "customers/list": {
-            "as_of": NOON.isoformat(),
+            "as_of": AT,
             "size": 2469,
             "buyers": 2400,
             "active": 1802,
@@ -688,8 +663,8 @@ def samples() -> dict[str, dict[str, Any]]:
                     "customer": "G2VX-HM34",
                     "orders": 120 - number,
                     "spent": 9120.5 - number,
-                    "first_order": NOON.isoformat(),
-                    "last_order": NOON.isoformat(),
+                    "first_order": AT,
+                    "last_order": AT,
                 }
                 for number in range(24)
             ],
@@ -698,7 +673,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "first": "2017-09-25",
             "last": "2017-10-01",
             "days": 7,
-            "as_of": NOON.isoformat(),
+            "as_of": AT,
             "is_over": False,
             "revenue": 91947.2,
             "orders": 3120,
@@ -710,7 +685,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "note": "",
         },
         "report/programme": {
-            "since": NOON.isoformat(),
+            "since": AT,
             "verdict": "gain",
             "months": [
                 {"month": "2017-10", "profit": None, "low": None, "high": None},
@@ -727,9 +702,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "talk/ran": TALK,
         "talk/refused": {"sentence": ERROR},
         "talk/understood": {**TALK, "joined": False, "elsewhere": False, "changes": True},
-        "talk/unknown": {
-            "choices": [{"value": "1", "title": "List customers at risk"}] * 3,
-        },
+        "talk/unknown": {"choices": [{"value": "1", "title": "List customers at risk"}] * 3},
         "sweep/cohort": {
             **recorded["sweep/cohort"],
             "has_amounts": True,
@@ -749,7 +722,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "shop": "tea-shop",
             "code": "plan_limit",
             "detail": "limit",
-            "campaign": {"name": "Come back in October", "campaign_id": "k7m2x9"},
+            "campaign": {"name": NAME, "campaign_id": "k7m2x9"},
             "codes": 10_000,
             "waits": True,
         },

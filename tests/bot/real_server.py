@@ -106,7 +106,7 @@ def running_bot(
     settings.home.mkdir(parents=True, exist_ok=True)
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bot.server"],
+            [sys.executable, "-m", "bot.http.server"],
             env=inherited
             | {
                 "RETENTION_HOME": str(settings.home),

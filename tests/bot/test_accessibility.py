@@ -11,15 +11,15 @@ from bot.playground import seed
 from bot.playground.page import page_routes
 from bot.playground.server import StandIn
 from retention import templating
-from retention.campaigns.compose import compose_message
-from retention.campaigns.unsubscribe_page import render_page
+from retention.campaigns.message.compose import compose_message
+from retention.campaigns.message.unsubscribe_page import render_page
 from retention.db.tables import Send
 from retention.outreach.adapter import Contact
 from retention.text import use_language
 from tests.axe import barriers
 from tests.bot.message_samples import samples
 from tests.bot.report_samples import report_pages
-from tests.bot.test_messages import messages
+from tests.bot.slack.test_messages import messages
 from tests.chromium import chromium, page
 from tests.retention.campaigns.samples import a_body
 from workers.delivery import render

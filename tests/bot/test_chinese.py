@@ -29,10 +29,7 @@ ROOT = Path(templates.__file__).parents[1]
 CATALOGUE = FOLDER / "zh" / "LC_MESSAGES"
 # Sentences of messages and commands that may lack a translation until the next `make messages`.
 UNTRANSLATED = 40
-KEYWORDS = {
-    "gettext": None,
-    "_": None,
-    "phrase": None,
+KEYWORDS = dict.fromkeys(("gettext", "_", "phrase")) | {
     "ngettext": (1, 2),
     "npgettext": ((1, "c"), 2, 3),
 }
@@ -41,6 +38,7 @@ GRAMMAR = re.compile(r"%\(verb\d*\)s|\{suffix\}")
 CODE = re.compile(r"`[^`]*`")
 PERCENT = re.compile(r"%\(\w+\)s")
 SAMPLES = samples()
+SENDING = ("pending", "sending", "rate_limited", "ambiguous", "held", "failed")
 
 
 def translations() -> list[Message]:
@@ -233,18 +231,18 @@ def test_numbers_and_dates_follow_the_language():
 
 
 def test_person_reads_help_status_and_home_in_chinese(workspace, database, settings, monkeypatch):
-    monkeypatch.setattr("bot.language.CACHE_SECONDS", 0)
+    monkeypatch.setattr("bot.slack.middleware.CACHE_SECONDS", 0)
     assert "zh" in available_languages()
     workspace.run("language zh")
-    shown = words(workspace.run("help", ANALYST)["blocks"])
+    shown = workspace.says("help", ANALYST)
     assert "查找可能流失的客户" in shown
     assert "挽回客户" in shown
-    assert "尚未训练模型" in words(workspace.run("status", ANALYST)["blocks"])
+    assert "尚未训练模型" in workspace.says("status", ANALYST)
     assert "列出可能流失的客户" in words(workspace.open_home(ANALYST)["blocks"])
-    assert "Find customers at risk" not in words(workspace.run("help", ANALYST)["blocks"])
-    assert "查找" not in words(workspace.run("help", VIEWER)["blocks"])
+    assert "Find customers at risk" not in workspace.says("help", ANALYST)
+    assert "查找" not in workspace.says("help", VIEWER)
     with database.reading() as session:
-        assert languages.of(session, settings, ANALYST) == "zh"
+        assert languages.of(session, ANALYST) == "zh"
 
 
 @pytest.mark.parametrize("name", ["alert/test", "campaign/list", "schedule/added"])
@@ -262,9 +260,7 @@ def test_value_of_a_translated_sentence_cannot_add_structure(language):
     state = {
         "problems": [problem],
         "jobs": dict.fromkeys(("running", "queued", "done", "failed", "cancelled"), 0),
-        "posts": dict.fromkeys(
-            ("pending", "sending", "rate_limited", "ambiguous", "held", "failed"), 0
-        ),
+        "posts": dict.fromkeys(SENDING, 0),
         "data": {"customers": 1, "imports": []},
         "models": [],
         "processes": [],

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from bot.http.web import Site
 from bot.terminal import run
-from bot.web import Site
 from retention.db import Database
 from retention.db.tables import Webhook
 from retention.lake import Lake
 from retention.settings import Settings
-from tests.bot.test_server import ask
+from tests.bot.http.test_server import ask
 from tests.retention.connect.shops import SHOPS, orders_of, records_of
 from tests.standins import shopify
-from workers import shop_inbox
+from workers.shops import shop_checks
 from workers.tasks.runner import run_job
 
 DOCS = Path(__file__).parents[2] / "docs" / "operator"
@@ -25,13 +25,11 @@ COMMANDS = re.compile(r"^```\n((?:export .*\n)?(?:retention .*\n)+)```$", re.MUL
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    for name in ("RETENTION_DATABASE_URL", "RETENTION_LAKE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
+def folder(home, monkeypatch):
+    """A folder with a home, and a public address."""
     monkeypatch.setenv("RETENTION_PUBLIC_URL", "https://desk.example")
     monkeypatch.setattr("sys.stdin", io.StringIO("\n" * 9))  # Enter for "token"
-    return tmp_path
+    return home.parent
 
 
 def retention(*arguments: str) -> None:
@@ -58,10 +56,10 @@ def follow(kind: str, stand_in, folder: Path, monkeypatch) -> None:
 
 @pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("kind", SHOPS)
-def test_page_connects_a_shop_and_its_webhooks_arrive(kind, home, monkeypatch):
+def test_page_connects_a_shop_and_its_webhooks_arrive(kind, folder, monkeypatch):
     with SHOPS[kind].stand_in.start() as stand_in:
         records_of(stand_in).fill()
-        follow(kind, stand_in, home, monkeypatch)
+        follow(kind, stand_in, folder, monkeypatch)
         settings = Settings(_env_file=None)
         database = Database.of(settings)
         assert events(settings) == 46
@@ -73,9 +71,9 @@ def test_page_connects_a_shop_and_its_webhooks_arrive(kind, home, monkeypatch):
         address = next(iter(hooks)).get("uri") or next(iter(hooks))["delivery_url"]
         path = address.removeprefix("https://desk.example")
         assert ask(Site(settings, database), "POST", path, body, **named)[0] == 200
-        job_id = shop_inbox.submit_due(database, settings)
+        job_id = shop_checks.submit_due(database)
         assert job_id
-        run_job(settings, database, job_id, "test")
+        run_job(database, job_id, "test")
         assert events(settings) == 47
         retention("source", "remove", "shop")
         with database.reading() as session:

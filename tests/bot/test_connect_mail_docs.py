@@ -24,12 +24,9 @@ ADDRESSES = ("address", "track_address", "marketing_address")
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    for name in ("RETENTION_DATABASE_URL", "RETENTION_LAKE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "home"))
-    assert run(["init"]) == 0
-    return tmp_path
+def folder(home, cli):
+    cli.text("init")
+    return home.parent
 
 
 def follow(kind, stand_in, folder, monkeypatch, **changes) -> int:
@@ -61,9 +58,9 @@ def connected() -> list[tuple[str, dict[str, str]]]:
 
 
 @pytest.mark.parametrize("kind", ["customer.io", "mailchimp"])
-def test_page_connects_a_mail_platform_with_both_accesses(kind, home, monkeypatch, capsys):
+def test_page_connects_a_mail_platform_with_both_accesses(kind, folder, monkeypatch, capsys):
     with PLATFORMS[kind].stand_in.start() as stand_in:
-        assert follow(kind, stand_in, home, monkeypatch) == 0
+        assert follow(kind, stand_in, folder, monkeypatch) == 0
         assert connected() == [(kind, PLATFORMS[kind].values(stand_in))]
     assert "missing" not in capsys.readouterr().out
 
@@ -71,8 +68,8 @@ def test_page_connects_a_mail_platform_with_both_accesses(kind, home, monkeypatc
 @pytest.mark.parametrize(
     ("kind", "secret"), [("customer.io", "track_key"), ("mailchimp", "marketing_key")]
 )
-def test_wrong_second_key_connects_nothing(kind, secret, home, monkeypatch, capsys):
+def test_wrong_second_key_connects_nothing(kind, secret, folder, monkeypatch, capsys):
     with PLATFORMS[kind].stand_in.start() as stand_in:
-        assert follow(kind, stand_in, home, monkeypatch, **{secret: "wrong-us6"}) == 2
+        assert follow(kind, stand_in, folder, monkeypatch, **{secret: "wrong-us6"}) == 2
         assert connected() == []
     assert "refused access" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import shlex
 import click
 import pytest
 
-from bot.commands import Group, root
+from bot.commands.tree import Group, root
 from retention.settings import SECRETS, Settings, variable
 from tests.make_docs import ROOT
 

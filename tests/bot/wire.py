@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from slack_bolt import App, BoltRequest, BoltResponse
 from slack_sdk.signature import SignatureVerifier
+from sqlalchemy import select
 
+from retention.db import Database
 from tests.workers.harness import wait
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
@@ -20,6 +22,7 @@ SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 VIEWER, ANALYST, LEAD, ADMIN = "U0VIEWER", "U0ANALYST", "U0LEAD", "U0ADMIN"
 CHANNEL = "C0CRM"
 TEAM = "T0DEMO"  # of the recorded payloads
+T = TypeVar("T")
 
 
 @dataclass
@@ -106,21 +109,66 @@ class Workspace:
         assert said["response_type"] == "ephemeral"
         return said
 
+    def says(self, text: str, user: str = ANALYST, **where: Any) -> str:
+        """Type ``/retention …`` and return the words of the answer's blocks."""
+        return words(self.run(text, user, **where)["blocks"])
+
     def press(
         self, action_id: str, value: str, user: str = ANALYST, at: str | None = None
     ) -> BoltResponse:
         """Press a button of a message."""
         self.count += 1
+        action = {"action_id": action_id, "value": value, "action_ts": at or f"1.{self.count}"}
+        return self._act(action, user)
+
+    def choose(
+        self, action_id: str, value: str, user: str = ANALYST, at: str = "3.3"
+    ) -> BoltResponse:
+        """Choose in a menu of a message."""
+        option = {"text": {"type": "plain_text", "text": "Chosen"}, "value": value}
+        action = {"type": "overflow", "action_id": action_id, "value": None, "action_ts": at}
+        return self._act({**action, "selected_option": option}, user)
+
+    def _act(
+        self, action: dict[str, Any], user: str, recording: str = "block_actions.json"
+    ) -> BoltResponse:
+        def change(payload: dict[str, Any]) -> None:
+            if "response_url" in payload:
+                payload["response_url"] = self.api.url + "response_url"
+            payload["actions"][0] |= action
+
+        return self.interact(recording, user, change)
+
+    def press_at_home(self, action_id: str, value: str, user: str) -> BoltResponse:
+        """Press a button of App Home."""
+
+        self.count += 1
+        action = {"action_id": action_id, "value": value, "action_ts": f"1.{self.count}"}
+        return self._act(action, user, "home_action.json")
+
+    def submit(
+        self, callback: str, metadata: str, inputs: dict[str, Any], user: str = ANALYST, **view: Any
+    ) -> dict[str, Any]:
+        """Submit a modal and return the answer.
+
+        `inputs`: by block, the element named ``value``.
+        """
+        self.count += 1
 
         def change(payload: dict[str, Any]) -> None:
-            payload["response_url"] = self.api.url + "response_url"
-            payload["actions"][0] |= {
-                "action_id": action_id,
-                "value": value,
-                "action_ts": at or f"1.{self.count}",
+            payload["view"] |= {
+                "id": "V2",
+                "hash": f"h{self.count}",
+                "callback_id": callback,
+                "private_metadata": metadata,
+                "blocks": [{"type": "input", "block_id": block} for block in inputs],
+                "state": {"values": {block: {"value": typed} for block, typed in inputs.items()}},
+                **view,
             }
 
-        return self.interact("block_actions.json", user, change)
+        answer = self.interact("view_submission.json", user, change)
+        assert answer.status == 200
+        return json.loads(answer.body) if answer.body else {}
 
     def interact(
         self,
@@ -143,6 +191,12 @@ class Workspace:
         payload["event"]["user"] = user
         assert self.send(json.dumps(payload), "application/json").status == 200
         return self.api.wait("views.publish")["view"]
+
+
+def stored(database: Database, table: type[T], *conditions: Any) -> list[T]:
+    """Return the rows of a table."""
+    with database.reading() as session:
+        return list(session.scalars(select(table).where(*conditions)))
 
 
 def words(blocks: Any) -> str:

@@ -18,15 +18,15 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from sqlalchemy import select
 
-from bot.app import build_app
+from bot.slack.app import build_app
 from retention.db import Database
 from retention.db.tables import DirectoryEntry, Outbox, RoleGrant
 from retention.privacy import pseudonym
 from retention.settings import Settings
 from tests.bot.campaign import KEY, drafted
 from tests.bot.message_samples import samples
-from tests.bot.test_messages import messages
-from tests.bot.test_slash import until
+from tests.bot.slack.test_messages import messages
+from tests.bot.slack.test_slash import until
 from tests.bot.wire import PAYLOADS, SECRET, Workspace, words
 from tests.emulate.emulator import NOT_IMPLEMENTED, TOKEN, Emulator, emulator
 from workers import ids
@@ -70,7 +70,7 @@ def settings(tmp_path: Path, emulate: Emulator) -> Settings:
 
 @pytest.fixture
 def sender(settings: Settings, database: Database) -> Sender:
-    return Sender(settings, database, client(settings, database), QUICK)
+    return Sender(database, client(database), QUICK)
 
 
 def drain(sender: Sender, database: Database) -> None:
@@ -87,7 +87,7 @@ def drain(sender: Sender, database: Database) -> None:
 
 def put(database: Database, settings: Settings, post: Post, channel: str) -> None:
     with database.transaction() as session:
-        outbox.put(session, settings, post, default_channel=channel)
+        outbox.put(session, post, default_channel=channel)
 
 
 def picture(name: str) -> Attachment:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 
 def free_port() -> int:
@@ -26,8 +26,8 @@ class PlaygroundClient:
 
     def __init__(self, url: str) -> None:
         # No kept connections: the page's server may close one at the moment of the next request.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self.http = httpx.Client(base_url=url, timeout=300, limits=limits)
+        limits = httpx2.Limits(max_keepalive_connections=0)
+        self.http = httpx2.Client(base_url=url, timeout=300, limits=limits)
 
     def command(self, user: str, text: str, channel: str = "crm") -> dict[str, Any]:
         answer = self.http.post(
@@ -207,11 +207,11 @@ def _until_usable(url: str, process: subprocess.Popen, log: Path, seconds: float
             break
         try:
             if (
-                httpx.get(f"{url}/playground/clock", timeout=5).status_code == 200
+                httpx2.get(f"{url}/playground/clock", timeout=5).status_code == 200
                 and url.encode() in log.read_bytes()
             ):
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         time.sleep(0.3)
     raise AssertionError(f"the demo did not start:\n{log.read_text(errors='replace')[-3000:]}")

@@ -7,32 +7,18 @@ docs/pictures.
 import csv
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chromium import chromium, page
-from tests.end_to_end.playground_client import PlaygroundClient, demo
+from tests.chromium import page
+from tests.end_to_end.playground_client import PlaygroundClient
 from workers import ids
 
 pytestmark = [pytest.mark.browser, pytest.mark.desk, pytest.mark.nightly]
 PICTURES = Path(os.environ.get("RETENTION_PICTURES", "build/pictures"))
 SLOW = 480_000  # milliseconds: a retrain on a busy machine
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def desk(browser: Any, tmp_path_factory: Any) -> Iterator[PlaygroundClient]:
-    folder = tmp_path_factory.mktemp("demo")
-    with demo(folder / "home", log=folder / "demo.log") as started:
-        yield started
 
 
 class Screen:

@@ -13,19 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.chromium import chromium, page
+from tests.chromium import page
 from tests.end_to_end.playground_client import PlaygroundClient, demo, has_button, words
 from workers import ids
 
 pytestmark = [pytest.mark.browser, pytest.mark.desk, pytest.mark.nightly]
 PICTURES = Path(os.environ.get("RETENTION_PICTURES", "build/pictures"))
 SLOW = 240  # seconds
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 class Shop:

@@ -1,25 +1,17 @@
 """Test that the guided path needs no mouse: from the command to the result by keys alone."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.chromium import chromium, page
-from tests.end_to_end.playground_client import PlaygroundClient, demo
+from tests.end_to_end.playground_client import PlaygroundClient
 from workers import ids
 
 pytestmark = [pytest.mark.browser, pytest.mark.desk, pytest.mark.nightly]
 SLOW = 480_000  # milliseconds: the weeks of a campaign on a busy machine
 PRESSES = 300  # of Tab, for once around the page
-
-
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: Any) -> Iterator[PlaygroundClient]:
-    folder = tmp_path_factory.mktemp("demo")
-    with demo(folder / "home", log=folder / "demo.log") as started:
-        yield started
 
 
 class Keys:

@@ -217,9 +217,7 @@ def test_unknown_words_get_one_sentence(desk: PlaygroundClient, user, text, says
     assert "Traceback" not in result
 
 
-def test_channel_without_the_bot_gets_the_answer_by_direct_message(
-    desk: PlaygroundClient,
-):
+def test_channel_without_the_bot_gets_the_answer_by_direct_message(desk: PlaygroundClient):
     answer = desk.command("analyst", "sweep", channel="private")
     assert "/invite" in str(answer["ack"])
     desk.wait(lambda m: _one(m, says="at risk"), channel="@analyst")

@@ -29,7 +29,10 @@ from retention.settings import Settings
 from tests.faults import live_kills, mailing, shop_codes, source_kills, webhook_kills
 from tests.faults.nemesis import Nemesis
 from tests.workers.harness import ADMIN, CHANNEL, running, wait
-from workers import schedule
+from tests.world import change
+from workers.requests import Digest
+from workers.schedule import tick
+from workers.schedule.cadence import Cadence
 
 LIVE_KILLS = 200  # of the path of live events
 CODE_KILLS = 50  # of the job that makes codes at a shop
@@ -50,7 +53,7 @@ def main(seconds: float, seed: int, kills: int = LIVE_KILLS) -> int:
         settings = Settings(home=Path(home), admins=ADMIN, _env_file=None)
         upgrade(settings)
         database = Database.of(settings)
-        _schedule_soon(database, settings, seconds)
+        _schedule_soon(database, seconds)
         mailing.begin(database, settings)
         with running(settings, database, "worker", "tick", "sender") as supervisor:
             nemesis = Nemesis(settings, database, supervisor, slack, random.Random(seed))
@@ -67,19 +70,18 @@ def main(seconds: float, seed: int, kills: int = LIVE_KILLS) -> int:
         return report(nemesis, slack, copies, live, codes, pulls, hooks, seconds, seed, settled)
 
 
-def _schedule_soon(database: Database, settings: Settings, seconds: float) -> None:
+def _schedule_soon(database: Database, seconds: float) -> None:
     """A digest that falls due while things break."""
     soon = clock.now().timestamp() + max(60.0, seconds / 2)
     at = time.strftime("%H:%M", time.gmtime(soon))
-    with database.transaction() as session:
-        schedule.add(session, settings, "digest", {}, None, at, "UTC", CHANNEL, ADMIN)
+    change(database, tick.add, Digest(), Cadence(at), "UTC", channel=CHANNEL, by=ADMIN)
 
 
 def _settle(database: Database) -> bool:
     def idle() -> bool:
         with database.reading() as session:
             to_send = session.scalar(select(Send.id).where(Send.state == "queued").limit(1))
-            return to_send is None and schedule.is_idle(session)
+            return to_send is None and tick.is_idle(session)
 
     try:
         wait(idle, SETTLING)

@@ -21,7 +21,8 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Job
 from retention.settings import Settings
-from workers import jobs, roles
+from tests.world import change
+from workers.queue import jobs
 from workers.request_base import Request
 from workers.tasks.runner import run_job
 
@@ -91,16 +92,7 @@ def start(settings: Settings, database: Database, request: Request, prepare: Pre
     prepare : callable
         Function of a module, called in the process.
     """
-    with database.transaction() as session:
-        job = jobs.submit(
-            session,
-            settings,
-            request,
-            requested_by=roles.OPERATOR,
-            channel=None,
-            idem_key=f"{request.kind}:{time.monotonic_ns()}",
-            limited=False,
-        ).job
+    job = change(database, jobs.submit_due, request, f"{request.kind}:{time.monotonic_ns()}").job
     begins, told = _WORLDS.Pipe(duplex=False)
     process = _WORLDS.Process(target=_work, args=(str(settings.home), job.id, prepare, told))
     process.start()
@@ -113,7 +105,7 @@ def _work(home: str, job_id: str, prepare: Prepare, told: Any) -> None:
     prepare(told)
     settings = settings_of(home)
     told.send("begins")
-    run_job(settings, Database.of(settings), job_id, "test")
+    run_job(Database.of(settings), job_id, "test")
 
 
 def count_apart(module: str, kills: int, seed: int) -> dict[str, int]:

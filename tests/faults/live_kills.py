@@ -33,7 +33,7 @@ from retention.db.tables import AlertFiring, EventBatch, LiveFiring
 from retention.privacy import standard_webhooks
 from retention.settings import Settings
 from tests.bot.real_server import running_bot
-from workers import live
+from workers.live import live_path
 
 KEY = "whsec_" + b64encode(b"of the fault run, 32 bytes or more").decode()
 BOT_EVERY = 10  # kills of the live path for one of the bot
@@ -99,7 +99,7 @@ def run(kills: int, seed: int) -> Kills:
         client = Client()
         feeder = threading.Thread(target=client.run, daemon=True)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["workers.live", *HEAVY])
+        context.set_forkserver_preload(["workers.live.live_path", *HEAVY])
         while injected.total() < kills:
             with suppress(AssertionError), _bot(settings) as bot:
                 client.address = f"http://127.0.0.1:{bot.port}/events"
@@ -114,7 +114,7 @@ def run(kills: int, seed: int) -> Kills:
             client.address = f"http://127.0.0.1:{bot.port}/events"
             client.stop.set()
             feeder.join(60)
-        _drain_rest(settings, database)
+        _drain_rest(database)
         return _counted(settings, database, client, injected)
 
 
@@ -126,12 +126,10 @@ def _shop(home: Path) -> tuple[Settings, Database]:
     made = shop.build(home, customers=60, days=60)
     with made.database.transaction() as session:
         condition = parse_condition("orders >= 1")
-        alert = store.add(
-            session, made.settings, "new", condition, audience=None, channel="C0CRM", by="U1"
-        )
+        alert = store.add(session, "new", condition, audience=None, channel="C0CRM", by="U1")
         alert.state = {"as_of": (clock.now() - timedelta(days=1)).isoformat()}
     policy = home / "policy.toml"
-    text = (Path(live.__file__).parents[1] / "retention/risk/policy.toml").read_text("utf-8")
+    text = (Path(live_path.__file__).parents[2] / "retention/risk/policy.toml").read_text("utf-8")
     policy.write_text(_without_quiet_hours(text), encoding="utf-8")
     settings = made.settings.model_copy(update={"policy": policy})
     return settings, made.database
@@ -160,7 +158,7 @@ def _kill_drain(context, settings: Settings, chance: random.Random) -> None:
 
 def _drain(home: Path, policy: Path, ready: Any) -> None:
     settings = Settings(home=home, policy=policy, _env_file=None)
-    drain = live.Drain(settings, Database.of(settings))
+    drain = live_path.Drain(Database.of(settings))
     drain.round()  # the first one also measures the customer base
     ready.set()
     while True:
@@ -168,8 +166,8 @@ def _drain(home: Path, policy: Path, ready: Any) -> None:
             time.sleep(0.01)
 
 
-def _drain_rest(settings: Settings, database: Database) -> None:
-    drain, until = live.Drain(settings, database), time.monotonic() + SETTLING
+def _drain_rest(database: Database) -> None:
+    drain, until = live_path.Drain(database), time.monotonic() + SETTLING
     while time.monotonic() < until:
         drain.round()
         with database.reading() as session:
@@ -180,8 +178,9 @@ def _drain_rest(settings: Settings, database: Database) -> None:
 def _counted(
     settings: Settings, database: Database, client: Client, injected: Counter[str]
 ) -> Kills:
-    from retention.lake import Lake, store
+    from retention.lake import Lake
     from retention.lake.schema import EVENTS
+    from retention.lake.storage import delta_store
 
     events = Lake.open(settings).table("events")
     rows = events.filter(events.event_id.startswith("kill-")).event_id.execute()
@@ -194,7 +193,7 @@ def _counted(
     customers = {f"live-{name.split('-')[1]}" for name in sent}
     lost += sorted(f"alert of {name}" for name in customers - alerted)
     doubled += [f"{fired - len(alerted)} alerts"] * (fired != len(alerted))
-    rounds = store.version(Path(settings.lake_url.partition("://")[2]), EVENTS)
+    rounds = delta_store.version(Path(settings.lake_url.partition("://")[2]), EVENTS)
     return Kills(injected, len(sent), rounds, lost, doubled)
 
 

@@ -21,7 +21,7 @@ from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.workers.harness import ADMIN
-from workers import campaign_messages
+from workers.campaigns import messages
 from workers.delivery import outbox
 
 CUSTOMERS, RATE = 80, 2.0  # copies a second, so that some are under way while things break
@@ -64,12 +64,7 @@ def begin(database: Database, settings: Settings) -> None:
         )
     campaign = live_campaigns.start_campaign(database, settings, CUSTOMERS, now=clock.now())
     with database.transaction() as session:
-        outbox.put(
-            session,
-            settings,
-            campaign_messages.card_post(settings, campaign),
-            default_channel=campaign.channel,
-        )
+        outbox.put(session, messages.card_post(session, campaign), default_channel=campaign.channel)
 
 
 def under_way(database: Database) -> bool:

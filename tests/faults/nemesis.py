@@ -18,9 +18,10 @@ from retention.errors import Refused
 from retention.settings import Settings
 from tests.faults import mailing
 from tests.workers.harness import ADMIN, ask
-from workers import jobs, schedule
+from workers.queue import jobs
+from workers.queue.supervisor import Supervisor
 from workers.requests import Sweep
-from workers.supervisor import Supervisor
+from workers.schedule import tick
 
 MAILER = "kill -9 amid an e-mail"  # in its turn, for copies are under way only now and then
 
@@ -69,7 +70,7 @@ class Nemesis:
         threading.Event().wait(self.chance.uniform(0.5, 1.5))
 
     def _ask(self, key: str) -> None:
-        queued_job = ask(self.database, self.settings, Sweep(top=self.chance.randint(1, 8)), key)
+        queued_job = ask(self.database, Sweep(top=self.chance.randint(1, 8)), key)
         jobs.wake(self.settings, queued_job)
         self.asked.append(queued_job.id)
 
@@ -105,17 +106,15 @@ class Nemesis:
         return True
 
     def _race_ticks(self) -> bool:
-        return self._together(lambda: schedule.tick(self.database, self.settings))
+        return self._together(lambda: tick.tick(self.database))
 
     def _race_cancels(self) -> bool:
-        victim = ask(
-            self.database, self.settings, Sweep(top=30), f"cancel:{len(self.cancelled)}"
-        ).id
+        victim = ask(self.database, Sweep(top=30), f"cancel:{len(self.cancelled)}").id
         self.cancelled.append(victim)
 
         def cancel() -> None:
             with suppress(Refused), self.database.transaction() as session:
-                jobs.cancel(session, self.settings, victim, ADMIN)
+                jobs.cancel(session, victim, ADMIN)
 
         return self._together(cancel)
 

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns import shop_code_sync, shop_codes
+from retention.campaigns.codes import shop_code_sync, shop_codes
 from retention.db import Database
 from retention.db.tables import Coupon
 from retention.settings import Settings
@@ -26,7 +26,8 @@ from tests.faults import killed_jobs
 from tests.faults.killed_jobs import RunningJob
 from tests.standins import code_shops
 from tests.standins.shopify_discounts import ShopifyDiscounts
-from workers.requests import ShopCodes
+from tests.world import read
+from workers.campaigns.requests import ShopCodes
 
 CUSTOMERS, GUESTS = 40, 10  # of a campaign; guests have a discount of their own
 BUSY = timedelta(seconds=1)  # as long as a request of the stand-in may take
@@ -34,10 +35,10 @@ BATCH = 8
 DELAY = 0.01  # seconds until the stand-in has made a batch
 JOB_MODULES = (
     "tests.faults.shop_codes",
-    "workers.tasks.shop_codes",
-    "retention.campaigns.shop_code_sync",
+    "workers.tasks.shops.shop_codes",
+    "retention.campaigns.codes.shop_code_sync",
     "retention.connect.connections",
-    "retention.connect.shopify_codes",
+    "retention.connect.shops.shopify_codes",
     "matplotlib.backends.backend_agg",  # of the campaign's picture
     "matplotlib.figure",
     "matplotlib.font_manager",
@@ -129,7 +130,7 @@ def _start(database: Database, settings: Settings, campaign_id: str) -> RunningJ
 
 
 def _prepare(_told: Any) -> None:
-    from retention.connect.shopify_codes import ShopifyCodes
+    from retention.connect.shops.shopify_codes import ShopifyCodes
 
     ShopifyCodes.batch_size = BATCH
     shop_code_sync.BUSY, shop_code_sync.POLL_EVERY = BUSY, 0.005
@@ -147,8 +148,7 @@ def _finish(database: Database, settings: Settings, campaign_id: str) -> float:
         began = time.monotonic()
         _start(database, settings, campaign_id).process.join()
         seconds = seconds or time.monotonic() - began
-        with database.reading() as session:
-            due = shop_codes.due_campaigns(session, settings, clock.now())
+        due = read(database, shop_codes.due_campaigns, clock.now())
         if campaign_id not in {campaign.id for campaign in due}:
             break
         time.sleep(0.2)

@@ -17,13 +17,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from retention.connect import sources
+from retention.connect.sources import source_records
 from retention.db import Database
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.faults import killed_jobs
+from tests.world import change, read
 from workers.requests import SourcePull
-from workers.tasks import source_pull
+from workers.tasks.data import source_pull
 
 NEW_ROWS = 30  # between two pulls
 PAUSE = 0.05  # seconds between import and watermark
@@ -37,8 +38,8 @@ event_type  = { value = "purchase" }
 """
 JOB_MODULES = (
     "tests.faults.source_kills",
-    "workers.tasks.source_pull",
-    "retention.connect.pulling",
+    "workers.tasks.data.source_pull",
+    "retention.connect.sources.pulling",
 )
 
 
@@ -78,7 +79,7 @@ def count(kills: int, seed: int) -> PullCounts:
         shop = sa.create_engine(url)
         with shop.begin() as connection:
             connection.execute(sa.text("CREATE TABLE orders (id, customer, at, paid, changed)"))
-        _add_source(database, settings, url)
+        _add_source(database, url)
         longest = 0.0
         while killed < kills:
             orders = _add_orders(shop, orders)
@@ -116,8 +117,8 @@ def count_apart(kills: int, seed: int) -> PullCounts:
     return PullCounts(**killed_jobs.count_apart("tests.faults.source_kills", kills, seed))
 
 
-def _add_source(database: Database, settings: Settings, url: str) -> None:
-    new = sources.NewSource(
+def _add_source(database: Database, url: str) -> None:
+    new = source_records.NewSource(
         "orders",
         "query",
         url,
@@ -130,14 +131,12 @@ def _add_source(database: Database, settings: Settings, url: str) -> None:
         map_text=MAP,
         secrets={"url": url},
     )
-    with database.transaction() as session:
-        sources.add(session, settings, new, by="U0ADMIN")
+    change(database, source_records.add, new, by="U0ADMIN")
 
 
 def _state(database: Database, settings: Settings) -> tuple[int, dict[str, Any]]:
     """Return the number of events, and the watermark."""
-    with database.reading() as session:
-        watermark = dict(sources.find(session, settings, "orders").watermark)
+    watermark = dict(read(database, source_records.find, "orders").watermark)
     return int(Lake.open(settings).table("events").count().execute()), watermark
 
 

@@ -10,7 +10,8 @@ from sqlalchemy import select
 from retention.db.tables import Audit, Job, ModelVersion
 from tests import shop as tiny
 from tests.workers.harness import ADMIN, ask, failure, job, over, running, wait
-from workers import completion, jobs
+from tests.world import change
+from workers.queue import completion, jobs
 from workers.requests import Retrain
 
 pytestmark = pytest.mark.desk
@@ -26,7 +27,7 @@ def shop(tmp_path, monkeypatch) -> tiny.Shop:
 def start(shop: tiny.Shop, folder: Path, block: str) -> Job:
     """Ask for a training and wait until it stands at the block."""
     (folder / block).touch()
-    queued_job = ask(shop.database, shop.settings, Retrain(horizon=14, cutoff=shop.end), "k")
+    queued_job = ask(shop.database, Retrain(horizon=14, cutoff=shop.end), "k")
     wait(lambda: jobs.wake(shop.settings, queued_job))
     wait(lambda: (folder / "blocked").exists(), 480)
     (folder / block).unlink()
@@ -51,9 +52,7 @@ def versions(shop: tiny.Shop) -> list[tuple[str, str]]:
     ("block", "before", "trained"),
     [
         pytest.param(  # trained, but not yet published
-            "block-after-churn",
-            [],
-            ["churn", "churn", "recommend"],
+            "block-after-churn", [], ["churn", "churn", "recommend"]
         ),
         ("block-before-recommend", [("churn", "champion")], ["churn", "recommend", "recommend"]),
     ],
@@ -81,7 +80,7 @@ def test_killed_training_continues_after_the_published_model(
 def test_published_model_stays_in_use_when_the_job_fails(shop, tmp_path):
     with running(shop.settings, shop.database, "worker", "tick", stand_ins=STAND_INS):
         stopped = start(shop, tmp_path, "block-before-recommend")
-        completion.fail(shop.settings, shop.database, stopped, "The machine ran out of memory.")
+        completion.fail(shop.database, stopped, "The machine ran out of memory.")
         kill(stopped.worker)
         report = failure(shop.database, stopped.id).payload["text"]
         assert (
@@ -89,8 +88,7 @@ def test_published_model_stays_in_use_when_the_job_fails(shop, tmp_path):
         )
         assert report.endswith("stays in use.")
         assert versions(shop) == [("churn", "champion")]
-        with shop.database.transaction() as session:
-            again = jobs.retry(session, shop.settings, stopped.id, ADMIN)
+        again = change(shop.database, jobs.retry, stopped.id, ADMIN)
         wait(lambda: jobs.wake(shop.settings, again))
         assert over(shop.database, stopped.id, 480).state == "done"
     assert versions(shop) == [("churn", "champion"), ("recommend", "champion")]

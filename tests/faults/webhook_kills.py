@@ -27,9 +27,10 @@ from typing import Any
 from sqlalchemy import func, select
 
 from retention import clock
-from retention.connect import connections, webhook_inbox
+from retention.connect import connections
 from retention.connect.connections import Access
-from retention.connect.shopify import Shopify
+from retention.connect.shops import webhook_inbox
+from retention.connect.shops.shopify import Shopify
 from retention.db import Database
 from retention.db.tables import Webhook
 from retention.lake import Lake
@@ -37,8 +38,9 @@ from retention.settings import Settings
 from tests.bot.real_server import running_bot
 from tests.faults import killed_jobs
 from tests.standins import shopify
+from tests.world import change, scalar
 from workers.requests import ShopInbox
-from workers.tasks import shop_inbox
+from workers.tasks.shops import shop_inbox
 
 BOT_EVERY = 4  # kills of the job for one of the server
 AT_ONCE = 10  # deliveries of one import, so that a job has several
@@ -47,8 +49,8 @@ LONGEST = 1.5  # seconds of a job until its kill
 REFUNDED_EVERY = 3  # orders; a refund is a second webhook of the order
 JOB_MODULES = (
     "tests.faults.webhook_kills",
-    "retention.campaigns.file_imports",
-    "retention.connect.loading",
+    "retention.campaigns.codes.file_imports",
+    "retention.connect.shops.loading",
     "retention.lake",
 )
 
@@ -128,7 +130,7 @@ def count(kills: int, seed: int) -> WebhookCounts:
         killed_jobs.installation(*JOB_MODULES) as (settings, database),
         shopify.Shopify.start() as shop,
     ):
-        _connect(settings, database, shop)
+        _connect(database, shop)
         sender = Sender(shop)
         feeder = threading.Thread(target=sender.run, daemon=True)
         while injected["job"] + injected["server"] < kills:
@@ -163,18 +165,17 @@ def count_apart(kills: int, seed: int) -> WebhookCounts:
     return WebhookCounts(**killed_jobs.count_apart("tests.faults.webhook_kills", kills, seed))
 
 
-def _connect(settings: Settings, database: Database, shop: shopify.Shopify) -> None:
-    with database.transaction() as session:
-        connections.add(
-            session,
-            settings,
-            "shop",
-            "shopify",
-            Shopify.settings,
-            _access(shop),
-            channel=None,
-            by="U0ADMIN",
-        )
+def _connect(database: Database, shop: shopify.Shopify) -> None:
+    change(
+        database,
+        connections.add,
+        "shop",
+        "shopify",
+        Shopify.settings,
+        _access(shop),
+        channel=None,
+        by="U0ADMIN",
+    )
 
 
 def _access(shop: shopify.Shopify) -> dict[str, str]:
@@ -182,7 +183,7 @@ def _access(shop: shopify.Shopify) -> dict[str, str]:
 
 
 def _kill_job(settings: Settings, database: Database, chance: random.Random) -> Counter[str]:
-    _wait_for_webhooks(database, settings)
+    _wait_for_webhooks(database)
     before = _state(settings, database)
     near_import = chance.random() < 0.5
     job = killed_jobs.start(settings, database, ShopInbox(), _prepare)
@@ -197,11 +198,11 @@ def _kill_job(settings: Settings, database: Database, chance: random.Random) -> 
     return Counter(job=1, between=int(is_imported and after[1] == before[1]))
 
 
-def _wait_for_webhooks(database: Database, settings: Settings) -> None:
+def _wait_for_webhooks(database: Database) -> None:
     until = time.monotonic() + 30
     while time.monotonic() < until:
         with database.reading() as session:
-            if webhook_inbox.is_waiting(session, settings):
+            if webhook_inbox.is_waiting(session):
                 return
         time.sleep(0.02)
     raise AssertionError("no webhook arrived")
@@ -210,8 +211,7 @@ def _wait_for_webhooks(database: Database, settings: Settings) -> None:
 def _state(settings: Settings, database: Database) -> tuple[int, int]:
     """Return the numbers of events in the lake and of deliveries that are done."""
     done = select(func.count()).select_from(Webhook).where(Webhook.state == webhook_inbox.DONE)
-    with database.reading() as session:
-        number = session.scalar(done) or 0
+    number = scalar(database, done) or 0
     return int(Lake.open(settings).table("events").count().execute()), number
 
 

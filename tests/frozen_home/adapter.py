@@ -22,14 +22,14 @@ import skops.io
 from slack_sdk import WebClient
 from sqlalchemy import select
 
-from bot.app import build_app
+from bot.http.web import Request, Site
 from bot.playground.server import StandIn
+from bot.slack.app import build_app
 from bot.terminal import run as run_terminal
-from bot.web import Request, Site
-from retention.campaigns.assignment import buckets
-from retention.campaigns.coupons import check_character
-from retention.campaigns.redemptions import CodeUse
-from retention.campaigns.spec import Body
+from retention.campaigns.codes.coupons import check_character
+from retention.campaigns.codes.redemptions import CodeUse
+from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.planning.assignment import buckets
 from retention.churn.model import ALLOWED
 from retention.churn.score import population
 from retention.db import Database
@@ -37,8 +37,9 @@ from retention.db.migrate import upgrade
 from retention.db.tables import Base, ModelVersion
 from retention.demo.response import _draws as demo_draws
 from retention.keys import Keys, key_id, keyed_hash
-from retention.lake import Lake, quarantine
+from retention.lake import Lake
 from retention.lake.identity.links import link_id
+from retention.lake.importing import quarantine
 from retention.lake.schema import TABLES
 from retention.outreach import consent
 from retention.outreach.adapter import Contact, Message
@@ -53,11 +54,13 @@ from retention.risk.policy import read_policy
 from retention.settings import Settings
 from tests.bot.wire import SECRET as SIGNING_SECRET
 from tests.bot.wire import Api, Workspace, serve
-from workers import broker, ids, schedule
+from workers import ids
 from workers.app import QUEUES, RUN_JOB
 from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack import client
+from workers.queue import broker
 from workers.requests import REQUESTS
+from workers.schedule import tick as schedule
 from workers.tasks import runner
 
 MOVED_TYPES: dict[
@@ -111,12 +114,12 @@ def command(*words: str) -> dict[str, Any]:
 
 def run_job(home: Home, job_id: str) -> str:
     """Run a queued job as a worker does."""
-    return runner.run_job(home.settings, home.database, job_id, "a worker")
+    return runner.run_job(home.database, job_id, "a worker")
 
 
 def tick(home: Home) -> list[str]:
     """Start what is due by business time; return the ids of the new jobs."""
-    return schedule.tick(home.database, home.settings)
+    return schedule.tick(home.database)
 
 
 def customers_in_lake(home: Home, table: str) -> set[str]:
@@ -149,12 +152,7 @@ def quarantine_counts(home: Home) -> dict[str, int]:
 def features(home: Home, version: str, as_of: datetime) -> pd.DataFrame:
     """Features of all active customers (index: customer id), as a stored churn model asks for."""
     trained = churn_model(home.settings, _version(home, version))
-    snapshot = population(
-        home.lake,
-        as_of,
-        horizon_days=trained.horizon_days,
-        active_within_days=trained.active_within_days,
-    )
+    snapshot = population(home.lake, as_of, window=trained.window)
     columns = list(trained.columns)
     return pd.DataFrame(snapshot.matrix(columns), columns=columns, index=snapshot.frame.customer_id)
 
@@ -213,7 +211,7 @@ def request_kinds() -> set[str]:
 
 def task_of(kind: str) -> Callable[..., Any]:
     """The function that a worker runs for a kind of job."""
-    return importlib.import_module(f"workers.tasks.{kind}").run
+    return importlib.import_module(runner.module_name(kind)).run
 
 
 def parse_campaign_body(body: dict[str, Any]) -> dict[str, Any]:
@@ -402,13 +400,13 @@ def slack_stand_in() -> Iterator[Any]:
 
 def slack_client(home: Home) -> WebClient:
     """The installation's client of the Web API."""
-    return client(home.settings, home.database)
+    return client(home.database)
 
 
 def deliver_all(home: Home) -> None:
     """Run a new sender until it finds nothing that is due."""
     pace = Pacing(channel_gap=0.0, recheck_after=0.0, lease=60.0, idle_wait=0.0)
-    sender = Sender(home.settings, home.database, slack_client(home), pace)
+    sender = Sender(home.database, slack_client(home), pace)
     while sender.step():
         pass
 

@@ -11,7 +11,7 @@ import time
 import zipfile
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.packaging.conftest import ROOT, UV
@@ -91,9 +91,9 @@ def test_installed_wheel_runs_the_demo_in_a_bare_environment(wheel, tmp_path):
     try:
         page = f"http://127.0.0.1:{port}"
         _wait_for(page, demo, tmp_path / "demo.log")
-        assert httpx.get(page).status_code == 200
+        assert httpx2.get(page).status_code == 200
         command = {"user": "analyst", "channel": "crm", "text": "help"}
-        assert httpx.post(f"{page}/playground/commands", data=command).is_success
+        assert httpx2.post(f"{page}/playground/commands", data=command).is_success
     finally:
         os.killpg(demo.pid, signal.SIGTERM)
         demo.wait(60)

@@ -11,11 +11,11 @@ from dataclasses import asdict
 import pytest
 from sqlalchemy import select
 
-from retention.backup import backup, restore
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import RoleGrant
 from retention.errors import BadInput
+from retention.installation.backup import backup, restore
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.terminal_text import terminal_text

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.csv import DANGEROUS, to_csv
+from retention.csv_text import DANGEROUS, to_csv
 
 
 def _read(content: bytes) -> list[list[str]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from retention import templating
-from retention.churn.uncertainty import Interval
-from retention.csv import to_csv
+from retention.churn.evaluation.uncertainty import Interval
+from retention.csv_text import to_csv
 from retention.number_format import (
     count,
     exact_percent,

@@ -8,42 +8,27 @@ from sqlalchemy import select
 
 from retention.db.tables import DirectoryEntry, ModelVersion
 from retention.errors import BadInput
+from retention.installation.rotation import reseal_all, rotate
 from retention.lake import Lake
 from retention.lake.customer_directory import read
 from retention.outreach import consent
 from retention.privacy import erased, pseudonym
 from retention.registry.store import load, save
-from retention.rotation import reseal_all, rotate
 from retention.settings import Settings
+from tests.world import model_version
 
 NOW = datetime(2025, 5, 1, tzinfo=UTC)
 
 
 def _saved(settings) -> ModelVersion:
-    return save(
-        settings,
-        kind="churn",
-        content=b"a model",
-        estimator="logistic",
-        rung="",
-        cutoff=NOW,
-        horizon_days=28,
-        active_within_days=56,
-        parameters={},
-        features=["f"],
-        metrics={},
-        fingerprint="v",
-        seed=0,
-        job_id=None,
-        created_by="U0ADMIN",
-    )
+    return save(settings, model_version(settings, cutoff=NOW, features=["f"]), b"a model")
 
 
 def test_new_key_signs_and_older_keys_still_verify(database, settings):
     token, old = consent.unsubscribe_token(settings.keys, 7), settings.key
     with database.transaction() as session:
         session.add(_saved(settings))
-        erased.record_erased(session, settings, ["k1"], "U0ADMIN", NOW)
+        erased.record_erased(session, ["k1"], "U0ADMIN", NOW)
     for _ in range(2):
         settings = rotate(settings)
     assert old not in settings.keys.all[:2]
@@ -55,13 +40,13 @@ def test_new_key_signs_and_older_keys_still_verify(database, settings):
     assert consent.unsubscribe_token(again.keys, 7) != token
     assert erased.load_erased(database, again).among(["k1", "k2"]) == {"k1"}
     directory = read(Lake.open(again), again)
-    with database.transaction() as session:
+    with database.using(again).transaction() as session:
         (row,) = session.scalars(select(ModelVersion))
         assert load(again, row) == b"a model"
         session.add(DirectoryEntry(customer_id="gone", pseudonym="P"))
-        counts = reseal_all(directory, session, again, "operator")
+        counts = reseal_all(directory, session, "operator")
         assert counts["models"] == 1
-        assert reseal_all(directory, session, again, "operator")["models"] == 0
+        assert reseal_all(directory, session, "operator")["models"] == 0
         session.refresh(row)
         alone = again.model_copy()
         alone.__dict__["keys"] = type(again.keys)(again.keys.all[:1])
@@ -73,10 +58,11 @@ def test_row_with_foreign_seal_is_not_resealed(database, settings):
         row = _saved(settings)
         row.sha256 = "0" * 64
         session.add(row)
-        session.flush()
-        settings = rotate(settings)
+    settings = rotate(settings)
+    with database.using(settings).transaction() as session:
+        (row,) = session.scalars(select(ModelVersion))
         directory = read(Lake.open(settings), settings)
-        assert reseal_all(directory, session, settings, "operator")["models"] == 0
+        assert reseal_all(directory, session, "operator")["models"] == 0
         with pytest.raises(BadInput, match="not what was saved"):
             load(settings, row)
 

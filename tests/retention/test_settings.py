@@ -15,6 +15,7 @@ from retention.db.migrate import upgrade
 from retention.errors import BadInput
 from retention.privacy.erased import load_erased, record_erased
 from retention.settings import SECRETS, Settings, load_settings, variable, warn_of_short_keys
+from tests.world import change
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +84,7 @@ def test_home_with_data_and_no_key_makes_no_new_key():
     settings = Settings()
     upgrade(settings)
     database = Database.of(settings)
-    with database.transaction() as session:
-        record_erased(session, settings, ["C1"], "operator", datetime.now(UTC))
+    change(database, record_erased, ["C1"], "operator", datetime.now(UTC))
     path = settings.home / "secret.key"
     key = path.read_text()
     path.unlink()

@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns import approval, launch
-from retention.campaigns.draft import Draft, store
-from retention.campaigns.shop_code_sync import Fenced, Shop, SyncReport, sync_campaign
-from retention.connect import code_makers, connections
+from retention.campaigns.codes.shop_code_sync import Fenced, Shop, SyncReport, sync_campaign
+from retention.campaigns.lifecycle import launch, transitions
+from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.planning.draft import Draft, store
+from retention.connect import connections, registry
 from retention.connect.contract import MakesCodes, Setting
 from retention.db import Database
 from retention.db.tables import Campaign, Connection, Coupon, ShopCode, ShopDiscount
@@ -42,14 +43,7 @@ def connect(
     values = {"shop": url, **_SECRETS[kind]}
     with database.transaction() as session:
         return connections.add(
-            session,
-            settings,
-            name,
-            kind,
-            _SETTINGS[kind],
-            values,
-            channel="C0SHOP",
-            by="U0ADMIN",
+            session, name, kind, _SETTINGS[kind], values, channel="C0SHOP", by="U0ADMIN"
         )
 
 
@@ -101,31 +95,31 @@ def approved_campaign(
     drafted = Draft(campaign_id, "salt", f"May {campaign_id}", None, body, rows)
     with database.transaction() as session:
         options = {"author": "U0ANALYST", "channel": "C0CRM", "post_key": f"job:{campaign_id}"}
-        store(session, settings, drafted, now=now, **options)
-        approval.submit(session, settings, campaign_id, 1, "U0ANALYST", now)
-        approval.approve(session, settings, campaign_id, 1, "U0LEAD", now)
-        launch.begin_sending(session, settings, campaign_id, 1, "U0LEAD", now)
-    assert list(launch.reserve_all_codes(database, settings, campaign_id, 1))
+        store(session, drafted, now=now, **options)
+        transitions.submit(session, Step(campaign_id, "U0ANALYST", 1, now))
+        transitions.approve(session, Step(campaign_id, "U0LEAD", 1, now))
+        launch.begin_sending(session, Step(campaign_id, "U0LEAD", 1, now))
+    assert list(launch.reserve_all_codes(database, Step(campaign_id, "U0LEAD", 1)))
 
 
 def go_live(database: Database, settings: Settings, campaign_id: str, now: datetime = NOW) -> None:
     """Make an approved campaign live."""
     with database.transaction() as session:
-        launch.go_live(session, settings, campaign_id, 1, "U0LEAD", now)
+        launch.go_live(session, Step(campaign_id, "U0LEAD", 1, now))
 
 
 def stop(database: Database, settings: Settings, campaign_id: str, now: datetime = NOW) -> None:
     """Stop a campaign."""
     with database.transaction() as session:
-        approval.stop(session, settings, campaign_id, "U0LEAD", "Too dear", now)
+        transitions.stop(session, Step(campaign_id, "U0LEAD", at=now), "Too dear")
 
 
 def opened(database: Database, settings: Settings) -> MakesCodes:
     """Return the connector of the active shop."""
     with database.reading() as session:
-        connection = code_makers.active_shop(session, settings)
+        connection = registry.active_shop(session)
     assert connection is not None
-    return code_makers.open_code_maker(settings, connection)
+    return registry.open_code_maker(settings, connection)
 
 
 def fenced(database: Database) -> Fenced:

@@ -203,21 +203,10 @@ class Klaviyo(MailPlatform):
         found = every[start:after]
         query = urlencode({"filter": call.query["filter"], "page[cursor]": after})
         following = f"{self.url}{call.path}?{query}" if after < len(every) else None
-        data = [
-            {
-                "type": "event",
-                "id": f"E{number}",
-                "attributes": {"datetime": at},
-                "relationships": {"profile": {"data": {"type": "profile", "id": customer}}},
-            }
-            for number, (customer, at) in enumerate(found)
-        ]
-        included = [
-            {
-                "type": "profile",
-                "id": customer,
-                "attributes": {"email": self.profiles[customer]["email"]},
-            }
-            for customer, _ in found
-        ]
+        data, included = [], []
+        for number, (customer, at) in enumerate(found):
+            profile = {"type": "profile", "id": customer}
+            event = {"type": "event", "id": f"E{number}", "attributes": {"datetime": at}}
+            data.append({**event, "relationships": {"profile": {"data": profile}}})
+            included.append({**profile, "attributes": {"email": self.profiles[customer]["email"]}})
         return Answer(200, {"data": data, "included": included, "links": {"next": following}})

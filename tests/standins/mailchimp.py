@@ -150,9 +150,7 @@ class Mailchimp(MailPlatform):
 
     def _found(self, call: Call) -> list[dict[str, Any]]:
         status = call.query.get("status")
-        since = datetime.fromisoformat(
-            call.query.get("since_last_changed", "1970-01-01T00:00:00+00:00")
-        )
+        since = datetime.fromisoformat(call.query.get("since_last_changed", "1970-01-01T00:00Z"))
         return [
             contact
             for contact in self.contacts.values()
@@ -201,20 +199,16 @@ class Mailchimp(MailPlatform):
                 continue
             fields = {**(contact["merge_fields"] if contact else {}), **member["merge_fields"]}
             changed = contact["last_changed"] if contact else LONG_AGO
-            self.contacts[member["email_address"]] = {
-                **member,
-                "merge_fields": fields,
-                "last_changed": changed,
-            }
+            new = {**member, "merge_fields": fields, "last_changed": changed}
+            self.contacts[member["email_address"]] = new
         return Answer(200, {"errors": errors, "error_count": len(errors)})
 
     def _batch(self, call: Call) -> Answer:
         if call.method == "GET":
             number = int(call.path.rpartition("/")[2])
             errored = self.batches[number - 1]
-            return Answer(
-                200, {"id": str(number), "status": "finished", "errored_operations": errored}
-            )
+            done = {"status": "finished", "errored_operations": errored}
+            return Answer(200, {"id": str(number), **done})
         results = [self._patch(operation) for operation in call.json()["operations"]]
         self.batches.append(results.count(False))
         return Answer(200, {"id": str(len(self.batches)), "status": "pending"})
@@ -225,22 +219,26 @@ class Mailchimp(MailPlatform):
         fields = json.loads(operation["body"])["merge_fields"]
         if (operation["method"], folder) != ("PATCH", f"/lists/{AUDIENCE}/members"):
             return False
-        for address, contact in self.contacts.items():
-            hashed = hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
-            if hashed == key and set(fields) <= self.tags:
-                contact["merge_fields"] |= fields
-                return True
-        return False
+        address = self._address(key)
+        if address is None or not set(fields) <= self.tags:
+            return False
+        self.contacts[address]["merge_fields"] |= fields
+        return True
+
+    def _address(self, key: str) -> str | None:
+        hashes = {
+            hashlib.md5(each.lower().encode(), usedforsecurity=False).hexdigest(): each
+            for each in self.contacts
+        }
+        return hashes.get(key)
 
     def _delete(self, key: str) -> Answer:
-        for address in list(self.contacts):
-            hashed = hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
-            if hashed == key:
-                del self.contacts[address]
-                for _, addresses in self.segments.values():
-                    addresses.discard(address)
-                return Answer(204, b"")
-        return Answer(404, {"title": "Resource Not Found", "status": 404})
+        if (address := self._address(key)) is None:
+            return Answer(404, {"title": "Resource Not Found", "status": 404})
+        del self.contacts[address]
+        for _, addresses in self.segments.values():
+            addresses.discard(address)
+        return Answer(204, b"")
 
     def _refusal(
         self, member: dict[str, Any], contact: dict[str, Any] | None, is_update: bool

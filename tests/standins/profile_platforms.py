@@ -12,12 +12,12 @@ from tests.standins.mail_platforms import KEY, SENDER, MailPlatform
 class ProfilePlatform:
     """A stand-in's class, the settings of a connection to it, and its fields.
 
-    ``fields`` are a step of a synchronisation and a field of its answer that the step needs.
+    ``fields`` are, by step of a synchronisation, the fields of its answers that it needs.
     """
 
     stand_in: type[MailPlatform]
     values: Callable[[Any], dict[str, str]]
-    fields: tuple[tuple[str, str], ...]
+    fields: dict[str, str]
 
 
 def _with_sender(stand_in: Any) -> dict[str, str]:
@@ -28,18 +28,11 @@ PLATFORMS = {
     "brevo": ProfilePlatform(
         brevo.Brevo,
         _with_sender,
-        (
-            ("left", "blockedAt"),
-            ("left", "code"),
-            ("left", "email"),
-            ("left", "emailBlacklisted"),
-            ("left", "reason"),
-            ("list_members", "attributes"),
-            ("list_members", "contacts"),
-            ("list_members", "count"),
-            ("change_list", "id"),
-            ("change_list", "processId"),
-        ),
+        {
+            "left": "blockedAt code email emailBlacklisted reason",
+            "list_members": "attributes contacts count",
+            "change_list": "id processId",
+        },
     ),
     "customer.io": ProfilePlatform(
         customer_io.CustomerIo,
@@ -51,30 +44,20 @@ PLATFORMS = {
             "address": stand_in.url,
             "track_address": stand_in.url,
         },
-        (
-            ("left", "bounced"),
-            ("left", "messages"),
-            ("left", "metrics"),
-            ("left", "recipient"),
-            ("list_members", "id"),
-            ("list_members", "identifiers"),
-            ("list_members", "name"),
-            ("list_members", "segments"),
-            ("list_members", "type"),
-            ("change_list", "id"),
-        ),
+        {
+            "left": "bounced messages metrics recipient",
+            "list_members": "id identifiers name segments type",
+            "change_list": "id",
+        },
     ),
     "klaviyo": ProfilePlatform(
         mail_platforms.Klaviyo,
         lambda stand_in: {"key": KEY, "address": stand_in.url},
-        (
-            ("left", "datetime"),
-            ("left", "email"),
-            ("left", "relationships"),
-            ("list_members", "attributes"),
-            ("list_members", "data"),
-            ("change_list", "id"),
-        ),
+        {
+            "left": "datetime email relationships",
+            "list_members": "attributes data",
+            "change_list": "id",
+        },
     ),
     "mailchimp": ProfilePlatform(
         mailchimp.Mailchimp,
@@ -86,37 +69,21 @@ PLATFORMS = {
             "address": stand_in.url,
             "marketing_address": stand_in.url,
         },
-        (
-            ("left", "email"),
-            ("left", "email_address"),
-            ("left", "last_changed"),
-            ("left", "last_event_at"),
-            ("left", "members"),
-            ("left", "reason"),
-            ("left", "total_items"),
-            ("list_members", "email_address"),
-            ("list_members", "id"),
-            ("list_members", "merge_fields"),
-            ("list_members", "name"),
-            ("list_members", "segments"),
-            ("change_list", "errors"),
-            ("push_profiles", "errored_operations"),
-            ("push_profiles", "id"),
-            ("push_profiles", "status"),
-        ),
+        {
+            "left": "email email_address last_changed last_event_at members reason total_items",
+            "list_members": "email_address id merge_fields name segments",
+            "change_list": "errors",
+            "push_profiles": "errored_operations id status",
+        },
     ),
     "sendgrid": ProfilePlatform(
         sendgrid.SendGrid,
         _with_sender,
-        (
-            ("left", "created"),
-            ("left", "email"),
-            ("list_members", "id"),
-            ("list_members", "status"),
-            ("list_members", "urls"),
-            ("change_list", "id"),
-            ("push_profiles", "job_id"),
-            ("push_profiles", "status"),
-        ),
+        {
+            "left": "created email",
+            "list_members": "id status urls",
+            "change_list": "id",
+            "push_profiles": "job_id status",
+        },
     ),
 }

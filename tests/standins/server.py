@@ -4,6 +4,8 @@ A test calls `StandIn.fail`. A person who runs a stand-in as a process sends the
 ``POST /standin/faults`` with ``{"kind": "server_error", "times": 2, "path": "/orders"}``.
 """
 
+import base64
+import hmac
 import json
 import threading
 import time
@@ -14,14 +16,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
+STATUSES = {
+    "unauthorized": 401,
+    "forbidden": 403,
+    "unpaid": 402,  # the plan allows no more
+    "gone": 404,
+    "rate_limited": 429,  # with Retry-After
+    "server_error": 500,
+}
 KINDS = (
-    "unauthorized",
-    "forbidden",
-    "unpaid",  # 402: the plan allows no more
-    "gone",  # 404
-    "rate_limited",  # 429 with Retry-After
+    *STATUSES,
     "throttled",  # the bucket is empty (Shopify)
-    "server_error",
     "hang",
     "cut_after_effect",  # the request has its effect, and the connection ends
     "missing_page",  # a page of a list has no records
@@ -67,6 +72,18 @@ class Answer:
         if isinstance(self.content, bytes):
             return self.content
         return json.dumps(self.content).encode()
+
+
+def renamed(value: Any, names: dict[str, str]) -> Any:
+    """Return a record in which some fields are called otherwise."""
+    if isinstance(value, dict):
+        return {names.get(key, key): renamed(each, names) for key, each in value.items()}
+    return [renamed(each, names) for each in value] if isinstance(value, list) else value
+
+
+def signature(secret: str, body: bytes) -> str:
+    """Return a shop's signature of a webhook."""
+    return base64.b64encode(hmac.digest(secret.encode(), body, "sha256")).decode()
 
 
 class StandIn:
@@ -126,18 +143,9 @@ class StandIn:
             return Answer(200, {"faults": [vars(fault) for fault in self.faults]})
         with self._lock:
             self.calls.append(call)
-        if self.take_fault(call, "unauthorized"):
-            return Answer(401, {"errors": "unauthorized"})
-        if self.take_fault(call, "forbidden"):
-            return Answer(403, {"errors": "forbidden"})
-        if self.take_fault(call, "unpaid"):
-            return Answer(402, {"message": "not enough credits"})
-        if self.take_fault(call, "gone"):
-            return Answer(404, {"message": "not found"})
-        if fault := self.take_fault(call, "rate_limited"):
-            return Answer(429, {"errors": "slow down"}, self.pause(fault.value))
-        if self.take_fault(call, "server_error"):
-            return Answer(500, {"errors": "internal"})
+        if fault := self.take_fault(call, *STATUSES):
+            headers = self.pause(fault.value) if fault.kind == "rate_limited" else {}
+            return Answer(STATUSES[fault.kind], {"errors": fault.kind}, headers)
         if fault := self.take_fault(call, "hang"):
             time.sleep(fault.value or 30)
             return None

@@ -6,9 +6,6 @@ Written from https://shopify.dev/docs/api (version 2026-07). ``python -m tests.s
 """
 
 import argparse
-import base64
-import hashlib
-import hmac
 import json
 import time
 import urllib.request
@@ -19,17 +16,13 @@ from typing import Any
 
 from retention.demo import graphql
 from retention.demo.graphql import Field, GraphqlError
-from tests.standins.server import Answer, Call, StandIn
+from tests.standins.server import Answer, Call, StandIn, renamed, signature
 from tests.standins.shopify_data import Records, rest
 
 VERSION = "2026-07"
 TOKEN, CLIENT_ID, SECRET = "shpat_test", "client-1", "shpss_test"
 SCOPES = (
-    "read_orders",
-    "read_all_orders",
-    "read_customers",
-    "read_products",
-    "read_inventory",
+    *("read_orders", "read_all_orders", "read_customers", "read_products", "read_inventory"),
     "write_discounts",
 )
 MAX_COST = 1_000
@@ -74,13 +67,10 @@ class Shopify(StandIn):
         if call.path != f"/admin/api/{VERSION}/graphql.json":
             return Answer(404, {"errors": "Not Found"})
         if call.headers.get("x-shopify-access-token") != self.token:
-            return Answer(
-                401, {"errors": "[API] Invalid API key or access token (unrecognized login)"}
-            )
+            return Answer(401, {"errors": "[API] Invalid API key or access token"})
         request = call.json()
         try:
-            kind, fields = graphql.parse(request["query"])
-            bound = graphql.bind(fields, request.get("variables") or {})
+            kind, bound = graphql.parse(request["query"], request.get("variables") or {})
             points = self._check_cost(call, graphql.cost(bound))
             data = self._mutate(bound) if kind == "mutation" else self._query(call, bound)
             self.available -= graphql.objects(data)  # the rest of the requested cost is given back
@@ -94,17 +84,13 @@ class Shopify(StandIn):
         known = (CLIENT_ID, self.secret, "client_credentials")
         if tuple(map(given.get, ("client_id", "client_secret", "grant_type"))) != known:
             return Answer(401, {"error": "invalid_client"})
-        scope = ",".join(self.scopes)
-        return Answer(
-            200, {"access_token": self.token, "scope": scope, "expires_in": self.expires_in}
-        )
+        token = {"access_token": self.token, "expires_in": self.expires_in}
+        return Answer(200, {**token, "scope": ",".join(self.scopes)})
 
     def _check_cost(self, call: Call, points: int) -> int:
         now = time.monotonic()
-        self.available = min(
-            self.bucket, self.available + (now - self._filled_at) * self.restore_rate
-        )
-        self._filled_at = now
+        filled = self.available + (now - self._filled_at) * self.restore_rate
+        self.available, self._filled_at = min(self.bucket, filled), now
         if points > MAX_COST:
             raise GraphqlError("MAX_COST_EXCEEDED", f"Query cost is {points}, over {MAX_COST}")
         if points > self.available or self.take_fault(call, "throttled"):
@@ -112,16 +98,9 @@ class Shopify(StandIn):
         return points
 
     def _cost(self, points: int) -> dict[str, Any]:
-        return {
-            "cost": {
-                "requestedQueryCost": points,
-                "throttleStatus": {
-                    "maximumAvailable": self.bucket,
-                    "currentlyAvailable": int(self.available),
-                    "restoreRate": self.restore_rate,
-                },
-            }
-        }
+        status = {"currentlyAvailable": int(self.available), "restoreRate": self.restore_rate}
+        status["maximumAvailable"] = self.bucket
+        return {"cost": {"requestedQueryCost": points, "throttleStatus": status}}
 
     # ------------------------------------------------------------ queries
 
@@ -148,15 +127,7 @@ class Shopify(StandIn):
         }
 
     def _visible(self, stream: str) -> list[dict[str, Any]]:
-        return [self._with_new_names(record) for record in getattr(self.records, stream).values()]
-
-    def _with_new_names(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                self.renamed.get(key, key): self._with_new_names(each)
-                for key, each in value.items()
-            }
-        return [self._with_new_names(each) for each in value] if isinstance(value, list) else value
+        return renamed([*getattr(self.records, stream).values()], self.renamed)
 
     def _query(self, call: Call, fields: list[Field]) -> dict[str, Any]:
         root = self.root()
@@ -174,10 +145,8 @@ class Shopify(StandIn):
 
     def _check_scope(self, name: str) -> None:
         if name in STREAMS and f"read_{name}" not in self.scopes:
-            raise GraphqlError(
-                "ACCESS_DENIED",
-                f"Access denied for {name} field. Required access: `read_{name}` access scope.",
-            )
+            text = f"Access denied for {name} field. Required access: `read_{name}` access scope."
+            raise GraphqlError("ACCESS_DENIED", text)
 
     def _node(self, gid: str) -> Any:
         if gid in self.operations:
@@ -211,21 +180,14 @@ class Shopify(StandIn):
         data = {}
         for each in fields:
             if each.name not in self.mutations:
-                raise GraphqlError(
-                    "undefinedField", f"Field '{each.name}' doesn't exist on type 'Mutation'"
-                )
-            data[each.name] = graphql.project(
-                self.mutations[each.name](each.arguments), each.selection, self._select
-            )
+                text = f"Field '{each.name}' doesn't exist on type 'Mutation'"
+                raise GraphqlError("undefinedField", text)
+            payload = self.mutations[each.name](each.arguments)
+            data[each.name] = graphql.project(payload, each.selection, self._select)
         return data
 
     def _run_bulk(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        running = [
-            operation
-            for operation in self.operations.values()
-            if operation["status"] in ("CREATED", "RUNNING")
-        ]
-        if running:
+        if any(each["status"] in ("CREATED", "RUNNING") for each in self.operations.values()):
             message = "A bulk query operation for this app and shop is already in progress"
             return _payload("bulkOperation", None, message, "OPERATION_IN_PROGRESS")
         _check_bulk(arguments["query"])
@@ -307,7 +269,6 @@ class Shopify(StandIn):
             Another one makes a wrong signature.
         """
         body = json.dumps(rest(content) if "__typename" in content else content).encode()
-        digest = hmac.digest((secret or self.secret).encode(), body, hashlib.sha256)
         at = sent_at or datetime.now(UTC)
         return {
             "Content-Type": "application/json",
@@ -316,7 +277,7 @@ class Shopify(StandIn):
             "X-Shopify-API-Version": VERSION,
             "X-Shopify-Webhook-Id": delivery_id or f"delivery-{next(self._numbers)}",
             "X-Shopify-Triggered-At": at.isoformat().replace("+00:00", "Z"),
-            "X-Shopify-Hmac-Sha256": base64.b64encode(digest).decode(),
+            "X-Shopify-Hmac-Sha256": signature(secret or self.secret, body),
         }, body
 
     def privacy_request(
@@ -327,11 +288,8 @@ class Shopify(StandIn):
         if customer is not None:
             person = rest(customer)
             body["customer"] = {key: person.get(key) for key in ("id", "email", "phone")}
-            body |= (
-                {"orders_to_redact": []}
-                if kind == "redact"
-                else {"orders_requested": [], "data_request": {"id": 9999}}
-            )
+            asked = {"orders_requested": [], "data_request": {"id": 9999}}
+            body |= {"orders_to_redact": []} if kind == "redact" else asked
         return body
 
 
@@ -365,11 +323,8 @@ def _check_bulk(query: str) -> None:
                 raise GraphqlError("BULK", "Connection fields within list fields are not supported")
             if is_connection and depth >= 2:
                 raise GraphqlError("BULK", "The query has more than two levels of connections")
-            check(
-                each.selection,
-                depth + is_connection,
-                in_list or each.name in ("refunds", "discountAllocations"),
-            )
+            is_list = in_list or each.name in ("refunds", "discountAllocations")
+            check(each.selection, depth + is_connection, is_list)
 
     check(graphql.parse(query)[1], 0, False)
 

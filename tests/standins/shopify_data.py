@@ -47,17 +47,13 @@ class Records:
             "createdAt": stamp(at),
             "updatedAt": stamp(at),
             "locale": "en-GB",
-            "defaultEmailAddress": {
-                "__typename": "CustomerEmailAddress",
-                "emailAddress": f"Ada{number}@example.com",
-                "marketingState": state,
-            },
+            "defaultEmailAddress": _node(
+                "CustomerEmailAddress",
+                emailAddress=f"Ada{number}@example.com",
+                marketingState=state,
+            ),
             "defaultPhoneNumber": None,
-            "defaultAddress": {
-                "__typename": "MailingAddress",
-                "city": "London",
-                "countryCodeV2": "GB",
-            },
+            "defaultAddress": _node("MailingAddress", city="London", countryCodeV2="GB"),
         }
         return self.customers[number]
 
@@ -65,6 +61,7 @@ class Records:
         self, number: int, *, price: str = "10.00", cost: str | None = "4.00", variants: int = 1
     ) -> dict[str, Any]:
         """Add a product; its items are ``SKU-{number}`` or, with more variants, ``…-{place}``."""
+        sku, picture = f"SKU-{number}", f"https://cdn.example/mug-{number}.jpg"
         self.products[number] = {
             "__typename": "Product",
             "id": f"gid://shopify/Product/{number}",
@@ -76,24 +73,13 @@ class Records:
             "isGiftCard": False,
             "updatedAt": stamp(BEGIN),
             "onlineStoreUrl": f"https://shop.example/products/mug-{number}",
-            "featuredMedia": {
-                "__typename": "MediaImage",
-                "preview": {
-                    "__typename": "MediaPreviewImage",
-                    "image": {
-                        "__typename": "Image",
-                        "url": f"https://cdn.example/mug-{number}.jpg",
-                    },
-                },
-            },
+            "featuredMedia": _node(
+                "MediaImage", preview=_node("MediaPreviewImage", image=_node("Image", url=picture))
+            ),
             "variants": [
-                self._variant(
-                    100 * number + place,
-                    f"SKU-{number}" + f"-{place}" * (variants > 1),
-                    price,
-                    cost,
-                    place if variants > 1 else 0,
-                )
+                self._variant(100 * number + place, f"{sku}-{place}", price, cost, place)
+                if variants > 1
+                else self._variant(100 * number + place, sku, price, cost, 0)
                 for place in range(1, variants + 1)
             ],
         }
@@ -111,10 +97,9 @@ class Records:
             "availableForSale": True,
             "inventoryQuantity": 7,
             "image": None,
-            "inventoryItem": {
-                "__typename": "InventoryItem",
-                "unitCost": {"__typename": "MoneyV2", "amount": cost} if cost else None,
-            },
+            "inventoryItem": _node(
+                "InventoryItem", unitCost=_node("MoneyV2", amount=cost) if cost else None
+            ),
         }
 
     def add_order(
@@ -145,7 +130,7 @@ class Records:
             "email": email or (f"ada{customer}@example.com" if customer else None),
             "phone": None,
             "currencyCode": currency,
-            "customer": {"__typename": "Customer", "id": f"gid://shopify/Customer/{customer}"}
+            "customer": _node("Customer", id=f"gid://shopify/Customer/{customer}")
             if customer
             else None,
             "refunds": [],
@@ -158,6 +143,8 @@ class Records:
     def _line(
         self, number: int, currency: str, sku: str, quantity: int, price: str, discount: str
     ) -> dict[str, Any]:
+        money = _bag(Decimal(discount), currency)
+        allocation = _node("DiscountAllocation", allocatedAmountSet=money)
         return {
             "__typename": "LineItem",
             "id": f"gid://shopify/LineItem/{number}",
@@ -166,14 +153,7 @@ class Records:
             "quantity": quantity,
             "variant": {"__typename": "ProductVariant", "id": "gid://shopify/ProductVariant/101"},
             "originalTotalSet": _bag(Decimal(price) * quantity, currency),
-            "discountAllocations": [
-                {
-                    "__typename": "DiscountAllocation",
-                    "allocatedAmountSet": _bag(Decimal(discount), currency),
-                }
-            ]
-            if Decimal(discount)
-            else [],
+            "discountAllocations": [allocation] if Decimal(discount) else [],
         }
 
     def refund(
@@ -187,24 +167,12 @@ class Records:
         )
         value = Decimal(amount) if amount else (total / line["quantity"] * quantity)
         number = len(order["refunds"]) + 1
-        order["refunds"].append(
-            {
-                "__typename": "Refund",
-                "id": f"gid://shopify/Refund/{order['name'][1:]}{number}",
-                "createdAt": stamp(at),
-                "totalRefundedSet": _bag(value, currency),
-                "refundLineItems": [
-                    {
-                        "__typename": "RefundLineItem",
-                        "quantity": quantity,
-                        "subtotalSet": _bag(value, currency),
-                        "lineItem": {"__typename": "LineItem", "id": line["id"]},
-                    }
-                ]
-                if quantity
-                else [],
-            }
-        )
+        money = _bag(value, currency)
+        refunded = _node("RefundLineItem", quantity=quantity, subtotalSet=money)
+        refunded["lineItem"] = _node("LineItem", id=line["id"])
+        refund = _node("Refund", id=f"gid://shopify/Refund/{order['name'][1:]}{number}")
+        refund |= {"createdAt": stamp(at), "totalRefundedSet": money}
+        order["refunds"].append({**refund, "refundLineItems": [refunded] if quantity else []})
         order["updatedAt"] = stamp(at)
         return order
 
@@ -215,14 +183,12 @@ class Records:
 
 
 def _bag(amount: Decimal, currency: str) -> dict[str, Any]:
-    return {
-        "__typename": "MoneyBag",
-        "shopMoney": {
-            "__typename": "MoneyV2",
-            "amount": f"{amount:.2f}",
-            "currencyCode": currency,
-        },
-    }
+    money = _node("MoneyV2", amount=f"{amount:.2f}", currencyCode=currency)
+    return _node("MoneyBag", shopMoney=money)
+
+
+def _node(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"__typename": kind, **fields}
 
 
 # ---------------------------------------------------------------- REST objects of webhooks
@@ -295,17 +261,15 @@ def _rest_order(node: dict[str, Any]) -> dict[str, Any]:
                     }
                     for line in refund["refundLineItems"]
                 ],
-                "transactions": [
-                    {
-                        "kind": "refund",
-                        "status": "success",
-                        "amount": refund["totalRefundedSet"]["shopMoney"]["amount"],
-                    }
-                ],
+                "transactions": [_payment(refund["totalRefundedSet"])],
             }
             for refund in node["refunds"]
         ],
     }
+
+
+def _payment(bag: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "refund", "status": "success", "amount": bag["shopMoney"]["amount"]}
 
 
 def _rest_customer(node: dict[str, Any]) -> dict[str, Any]:

@@ -6,15 +6,14 @@ tests.standins.woocommerce --port 8091`` serves a small shop.
 
 import argparse
 import base64
-import hashlib
-import hmac
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
-from tests.standins.server import Answer, Call, StandIn
+from tests.standins.server import Answer, Call, StandIn, renamed, signature
 
 VERSION = "wc/v3"
 API = f"/wp-json/{VERSION}"
@@ -91,9 +90,8 @@ class WooCommerce(StandIn):
         keys = {"modified": "date_modified_gmt", "id": "id"}
         key = keys.get(query.get("orderby", ""), "date_created_gmt")
         is_reverse = query.get("order", "desc") == "desc"
-        return sorted(
-            records, key=lambda each: (each.get(key) or "", each["id"]), reverse=is_reverse
-        )
+        by_id = sorted(records, key=itemgetter("id"), reverse=is_reverse)
+        return sorted(by_id, key=lambda each: each.get(key) or "", reverse=is_reverse)
 
     def _paged(self, call: Call, records: list[dict[str, Any]]) -> Answer:
         size, page = int(call.query.get("per_page", 10)), int(call.query.get("page", 1))
@@ -102,21 +100,9 @@ class WooCommerce(StandIn):
         shown = records[size * (page - 1) : size * page]
         if self.take_fault(call, "missing_page"):
             shown = []
-        headers = {
-            "X-WP-Total": str(len(records)),
-            "X-WP-TotalPages": str(-(-len(records) // size)),
-        }
-        return Answer(200, [self._with_new_names(each) for each in shown], headers)
-
-    def _with_new_names(self, record: Any) -> Any:
-        if isinstance(record, dict):
-            return {
-                self.renamed.get(key, key): self._with_new_names(each)
-                for key, each in record.items()
-            }
-        return (
-            [self._with_new_names(each) for each in record] if isinstance(record, list) else record
-        )
+        pages = -(-len(records) // size)
+        headers = {"X-WP-Total": str(len(records)), "X-WP-TotalPages": str(pages)}
+        return Answer(200, renamed(shown, self.renamed), headers)
 
     # ------------------------------------------------------------ records
 
@@ -151,14 +137,9 @@ class WooCommerce(StandIn):
         self, number: int, *, price: str = "10.00", cost: float | None = 4.0, variations: int = 0
     ) -> dict[str, Any]:
         """Add a product ``SKU-{number}``; its variations are ``SKU-{number}-{place}``."""
-        shared = {
-            "status": "publish",
-            "date_created_gmt": stamp(BEGIN),
-            "date_modified_gmt": stamp(BEGIN),
-            "stock_status": "instock",
-            "stock_quantity": 7,
-            "price": price,
-        }
+        shared = {"date_created_gmt": stamp(BEGIN), "date_modified_gmt": stamp(BEGIN)}
+        shared |= {"status": "publish", "price": price}
+        shared |= {"stock_status": "instock", "stock_quantity": 7}
         self.products[number] = {
             **shared,
             "id": number,
@@ -235,21 +216,10 @@ class WooCommerce(StandIn):
         number = 1_000 * order["id"] + len(order["refunds"])
         order["refunds"].append({"id": number, "reason": "", "total": "-4.50"})
         order["date_modified_gmt"] = stamp(at)
-        self.refunds.setdefault(order["id"], []).append(
-            {
-                "id": number,
-                "date_created_gmt": stamp(at),
-                "amount": "4.50",
-                "line_items": [
-                    {
-                        "id": number + 500,
-                        "quantity": -1,
-                        "total": "-4.50",
-                        "meta_data": [{"key": "_refunded_item_id", "value": str(10 * order["id"])}],
-                    }
-                ],
-            }
-        )
+        of_line = [{"key": "_refunded_item_id", "value": str(10 * order["id"])}]
+        line = {"id": number + 500, "quantity": -1, "total": "-4.50", "meta_data": of_line}
+        refund = {"id": number, "date_created_gmt": stamp(at), "amount": "4.50"}
+        self.refunds.setdefault(order["id"], []).append({**refund, "line_items": [line]})
         return order
 
     # ------------------------------------------------------------ webhooks
@@ -279,14 +249,13 @@ class WooCommerce(StandIn):
             Not used.
         """
         body = json.dumps(content).encode()
-        digest = hmac.digest((secret or self.secret).encode(), body, hashlib.sha256)
         return {
             "Content-Type": "application/json",
             "X-WC-Webhook-Source": f"{self.url}/",
             "X-WC-Webhook-Topic": topic,
             "X-WC-Webhook-ID": "1",
             "X-WC-Webhook-Delivery-ID": delivery_id or f"delivery-{next(self._numbers)}",
-            "X-WC-Webhook-Signature": base64.b64encode(digest).decode(),
+            "X-WC-Webhook-Signature": signature(secret or self.secret, body),
         }, body
 
 

@@ -100,11 +100,7 @@ def check(page: Path, folder: Path, home: Path) -> str:
         if command is None:
             continue
         done = subprocess.run(
-            [sys.executable, *command],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
+            [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True
         )
         output += f"$ {line}\n{done.stdout}{done.stderr}"
         assert done.returncode == 0, output

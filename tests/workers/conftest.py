@@ -9,8 +9,10 @@ import pytest
 from bot.playground.server import StandIn
 from retention.db.tables import RoleGrant
 from retention.settings import Settings
-from tests.workers.harness import ADMIN, ANALYST, OTHER, wait
-from workers import broker
+from tests.workers.harness import ADMIN, ANALYST, OTHER, ask, wait
+from workers.queue import broker
+from workers.requests import Sweep
+from workers.tasks import runner
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +60,22 @@ def task(monkeypatch):
     """``task(kind, run)``: this function is the task of this kind, in this process."""
 
     def put(kind: str, run) -> None:
-        module = types.ModuleType(f"workers.tasks.{kind}")
+        name = runner.module_name(kind)
+        module = types.ModuleType(name)
         module.run = run
-        monkeypatch.setitem(sys.modules, f"workers.tasks.{kind}", module)
+        monkeypatch.setitem(sys.modules, name, module)
 
     return put
+
+
+@pytest.fixture
+def work(database, task):
+    """``work(run, request)``: the job after this function as its task, and how it ended."""
+
+    def done(run, request=None, **options):
+        request = request or Sweep()
+        task(request.kind, run)
+        job = ask(database, request, "k", **options)
+        return job, runner.run_job(database, job.id, "t")
+
+    return done

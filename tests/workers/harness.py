@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from retention.db import Database
 from retention.db.tables import Job, Outbox
 from retention.settings import Settings
-from workers import jobs, processes
-from workers.job_messages import failure_key
+from workers.delivery.job_messages import failure_key
+from workers.queue import jobs, processes
+from workers.queue.supervisor import Supervisor
 from workers.requests import Request
-from workers.supervisor import Supervisor
 
 STAND_INS = Path(__file__).parent / "stand_in_tasks"
 ANALYST, OTHER, ADMIN, VIEWER = "U0ANALYST", "U0LEAD", "U0ADMIN", "U0VIEWER"
@@ -25,20 +25,18 @@ CHANNEL, PRIVATE = "C0CRM", "C0PRIVATE"
 
 def ask(
     database: Database,
-    settings: Settings,
     request: Request,
     key: str,
     *,
     user: str = ADMIN,
     channel: str | None = CHANNEL,
-    **options: Any,
+    announce: bool = True,
+    thread_key: str | None = None,
 ) -> Job:
-    """Submit in its own transaction, unpublished, by default without limits."""
-    options.setdefault("limited", False)
+    """Submit in its own transaction, unpublished and without limits."""
+    asked = {"requested_by": user, "channel": channel, "thread_key": thread_key}
     with database.transaction() as session:
-        return jobs.submit(
-            session, settings, request, requested_by=user, channel=channel, idem_key=key, **options
-        ).job
+        return jobs.submit_due(session, request, key, announce=announce, **asked).job
 
 
 def job(database: Database, job_id: str) -> Job:
@@ -49,6 +47,11 @@ def job(database: Database, job_id: str) -> Job:
 def row(database: Database, key: str) -> Outbox:
     with database.reading() as session:
         return session.scalars(select(Outbox).where(Outbox.key == key)).one()
+
+
+def counted(database: Database, table: Any) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
 
 
 def failure(database: Database, job_id: str) -> Outbox:

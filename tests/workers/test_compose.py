@@ -23,8 +23,8 @@ from retention.db import Database
 from retention.settings import Settings
 from tests.postgres import postgres
 from tests.workers.harness import ADMIN, STAND_INS, ask, over, wait
-from workers import broker
 from workers.app import QUEUES
+from workers.queue import broker
 from workers.requests import Digest
 
 pytestmark = pytest.mark.desk
@@ -114,7 +114,7 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
             _env_file=None,
         )
         database = Database.of(settings)
-        queued_job = ask(database, settings, Digest(), "k")
+        queued_job = ask(database, Digest(), "k")
         assert over(database, queued_job.id).result == {"ok": True}
         wait(lambda: [m["text"] for m in slack.messages("crm")] == [f"digest {queued_job.id}"])
         database.engine.dispose()

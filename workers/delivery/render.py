@@ -21,11 +21,11 @@ import yaml
 from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
-from retention.demo.effect import EFFECT
+from retention.demo.facts import EFFECT
 from retention.templating import environment, moment, shorten, strip_controls
 from retention.text import bracket, gettext, is_pseudo, language, phrase, plural_phrase
 from workers import ids
-from workers.delivery.limits import SECTION, bracketed, check_message, check_view
+from workers.delivery.block_limits import SECTION, bracketed, check_message, check_view
 from workers.delivery.slack import is_channel
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
@@ -110,11 +110,8 @@ class _Marks:
         whole = _MARK.fullmatch(text)
         if not whole and language() == "zh":
             text = _WESTERN_STOP.sub("。", text)
-        if (
-            whole
-            and isinstance(value := self.values[int(whole[1])], bool | int | float)
-            and not mrkdwn
-        ):
+        value = self.values[int(whole[1])] if whole else None
+        if isinstance(value, bool | int | float) and not mrkdwn:
             return value
         if mrkdwn:
             text = _BOLD.sub(lambda bold: self._each(bold[0], mrkdwn=True, bold=True), text)
@@ -197,15 +194,11 @@ def _environment() -> Environment:
 def _fill(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
     if isinstance(node, dict):
         kind = node.get("type")
-        filled = {
-            key: _fill(value, marks, mrkdwn=mrkdwn or kind == "mrkdwn")
-            for key, value in node.items()
-        }
-        return (
-            filled | {"text": strip_controls(filled["text"])}
-            if kind in ("mrkdwn", "plain_text")
-            else filled
-        )
+        inside = mrkdwn or kind == "mrkdwn"
+        filled = {key: _fill(value, marks, mrkdwn=inside) for key, value in node.items()}
+        if kind in ("mrkdwn", "plain_text"):
+            filled["text"] = strip_controls(filled["text"])
+        return filled
     if isinstance(node, list):
         return [_fill(value, marks, mrkdwn=mrkdwn) for value in node if value is not None]
     return marks.fill(node, mrkdwn=mrkdwn) if isinstance(node, str) else node
@@ -216,17 +209,7 @@ def message(template: str, **context: Any) -> Message:
 
     Slack reads ``text`` as mrkdwn, so it is escaped as mrkdwn. Long texts are shortened.
 
-    Parameters
-    ----------
-    template : str
-        Path below ``templates/slack``.
-    **context : Any
-        Values of the template.
-
-    Returns
-    -------
-    Message
-        Text and blocks.
+    `template`: path below ``templates/slack``.
     """
     raw, marks = _load(template, context)
     text = strip_controls(marks.fill(raw.get("text", ""), mrkdwn=True))
@@ -239,17 +222,7 @@ def message(template: str, **context: Any) -> Message:
 def view(template: str, **context: Any) -> dict[str, Any]:
     """Render a modal or Home tab.
 
-    Parameters
-    ----------
-    template : str
-        Path below ``templates/slack``.
-    **context : Any
-        Values of the template.
-
-    Returns
-    -------
-    dict
-        The view, for Slack's API.
+    `template`: path below ``templates/slack``.
     """
     raw, marks = _load(template, context)
     checked = check_view(_fill(raw, marks, mrkdwn=False))

@@ -16,15 +16,14 @@ from typing import Any
 from slack_sdk import WebClient
 from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import aliased
 
 from retention import clock
-from retention.db import Database
+from retention.db import Database, Transaction
 from retention.db.engine import advisory_lock
+from retention.db.insert import changed
 from retention.db.tables import File, Outbox, Utc
-from retention.settings import Settings
-from workers import threads
-from workers.delivery import outbox, slack
+from workers.delivery import outbox, slack, threads
 from workers.delivery.slack import Failure, FailureKind
 from workers.delivery.transport import Claim, SentMessage, Transport
 
@@ -38,21 +37,12 @@ _FAR = timedelta(days=2)
 class Pacing:
     """Waiting times of the sender, in seconds.
 
-    Parameters
-    ----------
-    channel_gap : float
-        Mean time between two calls for one channel.
-    recheck_after : float
-        Before an ambiguous message is looked for.
-    lease : float
-        Length of a claim.
-    idle_wait : float
-        Between two looks at an empty outbox.
-    max_ambiguous : int
-        Ambiguous attempts before a message is held.
-    burst : int
-        Calls that a rested channel gets without a gap. In any window of ``t`` seconds there are at
-        most ``burst + t / channel_gap`` calls.
+    `channel_gap`: mean time between two calls for one channel.
+    `recheck_after`: before an ambiguous message is looked for.
+    `idle_wait`: between two looks at an empty outbox.
+    `max_ambiguous`: ambiguous attempts before a message is held.
+    `burst`: calls that a rested channel gets without a gap. In any window of ``t`` seconds there
+    are at most ``burst + t / channel_gap`` calls.
     """
 
     channel_gap: float = 1.05
@@ -69,29 +59,13 @@ class Pacing:
 
 
 class Sender:
-    """Sender of one installation; two may run.
-
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    database : Database
-        Holds the outbox.
-    web : WebClient, optional
-        Slack or its stand-in. By default the installation's.
-    pacing : Pacing, optional
-        Waiting times.
-    """
+    """Sender of one installation; two may run."""
 
     def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        web: WebClient | None = None,
-        pacing: Pacing | None = None,
+        self, database: Database, web: WebClient | None = None, pacing: Pacing | None = None
     ) -> None:
-        self._settings, self._database, self._pacing = settings, database, pacing or Pacing()
-        self._transport = Transport(settings, database, web or slack.client(settings, database))
+        self._database, self._pacing = database, pacing or Pacing()
+        self._transport = Transport(database, web or slack.client(database))
 
     def run(self, stop: threading.Event) -> None:
         """Deliver until ``stop`` is set."""
@@ -159,7 +133,7 @@ class Sender:
             parent.state.in_(outbox.UNDELIVERED),
         )
         return (
-            Outbox.team_id == self._settings.team_id,
+            Outbox.team_id == self._database.settings.team_id,
             or_(and_(is_waiting, is_time), is_abandoned),
             ~exists().where(
                 same_channel,
@@ -202,12 +176,10 @@ class Sender:
             )
             return self._claimed(session, session.get_one(Outbox, row_id, populate_existing=True))
 
-    def _claimed(self, session: Session, row: Outbox) -> Claim:
-        parent = (
-            session.scalar(select(Outbox).where(Outbox.key == row.thread_key))
-            if row.thread_key
-            else None
-        )
+    def _claimed(self, session: Transaction, row: Outbox) -> Claim:
+        parent = None
+        if row.thread_key:
+            parent = session.scalar(select(Outbox).where(Outbox.key == row.thread_key))
         if parent is None and (place := threads.place_of(row.thread_key)):
             channel, ts = place
             is_there = row.channel_id in (None, channel)
@@ -301,12 +273,7 @@ class Sender:
         self._settle(claim, calls=calls, state=state, next_at=at, error=failure.code)
 
     def _settle(
-        self,
-        claim: Claim,
-        *,
-        delivered: Sequence[str | None] = (),
-        calls: int = 1,
-        **values: Any,
+        self, claim: Claim, *, delivered: Sequence[str | None] = (), calls: int = 1, **values: Any
     ) -> None:
         """End our claim, spend the channel's allowance and drop sensitive content.
 
@@ -317,18 +284,13 @@ class Sender:
             # Counted after the call: before it, an upload may have taken seconds, and the calls
             # would come closer together at Slack than here.
             values["allowance_used_until"] = self._used_until(session, row.channel, calls)
-            updated = session.execute(
-                update(Outbox)
-                .where(
-                    Outbox.id == row.id, Outbox.state == "sending", Outbox.attempts == row.attempts
-                )
-                .values(lease_until=None, **values)
-                .execution_options(synchronize_session=False)
-            )
-            if updated.rowcount:  # type: ignore[attr-defined]
+            is_ours = Outbox.state == "sending", Outbox.attempts == row.attempts
+            ended = update(Outbox).where(Outbox.id == row.id, *is_ours)
+            ended = ended.values(lease_until=None, **values)
+            if changed(session, ended.execution_options(synchronize_session=False)):
                 outbox.drop_sensitive_content(session, File.id.in_(delivered))
 
-    def _used_until(self, session: Session, channel: str, calls: int) -> datetime:
+    def _used_until(self, session: Transaction, channel: str, calls: int) -> datetime:
         """Return the end of a channel's used allowance after some more calls."""
         now = clock.wall()
         used = session.scalar(

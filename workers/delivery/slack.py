@@ -18,8 +18,8 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from retention.db import Database
-from retention.settings import Settings
 from retention.text import gettext
+from workers import ids
 from workers.installation import Client
 
 TIMEOUT = 10  # seconds
@@ -72,24 +72,14 @@ class FailureKind(Enum):
 
 
 class ContentDropped(Exception):
-    """A sensitive file's content was deleted.
-
-    It waited too long, or names an erased customer.
-    """
+    """A sensitive file's content was deleted. It waited too long, or names an erased customer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A failed call.
 
-    Parameters
-    ----------
-    kind : FailureKind
-        Effect on the message.
-    code : str
-        Slack's error code.
-    retry_after : float
-        Seconds to wait.
+    `retry_after`: seconds to wait.
     """
 
     kind: FailureKind
@@ -106,10 +96,7 @@ class RateLimitPause(Exception):
 
 
 def is_channel(slack_id: str) -> bool:
-    """Return whether an id is a channel's.
-
-    Ids of persons and of direct messages are not.
-    """
+    """Return whether an id is a channel's. Ids of persons and of direct messages are not."""
     return re.fullmatch(r"[CG][A-Z0-9]+", slack_id) is not None
 
 
@@ -137,29 +124,13 @@ class RateLimitedClient(Client):
             raise
 
 
-def client(settings: Settings, database: Database) -> WebClient:
-    """Return a client of the workspace.
-
-    Parameters
-    ----------
-    settings : Settings
-        Of the installation.
-    database : Database
-        Holds jobs, campaigns and messages.
-
-    Returns
-    -------
-    WebClient
-        A `RateLimitedClient`.
-    """
-    return RateLimitedClient(settings, database, TIMEOUT)
+def client(database: Database) -> WebClient:
+    """Return a client of the workspace."""
+    return RateLimitedClient(database, TIMEOUT)
 
 
 def classify(error: Exception) -> Failure:
-    """Classify the failure of a call.
-
-    Other errors are raised again.
-    """
+    """Classify the failure of a call. Other errors are raised again."""
     if isinstance(error, RateLimitPause):
         return Failure(FailureKind.RATE_LIMITED, "ratelimited", error.seconds)
     if isinstance(error, SlackApiError):
@@ -173,10 +144,8 @@ def classify(error: Exception) -> Failure:
             ),
         )
     if isinstance(error, urllib.error.HTTPError):
-        return Failure(
-            FailureKind.AMBIGUOUS if error.code >= 500 else FailureKind.REFUSED,
-            f"http_{error.code}",
-        )
+        kind = FailureKind.AMBIGUOUS if error.code >= 500 else FailureKind.REFUSED
+        return Failure(kind, f"http_{error.code}")
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ConnectionRefusedError | socket.gaierror):
         return Failure(FailureKind.UNREACHABLE, type(cause).__name__)
@@ -190,21 +159,17 @@ def _classify_answer(response: Any) -> Failure:
     data = response.data if hasattr(response, "data") else response
     code = str(data.get("error", "")) if isinstance(data, dict) else ""
     if status == 429 or code in ("ratelimited", "rate_limited"):
-        headers = {
-            str(key).lower(): value
-            for key, value in (getattr(response, "headers", None) or {}).items()
-        }
-        return Failure(
-            FailureKind.RATE_LIMITED, "ratelimited", _seconds(headers.get("retry-after") or "1")
-        )
+        given = getattr(response, "headers", None) or {}
+        headers = {str(key).lower(): value for key, value in given.items()}
+        seconds = _seconds(headers.get("retry-after") or "1")
+        return Failure(FailureKind.RATE_LIMITED, "ratelimited", seconds)
     # A proxy's page or half an answer, because Slack sends an error code.
     if not _ERROR_CODE.fullmatch(code):
         if status == 413:  # too large for ever, and later messages would wait
             return Failure(FailureKind.REFUSED, "http_413")
-        return Failure(
-            FailureKind.UNREACHABLE if 400 <= status < 500 else FailureKind.AMBIGUOUS,
-            f"http_{status}",
-        )
+        is_proxys = 400 <= status < 500
+        kind = FailureKind.UNREACHABLE if is_proxys else FailureKind.AMBIGUOUS
+        return Failure(kind, f"http_{status}")
     if status >= 500 or code in _TRANSIENT:
         return Failure(FailureKind.AMBIGUOUS, code)
     for kind, codes in (
@@ -218,44 +183,15 @@ def _classify_answer(response: Any) -> Failure:
 
 
 def _seconds(retry_after: str) -> float:
-    """Convert a Retry-After to seconds, at most a day.
-
-    A proxy may send a date.
-    """
-    return (
-        min(float(retry_after), 86_400.0)
-        if re.fullmatch("[0-9]{1,9}", retry_after)
-        else DEFAULT_PAUSE
-    )
+    """Convert a Retry-After to seconds, at most a day. A proxy may send a date."""
+    is_number = re.fullmatch("[0-9]{1,9}", retry_after)
+    return min(float(retry_after), 86_400.0) if is_number else DEFAULT_PAUSE
 
 
 def find_post(
-    web: WebClient, channel: str, key: str, *, event: str, oldest: float, thread_ts: str | None
+    web: WebClient, channel: str, key: str, *, oldest: float, thread_ts: str | None
 ) -> str | None:
-    """Find our message by its metadata.
-
-    Replies are only found in their thread.
-
-    Parameters
-    ----------
-    web : WebClient
-        Client of the workspace.
-    channel : str
-        Channel id.
-    key : str
-        Outbox key.
-    event : str
-        Event type of the metadata.
-    oldest : float
-        Unix time of the earliest possible post.
-    thread_ts : str or None
-        Thread to search.
-
-    Returns
-    -------
-    str or None
-        Its ``ts``.
-    """
+    """Find our message by its metadata. Replies are only found in their thread."""
     cursor: str | None = None
     while True:
         options: dict[str, Any] = {
@@ -265,17 +201,14 @@ def find_post(
             "limit": 15,
             "cursor": cursor,
         }
-        page = (
-            web.conversations_replies(ts=thread_ts, **options)
-            if thread_ts
-            else web.conversations_history(**options)
-        )
+        if thread_ts:
+            page = web.conversations_replies(ts=thread_ts, **options)
+        else:
+            page = web.conversations_history(**options)
         for message in page.get("messages") or []:
             metadata = message.get("metadata") or {}
-            if (
-                metadata.get("event_type") == event
-                and metadata.get("event_payload", {}).get("key") == key
-            ):
+            is_ours = metadata.get("event_type") == ids.POST_EVENT
+            if is_ours and metadata.get("event_payload", {}).get("key") == key:
                 return str(message["ts"])
         cursor = (page.get("response_metadata") or {}).get("next_cursor") or None
         if cursor is None:
@@ -283,24 +216,7 @@ def find_post(
 
 
 def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str:
-    """Upload a file, which stays invisible until completion.
-
-    Parameters
-    ----------
-    web : WebClient
-        Client of the workspace.
-    name : str
-        File name.
-    content : bytes
-        Bytes.
-    alt_text : str, optional
-        Description of an image.
-
-    Returns
-    -------
-    str
-        The file's id.
-    """
+    """Upload a file, which stays invisible until completion."""
     place = web.files_getUploadURLExternal(
         filename=name, length=len(content), alt_txt=alt_text or None
     )
@@ -318,19 +234,7 @@ def upload(web: WebClient, name: str, content: bytes, alt_text: str = "") -> str
 def shared_ts(web: WebClient, file_id: str, channel: str) -> str | None:
     """Return the ``ts`` of a file's message.
 
-    Parameters
-    ----------
-    web : WebClient
-        Client of the workspace.
-    file_id : str
-        Slack's id of the file.
-    channel : str
-        Channel id.
-
-    Returns
-    -------
-    str or None
-        None if the file is not shared there, or is unknown.
+    Returns: none if the file is not shared there, or is unknown.
     """
     try:
         shares = web.files_info(file=file_id)["file"].get("shares") or {}

@@ -11,13 +11,12 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy import select, update
 
 from retention import clock
-from retention.campaigns import pictures
+from retention.campaigns.measurement import money_picture
 from retention.db import Database
 from retention.db.tables import File, Job, Outbox
-from retention.settings import Settings
 from workers import ids
 from workers.delivery import render, slack
-from workers.delivery.limits import check_message
+from workers.delivery.block_limits import check_message
 
 _CLOCK_DIFFERENCE = 5.0  # seconds
 _CLOSED = ("not_found", "view_not_found")  # Slack's errors for a modal that was closed
@@ -48,8 +47,8 @@ class SentMessage:
 class Transport:
     """Calls Slack for the sender."""
 
-    def __init__(self, settings: Settings, database: Database, web: WebClient) -> None:
-        self._settings, self._database, self._web = settings, database, web
+    def __init__(self, database: Database, web: WebClient) -> None:
+        self._database, self._web = database, web
         self._direct: dict[str, str] = {}
 
     def deliver(self, claim: Claim) -> SentMessage:
@@ -90,14 +89,8 @@ class Transport:
             return SentMessage(channel, row.ts, row.revision)
         if row.ambiguous and row.first_try is not None:
             oldest = row.first_try.timestamp() - _CLOCK_DIFFERENCE
-            ts = slack.find_post(
-                self._web,
-                channel,
-                row.key,
-                event=ids.POST_EVENT,
-                oldest=oldest,
-                thread_ts=claim.thread_ts,
-            )
+            place: Any = {"oldest": oldest, "thread_ts": claim.thread_ts}
+            ts = slack.find_post(self._web, channel, row.key, **place)
             if ts is not None:  # it was accepted, but its revision is unknown
                 return SentMessage(channel, ts, row.revision if row.revision == 1 else 0)
         claim.posting = True
@@ -121,22 +114,16 @@ class Transport:
         sent = SentMessage(row.channel_id or row.channel, row.ts or row.key, row.revision)
         if "view" not in payload:
             return sent
-        images = {
-            name: self._image_id(file_id) for name, file_id in payload.get("images", {}).items()
-        }
+        view = _fill_images(payload["view"], self._image_ids(row))
         try:
-            self._web.views_update(
-                view_id=payload["view_id"], view=_fill_images(payload["view"], images)
-            )
+            self._web.views_update(view_id=payload["view_id"], view=view)
         except SlackApiError as error:
             if error.response.get("error") not in _CLOSED:
                 raise
         return sent
 
     def _content(self, row: Outbox) -> dict[str, Any]:
-        images = {
-            name: self._image_id(file_id) for name, file_id in row.payload.get("images", {}).items()
-        }
+        images = self._image_ids(row)
         blocks = [_fill_images(block, images) for block in row.payload["blocks"]]
         if row.channel_id and row.channel_id != row.channel and slack.is_channel(row.channel):
             note = render.message("job/elsewhere", channel=row.channel)
@@ -154,6 +141,10 @@ class Transport:
 
     # ------------------------------------------------------------ files
 
+    def _image_ids(self, row: Outbox) -> dict[str, str]:
+        images = row.payload.get("images", {})
+        return {name: self._image_id(file_id) for name, file_id in images.items()}
+
     def _image_id(self, file_id: str) -> str:
         """Upload an image once and return its id.
 
@@ -163,8 +154,8 @@ class Transport:
         if file.uploaded_at is not None and file.slack_file_id:
             return file.slack_file_id
         content = file.content or b""
-        if file.mime == pictures.MONEY:
-            content = pictures.draw_money(content)
+        if file.mime == money_picture.MONEY:
+            content = money_picture.draw_money(content)
         uploaded = slack.upload(self._web, file.name, content, file.alt_text)
         self._web.files_completeUploadExternal(files=[{"id": uploaded, "title": file.name}])
         self._store_upload(file_id, slack_file_id=uploaded, uploaded_at=clock.wall())

@@ -29,10 +29,7 @@ def file_route(folder: Path, path: str) -> Route:
 
 
 def page_routes() -> list[Route]:
-    """Return the routes of the page.
-
-    The page is at ``/`` and its files are below ``/page/``.
-    """
+    """Return the routes of the page. The page is at ``/`` and its files are below ``/page/``."""
 
     async def index(request: Request) -> Response:
         return FileResponse(FOLDER / "index.html", media_type=_TYPES[".html"])

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any
 
+from retention.lake import Lake
 from retention.settings import Settings
 
 SHOWN = 24  # products on the shop's page
@@ -38,18 +39,8 @@ WHERE category IS NOT NULL GROUP BY category
 def read(settings: Settings) -> dict[str, Any]:
     """Return the shop's products and the products of each category.
 
-    Parameters
-    ----------
-    settings : Settings
-        Of the demo's installation.
-
-    Returns
-    -------
-    dict
-        ``products``: item_id, title, category and price. ``categories``: item ids by category.
+    Returns: ``products``: item_id, title, category and price. ``categories``: item ids by category.
     """
-    from retention.lake import Lake
-
     lake = Lake.open(settings)
     tables = {name: lake.table(name).get_name() for name in ("events", "items")}
     columns = ("item_id", "title", "category", "price")

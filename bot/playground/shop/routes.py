@@ -11,19 +11,17 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from bot.event_api import SCRIPT
+from bot.http.event_api import SCRIPT
 from bot.playground.guard import CSP
 from bot.playground.page import file_route
-from bot.playground.shop.connection import PATH, VERSION
-from bot.playground.shop.store import FakeShop, Line
+from bot.playground.shop.store import PATH, VERSION, FakeShop, Line
 from retention import clock
-from retention.campaigns.email_text import load_wording
+from retention.campaigns.message.wording import load_wording
 from retention.db import Database
 from retention.db.tables import Coupon, DirectoryEntry, ShopCode
 from retention.demo import graphql
 from retention.demo.graphql import GraphqlError
 from retention.errors import BadInput
-from retention.settings import Settings
 from retention.text import gettext
 
 FOLDER = Path(__file__).parent / "page"
@@ -46,24 +44,12 @@ class _Order(BaseModel):
 
 
 class ShopRoutes:
-    """The request handlers of the fake shop.
+    """The request handlers of the fake shop."""
 
-    Parameters
-    ----------
-    shop : FakeShop
-        The shop.
-    settings : Settings
-        Of the demo's installation.
-    database : Database
-        Knows the households and their codes.
-    token : str
-        Access token of the Admin API.
-    """
-
-    def __init__(self, shop: FakeShop, settings: Settings, database: Database, token: str) -> None:
-        self._shop, self._settings, self._database = shop, settings, database
+    def __init__(self, shop: FakeShop, database: Database, token: str) -> None:
+        self._shop, self._settings, self._database = shop, database.settings, database
         self._token = token
-        self._desk = f"http://127.0.0.1:{settings.port}"
+        self._desk = f"http://127.0.0.1:{database.settings.port}"
 
     def routes(self) -> list[Route]:
         """Return all routes."""
@@ -82,11 +68,8 @@ class ShopRoutes:
         """Return the page, which may load the desk's script and send it events."""
         policy = CSP.replace("script-src 'self'", f"script-src 'self' {self._desk}")
         policy = policy.replace("connect-src 'self'", f"connect-src 'self' {self._desk}")
-        return FileResponse(
-            FOLDER / "index.html",
-            media_type="text/html",
-            headers={"content-security-policy": policy},
-        )
+        headers = {"content-security-policy": policy}
+        return FileResponse(FOLDER / "index.html", media_type="text/html", headers=headers)
 
     async def _state(self, request: Request) -> Response:
         """Return the products and what `events.js` needs."""
@@ -199,9 +182,9 @@ class ShopRoutes:
 
     def _answered(self, body: dict[str, Any]) -> dict[str, Any]:
         discounts = self._shop.discounts
-        kind, fields = graphql.parse(str(body.get("query") or ""))
+        kind, fields = graphql.parse(str(body.get("query") or ""), body.get("variables") or {})
         data = {}
-        for field in graphql.bind(fields, body.get("variables") or {}):
+        for field in fields:
             if field.name not in discounts.fields():
                 raise GraphqlError(
                     "undefinedField", f"Field '{field.name}' doesn't exist on type 'QueryRoot'"
@@ -214,6 +197,5 @@ class ShopRoutes:
 
 
 def _no_household(customer: str) -> str:
-    return gettext("There is no household {customer!r}; choose a number from the list.").format(
-        customer=customer
-    )
+    text = gettext("There is no household {customer!r}; choose a number from the list.")
+    return text.format(customer=customer)

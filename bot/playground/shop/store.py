@@ -11,16 +11,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from bot.playground.workspace import Store
 from retention import clock
+from retention.connect.shops.shopify import Shopify
+from retention.db import Database
 from retention.demo import SHOP_ORDER
 from retention.demo.shopify_discounts import Discounts, value_of
 from retention.errors import BadInput
 from retention.privacy import standard_webhooks
 from retention.text import gettext
-from workers.environment import ChildEnvironments
+from workers.queue.environment import ChildEnvironments
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +57,10 @@ class Receipt:
 class FakeShop:
     """The shop's state.
 
-    Parameters
-    ----------
-    store : Store
-        Keeps discounts and orders.
-    desk_url : str
-        Address of the desk's server.
-    events_key : str
-        Signs the orders.
-    environments : ChildEnvironments
-        For the process that reads the catalogue.
-    cache : Path
-        File of the catalogue.
+    `store`: keeps discounts and orders.
+    `events_key`: signs the orders.
+    `environments`: for the process that reads the catalogue.
+    `cache`: file of the catalogue.
     """
 
     def __init__(
@@ -140,21 +134,8 @@ class FakeShop:
     ) -> Receipt:
         """Place an order and send it to the desk; a repeated checkout gives the first receipt.
 
-        Parameters
-        ----------
-        customer : str
-            Customer id.
-        lines : sequence of Line
-            The basket.
-        code : str
-            Discount code, or an empty text.
-        checkout : str, optional
-            Id of the filled basket.
-
-        Raises
-        ------
-        BadInput
-            The basket or the code cannot be used. Nothing is ordered.
+        `code`: discount code, or an empty text.
+        Raises `BadInput`: the basket or the code cannot be used. Nothing is ordered.
         """
         prices = {each["item_id"]: each["price"] for each in (await self.catalogue())["products"]}
         async with self._ordering:
@@ -235,8 +216,8 @@ class FakeShop:
         waiting = [(key, body) for key, body in waiting if not body["is_sent"]]
         if not waiting:
             return sent
-        with suppress(httpx.HTTPError):
-            async with httpx.AsyncClient(
+        with suppress(httpx2.HTTPError):
+            async with httpx2.AsyncClient(
                 base_url=self._desk_url, timeout=10, trust_env=False
             ) as desk:
                 for key, body in waiting:
@@ -258,16 +239,12 @@ def _check_lines(lines: Sequence[Line], prices: dict[str, float]) -> None:
         raise BadInput(gettext("The basket is empty; add a product."), field="lines")
     for line in lines:
         if line.item_id not in prices:
-            raise BadInput(
-                gettext("The shop does not sell {item!r}; remove it.").format(item=line.item_id),
-                field="lines",
-            )
+            text = gettext("The shop does not sell {item!r}; remove it.")
+            raise BadInput(text.format(item=line.item_id), field="lines")
         if not 1 <= line.quantity <= MAX_QUANTITY:
+            sentence = gettext("The quantity is {quantity}; order 1 to {most}.")
             raise BadInput(
-                gettext("The quantity is {quantity}; order 1 to {most}.").format(
-                    quantity=line.quantity, most=MAX_QUANTITY
-                ),
-                field="lines",
+                sentence.format(quantity=line.quantity, most=MAX_QUANTITY), field="lines"
             )
 
 
@@ -280,3 +257,29 @@ def refusal_text(reason: str) -> str:
         "used": gettext("Code {code} was used already."),
         "below the minimum": gettext("The basket is too small for code {code}; add products."),
     }[reason]
+
+
+PATH, VERSION = "/shop", "2026-07"  # of the shop; of Shopify's Admin API
+NAME = "fake-shop"
+
+
+def connect(database: Database, token: str, *, channel: str, by: str) -> None:
+    """Store the connection, with the address and token of this run."""
+    from retention.connect import connections, encryption
+
+    values = {
+        "shop": f"http://127.0.0.1:{database.settings.playground_port}{PATH}",
+        "token": token,
+        "version": VERSION,
+    }
+    with database.transaction() as session:
+        try:
+            connection = connections.find(session, NAME)
+        except BadInput:
+            declared = Shopify.settings
+            connections.add(session, NAME, Shopify.kind, declared, values, channel=channel, by=by)
+            return
+        connection.secrets = encryption.encrypt(
+            database.settings.keys, {"token": values.pop("token")}
+        )
+        connection.config = values

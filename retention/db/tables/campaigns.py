@@ -11,10 +11,7 @@ from retention.db.tables.base import Base
 
 
 class Campaign(Base):
-    """A coupon campaign.
-
-    Each transition is a compare-and-set on ``version`` or ``state``.
-    """
+    """A coupon campaign. Each transition is a compare-and-set on ``version`` or ``state``."""
 
     __tablename__ = "campaigns"
 
@@ -60,10 +57,7 @@ class CampaignVersion(Base):
 
 
 class CampaignEditor(Base):
-    """An editor of a campaign.
-
-    Editors cannot approve it.
-    """
+    """An editor of a campaign. Editors cannot approve it."""
 
     __tablename__ = "campaign_editors"
 

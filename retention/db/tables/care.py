@@ -56,3 +56,49 @@ class CallEntry(Base):
     changed_at: Mapped[datetime | None]
 
     __table_args__ = (Index(None, "team_id", "customer_id"), Index(None, "team_id", "owner"))
+
+
+class Feedback(Base):
+    """A user's latest verdict on a score or item."""
+
+    __tablename__ = "feedback"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[str] = mapped_column(String(48), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    item_id: Mapped[str] = mapped_column(primary_key=True, default="")  # empty: of the score
+    position: Mapped[int | None]  # on the list, from 1
+    verdict: Mapped[str] = mapped_column(
+        String(8)
+    )  # useful | wrong (of an item: not for this customer)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    as_of: Mapped[datetime]
+    at: Mapped[datetime] = mapped_column(default=clock.now)
+
+    __table_args__ = (Index(None, "team_id", "model_version"), Index(None, "team_id", "verdict"))
+
+
+class Impression(Base):
+    """A recommended item in a list.
+
+    The list was shown to the desk (``score``, ``recommend``) or to the customer (``campaign``).
+    ``propensity`` is the probability of ``arm`` for this customer, or NULL without a random choice.
+    """
+
+    __tablename__ = "impressions"
+
+    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
+    shown_in: Mapped[str] = mapped_column(String(32), primary_key=True)  # job or campaign
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)  # from 1
+    item_id: Mapped[str]
+    title: Mapped[str] = mapped_column(default="")
+    surface: Mapped[str] = mapped_column(String(12))  # score | recommend | campaign
+    source: Mapped[str] = mapped_column(String(16))
+    model_version: Mapped[str] = mapped_column(String(48))
+    arm: Mapped[str] = mapped_column(String(80), default="")
+    propensity: Mapped[float | None]
+    shown_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "team_id", "surface", "shown_at"), Index(None, "customer_id"))

@@ -13,7 +13,7 @@ from retention.db.tables.base import Base, Id
 class Connection(Base):
     """A connection to a shop or a mail platform.
 
-    ``secrets`` is encrypted (`retention.connect.secrets`). ``channel`` owns the connection: its
+    ``secrets`` is encrypted (`retention.connect.encryption`). ``channel`` owns the connection: its
     problems are posted there. ``state`` is active, paused or broken; ``error_code`` is that of
     `retention.connect.contract`.
     """
@@ -59,7 +59,7 @@ class ProfileDeletion(Base):
 
 
 class EventBatch(Base):
-    """Accepted live events that wait for the lake (`retention.connect.inbox`).
+    """Accepted live events that wait for the lake (`retention.connect.live.inbox`).
 
     ``body`` is compressed NDJSON: canonical rows of the table ``kind``, or for ``touched`` the ids
     of customers.

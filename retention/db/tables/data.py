@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
 from retention.db.tables.base import Base, Id
+from retention.window import Window
 
 
 class ImportLog(Base):
@@ -101,12 +102,14 @@ class ModelVersion(Base):
 
     __table_args__ = (Index(None, "team_id", "kind", "state"),)
 
+    @property
+    def window(self) -> Window:
+        """The definition of churn that the model was trained for."""
+        return Window(self.horizon_days, self.active_within_days)
+
 
 class ModelHealth(Base):
-    """A health check of a model.
-
-    It holds realised metrics, drift and the alert.
-    """
+    """A health check of a model. It holds realised metrics, drift and the alert."""
 
     __tablename__ = "model_health"
 
@@ -131,10 +134,7 @@ class ModelHealth(Base):
 
 
 class Cohort(Base):
-    """The customers of a sweep.
-
-    The lake's run ``run_id`` holds their ids and scores.
-    """
+    """The customers of a sweep. The lake's run ``run_id`` holds their ids and scores."""
 
     __tablename__ = "cohorts"
 

@@ -53,10 +53,7 @@ class Outbox(Base):
 
 
 class File(Base):
-    """A chart or CSV file for Slack.
-
-    SQL stores it in the transaction of its message.
-    """
+    """A chart or CSV file for Slack. SQL stores it in the transaction of its message."""
 
     __tablename__ = "files"
 

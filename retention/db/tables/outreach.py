@@ -46,27 +46,21 @@ class Send(Base):
 
 
 class Suppression(Base):
-    """A customer who unsubscribed from a channel.
-
-    It overrides the consent in imported files.
-    """
+    """A customer who unsubscribed from a channel. It overrides the consent in imported files."""
 
     __tablename__ = "suppressions"
 
     customer_id: Mapped[str] = mapped_column(primary_key=True)
     channel: Mapped[str] = mapped_column(
         String(8), primary_key=True, default="email", server_default="email"
-    )  # retention.outreach.channels.MessageChannel
+    )  # retention.outreach.adapter.MessageChannel
     source: Mapped[str] = mapped_column(String(16))  # unsubscribe
     campaign_id: Mapped[str | None] = mapped_column(String(16))
     at: Mapped[datetime] = mapped_column(default=clock.now)
 
 
 class Redemption(Base):
-    """A reported use of a coupon.
-
-    ``key`` identifies the report.
-    """
+    """A reported use of a coupon. ``key`` identifies the report."""
 
     __tablename__ = "redemptions"
 
@@ -78,7 +72,9 @@ class Redemption(Base):
     order_id: Mapped[str | None]
     at: Mapped[datetime]
     source: Mapped[str] = mapped_column(String(8))  # event | import | http
-    outcome: Mapped[str] = mapped_column(String(16))  # retention.campaigns.redemptions.outcome_text
+    outcome: Mapped[str] = mapped_column(
+        String(16)
+    )  # retention.campaigns.codes.redemptions.outcome_text
     told: Mapped[bool] = mapped_column(default=False)  # whether the campaign's thread counts it
 
     __table_args__ = (Index(None, "campaign_id", "told", "outcome"), Index(None, "code"))

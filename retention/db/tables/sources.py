@@ -14,9 +14,9 @@ class Source(Base):
     """A place from which data is pulled on a schedule.
 
     ``kind`` is files, object_store, query or shop. ``every`` is ``hour`` or the text of a
-    `workers.cadence.Cadence`. ``watermark`` says where the next pull continues, and ``columns`` are
-    the mapped columns of the last good pull with their types. ``problem`` is the code of what keeps
-    data from coming in; people hear of it once. Times are business time.
+    `workers.schedule.cadence.Cadence`. ``watermark`` says where the next pull continues, and
+    ``columns`` are the mapped columns of the last good pull with their types. ``problem`` is the
+    code of what keeps data from coming in; people hear of it once. Times are business time.
     """
 
     __tablename__ = "sources"

@@ -84,10 +84,7 @@ class JobJoin(Base):
 
 
 class Run(Base):
-    """The lake rows of a job's attempt.
-
-    Readers only see published runs.
-    """
+    """The lake rows of a job's attempt. Readers only see published runs."""
 
     __tablename__ = "runs"
 
@@ -118,10 +115,7 @@ class BusinessClock(Base):
 
 
 class Schedule(Base):
-    """A daily, weekly or monthly job at a local time.
-
-    ``active`` is False once it is deleted.
-    """
+    """A daily, weekly or monthly job at a local time. ``active`` is False once it is deleted."""
 
     __tablename__ = "schedules"
 

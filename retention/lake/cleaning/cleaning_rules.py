@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from retention.errors import BadInput
+from retention.lake.importing.mapping import literal
+from retention.lake.lake import Lake
 from retention.lake.schema import EARLIEST, EVENTS
 from retention.policy_file import explain_error, explain_toml_error, read_text, validate_strictly
 from retention.settings import Settings
@@ -35,9 +37,11 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class _Rule(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class _Rule(_Strict):
     action: Literal["quarantine", "keep"]
 
     @property
@@ -76,10 +80,8 @@ class Bookkeeping(_Rule):
     title: Pattern
 
 
-class NotAProduct(BaseModel):
+class NotAProduct(_Strict):
     """Item codes of postage and the like."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     action: Literal["mark", "keep"]
     item: Pattern
@@ -121,10 +123,8 @@ class Price(_Rule):
     most_share: Annotated[float, Field(gt=0, le=0.5)]
 
 
-class Missing(BaseModel):
+class Missing(_Strict):
     """Columns that the shop requires of every event."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: tuple[str, ...]
 
@@ -136,10 +136,8 @@ class Missing(BaseModel):
         return columns
 
 
-class CleanPolicy(BaseModel):
+class CleanPolicy(_Strict):
     """All rules, by name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     impossible_date: ImpossibleDate
     placeholder_customer: PlaceholderCustomer
@@ -156,49 +154,33 @@ class CleanPolicy(BaseModel):
 
 
 def load_clean_policy(settings: Settings) -> CleanPolicy:
-    """Load the defaults and the shop's changes to them.
-
-    Raises
-    ------
-    BadInput
-        If the shop's file is not TOML, or has an unknown rule, key or value.
-    """
+    """Load the defaults and the shop's changes to them."""
     rules = tomllib.loads(DEFAULT.read_text(encoding="utf-8"))
     own = settings.home / NAME
     if own.is_file():
         for name, keys in _read(own).items():
             if name not in rules:
-                raise BadInput(
-                    gettext("{own} has a rule [{name}]; {nearest}").format(
-                        own=own, name=name, nearest=_nearest(name, rules)
-                    )
-                )
+                text = gettext("{own} has a rule [{name}]; {nearest}")
+                raise BadInput(text.format(own=own, name=name, nearest=_nearest(name, rules)))
             if not isinstance(keys, dict):
-                raise BadInput(
-                    gettext(
-                        "{own} {name}: {keys!r} is no rule; write [{name}] and its keys below it."
-                    ).format(own=own, name=name, keys=keys)
+                text = gettext(
+                    "{own} {name}: {keys!r} is no rule; write [{name}] and its keys below it."
                 )
+                raise BadInput(text.format(own=own, name=name, keys=keys))
             if unknown := [key for key in keys if key not in rules[name]]:
-                raise BadInput(
-                    gettext("{own} [{name}] has a key {unknown!r}; {nearest}").format(
-                        own=own,
-                        name=name,
-                        unknown=unknown[0],
-                        nearest=_nearest(unknown[0], rules[name]),
-                    )
-                )
+                nearest = _nearest(unknown[0], rules[name])
+                text = gettext("{own} [{name}] has a key {unknown!r}; {nearest}")
+                raise BadInput(text.format(own=own, name=name, unknown=unknown[0], nearest=nearest))
             rules[name] = {**rules[name], **keys}
     try:
         return validate_strictly(CleanPolicy, rules)
     except ValidationError as error:
         first = error.errors()[0]
         where = " ".join(str(part) for part in first["loc"])
-        raise BadInput(
-            gettext("{own} {where} is {input!r}; {explanation}.").format(
-                own=own, where=where, input=first["input"], explanation=explain_error(first)
-            )
-        ) from None
+        message = gettext("{own} {where} is {input!r}; {explanation}.").format(
+            own=own, where=where, input=first["input"], explanation=explain_error(first)
+        )
+        raise BadInput(message) from None
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
@@ -212,12 +194,43 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text := read_text(path))
     except UnicodeDecodeError as error:
-        raise BadInput(
-            gettext("{path} is not TOML: {error}.").format(path=path, error=error)
-        ) from None
+        message = gettext("{path} is not TOML: {error}.")
+        raise BadInput(message.format(path=path, error=error)) from None
     except tomllib.TOMLDecodeError as error:
-        raise BadInput(
-            gettext("{path} is not TOML: {explanation}.").format(
-                path=path, explanation=explain_toml_error(error, text)
-            )
-        ) from None
+        message = gettext("{path} is not TOML: {explanation}.")
+        explanation = explain_toml_error(error, text)
+        raise BadInput(message.format(path=path, explanation=explanation)) from None
+
+
+NOT_RECOMMENDABLE = {"recommendable": False}
+
+
+def find_non_products(lake: Lake, relation: str, policy: CleanPolicy) -> set[str]:
+    """Return new item codes that are not products.
+
+    Codes that start with a digit, or already have an item row, are ignored.
+
+    Returns: empty if the rule is off.
+    """
+    if policy.not_a_product.action != "mark":
+        return set()
+    known = lake.table("items").get_name()
+    rows = lake.duckdb.execute(
+        f"SELECT item_id FROM (SELECT DISTINCT item_id FROM {relation} "  # noqa: S608 - quoted names
+        "WHERE item_id >= ':') "
+        f"WHERE regexp_full_match(item_id, {literal(policy.not_a_product.item)}, 'i') "
+        f'AND item_id NOT IN (SELECT item_id FROM "{known}") ORDER BY 1'
+    ).fetchall()
+    return {code for (code,) in rows}
+
+
+def mark_non_products(lake: Lake, codes: set[str]) -> None:
+    """Add the codes to the items as not recommendable.
+
+    `codes`: item ids, from `find_non_products`.
+    """
+    import pandas as pd
+
+    if codes:
+        columns = {"item_id": sorted(codes), "attributes": [NOT_RECOMMENDABLE] * len(codes)}
+        lake.upsert("items", pd.DataFrame(columns))

@@ -11,12 +11,12 @@ The module also turns negative sales into returns.
 from dataclasses import dataclass
 from typing import Any
 
-from retention.lake import store
 from retention.lake.cleaning.cleaning_rules import CleanPolicy, NearDuplicate
 from retention.lake.cleaning.near_duplicates import LINE_COLUMNS, find_near_duplicates
-from retention.lake.mapping import literal
-from retention.lake.quarantine_reasons import Reason, ReasonCode
+from retention.lake.importing.mapping import literal
+from retention.lake.importing.quarantine_reasons import Reason, ReasonCode
 from retention.lake.schema import EVENT_CONTENT, EVENTS
+from retention.lake.storage import delta_store
 
 BROWSING = "('view', 'search', 'cart')"
 BECAME_RETURN = "a sale with a negative quantity or amount became a return"
@@ -56,20 +56,7 @@ _HAS_UNIT_PRICE = (
 
 
 def convert_negative_sales(con: Any, relation: str) -> dict[str, int]:
-    """Turn purchases with a negative amount into returns.
-
-    Parameters
-    ----------
-    con
-        DuckDB connection.
-    relation : str
-        Table of new events, updated in place.
-
-    Returns
-    -------
-    dict of str to int
-        Rows by correction.
-    """
+    """Turn purchases with a negative amount into returns."""
     where = (
         "event_type = 'purchase' AND "
         "((quantity < 0 AND coalesce(amount, 0) <= 0) OR (quantity IS NULL AND amount < 0))"
@@ -85,18 +72,6 @@ def find_similar(con: Any, relation: str) -> bool:
     """Find similar events by the hash `SIMILARITY`.
 
     ``clean_hashes`` then holds the hash of each rowid (place), ``clean_alike`` the repeated hashes.
-
-    Parameters
-    ----------
-    con
-        DuckDB connection.
-    relation : str
-        Table of new events.
-
-    Returns
-    -------
-    bool
-        Whether any two events are similar.
     """
     con.execute(
         "CREATE OR REPLACE TABLE clean_hashes AS "
@@ -122,46 +97,26 @@ def find_faulty(
 
     Call `find_similar` for the table before.
 
-    Parameters
-    ----------
-    con
-        DuckDB connection.
-    relation : str
-        Table of new events with the canonical columns.
-    policy : CleanPolicy
-        The rules.
-    nearby_files, stored_files : list of str
-        Parquet files of the lake's events: of the same months, and all.
-    known_customers : str, optional
-        SQL of the e-mail addresses and ids (email, customer_id) of known customers.
-
-    Returns
-    -------
-    dict of str to int
-        Rows by `Reason.key`. The table ``set_aside`` (place, reason; place is the rowid) holds them
-        with the first reason that applies. `drop_faulty` deletes it.
+    Returns: rows by `Reason.key`. The table ``set_aside`` (place, reason; place is the rowid) holds
+    them with the first reason that applies. `drop_faulty` deletes it.
     """
     con.execute("CREATE OR REPLACE TABLE set_aside (place BIGINT, reason VARCHAR)")
     if not _one(con, f"SELECT count(*) FROM {relation}"):
         return {}
     rules = _Rules(con, relation, policy, nearby_files, stored_files, known_customers)
-    for rule in (
-        rules.rows,
-        rules.ids,
-        rules.nothing_paid,
-        rules.repetition,
-        rules.bots,
-        rules.prices,
-    ):
-        rule()
+    rules.rows()
+    rules.ids()
+    rules.nothing_paid()
+    rules.repetition()
+    rules.bots()
+    rules.prices()
     con.execute(
         "CREATE OR REPLACE TABLE set_aside AS "
         "SELECT place, arg_min(reason, rowid) AS reason FROM set_aside GROUP BY 1"
     )
     rules.close()
-    rows = con.execute(
-        "SELECT reason, count(*) FROM set_aside GROUP BY 1 ORDER BY 2 DESC, 1"
-    ).fetchall()
+    sql = "SELECT reason, count(*) FROM set_aside GROUP BY 1 ORDER BY 2 DESC, 1"
+    rows = con.execute(sql).fetchall()
     return dict(rows)
 
 
@@ -195,9 +150,8 @@ class _Rules:
         if self.policy.negative.is_active:
             contradicts = "event_type = 'purchase' AND (amount < 0 OR quantity < 0)"
             faults.append((contradicts, Reason(ReasonCode.CONTRADICTORY_SIGNS)))
-        faults += [
-            (f"{name} IS NULL", Reason.missing(name)) for name in self.policy.missing.columns
-        ]
+        columns = self.policy.missing.columns
+        faults += [(f"{name} IS NULL", Reason.missing(name)) for name in columns]
         for where, reason in faults:
             self._flag_rows(reason, where)
 
@@ -209,11 +163,8 @@ class _Rules:
         policy = self.policy
         if policy.placeholder_customer.is_active:
             listed = ", ".join(literal(word.lower()) for word in policy.placeholder_customer.ids)
-            self._by_id(
-                "customer_id",
-                f"lower(customer_id) IN ({listed})",
-                Reason(ReasonCode.PLACEHOLDER_CUSTOMER),
-            )
+            where = f"lower(customer_id) IN ({listed})"
+            self._by_id("customer_id", where, Reason(ReasonCode.PLACEHOLDER_CUSTOMER))
         if policy.test_order.is_active:
             reason = Reason(ReasonCode.TEST_ORDER)
             for column, patterns in _TEST_PATTERNS.items():
@@ -237,10 +188,8 @@ class _Rules:
             return
         self._collect_orders(f"SELECT DISTINCT customer_id FROM {self.relation} WHERE amount = 0")
         free = "priced = lines AND dearest = 0 AND coalesce(off, 0) = 0"
-        self._flag_orders(
-            f"SELECT customer_id, order_id FROM clean_orders WHERE {free}",
-            Reason(ReasonCode.NOTHING_PAID),
-        )
+        keys = f"SELECT customer_id, order_id FROM clean_orders WHERE {free}"
+        self._flag_orders(keys, Reason(ReasonCode.NOTHING_PAID))
 
     def repetition(self) -> None:
         """Find repeated orders and lines among similar events."""
@@ -360,14 +309,11 @@ class _Rules:
             return
         columns = f"item_id, ln({_UNIT_PRICE}) AS price FROM"
         condition = f"WHERE {_HAS_UNIT_PRICE} AND item_id IN (FROM clean_prices)"
-        old = (
-            f" UNION ALL SELECT NULL, {columns} ({_stored(self.stored_files)}) {condition}"
-            if self.stored_files
-            else ""
-        )
+        old = ""
+        if self.stored_files:
+            old = f" UNION ALL SELECT NULL, {columns} ({_stored(self.stored_files)}) {condition}"
         self.con.execute(
-            "CREATE OR REPLACE TABLE clean_prices AS "
-            "SELECT *, median(price) OVER item AS middle "
+            "CREATE OR REPLACE TABLE clean_prices AS SELECT *, median(price) OVER item AS middle "
             f"FROM (SELECT rowid AS place, {columns} {self.relation} {condition}{old}) "
             "WINDOW item AS (PARTITION BY item_id)"
         )
@@ -414,12 +360,8 @@ class _Rules:
         rows = f"SELECT occurred_at FROM {self.relation}"
         if self.nearby_files:
             rows += f" UNION ALL SELECT occurred_at FROM ({_stored(self.nearby_files)})"
-        return (
-            _one(
-                self.con, f"SELECT count(DISTINCT epoch_us(occurred_at) % {_DAY_US}) FROM ({rows})"
-            )
-            > 2
-        )
+        times = f"SELECT count(DISTINCT epoch_us(occurred_at) % {_DAY_US}) FROM ({rows})"
+        return _one(self.con, times) > 2
 
     def _by_id(self, column: str, where: str, reason: Reason) -> None:
         ids = (
@@ -466,5 +408,5 @@ def _stored(files: list[str]) -> str:
     """Return SQL of stored events with naive times."""
     return (
         "SELECT * REPLACE (make_timestamp(epoch_us(occurred_at)) AS occurred_at) "
-        f"FROM {store.rows_sql(EVENTS, files)}"
+        f"FROM {delta_store.rows_sql(EVENTS, files)}"
     )

@@ -19,15 +19,9 @@ LINE_GROUP = "PARTITION BY alike, order_id, has_id"
 def find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
     """Find near duplicates among similar lines.
 
-    Parameters
-    ----------
-    con
-        DuckDB connection. ``clean_lines`` holds the similar sales: `LINE_COLUMNS`, and their rowid
-        among the new ones (place; NULL for stored lines).
-    rule : NearDuplicate
-        The limits.
-    shop : str
-        SQL of the shop's events, those of the lake first.
+    `con`: DuckDB connection. ``clean_lines`` holds the similar sales: `LINE_COLUMNS`, and their
+    rowid among the new ones (place; NULL for stored lines).
+    `shop`: SQL of the shop's events, those of the lake first.
 
     Notes
     -----
@@ -51,8 +45,7 @@ def find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
         f"to_microseconds((CASE WHEN has_id THEN {rule.seconds} ELSE {seconds} END "
         "* 1000000)::BIGINT)"
     )
-    con.execute(
-        f"""
+    sql = f"""
         CREATE OR REPLACE TABLE clean_near AS
         WITH priced AS (
             SELECT *, sum((gap <= {most} IS NOT TRUE)::INTEGER)
@@ -81,7 +74,7 @@ def find_near_duplicates(con: Any, rule: NearDuplicate, shop: str) -> None:
         WHERE place IS NOT NULL AND stored AND until <= near AND until > INTERVAL 0 SECOND
             AND NOT coalesce(since <= near AND (rounded OR since > INTERVAL 0 SECOND), false)
         """
-    )
+    con.execute(sql)
 
 
 def _is_listed_once(con: Any, cents: str) -> bool:
@@ -102,8 +95,7 @@ def _has_one_time(con: Any, shop: str) -> bool:
 
     If a till stamps each item, equal lines are normal.
     """
-    orders, at_once = con.execute(
-        f"""
+    sql = f"""
         SELECT count(*), count(*) FILTER (latest = began) FROM (
             SELECT min(first) AS began, max(first) AS latest FROM (
                 SELECT customer_id, order_id, item_id, min(occurred_at) AS first FROM (
@@ -113,5 +105,5 @@ def _has_one_time(con: Any, shop: str) -> bool:
             ) GROUP BY customer_id, order_id HAVING count(*) > 1
         )
         """
-    ).fetchall()[0]
+    orders, at_once = con.execute(sql).fetchall()[0]
     return orders >= MIN_ORDERS and at_once >= MIN_SHARE * orders

@@ -72,19 +72,7 @@ def match_returns(con: Any, rows: str, name: str) -> ReturnTables | None:
     it names an order, that order comes first. Within an order, the line with exactly the returned
     quantity comes first. Returns are processed in the order in which they became known.
 
-    Parameters
-    ----------
-    con
-        DuckDB connection that gets the tables.
-    rows : str
-        SQL of the version's stored rows; empty without rows.
-    name : str
-        Part of the tables' names: a plain word.
-
-    Returns
-    -------
-    ReturnTables or None
-        None without returns.
+    `rows`: SQL of the version's stored rows; empty without rows.
     """
     if not rows:
         return None
@@ -119,17 +107,7 @@ def cancelled_orders(lake: "Lake", before: datetime | None) -> list[tuple[str, s
 
     Ids are as stored.
 
-    Parameters
-    ----------
-    lake : Lake
-        The shop's data.
-    before : datetime or None
-        Use only returns known before it.
-
-    Returns
-    -------
-    list of tuple[str, str]
-        Customer id and order id.
+    `before`: use only returns known before it.
     """
     events = lake.table("events", before, identity="stored").get_name()
     sql = (
@@ -161,8 +139,7 @@ def _stage(con: Any, stored: str) -> None:
         "coalesce(quantity, 1)::DOUBLE AS bought, abs(amount) AS amount, "
         f"{moments} FROM {stored} WHERE event_type = 'purchase') "
         "JOIN (SELECT DISTINCT customer_id, item_id, pair FROM sent_back "
-        "WHERE item_id IS NOT NULL) "
-        "USING (customer_id, item_id) WHERE bought > 0"
+        "WHERE item_id IS NOT NULL) USING (customer_id, item_id) WHERE bought > 0"
     )
 
 
@@ -178,8 +155,7 @@ def _match_turn(con: Any, turn: int) -> None:
         f"sold.occurred_at, {_WORTH} AS worth, {_UNITS} AS units, "
         "coalesce(sold.order_id = back.order_id, false) AS named, "
         "remain >= units - 1e-9 AS enough, abs(remain - worth) <= 1e-9 AS just "
-        "FROM sent_back AS back JOIN sold USING (pair) "
-        f"WHERE back.turn = {turn} AND remain > 1e-9 "
+        f"FROM sent_back AS back JOIN sold USING (pair) WHERE back.turn = {turn} AND remain > 1e-9 "
         "AND sold.occurred_at <= back.occurred_at AND sold.known_at <= back.known_at "
         f"AND {_COUNTED_THEN.format(line='sold', at='back.known_at')}"
     )
@@ -213,8 +189,7 @@ def _find_cancelled(con: Any, stored: str, names: ReturnTables) -> None:
     order = "customer_id, order_id"
     returned = (
         "SELECT sold.event_id, customer_id, order_id, max(undone.known_at) AS undone_at "
-        "FROM sold JOIN undone USING (place) "
-        "GROUP BY sold.event_id, customer_id, order_id, bought "
+        "FROM sold JOIN undone USING (place) GROUP BY sold.event_id, customer_id, order_id, bought "
         "HAVING sum(quantity) >= bought - 1e-9"
     )
     con.execute(
@@ -231,8 +206,7 @@ def _find_cancelled(con: Any, stored: str, names: ReturnTables) -> None:
     counted = _COUNTED_THEN.format(line="lines", at="known_from")
     by_lines = (
         f"SELECT {order}, known_from FROM (SELECT DISTINCT {order}, undone_at AS known_from "
-        "FROM lines WHERE undone_at IS NOT NULL) "
-        f"JOIN lines USING ({order}) GROUP BY ALL "
+        f"FROM lines WHERE undone_at IS NOT NULL) JOIN lines USING ({order}) GROUP BY ALL "
         f"HAVING count(*) FILTER (known_at <= known_from AND {counted}) "
         f"= count(*) FILTER (undone_at <= known_from AND {counted})"
     )
@@ -240,8 +214,7 @@ def _find_cancelled(con: Any, stored: str, names: ReturnTables) -> None:
         f"SELECT {order}, known_from FROM (SELECT {order}, amount AS refunded, "
         "known_at AS known_from FROM sent_back WHERE item_id IS NULL) "
         f"JOIN lines USING ({order}) GROUP BY {order}, known_from, refunded "
-        f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER "
-        f"(known_at <= known_from AND {counted})"
+        f"HAVING refunded >= {_ENOUGH} * sum(amount) FILTER (known_at <= known_from AND {counted})"
     )
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {names.cancelled} AS "

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from retention.errors import BadInput
-from retention.lake.mapping import Mapping, read_map
+from retention.lake.importing.mapping import Mapping, read_map
 from retention.lake.schema import Table
 from retention.text import gettext
 
@@ -33,25 +33,12 @@ def names() -> tuple[str, ...]:
 def read(name: str, table: Table, timezone: str) -> Mapping:
     """Read a known export's map for a table.
 
-    Parameters
-    ----------
-    name : str
-        Export, such as "shopify-orders".
-    table : Table
-    timezone : str
-        Time zone of times without one.
-
-    Raises
-    ------
-    BadInput
-        If the export is unknown or has no map for the table.
+    `name`: export, such as "shopify-orders".
+    `timezone`: time zone of times without one.
     """
     if name not in names():
-        raise BadInput(
-            gettext("There is no format {name!r}; use one of {names}.").format(
-                name=name, names=", ".join(names())
-            )
-        )
+        text = gettext("There is no format {name!r}; use one of {names}.")
+        raise BadInput(text.format(name=name, names=", ".join(names())))
     return read_map(FOLDER / f"{name}.toml", table, timezone)
 
 
@@ -60,85 +47,39 @@ def mapping_for(
 ) -> Mapping | None:
     """Return the map of an import: a file's, a known export's, or none.
 
-    Parameters
-    ----------
-    table : Table
-    timezone : str
-        Time zone of times without one, for a known export.
-    map_path : Path or None
-    format_name : str or None
-
-    Raises
-    ------
-    BadInput
-        Both are given, or one of them cannot be used.
+    `timezone`: time zone of times without one, for a known export.
     """
     if format_name is None:
         return read_map(map_path, table) if map_path else None
     if map_path is not None:
-        raise BadInput(
-            gettext(
-                "--format {format_name} brings its own map; leave out --map, or copy and change it."
-            ).format(format_name=format_name)
+        text = gettext(
+            "--format {format_name} brings its own map; leave out --map, or copy and change it."
         )
+        raise BadInput(text.format(format_name=format_name))
     return read(format_name, table, timezone)
 
 
+def _fits(name: str, columns: set[str]) -> bool:
+    return any(signature <= columns for signature in SIGNATURES[name])
+
+
 def check(name: str, columns: Iterable[str], file: str) -> None:
-    """Check that a file is the chosen export.
-
-    Parameters
-    ----------
-    name : str
-        Export that the user chose.
-    columns : iterable of str
-        Columns of the file.
-    file : str
-        File name for the message.
-
-    Raises
-    ------
-    BadInput
-        If the columns identify another export.
-    """
+    """Check that a file is the chosen export."""
     present = {column.casefold() for column in columns}
-    other = next(
-        (
-            known
-            for known, signatures in SIGNATURES.items()
-            if any(signature <= present for signature in signatures)
-        ),
-        None,
-    )
-    if other not in (None, name) and not any(
-        signature <= present for signature in SIGNATURES[name]
-    ):
-        raise BadInput(
-            gettext(
-                "{file} is no export of {name}: by its columns it is one of {other}; use "
-                "--format {other}."
-            ).format(file=file, name=name, other=other)
+    other = next((known for known in SIGNATURES if _fits(known, present)), None)
+    if other not in (None, name) and not _fits(name, present):
+        text = gettext(
+            "{file} is no export of {name}: by its columns it is one of {other}; use "
+            "--format {other}."
         )
+        raise BadInput(text.format(file=file, name=name, other=other))
 
 
 def detect_format(columns: Iterable[str], table: str) -> tuple[str, str] | None:
-    """Detect a known export from its columns.
-
-    Parameters
-    ----------
-    columns : iterable of str
-        Columns of the file.
-    table : str
-        Preferred table.
-
-    Returns
-    -------
-    tuple of str and str, or None
-        The export and a table that it has a map for.
-    """
+    """Detect a known export from its columns."""
     present = {name.casefold() for name in columns}
-    for name, signatures in SIGNATURES.items():
-        if any(signature <= present for signature in signatures):
+    for name in SIGNATURES:
+        if _fits(name, present):
             sections = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
             return name, table if table in sections else next(iter(sections))
     return None

@@ -11,27 +11,19 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
-from retention.lake import store
 from retention.lake.schema import LINKS
+from retention.lake.storage import delta_store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retention.lake.lake import Lake
+
 Identity = datetime | Literal["now", "stored"]
 CONSENTS = ("marketing_consent", "sms_consent", "whatsapp_consent")
 CUSTOMER_TABLES = ("events", "customers", "treatments")
-_COLUMNS = (
-    "link_id",
-    "customer_id",
-    "same_as",
-    "customer_since",
-    "same_as_since",
-    "method",
-    "state",
-    "evident_at",
-    "decided_at",
-    "seq",
-)
+_UNREAD = ("probability", "evidence", "decided_by")
+_COLUMNS = [name for name in LINKS.names if name not in _UNREAD]
 
 
 class Identities:
@@ -44,7 +36,7 @@ class Identities:
     customer. The id known first is the canonical one.
     """
 
-    def __init__(self, lake: store.LakeTables) -> None:
+    def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._version = ""
         self._log: Any = None
@@ -54,17 +46,8 @@ class Identities:
     def table(self, before: datetime | None = None, identity: Identity = "now") -> str:
         """Create a DuckDB table of merged ids.
 
-        Parameters
-        ----------
-        before : datetime, optional
-            Only use links with evidence before this time.
-        identity : datetime or {"now", "stored"}
-            Decisions to use: all, those until a time, or none.
-
-        Returns
-        -------
-        str
-            Name of the table ``_old, _canonical``, or "" without merged ids.
+        `before`: only use links with evidence before this time.
+        Returns: name of the table ``_old, _canonical``, or "" without merged ids.
         """
         if identity == "stored" or not self._refresh():
             return ""
@@ -78,17 +61,9 @@ class Identities:
     ) -> dict[str, str]:
         """Return merged ids and their canonical ids.
 
-        Parameters
-        ----------
-        before, identity
-            See `table`.
-
-        Returns
-        -------
-        dict of str to str
+        `before`, `identity`: see `table`.
         """
-        name = self.table(before, identity)
-        return self._mapping_of[name] if name else {}
+        return self._mapping_of.get(self.table(before, identity), {})
 
     def resolved(self, ids: Any) -> set[str]:
         """Return the canonical ids of customer ids."""
@@ -97,7 +72,7 @@ class Identities:
 
     def _refresh(self) -> bool:
         """Reload a changed log; return whether links exist."""
-        version = store.newest_commit(self._lake.root, LINKS)
+        version = delta_store.newest_commit(self._lake.root, LINKS)
         if version and version != self._version:
             self._log, self._version = history(self._lake), version
             self._tables.clear()
@@ -114,40 +89,29 @@ class Identities:
         if name not in self._mapping_of:
             rows = pa.table({"_old": list(mapping), "_canonical": list(mapping.values())})
             self._lake.duckdb.register("_people", rows)
-            self._lake.duckdb.execute(
-                f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM _people'
-            )
+            sql = f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM _people'
+            self._lake.duckdb.execute(sql)
             self._lake.duckdb.unregister("_people")
             self._mapping_of[name] = mapping
         return name
 
 
-def history(lake: store.LakeTables) -> pd.DataFrame:
+def history(lake: Lake) -> pd.DataFrame:
     """Read all decisions on all links, in order."""
-    paths = store.files(store.open_table(lake.root, LINKS))
+    paths = delta_store.files(delta_store.open_table(lake.root, LINKS))
     columns = ", ".join(
         f"make_timestamp(epoch_us({name})) AS {name}" if LINKS[name].kind == "moment" else name
         for name in _COLUMNS
     )
+    relation = f"read_parquet({paths!r}) ORDER BY seq, link_id"
     if not paths:
-        columns, relation = (
-            ", ".join(f"NULL AS {name}" for name in _COLUMNS),
-            "(SELECT 1) WHERE false",
-        )
-    else:
-        relation = f"read_parquet({paths!r}) ORDER BY seq, link_id"
+        columns = ", ".join(f"NULL AS {name}" for name in _COLUMNS)
+        relation = "(SELECT 1) WHERE false"
     return lake.duckdb.execute(f"SELECT {columns} FROM {relation}").df()
 
 
 def latest(log: pd.DataFrame, at: datetime | None = None) -> pd.DataFrame:
-    """Return the newest decision on each link.
-
-    Parameters
-    ----------
-    log : DataFrame
-    at : datetime, optional
-        Only use decisions until this time.
-    """
+    """Return the newest decision on each link."""
     if at is not None:
         log = log[log["decided_at"] <= _naive(at)]
     return log.drop_duplicates("link_id", keep="last")
@@ -158,13 +122,7 @@ def accepted_links(
 ) -> pd.DataFrame:
     """Select the accepted links.
 
-    Parameters
-    ----------
-    log : DataFrame
-    before : datetime or None
-        Only links with evidence before this time.
-    at : datetime, optional
-        Only use decisions until this time.
+    `before`: only links with evidence before this time.
     """
     links = latest(log, at)
     links = links[links["state"] == "accepted"]
@@ -178,17 +136,7 @@ def canonical_ids(links: pd.DataFrame, log: pd.DataFrame) -> dict[str, str]:
 
     The age of an id is stored with its first link. Later data does not change canonical ids.
 
-    Parameters
-    ----------
-    links : DataFrame
-        Accepted links.
-    log : DataFrame
-        All decisions.
-
-    Returns
-    -------
-    dict of str to str
-        Without the canonical ids themselves.
+    Returns: without the canonical ids themselves.
     """
     if not len(links):
         return {}
@@ -204,20 +152,7 @@ def canonical_ids(links: pd.DataFrame, log: pd.DataFrame) -> dict[str, str]:
 
 
 def components(left: pd.Series, right: pd.Series) -> tuple[Any, Any]:
-    """Compute the connected components of pairs.
-
-    Parameters
-    ----------
-    left, right : Series of shape (n_pairs,)
-        Ids of each pair.
-
-    Returns
-    -------
-    ids : ndarray of shape (n_ids,)
-        Sorted.
-    groups : ndarray of shape (n_ids,)
-        Number of each id's component.
-    """
+    """Compute the connected components of pairs."""
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -225,23 +160,17 @@ def components(left: pd.Series, right: pd.Series) -> tuple[Any, Any]:
     both_sides = np.concatenate([left.to_numpy(dtype=object), right.to_numpy(dtype=object)])
     ids, positions = np.unique(both_sides, return_inverse=True)
     n = len(left)
-    graph = coo_matrix(
-        (np.ones(n, dtype=np.int8), (positions[:n], positions[n:])), shape=(len(ids), len(ids))
-    )
+    shape = (len(ids), len(ids))
+    graph = coo_matrix((np.ones(n, dtype=np.int8), (positions[:n], positions[n:])), shape=shape)
     return ids, connected_components(graph, directed=False)[1]
 
 
 def _since(log: pd.DataFrame) -> pd.Series:
-    """Return the start of each id.
-
-    It comes from the earliest link that has one.
-    """
+    """Return the start of each id. It comes from the earliest link that has one."""
     import pandas as pd
 
-    sides = [
-        log[[*side, "seq"]].set_axis(["id", "since", "seq"], axis=1)
-        for side in (("customer_id", "customer_since"), ("same_as", "same_as_since"))
-    ]
+    pairs = (("customer_id", "customer_since"), ("same_as", "same_as_since"))
+    sides = [log[[*side, "seq"]].set_axis(["id", "since", "seq"], axis=1) for side in pairs]
     known = pd.concat(sides).dropna(subset=["since"]).sort_values("seq", kind="stable")
     return known.drop_duplicates("id").set_index("id")["since"]
 
@@ -256,19 +185,7 @@ def _naive(moment: datetime) -> Any:
 
 
 def resolve_customers(columns: list[str], relation: str, where: str, merged_ids: str) -> str:
-    """Return SQL of rows with canonical customer ids.
-
-    Parameters
-    ----------
-    columns : list of str
-        SQL of the columns.
-    relation : str
-        FROM clause.
-    where : str
-        WHERE clause.
-    merged_ids : str
-        Name of the table of merged ids.
-    """
+    """Return SQL of rows with canonical customer ids."""
     resolved = ", ".join(
         "coalesce(_canonical, customer_id)::VARCHAR AS customer_id"
         if column.endswith(" AS customer_id")
@@ -284,13 +201,6 @@ def merge_customers(rows: str, merged_ids: str) -> str:
     A refusal in any row counts. E-mail address and telephone number come from a row whose consent
     is for them, if there is one. Other fields come from the canonical row, then from the oldest
     other row.
-
-    Parameters
-    ----------
-    rows : str
-        SELECT of the stored customers.
-    merged_ids : str
-        Name of the table of merged ids.
     """
     own, firsts = "customer_id = who", "own DESC, created_at NULLS LAST, customer_id"
     consented = f"marketing_consent IS TRUE DESC, {firsts}"

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from retention.lake.identity import canonical_ids, keys, links
+from retention.lake.identity import keys, links
 from retention.lake.identity.keys import IdentityRules
 
 if TYPE_CHECKING:
@@ -38,19 +38,7 @@ class SharedKey:
 
 @dataclass(frozen=True, slots=True)
 class LinkingResult:
-    """Result of a linking run.
-
-    Attributes
-    ----------
-    accepted : int
-        New accepted links.
-    proposed : int
-        New links for review.
-    shared : tuple of SharedKey
-        Keys of too many customers.
-    note : str
-        Reason, if the data did not suffice.
-    """
+    """Result of a linking run."""
 
     accepted: int
     proposed: int
@@ -69,19 +57,9 @@ def link(
 
     Pairs that are linked, or that a person separated, are skipped.
 
-    Parameters
-    ----------
-    lake : Lake
-    rules : IdentityRules
-    by : str
-        User; ``import`` after an import.
-    changed_ids : iterable of str, optional
-        Stored ids that have just got a new key. Their new links are valid from now, to avoid data
-        leakage; other new links from when both ids were known. None: all new links from now.
-
-    Returns
-    -------
-    LinkingResult
+    `by`: user; ``import`` after an import.
+    `changed_ids`: stored ids that have just got a new key. Their new links are valid from now, to
+    avoid data leakage; other new links from when both ids were known. None: all new links from now.
     """
     keys.collect(lake, rules)
     shared = shared_keys(lake, rules)
@@ -93,32 +71,14 @@ def link(
             return LinkingResult(0, 0, shared)
         if changed_ids is None:
             changed_ids = pairs["customer_id"]
-        new_links = links.order_by_age(lake, pairs, changed_ids)
-        new_links = links.hold_back(log, _with_evidence(new_links), rules.largest)
-        links.add(lake, log, new_links[[*LINK_COLUMNS]], by)
-    accepted = int((new_links["state"] == "accepted").sum())
-    return LinkingResult(accepted, len(new_links) - accepted, shared)
+        counts = links.store(lake, log, _with_evidence(pairs), rules, by, changed_ids)
+    return LinkingResult(*counts, shared)
 
 
 def ids_with_new_keys(con: Any, fresh: str, known: str) -> list[str]:
-    """Find stored customers with new keys.
-
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    fresh : str
-        Table of customers to write.
-    known : str
-        Table of stored customers.
-
-    Returns
-    -------
-    list of str
-        Customer ids.
-    """
-    changed = " OR ".join(
-        f"new.{name} IS DISTINCT FROM old.{name}" for name in ("email", "phone", "attributes")
-    )
+    """Find stored customers with new keys."""
+    names = ("email", "phone", "attributes")
+    changed = " OR ".join(f"new.{name} IS DISTINCT FROM old.{name}" for name in names)
     rows = con.execute(
         f'SELECT customer_id FROM {fresh} AS new JOIN "{known}" AS old USING (customer_id) '
         f"WHERE {changed}"
@@ -126,30 +86,10 @@ def ids_with_new_keys(con: Any, fresh: str, known: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-LINK_COLUMNS = (
-    "link_id",
-    "customer_id",
-    "same_as",
-    "customer_since",
-    "same_as_since",
-    "method",
-    "probability",
-    "state",
-    "evidence",
-    "evident_at",
-)
-
-
 def shared_keys(lake: Lake, rules: IdentityRules, limit: int = 20) -> tuple[SharedKey, ...]:
     """Return keys of too many customers.
 
-    Parameters
-    ----------
-    lake : Lake
-        `keys.collect` must have run on it.
-    rules : IdentityRules
-    limit : int
-        Maximum number of keys.
+    `lake`: `keys.collect` must have run on it.
     """
     rows = lake.duckdb.execute(
         "SELECT kind, key, count(DISTINCT customer_id) AS n FROM identity_keys GROUP BY ALL "
@@ -175,8 +115,7 @@ def _pairs(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
         "jaro_winkler_similarity(sorted_one, sorted_other))"
     )
     words = "list_aggregate(list_sort(string_split_regex(trim({}), '[\\s,.]+')), 'string_agg', ' ')"
-    return lake.duckdb.execute(
-        f"""
+    sql = f"""
         WITH usable AS (
             SELECT kind, place, key, min(customer_id) AS head FROM identity_keys
             GROUP BY ALL HAVING count(DISTINCT customer_id) BETWEEN 2 AND {rules.most_shared}
@@ -197,7 +136,7 @@ def _pairs(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
         FROM pairs QUALIFY row_number() OVER (PARTITION BY customer_id, same_as ORDER BY place) = 1
         ORDER BY customer_id, same_as
         """
-    ).df()
+    return lake.duckdb.execute(sql).df()
 
 
 def _undecided(lake: Lake, log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -206,25 +145,16 @@ def _undecided(lake: Lake, log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFra
     An equal key replaces a proposal by similarity. ``has_separated`` marks keys with pairs that a
     person separated.
     """
-    decisions = canonical_ids.latest(log).set_index("link_id")
-    canonical_by_id = canonical_ids.canonical_ids(decisions[decisions["state"] == "accepted"], log)
-    ids = [
-        links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)
-    ]
-    state, method = (
-        decisions[name].reindex(ids).reset_index(drop=True) for name in ("state", "method")
-    )
-    left, right = (
-        pairs[name].map(lambda customer: canonical_by_id.get(customer, customer))
-        for name in ("customer_id", "same_as")
-    )
+    decisions, ids, is_apart = links.compare(log, pairs)
+    decisions = decisions.set_index("link_id").reindex(ids).reset_index(drop=True)
+    state, method = decisions["state"], decisions["method"]
     is_undecided = state.isna() | (
         (state == "proposed") & (method == "probable") & pairs["names_agree"]
     )
     is_separated = state.isin(links.SEPARATED)
     has_separated = is_separated.groupby([pairs["method"], pairs["same_as"]]).transform("any")
     pairs = pairs.assign(has_separated=has_separated)
-    return pairs[is_undecided & (left != right)].reset_index(drop=True)
+    return pairs[is_undecided & is_apart].reset_index(drop=True)
 
 
 def _with_evidence(pairs: pd.DataFrame) -> pd.DataFrame:

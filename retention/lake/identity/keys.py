@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from retention.errors import BadInput
-from retention.lake.identity.phones import FUNCTION
-from retention.lake.mapping import literal
+from retention.lake.importing.mapping import literal
 from retention.policy_file import explain_first_error, read_text, validate_strictly
 from retention.settings import Settings
 from retention.text import gettext
@@ -65,43 +64,23 @@ class IdentityRules(BaseModel):
 
 
 def load_rules(settings: Settings) -> IdentityRules:
-    """Load the policy's rules, or the defaults.
-
-    Raises
-    ------
-    BadInput
-        If the file cannot be read or has a fault.
-    """
+    """Load the policy's rules, or the defaults."""
     if settings.policy is None:
         return IdentityRules()
     try:
         sections = tomllib.loads(read_text(settings.policy))
         return validate_strictly(IdentityRules, sections.get("identity", {}))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(
-            gettext("The policy {policy} cannot be read: {error}.").format(
-                policy=settings.policy, error=error
-            )
-        ) from None
+        text = gettext("The policy {policy} cannot be read: {error}.")
+        raise BadInput(text.format(policy=settings.policy, error=error)) from None
     except ValidationError as error:
-        raise BadInput(
-            gettext("The policy {policy} cannot be used: {fault}.").format(
-                policy=settings.policy, fault=explain_first_error(error, "identity")
-            )
-        ) from None
+        text = gettext("The policy {policy} cannot be used: {fault}.")
+        fault = explain_first_error(error, "identity")
+        raise BadInput(text.format(policy=settings.policy, fault=fault)) from None
 
 
 def email(column: str, rules: IdentityRules) -> str:
-    """Return SQL of a normalised e-mail address.
-
-    Invalid addresses become NULL.
-
-    Parameters
-    ----------
-    column : str
-        SQL of the address.
-    rules : IdentityRules
-    """
+    """Return SQL of a normalised e-mail address. Invalid addresses become NULL."""
     address = f"lower(trim({column}))"
     local, domain = f"split_part({address}, '@', 1)", f"split_part({address}, '@', 2)"
     without_plus = (
@@ -122,25 +101,16 @@ def phone(column: str, locale: str, rules: IdentityRules) -> str:
 
     The connection must know `phones.phone_key`. The country is the number's own, else the
     locale's, else the shop's.
-
-    Parameters
-    ----------
-    column : str
-        SQL of the number.
-    locale : str
-        SQL of the customer's locale.
-    rules : IdentityRules
     """
+    from retention.lake.identity.phones import FUNCTION
+
     locale_country = f"nullif(upper(split_part(replace({locale}, '_', '-'), '-', 2)), '')"
     country = f"coalesce({locale_country}, {literal(rules.country)})"
     return f"{FUNCTION}({column}, {country})"
 
 
 def attribute(name: str) -> str:
-    """Return SQL of a normalised attribute.
-
-    It is trimmed and in lower case, or NULL.
-    """
+    """Return SQL of a normalised attribute. It is trimmed and in lower case, or NULL."""
     return f"nullif(lower(trim(json_extract_string(attributes, {literal('$.' + name)}))), '')"
 
 
@@ -149,16 +119,12 @@ def key_of(kind: str, rules: IdentityRules) -> str:
 
     Missing and made-up keys become NULL.
 
-    Parameters
-    ----------
-    kind : str
-        ``email``, ``phone`` or an attribute.
-    rules : IdentityRules
+    `kind`: ``email``, ``phone`` or an attribute.
     """
-    value = {
-        "email": lambda: email("email", rules),
-        "phone": lambda: phone("phone", "locale", rules),
-    }.get(kind, lambda: attribute(kind))()
+    if kind == "email":
+        value = email("email", rules)
+    else:
+        value = phone("phone", "locale", rules) if kind == "phone" else attribute(kind)
     return f"CASE WHEN NOT {is_assumed(kind)} THEN {value} END"
 
 
@@ -170,25 +136,14 @@ def is_assumed(name: str) -> str:
 
 def kinds(rules: IdentityRules) -> list[str]:
     """Return the key kinds, most reliable first."""
-    return [
-        *(["email"] if rules.email else []),
-        *rules.attributes,
-        *(["phone"] if rules.phone else []),
-    ]
+    first, last = ["email"] if rules.email else [], ["phone"] if rules.phone else []
+    return [*first, *rules.attributes, *last]
 
 
 def collect(lake: Lake, rules: IdentityRules) -> str:
     """Collect the keys of all stored customers.
 
-    Parameters
-    ----------
-    lake : Lake
-    rules : IdentityRules
-
-    Returns
-    -------
-    str
-        Name of the table ``kind, place, key, customer_id, name``.
+    Returns: name of the table ``kind, place, key, customer_id, name``.
     """
     customers = lake.table("customers", identity="stored").get_name()
     parts = [

@@ -15,27 +15,23 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from retention import clock
-from retention.lake import store
 from retention.lake.identity import canonical_ids
 from retention.lake.schema import LINKS
-from retention.lake.store import to_arrow
+from retention.lake.storage import delta_store
+from retention.lake.storage.delta_store import to_arrow
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retention.lake.identity.keys import IdentityRules
     from retention.lake.lake import Lake
 
 SEPARATED = ("undone", "rejected")
+COLUMNS = LINKS.names[:-3]  # of a new link; `add` gives the others
 
 
 def link_id(left: str, right: str) -> str:
-    """Return the id of an unordered pair.
-
-    Parameters
-    ----------
-    left, right : str
-        Customer ids.
-    """
+    """Return the id of an unordered pair."""
     low, high = sorted((left, right))
     return "L" + sha256(f"{low}\x1f{high}".encode()).hexdigest()[:13]
 
@@ -43,7 +39,7 @@ def link_id(left: str, right: str) -> str:
 @contextmanager
 def locked_log(lake: Lake) -> Iterator[pd.DataFrame]:
     """Lock the log and yield its rows."""
-    with store.locked(lake.root, LINKS):
+    with delta_store.locked(lake.root, LINKS):
         yield canonical_ids.history(lake)
 
 
@@ -52,31 +48,43 @@ def add(
 ) -> int:
     """Append decisions in one commit.
 
-    Parameters
-    ----------
-    lake : Lake
-    log : DataFrame
-        The decisions so far.
-    rows : DataFrame
-        Columns of the table, without ``decided_at``, ``decided_by`` and ``seq``.
-    by : str
-        User.
-    at : datetime, optional
-        Time of the decision; default now.
-
-    Returns
-    -------
-    int
-        Number of decisions.
+    `rows`: columns of the table, without ``decided_at``, ``decided_by`` and ``seq``.
     """
     if not len(rows):
         return 0
     first = 0 if log.empty else int(log["seq"].max()) + 1
-    rows = rows.assign(
-        decided_at=at or clock.now(), decided_by=by, seq=range(first, first + len(rows))
-    )
-    store.append(lake.root, LINKS, to_arrow(rows, LINKS))
+    decided_at = at or clock.now()
+    rows = rows.assign(decided_at=decided_at, decided_by=by, seq=range(first, first + len(rows)))
+    delta_store.append(lake.root, LINKS, to_arrow(rows, LINKS))
     return len(rows)
+
+
+def compare(log: pd.DataFrame, pairs: pd.DataFrame) -> tuple[pd.DataFrame, list[str], pd.Series]:
+    """Return the newest decisions, the pairs' link ids, and whether they are two customers."""
+    decisions = canonical_ids.latest(log)
+    merged = canonical_ids.canonical_ids(decisions[decisions["state"] == "accepted"], log)
+    sides = [pairs[name] for name in ("customer_id", "same_as")]
+    left, right = (side.map(lambda customer: merged.get(customer, customer)) for side in sides)
+    return decisions, [*map(link_id, *sides)], left != right
+
+
+def store(
+    lake: Lake,
+    log: pd.DataFrame,
+    pairs: pd.DataFrame,
+    rules: IdentityRules,
+    by: str,
+    changed_ids: Iterable[str] = (),
+) -> tuple[int, int]:
+    """Store new links; return how many are accepted and proposed.
+
+    `pairs`: ``customer_id, same_as, method, probability, state, evidence``.
+    `changed_ids`: see `order_by_age`.
+    """
+    new_links = hold_back(log, order_by_age(lake, pairs, changed_ids), rules.largest)
+    add(lake, log, new_links[[*COLUMNS]], by)
+    accepted = int((new_links["state"] == "accepted").sum())
+    return accepted, len(new_links) - accepted
 
 
 def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, max_ids: int) -> pd.DataFrame:
@@ -84,19 +92,9 @@ def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, max_ids: int) -> pd.Da
 
     Risky links contradict a person's decision or merge too many ids.
 
-    Parameters
-    ----------
-    log : DataFrame
-        The decisions so far.
-    new_links : DataFrame
-        ``customer_id, same_as, state, evidence``; accepted or proposed.
-    max_ids : int
-        Most ids that may become one customer without review.
-
-    Returns
-    -------
-    DataFrame
-        The links. Held-back ones are ``proposed``, with the reason in ``evidence``.
+    `new_links`: ``customer_id, same_as, state, evidence``; accepted or proposed.
+    `max_ids`: most ids that may become one customer without review.
+    Returns: the links. Held-back ones are ``proposed``, with the reason in ``evidence``.
     """
     import numpy as np
     import pandas as pd
@@ -106,12 +104,8 @@ def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, max_ids: int) -> pd.Da
     if not is_accepted.any():
         return new_links
     columns = ["customer_id", "same_as"]
-    accepted = pd.concat(
-        [
-            decisions.loc[decisions["state"] == "accepted", columns],
-            new_links.loc[is_accepted, columns],
-        ]
-    )
+    old = decisions.loc[decisions["state"] == "accepted", columns]
+    accepted = pd.concat([old, new_links.loc[is_accepted, columns]])
     ids, groups = canonical_ids.components(accepted["customer_id"], accepted["same_as"])
     group_of = dict(zip(ids, groups, strict=True))
     separated = decisions[decisions["state"].isin(SEPARATED)]
@@ -134,21 +128,11 @@ def hold_back(log: pd.DataFrame, new_links: pd.DataFrame, max_ids: int) -> pd.Da
 
 
 def first_known(lake: Lake, ids: Iterable[str]) -> dict[str, datetime]:
-    """Return the start of each id.
-
-    The start is "customer since" or the first event.
-
-    Parameters
-    ----------
-    lake : Lake
-    ids : iterable of str
-        Customer ids. Unknown ones are left out.
-    """
+    """Return the start of each id. The start is "customer since" or the first event."""
     import pyarrow as pa
 
-    customers, events = (
-        lake.table(name, identity="stored").get_name() for name in ("customers", "events")
-    )
+    names = ("customers", "events")
+    customers, events = (lake.table(name, identity="stored").get_name() for name in names)
     lake.duckdb.register("_ids", pa.table({"id": pa.array(list(ids), pa.string())}))
     rows = lake.duckdb.execute(
         f"""SELECT id, min(moment) FROM (
@@ -164,20 +148,11 @@ def first_known(lake: Lake, ids: Iterable[str]) -> dict[str, datetime]:
 def order_by_age(lake: Lake, pairs: pd.DataFrame, changed_ids: Iterable[str] = ()) -> pd.DataFrame:
     """Order each pair by age and add times.
 
-    Parameters
-    ----------
-    lake : Lake
-    pairs : DataFrame
-        ``customer_id, same_as`` in any order.
-    changed_ids : iterable of str
-        Stored ids that have just got a new key. Their links are valid from now, others from when
-        both ids were known.
-
-    Returns
-    -------
-    DataFrame
-        With the older id as ``same_as``, and ``link_id``, ``customer_since``, ``same_as_since`` and
-        ``evident_at`` (start of the link's validity).
+    `pairs`: ``customer_id, same_as`` in any order.
+    `changed_ids`: stored ids that have just got a new key. Their links are valid from now, others
+    from when both ids were known.
+    Returns: with the older id as ``same_as``, and ``link_id``, ``customer_since``,
+    ``same_as_since`` and ``evident_at`` (start of the link's validity).
     """
     import pandas as pd
 
@@ -192,9 +167,7 @@ def order_by_age(lake: Lake, pairs: pd.DataFrame, changed_ids: Iterable[str] = (
         customer_since=start["same_as"].where(swap, start["customer_id"]),
         same_as_since=start["customer_id"].where(swap, start["same_as"]),
     )
-    link_ids = [
-        link_id(*pair) for pair in zip(ordered["customer_id"], ordered["same_as"], strict=True)
-    ]
+    link_ids = [*map(link_id, ordered["customer_id"], ordered["same_as"])]
     changed = set(changed_ids)
     is_changed = ordered["customer_id"].isin(changed) | ordered["same_as"].isin(changed)
     now = pd.Timestamp(clock.now()).tz_convert("UTC").tz_localize(None)
@@ -205,11 +178,7 @@ def order_by_age(lake: Lake, pairs: pd.DataFrame, changed_ids: Iterable[str] = (
 def ids_of(lake: Lake, customer_id: str) -> tuple[str, ...]:
     """Return a customer's ids, the canonical one first.
 
-    Parameters
-    ----------
-    lake : Lake
-    customer_id : str
-        Any id of the customer. An id without links is returned alone.
+    `customer_id`: any id of the customer. An id without links is returned alone.
     """
     canonical_by_id = lake.identities.canonical_ids()
     own = canonical_by_id.get(customer_id, customer_id)
@@ -217,29 +186,16 @@ def ids_of(lake: Lake, customer_id: str) -> tuple[str, ...]:
 
 
 def forget(lake: Lake, ids: Iterable[str]) -> int:
-    """Delete all decisions about ids.
-
-    The next vacuum deletes the files.
-
-    Parameters
-    ----------
-    lake : Lake
-    ids : iterable of str
-        Customer ids.
-
-    Returns
-    -------
-    int
-        Number of deleted decisions.
-    """
-    from retention.lake.mapping import literal
+    """Delete all decisions about ids. The next vacuum deletes the files."""
+    from retention.lake.importing.mapping import literal
 
     ids = list(ids)
     with locked_log(lake) as log:
         is_about_ids = log["customer_id"].isin(ids) | log["same_as"].isin(ids)
         if is_about_ids.any():
             listed = ", ".join(map(literal, ids))
-            store.delete(lake.root, LINKS, f"customer_id IN ({listed}) OR same_as IN ({listed})")
+            is_of = f"customer_id IN ({listed}) OR same_as IN ({listed})"
+            delta_store.delete(lake.root, LINKS, is_of)
     return int(is_about_ids.sum())
 
 

@@ -4,6 +4,9 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
+
 if TYPE_CHECKING:
     import duckdb
     from phonenumbers import PhoneNumber
@@ -18,8 +21,6 @@ def register(connection: "duckdb.DuckDBPyConnection") -> None:
 
     See `phone_key`. NULL gives NULL; an unknown country is the empty text.
     """
-    from duckdb.func import FunctionNullHandling, PythonUDFType
-
     connection.create_function(
         FUNCTION,
         _phone_keys,
@@ -36,18 +37,9 @@ def phone_key(number: str, country: str = "") -> str | None:
 
     Extensions and the apostrophe of spreadsheet exports are removed.
 
-    Parameters
-    ----------
-    number : str
-        As a person typed it.
-    country : str
-        ISO 3166 code, for numbers without a calling code. UK means GB.
-
-    Returns
-    -------
-    str or None
-        ``+`` and digits (E.164), or ``~`` and digits if the country is unknown. None if it is no
-        telephone number.
+    `country`: ISO 3166 code, for numbers without a calling code. UK means GB.
+    Returns: ``+`` and digits (E.164), or ``~`` and digits if the country is unknown. None if it is
+    no telephone number.
 
     Examples
     --------
@@ -85,17 +77,9 @@ def mobile_number(number: str, country: str = "") -> str:
     Landlines, premium and toll-free numbers cannot. Some countries, such as the United States, do
     not tell mobile numbers from landlines; theirs count.
 
-    Parameters
-    ----------
-    number : str
-        As a person typed it.
-    country : str
-        ISO 3166 code, for numbers without a calling code. UK means GB.
-
-    Returns
-    -------
-    str
-        E.164; empty if the number is not valid, is no mobile number, or its country is unknown.
+    `country`: ISO 3166 code, for numbers without a calling code. UK means GB.
+    Returns: e.164; empty if the number is not valid, is no mobile number, or its country is
+    unknown.
 
     Examples
     --------
@@ -124,7 +108,6 @@ def _parsed(typed: str, region: str) -> "PhoneNumber | None":
 
 
 def _phone_keys(numbers: Any, countries: Any) -> Any:  # DuckDB evaluates annotations
-    import pyarrow as pa
 
     pairs = zip(numbers.to_pylist(), countries.to_pylist(), strict=True)
     return pa.array(

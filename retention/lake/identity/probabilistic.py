@@ -15,15 +15,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from retention.lake.identity import canonical_ids, exact, keys, links
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from retention.lake.identity import exact, keys, links
 from retention.lake.identity.keys import IdentityRules
-from retention.lake.mapping import literal
+from retention.lake.importing.mapping import literal
 from retention.progress import Progress, silent
 from retention.text import gettext
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from retention.lake.lake import Lake
 
 SEED = 7
@@ -75,24 +77,10 @@ def link(
 ) -> exact.LinkingResult:
     """Link similar customers.
 
-    Parameters
-    ----------
-    lake : Lake
-    rules : IdentityRules
-    accept, review : float
-        Minimum probabilities of accepted and proposed links; ``review ≤ accept``.
-    by : str
-        User.
-    progress : Progress
-
-    Returns
-    -------
-    LinkingResult
-        With a note and no links, if there are too few customers or attributes.
+    `accept`, `review`: minimum probabilities of accepted and proposed links; ``review ≤ accept``.
     """
     customers = _attributes(lake, rules)
-    note = _missing_data(customers)
-    if note:
+    if note := _missing_data(customers):
         return exact.LinkingResult(0, 0, note=note)
     pairs = similar_pairs(customers, review, progress=progress)
     with links.locked_log(lake) as log:
@@ -100,11 +88,8 @@ def link(
         if not len(pairs):
             return exact.LinkingResult(0, 0)
         state = (pairs["probability"] >= accept).map({True: "accepted", False: "proposed"})
-        new_links = links.order_by_age(lake, pairs.assign(method="probable", state=state))
-        new_links = links.hold_back(log, new_links, rules.largest)
-        links.add(lake, log, new_links[[*exact.LINK_COLUMNS]], by)
-    accepted = int((new_links["state"] == "accepted").sum())
-    return exact.LinkingResult(accepted, len(new_links) - accepted)
+        pairs = pairs.assign(method="probable", state=state)
+        return exact.LinkingResult(*links.store(lake, log, pairs, rules, by))
 
 
 def similar_pairs(
@@ -112,47 +97,29 @@ def similar_pairs(
 ) -> pd.DataFrame:
     """Find pairs with a minimum match probability.
 
-    Parameters
-    ----------
-    customers : DataFrame
-        ``customer_id``, any of `IDENTIFYING`, and ``locale``. Missing values are None.
-    review : float
-        Minimum probability.
-    progress : Progress
-
-    Returns
-    -------
-    DataFrame
-        ``customer_id, same_as, probability, evidence``, ordered by id.
+    `customers`: ``customer_id``, any of `IDENTIFYING`, and ``locale``. Missing values are None.
+    Returns: ``customer_id, same_as, probability, evidence``, ordered by id.
     """
-    import pandas as pd
-
-    used = [name for name in IDENTIFYING if customers[name].notna().mean() >= MIN_FILLED]
+    used = _filled(customers)
     with _quiet(), _database(customers) as con:
         from splink import DuckDBAPI, Linker
 
         blocks = _usable(BLOCKING_RULES, con, used)
-        linker = Linker(
-            DuckDBAPI(connection=con).register("people_in"),
-            _settings(customers, used, blocks),
-            log_level=None,
-        )
+        people = DuckDBAPI(connection=con).register("people_in")
+        linker = Linker(people, _settings(customers, used, blocks), log_level=None)
         _train(linker, con, used, progress)
         progress(8, 10, gettext("Comparing the customers"))
-        rows = linker.inference.predict(
-            threshold_match_probability=review, warning_mode="never"
-        ).as_duckdbpyrelation()
-        frame = rows.df()
+        found = linker.inference.predict(threshold_match_probability=review, warning_mode="never")
+        frame = found.as_duckdbpyrelation().df()
     progress(10, 10, gettext("Compared"))
     levels = [name for name in frame.columns if name.startswith("gamma_")]
-    pairs = pd.DataFrame(
-        {
-            "customer_id": frame["customer_id_l"],
-            "same_as": frame["customer_id_r"],
-            "probability": frame["match_probability"],
-            "evidence": _evidence(frame[levels]) if len(frame) else [],
-        }
-    )
+    columns = {
+        "customer_id": frame["customer_id_l"],
+        "same_as": frame["customer_id_r"],
+        "probability": frame["match_probability"],
+        "evidence": _evidence(frame[levels]) if len(frame) else [],
+    }
+    pairs = pd.DataFrame(columns)
     return pairs.sort_values(["customer_id", "same_as"]).reset_index(drop=True)
 
 
@@ -164,8 +131,7 @@ def _attributes(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
     ordered = f"trim(CASE WHEN contains({spelt}, ',') THEN {comma} ELSE {spelt} END)"
     birth = f"try_cast({_attribute(BIRTHS)} AS DATE)::VARCHAR"
     postcode = f"nullif(regexp_replace(upper({_attribute(POSTCODES)}), '[^A-Z0-9]', '', 'g'), '')"
-    frame = lake.duckdb.execute(
-        f"""
+    sql = f"""
         SELECT customer_id, nullif(split_part(name, ' ', 1), '') AS first,
                CASE WHEN contains(name, ' ')
                     THEN nullif(regexp_extract(name, '([^ ]+)$', 1), '') END AS last,
@@ -176,7 +142,7 @@ def _attributes(lake: Lake, rules: IdentityRules) -> pd.DataFrame:
                      {birth} AS birth, lower(locale) AS locale
               FROM "{customers}" WHERE NOT {keys.is_assumed("name")})
         ORDER BY customer_id"""
-    ).df()
+    frame = lake.duckdb.execute(sql).df()
     text = frame.astype(object)
     return text.where(text.notna(), None)
 
@@ -189,42 +155,33 @@ def _attribute(names: tuple[str, ...]) -> str:
     return f"coalesce({values})"
 
 
+def _filled(customers: pd.DataFrame) -> list[str]:
+    return [name for name in IDENTIFYING if customers[name].notna().mean() >= MIN_FILLED]
+
+
 def _missing_data(customers: pd.DataFrame) -> str:
     """Return the lack of data, or ""."""
-    used = [
-        name
-        for name in IDENTIFYING
-        if len(customers) and customers[name].notna().mean() >= MIN_FILLED
-    ]
     if len(customers) < MIN_CUSTOMERS:
         return gettext(
             "there are {customers} customers with a row; likeness needs {minimum} to learn from."
         ).format(customers=len(customers), minimum=MIN_CUSTOMERS)
+    used = _filled(customers)
     if len(used) < 3 or not {"email", "phone", "postcode", "birth"} & set(used):
+        attributes = ", ".join(IDENTIFYING)
         return gettext(
             "of {attributes} at least {share:.0%} of the customers have {used}; likeness needs "
             "names and one more of them. Import more columns of the customers."
         ).format(
-            attributes=", ".join(IDENTIFYING),
-            share=MIN_FILLED,
-            used=", ".join(used) or gettext("nothing"),
+            attributes=attributes, share=MIN_FILLED, used=", ".join(used) or gettext("nothing")
         )
     return ""
 
 
 def _undecided(log: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Select undecided, unmerged pairs."""
-    decisions = canonical_ids.latest(log)
-    canonical_by_id = canonical_ids.canonical_ids(decisions[decisions["state"] == "accepted"], log)
-    ids = [
-        links.link_id(*pair) for pair in zip(pairs["customer_id"], pairs["same_as"], strict=True)
-    ]
-    left, right = (
-        pairs[name].map(lambda customer: canonical_by_id.get(customer, customer))
-        for name in ("customer_id", "same_as")
-    )
-    is_decided = pairs.assign(link_id=ids)["link_id"].isin(decisions["link_id"])
-    return pairs[(left != right) & ~is_decided].reset_index(drop=True)
+    decisions, ids, is_apart = links.compare(log, pairs)
+    is_decided = pd.Series(ids, pairs.index, dtype=object).isin(decisions["link_id"])
+    return pairs[is_apart & ~is_decided].reset_index(drop=True)
 
 
 # ---------------------------------------------------------------- splink
@@ -248,11 +205,8 @@ def _settings(customers: pd.DataFrame, used: list[str], blocks: list[tuple[str, 
         comparisons.append(JaroWinklerAtThresholds("first", [0.92, 0.85]))
     if "email" in used:
         comparisons.append(_email())
-    comparisons += [
-        LevenshteinAtThresholds(name, [1])
-        for name in ("phone", "postcode", "birth")
-        if name in used
-    ]
+    names = ("phone", "postcode", "birth")
+    comparisons += [LevenshteinAtThresholds(name, [1]) for name in names if name in used]
     if customers["locale"].nunique() > 1:
         comparisons.append(ExactMatch("locale"))
     return SettingsCreator(
@@ -282,16 +236,14 @@ def _email() -> Any:
         "AND damerau_levenshtein(email_l, email_r) <= 1 "
         f"AND {digits.format('l')} = {digits.format('r')}"
     )
-    return CustomComparison(
-        output_column_name="email",
-        comparison_levels=[
-            levels.NullLevel("email"),
-            levels.ExactMatchLevel("email"),
-            levels.CustomLevel("email_local_l = email_local_r", "the same before the @"),
-            levels.CustomLevel(typo, "a typo apart"),
-            levels.ElseLevel(),
-        ],
-    )
+    comparison_levels: list[Any] = [
+        levels.NullLevel("email"),
+        levels.ExactMatchLevel("email"),
+        levels.CustomLevel("email_local_l = email_local_r", "the same before the @"),
+        levels.CustomLevel(typo, "a typo apart"),
+        levels.ElseLevel(),
+    ]
+    return CustomComparison(output_column_name="email", comparison_levels=comparison_levels)
 
 
 def _usable(
@@ -314,16 +266,12 @@ def _has_columns(block: tuple[str, ...], used: list[str]) -> bool:
 def _count_pairs(con: Any, block: tuple[str, ...]) -> int:
     is_filled = " AND ".join(f"{name} IS NOT NULL" for name in block)
     counts = f"SELECT count(*) AS n FROM people_in WHERE {is_filled} GROUP BY {', '.join(block)}"
-    return int(
-        con.execute(f"SELECT coalesce(sum(n * (n - 1) / 2), 0) FROM ({counts})").fetchall()[0][0]
-    )
+    sql = f"SELECT coalesce(sum(n * (n - 1) / 2), 0) FROM ({counts})"
+    return int(con.execute(sql).fetchall()[0][0])
 
 
 def _train(linker: Any, con: Any, used: list[str], progress: Progress) -> None:
-    """Train the model.
-
-    A random sample gives the u probabilities, and EM the m probabilities.
-    """
+    """Train the model. A random sample gives the u probabilities, and EM the m probabilities."""
     from splink import block_on
     from splink.internals.exceptions import EMTrainingException
 
@@ -336,13 +284,9 @@ def _train(linker: Any, con: Any, used: list[str], progress: Progress) -> None:
         )
     training.estimate_u_using_random_sampling(max_pairs=SAMPLED_PAIRS, seed=SEED)
     for number, block in enumerate(_usable(TRAINING_BLOCKS, con, used)):
-        progress(
-            2 + number,
-            10,
-            gettext("Learning from those with the same {attributes}").format(
-                attributes=" and ".join(block)
-            ),
-        )
+        attributes = " and ".join(block)
+        text = gettext("Learning from those with the same {attributes}")
+        progress(2 + number, 10, text.format(attributes=attributes))
         try:
             training.estimate_parameters_using_expectation_maximisation(block_on(*block))
         except EMTrainingException:
@@ -368,12 +312,11 @@ def _attribute_name(column: str) -> str:
 @contextmanager
 def _database(customers: pd.DataFrame) -> Iterator[Any]:
     """Open an offline in-memory DuckDB with ``people_in``."""
-    import duckdb
-    import pyarrow as pa
-
-    con = duckdb.connect(
-        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-    )
+    config: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    con = duckdb.connect(config=config)
     try:
         con.register("_people", pa.Table.from_pandas(customers, preserve_index=False))
         con.execute("CREATE TABLE people_in AS SELECT * FROM _people")

@@ -57,27 +57,7 @@ def _delete_leftovers() -> None:
 
 
 def extract_table(path: Path, folder: Path, suffixes: Collection[str]) -> Path:
-    """Extract the only table of a ZIP archive.
-
-    Parameters
-    ----------
-    path : Path
-        The archive.
-    folder : Path
-        Folder for the extracted file.
-    suffixes : collection of str
-        Suffixes of tables. Other members (a read-me, a licence) are ignored.
-
-    Returns
-    -------
-    Path
-        The extracted file.
-
-    Raises
-    ------
-    BadInput
-        If the file is no ZIP archive, has a password, or holds no table or several.
-    """
+    """Extract the only table of a ZIP archive."""
     try:
         with zipfile.ZipFile(path) as archive:
             tables = [member for member in archive.infolist() if _is_table(member, suffixes)]
@@ -85,24 +65,19 @@ def extract_table(path: Path, folder: Path, suffixes: Collection[str]) -> Path:
                 names = ", ".join(sorted(member.filename for member in tables)[:5]) or gettext(
                     "nothing that can be imported"
                 )
-                raise BadInput(
-                    gettext(
-                        "{name} holds {names}; unpack it, and import each file by its name."
-                    ).format(name=path.name, names=names)
-                )
+                text = gettext("{name} holds {names}; unpack it, and import each file by its name.")
+                raise BadInput(text.format(name=path.name, names=names))
             # Drop the folders of the member's name: they could lead outside the scratch folder.
             target = folder / Path(tables[0].filename).name
             with archive.open(tables[0]) as compressed, target.open("wb") as plain:
                 shutil.copyfileobj(compressed, plain, 1 << 20)
             return target
     except RuntimeError as error:  # zipfile raises this if a password is needed
-        raise BadInput(
-            gettext("{name} is locked by a password; unpack it first.").format(name=path.name)
-        ) from error
+        text = gettext("{name} is locked by a password; unpack it first.")
+        raise BadInput(text.format(name=path.name)) from error
     except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise BadInput(
-            gettext("{name} cannot be read as ZIP: {error}.").format(name=path.name, error=error)
-        ) from error
+        text = gettext("{name} cannot be read as ZIP: {error}.")
+        raise BadInput(text.format(name=path.name, error=error)) from error
     except (zlib.error, EOFError) as error:
         raise _damaged(path) from error
     except OSError as error:
@@ -113,9 +88,8 @@ def extract_table(path: Path, folder: Path, suffixes: Collection[str]) -> Path:
 
 
 def _damaged(path: Path) -> BadInput:
-    return BadInput(
-        gettext("{name} is damaged or not whole; fetch it or pack it again.").format(name=path.name)
-    )
+    text = gettext("{name} is damaged or not whole; fetch it or pack it again.")
+    return BadInput(text.format(name=path.name))
 
 
 def _is_table(member: zipfile.ZipInfo, suffixes: Collection[str]) -> bool:
@@ -126,22 +100,7 @@ def _is_table(member: zipfile.ZipInfo, suffixes: Collection[str]) -> bool:
 
 
 def decompress(path: Path, compression: str, folder: Path) -> Path:
-    """Decompress a file.
-
-    Parameters
-    ----------
-    path : Path
-        The compressed file.
-    compression : {"gzip", "zstd"}
-        Its compression, by the file name.
-    folder : Path
-        Folder for the decompressed file.
-
-    Returns
-    -------
-    Path
-        The decompressed file.
-    """
+    """Decompress a file."""
     import pyarrow as pa
 
     target = folder / path.with_suffix("").name
@@ -159,50 +118,25 @@ def convert_workbook(path: Path, folder: Path) -> dict[str, Path | None]:
 
     Whole numbers get no decimal point, and times become ISO 8601, to keep ids intact.
 
-    Returns
-    -------
-    dict
-        Sheet to its file; None for a sheet without rows.
-
-    Raises
-    ------
-    BadInput
-        If the workbook has no rows.
+    Returns: sheet to its file; None for a sheet without rows.
     """
     sheets = workbook_rows.read(path, folder)
     if not any(sheets.values()):
-        raise BadInput(
-            gettext("{name} holds no rows below a line of column names.").format(name=path.name)
-        )
+        text = gettext("{name} holds no rows below a line of column names.")
+        raise BadInput(text.format(name=path.name))
     return {sheet: folder / file if file else None for sheet, file in sheets.items()}
 
 
 def check_compression(path: Path, compression: str, error: str) -> None:
-    """Check whether the compression made reading fail.
-
-    Parameters
-    ----------
-    path : Path
-        The file that could not be read.
-    compression : {"gzip", "zstd"}
-        Its compression, by the file name.
-    error : str
-        Message of the reader.
-
-    Raises
-    ------
-    BadInput
-        If the file is not compressed as its name says, or the compressed data is damaged.
-    """
+    """Check whether the compression made reading fail."""
     magic = MAGIC_BYTES[compression]
     with path.open("rb") as file:
         is_compressed = file.read(len(magic)) == magic
     if not is_compressed:
-        raise BadInput(
-            gettext(
-                "{name} is not packed by {compression}, though its name says so; name it {stem}, "
-                "or pack it again."
-            ).format(name=path.name, compression=compression, stem=path.stem)
+        text = gettext(
+            "{name} is not packed by {compression}, though its name says so; name it {stem}, "
+            "or pack it again."
         )
+        raise BadInput(text.format(name=path.name, compression=compression, stem=path.stem))
     if re.search("inflate|zstd|decompress|truncated", error, re.IGNORECASE):
         raise _damaged(path)

@@ -8,8 +8,8 @@ can override the choice.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from retention.lake.mapping import Mapping, literal, quoted
-from retention.lake.single_currency import CODES, SHORT
+from retention.lake.importing.mapping import Mapping, literal, quoted
+from retention.lake.importing.single_currency import CODES, SHORT
 from retention.text import gettext
 
 MIN_SHARE = 0.9
@@ -48,14 +48,7 @@ IDENTITIES = ("event_id", "customer_id", "order_id")
 class ColumnReading:
     """SQL that converts a column of text.
 
-    Attributes
-    ----------
-    type : str
-        DuckDB type of the result.
-    sql : str
-        Expression; NULL for values that cannot be converted.
-    noun : str
-        Fault of such values, such as "is no number". The quarantine stores the name ``noun``.
+    `noun`: fault of such values, such as "is no number". The quarantine stores the name ``noun``.
     """
 
     type: str
@@ -81,21 +74,6 @@ def detect_readings(
     """Detect how to convert a map's columns.
 
     These are columns in expressions, and columns for numbers, times and ids.
-
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    relation : str
-        SQL of the rows, usable after FROM.
-    columns : dict of str to str
-        The source's columns and their DuckDB types.
-    mapping : Mapping
-    typed : bool
-        Whether the source has types. Then the map's expressions get its text columns as text.
-
-    Returns
-    -------
-    ColumnReadings
     """
     result = ColumnReadings(decimal=mapping.decimal)
     computed = _computed_columns(mapping, typed)
@@ -114,11 +92,8 @@ def detect_readings(
             if stats.integral_floats and stats.integral_floats == stats.dotted:
                 bare = f"regexp_replace({quoted(name)}, '^(-?\\d+)\\.0+$', '\\1')"
                 result.columns[name] = ColumnReading("VARCHAR", bare)
-                result.notes.append(
-                    gettext("{column}: values like 12345.0 are read as the id 12345.").format(
-                        column=name
-                    )
-                )
+                text = gettext("{column}: values like 12345.0 are read as the id 12345.")
+                result.notes.append(text.format(column=name))
         elif name in numbers:
             _read_number(name, stats, column_kinds[name], decimal_comma, mapping, result)
         elif column_kinds[name] == "moment" or (column_kinds[name] == "any" and stats.is_time):
@@ -218,35 +193,22 @@ class ColumnStats:
     @property
     def is_time(self) -> bool:
         """Whether nearly all values are times."""
-        times = self.times + max(
-            self.numeric_dates,
-            self.month_names,
-            self.compact_dates,
-            self.epoch_seconds,
-            self.epoch_millis,
-        )
+        forms = (self.numeric_dates, self.month_names, self.compact_dates)
+        times = self.times + max(*forms, self.epoch_seconds, self.epoch_millis)
         return bool(self.filled and max(times, self.in_map_format) >= MIN_SHARE * self.filled)
 
     @property
     def lacks_zone(self) -> bool:
-        """Whether some times lack a time zone.
-
-        Seconds since 1970 need none.
-        """
-        return (
-            self.times
-            + max(self.numeric_dates, self.month_names, self.compact_dates, self.serial_days)
-            > self.zoned_times
-        )
+        """Whether some times lack a time zone. Seconds since 1970 need none."""
+        forms = (self.numeric_dates, self.month_names, self.compact_dates, self.serial_days)
+        return self.times + max(forms) > self.zoned_times
 
     @property
     def is_number(self) -> bool:
         """Whether most values are numbers without leading zeros."""
-        return self.is_text and bool(
-            self.filled
-            and not self.leading_zeros
-            and max(self.numbers, self.point_numbers, self.comma_numbers) >= MIN_SHARE * self.filled
-        )
+        most = max(self.numbers, self.point_numbers, self.comma_numbers)
+        is_plain = self.is_text and not self.leading_zeros
+        return bool(is_plain and self.filled and most >= MIN_SHARE * self.filled)
 
 
 def count_formats(
@@ -258,21 +220,7 @@ def count_formats(
 ) -> dict[str, ColumnStats]:
     """Count values by format.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    relation : str
-        SQL of the rows, usable after FROM.
-    columns : dict of str to str
-        The columns and their DuckDB types.
-    kinds : dict of str to str
-        Kind of each column to examine: ``number``, ``moment``, ``id`` or ``any``.
-    date_format : str, optional
-        The map's date format.
-
-    Returns
-    -------
-    dict of str to ColumnStats
+    `kinds`: kind of each column to examine: ``number``, ``moment``, ``id`` or ``any``.
 
     Notes
     -----
@@ -357,8 +305,7 @@ def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | No
         ),
         count(f"{is_not_time} AND regexp_matches({raw}, '^\\s*\\d{{1,2}}\\.\\d')", moment),
         count(
-            f"{is_not_time} AND "
-            f"regexp_matches({raw}, "
+            f"{is_not_time} AND regexp_matches({raw}, "
             "'(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|[0-9]年[0-9]')",
             moment,
         ),
@@ -409,20 +356,18 @@ def _has_decimal_comma(
     point_count = sum(stats.point_only for stats in numbers.values())
     ambiguous = [name for name, stats in numbers.items() if stats.ambiguous]
     if comma_count and point_count:
-        result.notes.append(
-            gettext(
-                "Numbers are written both like 1.234,56 ({commas:,}) and like 1,234.56 "
-                "({points:,}): each column is read by its majority; write decimal = "
-                '"," or "." into the map to decide.'
-            ).format(commas=comma_count, points=point_count)
+        text = gettext(
+            "Numbers are written both like 1.234,56 ({commas:,}) and like 1,234.56 "
+            "({points:,}): each column is read by its majority; write decimal = "
+            '"," or "." into the map to decide.'
         )
+        result.notes.append(text.format(commas=comma_count, points=point_count))
     elif ambiguous and not comma_count and not point_count:
-        result.notes.append(
-            gettext(
-                "{columns}: a value like 1,234 is read as thousands; write decimal = "
-                '"," into the map if it is a decimal comma.'
-            ).format(columns=", ".join(ambiguous))
+        text = gettext(
+            "{columns}: a value like 1,234 is read as thousands; write decimal = "
+            '"," into the map if it is a decimal comma.'
         )
+        result.notes.append(text.format(columns=", ".join(ambiguous)))
     if comma_count or point_count:
         result.decimal = "," if comma_count > point_count else "."
     return comma_count > point_count
@@ -437,31 +382,26 @@ def _read_number(
     result: ColumnReadings,
 ) -> None:
     column = f"nullif(trim({quoted(name)}), '')"
-    if not mapping.decimal:  # the column's own values outweigh the other columns
-        decimal_comma = (
-            stats.comma_only > stats.point_only
-            if stats.comma_only or stats.point_only
-            else decimal_comma
-        )
-    if decimal_comma and (
-        stats.comma_only
-        or stats.ambiguous
-        or stats.point_only
-        or stats.numbers < stats.filled
-        or stats.fractions
-    ):
+    # The column's own values outweigh the other columns.
+    if not mapping.decimal and (stats.comma_only or stats.point_only):
+        decimal_comma = stats.comma_only > stats.point_only
+    is_special = stats.comma_only or stats.ambiguous or stats.point_only or stats.fractions
+    if decimal_comma and (is_special or stats.numbers < stats.filled):
         result.columns[name] = ColumnReading("DOUBLE", _clean_number(column, True), "is no number")
     elif stats.point_numbers > stats.numbers:
         sql = f"coalesce(try_cast({column} AS DOUBLE), {_clean_number(column, False)})"
         result.columns[name] = ColumnReading("DOUBLE", sql, "is no number")
     elif kind == "any":
         type_ = "DOUBLE" if stats.fractions else "BIGINT"
-        result.columns[name] = ColumnReading(
-            type_, f"try_cast({column} AS {type_})", "is no number"
-        )
+        sql = f"try_cast({column} AS {type_})"
+        result.columns[name] = ColumnReading(type_, sql, "is no number")
 
 
 # ---------------------------------------------------------------- dates and times
+
+
+def _time(type_: str, sql: str) -> ColumnReading:
+    return ColumnReading(type_, sql, "is no date or time")
 
 
 def _read_time(
@@ -475,7 +415,7 @@ def _read_time(
         type_ = "TIMESTAMP WITH TIME ZONE" if is_zoned else "TIMESTAMP"
         plain = _cast_zoned(column) if is_zoned else _cast_time(column)
         sql = f"coalesce({_in_map_format(column, mapping.date_format)}, {plain})"
-        result.columns[name] = ColumnReading(type_, sql, "is no date or time")
+        result.columns[name] = _time(type_, sql)
         result.dates[name] = mapping.date_format
         return
     if stats.compact_dates and stats.compact_dates >= max(
@@ -483,22 +423,16 @@ def _read_time(
     ):
         sql, note = _parse_formats(column, _COMPACT_FORMATS), gettext("like 20101231")
     elif stats.epoch_millis or stats.epoch_seconds:
-        if (
-            not stats.is_text
-            or max(stats.epoch_millis, stats.epoch_seconds) >= MIN_SHARE * stats.filled
-        ):
+        epochs = max(stats.epoch_millis, stats.epoch_seconds)
+        if not stats.is_text or epochs >= MIN_SHARE * stats.filled:
             per_second = 1000 if stats.epoch_millis > stats.epoch_seconds else 1
             seconds = f"to_timestamp(try_cast({column} AS DOUBLE) / {per_second})"
-            result.columns[name] = ColumnReading(  # in no zone but UTC
-                "TIMESTAMP WITH TIME ZONE",
-                f"coalesce({seconds}, {_cast_zoned(column)})",
-                "is no date or time",
-            )
-            result.dates[name] = (
-                gettext("milliseconds since 1970")
-                if per_second > 1
-                else gettext("seconds since 1970")
-            )
+            sql = f"coalesce({seconds}, {_cast_zoned(column)})"  # in no zone but UTC
+            result.columns[name] = _time("TIMESTAMP WITH TIME ZONE", sql)
+            if per_second > 1:
+                result.dates[name] = gettext("milliseconds since 1970")
+            else:
+                result.dates[name] = gettext("seconds since 1970")
         return
     elif stats.serial_days and stats.serial_days + stats.times >= MIN_SHARE * stats.filled:
         seconds = f"round(try_cast({column} AS DOUBLE) * 86400)::BIGINT"
@@ -509,15 +443,13 @@ def _read_time(
         sql, note = _parse_numeric_date(column, stats, day_first)
     elif stats.month_names:
         without_weekday = f"regexp_replace({column}, '{_WEEKDAY}', '')"
-        sql, note = (
-            _parse_formats(without_weekday, _MONTH_NAME_FORMATS, "[ ,.]+"),
-            gettext("by the month's name"),
-        )
+        sql = _parse_formats(without_weekday, _MONTH_NAME_FORMATS, "[ ,.]+")
+        note = gettext("by the month's name")
     elif is_computed and stats.times >= MIN_SHARE * max(1, stats.filled):
         is_zoned = stats.zoned_times >= MIN_SHARE * stats.filled
         sql = zoned_text(column) if is_zoned else f"try_cast({column} AS TIMESTAMP)"
         type_ = "TIMESTAMP WITH TIME ZONE" if is_zoned else "TIMESTAMP"
-        result.columns[name] = ColumnReading(type_, sql, "is no date or time")
+        result.columns[name] = _time(type_, sql)
         return
     else:
         return
@@ -531,17 +463,16 @@ def _note_other_formats(
     name: str, stats: ColumnStats, date_format: str, result: ColumnReadings
 ) -> None:
     example = "2010-12-31 08:26:00" + ("+01:00" if "%z" in date_format else "")
-    note = (
-        gettext(
+    if stats.in_map_format:
+        note = gettext(
             "{column}: {matching:,} of {filled:,} values are written as date_format = "
             "{date_format!r} says; of the others only times like {example} are read without it."
         )
-        if stats.in_map_format
-        else gettext(
+    else:
+        note = gettext(
             "{column}: {matching:,} of {filled:,} values are written as date_format = "
             "{date_format!r} says; they are read without it."
         )
-    )
     result.notes.append(
         note.format(
             column=name,
@@ -619,16 +550,15 @@ def _is_day_first(name: str, stats: ColumnStats, mapping: Mapping, result: Colum
     if stats.day_first or stats.month_first:
         return stats.day_first > stats.month_first
     day_first = bool(stats.dotted_dates) or not mapping.timezone.startswith("America/")
-    note = (
-        gettext(
+    if day_first:
+        note = gettext(
             "{column}: no date tells day from month; they are read day first. Write "
             "dayfirst = false into the map if that is wrong."
         )
-        if day_first
-        else gettext(
+    else:
+        note = gettext(
             "{column}: no date tells day from month; they are read month first. Write "
             "dayfirst = true into the map if that is wrong."
         )
-    )
     result.notes.append(note.format(column=name))
     return day_first

@@ -1,13 +1,20 @@
 """Stream a SQL query into Parquet files."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
 from retention.errors import BadInput
+from retention.lake.reading import NoRows
 from retention.text import gettext
 
 BATCH_ROWS = 50_000
@@ -15,36 +22,22 @@ _SQLITE = b"SQLite format 3\0"
 _SCALARS = (str, int, float, bool, bytes, Decimal, datetime, date, time)
 
 
-class NoRows(BadInput):
-    """Refuse a source without rows."""
-
-
 def check_not_sqlite(path: Path) -> None:
-    """Refuse an SQLite file, and say how to read it.
-
-    Raises
-    ------
-    BadInput
-        If the file is an SQLite database. The message names its URL and its tables.
-    """
+    """Refuse an SQLite file, and say how to read it."""
     if not path.is_file():
         return
     with path.open("rb") as opened:
         if opened.read(len(_SQLITE)) != _SQLITE:
             return
-    raise BadInput(
-        gettext(
-            "{name} is an SQLite database. Name it by its URL, and say with --query what to read: "
-            "'sqlite:///{path}' --query 'SELECT * FROM {table}'. {tables}"
-        ).format(name=path.name, path=path, **_sqlite_tables(path))
+    text = gettext(
+        "{name} is an SQLite database. Name it by its URL, and say with --query what to read: "
+        "'sqlite:///{path}' --query 'SELECT * FROM {table}'. {tables}"
     )
+    raise BadInput(text.format(name=path.name, path=path, **_sqlite_tables(path)))
 
 
 def _sqlite_tables(path: Path) -> dict[str, str]:
     """Return a likely table of an SQLite file, and a sentence with all tables."""
-    import sqlite3
-    from contextlib import closing
-
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as opened:
             rows = opened.execute(
@@ -57,10 +50,8 @@ def _sqlite_tables(path: Path) -> dict[str, str]:
     if not names:
         return {"table": "…", "tables": gettext("It has no tables.")}
     table = next((name for name in names if "order" in name.lower()), names[0])
-    return {
-        "table": f'"{table}"',
-        "tables": gettext("Its tables are {names}.").format(names=", ".join(names)),
-    }
+    text = gettext("Its tables are {names}.")
+    return {"table": f'"{table}"', "tables": text.format(names=", ".join(names))}
 
 
 def fetch_rows(
@@ -70,45 +61,21 @@ def fetch_rows(
 
     Rows are streamed: memory holds one batch of `BATCH_ROWS` rows.
 
-    Parameters
-    ----------
-    url : str
-        SQLAlchemy URL.
-    query : str or None
-        SELECT statement; required.
-    folder : Path
-        Folder for the files.
-    on_rows : callable
-        Called with the number of rows read so far.
-
-    Returns
-    -------
-    tuple of str and list of Path
-        The database's name without its password, and files with equal schemas.
-
-    Raises
-    ------
-    BadInput
-        If the query is missing or has no rows, or the database cannot be read.
+    Returns: the database's name without its password, and files with equal schemas.
     """
-    import sqlalchemy as sa
-
     from retention.db.engine import driver_errors
 
     if query is None:
-        raise BadInput(
-            gettext("A database needs --query, the SELECT whose rows are to be imported.")
-        )
+        message = gettext("A database needs --query, the SELECT whose rows are to be imported.")
+        raise BadInput(message)
     try:
         parsed = sa.make_url(url)
         # A query such as ?password=… may hold secrets, too.
         name = parsed.set(query={}).render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
-            raise BadInput(
-                gettext("There is no file {database!r} for the database {name}.").format(
-                    database=parsed.database, name=name
-                )
-            )  # SQLite would create the file
+            text = gettext("There is no file {database!r} for the database {name}.")
+            # SQLite would create the file.
+            raise BadInput(text.format(database=parsed.database, name=name))
         with driver_errors(url):
             engine = sa.create_engine(url)
         try:
@@ -124,21 +91,15 @@ def fetch_rows(
         finally:
             engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError) as error:
-        raise BadInput(
-            gettext("The database cannot be read: {error}").format(
-                error=str(error).strip().splitlines()[0]
-            )
-        ) from None
+        text = gettext("The database cannot be read: {error}")
+        raise BadInput(text.format(error=str(error).strip().splitlines()[0])) from None
     if not files.rows:
         raise NoRows(gettext("The query on {name} has no rows.").format(name=name))
     return name, files.unify_schemas()
 
 
 class _ParquetFiles:
-    """Write a stream to Parquet files.
-
-    A wider type starts a new file.
-    """
+    """Write a stream to Parquet files. A wider type starts a new file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -156,18 +117,7 @@ class _ParquetFiles:
             self._writer = None
 
     def write(self, columns: list[str], rows: Sequence[Any]) -> None:
-        """Append rows.
-
-        Parameters
-        ----------
-        columns : list of str
-            Names of the columns.
-        rows : sequence
-            Rows of the query's result.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        """Append rows."""
         values = [_array(column) for column in zip(*rows, strict=True)]
         piece = pa.table(values, names=columns)
         schema = piece.schema if self._schema is None else _widen(self._schema, piece.schema)
@@ -181,9 +131,6 @@ class _ParquetFiles:
 
     def unify_schemas(self) -> list[Path]:
         """Rewrite files with narrower types; return all."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         schema = pa.schema(
             [
                 field.with_type(pa.string()) if pa.types.is_null(field.type) else field
@@ -206,8 +153,6 @@ class _ParquetFiles:
 
 
 def _array(values: Sequence[Any]) -> Any:
-    import pyarrow as pa
-
     try:
         array = pa.array(values)
         if not pa.types.is_nested(array.type) and not isinstance(array.type, pa.ExtensionType):
@@ -221,16 +166,12 @@ def _text(value: Any) -> str | None:
     """Convert documents, UUIDs and mixed types to text."""
     if value is None or isinstance(value, str):
         return value
-    return (
-        str(value)
-        if isinstance(value, _SCALARS) or not isinstance(value, dict | list)
-        else json.dumps(value)
-    )
+    if isinstance(value, _SCALARS) or not isinstance(value, dict | list):
+        return str(value)
+    return json.dumps(value)
 
 
 def _widen(left: Any, right: Any) -> Any:
-    import pyarrow as pa
-
     fields = []
     for left_field, right_field in zip(left, right, strict=True):
         try:
@@ -244,8 +185,6 @@ def _widen(left: Any, right: Any) -> Any:
 
 
 def _cast(table: Any, schema: Any) -> Any:
-    import pyarrow as pa
-
     try:
         return table.cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

@@ -2,8 +2,8 @@
 
 UTF-8 is read directly. Other encodings are transcoded, one chunk at a time, to a scratch file.
 """
-# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 
+# ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
 import codecs
 import csv
 import re
@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake.mapping import Mapping, literal
-from retention.lake.reading.header_rows import NUMBER, count_title_rows
+from retention.lake.importing.mapping import Mapping, literal
 from retention.text import gettext
 
 CHUNK_BYTES = 1 << 20
@@ -57,28 +56,13 @@ WESTERN = frozenset(
     "£€¥§©®°±²³½¼¾·×«»‘’“”–—…•™ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØŒŠÙÚÛÜÝŽßàáâãäåæçèéêëìíîïñòóôõöøœšùúûüýžÿªº¿¡\xa0"
 )
 _MIXED = "utf-8 with windows-1252 bytes"
+_READ_DIRECTLY = ("utf-8", "utf-8-sig", "ascii")
 _DELIMITERS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Format of a delimited text file.
-
-    Attributes
-    ----------
-    path : Path
-        File that DuckDB reads: the original or a transcoded copy.
-    compression : {"gzip", "zstd"} or None
-        Compression of ``path``.
-    columns : tuple of str
-        Generated column names; used if the file has no header.
-    is_spaced : bool
-        Whether runs of spaces separate the columns.
-    width : int
-        Number of columns.
-    duplicates : tuple of str
-        Names that several columns have.
-    """
+    """Format of a delimited text file."""
 
     path: Path
     compression: str | None
@@ -136,26 +120,7 @@ def detect(
 
     Settings of the map take precedence.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    path : Path
-    kind : {"csv", "tsv"}
-        Format by the file name.
-    compression : {"gzip", "zstd"} or None
-        Compression by the file name.
-    mapping : Mapping or None
-    folder : Path
-        Folder for a transcoded copy.
-
-    Returns
-    -------
-    Dialect
-
-    Raises
-    ------
-    BadInput
-        If the map names an unknown encoding, or the file is empty or not text.
+    Raises `BadInput`: if the map names an unknown encoding, or the file is empty or not text.
     """
     encoding = (mapping.encoding if mapping else None) or detect_encoding(path, compression)
     _check_encoding(encoding, mapping)
@@ -163,14 +128,14 @@ def detect(
     if not any(line.strip() for line in head):
         raise BadInput(gettext("{name} is empty.").format(name=path.name))
     if any("\0" in line for line in head):
-        raise BadInput(
-            gettext(
-                "{name} is no text: it holds NUL characters. Give it the ending of what it is, "
-                "like .xlsx."
-            ).format(name=path.name)
+        text = gettext(
+            "{name} is no text: it holds NUL characters. Give it the ending of what it is, "
+            "like .xlsx."
         )
+        raise BadInput(text.format(name=path.name))
     is_spaced = _is_spaced(head, mapping)
-    if is_spaced or not _is_utf8(encoding):
+    is_read = encoding != _MIXED and codecs.lookup(encoding).name in _READ_DIRECTLY
+    if is_spaced or not is_read:
         copy = folder / "as-utf-8.csv"
         _transcode(path, compression, encoding, copy, is_spaced)
         path, compression = copy, None
@@ -209,16 +174,7 @@ def detect_encoding(path: Path, compression: str | None) -> str:
 
     A byte order mark decides first, then validity as UTF-8, then a guess from non-ASCII lines.
 
-    Parameters
-    ----------
-    path : Path
-    compression : {"gzip", "zstd"} or None
-        Compression of the file.
-
-    Returns
-    -------
-    str
-        Name of a Python codec, or `_MIXED`.
+    Returns: name of a Python codec, or `_MIXED`.
     """
     with _stream(path, compression) as pieces:
         decoder = codecs.getincrementaldecoder("utf-8")("strict")
@@ -273,10 +229,7 @@ def _guess_encoding(sample: bytes) -> str:
 
 
 def _is_isolated(sample: bytes) -> bool:
-    """Check that non-ASCII bytes are mostly single.
-
-    Western words have few adjacent ones.
-    """
+    """Check that non-ASCII bytes are mostly single. Western words have few adjacent ones."""
     runs = re.findall(rb"[\x80-\xff]+", sample)
     return bool(runs) and sum(map(len, runs)) / len(runs) < 1.6
 
@@ -287,16 +240,11 @@ def _check_encoding(encoding: str, mapping: Mapping | None) -> None:
     try:
         codecs.lookup(encoding)
     except LookupError:
-        raise BadInput(
-            gettext(
-                "{map_name} encoding: {encoding!r} is no encoding that Python knows; write it "
-                "like utf-8, windows-1252 or utf-16."
-            ).format(map_name=mapping.name if mapping else gettext("The map"), encoding=encoding)
-        ) from None
-
-
-def _is_utf8(encoding: str) -> bool:
-    return encoding != _MIXED and codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+        message = gettext(
+            "{map_name} encoding: {encoding!r} is no encoding that Python knows; write it "
+            "like utf-8, windows-1252 or utf-16."
+        ).format(map_name=mapping.name if mapping else gettext("The map"), encoding=encoding)
+        raise BadInput(message) from None
 
 
 @contextmanager
@@ -311,22 +259,7 @@ def _stream(path: Path, compression: str | None) -> Iterator[Iterator[bytes]]:
 def open_decoded(
     path: Path, compression: str | None, encoding: str, errors: str = "replace"
 ) -> Iterator[Iterator[str]]:
-    """Open an iterator over decoded chunks.
-
-    Parameters
-    ----------
-    path : Path
-    compression : {"gzip", "zstd"} or None
-        Compression of the file.
-    encoding : str
-        As from `detect_encoding`.
-    errors : str
-        Error handler of Python's codecs.
-
-    Yields
-    ------
-    iterator of str
-    """
+    """Open an iterator over decoded chunks."""
     with _stream(path, compression) as pieces:
         yield _decoded(pieces, encoding, errors)
 
@@ -369,10 +302,7 @@ def _tabs_for_spaces(text: str) -> str:
 
 
 def _head(path: Path, compression: str | None, encoding: str) -> list[str]:
-    """Read the first lines.
-
-    Blank lines are included: DuckDB's ``skip`` counts them.
-    """
+    """Read the first lines. Blank lines are included: DuckDB's ``skip`` counts them."""
     with _stream(path, compression) as pieces:
         text = next(_decoded(iter([next(pieces, b"")[:HEAD_BYTES]]), encoding)).removeprefix(
             "\ufeff"
@@ -405,11 +335,10 @@ def required_columns(mapping: Mapping | None) -> set[str]:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    cells = (
-        next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
-        if len(delimiter) == 1
-        else line.split(delimiter)
-    )
+    if len(delimiter) == 1:
+        cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    else:
+        cells = line.split(delimiter)
     return [cell.strip().strip("\"'") for cell in cells]
 
 
@@ -491,3 +420,30 @@ def _header(
     filled = [cell for cell in cells if cell]
     numbers = sum(bool(NUMBER.fullmatch(cell)) for cell in filled)
     return generated, not filled or 2 * numbers < len(filled)
+
+
+NUMBER = re.compile(r"[-+]?[\d.,]*\d[\d.,]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d.*)?")
+MAX_TITLE_ROWS = 30
+
+
+def count_title_rows(rows: Sequence[Sequence[str]]) -> int:
+    """Count the rows above the column names; 0 if the first row may be the names, or data.
+
+    A title row fills at most half of the columns, repeats one word, or has only numbers. The first
+    other row must be names: no numbers, and none twice.
+    """
+    first = rows[: MAX_TITLE_ROWS + 1]
+    width = max((len(_strip(row)) for row in first), default=0)
+    for number, row in enumerate(first):
+        filled = [cell.casefold() for cell in row if cell]
+        is_number = [bool(NUMBER.fullmatch(cell)) for cell in filled]
+        if 2 * len(filled) <= width or 2 * len({*filled}) <= len(filled) or all(is_number):
+            continue
+        is_header = not any(is_number) and len({*filled}) == len(filled)
+        return number if is_header and width > 1 else 0
+    return 0
+
+
+def _strip(row: Sequence[str]) -> Sequence[str]:
+    """Leave out the empty cells at the end."""
+    return row[: max((place for place, cell in enumerate(row, 1) if cell), default=0)]

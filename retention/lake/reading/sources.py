@@ -15,17 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake.mapping import Mapping, literal, quoted
-from retention.lake.reading.archives import (
-    WORKBOOKS,
-    check_compression,
-    convert_workbook,
-    decompress,
-    extract_table,
-    scratch_folder,
-)
+from retention.lake.importing.mapping import Mapping, literal, quoted
+from retention.lake.reading import NoRows, archives
 from retention.lake.reading.column_formats import IDENTITIES, ColumnReading, detect_readings
-from retention.lake.reading.database import NoRows, check_not_sqlite, fetch_rows
 from retention.lake.reading.dialect import Dialect, detect, required_columns
 from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines
 from retention.number_format import count
@@ -45,7 +37,7 @@ SUFFIXES = {
     ".jsonl": "json",
     ".ndjson": "json",
     ".json": "json",
-    **dict.fromkeys(WORKBOOKS, "workbook"),
+    **dict.fromkeys(archives.WORKBOOKS, "workbook"),
 }
 
 
@@ -53,31 +45,11 @@ SUFFIXES = {
 class Source:
     """Rows to import.
 
-    Attributes
-    ----------
-    name : str
-        Name for messages and reports.
-    relation : str
-        SQL of the rows, usable after FROM.
-    columns : dict of str to str
-        The columns and their DuckDB types.
-    readings : dict of str to ColumnReading
-        Conversions of the map's columns.
-    rejected : dict of str to int
-        Lines that are not rows, counted by reason. The table ``rejected_lines`` (reason, line)
-        stores them.
-    detected : dict
-        Detected format of the file, shown in the import report.
-    files : tuple of Path
-        Parquet files of the rows; empty if DuckDB holds them as a table.
-    added : str
-        SQL of added columns, with a leading comma.
-    base : str
-        Relation before columns were added.
-    naive : tuple of str
-        Time columns with values that lack a time zone.
-    others : tuple of Source
-        A workbook's sheets with other columns.
+    `rejected`: lines that are not rows, counted by reason. The table ``rejected_lines`` (reason,
+    line) stores them.
+    `files`: parquet files of the rows; empty if DuckDB holds them as a table.
+    `base`: relation before columns were added.
+    `naive`: time columns with values that lack a time zone.
     """
 
     name: str
@@ -118,29 +90,9 @@ def open_source(
 
     Temporary tables and files are deleted at the end.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    file : str
-        Path of a file, or URL of a database.
-    mapping : Mapping or None
-    query : str or None
-        SELECT statement; for a database only.
-    condition : str, optional
-        SQL condition of the import. Rows that fail it may be skipped.
-    on_rows : callable
-        Called with the number of rows read, if rows are fetched before DuckDB reads them.
-
-    Yields
-    ------
-    Source
-
-    Raises
-    ------
-    BadInput
-        If the source cannot be read or has no rows.
+    `on_rows`: called with the number of rows read, if rows are fetched before DuckDB reads them.
     """
-    with scratch_folder() as folder:
+    with archives.scratch_folder() as folder:
         try:
             if is_url(file):
                 yield _database(con, file, query, folder, on_rows)
@@ -156,13 +108,7 @@ def open_source(
 
 
 def expand_paths(files: list[str]) -> list[str]:
-    """Expand patterns such as ``data/*.csv.gz`` to files.
-
-    Raises
-    ------
-    BadInput
-        If a pattern matches no file.
-    """
+    """Expand patterns such as ``data/*.csv.gz`` to files."""
     named: list[str] = []
     for file in files:
         if is_url(file) or Path(file).is_file() or not glob.has_magic(file):
@@ -177,22 +123,10 @@ def expand_paths(files: list[str]) -> list[str]:
 
 
 def pieces(con: Any, source: Source) -> Iterator[tuple[Source, int]]:
-    """Split a source to fit into memory.
-
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    source : Source
-
-    Yields
-    ------
-    tuple of Source and int
-        A piece and its number of rows.
-    """
+    """Split a source to fit into memory."""
     if source.files:
-        counted = con.execute(
-            f"SELECT file_name, num_rows FROM parquet_file_metadata({_listed(source.files)})"
-        ).fetchall()
+        sql = f"SELECT file_name, num_rows FROM parquet_file_metadata({_listed(source.files)})"
+        counted = con.execute(sql).fetchall()
         parts = [
             (f"{_read_parquet([Path(name)], ', file_row_number = true')}", "file_row_number", rows)
             for name, rows in counted
@@ -223,19 +157,7 @@ def _read_parquet(files: Sequence[Path], options: str = "") -> str:
 
 
 def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
-    """Attach the detected column conversions to a source.
-
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    source : Source
-    mapping : Mapping
-
-    Returns
-    -------
-    Source
-        With readings, naive columns and notes.
-    """
+    """Attach the detected column conversions to a source."""
     result = detect_readings(
         con,
         source.relation,
@@ -266,25 +188,14 @@ def apply_readings(con: Any, source: Source, mapping: Mapping) -> Source:
         ],
     }
     detected = source.detected | {name: value for name, value in properties.items() if value}
-    typed = [
-        name for name in mapping.source_columns_of("moment") if source.columns.get(name) in ZONELESS
-    ]
-    return replace(
-        source,
-        readings=result.columns,
-        detected=detected,
-        naive=(*result.naive, *sorted(typed)),
-    )
+    moments = mapping.source_columns_of("moment")
+    typed = [name for name in moments if source.columns.get(name) in ZONELESS]
+    naive = (*result.naive, *sorted(typed))
+    return replace(source, readings=result.columns, detected=detected, naive=naive)
 
 
 def _check_scientific(file: str, column: str, rows: int, mapping: Mapping) -> str:
-    """Warn that a spreadsheet cut ids to a few digits; refuse it where customers or orders merge.
-
-    Raises
-    ------
-    BadInput
-        The column is the customer, the order or the event.
-    """
+    """Warn that a spreadsheet cut ids; refuse it where customers or orders merge."""
     text = gettext(
         "{file}: {rows} of {column} are in scientific notation, like 9.94E+14: a spreadsheet "
         "cut the number, so different ones look equal. Export {column} as text."
@@ -303,24 +214,22 @@ def _open(
     condition: str | None,
     folder: Path,
 ) -> Source:
+    from retention.lake.reading.database import check_not_sqlite
+
     path = Path(file)
     check_not_sqlite(path)
     if query is not None:
-        raise BadInput(
-            gettext("--query goes with a database URL; {file} is a file.").format(file=file)
-        )
+        text = gettext("--query goes with a database URL; {file} is a file.")
+        raise BadInput(text.format(file=file))
     if path.is_dir():
-        raise BadInput(
-            gettext("{file} is a folder; name its files, like {example}.").format(
-                file=file, example=path / "*.csv"
-            )
-        )
+        text = gettext("{file} is a folder; name its files, like {example}.")
+        raise BadInput(text.format(file=file, example=path / "*.csv"))
     if not path.is_file():
         raise BadInput(gettext("{file} cannot be read: there is no such file.").format(file=file))
     if path.stat().st_size == 0:
         raise NoRows(gettext("{name} is empty.").format(name=path.name))
     if path.suffix.lower() == ".zip":
-        inside = extract_table(path, folder, SUFFIXES)
+        inside = archives.extract_table(path, folder, SUFFIXES)
         source = _open(con, str(inside), mapping, query, condition, folder)
         return replace(source, name=path.name, detected=source.detected | {"inside": inside.name})
     kind, compression = _format(path)
@@ -328,11 +237,8 @@ def _open(
         if kind == "workbook":
             return _workbook(con, path, mapping, folder)
         if mapping and mapping.sheet:
-            raise BadInput(
-                gettext("A sheet can be named for a workbook; {name} is none.").format(
-                    name=path.name
-                )
-            )
+            text = gettext("A sheet can be named for a workbook; {name} is none.")
+            raise BadInput(text.format(name=path.name))
         if kind == "parquet":
             return _parquet(con, path, compression, condition, folder)
         if kind == "json":
@@ -344,12 +250,9 @@ def _open(
         reason = str(error).strip().splitlines()[0]
         reason = _without(folder, path.name, reason)
         if compression:
-            check_compression(path, compression, reason)
-        raise BadInput(
-            gettext("{name} cannot be read as {format}: {reason}").format(
-                name=path.name, format=kind.upper(), reason=reason
-            )
-        ) from error
+            archives.check_compression(path, compression, reason)
+        text = gettext("{name} cannot be read as {format}: {reason}")
+        raise BadInput(text.format(name=path.name, format=kind.upper(), reason=reason)) from error
 
 
 def _without(folder: Path, name: str, text: str) -> str:
@@ -360,18 +263,15 @@ def _without(folder: Path, name: str, text: str) -> str:
 def _format(path: Path) -> tuple[str, str | None]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = {".gz": "gzip", ".zst": "zstd"}.get(suffixes[-1]) if suffixes else None
-    plain = (
-        suffixes[-2 if compression else -1 :][:1]
-        if len(suffixes) >= (2 if compression else 1)
-        else []
-    )
+    plain = []
+    if len(suffixes) >= (2 if compression else 1):
+        plain = suffixes[-2 if compression else -1 :][:1]
     if not plain or plain[0] not in SUFFIXES:
-        raise BadInput(
-            gettext(
-                "{name} is of no kind that can be imported; use .csv, .tsv, .parquet, .jsonl "
-                "(plain, .gz, .zst or .zip) or .xlsx."
-            ).format(name=path.name)
+        text = gettext(
+            "{name} is of no kind that can be imported; use .csv, .tsv, .parquet, .jsonl "
+            "(plain, .gz, .zst or .zip) or .xlsx."
         )
+        raise BadInput(text.format(name=path.name))
     return SUFFIXES[plain[0]], compression
 
 
@@ -380,7 +280,7 @@ def _parquet(
 ) -> Source:
     name = path.name
     if compression:
-        path = decompress(path, compression, folder)
+        path = archives.decompress(path, compression, folder)
     relation = _read_parquet([path])
     largest, rows = con.execute(
         "SELECT max(row_group_num_rows), sum(row_group_num_rows) "
@@ -394,9 +294,8 @@ def _parquet(
         return Source(
             name, "raw_rows", column_types(con, "raw_rows"), detected={"format": "parquet"}
         )
-    return Source(
-        name, relation, column_types(con, relation), detected={"format": "parquet"}, files=(path,)
-    )
+    detected = {"format": "parquet"}
+    return Source(name, relation, column_types(con, relation), detected=detected, files=(path,))
 
 
 def _workbook(con: Any, path: Path, mapping: Mapping | None, folder: Path) -> Source:
@@ -404,14 +303,11 @@ def _workbook(con: Any, path: Path, mapping: Mapping | None, folder: Path) -> So
 
     `Source.others` has the rest.
     """
-    sheets = convert_workbook(path, folder)
+    sheets = archives.convert_workbook(path, folder)
     named = mapping.sheet if mapping else None
     if named is not None and sheets.get(named) is None:
-        raise BadInput(
-            gettext('{file} has no rows in a sheet "{sheet}"; there are {sheets}.').format(
-                file=path.name, sheet=named, sheets=", ".join(sheets)
-            )
-        )
+        message = gettext('{file} has no rows in a sheet "{sheet}"; there are {sheets}.')
+        raise BadInput(message.format(file=path.name, sheet=named, sheets=", ".join(sheets)))
     required = required_columns(mapping)
     groups: dict[Any, list[str]] = {}  # sheets by their columns, or by how many the map finds
     for sheet, file in sheets.items():
@@ -454,17 +350,13 @@ def _csv(
     broken_lines: list[str] = []
     try:
         files = _load_delimited(con, dialect, folder)
-        has_open_quotes = bool(
-            con.execute(
-                "SELECT 1 FROM rejected_lines WHERE fault = 'UNQUOTED VALUE' LIMIT 1"
-            ).fetchall()
-        )
+        sql = "SELECT 1 FROM rejected_lines WHERE fault = 'UNQUOTED VALUE' LIMIT 1"
+        has_open_quotes = bool(con.execute(sql).fetchall())
     except duckdb.InvalidInputException:
         has_open_quotes = True
     if has_open_quotes:  # an open quote hides the lines after it
-        dialect, broken_lines = remove_broken_lines(
-            dialect, path.name, folder / "whole-records.csv"
-        )
+        name = path.name
+        dialect, broken_lines = remove_broken_lines(dialect, name, folder / "whole-records.csv")
         files = _load_delimited(con, dialect, folder)
     con.execute(
         "INSERT INTO rejected_lines SELECT 'UNQUOTED VALUE', unnest(?::VARCHAR[])", [broken_lines]
@@ -480,10 +372,7 @@ def _csv(
 
 
 def _load_delimited(con: Any, dialect: Dialect, folder: Path) -> tuple[Path, ...]:
-    """Load delimited text.
-
-    Rejected lines go into ``rejected_lines`` (fault, line).
-    """
+    """Load delimited text. Rejected lines go into ``rejected_lines`` (fault, line)."""
     con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
     files = _load(con, dialect.reader, dialect.path, folder)
     con.execute(
@@ -521,15 +410,13 @@ def _json(con: Any, path: Path, compression: str | None, folder: Path) -> Source
 def _database(
     con: Any, url: str, query: str | None, folder: Path, on_rows: Callable[[int], None]
 ) -> Source:
+    from retention.lake.reading.database import fetch_rows
+
     name, paths = fetch_rows(url, query, folder, on_rows)
     relation = _read_parquet(paths)
-    return Source(
-        name,
-        relation,
-        column_types(con, relation),
-        detected={"format": "database"},
-        files=tuple(paths),
-    )
+    detected = {"format": "database"}
+    files = tuple(paths)
+    return Source(name, relation, column_types(con, relation), detected=detected, files=files)
 
 
 def _load(con: Any, reader: str, path: Path, folder: Path) -> tuple[Path, ...]:
@@ -552,9 +439,8 @@ def _loaded_source(
 ) -> Source:
     rejected: dict[str, int] = {}
     if con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'rejected_lines'").fetchall():
-        rejected = dict(
-            con.execute("SELECT reason, count(*) FROM rejected_lines GROUP BY reason").fetchall()
-        )
+        sql = "SELECT reason, count(*) FROM rejected_lines GROUP BY reason"
+        rejected = dict(con.execute(sql).fetchall())
     relation = _read_parquet(files) if files else "raw_rows"
     return Source(
         name,
@@ -567,14 +453,7 @@ def _loaded_source(
 
 
 def column_types(con: Any, relation: str) -> dict[str, str]:
-    """Return the DuckDB types of a relation's columns.
-
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    relation : str
-        SQL of the rows, usable after FROM.
-    """
+    """Return the DuckDB types of a relation's columns."""
     rows = con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     return {row[0]: row[1] for row in rows}
 
@@ -588,20 +467,7 @@ def reshape(con: Any, source: Source, mapping: Mapping) -> Source:
     Optional columns that the file lacks become NULL. The map's ``from`` computes rows. Nested
     fields that the map names become columns.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    source : Source
-    mapping : Mapping
-
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    BadInput
-        If DuckDB refuses the SELECT of the map's ``from``.
+    Raises `BadInput`: if DuckDB refuses the SELECT of the map's ``from``.
     """
     present = {name.casefold() for name in source.columns}
     missing = [name for name in mapping.optional if name.casefold() not in present]
@@ -631,17 +497,14 @@ def _run_from(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
     except duckdb.Error as error:
         reason = str(error).strip().splitlines()[0]
         if column := re.search(r'olumn "([^"]+)" (in REPLACE list )?not found', reason):
-            reason = gettext('it has no column "{column}"; there are {columns}.').format(
-                column=column[1], columns=", ".join(source.columns)
-            )
-        raise BadInput(
-            gettext("{file} does not fit {map_name} [{table}]: {reason}").format(
-                file=source.name, map_name=mapping.name, table=mapping.table.name, reason=reason
-            )
-        ) from None
-    return replace(
-        source, relation="shaped_rows", columns=column_types(con, "shaped_rows"), files=()
-    )
+            text = gettext('it has no column "{column}"; there are {columns}.')
+            reason = text.format(column=column[1], columns=", ".join(source.columns))
+        message = gettext("{file} does not fit {map_name} [{table}]: {reason}").format(
+            file=source.name, map_name=mapping.name, table=mapping.table.name, reason=reason
+        )
+        raise BadInput(message) from None
+    columns = column_types(con, "shaped_rows")
+    return replace(source, relation="shaped_rows", columns=columns, files=())
 
 
 def is_nested(type_: str) -> bool:
@@ -652,20 +515,11 @@ def is_nested(type_: str) -> bool:
 def nested_fields(con: Any, source: Source) -> dict[str, str]:
     """Find the fields of a source's nested columns.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    source : Source
-
-    Returns
-    -------
-    dict of str to str
-        Dotted name, such as ``user.id``, to the SQL of the field.
+    Returns: dotted name, such as ``user.id``, to the SQL of the field.
     """
     fields: dict[str, str] = {}
-    waiting: list[tuple[tuple[str, ...], str]] = [
-        ((name,), type_) for name, type_ in source.columns.items()
-    ]
+    columns = source.columns.items()
+    waiting: list[tuple[tuple[str, ...], str]] = [((name,), type_) for name, type_ in columns]
     while waiting:
         path, type_ = waiting.pop(0)
         sql = ".".join(map(quoted, path))

@@ -22,24 +22,7 @@ def remove_broken_lines(dialect: Dialect, name: str, copy: Path) -> tuple[Dialec
     (a quoted field contains the breaks) with as many fields as the file has columns. One regular
     expression skips complete records, so Python only handles the broken lines.
 
-    Parameters
-    ----------
-    dialect : Dialect
-        Dialect of the file, which is in UTF-8 already.
-    name : str
-        File name for messages.
-    copy : Path
-        Target file.
-
-    Returns
-    -------
-    tuple of Dialect and list of str
-        Dialect of the copy, and the removed lines.
-
-    Raises
-    ------
-    BadInput
-        If the header line is broken.
+    `dialect`: dialect of the file, which is in UTF-8 already.
     """
     dialect = _detect_escape(dialect, name)
     records = _record_pattern(dialect)
@@ -58,9 +41,8 @@ def remove_broken_lines(dialect: Dialect, name: str, copy: Path) -> tuple[Dialec
             if has_ended and not rest.endswith(("\n", "\r")):
                 rest += (_BREAK.search(rest) or ["\n"])[0]
             # No record is longer than a chunk.
-            records_text, lines, rest = _split_records(
-                records, rest, 0 if has_ended else CHUNK_BYTES
-            )
+            reserve = 0 if has_ended else CHUNK_BYTES
+            records_text, lines, rest = _split_records(records, rest, reserve)
             target.writelines(records_text)
             broken_lines += map(_printable, lines)
     return replace(dialect, path=copy, compression=None), broken_lines
@@ -71,20 +53,6 @@ def check_header(dialect: Dialect, name: str, columns: Iterable[str]) -> None:
 
     A name may contain a line break or a delimiter. A name with both comes from a quote that was
     closed too late.
-
-    Parameters
-    ----------
-    dialect : Dialect
-        Dialect of the file.
-    name : str
-        File name for messages.
-    columns : iterable of str
-        Column names as read.
-
-    Raises
-    ------
-    BadInput
-        If a name contains both a line break and the delimiter.
     """
     if dialect.header and any(
         _BREAK.search(column) and dialect.delimiter in column for column in columns
@@ -93,13 +61,12 @@ def check_header(dialect: Dialect, name: str, columns: Iterable[str]) -> None:
 
 
 def _broken_header(line: int, name: str) -> BadInput:
-    return BadInput(
-        gettext(
-            "Line {line} of {name}, which names the columns, has a quote that it does not "
-            "close; close it or take it out (or, if no line names the columns, say header "
-            "= false in the map)."
-        ).format(line=line, name=name)
+    text = gettext(
+        "Line {line} of {name}, which names the columns, has a quote that it does not "
+        "close; close it or take it out (or, if no line names the columns, say header "
+        "= false in the map)."
     )
+    return BadInput(text.format(line=line, name=name))
 
 
 def _detect_escape(dialect: Dialect, name: str) -> Dialect:

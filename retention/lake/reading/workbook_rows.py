@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake.reading.header_rows import MAX_TITLE_ROWS, count_title_rows
+from retention.lake.reading.dialect import MAX_TITLE_ROWS, count_title_rows
 from retention.text import gettext
 
 MAX_MEMORY = 2 << 30  # bytes beyond those of the imported libraries
@@ -22,18 +22,7 @@ MAX_UNPACKED = 1 << 30  # bytes
 
 
 def read(path: Path, folder: Path) -> dict[str, str | None]:
-    """Write each sheet of a workbook to a Parquet file of text.
-
-    Returns
-    -------
-    dict
-        Sheet to the name of its file in the folder; None if it has no rows below column names.
-
-    Raises
-    ------
-    BadInput
-        The workbook is too large, or cannot be read.
-    """
+    """Write each sheet of a workbook to a Parquet file of text."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if sum(part.file_size for part in archive.infolist()) > MAX_UNPACKED:
@@ -45,22 +34,18 @@ def read(path: Path, folder: Path) -> dict[str, str | None]:
     except ValueError:  # it was killed, or aborted
         raise _too_large(path) from None
     if "error" in result:
-        raise BadInput(
-            gettext("{name} cannot be read as {format}: {reason}").format(
-                name=path.name, format="WORKBOOK", reason=result["error"]
-            )
-        )
+        text = gettext("{name} cannot be read as {format}: {reason}")
+        raise BadInput(text.format(name=path.name, format="WORKBOOK", reason=result["error"]))
     sheets: dict[str, str | None] = result["sheets"]
     return sheets
 
 
 def _too_large(path: Path) -> BadInput:
-    return BadInput(
-        gettext(
-            "{name} needs too much memory: a sheet is too large, or has a stray cell far away from "
-            "its table; delete what is outside the table, or save the sheet as CSV."
-        ).format(name=path.name)
+    text = gettext(
+        "{name} needs too much memory: a sheet is too large, or has a stray cell far away from "
+        "its table; delete what is outside the table, or save the sheet as CSV."
     )
+    return BadInput(text.format(name=path.name))
 
 
 def _convert(path: str, folder: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 import re
 from typing import Any
 
-from retention.lake.mapping import quoted
+from retention.lake.importing.mapping import quoted
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting.map_lines import ORDER_LINE, Doubt, DoubtCode
 from retention.lake.suggesting.profiles import (
@@ -37,23 +37,9 @@ class ColumnChoice:
     Names decide first, then contents. With order lines, columns of the line come from its fields
     only.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    rows : str
-        SQL of the rows, usable after FROM.
-    profiles : list of Profile
-    table : Table
-    has_lines : bool
-        Whether the rows are unnested order lines.
-    is_typed : bool
-        Whether the source has types, as Parquet and databases do.
-
-    Attributes
-    ----------
-    columns : dict of str to Profile
-        Canonical column, also ``price``, ``country`` and ``time_of_day``, to the file's column.
-    doubts : list of Doubt
+    `has_lines`: whether the rows are unnested order lines.
+    `columns`: canonical column, also ``price``, ``country`` and ``time_of_day``, to the file's
+    column.
     """
 
     def __init__(
@@ -113,11 +99,8 @@ class ColumnChoice:
             if target not in self.columns and profile not in self.columns.values():
                 self.columns[target] = profile
                 if -score < EXACT:
-                    self._doubt(
-                        DoubtCode.SIMILAR_NAME,
-                        target,
-                        gettext("{column} is taken for {target} because of its name."),
-                    )
+                    text = gettext("{column} is taken for {target} because of its name.")
+                    self._doubt(DoubtCode.SIMILAR_NAME, target, text)
 
     def _doubt(self, code: DoubtCode, target: str, text: str, column: str | None = None) -> None:
         column = column or self.columns[target].name
@@ -221,11 +204,8 @@ class ColumnChoice:
                 if fits and target not in self.columns:
                     self.columns[target] = profile
                     if not is_synonym_of(profile, target):
-                        self._doubt(
-                            DoubtCode.CONTENT,
-                            target,
-                            gettext("{column} is taken for {target} because of its values."),
-                        )
+                        text = gettext("{column} is taken for {target} because of its values.")
+                        self._doubt(DoubtCode.CONTENT, target, text)
 
     def _is_list(self, profile: Profile) -> bool:
         """Return whether values list several items, like "2× Mug, 1× Bag"."""
@@ -371,10 +351,7 @@ def _is_unique(profile: Profile) -> bool:
 
 
 def _is_quantity(amount: Profile, price: Profile) -> bool:
-    """Return whether an "amount" is a quantity.
-
-    A quantity has few distinct whole numbers.
-    """
+    """Return whether an "amount" is a quantity. A quantity has few distinct whole numbers."""
     return amount.whole >= 0.999 and 5 * amount.distinct < price.distinct
 
 

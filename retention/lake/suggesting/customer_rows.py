@@ -1,13 +1,7 @@
 """Recognise a file with one row per customer, which sums up orders instead of listing them."""
 
 from retention.errors import BadInput
-from retention.lake.suggesting.profiles import (
-    EXACT,
-    Profile,
-    name_words,
-    similarity,
-    synonyms,
-)
+from retention.lake.suggesting.profiles import EXACT, Profile, name_words, similarity, synonyms
 from retention.text import gettext
 
 MIN_UNIQUE = 0.98  # share of rows with a customer of their own
@@ -18,21 +12,17 @@ MIN_SUMS = 2  # kinds of sums that tell a list of customers from orders
 def check_orders(name: str, profiles: list[Profile], chosen: dict[str, Profile]) -> None:
     """Refuse a file that sums up each customer's orders in one row.
 
-    Raises
-    ------
-    BadInput
-        No row is an order. Its dates would make one order of each customer.
+    Raises `BadInput`: no row is an order. Its dates would make one order of each customer.
     """
     sums = _sums(profiles)
     if len(sums) < MIN_SUMS or not _has_own_rows(profiles, chosen):
         return
-    raise BadInput(
-        gettext(
-            "{file} has one row per customer, and {columns} sum up their orders. A list needs "
-            "each order with its date. Export the orders: one row per order or line, with "
-            "customer, date and amount. This file fits `retention import customers`."
-        ).format(file=name, columns=", ".join(sums.values()))
+    text = gettext(
+        "{file} has one row per customer, and {columns} sum up their orders. A list needs "
+        "each order with its date. Export the orders: one row per order or line, with "
+        "customer, date and amount. This file fits `retention import customers`."
     )
+    raise BadInput(text.format(file=name, columns=", ".join(sums.values())))
 
 
 def _sums(profiles: list[Profile]) -> dict[str, str]:

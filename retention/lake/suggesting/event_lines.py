@@ -3,28 +3,12 @@
 
 from typing import Any
 
-from retention.lake import mapping
-from retention.lake.mapping import quoted
+from retention.lake.importing import mapping
+from retention.lake.importing.mapping import quoted
 from retention.lake.reading import sources
 from retention.lake.reading.column_formats import ZONED
-from retention.lake.suggesting.map_lines import (
-    ORDER_LINE,
-    Doubt,
-    DoubtCode,
-    Line,
-    column_line,
-    is_line_price,
-    toml_string,
-)
+from retention.lake.suggesting import map_lines, profiles
 from retention.lake.suggesting.order_numbers import order_line
-from retention.lake.suggesting.profiles import (
-    MAX_CATEGORIES,
-    Profile,
-    event_type_of,
-    number_sql,
-    plain,
-    synonyms,
-)
 from retention.lake.suggesting.time_of_day import joined_line
 from retention.templating import count
 from retention.text import gettext
@@ -56,7 +40,7 @@ class EventLines:
         self,
         con: Any,
         source: sources.Source,
-        chosen: dict[str, Profile],
+        chosen: dict[str, profiles.Profile],
         zone: str,
         *,
         has_lines: bool = False,
@@ -68,14 +52,16 @@ class EventLines:
         self.is_split = is_order_total and bool({"item_id", "quantity", "event_id"} & {*chosen})
         self.has_lines = has_lines
         self.left_out = left_out  # SQL of the rows that the map's `leave_out` names
-        self.doubts: list[Doubt] = []
+        self.doubts: list[map_lines.Doubt] = []
         self.is_return = "false"  # SQL over texts
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[map_lines.Line]:
         """Return all lines of the map."""
         special = {"occurred_at": self._moment, "order_id": self._order}
         direct = [
-            special[target]() if target in special else column_line(target, self.chosen[target])
+            special[target]()
+            if target in special
+            else map_lines.column_line(target, self.chosen[target])
             for target in (
                 "customer_id",
                 "occurred_at",
@@ -110,16 +96,16 @@ class EventLines:
             event_type,
         ]
 
-    def _moment(self) -> Line:
+    def _moment(self) -> map_lines.Line:
         """Return the line of the time, joined if the time of day is another column."""
         date, time = self.chosen["occurred_at"], self.chosen.get("time_of_day")
         if time is None:
-            return column_line("occurred_at", date)
+            return map_lines.column_line("occurred_at", date)
         return joined_line(self.con, self.source.relation, date, time)
 
-    def _order(self) -> Line:
+    def _order(self) -> map_lines.Line:
         if self.has_lines:
-            return column_line("order_id", self.chosen["order_id"])
+            return map_lines.column_line("order_id", self.chosen["order_id"])
         return order_line(self.con, self.source.relation, self.chosen)
 
     def _column(self, target: str) -> str | None:
@@ -129,7 +115,7 @@ class EventLines:
         # str.format would fail on braces in column names.
         return self.con.execute(sql.replace("{rows}", self.source.relation)).fetchall()
 
-    def _shop_timezone(self) -> list[Line]:
+    def _shop_timezone(self) -> list[map_lines.Line]:
         """Use the installation's zone if times lack one."""
         times = f"{self._column('occurred_at')}::VARCHAR"
         if self.zone == "UTC" or not self._query(
@@ -137,13 +123,10 @@ class EventLines:
         ):
             return []
         reason = gettext("RETENTION_TIMEZONE: the times name no zone")
-        return [Line("timezone", toml_string(self.zone), reason)]
+        return [map_lines.Line("timezone", map_lines.toml_string(self.zone), reason)]
 
-    def _place_of_country(self) -> list[Line]:
-        """Derive time zone and currency from the country.
-
-        Most rows must have the same country.
-        """
+    def _place_of_country(self) -> list[map_lines.Line]:
+        """Derive time zone and currency from the country. Most rows must have the same country."""
         country = self._column("country")
         if country is None:
             return []
@@ -151,19 +134,16 @@ class EventLines:
             f"SELECT {country}, count(*) / sum(count(*)) OVER () FROM {{rows}} "
             "GROUP BY 1 ORDER BY 2 DESC LIMIT 1"
         )[0]
-        place = synonyms()["countries"].get(str(name).strip().lower())
+        place = profiles.synonyms()["countries"].get(str(name).strip().lower())
         if place is None or share < 0.5:
             return []
         timezone, currency = place[0], place[1]
-        reason = gettext("{share:.0%} of the rows are of {country}").format(
-            share=share, country=name
-        )
-        lines = [Line("timezone", toml_string(timezone), reason)]
-        return (
-            lines
-            if "currency" in self.chosen
-            else [*lines, Line("currency", f'{{ value = "{currency}" }}', reason)]
-        )
+        text = gettext("{share:.0%} of the rows are of {country}")
+        reason = text.format(share=share, country=name)
+        lines = [map_lines.Line("timezone", map_lines.toml_string(timezone), reason)]
+        if "currency" in self.chosen:
+            return lines
+        return [*lines, map_lines.Line("currency", f'{{ value = "{currency}" }}', reason)]
 
     def _order_lines(self, conditions: list[str]) -> str:
         """Return SQL of the number of lines of a line's order that will be imported.
@@ -178,14 +158,14 @@ class EventLines:
             f"(PARTITION BY {order}, CASE WHEN {order} IS NULL THEN _line END)) AS {ORDER_LINES}"
         )
 
-    def _where(self, event_type: Line) -> tuple[list[Line], list[str]]:
+    def _where(self, event_type: map_lines.Line) -> tuple[list[map_lines.Line], list[str]]:
         """Exclude test items, free items, empty orders; return the conditions as well.
 
         The cleaning rules (clean.toml) exclude postage and bookkeeping.
         """
         conditions, reason = [], []
         if self.has_lines and event_type.value == ONLY_SALES and (empty := self._count_empty()):
-            conditions.append(f"{quoted(ORDER_LINE)} IS NOT NULL")
+            conditions.append(f"{quoted(map_lines.ORDER_LINE)} IS NOT NULL")
             reason.append(gettext("{orders} without lines").format(orders=count(empty, "order")))
         if title := self._column("title"):
             is_test = f"regexp_matches(lower({title}), '^test\\b|test product')"
@@ -203,12 +183,12 @@ class EventLines:
         if free:
             reason.append(gettext("{share:.1%} cost nothing").format(share=free))
         sql = " AND ".join(conditions)
-        line = Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(reason))
+        line = map_lines.Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(reason))
         return [line] if sql else [], conditions
 
-    def _are_refunds(self, price: Profile) -> bool:
+    def _are_refunds(self, price: profiles.Profile) -> bool:
         """Return whether most negative prices are of returns."""
-        value = number_sql(quoted(price.name))
+        value = profiles.number_sql(quoted(price.name))
         sql = f"SELECT avg(({self.is_return})::INTEGER) FROM {{rows}} WHERE {value} < 0"
         return bool(price.negative and (self._query(sql)[0][0] or 0) >= 0.5)
 
@@ -217,33 +197,34 @@ class EventLines:
         fields = ", ".join(
             f"{quoted(name)}::VARCHAR"
             for name in self.source.columns
-            if name.startswith(f"{ORDER_LINE}.")
+            if name.startswith(f"{map_lines.ORDER_LINE}.")
         )
         sql = f"SELECT count(*) FROM {{rows}} WHERE coalesce({fields}) IS NULL"
         return int(self._query(sql)[0][0])
 
-    def _amount(self) -> list[Line]:
+    def _amount(self) -> list[map_lines.Line]:
         if self.is_split:
             sql = f"{self._column('amount')} / {ORDER_LINES}"
-            return [Line("amount", f"{{ sql = '''{sql}''' }}")]
+            return [map_lines.Line("amount", f"{{ sql = '''{sql}''' }}")]
         if "amount" in self.chosen:
-            return [column_line("amount", self.chosen["amount"])]
+            return [map_lines.column_line("amount", self.chosen["amount"])]
         price, quantity = self._column("price"), self._column("quantity")
         item = self._column("item_id")
         if (
             price
             and quantity
             and item
-            and is_line_price(self.con, self.source.relation, item, quantity, price)
+            and map_lines.is_line_price(self.con, self.source.relation, item, quantity, price)
         ):
             reason = gettext("the more pieces, the higher: the price is of the line")
-            return [Line("amount", toml_string(self.chosen["price"].name), reason)]
+            name = self.chosen["price"].name
+            return [map_lines.Line("amount", map_lines.toml_string(name), reason)]
         if price and quantity:
             reason = gettext("the price is of one")
             rate = self._rate()
             sql = f"{quantity} * {price}" + (f" * (1 - {rate})" if rate else "")
-            return [Line("amount", f"{{ sql = '''{sql}''' }}", reason)]
-        return [column_line("amount", self.chosen["price"])] if price else []
+            return [map_lines.Line("amount", f"{{ sql = '''{sql}''' }}", reason)]
+        return [map_lines.column_line("amount", self.chosen["price"])] if price else []
 
     def _rate(self) -> str:
         """Return SQL of the discount as a share of the price; "" if it is an amount."""
@@ -251,14 +232,14 @@ class EventLines:
         if discount is None or discount.negative or discount.distinct > MAX_RATES:
             return ""
         column, name = quoted(discount.name), discount.name.casefold()
-        if any(word in plain(name) for word in SUMS):
+        if any(word in profiles.plain(name) for word in SUMS):
             return ""
         if discount.largest <= 1:
             return column if discount.whole < 1 else ""
-        is_percent = "%" in name or any(word in plain(name) for word in PERCENT)
+        is_percent = "%" in name or any(word in profiles.plain(name) for word in PERCENT)
         return f"{column} / 100.0" if is_percent and discount.largest <= 100 else ""
 
-    def _discount(self) -> list[Line]:
+    def _discount(self) -> list[map_lines.Line]:
         """Map a discount: an amount taken off, positive; a rate becomes one."""
         discount = self.chosen.get("discount")
         if discount is None:
@@ -267,10 +248,10 @@ class EventLines:
         price, quantity = self._column("price"), self._column("quantity")
         if not rate:
             if not discount.negative:
-                return [column_line("discount", discount)]
+                return [map_lines.column_line("discount", discount)]
             sql = f"abs({quoted(discount.name)})"
             reason = gettext("{share:.1%} are negative").format(share=discount.negative)
-            return [Line("discount", f"{{ sql = '''{sql}''' }}", reason)]
+            return [map_lines.Line("discount", f"{{ sql = '''{sql}''' }}", reason)]
         if amount:
             sql = f"{amount} * ({rate}) / nullif(1 - {rate}, 0)"
             text = gettext("{column} looks like a rate. The amount is taken to be after it.")
@@ -279,58 +260,48 @@ class EventLines:
             text = gettext("{column} looks like a rate. The price is taken to be before it.")
         else:
             return []
+        code = map_lines.DoubtCode.DISCOUNT_RATE
         self.doubts.append(
-            Doubt(
-                DoubtCode.DISCOUNT_RATE,
-                "discount",
-                discount.name,
-                text.format(column=discount.name),
-            )
+            map_lines.Doubt(code, "discount", discount.name, text.format(column=discount.name))
         )
         reason = gettext("a rate, not an amount")
-        return [Line("discount", f"{{ sql = '''{sql}''' }}", reason)]
+        return [map_lines.Line("discount", f"{{ sql = '''{sql}''' }}", reason)]
 
-    def _event_id(self) -> tuple[list[tuple[str, str]], list[Line]]:
+    def _event_id(self) -> tuple[list[tuple[str, str]], list[map_lines.Line]]:
         """Keep equal lines apart by their row id.
 
         A running number begins anew in the next file, so it is no identity of its own: there, the
         second and later of equal lines get an id of what they say and their place among them. So do
         they if each has a share of its order's amount.
 
-        Returns
-        -------
-        tuple of list of tuple and list of Line
-            SQL that numbers equal lines, with its reason, and the map's ``event_id``.
+        Returns: SQL that numbers equal lines, with its reason, and the map's ``event_id``.
         """
         row = self.chosen.get("event_id")
         if row is None and not self.is_split:
             return [], []
         if row and (self.has_lines or not self._is_running_number(row)):
-            return [], [column_line("event_id", row)]
-        said = [
-            quoted(self.chosen[target].name)
-            for target in (
-                "customer_id",
-                "occurred_at",
-                "time_of_day",
-                "order_id",
-                "item_id",
-                "quantity",
-                "amount",
-                "price",
-                "event_type",
-            )
-            if target in self.chosen
-        ]
+            return [], [map_lines.column_line("event_id", row)]
+        names = (
+            "customer_id",
+            "occurred_at",
+            "time_of_day",
+            "order_id",
+            "item_id",
+            "quantity",
+            "amount",
+            "price",
+            "event_type",
+        )
+        said = [quoted(self.chosen[target].name) for target in names if target in self.chosen]
         listed = ", ".join(said)
         place = quoted(row.name) if row else "_line"
         number = f"row_number() OVER (PARTITION BY {listed} ORDER BY {place}) AS {EQUAL}"
         told = gettext("{column} tells equal lines apart")
         reason = told.format(column=row.name) if row else gettext("equal lines count each")
         case = f"CASE WHEN {EQUAL} > 1 THEN md5(concat_ws(chr(31), {listed}, {EQUAL})) END"
-        return [(number, reason)], [Line("event_id", f"{{ sql = '''{case}''' }}")]
+        return [(number, reason)], [map_lines.Line("event_id", f"{{ sql = '''{case}''' }}")]
 
-    def _is_running_number(self, profile: Profile) -> bool:
+    def _is_running_number(self, profile: profiles.Profile) -> bool:
         """Return whether values are 1, 2, 3 … of this file."""
         number = f"try_cast({quoted(profile.name)} AS BIGINT)"
         first, last, numbers = self._query(
@@ -338,7 +309,7 @@ class EventLines:
         )[0]
         return bool(numbers and first in (0, 1) and last - first + 1 == numbers)
 
-    def _event_type(self) -> Line:
+    def _event_type(self) -> map_lines.Line:
         if "event_type" in self.chosen and (line := self._event_type_of_words()):
             return line
         if order := self._column("order_id"):
@@ -350,7 +321,7 @@ class EventLines:
                 case = f"CASE WHEN {order} LIKE 'C%' THEN 'return' ELSE 'purchase' END"
                 reason = gettext("{rows:,} rows are of cancelled orders").format(rows=cancelled)
                 self.is_return = f"{order} LIKE 'C%'"
-                return Line("event_type", f"{{ sql = '''{case}''' }}", reason)
+                return map_lines.Line("event_type", f"{{ sql = '''{case}''' }}", reason)
         signs = [
             quoted(self.chosen[target].name)
             for target in ("quantity", "amount", "price")
@@ -359,30 +330,28 @@ class EventLines:
         if "amount" in self.chosen:  # it has the sign of quantity times price
             signs = signs[:1]
         if signs:
-            self.is_return = " OR ".join(f"{number_sql(sign)} < 0" for sign in signs)
+            self.is_return = " OR ".join(f"{profiles.number_sql(sign)} < 0" for sign in signs)
             sql = f"SELECT avg(({self.is_return})::INTEGER) FROM {{rows}}"
             reason = gettext("{share:.1%} are negative").format(share=self._query(sql)[0][0])
             negative = " OR ".join(f"{sign} < 0" for sign in signs)
             case = f"CASE WHEN {negative} THEN 'return' ELSE 'purchase' END"
-            return Line("event_type", f"{{ sql = '''{case}''' }}", reason)
-        return Line("event_type", ONLY_SALES, gettext("nothing tells of anything else"))
+            return map_lines.Line("event_type", f"{{ sql = '''{case}''' }}", reason)
+        return map_lines.Line("event_type", ONLY_SALES, gettext("nothing tells of anything else"))
 
-    def _event_type_of_words(self) -> Line | None:
+    def _event_type_of_words(self) -> map_lines.Line | None:
         column = self._column("event_type")
-        values = [
-            str(value)
-            for (value,) in self._query(
-                f"SELECT DISTINCT {column} FROM {{rows}} "
-                f"WHERE {column} IS NOT NULL LIMIT {MAX_CATEGORIES}"
-            )
-        ]
-        event_types = {value: event_type_of(value) for value in sorted(values)}
+        rows = self._query(
+            f"SELECT DISTINCT {column} FROM {{rows}} "
+            f"WHERE {column} IS NOT NULL LIMIT {profiles.MAX_CATEGORIES}"
+        )
+        values = [str(value) for (value,) in rows]
+        event_types = {value: profiles.event_type_of(value) for value in sorted(values)}
         if not any(event_types.values()):
             return None
         words = [value for value, event_type in event_types.items() if event_type == "return"]
         self.is_return = f"{column} IN ({', '.join(map(mapping.literal, words)) or 'NULL'})"
         if all(value == event_type for value, event_type in event_types.items()):
-            return column_line("event_type", self.chosen["event_type"])
+            return map_lines.column_line("event_type", self.chosen["event_type"])
         cases = " ".join(
             f"WHEN {mapping.literal(value)} THEN '{event_type}'"
             for value, event_type in event_types.items()
@@ -392,20 +361,20 @@ class EventLines:
         # Any other status of an order, such as "shipped", means a purchase.
         if "status" in self.chosen["event_type"].name.lower():
             case = f"CASE {column} {cases} ELSE 'purchase' END"
-            return Line("event_type", f"{{ sql = '''{case}''' }}")
-        reason = (
-            gettext("unknown, quarantined: {values}").format(values=", ".join(unknown))
-            if unknown
-            else ""
-        )
-        return Line(
+            return map_lines.Line("event_type", f"{{ sql = '''{case}''' }}")
+        reason = ""
+        if unknown:
+            reason = gettext("unknown, quarantined: {values}").format(values=", ".join(unknown))
+        return map_lines.Line(
             "event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", reason
         )
 
 
-def _numbered_rows(windows: list[tuple[str, str]]) -> list[Line]:
+def _numbered_rows(windows: list[tuple[str, str]]) -> list[map_lines.Line]:
     """Return the map's ``from`` that adds numbers to the rows."""
     if not windows:
         return []
     sql = f"SELECT *, {', '.join(sql for sql, _ in windows)} FROM source"
-    return [Line("from", f"{{ sql = '''{sql}''' }}", "; ".join(why for _, why in windows))]
+    return [
+        map_lines.Line("from", f"{{ sql = '''{sql}''' }}", "; ".join(why for _, why in windows))
+    ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from retention.lake.mapping import literal, quoted
+from retention.lake.importing.mapping import literal, quoted
 from retention.lake.reading.sources import Source, column_types, is_nested, nested_fields
 from retention.lake.schema import Table
 from retention.lake.suggesting.profiles import (
@@ -21,14 +21,7 @@ from retention.lake.suggesting.profiles import (
 from retention.text import gettext
 
 # Columns that lists of items use; see docs/data_scientist/reranking.md.
-ITEM_ATTRIBUTES = (
-    "recalled",
-    "recall",
-    "parent_id",
-    "parent",
-    "variant_of",
-    "style",
-)
+ITEM_ATTRIBUTES = ("recalled", "recall", "parent_id", "parent", "variant_of", "style")
 MAX_VARIANTS = 10  # mean items per style; above, "style" means a taste (casual, boho)
 MIN_CONSTANT_SHARE = 0.98  # of customers with several rows
 MIN_ITEM_SIMILARITY = 0.9  # of a field of the list to the synonyms of an item id
@@ -39,10 +32,7 @@ PRICE_GROWTH = 0.75  # between 1 (price of the line) and at most ½ (price per p
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a map.
-
-    The key (column, ``from``, ``where`` …), the TOML value and the reason.
-    """
+    """A line of a map. The key (column, ``from``, ``where`` …), the TOML value and the reason."""
 
     key: str
     value: str
@@ -65,18 +55,7 @@ class DoubtCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A part of a proposed map that a person should check.
-
-    Attributes
-    ----------
-    code : DoubtCode
-    target : str
-        Canonical column, or "status".
-    column : str
-        Column of the file.
-    text : str
-        Sentence for people.
-    """
+    """A part of a proposed map that a person should check."""
 
     code: DoubtCode
     target: str
@@ -87,14 +66,7 @@ class Doubt:
 def column_line(target: str, profile: Profile, *, is_quarantined: bool = True) -> Line:
     """Map a canonical column to a file's column.
 
-    Parameters
-    ----------
-    target : str
-        Canonical column.
-    profile : Profile
-        Column of the file.
-    is_quarantined : bool
-        Whether rows without a customer id are quarantined.
+    `is_quarantined`: whether rows without a customer id are quarantined.
     """
     if profile.filled >= 0.9995:
         reason = gettext("{distinct:,} different, like {example}")
@@ -105,12 +77,11 @@ def column_line(target: str, profile: Profile, *, is_quarantined: bool = True) -
         )
     else:
         reason = gettext("{distinct:,} different, like {example}; {missing:.1%} missing")
+    distinct = profile.distinct
     return Line(
         target,
         toml_string(profile.name),
-        reason.format(
-            distinct=profile.distinct, example=profile.example[:30], missing=1 - profile.filled
-        ),
+        reason.format(distinct=distinct, example=profile.example[:30], missing=1 - profile.filled),
     )
 
 
@@ -121,25 +92,9 @@ def write_map(
     lines: list[Line],
     doubts: Sequence[Doubt] = (),
 ) -> str:
-    """Write a map, and list doubts and unused columns.
-
-    Parameters
-    ----------
-    table : Table
-    source : Source
-    profiles : list of Profile
-        All columns of the file.
-    lines : list of Line
-    doubts : sequence of Doubt
-
-    Returns
-    -------
-    str
-        TOML.
-    """
-    properties = ", ".join(
-        f"{key} {value}" for key, value in source.detected.items() if key != "header"
-    )
+    """Write a map, and list doubts and unused columns."""
+    detected = source.detected.items()
+    properties = ", ".join(f"{key} {value}" for key, value in detected if key != "header")
     names = " ".join(line.value for line in lines)
     unused = [
         profile.name
@@ -147,11 +102,10 @@ def write_map(
         if toml_string(profile.name) not in names and quoted(profile.name) not in names
     ]
     width = max(len(line.key) for line in lines)
-    evidence = (
-        gettext("the first {rows:,} rows").format(rows=SAMPLE_ROWS)
-        if profiles[0].rows == SAMPLE_ROWS
-        else gettext("contents")
-    )
+    if profiles[0].rows == SAMPLE_ROWS:
+        evidence = gettext("the first {rows:,} rows").format(rows=SAMPLE_ROWS)
+    else:
+        evidence = gettext("contents")
     query = " --query 'SELECT …'" if source.detected.get("format") == "database" else ""
     head = [
         "# "
@@ -193,17 +147,8 @@ def unnest_lines(con: Any, source: Source) -> tuple[Source, str]:
 
     Rows without lines, such as views in a log of all events, stay one row.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    source : Source
-        With nested columns.
-
-    Returns
-    -------
-    tuple of Source and str
-        The rows, and the map's ``from`` that computes them. If no list has a field like an item
-        id: the unchanged source and "".
+    Returns: the rows, and the map's ``from`` that computes them. If no list has a field like an
+    item id: the unchanged source and "".
     """
     columns = {name: quoted(name) for name in source.columns} | nested_fields(con, source)
     listed = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in columns.items())
@@ -228,14 +173,10 @@ def unnest_lines(con: Any, source: Source) -> tuple[Source, str]:
 
 
 def _non_empty_list(con: Any, source: Source, column: str) -> str:
-    """Return SQL of a list, or [NULL].
-
-    Unnesting an empty list would silently drop the order.
-    """
+    """Return SQL of a list, or [NULL]. Unnesting an empty list would silently drop the order."""
     is_filled = f"len({column}) > 0"
-    has_empty = con.execute(
-        f"SELECT 1 FROM {source.relation} WHERE NOT coalesce({is_filled}, false) LIMIT 1"
-    ).fetchone()
+    sql = f"SELECT 1 FROM {source.relation} WHERE NOT coalesce({is_filled}, false) LIMIT 1"
+    has_empty = con.execute(sql).fetchone()
     return f"CASE WHEN {is_filled} THEN {column} ELSE [NULL] END" if has_empty else column
 
 
@@ -243,14 +184,6 @@ def is_line_price(con: Any, rows: str, item: str, quantity: str, price: str) -> 
     """Return whether prices are of whole lines.
 
     Compares the prices of items sold both alone and in lines of several pieces.
-
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    rows : str
-        SQL of the rows, usable after FROM.
-    item, quantity, price : str
-        Quoted columns; they may be text.
     """
     lines, growth = con.execute(
         f"WITH line AS (SELECT {item} AS item, {number_sql(quantity)} AS pieces, "
@@ -278,21 +211,7 @@ def customer_attributes(
     An attribute has few distinct values, is not a number or time, and is constant per customer.
     In a file of sales, this excludes attributes of items.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    source : Source
-    profiles : list of Profile
-        All columns.
-    chosen : collection of Profile
-        Columns that the map already uses.
-    customer : Profile
-        Column with the customer id.
-
-    Returns
-    -------
-    str
-        SQL of a JSON object, or "" without attributes.
+    Returns: SQL of a JSON object, or "" without attributes.
     """
     candidates = [
         profile
@@ -315,11 +234,8 @@ def customer_attributes(
         f"FROM (FROM {source.relation} LIMIT {SAMPLE_ROWS}) "
         f"WHERE {quoted(customer.name)} IS NOT NULL GROUP BY {quoted(customer.name)})"
     ).fetchall()[0]
-    names = [
-        profile.name
-        for profile, share in zip(candidates, varying_shares, strict=True)
-        if (share or 0.0) <= 1 - MIN_CONSTANT_SHARE
-    ]
+    pairs = zip(candidates, varying_shares, strict=True)
+    names = [profile.name for profile, share in pairs if (share or 0.0) <= 1 - MIN_CONSTANT_SHARE]
     listed = ", ".join(f"{literal(_key(name))}, {quoted(name)}" for name in names)
     return f"json_object({listed})" if listed else ""
 
@@ -327,17 +243,7 @@ def customer_attributes(
 def item_attributes(profiles: list[Profile], chosen: Collection[Profile]) -> str:
     """Find the columns of `ITEM_ATTRIBUTES`, nested or not.
 
-    Parameters
-    ----------
-    profiles : list of Profile
-        All columns.
-    chosen : collection of Profile
-        Columns that the map already uses.
-
-    Returns
-    -------
-    str
-        SQL of a JSON object, or "" without attributes.
+    Returns: SQL of a JSON object, or "" without attributes.
     """
     columns = {
         _key(profile.name.rpartition(".")[2]): profile

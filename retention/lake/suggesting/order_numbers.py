@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from retention.lake.mapping import Mapping, quoted
+from retention.lake.importing.mapping import Mapping, quoted
 from retention.lake.suggesting.map_lines import Line, column_line
 from retention.lake.suggesting.profiles import EXACT, Profile, similarity, synonyms
 from retention.text import gettext
@@ -18,12 +18,8 @@ MIN_NUMBERED = 0.9  # share of these baskets in which each row has a number of i
 class OrderRule:
     """Which rows of a customer are one order.
 
-    Attributes
-    ----------
-    code : {"number", "columns", "day"}
-        By the order number, by several columns (a number and a day, for example), or by the day.
-    columns : tuple of str
-        Columns of the file.
+    `code`: by the order number, by several columns (a number and a day, for example), or by the
+    day.
     """
 
     code: Literal["number", "columns", "day"]
@@ -34,9 +30,8 @@ class OrderRule:
         """The rule, for people."""
         if self.code == "day":
             return gettext("An order is what a customer buys on one day")
-        return gettext("An order is the rows of a customer with the same {columns}").format(
-            columns=gettext(" and ").join(self.columns)
-        )
+        text = gettext("An order is the rows of a customer with the same {columns}")
+        return text.format(columns=gettext(" and ").join(self.columns))
 
 
 def order_rule(mapping: Mapping) -> OrderRule:
@@ -54,19 +49,10 @@ def order_line(con: Any, rows: str, chosen: dict[str, Profile]) -> Line:
 
     A number that begins anew, each day or in each export, is one only together with the day. The
     number of a line is none: its order is what the customer bought at that moment.
-
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    rows : str
-        SQL of the rows, usable after FROM.
-    chosen : dict of str to Profile
-        With order_id, customer_id and occurred_at.
     """
     order = chosen["order_id"]
-    number, customer, time = (
-        quoted(chosen[name].name) for name in ("order_id", "customer_id", "occurred_at")
-    )
+    names = ("order_id", "customer_id", "occurred_at")
+    number, customer, time = (quoted(chosen[name].name) for name in names)
     day = f"left(split_part({time}::VARCHAR, ' ', 1), 10)"
     if "time_of_day" in chosen:
         time = f"concat_ws(' ', {time}, {quoted(chosen['time_of_day'].name)})"

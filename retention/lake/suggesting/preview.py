@@ -11,10 +11,10 @@ from typing import Any
 from retention.errors import BadInput
 from retention.lake import findings, formats
 from retention.lake.cleaning.cleaning_rules import NAME as CLEAN_RULES
-from retention.lake.import_log import ImportReport
-from retention.lake.importing import NoUsableRow, import_files
+from retention.lake.importing.import_files import NoUsableRow, import_files
+from retention.lake.importing.import_log import ImportReport
+from retention.lake.importing.mapping import ANY_VALUE, Mapping, literal
 from retention.lake.lake import Lake
-from retention.lake.mapping import ANY_VALUE, Mapping, literal
 from retention.lake.schema import TABLES
 from retention.lake.suggesting.order_numbers import OrderRule, order_rule
 from retention.progress import Progress, silent
@@ -27,14 +27,8 @@ from retention.text import gettext
 class LeftOut:
     """Orders that do not count, and why.
 
-    Attributes
-    ----------
-    code : {"status", "cancelled"}
-        "status": the map's ``leave_out``, with ``column`` and ``value``. "cancelled": orders that
-        returns undo, or that the export says were cancelled.
-    rows, orders : int
-    of_orders : int
-        All orders of the file.
+    `code`: "status": the map's ``leave_out``, with ``column`` and ``value``. "cancelled": orders
+    that returns undo, or that the export says were cancelled.
     """
 
     code: str
@@ -48,41 +42,26 @@ class LeftOut:
     def text(self) -> str:
         """The reason, for people."""
         if self.code == "cancelled":
-            return gettext("{orders} left out").format(
-                orders=count(self.orders, gettext("cancelled order"), gettext("cancelled orders"))
-            )
-        return gettext("{orders:,} of {of_orders:,} orders are {value}: left out").format(
-            orders=self.orders,
-            of_orders=self.of_orders,
-            value=self.column if self.value == ANY_VALUE else self.value,
-        )
+            orders = count(self.orders, gettext("cancelled order"), gettext("cancelled orders"))
+            return gettext("{orders} left out").format(orders=orders)
+        value = self.column if self.value == ANY_VALUE else self.value
+        text = gettext("{orders:,} of {of_orders:,} orders are {value}: left out")
+        return text.format(orders=self.orders, of_orders=self.of_orders, value=value)
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What an import would bring.
 
-    Attributes
-    ----------
-    customers, orders : int
-        Customers with orders, and their orders that were not cancelled. Lines without an order id
-        are one order per customer and day.
-    revenue : dict of str to float
-        Sum of the amounts of these orders by currency ("" where none is named). Partial refunds
-        are not taken off.
-    items : int
-        Different items of these orders.
-    first_day, last_day : date or None
-        Of the events, in the shop's time zone.
-    zone : str
-        The shop's time zone: the installation's, or else that of the map.
-    left_out : tuple of LeftOut
-    findings : tuple of dict
-        Rows to look at; see `retention.lake.findings.find`.
-    report : ImportReport
-        Of the import into a temporary lake: rows by outcome, quarantine and notes by file.
-    order_rule : OrderRule
-        Which rows are one order.
+    `customers`, `orders`: customers with orders, and their orders that were not cancelled. Lines
+    without an order id are one order per customer and day.
+    `revenue`: sum of the amounts of these orders by currency ("" where none is named). Partial
+    refunds are not taken off.
+    `items`: different items of these orders.
+    `first_day`, `last_day`: of the events, in the shop's time zone.
+    `zone`: the shop's time zone: the installation's, or else that of the map.
+    `findings`: rows to look at; see `retention.lake.findings.find`.
+    `report`: of the import into a temporary lake: rows by outcome, quarantine and notes by file.
     """
 
     customers: int
@@ -124,10 +103,8 @@ class Preview:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON and templates."""
-        days = {
-            name: at and at.isoformat()
-            for name, at in (("first_day", self.first_day), ("last_day", self.last_day))
-        }
+        pairs = (("first_day", self.first_day), ("last_day", self.last_day))
+        days = {name: at and at.isoformat() for name, at in pairs}
         left_out = [asdict(one) | {"text": one.text} for one in self.left_out]
         report = self.report.as_dict() | {"quarantine_path": None}  # it was temporary
         return (
@@ -154,28 +131,12 @@ def preview(
     The shop's lake, database and quarantine stay as they are. The same cleaning rules apply as in
     the import, so the figures are those of the import into an empty lake.
 
-    Parameters
-    ----------
-    settings : Settings
-        Gives the time zone and the cleaning rules.
-    files : list of str
-        Paths, or one URL of a database with ``query``.
-    map_path : Path, optional
-        The map. Without one, the files have canonical column names or are of a known format.
-    format_name : str, optional
-        Known export, such as "shopify-orders".
-    query : str, optional
-        SELECT statement; for a database only.
-    progress : Progress
-
-    Returns
-    -------
-    Preview
-
-    Raises
-    ------
-    BadInput
-        As `import_files`: for an unreadable file, or a map that does not fit it.
+    `settings`: gives the time zone and the cleaning rules.
+    `files`: paths, or one URL of a database with ``query``.
+    `map_path`: the map. Without one, the files have canonical column names or are of a known
+    format.
+    `format_name`: known export, such as "shopify-orders".
+    Raises `BadInput`: as `import_files`: for an unreadable file, or a map that does not fit it.
     """
     with TemporaryDirectory(prefix="retention-preview-") as name:
         folder = Path(name)
@@ -210,23 +171,13 @@ def summarise(
 ) -> Preview:
     """Count the customers, orders and sales of a lake after an import.
 
-    Parameters
-    ----------
-    lake : Lake
-        Holds the imported events and no others.
-    zone : str
-        The shop's time zone.
-    report : ImportReport
-        Of the import.
-    mapped : Mapping, optional
-        The map; without one the columns have canonical names.
+    `mapped`: the map; without one the columns have canonical names.
     """
     events = f'"{lake.table("events").get_name()}"'
     local_day = f"timezone({literal(zone)}, timezone('UTC', occurred_at))::DATE"
     order = f"hash(customer_id, order_id, CASE WHEN order_id IS NULL THEN {local_day} END)"
-    first, last = lake.duckdb.execute(
-        f"SELECT min({local_day}), max({local_day}) FROM {events}"
-    ).fetchall()[0]
+    sql = f"SELECT min({local_day}), max({local_day}) FROM {events}"
+    first, last = lake.duckdb.execute(sql).fetchall()[0]
     sales = f"FROM {events} WHERE event_type = 'purchase'"
     customers, orders, items = lake.duckdb.execute(
         f"SELECT count(DISTINCT customer_id), count(DISTINCT {order}), "

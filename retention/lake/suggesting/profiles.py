@@ -12,7 +12,7 @@ from typing import Any
 
 from retention import clock
 from retention.errors import BadInput
-from retention.lake.mapping import quoted
+from retention.lake.importing.mapping import quoted
 from retention.lake.reading.column_formats import ColumnStats, count_formats
 from retention.lake.reading.sources import Source
 from retention.text import gettext
@@ -31,24 +31,13 @@ class Profile:
 
     Shares refer to the filled values.
 
-    Attributes
-    ----------
-    name : str
-    filled : float
-        Share of rows with a value.
-    distinct, rows : int
-    whole : float
-        Share of whole numbers.
-    numbers, moments, emails, negative, zero : float
-        Shares of numbers, times, e-mail addresses, negative numbers and zeros.
-    largest : float
-        Largest number.
-    words : float
-        Share of words for event types.
-    example : str
-    coded_moments : float
-        Share of times in the guise of numbers: seconds or milliseconds since 1970, or the days of
-        a spreadsheet. They may be ids as well, so the name decides.
+    `filled`: share of rows with a value.
+    `whole`: share of whole numbers.
+    `numbers`, `moments`, `emails`, `negative`, `zero`: shares of numbers, times, e-mail addresses,
+    negative numbers and zeros.
+    `words`: share of words for event types.
+    `coded_moments`: share of times in the guise of numbers: seconds or milliseconds since 1970, or
+    the days of a spreadsheet. They may be ids as well, so the name decides.
     """
 
     name: str
@@ -80,21 +69,7 @@ class Profile:
 def profile_columns(con: Any, source: Source) -> list[Profile]:
     """Profile each column of a source.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    source : Source
-        Only the first `SAMPLE_ROWS` rows are read.
-
-    Returns
-    -------
-    list of Profile
-        In the order of the columns.
-
-    Raises
-    ------
-    BadInput
-        If the source has no rows.
+    `source`: only the first `SAMPLE_ROWS` rows are read.
     """
     con.execute(
         "CREATE OR REPLACE TABLE suggested_rows AS "
@@ -129,8 +104,7 @@ def _profile(con: Any, name: str, stats: ColumnStats, rows: int) -> Profile:
     present, distinct, emails, negative, zero, largest, example = con.execute(
         f"SELECT count(nullif(trim({column}), '')), count(DISTINCT {column}), "
         f"count(*) FILTER ({is_email}), count(*) FILTER ({value} < 0), "
-        f"count(*) FILTER ({value} = 0), max({value}), "
-        f"min({column}::VARCHAR) FROM suggested_rows"
+        f"count(*) FILTER ({value} = 0), max({value}), min({column}::VARCHAR) FROM suggested_rows"
     ).fetchall()[0]
     looked_at = max(1, stats.filled)
     times = stats.times + stats.numeric_dates + stats.compact_dates
@@ -176,27 +150,16 @@ def _event_word_share(con: Any, column: str, filled: int) -> float:
 
 @cache
 def synonyms() -> dict[str, Any]:
-    """Read ``synonyms.toml``.
-
-    It has column names per table, event words and countries.
-    """
+    """Read ``synonyms.toml``. It has column names per table, event words and countries."""
     return tomllib.loads(Path(__file__).with_name("synonyms.toml").read_text(encoding="utf-8"))
 
 
 def similarity(name: str, words: list[str]) -> float:
     """Score a column name against synonyms.
 
-    Parameters
-    ----------
-    name : str
-        Column name. Of a nested field (``user.id``), the last part alone counts, too.
-    words : list of str
-        Synonyms, the most specific first.
-
-    Returns
-    -------
-    float
-        From 0 to 1.
+    `name`: column name. Of a nested field (``user.id``), the last part alone counts, too.
+    `words`: synonyms, the most specific first.
+    Returns: from 0 to 1.
     """
     without_unit = re.sub(r"\s*[(（\[][^()（）]*[)）\]]\s*$", "", name)  # Amount (EUR)
     parts = {name, name.rpartition(".")[2], without_unit or name}
@@ -205,10 +168,7 @@ def similarity(name: str, words: list[str]) -> float:
 
 
 def event_type_of(word: str) -> str | None:
-    """Return the event type of a word.
-
-    None for unknown words.
-    """
+    """Return the event type of a word. None for unknown words."""
     name = plain(word)
     for event_type, event_words in synonyms()["words"].items():
         if name and (name == event_type.replace("_", "") or name in _plain_words(event_words)):

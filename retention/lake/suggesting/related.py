@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from retention.errors import BadInput
 from retention.lake import formats
-from retention.lake.mapping import literal, quoted
+from retention.lake.importing.mapping import literal, quoted
 from retention.lake.reading import sources
 from retention.lake.reading.archives import WORKBOOKS, scratch_folder
 from retention.lake.suggesting.profiles import EXACT, plain, similarity, synonyms
@@ -73,10 +75,8 @@ def joined_files(
     a named sheet. Otherwise the file with the most detail gets what the others tell of its orders,
     items and customers. The result is a temporary file: it holds personal data.
 
-    Raises
-    ------
-    BadInput
-        A file shares no key with the others, or many of its orders are not in the other.
+    Raises `BadInput`: a file shares no key with the others, or many of its orders are not in the
+    other.
     """
     named = sources.expand_paths([*files])
     is_single = len(named) == 1 and Path(named[0]).suffix.lower() not in WORKBOOKS
@@ -87,9 +87,8 @@ def joined_files(
         try:
             related = _relate(lake.duckdb, named, folder)
         finally:
-            for (table,) in lake.duckdb.execute(
-                "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, 'related_')"
-            ).fetchall():
+            sql = "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, 'related_')"
+            for (table,) in lake.duckdb.execute(sql).fetchall():
                 lake.duckdb.execute(f"DROP TABLE {table}")
         yield related
 
@@ -108,12 +107,11 @@ def _relate(con: Any, named: list[str], folder: Path) -> tuple[list[str], list[s
     read = {file for place in used for file in tables[place].files}
     unused = [table for table in tables if read.isdisjoint(table.files)]
     if unused:
-        raise BadInput(
-            gettext(
-                "{file} cannot be joined with {other}: both need a column of one name and the same "
-                "values, which occur once in one of them. Leave it out."
-            ).format(file=unused[0].name, other=tables[base].name)
+        message = gettext(
+            "{file} cannot be joined with {other}: both need a column of one name and the same "
+            "values, which occur once in one of them. Leave it out."
         )
+        raise BadInput(message.format(file=unused[0].name, other=tables[base].name))
     lost = [_lost(con, tables, link) for link in links]
     columns, joins = _join(tables, base, links)
     if len(columns) == len(tables[base].columns):
@@ -152,8 +150,6 @@ def _is_packed(path: Path) -> bool:
 
 
 def _first_line(path: Path) -> bytes:
-    import pyarrow as pa
-
     try:
         with pa.input_stream(str(path), compression="detect") as content:
             return bytes(content.read(1 << 16)).partition(b"\n")[0]
@@ -269,9 +265,8 @@ def _links(con: Any, tables: list[RelatedTable]) -> list[_Link]:
 
 
 def _is_unique(con: Any, table: RelatedTable, column: str) -> bool:
-    filled, distinct = con.execute(
-        f"SELECT count({_value(column)}), count(DISTINCT {_value(column)}) FROM {table.relation}"
-    ).fetchall()[0]
+    sql = f"SELECT count({_value(column)}), count(DISTINCT {_value(column)}) FROM {table.relation}"
+    filled, distinct = con.execute(sql).fetchall()[0]
     return bool(
         distinct > 1 and distinct >= MIN_UNIQUE * filled and filled >= MIN_FILLED * table.rows
     )
@@ -364,30 +359,20 @@ def _told(con: Any, tables: list[RelatedTable], link: _Link) -> str:
         f"WHERE {_value(link.key)} IS NOT NULL)"
     ).fetchall()[0][0]
     text = gettext("{table} joined with {other}: {column} = {key}; {rows} without a match.")
+    column = link.column
     return text.format(
-        table=table.name,
-        other=other.name,
-        column=link.column,
-        key=link.key,
-        rows=count(rows, "row"),
+        table=table.name, other=other.name, column=column, key=link.key, rows=count(rows, "row")
     )
 
 
 def _lost(con: Any, tables: list[RelatedTable], link: _Link) -> str:
-    """Say which orders are not in the table whose rows stay; "" without any.
-
-    Raises
-    ------
-    BadInput
-        They are many.
-    """
+    """Say which orders are not in the table whose rows stay; "" without any."""
     table, other = tables[link.table], tables[link.other]
     lost = 1 - _matches(con, other, link.key, table, link.column)
     if not lost or _entity(link.column, table.name) != "order_id":
         return ""
-    share = gettext("{lost:.1%} of the orders of {other} are not in {table}").format(
-        lost=lost, other=other.name, table=table.name
-    )
+    message = gettext("{lost:.1%} of the orders of {other} are not in {table}")
+    share = message.format(lost=lost, other=other.name, table=table.name)
     if lost > MAX_LOST:
         text = gettext(
             "{share} and would be lost. Export {table} for the same orders, or leave it out."

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from retention.lake.mapping import ANY_VALUE, quoted
+from retention.lake.importing.mapping import ANY_VALUE, quoted
 from retention.lake.reading.sources import Source
 from retention.lake.suggesting.map_lines import Doubt, DoubtCode, Line, toml_string
 from retention.lake.suggesting.profiles import MAX_CATEGORIES, Profile, plain, synonyms
@@ -69,21 +69,8 @@ def find_statuses(
 ) -> tuple[list[Status], list[Line], list[Doubt]]:
     """Find status columns and say which orders are left out.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    source : Source
-    profiles : list of Profile
-        All columns.
-    used : collection of Profile
-        Columns that the map uses otherwise.
-    order : Profile or None
-        Column with the order id. Without one, each row counts as an order.
-
-    Returns
-    -------
-    tuple of list of Status, list of Line and list of Doubt
-        The columns, the map's line ``leave_out`` if there is one, and what to check.
+    `order`: column with the order id. Without one, each row counts as an order.
+    Returns: the columns, the map's line ``leave_out`` if there is one, and what to check.
     """
     statuses: list[Status] = []
     reasons: list[str] = []
@@ -116,9 +103,7 @@ def find_statuses(
             reasons.append(text.format(column=profile.name))
         reasons += [
             gettext("{orders:,} of {total:,} orders are {value}: left out").format(
-                orders=orders,
-                total=total,
-                value=profile.name if value == ANY_VALUE else value,
+                orders=orders, total=total, value=profile.name if value == ANY_VALUE else value
             )
             for value, orders in left_out
             if orders
@@ -145,10 +130,7 @@ def _kinds(profile: Profile, counts: list[tuple[str, int, int]]) -> dict[str, Ki
     if counts and counts[0][0] == ANY_VALUE:
         return {ANY_VALUE: "cancelled"}
     flags = {plain(value): value for value, _, _ in counts}
-    if _is_cancellation_name(profile.name) and flags.keys() <= {
-        *words["yes"],
-        *words["no"],
-    }:
+    if _is_cancellation_name(profile.name) and flags.keys() <= {*words["yes"], *words["no"]}:
         return {
             value: "cancelled" if flag in words["yes"] else "sale" for flag, value in flags.items()
         }
@@ -178,11 +160,9 @@ def _is_most(
         text = gettext("{column}: most orders are {value}, so they count as sales.")
     else:
         text = gettext("{column}: most orders are {value} and are left out.")
-    doubts.append(
-        Doubt(
-            DoubtCode.STATUS, "status", profile.name, text.format(column=profile.name, value=value)
-        )
-    )
+    column = profile.name
+    code = DoubtCode.STATUS
+    doubts.append(Doubt(code, "status", profile.name, text.format(column=column, value=value)))
     return kind in ("pending", "closed")
 
 
@@ -229,11 +209,6 @@ def _count_filled(con: Any, rows: str, column: str) -> int:
 
 def _is_among(word: str, known: list[str]) -> bool:
     """Return whether a word is known, or contains a long known one."""
-    return any(
-        word == plain(other) or (_may_be_part(plain(other)) and plain(other) in word)
-        for other in known
-    )
-
-
-def _may_be_part(word: str) -> bool:
-    return len(word) >= MIN_CONTAINED or not word.isascii()
+    plain_words = [plain(other) for other in known]
+    parts = [other for other in plain_words if len(other) >= MIN_CONTAINED or not other.isascii()]
+    return word in plain_words or any(part in word for part in parts)

@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from retention.errors import BadInput
 from retention.lake import formats
-from retention.lake.mapping import Mapping, quoted
+from retention.lake.importing.mapping import Mapping, quoted
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table
+from retention.lake.suggesting import map_lines
 from retention.lake.suggesting.columns import ColumnChoice, events_columns
 from retention.lake.suggesting.customer_rows import check_orders
 from retention.lake.suggesting.event_lines import EventLines
-from retention.lake.suggesting.map_lines import (
-    Doubt,
-    DoubtCode,
-    Line,
-    column_line,
-    customer_attributes,
-    is_line_price,
-    item_attributes,
-    toml_string,
-    unnest_lines,
-    write_map,
-)
 from retention.lake.suggesting.profiles import SAMPLE_ROWS, Profile, profile_columns
 from retention.lake.suggesting.statuses import Status, find_statuses
 from retention.text import gettext
@@ -37,16 +26,7 @@ _SHOPS = {"shopify": "Shopify", "woocommerce": "WooCommerce"}
 
 
 class MissingColumns(BadInput):
-    """Refuse a source in which no column fits a required column.
-
-    Parameters
-    ----------
-    message : str
-    missing : sequence of str
-        Required columns of the table.
-    columns : sequence of str
-        Columns of the source.
-    """
+    """Refuse a source in which no column fits a required column."""
 
     def __init__(self, message: str, missing: Sequence[str], columns: Sequence[str]) -> None:
         super().__init__(message)
@@ -57,26 +37,14 @@ class MissingColumns(BadInput):
 class Proposal:
     """A proposed map.
 
-    Attributes
-    ----------
-    table : str
-        Table that the map is for.
-    text : str
-        TOML with the reasons as comments. For a known export, only a comment that names it.
-    format_name : str or None
-        Known export (`formats`) to import without a map, such as "shopify-orders".
-    doubts : tuple of Doubt
-        What a person should check.
-    statuses : tuple of Status
-        Status columns, with the values that are left out.
-    targets : frozenset of str
-        Canonical columns that have a column of the file, also ``price``.
+    `format_name`: known export (`formats`) to import without a map, such as "shopify-orders".
+    `targets`: canonical columns that have a column of the file, also ``price``.
     """
 
     table: str
     text: str
     format_name: str | None = None
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[map_lines.Doubt, ...] = ()
     statuses: tuple[Status, ...] = ()
     targets: frozenset[str] = frozenset()
 
@@ -84,13 +52,13 @@ class Proposal:
     def fit(self) -> tuple[bool, bool, int]:
         """How well the rows fit the table, to compare sheets."""
         has_sales = bool(self.targets & {"amount", "price"})
-        guesses = sum(doubt.code is DoubtCode.CONTENT for doubt in self.doubts)
+        guesses = sum(doubt.code is map_lines.DoubtCode.CONTENT for doubt in self.doubts)
         return self.guessed_customer is None, has_sales, len(self.targets) - guesses
 
     @property
-    def guessed_customer(self) -> Doubt | None:
+    def guessed_customer(self) -> map_lines.Doubt | None:
         """The doubt about customers that no column's name speaks of; only a person knows them."""
-        guesses = (doubt for doubt in self.doubts if doubt.code is DoubtCode.CONTENT)
+        guesses = (doubt for doubt in self.doubts if doubt.code is map_lines.DoubtCode.CONTENT)
         return next((doubt for doubt in guesses if doubt.target == "customer_id"), None)
 
 
@@ -112,29 +80,8 @@ def propose(
 
     Of a workbook's sheets, it takes the one that fits best.
 
-    Parameters
-    ----------
-    lake : Lake
-        Its DuckDB reads the file. Nothing is imported.
-    table_name : {"events", "customers", "items", "treatments"}
-    file : str
-        Path of the file, or URL of a database.
-    query : str, optional
-        SELECT statement; for a database only.
-    others : sequence of str
-        More files that the map is for. Those with the columns of the first count as well: a later
-        export may have the first refund.
-    sheet : str, optional
-        Sheet of a workbook. The map names it.
-
-    Returns
-    -------
-    Proposal
-
-    Raises
-    ------
-    BadInput
-        If the file cannot be read, or no column fits a required column of the table.
+    `others`: more files that the map is for. Those with the columns of the first count as well: a
+    later export may have the first refund.
     """
     table, con = TABLES[table_name], lake.duckdb
     named = Mapping(table, {}, sheet=sheet) if sheet else None
@@ -192,16 +139,12 @@ def _propose(
     """Propose a map for an open source, as it is and with nested columns flattened."""
     con, lines_select = lake.duckdb, ""
     if table.name == "events":
-        unnested, lines_select = unnest_lines(con, opened)
+        unnested, lines_select = map_lines.unnest_lines(con, opened)
         source = _flatten(con, unnested)
     profiles = profile_columns(con, source)
+    is_typed = source.detected.get("format") in ("parquet", "database")
     choice = ColumnChoice(
-        con,
-        source.relation,
-        profiles,
-        table,
-        has_lines=bool(lines_select),
-        is_typed=source.detected.get("format") in ("parquet", "database"),
+        con, source.relation, profiles, table, has_lines=bool(lines_select), is_typed=is_typed
     )
     chosen, doubts = choice.columns, choice.doubts
     if table.name == "events":
@@ -218,43 +161,44 @@ def _propose(
         statuses, left_out, status_doubts = find_statuses(
             con, source, profiles, chosen.values(), chosen.get("order_id")
         )
+        leave_out = tuple((one.column, one.left_out) for one in statuses)
         events = EventLines(
             con,
             source,
             chosen,
             lake.zone,
             has_lines=bool(lines_select),
-            is_order_total=any(doubt.code is DoubtCode.ORDER_TOTAL for doubt in doubts),
-            left_out=Mapping(
-                table, {}, leave_out=tuple((one.column, one.left_out) for one in statuses)
-            ).left_out_sql,
+            is_order_total=any(doubt.code is map_lines.DoubtCode.ORDER_TOTAL for doubt in doubts),
+            left_out=Mapping(table, {}, leave_out=leave_out).left_out_sql,
         )
         lines = [*left_out, *events.lines()]
         doubts = [*doubts, *status_doubts, *events.doubts, *_no_sales(source, chosen)]
     else:
         lines = [*_group_by_item(con, source, table, profiles, chosen), *_plain_lines(chosen)]
-    attributes = item_attributes(profiles, chosen.values()) if table.name == "items" else ""
+    attributes = (
+        map_lines.item_attributes(profiles, chosen.values()) if table.name == "items" else ""
+    )
     if attributes and lines[0].key != "from":
         reason = gettext("what may not be offered any more, and of what it is a size or colour")
-        lines.append(Line("attributes", f"{{ sql = '''{attributes}''' }}", reason))
+        lines.append(map_lines.Line("attributes", f"{{ sql = '''{attributes}''' }}", reason))
     if table.name == "customers":
         customer = chosen["customer_id"]
         lines = _skip_guests(customer, lines)
-        attributes = customer_attributes(con, source, profiles, chosen.values(), customer)
+        attributes = map_lines.customer_attributes(con, source, profiles, chosen.values(), customer)
         if attributes:
             reason = gettext("to judge groups apart by (--by)")
-            lines.append(Line("attributes", f"{{ sql = '''{attributes}''' }}", reason))
+            lines.append(map_lines.Line("attributes", f"{{ sql = '''{attributes}''' }}", reason))
     if lines_select:
         reason = gettext("a row for each line of an order")
-        lines.insert(0, Line("from", f"{{ sql = '''{lines_select}''' }}", reason))
+        lines.insert(0, map_lines.Line("from", f"{{ sql = '''{lines_select}''' }}", reason))
     if sheet:
-        lines.insert(0, Line("sheet", toml_string(sheet)))
-    text = write_map(table, source, profiles, lines, doubts)
+        lines.insert(0, map_lines.Line("sheet", map_lines.toml_string(sheet)))
+    text = map_lines.write_map(table, source, profiles, lines, doubts)
     targets = frozenset(chosen)
     return Proposal(table.name, text, None, tuple(doubts), tuple(statuses), targets)
 
 
-def _no_sales(source: sources.Source, chosen: dict[str, Profile]) -> list[Doubt]:
+def _no_sales(source: sources.Source, chosen: dict[str, Profile]) -> list[map_lines.Doubt]:
     """Doubt a file of orders without prices, and say how to add them."""
     if {"amount", "price"} & chosen.keys() or "event_type" in chosen:
         return []
@@ -263,14 +207,11 @@ def _no_sales(source: sources.Source, chosen: dict[str, Profile]) -> list[Doubt]
         "read both: retention start {file} PRICES.csv. They are joined by a column of the same "
         "name and values."
     ).format(file=source.name)
-    return [Doubt(DoubtCode.NO_SALES, "amount", "", text)]
+    return [map_lines.Doubt(map_lines.DoubtCode.NO_SALES, "amount", "", text)]
 
 
 def _flatten(con: Any, source: sources.Source) -> sources.Source:
-    """Replace nested columns by their fields.
-
-    The fields get dotted names, as in maps.
-    """
+    """Replace nested columns by their fields. The fields get dotted names, as in maps."""
     inner = sources.nested_fields(con, source)
     outer = [name for name, type_ in source.columns.items() if not sources.is_nested(type_)]
     names = {name: quoted(name) for name in outer} | inner
@@ -282,11 +223,13 @@ def _flatten(con: Any, source: sources.Source) -> sources.Source:
 # ---------------------------------------------------------------- lines of the map
 
 
-def _plain_lines(chosen: dict[str, Profile]) -> list[Line]:
+def _plain_lines(chosen: dict[str, Profile]) -> list[map_lines.Line]:
     return [
-        Line(target, f"{{ sql = '''{quoted(profile.name)} > 0''' }}", gettext("pieces in stock"))
+        map_lines.Line(
+            target, f"{{ sql = '''{quoted(profile.name)} > 0''' }}", gettext("pieces in stock")
+        )
         if target == "in_stock" and profile.is_number and profile.largest > 1
-        else column_line(target, profile)
+        else map_lines.column_line(target, profile)
         for target, profile in chosen.items()
     ]
 
@@ -297,7 +240,7 @@ def _group_by_item(
     table: Table,
     profiles: list[Profile],
     chosen: dict[str, Profile],
-) -> list[Line]:
+) -> list[map_lines.Line]:
     """Group a file of sales by item.
 
     Each item gets its most frequent values.
@@ -309,15 +252,15 @@ def _group_by_item(
     if key is None or key.distinct > 0.5 * key.rows:
         return []
     item = quoted(key.name)
-    price, quantity = (
-        chosen.get("price"),
-        events_columns(con, source.relation, profiles).get("quantity"),
-    )
+    price = chosen.get("price")
+    quantity = events_columns(con, source.relation, profiles).get("quantity")
     price_columns, price_lines = [], []
     if (
         price
         and quantity
-        and is_line_price(con, source.relation, item, quoted(quantity.name), quoted(price.name))
+        and map_lines.is_line_price(
+            con, source.relation, item, quoted(quantity.name), quoted(price.name)
+        )
     ):
         del chosen["price"]
         line, pieces = quoted(price.name), quoted(quantity.name)
@@ -325,21 +268,21 @@ def _group_by_item(
         pair = f"struct_pack({pieces} := {pieces}, {line} := {line})"
         price_columns = [f"unnest(mode({pair}) {is_sold})"]
         reason = gettext("the price is of the line")
-        price_lines = [Line("price", f"{{ sql = '''{line} / {pieces}''' }}", reason)]
+        price_lines = [map_lines.Line("price", f"{{ sql = '''{line} / {pieces}''' }}", reason)]
     others = [quoted(profile.name) for profile in chosen.values() if profile is not key]
     columns = ", ".join([item, *(f"mode({name}) AS {name}" for name in others), *price_columns])
     sql = f"SELECT {columns} FROM source GROUP BY {item}"
     reason = gettext("what most lines of an item say")
-    return [Line("from", f"{{ sql = '''{sql}''' }}", reason), *price_lines]
+    return [map_lines.Line("from", f"{{ sql = '''{sql}''' }}", reason), *price_lines]
 
 
-def _skip_guests(customer: Profile, lines: list[Line]) -> list[Line]:
+def _skip_guests(customer: Profile, lines: list[map_lines.Line]) -> list[map_lines.Line]:
     """Skip sales to guests, instead of quarantining them."""
     if customer.filled >= 1 or customer.distinct > 0.5 * customer.rows:
         return lines
-    reason = gettext("{share:.1%} of the lines are of nobody who is known").format(
-        share=1 - customer.filled
-    )
-    condition = Line("where", f"{{ sql = '''{quoted(customer.name)} IS NOT NULL''' }}", reason)
-    known = column_line("customer_id", customer, is_quarantined=False)
+    text = gettext("{share:.1%} of the lines are of nobody who is known")
+    reason = text.format(share=1 - customer.filled)
+    name = customer.name
+    condition = map_lines.Line("where", f"{{ sql = '''{quoted(name)} IS NOT NULL''' }}", reason)
+    known = map_lines.column_line("customer_id", customer, is_quarantined=False)
     return [condition, *(known if line.key == "customer_id" else line for line in lines)]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from retention.lake.mapping import quoted
+from retention.lake.importing.mapping import quoted
 from retention.lake.suggesting.map_lines import Line
 from retention.lake.suggesting.profiles import Profile, plain, synonyms
 from retention.text import gettext
@@ -17,35 +17,16 @@ _HALF_DAY_FORMATS = "['%I:%M:%S %p', '%I:%M %p', '%I:%M:%S%p', '%I:%M%p']"
 
 
 def find_time_of_day(
-    con: Any,
-    rows: str,
-    date: Profile,
-    free: Collection[Profile],
-    *,
-    is_typed: bool = False,
+    con: Any, rows: str, date: Profile, free: Collection[Profile], *, is_typed: bool = False
 ) -> Profile | None:
     """Return the column with the time of day of a date.
 
     Its name must be one of "time", or that of the date with "time" for "date": a pickup time or
     a duration is none.
 
-    Parameters
-    ----------
-    con : duckdb.DuckDBPyConnection
-    rows : str
-        SQL of the rows, usable after FROM.
-    date : Profile
-        Column of the order's date.
-    free : collection of Profile
-        Columns that nothing else uses.
-    is_typed : bool, optional
-        Whether the source has types. Then expressions get its texts as they are, so only dates
-        that DuckDB reads can be joined.
-
-    Returns
-    -------
-    Profile or None
-        None if the dates have times already.
+    `date`: column of the order's date.
+    `is_typed`: whether the source has types. Then expressions get its texts as they are, so only
+    dates that DuckDB reads can be joined.
     """
     candidates = [one for one in free if not one.is_moment and _is_named_for(one.name, date.name)]
     if not candidates or _share(con, rows, date, r"\d:\d") > 0:

@@ -5,8 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy.orm import Session
-
+from retention.db import Transaction
 from retention.progress import Progress, silent
 from retention.recommend.bandit import thompson
 from retention.recommend.bandit.decisions import (
@@ -17,7 +16,6 @@ from retention.recommend.bandit.decisions import (
 )
 from retention.recommend.reasons import RecommendedItem
 from retention.recommend.serving import ActiveRecommender
-from retention.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,14 +24,7 @@ if TYPE_CHECKING:
 
 
 class ListAssigner:
-    """Assign arms to an audience, then create its lists.
-
-    Parameters
-    ----------
-    policy : OfferPolicy
-    posterior : Posterior, optional
-        Of the bandit; None while it does not act.
-    """
+    """Assign arms to an audience, then create its lists."""
 
     def __init__(
         self, policy: "thompson.OfferPolicy", posterior: thompson.Posterior | None = None
@@ -47,9 +38,8 @@ class ListAssigner:
         Every call draws anew. The probabilities are stored with the result, so draws need not
         repeat.
         """
-        assigned = thompson.assign_arms(
-            customers, self.policy, self.posterior, secrets.randbits(32)
-        )
+        seed = secrets.randbits(32)
+        assigned = thompson.assign_arms(customers, self.policy, self.posterior, seed)
         self._blend = dict(zip(assigned["customer_id"], assigned["blend"], strict=True))
         return assigned
 
@@ -63,27 +53,9 @@ class ListAssigner:
         as_of: datetime,
         progress: Progress = silent,
     ) -> dict[str, list[RecommendedItem]]:
-        """Create each customer's list by the assigned blend.
-
-        Parameters
-        ----------
-        recommender : ActiveRecommender
-        lake : Lake
-        customer_ids : sequence of str
-        k : int
-            Items per list.
-        as_of : datetime
-        progress : Progress
-
-        Returns
-        -------
-        dict
-            Customer id → items.
-        """
+        """Create each customer's list by the assigned blend."""
         default = self.policy.recommend.policy
-        blends = {
-            customer_id: self._blend.get(customer_id, default) for customer_id in customer_ids
-        }
+        blends = {customer: self._blend.get(customer, default) for customer in customer_ids}
         return lists_by_blend(recommender, lake, blends, k=k, as_of=as_of, progress=progress)
 
 
@@ -96,40 +68,20 @@ def lists_by_blend(
     as_of: datetime,
     progress: Progress = silent,
 ) -> dict[str, list[RecommendedItem]]:
-    """Create each customer's list by the given blend.
-
-    Parameters
-    ----------
-    recommender : ActiveRecommender
-    lake : Lake
-    blends : mapping
-        Customer id → blend.
-    k : int
-        Items per list.
-    as_of : datetime
-    progress : Progress
-
-    Returns
-    -------
-    dict
-        Customer id → items.
-    """
+    """Create each customer's list by the given blend."""
     lists: dict[str, list[RecommendedItem]] = {}
     for blend in thompson.BLENDS:
-        customer_ids = [
-            customer_id for customer_id, customer_blend in blends.items() if customer_blend == blend
-        ]
-        if customer_ids:
+        customers = [customer for customer, own in blends.items() if own == blend]
+        if customers:
             lists |= recommender.lists(
-                lake, customer_ids, k=k, as_of=as_of, policy=blend, progress=progress
+                lake, customers, k=k, as_of=as_of, policy=blend, progress=progress
             )
     return lists
 
 
 def create_assigner(
     lake: "Lake",
-    session: Session,
-    settings: Settings,
+    session: Transaction,
     policy: "thompson.OfferPolicy",
     now: datetime,
     excluded: Collection[str],
@@ -138,25 +90,10 @@ def create_assigner(
 
     With ``recommend.bandit`` the bandit assigns, if it may act.
 
-    Parameters
-    ----------
-    lake, session, settings, policy
-    now : datetime
-        Business time.
-    excluded : collection of str
-        Campaigns without a usable result, as for `logged_decisions`.
-
-    Returns
-    -------
-    ListAssigner
-
-    Raises
-    ------
-    BadInput, TooLittleData
-        The bandit is switched on but not surely better, or cannot be evaluated.
+    `excluded`: campaigns without a usable result, as for `logged_decisions`.
     """
     if not policy.recommend.bandit:
         return ListAssigner(policy)
-    lines = logged_decisions(lake, session, settings, now, excluded)
+    lines = logged_decisions(lake, session, now, excluded)
     require_improvement(evaluate_bandit(lines, policy))
     return ListAssigner(policy, fit_bandit(lines, policy))

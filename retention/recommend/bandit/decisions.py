@@ -1,25 +1,23 @@
 """Load logged decisions and evaluate the bandit."""
 
 import zlib
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
+from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput, TooLittleData
 from retention.recommend.bandit import offpolicy, thompson
-from retention.recommend.responses import load_responses
-from retention.settings import Settings
+from retention.recommend.responses import current_ids, load_responses
 from retention.text import gettext
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from retention.lake import Lake
 
 CLICK_REWARD = 0.2  # of a purchase or redemption
@@ -42,34 +40,21 @@ COLUMNS = (
 
 
 def logged_decisions(
-    lake: "Lake", session: Session, settings: Settings, before: datetime, excluded: Collection[str]
+    lake: "Lake", session: Transaction, before: datetime, excluded: Collection[str]
 ) -> "pd.DataFrame":
     """Load decisions of finished campaigns with their rewards.
 
-    Parameters
-    ----------
-    lake, session, settings
-    before : datetime
-        Business time; only campaigns whose window ended by then.
-    excluded : collection of str
-        Ids of campaigns without a usable result
-        (`retention.campaigns.closing.uninformative_campaigns`).
-
-    Returns
-    -------
-    DataFrame
-        One line per customer reached with a logged probability: `COLUMNS` and ``reward``. The
-        reward is 1 for a purchase of a listed item or a redemption, 0.2 for a click only, times the
-        share of the margin left after the discount, times the share of items without a "not for
-        them".
+    `excluded`: ids of campaigns without a usable result
+    (`retention.campaigns.lifecycle.closing.uninformative_campaigns`).
+    Returns: one line per customer reached with a logged probability: `COLUMNS` and ``reward``. The
+    reward is 1 for a purchase of a listed item or a redemption, 0.2 for a click only, times the
+    share of the margin left after the discount, times the share of items without a "not for them".
     """
-    import pandas as pd
-
     rows = session.execute(
         select(Assignment, Campaign.body, Campaign.window_ends_at)
         .join(Campaign, Campaign.id == Assignment.campaign_id)
         .where(
-            Campaign.team_id == settings.team_id,
+            Campaign.team_id == session.settings.team_id,
             Assignment.arm == "treatment",
             Campaign.sent_at.is_not(None),
             Campaign.window_ends_at <= before,
@@ -79,11 +64,7 @@ def logged_decisions(
     )
     decided = [
         (
-            assignment.campaign_id,
-            assignment.customer_id,
-            assignment.tier,
-            assignment.churn_probability,
-            assignment.expected_value,
+            *(getattr(assignment, name) for name in COLUMNS[:5]),
             assignment.offer["rule"],
             assignment.offer.get("arm", ""),
             assignment.offer["propensity"],
@@ -95,12 +76,10 @@ def logged_decisions(
         if assignment.offer.get("propensity")
     ]
     frame = pd.DataFrame(decided, columns=list(COLUMNS))
-    shown = load_responses(lake, session, settings, before)
+    shown = load_responses(lake, session, before)
     people = lake.identities.canonical_ids(before)
     key = ["campaign_id", "customer_id"]
-    frame["customer_id"] = frame["customer_id"].map(
-        lambda customer_id: people.get(customer_id, customer_id)
-    )
+    frame["customer_id"] = current_ids(frame["customer_id"], people)
     by_customer = shown.rename(columns={"shown_in": "campaign_id"}).groupby(key)
     responses = by_customer.agg(
         bought=("bought", "max"),
@@ -113,60 +92,24 @@ def logged_decisions(
         (response["bought"] > 0) | (response["redeemed"] > 0),
         CLICK_REWARD * (response["clicked"] > 0),
     )
-    margin_left = (
-        (1 - frame["discount"] / frame["margin"].where(frame["margin"] > 0)).clip(0, 1).fillna(1.0)
-    )
-    return frame.assign(
-        reward=(value * margin_left * (1 - response["wrong"].astype(float))).astype(float)
-    )
+    discount_share = frame["discount"] / frame["margin"].where(frame["margin"] > 0)
+    margin_left = (1 - discount_share).clip(0, 1).fillna(1.0)
+    reward = value * margin_left * (1 - response["wrong"].astype(float))
+    return frame.assign(reward=reward.astype(float))
 
 
-@dataclass(frozen=True, slots=True)
-class BanditEvaluation:
-    """Hold the evaluation of the bandit.
-
-    Parameters
-    ----------
-    data : dict
-        Estimated reward per decision of the bandit and of the logging policy, as printed in JSON.
-    """
-
-    data: dict[str, Any]
-
-    @property
-    def may_act(self) -> bool:
-        """Check that the bandit is surely better.
-
-        Its lower bound must exceed the reward of the logging policy.
-        """
-        return bool(self.data["may_act"])
-
-
-def evaluate_bandit(
-    lines: "pd.DataFrame", policy: "thompson.OfferPolicy", *, seed: int = 0
-) -> BanditEvaluation:
+def evaluate_bandit(lines: "pd.DataFrame", policy: "thompson.OfferPolicy") -> dict[str, Any]:
     """Evaluate the bandit on logged decisions by cross-fitting.
 
     The bandit of each fold is fitted without the customers of that fold.
 
-    Parameters
-    ----------
-    lines : DataFrame
-        From `logged_decisions`.
-    policy : OfferPolicy
-    seed : int
-
-    Returns
-    -------
-    BanditEvaluation
-
-    Raises
-    ------
-    TooLittleData
-        Too few decisions, or only the policy's own arm was taken.
+    Returns: JSON of ``retention evaluate bandit``: estimated reward per decision of the bandit and
+    of the logging policy. The bandit ``may_act`` if the lower bound of its reward exceeds the
+    logging policy's.
     """
     lines, arms, taken = _known_decisions(lines, policy)
-    if len(lines) < MIN_DECISIONS or (taken != arms.own).sum() < MIN_EXPLORED:
+    explored = int((taken != arms.own).sum())
+    if len(lines) < MIN_DECISIONS or explored < MIN_EXPLORED:
         raise TooLittleData(
             gettext(
                 "There are {count:,} decisions with a logged chance, {explored:,} of them by "
@@ -175,59 +118,43 @@ def evaluate_bandit(
                 "`recommend.experiment` above 0, and send campaigns."
             ).format(
                 count=len(lines),
-                explored=int((taken != arms.own).sum()),
+                explored=explored,
                 min_decisions=MIN_DECISIONS,
                 min_explored=MIN_EXPLORED,
             )
         )
     reward, logged = lines["reward"].to_numpy(float), lines["propensity"].to_numpy(float)
     features = thompson.context_features(lines)
-    fold = np.array(
-        [zlib.crc32(customer_id.encode()) % FOLDS for customer_id in lines["customer_id"]]
-    )
+    fold = np.array([zlib.crc32(customer.encode()) % FOLDS for customer in lines["customer_id"]])
     target, predicted = np.zeros(arms.allowed.shape), np.zeros(arms.allowed.shape)
     for number in range(FOLDS):
-        in_fold = fold == number
+        inside, rest = fold == number, fold != number
         posterior = thompson.fit_posterior(
-            features[~in_fold], taken[~in_fold], reward[~in_fold], len(arms.names)
+            features[rest], taken[rest], reward[rest], len(arms.names)
         )
-        share = policy.recommend.experiment
-        target[in_fold] = posterior.chances(
-            features[in_fold], arms.allowed[in_fold], explore=share, seed=seed + number
+        target[inside] = posterior.chances(
+            features[inside], arms.allowed[inside], explore=policy.recommend.experiment, seed=number
         )
-        predicted[in_fold] = posterior.expected_rewards(features[in_fold])
+        predicted[inside] = posterior.expected_rewards(features[inside])
     target_taken = target[np.arange(len(taken)), taken]
     logging = offpolicy.mean_reward(reward)
-    robust = offpolicy.doubly_robust(reward, taken, logged, target, predicted)
-    return BanditEvaluation(
-        {
-            "decisions": len(lines),
-            "logging": logging.as_dict(),
-            "estimates": {
-                "ips": offpolicy.ips(reward, logged, target_taken).as_dict(),
-                "snips": offpolicy.snips(reward, logged, target_taken).as_dict(),
-                "dr": robust.as_dict(),
-            },
-            "effective": round(offpolicy.effective_sample_size(logged, target_taken), 1),
-            "arms": _arm_summaries(arms, taken, reward, target),
-            "may_act": robust.low > logging.value,
-        }
-    )
+    estimates = {
+        "ips": offpolicy.ips(reward, logged, target_taken),
+        "snips": offpolicy.snips(reward, logged, target_taken),
+        "dr": offpolicy.doubly_robust(reward, taken, logged, target, predicted),
+    }
+    return {
+        "decisions": len(lines),
+        "logging": asdict(logging),
+        "estimates": {name: asdict(estimate) for name, estimate in estimates.items()},
+        "effective": round(offpolicy.effective_sample_size(logged, target_taken), 1),
+        "arms": _arm_summaries(arms, taken, reward, target),
+        "may_act": estimates["dr"].low > logging.value,
+    }
 
 
 def fit_bandit(lines: "pd.DataFrame", policy: "thompson.OfferPolicy") -> thompson.Posterior:
-    """Fit the posterior on all decisions.
-
-    Parameters
-    ----------
-    lines : DataFrame
-        From `logged_decisions`.
-    policy : OfferPolicy
-
-    Returns
-    -------
-    Posterior
-    """
+    """Fit the posterior on all decisions."""
     arm_names = thompson.arm_names(policy)
     taken = thompson.arm_positions(arm_names, lines["arm"])
     is_known = taken >= 0
@@ -239,33 +166,23 @@ def fit_bandit(lines: "pd.DataFrame", policy: "thompson.OfferPolicy") -> thompso
     )
 
 
-def require_improvement(evaluation: BanditEvaluation) -> None:
-    """Check that the bandit is surely better.
-
-    Raises
-    ------
-    BadInput
-        It is not; the message has the estimate and the remedy.
-    """
-    if not evaluation.may_act:
-        low, value = evaluation.data["estimates"]["dr"]["low"], evaluation.data["logging"]["value"]
-        raise BadInput(
-            gettext(
-                "The policy says recommend.bandit = true, but on {decisions:,} logged "
-                "decisions its reward is only surely above {low:.4f}, and the lists as they "
-                "are earned {value:.4f}; set it to false until `retention evaluate bandit` "
-                "says that it may act."
-            ).format(decisions=evaluation.data["decisions"], low=low, value=value)
+def require_improvement(evaluation: Mapping[str, Any]) -> None:
+    """Check that the bandit is surely better."""
+    if not evaluation["may_act"]:
+        low, value = evaluation["estimates"]["dr"]["low"], evaluation["logging"]["value"]
+        text = gettext(
+            "The policy says recommend.bandit = true, but on {decisions:,} logged "
+            "decisions its reward is only surely above {low:.4f}, and the lists as they "
+            "are earned {value:.4f}; set it to false until `retention evaluate bandit` "
+            "says that it may act."
         )
+        raise BadInput(text.format(decisions=evaluation["decisions"], low=low, value=value))
 
 
 def _known_decisions(
     lines: "pd.DataFrame", policy: "thompson.OfferPolicy"
 ) -> "tuple[pd.DataFrame, thompson.Arms, np.ndarray]":
-    """Select decisions of known rules and arms.
-
-    The policy file must still have both.
-    """
+    """Select decisions of known rules and arms. The policy file must still have both."""
     is_known = (thompson.eligible_arms(lines, policy).own >= 0) & (
         thompson.arm_positions(thompson.arm_names(policy), lines["arm"]) >= 0
     )
@@ -279,17 +196,16 @@ def _known_decisions(
 def _arm_summaries(
     arms: thompson.Arms, taken: np.ndarray, reward: np.ndarray, target: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Report frequency and reward per arm.
-
-    Arms never taken before or now are left out.
-    """
-    return [
-        {
-            "arm": name,
-            "taken": int((taken == place).sum()),
-            "reward": float(reward[taken == place].mean()) if (taken == place).any() else None,
-            "would_take": round(float(target[:, place].mean()), 4),
-        }
-        for place, name in enumerate(arms.names)
-        if (taken == place).any() or target[:, place].mean() > 0
-    ]
+    """Report frequency and reward per arm. Arms never taken before or now are left out."""
+    summaries = []
+    for place, name in enumerate(arms.names):
+        rewards, would_take = reward[taken == place], float(target[:, place].mean())
+        if len(rewards) or would_take > 0:
+            summary = {
+                "arm": name,
+                "taken": len(rewards),
+                "reward": float(rewards.mean()) if len(rewards) else None,
+                "would_take": round(would_take, 4),
+            }
+            summaries.append(summary)
+    return summaries

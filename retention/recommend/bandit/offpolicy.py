@@ -4,7 +4,7 @@ Inverse propensity scoring (Horvitz, Thompson 1952), self-normalised (Swaminatha
 and doubly robust (Dudík, Langford, Li 2011), each with a 95% interval by the normal approximation.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,37 +20,21 @@ class Estimate:
     low: float
     high: float
 
-    def as_dict(self) -> dict[str, float]:
-        """Return the estimate for JSON."""
-        return asdict(self)
-
-
-def mean_reward(reward: np.ndarray) -> Estimate:
-    """Estimate the mean reward of the logging policy."""
-    return _mean_estimate(reward)
-
 
 def ips(reward: np.ndarray, logged: np.ndarray, target: np.ndarray) -> Estimate:
     """Estimate by inverse propensity scoring.
 
     Unbiased if every action of the target policy had a chance; noisy if that chance was small.
 
-    Parameters
-    ----------
-    reward : ndarray, (n,)
-    logged, target : ndarray, (n,)
-        Probability of the action taken, under the logging and under the target policy.
-
-    Returns
-    -------
-    Estimate
+    `logged`, `target`: probability of the action taken, under the logging and under the target
+    policy.
 
     Examples
     --------
     >>> ips(np.array([1.0, 0.0]), np.array([0.5, 0.5]), np.array([1.0, 0.0])).value
     1.0
     """
-    return _mean_estimate(_weights(logged, target) * reward)
+    return mean_reward(_weights(logged, target) * reward)
 
 
 def snips(reward: np.ndarray, logged: np.ndarray, target: np.ndarray) -> Estimate:
@@ -58,15 +42,6 @@ def snips(reward: np.ndarray, logged: np.ndarray, target: np.ndarray) -> Estimat
 
     Dividing by the sum of weights instead of n adds little bias and removes much noise. The
     interval uses the delta method.
-
-    Parameters
-    ----------
-    reward, logged, target : ndarray, (n,)
-        As for `ips`.
-
-    Returns
-    -------
-    Estimate
     """
     weight = _weights(logged, target)
     total = weight.sum()
@@ -89,56 +64,32 @@ def doubly_robust(
     Unbiased if the probabilities or the predictions are right; less noisy than IPS if both nearly
     are.
 
-    Parameters
-    ----------
-    reward, logged : ndarray, (n,)
-        As for `ips`.
-    taken : ndarray of int, (n,)
-        Index of the action taken.
-    target, predicted : ndarray, (n × actions)
-        Probabilities of the target policy; expected reward of each action, fitted on other
-        decisions.
-
-    Returns
-    -------
-    Estimate
+    `target`, `predicted`: probabilities of the target policy; expected reward of each action,
+    fitted on other decisions.
     """
     rows = np.arange(len(taken))
     weight = _weights(logged, target[rows, taken])
     direct = (target * predicted).sum(axis=1)
-    return _mean_estimate(direct + weight * (reward - predicted[rows, taken]))
+    return mean_reward(direct + weight * (reward - predicted[rows, taken]))
 
 
 def effective_sample_size(logged: np.ndarray, target: np.ndarray) -> float:
-    """Compute the effective sample size.
-
-    It is (Σ w)² / Σ w².
-
-    Parameters
-    ----------
-    logged, target : ndarray, (n,)
-        As for `ips`.
-    """
+    """Compute the effective sample size. It is (Σ w)² / Σ w²."""
     weight = _weights(logged, target)
     squares = float((weight**2).sum())
     return float(weight.sum() ** 2 / squares) if squares else 0.0
 
 
 def _weights(logged: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Compute importance weights.
-
-    Raises
-    ------
-    ValueError
-        A logged probability is not above 0 and at most 1.
-    """
+    """Compute importance weights."""
     if not ((logged > 0) & (logged <= 1)).all():
         raise ValueError("a logged chance is not above 0 and at most 1")
     weights: Any = target / logged
     return weights
 
 
-def _mean_estimate(values: np.ndarray) -> Estimate:
+def mean_reward(values: np.ndarray) -> Estimate:
+    """Estimate a mean reward, such as the logging policy's."""
     count = len(values)
     value = float(values.mean()) if count else 0.0
     error = float(values.std(ddof=1) / np.sqrt(count)) if count > 1 else float("inf")

@@ -9,7 +9,7 @@ before the bandit may act.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -39,10 +39,7 @@ class OfferRule(Protocol):
 
 
 class OfferPolicy(Protocol):
-    """Describe the policy file for the bandit.
-
-    `retention.risk.policy.Policy` implements it.
-    """
+    """Describe the policy file for the bandit. `retention.risk.policy.Policy` implements it."""
 
     @property
     def recommend(self) -> RecommendRules: ...
@@ -62,14 +59,7 @@ WITH_OWN_ITEMS = ("reminder", "new_arrivals")  # actions that put their own item
 class Arms:
     """Hold the arms and the eligibility of each customer.
 
-    Parameters
-    ----------
-    names, blend, rule : tuple of str
-        One entry per arm.
-    allowed : ndarray of bool
-        (customers × arms).
-    own : ndarray of int
-        Each customer's arm by the policy file; −1 if their rule has none.
+    `own`: each customer's arm by the policy file; −1 if their rule has none.
     """
 
     names: tuple[str, ...]
@@ -101,12 +91,7 @@ def arm_names(policy: "OfferPolicy") -> tuple[str, ...]:
 def blend_of(arm: str, own: ListPolicy) -> str:
     """Return the blend of an arm's name.
 
-    Parameters
-    ----------
-    arm : str
-        Empty if none was drawn.
-    own : str
-        The policy's blend, used then.
+    `arm`: empty if none was drawn.
     """
     return arm.partition("|")[0] or own
 
@@ -114,41 +99,23 @@ def blend_of(arm: str, own: ListPolicy) -> str:
 def eligible_arms(customers: "pd.DataFrame", policy: "OfferPolicy") -> Arms:
     """Determine the arms that each customer may get.
 
-    Parameters
-    ----------
-    customers : DataFrame
-        ``tier`` and ``rule`` (the policy's). Customers keep a rule that has no arm.
-    policy : OfferPolicy
-        With ``recommend.vary_offers`` a customer may get another of their offers
-        (`Policy.offers_for`); otherwise only the blend varies.
-
-    Returns
-    -------
-    Arms
+    `customers`: ``tier`` and ``rule`` (the policy's). Customers keep a rule that has no arm.
+    `policy`: with ``recommend.vary_offers`` a customer may get another of their offers
+    (`Policy.offers_for`); otherwise only the blend varies.
     """
     blends_and_rules = arm_pairs(policy)
     offered = np.array([rule.name for _, rule in blends_and_rules], dtype=object)
     allowed = np.zeros((len(customers), len(blends_and_rules)), dtype=bool)
     for (name, tier), rows in customers.groupby(["rule", "tier"]).indices.items():
         if name in offered:
-            alternatives = (
-                [rule.name for rule in policy.offers_for(name, tier)]
-                if policy.recommend.vary_offers
-                else [name]
-            )
+            alternatives = [name]
+            if policy.recommend.vary_offers:
+                alternatives = [rule.name for rule in policy.offers_for(name, tier)]
             allowed[rows] = np.isin(offered, alternatives)
-    position = {(blend, rule.name): number for number, (blend, rule) in enumerate(blends_and_rules)}
-    rules = customers["rule"]
-    own = np.array(
-        [position.get((policy.recommend.policy, name), -1) for name in rules], dtype=np.int64
-    )
-    return Arms(
-        arm_names(policy),
-        tuple(blend for blend, _ in blends_and_rules),
-        tuple(rule.name for _, rule in blends_and_rules),
-        allowed,
-        own,
-    )
+    names = arm_names(policy)
+    own = arm_positions(names, [f"{policy.recommend.policy}|{rule}" for rule in customers["rule"]])
+    blends = tuple(blend for blend, _ in blends_and_rules)
+    return Arms(names, blends, tuple(offered), allowed, own)
 
 
 def context_features(customers: "pd.DataFrame") -> np.ndarray:
@@ -157,14 +124,9 @@ def context_features(customers: "pd.DataFrame") -> np.ndarray:
     They are 1, churn probability, logarithm of the expected value, and whether the tier is high.
     """
     value = customers["expected_value"].astype(float).fillna(0.0).clip(lower=0.0)
-    return np.column_stack(
-        [
-            np.ones(len(customers)),
-            customers["churn_probability"].astype(float),
-            np.log1p(value) / 5,
-            customers["tier"] == "high",
-        ]
-    ).astype(float)
+    probability, is_high = customers["churn_probability"].astype(float), customers["tier"] == "high"
+    columns = [np.ones(len(customers)), probability, np.log1p(value) / 5, is_high]
+    return np.column_stack(columns).astype(float)
 
 
 def exploration_chances(arms: Arms, share: float) -> np.ndarray:
@@ -172,11 +134,6 @@ def exploration_chances(arms: Arms, share: float) -> np.ndarray:
 
     They are (customers × arms). The policy's own arm gets the rest of a share that is spread evenly
     over all allowed arms.
-
-    Parameters
-    ----------
-    arms : Arms
-    share : float
     """
     chances = share * arms.allowed / arms.allowed.sum(axis=1, keepdims=True)
     chances[np.arange(len(chances)), arms.own] += 1 - share
@@ -185,15 +142,7 @@ def exploration_chances(arms: Arms, share: float) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """Hold the posterior of each arm's weights.
-
-    Parameters
-    ----------
-    mean : ndarray
-        (arms × features).
-    root : ndarray
-        Square root of the covariance (arms × features × features).
-    """
+    """Hold the posterior of each arm's weights."""
 
     mean: np.ndarray
     root: np.ndarray
@@ -207,28 +156,15 @@ class Posterior:
     ) -> np.ndarray:
         """Compute each arm's probability (customers × arms).
 
-        Parameters
-        ----------
-        features : ndarray
-            (customers × features).
-        allowed : ndarray of bool
-            (customers × arms).
-        explore : float
-            Share of even exploration; at least `MIN_EXPLORATION`.
-        seed : int
-
-        Returns
-        -------
-        ndarray
-            Share of wins in draws of the posterior, mixed with the exploration.
+        `explore`: share of even exploration; at least `MIN_EXPLORATION`.
+        Returns: share of wins in draws of the posterior, mixed with the exploration.
         """
         rng = np.random.default_rng(seed)
         wins = np.zeros(allowed.shape)
         rows = np.arange(len(features))
         for _ in range(DRAWS):
-            weights = self.mean + np.einsum(
-                "aij,aj->ai", self.root, rng.standard_normal(self.mean.shape)
-            )
+            noise = rng.standard_normal(self.mean.shape)
+            weights = self.mean + np.einsum("aij,aj->ai", self.root, noise)
             wins[rows, np.where(allowed, features @ weights.T, -np.inf).argmax(axis=1)] += 1
         uniform = allowed / allowed.sum(axis=1, keepdims=True)
         share = max(explore, MIN_EXPLORATION)
@@ -240,53 +176,25 @@ def fit_posterior(
 ) -> Posterior:
     """Fit the posterior on logged decisions.
 
-    Parameters
-    ----------
-    features : ndarray, (n × features)
-    taken : ndarray of int, (n,)
-        Arm of each decision.
-    reward : ndarray, (n,)
-        Between 0 and 1.
-    arm_count : int
-        Number of arms. An arm that was never taken keeps the prior, whose mean is the mean reward.
-
-    Returns
-    -------
-    Posterior
+    `reward`: between 0 and 1.
+    `arm_count`: number of arms. An arm that was never taken keeps the prior, whose mean is the mean
+    reward.
     """
     width = features.shape[1]
     prior = np.zeros(width)
     prior[0] = reward.mean() if len(reward) else 0.0  # the first feature is 1
     mean, root = np.empty((arm_count, width)), np.empty((arm_count, width, width))
     for arm in range(arm_count):
-        is_taken = taken == arm
-        precision = (
-            np.eye(width) / PRIOR_VARIANCE
-            + features[is_taken].T @ features[is_taken] / NOISE_VARIANCE
-        )
+        own, own_reward = features[taken == arm], reward[taken == arm]
+        precision = np.eye(width) / PRIOR_VARIANCE + own.T @ own / NOISE_VARIANCE
         covariance = np.linalg.inv(precision)
-        mean[arm] = covariance @ (
-            prior / PRIOR_VARIANCE + features[is_taken].T @ reward[is_taken] / NOISE_VARIANCE
-        )
+        mean[arm] = covariance @ (prior / PRIOR_VARIANCE + own.T @ own_reward / NOISE_VARIANCE)
         root[arm] = np.linalg.cholesky(covariance)
     return Posterior(mean, root)
 
 
 def draw_arms(chances: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one arm per customer.
-
-    Parameters
-    ----------
-    chances : ndarray
-        (customers × arms).
-    seed : int
-
-    Returns
-    -------
-    taken : ndarray of int
-    probability : ndarray
-        Of the arm taken.
-    """
+    """Draw one arm per customer."""
     if len(chances) and np.abs(chances.sum(axis=1) - 1).max() > TOLERANCE:
         raise ValueError("the chances of a customer do not sum to 1")
     ends = chances.cumsum(axis=1)
@@ -300,23 +208,13 @@ def assign_arms(
 ) -> "pd.DataFrame":
     """Draw an offer and a blend for each customer.
 
-    Parameters
-    ----------
-    customers : DataFrame
-    policy : OfferPolicy
-    posterior : Posterior or None
-        Of the bandit. Without it the policy's own arms are used, except for the share
-        ``recommend.experiment``, which is drawn evenly.
-    seed : int
-
-    Returns
-    -------
-    DataFrame
-        ``customers`` with ``rule`` (possibly replaced), ``blend``, ``arm`` and ``propensity``.
+    `posterior`: of the bandit. Without it the policy's own arms are used, except for the share
+    ``recommend.experiment``, which is drawn evenly.
+    Returns: ``customers`` with ``rule`` (possibly replaced), ``blend``, ``arm`` and ``propensity``.
     """
     arms = eligible_arms(customers, policy)
     has_arm = arms.own >= 0
-    eligible = Arms(arms.names, arms.blend, arms.rule, arms.allowed[has_arm], arms.own[has_arm])
+    eligible = replace(arms, allowed=arms.allowed[has_arm], own=arms.own[has_arm])
     share = policy.recommend.experiment
     if posterior is None:
         chances = exploration_chances(eligible, share)
@@ -326,22 +224,13 @@ def assign_arms(
         )
     taken, probability = draw_arms(chances, seed + 1)
     assigned = customers.assign(blend=policy.recommend.policy, arm="", propensity=np.nan)
-    assigned.loc[has_arm, "rule"] = [arms.rule[arm] for arm in taken]
-    assigned.loc[has_arm, "blend"] = [arms.blend[arm] for arm in taken]
-    assigned.loc[has_arm, "arm"] = [arms.names[arm] for arm in taken]
+    for name, of_arm in (("rule", arms.rule), ("blend", arms.blend), ("arm", arms.names)):
+        assigned.loc[has_arm, name] = [of_arm[arm] for arm in taken]
     assigned.loc[has_arm, "propensity"] = probability
     return assigned
 
 
 def arm_positions(known: Sequence[str], wanted: Any) -> np.ndarray:
-    """Locate arms by name.
-
-    Arms that no longer exist get −1.
-
-    Parameters
-    ----------
-    known : sequence of str
-    wanted : iterable of str
-    """
+    """Locate arms by name. Arms that no longer exist get −1."""
     position = {name: number for number, name in enumerate(known)}
     return np.array([position.get(name, -1) for name in wanted], dtype=np.int64)

@@ -3,14 +3,7 @@
 All implement `base.Model`.
 """
 
-from retention.recommend.models.base import (
-    NO_SIDE_INFORMATION,
-    Collaborative,
-    Model,
-    PurchaseDays,
-    Segments,
-    SideInformation,
-)
+from retention.recommend.models.base import Collaborative, Model
 from retention.recommend.models.ease import MAX_DEFAULT_ROWS, Ease
 from retention.recommend.models.matrix_factorisation import Als, Bpr, LogisticMf
 from retention.recommend.models.neighbours import (
@@ -27,30 +20,13 @@ from retention.recommend.models.neural import MultDae, SasRec
 from retention.recommend.models.popularity import Popular, SegmentPopular, Trending
 from retention.recommend.models.repeat import Repeat
 
-MODELS: dict[str, type[Model]] = {
-    model.name: model
-    for model in (
-        UserCosine,
-        UserKnn,
-        UserBm25,
-        ItemCosine,
-        ItemTfidf,
-        ItemKnn,
-        Als,
-        Bpr,
-        LogisticMf,
-        Ease,
-        Repeat,
-        Popular,
-        SegmentPopular,
-        Trending,
-        Content,
-        Social,
-        MultDae,
-        SasRec,
-    )
-}
-
+_CLASSES: tuple[type[Model], ...] = (
+    *(UserCosine, UserKnn, UserBm25, ItemCosine, ItemTfidf, ItemKnn),
+    *(Als, Bpr, LogisticMf, Ease),
+    *(Repeat, Popular, SegmentPopular, Trending),
+    *(Content, Social, MultDae, SasRec),
+)
+MODELS = {model.name: model for model in _CLASSES}
 DEEP = (MultDae.name, SasRec.name)  # trained with torch (extra `deep`); never the default
 
 
@@ -58,29 +34,5 @@ def default_model(customers: int, items: int) -> Collaborative:
     """Choose the default model by shop size.
 
     EASE if its matrix can be inverted in seconds, else ALS.
-
-    Parameters
-    ----------
-    customers, items : int
-
-    Returns
-    -------
-    Collaborative
     """
     return Ease() if min(customers, items) <= MAX_DEFAULT_ROWS else Als()
-
-
-__all__ = [
-    "DEEP",
-    "MODELS",
-    "NO_SIDE_INFORMATION",
-    "Als",
-    "Collaborative",
-    "Ease",
-    "Model",
-    "PurchaseDays",
-    "Segments",
-    "SideInformation",
-    "UserKnn",
-    "default_model",
-]

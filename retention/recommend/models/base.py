@@ -5,14 +5,16 @@ it was not trained on. No customer is stored under an id, and new customers are 
 others. Most models need only the interaction matrix; some also use `SideInformation`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self, runtime_checkable
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, silent
+from retention.recommend.matrices import spans
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -23,12 +25,7 @@ class PurchaseDays:
 
     There is one line per (row, column, day).
 
-    Parameters
-    ----------
-    row, column : ndarray of int
-        Positions in the interaction matrix.
-    age : ndarray of float
-        Days from the purchase to the reference time; never negative.
+    `age`: days from the purchase to the reference time; never negative.
     """
 
     row: np.ndarray
@@ -37,27 +34,15 @@ class PurchaseDays:
 
     def select(self, rows: np.ndarray) -> Self:
         """Select rows and renumber them 0, 1, 2 …"""
-        begin, end = np.searchsorted(self.row, rows), np.searchsorted(self.row, rows, side="right")
-        count = end - begin
-        lines = np.repeat(end - np.cumsum(count), count) + np.arange(int(count.sum()))
-        return type(self)(
-            np.repeat(np.arange(len(rows)), count), self.column[lines], self.age[lines]
-        )
+        ends = np.searchsorted(self.row, rows, side="right")
+        count, lines = spans(np.searchsorted(self.row, rows), ends)
+        row = np.repeat(np.arange(len(rows)), count)
+        return type(self)(row, self.column[lines], self.age[lines])
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Assign rows to segments.
-
-    Examples are a channel, a region or a kind of first basket.
-
-    Parameters
-    ----------
-    labels : ndarray of str
-        Names of the segments.
-    member : csr_matrix
-        Ones in (rows × labels).
-    """
+    """Assign rows to segments. Examples are a channel, a region or a kind of first basket."""
 
     labels: np.ndarray
     member: csr_matrix
@@ -69,16 +54,8 @@ class SideInformation:
 
     Missing parts are None.
 
-    Parameters
-    ----------
-    days : PurchaseDays, optional
-        Dates of the purchases.
-    texts : sequence of str, optional
-        Title and attributes of each item (column).
-    segments : Segments, optional
-    friends : csr_matrix, optional
-        (rows × items): summed preferences of the people that a customer follows, referred or was
-        referred by.
+    `friends`: (rows × items): summed preferences of the people that a customer follows, referred or
+    was referred by.
     """
 
     days: PurchaseDays | None = None
@@ -101,9 +78,8 @@ class SideInformation:
         """
         days = self.days
         if days is not None:
-            days = PurchaseDays(
-                *(line[days.column < items] for line in (days.row, days.column, days.age))
-            )
+            is_kept = days.column < items
+            days = PurchaseDays(days.row[is_kept], days.column[is_kept], days.age[is_kept])
         friends = None if self.friends is None else csr_matrix(self.friends[:, :items])
         return type(self)(days, self.texts and self.texts[:items], self.segments, friends)
 
@@ -111,8 +87,7 @@ class SideInformation:
 NO_SIDE_INFORMATION = SideInformation()
 
 
-@runtime_checkable
-class Model(Protocol):
+class Model(ABC):
     """Score items from a matrix of preferences.
 
     The matrix is (customers × items) and non-negative. A score of 0 means that the model knows
@@ -120,8 +95,10 @@ class Model(Protocol):
     """
 
     name: str
-    uses: ClassVar[tuple[str, ...]]
+    uses: ClassVar[tuple[str, ...]] = ()
     """Names of the fields of `SideInformation` that the model uses."""
+    stored: ClassVar[Mapping[str, str]] = {}
+    """Name in the artefact → attribute of each fitted parameter."""
 
     def fit(
         self,
@@ -135,76 +112,61 @@ class Model(Protocol):
 
         Results of an earlier fit are discarded.
 
-        Parameters
-        ----------
-        matrix : csr_matrix
-            (customers × items), validated by `clean_matrix`.
-        side : SideInformation
-            Only the fields in ``uses`` are read.
-        seed : int
-        progress : Progress
-            May raise `Cancelled`.
-
-        Returns
-        -------
-        Self
+        `matrix`: (customers × items); see `clean_matrix`.
+        `side`: only the fields in ``uses`` are read.
+        `progress`: may raise `Cancelled`.
         """
-        ...
+        self._fit(clean_matrix(matrix), side, seed, progress)
+        return self
+
+    @abstractmethod
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
+        """Fit to a validated matrix; see `fit`."""
 
     def scores(
         self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
     ) -> np.ndarray:
         """Score all items for each history.
 
-        Parameters
-        ----------
-        histories : csr_matrix
-            (histories × items).
-        side : SideInformation
-            Of the same rows.
-
-        Returns
-        -------
-        ndarray
-            (histories × items), float32; higher is better. Items in the history are scored like
-            others.
+        Returns: (histories × items), float32; higher is better. Items in the history are scored
+        like others.
         """
-        ...
+        return self._scores(histories, side)
+
+    @abstractmethod
+    def _scores(self, histories: csr_matrix, side: SideInformation) -> np.ndarray:
+        """Score all items; see `scores`."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the fitted parameters as plain arrays."""
-        ...
+        return {
+            name: np.asarray(getattr(self, attribute)) for name, attribute in self.stored.items()
+        }
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
         """Rebuild a model from `arrays`."""
-        ...
+        model = cls()
+        for name, attribute in cls.stored.items():
+            setattr(model, attribute, arrays[name] if arrays[name].ndim else arrays[name].item())
+        return model
 
 
-@runtime_checkable
-class Collaborative(Model, Protocol):
+class Collaborative(Model):
     """Score items as sums over history entries.
 
     This allows reasons such as "because they bought X".
     """
 
+    @abstractmethod
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
         """Split one history's scores by its entries.
 
-        Parameters
-        ----------
-        history : csr_matrix
-            (1 × items).
-        items : ndarray of int
-            Columns to explain.
-
-        Returns
-        -------
-        ndarray
-            (items × entries of the history). Their sum is the score, up to the item's bias, which
-            is the same for all customers. The reason "because they bought X" is the largest column.
+        `history`: (1 × items).
+        Returns: (items × entries of the history). Their sum is the score, up to the item's bias,
+        which is the same for all customers. The reason "because they bought X" is the largest
+        column.
         """
-        ...
 
 
 def clean_matrix(matrix: csr_matrix) -> csr_matrix:
@@ -212,11 +174,8 @@ def clean_matrix(matrix: csr_matrix) -> csr_matrix:
 
     The result is float32, without stored zeros.
 
-    Raises
-    ------
-    ValueError
-        The matrix has negative, missing or infinite preferences. `implicit` accepts them and
-        returns wrong scores.
+    Raises `ValueError`: the matrix has negative, missing or infinite preferences. `implicit`
+    accepts them and returns wrong scores.
     """
     clean = csr_matrix(matrix, dtype=np.float32, copy=True)
     if not np.isfinite(clean.data).all():

@@ -14,15 +14,9 @@ import numpy as np
 from scipy.linalg import blas, lapack
 from scipy.sparse import csc_matrix, csr_matrix
 
-from retention.progress import Progress, silent
-from retention.recommend.matrices import one_blas_thread
-from retention.recommend.models.base import (
-    NO_SIDE_INFORMATION,
-    Arrays,
-    SideInformation,
-    buyer_counts,
-    clean_matrix,
-)
+from retention.progress import Progress
+from retention.recommend.matrices import one_blas_thread, sparse_arrays
+from retention.recommend.models.base import Arrays, Collaborative, SideInformation, buyer_counts
 from retention.text import gettext
 
 MEMORY = 512 * 2**20  # bytes
@@ -31,19 +25,23 @@ MAX_DEFAULT_ROWS = 3_500  # the inverse takes about 2 s; larger shops use ALS by
 BLOCK = 2_048  # items at a time
 
 
-class Ease:
+class Ease(Collaborative):
     """Fit an item-to-item regression in closed form.
 
-    Parameters
-    ----------
-    regularization : float
-        λ.
-    memory : int
-        Bytes that fitting may use in addition to the histories.
+    `memory`: bytes that fitting may use in addition to the histories.
     """
 
     name = "ease"
-    uses: ClassVar[tuple[str, ...]] = ()
+    stored: ClassVar = {
+        "regularization": "regularization",
+        "memory": "memory",
+        "inverse": "inverse_",
+        "diagonal": "diagonal_",
+        "kept": "kept_",
+        "items": "items_",
+        "lost": "lost_",
+        "dual": "dual_",
+    }
 
     def __init__(self, regularization: float = 200.0, memory: int = MEMORY) -> None:
         self.regularization = regularization
@@ -56,10 +54,7 @@ class Ease:
 
     @property
     def pruning_note(self) -> str:
-        """Describe the pruned items in a sentence.
-
-        It is empty without pruning.
-        """
+        """Describe the pruned items in a sentence. It is empty without pruning."""
         learned, items, lost = len(self.kept_), int(self.items_), float(self.lost_)
         if learned == items:
             return ""
@@ -68,33 +63,25 @@ class Ease:
             "{memory:,.0f} MiB; the others make up {lost:.1%} of what is known."
         ).format(learned=learned, items=items, memory=self.memory / 2**20, lost=lost)
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Fit to a (customers × items) matrix; see `Model.fit`."""
-        x = clean_matrix(matrix)
-        self.items_ = x.shape[1]
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
+        what = gettext("Learning which items go together")
+        self.items_ = clean.shape[1]
         self.kept_ = np.arange(self.items_)
-        if min(x.shape) > self.max_rows:
-            most_bought = np.argsort(-buyer_counts(x), kind="stable")[: self.max_rows]
+        if min(clean.shape) > self.max_rows:
+            most_bought = np.argsort(-buyer_counts(clean), kind="stable")[: self.max_rows]
             self.kept_ = np.sort(most_bought)
-        entries, x = x.nnz, csr_matrix(x[:, self.kept_])
-        self.lost_ = 1 - x.nnz / max(entries, 1)
+        x = csr_matrix(clean[:, self.kept_])
+        self.lost_ = 1 - x.nnz / max(clean.nnz, 1)
+        del clean  # as large as the histories: the memory is needed below
         self.dual_ = x.shape[0] < x.shape[1]
         self.history_ = csc_matrix(x if self.dual_ else (0, x.shape[1]), dtype=np.float32)
-        progress(1, 3, gettext("Learning which items go together"))
+        progress(1, 3, what)
         self.inverse_ = _inverse(csr_matrix(x if self.dual_ else x.T), self.regularization)
-        progress(2, 3, gettext("Learning which items go together"))
+        progress(2, 3, what)
         self.diagonal_ = (
             self._dual_diagonal(progress) if self.dual_ else self.inverse_.diagonal().copy()
         )
-        progress(3, 3, gettext("Learning which items go together"))
-        return self
+        progress(3, 3, what)
 
     def _dual_diagonal(self, progress: Progress) -> np.ndarray:
         """Compute diag(P) as (1 − xⱼᵀ K xⱼ) / λ."""
@@ -106,13 +93,8 @@ class Ease:
             progress(2 * items + start, 3 * items, gettext("Learning which items go together"))
         return (1 - explained) / self.regularization
 
-    def scores(
-        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
-    ) -> np.ndarray:
-        """Compute x − xP / diag(P).
-
-        Pruned items get 0.
-        """
+    def _scores(self, histories: csr_matrix, side: SideInformation) -> np.ndarray:
+        """Compute x − xP / diag(P). Pruned items get 0."""
         if len(self.kept_) == self.items_:
             return self._score_kept(histories)
         scores = np.zeros(histories.shape, dtype=np.float32)
@@ -132,10 +114,7 @@ class Ease:
         return np.where(np.diff(histories.indptr)[:, None] > 0, scores, 0).astype(np.float32)
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
-        """Compute xᵢ · Bᵢⱼ per item j and entry i.
-
-        Pruned items and entries get 0.
-        """
+        """Compute xᵢ · Bᵢⱼ per item j and entry i. Pruned items and entries get 0."""
         position = np.full(self.items_, -1)
         position[self.kept_] = np.arange(len(self.kept_))
         entries, columns = position[history.indices], position[items]
@@ -156,32 +135,13 @@ class Ease:
         return -(self.history_[:, entries].T @ weights) / self.regularization
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return inverse, diagonal and the kept items.
-
-        In the dual case the training histories are included, without customer ids.
-        """
-        return {
-            "regularization": np.array(self.regularization),
-            "memory": np.array(self.memory),
-            "inverse": self.inverse_,
-            "diagonal": self.diagonal_,
-            "kept": self.kept_,
-            "items": np.array(self.items_),
-            "lost": np.array(self.lost_),
-            "dual": np.array(self.dual_),
-            "data": self.history_.data,
-            "indices": self.history_.indices,
-            "indptr": self.history_.indptr,
-            "shape": np.array(self.history_.shape),
-        }
+        """Include the training histories in the dual case, without customer ids."""
+        histories = sparse_arrays(self.history_)
+        return super().arrays() | histories | {"shape": np.array(self.history_.shape)}
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
-        """Rebuild a model from `arrays`."""
-        model = cls(float(arrays["regularization"]), int(arrays["memory"]))
-        model.dual_, model.kept_ = bool(arrays["dual"]), arrays["kept"]
-        model.items_, model.lost_ = int(arrays["items"]), float(arrays["lost"])
-        model.inverse_, model.diagonal_ = arrays["inverse"], arrays["diagonal"]
+        model = super().restore(arrays)
         parts = (arrays["data"], arrays["indices"], arrays["indptr"])
         model.history_ = csc_matrix(parts, shape=tuple(arrays["shape"]))
         return model
@@ -199,10 +159,7 @@ def _multiply_symmetric(rows: np.ndarray, symmetric: np.ndarray) -> np.ndarray:
 
 
 def _inverse(x: csr_matrix, regularization: float) -> np.ndarray:
-    """Compute (XXᵀ + λI)⁻¹ by Cholesky, in place.
-
-    The result is (rows × rows), float32.
-    """
+    """Compute (XXᵀ + λI)⁻¹ by Cholesky, in place. The result is (rows × rows), float32."""
     gram = np.asfortranarray((x @ x.T).toarray(), dtype=np.float64)
     gram[np.diag_indices_from(gram)] += regularization
     with one_blas_thread():

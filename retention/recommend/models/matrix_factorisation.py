@@ -1,25 +1,20 @@
 """Factorise the interaction matrix: ALS, BPR and logistic factorisation."""
 
-from collections.abc import Callable
+from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from retention.progress import Progress, silent
+from retention.progress import Progress
 from retention.recommend.matrices import one_blas_thread
-from retention.recommend.models.base import (
-    NO_SIDE_INFORMATION,
-    Arrays,
-    SideInformation,
-    clean_matrix,
-)
+from retention.recommend.models.base import Arrays, Collaborative, SideInformation
 from retention.text import gettext
 
 RIDGE = 1e-3  # of the fold-in map, relative to the mean square of its input
 
 
-class FactorModel:
+class FactorModel(Collaborative):
     """Score histories by factors of customers and items.
 
     Subclasses hold item factors (items × factors) and biases that are equal for all customers
@@ -29,12 +24,12 @@ class FactorModel:
     item_factors_: np.ndarray
     bias_: np.ndarray
 
+    @abstractmethod
     def fold_in(self, histories: csr_matrix) -> np.ndarray:
         """Compute factors of histories, (rows × factors).
 
         The result is float32, and 0 for empty rows.
         """
-        raise NotImplementedError
 
     def augmented_factors(self, histories: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
         """Return left and right factors of the scores.
@@ -44,17 +39,11 @@ class FactorModel:
         """
         has_history = (np.diff(histories.indptr) > 0).astype(np.float32)
         left = np.column_stack([self.fold_in(histories), has_history])
-        return left.astype(np.float32), np.column_stack([self.item_factors_, self.bias_]).astype(
-            np.float32
-        )
+        right = np.column_stack([self.item_factors_, self.bias_])
+        return left.astype(np.float32), right.astype(np.float32)
 
-    def scores(
-        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
-    ) -> np.ndarray:
-        """Multiply folded-in factors by item factors.
-
-        The bias of items is added.
-        """
+    def _scores(self, histories: csr_matrix, side: SideInformation) -> np.ndarray:
+        """Multiply folded-in factors by item factors. The bias of items is added."""
         left, right = self.augmented_factors(histories)
         return left @ right.T
 
@@ -67,6 +56,7 @@ class LinearFoldIn(FactorModel):
     """
 
     map_: np.ndarray
+    stored: ClassVar = {"item_factors": "item_factors_", "bias": "bias_", "map": "map_"}
 
     def _store(
         self, users: np.ndarray, items: np.ndarray, bias: np.ndarray, matrix: csr_matrix
@@ -85,30 +75,13 @@ class LinearFoldIn(FactorModel):
         return (histories @ self.item_factors_) / np.where(total > 0, total, 1)[:, None]
 
     def fold_in(self, histories: csr_matrix) -> np.ndarray:
-        """See `FactorModel.fold_in`."""
         return (self._mean(histories) @ self.map_).astype(np.float32)
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
         """Compute xᵢ/Σx · yᵢ W yⱼᵀ, without the bias."""
         weight = history.data / max(float(history.data.sum()), 1e-12)
-        return (
-            self.item_factors_[items] @ self.map_.T @ self.item_factors_[history.indices].T
-        ) * weight
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return item factors, biases and the map."""
-        return {"item_factors": self.item_factors_, "bias": self.bias_, "map": self.map_}
-
-    @classmethod
-    def restore(cls, arrays: Arrays) -> Self:
-        """Rebuild a model from `arrays`."""
-        model = cls()
-        model.item_factors_, model.bias_, model.map_ = (
-            arrays["item_factors"],
-            arrays["bias"],
-            arrays["map"],
-        )
-        return model
+        own = self.item_factors_[history.indices].T
+        return (self.item_factors_[items] @ self.map_.T @ own) * weight
 
 
 class Als(FactorModel):
@@ -121,7 +94,7 @@ class Als(FactorModel):
     """
 
     name = "als"
-    uses: ClassVar[tuple[str, ...]] = ()
+    stored: ClassVar = {"item_factors": "item_factors_", "regularization": "regularization"}
 
     def __init__(
         self, factors: int = 64, regularization: float = 10.0, iterations: int = 15
@@ -130,28 +103,12 @@ class Als(FactorModel):
         self.regularization = regularization
         self.iterations = iterations
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Fit to a (customers × items) matrix; see `Model.fit`.
-
-        The same seed gives the same factors.
-        """
-        confidence = _confidence(clean_matrix(matrix))
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
+        confidence = _confidence(clean)
         with one_blas_thread():
             engine = self._engine(min(self.factors, *confidence.shape), seed, confidence.nnz)
-            engine.fit(
-                confidence,
-                show_progress=False,
-                callback=_report_iterations(progress, self.iterations),
-            )
+            _run(engine, confidence, progress)
         self._store(np.asarray(engine.item_factors, dtype=np.float32))
-        return self
 
     def _engine(self, factors: int, seed: int, entries: int) -> Any:
         """Create a new `implicit` model.
@@ -188,10 +145,7 @@ class Als(FactorModel):
             return np.asarray(engine.recalculate_user(np.arange(confidence.shape[0]), confidence))
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
-        """Compute cᵢ · yⱼᵀ (YᵀCY + λI)⁻¹ yᵢ.
-
-        The sum is the score.
-        """
+        """Compute cᵢ · yⱼᵀ (YᵀCY + λI)⁻¹ yᵢ. The sum is the score."""
         history_factors = self.item_factors_[history.indices].astype(np.float64)
         system = self.gram_ + (history_factors.T * history.data) @ history_factors
         system[np.diag_indices_from(system)] += self.regularization
@@ -199,25 +153,21 @@ class Als(FactorModel):
             1.0 + history.data
         )
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the item factors."""
-        return {"item_factors": self.item_factors_, "regularization": np.array(self.regularization)}
-
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
         """Rebuild a model from `arrays`."""
-        model = cls(arrays["item_factors"].shape[1], float(arrays["regularization"]))
-        model._store(arrays["item_factors"])
+        model = super().restore(arrays)
+        model._store(model.item_factors_)
         return model
 
 
-def _report_iterations(progress: Progress, iterations: int) -> Callable[..., None]:
-    """Return the callback that `implicit` calls after each iteration."""
+def _run(engine: Any, matrix: csr_matrix, progress: Progress) -> None:
+    """Fit a model of `implicit`. It calls ``report`` after each iteration."""
 
     def report(iteration: int, *_: Any) -> None:
-        progress(iteration + 1, iterations, gettext("Learning tastes"))
+        progress(iteration + 1, engine.iterations, gettext("Learning tastes"))
 
-    return report
+    engine.fit(matrix, show_progress=False, callback=report)
 
 
 def _confidence(preferences: csr_matrix) -> csr_matrix:
@@ -234,7 +184,6 @@ class Bpr(LinearFoldIn):
     """
 
     name = "bpr"
-    uses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -248,21 +197,10 @@ class Bpr(LinearFoldIn):
         self.regularization = regularization
         self.iterations = iterations
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Fit to a (customers × items) matrix; see `Model.fit`.
-
-        Only the presence of a preference counts, not its size.
-        """
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
+        # Only the presence of a preference counts, not its size.
         from implicit.cpu.bpr import BayesianPersonalizedRanking
 
-        clean = clean_matrix(matrix)
         with one_blas_thread():
             engine = BayesianPersonalizedRanking(
                 factors=min(self.factors, *clean.shape),
@@ -272,15 +210,10 @@ class Bpr(LinearFoldIn):
                 num_threads=1,
                 random_state=seed,
             )
-            engine.fit(
-                clean,
-                show_progress=False,
-                callback=_report_iterations(progress, self.iterations),
-            )
+            _run(engine, clean, progress)
         users, items = np.asarray(engine.user_factors), np.asarray(engine.item_factors)
         # the last column of the item factors is the bias; the customers' is 1
         self._store(users[:, :-1], items[:, :-1], items[:, -1], clean)
-        return self
 
 
 class LogisticMf(LinearFoldIn):
@@ -291,7 +224,6 @@ class LogisticMf(LinearFoldIn):
     """
 
     name = "logistic_mf"
-    uses: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, factors: int = 32, regularization: float = 2.0, iterations: int = 30
@@ -300,21 +232,10 @@ class LogisticMf(LinearFoldIn):
         self.regularization = regularization
         self.iterations = iterations
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Fit to a (customers × items) matrix; see `Model.fit`.
-
-        The weight of an entry is 1 + preference.
-        """
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
         from implicit.cpu.lmf import LogisticMatrixFactorization
 
-        weights = _confidence(clean_matrix(matrix))
+        weights = _confidence(clean)
         with one_blas_thread():
             engine = LogisticMatrixFactorization(
                 factors=max(min(self.factors, min(weights.shape) // 4), 1),
@@ -323,12 +244,7 @@ class LogisticMf(LinearFoldIn):
                 num_threads=1,
                 random_state=seed,
             )
-            engine.fit(
-                weights,
-                show_progress=False,
-                callback=_report_iterations(progress, self.iterations),
-            )
+            _run(engine, weights, progress)
         users, items = np.asarray(engine.user_factors), np.asarray(engine.item_factors)
         # the last two columns are the item bias and the customer bias, paired with ones
         self._store(users[:, :-2], items[:, :-2], items[:, -2], weights)
-        return self

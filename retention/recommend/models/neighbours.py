@@ -1,17 +1,19 @@
 """Score items by similar items, texts, customers and friends."""
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
+from sklearn.feature_extraction.text import TfidfVectorizer
 
-from retention.progress import Progress, silent
+from retention.progress import Progress
+from retention.recommend.matrices import restore_sparse, sparse_arrays
 from retention.recommend.models.base import (
-    NO_SIDE_INFORMATION,
     Arrays,
+    Collaborative,
+    Model,
     SideInformation,
     buyer_counts,
-    clean_matrix,
 )
 from retention.text import gettext
 
@@ -20,19 +22,7 @@ K1, B = 1.2, 0.75  # BM25 defaults (Robertson and Zaragoza 2009)
 
 
 def inverse_document_frequency(documents: int, holders: np.ndarray) -> np.ndarray:
-    """Compute log(1 + documents / (1 + holders)) per term.
-
-    Parameters
-    ----------
-    documents : int
-        Number of rows.
-    holders : ndarray
-        Rows that contain each term, (terms,).
-
-    Returns
-    -------
-    ndarray of float32
-    """
+    """Compute log(1 + documents / (1 + holders)) per term."""
     return np.log1p(documents / (1.0 + holders)).astype(np.float32)
 
 
@@ -49,21 +39,10 @@ def weight_entries(
 
     Rows are documents, columns are terms.
 
-    Parameters
-    ----------
-    rows : csr_matrix
-    weighting : {"cosine", "tfidf", "bm25"}
-        Unchanged; √preference · idf; or BM25's saturation by row length · idf.
-    idf : ndarray (columns,)
-        From `inverse_document_frequency`.
-    length : float
-        Mean sum of a row in the matrix that BM25 was fitted on.
-    k1, b : float
-        BM25: speed of saturation, and discount of long rows.
-
-    Returns
-    -------
-    csr_matrix
+    `weighting`: unchanged; √preference · idf; or BM25's saturation by row length · idf.
+    `idf`: from `inverse_document_frequency`.
+    `length`: mean sum of a row in the matrix that BM25 was fitted on.
+    `k1`, `b`: BM25: speed of saturation, and discount of long rows.
     """
     if weighting == "cosine":
         return rows
@@ -87,10 +66,7 @@ def normalise_rows(rows: csr_matrix) -> csr_matrix:
 
 
 def _with_data(rows: csr_matrix, data: np.ndarray) -> csr_matrix:
-    """Replace the values of a matrix.
-
-    The sparsity pattern stays; the indices are copied.
-    """
+    """Replace the values of a matrix. The sparsity pattern stays; the indices are copied."""
     return csr_matrix((data, rows.indices.copy(), rows.indptr), shape=rows.shape)
 
 
@@ -103,7 +79,7 @@ def mean_length(rows: csr_matrix) -> float:
 ITEM_K1, ITEM_B = 100.0, 0.8
 
 
-class ItemKnn:
+class ItemKnn(Collaborative):
     """Score items by similarity to the history's items.
 
     The method is by Sarwar et al. 2001. Similarities by BM25 come from `implicit`: (items × items),
@@ -111,25 +87,15 @@ class ItemKnn:
     """
 
     name = "item_knn_bm25"
-    uses: ClassVar[tuple[str, ...]] = ()
     weighting: Weighting = "bm25"
 
     def __init__(self, neighbours: int = 50) -> None:
         self.neighbours = neighbours
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Fit to a (customers × items) matrix; see `Model.fit`."""
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
         progress(0, 1, gettext("Learning which items are neighbours"))
-        self.similarity_ = self._similarity(clean_matrix(matrix), side)
+        self.similarity_ = self._similarity(clean, side)
         progress(1, 1, gettext("Learning which items are neighbours"))
-        return self
 
     def _similarity(self, matrix: csr_matrix, side: SideInformation) -> csr_matrix:
         """Compute item similarities.
@@ -138,24 +104,16 @@ class ItemKnn:
         """
         if self.weighting == "bm25":
             idf = inverse_document_frequency(matrix.shape[0], buyer_counts(matrix))
-            documents = weight_entries(
-                matrix, "bm25", idf, mean_length(matrix), k1=ITEM_K1, b=ITEM_B
-            )
+            length = mean_length(matrix)
+            documents = weight_entries(matrix, "bm25", idf, length, k1=ITEM_K1, b=ITEM_B)
             return most_similar(csr_matrix(documents.T), self.neighbours)
         rows = csr_matrix(matrix.T)
         idf = inverse_document_frequency(rows.shape[0], buyer_counts(rows))
-        return most_similar(
-            normalise_rows(weight_entries(rows, self.weighting, idf, mean_length(rows))),
-            self.neighbours,
-        )
+        weighted = weight_entries(rows, self.weighting, idf, mean_length(rows))
+        return most_similar(normalise_rows(weighted), self.neighbours)
 
-    def scores(
-        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
-    ) -> np.ndarray:
-        """Multiply preferences by similarities.
-
-        The padding of `implicit` never appears.
-        """
+    def _scores(self, histories: csr_matrix, side: SideInformation) -> np.ndarray:
+        """Multiply preferences by similarities. The padding of `implicit` never appears."""
         return (histories @ self.similarity_).toarray().astype(np.float32)
 
     def contributions(self, history: csr_matrix, items: np.ndarray) -> np.ndarray:
@@ -164,20 +122,13 @@ class ItemKnn:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the parts of the CSR similarity matrix."""
-        return {
-            "data": self.similarity_.data,
-            "indices": self.similarity_.indices,
-            "indptr": self.similarity_.indptr,
-        }
+        return sparse_arrays(self.similarity_)
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
         """Rebuild a model from `arrays`."""
-        items = len(arrays["indptr"]) - 1
         model = cls()
-        model.similarity_ = csr_matrix(
-            (arrays["data"], arrays["indices"], arrays["indptr"]), shape=(items, items)
-        )
+        model.similarity_ = restore_sparse(arrays, len(arrays["indptr"]) - 1)
         return model
 
 
@@ -198,15 +149,7 @@ class ItemTfidf(ItemKnn):
 def most_similar(rows: csr_matrix, neighbours: int) -> csr_matrix:
     """Find the most similar other rows of each row.
 
-    Parameters
-    ----------
-    rows : csr_matrix
-    neighbours : int
-
-    Returns
-    -------
-    csr_matrix
-        Products (rows × rows), at most ``neighbours`` per row, diagonal 0.
+    Returns: products (rows × rows), at most ``neighbours`` per row, diagonal 0.
     """
     from implicit.nearest_neighbours import ItemItemRecommender
 
@@ -222,6 +165,18 @@ MAX_TERMS = 50_000
 MAX_ITEMS_PER_TERM = 500  # or 1/50 of all items; more frequent n-grams are slow and say little
 
 
+def text_vectoriser(**options: Any) -> TfidfVectorizer:
+    """Create a transformer of texts to TF-IDF of character n-grams."""
+    return TfidfVectorizer(
+        analyzer="char_wb",
+        ngram_range=(3, 4),
+        sublinear_tf=True,
+        max_features=MAX_TERMS,
+        dtype=np.float32,
+        **options,
+    )
+
+
 class Content(ItemKnn):
     """Find neighbours by text alone (Lops et al. 2011).
 
@@ -230,31 +185,22 @@ class Content(ItemKnn):
     """
 
     name = "content"
-    uses: ClassVar[tuple[str, ...]] = ("texts",)
+    uses = ("texts",)
 
     def _similarity(self, matrix: csr_matrix, side: SideInformation) -> csr_matrix:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
         items = matrix.shape[1]
         texts = [] if side.texts is None else [text.casefold() for text in side.texts]
         if not any(text.strip() for text in texts):
             return csr_matrix((items, items), dtype=np.float32)
-        vectorizer = TfidfVectorizer(
-            analyzer="char_wb",
-            ngram_range=(3, 4),
-            sublinear_tf=True,
-            max_features=MAX_TERMS,
-            dtype=np.float32,
-            max_df=min(max(MAX_ITEMS_PER_TERM, items // 50), items),
-        )
-        return most_similar(csr_matrix(vectorizer.fit_transform(texts)), self.neighbours)
+        vectoriser = text_vectoriser(max_df=min(max(MAX_ITEMS_PER_TERM, items // 50), items))
+        return most_similar(csr_matrix(vectoriser.fit_transform(texts)), self.neighbours)
 
 
 SELF_SIMILARITY = 0.9999  # above it, a reference is the customer's own training history
 MAX_REFERENCES = 5_000  # customers to compare with; a random sample of more
 
 
-class UserKnn:
+class UserKnn(Collaborative):
     """Score items by histories of similar customers.
 
     The method is by Resnick et al. 1994. The ``neighbours`` most similar reference histories are
@@ -262,23 +208,14 @@ class UserKnn:
     """
 
     name = "user_knn_tfidf"
-    uses: ClassVar[tuple[str, ...]] = ()
+    stored: ClassVar = {"rarity": "rarity_", "length": "length_"}
     weighting: Weighting = "tfidf"
 
     def __init__(self, neighbours: int = 50) -> None:
         self.neighbours = neighbours
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Fit to a (customers × items) matrix; see `Model.fit`."""
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
         progress(0, 1, gettext("Remembering who likes what"))
-        clean = clean_matrix(matrix)
         rows = np.flatnonzero(np.diff(clean.indptr) > 0)
         if len(rows) > MAX_REFERENCES:
             rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_REFERENCES, replace=False))
@@ -286,15 +223,12 @@ class UserKnn:
         self.length_ = mean_length(clean)
         self._store(csr_matrix(clean[rows]))
         progress(1, 1, gettext("Remembering who likes what"))
-        return self
 
     def _store(self, references: csr_matrix) -> None:
         self.references_ = references
         self.references_transposed_ = csr_matrix(self._normalise(references).T)
 
-    def scores(
-        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
-    ) -> np.ndarray:
+    def _scores(self, histories: csr_matrix, side: SideInformation) -> np.ndarray:
         """Average the neighbours' preferences by similarity."""
         scores = np.zeros(histories.shape, dtype=np.float32)
         for line, similarity in zip(scores, self._neighbour_similarity(histories), strict=True):
@@ -332,22 +266,14 @@ class UserKnn:
         return similarity
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the reference histories and the rarity of items."""
-        return {
-            "data": self.references_.data,
-            "indices": self.references_.indices,
-            "indptr": self.references_.indptr,
-            "rarity": self.rarity_,
-            "length": np.array(self.length_),
-        }
+        """Include the reference histories."""
+        return sparse_arrays(self.references_) | super().arrays()
 
     @classmethod
     def restore(cls, arrays: Arrays) -> Self:
         """Rebuild a model from `arrays`."""
-        model = cls()
-        model.rarity_, model.length_ = arrays["rarity"], float(arrays["length"])
-        shape = (len(arrays["indptr"]) - 1, len(model.rarity_))
-        model._store(csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape))
+        model = super().restore(arrays)
+        model._store(restore_sparse(arrays, len(model.rarity_)))
         return model
 
 
@@ -368,7 +294,7 @@ class UserBm25(UserKnn):
 POPULARITY_WEIGHT = 1e-3  # only breaks ties between items that friends like equally
 
 
-class Social:
+class Social(Model):
     """Score items by the preferences of friends.
 
     It simplifies Ma et al. 2009 to a mean. Friends are people that a customer follows, referred or
@@ -377,41 +303,17 @@ class Social:
     """
 
     name = "social"
-    uses: ClassVar[tuple[str, ...]] = ("friends",)
+    uses = ("friends",)
+    stored: ClassVar = {"popularity": "popularity_"}
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Count the buyers of each item; see `Model.fit`."""
-        counts = buyer_counts(clean_matrix(matrix)).astype(np.float32)
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
+        counts = buyer_counts(clean).astype(np.float32)
         self.popularity_ = counts / max(float(counts.max(initial=0)), 1.0)
         progress(1, 1, gettext("Remembering what is popular"))
-        return self
 
-    def scores(
-        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
-    ) -> np.ndarray:
-        """Sum the friends' preferences.
-
-        The score is 0 without friends or their purchases.
-        """
+    def _scores(self, histories: csr_matrix, side: SideInformation) -> np.ndarray:
+        """Sum the friends' preferences. The score is 0 without friends or their purchases."""
         if side.friends is None:
             return np.zeros(histories.shape, dtype=np.float32)
         preferences = side.friends.toarray().astype(np.float32)
         return preferences * (1 + POPULARITY_WEIGHT * self.popularity_)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the popularity of items."""
-        return {"popularity": self.popularity_}
-
-    @classmethod
-    def restore(cls, arrays: Arrays) -> Self:
-        """Rebuild a model from `arrays`."""
-        model = cls()
-        model.popularity_ = arrays["popularity"]
-        return model

@@ -13,16 +13,11 @@ from scipy.sparse import csr_matrix
 from scipy.special import softmax
 
 from retention.errors import BadInput
-from retention.progress import Progress, silent
-from retention.recommend.models.base import (
-    NO_SIDE_INFORMATION,
-    Arrays,
-    PurchaseDays,
-    SideInformation,
-    clean_matrix,
-)
+from retention.progress import Progress
+from retention.recommend.matrices import drop_prefix
+from retention.recommend.models.base import Arrays, Model, PurchaseDays, SideInformation
 from retention.recommend.models.neighbours import normalise_rows
-from retention.recommend.models.repeat import undated_purchases
+from retention.recommend.models.repeat import purchase_days
 from retention.text import gettext
 
 MIN_STEPS = 100  # gradient steps; a tiny shop has only one or two per epoch
@@ -31,70 +26,44 @@ SMALL_NETWORK = 1_000_000  # weights
 
 
 def require_torch(model: str) -> None:
-    """Check that torch is installed.
-
-    torch is not imported.
-
-    Raises
-    ------
-    BadInput
-        torch is not installed.
-    """
+    """Check that torch is installed. torch is not imported."""
     if importlib.util.find_spec("torch") is None:
-        raise BadInput(
-            gettext(
-                "The model {model} needs torch, which is not installed; install the extra "
-                "`deep` (`make setup-deep`), or choose another model."
-            ).format(model=model)
+        text = gettext(
+            "The model {model} needs torch, which is not installed; install the extra "
+            "`deep` (`make setup-deep`), or choose another model."
         )
+        raise BadInput(text.format(model=model))
 
 
-def train_module(
-    module: Any,
-    loss: Callable[[Any], Any],
-    rows: int,
-    *,
-    size: int,
-    epochs: int,
-    learning_rate: float,
-    seed: int,
-    progress: Progress,
-) -> None:
-    """Train a module with Adam on batches.
+class DeepModel(Model):
+    """Train a module with Adam on batches of rows.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-    loss : callable
-        Maps the positions of a batch (a tensor) to its loss.
-    rows, size : int
-        Number of rows, and rows per batch.
-    epochs : int
-        Raised until training has `MIN_STEPS` steps, but not above `MAX_EPOCHS`.
-    learning_rate : float
-    seed : int
-    progress : Progress
+    `epochs`: raised until training has `MIN_STEPS` steps, but not above `MAX_EPOCHS`.
     """
-    import torch
 
-    batches = -(-rows // size)
-    epochs = min(max(epochs, -(-MIN_STEPS // batches)), MAX_EPOCHS)
-    optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate)
-    shuffled = torch.Generator().manual_seed(seed)
-    module.train()
-    with _limit_threads(module):
-        for number in range(epochs):
-            order = torch.randperm(rows, generator=shuffled)
-            for start in range(0, rows, size):
-                optimizer.zero_grad()
-                batch_loss = loss(order[start : start + size])
-                batch_loss.backward()
-                optimizer.step()
-                progress(
-                    number * batches + start // size + 1,
-                    epochs * batches,
-                    gettext("Learning tastes"),
-                )
+    batch: int
+    epochs: int
+    learning_rate: float
+
+    def _train(
+        self, module: Any, loss: Callable[[Any], Any], rows: int, seed: int, progress: Progress
+    ) -> None:
+        import torch
+
+        batches = -(-rows // self.batch)
+        epochs = min(max(self.epochs, -(-MIN_STEPS // batches)), MAX_EPOCHS)
+        optimizer = torch.optim.Adam(module.parameters(), lr=self.learning_rate)
+        shuffled = torch.Generator().manual_seed(seed)
+        steps, what = 0, gettext("Learning tastes")
+        module.train()
+        with _limit_threads(module):
+            for _ in range(epochs):
+                for some in torch.randperm(rows, generator=shuffled).split(self.batch):
+                    optimizer.zero_grad()
+                    loss(some).backward()
+                    optimizer.step()
+                    steps += 1
+                    progress(steps, epochs * batches, what)
 
 
 @contextmanager
@@ -122,7 +91,7 @@ def weights_of(module: Any) -> dict[str, np.ndarray]:
     }
 
 
-class MultDae:
+class MultDae(DeepModel):
     """Train a denoising autoencoder (Mult-DAE).
 
     It has a multinomial likelihood (Liang et al. 2018). The input is a history of length 1 with
@@ -130,35 +99,24 @@ class MultDae:
     """
 
     name = "mult_dae"
-    uses: ClassVar[tuple[str, ...]] = ()
+    batch = 256
+    stored: ClassVar = {
+        "1.weight": "inward_",
+        "1.bias": "inward_bias_",
+        "3.weight": "outward_",
+        "3.bias": "outward_bias_",
+    }
 
     def __init__(
         self, hidden: int = 200, dropout: float = 0.5, epochs: int = 30, learning_rate: float = 1e-3
     ) -> None:
-        self.hidden = hidden
-        self.dropout = dropout
-        self.epochs = epochs
-        self.learning_rate = learning_rate
+        self.hidden, self.dropout = hidden, dropout
+        self.epochs, self.learning_rate = epochs, learning_rate
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Fit to a (customers × items) matrix; see `Model.fit`.
-
-        Raises
-        ------
-        BadInput
-            torch is not installed.
-        """
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
         require_torch(self.name)
         import torch
 
-        clean = clean_matrix(matrix)
         clean = csr_matrix(clean[np.diff(clean.indptr) > 0])
         items = clean.shape[1]
         torch.manual_seed(seed)
@@ -176,56 +134,22 @@ class MultDae:
             target = torch.from_numpy(clean[positions].toarray())
             return -(torch.log_softmax(module(batch), dim=1) * target).sum(dim=1).mean()
 
-        train_module(
-            module,
-            loss,
-            clean.shape[0],
-            size=256,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            seed=seed,
-            progress=progress,
-        )
-        self._store(weights_of(module))
-        return self
-
-    def _store(self, weights: Arrays) -> None:
-        """Store the weights of both layers."""
+        self._train(module, loss, clean.shape[0], seed, progress)
+        weights = weights_of(module)
         self.inward_, self.inward_bias_ = weights["1.weight"], weights["1.bias"]
         self.outward_, self.outward_bias_ = weights["3.weight"], weights["3.bias"]
 
-    def scores(
-        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
-    ) -> np.ndarray:
-        """Compute log-odds up to a constant.
-
-        Empty histories get 0.
-        """
+    def _scores(self, histories: csr_matrix, side: SideInformation) -> np.ndarray:
+        """Compute log-odds up to a constant. Empty histories get 0."""
         hidden = np.tanh(normalise_rows(histories) @ self.inward_.T + self.inward_bias_)
         scores = hidden @ self.outward_.T + self.outward_bias_
         return np.where(np.diff(histories.indptr)[:, None] > 0, scores, 0).astype(np.float32)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return the weights."""
-        return {
-            "1.weight": self.inward_,
-            "1.bias": self.inward_bias_,
-            "3.weight": self.outward_,
-            "3.bias": self.outward_bias_,
-        }
-
-    @classmethod
-    def restore(cls, arrays: Arrays) -> Self:
-        """Rebuild a model from `arrays`."""
-        model = cls(arrays["1.weight"].shape[0])
-        model._store(arrays)
-        return model
 
 
 EPSILON = 1e-5  # default of torch's LayerNorm
 
 
-class SasRec:
+class SasRec(DeepModel):
     """Predict the next purchase by self-attention.
 
     The model is SASRec (Kang and McAuley 2018). The network is small: the last 50 purchases, 64
@@ -234,7 +158,8 @@ class SasRec:
     """
 
     name = "sasrec"
-    uses: ClassVar[tuple[str, ...]] = ("days",)
+    batch = 128
+    uses = ("days",)
 
     def __init__(
         self,
@@ -247,34 +172,15 @@ class SasRec:
         dropout: float = 0.5,
     ) -> None:
         self.size, self.length, self.blocks = size, length, blocks
-        self.epochs, self.learning_rate, self.negatives, self.dropout = (
-            epochs,
-            learning_rate,
-            negatives,
-            dropout,
-        )
+        self.epochs, self.learning_rate = epochs, learning_rate
+        self.negatives, self.dropout = negatives, dropout
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Fit to purchases in order of time; see `Model.fit`.
-
-        Raises
-        ------
-        BadInput
-            torch is not installed.
-        """
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
         require_torch(self.name)
         import torch
 
-        clean = clean_matrix(matrix)
-        items = clean.shape[1]
-        days, length = side.days if side.days is not None else undated_purchases(clean), self.length
+        items, length = clean.shape[1], self.length
+        days = purchase_days(side, clean)
         sequences = purchase_sequences(days, clean.shape[0], length + 1, items)
         lengths = (sequences < items).sum(axis=1)
         sequences = sequences[lengths > 1]
@@ -292,35 +198,20 @@ class SasRec:
             return _loss(module, inputs, targets, negatives, items)
 
         if len(sequences):
-            train_module(
-                module,
-                loss,
-                len(sequences),
-                size=128,
-                epochs=self.epochs,
-                learning_rate=self.learning_rate,
-                seed=seed,
-                progress=progress,
-            )
+            self._train(module, loss, len(sequences), seed, progress)
         else:
             progress(1, 1, gettext("Learning tastes"))
         self.weights_ = weights_of(module)
-        return self
 
-    def scores(
-        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
-    ) -> np.ndarray:
+    def _scores(self, histories: csr_matrix, side: SideInformation) -> np.ndarray:
         """Score the item after each row's purchases.
 
         The score is the last hidden state times the item vectors; 0 without purchases.
         """
-        days = side.days if side.days is not None else undated_purchases(histories)
-        items, length = (
-            self.weights_["vectors.weight"].shape[0] - 1,
-            self.weights_["places.weight"].shape[0],
-        )
+        vectors, length = self.weights_["vectors.weight"], len(self.weights_["places.weight"])
+        items, days = len(vectors) - 1, purchase_days(side, histories)
         sequences = purchase_sequences(days, histories.shape[0], length, items)
-        scores = self.hidden(sequences)[:, -1] @ self.weights_["vectors.weight"][:items].T
+        scores = self.hidden(sequences)[:, -1] @ vectors[:items].T
         return np.where(sequences[:, -1:] < items, scores, 0).astype(np.float32)
 
     def hidden(self, sequences: np.ndarray) -> np.ndarray:
@@ -334,15 +225,10 @@ class SasRec:
         x = weights["vectors.weight"][sequences] * np.sqrt(self.size) + weights["places.weight"]
         x[padded] = 0
         square = (sequences.shape[1], sequences.shape[1])
-        mask = np.triu(np.full(square, -np.inf, np.float32), 1) + np.where(
-            padded[:, None, :], np.float32(-1e9), np.float32(0)
-        )
+        hides_padding = np.where(padded[:, None, :], np.float32(-1e9), np.float32(0))
+        mask = np.triu(np.full(square, -np.inf, np.float32), 1) + hides_padding
         for number in range(self.blocks):
-            block = {
-                name.split(".", 2)[2]: values
-                for name, values in weights.items()
-                if name.startswith(f"blocks.{number}.")
-            }
+            block = drop_prefix(weights, f"blocks.{number}.")
             normed = _normed(x, block["before.weight"], block["before.bias"])
             query = normed @ block["query.weight"].T
             key, value = x @ block["key.weight"].T, x @ block["value.weight"].T
@@ -372,18 +258,8 @@ def purchase_sequences(days: PurchaseDays, rows: int, length: int, padding: int)
 
     The newest is at the end.
 
-    Parameters
-    ----------
-    days : PurchaseDays
-    rows, length : int
-        Shape of the result.
-    padding : int
-        Value before the first purchase of a short sequence.
-
-    Returns
-    -------
-    ndarray of int64
-        (rows × length).
+    `rows`, `length`: shape of the result.
+    `padding`: value before the first purchase of a short sequence.
     """
     order = np.lexsort((days.column, -days.age, days.row))
     row, column = days.row[order], days.column[order]
@@ -404,13 +280,11 @@ def _network(items: int, size: int, length: int, blocks: int, dropout: float) ->
     import torch
 
     def block() -> Any:
+        maps = {name: torch.nn.Linear(size, size, bias=False) for name in ("query", "key", "value")}
         return torch.nn.ModuleDict(
             {
                 "before": torch.nn.LayerNorm(size),
-                **{
-                    name: torch.nn.Linear(size, size, bias=False)
-                    for name in ("query", "key", "value")
-                },
+                **maps,
                 "after": torch.nn.LayerNorm(size),
                 "one": torch.nn.Linear(size, size),
                 "two": torch.nn.Linear(size, size),
@@ -437,9 +311,8 @@ def _forward(module: Any, sequences: Any, items: int) -> Any:
 
     size, length = module["vectors"].embedding_dim, sequences.shape[1]
     padded = (sequences == items)[..., None]
-    x = module["drop"](
-        module["vectors"](sequences) * size**0.5 + module["places"].weight
-    ).masked_fill(padded, 0)
+    x = module["vectors"](sequences) * size**0.5 + module["places"].weight
+    x = module["drop"](x).masked_fill(padded, 0)
     mask = torch.triu(torch.full((length, length), float("-inf")), 1) + torch.where(
         padded.transpose(1, 2), torch.tensor(-1e9), torch.tensor(0.0)
     )
@@ -453,10 +326,7 @@ def _forward(module: Any, sequences: Any, items: int) -> Any:
 
 
 def _loss(module: Any, inputs: Any, targets: Any, negatives: Any, items: int) -> Any:
-    """Compute a sampled softmax loss.
-
-    The whole batch shares the negatives.
-    """
+    """Compute a sampled softmax loss. The whole batch shares the negatives."""
     import torch
 
     hidden = _forward(module, inputs, items)

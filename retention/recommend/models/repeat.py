@@ -8,20 +8,14 @@ given the days since the last one.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.special import gammainc
 
-from retention.progress import Progress, silent
-from retention.recommend.models.base import (
-    NO_SIDE_INFORMATION,
-    Arrays,
-    PurchaseDays,
-    SideInformation,
-    clean_matrix,
-)
+from retention.progress import Progress
+from retention.recommend.models.base import Model, PurchaseDays, SideInformation
 from retention.text import gettext
 
 ITEM_PRIOR_GAPS = 2.0  # gaps that the item's mean weighs in the shrinkage of a customer's gap
@@ -33,10 +27,7 @@ NEVER = 1e9  # days
 
 @dataclass(frozen=True, slots=True)
 class RepurchaseIntervals:
-    """Summarise purchases per (row, column), sorted.
-
-    Ages and gaps are in days.
-    """
+    """Summarise purchases per (row, column), sorted. Ages and gaps are in days."""
 
     row: np.ndarray
     column: np.ndarray
@@ -47,10 +38,7 @@ class RepurchaseIntervals:
 
 
 def repurchase_intervals(days: PurchaseDays) -> RepurchaseIntervals:
-    """Summarise count, recency and gaps of purchases.
-
-    Several purchases on one day count once.
-    """
+    """Summarise count, recency and gaps of purchases. Several purchases on one day count once."""
     order = np.lexsort((days.age, days.column, days.row))
     row, column, age = days.row[order], days.column[order], days.age[order]
     starts_pair = np.ones(len(row), dtype=bool)
@@ -65,50 +53,39 @@ def repurchase_intervals(days: PurchaseDays) -> RepurchaseIntervals:
     return RepurchaseIntervals(row[begins], column[begins], count, last, gap)
 
 
-class Repeat:
+class Repeat(Model):
     """Score the probability of a repeat purchase.
 
     The purchase must fall within ``horizon`` days.
     """
 
     name = "repeat"
-    uses: ClassVar[tuple[str, ...]] = ("days",)
+    uses = ("days",)
+    stored: ClassVar = {
+        "gap": "gap_",
+        "returns": "returns_",
+        "shape": "shape_",
+        "horizon": "horizon",
+    }
 
     def __init__(self, horizon: float = 28.0) -> None:
         self.horizon = horizon
 
-    def fit(
-        self,
-        matrix: csr_matrix,
-        *,
-        side: SideInformation = NO_SIDE_INFORMATION,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Self:
-        """Fit gaps, return shares and regularity; see `Model.fit`."""
-        clean = clean_matrix(matrix)
+    def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
         items = clean.shape[1]
-        pairs = repurchase_intervals(
-            side.days if side.days is not None else undated_purchases(clean)
-        )
+        pairs = repurchase_intervals(purchase_days(side, clean))
         repeated = pairs.count > 1
-        gaps = np.bincount(
-            pairs.column[repeated], weights=pairs.count[repeated] - 1, minlength=items
-        )
-        total_gap = np.bincount(
-            pairs.column[repeated],
-            weights=(pairs.gap * (pairs.count - 1))[repeated],
-            minlength=items,
-        )
+        column, gap_count = pairs.column[repeated], (pairs.count - 1)[repeated]
+        gaps = np.bincount(column, weights=gap_count, minlength=items)
+        total_gap = np.bincount(column, weights=pairs.gap[repeated] * gap_count, minlength=items)
         shop_gap = total_gap.sum() / gaps.sum() if gaps.sum() else NEVER
         self.gap_ = (total_gap + SHOP_PRIOR_GAPS * shop_gap) / (gaps + SHOP_PRIOR_GAPS)
         buyers = np.bincount(pairs.column, minlength=items)
-        returned = np.bincount(pairs.column[repeated], minlength=items)
+        returned = np.bincount(column, minlength=items)
         share = (returned.sum() + 1) / (buyers.sum() + 2)
         self.returns_ = (returned + SHOP_PRIOR_GAPS * share) / (buyers + SHOP_PRIOR_GAPS)
         self.shape_ = self._regularity(pairs)
         progress(1, 1, gettext("Learning how often things are needed"))
-        return self
 
     def _regularity(self, pairs: RepurchaseIntervals) -> float:
         """Estimate the shape of the Gamma distribution of gaps.
@@ -129,56 +106,29 @@ class Repeat:
         """
         gaps = pairs.count - 1
         own_gap = np.where(gaps > 0, np.nan_to_num(pairs.gap), 0.0)
-        gap = np.maximum(
-            (gaps * own_gap + ITEM_PRIOR_GAPS * self.gap_[pairs.column]) / (gaps + ITEM_PRIOR_GAPS),
-            1.0,
-        )
+        gap = gaps * own_gap + ITEM_PRIOR_GAPS * self.gap_[pairs.column]
+        gap = np.maximum(gap / (gaps + ITEM_PRIOR_GAPS), 1.0)
         returns = (gaps + RETURN_PRIOR * self.returns_[pairs.column]) / (gaps + RETURN_PRIOR)
         elapsed = gammainc(self.shape_, self.shape_ * pairs.last / gap)
         by_horizon = gammainc(self.shape_, self.shape_ * (pairs.last + self.horizon) / gap)
-        return (
-            returns
-            * (by_horizon - elapsed)
-            / np.maximum(returns * (1 - elapsed) + 1 - returns, 1e-12)
-        )
+        silent = np.maximum(returns * (1 - elapsed) + 1 - returns, 1e-12)
+        return returns * (by_horizon - elapsed) / silent
 
-    def scores(
-        self, histories: csr_matrix, *, side: SideInformation = NO_SIDE_INFORMATION
-    ) -> np.ndarray:
+    def _scores(self, histories: csr_matrix, side: SideInformation) -> np.ndarray:
         """Score the items of the history.
 
         The score is `purchase_probability`; other items get 0.
         """
-        pairs = repurchase_intervals(
-            side.days if side.days is not None else undated_purchases(histories)
-        )
+        pairs = repurchase_intervals(purchase_days(side, histories))
         scores = np.zeros(histories.shape, dtype=np.float32)
         scores[pairs.row, pairs.column] = self.purchase_probability(pairs)
         return scores
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return expected gaps, return shares and regularity."""
-        return {
-            "gap": self.gap_,
-            "returns": self.returns_,
-            "shape": np.array(self.shape_),
-            "horizon": np.array(self.horizon),
-        }
 
-    @classmethod
-    def restore(cls, arrays: Arrays) -> Self:
-        """Rebuild a model from `arrays`."""
-        model = cls(float(arrays["horizon"]))
-        model.gap_, model.returns_, model.shape_ = (
-            arrays["gap"],
-            arrays["returns"],
-            float(arrays["shape"]),
-        )
-        return model
-
-
-def undated_purchases(matrix: csr_matrix) -> PurchaseDays:
-    """Treat every entry as one purchase of today."""
+def purchase_days(side: SideInformation, matrix: csr_matrix) -> PurchaseDays:
+    """Return the known days. Without any, every entry of the matrix is one purchase of today."""
+    if side.days is not None:
+        return side.days
     entries = csr_matrix(matrix)
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(entries.indptr))
     return PurchaseDays(row, entries.indices, np.zeros(len(row)))

@@ -6,9 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from retention.recommend.history import HALF_LIVES
+from retention.recommend.matrices import drop_prefix
 from retention.recommend.ranking.features import NAMES, Examples
 
 # Offset before the logarithm: about the smallest value that differs from zero.
@@ -38,19 +42,10 @@ def fit_logistic(examples: Examples, *, seed: int = 0) -> dict[str, np.ndarray]:
     sums of them. They stay reliable with too little data for trees and nets. In a shop without
     personal preferences the order is close to popularity, in a grocery to own purchases.
 
-    Parameters
-    ----------
-    examples : Examples
-    seed : int
-        Of the sample of at most `MAX_LOGISTIC_ROWS` rows.
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``mean`` and ``scale`` of the signals, and ``weights``; the last weight is the intercept.
+    `seed`: of the sample of at most `MAX_LOGISTIC_ROWS` rows.
+    Returns: ``mean`` and ``scale`` of the signals, and ``weights``; the last weight is the
+    intercept.
     """
-    from sklearn.linear_model import LogisticRegression
-
     sample = examples.sample(MAX_LOGISTIC_ROWS, seed)
     sample = sample if sample.has_both_outcomes else examples
     signals = _signals(sample.view)
@@ -63,15 +58,7 @@ def fit_logistic(examples: Examples, *, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def logistic_scores(parameters: Mapping[str, np.ndarray], view: np.ndarray) -> np.ndarray:
-    """Compute log-odds (rows,) by a fitted logistic regression.
-
-    Parameters
-    ----------
-    parameters : mapping
-        From `fit_logistic`.
-    view : ndarray
-        (rows × features).
-    """
+    """Compute log-odds (rows,) by a fitted logistic regression."""
     standard = (_signals(view) - parameters["mean"]) / parameters["scale"]
     scores: np.ndarray = standard @ parameters["weights"][:-1] + parameters["weights"][-1]
     return scores
@@ -87,15 +74,8 @@ def _signals(view: np.ndarray) -> np.ndarray:
         np.log(value[own_name] + weight * value["collaborative"] + 0.01)
         for own_name, weight in OWN_PLUS_COLLABORATIVE
     )
-    return np.column_stack(
-        [
-            logarithms,
-            has_bought,
-            has_bought * log["item_buyers_28"],
-            has_bought * log["item_returned"],
-            *sums,
-        ]
-    )
+    again = (has_bought * log[name] for name in ("item_buyers_28", "item_returned"))
+    return np.column_stack([logarithms, has_bought, *again, *sums])
 
 
 NODE_DTYPE = np.dtype(
@@ -108,6 +88,7 @@ NODE_DTYPE = np.dtype(
         ("is_leaf", "u1"),
     ]
 )
+NODE_FIELDS = NODE_DTYPE.names or ()
 MAX_LEAVES = 16  # maximum per tree: bits of a mask
 BLOCK_ROWS = 1_024  # rows at a time, to keep their masks in the cache
 
@@ -121,35 +102,22 @@ class Forest:
     leaf. The effect of a value on all trees depends only on its position among the thresholds of
     its feature, so the splits of a feature form one table.
 
-    Parameters
-    ----------
-    trees : sequence of ndarray
-        Nodes of each tree in the format of scikit-learn's predictor (the fields in `NODE_DTYPE`):
-        parents before children, left before right. At most `MAX_LEAVES` leaves each; no categorical
-        splits.
-    start : float
-        Baseline of the sum.
+    `trees`: nodes of each tree in the format of scikit-learn's predictor (the fields in
+    `NODE_DTYPE`): parents before children, left before right. At most `MAX_LEAVES` leaves each; no
+    categorical splits.
     """
 
     def __init__(self, trees: Sequence[np.ndarray], start: float = 0.0) -> None:
         size = np.array([len(nodes) for nodes in trees], dtype=np.int64)
-        nodes: Any = np.concatenate(
-            [
-                np.empty(0, dtype=NODE_DTYPE),
-                *(
-                    tree_nodes[list(NODE_DTYPE.names or ())].astype(NODE_DTYPE)
-                    for tree_nodes in trees
-                ),
-            ]
-        )
+        plain = (tree_nodes[list(NODE_FIELDS)].astype(NODE_DTYPE) for tree_nodes in trees)
+        nodes: Any = np.concatenate([np.empty(0, dtype=NODE_DTYPE), *plain])
         self.nodes, self.ends, self.start = nodes, np.cumsum(size), start
         tree, first = np.repeat(np.arange(len(size)), size), np.repeat(self.ends - size, size)
         leaves_before = np.cumsum(nodes["is_leaf"], dtype=np.int64) - nodes["is_leaf"]
         leaf, split = np.flatnonzero(nodes["is_leaf"]), np.flatnonzero(nodes["is_leaf"] == 0)
         self._values = np.zeros((len(size), MAX_LEAVES))
-        self._values[tree[leaf], leaves_before[leaf] - leaves_before[first[leaf]]] = nodes["value"][
-            leaf
-        ]
+        place = leaves_before[leaf] - leaves_before[first[leaf]]
+        self._values[tree[leaf], place] = nodes["value"][leaf]
         begin, end = (
             leaves_before[at] - leaves_before[first[split]]
             for at in (split, first[split] + nodes["right"][split])
@@ -162,22 +130,15 @@ class Forest:
         ]
 
     def scores(self, view: np.ndarray) -> np.ndarray:
-        """Sum the tree values per row, (rows,).
-
-        Parameters
-        ----------
-        view : ndarray of float32
-            (rows × features); missing values are NaN.
-        """
+        """Sum the tree values per row, (rows,)."""
         scores = np.empty(len(view))
         first = np.arange(0, self._values.size, MAX_LEAVES)[:, None]
         for begin in range(0, len(view), BLOCK_ROWS):
             left = self._left(view[begin : begin + BLOCK_ROWS])
             # tree by tree, in the order of the sum
             values = self._values.take(_FIRST_BIT.take(left.T) + first)
-            np.add.reduce(
-                values, axis=0, initial=self.start, out=scores[begin : begin + BLOCK_ROWS]
-            )
+            part = scores[begin : begin + BLOCK_ROWS]
+            np.add.reduce(values, axis=0, initial=self.start, out=part)
         return scores
 
     def _left(self, view: np.ndarray) -> np.ndarray:
@@ -192,17 +153,14 @@ class Forest:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the trees as plain arrays."""
-        fields = {
-            f"node_{name}": np.ascontiguousarray(self.nodes[name])
-            for name in NODE_DTYPE.names or ()
-        }
+        fields = {f"node_{name}": np.ascontiguousarray(self.nodes[name]) for name in NODE_FIELDS}
         return {"ends": self.ends, "start": np.array(self.start), **fields}
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """Rebuild the forest from `arrays`."""
         nodes: Any = np.empty(len(arrays["node_value"]), dtype=NODE_DTYPE)
-        for name in NODE_DTYPE.names or ():
+        for name in NODE_FIELDS:
             nodes[name] = arrays[f"node_{name}"]
         return cls(np.split(nodes, arrays["ends"])[:-1], float(arrays["start"]))
 
@@ -215,20 +173,7 @@ def _mask_table(
     Values are single floats. A value is above a threshold if it is above the last single float that
     does not exceed the threshold.
 
-    Parameters
-    ----------
-    nodes : ndarray
-        Nodes of the splits.
-    tree, mask : ndarray
-        Tree and bit mask of each split.
-    trees : int
-
-    Returns
-    -------
-    ends : ndarray of float32
-        Upper ends of the steps between thresholds.
-    table : ndarray of uint16
-        Masks (steps × trees); the last row is for missing values.
+    Returns: upper ends of the steps between thresholds.
     """
     ends = np.unique(np.r_[nodes["num_threshold"], np.inf])
     table = np.full((len(ends) + 1, trees), 2**MAX_LEAVES - 1, dtype=np.uint16)
@@ -262,34 +207,15 @@ BATCH_SIZES = (64, 1_024)  # smallest and largest
 
 
 def fit_nets(
-    view: np.ndarray,
-    bought: np.ndarray,
-    weight: np.ndarray,
-    *,
-    seed: int = 0,
-    count: int = NET_COUNT,
+    view: np.ndarray, bought: np.ndarray, weight: np.ndarray, seed: int
 ) -> tuple[Net, ...]:
     """Fit small neural networks with scikit-learn.
 
     Networks see smooth interactions while trees see steps; their mean is better than either.
 
-    Parameters
-    ----------
-    view : ndarray of float32 (rows × features)
-        Standardised, without missing values.
-    bought : ndarray of bool (rows,)
-    weight : ndarray (rows,)
-        Mean 1.
-    seed, count : int
-        First seed, and number of networks.
-
-    Returns
-    -------
-    tuple of Net
+    `view`: standardised, without missing values.
+    `seed`: of the first network.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
-
     batch = int(np.clip(len(view) // 300, *BATCH_SIZES))
     epochs = int(np.clip(NET_STEPS * batch // max(len(view), 1), MIN_EPOCHS, MAX_EPOCHS))
 
@@ -312,27 +238,14 @@ def fit_nets(
     with (
         warnings.catch_warnings(),
         threadpool_limits(limits=1, user_api="blas"),
-        ThreadPoolExecutor(count) as pool,
+        ThreadPoolExecutor(NET_COUNT) as pool,
     ):
         warnings.simplefilter("ignore", ConvergenceWarning)  # few epochs are intended
-        return tuple(pool.map(fit_one, range(count)))
+        return tuple(pool.map(fit_one, range(NET_COUNT)))
 
 
 def net_scores(nets: Sequence[Net], view: np.ndarray) -> np.ndarray:
-    """Average the log-odds of the networks, (rows,).
-
-    Parameters
-    ----------
-    nets : sequence of Net
-        Weights and biases of each network.
-    view : ndarray
-        Standardised features (rows × features).
-
-    Returns
-    -------
-    ndarray
-        (rows,).
-    """
+    """Average the log-odds of the networks, (rows,)."""
     return np.mean([_forward(net, view) for net in nets], axis=0)
 
 
@@ -354,11 +267,5 @@ def net_arrays(nets: Sequence[Net]) -> dict[str, np.ndarray]:
 
 def restore_nets(arrays: Mapping[str, np.ndarray]) -> tuple[Net, ...]:
     """Rebuild the networks from `net_arrays`."""
-    numbers = sorted({int(name.split("_")[1]) for name in arrays if name.startswith("net_")})
-    return tuple(
-        tuple(
-            arrays[f"net_{number}_{at}"]
-            for at in range(sum(name.startswith(f"net_{number}_") for name in arrays))
-        )
-        for number in numbers
-    )
+    nets = [drop_prefix(arrays, f"net_{number}_") for number in range(NET_COUNT)]
+    return tuple(tuple(net[str(at)] for at in range(len(net))) for net in nets if net)

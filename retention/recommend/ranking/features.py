@@ -5,7 +5,7 @@ popularity, price and group. Missing values are NaN; the trees accept them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.history import HALF_LIVES, History, Pairs, changes
 from retention.recommend.item_stats import FACTS, ItemStats
-from retention.recommend.matrices import in_rows
+from retention.recommend.matrices import find_sorted, in_rows
 
 SOURCE_SCORES = ("collaborative", "collaborative_rank", "neighbours", "favourite")
 OWN_HISTORY = (
@@ -66,18 +66,8 @@ LEARN_HALF_LIFE = 240  # days, of the histories that collaborative models are fi
 class Interactions:
     """Hold what customers did with items, as of one moment.
 
-    Parameters
-    ----------
-    item_stats : ItemStats
-        Items on sale, with their statistics.
-    history : History
-        Of these customers only.
-    seen : Pairs
-        Of that history.
-    at : float
-        Days since 1970.
-    place : ndarray of int64
-        Column of each item of the history in ``item_stats``; −1 for items that are not on sale.
+    `place`: column of each item of the history in ``item_stats``; −1 for items that are not on
+    sale.
     """
 
     item_stats: ItemStats
@@ -122,11 +112,8 @@ class Interactions:
         visits = self._visits
         visitor, age = visits // 100_000, self.at - visits % 100_000
         is_bought = self.seen.days > 0
-        pair, first, last = (
-            self.seen.customer[is_bought],
-            self.seen.first[is_bought],
-            self.seen.last[is_bought],
-        )
+        seen = self.seen
+        pair, first, last = (part[is_bought] for part in (seen.customer, seen.first, seen.last))
         quiet, tenure = np.full(size, np.nan), np.full(size, np.nan)
         np.fmin.at(quiet, visitor, age)
         np.fmax.at(tenure, visitor, age)
@@ -138,6 +125,7 @@ class Interactions:
         priced = price > 0
         price = np.log(price, where=priced, out=np.zeros(len(price)))
         rhythm = (tenure - quiet) / np.maximum(count - 1, 1)
+        prices = np.bincount(buyer[priced], weights=price[priced], minlength=size)
         columns = (
             count,
             *(np.bincount(visitor[age <= within], minlength=size) for within in (14, 28, 90)),
@@ -148,36 +136,25 @@ class Interactions:
             np.bincount(buyer, minlength=size) / np.maximum(count, 1),
             np.bincount(pair[first <= 28], minlength=size) / (recent_pairs + 1),
             recent_pairs,
-            np.bincount(buyer[priced], weights=price[priced], minlength=size)
-            / np.maximum(np.bincount(buyer[priced], minlength=size), 1),
-            quiet / np.where(rhythm > 0, rhythm, np.nan),
+            prices / np.maximum(np.bincount(buyer[priced], minlength=size), 1),
+            _ratio(quiet, rhythm),
         )
         return np.column_stack(columns)
 
     @cached_property
     def _visits(self) -> np.ndarray:
-        """Return customer · 100,000 + day per visit.
-
-        The values are sorted.
-        """
+        """Return customer · 100,000 + day per visit. The values are sorted."""
         is_purchase = self.history.bought > 0
-        return _distinct(
-            self.history.customer[is_purchase].astype(np.int64) * 100_000
-            + self.history.day[is_purchase]
-        )
+        customer = self.history.customer[is_purchase].astype(np.int64)
+        return _distinct(customer * 100_000 + self.history.day[is_purchase])
 
     @cached_property
-    def own(self) -> tuple[np.ndarray, np.ndarray]:
+    def _own(self) -> tuple[np.ndarray, np.ndarray]:
         """Index the lines of ``seen`` by item.
 
         Items that are not on sale are left out.
 
-        Returns
-        -------
-        key : ndarray
-            customer · (items + 1) + item, sorted.
-        line : ndarray
-            Positions in ``seen``.
+        Returns: customer · (items + 1) + item, sorted.
         """
         place = self.place[self.seen.item]
         lines = np.flatnonzero(place >= 0)
@@ -185,30 +162,15 @@ class Interactions:
         order = np.argsort(key, kind="stable")
         return key[order], lines[order]
 
-    def line(self, customer: int, item: int) -> int:
-        """Find a line of ``seen``.
-
-        Parameters
-        ----------
-        customer, item : int
-            Must be a pair in ``own``.
-        """
-        keys, lines = self.own
-        return int(lines[np.searchsorted(keys, customer * (self.item_stats.size + 1) + item)])
+    def find_lines(self, customer: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Find the lines of ``seen`` of pairs; and whether there is one."""
+        keys, lines = self._own
+        wanted = customer.astype(np.int64) * (self.item_stats.size + 1) + item
+        place, is_known = find_sorted(keys, wanted)
+        return (lines[place] if len(lines) else place), is_known
 
     def visits_since(self, customer: np.ndarray, age: np.ndarray) -> np.ndarray:
-        """Count visits in the last ``age`` days.
-
-        Parameters
-        ----------
-        customer : ndarray of int
-        age : ndarray of float
-            Days, one per customer.
-
-        Returns
-        -------
-        ndarray of int
-        """
+        """Count visits in the last ``age`` days."""
         visits = self._visits
         from_day = np.ceil(self.at - np.nan_to_num(age, nan=0.0)).astype(np.int64)
         ends = np.searchsorted(visits, (customer.astype(np.int64) + 1) * 100_000)
@@ -243,10 +205,7 @@ class Interactions:
 
 @dataclass(frozen=True, slots=True)
 class GroupHabits:
-    """Summarise purchases of customers per group.
-
-    ``key`` is customer · size + group, sorted.
-    """
+    """Summarise purchases of customers per group. ``key`` is customer · size + group, sorted."""
 
     size: int
     key: np.ndarray
@@ -259,24 +218,14 @@ class GroupHabits:
     def at(self, customer: np.ndarray, code: np.ndarray) -> tuple[np.ndarray, ...]:
         """Look up last, days, gap, faded and share.
 
-        Parameters
-        ----------
-        customer, code : ndarray of int
-            Customers and groups.
-
-        Returns
-        -------
-        tuple of ndarray
-            Without purchases: 0 for days, faded and share, else NaN.
+        Returns: without purchases: 0 for days, faded and share, else NaN.
         """
         position, known = find_sorted(self.key, customer.astype(np.int64) * self.size + code)
         known &= code >= 0
-        return (
-            take_known(self.last, position, known),
-            take_known(self.days, position, known, 0.0),
-            take_known(self.gap, position, known),
-            take_known(self.faded, position, known, 0.0),
-            take_known(self.share, position, known, 0.0),
+        others = {"last": np.nan, "days": 0.0, "gap": np.nan, "faded": 0.0, "share": 0.0}
+        return tuple(
+            take_known(getattr(self, name), position, known, other)
+            for name, other in others.items()
         )
 
 
@@ -285,18 +234,8 @@ def preference_matrix(seen: Pairs, place: np.ndarray, shape: tuple[int, int]) ->
 
     Collaborative models are fitted on it.
 
-    Parameters
-    ----------
-    seen : Pairs
-    place : ndarray of int
-        Column of each item, −1 without one.
-    shape : tuple of int
-        Customers, items.
-
-    Returns
-    -------
-    csr_matrix
-        (customers × items), never negative.
+    `place`: column of each item, −1 without one.
+    Returns: (customers × items), never negative.
     """
     column = place[seen.item]
     values = np.log1p(seen.faded[LEARN_HALF_LIFE].clip(min=0))
@@ -305,42 +244,15 @@ def preference_matrix(seen: Pairs, place: np.ndarray, shape: tuple[int, int]) ->
 
 
 def _distinct(keys: np.ndarray) -> np.ndarray:
-    """Return the distinct keys, sorted.
-
-    For long arrays it is faster than np.unique.
-    """
+    """Return the distinct keys, sorted. For long arrays it is faster than np.unique."""
     keys = np.sort(keys)
     return keys[changes(keys)]
-
-
-def find_sorted(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Locate values in a sorted array.
-
-    Parameters
-    ----------
-    keys, wanted : ndarray
-
-    Returns
-    -------
-    position : ndarray of int
-    known : ndarray of bool
-        Whether the value is present.
-    """
-    position = np.searchsorted(keys, wanted)
-    inside = np.minimum(position, max(len(keys) - 1, 0))
-    return inside, (keys[inside] == wanted) if len(keys) else np.zeros(len(wanted), dtype=bool)
 
 
 def take_known(
     values: np.ndarray, at: np.ndarray, known: np.ndarray, other: float = np.nan
 ) -> np.ndarray:
-    """Return ``values[at]`` for known entries, else ``other``.
-
-    Parameters
-    ----------
-    values, at, known : ndarray
-    other : float
-    """
+    """Return ``values[at]`` for known entries, else ``other``."""
     return np.where(known, values[at], other) if len(values) else np.full(len(at), other)
 
 
@@ -352,75 +264,47 @@ def features(
 ) -> np.ndarray:
     """Compute the features of pairs of customer and item.
 
-    Parameters
-    ----------
-    interactions : Interactions
-    customer, column : ndarray of int
-        Per pair the position of a customer in the history and of an item on sale.
-    scores : mapping
-        For each of `SOURCE_SCORES` one value per pair.
-
-    Returns
-    -------
-    ndarray of float32
-        (pairs × `NAMES`), stored by column, as the trees read it.
+    Returns: (pairs × `NAMES`), stored by column, as the trees read it.
     """
-    values_by_name: dict[str, Any] = dict(scores)
-    item_facts = interactions.item_stats.rows(column)
-    values_by_name |= {f"item_{name}": item_facts[:, number] for number, name in enumerate(FACTS)}
-    people = interactions.people[customer]
-    values_by_name |= {name: people[:, number] for number, name in enumerate(CUSTOMER_FEATURES)}
-    values_by_name |= _own_history(interactions, customer, column, values_by_name)
+    stats = interactions.item_stats
+    named: dict[str, Any] = dict(scores)
+    named |= zip((f"item_{name}" for name in FACTS), stats.rows(column).T, strict=True)
+    named |= zip(CUSTOMER_FEATURES, interactions.people[customer].T, strict=True)
+    named |= _own_history(interactions, customer, column, named["item_usual_gap"])
     for group in GROUPS:
-        last, days, gap, faded, share = interactions.habits[group].at(
-            customer, interactions.item_stats.group_codes(group, column)
-        )
-        values = (
-            last,
-            days,
-            gap,
-            last / np.where(gap > 0, gap, np.nan),
-            faded,
-            share,
-            interactions.item_stats.group_shares(group, column),
-            values_by_name["faded_30"] / np.maximum(faded, 1e-6),
-        )
-        values_by_name |= {
-            f"{group}_{name}": value for name, value in zip(GROUP_FEATURES, values, strict=True)
-        }
-    values_by_name["price_fit"] = (
-        np.log(np.where(values_by_name["item_price"] > 0, values_by_name["item_price"], np.nan))
-        - values_by_name["usual_price"]
-    )
+        codes = stats.group_codes(group, column)
+        last, days, gap, faded, share = interactions.habits[group].at(customer, codes)
+        within = stats.group_shares(group, column)
+        own = named["faded_30"] / np.maximum(faded, 1e-6)
+        values = last, days, gap, _ratio(last, gap), faded, share, within, own
+        named |= zip((f"{group}_{name}" for name in GROUP_FEATURES), values, strict=True)
+    price = np.where(named["item_price"] > 0, named["item_price"], np.nan)
+    named["price_fit"] = np.log(price) - named["usual_price"]
     view = np.empty((len(NAMES), len(column)), dtype=np.float32)
     for line, name in zip(view, NAMES, strict=True):
-        line[:] = values_by_name[name]
+        line[:] = named[name]
     return view.T
 
 
+def _ratio(age: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """Compute age / gap; NaN without a gap."""
+    return age / np.where(gap > 0, gap, np.nan)
+
+
 def _own_history(
-    interactions: Interactions,
-    customer: np.ndarray,
-    column: np.ndarray,
-    values_by_name: Mapping[str, np.ndarray],
+    interactions: Interactions, customer: np.ndarray, column: np.ndarray, usual_gap: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Compute features of customers' own purchases."""
-    seen, (keys, lines) = interactions.seen, interactions.own
-    position, known = find_sorted(
-        keys, customer.astype(np.int64) * (interactions.item_stats.size + 1) + column
-    )
-    line = lines[position] if len(lines) else position
+    seen = interactions.seen
+    line, known = interactions.find_lines(customer, column)
 
     def lookup(values: np.ndarray, other: float = np.nan) -> np.ndarray:
         return take_known(values, line, known, other)
 
-    last, first, gap, days = (
-        lookup(seen.last),
-        lookup(seen.first),
-        lookup(seen.gap),
-        lookup(seen.days, 0.0),
-    )
+    last, first, gap = lookup(seen.last), lookup(seen.first), lookup(seen.gap)
+    days = lookup(seen.days, 0.0)
     since_first = np.maximum(interactions.visits_since(customer, first), 1)
+    since_last = interactions.visits_since(customer, last - 1)
     return {
         **{f"faded_{each}": lookup(seen.faded[each], 0.0) for each in HALF_LIVES},
         "days": days,
@@ -429,16 +313,13 @@ def _own_history(
         "gap": gap,
         "spread": lookup(seen.spread),
         "newest_gap": lookup(seen.newest_gap),
-        "due": last / np.where(gap > 0, gap, np.nan),
-        "visits_since": np.where(
-            np.isfinite(last), interactions.visits_since(customer, last - 1), np.nan
-        ),
+        "due": _ratio(last, gap),
+        "visits_since": np.where(np.isfinite(last), since_last, np.nan),
         "habit": np.where(days > 0, days / since_first, np.nan),
         "carts": lookup(seen.carts, 0.0),
         "views": lookup(seen.views, 0.0),
         "since": lookup(seen.since),
-        "usual_due": last
-        / np.where(values_by_name["item_usual_gap"] > 0, values_by_name["item_usual_gap"], np.nan),
+        "usual_due": _ratio(last, usual_gap),
     }
 
 
@@ -446,14 +327,7 @@ def _own_history(
 class Examples:
     """Hold candidates of past windows with outcome and weight.
 
-    Parameters
-    ----------
-    view : ndarray
-        Features (rows × `NAMES`).
-    bought : ndarray of bool (rows,)
-    weight : ndarray (rows,)
-    customers : int
-        Number of customers that the rows come from.
+    `view`: features (rows × `NAMES`).
     """
 
     view: np.ndarray
@@ -464,10 +338,10 @@ class Examples:
     @property
     def new(self) -> Self:
         """Select the items that the customer had never bought."""
-        rows = self.is_new
-        return replace(
-            self, view=self.view[rows], bought=self.bought[rows], weight=self.weight[rows]
-        )
+        return self._select(self.is_new, self.customers)
+
+    def _select(self, rows: np.ndarray, customers: int) -> Self:
+        return type(self)(self.view[rows], self.bought[rows], self.weight[rows], customers)
 
     @property
     def is_new(self) -> np.ndarray:
@@ -490,17 +364,9 @@ class Examples:
         )
 
     def sample(self, most: int, seed: int) -> Self:
-        """Sample at most ``most`` rows evenly.
-
-        The number of customers is scaled.
-
-        Parameters
-        ----------
-        most, seed : int
-        """
+        """Sample at most ``most`` rows evenly. The number of customers is scaled."""
         count = len(self.bought)
         if count <= most:
             return self
         rows = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
-        share = round(self.customers * most / count)
-        return type(self)(self.view[rows], self.bought[rows], self.weight[rows], share)
+        return self._select(rows, round(self.customers * most / count))

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
+from retention.recommend.matrices import drop_prefix
 from retention.recommend.ranking.base_models import (
     Forest,
     Net,
@@ -39,19 +41,8 @@ def mixture_scores(
     Dirichlet prior does (Zhai and Lafferty 2001): it decides for customers with few or old
     purchases.
 
-    Parameters
-    ----------
-    own_scores : ndarray
-        Decayed own purchases (customers × items); negative for returned or badly rated items.
-    collaborative : ndarray
-        (customers × items).
-    share : ndarray
-        Share of each item in recent purchases of all customers. Not added to negative own scores.
-
-    Returns
-    -------
-    ndarray
-        (customers × items).
+    `share`: share of each item in recent purchases of all customers. Not added to negative own
+    scores.
     """
     scores: np.ndarray = own_scores + collaborative + POPULARITY_PRIOR * share * (own_scores >= 0)
     return scores
@@ -71,19 +62,10 @@ NO_TREES = Forest(())
 class Ranker:
     """Score candidates by log-odds of being bought.
 
-    Parameters
-    ----------
-    kind : str
-        One of `KINDS`.
-    logistic : mapping
-        Parameters of the logistic regression, from `fit_logistic`.
-    trees : Forest
-        Empty, like ``nets``, with too little data.
-    scaling : mapping
-        ``median``, ``mean``, ``scale`` of the features for the networks.
-    nets : sequence of Net
-    logistic_share : float
-        Weight of the logistic regression in the mean.
+    `logistic`: parameters of the logistic regression, from `fit_logistic`.
+    `trees`: empty, like ``nets``, with too little data.
+    `scaling`: ``median``, ``mean``, ``scale`` of the features for the networks.
+    `logistic_share`: weight of the logistic regression in the mean.
     """
 
     kind: str
@@ -143,19 +125,11 @@ class Ranker:
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> Self:
         """Rebuild the ranker from `arrays`."""
-        logistic, scaling = (
-            {
-                name.removeprefix(prefix): values
-                for name, values in arrays.items()
-                if name.startswith(prefix)
-            }
-            for prefix in ("signals_", "standards_")
-        )
         return cls(
             str(arrays["kind"]),
-            logistic,
+            drop_prefix(arrays, "signals_"),
             Forest.restore(arrays),
-            scaling,
+            drop_prefix(arrays, "standards_"),
             restore_nets(arrays),
             float(arrays["steady"]),
         )
@@ -168,20 +142,8 @@ def _popularity(view: np.ndarray) -> np.ndarray:
 def fit(examples: Examples, *, seed: int = 0, logistic_only: bool = False) -> Ranker:
     """Fit a ranker on examples of past windows.
 
-    Parameters
-    ----------
-    examples : Examples
-        With bought and not bought items.
-    seed : int
-    logistic_only : bool
-        Fit the logistic regression only, without trees and networks.
-
-    Returns
-    -------
-    Ranker
+    `logistic_only`: fit the logistic regression only, without trees and networks.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     logistic = fit_logistic(examples, seed=seed)
     if logistic_only:
         return Ranker(SIGNALS, logistic)
@@ -197,14 +159,13 @@ def fit(examples: Examples, *, seed: int = 0, logistic_only: bool = False) -> Ra
     edges = _bin_edges(examples.view, seed)
     weight = examples.weight / examples.weight.mean()
     binned = _to_bins(examples.view, edges)
-    with threadpool_limits(
-        limits=1 if len(binned) < SINGLE_THREAD_ROWS else None, user_api="openmp"
-    ):
+    threads = 1 if len(binned) < SINGLE_THREAD_ROWS else None
+    with threadpool_limits(limits=threads, user_api="openmp"):
         boosting.fit(binned, examples.bought, sample_weight=weight)
     trees = tuple(_from_bins(np.array(stage[0].nodes), edges) for stage in boosting._predictors)
     baseline = float(np.ravel(boosting._baseline_prediction)[0])
     scaling = _fit_scaling(examples.view, seed)
-    networks = fit_nets(_standardise(examples.view, scaling), examples.bought, weight, seed=seed)
+    networks = fit_nets(_standardise(examples.view, scaling), examples.bought, weight, seed)
     share = LOGISTIC_CUSTOMERS / (LOGISTIC_CUSTOMERS + examples.customers)
     return Ranker(ALL, logistic, Forest(trees, baseline), scaling, networks, share)
 
@@ -215,16 +176,20 @@ def _bin_edges(view: np.ndarray, seed: int) -> list[np.ndarray]:
     scikit-learn uses weighted quantiles, which took four fifths of the whole fit and fail for a
     column with fewer than two values.
     """
-    rows = np.arange(len(view))
-    if len(view) > BINNING_ROWS:
-        rows = np.random.default_rng(seed).choice(len(view), BINNING_ROWS, replace=False)
+    sample = view[_sample(len(view), BINNING_ROWS, seed)]
     steps = np.linspace(0, 1, BINS)[1:-1]
+    columns = (column[np.isfinite(column)] for column in sample.T)
     return [
-        np.unique(np.quantile(column[np.isfinite(column)], steps, method="lower"))
-        if np.isfinite(column).any()
-        else np.empty(0)
-        for column in view[rows].T
+        np.unique(np.quantile(known, steps, method="lower")) if len(known) else np.empty(0)
+        for known in columns
     ]
+
+
+def _sample(count: int, most: int, seed: int) -> np.ndarray:
+    """Sample at most ``most`` of ``count`` rows."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 def _to_bins(view: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
@@ -254,24 +219,14 @@ def _from_bins(nodes: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
 
 def _fit_scaling(view: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Compute median, mean and scale of the log-transformed features."""
-    rows = np.arange(len(view))
-    if len(view) > SCALING_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(len(view), SCALING_ROWS, replace=False))
-    values = _signed_log(view[rows])
+    values = _signed_log(view[_sample(len(view), SCALING_ROWS, seed)])
     is_known = np.isfinite(values)
-    median = np.array(
-        [
-            np.median(column[mask]) if mask.any() else 0.0
-            for column, mask in zip(values.T, is_known.T, strict=True)
-        ]
-    )
+    columns = [column[mask] for column, mask in zip(values.T, is_known.T, strict=True)]
+    median = np.array([np.median(known) if len(known) else 0.0 for known in columns])
     filled = np.where(is_known, values, median)
     scale = filled.std(axis=0) + MIN_SCALE
-    return {
-        "median": median,
-        "mean": filled.mean(axis=0),
-        "scale": np.where(scale < 1e-6, np.inf, scale),
-    }
+    scale = np.where(scale < 1e-6, np.inf, scale)
+    return {"median": median, "mean": filled.mean(axis=0), "scale": scale}
 
 
 def _signed_log(view: np.ndarray) -> np.ndarray:

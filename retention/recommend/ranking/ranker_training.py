@@ -8,31 +8,27 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.progress import Progress, part, silent
-from retention.recommend.catalogue import Catalogue
-from retention.recommend.evaluation_context import (
+from retention.recommend.evaluation.evaluation_context import (
+    BASELINES,
     BATCH,
     BOTH,
     NEW,
     POLICIES,
     FirstStage,
-    K,
     RankingKey,
     Scorer,
     Snapshot,
-    first_purchases,
+    TrainingOptions,
     first_stage,
     ground_truth,
     learn_snapshot,
-    popularity_baseline,
-    purchased_items,
-    rank_items,
-    repeat_baseline,
+    measure_scorers,
     two_stage_scorers,
 )
+from retention.recommend.evaluation.ranking_metrics import RankingMetrics
 from retention.recommend.history import History
 from retention.recommend.ranking.features import Examples
 from retention.recommend.ranking.ranker import Ranker, fit
-from retention.recommend.ranking_metrics import RankingMetrics, ranking_metrics
 from retention.text import gettext
 
 MAX_HORIZONS = 3  # for training; a fourth added nothing on Complete Journey
@@ -41,40 +37,11 @@ NEGATIVE_SAMPLE_SHARE = 0.15  # share of the candidates without purchase that is
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingOptions:
-    """Hold the options of a training.
-
-    Parameters
-    ----------
-    horizon_days, seed : int
-    model : str
-        Name of a model, or "auto".
-    min_buyers : int
-        Buyers that an item needs.
-    items : Catalogue
-    """
-
-    horizon_days: int
-    seed: int
-    model: str
-    min_buyers: int
-    items: Catalogue
-
-
-@dataclass(frozen=True, slots=True)
 class PastWindow:
     """Hold a past horizon.
 
-    Parameters
-    ----------
-    start : int
-        First day, since 1970.
-    snapshot : Snapshot
-        Data before the first day.
-    purchases : csr_matrix (customers × items)
-        Purchases in the window.
-    active : ndarray of int
-        Customers with a history who bought in the window.
+    `start`: first day, since 1970.
+    `snapshot`: data before the first day.
     """
 
     start: int
@@ -88,32 +55,14 @@ def past_window(
 ) -> PastWindow | None:
     """Rebuild the horizon before day ``end`` begins.
 
-    Parameters
-    ----------
-    history : History
-    end : int
-        Day since 1970, exclusive.
-    options : TrainingOptions
-    progress : Progress
-
-    Returns
-    -------
-    PastWindow or None
-        None without any event before the window.
+    `end`: day since 1970, exclusive.
+    Returns: none without any event before the window.
     """
     start = end - options.horizon_days
     past = history.before(start)
     if not len(past.day):
         return None
-    snapshot = learn_snapshot(
-        past,
-        float(start),
-        options.items,
-        min_buyers=options.min_buyers,
-        model=options.model,
-        seed=options.seed,
-        progress=progress,
-    )
+    snapshot = learn_snapshot(past, float(start), options, progress)
     purchases = ground_truth(snapshot, history, start, end)
     return PastWindow(start, snapshot, purchases, np.flatnonzero(np.diff(purchases.indptr) > 0))
 
@@ -123,16 +72,7 @@ def past_horizons(history: History, end: int, options: TrainingOptions) -> list[
 
     Horizons count as long as `MIN_CUSTOMERS_IN_HORIZON` known customers bought in them.
 
-    Parameters
-    ----------
-    history : History
-    end : int
-        Day since 1970; the newest horizon ends at its first midnight.
-    options : TrainingOptions
-
-    Returns
-    -------
-    list of int
+    `end`: day since 1970; the newest horizon ends at its first midnight.
     """
     ends: list[int] = []
     while len(ends) < MAX_HORIZONS - 1:
@@ -158,24 +98,11 @@ def collect_examples(
 
     Items that were not bought are sampled and weighted up. A customer's weight is 1/√purchases,
     which limits the influence of very active customers.
-
-    Parameters
-    ----------
-    window : PastWindow
-    rows : ndarray of int
-        Customers.
-    seed : int
-    stage : FirstStage, optional
-        May cache candidates of the same customers in the same batches.
-    progress : Progress
-
-    Returns
-    -------
-    Examples
     """
-    stage = stage or first_stage(window.snapshot, batches=1)
+    stage = stage or first_stage(window.snapshot)
     rng = np.random.default_rng(seed)
     views, labels, weights = [], [], []
+    what = gettext("Gathering candidates to learn from")
     purchases = np.diff(window.purchases.indptr)
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
@@ -184,14 +111,11 @@ def collect_examples(
         is_kept = bought | (rng.random(len(bought)) < NEGATIVE_SAMPLE_SHARE)
         views.append(candidates.view[is_kept])
         labels.append(bought[is_kept])
-        weights.append(
-            np.where(bought, 1, 1 / NEGATIVE_SAMPLE_SHARE)[is_kept]
-            / np.sqrt(purchases[batch][candidates.row[is_kept]])
-        )
-        progress(start + len(batch), len(rows), gettext("Gathering candidates to learn from"))
-    return Examples(
-        np.concatenate(views), np.concatenate(labels), np.concatenate(weights), len(rows)
-    )
+        sampled = np.where(bought, 1, 1 / NEGATIVE_SAMPLE_SHARE)[is_kept]
+        weights.append(sampled / np.sqrt(purchases[batch][candidates.row[is_kept]]))
+        progress(start + len(batch), len(rows), what)
+    view, bought, weight = map(np.concatenate, (views, labels, weights))
+    return Examples(view, bought, weight, len(rows))
 
 
 MIN_CUSTOMERS_TO_FIT = 40  # customers with purchases in the last horizon: below, nothing is fitted
@@ -201,22 +125,15 @@ MIN_NEW_PURCHASES = 1_000  # purchases of new items: below, new items have no ra
 CUSTOMERS_PER_HORIZON = 1_000
 EVALUATED_PER_HORIZON = 2 * BATCH  # of these customers
 TRIAL_EXAMPLES = 30_000  # for the ranker that is only evaluated
+DRAWS = 400  # of the bootstrap
 CONFIDENCE = 0.95  # share of bootstrap draws; the best of several is easily ahead by chance
-BASELINES = {"popular": popularity_baseline, "buy_it_again": repeat_baseline}
 
 
 @dataclass(frozen=True, slots=True)
 class RankerSet:
     """Hold rankers per policy, metrics and a note.
 
-    Parameters
-    ----------
-    rankers : dict
-        RankingKey → ranker; empty if the mixture ranks.
-    metrics : dict
-        Evaluation on the last horizon.
-    note : str
-        Reason for a simpler model, in a sentence.
+    `rankers`: RankingKey → ranker; empty if the mixture ranks.
     """
 
     rankers: dict[str, Ranker] = field(default_factory=dict)
@@ -237,17 +154,7 @@ def learn_to_rank(
     held out of one horizon would favour models with many parameters, which have seen the sales of
     that horizon.
 
-    Parameters
-    ----------
-    history : History
-    end : int
-        Day since 1970; the last horizon ends at its first midnight.
-    options : TrainingOptions
-    progress : Progress
-
-    Returns
-    -------
-    RankerSet
+    `end`: day since 1970; the last horizon ends at its first midnight.
     """
     last = past_window(history, end, options, part(progress, 0, 4))
     if last is None or len(last.active) < MIN_CUSTOMERS_TO_FIT:
@@ -257,6 +164,7 @@ def learn_to_rank(
         )
         note = note.format(min_customers=MIN_CUSTOMERS_TO_FIT, horizon_days=options.horizon_days)
         return RankerSet(note=f" {note}")
+    seed = options.seed
     logistic_only = (
         len(last.active) < MIN_CUSTOMERS_FOR_TREES or last.snapshot.size[1] < MIN_ITEMS_FOR_TREES
     )
@@ -269,43 +177,28 @@ def learn_to_rank(
         window = last if window_end == end else past_window(history, window_end, options, step)
         if window is None or not len(window.active):
             continue
-        rows = np.random.default_rng(options.seed + number).permutation(window.active)[
-            :CUSTOMERS_PER_HORIZON
-        ]
+        rows = _some_customers(window, seed + number)
         stage = first_stage(window.snapshot)
         if window_end == end and collected is not None and collected.has_both_outcomes:
-            trial = _fit_rankers(
-                collected.sample(TRIAL_EXAMPLES, options.seed),
-                options.seed,
-                logistic_only,
-                own_ranker_for_new=_has_enough_new_items(collected, logistic_only),
-            )
+            sample, has_own = collected.sample(TRIAL_EXAMPLES, seed), _has_enough_new(collected)
+            trial = _fit_rankers(sample, seed, logistic_only, own_ranker_for_new=has_own)
             evaluation = _evaluate(window, rows[:EVALUATED_PER_HORIZON], trial, stage)
             had_own_ranker = trial[NEW] is not trial[BOTH]
-        new_examples = collect_examples(
-            window, rows, options.seed + number, stage=stage, progress=step
-        )
+        new_examples = collect_examples(window, rows, seed + number, stage=stage, progress=step)
         collected = new_examples if collected is None else collected.concat(new_examples)
     if collected is None or not collected.has_both_outcomes:
         note = gettext(
             "The mixture is our default: nothing that was bought could have been foreseen."
         )
         return RankerSet(note=f" {note}")
-    rankers = _fit_rankers(
-        collected,
-        options.seed,
-        logistic_only,
-        own_ranker_for_new=_has_enough_new_items(collected, logistic_only),
-    )
+    has_own = _has_enough_new(collected)
+    rankers = _fit_rankers(collected, seed, logistic_only, own_ranker_for_new=has_own)
     if evaluation is None:
         evaluation = _evaluate_held_out(last, options, logistic_only)
     is_comparable = {BOTH: True, NEW: had_own_ranker == (rankers[NEW] is not rankers[BOTH])}
-    rankers = {
-        policy: ranker.with_kind(select_kind(evaluation[policy], ranker.kinds))
-        if is_comparable[policy]
-        else ranker
-        for policy, ranker in rankers.items()
-    }
+    for policy, ranker in rankers.items():
+        if is_comparable[policy]:
+            rankers[policy] = ranker.with_kind(select_kind(evaluation[policy], ranker.kinds))
     progress(4, 4, gettext("Learning to rank"))
     return RankerSet(
         rankers,
@@ -314,12 +207,13 @@ def learn_to_rank(
     )
 
 
-def _has_enough_new_items(examples: Examples, logistic_only: bool) -> bool:
-    """Check for enough purchases of new items.
+def _some_customers(window: PastWindow, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(window.active)[:CUSTOMERS_PER_HORIZON]
 
-    They decide on a ranker of their own.
-    """
-    return not logistic_only and int(examples.bought[examples.is_new].sum()) >= MIN_NEW_PURCHASES
+
+def _has_enough_new(examples: Examples) -> bool:
+    """Check for enough purchases of new items. They decide on a ranker of their own."""
+    return int(examples.bought[examples.is_new].sum()) >= MIN_NEW_PURCHASES
 
 
 def _fit_rankers(
@@ -330,7 +224,7 @@ def _fit_rankers(
     Signals that separate new items differ from those that predict a repeat purchase.
     """
     ranker = fit(examples, seed=seed, logistic_only=logistic_only)
-    new = examples.new if own_ranker_for_new else None
+    new = examples.new if own_ranker_for_new and not logistic_only else None
     return {
         BOTH: ranker,
         NEW: fit(new, seed=seed) if new is not None and new.has_both_outcomes else ranker,
@@ -340,17 +234,7 @@ def _fit_rankers(
 def _evaluate(
     window: PastWindow, rows: np.ndarray, rankers: Mapping[str, Ranker], stage: FirstStage
 ) -> Evaluation:
-    """Evaluate rankers and baselines on a horizon.
-
-    Parameters
-    ----------
-    window : PastWindow
-    rows : ndarray of int
-        Customers that the rankers were not fitted on.
-    rankers : mapping
-        RankingKey → ranker.
-    stage : FirstStage
-    """
+    """Evaluate rankers and baselines on a horizon."""
     snapshot = window.snapshot
     baselines = {name: baseline(snapshot) for name, baseline in BASELINES.items()}
     distinct = {id(ranker): ranker for ranker in rankers.values()}  # the policies may share one
@@ -359,16 +243,11 @@ def _evaluate(
     for policy, ranker in rankers.items():
         scores |= {(kind, policy): score for kind, score in by_kind[id(ranker)].items()}
         scores |= {(name, policy): score for name, score in baselines.items()}
-    lists = rank_items(snapshot, rows, scores)
-    bought = {
-        BOTH: purchased_items(window.purchases, rows),
-        NEW: purchased_items(first_purchases(snapshot, window.purchases), rows),
-    }
     evaluation: Evaluation = {policy: {} for policy in rankers}
-    for name, policy in scores:
-        evaluation[policy][name] = ranking_metrics(
-            lists[name, policy], bought[policy], k=K, items=snapshot.size[1]
-        )
+    for (name, policy), metrics in measure_scorers(
+        snapshot, rows, scores, window.purchases
+    ).items():
+        evaluation[policy][name] = metrics
     return evaluation
 
 
@@ -379,50 +258,29 @@ def _evaluate_held_out(
 
     This is needed with a single horizon. The rankers are fitted on the other customers.
     """
-    rows = np.random.default_rng(options.seed).permutation(window.active)[:CUSTOMERS_PER_HORIZON]
+    rows = _some_customers(window, options.seed)
     test, training = np.split(rows, [len(rows) // 4])
     training_examples = collect_examples(window, training, options.seed)
     if not training_examples.has_both_outcomes:
         return {policy: {} for policy in POLICIES}
-    return _evaluate(
-        window,
-        test,
-        _fit_rankers(training_examples, options.seed, logistic_only, own_ranker_for_new=False),
-        first_stage(window.snapshot),
-    )
+    rankers = _fit_rankers(training_examples, options.seed, logistic_only, own_ranker_for_new=False)
+    return _evaluate(window, test, rankers, first_stage(window.snapshot))
 
 
-def select_kind(
-    evaluation: Mapping[str, RankingMetrics], kinds: Sequence[str], draws: int = 400
-) -> str:
+def select_kind(evaluation: Mapping[str, RankingMetrics], kinds: Sequence[str]) -> str:
     """Select the kind of ranker by an evaluation on the newest horizon.
 
     The first kind is the default. Another one must be better in 95 of 100 bootstrap draws of the
     customers.
-
-    Parameters
-    ----------
-    evaluation : mapping
-        Kind → ranking of the same customers.
-    kinds : sequence of str
-    draws : int
-        Bootstrap draws.
-
-    Returns
-    -------
-    str
     """
     default = kinds[0]
     if not evaluation or not evaluation[default].customers:
         return default
-    gains = {
-        kind: evaluation[kind].each["ndcg"] - evaluation[default].each["ndcg"] for kind in kinds[1:]
-    }
-    if not gains:
-        return default
+    usual = evaluation[default].each["ndcg"]
+    gains = {kind: evaluation[kind].each["ndcg"] - usual for kind in kinds[1:]}
     best = max(gains, key=lambda kind: float(gains[kind].mean()))
     gain, rng = gains[best], np.random.default_rng(0)
-    ahead = np.mean([gain[rng.integers(0, len(gain), len(gain))].mean() > 0 for _ in range(draws)])
+    ahead = np.mean([gain[rng.integers(0, len(gain), len(gain))].mean() > 0 for _ in range(DRAWS)])
     return best if ahead > CONFIDENCE else default
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-import httpx
+import httpx2
 import pytest
 from slack_sdk import WebClient
 from starlette.applications import Starlette
@@ -60,9 +60,9 @@ def slack() -> Iterator[StandIn]:
 
 
 @pytest.fixture(scope="session")
-def http() -> Iterator[httpx.Client]:
+def http() -> Iterator[httpx2.Client]:
     """A browser or script that waits as long as a busy machine needs."""
-    with httpx.Client(timeout=60) as opened:
+    with httpx2.Client(timeout=60) as opened:
         yield opened
 
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import IO
 
-import httpx
+import httpx2
 import pytest
 from sqlalchemy import func, select, update
 
@@ -20,7 +20,8 @@ from retention.errors import BadInput, Refused
 from retention.outreach.dispatch import configured_channel
 from retention.outreach.smtp import parse_smtp_url
 from retention.settings import Settings
-from workers import jobs, roles
+from workers import roles
+from workers.queue import jobs
 
 START = datetime(2017, 10, 2, 13, tzinfo=UTC)
 
@@ -72,7 +73,7 @@ def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
         == 3
     )
     settings = Settings(home=tmp_path, _env_file=None, **given[0])
-    running = demo._Demo(settings, database)
+    running = demo._Demo(database.using(settings))
     assert running.slack.delivery.secret == given[0]["slack_signing_secret"]
     variables = {**demo.environment(settings), **running._environments.of("run")}
     assert not {*given[0].values()} & {*variables.values()}
@@ -91,7 +92,7 @@ def test_log_is_opened_for_appending(tmp_path, database, monkeypatch):
         stdout.write(b"short")
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", spawn)
-    asyncio.run(demo._Demo(Settings(home=tmp_path, _env_file=None), database)._start())
+    asyncio.run(demo._Demo(database.using(Settings(home=tmp_path, _env_file=None)))._start())
     assert log.read_bytes() == b"short"
 
 
@@ -107,16 +108,16 @@ def test_taken_port_is_named(tmp_path) -> None:
 def test_roles_and_digest_are_seeded_once_and_changes_persist(
     database, settings, business_time
 ) -> None:
-    demo._seed(settings, database)
+    demo._seed(database)
     with database.transaction() as session:
         session.get_one(RoleGrant, (settings.team_id, "U0LEAD")).role = "viewer"
-    demo._seed(settings, database)
+    demo._seed(database)
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Schedule)) == 1
         weekly = session.scalars(select(Schedule)).one()
         assert (weekly.weekday, weekly.at, weekly.channel) == (0, "09:00", "C0CRM")
-        assert roles.role_of(session, settings, "U0ANALYST") == "analyst"
-        assert roles.role_of(session, settings, "U0LEAD") == "viewer"
+        assert roles.role_of(session, "U0ANALYST") == "analyst"
+        assert roles.role_of(session, "U0LEAD") == "viewer"
 
 
 def test_completion_offers_what_the_persons_role_may_do(
@@ -125,17 +126,17 @@ def test_completion_offers_what_the_persons_role_may_do(
     for name, value in demo.environment(settings).items():
         monkeypatch.setenv(name, value)
     settings = Settings(_env_file=None)
-    demo._seed(settings, database)
-    running = demo._Demo(settings, database)
+    demo._seed(database.using(settings))
+    running = demo._Demo(database.using(settings))
 
     def offered(user: str) -> str:
         about = asyncio.run(overview(user))
         return "\n".join(one["usage"] for one in about["commands"])
 
     async def overview(user: str) -> dict:
-        transport, url = httpx.ASGITransport(running.server.config.app), running.slack.url
+        transport, url = httpx2.ASGITransport(running.server.config.app), running.slack.url
         running.ready.set()
-        async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+        async with httpx2.AsyncClient(transport=transport, base_url=url) as client:
             return (await client.get("/playground/workspace", params={"user": user})).json()
 
     assert "/retention status" in offered("viewer")
@@ -148,7 +149,7 @@ def test_completion_offers_what_the_persons_role_may_do(
 
 
 def test_clock_stops_while_the_demo_is_stopped(database, settings, business_time) -> None:
-    running = demo._Demo(settings, database)
+    running = demo._Demo(database)
     before = clock.now()
     running._store_clock()
     with database.transaction() as session:  # a night passes
@@ -157,8 +158,8 @@ def test_clock_stops_while_the_demo_is_stopped(database, settings, business_time
     assert abs(clock.now() - before) < timedelta(seconds=5)
 
 
-def test_welcome_message_is_posted_once(database, settings, business_time) -> None:
-    running = demo._Demo(settings, database)
+def test_welcome_message_is_posted_once(database, business_time) -> None:
+    running = demo._Demo(database)
     running._welcome()
     running._welcome()
     (greeting,) = running.slack.workspace.messages["C0CRM"].values()
@@ -166,10 +167,10 @@ def test_welcome_message_is_posted_once(database, settings, business_time) -> No
     assert greeting.shown_at.startswith("2017-10-02")
 
 
-async def _asked(running: demo._Demo, calls: list[tuple[str, str]]) -> list[httpx.Response | None]:
+async def _asked(running: demo._Demo, calls: list[tuple[str, str]]) -> list[httpx2.Response | None]:
     """Return the answers, None for a request that waits."""
-    transport, url = httpx.ASGITransport(running.server.config.app), running.slack.url
-    async with httpx.AsyncClient(transport=transport, base_url=url) as client:
+    transport, url = httpx2.ASGITransport(running.server.config.app), running.slack.url
+    async with httpx2.AsyncClient(transport=transport, base_url=url) as client:
         tasks = [
             asyncio.create_task(client.request(verb, path, data=form[0] if form else None))
             for verb, path, *form in calls
@@ -181,9 +182,9 @@ async def _asked(running: demo._Demo, calls: list[tuple[str, str]]) -> list[http
         return [task.result() if task.done() else None for task in tasks]
 
 
-def test_commands_wait_until_the_bot_can_answer(database, settings, business_time):
+def test_commands_wait_until_the_bot_can_answer(database, business_time):
     """The first command came up to two seconds too early and got ``dispatch_failed``."""
-    running = demo._Demo(settings, database)
+    running = demo._Demo(database)
     calls = [
         ("GET", "/"),
         ("GET", "/playground/workspace?user=lead"),
@@ -196,8 +197,8 @@ def test_commands_wait_until_the_bot_can_answer(database, settings, business_tim
     assert [answer is None for answer in answers] == [False, False, False, True, True]
 
 
-def test_page_is_open_while_the_data_is_loading(database, settings):
-    running = demo._Demo(settings, database)
+def test_page_is_open_while_the_data_is_loading(database):
+    running = demo._Demo(database)
     running._show(loading.Step(3, "bringing in households"))
     calls = [("GET", "/playground/workspace?user=lead"), ("POST", "/playground/actions")]
     page, click = asyncio.run(_asked(running, calls))
@@ -213,7 +214,7 @@ def test_page_is_open_while_the_data_is_loading(database, settings):
 
 
 @pytest.mark.parametrize("failure", [None, "The home holds later events."])
-def test_a_worker_loads_the_data(database, settings, monkeypatch, failure):
+def test_a_worker_loads_the_data(database, monkeypatch, failure):
     monkeypatch.setattr(loading.broker, "is_reachable", lambda _: True)
     monkeypatch.setattr(loading, "POLL_SECONDS", 0)
     shown = []
@@ -231,13 +232,13 @@ def test_a_worker_loads_the_data(database, settings, monkeypatch, failure):
 
     monkeypatch.setattr(jobs, "wake", wake)
     with pytest.raises(Refused, match="later") if failure else nullcontext():
-        loading.load(settings, database, show, lambda: False)
+        loading.load(database, show, lambda: False)
     assert shown == [loading.Step(5, "bringing in purchases")]
 
 
-def test_stopping_the_demo_ends_the_loading(database, settings):
-    loading.load(settings, database, lambda _: None, lambda: True)
-    assert not loading.is_loaded(settings, database)
+def test_stopping_the_demo_ends_the_loading(database):
+    loading.load(database, lambda _: None, lambda: True)
+    assert not loading.is_loaded(database)
 
 
 def _own(settings: Settings, port: int) -> Settings:
@@ -254,13 +255,13 @@ def test_demo_stops_quietly_while_a_page_is_open(
 
     async def scenario() -> bool:
         port = free_port()
-        running = demo._Demo(_own(settings, port), database)
+        running = demo._Demo(database.using(_own(settings, port)))
         monkeypatch.setattr(running, "_start", processes)
         monkeypatch.setattr(running, "_is_ready", lambda: True)
         ending = asyncio.create_task(running.run())
         await running.ready.wait()
         url = f"http://127.0.0.1:{port}/playground/stream?user=lead"
-        async with httpx.AsyncClient() as client, client.stream("GET", url) as stream:
+        async with httpx2.AsyncClient() as client, client.stream("GET", url) as stream:
             lines = stream.aiter_lines()
             await anext(lines)
             os.kill(os.getpid(), signal.SIGINT)
@@ -280,7 +281,7 @@ def test_bot_that_never_answers_ends_the_demo(
         return await asyncio.create_subprocess_exec("sleep", "60")
 
     async def scenario() -> bool:
-        running = demo._Demo(_own(settings, free_port()), database)
+        running = demo._Demo(database.using(_own(settings, free_port())))
         monkeypatch.setattr(running, "_start", processes)
         monkeypatch.setattr(running, "_is_ready", lambda: False)
         return await running.run()

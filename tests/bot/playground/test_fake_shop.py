@@ -6,26 +6,25 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from starlette.applications import Starlette
 
-from bot.playground.shop.connection import NAME, connect
 from bot.playground.shop.routes import ShopRoutes
-from bot.playground.shop.store import FakeShop
+from bot.playground.shop.store import NAME, FakeShop, connect
 from bot.playground.workspace import Store
 from retention import clock
-from retention.campaigns.coupons import normalize_code, valid_until
+from retention.campaigns.codes.coupons import normalize_code, valid_until
 from retention.connect import connections
-from retention.connect.code_makers import active_shop
+from retention.connect.registry import active_shop
 from retention.db.tables import Coupon, DirectoryEntry, ShopCode, ShopDiscount
 from retention.demo.graphql import parse
 from retention.privacy import standard_webhooks
 from tests.retention.outreach import live_campaigns
-from workers.environment import ChildEnvironments
+from workers.queue.environment import ChildEnvironments
 
 KEY, TOKEN = "key-of-events-with-32-characters", "token"
 CODE = "5B8T-Q59H-MYZ7"
@@ -42,10 +41,10 @@ class Client:
         self.shop = shop
         self._app = Starlette(routes=routes.routes())
 
-    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(self._app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+    def call(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        async def send() -> httpx2.Response:
+            transport = httpx2.ASGITransport(self._app)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://shop") as client:
                 return await client.request(method, path, **options)
 
         return asyncio.run(send())
@@ -55,7 +54,7 @@ class Client:
         body = {"customer_id": customer, "lines": lines, "code": code, **more}
         return self.call("POST", "/shop/orders", json=body)
 
-    def admin(self, query: str, variables: Any = None, token: str = TOKEN) -> httpx.Response:
+    def admin(self, query: str, variables: Any = None, token: str = TOKEN) -> httpx2.Response:
         headers = {"X-Shopify-Access-Token": token}
         return self.call(
             "POST", ADMIN, json={"query": query, "variables": variables}, headers=headers
@@ -99,7 +98,7 @@ def open_shop(desk, settings, database, tmp_path) -> Any:
         own = settings.model_copy(update=changes)
         environments = ChildEnvironments(settings)
         shop = FakeShop(store, desk.url_for("").rstrip("/"), KEY, environments, cache)
-        return Client(shop, ShopRoutes(shop, own, database, TOKEN))
+        return Client(shop, ShopRoutes(shop, database.using(own), TOKEN))
 
     return opened
 
@@ -164,11 +163,11 @@ def test_last_day_of_a_code_is_that_of_its_email(open_shop, database, settings) 
     assert expires_at.day == 1  # of November, in UTC
     campaign = live_campaigns.start_campaign(database, settings, 2)
     keyed = settings.model_copy(update={"secret_key": SecretStr("k" * 64)})
-    connect(keyed, database, TOKEN, channel="C0CRM", by="U0ADMIN")
+    connect(database.using(keyed), TOKEN, channel="C0CRM", by="U0ADMIN")
     with database.transaction() as session:
         coupon = session.scalars(select(Coupon).limit(1)).one()
         coupon.customer_id, coupon.expires_at = "7", expires_at
-        connection = connections.find(session, settings, NAME)
+        connection = connections.find(session, NAME)
         made = ShopDiscount(
             team_id=settings.team_id,
             campaign_id=campaign.id,
@@ -208,10 +207,10 @@ def test_admin_api_needs_its_token_and_names_unknown_fields(open_shop) -> None:
 
 def test_each_start_renews_the_connection(settings, database) -> None:
     for token in ("first", "second"):
-        connect(settings, database, token, channel="C0CRM", by="U0ADMIN")
+        connect(database, token, channel="C0CRM", by="U0ADMIN")
     with database.reading() as session:
-        connection = active_shop(session, settings)
+        connection = active_shop(session)
         assert connection is not None
         assert connection.name == NAME
         assert connections.access(settings, connection)["token"] == "second"
-        assert len(connections.connections(session, settings)) == 1
+        assert len(connections.connections(session)) == 1

@@ -8,31 +8,14 @@ from slack_sdk import WebClient
 
 from bot.playground.page import page_routes
 from bot.playground.server import StandIn
-from tests.bot.playground.test_page import GO, buttons, section, text
-from tests.chromium import chromium, page
+from tests.bot.playground.test_page import GO, buttons, modal, section, text, typed
+from tests.chromium import page
 
 pytestmark = pytest.mark.browser
 
-MODAL = {
-    "type": "modal",
-    "title": text("Reject"),
-    "submit": text("Reject it"),
-    "blocks": [
-        {
-            "type": "input",
-            "block_id": "why",
-            "label": text("Reason"),
-            "element": {"type": "plain_text_input", "action_id": "value"},
-        }
-    ],
-}
+WHY = typed("why", "Reason", {"type": "plain_text_input", "action_id": "value"})
+MODAL = modal("Reject", WHY)
 FRUIT = [{"text": text(name), "value": name} for name in ("Apple", "Pear", "Plum")]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

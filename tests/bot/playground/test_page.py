@@ -4,14 +4,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from slack_sdk import WebClient
 
 from bot.playground import seed
 from bot.playground.page import page_routes
 from bot.playground.server import StandIn
-from tests.chromium import chromium, page
+from tests.chromium import page
 from tests.workers.harness import wait
 
 pytestmark = pytest.mark.browser
@@ -20,12 +20,6 @@ COMMANDS = [
     {"usage": "/retention sweep [--tier high|medium|low]", "help": "Who is at risk, and why."},
     {"usage": "/retention status", "help": "Is everything up?"},
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture
@@ -62,6 +56,15 @@ def section(words: str) -> dict[str, Any]:
 
 def buttons(*elements: dict[str, Any]) -> dict[str, Any]:
     return {"type": "actions", "block_id": "row", "elements": list(elements)}
+
+
+def typed(block_id: str, label: str, element: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "input", "block_id": block_id, "label": text(label), "element": element}
+
+
+def modal(title: str, *blocks: dict[str, Any], submit: str = "Save") -> dict[str, Any]:
+    words = {"title": text(title), "submit": text(submit)}
+    return {"type": "modal", **words, "blocks": list(blocks)}
 
 
 GO = {"type": "button", "action_id": "go", "text": text("Go on"), "value": "1", "style": "primary"}
@@ -169,19 +172,8 @@ def test_own_message_scrolls_to_the_answer(see, client: WebClient) -> None:
 def test_options_show_names_and_descriptions(see, client: WebClient, app) -> None:
     lead = {"text": {"type": "mrkdwn", "text": "<@U0LEAD>"}, "value": "lead"}
     lead["description"] = text("Approves campaigns.")
-    view = {
-        "type": "modal",
-        "title": text("Edit"),
-        "submit": text("Save"),
-        "blocks": [
-            {
-                "type": "input",
-                "block_id": "approver",
-                "label": text("Approver"),
-                "element": {"type": "radio_buttons", "action_id": "value", "options": [lead]},
-            }
-        ],
-    }
+    boxes = {"type": "radio_buttons", "action_id": "value", "options": [lead]}
+    view = modal("Edit", typed("approver", "Approver", boxes))
     app.answer = lambda payload: (
         client.views_open(trigger_id=payload["trigger_id"], view=view) and None
     )
@@ -195,31 +187,16 @@ def test_options_show_names_and_descriptions(see, client: WebClient, app) -> Non
 def test_modal_works_by_keyboard_and_shows_errors(
     see, slack: StandIn, client: WebClient, app
 ) -> None:
-    view = {
-        "type": "modal",
-        "title": text("Reject"),
-        "submit": text("Reject it"),
-        "blocks": [
-            {
-                "type": "input",
-                "block_id": "why",
-                "label": text("Reason"),
-                "hint": text("The author reads it."),
-                "element": {"type": "plain_text_input", "action_id": "value"},
-            }
-        ],
-    }
+    why = typed("why", "Reason", {"type": "plain_text_input", "action_id": "value"})
+    view = modal("Reject", {**why, "hint": text("The author reads it.")})
 
     def answer(payload: dict[str, Any]) -> Any:
         if payload["type"] == "block_actions":
             client.views_open(trigger_id=payload["trigger_id"], view=view)
             return None
         words = payload["view"]["state"]["values"]["why"]["value"]["value"]
-        return (
-            {"response_action": "errors", "errors": {"why": "Say more."}}
-            if len(words) < 5
-            else None
-        )
+        errors = {"response_action": "errors", "errors": {"why": "Say more."}}
+        return errors if len(words) < 5 else None
 
     app.answer = answer
     client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
@@ -253,7 +230,7 @@ def test_view_is_updated_while_a_person_types(see, client: WebClient, app) -> No
         asks = {"type": "input", "block_id": "copy", "dispatch_action": True, "label": text("Text")}
         filler = [section(f"line {number}") for number in range(40)]
         blocks = [*filler, {**asks, "element": element}, section(f"Preview: {shown}")]
-        return {"type": "modal", "title": text("Edit"), "submit": text("Save"), "blocks": blocks}
+        return modal("Edit", *blocks)
 
     def answer(payload: dict[str, Any]) -> None:
         if opened := payload.get("view"):
@@ -450,7 +427,7 @@ def test_late_event_of_the_last_advance_does_not_end_the_current_one(
     shown.locator("#clock:not(.moving) #next-week:enabled").wait_for()
 
 
-def test_file_is_attached_and_reaches_the_app(see, http: httpx.Client, app) -> None:
+def test_file_is_attached_and_reaches_the_app(see, http: httpx2.Client, app) -> None:
     shown = see("admin", "app")
     with shown.expect_file_chooser() as chooser:
         shown.get_by_role("button", name="Attach a file").click()

@@ -13,12 +13,24 @@ from bot.playground.timemachine import TimeMachine, local_span, parse_duration
 from retention import clock
 from retention.db.tables import BusinessClock, Campaign, Job, Outbox, RoleGrant, Send
 from retention.errors import BadInput, Conflict
+from tests.bot.wire import stored
 from tests.retention.campaigns.samples import a_body
 from tests.workers.harness import wait
-from workers import jobs, schedule
-from workers.requests import Monitor, Retrain
+from workers.queue import jobs
+from workers.requests import Digest, Monitor, Retrain
+from workers.schedule import tick
+from workers.schedule.cadence import Cadence
 
 MONDAY = datetime(2017, 10, 2, 13, tzinfo=UTC)  # 9 o'clock in New York
+
+
+def is_just_after(at: datetime, due: datetime) -> bool:
+    return timedelta() <= at - due < timedelta(minutes=1)
+
+
+def submit(session, request, user: str, channel: str | None) -> Job:
+    place = {"requested_by": user, "channel": channel}
+    return jobs.submit(session, request, **place, idem_key=request.kind, announce=False).job
 
 
 @pytest.fixture
@@ -28,25 +40,12 @@ def machine(database, settings, monkeypatch):
     with database.transaction() as session:
         offset = (MONDAY - clock.wall()).total_seconds()
         session.add(BusinessClock(team_id=settings.team_id, offset_seconds=offset))
-        session.add(
-            RoleGrant(
-                team_id=settings.team_id, user_id="U0ANALYST", role="analyst", granted_by="U0ADMIN"
-            )
-        )
-    with database.transaction() as session:
-        schedule.add(
-            session,
-            settings,
-            kind="digest",
-            args={},
-            weekday=0,
-            at="09:00",
-            timezone="America/New_York",
-            channel="C0CRM",
-            created_by="U0ANALYST",
-        )
+        session.add(RoleGrant(user_id="U0ANALYST", role="analyst", granted_by="U0ADMIN"))
+    with database.transaction() as session:  # its first run is by the clock that is stored now
+        cadence, zone = Cadence("09:00", weekday=0), "America/New_York"
+        tick.add(session, Digest(), cadence, zone, channel="C0CRM", by="U0ANALYST")
     result: list[dict] = []
-    created = TimeMachine(settings, database, result.append)
+    created = TimeMachine(database, result.append)
     created.told = result
     return created
 
@@ -74,7 +73,8 @@ def worked(database):
 
     thread = threading.Thread(target=work)
     thread.start()
-    yield SimpleNamespace(done=done, fails=fails, does=does, waits=waits)
+    kinds = lambda: [kind for kind, _ in done]  # noqa: E731
+    yield SimpleNamespace(done=done, kinds=kinds, fails=fails, does=does, waits=waits)
     stop.set()
     thread.join()
 
@@ -84,50 +84,27 @@ def test_stops_at_each_due_moment_after_importing_its_data(machine, worked) -> N
     weeks = [MONDAY + timedelta(days=7 * week) for week in (1, 2)]
     assert list(journey.moments[:2]) == weeks
     assert len(journey.moments) == 3
-    assert [kind for kind, _ in worked.done] == [
-        "demo_feed",
-        "digest",
-        "demo_feed",
-        "digest",
-        "demo_feed",
-    ]
+    assert worked.kinds() == ["demo_feed", "digest", "demo_feed", "digest", "demo_feed"]
     digests = [at for kind, at in worked.done if kind == "digest"]
-    assert all(
-        timedelta() <= at - due < timedelta(minutes=1)
-        for at, due in zip(digests, weeks, strict=True)
-    )
-    assert timedelta() <= clock.now() - (MONDAY + timedelta(days=15)) < timedelta(minutes=1)
+    assert all(is_just_after(at, due) for at, due in zip(digests, weeks, strict=True))
+    assert is_just_after(clock.now(), MONDAY + timedelta(days=15))
 
 
 @pytest.fixture
 def campaign_due(machine, worked, database) -> datetime:
     """When a campaign goes live, with one e-mail to send."""
     due = MONDAY + timedelta(hours=4)
-    team = machine.settings.team_id
+    campaign = {"name": "May", "state": "scheduled", "send_at": due, "post_key": "p", "salt": "s"}
+    people = {"drafted_by": "U0ANALYST", "decided_by": "U0LEAD"}
+    body = a_body().model_dump(mode="json")
     with database.transaction() as session:
-        session.add(
-            RoleGrant(team_id=team, user_id="U0LEAD", role="approver", granted_by="U0ADMIN")
-        )
-        session.add(
-            Campaign(
-                id="c1",
-                name="May",
-                state="scheduled",
-                post_key="p",
-                salt="s",
-                drafted_by="U0ANALYST",
-                send_at=due,
-                decided_by="U0LEAD",
-                team_id=team,
-                body=a_body().model_dump(mode="json"),
-            )
-        )
+        session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by="U0ADMIN"))
+        session.add(Campaign(id="c1", body=body, **campaign, **people))
 
     def live(session) -> None:
         session.get_one(Campaign, "c1").state = "live"
-        session.add(
-            Send(campaign_id="c1", customer_id="k", channel="email", state="queued", queued_at=due)
-        )
+        email = {"channel": "email", "state": "queued", "queued_at": due}
+        session.add(Send(campaign_id="c1", customer_id="k", **email))
 
     def sent(session) -> None:
         session.execute(update(Send).values(state="sent"))
@@ -145,7 +122,7 @@ def test_emails_are_due_when_their_campaign_goes_live(
     with database.reading() as session:
         job = session.scalars(select(Job).where(Job.kind == "campaign_deliver")).one()
     was_due = job.created_at.replace(tzinfo=UTC) + timedelta(seconds=job.args["clock_offset"])
-    assert timedelta() <= went_live - campaign_due < timedelta(minutes=1)
+    assert is_just_after(went_live, campaign_due)
     assert abs(was_due - campaign_due) < timedelta(minutes=1)
     assert job.state == "done"
 
@@ -154,19 +131,16 @@ def test_time_moves_on_while_emails_are_sent(machine, worked, database, campaign
     is_sent = threading.Event()
     worked.waits["campaign_deliver"] = lambda: not is_sent.is_set()
     machine.advance(timedelta(days=7, hours=1), waits=False)
-    assert "digest" in [kind for kind, _ in worked.done]
-    assert "campaign_deliver" not in [kind for kind, _ in worked.done]
+    assert "digest" in worked.kinds()
+    assert "campaign_deliver" not in worked.kinds()
     is_sent.set()
 
 
 def test_each_import_ends_at_its_step(machine, worked, database) -> None:
     machine.advance(timedelta(days=8))
-    with database.reading() as session:
-        fed = [
-            job.args["until"] for job in session.scalars(select(Job).where(Job.kind == "demo_feed"))
-        ]
-    assert datetime.fromisoformat(sorted(fed)[0]) == MONDAY + timedelta(days=7)
-    assert datetime.fromisoformat(sorted(fed)[1]) - MONDAY >= timedelta(days=8)
+    fed = sorted(job.args["until"] for job in stored(database, Job, Job.kind == "demo_feed"))
+    assert datetime.fromisoformat(fed[0]) == MONDAY + timedelta(days=7)
+    assert datetime.fromisoformat(fed[1]) - MONDAY >= timedelta(days=8)
 
 
 def test_next_import_begins_while_messages_are_posted(machine, worked) -> None:
@@ -182,7 +156,7 @@ def test_next_import_begins_while_messages_are_posted(machine, worked) -> None:
 
     worked.does |= {"digest": post, "demo_feed": import_orders}
     machine.advance(timedelta(days=8))
-    assert timedelta() <= began[1] - (MONDAY + timedelta(days=7)) < timedelta(minutes=1)
+    assert is_just_after(began[1], MONDAY + timedelta(days=7))
 
 
 def test_advance_ends_when_all_messages_are_posted(machine, worked) -> None:
@@ -208,7 +182,7 @@ def test_button_does_not_wait_for_the_last_digest(machine, worked) -> None:
     is_read = threading.Event()
     worked.waits["digest"] = lambda: not is_read.is_set()
     machine.advance(timedelta(days=7, minutes=20), waits=False)
-    assert [kind for kind, _ in worked.done] == ["demo_feed"]
+    assert worked.kinds() == ["demo_feed"]
     assert clock.now() >= MONDAY + timedelta(days=7, minutes=20)
     while machine.state().get("what") != "preparing the digest":
         time.sleep(0.01)
@@ -216,12 +190,12 @@ def test_button_does_not_wait_for_the_last_digest(machine, worked) -> None:
     is_read.set()
     while "what" in machine.state():
         time.sleep(0.01)
-    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest"]
+    assert worked.kinds() == ["demo_feed", "digest"]
 
 
 def test_button_waits_for_work_of_earlier_moments(machine, worked) -> None:
     machine.advance(timedelta(days=14, minutes=20), waits=False)
-    assert [kind for kind, _ in worked.done][:3] == ["demo_feed", "digest", "demo_feed"]
+    assert worked.kinds()[:3] == ["demo_feed", "digest", "demo_feed"]
 
 
 def test_reports_progress_and_arrival(machine, worked) -> None:
@@ -241,9 +215,9 @@ def test_seconds_of_each_step_are_returned(machine, worked) -> None:
 def test_minutes_after_the_last_stop_need_no_import_of_their_own(machine, worked) -> None:
     journey = machine.advance(timedelta(days=7, minutes=20))
     assert len(journey.moments) == 2
-    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest"]
+    assert worked.kinds() == ["demo_feed", "digest"]
     machine.advance(timedelta(days=1))
-    assert [kind for kind, _ in worked.done] == ["demo_feed", "digest", "demo_feed"]
+    assert worked.kinds() == ["demo_feed", "digest", "demo_feed"]
 
 
 def test_page_opened_meanwhile_sees_the_step(machine, worked) -> None:
@@ -258,15 +232,7 @@ def test_page_opened_meanwhile_sees_the_step(machine, worked) -> None:
 
 def test_training_does_not_delay_the_advance(machine, worked, database) -> None:
     with database.transaction() as session:
-        training = jobs.submit(
-            session,
-            machine.settings,
-            Retrain(),
-            requested_by="U0ANALYST",
-            channel="C0CRM",
-            idem_key="training",
-            announce=False,
-        ).job
+        training = submit(session, Retrain(), "U0ANALYST", "C0CRM")
         session.execute(update(Job).where(Job.id == training.id).values(state="running"))
     machine.advance(timedelta(days=7, hours=1))
     with database.reading() as session:
@@ -279,22 +245,14 @@ def test_model_check_delays_only_the_next_advance(machine, worked, database) -> 
 
     def check_model(session) -> None:
         worked.does.clear()
-        jobs.submit(
-            session,
-            machine.settings,
-            Monitor(scheduled=True),
-            requested_by="operator",
-            channel=None,
-            idem_key="check",
-            announce=False,
-        )
+        submit(session, Monitor(scheduled=True), "operator", None)
 
     worked.does["digest"] = check_model
     machine.advance(timedelta(days=7, hours=1))
-    assert "monitor" not in [kind for kind, _ in worked.done]
+    assert "monitor" not in worked.kinds()
     threading.Timer(0.2, is_checked.set).start()
     machine.advance(timedelta(hours=1))
-    assert [kind for kind, _ in worked.done][-2:] == ["monitor", "demo_feed"]
+    assert worked.kinds()[-2:] == ["monitor", "demo_feed"]
 
 
 def test_failed_import_stops_the_advance(machine, worked) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 
-import httpx
+import httpx2
 import pytest
 from slack_bolt import App
 from slack_bolt.adapter.socket_mode.builtin import SocketModeHandler
@@ -15,55 +15,36 @@ from slack_sdk.signature import SignatureVerifier
 
 from bot.playground import deliver, seed, workspace
 from bot.playground.server import StandIn
+from tests.bot.playground.test_checks import actions, button, plain
 from tests.workers.harness import wait
 
-BUTTONS = [
-    {
-        "type": "actions",
-        "block_id": "row",
-        "elements": [
-            {
-                "type": "button",
-                "action_id": "go",
-                "value": "7",
-                "text": {"type": "plain_text", "text": "Go"},
-            },
-            {
-                "type": "static_select",
-                "action_id": "tier",
-                "options": [{"text": {"type": "plain_text", "text": "High"}, "value": "high"}],
-            },
-        ],
-    }
-]
+OPTION = {"text": plain("High"), "value": "high"}
+SELECT = {"type": "static_select", "action_id": "tier", "options": [OPTION]}
+BUTTONS = [{**actions(button(action_id="go", value="7"), SELECT), "block_id": "row"}]
+SHARE = {
+    "type": "number_input",
+    "action_id": "value",
+    "is_decimal_allowed": False,
+    "min_value": "5",
+    "max_value": "50",
+    "initial_value": "10",
+}
+WHY = {"type": "plain_text_input", "action_id": "value"}
 MODAL = {
     "type": "modal",
     "callback_id": "edit",
-    "title": {"type": "plain_text", "text": "Edit"},
-    "submit": {"type": "plain_text", "text": "Save"},
+    "title": plain("Edit"),
+    "submit": plain("Save"),
     "notify_on_close": True,
     "blocks": [
-        {
-            "type": "input",
-            "block_id": "share",
-            "label": {"type": "plain_text", "text": "Hold-out"},
-            "element": {
-                "type": "number_input",
-                "action_id": "value",
-                "is_decimal_allowed": False,
-                "min_value": "5",
-                "max_value": "50",
-                "initial_value": "10",
-            },
-        },
-        {
-            "type": "input",
-            "block_id": "why",
-            "label": {"type": "plain_text", "text": "Why"},
-            "element": {"type": "plain_text_input", "action_id": "value"},
-        },
+        {"type": "input", "block_id": block, "label": plain(block), "element": element}
+        for block, element in (("share", SHARE), ("why", WHY))
     ],
 }
+
+
+def texts(slack: StandIn, user: str | None = None) -> list[str]:
+    return [message["text"] for message in slack.messages("crm", user=user)]
 
 
 def typed(text: str, share: str = "20") -> dict:
@@ -78,16 +59,11 @@ def test_command_is_signed_and_answered_ephemerally(slack: StandIn, app) -> None
     answer = slack.command("analyst", "crm", "/retention sweep --tier high")
     assert (answer["status"], answer["ack"]) == (200, {"text": "hello analyst"})
     sent = app.received[0]
-    assert (sent["command"], sent["text"], sent["channel_id"]) == (
-        "/retention",
-        "sweep --tier high",
-        "C0CRM",
-    )
+    assert sent["command"] == "/retention"
+    assert (sent["text"], sent["channel_id"]) == ("sweep --tier high", "C0CRM")
     assert SignatureVerifier(seed.SIGNING_SECRET).is_valid_request(app.bodies[0], app.headers[0])
-    assert [message["text"] for message in slack.messages("crm", user="analyst")] == [
-        "hello analyst"
-    ]
-    assert slack.messages("crm", user="lead") == []
+    assert texts(slack, "analyst") == ["hello analyst"]
+    assert texts(slack, "lead") == []
 
 
 def test_signature_equals_slacks() -> None:
@@ -105,7 +81,7 @@ def test_slow_answer_is_a_timeout(slack: StandIn, app, monkeypatch) -> None:
     monkeypatch.setattr(deliver, "ACK_SECONDS", 0.2)
     app.delay = 1
     assert slack.command("analyst", "crm", "help")["status"] == 504
-    assert "operation_timeout" in slack.messages("crm", user="analyst")[0]["text"]
+    assert "operation_timeout" in texts(slack, "analyst")[0]
 
 
 def test_missing_or_failing_app_is_reported(slack: StandIn, app) -> None:
@@ -113,13 +89,11 @@ def test_missing_or_failing_app_is_reported(slack: StandIn, app) -> None:
     assert slack.command("analyst", "crm", "help")["status"] == 500
     slack.bot_url = "http://127.0.0.1:9/slack/events"
     assert slack.command("analyst", "crm", "help")["status"] == 503
-    assert all(
-        "dispatch_failed" in message["text"] for message in slack.messages("crm", user="analyst")
-    )
+    assert all("dispatch_failed" in text for text in texts(slack, "analyst"))
 
 
 def test_response_url_expires_after_five_uses_or_thirty_minutes(
-    slack: StandIn, http: httpx.Client, app
+    slack: StandIn, http: httpx2.Client, app
 ) -> None:
     slack.command("analyst", "crm", "help")
     url = app.received[0]["response_url"]
@@ -128,14 +102,12 @@ def test_response_url_expires_after_five_uses_or_thirty_minutes(
     ]
     assert [answer.status_code for answer in answers] == [200] * 5 + [404]
     assert answers[5].json()["error"] == "used_url"
-    assert len(slack.messages("crm")) == 5
+    assert len(texts(slack)) == 5
     slack.command("analyst", "crm", "help")
     for url in slack.workspace.response_urls.values():
         url.created_at -= 1801
-    assert (
-        http.post(app.received[1]["response_url"], json={"text": "late"}).json()["error"]
-        == "expired_url"
-    )
+    late = http.post(app.received[1]["response_url"], json={"text": "late"})
+    assert late.json()["error"] == "expired_url"
 
 
 def test_inviting_the_bot_lets_it_post(slack: StandIn, client: WebClient) -> None:
@@ -152,14 +124,8 @@ def test_a_button_carries_its_value_and_the_message(slack: StandIn, client: WebC
     ts = client.chat_postMessage(channel="C0CRM", text="x", blocks=BUTTONS)["ts"]
     assert slack.press("lead", "crm", ts, "go", value="7", block_id="row")["status"] == 200
     sent = app.received[0]
-    assert sent["actions"][0] | {"action_ts": ""} == {
-        "type": "button",
-        "action_id": "go",
-        "block_id": "row",
-        "action_ts": "",
-        "value": "7",
-        "text": {"type": "plain_text", "text": "Go"},
-    }
+    action = {**button(action_id="go", value="7"), "block_id": "row", "action_ts": ""}
+    assert sent["actions"][0] | {"action_ts": ""} == action
     assert (sent["user"]["id"], sent["container"]["message_ts"]) == ("U0LEAD", ts)
     slack.press("lead", "crm", ts, "tier", value="high")
     assert app.received[1]["actions"][0]["selected_option"]["value"] == "high"
@@ -174,15 +140,14 @@ def test_outdated_screen_can_press_old_buttons_only(slack: StandIn, client: WebC
     assert slack.press("lead", "crm", "1.1", "go")["error"] == "message_not_found"
 
 
-def test_ephemeral_message_can_be_replaced(slack: StandIn, http: httpx.Client, app) -> None:
-    app.answer = lambda payload: (
-        {"text": "one", "blocks": BUTTONS} if "command" in payload else None
-    )
+def test_ephemeral_message_can_be_replaced(slack: StandIn, http: httpx2.Client, app) -> None:
+    shown = {"text": "one", "blocks": BUTTONS}
+    app.answer = lambda payload: shown if "command" in payload else None
     slack.command("analyst", "crm", "x")
     ts = slack.messages("crm", user="analyst")[0]["ts"]
     slack.press("analyst", "crm", ts, "go")
     http.post(app.received[1]["response_url"], json={"text": "two", "replace_original": True})
-    assert [message["text"] for message in slack.messages("crm", user="analyst")] == ["two"]
+    assert texts(slack, "analyst") == ["two"]
 
 
 # ---------------------------------------------------------------- modals
@@ -214,7 +179,7 @@ def test_trigger_id_is_valid_once_for_three_seconds(
 
 @pytest.mark.parametrize("values", [{"why": "x"}, {"why": {"value": "x"}}, {"share": {"value": 5}}])
 def test_input_that_is_not_an_object_keeps_the_modal_open(
-    slack: StandIn, http: httpx.Client, opened, values: dict
+    slack: StandIn, http: httpx2.Client, opened, values: dict
 ) -> None:
     form = {"user": "lead", "values": json.dumps(values)}
     response = http.post(f"{slack.url}/playground/views", data=form)
@@ -250,10 +215,8 @@ def test_errors_keep_the_modal_open_and_update_replaces_it(slack: StandIn, opene
     app.answer = lambda payload: {"response_action": "errors", "errors": {"why": "Too short."}}
     assert slack.submit("lead", typed("x"))["ack"]["errors"] == {"why": "Too short."}
     assert slack.view("lead") is not None
-    app.answer = lambda payload: {
-        "response_action": "update",
-        "view": {**MODAL, "callback_id": "next"},
-    }
+    update = {"response_action": "update", "view": {**MODAL, "callback_id": "next"}}
+    app.answer = lambda payload: update
     slack.submit("lead", typed("x"))
     assert slack.view("lead")["callback_id"] == "next"
 
@@ -333,12 +296,8 @@ def test_duplicate_delivery_repeats_the_payload(slack: StandIn, app) -> None:
     slack.fault("duplicate_delivery")
     slack.command("analyst", "crm", "sweep")
     slack.command("analyst", "crm", "sweep")
-    assert len(app.received) == 3
-    assert (
-        app.received[0]["trigger_id"]
-        == app.received[1]["trigger_id"]
-        != app.received[2]["trigger_id"]
-    )
+    first, again, other = [payload["trigger_id"] for payload in app.received]
+    assert first == again != other
 
 
 @pytest.mark.nightly
@@ -389,7 +348,7 @@ def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
     ],
 )
 def test_bad_calls_get_an_error_message(
-    slack: StandIn, http: httpx.Client, path: str, form: dict, status: int, says: str
+    slack: StandIn, http: httpx2.Client, path: str, form: dict, status: int, says: str
 ) -> None:
     response = http.post(f"{slack.url}/playground{path}", data=form)
     assert response.status_code == status

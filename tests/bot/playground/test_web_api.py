@@ -2,7 +2,7 @@
 
 import json
 
-import httpx
+import httpx2
 import pytest
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
@@ -34,7 +34,7 @@ def test_auth_test_returns_the_bot(client: WebClient) -> None:
     ],
 )
 def test_a_wrong_token_is_refused(
-    slack: StandIn, http: httpx.Client, token: str, error: str
+    slack: StandIn, http: httpx2.Client, token: str, error: str
 ) -> None:
     answer = http.post(f"{slack.api_url}auth.test", data={"token": token}).json()
     assert answer == {"ok": False, "error": error}
@@ -44,9 +44,7 @@ def test_unknown_methods_are_refused(client: WebClient) -> None:
     assert refused(client.api_call, "chat.nonsense").response["error"] == "unknown_method"
 
 
-def test_history_returns_metadata_only_on_request(
-    client: WebClient,
-) -> None:
+def test_history_returns_metadata_only_on_request(client: WebClient) -> None:
     metadata = {"event_type": "retention_post", "event_payload": {"key": "job:1"}}
     posted = client.chat_postMessage(
         channel="C0CRM", text="hello", blocks=[SECTION], metadata=metadata
@@ -253,13 +251,13 @@ def test_messages_survive_a_restart(tmp_path, client: WebClient) -> None:
     ],
 )
 def test_foreign_origins_and_hosts_are_refused(
-    slack: StandIn, http: httpx.Client, headers: dict[str, str]
+    slack: StandIn, http: httpx2.Client, headers: dict[str, str]
 ) -> None:
     for path in ("/playground/workspace", "/api/auth.test"):
         assert http.get(slack.url + path, headers=headers).status_code == 403
 
 
-def test_json_and_form_bodies_are_equivalent(slack: StandIn, http: httpx.Client) -> None:
+def test_json_and_form_bodies_are_equivalent(slack: StandIn, http: httpx2.Client) -> None:
     bearer = {"authorization": f"Bearer {seed.BOT_TOKEN}"}
     form = {"channel": "C0CRM", "text": "a", "blocks": json.dumps([SECTION])}
     assert http.post(f"{slack.api_url}chat.postMessage", data=form, headers=bearer).json()["ok"]

@@ -7,12 +7,12 @@ import pytest
 from retention import clock
 from retention.alerts import backtest, checks
 from retention.alerts.backtest import would_have_fired
-from retention.alerts.checks import check
+from retention.alerts.checks import Watch, check
 from retention.alerts.condition import PHRASES, Condition, parse_condition
 from retention.audiences.parse import parse
-from retention.campaigns import interim as interim_module
-from retention.campaigns.measurement import SampleRatio
-from retention.campaigns.sequential import InterimResult, RunningEffect
+from retention.campaigns.measurement import interim as interim_module
+from retention.campaigns.measurement.effects import SampleRatio
+from retention.campaigns.measurement.sequential import InterimResult, RunningEffect
 from retention.db.tables import Campaign, ModelHealth
 from retention.errors import BadInput
 
@@ -21,15 +21,12 @@ DAY = timedelta(days=1)
 
 def checked(shop, text, state, at, audience=None):
     clock.configure(fixed=at)
-    return check(
-        parse_condition(text),
-        parse(audience) if audience else None,
-        state,
-        at,
-        shop.lake,
-        shop.database,
-        shop.settings,
-    )
+    return check(watch(shop, text, at, audience), state)
+
+
+def watch(shop, text, at, audience=None):
+    narrowing = parse(audience) if audience else None
+    return Watch(parse_condition(text), narrowing, at, shop.lake, shop.database)
 
 
 @pytest.mark.parametrize("phrase", PHRASES)
@@ -95,7 +92,7 @@ def test_decayed_model_fires_once_per_version(champion_shop_copy):
     with shop.database.transaction() as session:
         from retention.registry import champion
 
-        version = champion(session, shop.settings, "churn").version
+        version = champion(session, "churn").version
         session.add(
             ModelHealth(
                 team_id=shop.settings.team_id,
@@ -109,9 +106,7 @@ def test_decayed_model_fires_once_per_version(champion_shop_copy):
     assert first.has_fired
     assert first.facts["reasons"] == ["AUC fell"]
     assert not checked(shop, "model decayed", first.state, shop.end).has_fired
-    (fired,), _ = would_have_fired(
-        parse_condition("model decayed"), None, shop.end, shop.lake, shop.database, shop.settings
-    )
+    (fired,), _ = would_have_fired(watch(shop, "model decayed", shop.end))
     assert fired["at"] == shop.end.isoformat()
 
 
@@ -171,9 +166,7 @@ def test_lapses_are_tested_once_a_week(shop):
 def test_trial_counts_the_entries_of_each_day(shop, monkeypatch):
     monkeypatch.setattr(backtest, "DAYS", 12)
     clock.configure(fixed=shop.end)
-    fired, step = would_have_fired(
-        parse_condition("last_order > 20"), None, shop.end, shop.lake, shop.database, shop.settings
-    )
+    fired, step = would_have_fired(watch(shop, "last_order > 20", shop.end))
     assert step == 1
     events = shop.lake.table("events").execute()
     at = events["occurred_at"].max()
@@ -193,14 +186,7 @@ def test_trial_counts_the_entries_of_each_day(shop, monkeypatch):
 
 def test_trial_of_late_data_finds_the_gaps(shop):
     newest = shop.lake.newest_event()
-    fired, _ = would_have_fired(
-        parse_condition("data late > 4d"),
-        None,
-        newest + 10 * DAY,
-        shop.lake,
-        shop.database,
-        shop.settings,
-    )
+    fired, _ = would_have_fired(watch(shop, "data late > 4d", newest + 10 * DAY))
     moments = [datetime.fromisoformat(one["at"]) for one in fired]
     assert moments
     assert abs(moments[-1] - (newest + 4 * DAY)) < timedelta(hours=2)
@@ -215,9 +201,7 @@ def test_trial_of_harm_finds_the_first_day(live, monkeypatch):
 
     monkeypatch.setattr("retention.alerts.backtest.interim", harmful_from_day_four)
     clock.configure(fixed=live.end)
-    (fired,), step = would_have_fired(
-        parse_condition("campaign harm"), None, live.end, live.lake, live.database, live.settings
-    )
+    (fired,), step = would_have_fired(watch(live, "campaign harm", live.end))
     with live.database.reading() as session:
         sent = session.get_one(Campaign, "c1").sent_at
     assert step == 1

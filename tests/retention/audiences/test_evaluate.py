@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from retention.audiences.breakdown import breakdown
 from retention.audiences.evaluate import mask, members
-from retention.audiences.expression import And, Comparison, Not, OneOf, Or
+from retention.audiences.expression import OPERATORS, TIERS, And, Comparison, Not, OneOf, Or
 from retention.audiences.parse import parse
 from retention.audiences.scores import members_at, scores_at
 from retention.db.tables import Assignment, Campaign, Suppression
 from retention.errors import BadInput
-from retention.lake.importing import import_files
 from retention.lake.places import attribute_names
 from retention.registry.churn_definition import (
     change_definition,
@@ -25,6 +24,7 @@ from retention.registry.churn_definition import (
 )
 from retention.risk.policy import load_policy
 from retention.risk.sweep import sweep
+from tests import shop as tiny
 
 CITIES = ("Berlin", "Hamburg", None)
 
@@ -33,30 +33,20 @@ CITIES = ("Berlin", "Hamburg", None)
 def frame() -> pd.DataFrame:
     """Fifty customers; a tenth of the values is unknown."""
     rng = np.random.default_rng(1)
-    table = pd.DataFrame(
-        {
-            "risk": rng.choice(["low", "medium", "high", None], 50),
-            "value": np.where(rng.random(50) < 0.1, np.nan, rng.gamma(2, 100, 50)),
-            "city": rng.choice(CITIES, 50),
-        }
-    )
+    columns = {
+        "risk": rng.choice(["low", "medium", "high", None], 50),
+        "value": np.where(rng.random(50) < 0.1, np.nan, rng.gamma(2, 100, 50)),
+        "city": rng.choice(CITIES, 50),
+    }
+    table = pd.DataFrame(columns)
     table.index = [f"c{number}" for number in range(50)]
     return table
 
 
+operators = st.sampled_from(OPERATORS)
 parts = st.one_of(
-    st.builds(
-        Comparison,
-        st.just("risk"),
-        st.sampled_from(["=", "!=", "<", "<=", ">", ">="]),
-        st.sampled_from(["low", "medium", "high"]),
-    ),
-    st.builds(
-        Comparison,
-        st.just("value"),
-        st.sampled_from(["=", "!=", "<", "<=", ">", ">="]),
-        st.floats(0, 500),
-    ),
+    st.builds(Comparison, st.just("risk"), operators, st.sampled_from(TIERS)),
+    st.builds(Comparison, st.just("value"), operators, st.floats(0, 500)),
     st.builds(OneOf, st.just("city"), st.just(("berlin",)) | st.just(("Berlin", "Hamburg"))),
 )
 
@@ -95,31 +85,29 @@ def add_customers(shop, rows) -> None:
 def people(shop_copy):
     """The tiny shop with cities, ages and a country for ten customers."""
     start = pd.Timestamp(shop_copy.begin)
-    add_customers(
-        shop_copy,
-        [
-            {
-                "customer_id": f"c{number:04d}",
-                "locale": "de-AT" if number == 0 else "en-GB",
-                "created_at": start,
-                "marketing_consent": number != 3,
-                "attributes": {
-                    "city": "Berlin" if number < 4 else "Hamburg",
-                    "age": str(20 + number),
-                }
-                | ({"country": "DE"} if number == 1 else {}),
-            }
-            for number in range(10)
-        ],
-    )
+    rows = [
+        {
+            "customer_id": f"c{number:04d}",
+            "locale": "de-AT" if number == 0 else "en-GB",
+            "created_at": start,
+            "marketing_consent": number != 3,
+            "attributes": {"city": "Berlin" if number < 4 else "Hamburg", "age": str(20 + number)}
+            | ({"country": "DE"} if number == 1 else {}),
+        }
+        for number in range(10)
+    ]
+    add_customers(shop_copy, rows)
     return shop_copy
 
 
 def found(shop, text, as_of=None) -> set[str]:
     with shop.database.reading() as session:
-        return set(
-            members(shop.lake, session, shop.settings, parse(text), as_of or shop.end).customers
-        )
+        return set(members(shop.lake, session, parse(text), as_of or shop.end).customers)
+
+
+def unsubscribed(shop, customer, at) -> Suppression:
+    team = shop.settings.team_id
+    return Suppression(team_id=team, customer_id=customer, source="unsubscribe", at=at)
 
 
 def test_attributes_city_country_and_consent_describe_customers(people):
@@ -133,14 +121,7 @@ def test_attributes_city_country_and_consent_describe_customers(people):
     assert "c0003" in found(people, "consent = refused")
     assert "c0003" not in found(people, "consent = given")
     with people.database.transaction() as session:
-        session.add(
-            Suppression(
-                team_id=people.settings.team_id,
-                customer_id="c0004",
-                source="unsubscribe",
-                at=people.end - timedelta(days=5),
-            )
-        )
+        session.add(unsubscribed(people, "c0004", people.end - timedelta(days=5)))
     assert "c0004" in found(people, "consent = refused")
     assert "c0004" not in found(people, "consent = refused", people.end - timedelta(days=6))
 
@@ -155,9 +136,8 @@ def test_order_fields_agree_with_the_orders_before_the_moment(shop):
     silent = (pd.Timestamp(as_of).tz_localize(None) - per["last"]).dt.total_seconds() / 86_400
     assert found(shop, "orders >= 5", as_of) == set(per.index[per["orders"] >= 5])
     assert found(shop, "last_order > 30", as_of) == set(per.index[silent > 30])
-    assert found(shop, "spent > 100 and last_order <= 30d", as_of) == set(
-        per.index[(per["spent"] > 100) & (silent <= 30)]
-    )
+    expected = set(per.index[(per["spent"] > 100) & (silent <= 30)])
+    assert found(shop, "spent > 100 and last_order <= 30d", as_of) == expected
     assert found(shop, "channel = web", as_of) == set(per.index)
     items = shop.lake.table("items").execute().set_index("item_id")
     recent = bought[
@@ -167,18 +147,16 @@ def test_order_fields_agree_with_the_orders_before_the_moment(shop):
     assert coffee
     assert found(shop, "bought category Coffee in 30d", as_of) == coffee
     assert found(shop, "not bought category Coffee in 30d", as_of).isdisjoint(coffee)
-    assert found(shop, "bought brand 'brand 1'", as_of) >= set(
-        recent["customer_id"][recent["item_id"].map(items["brand"]) == "brand 1"]
-    )
-    assert found(shop, "bought item i001", as_of) == found(
-        shop, f"bought item {items.loc['i001', 'title']!r}", as_of
-    )
+    expected = set(recent["customer_id"][recent["item_id"].map(items["brand"]) == "brand 1"])
+    assert found(shop, "bought brand 'brand 1'", as_of) >= expected
+    expected = found(shop, f"bought item {items.loc['i001', 'title']!r}", as_of)
+    assert found(shop, "bought item i001", as_of) == expected
 
 
-def test_later_rows_change_nothing_about_an_earlier_moment(people, tmp_path):
+def test_later_rows_change_nothing_about_an_earlier_moment(people):
     with people.database.transaction() as session:  # a derived definition follows the data
-        fixed = resolve_definition(current_definition(session, people.settings), 21, 42)
-        change_definition(session, people.settings, fixed, "U1")
+        fixed = resolve_definition(current_definition(session), 21, 42)
+        change_definition(session, fixed, "U1")
     as_of = people.end - timedelta(days=30)
     texts = (
         "orders > 3",
@@ -192,40 +170,28 @@ def test_later_rows_change_nothing_about_an_earlier_moment(people, tmp_path):
 
     def answers():
         return [
-            members_at(people.lake, people.database, people.settings, parse(text), as_of).customers
-            for text in texts
+            members_at(people.lake, people.database, parse(text), as_of).customers for text in texts
         ]
 
     before = answers()
-    later = pd.DataFrame(
-        {
-            "customer_id": [*(f"c{number:04d}" for number in range(100)), "new"],
-            "event_type": "purchase",
-            "occurred_at": as_of + timedelta(hours=1),
-            "item_id": "i001",
-            "order_id": [f"later{number}" for number in range(101)],
-            "quantity": 1,
-            "amount": 5_000.0,
-            "currency": "EUR",
-            "channel": "store",
-        }
-    )
-    later.to_parquet(tmp_path / "later.parquet")
-    import_files(
-        people.lake, people.database, people.settings, "events", [str(tmp_path / "later.parquet")]
-    )
+    columns = {
+        "customer_id": [*(f"c{number:04d}" for number in range(100)), "new"],
+        "event_type": "purchase",
+        "occurred_at": as_of + timedelta(hours=1),
+        "item_id": "i001",
+        "order_id": [f"later{number}" for number in range(101)],
+        "quantity": 1,
+        "amount": 5_000.0,
+        "currency": "EUR",
+        "channel": "store",
+    }
+    later = pd.DataFrame(columns)
+    tiny.add(people, later)
     with people.database.transaction() as session:
         session.add(sent_campaign(people, as_of + timedelta(hours=1)))
         session.flush()
         session.add(assigned("c0001"))
-        session.add(
-            Suppression(
-                team_id=people.settings.team_id,
-                customer_id="c0001",
-                source="unsubscribe",
-                at=as_of + timedelta(hours=1),
-            )
-        )
+        session.add(unsubscribed(people, "c0001", as_of + timedelta(hours=1)))
     assert answers() == before
     assert found(people, "in campaign c1") == {"c0001"}
     assert any(before)
@@ -260,32 +226,29 @@ def assigned(customer: str) -> Assignment:
 def test_warnings_name_the_nearest_known_value(people):
     with people.database.reading() as session:
         text = "city = Berlim and bought category cofee"
-        (city, category) = members(
-            people.lake, session, people.settings, parse(text), people.end
-        ).warnings
+        (city, category) = members(people.lake, session, parse(text), people.end).warnings
     assert "Berlin" in city
     assert "coffee" in category
 
 
 def test_risk_follows_the_scores_and_unscored_customers_have_none(shop):
-    at, scores = scores_at(shop.lake, shop.database, shop.settings, shop.end)
+    at, scores = scores_at(shop.lake, shop.database, shop.end)
     high = set(scores.customer_id[scores.tier == "high"])
     with shop.database.reading() as session:
 
         def scored(text):
-            return members(shop.lake, session, shop.settings, parse(text), at, scores).customers
+            return members(shop.lake, session, parse(text), at, scores).customers
 
         assert scored("risk = high") == high
         assert scored("risk >= low") == set(scores.customer_id)
-        assert scored("probability > 0.5") == set(
-            scores.customer_id[scores.churn_probability > 0.5]
-        )
+        expected = set(scores.customer_id[scores.churn_probability > 0.5])
+        assert scored("probability > 0.5") == expected
 
 
 def test_scores_of_active_customers_need_none_of_lapsed_ones(people, monkeypatch):
     at = people.end - timedelta(days=3)
     monkeypatch.setattr("retention.risk.sweep.score_lapsed", None)
-    _, scores = scores_at(people.lake, people.database, people.settings, at)
+    _, scores = scores_at(people.lake, people.database, at)
     names = ["customer_id", "churn_probability", "tier", "expected_value"]
     assert scores[names].notna().all(axis=None)
     assert not scores.empty
@@ -295,37 +258,32 @@ def test_scores_of_active_customers_need_none_of_lapsed_ones(people, monkeypatch
 def test_breakdown_sums_to_the_sweep_and_names_the_nearest_field(people, tier):
     swept = sweep(people.lake, None, load_policy(people.settings), as_of=people.end, tier=tier)
     with people.database.reading() as session:
-        rows = breakdown(people.lake, session, people.settings, swept, "City")
+        rows = breakdown(people.lake, session, swept, "City")
         assert {row["value"] for row in rows} <= {"Berlin", "Hamburg", None}
         assert sum(row["customers"] for row in rows) == len(swept.group)
         assert sum(row["at_risk"] for row in rows) == len(swept.cohort)
-        assert sum(row["revenue_at_risk"] for row in rows) == pytest.approx(
-            swept.revenue_at_risk, abs=0.02
-        )
+        expected = pytest.approx(swept.revenue_at_risk, abs=0.02)
+        assert sum(row["revenue_at_risk"] for row in rows) == expected
         with pytest.raises(BadInput, match="age"):
-            breakdown(people.lake, session, people.settings, swept, "agee")
+            breakdown(people.lake, session, swept, "agee")
         with pytest.raises(BadInput):
-            breakdown(people.lake, session, people.settings, swept, "value")
+            breakdown(people.lake, session, swept, "value")
 
 
-def test_scores_of_one_moment_are_computed_once_until_the_data_changes(people, tmp_path):
+def test_scores_of_one_moment_are_computed_once_until_the_data_changes(people):
     def scored():
-        return scores_at(people.lake, people.database, people.settings, people.end)[1]
+        return scores_at(people.lake, people.database, people.end)[1]
 
     first = scored()
     assert scored() is first
-    frame = pd.DataFrame(
-        {
-            "customer_id": ["c0001"],
-            "event_type": "purchase",
-            "occurred_at": people.end - timedelta(hours=1),
-            "order_id": "new",
-            "amount": 500.0,
-            "currency": "EUR",
-        }
-    )
-    frame.to_parquet(tmp_path / "new.parquet")
-    import_files(
-        people.lake, people.database, people.settings, "events", [str(tmp_path / "new.parquet")]
-    )
+    columns = {
+        "customer_id": ["c0001"],
+        "event_type": "purchase",
+        "occurred_at": people.end - timedelta(hours=1),
+        "order_id": "new",
+        "amount": 500.0,
+        "currency": "EUR",
+    }
+    frame = pd.DataFrame(columns)
+    tiny.add(people, frame)
     assert scored() is not first

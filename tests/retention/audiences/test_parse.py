@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 from retention.audiences.expression import (
     FIELDS,
     KEYWORDS,
+    OPERATORS,
+    PRODUCT_KINDS,
+    TIERS,
     And,
     Bought,
     Comparison,
@@ -31,41 +34,23 @@ names = (
     .filter(lambda name: name not in ("is", "equals"))
 )
 numbers = st.decimals(-(10**6), 10**6, places=3, allow_nan=False).map(float)
+days = st.integers(0, 900)
+EQUALITY = ("=", "!=")
+
+
+def compared(field, operators, values):
+    return st.builds(Comparison, field, st.sampled_from(operators), values)
+
+
 comparisons = st.one_of(
-    st.builds(
-        Comparison,
-        st.just("risk"),
-        st.sampled_from(["=", "!=", "<", "<=", ">", ">="]),
-        st.sampled_from(["low", "medium", "high"]),
-    ),
-    st.builds(
-        Comparison,
-        st.sampled_from(["value", "orders", "spent"]),
-        st.sampled_from(["=", "!=", "<", "<=", ">", ">="]),
-        numbers,
-    ),
-    st.builds(
-        Comparison,
-        st.sampled_from(["last_order", "first_order"]),
-        st.sampled_from(["<", ">"]),
-        st.integers(0, 900).map(float),
-    ),
-    st.builds(Comparison, st.just("city"), st.sampled_from(["=", "!="]), texts),
-    st.builds(
-        Comparison,
-        names.filter(lambda name: name not in FIELDS),
-        st.sampled_from(["=", "!="]),
-        texts,
-    ),
+    compared(st.just("risk"), OPERATORS, st.sampled_from(TIERS)),
+    compared(st.sampled_from(["value", "orders", "spent"]), OPERATORS, numbers),
+    compared(st.sampled_from(["last_order", "first_order"]), "<>", days.map(float)),
+    compared(st.just("city") | names.filter(lambda name: name not in FIELDS), EQUALITY, texts),
     st.builds(
         OneOf, st.just("city"), st.lists(texts, min_size=1, max_size=3, unique=True).map(tuple)
     ),
-    st.builds(
-        Bought,
-        st.sampled_from(["category", "item", "brand"]),
-        texts,
-        st.none() | st.integers(1, 900),
-    ),
+    st.builds(Bought, st.sampled_from(PRODUCT_KINDS), texts, st.none() | st.integers(1, 900)),
     st.builds(InCampaign, texts),
 )
 expressions = st.recursive(
@@ -95,13 +80,9 @@ def test_any_text_parses_or_names_a_position(text):
 
 
 def test_contract_example_parses_into_its_conditions():
-    assert parse(EXAMPLE) == And(
-        And(
-            And(Comparison("risk", ">=", "medium"), Comparison("value", ">", 200.0)),
-            Comparison("city", "=", "Berlin"),
-        ),
-        Bought("category", "Coffee", 90),
-    )
+    left = And(Comparison("risk", ">=", "medium"), Comparison("value", ">", 200.0))
+    expected = And(And(left, Comparison("city", "=", "Berlin")), Bought("category", "Coffee", 90))
+    assert parse(EXAMPLE) == expected
 
 
 def test_and_binds_tighter_than_or_and_brackets_change_that():

@@ -10,10 +10,7 @@ from retention.audiences.plain import corrected, understand
     ("text", "proposal"),
     [
         ("high risk and spent over 100", "risk >= high and spent > 100"),
-        (
-            "customers at high risk who spent more than $1,000",
-            "risk >= high and spent > 1000",
-        ),
+        ("customers at high risk who spent more than $1,000", "risk >= high and spent > 1000"),
         ("silent for 60 days, value over 200", "last_order >= 60d and value > 200"),
         ("at risk in Berlin", "risk >= medium and city = Berlin"),
         ("at least 3 orders", "orders >= 3"),

@@ -45,12 +45,10 @@ def test_form_cannot_show_mixed_or_negated_groups(text):
 
 def test_rows_accept_what_people_type():
     assert str(condition_of(Row("city", "=", "Berlin, New York"))) == 'city in (Berlin, "New York")'
-    assert str(condition_of(Row("bought category", "!=", "Fresh Bread in 12w"))) == (
-        'not bought category "Fresh Bread" in 84d'
-    )
-    assert str(condition_of(Row("in campaign", "=", '"Spring offer"'))) == (
-        'in campaign "Spring offer"'
-    )
+    found = str(condition_of(Row("bought category", "!=", "Fresh Bread in 12w")))
+    assert found == ('not bought category "Fresh Bread" in 84d')
+    found = str(condition_of(Row("in campaign", "=", '"Spring offer"')))
+    assert found == ('in campaign "Spring offer"')
     assert str(expression_of([Row(), Row("risk", ">=", "High"), Row()])) == "risk >= high"
 
 

@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from retention.campaigns.compose import compose_message
-from retention.campaigns.email_text import default_text
-from retention.campaigns.products import Product
+from retention.campaigns.message.compose import compose_message
+from retention.campaigns.message.wording import default_text
+from retention.campaigns.planning.products import Product
 from retention.db.tables import Send
 from retention.outreach.adapter import Contact, Message
 from retention.settings import Settings
 from tests.retention.campaigns.samples import a_body
-from tests.retention.campaigns.test_email_text import ARABIC
+from tests.retention.campaigns.test_wording import ARABIC
 
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63606060"

@@ -3,11 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from retention.campaigns.spec import Body, OfferLine, Prior
+from retention.campaigns.lifecycle.spec import Body, OfferLine, Prior
 
 
 def a_body(**changes: Any) -> Body:
     """A hundred customers at high risk, one coupon."""
+    totals = {"customers": 100, "sales": 5000.0, "base_sales": 2000.0, "base": 40.0}
+    coupon = OfferLine(rule="High risk", action="coupon", discount=0.1, **totals)
     return Body(
         **{
             "as_of": datetime(2025, 5, 1, tzinfo=UTC),
@@ -18,17 +20,7 @@ def a_body(**changes: Any) -> Body:
             "excluded": {"no_consent": 7},
             "holdout": 0.15,
             "expires_days": 28,
-            "offers": (
-                OfferLine(
-                    rule="High risk",
-                    action="coupon",
-                    discount=0.1,
-                    customers=100,
-                    sales=5000.0,
-                    base_sales=2000.0,
-                    base=40.0,
-                ),
-            ),
+            "offers": (coupon,),
             "copy_text": "Hello {name}: {code}",
             "margin": 0.3,
             "redemption": 0.1,
@@ -43,3 +35,18 @@ def a_body(**changes: Any) -> Body:
             **changes,
         }
     )
+
+
+def audience_rows(customers: int = 100) -> list[dict[str, Any]]:
+    """Rows of a draft, in order of their buckets."""
+    offer = {"rule": "High risk", "action": "coupon", "discount": 0.1, "items": []}
+    shared = {"arm": "audience", "tier": "high", "churn_probability": 0.6, "expected_value": 50.0}
+    return [
+        {
+            **shared,
+            "customer_id": f"k{number}",
+            "bucket": (2 * number + 1) * 5000 // customers,
+            "offer": dict(offer),
+        }
+        for number in range(customers)
+    ]

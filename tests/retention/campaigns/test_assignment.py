@@ -5,7 +5,12 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.campaigns.assignment import BUCKETS, buckets, control_size, holdout_threshold
+from retention.campaigns.planning.assignment import (
+    BUCKETS,
+    buckets,
+    control_size,
+    holdout_threshold,
+)
 
 audiences = st.dictionaries(
     st.text(min_size=1, max_size=8), st.sampled_from(("high", "medium", "low")), max_size=120

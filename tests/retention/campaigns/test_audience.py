@@ -5,8 +5,8 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
-from retention.campaigns import audience, item_selection
-from retention.campaigns.audience import select_audience, value_bands
+from retention.campaigns.planning import audience, item_selection
+from retention.campaigns.planning.audience import Selection, select_audience, value_bands
 from retention.db.tables import DirectoryEntry
 from retention.risk.policy import read_policy
 
@@ -56,15 +56,8 @@ def _scores(ids) -> pd.DataFrame:
 
 def _chosen(shop, policy, scores):
     with shop.database.reading() as session:
-        return select_audience(
-            shop.lake,
-            session,
-            shop.settings,
-            policy,
-            scores,
-            as_of=shop.end,
-            now=shop.end + timedelta(hours=1),
-        )
+        selection = Selection(shop.end, shop.end + timedelta(hours=1))
+        return select_audience(shop.lake, session, policy, scores, selection)
 
 
 def test_value_bands_are_shares_by_value():
@@ -160,9 +153,8 @@ def test_due_items_have_a_usual_gap_and_are_neither_early_nor_given_up(shop):
 def test_new_arrivals_are_new_items_of_the_favourite_category(shop, monkeypatch):
     at = shop.end
     everyone = list(shop.lake.table("customers").customer_id.execute())
-    assert (
-        item_selection.new_arrivals(shop.lake, everyone, at, 3, days=150) == {}
-    )  # the lake itself is too young to say
+    # The lake itself is too young to say
+    assert item_selection.new_arrivals(shop.lake, everyone, at, 3, days=150) == {}
     first = _bought(shop, at).groupby("item_id")["occurred_at"].min().sort_values()
     newest = first.index[-1]
     days = (pd.Timestamp(at).tz_localize(None) - first[newest]).days + 1

@@ -4,11 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retention.campaigns.compose import compose_message
-from retention.campaigns.email_content import MAX_TITLE, email_content, placeholder_values
-from retention.campaigns.email_layout import render_html
-from retention.campaigns.email_text import default_text
-from retention.campaigns.preview import masked_messages, preview_messages, send_time
+from retention.campaigns.message.compose import compose_message, render_html
+from retention.campaigns.message.email_content import MAX_TITLE, email_content, placeholder_values
+from retention.campaigns.message.preview import masked_messages, preview_messages, send_time
+from retention.campaigns.message.wording import default_text
 from retention.db.tables import Campaign, Send
 from retention.outreach.adapter import Contact
 from tests.retention.campaigns.samples import a_body
@@ -44,9 +43,8 @@ def test_values_with_direction_marks_do_not_reverse_the_text(settings):
     message = compose_message(
         settings, a_body(), send, Contact("a@b.example", "A\u202dnn"), offer, "https://x.example/u"
     )
-    titles = [
-        item["title"] for item in message.offer["items"]
-    ]  # a platform writes them into texts of its own
+    # A platform writes them into texts of its own
+    titles = [item["title"] for item in message.offer["items"]]
     placeholders = placeholder_values(settings, "A\u202dnn", offer)  # as do the files
     for text in (message.subject, message.text, message.html, *titles, *placeholders.values()):
         assert not set(text) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -63,10 +61,8 @@ def test_items_without_a_title_are_not_shown_by_id(settings):
     )
     assert "5978656" not in message.subject + message.text + message.html
     assert placeholder_values(settings, "Ann", offer)["items"] == "Tea"
-    assert [item["item_id"] for item in message.offer["items"]] == [
-        "5978656",
-        "i2",
-    ]  # a platform knows its own ids
+    # A platform knows its own ids
+    assert [item["item_id"] for item in message.offer["items"]] == ["5978656", "i2"]
     assert (
         placeholder_values(settings, "Ann", {**offer, "offer": {**terms, "items": items[:1]}})[
             "items"
@@ -105,7 +101,7 @@ def test_email_text_contains_the_code_once(settings, copy, told):
 def test_code_is_below_the_text(settings, text):
     terms = {"action": "coupon", "discount": 0.1, "items": [{"item_id": "1", "title": "Tea"}]}
     offer = {"offer": terms, "code": "7KQ2-M9ZD-4HT6", "expires_at": NOW}
-    content = email_content(settings, a_body(copy_text=text), offer, name="Ann")
+    content = email_content(settings, a_body(copy_text=text), offer, Contact(name="Ann"))
     assert content.paragraphs[0].startswith("Hello Ann")
     html = render_html(content)
     assert html.index("Hello Ann") < html.index("letter-spacing:2px")
@@ -118,10 +114,7 @@ def test_only_new_items_are_presented_as_new(settings, source, new):
     terms = {"action": "new_arrivals", "discount": 0.0, "items": items}
     offer = {"customer_id": "k", "offer": terms, "code": None, "expires_at": None}
     send, ann = Send(id=5, campaign_id="c1", customer_id="k"), Contact("a@b.example", "Ann")
-    for text, own in (
-        (default_text("new_arrivals"), False),
-        ("Look at {items}!", True),
-    ):
+    for text, own in ((default_text("new_arrivals"), False), ("Look at {items}!", True)):
         lines = (a_body().offers[0].model_copy(update={"action": "new_arrivals", "discount": 0.0}),)
         body = a_body(offers=lines, copy_text=text)
         message = compose_message(settings, body, send, ann, offer, "https://x.example/u")

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from retention.campaigns import coupons
-from retention.campaigns.coupons import ALPHABET, check_character, new_code, normalize_code
+from retention.campaigns.codes import coupons
+from retention.campaigns.codes.coupons import ALPHABET, check_character, new_code, normalize_code
 from retention.db.tables import Assignment, Campaign, Coupon
+from tests.world import change
 
 bodies = st.text(ALPHABET, min_size=coupons.RANDOM_CHARACTERS, max_size=coupons.RANDOM_CHARACTERS)
 
@@ -79,8 +80,7 @@ def test_repeated_reservation_gives_each_treated_customer_one_code(database, set
     for _ in range(2):
         left = 1
         while left:
-            with database.transaction() as session:
-                left = coupons.reserve_codes(session, "local", "c1", at, limit=500)
+            left = change(database, coupons.reserve_codes, "c1", at, limit=500)
     with database.transaction() as session:
         assert coupons.issue_codes(session, "c1", at) == coupons.issue_codes(session, "c1", at)
         got = dict(session.execute(select(Coupon.customer_id, Coupon.state)).tuples().all())

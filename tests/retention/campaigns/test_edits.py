@@ -5,14 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from retention.campaigns import approval, due
-from retention.campaigns.edits import Changes
-from retention.campaigns.email_content import email_content
-from retention.campaigns.email_text import default_text
-from retention.campaigns.spec import Body
+from retention.campaigns.lifecycle import due, transitions
+from retention.campaigns.lifecycle.edits import Changes
+from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.message.email_content import email_content
+from retention.campaigns.message.wording import default_text
 from retention.db.tables import Assignment, Audit
 from retention.errors import BadInput
-from tests.retention.campaigns.test_states import NOW, _attempt, _draft
+from tests import world
+from tests.retention.campaigns.test_states import ANALYST, NOW, _attempt, _draft
 
 
 @pytest.mark.parametrize(
@@ -27,8 +29,8 @@ from tests.retention.campaigns.test_states import NOW, _attempt, _draft
 )
 def test_edit_can_replace_all_offers(database, settings, changes, action, terms):
     with database.transaction() as session:
-        _draft(session, settings, shipping_cost=6.0)
-        campaign = approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW).campaign
+        _draft(session, shipping_cost=6.0)
+        campaign = transitions.edit(session, ANALYST, changes).campaign
         offers = list(session.scalars(select(Assignment.offer)))
     (line,) = Body.model_validate(campaign.body).offers
     assert (line.action, (line.discount, line.face, line.min_order)) == (action, terms)
@@ -43,10 +45,8 @@ def test_edit_can_replace_all_offers(database, settings, changes, action, terms)
 
 def test_links_have_the_name_that_was_approved(database, settings):
     with database.transaction() as session:
-        _draft(session, settings)
-        edited = approval.edit(
-            session, settings, "c1", 1, "U0ANALYST", Changes(name="Große Wäsche & Co."), NOW
-        ).campaign
+        _draft(session)
+        edited = transitions.edit(session, ANALYST, Changes(name="Große Wäsche & Co.")).campaign
         body = Body.model_validate(edited.body)
     assert body.utm_campaign == "grosse-wasche-co-c1"
     brand = settings.home / "brand.toml"
@@ -94,45 +94,40 @@ def test_links_have_the_name_that_was_approved(database, settings):
     ],
 )
 def test_invalid_offer_is_rejected(database, settings, changes, says):
-    with database.transaction() as session:
-        _draft(session, settings, shipping_cost=6.0)
-    refusal = _attempt(
-        database, lambda s: approval.edit(s, settings, "c1", 1, "U0ANALYST", changes, NOW)
-    )
+    world.change(database, _draft, shipping_cost=6.0)
+    refusal = _attempt(database, lambda s: transitions.edit(s, ANALYST, changes))
     assert isinstance(refusal, BadInput)
     assert says in str(refusal)
 
 
 def test_offer_for_all_removes_the_category_of_each_customer(database, settings):
     with database.transaction() as session:
-        _draft(session, settings)
+        _draft(session)
         for row in session.scalars(select(Assignment)):
             row.offer = {**row.offer, "category": "tea"}
         session.flush()
         changes = Changes(offer="share", discount=0.2)
-        approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW)
+        transitions.edit(session, ANALYST, changes)
         session.expire_all()
         offers = session.scalars(select(Assignment.offer)).all()
     assert {(offer["discount"], offer["category"]) for offer in offers} == {(0.2, None)}
 
 
 def test_campaign_is_sent_at_the_chosen_time(database, settings):
-    london = settings.model_copy(update={"timezone": "Europe/London"})
-    with database.transaction() as session:
-        _draft(session, london)
-        approval.edit(
-            session, london, "c1", 1, "U0ANALYST", Changes(send_on="2025-05-03 09:00"), NOW
-        )
-        approval.submit(session, london, "c1", 2, "U0ANALYST", NOW)
-        campaign, _ = approval.approve(session, london, "c1", 2, "U0LEAD", NOW)
+    london = database.using(settings.model_copy(update={"timezone": "Europe/London"}))
+    with london.transaction() as session:
+        _draft(session)
+        transitions.edit(session, ANALYST, Changes(send_on="2025-05-03 09:00"))
+        transitions.submit(session, Step("c1", "U0ANALYST", 2, NOW))
+        campaign, _ = transitions.approve(session, Step("c1", "U0LEAD", 2, NOW))
         wanted = datetime(2025, 5, 3, 8, tzinfo=UTC)
         assert (campaign.clears_at, campaign.send_at) == (NOW + timedelta(hours=4), wanted)
         assert campaign.expires_at == wanted + timedelta(hours=72)
-        approval.schedule(session, london, "c1", NOW + timedelta(hours=4))
-        assert due.due_jobs(session, london, wanted - timedelta(seconds=1)) == []
-        assert [job.kind for job in due.due_jobs(session, london, wanted)] == ["campaign_send"]
+        transitions.schedule(session, "c1", NOW + timedelta(hours=4))
+        assert due.due_jobs(session, wanted - timedelta(seconds=1)) == []
+        assert [job.kind for job in due.due_jobs(session, wanted)] == ["campaign_send"]
         soon = Changes(send_on="soon")
-        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", soon, NOW).campaign
+        edited = transitions.edit(session, Step("c1", "U0ANALYST", 2, NOW), soon).campaign
         assert edited.body["send_on"] is None
 
 
@@ -151,60 +146,60 @@ def test_campaign_is_sent_at_the_chosen_time(database, settings):
     ],
 )
 def test_skipped_and_ambiguous_local_times_are_rejected(database, settings, typed, says):
-    london = settings.model_copy(update={"timezone": "Europe/London"})
-    with database.transaction() as session:
-        _draft(session, settings)
+    london = database.using(settings.model_copy(update={"timezone": "Europe/London"}))
+    with london.transaction() as session:
+        _draft(session)
         before = datetime.fromisoformat(typed).replace(tzinfo=UTC) - timedelta(days=30)
         with pytest.raises(BadInput) as refused:
-            approval.edit(session, london, "c1", 1, "U0ANALYST", Changes(send_on=typed), before)
+            transitions.edit(session, Step("c1", "U0ANALYST", 1, before), Changes(send_on=typed))
     assert says in str(refused.value)
 
 
 def test_resubmitting_an_ambiguous_send_time_keeps_it(database, settings):
-    london = settings.model_copy(update={"timezone": "Europe/London"})
+    london = database.using(settings.model_copy(update={"timezone": "Europe/London"}))
     october = datetime(2025, 10, 1, tzinfo=UTC)
-    with database.transaction() as session:
-        _draft(session, settings)
+    with london.transaction() as session:
+        _draft(session)
         second = Changes(send_on="2025-10-26 01:30+00:00")
-        approval.edit(session, london, "c1", 1, "U0ANALYST", second, october)
+        transitions.edit(session, Step("c1", "U0ANALYST", 1, october), second)
         shown = Changes(send_on="2025-10-26 01:30", holdout=0.2)
-        edited = approval.edit(session, london, "c1", 2, "U0ANALYST", shown, october).campaign
+        edited = transitions.edit(session, Step("c1", "U0ANALYST", 2, october), shown).campaign
     assert Body.model_validate(edited.body).send_on == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
 
 
 def test_submit_rejects_a_send_time_too_far_ahead(database, settings):
-    with database.transaction() as session:
-        _draft(session, settings, send_on=NOW + timedelta(days=91))
-    refusal = _attempt(database, lambda s: approval.submit(s, settings, "c1", 1, "U0ANALYST", NOW))
+    world.change(database, _draft, send_on=NOW + timedelta(days=91))
+    refusal = _attempt(database, lambda s: transitions.submit(s, ANALYST))
     assert isinstance(refusal, BadInput)
     assert "is more than 90 days ahead" in str(refusal)
-    with database.transaction() as session:
-        assert approval.submit(session, settings, "c1", 1, "U0ANALYST", NOW + timedelta(days=1))
+    assert world.change(
+        database, transitions.submit, Step("c1", "U0ANALYST", 1, NOW + timedelta(days=1))
+    )
 
 
 def test_free_shipping_rejects_money_off_and_accepts_an_order_value(database, settings):
     """Unused values must not be dropped silently."""
     free = Changes(offer="free_shipping", min_order=30)
     with database.transaction() as session:
-        _draft(session, settings, shipping_cost=6.0)
-        approval.edit(session, settings, "c1", 1, "U0ANALYST", free, NOW)
+        _draft(session, shipping_cost=6.0)
+        transitions.edit(session, ANALYST, free)
     more = Changes(amount=5)
     refusal = _attempt(
-        database, lambda s: approval.edit(s, settings, "c1", 2, "U0ANALYST", more, NOW)
+        database, lambda s: transitions.edit(s, Step("c1", "U0ANALYST", 2, NOW), more)
     )
     assert "Money off 5 is for no offer" in str(refusal)
     with database.transaction() as session:
-        campaign = approval.edit(
-            session, settings, "c1", 2, "U0ANALYST", Changes(min_order=45), NOW
+        campaign = transitions.edit(
+            session, Step("c1", "U0ANALYST", 2, NOW), Changes(min_order=45)
         ).campaign
         assert Body.model_validate(campaign.body).offers[0].min_order == 45
 
 
 def test_edit_returns_the_differences_that_the_audit_log_has(database, settings):
     with database.transaction() as session:
-        _draft(session, settings)
+        _draft(session)
         changes = Changes(holdout=0.2, name="Autumn")
-        written = approval.edit(session, settings, "c1", 1, "U0ANALYST", changes, NOW)
+        written = transitions.edit(session, ANALYST, changes)
         entry = session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one()
         assert entry.details["changes"] == written.changes
     by_field = {change["field"]: change["after"] for change in written.changes}

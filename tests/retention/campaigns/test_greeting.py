@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 import pytest
 
 from retention import clock
-from retention.campaigns.audience import silent_days
-from retention.campaigns.email_content import LONG_SILENCE, email_content
-from retention.campaigns.email_text import default_text
-from retention.campaigns.greeting import greeting_name
+from retention.campaigns.message.email_content import LONG_SILENCE, email_content
+from retention.campaigns.message.greeting import greeting_name
+from retention.campaigns.message.wording import default_text
+from retention.campaigns.planning.audience import silent_days
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
+from retention.outreach.adapter import Contact
 from tests.retention.campaigns.samples import a_body
 
 NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
@@ -59,7 +60,7 @@ def _email(settings, locale, **terms):
     terms = {"action": "coupon", "discount": 0.1, "items": items, **terms}
     offer = {"offer": terms, "code": "7KQ2-M9ZD-4HT6", "expires_at": NOW}
     body = a_body(copy_text=default_text())
-    return email_content(settings, body, offer, name="Ruth Reyes", locale=locale)
+    return email_content(settings, body, offer, Contact(name="Ruth Reyes", locale=locale))
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from sqlalchemy import update
 
-from retention.campaigns.leaks import leak_check
+from retention.campaigns.measurement.outcomes import leak_check
 from retention.db.tables import Assignment, Campaign
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from tests.retention.outreach.live_campaigns import start_campaign
 
 SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from retention.campaigns.chart import draw_chart
-from retention.campaigns.measurement import advise, difference, measure, sample_ratio
-from retention.campaigns.outcomes import METRICS, Outcomes
+from retention.campaigns.measurement.chart import draw_chart
+from retention.campaigns.measurement.effects import advise, difference, measure, sample_ratio
+from retention.campaigns.measurement.outcomes import METRICS, Outcomes
 
 LIFT = 0.08
 
@@ -130,10 +130,8 @@ def test_segments_have_intervals_unless_too_small():
     measured = measure(
         outcomes, planned_share=0.85, metrics=METRICS, segmented=("tier", "value", "reason", "gone")
     )
-    assert set(measured.segments) == {
-        "tier",
-        "reason",
-    }  # all are of one value, and nobody knows of the fourth
+    # All are of one value, and nobody knows of the fourth
+    assert set(measured.segments) == {"tier", "reason"}
     assert {segment.name for segment in measured.segments["tier"]} == {"high", "medium"}
     reasons = measured.segments["reason"]
     assert [segment.name for segment in reasons] == ["recency", "spend", "trend", "breadth"]
@@ -173,9 +171,8 @@ def test_few_buyers_give_no_false_gain():
         measure(_rarely_bought(seed, 0.05, 200), planned_share=0.85, metrics=METRICS)
         for seed in range(100)
     ]
-    assert (
-        sum(measurement.effects["orders"].low > 0 for measurement in measured) <= 5
-    )  # the intervals alone
+    # The intervals alone
+    assert sum(measurement.effects["orders"].low > 0 for measurement in measured) <= 5
     assert {measurement.advice for measurement in measured} == {"too_small"}
     assert all(measurement.cost_per_order is None for measurement in measured)
     parts = measure(

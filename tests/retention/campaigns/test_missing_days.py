@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 import pandas as pd
 import pytest
 
-from retention.campaigns.late_orders import missing_days
+from retention.campaigns.measurement.late_orders import missing_days
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 
 SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)  # a Thursday
 END = SENT + timedelta(days=28)

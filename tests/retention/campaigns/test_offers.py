@@ -5,7 +5,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
-from retention.campaigns import offers
+from retention.campaigns.planning import offers
 from retention.errors import BadInput
 from retention.risk.policy import Policy
 from retention.risk.strategy import Rule
@@ -39,9 +39,10 @@ def test_customer_gets_the_named_category_with_most_spend(shop):
     categories_of = offers.coupon_categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
     best = clear.idxmax(axis=1).to_dict()
     assert categories_of.keys() == best.keys()
+    # What is older counts a little
     assert sum(categories_of[customer_id] == best[customer_id] for customer_id in best) > 0.9 * len(
         best
-    )  # what is older counts a little
+    )
 
 
 def test_unknown_category_is_rejected_with_the_known_ones(shop):

@@ -6,11 +6,17 @@ from datetime import UTC, datetime
 import pytest
 from PIL import Image
 
-from retention.campaigns.email_content import email_content
-from retention.campaigns.email_picture import draw_email, email_blocks, undrawable
-from retention.campaigns.pictures import WIDTH, campaign_rows, describe_money, draw_money
-from retention.campaigns.products import Product
-from retention.campaigns.view import version_data
+from retention.campaigns.lifecycle.view import version_data
+from retention.campaigns.measurement.money_picture import (
+    WIDTH,
+    campaign_rows,
+    describe_money,
+    draw_money,
+)
+from retention.campaigns.message.email_content import email_content
+from retention.campaigns.message.email_picture import draw_email, email_blocks, undrawable
+from retention.campaigns.planning.products import Product
+from retention.outreach.adapter import Contact
 from tests.retention.campaigns.samples import a_body
 
 COUPON = {
@@ -26,7 +32,7 @@ def _content(settings, text="Hello Ann\nand Bob\n\n{code}", locale="", terms=COU
     row = {"offer": terms, "code": "AB-12", "expires_at": expires_at}
     products = {"i1": Product(8.5, "https://tea.example/tea.png")}
     body = a_body(copy_text=text)
-    return email_content(settings, body, row, name="Ann", locale=locale, products=products)
+    return email_content(settings, body, row, Contact(name="Ann", locale=locale), products=products)
 
 
 def _drawn(content):

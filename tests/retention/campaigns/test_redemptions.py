@@ -7,18 +7,21 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, func, select, text
 
-from retention.campaigns import approval, file_imports, redemptions
-from retention.campaigns.file_imports import LISTENER, import_redemptions
-from retention.campaigns.redemptions import CodeUse, redeem
+from retention.campaigns.codes import file_imports, redemptions
+from retention.campaigns.codes.file_imports import LISTENER, import_redemptions
+from retention.campaigns.codes.redemptions import CodeUse, redeem
+from retention.campaigns.lifecycle import transitions
+from retention.campaigns.lifecycle.states import Step
 from retention.db import Database
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.privacy.erased import record_erased
 from tests.retention.db.conftest import empty, postgres_url  # noqa: F401 - fixtures
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import NOW
+from tests.world import change, rows, scalar, scalars
 
 LATER = NOW + timedelta(days=3)
 
@@ -31,13 +34,11 @@ def codes(database, settings) -> dict[str, str]:
 
 
 def _codes(database) -> dict[str, str]:
-    with database.reading() as session:
-        return dict(session.execute(select(Coupon.customer_id, Coupon.code)).tuples().all())
+    return dict(rows(database, select(Coupon.customer_id, Coupon.code)))
 
 
 def _redeem(database, settings, *uses: CodeUse) -> list[str]:
-    with database.transaction() as session:
-        return redeem(session, settings, uses)
+    return change(database, redeem, uses)
 
 
 def _state(database, code) -> tuple[str, str | None]:
@@ -50,10 +51,8 @@ def test_code_is_redeemed_once_for_any_spelling_and_repeated_reports(database, s
     typed = codes["k3"].lower().replace("-", " ")
     use = CodeUse(typed, LATER, "http", "k3", "o1", key="till-7")
     assert _redeem(database, settings, use) == ["redeemed"]
-    assert _redeem(database, settings, use, use) == [
-        "redeemed",
-        "redeemed",
-    ]  # the same call: the same answer
+    # The same call: the same answer
+    assert _redeem(database, settings, use, use) == ["redeemed", "redeemed"]
     assert _redeem(database, settings, CodeUse(codes["k3"], LATER, "import", "k3", "o1")) == [
         "repeated"
     ]
@@ -71,9 +70,8 @@ def test_use_before_issue_does_not_redeem_the_code(database, settings, codes):
     assert _redeem(database, settings, CodeUse(codes["k3"], midnight, "import", "k3", "o2")) == [
         "redeemed"
     ]
-    elsewhere = NOW - timedelta(
-        hours=35
-    )  # the date of an evening in the far west, taken for one of UTC
+    # The date of an evening in the far west, taken for one of UTC
+    elsewhere = NOW - timedelta(hours=35)
     assert _redeem(database, settings, CodeUse(codes["k5"], elsewhere, "import", "k5", "o3")) == [
         "redeemed"
     ]
@@ -88,9 +86,9 @@ def test_use_by_another_customer_keeps_the_code_and_is_reported_once(database, s
         "redeemed"
     ]
     with database.transaction() as session:
-        assert redemptions.unannounced_misuses(session, settings) == {"c1": {"other_customer": 1}}
+        assert redemptions.unannounced_misuses(session) == {"c1": {"other_customer": 1}}
         redemptions.mark_misuses_announced(session, "c1")
-        assert redemptions.unannounced_misuses(session, settings) == {}
+        assert redemptions.unannounced_misuses(session) == {}
         (wrong,) = redemptions.list_misuses(session, "c1")
     assert (wrong["used_by"], wrong["customer_id"], wrong["outcome"]) == (
         "k5",
@@ -109,12 +107,10 @@ def test_merged_ids_are_one_customer(database, settings, codes):
 
 
 def test_use_read_before_its_customer_was_erased_is_not_stored(database, settings, codes):
-    with database.transaction() as session:
-        record_erased(session, settings, ["k3"], "U0ADMIN", NOW)
+    change(database, record_erased, ["k3"], "U0ADMIN", NOW)
     used = CodeUse(codes["k3"], LATER, "event", "k3", "o1", "e1")
     assert _redeem(database, settings, used) == ["unknown"]
-    with database.reading() as session:
-        assert not session.scalars(select(Redemption)).all()
+    assert not scalars(database, select(Redemption))
 
 
 def test_expired_void_and_unknown_codes_are_not_redeemed(database, settings, codes):
@@ -131,13 +127,8 @@ def test_expired_void_and_unknown_codes_are_not_redeemed(database, settings, cod
         CodeUse(code, late, "http", "k3"),
         CodeUse(swapped, LATER, "http"),
         CodeUse("SPRING10", LATER, "http"),
-    ) == [
-        "expired",
-        "unknown",
-        "unknown",
-    ]
-    with database.transaction() as session:
-        approval.stop(session, settings, "c1", "U0LEAD", "wrong price", NOW)
+    ) == ["expired", "unknown", "unknown"]
+    change(database, transitions.stop, Step("c1", "U0LEAD", at=NOW), "wrong price")
     assert _redeem(database, settings, CodeUse(other_code, LATER, "http", "k5")) == ["void"]
 
 
@@ -145,7 +136,7 @@ def test_one_of_many_concurrent_uses_of_a_code_wins(empty):  # noqa: F811 - the 
     from retention.db.migrate import upgrade
 
     upgrade(empty)
-    database = Database(empty.database_url.get_secret_value())
+    database = Database(empty.database_url.get_secret_value(), empty)
     live_campaigns.start_campaign(database, empty, 20)
     code = _codes(database)["k3"]
     start, outcomes = threading.Barrier(8), Counter()
@@ -165,12 +156,9 @@ def test_one_of_many_concurrent_uses_of_a_code_wins(empty):  # noqa: F811 - the 
         thread.start()
     for thread in threads:
         thread.join()
-    with database.reading() as session:
-        stored = dict(
-            session.execute(select(Redemption.outcome, func.count()).group_by(Redemption.outcome))
-            .tuples()
-            .all()
-        )
+    stored = dict(
+        rows(database, select(Redemption.outcome, func.count()).group_by(Redemption.outcome))
+    )
     database.engine.dispose()
     assert stored["redeemed"] == 1
     assert sum(stored.values()) == 6  # one row for each call, also where it came twice
@@ -182,7 +170,7 @@ def test_many_codes_need_few_statements(empty, monkeypatch):  # noqa: F811
     from retention.db.migrate import upgrade
 
     upgrade(empty)
-    database = Database(empty.database_url.get_secret_value())
+    database = Database(empty.database_url.get_secret_value(), empty)
     live_campaigns.start_campaign(database, empty, 200)
     uses = [
         CodeUse(code, LATER, "import", who, f"o-{who}") for who, code in _codes(database).items()
@@ -195,7 +183,7 @@ def test_many_codes_need_few_statements(empty, monkeypatch):  # noqa: F811
             single[executemany] += 1
 
         event.listen(session.connection(), "after_cursor_execute", count)
-        assert set(redeem(session, empty, uses)) == {"redeemed"}
+        assert set(redeem(session, uses)) == {"redeemed"}
         prepared = (
             []
             if database.is_sqlite
@@ -205,10 +193,9 @@ def test_many_codes_need_few_statements(empty, monkeypatch):  # noqa: F811
     assert single.total() <= 5 * chunks + 1
     assert single[True] == (chunks if database.is_sqlite else 0)
     assert prepared == []
-    with database.reading() as session:
-        assert session.scalar(
-            select(func.count()).where(Coupon.order_id == "o-" + Coupon.customer_id)
-        ) == len(uses)
+    assert scalar(
+        database, select(func.count()).where(Coupon.order_id == "o-" + Coupon.customer_id)
+    ) == len(uses)
     database.engine.dispose()
 
 
@@ -225,11 +212,11 @@ def test_redemption_file_is_judged_once_and_unknown_codes_are_quarantined(
     ]
     file = tmp_path / "uses.csv"
     file.write_text("\n".join(["code,occurred_at,customer_id,order_id", *lines]))
-    report = import_redemptions(lake, database, settings, [str(file)])
+    report = import_redemptions(lake, database, [str(file)])
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (5, 2, 3)
     assert report.quarantine_text["no code of ours"] == 1
     assert report.redemptions == {"redeemed": 1, "other_customer": 1}
-    again = import_redemptions(lake, database, settings, [str(file)])
+    again = import_redemptions(lake, database, [str(file)])
     assert (again.rows_accepted, again.rows_duplicate, again.redemptions) == (
         0,
         2,
@@ -242,7 +229,7 @@ def test_redemption_file_is_judged_once_and_unknown_codes_are_quarantined(
     assert len(held) == 3
     file.write_text("code,occurred_at\nSPRING10,2025-05-04")
     with pytest.raises(BadInput, match="no code of ours"):
-        import_redemptions(lake, database, settings, [str(file)])
+        import_redemptions(lake, database, [str(file)])
 
 
 def test_two_tills_in_one_file_are_two_uses_and_the_next_file_repeats_them(
@@ -252,9 +239,8 @@ def test_two_tills_in_one_file_are_two_uses_and_the_next_file_repeats_them(
     first = CodeUse(codes["k3"], LATER, "import", "k3")
     second = CodeUse(codes["k3"], LATER + timedelta(minutes=4), "import")
     assert _redeem(database, settings, first, second) == ["redeemed", "twice"]
-    again = CodeUse(
-        codes["k3"], LATER + timedelta(seconds=30), "import", None, "o1"
-    )  # with its order, and by another clock
+    # With its order, and by another clock
+    again = CodeUse(codes["k3"], LATER + timedelta(seconds=30), "import", None, "o1")
     assert _redeem(database, settings, first, second, again) == ["redeemed", "twice", "repeated"]
 
 
@@ -266,20 +252,19 @@ def test_import_of_the_same_file_completes_a_killed_import(
     file.write_text("\n".join(["code,occurred_at,customer_id,order_id", *lines]))
     whole, batches = len(lines), []
 
-    def killed_in_the_third(session, settings, uses):
+    def killed_in_the_third(session, uses):
         batches.append(len(uses))
         if len(batches) == 3:
             raise KeyboardInterrupt
-        return redeem(session, settings, uses)
+        return redeem(session, uses)
 
     monkeypatch.setattr(file_imports, "BATCH_ROWS", 4)
     monkeypatch.setattr(file_imports, "redeem", killed_in_the_third)
     with pytest.raises(KeyboardInterrupt):
-        import_redemptions(lake, database, settings, [str(file)])
-    with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Redemption)) == 8
+        import_redemptions(lake, database, [str(file)])
+    assert scalar(database, select(func.count()).select_from(Redemption)) == 8
     monkeypatch.setattr(file_imports, "redeem", redeem)
-    again = import_redemptions(lake, database, settings, [str(file)])
+    again = import_redemptions(lake, database, [str(file)])
     assert (again.rows_accepted, again.rows_duplicate, again.redemptions) == (
         whole - 8,
         8,
@@ -302,8 +287,7 @@ def test_events_redeem_codes_and_the_shops_own_coupons_are_ignored(
     for _ in range(2):
         import_files(lake, database, settings, "events", [str(file)], listener=LISTENER)
     assert _state(database, codes["k3"]) == ("redeemed", "o1")
-    with database.reading() as session:
-        assert session.scalars(select(Redemption.outcome)).all() == ["redeemed"]
+    assert scalars(database, select(Redemption.outcome)) == ["redeemed"]
 
 
 def test_event_dated_by_day_may_precede_the_hour_of_the_first_campaign(

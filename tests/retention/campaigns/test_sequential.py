@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.campaigns.measurement import MIN_BUYERS
-from retention.campaigns.outcomes import Outcomes
-from retention.campaigns.sequential import (
+from retention.campaigns.measurement.effects import MIN_BUYERS
+from retention.campaigns.measurement.outcomes import Outcomes
+from retention.campaigns.measurement.sequential import (
     always_valid,
     daily_matrix,
     effect_scale,
@@ -75,23 +75,15 @@ def test_days_count_once_both_groups_have_enough_buyers():
         drawn.orders[:, :14], drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
     )
     assert half.high - half.low >= effect.high - effect.low  # later looks only narrow it
-    assert half.per_customer == pytest.approx(
-        effect.per_customer, abs=0.35
-    )  # told at the pace of the whole window
+    # Told at the pace of the whole window
+    assert half.per_customer == pytest.approx(effect.per_customer, abs=0.35)
 
 
 def test_contact_cost_is_not_extrapolated():
     drawn = campaign(1, 0.4)
+    week = (drawn.profit[:, :7], drawn.profit_before, drawn.treated)
     plain, paid = (
-        running_effect(
-            drawn.profit[:, :7],
-            drawn.profit_before,
-            drawn.treated,
-            window_days=DAYS,
-            tau=1.0,
-            contact_cost=once,
-        )
-        for once in (0.0, 0.5)
+        running_effect(*week, window_days=DAYS, tau=1.0, contact_cost=once) for once in (0.0, 0.5)
     )
     assert paid.per_customer == pytest.approx(plain.per_customer - 0.5)
     assert paid.high == pytest.approx(plain.high - 0.5)
@@ -100,19 +92,12 @@ def test_contact_cost_is_not_extrapolated():
 def test_p_value_and_interval_of_profit_include_contact_cost():
     """Both must describe the same profit."""
     drawn = campaign(1, 0.4)
-    gross = running_effect(
-        drawn.profit, drawn.profit_before, drawn.treated, window_days=DAYS, tau=1.0
-    )
+    profits = (drawn.profit, drawn.profit_before, drawn.treated)
+    gross = running_effect(*profits, window_days=DAYS, tau=1.0)
     assert gross.p_value < 0.05
     assert gross.low > 0
-    effect = running_effect(
-        drawn.profit,
-        drawn.profit_before,
-        drawn.treated,
-        window_days=DAYS,
-        tau=1.0,
-        contact_cost=gross.per_customer,
-    )
+    once = gross.per_customer
+    effect = running_effect(*profits, window_days=DAYS, tau=1.0, contact_cost=once)
     assert effect.low < 0 < effect.high
     assert effect.p_value > 0.05
 
@@ -134,45 +119,20 @@ def test_interim_result_reports_a_sample_ratio_mismatch():
     drawn = campaign(2, 0.2, customers=600)
     customer_id = [f"c{n}" for n in range(600)]
     at = np.argwhere(drawn.orders > 0)
-    outcomes = Outcomes(
-        pd.DataFrame(
-            {
-                "customer_id": customer_id,
-                "arm": np.where(drawn.treated, "treatment", "control"),
-                "tier": "high",
-                "pre_orders": drawn.orders_before,
-                "pre_profit": drawn.profit_before,
-            }
-        ),
-        pd.DataFrame({"customer_id": [customer_id[i] for i in at[:, 0]], "day": at[:, 1]}),
-        pd.DataFrame(
-            {
-                "customer_id": [customer_id[i] for i in at[:, 0]],
-                "day": at[:, 1],
-                "profit": drawn.profit[tuple(at.T)],
-            }
-        ),
-        1.0,
-        2,
-        int(drawn.treated.sum()),
-    )
-    result = interim_result(
-        outcomes, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}
-    )
+    arms = np.where(drawn.treated, "treatment", "control")
+    before = {"pre_orders": drawn.orders_before, "pre_profit": drawn.profit_before}
+    customers = {"customer_id": customer_id, "arm": arms, "tier": "high", **before}
+    orders = pd.DataFrame({"customer_id": [customer_id[i] for i in at[:, 0]], "day": at[:, 1]})
+    profits, treated = orders.assign(profit=drawn.profit[tuple(at.T)]), int(drawn.treated.sum())
+    outcomes = Outcomes(pd.DataFrame(customers), orders, profits, 1.0, 2, treated)
+    usual = {"day": 20, "days": 28, "planned_share": 0.85}
+    usual["scales"] = {"orders": 0.1, "profit": 1.0}
+    result = interim_result(outcomes, **usual)
     assert result.sample_ratio.believable
     assert result.effects["orders"].p_value is not None
     assert result.effects["profit"].low < result.effects["profit"].high
-    paid = replace(outcomes, contact=0.5)
-    dearer = interim_result(
-        paid, day=20, days=28, planned_share=0.85, scales={"orders": 0.1, "profit": 1.0}
-    )
-    assert dearer.effects["profit"].per_customer == pytest.approx(
-        result.effects["profit"].per_customer - 0.5
-    )
-    assert not interim_result(
-        outcomes, day=20, days=28, planned_share=0.5, scales={"orders": 0.1}
-    ).sample_ratio.believable
-    assert (
-        interim_result(outcomes, day=0, days=28, planned_share=0.85, scales={"orders": 0.1}).effects
-        == {}
-    )
+    dearer = interim_result(replace(outcomes, contact=0.5), **usual).effects["profit"]
+    assert dearer.per_customer == pytest.approx(result.effects["profit"].per_customer - 0.5)
+    skewed = interim_result(outcomes, **usual | {"planned_share": 0.5})
+    assert not skewed.sample_ratio.believable
+    assert interim_result(outcomes, **usual | {"day": 0}).effects == {}

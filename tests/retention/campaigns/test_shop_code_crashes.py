@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from retention.campaigns.shop_code_sync import Shop, sync_campaign
+from retention.campaigns.codes.shop_code_sync import Shop, sync_campaign
 from retention.connect.contract import MakesCodes
 from retention.db import Database
 from retention.db.tables import Coupon
 from tests.standins import code_shops
 from tests.standins.code_shops import STAND_INS, books
+from tests.world import scalars
 
 CUSTOMERS, BATCH = 12, 4
 EMAILS = {f"{number}": f"k{number}@example.com" for number in range(1000, 9000)}
@@ -88,14 +89,12 @@ def _campaign(database, settings, number: int) -> str:
 
 
 def _codes(database, campaign_id: str, *states: str) -> set[str]:
-    with database.reading() as session:
-        return set(
-            session.scalars(
-                select(Coupon.code).where(
-                    Coupon.campaign_id == campaign_id, Coupon.state.in_(states)
-                )
-            )
+    return set(
+        scalars(
+            database,
+            select(Coupon.code).where(Coupon.campaign_id == campaign_id, Coupon.state.in_(states)),
         )
+    )
 
 
 @pytest.mark.parametrize(

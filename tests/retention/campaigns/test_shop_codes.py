@@ -6,16 +6,18 @@ from collections import Counter
 import pytest
 from sqlalchemy import func, select, update
 
-from retention.campaigns import shop_codes
-from retention.campaigns.shop_code_check import Differences, compare
+from retention.campaigns.codes import shop_codes
+from retention.campaigns.codes.shop_code_check import Differences, compare
 from retention.db import Database
 from retention.db.tables import Audit, Campaign, Connection, Coupon, Send, ShopDiscount
 from retention.outreach import sends
 from retention.settings import Settings
+from tests import world
 from tests.databases import create_tables
 from tests.postgres import postgres
 from tests.standins import code_shops
 from tests.standins.code_shops import NOW, STAND_INS, books, states, sync
+from tests.world import execute, one, read, scalar, scalars
 
 CUSTOMERS = 20
 pytestmark = pytest.mark.usefixtures("settings")
@@ -41,9 +43,19 @@ def _live(database, settings, campaign_id="c1", **terms):
     code_shops.go_live(database, settings, campaign_id)
 
 
+def _made(database, settings, **terms):
+    """A live campaign whose codes are at the shop."""
+    _live(database, settings, **terms)
+    sync(database, settings, "c1")
+
+
+def _stopped(database, settings):
+    code_shops.stop(database, settings, "c1")
+    return sync(database, settings, "c1")
+
+
 def _issued(database) -> set[str]:
-    with database.reading() as session:
-        return set(session.scalars(select(Coupon.code).where(Coupon.state == "issued")))
+    return set(scalars(database, select(Coupon.code).where(Coupon.state == "issued")))
 
 
 def _due(database) -> int:
@@ -71,8 +83,7 @@ def test_no_code_reaches_the_shop_before_the_campaign_is_live(shop, database, se
 def test_without_a_shop_nothing_is_queued(database, settings):
     _live(database, settings)
     assert not states(database, "c1")
-    with database.reading() as session:
-        assert shop_codes.progress(session, "c1") is None
+    assert read(database, shop_codes.progress, "c1") is None
     assert _due(database) == 18
 
 
@@ -81,20 +92,17 @@ def test_emails_wait_until_the_shop_has_all_codes(shop, database, settings):
     assert _due(database) == 0
     with database.reading() as session:
         waiting = shop_codes.progress(session, "c1")
-        assert [campaign.id for campaign in shop_codes.due_campaigns(session, settings, NOW)]
+        assert [campaign.id for campaign in shop_codes.due_campaigns(session, NOW)]
         assert not sends.due_campaigns(session, settings.team_id, NOW)
     assert (waiting.made, waiting.is_waiting) == (0, True)
     sync(database, settings, "c1")
     assert _due(database) == 18
-    with database.reading() as session:
-        assert not shop_codes.due_campaigns(session, settings, NOW)
+    assert not read(database, shop_codes.due_campaigns, NOW)
 
 
 def test_codes_work_for_the_treatment_group_only(shopify, database, settings):
-    _live(database, settings)
-    sync(database, settings, "c1")
-    with database.reading() as session:
-        rows = session.execute(select(Coupon.code, Coupon.customer_id)).tuples().all()
+    _made(database, settings)
+    rows = world.rows(database, select(Coupon.code, Coupon.customer_id))
     (code, customer), (other, _) = rows[:2]
     day = "2025-05-10T00:00:00Z"
     checkout = shopify.discounts.checkout
@@ -122,41 +130,34 @@ def test_code_of_a_guest_is_valid_once(shopify, database, settings):
         assert checkout(code, "another@example.com", 50, day) == "used"
     code = next(code for each, code in of_customer.items() if "@" not in each)
     assert checkout(code, "guest@example.com", 50, day) == "not eligible"
-    code_shops.stop(database, settings, "c1")
-    sync(database, settings, "c1")
+    _stopped(database, settings)
     assert set(shopify.discounts.codes()) == set(guests.values())
 
 
 def test_stop_deletes_unused_codes_and_used_ones_stay(shop, database, settings):
-    _live(database, settings)
-    sync(database, settings, "c1")
+    _made(database, settings)
     used = sorted(books(shop).codes())[3]
     if hasattr(shop, "discounts"):
-        with database.reading() as session:
-            customer = session.scalar(select(Coupon.customer_id).where(Coupon.code == used))
+        customer = scalar(database, select(Coupon.customer_id).where(Coupon.code == used))
         assert not shop.discounts.checkout(used, customer, 50, "2025-05-02T00:00:00Z")
     else:
         shop.coupons.use(used)
     code_shops.stop(database, settings, "c1")
-    with database.reading() as session:
-        assert shop_codes.due_campaigns(session, settings, NOW)
+    assert read(database, shop_codes.due_campaigns, NOW)
     sync(database, settings, "c1")
     assert set(books(shop).codes()) == {used}
     assert states(database, "c1").pop(used) == "used"
     with database.reading() as session:
-        assert not shop_codes.due_campaigns(session, settings, NOW)
+        assert not shop_codes.due_campaigns(session, NOW)
         assert shop_codes.used_codes(session, "c1") == 1
 
 
 def test_audit_log_counts_codes_and_names_none(shop, database, settings):
-    _live(database, settings)
-    sync(database, settings, "c1")
+    _made(database, settings)
     codes = set(states(database, "c1"))
     sync(database, settings, "c1")
-    code_shops.stop(database, settings, "c1")
-    sync(database, settings, "c1")
-    with database.reading() as session:
-        rows = session.scalars(select(Audit).where(Audit.action.startswith("shop_codes."))).all()
+    _stopped(database, settings)
+    rows = scalars(database, select(Audit).where(Audit.action.startswith("shop_codes.")))
     counts = Counter[str]()
     for row in rows:
         counts[row.action] += row.details["codes"]
@@ -167,17 +168,14 @@ def test_audit_log_counts_codes_and_names_none(shop, database, settings):
 
 def test_stop_before_the_first_job_leaves_nothing(shop, database, settings):
     _live(database, settings)
-    code_shops.stop(database, settings, "c1")
-    sync(database, settings, "c1")
+    _stopped(database, settings)
     assert not books(shop).created
     assert set(states(database, "c1").values()) == {"deleted"}
 
 
 def test_stopped_discount_is_deleted_at_shopify(shopify, database, settings):
-    _live(database, settings)
-    sync(database, settings, "c1")
-    code_shops.stop(database, settings, "c1")
-    sync(database, settings, "c1")
+    _made(database, settings)
+    _stopped(database, settings)
     assert not shopify.discounts.nodes
 
 
@@ -192,7 +190,7 @@ def test_plan_limit_removes_the_codes_and_sends_nothing(shopify, database, setti
     assert _due(database) == 0
     with database.reading() as session:
         assert shop_codes.progress(session, "c1").is_blocked
-        assert not shop_codes.due_campaigns(session, settings, NOW)  # tomorrow
+        assert not shop_codes.due_campaigns(session, NOW)  # tomorrow
     shopify.discounts.limit = None
     assert sync(database, settings, "c1").error is None
     assert shopify.discounts.codes().keys() == _issued(database)
@@ -203,11 +201,9 @@ def test_stop_does_not_wait_for_the_next_retry(shop, database, settings):
     _live(database, settings)
     shop.fail("rate_limited", times=1, value=3600)
     assert sync(database, settings, "c1").error is not None
-    with database.reading() as session:
-        assert not shop_codes.due_campaigns(session, settings, NOW)
+    assert not read(database, shop_codes.due_campaigns, NOW)
     code_shops.stop(database, settings, "c1")
-    with database.reading() as session:
-        assert shop_codes.due_campaigns(session, settings, NOW)
+    assert read(database, shop_codes.due_campaigns, NOW)
 
 
 @pytest.mark.parametrize(
@@ -228,28 +224,25 @@ def test_fault_is_reported_and_the_next_job_continues(shop, database, settings, 
     assert report.error.code == code
     with database.reading() as session:
         assert shop_codes.progress(session, "c1").error_code == code
-        assert not shop_codes.due_campaigns(session, settings, NOW)  # it waits
+        assert not shop_codes.due_campaigns(session, NOW)  # it waits
     assert sync(database, settings, "c1").error is None
     assert books(shop).codes().keys() == _issued(database)
     assert set(books(shop).created.values()) == {1}
-    with database.reading() as session:
-        assert not shop_codes.progress(session, "c1").error_code
+    assert not read(database, shop_codes.progress, "c1").error_code
 
 
 def test_customers_that_the_shop_does_not_know_get_no_email(database, settings):
     with STAND_INS["woocommerce"].start() as stand_in:
         code_shops.connect(database, settings, "woocommerce", stand_in.url)
         _live(database, settings)
-        with database.reading() as session:
-            code, customer = session.execute(select(Coupon.code, Coupon.customer_id)).first()
+        code, customer = world.rows(database, select(Coupon.code, Coupon.customer_id))[0]
         emails = {f"{n + 1000}": f"k{n}@example.com" for n in range(CUSTOMERS)}
         emails[customer] = ""
         report = sync(database, settings, "c1", emails=emails)
         assert report.refused == 1
         assert states(database, "c1")[code] == "refused"
         assert _due(database) == 17
-        with database.reading() as session:
-            assert shop_codes.unmade_codes(session, "c1") == {code}
+        assert read(database, shop_codes.unmade_codes, "c1") == {code}
 
 
 @pytest.mark.parametrize(
@@ -281,8 +274,7 @@ def test_each_kind_of_offer_reaches_the_shop(shop, database, settings, terms, ki
 
 
 def _check(database, settings) -> Differences:
-    with database.reading() as session:
-        connection = session.scalars(select(Connection)).one()
+    connection = one(database, select(Connection))
     maker = code_shops.opened(database, settings)
     return compare(code_shops.fenced(database), maker, connection.id, NOW)
 
@@ -299,7 +291,7 @@ def test_nightly_check_repairs_what_is_safe(shop, database, settings):
     found = _check(database, settings)
     assert (found.missing, found.foreign) == (1, 1)
     with database.reading() as session:
-        due = {campaign.id for campaign in shop_codes.due_campaigns(session, settings, NOW)}
+        due = {campaign.id for campaign in shop_codes.due_campaigns(session, NOW)}
         assert "c1" in due
     sync(database, settings, "c1")
     assert lost in books(shop).codes()
@@ -327,11 +319,9 @@ def _tamper(shop, database, lost: str) -> None:
 
 
 def test_code_that_must_not_exist_is_deleted(shop, database, settings):
-    _live(database, settings)
-    sync(database, settings, "c1")
+    _made(database, settings)
     before = _copy(shop)
-    code_shops.stop(database, settings, "c1")
-    sync(database, settings, "c1")
+    _stopped(database, settings)
     before()  # a late request makes them again
     found = _check(database, settings)
     assert found.extra == found.compared > 10
@@ -352,8 +342,7 @@ def _copy(shop):
 
 
 def test_discount_that_somebody_deleted_is_made_again(shopify, database, settings):
-    _live(database, settings)
-    sync(database, settings, "c1")
+    _made(database, settings)
     codes = set(shopify.discounts.codes())
     shopify.discounts.nodes.clear()
     assert _check(database, settings).missing == len(codes)
@@ -363,10 +352,8 @@ def test_discount_that_somebody_deleted_is_made_again(shopify, database, setting
 
 def test_paused_shop_is_left_alone(shop, database, settings):
     _live(database, settings)
-    with database.transaction() as session:
-        session.execute(update(Connection).values(state="paused"))
-    with database.reading() as session:
-        assert not shop_codes.due_campaigns(session, settings, NOW)
+    execute(database, update(Connection).values(state="paused"))
+    assert not read(database, shop_codes.due_campaigns, NOW)
 
 
 def test_large_batches_keep_to_the_limits_of_a_request(shopify, database, settings):
@@ -389,12 +376,11 @@ def test_codes_are_made_and_deleted_with_postgresql(tmp_path):
         settings = Settings(
             home=tmp_path / "pg", database_url=url, secret_key="x" * 40, _env_file=None
         )
-        database = Database(url)
+        database = Database(url, settings)
         create_tables(database)
         code_shops.connect(database, settings, "shopify", stand_in.url)
         _live(database, settings)
-        with database.reading() as session:
-            assert shop_codes.due_campaigns(session, settings, NOW)
+        assert read(database, shop_codes.due_campaigns, NOW)
         sync(database, settings, "c1")
         assert stand_in.discounts.codes().keys() == _issued(database)
         assert _due(database) == 18

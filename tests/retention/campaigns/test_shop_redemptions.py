@@ -4,14 +4,15 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from retention.campaigns.file_imports import LISTENER
+from retention.campaigns.codes.file_imports import LISTENER
 from retention.connect.connections import Access
-from retention.connect.loading import import_page
-from retention.connect.shopify import Shopify
+from retention.connect.shops.loading import import_page
+from retention.connect.shops.shopify import Shopify
 from retention.db.tables import Coupon, Redemption
 from retention.lake import Lake
 from tests.standins import code_shops
 from tests.standins.code_shops import NOW, STAND_INS, states
+from tests.world import rows
 
 
 def test_order_with_a_code_redeems_it_and_a_stop_leaves_it(database, settings):
@@ -20,8 +21,7 @@ def test_order_with_a_code_redeems_it_and_a_stop_leaves_it(database, settings):
         code_shops.approved_campaign(database, settings, 12, "c1")
         code_shops.go_live(database, settings, "c1")
         code_shops.sync(database, settings, "c1")
-        with database.reading() as session:
-            code, customer = session.execute(select(Coupon.code, Coupon.customer_id)).first()
+        code, customer = rows(database, select(Coupon.code, Coupon.customer_id))[0]
         at = NOW + timedelta(days=2)
         assert not shop.discounts.checkout(code, customer, 50, f"{at:%Y-%m-%dT%H:%M:%SZ}")
         shop.records.add_customer(int(customer))
@@ -31,7 +31,7 @@ def test_order_with_a_code_redeems_it_and_a_stop_leaves_it(database, settings):
         lake = Lake.open(settings)
         for _ in range(2):  # a repeated pull is no second use
             for page in connector.pull({}):
-                import_page(lake, database, settings, page, name="shop", listener=LISTENER)
+                import_page(lake, database, page, name="shop", listener=LISTENER)
         with database.reading() as session:
             row = session.execute(
                 select(Coupon.state, Coupon.order_id).where(Coupon.code == code)

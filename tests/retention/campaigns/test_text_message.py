@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.campaigns.email_text import default_text, shipped_languages
-from retention.campaigns.text_message import (
+from retention.campaigns.message.text_message import (
     GSM,
     channel_policy,
     count_parts,
@@ -15,6 +14,7 @@ from retention.campaigns.text_message import (
     text_readers,
     with_parts,
 )
+from retention.campaigns.message.wording import default_text, shipped_languages
 from retention.errors import BadInput
 from retention.outreach.adapter import Contact
 from retention.risk.policy import load_policy
@@ -83,7 +83,7 @@ def test_parts_hold_the_whole_text(text):
 @pytest.mark.parametrize("language", shipped_languages())
 def test_text_of_each_language_is_one_sms_with_link_and_stop(settings, language):
     (settings.home / "brand.toml").write_text(BRAND)
-    content = text_content(settings, sms_body(), ROW, name="Ann", locale=language)
+    content = text_content(settings, sms_body(), ROW, Contact(name="Ann", locale=language))
     assert "Ann" in content.text
     assert "7KQ2-M9ZD-4HT6" in content.text
     assert "Leaf & Kettle" in content.text
@@ -97,7 +97,7 @@ def test_text_of_each_language_is_one_sms_with_link_and_stop(settings, language)
 
 def test_own_text_goes_out_as_written_and_cannot_lose_the_opt_out(settings):
     body = sms_body(copy_text="{name}: {code}")
-    content = text_content(settings, body, ROW, name="Ann", locale="de-DE")
+    content = text_content(settings, body, ROW, Contact(name="Ann", locale="de-DE"))
     assert content.text == "Ann: 7KQ2-M9ZD-4HT6 Reply STOP to end."
 
 
@@ -105,13 +105,13 @@ def test_language_without_short_texts_uses_the_shop_language(settings):
     """A shop's own file of before has no section [sms]."""
     (settings.home / "email_text").mkdir()
     words = (settings.home / "email_text" / "nl.toml").open("w", encoding="utf-8")
-    from retention.campaigns.email_text import SHIPPED
+    from retention.campaigns.message.wording import SHIPPED
 
     english = (SHIPPED / "en.toml").read_text(encoding="utf-8")
     before, _, after = english.partition("[sms]")
     with words:
         words.write(before + "[unsubscribe_page]" + after.partition("[unsubscribe_page]")[2])
-    content = text_content(settings, sms_body(), ROW, name="Ann", locale="nl-NL")
+    content = text_content(settings, sms_body(), ROW, Contact(name="Ann", locale="nl-NL"))
     assert content.text.startswith("Hello Ann, 10% off your next order.")
 
 
@@ -165,7 +165,9 @@ def test_cost_counts_items_names_and_languages(settings, contact, titles, text):
     body = body.model_copy(update={"readers": text_readers([contact, short])})
     terms = [_terms(*titles), _terms()]
     sent = [
-        text_content(settings, body, {**ROW, "offer": offer}, name=one.name, locale=one.locale)
+        text_content(
+            settings, body, {**ROW, "offer": offer}, Contact(name=one.name, locale=one.locale)
+        )
         for offer, one in zip(terms, (contact, short), strict=True)
     ]
     assert [content.parts for content in sent] == [2, 1]

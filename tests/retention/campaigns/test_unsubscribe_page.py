@@ -2,7 +2,7 @@
 
 import pytest
 
-from retention.campaigns.unsubscribe_page import render_page
+from retention.campaigns.message.unsubscribe_page import render_page
 from tests.retention.campaigns.email_samples import write_brand
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retention.campaigns.verdict import conclusive_size, verdict
+from retention.campaigns.measurement.verdict import conclusive_size, verdict
 from tests.retention.campaigns.samples import a_body
 
 

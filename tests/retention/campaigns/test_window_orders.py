@@ -3,15 +3,16 @@
 import pandas as pd
 import pytest
 
-from retention.campaigns.window_orders import orders_in_window, with_window
+from retention.campaigns.planning.targeting import orders_in_window, with_window
 from retention.churn.population import buyers
+from retention.window import Window
 
 WINDOW, HORIZON = 28, 365
 
 
 @pytest.fixture
 def scores(shop):
-    people = buyers(shop.lake, shop.end, horizon_days=HORIZON, active_within_days=None)
+    people = buyers(shop.lake, shop.end, window=Window(HORIZON, None))
     return pd.DataFrame(
         {
             "customer_id": people.frame.customer_id,

@@ -16,29 +16,30 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import func, select
 
-from retention.campaigns import approval, closing, launch
-from retention.campaigns.approval import Changes
-from retention.campaigns.draft import Draft, store
-from retention.campaigns.states import StaleCampaign, find_campaign, move_campaign
+from retention.campaigns.lifecycle import closing, launch, transitions
+from retention.campaigns.lifecycle.states import (
+    GO_LIVE,
+    StaleCampaign,
+    Step,
+    find_campaign,
+    move_campaign,
+)
+from retention.campaigns.lifecycle.transitions import Changes
+from retention.campaigns.planning.draft import Draft, store
 from retention.db import Database
 from retention.db.tables import Assignment, Audit, Campaign
 from retention.errors import Conflict, NotAllowed, Refused
 from retention.risk.policy import SecondApprover
 from retention.settings import Settings
 from tests.retention.campaigns.samples import a_body
+from tests.world import change
 
 PEOPLE = st.sampled_from(("U0ANA", "U0LEA", "U0LEO", "U0ADM"))
 BEHIND = st.sampled_from((0, 0, 0, 1))  # how many versions the person's message is behind
 HOUR, CHANGE = timedelta(hours=1), Changes(holdout=0.2)
 RESET = ("draft", "submitted", "approved", "scheduled", "rejected", "expired")  # by an edit
-RUNNING = (
-    "draft",
-    "submitted",
-    "approved",
-    "scheduled",
-    "sending",
-    "live",
-)  # until they are stopped
+# Until they are stopped
+RUNNING = ("draft", "submitted", "approved", "scheduled", "sending", "live")
 DECIDED = ("approved", "scheduled", "sending", "live", "measuring", "closed")
 
 
@@ -72,23 +73,17 @@ class Life(RuleBasedStateMachine):
         body = a_body(second_approver=SecondApprover(discount=0.05 if two else 0.2))
         with self.database.transaction() as session:
             drafted = Draft(self.id, "salt", "May", None, body, rows)
-            store(
-                session,
-                self.settings,
-                drafted,
-                author="U0ANA",
-                channel=None,
-                post_key="k",
-                now=self.now,
-            )
+            store(session, drafted, author="U0ANA", channel=None, post_key="k", now=self.now)
         if submitted:
             self.submit("U0ANA", 0)
+
+    def step(self, user: str, behind: int = 0) -> Step:
+        return Step(self.id, user, self.version - behind, self.now)
 
     def tried(self, allowed: bool, deed: Callable[..., Any], *args: Any, deeds: int = 1) -> bool:
         """Run a step; the model says whether it must succeed or be refused."""
         try:
-            with self.database.transaction() as session:
-                deed(session, self.settings, self.id, *args)
+            change(self.database, deed, *args)
             refused = None
         except Refused as refusal:
             refused = refusal
@@ -106,7 +101,7 @@ class Life(RuleBasedStateMachine):
     @rule(user=PEOPLE, behind=BEHIND)
     def submit(self, user: str, behind: int) -> None:
         allowed = self.state == "draft" and behind == 0
-        if self.tried(allowed, approval.submit, self.version - behind, user, self.now):
+        if self.tried(allowed, transitions.submit, self.step(user, behind)):
             self.state, self.approved = "submitted", []
             self.expires, self.remind = self.now + 72 * HOUR, self.now + 48 * HOUR
 
@@ -119,7 +114,7 @@ class Life(RuleBasedStateMachine):
             and user not in self.approved
             and self.now < self.expires
         )
-        if self.tried(allowed, approval.approve, self.version - behind, user, self.now):
+        if self.tried(allowed, transitions.approve, self.step(user, behind)):
             self.approved.append(user)
             if len(self.approved) == self.needed:
                 self.state, self.clears = "approved", self.now + 4 * HOUR
@@ -127,17 +122,15 @@ class Life(RuleBasedStateMachine):
 
     @rule(user=PEOPLE, behind=BEHIND, deed=st.sampled_from(("edit", "edit", "reject", "stop")))
     def say_no(self, user: str, behind: int, deed: str) -> None:
-        current, seen = behind == 0, self.version - behind
+        current, step = behind == 0, self.step(user, behind)
         if deed == "reject":
             allowed = self.state == "submitted" and current
-            if self.tried(allowed, approval.reject, seen, user, "no", self.now):
+            if self.tried(allowed, transitions.reject, step, "no"):
                 self.state = "rejected"
         elif deed == "stop":
-            if self.tried(self.state in RUNNING, approval.stop, user, "no", self.now):
+            if self.tried(self.state in RUNNING, transitions.stop, step, "no"):
                 self.state = "cancelled"
-        elif self.tried(
-            self.state in RESET and current, approval.edit, seen, user, CHANGE, self.now
-        ):
+        elif self.tried(self.state in RESET and current, transitions.edit, step, CHANGE):
             self.state, self.approved, self.version = "draft", [], self.version + 1
             self.wrote.add(user)
 
@@ -145,14 +138,19 @@ class Life(RuleBasedStateMachine):
     def clock_ticks(self, deed: str) -> None:
         if deed == "expire":
             late = self.state in ("submitted", "approved", "scheduled") and self.now >= self.expires
-            if self.tried(late, approval.expire, self.now):
+            if self.tried(late, transitions.expire, self.id, self.now):
                 self.state = "expired"
         elif deed == "remind":
             in_time = self.remind is not None and self.remind <= self.now < self.expires
-            if self.tried(self.state == "submitted" and in_time, approval.remind, self.now):
+            if self.tried(
+                self.state == "submitted" and in_time, transitions.remind, self.id, self.now
+            ):
                 self.remind = None
         elif self.tried(
-            self.state == "approved" and self.now >= self.clears, approval.schedule, self.now
+            self.state == "approved" and self.now >= self.clears,
+            transitions.schedule,
+            self.id,
+            self.now,
         ):
             self.state = "scheduled"
 
@@ -162,36 +160,29 @@ class Life(RuleBasedStateMachine):
         again = self.state == "sending"
         steps = 0 if again else 2 if self.state == "approved" else 1
         allowed = (in_time or again) and behind == 0
-        if self.tried(
-            allowed, launch.begin_sending, self.version - behind, "U0LEA", self.now, deeds=steps
-        ):
+        if self.tried(allowed, launch.begin_sending, self.step("U0LEA", behind), deeds=steps):
             self.state = "sending"
 
     @rule(deed=st.sampled_from(("live", "measure", "close")))
     def go_on(self, deed: str) -> None:
         if deed == "live":
             ends = self.now + 28 * 24 * HOUR
-            if self.tried(self.state == "sending", _live, self.now, ends):
+            if self.tried(self.state == "sending", _live, self.step("x"), ends):
                 self.state, self.ends = "live", ends
         elif deed == "measure":
             again = self.state == "measuring"
             over = self.ends is not None and self.now >= self.ends
             allowed = again or (self.state == "live" and over) or self.cut_short(over)
             kept = again or self.state == "cancelled"
-            if (
-                self.tried(
-                    allowed, closing.begin_measurement, "U0LEA", self.now, deeds=0 if kept else 1
-                )
-                and not kept
-            ):
+            step, deeds = self.step("U0LEA"), 0 if kept else 1
+            if self.tried(allowed, closing.begin_measurement, step, deeds=deeds) and not kept:
                 self.state = "measuring"
         elif self.tried(
             self.state == "measuring"
             or self.cut_short(self.ends is not None and self.now >= self.ends),
             closing.close_campaign,
+            self.step("U0LEA"),
             {},
-            "U0LEA",
-            self.now,
         ):
             self.measured = True
             self.state = "closed" if self.state == "measuring" else "cancelled"
@@ -205,7 +196,7 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "id"):
             return
         with self.database.reading() as session:
-            found: Campaign = find_campaign(session, self.settings, self.id)
+            found: Campaign = find_campaign(session, self.id)
             arms = set(
                 session.scalars(select(Assignment.arm).where(Assignment.campaign_id == self.id))
             )
@@ -222,18 +213,8 @@ class Life(RuleBasedStateMachine):
             assert arms == {"audience"}
 
 
-def _live(session: Any, settings: Settings, campaign_id: str, at: datetime, ends: datetime) -> None:
-    move_campaign(
-        session,
-        settings,
-        campaign_id,
-        from_states=("sending",),
-        to_state="live",
-        actor="x",
-        action="x",
-        at=at,
-        window_ends_at=ends,
-    )
+def _live(session: Any, step: Step, ends: datetime) -> None:
+    move_campaign(session, step, GO_LIVE, window_ends_at=ends)
 
 
 def walk(database: Database, settings: Settings, *, examples: int) -> None:

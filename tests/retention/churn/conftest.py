@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from retention.churn.model import TrainedChurn, train
+from retention.window import Window
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +17,4 @@ def learned_at(shop) -> datetime:
 @pytest.fixture(scope="session")
 def trained(shop, learned_at) -> TrainedChurn:
     """Return a logistic regression trained at the cutoff."""
-    return train(
-        shop.lake, cutoff=learned_at, model="logistic", horizon_days=21, active_within_days=42
-    )
+    return train(shop.lake, cutoff=learned_at, model="logistic", window=Window(21, 42))

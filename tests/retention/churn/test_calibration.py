@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit
 
 from retention.churn.calibration import fit_calibration
-from retention.churn.classification_metrics import ece
+from retention.churn.evaluation.classification_metrics import ece
 
 
 def _origins(count, *, slope=1.0, shift=0.0, customers=3000):
@@ -22,9 +22,8 @@ def test_corrects_errors_common_to_all_origins(count):
     calibrated, method = fit_calibration(raw, came)
     assert method in ("sigmoid", "isotonic")
     assert ece(came[0], raw[0]) > 0.08
-    assert ece(came[0], calibrated.map(raw[0])) < (
-        0.06 if count == 1 else 0.03
-    )  # one origin may be one season
+    # One origin may be one season
+    assert ece(came[0], calibrated.map(raw[0])) < (0.06 if count == 1 else 0.03)
     assert np.all(np.diff(calibrated.map(np.linspace(0, 1, 50))) >= 0)
 
 

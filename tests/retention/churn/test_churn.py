@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.capacity import derived_tiers, list_size
-from retention.churn.evaluate import evaluate
+from retention.churn.evaluation.evaluate import Plan, evaluate
+from retention.churn.lost_margin import derived_tiers, list_size
 from retention.churn.model import ALLOWED, TrainedChurn, fit, train
 from retention.churn.population import population
 from retention.churn.score import score, score_table
@@ -17,21 +17,22 @@ from retention.churn.snapshots import take_snapshot
 from retention.churn.training_set import build_training_set, snapshot_moments
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build
+from retention.window import Window
 from tests import readonly, shops
 from tests import shop as tiny
 
-ARGS = {"horizon_days": 21, "active_within_days": 42}
+WINDOW = Window(21, 42)
 
 
 @pytest.fixture(scope="module")
 def training(shop):
-    return build_training_set(shop.lake, cutoff=shop.begin + timedelta(days=120), **ARGS)
+    return build_training_set(shop.lake, cutoff=shop.begin + timedelta(days=120), window=WINDOW)
 
 
 @pytest.fixture(scope="module")
 def truncated(tmp_path_factory, learned_at):
     """Return the same shop without events at or after the cutoff."""
-    from retention.lake.importing import import_files
+    from retention.lake.importing.import_files import import_files
 
     home = tmp_path_factory.mktemp("truncated")
     other = tiny.build(home / "home", customers=1, days=1)
@@ -47,20 +48,20 @@ def truncated(tmp_path_factory, learned_at):
 
 
 def _features(lake, cutoff):
-    return build(lake, cutoff, **ARGS).order_by("customer_id").execute()
+    return build(lake, cutoff, window=WINDOW).order_by("customer_id").execute()
 
 
 def test_future_events_change_neither_model_nor_scores(shop, truncated, trained):
     cutoff = trained.cutoff
     pd.testing.assert_frame_equal(_features(truncated, cutoff), _features(shop.lake, cutoff))
-    blind = train(truncated, cutoff=cutoff, model="logistic", **ARGS)
+    blind = train(truncated, cutoff=cutoff, model="logistic", window=WINDOW)
     pd.testing.assert_frame_equal(
-        score(blind, truncated, cutoff), score(trained, shop.lake, cutoff)
+        score(blind, truncated, cutoff)[0], score(trained, shop.lake, cutoff)[0]
     )
 
 
 def test_tiers_of_a_model_follow_its_customers_at_the_cutoff(shop, trained):
-    chances = trained.predict(population(shop.lake, trained.cutoff, **ARGS))
+    chances = trained.predict(population(shop.lake, trained.cutoff, window=WINDOW))
     tiers = TrainedChurn.from_bytes(trained.to_bytes()).parameters["tiers"]
     assert tiers == derived_tiers(chances)
     assert (chances >= tiers["high"]).sum() >= list_size(len(chances))
@@ -72,9 +73,8 @@ def test_features_match_the_catalogue(shop):
     assert list(features.columns) == ["customer_id", *NAMES]
     events = tiny.frames()["events"].drop_duplicates()  # as the importer does
     past = events[(events.occurred_at < cutoff) & (events.event_type == "purchase")]
-    orders = past.groupby(["customer_id", "order_id"]).agg(
-        at=("occurred_at", "min"), amount=("amount", "sum")
-    )
+    at = ("occurred_at", "min")
+    orders = past.groupby(["customer_id", "order_id"]).agg(at=at, amount=("amount", "sum"))
     orders = orders.reset_index().sort_values("at")
     age = (cutoff - orders["at"]) / timedelta(days=1)
     recency = age.groupby(orders.customer_id).min()
@@ -102,7 +102,7 @@ def test_label_windows_end_by_the_cutoff_with_history_before_each(shop):
 
 def test_labels_cover_exactly_the_horizon(shop):
     cutoff = shop.begin + timedelta(days=120)
-    snapshot = take_snapshot(shop.lake, cutoff, **ARGS)
+    snapshot = take_snapshot(shop.lake, cutoff, window=WINDOW)
     events = tiny.frames()["events"]
     window = events[
         (events.event_type == "purchase")
@@ -114,7 +114,8 @@ def test_labels_cover_exactly_the_horizon(shop):
 
 @pytest.mark.nightly
 def test_evaluation_has_all_fields_and_beats_recency(shop):
-    result = evaluate(shop.lake, cutoff=shop.end - timedelta(days=21), model="logistic", **ARGS)
+    plan = Plan(cutoff=shop.end - timedelta(days=21), model="logistic", window=WINDOW)
+    result, _ = evaluate(shop.lake, plan)
     metric_names = {"auc", "pr_auc", "top_decile_lift", "brier", "log_loss", "ece", "empc"}
     assert set(result["metrics"]) == metric_names
     assert set(result["baselines"]) == {"recency", "rfm_logistic", "bg_nbd"}
@@ -130,7 +131,7 @@ def test_artefact_keeps_scores_and_loads_only_known_types(shop, trained):
 
     again = TrainedChurn.from_bytes(trained.to_bytes(), version="v1")
     at = shop.end - timedelta(days=10)
-    pd.testing.assert_frame_equal(score(again, shop.lake, at), score(trained, shop.lake, at))
+    pd.testing.assert_frame_equal(score(again, shop.lake, at)[0], score(trained, shop.lake, at)[0])
     assert again.version == "v1"
     assert again.cutoff == trained.cutoff
     foreign = skops.io.dumps({"model": KNeighborsClassifier, "about": "{}"})
@@ -162,7 +163,7 @@ def test_all_kinds_of_artefacts_load(training, name):
 
 
 def test_reasons_are_sentences(shop, trained):
-    scores = score(trained, shop.lake, shop.end)
+    scores, _ = score(trained, shop.lake, shop.end)
     risky = scores.sort_values("churn_probability").tail(10)
     texts = [reason["text"] for reasons in risky.reasons for reason in reasons]
     assert any(text.startswith("no order for") and "usually every" in text for text in texts)
@@ -175,15 +176,14 @@ def test_reasons_are_sentences(shop, trained):
 
 def test_season_is_no_reason_before_thirteen_months(shop, trained):
     """The tiny shop has half a year of history, so a season cannot be told from a trend."""
-    people = population(shop.lake, shop.end, horizon_days=21, active_within_days=42)
+    people = population(shop.lake, shop.end, window=Window(21, 42))
     count = len(people.frame)
     weight = {"season": np.full(count, 2.0), "recency": np.full(count, 1.0)}
     young = score_table(trained, people, np.ones(count), weight)
     assert {reason["feature"] for row in young.reasons for reason in row} == {"recency", "other"}
+    frame = people.frame.assign(season_ahead=-0.4, season_alone=-0.3)
     seasonal = replace(
-        people,
-        frame=people.frame.assign(season_ahead=-0.4, season_alone=-0.3),
-        season=Season(np.arange(500.0), 21.0, -0.4, -0.3, people.purchases),
+        people, frame=frame, season=Season(np.arange(500.0), 21.0, -0.4, -0.3, people.purchases)
     )
     grown = score_table(trained, seasonal, np.ones(count), weight)
     assert all(
@@ -195,23 +195,20 @@ def test_season_is_no_reason_before_thirteen_months(shop, trained):
 
 def test_too_little_data_gives_clear_messages(shop):
     with pytest.raises(BadInput, match=r"horizon of 90 days needs 180 days.*at most"):
-        train(shop.lake, cutoff=shop.begin + timedelta(days=100), horizon_days=90)
+        train(shop.lake, cutoff=shop.begin + timedelta(days=100), window=Window(90))
     with pytest.raises(TooLittleData, match=r"a model needs 100"):
-        train(shop.lake, cutoff=shop.begin + timedelta(days=45), horizon_days=14)
+        train(shop.lake, cutoff=shop.begin + timedelta(days=45), window=Window(14))
     with pytest.raises(BadInput, match="data ends on"):
-        train(shop.lake, cutoff=shop.end + timedelta(days=60), **ARGS)
-    with pytest.raises(
-        BadInput,
-        match=f"are not over in the data, for it goes from {shop.begin:%Y-%m-%d} to .*--cutoff of",
-    ):
-        evaluate(shop.lake, cutoff=shop.end - timedelta(days=5), **ARGS)
+        train(shop.lake, cutoff=shop.end + timedelta(days=60), window=WINDOW)
+    says = f"are not over in the data, for it goes from {shop.begin:%Y-%m-%d} to .*--cutoff of"
+    with pytest.raises(BadInput, match=says):
+        evaluate(shop.lake, Plan(cutoff=shop.end - timedelta(days=5), window=WINDOW))
     longest = (shop.end - shop.begin).days // 3
-    with pytest.raises(
-        BadInput, match=f"it goes from .*; take a --horizon of at most {longest} days"
-    ):
-        evaluate(shop.lake, cutoff=shop.end - timedelta(days=5), horizon_days=3000)
+    says = f"it goes from .*; take a --horizon of at most {longest} days"
+    with pytest.raises(BadInput, match=says):
+        evaluate(shop.lake, Plan(cutoff=shop.end - timedelta(days=5), window=Window(3000)))
     with pytest.raises(TooLittleData, match="no events before"):
-        train(shop.lake, cutoff=shop.begin - timedelta(days=5), **ARGS)
+        train(shop.lake, cutoff=shop.begin - timedelta(days=5), window=WINDOW)
 
 
 @pytest.mark.nightly
@@ -220,7 +217,7 @@ def test_messages_use_the_shops_local_day(shop, monkeypatch):
     monkeypatch.setattr(shop.lake, "zone", "America/Los_Angeles")
     eve = shop.begin + timedelta(days=30)
     with pytest.raises(TooLittleData, match=f"customers had ordered by {eve:%Y-%m-%d};"):
-        train(shop.lake, cutoff=shop.begin + timedelta(days=45), horizon_days=14)
+        train(shop.lake, cutoff=shop.begin + timedelta(days=45), window=Window(14))
 
 
 @pytest.mark.nightly
@@ -233,20 +230,15 @@ def test_closed_days_before_the_cutoff_do_not_end_the_data(tmp_path):
         (tmp_path / name).mkdir()
         lake = shops.lake(tmp_path / name, events[mask])
         if name == "closed":
-            assert (
-                build_training_set(
-                    lake, cutoff=cutoff, horizon_days=28, active_within_days=56
-                ).cutoff
-                == cutoff
-            )
+            assert build_training_set(lake, cutoff=cutoff, window=Window(28, 56)).cutoff == cutoff
         else:
             with pytest.raises(BadInput, match="data ends on"):
-                build_training_set(lake, cutoff=cutoff, horizon_days=28, active_within_days=56)
+                build_training_set(lake, cutoff=cutoff, window=Window(28, 56))
 
 
 @pytest.mark.nightly
 def test_auto_explains_its_model_selection(shop):
-    model = train(shop.lake, cutoff=shop.end, **ARGS)
+    model = train(shop.lake, cutoff=shop.end, window=WINDOW)
     assert model.estimator in ("bg_nbd", "rfm_logistic", "stacked")
     assert "logistic regression needs 500 buyers (have" in model.rung
     assert "Chosen by log-loss on 3 rolling origins" in model.rung

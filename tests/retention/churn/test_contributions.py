@@ -7,8 +7,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from retention.churn import estimators
-from retention.churn.contributions import contributions
 from retention.churn.estimators import ESTIMATORS, ClosedForm, LogOdds
+from retention.churn.explaining.contributions import contributions
+from retention.window import Window
 
 ROWS, GROUPS = 400, [[0, 1], [2], [3, 4]]
 
@@ -29,16 +30,19 @@ def data():
     return X, y, np.nanmedian(X, axis=0)
 
 
+def assert_adds_up(explanation, margin) -> None:
+    total = explanation.base + explanation.phi.sum(axis=1)
+    np.testing.assert_allclose(explanation.margin, margin, atol=1e-5)
+    np.testing.assert_allclose(total, explanation.margin, atol=1e-6)
+
+
 @pytest.mark.nightly_after(8)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_base_and_contributions_add_up_to_the_margin(data, name):
     X, y, reference = data
     model = estimators.fit(name, X, y)
     explanation = contributions(model, X[:60], reference, GROUPS)
-    np.testing.assert_allclose(explanation.margin, model.decision_function(X[:60]), atol=1e-6)
-    np.testing.assert_allclose(
-        explanation.base + explanation.phi.sum(axis=1), explanation.margin, atol=1e-6
-    )
+    assert_adds_up(explanation, model.decision_function(X[:60]))
     again = contributions(model, X[:60], reference, GROUPS)
     np.testing.assert_array_equal(again.phi, explanation.phi)
     assert ("sampled Shapley values" in explanation.methods) == (name in SAMPLED)
@@ -52,9 +56,7 @@ def test_large_populations_use_path_attribution_and_add_up(data):
     leaves = sum(int(tree.tree_.n_leaves) for tree in model.members[0].estimators_)
     exact = contributions(model, X, reference, GROUPS)
     explanation = contributions(model, X, reference, GROUPS, leaf_rows=10 * leaves)
-    np.testing.assert_allclose(
-        explanation.base + explanation.phi.sum(axis=1), explanation.margin, atol=1e-6
-    )
+    assert_adds_up(explanation, explanation.margin)
     np.testing.assert_allclose(explanation.phi[:10], exact.phi[:10])
     assert not np.allclose(explanation.phi[10:], exact.phi[10:])
     none = contributions(model, X, reference, GROUPS, leaf_rows=0)
@@ -96,9 +98,7 @@ def test_unknown_blends_get_sampled_values(data):
     member = estimators.fit("logistic", X, y).members[0]
     explanation = contributions(Blend([member]), X[:20], reference, GROUPS)
     assert explanation.methods == ("sampled Shapley values",)
-    np.testing.assert_allclose(
-        explanation.base + explanation.phi.sum(axis=1), 2 * np.nan_to_num(X[:20, 0]), atol=1e-5
-    )
+    assert_adds_up(explanation, 2 * np.nan_to_num(X[:20, 0]))
     np.testing.assert_allclose(explanation.phi[:, 2:], 0, atol=1e-9)
 
 
@@ -106,12 +106,12 @@ def test_unknown_blends_get_sampled_values(data):
 def test_calibrated_weights_keep_order_and_add_up(shop, trained):
     from scipy.special import logit
 
-    from retention.churn.reasons import calibration_slope, group_weights, uncalibrated
+    from retention.churn.explaining.reasons import calibration_slope, group_weights, uncalibrated
     from retention.churn.score import score
     from retention.churn.snapshots import take_snapshot
 
-    args = {"horizon_days": 21, "active_within_days": 42}
-    X = take_snapshot(shop.lake, shop.end, labelled=False, **args).matrix(trained.columns)
+    window = Window(21, 42)
+    X = take_snapshot(shop.lake, shop.end, labelled=False, window=window).matrix(trained.columns)
     weights = group_weights(trained, X)
     total = sum(weights.by_group.values())
     chance = trained.probability(X)
@@ -121,7 +121,7 @@ def test_calibrated_weights_keep_order_and_add_up(shop, trained):
     np.testing.assert_allclose(base[clear], base[clear][0], atol=1e-6)
     assert weights.methods == ("exact w·(x − mean)",)
     assert uncalibrated(trained.model).members
-    first, second = score(trained, shop.lake, shop.end), score(trained, shop.lake, shop.end)
+    first, second = (score(trained, shop.lake, shop.end)[0] for _ in range(2))
     assert list(first.reasons) == list(second.reasons)
     assert (first.reasons.map(len) <= 6).all()
     texts = first.reasons.map(lambda values: [reason["feature"] for reason in values])

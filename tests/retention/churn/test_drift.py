@@ -25,13 +25,11 @@ def test_psi_counts_missing_and_constant_values():
     assert drift.profile_psi(before, np.where(values < 400, np.nan, values)) > drift.PSI_LIMIT
     zeros = drift.profile(np.zeros(100))
     assert drift.profile_psi(zeros, np.zeros(50)) == pytest.approx(0)
-    assert drift.profile_psi(zeros, np.ones(50)) == pytest.approx(
-        0
-    )  # above the one edge, as the zeros are
+    # Above the one edge, as the zeros are
+    assert drift.profile_psi(zeros, np.ones(50)) == pytest.approx(0)
     assert drift.profile_psi(zeros, -np.ones(50)) > drift.PSI_LIMIT
-    assert drift.profile_psi(
-        drift.profile(np.full(100, np.nan)), np.full(50, np.nan)
-    ) == pytest.approx(0)
+    expected = pytest.approx(0)
+    assert drift.profile_psi(drift.profile(np.full(100, np.nan)), np.full(50, np.nan)) == expected
 
 
 def test_limit_allows_for_chance_in_small_samples():

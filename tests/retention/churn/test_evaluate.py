@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retention.churn.classification_metrics import (
+from retention.churn.evaluation.classification_metrics import (
     brier_decomposition,
     ece,
     ece_by_chance,
@@ -17,32 +17,34 @@ from retention.churn.classification_metrics import (
     metrics,
     top_decile_lift,
 )
-from retention.churn.evaluate import evaluate
-from retention.churn.segments import customer_attributes
-from retention.churn.uncertainty import metric_intervals
+from retention.churn.evaluation.evaluate import Plan, evaluate
+from retention.churn.evaluation.segments import customer_attributes
+from retention.churn.evaluation.uncertainty import metric_intervals
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.settings import Settings
+from retention.window import Window
 
 pytestmark = pytest.mark.nightly
 
-ARGS = {"horizon_days": 21, "active_within_days": 42, "model": "rfm_logistic"}
+ARGS = {"window": Window(21, 42), "model": "rfm_logistic"}
 
 
 @pytest.fixture(scope="module")
 def report(shop, learned_at):
-    return evaluate(shop.lake, cutoff=learned_at, origins=2, curve=True, tiers=(0.5, 0.25), **ARGS)
+    plan = Plan(cutoff=learned_at, origins=2, curve=True, tiers=(0.5, 0.25), **ARGS)
+    return evaluate(shop.lake, plan)[0]
 
 
 def test_rolling_origins_equal_separate_evaluations(shop, learned_at, report):
     alone = [
-        evaluate(shop.lake, cutoff=learned_at - timedelta(days=21 * n), **ARGS) for n in range(2)
+        evaluate(shop.lake, Plan(cutoff=learned_at - timedelta(days=21 * n), **ARGS))[0]
+        for n in range(2)
     ]
-    assert [origin["metrics"] for origin in report["origins"]] == [
-        origin["metrics"] for origin in alone
-    ]
-    assert report["metrics"] == alone[0]["metrics"]
+    figures = [origin["metrics"] for origin in alone]
+    assert [origin["metrics"] for origin in report["origins"]] == figures
+    assert report["metrics"] == figures[0]
     auc = [origin["metrics"]["auc"] for origin in alone]
     assert report["summary"]["model"]["auc"] == {"mean": np.mean(auc), "sd": np.std(auc, ddof=1)}
     low, high = report["intervals"]["auc"]
@@ -52,16 +54,12 @@ def test_rolling_origins_equal_separate_evaluations(shop, learned_at, report):
 def test_segments_add_up_and_unknown_attributes_are_named(shop, report):
     total = sum(row["customers"] for row in report["origins"])
     orders = [row for row in report["segments"] if row["segment"] == "orders so far"]
-    assert (
-        total - 60 <= sum(row["customers"] for row in orders) <= total
-    )  # groups below thirty are not told
-    assert {row["value"] for row in report["segments"] if row["segment"] == "tier"} <= {
-        "high",
-        "medium",
-        "low",
-    }
+    # Groups below thirty are not told
+    assert total - 60 <= sum(row["customers"] for row in orders) <= total
+    tiers = {row["value"] for row in report["segments"] if row["segment"] == "tier"}
+    assert tiers <= {"high", "medium", "low"}
     with pytest.raises(BadInput, match="--by shoe_size: no customer has an attribute"):
-        evaluate(shop.lake, cutoff=shop.end - timedelta(days=21), by=("shoe_size",), **ARGS)
+        evaluate(shop.lake, Plan(cutoff=shop.end - timedelta(days=21), by=("shoe_size",), **ARGS))
 
 
 def test_requested_attributes_may_have_many_values(tmp_path):
@@ -73,34 +71,22 @@ def test_requested_attributes_may_have_many_values(tmp_path):
     probabilities = [
         json.dumps({"age": age, "plan": "new" if n % 3 else "old"}) for n, age in enumerate(ages)
     ]
-    pd.DataFrame(
-        {"customer_id": range(len(probabilities)), "attributes": probabilities}
-    ).to_parquet(tmp_path / "people.parquet")
+    columns = {"customer_id": range(len(probabilities)), "attributes": probabilities}
+    pd.DataFrame(columns).to_parquet(tmp_path / "people.parquet")
     home = Settings(home=tmp_path / "home")
     lake = Lake.open(home)
     import_files(lake, None, home, "customers", [str(tmp_path / "people.parquet")])
     attributes = customer_attributes(lake, ["age", "shoe_size"])
     assert list(attributes) == ["age"]
-    assert attributes.age.value_counts().to_dict() == {
-        "A": 5,
-        "B": 4,
-        "C": 4,
-        "D": 4,
-        "E": 3,
-        "F": 3,
-        "G": 3,
-        "other": 5,
-    }
+    counts = {"A": 5, **dict.fromkeys("BCD", 4), **dict.fromkeys("EFG", 3), "other": 5}
+    assert attributes.age.value_counts().to_dict() == counts
     assert list(customer_attributes(lake)) == ["plan"]
 
 
 def test_learning_curve_ends_at_the_full_model(report):
     full = report["learning_curve"][-1]
-    assert (
-        full["train_rows"]
-        == report["train_rows"]
-        == max(point["train_rows"] for point in report["learning_curve"])
-    )
+    most = max(point["train_rows"] for point in report["learning_curve"])
+    assert full["train_rows"] == report["train_rows"] == most
     assert full["log_loss"] == pytest.approx(report["metrics"]["log_loss"], abs=1e-9)
     assert len(report["learning_curve"]) >= 4
 

@@ -6,18 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import estimators, facts
-from retention.churn.clauses import clauses_of
-from retention.churn.counterfactual import Counterfactual, _hypothetical_features
-from retention.churn.explain import explain
-from retention.churn.lime import SecondOpinion, second_opinion, top_groups
-from retention.churn.reasons import complete_reasons, reasons
+from retention.churn import estimators
+from retention.churn.explaining import facts
+from retention.churn.explaining.clauses import clauses_of
+from retention.churn.explaining.counterfactual import Counterfactual, _hypothetical_features
+from retention.churn.explaining.explain import explain
+from retention.churn.explaining.lime import SecondOpinion, second_opinion, top_groups
+from retention.churn.explaining.reasons import complete_reasons, reasons
 from retention.churn.score import score
 from retention.churn.snapshots import take_snapshot
 from retention.features import NAMES, build
+from retention.window import Window
 from tests import shop as tiny
 
-ARGS = {"horizon_days": 21, "active_within_days": 42}
+WINDOW = Window(21, 42)
 
 
 def tier_of(chance: float) -> str:
@@ -26,17 +28,13 @@ def tier_of(chance: float) -> str:
 
 @pytest.fixture(scope="module")
 def people(shop):
-    return take_snapshot(
-        shop.lake, shop.end, horizon_days=21, active_within_days=None, labelled=False
-    )
+    return take_snapshot(shop.lake, shop.end, window=Window(21, None), labelled=False)
 
 
 @pytest.mark.nightly
 def test_counterfactual_holds_once_the_order_is_imported(tmp_path, shop, trained):
     """Import the order into a separate shop and score again."""
-    from retention.lake.importing import import_files
-
-    scores = score(trained, shop.lake, shop.end).set_index("customer_id")
+    scores = score(trained, shop.lake, shop.end)[0].set_index("customer_id")
     change_by_customer = {}
     for customer in scores.index[scores.churn_probability.between(0.2, 0.5)]:
         changes = explain(trained, shop.lake, shop.end, customer, tier_of=tier_of).counterfactuals
@@ -54,17 +52,13 @@ def test_counterfactual_holds_once_the_order_is_imported(tmp_path, shop, trained
         mine = events[(events.customer_id == customer) & (events.event_type == "purchase")]
         last = mine[mine.order_id == mine.sort_values("occurred_at").order_id.iloc[-1]]
         at = shop.end - timedelta(days=change.within_days + 0.5 if change.within_days else 1e-3)
-        last.assign(order_id="new", occurred_at=at).to_parquet(tmp_path / "more.parquet")
-        import_files(
-            other.lake, other.database, other.settings, "events", [str(tmp_path / "more.parquet")]
-        )
-    again = score(trained, other.lake, shop.end).set_index("customer_id")
+        tiny.add(other, last.assign(order_id="new", occurred_at=at))
+    again = score(trained, other.lake, shop.end)[0].set_index("customer_id")
     for customer, change in change_by_customer.items():
         assert tier_of(scores.churn_probability[customer]) != change.tier
         assert tier_of(again.churn_probability[customer]) == change.tier
-        assert again.churn_probability[customer] == pytest.approx(
-            change.churn_probability, abs=0.02
-        )
+        expected = pytest.approx(change.churn_probability, abs=0.02)
+        assert again.churn_probability[customer] == expected
 
 
 def test_unchanged_copy_equals_the_customer(shop, people):
@@ -78,13 +72,13 @@ def test_unchanged_copy_equals_the_customer(shop, people):
     assert second.orders_all == own.orders_all + 2
     assert first.recency_days == pytest.approx(min(own.recency_days, 2.5), abs=1e-4)
     assert first.bg_no_purchase < own.bg_no_purchase
-    untouched = build(shop.lake, shop.end, **ARGS).count().execute()
+    untouched = build(shop.lake, shop.end, window=WINDOW).count().execute()
     assert untouched == (people.frame.recency_days <= 42).sum()
 
 
 @pytest.mark.nightly
 def test_no_counterfactuals_for_low_tier_or_unknown_customers(shop, trained):
-    scores = score(trained, shop.lake, shop.end)
+    scores, _ = score(trained, shop.lake, shop.end)
     safest = scores.customer_id[scores.churn_probability.idxmin()]
     assert explain(trained, shop.lake, shop.end, safest, tier_of=tier_of).counterfactuals == ()
     assert explain(trained, shop.lake, shop.end, "nobody", tier_of=tier_of) is None
@@ -94,7 +88,7 @@ def test_no_counterfactuals_for_low_tier_or_unknown_customers(shop, trained):
 
 def test_note_for_customers_silent_longer_than_training_data(shop, trained, people):
     frame = people.frame.set_index("customer_id").recency_days
-    active = ARGS["active_within_days"]
+    active = WINDOW.active_within_days
     silent, usual = frame.index[frame > active + 1][0], frame.index[frame < active - 1][0]
     note = explain(trained, shop.lake, shop.end, silent, tier_of=tier_of).as_dict()["note"]
     assert f"No order for {int(frame[silent])} days" in note  # as the reason beside it counts them
@@ -105,19 +99,15 @@ def test_note_for_customers_silent_longer_than_training_data(shop, trained, peop
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (
-            Counterfactual("medium", 1, 20, 0.3, True),
-            "had they ordered within the last 20 days: medium",
-        ),
-        (Counterfactual("low", 1, 1, 0.1, True), "had they ordered within the last 1 day: low"),
-        (Counterfactual("low", 1, 0, 0.1), "had they ordered today: low"),
-        (Counterfactual("low", 1, 28, 0.1), "with 1 more order in the last 28 days: low"),
-        (Counterfactual("low", 2, 28, 0.1), "with 2 more orders in the last 28 days: low"),
+        (("medium", 1, 20, 0.3, True), "had they ordered within the last 20 days: medium"),
+        (("low", 1, 1, 0.1, True), "had they ordered within the last 1 day: low"),
+        (("low", 1, 0, 0.1), "had they ordered today: low"),
+        (("low", 1, 28, 0.1), "with 1 more order in the last 28 days: low"),
+        (("low", 2, 28, 0.1), "with 2 more orders in the last 28 days: low"),
     ],
 )
 def test_counterfactual_text(change, text):
-    assert change.text == text
-    assert change.as_dict()["text"] == text
+    assert Counterfactual(*change).as_dict()["text"] == text
 
 
 class Linear(estimators.LogOdds):
@@ -166,6 +156,13 @@ def test_agreement_is_the_share_of_common_top_groups():
     assert opinion.as_dict({"recency": 1, "spend": 1, "trend": 1})["agreement"] == 1
 
 
+def told(row, typical=None, **weights) -> list[dict]:
+    """Return the reasons of one customer."""
+    given = {group: np.array([weight]) for group, weight in weights.items()}
+    (listed,) = reasons(pd.DataFrame([row]), given, typical=typical or {}, horizon_days=28)
+    return listed
+
+
 def test_reasons_show_the_typical_amount():
     own = {
         "orders_1h": 0.0,
@@ -185,11 +182,7 @@ def test_reasons_show_the_typical_amount():
     }
 
     def texts(**weight: float) -> list[str]:
-        weights = {group: np.array([value]) for group, value in weight.items()}
-        (customer_reasons,) = reasons(
-            pd.DataFrame([own]), weights, typical=typical, horizon_days=28
-        )
-        return [reason["text"] for reason in customer_reasons]
+        return [reason["text"] for reason in told(own, typical, **weight)]
 
     assert texts(frequency=0.9, habits=0.5, tenure=0.1) == [
         "0 orders in the last 28 days (typical for the shop: 3)",
@@ -202,23 +195,12 @@ def test_reasons_show_the_typical_amount():
 
 
 @pytest.mark.parametrize(
-    ("faster", "weight", "text"),
-    [
-        (
-            0.57,
-            0.9,
-            "the time of the year: repeat orders come 43% slower than in the 28 days before",
-        ),
-        (
-            1.3,
-            -0.9,
-            "the time of the year: repeat orders come 30% faster than in the 28 days before",
-        ),
-    ],
+    ("faster", "weight", "change"), [(0.57, 0.9, "43% slower"), (1.3, -0.9, "30% faster")]
 )
-def test_season_reason_states_the_change_in_orders(faster, weight, text):
-    row = pd.DataFrame([{"season_ahead": np.log(faster), "season_alone": np.log(faster)}])
-    ((reason,),) = reasons(row, {"season": np.array([weight])}, typical={}, horizon_days=28)
+def test_season_reason_states_the_change_in_orders(faster, weight, change):
+    row = {"season_ahead": np.log(faster), "season_alone": np.log(faster)}
+    (reason,) = told(row, season=weight)
+    text = f"the time of the year: repeat orders come {change} than in the 28 days before"
     assert reason["text"] == text
 
 
@@ -233,44 +215,19 @@ def test_season_reason_states_the_change_in_orders(faster, weight, text):
 )
 def test_growth_is_no_season(faster, alone, weight):
     row = {"season_ahead": np.log(faster), "season_alone": np.log(alone)}
-    given = {"season": np.array([weight])}
-    assert reasons(pd.DataFrame([row]), given, typical={}, horizon_days=28) == [[]]
+    assert told(row, season=weight) == []
     assert clauses_of(facts.Customer(row, {}, 28), {"season": weight}) == ()
 
 
 def test_season_is_the_last_reason():
     """At Christmas it is the largest for nearly all customers and would hide individual reasons."""
-    row = pd.DataFrame(
-        [
-            {
-                "season_ahead": -0.5,
-                "season_alone": -0.4,
-                "orders_1h": 1,
-                "orders_2h": 4,
-                "tenure_days": 90.0,
-            },
-            {
-                "season_ahead": -0.5,
-                "season_alone": -0.4,
-                "orders_1h": 1,
-                "orders_2h": 4,
-                "tenure_days": 90.0,
-            },
-            {
-                "season_ahead": 0.5,
-                "season_alone": 0.4,
-                "orders_1h": 3,
-                "orders_2h": 4,
-                "tenure_days": 90.0,
-            },
-        ]
-    )
-    weight = {
-        "season": np.array([0.9, 0.9, -0.9]),
-        "trend": np.array([0.3, 0.0, -0.3]),
-        "tenure": np.array([0.4, 0.0, -0.1]),
-    }
-    own, alone, against = reasons(row, weight, typical={"tenure_days": 200}, horizon_days=28)
+    slow = {"season_ahead": -0.5, "season_alone": -0.4, "orders_1h": 1, "orders_2h": 4}
+    slow |= {"tenure_days": 90.0}
+    fast = slow | {"season_ahead": 0.5, "season_alone": 0.4, "orders_1h": 3}
+    typical = {"tenure_days": 200}
+    own = told(slow, typical, season=0.9, trend=0.3, tenure=0.4)
+    alone = told(slow, typical, season=0.9, trend=0.0, tenure=0.0)
+    against = told(fast, typical, season=-0.9, trend=-0.3, tenure=-0.1)
     assert [reason["feature"] for reason in own] == ["tenure", "trend", "season"]
     assert [reason["feature"] for reason in alone] == ["season"]
     completed = complete_reasons(alone, probability=0.8, churn_rate=0.9, horizon_days=28)
@@ -289,30 +246,23 @@ def test_season_is_the_last_reason():
     ],
 )
 def test_rhythm_reports_only_longer_pauses(usual, longest, weight, text):
-    row = pd.DataFrame([{"gap_median": usual, "gap_max": longest}])
-    ((reason,),) = reasons(row, {"rhythm": np.array([weight])}, typical={}, horizon_days=28)
+    (reason,) = told({"gap_median": usual, "gap_max": longest}, rhythm=weight)
     assert reason["text"] == text
 
 
 def test_silence_within_the_usual_gap_never_raises_the_risk():
     """Regression: "last order 49 days ago, usually every 238" was a cause of a high risk."""
-    row = pd.DataFrame([{"recency_days": 49.4, "gap_median": 238.0, "gap_max": 240.0}])
+    row = {"recency_days": 49.4, "gap_median": 238.0, "gap_max": 240.0}
     typical = {"recency_days": 20.0, "gap_median": 30.0}
-
-    def text(weight: float) -> str:
-        weights = {"recency": np.array([weight])}
-        ((reason,),) = reasons(row, weights, typical=typical, horizon_days=28)
-        return reason["text"]
-
-    assert text(0.9) == "usually orders every 238 days (typical for the shop: every 30 days)"
-    assert text(-0.9) == "last order 49 days ago, usually every 238 days"
+    (up,), (down,) = (told(row, typical, recency=weight) for weight in (0.9, -0.9))
+    assert up["text"] == "usually orders every 238 days (typical for the shop: every 30 days)"
+    assert down["text"] == "last order 49 days ago, usually every 238 days"
 
 
 def test_group_without_a_supporting_fact_gives_no_reason():
     """The next group takes its place."""
-    row = pd.DataFrame([{"orders_1h": 5.0, "orders_2h": 6.0, "tenure_days": 40.0}])
-    weights = {"trend": np.array([0.9]), "tenure": np.array([0.3])}
-    ((reason,),) = reasons(row, weights, typical={"tenure_days": 200.0}, horizon_days=28)
+    row = {"orders_1h": 5.0, "orders_2h": 6.0, "tenure_days": 40.0}
+    (reason,) = told(row, {"tenure_days": 200.0}, trend=0.9, tenure=0.3)
     assert reason == {
         "feature": "tenure",
         "text": "a customer for 40 days (typical for the shop: 200 days)",
@@ -321,33 +271,24 @@ def test_group_without_a_supporting_fact_gives_no_reason():
     }
 
 
+SEVERAL = "several small signs together, none of which stands out"
+
+
 @pytest.mark.parametrize(
     ("probability", "raises", "lowers"),
     [
-        (
-            0.6,
-            "70% of the shop's customers place no order within 28 days",
-            "several small signs together, none of which stands out",
-        ),
-        (
-            0.8,
-            "several small signs together, none of which stands out",
-            "30% of the shop's customers order again within 28 days",
-        ),
+        (0.6, "70% of the shop's customers place no order within 28 days", SEVERAL),
+        (0.8, SEVERAL, "30% of the shop's customers order again within 28 days"),
     ],
 )
 def test_every_customer_has_a_reason_in_both_directions(probability, raises, lowers):
     completed = complete_reasons([], probability=probability, churn_rate=0.7, horizon_days=28)
-    assert [(reason["direction"], reason["text"]) for reason in completed] == [
-        ("raises", raises),
-        ("lowers", lowers),
-    ]
+    texts = [(reason["direction"], reason["text"]) for reason in completed]
+    assert texts == [("raises", raises), ("lowers", lowers)]
 
 
 @pytest.mark.nightly
 def test_snapshot_of_all_customers_is_shared_until_the_data_changes(tmp_path, trained, monkeypatch):
-    from retention.lake.importing import import_files
-
     taken = []
 
     def counted(*args, **kwargs):
@@ -368,13 +309,8 @@ def test_snapshot_of_all_customers_is_shared_until_the_data_changes(tmp_path, tr
     assert len(taken) == 2
     order = tiny.frames(customers=60, items=24, days=120)["events"]
     order = order[(order.customer_id == "c0003") & (order.event_type == "purchase")].tail(1)
-    later = order.assign(
-        event_id="later", order_id="later", occurred_at=shop.end - timedelta(hours=1)
-    )
-    later.to_parquet(tmp_path / "later.parquet")
-    import_files(
-        shop.lake, shop.database, shop.settings, "events", [str(tmp_path / "later.parquet")]
-    )
+    at = shop.end - timedelta(hours=1)
+    tiny.add(shop, order.assign(event_id="later", order_id="later", occurred_at=at))
     again = explained("c0003")
     assert len(taken) == 3
     assert again.score.churn_probability != first.score.churn_probability

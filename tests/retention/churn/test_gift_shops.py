@@ -11,6 +11,7 @@ import pytest
 
 from retention.churn import training_set
 from retention.churn.model import TrainedChurn, fit, train
+from retention.window import Window
 from tests import shops
 from tests.benchmarks import gift_shops
 from tests.gift_shops import SHAPES, gift_shop
@@ -63,9 +64,8 @@ def test_auto_is_not_worse_than_its_simplest_members(shop):
 def test_blend_contains_calendar_models_and_a_shift(shop):
     trained = fit(shop[0])
     assert trained.estimator == "stacked"
-    assert {"calendar_logistic", "calendar_boosting"} <= set(
-        trained.parameters["weights"]["stacked"]
-    )
+    expected = set(trained.parameters["weights"]["stacked"])
+    assert {"calendar_logistic", "calendar_boosting"} <= expected
     assert trained.calibration.startswith("shift")
     assert trained.model.slope == 1
     X = shop[0].newest.matrix(trained.columns)
@@ -80,12 +80,8 @@ def test_orders_after_the_cutoff_change_no_weight(shop, tmp_path):
     plan = SHAPES[SHAPE]
     events = gift_shop(SHAPE, SEED)
     known = events[events.occurred_at < plan.end - timedelta(days=plan.horizon_days)]
-    truncated = train(
-        shops.lake(tmp_path, known),
-        cutoff=training.cutoff,
-        horizon_days=plan.horizon_days,
-        active_within_days=plan.active_within_days,
-    )
+    window = Window(plan.horizon_days, plan.active_within_days)
+    truncated = train(shops.lake(tmp_path, known), cutoff=training.cutoff, window=window)
     trained = fit(training)
     assert truncated.parameters.pop("tiers")  # `fit` has no lake to derive them from
     assert truncated.parameters == trained.parameters

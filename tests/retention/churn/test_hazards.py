@@ -7,10 +7,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from retention.churn import estimators
-from retention.churn.contributions import contributions
+from retention.churn.explaining.contributions import contributions
 from retention.churn.hazards import EDGES, Survival, fit_survival
 from retention.churn.snapshots import take_snapshot
 from retention.progress import silent
+from retention.window import Window
+from tests.retention.churn.test_contributions import assert_adds_up
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +30,8 @@ def customers():
 def test_return_times_improve_predictions(customers, name):
     X, return_times, truth = customers
     y = np.isinf(return_times).astype(float)
-    plain = estimators.fit_member(name, X, y)
-    timed = estimators.fit_member(name, X, y, return_times=return_times)
+    plain = estimators.fit_member(name, estimators.Examples(X, y))
+    timed = estimators.fit_member(name, estimators.Examples(X, y, return_times=return_times))
     assert isinstance(timed, Survival)
     ours, theirs = (
         np.mean((estimators.churn_probability(model, X) - truth) ** 2) for model in (timed, plain)
@@ -43,7 +45,8 @@ def test_empty_columns_in_an_interval_do_not_stop_the_fit(customers, name):
     X, return_times, _ = customers
     X = np.column_stack([X, np.where(return_times < EDGES[0], 1.0, np.nan)])
     model = estimators.fit_member(
-        name, X, np.isinf(return_times).astype(float), return_times=return_times
+        name,
+        estimators.Examples(X, np.isinf(return_times).astype(float), return_times=return_times),
     )
     assert np.isfinite(estimators.churn_probability(model, X)).all()
 
@@ -52,16 +55,14 @@ def test_empty_columns_in_an_interval_do_not_stop_the_fit(customers, name):
 def test_base_and_contributions_add_up_to_the_margin(customers, name):
     X, return_times, _ = customers
     member = estimators.fit_member(
-        name, X, np.isinf(return_times).astype(float), return_times=return_times
+        name,
+        estimators.Examples(X, np.isinf(return_times).astype(float), return_times=return_times),
     )
     model = estimators.LogOdds([member])
     explanation = contributions(
         model, X[:50], np.median(X, axis=0), [list(range(15)), list(range(15, 30))]
     )
-    np.testing.assert_allclose(explanation.margin, model.decision_function(X[:50]), atol=1e-6)
-    np.testing.assert_allclose(
-        explanation.base + explanation.phi.sum(axis=1), explanation.margin, atol=1e-6
-    )
+    assert_adds_up(explanation, model.decision_function(X[:50]))
     assert explanation.error == 0
     risk = explanation.phi[:, 0]  # who has a high rate is less at risk
     assert np.corrcoef(risk, X[:50, 0])[0, 1] < -0.9
@@ -89,15 +90,14 @@ def test_few_outcomes_use_the_whole_horizon(customers):
     assert fit_survival(lambda *_: LogisticRegression(), X, late, silent) is None
     y = np.isinf(return_times).astype(float)
     same, plain = (
-        estimators.fit_member("logistic", X, y, return_times=times) for times in (late, None)
+        estimators.fit_member("logistic", estimators.Examples(X, y, return_times=times))
+        for times in (late, None)
     )
     np.testing.assert_array_equal(same.predict_proba(X), plain.predict_proba(X))
 
 
 def test_churned_customers_have_no_return_in_the_horizon(shop):
-    snapshot = take_snapshot(
-        shop.lake, shop.end - timedelta(days=40), horizon_days=28, active_within_days=None
-    )
+    snapshot = take_snapshot(shop.lake, shop.end - timedelta(days=40), window=Window(28, None))
     np.testing.assert_array_equal(np.isinf(snapshot.return_times), snapshot.churned == 1)
     back = snapshot.return_times[np.isfinite(snapshot.return_times)]
     assert ((back >= 0) & (back < 1)).all()

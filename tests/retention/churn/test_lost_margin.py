@@ -6,47 +6,40 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.capacity import derived_tiers, list_size
 from retention.churn.lost_margin import (
+    derived_tiers,
     list_columns,
+    list_size,
     lost_spend,
     return_chance,
     usual_spend,
 )
 from retention.churn.population import buyers
+from retention.window import Window
 from tests import shop as tiny
+from tests import shops
 
 HORIZON = 28
 
 
 def _columns(lake, at):
-    people = buyers(lake, at, horizon_days=HORIZON, active_within_days=None)
+    people = buyers(lake, at, window=Window(HORIZON, None))
     chance = return_chance(people, HORIZON)
-    return pd.DataFrame(
-        {"customer_id": people.frame.customer_id, **list_columns(people, chance, HORIZON)}
-    )
+    columns = {"customer_id": people.frame.customer_id, **list_columns(people, chance, HORIZON)}
+    return pd.DataFrame(columns)
 
 
 def test_later_orders_change_nothing(shop, tmp_path):
     at = shop.begin + timedelta(days=120)
-    frames = tiny.frames()
-    events = frames["events"]
+    events = tiny.frames()["events"]
     known = events[pd.to_datetime(events.occurred_at, utc=True) < at]
     past = tiny.build(tmp_path / "past", days=200)
-    from retention.lake import Lake
-    from retention.lake.importing import import_files
-    from retention.settings import Settings
-
-    file = tmp_path / "events.parquet"
-    known.to_parquet(file)
-    settings = Settings(home=tmp_path / "known", _env_file=None)
-    lake = Lake.open(settings)
-    import_files(lake, None, settings, "events", [str(file)])
+    lake = shops.lake(tmp_path, known)
     pd.testing.assert_frame_equal(_columns(lake, at), _columns(past.lake, at))
 
 
 def test_lost_spend_is_not_negative_and_at_most_the_usual_spend(shop):
-    people = buyers(shop.lake, shop.end, horizon_days=HORIZON, active_within_days=None)
+    people = buyers(shop.lake, shop.end, window=Window(HORIZON, None))
     usual = usual_spend(people, HORIZON)
     for chance in (0.0, 0.3, 1.0):
         lost = list_columns(people, np.full(len(usual), chance), HORIZON)["lost_spend"]
@@ -56,7 +49,7 @@ def test_lost_spend_is_not_negative_and_at_most_the_usual_spend(shop):
 
 
 def test_customer_who_surely_leaves_loses_all_of_the_usual_spend(shop):
-    people = buyers(shop.lake, shop.end, horizon_days=HORIZON, active_within_days=None)
+    people = buyers(shop.lake, shop.end, window=Window(HORIZON, None))
     lost = list_columns(people, np.zeros(len(people.frame)), HORIZON)["lost_spend"]
     assert lost == pytest.approx(usual_spend(people, HORIZON))
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from retention.churn import estimators
-from retention.churn.contributions import contributions
+from retention.churn.explaining.contributions import contributions
 from retention.churn.snapshots import take_snapshot
 from retention.churn.training_set import build_training_set, stacked_observed_horizons
+from retention.window import Window
+from tests.retention.churn.test_contributions import assert_adds_up
 
 H, ACTIVE = 21, 42
 
@@ -30,7 +32,8 @@ def customers():
 def _member(customers, **changed):
     X, return_times, observed, _ = customers
     arguments = {"return_times": return_times, "observed_horizons": observed} | changed
-    return estimators.fit_member("horizons", X, (return_times >= 1).astype(float), **arguments)
+    examples = estimators.Examples(X, (return_times >= 1).astype(float), **arguments)
+    return estimators.fit_member("horizons", examples)
 
 
 def test_other_horizons_are_calibrated_to_the_horizon(customers):
@@ -38,20 +41,15 @@ def test_other_horizons_are_calibrated_to_the_horizon(customers):
     member = _member(customers)
     assert len(member.members) == 2
     for part in member.members:
-        assert part.predict_proba(X)[:, 1].mean() == pytest.approx(
-            (return_times >= 1).mean(), abs=1e-3
-        )
+        expected = pytest.approx((return_times >= 1).mean(), abs=1e-3)
+        assert part.predict_proba(X)[:, 1].mean() == expected
         assert np.corrcoef(part.predict_proba(X)[:, 1], truth)[0, 1] > 0.9
 
 
 def test_other_horizons_improve_the_mean(customers):
     X, return_times, _, truth = customers
-    itself = estimators.churn_probability(
-        estimators.fit_member(
-            "quadratic", X, (return_times >= 1).astype(float), return_times=return_times
-        ),
-        X,
-    )
+    examples = estimators.Examples(X, (return_times >= 1).astype(float), return_times=return_times)
+    itself = estimators.churn_probability(estimators.fit_member("quadratic", examples), X)
     both = (itself + estimators.churn_probability(_member(customers), X)) / 2
     assert np.mean((both - truth) ** 2) < np.mean((itself - truth) ** 2)
 
@@ -59,9 +57,8 @@ def test_other_horizons_improve_the_mean(customers):
 def test_twice_the_horizon_uses_only_observed_customers(customers):
     _, return_times, observed, _ = customers
     unknown = np.where((observed < 2) & (return_times >= 1), np.inf, return_times)
-    different = np.where(
-        (observed < 2) & (return_times >= 1), 1.5, return_times
-    )  # what came of them later changes nothing
+    # What came of them later changes nothing
+    different = np.where((observed < 2) & (return_times >= 1), 1.5, return_times)
     first, second = (_member(customers, return_times=times) for times in (unknown, different))
     np.testing.assert_array_equal(*(m.predict_proba(customers[0]) for m in (first, second)))
     assert len(_member(customers, observed_horizons=None).members) == 1
@@ -70,35 +67,28 @@ def test_twice_the_horizon_uses_only_observed_customers(customers):
 def test_falls_back_to_the_horizon_without_outcomes(customers):
     X, return_times, _, _ = customers
     y = (return_times >= 1).astype(float)
-    late = np.where(
-        return_times < 1, 0.9, np.inf
-    )  # nobody came back early, nobody was observed_horizons for long
-    member = estimators.fit_member("horizons", X, y, return_times=late)
-    plain = estimators.fit_member("quadratic", X, y)
+    # Nobody came back early, nobody was observed_horizons for long
+    late = np.where(return_times < 1, 0.9, np.inf)
+    member = estimators.fit_member("horizons", estimators.Examples(X, y, return_times=late))
+    plain = estimators.fit_member("quadratic", estimators.Examples(X, y))
     np.testing.assert_array_equal(member.predict_proba(X), plain.predict_proba(X))
 
 
 def test_base_and_contributions_add_up_to_the_margin(customers):
     X, return_times, _, _ = customers
-    logistic = estimators.fit_member(
-        "logistic", X, (return_times >= 1).astype(float), return_times=return_times
-    )
+    examples = estimators.Examples(X, (return_times >= 1).astype(float), return_times=return_times)
+    logistic = estimators.fit_member("logistic", examples)
     model = estimators.LogOdds([logistic, _member(customers)], [0.25, 0.75])
     explanation = contributions(model, X[:50], np.median(X, axis=0), [list(range(12))])
-    np.testing.assert_allclose(explanation.margin, model.decision_function(X[:50]), atol=1e-6)
-    np.testing.assert_allclose(
-        explanation.base + explanation.phi.sum(axis=1), explanation.margin, atol=1e-6
-    )
+    assert_adds_up(explanation, model.decision_function(X[:50]))
     assert explanation.error == 0
 
 
 def test_second_horizon_is_observed_only_if_it_is_over(shop):
     moment, horizon = shop.begin + timedelta(days=80), timedelta(days=H)
-    alone = take_snapshot(shop.lake, moment, horizon_days=H, active_within_days=ACTIVE)
+    alone = take_snapshot(shop.lake, moment, window=Window(H, ACTIVE))
     early, late = (
-        take_snapshot(
-            shop.lake, moment, horizon_days=H, active_within_days=ACTIVE, until=moment + n * horizon
-        )
+        take_snapshot(shop.lake, moment, window=Window(H, ACTIVE), until=moment + n * horizon)
         for n in (1.9, 2)
     )
     assert (alone.observed_horizons, early.observed_horizons, late.observed_horizons) == (1, 1, 2)
@@ -113,21 +103,16 @@ def test_second_horizon_is_observed_only_if_it_is_over(shop):
 
 @pytest.mark.nightly
 def test_past_origins_do_not_see_later_second_horizons(shop):
-    training = build_training_set(
-        shop.lake,
-        cutoff=shop.begin + timedelta(days=150),
-        horizon_days=H,
-        active_within_days=ACTIVE,
-    )
+    cutoff = shop.begin + timedelta(days=150)
+    training = build_training_set(shop.lake, cutoff=cutoff, window=Window(H, ACTIVE))
     for moment in (training.cutoff, training.newest.cutoff):
         known = training.before(moment)
         rows = stacked_observed_horizons(known, H)
-        ends = np.concatenate(
-            [
-                np.full(len(snapshot.frame), snapshot.cutoff + timedelta(days=2 * H))
-                for snapshot in known
-            ]
-        )
+        moments = [
+            np.full(len(snapshot.frame), snapshot.cutoff + timedelta(days=2 * H))
+            for snapshot in known
+        ]
+        ends = np.concatenate(moments)
         assert set(rows) == {1.0, 2.0}
         assert (ends[rows == 2] <= moment).all()
 

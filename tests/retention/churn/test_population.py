@@ -10,12 +10,14 @@ from retention.churn.population import (
     next_order,
     population,
 )
+from retention.window import Window
 
 
 @pytest.mark.parametrize("active_within_days", [42, None])
 def test_buyers_for_rules_agree_with_the_population_for_a_model(shop, active_within_days):
-    options = {"horizon_days": 21, "active_within_days": active_within_days}
-    few, every = buyers(shop.lake, shop.end, **options), population(shop.lake, shop.end, **options)
+    window = Window(21, active_within_days)
+    few = buyers(shop.lake, shop.end, window=window)
+    every = population(shop.lake, shop.end, window=window)
     columns = ["customer_id", *BUYER_FEATURES]
     pd.testing.assert_frame_equal(few.frame[columns], every.frame[columns])
     assert few.buyers == every.buyers

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 
 from retention.churn import season
-from retention.churn.evaluate import evaluate
+from retention.churn.evaluation.evaluate import Plan, evaluate
 from retention.churn.model_selection import select_candidates
 from retention.churn.snapshots import take_snapshot
 from retention.value import bgnbd
+from retention.window import Window
 from tests import readonly, shops
 
 PLAIN = bgnbd.BgNbd(0.8, 40.0, 0.8, 4.0)
 CUTOFF = shops.end(730) - timedelta(days=90)
-ARGS = {"horizon_days": 90, "active_within_days": 180}
+WINDOW = Window(90, 180)
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,12 @@ def _trade(days, speed, *, began=300.0):
     return season.DailyOrders(first, season._expected_orders(first, PLAIN) * speed * 50, days)
 
 
+def _fitted(trade, horizon):
+    return season.fit_season(trade, horizon, PLAIN, *_people())
+
+
 def test_fading_cohort_has_no_season():
-    fitted = season.fit_season(_trade(500, np.ones(500)), 90, PLAIN, *_people())
+    fitted = _fitted(_trade(500, np.ones(500)), 90)
     np.testing.assert_allclose(np.diff(fitted.clock), 1, atol=0.02)
     assert fitted.faster == pytest.approx(0, abs=0.02)
     assert fitted.ahead == pytest.approx(90, abs=2)
@@ -42,23 +47,21 @@ def test_forecast_repeats_last_years_season():
     speed = np.ones(640)
     speed[300:360] = speed[300 + 364 :] = 2.0
     trade = _trade(640, speed)
-    fitted = season.fit_season(trade, 60, PLAIN, *_people())
+    fitted = _fitted(trade, 60)
     ahead = np.log(np.diff(fitted.clock)[276:336].mean() / np.diff(fitted.clock)[-60:].mean())
-    assert np.diff(fitted.clock)[320:340].mean() / np.diff(fitted.clock)[
-        100:200
-    ].mean() == pytest.approx(2, rel=0.1)
+    daily = np.diff(fitted.clock)
+    assert daily[320:340].mean() / daily[100:200].mean() == pytest.approx(2, rel=0.1)
     assert 0.6 * ahead < fitted.faster < ahead  # a little nearer to nothing than a year ago
     assert season.season_swing(trade, 60, PLAIN) == fitted.faster
-    young = season.fit_season(_trade(380, speed[:380]), 60, PLAIN, *_people())
+    young = _fitted(_trade(380, speed[:380]), 60)
     assert young.ahead == 60  # thirteen months are needed to tell a season from a trend
 
 
 def test_first_spring_is_no_season():
     """A shop that was slow in its first four months is not slow again a year later."""
     speed = np.where(np.arange(410) < 120, 0.5, 1.0)
-    assert (
-        abs(season.season_swing(_trade(410, speed), 60, PLAIN)) < 0.15
-    )  # log; carried forward it was -.6
+    # Log; carried forward it was -.6
+    assert abs(season.season_swing(_trade(410, speed), 60, PLAIN)) < 0.15
 
 
 def test_peak_that_did_not_return_is_no_season():
@@ -67,14 +70,13 @@ def test_peak_that_did_not_return_is_no_season():
     assert abs(season.season_swing(_trade(480, speed), 40, PLAIN)) < 0.2  # ordinary since day 464
 
 
-@pytest.mark.parametrize(
-    "closed", [slice(486, 500), slice(479, 500), slice(136, 164)]
-)  # the last weeks; a year ago
+# The last weeks; a year ago.
+@pytest.mark.parametrize("closed", [slice(486, 500), slice(479, 500), slice(136, 164)])
 def test_empty_weeks_are_no_season(closed):
     """The shop was closed, or data is missing."""
     speed = np.ones(500)
     speed[closed] = 0
-    fitted = season.fit_season(_trade(500, speed), 28, PLAIN, *_people())
+    fitted = _fitted(_trade(500, speed), 28)
     assert fitted.faster == pytest.approx(0, abs=0.1)
     assert fitted.ahead == pytest.approx(28, rel=0.1)
 
@@ -90,9 +92,8 @@ def test_yearly_closure_is_forecast(low):
 
 def test_collapsed_sales_are_no_gap():
     due = 100 * np.ones(560)
-    assert (
-        season.forecast_speed(due * np.where(np.arange(560) < 500, 1, 0.05), due, 28).mean() < 0.15
-    )
+    orders = due * np.where(np.arange(560) < 500, 1, 0.05)
+    assert season.forecast_speed(orders, due, 28).mean() < 0.15
 
 
 def test_forecasts_a_three_week_holiday():
@@ -128,13 +129,12 @@ def test_growth_is_told_from_the_season(growth):
     wave, level = 0.4 * np.sin(2 * np.pi * days / season.YEAR), np.log1p(growth) * days / 364
     came = wave[500:590].mean() - wave[410:500].mean()
     grown, seasonal = (
-        season.fit_season(_trade(500, np.exp(speed[:500])), 90, PLAIN, *_people()).seasonal
-        for speed in (level, level + wave)
+        _fitted(_trade(500, np.exp(speed[:500])), 90).seasonal for speed in (level, level + wave)
     )
     assert grown == pytest.approx(0, abs=0.05)
     assert seasonal == pytest.approx(came, abs=0.15)
     ramp = np.where(days < 430, 1.0, np.exp((days - 430) / 28))  # ten times as fast at the end
-    fitted = season.fit_season(_trade(500, ramp[:500]), 90, PLAIN, *_people())
+    fitted = _fitted(_trade(500, ramp[:500]), 90)
     assert fitted.faster > 0.4
     assert abs(fitted.seasonal) < 0.5 * fitted.faster
 
@@ -143,16 +143,14 @@ def test_observed_season_matches_what_happened():
     speed = np.ones(500)
     speed[440:] = 1.5
     trade = _trade(440, speed)
-    fitted = season.fit_season(trade, 60, PLAIN, *_people())
+    fitted = _fitted(trade, 60)
     ahead, faster = season.observed_season(trade, fitted, PLAIN)
     assert ahead / fitted.ahead == pytest.approx(1.5, rel=0.1)
     assert faster - fitted.faster == pytest.approx(np.log(1.5), rel=0.25)
-    later = season.DailyOrders(
-        trade.first, trade.repeat * np.where(np.arange(500) < 440, 1, 3), 440
-    )
-    again = season.fit_season(
-        later, 60, PLAIN, *_people()
-    )  # what comes after the cutoff changes nothing before it
+    first = trade.first
+    later = season.DailyOrders(first, trade.repeat * np.where(np.arange(500) < 440, 1, 3), 440)
+    # What comes after the cutoff changes nothing before it
+    again = _fitted(later, 60)
     np.testing.assert_array_equal(again.clock, fitted.clock)
     assert again.ahead == fitted.ahead
 
@@ -183,14 +181,8 @@ def test_strong_season_excludes_candidates_without_it(days, swing, included, exc
     newest = SimpleNamespace(buyers=2000, cutoff=CUTOFF)
     snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], 200))] * 6
     has_season = days >= season.MIN_DAYS
-    shop = SimpleNamespace(
-        newest=newest,
-        snapshots=snapshots,
-        history_days=days,
-        horizon_days=28,
-        has_season=has_season,
-        swing=swing,
-    )
+    known = {"history_days": days, "horizon_days": 28, "has_season": has_season, "swing": swing}
+    shop = SimpleNamespace(newest=newest, snapshots=snapshots, **known)
     candidates = set(select_candidates(shop).candidates)
     learned = {"calendar_logistic", "calendar_boosting"} if has_season else {"ensemble"}
     assert candidates >= included | learned | {"stacked"}
@@ -200,7 +192,7 @@ def test_strong_season_excludes_candidates_without_it(days, swing, included, exc
 
 @pytest.mark.nightly
 def test_beats_all_baselines_before_christmas(gifts):
-    report = evaluate(gifts, cutoff=CUTOFF, **ARGS, model="bg_logistic")
+    report, _ = evaluate(gifts, Plan(cutoff=CUTOFF, window=WINDOW, model="bg_logistic"))
     best = min(figures["log_loss"] for figures in report["baselines"].values())
     assert report["metrics"]["log_loss"] < best - 0.02
     assert report["metrics"]["ece"] < report["baselines"]["bg_nbd"]["ece"] / 1.5
@@ -213,7 +205,7 @@ def test_future_events_change_no_season(gifts, tmp_path):
     before = shops.gifts(customers=1500)
     truncated = shops.lake(tmp_path, before[before.occurred_at < CUTOFF])
     first, second = (
-        take_snapshot(lake, CUTOFF, **ARGS, labelled=False) for lake in (gifts, truncated)
+        take_snapshot(lake, CUTOFF, window=WINDOW, labelled=False) for lake in (gifts, truncated)
     )
     names = [name for name in first.frame.columns if name != "customer_id"]
     np.testing.assert_array_equal(first.matrix(names), second.matrix(names))
@@ -221,7 +213,7 @@ def test_future_events_change_no_season(gifts, tmp_path):
     np.testing.assert_array_equal(first.season.clock, second.season.clock)
     earlier = CUTOFF - timedelta(days=90)
     first, second = (
-        take_snapshot(lake, earlier, **ARGS, seasonal=True) for lake in (gifts, truncated)
+        take_snapshot(lake, earlier, window=WINDOW, seasonal=True) for lake in (gifts, truncated)
     )
     np.testing.assert_array_equal(
         first.matrix(names, observed_season=True), second.matrix(names, observed_season=True)

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.evaluate import evaluate
+from retention.churn.evaluation.evaluate import Plan, evaluate
 from retention.churn.model import train
 from retention.errors import BadInput, TooLittleData
+from retention.window import Window
 from tests import shops
 
 pytestmark = pytest.mark.nightly
@@ -28,36 +29,36 @@ def _few(grocer, customers):
 def test_sixty_days_suffice_for_two_weeks(grocer, tmp_path):
     young = shops.lake(tmp_path, grocer[grocer.occurred_at < shops.end(60)])
     cutoff = shops.end(60) - timedelta(days=14)
-    report = evaluate(young, cutoff=cutoff, horizon_days=14, active_within_days=None)
+    report, _ = evaluate(young, Plan(cutoff=cutoff, window=Window(14, None)))
     assert "days of history (have 4" in report["rung"]
     assert report["metrics"]["log_loss"] < np.log(2)
     with pytest.raises(BadInput, match="horizon of 90 days needs 180 days of history"):
-        train(young, cutoff=cutoff, horizon_days=90, active_within_days=None)
+        train(young, cutoff=cutoff, window=Window(90, None))
 
 
 def test_ten_days_do_not_suggest_a_five_day_horizon(grocer, tmp_path):
     young = shops.lake(tmp_path, grocer[grocer.occurred_at < shops.end(60)])
     with pytest.raises(BadInput, match=r"and there are 9; import a longer history\.$"):
-        train(young, cutoff=shops.end(10), horizon_days=28, active_within_days=None)
+        train(young, cutoff=shops.end(10), window=Window(28, None))
 
 
 def test_twenty_customers_are_too_few(grocer, tmp_path):
     with pytest.raises(TooLittleData, match=r"Only 1\d customers .* a model needs 100\. Import"):
-        train(shops.lake(tmp_path, _few(grocer, 20)), cutoff=shops.end(MONTHS), horizon_days=28)
+        train(shops.lake(tmp_path, _few(grocer, 20)), cutoff=shops.end(MONTHS), window=Window(28))
 
 
 def test_shop_without_returns_has_one_class_only(grocer, tmp_path):
     lake = shops.lake(tmp_path, grocer.drop_duplicates("customer_id"))
-    with pytest.raises(
-        TooLittleData, match=r"Every customer in the training data churned .* try a longer"
-    ):
-        train(lake, cutoff=shops.end(MONTHS), horizon_days=28, active_within_days=None)
+    says = r"Every customer in the training data churned .* try a longer"
+    with pytest.raises(TooLittleData, match=says):
+        train(lake, cutoff=shops.end(MONTHS), window=Window(28, None))
 
 
 def test_trains_on_minimal_columns(grocer, tmp_path):
     bare = grocer[["customer_id", "event_type", "occurred_at"]].drop_duplicates()
+    cutoff = shops.end(MONTHS)
     trained = train(
-        shops.lake(tmp_path, bare), cutoff=shops.end(MONTHS), horizon_days=28, model="rfm_logistic"
+        shops.lake(tmp_path, bare), cutoff=cutoff, window=Window(28), model="rfm_logistic"
     )
     assert 0 < trained.parameters["train_churn_rate"] < 1
 
@@ -71,8 +72,7 @@ def test_equal_weights_without_an_earlier_label_window(tmp_path, horizon, candid
     trained = train(
         shops.lake(tmp_path, shops.discs(customers=600, days=300)),
         cutoff=shops.end(300),
-        horizon_days=horizon,
-        active_within_days=None,
+        window=Window(horizon, None),
     )
     assert trained.estimator == "stacked"
     assert [weight for weight, _ in trained.members] == [1 / members] * members
@@ -85,7 +85,7 @@ def test_equal_weights_without_an_earlier_label_window(tmp_path, horizon, candid
 def test_simulated_bgnbd_shop_is_not_worse_than_bgnbd(tmp_path):
     """Five members with equal weights lost .004 here, mostly by RFM."""
     lake = shops.lake(tmp_path, _by_bgnbd())
-    report = evaluate(lake, cutoff=shops.end(330), horizon_days=150, active_within_days=None)
+    report, _ = evaluate(lake, Plan(cutoff=shops.end(330), window=Window(150, None)))
     assert report["metrics"]["log_loss"] < report["baselines"]["bg_nbd"]["log_loss"] + 0.0005
     assert "rfm_logistic" not in report["rung"]
 
@@ -101,13 +101,11 @@ def _by_bgnbd(customers=1500):
         np.column_stack([np.ones(customers, dtype=bool), stays & (day < 480)])
     )
     at = np.column_stack([first, day])[customer, which]
-    return pd.DataFrame(
-        {
-            "customer_id": [f"c{number}" for number in customer],
-            "event_type": "purchase",
-            "order_id": [f"o{number}" for number in range(len(customer))],
-            "occurred_at": pd.Timestamp(shops.BEGIN)
-            + pd.to_timedelta(np.floor(at * 86_400), unit="s"),
-            "amount": rng.gamma(3, 6, len(customer)).round(2) + 1,
-        }
-    )
+    columns = {
+        "customer_id": [f"c{number}" for number in customer],
+        "event_type": "purchase",
+        "order_id": [f"o{number}" for number in range(len(customer))],
+        "occurred_at": pd.Timestamp(shops.BEGIN) + pd.to_timedelta(np.floor(at * 86_400), unit="s"),
+        "amount": rng.gamma(3, 6, len(customer)).round(2) + 1,
+    }
+    return pd.DataFrame(columns)

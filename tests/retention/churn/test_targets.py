@@ -12,12 +12,13 @@ from retention.churn.population import population
 from retention.churn.snapshots import days_to_next_purchase, take_snapshot
 from retention.churn.training_set import build_training_set
 from retention.value import purchase_intent
+from retention.window import Window
 from tests import shop as tiny
 
 # All tests share one training.
 pytestmark = pytest.mark.nightly
 
-ARGS = {"horizon_days": 21, "active_within_days": 42}
+WINDOW = Window(21, 42)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def cutoff(shop):
 
 @pytest.fixture(scope="module")
 def training(shop, cutoff):
-    return build_training_set(shop.lake, cutoff=cutoff, **ARGS)
+    return build_training_set(shop.lake, cutoff=cutoff, window=WINDOW)
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +45,20 @@ def test_future_events_change_no_intent_model(
     frames["events"] = frames["events"][frames["events"].occurred_at < cutoff]
     monkeypatch.setattr(tiny, "frames", lambda **_: frames)
     blind = tiny.build(tmp_path / "home").lake
-    assert (
-        targets.fit_intent(blind, training, trained.columns)
-        == trained.parameters[targets.PARAMETER]
-    )
+    expected = trained.parameters[targets.PARAMETER]
+    assert targets.fit_intent(blind, training, trained.columns) == expected
 
 
 def test_days_to_next_purchase_match_the_labels(shop, cutoff):
-    snapshot = take_snapshot(shop.lake, cutoff, **ARGS)
-    wait = days_to_next_purchase(
-        shop.lake, snapshot.frame.customer_id, cutoff, cutoff + timedelta(days=21)
-    )
+    snapshot = take_snapshot(shop.lake, cutoff, window=WINDOW)
+    customers = snapshot.frame.customer_id
+    wait = days_to_next_purchase(shop.lake, customers, cutoff, cutoff + timedelta(days=21))
     np.testing.assert_array_equal(np.isinf(wait), snapshot.churned == 1)
 
 
 def test_intent_beats_the_base_rate_and_is_stored(shop, cutoff, trained):
     again = type(trained).from_bytes(trained.to_bytes())
-    people = population(shop.lake, cutoff, **ARGS)
+    people = population(shop.lake, cutoff, window=WINDOW)
     aims = targets.predict_targets(again, people, history_days=160)
     for days in (7, 30):
         y = (
@@ -83,12 +81,10 @@ def test_intent_beats_the_base_rate_and_is_stored(shop, cutoff, trained):
 @pytest.mark.parametrize("horizon", [21, 30, 120])
 def test_intent_agrees_with_churn_and_grows_with_the_horizon(shop, cutoff, trained, horizon):
     """Also if the hazards end before the churn horizon."""
-    people = population(shop.lake, cutoff, **ARGS)
+    people = population(shop.lake, cutoff, window=WINDOW)
     model = replace(trained, horizon_days=horizon)
-    aims, order = (
-        targets.predict_targets(model, people, history_days=160),
-        1 - model.predict(people),
-    )
+    aims = targets.predict_targets(model, people, history_days=160)
+    order = 1 - model.predict(people)
     if horizon == 30:
         np.testing.assert_allclose(aims.within[30], order, atol=1e-6)
     for days, p in aims.within.items():
@@ -99,8 +95,8 @@ def test_intent_agrees_with_churn_and_grows_with_the_horizon(shop, cutoff, train
 
 def test_lapsed_customers_get_the_closed_form(shop, cutoff, trained):
     """The fitted model promised ten times the actual orders of customers silent for a year."""
-    everybody = population(shop.lake, cutoff, **{**ARGS, "active_within_days": None})
-    lapsed = (everybody.frame.recency_days > ARGS["active_within_days"]).to_numpy()
+    everybody = population(shop.lake, cutoff, Window(WINDOW.horizon_days, None))
+    lapsed = (everybody.frame.recency_days > WINDOW.active_within_days).to_numpy()
     closed = targets._closed_form_hazards(everybody)
     alone = purchase_intent.Intent.from_dict(trained.parameters[targets.PARAMETER]).hazards(
         everybody.matrix(trained.columns), closed
@@ -115,14 +111,14 @@ def test_lapsed_customers_get_the_closed_form(shop, cutoff, trained):
 
 
 def test_closed_form_without_a_model(shop, cutoff, trained):
-    people = population(shop.lake, cutoff, **ARGS)
+    people = population(shop.lake, cutoff, window=WINDOW)
     by_rules = targets.predict_targets(None, people, history_days=160)
     none = people.purchases.no_purchase(*targets.purchase_history(people.frame), 30.0)
     assert by_rules.within[30] == pytest.approx(1 - none)
 
 
 def test_short_history_gives_a_note(shop, cutoff, trained):
-    people = population(shop.lake, cutoff, **ARGS)
+    people = population(shop.lake, cutoff, window=WINDOW)
     customer = targets.predict_targets(trained, people, history_days=60).of(0, cutoff)
     assert customer["intent"] is customer["next_order_between"] is None
     assert customer["intent_note"] == "Purchase intent needs 90 days of history, and there are 60."

@@ -10,11 +10,12 @@ from retention.churn.training_set import (
     stacked_observed_horizons,
     stacked_return_times,
 )
+from retention.window import Window
 
 
 @pytest.fixture(scope="module")
 def training(shop):
-    return build_training_set(shop.lake, cutoff=shop.end, horizon_days=21, active_within_days=42)
+    return build_training_set(shop.lake, cutoff=shop.end, window=Window(21, 42))
 
 
 def test_all_rows_are_used_up_to_the_limit(training):

@@ -7,8 +7,9 @@ from sklearn.preprocessing import StandardScaler
 from retention.churn import estimators
 from retention.churn.snapshots import take_snapshot
 from retention.features import build
-from retention.lake import store
 from retention.lake.schema import TABLES
+from retention.lake.storage import delta_store
+from retention.window import Window
 
 
 @pytest.fixture(scope="module")
@@ -21,28 +22,25 @@ def question():
 
 
 def test_stored_values_and_features_are_unscaled(shop):
-    before = [
-        store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")
-    ]
+    names = ("events", "customers", "items")
+    before = [delta_store.version(shop.lake.root, TABLES[name]) for name in names]
     sold = shop.lake.table("events").execute()
     sold = sold[sold.event_type == "purchase"]
+    window = Window(active_within_days=None)
     features = (
-        build(shop.lake, shop.end, active_within_days=None)
-        .execute()
-        .set_index("customer_id")
-        .sort_index()
+        build(shop.lake, shop.end, window=window).execute().set_index("customer_id").sort_index()
     )
     spent = sold.groupby("customer_id").amount.sum()
     np.testing.assert_allclose(features.spend_all, spent[features.index], atol=1e-6)
     orders = sold.groupby("customer_id").order_id.nunique()
     np.testing.assert_array_equal(features.orders_all, orders[features.index])
     once = features.index[features.order_days == 1]
-    assert (
-        features.loc[once, "gap_mean"].isna().all()
-    )  # a gap nobody has seen is missing, not imputed
-    take_snapshot(shop.lake, shop.end, horizon_days=28, active_within_days=None, labelled=False)
+    # A gap nobody has seen is missing, not imputed
+    assert features.loc[once, "gap_mean"].isna().all()
+    take_snapshot(shop.lake, shop.end, window=Window(28, None), labelled=False)
     assert [
-        store.version(shop.lake.root, TABLES[name]) for name in ("events", "customers", "items")
+        delta_store.version(shop.lake.root, TABLES[name])
+        for name in ("events", "customers", "items")
     ] == before
 
 

@@ -12,6 +12,7 @@ from retention.churn.model import TrainedChurn, fit
 from retention.churn.training_set import build_training_set
 from retention.churn.tuning import SPACE, Budget, tune
 from retention.registry.backtest import same_recipe
+from retention.window import Window
 
 pytestmark = pytest.mark.nightly
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.nightly
 @pytest.fixture(scope="module")
 def training(shop):
     cutoff = shop.begin + timedelta(days=115)
-    return build_training_set(shop.lake, cutoff=cutoff, horizon_days=14, active_within_days=56)
+    return build_training_set(shop.lake, cutoff=cutoff, window=Window(14, 56))
 
 
 def pretend(monkeypatch, worth):
@@ -43,15 +44,12 @@ def test_successive_halving_finds_the_best_settings(training, monkeypatch):
     assert 0.1 < result.settings["C"] < 0.4
     assert result.difference.high < 0
     assert result.fits == len(calls) <= 40
-    at = [
-        sum(moment == call for moment, _ in calls)
-        for call in dict.fromkeys(moment for moment, _ in calls)
-    ]
+    fromkeys = dict.fromkeys(moment for moment, _ in calls)
+    at = [sum(moment == call for moment, _ in calls) for call in fromkeys]
     assert len(at) == 3
     assert at[0] > 1.5 * at[1] > 1.5 * at[2]
-    assert (
-        tune(training, ["logistic"], Budget(fits=40), seed=3)[0].settings == result.settings
-    )  # by fits, not by the clock
+    # By fits, not by the clock
+    assert tune(training, ["logistic"], Budget(fits=40), seed=3)[0].settings == result.settings
     assert tune(training, ["logistic"], Budget(fits=40), seed=4)[0].settings != result.settings
 
 
@@ -81,11 +79,8 @@ def test_all_ensemble_members_have_a_search_space():
 
 
 def test_search_spaces_give_valid_settings(training):
-    few = replace(
-        training,
-        snapshots=tuple(snapshot.rows(snapshot.hashed % 3 == 0) for snapshot in training.snapshots),
-        fits={},
-    )
+    snapshots = tuple(snapshot.rows(snapshot.hashed % 3 == 0) for snapshot in training.snapshots)
+    few = replace(training, snapshots=snapshots, fits={})
     for name, draw in SPACE.items():
         settings = draw(np.random.default_rng(1))
         losses = tuning._losses(few, few.newest, name, settings, 0)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from retention.connect.connections import Access
-from retention.connect.shopify import Shopify
-from retention.connect.woocommerce import WooCommerce
+from retention.connect.shops.shopify import Shopify
+from retention.connect.shops.woocommerce import WooCommerce
 from tests.standins import shopify, woocommerce
 from tests.standins.server import StandIn
 
@@ -38,11 +38,7 @@ class Kind:
 
 
 def _shopify_values(stand_in: shopify.Shopify) -> dict[str, str]:
-    return {
-        "shop": stand_in.url,
-        "token": shopify.TOKEN,
-        "client_secret": shopify.SECRET,
-    }
+    return {"shop": stand_in.url, "token": shopify.TOKEN, "client_secret": shopify.SECRET}
 
 
 def _woocommerce_values(stand_in: woocommerce.WooCommerce) -> dict[str, str]:

@@ -1,19 +1,16 @@
 """Test what Brevo and SendGrid do differently from other platforms with contacts and lists."""
 
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from retention import clock
-from retention.connect import brevo, contacts, sendgrid, web
-from retention.connect.connections import Access
-from retention.connect.contract import ConnectorError, Profile
+from retention.connect import web
+from retention.connect.contract import Profile
+from retention.connect.platforms import brevo, contacts, sendgrid
 from retention.errors import BadInput
-from tests.standins import brevo as brevo_standin
-from tests.standins import sendgrid as sendgrid_standin
-from tests.standins.mail_platforms import KEY, SENDER
+from tests.retention.connect.failures import failure
+from tests.retention.connect.platforms import connected, people
 
 SINCE = datetime(2026, 2, 1, tzinfo=UTC)
 SCORES = {
@@ -24,31 +21,7 @@ SCORES = {
     "retention_items": ["TEA-1", "TEA-2"],
     "retention_as_of": "2026-02-01T00:00:00+00:00",
 }
-KINDS: dict[str, Any] = {
-    "brevo": (brevo.Brevo, brevo_standin.Brevo),
-    "sendgrid": (sendgrid.SendGrid, sendgrid_standin.SendGrid),
-}
-EVERY = pytest.mark.parametrize("kind", KINDS)
-
-
-@contextmanager
-def connected(kind, **changes):
-    connector_class, stand_in_class = KINDS[kind]
-    with stand_in_class.start() as stand_in:
-        values = {"key": KEY, "address": stand_in.url, "sender": SENDER, "profiles": "yes"}
-        connector = connector_class(Access(values | changes))
-        yield connector, stand_in
-        connector.close()
-
-
-def people(*numbers, **properties):
-    return [Profile(f"k{n}", f"k{n}@example.com", properties=properties) for n in numbers]
-
-
-def refusal(step) -> ConnectorError:
-    with pytest.raises(ConnectorError) as caught:
-        step()
-    return caught.value
+EVERY = pytest.mark.parametrize("kind", ["brevo", "sendgrid"])
 
 
 # ---------------------------------------------------------------- both
@@ -63,10 +36,7 @@ def test_contacts_are_handed_over_only_if_a_setting_says_so(kind, value):
 
 @EVERY
 def test_unclear_setting_is_refused_with_its_value(kind):
-    with (
-        pytest.raises(BadInput, match="perhaps"),
-        connected(kind, profiles="perhaps"),
-    ):
+    with pytest.raises(BadInput, match="perhaps"), connected(kind, profiles="perhaps"):
         pass
 
 
@@ -95,7 +65,6 @@ def test_fields_are_created_once(kind):
     with connected(kind) as (connector, stand_in):
         for _ in range(2):
             connector.push_profiles(people(1, **SCORES))
-            connector._has_fields = False
             vars(connector).pop("_fields", None)
         paths = [call.path for call in stand_in.calls if call.method == "POST"]
         created = [path for path in paths if "/normal/" in path or "field_def" in path]
@@ -153,7 +122,7 @@ def test_missing_page_of_a_list_is_no_end():
     with connected("brevo") as (connector, stand_in):
         connector.change_list("vips", people(*range(5)), [])
         stand_in.fail("missing_page")
-        error = refusal(lambda: list(connector.list_members("vips")))
+        error = failure(lambda: list(connector.list_members("vips")))
         assert (error.code, "missing" in error.detail) == ("changed_schema", True)
 
 
@@ -227,9 +196,9 @@ def test_export_that_fails_or_still_runs_ends_the_job(monkeypatch):
     with connected("sendgrid") as (connector, stand_in):
         connector.change_list("vips", people(1), [])
         stand_in.failing = "export"
-        assert refusal(lambda: list(connector.list_members("vips"))).code == "unavailable"
+        assert failure(lambda: list(connector.list_members("vips"))).code == "unavailable"
         stand_in.polls_until_done = 9
-        error = refusal(lambda: list(connector.list_members("vips")))
+        error = failure(lambda: list(connector.list_members("vips")))
         assert error.is_temporary
         assert error.retry_at
         assert error.retry_at > clock.wall()
@@ -242,14 +211,14 @@ def test_export_without_our_column_is_a_changed_schema():
             key: (name.replace("customer_id", "customer"), kind)
             for key, (name, kind) in stand_in.fields.items()
         }
-        error = refusal(lambda: list(connector.list_members("vips")))
+        error = failure(lambda: list(connector.list_members("vips")))
         assert (error.code, error.detail) == ("changed_schema", "retention_customer_id")
 
 
 def test_import_that_fails_is_reported():
     with connected("sendgrid") as (connector, stand_in):
         stand_in.failing = "import"
-        assert refusal(lambda: connector.push_profiles(people(1))).code == "refused"
+        assert failure(lambda: connector.push_profiles(people(1))).code == "refused"
 
 
 def test_suppressions_without_paging_are_read_once():

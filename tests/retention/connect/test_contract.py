@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from retention import clock
@@ -12,6 +12,7 @@ from retention.connect import web
 from retention.connect.connections import Access, check_values
 from retention.connect.contract import ConnectorError, Listens, Page, Pulls
 from retention.lake.schema import TABLES
+from tests.retention.connect.failures import failure
 from tests.retention.connect.shops import SHOPS, connected, orders_of, records_of
 
 EVERY = pytest.mark.parametrize("kind", SHOPS)
@@ -44,9 +45,7 @@ def pulled(connector) -> tuple[list[Page], ConnectorError | None]:
 
 
 def refusal(connector) -> ConnectorError:
-    with pytest.raises(ConnectorError) as caught:
-        list(connector.pull({}))
-    return caught.value
+    return failure(lambda: list(connector.pull({})))
 
 
 def pause(error: ConnectorError) -> timedelta:
@@ -71,10 +70,9 @@ def test_check_gives_the_currency(shop):
 def test_wrong_key_is_denied_without_showing_it(kind):
     secrets = {"token": "wrong-secret", "key": "wrong-secret"}
     with connected(kind, **secrets) as (connector, _):
-        with pytest.raises(ConnectorError) as caught:
-            connector.check()
-        assert caught.value.code == "access_denied"
-        assert "wrong-secret" not in f"{caught.value}{caught.value.detail}"
+        error = failure(connector.check)
+        assert error.code == "access_denied"
+        assert "wrong-secret" not in f"{error}{error.detail}"
         assert refusal(connector).code == "access_denied"
     assert "wrong-secret" not in repr(Access(secrets))
 
@@ -161,7 +159,7 @@ def test_fault_ends_the_pull_with_its_code_and_the_next_completes_it(shop, fault
 
 
 def test_hanging_platform_is_unavailable(shop, monkeypatch):
-    monkeypatch.setattr(web, "TIMEOUT", httpx.Timeout(0.2))
+    monkeypatch.setattr(web, "TIMEOUT", httpx2.Timeout(0.2))
     connector, stand_in = shop
     impatient = type(connector)(Access(SHOPS[connector.kind].values(stand_in)))
     stand_in.fail("hang", value=0.6)
@@ -189,10 +187,9 @@ def test_missing_page_is_no_end(shop):
         at = {"updated_at": "2026-01-01T00:00:00+00:00"}
         watermark = {"orders": at, "customers": at, "products": at}
     stand_in.fail("missing_page", path="orders")
-    with pytest.raises(ConnectorError) as caught:
-        list(connector.pull(watermark))
-    assert caught.value.code == "changed_schema"
-    assert "missing" in caught.value.detail
+    error = failure(lambda: list(connector.pull(watermark)))
+    assert error.code == "changed_schema"
+    assert "missing" in error.detail
 
 
 # ---------------------------------------------------------------- webhooks
@@ -230,17 +227,15 @@ def test_webhook_that_the_shop_did_not_sign_is_denied(shop, change):
         }
     if change == "no secret":
         connector._secret = ""
-    with pytest.raises(ConnectorError) as caught:
-        connector.verify(lower, body)
-    assert caught.value.code == "access_denied"
+    assert failure(lambda: connector.verify(lower, body)).code == "access_denied"
 
 
 def test_webhook_with_a_renamed_field_is_a_changed_schema(shop):
     connector, stand_in = shop
     _, body = stand_in.delivery(SHOPS[connector.kind].topic, orders_of(stand_in)[5])
-    with pytest.raises(ConnectorError) as caught:
-        connector.read(SHOPS[connector.kind].topic, body.replace(b"line_items", b"lines"), "1")
-    assert (caught.value.code, caught.value.detail) == ("changed_schema", "line_items")
+    topic, other = SHOPS[connector.kind].topic, body.replace(b"line_items", b"lines")
+    error = failure(lambda: connector.read(topic, other, "1"))
+    assert (error.code, error.detail) == ("changed_schema", "line_items")
 
 
 def test_unknown_topic_says_nothing(shop):

@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from retention import clock
-from retention.connect import connections, mail
+from retention.connect import connections
 from retention.connect.connections import Access, check_values
+from retention.connect.platforms import mail
 from retention.errors import BadInput
 from retention.outreach.adapter import ADDRESS_REFUSED, Contact, Message, ServerUnavailable
 from retention.settings import Settings
@@ -33,7 +34,7 @@ def values_of(kind, stand_in, key=KEY):
 def connected(kind, key=KEY):
     """Yield the adapter and the stand-in."""
     with STAND_INS[kind].start() as stand_in:
-        platform = mail.PLATFORMS[kind]()(Access(values_of(kind, stand_in, key)))
+        platform = mail.platform_class(kind)(Access(values_of(kind, stand_in, key)))
         adapter = mail.PlatformMail(platform, kind)
         yield adapter, stand_in
         adapter.close()
@@ -60,7 +61,7 @@ def test_every_platform_has_a_stand_in():
 @EVERY
 def test_platform_declares_what_it_needs(kind):
     with connected(kind) as (_, stand_in):
-        platform = mail.PLATFORMS[kind]()
+        platform = mail.platform_class(kind)
         check_values(platform.settings, values_of(kind, stand_in))
         assert isinstance(platform(Access(values_of(kind, stand_in))), mail.Mails)
 
@@ -151,7 +152,7 @@ def test_key_without_the_right_to_send_is_named():
 
 def test_sender_without_an_address_is_refused():
     with pytest.raises(BadInput, match="'Tea Shop'"):
-        mail.PLATFORMS["brevo"]()(Access({"key": KEY, "sender": "Tea Shop"}))
+        mail.platform_class("brevo")(Access({"key": KEY, "sender": "Tea Shop"}))
 
 
 # ---------------------------------------------------------------- which connection sends
@@ -159,10 +160,9 @@ def test_sender_without_an_address_is_refused():
 
 def test_connection_of_the_setting_sends(settings, database):
     with brevo.Brevo.start() as stand_in, database.transaction() as session:
-        connector = mail.PLATFORMS["brevo"]()
+        connector = mail.platform_class("brevo")
         connections.add(
             session,
-            settings,
             "brevo",
             "brevo",
             connector.settings,
@@ -170,8 +170,10 @@ def test_connection_of_the_setting_sends(settings, database):
             channel=None,
             by="U0ADMIN",
         )
+        session.commit()
         own = Settings(home=settings.home, mail_connection="brevo", _env_file=None)
-        adapter = mail.open_channel(session, own, mail.CHANNEL)
+        with database.using(own).reading() as other:
+            adapter = mail.open_channel(other, mail.CHANNEL)
         assert adapter.send(message()).state == "sent"
         adapter.close()
 
@@ -185,6 +187,6 @@ def test_setting_without_its_connection_is_refused(settings, database, name):
         _env_file=None,
     )
     with database.transaction() as session:
-        connections.add(session, settings, "shop", "shopify", (), {}, channel=None, by="U0ADMIN")
-        with pytest.raises(BadInput, match=name):
-            mail.check_channel(session, own)
+        connections.add(session, "shop", "shopify", (), {}, channel=None, by="U0ADMIN")
+    with database.using(own).reading() as session, pytest.raises(BadInput, match=name):
+        mail.check_channel(session)

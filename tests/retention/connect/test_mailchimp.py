@@ -1,33 +1,18 @@
 """Test what only Mailchimp has: an audience with subscriptions, and rejects without pages."""
 
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retention.connect import mailchimp as connect
-from retention.connect.connections import Access
-from retention.connect.contacts import FIELDS
 from retention.connect.contract import ConnectorError, Profile
-from retention.connect.mailchimp_audience import TAGS, address_of
+from retention.connect.platforms import mailchimp as connect
+from retention.connect.platforms.contacts import FIELDS
+from retention.connect.platforms.mailchimp_audience import TAGS, address_of
 from retention.errors import BadInput
-from tests.standins import mailchimp
-from tests.standins.profile_platforms import PLATFORMS
+from tests.retention.connect.failures import failure
+from tests.retention.connect.platforms import connected, people
 
 SINCE = datetime(2026, 2, 1, tzinfo=UTC)
-
-
-@contextmanager
-def connected(**changes):
-    with mailchimp.Mailchimp.start() as stand_in:
-        values = PLATFORMS["mailchimp"].values(stand_in) | changes
-        connector = connect.Mailchimp(Access(values))
-        yield connector, stand_in
-        connector.close()
-
-
-def people(*numbers, **properties):
-    return [Profile(f"k{n}", f"k{n}@example.com", properties=properties) for n in numbers]
 
 
 def contact(stand_in, number, status):
@@ -52,7 +37,7 @@ def test_every_property_has_a_merge_tag():
 
 def test_nobody_is_subscribed_or_unsubscribed_by_the_desk():
     before = ("subscribed", "unsubscribed", "transactional", "pending", "cleaned", "archived")
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         for number, status in enumerate(before):
             contact(stand_in, number, status)
         for _ in range(2):
@@ -65,7 +50,7 @@ def test_nobody_is_subscribed_or_unsubscribed_by_the_desk():
 
 
 def test_contact_that_unsubscribes_meanwhile_stays_unsubscribed():
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         contact(stand_in, 1, "subscribed")
         connector.push_profiles(people(1))  # reads the statuses
         stand_in.contacts["k1@example.com"]["status"] = "unsubscribed"
@@ -75,7 +60,7 @@ def test_contact_that_unsubscribes_meanwhile_stays_unsubscribed():
 
 @pytest.mark.parametrize("status", ["subscribed", "unsubscribed", "cleaned", "pending"])
 def test_status_that_changes_during_a_write_stays(status):
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         contact(stand_in, 1, "transactional")
         connector.push_profiles(people(2))  # reads the statuses
         stand_in.contacts["k1@example.com"]["status"] = status
@@ -85,38 +70,36 @@ def test_status_that_changes_during_a_write_stays(status):
 
 
 def test_update_that_is_refused_for_every_contact_is_an_error():
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         many = people(*range(10))
         connector.push_profiles(many)
         stand_in.tags.remove("RET_ID")
-        with pytest.raises(ConnectorError) as caught:
-            connector.push_profiles(many)
-        assert caught.value.code == "refused"
+        assert failure(lambda: connector.push_profiles(many)).code == "refused"
 
 
 def test_merge_fields_are_created_once():
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         for _ in range(2):
             connector.push_profiles(people(1))
         assert stand_in.tags == {"FNAME", "LNAME", *TAGS.values()}
 
 
 def test_long_list_of_items_ends_after_a_whole_item():
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         connector.push_profiles(people(1, retention_items=["i" * 60] * 5))
         text = stand_in.contacts["k1@example.com"]["merge_fields"]["RET_ITEMS"]
         assert text == ", ".join(["i" * 60] * 4)
 
 
 def test_address_of_two_customers_is_written_once():
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         two = [Profile("k1", "ann@example.com"), Profile("k2", "Ann@example.com")]
         connector.push_profiles(two)
         assert len(stand_in.contacts) == 1
 
 
 def test_missing_page_is_no_end():
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         connector.change_list("vips", people(*range(5)), [])
         stand_in.fail("missing_page", path="/members")
         with pytest.raises(ConnectorError, match="a page is missing") as caught:
@@ -126,7 +109,7 @@ def test_missing_page_is_no_end():
 
 def test_cleaned_contact_is_a_bounce_and_a_soft_bounce_is_not():
     at = SINCE + timedelta(days=1)
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         connector.push_profiles(people(1, 2))
         stand_in.happen("soft", "k1", at)
         stand_in.contacts["k2@example.com"] |= {"status": "cleaned", "last_changed": at.isoformat()}
@@ -136,7 +119,7 @@ def test_cleaned_contact_is_a_bounce_and_a_soft_bounce_is_not():
 def test_long_list_of_rejects_is_exported(monkeypatch):
     monkeypatch.setattr(connect, "MOST_REJECTS", 3)
     at = SINCE + timedelta(days=1)
-    with connected() as (connector, stand_in):
+    with connected("mailchimp") as (connector, stand_in):
         stand_in.most_rejects = 3
         connector.push_profiles(people(*range(5)))
         for number in range(5):
@@ -147,7 +130,7 @@ def test_long_list_of_rejects_is_exported(monkeypatch):
 
 
 def test_connection_without_an_audience_reports_rejects_only():
-    with connected(marketing_key="", audience="") as (connector, stand_in):
+    with connected("mailchimp", marketing_key="", audience="") as (connector, stand_in):
         assert connector.missing_settings == ("marketing_key", "audience")
         connector.check_profiles()
         assert list(connector.left(SINCE)) == []
@@ -155,11 +138,9 @@ def test_connection_without_an_audience_reports_rejects_only():
 
 
 def test_wrong_marketing_key_is_denied_and_emails_are_not():
-    with connected(marketing_key="wrong-us6") as (connector, _):
+    with connected("mailchimp", marketing_key="wrong-us6") as (connector, _):
         connector.check()
-        with pytest.raises(ConnectorError) as caught:
-            connector.check_profiles()
-        assert caught.value.code == "access_denied"
+        assert failure(connector.check_profiles).code == "access_denied"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +153,7 @@ def test_wrong_marketing_key_is_denied_and_emails_are_not():
     ],
 )
 def test_wrong_setting_is_named(changes, message):
-    with pytest.raises(BadInput, match=message), connected(**changes):
+    with pytest.raises(BadInput, match=message), connected("mailchimp", **changes):
         pass
 
 

@@ -6,8 +6,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.connect import orders
-from retention.connect.orders import Line, Order, Refund
+from retention.connect.shops import orders
+from retention.connect.shops.orders import Line, Order, Refund
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -11,14 +11,15 @@ import fsspec
 import pytest
 import sqlalchemy as sa
 
-from retention.connect import places, public_web, query_source, secrets
-from retention.connect.problems import SourceProblem
-from retention.connect.pulling import Pull
+from retention.connect import encryption
+from retention.connect.sources import places, public_web, query_source
+from retention.connect.sources.pulling import Pull
 from retention.db.tables import Source
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from tests.postgres import postgres
+from tests.retention.connect.failures import failure
 
 MAP = """[events]
 customer_id = "customer"
@@ -44,7 +45,7 @@ class Place:
             watermark={},
             columns={},
             config={},
-            secrets=secrets.encrypt(settings.keys, values.pop("secrets", {})),
+            secrets=encryption.encrypt(settings.keys, values.pop("secrets", {})),
             **values,
         )
 
@@ -115,11 +116,10 @@ def test_renamed_column_stops_the_pull_and_is_named(settings, folder):
     place = Place(settings, "files", folder / "*.csv")
     place.pull()
     write(folder / "b.csv", lines(20, 40).replace("paid", "total_paid"), 2)
-    with pytest.raises(SourceProblem) as caught:
-        place.pull()
-    assert caught.value.code == "schema_changed"
-    assert caught.value.facts["gone"] == ["paid"]
-    assert caught.value.facts["renamed"] == {"paid": "total_paid"}
+    error = failure(place.pull)
+    assert error.code == "schema_changed"
+    assert error.facts["gone"] == ["paid"]
+    assert error.facts["renamed"] == {"paid": "total_paid"}
     assert place.events() == 20
     write(folder / "b.csv", lines(20, 40), 3)
     assert place.pull().accepted == 20
@@ -131,9 +131,8 @@ def test_number_that_became_text_stops_the_pull(settings, folder):
     place.pull()
     broken = "\n".join([HEAD, *(f"o{n},c1,2025-07-02 10:00:00,many" for n in range(30, 50))])
     write(folder / "b.csv", broken, 2)
-    with pytest.raises(SourceProblem) as caught:
-        place.pull()
-    assert caught.value.facts["changed"] == [{"column": "paid", "was": "number", "now": "text"}]
+    error = failure(place.pull)
+    assert error.facts["changed"] == [{"column": "paid", "was": "number", "now": "text"}]
     empty = "\n".join([HEAD, *(f"o{n},c1,2025-07-02 10:00:00," for n in range(30, 50))])
     write(folder / "b.csv", empty, 3)
     assert place.pull().accepted == 20
@@ -144,10 +143,9 @@ def test_shrunk_file_is_refused_until_somebody_accepts_it(settings, folder):
     place = Place(settings, "files", folder / "a.csv")
     place.pull()
     write(folder / "a.csv", lines(0, 15), 2)
-    with pytest.raises(SourceProblem) as caught:
-        place.pull()
-    assert caught.value.code == "shrunk"
-    assert (caught.value.facts["rows"], caught.value.facts["rows_before"]) == (15, 40)
+    error = failure(place.pull)
+    assert error.code == "shrunk"
+    assert (error.facts["rows"], error.facts["rows_before"]) == (15, 40)
     assert place.pull(accepts_shrunk=True).duplicate == 15
     assert place.pull() is None
 
@@ -177,10 +175,9 @@ def test_currency_that_changes_stops_the_pull(settings, folder):
     place = Place(settings, "files", folder / "*.csv", map_text=table)
     place.pull()
     write(folder / "b.csv", lines(20, 40).replace("\n", ",EUR\n").replace("d,EUR", "d,currency"), 2)
-    with pytest.raises(SourceProblem) as caught:
-        place.pull()
-    assert caught.value.code == "currency_changed"
-    assert (caught.value.facts["known"], caught.value.facts["new"]) == (["USD"], ["EUR"])
+    error = failure(place.pull)
+    assert error.code == "currency_changed"
+    assert (error.facts["known"], error.facts["new"]) == (["USD"], ["EUR"])
     assert place.events() == 20
 
 
@@ -189,9 +186,8 @@ def test_folder_without_permission_is_access_denied(settings, folder):
     (folder / "a.csv").chmod(0)
     if os.access(folder / "a.csv", os.R_OK):
         pytest.skip("this user may read everything")
-    with pytest.raises(SourceProblem) as caught:
-        Place(settings, "files", folder / "*.csv").pull()
-    assert caught.value.code == "access_denied"
+    error = failure(lambda: Place(settings, "files", folder / "*.csv").pull())
+    assert error.code == "access_denied"
 
 
 @pytest.fixture
@@ -237,9 +233,8 @@ def test_object_store_without_driver_names_the_package(settings, monkeypatch):
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
-    with pytest.raises(SourceProblem) as caught:
-        Place(settings, "object_store", "s3://bucket/*.csv").pull()
-    assert "pip install s3fs" in caught.value.facts["text"]
+    error = failure(lambda: Place(settings, "object_store", "s3://bucket/*.csv").pull())
+    assert "pip install s3fs" in error.facts["text"]
 
 
 def test_web_address_is_pulled_when_it_changes(settings, httpserver):
@@ -257,13 +252,9 @@ def test_web_address_is_pulled_when_it_changes(settings, httpserver):
     serve(lines(0, 25), "2")
     assert place.pull().accepted == 5
     serve("", "3", 403)
-    with pytest.raises(SourceProblem) as caught:
-        place.pull()
-    assert caught.value.code == "access_denied"
+    assert failure(place.pull).code == "access_denied"
     serve("", "3", 503)
-    with pytest.raises(SourceProblem) as caught:
-        place.pull()
-    assert caught.value.code == "unavailable"
+    assert failure(place.pull).code == "unavailable"
     serve("", "3", 404)
     assert place.pull() is None
 
@@ -274,10 +265,9 @@ def near(settings, **values):
 
 
 def refused(settings, url) -> str:
-    with pytest.raises(SourceProblem) as caught:
-        Place(settings, "object_store", url).pull()
-    assert caught.value.code == "unreadable"
-    return caught.value.facts["text"]
+    error = failure(lambda: Place(settings, "object_store", url).pull())
+    assert error.code == "unreadable"
+    return error.facts["text"]
 
 
 def test_web_address_never_leads_to_a_private_address(settings, httpserver):
@@ -408,11 +398,10 @@ def test_access_is_refused_by_type_or_status_alone(settings, monkeypatch, error,
     store.pipe("/refusing/1.csv", lines(0, 20).encode())
     monkeypatch.setattr(type(store), "get_file", fails)
     try:
-        with pytest.raises(SourceProblem) as caught:
-            Place(settings, "object_store", "memory://refusing/*.csv").pull()
+        error = failure(lambda: Place(settings, "object_store", "memory://refusing/*.csv").pull())
     finally:
         store.rm("/refusing", recursive=True)
-    assert caught.value.code == code
+    assert error.code == code
 
 
 # ---------------------------------------------------------------- queries
@@ -491,9 +480,7 @@ def test_query_that_lost_half_of_its_rows_is_refused(query):
     shop, place = query
     place.pull()
     shop.run("DELETE FROM orders WHERE paid > 5")
-    with pytest.raises(SourceProblem) as caught:
-        place.pull()
-    assert caught.value.code == "shrunk"
+    assert failure(place.pull).code == "shrunk"
     assert place.pull(accepts_shrunk=True).accepted == 0
 
 
@@ -501,17 +488,15 @@ def test_query_whose_column_was_renamed_is_refused(query):
     shop, place = query
     place.pull()
     shop.run("ALTER TABLE orders RENAME COLUMN paid TO total")
-    with pytest.raises(SourceProblem) as caught:
-        place.pull()
-    assert caught.value.facts["renamed"] == {"paid": "total"}
+    assert failure(place.pull).facts["renamed"] == {"paid": "total"}
 
 
 def test_database_that_is_away_is_a_temporary_problem(query):
     _, place = query
-    place.source.secrets = secrets.encrypt(place.settings.keys, {"url": "sqlite:////nowhere/x.db"})
-    with pytest.raises(SourceProblem) as caught:
-        place.pull()
-    assert caught.value.code == "unavailable"
+    place.source.secrets = encryption.encrypt(
+        place.settings.keys, {"url": "sqlite:////nowhere/x.db"}
+    )
+    assert failure(place.pull).code == "unavailable"
 
 
 def test_watermark_of_times_is_read_with_an_overlap():

@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 
 from retention import clock
-from retention.connect import shopify as shopify_module
 from retention.connect.connections import Access
 from retention.connect.contract import ConnectorError
-from retention.connect.shopify import Shopify
+from retention.connect.shops import shopify as shopify_module
+from retention.connect.shops.shopify import Shopify
 from retention.errors import BadInput
+from tests.retention.connect.failures import failure
 from tests.retention.connect.shops import connected
 from tests.standins.shopify import CLIENT_ID
 from tests.standins.shopify_data import BEGIN, stamp
@@ -30,8 +31,13 @@ def started(stand_in) -> int:
     return sum(b"bulkOperationRunQuery" in call.body for call in stand_in.calls)
 
 
+def by_id(pages, table) -> dict[str, dict]:
+    key = {"events": "event_id", "items": "item_id"}[table]
+    return {row[key]: row for page in pages if page.table == table for row in page.rows}
+
+
 def events(pages) -> dict[str, dict]:
-    return {row["event_id"]: row for page in pages if page.table == "events" for row in page.rows}
+    return by_id(pages, "events")
 
 
 def test_killed_first_load_continues_with_its_operation(pair):
@@ -58,11 +64,10 @@ def test_operation_of_somebody_else_is_waited_for(pair):
     connector, stand_in = pair
     query = "{ customers { edges { node { id } } } }"
     stand_in.mutations["bulkOperationRunQuery"]({"query": query})
-    with pytest.raises(ConnectorError) as caught:
-        next(connector.pull({}))
-    assert caught.value.code == "rate_limited"
-    assert caught.value.retry_at is not None
-    assert caught.value.retry_at > clock.wall() + timedelta(minutes=5)
+    error = failure(lambda: next(connector.pull({})))
+    assert error.code == "rate_limited"
+    assert error.retry_at is not None
+    assert error.retry_at > clock.wall() + timedelta(minutes=5)
 
 
 def test_long_operation_ends_the_pull_and_the_next_one_continues(pair, monkeypatch):
@@ -70,9 +75,7 @@ def test_long_operation_ends_the_pull_and_the_next_one_continues(pair, monkeypat
     stand_in.polls_until_done = 2
     monkeypatch.setattr(shopify_module, "MAX_POLLING", 0.0)
     pages = []
-    with pytest.raises(ConnectorError) as caught:
-        pages.extend(connector.pull({}))
-    assert caught.value.code == "rate_limited"
+    assert failure(lambda: pages.extend(connector.pull({}))).code == "rate_limited"
     monkeypatch.undo()
     list(connector.pull(pages[-1].watermark))
     assert started(stand_in) == 3
@@ -88,9 +91,7 @@ def test_failed_operation_is_started_again(pair, status, code, expected):
     operation = stand_in.operations[page.watermark["products"]["operation"]]
     operation |= {"status": status, "errorCode": code}
     pages = []
-    with pytest.raises(ConnectorError) as caught:
-        pages.extend(connector.pull(page.watermark))
-    assert caught.value.code == expected
+    assert failure(lambda: pages.extend(connector.pull(page.watermark))).code == expected
     assert pages[-1].watermark["products"] == {}
     assert len(events(connector.pull(pages[-1].watermark))) > 40
 
@@ -105,11 +106,10 @@ def test_empty_bucket_is_waited_for(pair):
 def test_slowly_filling_bucket_ends_the_pull_with_its_time(pair):
     connector, stand_in = pair
     stand_in.restore_rate, stand_in.available = 0.1, 0.0
-    with pytest.raises(ConnectorError) as caught:
-        list(connector.pull(LOADED))
-    assert caught.value.code == "rate_limited"
-    assert caught.value.retry_at is not None
-    assert caught.value.retry_at > clock.wall() + timedelta(minutes=1)
+    error = failure(lambda: list(connector.pull(LOADED)))
+    assert error.code == "rate_limited"
+    assert error.retry_at is not None
+    assert error.retry_at > clock.wall() + timedelta(minutes=1)
 
 
 def test_every_query_stays_below_the_highest_cost(pair):
@@ -162,12 +162,7 @@ def test_variants_are_items_with_their_own_title(pair):
     stand_in.records.add_product(9, variants=45, cost=None)
     stand_in.records.products[9]["variants"][0]["sku"] = ""
     for watermark in ({}, LOADED):
-        items = {
-            row["item_id"]: row
-            for page in connector.pull(watermark)
-            if page.table == "items"
-            for row in page.rows
-        }
+        items = by_id(connector.pull(watermark), "items")
         assert len([each for each in items if each.startswith("SKU-9-")]) == 44
         assert items["901"]["title"] == "Mug 9 - Size 1"
         assert items["901"]["margin"] is None
@@ -179,12 +174,7 @@ def test_sold_out_draft_and_gift_card_are_told_apart(pair):
     products[1]["status"] = "DRAFT"
     products[2]["variants"][0]["availableForSale"] = False
     products[3]["isGiftCard"] = True
-    items = {
-        row["item_id"]: row
-        for page in connector.pull({})
-        if page.table == "items"
-        for row in page.rows
-    }
+    items = by_id(connector.pull({}), "items")
     stock = {name: items[name]["in_stock"] for name in ("SKU-1", "SKU-2", "SKU-3")}
     assert stock == {"SKU-1": False, "SKU-2": False, "SKU-3": True}
     assert items["SKU-3"]["attributes"]["recommendable"] is False
@@ -196,18 +186,16 @@ def test_check_names_missing_scopes_and_the_limit_of_sixty_days(pair):
     stand_in.scopes.remove("read_all_orders")
     assert connector.check()["orders"] == "60 days"
     stand_in.scopes.remove("read_inventory")
-    with pytest.raises(ConnectorError) as caught:
-        connector.check()
-    assert (caught.value.code, caught.value.detail) == ("scope_missing", "read_inventory")
+    error = failure(connector.check)
+    assert (error.code, error.detail) == ("scope_missing", "read_inventory")
 
 
 def test_scope_that_was_revoked_is_named_by_the_pull(pair):
     connector, stand_in = pair
     stand_in.scopes.remove("read_orders")
-    with pytest.raises(ConnectorError) as caught:
-        list(connector.pull(LOADED))
-    assert caught.value.code == "scope_missing"
-    assert "read_orders" in caught.value.detail
+    error = failure(lambda: list(connector.pull(LOADED)))
+    assert error.code == "scope_missing"
+    assert "read_orders" in error.detail
 
 
 def test_first_load_begins_at_the_given_day():
@@ -237,9 +225,7 @@ def connected_again(connector):
 def test_wrong_client_secret_is_denied():
     changes = {"token": "", "client_id": CLIENT_ID, "client_secret": "wrong"}
     with connected("shopify", **changes) as (connector, _):
-        with pytest.raises(ConnectorError) as caught:
-            connector.check()
-        assert caught.value.code == "access_denied"
+        assert failure(connector.check).code == "access_denied"
 
 
 @pytest.mark.parametrize(

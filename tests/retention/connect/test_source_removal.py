@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import select, update
 
 from retention import clock
-from retention.connect import source_removal, sources, webhook_inbox
+from retention.connect.shops import webhook_inbox
+from retention.connect.sources import source_records, source_removal
 from retention.db.tables import Connection, ShopCode, ShopDiscount, Source, Webhook
 from retention.errors import Conflict
 from tests.standins import code_shops
@@ -18,15 +19,15 @@ def connection(database, settings) -> Connection:
     """A connected shop, which no test asks for anything."""
     clock.configure(fixed=NOW)
     stored = code_shops.connect(database, settings, "shopify", "https://shop.example")
-    new = sources.NewSource("shop", "shop", "shopify", "hour", "UTC", NOW)
+    new = source_records.NewSource("shop", "shop", "shopify", "hour", "UTC", NOW)
     with database.transaction() as session:
-        sources.add(session, settings, new, by="U0ADMIN", connection=stored)
+        source_records.add(session, new, by="U0ADMIN", connection=stored)
     return stored
 
 
 def remove(database, settings) -> list[Source]:
     with database.transaction() as session:
-        source_removal.remove(session, settings, "shop", "U0ADMIN")
+        source_removal.remove(session, "shop", "U0ADMIN")
         return list(session.scalars(select(Source)))
 
 

@@ -16,8 +16,8 @@ def pair():
         yield pair
 
 
-def events(pages) -> list[dict]:
-    return [row for page in pages if page.table == "events" for row in page.rows]
+def rows(pages, table="events") -> list[dict]:
+    return [row for page in pages if page.table == table for row in page.rows]
 
 
 def test_order_that_changes_during_a_pull_hides_no_other(pair):
@@ -64,11 +64,11 @@ def test_orders_that_changed_in_the_same_second_are_all_read(pair):
         ("refunded", True, ["purchase", "return", "return"]),
     ],
 )
-def test_state_of_an_order_decides_its_events(pair, status, is_paid, expected):
+def test_state_of_an_order_decides_its_rows(pair, status, is_paid, expected):
     connector, stand_in = pair
     order = stand_in.add_order(99, status=status)
     order["date_paid_gmt"] = stamp(BEGIN) if is_paid else None
-    own = [row for row in events(connector.pull({})) if row["order_id"] == "99"]
+    own = [row for row in rows(connector.pull({})) if row["order_id"] == "99"]
     assert [row["event_type"] for row in own] == expected
 
 
@@ -87,7 +87,7 @@ def test_order_that_was_refunded_in_two_amounts_is_returned_once(pair):
     back: dict[str, Decimal] = {}
 
     def pull():
-        for row in events(connector.pull({})):
+        for row in rows(connector.pull({})):
             if row["order_id"] == "98" and row["event_type"] == "return":
                 back.setdefault(row["event_id"], row["amount"])
         return sum(back.values())
@@ -108,17 +108,15 @@ def test_refund_that_is_newer_than_the_delivery_waits_for_the_next_one(pair):
     _, body = stand_in.delivery("order.updated", order)
     refunded_by_amount(stand_in, order, 9802, BEGIN + timedelta(days=2))
     pages = connector.read("order.updated", body, "1").pages
-    ids = [row["event_id"] for row in events(pages) if row["event_type"] == "return"]
+    ids = [row["event_id"] for row in rows(pages) if row["event_type"] == "return"]
     assert ids == ["woocommerce:98:refund:9801"]
 
 
 def test_consent_is_unknown_without_the_field_of_a_plugin():
     with connected("woocommerce", consent_field="") as (connector, _):
-        rows = [
-            row for page in connector.pull({}) if page.table == "customers" for row in page.rows
-        ]
-    assert rows
-    assert all("marketing_consent" not in row for row in rows)
+        found = rows(connector.pull({}), "customers")
+    assert found
+    assert all("marketing_consent" not in row for row in found)
 
 
 def test_customers_are_read_once_a_day(pair):
@@ -132,12 +130,7 @@ def test_customers_are_read_once_a_day(pair):
 def test_variations_are_items_with_their_options(pair):
     connector, stand_in = pair
     stand_in.add_product(9, variations=120)
-    items = {
-        row["item_id"]: row
-        for page in connector.pull({})
-        if page.table == "items"
-        for row in page.rows
-    }
+    items = {row["item_id"]: row for row in rows(connector.pull({}), "items")}
     assert len([each for each in items if each.startswith("SKU-9-")]) == 120
     assert items["SKU-9-1"]["title"] == "Mug 9 - 1"
     assert items["SKU-9-1"]["attributes"]["image"] == "https://cdn.example/mug-9.jpg"
@@ -148,5 +141,5 @@ def test_guest_is_read_with_the_address_of_the_bill(pair):
     connector, stand_in = pair
     stand_in.add_order(99, customer=None, email="Guest@Example.com")
     pages = list(connector.pull({}))
-    guests = [row for page in pages if page.table == "customers" for row in page.rows]
+    guests = rows(pages, "customers")
     assert any(row["customer_id"] == "guest@example.com" for row in guests)

@@ -6,18 +6,16 @@ from datetime import timedelta
 import pytest
 
 from retention import clock
-from retention.connect import inbox
-from retention.db import Database
+from retention.connect.live import inbox
 from retention.db.migrate import upgrade
 from retention.db.tables import EventBatch, EventKey
+from tests.world import change, read
 
 
 @pytest.fixture
-def database(empty):
+def database(empty, database):
     upgrade(empty)
-    database = Database(empty.database_url.get_secret_value())
-    yield database
-    database.engine.dispose()
+    return database
 
 
 def rows(*numbers: int) -> list[dict]:
@@ -31,35 +29,33 @@ def keys(*numbers: int) -> list[str]:
 
 def test_known_and_repeated_rows_are_stored_once(database, empty):
     with database.transaction() as session:
-        first = inbox.add(session, empty, rows(1, 2, 1), keys(1, 2, 1))
-        again = inbox.add(session, empty, rows(2, 3), keys(2, 3))
+        first = inbox.add(session, rows(1, 2, 1), keys(1, 2, 1))
+        again = inbox.add(session, rows(2, 3), keys(2, 3))
     assert (first, again) == (inbox.Stored(2, 1), inbox.Stored(1, 1))
-    with database.reading() as session:
-        assert inbox.waiting(session, empty) == 3
+    assert read(database, inbox.waiting) == 3
 
 
 def test_rolled_back_rows_can_be_sent_again(database, empty):
     with database.reading() as session:
-        inbox.add(session, empty, rows(1), keys(1))
+        inbox.add(session, rows(1), keys(1))
         session.rollback()
-    with database.transaction() as session:
-        assert inbox.add(session, empty, rows(1), keys(1)).accepted == 1
+    assert change(database, inbox.add, rows(1), keys(1)).accepted == 1
 
 
 def test_oldest_batches_of_a_kind_are_taken_and_removed_once(database, empty):
     with database.transaction() as session:
         for number in range(4):
             kind = "customers" if number == 1 else "events"
-            inbox.add(session, empty, rows(number), keys(number), kind)
+            inbox.add(session, rows(number), keys(number), kind)
     with database.transaction() as session:
-        batches = inbox.oldest(session, empty, "events", 2)
+        batches = inbox.oldest(session, "events", 2)
         ids = [json.loads(inbox.unpack(batch.body))["event_id"] for batch in batches]
         assert ids == ["e0", "e2"]
         assert inbox.remove(session, batches)
         assert not inbox.remove(session, batches)
     with database.reading() as session:
-        assert inbox.waiting(session, empty) == 2
-        assert len(inbox.oldest(session, empty, "customers", 1)) == 1
+        assert inbox.waiting(session) == 2
+        assert len(inbox.oldest(session, "customers", 1)) == 1
 
 
 def test_backlog_of_single_events_is_taken_in_parts(database, empty, monkeypatch):
@@ -68,19 +64,19 @@ def test_backlog_of_single_events_is_taken_in_parts(database, empty, monkeypatch
     with database.transaction() as session:
         assert not inbox.remove(session, [EventBatch(id=number) for number in range(many)])
         for number in range(4):
-            inbox.add(session, empty, rows(number), keys(number))
+            inbox.add(session, rows(number), keys(number))
     monkeypatch.setattr(inbox, "MAX_BATCHES", 3)
     with database.transaction() as session:
-        batches = inbox.oldest(session, empty, "events", 100_000)
+        batches = inbox.oldest(session, "events", 100_000)
         assert len(batches) == 3
         assert inbox.remove(session, batches)
 
 
 def test_old_keys_are_forgotten(database, empty):
     with database.transaction() as session:
-        inbox.add(session, empty, rows(1, 2), keys(1, 2))
+        inbox.add(session, rows(1, 2), keys(1, 2))
         old = session.get_one(EventKey, ("local", keys(1)[0]))
         old.day = (clock.wall() - inbox.KEEP_KEYS - timedelta(days=2)).date()
     with database.transaction() as session:
-        assert inbox.prune_keys(session, empty) == 1
-        assert inbox.add(session, empty, rows(1, 2), keys(1, 2)).accepted == 1
+        assert inbox.prune_keys(session) == 1
+        assert inbox.add(session, rows(1, 2), keys(1, 2)).accepted == 1

@@ -8,42 +8,37 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import insert, inspect, select, text
 
 from retention import clock
-from retention.db import Base, Database
+from retention.db import Base
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
 from retention.db.tables import Campaign, Delivery, Job, Process, Send, Suppression
 
 
-def test_migrations_equal_the_models(empty):
+def test_migrations_equal_the_models(empty, database):
     upgrade(empty)
-    database = Database(empty.database_url.get_secret_value())
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
-    database.engine.dispose()
 
 
 def test_upgrade_is_idempotent(empty):
     assert upgrade(empty) == upgrade(empty) != ""
 
 
-def test_concurrent_upgrades(empty):
+def test_concurrent_upgrades(empty, database):
     threads = [threading.Thread(target=upgrade, args=(empty,)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    database = Database(empty.database_url.get_secret_value())
     tables = set(inspect(database.engine).get_table_names())
-    database.engine.dispose()
     assert set(Base.metadata.tables) <= tables
     assert upgrade(empty) != ""
 
 
-def test_upgrade_cancels_stopped_campaigns_and_keeps_approvals(empty):
+def test_upgrade_cancels_stopped_campaigns_and_keeps_approvals(empty, database):
     """Upgrading from a version with one approver must not expire approvals."""
     upgrade(empty, "0005_sends")
-    database = Database(empty.database_url.get_secret_value())
     insert = text(
         "INSERT INTO campaigns (id, name, state, version, post_key, body, salt, drafted_by, "
         "decided_by, team_id, created_at, send_at, expires_at) "
@@ -63,7 +58,6 @@ def test_upgrade_cancels_stopped_campaigns_and_keeps_approvals(empty):
         assert (approved.approved_by, draft.approved_by) == (["U0LEAD"], [])
         assert approved.clears_at == approved.send_at
         assert approved.expires_at is None
-    database.engine.dispose()
 
 
 # Models have columns that the tables of older versions lack.
@@ -80,35 +74,30 @@ OLD_JOB = text(
 )
 
 
-def test_upgrade_dates_waiting_jobs_from_their_creation(empty):
+def test_upgrade_dates_waiting_jobs_from_their_creation(empty, database):
     upgrade(empty, "0009_erasures")
-    database = Database(empty.database_url.get_secret_value())
     with database.engine.begin() as connection:
         connection.execute(OLD_JOB, {"id": "j", "at": "2025-05-01 09:00:00"})
     upgrade(empty)
     with database.reading() as session:
         job = session.get_one(Job, "j")
         assert (job.queued_at, job.lost) == (job.created_at, 0)
-    database.engine.dispose()
 
 
-def test_old_version_can_store_jobs_during_an_upgrade(empty):
+def test_old_version_can_store_jobs_during_an_upgrade(empty, database):
     """The old version does not set two columns; their defaults must exist."""
     upgrade(empty)
-    database = Database(empty.database_url.get_secret_value())
     with database.engine.begin() as connection:
         connection.execute(OLD_JOB, {"id": "j", "at": "2025-05-01 09:00:00"})
     with database.reading() as session:
         job = session.get_one(Job, "j")
         assert abs(job.queued_at - clock.wall()) < timedelta(hours=1)
         assert job.lost == 0
-    database.engine.dispose()
 
 
-def test_upgrade_requeues_unsent_files_of_measured_campaigns(empty):
+def test_upgrade_requeues_unsent_files_of_measured_campaigns(empty, database):
     """The file may have been sent another way, so its customers are not cancelled."""
     upgrade(empty, "0012_slack_oauth")
-    database = Database(empty.database_url.get_secret_value())
     at = datetime(2025, 5, 1, tzinfo=UTC)
     with database.transaction() as session:
         for name in ("measuring", "closed", "cancelled"):
@@ -139,10 +128,9 @@ def test_upgrade_requeues_unsent_files_of_measured_campaigns(empty):
             ("measuring", "file"),
             ("measuring", "call"),
         }
-    database.engine.dispose()
 
 
-def test_upgrade_derives_codes_from_stored_errors_of_sends(empty):
+def test_upgrade_derives_codes_from_stored_errors_of_sends(empty, database):
     expected = {
         ("bounced", "550 5.1.1 …: user unknown"): "address_refused",
         ("bounced", "550 no such user"): "address_refused",
@@ -164,7 +152,6 @@ def test_upgrade_derives_codes_from_stored_errors_of_sends(empty):
         ("sent", "450 4.2.1 try later"): None,
     }
     upgrade(empty, "0016_request_limits")
-    database = Database(empty.database_url.get_secret_value())
     at = datetime(2025, 5, 1, tzinfo=UTC)
     with database.transaction() as session:
         session.execute(OLD_CAMPAIGN, {"id": "c1", "state": "live", "at": at})
@@ -183,12 +170,10 @@ def test_upgrade_derives_codes_from_stored_errors_of_sends(empty):
     with database.reading() as session:
         rows = session.execute(select(Send.state, Send.error, Send.error_code)).tuples()
         assert {(state, error): code for state, error, code in rows} == expected
-    database.engine.dispose()
 
 
-def test_insert_once_and_upsert(empty):
+def test_insert_once_and_upsert(empty, database):
     upgrade(empty)
-    database = Database(empty.database_url.get_secret_value())
     with database.transaction() as session:
         assert insert_once(session, Delivery, key="k")
         assert not insert_once(session, Delivery, key="k")
@@ -196,12 +181,10 @@ def test_insert_once_and_upsert(empty):
             upsert(session, Process, {"name": "tick@here"}, role="tick", details={"pid": pid})
         session.expire_all()
         assert session.get_one(Process, "tick@here").details == {"pid": 2}
-    database.engine.dispose()
 
 
-def test_unsubscribes_of_an_earlier_version_are_of_emails(empty):
+def test_unsubscribes_of_an_earlier_version_are_of_emails(empty, database):
     upgrade(empty, "0032_profiles")
-    database = Database(empty.database_url.get_secret_value())
     with database.engine.begin() as connection:
         connection.execute(
             text(
@@ -214,4 +197,3 @@ def test_unsubscribes_of_an_earlier_version_are_of_emails(empty):
         (row,) = session.scalars(select(Suppression))
         assert (row.customer_id, row.channel) == ("k1", "email")
         session.add(Suppression(customer_id="k1", channel="sms", source="unsubscribe"))
-    database.engine.dispose()

@@ -33,7 +33,7 @@ def opened(tmp_path_factory):
     settings = Settings(home=home, demo=True, secret_key=KEY, _env_file=None)
     database = Database.of(settings)
     create_tables(database)
-    demo.prepare(settings, database)
+    demo.prepare(database)
     lake = Lake.open(settings)
     customers = lake.table("customers").order_by("customer_id").limit(400).customer_id.execute()
     with database.transaction() as session:
@@ -88,8 +88,8 @@ def opened(tmp_path_factory):
 def fed(opened, tmp_path):
     """A copy of it, four weeks on."""
     shop = readonly.copy_of(SmallShop(*opened), tmp_path / "home", demo=True, secret_key=KEY)
-    demo.feed(shop.settings, shop.database, shop.lake, demo.START + timedelta(days=28))
-    yield shop.settings, shop.database, shop.lake
+    demo.feed(shop.database, shop.lake, demo.START + timedelta(days=28))
+    yield shop.database, shop.lake
     shop.database.dispose()
 
 
@@ -120,12 +120,8 @@ def test_policy_of_the_demo_differs_only_in_what_the_demo_states():
         if own[section][name] != value
     }
     assert own["rules"] == usual["rules"]
-    assert changed - {"campaign.remind_hours"} == {
-        "offer.redemption",
-        "offer.uplift",
-        "offer.uplift_sd",
-        "campaign.holdout",
-    }
+    expected = {"offer.redemption", "offer.uplift", "offer.uplift_sd", "campaign.holdout"}
+    assert changed - {"campaign.remind_hours"} == expected
 
 
 def test_demo_starts_without_later_events(opened):
@@ -135,14 +131,11 @@ def test_demo_starts_without_later_events(opened):
     assert events.filter(events.event_type == "coupon_redeem").count().execute() > 1_000
     assert lake.newest_event() < demo.START + timedelta(days=28)
     customers = lake.table("customers")
-    assert customers.created_at.max().execute() < demo.START.replace(tzinfo=None) + timedelta(
-        days=28
-    )
+    expected = demo.START.replace(tzinfo=None) + timedelta(days=28)
+    assert customers.created_at.max().execute() < expected
     with database.reading() as session:
-        assert (
-            session.scalar(select(func.count()).select_from(DirectoryEntry))
-            == customers.count().execute()
-        )
+        expected = customers.count().execute()
+        assert session.scalar(select(func.count()).select_from(DirectoryEntry)) == expected
 
 
 def test_simulated_data_is_labelled(opened):
@@ -171,11 +164,11 @@ def test_simulated_data_is_labelled(opened):
 
 @pytest.mark.nightly
 def test_feed_imports_a_week_once_and_nothing_later(fed):
-    settings, database, lake = fed
+    database, lake = fed
     until = demo.START + timedelta(days=28)
     assert lake.newest_event() < until
     counts = lake.table("events").count().execute()
-    again = demo.feed(settings, database, lake, until)
+    again = demo.feed(database, lake, until)
     assert (again["events"], again["customers"], again["redemptions"]) == (0, 0, 0)
     assert (again["simulated"]["orders"], again["simulated"]["redemptions"]) == (0, 0)
     assert lake.table("events").count().execute() == counts
@@ -185,31 +178,23 @@ def test_feed_imports_a_week_once_and_nothing_later(fed):
     ).fetchall()[0][0]
     events = lake.table("events")
     with database.reading() as session:
-        imports = [
-            log.report
-            for log in session.scalars(select(ImportLog).where(ImportLog.table_name == "events"))
-        ]
+        rows = session.scalars(select(ImportLog).where(ImportLog.table_name == "events"))
+        imports = [log.report for log in rows]
     quarantined = sum(report["rows_quarantined"] for report in imports)
     assert 0 < quarantined < 50
     assert events.filter(events.source == "complete_journey").count().execute() == raw - quarantined
 
 
 def test_only_treated_customers_respond_and_coupons_are_used_once(fed):
-    _, database, lake = fed
+    database, lake = fed
     events = lake.table("events")
     answers = events.filter(events.source == "simulated").execute()
     with database.reading() as session:
         arms = dict(session.execute(select(Assignment.customer_id, Assignment.arm)).all())
-        least = dict(
-            session.execute(
-                select(Assignment.customer_id, Assignment.offer["min_order"].as_float())
-            ).all()
-        )
-        redeemed = dict(
-            session.execute(
-                select(Coupon.customer_id, Coupon.order_id).where(Coupon.state == "redeemed")
-            ).all()
-        )
+        sql = select(Assignment.customer_id, Assignment.offer["min_order"].as_float())
+        least = dict(session.execute(sql).all())
+        sql = select(Coupon.customer_id, Coupon.order_id).where(Coupon.state == "redeemed")
+        redeemed = dict(session.execute(sql).all())
     assert {arms[customer] for customer in answers["customer_id"]} == {"treatment"}
     coupons = answers[answers["event_type"] == "coupon_redeem"]
     assert dict(zip(coupons["customer_id"], coupons["order_id"], strict=True)) == redeemed
@@ -229,14 +214,12 @@ def test_only_treated_customers_respond_and_coupons_are_used_once(fed):
 
 def test_responses_do_not_depend_on_intermediate_feeds(opened):
     settings, database, _ = opened
+    database = database.using(settings)
 
     def visits(until):
         with database.reading() as session:
-            return {
-                answer.customer_id: answer.visit_at
-                for answer in response._responses(session, settings, until, response.EFFECT)
-                if answer.visit_at
-            }
+            responses = response._responses(session, until, response.EFFECT)
+            return {answer.customer_id: answer.visit_at for answer in responses if answer.visit_at}
 
     early, late = visits(SENT + timedelta(days=7)), visits(SENT + timedelta(days=27))
     assert early.items() < late.items()

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from retention.lake import Lake, store
+from retention.lake import Lake
 from retention.lake.schema import EVENT_TYPES, TABLES
+from retention.lake.storage import delta_store
+from retention.window import Window
 
 BEGIN = datetime(2024, 1, 10, tzinfo=UTC)
 CUTOFF = datetime(2025, 6, 2, 15, 30, tzinfo=UTC)
-ARGS = {"horizon_days": 28, "active_within_days": None}
+WINDOW = Window(28, None)
 _TYPES = {"text": pa.string(), "json": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
 _ORDERED = ("purchase", "return", "coupon_redeem")
 
@@ -20,9 +22,8 @@ _ORDERED = ("purchase", "return", "coupon_redeem")
 def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd.DataFrame]:
     """Return events, items and treatments before `CUTOFF`."""
     rng = np.random.default_rng(seed)
-    kind = rng.choice(
-        EVENT_TYPES, rows, p=[0.2, 0.08, 0.08, 0.4, 0.04, 0.05, 0.05, 0.04, 0.04, 0.02]
-    )
+    p = [0.2, 0.08, 0.08, 0.4, 0.04, 0.05, 0.05, 0.04, 0.04, 0.02]
+    kind = rng.choice(EVENT_TYPES, rows, p=p)
     span = int((CUTOFF - BEGIN).total_seconds())
     customer = rng.integers(0, customers, rows)
     visit = rng.integers(0, rows // 3, rows)  # rows of one visit share customer, time and order
@@ -33,26 +34,24 @@ def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd
     )
     money = np.where(rng.random(rows) < 0.05, np.nan, np.round(rng.gamma(2, 9, rows), 2))
     ordered = np.isin(kind, _ORDERED) & (rng.random(rows) < 0.9)
-    events = pd.DataFrame(
-        {
-            "event_id": [f"e{number}" for number in range(rows)],
-            "customer_id": [f"c{number:02d}" for number in customer],
-            "event_type": kind,
-            "occurred_at": pd.Timestamp(BEGIN) + pd.to_timedelta(at, unit="s"),
-            "item_id": item,
-            "order_id": [
-                f"o{number}" if has else None for number, has in zip(visit, ordered, strict=True)
-            ],
-            "quantity": rng.integers(1, 5, rows).astype(float),
-            "amount": np.where(
-                kind == "return", -money, np.where(np.isin(kind, ["purchase"]), money, np.nan)
-            ),
-            "discount": np.where(rng.random(rows) < 0.3, np.round(money * 0.1, 2), 0.0),
-            "duration_s": np.where(kind == "view", rng.gamma(2, 20, rows).round(), np.nan),
-            "rating": np.where(kind == "review", rng.integers(1, 6, rows), np.nan),
-            "channel": rng.choice(np.array(["Web", "app", "store", None], dtype=object), rows),
-        }
-    )
+    pairs = zip(visit, ordered, strict=True)
+    columns = {
+        "event_id": [f"e{number}" for number in range(rows)],
+        "customer_id": [f"c{number:02d}" for number in customer],
+        "event_type": kind,
+        "occurred_at": pd.Timestamp(BEGIN) + pd.to_timedelta(at, unit="s"),
+        "item_id": item,
+        "order_id": [f"o{number}" if has else None for number, has in pairs],
+        "quantity": rng.integers(1, 5, rows).astype(float),
+        "amount": np.where(
+            kind == "return", -money, np.where(np.isin(kind, ["purchase"]), money, np.nan)
+        ),
+        "discount": np.where(rng.random(rows) < 0.3, np.round(money * 0.1, 2), 0.0),
+        "duration_s": np.where(kind == "view", rng.gamma(2, 20, rows).round(), np.nan),
+        "rating": np.where(kind == "review", rng.integers(1, 6, rows), np.nan),
+        "channel": rng.choice(np.array(["Web", "app", "store", None], dtype=object), rows),
+    }
+    events = pd.DataFrame(columns)
     events.loc[events.customer_id == "c05", "channel"] = "store"  # a customer with one channel
     events = pd.concat(
         [events, event(event_type="cart", occurred_at=day(0.001), item_id="i2")["events"]]
@@ -62,28 +61,25 @@ def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd
 
 def _items(rng: np.random.Generator) -> pd.DataFrame:
     numbers = np.arange(1, 50)  # other items are not in the catalogue
-    return pd.DataFrame(
-        {
-            "item_id": [f"i{number}" for number in numbers],
-            "category": np.where(
-                numbers % 9 == 0, None, np.char.add("kind ", (numbers % 7).astype(str))
-            ),
-            "brand": rng.choice(np.array(["Private", "Acme", None], dtype=object), len(numbers)),
-        }
-    )
+    columns = {
+        "item_id": [f"i{number}" for number in numbers],
+        "category": np.where(
+            numbers % 9 == 0, None, np.char.add("kind ", (numbers % 7).astype(str))
+        ),
+        "brand": rng.choice(np.array(["Private", "Acme", None], dtype=object), len(numbers)),
+    }
+    return pd.DataFrame(columns)
 
 
 def _treatments(rng: np.random.Generator, customers: int) -> pd.DataFrame:
     who = rng.permutation(customers)[:25]
-    return pd.DataFrame(
-        {
-            "campaign_id": "spring",
-            "customer_id": [f"c{number:02d}" for number in who],
-            "arm": rng.choice(["treatment", "control"], len(who)),
-            "sent_at": pd.Timestamp(CUTOFF)
-            - pd.to_timedelta(rng.integers(1, 90, len(who)), unit="D"),
-        }
-    )
+    columns = {
+        "campaign_id": "spring",
+        "customer_id": [f"c{number:02d}" for number in who],
+        "arm": rng.choice(["treatment", "control"], len(who)),
+        "sent_at": pd.Timestamp(CUTOFF) - pd.to_timedelta(rng.integers(1, 90, len(who)), unit="D"),
+    }
+    return pd.DataFrame(columns)
 
 
 def lake(home: Path, tables: dict[str, pd.DataFrame], zone: str = "Europe/London") -> Lake:
@@ -99,11 +95,10 @@ def add(root: Path, tables: dict[str, pd.DataFrame]) -> None:
         table = TABLES[name]
         columns = {}
         for column in table.columns:
-            values = (
-                frame[column.name]
-                if column.name in frame
-                else pd.Series([None] * len(frame), dtype=object)
-            )
+            if column.name in frame:
+                values = frame[column.name]
+            else:
+                values = pd.Series([None] * len(frame), dtype=object)
             if column.kind == "moment":
                 values = pd.to_datetime(values, utc=True)
             kind = _TYPES.get(column.kind, pa.timestamp("us", "UTC"))
@@ -112,7 +107,7 @@ def add(root: Path, tables: dict[str, pd.DataFrame]) -> None:
             columns[table.partition] = pa.array(
                 frame["occurred_at"].dt.strftime("%Y-%m"), pa.string()
             )
-        store.append(root, table, pa.table(columns))
+        delta_store.append(root, table, pa.table(columns))
 
 
 def event(**values: object) -> dict[str, pd.DataFrame]:

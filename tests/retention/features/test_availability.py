@@ -8,6 +8,7 @@ import pytest
 from retention.churn.model import train
 from retention.churn.snapshots import take_snapshot
 from retention.features.availability import NEEDS, has_amounts, unknown_features
+from retention.window import Window
 from tests import shop as tiny
 from tests import shops
 
@@ -35,13 +36,8 @@ def test_feature_of_an_unmapped_column_is_unknown(tmp_path, dropped, unknown, kn
     assert unknown <= missing
     assert not (known | ALWAYS) & missing
     assert {"views_1h", "carts_1h", "emails_1h", "returns_4h", "campaigns_4h"} <= missing
-    people = take_snapshot(
-        lake,
-        tiny.BEGIN + timedelta(days=DAYS),
-        horizon_days=28,
-        active_within_days=None,
-        labelled=False,
-    )
+    cutoff = tiny.BEGIN + timedelta(days=DAYS)
+    people = take_snapshot(lake, cutoff, window=Window(28, None), labelled=False)
     assert people.frame[sorted(unknown)].isna().all(axis=None)
     assert people.frame[sorted(known)].notna().any(axis=None)
     assert has_amounts(lake, shops.end(400)) == (dropped != "amount")
@@ -64,16 +60,11 @@ def test_nothing_is_unknown_in_a_shop_that_records_everything(shop, tmp_path):
     from retention.features import build
 
     missing = unknown_features(shop.lake, shop.end)
-    assert not missing & {
-        "items_4h",
-        "spend_2h",
-        "discount_share",
-        "online_share",
-        "redemptions_4h",
-    }
-    args = {"horizon_days": 28, "active_within_days": None}
-    built = build(shop.lake, shop.end, **args).order_by("customer_id").execute()
-    people = take_snapshot(shop.lake, shop.end, **args, labelled=False).frame
+    known = {"items_4h", "spend_2h", "discount_share", "online_share", "redemptions_4h"}
+    assert not missing & known
+    window = Window(28, None)
+    built = build(shop.lake, shop.end, window=window).order_by("customer_id").execute()
+    people = take_snapshot(shop.lake, shop.end, window=window, labelled=False).frame
     columns = [name for name in NEEDS if name not in missing]
     pd.testing.assert_frame_equal(built[columns], people[columns], check_dtype=False)
 
@@ -81,12 +72,9 @@ def test_nothing_is_unknown_in_a_shop_that_records_everything(shop, tmp_path):
 @pytest.mark.nightly
 def test_model_does_not_learn_from_unknown_features(tmp_path):
     events = _events().drop(columns=["item_id", "discount", "amount"])
-    many = pd.concat(
-        [events.assign(customer_id=events.customer_id + suffix) for suffix in ("", "x", "y")]
-    )
+    names = ("", "x", "y")
+    many = pd.concat([events.assign(customer_id=events.customer_id + suffix) for suffix in names])
     lake = shops.lake(tmp_path, many)
     cutoff = tiny.BEGIN + timedelta(days=DAYS)
-    trained = train(
-        lake, cutoff=cutoff, horizon_days=14, active_within_days=None, model="rfm_logistic"
-    )
+    trained = train(lake, cutoff=cutoff, window=Window(14, None), model="rfm_logistic")
     assert not set(trained.columns) & unknown_features(lake, cutoff)

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import facts
+from retention.churn.explaining import facts
 from retention.churn.model_features import DERIVED
 from retention.errors import BadInput
 from retention.features import FEATURES, GROUPS, NAMES, build
 from retention.features.visits import clock_changes
 from retention.lake import Lake
 from retention.settings import Settings
+from retention.window import Window
 from tests.retention.features import every
 
 
@@ -40,12 +41,8 @@ def test_clock_changes_match_the_time_zone(zone):
     ):
         second = moment.replace(tzinfo=UTC).timestamp()
         offset = [shift for since, shift in changes if since <= second][-1]
-        assert (
-            offset
-            == ZoneInfo(zone)
-            .utcoffset(datetime.fromtimestamp(second, ZoneInfo(zone)))
-            .total_seconds()
-        )
+        local = datetime.fromtimestamp(second, ZoneInfo(zone))
+        assert offset == local.utcoffset().total_seconds()
 
 
 @pytest.mark.skipif(find_spec("pyspark") is not None, reason="here pyspark is installed")
@@ -67,34 +64,22 @@ def test_orders_at_quarter_edges_count_once(tmp_path):
     rng = np.random.default_rng(5)
     edge = rng.integers(1, 24, 500) * quarter
     ago = {
-        f"c{number}": {int(seconds_ago), int(seconds_ago) - int(rng.integers(1, quarter))}
-        for number, seconds_ago in enumerate(edge)
+        f"c{number}": {int(age), int(age) - int(rng.integers(1, quarter))}
+        for number, age in enumerate(edge)
     }
-    rows = [
-        (customer, seconds_ago)
-        for customer, order_ages in ago.items()
-        for seconds_ago in order_ages
-    ]
+    rows = [(customer, age) for customer, ages in ago.items() for age in ages]
     added = every.event(
         customer_id=[customer for customer, _ in rows],
         order_id=[f"o{number}" for number in range(len(rows))],
-        occurred_at=[every.CUTOFF - timedelta(seconds=seconds_ago) for _, seconds_ago in rows],
+        occurred_at=[every.CUTOFF - timedelta(seconds=age) for _, age in rows],
     )
     lake = every.lake(tmp_path, added)
     names = {"quarters_1h": 4, "quarters_2h": 8, "quarters_3h": 12, "quarters_6h": 24}
-    features = build(
-        lake, every.CUTOFF, horizon_days=horizon, active_within_days=None, names=names
-    ).execute()
+    features = build(lake, every.CUTOFF, window=Window(horizon, None), names=names).execute()
     for name, most in names.items():
         truth = {
-            customer: len(
-                {
-                    seconds_ago // quarter
-                    for seconds_ago in order_ages
-                    if seconds_ago < most * quarter
-                }
-            )
-            for customer, order_ages in ago.items()
+            customer: len({age // quarter for age in ages if age < most * quarter})
+            for customer, ages in ago.items()
         }
         assert dict(zip(features.customer_id, features[name], strict=True)) == truth
 
@@ -103,7 +88,8 @@ def test_orders_at_quarter_edges_count_once(tmp_path):
 def test_selected_features_equal_the_full_set(tmp_path):
     """The query leaves out everything that the selected features do not need."""
     lake = every.lake(tmp_path, every.frames())
-    whole = build(lake, every.CUTOFF, **every.ARGS).order_by("customer_id").execute()
+    whole = build(lake, every.CUTOFF, window=every.WINDOW).order_by("customer_id").execute()
     for some in (NAMES[start::6] for start in range(6)):
-        few = build(lake, every.CUTOFF, **every.ARGS, names=some).order_by("customer_id").execute()
+        few = build(lake, every.CUTOFF, window=every.WINDOW, names=some)
+        few = few.order_by("customer_id").execute()
         pd.testing.assert_frame_equal(few, whole[["customer_id", *some]])

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retention.features import FEATURES, NAMES, build
-from retention.lake.importing import import_files
 from retention.lake.schema import EVENT_TYPES
 from tests import readonly
 from tests import shop as tiny
@@ -31,7 +30,7 @@ def base(tables, tmp_path_factory):
 
 
 def features(lake, cutoff=every.CUTOFF):
-    return build(lake, cutoff, **every.ARGS).order_by("customer_id").execute()
+    return build(lake, cutoff, window=every.WINDOW).order_by("customer_id").execute()
 
 
 def with_more(home, added, cutoff=every.CUTOFF):
@@ -81,17 +80,16 @@ def test_future_events_change_no_feature(base, rows):
     frame["occurred_at"] = pd.Timestamp(every.CUTOFF) + ahead.where(~late, -ahead)
     frame["available_at"] = (pd.Timestamp(every.CUTOFF) + ahead).where(late)
     frame["event_id"] = [f"future {number}" for number in range(len(frame))]
+    columns = {
+        "campaign_id": "next",
+        "customer_id": ["c01", "c02"],
+        "arm": "treatment",
+        "sent_at": every.CUTOFF,
+    }
     future = {
         "events": frame,
         "items": pd.DataFrame({"item_id": ["i1000"], "category": ["kind 1"]}),
-        "treatments": pd.DataFrame(
-            {
-                "campaign_id": "next",
-                "customer_id": ["c01", "c02"],
-                "arm": "treatment",
-                "sent_at": every.CUTOFF,
-            }
-        ),
+        "treatments": pd.DataFrame(columns),
     }
     pd.testing.assert_frame_equal(with_more(home, future), before)
 
@@ -108,9 +106,8 @@ def test_event_window_is_half_open(base):
     }
     at = every.event(**row, occurred_at=every.CUTOFF)
     pd.testing.assert_frame_equal(with_more(home, at), before)
-    after = with_more(
-        home, every.event(**row, occurred_at=every.CUTOFF - timedelta(microseconds=1))
-    )
+    added = every.event(**row, occurred_at=every.CUTOFF - timedelta(microseconds=1))
+    after = with_more(home, added)
     changed = (
         after.set_index("customer_id").fillna(-1) != before.set_index("customer_id").fillna(-1)
     ).any(axis=1)
@@ -143,13 +140,7 @@ def test_row_order_does_not_matter(base, tables, tmp_path):
 def test_repeated_import_changes_no_feature(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=30, days=60)
     before = features(shop.lake, shop.end)
-    report = import_files(
-        shop.lake,
-        shop.database,
-        shop.settings,
-        "events",
-        [str(shop.settings.home / "events.parquet")],
-    )
+    report = tiny.add(shop, tiny.frames(customers=30, days=60)["events"])
     assert report.rows_accepted == 0
     pd.testing.assert_frame_equal(features(shop.lake, shop.end), before)
 

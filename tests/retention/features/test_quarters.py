@@ -8,6 +8,7 @@ import pytest
 
 from retention.churn.snapshots import take_snapshot
 from retention.features import quarters
+from retention.window import Window
 from tests import shops
 
 CUTOFF = datetime(2024, 9, 1, tzinfo=UTC)
@@ -23,19 +24,18 @@ AGES = {  # days before the cutoff
 def events(ages):
     rows = [(customer, age) for customer, many in ages.items() for age in many]
     at = pd.Timestamp(CUTOFF) - pd.to_timedelta([age for _, age in rows], unit="D")
-    return pd.DataFrame(
-        {
-            "customer_id": [customer for customer, _ in rows],
-            "event_type": "purchase",
-            "occurred_at": at.floor("s"),
-            "order_id": [f"o{number}" for number in range(len(rows))],
-            "item_id": "i1",
-            "quantity": 1,
-            "amount": 5.0,
-            "currency": "GBP",
-            "source": "shop",
-        }
-    )
+    columns = {
+        "customer_id": [customer for customer, _ in rows],
+        "event_type": "purchase",
+        "occurred_at": at.floor("s"),
+        "order_id": [f"o{number}" for number in range(len(rows))],
+        "item_id": "i1",
+        "quantity": 1,
+        "amount": 5.0,
+        "currency": "GBP",
+        "source": "shop",
+    }
+    return pd.DataFrame(columns)
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,8 @@ def test_counts_order_days_per_quarter_before_the_cutoff(counted):
     assert counted["weekly"][0][-5:].tolist() == [0, 1, 1, 1, 1]
     assert counted["twice"][0][-5:].tolist() == [1, 0, 0, 0, 2]
     assert counted["often"][0][-1] == quarters.MAX_COUNT
-    assert counted["old"][0][:2].tolist() == [
-        1,
-        0,
-    ]  # the 60th quarter back is the oldest that is looked at
+    # The 60th quarter back is the oldest that is looked at
+    assert counted["old"][0][:2].tolist() == [1, 0]
     assert [counted[name][1] for name in ("weekly", "twice", "often", "old")] == [56, 55, 59, 0]
 
 
@@ -68,11 +66,7 @@ def test_buying_states_ignore_later_orders(tmp_path):
     before = orders[orders.occurred_at < pd.Timestamp(cutoff)]
     frames = [
         take_snapshot(
-            shops.lake(tmp_path / name, some),
-            cutoff,
-            horizon_days=28,
-            active_within_days=56,
-            labelled=False,
+            shops.lake(tmp_path / name, some), cutoff, window=Window(28, 56), labelled=False
         ).frame
         for name, some in (("all", orders), ("before", before))
     ]

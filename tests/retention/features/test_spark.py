@@ -14,6 +14,7 @@ from retention.db.migrate import upgrade
 from retention.features import NAMES, build
 from retention.lake import Lake
 from retention.settings import Settings
+from retention.window import Window
 from tests.retention.features import every
 
 pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
@@ -21,9 +22,8 @@ pytestmark = [pytest.mark.spark, pytest.mark.timeout(900)]
 
 def on_spark(lake: Lake, home: Path) -> Lake:
     """Open the same tables with a Spark URL."""
-    return Lake.open(
-        Settings(home=home, lake_url=f"spark://{lake.root}", timezone=lake.zone, _env_file=None)
-    )
+    lake_url = f"spark://{lake.root}"
+    return Lake.open(Settings(home=home, lake_url=lake_url, timezone=lake.zone, _env_file=None))
 
 
 def assert_same_features(lake: Lake, other: Lake, cutoff: datetime, **shape: object) -> None:
@@ -39,36 +39,31 @@ def assert_same_features(lake: Lake, other: Lake, cutoff: datetime, **shape: obj
 
 def test_spark_matches_duckdb_on_all_event_types(tmp_path):
     lake = every.lake(tmp_path, every.frames())
-    assert_same_features(lake, on_spark(lake, tmp_path), every.CUTOFF, **every.ARGS)
+    assert_same_features(lake, on_spark(lake, tmp_path), every.CUTOFF, window=every.WINDOW)
 
 
 def test_spark_matches_duckdb_on_complete_journey(tmp_path):
     from retention.demo import extracts
-    from retention.lake.importing import import_files
+    from retention.lake.importing.import_files import import_files
 
     settings = Settings(home=tmp_path, timezone="America/New_York", _env_file=None)
     upgrade(settings)
     database, lake = Database.of(settings), Lake.open(settings)
-    products = extracts.products(
-        lake.duckdb, tmp_path / "products.parquet", datetime(2017, 10, 2, tzinfo=UTC)
-    )
+    path = tmp_path / "products.parquet"
+    products = extracts.products(lake.duckdb, path, datetime(2017, 10, 2, tzinfo=UTC))
     tenth = "household_id % 10 = 3"
     for table, file, name, only in (
         ("items", products, "items", None),
         ("events", extracts.data("transactions"), "events", tenth),
         ("events", extracts.data("coupon_redemptions"), "redemptions", tenth),
     ):
-        import_files(
-            lake, database, settings, table, [str(file)], extracts.MAPS / f"{name}.toml", only=only
-        )
+        map_path = extracts.MAPS / f"{name}.toml"
+        import_files(lake, database, settings, table, [str(file)], map_path, only=only)
     database.dispose()
     cutoff = datetime(2017, 10, 23, tzinfo=UTC)
     other = on_spark(lake, tmp_path)
-    assert_same_features(lake, other, cutoff, horizon_days=28, active_within_days=56)
-    snapshots = [
-        take_snapshot(each, cutoff, horizon_days=28, active_within_days=56)
-        for each in (lake, other)
-    ]
+    assert_same_features(lake, other, cutoff, window=Window(28, 56))
+    snapshots = [take_snapshot(each, cutoff, window=Window(28, 56)) for each in (lake, other)]
     assert snapshots[0].churned.tolist() == snapshots[1].churned.tolist()
     states = [each.frame[["states_no_purchase", "states_later"]] for each in snapshots]
     np.testing.assert_allclose(*states, rtol=1e-6)
@@ -76,4 +71,4 @@ def test_spark_matches_duckdb_on_complete_journey(tmp_path):
 
 def test_empty_lake_gives_no_rows_on_spark(tmp_path):
     lake = every.lake(tmp_path, {})
-    assert not len(build(on_spark(lake, tmp_path), every.CUTOFF, **every.ARGS).execute())
+    assert not len(build(on_spark(lake, tmp_path), every.CUTOFF, window=every.WINDOW).execute())

@@ -9,7 +9,7 @@ from retention.db.tables import DirectoryEntry
 from retention.erasure import erase_from_directory
 from retention.errors import BadInput
 from retention.lake.customer_directory import find, read, write
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.lake import Lake
 from retention.privacy import pseudonym
 from retention.privacy.erased import record_erased
@@ -21,7 +21,7 @@ from tests.retention.recommend.small_shop import import_relations
 def ask(shop):
     def find_customer(text):
         with shop.database.reading() as session:
-            return find(session, shop.settings, text)
+            return find(session, text)
 
     return find_customer
 
@@ -52,18 +52,18 @@ def test_unknown_number_suggests_no_other_customer(ask):
 
 def test_empty_directory_error_says_no_data_was_imported(database, settings):
     with database.reading() as session, pytest.raises(BadInput, match="no data"):
-        find(session, settings, "1")
+        find(session, "1")
 
 
-def sync(lake, session, settings) -> int:
-    return write(session, settings, read(lake, settings))
+def sync(lake, session) -> int:
+    return write(session, read(lake, session.settings))
 
 
 def test_sync_adds_and_removes_customers(database, settings, shop):
     with database.transaction() as session:
-        assert sync(shop.lake, session, settings) == 300
-        assert sync(shop.lake, session, settings) == 0
-        assert sync(Lake.open(settings), session, settings) == 300  # an empty lake: nobody is left
+        assert sync(shop.lake, session) == 300
+        assert sync(shop.lake, session) == 0
+        assert sync(Lake.open(settings), session) == 300  # an empty lake: nobody is left
 
 
 def test_old_snapshot_removes_no_customer_and_brings_none_back(shop_copy, tmp_path):
@@ -73,10 +73,10 @@ def test_old_snapshot_removes_no_customer_and_brings_none_back(shop_copy, tmp_pa
     file.write_text("customer_id,name\nnew,Nora\n")
     import_files(shop.lake, shop.database, shop.settings, "customers", [str(file)])
     with shop.database.transaction() as session:
-        record_erased(session, shop.settings, ["c0007"], "U0ADMIN", clock.now())
+        record_erased(session, ["c0007"], "U0ADMIN", clock.now())
         erase_from_directory(session, ["c0007"])
     with shop.database.transaction() as session:
-        write(session, shop.settings, snapshot)
+        write(session, snapshot)
     with shop.database.reading() as session:
         known = set(session.scalars(select(DirectoryEntry.customer_id)))
     assert "new" in known
@@ -95,10 +95,11 @@ def test_sync_dates_email_changes_but_not_key_changes(shop_copy, tmp_path):
         ((who, since),) = session.execute(changed)
         assert who == "c0007"
         assert at <= since <= clock.now()
-        other = shop_copy.settings.model_copy(update={"secret_key": SecretStr(64 * "a")})
-        other.__dict__.pop("key", None)
-        other.__dict__.pop("keys", None)
-        assert sync(shop_copy.lake, session, other) == 300
+    other = shop_copy.settings.model_copy(update={"secret_key": SecretStr(64 * "a")})
+    other.__dict__.pop("key", None)
+    other.__dict__.pop("keys", None)
+    with shop_copy.database.using(other).transaction() as session:
+        assert sync(shop_copy.lake, session) == 300
         assert session.execute(changed).all() == [("c0007", since)]
 
 
@@ -107,7 +108,4 @@ def test_referred_customers_are_listed(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=10, items=6, days=30)
     import_relations(shop, [("c0001", "newcomer", "refer", ""), ("watcher", "c0002", "follow", "")])
     with shop.database.reading() as session:
-        assert [find(session, shop.settings, who) for who in ("newcomer", "watcher")] == [
-            "newcomer",
-            "watcher",
-        ]
+        assert [find(session, who) for who in ("newcomer", "watcher")] == ["newcomer", "watcher"]

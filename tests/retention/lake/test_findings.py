@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from retention.lake import Lake, findings
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 
 
 def _lake(settings, tmp_path, rows: list[dict]) -> Lake:
@@ -42,11 +42,8 @@ def test_names_returns_that_cancel_no_order(settings, tmp_path):
         _sale(5, **back, item_id=None, amount=2),  # a partial refund of order o5
     ]
     (finding,) = findings.find(_lake(settings, tmp_path, rows))
-    assert (finding["code"], finding["returns"], finding["of_returns"]) == (
-        "unmatched_returns",
-        1,
-        3,
-    )
+    expected = ("unmatched_returns", 1, 3)
+    assert (finding["code"], finding["returns"], finding["of_returns"]) == expected
     assert finding["examples"] == [{"order": "r1", "item": "i4", "day": "2025-02-03"}]
     assert "r1" in finding["text"]
 
@@ -61,10 +58,7 @@ def test_names_a_line_that_dominates_the_revenue(settings, tmp_path, is_cancelle
     own = settings.model_copy(update={"timezone": "Australia/Sydney"})
     (finding,) = findings.find(_lake(own, tmp_path, rows))
     assert finding["code"] == "dominating_line"
-    assert (finding["order"], finding["day"], finding["is_cancelled"]) == (
-        "o581483",
-        "2025-01-03",
-        is_cancelled,
-    )
+    expected = ("o581483", "2025-01-03", is_cancelled)
+    assert (finding["order"], finding["day"], finding["is_cancelled"]) == expected
     assert finding["share"] > 0.99
     assert "168,469.60 EUR" in finding["text"]

@@ -9,8 +9,8 @@ import pytest
 
 from retention.errors import BadInput
 from retention.lake import Lake, formats
-from retention.lake.importing import import_files
-from retention.lake.mapping import read_map
+from retention.lake.importing.import_files import import_files
+from retention.lake.importing.mapping import read_map
 from retention.lake.schema import TABLES
 from retention.lake.suggesting.suggest import suggest
 
@@ -132,18 +132,13 @@ def test_shopify_orders_with_refunds_and_cancellations(import_text):
         ("return", "#1004", None, None, -4),
     ]
     first, cancelled, part = events[0], events[3], events[8]
-    assert (first["customer_id"], first["discount"], first["currency"], first["channel"]) == (
-        "ann@example.com",
-        3,
-        "GBP",
-        "web",
-    )
+    found = (first["customer_id"], first["discount"], first["currency"], first["channel"])
+    assert found == ("ann@example.com", 3, "GBP", "web")
     assert first["occurred_at"].isoformat() == "2025-07-01T09:00:00"
     assert cancelled["occurred_at"].isoformat() == "2025-07-02T17:00:00"
     assert cancelled["available_at"] is None
-    assert (
-        part["available_at"].isoformat() == "2025-07-04T08:59:00"
-    )  # nobody knows when: not before the newest date
+    # Nobody knows when: not before the newest date.
+    assert part["available_at"].isoformat() == "2025-07-04T08:59:00"
     assert part["customer_id"] == "cy@example.com"
     assert events[4]["channel"] == "store"
 
@@ -161,10 +156,8 @@ def test_reads_prices_rewritten_by_a_spreadsheet(import_text):
     )
     assert report.quarantine_text == {"amount is no number": 2, "customer_id is missing": 1}
     lines = _lines(events)
-    assert lines[:2] == [
-        ("purchase", "#1001", "MUG-1", 3, 1025.01),
-        ("purchase", "#1001", "PLATE", 2, 20),
-    ]
+    expected = [("purchase", "#1001", "MUG-1", 3, 1025.01), ("purchase", "#1001", "PLATE", 2, 20)]
+    assert lines[:2] == expected
     assert "#1003" not in {order for _, order, *_ in lines}
 
 
@@ -189,12 +182,8 @@ def test_shopify_orders_contain_customers(import_text):
 
 def test_shopify_customers(import_text):
     _, (ann, bo) = import_text("customers", "shopify-customers", SHOPIFY_CUSTOMERS, "customer_id")
-    assert (ann["customer_id"], ann["name"], ann["phone"], ann["marketing_consent"]) == (
-        "ann@example.com",
-        "Ann Ash",
-        "+441234",
-        True,
-    )
+    expected = ("ann@example.com", "Ann Ash", "+441234", True)
+    assert (ann["customer_id"], ann["name"], ann["phone"], ann["marketing_consent"]) == expected
     assert '"6001"' in ann["attributes"]
     assert (bo["name"], bo["phone"], bo["marketing_consent"]) == ("Bo", "+449999", False)
 
@@ -227,11 +216,8 @@ def test_shopify_stock_gift_cards_and_variants(import_text):
     assert (green["title"], green["in_stock"]) == ("Tea - Green / 100 g", True)
     attributes = [json.loads(row["attributes"]) for row in (mug, black, green)]
     assert [row["recommendable"] for row in attributes] == [False, None, None]
-    assert [row["parent"] for row in attributes] == [
-        None,
-        "tea",
-        "tea",
-    ]  # of one variant the title tells sizes apart
+    found = [row["parent"] for row in attributes]
+    assert found == [None, "tea", "tea"]  # of one variant the title tells sizes apart
 
 
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
@@ -248,11 +234,8 @@ def test_reads_woocommerce_orders_by_line_or_packed(import_text, text):
     ]
     assert report.rows_filtered == 1
     assert events[2]["occurred_at"].isoformat() == "2025-07-09T08:00:00"
-    assert (events[1]["customer_id"], events[1]["discount"], events[1]["currency"]) == (
-        "ann@example.com",
-        2,
-        "EUR",
-    )
+    expected = ("ann@example.com", 2, "EUR")
+    assert (events[1]["customer_id"], events[1]["discount"], events[1]["currency"]) == expected
 
 
 @pytest.mark.parametrize("sign", ["&#36;%s", "&euro;%s", "Rs. %s", "S/.%s", "%s kr."])
@@ -295,11 +278,8 @@ def test_filters_orders_of_shopifys_test_gateway(import_text):
 
 def test_woocommerce_customers_and_products(import_text):
     _, (ann,) = import_text("customers", "woocommerce-customers", WOO_CUSTOMERS, "customer_id")
-    assert (ann["customer_id"], ann["name"], ann["marketing_consent"]) == (
-        "ann@example.com",
-        "Ann Ash",
-        None,
-    )
+    expected = ("ann@example.com", "Ann Ash", None)
+    assert (ann["customer_id"], ann["name"], ann["marketing_consent"]) == expected
     _, items = import_text("items", "woocommerce-products", WOO_PRODUCTS, "item_id")
     assert [
         (row["item_id"], row["category"], row["brand"], row["price"], row["in_stock"])
@@ -323,36 +303,23 @@ def test_woocommerce_customers_and_products(import_text):
     ],
 )
 def test_refuses_another_export_and_names_it(
-    settings, tmp_path, table, format_name, text, expected_name
+    lake, settings, tmp_path, table, format_name, text, expected_name
 ):
     (tmp_path / "export.csv").write_text(text)
-    with pytest.raises(
-        BadInput, match=f"export.csv is no export of {format_name}: .* use --format {expected_name}"
-    ):
-        import_files(
-            Lake.open(settings),
-            None,
-            settings,
-            table,
-            [str(tmp_path / "export.csv")],
-            format_name=format_name,
-        )
+    says = f"export.csv is no export of {format_name}: .* use --format {expected_name}"
+    files = [str(tmp_path / "export.csv")]
+    with pytest.raises(BadInput, match=says):
+        import_files(lake, None, settings, table, files, format_name=format_name)
 
 
-def test_error_for_a_file_without_usable_rows(settings, tmp_path):
+def test_error_for_a_file_without_usable_rows(lake, settings, tmp_path):
     (tmp_path / "export.csv").write_text("a,b\n1,2\n")
+    files = [str(tmp_path / "export.csv")]
     with pytest.raises(BadInput, match="has no rows that the map"):
-        import_files(
-            Lake.open(settings),
-            None,
-            settings,
-            "items",
-            [str(tmp_path / "export.csv")],
-            format_name="shopify-products",
-        )
+        import_files(lake, None, settings, "items", files, format_name="shopify-products")
 
 
-def test_reads_all_formats_and_refuses_unknown_ones(settings, tmp_path):
+def test_reads_all_formats_and_refuses_unknown_ones(lake, settings, tmp_path):
     for name in formats.names():
         assert any(
             read_map(formats.FOLDER / f"{name}.toml", TABLES[table])
@@ -361,7 +328,6 @@ def test_reads_all_formats_and_refuses_unknown_ones(settings, tmp_path):
         )
     path = tmp_path / "export.csv"
     path.write_text("a,b\n1,2\n")
-    lake = Lake.open(settings)
     for name, says in [
         ("shopify", "shopify-orders"),
         ("shopify-orders", 'does not fit .* it has no column "Name"; there are'),
@@ -369,16 +335,10 @@ def test_reads_all_formats_and_refuses_unknown_ones(settings, tmp_path):
     ]:
         with pytest.raises(BadInput, match=says):
             import_files(lake, None, settings, "events", [str(path)], format_name=name)
+    files = [str(path)]
+    map_path = tmp_path / "m"
     with pytest.raises(BadInput, match="its own map"):
-        import_files(
-            lake,
-            None,
-            settings,
-            "events",
-            [str(path)],
-            tmp_path / "m",
-            format_name="shopify-orders",
-        )
+        import_files(lake, None, settings, "events", files, map_path, format_name="shopify-orders")
 
 
 ONE_MORE = (
@@ -390,8 +350,7 @@ EQUAL = {
         SHOPIFY_ORDERS.splitlines()[0] + "\n",
         "#{order},ann@example.com,{paid},,,,no,GBP,20.00,0,0,20.00,,0.00,,"
         "2025-07-0{order} 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,,,,,,{back},Acme,,,,web,"
-        "0.00,\n"
-        "#{order},ann@example.com,,,,,,,,,,,,,,"
+        "0.00,\n#{order},ann@example.com,,,,,,,,,,,,,,"
         "2025-07-0{order} 10:00:00 +0100,1,Mug,10.00,,MUG-1,true,true,,,,,,,Acme,,,,,0.00,\n",
         ("paid", "refunded"),
     ),
@@ -405,18 +364,15 @@ EQUAL = {
 
 
 @pytest.mark.parametrize("name", EQUAL)
-def test_keeps_equal_lines_and_skips_overlapping_exports(name, settings, tmp_path):
+def test_keeps_equal_lines_and_skips_overlapping_exports(name, lake, settings, tmp_path):
     head, order, (paid, refunded) = EQUAL[name]
-    lake = Lake.open(settings)
 
     def import_text(*orders):
         path = tmp_path / "export.csv"
-        path.write_text(
-            head
-            + "".join(
-                order.format(order=n, paid=p, back="0" if p == paid else "20.00") for n, p in orders
-            )
+        text = head + "".join(
+            order.format(order=n, paid=p, back="0" if p == paid else "20.00") for n, p in orders
         )
+        path.write_text(text)
         report = import_files(lake, None, settings, "events", [str(path)], format_name=name)
         return report.rows_accepted, report.rows_duplicate
 
@@ -424,20 +380,16 @@ def test_keeps_equal_lines_and_skips_overlapping_exports(name, settings, tmp_pat
     assert import_text((3, paid), (2, refunded)) == (4, 2)
     assert import_text((3, paid), (2, refunded), (1, paid)) == (0, 8)
     events = lake.table("events").execute()
-    assert events.groupby("event_type").amount.sum().to_dict() == {
-        "cancelled": 20,
-        "purchase": 40,
-        "return": -20,
-    }
+    expected = {"cancelled": 20, "purchase": 40, "return": -20}
+    assert events.groupby("event_type").amount.sum().to_dict() == expected
 
 
-def test_deduplicates_woocommerce_lines_by_number(settings, tmp_path):
+def test_deduplicates_woocommerce_lines_by_number(lake, settings, tmp_path):
     head, order, (paid, _) = EQUAL["woocommerce-orders"]
     path = tmp_path / "export.csv"
     path.write_text(head + 2 * order.format(order=1, paid=paid))
-    report = import_files(
-        Lake.open(settings), None, settings, "events", [str(path)], format_name="woocommerce-orders"
-    )
+    files = [str(path)]
+    report = import_files(lake, None, settings, "events", files, format_name="woocommerce-orders")
     assert (report.rows_accepted, report.rows_duplicate) == (2, 2)
 
 
@@ -454,12 +406,10 @@ def test_deduplicates_woocommerce_lines_by_number(settings, tmp_path):
         ("events", WOO_PRODUCTS, "woocommerce-products", "items"),
     ],
 )
-def test_suggest_names_the_format_of_a_known_export(
-    table_name, text, name, table, settings, tmp_path
-):
+def test_suggest_names_the_format_of_a_known_export(table_name, text, name, table, lake, tmp_path):
     path = tmp_path / "export.csv"
     path.write_text(text)
-    proposed = suggest(Lake.open(settings), table_name, str(path))
+    proposed = suggest(lake, table_name, str(path))
     shop, kind = ("Shopify" if "shopify" in name else "WooCommerce"), name.partition("-")[2]
     assert f"reads like a {shop} export of {kind}" in proposed
     assert f"retention import {table} export.csv --format {name}\n" in proposed

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns.redemptions import event_uses
+from retention.campaigns.codes.redemptions import event_uses
 from retention.db.tables import DirectoryEntry, ImportLog
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.identity import links
-from retention.lake.import_log import ImportListener
-from retention.lake.importing import import_files
-from retention.lake.mapping import parse_section
+from retention.lake.importing.import_files import import_files
+from retention.lake.importing.import_log import ImportListener
+from retention.lake.importing.mapping import parse_section
 from retention.lake.schema import EVENTS
 
 RETAIL = """[events]
@@ -43,17 +43,11 @@ amount      = { sql = '"Quantity" * "Price"' }
 event_type  = { sql = '''CASE WHEN "Invoice" LIKE 'C%' THEN 'return' ELSE 'purchase' END''' }
 """
 HEADER = "Invoice,StockCode,Quantity,InvoiceDate,Price,Customer ID\n"
+VIEW = "customer_id,event_type,occurred_at\nc,view,2025-01-01\n"
 ROWS = (
-    "1001,00123,2,2025-07-01 12:00:00,2.50,007\n"
-    "1001,00124,1,2025-07-01 12:00:00,4.00,007\n"
-    "C1002,00123,-1,2025-12-01 12:00:00,2.50,008\n"
-    "1003,00125,1,2025-12-02 08:00:00,0,008\n"
+    "1001,00123,2,2025-07-01 12:00:00,2.50,007\n1001,00124,1,2025-07-01 12:00:00,4.00,007\n"
+    "C1002,00123,-1,2025-12-01 12:00:00,2.50,008\n1003,00125,1,2025-12-02 08:00:00,0,008\n"
 )
-
-
-@pytest.fixture
-def lake(settings):
-    return Lake.open(settings)
 
 
 @pytest.fixture
@@ -75,16 +69,13 @@ def _events(lake):
 
 def test_no_time_zone_note_if_the_shop_has_a_zone(settings, tmp_path, retail):
     own = settings.model_copy(update={"timezone": "America/New_York"})
-    report = import_files(
-        Lake.open(own), None, own, "events", [_file(tmp_path, HEADER + ROWS)], retail
-    )
+    files = [_file(tmp_path, HEADER + ROWS)]
+    report = import_files(Lake.open(own), None, own, "events", files, retail)
     assert report.timezone == ""
 
 
-def test_imports_csv_with_the_documented_map(lake, database, settings, tmp_path, retail):
-    report = import_files(
-        lake, database, settings, "events", [_file(tmp_path, HEADER + ROWS)], retail
-    )
+def test_imports_csv_with_the_documented_map(import_file, lake, database):
+    report = import_file(HEADER + ROWS, RETAIL, database=database)
     assert (report.rows_read, report.rows_filtered, report.rows_accepted) == (4, 1, 3)
     first, second, third = _events(lake)
     assert (first["customer_id"], first["item_id"]) == ("007", "00123")  # an id is no number
@@ -113,16 +104,15 @@ def test_imports_csv_with_the_documented_map(lake, database, settings, tmp_path,
     ],
 )
 def test_every_file_format_gives_the_same_events(name, lake, settings, tmp_path, retail):
-    table = pa.table(
-        {
-            "Invoice": ["1", "C2"],
-            "StockCode": ["00123", "00124"],
-            "Quantity": [2, -1],
-            "InvoiceDate": ["2025-01-01 12:00:00", "2025-01-02 12:00:00"],
-            "Price": [2.5, 4.0],
-            "Customer ID": ["007", "008"],
-        }
-    )
+    columns = {
+        "Invoice": ["1", "C2"],
+        "StockCode": ["00123", "00124"],
+        "Quantity": [2, -1],
+        "InvoiceDate": ["2025-01-01 12:00:00", "2025-01-02 12:00:00"],
+        "Price": [2.5, 4.0],
+        "Customer ID": ["007", "008"],
+    }
+    table = pa.table(columns)
     path = tmp_path / name
     plain = path.suffixes[0]
     if plain == ".parquet":
@@ -144,10 +134,8 @@ def test_every_file_format_gives_the_same_events(name, lake, settings, tmp_path,
     path.write_bytes(content)
     report = import_files(lake, None, settings, "events", [str(path)], retail)
     assert report.rows_accepted == 2, report
-    assert [(row["customer_id"], row["item_id"], row["amount"]) for row in _events(lake)] == [
-        ("007", "00123", 5.0),
-        ("008", "00124", -4.0),
-    ]
+    found = [(row["customer_id"], row["item_id"], row["amount"]) for row in _events(lake)]
+    assert found == [("007", "00123", 5.0), ("008", "00124", -4.0)]
 
 
 def test_imports_from_a_database_url(lake, settings, tmp_path):
@@ -155,15 +143,12 @@ def test_imports_from_a_database_url(lake, settings, tmp_path):
 
     url = f"sqlite:///{tmp_path}/shop.db"
     with sa.create_engine(url).begin() as connection:
-        connection.execute(
-            sa.text("CREATE TABLE people (customer_id TEXT, name TEXT, marketing_consent TEXT)")
+        sql = sa.text("CREATE TABLE people (customer_id TEXT, name TEXT, marketing_consent TEXT)")
+        connection.execute(sql)
+        sql = sa.text(
+            "INSERT INTO people VALUES ('1', 'Ann', 'yes'), ('2', NULL, 'no'), ('3', 'Bo', NULL)"
         )
-        connection.execute(
-            sa.text(
-                "INSERT INTO people "
-                "VALUES ('1', 'Ann', 'yes'), ('2', NULL, 'no'), ('3', 'Bo', NULL)"
-            )
-        )
+        connection.execute(sql)
     report = import_files(lake, None, settings, "customers", [url], query="SELECT * FROM people")
     assert report.rows_accepted == 3
     consent = (
@@ -186,10 +171,8 @@ def test_importing_a_file_twice_changes_nothing(lake, settings, tmp_path, retail
 
 def test_unmapped_file_error_explains_how_to_get_a_map(lake, settings, tmp_path):
     (tmp_path / "orders.csv").write_text("Customer,When\na,2025-01-01\n")
-    with pytest.raises(
-        BadInput,
-        match=r"orders\.csv has no column customer_id, .*import events --suggest-map FILE`",
-    ):
+    says = r"orders\.csv has no column customer_id, .*import events --suggest-map FILE`"
+    with pytest.raises(BadInput, match=says):
         import_files(lake, None, settings, "events", [str(tmp_path / "orders.csv")])
 
 
@@ -242,9 +225,8 @@ def test_different_files_or_queries_are_not_reported_as_repeated(
     assert before([first]) == ""
     more = HEADER + "1004,00125,1,2025-12-03 08:00:00,5,008\n"
     assert before([first, _file(tmp_path, more, "more.csv")]) == ""
-    assert (
-        before([_file(tmp_path, HEADER + ROWS.replace("100", "200"))]) == ""
-    )  # of the same name and length
+    # Of the same name and length.
+    assert before([_file(tmp_path, HEADER + ROWS.replace("100", "200"))]) == ""
     url = f"sqlite:///{tmp_path}/shop.db"
     with sqlite3.connect(tmp_path / "shop.db") as shop:
         pd.read_csv(io.StringIO(HEADER + ROWS.replace("100", "300"))).to_sql("sales", shop)
@@ -267,44 +249,30 @@ def test_ignores_import_logs_without_file_hashes(lake, settings, database, tmp_p
     assert import_files(lake, database, settings, "events", [file], retail).before == ""
 
 
-def test_customer_upsert_keeps_columns_missing_in_the_file(lake, settings, tmp_path):
-    import_files(
-        lake,
-        None,
-        settings,
-        "customers",
-        [_file(tmp_path, "customer_id,name,email\n1,Ann,a@x.de\n2,Bo,b@x.de\n")],
-    )
+def test_customer_upsert_keeps_columns_missing_in_the_file(import_file, lake, settings, tmp_path):
+    text = "customer_id,name,email\n1,Ann,a@x.de\n2,Bo,b@x.de\n"
+    import_file(text, table="customers")
     later = _file(tmp_path, "customer_id,marketing_consent\n1,yes\n3,no\n3,yes\n", "consent.csv")
     report = import_files(lake, None, settings, "customers", [later])
-    assert (report.rows_accepted, report.rows_duplicate) == (
-        2,
-        1,
-    )  # the last word on a customer counts
+    found = (report.rows_accepted, report.rows_duplicate)
+    assert found == (2, 1)  # the last word on a customer counts
     rows = lake.table("customers").order_by("customer_id").to_pyarrow().to_pylist()
-    assert [(row["name"], row["marketing_consent"]) for row in rows] == [
-        ("Ann", True),
-        ("Bo", None),
-        (None, True),
-    ]
+    expected = [("Ann", True), ("Bo", None), (None, True)]
+    assert [(row["name"], row["marketing_consent"]) for row in rows] == expected
     again = import_files(lake, None, settings, "customers", [later])
     assert (again.rows_accepted, again.rows_duplicate) == (0, 3)
 
 
-def test_bad_rows_are_quarantined_unchanged_with_the_reason(lake, settings, tmp_path, retail):
+def test_bad_rows_are_quarantined_unchanged_with_the_reason(import_file):
     bad = (
-        "1004,9,many,2025-01-01 10:00:00,1.00,1\n"
-        "1005,9,1,yesterday,1.00,1\n"
-        "1006,9,1,2025-01-01 10:00:00,1.00,\n"
-        "1007,9,1,2125-01-01 10:00:00,1.00,1\n"
+        "1004,9,many,2025-01-01 10:00:00,1.00,1\n1005,9,1,yesterday,1.00,1\n"
+        "1006,9,1,2025-01-01 10:00:00,1.00,\n1007,9,1,2125-01-01 10:00:00,1.00,1\n"
         "1008,9,1,2025-01-01 10:00:00,1.00,1,too,many\n"
     )
     good = "".join(
         f"{2000 + number},9,1,2025-02-01 10:00:00,1.00,{number}\n" for number in range(20)
     )
-    report = import_files(
-        lake, None, settings, "events", [_file(tmp_path, HEADER + good + bad)], retail
-    )
+    report = import_file(HEADER + good + bad, RETAIL, name="sales.csv")
     assert report.rows_accepted == 20
     assert report.rows_quarantined == 5
     assert report.rows_read == 25
@@ -318,19 +286,17 @@ def test_bad_rows_are_quarantined_unchanged_with_the_reason(lake, settings, tmp_
     assert quarantined["1004"]["Quantity"] == "many"
     assert quarantined["1004"]["_reason"] == "Quantity is no number"
     assert quarantined["1004"]["_file"] == "sales.csv"
-    again = import_files(
-        lake, None, settings, "events", [_file(tmp_path, HEADER + good + bad)], retail
-    )
+    again = import_file(HEADER + good + bad, RETAIL, name="sales.csv")
     assert again.quarantine_path == report.quarantine_path
     assert (again.rows_accepted, again.rows_quarantined) == (0, 5)
 
 
-def test_refuses_invalid_json_lines(lake, settings, tmp_path):
+def test_refuses_invalid_json_lines(import_file):
     text = (
         '{"item_id": "1", "title": "Tea", "price": 3}\nno json\n'
         '{"item_id": "2", "title": "Mate", "price": "dear"}\n'
     )
-    report = import_files(lake, None, settings, "items", [_file(tmp_path, text, "items.jsonl")])
+    report = import_file(text, table="items", name="items.jsonl")
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
 
 
@@ -387,26 +353,19 @@ def test_removes_nul_characters_from_texts(lake, database, settings, tmp_path):
     names = lake.table("customers").execute().set_index("customer_id")["name"]
     assert (names["k1"], names.isna()["k2"]) == ("Ann", True)
     with database.reading() as session:
-        named = dict(
-            session.execute(select(DirectoryEntry.customer_id, DirectoryEntry.display_name))
-            .tuples()
-            .all()
-        )
+        sql = select(DirectoryEntry.customer_id, DirectoryEntry.display_name)
+        named = dict(session.execute(sql).tuples().all())
     assert set(named) == {"k1", "k2"}
 
 
 def test_float_ids_from_pandas_become_ids_again(lake, settings, tmp_path):
     file = tmp_path / "float.parquet"
-    pq.write_table(
-        pa.table(
-            {
-                "customer_id": [12345.0, None],
-                "event_type": ["view", "view"],
-                "occurred_at": [datetime(2025, 1, 1)] * 2,
-            }
-        ),
-        file,
-    )
+    columns = {
+        "customer_id": [12345.0, None],
+        "event_type": ["view", "view"],
+        "occurred_at": [datetime(2025, 1, 1)] * 2,
+    }
+    pq.write_table(pa.table(columns), file)
     report = import_files(lake, None, settings, "events", [str(file)])
     assert report.quarantine_text == {"customer_id is missing": 1}
     assert _events(lake)[0]["customer_id"] == "12345"
@@ -433,17 +392,13 @@ def test_row_counts_add_up_to_rows_read(tmp_path_factory, rows):
     home = tmp_path_factory.mktemp("home")
     settings = Settings(home=home, _env_file=None)
     customers, types, days, amounts = zip(*rows, strict=True)
-    pq.write_table(
-        pa.table(
-            {
-                "customer_id": customers,
-                "event_type": types,
-                "amount": pa.array(amounts, pa.float64()),
-                "occurred_at": [datetime(2025, 1, 1 + day) for day in days],
-            }
-        ),
-        home / "rows.parquet",
-    )
+    columns = {
+        "customer_id": customers,
+        "event_type": types,
+        "amount": pa.array(amounts, pa.float64()),
+        "occurred_at": [datetime(2025, 1, 1 + day) for day in days],
+    }
+    pq.write_table(pa.table(columns), home / "rows.parquet")
     lake = Lake.open(settings)
     try:
         report = import_files(lake, None, settings, "events", [str(home / "rows.parquet")])
@@ -465,28 +420,26 @@ def test_row_counts_add_up_to_rows_read(tmp_path_factory, rows):
 KILLED = """
 import os, signal, sys
 from deltalake import DeltaTable
-from retention.lake import Lake, store
+from retention.lake import Lake
+from retention.lake.storage import delta_store
 from retention.lake.identity import links
-from retention.lake.importing import import_files
-from retention.lake.mapping import parse_section
+from retention.lake.importing.import_files import import_files
+from retention.lake.importing.mapping import parse_section
 from retention.lake.schema import EVENTS
 from retention.settings import Settings
 settings = Settings(home=sys.argv[1], _env_file=None)
 # the files are written, the commit is not
-store._retry = lambda action: os.kill(os.getpid(), signal.SIGKILL)
+delta_store._retry = lambda action: os.kill(os.getpid(), signal.SIGKILL)
 import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]])
 """
 
 
-def test_killed_import_leaves_the_previous_version(lake, settings, tmp_path):
+def test_killed_import_leaves_the_previous_version(import_file, lake, settings, tmp_path):
     header = "customer_id,event_type,occurred_at\n"
-    import_files(
-        lake, None, settings, "events", [_file(tmp_path, header + "1,view,2025-01-01\n", "a.csv")]
-    )
+    import_file(header + "1,view,2025-01-01\n", name="a.csv")
     file = _file(tmp_path, header + "2,view,2025-01-02\n3,view,2025-02-02\n", "b.csv")
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, settings.home, file], env={**os.environ, "PYTHONPATH": "."}
-    )
+    env = {**os.environ, "PYTHONPATH": "."}
+    killed = subprocess.run([sys.executable, "-c", KILLED, settings.home, file], env=env)
     assert killed.returncode == -signal.SIGKILL
     assert lake.table("events").count().execute() == 1
     report = import_files(lake, None, settings, "events", [file])
@@ -537,13 +490,13 @@ def test_next_import_finishes_one_killed_after_its_commit(
 ):
     """Its rows are in the lake, but no customers were linked and the directory has none of them."""
     who = _file(tmp_path, "customer_id,email\na,x@x.org\nb,X@x.org\n", "who.csv")
-    sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
+    sales = _file(tmp_path, VIEW)
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("retention.lake.import_log.link_customers", killed)
+        broken.setattr("retention.lake.importing.import_log.link_customers", killed)
         for table, file in (("customers", who), ("events", sales)):
             with pytest.raises(KeyboardInterrupt):
                 import_files(lake, database, settings, table, [file])
@@ -562,15 +515,15 @@ def test_import_reads_the_lake_before_its_transaction(
     """Slash commands gave up after 2 s, while an import held the lock of all writers."""
     seen = []
     listener = ImportListener(
-        read=lambda lake, database, settings: int(lake.table("events").count().execute()),
-        in_transaction=lambda session, settings, found: seen.append(found),
+        read=lambda lake, database: int(lake.table("events").count().execute()),
+        in_transaction=lambda session, found: seen.append(found),
     )
-    sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
+    sales = _file(tmp_path, VIEW)
     import_files(lake, database, settings, "events", [sales], listener=listener)
     assert seen == [1]
     with database.reading() as session:
         assert session.scalars(select(DirectoryEntry.customer_id)).all() == ["c"]
-    assert event_uses(lake, database, settings) == []
+    assert event_uses(lake, database) == []
 
 
 def test_import_reads_the_directory_again_if_the_lake_changed(
@@ -578,7 +531,7 @@ def test_import_reads_the_directory_again_if_the_lake_changed(
 ):
     from retention.lake import customer_directory
 
-    sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
+    sales = _file(tmp_path, VIEW)
     live = _file(tmp_path, "customer_id,name\nd,Dora\n", "live.csv")
     read, found = customer_directory.read, []
 
@@ -607,7 +560,7 @@ def test_directory_syncs_only_after_the_lake_changed(
     monkeypatch.setattr(
         customer_directory, "write", lambda *arguments: looked.append(write(*arguments))
     )
-    sales = _file(tmp_path, "customer_id,event_type,occurred_at\nc,view,2025-01-01\n")
+    sales = _file(tmp_path, VIEW)
     who = _file(tmp_path, "customer_id,name\nd,Dora\n", "who.csv")
     things = _file(tmp_path, "item_id,title\ntea,Tea\n", "items.csv")
     for table, file in [
@@ -636,7 +589,7 @@ def test_link_from_a_finished_killed_import_does_not_leak(lake, settings, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("retention.lake.import_log.link_customers", killed)
+        broken.setattr("retention.lake.importing.import_log.link_customers", killed)
         with pytest.raises(KeyboardInterrupt):
             import_files(lake, None, settings, "customers", [new])
     assert import_files(lake, None, settings, "customers", [new]).linked["accepted"] == 1

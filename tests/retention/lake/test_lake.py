@@ -16,10 +16,11 @@ import pytest
 
 from retention import clock
 from retention.errors import BadInput, TooLittleData
-from retention.lake import Lake, coverage, store
-from retention.lake.importing import import_files
+from retention.lake import Lake, coverage
+from retention.lake.importing.import_files import import_files
 from retention.lake.lake import naive
 from retention.lake.schema import EVENTS, SQL_TYPES, TABLES
+from retention.lake.storage import delta_store
 from retention.settings import Settings
 from tests import shop as tiny
 
@@ -39,8 +40,7 @@ def _views(*moments, customer="1", **columns):
     )
 
 
-def test_table_excludes_events_known_after_the_cutoff(settings):
-    lake = Lake.open(settings)
+def test_table_excludes_events_known_after_the_cutoff(lake, settings):
     second = timedelta(seconds=1)
     known = [pd.NaT, pd.NaT, NOON - second, NOON]
     _import(
@@ -81,12 +81,11 @@ def test_sees_commits_of_other_processes_even_after_a_checkpoint(settings):
     for number in range(1, 4):
         other.upsert("customers", pd.DataFrame({"customer_id": [f"c{number}"]}))
         assert lake.table("customers").count().execute() == number
-        store.open_table(lake.root, TABLES["customers"]).create_checkpoint()
+        delta_store.open_table(lake.root, TABLES["customers"]).create_checkpoint()
 
 
-def test_table_is_opened_once_per_version(settings):
-    lake = Lake.open(settings)
-    cache = store.TableCache(lake.root)
+def test_table_is_opened_once_per_version(lake):
+    cache = delta_store.TableCache(lake.root)
     assert cache.get(TABLES["customers"]) is None
     lake.upsert("customers", pd.DataFrame({"customer_id": ["a"]}))
     first = cache.get(TABLES["customers"])
@@ -115,7 +114,7 @@ def test_order_ids_are_dictionary_encoded(settings):
             }
         ),
     )
-    (file,) = store.files(store.open_table(lake.root, TABLES["events"]))
+    (file,) = delta_store.files(delta_store.open_table(lake.root, TABLES["events"]))
     metadata = pq.read_metadata(file)
     place = metadata.schema.names.index("order_id")
     columns = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups)]
@@ -123,8 +122,7 @@ def test_order_ids_are_dictionary_encoded(settings):
     assert all(column.has_dictionary_page for column in columns)
 
 
-def test_writing_scores_replaces_only_the_same_run(settings):
-    lake = Lake.open(settings)
+def test_writing_scores_replaces_only_the_same_run(lake):
     for run, customers in (("j1-1", ["a", "b"]), ("j2-1", ["c"]), ("j1-1", ["d"])):
         lake.write_scores(run, _scores(customers))
     assert lake.scores("j1-1").customer_id.execute().tolist() == ["d"]
@@ -136,27 +134,24 @@ def test_writing_scores_replaces_only_the_same_run(settings):
 
 def _scores(customers):
     reasons = [[{"feature": "recency"}] for _ in customers]
-    return pd.DataFrame(
-        {
-            "customer_id": customers,
-            "as_of": NOON,
-            "model_version": "rules",
-            "churn_probability": 0.5,
-            "reasons": reasons,
-        }
-    )
+    columns = {
+        "customer_id": customers,
+        "as_of": NOON,
+        "model_version": "rules",
+        "churn_probability": 0.5,
+        "reasons": reasons,
+    }
+    return pd.DataFrame(columns)
 
 
-def test_treatments_are_upserted_by_campaign_and_customer(settings):
-    lake = Lake.open(settings)
-    rows = pd.DataFrame(
-        {
-            "campaign_id": "k",
-            "customer_id": ["1", "2"],
-            "arm": ["treatment", "control"],
-            "sent_at": NOON,
-        }
-    )
+def test_treatments_are_upserted_by_campaign_and_customer(lake):
+    columns = {
+        "campaign_id": "k",
+        "customer_id": ["1", "2"],
+        "arm": ["treatment", "control"],
+        "sent_at": NOON,
+    }
+    rows = pd.DataFrame(columns)
     lake.upsert("treatments", rows)
     lake.upsert("treatments", rows.assign(amount=[1.5, 2.5]))
     assert lake.table("treatments").amount.execute().tolist() == [1.5, 2.5]
@@ -197,14 +192,11 @@ def test_time_outside_the_data_is_reported_in_shop_time(settings):
         lake.as_of(midnight, 28)
     with pytest.raises(TooLittleData, match=message):
         coverage.check_trainable(lake, midnight, 28)
-    assert (
-        "ends on 2025-03-01, 92 days before 2025-06-01"
-        in lake.as_of(midnight + timedelta(days=92), 28).note
-    )
+    expected = lake.as_of(midnight + timedelta(days=92), 28).note
+    assert "ends on 2025-03-01, 92 days before 2025-06-01" in expected
 
 
-def test_as_of_is_midnight_or_the_day_after_stale_data(settings):
-    lake = Lake.open(settings)
+def test_as_of_is_midnight_or_the_day_after_stale_data(lake, settings):
     clock.configure(fixed=NOON)
     with pytest.raises(TooLittleData, match="import"):
         lake.as_of(None, 28)
@@ -219,9 +211,8 @@ def test_as_of_is_midnight_or_the_day_after_stale_data(settings):
 
 
 @pytest.mark.parametrize(("days", "at", "noted"), [(40, 1, True), (20, 20, True), (2, 2, False)])
-def test_long_horizon_does_not_make_old_data_fresh(settings, days, at, noted):
+def test_long_horizon_does_not_make_old_data_fresh(lake, settings, days, at, noted):
     """With a horizon of 365 days, an export of 11 months ago was scored as of today."""
-    lake = Lake.open(settings)
     _import(lake, settings, _views(NOON - timedelta(days=1), NOON))
     clock.configure(fixed=NOON + timedelta(days=days))
     chosen = lake.as_of(None, 120)
@@ -246,8 +237,7 @@ def test_default_as_of_changes_only_with_the_data_or_the_day(settings):
     assert as_of(24) == midnight + timedelta(days=1)
 
 
-def test_default_as_of_covers_data_that_became_known_late(settings):
-    lake = Lake.open(settings)
+def test_default_as_of_covers_data_that_became_known_late(lake, settings):
     known = [NOON - timedelta(hours=1)]
     _import(lake, settings, _views(NOON - timedelta(days=2), available_at=known))
     clock.configure(fixed=NOON)
@@ -256,15 +246,13 @@ def test_default_as_of_covers_data_that_became_known_late(settings):
     assert lake.table("events", at).count().execute() == 1
 
 
-def test_requested_time_gets_a_note_if_data_ends_before(settings):
-    lake = Lake.open(settings)
+def test_requested_time_gets_a_note_if_data_ends_before(lake, settings):
     with pytest.raises(TooLittleData, match="no events yet"):
         lake.as_of(NOON, 28)
     _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
     assert lake.as_of(NOON + timedelta(days=11), 28).note == ""
-    assert (
-        lake.as_of(NOON + timedelta(days=3), 28).note == ""
-    )  # the data goes on: it was a quiet time
+    # The data goes on: it was a quiet time.
+    assert lake.as_of(NOON + timedelta(days=3), 28).note == ""
     late = lake.as_of(NOON + timedelta(days=40), 28)
     assert late.at == NOON + timedelta(days=40)
     assert "The data ends on 2025-03-11, 30 days before 2025-04-10" in late.note
@@ -272,8 +260,7 @@ def test_requested_time_gets_a_note_if_data_ends_before(settings):
         lake.as_of(NOON - timedelta(days=1), 28)
 
 
-def test_note_warns_of_a_model_trained_on_later_data(settings):
-    lake = Lake.open(settings)
+def test_note_warns_of_a_model_trained_on_later_data(lake, settings):
     _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
     at = NOON + timedelta(days=3)
     assert lake.as_of(at, 28, at).note == ""
@@ -300,8 +287,7 @@ def test_latest_cutoff_has_a_complete_label_window(settings, monkeypatch, zone, 
     assert latest == datetime.fromisoformat(cutoff).replace(tzinfo=UTC)
 
 
-def test_latest_cutoff_needs_a_history_longer_than_the_window(settings):
-    lake = Lake.open(settings)
+def test_latest_cutoff_needs_a_history_longer_than_the_window(lake, settings):
     with pytest.raises(TooLittleData, match="no events yet"):
         coverage.latest_cutoff(lake, 28)
     _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
@@ -309,17 +295,14 @@ def test_latest_cutoff_needs_a_history_longer_than_the_window(settings):
         coverage.latest_cutoff(lake, 28)
 
 
-def test_one_day_of_data_allows_no_label_window(settings):
-    lake = Lake.open(settings)
+def test_one_day_of_data_allows_no_label_window(lake, settings):
     _import(lake, settings, _views(NOON))
-    with pytest.raises(
-        BadInput, match="goes from 2025-03-01 to 2025-03-01; import a longer history"
-    ):
+    says = "goes from 2025-03-01 to 2025-03-01; import a longer history"
+    with pytest.raises(BadInput, match=says):
         coverage.check_label_window(lake, NOON + timedelta(days=1), 28)
 
 
-def test_refuses_to_mix_currencies(settings):
-    lake = Lake.open(settings)
+def test_refuses_to_mix_currencies(lake, settings):
     assert lake.currency(settings) == ""
     _import(lake, settings, _views(NOON, currency="EUR"))
     assert lake.currency(settings) == "EUR"
@@ -331,35 +314,28 @@ def test_refuses_to_mix_currencies(settings):
     assert lake.table("events").count().execute() == 3
 
 
-def test_refuses_a_first_file_with_several_currencies(settings):
-    lake = Lake.open(settings)
+def test_refuses_a_first_file_with_several_currencies(lake, settings):
     both = pd.concat([_views(NOON, currency="EUR"), _views(NOON, customer="2", currency="USD")])
     with pytest.raises(BadInput, match="in EUR, USD"):
         _import(lake, settings, both)
     assert lake.table("events").count().execute() == 0
 
 
-def test_refused_currency_leaves_no_files(settings):
-    lake = Lake.open(settings)
+def test_refused_currency_leaves_no_files(lake, settings):
     _import(lake, settings, _views(NOON, currency="EUR"))
     with pytest.raises(BadInput, match="nothing was imported"):
         _import(lake, settings, _views(NOON, customer="2", item_id="POST", currency="USD"))
     assert lake.table("items").count().execute() == 0
 
 
-def test_stored_currency_counts_even_if_another_is_set(settings):
-    lake = Lake.open(settings)
+def test_stored_currency_counts_even_if_another_is_set(lake, settings):
     _import(lake, settings, _views(NOON, currency="EUR"))
+    dollars = settings.model_copy(update={"currency": "USD"})
     with pytest.raises(BadInput, match="in USD, the shop's are in EUR, USD"):
-        _import(
-            lake,
-            settings.model_copy(update={"currency": "USD"}),
-            _views(NOON, customer="2", currency="USD"),
-        )
+        _import(lake, dollars, _views(NOON, customer="2", currency="USD"))
 
 
-def test_currency_setting_is_the_shops_currency(settings):
-    lake = Lake.open(settings)
+def test_currency_setting_is_the_shops_currency(lake, settings):
     swiss = settings.model_copy(update={"currency": "CHF"})
     assert lake.currency(swiss) == "CHF"
     with pytest.raises(BadInput, match="in EUR, the shop's are in CHF"):
@@ -382,14 +358,13 @@ def test_opening_a_lake_imports_no_heavy_modules():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
 
 
-def test_failed_write_removes_its_files(settings, tmp_path):
+def test_failed_write_removes_its_files(lake, tmp_path):
     """On a full disk they would be in the way of the next attempt."""
-    lake = Lake.open(settings)
     lake.duckdb.execute(
         "CREATE TABLE fresh AS SELECT "
         + ", ".join(f"NULL::{SQL_TYPES[column.kind]} AS {column.name}" for column in EVENTS.columns)
     )
     parts = {"2025-01": "true", "2025-02": "error('no room')"}
     with pytest.raises(duckdb.Error, match="no room"):
-        store.write_parts(tmp_path, EVENTS, lake.duckdb, "fresh", parts, 0)
+        delta_store.write_parts(tmp_path, EVENTS, lake.duckdb, "fresh", parts, 0)
     assert not list(tmp_path.rglob("*.parquet"))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import duckdb
 import pytest
 
-from retention.lake.late_channels import late_channels
+from retention.lake.coverage import late_channels
 from retention.reports.verdicts import data_verdict, digest_headline
 
 THURSDAY = datetime(2017, 10, 5, 15, tzinfo=UTC)
@@ -16,9 +16,8 @@ FIRST = date(2017, 8, 20)
 @pytest.fixture
 def lake():
     connection = duckdb.connect()
-    connection.execute(
-        "CREATE TABLE e (channel VARCHAR, event_type VARCHAR, occurred_at TIMESTAMP)"
-    )
+    sql = "CREATE TABLE e (channel VARCHAR, event_type VARCHAR, occurred_at TIMESTAMP)"
+    connection.execute(sql)
     yield SimpleNamespace(duckdb=connection)
     connection.close()
 
@@ -36,9 +35,8 @@ def test_only_the_channel_whose_orders_stopped_is_late(lake):
     sell(lake, "web", date(2017, 10, 4))
     sell(lake, "store", date(2017, 10, 1))
     sell(lake, "store", date(2017, 10, 5), event_type="view")
-    assert late_channels(lake, "e", THURSDAY) == [
-        {"channel": "store", "since": "2017-10-02", "days": 3}
-    ]
+    expected = [{"channel": "store", "since": "2017-10-02", "days": 3}]
+    assert late_channels(lake, "e", THURSDAY) == expected
 
 
 def test_usual_pauses_are_not_late(lake):

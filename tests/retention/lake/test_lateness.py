@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from retention.features import build
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
+from retention.window import Window
 
 CUTOFF = datetime(2025, 3, 10, 12, tzinfo=UTC)
 HOURS = st.integers(-1500, 200)
@@ -68,18 +69,17 @@ def test_only_known_past_events_count_in_any_import_order(tmp_path_factory, even
     assert seen == expected
 
 
-def test_late_events_count_only_if_known_before_the_cutoff(
-    settings,
-):
+def test_late_events_count_only_if_known_before_the_cutoff(settings):
     known = _frame([(-100, None), (-50, -10)])
     lake = _imported(settings, known)
-    at = build(lake, CUTOFF, active_within_days=None).execute()
+    at = build(lake, CUTOFF, window=Window(active_within_days=None)).execute()
     assert at.orders_all.tolist() == [2]
     later = _frame([(-100, None), (-50, -10), (-40, 5), (3, None), (-900, 1)]).tail(3)
     lake = _imported(settings, later, "later")
-    pd.testing.assert_frame_equal(at, build(lake, CUTOFF, active_within_days=None).execute())
+    window = Window(active_within_days=None)
+    pd.testing.assert_frame_equal(at, build(lake, CUTOFF, window=window).execute())
     lake = _imported(settings, _frame([*[(0, 0)] * 5, (-1400, -20)]).tail(1), "old")
-    late = build(lake, CUTOFF, active_within_days=None).execute()
+    late = build(lake, CUTOFF, window=Window(active_within_days=None)).execute()
     assert late.orders_all.tolist() == [3]
     assert late.tenure_days.iloc[0] == pytest.approx(1400 / 24)
 
@@ -100,7 +100,5 @@ def test_late_old_events_are_imported_once(settings):
 
 def test_event_channel_is_stored(settings):
     frame = _frame([(-3, None), (-2, None)]).assign(channel=["store", "App "])
-    assert sorted(_imported(settings, frame).table("events").execute()["channel"]) == [
-        "App",
-        "store",
-    ]
+    expected = ["App", "store"]
+    assert sorted(_imported(settings, frame).table("events").execute()["channel"]) == expected

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from retention.lake import Lake, store
+from retention.lake import Lake
 from retention.lake.schema import CUSTOMERS
+from retention.lake.storage import delta_store
 
 EARLIER = replace(
     CUSTOMERS, columns=tuple(column for column in CUSTOMERS.columns if not column.is_later)
@@ -24,7 +25,7 @@ def lake(tmp_path) -> Lake:
 
 def _write_earlier(lake: Lake, **consents: bool | None) -> None:
     rows = pd.DataFrame({"customer_id": [*consents], "marketing_consent": [*consents.values()]})
-    store.upsert(lake.root, EARLIER, store.to_arrow(rows, EARLIER))
+    delta_store.upsert(lake.root, EARLIER, delta_store.to_arrow(rows, EARLIER))
 
 
 def _consents(lake: Lake) -> dict[str, list[bool | None]]:
@@ -42,9 +43,8 @@ def test_lake_of_an_earlier_version_reads_as_unknown(lake):
 
 
 def test_first_write_adds_the_columns_and_keeps_the_rows(lake):
-    lake.upsert(
-        "customers", pd.DataFrame({"customer_id": ["b", "c"], "sms_consent": [True, False]})
-    )
+    columns = {"customer_id": ["b", "c"], "sms_consent": [True, False]}
+    lake.upsert("customers", pd.DataFrame(columns))
     expected = {"a": [True, None, None], "b": [None, True, None], "c": [None, False, None]}
     assert _consents(lake) == expected
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from retention.errors import BadInput
 from retention.features import build
-from retention.lake import Lake, quarantine, store
-from retention.lake.importing import import_files
-from retention.lake.release import release
+from retention.lake import Lake
+from retention.lake.importing import quarantine
+from retention.lake.importing.import_files import import_files
+from retention.lake.importing.release import release
 from retention.lake.schema import EVENTS
+from retention.lake.storage import delta_store
 from retention.settings import Settings
 
 MAP = """[events]
@@ -78,16 +80,15 @@ def weekly_exports() -> list[pd.DataFrame]:
     """Two exports of a shop: 300 orders of the first are refunded in the second."""
     rng = np.random.default_rng(31)
     number = np.arange(4_000)
-    frame = pd.DataFrame(
-        {
-            "order": [f"o{n}" for n in number],
-            "customer": [f"c{n}" for n in rng.integers(0, 700, 4_000)],
-            "placed": pd.Timestamp("2024-01-01") + pd.to_timedelta(number * 2.5, unit="h"),
-            "sku": [f"s{n}" for n in rng.integers(0, 30, 4_000)],
-            "total": rng.integers(500, 15_000, 4_000) / 100,
-            "status": "completed",
-        }
-    )
+    columns = {
+        "order": [f"o{n}" for n in number],
+        "customer": [f"c{n}" for n in rng.integers(0, 700, 4_000)],
+        "placed": pd.Timestamp("2024-01-01") + pd.to_timedelta(number * 2.5, unit="h"),
+        "sku": [f"s{n}" for n in rng.integers(0, 30, 4_000)],
+        "total": rng.integers(500, 15_000, 4_000) / 100,
+        "status": "completed",
+    }
+    frame = pd.DataFrame(columns)
     first, second = frame.iloc[:3_900], frame.iloc[2_000:].copy()
     refunded = rng.choice(1_900, 300, replace=False)
     second.iloc[refunded, frame.columns.get_loc("status")] = "refunded"
@@ -267,10 +268,11 @@ def test_amount_of_zero_replaces_an_earlier_sale(desk):
 def test_orders_of_an_earlier_version_of_the_desk_are_replaced(desk, monkeypatch):
     earlier = [column for column in EVENTS.columns if not column.is_later]
     with monkeypatch.context() as patch:
-        patch.setattr(store, "stored_columns", _earlier_columns(store.stored_columns, earlier))
-        patch.setattr(store, "_schema", _earlier_schema(store._schema, earlier))
+        now = delta_store.stored_columns
+        patch.setattr(delta_store, "stored_columns", _earlier_columns(now, earlier))
+        patch.setattr(delta_store, "_schema", _earlier_schema(delta_store._schema, earlier))
         desk.bring(orders(("o1", 1, "a", 10, "completed"), ("o2", 2, "a", 1, "completed")))
-    delta = store.open_table(desk.lake.root, EVENTS)
+    delta = delta_store.open_table(desk.lake.root, EVENTS)
     assert not {"stated_at", "superseded_at"} & {field.name for field in delta.schema().fields}
     assert len(desk.sales()) == 2
     desk.bring(orders(("o1", 1, "a", 10, "refunded"), ("o3", 3, "a", 2, "completed")))

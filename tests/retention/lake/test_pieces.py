@@ -13,15 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retention.lake import Lake, store
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.reading import sources
 from retention.lake.schema import TABLES
-
-
-@pytest.fixture
-def lake(settings):
-    return Lake.open(settings)
+from retention.lake.storage import delta_store
 
 
 @pytest.fixture
@@ -47,21 +42,19 @@ def _many(path, rows=95):
 def test_file_in_pieces_is_one_commit_without_duplicates(small_pieces, lake, settings, tmp_path):
     updates = []
     twice = [_many(tmp_path / "a.parquet"), _many(tmp_path / "b.parquet", 100)]
-    report = import_files(
-        lake, None, settings, "events", twice, progress=lambda *at: updates.append(at)
-    )
-    assert (report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_equal) == (
-        195,
-        100,
-        95,
-        95,
-    )
+
+    def progress(*at):
+        updates.append(at)
+
+    report = import_files(lake, None, settings, "events", twice, progress=progress)
+    found = (report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_equal)
+    assert found == (195, 100, 95, 95)
     assert (
         lake.table("events").count().execute()
         == lake.table("events").event_id.nunique().execute()
         == 100
     )
-    assert store.version(lake.root, TABLES["events"]) == 0
+    assert delta_store.version(lake.root, TABLES["events"]) == 0
     assert any("50 rows" in what for _, _, what in updates)
     csv = tmp_path / "c.csv"
     csv.write_text(
@@ -87,9 +80,8 @@ def test_events_with_and_without_ids_are_deduplicated_together(lake, settings, t
     """One has no id, one its source's, one comes back out of the lake with the id it got there."""
 
     def imported(lines: str) -> tuple[int, int]:
-        (tmp_path / "events.csv").write_text(
-            "event_id,customer_id,event_type,occurred_at\n" + lines
-        )
+        text = "event_id,customer_id,event_type,occurred_at\n" + lines
+        (tmp_path / "events.csv").write_text(text)
         report = import_files(lake, None, settings, "events", [str(tmp_path / "events.csv")])
         return report.rows_accepted, report.rows_duplicate
 
@@ -102,10 +94,8 @@ def test_events_with_and_without_ids_are_deduplicated_together(lake, settings, t
         .event_id.item()
     )
     assert imported(",b,view,2025-03-05\n,b,view,2025-03-06\n") == (1, 1)
-    assert imported("8,a,view,2025-04-01\n9,b,view,2025-03-05\n") == (
-        1,
-        1,
-    )  # an id is one event, whenever
+    found = imported("8,a,view,2025-04-01\n9,b,view,2025-03-05\n")
+    assert found == (1, 1)  # an id is one event, whenever
     assert imported(f"{ours},b,view,2025-05-01\n,a,view,2025-01-05\n") == (0, 2)
     assert lake.table("events").count().execute() == 6
 
@@ -119,13 +109,10 @@ def test_large_text_is_read_through_a_scratch_file(monkeypatch, lake, settings, 
     (tmp_path / "large.csv").write_text("customer_id,event_type,occurred_at\n" + rows)
     report = import_files(lake, None, settings, "events", [str(tmp_path / "large.csv")])
     assert (report.rows_accepted, report.rows_quarantined) == (50, 1)
-    (tmp_path / "large.jsonl").write_text(
-        '{"customer_id": 1, "event_type": "view", "occurred_at": "2025-02-01"}\n' * 9
-    )
-    assert (
-        import_files(lake, None, settings, "events", [str(tmp_path / "large.jsonl")]).rows_accepted
-        == 1
-    )
+    text = '{"customer_id": 1, "event_type": "view", "occurred_at": "2025-02-01"}\n' * 9
+    (tmp_path / "large.jsonl").write_text(text)
+    files = [str(tmp_path / "large.jsonl")]
+    assert import_files(lake, None, settings, "events", files).rows_accepted == 1
 
 
 @pytest.mark.parametrize("large", [1 << 28, 100], ids=["from memory", "by a scratch file"])
@@ -133,13 +120,12 @@ def test_every_piece_has_nested_and_optional_columns(
     large, small_pieces, monkeypatch, lake, settings, tmp_path
 ):
     monkeypatch.setattr(sources, "LARGE_TEXT", large)
-    (tmp_path / "nested.jsonl").write_text(
-        "".join(
-            f'{{"user": {{"id": {n}}}, "at": "2025-02-01", '
-            '"lines": [{"sku": "a"}, {"sku": "b"}]}\n'
-            for n in range(25)
-        )
+    text = "".join(
+        f'{{"user": {{"id": {n}}}, "at": "2025-02-01", '
+        '"lines": [{"sku": "a"}, {"sku": "b"}]}\n'
+        for n in range(25)
     )
+    (tmp_path / "nested.jsonl").write_text(text)
     for name, rows, item in (
         ("plain", 25, 'item_id = "Sku"\noptional = ["Sku"]'),
         (
@@ -154,9 +140,8 @@ def test_every_piece_has_nested_and_optional_columns(
             "[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\n"
             f"event_type = {{ value = 'view' }}\n{item}"
         )
-        report = import_files(
-            lake, None, settings, "events", [str(tmp_path / "nested.jsonl")], map_path
-        )
+        files = [str(tmp_path / "nested.jsonl")]
+        report = import_files(lake, None, settings, "events", files, map_path)
         assert report.rows_accepted == rows
     assert lake.table("events").customer_id.nunique().execute() == 25
 
@@ -165,7 +150,7 @@ def test_refused_import_leaves_no_files(small_pieces, lake, settings, tmp_path, 
     def broken(*_):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(store, "commit_parts", broken)
+    monkeypatch.setattr(delta_store, "commit_parts", broken)
     with pytest.raises(RuntimeError, match="disk"):
         import_files(lake, None, settings, "events", [_many(tmp_path / "a.parquet")])
     assert not list(lake.root.rglob("*.parquet"))
@@ -175,7 +160,7 @@ KILLED_IN_BETWEEN = """
 import os, signal, sys
 from retention.lake import Lake
 from retention.lake.reading import sources
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.schema import TABLES
 from retention.settings import Settings
 sources.MAX_ROWS_IN_MEMORY = 10
@@ -193,9 +178,8 @@ def test_import_killed_between_pieces_leaves_the_table_unchanged(lake, settings,
     import_files(lake, None, settings, "events", [str(tmp_path / "a.csv")])
     file = _many(tmp_path / "many.parquet")
     command = [sys.executable, "-c", KILLED_IN_BETWEEN, settings.home, file]
-    assert (
-        subprocess.run(command, env={**os.environ, "PYTHONPATH": "."}).returncode == -signal.SIGKILL
-    )
+    env = {**os.environ, "PYTHONPATH": "."}
+    assert subprocess.run(command, env=env).returncode == -signal.SIGKILL
     assert len(list(lake.root.rglob("*.parquet"))) > 1
     assert lake.table("events").count().execute() == 1
     report = import_files(lake, None, settings, "events", [file])
@@ -204,6 +188,7 @@ def test_import_killed_between_pieces_leaves_the_table_unchanged(lake, settings,
     monday = os.stat(lake.root).st_mtime - 3 * 86_400
     for path in lake.root.rglob("*.parquet"):
         os.utime(path, (monday, monday))
-    store.compact(lake.root, TABLES["events"])  # what was left behind is gone, and nothing else
+    # What was left behind is gone, and nothing else.
+    delta_store.compact(lake.root, TABLES["events"])
     assert lake.table("events").count().execute() == 96
     assert len(list(lake.root.rglob("*.parquet"))) == 4

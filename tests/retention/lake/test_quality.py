@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 from retention import clock
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.quality import quality
 
 
@@ -25,7 +25,7 @@ def test_report_ignores_future_events(shop):
     assert quality(shop.lake, shop.settings)["days"] <= 50
 
 
-def test_closed_weekday_is_no_spike(settings, tmp_path):
+def test_closed_weekday_is_no_spike(lake, settings, tmp_path):
     """Saturdays see a return or two; an outage and a flood are told."""
     begin = date(2025, 1, 1)
     days = [begin + timedelta(days=n) for n in range(180)]
@@ -35,19 +35,15 @@ def test_closed_weekday_is_no_spike(settings, tmp_path):
         for day in days
         for n in range(wrong.get(day, 1 + day.day % 2 if day.weekday() == 5 else 100))
     ]
-    (tmp_path / "views.csv").write_text(
-        "customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows)
-    )
-    lake = Lake.open(settings)
+    text = "customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows)
+    (tmp_path / "views.csv").write_text(text)
     import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
     spikes = quality(lake, settings)["volume"]["spikes"]
-    assert {spike["day"]: spike["events"] for spike in spikes} == {
-        "2025-03-19": 3,
-        "2025-04-12": 900,
-    }
+    expected = {"2025-03-19": 3, "2025-04-12": 900}
+    assert {spike["day"]: spike["events"] for spike in spikes} == expected
 
 
-def test_spikes_compare_quiet_weekdays_with_themselves(settings, tmp_path):
+def test_spikes_compare_quiet_weekdays_with_themselves(lake, settings, tmp_path):
     """One view where six are usual on a Saturday is chance; an unusual Saturday is reported."""
     begin = date(2025, 1, 1)
     days = [begin + timedelta(days=n) for n in range(180)]
@@ -57,10 +53,8 @@ def test_spikes_compare_quiet_weekdays_with_themselves(settings, tmp_path):
         for day in days
         for n in range(wrong.get(day, 6 if day.weekday() == 5 else 300))
     ]
-    (tmp_path / "views.csv").write_text(
-        "customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows)
-    )
-    lake = Lake.open(settings)
+    text = "customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows)
+    (tmp_path / "views.csv").write_text(text)
     import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
     spikes = quality(lake, settings)["volume"]["spikes"]
     assert spikes == [{"day": "2025-05-10", "events": 55, "usual": 300}]

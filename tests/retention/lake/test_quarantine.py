@@ -5,10 +5,10 @@ from datetime import datetime
 import pytest
 
 from retention.errors import BadInput
-from retention.lake import Lake, quarantine
-from retention.lake.importing import import_files
-from retention.lake.quarantine_reasons import Reason
-from retention.lake.release import release
+from retention.lake.importing import quarantine
+from retention.lake.importing.import_files import import_files
+from retention.lake.importing.quarantine_reasons import Reason
+from retention.lake.importing.release import release
 
 MAP = """[events]
 customer_id = "Customer"
@@ -22,11 +22,6 @@ HEADER = "Order,Customer,When,Quantity,Price,Kind\n"
 
 
 @pytest.fixture
-def lake(settings):
-    return Lake.open(settings)
-
-
-@pytest.fixture
 def map_path(tmp_path):
     path = tmp_path / "map.toml"
     path.write_text(MAP % '"Kind"')
@@ -37,10 +32,8 @@ def map_path(tmp_path):
 def file(tmp_path):
     good = "".join(f"{n},c{n},2025-02-0{n} 10:00:00,1,2.00,purchase\n" for n in range(1, 9))
     bad = (
-        "101,c1,2025-02-03 11:00:00,1,2.00,sale\n"
-        "102,c2,2025-02-04 11:00:00,1,2.00,sale\n"
-        "103,,2025-02-05 11:00:00,1,2.00,purchase\n"
-        "104,c4,never,1,2.00,purchase\n"
+        "101,c1,2025-02-03 11:00:00,1,2.00,sale\n102,c2,2025-02-04 11:00:00,1,2.00,sale\n"
+        "103,,2025-02-05 11:00:00,1,2.00,purchase\n104,c4,never,1,2.00,purchase\n"
         "105,GUEST,2025-02-05 11:00:00,1,2.00,purchase\n"
         "106,c6,1990-01-01 00:00:00,1,2.00,purchase,too,many\n"
     )
@@ -58,13 +51,12 @@ def test_release_imports_nested_rows_after_a_map_change(
     lake, database, settings, map_path, tmp_path
 ):
     path = tmp_path / "nested.jsonl"
-    path.write_text(
-        "".join(
-            f'{{"user": {{"id": "c{n}"}}, "at": "2025-02-0{n}", '
-            f'"kind": "{"sale" if n % 2 else "purchase"}"}}\n'
-            for n in range(1, 9)
-        )
+    text = "".join(
+        f'{{"user": {{"id": "c{n}"}}, "at": "2025-02-0{n}", '
+        f'"kind": "{"sale" if n % 2 else "purchase"}"}}\n'
+        for n in range(1, 9)
     )
+    path.write_text(text)
     nested = (
         "[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\nevent_type = { sql = '''%s''' }\n"
     )
@@ -73,9 +65,8 @@ def test_release_imports_nested_rows_after_a_map_change(
     assert (report.rows_accepted, report.rows_quarantined) == (4, 4)
     map_path.write_text(nested % "'purchase'")
     release(lake, database, settings)
-    assert sorted(lake.table("events").customer_id.to_pyarrow().to_pylist()) == [
-        f"c{n}" for n in range(1, 9)
-    ]
+    expected = [f"c{n}" for n in range(1, 9)]
+    assert sorted(lake.table("events").customer_id.to_pyarrow().to_pylist()) == expected
 
 
 def test_listing_has_reason_remedy_and_original_rows(lake, settings, imported):
@@ -109,11 +100,8 @@ def test_unknown_reason_error_lists_the_reasons(lake, settings, imported):
 
 def test_release_changes_nothing_with_the_same_rules(lake, database, settings, imported):
     result = release(lake, database, settings)
-    assert (result.rows_tried, result.rows_accepted, result.rows_kept) == (
-        5,
-        0,
-        5,
-    )  # a broken line is no row
+    found = (result.rows_tried, result.rows_accepted, result.rows_kept)
+    assert found == (5, 0, 5)  # a broken line is no row
     assert sum(result.quarantine.values()) == 6
     assert lake.table("events").count().execute() == 8
 
@@ -179,10 +167,8 @@ def test_number_remedy_works_with_the_maps_from(lake, database, settings, tmp_pa
     map_path.write_text(map_text)
     report = import_files(lake, database, settings, "events", [str(path)], map_path)
     assert report.quarantine_text == {"pieces is no number": 1}
-    assert (
-        "in the map's `from`, and import the file again"
-        in Reason.parse("pieces is no number").remedy
-    )
+    expected = Reason.parse("pieces is no number").remedy
+    assert "in the map's `from`, and import the file again" in expected
     mended = "SELECT * REPLACE (replace(pieces, 'one', '1') AS pieces) FROM source"
     map_path.write_text(f'{map_text}from = {{ sql = "{mended}" }}\n')
     again = import_files(lake, database, settings, "events", [str(path)], map_path)
@@ -227,12 +213,10 @@ def test_refused_import_leaves_the_quarantine_unchanged(
 ):
     """A wrong map imports nothing, and what the right one set aside can still be corrected."""
     before = quarantine.listing(lake.duckdb, settings)
-    map_path.write_text(
-        map_path.read_text().replace('occurred_at = "When"', 'occurred_at = "Customer"')
-    )
-    with pytest.raises(
-        BadInput, match=r"No row of orders.csv can be used: .*; nothing was imported"
-    ):
+    text = map_path.read_text().replace('occurred_at = "When"', 'occurred_at = "Customer"')
+    map_path.write_text(text)
+    says = r"No row of orders.csv can be used: .*; nothing was imported"
+    with pytest.raises(BadInput, match=says):
         import_files(lake, database, settings, "events", [file], map_path)
     assert quarantine.listing(lake.duckdb, settings) == before
 
@@ -256,6 +240,5 @@ def test_shows_the_newest_refused_attempt_until_one_succeeds(
     assert "occurred_at is no date or time" in first - second
     map_path.write_text(right)
     report = import_files(lake, database, settings, "events", [file], map_path)
-    assert {row["reason"] for row in quarantine.listing(lake.duckdb, settings)["reasons"]} == set(
-        report.quarantine_text
-    )
+    found = {row["reason"] for row in quarantine.listing(lake.duckdb, settings)["reasons"]}
+    assert found == set(report.quarantine_text)

@@ -4,11 +4,11 @@ import pytest
 
 from retention import templating
 from retention.errors import BadInput
-from retention.lake import Lake, quarantine
-from retention.lake.importing import import_files
+from retention.lake.importing import quarantine
+from retention.lake.importing.import_files import import_files
+from retention.lake.importing.quarantine_reasons import Reason, ReasonCode, by_code, by_text
+from retention.lake.importing.release import release
 from retention.lake.quality import quality
-from retention.lake.quarantine_reasons import Reason, ReasonCode, by_code, by_text
-from retention.lake.release import release
 from retention.text import LANGUAGE
 from tests.terminal_text import terminal_text
 
@@ -57,11 +57,6 @@ event_type  = { value = "purchase" }
 
 
 @pytest.fixture
-def lake(settings):
-    return Lake.open(settings)
-
-
-@pytest.fixture
 def map_path(tmp_path):
     path = tmp_path / "map.toml"
     path.write_text(MAP)
@@ -72,11 +67,8 @@ def map_path(tmp_path):
 def report(lake, database, settings, map_path, tmp_path):
     good = "".join(f"{n},c{n},2025-02-0{n} 10:00:00,2.00\n" for n in range(1, 9))
     bad = (
-        "101,,2025-02-03 11:00:00,2.00\n"
-        "102,c2,never,2.00\n"
-        "103,c3,2025-02-03 11:00:00,cheap\n"
-        "104,GUEST,2025-02-05 11:00:00,2.00\n"
-        "105,c6,1990-01-01 00:00:00,2.00,too,many\n"
+        "101,,2025-02-03 11:00:00,2.00\n102,c2,never,2.00\n103,c3,2025-02-03 11:00:00,cheap\n"
+        "104,GUEST,2025-02-05 11:00:00,2.00\n105,c6,1990-01-01 00:00:00,2.00,too,many\n"
     )
     path = tmp_path / "orders.csv"
     path.write_text(HEADER + good + bad)
@@ -108,9 +100,8 @@ def test_earlier_sentence_maps_to_code_and_data(sentence):
 
 def test_remedy_names_the_column():
     assert Reason(ReasonCode.NOT_A_NUMBER, {"column": "Price"}).remedy.startswith("write Price in")
-    assert "Kind in the map with { sql = 'CASE …' }" in (
-        Reason(ReasonCode.UNKNOWN_VALUE, {"column": "Kind", "values": "a, b"}).remedy
-    )
+    expected = Reason(ReasonCode.UNKNOWN_VALUE, {"column": "Kind", "values": "a, b"}).remedy
+    assert "Kind in the map with { sql = 'CASE …' }" in expected
 
 
 @pytest.mark.parametrize("column", ['say "it"', "it's", "a {b}", "bot is", "missing_value", "é"])
@@ -152,14 +143,10 @@ def test_quarantine_file_stores_code_data_and_sentence(lake, report):
     ).fetchall()
     stored = {code: (data, text, remedy) for code, data, text, remedy in rows}
     assert stored["missing_customer"][:2] == (None, "customer_id is missing")
-    assert stored["not_a_time"][:2] == (
-        '{"column":"occurred_at"}',
-        "occurred_at is no date or time",
-    )
-    assert stored["broken_line"][:2] == (
-        '{"fault":"too many columns"}',
-        "the line is broken: too many columns",
-    )
+    expected = ('{"column":"occurred_at"}', "occurred_at is no date or time")
+    assert stored["not_a_time"][:2] == expected
+    expected = ('{"fault":"too many columns"}', "the line is broken: too many columns")
+    assert stored["broken_line"][:2] == expected
     assert stored["not_a_number"][2].startswith("write amount in the source as a plain number")
 
 

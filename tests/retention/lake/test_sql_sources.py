@@ -3,7 +3,7 @@
 import pytest
 
 from retention.errors import BadInput
-from retention.lake.mapping import read_map
+from retention.lake.importing.mapping import read_map
 from retention.lake.schema import EVENTS
 
 SECRET = "read_text('/etc/passwd')"

@@ -4,13 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from retention.lake import Lake
-from retention.lake.importing import import_files
-
-
-@pytest.fixture
-def lake(settings):
-    return Lake.open(settings)
+from retention.lake.importing.import_files import import_files
 
 
 def _file(folder, text):
@@ -40,11 +34,8 @@ def test_notes_times_without_a_zone_if_the_shop_has_one(
         + (f"timezone = '{map_zone}'\n" if map_zone else "")
     )
     report = import_files(lake, None, own, "events", [_file(tmp_path, f"who,at\na,{at}\n")], path)
-    notes = [
-        note
-        for note in report.files[0].get("notes", [])
-        if "neither file nor map names a time zone" in note
-    ]
+    every = report.files[0].get("notes", [])
+    notes = [note for note in every if "neither file nor map names a time zone" in note]
     assert [zone in note and note.startswith("at: ") for note in notes] == [True] * has_note
 
 
@@ -75,10 +66,8 @@ def test_zone_in_an_expression_needs_no_note(lake, settings, tmp_path, occurred_
 def test_reimport_corrects_customer_times_as_the_note_says(lake, settings, tmp_path):
     """They were told to begin a home anew, for 'these events would count twice'."""
     own = settings.model_copy(update={"timezone": "Asia/Kolkata"})
-    file, path = (
-        _file(tmp_path, "customer_id,email,created_at\na,a@x.org,2025-07-01 12:00\n"),
-        tmp_path / "map.toml",
-    )
+    file = _file(tmp_path, "customer_id,email,created_at\na,a@x.org,2025-07-01 12:00\n")
+    path = tmp_path / "map.toml"
     (note,) = import_files(lake, None, own, "customers", [file]).files[0]["notes"]
     assert note.endswith('write timezone = "Asia/Kolkata" into the map and import the file again.')
     path.write_text(

@@ -9,7 +9,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from retention.campaigns.states import find_campaign
+from retention.campaigns.lifecycle.states import find_campaign
 from retention.db import Database
 from retention.outreach import sends
 from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
@@ -27,7 +27,7 @@ def send(home: str, port: str, repeats: str) -> None:
     adapter = SmtpAdapter(parse_smtp_url(f"smtp://127.0.0.1:{port}/?from=offers@shop.example"))
     adapter.drops_duplicates = repeats == "repeats"  # the control: a wrong claim sends duplicates
     with database.reading() as session:
-        campaign = find_campaign(session, settings, "c1")
+        campaign = find_campaign(session, "c1")
     live_campaigns.deliver_now(
         database, settings, campaign, adapter, live_campaigns.contacts_of(1000)
     )

@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
-from retention.campaigns import approval, launch
-from retention.campaigns.compose import message_composer
-from retention.campaigns.draft import Draft, store
-from retention.campaigns.spec import Body
+from retention.campaigns.lifecycle import launch, transitions
+from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.message.compose import message_composer
+from retention.campaigns.planning.draft import Draft, store
 from retention.db import Database
 from retention.db.tables import Campaign, Send
 from retention.outreach.adapter import Adapter, Contact, Message
-from retention.outreach.dispatch import DeliveryReport, deliver
+from retention.outreach.dispatch import DeliveryReport, Mailing, deliver
 from retention.settings import Settings
 from tests.retention.campaigns.samples import a_body
 
@@ -57,28 +58,18 @@ def start_campaign(
     )
     drafted = Draft(campaign_id, "salt", "May", None, body, rows)
     with database.transaction() as session:
-        store(
-            session,
-            settings,
-            drafted,
-            author="U0ANALYST",
-            channel="C0CRM",
-            post_key=f"job:{campaign_id}",
-            now=now,
-        )
-        approval.submit(session, settings, campaign_id, 1, "U0ANALYST", now)
-        approval.approve(session, settings, campaign_id, 1, "U0LEAD", now)
-        launch.begin_sending(session, settings, campaign_id, 1, "U0LEAD", now)
-    assert list(launch.reserve_all_codes(database, settings, campaign_id, 1))
+        key = f"job:{campaign_id}"
+        store(session, drafted, author="U0ANALYST", channel="C0CRM", post_key=key, now=now)
+        transitions.submit(session, Step(campaign_id, "U0ANALYST", 1, now))
+        transitions.approve(session, Step(campaign_id, "U0LEAD", 1, now))
+        launch.begin_sending(session, Step(campaign_id, "U0LEAD", 1, now))
+    assert list(launch.reserve_all_codes(database, Step(campaign_id, "U0LEAD", 1)))
     with database.transaction() as session:
-        return launch.go_live(session, settings, campaign_id, 1, "U0LEAD", now).campaign
+        return launch.go_live(session, Step(campaign_id, "U0LEAD", 1, now)).campaign
 
 
 def contacts_of(customers: int) -> dict[str, Contact]:
-    return {
-        f"k{number}": Contact(f"k{number}@example.com", f"K {number}")
-        for number in range(customers)
-    }
+    return {f"k{n}": Contact(f"k{n}@example.com", f"K {n}") for n in range(customers)}
 
 
 def composer(
@@ -94,27 +85,23 @@ def deliver_now(
     settings: Settings,
     campaign: Campaign,
     adapter: Adapter,
-    people: dict[str, Contact],
-    **options,
+    people: dict[str, Contact] | None = None,
+    *,
+    rounds: int = 1,
+    seconds: float = 60.0,
+    now: Callable[[], datetime] = lambda: NOW,
+    job_id: str = "j1",
+    **how,
 ) -> DeliveryReport:
-    """Send the due e-mails."""
-    defaults = {
-        "allowed_from": lambda contact, at: at,
-        "rate": 1000.0,
-        "seconds": 60.0,
-        "now": lambda: NOW,
-        "job_id": "j1",
-        "compose": composer(database, settings, campaign),
-    }
-    arguments = defaults | options
-    return deliver(
-        database,
-        campaign.id,
-        arguments.pop("job_id"),
-        adapter,
-        people,
-        **arguments,
-    )
+    """Send the due e-mails; in further rounds those that wait, too. Return the last report."""
+    usual = {"allowed_from": lambda contact, at: at, "rate": 1000.0}
+    usual["compose"] = composer(database, settings, campaign)
+    mailing = Mailing(adapter, people or contacts_of(100), **usual | how)
+    for number in range(rounds):
+        if number:
+            end_waits(database)
+        report = deliver(database, campaign.id, job_id, mailing, seconds=seconds, now=now)
+    return report
 
 
 def send_states(database: Database) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Test consent by channel: nobody gets a message on a channel that they did not agree to."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import product
+from itertools import compress, product
 
 import pandas as pd
 import pytest
@@ -11,14 +11,15 @@ from retention.db.tables import Campaign, Send, Suppression
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.outreach import consent, sends
-from retention.outreach.adapter import Contact
-from retention.outreach.channels import (
+from retention.outreach.adapter import (
     CONSENT_COLUMN,
     MESSAGE_CHANNELS,
     TEXT_CHANNELS,
+    Contact,
     require_text_channel,
 )
-from retention.outreach.contacts import customers_without_consent, find_numbers, with_numbers
+from retention.outreach.consent import customers_without_consent
+from retention.outreach.contacts import find_numbers, with_numbers
 from retention.outreach.dispatch import open_text_adapter, sending_channel
 from retention.outreach.webhook import WebhookAdapter
 from retention.risk.policy import DEFAULT, read_policy
@@ -30,6 +31,13 @@ NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 ANSWERS = (True, False, None)
 
 
+def policy_with(section, **values):
+    """The usual policy with other values in a section."""
+    usual = read_policy(DEFAULT)
+    changed = getattr(usual, section).model_copy(update=values)
+    return usual.model_copy(update={section: changed})
+
+
 @pytest.fixture
 def people(settings, database) -> tuple[Lake, pd.DataFrame]:
     """Every combination of answers and unsubscribes of the three channels."""
@@ -37,9 +45,7 @@ def people(settings, database) -> tuple[Lake, pd.DataFrame]:
         {
             "customer_id": f"k{number}",
             **dict(zip(CONSENT_COLUMN.values(), answers, strict=True)),
-            "left": [
-                channel for channel, left in zip(MESSAGE_CHANNELS, has_left, strict=True) if left
-            ],
+            "left": [*compress(MESSAGE_CHANNELS, has_left)],
         }
         for number, (answers, has_left) in enumerate(
             product(product(ANSWERS, repeat=3), product((False, True), repeat=3))
@@ -49,10 +55,8 @@ def people(settings, database) -> tuple[Lake, pd.DataFrame]:
     lake.upsert("customers", frame.drop(columns="left"))
     with database.transaction() as session:
         for row in rows:
-            for channel in row["left"]:
-                session.add(
-                    Suppression(customer_id=row["customer_id"], channel=channel, source="test")
-                )
+            own = {"customer_id": row["customer_id"], "source": "test"}
+            session.add_all(Suppression(**own, channel=channel) for channel in row["left"])
     return lake, frame
 
 
@@ -62,13 +66,10 @@ def test_only_own_consent_and_own_unsubscribe_of_a_channel_count(
     people, settings, database, channel, asks
 ):
     lake, frame = people
-    usual = read_policy(DEFAULT)
-    policy = usual.model_copy(
-        update={"campaign": usual.campaign.model_copy(update={"consent": asks})}
-    )
+    policy = policy_with("campaign", consent=asks)
     offers = {customer: {"rule": "High risk"} for customer in frame["customer_id"]}
     with database.reading() as session:
-        without = customers_without_consent(lake, session, settings, policy, offers, channel)
+        without = customers_without_consent(lake, session, policy, offers, channel)
     accepted = (True, None) if (channel, asks) == ("email", "unless_refused") else (True,)
     expected = {
         row["customer_id"]
@@ -83,15 +84,14 @@ def test_unsubscribe_cancels_the_queued_sends_of_its_channel(settings, database)
     with database.transaction() as session:
         for number, channel in enumerate(("webhook", "email", "sms", "whatsapp", "call")):
             _campaign(session, f"c{number}")
-            session.add(
-                Send(campaign_id=f"c{number}", customer_id="k1", channel=channel, queued_at=NOW)
-            )
+            own = {"campaign_id": f"c{number}", "customer_id": "k1"}
+            session.add(Send(**own, channel=channel, queued_at=NOW))
     with database.transaction() as session:
-        assert consent.withdraw(session, settings, "k1", "unsubscribe", NOW, channel="sms")
-        assert not consent.withdraw(session, settings, "k1", "unsubscribe", NOW, channel="sms")
+        assert consent.withdraw(session, "k1", "unsubscribe", NOW, channel="sms")
+        assert not consent.withdraw(session, "k1", "unsubscribe", NOW, channel="sms")
     assert _queued(database) == {"webhook", "email", "whatsapp", "call"}
     with database.transaction() as session:
-        assert consent.withdraw(session, settings, "k1", "unsubscribe", NOW)
+        assert consent.withdraw(session, "k1", "unsubscribe", NOW)
     assert _queued(database) == {"whatsapp"}
 
 
@@ -99,16 +99,13 @@ def test_suppressed_send_is_cancelled_by_its_channel(settings, database):
     with database.transaction() as session:
         _campaign(session, "c1")
         for customer, channel in (("k1", "sms"), ("k2", "sms"), ("k3", "webhook")):
-            session.add(
-                Send(campaign_id="c1", customer_id=customer, channel=channel, queued_at=NOW)
-            )
-        session.add(Suppression(customer_id="k1", channel="sms", source="test"))
-        session.add(Suppression(customer_id="k2", channel="email", source="test"))
-        session.add(Suppression(customer_id="k3", channel="whatsapp", source="test"))
+            own = {"campaign_id": "c1", "customer_id": customer}
+            session.add(Send(**own, channel=channel, queued_at=NOW))
+        for customer, channel in (("k1", "sms"), ("k2", "email"), ("k3", "whatsapp")):
+            session.add(Suppression(customer_id=customer, channel=channel, source="test"))
     with database.transaction() as session:
         sends.cancel_suppressed(session, "c1")
-    with database.reading() as session:
-        states = dict(session.execute(select(Send.customer_id, Send.state)).tuples().all())
+    states = live_campaigns.send_states(database)
     assert states == {"k1": "cancelled", "k2": "queued", "k3": "queued"}
 
 
@@ -126,20 +123,13 @@ def test_numbers_for_texts_take_the_policys_country_and_are_mobile(settings):
         "no number": ("ask the shop", "en-GB", None),
         "none": (None, "en-GB", None),
     }
-    lake.upsert(
-        "customers",
-        pd.DataFrame(
-            [(who, phone, locale) for who, (phone, locale, _) in numbers.items()],
-            columns=["customer_id", "phone", "locale"],
-        ),
-    )
-    usual = read_policy(DEFAULT)
-    policy = usual.model_copy(
-        update={"identity": usual.identity.model_copy(update={"country": "DE"})}
-    )
+    rows = [(who, phone, locale) for who, (phone, locale, _) in numbers.items()]
+    frame = pd.DataFrame(rows, columns=["customer_id", "phone", "locale"])
+    lake.upsert("customers", frame)
+    policy = policy_with("identity", country="DE")
     expected = {who: number for who, (_, _, number) in numbers.items() if number}
     assert find_numbers(lake, policy, [*numbers]) == expected
-    assert "by policy" not in find_numbers(lake, usual, [*numbers])
+    assert "by policy" not in find_numbers(lake, read_policy(DEFAULT), [*numbers])
 
 
 @pytest.mark.parametrize(
@@ -173,18 +163,15 @@ def test_text_without_a_webhook_names_the_setting(settings, channel):
 )
 def test_sms_platform_leaves_the_way_of_emails_as_it_is(ways, by):
     texts = {"sms_webhook_url": "https://sms.example/hook", "webhook_key": "shared" * 6}
-    before, after = (
-        Settings(**ways, webhook_key="shared" * 6, _env_file=None),
-        Settings(**{**ways, **texts}, _env_file=None),
-    )
+    before = Settings(**ways, webhook_key="shared" * 6, _env_file=None)
+    after = Settings(**ways, **texts, _env_file=None)
     assert [sending_channel(one, "email") for one in (before, after)] == [by, by]
     assert sending_channel(after, "sms") == "sms"
 
 
 def test_webhook_of_emails_sends_no_sms():
-    settings = Settings(
-        webhook_url="https://platform.example/hook", webhook_key="shared" * 6, _env_file=None
-    )
+    emails = {"webhook_url": "https://platform.example/hook", "webhook_key": "shared" * 6}
+    settings = Settings(**emails, _env_file=None)
     with pytest.raises(BadInput, match="set RETENTION_SMS_WEBHOOK_URL"):
         require_text_channel(settings, "sms")
     with pytest.raises(BadInput, match="RETENTION_SMS_WEBHOOK_URL cannot be used"):
@@ -193,7 +180,6 @@ def test_webhook_of_emails_sends_no_sms():
 
 def test_sms_is_retried_under_its_key_and_arrives_once(settings, database):
     """500 after accepting, then 200: the platform drops the repeated key."""
-    settings = settings.model_copy(update={"public_url": "https://crm.shop.example"})
     campaign = live_campaigns.start_campaign(database, settings, 12, message_channel="sms")
     refused, uncertain, *_ = [f"k{number}" for number in range(12)]
 
@@ -202,15 +188,10 @@ def test_sms_is_retried_under_its_key_and_arrives_once(settings, database):
             return 422
         return "accept and 500" if customer == uncertain and number == 0 else None
 
-    people = {
-        f"k{number}": Contact(phone=f"+4474001234{number:02}" if number != 5 else "")
-        for number in range(12)
-    }
+    people = {f"k{n}": Contact(phone=f"+4474001234{n:02}" if n != 5 else "") for n in range(12)}
     with Platform(faults) as platform:
-        for _ in range(2):
-            adapter = WebhookAdapter(platform.url, KEY)
-            live_campaigns.deliver_now(database, settings, campaign, adapter, people)
-            live_campaigns.end_waits(database)
+        adapter = WebhookAdapter(platform.url, KEY)
+        live_campaigns.deliver_now(database, settings, campaign, adapter, people, rounds=2)
     states = live_campaigns.send_states(database)
     assert states.pop(refused, "bounced") == "bounced"
     assert states.pop("k5", "failed") == "failed"  # has no number
@@ -223,18 +204,12 @@ def test_sms_is_retried_under_its_key_and_arrives_once(settings, database):
 
 
 def test_sms_waits_for_the_end_of_quiet_hours(settings, database):
-    settings = settings.model_copy(update={"public_url": "https://crm.shop.example"})
     campaign = live_campaigns.start_campaign(database, settings, 4, message_channel="sms")
     people = {f"k{number}": Contact(phone="+447400123456") for number in range(4)}
+    later = {"allowed_from": lambda contact, at: at + timedelta(hours=3)}
     with Platform() as platform:
-        live_campaigns.deliver_now(
-            database,
-            settings,
-            campaign,
-            WebhookAdapter(platform.url, KEY),
-            people,
-            allowed_from=lambda contact, at: at + timedelta(hours=3),
-        )
+        adapter = WebhookAdapter(platform.url, KEY)
+        live_campaigns.deliver_now(database, settings, campaign, adapter, people, **later)
     assert platform.told == []
     assert set(live_campaigns.send_states(database).values()) == {"queued"}
 
@@ -245,15 +220,6 @@ def _queued(database) -> set[str]:
 
 
 def _campaign(session, campaign_id: str) -> None:
-    session.add(
-        Campaign(
-            id=campaign_id,
-            name="May",
-            state="live",
-            post_key=campaign_id,
-            salt="s",
-            body={},
-            drafted_by="U0ANALYST",
-        )
-    )
+    own = {"id": campaign_id, "post_key": campaign_id, "salt": "s", "body": {}}
+    session.add(Campaign(**own, name="May", state="live", drafted_by="U0ANALYST"))
     session.flush()

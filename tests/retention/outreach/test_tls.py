@@ -139,9 +139,7 @@ def test_invalid_certificate_stops_sending(
         _env_file=None,
     )
     campaign = live_campaigns.start_campaign(database, shop, 10)
-    report = live_campaigns.deliver_now(
-        database, shop, campaign, adapter, live_campaigns.contacts_of(10)
-    )
+    report = live_campaigns.deliver_now(database, shop, campaign, adapter)
     assert report.stopped.startswith("The mail server 127.0.0.1 cannot be used: ")
     assert why in report.stopped
     assert "right" not in report.stopped

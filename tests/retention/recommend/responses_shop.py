@@ -80,5 +80,5 @@ def send_campaign(shop: SmallShop) -> SmallShop:
                 order_id="o2",
             )
         )
-        assert impressions.store_campaign(session, shop.settings, campaign, SENT) == 6
+        assert impressions.store_campaign(session, campaign, SENT) == 6
     return shop

@@ -10,13 +10,12 @@ import pandas as pd
 
 from retention.db import Database
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.settings import Settings
 from tests.databases import create_tables
 
-Line = tuple[
-    str, str, datetime, str | None, dict[str, Any]
-]  # customer, type, moment, item, the rest
+# customer, type, moment, item, the rest
+Line = tuple[str, str, datetime, str | None, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -27,32 +26,24 @@ class SmallShop:
     database: Database
     lake: Lake
 
-    def add(self, lines: Sequence[Line]) -> None:
-        """Import further events."""
-        frame = pd.DataFrame(
-            [
-                {
-                    "customer_id": customer,
-                    "event_type": kind,
-                    "occurred_at": at,
-                    "item_id": item,
-                    **rest,
-                }
-                for customer, kind, at, item, rest in lines
-            ]
-        )
-        for name in ("item_id", "order_id", "query"):
-            if name in frame:
-                frame[name] = frame[name].astype("object").where(frame[name].notna(), None)
-        self._bring("events", frame)
 
-    def _bring(self, table: str, frame: pd.DataFrame) -> None:
-        file = (
-            self.settings.home
-            / f"{table}-{len(list(self.settings.home.glob('*.parquet')))}.parquet"
-        )
-        frame.to_parquet(file)
-        import_files(self.lake, self.database, self.settings, table, [str(file)])
+def bring(shop: Any, table: str, frame: pd.DataFrame) -> None:
+    """Import a table; all of its rows must be accepted."""
+    file = shop.settings.home / f"{table}-{len(list(shop.settings.home.iterdir()))}.parquet"
+    frame.to_parquet(file)
+    report = import_files(shop.lake, shop.database, shop.settings, table, [str(file)])
+    assert report.rows_accepted == len(frame)
+
+
+def add_events(shop: Any, lines: Sequence[Line]) -> None:
+    """Import events."""
+    columns = ["customer_id", "event_type", "occurred_at", "item_id"]
+    frame = pd.DataFrame([line[:4] for line in lines], columns=columns)
+    rest = pd.DataFrame([line[4] for line in lines], index=frame.index)
+    frame = frame.join(rest)
+    for name in {"item_id", "order_id", "query"} & {*frame}:
+        frame[name] = frame[name].astype("object").where(frame[name].notna(), None)
+    bring(shop, "events", frame)
 
 
 def make_shop(
@@ -63,21 +54,19 @@ def make_shop(
     ``options`` are further settings.
     """
     settings = Settings(home=home / "home", _env_file=None, **options)
-    database = Database(settings.database_url.get_secret_value())
+    database = Database(settings.database_url.get_secret_value(), settings)
     create_tables(database)
     settings.home.mkdir(parents=True, exist_ok=True)
     shop = SmallShop(settings, database, Lake.open(settings))
     if items:
-        shop._bring("items", pd.DataFrame(items, columns=["item_id", "title", "category", "price"]))
-    shop.add(lines)
+        columns = ["item_id", "title", "category", "price"]
+        bring(shop, "items", pd.DataFrame(items, columns=columns))
+    add_events(shop, lines)
     return shop
 
 
 def import_relations(shop: Any, rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Import relations between customers."""
-    file = shop.settings.home / "relations.csv"
-    pd.DataFrame(rows, columns=["customer_id", "other_id", "kind", "occurred_at"]).to_csv(
-        file, index=False
-    )
-    report = import_files(shop.lake, shop.database, shop.settings, "relations", [str(file)])
-    assert report.rows_accepted == len(rows)
+    columns = ["customer_id", "other_id", "kind", "occurred_at"]
+    frame = pd.DataFrame([[*ids, at or None] for *ids, at in rows], columns=columns)
+    bring(shop, "relations", frame)

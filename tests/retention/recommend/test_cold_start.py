@@ -141,19 +141,6 @@ def test_item_is_new_at_the_moment_and_old_stock_is_not(cold_shop):
     assert "i999" in early.cold.new_items
 
 
-@pytest.mark.parametrize(
-    ("customers", "items", "says"),
-    [(2, 6, "popularity only"), (8, 12, "popularity only"), (70, 24, "trees and nets take")],
-)
-def test_tiny_shops_describe_their_fallback_and_return_lists(tmp_path, customers, items, says):
-    shop = tiny.build(tmp_path / "home", customers=customers, items=items, days=90)
-    trained = train(shop.lake, cutoff=shop.end)
-    assert says in trained.rung
-    for terms in (Terms(), EXPLORING):
-        lists = recommend(trained, shop.lake, ["c0000", "nobody"], k=3, as_of=shop.end, terms=terms)
-        assert all(len(each) == min(3, items) for each in lists.values())
-
-
 def test_referred_customers_get_items_their_referrers_like(cold_shop, tmp_path):
     cold, trained, kind, favourite = cold_shop
     shop = readonly.copy_of(cold, tmp_path / "home")

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from retention.errors import BadInput
-from retention.recommend.evaluation_context import validate_model
-from retention.recommend.models import DEEP, MODELS, PurchaseDays
+from retention.recommend.evaluation.evaluation_context import validate_model
+from retention.recommend.models import DEEP, MODELS
+from retention.recommend.models.base import PurchaseDays
 from retention.recommend.models.neighbours import normalise_rows
 from retention.recommend.models.neural import MultDae, SasRec, purchase_sequences
 from tests.retention.recommend.test_models import NEEDS_TORCH, checkerboard, side_information

@@ -21,30 +21,21 @@ def history(
     chance = np.array([0.4, 0.4 * cart, 0.4 * view, 0.02])[kind]
     later = rng.random(len(customer)) < chance
     before = kind < 3
-    names = tuple(
+    names = (
         np.array([f"{letter}{number:04d}" for number in range(count)], dtype=object)
         for letter, count in (("c", customers), ("i", items))
     )
-    day = np.r_[np.full(before.sum(), START - 1), np.full(later.sum(), START + 9)].astype(np.int32)
+    day = np.r_[np.full(before.sum(), START - 1), np.full(later.sum(), START + 9)]
     counts = [
         np.r_[(kind == number)[before], np.full(later.sum(), number == 0)].astype(np.int32)
         for number in range(3)
     ]
     weight = counts[0] + WEIGHTS[CART] * counts[1] + WEIGHTS[VIEW] * counts[2]
-    customer_, item_ = np.r_[customer[before], customer[later]], np.r_[item[before], item[later]]
-    order = np.lexsort((day, item_, customer_))
+    lines = [np.r_[each[before], each[later]] for each in (customer, item)] + [day, day]
     money = np.ones(len(day), dtype=np.float32)
-    return History(
-        *names,
-        customer_[order].astype(np.int32),
-        item_[order].astype(np.int32),
-        day[order],
-        day[order],
-        weight[order],
-        *(each[order] for each in counts),
-        money,
-        money,
-    )
+    integers = (line.astype(np.int32) for line in lines)
+    unsorted = History(*names, *integers, weight, *counts, money, money)
+    return unsorted.where(np.lexsort([day, *lines[1::-1]]))
 
 
 @pytest.mark.parametrize(("cart", "view"), [(0.8, 0.05), (0.3, 0.5)])

@@ -4,14 +4,13 @@ from dataclasses import fields
 from datetime import timedelta
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from retention.lake.coverage import time_range
-from retention.lake.importing import import_files
 from retention.recommend import history_cache, recommend, train
 from retention.recommend.history import buyers, read
 from tests import shop as tiny
+from tests.retention.recommend.small_shop import add_events
 
 
 @pytest.fixture
@@ -34,20 +33,16 @@ def test_selected_history_equals_history_read_alone(small):
     everybody = read(small.lake, small.end)
     for some in (CUSTOMERS, ["nobody"], [], list(everybody.customers)):
         _same(history_cache.select_customers(everybody, some), read(small.lake, small.end, some))
-    nothing = read(small.lake, small.begin)
-    _same(
-        history_cache.select_customers(nothing, CUSTOMERS), read(small.lake, small.begin, CUSTOMERS)
-    )
+    nothing = history_cache.select_customers(read(small.lake, small.begin), CUSTOMERS)
+    _same(nothing, read(small.lake, small.begin, CUSTOMERS))
 
 
 def test_second_request_reads_all_customers_and_third_nothing(small, monkeypatch):
     reads = []
     monkeypatch.setattr(history_cache, "read", lambda *how: reads.append(len(how)) or read(*how))
+    expected = read(small.lake, small.end, CUSTOMERS)
     for _ in range(4):
-        _same(
-            history_cache.cached_histories(small.lake, small.end, CUSTOMERS),
-            read(small.lake, small.end, CUSTOMERS),
-        )
+        _same(history_cache.cached_histories(small.lake, small.end, CUSTOMERS), expected)
     assert reads == [3, 2]
 
 
@@ -55,22 +50,7 @@ def test_next_request_sees_new_data(small):
     for _ in range(3):
         history_cache.cached_histories(small.lake, small.end, CUSTOMERS)
         history_cache.buyer_counts(small.lake, small.end, 28)
-    frame = pd.DataFrame(
-        {
-            "occurred_at": [small.end - timedelta(hours=1)],
-            "customer_id": "c0001",
-            "event_type": "purchase",
-            "item_id": "new",
-        }
-    )
-    frame.to_parquet(small.settings.home / "more.parquet")
-    import_files(
-        small.lake,
-        small.database,
-        small.settings,
-        "events",
-        [str(small.settings.home / "more.parquet")],
-    )
+    add_events(small, [("c0001", "purchase", small.end - timedelta(hours=1), "new", {})])
     assert "new" in history_cache.cached_histories(small.lake, small.end, CUSTOMERS).items
     assert history_cache.buyer_counts(small.lake, small.end, 28)["new"] == 1
 
@@ -79,11 +59,9 @@ def test_earlier_moment_sees_no_later_events(small):
     half = small.end - timedelta(days=40)
     for _ in range(3):
         history_cache.cached_histories(small.lake, small.end, CUSTOMERS)
+    expected = read(small.lake, half, CUSTOMERS)
     for _ in range(3):
-        _same(
-            history_cache.cached_histories(small.lake, half, CUSTOMERS),
-            read(small.lake, half, CUSTOMERS),
-        )
+        _same(history_cache.cached_histories(small.lake, half, CUSTOMERS), expected)
         assert history_cache.buyer_counts(small.lake, half) == buyers(small.lake, half)
 
 
@@ -99,23 +77,7 @@ def test_lists_are_equal_with_and_without_cache(small):
 def test_watermark_counts_events_known_later(small):
     assert time_range(small.lake).newest == small.lake.newest_event()
     heard = small.end + timedelta(days=9)
-    frame = pd.DataFrame(
-        {
-            "occurred_at": [small.begin],
-            "available_at": [heard],
-            "customer_id": "c0001",
-            "event_type": "view",
-            "item_id": "i001",
-        }
-    )
-    frame.to_parquet(small.settings.home / "late.parquet")
-    import_files(
-        small.lake,
-        small.database,
-        small.settings,
-        "events",
-        [str(small.settings.home / "late.parquet")],
-    )
+    add_events(small, [("c0001", "view", small.begin, "i001", {"available_at": heard})])
     assert time_range(small.lake).last == heard
     assert not time_range(small.lake).ends_before(heard)
     assert time_range(small.lake).newest < small.end

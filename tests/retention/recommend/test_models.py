@@ -9,27 +9,21 @@ import pytest
 from scipy.sparse import csr_array, csr_matrix
 
 from retention.errors import Cancelled
-from retention.recommend.models import (
-    DEEP,
-    MODELS,
+from retention.recommend.models import DEEP, MODELS, default_model
+from retention.recommend.models.base import (
     Collaborative,
     PurchaseDays,
     Segments,
     SideInformation,
-    default_model,
+    clean_matrix,
 )
-from retention.recommend.models.base import clean_matrix
 from retention.recommend.models.ease import BYTES_PER_ENTRY, Ease
 from retention.recommend.models.matrix_factorisation import Als
 
 CUSTOMERS, ITEMS = 40, 30
 SAME_FOR_ALL = {"popular", "trending"}
 OWN_ONLY = {"repeat"}
-WITHOUT_HISTORY = {
-    *SAME_FOR_ALL,
-    "popular_segment",
-    "social",
-}  # score customers without a history
+WITHOUT_HISTORY = {*SAME_FOR_ALL, "popular_segment", "social"}  # score customers without a history
 
 
 def checkerboard(customers: int = CUSTOMERS, items: int = ITEMS) -> csr_matrix:
@@ -50,24 +44,21 @@ def side_information(board: csr_matrix) -> SideInformation:
     row = np.repeat(np.arange(customers), np.diff(board.indptr))
     twice = np.repeat(np.arange(board.nnz), 2)
     age = np.random.default_rng(1).uniform(0, 28, 2 * board.nnz)  # a random order
-    kind = np.arange(customers) % 2
+    clubs = np.eye(2, dtype=np.float32)[np.arange(customers) % 2]
     return SideInformation(
         days=PurchaseDays(row[twice], board.indices[twice], age),
         texts=[
-            ("blue china cup", "garden spade")[item % 2] + f" no {item}" for item in range(items)
+            f"{('blue china cup', 'garden spade')[item % 2]} no {item}" for item in range(items)
         ],
-        segments=Segments(
-            np.array(["club:even", "club:odd"]), csr_matrix(np.eye(2, dtype=np.float32)[kind])
-        ),
-        friends=csr_matrix((np.eye(2)[kind] @ np.eye(2)[kind].T) @ board),
+        segments=Segments(np.array(["club:even", "club:odd"]), csr_matrix(clubs)),
+        friends=csr_matrix((clubs @ clubs.T) @ board),
     )
 
 
+WITHOUT_TORCH = "torch is not installed (make test-deep)"
 NEEDS_TORCH = (
     pytest.mark.deep,
-    pytest.mark.skipif(
-        find_spec("torch") is None, reason="torch is not installed (make test-deep)"
-    ),
+    pytest.mark.skipif(find_spec("torch") is None, reason=WITHOUT_TORCH),
 )
 NAMES = [pytest.param(name, marks=NEEDS_TORCH if name in DEEP else ()) for name in sorted(MODELS)]
 
@@ -92,22 +83,26 @@ def reasoner(model):
     return model
 
 
+def scores_of(model, board: csr_matrix, **options) -> np.ndarray:
+    """Fit to a board and score it."""
+    side = side_information(board)
+    return model.fit(board, side=side, **options).scores(board, side=side)
+
+
+def best_new(board: csr_matrix, scores: np.ndarray) -> np.ndarray:
+    """Return each customer's best item that they do not have."""
+    return np.where(board.toarray() > 0, -np.inf, scores).argmax(axis=1)
+
+
 def test_missing_item_of_the_own_kind_comes_first(finder):
     board = checkerboard()
-    scores = finder.fit(board, side=side_information(board)).scores(
-        board, side=side_information(board)
-    )
-    unseen = np.where(board.toarray() > 0, -np.inf, scores)
-    assert (unseen.argmax(axis=1) == np.arange(CUSTOMERS) % ITEMS).all()
+    best = best_new(board, scores_of(finder, board))
+    assert (best == np.arange(CUSTOMERS) % ITEMS).all()
 
 
 def test_more_items_than_customers_still_find_the_own_kind(finder):
     board = checkerboard(30, 60)
-    scores = finder.fit(board, side=side_information(board)).scores(
-        board, side=side_information(board)
-    )
-    unseen = np.where(board.toarray() > 0, -np.inf, scores)
-    assert (unseen.argmax(axis=1) % 2 == np.arange(30) % 2).all()
+    assert (best_new(board, scores_of(finder, board)) % 2 == np.arange(30) % 2).all()
 
 
 def test_new_customer_is_scored_by_history_and_side_information(finder):
@@ -121,20 +116,13 @@ def test_new_customer_is_scored_by_history_and_side_information(finder):
 
 def test_side_information_is_selected_with_the_rows(model):
     board = checkerboard()
-    side, some = side_information(board), np.array([7, 2, 30])
-    model.fit(board, side=side)
-    whole = model.scores(board, side=side)
-    np.testing.assert_allclose(
-        model.scores(csr_matrix(board[some]), side=side.select(some)),
-        whole[some],
-        rtol=1e-4,
-        atol=1e-6,
-    )
+    whole, some = scores_of(model, board), np.array([7, 2, 30])
+    side = side_information(board).select(some)
+    selected = model.scores(csr_matrix(board[some]), side=side)
+    np.testing.assert_allclose(selected, whole[some], rtol=1e-4, atol=1e-6)
 
 
-def test_empty_history_scores_zero_or_popularity(
-    model,
-):
+def test_empty_history_scores_zero_or_popularity(model):
     dense = checkerboard().toarray()
     dense[:, 17] = 1  # all customers have it
     board = csr_matrix(dense)
@@ -159,25 +147,18 @@ def test_side_information_is_optional(model):
 
 def test_history_of_all_items_has_finite_scores(model):
     board = csr_matrix(np.ones((CUSTOMERS, ITEMS), dtype=np.float32))
-    scores = model.fit(board, side=side_information(board)).scores(
-        board, side=side_information(board)
-    )
-    assert np.isfinite(scores).all()
+    assert np.isfinite(scores_of(model, board)).all()
 
 
 def test_model_is_restored_from_plain_arrays(model):
     board = checkerboard()
-    model.fit(board, side=side_information(board))
+    expected = scores_of(model, board)
     file = io.BytesIO()
     np.savez(file, **model.arrays())
     file.seek(0)
     restored = type(model).restore(dict(np.load(file, allow_pickle=False)))
-    np.testing.assert_allclose(
-        restored.scores(board, side=side_information(board)),
-        model.scores(board, side=side_information(board)),
-        rtol=1e-5,
-        atol=1e-6,
-    )
+    scores = restored.scores(board, side=side_information(board))
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_contributions_add_up_to_the_score_up_to_item_bias(reasoner):
@@ -193,27 +174,15 @@ def test_contributions_add_up_to_the_score_up_to_item_bias(reasoner):
 
 
 def test_same_seed_gives_the_same_model(model):
-    board = checkerboard()
-    first, second = (
-        type(model)()
-        .fit(board, side=side_information(board), seed=3)
-        .scores(board, side=side_information(board))
-        for _ in range(2)
-    )
+    first, second = (scores_of(type(model)(), checkerboard(), seed=3) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_refitting_on_a_larger_matrix_forgets_the_old_one(model):
-    board, larger = checkerboard(), checkerboard(60, 50)
-    model.fit(board, side=side_information(board)).fit(larger, side=side_information(larger))
-    fresh = (
-        type(model)()
-        .fit(larger, side=side_information(larger))
-        .scores(larger, side=side_information(larger))
-    )
-    np.testing.assert_allclose(
-        model.scores(larger, side=side_information(larger)), fresh, rtol=1e-4, atol=1e-6
-    )
+    larger = checkerboard(60, 50)
+    scores_of(model, checkerboard())
+    fresh = scores_of(type(model)(), larger)
+    np.testing.assert_allclose(scores_of(model, larger), fresh, rtol=1e-4, atol=1e-6)
 
 
 def test_cancelled_training_stops(model):
@@ -227,7 +196,7 @@ def test_cancelled_training_stops(model):
 def test_fit_and_scores_keep_the_callers_matrix(model):
     board = checkerboard()
     before = board.copy()
-    model.fit(board, side=side_information(board)).scores(board, side=side_information(board))
+    scores_of(model, board)
     assert (board != before).nnz == 0
 
 
@@ -247,38 +216,35 @@ def test_clean_matrix_accepts_any_sparse_matrix():
 
 def test_ease_dual_equals_the_closed_form():
     board = checkerboard(40, 40)
-    wide, square = Ease(20).fit(csr_matrix(board[:39])), Ease(20)
-    gram = (board[:39].T @ board[:39]).toarray() + 20 * np.eye(40)
-    inverse = np.linalg.inv(gram)
-    expected = board[:39].toarray() @ (np.eye(40) - inverse / np.diag(inverse))
+    few = csr_matrix(board[:39])
+    inverse = np.linalg.inv((few.T @ few).toarray() + 20 * np.eye(40))
+    expected = few.toarray() @ (np.eye(40) - inverse / np.diag(inverse))
+    wide = Ease(20).fit(few)
     assert wide.dual_
-    np.testing.assert_allclose(wide.scores(board[:39]), expected, atol=1e-4)
-    assert not square.fit(board).dual_
+    np.testing.assert_allclose(wide.scores(few), expected, atol=1e-4)
+    assert not Ease(20).fit(board).dual_
 
 
 def test_ease_prunes_least_bought_items_to_fit_into_memory():
     """Pruned EASE equals EASE in a shop that sells only the most bought items."""
     chance = np.linspace(0.002, 0.2, 800)  # later items have more buyers
-    purchases = csr_matrix(
-        (np.random.default_rng(0).random((900, 800)) < chance).astype(np.float32)
-    )
+    bought = np.random.default_rng(0).random((900, 800)) < chance
+    purchases = csr_matrix(bought.astype(np.float32))
     memory = BYTES_PER_ENTRY * 200**2
     tracemalloc.start()
     model = Ease(memory=memory).fit(purchases)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= memory + 2 * (
-        purchases.data.nbytes + purchases.indices.nbytes
-    )  # in addition to the histories
+    histories = purchases.data.nbytes + purchases.indices.nbytes
+    assert peak <= memory + 2 * histories
     assert model.max_rows == len(model.kept_) == 200
     buyers = np.diff(purchases.tocsc().indptr)
     assert buyers[model.kept_].min() >= np.delete(buyers, model.kept_).max()
-    scores, pruned_shop = model.scores(purchases), Ease().fit(purchases[:, model.kept_])
-    np.testing.assert_allclose(
-        scores[:, model.kept_], pruned_shop.scores(purchases[:, model.kept_]), atol=1e-5
-    )
+    kept, scores = purchases[:, model.kept_], model.scores(purchases)
+    pruned_shop = Ease().fit(kept)
+    np.testing.assert_allclose(scores[:, model.kept_], pruned_shop.scores(kept), atol=1e-5)
     assert not np.delete(scores, model.kept_, axis=1).any()
-    lost = 1 - purchases[:, model.kept_].nnz / purchases.nnz
+    lost = 1 - kept.nnz / purchases.nnz
     assert model.pruning_note == (
         "EASE learned the 200 most bought of 800 items, for its matrix may take 1 MiB; "
         f"the others make up {lost:.1%} of what is known."
@@ -287,10 +253,9 @@ def test_ease_prunes_least_bought_items_to_fit_into_memory():
 
 
 def test_als_confidence_keeps_decayed_purchases():
-    board = checkerboard() * 0.1
-    scores = Als(factors=8, regularization=0.1).fit(csr_matrix(board)).scores(csr_matrix(board))
-    unseen = np.where(board.toarray() > 0, -np.inf, scores)
-    assert (unseen.argmax(axis=1) % 2 == np.arange(CUSTOMERS) % 2).all()
+    board = csr_matrix(checkerboard() * 0.1)
+    scores = Als(factors=8, regularization=0.1).fit(board).scores(board)
+    assert (best_new(board, scores) % 2 == np.arange(CUSTOMERS) % 2).all()
 
 
 def test_default_model_depends_on_shop_size():

@@ -10,6 +10,8 @@ from retention.errors import BadInput, TooLittleData
 from retention.recommend.history import bought_between
 from retention.recommend.past_offers import (
     DEFAULT_RANKER,
+    OFFERS,
+    REDEMPTIONS,
     evaluate_offers,
     fit_offer_ranker,
     rank_offers,
@@ -30,23 +32,16 @@ def coupons(shop) -> dict[str, list[str]]:
 def campaigns(shop, coupons) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Build three campaigns; buyers of a category redeem its coupon on day six."""
     offers, redemptions = [], []
+    kind = {item: name for name, items in coupons.items() for item in items}
     for number, day in enumerate((100, 140, 170)):
-        at = shop.begin + timedelta(days=day)
-        offers += [
-            (f"k{number}", at, name, item) for name, items in coupons.items() for item in items
-        ]
+        at, name = shop.begin + timedelta(days=day), f"k{number}"
+        offers += [(name, at, coupon, item) for item, coupon in kind.items()]
         bought = bought_between(shop.lake, at, at + timedelta(days=28))
-        kind = {item: name for name, items in coupons.items() for item in items}
         pairs = {(customer, kind[item]) for customer, item in bought.itertuples(index=False)}
-        redemptions += [
-            (f"k{number}", customer, name, at + timedelta(days=5))
-            for customer, name in sorted(pairs)
-        ]
+        redemptions += [(name, *pair, at + timedelta(days=5)) for pair in sorted(pairs)]
     return (
-        pd.DataFrame(offers, columns=["campaign_id", "starts_at", "offer_id", "item_id"]),
-        pd.DataFrame(
-            redemptions, columns=["campaign_id", "customer_id", "offer_id", "redeemed_at"]
-        ),
+        pd.DataFrame(offers, columns=list(OFFERS)),
+        pd.DataFrame(redemptions, columns=list(REDEMPTIONS)),
     )
 
 
@@ -75,25 +70,18 @@ def test_evaluation_beats_popularity_and_learns_once_there_are_redemptions(shop,
 def test_later_redemptions_do_not_change_earlier_rankings(shop, campaigns):
     offers, redemptions = campaigns
     first_two = offers[offers.campaign_id != "k2"]
-    before = evaluate_offers(shop.lake, first_two, redemptions[redemptions.campaign_id != "k2"])
-    rng = np.random.default_rng(1)
-    others = redemptions[redemptions.campaign_id == "k0"].assign(
-        offer_id=lambda rows: rng.permutation(rows.offer_id),
-        redeemed_at=shop.begin + timedelta(days=141),
-    )
-    known = redemptions[(redemptions.campaign_id == "k1")]
-    only = {"since": shop.begin + timedelta(days=130)}
-    alone = evaluate_offers(
-        shop.lake,
-        first_two,
-        pd.concat([redemptions[redemptions.campaign_id == "k0"], known]),
-        **only,
-    )
-    late = pd.concat(
-        [redemptions[redemptions.campaign_id == "k0"], others, known]
-    )  # redeemed after the second began
-    assert evaluate_offers(shop.lake, first_two, late, **only)["metrics"] == alone["metrics"]
-    assert before["customers"] > alone["customers"]
+    first, second = (redemptions[redemptions.campaign_id == name] for name in ("k0", "k1"))
+    # Redeemed after the second began.
+    shuffled = np.random.default_rng(1).permutation(first.offer_id)
+    late = first.assign(offer_id=shuffled, redeemed_at=shop.begin + timedelta(days=141))
+
+    def evaluated(*redeemed, since=130):
+        since = shop.begin + timedelta(days=since)
+        return evaluate_offers(shop.lake, first_two, pd.concat(redeemed), since=since)
+
+    alone = evaluated(first, second)
+    assert evaluated(first, late, second)["metrics"] == alone["metrics"]
+    assert evaluated(first, second, since=0)["customers"] > alone["customers"]
 
 
 def test_too_few_redemptions_keep_default_weights():

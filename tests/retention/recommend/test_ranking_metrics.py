@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.recommend.ranking_metrics import ranking_metrics
+from retention.recommend.evaluation.ranking_metrics import ranking_metrics
 
 
 def test_worked_example():

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from retention.recommend.ranking_metrics import interval, list_properties, ranking_metrics
+from retention.recommend.evaluation.ranking_metrics import (
+    interval,
+    list_properties,
+    ranking_metrics,
+)
 
 CASE = json.loads((Path(__file__).parent / "rectools.json").read_text())
 EXACT = 1e-9
@@ -46,9 +50,9 @@ def test_coverage_novelty_and_diversity_equal_rectools(metrics):
         tastes=csr_matrix((len(histories), category.max() + 1)),
     )
     assert metrics.coverage == pytest.approx(CASE["coverage"], abs=EXACT)
-    assert properties.novelty == pytest.approx(np.mean(CASE["values"]["novelty"]), abs=EXACT)
-    assert properties.diversity == pytest.approx(np.mean(CASE["values"]["diversity"]), abs=EXACT)
-    assert properties.calibration is None  # nobody had bought anything
+    assert properties["novelty"] == pytest.approx(np.mean(CASE["values"]["novelty"]), abs=EXACT)
+    assert properties["diversity"] == pytest.approx(np.mean(CASE["values"]["diversity"]), abs=EXACT)
+    assert properties["calibration"] is None  # nobody had bought anything
 
 
 def test_calibration_is_stecks_divergence():
@@ -64,27 +68,25 @@ def test_calibration_is_stecks_divergence():
     by_hand = 0.75 * log(0.75 / (0.99 * 0.5 + 0.01 * 0.75)) + 0.25 * log(
         0.25 / (0.99 * 0.5 + 0.01 * 0.25)
     )
-    assert half.calibration == pytest.approx(by_hand, abs=EXACT)
-    assert list_properties([np.array([0, 1, 2, 3])], **same).calibration == pytest.approx(
+    assert half["calibration"] == pytest.approx(by_hand, abs=EXACT)
+    assert list_properties([np.array([0, 1, 2, 3])], **same)["calibration"] == pytest.approx(
         0, abs=EXACT
     )
     nothing_of_tea = list_properties(
         [np.array([0, 5])], **same
     )  # one of no category is in no category of theirs
-    assert nothing_of_tea.calibration == pytest.approx(
+    assert nothing_of_tea["calibration"] == pytest.approx(
         0.75 * log(0.75 / (0.99 * 0.5 + 0.0075)) + 0.25 * log(0.25 / 0.0025), abs=EXACT
     )
-    assert nothing_of_tea.diversity == 1
+    assert nothing_of_tea["diversity"] == 1
 
 
 def test_properties_are_none_without_categories_or_lists():
     known = {"buyers": np.ones(3), "customers": 4, "tastes": csr_matrix((1, 0))}
     properties = list_properties([np.array([0, 1])], category=np.array([-1, -1, -1]), **known)
-    assert (properties.novelty, properties.diversity, properties.calibration) == (2.0, None, None)
-    assert (
-        list_properties([np.empty(0, dtype=int)], category=np.zeros(3, dtype=int), **known).novelty
-        is None
-    )
+    assert properties == {"novelty": 2.0, "diversity": None, "calibration": None}
+    nothing = list_properties([np.empty(0, dtype=int)], category=np.zeros(3, dtype=int), **known)
+    assert nothing["novelty"] is None
 
 
 def test_interval_of_paired_differences_is_narrower():

@@ -7,7 +7,7 @@ import pytest
 from retention.recommend.history import UNRATED, preferences
 from retention.recommend.preference_profile import preference_profile
 from retention.recommend.rating_scale import RatingScale, rating_scale
-from tests.retention.recommend.small_shop import make_shop
+from tests.retention.recommend.small_shop import Line, make_shop
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
@@ -37,20 +37,25 @@ def test_scale_is_inferred_from_ratings(tmp_path, ratings, expected):
     ]
     shop = make_shop(tmp_path, lines, [("a", "Kettle", "", 9.0)])
     assert rating_scale(shop.lake, NOW) == expected
-    assert (
-        rating_scale(shop.lake, NOW - timedelta(days=100)) == RatingScale()
-    )  # what comes later is not known yet
+    # What comes later is not known yet.
+    assert rating_scale(shop.lake, NOW - timedelta(days=100)) == RatingScale()
+
+
+def review(who: str, item: str, rating: float | None) -> Line:
+    return who, "review", NOW - timedelta(days=1), item, {"rating": rating}
+
+
+ITEMS = [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)]
 
 
 @pytest.mark.parametrize("scores", [(1, 5), (1, 10), (0, 100), (0, 1)])
 def test_worst_rating_is_negative_and_best_positive_on_every_scale(tmp_path, scores):
     """A thumb up weighed less than nothing, and 4 of 10 more than most purchases."""
+    worst, best = map(float, scores)
     lines = [
-        (who, "review", NOW - timedelta(days=1), item, {"rating": float(rating)})
-        for who in ("x", "y")
-        for item, rating in zip(("tea", "soap"), scores, strict=True)
+        line for who in "xy" for line in (review(who, "tea", worst), review(who, "soap", best))
     ]
-    shop = make_shop(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
+    shop = make_shop(tmp_path, lines, ITEMS)
     decayed = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
     assert decayed["tea"] == pytest.approx(-1, rel=0.02)
     assert decayed["soap"] == pytest.approx(1, rel=0.02)
@@ -59,16 +64,11 @@ def test_worst_rating_is_negative_and_best_positive_on_every_scale(tmp_path, sco
 
 def test_mistyped_rating_is_clipped_to_the_best(tmp_path):
     """A 50 on a scale of five stars weighed as much as 24 purchases."""
-    lines = [
-        (f"c{at}", "review", NOW - timedelta(days=1), "tea", {"rating": at % 5 + 1.0})
-        for at in range(200)
-    ]
-    lines += [("x", "review", NOW - timedelta(days=1), "tea", {"rating": 50.0})]
-    lines += [("x", "review", NOW - timedelta(days=1), "soap", {"rating": None})]
-    shop = make_shop(tmp_path, lines, [("tea", "Tea", "Teas", 9.0), ("soap", "Soap", "Soaps", 9.0)])
+    lines = [review(f"c{at}", "tea", at % 5 + 1.0) for at in range(200)]
+    lines += [review("x", "tea", 50.0), review("x", "soap", None)]
+    shop = make_shop(tmp_path, lines, ITEMS)
     decayed = preferences(shop.lake, NOW, ["x"]).set_index("item_id")["decayed_90"]
     assert decayed["tea"] == pytest.approx(1, rel=0.02)
     assert decayed["soap"] == pytest.approx(UNRATED, rel=0.02)
-    assert preference_profile(shop.lake, "x", NOW)["categories"][0]["share"] == pytest.approx(
-        0.8, rel=0.02
-    )
+    main = preference_profile(shop.lake, "x", NOW)["categories"][0]
+    assert main["share"] == pytest.approx(0.8, rel=0.02)

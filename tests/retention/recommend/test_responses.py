@@ -32,7 +32,7 @@ from tests.retention.recommend.responses_shop import (
     make_responses_shop,
     send_campaign,
 )
-from tests.retention.recommend.small_shop import SmallShop
+from tests.retention.recommend.small_shop import SmallShop, bring
 
 
 @pytest.fixture
@@ -49,9 +49,11 @@ def sent(shop) -> SmallShop:
 
 def _responses(shop: SmallShop, before: datetime = NOW) -> pd.DataFrame:
     with shop.database.reading() as session:
-        return load_responses(shop.lake, session, shop.settings, before).set_index(
-            ["customer_id", "position"]
-        )
+        return load_responses(shop.lake, session, before).set_index(["customer_id", "position"])
+
+
+def _report(shop: SmallShop, as_of: datetime = NOW, days: int = 90) -> Performance:
+    return report(shop.lake, shop.database, as_of=as_of, days=days)
 
 
 def test_campaign_lists_keep_position_model_chance_and_responses(sent):
@@ -72,94 +74,67 @@ def test_responses_ignore_later_events(sent):
     assert not lines[["clicked", "bought", "redeemed"]].any(axis=None)
     assert _responses(sent, SENT).empty
     with sent.database.reading() as session:
-        assert responses.load_feedback(sent.lake, session, sent.settings, early).empty
+        assert responses.load_feedback(sent.lake, session, early).empty
 
 
 def test_last_verdict_of_a_person_counts_on_its_line(sent):
     subject = Subject("a", "recommend-1", SENT, "i2", 2)
     with sent.database.transaction() as session:
-        feedback.record(session, sent.settings, subject, "wrong", "U1")
-        feedback.record(session, sent.settings, subject, "wrong", "U2")
+        feedback.record(session, subject, "wrong", "U1")
+        feedback.record(session, subject, "wrong", "U2")
     with sent.database.reading() as session:
-        assert feedback.refused_items(feedback.item_feedback(session, sent.settings)) == {
-            "a": {"i2"}
-        }
-        assert feedback.doubted_scores(session, sent.settings) == ()  # no verdict on a score
-        assert feedback.summary(session, sent.settings, "recommend-1")["wrong"] == 0
+        assert feedback.refused_items(feedback.item_feedback(session)) == {"a": {"i2"}}
+        assert feedback.doubted_scores(session) == ()  # no verdict on a score
+        assert feedback.summary(session, "recommend-1")["wrong"] == 0
     later = datetime.now(UTC) + timedelta(days=1)
     lines = _responses(sent, later)
     assert lines["wrong"].to_dict() == {place: 2 * (place == ("a", 2)) for place in lines.index}
     with sent.database.transaction() as session:
-        feedback.record(session, sent.settings, subject, "useful", "U2")
-        assert feedback.refused_items(feedback.item_feedback(session, sent.settings)) == {}
+        feedback.record(session, subject, "useful", "U2")
+        assert feedback.refused_items(feedback.item_feedback(session)) == {}
 
 
 def test_verdict_on_a_merged_id_applies_to_the_customer(sent):
     """Linking a customer must not lose an earlier 'not for them'."""
     with sent.database.transaction() as session:
-        feedback.record(
-            session, sent.settings, Subject("b", "recommend-1", SENT, "i2", 2), "wrong", "U1"
-        )
-        feedback.record(
-            session, sent.settings, Subject("b", "churn-1", SENT), "wrong", "U1", "moved"
-        )
-    people = [
-        {"customer_id": who, "email": "b@example.com", "created_at": SENT - timedelta(days=age)}
-        for who, age in (("c", 90), ("b", 60))
-    ]
-    sent._bring("customers", pd.DataFrame(people))
+        feedback.record(session, Subject("b", "recommend-1", SENT, "i2", 2), "wrong", "U1")
+        feedback.record(session, Subject("b", "churn-1", SENT), "wrong", "U1", "moved")
+    created = [SENT - timedelta(days=age) for age in (90, 60)]
+    people = {"customer_id": ["c", "b"], "email": "b@example.com", "created_at": created}
+    bring(sent, "customers", pd.DataFrame(people))
     merged = sent.lake.identities.canonical_ids()
     assert merged == {"b": "c"}
     later = datetime.now(UTC) + timedelta(days=1)
     with sent.database.reading() as session:
-        recommender = open_recommender(sent.lake, session, sent.settings, Policy())
+        recommender = open_recommender(sent.lake, session, Policy())
         assert recommender.terms.refused == {"c": {"i2"}}
-        assert feedback.doubted_scores(session, sent.settings, merged) == (("c", SENT),)
-        events = responses.load_feedback(sent.lake, session, sent.settings, later)
+        assert feedback.doubted_scores(session, merged) == (("c", SENT),)
+        events = responses.load_feedback(sent.lake, session, later)
         assert events[events["weight"] < 0][["customer_id", "item_id"]].to_numpy().tolist() == [
             ["c", "i2"]
         ]
-    assert (
-        report(sent.lake, sent.database, sent.settings, as_of=later, days=3000).data["slots"][1][
-            "wrong"
-        ]
-        == 1
-    )
+    assert _report(sent, later, days=3000).data["slots"][1]["wrong"] == 1
 
 
 def test_list_shown_at_the_desk_is_stored_by_position(shop):
     with shop.database.transaction() as session:
         impressions.store_list(
-            session,
-            shop.settings,
-            "job1",
-            "a",
-            ITEMS,
-            surface="recommend",
-            model_version="none",
-            at=SENT,
+            session, "job1", "a", ITEMS, surface="recommend", model_version="none", at=SENT
         )
-        row = impressions.item_at(session, shop.settings, "job1", "a", 2)
-        assert (row.item_id, row.title, row.source, row.position) == (
-            "i2",
-            "Item 2",
-            "buy_again",
-            2,
-        )
+        row = impressions.item_at(session, "job1", "a", 2)
+        assert (row.item_id, row.title, row.source) == ("i2", "Item 2", "buy_again")
         assert session.query(Impression).count() == 3
 
 
 def test_feedback_adds_weight_to_the_history_from_its_time_on(shop):
     at = NOW.timestamp() / DAY
-    lines = pd.DataFrame(
-        [
-            ("a", "i3", at - 1.5, 0.5),
-            ("a", "i9", at - 0.5, -1.0),
-            ("nobody", "i1", at - 1, 1.0),
-            ("a", "i1", at, 9.0),
-        ],
-        columns=list(responses.EVENT_COLUMNS),
-    )
+    rows = [
+        ("a", "i3", at - 1.5, 0.5),
+        ("a", "i9", at - 0.5, -1.0),
+        ("nobody", "i1", at - 1, 1.0),
+        ("a", "i1", at, 9.0),
+    ]
+    lines = pd.DataFrame(rows, columns=list(responses.EVENT_COLUMNS))
     plain = read(shop.lake, NOW)
     with_feedback = responses.add_feedback(plain, lines, NOW)
     before, after = (
@@ -178,9 +153,8 @@ def test_click_at_a_lower_position_weighs_more(sent):
     lines = _responses(sent).reset_index()
     (line,) = responses.click_events(lines, {1: 1.0, 2: 0.63, 3: 0.25}).itertuples()
     assert (line.customer_id, line.item_id) == ("a", "i3")
-    assert line.weight == pytest.approx(
-        WEIGHTS["email_click"] * 3
-    )  # 1/0.25 in total; the event itself counts once
+    # 1/0.25 in total; the event itself counts once
+    assert line.weight == pytest.approx(WEIGHTS["email_click"] * 3)
     assert responses.click_events(lines, dict.fromkeys((1, 2, 3), 1.0)).empty
 
 
@@ -213,30 +187,25 @@ def test_examination_is_recovered_despite_better_items_on_top():
 
 def test_report_groups_by_position_reason_model_and_week(sent):
     with sent.database.transaction() as session:
+        at, version = SENT + timedelta(days=9), "recommend-2"
         impressions.store_list(
-            session,
-            sent.settings,
-            "job1",
-            "a",
-            ITEMS,
-            surface="recommend",
-            model_version="recommend-2",
-            at=SENT + timedelta(days=9),
+            session, "job1", "a", ITEMS, surface="recommend", model_version=version, at=at
         )
-        subject = Subject("a", "recommend-2", SENT + timedelta(days=9), "i2", 2)
-        feedback.record(session, sent.settings, subject, "wrong", "U1")
+        subject = Subject("a", version, at, "i2", 2)
+        feedback.record(session, subject, "wrong", "U1")
     later = datetime.now(UTC) + timedelta(days=1)
-    data = report(sent.lake, sent.database, sent.settings, as_of=later, days=3650).data
+    data = _report(sent, later, days=3650).data
     assert data["shown"] == {"customers": 6, "desk": 3}
-    slots = {line["name"]: line for line in data["slots"]}
-    assert [slots[place]["clicked"] for place in (1, 2, 3)] == [0, 0, 1]
-    assert [slots[place]["bought"] for place in (1, 2, 3)] == [1, 0, 1]
-    assert [slots[place]["wrong"] for place in (1, 2, 3)] == [0, 1, 0]
-    assert slots[3]["click_rate"] == 0.5 < slots[3]["corrected"]
-    assert slots[3]["corrected"] == pytest.approx(0.5 / data["examined"]["3"], rel=0.01)
-    assert slots[3]["buy_rate_interval"] == pytest.approx(
-        (0.0945, 0.9055), abs=1e-3
-    )  # Wilson, 1 of 2
+    counts = [
+        tuple(line[name] for name in ("name", "clicked", "bought", "wrong"))
+        for line in data["slots"]
+    ]
+    assert counts == [(1, 0, 1, 0), (2, 0, 0, 1), (3, 1, 1, 0)]
+    third = data["slots"][2]
+    assert third["click_rate"] == 0.5 < third["corrected"]
+    assert third["corrected"] == pytest.approx(0.5 / data["examined"]["3"], rel=0.01)
+    # Wilson, 1 of 2
+    assert third["buy_rate_interval"] == pytest.approx((0.0945, 0.9055), abs=1e-3)
     assert [(line["name"], line["shown"], line["desk"]) for line in data["models"]] == [
         ("recommend-1", 6, 0),
         ("recommend-2", 0, 3),
@@ -245,35 +214,24 @@ def test_report_groups_by_position_reason_model_and_week(sent):
         ("2025-04-28", 1),
         ("2025-05-05", 0),
     ]
-    assert report(sent.lake, sent.database, sent.settings, as_of=later, days=1).data["slots"] == []
-    early = report(
-        sent.lake, sent.database, sent.settings, as_of=SENT + timedelta(days=1), days=30
-    ).data
+    assert _report(sent, later, days=1).data["slots"] == []
+    early = _report(sent, SENT + timedelta(days=1), days=30).data
     assert (early["shown"]["customers"], early["clicks"]) == (6, 0)
 
 
 def test_report_counts_items_with_an_open_window(sent):
     """Items sent a day ago must not lower the rates of the newest week."""
-    reports = [
-        report(sent.lake, sent.database, sent.settings, as_of=SENT + timedelta(days=days), days=90)
-        for days in (1, 27, 28)
-    ]
+    reports = [_report(sent, SENT + timedelta(days=days)) for days in (1, 27, 28)]
     assert [each.data["open"] for each in reports] == [6, 6, 0]
     assert [[week["open"] for week in each.data["weeks"]] for each in reports] == [[6], [6], [0]]
     notice = "6 items of those sent have not had their four weeks yet"
-    assert [notice in each.html(sent.settings) for each in reports] == [True, True, False]
-    assert [
-        notice in text("terminal/recommend_report.txt.j2", zone="UTC", **each.data)
-        for each in reports
-    ] == [
-        True,
-        True,
-        False,
-    ]
+    for each, has_notice in zip(reports, (True, True, False), strict=True):
+        words = text("terminal/recommend_report.txt.j2", zone="UTC", **each.data)
+        assert (notice in each.html(sent.settings), notice in words) == (has_notice, has_notice)
 
 
 def test_report_page_is_static_and_names_sources_in_words(sent):
-    performance = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90)
+    performance = _report(sent)
     assert performance.chart.png.startswith(b"\x89PNG")
     assert "place 3: 50.0% clicked" in performance.chart.alt_text
     html = performance.html(sent.settings)
@@ -284,20 +242,19 @@ def test_report_page_is_static_and_names_sources_in_words(sent):
     assert {"due", "new"} < set(SOURCES)  # sources of special offers
     lines = [{**performance.data["reasons"][0], "name": source} for source in SOURCES]
     page_html = Performance({**performance.data, "reasons": lines}).html(sent.settings)
-    assert [source for source in SOURCES if f">{source}<" in page_html] == [
-        "popular"
-    ]  # this source is named so in the report, too
+    # This source is named so in the report, too.
+    assert [source for source in SOURCES if f">{source}<" in page_html] == ["popular"]
 
 
 def test_report_without_lists_says_so(sent):
-    data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
+    data = _report(sent).data
     empty = Performance({**data, "slots": [], "weeks": [], "reasons": [], "models": []})
     assert "Nothing was sent yet" in empty.chart.alt_text
     assert "Nothing was shown yet" in empty.html(sent.settings)
 
 
 def test_report_labels_lists_without_a_model(sent):
-    data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
+    data = _report(sent).data
     data = {**data, "models": [{**data["models"][0], "name": UNTRAINED}]}
     assert "\nno model  " in text("terminal/recommend_report.txt.j2", zone="UTC", **data)
     assert "<td>no model</td>" in Performance(data).html(sent.settings)
@@ -306,7 +263,7 @@ def test_report_labels_lists_without_a_model(sent):
 @pytest.mark.nightly
 def test_report_page_on_a_phone_labels_and_fits_every_figure(sent):
     """Tables must not be cut at 390 pixels."""
-    html = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).html(sent.settings)
+    html = _report(sent).html(sent.settings)
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 390, "height": 800})
         page.set_content(html)
@@ -325,7 +282,7 @@ def test_chart_scale_labels_equal_their_values(monkeypatch, sent):
     """Small rates must not be rounded to repeated labels."""
     figures = []
     monkeypatch.setattr(charts, "png", lambda made: figures.append(made) or b"")
-    data = report(sent.lake, sent.database, sent.settings, as_of=NOW, days=90).data
+    data = _report(sent).data
     week = {**data["weeks"][0], "buy_rate": 0.03, "buy_rate_interval": (0.023, 0.038)}
     draw_chart({**data, "weeks": [week]})
     (figure,) = figures

@@ -1,6 +1,5 @@
 """Every single model trains, evaluates, restores and recommends."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from retention.recommend.history import preferences
 from retention.recommend.side_information import friends, segments
 from retention.registry import retrain
 from retention.registry.model_cache import recommender
+from retention.window import Window
 from tests import readonly
 from tests import shop as tiny
 from tests.retention.recommend.small_shop import import_relations
@@ -65,17 +65,15 @@ def test_small_shop_falls_back_from_single_model_with_note(tmp_path):
 
 def test_friends_respect_time_and_only_referrals_are_symmetric(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
-    late = (shop.end + timedelta(days=1)).isoformat()
-    import_relations(
-        shop,
-        [
-            ("stranger", "c0001", "follow", "2025-02-01T00:00:00Z"),
-            ("c0002", "stranger", "refer", "2025-02-01T00:00:00Z"),
-            ("stranger", "c0003", "follow", late),
-            ("c0004", "stranger", "follow", ""),
-            ("stranger", "stranger", "friend", ""),
-        ],
-    )
+    early, late = "2025-02-01T00:00:00Z", (shop.end + timedelta(days=1)).isoformat()
+    relations = [
+        ("stranger", "c0001", "follow", early),
+        ("c0002", "stranger", "refer", early),
+        ("stranger", "c0003", "follow", late),
+        ("c0004", "stranger", "follow", ""),
+        ("stranger", "stranger", "friend", ""),
+    ]
+    import_relations(shop, relations)
     known = friends(shop.lake, shop.end, ["stranger", "c0002", "c0001"])
     result = set(zip(known["customer_id"], known["other_id"], strict=True))
     assert result == {("stranger", "c0001"), ("stranger", "c0002"), ("c0002", "stranger")}
@@ -90,67 +88,66 @@ def test_segments_use_first_basket_and_region_without_leakage(tmp_path):
     people = shop.lake.table("customers").execute()
     people["attributes"] = '{"region": "north"}'
     shop.lake.upsert("customers", people)
-    half = shop.begin + timedelta(days=60)
-    result = (
-        segments(shop.lake, half, ["c0000", "c0001", "nobody"])
-        .groupby("customer_id")["label"]
-        .agg(set)
-    )
-    assert "nobody" not in result.index
-    assert all({"channel:web", "region:north"} <= labels for labels in result)
-    assert all(any(label.startswith("first:") for label in labels) for labels in result)
-    later = (
-        segments(shop.lake, shop.end, list(result.index)).groupby("customer_id")["label"].agg(set)
-    )
-    assert later.to_dict() == result.to_dict()
+
+    def labels_at(at) -> dict[str, set[str]]:
+        frame = segments(shop.lake, at, ["c0000", "c0001", "nobody"])
+        return frame.groupby("customer_id")["label"].agg(set).to_dict()
+
+    half = labels_at(shop.begin + timedelta(days=60))
+    assert "nobody" not in half
+    for labels in half.values():
+        assert {"channel:web", "region:north"} <= labels
+        assert any(label.startswith("first:") for label in labels)
+    assert labels_at(shop.end) == half
 
 
-def test_registry_keeps_name_and_better_champion(
-    small_copy,
-):
-    request = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
-    first = retrain.recommend(small_copy.settings, small_copy.lake, None, request, silent)
+def retrained(shop, used=None, cutoff=None, model="repeat") -> retrain.RetrainResult:
+    window = Window(28, None)
+    request = retrain.RetrainRequest(cutoff or shop.end, window, model, "U0ANALYST", None)
+    return retrain.recommend(shop.settings, shop.lake, used, request, silent)
+
+
+def figures(popular: float, buy_it_again: float) -> dict:
+    return {"popular": {"ndcg": popular}, "buy_it_again": {"ndcg": buy_it_again}}
+
+
+RANKED = "own+ease, ranked (all)"
+
+
+def test_registry_keeps_name_and_better_champion(small_copy):
+    first = retrained(small_copy)
     assert (first.row.estimator, first.promote) == ("repeat", True)
     assert recommender(small_copy.settings, first.row).estimator == "repeat"
-    baselines = {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}}
     first.row.metrics = {"ndcg": 0.4}
-    verdict = retrain._decide
-    assert verdict(first.row, "bpr", True, {"ndcg": 0.3}, baselines)[0] is False
-    assert "0.400" in verdict(first.row, "bpr", True, {"ndcg": 0.3}, baselines)[1]
-    assert verdict(first.row, "repeat", True, {"ndcg": 0.3}, baselines)[0] is True
-    assert verdict(first.row, "own+ease, ranked (both)", False, {"ndcg": 0.3}, baselines)[0] is True
-    assert verdict(first.row, "repeat", True, {"ndcg": 0.15}, baselines)[0] is False
+
+    def verdict(name: str, ndcg: float) -> tuple[bool, str]:
+        alone = name != RANKED
+        return retrain._decide(first.row, name, alone, {"ndcg": ndcg}, figures(0.1, 0.2))[:2]
+
+    assert verdict("bpr", 0.3)[0] is False
+    assert "0.400" in verdict("bpr", 0.3)[1]
+    assert verdict("repeat", 0.3)[0] is True
+    assert verdict(RANKED, 0.3)[0] is True
+    assert verdict("repeat", 0.15)[0] is False
 
 
 def test_unmeasured_recommender_is_replaced_at_retrain(tmp_path):
     """Without baselines no challenger could be better, so the first model stayed for ever."""
     shop = tiny.build(tmp_path / "home", customers=12, items=12, days=120)
-    early = retrain.RetrainRequest(
-        shop.end - timedelta(days=30), 28, None, "auto", "U0ANALYST", None
-    )
-    used = retrain.recommend(shop.settings, shop.lake, None, early, silent).row
+    used = retrained(shop, None, shop.end - timedelta(days=30), "auto").row
     assert not used.metrics
-    result = retrain.recommend(
-        shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent
-    )
+    result = retrained(shop, used, model="auto")
     assert result.promote
     assert "Too few customers" in result.why
-    used.metrics = {
-        "ndcg": 0.4,
-        "baselines": {"popular": {"ndcg": 0.1}, "buy_it_again": {"ndcg": 0.2}},
-    }
-    stays = retrain.recommend(
-        shop.settings, shop.lake, used, replace(early, cutoff=shop.end), silent
-    )
+    used.metrics = {"ndcg": 0.4, "baselines": figures(0.1, 0.2)}
+    stays = retrained(shop, used, model="auto")
     assert not stays.promote
     assert "the one in use was measured" in stays.why
 
 
 def test_challenger_below_baseline_replaces_champion_below_baseline(small_copy):
-    request = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
-    used = retrain.recommend(small_copy.settings, small_copy.lake, None, request, silent).row
-    baselines = {"popular": {"ndcg": 0.3}, "buy_it_again": {"ndcg": 0.2}}
-    ranked, verdict = ("own+ease, ranked (all)", False, {"ndcg": 0.29}), retrain._decide
+    used, baselines = retrained(small_copy).row, figures(0.3, 0.2)
+    ranked, verdict = (RANKED, False, {"ndcg": 0.29}), retrain._decide
     used.metrics = {"ndcg": 0.28, "baselines": baselines}
     assert verdict(used, *ranked, baselines)[0] is True
     assert verdict(used, "bpr", True, {"ndcg": 0.29}, baselines)[0] is False
@@ -159,17 +156,15 @@ def test_challenger_below_baseline_replaces_champion_below_baseline(small_copy):
 
 
 def test_unreadable_recommender_is_replaced(small_copy, monkeypatch):
-    request = retrain.RetrainRequest(small_copy.end, 28, None, "repeat", "U0ANALYST", None)
-    used = retrain.recommend(small_copy.settings, small_copy.lake, None, request, silent).row
+    used = retrained(small_copy).row
     used.metrics = {"ndcg": 0.99}
-    trial = replace(request, model="trending")
-    assert not retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent).promote
+    assert not retrained(small_copy, used, model="trending").promote
 
     def refused(*_):
         raise BadInput("It was made by an older version; run `retention retrain recommend`.")
 
     monkeypatch.setattr(retrain, "recommender", refused)
-    result = retrain.recommend(small_copy.settings, small_copy.lake, used, trial, silent)
+    result = retrained(small_copy, used, model="trending")
     assert (result.promote, result.why) == (True, "The one in use cannot be read any more.")
 
 
@@ -177,10 +172,7 @@ def test_unreadable_recommender_is_replaced(small_copy, monkeypatch):
 def test_later_events_change_neither_single_model_nor_lists(tmp_path):
     shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
     cutoff = shop.end - timedelta(days=30)
-    names, customer_ids = (
-        ("repeat", "popular_segment", "trending", "social"),
-        ["c0001", "c0002", "nobody"],
-    )
+    names, customer_ids = ("repeat", "popular_segment", "trending", "social"), ["c0001", "nobody"]
     import_relations(shop, [("c0001", "c0002", "follow", "")])
 
     def learned() -> list[object]:
@@ -193,7 +185,6 @@ def test_later_events_change_neither_single_model_nor_lists(tmp_path):
 
     before = learned()
     append_future(shop, cutoff)
-    import_relations(
-        shop, [("c0001", "c0003", "follow", (cutoff + timedelta(hours=1)).isoformat())]
-    )
+    late = (cutoff + timedelta(hours=1)).isoformat()
+    import_relations(shop, [("c0001", "c0003", "follow", late)])
     assert learned() == before

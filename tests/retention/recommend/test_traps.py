@@ -7,8 +7,8 @@ from scipy.sparse import csr_array, csr_matrix, random
 from threadpoolctl import threadpool_info
 
 from retention.recommend.matrices import positions
-from retention.recommend.models import MODELS, NO_SIDE_INFORMATION, Als
-from retention.recommend.models.base import clean_matrix
+from retention.recommend.models import MODELS, Als
+from retention.recommend.models.base import NO_SIDE_INFORMATION, clean_matrix
 from retention.recommend.models.matrix_factorisation import Bpr
 from retention.recommend.retrieval import GROUPS, top_items, top_items_of_model
 from tests.retention.recommend.test_models import ITEMS, checkerboard, side_information
@@ -30,21 +30,16 @@ def engine() -> AlternatingLeastSquares:
 
 def test_unknown_id_is_not_the_last_customer(engine):
     board = checkerboard()
-    assert (
-        engine.recommend(-1, board[-1])[0] == engine.recommend(39, board[39])[0]
-    ).all()  # the trap
-    known = np.array(["a", "b"], dtype=object)
-    assert positions(known, ["b", "z"]).tolist() == [
-        1,
-        -1,
-    ]  # whoever indexes drops the −1: test_an_unknown_customer…
+    unknown, last = (engine.recommend(at, board[at])[0] for at in (-1, 39))
+    assert (unknown == last).all()  # the trap
+    # Whoever indexes drops the −1.
+    assert positions(np.array(["a", "b"], dtype=object), ["b", "z"]).tolist() == [1, -1]
 
 
 def test_customer_who_bought_everything_gets_no_item_0(engine, als):
     everything = csr_matrix(np.ones((1, ITEMS), dtype=np.float32))
-    assert (
-        engine.recommend(0, everything, N=5)[1] < LOWEST
-    ).all()  # the trap: five items all the same
+    # The trap: five items all the same.
+    assert (engine.recommend(0, everything, N=5)[1] < LOWEST).all()
     ids, scores = top_items_of_model(als, everything, 5, without=everything)
     assert (ids == -1).all()
     assert not np.isfinite(scores).any()

@@ -19,6 +19,7 @@ from retention.registry.churn_definition import (
     resolve_definition,
 )
 from tests import shop as tiny
+from tests.world import model_version
 
 
 @pytest.fixture
@@ -27,24 +28,9 @@ def quiet(shop_copy):
     return shop_copy
 
 
-def model(settings, name: str, horizon: int, active: int | None, **fields) -> ModelVersion:
-    return ModelVersion(
-        team_id=settings.team_id,
-        version=name,
-        kind="churn",
-        estimator="logistic",
-        cutoff=tiny.BEGIN,
-        horizon_days=horizon,
-        active_within_days=active,
-        data_fingerprint="",
-        code_version="",
-        seed=0,
-        artefact="",
-        sha256="",
-        hmac="",
-        created_by="U1",
-        **fields,
-    )
+def model(settings, name: str, horizon: int, active: int | None, state: str) -> ModelVersion:
+    fields = {"horizon_days": horizon, "active_within_days": active, "state": state}
+    return model_version(settings, name, **fields)
 
 
 def stored(database) -> list[tuple[int, int | None, str]]:
@@ -54,8 +40,8 @@ def stored(database) -> list[tuple[int, int | None, str]]:
 
 
 def test_derived_definition_is_stored_once(quiet):
-    first = ensure_definition(quiet.lake, quiet.database, quiet.settings)
-    again = ensure_definition(quiet.lake, quiet.database, quiet.settings)
+    first = ensure_definition(quiet.lake, quiet.database)
+    again = ensure_definition(quiet.lake, quiet.database)
     assert first == again == derive_from(quiet.lake)
     assert (first.window, first.source) == ((14, 28), "derived")
     assert stored(quiet.database) == [(14, 28, "derived")]
@@ -64,7 +50,7 @@ def test_derived_definition_is_stored_once(quiet):
 def test_empty_shop_gets_the_default_and_stores_nothing(settings, database):
     from retention.lake import Lake
 
-    definition = ensure_definition(Lake.open(settings), database, settings)
+    definition = ensure_definition(Lake.open(settings), database)
     assert (definition.window, definition.source) == ((28, 56), "default")
     assert stored(database) == []
 
@@ -73,14 +59,14 @@ def test_model_of_an_earlier_version_defines_churn(quiet):
     """Homes from before had no stored definition."""
     with quiet.database.transaction() as session:
         session.add(model(quiet.settings, "old", 28, 56, state="champion"))
-    definition = ensure_definition(quiet.lake, quiet.database, quiet.settings)
+    definition = ensure_definition(quiet.lake, quiet.database)
     assert (definition.window, definition.source) == ((28, 56), "model")
 
 
 def test_decided_definition_is_not_derived_again(quiet):
     with quiet.database.transaction() as session:
-        change_definition(session, quiet.settings, ChurnDefinition(90, None, "person"), "U1")
-    definition = ensure_definition(quiet.lake, quiet.database, quiet.settings)
+        change_definition(session, ChurnDefinition(90, None, "person"), "U1")
+    definition = ensure_definition(quiet.lake, quiet.database)
     assert (definition.window, definition.source) == ((90, None), "person")
     assert fitting_definition(quiet.lake, definition).window == (14, 28)
     with quiet.database.reading() as session:
@@ -92,11 +78,11 @@ def test_change_retires_the_model_of_the_old_question(settings, database):
     with database.transaction() as session:
         session.add(model(settings, "old", 28, 56, state="champion"))
     with database.transaction() as session:
-        retired = change_definition(session, settings, ChurnDefinition(90, 180, "person"), "U1")
+        retired = change_definition(session, ChurnDefinition(90, 180, "person"), "U1")
         assert retired.version == "old"
     with database.reading() as session:
-        assert champion(session, settings, "churn") is None
-        assert current_definition(session, settings).window == (90, 180)
+        assert champion(session, "churn") is None
+        assert current_definition(session).window == (90, 180)
 
 
 def test_change_to_the_models_own_definition_keeps_it(settings, database):
@@ -104,24 +90,24 @@ def test_change_to_the_models_own_definition_keeps_it(settings, database):
         session.add(model(settings, "old", 28, 56, state="champion"))
     with database.transaction() as session:
         same = ChurnDefinition(28, 56, "person")
-        assert change_definition(session, settings, same, "U1") is None
+        assert change_definition(session, same, "U1") is None
     with database.reading() as session:
-        assert champion(session, settings, "churn").version == "old"
+        assert champion(session, "churn").version == "old"
 
 
 def test_promoted_model_brings_its_definition_and_roll_back_the_old(settings, database):
     with database.transaction() as session:
         for name, horizon in (("first", 28), ("second", 90)):
             row = model(settings, name, horizon, 2 * horizon, state="candidate")
-            promote(session, settings, row, "U1")
+            promote(session, row, "U1")
             session.flush()
             clock.configure(fixed=tiny.BEGIN + timedelta(days=horizon))
     with database.reading() as session:
-        assert current_definition(session, settings).window == (90, 180)
+        assert current_definition(session).window == (90, 180)
     with database.transaction() as session:
-        roll_back(session, settings, "churn", "U1")
+        roll_back(session, "churn", "U1")
     with database.reading() as session:
-        assert current_definition(session, settings).window == (28, 56)
+        assert current_definition(session).window == (28, 56)
 
 
 def test_options_of_a_command_come_before_the_definition():

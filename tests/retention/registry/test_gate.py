@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
+from retention.churn.evaluation.uncertainty import Interval, log_losses, paired_interval
 from retention.churn.model import fit
 from retention.churn.training_set import build_training_set
-from retention.churn.uncertainty import Interval, log_losses, paired_interval
 from retention.registry import gate
 from retention.registry.backtest import backtest, backtest_origins
+from retention.window import Window
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +65,8 @@ def test_interval_widens_with_fewer_customers(world):
     assert all_customers.high - all_customers.low == pytest.approx(theory, rel=0.15)
     # the same customers at three origins are not three times as many
     thrice = paired_interval(np.tile(gap, 3), np.tile(customers, 3))
-    assert thrice.high - thrice.low == pytest.approx(
-        all_customers.high - all_customers.low, rel=0.1
-    )
+    expected = pytest.approx(all_customers.high - all_customers.low, rel=0.1)
+    assert thrice.high - thrice.low == expected
     assert paired_interval(gap, customers) == all_customers  # seeded
 
 
@@ -88,7 +88,7 @@ def test_lift_may_be_two_percent_lower():
 
 @pytest.fixture(scope="module")
 def training(shop):
-    return build_training_set(shop.lake, cutoff=shop.end, horizon_days=14, active_within_days=42)
+    return build_training_set(shop.lake, cutoff=shop.end, window=Window(14, 42))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_new_churn_definition_is_stated_with_the_old_one(training, logistic, mon
     for text in (
         "no order for 14 days, among those who ordered within 42 days",
         "among all who ever ordered",
-        "rollback",
+        "previous model",
     ):
         assert text in result.why
 
@@ -222,9 +222,8 @@ def test_champion_with_missing_features_is_replaced(training, logistic, monkeypa
     assert result.promote
     assert "no longer computed (bygone)" in result.why
     monkeypatch.setattr("retention.registry.backtest._evaluate_origins", lambda *_: ())
-    unjudged = backtest(
-        training, logistic, replace(logistic, columns=(*logistic.columns, "bygone"))
-    )
+    champion = replace(logistic, columns=(*logistic.columns, "bygone"))
+    unjudged = backtest(training, logistic, champion)
     assert unjudged.promote
     assert "used unjudged" in unjudged.why
     assert not backtest(training, logistic, logistic).promote

@@ -24,12 +24,7 @@ def test_reads_each_version_once(settings):
 
     assert [
         model_cache.load_cached(settings, version, parse) for version in (row, row, other, row)
-    ] == [
-        "one",
-        "one",
-        "two",
-        "one",
-    ]
+    ] == ["one", "one", "two", "one"]
     assert read == [b"one", b"two"]
 
 

@@ -8,32 +8,19 @@ import pytest
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.registry import champion, load, promote, save
+from tests.world import model_version
 
 
 def _saved(settings, content=b"model", **changes) -> ModelVersion:
-    values = {
-        "estimator": "logistic",
-        "cutoff": datetime(2025, 6, 1, tzinfo=UTC),
-        "horizon_days": 28,
-        "active_within_days": 56,
-        "parameters": {},
-        "features": ("a",),
-        "metrics": {"auc": 0.8},
-        "fingerprint": "f",
-        "seed": 0,
-        "rung": "",
-        "created_by": "U0ANALYST",
-        "job_id": None,
-    }
-    return save(settings, "churn", content, **{**values, **changes})
+    row = {"cutoff": datetime(2025, 6, 1, tzinfo=UTC), "features": ["a"]} | changes
+    return save(settings, model_version(settings, **row), content)
 
 
 def test_saved_artefact_loads_without_leftover_files(settings):
     row = _saved(settings, b"\x00artefact")
     assert load(settings, row) == b"\x00artefact"
-    assert [path.name for path in (Path(settings.models_url) / "churn").iterdir()] == [
-        Path(row.artefact).name
-    ]
+    iterdir = (Path(settings.models_url) / "churn").iterdir()
+    assert [path.name for path in iterdir] == [Path(row.artefact).name]
 
 
 def test_version_contains_the_shops_local_day(settings):
@@ -76,11 +63,11 @@ def test_missing_artefact_gives_a_clear_message(settings):
 def test_there_is_one_champion(settings, database):
     first, second = _saved(settings), _saved(settings)
     with database.transaction() as session:
-        assert champion(session, settings, "churn") is None
-        promote(session, settings, first, "U0ADMIN")
+        assert champion(session, "churn") is None
+        promote(session, first, "U0ADMIN")
     with database.transaction() as session:
-        promote(session, settings, second, "U0ADMIN")
+        promote(session, second, "U0ADMIN")
     with database.reading() as session:
-        assert champion(session, settings, "churn").version == second.version
+        assert champion(session, "churn").version == second.version
         assert session.get(ModelVersion, first.version).state == "retired"
-        assert champion(session, settings, "recommend") is None
+        assert champion(session, "recommend") is None

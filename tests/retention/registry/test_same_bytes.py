@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from retention.lake import Lake
+from retention.window import Window
 from tests.shop import BEGIN
 
 pytestmark = pytest.mark.nightly
@@ -29,9 +30,7 @@ def predictions(lake: Lake) -> np.ndarray:
     from retention.churn.model import fit
     from retention.churn.training_set import build_training_set
 
-    training = build_training_set(
-        lake, cutoff=BEGIN + timedelta(days=110), horizon_days=21, active_within_days=42
-    )
+    training = build_training_set(lake, cutoff=BEGIN + timedelta(days=110), window=Window(21, 42))
     return fit(training, model="ensemble", seed=7).predict(training.newest)
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import Campaign, ModelVersion
+from retention.db.tables import Campaign
 from retention.lake import Lake
 from retention.settings import Settings
+from retention.window import Window
 from tests import shop as tiny
+from tests.world import model_version
 
 UNTIL = datetime(2025, 6, 2, 9, tzinfo=UTC)
 
@@ -36,7 +38,7 @@ def event_importer(settings: Settings, database: Database, folder: Path) -> Call
     """Return a function that imports lists of events and gives the lake."""
     import pandas as pd
 
-    from retention.lake.importing import import_files
+    from retention.lake.importing.import_files import import_files
 
     lake = Lake.open(settings)
 
@@ -52,9 +54,8 @@ def event_importer(settings: Settings, database: Database, folder: Path) -> Call
 def lake_with_gap_and_spike(load: Callable[..., Lake]) -> Lake:
     """Import three customers with a gap of ten days, one day of many sales and one bad event."""
     days = [day for day in range(1, 120) if not 40 <= day < 50]
-    lines = [
-        bought(customer, *[day + hour / 24 for day in days]) for hour, customer in enumerate("abc")
-    ]
+    numbered = enumerate("abc")
+    lines = [bought(customer, *[day + hour / 24 for day in days]) for hour, customer in numbered]
     rush = bought("a", *[80 + step / 300 for step in range(1, 90)])
     no_customer = [{**bought("x", 5)[0], "customer_id": None}]
     return load(*lines, rush, no_customer)
@@ -66,30 +67,17 @@ def register_champion(shop: tiny.Shop) -> dict[str, Any]:
     from retention.churn.snapshots import take_snapshot
 
     cutoff = shop.end - timedelta(days=60)
-    people = take_snapshot(
-        shop.lake, cutoff, horizon_days=28, active_within_days=56, labelled=False
-    )
+    people = take_snapshot(shop.lake, cutoff, window=Window(28, 56), labelled=False)
     names = ("orders_all", "spend_1h")
     people.frame["spend_1h"] += 1000  # as if the prices had been higher
     profiles = {name: profile(people.matrix([name])[:, 0]) for name in names}
-    row = ModelVersion(
-        team_id=shop.settings.team_id,
-        version="churn-test",
-        kind="churn",
+    row = model_version(
+        shop.settings,
+        "churn-test",
         state="champion",
-        estimator="logistic",
         cutoff=cutoff,
-        horizon_days=28,
-        active_within_days=56,
-        data_fingerprint="",
-        code_version="",
-        seed=0,
-        artefact="",
-        sha256="",
-        hmac="",
-        created_by="U0ANA",
-        metrics={"reference": {"features": profiles}},
         promoted_at=cutoff,
+        metrics={"reference": {"features": profiles}},
     )
     with shop.database.transaction() as session:
         session.add(row)

@@ -6,7 +6,7 @@ import pytest
 
 from retention.errors import TooLittleData
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.reports.cohorts import MonthCohort, cohorts
 from retention.settings import Settings
 
@@ -38,10 +38,8 @@ def _lake(tmp_path, rows, zone="UTC", name="home"):
 def test_cohorts_equal_a_manual_count_and_ignore_later_orders(tmp_path):
     at = datetime(2025, 4, 2, tzinfo=UTC)
     result = cohorts(_lake(tmp_path, ROWS), at)
-    assert result.cohorts == (
-        MonthCohort("2025-01", 2, (1.0, 0.5, 1.0)),
-        MonthCohort("2025-02", 2, (1.0, 0.5)),
-    )
+    expected = (MonthCohort("2025-01", 2, (1.0, 0.5, 1.0)), MonthCohort("2025-02", 2, (1.0, 0.5)))
+    assert result.cohorts == expected
     assert result.average == (1.0, 0.5, 1.0)
     future = (*ROWS, ("c", "2025-04-02 00:00"), ("e", "2025-04-03 10:00"))
     assert cohorts(_lake(tmp_path, future, name="later"), at) == result
@@ -49,11 +47,8 @@ def test_cohorts_equal_a_manual_count_and_ignore_later_orders(tmp_path):
 
 def test_months_follow_the_shops_time_zone(tmp_path):
     result = cohorts(_lake(tmp_path, ROWS, "Europe/Berlin"), datetime(2025, 4, 30, tzinfo=UTC))
-    assert [(c.month, c.customers) for c in result.cohorts] == [
-        ("2025-01", 2),
-        ("2025-02", 1),
-        ("2025-03", 1),
-    ]
+    expected = [("2025-01", 2), ("2025-02", 1), ("2025-03", 1)]
+    assert [(c.month, c.customers) for c in result.cohorts] == expected
 
 
 def test_month_is_whole_at_the_end_of_its_last_day(tmp_path):
@@ -65,10 +60,8 @@ def test_month_is_whole_at_the_end_of_its_last_day(tmp_path):
 def test_shop_without_new_customers_shows_its_newest_cohorts(tmp_path):
     rows = (("a", "2025-01-05 10:00"), ("b", "2025-02-05 10:00"), ("a", "2025-05-05 10:00"))
     result = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=2)
-    assert result.cohorts == (
-        MonthCohort("2025-01", 1, (1.0, 0.0)),
-        MonthCohort("2025-02", 1, (1.0, 0.0)),
-    )
+    expected = (MonthCohort("2025-01", 1, (1.0, 0.0)), MonthCohort("2025-02", 1, (1.0, 0.0)))
+    assert result.cohorts == expected
     whole = cohorts(_lake(tmp_path, rows, name="again"), datetime(2025, 6, 2, tzinfo=UTC))
     assert whole.cohorts == (
         MonthCohort("2025-01", 1, (1.0, 0.0, 0.0, 0.0, 1.0)),

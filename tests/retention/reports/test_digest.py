@@ -22,13 +22,13 @@ def desk(shop, tmp_path):
     """A copy of the tiny shop, three weeks before its last event."""
     copy = readonly.copy_of(shop, tmp_path / "home", currency="EUR")
     clock.configure(fixed=shop.end - timedelta(days=21))
-    yield copy.settings, copy.database, copy.lake, shop.end
+    yield copy.database, copy.lake, shop.end
     copy.database.dispose()
 
 
 def test_digest_is_json_with_consistent_parts(desk):
-    settings, database, lake, _ = desk
-    weekly_digest = digest(lake, database, settings)
+    database, lake, _ = desk
+    weekly_digest = digest(lake, database)
     data = json.loads(json.dumps(weekly_digest.data))
     assert data["as_of"] == clock.now().isoformat()
     assert sum(data["risk"]["tiers"].values()) == data["risk"]["customers"]
@@ -42,39 +42,33 @@ def test_digest_is_json_with_consistent_parts(desk):
 
 
 def test_one_product_under_two_numbers_is_one_to_the_reader():
-    milk, other, bread = (
-        SimpleNamespace(item_id=n, title=t)
-        for n, t in (("1", "Milk"), ("2", "Milk"), ("3", "Bread"))
-    )
+    pairs = (("1", "Milk"), ("2", "Milk"), ("3", "Bread"))
+    milk, other, bread = (SimpleNamespace(item_id=n, title=t) for n, t in pairs)
     products = top_products(
         {"ann": [milk, bread], "ben": [other], "cas": [other, bread], "dee": [bread, milk, other]}
     )
-    assert [
-        (product["title"], product["item_id"], product["customers"]) for product in products
-    ] == [
-        ("Milk", "1", 4),
-        ("Bread", "3", 3),
-    ]
+    found = [(product["title"], product["item_id"], product["customers"]) for product in products]
+    assert found == [("Milk", "1", 4), ("Bread", "3", 3)]
     assert products[0]["who"] == ["ann", "ben", "cas"]
 
 
 def test_later_events_do_not_change_the_digest(desk):
-    settings, database, lake, end = desk
-    earlier = digest(lake, database, settings, as_of=end - timedelta(days=60))
+    database, lake, end = desk
+    earlier = digest(lake, database, as_of=end - timedelta(days=60))
     assert earlier.data["data"]["newest_event"] < (end - timedelta(days=60)).isoformat()
     clock.configure(fixed=end)
-    assert digest(lake, database, settings, as_of=end - timedelta(days=60)).data == earlier.data
+    assert digest(lake, database, as_of=end - timedelta(days=60)).data == earlier.data
 
 
 def test_a_shop_without_events_is_told_what_to_do(settings, database):
     with pytest.raises(TooLittleData, match="retention import"):
-        digest(Lake.open(settings), database, settings)
+        digest(Lake.open(settings), database)
 
 
 def test_campaign_names_are_escaped_on_the_page(desk):
-    settings, database, lake, _ = desk
+    database, lake, _ = desk
     add_campaign(database, name='<!channel> & "friends"', state="submitted")
-    page = digest(lake, database, settings).html(settings)
+    page = digest(lake, database).html(database.settings)
     assert "&lt;!channel&gt;" in page
     assert "<!channel>" not in page
 
@@ -87,9 +81,9 @@ def test_campaign_names_are_escaped_on_the_page(desk):
     ],
 )
 def test_page_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
-    settings, database, lake, _ = desk
+    database, lake, _ = desk
     add_measured_campaign(database, advice=advice)
-    page = digest(lake, database, settings).html(settings)
+    page = digest(lake, database).html(database.settings)
     assert says in page
     assert "€250" not in page
 
@@ -103,9 +97,7 @@ def test_page_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
         (0, "m1", 0.9, False),  # other thresholds
     ],
 )
-def test_last_weeks_digest_is_shown_again_only_if_comparable(
-    settings, database, hours, version, high, shown
-):
+def test_last_weeks_digest_is_shown_again_only_if_comparable(database, hours, version, high, shown):
     tiers = SimpleNamespace(model_dump=lambda: {"high": 0.6})
     risk = {
         "tiers": {"high": 7},
@@ -113,21 +105,21 @@ def test_last_weeks_digest_is_shown_again_only_if_comparable(
         "model_version": version,
         "thresholds": {"high": high},
     }
-    _post(database, settings, {"as_of": (NOW - timedelta(hours=hours)).isoformat(), "risk": risk})
+    _post(database, {"as_of": (NOW - timedelta(hours=hours)).isoformat(), "risk": risk})
     with database.reading() as session:
         row = SimpleNamespace(version="m1")
-        posted = _posted_digests(session, settings, NOW)
+        posted = _posted_digests(session, NOW)
         found = _posted_risk(posted, row, tiers)
         assert (found is not None and found.tiers == {"high": 7}) == shown
         assert _posted_risk(posted, None, tiers) is None
 
 
-def _post(database, settings, data) -> None:
+def _post(database, data) -> None:
     with database.transaction() as session:
         session.add(
             Job(
                 id="posted",
-                team_id=settings.team_id,
+                team_id=database.settings.team_id,
                 kind="digest",
                 queue="batch",
                 args={},
@@ -141,11 +133,11 @@ def _post(database, settings, data) -> None:
 
 @pytest.mark.nightly
 def test_digests_at_other_hours_of_the_day_agree_on_a_week(desk):
-    settings, database, lake, end = desk
+    database, lake, end = desk
     at = end - timedelta(days=28)
-    first = digest(lake, database, settings, as_of=at + timedelta(minutes=7)).data
-    _post(database, settings, first)
-    later = digest(lake, database, settings, as_of=at + timedelta(days=7, minutes=12)).data
+    first = digest(lake, database, as_of=at + timedelta(minutes=7)).data
+    _post(database, first)
+    later = digest(lake, database, as_of=at + timedelta(days=7, minutes=12)).data
     shown, now = first["customers"], later["customers"]
     assert now["since"] == shown["until"]
     assert now["corrected"] == []
@@ -154,12 +146,12 @@ def test_digests_at_other_hours_of_the_day_agree_on_a_week(desk):
 
 
 def test_late_orders_correct_last_weeks_figures_openly(desk):
-    settings, database, lake, end = desk
+    database, lake, end = desk
     at = end - timedelta(days=28)
-    first = digest(lake, database, settings, as_of=at).data
+    first = digest(lake, database, as_of=at).data
     first["customers"]["active"] -= 1  # an order of that week was imported later
     first["customers"]["revenue"] -= 20.0
-    _post(database, settings, first)
-    later = digest(lake, database, settings, as_of=at + timedelta(days=7))
+    _post(database, first)
+    later = digest(lake, database, as_of=at + timedelta(days=7))
     assert later.data["customers"]["corrected"] == ["active", "revenue"]
-    assert "last week corrected to" in later.html(settings)
+    assert "last week corrected to" in later.html(database.settings)

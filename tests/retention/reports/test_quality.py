@@ -20,10 +20,10 @@ def _terminal(page) -> str:
 
 
 @pytest.fixture
-def quality_report(lake_of, settings, database):
+def quality_report(lake_of, database):
     """The report on a lake with a gap, a spike and a quarantined event."""
     clock.configure(fixed=UNTIL)
-    return report(lake_with_gap_and_spike(lake_of), database, settings)
+    return report(lake_with_gap_and_spike(lake_of), database)
 
 
 def test_report_shows_gaps_spikes_and_quarantine(quality_report):
@@ -37,13 +37,9 @@ def test_report_shows_gaps_spikes_and_quarantine(quality_report):
     )
     shown_text = _terminal(quality_report)
     assert "0 were excluded by the map, 1 were quarantined." in shown_text
-    for words in (
-        "2025-04-14",
-        "customer_id is missing",
-        "seasons are known after 13",
-        "no margin",
-    ):
+    for words in ("2025-04-14", "customer_id is missing", "seasons are known after 13"):
         assert words in shown_text
+    assert "no margin" in shown_text
 
 
 def test_every_limit_has_a_remedy(quality_report):
@@ -64,7 +60,7 @@ def test_quality_report_has_a_chart_and_a_page(quality_report, settings):
 
 
 def test_an_empty_lake_has_a_report_too(settings, database):
-    found = report(Lake.open(settings), database, settings)
+    found = report(Lake.open(settings), database)
     assert found.data["limits"][0]["limit"] == "no events: nothing can be predicted"
     assert "no events" in _terminal(found)
     assert found.html(settings)
@@ -78,24 +74,19 @@ def champion(shop_copy):
 
 def test_drift_compares_with_the_training_window(shop_copy, champion):
     clock.configure(fixed=shop_copy.end)
-    drift = report(shop_copy.lake, shop_copy.database, shop_copy.settings).data["drift"]
+    drift = report(shop_copy.lake, shop_copy.database).data["drift"]
     assert set(drift["features"]) == set(champion)
     assert drift["features"]["orders_all"] > drift["limit"]  # orders ever can only grow
     assert drift["moved"] == ["spend_1h"]
     assert drift["largest"] == drift["features"]["spend_1h"]
     assert np.isfinite(drift["event_mix"])
     clock.configure(fixed=shop_copy.end - timedelta(days=60))
-    assert (
-        report(shop_copy.lake, shop_copy.database, shop_copy.settings).data["drift"]["features"][
-            "orders_all"
-        ]
-        == 0
-    )
+    assert report(shop_copy.lake, shop_copy.database).data["drift"]["features"]["orders_all"] == 0
 
 
 def test_drifted_features_are_described_as_in_the_catalogue(shop_copy, champion, settings):
     clock.configure(fixed=shop_copy.end)
-    found = report(shop_copy.lake, shop_copy.database, shop_copy.settings)
+    found = report(shop_copy.lake, shop_copy.database)
     for said in (_terminal(found), found.html(settings)):
         assert "spend in the last 28 days" in said
         assert "spend_1h" not in said

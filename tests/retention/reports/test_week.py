@@ -11,16 +11,15 @@ def count_week(lake, until=UNTIL):
 
 
 def test_week_counts_each_kind_of_customer_once(lake_of):
-    activity = count_week(
-        lake_of(
-            bought("regular", 1, 8, 15, 22),
-            bought("new", 0.5, 3),
-            bought("returned", 2, 40),
-            bought("lapsed", 30, 50),
-            bought("lapsed before", 38),
-            bought("long gone", 90),
-        )
+    lake = lake_of(
+        bought("regular", 1, 8, 15, 22),
+        bought("new", 0.5, 3),
+        bought("returned", 2, 40),
+        bought("lapsed", 30, 50),
+        bought("lapsed before", 38),
+        bought("long gone", 90),
     )
+    activity = count_week(lake)
     assert (activity.active, activity.active_before) == (3, 1)
     assert (activity.new, activity.returned) == (1, 1)
     assert (activity.lapsed, activity.lapsed_before) == (1, 2)  # "returned" lapsed last week
@@ -60,9 +59,8 @@ def test_silence_of_exactly_28_days_counts(lake_of):
 def test_week_ignores_events_at_or_after_its_end(lake_of):
     lake = lake_of(bought("a", 1, 9, 60))
     before = count_week(lake)
-    lake_of(
-        bought("a", 0, -1), bought("b", -2), bought("c", 5, available_at=UNTIL + timedelta(days=1))
-    )
+    available_at = UNTIL + timedelta(days=1)
+    lake_of(bought("a", 0, -1), bought("b", -2), bought("c", 5, available_at=available_at))
     assert count_week(lake) == before
 
 
@@ -80,19 +78,8 @@ def test_simulated_orders_are_counted_apart(lake_of):
 
 def test_week_before_the_first_event_is_zero(lake_of):
     activity = count_week(lake_of(bought("a", 1)), UNTIL - timedelta(days=50))
-    assert (
-        activity.active,
-        activity.new,
-        activity.lapsed,
-        activity.revenue,
-        activity.weeks[-1][1],
-    ) == (
-        0,
-        0,
-        0,
-        0,
-        0,
-    )
+    assert (activity.active, activity.new, activity.lapsed) == (0, 0, 0)
+    assert (activity.revenue, activity.weeks[-1][1]) == (0, 0)
 
 
 def test_weeks_follow_the_shops_clock_when_it_changes(lake_of):

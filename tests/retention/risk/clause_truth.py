@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.clauses import Clause
-from retention.churn.facts import AMOUNT_OF
+from retention.churn.explaining.clauses import Clause
+from retention.churn.explaining.facts import AMOUNT_OF
 
 
 def _gap(value: float) -> int:

@@ -55,14 +55,13 @@ class MadeUpShop:
             "discount": price * off,
             "channel": np.where(rng.random(len(lines)) < 0.5, "web", "store"),
         }
-        bought = pd.DataFrame(
-            {
-                "customer_id": [f"c{number:04d}" for number in lines.customer],
-                "event_type": "purchase",
-                "occurred_at": _moments(lines.day),
-                **{name: values[name] for name in self.columns},
-            }
-        )
+        columns = {
+            "customer_id": [f"c{number:04d}" for number in lines.customer],
+            "event_type": "purchase",
+            "occurred_at": _moments(lines.day),
+            **{name: values[name] for name in self.columns},
+        }
+        bought = pd.DataFrame(columns)
         rows = pd.concat([bought, *self._other_events(rng, bought)], ignore_index=True)
         told_apart = [name for name in rows if name not in ("discount", "channel")]
         return rows.drop_duplicates(told_apart, ignore_index=True)

@@ -184,72 +184,48 @@ D = r"(less than a day|[\d,]+ days?)"
 E = r"(every day|every [\d,]+ days)"
 P = r"(\d+%)"
 T = r"([\d,]+\.\d)"
-SHOP = r" \(typical for the shop: {}\)"
+SHOP_N, SHOP_D, SHOP_E, SHOP_P, SHOP_T = (
+    rf" \(typical for the shop: {own}\)" for own in (N, D, E, P, T)
+)
+L = r"in the last (\d+) days"
 
 PATTERNS: tuple[tuple[str, Check], ...] = (
     (rf"(?:no order for|last order) {D}(?: ago)?, usually {E}", _silence),
-    (rf"no order for {D} since the only one{SHOP.format(D)}", _only_order),
-    (rf"the only order is less than a day old{SHOP.format(D)}", _only_order),
+    (rf"no order for {D} since the only one{SHOP_D}", _only_order),
+    (rf"the only order is less than a day old{SHOP_D}", _only_order),
     (rf"no order for {D}; earlier pauses lasted up to {N}", _within_pauses),
-    (rf"last order {D} ago{SHOP.format(D)}", _recent),
-    (rf"usually orders {E}{SHOP.format(E)}", _usual_gap),
+    (rf"last order {D} ago{SHOP_D}", _recent),
+    (rf"usually orders {E}{SHOP_E}", _usual_gap),
     (rf"{D} between the last two orders, usually {N}", _last_gap),
     (rf"usually orders {E}; earlier pauses lasted up to {N}", _paused),
     (rf"usually orders {E}, and never paused for longer before", _never_paused),
     (r"ordered on one day only, so there is no rhythm yet", _one_day),
     (rf"{N} orders? in the last (?P<c>\d+) days, {N} in the (\d+) before", _change("orders")),
     (rf"spent {N} in the last (?P<c>\d+) days, {N} in the (\d+) before", _change("spend")),
-    (rf"spent {N} in the last (\d+) days{SHOP.format(N)}", _amount("spend_2h", 2)),
-    (rf"spent {N} ever{SHOP.format(N)}", _amount("spend_all")),
-    (rf"spends {N} per order{SHOP.format(N)}", _amount("basket_mean", more_raises=None)),
-    (rf"{N} orders? ever{SHOP.format(N)}", _amount("orders_all")),
+    (rf"spent {N} {L}{SHOP_N}", _amount("spend_2h", 2)),
+    (rf"spent {N} ever{SHOP_N}", _amount("spend_all")),
+    (rf"spends {N} per order{SHOP_N}", _amount("basket_mean", more_raises=None)),
+    (rf"{N} orders? ever{SHOP_N}", _amount("orders_all")),
+    (rf"{P} off on average {L}{SHOP_P}", _amount("discount_share", 4, _percent, None)),
+    (rf"{N} coupons? redeemed {L}{SHOP_N}", _amount("redemptions_4h", 4, more_raises=None)),
+    (rf"{N} different items? {L}{SHOP_N}", _amount("items_4h", 4)),
+    (rf"{T} lines per order {L}{SHOP_T}", _amount("lines_per_order", 4, _tenth)),
+    (rf"{P} of the orders at weekends{SHOP_P}", _amount("weekend_share", None, _percent, None)),
     (
-        rf"{P} off on average in the last (\d+) days{SHOP.format(P)}",
-        _amount("discount_share", 4, _percent, None),
-    ),
-    (
-        rf"{N} coupons? redeemed in the last (\d+) days{SHOP.format(N)}",
-        _amount("redemptions_4h", 4, more_raises=None),
-    ),
-    (rf"{N} different items? in the last (\d+) days{SHOP.format(N)}", _amount("items_4h", 4)),
-    (
-        rf"{T} lines per order in the last (\d+) days{SHOP.format(T)}",
-        _amount("lines_per_order", 4, _tenth),
-    ),
-    (
-        rf"{P} of the orders at weekends{SHOP.format(P)}",
-        _amount("weekend_share", None, _percent, None),
-    ),
-    (
-        rf"{P} of the orders on their favourite day of the week{SHOP.format(P)}",
+        rf"{P} of the orders on their favourite day of the week{SHOP_P}",
         _amount("weekday_share", None, _percent, None),
     ),
-    (rf"{P} of the orders online{SHOP.format(P)}", _amount("online_share", None, _percent, None)),
-    (rf"ordered through {N} channels?{SHOP.format(N)}", _amount("channels", more_raises=None)),
-    (rf"a customer for {D}{SHOP.format(D)}", _amount("tenure_days", None, days, None)),
-    (
-        rf"{N} items? bought regularly in the last (\d+) days{SHOP.format(N)}",
-        _amount("regular_items", 4),
-    ),
+    (rf"{P} of the orders online{SHOP_P}", _amount("online_share", None, _percent, None)),
+    (rf"ordered through {N} channels?{SHOP_N}", _amount("channels", more_raises=None)),
+    (rf"a customer for {D}{SHOP_D}", _amount("tenure_days", None, days, None)),
+    (rf"{N} items? bought regularly {L}{SHOP_N}", _amount("regular_items", 4)),
     (rf"{N} of {N} items? bought regularly should have been bought again by now", _overdue),
-    (r"no item bought regularly in the last (\d+) days", _none_regular),
-    (
-        rf"{N} returns? in the last (\d+) days{SHOP.format(N)}",
-        _amount("returns_4h", 4, more_raises=True),
-    ),
-    (rf"{N} page views? in the last (\d+) days{SHOP.format(N)}", _amount("views_1h", 1)),
-    (
-        rf"{N} items? put into the cart in the last (\d+) days{SHOP.format(N)}",
-        _amount("carts_1h", 1),
-    ),
-    (
-        rf"{N} e-mails? opened or clicked in the last (\d+) days{SHOP.format(N)}",
-        _amount("emails_1h", 1),
-    ),
-    (
-        rf"{N} contacts? with support in the last (\d+) days{SHOP.format(N)}",
-        _amount("support_4h", 4, more_raises=True),
-    ),
+    (rf"no item bought regularly {L}", _none_regular),
+    (rf"{N} returns? {L}{SHOP_N}", _amount("returns_4h", 4, more_raises=True)),
+    (rf"{N} page views? {L}{SHOP_N}", _amount("views_1h", 1)),
+    (rf"{N} items? put into the cart {L}{SHOP_N}", _amount("carts_1h", 1)),
+    (rf"{N} e-mails? opened or clicked {L}{SHOP_N}", _amount("emails_1h", 1)),
+    (rf"{N} contacts? with support {L}{SHOP_N}", _amount("support_4h", 4, more_raises=True)),
     (rf"{P} of the shop's customers place no order within (\d+) days", _shop_churns),
     (rf"{P} of the shop's customers order again within (\d+) days", _shop_returns),
     (rf"no order for {D}, longer than {P} of the active customers", _longer_than),
@@ -260,7 +236,7 @@ PATTERNS: tuple[tuple[str, Check], ...] = (
     (r"several small signs together, none of which stands out", _nothing),
     (r"the time of the year.*", _nothing),
 )
-ORDERS_IN_WINDOW = re.compile(rf"{N} orders? in the last (\d+) days{SHOP.format(N)}")
+ORDERS_IN_WINDOW = re.compile(rf"{N} orders? {L}{SHOP_N}")
 
 
 def check(reason: dict[str, Any], facts: Facts) -> None:
@@ -270,14 +246,8 @@ def check(reason: dict[str, Any], facts: Facts) -> None:
         number = int(match[2]) // facts.horizon
         match_check: Check = _amount(f"orders_{number}h", number)
     else:
-        match, match_check = next(
-            (
-                (found, rule)
-                for rule_text, rule in PATTERNS
-                if (found := re.fullmatch(rule_text, text))
-            ),
-            (None, _nothing),
-        )
+        found = ((re.fullmatch(pattern, text), rule) for pattern, rule in PATTERNS)
+        match, match_check = next((pair for pair in found if pair[0]), (None, _nothing))
     assert match is not None, f"no check for the sentence {text!r}"
     expected, raises = match_check(facts, match.groupdict())
     assert list(match.groups()) == expected, (text, expected)

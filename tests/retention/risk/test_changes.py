@@ -17,9 +17,8 @@ def _sweep(tiers, listed=("high",)):
 
 
 def test_new_recovered_and_lapsed_customers_are_counted():
-    earlier = pd.DataFrame(
-        {"customer_id": list("abcde"), "tier": ["high", "high", "high", "low", "medium"]}
-    )
+    columns = {"customer_id": list("abcde"), "tier": ["high", "high", "high", "low", "medium"]}
+    earlier = pd.DataFrame(columns)
     swept = _sweep({"a": "high", "b": "low", "d": "high", "f": "high"})
     change = change_since(swept, earlier, as_of=BEFORE, model_version="churn-0")
     assert change.as_dict() == {

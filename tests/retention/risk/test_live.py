@@ -13,16 +13,18 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from retention.churn.score import score
-from retention.connect.events import check_rows
+from retention.connect.live.events import check_rows
 from retention.features import build
-from retention.lake import Lake, live_import
+from retention.lake import Lake
 from retention.lake.customer_lake import CustomerHistory, CustomerLake
 from retention.lake.identity import links
+from retention.lake.importing import live_import
 from retention.registry import champion
 from retention.registry.model_cache import churn_model
 from retention.risk import rules
 from retention.risk.live import measure_population
 from retention.risk.policy import load_policy
+from retention.window import Window
 from tests import readonly
 
 CUSTOMERS = [*(f"c{number:04d}" for number in range(8)), "new-1", "new-2"]
@@ -132,24 +134,18 @@ def check_stream(shop, stream_steps) -> None:
 def _compare(stream: Stream) -> None:
     lake, end, own = Lake.open(stream.shop.settings), stream.end, stream.shop.settings
     with stream.shop.database.reading() as session:
-        trained = churn_model(own, champion(session, own, "churn"))
+        trained = churn_model(own, champion(session, "churn"))
     policy = load_policy(own)
     with CustomerLake(stream.lake, stream.history, stream.touched) as few:
-        assert_equal(
-            build(few, end, horizon_days=21, active_within_days=None).execute(),
-            build(lake, end, horizon_days=21, active_within_days=None).execute(),
-            few.customers,
-        )
+        everyone = build(lake, end, window=Window(21, None)).execute()
+        assert_equal(build(few, end, window=Window(21, None)).execute(), everyone, few.customers)
         for model in (trained, None):
-            population = measure_population(
-                lake, model, end, horizon_days=21, active_within_days=42
-            )
+            population = measure_population(lake, model, end, window=Window(21, 42))
             live = population.scores(few, end, policy).drop(columns="tier")
-            batch = (
-                score(trained, lake, end)
-                if model
-                else rules.score(lake, end, horizon_days=21, active_within_days=42)[0]
-            )
+            if model:
+                batch = score(trained, lake, end)[0]
+            else:
+                batch = rules.score(lake, end, window=Window(21, 42))[0]
             assert_equal(live, batch[list(live.columns)], few.customers)
 
 
@@ -167,15 +163,13 @@ def test_scores_of_one_stream_equal_the_batch(champion_shop):
         "amount": 20,
     }
     back = purchase | {"event_type": "return", "days_ago": 1.0}
-    check_stream(
-        champion_shop,
-        [
-            [purchase, purchase | {"customer_id": "new-1", "days_ago": 3.0}],
-            [back, purchase | {"customer_id": "c0002", "days_ago": 60.0, "known_later": 10.0}],
-            ("c0003", "new-1"),
-            [purchase | {"customer_id": "c0002", "order": None, "known_later": 5.0}],
-        ],
-    )
+    stream_steps = [
+        [purchase, purchase | {"customer_id": "new-1", "days_ago": 3.0}],
+        [back, purchase | {"customer_id": "c0002", "days_ago": 60.0, "known_later": 10.0}],
+        ("c0003", "new-1"),
+        [purchase | {"customer_id": "c0002", "order": None, "known_later": 5.0}],
+    ]
+    check_stream(champion_shop, stream_steps)
 
 
 @pytest.mark.nightly

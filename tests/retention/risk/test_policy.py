@@ -72,24 +72,15 @@ def test_shop_policy_replaces_the_default(tmp_path):
         ("[recommend]\nmax_per_brand = 0\n", "recommend.max_per_brand"),
         ("[recommend]\nmin_margin = 30\n", "write less than 1.0 (it says 30)"),
         ("[tiers\n", "not valid TOML"),
-        (
-            "[campaign]\nbudget = inf\n",
-            "campaign.budget: write a number that ends, like 25000 (it says inf)",
-        ),
+        ("[campaign]\nbudget = inf\n", "a number that ends, like 25000 (it says inf)"),
         ("[tiers]\n[campaign]\n[tiers]\n", "line 3, column 7): [tiers]; this table is there twice"),
         ("[campaign]\nbudget = 1\nbudget = 2\n", "budget = 2; this is said twice; keep one"),
-        (
-            "[campaign]\nbudget = 25,000\n",
-            "budget = 25,000; one setting a line, and a number without separators",
-        ),
+        ("[campaign]\nbudget = 25,000\n", "one setting a line, and a number without separators"),
         (
             "# a\u2028b\n[campaign]\nconsent = “required”\n",
-            "consent = “required”; write text in straight quotes",
+            "“required”; write text in straight quotes",
         ),
-        (
-            "[campaign]\nconsent = “required”\n",
-            "consent = “required”; write text in straight quotes",
-        ),
+        ("[campaign]\nconsent = “required”\n", "“required”; write text in straight quotes"),
         ("[campaign]\nbudget\n", "write a setting as name = value"),
         (_rule(""), "rules.1.name: write 1 or more characters"),
         (_rule("A\\u0000"), "rules.1.name: 'A\\x00' holds a character that nobody can read"),
@@ -108,20 +99,11 @@ def test_shop_policy_replaces_the_default(tmp_path):
         (_rule(consent="[]"), "for nobody"),
         (
             "[campaign]\nmax_calls = true\n",
-            "campaign.max_calls: write a whole number like 40, without quotes (it says true)",
+            "max_calls: write a whole number like 40, without quotes (it says true)",
         ),
-        (
-            "[campaign]\nmax_calls = 2.5\n",
-            "write a whole number like 40, without quotes (it says 2.5)",
-        ),
-        (
-            '[campaign]\nbudget = "1000"\n',
-            "campaign.budget: write a number like 0.5, without quotes (it says '1000')",
-        ),
-        (
-            "[recommend]\nbandit = 1\n",
-            "recommend.bandit: write true or false, without quotes (it says 1)",
-        ),
+        ("[campaign]\nmax_calls = 2.5\n", "whole number like 40, without quotes (it says 2.5)"),
+        ('[campaign]\nbudget = "1000"\n', "number like 0.5, without quotes (it says '1000')"),
+        ("[recommend]\nbandit = 1\n", "write true or false, without quotes (it says 1)"),
         (_rule(tiers='"high"'), """rules.1.tiers: write a list like ["a", "b"] (it says 'high')"""),
         ("campaign = 3\n", "campaign: write a table"),
         ("rules = 3\n", "below a line [[rules]]"),
@@ -152,14 +134,10 @@ def test_invalid_policy_gives_one_sentence_with_the_error(tmp_path, text, says):
     assert sentence.endswith(".")
 
 
-def test_byte_order_mark_is_ignored(tmp_path):
-    file = tmp_path / "policy.toml"
-    file.write_text("[campaign]\nbudget = 1000\n", encoding="utf-8-sig")
-    assert read_policy(file).campaign.budget == 1000
-
-
-def test_whole_number_is_accepted_for_a_fraction(tmp_path):
-    assert read_policy(_written(tmp_path, "[campaign]\nbudget = 1000\n")).campaign.budget == 1000
+def test_byte_order_mark_and_whole_numbers_are_accepted(tmp_path):
+    for mark in ("", "\ufeff"):
+        path = _written(tmp_path, f"{mark}[campaign]\nbudget = 1000\n")
+        assert read_policy(path).campaign.budget == 1000
 
 
 def test_unreadable_policy_file_is_an_error(tmp_path):
@@ -218,9 +196,8 @@ def test_rules_decide_by_consent(tmp_path):
     policy = read_policy(_written(tmp_path, _rule("A") + unsure))
     assert policy.rule_for("high", [], consent="given").name == "A"
     assert policy.rule_for("high", [], consent="unknown").name == "B"
-    lenient = read_policy(
-        _written(tmp_path, "[campaign]\nconsent = 'unless_refused'\n" + _rule("A"))
-    )
+    path = _written(tmp_path, "[campaign]\nconsent = 'unless_refused'\n" + _rule("A"))
+    lenient = read_policy(path)
     assert lenient.rule_for("high", [], consent="unknown").name == "A"
 
 

@@ -9,6 +9,7 @@ from retention.churn.model import train
 from retention.churn.training_set import snapshot_moments
 from retention.risk import sweep as sweeps
 from retention.risk.policy import Policy
+from retention.window import Window
 from tests import shops
 from tests.retention.risk import clause_truth, raw_rows, sentences
 from tests.retention.risk.made_up_shops import SHOPS
@@ -42,10 +43,10 @@ def made_up(request, tmp_path_factory):
     rows = shop.rows()
     folder = tmp_path_factory.mktemp("made-up")
     lake = shops.lake(folder, rows.assign(source="shop"))
-    args = {"horizon_days": shop.horizon, "active_within_days": shop.active_within}
-    trained = train(lake, cutoff=shop.end, model=shop.model, **args)
+    window = Window(shop.horizon, shop.active_within)
+    trained = train(lake, cutoff=shop.end, model=shop.model, window=window)
     swept = {
-        version: sweeps.sweep(lake, model, Policy(), as_of=shop.end, tier="low", **args)
+        version: sweeps.sweep(lake, model, Policy(), as_of=shop.end, tier="low", window=window)
         for version, model in (("model", trained), ("rules", None))
     }
     return shop, rows, swept

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retention.churn.clauses import FALLS, Clause
+from retention.churn.explaining.clauses import FALLS, Clause
 from retention.risk.policy import DEFAULT, read_policy
 from retention.risk.reasons import (
     LISTED,
@@ -51,11 +51,8 @@ def test_listed_customer_without_a_change_is_told_the_fall(clauses, expected, pr
     told = with_fall(clauses, 30.0, expected, 28, priced=priced)
     assert told[0].code == first
     is_fall = first in FALLS
-    assert [reason["feature"] for reason in listed_reasons(ALL, told)] == [
-        *(["trend"] if is_fall else []),
-        "recency",
-        "frequency",
-    ]
+    found = [reason["feature"] for reason in listed_reasons(ALL, told)]
+    assert found == [*(["trend"] if is_fall else []), "recency", "frequency"]
     assert sentence(told, LISTED)
     assert len(short_reason(told, LISTED).split()) <= MAX_WORDS
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn import facts
-from retention.churn.clauses import FAMILIES, Clause, EvidenceTable, clauses_of, ordered
+from retention.churn.explaining import facts
+from retention.churn.explaining.clauses import FAMILIES, Clause, EvidenceTable, clauses_of, ordered
 from retention.features.catalogue import GROUPS
 from retention.risk import sentence as words
 from retention.templating import LOWERS, RAISES
@@ -51,11 +51,9 @@ def test_actionable_reason_comes_before_a_stronger_one():
 
 
 def test_silence_leads_and_the_season_ends_the_reasons():
-    silent, wide, season = (
-        Clause("silent", {"days": 43.0, "usual": 2, "longest": 12}, ("recency",), 0.1, RAISES),
-        Clause("tenure_days", {"amount": 30.0, "typical": 200.0}, ("tenure",), 0.9, RAISES),
-        Clause("season", {"change": -0.33, "days": 28}, ("season",), 2.0, RAISES),
-    )
+    silent = Clause("silent", {"days": 43.0, "usual": 2, "longest": 12}, ("recency",), 0.1, RAISES)
+    wide = Clause("tenure_days", {"amount": 30.0, "typical": 200.0}, ("tenure",), 0.9, RAISES)
+    season = Clause("season", {"change": -0.33, "days": 28}, ("season",), 2.0, RAISES)
     assert ordered((season, wide, silent)) == (silent, wide, season)
 
 
@@ -77,9 +75,8 @@ def test_silence_is_told_where_the_model_tells_nothing():
         {"customer_id": "once", **LATE, "gap_median": np.nan},
     ]
     weight = {"recency": np.zeros(3), "tenure": np.zeros(3)}
-    evidence = EvidenceTable(pd.DataFrame(rows), weight, TYPICAL, 28).of(
-        ["late", "on time", "once"]
-    )
+    frame = pd.DataFrame(rows)
+    evidence = EvidenceTable(frame, weight, TYPICAL, 28).of(["late", "on time", "once"])
     texts = [words.sentence(evidence[row["customer_id"]].clauses) for row in rows]
     assert texts == [
         "Silent for 43 days; usually orders every 2 days (longest pause before: 12 days)",

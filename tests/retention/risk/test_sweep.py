@@ -6,39 +6,38 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from retention.churn.capacity import list_size
+from retention.churn.lost_margin import list_size
 from retention.churn.model import train
 from retention.errors import TooLittleData
-from retention.lake import Lake
-from retention.lake.importing import import_files
 from retention.reports.sweep_chart import chart
 from retention.risk import rules
 from retention.risk.policy import Policy, Tiers, thresholds, tier_of, tiers_of
 from retention.risk.reasons import LISTED, stored_sentence
 from retention.risk.sweep import order_of, sweep
-from retention.settings import Settings
 from retention.templating import RAISES
+from retention.window import Window
 from tests import shop as tiny
+from tests import shops
+
+
+@pytest.fixture(scope="module")
+def result(shop):
+    """The sweep by rules."""
+    return sweep(shop.lake, None, Policy(), as_of=shop.end)
 
 
 def test_threshold_belongs_to_the_higher_tier():
-    assert [tier_of(p, Tiers()) for p in (0.5, 0.4999, 0.25, 0.2499)] == [
-        "high",
-        "medium",
-        "medium",
-        "low",
-    ]
+    tiers = [tier_of(p, Tiers()) for p in (0.5, 0.4999, 0.25, 0.2499)]
+    assert tiers == ["high", "medium", "medium", "low"]
 
 
 @pytest.mark.parametrize("with_model", [pytest.param(True, marks=pytest.mark.nightly), False])
 def test_sweep_totals_are_consistent(shop, with_model):
-    model = (
-        train(shop.lake, cutoff=shop.end, model="logistic", horizon_days=21, active_within_days=42)
-        if with_model
-        else None
-    )
-    result = sweep(shop.lake, model, Policy(), as_of=shop.end, tier="medium", top=3)
-    result_json = result.as_dict()
+    model = None
+    if with_model:
+        model = train(shop.lake, cutoff=shop.end, model="logistic", window=Window(21, 42))
+    result = sweep(shop.lake, model, Policy(), as_of=shop.end, tier="medium")
+    result_json = result.as_dict(top=3)
     assert sum(result_json["tiers"].values()) == result_json["customers"] == len(result.scores)
     assert set(result.cohort.tier) <= {"high", "medium"}
     assert len(result.cohort) == result_json["tiers"]["high"] + result_json["tiers"]["medium"]
@@ -56,9 +55,8 @@ def test_sweep_totals_are_consistent(shop, with_model):
         "reasons",
         "sentence",
     }
-    assert list(result.scores.tier) == list(
-        tiers_of(result.scores.churn_probability.to_numpy(), thresholds(Policy(), model))
-    )
+    probabilities = result.scores.churn_probability.to_numpy()
+    assert list(result.scores.tier) == list(tiers_of(probabilities, thresholds(Policy(), model)))
     assert chart(result.tiers).startswith(b"\x89PNG")
 
 
@@ -74,8 +72,7 @@ def test_stored_reasons_give_the_sentence_of_the_list(shop):
     assert stored_sentence(without, listed["tier"]).startswith(("raises the", "lowers the"))
 
 
-def test_list_of_any_tier_tells_what_raises_the_risk(shop):
-    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+def test_list_of_any_tier_tells_what_raises_the_risk(result):
     stored = result.scores.set_index("customer_id").reasons
     assert (result.cohort.tier == "low").any()
     for customer in result.cohort.itertuples():
@@ -85,19 +82,15 @@ def test_list_of_any_tier_tells_what_raises_the_risk(shop):
 
 
 def test_without_prices_the_cohort_is_ranked_by_lost_order_days(tmp_path):
-    file, home = tmp_path / "events.parquet", tmp_path / "home"
-    tiny.frames(customers=60, days=80)["events"].drop(columns="amount").to_parquet(file)
-    settings = Settings(home=home, _env_file=None)
-    lake = Lake.open(settings)
-    import_files(lake, None, settings, "events", [str(file)])
+    events = tiny.frames(customers=60, days=80)["events"].drop(columns="amount")
+    lake = shops.lake(tmp_path, events)
     result = sweep(lake, None, Policy(), as_of=tiny.BEGIN + timedelta(days=80), tier="low")
     assert result.cohort.expected_value.max() == 0
     assert result.cohort.lost_spend.is_monotonic_decreasing
     assert {row["lost_margin"] for row in result.as_dict()["cohort"]} == {None}
 
 
-def test_sweep_without_a_model_uses_rules_and_notes_it(shop):
-    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+def test_sweep_without_a_model_uses_rules_and_notes_it(shop, result):
     assert result.model_version == "rules"
     assert "no model yet" in result.rung
     early = sweep(shop.lake, None, Policy(), as_of=shop.begin + timedelta(days=20))
@@ -105,7 +98,7 @@ def test_sweep_without_a_model_uses_rules_and_notes_it(shop):
 
 
 def test_rules_reason_uses_singular_for_one_order(shop):
-    swept, _ = rules.score(shop.lake, shop.begin + timedelta(days=20))
+    swept, *_ = rules.score(shop.lake, shop.begin + timedelta(days=20))
     texts = {
         reason["text"]
         for reasons in swept.reasons
@@ -117,14 +110,14 @@ def test_rules_reason_uses_singular_for_one_order(shop):
 
 @pytest.mark.nightly
 def test_rules_score_of_one_customer_equals_the_sweep(shop):
-    swept, _ = rules.score(shop.lake, shop.end)
+    swept, *_ = rules.score(shop.lake, shop.end)
     for at in (0, len(swept) // 2, -1):
         row = swept.iloc[at]
-        scores, _ = rules.score(shop.lake, shop.end, customer_ids=[row.customer_id])
+        scores, *_ = rules.score(shop.lake, shop.end, customer_ids=[row.customer_id])
         assert scores.iloc[0].to_dict() == row.to_dict()
-    everyone, _ = rules.score(shop.lake, shop.end, active_within_days=None)
+    everyone, *_ = rules.score(shop.lake, shop.end, window=Window(active_within_days=None))
     silent = everyone[~everyone.customer_id.isin(swept.customer_id)].customer_id
-    lapsed, _ = rules.score(shop.lake, shop.end, customer_ids=silent)
+    lapsed, *_ = rules.score(shop.lake, shop.end, customer_ids=silent)
     assert len(lapsed) == len(silent) > 0
     assert lapsed.churn_probability.min() >= Tiers().high
     assert rules.score(shop.lake, shop.end, customer_ids=["nobody"])[0].empty
@@ -135,8 +128,7 @@ def test_sweep_without_active_customers_is_an_error(shop):
         sweep(shop.lake, None, Policy(), as_of=shop.end + timedelta(days=400))
 
 
-def test_list_has_the_stated_number_of_customers_whatever_their_tier(shop):
-    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+def test_list_has_the_stated_number_of_customers_whatever_their_tier(result):
     assert result.cohort_tiers == ()
     assert len(result.cohort) == result.list_size == int(0.15 * len(result.scores))
     assert result.cohort.lost_margin.is_monotonic_decreasing
@@ -149,20 +141,18 @@ def test_list_has_the_stated_number_of_customers_whatever_their_tier(shop):
 @pytest.mark.parametrize("tier", [None, "medium", "lapsed"])
 def test_order_by_spend_keeps_the_customers_of_the_list(shop, tier):
     usual = sweep(shop.lake, None, Policy(), as_of=shop.end, tier=tier)
-    by_spend = sweep(shop.lake, None, Policy(), as_of=shop.end, tier=tier, by_spend=True)
+    by_spend = usual.by_spend()
     assert set(by_spend.cohort.customer_id) == set(usual.cohort.customer_id)
     assert by_spend.cohort.expected_value.is_monotonic_decreasing
     assert by_spend.order_by == "spend"
 
 
-def test_stored_scores_know_the_places_of_the_list(shop):
-    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+def test_stored_scores_know_the_places_of_the_list(result):
     stored = result.stored.dropna(subset="list_rank").sort_values("list_rank")
     assert list(stored.customer_id) == list(result.cohort.customer_id)
 
 
-def test_list_of_an_audience_is_chosen_among_its_customers(shop):
-    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+def test_list_of_an_audience_is_chosen_among_its_customers(result):
     others = set(result.scores.customer_id) - set(result.cohort.customer_id)
     own = result.restricted_to(others)
     assert len(own.cohort) == result.list_size
@@ -171,8 +161,7 @@ def test_list_of_an_audience_is_chosen_among_its_customers(shop):
     assert sorted(few.cohort.customer_id) == sorted(others)[:3]
 
 
-def test_safe_customers_come_last_however_much_they_spend(shop):
-    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+def test_safe_customers_come_last_however_much_they_spend(result):
     is_safe = result.scores.churn_probability < 0.5 * result.average
     listed = result.scores.list_rank.notna()
     assert is_safe.any()
@@ -181,8 +170,7 @@ def test_safe_customers_come_last_however_much_they_spend(shop):
     assert result.scores[is_safe].lost_margin.max() > result.cohort.lost_margin.min()
 
 
-def test_groups_add_up_to_everyone_who_ever_ordered(shop):
-    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+def test_groups_add_up_to_everyone_who_ever_ordered(shop, result):
     events = shop.lake.table("events").execute()
     buyers = set(events[events.event_type == "purchase"].customer_id)
     assert sum(result.groups.values()) == len(buyers)
@@ -197,8 +185,7 @@ def test_lapsed_list_is_as_long_as_its_own_group_asks(shop):
     assert len(result.of_lapsed(Policy(list={"customers": 3})).cohort) == 3
 
 
-def test_ranks_and_lapsed_customers_are_not_compared_with_an_average(shop):
-    result = sweep(shop.lake, None, Policy(), as_of=shop.end)
+def test_ranks_and_lapsed_customers_are_not_compared_with_an_average(result):
     for listed in (result.as_dict(), result.of_lapsed(Policy()).as_dict()):
         assert listed["average"] is None
         assert {customer["times_average"] for customer in listed["cohort"]} == {None}
@@ -240,8 +227,8 @@ def test_stated_size_of_the_list_is_kept(shop):
     assert len(result.cohort) == 7
 
 
-def test_list_of_nobody_is_empty(shop):
-    nobody = sweep(shop.lake, None, Policy(), as_of=shop.end).restricted_to(())
+def test_list_of_nobody_is_empty(result):
+    nobody = result.restricted_to(())
     assert nobody.cohort.empty
     assert nobody.stored.empty
     assert nobody.as_dict()["revenue_at_risk"] == 0

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 import retention
 from retention.errors import BadInput, TooLittleData
 from retention.shop.churn import METRICS
+from retention.window import Window
 
 matplotlib.use("Agg")
 
@@ -51,16 +52,13 @@ def test_churn_report_shows_the_model_next_to_its_baselines(report, shop):
 
 @pytest.mark.nightly
 def test_churn_report_is_that_of_the_command(report, shop):
-    from retention.churn.evaluate import evaluate
+    from retention.churn.evaluation.evaluate import Plan, evaluate
     from retention.lake.coverage import latest_cutoff
 
     lake = shop._data.lake
-    by_command = evaluate(
-        lake,
-        cutoff=latest_cutoff(lake, 56),
-        horizon_days=56,
-        active_within_days=shop.active_within_days,
-    )
+    window = Window(56, shop.active_within_days)
+    plan = Plan(cutoff=latest_cutoff(lake, 56), window=window)
+    by_command, _ = evaluate(lake, plan)
     assert report.metrics == by_command["metrics"]
     assert report.as_dict().keys() == by_command.keys()
 

@@ -12,6 +12,7 @@ import pytest
 import retention
 from retention.errors import BadInput, TooLittleData
 from retention.shop.shop import SCORES
+from retention.window import Window
 
 NAMES = {"customer_id": "who", "occurred_at": "day"}
 
@@ -101,11 +102,7 @@ def test_equal_rows_count_once():
 
 def test_named_column_replaces_another_of_the_canonical_name():
     table = pd.DataFrame(
-        {
-            "customer_id": ["x", "y"],
-            "account": ["ann", "bob"],
-            "day": ["2025-01-01", "2025-01-02"],
-        }
+        {"customer_id": ["x", "y"], "account": ["ann", "bob"], "day": ["2025-01-01", "2025-01-02"]}
     )
     shop = read(table, customer_id="account")
     assert sorted(events(shop).customer_id) == ["ann", "bob"]
@@ -143,12 +140,7 @@ def test_too_little_data_gives_the_message_of_the_command(orders):
         shop.train_churn()
     horizon, active = shop.horizon_days, shop.active_within_days
     with pytest.raises((BadInput, TooLittleData)) as by_command:
-        train(
-            shop._data.lake,
-            cutoff=shop._data.end,
-            horizon_days=horizon,
-            active_within_days=active,
-        )
+        train(shop._data.lake, cutoff=shop._data.end, window=Window(horizon, active))
     assert str(by_library.value) == str(by_command.value)
 
 
@@ -222,7 +214,7 @@ def test_installation_is_opened_with_its_definition(tmp_path):
 
     settings = Settings(home=tmp_path, _env_file=None)
     tmp_path.mkdir(exist_ok=True)
-    create_tables(Database(settings.database_url.get_secret_value()))
+    create_tables(Database(settings.database_url.get_secret_value(), settings))
     shop = retention.Shop.open(tmp_path)
     assert (shop.horizon_days, shop.active_within_days) == (28, 56)
     with pytest.raises(TooLittleData, match="no events yet"):

@@ -6,12 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.uplift.evaluation import (
-    FOLDS,
-    compare_learners,
-    select_by_qini,
-    select_per_fold,
-)
+from retention.uplift.evaluation import FOLDS, compare_learners, select_by_qini, select_per_fold
 from retention.uplift.experiment import Experiment, build_experiment
 from retention.uplift.learners import LEARNERS
 from retention.uplift.uplift_metrics import METRICS
@@ -23,10 +18,12 @@ from tests.terminal_text import terminal_text
 def report():
     """Evaluate the women's e-mail on the full table, with outcomes and arms among the columns."""
     table, _ = hillstrom(6000, seed=2)
-    trial = build_experiment(
-        table, treatment="segment", outcome="visit", control=ARMS[0], arm=ARMS[1]
-    )
+    trial = build_experiment(table, "segment", "visit", control=ARMS[0], arm=ARMS[1])
     return trial, compare_learners(trial)
+
+
+def built(table: pd.DataFrame, *features: str) -> Experiment:
+    return build_experiment(table, "treated", "visit", features)
 
 
 def test_selected_learner_beats_risk_and_random(report):
@@ -73,12 +70,8 @@ def test_leaking_columns_are_left_out_and_named(report):
     table, _ = against(None, customers=3000)
     table["customer"] = [f"k{n}" for n in range(len(table))]
     table["row"] = np.arange(len(table))
-    left_out = build_experiment(table, treatment="treated", outcome="visit").left_out
-    assert {"segment", "customer", "row", "conversion"} <= set(left_out)
-    requested = build_experiment(
-        table, treatment="treated", outcome="visit", features=["recency", "conversion"]
-    )
-    assert list(requested.features) == ["recency", "conversion"]
+    assert {"segment", "customer", "row", "conversion"} <= set(built(table).left_out)
+    assert list(built(table, "recency", "conversion").features) == ["recency", "conversion"]
 
 
 def test_number_known_for_treated_only_is_left_out():
@@ -94,7 +87,7 @@ def test_number_known_for_treated_only_is_left_out():
         patience=days.where(~regrets),  # missing only for customers who visit
         often_missing=days.where(rng.random(3000) < 0.6),
     )
-    trial = build_experiment(table, treatment="treated", outcome="visit")
+    trial = built(table)
     assert {"opened_after", "opened_at", "patience"} <= set(trial.left_out)
     assert "often_missing" in trial.features
 
@@ -103,8 +96,8 @@ def test_flag_missing_for_treated_is_left_out_despite_minus_one():
     table, _ = against(None, customers=3000)
     rng = np.random.default_rng(1)
     mark = pd.Series(np.where(rng.random(3000) < 0.5, 1.0, -1.0))
-    table = table.assign(said=mark.mask((table["treated"] == 1) & (mark < 0)), told=mark)
-    trial = build_experiment(table, treatment="treated", outcome="visit")
+    said = mark.mask((table["treated"] == 1) & (mark < 0))
+    trial = built(table.assign(said=said, told=mark))
     assert "said" in trial.left_out
     assert "told" in trial.features
 
@@ -112,21 +105,15 @@ def test_flag_missing_for_treated_is_left_out_despite_minus_one():
 def test_infinite_number_counts_as_missing():
     table, _ = against(None, customers=600)
     ratio = table["recency"].astype(float).where(table.index > 3, math.inf)
-    trial = build_experiment(
-        table.assign(ratio=ratio), treatment="treated", outcome="visit", features=["ratio"]
-    )
-    assert trial.features["ratio"].isna().sum() == 4
+    assert built(table.assign(ratio=ratio), "ratio").features["ratio"].isna().sum() == 4
 
 
 def test_interval_contains_zero_without_uplift():
     rng = np.random.default_rng(5)
     n = 1200
-    trial = Experiment(
-        pd.DataFrame({"a": rng.normal(size=n), "b": rng.choice(["x", "y"], n)}),
-        rng.binomial(1, 0.3, n).astype(float),
-        rng.binomial(1, 0.5, n).astype(float),
-        0.5,
-    )
+    table = pd.DataFrame({"a": rng.normal(size=n), "b": rng.choice(["x", "y"], n)})
+    outcome, treated = (rng.binomial(1, share, n).astype(float) for share in (0.3, 0.5))
+    trial = Experiment(table, outcome, treated, 0.5)
     low, high = compare_learners(trial)["selection"]["interval"]
     assert low < 0 < high
 
@@ -148,8 +135,7 @@ def test_selection_per_fold_is_unbiased_unlike_the_best():
     for _ in range(60):
         qini = {f"noise {n}": rng.normal(0, 0.02, 2 * FOLDS) for n in range(8)}
         lucky.append(qini[select_by_qini(qini)].mean())
-        honest.append(
-            np.mean([qini[name][fold] for fold, name in enumerate(select_per_fold(qini))])
-        )
+        chosen = enumerate(select_per_fold(qini))
+        honest.append(np.mean([qini[name][fold] for fold, name in chosen]))
     assert np.mean(lucky) > 0.005
     assert abs(np.mean(honest)) < 3 * np.std(honest) / math.sqrt(len(honest))

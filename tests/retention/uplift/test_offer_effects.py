@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.campaigns.targeting import select_by_profit
+from retention.campaigns.planning.targeting import select_by_profit
 from retention.errors import BadInput
 from retention.risk.policy import Policy, read_policy
 from retention.uplift.experiment import Experiment
@@ -23,15 +23,13 @@ def _past(
     rng = np.random.default_rng(seed)
     likes, often = rng.normal(size=(2, number))
     treated = rng.random(number) < 0.7
-    gets_coupon = rng.random(number) < (
-        chance_of_coupon(likes) if callable(chance_of_coupon) else chance_of_coupon
-    )
+    chance = chance_of_coupon(likes) if callable(chance_of_coupon) else chance_of_coupon
+    gets_coupon = rng.random(number) < chance
     kinds = np.where(treated, np.where(gets_coupon, A, B), "")
     uplift = treated * np.where(gets_coupon, coupon * (likes > 0), 0.05)
     ordered = (rng.random(number) < 0.3 + 0.05 * np.tanh(often) + uplift).astype(float)
-    return Experiment(
-        pd.DataFrame({"likes": likes, "often": often}), ordered, treated.astype(float), 0.7
-    ), kinds
+    table = pd.DataFrame({"likes": likes, "often": often})
+    return Experiment(table, ordered, treated.astype(float), 0.7), kinds
 
 
 def test_randomised_offers_get_separate_models():
@@ -111,32 +109,28 @@ def _customers(values: list[float]) -> pd.DataFrame:
     )
 
 
+def _chosen(policy: Policy, predicted: UpliftPrediction) -> pd.DataFrame:
+    people = _customers([100.0] * len(predicted.pooled))
+    return select_by_profit(people, predicted, policy, 0.3).customers
+
+
 def test_customer_gets_the_most_profitable_allowed_offer(policy):
-    people = _customers([100.0, 100.0, 100.0])
-    predicted = UpliftPrediction(
-        np.full(3, 0.1), {A: np.array([0.2, 0.05, 0.2]), B: np.array([0.05, 0.05, np.nan])}
-    )
-    chosen = select_by_profit(people, predicted, policy, 0.3).customers.set_index("customer_id")
+    by_offer = {A: np.array([0.2, 0.05, 0.2]), B: np.array([0.05, 0.05, np.nan])}
+    chosen = _chosen(policy, UpliftPrediction(np.full(3, 0.1), by_offer)).set_index("customer_id")
     assert chosen["rule"].to_dict() == {"k0": "Coupon", "k1": "Reminder", "k2": "Coupon"}
     assert chosen["uplift"].to_dict() == {"k0": 0.2, "k1": 0.05, "k2": 0.2}
 
 
 def test_pooled_uplift_keeps_the_policys_own_offer(policy):
-    chosen = select_by_profit(
-        _customers([100.0] * 3), UpliftPrediction(np.full(3, 0.1)), policy, 0.3
-    ).customers
+    chosen = _chosen(policy, UpliftPrediction(np.full(3, 0.1)))
     assert set(chosen["rule"]) == {"Coupon"}
 
 
 def test_budget_prefers_cheaper_offers_to_excluding_customers(policy):
-    people = _customers([100.0] * 100)
     predicted = UpliftPrediction(np.full(100, 0.1), {A: np.full(100, 0.2), B: np.full(100, 0.15)})
-    free = select_by_profit(people, predicted, policy, 0.3).customers
-    assert set(free["rule"]) == {"Coupon"}
+    assert set(_chosen(policy, predicted)["rule"]) == {"Coupon"}
     campaign = policy.campaign.model_copy(update={"budget": 30.0})
-    tight = select_by_profit(
-        people, predicted, policy.model_copy(update={"campaign": campaign}), 0.3
-    ).customers
+    tight = _chosen(policy.model_copy(update={"campaign": campaign}), predicted)
     assert len(tight) == 100
     assert set(tight["rule"]) == {"Coupon", "Reminder"}
 
@@ -161,9 +155,8 @@ def test_rejects_replacement_rule_without_a_place(tmp_path, change, says):
 def test_bandit_draws_among_the_same_offers(policy):
     from retention.recommend.bandit import thompson
 
-    vary = policy.model_copy(
-        update={"recommend": policy.recommend.model_copy(update={"vary_offers": True})}
-    )
+    rules = policy.recommend.model_copy(update={"vary_offers": True})
+    vary = policy.model_copy(update={"recommend": rules})
     people = _customers([1.0, 1.0]).assign(rule=["Coupon", "Reminder"])
     arms = thompson.eligible_arms(people, policy)
     assert arms.allowed.sum(axis=1).tolist() == [3, 1]

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.campaigns.targeting import describe_targeting, select_by_profit
+from retention.campaigns.planning.targeting import describe_targeting, select_by_profit
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.risk.policy import DEFAULT, read_policy
 from retention.uplift.past_campaigns import UpliftPrediction, fit_uplift, load_campaigns
 from tests.shop import merged
@@ -29,18 +29,7 @@ def _shop(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
     ordered_at = SENT - pd.to_timedelta(rng.uniform(1, 110, len(customer)), unit="D")
     bought = rng.random(CUSTOMERS) < 0.2 + 0.45 * ordered_often * treated
     later_orders = SENT + pd.to_timedelta(rng.uniform(1, 25, bought.sum()), unit="D")
-    events = pd.DataFrame(
-        {
-            "customer_id": np.concatenate([customer, ids[bought]]),
-            "occurred_at": [*ordered_at, *later_orders],
-            "event_type": "purchase",
-            "item_id": "i1",
-            "amount": 20.0,
-            "currency": "EUR",
-            "source": "shop",
-        }
-    )
-    events["order_id"] = [f"o{n}" for n in range(len(events))]
+    events = _orders(np.concatenate([customer, ids[bought]]), [*ordered_at, *later_orders], "o")
     treatments = pd.DataFrame(
         {
             "campaign_id": "c1",
@@ -50,6 +39,14 @@ def _shop(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
         }
     )
     return events, treatments, ordered_often
+
+
+def _orders(customers, at, prefix: str) -> pd.DataFrame:
+    frame = pd.DataFrame({"customer_id": customers, "occurred_at": at})
+    frame["order_id"] = [f"{prefix}{n}" for n in range(len(frame))]
+    return frame.assign(
+        event_type="purchase", item_id="i1", amount=20.0, currency="EUR", source="shop"
+    )
 
 
 def _import(lake, database, settings, folder, name: str, table: str, frame: pd.DataFrame) -> None:
@@ -82,18 +79,7 @@ def test_past_campaign_teaches_responsive_customers(shop, settings, database, tm
     assert predicted[ordered_often].mean() > predicted[~ordered_often].mean() + 0.2
     assert predicted.mean() == pytest.approx(0.22, abs=0.08)
 
-    later = pd.DataFrame(
-        {
-            "customer_id": ids,
-            "occurred_at": NOW + timedelta(hours=1),
-            "event_type": "purchase",
-            "item_id": "i1",
-            "amount": 20.0,
-            "currency": "EUR",
-            "source": "shop",
-            "order_id": [f"later{n}" for n in range(CUSTOMERS)],
-        }
-    )
+    later = _orders(ids, NOW + timedelta(hours=1), "later")
     _import(lake, database, settings, tmp_path, "later", "events", later)
     reloaded, _, _ = load_campaigns(lake, NOW, window_days=WINDOW)
     np.testing.assert_array_equal(reloaded.outcome, trial.outcome)
@@ -156,21 +142,13 @@ def test_most_profitable_customers_are_chosen_within_limits():
     free, unlimited = _chosen(customers, uplift, policy)
     assert 50 < len(free) < 500
     assert (free["uplift"] > 0).all()
-    tight = policy.model_copy(
-        update={"campaign": policy.campaign.model_copy(update={"max_audience": 20})}
-    )
-    few, excluded = _chosen(customers, uplift, tight)
+    few, excluded = _chosen(customers, uplift, _with(policy, max_audience=20))
     assert list(few["customer_id"]) == list(free["customer_id"][:20])
     assert excluded == {**unlimited, "beyond_maximum": len(free) - 20}
-    broke = policy.model_copy(
-        update={"campaign": policy.campaign.model_copy(update={"budget": 5.0})}
-    )
-    paid, excluded = _chosen(customers, uplift, broke)
+    paid, excluded = _chosen(customers, uplift, _with(policy, budget=5.0))
     assert 0 < len(paid) < len(free)
-    assert excluded == {
-        **unlimited,
-        "beyond_budget": len(free) - len(paid),
-    }  # none of them earns too little
+    # None of them earns too little.
+    assert excluded == {**unlimited, "beyond_budget": len(free) - len(paid)}
     assert unlimited == {"no_gain": 500 - len(free), "beyond_maximum": 0, "beyond_budget": 0}
 
 
@@ -192,6 +170,11 @@ def test_order_probability_is_at_most_one():
         "regular": pytest.approx(0.1),
         "rare": pytest.approx(0.3),
     }
+
+
+def _with(policy, **limits):
+    """Return the policy with other limits of a campaign."""
+    return policy.model_copy(update={"campaign": policy.campaign.model_copy(update=limits)})
 
 
 def _chosen(customers, uplift, policy):

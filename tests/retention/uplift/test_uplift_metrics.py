@@ -13,8 +13,12 @@ from retention.uplift.uplift_metrics import (
     UpliftRanking,
     bootstrap_weights,
     percentile_interval,
-    uplift_metrics,
 )
+
+
+def uplift_metrics(outcome, uplift, treated) -> dict[str, float]:
+    measured = UpliftRanking.of(outcome, uplift, treated).measure()
+    return {name: float(value[0]) for name, value in measured.items()}
 
 
 def _theirs(outcome, uplift, treated) -> list[float]:
@@ -61,15 +65,10 @@ def test_perfect_ranking_scores_one_and_its_reverse_below_zero():
 
 def test_weight_two_equals_two_customers():
     rng = np.random.default_rng(0)
-    outcome, treated, uplift = (
-        rng.binomial(1, 0.4, 200),
-        rng.binomial(1, 0.6, 200),
-        rng.normal(size=200),
-    )
-    often = rng.poisson(1.0, 200)
-    weighted = UpliftRanking.of(outcome, uplift, treated).measure(
-        np.stack([often, np.ones(200, int)])
-    )
+    outcome, treated = rng.binomial(1, 0.4, 200), rng.binomial(1, 0.6, 200)
+    uplift, often = rng.normal(size=200), rng.poisson(1.0, 200)
+    weights = np.stack([often, np.ones(200, int)])
+    weighted = UpliftRanking.of(outcome, uplift, treated).measure(weights)
     repeated = uplift_metrics(*(np.repeat(values, often) for values in (outcome, uplift, treated)))
     assert {name: value[0] for name, value in weighted.items()} == pytest.approx(repeated)
     assert {name: value[1] for name, value in weighted.items()} == pytest.approx(

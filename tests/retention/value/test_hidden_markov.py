@@ -77,17 +77,14 @@ def test_pausing_customers_are_likelier_to_return_than_fading_ones(world):
     fitted = hidden_markov.fit(counts, begun)
     pauses = [1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0]
     lasting = [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-    first, second = fitted.no_purchase(
-        fitted.now(np.array([pauses, lasting]), np.zeros(2, dtype=int)), 4
-    )
+    now = fitted.now(np.array([pauses, lasting]), np.zeros(2, dtype=int))
+    first, second = fitted.no_purchase(now, 4)
     assert first < second
 
 
 def test_handles_no_customers_and_one_period():
-    nobody = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
-    assert nobody.now(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int)).shape == (
-        0,
-        len(nobody.start),
-    )
+    nothing = np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int)
+    nobody = hidden_markov.fit(*nothing)
+    assert nobody.now(*nothing).shape == (0, len(nobody.start))
     new = hidden_markov.fit(np.array([[1], [2], [1]]), np.zeros(3, dtype=int))
     assert 0 < new.no_purchase(new.now(np.array([[1]]), np.zeros(1, dtype=int)), 4)[0] < 1

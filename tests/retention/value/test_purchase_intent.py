@@ -33,12 +33,8 @@ def test_recovers_a_known_hazard_at_every_horizon(world):
     model = _fitted(world, 90.0)
     hazards = model.hazards(X, flat)
     for days in purchase_intent.HORIZONS:
-        assert (
-            np.abs(
-                purchase_intent.order_probability(hazards, days) - (1 - np.exp(-rate * days))
-            ).mean()
-            < 0.02
-        )
+        error = purchase_intent.order_probability(hazards, days) - (1 - np.exp(-rate * days))
+        assert np.abs(error).mean() < 0.02
 
 
 def test_probabilities_grow_with_the_horizon(world):
@@ -53,10 +49,11 @@ def test_probabilities_grow_with_the_horizon(world):
     )
     assert ((early < middle) & (middle < late) & (late <= 90)).all()
     for number in (0, 1, 2):  # the two are each other's inverse
-        chance = purchase_intent.order_probability(hazards[[number]], float(middle[number]))
-        assert chance == pytest.approx(
-            0.5 * purchase_intent.order_probability(hazards[[number]], 90.0)
+        chance, until_end = (
+            purchase_intent.order_probability(hazards[[number]], float(days))
+            for days in (middle[number], 90)
         )
+        assert chance == pytest.approx(0.5 * until_end)
 
 
 def test_uses_the_closed_form_beyond_the_observed_days(world):

@@ -12,14 +12,7 @@ from retention.db.tables import RoleGrant
 from retention.registry import ChurnDefinition, change_definition
 from tests import readonly
 from tests import shop as tiny
-from tests.workers.campaigns.steps import (
-    AFTER_CLEARANCE,
-    ANALYST,
-    LEAD,
-    POLICY,
-    approved,
-    live,
-)
+from tests.workers.campaigns.steps import AFTER_CLEARANCE, ANALYST, LEAD, POLICY, approved, live
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +66,7 @@ def _shop_with_people(made: tiny.Shop, home: Path) -> tiny.Shop:
         for user, role in ((ANALYST, "analyst"), (LEAD, "approver")):
             session.add(RoleGrant(user_id=user, role=role, granted_by="U0ADMIN"))
         # A window like that of the campaigns: customers are active until their results are in.
-        change_definition(session, shop.settings, ChurnDefinition(28, 56, "person"), "U0ADMIN")
+        change_definition(session, ChurnDefinition(28, 56, "person"), "U0ADMIN")
     clock.configure(fixed=shop.end)
     return shop
 

@@ -2,31 +2,28 @@
 
 import csv
 import io
+from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns import closing
-from retention.campaigns.file_imports import LISTENER
-from retention.campaigns.prior import prior_from_campaigns
-from retention.campaigns.states import find_campaign
-from retention.campaigns.view import campaign_data
-from retention.db.tables import (
-    Assignment,
-    Campaign,
-    File,
-    Job,
-    Outbox,
-)
-from retention.lake.importing import import_files
+from retention.campaigns.codes.file_imports import LISTENER
+from retention.campaigns.lifecycle import closing
+from retention.campaigns.lifecycle.states import Step, find_campaign
+from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.planning.prior import prior_from_campaigns
+from retention.db.tables import Assignment, Campaign, File, Job, Outbox
+from retention.lake.importing.import_files import import_files
 from retention.recommend.bandit.decisions import logged_decisions
 from retention.risk.policy import load_policy
 from tests import shop as tiny
-from workers import campaigns, jobs
+from tests.world import change, one, read, scalars
+from workers.campaigns import decisions
+from workers.campaigns.requests import CampaignCsv, CampaignDraft, CampaignMeasure, CampaignSend
 from workers.delivery import render
-from workers.requests import CampaignCsv, CampaignDraft, CampaignMeasure, CampaignSend
+from workers.queue import jobs
 from workers.tasks.runner import run_job
 
 ANALYST, LEAD, CHANNEL = "U0ANALYST", "U0LEAD", "C0CRM"
@@ -49,47 +46,73 @@ action = "reminder"
 
 
 def run(desk, request, user, channel=CHANNEL, key=None) -> Job:
-    with desk.database.transaction() as session:
-        job = jobs.submit(
-            session,
-            desk.settings,
-            request,
-            requested_by=user,
-            channel=channel,
-            idem_key=key or f"k{request!r}{user}",
-        ).job
-    run_job(desk.settings, desk.database, job.id, "test")
+    job = change(
+        desk.database,
+        jobs.submit,
+        request,
+        requested_by=user,
+        channel=channel,
+        idem_key=key or f"k{request!r}{user}",
+    ).job
+    run_job(desk.database, job.id, "test")
     with desk.database.reading() as session:
         return session.get_one(Job, job.id)
 
 
-def drafted(desk, **options) -> str:
-    job = run(desk, CampaignDraft(tier="low", **options), ANALYST)
+def done(desk, request, user, channel=CHANNEL, key=None) -> Job:
+    """A job that must succeed."""
+    job = run(desk, request, user, channel, key)
     assert job.error is None
-    return job.result["campaign_id"]
+    return job
 
 
-def approved(desk) -> str:
-    campaign_id = drafted(desk)
-    with desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
-    with desk.database.transaction() as session:
-        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+def drafted(desk, **options) -> str:
+    return done(desk, CampaignDraft(tier="low", **options), ANALYST).result["campaign_id"]
+
+
+def approved(desk, **options) -> str:
+    campaign_id = drafted(desk, **options)
+    change(desk.database, decisions.submit, Step(campaign_id, ANALYST, 1))
+    change(desk.database, decisions.approve, Step(campaign_id, LEAD, 1))
     return campaign_id
 
 
 def live(desk) -> str:
     campaign_id = approved(desk)
-    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
-    job = run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
-    assert job.error is None
+    send_now(desk, campaign_id)
     return campaign_id
+
+
+def send_now(desk, campaign_id, key=None) -> Job:
+    """Send an approved campaign once its clearance time is over."""
+    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
+    return done(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD, key=key)
+
+
+def with_settings(desk, **changes) -> tiny.Shop:
+    """The desk with other settings."""
+    return replace(desk, settings=desk.settings.model_copy(update=changes))
+
+
+def stop_now(desk, campaign_id, why="wrong price") -> None:
+    change(desk.database, decisions.stop, Step(campaign_id, LEAD), why)
+
+
+def treated_of(desk, campaign_id) -> list[str]:
+    """Treated customers in order."""
+    treated = (Assignment.campaign_id == campaign_id, Assignment.arm == "treatment")
+    chosen = select(Assignment.customer_id).where(*treated)
+    return scalars(desk.database, chosen.order_by(Assignment.customer_id))
+
+
+def offers_of(desk, campaign_id) -> list[dict]:
+    of_campaign = Assignment.campaign_id == campaign_id
+    return scalars(desk.database, select(Assignment.offer).where(of_campaign))
 
 
 def prepared_campaign(desk) -> str:
     """The id of the campaign that ``@pytest.mark.campaign`` put into the shop."""
-    with desk.database.reading() as session:
-        return session.scalars(select(Campaign.id)).one()
+    return one(desk.database, select(Campaign.id))
 
 
 def go_on(desk, **time) -> None:
@@ -114,15 +137,13 @@ def bring(desk, event_type, at, customers) -> None:
 
 
 def campaign_of(desk, campaign_id) -> Campaign:
-    with desk.database.reading() as session:
-        return find_campaign(session, desk.settings, campaign_id)
+    return read(desk.database, find_campaign, campaign_id)
 
 
 def messages(desk, key=None) -> str:
-    with desk.database.reading() as session:
-        rows = session.scalars(
-            select(Outbox).where(Outbox.key == key) if key else select(Outbox)
-        ).all()
+    rows = scalars(
+        desk.database, select(Outbox).where(Outbox.key == key) if key else select(Outbox)
+    )
     return "\n".join(str(row.payload) for row in rows)
 
 
@@ -157,47 +178,32 @@ def rows_of_file(desk, campaign_id) -> set[str]:
 def measured(desk, campaign_id, at) -> str:
     """The campaign's state after it was looked at at a moment."""
     clock.configure(fixed=at)
-    job = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key=f"measure {at}")
-    assert job.error is None
+    done(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key=f"measure {at}")
     return campaign_of(desk, campaign_id).state
 
 
 def teaches_nothing(desk, campaign_id) -> None:
     with desk.database.reading() as session:
-        assert closing.uninformative_campaigns(session, desk.settings) == {campaign_id}
+        assert closing.uninformative_campaigns(session) == {campaign_id}
         assert logged_decisions(
-            desk.lake,
-            session,
-            desk.settings,
-            clock.now(),
-            closing.uninformative_campaigns(session, desk.settings),
+            desk.lake, session, clock.now(), closing.uninformative_campaigns(session)
         ).empty
-        assert (
-            prior_from_campaigns(session, desk.settings, load_policy(desk.settings)).campaigns == 0
-        )
-    job = run(desk, CampaignDraft(tier="low"), ANALYST, key="the next one")
-    assert job.error is None
+        assert prior_from_campaigns(session, load_policy(desk.settings)).campaigns == 0
+    job = done(desk, CampaignDraft(tier="low"), ANALYST, key="the next one")
     assert job.result["targeting"]["why"] == "none"
 
 
 def arms_of(desk, campaign_id) -> list[str]:
-    with desk.database.reading() as session:
-        return list(
-            session.scalars(select(Assignment.arm).where(Assignment.campaign_id == campaign_id))
-        )
+    return list(
+        scalars(desk.database, select(Assignment.arm).where(Assignment.campaign_id == campaign_id))
+    )
 
 
 def with_policy(desk, folder, text: str) -> tiny.Shop:
     """The desk with another policy file."""
     policy = folder / "policy.toml"
     policy.write_text(text)
-    return tiny.Shop(
-        desk.settings.model_copy(update={"policy": policy}),
-        desk.database,
-        desk.lake,
-        desk.begin,
-        desk.end,
-    )
+    return with_settings(desk, policy=policy)
 
 
 def with_budget(desk, folder, budget) -> tiny.Shop:

@@ -7,13 +7,9 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from retention import clock
-from retention.campaigns.approval import Changes
-from retention.campaigns.states import StaleCampaign
-from retention.db.tables import (
-    Assignment,
-    DirectoryEntry,
-    RoleGrant,
-)
+from retention.campaigns.lifecycle.states import StaleCampaign, Step
+from retention.campaigns.lifecycle.transitions import Changes
+from retention.db.tables import Assignment, DirectoryEntry, RoleGrant
 from retention.errors import BadInput, Conflict, NotAllowed
 from tests.workers.campaigns.steps import (
     ANALYST,
@@ -22,10 +18,12 @@ from tests.workers.campaigns.steps import (
     campaign_of,
     drafted,
     messages,
+    offers_of,
     prepared_campaign,
     with_budget,
 )
-from workers import campaign_clock, campaigns
+from tests.world import change, execute
+from workers.campaigns import decisions, due_steps
 
 
 def test_approval_excludes_customers_of_other_campaigns(desk):
@@ -36,8 +34,8 @@ def test_approval_excludes_customers_of_other_campaigns(desk):
             session.delete(item)
     for campaign_id in (first, second):
         with desk.database.transaction() as session:
-            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
-            campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+            decisions.submit(session, Step(campaign_id, ANALYST, 1))
+            decisions.approve(session, Step(campaign_id, LEAD, 1))
     assert set(arms_of(desk, first)) == {"treatment", "control"}
     counts = Counter(arms_of(desk, second))
     assert counts["excluded"] == len(audience) - 7
@@ -70,8 +68,8 @@ def test_approval_excludes_merged_customers_of_other_campaigns(desk):
             session.execute(entry.values(canonical_id=canonical_id))
     for campaign_id in (first, second):
         with desk.database.transaction() as session:
-            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
-            campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
+            decisions.submit(session, Step(campaign_id, ANALYST, 1))
+            decisions.approve(session, Step(campaign_id, LEAD, 1))
     with desk.database.reading() as session:
         out = select(Assignment.campaign_id, Assignment.customer_id).where(
             Assignment.arm == "excluded"
@@ -83,15 +81,13 @@ def test_campaign_without_recipients_is_not_approved(desk):
     """It was approved "for 315 customers", and its sending broke."""
     first, second = drafted(desk), drafted(desk, name="The same people")
     for campaign_id in (first, second):
-        with desk.database.transaction() as session:
-            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
-    with desk.database.transaction() as session:
-        campaigns.approve(session, desk.settings, first, 1, LEAD)
+        change(desk.database, decisions.submit, Step(campaign_id, ANALYST, 1))
+    change(desk.database, decisions.approve, Step(first, LEAD, 1))
     with (
         pytest.raises(Conflict, match="would go to nobody"),
         desk.database.transaction() as session,
     ):
-        campaigns.approve(session, desk.settings, second, 1, LEAD)
+        decisions.approve(session, Step(second, LEAD, 1))
     assert (campaign_of(desk, second).state, set(arms_of(desk, second))) == (
         "submitted",
         {"audience"},
@@ -101,61 +97,52 @@ def test_campaign_without_recipients_is_not_approved(desk):
 def test_roles_are_checked_and_operator_cannot_approve(desk):
     campaign_id = drafted(desk)
     with pytest.raises(NotAllowed), desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign_id, 1, "U0NOBODY")
-    with desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+        decisions.submit(session, Step(campaign_id, "U0NOBODY", 1))
+    change(desk.database, decisions.submit, Step(campaign_id, ANALYST, 1))
     for user in (ANALYST, "operator"):
         with pytest.raises(NotAllowed), desk.database.transaction() as session:
-            campaigns.approve(session, desk.settings, campaign_id, 1, user)
+            decisions.approve(session, Step(campaign_id, user, 1))
     with desk.database.transaction() as session:
-        campaigns.edit(session, desk.settings, campaign_id, 1, LEAD, Changes(discount=0.12))
-        campaigns.submit(session, desk.settings, campaign_id, 2, LEAD)
+        decisions.edit(session, Step(campaign_id, LEAD, 1), Changes(discount=0.12))
+        decisions.submit(session, Step(campaign_id, LEAD, 2))
     with pytest.raises(NotAllowed, match="somebody else"), desk.database.transaction() as session:
-        campaigns.approve(session, desk.settings, campaign_id, 2, LEAD)
-    with desk.database.transaction() as session:
-        campaigns.approve(session, desk.settings, campaign_id, 2, "U0ADMIN")
-    with desk.database.reading() as session:
-        offers = session.scalars(
-            select(Assignment.offer).where(Assignment.campaign_id == campaign_id)
-        ).all()
+        decisions.approve(session, Step(campaign_id, LEAD, 2))
+    change(desk.database, decisions.approve, Step(campaign_id, "U0ADMIN", 2))
+    offers = offers_of(desk, campaign_id)
     assert {offer["discount"] for offer in offers if offer["action"] == "coupon"} == {0.12}
 
 
 @pytest.mark.campaign("approved")
 def test_demoted_approver_stops_the_unsent_campaign(desk):
     campaign_id = prepared_campaign(desk)
-    with desk.database.transaction() as session:
-        session.execute(update(RoleGrant).where(RoleGrant.user_id == LEAD).values(role="viewer"))
+    execute(desk.database, update(RoleGrant).where(RoleGrant.user_id == LEAD).values(role="viewer"))
     with desk.database.transaction() as session:
         tomorrow = clock.now() + timedelta(days=1)
-        assert campaign_clock.schedule(session, desk.settings, tomorrow) == [campaign_id]
-        assert campaign_clock.due_requests(session, desk.settings, tomorrow) == []
+        assert due_steps.schedule(session, tomorrow) == [campaign_id]
+        assert due_steps.due_requests(session, tomorrow) == []
     assert campaign_of(desk, campaign_id).state == "cancelled"
 
 
 def test_undecided_campaign_expires_and_can_be_edited(desk):
     campaign_id = drafted(desk)
-    with desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
+    change(desk.database, decisions.submit, Step(campaign_id, ANALYST, 1))
     later = clock.now() + timedelta(days=4)
     with desk.database.transaction() as session:
-        assert campaign_clock.expire(session, desk.settings, clock.now()) == []
-        assert campaign_clock.expire(session, desk.settings, later) == [campaign_id]
+        assert due_steps.expire(session, clock.now()) == []
+        assert due_steps.expire(session, later) == [campaign_id]
     with pytest.raises(StaleCampaign), desk.database.transaction() as session:
-        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
-    with desk.database.transaction() as session:
-        assert (
-            campaigns.edit(
-                session, desk.settings, campaign_id, 1, ANALYST, Changes(name="Again")
-            ).version
-            == 2
-        )
+        decisions.approve(session, Step(campaign_id, LEAD, 1))
+    assert (
+        change(
+            desk.database, decisions.edit, Step(campaign_id, ANALYST, 1), Changes(name="Again")
+        ).version
+        == 2
+    )
 
 
 def test_budget_is_checked_at_submission(desk, tmp_path):
     campaign_id = drafted(with_budget(desk, tmp_path, 20))
-    with desk.database.transaction() as session:
-        campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(budget=0.1))
+    change(desk.database, decisions.edit, Step(campaign_id, ANALYST, 1), Changes(budget=0.1))
     with pytest.raises(BadInput, match="budget"), desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign_id, 2, ANALYST)
+        decisions.submit(session, Step(campaign_id, ANALYST, 2))
     assert campaign_of(desk, campaign_id).state == "draft"

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention import clock
-from retention.campaigns import due, launch
-from retention.campaigns.approval import Changes
-from retention.campaigns.assignment import holdout_threshold
-from retention.campaigns.states import STATES
-from retention.campaigns.view import campaign_data
+from retention.campaigns.lifecycle import due, launch
+from retention.campaigns.lifecycle.states import STATES, Step
+from retention.campaigns.lifecycle.transitions import Changes
+from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.planning.assignment import holdout_threshold
 from retention.db.tables import Assignment, Outbox, Send
 from tests.workers.campaigns.steps import (
     ANALYST,
@@ -22,16 +22,17 @@ from tests.workers.campaigns.steps import (
     measured,
     prepared_campaign,
 )
-from workers import campaigns, schedule
-from workers.campaign_messages import refresh_card
+from tests.world import change, one, scalars
+from workers.campaigns import decisions
+from workers.campaigns.messages import refresh_card
+from workers.schedule import tick
 from workers.tasks.runner import run_job
 
 
 def _card(desk, campaign_id: str) -> str:
     """The card as it was last put into the outbox."""
     key = campaign_of(desk, campaign_id).post_key
-    with desk.database.reading() as session:
-        return str(session.scalars(select(Outbox.payload).where(Outbox.key == key)).one()["blocks"])
+    return str(one(desk.database, select(Outbox.payload).where(Outbox.key == key))["blocks"])
 
 
 def _sizes(desk, campaign_id: str) -> dict[str, int]:
@@ -53,7 +54,7 @@ def _check(desk, campaign_id: str, state: str) -> str:
     campaign, shown = campaign_of(desk, campaign_id), _card(desk, campaign_id)
     assert campaign.state == state
     with desk.database.transaction() as session:
-        refresh_card(session, desk.settings, campaign_id)
+        refresh_card(session, campaign_id)
         data = campaign_data(campaign, desk.settings, session)
     assert _card(desk, campaign_id) == shown
     sizes = _sizes(desk, campaign_id)
@@ -65,14 +66,14 @@ def _check(desk, campaign_id: str, state: str) -> str:
 
 
 def _tick(desk) -> None:
-    for job_id in schedule.tick(desk.database, desk.settings):
-        run_job(desk.settings, desk.database, job_id, "test")
+    for job_id in tick.tick(desk.database):
+        run_job(desk.database, job_id, "test")
 
 
 def _act(desk, deed, campaign_id: str, user: str, *more) -> None:
-    with desk.database.transaction() as session:
-        version = campaign_of(desk, campaign_id).version
-        deed(session, desk.settings, campaign_id, version, user, *more)
+    change(
+        desk.database, deed, Step(campaign_id, user, campaign_of(desk, campaign_id).version), *more
+    )
 
 
 def test_card_is_true_in_every_state_to_the_result(desk, monkeypatch):
@@ -84,22 +85,21 @@ def test_card_is_true_in_every_state_to_the_result(desk, monkeypatch):
 
     campaign_id = drafted(desk)
     check("draft")
-    _act(desk, campaigns.submit, campaign_id, ANALYST)
+    _act(desk, decisions.submit, campaign_id, ANALYST)
     check("submitted")
-    _act(desk, campaigns.reject, campaign_id, LEAD, "too dear")
+    _act(desk, decisions.reject, campaign_id, LEAD, "too dear")
     check("rejected")
-    _act(desk, campaigns.edit, campaign_id, ANALYST, Changes(holdout=0.2))
+    _act(desk, decisions.edit, campaign_id, ANALYST, Changes(holdout=0.2))
     check("draft")
-    _act(desk, campaigns.submit, campaign_id, ANALYST)
+    _act(desk, decisions.submit, campaign_id, ANALYST)
     clock.configure(fixed=campaign_of(desk, campaign_id).expires_at)
     _tick(desk)
     check("expired")
-    _act(desk, campaigns.edit, campaign_id, ANALYST, Changes(holdout=0.1))
-    _act(desk, campaigns.submit, campaign_id, ANALYST)
-    _act(desk, campaigns.approve, campaign_id, LEAD)
+    _act(desk, decisions.edit, campaign_id, ANALYST, Changes(holdout=0.1))
+    _act(desk, decisions.submit, campaign_id, ANALYST)
+    _act(desk, decisions.approve, campaign_id, LEAD)
     approved = check("approved")
-    with desk.database.reading() as session:
-        customers = session.scalars(select(Assignment.customer_id)).all()
+    customers = scalars(desk.database, select(Assignment.customer_id))
     bring(desk, "purchase", clock.now() - timedelta(hours=1), sorted(customers)[:7])
     clock.configure(fixed=campaign_of(desk, campaign_id).send_at)
     policy = desk.settings.policy.read_text()
@@ -135,12 +135,11 @@ def test_card_counts_sends_until_it_is_stopped(desk):
         session.execute(update(Send).values(channel="smtp", state="sent"))
         for state, these in (("bounced", ids[:3]), ("cancelled", ids[3:9]), ("queued", ids[9:20])):
             session.execute(update(Send).where(Send.id.in_(these)).values(state=state))
-        campaigns.refresh_counts(session, desk.settings, campaign_of(desk, campaign_id))
+        decisions.messages.refresh_counts(session, campaign_of(desk, campaign_id))
     assert {"3", "6", "11", f"{len(ids) - 20}"} <= set(
         re.findall(r"\d+", _check(desk, campaign_id, "live"))
     )
-    with desk.database.transaction() as session:
-        campaigns.stop(session, desk.settings, campaign_id, LEAD, "too dear")
+    change(desk.database, decisions.stop, Step(campaign_id, LEAD), "too dear")
     stopped = _check(desk, campaign_id, "cancelled")
     with desk.database.reading() as session:
         counted = session.execute(select(Send.state, func.count()).group_by(Send.state)).tuples()
@@ -150,7 +149,6 @@ def test_card_counts_sends_until_it_is_stopped(desk):
 @pytest.mark.campaign("approved")
 def test_card_of_a_campaign_stopped_in_time_counts_nobody_as_reached(desk):
     campaign_id = prepared_campaign(desk)
-    with desk.database.transaction() as session:
-        campaigns.stop(session, desk.settings, campaign_id, LEAD, "too dear")
+    change(desk.database, decisions.stop, Step(campaign_id, LEAD), "too dear")
     _check(desk, campaign_id, "cancelled")
     assert campaign_data(campaign_of(desk, campaign_id))["sends"] == {}

@@ -7,33 +7,35 @@ import pytest
 from sqlalchemy import delete, func, select
 
 from retention import clock
-from retention.campaigns.spec import Body
-from retention.campaigns.view import campaign_data
-from retention.db.tables import (
-    Assignment,
-    Campaign,
-    Send,
-)
+from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.lifecycle.view import campaign_data
+from retention.db.tables import Assignment, Campaign, Send
 from retention.errors import BadFields, Conflict
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.outreach import consent, pauses
 from retention.risk.policy import REASONS
 from retention.uplift.learners import UpliftLearner
+from tests import world
 from tests.workers.campaigns.steps import (
     ANALYST,
     LEAD,
     arms_of,
     campaign_of,
     details,
+    done,
     drafted,
     live,
     messages,
+    offers_of,
     run,
     with_budget,
     with_policy,
 )
-from workers import campaigns
-from workers.requests import CampaignCsv, CampaignDraft
+from tests.world import change, scalar
+from workers.campaigns import decisions
+from workers.campaigns.requests import CampaignCsv, CampaignDraft
+from workers.tasks.campaigns import campaign_draft
 
 
 def test_draft_shows_audience_offer_and_certainty(desk):
@@ -47,13 +49,9 @@ def test_draft_shows_audience_offer_and_certainty(desk):
     assert "Expected profit" in card
     assert "likely between" in card
     assert "This rests on the policy" in details(desk, campaign_id)
-    assert "<!channel>" not in card.replace(
-        "'text': 'Win back <!channel> & friends'", ""
-    )  # plain text is no markup
-    with desk.database.reading() as session:
-        offers = session.scalars(
-            select(Assignment.offer).where(Assignment.campaign_id == campaign_id)
-        ).all()
+    # Plain text is no markup
+    assert "<!channel>" not in card.replace("'text': 'Win back <!channel> & friends'", "")
+    offers = offers_of(desk, campaign_id)
     assert len(offers) == body["audience"]
     assert all(offer["items"] and offer["items"][0]["title"] for offer in offers)
     # a tenth is drawn to learn from: a list of that may be of nothing but what was bought before
@@ -99,15 +97,14 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     taught = past_campaigns.UpliftModel(
         "learnt", 2, 900, "s_logistic", 0.08, 0.03, 0.13, ByFrequency(), mean=0.2
     )
-    monkeypatch.setattr(past_campaigns, "fit_uplift", lambda *args, **kwargs: taught)
+    monkeypatch.setattr(campaign_draft, "fit_uplift", lambda *args, **kwargs: taught)
     campaign = campaign_of(desk, drafted(desk, name="Persuadable"))
     assert campaign.body["targeting"]["by"] == "uplift"
     assert 0 < campaign.body["audience"] < first.body["audience"]
     assert campaign.body["excluded"]["no_gain"] > 0
     line = campaign.body["offers"][0]
     shown = select(Assignment.churn_probability, Assignment.expected_value)
-    with desk.database.reading() as session:
-        people = session.execute(shown.where(Assignment.campaign_id == campaign.id)).all()
+    people = world.rows(desk.database, shown.where(Assignment.campaign_id == campaign.id))
     # only they are worth it, and who stays anyway cannot be moved as far
     assert line["uplift_sales"] == pytest.approx(
         sum(min(0.4, churns) * value for churns, value in people)
@@ -121,7 +118,6 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
 
 @pytest.mark.parametrize("step", ["predict", "prior_from_campaigns"])
 def test_error_in_learning_does_not_stop_a_draft(desk, monkeypatch, caplog, step):
-    from retention.campaigns import prior
     from retention.uplift import past_campaigns
 
     class Broken(UpliftLearner):
@@ -133,9 +129,9 @@ def test_error_in_learning_does_not_stop_a_draft(desk, monkeypatch, caplog, step
 
     taught = past_campaigns.UpliftModel("learnt", 2, 900, "s_logistic", learner=Broken())
     if step == "prior_from_campaigns":
-        monkeypatch.setattr(prior, step, broken)
+        monkeypatch.setattr(campaign_draft, step, broken)
     else:
-        monkeypatch.setattr(past_campaigns, "fit_uplift", lambda *args, **kwargs: taught)
+        monkeypatch.setattr(campaign_draft, "fit_uplift", lambda *args, **kwargs: taught)
     campaign = campaign_of(desk, drafted(desk))
     targeting = campaign.body["targeting"]
     assert (targeting["by"], targeting["why"]) == ("risk", "failed")
@@ -165,16 +161,12 @@ def test_active_and_recently_contacted_customers_are_excluded(desk):
     job = run(desk, CampaignDraft(tier="low"), ANALYST, key="second draft")
     assert "Nobody" in job.error
     with desk.database.transaction() as session:
-        assert consent.unsubscribe(
-            session, desk.settings, session.scalars(select(Send.id)).first(), clock.now()
-        )
-    downloaded = run(
-        desk, CampaignCsv(campaign_id=first), LEAD, channel=LEAD
-    )  # so they were contacted, but for one
+        assert consent.unsubscribe(session, session.scalars(select(Send.id)).first(), clock.now())
+    # So they were contacted, but for one
+    downloaded = run(desk, CampaignCsv(campaign_id=first), LEAD, channel=LEAD)
     treated = sum(1 for arm in arms_of(desk, first) if arm == "treatment")
     assert downloaded.result["rows"] == treated - 1
-    with desk.database.transaction() as session:
-        campaigns.stop(session, desk.settings, first, LEAD, "over")
+    change(desk.database, decisions.stop, Step(first, LEAD), "over")
     job = run(desk, CampaignDraft(tier="low"), ANALYST, key="third draft")
     assert job.result["excluded"]["frequency_cap"] == treated - 1
     clock.configure(fixed=clock.now() + timedelta(days=15))
@@ -198,13 +190,13 @@ def test_draft_with_only_held_out_customers_is_explained(desk):
             )
         )
         for campaign_id in (first, second):
-            campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
-        campaigns.approve(session, desk.settings, first, 1, LEAD)
+            decisions.submit(session, Step(campaign_id, ANALYST, 1))
+        decisions.approve(session, Step(first, LEAD, 1))
     with (
         pytest.raises(Conflict, match=r"campaign \(3\) would all be held out. Lower its hold-out"),
         desk.database.transaction() as session,
     ):
-        campaigns.approve(session, desk.settings, second, 1, LEAD)
+        decisions.approve(session, Step(second, LEAD, 1))
     assert set(arms_of(desk, second)) == {"audience"}
 
 
@@ -218,10 +210,9 @@ def test_budget_limits_the_audience(desk, tmp_path):
     assert 0 < body.audience < everybody.audience
     assert body.audience + body.excluded["beyond_budget"] == everybody.audience
     assert "above the budget" in details(desk, campaign.id)
-    with desk.database.transaction() as session:
-        assert (
-            campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST).state == "submitted"
-        )
+    assert (
+        change(desk.database, decisions.submit, Step(campaign.id, ANALYST, 1)).state == "submitted"
+    )
     none = run(with_budget(desk, tmp_path, 0.001), CampaignDraft(tier="low"), ANALYST, key="none")
     assert "beyond the budget" in none.error
 
@@ -236,8 +227,7 @@ def test_requested_terms_limit_audience_and_offers(desk, tmp_path):
     assert (body.discount, body.holdout, body.budget) == (0.05, 0.2, half)
     assert body.most_budget == 10_000
     assert body.plan().cost <= half
-    with desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign.id, 1, ANALYST)
+    change(desk.database, decisions.submit, Step(campaign.id, ANALYST, 1))
 
 
 def test_terms_outside_the_policy_are_refused_with_the_limits(desk, tmp_path):
@@ -256,8 +246,7 @@ def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk, tmp_path):
     )
     assert "margin" in run(generous, CampaignDraft(tier="low"), ANALYST, key="dear").error
     assert "no list" in run(desk, CampaignDraft(cohort_id="nope"), ANALYST).error
-    with desk.database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Campaign)) == 0
+    assert scalar(desk.database, select(func.count()).select_from(Campaign)) == 0
 
 
 def test_draft_leaves_out_customers_whom_a_person_excluded(desk):
@@ -266,8 +255,8 @@ def test_draft_leaves_out_customers_whom_a_person_excluded(desk):
         members = select(Assignment.customer_id).where(Assignment.campaign_id == first.id)
         someone, other = sorted(session.scalars(members))[:2]
     with desk.database.transaction() as session:
-        pauses.pause(session, desk.settings, someone, ANALYST, clock.now())
-        pauses.pause(session, desk.settings, other, ANALYST, clock.now() - timedelta(days=31))
+        pauses.pause(session, someone, ANALYST, clock.now())
+        pauses.pause(session, other, ANALYST, clock.now() - timedelta(days=31))
     second = campaign_of(desk, drafted(desk, name="second"))
     with desk.database.reading() as session:
         members = select(Assignment.customer_id).where(Assignment.campaign_id == second.id)
@@ -282,15 +271,13 @@ def test_draft_for_one_customer_offers_only_to_them(desk):
     with desk.database.reading() as session:
         rows = select(Assignment).where(Assignment.campaign_id == full.id)
         expected = session.scalars(rows.order_by(Assignment.expected_value.desc())).first()
-    job = run(desk, CampaignDraft(customer_id=expected.customer_id, name="one"), ANALYST)
-    assert job.error is None
+    job = done(desk, CampaignDraft(customer_id=expected.customer_id, name="one"), ANALYST)
     with desk.database.reading() as session:
         rows = select(Assignment).where(Assignment.campaign_id == job.result["campaign_id"])
         (assignment,) = session.scalars(rows)
     assert assignment.customer_id == expected.customer_id
     assert assignment.offer["rule"] == expected.offer["rule"]  # of the same value band
-    with desk.database.transaction() as session:
-        pauses.pause(session, desk.settings, expected.customer_id, ANALYST, clock.now())
+    change(desk.database, pauses.pause, expected.customer_id, ANALYST, clock.now())
     refused = run(
         desk, CampaignDraft(customer_id=expected.customer_id, name="no"), ANALYST, key="paused"
     )
@@ -312,8 +299,7 @@ discount = 0.1
 def test_draft_for_a_list_says_who_is_left_out(desk, tmp_path, more, tier):
     shop = with_policy(desk, tmp_path, LISTED.format(more=more))
     where = "orders >= 1"
-    job = run(shop, CampaignDraft(tier="high", where=where), ANALYST)
-    assert job.error is None
+    job = done(shop, CampaignDraft(tier="high", where=where), ANALYST)
     rest = job.result["rest"]
     taken = job.result["audience"] + sum(job.result["excluded"].values())
     assert taken + sum(rest["lower"].values()) + rest["unscored"] == rest["listed"]

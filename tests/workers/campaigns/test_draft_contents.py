@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from retention import clock, templating
 from retention.db.tables import Assignment, Cohort
 from retention.errors import BadInput
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.outreach import consent
 from retention.risk.policy import load_policy
 from tests.workers.campaigns.steps import (
@@ -18,6 +18,7 @@ from tests.workers.campaigns.steps import (
     bring,
     campaign_of,
     details,
+    done,
     drafted,
     go_on,
     measured,
@@ -27,8 +28,10 @@ from tests.workers.campaigns.steps import (
     run,
     with_policy,
 )
+from tests.world import scalars
+from workers.campaigns.requests import CampaignDraft, CampaignPreview
 from workers.delivery import render
-from workers.requests import CampaignDraft, CampaignPreview, Sweep
+from workers.requests import Sweep
 
 
 def sell_alcohol(desk) -> set[str]:
@@ -93,8 +96,7 @@ def test_draft_names_the_live_campaign_whose_customers_it_leaves_out(desk):
             select(Assignment.customer_id).where(Assignment.arm == "control")
         ).all()
         session.execute(delete(Assignment).where(Assignment.customer_id.in_(some)))
-    job = run(desk, CampaignDraft(tier="low"), ANALYST, key="second")
-    assert job.error is None
+    job = done(desk, CampaignDraft(tier="low"), ANALYST, key="second")
     (overlap,) = job.result["overlaps"]
     assert overlap == {
         "campaign_id": first.id,
@@ -139,10 +141,9 @@ def test_refused_draft_names_the_campaign_that_has_its_customers(desk):
 def test_prior_and_targeting_agree_on_a_measured_campaign(desk):
     """A draft of an old cohort had one measured campaign, and none that was over."""
     campaign_id, cohort = prepared_campaign(desk), cohort_of(desk)
-    with desk.database.reading() as session:
-        people = session.scalars(
-            select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
-        ).all()
+    people = scalars(
+        desk.database, select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
+    )
     rows_of_file(desk, campaign_id)  # so its customers were contacted
     go_on(desk, days=3)
     bring(desk, "purchase", clock.now() - timedelta(hours=1), people[::3])
@@ -198,15 +199,14 @@ def test_missing_consent_is_found_before_the_sweep(desk, monkeypatch):
 
 
 def test_missing_consent_of_a_cohort_is_found_before_the_models_are_read(desk, monkeypatch):
-    from retention.registry import model_cache
-    from retention.uplift import past_campaigns
+    from workers.tasks.campaigns import campaign_draft
 
     cohort = cohort_of(desk)
     with desk.database.reading() as session:
         run_id = session.get_one(Cohort, cohort).run_id
     forget_consent(desk, desk.lake.scores(run_id).execute()["customer_id"])
-    monkeypatch.setattr(model_cache, "open_recommender", None)
-    monkeypatch.setattr(past_campaigns, "fit_uplift", None)
+    monkeypatch.setattr(campaign_draft, "open_recommender", None)
+    monkeypatch.setattr(campaign_draft, "fit_uplift", None)
     error = run(desk, CampaignDraft(cohort_id=cohort), ANALYST).error
     assert "None of the customers at risk has given marketing consent" in error
 
@@ -218,11 +218,9 @@ def test_policy_that_accepts_unknown_consent_needs_none_given(desk, tmp_path):
     with shop.database.reading() as session:
         policy = load_policy(shop.settings)
         unknown = pd.Series(["a stranger"])
-        consent.require_consent(shop.lake, session, shop.settings, policy, unknown)
+        consent.require_consent(shop.lake, session, policy, unknown)
         with pytest.raises(BadInput) as refused:
-            consent.require_consent(
-                shop.lake, session, shop.settings, load_policy(desk.settings), unknown
-            )
+            consent.require_consent(shop.lake, session, load_policy(desk.settings), unknown)
     assert refused.value.field == "marketing_consent"
 
 

@@ -6,10 +6,12 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns import coupons, due, launch
+from retention.campaigns.codes import coupons
+from retention.campaigns.lifecycle import due, launch
 from retention.db.tables import Coupon, Job, Send
 from tests.workers.campaigns.steps import approved, campaign_of, messages, prepared_campaign
-from workers import schedule
+from tests.world import scalars
+from workers.schedule import tick
 from workers.tasks.runner import run_job
 
 BROKEN = "[campaign]\nbudget = -1\n"
@@ -17,9 +19,9 @@ BROKEN = "[campaign]\nbudget = -1\n"
 
 def _ticked(desk) -> list[str]:
     """The tick's jobs of sending, done; what they said."""
-    ran = schedule.tick(desk.database, desk.settings)
+    ran = tick.tick(desk.database)
     for job_id in ran:
-        run_job(desk.settings, desk.database, job_id, "test")
+        run_job(desk.database, job_id, "test")
     with desk.database.reading() as session:
         tried = [session.get_one(Job, job_id) for job_id in ran]
         return [job.error or "" for job in tried if job.kind == "campaign_send"]
@@ -79,8 +81,7 @@ def test_late_sending_moves_validity_and_window(desk, monkeypatch):
     assert (campaign.state, campaign.sent_at) == ("live", clock.now())
     assert campaign.window_ends_at - clock.now() == timedelta(days=campaign.body["window_days"])
     until = coupons.valid_until(clock.now(), campaign.body["expires_days"], desk.settings.zone)
-    with desk.database.reading() as session:
-        assert set(session.scalars(select(Coupon.expires_at))) == {until}
+    assert set(scalars(desk.database, select(Coupon.expires_at))) == {until}
     assert set(desk.lake.table("treatments").sent_at.execute()) == {
         clock.now().replace(tzinfo=None)
     }
@@ -93,8 +94,7 @@ def test_campaign_unsent_within_its_approval_is_stopped(desk, monkeypatch):
     assert _ticked(desk) == []
     campaign = campaign_of(desk, campaign_id)
     assert (campaign.state, campaign.window_ends_at) == ("cancelled", None)
-    with desk.database.reading() as session:
-        assert set(session.scalars(select(Coupon.state))) == {"void"}
+    assert set(scalars(desk.database, select(Coupon.state))) == {"void"}
     assert (
         "stopped it: It could not be sent before its approval expired; draft it anew."
         in messages(desk)
@@ -103,9 +103,9 @@ def test_campaign_unsent_within_its_approval_is_stopped(desk, monkeypatch):
 
 def test_running_sending_outlives_its_approval(desk, monkeypatch):
     campaign_id = _failing(desk, monkeypatch)
-    (job_id,) = schedule.tick(desk.database, desk.settings)
+    (job_id,) = tick.tick(desk.database)
     clock.configure(fixed=campaign_of(desk, campaign_id).expires_at + timedelta(hours=1))
     assert _ticked(desk) == []
     assert campaign_of(desk, campaign_id).state == "sending"
-    run_job(desk.settings, desk.database, job_id, "test")
+    run_job(desk.database, job_id, "test")
     assert campaign_of(desk, campaign_id).state == "live"

@@ -3,11 +3,11 @@
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from retention.campaigns.draft import EmptyAudience
+from retention.campaigns.planning.draft import EmptyAudience
 from retention.errors import BadInput, TooLittleData
 from tests.workers.campaigns.steps import campaign_of, prepared_campaign
-from workers import follow_ups
-from workers.tasks import campaign_draft
+from workers.campaigns import follow_ups
+from workers.tasks.campaigns import campaign_draft
 
 NOBODY = {"action": None, "customers": 0, "reachable": 0}
 
@@ -50,4 +50,4 @@ def test_time_limit_ends_what_learns_from_past_campaigns():
         raise SoftTimeLimitExceeded
 
     with pytest.raises(SoftTimeLimitExceeded):
-        campaign_draft._learnt(stop)
+        campaign_draft._attempt(stop)

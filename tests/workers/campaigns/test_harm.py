@@ -10,7 +10,9 @@ from retention import clock
 from retention.alerts import store
 from retention.alerts.condition import parse_condition
 from retention.db.tables import Assignment, Campaign, Outbox
+from tests import world
 from tests.workers.campaigns.steps import ANALYST, CHANNEL, bring, prepared_campaign, run
+from tests.world import scalars
 from workers import ids
 from workers.requests import AlertCheck, AlertTest
 
@@ -18,16 +20,14 @@ DAYS = 14
 
 
 def groups(desk) -> dict[str, list[str]]:
-    with desk.database.reading() as session:
-        rows = session.execute(select(Assignment.customer_id, Assignment.arm)).all()
+    rows = world.rows(desk.database, select(Assignment.customer_id, Assignment.arm))
     return {
         arm: [customer for customer, its in rows if its == arm] for arm in ("treatment", "control")
     }
 
 
 def alert_posts(desk) -> list[Outbox]:
-    with desk.database.reading() as session:
-        return list(session.scalars(select(Outbox).where(Outbox.key.startswith("alerts:"))))
+    return list(scalars(desk.database, select(Outbox).where(Outbox.key.startswith("alerts:"))))
 
 
 @pytest.mark.nightly
@@ -37,7 +37,6 @@ def test_losing_campaign_is_reported_once_and_can_be_stopped(desk):
     with desk.database.transaction() as session:
         store.add(
             session,
-            desk.settings,
             "harm",
             parse_condition("campaign harm"),
             audience=None,

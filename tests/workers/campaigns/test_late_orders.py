@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock, templating
-from retention.campaigns import closing, late_orders
-from retention.campaigns.view import campaign_data
+from retention.campaigns.lifecycle import closing
+from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.measurement import late_orders
 from retention.db.tables import Assignment
 from tests.workers.campaigns.steps import (
     bring,
@@ -18,21 +19,20 @@ from tests.workers.campaigns.steps import (
     messages,
     prepared_campaign,
 )
-from workers import campaign_clock
+from tests.world import change, read, scalars
+from workers.campaigns import due_steps
 from workers.delivery import render
 
 
 def _told(desk, campaign_id) -> str:
     """What its thread tells of late orders after the next tick."""
-    with desk.database.transaction() as session:
-        campaign_clock.report_late(session, desk.settings)
+    change(desk.database, due_steps.report_late)
     return messages(desk, f"campaign:{campaign_id}:later:1")
 
 
 def _arm(desk, campaign_id, arm) -> list[str]:
     expected = Assignment.campaign_id == campaign_id, Assignment.arm == arm
-    with desk.database.reading() as session:
-        return sorted(session.scalars(select(Assignment.customer_id).where(*expected)))
+    return sorted(scalars(desk.database, select(Assignment.customer_id).where(*expected)))
 
 
 @pytest.fixture
@@ -67,11 +67,9 @@ def test_late_orders_are_reported_once_until_more_arrive(desk, closed):
     bring(desk, "purchase", ends - timedelta(days=9), customers[:3])  # the same file again
     bring(desk, "purchase", ends + timedelta(hours=2), customers)  # after its window
     bring(desk, "purchase", ends - timedelta(days=8), ["passer-by"])  # of nobody in it
-    with desk.database.reading() as session:
-        assert late_orders.unannounced_results(session, desk.settings) == []
+    assert read(desk.database, late_orders.unannounced_results) == []
     bring(desk, "purchase", ends - timedelta(days=8), customers[:1])
-    with desk.database.reading() as session:
-        assert late_orders.unannounced_results(session, desk.settings) == [closed]
+    assert read(desk.database, late_orders.unannounced_results) == [closed]
 
 
 def test_requested_result_mentions_late_orders(desk, closed):

@@ -1,7 +1,6 @@
 """Test a campaign by e-mail, through the tick and the real tasks."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
@@ -11,36 +10,30 @@ from sqlalchemy import func, select, update
 
 from bot.terminal import run as typed
 from retention import clock
-from retention.campaigns import audience
-from retention.campaigns.redemptions import CodeUse, redeem
-from retention.db.tables import (
-    Assignment,
-    Campaign,
-    Coupon,
-    File,
-    Job,
-    Outbox,
-    Send,
-    Suppression,
-)
+from retention.campaigns.codes.redemptions import CodeUse, redeem
+from retention.campaigns.planning import audience
+from retention.db.tables import Assignment, Campaign, Coupon, File, Job, Outbox, Send, Suppression
 from retention.errors import BadInput
 from retention.outreach import contacts, send_summary, sends
 from retention.outreach.consent import consent_states
 from retention.risk.policy import load_policy
-from retention.settings import Settings
 from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.retention.outreach.platform import KEY, Platform
 from tests.workers.campaigns.steps import (
     CHANNEL,
     LEAD,
     approved,
+    done,
     live,
     messages,
     prepared_campaign,
     run,
+    with_settings,
 )
-from workers import schedule
-from workers.requests import CampaignMisuse, CampaignPreview, CampaignSend
+from tests.world import change, read, scalar, scalars
+from workers.campaigns.requests import CampaignMisuse, CampaignPreview, CampaignSend
+from workers.schedule import tick
+from workers.tasks.campaigns import campaign_deliver
 from workers.tasks.runner import run_job
 
 
@@ -51,27 +44,28 @@ def mail(desk):
     server = Mailserver(inbox)
     server.start()
     url = f"smtp://127.0.0.1:{server.port}/?from=offers@shop.example"
-    home = desk.settings.home
-    settings = Settings(
-        home=home,
-        policy=home / "policy.toml",
-        smtp_url=url,
-        public_url="https://crm.shop.example",
-        admins="U0ADMIN",
-        send_rate=1000,
-        _env_file=None,
-    )
-    yield replace(desk, settings=settings), inbox
+    public_url = "https://crm.shop.example"
+    yield with_settings(desk, smtp_url=SecretStr(url), public_url=public_url, send_rate=1000), inbox
     server.stop()
 
 
 def _tick(desk) -> list[Job]:
     """What the tick submits, run."""
-    ran = schedule.tick(desk.database, desk.settings)
+    ran = tick.tick(desk.database)
     for job_id in ran:
-        run_job(desk.settings, desk.database, job_id, "test")
+        run_job(desk.database, job_id, "test")
     with desk.database.reading() as session:
         return [session.get_one(Job, job_id) for job_id in ran]
+
+
+def _delivered(desk) -> list[Job]:
+    """The jobs of a tick that sent e-mails."""
+    return [job for job in _tick(desk) if job.kind == "campaign_deliver"]
+
+
+def _without_server(shop):
+    away = SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")
+    return with_settings(shop, smtp_url=away)
 
 
 @pytest.mark.nightly
@@ -83,7 +77,7 @@ def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
     monkeypatch.setattr(
         contacts, "queued_customers", lambda *of: ["erased-meanwhile", *queued(*of)]
     )
-    (job,) = [job for job in _tick(shop) if job.kind == "campaign_deliver"]
+    (job,) = _delivered(shop)
     assert (job.error, job.state) == (None, "done")
     assert inbox.addresses
 
@@ -93,12 +87,11 @@ def test_emails_keep_the_time_at_which_they_were_due(mail):
     shop, _ = mail
     live(shop)
     due = clock.now()
-    submitted = schedule.tick(shop.database, shop.settings)
+    submitted = tick.tick(shop.database)
     clock.configure(fixed=due + timedelta(days=7))
     for job_id in submitted:
-        run_job(shop.settings, shop.database, job_id, "test")
-    with shop.database.reading() as session:
-        sent_at = session.scalars(select(Send.sent_at).where(Send.state == "sent")).all()
+        run_job(shop.database, job_id, "test")
+    sent_at = scalars(shop.database, select(Send.sent_at).where(Send.state == "sent"))
     assert sent_at
     assert max(sent_at) - due < timedelta(hours=1)
 
@@ -107,14 +100,12 @@ def test_emails_keep_the_time_at_which_they_were_due(mail):
 def test_email_of_a_killed_process_is_sent_by_the_next(desk):
     """It failed for good, because the next run had not read its customer's address."""
     with Platform() as platform:
-        settings = desk.settings.model_copy(
-            update={
-                "webhook_url": SecretStr(platform.url),
-                "webhook_key": SecretStr(KEY.decode()),
-                "public_url": "https://crm.shop.example",
-            }
+        shop = with_settings(
+            desk,
+            webhook_url=SecretStr(platform.url),
+            webhook_key=SecretStr(KEY.decode()),
+            public_url="https://crm.shop.example",
         )
-        shop = replace(desk, settings=settings)
         campaign_id = live(shop)
         with shop.database.transaction() as session:
             dead = sends.claim(session, campaign_id, "dead", clock.now())
@@ -123,13 +114,12 @@ def test_email_of_a_killed_process_is_sent_by_the_next(desk):
                 .where(Send.id == dead.id)
                 .values(lease_until=clock.wall() - timedelta(seconds=1))
             )
-        (job,) = [job for job in _tick(shop) if job.kind == "campaign_deliver"]
+        (job,) = _delivered(shop)
         with shop.database.transaction() as session:
             session.execute(update(Send).values(retry_at=None))
             session.get_one(Job, job.id).idem_key = "a minute ago"
         _tick(shop)
-    with shop.database.reading() as session:
-        assert set(session.scalars(select(Send.state))) == {"sent"}
+    assert set(scalars(shop.database, select(Send.state))) == {"sent"}
     assert platform.copies[dead.customer_id] == 1
 
 
@@ -153,27 +143,15 @@ def test_failing_sends_back_off(mail, monkeypatch, breaks):
         clock.configure(fixed=began + timedelta(minutes=minutes))
         monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(minutes=minutes))
         with monkeypatch.context() as broken:
-            away = {"smtp_url": SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")}
             if breaks == "bug":
-                broken.setattr(contacts, "find_contacts", lambda *_: 1 / 0)
-            settings = shop.settings.model_copy(
-                update={"mail server": away, "setting": {"public_url": ""}, "bug": {}}[breaks]
-            )
-            return any(
-                job.kind == "campaign_deliver" for job in _tick(replace(shop, settings=settings))
-            )
+                broken.setattr(campaign_deliver, "find_contacts", lambda *_: 1 / 0)
+            faults = {"mail server": _without_server(shop), "bug": shop}
+            faults["setting"] = with_settings(shop, public_url="")
+            return bool(_delivered(faults[breaks]))
 
     assert [
         minutes for minutes in (0, 1, 2, 60, 61, 65, 67, 300, 301, 314, 316) if tried(minutes)
-    ] == [
-        0,
-        1,
-        2,
-        60,
-        67,
-        300,
-        316,
-    ]
+    ] == [0, 1, 2, 60, 67, 300, 316]
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(minutes=332))
     _tick(shop)  # mended
     assert inbox.addresses
@@ -186,8 +164,7 @@ def test_time_machine_does_not_lengthen_back_off(mail, monkeypatch):
     live(shop)
     wall = clock.wall()
     clock.configure(fixed=clock.now() + timedelta(days=14))
-    away = SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")
-    _tick(replace(shop, settings=shop.settings.model_copy(update={"smtp_url": away})))
+    _tick(_without_server(shop))
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(minutes=2))
     _tick(shop)  # mended
     assert inbox.addresses
@@ -204,8 +181,7 @@ def test_released_emails_start_with_short_intervals(mail, monkeypatch):
     with shop.database.transaction() as session:
         session.execute(update(Send).where(Send.state == "sent").values(state="held"))
         assert sends.release_held(session, campaign_id, again=True)
-    away = SecretStr("smtp://127.0.0.1:1/?from=offers@shop.example")
-    _tick(replace(shop, settings=shop.settings.model_copy(update={"smtp_url": away})))
+    _tick(_without_server(shop))
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(days=10, minutes=2))
     _tick(shop)  # mended
     assert set(inbox.addresses.values()) == {2}
@@ -217,18 +193,15 @@ def test_emails_go_to_treated_customers_with_consent(mail):
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     request = CampaignSend(campaign_id=campaign_id, version=1)
 
-    private = replace(shop, settings=shop.settings.model_copy(update={"public_url": ""}))
-    job = run(
-        private, request, LEAD, key="early"
-    )  # nobody could unsubscribe: nothing is begun, no code reserved
+    private = with_settings(shop, public_url="")
+    # Nobody could unsubscribe: nothing is begun, no code reserved
+    job = run(private, request, LEAD, key="early")
     assert "RETENTION_PUBLIC_URL" in job.error
-    with shop.database.reading() as session:
-        assert not session.scalars(select(Coupon)).all()
+    assert not scalars(shop.database, select(Coupon))
 
     assert run(shop, request, LEAD).error is None
-    (job,) = [
-        job for job in _tick(private) if job.kind == "campaign_deliver"
-    ]  # a setting lost since: said, once
+    # A setting lost since: said, once
+    (job,) = _delivered(private)
     assert "RETENTION_PUBLIC_URL" in job.result["stopped"]
     assert "RETENTION_PUBLIC_URL" in messages(shop, f"campaign:{campaign_id}:delivered:1")
     with shop.database.transaction() as session:
@@ -237,9 +210,8 @@ def test_emails_go_to_treated_customers_with_consent(mail):
     policy = shop.settings.home / "policy.toml"
     right = policy.read_text()
     policy.write_text(right.replace("budget = 5000", "budget = -5"))
-    (job,) = [
-        job for job in _tick(shop) if job.kind == "campaign_deliver"
-    ]  # and so is a file that was broken since
+    # And so is a file that was broken since
+    (job,) = _delivered(shop)
     policy.write_text(right)
     assert job.error is None
     assert "campaign.budget" in messages(shop, f"campaign:{campaign_id}:delivered:1")
@@ -261,8 +233,7 @@ def test_emails_go_to_treated_customers_with_consent(mail):
         ("campaign_deliver", None)
     ]
     emails = customers["email"]
-    with shop.database.reading() as session:
-        rows = {send.customer_id: send for send in session.scalars(select(Send))}
+    rows = {send.customer_id: send for send in scalars(shop.database, select(Send))}
     assert set(rows) == set(treated)
     assert rows[treated[0]].state == rows[refused].state == "cancelled"
     expected = {emails[user] for user in treated[2:] if rows[user].state == "sent"}
@@ -276,28 +247,24 @@ def test_emails_go_to_treated_customers_with_consent(mail):
     text = messages(shop, f"campaign:{campaign_id}:delivered:1")
     assert f"{len(expected)} copies sent" in text
     assert not any(code in messages(shop) for code in codes.values())
-    assert not [
-        job for job in _tick(shop) if job.kind == "campaign_deliver"
-    ]  # nothing is left to do
+    # Nothing is left to do
+    assert not _delivered(shop)
 
-    job = run(
-        shop, CampaignPreview(campaign_id=campaign_id), LEAD
-    )  # masked in the channel, in full by direct message
+    # Masked in the channel, in full by direct message
+    job = run(shop, CampaignPreview(campaign_id=campaign_id), LEAD)
     assert job.error is None
-    with shop.database.reading() as session:
-        shown = {
-            row.channel: str(row.payload)
-            for row in session.scalars(select(Outbox))
-            if "*Preview of" in str(row.payload)
-        }
+    shown = {
+        row.channel: str(row.payload)
+        for row in scalars(shop.database, select(Outbox))
+        if "*Preview of" in str(row.payload)
+    }
     first = next(user for user in treated if user in codes)
     assert set(shown) == {CHANNEL, LEAD}
     assert (emails[first] in shown[LEAD], codes[first] in shown[LEAD]) == (True, True)
     assert not any(secret in shown[CHANNEL] for secret in [*emails, *codes.values(), *treated])
     for channel, is_sensitive in ((CHANNEL, False), (LEAD, True)):  # the picture of the first
         request = CampaignPreview(campaign_id=campaign_id, picture=True)
-        job = run(shop, request, LEAD, channel=channel, key=f"picture {channel}")
-        assert job.error is None
+        job = done(shop, request, LEAD, channel=channel, key=f"picture {channel}")
         with shop.database.reading() as session:
             newest = session.scalars(select(Outbox).order_by(Outbox.id.desc())).first()
             image = session.get_one(File, newest.payload["images"]["email"])
@@ -305,10 +272,7 @@ def test_emails_go_to_treated_customers_with_consent(mail):
         assert (image.sensitive, newest.channel) == (is_sensitive, channel)
         assert ("are hidden here" in str(newest.payload)) is not is_sensitive
 
-    with shop.database.transaction() as session:
-        redeem(
-            session, shop.settings, [CodeUse(codes[first], clock.now(), "http", treated[-1], "o77")]
-        )
+    change(shop.database, redeem, [CodeUse(codes[first], clock.now(), "http", treated[-1], "o77")])
     _tick(shop)
     _tick(shop)
     values = [line for line in messages(shop).splitlines() if "not used as they were meant" in line]
@@ -320,7 +284,7 @@ def test_emails_go_to_treated_customers_with_consent(mail):
     assert codes[first] in messages(shop, f"job:{job.id}")
 
     with shop.database.reading() as session:  # and no further draft chooses them
-        may = consent_states(shop.lake, session, shop.settings, pd.Series(treated))
+        may = consent_states(shop.lake, session, pd.Series(treated))
     assert [
         customer_id for customer_id, text in zip(treated, may, strict=True) if text == "given"
     ] == treated[2:]
@@ -333,8 +297,7 @@ def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys)
     campaign_id = live(shop)
     _tick(shop)
     back, further = sorted(inbox.addresses)[:2]
-    with shop.database.reading() as session:
-        at_once = send_summary.counts(session, campaign_id).get("bounced", 0)
+    at_once = read(shop.database, send_summary.counts, campaign_id).get("bounced", 0)
     file, now = shop.settings.home / "bounces.csv", clock.now()
     at = now + timedelta(hours=6)
     file.write_text(f"email,occurred_at\n{back},{at:%Y-%m-%d %H:%M}\nx@x.example,{at:%Y-%m-%d}\n")
@@ -349,7 +312,7 @@ def test_imported_bounces_are_reported_and_remembered(mail, monkeypatch, capsys)
     people = shop.lake.table("customers").execute().set_index("email")["customer_id"]
     policy = load_policy(shop.settings)
     with shop.database.reading() as session:
-        out = audience.bounced_customers(shop.lake, session, shop.settings, policy, now)
+        out = audience.bounced_customers(shop.lake, session, policy, now)
     assert people[back] in out
     assert people[further] not in out
 
@@ -397,17 +360,12 @@ def test_no_email_is_sent_in_quiet_hours(mail):
     assert run(shop, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
     _tick(shop)
     assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu"}
-    with shop.database.transaction() as session:
-        assert schedule.next_due(session, shop.settings, clock.now()) == clock.now() + timedelta(
-            hours=3
-        )
-    clock.configure(
-        fixed=clock.now() + timedelta(hours=3)
-    )  # 08:00 UTC, for the time machine within a minute
+    assert change(shop.database, tick.next_due, clock.now()) == clock.now() + timedelta(hours=3)
+    # 08:00 UTC, for the time machine within a minute
+    clock.configure(fixed=clock.now() + timedelta(hours=3))
     _tick(shop)
     assert {zone_of[to] for to in inbox.addresses} == {"Asia/Kathmandu", "Mars/Base", ""}
-    with shop.database.reading() as session:
-        assert "queued" not in set(session.scalars(select(Send.state)))
+    assert "queued" not in set(scalars(shop.database, select(Send.state)))
 
 
 @pytest.mark.nightly
@@ -420,12 +378,12 @@ def test_queue_of_an_ended_campaign_is_dropped_without_settings(desk, gone):
         session.execute(update(Campaign).values(state="cancelled"))
     if gone == "the policy":
         (desk.settings.home / "policy.toml").write_text("[campaign]\nbudget = -5\n")
-    (job,) = [job for job in _tick(desk) if job.kind == "campaign_deliver"]
+    (job,) = _delivered(desk)
     assert (job.error, job.result["stopped"]) == (None, "")
     with desk.database.transaction() as session:
         assert set(session.scalars(select(Send.state))) == {"cancelled"}
         session.get_one(Job, job.id).idem_key = "a minute ago"
-    assert not [job for job in _tick(desk) if job.kind == "campaign_deliver"]
+    assert not _delivered(desk)
 
 
 @pytest.mark.campaign("approved")
@@ -433,11 +391,9 @@ def test_test_email_goes_to_the_person_and_is_no_delivery(mail):
     shop, inbox = mail
     (shop.settings.home / "brand.toml").write_text('name = "Leaf & Kettle"', encoding="utf-8")
     campaign_id = prepared_campaign(shop)
-    with shop.database.reading() as session:
-        codes = set(session.scalars(select(Coupon.code)))
+    codes = set(scalars(shop.database, select(Coupon.code)))
     ask = {"campaign_id": campaign_id, "picture": True, "to_me": True, "person": "Ana"}
-    job = run(shop, CampaignPreview(**ask, address="ana@shop.example"), LEAD, channel=LEAD)
-    assert job.error is None
+    job = done(shop, CampaignPreview(**ask, address="ana@shop.example"), LEAD, channel=LEAD)
     (sent,) = inbox.mails
     text = sent.get_body(("plain",)).get_content()
     assert sent["To"].addresses[0].addr_spec == "ana@shop.example"
@@ -446,8 +402,7 @@ def test_test_email_goes_to_the_person_and_is_no_delivery(mail):
     assert "Ana" in text
     assert not any(code in str(sent) for code in codes)
     assert "/unsubscribe/" not in str(sent)
-    with shop.database.reading() as session:
-        assert not session.scalar(select(func.count()).select_from(Send))
+    assert not scalar(shop.database, select(func.count()).select_from(Send))
     assert "Leaf &amp; Kettle" in sent.get_body(("html",)).get_content()
     shown = messages(shop, f"job:{job.id}")
     assert "ana@shop.example was sent" in shown

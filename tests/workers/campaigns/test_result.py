@@ -9,21 +9,16 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from retention import clock, feedback
-from retention.campaigns import closing, coupons, due, late_orders, launch, verdict
-from retention.campaigns.file_imports import LISTENER
-from retention.campaigns.spec import Body
-from retention.campaigns.view import campaign_data
-from retention.db.tables import (
-    Assignment,
-    Audit,
-    Coupon,
-    File,
-    Impression,
-    Outbox,
-    Send,
-)
+from retention.campaigns.codes import coupons
+from retention.campaigns.codes.file_imports import LISTENER
+from retention.campaigns.lifecycle import closing, due, launch
+from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.measurement import verdict
+from retention.db.tables import Assignment, Audit, Coupon, File, Impression, Outbox, Send
 from retention.feedback import Subject
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.outreach import calls
 from retention.recommend.bandit.decisions import logged_decisions
 from retention.templating import money
@@ -35,28 +30,35 @@ from tests.workers.campaigns.steps import (
     approved,
     bring,
     campaign_of,
+    done,
     drafted,
     go_on,
     live,
     measured,
     messages,
+    offers_of,
     prepared_campaign,
     rows_of_file,
     run,
+    stop_now,
     teaches_nothing,
+    treated_of,
 )
-from workers import campaign_messages, campaigns, ids
-from workers.delivery import outbox
-from workers.follow_ups import follow_up_request
-from workers.requests import (
+from tests.world import change, one, scalars
+from workers import ids
+from workers.campaigns import decisions
+from workers.campaigns import messages as campaign_messages
+from workers.campaigns.follow_ups import follow_up_request
+from workers.campaigns.requests import (
     CampaignCsv,
     CampaignDraft,
     CampaignLook,
     CampaignMeasure,
     CampaignSend,
-    Forget,
-    Tidy,
 )
+from workers.delivery import outbox
+from workers.requests import Forget, Tidy
+from workers.tasks.campaigns import campaign_measure
 
 
 @pytest.mark.campaign("live")
@@ -82,8 +84,7 @@ def test_campaign_reaches_its_result(desk):
     sent = desk.lake.table("treatments").execute()
     assert dict(zip(sent["customer_id"], sent["arm"], strict=True)) == arms
 
-    job = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
-    assert job.error is None
+    job = done(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
     with desk.database.reading() as session:
         file = session.scalars(select(File).where(File.mime == "text/csv")).one()
         sent_to = session.scalars(select(Outbox).where(Outbox.kind == "file")).one()
@@ -99,8 +100,7 @@ def test_campaign_reaches_its_result(desk):
     early = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="early")
     assert "window" in early.error
     go_on(desk, days=29)
-    job = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="late")
-    assert job.error is None
+    job = done(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="late")
     assert job.result["sample_ratio"]["believable"]
     closed = campaign_of(desk, campaign_id)
     follow = job.result["follow"]
@@ -119,10 +119,9 @@ def test_campaign_reaches_its_result(desk):
     expected = Body.model_validate(closed.body).plan().cost
     assert job.result["expected_cost"] == expected > 0
     assert f", expected {money(expected, 'EUR')} (" in told
-    with desk.database.reading() as session:
-        posted = session.scalars(
-            select(Outbox).where(Outbox.key == f"campaign:{campaign_id}:result:1")
-        ).one()
+    posted = one(
+        desk.database, select(Outbox).where(Outbox.key == f"campaign:{campaign_id}:result:1")
+    )
     assert posted.thread_key == closed.post_key
 
 
@@ -132,17 +131,15 @@ def test_measurement_waits_for_orders(desk):
     """Without an import the result was "it lost money, do not repeat it"."""
     campaign_id = prepared_campaign(desk)
     assert measured(desk, campaign_id, campaign_of(desk, campaign_id).window_ends_at) == "measuring"
-    assert (
-        messages(desk, f"campaign:{campaign_id}:waits:1") == ""
-    )  # nobody has imported the last minutes' orders yet
+    # Nobody has imported the last minutes' orders yet
+    assert messages(desk, f"campaign:{campaign_id}:waits:1") == ""
     clock.configure(fixed=clock.now() + timedelta(days=1))
     waits = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="no orders yet")
     assert (waits.error, waits.result["waits"]) == (None, True)
     assert campaign_of(desk, campaign_id).state == "measuring"
     assert "import the orders of the window" in messages(desk, f"campaign:{campaign_id}:waits:1")
     go_on(desk, days=1)
-    with desk.database.transaction() as session:
-        requested = [item.kind for item in due.due_jobs(session, desk.settings, clock.now())]
+    requested = [item.kind for item in change(desk.database, due.due_jobs, clock.now())]
     assert requested == ["campaign_measure"]
     run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD, key="the next day")
     assert campaign_of(desk, campaign_id).state == "closed"
@@ -153,7 +150,7 @@ def test_measurement_waits_for_orders(desk):
 def test_result_mentions_missing_days(desk, monkeypatch):
     campaign_id = prepared_campaign(desk)
     monkeypatch.setattr(
-        late_orders, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
+        campaign_measure, "missing_days", lambda *window: [date(2025, 4, 20), date(2025, 4, 21)]
     )
     go_on(desk, days=29)
     measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
@@ -181,12 +178,7 @@ def test_orders_of_the_last_day_count_when_imported_later(desk):
     clock.configure(fixed=ends)
     bring(desk, "purchase", ends - timedelta(hours=23), ["passer-by"])
     assert measured(desk, campaign_id, ends) == "measuring"
-    with desk.database.reading() as session:
-        treated = session.scalars(
-            select(Assignment.customer_id).where(
-                Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
-            )
-        ).all()
+    treated = treated_of(desk, campaign_id)
     clock.configure(fixed=ends + timedelta(hours=14))
     bring(desk, "purchase", ends - timedelta(hours=5), treated)
     bring(desk, "purchase", ends + timedelta(hours=1), ["passer-by"])
@@ -213,8 +205,7 @@ def test_campaign_without_orders_closes_unmeasured(desk, stopped):
     """It was looked at each day for ever, and nobody could end it."""
     campaign_id = prepared_campaign(desk)
     if stopped:
-        with desk.database.transaction() as session:
-            campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+        stop_now(desk, campaign_id)
     ends = campaign_of(desk, campaign_id).window_ends_at
     waiting, ended = ("cancelled", "cancelled") if stopped else ("measuring", "closed")
     assert measured(desk, campaign_id, ends + timedelta(days=27)) == waiting
@@ -226,7 +217,7 @@ def test_campaign_without_orders_closes_unmeasured(desk, stopped):
     assert "was not measured: the orders up to" in text
     assert messages(desk, f"campaign:{campaign_id}:result:1") == ""
     with desk.database.transaction() as session:
-        assert due.due_jobs(session, desk.settings, ends + timedelta(days=29)) == []
+        assert due.due_jobs(session, ends + timedelta(days=29)) == []
         people = session.scalars(
             select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
         ).all()
@@ -241,12 +232,7 @@ def test_result_mentions_erased_customers(desk):
     """Erased customers count as non-buyers, and the result did not mention them."""
     campaign_id = prepared_campaign(desk)
     rows_of_file(desk, campaign_id)
-    with desk.database.reading() as session:
-        treated = session.scalars(
-            select(Assignment.customer_id).where(
-                Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
-            )
-        ).all()
+    treated = treated_of(desk, campaign_id)
     for item in treated[:2]:
         assert run(desk, Forget(customer_id=item), "U0ADMIN").error is None
     go_on(desk, days=29)
@@ -291,22 +277,17 @@ def test_unused_file_is_reported_and_its_customers_count(desk, redeemed):
     result, contact = measured.result, campaign_of(desk, campaign_id).body["contact_cost"]
     treated = result["sample_ratio"]["treated"]
     assert (measured.error, result["left_out"], result["untaken"]) == (None, 0, treated)
-    assert (
-        round(result["cost"], 9) >= round(treated * contact, 9) > 0
-    )  # a sum of as many is a rounding less, by its order
+    # A sum of as many is a rounding less, by its order
+    assert round(result["cost"], 9) >= round(treated * contact, 9) > 0
     text = messages(desk, f"campaign:{campaign_id}:result:1")
     assert f"Nobody has downloaded the file with {treated} customers" in text
     assert ("handed out another way" in text) == redeemed
     assert "not contacted" not in text
     if redeemed:
         with desk.database.reading() as session:
-            assert closing.uninformative_campaigns(session, desk.settings) == set()
+            assert closing.uninformative_campaigns(session) == set()
             assert not logged_decisions(
-                desk.lake,
-                session,
-                desk.settings,
-                clock.now(),
-                closing.uninformative_campaigns(session, desk.settings),
+                desk.lake, session, clock.now(), closing.uninformative_campaigns(session)
             ).empty
     else:
         teaches_nothing(desk, campaign_id)
@@ -363,9 +344,7 @@ def test_result_says_how_the_calls_went(desk):
         called = session.scalars(treated.order_by(Assignment.customer_id).limit(6)).all()
         for customer, outcome in zip(called, outcomes, strict=True):
             plan = {"owner": LEAD, "due_on": clock.now().date(), "outcome": outcome}
-            calls.save_entry(
-                session, desk.settings, campaign_id, customer, LEAD, clock.now(), **plan
-            )
+            calls.save_entry(session, campaign_id, customer, LEAD, clock.now(), calls.Plan(**plan))
     bring(desk, "purchase", clock.now() + timedelta(days=2), [called[0], called[3]])
     go_on(desk, days=29)
     result = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).result
@@ -388,14 +367,11 @@ def test_ended_campaign_announces_no_more_emails(desk, ended):
         for item in sent:
             item.state = "sent"
         waiting = session.scalar(select(func.count()).where(Send.state == "queued"))
-        shown = campaign_messages.delivery_post(
-            session, desk.settings, campaign_of(desk, campaign_id)
-        )
-        outbox.put(session, desk.settings, shown, default_channel=CHANNEL)
+        shown = campaign_messages.delivery_post(session, campaign_of(desk, campaign_id))
+        outbox.put(session, shown, default_channel=CHANNEL)
     assert f"2 copies sent, {waiting} still to come" in messages(desk, shown.key)
     if ended == "stopped":
-        with desk.database.transaction() as session:
-            campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+        stop_now(desk, campaign_id)
     else:
         go_on(desk, days=29)
         assert run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD).error is None
@@ -407,16 +383,13 @@ def test_ended_campaign_announces_no_more_emails(desk, ended):
 @pytest.mark.campaign("live")
 def test_stopping_a_live_campaign_voids_its_codes(desk):
     campaign_id = prepared_campaign(desk)
-    with desk.database.transaction() as session:
-        campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
-    with desk.database.reading() as session:
-        assert set(session.scalars(select(Coupon.state))) == {"void"}
+    stop_now(desk, campaign_id)
+    assert set(scalars(desk.database, select(Coupon.state))) == {"void"}
     job = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
     assert "cancelled" in job.error
     assert "wrong price" in messages(desk, campaign_of(desk, campaign_id).post_key)
     go_on(desk, days=29)
-    measured = run(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
-    assert measured.error is None
+    measured = done(desk, CampaignMeasure(campaign_id=campaign_id), LEAD)
     assert (campaign_of(desk, campaign_id).state, measured.result["advice"]) == (
         "cancelled",
         "too_small",
@@ -455,7 +428,7 @@ def test_unsent_emails_of_a_stopped_campaign_are_not_received(desk, monkeypatch,
                 update(Send).where(Send.id.in_(some)).values(state="sent", sent_at=clock.now())
             )
         treated = dict(session.execute(select(Send.customer_id, Send.state)).all())
-        campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong price")
+        decisions.stop(session, Step(campaign_id, LEAD), "wrong price")
     reached = {user for user, state in treated.items() if state == "sent"}
     sent = desk.lake.table("treatments").execute()
     assert len(sent[sent.arm == "treatment"]) > 1
@@ -479,8 +452,7 @@ def test_interim_look_changes_nothing(desk):
     assert (looked.error, looked.result["effects"]) == (None, {})
     assert "Too early to compare" in messages(desk)
     go_on(desk, days=10)
-    looked = run(desk, CampaignLook(campaign_id=campaign_id), LEAD)
-    assert looked.error is None
+    looked = done(desk, CampaignLook(campaign_id=campaign_id), LEAD)
     assert (looked.result["day"], looked.result["days"]) == (10, 28)
     assert set(looked.result["effects"]) == {"orders", "profit"}
     assert looked.result["effects"]["orders"]["tau"] > 0
@@ -544,16 +516,12 @@ def test_bandit_log_covers_draft_to_outcome(desk):
     first = shown[0]
     later = clock.now() + timedelta(days=40)
     with desk.database.reading() as session:
+        # Its window has not ended
         assert logged_decisions(
-            desk.lake,
-            session,
-            desk.settings,
-            clock.now(),
-            closing.uninformative_campaigns(session, desk.settings),
-        ).empty  # its window has not ended
+            desk.lake, session, clock.now(), closing.uninformative_campaigns(session)
+        ).empty
         feedback.record(
             session,
-            desk.settings,
             Subject(first.customer_id, "none", first.shown_at, first.item_id, 1),
             "useful",
             "U1",
@@ -574,11 +542,7 @@ def test_bandit_log_covers_draft_to_outcome(desk):
     import_files(desk.lake, desk.database, desk.settings, "events", [str(file)], listener=LISTENER)
     with desk.database.reading() as session:
         lines = logged_decisions(
-            desk.lake,
-            session,
-            desk.settings,
-            later,
-            closing.uninformative_campaigns(session, desk.settings),
+            desk.lake, session, later, closing.uninformative_campaigns(session)
         ).set_index("customer_id")
     assert sorted(lines.index) == sorted(treated)
     assert (lines["propensity"] == [offers[user]["propensity"] for user in lines.index]).all()
@@ -594,10 +558,7 @@ def test_bandit_is_refused_without_enough_data(desk):
     assert "judging the bandit takes 100 and 10" in job.error
     desk.settings.policy.write_text(POLICY + "[recommend]\nexperiment = 0.0\n")
     campaign_id = drafted(desk, name="without")
-    with desk.database.reading() as session:
-        offers = session.scalars(
-            select(Assignment.offer).where(Assignment.campaign_id == campaign_id)
-        ).all()
+    offers = offers_of(desk, campaign_id)
     assert {(offer["arm"].split("|")[0], offer["propensity"]) for offer in offers} == {
         ("both", 1.0)
     }

@@ -11,20 +11,16 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention import clock, erasure
-from retention.campaigns import compose, email_content, launch, programme
-from retention.campaigns.redemptions import CodeUse, redeem
-from retention.campaigns.spec import Body
-from retention.db.tables import (
-    Assignment,
-    Audit,
-    Coupon,
-    File,
-    Impression,
-    Outbox,
-    Send,
-)
+from retention.campaigns.codes.redemptions import CodeUse, redeem
+from retention.campaigns.lifecycle import launch
+from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.message import compose, email_content
+from retention.campaigns.planning import programme_holdout
+from retention.db.tables import Assignment, Audit, Coupon, File, Impression, Outbox, Send
 from retention.outreach import calls, consent
 from retention.outreach.adapter import Contact
+from tests import world
 from tests.shop import merged
 from tests.workers.campaigns.steps import (
     AFTER_CLEARANCE,
@@ -34,15 +30,21 @@ from tests.workers.campaigns.steps import (
     approved,
     bring,
     campaign_of,
+    done,
     items_offered,
     live,
     messages,
     prepared_campaign,
     rows_of_file,
     run,
+    send_now,
 )
-from workers import call_lists, campaigns, ids, jobs
-from workers.requests import CallWindow, CampaignCsv, CampaignSend
+from tests.world import change, one, read, scalar, scalars
+from workers import ids
+from workers.campaigns import call_lists, decisions
+from workers.campaigns.requests import CampaignCsv, CampaignSend
+from workers.queue import jobs
+from workers.requests import CallWindow
 from workers.tasks.runner import run_job
 
 
@@ -52,8 +54,7 @@ def _sold_out_before_it_is_sent(desk, campaign_id, many) -> set[str]:
     popular = {item for item, _ in offered.most_common(many)}
     items = desk.lake.table("items").execute()
     desk.lake.upsert("items", items.assign(in_stock=~items["item_id"].isin(popular)))
-    clock.configure(fixed=clock.now() + timedelta(hours=5))
-    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    send_now(desk, campaign_id)
     return popular
 
 
@@ -82,9 +83,8 @@ def test_sold_out_item_is_replaced_from_the_drawn_arm(desk, blend):
 
 def test_sold_out_items_are_in_no_email(desk):
     with (desk.settings.home / "policy.toml").open("a") as policy:
-        policy.write(
-            "[recommend]\nexperiment = 0\n"
-        )  # who is drawn what they bought before may have no more of it
+        # Who is drawn what they bought before may have no more of it
+        policy.write("[recommend]\nexperiment = 0\n")
     campaign_id = approved(desk)
     before = items_offered(desk, campaign_id)
     popular = _sold_out_before_it_is_sent(desk, campaign_id, 3)
@@ -97,25 +97,21 @@ def test_sold_out_items_are_in_no_email(desk):
         assert [item for item in items if item not in popular] == after[user][
             : len(set(items) - popular)
         ]
-    with desk.database.reading() as session:
-        assert not popular & set(session.scalars(select(Impression.item_id)))
+    assert not popular & set(scalars(desk.database, select(Impression.item_id)))
 
 
 @pytest.mark.campaign("live")
 def test_unsubscribed_customers_are_in_no_file(desk):
     campaign_id = prepared_campaign(desk)
-    with desk.database.reading() as session:
-        sends = dict(session.execute(select(Send.customer_id, Send.id)).tuples().all())
+    sends = dict(world.rows(desk.database, select(Send.customer_id, Send.id)))
     refused, left, *_ = sorted(sends)
     people = desk.lake.table("customers").execute()
     people.loc[people.customer_id == refused, "marketing_consent"] = False
     desk.lake.upsert("customers", people)
     assert rows_of_file(desk, campaign_id) == sends.keys() - {refused}
-    with desk.database.transaction() as session:
-        consent.unsubscribe(session, desk.settings, sends[left], clock.now())
+    change(desk.database, consent.unsubscribe, sends[left], clock.now())
     assert rows_of_file(desk, campaign_id) == sends.keys() - {refused, left}
-    with desk.database.reading() as session:
-        states = dict(session.execute(select(Send.customer_id, Send.state)).tuples().all())
+    states = dict(world.rows(desk.database, select(Send.customer_id, Send.state)))
     assert states.pop(refused) == "cancelled"
     assert set(states.values()) == {"sent"}
 
@@ -151,9 +147,8 @@ def test_unknown_consent_follows_the_rule(desk, instead):
     refused = people.customer_id == treated[0]
     desk.lake.upsert("customers", people[refused].assign(marketing_consent=False))
     assert rows_of_file(desk, campaign_id) == {*treated[1:]}
-    policy.write_text(
-        policy.read_text().replace('consent = ["unknown"]\n', "")
-    )  # strict from now on
+    # Strict from now on
+    policy.write_text(policy.read_text().replace('consent = ["unknown"]\n', ""))
     job = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key="strict")
     assert "nobody to write to" in job.error
 
@@ -162,8 +157,7 @@ def test_renamed_rule_excludes_no_customer(desk):
     """The renamed rule was not found, and its customers counted as unsubscribed."""
     policy, people = _unasked(desk)
     campaign_id = live(desk)
-    with desk.database.reading() as session:
-        treated = sorted(session.scalars(select(Send.customer_id)))
+    treated = sorted(scalars(desk.database, select(Send.customer_id)))
     policy.write_text(policy.read_text().replace("Unasked", "Said nothing yet"))
     desk.lake.upsert(
         "customers", people[people.customer_id == treated[0]].assign(marketing_consent=False)
@@ -195,14 +189,13 @@ def test_consent_of_the_original_rule_applies(desk):
 
 
 def test_invalidated_codes_are_not_handed_out(desk, monkeypatch):
-    from workers.tasks import campaign_csv
+    from workers.tasks.campaigns import campaign_csv
 
     campaign_id, original_run = live(desk), campaign_csv.run
 
     def stopped_meanwhile(request, context):
         outcome = original_run(request, context)
-        with desk.database.transaction() as session:
-            campaigns.stop(session, desk.settings, campaign_id, LEAD, "wrong discount")
+        change(desk.database, decisions.stop, Step(campaign_id, LEAD), "wrong discount")
         return outcome
 
     monkeypatch.setattr(campaign_csv, "run", stopped_meanwhile)
@@ -217,17 +210,16 @@ def test_invalidated_codes_are_not_handed_out(desk, monkeypatch):
 def test_late_codes_keep_their_validity(desk):
     campaign_id = prepared_campaign(desk)
     clock.configure(fixed=clock.now() + timedelta(hours=5))
-    with desk.database.transaction() as session:
-        requested = jobs.submit(
-            session,
-            desk.settings,
-            CampaignSend(campaign_id=campaign_id, version=1),
-            requested_by=LEAD,
-            channel=CHANNEL,
-            idem_key="late",
-        ).job
+    requested = change(
+        desk.database,
+        jobs.submit,
+        CampaignSend(campaign_id=campaign_id, version=1),
+        requested_by=LEAD,
+        channel=CHANNEL,
+        idem_key="late",
+    ).job
     clock.configure(fixed=clock.now() + timedelta(hours=30))  # no worker was there
-    run_job(desk.settings, desk.database, requested.id, "test")
+    run_job(desk.database, requested.id, "test")
     assert campaign_of(desk, campaign_id).sent_at == clock.now()
 
 
@@ -236,12 +228,11 @@ def test_code_is_valid_until_the_end_of_its_last_day(desk):
     settings = desk.settings.model_copy(update={"timezone": "America/New_York"})
     desk = replace(desk, settings=settings)
     campaign_id = live(desk)
-    with desk.database.reading() as session:
-        row = next(
-            row
-            for row in launch.recipient_rows(session, campaign_of(desk, campaign_id))
-            if row["code"]
-        )
+    row = next(
+        row
+        for row in read(desk.database, launch.recipient_rows, campaign_of(desk, campaign_id))
+        if row["code"]
+    )
     last = (
         campaign_of(desk, campaign_id).sent_at.astimezone(settings.zone) + timedelta(days=28)
     ).date()
@@ -256,16 +247,15 @@ def test_code_is_valid_until_the_end_of_its_last_day(desk):
         row,
         "https://x.example/u",
     )
-    assert shown.offer["expires_at"].startswith(
-        f"{last}T23:59:59-0"
-    )  # to a platform, too, it is that day
+    # To a platform, too, it is that day
+    assert shown.offer["expires_at"].startswith(f"{last}T23:59:59-0")
     midnight = datetime.combine(last + timedelta(days=1), time(), settings.zone)
     with desk.database.transaction() as session:
         late, in_time = (
             CodeUse(row["code"], midnight - before, "http", key=str(before))
             for before in (timedelta(), timedelta(minutes=1))
         )
-        assert redeem(session, settings, [late, in_time]) == ["expired", "redeemed"]
+        assert redeem(session, [late, in_time]) == ["expired", "redeemed"]
 
 
 def test_call_list_customers_get_no_code(desk):
@@ -279,18 +269,16 @@ def test_call_list_customers_get_no_code(desk):
     desk.lake.upsert("customers", customers.assign(phone="+44 20 7946 0000"))
     campaign_id = live(desk)
     assert ids.CALL_LIST in messages(desk, campaign_of(desk, campaign_id).post_key)
-    with desk.database.reading() as session:
-        rows = session.execute(
-            select(Assignment.customer_id, Assignment.offer, Assignment.arm)
-        ).all()
+    rows = world.rows(
+        desk.database, select(Assignment.customer_id, Assignment.offer, Assignment.arm)
+    )
     to_call = {
         user for user, offer, arm in rows if offer["action"] == "call" and arm == "treatment"
     }
     assert to_call
     files = {}
     for part in ("codes", "calls"):
-        job = run(desk, CampaignCsv(campaign_id=campaign_id, part=part), LEAD, channel=LEAD)
-        assert job.error is None
+        done(desk, CampaignCsv(campaign_id=campaign_id, part=part), LEAD, channel=LEAD)
         with desk.database.reading() as session:
             name = f"{campaign_id}-{part}.csv"
             content = session.scalars(select(File.content).where(File.name == name)).one()
@@ -309,8 +297,7 @@ def test_call_list_customers_get_no_code(desk):
     assert {state for _, _, state in sends} == {"sent"}
     _record_one_outcome(desk, campaign_id, to_call)
     request = CallWindow(campaign_id=campaign_id, customer_id=min(to_call), view_id="V1")
-    window = run(desk, request, LEAD, channel=None, key="window")
-    assert window.error is None
+    window = done(desk, request, LEAD, channel=None, key="window")
     shown = messages(desk, f"view:{window.id}")
     assert "What to say:" in shown
     assert "looking up" not in shown
@@ -323,33 +310,19 @@ def _record_one_outcome(desk, campaign_id, to_call) -> None:
     assert f"{len(to_call)} call" in shown
     assert "nobody yet" not in shown  # the approver calls, because nobody else was chosen
     assert ids.OPEN_CALL in shown
-    someone, settings = min(to_call), desk.settings
+    someone = min(to_call)
     with desk.database.reading() as session:
-        assert calls.unowned_by_campaign(session, settings) == []
-        assert len(calls.open_entries(session, settings, LEAD)) == len(to_call)
+        assert calls.unowned_by_campaign(session) == []
+        assert len(calls.open_entries(session, LEAD)) == len(to_call)
     with desk.database.transaction() as session:
-        assert {entry.customer_id for entry in calls.entries(session, settings, campaign_id)} == (
-            to_call
-        )
-        calls.save_entry(
-            session,
-            settings,
-            campaign_id,
-            someone,
-            ANALYST,
-            clock.now(),
-            owner=ANALYST,
-            due_on=clock.now().date(),
-            outcome="no_answer",
-        )
-        call_lists.refresh(session, settings, campaign_id)
+        assert {entry.customer_id for entry in calls.entries(session, campaign_id)} == (to_call)
+        plan = calls.Plan(ANALYST, clock.now().date(), "no_answer")
+        calls.save_entry(session, campaign_id, someone, ANALYST, clock.now(), plan)
+        call_lists.refresh(session, campaign_id)
     assert "1 no answer" in messages(desk, key)
-    again = run(
-        desk, CampaignCsv(campaign_id=campaign_id, part="calls"), LEAD, channel=LEAD, key="again"
-    )
-    assert again.error is None  # and keeps what was recorded
-    with desk.database.reading() as session:
-        counts = calls.count_outcomes(session, settings, campaign_id)
+    # And keeps what was recorded
+    done(desk, CampaignCsv(campaign_id=campaign_id, part="calls"), LEAD, channel=LEAD, key="again")
+    counts = read(desk.database, calls.count_outcomes, campaign_id)
     assert (counts["calls"], counts["made"], counts["reached"]) == (len(to_call), 1, 0)
     assert counts["no_answer"] == 1
 
@@ -368,13 +341,11 @@ def test_sending_twice_or_after_a_crash_issues_each_code_once(desk, monkeypatch)
     request = CampaignSend(campaign_id=campaign_id, version=1)
     assert run(desk, request, LEAD, key="send").state == "failed"
     assert campaign_of(desk, campaign_id).state == "sending"
-    with desk.database.reading() as session:
-        reserved = set(session.execute(select(Coupon.code, Coupon.state)).tuples().all())
+    reserved = set(world.rows(desk.database, select(Coupon.code, Coupon.state)))
     assert {state for _, state in reserved} == {"reserved"}
     monkeypatch.setattr(launch, "go_live", finish)
     assert run(desk, request, LEAD, key="again").error is None
-    with desk.database.reading() as session:
-        issued = set(session.execute(select(Coupon.code, Coupon.state)).tuples().all())
+    issued = set(world.rows(desk.database, select(Coupon.code, Coupon.state)))
     assert {code for code, _ in issued} == {code for code, _ in reserved}
     assert {state for _, state in issued} == {"issued"}
     assert "already live" in run(desk, request, LEAD, key="third").error
@@ -385,12 +356,10 @@ def test_campaign_is_not_sent_early_or_after_a_stop(desk):
     campaign_id = prepared_campaign(desk)
     request = CampaignSend(campaign_id=campaign_id, version=1)
     assert "clearance" in run(desk, request, LEAD, key="soon").error
-    with desk.database.transaction() as session:
-        campaigns.stop(session, desk.settings, campaign_id, LEAD, "the shop is closed")
+    change(desk.database, decisions.stop, Step(campaign_id, LEAD), "the shop is closed")
     clock.configure(fixed=clock.now() + timedelta(hours=5))
     assert "stopped" in run(desk, request, LEAD, key="late").error
-    with desk.database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Coupon)) == 0
+    assert scalar(desk.database, select(func.count()).select_from(Coupon)) == 0
 
 
 @pytest.mark.campaign("live")
@@ -406,8 +375,7 @@ def test_file_has_discount_and_minimum_order(desk):
         ).first()
         row.offer = {**row.offer, "discount": 0.0, "amount": 5.0, "min_order": 40.0}
     assert run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD).error is None
-    with desk.database.reading() as session:
-        content = session.scalars(select(File.content).where(File.mime == "text/csv")).one()
+    content = one(desk.database, select(File.content).where(File.mime == "text/csv"))
     rows = {
         row["customer_id"]: row for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
     }
@@ -476,11 +444,9 @@ def test_recent_buyers_are_excluded_from_both_groups(desk):
 def test_programme_holdout_set_after_the_draft_is_excluded(desk):
     campaign_id = prepared_campaign(desk)
     before = _arms(desk, campaign_id)
-    with desk.database.transaction() as session:
-        holdout = programme.set_share(session, desk.settings, 0.3, "U0ADMIN")
+    holdout = change(desk.database, programme_holdout.set_share, 0.3, "U0ADMIN")
     clock.configure(fixed=desk.end + AFTER_CLEARANCE)
-    job = run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
-    assert job.error is None
+    done(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD)
     after = _arms(desk, campaign_id)
     held_out = holdout.members([*before["treatment"], *before["control"]])
     assert held_out
@@ -502,8 +468,7 @@ def test_customers_erased_before_sending_are_excluded(desk, monkeypatch, broken_
         with monkeypatch.context() as broken:
             broken.setattr(launch, "go_live", lambda *_: 1 / 0)
             assert run(desk, request, LEAD, key="send").state == "failed"
-    with desk.database.transaction() as session:
-        erasure.erase_from_sql(session, desk.settings, removed)
+    change(desk.database, erasure.erase_from_sql, removed)
     erasure.erase_from_lake(desk.lake, removed)
     assert run(desk, request, LEAD, key="again").error is None
     assert campaign_of(desk, campaign_id).state == "live"
@@ -529,14 +494,12 @@ def test_merged_customer_gets_one_email(desk):
         before["control"][1:3],
     ]
     merged(desk.lake, *pairs)
-    clock.configure(fixed=clock.now() + timedelta(hours=5))
-    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    send_now(desk, campaign_id)
     after = _arms(desk, campaign_id)
     people = desk.lake.identities.canonical_ids()
     assert set(after["excluded"]) == {item for pair in pairs for item in pair if item in people}
     assert len(after["excluded"]) == len(pairs)
-    with desk.database.reading() as session:
-        assert set(session.scalars(select(Coupon.customer_id))) == set(after["treatment"])
+    assert set(scalars(desk.database, select(Coupon.customer_id))) == set(after["treatment"])
     shown = messages(desk, f"campaign:{campaign_id}:doubles:1")
     assert "Excluded: 3 duplicate ids of merged customers" in shown
     assert not messages(desk, f"campaign:{campaign_id}:returned:1")
@@ -548,8 +511,7 @@ def test_order_under_a_merged_id_excludes_the_customer(desk):
     left, right = _arms(desk, campaign_id)["treatment"][:2]
     merged(desk.lake, (left, right))
     bring(desk, "purchase", clock.now() + timedelta(hours=1), [left])
-    clock.configure(fixed=clock.now() + timedelta(hours=5))
-    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    send_now(desk, campaign_id)
     assert _arms(desk, campaign_id)["excluded"] == [left, right]
 
 

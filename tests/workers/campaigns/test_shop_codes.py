@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns import shop_code_sync, shop_codes
+from retention.campaigns.codes import shop_code_sync, shop_codes
+from retention.campaigns.lifecycle.states import Step
 from retention.db.tables import Audit, Connection, Coupon, Job, Outbox
 from tests.standins import code_shops
 from tests.standins.code_shops import STAND_INS
@@ -14,12 +15,17 @@ from tests.workers.campaigns.steps import (
     AFTER_CLEARANCE,
     LEAD,
     campaign_of,
+    done,
     messages,
     prepared_campaign,
     run,
 )
-from workers import campaigns, roles, schedule, shop_checks
-from workers.requests import CampaignCsv, CampaignSend, ShopCodes, ShopReconcile
+from tests.world import change, read, scalars
+from workers import roles
+from workers.campaigns import decisions
+from workers.campaigns.requests import CampaignCsv, CampaignSend, ShopCodes, ShopReconcile
+from workers.schedule import tick
+from workers.shops import shop_checks
 from workers.tasks.runner import run_job
 from workers.times import next_local_time
 
@@ -44,8 +50,7 @@ def _sent(desk) -> str:
 
 def _make(desk, campaign_id, key="codes") -> Job:
     code_shops.end_waits(desk.database)
-    job = run(desk, ShopCodes(campaign_id=campaign_id), LEAD, key=key)
-    assert job.error is None
+    job = done(desk, ShopCodes(campaign_id=campaign_id), LEAD, key=key)
     return job
 
 
@@ -62,8 +67,7 @@ def test_card_says_that_the_campaign_waits_for_the_shop(desk, shop):
     codes = len(code_shops.states(desk.database, campaign_id))
     assert f"Waiting for the shop to make {codes} of {codes} codes." in card
     assert "Download the file" not in messages(desk)
-    with desk.database.reading() as session:
-        assert shop_codes.waiting(session, campaign_id)["total"] == codes
+    assert read(desk.database, shop_codes.waiting, campaign_id)["total"] == codes
     file = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD)
     assert "tea-shop has made 0 of" in file.error
     job = _make(desk, campaign_id)
@@ -73,8 +77,7 @@ def test_card_says_that_the_campaign_waits_for_the_shop(desk, shop):
     assert "Waiting" not in card
     assert f"tea-shop has made {codes} codes; they work at the checkout." in messages(desk)
     assert "Download the file" in messages(desk)
-    file = run(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key="again")
-    assert file.error is None
+    file = done(desk, CampaignCsv(campaign_id=campaign_id), LEAD, channel=LEAD, key="again")
 
 
 @pytest.mark.campaign("approved")
@@ -91,9 +94,8 @@ def test_tick_submits_the_job_until_all_codes_are_made(desk, shop):
 
 
 def _tick(desk) -> list[str]:
-    ids = schedule.tick(desk.database, desk.settings)
-    with desk.database.reading() as session:
-        return list(session.scalars(select(Job.kind).where(Job.id.in_(ids))))
+    ids = tick.tick(desk.database)
+    return list(scalars(desk.database, select(Job.kind).where(Job.id.in_(ids))))
 
 
 def _run_queued(desk) -> None:
@@ -101,7 +103,7 @@ def _run_queued(desk) -> None:
         queued = select(Job.id).where(Job.state == "queued", Job.kind.startswith("shop_"))
         ids = session.scalars(queued).all()
     for job_id in ids:
-        run_job(desk.settings, desk.database, job_id, "test")
+        run_job(desk.database, job_id, "test")
 
 
 @pytest.mark.campaign("approved")
@@ -110,8 +112,7 @@ def test_stop_deletes_the_codes_and_says_so(desk, shop):
     _make(desk, campaign_id)
     used = sorted(shop.coupons.codes())[0]
     shop.coupons.use(used)
-    with desk.database.transaction() as session:
-        campaigns.stop(session, desk.settings, campaign_id, LEAD, "Too dear")
+    change(desk.database, decisions.stop, Step(campaign_id, LEAD), "Too dear")
     number = len(shop.coupons.codes())
     _make(desk, campaign_id, "after the stop")
     assert set(shop.coupons.codes()) == {used}
@@ -159,8 +160,8 @@ def test_nightly_check_reports_a_difference_once(desk, shop):
     _make(desk, campaign_id)
     with desk.database.reading() as session:
         connection = session.scalars(select(Connection)).one()
-        assert not shop_checks.due(session, desk.settings, clock.now())
-        due = schedule.next_due(session, desk.settings, clock.now())
+        assert not shop_checks.due(session, clock.now())
+        due = tick.next_due(session, clock.now())
     night = next_local_time(shop_checks.CHECK_AT, desk.settings.zone, clock.now())
     assert due != night  # the demo's clock stops for no check of a shop
     clock.configure(fixed=night)
@@ -171,8 +172,7 @@ def test_nightly_check_reports_a_difference_once(desk, shop):
     job = run(desk, ShopReconcile(connection_id=connection.id), roles.OPERATOR, channel=None)
     assert (job.result["missing"], job.result["extra"], job.result["foreign"]) == (1, 0, 0)
     assert "differ from ours: 1 code was missing and is made again." in messages(desk)
-    with desk.database.reading() as session:
-        nights = session.scalars(select(Audit).where(Audit.action == "shop_codes.compare")).all()
+    nights = scalars(desk.database, select(Audit).where(Audit.action == "shop_codes.compare"))
     assert [(row.subject, row.details["missing"]) for row in nights] == [
         ("tea-shop", 0),
         ("tea-shop", 1),

@@ -1,33 +1,38 @@
 """Test campaigns by SMS and WhatsApp: consent, numbers, the webhook and STOP."""
 
 import logging
-from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from retention import clock, templating
-from retention.campaigns.launch import recipient_rows
+from retention.campaigns.lifecycle.launch import recipient_rows
+from retention.campaigns.lifecycle.states import Step
 from retention.db.tables import Assignment, Job, Outbox, Send, Suppression
 from retention.errors import BadInput
 from retention.outreach import bounces, consent
-from retention.settings import Settings
+from tests import world
 from tests.retention.outreach.platform import KEY, Platform
 from tests.workers.campaigns.steps import (
-    AFTER_CLEARANCE,
     ANALYST,
     LEAD,
+    approved,
     campaign_of,
+    done,
     drafted,
     messages,
     rows_of_file,
     run,
+    send_now,
+    with_settings,
 )
-from workers import campaigns
-from workers.campaign_channel import channel_request
-from workers.requests import CampaignDeliver, CampaignDraft, CampaignPreview, CampaignSend
+from tests.world import change, one, scalars
+from workers.campaigns import decisions
+from workers.campaigns.follow_ups import channel_request
+from workers.campaigns.requests import CampaignDeliver, CampaignDraft, CampaignPreview
 
 
 @pytest.fixture
@@ -43,16 +48,12 @@ def texting(desk, platform):
     By the customer's number modulo 4: 0 agreed and has a number, 1 agreed and has none that works,
     2 refused, 3 said nothing about SMS and agreed to e-mails.
     """
-    home = desk.settings.home
-    settings = Settings(
-        home=home,
-        policy=home / "policy.toml",
-        sms_webhook_url=platform.url,
-        webhook_key=KEY.decode(),
+    texting = with_settings(
+        desk,
+        sms_webhook_url=SecretStr(platform.url),
+        webhook_key=SecretStr(KEY.decode()),
         public_url="https://crm.shop.example",
-        admins="U0ADMIN",
         send_rate=1000,
-        _env_file=None,
     )
     people = desk.lake.table("customers").execute().sort_values("customer_id", ignore_index=True)
     group = people.index % 4
@@ -61,35 +62,19 @@ def texting(desk, platform):
         "0000" if one == 1 else f"07400 123{number:03}"
         for number, one in zip(people.index, group, strict=True)
     ]
-    desk.lake.upsert(
-        "customers",
-        people.assign(
-            phone=phones,
-            locale="en-GB",
-            marketing_consent=True,
-            sms_consent=consents,
-            whatsapp_consent=None,
-        ),
-    )
+    people = people.assign(phone=phones, locale="en-GB", marketing_consent=True)
+    agreed = people.assign(sms_consent=consents, whatsapp_consent=None)
+    desk.lake.upsert("customers", agreed)
     groups = dict(zip(people["customer_id"], group, strict=True))
-    return replace(desk, settings=settings), groups
+    return texting, groups
 
 
-def _sent(desk, channel="sms") -> str:
+def _sent(desk) -> str:
     """Draft, approve and send a campaign through the real tasks."""
-    campaign_id = drafted(desk, message_channel=channel)
-    with desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
-    with desk.database.transaction() as session:
-        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
-    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
-    for request in (
-        CampaignSend(campaign_id=campaign_id, version=1),
-        CampaignDeliver(campaign_id=campaign_id),
-    ):
-        job = run(desk, request, LEAD)
-        assert job.error is None
-        assert not job.result.get("stopped")
+    campaign_id = approved(desk, message_channel="sms")
+    send_now(desk, campaign_id)
+    job = done(desk, CampaignDeliver(campaign_id=campaign_id), LEAD)
+    assert not job.result["stopped"]
     return campaign_id
 
 
@@ -114,17 +99,17 @@ def test_sms_goes_to_those_who_agreed_and_have_a_number(texting, platform, caplo
     assert told.keys() == rows.keys()
     assert {groups[customer] for customer in told} == {0}
     assert not told.keys() & in_control
-    for customer, one in told.items():
-        assert one["channel"] == "sms"
-        assert set(one["to"]) == {"phone"}
-        assert one["to"]["phone"].startswith("+447400123")
-        assert one["code"] == rows[customer]["code"]
-        assert (one["code"] or "") in one["text"]
-        assert one["text"].endswith(one["opt_out"])
-        assert (one["characters"], one["parts"]) == (len(one["text"]), 1)
-        assert one["unsubscribe_url"].startswith("https://crm.shop.example/unsubscribe/")
-        assert "html" not in one
-        assert "name" not in one["to"]
+    for customer, message in told.items():
+        assert message["channel"] == "sms"
+        assert set(message["to"]) == {"phone"}
+        assert message["to"]["phone"].startswith("+447400123")
+        assert message["code"] == rows[customer]["code"]
+        assert (message["code"] or "") in message["text"]
+        assert message["text"].endswith(message["opt_out"])
+        assert (message["characters"], message["parts"]) == (len(message["text"]), 1)
+        assert message["unsubscribe_url"].startswith("https://crm.shop.example/unsubscribe/")
+        assert "html" not in message
+        assert "name" not in message["to"]
     for private in ("7400 123", "7400123"):
         assert private not in caplog.text
         assert private not in posted
@@ -134,31 +119,19 @@ def test_sms_goes_to_those_who_agreed_and_have_a_number(texting, platform, caplo
 def test_stop_ends_that_channel_only(texting, platform):
     desk, _ = texting
     _sent(desk)
-    with desk.database.reading() as session:
-        send = session.scalars(select(Send).limit(1)).one()
+    send = one(desk.database, select(Send).limit(1))
     token = next(
         one["unsubscribe_url"] for one in platform.told if one["customer_id"] == send.customer_id
     ).rpartition("/")[2]
     assert consent.read_unsubscribe_token(desk.settings.keys, token) == send.id
-    with desk.database.transaction() as session:
-        assert consent.unsubscribe(session, desk.settings, send.id, clock.now())
+    assert change(desk.database, consent.unsubscribe, send.id, clock.now())
     with desk.database.reading() as session:
         (row,) = session.scalars(select(Suppression))
         assert (row.customer_id, row.channel) == (send.customer_id, "sms")
         ids = desk.lake.table("customers").execute()["customer_id"]
-        by_channel = {
-            channel: dict(
-                zip(
-                    ids,
-                    consent.consent_states(desk.lake, session, desk.settings, ids, channel),
-                    strict=True,
-                )
-            )
-            for channel in ("email", "sms", "whatsapp")
-        }
-    assert by_channel["sms"][send.customer_id] == "refused"
-    assert by_channel["email"][send.customer_id] == "given"
-    assert by_channel["whatsapp"][send.customer_id] == "unknown"
+        mine, channels = ids[ids == send.customer_id], ("email", "sms", "whatsapp")
+        states = [*(consent.consent_states(desk.lake, session, mine, each) for each in channels)]
+    assert [state.item() for state in states] == ["given", "refused", "unknown"]
 
 
 def _share_number(desk, customers) -> None:
@@ -176,15 +149,10 @@ def test_shared_number_gets_one_sms_and_its_stop_counts_for_all(texting, platfor
     assert campaign.body["excluded"]["same_number"] == 26 - campaign.body["audience"] > 0
     numbers = [one["to"]["phone"] for one in platform.told]
     assert len(numbers) == len(set(numbers))
-    with desk.database.transaction() as session:
-        consent.withdraw(
-            session, desk.settings, sharing[0], "unsubscribe", clock.now(), None, "sms"
-        )
+    change(desk.database, consent.withdraw, sharing[0], "unsubscribe", clock.now(), None, "sms")
     with desk.database.reading() as session:
-        states = consent.consent_states(
-            desk.lake, session, desk.settings, pd.Series(sharing), "sms"
-        )
-        by_email = consent.consent_states(desk.lake, session, desk.settings, pd.Series(sharing))
+        states = consent.consent_states(desk.lake, session, pd.Series(sharing), "sms")
+        by_email = consent.consent_states(desk.lake, session, pd.Series(sharing))
     assert set(states) == {"refused"}
     assert set(by_email) == {"given"}
 
@@ -193,23 +161,17 @@ def test_shared_number_gets_one_sms_and_its_stop_counts_for_all(texting, platfor
 @pytest.mark.parametrize("when", ["before sending", "before delivery"])
 def test_number_shared_since_the_draft_gets_nothing_if_one_is_held_out(texting, platform, when):
     desk, _ = texting
-    campaign_id = drafted(desk, message_channel="sms")
-    with desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
-    with desk.database.transaction() as session:
-        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
-    with desk.database.reading() as session:
-        arms = dict(session.execute(select(Assignment.customer_id, Assignment.arm)).tuples().all())
+    campaign_id = approved(desk, message_channel="sms")
+    arms = dict(world.rows(desk.database, select(Assignment.customer_id, Assignment.arm)))
     treated = sorted(customer for customer, arm in arms.items() if arm == "treatment")
     held_out = next(customer for customer, arm in arms.items() if arm == "control")
     sharing = [held_out, treated[0], treated[1]]
-    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
     if when == "before sending":
         _share_number(desk, sharing)
-    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    send_now(desk, campaign_id)
     if when == "before delivery":
         _share_number(desk, sharing)
-    assert run(desk, CampaignDeliver(campaign_id=campaign_id), LEAD).error is None
+    done(desk, CampaignDeliver(campaign_id=campaign_id), LEAD)
     assert {one["customer_id"] for one in platform.told} == {*treated[2:]}
     if when == "before sending":
         thread = messages(desk, f"campaign:{campaign_id}:same_number:1")
@@ -229,19 +191,13 @@ def test_email_consent_never_allows_whatsapp(texting):
 
 def test_consent_withdrawn_after_the_draft_gets_nothing(texting, platform):
     desk, _ = texting
-    campaign_id = drafted(desk, message_channel="sms")
-    with desk.database.transaction() as session:
-        campaigns.submit(session, desk.settings, campaign_id, 1, ANALYST)
-    with desk.database.transaction() as session:
-        campaigns.approve(session, desk.settings, campaign_id, 1, LEAD)
-    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
-    assert run(desk, CampaignSend(campaign_id=campaign_id, version=1), LEAD).error is None
+    campaign_id = approved(desk, message_channel="sms")
+    send_now(desk, campaign_id)
     people = desk.lake.table("customers").execute()
     desk.lake.upsert("customers", people.assign(sms_consent=None))
-    assert run(desk, CampaignDeliver(campaign_id=campaign_id), LEAD).error is None
+    done(desk, CampaignDeliver(campaign_id=campaign_id), LEAD)
     assert platform.told == []
-    with desk.database.reading() as session:
-        rows = session.execute(select(Send.state, Send.error_code)).tuples().all()
+    rows = world.rows(desk.database, select(Send.state, Send.error_code))
     assert set(rows) == {("cancelled", "no_consent")}
 
 
@@ -255,9 +211,8 @@ def test_draft_changes_to_sms_and_keeps_its_other_edits(texting):
     campaign_id = drafted(desk)
     before = campaign_of(desk, campaign_id)
     assert before.body["message_channel"] == "email"
-    changes = campaigns.Changes(name="Spring", expires_days=9)
-    with desk.database.transaction() as session:
-        edited = campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, changes)
+    changes = decisions.Changes(name="Spring", expires_days=9)
+    edited = change(desk.database, decisions.edit, Step(campaign_id, ANALYST, 1), changes)
     request = channel_request(desk.settings, edited, "sms")
     assert (request.version, request.tier) == (2, "low")
     assert run(desk, request, ANALYST).error is None
@@ -294,8 +249,7 @@ def test_draft_of_an_earlier_version_is_drafted_anew_by_hand(texting):
 def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
     desk, _ = texting
     campaign_id = drafted(desk, message_channel="sms")
-    job = run(desk, CampaignPreview(campaign_id=campaign_id, picture=True), ANALYST)
-    assert job.error is None
+    job = done(desk, CampaignPreview(campaign_id=campaign_id, picture=True), ANALYST)
     copy = job.result["copies"][0]
     assert (copy["kind"], copy["to"], copy["parts"]) == ("sms", "…", 1)
     message = messages(desk, f"campaign:{campaign_id}:preview:1")
@@ -306,10 +260,9 @@ def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
     numbers = [copy["to"] for copy in private["copies"]]
     assert all(len(number) == 3 and number.startswith("…") for number in numbers)
     run(desk, CampaignPreview(campaign_id=campaign_id), ANALYST, "C0CRM", key="in the channel")
-    with desk.database.reading() as session:
-        stored = str(
-            [vars(row) for table in (Outbox, Job) for row in session.scalars(select(table))]
-        )
+    stored = str(
+        [vars(row) for table in (Outbox, Job) for row in scalars(desk.database, select(table))]
+    )
     assert "7400" not in stored
     printed = templating.text("terminal/campaign_preview.txt.j2", result=private, zone="UTC")
     assert "SMS to" in printed
@@ -320,18 +273,17 @@ def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
 def test_refused_number_is_left_out_of_sms_only(texting):
     desk, _ = texting
     _sent(desk)
-    with desk.database.reading() as session:
-        customer = session.scalars(select(Send.customer_id).limit(1)).one()
+    customer = one(desk.database, select(Send.customer_id).limit(1))
     since, at = clock.now() - timedelta(days=1), clock.now() + timedelta(hours=1)
     with desk.database.transaction() as session:
         by_email = bounces.Bounce(at, customer)
-        assert bounces.mark_bounced(session, desk.settings, [by_email])[0] == ["unknown"]
+        assert bounces.mark_bounced(session, [by_email])[0] == ["unknown"]
         by_sms = bounces.Bounce(at, customer, channel="sms")
-        assert bounces.mark_bounced(session, desk.settings, [by_sms])[0] == ["bounced"]
+        assert bounces.mark_bounced(session, [by_sms])[0] == ["bounced"]
     with desk.database.reading() as session:
         bounced = bounces.customers_with_bounced_address
-        assert bounced(session, desk.settings, since, "sms") == {customer}
-        assert bounced(session, desk.settings, since) == set()
+        assert bounced(session, since, "sms") == {customer}
+        assert bounced(session, since) == set()
 
 
 @pytest.mark.nightly
@@ -340,9 +292,7 @@ def test_file_of_an_sms_campaign_keeps_those_without_consent_to_emails(texting):
     people = desk.lake.table("customers").execute()
     desk.lake.upsert("customers", people.assign(marketing_consent=False))
     campaign_id = _sent(desk)
-    with desk.database.reading() as session:
-        treated = set(session.scalars(select(Send.customer_id)))
+    treated = set(scalars(desk.database, select(Send.customer_id)))
     assert treated
     assert rows_of_file(desk, campaign_id) == treated
-    with desk.database.reading() as session:
-        assert set(session.scalars(select(Send.state))) == {"sent"}
+    assert set(scalars(desk.database, select(Send.state))) == {"sent"}

@@ -10,19 +10,18 @@ from sqlalchemy import select
 from retention import clock
 from retention.db.tables import Assignment, RoleGrant
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.settings import Settings
 from retention.uplift import evaluation
 from retention.uplift.learners import LEARNERS
 from tests.benchmarks import simulate
 from tests.shop import BEGIN, Shop
 from tests.workers.campaigns.steps import ANALYST, campaign_of, details, drafted
+from tests.world import add, scalars
 
 PAST, NEXT, HOLDOUT = 2400, 1000, 0.4
-SENT = (
-    BEGIN + timedelta(days=120),
-    BEGIN + timedelta(days=124),
-)  # two campaigns, each to half of the people
+# Two campaigns, each to half of the people
+SENT = (BEGIN + timedelta(days=120), BEGIN + timedelta(days=124))
 NOW = BEGIN + timedelta(days=190)  # by then none of them is active any more; others are
 AUDIENCE = 300
 POLICY = f"""
@@ -104,8 +103,7 @@ def desk(tmp_path, database, few_learners):
         path = tmp_path / f"{table}.parquet"
         frame.to_parquet(path)
         import_files(lake, database, settings, table, [str(path)])
-    with database.transaction() as session:
-        session.add(RoleGrant(user_id=ANALYST, role="analyst", granted_by="U0ADMIN"))
+    add(database, RoleGrant(user_id=ANALYST, role="analyst", granted_by="U0ADMIN"))
     clock.configure(fixed=NOW)
     return Shop(settings, database, lake, BEGIN, NOW)
 
@@ -113,8 +111,7 @@ def desk(tmp_path, database, few_learners):
 def _audience(desk, campaign_id: str) -> list[int]:
     """The people drafted for, as places among the generator's."""
     expected = select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
-    with desk.database.reading() as session:
-        return [int(user.removeprefix("k")) for user in session.scalars(expected)]
+    return [int(user.removeprefix("k")) for user in scalars(desk.database, expected)]
 
 
 @pytest.mark.nightly
@@ -131,9 +128,8 @@ def test_draft_targets_uplift_not_risk(desk):
     assert shown["qini_low"] > 0
     assert "Chosen by expected profit" in details(desk, campaign.id)
 
-    forgotten = (
-        desk.lake.table("treatments").execute().assign(arm="treatment")
-    )  # as if nobody had been held out
+    # As if nobody had been held out
+    forgotten = desk.lake.table("treatments").execute().assign(arm="treatment")
     desk.lake.upsert("treatments", forgotten)
     by_risk = drafted(desk, name="At risk")
     assert campaign_of(desk, by_risk).body["targeting"]["by"] == "risk"

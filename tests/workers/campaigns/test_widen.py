@@ -1,25 +1,37 @@
 """Test drafts with a wider audience, as a campaign's next version."""
 
-from dataclasses import replace
-
 import pytest
 from sqlalchemy import func, select
 
-from retention.campaigns.default_names import default_name
-from retention.campaigns.spec import Body
-from retention.campaigns.view import campaign_data
+from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.planning.terms import default_name
 from retention.db.tables import Assignment, Cohort
 from retention.risk.policy import TIERS
-from tests.workers.campaigns.steps import ANALYST, POLICY, campaign_of, drafted, messages, run
-from workers import campaigns, ids
-from workers.campaigns import Changes
-from workers.follow_ups import follow_up_request
-from workers.requests import CampaignDraft, CampaignWiden, Sweep
+from tests import world
+from tests.workers.campaigns.steps import (
+    ANALYST,
+    POLICY,
+    campaign_of,
+    done,
+    drafted,
+    messages,
+    offers_of,
+    run,
+    with_settings,
+)
+from tests.world import change, scalars
+from workers import ids
+from workers.campaigns import decisions
+from workers.campaigns.decisions import Changes
+from workers.campaigns.follow_ups import follow_up_request
+from workers.campaigns.requests import CampaignDraft, CampaignWiden
+from workers.requests import Sweep
 
 
 def high_draft(desk) -> str:
-    job = run(desk, CampaignDraft(tier="high"), ANALYST)
-    assert job.error is None
+    job = done(desk, CampaignDraft(tier="high"), ANALYST)
     return job.result["campaign_id"]
 
 
@@ -47,8 +59,7 @@ def test_wider_draft_is_the_next_version_with_all_its_customers(desk):
 def test_edits_outlast_a_wider_audience(desk):
     campaign_id = high_draft(desk)
     changes = Changes(name="Spring", expires_days=9, discount=0.05)
-    with desk.database.transaction() as session:
-        campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, changes)
+    change(desk.database, decisions.edit, Step(campaign_id, ANALYST, 1), changes)
     request = CampaignWiden(campaign_id=campaign_id, version=2, tier="low")
     assert run(desk, request, ANALYST).error is None
     after = campaign_of(desk, campaign_id)
@@ -56,17 +67,13 @@ def test_edits_outlast_a_wider_audience(desk):
     assert {line["discount"] for line in after.body["offers"] if line["action"] == "coupon"} == {
         0.05
     }
-    with desk.database.reading() as session:
-        offers = session.scalars(
-            select(Assignment.offer).where(Assignment.campaign_id == campaign_id)
-        ).all()
+    offers = offers_of(desk, campaign_id)
     assert {offer["discount"] for offer in offers if offer["action"] == "coupon"} == {0.05}
 
 
 def test_widening_an_older_version_is_refused(desk):
     campaign_id = high_draft(desk)
-    with desk.database.transaction() as session:
-        campaigns.edit(session, desk.settings, campaign_id, 1, ANALYST, Changes(expires_days=9))
+    change(desk.database, decisions.edit, Step(campaign_id, ANALYST, 1), Changes(expires_days=9))
     job = run(desk, CampaignWiden(campaign_id=campaign_id, version=1, tier="low"), ANALYST)
     assert "edited since" in job.error
     assert campaign_of(desk, campaign_id).version == 2
@@ -90,10 +97,9 @@ def test_draft_under_the_default_list_is_for_its_customers_and_offers_more(desk)
     swept = run(desk, Sweep(top=1000), ANALYST).result
     job = run(desk, CampaignDraft(cohort_id=swept["cohort_id"]), ANALYST)
     campaign = campaign_of(desk, job.result["campaign_id"])
-    with desk.database.reading() as session:
-        chosen = session.scalars(
-            select(Assignment.customer_id).where(Assignment.campaign_id == campaign.id)
-        ).all()
+    chosen = scalars(
+        desk.database, select(Assignment.customer_id).where(Assignment.campaign_id == campaign.id)
+    )
     assert set(chosen) <= {row["customer_id"] for row in swept["cohort"]}
     assert campaign.body["wider"]["customers"] > campaign.body["audience"] == len(chosen)
     tier = campaign.body["wider"]["tier"]
@@ -157,7 +163,7 @@ def test_lapsed_customers_get_a_win_back_draft(desk, tmp_path):
     policy = tmp_path / "policy.toml"
     own = POLICY.replace('"low"]', '"low", "lapsed"]') + "[list]\ncustomers = 5\n"
     policy.write_text(own, encoding="utf-8")
-    desk = replace(desk, settings=desk.settings.model_copy(update={"policy": policy}))
+    desk = with_settings(desk, policy=policy)
     job = run(desk, CampaignDraft(tier="lapsed"), ANALYST)
     campaign = campaign_of(desk, job.result["campaign_id"])
     assert set(campaign.body["tiers"]) == {"lapsed"}
@@ -182,7 +188,7 @@ def test_list_without_a_rule_of_its_own_names_the_missing_rule(desk, tmp_path):
     one = POLICY.partition("[[rules]]")[0] + '[[rules]]\nname = "All"\ntiers = ["{tier}"]\n'
     one += 'action = "coupon"\ndiscount = 0.1\n'
     policy.write_text(one.format(tier="high"), encoding="utf-8")
-    desk = replace(desk, settings=desk.settings.model_copy(update={"policy": policy}))
+    desk = with_settings(desk, policy=policy)
     swept = run(desk, Sweep(), ANALYST).result
     job = run(desk, CampaignDraft(cohort_id=swept["cohort_id"]), ANALYST)
     excluded = job.result["excluded"]
@@ -198,15 +204,15 @@ def test_rule_for_the_list_is_for_those_whose_own_tier_has_no_offer(desk, tmp_pa
     rules = POLICY.replace('tiers = ["high", "medium", "low"]', 'tiers = ["high"]')
     rules += '[[rules]]\nname = "Listed"\ntiers = ["listed"]\naction = "reminder"\n'
     policy.write_text(rules, encoding="utf-8")
-    desk = replace(desk, settings=desk.settings.model_copy(update={"policy": policy}))
+    desk = with_settings(desk, policy=policy)
     cohort_id = run(desk, Sweep(), ANALYST).result["cohort_id"]
     job = run(desk, CampaignDraft(cohort_id=cohort_id), ANALYST)
-    with desk.database.reading() as session:
-        rows = session.execute(
-            select(Assignment.tier, Assignment.offer).where(
-                Assignment.campaign_id == job.result["campaign_id"]
-            )
-        ).all()
+    rows = world.rows(
+        desk.database,
+        select(Assignment.tier, Assignment.offer).where(
+            Assignment.campaign_id == job.result["campaign_id"]
+        ),
+    )
     assert {tier for tier, _ in rows} - {"high"}
     assert all((offer["rule"] == "Listed") == (tier != "high") for tier, offer in rows)
     whole = run(desk, Sweep(tier="low"), ANALYST).result  # everybody, so nobody was chosen

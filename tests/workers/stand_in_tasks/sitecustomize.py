@@ -13,7 +13,7 @@ class _StandIns(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname, path=None, target=None):
         package, _, kind = fullname.rpartition(".")
         file = Path(__file__).parent / f"{kind}.py"
-        if package == "workers.tasks" and file.exists():
+        if package.startswith("workers.tasks.") and file.exists():
             return importlib.util.spec_from_file_location(fullname, file)
         return None
 

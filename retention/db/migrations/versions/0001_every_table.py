@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0001"
 down_revision = None
@@ -14,12 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "audit",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("actor", sa.String(length=64), nullable=False),
         sa.Column("action", sa.String(length=60), nullable=False),
         sa.Column("subject", sa.String(length=255), nullable=False),
@@ -29,10 +25,7 @@ def upgrade() -> None:
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
-    with op.batch_alter_table("audit", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_audit_team_id_subject"), ["team_id", "subject"], unique=False
-        )
+    op.create_index("ix_audit_team_id_subject", "audit", ["team_id", "subject"])
 
     op.create_table(
         "business_clock",
@@ -66,10 +59,7 @@ def upgrade() -> None:
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaigns")),
     )
-    with op.batch_alter_table("campaigns", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_campaigns_team_id_state"), ["team_id", "state"], unique=False
-        )
+    op.create_index("ix_campaigns_team_id_state", "campaigns", ["team_id", "state"])
 
     op.create_table(
         "cohorts",
@@ -104,9 +94,8 @@ def upgrade() -> None:
         sa.Column("segment", sa.String(length=255), nullable=True),
         sa.PrimaryKeyConstraint("team_id", "customer_id", name=op.f("pk_directory")),
     )
-    with op.batch_alter_table("directory", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_directory_email_hash"), ["email_hash"], unique=False)
-        batch_op.create_index(batch_op.f("ix_directory_pseudonym"), ["pseudonym"], unique=False)
+    op.create_index("ix_directory_email_hash", "directory", ["email_hash"])
+    op.create_index("ix_directory_pseudonym", "directory", ["pseudonym"])
 
     op.create_table(
         "files",
@@ -164,13 +153,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
         sa.UniqueConstraint("idem_key", name=op.f("uq_jobs_idem_key")),
     )
-    with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_jobs_state_enqueued_at"), ["state", "enqueued_at"], unique=False
-        )
-        batch_op.create_index(
-            batch_op.f("ix_jobs_team_id_created_at"), ["team_id", "created_at"], unique=False
-        )
+    op.create_index("ix_jobs_state_enqueued_at", "jobs", ["state", "enqueued_at"])
+    op.create_index("ix_jobs_team_id_created_at", "jobs", ["team_id", "created_at"])
 
     op.create_table(
         "model_versions",
@@ -199,21 +183,13 @@ def upgrade() -> None:
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_model_versions")),
     )
-    with op.batch_alter_table("model_versions", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_model_versions_team_id_kind_state"),
-            ["team_id", "kind", "state"],
-            unique=False,
-        )
+    op.create_index(
+        "ix_model_versions_team_id_kind_state", "model_versions", ["team_id", "kind", "state"]
+    )
 
     op.create_table(
         "outbox",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("key", sa.String(length=255), nullable=False),
         sa.Column("kind", sa.String(length=12), nullable=False),
         sa.Column("channel", sa.String(length=64), nullable=False),
@@ -238,11 +214,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("key", name=op.f("uq_outbox_key")),
     )
-    with op.batch_alter_table("outbox", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_outbox_channel_id"), ["channel", "id"], unique=False)
-        batch_op.create_index(
-            batch_op.f("ix_outbox_state_next_at"), ["state", "next_at"], unique=False
-        )
+    op.create_index("ix_outbox_channel_id", "outbox", ["channel", "id"])
+    op.create_index("ix_outbox_state_next_at", "outbox", ["state", "next_at"])
 
     op.create_table(
         "processes",
@@ -273,12 +246,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "schedules",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("kind", sa.String(length=40), nullable=False),
         sa.Column("args", sa.JSON(), nullable=False),
         sa.Column("weekday", sa.Integer(), nullable=True),
@@ -367,12 +335,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "schedule_slots",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column(
             "schedule_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
@@ -387,48 +350,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_schedule_slots")),
         sa.UniqueConstraint("schedule_id", "slot", name=op.f("uq_schedule_slots_schedule_id_slot")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("schedule_slots")
-    op.drop_table("coupons")
-    op.drop_table("campaign_versions")
-    op.drop_table("campaign_editors")
-    op.drop_table("assignments")
-    op.drop_table("approvals")
-    op.drop_table("schedules")
-    op.drop_table("runs")
-    op.drop_table("roles")
-    op.drop_table("processes")
-    with op.batch_alter_table("outbox", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_outbox_state_next_at"))
-        batch_op.drop_index(batch_op.f("ix_outbox_channel_id"))
-
-    op.drop_table("outbox")
-    with op.batch_alter_table("model_versions", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_model_versions_team_id_kind_state"))
-
-    op.drop_table("model_versions")
-    with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_jobs_team_id_created_at"))
-        batch_op.drop_index(batch_op.f("ix_jobs_state_enqueued_at"))
-
-    op.drop_table("jobs")
-    op.drop_table("imports")
-    op.drop_table("files")
-    with op.batch_alter_table("directory", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_directory_pseudonym"))
-        batch_op.drop_index(batch_op.f("ix_directory_email_hash"))
-
-    op.drop_table("directory")
-    op.drop_table("deliveries")
-    op.drop_table("cohorts")
-    with op.batch_alter_table("campaigns", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_campaigns_team_id_state"))
-
-    op.drop_table("campaigns")
-    op.drop_table("business_clock")
-    with op.batch_alter_table("audit", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_audit_team_id_subject"))
-
-    op.drop_table("audit")

@@ -26,16 +26,5 @@ def upgrade() -> None:
             "team_id", "customer_id", "model_version", "user_id", name=op.f("pk_feedback")
         ),
     )
-    with op.batch_alter_table("feedback", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_feedback_team_id_model_version"),
-            ["team_id", "model_version"],
-            unique=False,
-        )
-        batch_op.create_index(
-            batch_op.f("ix_feedback_team_id_verdict"), ["team_id", "verdict"], unique=False
-        )
-
-
-def downgrade() -> None:
-    op.drop_table("feedback")
+    op.create_index("ix_feedback_team_id_model_version", "feedback", ["team_id", "model_version"])
+    op.create_index("ix_feedback_team_id_verdict", "feedback", ["team_id", "verdict"])

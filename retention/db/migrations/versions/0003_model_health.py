@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0003_model_health"
 down_revision = "0002_feedback"
@@ -14,12 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "model_health",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("version", sa.String(length=48), nullable=False),
         sa.Column("at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.Column("state", sa.String(length=12), nullable=False),
@@ -38,13 +34,6 @@ def upgrade() -> None:
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_model_health")),
     )
-    with op.batch_alter_table("model_health", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_model_health_team_id_version_at"),
-            ["team_id", "version", "at"],
-            unique=False,
-        )
-
-
-def downgrade() -> None:
-    op.drop_table("model_health")
+    op.create_index(
+        "ix_model_health_team_id_version_at", "model_health", ["team_id", "version", "at"]
+    )

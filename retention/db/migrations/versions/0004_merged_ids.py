@@ -12,8 +12,3 @@ depends_on = None
 def upgrade() -> None:
     with op.batch_alter_table("directory", schema=None) as batch_op:
         batch_op.add_column(sa.Column("canonical_id", sa.String(length=255), nullable=True))
-
-
-def downgrade() -> None:
-    with op.batch_alter_table("directory", schema=None) as batch_op:
-        batch_op.drop_column("canonical_id")

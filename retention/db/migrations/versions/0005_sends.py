@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0005_sends"
 down_revision = "0004_merged_ids"
@@ -15,12 +16,7 @@ def upgrade() -> None:
     moment = retention.db.tables.Utc(timezone=True)
     op.create_table(
         "sends",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("campaign_id", sa.String(length=16), nullable=False),
         sa.Column("customer_id", sa.String(length=255), nullable=False),
         sa.Column("channel", sa.String(length=8), nullable=False),
@@ -43,13 +39,8 @@ def upgrade() -> None:
             "campaign_id", "customer_id", name=op.f("uq_sends_campaign_id_customer_id")
         ),
     )
-    with op.batch_alter_table("sends", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_sends_campaign_id_state_id"),
-            ["campaign_id", "state", "id"],
-            unique=False,
-        )
-        batch_op.create_index(batch_op.f("ix_sends_customer_id"), ["customer_id"], unique=False)
+    op.create_index("ix_sends_campaign_id_state_id", "sends", ["campaign_id", "state", "id"])
+    op.create_index("ix_sends_customer_id", "sends", ["customer_id"])
     op.create_table(
         "suppressions",
         sa.Column("customer_id", sa.String(length=255), nullable=False),
@@ -67,8 +58,3 @@ def upgrade() -> None:
         "FROM assignments AS a JOIN campaigns AS c ON c.id = a.campaign_id "
         "WHERE a.arm = 'treatment' AND c.sent_at IS NOT NULL AND c.state <> 'sending'"
     )
-
-
-def downgrade() -> None:
-    op.drop_table("suppressions")
-    op.drop_table("sends")

@@ -43,12 +43,3 @@ def upgrade() -> None:
         connection.execute(
             moved.update().where(moved.c.id == campaign_id).values(approved_by=[who])
         )
-
-
-def downgrade() -> None:
-    op.execute("UPDATE campaigns SET state = 'approved' WHERE state = 'scheduled'")
-    op.execute("UPDATE campaigns SET state = 'stopped' WHERE state = 'cancelled'")
-    with op.batch_alter_table("campaigns", schema=None) as batch_op:
-        batch_op.drop_column("clears_at")
-        batch_op.drop_column("remind_at")
-        batch_op.drop_column("approved_by")

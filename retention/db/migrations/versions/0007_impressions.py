@@ -41,22 +41,7 @@ def upgrade() -> None:
             "team_id", "shown_in", "customer_id", "position", name=op.f("pk_impressions")
         ),
     )
-    with op.batch_alter_table("impressions", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_impressions_team_id_surface_shown_at"),
-            ["team_id", "surface", "shown_at"],
-            unique=False,
-        )
-        batch_op.create_index(
-            batch_op.f("ix_impressions_customer_id"), ["customer_id"], unique=False
-        )
-
-
-def downgrade() -> None:
-    op.drop_table("impressions")
-    op.execute("DELETE FROM feedback WHERE item_id <> ''")
-    with op.batch_alter_table("feedback", schema=None) as batch_op:
-        batch_op.drop_constraint("pk_feedback", type_="primary")
-        batch_op.create_primary_key("pk_feedback", KEY)
-        batch_op.drop_column("position")
-        batch_op.drop_column("item_id")
+    op.create_index(
+        "ix_impressions_team_id_surface_shown_at", "impressions", ["team_id", "surface", "shown_at"]
+    )
+    op.create_index("ix_impressions_customer_id", "impressions", ["customer_id"])

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0008_redemptions"
 down_revision = "0007_impressions"
@@ -14,12 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "redemptions",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("key", sa.String(length=80), nullable=False),
         sa.Column("code", sa.String(length=24), nullable=False),
         sa.Column("campaign_id", sa.String(length=16), nullable=False),
@@ -36,14 +32,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_redemptions")),
         sa.UniqueConstraint("key", name=op.f("uq_redemptions_key")),
     )
-    with op.batch_alter_table("redemptions", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_redemptions_campaign_id_told_outcome"),
-            ["campaign_id", "told", "outcome"],
-            unique=False,
-        )
-        batch_op.create_index(batch_op.f("ix_redemptions_code"), ["code"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_table("redemptions")
+    op.create_index(
+        "ix_redemptions_campaign_id_told_outcome", "redemptions", ["campaign_id", "told", "outcome"]
+    )
+    op.create_index("ix_redemptions_code", "redemptions", ["code"])

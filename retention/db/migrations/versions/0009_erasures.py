@@ -21,7 +21,3 @@ def upgrade() -> None:
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id_hash", name=op.f("pk_erasures")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("erasures")

@@ -21,9 +21,3 @@ def upgrade() -> None:
     with op.batch_alter_table("jobs") as batch_op:
         batch_op.alter_column("queued_at", nullable=False)
         batch_op.alter_column("lost", server_default=None)
-
-
-def downgrade() -> None:
-    with op.batch_alter_table("jobs") as batch_op:
-        batch_op.drop_column("lost")
-        batch_op.drop_column("queued_at")

@@ -13,10 +13,3 @@ def upgrade() -> None:
     op.create_index("ix_outbox_channel_state", "outbox", ["channel", "state"])
     op.create_index("ix_outbox_channel_sent_at", "outbox", ["channel", "sent_at"])
     op.create_index("ix_files_uploaded_at", "files", ["uploaded_at"])
-
-
-def downgrade() -> None:
-    op.drop_index("ix_files_uploaded_at", "files")
-    op.drop_index("ix_outbox_channel_sent_at", "outbox")
-    op.drop_index("ix_outbox_channel_state", "outbox")
-    op.create_index("ix_outbox_channel_id", "outbox", ["channel", "id"])

@@ -68,11 +68,5 @@ def upgrade() -> None:
     )
 
 
-def downgrade() -> None:
-    op.drop_table("slack_oauth_states")
-    op.drop_table("slack_installations")
-    op.drop_table("slack_bots")
-
-
 def _text(**lengths: int) -> list[sa.Column]:
     return [sa.Column(name, sa.String(length)) for name, length in lengths.items()]

@@ -31,7 +31,3 @@ def upgrade() -> None:
         )
         .values(state="queued", error=None)
     )
-
-
-def downgrade() -> None:
-    """Nothing is lost by their waiting."""

@@ -16,9 +16,3 @@ def upgrade() -> None:
     with op.batch_alter_table("jobs") as batch_op:
         batch_op.alter_column("queued_at", server_default=sa.func.current_timestamp())
         batch_op.alter_column("lost", server_default="0")
-
-
-def downgrade() -> None:
-    with op.batch_alter_table("jobs") as batch_op:
-        batch_op.alter_column("queued_at", server_default=None)
-        batch_op.alter_column("lost", server_default=None)

@@ -21,9 +21,3 @@ def upgrade() -> None:
             sa.Column("email_changed_at", retention.db.tables.Utc(timezone=True), nullable=True)
         )
     op.create_index("ix_directory_canonical_id", "directory", ["canonical_id"])
-
-
-def downgrade() -> None:
-    op.drop_index("ix_directory_canonical_id", "directory")
-    with op.batch_alter_table("directory") as batch_op:
-        batch_op.drop_column("email_changed_at")

@@ -29,11 +29,3 @@ def upgrade() -> None:
         "jobs",
         ["team_id", "requested_by", "state", "queued_at"],
     )
-
-
-def downgrade() -> None:
-    op.drop_index("ix_jobs_team_id_requested_by_state_queued_at", "jobs")
-    op.drop_index("ix_jobs_team_id_request_key_state", "jobs")
-    with op.batch_alter_table("jobs") as batch_op:
-        batch_op.drop_column("by_person")
-        batch_op.drop_column("request_key")

@@ -37,11 +37,6 @@ def upgrade() -> None:
     _set_bounce_codes(sends)
 
 
-def downgrade() -> None:
-    with op.batch_alter_table("sends") as batch_op:
-        batch_op.drop_column("error_code")
-
-
 def _set_bounce_codes(sends: sa.TableClause) -> None:
     connection, last = op.get_bind(), 0
     update = (

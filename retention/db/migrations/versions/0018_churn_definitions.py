@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0018_churn_definitions"
 down_revision = "0017_send_error_codes"
@@ -14,12 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "churn_definitions",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("horizon_days", sa.Integer(), nullable=False),
         sa.Column("active_within_days", sa.Integer(), nullable=True),
         sa.Column("source", sa.String(length=12), nullable=False),
@@ -31,9 +27,3 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("cohorts") as batch_op:
         batch_op.add_column(sa.Column("horizon_days", sa.Integer(), nullable=True))
-
-
-def downgrade() -> None:
-    with op.batch_alter_table("cohorts") as batch_op:
-        batch_op.drop_column("horizon_days")
-    op.drop_table("churn_definitions")

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0019_audiences"
 down_revision = "0018_churn_definitions"
@@ -14,12 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "audiences",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("expression", sa.Text(), nullable=False),
         sa.Column("is_exclusion", sa.Boolean(), server_default=sa.false(), nullable=False),
@@ -33,9 +29,3 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("cohorts") as batch_op:
         batch_op.add_column(sa.Column("audience", sa.String(length=40), nullable=True))
-
-
-def downgrade() -> None:
-    with op.batch_alter_table("cohorts") as batch_op:
-        batch_op.drop_column("audience")
-    op.drop_table("audiences")

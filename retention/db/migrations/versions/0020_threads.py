@@ -24,7 +24,3 @@ def upgrade() -> None:
         sa.Column("updated_at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("team_id", "channel", "ts", name=op.f("pk_threads")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("threads")

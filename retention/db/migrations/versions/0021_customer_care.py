@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0021_customer_care"
 down_revision = "0020_threads"
@@ -25,12 +26,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "notes",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("customer_id", sa.String(length=255), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("by", sa.String(length=64), nullable=False),
@@ -56,9 +52,3 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_calls_team_id_customer_id"), "calls", ["team_id", "customer_id"])
     op.create_index(op.f("ix_calls_team_id_owner"), "calls", ["team_id", "owner"])
-
-
-def downgrade() -> None:
-    op.drop_table("calls")
-    op.drop_table("notes")
-    op.drop_table("pauses")

@@ -19,10 +19,3 @@ def upgrade() -> None:
         sa.Column("language", sa.String(length=12), nullable=False),
         sa.PrimaryKeyConstraint("team_id", "scope", name=op.f("pk_languages")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("languages")
-    op.execute("DELETE FROM roles WHERE via IS NOT NULL OR user_id LIKE 'S%'")
-    with op.batch_alter_table("roles") as batch_op:
-        batch_op.drop_column("via")

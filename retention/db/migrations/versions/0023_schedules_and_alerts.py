@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id, utc
 
 revision = "0023_schedules_and_alerts"
 down_revision = "0022_groups_and_languages"
@@ -11,32 +12,23 @@ branch_labels = None
 depends_on = None
 
 
-def _id() -> sa.Column:
-    big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-    return sa.Column("id", big, autoincrement=True, nullable=False)
-
-
-def _utc(name: str, *, nullable: bool = False) -> sa.Column:
-    return sa.Column(name, retention.db.tables.Utc(timezone=True), nullable=nullable)
-
-
 def upgrade() -> None:
     with op.batch_alter_table("schedules") as batch_op:
         batch_op.add_column(sa.Column("monthday", sa.Integer(), nullable=True))
         batch_op.add_column(sa.Column("command", sa.Text(), nullable=True))
-        batch_op.add_column(_utc("paused_at", nullable=True))
+        batch_op.add_column(utc("paused_at", nullable=True))
     op.create_table(
         "alerts",
-        _id(),
+        row_id(),
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("condition", sa.Text(), nullable=False),
         sa.Column("audience", sa.String(length=40), nullable=True),
         sa.Column("channel", sa.String(length=64), nullable=True),
         sa.Column("created_by", sa.String(length=64), nullable=False),
-        _utc("created_at"),
-        _utc("muted_at", nullable=True),
-        _utc("snoozed_until", nullable=True),
-        _utc("checked_at", nullable=True),
+        utc("created_at"),
+        utc("muted_at", nullable=True),
+        utc("snoozed_until", nullable=True),
+        utc("checked_at", nullable=True),
         sa.Column("state", sa.JSON(), nullable=False),
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alerts")),
@@ -44,7 +36,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "alert_firings",
-        _id(),
+        row_id(),
         sa.Column("alert_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.Column("customers", sa.Integer(), nullable=False),
@@ -60,21 +52,11 @@ def upgrade() -> None:
         batch_op.create_index(op.f("ix_alert_firings_team_id_at"), ["team_id", "at"])
     op.create_table(
         "programme_holdouts",
-        _id(),
+        row_id(),
         sa.Column("share", sa.Float(), nullable=False),
         sa.Column("salt", sa.String(length=64), nullable=False),
         sa.Column("set_by", sa.String(length=64), nullable=False),
-        _utc("set_at"),
+        utc("set_at"),
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_programme_holdouts")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("programme_holdouts")
-    op.drop_table("alert_firings")
-    op.drop_table("alerts")
-    with op.batch_alter_table("schedules") as batch_op:
-        batch_op.drop_column("paused_at")
-        batch_op.drop_column("command")
-        batch_op.drop_column("monthday")

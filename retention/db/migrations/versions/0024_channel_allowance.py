@@ -20,10 +20,3 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_outbox_channel_allowance_used_until", ["channel", "allowance_used_until"]
         )
-
-
-def downgrade() -> None:
-    with op.batch_alter_table("outbox") as batch_op:
-        batch_op.drop_index("ix_outbox_channel_allowance_used_until")
-        batch_op.create_index("ix_outbox_channel_sent_at", ["channel", "sent_at"])
-        batch_op.drop_column("allowance_used_until")

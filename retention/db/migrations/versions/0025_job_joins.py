@@ -22,7 +22,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("idem_key", name=op.f("pk_job_joins")),
     )
     op.create_index("ix_job_joins_job_id", "job_joins", ["job_id"])
-
-
-def downgrade() -> None:
-    op.drop_table("job_joins")

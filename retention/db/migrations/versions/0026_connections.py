@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0026_connections"
 down_revision = "0025_job_joins"
@@ -14,12 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "connections",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("config", sa.JSON(), nullable=False),
@@ -34,7 +30,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_connections")),
         sa.UniqueConstraint("team_id", "name", name=op.f("uq_connections_team_id_name")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("connections")

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0027_shop_codes"
 down_revision = "0026_connections"
@@ -14,17 +15,10 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "shop_discounts",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("campaign_id", sa.String(length=16), nullable=False),
         sa.Column(
-            "connection_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            nullable=False,
+            "connection_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("reference", sa.String(length=40), nullable=False),
         sa.Column("title", sa.String(length=255), nullable=False),
@@ -42,14 +36,10 @@ def upgrade() -> None:
         sa.Column("created_at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.ForeignKeyConstraint(
-            ["campaign_id"],
-            ["campaigns.id"],
-            name=op.f("fk_shop_discounts_campaign_id"),
+            ["campaign_id"], ["campaigns.id"], name=op.f("fk_shop_discounts_campaign_id")
         ),
         sa.ForeignKeyConstraint(
-            ["connection_id"],
-            ["connections.id"],
-            name=op.f("fk_shop_discounts_connection_id"),
+            ["connection_id"], ["connections.id"], name=op.f("fk_shop_discounts_connection_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shop_discounts")),
         sa.UniqueConstraint(
@@ -63,9 +53,7 @@ def upgrade() -> None:
         "shop_codes",
         sa.Column("code", sa.String(length=24), nullable=False),
         sa.Column(
-            "discount_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            nullable=False,
+            "discount_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
@@ -77,8 +65,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("code", name=op.f("pk_shop_codes")),
     )
     op.create_index(op.f("ix_shop_codes_discount_id_state"), "shop_codes", ["discount_id", "state"])
-
-
-def downgrade() -> None:
-    op.drop_table("shop_codes")
-    op.drop_table("shop_discounts")

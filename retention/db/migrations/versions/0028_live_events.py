@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0028_live_events"
 down_revision = "0027_shop_codes"
@@ -14,12 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "event_inbox",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("kind", sa.String(length=12), nullable=False),
         sa.Column("received_at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.Column("rows", sa.Integer(), nullable=False),
@@ -48,11 +44,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "live_firings",
-        sa.Column(
-            "alert_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            nullable=False,
-        ),
+        sa.Column("alert_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("customer_id", sa.String(length=255), nullable=False),
         sa.Column("at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.Column("team_id", sa.String(length=32), nullable=False),
@@ -64,8 +56,3 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("alert_id", "customer_id", name=op.f("pk_live_firings")),
     )
-
-
-def downgrade() -> None:
-    for table in ("live_firings", "live_scores", "event_keys", "event_inbox"):
-        op.drop_table(table)

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0029_webhook_inbox"
 down_revision = "0028_live_events"
@@ -14,16 +15,9 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "webhook_inbox",
+        row_id(),
         sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
-        sa.Column(
-            "connection_id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            nullable=False,
+            "connection_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("delivery_id", sa.String(length=255), nullable=False),
         sa.Column("topic", sa.String(length=80), nullable=False),
@@ -47,7 +41,3 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_webhook_inbox_state_id", "webhook_inbox", ["state", "id"])
-
-
-def downgrade() -> None:
-    op.drop_table("webhook_inbox")

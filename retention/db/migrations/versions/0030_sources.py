@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0030_sources"
 down_revision = "0029_webhook_inbox"
@@ -11,21 +12,12 @@ branch_labels = None
 depends_on = None
 
 
-def _id() -> sa.Column:
-    return sa.Column(
-        "id",
-        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-        autoincrement=True,
-        nullable=False,
-    )
-
-
 def upgrade() -> None:
     utc = retention.db.tables.Utc(timezone=True)
     number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     op.create_table(
         "sources",
-        _id(),
+        row_id(),
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("connection_id", number, nullable=True),
@@ -53,16 +45,14 @@ def upgrade() -> None:
         sa.Column("created_at", utc, nullable=False),
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.ForeignKeyConstraint(
-            ["connection_id"],
-            ["connections.id"],
-            name=op.f("fk_sources_connection_id"),
+            ["connection_id"], ["connections.id"], name=op.f("fk_sources_connection_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sources")),
         sa.UniqueConstraint("team_id", "name", name=op.f("uq_sources_team_id_name")),
     )
     op.create_table(
         "source_runs",
-        _id(),
+        row_id(),
         sa.Column("source_id", number, nullable=False),
         sa.Column("job_id", sa.String(length=32), nullable=False),
         sa.Column("at", utc, nullable=False),
@@ -78,12 +68,4 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_source_runs")),
     )
-    with op.batch_alter_table("source_runs") as batch:
-        batch.create_index(
-            batch.f("ix_source_runs_source_id_at"), ["source_id", "at"], unique=False
-        )
-
-
-def downgrade() -> None:
-    op.drop_table("source_runs")
-    op.drop_table("sources")
+    op.create_index("ix_source_runs_source_id_at", "source_runs", ["source_id", "at"])

@@ -21,9 +21,3 @@ def upgrade() -> None:
         sa.Column("updated_at", retention.db.tables.Utc(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("team_id", name=op.f("pk_places")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("places")
-    with op.batch_alter_table("campaigns") as campaigns:
-        campaigns.drop_column("call_owner")

@@ -3,16 +3,12 @@
 import sqlalchemy as sa
 from alembic import op
 
-import retention.db.tables
+from retention.db.migrations.columns import row_id, utc
 
 revision = "0032_profiles"
 down_revision = "0031_call_owners"
 branch_labels = None
 depends_on = None
-
-
-def _utc(name: str, *, nullable: bool = False) -> sa.Column:
-    return sa.Column(name, retention.db.tables.Utc(timezone=True), nullable=nullable)
 
 
 def _team() -> sa.Column:
@@ -35,18 +31,13 @@ def _snapshot(table: str) -> tuple[sa.Column, sa.ForeignKeyConstraint]:
 def upgrade() -> None:
     op.create_table(
         "profile_snapshots",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
-        _utc("as_of"),
+        row_id(),
+        utc("as_of"),
         sa.Column("model_version", sa.String(length=48), nullable=False),
         sa.Column("customers", sa.Integer(), nullable=False),
         sa.Column("job_id", sa.String(length=32), nullable=False),
-        _utc("created_at"),
-        _utc("completed_at", nullable=True),
+        utc("created_at"),
+        utc("completed_at", nullable=True),
         _team(),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_profile_snapshots")),
     )
@@ -62,7 +53,7 @@ def upgrade() -> None:
         sa.Column("churn_probability", sa.Float(), nullable=False),
         sa.Column("tier", sa.String(length=12), nullable=False),
         sa.Column("expected_value", sa.Float(), nullable=False),
-        _utc("next_order_at", nullable=True),
+        utc("next_order_at", nullable=True),
         sa.Column("items", sa.JSON(), nullable=False),
         _team(),
         sa.PrimaryKeyConstraint("snapshot_id", "customer_id", name=op.f("pk_profiles")),
@@ -83,14 +74,9 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("secret_hash", sa.String(length=64), nullable=False),
         sa.Column("created_by", sa.String(length=64), nullable=False),
-        _utc("created_at"),
-        _utc("revoked_at", nullable=True),
+        utc("created_at"),
+        utc("revoked_at", nullable=True),
         _team(),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
     )
     op.create_index("ix_api_keys_team_id_name", "api_keys", ["team_id", "name"])
-
-
-def downgrade() -> None:
-    for table in ("api_keys", "audience_members", "profiles", "profile_snapshots"):
-        op.drop_table(table)

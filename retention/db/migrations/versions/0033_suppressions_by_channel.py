@@ -18,12 +18,3 @@ def upgrade() -> None:
         )
         suppressions.drop_constraint(op.f(KEY), type_="primary")
         suppressions.create_primary_key(op.f(KEY), ["customer_id", "channel"])
-
-
-def downgrade() -> None:
-    # The older version sends e-mails only.
-    op.execute("DELETE FROM suppressions WHERE channel <> 'email'")
-    with op.batch_alter_table(TABLE, recreate="auto") as suppressions:
-        suppressions.drop_constraint(op.f(KEY), type_="primary")
-        suppressions.create_primary_key(op.f(KEY), ["customer_id"])
-        suppressions.drop_column("channel")

@@ -28,7 +28,3 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("connection_id", "order_id", name=op.f("pk_cancelled_orders")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("cancelled_orders")

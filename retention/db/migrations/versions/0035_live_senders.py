@@ -21,7 +21,3 @@ def upgrade() -> None:
         sa.Column("silent_since", retention.db.tables.Utc(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("team_id", "name", name=op.f("pk_live_senders")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("live_senders")

@@ -20,7 +20,3 @@ def upgrade() -> None:
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_stored_clicks")),
     )
-
-
-def downgrade() -> None:
-    op.drop_table("stored_clicks")

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import retention.db.tables
+from retention.db.migrations.columns import row_id
 
 revision = "0037_profile_deletions"
 down_revision = "0036_stored_clicks"
@@ -14,12 +15,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "profile_deletions",
-        sa.Column(
-            "id",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            autoincrement=True,
-            nullable=False,
-        ),
+        row_id(),
         sa.Column("job_id", sa.String(length=32), nullable=False),
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
@@ -33,7 +29,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_profile_deletions")),
     )
     op.create_index(op.f("ix_profile_deletions_job_id"), "profile_deletions", ["job_id"])
-
-
-def downgrade() -> None:
-    op.drop_table("profile_deletions")

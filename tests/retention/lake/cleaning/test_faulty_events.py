@@ -3,11 +3,10 @@
 import pytest
 
 from retention.errors import BadInput
-from retention.lake import Lake, quarantine
 from retention.lake.cleaning.cleaning_rules import load_clean_policy
 from retention.lake.cleaning.faulty_events import BECAME_RETURN
-from retention.lake.importing import import_files
-from retention.lake.release import release
+from retention.lake.importing import quarantine
+from retention.lake.importing.release import release
 
 HEADER = "customer_id,event_type,occurred_at,order_id,item_id,quantity,amount,discount\n"
 USUAL = [
@@ -18,17 +17,11 @@ USUAL = [
 
 
 @pytest.fixture
-def lake(settings):
-    return Lake.open(settings)
-
-
-@pytest.fixture
-def bring(lake, settings, tmp_path):
+def bring(import_file):
     """Import some lines as one file and say what was quarantined."""
 
     def import_(*lines: str, name: str = "events.csv"):
-        (tmp_path / name).write_text(HEADER + "\n".join([*USUAL, *lines]) + "\n")
-        return import_files(lake, None, settings, "events", [str(tmp_path / name)])
+        return import_file(HEADER + "\n".join([*USUAL, *lines]) + "\n", name=name)
 
     return import_
 
@@ -68,18 +61,16 @@ def test_impossible_events_are_quarantined(bring, line, reason):
     report = bring(line)
     assert report.quarantine_text == {reason: 1}
     assert report.rows_accepted == len(USUAL)
-    assert bring(line).quarantine_text == {
-        reason: 1
-    }  # again: judged beside what the lake holds, with the same end
+    found = bring(line).quarantine_text
+    assert found == {reason: 1}  # again: judged beside what the lake holds, with the same end
 
 
-def test_bookkeeping_line_is_recognised_by_its_title(lake, settings, tmp_path):
+def test_bookkeeping_line_is_recognised_by_its_title(import_file, lake, settings):
     normal_titles = ["Bad debtor mug", "Charge card holder", "Adjustable strap", "Adjustment", ""]
     lines = ["Adjust bad debt", " BANK CHARGES", "Write-off", *normal_titles]
-    rows = "".join(
-        f"{n},2025-03-0{1 + n} 10:00:00,B{n},{title},11.06\n" for n, title in enumerate(lines)
-    )
-    (tmp_path / "sales.csv").write_text(f"who,at,code,Description,paid\n{rows}")
+    numbered = enumerate(lines)
+    rows = "".join(f"{n},2025-03-0{1 + n} 10:00:00,B{n},{title},11.06\n" for n, title in numbered)
+    sales = f"who,at,code,Description,paid\n{rows}"
     plain = """[events]
     customer_id = "who"
     occurred_at = "at"
@@ -89,15 +80,11 @@ def test_bookkeeping_line_is_recognised_by_its_title(lake, settings, tmp_path):
     """
 
     def bring(text):
-        (tmp_path / "map.toml").write_text(text)
-        report = import_files(
-            lake, None, settings, "events", [str(tmp_path / "sales.csv")], tmp_path / "map.toml"
-        )
+        report = import_file(sales, text)
         return report.rows_accepted, report.quarantine_text
 
-    with pytest.raises(
-        BadInput, match=r'title asks for the column "Descriptio", .* the nearest is "Description"'
-    ):
+    says = r'title asks for the column "Descriptio", .* the nearest is "Description"'
+    with pytest.raises(BadInput, match=says):
         bring(plain + 'title = "Descriptio"')
     assert bring(plain + 'title = "Description"') == (5, {"a line of the accounts, not a sale": 3})
     (settings.home / "clean.toml").write_text("[bookkeeping]\ntitle = 'strap'\n")
@@ -156,27 +143,22 @@ def test_second_file_is_compared_with_stored_events(bring, lake, settings):
         "9,purchase,2025-04-01 10:00:00,y,tea,1,649.5,0",
         name="b.csv",
     )
-    assert set(report.quarantine_text) == {
-        "the same order twice under different ids",
-        "a price far from the item's own",
-    }
+    expected = {"the same order twice under different ids", "a price far from the item's own"}
+    assert set(report.quarantine_text) == expected
     assert release(lake, None, settings).rows_accepted == 0
-    (settings.home / "clean.toml").write_text(
-        '[price]\naction = "keep"\n[order_twice]\nseconds = 5\n'
-    )
+    text = '[price]\naction = "keep"\n[order_twice]\nseconds = 5\n'
+    (settings.home / "clean.toml").write_text(text)
     assert release(lake, None, settings).rows_accepted == 2
     assert quarantine.counts(lake.duckdb, settings) == {}
 
 
-def test_constant_event_type_still_finds_repeated_orders(lake, settings, tmp_path):
+def test_constant_event_type_still_finds_repeated_orders(import_file, lake, settings):
     """The second file's lines are those of the first, written again.
 
     They come as a file, and again out of the quarantine.
     """
-    head, line = (
-        "who,at,order,sku,pieces,paid\n",
-        "{who},2025-03-{day:02} 10:00:{seconds},{order},tea,1,5\n",
-    )
+    head = "who,at,order,sku,pieces,paid\n"
+    line = "{who},2025-03-{day:02} 10:00:{seconds},{order},tea,1,5\n"
     first = [line.format(who=n, day=n, seconds="07", order=n) for n in range(1, 9)]
     again = [
         line.format(who=1, day=1, seconds="07.4", order=1),
@@ -184,15 +166,12 @@ def test_constant_event_type_still_finds_repeated_orders(lake, settings, tmp_pat
         line.format(who=3, day=3, seconds="soon", order=3),
         "test1,2025-03-04 10:00:07,9,tea,-1,-5\n",
     ]
-    (tmp_path / "map.toml").write_text(
+    text = (
         '[events]\ncustomer_id = "who"\noccurred_at = "at"\norder_id = "order"\nitem_id = "sku"\n'
         'quantity = "pieces"\namount = "paid"\nevent_type = { value = "purchase" }\n'
     )
     for name, lines in (("first.csv", first), ("again.csv", again)):
-        (tmp_path / name).write_text(head + "".join(lines))
-        report = import_files(
-            lake, None, settings, "events", [str(tmp_path / name)], tmp_path / "map.toml"
-        )
+        report = import_file(head + "".join(lines), text, name=name)
     assert report.quarantine_text == {
         "occurred_at is no date or time": 1,
         "the same line of an order twice at nearly the same time": 1,
@@ -216,17 +195,13 @@ def test_contradictory_signs_may_be_allowed(bring, lake, settings):
     assert bring(*lines).rows_accepted == 0
 
 
-def test_dates_without_times_show_no_repeated_orders(lake, settings, tmp_path):
+def test_dates_without_times_show_no_repeated_orders(import_file):
     lines = [
         f"{n},purchase,2025-03-{1 + n:02},{n},tea,1,5,0\n"
         f"{n},purchase,2025-03-{1 + n:02},x{n},tea,1,5,0\n"
         for n in range(20)
     ]
-    (tmp_path / "days.csv").write_text(HEADER + "".join(lines))
-    assert (
-        import_files(lake, None, settings, "events", [str(tmp_path / "days.csv")]).rows_accepted
-        == 40
-    )
+    assert import_file(HEADER + "".join(lines)).rows_accepted == 40
 
 
 @pytest.mark.parametrize(
@@ -261,28 +236,20 @@ def test_invalid_policy_gives_one_sentence(settings, text, says):
 
 
 def test_earliest_date_rule_can_be_changed_and_rows_released(bring, lake, settings):
-    old = [
-        f"9,purchase,{when} 00:00:00,x,tea,1,5,0"
-        for when in ("1955-05-05", "1969-12-31", "0017-05-05")
-    ]
-    assert bring(*old).quarantine_text == {
-        "occurred_at lies before 1990": 2,
-        "occurred_at is no date or time": 1,
-    }
+    days = ("1955-05-05", "1969-12-31", "0017-05-05")
+    old = [f"9,purchase,{when} 00:00:00,x,tea,1,5,0" for when in days]
+    expected = {"occurred_at lies before 1990": 2, "occurred_at is no date or time": 1}
+    assert bring(*old).quarantine_text == expected
     (settings.home / "clean.toml").write_text("[impossible_date]\nearliest = 1960-01-02\n")
     assert release(lake, None, settings).rows_accepted == 1
-    assert quarantine.counts(lake.duckdb, settings) == {
-        "occurred_at lies before 1960-01-02": 1,
-        "occurred_at is no date or time": 1,
-    }
+    expected = {"occurred_at lies before 1960-01-02": 1, "occurred_at is no date or time": 1}
+    assert quarantine.counts(lake.duckdb, settings) == expected
 
 
 def test_quarantined_order_is_quarantined_again_on_reimport(bring):
     """Orders are held against those of the same ten minutes, whatever else the customer did."""
-    twice = [
-        f"8,purchase,2025-03-01 {at},{n},tea,1,5,0"
-        for n, at in enumerate(("12:00:00", "12:00:30", "12:09:50", "12:10:10"))
-    ]
+    numbered = enumerate(("12:00:00", "12:00:30", "12:09:50", "12:10:10"))
+    twice = [f"8,purchase,2025-03-01 {at},{n},tea,1,5,0" for n, at in numbered]
     first = bring(*twice)
     assert first.quarantine_text == {"the same order twice under different ids": 1}
     again = bring(*twice)
@@ -355,30 +322,22 @@ def test_weighed_items_of_a_till_are_separate_sales(bring):
     assert bring(*till, weighed).quarantine_text == {}
 
 
-def test_lines_with_different_source_ids_are_two_sales(lake, settings, tmp_path):
-    head, line = (
-        "event_id,customer_id,event_type,occurred_at,order_id,item_id,quantity,amount\n",
-        "{},{},purchase,2025-03-09 11:08:08,{},{},1,{}\n",
-    )
+def test_lines_with_different_source_ids_are_two_sales(import_file):
+    head = "event_id,customer_id,event_type,occurred_at,order_id,item_id,quantity,amount\n"
+    line = "{},{},purchase,2025-03-09 11:08:08,{},{},1,{}\n"
     lines = [
         line.format(f"{n}{item}", n, n, item, 3.34) for n in range(30) for item in ("cup", "jug")
     ]
-    (tmp_path / "ids.csv").write_text(head + "".join([*lines, line.format("x", 8, 8, "cup", 3.33)]))
-    assert (
-        import_files(lake, None, settings, "events", [str(tmp_path / "ids.csv")]).rows_accepted
-        == 61
-    )
+    lines.append(line.format("x", 8, 8, "cup", 3.33))
+    assert import_file(head + "".join(lines)).rows_accepted == 61
 
 
 def test_shop_can_require_a_column(bring, settings):
     settings.home.mkdir(parents=True)
-    (settings.home / "clean.toml").write_text(
-        '[missing]\ncolumns = ["item_id"]\n[nothing_paid]\naction = "quarantine"\n'
-    )
+    text = '[missing]\ncolumns = ["item_id"]\n[nothing_paid]\naction = "quarantine"\n'
+    (settings.home / "clean.toml").write_text(text)
     report = bring(
         "9,purchase,2025-03-01 10:00:00,x,,1,5,0", "9,purchase,2025-03-01 11:00:00,y,tea,1,0,0"
     )
-    assert report.quarantine_text == {
-        "item_id is missing": 1,
-        "nothing was paid for the whole order": 1,
-    }
+    expected = {"item_id is missing": 1, "nothing was paid for the whole order": 1}
+    assert report.quarantine_text == expected

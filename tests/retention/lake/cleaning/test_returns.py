@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from retention.features import NAMES, build
-from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.quality import quality
 
 HEADER = "customer_id,event_type,occurred_at,order_id,item_id,quantity,amount\n"
@@ -19,21 +18,9 @@ FAR = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def lake(settings):
-    return Lake.open(settings)
-
-
-@pytest.fixture
-def bring(lake, settings, tmp_path):
+def bring(import_file):
     """Import some lines as one file."""
-    numbers = iter(range(100))
-
-    def import_(*lines: str) -> None:
-        file = tmp_path / f"events-{next(numbers)}.csv"
-        file.write_text(HEADER + "\n".join(lines) + "\n")
-        import_files(lake, None, settings, "events", [str(file)])
-
-    return import_
+    return lambda *lines: import_file(HEADER + "\n".join(lines) + "\n")
 
 
 def _types(lake, before=FAR):
@@ -44,10 +31,8 @@ def _types(lake, before=FAR):
 
 def _undone(lake, before=FAR):
     """The order undone by each return's own id."""
-    return {
-        row["order_id"]: row["undoes_order_id"]
-        for row in lake.returns(before).to_pyarrow().to_pylist()
-    }
+    rows = lake.returns(before).to_pyarrow().to_pylist()
+    return {row["order_id"]: row["undoes_order_id"] for row in rows}
 
 
 def test_cancelled_bulk_order_is_no_order(lake, bring):
@@ -93,21 +78,12 @@ def test_order_is_cancelled_only_with_its_last_line(lake, bring):
     assert _types(lake)["a"] == {"cancelled"}
 
 
-@pytest.mark.parametrize(
-    "order", ["a", "C1"]
-)  # the return names the order, or has a number of its own
+# The return names the order, or has a number of its own.
+@pytest.mark.parametrize("order", ["a", "C1"])
 def test_item_on_two_lines_is_returned_line_by_line(lake, bring, order):
     lines = []
-    for item in (
-        "tea",
-        "cup",
-        "mug",
-        "pot",
-        "jam",
-        "pan",
-        "rug",
-        "bow",
-    ):  # which line comes first is chance
+    # Which line comes first is chance.
+    for item in ("tea", "cup", "mug", "pot", "jam", "pan", "rug", "bow"):
         lines += [
             f"1,purchase,2025-01-01 10:00:00,a,{item},1,5",
             f"1,purchase,2025-01-01 10:00:00,a,{item},2,10",
@@ -164,13 +140,8 @@ def test_return_without_quantity_uses_its_amount_or_one(lake, bring):
         "3,return,2025-01-02 10:00:00,C5,mug,,-10",
     )
     undone = lake.returns(FAR).to_pyarrow().to_pylist()
-    assert {row["order_id"]: (row["undoes_order_id"], row["quantity"]) for row in undone} == {
-        "C1": ("a", 1),
-        "C2": ("a", 1),
-        "C3": ("a", 1),
-        "C4": ("b", 2),
-        "C5": ("c", 1),
-    }
+    found = {row["order_id"]: (row["undoes_order_id"], row["quantity"]) for row in undone}
+    assert found == {"C1": ("a", 1), "C2": ("a", 1), "C3": ("a", 1), "C4": ("b", 2), "C5": ("c", 1)}
     assert _types(lake, datetime(2025, 1, 4, tzinfo=UTC))["a"] == {"purchase"}
     types = _types(lake)
     assert (types["a"], types["b"], types["c"]) == ({"cancelled"}, {"purchase"}, {"purchase"})
@@ -178,16 +149,8 @@ def test_return_without_quantity_uses_its_amount_or_one(lake, bring):
 
 def test_refund_without_quantity_matches_the_line_of_equal_price(lake, bring):
     lines = []
-    for item in (
-        "tea",
-        "cup",
-        "mug",
-        "pot",
-        "jam",
-        "pan",
-        "rug",
-        "bow",
-    ):  # which line comes first is chance
+    # Which line comes first is chance.
+    for item in ("tea", "cup", "mug", "pot", "jam", "pan", "rug", "bow"):
         lines += [
             f"1,purchase,2025-01-01 10:00:00,a,{item},1,5",
             f"1,purchase,2025-01-01 10:00:00,a,{item},2,10",
@@ -215,18 +178,17 @@ def test_return_with_an_order_id_undoes_that_order(lake, bring):
 def test_later_cancellation_does_not_change_the_past(lake, bring, settings, tmp_path):
     rng = np.random.default_rng(3)
     days = np.sort(rng.uniform(0, 90, 400))
-    frame = pd.DataFrame(
-        {
-            "customer_id": [f"c{n}" for n in rng.integers(0, 25, 400)],
-            "event_type": np.where(rng.random(400) < 0.25, "return", "purchase"),
-            "occurred_at": pd.Timestamp("2025-01-01")
-            + pd.to_timedelta(np.floor(days * 86_400), unit="s"),
-            "order_id": [f"o{n}" for n in range(400)],
-            "item_id": [f"i{n}" for n in rng.integers(0, 4, 400)],
-            "quantity": rng.integers(1, 4, 400).astype(float),
-            "amount": 5.0,
-        }
-    )
+    columns = {
+        "customer_id": [f"c{n}" for n in rng.integers(0, 25, 400)],
+        "event_type": np.where(rng.random(400) < 0.25, "return", "purchase"),
+        "occurred_at": pd.Timestamp("2025-01-01")
+        + pd.to_timedelta(np.floor(days * 86_400), unit="s"),
+        "order_id": [f"o{n}" for n in range(400)],
+        "item_id": [f"i{n}" for n in rng.integers(0, 4, 400)],
+        "quantity": rng.integers(1, 4, 400).astype(float),
+        "amount": 5.0,
+    }
+    frame = pd.DataFrame(columns)
     frame.loc[7, "event_type"] = frame.loc[9, "event_type"] = "return"
     frame["available_at"] = frame.occurred_at + pd.to_timedelta(
         np.where(rng.random(400) < 0.2, 20, 0), unit="D"

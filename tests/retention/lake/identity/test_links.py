@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from retention.campaigns.outcomes import collect_outcomes
+from retention.campaigns.measurement.outcomes import collect_outcomes
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
 from retention.errors import BadInput
 from retention.features import build
-from retention.lake import Lake, customer_directory, store
+from retention.lake import Lake, customer_directory
 from retention.lake.identity import (
     IdentityRules,
     canonical_ids,
@@ -25,8 +25,10 @@ from retention.lake.identity import (
     load_rules,
     review,
 )
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.schema import LINKS
+from retention.lake.storage import delta_store
+from retention.window import Window
 from tests.retention.campaigns.samples import a_body
 
 MAY = datetime(2025, 5, 1, tzinfo=UTC)
@@ -95,7 +97,7 @@ class Desk:
 
     def undo(self, left: str, right: str):
         return review.decide(
-            self.lake, self.database, self.settings, [links.link_id(left, right)], "undone", by="me"
+            self.lake, self.database, [links.link_id(left, right)], "undone", by="me"
         )
 
 
@@ -105,7 +107,8 @@ def shop(settings, database) -> Desk:
 
 
 def _features(shop: Desk) -> pd.DataFrame:
-    return build(shop.lake, MAY, active_within_days=None).order_by("customer_id").execute()
+    window = Window(active_within_days=None)
+    return build(shop.lake, MAY, window=window).order_by("customer_id").execute()
 
 
 def test_import_links_equal_keys_for_all_readers(shop):
@@ -116,28 +119,26 @@ def test_import_links_equal_keys_for_all_readers(shop):
         ("other", MAY - timedelta(days=9)),
     )
     assert shop.people() == {"store": "web"}
-    features = build(shop.lake, MAY, active_within_days=None).execute().set_index("customer_id")
+    window = Window(active_within_days=None)
+    features = build(shop.lake, MAY, window=window).execute().set_index("customer_id")
     assert sorted(features.index) == ["other", "web"]
     assert features.loc["web", "orders_all"] == 2
     assert features.loc["web", "recency_days"] == pytest.approx(5)
     events = shop.lake.table("events").execute()
     assert sorted(events["channel"][events.customer_id == "web"]) == ["of store", "of web"]
-    assert set(shop.lake.table("events", identity="stored").execute()["customer_id"]) == {
-        "web",
-        "store",
-        "other",
-    }
+    expected = {"web", "store", "other"}
+    assert set(shop.lake.table("events", identity="stored").execute()["customer_id"]) == expected
     assert sorted(shop.lake.table("customers").execute()["customer_id"]) == ["other", "web"]
     with shop.database.reading() as session:
-        entry = customer_directory.find_match(session, shop.settings, "store")
+        entry = customer_directory.find_match(session, "store")
         assert (entry.customer_id, entry.merged) == ("web", "store")
-        assert customer_directory.find(session, shop.settings, "JDoe@googlemail.com") == "web"
+        assert customer_directory.find(session, "JDoe@googlemail.com") == "web"
 
 
 def test_reads_decisions_after_a_checkpoint_of_the_log(shop):
     shop.customers(a="a@x.example", b="b@x.example", c="c@x.example")
     shop.link("a", "b")
-    store.open_table(shop.lake.root, LINKS).create_checkpoint()
+    delta_store.open_table(shop.lake.root, LINKS).create_checkpoint()
     assert shop.people() == {"b": "a"}
     shop.link("a", "c")
     assert shop.people() == {"b": "a", "c": "a"}
@@ -154,7 +155,7 @@ def test_undo_restores_events_and_prevents_a_new_link(shop):
     assert shop.lake.fingerprint(MAY + timedelta(days=1)) != before
     assert exact.link(shop.lake, RULES, by="me").accepted == 0
     with shop.database.reading() as session:
-        assert customer_directory.find_match(session, shop.settings, "store").merged is None
+        assert customer_directory.find_match(session, "store").merged is None
         assert (
             session.query(DirectoryEntry).filter(DirectoryEntry.canonical_id.isnot(None)).count()
             == 0
@@ -162,11 +163,8 @@ def test_undo_restores_events_and_prevents_a_new_link(shop):
 
 
 def test_chain_is_one_customer_and_can_be_split(shop):
-    shop.customers(
-        a="a@x.org",
-        b={"email": "A@x.org", "phone": "+44 7700 900123"},
-        c={"phone": "0044 7700 900123"},
-    )
+    b = {"email": "A@x.org", "phone": "+44 7700 900123"}
+    shop.customers(a="a@x.org", b=b, c={"phone": "0044 7700 900123"})
     shop.link("c", "d")
     assert shop.people() == {"b": "a", "c": "a", "d": "a"}
     assert ids_of(shop.lake, "c") == ("a", "b", "c", "d")
@@ -179,20 +177,17 @@ def test_linking_does_not_overrule_a_person(shop):
     shop.customers(a={"email": "a@x.org", "phone": "07700900123"}, b="a@x.org")
     shop.undo("a", "b")
     shop.customers(c={"email": "a@x.org", "created_at": MAY})  # a's or b's: a person has to say
-    shop.customers(
-        d={"phone": "07700900123", "created_at": MAY, "attributes": '{"loyalty_id": "7"}'}
-    )
+    d = {"phone": "07700900123", "created_at": MAY, "attributes": '{"loyalty_id": "7"}'}
+    shop.customers(d=d)
     assert shop.people() == {"d": "a"}
-    shop.customers(
-        b={"email": "a@x.org", "attributes": '{"loyalty_id": "7"}'}
-    )  # would make a and b one again
+    b = {"email": "a@x.org", "attributes": '{"loyalty_id": "7"}'}
+    shop.customers(b=b)  # would make a and b one again
     assert shop.people() == {"d": "a"}
     waiting = {pair["evidence"]["held_back"]: pair["link_id"] for pair in review.review(shop.lake)}
     assert len(waiting) == 2
     review.decide(
         shop.lake,
         shop.database,
-        shop.settings,
         [waiting["would join customers whom a person parted"]],
         "accepted",
         by="me",
@@ -210,17 +205,15 @@ def test_undo_reports_links_that_still_connect(shop):
 
 
 def test_review_omits_pairs_that_are_merged_already(shop):
-    shop.customers(
-        ann={"phone": "+447700900123", "name": "Ann Smith"},
-        bob={"phone": "+447700900123", "name": "Bob Jones"},
-    )
+    ann = {"phone": "+447700900123", "name": "Ann Smith"}
+    shop.customers(ann=ann, bob={"phone": "+447700900123", "name": "Bob Jones"})
     assert len(review.review(shop.lake)) == 1
     other = shop.link("ann", "bob2")
     shop.link("bob", "bob2")
     with shop.database.reading() as session:
-        counted = review.status(shop.lake, session, shop.settings, load_rules(shop.settings))
+        counted = review.status(shop.lake, session, load_rules(shop.settings))
     assert (counted["links"]["proposed"], review.review(shop.lake)) == (0, [])
-    review.decide(shop.lake, shop.database, shop.settings, [other], "undone", by="me")
+    review.decide(shop.lake, shop.database, [other], "undone", by="me")
     assert len(review.review(shop.lake)) == 1
 
 
@@ -324,12 +317,8 @@ def test_merged_customer_has_the_stricter_consent(shop):
         },
     )
     customer = shop.lake.table("customers").execute().iloc[0]
-    assert (customer.customer_id, customer["name"], customer.email, customer.phone) == (
-        "a",
-        "Ann",
-        "A@x.org",
-        "0770090",
-    )
+    expected = ("a", "Ann", "A@x.org", "0770090")
+    assert (customer.customer_id, customer["name"], customer.email, customer.phone) == expected
     assert customer.marketing_consent
     assert pd.io.json.ujson_loads(customer.attributes) == {"tier": 1, "shoe": 40, "hat": 7}
     shop.customers(b={"email": "A@x.org", "marketing_consent": False})
@@ -338,10 +327,8 @@ def test_merged_customer_has_the_stricter_consent(shop):
 
 def test_merged_customer_has_the_stricter_consent_to_sms_and_its_number(shop):
     """The number must be the one that the customer agreed to get SMS on."""
-    shop.customers(
-        a={"email": "a@x.org", "phone": "0770011", "marketing_consent": True},
-        b={"email": "A@x.org", "phone": "0770090", "sms_consent": True},
-    )
+    a = {"email": "a@x.org", "phone": "0770011", "marketing_consent": True}
+    shop.customers(a=a, b={"email": "A@x.org", "phone": "0770090", "sms_consent": True})
     customer = shop.lake.table("customers").execute().iloc[0]
     assert (customer.customer_id, customer.phone) == ("a", "0770090")
     assert customer.sms_consent
@@ -353,20 +340,18 @@ def test_merged_customer_has_the_stricter_consent_to_sms_and_its_number(shop):
 
 def test_link_counts_from_its_evidence_not_its_creation(shop):
     """a = b = c, and b came after the cutoff: before it, a and c are separate."""
-    shop.customers(
-        a={"email": "a@x.org", "created_at": MAY - timedelta(days=60)},
-        c={"phone": "+447700900123", "created_at": MAY - timedelta(days=50)},
-    )
+    a = {"email": "a@x.org", "created_at": MAY - timedelta(days=60)}
+    shop.customers(a=a, c={"phone": "+447700900123", "created_at": MAY - timedelta(days=50)})
     shop.purchases(("a", MAY - timedelta(days=9)), ("c", MAY - timedelta(days=8)))
     past = _features(shop)
     mark = shop.lake.fingerprint(MAY)
-    shop.customers(
-        b={"email": "a@x.org", "phone": "+447700900123", "created_at": MAY + timedelta(days=3)}
-    )
+    b = {"email": "a@x.org", "phone": "+447700900123", "created_at": MAY + timedelta(days=3)}
+    shop.customers(b=b)
     assert shop.people() == {"b": "a", "c": "a"}
     pd.testing.assert_frame_equal(past, _features(shop))
     assert mark.split(" ", 1)[1] == shop.lake.fingerprint(MAY).split(" ", 1)[1]
-    assert len(build(shop.lake, MAY + timedelta(days=4), active_within_days=None).execute()) == 1
+    window = Window(active_within_days=None)
+    assert len(build(shop.lake, MAY + timedelta(days=4), window=window).execute()) == 1
 
 
 def test_new_key_of_an_old_customer_does_not_change_the_past(shop):
@@ -426,9 +411,8 @@ def test_merge_across_arms_counts_orders_once_where_assigned(shop):
     assert shop.people() == {"b": "a"}
     with shop.database.reading() as session:
         merged = collect_outcomes(shop.lake, session, campaign).customers
-        assert review.campaigns_with_both_arms(shop.lake, session, shop.settings) == (
-            {"campaign_id": "c1", "name": "May", "customers": 1},
-        )
+        expected = ({"campaign_id": "c1", "name": "May", "customers": 1},)
+        assert review.campaigns_with_both_arms(shop.lake, session) == expected
     pd.testing.assert_frame_equal(apart, merged)
     assert dict(zip(merged.customer_id, merged.orders, strict=True)) == {"a": 1, "b": 2}
 
@@ -456,9 +440,9 @@ def test_refuses_invalid_decisions(shop):
     shop.customers(a="a@x.org", b="a@x.org")
     link = links.link_id("a", "b")
     with pytest.raises(BadInput, match="did you mean"):
-        review.decide(shop.lake, shop.database, shop.settings, [link[:-1] + "!"], "undone", by="me")
+        review.decide(shop.lake, shop.database, [link[:-1] + "!"], "undone", by="me")
     with pytest.raises(BadInput, match="is accepted; only one that is proposed"):
-        review.decide(shop.lake, shop.database, shop.settings, [link], "rejected", by="me")
+        review.decide(shop.lake, shop.database, [link], "rejected", by="me")
 
 
 def test_policy_sets_the_keys(shop, tmp_path):

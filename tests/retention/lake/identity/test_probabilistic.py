@@ -7,7 +7,7 @@ import pytest
 
 from retention.lake import Lake
 from retention.lake.identity import IdentityRules, canonical_ids, exact, probabilistic, review
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from tests import readonly
 from tests.people import people
 
@@ -77,9 +77,8 @@ def test_finds_duplicates_offline(known, monkeypatch):
     )
     assert "name" in review.review(lake, state="accepted")[-1]["evidence"]
     found_again = lake.table("links").select("customer_id", "same_as").distinct().execute()
-    assert probabilistic._undecided(
-        canonical_ids.history(lake), found_again
-    ).empty  # what was decided is not asked again
+    # What was decided is not asked again.
+    assert probabilistic._undecided(canonical_ids.history(lake), found_again).empty
 
 
 def test_addresses_with_different_digits_are_two_customers(known):

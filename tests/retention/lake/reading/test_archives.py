@@ -12,7 +12,7 @@ import pytest
 
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.reading import workbook_rows
 from retention.lake.reading.archives import extract_table, scratch_folder
 from retention.lake.suggesting.suggest import propose
@@ -49,9 +49,8 @@ def _csv(path) -> None:
 
 
 def _import(settings, database, retail, file):
-    report = import_files(
-        Lake.open(settings), database, settings, "events", [str(file)], map_path=retail
-    )
+    lake = Lake.open(settings)
+    report = import_files(lake, database, settings, "events", [str(file)], map_path=retail)
     columns = [
         "event_id",
         "customer_id",
@@ -68,14 +67,12 @@ def _import(settings, database, retail, file):
 @pytest.mark.nightly
 def test_zipped_workbook_gives_the_rows_of_the_csv_file_once(settings, database, retail, tmp_path):
     book, archive = tmp_path / "online.xlsx", tmp_path / "online.zip"
-    write_workbook(
-        book,
-        {
-            "2009": [COLUMNS, *FIRST],
-            "2010": [COLUMNS, *SECOND],
-            "Notes": [("About",), ("two years",)],
-        },
-    )
+    sheets = {
+        "2009": [COLUMNS, *FIRST],
+        "2010": [COLUMNS, *SECOND],
+        "Notes": [("About",), ("two years",)],
+    }
+    write_workbook(book, sheets)
     with zipfile.ZipFile(archive, "w") as zip_file:
         zip_file.write(book, "folder/online.xlsx")
         zip_file.writestr("LICENCE", "free")
@@ -124,7 +121,7 @@ def test_refuses_archives_that_cannot_be_unpacked(settings, database, retail, tm
             _import(settings, database, retail, tmp_path / name)
 
 
-def test_workbook_that_needs_too_much_memory_is_refused(settings, tmp_path):
+def test_workbook_that_needs_too_much_memory_is_refused(lake, settings, tmp_path):
     """A cell in the last corner of a sheet of 1.5 kB aborted the process."""
     whole, stray, large = (tmp_path / f"{name}.xlsx" for name in ("whole", "stray", "large"))
     write_workbook(whole, {"orders": [["customer_id"], ["C1"]]})
@@ -139,14 +136,12 @@ def test_workbook_that_needs_too_much_memory_is_refused(settings, tmp_path):
     with zipfile.ZipFile(large, "w") as book:
         book.writestr("xl/sharedStrings.xml", "")
         book.infolist()[0].file_size = workbook_rows.MAX_UNPACKED + 1
-    lake = Lake.open(settings)
     for path in (stray, large):
         with pytest.raises(BadInput, match=f"{path.name} needs too much memory"):
             import_files(lake, None, settings, "customers", [str(path)])
 
 
-def test_refuses_folders_and_uncompressed_files_with_a_remedy(settings, tmp_path):
-    lake = Lake.open(settings)
+def test_refuses_folders_and_uncompressed_files_with_a_remedy(lake, settings, tmp_path):
     whole = gzip.compress(b"customer_id,occurred_at\n" + b"1,2025-01-01\n" * 5000)
     for name, content, says in (
         (

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.reading import database
 from tests.postgres import postgres
 
@@ -24,21 +24,15 @@ event_type  = { value = "purchase" }
 def _import(settings, tmp_path, url, query):
     (tmp_path / "map.toml").write_text(MAP)
     lake, progress_texts = Lake.open(settings), []
+
+    def progress(done, total, text):
+        progress_texts.append(text)
+
     report = import_files(
-        lake,
-        None,
-        settings,
-        "events",
-        [url],
-        tmp_path / "map.toml",
-        query=query,
-        progress=lambda done, total, text: progress_texts.append(text),
+        lake, None, settings, "events", [url], tmp_path / "map.toml", query=query, progress=progress
     )
-    return (
-        report,
-        lake.table("events").order_by("order_id").execute().to_dict("records"),
-        progress_texts,
-    )
+    events = lake.table("events").order_by("order_id").execute().to_dict("records")
+    return (report, events, progress_texts)
 
 
 def test_sqlite_is_streamed_and_types_may_widen(settings, tmp_path, monkeypatch):
@@ -83,15 +77,14 @@ def test_reads_types_of_postgresql(settings, tmp_path):
     with postgres() as url:
         engine = sa.create_engine(url)
         with engine.begin() as connection:
-            connection.execute(
-                sa.text(
-                    "CREATE TABLE orders AS SELECT gen_random_uuid() AS id, n % 7 AS customer, "
-                    "timestamptz '2025-01-01 00:00+01' + n * interval '1 minute' AS at, "
-                    "(n / 4.0)::numeric(12,2) AS paid, "
-                    "n AS pieces, CASE WHEN n > 60000 THEN '{\"a\": 1}'::jsonb END AS extra "
-                    "FROM generate_series(1, 60001) AS n"
-                )
+            sql = sa.text(
+                "CREATE TABLE orders AS SELECT gen_random_uuid() AS id, n % 7 AS customer, "
+                "timestamptz '2025-01-01 00:00+01' + n * interval '1 minute' AS at, "
+                "(n / 4.0)::numeric(12,2) AS paid, "
+                "n AS pieces, CASE WHEN n > 60000 THEN '{\"a\": 1}'::jsonb END AS extra "
+                "FROM generate_series(1, 60001) AS n"
             )
+            connection.execute(sql)
         engine.dispose()
         report, events, _ = _import(settings, tmp_path, url, "SELECT * FROM orders")
         assert report.rows_accepted == 60_001

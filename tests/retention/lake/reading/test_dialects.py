@@ -7,8 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from retention.errors import BadInput
-from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.reading.dialect import detect_encoding
 
 MAP = """[events]
@@ -21,20 +20,13 @@ event_type  = { value = "purchase" }
 
 
 @pytest.fixture
-def import_bytes(settings, tmp_path):
+def import_bytes(import_file, lake):
     """Return a function that imports bytes and returns the report and the events."""
 
     def do(content, name="shop.csv", map_text=MAP):
-        (tmp_path / name).write_bytes(content)
-        (tmp_path / "map.toml").write_text(map_text)
-        lake = Lake.open(settings)
-        report = import_files(
-            lake, None, settings, "events", [str(tmp_path / name)], tmp_path / "map.toml"
-        )
-        events = (
-            lake.table("events").order_by(["occurred_at", "item_id"]).execute().to_dict("records")
-        )
-        return report, events
+        report = import_file(content, map_text, name=name)
+        events = lake.table("events").order_by(["occurred_at", "item_id"]).execute()
+        return report, events.to_dict("records")
 
     return do
 
@@ -102,9 +94,8 @@ def test_reads_a_file_of_two_encodings(import_bytes):
 )
 def test_reads_decimal_marks_money_and_dates(import_bytes, date, amount, delimiter):
     row = delimiter.join(["1", date, "a", amount])
-    report, events = import_bytes(
-        f"{delimiter.join(['Customer', 'Date', 'Item', 'Amount'])}\n{row}\n".encode()
-    )
+    content = f"{delimiter.join(['Customer', 'Date', 'Item', 'Amount'])}\n{row}\n".encode()
+    report, events = import_bytes(content)
     assert report.rows_accepted == 1
     assert events[0]["occurred_at"].isoformat() == "2024-12-31T00:00:00"
     assert events[0]["amount"] == 1234.56
@@ -118,10 +109,8 @@ def test_seconds_since_1970_are_in_no_time_zone(import_bytes, epoch):
 
 
 def test_reads_accounting_negatives(import_bytes):
-    rows = "".join(
-        f'{n},2025-01-0{n},a,"{amount}"\n'
-        for n, amount in enumerate(["(1,234.50)", "-£5.00", "5.00-", "£-7"], 1)
-    )
+    numbered = enumerate(["(1,234.50)", "-£5.00", "5.00-", "£-7"], 1)
+    rows = "".join(f'{n},2025-01-0{n},a,"{amount}"\n' for n, amount in numbered)
     _, events = import_bytes(f"Customer,Date,Item,Amount\n{rows}".encode())
     assert [event["amount"] for event in events] == [-1234.5, -5, -5, -7]
 
@@ -202,11 +191,8 @@ def test_notes_ambiguous_dates_and_lets_the_map_decide(import_bytes):
 def test_one_day_above_twelve_decides_a_column(import_bytes):
     rows = "".join(f"1,{month}/{day}/2025 9:05,a,1\n" for month, day in [(1, 2), (3, 4), (1, 28)])
     report, events = import_bytes(f"Customer,Date,Item,Amount\n{rows}".encode())
-    assert [event["occurred_at"].strftime("%m-%d %H:%M") for event in events] == [
-        "01-02 09:05",
-        "01-28 09:05",
-        "03-04 09:05",
-    ]
+    expected = ["01-02 09:05", "01-28 09:05", "03-04 09:05"]
+    assert [event["occurred_at"].strftime("%m-%d %H:%M") for event in events] == expected
     assert report.files[0]["dates"] == {"Date": "month first"}
 
 
@@ -251,11 +237,8 @@ def test_reads_space_separated_columns_without_header(import_bytes, settings_tex
         b" 00001 19970101  1   11.77\n 00002 19970112  1   12.00\n 00002 19970112  5   77.00\n"
     )
     report, events = import_bytes(content, "cdnow.txt", text)
-    assert [(event["customer_id"], event["amount"]) for event in events] == [
-        ("00001", 11.77),
-        ("00002", 12),
-        ("00002", 77),
-    ]
+    expected = [("00001", 11.77), ("00002", 12), ("00002", 77)]
+    assert [(event["customer_id"], event["amount"]) for event in events] == expected
     assert report.files[0]["delimiter"] == "spaces"
     assert report.files[0]["header"] is False
 
@@ -312,9 +295,8 @@ def test_refuses_a_file_of_blank_lines(import_bytes):
 
 def test_settings_of_the_map_take_precedence(import_bytes):
     text = MAP + 'encoding = "cp850"\ndelimiter = ":"\ndecimal = ","\ndate_format = "%Y/%d/%m"\n'
-    _, events = import_bytes(
-        "Customer:Date:Item:Amount\n1:2025/31/01:café:1.234\n".encode("cp850"), map_text=text
-    )
+    content = "Customer:Date:Item:Amount\n1:2025/31/01:café:1.234\n".encode("cp850")
+    _, events = import_bytes(content, map_text=text)
     assert events[0]["item_id"] == "café"
     assert events[0]["amount"] == 1234
     assert events[0]["occurred_at"].isoformat() == "2025-01-31T00:00:00"
@@ -334,10 +316,8 @@ def test_date_format_of_the_map_takes_precedence(import_bytes):
     _, events = import_bytes(
         b"Customer,Date,Item,Amount\n1,2025-02-01,a,1\n2,2025-03-01,a,1\n", map_text=text
     )
-    assert [event["occurred_at"].isoformat()[:10] for event in events] == [
-        "2025-01-02",
-        "2025-01-03",
-    ]
+    expected = ["2025-01-02", "2025-01-03"]
+    assert [event["occurred_at"].isoformat()[:10] for event in events] == expected
 
 
 @pytest.mark.parametrize(("second", "fitting"), [("01/02/2025", 0), ("2025-02-01", 1)])
@@ -345,13 +325,10 @@ def test_notes_values_that_do_not_fit_the_date_format(import_bytes, second, fitt
     first = "31.12.2024" if fitting else "31/12/2024"
     lines = f"Customer,Date,Item,Amount\n1,{first},a,1\n2,{second},a,1\n".encode()
     report, events = import_bytes(lines, map_text=MAP + 'date_format = "%d.%m.%Y"\n')
-    assert [event["occurred_at"].isoformat()[:10] for event in events] == [
-        "2024-12-31",
-        "2025-02-01",
-    ]
-    assert f"{fitting} of 2 values are written as date_format = '%d.%m.%Y'" in " ".join(
-        report.files[0]["notes"]
-    )
+    expected = ["2024-12-31", "2025-02-01"]
+    assert [event["occurred_at"].isoformat()[:10] for event in events] == expected
+    expected = " ".join(report.files[0]["notes"])
+    assert f"{fitting} of 2 values are written as date_format = '%d.%m.%Y'" in expected
 
 
 def test_quarantines_times_without_offset_among_zoned_ones(import_bytes):
@@ -362,61 +339,45 @@ def test_quarantines_times_without_offset_among_zoned_ones(import_bytes):
         b"2,2024-12-29 10:00:00,a,1\n3,2024-12-30 10:00+02:00,a,1\n"
     )
     report, events = import_bytes(lines, map_text=text)
-    assert [event["occurred_at"].isoformat() for event in events] == [
-        "2024-12-28T08:00:00",
-        "2024-12-30T08:00:00",
-    ]
+    expected = ["2024-12-28T08:00:00", "2024-12-30T08:00:00"]
+    assert [event["occurred_at"].isoformat() for event in events] == expected
     assert report.quarantine_text == {"Date is no date or time": 1}
 
 
-def test_imports_all_files_of_a_pattern(settings, tmp_path):
+def test_imports_all_files_of_a_pattern(lake, settings, tmp_path):
     header = "customer_id,event_type,occurred_at\n"
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(f"{header}1,view,2025-01-01\n".encode()))
-    (tmp_path / "b.csv.gz").write_bytes(
-        gzip.compress(f"{header}2,view,2025-01-01\n".encode("utf-16"))
-    )
-    (tmp_path / "c.csv.zst").write_bytes(
-        pa.compress(f"{header}3,view,2025-01-01\n".encode(), codec="zstd", asbytes=True)
-    )
-    lake = Lake.open(settings)
-    report = import_files(
-        lake, None, settings, "events", [f"{tmp_path}/*.csv.gz", f"{tmp_path}/c*"]
-    )
-    assert (report.rows_accepted, [file["file"] for file in report.files]) == (
-        3,
-        ["a.csv.gz", "b.csv.gz", "c.csv.zst"],
-    )
+    content = gzip.compress(f"{header}2,view,2025-01-01\n".encode("utf-16"))
+    (tmp_path / "b.csv.gz").write_bytes(content)
+    content = pa.compress(f"{header}3,view,2025-01-01\n".encode(), codec="zstd", asbytes=True)
+    (tmp_path / "c.csv.zst").write_bytes(content)
+    files = [f"{tmp_path}/*.csv.gz", f"{tmp_path}/c*"]
+    report = import_files(lake, None, settings, "events", files)
+    expected = (3, ["a.csv.gz", "b.csv.gz", "c.csv.zst"])
+    assert (report.rows_accepted, [file["file"] for file in report.files]) == expected
     with pytest.raises(BadInput, match="matches no file"):
         import_files(lake, None, settings, "events", [f"{tmp_path}/*.tsv"])
 
 
-def test_text_column_stays_text_despite_a_few_dates(import_bytes, settings, tmp_path):
+def test_text_column_stays_text_despite_a_few_dates(import_bytes, lake, settings, tmp_path):
     text = MAP + "query = { sql = '''concat(\"Note\", '!')''' }\n"
-    rows = "".join(
-        f"1,2025-01-{n:02},a{n},1,{note}\n"
-        for n, note in enumerate(["Married", "12 OZ", "1/2 lb", "Single", "3/4/25 CT"] * 2, 1)
-    )
+    numbered = enumerate(["Married", "12 OZ", "1/2 lb", "Single", "3/4/25 CT"] * 2, 1)
+    rows = "".join(f"1,2025-01-{n:02},a{n},1,{note}\n" for n, note in numbered)
     content = f"Customer,Date,Item,Amount,Note\n{rows}".encode()
     report, events = import_bytes(content, map_text=text)
     assert [event["query"] for event in events][:3] == ["Married!", "12 OZ!", "1/2 lb!"]
     assert report.rows_quarantined == 0
-    pq.write_table(
-        pa.table(
-            {
-                "Customer": ["1"],
-                "Date": ["31/12/2024"],
-                "Item": ["a"],
-                "Amount": ["1,50"],
-                "Note": ["5"],
-            }
-        ),
-        tmp_path / "typed.parquet",
-    )
+    columns = {
+        "Customer": ["1"],
+        "Date": ["31/12/2024"],
+        "Item": ["a"],
+        "Amount": ["1,50"],
+        "Note": ["5"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "typed.parquet")
     (tmp_path / "typed.toml").write_text(text)
-    lake = Lake.open(settings)
-    import_files(
-        lake, None, settings, "events", [str(tmp_path / "typed.parquet")], tmp_path / "typed.toml"
-    )
+    files = [str(tmp_path / "typed.parquet")]
+    import_files(lake, None, settings, "events", files, tmp_path / "typed.toml")
     (event,) = (
         lake.table("events").filter(lambda all_: all_.query == "5!").execute().to_dict("records")
     )
@@ -446,9 +407,8 @@ def test_unclosed_quote_costs_only_its_line(import_bytes, settings_text, packed,
         lines.insert(place * step, line)
     text = "\n".join(["Customer;Date;Item;Amount", *lines, broken_line[0]]).encode()
     name = "shop.csv.gz" if packed else "shop.csv"
-    report, events = import_bytes(
-        gzip.compress(text) if packed else text, name, MAP + settings_text
-    )
+    content = gzip.compress(text) if packed else text
+    report, events = import_bytes(content, name, MAP + settings_text)
     assert report.quarantine_text == {"the line is broken: unquoted value": 4}
     assert report.rows_read == count + 7
     assert report.rows_accepted == count + 3
@@ -477,10 +437,8 @@ def test_rejects_lines_in_another_encoding_near_a_broken_line(import_bytes, coun
     report, events = import_bytes(text, map_text=f'{MAP}encoding = "utf-8"\n')
     assert len(events) == count - 1
     assert not any("\ufffd" in event["item_id"] for event in events)
-    assert report.quarantine_text == {
-        "the line is broken: invalid encoding": 1,
-        "the line is broken: unquoted value": 2,
-    }
+    expected = {"the line is broken: invalid encoding": 1, "the line is broken: unquoted value": 2}
+    assert report.quarantine_text == expected
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
@@ -525,9 +483,8 @@ def test_column_name_may_contain_a_line_break(import_bytes):
     assert report.rows_accepted == 1
 
 
-@pytest.mark.parametrize(
-    "content", ["Customer;Item\nc;1\n1é\r", '""c1;2\n"a";\r\n"a"']
-)  # transcoded, broken lines removed
+# Transcoded, broken lines removed.
+@pytest.mark.parametrize("content", ["Customer;Item\nc;1\n1é\r", '""c1;2\n"a";\r\n"a"'])
 def test_error_names_the_original_file(import_bytes, content):
     with pytest.raises(BadInput, match=r"shop\.csv cannot be read as CSV: .*sniffing") as refused:
         import_bytes(content.encode("cp1252"), map_text=f"{MAP}header = false\n")

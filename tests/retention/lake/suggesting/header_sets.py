@@ -99,9 +99,8 @@ class _Rows:
             lines = self.random.randint(1, 3) if self.set.lines else 1
             items = self.random.sample(range(ITEMS), lines)
             pieces = [self.random.choice((1, 1, 1, 2, 3)) for _ in items]
-            sums = [
-                count * (450 + 83 * item) / 100 for item, count in zip(items, pieces, strict=True)
-            ]
+            pairs = zip(items, pieces, strict=True)
+            sums = [count * (450 + 83 * item) / 100 for item, count in pairs]
             for position, item in enumerate(items):
                 context = {
                     "row": len(rows) + 1,

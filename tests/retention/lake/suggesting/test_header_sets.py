@@ -4,7 +4,7 @@ import pytest
 
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.suggesting.map_lines import DoubtCode
 from retention.lake.suggesting.statuses import status_kind
 from retention.lake.suggesting.suggest import propose
@@ -81,10 +81,8 @@ def test_statuses_are_known_in_many_languages(value, kind):
 
 
 def _orders(path, statuses: list[str], column: str = "Status") -> str:
-    rows = [
-        f"o{n},c{n % 20},2025-01-{n % 28 + 1:02},10.5,{status}\n"
-        for n, status in enumerate(statuses)
-    ]
+    numbered = enumerate(statuses)
+    rows = [f"o{n},c{n % 20},2025-01-{n % 28 + 1:02},10.5,{status}\n" for n, status in numbered]
     path.write_text(f"order_id,customer_id,order_date,total,{column}\n{''.join(rows)}")
     return str(path)
 
@@ -101,10 +99,8 @@ def test_import_counts_orders_left_out_by_status(settings, tmp_path):
     file = _orders(tmp_path / "o.csv", ["交易成功"] * 80 + ["交易关闭"] * 15 + ["等待买家付款"] * 5)
     proposal, report = _imported(settings, tmp_path, file)
     assert "15 of 100 orders are 交易关闭: left out" in proposal.text
-    assert [(one["value"], one["orders"], one["of_orders"]) for one in report.left_out] == [
-        ("交易关闭", 15, 100),
-        ("等待买家付款", 5, 100),
-    ]
+    expected = [("交易关闭", 15, 100), ("等待买家付款", 5, 100)]
+    assert [(one["value"], one["orders"], one["of_orders"]) for one in report.left_out] == expected
     assert (report.rows_accepted, report.rows_filtered, report.rows_quarantined) == (80, 20, 0)
 
 
@@ -119,9 +115,8 @@ def test_unknown_statuses_count_with_a_warning(settings, tmp_path):
     file = _orders(tmp_path / "o.csv", ["alpha"] * 60 + ["beta"] * 40)
     proposal, report = _imported(settings, tmp_path, file)
     assert report.rows_accepted == 100
-    assert [(doubt.code, doubt.column) for doubt in proposal.doubts] == [
-        (DoubtCode.STATUS, "Status")
-    ]
+    expected = [(DoubtCode.STATUS, "Status")]
+    assert [(doubt.code, doubt.column) for doubt in proposal.doubts] == expected
     assert "alpha, beta" in proposal.text
 
 

@@ -22,22 +22,21 @@ def _shop(path) -> str:
     return str(path)
 
 
-def _map(folder, text):
-    path = folder / "map.toml"
-    path.write_text(text)
-    return path
+def _seen(settings, folder, *files: str, more: str = ""):
+    """Preview files by the map that is proposed for them; return the map, too."""
+    text = propose(Lake.open(settings), "events", files[0], None, files[1:]).text + more
+    (folder / "map.toml").write_text(text)
+    return preview(settings, [*files], folder / "map.toml"), text
 
 
 def test_preview_counts_customers_orders_revenue_and_days(settings, tmp_path):
     own = settings.model_copy(update={"timezone": "Europe/Berlin"})
     file = _shop(tmp_path / "shop.csv")
-    text = propose(Lake.open(own), "events", file).text + 'currency = { value = "eur" }\n'
-    seen = preview(own, [file], _map(tmp_path, text))
+    seen, _ = _seen(own, tmp_path, file, more='currency = { value = "eur" }\n')
     assert (seen.customers, seen.orders, seen.revenue) == (10, 25, {"EUR": 262.5})
     assert (seen.first_day, seen.last_day) == (date(2025, 1, 7), date(2025, 1, 31))
-    assert [(one.value, one.orders, one.of_orders) for one in seen.left_out] == [
-        ("cancelled", 5, 30)
-    ]
+    expected = [("cancelled", 5, 30)]
+    assert [(one.value, one.orders, one.of_orders) for one in seen.left_out] == expected
     assert seen.text == (
         "10 customers, 25 orders, sales of 262 EUR, 7 Jan 2025 to 31 Jan 2025; "
         "5 of 30 orders are cancelled: left out"
@@ -46,19 +45,17 @@ def test_preview_counts_customers_orders_revenue_and_days(settings, tmp_path):
 
 def test_preview_leaves_the_home_as_it_was(settings, tmp_path):
     file = _shop(tmp_path / "shop.csv")
-    text = propose(Lake.open(settings), "events", file).text
     before = sorted(settings.home.rglob("*")) if settings.home.exists() else []
-    assert preview(settings, [file], _map(tmp_path, text)).orders == 25
+    assert _seen(settings, tmp_path, file)[0].orders == 25
     assert (sorted(settings.home.rglob("*")) if settings.home.exists() else []) == before
     assert Lake.open(settings).newest_event() is None
 
 
 def test_preview_applies_the_shops_cleaning_rules(settings, tmp_path):
     file = _shop(tmp_path / "shop.csv")
-    text = propose(Lake.open(settings), "events", file).text
     settings.home.mkdir(exist_ok=True)
     (settings.home / "clean.toml").write_text("[impossible_date]\nearliest = 2025-01-11\n")
-    seen = preview(settings, [file], _map(tmp_path, text))
+    seen, _ = _seen(settings, tmp_path, file)
     assert (seen.orders, seen.report.rows_quarantined) == (20, 5)
 
 
@@ -75,24 +72,21 @@ def test_preview_counts_cancelled_orders_of_a_known_export(settings, tmp_path):
     )
     seen = preview(settings, [str(path)], format_name="shopify-orders")
     assert (seen.customers, seen.orders, seen.revenue) == (4, 17, {"PKR": 340.0})
-    assert [(one.code, one.orders, one.of_orders) for one in seen.left_out] == [
-        ("cancelled", 3, 20)
-    ]
+    expected = [("cancelled", 3, 20)]
+    assert [(one.code, one.orders, one.of_orders) for one in seen.left_out] == expected
 
 
 def test_orders_without_ids_are_one_per_customer_and_local_day(settings, tmp_path):
     own = settings.model_copy(update={"timezone": "Asia/Tokyo"})
     path = tmp_path / "till.csv"
     lines = ["c1,2025-01-01T14:00:00Z", "c1,2025-01-01T16:00:00Z", "c1,2025-01-02T10:00:00Z"]
-    path.write_text(
-        "customer_id,occurred_at,event_type\n" + "".join(f"{x},purchase\n" for x in lines)
-    )
+    text = "customer_id,occurred_at,event_type\n" + "".join(f"{x},purchase\n" for x in lines)
+    path.write_text(text)
     assert preview(own, [str(path)]).orders == 2  # 1 Jan, and 2 Jan twice
 
 
-@pytest.mark.parametrize(
-    "told_by", ["price", "price and quantity", "type"]
-)  # how a row says that it is a refund
+# How a row says that it is a refund.
+@pytest.mark.parametrize("told_by", ["price", "price and quantity", "type"])
 def test_refund_with_a_negative_price_is_not_left_out(settings, tmp_path, told_by):
     rng = np.random.default_rng(5)
     sold = pd.DataFrame({"order_no": [f"o{n}" for n in range(400)], "quantity": 1})
@@ -110,8 +104,7 @@ def test_refund_with_a_negative_price_is_not_left_out(settings, tmp_path, told_b
         rows["type"] = np.where(rows.unit_price < 0, "refund", "sale")
     file = tmp_path / "shop.csv"
     rows.to_csv(file, index=False)
-    text = propose(Lake.open(settings), "events", str(file)).text
-    seen = preview(settings, [str(file)], _map(tmp_path, text))
+    seen, _ = _seen(settings, tmp_path, str(file))
     kept = sold.drop(back.index)
     assert (seen.orders, sum(seen.revenue.values())) == (len(kept), kept.unit_price.sum())
     assert [(one.code, one.orders) for one in seen.left_out] == [("cancelled", len(back))]
@@ -167,8 +160,7 @@ def test_order_is_what_the_shop_calls_an_order(settings, tmp_path, name, number,
         files.append(str(tmp_path / f"export-{len(files)}.csv"))
         named = {"number": name, "customer": "customer_id", "placed": "date"}
         export.drop(columns="order").rename(columns=named).to_csv(files[-1], index=False)
-    text = propose(Lake.open(settings), "events", files[0], None, files[1:]).text
-    seen = preview(settings, files, _map(tmp_path, text))
+    seen, _ = _seen(settings, tmp_path, *files)
     rule = seen.as_dict()["order_rule"]
     assert (rule["code"], [*rule["columns"]]) == (code, columns)
     day = lines.placed.dt.date
@@ -195,8 +187,7 @@ def test_preview_of_several_exports_counts_the_newest_state(settings, tmp_path, 
         files.append(str(tmp_path / f"{name}.csv"))
         export.to_csv(files[-1], index=False)
     files = files[::-1] if newer_first else files
-    text = propose(Lake.open(settings), "events", files[0], None, files[1:]).text
-    seen = preview(settings, files, _map(tmp_path, text))
+    seen, _ = _seen(settings, tmp_path, *files)
     newest = pd.concat([first, second]).drop_duplicates("order_id", keep="last")
     sold = newest[newest.status == "completed"]
     assert (seen.orders, sum(seen.revenue.values())) == (len(sold), sold.line_total.sum())
@@ -208,8 +199,7 @@ def _till_preview(settings, tmp_path, lines: pd.DataFrame):
     file = str(tmp_path / "shop.csv")
     named = {"number": "receipt", "customer": "customer_id", "placed": "date"}
     lines.drop(columns="order").rename(columns=named).to_csv(file, index=False)
-    text = propose(Lake.open(settings), "events", file).text
-    return preview(settings, [file], _map(tmp_path, text))
+    return _seen(settings, tmp_path, file)[0]
 
 
 def test_number_of_an_order_stays_text_in_an_expression(settings, tmp_path):
@@ -268,7 +258,6 @@ def test_each_line_gets_its_share_of_the_orders_total(settings, tmp_path, case):
         rows["customer_id"] = rows.customer_id.astype(str).where(~is_second, None)
     file = tmp_path / "shop.csv"
     rows.to_csv(file, index=False)
-    text = propose(Lake.open(settings), "events", str(file)).text
+    seen, text = _seen(settings, tmp_path, str(file))
     assert "_order_lines" in text
-    seen = preview(settings, [str(file)], _map(tmp_path, text))
     assert sum(seen.revenue.values()) == pytest.approx(sales, abs=0.05)

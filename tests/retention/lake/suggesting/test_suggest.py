@@ -16,7 +16,7 @@ import pytest
 
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.lake.reading.column_formats import count_formats
 from retention.lake.suggesting import profiles
 from retention.lake.suggesting.suggest import propose, suggest
@@ -151,27 +151,34 @@ def _rows(home, path, map_text):
 
 @pytest.mark.nightly_after(2)
 @pytest.mark.parametrize("kind", BY_HAND)
-def test_proposed_map_imports_like_a_handwritten_one(kind, settings, tmp_path):
+def test_proposed_map_imports_like_a_handwritten_one(kind, lake, tmp_path):
     path = _file(kind, tmp_path)
-    proposed = suggest(Lake.open(settings), "events", str(path))
+    proposed = suggest(lake, "events", str(path))
     mine, rows = _rows(tmp_path / "proposed", path, proposed)
     theirs, expected = _rows(tmp_path / "by-hand", path, BY_HAND[kind])
     assert rows == expected, proposed
     assert len(rows) > 200
-    assert (mine.quarantine_text, mine.rows_filtered) == (
-        theirs.quarantine_text,
-        theirs.rows_filtered,
-    )
+    found = (mine.quarantine_text, mine.rows_filtered)
+    assert found == (theirs.quarantine_text, theirs.rows_filtered)
 
 
-def test_translates_event_words(settings, tmp_path):
+@pytest.fixture
+def section_of(lake, tmp_path):
+    """Return a function that writes a file, and returns the section of the proposed map."""
+
+    def do(text, name, table="events"):
+        (tmp_path / name).write_text(text)
+        return tomllib.loads(suggest(lake, table, str(tmp_path / name)))[table]
+
+    return do
+
+
+def test_translates_event_words(lake, tmp_path):
     path = tmp_path / "clicks.csv"
-    rows = "".join(
-        f"{n % 9},{kind},item{n % 7},2025-01-{n % 28 + 1:02}\n"
-        for n, kind in enumerate(["addtocart", "view", "transaction", "hover"] * 20)
-    )
+    numbered = enumerate(["addtocart", "view", "transaction", "hover"] * 20)
+    rows = "".join(f"{n % 9},{kind},item{n % 7},2025-01-{n % 28 + 1:02}\n" for n, kind in numbered)
     path.write_text(f"visitorid,event,itemid,timestamp\n{rows}")
-    proposed = suggest(Lake.open(settings), "events", str(path))
+    proposed = suggest(lake, "events", str(path))
     assert "WHEN 'addtocart' THEN 'cart'" in proposed
     assert "unknown, quarantined: hover" in proposed
     report, events = _rows(tmp_path / "clicks", path, proposed)
@@ -180,59 +187,45 @@ def test_translates_event_words(settings, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["type", "typ", "kind", "was"])
-def test_finds_the_event_type_by_content(name, settings, tmp_path):
-    path = tmp_path / "clicks.jsonl"
-    path.write_text(
-        "".join(
-            f'{{"user": "u{n % 30}", "{name}": "{kind}", '
-            f'"at": "2025-01-{n % 28 + 1:02}T10:00:00Z", "sku": "s{n % 7}"}}\n'
-            for n, kind in enumerate(["view", "cart", "search", "email_click", "purchase"] * 20)
-        )
+def test_finds_the_event_type_by_content(name, section_of):
+    text = "".join(
+        f'{{"user": "u{n % 30}", "{name}": "{kind}", '
+        f'"at": "2025-01-{n % 28 + 1:02}T10:00:00Z", "sku": "s{n % 7}"}}\n'
+        for n, kind in enumerate(["view", "cart", "search", "email_click", "purchase"] * 20)
     )
-    assert (
-        tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]["event_type"]
-        == name
-    )
+    found = section_of(text, "clicks.jsonl")["event_type"]
+    assert found == name
 
 
-def test_product_type_is_not_the_event_type(settings, tmp_path):
-    path = tmp_path / "sales.csv"
+def test_product_type_is_not_the_event_type(section_of):
     rows = "".join(
         f"{n % 9},{('mug', 'rug')[n % 2]},2025-01-{n % 28 + 1:02},{n}.50\n" for n in range(60)
     )
-    path.write_text(f"customer,type,date,total\n{rows}")
-    section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
+    section = section_of(f"customer,type,date,total\n{rows}", "sales.csv")
     assert section["event_type"] == {"value": "purchase"}
 
 
-def test_nested_fields_have_dotted_names(settings, tmp_path):
+def test_nested_fields_have_dotted_names(lake, tmp_path):
     path = tmp_path / "clicks.jsonl"
-    path.write_text(
-        "".join(
-            f'{{"evt": {{"name": "{kind}", "ts": "2025-01-{n % 28 + 1:02}T10:00:00+02:00"}}, '
-            f'"user": {{"id": "u{n // 3 % 30}"}}, '
-            f'"line": {{"product": {{"sku": "s{n % 7}"}}, "qty": 2, "unit_price": 1.5}}, '
-            f'"order": {{"no": {n // 3}}}}}\n'
-            for n, kind in enumerate(
-                ["product_viewed", "added_to_cart", "order_completed", "order_refunded"] * 50
-            )
+    text = "".join(
+        f'{{"evt": {{"name": "{kind}", "ts": "2025-01-{n % 28 + 1:02}T10:00:00+02:00"}}, '
+        f'"user": {{"id": "u{n // 3 % 30}"}}, '
+        f'"line": {{"product": {{"sku": "s{n % 7}"}}, "qty": 2, "unit_price": 1.5}}, '
+        f'"order": {{"no": {n // 3}}}}}\n'
+        for n, kind in enumerate(
+            ["product_viewed", "added_to_cart", "order_completed", "order_refunded"] * 50
         )
     )
-    proposed = suggest(Lake.open(settings), "events", str(path))
+    path.write_text(text)
+    proposed = suggest(lake, "events", str(path))
     section = tomllib.loads(proposed)["events"]
-    assert (section["customer_id"], section["order_id"], section["item_id"]) == (
-        "user.id",
-        "order.no",
-        "line.product.sku",
-    )
+    expected = ("user.id", "order.no", "line.product.sku")
+    assert (section["customer_id"], section["order_id"], section["item_id"]) == expected
     report, events = _rows(tmp_path / "clicks", path, proposed)
     assert report.rows_quarantined == 0
     assert {event["event_type"] for event in events} >= {"view", "cart", "purchase", "return"}
-    assert (events[0]["quantity"], events[0]["amount"], events[0]["occurred_at"].hour) == (
-        2.0,
-        3.0,
-        8,
-    )
+    expected = (2.0, 3.0, 8)
+    assert (events[0]["quantity"], events[0]["amount"], events[0]["occurred_at"].hour) == expected
     by_hand = proposed.replace(
         '"line.qty" * "line.unit_price"', '"line"."qty" * "line"."unit_price"'
     )
@@ -240,7 +233,7 @@ def test_nested_fields_have_dotted_names(settings, tmp_path):
     assert _rows(tmp_path / "by-hand", path, by_hand)[1] == events
 
 
-def test_unnests_orders_into_lines(settings, tmp_path):
+def test_unnests_orders_into_lines(lake, tmp_path):
     path, lines = tmp_path / "orders.jsonl", []
     for n in range(60):
         sold = ", ".join(
@@ -255,56 +248,48 @@ def test_unnests_orders_into_lines(settings, tmp_path):
             '"taxes": [{"name": "VAT", "rate": 0.2}]}\n'
         )
     path.write_text("".join(lines))
-    proposed = suggest(Lake.open(settings), "events", str(path))
+    proposed = suggest(lake, "events", str(path))
     section = tomllib.loads(proposed)["events"]
-    assert (section["customer_id"], section["order_id"], section["item_id"], section["title"]) == (
-        "user.id",
-        "order.no",
-        "line.sku",
-        "line.title",
-    )
+    found = (section["customer_id"], section["order_id"], section["item_id"], section["title"])
+    assert found == ("user.id", "order.no", "line.sku", "line.title")
     report, events = _rows(tmp_path / "by-line", path, proposed)
     counts = (report.rows_read, report.rows_filtered, report.rows_accepted, report.rows_quarantined)
     assert counts == (80, 20, 60, 0)  # 20 of the 60 orders list nothing
     assert {(event["quantity"], event["amount"]) for event in events} == {(1.0, 2.5), (2.0, 5.0)}
 
 
-def test_amount_of_api_orders_is_the_price_not_the_discount(settings, tmp_path):
-    path = tmp_path / "orders.jsonl"
-    path.write_text(
-        "".join(
-            f'{{"id": {1000 + n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
-            f'"total_price": "99.50", "customer": {{"id": {n % 20}}}, '
-            f'"line_items": [{{"id": {n}, "sku": "s{n % 7}", "quantity": 2, '
-            '"price": "2.50", "total_discount": "0.25"}]}\n'
-            for n in range(60)
-        )
+def test_amount_of_api_orders_is_the_price_not_the_discount(section_of):
+    text = "".join(
+        f'{{"id": {1000 + n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
+        f'"total_price": "99.50", "customer": {{"id": {n % 20}}}, '
+        f'"line_items": [{{"id": {n}, "sku": "s{n % 7}", "quantity": 2, '
+        '"price": "2.50", "total_discount": "0.25"}]}\n'
+        for n in range(60)
     )
-    section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
+    section = section_of(text, "orders.jsonl")
     assert (section["order_id"], section["discount"]) == ("id", "line.total_discount")
     assert section["amount"] == {"sql": '"line.quantity" * "line.price"'}
 
 
-def test_keeps_equal_lines_with_different_line_ids(settings, tmp_path):
+def test_keeps_equal_lines_with_different_line_ids(lake, tmp_path):
     path = tmp_path / "orders.jsonl"
     lines = (
         '[{{"id": {0}1, "sku": "s", "quantity": 1, "price": 2.5}}, '
         '{{"id": {0}2, "sku": "s", "quantity": 1, "price": 2.5}}]'
     )
-    path.write_text(
-        "".join(
-            f'{{"id": {n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
-            f'"customer": {{"id": {n % 20}}}, "line_items": {lines.format(n)}}}\n'
-            for n in range(100, 160)
-        )
+    text = "".join(
+        f'{{"id": {n}, "created_at": "2025-01-{n % 28 + 1:02}T10:00:00Z", '
+        f'"customer": {{"id": {n % 20}}}, "line_items": {lines.format(n)}}}\n'
+        for n in range(100, 160)
     )
-    proposed = suggest(Lake.open(settings), "events", str(path))
+    path.write_text(text)
+    proposed = suggest(lake, "events", str(path))
     assert tomllib.loads(proposed)["events"]["event_id"] == "line.id"
     report, events = _rows(tmp_path / "two", path, proposed)
     assert (report.rows_accepted, sum(event["amount"] for event in events)) == (120, 300.0)
 
 
-def test_keeps_views_in_a_log_of_orders_and_views(settings, tmp_path):
+def test_keeps_views_in_a_log_of_orders_and_views(lake, tmp_path):
     """Unnesting must not drop rows without a list."""
     path = tmp_path / "log.jsonl"
     log_lines = []
@@ -316,16 +301,11 @@ def test_keeps_views_in_a_log_of_orders_and_views(settings, tmp_path):
             '{"sku": "s1", "qty": 1, "total": 2.5}, {"sku": "s2", "qty": 2, "total": 5}]}\n'
         )
     path.write_text("".join(log_lines))
-    report, events = _rows(
-        tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path))
-    )
+    report, events = _rows(tmp_path / "all", path, suggest(lake, "events", str(path)))
     assert report.rows_read == report.rows_accepted == 180
     kinds = [(event["event_type"], event["item_id"]) for event in events]
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
-        ("view", None): 60,
-        ("purchase", "s1"): 60,
-        ("purchase", "s2"): 60,
-    }
+    expected = {("view", None): 60, ("purchase", "s1"): 60, ("purchase", "s2"): 60}
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == expected
 
 
 @pytest.mark.parametrize(
@@ -388,7 +368,7 @@ def test_keeps_views_with_an_empty_list(settings, tmp_path, none):
     assert {event["event_type"] for event in events} == {"view", "purchase"}
 
 
-def test_reads_decimal_columns(settings, tmp_path):
+def test_reads_decimal_columns(lake, tmp_path):
     path = tmp_path / "orders.parquet"
     table = {
         "customer": ["a", "b"] * 20,
@@ -397,16 +377,13 @@ def test_reads_decimal_columns(settings, tmp_path):
         "total": [Decimal(f"{10 + number}.50") for number in range(40)],
     }
     pq.write_table(pa.table(table), path)
-    section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
+    section = tomllib.loads(suggest(lake, "events", str(path)))["events"]
     assert section["amount"] == "total"
 
 
-def test_pieces_on_hand_become_in_stock(settings, tmp_path):
-    path = tmp_path / "things.csv"
-    path.write_text(
-        "SKU,Dept,Maker,Stock on hand\n" + "".join(f"s{n},tea,Ann,{n % 9}\n" for n in range(40))
-    )
-    section = tomllib.loads(suggest(Lake.open(settings), "items", str(path)))["items"]
+def test_pieces_on_hand_become_in_stock(section_of):
+    text = "SKU,Dept,Maker,Stock on hand\n" + "".join(f"s{n},tea,Ann,{n % 9}\n" for n in range(40))
+    section = section_of(text, "things.csv", "items")
     assert section == {
         "item_id": "SKU",
         "category": "Dept",
@@ -416,39 +393,36 @@ def test_pieces_on_hand_become_in_stock(settings, tmp_path):
 
 
 @pytest.mark.parametrize("line", [True, False], ids=["of the line", "of one"])
-def test_amount_column_may_be_a_quantity(line, settings, tmp_path):
+def test_amount_column_may_be_a_quantity(line, lake, tmp_path):
     path, draw = tmp_path / "sales.csv", random.Random(3)
     rows = []
     for n in range(400):
         item, pieces = draw.randrange(40), draw.choice((1, 1, 2, 3))
         price = (50 + 7 * item) * (pieces if line else 1)
         rows.append(f"11/{1 + n % 28}/2000,{n % 50:08d},47{item:06d},{pieces},{price}")
-    path.write_text(
-        "TRANSACTION_DT,CUSTOMER_ID,PRODUCT_ID,AMOUNT,SALES_PRICE\n" + "\n".join(rows) + "\n"
-    )
-    section = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))["events"]
+    text = "TRANSACTION_DT,CUSTOMER_ID,PRODUCT_ID,AMOUNT,SALES_PRICE\n" + "\n".join(rows) + "\n"
+    path.write_text(text)
+    section = tomllib.loads(suggest(lake, "events", str(path)))["events"]
     assert section["quantity"] == "AMOUNT"
     assert section["amount"] == ("SALES_PRICE" if line else {"sql": '"AMOUNT" * "SALES_PRICE"'})
 
 
-def test_doubts_a_customer_id_that_never_repeats(settings, tmp_path):
+def test_doubts_a_customer_id_that_never_repeats(lake, tmp_path):
     path = tmp_path / "orders.csv"
     for people, doubted in ((200, True), (150, False)):
         rows = (f"o{n},c{n % people},2024-01-{1 + n % 28:02}" for n in range(200))
         path.write_text("order_id,customer_id,order_purchase_timestamp\n" + "\n".join(rows) + "\n")
-        assert (
-            "a new one for each order" in suggest(Lake.open(settings), "events", str(path))
-        ) == doubted
+        found = "a new one for each order" in suggest(lake, "events", str(path))
+        assert found == doubted
 
 
-def test_items_from_sales_get_their_most_frequent_title(settings, tmp_path):
+def test_items_from_sales_get_their_most_frequent_title(lake, settings, tmp_path):
     path, mapped = tmp_path / "sales.csv", tmp_path / "map.toml"
     lines = (
         "1,A,WHITE MUG,2.5\n2,A,WHITE MUG,2.5\n3,B,RED BAG,4\n4,B,RED BAG,3\n5,B,RED BAG,4\n"
         "6,A,damaged,0\n7,B,,0\n"
     )
     path.write_text("Invoice,StockCode,Description,Price\n" + lines)
-    lake = Lake.open(settings)
     mapped.write_text(suggest(lake, "items", str(path)))
     import_files(lake, None, settings, "items", [str(path)], mapped)
     items = lake.table("items").execute().set_index("item_id")
@@ -457,42 +431,37 @@ def test_items_from_sales_get_their_most_frequent_title(settings, tmp_path):
 
 
 @pytest.mark.parametrize("decimal", [".", ","], ids=["point", "comma"])
-def test_item_price_from_line_prices_is_per_piece(decimal, settings, tmp_path):
+def test_item_price_from_line_prices_is_per_piece(decimal, lake, settings, tmp_path):
     path, mapped, draw = tmp_path / "sales.csv", tmp_path / "map.toml", random.Random(3)
     rows = []
     for n in range(400):
         item, pieces = draw.randrange(8), draw.choice((1, 2, 2, 3, 3, 3))
         price = f"{(1.25 + item) * pieces:.2f}".replace(".", decimal)
         rows.append(f"{1 + n % 28:02}.11.2024;{n % 50};p{item};{pieces};{price}")
-    rows += [
-        f"01.12.2024;{n % 50};p7;0;0{decimal}00" for n in range(30)
-    ]  # taken off the bill again
+    # Taken off the bill again.
+    rows += [f"01.12.2024;{n % 50};p7;0;0{decimal}00" for n in range(30)]
     path.write_text("Datum;Kunde;SKU;Menge;Preis\n" + "\n".join(rows) + "\n")
-    lake = Lake.open(settings)
     mapped.write_text(suggest(lake, "items", str(path)))
     import_files(lake, None, settings, "items", [str(path)], mapped)
     items = lake.table("items").execute().set_index("item_id")
     assert items.price.to_dict() == {f"p{item}": 1.25 + item for item in range(8)}
 
 
-def test_constant_columns_become_customer_attributes(settings, tmp_path):
+def test_constant_columns_become_customer_attributes(lake, settings, tmp_path):
     """In a file of sales, categories of items and spend are not attributes of customers."""
     path, people = tmp_path / "sales.csv", [f"c{n}" for n in range(60)]
-    pd.DataFrame(
-        {
-            "customer": people * 4,
-            "Age Group": ["20-29", "30-39", None] * 80,
-            "Country": ["UK", "France"] * 120,
-            "category": ["tea"] * 60 + ["jam"] * 180,
-            "pieces": [1, 2, 3] * 80,
-        }
-    ).to_csv(path, index=False)
-    lake = Lake.open(settings)
+    columns = {
+        "customer": people * 4,
+        "Age Group": ["20-29", "30-39", None] * 80,
+        "Country": ["UK", "France"] * 120,
+        "category": ["tea"] * 60 + ["jam"] * 180,
+        "pieces": [1, 2, 3] * 80,
+    }
+    pd.DataFrame(columns).to_csv(path, index=False)
     proposed = suggest(lake, "customers", str(path))
     section = tomllib.loads(proposed)["customers"]
-    assert section["attributes"] == {
-        "sql": """json_object('age_group', "Age Group", 'country', "Country")"""
-    }
+    expected = {"sql": """json_object('age_group', "Age Group", 'country', "Country")"""}
+    assert section["attributes"] == expected
     assert "Not used: category, pieces" in proposed
     (tmp_path / "map.toml").write_text(proposed)
     import_files(lake, None, settings, "customers", [str(path)], tmp_path / "map.toml")
@@ -501,23 +470,21 @@ def test_constant_columns_become_customer_attributes(settings, tmp_path):
     assert held["c2"] == {"age_group": None, "country": "UK"}
 
 
-def test_recall_and_parent_become_item_attributes(settings, tmp_path):
+def test_recall_and_parent_become_item_attributes(lake, settings, tmp_path):
     path = tmp_path / "items.jsonl"
-    path.write_text(
-        "".join(
-            json.dumps(
-                {
-                    "sku": f"s{n}",
-                    "title": f"Tea {n}",
-                    "price": n + 0.5,
-                    "attrs": {"recalled": n == 3, "parent_id": f"p{n % 5}"},
-                }
-            )
-            + "\n"
-            for n in range(20)
+    text = "".join(
+        json.dumps(
+            {
+                "sku": f"s{n}",
+                "title": f"Tea {n}",
+                "price": n + 0.5,
+                "attrs": {"recalled": n == 3, "parent_id": f"p{n % 5}"},
+            }
         )
+        + "\n"
+        for n in range(20)
     )
-    lake = Lake.open(settings)
+    path.write_text(text)
     (tmp_path / "map.toml").write_text(suggest(lake, "items", str(path)))
     import_files(lake, None, settings, "items", [str(path)], tmp_path / "map.toml")
     attributes = lake.table("items").execute().set_index("item_id").attributes.map(json.loads)
@@ -526,21 +493,19 @@ def test_recall_and_parent_become_item_attributes(settings, tmp_path):
 
 
 @pytest.mark.parametrize(("styles", "has_style"), [(2, False), (60, True)])
-def test_style_is_an_attribute_only_for_few_variants(settings, tmp_path, styles, has_style):
+def test_style_is_an_attribute_only_for_few_variants(lake, tmp_path, styles, has_style):
     """With styles like casual and boho, a list would have one item of each."""
     path = tmp_path / "items.csv"
     rows = [f"s{n},Dress {n},{n}.5,style {n % styles}" for n in range(180)]
     path.write_text("\n".join(["sku,title,price,style", *rows]))
-    assert ("json_object('style'" in suggest(Lake.open(settings), "items", str(path))) == has_style
+    assert ("json_object('style'" in suggest(lake, "items", str(path))) == has_style
 
 
-def test_skips_sales_to_guests(settings, tmp_path):
+def test_skips_sales_to_guests(lake, settings, tmp_path):
     """They are filtered instead of quarantined, which would count them twice."""
     path = tmp_path / "sales.csv"
-    pd.DataFrame(
-        {"Customer ID": [13000.0, 13001.0, None] * 40, "Country": ["UK", "France", "UK"] * 40}
-    ).to_csv(path, index=False)
-    lake = Lake.open(settings)
+    columns = {"Customer ID": [13000.0, 13001.0, None] * 40, "Country": ["UK", "France", "UK"] * 40}
+    pd.DataFrame(columns).to_csv(path, index=False)
     proposed = suggest(lake, "customers", str(path))
     assert "33.3% of the lines are of nobody who is known" in proposed
     assert "quarantined" not in proposed
@@ -549,20 +514,15 @@ def test_skips_sales_to_guests(settings, tmp_path):
     assert (report.rows_accepted, report.rows_filtered, report.rows_quarantined) == (2, 40, 0)
 
 
-def test_proposes_other_tables_and_refuses_unknown_files(settings, tmp_path):
-    lake = Lake.open(settings)
+def test_proposes_other_tables_and_refuses_unknown_files(lake, tmp_path):
     path = tmp_path / "people.parquet"
-    pq.write_table(
-        pa.table(
-            {
-                "Client ID": [1, 2],
-                "E-Mail": ["a@x.de", "b@x.de"],
-                "Opt-in": ["yes", "no"],
-                "Nom": ["Ann", "Bo"],
-            }
-        ),
-        path,
-    )
+    columns = {
+        "Client ID": [1, 2],
+        "E-Mail": ["a@x.de", "b@x.de"],
+        "Opt-in": ["yes", "no"],
+        "Nom": ["Ann", "Bo"],
+    }
+    pq.write_table(pa.table(columns), path)
     section = tomllib.loads(suggest(lake, "customers", str(path)))["customers"]
     assert section == {
         "customer_id": "Client ID",
@@ -594,12 +554,11 @@ def _sales(path: Path, header: str, moments: list[str]) -> Path:
         ("下单日期,下单时间", "{at:%Y-%m-%d},{at:%H:%M:%S}"),
     ],
 )
-def test_date_and_time_of_day_become_one_time(settings, database, tmp_path, names, moments):
+def test_date_and_time_of_day_become_one_time(lake, settings, database, tmp_path, names, moments):
     begin = datetime(2023, 6, 1, 8, 15)
     times = [begin + timedelta(hours=7 * row, minutes=row) for row in range(60)]
     header = f"Customer ID,{names},Transaction ID,Item,Qty,Net Sales"
     path = _sales(tmp_path / "till.csv", header, [moments.format(at=at) for at in times])
-    lake = Lake.open(settings)
     (tmp_path / "map.toml").write_text(suggest(lake, "events", str(path)), encoding="utf-8")
     import_files(lake, database, settings, "events", [str(path)], tmp_path / "map.toml")
     frame = lake.table("events").execute().sort_values("occurred_at")
@@ -609,15 +568,15 @@ def test_date_and_time_of_day_become_one_time(settings, database, tmp_path, name
 @pytest.mark.parametrize(
     "names", ["Date,Pickup Time", "Date,Duration", "Order Date,Delivery Time", "Date,Service Time"]
 )
-def test_other_times_are_not_the_time_of_the_order(settings, tmp_path, names):
+def test_other_times_are_not_the_time_of_the_order(lake, tmp_path, names):
     header = f"Customer ID,{names},Transaction ID,Item,Qty,Net Sales"
     moments = [f"2023-06-{1 + row % 28:02},{row % 24:02}:30" for row in range(60)]
     path = _sales(tmp_path / "till.csv", header, moments)
-    proposal = tomllib.loads(suggest(Lake.open(settings), "events", str(path)))
+    proposal = tomllib.loads(suggest(lake, "events", str(path)))
     assert proposal["events"]["occurred_at"] == names.split(",")[0]
 
 
-def test_date_in_text_of_a_typed_source_stays_alone(settings, tmp_path):
+def test_date_in_text_of_a_typed_source_stays_alone(lake, tmp_path):
     """Expressions over a Parquet file's texts get them unread."""
     at = datetime(2023, 6, 1, 8, 15)
     rows = [
@@ -626,11 +585,11 @@ def test_date_in_text_of_a_typed_source_stays_alone(settings, tmp_path):
     ]
     columns = ["Customer ID", "Date", "Time", "Transaction ID", "Item", "Net Sales"]
     pd.DataFrame(rows, columns=columns).to_parquet(tmp_path / "till.parquet")
-    proposal = tomllib.loads(suggest(Lake.open(settings), "events", str(tmp_path / "till.parquet")))
+    proposal = tomllib.loads(suggest(lake, "events", str(tmp_path / "till.parquet")))
     assert proposal["events"]["occurred_at"] == "Date"
 
 
-def test_map_counts_the_statuses_of_all_files(settings, tmp_path):
+def test_map_counts_the_statuses_of_all_files(lake, tmp_path):
     header = "order_id,customer_id,order_date,sku,line_total,status"
     files = []
     for name, status in (("first", "completed"), ("second", "refunded")):
@@ -641,7 +600,7 @@ def test_map_counts_the_statuses_of_all_files(settings, tmp_path):
         Path(files[-1]).write_text("\n".join([header, *rows]))
     other = tmp_path / "other.csv"
     other.write_text("sku,title\na,b\n")
-    proposal = propose(Lake.open(settings), "events", files[0], None, [str(other), files[1]])
+    proposal = propose(lake, "events", files[0], None, [str(other), files[1]])
     assert tomllib.loads(proposal.text)["events"]["leave_out"] == {"status": ["refunded"]}
 
 
@@ -659,8 +618,7 @@ def test_formats_of_a_wide_file_are_counted_a_few_columns_at_a_time(
         return count_formats(con, relation, names, kinds)
 
     monkeypatch.setattr(profiles, "count_formats", count_widths)
-    assert 'amount      = "total"' in suggest(
-        Lake.open(settings), "events", str(tmp_path / "wide.csv")
-    )
+    expected = suggest(Lake.open(settings), "events", str(tmp_path / "wide.csv"))
+    assert 'amount      = "total"' in expected
     assert max(widths) <= profiles.BATCH_COLUMNS
     assert sum(widths) == 60

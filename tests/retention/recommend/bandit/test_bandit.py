@@ -8,30 +8,17 @@ from hypothesis import strategies as st
 
 from retention.errors import BadInput, TooLittleData
 from retention.recommend.bandit import thompson
-from retention.recommend.bandit.decisions import (
-    evaluate_bandit,
-    fit_bandit,
-    require_improvement,
-)
+from retention.recommend.bandit.decisions import evaluate_bandit, fit_bandit, require_improvement
 from retention.risk.policy import Policy
 
-POLICY = Policy.model_validate(
-    {
-        "recommend": {"experiment": 0.3},
-        "rules": [
-            {"name": "High", "tiers": ["high"], "action": "coupon", "discount": 0.1},
-            {
-                "name": "Trend",
-                "tiers": ["high"],
-                "reasons": ["trend"],
-                "action": "coupon",
-                "discount": 0.2,
-            },
-            {"name": "Medium", "tiers": ["medium"], "action": "coupon", "discount": 0.05},
-            {"name": "Low", "tiers": ["low"], "action": "nothing"},
-        ],
-    }
-)
+HIGH = {"name": "High", "tiers": ["high"], "action": "coupon", "discount": 0.1}
+RULES = [
+    HIGH,
+    {**HIGH, "name": "Trend", "reasons": ["trend"], "discount": 0.2},
+    {**HIGH, "name": "Medium", "tiers": ["medium"], "discount": 0.05},
+    {"name": "Low", "tiers": ["low"], "action": "nothing"},
+]
+POLICY = Policy.model_validate({"recommend": {"experiment": 0.3}, "rules": RULES})
 WIDE = POLICY.model_copy(
     update={"recommend": POLICY.recommend.model_copy(update={"vary_offers": True})}
 )
@@ -58,9 +45,7 @@ def test_arms_combine_blends_with_allowed_offers():
     assert own.names[own.own[0]].split("|") == ["both", people["rule"][0]]
     assert (own.allowed.sum(axis=1) == 3).all()
     wide = thompson.eligible_arms(people, WIDE)
-    assert wide.allowed.sum(axis=1).tolist() == [
-        6 if tier == "high" else 3 for tier in people["tier"]
-    ]
+    assert (wide.allowed.sum(axis=1) == np.where(people["tier"] == "high", 6, 3)).all()
     assert not any("Low" in name for name in wide.names)
 
 
@@ -77,11 +62,10 @@ def test_chances_sum_to_one_over_allowed_arms(count, share, vary, seed):
 
 
 def test_arms_are_drawn_by_their_chances():
-    chances = np.tile([0.2, 0.0, 0.7, 0.1], (20_000, 1))
+    shares = [0.2, 0.0, 0.7, 0.1]
+    chances = np.tile(shares, (20_000, 1))
     taken, _ = thompson.draw_arms(chances, 1)
-    assert np.bincount(taken, minlength=4) / 20_000 == pytest.approx(
-        [0.2, 0.0, 0.7, 0.1], abs=0.015
-    )
+    assert np.bincount(taken, minlength=4) / 20_000 == pytest.approx(shares, abs=0.015)
     with pytest.raises(ValueError, match="sum to 1"):
         thompson.draw_arms(chances * 0.9, 1)
 
@@ -105,10 +89,8 @@ def logged(count: int, better: float, seed: int = 0) -> pd.DataFrame:
 def test_better_arm_is_taken_more_often_where_it_earns_more():
     lines = logged(4000, 0.5)
     arms = thompson.eligible_arms(lines, POLICY)
-    posterior = fit_bandit(lines, POLICY)
-    chances = posterior.chances(
-        thompson.context_features(lines), arms.allowed, explore=0.05, seed=0
-    )
+    posterior, features = fit_bandit(lines, POLICY), thompson.context_features(lines)
+    chances = posterior.chances(features, arms.allowed, explore=0.05, seed=0)
     assert chances.sum(axis=1) == pytest.approx(1)
     new_probability = chances[:, [blend == "new" for blend in arms.blend]].sum(axis=1)
     assert new_probability[lines["expected_value"] > 80].mean() > 0.9
@@ -117,11 +99,11 @@ def test_better_arm_is_taken_more_often_where_it_earns_more():
 
 def test_bandit_may_act_only_if_surely_better():
     better = evaluate_bandit(logged(4000, 0.5), POLICY)
-    assert better.may_act
-    assert better.data["estimates"]["dr"]["low"] > better.data["logging"]["value"]
+    assert better["may_act"]
+    assert better["estimates"]["dr"]["low"] > better["logging"]["value"]
     require_improvement(better)
     equal = evaluate_bandit(logged(4000, 0.0), POLICY)
-    assert not equal.may_act
+    assert not equal["may_act"]
     with pytest.raises(BadInput, match=r"recommend\.bandit = true.*set it to false"):
         require_improvement(equal)
 
@@ -129,7 +111,7 @@ def test_bandit_may_act_only_if_surely_better():
 def test_evaluation_is_near_the_reward_of_acting():
     """Fit and evaluate on one log, then act on ten thousand other customers."""
     lines = logged(6000, 0.5, seed=1)
-    estimates = evaluate_bandit(lines, POLICY).data["estimates"]
+    estimates = evaluate_bandit(lines, POLICY)["estimates"]
     others = customers(10_000, 99)
     arms = thompson.eligible_arms(others, POLICY)
     chances = fit_bandit(lines, POLICY).chances(
@@ -163,12 +145,9 @@ def test_assignment_stores_chances_and_follows_the_bandit():
     assert set(np.round(without_bandit["propensity"], 6)) == {0.8, 0.1}
     assert (without_bandit["arm"] == without_bandit["blend"] + "|" + without_bandit["rule"]).all()
     with_bandit = thompson.assign_arms(people, WIDE, fit_bandit(logged(4000, 0.5), POLICY), seed=4)
-    is_valuable = with_bandit["expected_value"] > 80
-    assert (
-        (with_bandit.loc[is_valuable, "blend"] == "new").mean()
-        > 0.5
-        > (without_bandit["blend"] == "new").mean()
-    )
+    valuable = with_bandit[with_bandit["expected_value"] > 80]
+    before, after = ((each["blend"] == "new").mean() for each in (without_bandit, valuable))
+    assert after > 0.5 > before
     assert with_bandit["propensity"].between(0.3 / 6 - 1e-9, 1).all()
     assert set(with_bandit.loc[with_bandit["tier"] == "high", "rule"]) == {"High", "Trend"}
 
@@ -182,13 +161,9 @@ def test_customers_keep_a_rule_without_arm():
 
 
 def test_action_with_its_own_items_has_one_arm():
-    rules = [
-        rule.model_copy(update={"action": "reminder", "discount": 0.0})
-        if rule.name == "Medium"
-        else rule
-        for rule in POLICY.rules
-    ]
-    policy = POLICY.model_copy(update={"rules": tuple(rules)})
+    reminder = POLICY.rules[2].model_copy(update={"action": "reminder", "discount": 0.0})
+    rules = (*POLICY.rules[:2], reminder, POLICY.rules[3])
+    policy = POLICY.model_copy(update={"rules": rules})
     people = customers(60)
     assigned = thompson.assign_arms(people, policy, None, seed=1)
     is_reminder = assigned["rule"] == "Medium"

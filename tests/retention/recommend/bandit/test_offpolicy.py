@@ -32,9 +32,8 @@ def test_estimates_match_hand_worked_values():
 
 def test_intervals_match_hand_worked_values():
     estimate = ips(REWARD, LOGGED, OWN)  # 2, 0, 2, 0: standard error of the mean 1.1547 / 2
-    assert (estimate.low, estimate.high) == pytest.approx(
-        (1 - 1.96 * 0.57735, 1 + 1.96 * 0.57735), abs=1e-4
-    )
+    half = 1.96 * 0.57735
+    assert (estimate.low, estimate.high) == pytest.approx((1 - half, 1 + half), abs=1e-4)
     value = 4 / 4.25
     error = np.sqrt(4 * (1 - value) ** 2 * 2 + 0.0625 * value**2) / 4.25
     assert snips(REWARD, LOGGED, OWN).high == pytest.approx(value + 1.96 * error)
@@ -59,33 +58,31 @@ def test_estimates_are_unbiased_with_either_part_wrong():
     """
     rng = np.random.default_rng(5)
     chances, target_chances = np.array([0.8, 0.2]), np.array([0.1, 0.9])
-    estimates: dict[str, list[float]] = {
-        name: [] for name in ("mean", "ips", "snips", "dr", "dr wrong", "covered")
-    }
-    true_values = []
+    rows: list[dict[str, float]] = []
     for _ in range(1500):
         x = rng.random(300)
         means = np.column_stack([0.1 + 0.1 * x, 0.2 + 0.5 * x])
         taken = (rng.random(300) < chances[1]).astype(int)
         reward = (rng.random(300) < means[np.arange(300), taken]).astype(float)
         logged, target = chances[taken], np.broadcast_to(target_chances, (300, 2))
-        true_values.append((means @ target_chances).mean())
-        estimates["mean"].append(mean_reward(reward).value)
-        estimates["ips"].append(ips(reward, logged, target_chances[taken]).value)
-        estimates["snips"].append(snips(reward, logged, target_chances[taken]).value)
-        estimates["dr"].append(doubly_robust(reward, taken, logged, target, means).value)
-        estimates["dr wrong"].append(
-            doubly_robust(reward, taken, logged, target, np.full((300, 2), 0.9)).value
-        )
-        estimate = ips(reward, logged, target_chances[taken])
-        estimates["covered"].append(estimate.low <= 0.42 <= estimate.high)
+        own, wrong = target_chances[taken], np.full((300, 2), 0.9)
+        estimate = ips(reward, logged, own)
+        figures = {
+            "truth": (means @ target_chances).mean(),
+            "mean": mean_reward(reward).value,
+            "ips": estimate.value,
+            "snips": snips(reward, logged, own).value,
+            "dr": doubly_robust(reward, taken, logged, target, means).value,
+            "dr wrong": doubly_robust(reward, taken, logged, target, wrong).value,
+            "covered": estimate.low <= 0.42 <= estimate.high,
+        }
+        rows.append(figures)
+    estimates = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
     truth = 0.1 * 0.15 + 0.9 * 0.45
-    assert np.mean(true_values) == pytest.approx(truth, abs=0.005)
-    for name in ("ips", "snips", "dr", "dr wrong"):
-        error = np.std(estimates[name]) / np.sqrt(1500)
-        assert np.mean(estimates[name]) == pytest.approx(
-            truth, abs=4 * error + (0.005 if name == "snips" else 0)
-        )
-    assert abs(np.mean(estimates["mean"]) - truth) > 0.1
-    assert np.std(estimates["dr"]) < np.std(estimates["ips"])
-    assert np.mean(estimates["covered"]) > 0.92
+    assert estimates["truth"].mean() == pytest.approx(truth, abs=0.005)
+    for name, bias in {"ips": 0, "snips": 0.005, "dr": 0, "dr wrong": 0}.items():
+        error = estimates[name].std() / np.sqrt(1500)
+        assert estimates[name].mean() == pytest.approx(truth, abs=4 * error + bias)
+    assert abs(estimates["mean"].mean() - truth) > 0.1
+    assert estimates["dr"].std() < estimates["ips"].std()
+    assert estimates["covered"].mean() > 0.92

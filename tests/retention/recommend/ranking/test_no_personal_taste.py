@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.lake.importing import import_files
+from retention.lake.importing.import_files import import_files
 from retention.recommend import evaluate
 from retention.recommend.ranking import ranker_training
 from tests import readonly

@@ -88,21 +88,21 @@ def test_logistic_only_ranker_has_no_trees_or_nets(examples):
 
 
 def test_equal_scores_put_the_less_popular_own_item_first(shop, examples):
-    from retention.recommend import evaluation_context
     from retention.recommend.catalogue import catalogue
+    from retention.recommend.evaluation import evaluation_context
     from retention.recommend.history import DAY, read
 
     history = read(shop.lake, shop.end)
-    now = evaluation_context.learn_snapshot(
-        history, shop.end.timestamp() / DAY, catalogue(shop.lake), min_buyers=5
-    )
+    options = evaluation_context.TrainingOptions(28, 0, "auto", 5, catalogue(shop.lake))
+    now = evaluation_context.learn_snapshot(history, shop.end.timestamp() / DAY, options)
     learned = fit_logistic(examples)
     constant_ranker = ranker.Ranker(
         "signals", learned | {"weights": np.zeros_like(learned["weights"])}
     )
     rows = np.arange(20)
-    scores = evaluation_context.two_stage_scorer(now, constant_ranker)(rows)
-    bought = now.bought[rows].toarray() > 0
+    stage = evaluation_context.first_stage(now)
+    scores = evaluation_context.two_stage_scorer(now, constant_ranker, stage)(rows)
+    bought = now.interactions.bought[rows].toarray() > 0
     known = now.sources.item_stats.column("buyers_28")
     for is_own, line in zip(bought, scores, strict=True):
         own = np.flatnonzero(is_own & np.isfinite(line))

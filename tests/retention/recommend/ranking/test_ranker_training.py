@@ -7,6 +7,7 @@ import pytest
 
 from retention.recommend import training
 from retention.recommend.catalogue import catalogue
+from retention.recommend.evaluation.ranking_metrics import RankingMetrics
 from retention.recommend.history import day_of, read
 from retention.recommend.ranking import ranker_training
 from retention.recommend.ranking.features import NAMES, Examples
@@ -16,7 +17,6 @@ from retention.recommend.ranking.ranker_training import (
     past_horizons,
     past_window,
 )
-from retention.recommend.ranking_metrics import RankingMetrics
 
 pytestmark = [pytest.mark.nightly, pytest.mark.usefixtures("hasty")]
 
@@ -48,12 +48,9 @@ def test_purchases_in_the_window_change_no_feature(shop, options, history):
     end = day_of(shop.end)
     whole = past_window(history, end, options)
     half = past_window(history.before(end - 14), end, options)
-    np.testing.assert_array_equal(
-        whole.snapshot.sources.item_stats.facts, half.snapshot.sources.item_stats.facts
-    )
-    np.testing.assert_array_equal(
-        whole.snapshot.interactions.people, half.snapshot.interactions.people
-    )
+    left, right = (window.snapshot.interactions for window in (whole, half))
+    np.testing.assert_array_equal(left.item_stats.facts, right.item_stats.facts)
+    np.testing.assert_array_equal(left.people, right.people)
     assert whole.purchases.sum() > half.purchases.sum()
 
 
@@ -70,48 +67,44 @@ def test_horizons_go_back_while_enough_customers_bought(shop, options, history):
     assert past_horizons(few, last, options) == []
 
 
-def test_newest_horizon_is_evaluated_before_it_is_trained_on(shop, options, history, monkeypatch):
+@pytest.fixture
+def steps(monkeypatch) -> list[tuple[str, int, set[int]]]:
+    """Record what is evaluated and trained on: step, first day and customers."""
+    recorded = []
+
+    def record(step: str) -> None:
+        real = getattr(ranker_training, step)
+
+        def recording(window, rows, *args, **options):
+            recorded.append((step, window.start, {*rows}))
+            return real(window, rows, *args, **options)
+
+        monkeypatch.setattr(ranker_training, step, recording)
+
+    record("collect_examples")
+    record("_evaluate")
+    return recorded
+
+
+def test_newest_horizon_is_evaluated_before_it_is_trained_on(shop, options, history, steps):
     """Three horizons are used; the newest is first ranked by what the others taught."""
-    trained_on, evaluated = [], []
-    collect, evaluate = ranker_training.collect_examples, ranker_training._evaluate
-
-    def collecting(window, *args, **keywords):
-        trained_on.append(window.start)
-        return collect(window, *args, **keywords)
-
-    def evaluating(window, *args, **keywords):
-        evaluated.append((window.start, tuple(trained_on)))
-        return evaluate(window, *args, **keywords)
-
-    monkeypatch.setattr(ranker_training, "collect_examples", collecting)
-    monkeypatch.setattr(ranker_training, "_evaluate", evaluating)
     last = day_of(shop.end)
     assert ranker_training.learn_to_rank(history, last, options).rankers
-    assert trained_on == [last - 84, last - 56, last - 28]
-    assert evaluated == [(last - 28, (last - 84, last - 56))]
+    assert [step[:2] for step in steps] == [
+        ("collect_examples", last - 84),
+        ("collect_examples", last - 56),
+        ("_evaluate", last - 28),
+        ("collect_examples", last - 28),
+    ]
 
 
-def test_single_horizon_is_evaluated_on_customers_not_trained_on(
-    shop, options, history, monkeypatch
-):
-    trained_on, evaluated = [], []
-    collect, evaluate = ranker_training.collect_examples, ranker_training._evaluate
-    monkeypatch.setattr(
-        ranker_training,
-        "collect_examples",
-        lambda window, rows, *a, **k: (
-            trained_on.append(set(rows)) or collect(window, rows, *a, **k)
-        ),
-    )
-    monkeypatch.setattr(
-        ranker_training,
-        "_evaluate",
-        lambda window, rows, *a: evaluated.append(set(rows)) or evaluate(window, rows, *a),
-    )
+def test_single_horizon_is_evaluated_on_customers_not_trained_on(shop, options, history, steps):
     early = day_of(shop.begin) + 50
     assert ranker_training.learn_to_rank(history.before(early), early, options).metrics
-    assert len(evaluated) == 1
-    assert not evaluated[0] & trained_on[-1]
+    *_, (_, _, trained_on), (step, _, evaluated) = steps
+    assert [name for name, _, _ in steps].count(step) == 1
+    assert step == "_evaluate"
+    assert not evaluated & trained_on
 
 
 def test_horizon_without_purchases_of_known_items_is_skipped(shop, options, history, monkeypatch):
@@ -200,8 +193,6 @@ def test_kind_for_new_items_is_selected_on_comparable_rankers(
         lambda evaluation, kinds: evaluations.append(evaluation) or kinds[0],
     )
     enough = iter([enough_before, True])  # before the last horizon, on all data
-    monkeypatch.setattr(
-        ranker_training, "_has_enough_new_items", lambda examples, logistic_only: next(enough)
-    )
+    monkeypatch.setattr(ranker_training, "_has_enough_new", lambda examples: next(enough))
     ranker_training.learn_to_rank(history, day_of(shop.end), options)
     assert len(evaluations) == selections

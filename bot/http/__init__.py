@@ -1,0 +1,1 @@
+"""Answer HTTP: Slack, webhooks, live events, the read API, health and metrics."""

@@ -1,0 +1,1 @@
+"""Answer people in Slack: commands, conversations, windows, buttons and App Home."""

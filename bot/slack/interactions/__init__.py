@@ -1,0 +1,277 @@
+"""Handle Slack's buttons and modals.
+
+Each feature has one file with one function::
+
+    def register(app: App, services: Services) -> None:
+        listen(app, services, clicks={ids.CANCEL_JOB: cancel})
+
+    def cancel(services: Services, click: Click) -> None:
+        with services.database.transaction() as session:
+            if click.first_time(session):
+                jobs.cancel(session, click.value, click.user)
+
+`register_all` finds the files. Rules for a handler:
+
+- A click is answered first, then handled: `bot.slack.clicks` has stored it. A modal's submission is
+  not stored, so it is answered after its commit. A failure before the answer reaches the person as
+  well.
+- Check the role once and first: `roles.require`, or this module's `submit` for a job.
+  `workers.queue.jobs.submit` checks none.
+- Open a modal at once, because its trigger id lives 3 s.
+- Raise the errors of `retention.errors`. The person sees the message as an ephemeral message.
+  Any other error becomes a reference number for them and a traceback for the operator.
+  Never catch an error only to log it.
+- Use one transaction and call `Click.first_time` in it. Then a repeated delivery acts once.
+- Write an outbox row (``workers.delivery.outbox.put``, with the message's key) in that
+  transaction to update the channel. `send_ephemeral` is best effort: never use it for a result.
+- Call `confirm` after the commit if the button submits a job. The person may have joined an
+  open job.
+"""
+
+import logging
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from slack_bolt import Ack, App
+from slack_sdk.errors import SlackClientError
+from slack_sdk.webhook import WebhookClient
+
+from bot.services import Services, first_time
+from retention import clock
+from retention.db import Transaction, audit
+from retention.settings import Settings
+from workers import roles
+from workers.delivery import render
+from workers.queue import jobs as job_queue  # `jobs` is a file of this folder
+from workers.queue.jobs import Submission
+from workers.requests import Request, title_of
+
+log = logging.getLogger("retention.bot")
+
+SLACK_HOSTS = ("hooks.slack.com", "hooks.slack-gov.com")
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A pressed button or a submitted modal.
+
+    For a modal, ``value`` is its private metadata and ``state`` its inputs.
+    """
+
+    user: str
+    value: str
+    key: str
+    channel: str | None
+    trigger_id: str
+    response_url: str | None
+    state: dict[str, Any]
+    # The window that was submitted or has the pressed button.
+    view: dict[str, Any] = field(compare=False)
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> "Click":
+        """Read a block action or a view submission."""
+        user, view = body["user"]["id"], body.get("view") or {}
+        container = body.get("container") or {}
+        if body["type"] == "view_submission":
+            value, key = (
+                view.get("private_metadata", ""),
+                f"view:{view.get('id')}:{view.get('hash')}",
+            )
+        else:
+            action = body["actions"][0]
+            value = action.get("value") or (action.get("selected_option") or {}).get("value") or ""
+            key = f"click:{user}:{action.get('action_ts')}:{action['action_id']}"
+        return cls(
+            user,
+            value,
+            key,
+            channel=(body.get("channel") or {}).get("id") or container.get("channel_id"),
+            trigger_id=body.get("trigger_id") or "",
+            response_url=body.get("response_url"),
+            state=((view or body).get("state") or {}).get("values") or {},
+            view=view,
+        )
+
+    @property
+    def is_in_modal(self) -> bool:
+        """Whether the button is in a modal, not on App Home or in a message."""
+        return self.view.get("type") == "modal"
+
+    @property
+    def place(self) -> str:
+        """The channel, or the person's direct message."""
+        return self.channel or self.user
+
+    def first_time(self, session: Transaction) -> bool:
+        """Record the click in the caller's transaction. Return False for a repeat."""
+        return first_time(session, self.key)
+
+
+Handler = Callable[[Services, Click], None]
+Submit = Callable[[Services, Click, Ack], None]
+
+
+def listen(
+    app: App,
+    services: Services,
+    clicks: Mapping[Any, Handler],  # by action id, or by a pattern of ids
+    submissions: Mapping[str, Submit] | None = None,
+) -> None:
+    """Handle clicks, which are answered at once, and modals, which their handlers answer."""
+
+    def on_click(handle: Handler) -> Callable[..., None]:
+        def listener(ack: Ack, body: dict[str, Any]) -> None:
+            ack()
+            handle(services, Click.of(body))
+
+        return listener
+
+    def on_submission(handle: Submit) -> Callable[..., None]:
+        def listener(ack: Ack, body: dict[str, Any]) -> None:
+            handle(services, Click.of(body), ack)
+
+        return listener
+
+    for action_id, handle in clicks.items():
+        app.action(action_id)(on_click(handle))
+    for view_id, submit_view in (submissions or {}).items():
+        app.view(view_id)(on_submission(submit_view))
+
+
+def is_slack_url(url: str, settings: Settings) -> bool:
+    """Check that a ``response_url`` belongs to Slack.
+
+    The host in ``SLACK_API_URL`` is allowed, too. The request itself contains this address. Any
+    other host would let a sender make the bot call servers of their choice.
+    """
+    try:
+        target, api = urlsplit(url), urlsplit(settings.slack_api_url)
+        if (target.scheme, target.hostname) in {("https", host) for host in SLACK_HOSTS}:
+            return target.port in (None, 443) and not target.username
+        is_configured = api.hostname not in ("slack.com", "slack-gov.com")
+        return is_configured and (target.scheme, target.netloc) == (api.scheme, api.netloc)
+    except ValueError:
+        return False
+
+
+def send_ephemeral(services: Services, click: Click, template: str, **values: Any) -> None:
+    """Show a message only to the acting person, best effort.
+
+    `template`: a template below ``templates/slack``.
+    """
+    message = render.message(template, zone=services.settings.timezone, **values)
+    try:
+        if click.response_url and is_slack_url(click.response_url, services.settings):
+            WebhookClient(click.response_url, timeout=5).send(
+                text=message.text,
+                blocks=message.blocks,
+                response_type="ephemeral",
+                replace_original=False,
+            )
+        else:
+            services.client.chat_postEphemeral(
+                channel=click.place, user=click.user, text=message.text, blocks=message.blocks
+            )
+    except (SlackClientError, OSError) as error:  # the action itself is done
+        log.warning("%r could not be shown to %s: %s", message.text, click.user, error)
+
+
+def show_modal(services: Services, click: Click, view: dict[str, Any]) -> str:
+    """Open a modal, on top of the one with the pressed button if there is one.
+
+    Call it at once, because the trigger id lives three seconds.
+    """
+    show = services.client.views_push if click.is_in_modal else services.client.views_open
+    answer = show(trigger_id=click.trigger_id, view=view)
+    return str((answer.get("view") or {}).get("id") or "")
+
+
+def refresh_window(services: Services, view: dict[str, Any], new: dict[str, Any]) -> None:
+    """Show new content in an open window, best effort.
+
+    Each input asks for a refresh, so two overlap when a person is quick, and Slack refuses the
+    older one. A refusal must not cover what was filled in.
+    """
+    try:
+        services.client.views_update(view_id=view["id"], hash=view.get("hash"), view=new)
+    except (SlackClientError, OSError) as error:  # closed, or a newer refresh is under way
+        log.info("a window was not refreshed: %s", error)
+
+
+def submit(
+    services: Services,
+    click: Click,
+    request: Request,
+    *,
+    private: bool = False,
+    check: Callable[[Transaction, str], Any] | None = None,
+    audited: str = "",
+) -> None:
+    """Store a click's request as a job, once, and confirm it.
+
+    `private`: the result goes to the person's direct message, not to the click's place.
+    `check`: gets the transaction and the click's value, and raises if it is gone.
+    `audited`: the action for the audit log.
+    """
+    channel = click.user if private else click.place
+    with services.database.transaction() as session:
+        roles.require(session, click.user, request.role, request.deed)
+        if not click.first_time(session):
+            return
+        if check:
+            check(session, click.value)
+        submission = job_queue.submit(
+            session, request, requested_by=click.user, channel=channel, idem_key=click.key
+        )
+        if audited:
+            details = {"job": submission.job.id}
+            audit.record(session, click.user, audited, click.value, clock.now(), details)
+    confirm(services, click, submission, private=channel == click.user)
+
+
+def fill_window(services: Services, click: Click, request: Request) -> None:
+    """Let a worker fill an open window, once. The click's role was checked."""
+    with services.database.transaction() as session:
+        if not click.first_time(session):
+            return
+        job = job_queue.submit(
+            session, request, requested_by=click.user, channel=None, idem_key=click.key
+        ).job
+    services.queue.wake(job)
+
+
+def confirm(
+    services: Services,
+    click: Click,
+    submission: Submission,
+    *,
+    private: bool,
+    title: str | None = None,
+) -> None:
+    """Wake the workers and confirm a committed job.
+
+    An open job that the person joined needs no second wake-up.
+
+    `submission`: the return value of `jobs.submit`.
+    """
+    job = submission.job
+    job_data = {"id": job.id, "title": title or title_of(job.kind)}
+    if submission.joined:
+        own = job.requested_by == click.user
+        send_ephemeral(services, click, "bot/under_way", job=job_data, own=own, private=private)
+        return
+    woken = services.queue.wake(job)
+    send_ephemeral(
+        services, click, "bot/queued", job=job_data, stranger=False, private=private, woken=woken
+    )
+
+
+def register_all(app: App, services: Services) -> None:
+    """Register every feature of this folder."""
+    for module in pkgutil.iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}").register(app, services)

@@ -1,0 +1,129 @@
+"""Handle the menu of a campaign's message: details, preview, result so far and follow-ups."""
+
+from dataclasses import replace
+from functools import partial
+
+from slack_bolt import App
+
+from bot.services import Services
+from bot.slack.interactions import Click, Handler, confirm, fill_window, listen, show_modal
+from bot.slack.interactions.campaign_copy import open_copy
+from bot.slack.interactions.campaigns import download, explains_stale, open_modal, parse_target
+from retention.campaigns.lifecycle.states import StaleCampaign, find_campaign
+from retention.campaigns.lifecycle.view import campaign_data
+from retention.db.audit import history
+from retention.errors import BadInput
+from retention.text import gettext
+from workers import ids, roles
+from workers.campaigns.follow_ups import follow_up_request
+from workers.campaigns.requests import CampaignDraft, CampaignLook, CampaignPreview
+from workers.delivery import render
+from workers.queue import jobs
+
+HISTORY = 40  # steps in the window
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the menu and to the buttons that start a job."""
+    clicks: dict[str, Handler] = {
+        ids.CAMPAIGN_MENU: _choose,
+        ids.PREVIEW_EMAIL: preview,
+        ids.FOLLOW_UP: draft_follow_up,
+    }
+    listen(app, services, clicks)
+
+
+def _choose(services: Services, click: Click) -> None:
+    deeds: dict[str, Handler] = {
+        "details": open_details,
+        "preview": preview,
+        "look": result_so_far,
+        "copy": open_copy,
+        "edit": partial(open_modal, deed="edit"),
+        "stop": partial(open_modal, deed="stop"),
+        "codes": partial(download, part="codes"),
+        "calls": partial(download, part="calls"),
+    }
+    deed, _, target = click.value.partition("|")
+    if deed not in deeds:
+        raise BadInput(
+            gettext(
+                "This menu is of another version of the desk; `/retention campaign show` "
+                "has a new one."
+            )
+        )
+    deeds[deed](services, replace(click, value=target))
+
+
+def open_details(services: Services, click: Click) -> None:
+    """Open the window with everything that the message leaves out."""
+    campaign_id, _, _ = parse_target(click)
+    with services.database.reading() as session:
+        campaign = find_campaign(session, campaign_id)
+        steps = history(session, campaign.team_id, campaign.id, "campaign", latest=HISTORY)
+        view = render.view(
+            "campaign/details",
+            campaign=campaign_data(campaign, services.settings, session),
+            history=steps,
+            zone=services.settings.timezone,
+        )
+    services.client.views_open(trigger_id=click.trigger_id, view=view)
+
+
+@explains_stale
+def preview(services: Services, click: Click) -> None:
+    """Open a window with a picture of the e-mail; a worker draws it."""
+    campaign_id, version, _ = parse_target(click)
+    with services.database.reading() as session:
+        roles.require(session, click.user, CampaignPreview.role, CampaignPreview.deed)
+        campaign = find_campaign(session, campaign_id)
+        if campaign.version != version:
+            raise StaleCampaign(campaign, version)
+        view = render.view("campaign/preview_window", name=campaign.name, is_opening=True)
+    view_id = show_modal(services, click, view)
+    request = CampaignPreview(campaign_id=campaign_id, picture=True, view_id=view_id)
+    fill_window(services, click, request)
+
+
+def result_so_far(services: Services, click: Click) -> None:
+    """Show the interim result in the campaign's thread."""
+    campaign_id, _, _ = parse_target(click)
+    with services.database.transaction() as session:
+        roles.require(session, click.user, CampaignLook.role, CampaignLook.deed)
+        if not click.first_time(session):
+            return
+        campaign = find_campaign(session, campaign_id)
+        submission = jobs.submit(
+            session,
+            CampaignLook(campaign_id=campaign_id),
+            requested_by=click.user,
+            channel=campaign.channel or click.place,
+            thread_key=campaign.post_key,
+            idem_key=click.key,
+            announce=False,  # the reply comes within seconds
+        )
+    if submission.created and not services.queue.wake(submission.job):
+        confirm(services, click, submission, private=False)
+
+
+def draft_follow_up(services: Services, click: Click) -> None:
+    """Draft the campaign that a result advises.
+
+    `click`: its value is the campaign's id, its version and what to draft (`verdict`'s ``next``).
+    """
+    campaign_id, _, rest = click.value.partition(":")
+    _, _, following = rest.partition(":")
+    with services.database.transaction() as session:
+        roles.require(session, click.user, CampaignDraft.role, CampaignDraft.deed)
+        if not click.first_time(session):
+            return
+        campaign = find_campaign(session, campaign_id)
+        request = follow_up_request(campaign_data(campaign), following)
+        submission = jobs.submit(
+            session,
+            request,
+            requested_by=click.user,
+            channel=campaign.channel or click.place,
+            idem_key=click.key,
+        )
+    confirm(services, click, submission, private=False)

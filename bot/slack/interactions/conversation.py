@@ -1,0 +1,183 @@
+"""Handle the buttons of a conversation, and the shortcuts that start one."""
+
+import json
+import re
+from typing import Any
+
+from slack_bolt import Ack, App
+from slack_sdk import WebClient
+from sqlalchemy import select
+
+from bot.services import Services
+from bot.slack import conversation
+from bot.slack.conversation import Line, Said
+from bot.slack.interactions import Click, listen
+from retention.db import Transaction
+from retention.db.tables import Cohort
+from retention.errors import BadInput
+from retention.number_format import count
+from retention.templating import day
+from retention.text import gettext
+from workers import ids
+from workers.campaigns.requests import CampaignDraft
+from workers.delivery import render, threads
+
+MAX_COHORTS = 20  # in the modal's list
+MAX_CUSTOMERS = 20
+_PSEUDONYM = re.compile(r"(?<![A-Z0-9-])[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}(?![A-Z0-9-])")
+CUSTOMER_BLOCK, LIST_BLOCK, DISCOUNT_BLOCK = "customer", "list", "discount"
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the buttons and shortcuts."""
+    alternative = re.compile(rf"^{re.escape(ids.ASK_ALTERNATIVE)}\d$")
+    listen(app, services, {ids.ASK_RUN: _run, ids.ASK_DECLINE: _decline, alternative: _choose})
+    _register_why(app, services)
+    _register_draft(app, services)
+
+
+def _run(services: Services, click: Click) -> None:
+    conversation.confirm(services, conversation.opened(services, click.value, click.user))
+
+
+def _decline(services: Services, click: Click) -> None:
+    proposal = conversation.opened(services, click.value, click.user)
+    conversation.decided(services, proposal, "declined")
+
+
+def _choose(services: Services, click: Click) -> None:
+    proposal = conversation.opened(services, click.value, click.user)
+    conversation.choose(services, proposal, click.key)
+
+
+# ---------------------------------------------------------------- why is this customer at risk
+
+
+def _register_why(app: App, services: Services) -> None:
+    @app.shortcut(ids.WHY_MESSAGE)
+    def why_message(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
+        place = _place(body)
+        named = customers_in(body["message"])
+        with services.database.reading() as session:
+            topic = threads.topic_of(session, place["channel"], place["root"])
+        if not named and topic.customer:
+            named = [topic.customer]
+        if len(named) == 1:
+            said = _said(body["user"]["id"], place, f"shortcut:{body['action_ts']}")
+            conversation.act(services, said, Line(f"score {named[0]}"))
+            ack()
+            return
+        ack()
+        _open(client, body, "talk/why", place=json.dumps(place), customers=named[:MAX_CUSTOMERS])
+
+    @app.shortcut(ids.WHY_GLOBAL)
+    def why(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
+        ack()
+        _open(client, body, "talk/why", place="{}", customers=[])
+
+    @app.view(ids.WHY_VIEW)
+    def explain(ack: Ack, body: dict[str, Any]) -> None:
+        click = Click.of(body)
+        customer = _value(click.state, CUSTOMER_BLOCK)
+        if not customer:
+            raise BadInput(gettext("Name a customer: an id, a pseudonym or an e-mail address."))
+        said = _said(click.user, json.loads(click.value), f"shortcut:{click.key}")
+        line = f'score "{customer}"' if " " in customer else f"score {customer}"
+        conversation.act(services, said, Line(line))
+        ack()
+
+
+# ---------------------------------------------------------------- draft from this list
+
+
+def _register_draft(app: App, services: Services) -> None:
+    @app.shortcut(ids.DRAFT_MESSAGE)
+    def draft_message(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
+        ack()
+        _require_drafting(services, body)
+        place = _place(body)
+        with services.database.reading() as session:
+            cohorts = _cohorts(session, _cohort_of(session, body, place))
+        _open(client, body, "talk/draft", place=json.dumps(place), cohorts=cohorts)
+
+    @app.shortcut(ids.DRAFT_GLOBAL)
+    def draft(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
+        ack()
+        _require_drafting(services, body)
+        with services.database.reading() as session:
+            cohorts = _cohorts(session, None)
+        _open(client, body, "talk/draft", place="{}", cohorts=cohorts)
+
+    @app.view(ids.DRAFT_VIEW)
+    def start(ack: Ack, body: dict[str, Any]) -> None:
+        click = Click.of(body)
+        line = f"campaign draft --cohort {_value(click.state, LIST_BLOCK)}"
+        if discount := _value(click.state, DISCOUNT_BLOCK):
+            line += f" --discount {discount}"
+        said = _said(click.user, json.loads(click.value), f"shortcut:{click.key}")
+        # The modal is the confirmation: it names the list and the discount.
+        conversation.act(services, said, Line(line), confirmed=True)
+        ack()
+
+
+def _require_drafting(services: Services, body: dict[str, Any]) -> None:
+    services.require(body["user"]["id"], CampaignDraft.role, CampaignDraft.deed)
+
+
+def _cohort_of(session: Transaction, body: dict[str, Any], place: dict[str, str]) -> str | None:
+    """Return the list that the message shows, else the newest of its thread."""
+    job = threads.job_of(session, place["channel"], body["message"]["ts"])
+    shown = session.scalar(select(Cohort.id).where(Cohort.job_id == job.id)) if job else None
+    topic = threads.topic_of(session, place["channel"], place["root"])
+    return shown or topic.cohort
+
+
+def _cohorts(session: Transaction, first: str | None) -> list[dict[str, str]]:
+    """Return the newest lists, or only the list of the thread."""
+    query = select(Cohort).where(Cohort.team_id == session.settings.team_id)
+    if first is not None:
+        query = query.where(Cohort.id == first)
+    rows = session.scalars(query.order_by(Cohort.created_at.desc()).limit(MAX_COHORTS)).all()
+    zone = session.settings.zone
+    return [
+        {"id": row.id, "text": _list_label(row.size, row.audience, day(row.as_of, str(zone)))}
+        for row in rows
+    ]
+
+
+def _list_label(size: int, audience: str | None, at: str) -> str:
+    label = gettext("{size} at risk, {at}").format(size=count(size, "customer"), at=at)
+    return f"{label}: {audience}" if audience else label
+
+
+# ---------------------------------------------------------------- shared
+
+
+def customers_in(message: dict[str, Any]) -> list[str]:
+    """Return the pseudonyms that a message shows, in order."""
+    shown = json.dumps([message.get("text", ""), message.get("blocks", [])])
+    return list(dict.fromkeys(_PSEUDONYM.findall(shown)))
+
+
+def _place(body: dict[str, Any]) -> dict[str, str]:
+    message = body["message"]
+    root = message.get("thread_ts") or message["ts"]
+    return {"channel": body["channel"]["id"], "root": root}
+
+
+def _said(user: str, place: dict[str, str], key: str) -> Said:
+    """Return the thread to answer in; without one, the person's direct message."""
+    channel = place.get("channel") or user
+    return Said(user, channel, "", place.get("root", ""), key)
+
+
+def _open(client: WebClient, body: dict[str, Any], template: str, **values: Any) -> None:
+    client.views_open(trigger_id=body["trigger_id"], view=render.view(template, **values))
+
+
+def _value(state: dict[str, Any], block: str) -> str:
+    """Return the input of a block, typed or chosen."""
+    for given in (state.get(block) or {}).values():
+        chosen = given.get("selected_option") or {}
+        return str(given.get("value") or chosen.get("value") or "").strip()
+    return ""

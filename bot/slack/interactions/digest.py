@@ -1,0 +1,110 @@
+"""Handle the window that sets a channel's digest."""
+
+from typing import get_args
+
+from slack_bolt import Ack, App
+from sqlalchemy import select
+
+from bot.commands.digest import DAYS, replace_schedule
+from bot.services import Services
+from bot.slack import schedule_choices
+from bot.slack.builder import show_answer
+from bot.slack.interactions import Click, listen, show_modal
+from retention.clock import time_zones
+from retention.db import Transaction
+from retention.db.tables import Audience, Schedule
+from retention.errors import BadInput
+from retention.text import gettext
+from workers import ids, roles
+from workers.delivery import render
+from workers.requests import DigestSection
+
+SECTIONS: tuple[str, ...] = get_args(DigestSection)
+
+
+def register(app: App, services: Services) -> None:
+    """Listen to the button and the window."""
+    listen(app, services, {ids.DIGEST_SETTINGS: _open}, {ids.DIGEST_VIEW: _save})
+
+
+def _open(services: Services, click: Click) -> None:
+    settings = services.settings
+    with services.database.reading() as session:
+        roles.require(session, click.user, "analyst", gettext("set the digest"))
+        schedule = _schedule(session, click.place)
+        audiences = session.scalars(
+            select(Audience.name)
+            .where(Audience.team_id == settings.team_id)
+            .order_by(Audience.name)
+        ).all()
+    view = render.view(
+        "digest/settings",
+        channel=click.place,
+        scheduled=schedule is not None,
+        day=_day(schedule.weekday) if schedule else "monday",
+        days=("daily", *DAYS),
+        at=schedule.at if schedule else "09:00",
+        timezone=schedule.timezone if schedule else settings.timezone,
+        zones=schedule_choices.zones(settings.timezone),
+        sections=schedule.args.get("sections", SECTIONS) if schedule else SECTIONS,
+        all_sections=SECTIONS,
+        audiences=audiences,
+        audience=schedule.args.get("audience") if schedule else None,
+    )
+    show_modal(services, click, view)
+
+
+def _save(services: Services, click: Click, ack: Ack) -> None:
+    values = {name: block["value"] for name, block in click.state.items()}
+    day, at = values["day"]["selected_option"]["value"], values["at"]["selected_time"]
+    zone, audience = (
+        (values.get(name, {}).get("selected_option") or {}).get("value")
+        for name in ("zone", "audience")
+    )
+    chosen = [one["value"] for one in values["sections"].get("selected_options") or ()]
+    with services.database.transaction() as session:
+        roles.require(session, click.user, "analyst", gettext("set the digest"))
+        before = _schedule(session, click.value)
+        zone = zone or (before.timezone if before else services.settings.timezone)
+        if zone not in time_zones():
+            text = gettext("{value!r} is no time zone; choose one of the list.")
+            raise BadInput(text.format(value=zone), field="zone")
+        if click.first_time(session):
+            replace_schedule(
+                session,
+                channel=click.value,
+                day=day,
+                at=at,
+                timezone=zone,
+                user=click.user,
+                args={"sections": chosen, "audience": audience},
+            )
+    ack()
+    message = render.message(
+        "bot/digest_scheduled",
+        day=day,
+        at=at,
+        timezone=zone,
+        channel=click.value,
+        replaced=[],
+        stranger=not services.channels.can_post(click.value),
+    )
+    show_answer(services, "", click.user, message)
+
+
+def _schedule(session: Transaction, channel: str) -> Schedule | None:
+    return session.scalar(
+        select(Schedule)
+        .where(
+            Schedule.team_id == session.settings.team_id,
+            Schedule.kind == "digest",
+            Schedule.active,
+            Schedule.channel == channel,
+        )
+        .order_by(Schedule.id.desc())
+        .limit(1)
+    )
+
+
+def _day(weekday: int | None) -> str:
+    return "daily" if weekday is None else DAYS[weekday]

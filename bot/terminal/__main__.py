@@ -1,0 +1,5 @@
+"""Run `retention` as ``python -m bot.terminal``."""
+
+from bot.terminal import main
+
+main()

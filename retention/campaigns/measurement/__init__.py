@@ -1,0 +1,1 @@
+"""Measure what campaigns earned against their hold-out groups."""

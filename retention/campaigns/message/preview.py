@@ -1,0 +1,177 @@
+"""Preview the first messages of a campaign without sending."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from retention.campaigns.codes.coupons import OF_CUSTOMER, valid_until
+from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.message.compose import compose_message
+from retention.campaigns.message.email_content import CALL, EmailContent, email_content
+from retention.campaigns.message.text_message import text_content
+from retention.campaigns.planning.products import Product
+from retention.db import Transaction
+from retention.db.tables import Assignment, Campaign, Coupon, Send
+from retention.errors import BadInput
+from retention.outreach.adapter import Contact, Message, is_text
+from retention.outreach.consent import public_url
+from retention.privacy import pseudonym
+from retention.risk.strategy import CODED
+from retention.settings import Settings
+from retention.text import gettext
+
+EMAIL = "email"
+NO_CODE = "XXXX-XXXX-XXXX"
+
+
+def preview_rows(
+    session: Transaction, campaign: Campaign, limit: int, action: str | None = None
+) -> list[dict[str, Any]]:
+    """Return offer and code of the first recipients.
+
+    Before the approval, these are members of the audience. Columns are those of `recipient_rows`.
+    """
+    kind = () if action is None else (Assignment.offer["action"].as_string() == action,)
+    result = session.execute(
+        select(Assignment.customer_id, Assignment.offer, Coupon.code, Coupon.expires_at)
+        .outerjoin(Coupon, OF_CUSTOMER & (Coupon.state == "issued"))
+        .where(
+            Assignment.campaign_id == campaign.id,
+            Assignment.arm.in_(("audience", "treatment")),
+            *kind,
+        )
+        .order_by(Assignment.customer_id)
+        .limit(limit)
+    )
+    if not (rows := [row._asdict() for row in result]):
+        problem = gettext("Campaign {name!r} goes to nobody, so there is nothing to preview.")
+        raise BadInput(problem.format(name=campaign.name))
+    return rows
+
+
+def send_time(campaign: Campaign, now: datetime) -> datetime:
+    """Return when the campaign was or will be sent.
+
+    Before the approval, this is the earliest time: an approval now, then the clearance time.
+    """
+    if known := campaign.sent_at or campaign.send_at:
+        return known
+    body = Body.of(campaign)
+    cleared = now + timedelta(hours=body.clearance_hours)
+    return max(cleared, body.send_on or cleared)
+
+
+def preview_messages(
+    settings: Settings,
+    body: Body,
+    rows: Sequence[Mapping[str, Any]],
+    contacts: Mapping[str, Contact],
+    sent_at: datetime,
+) -> list[dict[str, Any]]:
+    """Render messages as ``customer, kind, to, subject, text``; ``parts`` too of a short text.
+
+    `contacts`: contact by customer id; for short texts with the number of `find_numbers`.
+    `sent_at`: time of sending, from which codes that are not issued yet are valid (`send_time`).
+    Returns: ``kind`` is ``email``, ``sms``, ``whatsapp`` or ``call``. All but e-mails have no
+    subject. ``to`` is the address or the phone number; of a short text, only the number's last two
+    digits, or nothing without a valid number. A code that is not issued yet reads
+    ``XXXX-XXXX-XXXX``.
+    """
+    messages: list[dict[str, Any]] = []
+    for row in rows:
+        contact = contacts.get(row["customer_id"], Contact())
+        shown = _with_code(settings, body, row, sent_at)
+        is_call = row["offer"]["action"] == CALL
+        kind: str
+        if is_text(body.message_channel) and not is_call:
+            short = text_content(settings, body, shown, contact)
+            kind, to = body.message_channel, _last_digits(contact.phone)
+            more: dict[str, Any] = {"subject": "", "text": short.text, "parts": short.parts}
+        else:
+            content = email_content(settings, body, shown, contact)
+            kind, to = (CALL, contact.phone) if is_call else (EMAIL, contact.email)
+            more = {"subject": "" if is_call else content.subject, "text": content.text}
+        messages.append({"customer": row["customer_id"], "kind": kind, "to": to, **more})
+    return messages
+
+
+def _last_digits(number: str) -> str:
+    """Return what tells a number from others: a preview is stored, and the number must not be."""
+    return f"…{number.lstrip('…')[-2:]}" if number else ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmailPreview:
+    """The e-mail of one recipient, who may not have got it yet.
+
+    ``row``: of `preview_rows`. ``sent_at``: as in `preview_messages`.
+    """
+
+    settings: Settings
+    campaign_id: str
+    body: Body
+    row: Mapping[str, Any]
+    sent_at: datetime
+    products: Mapping[str, Product] | None = None
+
+    def content(self, contact: Contact | None = None) -> EmailContent:
+        """Choose what it will show; without a contact, neither name nor code."""
+        row = {**self.row, "code": None} if contact is None else self.row
+        return email_content(
+            self.settings,
+            self.body,
+            _with_code(self.settings, self.body, row, self.sent_at),
+            contact or _hidden_contact(row["offer"]),
+            campaign_id=self.campaign_id,
+            products=self.products,
+        )
+
+    def trial(self, to: Contact, key: str) -> Message:
+        """Compose it for a member of the team.
+
+        It is no delivery: no send has its key, its code is not valid, and its link to unsubscribe
+        leads to the installation's first page.
+        """
+        unissued = {**self.row, "code": None, "expires_at": None}
+        row = _with_code(self.settings, self.body, unissued, self.sent_at)
+        send = Send(id=0, campaign_id=self.campaign_id, customer_id=row["customer_id"])
+        home = public_url(self.settings)
+        email = compose_message(self.settings, self.body, send, to, row, home, self.products)
+        subject = gettext("Test: {subject}").format(subject=email.subject)
+        return replace(email, key=f"test:{key}", customer_id="test", subject=subject)
+
+
+def _with_code(
+    settings: Settings, body: Body, row: Mapping[str, Any], sent_at: datetime
+) -> dict[str, Any]:
+    """Return a row with its code, or with one that is not valid if it is not issued yet."""
+    code = row["code"] or (NO_CODE if row["offer"]["action"] in CODED else None)
+    shown = {**row, "code": code}
+    if code and row["expires_at"] is None:
+        shown["expires_at"] = valid_until(sent_at, body.expires_days, settings.zone)
+    return shown
+
+
+def _hidden_contact(offer: Mapping[str, Any]) -> Contact:
+    """Return ellipses, but no name if the shop knows none.
+
+    Offers of earlier versions do not say whether it does.
+    """
+    name = "" if offer.get("named") is False else "…"
+    return Contact("…", name, phone="…")
+
+
+def masked_messages(
+    settings: Settings, body: Body, rows: Sequence[Mapping[str, Any]], sent_at: datetime
+) -> list[dict[str, Any]]:
+    """Render messages without names, addresses, phone numbers and codes."""
+    masked_contacts = {row["customer_id"]: _hidden_contact(row["offer"]) for row in rows}
+    masked = [{**row, "code": None, "expires_at": None} for row in rows]
+    messages = preview_messages(settings, body, masked, masked_contacts, sent_at)
+    return [
+        {**message, "customer": pseudonym(settings.key, row["customer_id"])}
+        for row, message in zip(rows, messages, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Plan a campaign: its audience, offers, cost and expected profit."""

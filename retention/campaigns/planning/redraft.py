@@ -1,0 +1,86 @@
+"""Store a new audience as a campaign's next version."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, insert
+
+from retention.campaigns.lifecycle.spec import Body, OfferLine
+from retention.campaigns.lifecycle.states import Step, find_campaign
+from retention.campaigns.lifecycle.versions import NextVersion, write_version
+from retention.campaigns.message.text_message import sampled_terms, with_parts
+from retention.campaigns.planning.assignment import buckets
+from retention.campaigns.planning.draft import Draft
+from retention.campaigns.planning.offers import changed_offer, set_offer
+from retention.campaigns.planning.terms import is_default_name
+from retention.db import Transaction
+from retention.db.tables import Assignment, Campaign
+
+# Values of an edit that hold for any audience.
+KEPT = ("expires_days", "budget", "send_on", "approver")
+TERMS = ("action", "discount", "face", "min_order", "categories", "contact")
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """The new version, and the offers that keep the terms of the present one."""
+
+    body: Body
+    changed: tuple[OfferLine, ...]
+
+
+def replace_audience(session: Transaction, step: Step, drafted: Draft) -> NextVersion:
+    """Store a draft's audience as the next version and reset all approvals.
+
+    Edited terms stay, as far as the new audience has the same rules.
+    """
+    before = find_campaign(session, step.campaign_id)
+    old = Body.of(before)
+    merged = _merge(old, drafted.body)
+    lines = {line.rule: line for line in merged.body.offers}
+    terms = [changed_offer(terms, lines[terms["rule"]]) for terms in sampled_terms(drafted.rows)]
+    body = with_parts(session.settings, merged.body, terms)
+    body.check_offers()
+    was_default = is_default_name(
+        before.name, old, before.created_at.astimezone(session.settings.zone)
+    )
+    name = drafted.name if was_default else before.name
+    counted = {"audience": body.audience, "channel": body.message_channel}
+    details = {"changed": ["audience"], **counted}
+    written = write_version(session, step, before, name, body, details)
+    shared = {"team_id": session.settings.team_id, "campaign_id": before.id}
+    session.change(delete(Assignment).where(Assignment.campaign_id == before.id))
+    session.execute(
+        insert(Assignment), [{**row, **shared} for row in _rows(written.campaign, drafted)]
+    )
+    for line in merged.changed:
+        set_offer(session, before.id, line)
+    return written
+
+
+def _merge(old: Body, new: Body) -> _Merged:
+    present = {line.rule: line for line in old.offers}
+    lines, changed = [], []
+    has_new_channel = new.message_channel != old.message_channel
+    for line in new.offers:
+        edited = present.get(line.rule)
+        if edited and not (has_new_channel and "call" in (edited.action, line.action)):
+            kept = line.model_copy(update={name: getattr(edited, name) for name in TERMS})
+            if kept != line:
+                changed.append(kept)
+            line = kept
+        lines.append(line)
+    update: dict[str, Any] = {name: getattr(old, name) for name in KEPT}
+    body = new.model_copy(update={**update, "offers": tuple(lines)})
+    if body.copy_action == old.copy_action and not has_new_channel:
+        texts = {name: getattr(old, name) for name in ("copy_text", "reminder_text")}
+        body = body.model_copy(update=texts)
+    return _Merged(body, tuple(changed))
+
+
+def _rows(campaign: Campaign, drafted: Draft) -> list[dict[str, Any]]:
+    """The draft's rows, drawn with the campaign's own salt."""
+    bucket_of = buckets(
+        campaign.salt, campaign.id, [(row["customer_id"], row["tier"]) for row in drafted.rows]
+    )
+    return [{**row, "bucket": bucket_of[row["customer_id"]]} for row in drafted.rows]

@@ -1,0 +1,1 @@
+"""Evaluate churn models: metrics, rolling origins, calibration, segments."""

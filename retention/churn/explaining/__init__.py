@@ -1,0 +1,1 @@
+"""Explain churn scores: contributions, facts and reasons in words."""

@@ -1,0 +1,1 @@
+"""Mail platforms: send through them, and keep profiles and lists there."""

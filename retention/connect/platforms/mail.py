@@ -1,0 +1,150 @@
+"""Send e-mails through a connected mail platform.
+
+Each platform has one file with a class that `Mails`. `PlatformMail` turns its failures into the
+verdicts that `retention.outreach.dispatch` acts on.
+"""
+
+from datetime import timedelta
+from typing import Any, Protocol, runtime_checkable
+
+from retention import clock
+from retention.connect import connections
+from retention.connect.contract import ConnectorError, Setting
+from retention.db import Transaction
+from retention.errors import BadInput
+from retention.outreach.adapter import (
+    ADDRESS_REFUSED,
+    DELIVERY_REFUSED,
+    EMAIL,
+    Adapter,
+    Message,
+    ServerUnavailable,
+    Verdict,
+    is_text,
+    require_text_channel,
+)
+from retention.outreach.consent import public_url
+from retention.outreach.dispatch import open_adapter, open_text_adapter, sending_channel
+from retention.text import gettext
+
+PAUSE = timedelta(seconds=10)  # if a platform asks for one without its length
+CHANNEL = "platform"  # of `retention.outreach.dispatch`
+
+
+@runtime_checkable
+class Mails(Protocol):
+    """A platform that sends an e-mail that we composed."""
+
+    kind: str
+    settings: tuple[Setting, ...]
+    drops_duplicates: bool  # whether a repeated key is sent once, however late it is repeated
+    address_words: tuple[bytes, ...]  # a refusal with one of these is about the address
+
+    def check(self) -> dict[str, str]:
+        """Ask the platform whether the key works."""
+
+    def mail(self, message: Message) -> str:
+        """Hand over one e-mail, and return the platform's id of it."""
+
+    def close(self) -> None:
+        """Close the connections to the platform."""
+
+
+class PlatformMail:
+    """The adapter of a mail platform."""
+
+    channel = CHANNEL
+
+    def __init__(self, platform: Mails, name: str) -> None:
+        self._platform, self._name = platform, name
+        self.drops_duplicates = platform.drops_duplicates
+
+    def open(self) -> None:
+        """Check the key before the first e-mail."""
+        try:
+            self._platform.check()
+        except ConnectorError as error:
+            raise self._unavailable(error) from None
+
+    def send(self, message: Message) -> Verdict:
+        """Hand over one e-mail."""
+        try:
+            return Verdict("sent", message_id=self._platform.mail(message)[:255])
+        except ConnectorError as error:
+            if error.is_uncertain:
+                detail = gettext("the platform did not answer ({error})")
+                return Verdict("doubtful", detail.format(error=error.detail or error.code))
+            if error.code == "rate_limited":
+                at = error.retry_at or clock.wall() + PAUSE
+                return Verdict("again", gettext("the platform takes no more now"), retry_at=at)
+            if error.code == "refused" and error.status in (0, 400, 422):
+                names_address = any(word in error.answer for word in self._platform.address_words)
+                code = ADDRESS_REFUSED if names_address else DELIVERY_REFUSED
+                detail = gettext("the platform refuses the customer ({detail})")
+                detail = detail.format(detail=error.detail)
+                return Verdict("bounced", detail, code=code, is_about_all=True)
+            raise self._unavailable(error) from None
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._platform.close()
+
+    def _unavailable(self, error: ConnectorError) -> ServerUnavailable:
+        reasons = {
+            "access_denied": gettext("{name} refuses the key, so nothing more is sent."),
+            "scope_missing": gettext("The key of {name} may not send, so nothing more is sent."),
+            "plan_limit": gettext("The plan of {name} allows no more e-mails at present."),
+        }
+        reason = reasons.get(error.code, gettext("{name} cannot be reached at present."))
+        return ServerUnavailable(reason.format(name=self._name), error.retry_at)
+
+
+PLATFORMS = ("brevo", "customer.io", "klaviyo", "mailchimp", "sendgrid")  # kinds of connections
+
+
+def platform_class(kind: str) -> Any:
+    """Return the class of a mail platform; the classes load an HTTP client."""
+    from retention.connect.platforms.brevo import Brevo
+    from retention.connect.platforms.customer_io import CustomerIo
+    from retention.connect.platforms.klaviyo import Klaviyo
+    from retention.connect.platforms.mailchimp import Mailchimp
+    from retention.connect.platforms.sendgrid import SendGrid
+
+    classes: tuple[Any, ...] = (Brevo, CustomerIo, Klaviyo, Mailchimp, SendGrid)
+    return next(each for each in classes if each.kind == kind)
+
+
+def open_channel(session: Transaction, name: str) -> Adapter:
+    """Return the adapter of a channel, which may be a connection.
+
+    `name`: one of `retention.outreach.dispatch.CHANNELS`, or ``sms`` or ``whatsapp``.
+    """
+    if is_text(name):
+        return open_text_adapter(session.settings)
+    return open_platform(session) if name == CHANNEL else open_adapter(session.settings, name)
+
+
+def check_channel(session: Transaction, message_channel: str = EMAIL) -> None:
+    """Check that a campaign's messages can be sent.
+
+    `message_channel`: one of `retention.outreach.adapter.MESSAGE_CHANNELS`. E-mails go through the
+    configured channel; a short text needs ``RETENTION_SMS_WEBHOOK_URL``.
+    """
+    require_text_channel(session.settings, message_channel)
+    if (name := sending_channel(session.settings, message_channel)) != "csv":
+        open_channel(session, name).close()
+        public_url(session.settings)
+
+
+def open_platform(session: Transaction) -> Adapter:
+    """Return the adapter of the connection in ``RETENTION_MAIL_CONNECTION``."""
+    name = session.settings.mail_connection
+    connection = connections.find(session, name)
+    if connection.kind not in PLATFORMS:
+        message = gettext(
+            "RETENTION_MAIL_CONNECTION is {name!r}, a connection to {kind}; name one to {kinds}."
+        )
+        kinds = ", ".join(PLATFORMS)
+        raise BadInput(message.format(name=name, kind=connection.kind, kinds=kinds))
+    access = connections.access(session.settings, connection)
+    return PlatformMail(platform_class(connection.kind)(access), connection.name)

@@ -1,0 +1,249 @@
+"""Keep scores and audiences in an audience of Mailchimp Marketing (API 3.0).
+
+Scores are merge fields of contacts, and our audiences are static segments, which Mailchimp shows as
+tags. The desk never changes whether a contact is subscribed: an update carries no status. Requests
+go out one after the other; Mailchimp allows ten at a time.
+
+Reference: https://mailchimp.com/developer/marketing/api/
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Any
+
+from retention.connect import web
+from retention.connect.contract import ConnectorError, Profile, Setting
+from retention.connect.platforms import contacts
+from retention.connect.shops.orders import moment, need
+from retention.errors import BadInput
+from retention.text import gettext
+
+PAGE = 1_000
+MOST_TEXT = 255  # characters of a merge field
+UNFINISHED = ("pending", "preprocessing", "started", "finalizing")  # states of a batch
+UPDATE_WAIT = 20.0  # seconds
+MANY = 10  # refused contacts of one request that are no single mistakes
+# Merge tags of the properties; Mailchimp allows ten characters.
+TAGS = {
+    contacts.CUSTOMER_ID: "RET_ID",
+    "retention_risk": "RET_RISK",
+    "retention_churn_probability": "RET_CHURN",
+    "retention_expected_value": "RET_VALUE",
+    "retention_next_order": "RET_NEXT",
+    "retention_items": "RET_ITEMS",
+    "retention_as_of": "RET_AS_OF",
+}
+NEW = "transactional"  # Mailchimp's name of a contact that is not subscribed
+# Writing to an unsubscribed contact would report the unsubscribe again each night, and one whose
+# confirmation is pending would get another request to confirm.
+WRITABLE = ("subscribed", NEW)
+LEFT = {"cleaned": "bounced", "unsubscribed": "unsubscribed"}
+_CENTRE = re.compile(r".+-([a-z]{2}[0-9]{1,3})")
+SETTINGS = (
+    Setting("marketing_key", is_secret=True, is_required=False, example="…-us6"),
+    Setting("audience", is_required=False, example="a1b2c3d4e5"),
+    Setting("marketing_address", is_required=False, example="https://us6.api.mailchimp.com"),
+)
+
+
+class MailchimpAudience(contacts.ContactLists):
+    """One audience of Mailchimp Marketing, if the connection names one.
+
+    Raises `BadInput`: only one of ``marketing_key`` and ``audience`` is there, or the key names no
+    data centre.
+    """
+
+    batch_size = remove_size = 500
+
+    def __init__(self, access: Any, address: str, headers: Mapping[str, str]) -> None:
+        super().__init__(access, address, headers)
+        key, audience = access["marketing_key"], access["audience"]
+        message = gettext("marketing_key and audience belong together; give {missing}, too.")
+        self.missing_settings = contacts.missing_together(
+            access, ("marketing_key", "audience"), message
+        )
+        if audience and not audience.isalnum():
+            message = gettext("audience is {audience!r}; write its id, like a1b2c3d4e5.")
+            raise BadInput(message.format(audience=audience), field="audience")
+        base = access["marketing_address"] or address_of(key)
+        base = web.check_address(base, "marketing_address")
+        self._marketing = web.Api(base, {}, ("retention", key)).patient()
+        self._path = f"/3.0/lists/{audience}"
+        self._takes_updates = False
+
+    def close(self) -> None:
+        """Close the connections."""
+        super().close()
+        self._marketing.close()
+
+    def check_profiles(self) -> None:
+        """Check that the key reaches the audience, if the connection names one."""
+        if not self.missing_settings:
+            self._marketing.json("GET", self._path, query={"fields": "id"})
+
+    def left_audience(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
+        """Yield what, address and time of contacts that bounced or unsubscribed."""
+        for status, kind in LEFT.items():
+            query = {"status": status, "since_last_changed": since.isoformat()}
+            for contact in self._contacts("email_address", "last_changed", **query):
+                at = moment(need(contact, "last_changed"), "last_changed")
+                yield kind, str(need(contact, "email_address")), at
+
+    # ------------------------------------------------------------ requests of `ContactLists`
+
+    def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
+        """Delete the contacts of these addresses; Mailchimp takes no such contact again."""
+        for email in emails:
+            path = f"{self._path}/members/{_hash(email)}/actions/delete-permanent"
+            self._marketing.unless_gone("POST", path)
+
+    def _find_list(self, name: str) -> str | None:
+        for segment in self._pages("segments", ("id", "name"), {"type": "static"}):
+            if need(segment, "name") == name:
+                return str(need(segment, "id"))
+        return None
+
+    def _create_list(self, name: str) -> str:
+        body = {"name": name, "static_segment": []}
+        return str(need(self._marketing.json("POST", f"{self._path}/segments", body=body), "id"))
+
+    def _members(self, list_id: str) -> Iterator[contacts.Member]:
+        hidden = ("include_cleaned", "include_transactional", "include_unsubscribed")
+        fields, query = ("email_address", "merge_fields"), dict.fromkeys(hidden, "true")
+        for contact in self._pages("members", fields, query, f"segments/{list_id}/members"):
+            customer = need(contact, "merge_fields").get(TAGS[contacts.CUSTOMER_ID])
+            address = str(need(contact, "email_address"))
+            yield contacts.Member(customer or None, address, address)
+
+    def _hand_over(self, profiles: Sequence[Profile], list_id: str | None) -> None:
+        _ = self._fields  # creates those that are missing
+        statuses = self._statuses
+        known, new = list[dict[str, Any]](), list[dict[str, Any]]()
+        # One request must not have an address twice.
+        for address, profile in {each.email.lower(): each for each in profiles}.items():
+            contact = {"email_address": profile.email, "merge_fields": _merge_fields(profile)}
+            if address not in statuses:
+                new.append({**contact, "status": NEW})
+            elif statuses[address] in WRITABLE:
+                known.append(contact)
+        self._update(known)
+        self._create(new)
+        statuses.update({each["email_address"].lower(): NEW for each in new})
+        addresses = [each["email_address"] for each in (*known, *new)]
+        if list_id is not None and addresses:
+            self._change(list_id, {"members_to_add": addresses})
+
+    def _remove(self, list_id: str, ids: Sequence[str]) -> None:
+        self._change(list_id, {"members_to_remove": list(ids)})
+
+    def _change(self, list_id: str, body: Mapping[str, Any]) -> None:
+        self._marketing.call("POST", f"{self._path}/segments/{list_id}", body=body)
+
+    def _update(self, known: Sequence[Mapping[str, Any]]) -> None:
+        """Write the merge fields of known contacts, whatever their status is by then.
+
+        Mailchimp updates many contacts in one request only with their statuses. So each contact
+        has an operation of a batch, which Mailchimp runs in the background.
+        """
+        if not known:
+            return
+        path = self._path.removeprefix("/3.0")
+        operations = [
+            {
+                "method": "PATCH",
+                "path": f"{path}/members/{_hash(contact['email_address'])}",
+                "params": {"skip_merge_validation": "true"},
+                "body": json.dumps({"merge_fields": contact["merge_fields"]}),
+            }
+            for contact in known
+        ]
+        answer = self._marketing.json("POST", "/3.0/batches", body={"operations": operations})
+        batch = f"/3.0/batches/{need(answer, 'id')}"
+        if self._takes_updates:  # later batches end by themselves
+            return
+
+        ask = partial(self._marketing.json, "GET", batch)
+        answer = contacts.await_end(ask, "status", UNFINISHED, UPDATE_WAIT)
+        if answer["status"] == "finished":
+            errors = int(need(answer, "errored_operations"))
+            if errors == len(known) >= MANY:
+                raise ConnectorError("refused", f"{batch}: no contact could be updated")
+        self._takes_updates = True
+
+    def _create(self, new: Sequence[Mapping[str, Any]]) -> None:
+        """Create contacts; one that appeared meanwhile stays as it is."""
+        if not new:
+            return
+        body = {"members": new, "update_existing": False}
+        query = {"skip_merge_validation": "true"}
+        errors = need(self._marketing.json("POST", self._path, query=query, body=body), "errors")
+        if len(errors) == len(new) >= MANY:
+            reason = str(errors[0].get("error", ""))
+            raise ConnectorError("refused", f"{self._path}: {reason}"[:200])
+
+    @cached_property
+    def _fields(self) -> set[str]:
+        """Tags of the merge fields; those that are missing are created."""
+        fields = self._pages("merge_fields", ("tag",), {}, "merge-fields")
+        present = {str(need(field, "tag")) for field in fields}
+        for name, tag in TAGS.items():
+            if tag not in present:
+                body = {"tag": tag, "name": name, "type": contacts.FIELDS[name], "public": False}
+                self._marketing.call("POST", f"{self._path}/merge-fields", body=body)
+        return present
+
+    @cached_property
+    def _statuses(self) -> dict[str, str]:
+        """Statuses of all contacts by address."""
+        return {
+            str(need(contact, "email_address")).lower(): need(contact, "status")
+            for query in ({}, {"status": "archived"})  # the first one leaves those out
+            for contact in self._contacts("email_address", "status", **query)
+        }
+
+    def _contacts(self, *fields: str, **query: str) -> Iterator[dict[str, Any]]:
+        order = {"sort_field": "timestamp_signup", "sort_dir": "ASC"}  # new ones come last
+        return self._pages("members", fields, {**order, **query})
+
+    def _pages(
+        self, name: str, fields: Sequence[str], query: Mapping[str, str], path: str = ""
+    ) -> Iterator[dict[str, Any]]:
+        wanted = ",".join(("total_items", *(f"{name}.{field}" for field in fields)))
+
+        def page_at(offset: int) -> Any:
+            given = {**query, "fields": wanted, "count": PAGE, "offset": offset}
+            return self._marketing.json("GET", f"{self._path}/{path or name}", query=given)
+
+        return contacts.pages(page_at, name, "total_items")
+
+
+def _hash(address: str) -> str:
+    """Return Mailchimp's id of a contact."""
+    return hashlib.md5(address.lower().encode(), usedforsecurity=False).hexdigest()
+
+
+def _merge_fields(profile: Profile) -> dict[str, str | float]:
+    """Return the merge fields of a contact; an empty text clears one."""
+    fields = dict[str, str | float]()
+    for name, value in contacts.plain_values(profile).items():
+        text = "" if value is None else value
+        if isinstance(text, str) and len(text) > MOST_TEXT:
+            text = text[:MOST_TEXT].rpartition(", ")[0]
+        fields[TAGS[name]] = text
+    return fields
+
+
+def address_of(key: str) -> str:
+    """Return the address of the data centre that a key names."""
+    if not key:
+        return "https://api.mailchimp.com"
+    if not (centre := _CENTRE.fullmatch(key)):
+        message = gettext(
+            "marketing_key names no data centre; copy all of it, with an end like -us6."
+        )
+        raise BadInput(message, field="marketing_key")
+    return f"https://{centre[1]}.api.mailchimp.com"

@@ -1,0 +1,1 @@
+"""Connected shops: orders, codes and webhooks."""

@@ -1,0 +1,1 @@
+"""Scheduled imports of files, object stores and queries."""

@@ -1,0 +1,84 @@
+"""Rotate the installation's root key.
+
+A new key signs, older keys still verify.
+"""
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, update
+
+from retention import clock
+from retention.db import Transaction
+from retention.db.audit import record
+from retention.db.tables import ModelVersion
+from retention.errors import BadInput
+from retention.lake import customer_directory
+from retention.registry.store import reseal
+from retention.settings import Settings
+from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake.customer_directory import Snapshot
+
+
+def rotate(settings: Settings) -> Settings:
+    """Add a new key and use it. It precedes the keys in the home's ``secret.key``."""
+    if settings.secret_key.get_secret_value():
+        raise BadInput(
+            gettext(
+                "The key comes from RETENTION_SECRET_KEY; put a new one there (openssl rand "
+                "-hex 32), the present one in front of RETENTION_OLD_SECRET_KEYS, start all "
+                "processes anew, and run `retention rotate-keys --reseal`."
+            )
+        )
+    path = settings.home / "secret.key"
+    old_keys = [key.decode() for key in settings.keys.all]
+    new_file = path.with_name(f".secret.key.{secrets.token_hex(4)}")
+    handle = os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write("\n".join([secrets.token_hex(32), *old_keys]))
+        file.flush()
+        os.fsync(file.fileno())
+    new_file.replace(path)
+    rotated = settings.model_copy()
+    for read in ("key", "keys"):  # cached properties
+        rotated.__dict__.pop(read, None)
+    return rotated
+
+
+def reseal_all(directory: "Snapshot", session: Transaction, by: str) -> dict[str, int]:
+    """Seal models and hash the directory anew.
+
+    The current key is used, so older keys can be deleted.
+
+    `directory`: from `customer_directory.read` with the new key.
+    `session`, `settings`: the installation after `rotate`.
+    `by`: user for the audit log.
+    Returns: ``models``: number of models sealed; ``customers``: number of changed pseudonyms and
+    e-mail hashes; ``connections``: number of connections and sources whose secrets were encrypted
+    anew.
+    """
+    from retention.connect import connections
+    from retention.connect.platforms import profile_deletion
+    from retention.connect.sources import source_records
+
+    rows = session.scalars(
+        select(ModelVersion).where(ModelVersion.team_id == session.settings.team_id)
+    ).all()
+    sealed = 0
+    for row in rows:
+        if (seal := reseal(session.settings, row)) is not None:
+            session.execute(
+                update(ModelVersion).where(ModelVersion.version == row.version).values(hmac=seal)
+            )
+            sealed += 1
+    counts = {
+        "models": sealed,
+        "customers": customer_directory.write(session, directory),
+        "connections": connections.rotate_all(session) + source_records.rotate_all(session),
+    }
+    profile_deletion.rotate_all(session)
+    record(session, by, "keys.rotate", session.settings.keys.current_id, clock.now(), dict(counts))
+    return counts

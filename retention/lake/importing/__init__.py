@@ -1,0 +1,1 @@
+"""Import files and live events into the lake."""

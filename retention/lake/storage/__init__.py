@@ -1,0 +1,1 @@
+"""Keep the lake on disk."""

@@ -1,0 +1,38 @@
+"""Test `/retention forget`: confirmation, then one job."""
+
+import pytest
+
+from bot.commands.forget import COMMAND
+from bot.commands.tree import SLACK, TERMINAL, Call, root
+from bot.services import Services
+from retention.db.tables import DirectoryEntry
+from retention.errors import BadInput
+from workers.delivery import render
+from workers.requests import Forget
+
+
+@pytest.fixture
+def call(settings, database):
+    with database.transaction() as session:
+        session.add(DirectoryEntry(customer_id="k7", pseudonym="K7Q2-M9XD"))
+    services = Services.of(settings, database)
+    return lambda surface: Call(services, "U0ADMIN", surface, "key")
+
+
+def test_slack_asks_to_confirm_and_terminal_needs_yes(call):
+    request = COMMAND.handle(call(SLACK), {"customer": "K7Q2-M9XD"})
+    message = render.message(request.template, zone="UTC", **request.data)
+    (button,) = message.blocks[-1]["elements"]
+    assert (button["value"], button["confirm"]["title"]["text"]) == ("k7", "Erase this customer?")
+    with pytest.raises(BadInput, match="--yes"):
+        COMMAND.handle(call(TERMINAL), {"customer": "k7"})
+    assert COMMAND.handle(call(TERMINAL), {"customer": "k7", "yes": True}) == Forget(
+        customer_id="k7"
+    )
+    with pytest.raises(BadInput, match="no customer"):
+        COMMAND.handle(call(SLACK), {"customer": "nobody"})
+
+
+def test_forget_needs_an_admin():
+    assert COMMAND.role == Forget.role == "admin"
+    assert "forget" in root().commands or "forget" in root().list_commands(None)

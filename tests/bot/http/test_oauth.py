@@ -1,0 +1,221 @@
+"""Test the installation by OAuth: redirect, code, stored token."""
+
+import logging
+from contextlib import suppress
+from threading import Thread
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from pydantic import SecretStr
+from slack_bolt.error import BoltError
+from slack_sdk.oauth.installation_store import Installation
+from sqlalchemy import func, select
+
+from bot.http.server import missing_configuration
+from bot.http.web import Site
+from retention.db.tables import SLACK_BOTS, SLACK_STATES, Outbox
+from retention.settings import Settings
+from tests.bot.http.test_server import ask, command, signed
+from tests.bot.wire import CHANNEL, SECRET, Api
+from workers import installation
+from workers.delivery.sender import Sender
+from workers.queue.supervisor import Supervisor
+
+TOKEN, CLIENT_SECRET, TEAM = "xoxb-brought", "the-client's-secret", "T0SHOP"  # as in tests/payloads
+
+
+@pytest.fixture
+def settings(tmp_path, api) -> Settings:
+    """OAuth without a bot token."""
+    return Settings(
+        home=tmp_path / "home",
+        admins="U0ADMIN",
+        slack_signing_secret=SecretStr(SECRET),
+        slack_api_url=api.url,
+        slack_client_id="1.2",
+        slack_client_secret=SecretStr(CLIENT_SECRET),
+        public_url="https://crm.shop.example",
+        _env_file=None,
+    )
+
+
+@pytest.fixture
+def site(settings, database, api) -> Site:
+    api.answers["oauth.v2.access"] = _granted()
+    api.answers["auth.test"] = {"ok": True, "bot_id": "B1", "url": "https://shop.slack.com/"}
+    return Site(settings, database)
+
+
+def _granted(team: str | None = TEAM, token: str = TOKEN) -> dict:
+    return {
+        "ok": True,
+        "access_token": token,
+        "token_type": "bot",
+        "scope": "commands",
+        "bot_user_id": "U0BOT",
+        "app_id": "A1",
+        "team": team and {"id": team, "name": "Shop"},
+        "enterprise": None,
+        "authed_user": {"id": "U0ADMIN"},
+    }
+
+
+def _begin(site: Site) -> tuple[dict[str, list[str]], str]:
+    """Return the parameters of the redirect to Slack, and the cookie."""
+    status, headers, _ = ask(site, "GET", "/slack/install")
+    assert status == 302
+    target = urlsplit(headers["location"])
+    assert (target.hostname, target.path) == ("slack.com", "/oauth/v2/authorize")
+    return parse_qs(target.query), headers["set-cookie"].partition(";")[0]
+
+
+def _come_back(site: Site, state: str, cookie: str, code: str = "c0de") -> tuple[int, str]:
+    query = f"code={code}&state={state}"
+    headers = {"QUERY_STRING": query, "HTTP_COOKIE": cookie}
+    status, _, body = ask(site, "GET", "/slack/oauth_redirect", **headers)
+    return status, body.decode()
+
+
+def _install(site: Site) -> tuple[int, str]:
+    result, cookie = _begin(site)
+    return _come_back(site, result["state"][0], cookie)
+
+
+def _bots(database) -> list[tuple[str, str]]:
+    with database.reading() as session:
+        return list(session.execute(select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.bot_token)).tuples())
+
+
+def _type(site: Site, api: Api, team: str) -> str:
+    """Return the answer to a command of a workspace."""
+    body = command("status", team_id=team, response_url=f"{api.url}response_url")
+    answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))[2]
+    return f"{answer.decode()} {api.named('response_url')}"
+
+
+def test_installation_stores_the_token_for_later_posts(site, database, api, caplog):
+    caplog.set_level(logging.INFO)
+    result, cookie = _begin(site)
+    assert result["redirect_uri"] == ["https://crm.shop.example/slack/oauth_redirect"]
+    assert {"commands", "chat:write"} <= set(result["scope"][0].split(","))
+    status, page = _come_back(site, result["state"][0], cookie)
+    assert (status, "Thank you" in page) == (200, True)
+    (request,) = api.named("oauth.v2.access")
+    assert request["code"] == "c0de"
+    assert _bots(database) == [(TEAM, TOKEN)]
+    assert site.app.client.token == TOKEN
+    payload = {"text": "t", "blocks": [], "images": {}}
+    with database.transaction() as session:
+        session.add(Outbox(key="k", channel=CHANNEL, payload=payload))
+    sender = Sender(database)
+    assert sender._transport._web.token == TOKEN
+    assert sender.step()
+    assert api.named("chat.postMessage")
+    assert "belongs to another" not in _type(site, api, TEAM)
+    assert TOKEN not in caplog.text
+    assert CLIENT_SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("wrong", ["state", "cookie", "twice"])
+def test_foreign_oauth_state_installs_nothing(site, database, api, wrong):
+    result, cookie = _begin(site)
+    state = result["state"][0]
+    if wrong == "twice":
+        _come_back(site, state, cookie)
+    status, page = _come_back(
+        site,
+        "forged" if wrong == "state" else state,
+        "slack-app-oauth-state=other" if wrong == "cookie" else cookie,
+    )
+    assert status in (400, 401)
+    assert "try again" in page
+    assert len(api.named("oauth.v2.access")) == (wrong == "twice")
+    assert len(_bots(database)) == (wrong == "twice")
+
+
+def test_failed_oauth_exchange_is_explained_without_a_traceback(site, settings, database, api):
+    api.answers["oauth.v2.access"] = {"ok": False, "error": "invalid_code"}
+    status, page = _install(site)
+    assert (status, "invalid_code" in page) == (401, True)
+    result, cookie = _begin(site)
+    site.app.oauth_flow.client.base_url = "http://127.0.0.1:9/api/"
+    status, page = _come_back(site, result["state"][0], cookie)
+    assert (status, "begin again at /slack/install" in page) == (503, True)
+    assert _bots(database) == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_installation_of_another_workspace_is_refused(settings, database, api, site, named):
+    """Anybody can open the page, but the data is one shop's."""
+    if named:
+        site = Site(settings.model_copy(update={"slack_team_id": TEAM}), database)
+    else:
+        assert _install(site)[0] == 200
+    before = _bots(database)
+    for theirs in ("T0OTHER", None):
+        api.answers["oauth.v2.access"] = _granted(theirs, "xoxb-theirs")
+        status, page = _install(site)
+        assert (status, "belongs to another workspace" in page) == (403, True)
+    assert _bots(database) == before
+    assert len(api.named("auth.revoke")) == 2
+    assert "belongs to another workspace" in _type(site, api, "T0OTHER")
+    api.answers["oauth.v2.access"] = _granted(token="xoxb-anew")
+    assert _install(site)[0] == 200  # ours, once more
+    assert site.app.client.token == "xoxb-anew"
+
+
+def test_one_of_two_concurrent_installations_wins(database, api, site, monkeypatch):
+    request, others = installation.workspace_id, []
+
+    def slowly(*given):
+        """The other one comes back from Slack between our question and what follows from it."""
+        ours = request(*given)
+        if not others:
+            others.append(Thread(target=store, args=(None, _installed("T0OTHER"))))
+            others[0].start()
+            others[0].join(0.3)
+        return ours
+
+    def store(*given) -> None:
+        with suppress(BoltError):
+            site.app.oauth_flow.store_installation(*given)
+
+    monkeypatch.setattr(installation, "workspace_id", slowly)
+    store(None, _installed(TEAM))
+    others[0].join(10)
+    assert _bots(database) == [(TEAM, TOKEN)]
+    assert len(api.named("auth.revoke")) == 1
+
+
+def _installed(team: str) -> Installation:
+    bot = {"bot_token": TOKEN, "bot_id": "B1", "bot_user_id": "U0BOT"}
+    return Installation(app_id="A1", user_id="U0ADMIN", team_id=team, **bot)
+
+
+def test_expiring_token_is_refused(site, database, api):
+    """The desk stopped working twelve hours later."""
+    api.answers["oauth.v2.access"] = {**_granted(), "expires_in": 43_200, "refresh_token": "xoxe-1"}
+    status, page = _install(site)
+    assert (status, "token rotation" in page, _bots(database)) == (403, True, [])
+
+
+def test_configured_token_takes_precedence(settings, database, api, site):
+    assert _install(site)[0] == 200
+    result = {"slack_bot_token": SecretStr("xoxb-named"), "slack_team_id": TEAM}
+    named = Site(settings.model_copy(update=result), database)
+    assert named.app.client.token == "xoxb-named"
+
+
+def test_bot_and_sender_start_before_the_installation(settings, database, site):
+    assert missing_configuration(settings) == ""
+    assert {"bot", "sender"} <= {child.name for child in Supervisor(settings).children}
+    assert site.app.client.token is None
+
+
+def test_oauth_is_off_unless_configured(settings, database):
+    for missing in ({"slack_client_id": ""}, {"slack_client_secret": None}):
+        site = Site(settings.model_copy(update=missing), database)
+        for path in ("/slack/install", "/slack/oauth_redirect"):
+            assert ask(site, "GET", path)[0] == 404
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(SLACK_STATES)) == 0

@@ -1,0 +1,253 @@
+"""Test ``POST /redemptions``: signature, age, idempotency."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import count
+
+import pytest
+
+from bot.http.rate_limit import TokenBuckets
+from bot.http.redemption_api import MAX_UNKNOWN_CODES, UnknownCodes
+from bot.http.web import Site
+from retention import clock
+from retention.campaigns.codes.redemptions import CodeUse, redeem
+from retention.db.tables import Coupon, Redemption
+from retention.privacy import signing
+from retention.settings import Settings
+from tests.bot.http.test_server import ask
+from tests.bot.wire import stored
+from tests.retention.outreach import live_campaigns
+
+KEY = b"shared with the till, and long enough"
+
+
+@pytest.fixture
+def site(settings, database) -> Site:
+    live_campaigns.start_campaign(database, settings, 10)
+    clock.configure(fixed=live_campaigns.NOW + timedelta(days=1))
+    return Site(Settings(home=settings.home, redemption_key=KEY.decode(), _env_file=None), database)
+
+
+def tell(site, body, *, key=KEY, at=None, tamper=b""):
+    """Call the API; return status and answer."""
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    signed = signing.headers(key, sent, at or clock.wall())
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
+    status, _, answer = ask(site, "POST", "/redemptions", sent + tamper, **headers)
+    return status, json.loads(answer)
+
+
+@pytest.fixture
+def seconds(site) -> list[float]:
+    """The limiter's clock, which a test can move."""
+    now = [0.0]
+    site.redemption_api.unknown_codes = UnknownCodes(
+        TokenBuckets(MAX_UNKNOWN_CODES, 60, now=lambda: now[0])
+    )
+    return now
+
+
+GUESSES = count()
+
+
+def guess(site, times: int) -> list[int]:
+    """Send codes that were not tried before."""
+    return [tell(site, {"code": f"WRONG{next(GUESSES)}"})[0] for _ in range(times)]
+
+
+def _code(site, customer="k3") -> str:
+    (coupon,) = stored(site.database, Coupon, Coupon.customer_id == customer)
+    return coupon.code
+
+
+def test_replayed_redemption_gets_the_same_answer(site):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    first, replay = tell(site, body), tell(site, body)
+    assert first == replay
+    reply = {
+        "outcome": "redeemed",
+        "said": "used, as it was meant",
+        "campaign_id": "c1",
+        "action": "coupon",
+        "discount": 0.1,
+    }
+    assert first == (200, {**reply, "amount": None, "min_order": None, "category": None})
+    assert tell(site, {**body, "order_id": "o2"})[0] == 409
+    others = {"code": _code(site, "k5"), "customer_id": "k3"}
+    assert tell(site, others)[1]["outcome"] == "other_customer"
+    assert tell(site, {"code": "SPRING10"})[0] == 404
+    assert len(stored(site.database, Redemption)) == 3
+
+
+def test_future_redemption_is_refused_and_the_code_stays_valid(site):
+    """It was refused as expired, or accepted."""
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    for ahead in (timedelta(days=2), timedelta(days=400)):
+        at = clock.now() + ahead
+        status, answer = tell(site, {**body, "at": at.isoformat()})
+        error = f"at: {at:%Y-%m-%d %H:%M} UTC lies in the future"
+        assert (status, answer["error"].split("; ")[0]) == (400, error)
+        assert "set the till's clock right" in answer["error"]
+    zone = clock.now() + timedelta(hours=14)  # of a till that tells its own time without its zone
+    assert tell(site, {**body, "at": zone.replace(tzinfo=None).isoformat()})[0] == 200
+
+
+def test_two_codes_of_one_receipt_are_two_redemptions(site):
+    """The second code got the first one's answer and stayed unused."""
+    first, second = ({"code": _code(site, who), "id": "till 7, slip 4711"} for who in ("k3", "k5"))
+    assert [tell(site, redemption)[0] for redemption in (first, second, second)] == [200, 200, 200]
+    used = stored(site.database, Coupon, Coupon.state == "redeemed")
+    assert sorted(coupon.customer_id for coupon in used) == ["k3", "k5"]
+    assert len(stored(site.database, Redemption)) == 2
+
+
+def test_call_stored_by_an_earlier_version_gets_the_same_answer(site):
+    """Earlier versions stored the id alone; the repeated call was refused after an upgrade."""
+    first, second = ({"code": _code(site, who), "id": "slip 1"} for who in ("k3", "k5"))
+    with site.database.transaction() as session:
+        redeem(session, [CodeUse(first["code"], clock.now(), "http", key="id:slip 1")])
+    assert [tell(site, redemption)[0] for redemption in (first, second, second, first)] == [200] * 4
+    assert len(stored(site.database, Redemption)) == 2
+
+
+def test_used_code_does_not_reveal_an_order(site):
+    body = {"code": _code(site), "id": "till 1, slip 1"}
+    tell(site, body)
+    status, answer = tell(site, {**body, "id": "till 2, slip 9"})
+    assert (status, answer) == (409, {"outcome": "twice", "said": "used already"})
+
+
+def test_code_at_two_tills_counts_as_used_twice(site):
+    body = {"code": _code(site), "id": "till 1, slip 1"}
+    other = {**body, "id": "till 2, slip 9"}
+    assert [tell(site, call)[0] for call in (body, other, body)] == [200, 409, 200]
+    assert tell(site, {"code": _code(site), "order_id": "o7"})[1]["outcome"] == "twice"
+
+
+def test_call_without_a_valid_signature_changes_nothing(site):
+    body = {"code": _code(site), "customer_id": "k3"}
+    old, ahead = clock.wall() - timedelta(minutes=6), clock.wall() + timedelta(minutes=6)
+    assert [tell(site, body, at=at)[0] for at in (old, ahead)] == [401, 401]
+    assert tell(site, body, key=b"guessed")[0] == 401
+    assert tell(site, body, tamper=b" ")[0] == 401
+    assert ask(site, "POST", "/redemptions", b"{}")[0] == 401
+    assert stored(site.database, Redemption) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"[" * 9_000,
+        {"code": ""},
+        {"code": "x", "amount": 1},
+        {"code": "x", "at": "soon"},
+        {"code": "x", "at": "0001-01-01T00:00:00+14:00"},
+        {"code": "x", "at": "9999-12-31T23:59:59-12:00"},
+        {"code": "x", "order_id": "a\0b"},
+        {"code": "x", "order_id": "\ud800"},
+    ],
+)
+def test_invalid_redemption_is_explained(site, body):
+    """An impossible date got 503, so tills repeated it for ever."""
+    status, answer = tell(site, body)
+    assert (status, bool(answer["error"])) == (400, True)
+    assert "_told" not in answer["error"]
+
+
+def test_the_log_names_neither_code_nor_customer(site, caplog):
+    body = {"code": _code(site), "customer_id": "ann@example.com"}
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE redemptions RENAME TO gone")
+    assert tell(site, body)[0] == 503
+    assert "cannot store a redemption" in caplog.text
+    assert body["code"] not in caplog.text
+    assert "ann@" not in caplog.text
+
+
+def test_large_body_missing_key_and_lost_database(site, settings):
+    assert tell(site, b"x" * 10_001)[0] == 413
+    assert tell(Site(settings, site.database), {"code": "x"})[0] == 404
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE redemptions RENAME TO gone")
+    assert tell(site, {"code": "7KQ2-M9ZD-4HT6"})[0] == 503
+
+
+def test_empty_key_accepts_no_redemption(settings, database):
+    """A signature with an empty key was accepted."""
+    live_campaigns.start_campaign(database, settings, 10)
+    site = Site(Settings(home=settings.home, redemption_key="", _env_file=None), database)
+    status, said = tell(site, {"code": _code(site)}, key=b"")
+    error = "redemptions are not taken here: RETENTION_REDEMPTION_KEY is not set"
+    assert (status, said["error"]) == (404, error)
+
+
+# ---------------------------------------------------------------- wrong codes
+
+
+def test_20_unknown_codes_delay_further_calls(site, seconds):
+    assert guess(site, 22) == [404] * 20 + [429] * 2
+    sent = json.dumps({"code": "WRONG"}).encode()
+    signed = signing.headers(KEY, sent, clock.wall())
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in signed.items()}
+    status, answered, body = ask(site, "POST", "/redemptions", sent, **headers)
+    assert (status, answered["Retry-After"]) == (429, "3")
+    assert answered["Content-Type"] == "application/json"
+    assert json.loads(body) == {"error": "too many unknown codes; send this again in 3 s"}
+
+
+def test_throttled_valid_code_is_answered_like_an_unknown_one(site, seconds):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    guess(site, 20)
+    assert tell(site, body) == tell(site, {"code": "WRONG"})
+    assert stored(site.database, Redemption) == []
+    (coupon,) = stored(site.database, Coupon, Coupon.customer_id == "k3")
+    assert coupon.state == "issued"
+    seconds[0] = 3.0
+    assert tell(site, body)[0] == 200
+
+
+def test_unknown_codes_refill_at_20_in_a_minute(site, seconds):
+    guess(site, 20)
+    seconds[0] = 6.0
+    assert guess(site, 3) == [404, 404, 429]
+    seconds[0] = 66.0
+    assert guess(site, 21) == [404] * 20 + [429]
+
+
+def test_repeated_unknown_code_locks_no_till_out(site, seconds):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    assert {tell(site, {"code": "MISTYPED"})[0] for _ in range(100)} == {404}
+    assert tell(site, body)[0] == 200
+
+
+def test_known_codes_never_count(site, seconds):
+    body = {"code": _code(site), "customer_id": "k3", "order_id": "o1"}
+    answers = [tell(site, body)[0] for _ in range(30)]
+    answers += [tell(site, {**body, "order_id": f"o{number}"})[0] for number in range(2, 32)]
+    assert answers == [200] * 30 + [409] * 30
+    assert guess(site, 1) == [404]
+
+
+def test_unsigned_and_malformed_calls_never_count(site, seconds):
+    for number in range(30):
+        assert tell(site, {"code": f"WRONG{number}"}, key=b"guessed")[0] == 401
+        assert tell(site, {"code": ""})[0] == 400
+    assert guess(site, 1) == [404]
+
+
+def test_throttle_leaves_the_other_refusals_as_they_are(site, seconds):
+    guess(site, 20)
+    assert tell(site, {"code": "WRONG"}, key=b"guessed")[0] == 401
+    assert tell(site, {"code": ""})[0] == 400
+    assert tell(site, b"x" * 10_001)[0] == 413
+
+
+def test_unknown_codes_of_many_threads_are_throttled(site, seconds):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: tell(site, {"code": f"W{number}"})[0], range(60)))
+    assert 20 <= answers.count(404) < 20 + 8
+    assert answers.count(404) + answers.count(429) == 60

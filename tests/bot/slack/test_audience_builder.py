@@ -1,0 +1,174 @@
+"""Build an audience in the modal: rows, errors, count and saving."""
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from retention.audiences import store
+from retention.db.tables import Job
+from tests.bot.wire import ANALYST, VIEWER, stored, words
+from tests.workers.harness import wait
+from workers import ids
+
+FIELD = f"{ids.AUDIENCE_FIELD}.field"
+OPERATOR = f"{ids.AUDIENCE_FIELD}.operator"
+
+
+def chosen(value: str) -> dict[str, Any]:
+    return {"selected_option": {"value": value}}
+
+
+def form(*rows: tuple[str, str, str], name="loyal", join="all", typed="", exclude=False) -> dict:
+    values: dict[str, Any] = {
+        "name": {"value": {"value": name}},
+        "join": {"value": chosen(join)},
+        "typed": {"value": {"value": typed}},
+        "exclude": {"value": {"selected_options": [{"value": "exclude"}] if exclude else []}},
+    }
+    for number, (field, operator, value) in enumerate(rows):
+        values[f"row.{number}"] = {FIELD: chosen(field), OPERATOR: chosen(operator)}
+        values[f"value.{number}"] = {"value": {"value": value}}
+    return values
+
+
+def build(workspace, values: dict) -> dict:
+    metadata, state = json.dumps({"rows": 3}), {"values": values}
+    return workspace.submit(ids.AUDIENCE_VIEW, metadata, {}, state=state)
+
+
+def blocks_of(view: dict) -> dict:
+    return {block.get("block_id"): block for block in view["blocks"]}
+
+
+def finish(database, customers: int, shop_end) -> Job:
+    with database.transaction() as session:
+        job = session.scalars(select(Job)).one()
+        job.state = "done"
+        job.result = {
+            **{name: job.args[name] for name in ("name", "expression", "exclude")},
+            "customers": customers,
+            "population": 300,
+            "as_of": shop_end.isoformat(),
+            "warnings": ["Nothing has the city 'Berlim'."],
+            "attributes": ["age", "income"],
+        }
+    return job
+
+
+def test_rows_are_counted_and_saved_with_the_count(workspace, database, settings, shop, api):
+    values = form(("risk", ">=", "medium"), ("bought category", "!=", "Coffee in 90d"))
+    answer = build(workspace, values)
+    assert answer["response_action"] == "update"
+    assert "Counting" in words(answer["view"]["blocks"])
+    (job,) = wait(lambda: stored(database, Job))
+    assert job.args["expression"] == "risk >= medium and not bought category Coffee in 90d"
+    assert job.channel is None
+    finish(database, 12, shop.end)
+    counted = api.wait("views.update")["view"]
+    assert "12 customers" in words(counted["blocks"])
+    assert "Berlim" in words(counted["blocks"])
+    with database.reading() as session:
+        assert store.saved(session) == []
+    saved = workspace.submit(counted["callback_id"], counted["private_metadata"], {})
+    assert "saved" in words(saved["view"]["blocks"])
+    with database.reading() as session:
+        (audience,) = store.saved(session)
+    assert (audience.name, audience.customers, audience.saved_by) == ("loyal", 12, ANALYST)
+
+
+def test_nothing_is_saved_before_the_count_is_there(workspace, database, settings):
+    metadata = {"name": "x", "expression": "risk = high", "exclude": False, "job": "none"}
+    answer = workspace.submit(ids.AUDIENCE_SAVE_VIEW, json.dumps(metadata), {})
+    assert answer["response_action"] == "update"
+    assert answer["view"]["callback_id"] == ids.AUDIENCE_SAVE_VIEW
+    with database.reading() as session:
+        assert store.saved(session) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "blocks"),
+    [
+        (form(("risk", ">=", "hihg")), {"value.0"}),
+        (form(("", "=", "x"), name="two/words"), {"name", "value.0"}),
+        (form(("risk", "=", "")), {"value.0"}),
+        (form(), {"value.0"}),
+        (form(typed="risk >= or"), {"typed"}),
+        (form(("orders", ">", "2"), ("value", ">", "many")), {"value.1"}),
+    ],
+)
+def test_errors_stand_under_their_inputs(workspace, database, values, blocks):
+    answer = build(workspace, values)
+    assert answer["response_action"] == "errors"
+    assert set(answer["errors"]) == blocks
+    assert stored(database, Job) == []
+
+
+def test_viewer_cannot_save_a_counted_audience(workspace, database, settings, shop):
+    build(workspace, form(("orders", ">", "2")))
+    wait(lambda: stored(database, Job))
+    job = finish(database, 3, shop.end)
+    metadata = {"name": "x", "expression": "orders > 2", "exclude": False, "job": job.id}
+    workspace.submit(ids.AUDIENCE_SAVE_VIEW, json.dumps(metadata), {}, VIEWER)
+    with database.reading() as session:
+        assert store.saved(session) == []
+
+
+def test_preview_opens_the_builder_with_its_rows_and_known_attributes(
+    workspace, database, shop, api
+):
+    workspace.run("audience save loyal orders > 5 or city = Berlin --exclude")
+    job = finish(database, 3, shop.end)
+    workspace.press(ids.EDIT_AUDIENCE, job.id)
+    view = api.wait("views.open")["view"]
+    blocks = blocks_of(view)
+    first = blocks["row.0"]["elements"][0]
+    assert first["initial_option"]["value"] == "orders"
+    assert {"age", "income"} <= {option["value"] for option in first["options"]}
+    assert blocks["value.1"]["element"]["initial_value"] == "Berlin"
+    assert blocks["join"]["element"]["initial_option"]["value"] == "any"
+    assert blocks["exclude"]["element"]["initial_options"]
+    assert "orders &gt; 5 or city = Berlin" in words(view["blocks"])
+
+
+def test_mixed_expression_is_opened_as_text(workspace, database, shop, api):
+    workspace.run("audience save loyal orders > 5 or city = Berlin and value > 3")
+    job = finish(database, 3, shop.end)
+    workspace.press(ids.EDIT_AUDIENCE, job.id)
+    view = api.wait("views.open")["view"]
+    blocks = blocks_of(view)
+    assert blocks["typed"]["element"]["initial_value"] == (
+        "orders > 5 or city = Berlin and value > 3"
+    )
+
+
+def test_viewer_cannot_open_the_builder(workspace, api):
+    workspace.press(ids.EDIT_AUDIENCE, "new", VIEWER)
+    assert "analyst" in words(api.wait("response_url")["blocks"])
+    assert api.named("views.open") == []
+
+
+def test_new_audience_starts_with_pickers_and_a_menu_of_risks(workspace, api):
+    workspace.press(ids.EDIT_AUDIENCE, "new")
+    blocks = blocks_of(api.wait("views.open")["view"])
+    fields = [
+        blocks[f"row.{number}"]["elements"][0]["initial_option"]["value"] for number in range(4)
+    ]
+    assert fields == ["risk", "value", "last_order", "bought category"]
+    menu = blocks["tier.0"]["element"]
+    assert [option["value"] for option in menu["options"]] == ["high", "medium", "low"]
+
+
+def test_chosen_risk_counts_and_presets_without_value_are_left_out(workspace, database):
+    values = form(("risk", ">=", ""), ("value", ">", ""), name="Valuable at risk")
+    values["tier.0"] = {"value": chosen("high")}
+    del values["value.0"]
+    assert build(workspace, values)["response_action"] == "update"
+    (job,) = wait(lambda: stored(database, Job))
+    assert (job.args["name"], job.args["expression"]) == ("valuable-at-risk", "risk >= high")
+
+
+def test_everyday_words_are_answered_with_an_expression(workspace):
+    answer = build(workspace, form(typed="high risk and spent over 100"))
+    assert "risk >= high and spent > 100" in answer["errors"]["typed"]

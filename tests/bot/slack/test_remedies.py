@@ -1,0 +1,75 @@
+"""Test the buttons that widen a draft or make its offer cheaper."""
+
+import pytest
+
+from retention.campaigns.lifecycle.spec import Body, OfferLine, Prior
+from retention.db.tables import Campaign
+from tests.bot.campaign import drafted, message, whispered
+from tests.bot.slack.test_slash import all_jobs, until
+from tests.bot.wire import ANALYST, VIEWER
+from workers import ids
+
+WIDER = {"tier": "medium", "customers": 532, "profit": 40.0, "learnable": True}
+COSTLY = {
+    "offers": (
+        OfferLine(
+            rule="High risk",
+            action="coupon",
+            discount=0.2,
+            customers=100,
+            sales=5000.0,
+            base_sales=2000.0,
+            base=40.0,
+        ),
+    ),
+    "prior": Prior(mean=0.1, sd=0.02),
+    "redemption": 0.9,
+}
+
+
+def body_of(database) -> Body:
+    with database.reading() as session:
+        return Body.model_validate(session.get_one(Campaign, "c7").body)
+
+
+@pytest.fixture
+def small(database, settings) -> str:
+    return drafted(database, settings, wider=WIDER)
+
+
+@pytest.fixture
+def costly(database, settings) -> str:
+    return drafted(database, settings, **COSTLY)
+
+
+def test_small_draft_says_so_first_and_widens_by_a_job(workspace, database, small, api):
+    shown = message(database)
+    assert "Too small to measure" in shown
+    assert shown.index("Too small to measure") < shown.index("Audience")
+    assert "Widen to medium risk (532 customers)" in shown
+    workspace.press(ids.WIDEN_CAMPAIGN, f"{small}:1", ANALYST)
+    (job,) = until(lambda: all_jobs(database))
+    assert job.kind == "campaign_widen"
+    given = {name: value for name, value in job.args.items() if value is not None}
+    assert given == {"campaign_id": "c7", "version": 1, "tier": "medium", "listed": False}
+    workspace.press(ids.WIDEN_CAMPAIGN, f"{small}:0", ANALYST, at="8.8")
+    until(lambda: len(api.named("response_url")) == 2)
+    assert len(all_jobs(database)) == 1
+
+
+def test_losing_draft_says_so_first_and_gets_a_cheaper_offer(workspace, database, costly):
+    assert "Expected to lose" in message(database)
+    assert "Choose a cheaper offer" in message(database)
+    workspace.press(ids.CHEAPER_CAMPAIGN, f"{costly}:1", ANALYST)
+    until(lambda: body_of(database).discount == 0.05)
+    assert body_of(database).plan().profit > 0
+    assert "Expected to lose" not in message(database)
+
+
+def test_viewer_can_use_neither_button(workspace, database, small, api):
+    workspace.press(ids.WIDEN_CAMPAIGN, f"{small}:1", VIEWER)
+    assert "you need analyst" in whispered(api)
+    workspace.press(ids.CHEAPER_CAMPAIGN, f"{small}:1", VIEWER)
+    until(lambda: len(api.named("response_url")) == 2)
+    assert all_jobs(database) == []
+    assert body_of(database).discount == 0.1

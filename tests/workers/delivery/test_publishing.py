@@ -1,0 +1,389 @@
+"""Test the nightly publication of scores and audiences for other systems."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import delete, func, select
+
+from retention import clock, erasure
+from retention.connect import connections
+from retention.connect.contract import ConnectorError, ListUnavailable
+from retention.connect.platforms import profiles
+from retention.connect.platforms.contacts import ContactLists
+from retention.connect.platforms.mail import platform_class
+from retention.connect.readers import api_keys
+from retention.db.tables import Audience, AudienceMember, Job, Profile, ProfileSnapshot
+from retention.lake import Lake
+from retention.outreach.consent import suppressed_customers
+from tests import readonly
+from tests import shop as tiny
+from tests.standins.profile_platforms import PLATFORMS
+from tests.world import change, read
+from workers.data import publishing
+from workers.requests import PlatformSync, PublishProfiles
+from workers.schedule import tick
+from workers.tasks.runner import run_inline
+from workers.tasks.shops import platform_sync as task
+from workers.tasks.shops.platform_sync import READ_UNTIL, left_since
+
+ADMIN = "U0ADMIN"
+ONE = pytest.mark.nightly_after(1)  # what differs by platform has tests of its own
+
+
+@pytest.fixture(scope="module")
+def with_audience(shop, tmp_path_factory) -> Iterator[tiny.Shop]:
+    """The session's shop, with one audience of all who may be at risk."""
+    copy = readonly.copy_of(shop, tmp_path_factory.mktemp("audience") / "home")
+    with copy.database.transaction() as session:
+        session.add(
+            Audience(
+                team_id=copy.settings.team_id,
+                name="all-risks",
+                expression="risk >= low",
+                customers=0,
+                counted_as_of=shop.end,
+                saved_by=ADMIN,
+            )
+        )
+    with readonly.shared(copy) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def published(with_audience, tmp_path_factory) -> Iterator[tiny.Shop]:
+    """The same with a publication."""
+    folder = tmp_path_factory.mktemp("published")
+    copy = readonly.copy_of(with_audience, folder / "home", admins=ADMIN)
+    clock.configure(fixed=copy.end)
+    publish(copy)
+    with readonly.shared(copy) as shared:
+        yield shared
+
+
+@pytest.fixture
+def desk(request, tmp_path) -> Iterator[tiny.Shop]:
+    """A copy of this test's own, with a publication where a platform is to get it."""
+    made = "published" if "platform" in request.fixturenames else "with_audience"
+    copy = readonly.copy_of(request.getfixturevalue(made), tmp_path / "home", admins=ADMIN)
+    clock.configure(fixed=copy.end)
+    yield copy
+    copy.database.dispose()
+
+
+def publish(desk) -> dict:
+    return run_inline(desk.database, PublishProfiles(), user=ADMIN)
+
+
+def counted(session, table) -> int:
+    return session.scalar(select(func.count()).select_from(table))
+
+
+def test_publication_has_every_score_and_every_member(desk):
+    data = publish(desk)
+    assert data["customers"] > 0
+    assert data["audiences"] == {"all-risks": data["customers"]}
+    with desk.database.reading() as session:
+        snapshot = profiles.newest_snapshot(session)
+        assert snapshot.customers == data["customers"] == counted(session, Profile)
+        assert counted(session, AudienceMember) == data["customers"]
+        customer = session.scalar(select(Profile.customer_id).order_by(Profile.customer_id))
+        found = profiles.customer_profile(session, customer)
+    assert found["risk"]["tier"] in ("high", "medium", "low")
+    assert 0 <= found["risk"]["churn_probability"] <= 1
+    assert found["audiences"] == ["all-risks"]
+
+
+def test_two_publications_are_kept(desk):
+    for _ in range(3):
+        publish(desk)
+    assert read(desk.database, counted, ProfileSnapshot) == 2
+
+
+def test_erased_customer_is_in_no_publication(desk):
+    publish(desk)
+    with desk.database.transaction() as session:
+        customer = session.scalar(select(Profile.customer_id))
+        erasure.erase_from_sql(session, [customer])
+        for table in (Profile, AudienceMember):
+            assert session.scalar(select(table).where(table.customer_id == customer)) is None
+
+
+def test_nothing_is_published_while_nobody_reads(database):
+    with database.reading() as session:
+        assert publishing.due(session, clock.now()) is None
+        assert publishing.next_moment(session, clock.now()) is None
+
+
+def test_publication_is_due_with_the_first_key_and_every_night(database, settings):
+    zone = ZoneInfo(settings.timezone)
+    noon = datetime(2026, 3, 1, 12, tzinfo=zone)
+    clock.configure(fixed=noon)
+    change(database, api_keys.add, "crm", ADMIN)
+    for at, jobs in ((noon, 1), (noon + timedelta(hours=3), 1), (noon + timedelta(hours=17), 2)):
+        clock.configure(fixed=at)
+        tick.tick(database)
+        with database.reading() as session:
+            found = session.scalars(select(Job).where(Job.kind == "publish_profiles")).all()
+            assert len(found) == jobs
+            upcoming = publishing.next_moment(session, at)
+        assert upcoming.astimezone(zone).hour == 4
+        assert upcoming > at
+
+
+# ---------------------------------------------------------------- mail platforms
+
+
+def connect(desk, kind, values):
+    with desk.database.transaction() as session:
+        declared = platform_class(kind).settings
+        connections.add(session, "mail", kind, declared, values, channel="C0CRM", by=ADMIN)
+
+
+@pytest.fixture(params=PLATFORMS)
+def platform(request, desk):
+    """The desk with a publication, connected to a stand-in of a mail platform."""
+    kind = request.param
+    with PLATFORMS[kind].stand_in.start() as stand_in:
+        connect(desk, kind, PLATFORMS[kind].values(stand_in))
+        yield stand_in
+
+
+def test_every_platform_that_takes_profiles_is_synchronised():
+    assert set(publishing.TAKERS) == set(PLATFORMS)
+
+
+def synchronise(desk) -> dict:
+    with desk.database.reading() as session:
+        (connection,) = connections.connections(session)
+        snapshot = profiles.newest_snapshot(session)
+    request = PlatformSync(connection_id=connection.id, snapshot_id=snapshot.id)
+    return run_inline(desk.database, request, user=ADMIN)
+
+
+def test_platform_gets_scores_and_audiences_of_customers_with_consent(desk, platform):
+    told = synchronise(desk)
+    properties = platform.properties()
+    assert 0 < told["profiles"] == len(properties)
+    assert told["without_consent"] > 0
+    values = map(str, next(iter(properties.values())).values())
+    assert {"high", "medium", "low"}.intersection(values)
+    ((name, members),) = platform.members().items()
+    assert name == "Retention: all-risks"
+    assert members == set(properties)
+    assert told["lists"][name] == {"added": len(members), "removed": 0}
+
+
+@ONE
+@pytest.mark.parametrize("kind", ["customer.io", "klaviyo"])
+def test_consent_to_emails_hands_over_no_phone_number(desk, kind):
+    lake = Lake.open(desk.settings)
+    customers = lake.table("customers").execute()
+    lake.upsert("customers", customers.assign(phone="+447400123456"))
+    with PLATFORMS[kind].stand_in.start() as stand_in:
+        connect(desk, kind, PLATFORMS[kind].values(stand_in))
+        publish(desk)
+        assert synchronise(desk)["profiles"] > 0
+        assert not any(b"7400123456" in call.body for call in stand_in.calls)
+
+
+@ONE
+def test_second_synchronisation_only_changes_what_changed(desk, platform):
+    synchronise(desk)
+    name = "Retention: all-risks"
+    wanted = set(platform.members()[name])
+    platform.take_out(name, min(wanted))
+    assert synchronise(desk)["lists"] == {name: {"added": 1, "removed": 0}}
+    assert platform.members()[name] == wanted
+    with desk.database.transaction() as session:
+        outsider = delete(AudienceMember).where(AudienceMember.customer_id == min(wanted))
+        session.execute(outsider)
+    assert synchronise(desk)["lists"] == {name: {"added": 0, "removed": 1}}
+    assert platform.members()[name] == wanted - {min(wanted)}
+
+
+def test_unsubscribe_at_the_platform_counts_here(desk, platform):
+    synchronise(desk)
+    platform.happen("unsubscribed", min(platform.properties()), desk.end)
+    for expected in (1, 0):
+        told = synchronise(desk)
+        assert told["unsubscribed"] == expected
+        assert told["lists"]["Retention: all-risks"]["removed"] == expected
+
+
+def test_reading_back_overlaps_and_covers_an_outage():
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    overlap = timedelta(days=15)
+    assert left_since(None, now) == now - timedelta(days=180)
+    yesterday, last_month = now - timedelta(days=1), now - timedelta(days=31)
+    for read_until in (yesterday, last_month):
+        assert left_since(read_until.isoformat(), now) == read_until - overlap
+
+
+@ONE
+def test_unsubscribe_of_before_the_connection_counts(desk, platform):
+    synchronise(desk)
+    with desk.database.transaction() as session:
+        (connection,) = connections.connections(session)
+        connection.config = {
+            key: value for key, value in connection.config.items() if key != READ_UNTIL
+        }
+    at = desk.end - timedelta(days=100)
+    platform.happen("unsubscribed", min(platform.properties()), at)
+    assert synchronise(desk)["unsubscribed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "optional"),
+    [("customer.io", ("site_id", "track_key")), ("mailchimp", ("marketing_key", "audience"))],
+)
+def test_connection_without_optional_settings_only_reads_back(desk, kind, optional):
+    with PLATFORMS[kind].stand_in.start() as stand_in:
+        values = PLATFORMS[kind].values(stand_in)
+        connect(desk, kind, {key: value for key, value in values.items() if key not in optional})
+        publish(desk)
+        told = synchronise(desk)
+        assert (told["missing_settings"], told["error"]) == ([*optional], None)
+        assert (told["profiles"], stand_in.properties(), stand_in.members()) == (0, {}, {})
+        assert {call.path for call in stand_in.calls} <= {"/v1/messages", "/api/1.3/rejects/list"}
+
+
+@ONE
+def test_problem_of_a_platform_is_told_once_and_when_it_is_over(desk, platform):
+    for wrong in (True, True, False, False):
+        if wrong:
+            platform.fail("unauthorized")
+        told = synchronise(desk)
+        assert told["error"] == ("access_denied" if wrong else None)
+        with desk.database.transaction() as session:
+            (connection,) = connections.connections(session)
+            assert connection.error_code == told["error"]
+            repeated = ConnectorError("access_denied") if wrong else None
+            assert not connections.note_error(connection, repeated)
+
+
+@ONE
+def test_each_publication_goes_to_the_platform_once(desk, platform):
+    for expected in (1, 1):
+        tick.tick(desk.database)
+        with desk.database.reading() as session:
+            found = session.scalars(select(Job).where(Job.kind == "platform_sync")).all()
+            assert len(found) == expected
+
+
+@ONE
+def test_deleted_audience_and_closed_campaign_empty_their_lists(desk, platform):
+    synchronise(desk)
+    with desk.database.transaction() as session:
+        session.execute(delete(Audience))
+    assert synchronise(desk)["lists"]["Retention: all-risks"]["removed"] > 0
+    assert platform.members() == {"Retention: all-risks": set()}
+    assert synchronise(desk)["lists"] == {}
+
+
+@ONE
+def test_unsubscribes_are_read_although_the_platform_refuses_scores(desk, platform):
+    synchronise(desk)
+    platform.happen("unsubscribed", min(platform.properties()), desk.end)
+    platform.fail("forbidden", path="churn")
+    told = synchronise(desk)
+    assert (told["error"], told["unsubscribed"]) == ("scope_missing", 1)
+
+
+@ONE
+def test_unsubscribe_is_stored_although_the_hand_over_is_killed(desk, platform, monkeypatch):
+    synchronise(desk)
+    customer = min(platform.properties())
+    platform.happen("unsubscribed", customer, desk.end)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(task, "sync_platform", killed)
+    with pytest.raises(KeyboardInterrupt):
+        synchronise(desk)
+    assert customer in read(desk.database, suppressed_customers)
+
+
+@ONE
+def test_hand_over_without_time_continues_in_the_next_hour(desk, platform, monkeypatch):
+    monkeypatch.setattr(task, "MOST_WORK", -1.0)
+    told = synchronise(desk)
+    assert (told["is_complete"], told["error"], platform.members()) == (False, None, {})
+    numbers = []
+    for _ in range(2):
+        tick.tick(desk.database)
+        with desk.database.reading() as session:
+            due = select(Job.idem_key).where(Job.idem_key.startswith("platform_sync:"))
+            numbers.append([key.count(":") for key in session.scalars(due)])
+    assert numbers == [[3], [3]]  # the key of an hour, once
+    monkeypatch.undo()
+    assert synchronise(desk)["is_complete"]
+    with desk.database.reading() as session:
+        (connection,) = connections.connections(session)
+        assert connection.config[publishing.UNFINISHED] is None
+
+
+@ONE
+def test_later_job_hands_over_the_rest_only(desk, platform):
+    name = "Retention: all-risks"
+    synchronise(desk)
+    customers = sorted(platform.properties())
+    with desk.database.transaction() as session:
+        (connection,) = connections.connections(session)
+        rest = {
+            "snapshot_id": profiles.newest_snapshot(session).id,
+            "done_lists": [name],
+            "pushed_until": customers[-3],
+        }
+        connection.config = {**connection.config, publishing.UNFINISHED: rest}
+    told = synchronise(desk)
+    assert (told["profiles"], told["lists"], told["is_complete"]) == (2, {}, True)
+    assert synchronise(desk)["profiles"] == len(customers)
+
+
+@ONE
+def test_list_that_cannot_be_read_blocks_no_other(desk, platform, monkeypatch):
+    with desk.database.transaction() as session:
+        (audience,) = session.scalars(select(Audience))
+        session.add(
+            Audience(
+                team_id=audience.team_id,
+                name="a-list",
+                expression=audience.expression,
+                customers=0,
+                counted_as_of=desk.end,
+                saved_by=ADMIN,
+            )
+        )
+    publish(desk)
+    real = ContactLists.list_members
+
+    def members(self, name, addresses=None):
+        if name == "Retention: a-list":
+            raise ListUnavailable("rate_limited", "the export still runs")
+        return real(self, name, addresses)
+
+    monkeypatch.setattr(ContactLists, "list_members", members)
+    told = synchronise(desk)
+    assert (told["error"], told["is_complete"]) == ("rate_limited", False)
+    assert told["profiles"] > 0
+    assert set(platform.members()) == {"Retention: all-risks"}
+    monkeypatch.undo()
+    told = synchronise(desk)
+    assert (set(told["lists"]), told["profiles"]) == ({"Retention: a-list"}, 0)
+
+
+@ONE
+def test_platform_that_does_not_answer_gets_it_again_next_hour(desk, platform):
+    platform.fail("server_error", times=99)
+    assert synchronise(desk)["error"] == "unavailable"
+    numbers = []
+    for hours in (0, 0, 1):
+        clock.configure(fixed=desk.end + timedelta(hours=hours))
+        tick.tick(desk.database)
+        with desk.database.reading() as session:
+            due = select(Job).where(Job.idem_key.startswith("platform_sync:"))
+            numbers.append(len(session.scalars(due).all()))
+    assert numbers == [1, 1, 2]

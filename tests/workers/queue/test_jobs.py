@@ -1,0 +1,315 @@
+"""Test submitting, claiming, cancelling and retrying jobs."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, func, inspect, select
+
+from retention import clock
+from retention.db.tables import Job, Outbox, RoleGrant
+from retention.errors import BadInput, Conflict, NotAllowed, Refused
+from tests.workers.harness import (
+    ADMIN,
+    ANALYST,
+    CHANNEL,
+    OTHER,
+    VIEWER,
+    ask,
+    counted,
+    failure,
+    job,
+    row,
+    set_job,
+)
+from tests.world import change, scalars
+from workers import roles
+from workers.campaigns.requests import CampaignDeliver
+from workers.queue import completion, jobs
+from workers.requests import REQUESTS, Digest, Retrain, Sweep
+from workers.tasks import runner
+from workers.tasks.interface import Outcome, Post
+
+pytestmark = pytest.mark.usefixtures("people")
+
+
+def together(number: int, act) -> list:
+    """Run ``act(i)`` in concurrent threads; return results or exceptions."""
+    barrier, answers = threading.Barrier(number), [None] * number
+
+    def run(i: int) -> None:
+        barrier.wait()
+        try:
+            answers[i] = act(i)
+        except Exception as error:
+            answers[i] = error
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def test_repeated_delivery_is_one_job_and_message(database):
+    first = ask(database, Sweep(), "trigger-1", user=ANALYST)
+    again = ask(database, Sweep(), "trigger-1", user=ANALYST)
+    assert first.id == again.id
+    assert counted(database, Outbox) == 1
+
+
+def test_concurrent_deliveries_make_one_job(database):
+    answers = together(8, lambda _: ask(database, Sweep(), "trigger-1", user=ANALYST).id)
+    assert len(set(answers)) == 1
+    assert counted(database, Job) == 1
+
+
+def test_announcement_has_progress_bar_and_cancel_button(database):
+    queued_job = ask(database, Sweep(), "k", user=ANALYST)
+    post = row(database, f"job:{queued_job.id}")
+    assert post.channel == CHANNEL
+    assert post.payload["blocks"][-1]["elements"][0]["value"] == queued_job.id
+
+
+def test_unannounced_job_has_no_message(database):
+    ask(database, Digest(), "k", announce=False)
+    assert counted(database, Outbox) == 0
+
+
+def test_insufficient_role_stores_no_unlimited_job(database):
+    with pytest.raises(NotAllowed, match="you need analyst"):
+        ask(database, Retrain(), "k", user=VIEWER)
+    assert counted(database, Job) == 0
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(kind for kind, request in REQUESTS.items() if request.role != "viewer")
+)
+def test_role_is_checked_again_before_each_task(database, settings, task, kind):
+    """A cohort file with names went to a person without the role."""
+    needed = {
+        "customer_id": "c",
+        "cohort_id": "c",
+        "campaign_id": "c",
+        "version": 1,
+        "until": clock.now(),
+        "view_id": "V1",
+        "tier": "medium",
+        "name": "vips",
+        "expression": "value > 200",
+        "table": "events",
+        "first": clock.now().date(),
+        "last": clock.now().date(),
+        "deletion_id": 1,
+        "files": ("orders.csv",),
+        "connection_id": 1,
+        "snapshot_id": 1,
+        "file_id": "F0123",
+        "proposal": "p1",
+    }
+    fields = REQUESTS[kind].model_fields
+    required = {name: needed[name] for name, field in fields.items() if field.is_required()}
+    request = REQUESTS[kind].model_validate(required)
+    with database.transaction() as session:
+        session.add(
+            RoleGrant(team_id=settings.team_id, user_id=VIEWER, role="admin", granted_by=ADMIN)
+        )
+    queued_job = ask(database, request, "k", user=VIEWER)
+    with database.transaction() as session:
+        session.execute(delete(RoleGrant).where(RoleGrant.user_id == VIEWER))
+    worked = []
+    task(kind, lambda request, context: worked.append(kind) or Outcome({}))
+    assert runner.run_job(database, queued_job.id, "t") == "refused"
+    assert worked == []
+    assert f"you need {request.role}" in job(database, queued_job.id).error
+
+
+def test_job_is_stored_while_broker_is_down(database, settings):
+    assert jobs.wake(settings, ask(database, Sweep(), "k")) is False
+
+
+def test_concurrent_workers_claim_a_job_once(database):
+    queued_job = ask(database, Sweep(), "k")
+
+    def claim(i: int):
+        return change(database, jobs.claim, queued_job.id, f"worker-{i}")
+
+    winners = [answer for answer in together(8, claim) if answer is not None]
+    assert len(winners) == 1
+    assert winners[0].attempt == 1
+
+
+def test_only_expired_leases_are_claimed_again(database):
+    queued_job = ask(database, Sweep(), "k")
+    assert change(database, jobs.claim, queued_job.id, "a")
+    assert change(database, jobs.claim, queued_job.id, "b") is None
+    set_job(database, queued_job.id, lease_until=clock.wall() - timedelta(seconds=1))
+    assert change(database, jobs.claim, queued_job.id, "b").attempt == 2
+
+
+def test_lease_of_a_wrong_clock_is_expired(database):
+    queued_job = ask(database, Sweep(), "k")
+    change(database, jobs.claim, queued_job.id, "w1@elsewhere:1")
+    set_job(database, queued_job.id, lease_until=clock.wall() + timedelta(days=365))
+    assert change(database, jobs.claim, queued_job.id, "w2@elsewhere:2").attempt == 2
+
+
+def test_a_job_not_yet_due_is_not_claimed(database):
+    queued_job = ask(database, Sweep(), "k")
+    set_job(database, queued_job.id, not_before=clock.wall() + timedelta(hours=1))
+    assert change(database, jobs.claim, queued_job.id, "a") is None
+
+
+def test_cancelling_a_queued_job_ends_it_and_names_the_person(database):
+    queued_job = ask(database, Sweep(), "k", user=ANALYST)
+    assert change(database, jobs.cancel, queued_job.id, ANALYST).state == "cancelled"
+    assert f"<@{ANALYST}>" in str(row(database, f"job:{queued_job.id}").payload)
+    assert change(database, jobs.claim, queued_job.id, "a") is None
+
+
+def test_cancelling_a_running_job_asks_it_to_stop_once(database):
+    queued_job = ask(database, Sweep(), "k", user=ANALYST)
+    with database.transaction() as session:
+        jobs.claim(session, queued_job.id, "a")
+        assert jobs.cancel(session, queued_job.id, ANALYST).cancel_at is not None
+    with (
+        database.transaction() as session,
+        pytest.raises(Conflict, match="being cancelled already"),
+    ):
+        jobs.cancel(session, queued_job.id, ANALYST)
+
+
+def test_concurrent_cancellations_have_one_winner(database):
+    queued_job = ask(database, Sweep(), "k", user=ANALYST)
+
+    def cancel(_: int):
+        return change(database, jobs.cancel, queued_job.id, ADMIN).id
+
+    answers = together(8, cancel)
+    assert answers.count(queued_job.id) == 1
+    assert all(isinstance(answer, Conflict) for answer in answers if answer != queued_job.id)
+
+
+def test_only_admins_cancel_jobs_of_others(database):
+    queued_job = ask(database, Sweep(), "k", user=ANALYST)
+    with database.transaction() as session, pytest.raises(NotAllowed, match="you need admin"):
+        jobs.cancel(session, queued_job.id, OTHER)
+    assert change(database, jobs.cancel, queued_job.id, ADMIN).cancelled_by == ADMIN
+
+
+def test_unknown_job_is_refused(database):
+    with database.transaction() as session, pytest.raises(BadInput, match="'nope'"):
+        jobs.cancel(session, "nope", ADMIN)
+
+
+def test_retry_runs_a_failed_job_again_in_the_same_message(database, task):
+    from workers.tasks.runner import run_job
+
+    def fails(request, context):
+        raise BadInput("There is no customer 'X'.")
+
+    queued_job = ask(database, Sweep(), "k", user=ANALYST)
+    task("sweep", fails)
+    assert run_job(database, queued_job.id, "t") == "refused"
+    assert "no customer" in failure(database, queued_job.id).payload["text"]
+    later = queued_job.business_at + timedelta(days=4)
+    clock.configure(fixed=later)
+    assert change(database, jobs.retry, queued_job.id, ANALYST).business_at == later
+    task(
+        "sweep", lambda request, context: Outcome({}, (Post("job/refused", {"sentence": "found"}),))
+    )
+    assert run_job(database, queued_job.id, "t") == "done"
+    assert row(database, f"job:{queued_job.id}").payload["text"] == "found"
+    with (
+        database.transaction() as session,
+        pytest.raises(Conflict, match="only a failed or cancelled"),
+    ):
+        jobs.retry(session, queued_job.id, ANALYST)
+
+
+def test_inline_run_posts_nothing(database, task):
+    recorded = []
+
+    def run(request, context):
+        context.progress(1, 2, "half")
+        return Outcome(
+            {"rows": 3}, (Post("job/refused", {"sentence": "x"}, channel=context.requested_by),)
+        )
+
+    task("sweep", run)
+    data = runner.run_inline(
+        database, Sweep(), user="operator", progress=lambda *units: recorded.append(units)
+    )
+    assert data == {"rows": 3}
+    assert recorded == [(1, 2, "half")]
+    with database.reading() as session:
+        assert session.scalars(select(Job.state)).all() == ["done"]
+        assert session.scalar(select(func.count()).select_from(Outbox)) == 0
+
+
+def test_inline_run_raises_refusals(database, task):
+    def run(request, context):
+        raise Refused("too few customers")
+
+    task("sweep", run)
+    with pytest.raises(Refused, match="too few"):
+        runner.run_inline(database, Sweep(), user="operator")
+    assert scalars(database, select(Job.state)) == ["failed"]
+
+
+def test_refusal_in_the_terminal_names_the_model_that_stays(database, task):
+    def run(request, context):
+        model = {"kind": "churn", "version": "churn-1", "promoted": True}
+        completion.publish_part(context, {"models": [model]}, lambda session: None)
+        raise Refused("Too few orders.")
+
+    task("retrain", run)
+    stays = "Too few orders. The churn model trained before that, churn-1, stays in use."
+    with pytest.raises(Refused, match=stays):
+        runner.run_inline(database, Retrain(), user="operator")
+
+
+def test_ctrl_c_in_the_terminal_cancels_the_job(database, task):
+    def run(request, context):
+        raise KeyboardInterrupt
+
+    task("sweep", run)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_inline(database, Sweep(), user="operator")
+    assert scalars(database, select(Job.state)) == ["cancelled"]
+
+
+def test_recent_and_open_jobs_are_listed(database):
+    first, second = (ask(database, Sweep(), key) for key in "ab")
+    set_job(database, first.id, state="done", created_at=clock.wall() - timedelta(hours=1))
+    with database.reading() as session:
+        assert [item.id for item in jobs.recent(session, 5)] == [second.id, first.id]
+        assert [open_job.id for open_job in jobs.open_jobs(session)] == [second.id]
+    assert job(database, second.id).business_at is not None
+
+
+def test_a_list_of_jobs_does_not_read_their_results(database):
+    """Five large sweeps hold 75 MB; the list took 3.6 s, and Slack waits 3 s."""
+    done = ask(database, Sweep(), "k")
+    set_job(database, done.id, state="done", result={"cohort": []})
+    with database.reading() as session:
+        (listed,) = jobs.recent(session, 5)
+        assert inspect(listed).unloaded == {"result"}
+
+
+@pytest.mark.parametrize(("demo", "queue"), [(True, "interactive"), (False, "batch")])
+def test_only_a_demo_sends_emails_beside_its_imports(database, settings, demo, queue):
+    database = database.using(settings.model_copy(update={"demo": demo}))
+    request = CampaignDeliver(campaign_id="c1")
+    with database.transaction() as session:
+        stored = jobs.submit(
+            session, request, requested_by=roles.OPERATOR, channel=None, idem_key="deliver"
+        )
+        assert stored.job.queue == queue
+    with database.transaction() as session:
+        job = session.get(Job, stored.job.id)
+        job.state = "failed"
+        session.flush()
+        assert jobs.requeue(session, job, limited=False)
+        assert session.get(Job, job.id).queue == queue

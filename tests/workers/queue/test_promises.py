@@ -1,0 +1,95 @@
+"""Test the report of forecasts against results."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from retention import templating
+from retention.db.tables import Campaign
+from tests.retention.campaigns.samples import a_body
+from workers.delivery import render
+from workers.requests import PromisesReport
+from workers.tasks.interface import Context
+from workers.tasks.reports import promises_report
+
+NOW = datetime(2025, 6, 1, tzinfo=UTC)
+
+
+def _result(profit: float, margin: float, advice: str = "undecided") -> dict:
+    effect = {
+        "total": profit,
+        "total_low": profit - margin,
+        "total_high": profit + margin,
+        "per_customer": profit / 85,
+        "low": (profit - margin) / 85,
+        "high": (profit + margin) / 85,
+        "standard_error": margin / 170,
+    }
+    return {
+        "advice": advice,
+        "effects": {"profit": effect, "buyers": effect},
+        "sample_ratio": {"treated": 85, "control": 15, "believable": True},
+        "cost": 9.0,
+        "redeemed": 1,
+    }
+
+
+def _report(database, settings, *results: dict | None) -> dict:
+    with database.transaction() as session:
+        for number, result in enumerate(results):
+            campaign = Campaign(
+                id=f"c{number}",
+                team_id=settings.team_id,
+                name=f"May {number}",
+                state="closed",
+                post_key=f"job:{number}",
+                salt="s",
+                drafted_by="U0ANALYST",
+                approved_by=["U0LEAD"],
+                created_at=NOW,
+                sent_at=NOW,
+                result=result,
+                body=a_body().model_dump(mode="json"),
+            )
+            session.add(campaign)
+    context = Context(database, "j1", 1, "U0VIEWER", "C0CRM", None, NOW)
+    outcome = promises_report.run(PromisesReport(), context)
+    (post,) = outcome.posts
+    shown = render.message(post.template, **post.values, zone="UTC")
+    typed = templating.text("terminal/promises_report.txt.j2", **outcome.data)
+    return outcome.data | {"shown": str(shown.blocks), "typed": typed}
+
+
+def test_report_counts_how_often_the_promised_range_held(database, settings):
+    plan = a_body().plan()
+    data = _report(
+        database,
+        settings,
+        _result(plan.profit, 5),
+        _result(plan.profit_high + 10, 50),
+        _result(plan.profit_low - 100, 20),
+        _result(0, 5, "too_small"),
+        None,
+    )
+    assert [one["held"] for one in data["campaigns"]] == [True, False, False]
+    assert (data["held"], data["overlapping"], data["unreadable"]) == (1, 2, 1)
+    assert data["promised"]["profit"] == pytest.approx(3 * plan.profit)
+    assert data["promised"]["low"] == pytest.approx(3 * plan.profit_low)
+    for text in (data["shown"], data["typed"]):
+        assert "1 of 3 campaigns kept their promise" in text
+        assert "1 campaign had no readable result" in text
+    assert "'type': 'table'" in data["shown"]
+
+
+def test_errors_of_independent_results_add_up_as_variances(database, settings):
+    data = _report(database, settings, _result(100, 30), _result(50, 40))
+    assert data["measured"]["profit"] == pytest.approx(150)
+    assert data["measured"]["low"] == pytest.approx(100)
+    assert data["measured"]["high"] == pytest.approx(200)
+
+
+def test_report_without_results_says_what_is_missing(database, settings):
+    data = _report(database, settings, None)
+    assert data["campaigns"] == []
+    assert "No campaign has a readable result yet" in data["shown"]
+    assert "No campaign has a readable result yet" in data["typed"]

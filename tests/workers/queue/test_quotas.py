@@ -1,0 +1,368 @@
+"""Limits on one person's jobs, on SQLite and PostgreSQL."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, func, insert, select, update
+
+from retention import clock
+from retention.db import Database
+from retention.db.tables import Job, RoleGrant
+from retention.errors import Conflict, TooManyRequests
+from retention.settings import Settings
+from tests.databases import create_tables
+from tests.postgres import make_empty, postgres
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, PRIVATE, VIEWER, job, row, set_job
+from tests.world import change, scalar
+from workers import roles
+from workers.queue import jobs, quotas
+from workers.requests import REQUESTS, CohortCsv, Digest, Forget, Recommend, Score, Sweep, Tidy
+from workers.schedule import tick
+from workers.schedule.cadence import Cadence
+
+
+@pytest.fixture(scope="module")
+def postgres_url():
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request, tmp_path) -> Settings:
+    """An installation of this test's own; its database is empty."""
+    if request.param == "sqlite":
+        return Settings(home=tmp_path / "home", admins=ADMIN, _env_file=None)
+    url = request.getfixturevalue("postgres_url")
+    make_empty(url)
+    return Settings(
+        home=tmp_path / "home", admins=ADMIN, database_url=url, secret_key="k" * 32, _env_file=None
+    )
+
+
+@pytest.fixture
+def database(settings):
+    created = Database.of(settings)
+    create_tables(created)
+    with created.transaction() as session:
+        for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
+            session.add(
+                RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
+            )
+    yield created
+    created.dispose()
+
+
+@pytest.fixture
+def submit(database):
+    """``submit(request, user, channel)`` as a command does."""
+    count = iter(range(10_000))
+
+    def submit_command(request, user=ANALYST, channel=CHANNEL, *, limited=True, **options):
+        asked = {"idem_key": f"command:{next(count)}", "announce": False, **options}
+        put = jobs.submit if limited else jobs.submit_due
+        return change(database, put, request, requested_by=user, channel=channel, **asked)
+
+    return submit_command
+
+
+def number_of_jobs(database) -> int:
+    return scalar(database, select(func.count()).select_from(Job))
+
+
+# ---------------------------------------------------------------- identical requests
+
+
+def test_identical_open_request_is_joined(database, submit):
+    first = submit(Digest())
+    second = submit(Digest(), user=VIEWER)
+    assert (first.created, first.joined) == (True, False)
+    assert (second.created, second.joined) == (False, True)
+    assert second.job.id == first.job.id
+    assert number_of_jobs(database) == 1
+
+
+def test_running_request_is_joined_and_finished_one_is_not(database, submit):
+    first = submit(Digest()).job
+    set_job(database, first.id, state="running")
+    assert submit(Digest()).joined
+    set_job(database, first.id, state="done")
+    assert submit(Digest()).created
+
+
+def test_request_that_is_being_cancelled_is_not_joined(database, submit):
+    first = submit(Digest()).job
+    set_job(database, first.id, state="running", cancel_at=clock.wall())
+    assert submit(Digest()).created
+
+
+def test_other_arguments_and_other_channels_are_other_requests(database, submit):
+    submit(Sweep(top=5))
+    assert submit(Sweep(top=6)).created
+    assert submit(Sweep(top=5), channel=PRIVATE).created
+    assert submit(Sweep(top=5), user=OTHER, thread_key="campaign:1").created
+    assert number_of_jobs(database) == 4
+
+
+def test_private_results_of_two_people_are_two_jobs(database, submit):
+    request = CohortCsv(cohort_id="c1")
+    submit(request, user=ANALYST, channel=ANALYST)
+    assert submit(request, user=OTHER, channel=OTHER).created
+    assert submit(request, user=ANALYST, channel=ANALYST).joined
+
+
+def test_same_delivery_twice_is_neither_new_nor_joined(database, submit):
+    first = submit(Digest(), idem_key="command:same")
+    again = submit(Digest(), idem_key="command:same")
+    assert (again.created, again.joined, again.job.id) == (False, False, first.job.id)
+
+
+def cancel(database, job_id: str, user: str):
+    return change(database, jobs.cancel, job_id, user)
+
+
+def test_joined_job_goes_on_for_the_other_person(database, submit):
+    """Its owner cancelled it, and nobody got a result."""
+    first = submit(Digest(), announce=True).job
+    submit(Digest(), user=VIEWER)
+    submit(Digest(), user=OTHER)
+    assert cancel(database, first.id, ANALYST).requested_by == VIEWER
+    assert f"<@{VIEWER}>" in str(row(database, f"job:{first.id}").payload)
+    set_job(database, first.id, state="running")
+    withdrawn = cancel(database, first.id, VIEWER)
+    assert (withdrawn.requested_by, withdrawn.cancel_at) == (OTHER, None)
+    assert cancel(database, first.id, OTHER).cancel_at is not None
+
+
+def test_own_second_request_does_not_keep_a_job_from_being_cancelled(database, submit):
+    first = submit(Digest()).job
+    submit(Digest())
+    assert cancel(database, first.id, ANALYST).state == "cancelled"
+
+
+def test_admin_cancels_a_joined_job_for_everybody(database, submit):
+    first = submit(Digest()).job
+    submit(Digest(), user=VIEWER)
+    assert cancel(database, first.id, ADMIN).state == "cancelled"
+
+
+def test_joining_delivery_that_is_repeated_after_the_end_starts_nothing(database, submit):
+    first = submit(Digest()).job
+    submit(Digest(), user=VIEWER, idem_key="command:joins")
+    set_job(database, first.id, state="done")
+    again = submit(Digest(), user=VIEWER, idem_key="command:joins")
+    assert (again.created, again.joined, again.job.id) == (False, True, first.id)
+    assert number_of_jobs(database) == 1
+
+
+def test_a_scheduled_job_is_joined_by_a_person(submit):
+    scheduled = submit(Digest(), limited=False)
+    assert submit(Digest(), user=VIEWER).job.id == scheduled.job.id
+
+
+@pytest.mark.parametrize("people", [1, 8])
+def test_identical_requests_at_the_same_moment_are_one_job(database, submit, people):
+    with ThreadPoolExecutor(8) as pool:
+        requested = pool.map(
+            lambda number: submit(Digest(), user=f"U0{number % people}"), range(16)
+        )
+        submissions = list(requested)
+    assert number_of_jobs(database) == 1
+    assert [item.created for item in submissions].count(True) == 1
+    assert len({submission.job.id for submission in submissions}) == 1
+
+
+# ---------------------------------------------------------------- open jobs
+
+
+def test_fourth_open_sweep_of_a_person_is_refused(database, submit):
+    first = submit(Sweep(top=1)).job
+    submit(Sweep(top=2)), submit(Sweep(top=3))
+    with pytest.raises(TooManyRequests) as refusal:
+        submit(Sweep(top=4))
+    assert str(refusal.value) == (
+        "One person can have at most 3 At-risk list jobs queued or running, "
+        "so wait for one to finish or "
+        f"cancel one with `/retention jobs cancel {first.id}`."
+    )
+    assert number_of_jobs(database) == 3
+    assert submit(Sweep(top=5), user=OTHER).created
+    assert submit(Digest()).created
+    set_job(database, first.id, state="done")
+    assert submit(Sweep(top=4)).created
+
+
+def test_same_delivery_is_answered_above_the_limit(submit):
+    jobs_of = [submit(Sweep(top=top), idem_key=f"command:sweep {top}").job.id for top in (1, 2, 3)]
+    assert submit(Sweep(top=3), idem_key="command:sweep 3").job.id == jobs_of[-1]
+
+
+def test_open_limit_holds_for_requests_at_the_same_moment(database, submit):
+    def is_accepted(top):
+        try:
+            submit(Sweep(top=top))
+        except TooManyRequests:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(is_accepted, range(1, 13))) == 3
+    assert number_of_jobs(database) == 3
+
+
+def test_every_kind_has_a_limit():
+    limits = {kind: quotas.open_limit(kind) for kind in REQUESTS}
+    assert limits["score"] > limits["sweep"]
+    assert min(limits.values()) >= 1
+
+
+# ---------------------------------------------------------------- burst
+
+
+def test_eleventh_job_within_the_window_is_refused(database, submit):
+    for number in range(quotas.BURST_JOBS):
+        kind = Score if number % 2 else Recommend
+        submitted_job = submit(kind(customer_id=f"k{number}"), channel=ANALYST).job
+        set_job(database, submitted_job.id, queued_at=clock.wall() + timedelta(minutes=1))
+    with pytest.raises(TooManyRequests, match="at most 10 jobs in 10 seconds, so wait 10 seconds"):
+        submit(Digest())
+    assert submit(Digest(), user=OTHER, channel=PRIVATE).created
+    with database.transaction() as session:
+        session.execute(update(Job).values(queued_at=clock.wall() - quotas.BURST_WINDOW))
+    assert submit(Sweep()).created
+
+
+def test_finished_jobs_count_towards_the_burst(database, submit):
+    for number in range(quotas.BURST_JOBS):
+        submitted_job = submit(Sweep(top=number + 1)).job
+        set_job(
+            database, submitted_job.id, state="done", queued_at=clock.wall() + timedelta(minutes=1)
+        )
+    with pytest.raises(TooManyRequests, match="10 jobs in 10 seconds"):
+        submit(Digest())
+
+
+# ---------------------------------------------------------------- exempt
+
+
+def test_the_operator_and_the_system_are_not_limited(database, submit):
+    for number in range(15):
+        submit(Sweep(top=1 + number % 2), user=roles.OPERATOR)
+        submit(Sweep(top=1 + number % 2), user=ANALYST, limited=False)
+        submit(Tidy(), user=roles.OPERATOR, channel=None)
+    assert number_of_jobs(database) == 45
+    assert submit(Sweep(top=9)).created  # what was exempt does not count
+
+
+def test_schedules_of_one_person_are_not_limited(database):
+    monday = clock.now() - timedelta(hours=1)
+    with database.transaction() as session:
+        for number in range(12):
+            at = Cadence(f"{clock.now():%H:%M}")
+            request = Sweep(top=number + 1)
+            created = tick.add(session, request, at, "UTC", channel=CHANNEL, by=ANALYST)
+            created.created_at = monday
+    clock.configure(offset=lambda: timedelta(minutes=2))
+    assert len(tick.tick(database)) == 12
+
+
+# ---------------------------------------------------------------- retry
+
+
+def test_retry_respects_the_open_limit(database, submit):
+    failed = submit(Sweep(top=9)).job
+    set_job(database, failed.id, state="failed")
+    for top in (1, 2, 3):
+        submit(Sweep(top=top))
+    with (
+        pytest.raises(TooManyRequests, match="at most 3 At-risk list jobs"),
+        database.transaction() as session,
+    ):
+        jobs.retry(session, failed.id, ANALYST)
+    assert job(database, failed.id).state == "failed"
+    assert change(database, jobs.retry, failed.id, roles.OPERATOR).state == "queued"
+
+
+def test_retry_while_the_same_request_is_open_is_refused(database, submit):
+    failed = submit(Digest()).job
+    set_job(database, failed.id, state="failed")
+    submit(Digest(), user=VIEWER)
+    with pytest.raises(Conflict, match="already under way"), database.transaction() as session:
+        jobs.retry(session, failed.id, ANALYST)
+
+
+def test_retried_job_counts_for_its_owner(database, submit):
+    scheduled = submit(Sweep(top=9), limited=False).job
+    set_job(database, scheduled.id, state="failed")
+    change(database, jobs.retry, scheduled.id, ANALYST)
+    for top in (1, 2):
+        submit(Sweep(top=top))
+    with pytest.raises(TooManyRequests):
+        submit(Sweep(top=3))
+
+
+# ---------------------------------------------------------------- the statement
+
+
+@pytest.mark.nightly
+def test_admission_query_uses_indexes(database, settings):
+    states = ["done"] * 8 + ["failed", "queued"]
+    rows = [
+        {
+            "id": f"j{number}",
+            "kind": "sweep",
+            "queue": "batch",
+            "args": {},
+            "idem_key": f"k{number}",
+            "state": states[number % 10],
+            "requested_by": f"U{number % 500}",
+            "request_key": f"r{number % 3000}",
+            "by_person": True,
+            "channel": CHANNEL,
+        }
+        for number in range(20_000)
+    ]
+    with database.transaction() as session:
+        session.execute(insert(Job), rows)
+    if not database.is_sqlite:  # SQLite has no statistics unless somebody asks for them
+        with database.engine.begin() as connection:
+            connection.exec_driver_sql("ANALYZE")
+    explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
+    bound = {
+        "team_id": settings.team_id,
+        "kind": "sweep",
+        "user": "U7",
+        "key": "r7",
+        "idem_key": "k7",
+        "since": clock.wall(),
+    }
+    sent = []
+    event.listen(database.engine, "before_cursor_execute", lambda *given: sent.append(given[2:4]))
+    with database.engine.connect() as connection:
+        connection.execute(quotas.admission_query(), bound).all()
+        plan = connection.exec_driver_sql(explain + sent[-1][0], sent[-1][1]).all()
+    shown = json.dumps([[str(cell) for cell in line] for line in plan])
+    for index in (
+        "uq_jobs_idem_key",
+        "ix_jobs_team_id_request_key_state",
+        "ix_jobs_team_id_requested_by_state_queued_at",
+    ):
+        assert index in shown or (
+            index == "uq_jobs_idem_key" and "sqlite_autoindex_jobs" in shown
+        ), shown
+    assert "SCAN jobs" not in shown
+    assert "ix_jobs_team_id_created_at" not in shown
+    assert "Seq Scan on jobs" not in shown
+
+
+def test_erasure_drops_request_hashes(database, submit):
+    from retention.privacy import mentions
+
+    score_job = submit(Score(customer_id="k1"), channel=ANALYST).job
+    erasure_job = submit(Forget(customer_id="k1"), ADMIN, ADMIN).job
+    assert score_job.request_key != erasure_job.request_key
+    with database.transaction() as session:
+        mentions.scrub_jobs(session, [score_job.id])
+        mentions.scrub_own_job(session, erasure_job.id)
+    assert [job(database, each.id).request_key for each in (score_job, erasure_job)] == [None, None]

@@ -1,0 +1,234 @@
+"""Test that each slot of a schedule runs once."""
+
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise, takewhile
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+
+from retention import clock
+from retention.campaigns.lifecycle import transitions
+from retention.db.tables import Campaign, Job, Outbox, RoleGrant, Schedule, Slot
+from retention.errors import BadInput
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, ask, set_job
+from tests.workers.queue.test_jobs import together
+from tests.world import read, scalars
+from workers.campaigns import due_steps
+from workers.requests import Digest, Sweep
+from workers.schedule import tick
+from workers.schedule.cadence import Cadence
+
+MONDAY = datetime(2017, 10, 2, 8, 0, tzinfo=UTC)
+ZONES = (
+    "Europe/London",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Asia/Kolkata",
+    "Pacific/Apia",
+    "UTC",
+)
+
+
+@pytest.fixture
+def weekly(database) -> Schedule:
+    """Mondays at nine in London: 08:00 UTC in summer."""
+    clock.configure(fixed=MONDAY - timedelta(days=1))
+    return add(database)
+
+
+def add(
+    database, request=None, at="09:00", timezone="Europe/London", channel=CHANNEL, by=ADMIN
+) -> Schedule:
+    with database.transaction() as session:
+        cadence = Cadence(at, weekday=0)
+        return tick.add(session, request or Digest(), cadence, timezone, channel=channel, by=by)
+
+
+def states(database) -> list[tuple[date, str]]:
+    return [(slot.slot, slot.state) for slot in scalars(database, select(Slot).order_by(Slot.slot))]
+
+
+@given(
+    zone=st.sampled_from(ZONES),
+    weekday=st.integers(0, 6),
+    minutes=st.integers(0, 1439),
+    start=st.datetimes(datetime(2015, 1, 1), datetime(2029, 1, 1), timezones=st.just(UTC)),
+)
+def test_weekly_slots_follow_the_local_day(zone, weekday, minutes, start):
+    at = f"{minutes // 60:02d}:{minutes % 60:02d}"
+    created = Schedule(weekday=weekday, at=at, timezone=zone, created_at=start, last_slot=None)
+    end = start + timedelta(days=371)
+    result = list(takewhile(lambda pair: pair[1] <= end, tick.slots(created)))
+    assert 52 <= len(result) <= 54
+    assert all(later[0] - earlier[0] == timedelta(days=7) for earlier, later in pairwise(result))
+    moments = [moment for _, moment in result]
+    assert moments == sorted(set(moments))
+    for day, moment in result:
+        local = moment.astimezone(ZoneInfo(zone))
+        gap = local.replace(tzinfo=None) - datetime.combine(
+            day, datetime.strptime(at, "%H:%M").time()
+        )
+        assert (
+            timedelta() <= gap <= timedelta(days=1)
+        )  # moved only where that time does not exist (Samoa lost a day)
+
+
+def test_first_of_two_equal_local_times_is_used():
+    assert tick.due_at(date(2026, 10, 25), "01:30", "Europe/London") == datetime(
+        2026, 10, 25, 0, 30, tzinfo=UTC
+    )
+
+
+def test_missing_local_time_moves_by_the_gap():
+    assert tick.due_at(date(2026, 3, 29), "01:30", "Europe/London") == datetime(
+        2026, 3, 29, 1, 30, tzinfo=UTC
+    )
+
+
+def test_slot_fires_once_at_its_time(database, weekly):
+    clock.configure(fixed=MONDAY - timedelta(seconds=1))
+    assert tick.tick(database) == []
+    clock.configure(fixed=MONDAY)
+    (job_id,) = tick.tick(database)
+    assert tick.tick(database) == []
+    with database.reading() as session:
+        job = session.get_one(Job, job_id)
+        assert (job.kind, job.channel, job.requested_by) == ("digest", CHANNEL, ADMIN)
+        assert (
+            session.scalar(select(func.count()).select_from(Outbox)) == 0
+        )  # the digest notifies, no bar before it
+
+
+def test_racing_ticks_make_one_run(database, weekly):
+    clock.configure(fixed=MONDAY)
+    answers = together(6, lambda _: tick.tick(database))
+    assert sum(len(answer) for answer in answers) == 1
+    assert len(states(database)) == 1
+
+
+def test_only_the_newest_slot_runs_after_downtime(database, weekly):
+    clock.configure(fixed=MONDAY + timedelta(days=14, hours=11))
+    assert len(tick.tick(database)) == 1
+    assert [state for _, state in states(database)] == ["skipped", "skipped", "fired"]
+
+
+def test_a_slot_missed_by_more_than_twelve_hours_is_skipped(database, weekly):
+    clock.configure(fixed=MONDAY + timedelta(hours=13))
+    assert tick.tick(database) == []
+    assert [state for _, state in states(database)] == ["skipped"]
+
+
+def test_next_due_skips_no_moment(database, weekly):
+    now, fired = MONDAY - timedelta(days=1), 0
+    while True:
+        moment = read(database, tick.next_due, now)
+        if moment > MONDAY + timedelta(days=60):
+            break
+        now = moment
+        clock.configure(fixed=now)
+        fired += len(tick.tick(database))
+    assert fired == len(states(database)) == 9
+    assert {state for _, state in states(database)} == {"fired"}
+
+
+def test_next_due_includes_campaigns(database):
+    with database.transaction() as session:
+        session.add(
+            Campaign(
+                id="c",
+                name="c",
+                state="approved",
+                post_key="campaign:c",
+                body={},
+                salt="s",
+                drafted_by=ANALYST,
+                clears_at=MONDAY,
+                window_ends_at=MONDAY + timedelta(days=28),
+            )
+        )
+    with database.reading() as session:
+        assert tick.next_due(session, MONDAY - timedelta(hours=1)) == MONDAY
+        assert tick.next_due(session, MONDAY) is None
+
+
+def test_failing_schedule_is_reported_once_and_stops_no_other(database, weekly):
+    add(database, Sweep(), channel="C0OTHER")
+    with database.transaction() as session:
+        session.get_one(Schedule, weekly.id).args = {"of": "another version"}
+    clock.configure(fixed=MONDAY + timedelta(minutes=1))
+    fired = [tick.tick(database) for _ in range(2)]
+    with database.reading() as session:
+        assert [session.get_one(Job, job_id).kind for job_id in fired[0]] == ["sweep"]
+        (shown,) = session.scalars(select(Outbox))
+    assert (fired[1], shown.channel, shown.revision) == ([], CHANNEL, 1)
+    assert "It is tried again by itself" in str(shown.payload["blocks"])
+
+
+def test_failing_campaign_is_reported_in_its_thread(database, monkeypatch):
+    """Nobody decided on either in time; one is broken."""
+    clock.configure(fixed=MONDAY)
+    with database.transaction() as session:
+        for name in ("broken", "sound"):
+            session.add(
+                Campaign(
+                    id=name,
+                    name=name,
+                    state="submitted",
+                    channel=CHANNEL,
+                    post_key=f"post:{name}",
+                    body={},
+                    salt="s",
+                    drafted_by=ANALYST,
+                    expires_at=MONDAY - timedelta(hours=1),
+                )
+            )
+    expire = transitions.expire
+
+    def breaks(session, campaign_id, now):
+        expired = expire(session, campaign_id, now)
+        if campaign_id == "broken":
+            raise ValueError(campaign_id)
+        return expired
+
+    monkeypatch.setattr(transitions, "expire", breaks)
+    monkeypatch.setattr(due_steps, "show_change", lambda *_: None)
+    tick.tick(database)
+    with database.reading() as session:
+        assert session.get_one(Campaign, "sound").state == "expired"
+        assert session.get_one(Campaign, "broken").state == "submitted"
+        assert session.scalars(select(Outbox.thread_key)).all() == ["post:broken"]
+
+
+def test_schedule_of_a_demoted_person_is_skipped(database, settings):
+    clock.configure(fixed=MONDAY - timedelta(days=1))
+    with database.transaction() as session:
+        session.add(
+            RoleGrant(team_id=settings.team_id, user_id=ANALYST, role="viewer", granted_by=ADMIN)
+        )
+    add(database, Sweep(), by=ANALYST)
+    clock.configure(fixed=MONDAY)
+    assert tick.tick(database) == []
+    assert [state for _, state in states(database)] == ["skipped"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"), [({"at": "9"}, "'9'"), ({"timezone": "Mars/Base"}, "'Mars/Base'")]
+)
+def test_invalid_schedules_are_refused(database, changes, named):
+    with pytest.raises(BadInput, match=named):
+        add(database, **changes)
+
+
+def test_idle_means_no_job_and_no_message_waits(database):
+    assert read(database, tick.is_idle)
+    queued_job = ask(database, Sweep(), "k")
+    assert not read(database, tick.is_idle)
+    set_job(database, queued_job.id, state="done")
+    with database.reading() as session:
+        assert not tick.is_idle(session)  # its message is not out yet
+    with database.transaction() as session:
+        session.scalars(select(Outbox)).one().state = "sent"
+    assert read(database, tick.is_idle)

@@ -1,0 +1,210 @@
+"""Test the weekly digest as a job and as a Slack message."""
+
+import json
+from datetime import date, timedelta
+
+import pytest
+
+from retention import clock
+from retention.audiences import store
+from retention.audiences.parse import parse
+from retention.db.tables import Outbox
+from retention.outreach import calls
+from retention.registry import ChurnDefinition, change_definition
+from retention.reports.digest import digest
+from tests import readonly
+from tests.retention.reports.samples import add_campaign, add_measured_campaign
+from workers.delivery import render
+from workers.delivery.block_limits import MESSAGE_CHARACTERS, size
+from workers.queue import jobs
+from workers.requests import Digest, Sweep
+from workers.tasks import runner
+
+
+@pytest.fixture
+def desk(shop, tmp_path):
+    """A copy of the tiny shop, three weeks before its last event."""
+    copy = readonly.copy_of(shop, tmp_path / "shop", currency="EUR")
+    clock.configure(fixed=shop.end - timedelta(days=21))
+    with copy.database.transaction() as session:
+        decided = ChurnDefinition(28, 56, "person")
+        change_definition(session, decided, "operator")
+    yield copy.database, copy.lake, shop.end
+    copy.database.dispose()
+
+
+def page_of(desk):
+    """Return the digest now."""
+    database, lake, _ = desk
+    return digest(lake, database)
+
+
+def test_digest_counts_lapsed_customers_of_an_earlier_sweep(desk):
+    database, lake, end = desk
+    runner.run_inline(database, Sweep(), user="operator", progress=lambda *_: None)
+    clock.configure(fixed=end)
+    found = digest(lake, database).data["came_true"]
+    assert (found["days"], found["finished"]) == (21, False)
+    assert 0 <= found["lapsed"] <= found["flagged"] > 0
+
+
+def test_campaign_names_cannot_mention_a_channel(desk):
+    database, lake, _ = desk
+    add_campaign(database, name='<!channel> & "friends"', state="submitted")
+    page = digest(lake, database)
+    message = _details(page)
+    markdown = [one for one in _texts(message.blocks) if one["type"] == "mrkdwn"]
+    assert markdown  # a raw_text cannot mention anyone
+    assert not any("<!channel>" in one["text"] for one in markdown)
+    assert "waits for approval" in json.dumps(message.blocks)
+    assert page.data["work"]["approvals"] == 1
+
+
+def test_measured_campaign_shows_its_interval_and_demo_says_simulated(desk):
+    database, lake, _ = desk
+    effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
+    add_measured_campaign(database, effects={"profit": effect, "orders": effect})
+    page = digest(lake, database)
+    values = {**page.data, "demo": True, "zone": "UTC", "sections": Digest().sections}
+    text = json.dumps(render.message("digest/details", **values).blocks, ensure_ascii=False)
+    assert "likely between −\u2060€10 and €250" in text
+    assert "simulated answers" in text
+
+
+@pytest.mark.parametrize(
+    ("advice", "says"),
+    [
+        ("too_small", "too few bought to tell"),
+        pytest.param("unbelievable", "not to be read", marks=pytest.mark.nightly),
+    ],
+)
+def test_message_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
+    database, lake, _ = desk
+    add_measured_campaign(database, advice=advice)
+    page = digest(lake, database)
+    text = json.dumps(_details(page).blocks, ensure_ascii=False)
+    assert says in text
+    assert "€250" not in text
+
+
+@pytest.mark.nightly
+def test_digest_message_fits_slack_with_many_campaigns(desk):
+    database, lake, _ = desk
+    for number in range(30):
+        add_campaign(
+            database,
+            f"c{number}",
+            name="Long " * 40,
+            state="live",
+            window_ends_at=clock.now(),
+            created_at=clock.now(),
+        )
+    page = digest(lake, database)
+    assert size(_details(page).blocks) <= MESSAGE_CHARACTERS
+
+
+@pytest.mark.nightly
+def test_unselected_sections_stay_out_of_the_thread(desk):
+    database, lake, _ = desk
+    add_campaign(database, name="Spring", state="submitted")
+    page = digest(lake, database)
+    assert "Spring" not in str(_details(page, sections=("data",)).blocks)
+    assert "Newest" not in str(_details(page, sections=("campaigns",)).blocks)
+
+
+def _buttons(data: dict, sections: tuple[str, ...] = Digest().sections) -> list[str]:
+    values = {**data, "alt_text": "", "zone": "UTC", "demo": False, "sections": sections}
+    blocks = render.message("digest/week", **values).blocks
+    return [
+        button["text"]["text"]
+        for block in blocks
+        if block["type"] == "actions"
+        for button in block["elements"]
+    ]
+
+
+def test_digest_has_buttons_only_for_work_that_waits(desk):
+    database, lake, _ = desk
+    due = {"owner": "U0ANALYST", "due_on": clock.now().date(), "outcome": None}
+    plans = ({}, {"owner": None}, {"outcome": "declined"}, {"due_on": date(2099, 1, 1)})
+    with database.transaction() as session:
+        for number, plan in enumerate(plans):
+            plan = calls.Plan(**due | plan)
+            calls.save_entry(session, "", f"c{number}", "U0LEAD", clock.now(), plan)
+    data = digest(lake, database).data
+    assert (data["work"]["calls"], data["work"]["unowned_calls"]) == (1, 1)
+    work = {"approvals": 2, "calls": 1, "data": True}
+    assert _buttons({**data, "work": work}) == ["Approve (2)", "My calls", "Check the data"]
+    assert _buttons({**data, "work": work}, ()) == _buttons({**data, "work": work})
+    assert _buttons({**data, "work": {**work, "approvals": 0}})[0] == "My calls"
+    idle = {"approvals": 0, "calls": 0, "data": False}
+    assert _buttons({**data, "work": idle}) == []
+    assert _buttons({**data, "work": idle}, ()) == ["Digest settings"]
+
+
+def test_digest_counts_due_calls_outside_the_personal_button(desk):
+    data = page_of(desk).data
+    values = {**data, "alt_text": "", "zone": "UTC", "demo": False, "sections": ()}
+    values["work"] = {**data["work"], "calls": 2}
+    assert "2 calls due" in json.dumps(render.message("digest/week", **values).blocks)
+
+
+@pytest.mark.parametrize(
+    ("unowned", "says"), [(0, None), (1, "1 call is due"), (3, "3 calls are due")]
+)
+def test_digest_says_how_many_due_calls_have_no_owner(desk, unowned, says):
+    data = page_of(desk).data
+    data["work"]["unowned_calls"] = unowned
+    values = {**data, "alt_text": "", "zone": "UTC", "demo": False, "sections": ()}
+    text = json.dumps(render.message("digest/week", **values).blocks)
+    assert (says in text) if says else ("owner" not in text)
+
+
+def test_headline_says_what_changed(desk):
+    page = page_of(desk)
+    tiers, change = page.data["risk"]["tiers"], page.data["risk"]["change"]["high"]
+    assert page.data["headline"].startswith(f"{tiers['high']} customer")
+    assert str(abs(change)) in page.data["headline"] or change == 0
+
+
+def _texts(node):
+    if isinstance(node, list):
+        return [text for inner in node for text in _texts(inner)]
+    if not isinstance(node, dict):
+        return []
+    own = [node] if isinstance(node.get("text"), str) else []
+    return own + _texts(list(node.values()))
+
+
+ALL_SECTIONS = Digest().sections
+
+
+def _details(page, sections=ALL_SECTIONS):
+    return render.message("digest/details", **page.data, sections=sections, zone="UTC")
+
+
+def test_digest_job_posts_a_message_and_its_page_in_the_thread(desk):
+    database, _, _ = desk
+    with database.transaction() as session:
+        submitted = jobs.submit(
+            session, Digest(), requested_by="U0VIEWER", channel="C0CRM", idem_key="k", announce=True
+        )
+    assert runner.run_job(database, submitted.job.id, "t") == "done"
+    with database.reading() as session:
+        rows = {row.key: row for row in session.query(Outbox)}
+    message, page = rows[f"job:{submitted.job.id}"], rows[f"job:{submitted.job.id}:report"]
+    assert rows[f"job:{submitted.job.id}:details"].thread_key == message.key
+    assert "week" in message.payload["images"]
+    assert page.kind == "file"
+    assert page.thread_key == message.key
+
+
+def test_digest_of_an_audience_counts_who_came_and_left(desk):
+    database, _lake, _ = desk
+    with database.transaction() as session:
+        counted = store.Counted(1, clock.now())
+        store.save(session, "silent", parse("last_order > 20"), counted=counted, by="operator")
+    data = runner.run_inline(database, Digest(audience="silent"), user="operator")
+    shown = data["audience"]
+    assert shown["customers"] - shown["customers_before"] == shown["new"] - shown["left"]
+    assert shown["new"] > 0

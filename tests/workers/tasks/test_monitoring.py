@@ -1,0 +1,268 @@
+"""Test weekly checks of the model in a shop that changes."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import pytest
+from sqlalchemy import select
+
+from bot.http.health import champions
+from retention import clock
+from retention.churn.evaluation.uncertainty import Interval
+from retention.churn.model_features import meaning
+from retention.db.tables import Audit, Job, ModelHealth, ModelVersion, Outbox, RoleGrant
+from retention.errors import Conflict, NotAllowed
+from retention.monitoring import latest
+from retention.monitoring.health import _loss_reasons
+from retention.monitoring.outcome import Outcome
+from retention.templating import text
+from tests import readonly
+from tests import shop as tiny
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, VIEWER, ask, job
+from workers import ids, model_changes
+from workers.delivery.render import message
+from workers.requests import Monitor, Retrain, Sweep
+from workers.schedule import tick
+from workers.tasks.runner import run_job
+
+LEARNT, CHANGED, SEEN = 110, 114, 140  # days
+HORIZON = 21
+LEARN = Retrain(models=("churn",), horizon=HORIZON, active_within=2 * HORIZON, model="stacked")
+OUTCOME = Outcome(
+    "v", "run", datetime(2025, 5, 31, 20, tzinfo=UTC), 900, {}, {}, Interval(0.5, 0.48, 0.52)
+)
+
+
+def at(day: float):
+    return tiny.BEGIN + timedelta(days=day)
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory):
+    """Make a shop that loses three in four customers, with an older model and a sweep."""
+    whole = tiny.frames(days=SEEN)
+    events = whole["events"]
+    leaves = events.customer_id.str[-2:].astype(int) % 4 != 0
+    whole["events"] = events[~(leaves & (events.occurred_at >= pd.Timestamp(at(CHANGED))))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny, "frames", lambda **_: whole)
+        own = tiny.build(tmp_path_factory.mktemp("changes") / "home", admins=ADMIN)
+    with own.database.transaction() as session:
+        session.add(RoleGrant(team_id="local", user_id=ANALYST, role="analyst", granted_by=ADMIN))
+    clock.configure(fixed=at(LEARNT))
+    run(own, LEARN, "learn")
+    clock.configure(fixed=at(LEARNT + 1))
+    run(own, Sweep(tier="low"), "sweep")
+    with readonly.shared(own) as shared:
+        yield shared
+
+
+@pytest.fixture
+def shop_that_changes(changed, tmp_path):
+    """A copy of that shop."""
+    copy = readonly.copy_of(changed, tmp_path / "home", admins=ADMIN)
+    yield copy
+    copy.database.dispose()
+
+
+def run(own, request, key: str) -> Job:
+    requested = ask(own.database, request, key, user=ANALYST)
+    assert run_job(own.database, requested.id, "task") == "done"
+    return job(own.database, requested.id)
+
+
+def champion(own) -> ModelVersion:
+    with own.database.reading() as session:
+        return session.scalars(select(ModelVersion).where(ModelVersion.state == "champion")).one()
+
+
+def alerts(own) -> list[Outbox]:
+    with own.database.reading() as session:
+        database = select(Outbox).where(Outbox.key.like("decay:%")).order_by(Outbox.id)
+        return list(session.scalars(database))
+
+
+def looks(own) -> list[ModelHealth]:
+    with own.database.reading() as session:
+        return list(session.scalars(select(ModelHealth).order_by(ModelHealth.id)))
+
+
+@pytest.mark.nightly
+def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
+    own = shop_that_changes
+    model = champion(own)
+
+    # Nothing has matured in the first week: a scheduled look says nothing.
+    clock.configure(fixed=at(LEARNT + 8))
+    (first,) = tick.tick(own.database)
+    assert tick.tick(own.database) == []  # once a week
+    assert run_job(own.database, first, "task") == "done"
+    assert looks(own)[0].scored_as_of is None
+
+    # A month later the sweep's predictions have come out, worse than promised.
+    clock.configure(fixed=at(SEEN))
+    with own.database.reading() as session:
+        assert tick.next_due(session, at(LEARNT + 8)) == model.promoted_at + timedelta(14)
+    (second,) = tick.tick(own.database)
+    assert run_job(own.database, second, "task") == "done"
+    recorded = looks(own)[-1]
+    expected = ("decayed", model.version, model.version)
+    assert (recorded.state, recorded.version, recorded.scored_version) == expected
+    assert recorded.source == f"{_sweep(own)}-1"
+    assert recorded.scored_as_of == at(LEARNT + 1)
+    assert (
+        recorded.metrics["log_loss_interval"]["low"]
+        > recorded.promised["log_loss"]
+        == model.metrics["pooled"]["log_loss"]
+    )
+    assert {"auc", "brier", "ece"} <= set(recorded.metrics)
+    assert {"recency", "rfm_logistic", "bg_nbd"} == set(recorded.baselines)
+    assert "log_loss" in [reason["check"] for reason in recorded.reasons]
+    assert recorded.drift["score_psi"] > 0
+    assert "recency_days" in recorded.drift["features"]
+    assert "tenure_days" in recorded.drift["features"]
+    told_of = {item["feature"]: item["meaning"] for item in recorded.drift["most"]}
+    assert len(told_of) == 5
+    assert not {"tenure_days", "orders_all"} & set(told_of)  # everybody's grow, whatever happens
+    assert not set(told_of) & set(told_of.values())
+
+    # The channel is told, with a button; the status says so as well.
+    shown = alerts(own)[-1]
+    assert (shown.channel, recorded.alerted) == (CHANNEL, True)
+    said = json.dumps(shown.payload, ensure_ascii=False)
+    assert model.version in said
+    assert "came out worse than promised" in said
+    assert ids.RETRAIN_MODEL in said
+    with own.database.reading() as session:
+        (line,) = champions(session)
+    assert line["health"]["state"] == "decayed"
+
+    # The same warning is not repeated within a horizon.
+    before = len(alerts(own))
+    clock.configure(fixed=at(SEEN + 7))
+    (third,) = tick.tick(own.database)
+    assert run_job(own.database, third, "task") == "done"
+    assert looks(own)[-1].state == "decayed"
+    assert len(alerts(own)) == before
+
+    # A viewer may not mend it; an analyst may, once; the message says who did.
+    with own.database.transaction() as session, pytest.raises(NotAllowed):
+        model_changes.retrain(session, second, VIEWER, CHANNEL)
+    with own.database.transaction() as session:
+        requested = model_changes.retrain(session, second, ANALYST, CHANNEL)
+    assert (requested.args["horizon"], requested.args["active_within"]) == (HORIZON, 2 * HORIZON)
+    with own.database.transaction() as session, pytest.raises(Conflict, match="already"):
+        model_changes.retrain(session, second, ANALYST, CHANNEL)
+    shown = json.dumps(alerts(own)[-1].payload)
+    assert ids.RETRAIN_MODEL not in shown
+    assert f"<@{ANALYST}>" in shown
+    with own.database.reading() as session:
+        deeds = session.scalars(select(Audit.action).where(Audit.subject == model.version)).all()
+    assert "model.retrain" in deeds
+
+
+@pytest.mark.nightly
+def test_requested_check_shows_figures(shop_that_changes):
+    own = shop_that_changes
+    clock.configure(fixed=at(SEEN + 8))
+    looked = run(own, Monitor(), "look")
+    data = looked.result["health"]
+    assert data["state"] == "decayed"
+    assert data["metrics"]["log_loss"] > data["promised"]["log_loss"]
+    with own.database.reading() as session:
+        shown = session.scalars(select(Outbox).where(Outbox.key == f"job:{looked.id}")).one()
+        assert latest(session, data["version"]).job_id == looked.id
+    said = json.dumps(shown.payload, ensure_ascii=False)
+    for word in (
+        "Predictions of",
+        "at training",
+        "RFM logistic",
+        "Change of the risk of all customers",
+        ids.RETRAIN_MODEL,
+    ):
+        assert word in said
+
+
+@pytest.mark.nightly
+def test_unchanged_shop_is_healthy_and_silent(tmp_path):
+    # Customers join in the first 60% of the days. A shop without new customers is not unchanged.
+    own = tiny.build(tmp_path / "home", customers=450, days=int(SEEN / 0.6), admins=ADMIN)
+    with own.database.transaction() as session:
+        session.add(RoleGrant(team_id="local", user_id=ANALYST, role="analyst", granted_by=ADMIN))
+    clock.configure(fixed=at(LEARNT))
+    run(own, LEARN, "learn")
+    clock.configure(fixed=at(SEEN))
+    (requested,) = tick.tick(own.database)  # nobody swept: the model is asked about then
+    assert run_job(own.database, requested, "task") == "done"
+    (recorded,) = looks(own)
+    assert (recorded.state, recorded.source) == ("healthy", "recomputed")
+    assert recorded.scored_as_of == at(SEEN - HORIZON)
+    assert alerts(own) == []
+
+
+def test_decay_date_uses_the_shops_timezone():
+    """Scored at one in the morning in Kolkata, they were told of the day before."""
+    row = ModelVersion(version="v", metrics={"pooled": {"log_loss": 0.3}})
+    lake = SimpleNamespace(local=lambda at: at.astimezone(ZoneInfo("Asia/Kolkata")))
+    (reason,) = _loss_reasons(OUTCOME, row, lake)
+    assert "its predictions of 2025-06-01 came out worse" in reason["text"]
+
+
+@pytest.mark.parametrize(
+    ("promised", "reasons"),
+    [
+        ({"log_loss": 0.47}, ["log_loss"]),  # stored before versions had an interval
+        ({"log_loss": 0.47, "log_loss_interval": {"low": 0.46, "high": 0.48}}, ["log_loss"]),
+        ({"log_loss": 0.47, "log_loss_interval": {"low": 0.44, "high": 0.50}}, []),
+        ({"log_loss": 0.49}, []),
+        ({}, []),
+    ],
+)
+def test_loss_must_exceed_the_promise_beyond_the_chance_of_both(promised, reasons):
+    row = ModelVersion(version="v", metrics={"pooled": promised})
+    lake = SimpleNamespace(local=lambda at: at)
+    assert [reason["check"] for reason in _loss_reasons(OUTCOME, row, lake)] == reasons
+
+
+@pytest.mark.parametrize("drift", [True, False])
+def test_warning_names_drifted_features(drift):
+    health = {
+        "version": "churn-1",
+        "at": "2025-06-01T00:00:00+00:00",
+        "state": "decayed",
+        "metrics": {},
+        "reasons": [{"check": "log_loss", "text": "came out worse"}],
+        "drift": {},
+    }
+    if drift:
+        names, psis = ("orders_2h", "gap_cv"), (0.51, 0.04)
+        health["drift"] = {
+            "customers": 9,
+            "score_psi": 0.3,
+            "limit": 0.25,
+            "moved": ["orders_2h"],
+            "features": dict(zip(names, psis, strict=True)),
+            "most": [
+                {"feature": name, "meaning": meaning(name, 28), "psi": psi}
+                for name, psi in zip(names, psis, strict=True)
+            ],
+        }
+    context = {"health": health, "retraining": None, "job_id": "1", "zone": "UTC"}
+    alert, looked = (str(message(f"monitor/{name}", **context)) for name in ("alert", "health"))
+    printed = text("terminal/monitor.txt.j2", **context)
+    for said in (alert, looked, printed):
+        assert ("orders in the last 56 days" in said.lower()) == drift
+        assert "orders_2h" not in said
+    assert meaning("gap_cv", 28) not in alert  # has not moved beyond the limit
+
+
+def test_without_a_model_nothing_is_due(database):
+    assert tick.tick(database) == []
+
+
+def _sweep(own) -> str:
+    with own.database.reading() as session:
+        return session.scalars(select(Job.id).where(Job.kind == "sweep")).one()

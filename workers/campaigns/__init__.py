@@ -1,0 +1,1 @@
+"""Campaigns: decisions of people, due steps, and their messages in Slack."""

@@ -1,0 +1,1 @@
+"""Customers: cards, audiences and alerts."""

@@ -1,0 +1,1 @@
+"""Data that comes in: files, sources and publications."""

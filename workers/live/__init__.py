@@ -1,0 +1,1 @@
+"""Live events: from the inbox into the lake, and what follows."""

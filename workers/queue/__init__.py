@@ -1,0 +1,1 @@
+"""The queue: submit, claim, run, repair and limit jobs."""

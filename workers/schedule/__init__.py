@@ -1,0 +1,1 @@
+"""Submit due work at its time."""

@@ -1,0 +1,1 @@
+"""Connected shops: webhooks, codes and messages about them."""

@@ -1,0 +1,148 @@
+"""Measure a campaign with its hold-out group.
+
+The result goes into the campaign's thread.
+"""
+
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+from retention.campaigns.lifecycle import closing
+from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.lifecycle.states import Step, find_campaign
+from retention.campaigns.measurement.chart import draw_chart
+from retention.campaigns.measurement.effects import measure
+from retention.campaigns.measurement.late_orders import count_orders, missing_days
+from retention.campaigns.measurement.outcomes import METRICS, SEGMENTS, collect_outcomes, leak_check
+from retention.db import Transaction
+from retention.demo.facts import EFFECT
+from retention.erasure import ERASED_PREFIX
+from retention.lake import Lake
+from retention.lake.coverage import newest_order
+from retention.outreach import calls, send_summary
+from retention.text import gettext
+from workers.campaigns import messages
+from workers.campaigns.follow_ups import find_follow_up
+from workers.campaigns.requests import CampaignMeasure
+from workers.tasks.interface import Attachment, Context, Outcome, Post
+
+
+def run(request: CampaignMeasure, context: Context) -> Outcome:
+    """Measure a campaign after its window.
+
+    If they never arrive, the campaign is closed without a result.
+    """
+    settings, database = context.settings, context.database
+    user, now = context.requested_by, context.business_at
+    with database.transaction() as session:
+        old_state = find_campaign(session, request.campaign_id).state
+        measuring = closing.begin_measurement(session, Step(request.campaign_id, user, at=now))
+        if measuring.state != old_state:
+            messages.refresh_counts(session, measuring)
+    lake = Lake.open(settings)
+    with database.reading() as session:
+        campaign = find_campaign(session, request.campaign_id)
+    newest = newest_order(lake, now)
+    if closing.is_waiting_for_orders(campaign, newest, now):
+        return _without_orders(campaign, newest, context)
+    context.progress(1, 4, gettext("Counting what both arms did"))
+    with database.reading() as session:
+        counted = collect_outcomes(lake, session, campaign)
+        limits = _limits(lake, session, campaign, counted)
+    context.progress(2, 4, gettext("Comparing them"))
+    body = Body.of(campaign)
+    planned_share = 1 - body.holdout
+    measured = measure(counted, planned_share=planned_share, metrics=METRICS, segmented=SEGMENTS)
+    result = {
+        **measured.as_dict(),
+        "expected_cost": body.plan().cost,
+        "simulated": asdict(EFFECT) if settings.demo else None,
+        **limits,
+    }
+    result["follow"] = find_follow_up(campaign, result, context)
+    context.progress(3, 4, gettext("Drawing the chart"))
+    chart = draw_chart(counted, measured, simulated=settings.demo)
+    return _result_outcome(campaign, result, chart, context)
+
+
+def _limits(lake: "Lake", session: Transaction, campaign: Any, counted: Any) -> dict[str, Any]:
+    """Return the limits of a result.
+
+    They are days without orders, customers without an e-mail, erased customers, and hold-out
+    customers who got an e-mail anyway. The outcomes of the calls say how many were reached.
+    """
+    left_out = send_summary.uncontacted_reasons(session, campaign.id)
+    untaken = send_summary.waiting_in_files(session, campaign.id)
+    missing = missing_days(lake, campaign.sent_at, campaign.window_ends_at)
+    people = counted.customers
+    erased = people.loc[people["customer_id"].str.startswith(ERASED_PREFIX), "arm"].value_counts()
+    return {
+        "missing_days": [day.isoformat() for day in missing],
+        "left_out": sum(left_out.values()),
+        "why_left_out": left_out,
+        "untaken": untaken["csv"],
+        "uncalled": untaken["call"],
+        "calls": _calls(session, campaign, people),
+        "erased": {arm: int(number) for arm, number in erased.items()},
+        "orders_here": count_orders(counted),
+        "leaks": leak_check(lake, session, campaign),
+    }
+
+
+def _calls(session: Transaction, campaign: Any, people: Any) -> dict[str, Any]:
+    """Count the calls by outcome, and the reached customers who bought within the window."""
+    counts = calls.count_outcomes(session, campaign.id)
+    entries = calls.entries(session, campaign.id)
+    reached = [entry.customer_id for entry in entries if entry.outcome in calls.REACHED]
+    bought = people.loc[people["customer_id"].isin(reached), "buyers"]
+    return {**counts, "bought": int(bought.sum())}
+
+
+def _result_outcome(
+    campaign: Any, result: dict[str, Any], chart: bytes, context: Context
+) -> Outcome:
+    """Close the campaign with its result."""
+    settings, user, now = context.settings, context.requested_by, context.business_at
+    ratio = result["sample_ratio"]
+    sizes = {"treated": ratio["treated"], "control": ratio["control"]}
+    values = {"measured": result, "with_chart": True, **sizes}
+    alt_text = gettext("Extra orders of the treated, and extra buyers by segment")
+    images = {"chart": Attachment(f"{campaign.id}.png", "image/png", chart, alt_text)}
+
+    def apply(session: Transaction) -> tuple[Post, ...]:
+        closed = closing.close_campaign(session, Step(campaign.id, user, at=now), result)
+        post = messages.thread_post(settings, closed, "result", user, **values)
+        return (
+            messages.card_post(session, closed),
+            replace(post, template="campaign/result", images=images),
+            *messages.measured_posts(settings, closed, result),
+        )
+
+    return Outcome({"campaign_id": campaign.id, "name": campaign.name, **result}, apply=apply)
+
+
+def _without_orders(campaign: Any, newest: datetime | None, context: Context) -> Outcome:
+    """Report missing orders, and finally close without a result.
+
+    The report starts a day after the window's end.
+    """
+    settings, user, now = context.settings, context.requested_by, context.business_at
+    names = {"campaign_id": campaign.id, "name": campaign.name}
+    if not closing.has_waited_enough(campaign, now):
+        is_late = now >= campaign.window_ends_at + closing.IMPORT_DELAY
+        line = messages.thread_post(settings, campaign, "waits", user, newest=newest)
+
+        def show(session: Transaction) -> tuple[Post, ...]:
+            return messages.card_post(session, campaign), *([line] if is_late else [])
+
+        return Outcome({**names, "waits": True}, apply=show)
+    result = closing.result_without_orders(newest)
+
+    def apply(session: Transaction) -> tuple[Post, ...]:
+        closed = closing.close_campaign(session, Step(campaign.id, user, at=now), result)
+        return (
+            messages.card_post(session, closed),
+            messages.thread_post(settings, closed, "unmeasured", user),
+        )
+
+    return Outcome({**names, **result}, apply=apply)

@@ -1,0 +1,55 @@
+"""Clean up the lake.
+
+Drops runs without a published or open job, and unsent rows of stopped campaigns.
+"""
+
+from sqlalchemy import select
+
+from retention import erasure
+from retention.campaigns.lifecycle import launch
+from retention.connect.platforms import profile_deletion
+from retention.db import Database, Transaction
+from retention.db.tables import Job, Run
+from retention.lake import Lake, places
+from retention.privacy import erased
+from retention.text import gettext
+from workers.queue.jobs import OPEN
+from workers.requests import Tidy
+from workers.tasks.interface import Context, Outcome
+
+
+def run(request: Tidy, context: Context) -> Outcome:
+    """Collect the lake's garbage, erase returned customers again and list the places anew."""
+    settings, database = context.settings, context.database
+
+    context.progress(0, 1, gettext("tidying the lake"))
+    lake, erased_ids = Lake.open(settings), erased.load_erased(database, settings)
+    with database.reading() as session:
+        unreceived = launch.unreceived_treatments(lake, session)
+        returned = erasure.reappeared_ids(lake, session, erased_ids)
+    lake.remove("treatments", unreceived)
+    if returned:
+        erasure.erase_from_lake(lake, returned)
+    listed = places.read(lake)
+
+    def apply(session: Transaction) -> None:
+        places.write(session, listed)
+        profile_deletion.drop_old(session)
+        if returned:
+            erasure.erase_from_sql(session, returned)
+            erasure.erase_from_directory(session, returned)
+
+    dropped = lake.collect_garbage(lambda runs: unwanted(database, runs))
+    data = {"dropped": dropped, "erased_again": len(returned)}
+    return Outcome(data, apply=apply, after_commit=database.truncate_log)
+
+
+def unwanted(database: Database, runs: set[str]) -> set[str]:
+    """Return runs without published or open jobs.
+
+    `runs`: run ids (``JOB-ATTEMPT``).
+    """
+    with database.reading() as session:
+        published = set(session.scalars(select(Run.run_id)))
+        working = set(session.scalars(select(Job.id).where(Job.state.in_(OPEN))))
+    return {run for run in runs - published if run.rpartition("-")[0] not in working}

@@ -1,0 +1,1 @@
+"""Tasks about shops and mail platforms."""

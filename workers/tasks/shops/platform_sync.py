@@ -1,0 +1,84 @@
+"""Hand a publication over to a mail platform, and read back who left.
+
+The job stores the platform's error with the connection. Its channel hears of it once, and once when
+it is over. Unsubscribes are committed before the hand-over, which may need several jobs.
+"""
+
+import time
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from retention.campaigns.lifecycle.states import find_campaign
+from retention.connect import connections
+from retention.connect.contract import ConnectorError
+from retention.connect.platforms.platform_sync import (
+    HandOver,
+    SyncCounts,
+    record_left,
+    sync_platform,
+)
+from retention.connect.registry import connector
+from retention.db import Transaction
+from retention.db.tables import Connection
+from retention.outreach.bounces import MAX_DELAY
+from workers.campaigns import messages
+from workers.data.publishing import UNFINISHED
+from workers.queue.completion import fenced
+from workers.requests import PlatformSync
+from workers.tasks.interface import Context, Outcome, Post
+
+LISTS, READ_UNTIL = "pushed_lists", "left_read_until"  # in the connection's settings
+MOST_WORK = 600.0  # seconds until no further list is started; a job is stopped after 870
+FIRST_READ = timedelta(days=180)  # who left before the desk was connected
+
+
+def run(request: PlatformSync, context: Context) -> Outcome:
+    """Synchronise one platform."""
+    ends_at = time.monotonic() + MOST_WORK
+    settings, database, now = context.settings, context.database, context.business_at
+    with database.reading() as session:
+        connection = session.get_one(Connection, request.connection_id)
+        platform: Any = connector(connection.kind, connections.access(settings, connection))
+        config = dict(connection.config)
+    counts, error = SyncCounts(), None
+    hand_over = HandOver.resumed(request.snapshot_id, config.get(LISTS, ()), config.get(UNFINISHED))
+    try:
+        # First, because who left must not be written to again.
+        left = list(platform.left(left_since(config.get(READ_UNTIL), now)))
+        with fenced(context) as session:
+            for campaign_id in record_left(session, left, now, counts):
+                messages.refresh_counts(session, find_campaign(session, campaign_id))
+            stored = session.get_one(Connection, request.connection_id)
+            stored.config = {**stored.config, READ_UNTIL: now.isoformat()}
+        sync_platform(database, platform, hand_over, counts, context.progress, ends_at)
+    except ConnectorError as problem:
+        error = problem
+    finally:
+        platform.close()
+
+    code = error.code if error else None
+    data = {"error": code, "is_complete": hand_over.is_complete, **asdict(counts)}
+
+    def apply(session: Transaction) -> tuple[Post, ...]:
+        stored = session.get_one(Connection, request.connection_id)
+        done = {LISTS: sorted(hand_over.known_lists), UNFINISHED: hand_over.rest()}
+        stored.config = {**stored.config, **done}
+        if not connections.note_error(stored, error) or stored.channel is None:
+            return ()
+        values = {"name": stored.name, "code": code or ""}
+        return (Post("connect/platform", values, channel=stored.channel),)
+
+    return Outcome(data, apply=apply)
+
+
+def left_since(read_until: str | None, now: datetime) -> datetime:
+    """Return from when on bounces and unsubscribes are read.
+
+    Reports arrive late, so each reading overlaps with the one before. It is longer after an outage.
+
+    `read_until`: time of the last reading; None before the first one.
+    """
+    if read_until is None:
+        return now - FIRST_READ
+    return min(now, datetime.fromisoformat(read_until)) - MAX_DELAY - timedelta(days=1)
