@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FLOORS = ("retention", "workers", "bot")
 FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
-MAX_FILES = 20  # in a folder; bot/commands has one file per command
+MAX_FILES = 20  # in a folder; bot/commands has one file per subject
 MAX_WIDE, WIDE = 8, 8  # functions with so many parameters
 MAX_LATE, MAX_LATE_IN_WORKERS = 300, 60  # imports inside functions
 MAX_PAIRS = 30  # functions that take a session and the settings apart

@@ -1,7 +1,8 @@
-"""The Click tree behind `/retention` and the terminal's `retention`. One file per command.
+"""The Click tree behind `/retention` and the terminal's `retention`. A file per subject.
 
-A command file ``bot/commands/<name>.py`` defines ``COMMAND``: a `Command`, or a `Group` of
-them. The decorated function is the whole command. It gets a `Call` (person, place, services)
+A file ``bot/commands/<name>.py`` has the command ``<name>``: a `Command`, or a `Group` of them.
+`bot.commands.summaries.FILES` names the files with other commands. The decorated function is the
+whole command. It gets a `Call` (person, place, services)
 and the parsed parameters, and returns one of these:
 
 - A ``workers.requests.Request``: work for the workers. Slack queues it and acknowledges. The
@@ -21,8 +22,7 @@ For instance::
     def COMMAND(call: Call, tier: str, csv: Path | None = None) -> Sweep:
         return request(Sweep, tier=tier)
 
-    @group("campaign", help=gettext("Coupon campaigns: draft, approve, follow."))
-    def COMMAND(): ...
+    COMMAND = group("campaign", default="list")
 
     @COMMAND.command("show", role="viewer", help=gettext("One campaign as it stands."))
     @click.argument("campaign")

@@ -16,9 +16,7 @@ from workers import roles
 from workers.customers.audiences import check_exists
 from workers.requests import AlertTest
 
-
-@group("alert", default="list")
-def COMMAND() -> None: ...
+COMMAND = group("alert", default="list")
 
 
 @COMMAND.command(

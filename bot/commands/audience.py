@@ -12,9 +12,7 @@ from retention.text import gettext
 from workers.customers.audiences import check_condition, check_exists
 from workers.requests import AudienceSave, AudienceShow
 
-
-@group("audience", default="list")
-def COMMAND() -> None: ...
+COMMAND = group("audience", default="list")
 
 
 @COMMAND.command(

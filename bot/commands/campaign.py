@@ -1,4 +1,4 @@
-"""`campaign`: draft, approve, follow and stop coupon campaigns."""
+"""`campaign`: draft, approve, follow and stop coupon campaigns. `brand`: how e-mails look."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from bot.commands.parameters import AUDIENCE, MONEY, PERCENTAGE, PERSON, WHERE, choice, integer
 from bot.commands.summaries import SLACK
-from bot.commands.tree import Answer, Call, group, request
+from bot.commands.tree import Answer, Call, command, group, request
 from bot.slack.groups import address_of
 from retention.campaigns.codes import shop_codes
 from retention.campaigns.lifecycle import states
@@ -51,8 +51,7 @@ REASON = click.option(
 )
 
 
-@group("campaign", default="list")
-def COMMAND() -> None: ...
+COMMAND = group("campaign", default="list")
 
 
 NAME = click.option("--name", help=gettext("What to call it."))
@@ -475,3 +474,25 @@ def holdout(call: Call, percent: float) -> Answer:
         if call.first_time(session):
             programme_holdout.set_share(session, percent, call.user)
     return Answer("campaign/holdout", {"share": percent})
+
+
+@command("brand", role="viewer")
+def brand(call: Call) -> Answer:
+    """Check the brand file and the shop's own texts."""
+    from retention.campaigns.message.brand import brand_path, load_brand
+    from retention.campaigns.message.wording import load_wording, own_languages, shipped_languages
+
+    settings = call.settings
+    brand, own = load_brand(settings), own_languages(settings)
+    return Answer(
+        "bot/brand",
+        {
+            "file": brand_path(settings).name,
+            "path": str(brand_path(settings)),
+            "has_file": brand_path(settings).is_file(),
+            **brand.model_dump(mode="json"),
+            "shop_language": load_wording(settings).name,
+            "languages": sorted({*shipped_languages(), *own}),
+            "own_languages": list(own),
+        },
+    )

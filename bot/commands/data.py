@@ -13,8 +13,7 @@ from workers.requests import DataQuality
 REASON = option("--reason", gettext("Only the rows with this reason."), metavar="WORDS")
 
 
-@group("data", default="show")
-def COMMAND() -> None: ...
+COMMAND = group("data", default="show")
 
 
 def _write_html(call: Call, data: dict[str, Any], html: Path | None = None) -> None:

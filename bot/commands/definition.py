@@ -13,9 +13,7 @@ from retention.registry.churn_definition import (
 from retention.text import gettext
 from workers import times
 
-
-@group("definition", default="show")
-def COMMAND() -> None: ...
+COMMAND = group("definition", default="show")
 
 
 @COMMAND.command("show", help=gettext("What churn means, and why."))

@@ -29,9 +29,7 @@ from retention.risk.policy import load_policy, thresholds
 from retention.text import gettext
 from workers import times
 
-
-@group("evaluate")
-def COMMAND() -> None: ...
+COMMAND = group("evaluate")
 
 
 CUTOFF = option(

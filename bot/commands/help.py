@@ -1,4 +1,4 @@
-"""`help`: say what the person can do, by task. With a command, explain it."""
+"""`help`: what the person can do, by task. `glossary` and `ask`: words and sentences."""
 
 from typing import Any
 
@@ -8,6 +8,8 @@ from bot.commands.catalogue import Entry, as_dict, entries
 from bot.commands.retrain import ESTIMATORS, RECOMMENDER_NAMES
 from bot.commands.tasks import GROUPS, examples_of, group_of, title_of_command
 from bot.commands.tree import SLACK, Answer, Call, command, root
+from bot.slack.glossary import chosen
+from retention import clock
 from retention.errors import BadInput
 from retention.text import gettext, in_language
 from workers import roles
@@ -18,7 +20,7 @@ MODELS = {"churn": ESTIMATORS, "recommend": RECOMMENDER_NAMES}  # the names of t
 
 @command("help")
 @click.argument("words", nargs=-1, metavar="[COMMAND]")
-def COMMAND(call: Call, words: tuple[str, ...]) -> Answer:
+def help_(call: Call, words: tuple[str, ...]) -> Answer:
     """List the person's tasks, or explain a command."""
     with call.database.reading() as session:
         role = roles.role_of(session, call.user)
@@ -72,3 +74,30 @@ def _explain(call: Call, words: list[str], role: str) -> Answer:
         "models": MODELS if words[0] == "models" else {},
     }
     return Answer("bot/help_command", data)
+
+
+@command("glossary", role="viewer")
+@click.argument("word", nargs=-1)
+def glossary(call: Call, word: tuple[str, ...]) -> Answer:
+    """Explain a word, or all words."""
+    return Answer("bot/glossary", {"terms": chosen(" ".join(word))})
+
+
+@command(
+    "ask",
+    role="analyst",
+    help=gettext(
+        "Ask in a sentence, in English or Chinese; see the command for it.\n\nIt runs nothing. In "
+        "Slack, mention the bot or write to it: reading commands run at once, and a change waits "
+        "for your click."
+    ),
+)
+@click.argument("sentence", nargs=-1, required=True)
+def ask(call: Call, sentence: tuple[str, ...]) -> Answer:
+    """Show the command for a sentence."""
+    from bot.ask import understand
+    from bot.ask.vocabulary import of_shop
+
+    today = clock.now().astimezone(call.settings.zone).date()
+    understanding = understand(" ".join(sentence), today, shop=of_shop(call.services))
+    return Answer("bot/ask", understanding.as_dict())

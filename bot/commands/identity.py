@@ -19,8 +19,7 @@ def _review() -> Any:
     return review
 
 
-@group("identity", default="status")
-def COMMAND() -> None: ...
+COMMAND = group("identity", default="status")
 
 
 @COMMAND.command(

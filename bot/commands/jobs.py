@@ -1,27 +1,27 @@
-"""`jobs`: list, cancel and retry the workers' jobs."""
+"""`jobs`: list, cancel and retry the workers' jobs. `posts`: messages that did not reach Slack."""
 
 from typing import Any
 
 import click
 
-from bot.commands.parameters import list_length
+from bot.commands.parameters import integer, list_length
 from bot.commands.tree import Answer, Call, fields_of, group
 from retention import clock
-from retention.db.tables import Job
+from retention.db.audit import record
+from retention.db.tables import Job, Outbox
 from retention.text import gettext
 from workers import roles
+from workers.delivery import outbox
 from workers.delivery.slack import is_channel
 from workers.queue import jobs
 from workers.requests import title_of
 
-
-@group("jobs", default="list")
-def COMMAND() -> None: ...
+JOBS = group("jobs", default="list")
 
 
-@COMMAND.command("list", role="viewer", help=gettext("The newest jobs and where they stand."))
+@JOBS.command("list", role="viewer", help=gettext("The newest jobs and where they stand."))
 @list_length("--limit", 50, gettext("How many, newest first."))
-def listing(call: Call, limit: int) -> Answer:
+def list_jobs(call: Call, limit: int) -> Answer:
     """List the newest jobs."""
     with call.database.reading() as session:
         recent = jobs.recent(session, limit)
@@ -33,7 +33,7 @@ def listing(call: Call, limit: int) -> Answer:
     return Answer("bot/jobs", {"jobs": rows})
 
 
-@COMMAND.command(
+@JOBS.command(
     "cancel",
     role="viewer",
     help=gettext("Stop a job of yours (an admin: anybody's); it publishes nothing."),
@@ -48,9 +48,7 @@ def cancel(call: Call, job: str) -> Answer:
     return Answer("bot/job_changed", {"job": described(row), "deed": deed})
 
 
-@COMMAND.command(
-    "retry", role="viewer", help=gettext("Run a failed or cancelled job of yours again.")
-)
+@JOBS.command("retry", role="viewer", help=gettext("Run a failed or cancelled job of yours again."))
 @click.argument("job")
 def retry(call: Call, job: str) -> Answer:
     """Run a failed or cancelled job again."""
@@ -81,4 +79,44 @@ def described(job: Job) -> dict[str, Any]:
         "total": job.progress_total,
         "what": job.progress_text,
         "error": job.error,
+    }
+
+
+POSTS = group("posts", default="list")
+
+
+@POSTS.command(
+    "list",
+    role="admin",
+    help=gettext(
+        "What is held (nobody knows whether Slack took it) or failed (Slack refused it), and why."
+    ),
+)
+def list_posts(call: Call) -> Answer:
+    """List held and failed messages."""
+    with call.database.reading() as session:
+        return Answer("bot/posts", {"posts": [_shown(post) for post in outbox.stuck(session)]})
+
+
+@POSTS.command(
+    "release",
+    role="admin",
+    help=gettext(
+        "Try one again; a held one is looked for in its channel first, so it is never shown twice."
+    ),
+)
+@click.argument("post", type=integer())
+def release(call: Call, post: int) -> Answer:
+    """Retry a message."""
+    with call.database.transaction() as session:
+        released = outbox.release(session, post)
+        record(session, call.user, "post.release", released.key, clock.now(), {})
+        return Answer("bot/post_released", {"post": _shown(released)})
+
+
+def _shown(post: Outbox) -> dict[str, Any]:
+    return {
+        **fields_of(post, "id", "state", "channel", "error", "job_id"),
+        "created_at": clock.business(post.created_at).isoformat(),  # the desk's clock
+        "text": post.payload.get("text", ""),
     }

@@ -31,8 +31,7 @@ CHURN_DEFINITION = ("horizon_days", "active_within_days")
 MAX_ORIGIN_GAP = timedelta(days=1)
 
 
-@group("models", default="list")
-def COMMAND() -> None: ...
+COMMAND = group("models", default="list")
 
 
 @COMMAND.command(

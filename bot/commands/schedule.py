@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from bot.commands.digest import Zone
 from bot.commands.import_ import COMMAND as IMPORT
 from bot.commands.parameters import integer, option
 from bot.commands.parsing import parse
+from bot.commands.reports import Zone
 from bot.commands.tree import SLACK, TERMINAL, Answer, Call, group
 from retention.db.tables import Schedule
 from retention.errors import BadInput
@@ -25,8 +25,7 @@ SCHEDULABLE = ("sweep", "digest", "recommend_report", "programme_report", "retra
 NUMBER = click.argument("number", type=integer(), metavar="NUMBER")
 
 
-@group("schedule", default="list")
-def COMMAND() -> None: ...
+COMMAND = group("schedule", default="list")
 
 
 @COMMAND.command(

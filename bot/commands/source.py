@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import sqlalchemy as sa
 
-from bot.commands.digest import Zone
 from bot.commands.parameters import choice, integer, map_option, option, switch
+from bot.commands.reports import Zone
 from bot.commands.schedule import channel_id
 from bot.commands.tree import TERMINAL, Answer, Call, fields_of, group, request
 from retention import clock
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 DATABASES = ("postgresql", "mysql", "mariadb", "sqlite", "oracle", "mssql", "duckdb")
 
 
-@group("source", default="list")
-def COMMAND() -> None: ...
+COMMAND = group("source", default="list")
 
 
 @COMMAND.command(

@@ -8,7 +8,7 @@ from retention.text import gettext
 SLACK, TERMINAL = "slack", "terminal"
 BOTH = frozenset({SLACK, TERMINAL})
 
-# In the order of help and documentation. Each is a file of this folder.
+# In the order of help and documentation.
 SUMMARIES = {
     "help": gettext("What you can do here. With a command's name, its options."),
     "init": gettext(
@@ -84,6 +84,20 @@ SUMMARIES = {
         "Make a new root key; links and seals made with older ones stay valid. Stop the "
         "processes first, start them after."
     ),
+}
+# Commands in a file of another name.
+FILES = {
+    "access": ("role", "keys"),
+    "campaign": ("brand",),
+    "customers": ("score", "recommend", "forget", "cohort", "sales"),
+    "help": ("glossary", "ask"),
+    "import_": ("import",),
+    "installation": (
+        *("init", "run", "demo", "status", "db"),
+        *("backup", "restore", "rotate-keys"),
+    ),
+    "jobs": ("posts",),
+    "reports": ("digest", "report"),
 }
 _SET_UP = {"init", "start", "import", "run", "demo", "db", "backup", "restore", "rotate-keys"}
 _TERMINAL_ONLY = _SET_UP | {"identity", "evaluate", "posts", "keys"}

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from bot.commands.summaries import BOTH, SLACK, SUMMARIES, TERMINAL, surfaces_of
+from bot.commands.summaries import BOTH, FILES, SLACK, SUMMARIES, TERMINAL, surfaces_of
 from retention import clock
 from retention.errors import BadInput
 from retention.progress import Progress, silent
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # help and suggestions need none of these, and they take half
     from retention.settings import Settings
     from workers.requests import Request
 
+_LOADED: dict[str, click.Command] = {}  # the top-level commands of imported files, by name
 _SURFACE = "retention.surface"
 _CALL = "retention.call"
 
@@ -231,7 +232,10 @@ class Root(Group):
         return list(SUMMARIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return import_module(module_name(cmd_name)).COMMAND if cmd_name in SUMMARIES else None
+        if cmd_name not in SUMMARIES:
+            return None
+        import_module(module_name(cmd_name))
+        return _LOADED[cmd_name]
 
     def commands_on(self, surface: str, ctx: click.Context) -> list[str]:
         if offered_role(ctx) is None:
@@ -249,8 +253,9 @@ class Root(Group):
 
 
 def module_name(name: str) -> str:
-    """Return the module of a command. ``import`` is a Python keyword."""
-    return f"bot.commands.{name.replace('-', '_')}{'_' if name == 'import' else ''}"
+    """Return the module of a top-level command. The default is its name."""
+    files = (file for file, names in FILES.items() if name in names)
+    return f"bot.commands.{next(files, name)}"
 
 
 def _is_offered(command: click.Command, ctx: click.Context) -> bool:
@@ -307,14 +312,21 @@ def command(name: str, **attributes: Any) -> "Callable[[Callable[..., Request | 
 
     `**attributes`: arguments of `Command`; see the package's documentation.
     """
-    defaults = {"help": SUMMARIES[name], "surfaces": surfaces_of(name)}
-    return cast(Any, click.command(name, cls=Command, **{**defaults, **attributes}))
+
+    def decorate(function: "Callable[..., Request | Answer]") -> Command:
+        arguments = {"help": SUMMARIES[name], "surfaces": surfaces_of(name), **attributes}
+        made = click.command(name, cls=Command, **arguments)(function)
+        _LOADED[name] = made
+        return made
+
+    return decorate
 
 
-def group(name: str, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
-    """Return a decorator that makes a top-level `Group`, with its summary as help."""
-    defaults = {"help": SUMMARIES[name], "surfaces": surfaces_of(name)}
-    return cast(Any, click.group(name, cls=Group, **defaults, **attributes))
+def group(name: str, default: str | None = None) -> Group:
+    """Return a top-level `Group`, with its summary as help."""
+    made = Group(name, help=SUMMARIES[name], surfaces=surfaces_of(name), default=default)
+    _LOADED[name] = made
+    return made
 
 
 def fields_of(row: Any, *names: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import get_args
 from slack_bolt import Ack, App
 from sqlalchemy import select
 
-from bot.commands.digest import DAYS, replace_schedule
+from bot.commands.reports import WEEKDAYS, replace_schedule
 from bot.services import Services
 from bot.slack import schedule_choices
 from bot.slack.builder import show_answer
@@ -42,7 +42,7 @@ def _open(services: Services, click: Click) -> None:
         channel=click.place,
         scheduled=schedule is not None,
         day=_day(schedule.weekday) if schedule else "monday",
-        days=("daily", *DAYS),
+        days=("daily", *WEEKDAYS),
         at=schedule.at if schedule else "09:00",
         timezone=schedule.timezone if schedule else settings.timezone,
         zones=schedule_choices.zones(settings.timezone),
@@ -107,4 +107,4 @@ def _schedule(session: Transaction, channel: str) -> Schedule | None:
 
 
 def _day(weekday: int | None) -> str:
-    return "daily" if weekday is None else DAYS[weekday]
+    return "daily" if weekday is None else WEEKDAYS[weekday]

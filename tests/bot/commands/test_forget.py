@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.commands.forget import COMMAND
+from bot.commands.customers import forget
 from bot.commands.tree import SLACK, TERMINAL, Call, root
 from bot.services import Services
 from retention.db.tables import DirectoryEntry
@@ -20,19 +20,19 @@ def call(settings, database):
 
 
 def test_slack_asks_to_confirm_and_terminal_needs_yes(call):
-    request = COMMAND.handle(call(SLACK), {"customer": "K7Q2-M9XD"})
+    request = forget.handle(call(SLACK), {"customer": "K7Q2-M9XD"})
     message = render.message(request.template, zone="UTC", **request.data)
     (button,) = message.blocks[-1]["elements"]
     assert (button["value"], button["confirm"]["title"]["text"]) == ("k7", "Erase this customer?")
     with pytest.raises(BadInput, match="--yes"):
-        COMMAND.handle(call(TERMINAL), {"customer": "k7"})
-    assert COMMAND.handle(call(TERMINAL), {"customer": "k7", "yes": True}) == Forget(
+        forget.handle(call(TERMINAL), {"customer": "k7"})
+    assert forget.handle(call(TERMINAL), {"customer": "k7", "yes": True}) == Forget(
         customer_id="k7"
     )
     with pytest.raises(BadInput, match="no customer"):
-        COMMAND.handle(call(SLACK), {"customer": "nobody"})
+        forget.handle(call(SLACK), {"customer": "nobody"})
 
 
 def test_forget_needs_an_admin():
-    assert COMMAND.role == Forget.role == "admin"
+    assert forget.role == Forget.role == "admin"
     assert "forget" in root().commands or "forget" in root().list_commands(None)

@@ -155,7 +155,7 @@ def test_digest_settings_are_stored_for_their_channel(workspace, database, api):
 
 def test_typed_schedule_keeps_the_chosen_sections(workspace, database, settings):
     with database.transaction() as session:
-        from bot.commands.digest import replace_schedule
+        from bot.commands.reports import replace_schedule
 
         replace_schedule(
             session,

@@ -31,7 +31,8 @@ STATUS_LIBRARIES = {
 }
 STATUS_MODULES = (
     HELP_MODULES
-    | below("bot", "commands.status", "group_commit", "http", "http.health", "services")
+    | below("bot", "commands.installation", "commands.parameters", "group_commit", "numbers")
+    | below("bot", "http", "http.health", "services")
     | {"bot.terminal.terminal_runner"}
     | below("retention.db", "audit", "engine", "insert", "tables")
     | below("retention", "faults", "keys", "monitoring", "number_format", "paths", "settings")

@@ -1,4 +1,4 @@
-"""`role`: list and grant roles."""
+"""`role`: who may do what. `keys`: with which keys other systems read scores."""
 
 import re
 from typing import Any
@@ -7,8 +7,9 @@ import click
 from sqlalchemy import select
 
 from bot.commands.parameters import PERSON, choice
-from bot.commands.tree import Answer, Call, group
+from bot.commands.tree import Answer, Call, fields_of, group
 from retention import clock
+from retention.connect.readers import api_keys
 from retention.db.audit import record
 from retention.db.insert import upsert
 from retention.db.tables import RoleGrant
@@ -16,13 +17,11 @@ from retention.errors import BadInput
 from retention.text import gettext
 from workers.roles import GROUP_PREFIX, OPERATOR, RANKS, grant_to_members
 
-
-@group("role", default="list")
-def COMMAND() -> None: ...
+ROLE = group("role", default="list")
 
 
-@COMMAND.command("list", role="admin", help=gettext("Who has which role."))
-def listing(call: Call) -> Answer:
+@ROLE.command("list", role="admin", help=gettext("Who has which role."))
+def list_roles(call: Call) -> Answer:
     """List the roles."""
     settings = call.settings
     with call.database.reading() as session:
@@ -50,7 +49,7 @@ class _Grantee(click.ParamType):
         return (group[1] or group[2]) if group else PERSON.convert(value, param, ctx)
 
 
-@COMMAND.command(
+@ROLE.command(
     "grant",
     role="admin",
     help=gettext("Give a person or a user group a role. It replaces the role they have."),
@@ -78,3 +77,35 @@ def grant(call: Call, person: str, role: str) -> Answer:
     number = len(members[person]) if is_group else None
     data = {"user": person, "role": role, "granted_by": call.user, "members": number}
     return Answer("bot/role_granted", data)
+
+
+KEYS = group("keys", default="list")
+
+
+@KEYS.command("add", role="admin", help=gettext("Make a key for another system. It is shown once."))
+@click.argument("name")
+def add(call: Call, name: str) -> Answer:
+    """Make a key."""
+    with call.database.transaction() as session:
+        key = api_keys.add(session, name.lower(), call.user)
+    return Answer("bot/api_key", {"name": name.lower(), "key": key})
+
+
+@KEYS.command("list", role="admin", help=gettext("All keys."))
+def list_keys(call: Call) -> Answer:
+    """List the keys."""
+    with call.database.reading() as session:
+        found = api_keys.keys(session)
+    shown = ("name", "id", "created_by", "created_at", "revoked_at")
+    return Answer("bot/api_keys", {"keys": [fields_of(key, *shown) for key in found]})
+
+
+@KEYS.command(
+    "revoke", role="admin", help=gettext("Revoke a key. It is refused from the next call on.")
+)
+@click.argument("name")
+def revoke(call: Call, name: str) -> Answer:
+    """Revoke a key."""
+    with call.database.transaction() as session:
+        key = api_keys.revoke(session, name.lower(), call.user)
+        return Answer("bot/api_key_revoked", fields_of(key, "name", "id"))

@@ -1,15 +1,25 @@
-"""`digest`: post the weekly summary now or on a schedule."""
+"""`digest`: the week in one message, now or on a schedule. `report`: how things turn out."""
 
 import difflib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 from sqlalchemy import Select, select
 
-from bot.commands.parameters import WHERE, choice, integer, option, scoped_request
-from bot.commands.tree import Answer, Call, TerminalOption, fields_of, group
+from bot.commands.parameters import (
+    AS_OF,
+    DAYS,
+    WHERE,
+    choice,
+    html_option,
+    integer,
+    option,
+    scoped_request,
+)
+from bot.commands.tree import Answer, Call, TerminalOption, fields_of, group, request
 from retention.clock import time_zones
 from retention.db import Transaction
 from retention.db.tables import Schedule
@@ -17,11 +27,11 @@ from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
 from workers.delivery import outbox
-from workers.requests import Digest
+from workers.requests import Digest, ProgrammeReport, PromisesReport, RecommendReport
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
 
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 class _TimeOfDay(click.ParamType):
@@ -40,7 +50,7 @@ class _Day(click.Choice):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         typed = str(value).lower()
-        long = next((day for day in DAYS if typed in (day[:3], day[:4], f"{day}s")), typed)
+        long = next((day for day in WEEKDAYS if typed in (day[:3], day[:4], f"{day}s")), typed)
         return choice(*self.choices).convert(long, param, ctx)
 
 
@@ -59,11 +69,10 @@ class Zone(click.ParamType):
         return zones[name]
 
 
-@group("digest", default="now")
-def COMMAND() -> None: ...
+DIGEST = group("digest", default="now")
 
 
-@COMMAND.command("now", request=Digest, help=gettext("The digest of the past week, here and now."))
+@DIGEST.command("now", request=Digest, help=gettext("The digest of the past week, here and now."))
 @option("--audience", gettext("Also show this saved audience's week."), metavar="NAME")
 @WHERE
 def now(call: Call, **scope: Any) -> Digest:
@@ -71,14 +80,14 @@ def now(call: Call, **scope: Any) -> Digest:
     return scoped_request(call, Digest, **scope)
 
 
-@COMMAND.command(
+@DIGEST.command(
     "schedule",
     role="analyst",
     help=gettext(
         "Post the digest in this channel each week, by itself; a new time replaces the one before."
     ),
 )
-@option("--day", gettext("On which day of the week."), _Day(("daily", *DAYS)), default="monday")
+@option("--day", gettext("On which day of the week."), _Day(("daily", *WEEKDAYS)), default="monday")
 @option("--at", gettext("At what time, there."), _TimeOfDay(), "HH:MM", default="09:00")
 @option("--timezone", gettext("Where; by default the shop's own time zone."), Zone(), "ZONE")
 @option(
@@ -131,12 +140,12 @@ def replace_schedule(
         newest = session.scalars(before.order_by(Schedule.id.desc())).first()
         args = newest.args if newest else {}
     replaced = _stop(session, before)
-    cadence = Cadence(at, DAYS.index(day) if day in DAYS else None)
+    cadence = Cadence(at, WEEKDAYS.index(day) if day in WEEKDAYS else None)
     tick.add(session, Digest(**args), cadence, timezone, channel=channel, by=user)
     return replaced
 
 
-@COMMAND.command("list", role="viewer", help=gettext("When and where digests are posted."))
+@DIGEST.command("list", role="viewer", help=gettext("When and where digests are posted."))
 def listing(call: Call) -> Answer:
     """List the schedules."""
     with call.database.reading() as session:
@@ -145,7 +154,7 @@ def listing(call: Call) -> Answer:
     return Answer("bot/digests", {"schedules": [_described(row) for row in schedules]})
 
 
-@COMMAND.command(
+@DIGEST.command(
     "off",
     role="analyst",
     help=gettext(
@@ -188,6 +197,54 @@ def _stop(session: Transaction, query: Select[Schedule]) -> list[dict[str, Any]]
 
 
 def _described(row: Schedule) -> dict[str, Any]:
-    day = "daily" if row.weekday is None else DAYS[row.weekday]
+    day = "daily" if row.weekday is None else WEEKDAYS[row.weekday]
     fields = fields_of(row, "at", "timezone", "channel", "created_by")
     return {"number": row.id, "day": day, **fields}
+
+
+REPORT = group("report", default="recommend")
+
+
+def _write_html(call: Call, data: dict[str, Any], html: Path | None = None, **_: Any) -> None:
+    from retention.reports.recommendations import Performance
+
+    if html is not None:
+        html.write_text(Performance(data).html(call.settings), encoding="utf-8")
+
+
+@REPORT.command(
+    "recommend",
+    request=RecommendReport,
+    after=_write_html,
+    help=gettext(
+        "How recommendations do: by place on the list, by reason, by model and over time."
+    ),
+)
+@option("--days", gettext("What was shown within so long."), DAYS, default="84d")
+@AS_OF
+@html_option(gettext("Also write the report to this file, as a page."))
+def recommend(call: Call, html: Path | None = None, **fields: Any) -> RecommendReport:
+    """Queue the report."""
+    return request(RecommendReport, **fields)
+
+
+@REPORT.command(
+    "programme",
+    request=ProgrammeReport,
+    help=gettext(
+        "What all campaigns together earn, month by month, against customers whom none contacts."
+    ),
+)
+def programme(call: Call) -> ProgrammeReport:
+    """Queue the programme's report."""
+    return request(ProgrammeReport)
+
+
+@REPORT.command(
+    "promises",
+    request=PromisesReport,
+    help=gettext("Forecasts of all campaigns against their results: how often the range held."),
+)
+def promises(call: Call) -> PromisesReport:
+    """Queue the report."""
+    return request(PromisesReport)

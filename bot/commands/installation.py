@@ -1,0 +1,139 @@
+"""Commands that create, run, check, back up and restore an installation."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from bot.commands.parameters import TO_WRITE, choice, option, switch
+from bot.commands.tree import Answer, Call, command, group
+from bot.http.health import overview
+from retention.text import gettext
+from workers import roles
+from workers.app import QUEUES
+
+
+@command("init", role="admin")
+@switch("--demo", gettext("Also import the Complete Journey, a real shop's year."))
+def init(call: Call, demo: bool) -> Answer:
+    """Create the secret key, the database and the lake."""
+    from retention.db.migrate import upgrade
+
+    settings = call.settings
+    revision = upgrade(settings)
+    if not settings.key:
+        raise RuntimeError("an empty secret key")
+    if demo:
+        from retention.demo import import_whole_year
+
+        import_whole_year(call.database, call.progress)
+    return Answer(
+        "bot/init", {"home": str(settings.home), "database_revision": revision, "demo": demo}
+    )
+
+
+PROCESSES = ("bot", "worker", "tick", "sender", "live")
+
+
+@command("run", role="admin", starts_processes=True)
+@click.argument(
+    "what", type=choice("all", *PROCESSES), default="all", metavar="[all|bot|worker|tick|sender]"
+)
+@option(
+    "--queue",
+    gettext(
+        "For a worker: serve only this queue. Without it one worker serves all queues, one job "
+        "at a time, so a training delays every other job."
+    ),
+    choice(*QUEUES),
+)
+def run(call: Call, what: str, queue: str | None) -> Answer:
+    """Run the processes until Ctrl-C."""
+    from bot.http import server
+    from retention.db.migrate import upgrade
+    from workers.queue import supervisor
+
+    upgrade(call.settings)
+    if what != "sender":  # which has no key of its own
+        _ = call.settings.key  # a missing one stops the start with a sentence
+    if what == "all" and not server.missing_configuration(call.settings):
+        server.check_ports(call.settings)  # the bot would start again and again
+    supervisor.run(call.settings, roles=PROCESSES if what == "all" else (what,), queue=queue)
+    return Answer("bot/stopped")
+
+
+@command("demo", role="admin", starts_processes=True)
+def demo(call: Call) -> Answer:
+    """Run the playground."""
+    from bot import playground
+
+    playground.main(call.settings)
+    return Answer("bot/stopped")
+
+
+@command("status")
+def status(call: Call) -> Answer:
+    """Show models, data, queue and processes."""
+    with call.database.reading() as session:
+        role = roles.role_of(session, call.user)
+        return Answer("bot/status", {"role": role, **overview(session, call.database)})
+
+
+DB = group("db")
+
+
+@DB.command(
+    "upgrade",
+    role="admin",
+    help=gettext(
+        "Bring the database to this version's schema (`init`, `run` and `demo` do it by"
+        " themselves), and its customers to the lake's."
+    ),
+)
+def migrate(call: Call) -> Answer:
+    """Migrate the database and synchronise its customers with the lake."""
+    from retention.db.migrate import upgrade
+    from retention.lake import customer_directory
+
+    settings = call.settings
+    revision = upgrade(settings)
+    # A new database does not have the lake's customers yet.
+    changed = customer_directory.sync(call.lake, call.database)
+    return Answer("bot/upgraded", {"database_revision": revision, "customers_changed": changed})
+
+
+@command("backup", role="admin")
+@click.argument("file", type=TO_WRITE, metavar="FILE")
+def write_backup(call: Call, file: Path) -> Answer:
+    """Back up database, lake and models to a file."""
+    from retention.installation.backup import backup
+
+    return Answer("bot/backup", asdict(backup(call.settings, file, progress=call.progress)))
+
+
+@command("restore", role="admin", without_database=True)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+def restore_backup(call: Call, file: Path) -> Answer:
+    """Check a backup and restore it into an empty home."""
+    from retention.installation.backup import restore
+
+    return Answer("bot/restore", asdict(restore(call.settings, file, progress=call.progress)))
+
+
+@command("rotate-keys", role="admin")
+@switch(
+    "--reseal", gettext("No new key: only seal models and hash the directory with the present one.")
+)
+def rotate_keys(call: Call, reseal: bool) -> Answer:
+    """Create a new root key, or only seal models again."""
+    from retention.installation.rotation import reseal_all, rotate
+    from retention.lake import customer_directory
+
+    settings = call.settings if reseal else rotate(call.settings)
+    directory = customer_directory.read(call.lake, settings)
+    with call.database.transaction() as session:
+        resealed = reseal_all(directory, session, call.user)
+    keys = settings.keys
+    return Answer(
+        "bot/keys_rotated", {"key_id": keys.current_id, "older": len(keys.all) - 1, **resealed}
+    )
