@@ -79,7 +79,7 @@ class Services:
     @cached_property
     def channels(self) -> "ChannelMembership":
         """The bot's channel memberships."""
-        return ChannelMembership(self.client)
+        return ChannelMembership(Client(self.database, timeout=LOOKUP_SECONDS))
 
     @cached_property
     def groups(self) -> "UserGroups":
@@ -174,14 +174,8 @@ class ChannelMembership:
         return is_member
 
     def _look_up(self, channel: str) -> bool:
-        client = WebClient(
-            token=self._client.token,
-            base_url=self._client.base_url,
-            timeout=LOOKUP_SECONDS,  # type: ignore[arg-type]
-            retry_handlers=[],
-        )
         try:
-            info = client.conversations_info(channel=channel)["channel"]
+            info = self._client.conversations_info(channel=channel)["channel"]
         except SlackApiError as error:
             return error.response.get("error") != "channel_not_found"
         except Exception:  # network error: the sender retries

@@ -326,7 +326,7 @@ def preview(call: Call, campaign: str, to: str | None = None) -> CampaignPreview
     known = _known(call, campaign)
     if to is None:
         return request(CampaignPreview, campaign_id=known)
-    address = address_of(call.services.client, call.user) if call.surface == SLACK else {}
+    address = address_of(call.services, call.user) if call.surface == SLACK else {}
     return request(CampaignPreview, campaign_id=known, picture=True, to_me=True, **address)
 
 

@@ -11,7 +11,7 @@ from bot.commands.tree import root
 from bot.http.oauth import Flow
 from bot.http.rate_limit import RequestLimit
 from bot.services import Services
-from bot.slack import conversation, groups, home, slash
+from bot.slack import conversation, groups, slash
 from bot.slack.clicks import StoreClick
 from bot.slack.failures import Failures
 from bot.slack.interactions import register_all
@@ -65,7 +65,6 @@ def build_app(
     app.use(SpeakLanguage(services))
     app.use(store_click)
     slash.register(app, services)
-    home.register(app, services)
     conversation.register(app, services)
     groups.register(app, services)
     register_all(app, services)

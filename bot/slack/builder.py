@@ -5,12 +5,9 @@
 """
 
 import json
-import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from slack_sdk.errors import SlackClientError
-from slack_sdk.webhook import WebhookClient
 from sqlalchemy import select
 
 from bot.commands.catalogue import entries
@@ -19,7 +16,7 @@ from bot.commands.help import task_groups
 from bot.commands.tree import SLACK, root
 from bot.services import Services
 from bot.slack import schedule_choices
-from bot.slack.interactions import is_slack_url
+from bot.slack.interactions import show_to
 from bot.slack.schedule_choices import Group
 from retention.db import Transaction
 from retention.db.tables import Audience, Campaign, ModelVersion, Schedule, Source
@@ -166,28 +163,15 @@ def _suggestions(session: Transaction, command: str, name: str) -> list[dict[str
     ]
 
 
-log = logging.getLogger("retention.bot")
-
-
 def show_answer(
     services: Services, response_url: str, user: str, message: render.Message, typed: str = ""
 ) -> None:
-    """Show an answer only to one person.
+    """Show an answer only to one person, with the command that was typed.
 
-    Best effort: a job's result comes by its own message.
-
-    `response_url`: Slack's address for answers; without one, the answer is a direct message.
+    A job's result comes by its own message.
     """
-    blocks: list[dict[str, Any]] = list(message.blocks)
+    blocks = list(message.blocks)
     if typed:
         command = {"type": "mrkdwn", "text": f"`/retention {render.escape(typed)}`"}
         blocks.append({"type": "context", "elements": [command]})
-    try:
-        if response_url and is_slack_url(response_url, services.settings):
-            WebhookClient(response_url, timeout=5).send(
-                text=message.text, blocks=blocks, response_type="ephemeral", replace_original=False
-            )
-        else:
-            services.client.chat_postMessage(channel=user, text=message.text, blocks=blocks)
-    except (SlackClientError, OSError) as error:
-        log.warning("an answer could not be shown to %s: %s", user, error)
+    show_to(services, user, render.Message(message.text, blocks), response_url)

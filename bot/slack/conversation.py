@@ -26,8 +26,8 @@ from bot.commands.parsing import ParsedCommand, parse
 from bot.commands.tree import SLACK, Answer, Call
 from bot.http.rate_limit import TokenBuckets
 from bot.services import Services, first_time
-from bot.slack.dropped_files import Drop, receive
 from bot.slack.failures import error_message
+from bot.slack.interactions.dropped_files import Drop, receive
 from retention import clock
 from retention.db import Transaction
 from retention.db.tables import Campaign

@@ -13,7 +13,7 @@ from bot.http import rate_limit
 from bot.services import Services
 from bot.slack import envelopes
 from bot.slack.interactions import Click, send_ephemeral
-from bot.slack.interactions.campaigns import INPUT_OF_FIELD
+from bot.slack.interactions.campaigns import input_of
 from retention import clock, faults
 from retention.campaigns.lifecycle.states import StaleCampaign
 from retention.errors import BadFields, NotAllowed, Refused
@@ -160,7 +160,7 @@ def _modal_errors(view: dict[str, Any], message: str, error: Exception) -> dict[
     of_field = {block_id.partition(":")[2]: block_id for block_id in inputs if ":" in block_id}
     by_input: dict[str, list[str]] = {}
     for field, sentence in messages:
-        block_id = of_field.get(field or "") or INPUT_OF_FIELD.get(field or "", "")
+        block_id = of_field.get(field or "") or input_of(field or "")
         by_input.setdefault(block_id if block_id in inputs else inputs[0], []).append(sentence)
     errors = {block_id: " ".join(sentences) for block_id, sentences in by_input.items()}
     return {"response_action": "errors", "errors": errors}

@@ -101,20 +101,15 @@ def register(app: App, services: "Services") -> None:
 LOOKUP_SECONDS = 1.0  # Slack waits 3 s for the answer to a command
 
 
-def address_of(client: "WebClient", user: str) -> dict[str, str]:
+def address_of(services: "Services", user: str) -> dict[str, str]:
     """Return a person's ``address`` and name (``person``) from Slack's ``users.info``.
 
-    `client`: its token needs the scopes ``users:read`` and ``users:read.email``.
+    The bot token needs the scopes ``users:read`` and ``users:read.email``.
     Returns: empty texts for what Slack does not tell.
     """
-    own = WebClient(
-        token=client.token,
-        base_url=client.base_url,
-        timeout=LOOKUP_SECONDS,  # type: ignore[arg-type]
-        retry_handlers=[],
-    )
+    client = Client(services.database, timeout=LOOKUP_SECONDS)
     try:
-        profile = own.users_info(user=user)["user"]["profile"]
+        profile = client.users_info(user=user)["user"]["profile"]
     except Exception as error:  # whatever is wrong with it, the person gets a direct message
         log.warning("Slack does not tell the e-mail address of %s: %s", user, error)
         profile = {}

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from slack_bolt import BoltRequest, BoltResponse
-from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from bot.http import rate_limit
 from retention.db import Database
 from retention.text import gettext
-from workers.installation import bot_token, first_installation
+from workers.installation import Client, first_installation
 
 log = logging.getLogger("retention.bot")
 
@@ -125,11 +124,7 @@ class OwnWorkspace:
             )
 
     def _auth_test(self) -> Workspace:
-        token = bot_token(self._database)
-        client = WebClient(
-            token=token, base_url=self._settings.slack_api_url, timeout=3, retry_handlers=[]
-        )
-        answer = client.auth_test()
+        answer = Client(self._database, timeout=3).auth_test()
         team = answer.get("team_id")
         if not team:
             raise SlackApiError("auth.test names no workspace", answer)

@@ -6,22 +6,21 @@ Each feature has one file with one function::
         listen(app, services, clicks={ids.CANCEL_JOB: cancel})
 
     def cancel(services: Services, click: Click) -> None:
-        with services.database.transaction() as session:
-            if click.first_time(session):
-                jobs.cancel(session, click.value, click.user)
+        with once(services, click) as session:
+            jobs.cancel(session, click.value, click.user)
 
 `register_all` finds the files. Rules for a handler:
 
 - A click is answered first, then handled: `bot.slack.clicks` has stored it. A modal's submission is
   not stored, so it is answered after its commit. A failure before the answer reaches the person as
   well.
-- Check the role once and first: `roles.require`, or this module's `submit` for a job.
-  `workers.queue.jobs.submit` checks none.
+- Check the role once and first: `roles.require`, this module's `once` for a change, or its
+  `submit` for a job. `workers.queue.jobs.submit` checks none.
 - Open a modal at once, because its trigger id lives 3 s.
 - Raise the errors of `retention.errors`. The person sees the message as an ephemeral message.
   Any other error becomes a reference number for them and a traceback for the operator.
   Never catch an error only to log it.
-- Use one transaction and call `Click.first_time` in it. Then a repeated delivery acts once.
+- Use one transaction, of `once`. Then a repeated delivery acts once.
 - Write an outbox row (``workers.delivery.outbox.put``, with the message's key) in that
   transaction to update the channel. `send_ephemeral` is best effort: never use it for a result.
 - Call `confirm` after the commit if the button submits a job. The person may have joined an
@@ -30,7 +29,8 @@ Each feature has one file with one function::
 
 import logging
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -111,6 +111,49 @@ class Click:
         """Record the click in the caller's transaction. Return False for a repeat."""
         return first_time(session, self.key)
 
+    def input(self, block: str, action: str = "value") -> dict[str, Any]:
+        """Return the state of an input; empty for a window without it."""
+        return dict(self.state.get(block, {}).get(action) or {})
+
+    def option(self, block: str, action: str = "value") -> str | None:
+        """Return the option that was chosen in an input."""
+        return (self.input(block, action).get("selected_option") or {}).get("value")
+
+    def answer(self, block: str, action: str = "value") -> str:
+        """Return the option that was chosen in an input, or what was typed into it."""
+        typed = self.input(block, action).get("value") or ""
+        return self.option(block, action) or typed.strip()
+
+    def submit(
+        self, session: Transaction, request: Request, channel: str | None, **options: Any
+    ) -> Submission:
+        """Store a job of this click; `workers.queue.jobs.submit` explains the options."""
+        return job_queue.submit(
+            session,
+            request,
+            requested_by=self.user,
+            channel=channel,
+            **{"idem_key": self.key, **options},
+        )
+
+
+class _Repeated(Exception):
+    """The click was handled before."""
+
+
+@contextmanager
+def once(services: Services, click: Click, role: str = "", deed: str = "") -> Iterator[Transaction]:
+    """Open the transaction of a click's change; a repeated click ends its handler here.
+
+    `role`: what the person needs for the ``deed``, unless the change itself checks it.
+    """
+    with services.database.transaction() as session:
+        if role:
+            roles.require(session, click.user, role, deed)
+        if not click.first_time(session):
+            raise _Repeated
+        yield session
+
 
 Handler = Callable[[Services, Click], None]
 Submit = Callable[[Services, Click, Ack], None]
@@ -127,13 +170,17 @@ def listen(
     def on_click(handle: Handler) -> Callable[..., None]:
         def listener(ack: Ack, body: dict[str, Any]) -> None:
             ack()
-            handle(services, Click.of(body))
+            with suppress(_Repeated):
+                handle(services, Click.of(body))
 
         return listener
 
     def on_submission(handle: Submit) -> Callable[..., None]:
         def listener(ack: Ack, body: dict[str, Any]) -> None:
-            handle(services, Click.of(body), ack)
+            try:
+                handle(services, Click.of(body), ack)
+            except _Repeated:
+                ack()
 
         return listener
 
@@ -165,20 +212,33 @@ def send_ephemeral(services: Services, click: Click, template: str, **values: An
     `template`: a template below ``templates/slack``.
     """
     message = render.message(template, zone=services.settings.timezone, **values)
+    show_to(services, click.user, message, click.response_url, click.place)
+
+
+def show_to(
+    services: Services,
+    user: str,
+    message: render.Message,
+    response_url: str | None,
+    channel: str | None = None,
+) -> None:
+    """Show a message only to one person, best effort: the action itself is done.
+
+    `response_url`: Slack's address for answers. Without one, the person reads the message in the
+    ``channel``, or else as a direct message.
+    """
+    shown: dict[str, Any] = {"text": message.text, "blocks": message.blocks}
     try:
-        if click.response_url and is_slack_url(click.response_url, services.settings):
-            WebhookClient(click.response_url, timeout=5).send(
-                text=message.text,
-                blocks=message.blocks,
-                response_type="ephemeral",
-                replace_original=False,
+        if response_url and is_slack_url(response_url, services.settings):
+            WebhookClient(response_url, timeout=5).send(
+                **shown, response_type="ephemeral", replace_original=False
             )
+        elif channel:
+            services.client.chat_postEphemeral(channel=channel, user=user, **shown)
         else:
-            services.client.chat_postEphemeral(
-                channel=click.place, user=click.user, text=message.text, blocks=message.blocks
-            )
-    except (SlackClientError, OSError) as error:  # the action itself is done
-        log.warning("%r could not be shown to %s: %s", message.text, click.user, error)
+            services.client.chat_postMessage(channel=user, **shown)
+    except (SlackClientError, OSError) as error:
+        log.warning("%r could not be shown to %s: %s", message.text, user, error)
 
 
 def show_modal(services: Services, click: Click, view: dict[str, Any]) -> str:
@@ -219,15 +279,10 @@ def submit(
     `audited`: the action for the audit log.
     """
     channel = click.user if private else click.place
-    with services.database.transaction() as session:
-        roles.require(session, click.user, request.role, request.deed)
-        if not click.first_time(session):
-            return
+    with once(services, click, request.role, request.deed) as session:
         if check:
             check(session, click.value)
-        submission = job_queue.submit(
-            session, request, requested_by=click.user, channel=channel, idem_key=click.key
-        )
+        submission = click.submit(session, request, channel)
         if audited:
             details = {"job": submission.job.id}
             audit.record(session, click.user, audited, click.value, clock.now(), details)
@@ -236,12 +291,8 @@ def submit(
 
 def fill_window(services: Services, click: Click, request: Request) -> None:
     """Let a worker fill an open window, once. The click's role was checked."""
-    with services.database.transaction() as session:
-        if not click.first_time(session):
-            return
-        job = job_queue.submit(
-            session, request, requested_by=click.user, channel=None, idem_key=click.key
-        ).job
+    with once(services, click) as session:
+        job = click.submit(session, request, None).job
     services.queue.wake(job)
 
 

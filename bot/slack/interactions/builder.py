@@ -12,14 +12,7 @@ from bot.commands.tree import SLACK, Call, root
 from bot.services import Services
 from bot.slack import builder, slash
 from bot.slack.builder import Place, show_answer
-from bot.slack.interactions import (
-    Click,
-    Handler,
-    audience_builder,
-    listen,
-    refresh_window,
-    show_modal,
-)
+from bot.slack.interactions import Click, Handler, audiences, listen, refresh_window, show_modal
 from retention.audiences import store
 from retention.errors import BadInput
 from retention.text import gettext, in_language
@@ -44,7 +37,7 @@ def register(app: App, services: Services) -> None:
         ack()
         click = Click.of(body)
         if click.value == AUDIENCE_TASK:
-            audience_builder.show_in(services, body)
+            audiences.show_in(services, body)
         else:
             _refresh(services, click)
 

@@ -8,11 +8,11 @@ from slack_bolt import Ack, App
 
 from bot.services import Services
 from bot.slack.groups import address_of
-from bot.slack.interactions import Click, Handler, listen
+from bot.slack.interactions import Click, Handler, listen, once
 from bot.slack.interactions.campaigns import (
-    INPUT_OF_FIELD,
     apply_from_modal,
     explains_stale,
+    input_of,
     parse_target,
 )
 from retention import clock
@@ -32,7 +32,6 @@ from workers import ids, roles
 from workers.campaigns import decisions
 from workers.campaigns.requests import CampaignPreview
 from workers.delivery import render
-from workers.queue import jobs
 
 CUSTOMERS, REMINDED = 3, 1  # in the preview of each text
 ROLE = "analyst"
@@ -88,24 +87,14 @@ def _send_to_me(services: Services, click: Click) -> None:
         campaign_id=campaign_id,
         picture=True,
         to_me=True,
-        **address_of(services.client, click.user),
+        **address_of(services, click.user),
         copy_text=copy_text,
     )
     submission, problem = None, ""
-    with services.database.transaction() as session:
-        roles.require(session, click.user, request.role, request.deed)
-        if not click.first_time(session):
-            return
+    with once(services, click, request.role, request.deed) as session:
         campaign = find_campaign(session, campaign_id)
         try:
-            submission = jobs.submit(
-                session,
-                request,
-                requested_by=click.user,
-                channel=click.user,
-                idem_key=click.key,
-                announce=False,
-            )
+            submission = click.submit(session, request, click.user, announce=False)
         except BadInput as error:
             problem = str(error)
         trial = {"to": request.address, "problem": problem}
@@ -146,7 +135,7 @@ def _part(
     session: Transaction, campaign: Campaign, field: str, text: str, action: str, customers: int
 ) -> dict[str, Any]:
     """Check and preview one of the texts; ``error`` says why it cannot be used."""
-    part = {"block": INPUT_OF_FIELD[field], "typed": text}
+    part = {"block": input_of(field), "typed": text}
     try:
         text_placeholders.validate_text(text, field)
         rows = preview_rows(session, campaign, customers, action)
@@ -168,6 +157,6 @@ def _typed_texts(click: Click) -> dict[str, Any]:
     typed = {
         field: click.state[block].get(ids.PREVIEW_COPY, {}).get("value")
         for field in ("copy_text", "reminder_text")
-        if (block := INPUT_OF_FIELD[field]) in click.state
+        if (block := input_of(field)) in click.state
     }
     return {"copy_text": ""} | {field: (text or "").strip() for field, text in typed.items()}

@@ -6,7 +6,7 @@ from functools import partial
 from slack_bolt import App
 
 from bot.services import Services
-from bot.slack.interactions import Click, Handler, confirm, fill_window, listen, show_modal
+from bot.slack.interactions import Click, Handler, confirm, fill_window, listen, once, show_modal
 from bot.slack.interactions.campaign_copy import open_copy
 from bot.slack.interactions.campaigns import download, explains_stale, open_modal, parse_target
 from retention.campaigns.lifecycle.states import StaleCampaign, find_campaign
@@ -18,7 +18,6 @@ from workers import ids, roles
 from workers.campaigns.follow_ups import follow_up_request
 from workers.campaigns.requests import CampaignDraft, CampaignLook, CampaignPreview
 from workers.delivery import render
-from workers.queue import jobs
 
 HISTORY = 40  # steps in the window
 
@@ -88,20 +87,12 @@ def preview(services: Services, click: Click) -> None:
 def result_so_far(services: Services, click: Click) -> None:
     """Show the interim result in the campaign's thread."""
     campaign_id, _, _ = parse_target(click)
-    with services.database.transaction() as session:
-        roles.require(session, click.user, CampaignLook.role, CampaignLook.deed)
-        if not click.first_time(session):
-            return
+    with once(services, click, CampaignLook.role, CampaignLook.deed) as session:
         campaign = find_campaign(session, campaign_id)
-        submission = jobs.submit(
-            session,
-            CampaignLook(campaign_id=campaign_id),
-            requested_by=click.user,
-            channel=campaign.channel or click.place,
-            thread_key=campaign.post_key,
-            idem_key=click.key,
-            announce=False,  # the reply comes within seconds
-        )
+        request, channel = CampaignLook(campaign_id=campaign_id), campaign.channel or click.place
+        # The reply comes within seconds.
+        options = {"thread_key": campaign.post_key, "announce": False}
+        submission = click.submit(session, request, channel, **options)
     if submission.created and not services.queue.wake(submission.job):
         confirm(services, click, submission, private=False)
 
@@ -113,17 +104,8 @@ def draft_follow_up(services: Services, click: Click) -> None:
     """
     campaign_id, _, rest = click.value.partition(":")
     _, _, following = rest.partition(":")
-    with services.database.transaction() as session:
-        roles.require(session, click.user, CampaignDraft.role, CampaignDraft.deed)
-        if not click.first_time(session):
-            return
+    with once(services, click, CampaignDraft.role, CampaignDraft.deed) as session:
         campaign = find_campaign(session, campaign_id)
         request = follow_up_request(campaign_data(campaign), following)
-        submission = jobs.submit(
-            session,
-            request,
-            requested_by=click.user,
-            channel=campaign.channel or click.place,
-            idem_key=click.key,
-        )
+        submission = click.submit(session, request, campaign.channel or click.place)
     confirm(services, click, submission, private=False)

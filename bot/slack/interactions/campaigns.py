@@ -11,7 +11,7 @@ from slack_bolt import Ack, App
 
 from bot import numbers
 from bot.services import Services
-from bot.slack.interactions import Click, Handler, Submit, confirm, listen, send_ephemeral
+from bot.slack.interactions import Click, Handler, Submit, confirm, listen, once, send_ephemeral
 from retention.campaigns.lifecycle.edits import MINUTE_FORMAT, OFFER_KINDS, SOON, Changes
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import (
@@ -37,13 +37,16 @@ from workers.delivery import render
 from workers.queue import jobs
 
 # Block ids of the modals' inputs, by the name of the field that a `BadInput` may carry.
-TERMS = ("name", "offer", "message_channel", "discount", "amount", "min_order", "holdout", "budget")
-OTHERS = ("send_on", "approver", "reason", "note", "outcome", "due")
-INPUT_OF_FIELD = {name: name for name in (*TERMS, *OTHERS)}
-INPUT_OF_FIELD |= {"expires_days": "expires", "copy_text": "copy", "reminder_text": "reminder"}
+# A field that is not here has its own name.
+_BLOCKS = {"expires_days": "expires", "copy_text": "copy", "reminder_text": "reminder"}
 ANYONE = "anyone"  # of the approvers
 MAX_LISTED = 9  # approvers in the window, which has room for ten options; more are searched by name
 Transition = Callable[[Transaction, Step], Campaign]
+
+
+def input_of(field: str) -> str:
+    """Return the block id of a field's input."""
+    return _BLOCKS.get(field, field)
 
 
 def register(app: App, services: Services) -> None:
@@ -109,9 +112,7 @@ def _edit(services: Services, click: Click, ack: Ack) -> None:
 def _apply_from_button(services: Services, click: Click, transition: Transition) -> None:
     """Apply a button's transition once and confirm it."""
     campaign_id, version, _ = parse_target(click)
-    with services.database.transaction() as session:
-        if not click.first_time(session):
-            return
+    with once(services, click) as session:
         campaign = transition(session, Step(campaign_id, click.user, version))
     shown = campaign_data(campaign, services.settings)
     send_ephemeral(services, click, "campaign/done", campaign=shown)
@@ -121,23 +122,16 @@ def _apply_from_button(services: Services, click: Click, transition: Transition)
 def _widen(services: Services, click: Click) -> None:
     """Queue the wider draft that the campaign's message offers."""
     campaign_id, version, _ = parse_target(click)
-    with services.database.transaction() as session:
-        roles.require(session, click.user, CampaignWiden.role, CampaignWiden.deed)
-        if not click.first_time(session):
-            return
+    with once(services, click, CampaignWiden.role, CampaignWiden.deed) as session:
         campaign = find_campaign(session, campaign_id)
         wider = Body.of(campaign).wider
         if campaign.state not in EDITABLE or campaign.version != version or wider is None:
             raise StaleCampaign(campaign, version)
         chosen = wider.model_dump(include={"tier", "audience", "where"})
-        submission = jobs.submit(
-            session,
-            CampaignWiden(campaign_id=campaign_id, version=version, **chosen),
-            requested_by=click.user,
-            channel=campaign.channel or click.channel,
-            idem_key=click.key,
-            announce=False,  # the campaign's own message shows the result
-        )
+        request = CampaignWiden(campaign_id=campaign_id, version=version, **chosen)
+        channel = campaign.channel or click.channel
+        # The campaign's own message shows the result.
+        submission = click.submit(session, request, channel, announce=False)
     confirm(services, click, submission, private=False)
 
 
@@ -145,19 +139,13 @@ def _change_channel(
     session: Transaction, click: Click, campaign: Campaign
 ) -> list[jobs.Submission]:
     """Queue a draft for the channel that the modal chose, if it is another one."""
-    chosen = _option(click, "message_channel")
+    chosen = click.option("message_channel")
     if chosen is None or chosen == Body.of(campaign).message_channel:
         return []
-    return [
-        jobs.submit(
-            session,
-            channel_request(session.settings, campaign, chosen),
-            requested_by=click.user,
-            channel=campaign.channel or click.user,
-            idem_key=f"{click.key}:channel",
-            announce=False,  # the campaign's own message shows the result
-        )
-    ]
+    request = channel_request(session.settings, campaign, chosen)
+    # The campaign's own message shows the result.
+    options = {"idem_key": f"{click.key}:channel", "announce": False}
+    return [click.submit(session, request, campaign.channel or click.user, **options)]
 
 
 def _choose_cheaper_offer(session: Transaction, step: Step) -> Campaign:
@@ -222,9 +210,8 @@ def apply_from_modal(
     """
     campaign_id, version, channel = parse_target(click)
     try:
-        with services.database.transaction() as session:
-            if click.first_time(session):
-                transition(session, Step(campaign_id, click.user, version))
+        with once(services, click) as session:
+            transition(session, Step(campaign_id, click.user, version))
     except StaleCampaign as stale:
         if advice and stale.state in EDITABLE:
             update_message(services, stale)
@@ -239,25 +226,17 @@ def _apply_with_reason(
     services: Services, click: Click, ack: Ack, decide: Callable[[Transaction, Step, str], Campaign]
 ) -> None:
     """Apply a decision with the reason that the modal asked for."""
-    reason = _text(click, "reason")
+    reason = click.answer("reason")
     apply_from_modal(services, click, ack, lambda session, step: decide(session, step, reason))
 
 
 def download(services: Services, click: Click, part: Literal["codes", "calls"]) -> None:
     campaign_id, _, _ = parse_target(click)
-    with services.database.transaction() as session:
-        roles.require(session, click.user, CampaignCsv.role, CampaignCsv.deed)
-        if not click.first_time(session):
-            return
+    with once(services, click, CampaignCsv.role, CampaignCsv.deed) as session:
         find_campaign(session, campaign_id)
-        submission = jobs.submit(
-            session,
-            CampaignCsv(campaign_id=campaign_id, part=part),
-            requested_by=click.user,
-            channel=click.user,
-            idem_key=click.key,
-            announce=part != "calls",  # the list is a message of its own
-        )
+        request = CampaignCsv(campaign_id=campaign_id, part=part)
+        # The call list is a message of its own.
+        submission = click.submit(session, request, click.user, announce=part != "calls")
     title = gettext("Call list") if part == "calls" else None
     confirm(services, click, submission, private=True, title=title)
 
@@ -317,23 +296,13 @@ def _days(typed: str) -> int:
     return numbers.parse_integer(typed, 0, None)
 
 
-def _input(click: Click, field: str) -> dict[str, Any]:
-    """Return the state of a field's input; empty for a window without it."""
-    state: dict[str, Any] = click.state.get(INPUT_OF_FIELD[field], {}).get("value", {})
-    return state
-
-
-def _option(click: Click, field: str) -> str | None:
-    return (_input(click, field).get("selected_option") or {}).get("value")
-
-
 def _text(click: Click, field: str) -> str:
-    return (_input(click, field).get("value") or "").strip()
+    return click.answer(input_of(field))
 
 
 def _optional_text(click: Click, field: str) -> str | None:
     """Return a text, or None for a window without its input."""
-    return _text(click, field) if INPUT_OF_FIELD[field] in click.state else None
+    return _text(click, field) if input_of(field) in click.state else None
 
 
 def _timestamp(moment: str | None) -> int | None:
@@ -345,9 +314,9 @@ def _send_on(click: Click, zone: ZoneInfo) -> str:
 
     A window of an earlier version has a text input instead of the picker.
     """
-    if click.state.get("soon", {}).get("value", {}).get("selected_options"):
+    if click.input("soon").get("selected_options"):
         return SOON
-    chosen = _input(click, "send_on")
+    chosen = click.input("send_on")
     if "selected_date_time" not in chosen:
         return _text(click, "send_on") or SOON
     if not chosen["selected_date_time"]:
@@ -366,15 +335,15 @@ def _call_owner(click: Click) -> str | None:
 
 def _chosen_user(click: Click) -> str | None:
     """Return the chosen approver, empty for anyone, or None for a window without this input."""
-    if INPUT_OF_FIELD["approver"] not in click.state:
+    if "approver" not in click.state:
         return None
-    chosen = _option(click, "approver") or _input(click, "approver").get("selected_user")
+    chosen = click.option("approver") or click.input("approver").get("selected_user")
     return "" if chosen in (None, ANYONE) else str(chosen)
 
 
 def _chosen_offer(click: Click) -> str | None:
     """Return the chosen offer. It is None for the option that changes nothing."""
-    chosen = _option(click, "offer")
+    chosen = click.option("offer")
     return chosen if chosen in OFFER_KINDS else None
 
 

@@ -54,14 +54,13 @@ def _choose(services: Services, click: Click) -> None:
 
 
 def _register_why(app: App, services: Services) -> None:
-    @app.shortcut(ids.WHY_MESSAGE)
-    def why_message(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
+    def why(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
         place = _place(body)
-        named = customers_in(body["message"])
-        with services.database.reading() as session:
-            topic = threads.topic_of(session, place["channel"], place["root"])
-        if not named and topic.customer:
-            named = [topic.customer]
+        named = customers_in(body["message"]) if place else []
+        if place and not named:
+            with services.database.reading() as session:
+                topic = threads.topic_of(session, place["channel"], place["root"])
+            named = [topic.customer] if topic.customer else []
         if len(named) == 1:
             said = _said(body["user"]["id"], place, f"shortcut:{body['action_ts']}")
             conversation.act(services, said, Line(f"score {named[0]}"))
@@ -70,15 +69,13 @@ def _register_why(app: App, services: Services) -> None:
         ack()
         _open(client, body, "talk/why", place=json.dumps(place), customers=named[:MAX_CUSTOMERS])
 
-    @app.shortcut(ids.WHY_GLOBAL)
-    def why(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
-        ack()
-        _open(client, body, "talk/why", place="{}", customers=[])
+    app.shortcut(ids.WHY_MESSAGE)(why)
+    app.shortcut(ids.WHY_GLOBAL)(why)
 
     @app.view(ids.WHY_VIEW)
     def explain(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
-        customer = _value(click.state, CUSTOMER_BLOCK)
+        customer = click.answer(CUSTOMER_BLOCK, CUSTOMER_BLOCK)
         if not customer:
             raise BadInput(gettext("Name a customer: an id, a pseudonym or an e-mail address."))
         said = _said(click.user, json.loads(click.value), f"shortcut:{click.key}")
@@ -91,37 +88,27 @@ def _register_why(app: App, services: Services) -> None:
 
 
 def _register_draft(app: App, services: Services) -> None:
-    @app.shortcut(ids.DRAFT_MESSAGE)
-    def draft_message(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
-        ack()
-        _require_drafting(services, body)
-        place = _place(body)
-        with services.database.reading() as session:
-            cohorts = _cohorts(session, _cohort_of(session, body, place))
-        _open(client, body, "talk/draft", place=json.dumps(place), cohorts=cohorts)
-
-    @app.shortcut(ids.DRAFT_GLOBAL)
     def draft(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
         ack()
-        _require_drafting(services, body)
+        services.require(body["user"]["id"], CampaignDraft.role, CampaignDraft.deed)
+        place = _place(body)
         with services.database.reading() as session:
-            cohorts = _cohorts(session, None)
-        _open(client, body, "talk/draft", place="{}", cohorts=cohorts)
+            cohorts = _cohorts(session, _cohort_of(session, body, place) if place else None)
+        _open(client, body, "talk/draft", place=json.dumps(place), cohorts=cohorts)
+
+    app.shortcut(ids.DRAFT_MESSAGE)(draft)
+    app.shortcut(ids.DRAFT_GLOBAL)(draft)
 
     @app.view(ids.DRAFT_VIEW)
     def start(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
-        line = f"campaign draft --cohort {_value(click.state, LIST_BLOCK)}"
-        if discount := _value(click.state, DISCOUNT_BLOCK):
+        line = f"campaign draft --cohort {click.option(LIST_BLOCK, LIST_BLOCK)}"
+        if discount := click.answer(DISCOUNT_BLOCK, DISCOUNT_BLOCK):
             line += f" --discount {discount}"
         said = _said(click.user, json.loads(click.value), f"shortcut:{click.key}")
         # The modal is the confirmation: it names the list and the discount.
         conversation.act(services, said, Line(line), confirmed=True)
         ack()
-
-
-def _require_drafting(services: Services, body: dict[str, Any]) -> None:
-    services.require(body["user"]["id"], CampaignDraft.role, CampaignDraft.deed)
 
 
 def _cohort_of(session: Transaction, body: dict[str, Any], place: dict[str, str]) -> str | None:
@@ -160,6 +147,9 @@ def customers_in(message: dict[str, Any]) -> list[str]:
 
 
 def _place(body: dict[str, Any]) -> dict[str, str]:
+    """Return the thread of a message's shortcut; empty for a global one."""
+    if "message" not in body:
+        return {}
     message = body["message"]
     root = message.get("thread_ts") or message["ts"]
     return {"channel": body["channel"]["id"], "root": root}
@@ -173,11 +163,3 @@ def _said(user: str, place: dict[str, str], key: str) -> Said:
 
 def _open(client: WebClient, body: dict[str, Any], template: str, **values: Any) -> None:
     client.views_open(trigger_id=body["trigger_id"], view=render.view(template, **values))
-
-
-def _value(state: dict[str, Any], block: str) -> str:
-    """Return the input of a block, typed or chosen."""
-    for given in (state.get(block) or {}).values():
-        chosen = given.get("selected_option") or {}
-        return str(given.get("value") or chosen.get("value") or "").strip()
-    return ""

@@ -7,7 +7,7 @@ from typing import Any
 from slack_bolt import Ack, App
 
 from bot.services import Services
-from bot.slack.interactions import Click, confirm, feedback, fill_window, listen, show_modal
+from bot.slack.interactions import Click, confirm, feedback, fill_window, listen, once, show_modal
 from retention import clock
 from retention.db import Transaction
 from retention.db.tables import Cohort, Job
@@ -21,7 +21,6 @@ from workers.campaigns import call_lists, decisions
 from workers.campaigns.requests import CampaignDraft
 from workers.customers import customer_cards
 from workers.delivery import render
-from workers.queue import jobs
 from workers.requests import CallWindow, CustomerCard
 
 ROLE = "analyst"
@@ -52,8 +51,9 @@ def _choose(services: Services, click: Click) -> None:
 
 
 def _open_note(services: Services, click: Click) -> None:
+    services.require(click.user, ROLE, ACTION)
     with services.database.reading() as session:
-        name = _customer_of(session, click, click.value)[1]
+        name = _customer_of(session, click.value)[1]
     show_modal(services, click, render.view("score/note", value=click.value, pseudonym=name))
 
 
@@ -86,9 +86,8 @@ def _listed(session: Transaction, cohort: Cohort, customer_id: str) -> dict[str,
     return next((row for row in rows if row["customer_id"] == customer_id), None)
 
 
-def _customer_of(session: Transaction, click: Click, job_id: str) -> tuple[str, str, Job]:
-    """Return id, pseudonym and job of a card, if the person may decide on customers."""
-    roles.require(session, click.user, ROLE, ACTION)
+def _customer_of(session: Transaction, job_id: str) -> tuple[str, str, Job]:
+    """Return id, pseudonym and job of a card."""
     job = customer_cards.find_card(session, job_id)
     customer_id = str((job.result or {})["customer_id"])
     return customer_id, pseudonym(session.settings.key, customer_id), job
@@ -96,29 +95,25 @@ def _customer_of(session: Transaction, click: Click, job_id: str) -> tuple[str, 
 
 def _pause(services: Services, click: Click) -> None:
     deed, _, job_id = click.value.partition("|")
-    now = clock.now()
-    with services.database.transaction() as session:
-        customer_id, _, _ = _customer_of(session, click, job_id)
-        if not click.first_time(session):
-            return
+    with once(services, click, ROLE, ACTION) as session:
+        customer_id, _, _ = _customer_of(session, job_id)
         change = pauses.pause if deed == "pause" else pauses.resume
-        change(session, customer_id, click.user, now)
+        change(session, customer_id, click.user, clock.now())
         customer_cards.refresh(session, customer_id, [job_id])
 
 
 def _save_note(services: Services, click: Click, ack: Ack) -> None:
-    text = _input(click, "note").get("value") or ""
-    with services.database.transaction() as session:
-        customer_id, _, _ = _customer_of(session, click, click.value)
-        if click.first_time(session):
-            pauses.add_note(session, customer_id, text, click.user, clock.now())
-            customer_cards.refresh(session, customer_id, [click.value])
+    with once(services, click, ROLE, ACTION) as session:
+        customer_id, _, _ = _customer_of(session, click.value)
+        pauses.add_note(session, customer_id, click.answer("note"), click.user, clock.now())
+        customer_cards.refresh(session, customer_id, [click.value])
     ack()
 
 
 def _open_call_of_card(services: Services, click: Click) -> None:
+    services.require(click.user, ROLE, ACTION)
     with services.database.reading() as session:
-        customer_id, _, _ = _customer_of(session, click, click.value)
+        customer_id, _, _ = _customer_of(session, click.value)
         entry = calls.latest_entry(session, [customer_id])
         is_open = entry is not None and entry.outcome is None
         campaign_id = entry.campaign_id if entry is not None and is_open else ""
@@ -127,8 +122,8 @@ def _open_call_of_card(services: Services, click: Click) -> None:
 
 def _open_call_of_list(services: Services, click: Click) -> None:
     campaign_id, _, name = click.value.partition("|")
+    services.require(click.user, ROLE, ACTION)
     with services.database.reading() as session:
-        roles.require(session, click.user, ROLE, ACTION)
         customer_id = customer_directory.find(session, name)
     _open_call(services, click, campaign_id, customer_id, "")
 
@@ -150,18 +145,15 @@ def _open_call(
 
 def _save_call(services: Services, click: Click, ack: Ack) -> None:
     now = clock.now()
-    due = _input(click, "due").get("selected_date")
-    chosen = (_input(click, "outcome").get("selected_option") or {}).get("value")
+    due, chosen = click.input("due").get("selected_date"), click.option("outcome")
     plan = calls.Plan(
-        owner=_input(click, "owner").get("selected_user"),
+        owner=click.input("owner").get("selected_user"),
         due_on=_date(due) if due else (now + timedelta(days=calls.DUE_DAYS)).date(),
         outcome=None if chosen in (None, call_lists.TO_DO) else chosen,
-        note=_input(click, "note").get("value") or "",
+        note=click.answer("note"),
     )
-    with services.database.transaction() as session:
-        roles.require(session, click.user, ROLE, ACTION)
-        if click.first_time(session):
-            _store_call(session, click, now, plan)
+    with once(services, click, ROLE, ACTION) as session:
+        _store_call(session, click, now, plan)
     ack()
 
 
@@ -184,27 +176,20 @@ def _date(text: str) -> date:
         raise BadInput(sentence.format(text=text), field="due") from None
 
 
-def _input(click: Click, block: str) -> dict[str, Any]:
-    return dict(click.state.get(block, {}).get("value") or {})
-
-
 def _draft(services: Services, click: Click, job_id: str) -> None:
-    with services.database.transaction() as session:
-        customer_id, name, card = _customer_of(session, click, job_id)
-        if not click.first_time(session):
-            return
+    with once(services, click, ROLE, ACTION) as session:
+        customer_id, name, card = _customer_of(session, job_id)
         channel = click.channel or card.args.get("channel") or click.user
         text = gettext("Offer for {name}")
         request = CampaignDraft(customer_id=customer_id, name=text.format(name=name))
-        submission = jobs.submit(
-            session, request, requested_by=click.user, channel=channel, idem_key=click.key
-        )
+        submission = click.submit(session, request, channel)
     confirm(services, click, submission, private=channel == click.user)
 
 
 def _details(services: Services, click: Click, job_id: str) -> None:
+    services.require(click.user, ROLE, ACTION)
     with services.database.reading() as session:
-        _, name, job = _customer_of(session, click, job_id)
+        _, name, job = _customer_of(session, job_id)
         values = {"intent_note": "", **(job.result or {}), "pseudonym": name, "shown_in": job_id}
     view = render.view("score/details", **values, zone=services.settings.timezone)
     show_modal(services, click, view)
@@ -212,8 +197,9 @@ def _details(services: Services, click: Click, job_id: str) -> None:
 
 def _feedback(services: Services, click: Click, verdict: str, job_id: str) -> None:
     """Store feedback on the card's score, as the buttons of older cards do."""
+    services.require(click.user, ROLE, ACTION)
     with services.database.reading() as session:
-        _, name, job = _customer_of(session, click, job_id)
+        _, name, job = _customer_of(session, job_id)
         result = job.result or {}
     fields = verdict, name, result["model_version"], result["as_of"]
     feedback.judge(services, replace(click, value="|".join(map(str, fields))))

@@ -9,7 +9,7 @@ from bot.commands.reports import WEEKDAYS, replace_schedule
 from bot.services import Services
 from bot.slack import schedule_choices
 from bot.slack.builder import show_answer
-from bot.slack.interactions import Click, listen, show_modal
+from bot.slack.interactions import Click, listen, once, show_modal
 from retention.clock import time_zones
 from retention.db import Transaction
 from retention.db.tables import Audience, Schedule
@@ -55,40 +55,21 @@ def _open(services: Services, click: Click) -> None:
 
 
 def _save(services: Services, click: Click, ack: Ack) -> None:
-    values = {name: block["value"] for name, block in click.state.items()}
-    day, at = values["day"]["selected_option"]["value"], values["at"]["selected_time"]
-    zone, audience = (
-        (values.get(name, {}).get("selected_option") or {}).get("value")
-        for name in ("zone", "audience")
-    )
-    chosen = [one["value"] for one in values["sections"].get("selected_options") or ()]
-    with services.database.transaction() as session:
-        roles.require(session, click.user, "analyst", gettext("set the digest"))
+    day, at = str(click.option("day")), str(click.input("at")["selected_time"])
+    zone, audience = click.option("zone"), click.option("audience")
+    chosen = [one["value"] for one in click.input("sections").get("selected_options") or ()]
+    with once(services, click, "analyst", gettext("set the digest")) as session:
         before = _schedule(session, click.value)
         zone = zone or (before.timezone if before else services.settings.timezone)
         if zone not in time_zones():
             text = gettext("{value!r} is no time zone; choose one of the list.")
             raise BadInput(text.format(value=zone), field="zone")
-        if click.first_time(session):
-            replace_schedule(
-                session,
-                channel=click.value,
-                day=day,
-                at=at,
-                timezone=zone,
-                user=click.user,
-                args={"sections": chosen, "audience": audience},
-            )
+        shown = {"day": day, "at": at, "timezone": zone, "channel": click.value}
+        args = {"sections": chosen, "audience": audience}
+        replace_schedule(session, **shown, user=click.user, args=args)
     ack()
-    message = render.message(
-        "bot/digest_scheduled",
-        day=day,
-        at=at,
-        timezone=zone,
-        channel=click.value,
-        replaced=[],
-        stranger=not services.channels.can_post(click.value),
-    )
+    stranger = not services.channels.can_post(click.value)
+    message = render.message("bot/digest_scheduled", **shown, replaced=[], stranger=stranger)
     show_answer(services, "", click.user, message)
 
 

@@ -1,20 +1,92 @@
-"""Handle the table's menu and the buttons of a dropped file."""
+"""Receive files that people drop into the bot's direct message, and handle their buttons."""
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from slack_bolt import App
 
-from bot.services import Services
-from bot.slack.interactions import Click, listen
+from bot.services import Services, first_time
+from bot.slack.failures import error_message
+from bot.slack.interactions import Click, listen, once
 from retention.db import Transaction
 from retention.db.tables import Job
 from retention.errors import Refused
 from retention.text import gettext
-from workers import ids, roles
+from workers import ids
+from workers.data import slack_files
 from workers.delivery import outbox
 from workers.queue import jobs
 from workers.requests import FileImport, FilePropose
 from workers.tasks.interface import Post
+
+MAX_FILES = 3  # of one message
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Files of one message to the bot. ``key`` is equal for all deliveries of the message."""
+
+    user: str
+    channel: str
+    files: tuple[dict[str, Any], ...]
+    key: str
+
+    @classmethod
+    def of(cls, event: dict[str, Any]) -> "Drop | None":
+        """Read an event; None if it is no person's file in a direct message."""
+        files = event.get("files")
+        is_of_person = not event.get("bot_id") and not event.get("app_id")
+        is_shared = event.get("subtype") in (None, "file_share")
+        is_direct = event.get("channel_type") == "im"
+        user, channel, ts = event.get("user"), event.get("channel"), event.get("ts")
+        if not (isinstance(files, list) and files and is_of_person and is_shared and is_direct):
+            return None
+        if not (user and channel and ts):
+            return None
+        known = tuple(one for one in files if isinstance(one, dict) and one.get("id"))
+        return cls(str(user), str(channel), known[:MAX_FILES], f"drop:{channel}:{ts}")
+
+
+def receive(services: Services, drop: Drop) -> None:
+    """Queue the proposal of each file; a file that cannot be read gets one sentence."""
+    for file in drop.files:
+        file_id, name = str(file["id"]), str(file.get("name") or gettext("the file"))[:255]
+        try:
+            _propose(services, drop, file_id, name, int(file.get("size") or 0))
+        except Exception as error:
+            _answer(services, drop, file_id, error_message(error, services.settings))
+
+
+def _propose(services: Services, drop: Drop, file_id: str, name: str, size: int) -> None:
+    services.require(drop.user, FilePropose.role, FilePropose.deed)
+    slack_files.check_table(name)
+    slack_files.check_size(name, size)
+    write = partial(
+        jobs.submit,
+        request=FilePropose(file_id=file_id, name=name),
+        requested_by=drop.user,
+        channel=drop.user,
+        idem_key=f"{drop.key}:{file_id}",
+        announce=False,
+    )
+    submission = services.group_commit.store(write)
+    if submission.created:
+        services.queue.wake(submission.job)
+
+
+def _answer(services: Services, drop: Drop, file_id: str, sentence: str) -> None:
+    key = f"{drop.key}:{file_id}:answer"
+    post = Post("talk/refused", {"sentence": sentence}, key=key, channel=drop.user)
+
+    def store(session: Transaction) -> None:
+        if first_time(session, key):
+            outbox.put(session, post, default_channel=drop.user)
+
+    services.group_commit.store(store)
+
+
+# ---------------------------------------------------------------- the menu and the buttons
 
 
 def register(app: App, services: Services) -> None:
@@ -26,31 +98,20 @@ def register(app: App, services: Services) -> None:
 def _choose_table(services: Services, click: Click) -> None:
     """Propose the import of a file into another table."""
     table, _, proposal = click.value.partition("|")
-    with services.database.transaction() as session:
+    with once(services, click, FileImport.role, FileImport.deed) as session:
         file = _proposal(session, click, proposal)
-        submission = jobs.submit(
-            session,
-            FilePropose(file_id=file["file_id"], name=file["name"], table=table),
-            requested_by=click.user,
-            channel=click.user,
-            idem_key=click.key,
-            announce=False,
-        )
+        request = FilePropose(file_id=file["file_id"], name=file["name"], table=table)
+        submission = click.submit(session, request, click.user, announce=False)
     if submission.created:
         services.queue.wake(submission.job)
 
 
 def _import(services: Services, click: Click) -> None:
     """Import a file as it was proposed; a second click changes nothing."""
-    with services.database.transaction() as session:
+    with once(services, click, FileImport.role, FileImport.deed) as session:
         file = _proposal(session, click, click.value)
-        submission = jobs.submit(
-            session,
-            FileImport(proposal=click.value),
-            requested_by=click.user,
-            channel=click.user,
-            idem_key=f"file_import:{click.value}",
-        )
+        request, key = FileImport(proposal=click.value), f"file_import:{click.value}"
+        submission = click.submit(session, request, click.user, idem_key=key)
         if submission.created:
             _decide(session, file, click.user, "import")
     if submission.created:
@@ -58,15 +119,13 @@ def _import(services: Services, click: Click) -> None:
 
 
 def _cancel(services: Services, click: Click) -> None:
-    with services.database.transaction() as session:
+    with once(services, click, FileImport.role, FileImport.deed) as session:
         file = _proposal(session, click, click.value)
-        if click.first_time(session):
-            _decide(session, file, click.user, "cancel")
+        _decide(session, file, click.user, "cancel")
 
 
 def _proposal(session: Transaction, click: Click, job_id: str) -> dict[str, Any]:
     """Return the proposal of a file that this person dropped."""
-    roles.require(session, click.user, FileImport.role, FileImport.deed)
     job = session.get(Job, job_id)
     is_own = job and job.kind == FilePropose.kind and job.requested_by == click.user
     if not job or not is_own or job.team_id != session.settings.team_id or not job.result:

@@ -7,13 +7,13 @@ from typing import cast, get_args
 from slack_bolt import Ack, App
 
 from bot.services import Services
-from bot.slack.interactions import Click, listen, send_ephemeral, show_modal
+from bot.slack.interactions import Click, listen, once, send_ephemeral, show_modal
 from retention import feedback, impressions
 from retention.errors import BadInput
 from retention.feedback import Subject
 from retention.lake import customer_directory
 from retention.text import gettext
-from workers import ids, roles
+from workers import ids
 from workers.delivery import render
 
 ROLE = "analyst"
@@ -28,20 +28,19 @@ def register(app: App, services: Services) -> None:
 
 def judge(services: Services, click: Click) -> None:
     """Store that a score is useful, or ask why it is wrong."""
-    if not click.value.startswith("useful|"):
-        _open_reason_modal(services, click)
-    elif _record(services, click, "useful"):
+    if click.value.startswith("useful|"):
+        _record(services, click, "useful")
         _thank(services, click, "useful")
+    else:
+        _open_reason_modal(services, click)
 
 
 def _save(services: Services, click: Click, ack: Ack) -> None:
     value, _, channel = click.value.rpartition("|")
     click = replace(click, value=value, channel=channel or None)
-    reason = (click.state.get("reason", {}).get("value", {}).get("value") or "").strip()
-    is_first = _record(services, click, "wrong", reason)
+    _record(services, click, "wrong", click.answer("reason"))
     ack()
-    if is_first:
-        _thank(services, click, "wrong")
+    _thank(services, click, "wrong")
 
 
 def _thank(services: Services, click: Click, verdict: feedback.Verdict) -> None:
@@ -64,17 +63,13 @@ def _open_reason_modal(services: Services, click: Click) -> None:
     show_modal(services, click, view)
 
 
-def _record(services: Services, click: Click, verdict: feedback.Verdict, reason: str = "") -> bool:
-    """Store feedback on a score. Return False for a repeated click."""
+def _record(services: Services, click: Click, verdict: feedback.Verdict, reason: str = "") -> None:
+    """Store feedback on a score."""
     _, pseudonym, version, as_of = _fields(click.value)
-    with services.database.transaction() as session:
-        roles.require(session, click.user, ROLE, ACTION)
-        if not click.first_time(session):
-            return False
+    with once(services, click, ROLE, ACTION) as session:
         customer = customer_directory.find(session, pseudonym)
         subject = Subject(customer, version, datetime.fromisoformat(as_of))
         feedback.record(session, subject, verdict, click.user, reason)
-    return True
 
 
 def _record_item(services: Services, click: Click) -> None:
@@ -85,10 +80,7 @@ def _record_item(services: Services, click: Click) -> None:
             "This button is of another version of the desk; `/retention recommend` has a new one."
         )
         raise BadInput(text)
-    with services.database.transaction() as session:
-        roles.require(session, click.user, ROLE, gettext("say what is for whom"))
-        if not click.first_time(session):
-            return
+    with once(services, click, ROLE, gettext("say what is for whom")) as session:
         customer = customer_directory.find(session, name)
         impression = impressions.item_at(session, list_id, customer, int(position))
         version, shown_at = impression.model_version, impression.shown_at

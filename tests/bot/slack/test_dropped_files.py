@@ -14,7 +14,7 @@ from starlette.routing import Route
 from bot.playground import seed
 from bot.playground.server import StandIn, in_thread, listen
 from bot.slack.app import build_app
-from bot.slack.dropped_files import Drop
+from bot.slack.interactions.dropped_files import Drop
 from retention.db.tables import Job
 from retention.lake import Lake
 from retention.settings import Settings

@@ -1,4 +1,4 @@
-"""Show the App Home tab: a personal desk.
+"""Show the App Home tab, a personal desk, and handle the buttons of it and of digests.
 
 Each part of the desk is a function that returns rows. `section` adds one, so a feature brings its
 own part::
@@ -15,8 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from slack_bolt import Ack, App
-from slack_sdk import WebClient
+from slack_bolt import App
 from sqlalchemy import select
 
 from bot.commands.jobs import described
@@ -24,17 +23,22 @@ from bot.commands.tree import SLACK, Call
 from bot.http.health import overview
 from bot.services import Services
 from bot.slack import slash
-from bot.slack.interactions import Click
+from bot.slack.builder import show_answer
+from bot.slack.interactions import Click, Handler, listen, once, show_modal
+from retention.alerts.store import summaries as alert_summaries
 from retention.audiences.store import summaries
+from retention.campaigns.lifecycle.states import StaleCampaign, Step
 from retention.db import Transaction
 from retention.db.tables import Campaign, CampaignEditor
 from retention.outreach import calls
 from retention.text import gettext, in_language
 from workers import ids, roles
-from workers.campaigns import call_lists
+from workers.campaigns import call_lists, decisions, messages
 from workers.delivery import render
 from workers.queue import jobs
+from workers.schedule.schedule_changes import summaries as schedule_summaries
 
+NOT_IN_MODALS = {"table", "data_table", "data_visualization", "actions"}
 MAX_WAITING, MAX_RUNNING, MAX_LISTED = 10, 5, 5
 # The first buttons of the desk: command, text and role.
 QUICK_ACTIONS = (
@@ -97,24 +101,82 @@ def section(title: str) -> Callable[[Part], Part]:
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the opened tab and its buttons."""
+    """Listen to the opened tab and the buttons."""
+    clicks: dict[Any, Handler] = {
+        re.compile(rf"^{re.escape(ids.HOME_RUN)}"): _run_at_home,
+        re.compile(rf"^{re.escape(ids.RUN_COMMAND)}(\.\d+)?$"): _run,
+        ids.OPEN_APPROVALS: _open_approvals,
+        ids.OPEN_CAMPAIGN: _open_campaign,
+        ids.DESK_APPROVE: _approve,
+    }
+    listen(app, services, clicks)
 
     @app.event("app_home_opened")
-    def opened(event: dict[str, Any], client: WebClient) -> None:
+    def opened(event: dict[str, Any]) -> None:
         if event.get("tab", "home") == "home":
-            client.views_publish(user_id=event["user"], view=view(services, event["user"]))
+            _publish(services, event["user"])
 
-    @app.action(re.compile(rf"^{re.escape(ids.HOME_RUN)}"))
-    def run(ack: Ack, body: dict[str, Any], client: WebClient) -> None:
-        ack()
-        click = Click.of(body)
-        call = Call(services, click.user, SLACK, click.key, click.user)
-        # A new job shows in the direct message.
-        message = slash.answer(call, click.value)
-        if isinstance(message, slash.OpenJobMessage):
-            modal = render.view("bot/under_way_modal", job=message.job, own=message.own)
-            client.views_open(trigger_id=click.trigger_id or "", view=modal)
-        client.views_publish(user_id=click.user, view=view(services, click.user))
+
+def _run_at_home(services: Services, click: Click) -> None:
+    """Run a command; a new job shows in the direct message."""
+    call = Call(services, click.user, SLACK, click.key, click.user)
+    message = slash.answer(call, click.value)
+    if isinstance(message, slash.OpenJobMessage):
+        modal = render.view("bot/under_way_modal", job=message.job, own=message.own)
+        services.client.views_open(trigger_id=click.trigger_id, view=modal)
+    _publish(services, click.user)
+
+
+def _publish(services: Services, user: str) -> None:
+    services.client.views_publish(user_id=user, view=view(services, user))
+
+
+def _run(services: Services, click: Click) -> None:
+    call = Call(services, click.user, SLACK, click.key, click.place)
+    message = slash.answer(call, click.value)
+    show_answer(services, click.response_url or "", click.user, message)
+
+
+def _open_approvals(services: Services, click: Click) -> None:
+    show_modal(services, click, _approvals(services, click.user))
+
+
+def _open_campaign(services: Services, click: Click) -> None:
+    call = Call(services, click.user, SLACK, click.key, click.user)
+    message = slash.answer(call, f"campaign show {click.value}")
+    blocks = [block for block in message.blocks if block["type"] not in NOT_IN_MODALS]
+    show_modal(services, click, {**render.view("bot/campaign_modal"), "blocks": blocks})
+
+
+def _approve(services: Services, click: Click) -> None:
+    campaign_id, _, version = click.value.partition(":")
+    try:
+        with once(services, click) as session:
+            decisions.approve(session, Step(campaign_id, click.user, int(version)))
+    except StaleCampaign as stale:
+        with services.database.transaction() as session:
+            messages.refresh_card(session, stale.campaign_id)
+        raise
+    finally:  # what still waits, in the window or on App Home
+        if click.is_in_modal:
+            shown = _approvals(services, click.user)
+            services.client.views_update(view_id=click.view["id"], view=shown)
+        else:
+            _publish(services, click.user)
+
+
+def _approvals(services: Services, user: str) -> dict[str, Any]:
+    """Render the window with the campaigns that wait for a person."""
+    with services.database.reading() as session:
+        role = roles.role_of(session, user)
+        listed = waiting_campaigns(Desk(services, session, user, role))
+    return render.view(
+        "bot/approvals",
+        waiting=listed,
+        allowed=roles.allows(role, "approver"),
+        role=role,
+        zone=services.settings.timezone,
+    )
 
 
 def view(services: Services, user: str) -> dict[str, Any]:
@@ -234,7 +296,6 @@ def audiences(desk: Desk) -> list[Row]:
 @section(gettext("Alerts"))
 def alerts(desk: Desk) -> list[Row]:
     """Return the alerts; analysts switch them on and off."""
-    from retention.alerts.store import summaries
 
     def row(alert: dict[str, Any]) -> Row:
         is_on = alert["status"] == "on"
@@ -243,14 +304,13 @@ def alerts(desk: Desk) -> list[Row]:
         return _row("alert", alert, text, ids.HOME_RUN, command)
 
     is_analyst = roles.allows(desk.role, "analyst")
-    listed = summaries(desk.session)[:MAX_LISTED]
+    listed = alert_summaries(desk.session)[:MAX_LISTED]
     return [row(one) if is_analyst else Row("alert", one) for one in listed]
 
 
 @section(gettext("Schedules"))
 def schedules(desk: Desk) -> list[Row]:
     """Return the schedules with their next runs; analysts run and pause them."""
-    from workers.schedule.schedule_changes import summaries
 
     def buttons(schedule: dict[str, Any]) -> tuple[Button, ...]:
         deed = "resume" if schedule["paused"] else "pause"
@@ -264,7 +324,7 @@ def schedules(desk: Desk) -> list[Row]:
     is_analyst = roles.allows(desk.role, "analyst")
     return [
         Row("schedule", one, buttons(one) if is_analyst else ())
-        for one in summaries(desk.session)[:MAX_LISTED]
+        for one in schedule_summaries(desk.session)[:MAX_LISTED]
     ]
 
 
