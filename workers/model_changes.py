@@ -19,7 +19,6 @@ from workers.delivery import outbox
 from workers.queue import jobs
 from workers.requests import Retrain, title_of
 from workers.tasks.interface import Post
-from workers.tasks.models.monitor import alert_key
 
 ROLE = "admin"
 
@@ -156,7 +155,7 @@ def _show_retraining(session: Transaction, health: ModelHealth, job: Job) -> Non
     check_job = session.get_one(Job, health.job_id)
     is_scheduled = check_job.args.get("scheduled")
     template, key = (
-        ("alert", alert_key(check_job.id)) if is_scheduled else ("health", f"job:{check_job.id}")
+        ("alert", decay_key(check_job.id)) if is_scheduled else ("health", f"job:{check_job.id}")
     )
     values = {
         "health": monitoring.describe(health),
@@ -164,6 +163,11 @@ def _show_retraining(session: Transaction, health: ModelHealth, job: Job) -> Non
         "retraining": {"by": job.requested_by, "job": job.id},
     }
     outbox.put(session, Post(f"monitor/{template}", values, key=key), default_channel=None)
+
+
+def decay_key(job_id: str) -> str:
+    """Return the outbox key of the warning of a scheduled check."""
+    return f"decay:{job_id}"
 
 
 def _audit(

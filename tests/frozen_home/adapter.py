@@ -5,7 +5,6 @@ function returns, and never change a golden file to follow a rename.
 """
 
 import contextlib
-import importlib
 import io
 import json
 import os
@@ -211,7 +210,7 @@ def request_kinds() -> set[str]:
 
 def task_of(kind: str) -> Callable[..., Any]:
     """The function that a worker runs for a kind of job."""
-    return importlib.import_module(runner.module_name(kind)).run
+    return runner.find_task(kind)
 
 
 def parse_campaign_body(body: dict[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def window_values(
 ) -> dict[str, Any]:
     """Return the values of the window in which a person makes, plans or records a call.
 
-    The phone number is in the lake, so a worker adds it (`workers.tasks.customers.call_window`).
+    The phone number is in the lake, so a worker adds it (`workers.tasks.customers.call_details`).
 
     `card`: job of the card to update; may be empty.
     `owner`: who calls, unless the entry names someone.

@@ -39,7 +39,7 @@ MODULES = (
     "retention.risk.rules",
     "retention.risk.sweep",
     "skops.io",
-    "workers.tasks.data.demo_feed",
+    "workers.tasks.data.imports",
     "workers.tasks.reports.digest",
 )
 

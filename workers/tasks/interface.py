@@ -4,6 +4,8 @@ A task module ``workers/tasks/<subject>/<kind>.py`` has one function::
 
     def run(request: Sweep, context: Context) -> Outcome: ...
 
+Small tasks of one subject share a module, see `workers.tasks.runner.SHARED`.
+
 The runner imports it in the process that runs the job, so the Celery parent never loads a model.
 It reports progress. What it writes to SQL goes into ``Outcome.apply``, which the one fenced
 transaction at the end of the job runs together with the outbox rows. A task that talks to other

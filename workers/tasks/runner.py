@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import pkgutil
 import secrets
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -29,6 +30,37 @@ from workers.requests import REQUESTS, Request
 from workers.tasks.interface import Context, Outcome
 
 log = logging.getLogger(__name__)
+
+# The modules of the kinds of job that no module is named after. They have ``run_KIND`` or ``run``.
+SHARED = {
+    "alert_check": "audiences.alerts",
+    "alert_test": "audiences.alerts",
+    "audience_save": "audiences.audiences",
+    "audience_show": "audiences.audiences",
+    "call_window": "customers.call_details",
+    "campaign_look": "campaigns.campaign_measure",
+    "campaign_misuse": "campaigns.campaign_measure",
+    "campaign_send": "campaigns.launch",
+    "campaign_widen": "campaigns.campaign_draft",
+    "cohort": "reports.figures",
+    "customer_card": "customers.score",
+    "customers": "reports.figures",
+    "data_quality": "data.lake_upkeep",
+    "delete_profile": "shops.mail_platforms",
+    "demo_feed": "data.imports",
+    "file_import": "data.imports",
+    "file_propose": "data.imports",
+    "import_files": "data.imports",
+    "model_card": "models.model_reports",
+    "monitor": "models.model_reports",
+    "platform_sync": "shops.mail_platforms",
+    "programme_report": "reports.figures",
+    "promises_report": "reports.figures",
+    "recommend_report": "models.model_reports",
+    "sales": "reports.figures",
+    "shop_reconcile": "shops.nightly_check",
+    "tidy": "data.lake_upkeep",
+}
 
 
 def run_job(database: Database, job_id: str, task_id: str) -> str:
@@ -150,12 +182,20 @@ def _run_task(
         business_at=job.business_at,
         progress=forward_only(report),
     )
-    return importlib.import_module(module_name(job.kind)).run(request, context)
+    return find_task(job.kind)(request, context)
+
+
+def find_task(kind: str) -> Callable[[Request, Context], Outcome]:
+    """Import the task of a kind of job: its module's ``run_KIND`` or ``run``."""
+    module = importlib.import_module(module_name(kind))
+    return getattr(module, f"run_{kind}", None) or module.run
 
 
 @cache
 def module_name(kind: str) -> str:
-    """Return the module of a kind of job: ``workers.tasks.<subject>.<kind>``."""
+    """Return the module of a kind of job: as in `SHARED`, or ``workers.tasks.<subject>.<kind>``."""
+    if kind in SHARED:
+        return f"workers.tasks.{SHARED[kind]}"
     subjects = sorted(each.name for each in pkgutil.iter_modules(tasks.__path__) if each.ispkg)
     names = (f"workers.tasks.{subject}.{kind}" for subject in subjects)
     return next(name for name in names if importlib.util.find_spec(name))

@@ -25,8 +25,8 @@ from workers.data import publishing
 from workers.requests import PlatformSync, PublishProfiles
 from workers.schedule import tick
 from workers.tasks.runner import run_inline
-from workers.tasks.shops import platform_sync as task
-from workers.tasks.shops.platform_sync import READ_UNTIL, left_since
+from workers.tasks.shops import mail_platforms as task
+from workers.tasks.shops.mail_platforms import READ_UNTIL, left_since
 
 ADMIN = "U0ADMIN"
 ONE = pytest.mark.nightly_after(1)  # what differs by platform has tests of its own

@@ -10,7 +10,7 @@ from tests.retention.campaigns.samples import a_body
 from workers.delivery import render
 from workers.requests import PromisesReport
 from workers.tasks.interface import Context
-from workers.tasks.reports import promises_report
+from workers.tasks.reports import figures
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def _report(database, settings, *results: dict | None) -> dict:
             )
             session.add(campaign)
     context = Context(database, "j1", 1, "U0VIEWER", "C0CRM", None, NOW)
-    outcome = promises_report.run(PromisesReport(), context)
+    outcome = figures.run_promises_report(PromisesReport(), context)
     (post,) = outcome.posts
     shown = render.message(post.template, **post.values, zone="UTC")
     typed = templating.text("terminal/promises_report.txt.j2", **outcome.data)

@@ -13,7 +13,7 @@ from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, row, set_jo
 from tests.world import change, scalars
 from workers.queue import completion, jobs, processes, reconcile, supervisor
 from workers.requests import Retrain, Sweep
-from workers.tasks.data.tidy import unwanted
+from workers.tasks.data.lake_upkeep import unwanted
 
 LONG_AGO = timedelta(minutes=5)
 

@@ -6,7 +6,7 @@ import pytest
 
 from workers.delivery import render
 from workers.requests import ModelCard
-from workers.tasks.models.model_card import run
+from workers.tasks.models.model_reports import run_model_card
 
 
 @pytest.mark.nightly
@@ -15,7 +15,7 @@ def test_card_task_posts_a_message_and_the_page_in_its_thread(champion_shop_copy
     context = SimpleNamespace(
         settings=shop.settings, database=shop.database, job_id="j1", progress=lambda *_: None
     )
-    outcome = run(ModelCard(), context)
+    outcome = run_model_card(ModelCard(), context)
     message, page = outcome.posts
     rendered = render.message(message.template, zone="UTC", **message.values)
     assert "Model card" in rendered.text

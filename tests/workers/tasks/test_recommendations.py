@@ -10,7 +10,7 @@ from workers.delivery import render
 from workers.requests import Recommend, RecommendReport
 from workers.tasks import runner
 from workers.tasks.interface import Context
-from workers.tasks.reports import recommend_report
+from workers.tasks.models import model_reports
 
 
 def test_recommendations_name_the_customer_to_the_requester(shop_copy):
@@ -51,7 +51,7 @@ def test_recommend_report_posts_a_message_and_a_page(tmp_path):
         thread_key=None,
         business_at=NOW,
     )
-    outcome = recommend_report.run(RecommendReport(days=90, as_of=NOW), context)
+    outcome = model_reports.run_recommend_report(RecommendReport(days=90, as_of=NOW), context)
     message, page = outcome.posts
     rendered = render.message(
         message.template,

@@ -51,12 +51,12 @@ from workers.requests import (
     Score,
     Sweep,
 )
-from workers.tasks.audiences import audience_save
-from workers.tasks.customers import customers, recommend, score, sweep
-from workers.tasks.data import data_quality
+from workers.tasks.audiences import audiences
+from workers.tasks.customers import recommend, score, sweep
+from workers.tasks.data import lake_upkeep
 from workers.tasks.interface import Context, Outcome, Post
 from workers.tasks.models import retrain
-from workers.tasks.reports import cohort_csv, digest
+from workers.tasks.reports import cohort_csv, digest, figures
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +157,14 @@ def _words(own: tiny.Shop, post: Post) -> str:
 @pytest.mark.parametrize("request_", [Sweep(where="foo > 3"), Customers(where="foo > 3")])
 def test_unknown_field_of_a_condition_is_refused(built, tmp_path, request_):
     """It would be true of nobody, and the list empty without a word."""
-    run = {Sweep: sweep.run, Customers: customers.run}[type(request_)]
+    run = {Sweep: sweep.run, Customers: figures.run_customers}[type(request_)]
     own = readonly.copy_of(built, tmp_path / "home")
     with pytest.raises(BadInput) as refused:
         run(request_, _context(own, "j-where"))
     with pytest.raises(BadInput) as saved:
-        audience_save.run(AudienceSave(name="x", expression="foo > 3"), _context(own, "j-save"))
+        audiences.run_audience_save(
+            AudienceSave(name="x", expression="foo > 3"), _context(own, "j-save")
+        )
     assert str(refused.value) == str(saved.value)
 
 
@@ -678,7 +680,7 @@ def test_cohorts_of_two_years_fit_one_message():
 
 def test_quality_report_posts_message_and_page(shop):
     clock.configure(fixed=shop.end + timedelta(days=1))
-    outcome = data_quality.run(
+    outcome = lake_upkeep.run_data_quality(
         DataQuality(),
         Context(
             shop.database,

@@ -9,7 +9,8 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from retention.campaigns.lifecycle.closing import uninformative_campaigns
 from retention.campaigns.lifecycle.edits import Changes
-from retention.campaigns.lifecycle.spec import DraftedFor, Prior
+from retention.campaigns.lifecycle.spec import Body, DraftedFor, Prior
+from retention.campaigns.lifecycle.states import EDITABLE, StaleCampaign, Step, find_campaign
 from retention.campaigns.message.text_message import channel_policy, sampled_terms, with_parts
 from retention.campaigns.planning.draft import (
     DraftOptions,
@@ -41,7 +42,7 @@ from retention.templating import tier as tier_name
 from retention.text import gettext
 from retention.uplift.past_campaigns import UpliftModel, fit_uplift
 from workers.campaigns import decisions, messages
-from workers.campaigns.requests import CampaignDraft
+from workers.campaigns.requests import CampaignDraft, CampaignWiden
 from workers.customers import audiences
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -272,3 +273,30 @@ def _require_rule_for_lapsed(policy: "Policy") -> None:
                 "explains it)."
             )
         )
+
+
+def run_campaign_widen(request: CampaignWiden, context: Context) -> Outcome:
+    """Draft the audience and store it as the campaign's next version."""
+    with context.database.reading() as session:
+        campaign = find_campaign(session, request.campaign_id)
+    if campaign.version != request.version or campaign.state not in EDITABLE:
+        raise StaleCampaign(campaign, request.version)
+    wider = CampaignDraft(
+        cohort_id=campaign.cohort_id,
+        tier=request.tier,
+        listed=request.listed,
+        audience=request.audience,
+        where=request.where,
+        customer_id=request.customer_id,
+        message_channel=request.message_channel or Body.of(campaign).message_channel,
+    )
+    drafted = make_draft(wider, context)
+    # The campaign is a draft itself, with some of the same customers.
+    overlaps = tuple(one for one in drafted.body.overlaps if one.campaign_id != campaign.id)
+    drafted = replace(drafted, body=drafted.body.model_copy(update={"overlaps": overlaps}))
+
+    def apply(session: Transaction) -> None:
+        step = Step(campaign.id, context.requested_by, request.version)
+        decisions.widen(session, step, drafted)
+
+    return Outcome({"campaign_id": campaign.id, "audience": drafted.body.audience}, apply=apply)

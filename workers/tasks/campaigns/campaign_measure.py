@@ -7,23 +7,27 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
+from retention.campaigns.codes.redemptions import list_misuses
 from retention.campaigns.lifecycle import closing
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import Step, find_campaign
+from retention.campaigns.lifecycle.view import campaign_data
 from retention.campaigns.measurement.chart import draw_chart
 from retention.campaigns.measurement.effects import measure
+from retention.campaigns.measurement.interim import interim
 from retention.campaigns.measurement.late_orders import count_orders, missing_days
 from retention.campaigns.measurement.outcomes import METRICS, SEGMENTS, collect_outcomes, leak_check
 from retention.db import Transaction
 from retention.demo.facts import EFFECT
 from retention.erasure import ERASED_PREFIX
+from retention.errors import Conflict
 from retention.lake import Lake
 from retention.lake.coverage import newest_order
 from retention.outreach import calls, send_summary
 from retention.text import gettext
 from workers.campaigns import messages
 from workers.campaigns.follow_ups import find_follow_up
-from workers.campaigns.requests import CampaignMeasure
+from workers.campaigns.requests import CampaignLook, CampaignMeasure, CampaignMisuse
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
@@ -146,3 +150,39 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
         )
 
     return Outcome({**names, **result}, apply=apply)
+
+
+def run_campaign_look(request: CampaignLook, context: Context) -> Outcome:
+    """Compute always-valid figures; decide and store nothing."""
+    settings, now, lake = context.settings, context.business_at, Lake.open(context.settings)
+    with context.database.reading() as session:
+        campaign = find_campaign(session, request.campaign_id)
+        if campaign.sent_at is None or campaign.window_ends_at is None:
+            text = gettext("Campaign {name!r} is {state}; there are figures once it is live.")
+            raise Conflict(text.format(name=campaign.name, state=campaign.state))
+        context.progress(0, 1, gettext("comparing both groups so far"))
+        result, late = interim(lake, session, campaign, now)
+    body, figures = Body.of(campaign), result.as_dict()
+    shown = {
+        "campaign": campaign_data(campaign, settings),
+        "simulated": settings.demo,
+        "newest": late,
+    }
+    names = {"campaign_id": campaign.id, "name": campaign.name, "state": campaign.state}
+    return Outcome(
+        {**names, "currency": body.currency, "simulated": settings.demo, **figures},
+        (Post("campaign/look", {**shown, "look": figures}),),
+    )
+
+
+MAX_SHOWN = 30  # uses in a message
+
+
+def run_campaign_misuse(request: CampaignMisuse, context: Context) -> Outcome:
+    """List misused codes, the newest first."""
+    with context.database.reading() as session:
+        campaign = find_campaign(session, request.campaign_id)
+        uses = list_misuses(session, campaign.id)
+    data = {"campaign_id": campaign.id, "name": campaign.name, "uses": uses}
+    shown = {**data, "uses": uses[:MAX_SHOWN], "more": max(len(uses) - MAX_SHOWN, 0)}
+    return Outcome(data, (Post("campaign/misuse", shown),))

@@ -37,7 +37,7 @@ from workers.tasks.interface import Context, Outcome, Post
 log = logging.getLogger(__name__)
 
 
-def run(request: CampaignSend, context: Context) -> Outcome:
+def run_campaign_send(request: CampaignSend, context: Context) -> Outcome:
     """Issue the codes of a campaign; may run twice.
 
     Codes are reserved once, and issued together with the state ``live``.

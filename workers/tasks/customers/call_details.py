@@ -13,7 +13,7 @@ from workers.requests import CallWindow
 from workers.tasks.interface import Context, Outcome, Post
 
 
-def run(request: CallWindow, context: Context) -> Outcome:
+def run_call_window(request: CallWindow, context: Context) -> Outcome:
     """Look up the customer in the lake and fill the window."""
     settings, customer_id = context.settings, request.customer_id
     contacts = find_contacts(Lake.open(settings), [customer_id])

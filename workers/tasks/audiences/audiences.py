@@ -1,4 +1,4 @@
-"""Count an audience, and save it or offer to."""
+"""Count, save and show audiences."""
 
 from retention.audiences import store
 from retention.audiences.parse import parse
@@ -7,11 +7,12 @@ from retention.db import Transaction
 from retention.lake import Lake
 from retention.lake.places import attribute_names
 from retention.text import gettext
-from workers.requests import AudienceSave
+from workers.customers.audiences import members_of
+from workers.requests import AudienceSave, AudienceShow
 from workers.tasks.interface import Context, Outcome, Post
 
 
-def run(request: AudienceSave, context: Context) -> Outcome:
+def run_audience_save(request: AudienceSave, context: Context) -> Outcome:
     """Count the customers of an expression; save it unless it is a preview."""
     lake = Lake.open(context.settings)
     context.progress(0, 1, gettext("Counting the customers"))
@@ -48,3 +49,25 @@ def run(request: AudienceSave, context: Context) -> Outcome:
 
     post = Post("audience/preview", {**data, "job_id": context.job_id, "saved_by": None})
     return Outcome(data, (post,), apply=None if request.preview else save)
+
+
+def run_audience_show(request: AudienceShow, context: Context) -> Outcome:
+    """Count the customers of a saved audience."""
+    settings = context.settings
+    with context.database.reading() as session:
+        audience = store.find(session, request.name)
+    found = members_of(Lake.open(settings), context, audience.name, request.where, request.as_of)
+    data = {
+        "name": audience.name,
+        "expression": audience.expression,
+        "where": request.where,
+        "exclude": audience.is_exclusion,
+        "customers": len(found.customers),
+        "population": found.population,
+        "as_of": found.as_of.isoformat(),
+        "warnings": list(found.warnings),
+        "saved_by": audience.saved_by,
+        "customers_when_saved": audience.customers,
+        "saved_as_of": audience.counted_as_of.isoformat(),
+    }
+    return Outcome(data, (Post("audience/show", data),))

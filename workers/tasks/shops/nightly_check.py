@@ -28,7 +28,7 @@ from workers.tasks.interface import Context, Outcome, Post
 log = logging.getLogger(__name__)
 
 
-def run(request: ShopReconcile, context: Context) -> Outcome:
+def run_shop_reconcile(request: ShopReconcile, context: Context) -> Outcome:
     """Compare, and queue the repairs."""
     with context.database.reading() as session:
         connection = session.get(Connection, request.connection_id)

@@ -1,7 +1,4 @@
-"""Clean up the lake.
-
-Drops runs without a published or open job, and unsent rows of stopped campaigns.
-"""
+"""Report the quality of the lake's data, and clean the lake up."""
 
 from sqlalchemy import select
 
@@ -12,13 +9,14 @@ from retention.db import Database, Transaction
 from retention.db.tables import Job, Run
 from retention.lake import Lake, places
 from retention.privacy import erased
+from retention.reports import quality
 from retention.text import gettext
 from workers.queue.jobs import OPEN
-from workers.requests import Tidy
-from workers.tasks.interface import Context, Outcome
+from workers.requests import DataQuality, Tidy
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
-def run(request: Tidy, context: Context) -> Outcome:
+def run_tidy(request: Tidy, context: Context) -> Outcome:
     """Collect the lake's garbage, erase returned customers again and list the places anew."""
     settings, database = context.settings, context.database
 
@@ -53,3 +51,17 @@ def unwanted(database: Database, runs: set[str]) -> set[str]:
         published = set(session.scalars(select(Run.run_id)))
         working = set(session.scalars(select(Job.id).where(Job.state.in_(OPEN))))
     return {run for run in runs - published if run.rpartition("-")[0] not in working}
+
+
+def run_data_quality(request: DataQuality, context: Context) -> Outcome:
+    """Make the quality report."""
+    settings = context.settings
+    report = quality.report(Lake.open(settings), context.database, progress=context.progress)
+    name = f"data-quality-{report.data['as_of'][:10]}.html"
+    page = Attachment(name, "text/html", report.html(settings).encode())
+    message = f"job:{context.job_id}"
+    posts = (
+        Post("data/quality", report.data),
+        Post("data/report", report.data, key=f"{message}:report", thread_key=message, file=page),
+    )
+    return Outcome(report.data, posts)

@@ -1,7 +1,8 @@
-"""Hand a publication over to a mail platform, and read back who left.
+"""Hand a publication over to a mail platform, read back who left, and have profiles deleted.
 
-The job stores the platform's error with the connection. Its channel hears of it once, and once when
-it is over. Unsubscribes are committed before the hand-over, which may need several jobs.
+`run_platform_sync` stores the platform's error with the connection. Its channel hears of it once,
+and once when it is over. Unsubscribes are committed before the hand-over, which may need several
+jobs.
 """
 
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.connect import connections
 from retention.connect.contract import ConnectorError
+from retention.connect.platforms import profile_deletion
 from retention.connect.platforms.platform_sync import (
     HandOver,
     SyncCounts,
@@ -20,12 +22,13 @@ from retention.connect.platforms.platform_sync import (
 )
 from retention.connect.registry import connector
 from retention.db import Transaction
-from retention.db.tables import Connection
+from retention.db.tables import Connection, Job
 from retention.outreach.bounces import MAX_DELAY
+from workers import roles
 from workers.campaigns import messages
 from workers.data.publishing import UNFINISHED
 from workers.queue.completion import fenced
-from workers.requests import PlatformSync
+from workers.requests import DeleteProfile, PlatformSync
 from workers.tasks.interface import Context, Outcome, Post
 
 LISTS, READ_UNTIL = "pushed_lists", "left_read_until"  # in the connection's settings
@@ -33,7 +36,7 @@ MOST_WORK = 600.0  # seconds until no further list is started; a job is stopped 
 FIRST_READ = timedelta(days=180)  # who left before the desk was connected
 
 
-def run(request: PlatformSync, context: Context) -> Outcome:
+def run_platform_sync(request: PlatformSync, context: Context) -> Outcome:
     """Synchronise one platform."""
     ends_at = time.monotonic() + MOST_WORK
     settings, database, now = context.settings, context.database, context.business_at
@@ -82,3 +85,23 @@ def left_since(read_until: str | None, now: datetime) -> datetime:
     if read_until is None:
         return now - FIRST_READ
     return min(now, datetime.fromisoformat(read_until)) - MAX_DELAY - timedelta(days=1)
+
+
+def run_delete_profile(request: DeleteProfile, context: Context) -> Outcome:
+    """Ask once; the erasure's thread hears of the end, and an admin if the desk gives up."""
+    deletion_id = request.deletion_id
+    answer = profile_deletion.ask(context.database, deletion_id)
+
+    def apply(session: Transaction) -> tuple[Post, ...]:
+        row = profile_deletion.conclude(session, deletion_id, answer, context.requested_by)
+        if row.state == profile_deletion.WAITING:
+            return ()
+        erasure = session.get_one(Job, row.job_id)
+        key, thread = f"profile-deletion:{row.id}", f"job:{erasure.id}"
+        channel, values = erasure.channel, {"name": row.name, "kind": row.kind, "code": answer[0]}
+        if row.state == profile_deletion.BY_HAND:
+            values["erased_at"] = row.created_at.isoformat()
+            channel, thread = roles.an_admin(session, erasure.requested_by), ""
+        return (Post("connect/profile_deletion", values, key, channel, thread or None),)
+
+    return Outcome({"error": answer[0] or None}, apply=apply)

@@ -1,0 +1,106 @@
+"""Import files at the time of a schedule, files dropped into Slack, and the demo's days."""
+
+import shutil
+from typing import Any
+
+from sqlalchemy import select
+
+from retention.connect.sources.dropped_files import DROPPABLE, propose_file
+from retention.db.tables import Job
+from retention.demo import feed, prepare
+from retention.errors import BadInput, Refused
+from retention.lake import Lake
+from retention.paths import create_private_folder
+from retention.text import gettext
+from workers.data import slack_files
+from workers.data.imports import import_table, store_definition
+from workers.delivery import slack
+from workers.requests import DemoFeed, FileImport, FilePropose, ImportFiles
+from workers.tasks.interface import Context, Outcome, Post
+
+
+def run_file_import(request: FileImport, context: Context) -> Outcome:
+    """Import the file as it was proposed."""
+    settings, database = context.settings, context.database
+    with database.reading() as session:
+        stored: dict[str, Any] | None = session.scalar(
+            select(Job.result).where(Job.id == request.proposal, Job.kind == "file_propose")
+        )
+    if not stored or "map_text" not in stored:
+        raise BadInput(gettext("This file was not read; drop it again, please."))
+    lake = Lake.open(settings)
+    web = slack.client(database)
+    path = slack_files.fetch(web, settings, stored["file_id"], stored["name"])
+    try:
+        map_path = None
+        if stored["map_text"] is not None:
+            # The release of quarantined rows reads the map again.
+            folder = create_private_folder(settings.home / "sources" / "dropped")
+            map_path = folder / f"{stored['file_id']}.toml"
+            map_path.write_text(stored["map_text"], encoding="utf-8")
+        dropped = ImportFiles(
+            table=stored["table"],
+            files=(str(path),),
+            map_path=map_path and str(map_path),
+            format_name=stored["format_name"],
+        )
+        report = import_table(lake, database, dropped, progress=context.progress)
+    finally:
+        shutil.rmtree(path.parent, ignore_errors=True)
+    if stored["table"] == "events":
+        store_definition(lake, database)
+    data = {"name": stored["name"], "report": report.as_dict()}
+    return Outcome(data, (Post("source/file_imported", data),))
+
+
+def run_file_propose(request: FilePropose, context: Context) -> Outcome:
+    """Read the file and show its first mapped rows, in the person's direct message only.
+
+    Returns: the map without the rows, and a message with the rows.
+    """
+    settings = context.settings
+    web = slack.client(context.database)
+    shown: dict[str, Any] = {
+        "file_id": request.file_id,
+        "name": request.name,
+        "tables": [*DROPPABLE],
+        "proposal": context.job_id,
+    }
+    key = proposal_key(request.file_id)
+    path = slack_files.fetch(web, settings, request.file_id, request.name)
+    try:
+        proposal = propose_file(Lake.open(settings), settings, path, request.table)
+    except Refused as refusal:
+        # The person can choose another table.
+        table = request.table or "events"
+        data = {**shown, "table": table, "refusal": str(refusal)}
+        return Outcome(data, (Post("source/file", data, key=key, channel=context.requested_by),))
+    finally:
+        shutil.rmtree(path.parent, ignore_errors=True)
+    names = ("table", "map_text", "format_name", "rows", "usable")
+    data = shown | {name: getattr(proposal, name) for name in names}
+    data |= {"refusal": None, "warnings": [*proposal.warnings]}
+    rows = {"columns": proposal.columns, "sample": proposal.sample}
+    post = Post("source/file", data | rows, key=key, channel=context.requested_by)
+    return Outcome(data, (post,))
+
+
+def proposal_key(file_id: str) -> str:
+    """Return the outbox key of the message about a dropped file."""
+    return f"file:{file_id}"
+
+
+def run_import_files(request: ImportFiles, context: Context) -> Outcome:
+    """Import the files as they are now."""
+    lake = Lake.open(context.settings)
+    report = import_table(lake, context.database, request, progress=context.progress)
+    data = report.as_dict()
+    return Outcome(data, (Post("schedule/imported", {"report": data}),))
+
+
+def run_demo_feed(request: DemoFeed, context: Context) -> Outcome:
+    """Import events and simulated responses before ``until``, and post nothing."""
+    if request.until is None:
+        return Outcome(prepare(context.database, context.progress))
+    lake = Lake.open(context.settings)
+    return Outcome(feed(context.database, lake, request.until, context.progress))
