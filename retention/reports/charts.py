@@ -7,8 +7,9 @@ import base64
 import io
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from retention import templating
@@ -26,6 +27,7 @@ GRID, ACCENT, SOFT = "#8080804d", "#1f7fc4", "#1f7fc480"
 TIERS = {"high": "#d0453a", "medium": "#b87a1e", "low": "#3d8f6f"}
 WIDTH = 7.2  # inches; Slack shows this without scaling at 150 dpi
 DPI = 150
+MIN_SHARE = 0.004  # of a bar by tier, so that a tier with a few customers can be seen
 _MAX_CENTRED_DIGITS = 5  # characters of a number that fit over a bar
 
 
@@ -71,16 +73,21 @@ def figure(
     height: float, panels: int = 1, ratios: Sequence[float] | None = None
 ) -> "tuple[Figure, list[Axes]]":
     """Create a figure with panels next to each other. It has the standard width."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="none")
+    fig = _blank(WIDTH, height)
     fig.set_layout_engine("constrained", w_pad=0.12, h_pad=0.06)
-    FigureCanvasAgg(fig)
     axes_list = fig.subplots(1, panels, width_ratios=ratios, squeeze=False)[0]
     for axes in axes_list:
         _style_axes(axes)
     return fig, list(axes_list)
+
+
+def _blank(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    fig = Figure(figsize=(width, height), dpi=DPI, facecolor="none")
+    FigureCanvasAgg(fig)
+    return fig
 
 
 def _style_axes(axes: "Axes") -> None:
@@ -223,3 +230,65 @@ def _tiers(axes: "Axes", tiers: dict[str, int], before: dict[str, int]) -> None:
         gettext("Risk of lapsing"),
         gettext("a week ago (pale) and now") if before else gettext("now"),
     )
+
+
+@use_picture_language()
+def tier_bar(tiers: Mapping[str, int]) -> bytes:
+    """Draw the picture of an at-risk list: one bar, divided by tier, with the numbers."""
+    fig = _blank(6.4, 0.86)
+    axes = fig.add_axes((0.02, 0.0, 0.96, 1.0))
+    total = max(sum(tiers.values()), 1)
+    widths = {
+        tier: max(number / total, MIN_SHARE) if number else 0.0 for tier, number in tiers.items()
+    }
+    left, scale = 0.0, max(sum(widths.values()), 1.0)
+    names = (gettext("high risk"), gettext("medium risk"), gettext("low risk"))
+    for place, ((tier, color), name) in enumerate(zip(TIERS.items(), names, strict=True)):
+        width = widths[tier] / scale
+        axes.barh(0.32, width, left=left, height=0.34, color=color, linewidth=0)
+        left += width
+        words = axes.text(place / len(TIERS), 0.78, f"{name} {templating.count(tiers[tier])}")
+        words.set(color=color, fontsize=11, fontweight="bold", va="center")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_axis_off()
+    return png(fig)
+
+
+def tier_bar_text(tiers: Mapping[str, int]) -> str:
+    """Describe the picture of `tier_bar`, in the reader's language even if the picture is not."""
+    text = gettext("{customers} by risk: {high:,} high, {medium:,} medium, {low:,} low.")
+    customers = templating.count(sum(tiers.values()), "active customer")
+    return text.format(customers=customers, **tiers)
+
+
+@use_picture_language()
+def risk_trend(points: Sequence[dict[str, Any]], thresholds: tuple[float, float]) -> bytes:
+    """Draw a customer's risk over time as a small line.
+
+    `points`: ``at`` and ``risk``, oldest first; at least two.
+    """
+    days = [datetime.fromisoformat(point["at"]) for point in points]
+    times = [day.timestamp() for day in days]
+    risks = [100 * point["risk"] for point in points]
+    fig = _blank(5.2, 1.25)
+    fig.set_layout_engine("constrained")
+    axes = fig.add_subplot(facecolor="none")
+    medium, high = (100 * threshold for threshold in thresholds)
+    for low, top, tier in ((0, medium, "low"), (medium, high, "medium"), (high, 100, "high")):
+        axes.axhspan(low, top, color=TIERS[tier], alpha=0.22, linewidth=0)
+    axes.plot(times, risks, color=INK, linewidth=1.6, marker="o", markersize=3)
+    style = {"fontsize": 10, "fontweight": "bold", "color": INK, "va": "center"}
+    end = times[-1], risks[-1]
+    label(axes, f"{risks[-1]:.0f}", end, xytext=(6, 0), annotation_clip=False, **style)
+    axes.set_ylim(0, 100)
+    axes.set_yticks([0, 50, 100])
+    axes.tick_params(labelsize=8, length=2, colors=INK)
+    axes.set_xticks(
+        [times[0], times[-1]], [f"{day:%d %b %Y}".lstrip("0") for day in (days[0], days[-1])]
+    )
+    first, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    return png(fig)

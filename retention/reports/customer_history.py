@@ -1,6 +1,5 @@
 """What happened with one customer: risk over time, orders, and campaigns with their outcome."""
 
-import io
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from sqlalchemy import ColumnElement, select
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Cohort, Coupon, Send
 from retention.lake.lake import naive
-from retention.text import gettext, use_picture_language
+from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -181,50 +180,3 @@ def _outcome(
 
 def _utc(moment: Any) -> datetime:
     return moment.to_pydatetime().replace(tzinfo=UTC)
-
-
-@use_picture_language()
-def trend_chart(points: Sequence[dict[str, Any]], thresholds: tuple[float, float]) -> bytes:
-    """Draw a customer's risk over time as a small line.
-
-    `points`: ``at`` and ``risk``, oldest first; at least two.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from retention.reports.charts import INK
-    from retention.reports.charts import TIERS as COLOURS
-
-    days = [datetime.fromisoformat(point["at"]) for point in points]
-    times = [day.timestamp() for day in days]
-    risks = [100 * point["risk"] for point in points]
-    figure = Figure(figsize=(5.2, 1.25), dpi=150, facecolor="none", layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(facecolor="none")
-    medium, high = (100 * threshold for threshold in thresholds)
-    for low, top, tier in ((0, medium, "low"), (medium, high, "medium"), (high, 100, "high")):
-        axes.axhspan(low, top, color=COLOURS[tier], alpha=0.22, linewidth=0)
-    axes.plot(times, risks, color=INK, linewidth=1.6, marker="o", markersize=3)
-    axes.annotate(
-        f"{risks[-1]:.0f}",
-        (times[-1], risks[-1]),
-        xytext=(6, 0),
-        textcoords="offset points",
-        fontsize=10,
-        fontweight="bold",
-        color=INK,
-        va="center",
-        annotation_clip=False,
-    )
-    axes.set_ylim(0, 100)
-    axes.set_yticks([0, 50, 100])
-    axes.tick_params(labelsize=8, length=2, colors=INK)
-    labels = [f"{day:%d %b %Y}".lstrip("0") for day in (days[0], days[-1])]
-    axes.set_xticks([times[0], times[-1]], labels)
-    first, last = axes.get_xticklabels()
-    first.set_horizontalalignment("left")
-    last.set_horizontalalignment("right")
-    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    return image.getvalue()

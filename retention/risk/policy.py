@@ -24,7 +24,7 @@ from retention.policy_file import (
     validate_strictly,
 )
 from retention.quiet_hours import parse_quiet_hours
-from retention.risk.strategy import ANY, REASONS, Cell, Consent, Rule, reason_of
+from retention.risk.strategy import ANY, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -35,23 +35,8 @@ if TYPE_CHECKING:
 
 DEFAULT = Path(__file__).with_name("policy.toml")
 
-__all__ = [
-    "ANY",
-    "DEFAULT",
-    "HOLDOUT",
-    "LONGEST_HOURS",
-    "REASONS",
-    "TIERS",
-    "Policy",
-    "Rule",
-    "load_policy",
-    "read_policy",
-    "reason_of",
-    "thresholds",
-    "tier_of",
-    "tiers_of",
-]
 TIERS = ("high", "medium", "low")
+LAPSED = "lapsed"  # the tier of customers outside the activity window
 DIMENSIONS = ("tier", "reason", "value", "consent")
 HOLDOUT = (0.1, 0.2)  # below, nothing is learned; above, too much is forgone
 # Latest decision, approval or sending. The audience would have changed later.

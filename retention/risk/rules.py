@@ -1,4 +1,4 @@
-"""Score by rules if there is no model.
+"""Score without a model: active customers by rules, lapsed ones by the purchase process.
 
 Rules use ranks of recency and frequency. A rank is not a probability; outputs carry
 ``"model_version": "rules"``.
@@ -18,6 +18,7 @@ from retention.churn.lost_margin import list_columns, return_chance
 from retention.churn.population import buyers, expected_spend, next_order
 from retention.churn.training_set import MIN_BUYERS
 from retention.features.order_rhythm import order_rhythm
+from retention.risk.policy import LAPSED
 from retention.templating import LOWERS, RAISES, count, percent
 from retention.text import gettext
 from retention.window import DEFAULT, Window
@@ -79,6 +80,42 @@ def score(
         }
     )
     return scores, snapshot.buyers, evidence
+
+
+def score_lapsed(
+    lake: "Lake", at: datetime, active: Collection[str], window: Window
+) -> "tuple[pd.DataFrame, RuleEvidence]":
+    """Score every buyer who is not among the ``active`` ones, by the purchase process of all.
+
+    A churn model learns from active customers, so it knows nothing about these.
+
+    The columns are those of `retention.churn.score`, the tier and ``order_days``. The expected
+    value is the spend of a customer who returns. Reasons are left to the evidence.
+    """
+    horizon_days = window.horizon_days
+    everyone = buyers(lake, at, Window(horizon_days, None))
+    is_active = everyone.frame.customer_id.isin(active).to_numpy()
+    away = everyone.rows(~is_active)
+    chance = return_chance(away, horizon_days)
+    columns = list_columns(away, chance, horizon_days)
+    value = columns["return_value"] / np.maximum(chance, 1e-9)
+    scores = pd.DataFrame(
+        {
+            "customer_id": away.frame.customer_id,
+            "churn_probability": 1 - chance,
+            "reasons": [[] for _ in range(len(chance))],
+            "expected_value": value if away.spend is not None else np.zeros(len(chance)),
+            "next_order_at": next_order(away),
+            **columns,
+            "tier": LAPSED,
+            "order_days": away.frame.order_days,
+        }
+    )
+    rank_days = order_rhythm(lake, at).rank_days(window.active_within_days)
+    among = everyone.frame[is_active]
+    silent, often, _ = ranks(away.frame, among, rank_days)
+    standings = standings_among(away.frame, among)
+    return scores, RuleEvidence(away.frame, silent, often, standings, horizon_days)
 
 
 def describe_rules(buyers: int) -> str:

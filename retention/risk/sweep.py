@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -13,8 +13,7 @@ from retention.churn.lost_margin import list_size
 from retention.features.availability import has_amounts
 from retention.progress import Progress, silent
 from retention.risk import rules
-from retention.risk.lapsed import LAPSED, score_lapsed
-from retention.risk.policy import TIERS, thresholds, tiers_of
+from retention.risk.policy import LAPSED, TIERS, thresholds, tiers_of
 from retention.risk.reasons import LISTED, listed_reasons, reasons_for_tier, with_clauses, with_fall
 from retention.risk.sentence import sentence
 from retention.text import gettext
@@ -252,7 +251,7 @@ def sweep(
     scores, version, rung, selection_note, evidence = score_active(
         lake, trained, policy, moment.at, window, progress
     )
-    away, away_evidence = score_lapsed(lake, moment.at, set(scores.customer_id), window)
+    away, away_evidence = rules.score_lapsed(lake, moment.at, set(scores.customer_id), window)
     is_priced = has_amounts(lake, moment.at)
     scores, away = (
         frame.assign(
@@ -410,3 +409,53 @@ def _with_shown_reasons(cohort: "pd.DataFrame", *, is_of_any_tier: bool) -> "pd.
 
 def _assign_tiers(scores: "pd.DataFrame", tiers: "Tiers") -> "pd.DataFrame":
     return scores.assign(tier=tiers_of(scores.churn_probability.to_numpy(), tiers))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What changed since an earlier list of the same tiers.
+
+    `recovered`: customers of the earlier list who are off it, active and at a lower risk now. Of
+    lapsed ones, those who ordered again.
+    """
+
+    since: datetime
+    before: int
+    new: int
+    recovered: int
+    lapsed: int
+    same_model: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the change as a JSON object."""
+        return {**asdict(self), "since": self.since.isoformat()}
+
+
+def change_since(
+    swept: Sweep, earlier: pd.DataFrame, *, as_of: datetime, model_version: str
+) -> Change | None:
+    """Compare a sweep with the scores of an earlier one.
+
+    `earlier`: the earlier sweep's rows of the lake's ``scores``.
+    """
+    if earlier.empty:
+        return None
+    is_listed = earlier["tier"].isin(swept.cohort_tiers)
+    if "list_rank" in earlier and earlier["list_rank"].notna().any():
+        is_listed = earlier["list_rank"].notna()
+    listed, present = set(earlier.loc[is_listed, "customer_id"]), set(swept.cohort["customer_id"])
+    gone = listed - present
+    active = swept.scores[swept.scores["customer_id"].isin(gone)]
+    recovered = len(active)
+    if not swept.cohort_tiers:  # others may have taken their places
+        before = earlier.set_index("customer_id")["churn_probability"]
+        lower = active["churn_probability"] < active["customer_id"].map(before)
+        recovered = int(lower.sum())
+    return Change(
+        since=as_of,
+        before=len(listed),
+        new=len(present - listed),
+        recovered=recovered,
+        lapsed=0 if LAPSED in swept.cohort_tiers else len(gone) - len(active),
+        same_model=model_version == swept.model_version,
+    )

@@ -17,7 +17,7 @@ from jinja2 import nodes
 import templates
 from retention.counted_nouns import counted_nouns
 from retention.number_format import NUMBER_OF, count
-from retention.reports import sweep_chart
+from retention.reports import charts
 from retention.templating import day, environment, moment, when
 from retention.text import FOLDER, available_languages, npgettext, use_language
 from tests.bot.message_samples import samples
@@ -215,9 +215,9 @@ def test_each_counted_noun_is_listed_for_translators():
 @pytest.mark.nightly
 def test_pictures_stay_in_english_where_their_font_lacks_the_characters():
     with use_language("zh"):
-        assert sweep_chart.alt_text({"high": 1, "medium": 2, "low": 3}).startswith("6 位活跃客户")
-        chinese = sweep_chart.chart({"high": 1, "medium": 2, "low": 3})
-    assert chinese == sweep_chart.chart({"high": 1, "medium": 2, "low": 3})
+        assert charts.tier_bar_text({"high": 1, "medium": 2, "low": 3}).startswith("6 位活跃客户")
+        chinese = charts.tier_bar({"high": 1, "medium": 2, "low": 3})
+    assert chinese == charts.tier_bar({"high": 1, "medium": 2, "low": 3})
 
 
 def test_numbers_and_dates_follow_the_language():

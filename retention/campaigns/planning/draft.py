@@ -53,7 +53,8 @@ from retention.errors import BadInput
 from retention.outreach.adapter import CONSENT_COLUMN, EMAIL, MessageChannel, is_text
 from retention.outreach.contacts import find_contacts
 from retention.progress import Progress
-from retention.risk.policy import Policy, reason_of
+from retention.risk.policy import Policy
+from retention.risk.strategy import reason_of
 from retention.settings import Settings
 from retention.templating import tier as tier_name
 from retention.text import gettext

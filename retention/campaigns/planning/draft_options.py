@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from retention.campaigns.lifecycle.spec import Asked, Body, ListRest, Wider
 from retention.campaigns.planning.audience import Audience
-from retention.risk.lapsed import LAPSED
-from retention.risk.policy import HOLDOUT, TIERS, Policy
+from retention.risk.policy import HOLDOUT, LAPSED, TIERS, Policy
 
 if TYPE_CHECKING:
     import pandas as pd

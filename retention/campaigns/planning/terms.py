@@ -5,7 +5,8 @@ from datetime import datetime
 from retention import templating
 from retention.campaigns.lifecycle.spec import Body
 from retention.errors import BadInput, FieldErrors
-from retention.risk.policy import HOLDOUT, Policy, Rule
+from retention.risk.policy import HOLDOUT, Policy
+from retention.risk.strategy import Rule
 from retention.templating import money
 from retention.text import available_languages, gettext, use_language
 

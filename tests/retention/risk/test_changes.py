@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from retention.risk.changes import change_since
+from retention.risk.sweep import change_since
 
 BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
 

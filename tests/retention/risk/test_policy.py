@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from retention.errors import BadInput
 from retention.features.catalogue import FEATURES, GROUPS
-from retention.risk.policy import DEFAULT, REASONS, load_policy, read_policy, reason_of
+from retention.risk.policy import DEFAULT, load_policy, read_policy
+from retention.risk.strategy import REASONS, reason_of
 from retention.settings import Settings
 
 POLICY = read_policy(DEFAULT)

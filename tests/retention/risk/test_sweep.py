@@ -9,7 +9,7 @@ import pytest
 from retention.churn.lost_margin import list_size
 from retention.churn.model import train
 from retention.errors import TooLittleData
-from retention.reports.sweep_chart import chart
+from retention.reports.charts import tier_bar
 from retention.risk import rules
 from retention.risk.policy import Policy, Tiers, thresholds, tier_of, tiers_of
 from retention.risk.reasons import LISTED, stored_sentence
@@ -57,7 +57,7 @@ def test_sweep_totals_are_consistent(shop, with_model):
     }
     probabilities = result.scores.churn_probability.to_numpy()
     assert list(result.scores.tier) == list(tiers_of(probabilities, thresholds(Policy(), model)))
-    assert chart(result.tiers).startswith(b"\x89PNG")
+    assert tier_bar(result.tiers).startswith(b"\x89PNG")
 
 
 def test_stored_reasons_give_the_sentence_of_the_list(shop):

@@ -14,7 +14,7 @@ from retention.db.tables import Assignment, Campaign, Send
 from retention.errors import BadFields, Conflict
 from retention.lake.importing.import_files import import_files
 from retention.outreach import consent, pauses
-from retention.risk.policy import REASONS
+from retention.risk.strategy import REASONS
 from retention.uplift.learners import UpliftLearner
 from tests import world
 from tests.workers.campaigns.steps import (

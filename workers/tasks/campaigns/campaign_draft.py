@@ -35,8 +35,7 @@ from retention.progress import part
 from retention.recommend.bandit.assignment import ListAssigner, create_assigner
 from retention.registry import champion, ensure_definition
 from retention.registry.model_cache import churn_model, open_recommender
-from retention.risk.lapsed import LAPSED
-from retention.risk.policy import TIERS, load_policy
+from retention.risk.policy import LAPSED, TIERS, load_policy
 from retention.risk.sweep import sweep
 from retention.templating import tier as tier_name
 from retention.text import gettext

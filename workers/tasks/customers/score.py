@@ -19,11 +19,10 @@ from retention.progress import Progress
 from retention.recommend.preference_profile import preference_profile
 from retention.registry import champion, definition_in_force
 from retention.registry.model_cache import churn_model, open_recommender
-from retention.reports import customer_history
-from retention.reports.customer_history import is_listed, trend_chart
+from retention.reports import charts, customer_history
+from retention.reports.customer_history import is_listed
 from retention.risk import rules
-from retention.risk.lapsed import LAPSED, score_lapsed
-from retention.risk.policy import load_policy, thresholds, tier_of
+from retention.risk.policy import LAPSED, load_policy, thresholds, tier_of
 from retention.risk.reasons import policy_features, reasons_for_tier
 from retention.risk.sentence import sentence
 from retention.text import gettext
@@ -151,7 +150,7 @@ def _posts(
     points = [*data["trend"], {"at": data["as_of"], "risk": data["churn_probability"]}]
     images = {}
     if len(points) > 1:
-        picture = trend_chart(points, (limits.medium, limits.high))
+        picture = charts.risk_trend(points, (limits.medium, limits.high))
         images["trend"] = Attachment("risk.png", "image/png", picture, trend_text(points))
     with context.database.reading() as session:
         card = customer_cards.card_post(
@@ -207,7 +206,7 @@ def _lapsed(case: _Case, targets: dict[str, Any]) -> "tuple[pd.Series, dict[str,
     customer, within = case.customer, case.window.active_within_days
     everyone = buyers(case.lake, case.at, case.everyone).frame
     active = set(everyone.customer_id[everyone.recency_days <= within])
-    scores, evidence = score_lapsed(case.lake, case.at, active, case.window)
+    scores, evidence = rules.score_lapsed(case.lake, case.at, active, case.window)
     own = scores[scores.customer_id == customer]
     clauses = evidence.of([customer])[customer].clauses
     return own.assign(reasons=[evidence.reasons_of([customer])[customer]]).iloc[0], {

@@ -28,10 +28,10 @@ from retention.privacy import pseudonym
 from retention.progress import part
 from retention.registry import champion
 from retention.registry.churn_definition import ensure_definition, fitting_definition
-from retention.risk.changes import change_since
+from retention.reports import charts
 from retention.risk.policy import load_policy
 from retention.risk.sentence import short_reason
-from retention.risk.sweep import MAX_EVIDENCE, sweep
+from retention.risk.sweep import MAX_EVIDENCE, change_since, sweep
 from retention.templating import RAISES, direction
 from retention.text import gettext
 from workers import roles
@@ -276,12 +276,11 @@ def _posts(
     swept: "Swept", data: dict[str, Any], steps: dict[str, str], context: Context
 ) -> tuple[Post, ...]:
     """Return the list and, for its thread, further rows; the terminal has no messages."""
-    from retention.reports.sweep_chart import alt_text, chart
-
     if context.channel is None:
         return ()
 
-    picture = Attachment("sweep.png", "image/png", chart(swept.tiers), alt_text(swept.tiers))
+    bar, text = charts.tier_bar(swept.tiers), charts.tier_bar_text(swept.tiers)
+    picture = Attachment("sweep.png", "image/png", bar, text)
     rows = _rows(swept, steps, context.settings.key, _wanted(data["top"]))
     shown = (
         *("cohort_id", "currency", "extreme", "definition", "groups", "average", "order_by"),
