@@ -139,7 +139,7 @@ email-clients: setup $(EMAIL_CLIENTS)/.installed
 
 # The sentences in code and templates, for translators; brings the catalogues of all languages up to date.
 messages: setup
-	$(BIN)/pybabel extract --mapping babel.cfg --keywords gettext --keywords phrase --no-location --sort-output \
+	$(BIN)/pybabel extract --mapping babel.cfg --keywords gettext --keywords marked --keywords phrase --no-location --sort-output \
 	  --project retention --output-file retention/locale/retention.pot .
 	@for file in retention/locale/*/LC_MESSAGES/retention.po; do [ ! -f "$$file" ] || \
 	  $(BIN)/pybabel update --no-fuzzy-matching --domain retention --output-dir retention/locale \

@@ -61,6 +61,11 @@ def gettext(message: str) -> str:
     return _catalogue(language()).gettext(message)
 
 
+def marked(message: str) -> str:
+    """Mark a sentence of a table, for Babel; `gettext` translates it when it is said."""
+    return message
+
+
 def ngettext(singular: str, plural: str, number: float) -> str:
     """Return a sentence with a number in the present language."""
     if is_pseudo():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from retention.templating import count, percent
-from retention.text import gettext
+from retention.text import gettext, marked
 
 MIN_SEASON_EFFECT = 0.05  # smallest reported change of the speed of repeat orders
 MIN_SEASON_SHARE = 0.5  # of the log change; else growth or decline is most of it
@@ -79,7 +79,7 @@ class Amount:
     def text_of(self, own: float, typical: float, horizon_days: int) -> str:
         """Describe a value next to the typical one."""
         h = horizon_days
-        sentence = _SENTENCES[self.column]().format(
+        sentence = gettext(_AMOUNT_SENTENCES[self.column]).format(
             amount=self.amount(own), one_h=h, two_h=2 * h, four_h=4 * h
         )
         return beside_typical(sentence, self.number(typical))
@@ -307,118 +307,102 @@ FACTS = (
 )
 
 
-def number(values: Values, name: str) -> float:
-    """Return a value of a fact; 0 if it is not known."""
-    return float(values[name] or 0.0)
+# The words that a sentence has for the numbers of a fact.
+_WORDS: dict[str, tuple[str, Callable[[float], Any]]] = {
+    "days": ("silence", days_text),
+    "usual": ("rhythm", every),
+    "now": ("orders", lambda number: count(number, "order")),
+    "orders": ("orders", lambda number: count(number, "order")),
+    "items": ("items", lambda number: count(number, "item")),
+    "last": ("days", lambda number: count(number, "day")),
+    "change": ("change", lambda share: percent(abs(share))),
+    "share": ("share", percent),
+}
+# How the shop's typical value is shown beside a fact.
+_TYPICAL = {
+    "only_order": days_text,
+    "only_order_recent": days_text,
+    "recent": days_text,
+    "usual_gap": every,
+}
+Words = str | Callable[[Values], str]  # a marked sentence, or a function that makes the text
 
 
-def days_of(values: Values, name: str = "days") -> str:
-    """Describe a number of days of a fact."""
-    return days_text(number(values, name))
+def say(words: Words, values: Values, **changed: Any) -> str:
+    """Fill a sentence with the numbers of a fact, and with words for them."""
+    if callable(words):
+        return words(values)
+    numbers = {name: value or 0.0 for name, value in values.items()}
+    known = {"spend": numbers.get("now"), **numbers}
+    for name, (word, show) in _WORDS.items():
+        if name in numbers:
+            known[word] = show(numbers[name])
+    return gettext(words).format(**known | changed)
 
 
-def say(sentence: str, values: Values, **words: str) -> str:
-    """Fill a sentence with the numbers of a fact, and with words in place of some."""
-    return sentence.format(**{**{name: value or 0.0 for name, value in values.items()}, **words})
+def with_typical(code: str, text: str, values: Values) -> str:
+    """Add the shop's typical value to the words of a fact that has one."""
+    typical = values.get("typical")
+    if code not in _TYPICAL or typical is None:
+        return text
+    return beside_typical(text, _TYPICAL[code](typical))
 
 
 def _only_order_text(values: Values) -> str:
-    if values["typical"] is None:
-        return ""
-    if number(values, "days") >= 1:
-        text = gettext("no order for {silence} since the only one")
-    else:
-        text = gettext("the only order is less than a day old")
-    return beside_typical(say(text, values, silence=days_of(values)), days_of(values, "typical"))
+    if (values["days"] or 0) < 1:
+        return gettext("the only order is less than a day old")
+    return say(marked("no order for {silence} since the only one"), values)
 
 
 def _season_text(values: Values) -> str:
-    change = number(values, "change")
-    if change < 0:
-        sentence = gettext(
-            "the time of the year: repeat orders come {change} slower than in the {days} days "
-            "before"
-        )
-    else:
-        sentence = gettext(
-            "the time of the year: repeat orders come {change} faster than in the {days} days "
-            "before"
-        )
-    return say(sentence, values, change=percent(abs(change)))
+    slower = marked(
+        "the time of the year: repeat orders come {change} slower than in the {days} days before"
+    )
+    faster = marked(
+        "the time of the year: repeat orders come {change} faster than in the {days} days before"
+    )
+    return say(slower if (values["change"] or 0) < 0 else faster, values)
 
 
-# The words of a fact as a reason; empty if it is none.
-TEXTS: dict[str, Callable[[Values], str]] = {
-    SILENT: lambda v: say(
-        gettext("no order for {silence}, usually {rhythm}"),
-        v,
-        silence=days_of(v),
-        rhythm=every(number(v, "usual")),
-    ),
-    "on_time": lambda v: say(
-        gettext("last order {silence} ago, usually {rhythm}"),
-        v,
-        silence=days_of(v),
-        rhythm=every(number(v, "usual")),
-    ),
+# The words of a fact as a reason.
+_SENTENCES: dict[str, Words] = {
+    SILENT: marked("no order for {silence}, usually {rhythm}"),
+    "on_time": marked("last order {silence} ago, usually {rhythm}"),
     "only_order": _only_order_text,
     "only_order_recent": _only_order_text,
-    "within_pauses": lambda v: say(
-        gettext("no order for {silence}; earlier pauses lasted up to {longest:.0f}"),
-        v,
-        silence=days_of(v),
-    ),
-    "recent": lambda v: beside_typical(
-        say(gettext("last order {silence} ago"), v, silence=days_of(v)), days_of(v, "typical")
-    ),
-    "orders_change": lambda v: say(
-        gettext("{orders} in the last {days} days, {before:.0f} in the {days} before"),
-        v,
-        orders=count(number(v, "now"), "order"),
-    ),
-    "usual_gap": lambda v: beside_typical(
-        say(gettext("usually orders {rhythm}"), v, rhythm=every(number(v, "usual"))),
-        every(number(v, "typical")),
-    ),
-    "last_gap": lambda v: say(
-        gettext("{days} between the last two orders, usually {usual:.0f}"),
-        v,
-        days=count(number(v, "last"), "day"),
-    ),
-    "irregular": lambda v: say(
-        gettext("usually orders {rhythm}; earlier pauses lasted up to {longest:.0f}"),
-        v,
-        rhythm=every(number(v, "usual")),
-    ),
-    "regular": lambda v: say(
-        gettext("usually orders {rhythm}, and never paused for longer before"),
-        v,
-        rhythm=every(number(v, "usual")),
-    ),
-    "one_day": lambda v: gettext("ordered on one day only, so there is no rhythm yet"),
-    "spend_change": lambda v: gettext(
+    "within_pauses": marked("no order for {silence}; earlier pauses lasted up to {longest:.0f}"),
+    "recent": marked("last order {silence} ago"),
+    "orders_change": marked("{orders} in the last {days} days, {before:.0f} in the {days} before"),
+    "usual_gap": marked("usually orders {rhythm}"),
+    "last_gap": marked("{days} between the last two orders, usually {usual:.0f}"),
+    "irregular": marked("usually orders {rhythm}; earlier pauses lasted up to {longest:.0f}"),
+    "regular": marked("usually orders {rhythm}, and never paused for longer before"),
+    "one_day": marked("ordered on one day only, so there is no rhythm yet"),
+    "spend_change": marked(
         "spent {spend:,.0f} in the last {days} days, {before:,.0f} in the {days} before"
-    ).format(spend=v["now"], **v),
-    "overdue_items": lambda v: say(
-        gettext("{overdue:.0f} of {items} bought regularly should have been bought again by now"),
-        v,
-        items=count(number(v, "items"), "item"),
     ),
-    "no_regular_item": lambda v: say(
-        gettext("no item bought regularly in the last {days} days"), v
+    "overdue_items": marked(
+        "{overdue:.0f} of {items} bought regularly should have been bought again by now"
     ),
-    "rating": lambda v: say(gettext("rates {mean:.1f} on average, last {last:.1f}"), v),
+    "no_regular_item": marked("no item bought regularly in the last {days} days"),
+    "rating": marked("rates {mean:.1f} on average, last {last:.1f}"),
     SEASON: _season_text,
 }
+
+
+def fact_text(code: str, values: Values) -> str:
+    """Say a fact as a reason; empty for a single order without the shop's typical silence."""
+    if code == "only_order" and values["typical"] is None:
+        return ""
+    return with_typical(code, say(_SENTENCES[code], values), values)
 
 
 def sentences(group: str, customer: Customer, raises: bool) -> Iterator[str]:
     """Yield the sentences of a group that support a direction, the best first."""
     for fact in FACTS:
-        if group in fact.groups and (stated := fact.state(customer, raises)) is not None:
-            code, values = stated
-            if text := TEXTS[code](values):
-                yield text
+        stated = fact.state(customer, raises) if group in fact.groups else None
+        if stated is not None and (text := fact_text(*stated)):
+            yield text
     for amount in supporting_amounts(group, customer, raises):
         yield amount.text(customer)
 
@@ -426,7 +410,7 @@ def sentences(group: str, customer: Customer, raises: bool) -> Iterator[str]:
 def silence_text(customer: Customer, raises: bool) -> str:
     """Describe the silence beside the usual gap, if it is unusual in this direction, or ""."""
     stated = silence(customer, raises) or on_time(customer, raises)
-    return TEXTS[stated[0]](stated[1]) if stated else ""
+    return fact_text(*stated) if stated else ""
 
 
 def _tenths(value: float) -> str:
@@ -472,31 +456,31 @@ _AMOUNTS: dict[str, tuple[Amount, ...]] = {
     ),
     "opinion": (Amount("rating_mean", _tenths), Amount("support_4h", count, "contact", True)),
 }
-_SENTENCES: dict[str, Callable[[], str]] = {
-    "orders_1h": lambda: gettext("{amount} in the last {one_h} days"),
-    "orders_2h": lambda: gettext("{amount} in the last {two_h} days"),
-    "orders_4h": lambda: gettext("{amount} in the last {four_h} days"),
-    "orders_all": lambda: gettext("{amount} ever"),
-    "spend_2h": lambda: gettext("spent {amount} in the last {two_h} days"),
-    "spend_all": lambda: gettext("spent {amount} ever"),
-    "basket_mean": lambda: gettext("spends {amount} per order"),
-    "discount_share": lambda: gettext("{amount} off on average in the last {four_h} days"),
-    "redemptions_4h": lambda: gettext("{amount} redeemed in the last {four_h} days"),
-    "items_4h": lambda: gettext("{amount} in the last {four_h} days"),
-    "lines_per_order": lambda: gettext("{amount} lines per order in the last {four_h} days"),
-    "weekend_share": lambda: gettext("{amount} of the orders at weekends"),
-    "weekday_share": lambda: gettext("{amount} of the orders on their favourite day of the week"),
-    "tenure_days": lambda: gettext("a customer for {amount}"),
-    "regular_items": lambda: gettext("{amount} bought regularly in the last {four_h} days"),
-    "returns_4h": lambda: gettext("{amount} in the last {four_h} days"),
-    "online_share": lambda: gettext("{amount} of the orders online"),
-    "channels": lambda: gettext("ordered through {amount}"),
-    "views_1h": lambda: gettext("{amount} in the last {one_h} days"),
-    "carts_1h": lambda: gettext("{amount} put into the cart in the last {one_h} days"),
-    "emails_1h": lambda: gettext("{amount} opened or clicked in the last {one_h} days"),
-    "campaigns_4h": lambda: gettext("{amount} received in the last {four_h} days"),
-    "rating_mean": lambda: gettext("rates {amount} on average"),
-    "support_4h": lambda: gettext("{amount} with support in the last {four_h} days"),
+_AMOUNT_SENTENCES = {
+    "orders_1h": marked("{amount} in the last {one_h} days"),
+    "orders_2h": marked("{amount} in the last {two_h} days"),
+    "orders_4h": marked("{amount} in the last {four_h} days"),
+    "orders_all": marked("{amount} ever"),
+    "spend_2h": marked("spent {amount} in the last {two_h} days"),
+    "spend_all": marked("spent {amount} ever"),
+    "basket_mean": marked("spends {amount} per order"),
+    "discount_share": marked("{amount} off on average in the last {four_h} days"),
+    "redemptions_4h": marked("{amount} redeemed in the last {four_h} days"),
+    "items_4h": marked("{amount} in the last {four_h} days"),
+    "lines_per_order": marked("{amount} lines per order in the last {four_h} days"),
+    "weekend_share": marked("{amount} of the orders at weekends"),
+    "weekday_share": marked("{amount} of the orders on their favourite day of the week"),
+    "tenure_days": marked("a customer for {amount}"),
+    "regular_items": marked("{amount} bought regularly in the last {four_h} days"),
+    "returns_4h": marked("{amount} in the last {four_h} days"),
+    "online_share": marked("{amount} of the orders online"),
+    "channels": marked("ordered through {amount}"),
+    "views_1h": marked("{amount} in the last {one_h} days"),
+    "carts_1h": marked("{amount} put into the cart in the last {one_h} days"),
+    "emails_1h": marked("{amount} opened or clicked in the last {one_h} days"),
+    "campaigns_4h": marked("{amount} received in the last {four_h} days"),
+    "rating_mean": marked("rates {amount} on average"),
+    "support_4h": marked("{amount} with support in the last {four_h} days"),
 }
 GROUPS = frozenset({*_AMOUNTS, *(group for fact in FACTS for group in fact.groups)})
 AMOUNT_OF = {amount.column: amount for amounts in _AMOUNTS.values() for amount in amounts}

@@ -173,7 +173,7 @@ def test_table_reason_has_at_most_eight_words(clause):
 
 
 def test_every_fact_has_words():
-    assert set(words._SHORT) == set(words._LONG)
+    assert set(words._SHORT) == {*words._LONG, *words._AS_REASONS}
     assert set(words._SHORT_AMOUNTS) == set(facts.AMOUNT_OF)
 
 
