@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bot.ask.sentence import is_chinese
 from retention.audiences.expression import Comparison, OneOf
-from retention.lake import places
+from retention.lake.customer_directory import stored_places
 
 if TYPE_CHECKING:
     from bot.services import Services
@@ -39,7 +39,7 @@ _NAMED = re.compile(r"(?:in|from|near) (?:the )?[A-Z][\w'’-]+(?: [A-Z][\w'’-
 def shop_places(services: "Services") -> Places | None:
     """Return the places of the shop's customers, as of the last import; None if not known."""
     with services.database.reading() as session:
-        return places.stored(session)
+        return stored_places(session)
 
 
 def known(text: str, places: Callable[[], Places | None] | None) -> Places | None:

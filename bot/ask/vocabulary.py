@@ -10,7 +10,7 @@ from bot.ask.places import Places, shop_places
 from retention.audiences import store
 from retention.db.tables import Campaign
 from retention.lake import customer_directory
-from retention.lake.places import stored_goods
+from retention.lake.customer_directory import stored_goods
 
 if TYPE_CHECKING:
     from bot.services import Services

@@ -8,7 +8,7 @@ import click
 from bot.commands.parameters import choice, map_option, option
 from bot.commands.tree import Answer, Call, command
 from retention.errors import BadInput
-from retention.lake import findings
+from retention.lake.quality import find_findings
 from retention.lake.suggesting.suggest import suggest
 from retention.text import gettext
 from workers.data.imports import TABLES, import_table
@@ -93,5 +93,5 @@ def COMMAND(
     if table == "events":
         definition = ensure_definition(lake, call.database)
         data["definition"] = definition.as_dict()
-        data["findings"] = findings.find(lake) if report.rows_accepted else []
+        data["findings"] = find_findings(lake) if report.rows_accepted else []
     return Answer("bot/import", data)

@@ -15,7 +15,7 @@ from retention.errors import BadInput, Refused
 from retention.lake import Lake
 from retention.lake.importing.mapping import parse_section, read_map
 from retention.lake.schema import TABLES
-from retention.lake.suggesting.order_numbers import order_rule
+from retention.lake.suggesting.order_rows import order_rule
 from retention.paths import create_private_folder, is_url
 from retention.progress import Progress, part
 from retention.text import gettext

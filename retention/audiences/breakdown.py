@@ -7,7 +7,7 @@ from retention.audiences.evaluate import customer_facts
 from retention.audiences.expression import FIELDS, GROUPABLE, check_group_field
 from retention.db import Transaction
 from retention.errors import BadInput
-from retention.lake.places import attribute_names
+from retention.lake.customer_directory import attribute_names
 from retention.text import gettext
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ from retention.audiences.expression import (
 )
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Suppression
+from retention.lake.customer_directory import attribute_names
 from retention.lake.lake import naive
-from retention.lake.places import attribute_names
 from retention.text import gettext
 
 if TYPE_CHECKING:

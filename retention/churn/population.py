@@ -15,8 +15,7 @@ from retention.churn.snapshots import Snapshot, fit_purchases, fit_spend, take_s
 from retention.errors import TooLittleData
 from retention.features import build
 from retention.features.build import FeatureTables
-from retention.lake.storage.data_cache import DataCache
-from retention.lake.storage.delta_store import to_frame
+from retention.lake.storage.delta_store import DataCache, to_frame
 from retention.text import gettext
 from retention.value import bgnbd, gamma_gamma
 from retention.window import Window

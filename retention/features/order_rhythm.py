@@ -9,7 +9,7 @@ import numpy as np
 
 from retention.features.visits import DAY, clock_changes, local_seconds, seconds
 from retention.lake.coverage import longest_horizon
-from retention.lake.storage.data_cache import DataCache
+from retention.lake.storage.delta_store import DataCache
 
 if TYPE_CHECKING:
     import pandas as pd

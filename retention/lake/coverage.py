@@ -9,7 +9,7 @@ from retention import clock
 from retention.errors import BadInput, TooLittleData
 from retention.lake.schema import LINKS
 from retention.lake.storage import delta_store
-from retention.lake.storage.data_cache import DataCache
+from retention.lake.storage.delta_store import DataCache
 from retention.text import gettext
 
 if TYPE_CHECKING:

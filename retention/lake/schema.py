@@ -102,16 +102,10 @@ class Table:
 
 
 def _column(
-    name: str,
-    kind: Kind,
-    meaning: str,
-    values: tuple[str, ...] = (),
-    *,
-    is_later: bool = False,
-    is_internal: bool = False,
+    name: str, kind: Kind, meaning: str, values: tuple[str, ...] = (), **flags: bool
 ) -> Column:
-    required = name.endswith("*")
-    return Column(name.rstrip("*"), kind, meaning, required, values, is_later, is_internal)
+    """Return a column; a star after its name says that every row must have it."""
+    return Column(name.rstrip("*"), kind, meaning, name.endswith("*"), values, **flags)
 
 
 EVENTS = Table(

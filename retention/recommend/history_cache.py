@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retention.lake.coverage import time_range
-from retention.lake.storage.data_cache import data_state
+from retention.lake.storage.delta_store import data_state
 from retention.recommend.history import DAY, History, buyers, read, shift_of
 from retention.recommend.matrices import find_sorted, spans
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from retention.lake.coverage import time_range
-from retention.lake.storage.data_cache import DataCache
+from retention.lake.storage.delta_store import DataCache
 
 if TYPE_CHECKING:
     from retention.lake import Lake

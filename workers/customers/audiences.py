@@ -10,7 +10,7 @@ from retention.audiences.evaluate import members
 from retention.audiences.expression import Expression
 from retention.audiences.parse import parse
 from retention.db import Database, Transaction
-from retention.lake.places import attribute_names
+from retention.lake.customer_directory import attribute_names
 
 if TYPE_CHECKING:
     import pandas as pd

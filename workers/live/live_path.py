@@ -268,7 +268,7 @@ class Drain:
 
     def _customers(self) -> int:
         """Merge the customers of `identify` calls into the lake."""
-        from retention.lake.importing.live_customers import merge
+        from retention.lake.importing.live_import import merge
 
         with self._database.reading() as session:
             batches = inbox.oldest(session, "customers", MAX_EVENTS)

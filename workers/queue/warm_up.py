@@ -31,7 +31,7 @@ MODULES = (
     "retention.churn.model",
     "retention.churn.population",
     "retention.demo.response",
-    "retention.lake.identity.exact",
+    "retention.lake.identity.links",
     "retention.lake.importing.import_files",
     "retention.lake.coverage",
     "retention.recommend.serving",

@@ -2,7 +2,7 @@
 
 Links can be reviewed and undone.
 
-`exact` links customers with equal keys, and `probabilistic` those with similar attributes.
+`links` links customers with equal keys, and `probabilistic` those with similar attributes.
 `review` lets people decide, and `links` stores all decisions. `canonical_ids` turns decisions into
 tables that the lake's views join. Stored rows keep their original id.
 """

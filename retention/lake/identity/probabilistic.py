@@ -19,7 +19,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from retention.lake.identity import exact, keys, links
+from retention.lake.identity import keys, links
 from retention.lake.identity.keys import IdentityRules
 from retention.lake.importing.mapping import literal
 from retention.progress import Progress, silent
@@ -74,22 +74,22 @@ def link(
     review: float,
     by: str,
     progress: Progress = silent,
-) -> exact.LinkingResult:
+) -> links.LinkingResult:
     """Link similar customers.
 
     `accept`, `review`: minimum probabilities of accepted and proposed links; ``review ≤ accept``.
     """
     customers = _attributes(lake, rules)
     if note := _missing_data(customers):
-        return exact.LinkingResult(0, 0, note=note)
+        return links.LinkingResult(0, 0, note=note)
     pairs = similar_pairs(customers, review, progress=progress)
     with links.locked_log(lake) as log:
         pairs = _undecided(log, pairs)
         if not len(pairs):
-            return exact.LinkingResult(0, 0)
+            return links.LinkingResult(0, 0)
         state = (pairs["probability"] >= accept).map({True: "accepted", False: "proposed"})
         pairs = pairs.assign(method="probable", state=state)
-        return exact.LinkingResult(*links.store(lake, log, pairs, rules, by))
+        return links.LinkingResult(*links.store(lake, log, pairs, rules, by))
 
 
 def similar_pairs(

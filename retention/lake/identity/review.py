@@ -19,7 +19,7 @@ from retention.db import Database, Transaction
 from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput
 from retention.lake import customer_directory
-from retention.lake.identity import exact, keys, links, probabilistic
+from retention.lake.identity import keys, links, probabilistic
 from retention.lake.identity.keys import IdentityRules, load_rules
 from retention.lake.lake import Lake
 from retention.lake.schema import LINK_STATES, LINKS
@@ -61,7 +61,7 @@ def link(
         text = gettext("--review {review} is above --threshold {accept}; take it at most as high.")
         raise BadInput(text.format(review=review, accept=accept))
     progress(0, 10, gettext("Linking by shared keys"))
-    by_key = exact.link(lake, rules, by=by)
+    by_key = links.link_exact(lake, rules, by=by)
     by_similarity = None
     if with_similarity:
         by_similarity = probabilistic.link(
@@ -230,7 +230,7 @@ def status(lake: Lake, session: Transaction, rules: IdentityRules) -> dict[str, 
         "merged_customers": len(ids_per_customer),
         "largest": max(ids_per_customer.values(), default=0) + bool(canonical_ids),
         "latest_at": max((row["decided_at"] for row in rows), default=None),
-        "shared": [asdict(key) for key in exact.shared_keys(lake, rules)],
+        "shared": [asdict(key) for key in links.shared_keys(lake, rules)],
         "both_arms": list(campaigns_with_both_arms(lake, session)),
         "accept": rules.accept,
         "review": rules.review,

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.db.tables import ImportLog
 from retention.lake import customer_directory
-from retention.lake.identity import exact
+from retention.lake.identity import links
 from retention.lake.schema import EVENT_IDENTITY
 from retention.paths import is_url
 
@@ -159,7 +159,7 @@ def link_customers(
     if report.table != "customers" or not rules.after_import:
         return report
     new_ids = ids_with_new_keys if report.rows_accepted else None
-    linked = exact.link(lake, rules, by="import", changed_ids=new_ids).as_dict()
+    linked = links.link_exact(lake, rules, by="import", changed_ids=new_ids).as_dict()
     return replace(report, linked=linked)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retention.lake.cleaning import faulty_events
-from retention.lake.identity import exact
+from retention.lake.identity import links
 from retention.lake.importing.order_states import ORDER, OrderStates, changed_rows_sql
 from retention.lake.lake import Lake
 from retention.lake.schema import EVENT_CONTENT, EVENT_ID, EVENTS, Table
@@ -236,7 +236,7 @@ def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int
 
     If a key occurs several times, the last row wins.
 
-    Returns: for customers: ids with new identity keys (`exact.ids_with_new_keys`).
+    Returns: for customers: ids with new identity keys (`links.ids_with_new_keys`).
     """
     con = lake.duckdb
     keys = ", ".join(table.key)
@@ -259,7 +259,7 @@ def upsert_staged(lake: Lake, table: Table, named: Collection[str]) -> tuple[int
     )
     accepted = con.execute("SELECT count(*) FROM fresh").fetchall()[0][0]
     is_customers = table.name == "customers"
-    new_keys = exact.ids_with_new_keys(con, "fresh", known) if is_customers else []
+    new_keys = links.ids_with_new_keys(con, "fresh", known) if is_customers else []
     if accepted:
         stored = ", ".join(delta_store.stored_columns(table).values())
         rows = con.sql(f"SELECT {stored} FROM fresh").to_arrow_reader(250_000)

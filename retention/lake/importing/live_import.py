@@ -7,6 +7,7 @@ repeated after a crash.
 """
 
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
+
 import io
 from collections import Counter
 from contextlib import suppress
@@ -21,15 +22,18 @@ from pyarrow import json
 
 from retention.db import Database
 from retention.errors import BadInput
+from retention.lake import identity
 from retention.lake.cleaning import faulty_events
+from retention.lake.importing import import_log
 from retention.lake.importing.import_files import ImportJob
 from retention.lake.importing.import_log import ImportReport
-from retention.lake.importing.import_writer import EventWriter
+from retention.lake.importing.import_writer import EventWriter, upsert_staged
 from retention.lake.importing.mapping import literal
 from retention.lake.importing.quarantine_reasons import Reason, ReasonCode
 from retention.lake.lake import Lake
-from retention.lake.schema import EVENT_ID, EVENTS
+from retention.lake.schema import CUSTOMERS, EVENT_ID, EVENTS
 from retention.lake.storage import delta_store
+from retention.privacy import erased
 from retention.settings import Settings
 
 # An event that is sent again may have another time, such as one that was cut to seconds. Its id is
@@ -108,7 +112,9 @@ class LiveImport(ImportJob):
 
     def stage_lines(self, lines: bytes, name: str) -> None:
         """Stage NDJSON lines."""
-        self.con.register("live_lines", _table(lines))
+        kinds = {"text": pa.string(), "number": pa.float64(), "moment": pa.int64()}
+        types = {column.name: kinds[column.kind] for column in EVENTS.columns}
+        self.con.register("live_lines", _parse(lines, types))
         columns = ", ".join(
             f"make_timestamp({column.name}) AS {column.name}"
             if column.kind == "moment"
@@ -228,10 +234,9 @@ def _months_before(month: str, number: int) -> str:
     return f"{total // 12:04}-{total % 12 + 1:02}"
 
 
-def _table(lines: bytes) -> Any:
-    """Parse NDJSON into an Arrow table with all columns of an event."""
-    types = {"text": pa.string(), "number": pa.float64(), "moment": pa.int64()}
-    schema = pa.schema([(column.name, types[column.kind]) for column in EVENTS.columns])
+def _parse(lines: bytes, types: dict[str, pa.DataType]) -> Any:
+    """Parse NDJSON into an Arrow table with these columns."""
+    schema = pa.schema(types)
     if not lines:
         return schema.empty_table()
     return json.read_json(
@@ -285,3 +290,56 @@ def _shorten_log(root: Path) -> None:
         delta = _table_of_events(root)
     delta.create_checkpoint()
     delta.cleanup_metadata()
+
+
+FIELDS = ("email", "phone", "name", "locale", "timezone")
+
+
+def merge(lake: Lake, database: Database, lines: bytes) -> int:
+    """Merge customers; a missing field keeps its stored value.
+
+    Unchanged customers cost no commit. Merging the same lines again changes nothing.
+
+    `lines`: NDJSON of checked customers, oldest first.
+    """
+    started, con = perf_counter(), lake.duckdb
+    with delta_store.locked(lake.root, CUSTOMERS):
+        try:
+            _stage(lake, lines)
+            erased.load_erased(database, database.settings).delete_staged(con)
+            rows = con.execute("SELECT count(*) FROM staged").fetchall()[0][0]
+            changed, new_keys = upsert_staged(lake, CUSTOMERS, FIELDS)
+        finally:
+            con.execute("DROP TABLE IF EXISTS staged; DROP TABLE IF EXISTS fresh")
+    if changed:
+        seconds = round(perf_counter() - started, 3)
+        report = ImportReport("customers", rows, 0, changed, rows - changed, 0, seconds=seconds)
+        rules = identity.load_rules(database.settings)
+        report = import_log.link_customers(lake, rules, report, new_keys)
+        import_log.log_import(lake, database, report, "identify")
+    return int(changed)
+
+
+def _stage(lake: Lake, lines: bytes) -> None:
+    """Stage one complete row per customer."""
+    con = lake.duckdb
+    con.register("live_lines", _parse(lines, dict.fromkeys(("customer_id", *FIELDS), pa.string())))
+    known = lake.table("customers", identity="stored").get_name()
+    newest = ", ".join(
+        f"last({name} ORDER BY place) FILTER ({name} IS NOT NULL) AS {name}" for name in FIELDS
+    )
+    columns = ", ".join(
+        f"coalesce(new.{name}, old.{name}) AS {name}"
+        if name in FIELDS
+        else f"new.{name}"
+        if name == "customer_id"
+        else f"old.{name}"
+        for name in CUSTOMERS.names
+    )
+    con.execute(
+        f"CREATE OR REPLACE TABLE staged AS SELECT {columns}, NULL::VARCHAR AS _reason FROM "
+        f"(SELECT customer_id, {newest} FROM "
+        "(SELECT *, row_number() OVER () AS place FROM live_lines) GROUP BY 1) AS new "
+        f'LEFT JOIN "{known}" AS old USING (customer_id)'
+    )
+    con.unregister("live_lines")

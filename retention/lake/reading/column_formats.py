@@ -249,80 +249,59 @@ def count_formats(
 
 
 def _count_expressions(raw: str, kind: str, is_text: bool, date_format: str | None) -> list[str]:
+    """Return SQL of the counts of `ColumnStats`, in its order; 0 for other kinds."""
     column = f"nullif(trim({raw}), '')"
-    number, moment = kind in ("number", "any") and is_text, kind in ("moment", "any")
-    is_not_number = f"try_cast({column} AS DOUBLE) IS NULL"
-    is_not_time = f"{_cast_time(column)} IS NULL"
-
-    def count(condition: str, where: bool = True) -> str:
-        return f"count(*) FILTER ({condition})" if where else "0"
-
+    number, integer = f"try_cast({column} AS DOUBLE)", f"try_cast({column} AS BIGINT)"
     first, second = (
         f"try_cast(regexp_extract({column}, '{_NUMERIC_DATE}', {place}) AS INTEGER)"
         for place in (1, 2)
     )
-    return [
-        f"count({column})",
-        f"count(try_cast({column} AS DOUBLE))" if number else "0",
-        f"count(coalesce(try_cast({column} AS DOUBLE), {_clean_number(column, False)}))"
-        if number
-        else "0",
-        count(
-            f"CASE WHEN contains({raw}, ',') THEN {_clean_number(column, True)} IS NOT NULL "
-            f"ELSE try_cast({column} AS DOUBLE) IS NOT NULL "
-            f"OR {_clean_number(column, True)} IS NOT NULL END",
-            number,
-        ),
-        count(f"try_cast({column} AS BIGINT) <> try_cast({column} AS DOUBLE)", number),
-        count(f"{raw} LIKE '0_%' AND {raw} NOT LIKE '0.%' AND {raw} NOT LIKE '0,%'", number),
-        count(
-            f"contains({raw}, ',') AND "
-            f"regexp_matches({raw}, '\\.\\d{{3}},|^\\D*\\d*,(\\d{{1,2}}|\\d{{4,}})\\D*$')",
-            number,
-        ),
-        count(
-            f"contains({raw}, '.') AND "
-            f"regexp_matches({raw}, ',\\d{{3}}\\.|^\\D*\\d*\\.(\\d{{1,2}}|\\d{{4,}})\\D*$')",
-            number,
-        ),
-        count(
-            f"contains({raw}, ',') AND {is_not_number} "
-            f"AND regexp_matches({raw}, '^\\D*\\d{{1,3}}(,\\d{{3}})+\\D*$')",
-            number,
-        ),
-        count(f"contains({raw}, '.') AND try_cast({raw} AS DOUBLE) IS NOT NULL", kind == "id"),
-        count(f"contains({raw}, '.0') AND regexp_matches({raw}, '^-?\\d+\\.0+$')", kind == "id"),
-        count(
-            f"contains(lower({raw}), 'e') AND regexp_matches({raw}, '{SCIENTIFIC}')", kind == "id"
-        ),
-        f"count({_cast_time(column)})" if moment else "0",
-        count(f"regexp_matches({raw}, '{ZONED}')", moment),
-        count(f"{is_not_time} AND regexp_matches({raw}, '{_NUMERIC_DATE}')", moment),
-        count(f"{is_not_time} AND {first} BETWEEN 13 AND 31 AND {second} BETWEEN 1 AND 12", moment),
-        count(f"{is_not_time} AND {second} BETWEEN 13 AND 31 AND {first} BETWEEN 1 AND 12", moment),
-        count(
-            f"{is_not_time} AND length(regexp_extract({column}, '{_NUMERIC_DATE}', 3)) = 2", moment
-        ),
-        count(f"{is_not_time} AND regexp_matches({raw}, '^\\s*\\d{{1,2}}\\.\\d')", moment),
-        count(
-            f"{is_not_time} AND regexp_matches({raw}, "
-            "'(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|[0-9]年[0-9]')",
-            moment,
-        ),
-        count(
-            f"{is_not_time} AND regexp_matches({column}, "
-            "'^(19|20)\\d\\d(0[1-9]|1[0-2])([0-2]\\d|3[01])"
-            "(([01]\\d|2[0-3])([0-5]\\d([0-5]\\d)?)?| .*)?$')",
-            moment,
-        ),
-        count(f"{is_not_time} AND regexp_matches({column}, '^\\d{{9,10}}(\\.\\d+)?$')", moment),
-        count(f"{is_not_time} AND regexp_matches({column}, '^\\d{{12,13}}$')", moment),
-        count(
-            f"{is_not_time} AND regexp_matches({column}, '^\\d{{5}}(\\.\\d+)?$') "
-            f"AND try_cast({column} AS DOUBLE) BETWEEN {_SERIAL_DAYS[0]} AND {_SERIAL_DAYS[1]}",
-            moment,
-        ),
-        f"count({_in_map_format(column, date_format)})" if moment and date_format else "0",
+    numbers = (
+        f"{number} IS NOT NULL",
+        f"coalesce({number}, {_clean_number(column, False)}) IS NOT NULL",
+        f"CASE WHEN contains({raw}, ',') THEN {_clean_number(column, True)} IS NOT NULL "
+        f"ELSE {number} IS NOT NULL OR {_clean_number(column, True)} IS NOT NULL END",
+        f"{integer} <> {number}",
+        f"{raw} LIKE '0_%' AND {raw} NOT LIKE '0.%' AND {raw} NOT LIKE '0,%'",
+        f"contains({raw}, ',') AND "
+        f"regexp_matches({raw}, '\\.\\d{{3}},|^\\D*\\d*,(\\d{{1,2}}|\\d{{4,}})\\D*$')",
+        f"contains({raw}, '.') AND "
+        f"regexp_matches({raw}, ',\\d{{3}}\\.|^\\D*\\d*\\.(\\d{{1,2}}|\\d{{4,}})\\D*$')",
+        f"contains({raw}, ',') AND {number} IS NULL "
+        f"AND regexp_matches({raw}, '^\\D*\\d{{1,3}}(,\\d{{3}})+\\D*$')",
+    )
+    ids = (
+        f"contains({raw}, '.') AND try_cast({raw} AS DOUBLE) IS NOT NULL",
+        f"contains({raw}, '.0') AND regexp_matches({raw}, '^-?\\d+\\.0+$')",
+        f"contains(lower({raw}), 'e') AND regexp_matches({raw}, '{SCIENTIFIC}')",
+    )
+    times = (f"{_cast_time(column)} IS NOT NULL", f"regexp_matches({raw}, '{ZONED}')")
+    coded_times = (  # which a plain cast does not read
+        f"regexp_matches({raw}, '{_NUMERIC_DATE}')",
+        f"{first} BETWEEN 13 AND 31 AND {second} BETWEEN 1 AND 12",
+        f"{second} BETWEEN 13 AND 31 AND {first} BETWEEN 1 AND 12",
+        f"length(regexp_extract({column}, '{_NUMERIC_DATE}', 3)) = 2",
+        f"regexp_matches({raw}, '^\\s*\\d{{1,2}}\\.\\d')",
+        f"regexp_matches({raw}, "
+        "'(?i)jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|[0-9]年[0-9]')",
+        f"regexp_matches({column}, '^(19|20)\\d\\d(0[1-9]|1[0-2])([0-2]\\d|3[01])"
+        "(([01]\\d|2[0-3])([0-5]\\d([0-5]\\d)?)?| .*)?$')",
+        f"regexp_matches({column}, '^\\d{{9,10}}(\\.\\d+)?$')",
+        f"regexp_matches({column}, '^\\d{{12,13}}$')",
+        f"regexp_matches({column}, '^\\d{{5}}(\\.\\d+)?$') "
+        f"AND {number} BETWEEN {_SERIAL_DAYS[0]} AND {_SERIAL_DAYS[1]}",
+    )
+    is_coded = (f"{_cast_time(column)} IS NULL AND {condition}" for condition in coded_times)
+    in_map_format = f"{_in_map_format(column, date_format)} IS NOT NULL" if date_format else "false"
+    groups = (
+        (kind in ("number", "any") and is_text, numbers),
+        (kind == "id", ids),
+        (kind in ("moment", "any"), (*times, *is_coded, in_map_format)),
+    )
+    return [f"count({column})"] + [
+        f"count(*) FILTER ({condition})" if is_examined else "0"
+        for is_examined, conditions in groups
+        for condition in conditions
     ]
 
 

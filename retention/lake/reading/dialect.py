@@ -4,13 +4,14 @@ UTF-8 is read directly. Other encodings are transcoded, one chunk at a time, to 
 """
 
 # ruff: noqa: S608 - names are quoted and literals escaped (mapping.quoted, mapping.literal)
+
 import codecs
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +68,19 @@ class Dialect:
     path: Path
     compression: str | None
     encoding: str
-    delimiter: str
+    delimiter: str = ","
     quote: str = '"'
     escape: str = '"'
     skip: int = 0
     header: bool = True
-    columns: tuple[str, ...] = ()
     is_spaced: bool = False
     width: int = 0
     duplicates: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of a file without a header."""
+        return tuple(f"column{number}" for number in range(1, self.width + 1))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the properties for the import report."""
@@ -144,29 +149,18 @@ def detect(
         "\t" if is_spaced else (mapping and mapping.delimiter) or ("\t" if kind == "tsv" else None)
     )
     skip = _count_lines_above_header(head, mapping)
-    sniffed = _sniff(con, path, compression, delimiter, skip)
+    plain = Dialect(path, compression, encoding, is_spaced=is_spaced)
+    sniffed = _sniff(con, plain, delimiter, skip)
     if skip is None and (mapping is None or mapping.header is None):
-        marks = {sniffed["delimiter"], *(_DELIMITERS if delimiter is None else ())}
+        marks = {sniffed.delimiter, *(_DELIMITERS if delimiter is None else ())}
         width, skip, mark = max(_count_titles(head, mark) for mark in marks)
         # Another delimiter than the sniffed one must make more columns: texts contain commas.
-        if skip and (mark == sniffed["delimiter"] or width > sniffed["width"]):
-            sniffed = _sniff(con, path, compression, mark, skip)
-    first = _first_row(head, sniffed)
-    names, header = _header(first, sniffed, mapping)
-    return Dialect(
-        path,
-        compression,
-        encoding,
-        sniffed["delimiter"],
-        sniffed["quote"],
-        sniffed["escape"],
-        sniffed["skip"],
-        header,
-        names,
-        is_spaced,
-        sniffed["width"],
-        duplicate_names(first) if header else (),
-    )
+        if skip and (mark == sniffed.delimiter or width > sniffed.width):
+            sniffed = _sniff(con, plain, mark, skip)
+    first_line = next((line for line in head[sniffed.skip :] if line.strip()), "")
+    first = _cells(first_line, sniffed.delimiter)
+    header = _has_header(first, sniffed, mapping)
+    return replace(sniffed, header=header, duplicates=duplicate_names(first) if header else ())
 
 
 def detect_encoding(path: Path, compression: str | None) -> str:
@@ -369,26 +363,19 @@ def _count_titles(head: list[str], mark: str) -> tuple[int, int, str]:
     return (width, skip, mark) if skip and 2 * sum(below) > len(below) else (0, 0, mark)
 
 
-def _sniff(
-    con: Any, path: Path, compression: str | None, delimiter: str | None, skip: int | None
-) -> dict[str, Any]:
+def _sniff(con: Any, plain: Dialect, delimiter: str | None, skip: int | None) -> Dialect:
+    """Return the dialect with what DuckDB detects."""
     options = ", ignore_errors = true" + (f", delim = {literal(delimiter)}" if delimiter else "")
     options += f", skip = {skip}" if skip else ""
-    options += f", compression = {literal(compression)}" if compression else ""
-    delimiter, quote, escape, skip, header, width = con.execute(
-        "SELECT Delimiter, Quote, Escape, SkipRows, HasHeader, len(Columns) "
-        f"FROM sniff_csv({literal(path)}{options})"
+    options += f", compression = {literal(plain.compression)}" if plain.compression else ""
+    delimiter, quote, escape, skip, width = con.execute(
+        "SELECT Delimiter, Quote, Escape, SkipRows, len(Columns) "
+        f"FROM sniff_csv({literal(plain.path)}{options})"
     ).fetchall()[0]
     if quote in ("(empty)", "", None):  # later lines may have quotes though the sample has none
         quote = '"'
-    return {
-        "delimiter": delimiter,
-        "quote": quote,
-        "escape": quote if escape in ("(empty)", "", None) else escape,
-        "skip": skip,
-        "header": header,
-        "width": width,
-    }
+    escape = quote if escape in ("(empty)", "", None) else escape
+    return replace(plain, delimiter=delimiter, quote=quote, escape=escape, skip=skip, width=width)
 
 
 def duplicate_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -398,28 +385,16 @@ def duplicate_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(spelling[name] for name, count in counted.items() if count > 1)
 
 
-def _first_row(head: list[str], sniffed: dict[str, Any]) -> list[str]:
-    """Return the cells of the first row."""
-    line = next((line for line in head[sniffed["skip"] :] if line.strip()), "")
-    return _cells(line, sniffed["delimiter"])
-
-
-def _header(
-    cells: list[str], sniffed: dict[str, Any], mapping: Mapping | None
-) -> tuple[tuple[str, ...], bool]:
-    """Generate column names, and detect a header.
-
-    It is a header unless half of its cells look like data.
-    """
-    generated = tuple(f"column{number}" for number in range(1, sniffed["width"] + 1))
+def _has_header(cells: list[str], sniffed: Dialect, mapping: Mapping | None) -> bool:
+    """Detect a header: the first row, unless half of its cells look like data."""
     if mapping and mapping.header is not None:
-        return generated, mapping.header
+        return mapping.header
     required = required_columns(mapping)
-    if required & {cell.casefold() for cell in cells} and not required & {*generated}:
-        return generated, True
+    if required & {cell.casefold() for cell in cells} and not required & {*sniffed.columns}:
+        return True
     filled = [cell for cell in cells if cell]
     numbers = sum(bool(NUMBER.fullmatch(cell)) for cell in filled)
-    return generated, not filled or 2 * numbers < len(filled)
+    return not filled or 2 * numbers < len(filled)
 
 
 NUMBER = re.compile(r"[-+]?[\d.,]*\d[\d.,]*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d.*)?")
@@ -447,3 +422,123 @@ def count_title_rows(rows: Sequence[Sequence[str]]) -> int:
 def _strip(row: Sequence[str]) -> Sequence[str]:
     """Leave out the empty cells at the end."""
     return row[: max((place for place, cell in enumerate(row, 1) if cell), default=0)]
+
+
+_BREAK = re.compile(r"\r\n?|\n")
+_LINE = re.compile(rf"([^\r\n]*)(?:{_BREAK.pattern})")
+ESCAPE_BYTES = "surrogateescape"  # keeps bytes that are not UTF-8; the reader refuses them later
+
+
+def remove_broken_lines(dialect: Dialect, name: str, copy: Path) -> tuple[Dialect, list[str]]:
+    """Copy a file without broken lines.
+
+    A record has fields as in RFC 4180. It is one line with any number of fields, or several lines
+    (a quoted field contains the breaks) with as many fields as the file has columns. One regular
+    expression skips complete records, so Python only handles the broken lines.
+
+    `dialect`: dialect of the file, which is in UTF-8 already.
+    """
+    dialect = _detect_escape(dialect, name)
+    records = _record_pattern(dialect)
+    broken_lines: list[str] = []
+    rest, has_ended = "", False
+    with (
+        _open_text(dialect) as texts,
+        copy.open("w", encoding="utf-8", errors=ESCAPE_BYTES, newline="") as target,
+    ):
+        while rest or not has_ended:
+            while not has_ended and len(rest) < 2 * CHUNK_BYTES:
+                text = next(texts, None)
+                has_ended = text is None
+                rest += text or ""
+            # End the last line like the others: DuckDB refuses mixed line breaks.
+            if has_ended and not rest.endswith(("\n", "\r")):
+                rest += (_BREAK.search(rest) or ["\n"])[0]
+            # No record is longer than a chunk.
+            reserve = 0 if has_ended else CHUNK_BYTES
+            records_text, lines, rest = _split_records(records, rest, reserve)
+            target.writelines(records_text)
+            broken_lines += map(_printable, lines)
+    return replace(dialect, path=copy, compression=None), broken_lines
+
+
+def check_header(dialect: Dialect, name: str, columns: Iterable[str]) -> None:
+    """Refuse column names that span several fields.
+
+    A name may contain a line break or a delimiter. A name with both comes from a quote that was
+    closed too late.
+    """
+    if dialect.header and any(
+        _BREAK.search(column) and dialect.delimiter in column for column in columns
+    ):
+        raise _broken_header(dialect.skip + 1, name)
+
+
+def _broken_header(line: int, name: str) -> BadInput:
+    text = gettext(
+        "Line {line} of {name}, which names the columns, has a quote that it does not "
+        "close; close it or take it out (or, if no line names the columns, say header "
+        "= false in the map)."
+    )
+    return BadInput(text.format(line=line, name=name))
+
+
+def _detect_escape(dialect: Dialect, name: str) -> Dialect:
+    """Choose the escape with the fewest broken lines.
+
+    DuckDB's sniffer finds no escape in files with broken lines.
+    """
+    with _open_text(dialect) as texts:
+        start = next(texts) + "\n"
+    dialects = [replace(dialect, escape=escape) for escape in (dialect.escape, dialect.quote, "\\")]
+    splits = [_split_records(_record_pattern(candidate), start, 0) for candidate in dialects]
+    best = min(range(len(splits)), key=lambda number: len(splits[number][1]))
+    (before, *_), broken_lines, _ = splits[best]
+    lines = _LINE.findall(before)
+    if dialect.header and broken_lines and not any(map(str.strip, lines[dialect.skip :])):
+        raise _broken_header(len(lines) + 1, name)
+    return dialects[best]
+
+
+def _open_text(dialect: Dialect) -> AbstractContextManager[Iterator[str]]:
+    return open_decoded(dialect.path, dialect.compression, "utf-8-sig", ESCAPE_BYTES)
+
+
+def _split_records(
+    records: re.Pattern[str], text: str, reserve: int
+) -> tuple[list[str], list[str], str]:
+    """Split text into records, broken lines and rest.
+
+    Splitting stops ``reserve`` characters before the end: the last record may continue.
+    """
+    complete, broken_lines, at = [], [], 0
+    while len(text) - at > reserve:
+        end = records.match(text, at).end()  # type: ignore[union-attr]  # may be empty
+        complete.append(text[at:end])
+        at = end
+        if len(text) - at > reserve:
+            line = _LINE.match(text, at)
+            broken_lines.append(line[1])  # type: ignore[index]  # the text ends with a break
+            at = line.end()  # type: ignore[union-attr]
+    return complete, broken_lines, text[at:]
+
+
+def _printable(line: str) -> str:
+    return line.encode("utf-8", ESCAPE_BYTES).decode("utf-8", "replace")
+
+
+def _record_pattern(dialect: Dialect) -> re.Pattern[str]:
+    """Compile a pattern of complete records."""
+    quote, escape, delimiter = map(re.escape, (dialect.quote, dialect.escape, dialect.delimiter))
+    escaped = f"{escape}{quote}" if dialect.escape == dialect.quote else f"{escape}."
+    # A field may contain the characters of a longer delimiter.
+    first = re.escape(dialect.delimiter[0])
+    bare = rf"(?!{quote})(?:[^{first}\r\n]++|(?!{delimiter}){first})*+"
+    in_line, across_lines = (
+        rf"(?:{quote}(?:{escaped}|[^{quote}{escape}{breaks}])*+{quote}\ *+|{bare})"
+        for breaks in (r"\r\n", "")
+    )
+    others = max(dialect.width - 1, 0)
+    one_line = rf"{in_line}(?:{delimiter}{in_line})*+"
+    several_lines = rf"{across_lines}(?:{delimiter}{across_lines}){{{others}}}+"
+    return re.compile(rf"(?:(?:{one_line}|{several_lines})(?:{_BREAK.pattern}))*+", re.DOTALL)

@@ -18,8 +18,13 @@ from retention.errors import BadInput
 from retention.lake.importing.mapping import Mapping, literal, quoted
 from retention.lake.reading import NoRows, archives
 from retention.lake.reading.column_formats import IDENTITIES, ColumnReading, detect_readings
-from retention.lake.reading.dialect import Dialect, detect, required_columns
-from retention.lake.reading.unbalanced_quotes import check_header, remove_broken_lines
+from retention.lake.reading.dialect import (
+    Dialect,
+    check_header,
+    detect,
+    remove_broken_lines,
+    required_columns,
+)
 from retention.number_format import count
 from retention.paths import is_url
 from retention.text import gettext
@@ -287,15 +292,14 @@ def _parquet(
         "FROM (SELECT DISTINCT row_group_id, row_group_num_rows "
         f"FROM parquet_metadata({literal(path)}))"
     ).fetchall()[0]
+    detected = {"format": "parquet"}
+    files: tuple[Path, ...] = (path,)
     # A single core reads a row group, but all cores read a table in memory.
     if (largest or 0) > LARGE_ROW_GROUP and rows <= MAX_ROWS_IN_MEMORY:
         where = f" WHERE {condition}" if condition else ""
         con.execute(f"CREATE OR REPLACE TABLE raw_rows AS SELECT * FROM {relation}{where}")
-        return Source(
-            name, "raw_rows", column_types(con, "raw_rows"), detected={"format": "parquet"}
-        )
-    detected = {"format": "parquet"}
-    return Source(name, relation, column_types(con, relation), detected=detected, files=(path,))
+        relation, files = "raw_rows", ()
+    return Source(name, relation, column_types(con, relation), detected=detected, files=files)
 
 
 def _workbook(con: Any, path: Path, mapping: Mapping | None, folder: Path) -> Source:
@@ -442,14 +446,8 @@ def _loaded_source(
         sql = "SELECT reason, count(*) FROM rejected_lines GROUP BY reason"
         rejected = dict(con.execute(sql).fetchall())
     relation = _read_parquet(files) if files else "raw_rows"
-    return Source(
-        name,
-        relation,
-        column_types(con, relation),
-        rejected=rejected,
-        detected=detected,
-        files=files,
-    )
+    types = column_types(con, relation)
+    return Source(name, relation, types, rejected=rejected, detected=detected, files=files)
 
 
 def column_types(con: Any, relation: str) -> dict[str, str]:

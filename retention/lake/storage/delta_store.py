@@ -5,26 +5,31 @@ host wait for an advisory lock. A conflict with a writer on another host is retr
 """
 
 # ruff: noqa: S608 - SQL consists of quoted names and escaped literals
+
 import fcntl
 import json
 import os
 import random
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from retention.lake.importing.mapping import literal
-from retention.lake.schema import DELTA_TYPES, SQL_TYPES, Table
+from retention.lake.schema import DELTA_TYPES, LINKS, SQL_TYPES, TABLES, Table
 from retention.paths import create_private_folder
 
 if TYPE_CHECKING:
     import ibis
     import pandas
+
+    from retention.lake.lake import Lake
+
 
 ATTEMPTS = 6
 DICTIONARY_LIMIT = 8192  # distinct values per row group; more would slow writing
@@ -420,3 +425,40 @@ def to_arrow(frame: "pandas.DataFrame", table: Table) -> Any:
 
 def _as_json(value: Any) -> str | None:
     return value if isinstance(value, str) or value is None else json.dumps(value)
+
+
+T = TypeVar("T")
+
+
+def data_state(lake: "Lake", *, all_tables: bool = False) -> tuple[Any, ...]:
+    """Return the lake's path and the newest commits of events and links, or of all tables."""
+    tables = TABLES.values() if all_tables else (TABLES["events"],)
+    return str(lake.root), *(newest_commit(lake.root, table) for table in (*tables, LINKS))
+
+
+class DataCache(Generic[T]):
+    """The last few results of one computation. Results are shared: callers must not change them."""
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        is_small: Callable[[T], bool] = lambda _: True,
+        all_tables: bool = False,
+    ) -> None:
+        self._limit, self._is_small, self._all_tables = limit, is_small, all_tables
+        self._results: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, lake: "Lake", key: Hashable, compute: Callable[[], T]) -> T:
+        """Return the result for a key, computed if the data is another."""
+        # Read first: if the data changes meanwhile, the result belongs to the older state.
+        state = (data_state(lake, all_tables=self._all_tables), lake.zone, key)
+        known = self._results.get(state)
+        if known is not None:
+            return known
+        result = compute()
+        if self._is_small(result):
+            self._results[state] = result
+            while len(self._results) > self._limit:
+                self._results.popitem(last=False)
+        return result

@@ -7,6 +7,7 @@ from typing import Any
 from retention.lake.importing.mapping import quoted
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting.map_lines import ORDER_LINE, Doubt, DoubtCode
+from retention.lake.suggesting.order_rows import find_time_of_day
 from retention.lake.suggesting.profiles import (
     EXACT,
     MAX_CATEGORIES,
@@ -17,7 +18,6 @@ from retention.lake.suggesting.profiles import (
     synonyms,
 )
 from retention.lake.suggesting.statuses import is_status_name
-from retention.lake.suggesting.time_of_day import find_time_of_day
 from retention.text import gettext
 
 MAX_NEW_CUSTOMERS = 0.98  # share of rows with a customer of their own; above, the id is doubtful

@@ -8,8 +8,8 @@ from retention.lake.importing.mapping import quoted
 from retention.lake.reading import sources
 from retention.lake.reading.column_formats import ZONED
 from retention.lake.suggesting import map_lines, profiles
-from retention.lake.suggesting.order_numbers import order_line
-from retention.lake.suggesting.time_of_day import joined_line
+from retention.lake.suggesting.map_lines import Doubt, DoubtCode, Line, column_line, sql_line
+from retention.lake.suggesting.order_rows import joined_line, order_line
 from retention.templating import count
 from retention.text import gettext
 
@@ -52,16 +52,14 @@ class EventLines:
         self.is_split = is_order_total and bool({"item_id", "quantity", "event_id"} & {*chosen})
         self.has_lines = has_lines
         self.left_out = left_out  # SQL of the rows that the map's `leave_out` names
-        self.doubts: list[map_lines.Doubt] = []
+        self.doubts: list[Doubt] = []
         self.is_return = "false"  # SQL over texts
 
-    def lines(self) -> list[map_lines.Line]:
+    def lines(self) -> list[Line]:
         """Return all lines of the map."""
         special = {"occurred_at": self._moment, "order_id": self._order}
         direct = [
-            special[target]()
-            if target in special
-            else map_lines.column_line(target, self.chosen[target])
+            special[target]() if target in special else column_line(target, self.chosen[target])
             for target in (
                 "customer_id",
                 "occurred_at",
@@ -96,16 +94,16 @@ class EventLines:
             event_type,
         ]
 
-    def _moment(self) -> map_lines.Line:
+    def _moment(self) -> Line:
         """Return the line of the time, joined if the time of day is another column."""
         date, time = self.chosen["occurred_at"], self.chosen.get("time_of_day")
         if time is None:
-            return map_lines.column_line("occurred_at", date)
+            return column_line("occurred_at", date)
         return joined_line(self.con, self.source.relation, date, time)
 
-    def _order(self) -> map_lines.Line:
+    def _order(self) -> Line:
         if self.has_lines:
-            return map_lines.column_line("order_id", self.chosen["order_id"])
+            return column_line("order_id", self.chosen["order_id"])
         return order_line(self.con, self.source.relation, self.chosen)
 
     def _column(self, target: str) -> str | None:
@@ -115,7 +113,7 @@ class EventLines:
         # str.format would fail on braces in column names.
         return self.con.execute(sql.replace("{rows}", self.source.relation)).fetchall()
 
-    def _shop_timezone(self) -> list[map_lines.Line]:
+    def _shop_timezone(self) -> list[Line]:
         """Use the installation's zone if times lack one."""
         times = f"{self._column('occurred_at')}::VARCHAR"
         if self.zone == "UTC" or not self._query(
@@ -123,9 +121,9 @@ class EventLines:
         ):
             return []
         reason = gettext("RETENTION_TIMEZONE: the times name no zone")
-        return [map_lines.Line("timezone", map_lines.toml_string(self.zone), reason)]
+        return [Line("timezone", map_lines.toml_string(self.zone), reason)]
 
-    def _place_of_country(self) -> list[map_lines.Line]:
+    def _place_of_country(self) -> list[Line]:
         """Derive time zone and currency from the country. Most rows must have the same country."""
         country = self._column("country")
         if country is None:
@@ -140,10 +138,10 @@ class EventLines:
         timezone, currency = place[0], place[1]
         text = gettext("{share:.0%} of the rows are of {country}")
         reason = text.format(share=share, country=name)
-        lines = [map_lines.Line("timezone", map_lines.toml_string(timezone), reason)]
+        lines = [Line("timezone", map_lines.toml_string(timezone), reason)]
         if "currency" in self.chosen:
             return lines
-        return [*lines, map_lines.Line("currency", f'{{ value = "{currency}" }}', reason)]
+        return [*lines, Line("currency", f'{{ value = "{currency}" }}', reason)]
 
     def _order_lines(self, conditions: list[str]) -> str:
         """Return SQL of the number of lines of a line's order that will be imported.
@@ -158,7 +156,7 @@ class EventLines:
             f"(PARTITION BY {order}, CASE WHEN {order} IS NULL THEN _line END)) AS {ORDER_LINES}"
         )
 
-    def _where(self, event_type: map_lines.Line) -> tuple[list[map_lines.Line], list[str]]:
+    def _where(self, event_type: Line) -> tuple[list[Line], list[str]]:
         """Exclude test items, free items, empty orders; return the conditions as well.
 
         The cleaning rules (clean.toml) exclude postage and bookkeeping.
@@ -183,7 +181,7 @@ class EventLines:
         if free:
             reason.append(gettext("{share:.1%} cost nothing").format(share=free))
         sql = " AND ".join(conditions)
-        line = map_lines.Line("where", f"{{ sql = '''{sql}''' }}", "; ".join(reason))
+        line = sql_line("where", sql, "; ".join(reason))
         return [line] if sql else [], conditions
 
     def _are_refunds(self, price: profiles.Profile) -> bool:
@@ -202,29 +200,22 @@ class EventLines:
         sql = f"SELECT count(*) FROM {{rows}} WHERE coalesce({fields}) IS NULL"
         return int(self._query(sql)[0][0])
 
-    def _amount(self) -> list[map_lines.Line]:
+    def _amount(self) -> list[Line]:
         if self.is_split:
-            sql = f"{self._column('amount')} / {ORDER_LINES}"
-            return [map_lines.Line("amount", f"{{ sql = '''{sql}''' }}")]
+            return [sql_line("amount", f"{self._column('amount')} / {ORDER_LINES}")]
         if "amount" in self.chosen:
-            return [map_lines.column_line("amount", self.chosen["amount"])]
-        price, quantity = self._column("price"), self._column("quantity")
-        item = self._column("item_id")
-        if (
-            price
-            and quantity
-            and item
-            and map_lines.is_line_price(self.con, self.source.relation, item, quantity, price)
-        ):
+            return [column_line("amount", self.chosen["amount"])]
+        item, quantity, price = map(self.chosen.get, ("item_id", "quantity", "price"))
+        if not price or not quantity:
+            return [column_line("amount", price)] if price else []
+        if item and map_lines.is_line_price(self.con, self.source.relation, item, quantity, price):
             reason = gettext("the more pieces, the higher: the price is of the line")
-            name = self.chosen["price"].name
-            return [map_lines.Line("amount", map_lines.toml_string(name), reason)]
-        if price and quantity:
-            reason = gettext("the price is of one")
-            rate = self._rate()
-            sql = f"{quantity} * {price}" + (f" * (1 - {rate})" if rate else "")
-            return [map_lines.Line("amount", f"{{ sql = '''{sql}''' }}", reason)]
-        return [map_lines.column_line("amount", self.chosen["price"])] if price else []
+            return [Line("amount", map_lines.toml_string(price.name), reason)]
+        rate = self._rate()
+        sql = f"{quoted(quantity.name)} * {quoted(price.name)}" + (
+            f" * (1 - {rate})" if rate else ""
+        )
+        return [sql_line("amount", sql, gettext("the price is of one"))]
 
     def _rate(self) -> str:
         """Return SQL of the discount as a share of the price; "" if it is an amount."""
@@ -239,7 +230,7 @@ class EventLines:
         is_percent = "%" in name or any(word in profiles.plain(name) for word in PERCENT)
         return f"{column} / 100.0" if is_percent and discount.largest <= 100 else ""
 
-    def _discount(self) -> list[map_lines.Line]:
+    def _discount(self) -> list[Line]:
         """Map a discount: an amount taken off, positive; a rate becomes one."""
         discount = self.chosen.get("discount")
         if discount is None:
@@ -248,10 +239,10 @@ class EventLines:
         price, quantity = self._column("price"), self._column("quantity")
         if not rate:
             if not discount.negative:
-                return [map_lines.column_line("discount", discount)]
+                return [column_line("discount", discount)]
             sql = f"abs({quoted(discount.name)})"
             reason = gettext("{share:.1%} are negative").format(share=discount.negative)
-            return [map_lines.Line("discount", f"{{ sql = '''{sql}''' }}", reason)]
+            return [sql_line("discount", sql, reason)]
         if amount:
             sql = f"{amount} * ({rate}) / nullif(1 - {rate}, 0)"
             text = gettext("{column} looks like a rate. The amount is taken to be after it.")
@@ -260,14 +251,14 @@ class EventLines:
             text = gettext("{column} looks like a rate. The price is taken to be before it.")
         else:
             return []
-        code = map_lines.DoubtCode.DISCOUNT_RATE
+        code = DoubtCode.DISCOUNT_RATE
         self.doubts.append(
-            map_lines.Doubt(code, "discount", discount.name, text.format(column=discount.name))
+            Doubt(code, "discount", discount.name, text.format(column=discount.name))
         )
         reason = gettext("a rate, not an amount")
-        return [map_lines.Line("discount", f"{{ sql = '''{sql}''' }}", reason)]
+        return [sql_line("discount", sql, reason)]
 
-    def _event_id(self) -> tuple[list[tuple[str, str]], list[map_lines.Line]]:
+    def _event_id(self) -> tuple[list[tuple[str, str]], list[Line]]:
         """Keep equal lines apart by their row id.
 
         A running number begins anew in the next file, so it is no identity of its own: there, the
@@ -280,7 +271,7 @@ class EventLines:
         if row is None and not self.is_split:
             return [], []
         if row and (self.has_lines or not self._is_running_number(row)):
-            return [], [map_lines.column_line("event_id", row)]
+            return [], [column_line("event_id", row)]
         names = (
             "customer_id",
             "occurred_at",
@@ -299,7 +290,7 @@ class EventLines:
         told = gettext("{column} tells equal lines apart")
         reason = told.format(column=row.name) if row else gettext("equal lines count each")
         case = f"CASE WHEN {EQUAL} > 1 THEN md5(concat_ws(chr(31), {listed}, {EQUAL})) END"
-        return [(number, reason)], [map_lines.Line("event_id", f"{{ sql = '''{case}''' }}")]
+        return [(number, reason)], [sql_line("event_id", case)]
 
     def _is_running_number(self, profile: profiles.Profile) -> bool:
         """Return whether values are 1, 2, 3 … of this file."""
@@ -309,7 +300,7 @@ class EventLines:
         )[0]
         return bool(numbers and first in (0, 1) and last - first + 1 == numbers)
 
-    def _event_type(self) -> map_lines.Line:
+    def _event_type(self) -> Line:
         if "event_type" in self.chosen and (line := self._event_type_of_words()):
             return line
         if order := self._column("order_id"):
@@ -321,7 +312,7 @@ class EventLines:
                 case = f"CASE WHEN {order} LIKE 'C%' THEN 'return' ELSE 'purchase' END"
                 reason = gettext("{rows:,} rows are of cancelled orders").format(rows=cancelled)
                 self.is_return = f"{order} LIKE 'C%'"
-                return map_lines.Line("event_type", f"{{ sql = '''{case}''' }}", reason)
+                return sql_line("event_type", case, reason)
         signs = [
             quoted(self.chosen[target].name)
             for target in ("quantity", "amount", "price")
@@ -335,10 +326,10 @@ class EventLines:
             reason = gettext("{share:.1%} are negative").format(share=self._query(sql)[0][0])
             negative = " OR ".join(f"{sign} < 0" for sign in signs)
             case = f"CASE WHEN {negative} THEN 'return' ELSE 'purchase' END"
-            return map_lines.Line("event_type", f"{{ sql = '''{case}''' }}", reason)
-        return map_lines.Line("event_type", ONLY_SALES, gettext("nothing tells of anything else"))
+            return sql_line("event_type", case, reason)
+        return Line("event_type", ONLY_SALES, gettext("nothing tells of anything else"))
 
-    def _event_type_of_words(self) -> map_lines.Line | None:
+    def _event_type_of_words(self) -> Line | None:
         column = self._column("event_type")
         rows = self._query(
             f"SELECT DISTINCT {column} FROM {{rows}} "
@@ -351,7 +342,7 @@ class EventLines:
         words = [value for value, event_type in event_types.items() if event_type == "return"]
         self.is_return = f"{column} IN ({', '.join(map(mapping.literal, words)) or 'NULL'})"
         if all(value == event_type for value, event_type in event_types.items()):
-            return map_lines.column_line("event_type", self.chosen["event_type"])
+            return column_line("event_type", self.chosen["event_type"])
         cases = " ".join(
             f"WHEN {mapping.literal(value)} THEN '{event_type}'"
             for value, event_type in event_types.items()
@@ -361,20 +352,16 @@ class EventLines:
         # Any other status of an order, such as "shipped", means a purchase.
         if "status" in self.chosen["event_type"].name.lower():
             case = f"CASE {column} {cases} ELSE 'purchase' END"
-            return map_lines.Line("event_type", f"{{ sql = '''{case}''' }}")
+            return sql_line("event_type", case)
         reason = ""
         if unknown:
             reason = gettext("unknown, quarantined: {values}").format(values=", ".join(unknown))
-        return map_lines.Line(
-            "event_type", f"{{ sql = '''CASE {column} {cases} ELSE {column} END''' }}", reason
-        )
+        return sql_line("event_type", f"CASE {column} {cases} ELSE {column} END", reason)
 
 
-def _numbered_rows(windows: list[tuple[str, str]]) -> list[map_lines.Line]:
+def _numbered_rows(windows: list[tuple[str, str]]) -> list[Line]:
     """Return the map's ``from`` that adds numbers to the rows."""
     if not windows:
         return []
     sql = f"SELECT *, {', '.join(sql for sql, _ in windows)} FROM source"
-    return [
-        map_lines.Line("from", f"{{ sql = '''{sql}''' }}", "; ".join(why for _, why in windows))
-    ]
+    return [sql_line("from", sql, "; ".join(why for _, why in windows))]

@@ -39,6 +39,11 @@ class Line:
     reason: str = ""
 
 
+def sql_line(key: str, sql: str, reason: str = "") -> Line:
+    """Return a line whose value is an SQL expression."""
+    return Line(key, f"{{ sql = '''{sql}''' }}", reason)
+
+
 class DoubtCode(StrEnum):
     """Why a part of a map needs a check."""
 
@@ -180,14 +185,15 @@ def _non_empty_list(con: Any, source: Source, column: str) -> str:
     return f"CASE WHEN {is_filled} THEN {column} ELSE [NULL] END" if has_empty else column
 
 
-def is_line_price(con: Any, rows: str, item: str, quantity: str, price: str) -> bool:
+def is_line_price(con: Any, rows: str, item: Profile, quantity: Profile, price: Profile) -> bool:
     """Return whether prices are of whole lines.
 
     Compares the prices of items sold both alone and in lines of several pieces.
     """
     lines, growth = con.execute(
-        f"WITH line AS (SELECT {item} AS item, {number_sql(quantity)} AS pieces, "
-        f"{number_sql(price)} AS price FROM {rows}), "
+        f"WITH line AS (SELECT {quoted(item.name)} AS item, "
+        f"{number_sql(quoted(quantity.name))} AS pieces, "
+        f"{number_sql(quoted(price.name))} AS price FROM {rows}), "
         "alone AS (SELECT item, median(price) AS price FROM line "
         "WHERE pieces = 1 AND price > 0 GROUP BY item) "
         "SELECT count(*), median(line.price / alone.price / pieces) "

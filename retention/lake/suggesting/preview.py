@@ -9,14 +9,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from retention.errors import BadInput
-from retention.lake import findings, formats
+from retention.lake import formats
 from retention.lake.cleaning.cleaning_rules import NAME as CLEAN_RULES
 from retention.lake.importing.import_files import NoUsableRow, import_files
 from retention.lake.importing.import_log import ImportReport
 from retention.lake.importing.mapping import ANY_VALUE, Mapping, literal
 from retention.lake.lake import Lake
+from retention.lake.quality import find_findings
 from retention.lake.schema import TABLES
-from retention.lake.suggesting.order_numbers import OrderRule, order_rule
+from retention.lake.suggesting.order_rows import OrderRule, order_rule
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.templating import count, day
@@ -60,7 +61,7 @@ class Preview:
     `items`: different items of these orders.
     `first_day`, `last_day`: of the events, in the shop's time zone.
     `zone`: the shop's time zone: the installation's, or else that of the map.
-    `findings`: rows to look at; see `retention.lake.findings.find`.
+    `findings`: rows to look at; see `retention.lake.quality.find_findings`.
     `report`: of the import into a temporary lake: rows by outcome, quarantine and notes by file.
     """
 
@@ -211,7 +212,7 @@ def summarise(
         last,
         zone,
         tuple(left_out),
-        tuple(findings.find(lake)),
+        tuple(find_findings(lake)),
         report,
         rule,
     )

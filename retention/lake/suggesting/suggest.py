@@ -13,8 +13,9 @@ from retention.lake.reading import sources
 from retention.lake.schema import TABLES, Table
 from retention.lake.suggesting import map_lines
 from retention.lake.suggesting.columns import ColumnChoice, events_columns
-from retention.lake.suggesting.customer_rows import check_orders
 from retention.lake.suggesting.event_lines import EventLines
+from retention.lake.suggesting.map_lines import Doubt, DoubtCode, Line, column_line, sql_line
+from retention.lake.suggesting.order_rows import check_orders
 from retention.lake.suggesting.profiles import SAMPLE_ROWS, Profile, profile_columns
 from retention.lake.suggesting.statuses import Status, find_statuses
 from retention.text import gettext
@@ -44,7 +45,7 @@ class Proposal:
     table: str
     text: str
     format_name: str | None = None
-    doubts: tuple[map_lines.Doubt, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
     statuses: tuple[Status, ...] = ()
     targets: frozenset[str] = frozenset()
 
@@ -52,13 +53,13 @@ class Proposal:
     def fit(self) -> tuple[bool, bool, int]:
         """How well the rows fit the table, to compare sheets."""
         has_sales = bool(self.targets & {"amount", "price"})
-        guesses = sum(doubt.code is map_lines.DoubtCode.CONTENT for doubt in self.doubts)
+        guesses = sum(doubt.code is DoubtCode.CONTENT for doubt in self.doubts)
         return self.guessed_customer is None, has_sales, len(self.targets) - guesses
 
     @property
-    def guessed_customer(self) -> map_lines.Doubt | None:
+    def guessed_customer(self) -> Doubt | None:
         """The doubt about customers that no column's name speaks of; only a person knows them."""
-        guesses = (doubt for doubt in self.doubts if doubt.code is map_lines.DoubtCode.CONTENT)
+        guesses = (doubt for doubt in self.doubts if doubt.code is DoubtCode.CONTENT)
         return next((doubt for doubt in guesses if doubt.target == "customer_id"), None)
 
 
@@ -168,37 +169,34 @@ def _propose(
             chosen,
             lake.zone,
             has_lines=bool(lines_select),
-            is_order_total=any(doubt.code is map_lines.DoubtCode.ORDER_TOTAL for doubt in doubts),
+            is_order_total=any(doubt.code is DoubtCode.ORDER_TOTAL for doubt in doubts),
             left_out=Mapping(table, {}, leave_out=leave_out).left_out_sql,
         )
         lines = [*left_out, *events.lines()]
         doubts = [*doubts, *status_doubts, *events.doubts, *_no_sales(source, chosen)]
     else:
         lines = [*_group_by_item(con, source, table, profiles, chosen), *_plain_lines(chosen)]
-    attributes = (
-        map_lines.item_attributes(profiles, chosen.values()) if table.name == "items" else ""
-    )
-    if attributes and lines[0].key != "from":
+    if table.name == "items" and lines[0].key != "from":
         reason = gettext("what may not be offered any more, and of what it is a size or colour")
-        lines.append(map_lines.Line("attributes", f"{{ sql = '''{attributes}''' }}", reason))
+        attributes = map_lines.item_attributes(profiles, chosen.values())
+        lines += [sql_line("attributes", attributes, reason)] if attributes else []
     if table.name == "customers":
         customer = chosen["customer_id"]
         lines = _skip_guests(customer, lines)
         attributes = map_lines.customer_attributes(con, source, profiles, chosen.values(), customer)
-        if attributes:
-            reason = gettext("to judge groups apart by (--by)")
-            lines.append(map_lines.Line("attributes", f"{{ sql = '''{attributes}''' }}", reason))
+        reason = gettext("to judge groups apart by (--by)")
+        lines += [sql_line("attributes", attributes, reason)] if attributes else []
     if lines_select:
         reason = gettext("a row for each line of an order")
-        lines.insert(0, map_lines.Line("from", f"{{ sql = '''{lines_select}''' }}", reason))
+        lines.insert(0, sql_line("from", lines_select, reason))
     if sheet:
-        lines.insert(0, map_lines.Line("sheet", map_lines.toml_string(sheet)))
+        lines.insert(0, Line("sheet", map_lines.toml_string(sheet)))
     text = map_lines.write_map(table, source, profiles, lines, doubts)
     targets = frozenset(chosen)
     return Proposal(table.name, text, None, tuple(doubts), tuple(statuses), targets)
 
 
-def _no_sales(source: sources.Source, chosen: dict[str, Profile]) -> list[map_lines.Doubt]:
+def _no_sales(source: sources.Source, chosen: dict[str, Profile]) -> list[Doubt]:
     """Doubt a file of orders without prices, and say how to add them."""
     if {"amount", "price"} & chosen.keys() or "event_type" in chosen:
         return []
@@ -207,7 +205,7 @@ def _no_sales(source: sources.Source, chosen: dict[str, Profile]) -> list[map_li
         "read both: retention start {file} PRICES.csv. They are joined by a column of the same "
         "name and values."
     ).format(file=source.name)
-    return [map_lines.Doubt(map_lines.DoubtCode.NO_SALES, "amount", "", text)]
+    return [Doubt(DoubtCode.NO_SALES, "amount", "", text)]
 
 
 def _flatten(con: Any, source: sources.Source) -> sources.Source:
@@ -223,13 +221,11 @@ def _flatten(con: Any, source: sources.Source) -> sources.Source:
 # ---------------------------------------------------------------- lines of the map
 
 
-def _plain_lines(chosen: dict[str, Profile]) -> list[map_lines.Line]:
+def _plain_lines(chosen: dict[str, Profile]) -> list[Line]:
     return [
-        map_lines.Line(
-            target, f"{{ sql = '''{quoted(profile.name)} > 0''' }}", gettext("pieces in stock")
-        )
+        sql_line(target, f"{quoted(profile.name)} > 0", gettext("pieces in stock"))
         if target == "in_stock" and profile.is_number and profile.largest > 1
-        else map_lines.column_line(target, profile)
+        else column_line(target, profile)
         for target, profile in chosen.items()
     ]
 
@@ -240,7 +236,7 @@ def _group_by_item(
     table: Table,
     profiles: list[Profile],
     chosen: dict[str, Profile],
-) -> list[map_lines.Line]:
+) -> list[Line]:
     """Group a file of sales by item.
 
     Each item gets its most frequent values.
@@ -255,34 +251,28 @@ def _group_by_item(
     price = chosen.get("price")
     quantity = events_columns(con, source.relation, profiles).get("quantity")
     price_columns, price_lines = [], []
-    if (
-        price
-        and quantity
-        and map_lines.is_line_price(
-            con, source.relation, item, quoted(quantity.name), quoted(price.name)
-        )
-    ):
+    if price and quantity and map_lines.is_line_price(con, source.relation, key, quantity, price):
         del chosen["price"]
         line, pieces = quoted(price.name), quoted(quantity.name)
         is_sold = f"FILTER (try_cast({pieces} AS DOUBLE) IS DISTINCT FROM 0)"
         pair = f"struct_pack({pieces} := {pieces}, {line} := {line})"
         price_columns = [f"unnest(mode({pair}) {is_sold})"]
         reason = gettext("the price is of the line")
-        price_lines = [map_lines.Line("price", f"{{ sql = '''{line} / {pieces}''' }}", reason)]
+        price_lines = [sql_line("price", f"{line} / {pieces}", reason)]
     others = [quoted(profile.name) for profile in chosen.values() if profile is not key]
     columns = ", ".join([item, *(f"mode({name}) AS {name}" for name in others), *price_columns])
     sql = f"SELECT {columns} FROM source GROUP BY {item}"
     reason = gettext("what most lines of an item say")
-    return [map_lines.Line("from", f"{{ sql = '''{sql}''' }}", reason), *price_lines]
+    return [sql_line("from", sql, reason), *price_lines]
 
 
-def _skip_guests(customer: Profile, lines: list[map_lines.Line]) -> list[map_lines.Line]:
+def _skip_guests(customer: Profile, lines: list[Line]) -> list[Line]:
     """Skip sales to guests, instead of quarantining them."""
     if customer.filled >= 1 or customer.distinct > 0.5 * customer.rows:
         return lines
     text = gettext("{share:.1%} of the lines are of nobody who is known")
     reason = text.format(share=1 - customer.filled)
     name = customer.name
-    condition = map_lines.Line("where", f"{{ sql = '''{quoted(name)} IS NOT NULL''' }}", reason)
-    known = map_lines.column_line("customer_id", customer, is_quarantined=False)
+    condition = sql_line("where", f"{quoted(name)} IS NOT NULL", reason)
+    known = column_line("customer_id", customer, is_quarantined=False)
     return [condition, *(known if line.key == "customer_id" else line for line in lines)]

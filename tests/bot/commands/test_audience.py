@@ -9,7 +9,7 @@ from sqlalchemy import select
 from retention.audiences import store
 from retention.audiences.parse import parse
 from retention.db.tables import Audience, Audit, Cohort, Job, Outbox
-from retention.lake import places
+from retention.lake import customer_directory
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
 from workers import ids
@@ -33,9 +33,9 @@ def home(shop_home):
         for number in range(100)
     ]
     shop_home.lake.upsert("customers", pd.DataFrame(rows))
-    listed = places.read(shop_home.lake)
+    listed = customer_directory.read_places(shop_home.lake)
     with shop_home.database.transaction() as session:  # as an import does
-        places.write(session, listed)
+        customer_directory.write_places(session, listed)
     return shop_home
 
 
@@ -283,7 +283,7 @@ def test_long_conditions_have_different_list_names():
 
 
 def test_places_are_the_customers_cities(home):
-    assert places.known_places(home.lake) == {
+    assert customer_directory.known_places(home.lake) == {
         "berlin": ("city", "Berlin"),
         "hamburg": ("city", "Hamburg"),
     }

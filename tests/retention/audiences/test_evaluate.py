@@ -16,7 +16,7 @@ from retention.audiences.parse import parse
 from retention.audiences.scores import members_at, scores_at
 from retention.db.tables import Assignment, Campaign, Suppression
 from retention.errors import BadInput
-from retention.lake.places import attribute_names
+from retention.lake.customer_directory import attribute_names
 from retention.registry.churn_definition import (
     change_definition,
     current_definition,

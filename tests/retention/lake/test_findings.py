@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from retention.lake import Lake, findings
+from retention.lake import Lake, quality
 from retention.lake.importing.import_files import import_files
 
 
@@ -30,7 +30,7 @@ def _sale(n: int, **more) -> dict:
 
 
 def test_ordinary_sales_have_no_findings(settings, tmp_path):
-    assert findings.find(_lake(settings, tmp_path, [_sale(n) for n in range(80)])) == []
+    assert quality.find_findings(_lake(settings, tmp_path, [_sale(n) for n in range(80)])) == []
 
 
 def test_names_returns_that_cancel_no_order(settings, tmp_path):
@@ -41,7 +41,7 @@ def test_names_returns_that_cancel_no_order(settings, tmp_path):
         _sale(4, **back, customer_id="stranger", order_id="r1"),
         _sale(5, **back, item_id=None, amount=2),  # a partial refund of order o5
     ]
-    (finding,) = findings.find(_lake(settings, tmp_path, rows))
+    (finding,) = quality.find_findings(_lake(settings, tmp_path, rows))
     expected = ("unmatched_returns", 1, 3)
     assert (finding["code"], finding["returns"], finding["of_returns"]) == expected
     assert finding["examples"] == [{"order": "r1", "item": "i4", "day": "2025-02-03"}]
@@ -56,7 +56,7 @@ def test_names_a_line_that_dominates_the_revenue(settings, tmp_path, is_cancelle
         rows.append(_sale(2, **typo, event_type="return", occurred_at="2025-01-03 10:12:00"))
     rows = [row | {"item_id": row["item_id"] + str(row["order_id"])} for row in rows]
     own = settings.model_copy(update={"timezone": "Australia/Sydney"})
-    (finding,) = findings.find(_lake(own, tmp_path, rows))
+    (finding,) = quality.find_findings(_lake(own, tmp_path, rows))
     assert finding["code"] == "dominating_line"
     expected = ("o581483", "2025-01-03", is_cancelled)
     assert (finding["order"], finding["day"], finding["is_cancelled"]) == expected

@@ -5,7 +5,7 @@ from retention.audiences.parse import parse
 from retention.audiences.scores import members_at
 from retention.db import Transaction
 from retention.lake import Lake
-from retention.lake.places import attribute_names
+from retention.lake.customer_directory import attribute_names
 from retention.text import gettext
 from workers.customers.audiences import members_of
 from workers.requests import AudienceSave, AudienceShow

@@ -7,7 +7,7 @@ from retention.campaigns.lifecycle import launch
 from retention.connect.platforms import profile_deletion
 from retention.db import Database, Transaction
 from retention.db.tables import Job, Run
-from retention.lake import Lake, places
+from retention.lake import Lake, customer_directory
 from retention.privacy import erased
 from retention.reports import quality
 from retention.text import gettext
@@ -28,10 +28,10 @@ def run_tidy(request: Tidy, context: Context) -> Outcome:
     lake.remove("treatments", unreceived)
     if returned:
         erasure.erase_from_lake(lake, returned)
-    listed = places.read(lake)
+    listed = customer_directory.read_places(lake)
 
     def apply(session: Transaction) -> None:
-        places.write(session, listed)
+        customer_directory.write_places(session, listed)
         profile_deletion.drop_old(session)
         if returned:
             erasure.erase_from_sql(session, returned)

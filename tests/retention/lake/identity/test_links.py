@@ -17,7 +17,6 @@ from retention.lake import Lake, customer_directory
 from retention.lake.identity import (
     IdentityRules,
     canonical_ids,
-    exact,
     forget,
     ids_of,
     keys,
@@ -153,7 +152,7 @@ def test_undo_restores_events_and_prevents_a_new_link(shop):
     assert shop.people() == {}
     assert set(shop.lake.table("events").execute()["customer_id"]) == {"web", "store"}
     assert shop.lake.fingerprint(MAY + timedelta(days=1)) != before
-    assert exact.link(shop.lake, RULES, by="me").accepted == 0
+    assert links.link_exact(shop.lake, RULES, by="me").accepted == 0
     with shop.database.reading() as session:
         assert customer_directory.find_match(session, "store").merged is None
         assert (
@@ -425,7 +424,9 @@ def test_concurrent_linking_creates_each_link_once(shop):
     assert shop.people() == {}
     desks = [Lake.open(shop.settings) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
-        accepted = list(threads.map(lambda lake: exact.link(lake, RULES, by="me").accepted, desks))
+        accepted = list(
+            threads.map(lambda lake: links.link_exact(lake, RULES, by="me").accepted, desks)
+        )
     assert sorted(accepted) == [0, 20]
     assert len(shop.people()) == 20
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from retention.lake import Lake
-from retention.lake.identity import IdentityRules, canonical_ids, exact, probabilistic, review
+from retention.lake.identity import IdentityRules, canonical_ids, links, probabilistic, review
 from retention.lake.importing.import_files import import_files
 from tests import readonly
 from tests.people import people
@@ -54,7 +54,7 @@ def test_finds_duplicates_offline(known, monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refused)
     monkeypatch.setattr("webbrowser.open", refused)
     lake, truth = known
-    by_key = exact.link(lake, RULES, by="me")
+    by_key = links.link_exact(lake, RULES, by="me")
     assert by_key.accepted > 0
     result = probabilistic.link(lake, RULES, accept=0.95, review=0.5, by="me")
     assert result.accepted > 0

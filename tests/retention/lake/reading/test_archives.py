@@ -13,7 +13,7 @@ import pytest
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing.import_files import import_files
-from retention.lake.reading import workbook_rows
+from retention.lake.reading import archives
 from retention.lake.reading.archives import extract_table, scratch_folder
 from retention.lake.suggesting.suggest import propose
 from tests.workbooks import write_workbook
@@ -135,7 +135,7 @@ def test_workbook_that_needs_too_much_memory_is_refused(lake, settings, tmp_path
             other.writestr(part, text)
     with zipfile.ZipFile(large, "w") as book:
         book.writestr("xl/sharedStrings.xml", "")
-        book.infolist()[0].file_size = workbook_rows.MAX_UNPACKED + 1
+        book.infolist()[0].file_size = archives.MAX_UNPACKED + 1
     for path in (stray, large):
         with pytest.raises(BadInput, match=f"{path.name} needs too much memory"):
             import_files(lake, None, settings, "customers", [str(path)])
