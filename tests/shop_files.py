@@ -5,12 +5,12 @@ Seeded: the same files every time. `tests.shop_counts` counts them without the p
 
 import csv
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,7 +146,7 @@ def by_order(of_shop: list[Line]) -> list[tuple[int, list[Line]]]:
 def write_rows(
     path: Path,
     header: str,
-    rows: Iterable[Sequence[object]],
+    rows: Iterable[Iterable[object]],
     *,
     encoding: str = "utf-8",
     delimiter: str = ",",
@@ -159,78 +159,92 @@ def write_rows(
     return ShopFile(path, (str(path),))
 
 
-def write_table(path: Path, rows: list[dict[str, object]], **form: str) -> ShopFile:
-    """Write rows with the names of their columns."""
-    return write_rows(path, ",".join(rows[0]), (tuple(row.values()) for row in rows), **form)
+SHOPS: dict[str, Callable[[Path], ShopFile]] = {}
+Rows = Iterator[dict[str, object]]
 
 
-def superstore(folder: Path) -> ShopFile:
+def shop_file(name: str, seed: int, **form: str) -> Callable[[Callable[..., Rows]], None]:
+    """Register a shop whose rows, with the names of their columns, a function makes."""
+
+    def register(make: Callable[..., Rows]) -> None:
+        def write(folder: Path) -> ShopFile:
+            rows = list(make(np.random.default_rng(seed)))
+            return write_rows(folder / name, ",".join(rows[0]), map(dict.values, rows), **form)
+
+        SHOPS[make.__name__] = write
+
+    return register
+
+
+def with_undone(
+    rng: np.random.Generator, of_shop: list[Line], share: float, delay: timedelta
+) -> Iterator[tuple[Line, int, datetime]]:
+    """Undo a share of the orders later: yield lines with their sign and time."""
+    for _, of_order in by_order(of_shop):
+        for sign in (1, -1)[: 1 + (rng.random() < share)]:
+            for row in of_order:
+                yield row, sign, row.at + (delay if sign < 0 else timedelta())
+
+
+@shop_file("superstore.csv", 1, encoding="cp1252")
+def superstore(rng: np.random.Generator) -> Rows:
     """A Superstore: dates m/d/Y, Row ID, a discount rate, and orders every four months."""
-    rng = np.random.default_rng(1)
     orders = visits(rng, 700, "2020-01-03", 1430, 240, 3000, joining=700)
     cities = [("Dover", "Delaware", "19901", "East"), ("Boise", "Idaho", "83702", "West")]
-    rows = []
     for number, row in enumerate(lines(rng, orders, 180, 3), 1):
         discount = float(rng.choice([0, 0, 0, 0.2, 0.4]))
         sales = round(row.quantity * row.price * (1 - discount), 4)
         group = ("Furniture", "Supplies", "Technology")[row.item % 3]
         shipped = row.at + timedelta(days=int(rng.integers(0, 7)))
-        rows.append(
-            {
-                "Row ID": number,
-                "Order ID": f"US-{row.at.year}-{100000 + row.order}",
-                "Order Date": f"{row.at.month}/{row.at.day}/{row.at.year}",
-                "Ship Date": f"{shipped.month}/{shipped.day}/{shipped.year}",
-                "Ship Mode": ("Standard Class", "First Class")[row.order % 2],
-                "Customer ID": f"{person(row.customer)[0]}B-{10000 + row.customer}",
-                "Customer Name": person(row.customer),
-                "Segment": ("Consumer", "Corporate", "Home Office")[row.customer % 3],
-                "Country": "United States",
-                **dict(
-                    zip(
-                        ["City", "State", "Postal Code", "Region"],
-                        cities[row.customer % 2],
-                        strict=True,
-                    )
-                ),
-                "Product ID": f"{group[:3].upper()}-PR-{10000000 + row.item}",
-                "Category": group,
-                "Sub-Category": f"{group} kind {row.item % 7}",
-                "Product Name": f"Product “No. {row.item}”",
-                "Sales": sales,
-                "Quantity": row.quantity,
-                "Discount": discount,
-                "Profit": round(sales * rng.normal(0.12, 0.2), 4),
-            }
-        )
-    return write_table(folder / "superstore.csv", rows, encoding="cp1252")
+        yield {
+            "Row ID": number,
+            "Order ID": f"US-{row.at.year}-{100000 + row.order}",
+            "Order Date": f"{row.at.month}/{row.at.day}/{row.at.year}",
+            "Ship Date": f"{shipped.month}/{shipped.day}/{shipped.year}",
+            "Ship Mode": ("Standard Class", "First Class")[row.order % 2],
+            "Customer ID": f"{person(row.customer)[0]}B-{10000 + row.customer}",
+            "Customer Name": person(row.customer),
+            "Segment": ("Consumer", "Corporate", "Home Office")[row.customer % 3],
+            "Country": "United States",
+            **dict(
+                zip(
+                    ["City", "State", "Postal Code", "Region"],
+                    cities[row.customer % 2],
+                    strict=True,
+                )
+            ),
+            "Product ID": f"{group[:3].upper()}-PR-{10000000 + row.item}",
+            "Category": group,
+            "Sub-Category": f"{group} kind {row.item % 7}",
+            "Product Name": f"Product “No. {row.item}”",
+            "Sales": sales,
+            "Quantity": row.quantity,
+            "Discount": discount,
+            "Profit": round(sales * rng.normal(0.12, 0.2), 4),
+        }
 
 
-def coffee(folder: Path) -> ShopFile:
+@shop_file("coffee.csv", 2)
+def coffee(rng: np.random.Generator) -> Rows:
     """A coffee machine's log: some pay in cash and stay unknown."""
-    rng = np.random.default_rng(2)
     orders = visits(rng, 420, "2024-03-01", 390, 9, 160, shape=1.0)
-    rows = []
     for row in orders:
         drink, price = DRINKS[rng.integers(0, len(DRINKS))]
         in_cash = rng.random() < 0.06
         stamp = row.at + timedelta(milliseconds=int(rng.integers(1, 1000)))
-        rows.append(
-            {
-                "date": f"{row.at:%Y-%m-%d}",
-                "datetime": f"{stamp:%Y-%m-%d %H:%M:%S.%f}"[:-3],
-                "cash_type": "cash" if in_cash else "card",
-                "card": "" if in_cash else f"ANON-0000-0000-{row.customer + 1:04}",
-                "money": f"{price + (1.3 if in_cash else 0):.2f}",
-                "coffee_name": drink,
-            }
-        )
-    return write_table(folder / "coffee.csv", rows)
+        yield {
+            "date": f"{row.at:%Y-%m-%d}",
+            "datetime": f"{stamp:%Y-%m-%d %H:%M:%S.%f}"[:-3],
+            "cash_type": "cash" if in_cash else "card",
+            "card": "" if in_cash else f"ANON-0000-0000-{row.customer + 1:04}",
+            "money": f"{price + (1.3 if in_cash else 0):.2f}",
+            "coffee_name": drink,
+        }
 
 
-def shopify(folder: Path) -> ShopFile:
+@shop_file("orders_export_1.csv", 3)
+def shopify(rng: np.random.Generator) -> Rows:
     """A Shopify shop paid on delivery: most orders are pending, refused ones are voided."""
-    rng = np.random.default_rng(3)
     orders = visits(rng, 900, "2024-01-05", 420, 55, 220)
     header = (
         "Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,Accepts Marketing,"
@@ -240,14 +254,13 @@ def shopify(folder: Path) -> ShopFile:
         "Billing Name,Billing Street,Billing City,Billing Phone,Cancelled at,Payment Method,"
         "Refunded Amount,Vendor,Id,Tags,Source"
     )
-    rows = []
     for order, of_order in by_order(lines(rng, orders, 60, 3)):
         first = of_order[0]
         status = str(rng.choice(["pending", "pending", "pending", "paid", "paid", "voided"]))
         stamp = f"{first.at:%Y-%m-%d %H:%M:%S} +0500"
         subtotal = sum(row.quantity * row.price for row in of_order)
         for place, row in enumerate(of_order):
-            values = dict.fromkeys(header.split(","), "")
+            values: dict[str, object] = dict.fromkeys(header.split(","), "")
             values |= {
                 "Name": f"#{1001 + order}",
                 "Email": address(row.customer),
@@ -279,100 +292,81 @@ def shopify(folder: Path) -> ShopFile:
                     "Id": 5500000000000 + order,
                     "Source": "web",
                 }
-            rows.append(list(values.values()))
-    return write_rows(folder / "orders_export_1.csv", header, rows)
+            yield values
 
 
-def cosmetics(folder: Path) -> ShopFile:
+@shop_file("2019-Oct.csv", 4)
+def cosmetics(rng: np.random.Generator) -> Rows:
     """The first hours of a log of all events, as REES46 writes it."""
-    rng = np.random.default_rng(4)
-    start, rows = datetime(2019, 10, 1), []
+    start = datetime(2019, 10, 1)
     for second in np.sort(rng.integers(0, 4 * 3600, 9000)):
         user, item = int(rng.integers(0, 900)), int(rng.integers(0, 300))
         kind = str(rng.choice(["view", "cart", "purchase"], p=[0.86, 0.08, 0.06]))
-        rows.append(
-            {
-                "event_time": f"{start + timedelta(seconds=int(second)):%Y-%m-%d %H:%M:%S} UTC",
-                "event_type": kind,
-                "product_id": 44600000 + item,
-                "category_id": 2103807459595387724 + item % 20,
-                "category_code": ("", "electronics.smartphone", "appliances.kitchen")[item % 3],
-                "brand": ("", "runail", "irisk")[item % 3],
-                "price": round(2 + item * 0.37, 2),
-                "user_id": 541300000 + user,
-                "user_session": f"{user:08x}-0000-4000-8000-{user % 7:012x}",
-            }
-        )
-    return write_table(folder / "2019-Oct.csv", rows)
+        yield {
+            "event_time": f"{start + timedelta(seconds=int(second)):%Y-%m-%d %H:%M:%S} UTC",
+            "event_type": kind,
+            "product_id": 44600000 + item,
+            "category_id": 2103807459595387724 + item % 20,
+            "category_code": ("", "electronics.smartphone", "appliances.kitchen")[item % 3],
+            "brand": ("", "runail", "irisk")[item % 3],
+            "price": round(2 + item * 0.37, 2),
+            "user_id": 541300000 + user,
+            "user_session": f"{user:08x}-0000-4000-8000-{user % 7:012x}",
+        }
 
 
-def taobao(folder: Path) -> ShopFile:
+@shop_file("ExportOrderList.csv", 5, encoding="gb18030")
+def taobao(rng: np.random.Generator) -> Rows:
     """A Taobao order list in GB18030: one row per order, closed orders among them."""
-    rng = np.random.default_rng(5)
     orders = visits(rng, 520, "2023-02-01", 500, 75, 330)
-    rows = []
     for row in orders:
         item, pieces = int(rng.integers(0, 30)), int(rng.choice([1, 1, 2, 3]))
         status = str(
             rng.choice(["交易成功", "卖家已发货,等待买家确认", "交易关闭"], p=[0.9, 0.02, 0.08])
         )
         total, is_closed = pieces * (19.9 + 3 * item), status == "交易关闭"
-        rows.append(
-            {
-                "订单编号": f"{1_800_000_000_000_000_000 + row.order * 7919}",
-                "买家会员名": f"买家{row.customer:04}号",
-                "买家应付货款": f"{total:.2f}",
-                "买家应付邮费": "0.00",
-                "总金额": f"{total:.2f}",
-                "实付金额": f"{0 if is_closed else total:.2f}",
-                "订单状态": status,
-                "收货人姓名": f"王{row.customer:04}",
-                "收货地址": f"浙江省 杭州市 文一路 {row.customer} 号",
-                "联系手机": f"'139{row.customer:08}",
-                "订单创建时间": f"{row.at:%Y-%m-%d %H:%M:%S}",
-                "订单付款时间": ""
-                if is_closed
-                else f"{row.at + timedelta(minutes=2):%Y-%m-%d %H:%M:%S}",
-                "宝贝标题": f"手工陶瓷杯 第{item}款",
-                "宝贝种类": 1,
-                "物流单号": f"No:YT{row.order:010}",
-                "宝贝总数量": pieces,
-                "店铺名称": "小窑陶瓷",
-            }
-        )
-    return write_table(folder / "ExportOrderList.csv", rows, encoding="gb18030")
+        yield {
+            "订单编号": f"{1_800_000_000_000_000_000 + row.order * 7919}",
+            "买家会员名": f"买家{row.customer:04}号",
+            "买家应付货款": f"{total:.2f}",
+            "买家应付邮费": "0.00",
+            "总金额": f"{total:.2f}",
+            "实付金额": f"{0 if is_closed else total:.2f}",
+            "订单状态": status,
+            "收货人姓名": f"王{row.customer:04}",
+            "收货地址": f"浙江省 杭州市 文一路 {row.customer} 号",
+            "联系手机": f"'139{row.customer:08}",
+            "订单创建时间": f"{row.at:%Y-%m-%d %H:%M:%S}",
+            "订单付款时间": ""
+            if is_closed
+            else f"{row.at + timedelta(minutes=2):%Y-%m-%d %H:%M:%S}",
+            "宝贝标题": f"手工陶瓷杯 第{item}款",
+            "宝贝种类": 1,
+            "物流单号": f"No:YT{row.order:010}",
+            "宝贝总数量": pieces,
+            "店铺名称": "小窑陶瓷",
+        }
 
 
-def invoices(folder: Path) -> ShopFile:
+@shop_file("Rechnungen.csv", 6, encoding="latin-1", delimiter=";")
+def invoices(rng: np.random.Generator) -> Rows:
     """German invoices in Latin-1: decimal commas, and Stornos with a number of their own."""
-    rng = np.random.default_rng(6)
     orders = visits(rng, 450, "2022-01-10", 800, 60, 500)
-    rows = []
-    for order, of_order in by_order(lines(rng, orders, 90, 4)):
-        is_cancelled = rng.random() < 0.04
-        for kind, sign in (("Rechnung", 1), ("Stornorechnung", -1))[: 1 + is_cancelled]:
-            for row in of_order:
-                at = row.at + timedelta(days=1 if sign < 0 else 0)
-                rows.append(
-                    (
-                        at,
-                        {
-                            "Belegart": kind,
-                            "Belegnummer": f"{'RE' if sign > 0 else 'ST'}-{10000 + order}",
-                            "Belegdatum": f"{at:%d.%m.%Y}",
-                            "Kundennummer": f"K{20000 + row.customer}",
-                            "Kunde": f"{person(row.customer)} GmbH",
-                            "Artikelnummer": f"A-{row.item:04}",
-                            "Bezeichnung": f"Schlüssel für Tür {row.item}",
-                            "Menge": sign * row.quantity,
-                            "Einzelpreis": german(10 * row.price),
-                            "Gesamtpreis": german(sign * row.quantity * 10 * row.price),
-                            "Währung": "EUR",
-                        },
-                    )
-                )
-    ordered = [row for _, row in sorted(rows, key=lambda each: each[0])]
-    return write_table(folder / "Rechnungen.csv", ordered, encoding="latin-1", delimiter=";")
+    sold = with_undone(rng, lines(rng, orders, 90, 4), 0.04, timedelta(days=1))
+    for row, sign, at in sorted(sold, key=itemgetter(2)):
+        yield {
+            "Belegart": "Rechnung" if sign > 0 else "Stornorechnung",
+            "Belegnummer": f"{'RE' if sign > 0 else 'ST'}-{10000 + row.order}",
+            "Belegdatum": f"{at:%d.%m.%Y}",
+            "Kundennummer": f"K{20000 + row.customer}",
+            "Kunde": f"{person(row.customer)} GmbH",
+            "Artikelnummer": f"A-{row.item:04}",
+            "Bezeichnung": f"Schlüssel für Tür {row.item}",
+            "Menge": sign * row.quantity,
+            "Einzelpreis": german(10 * row.price),
+            "Gesamtpreis": german(sign * row.quantity * 10 * row.price),
+            "Währung": "EUR",
+        }
 
 
 def german(amount: float) -> str:
@@ -426,86 +420,80 @@ def chinook(folder: Path) -> ShopFile:
     return ShopFile(path, (f"sqlite:///{path}", "--query", query))
 
 
-def gifts(folder: Path) -> ShopFile:
+SHOPS["chinook"] = chinook
+
+
+@shop_file("online_retail.csv", 8)
+def gifts(rng: np.random.Generator) -> Rows:
     """A gift shop: cancellations with a C, lines without a customer, several countries."""
-    rng = np.random.default_rng(8)
     orders = visits(rng, 600, "2010-12-01", 700, 45, 400)
     rows = []
-    for order, of_order in by_order(lines(rng, orders, 150, 6)):
+    for _, of_order in by_order(lines(rng, orders, 150, 6)):
         is_guest, is_cancelled = rng.random() < 0.08, rng.random() < 0.03
         for sign in (1, -1)[: 1 + is_cancelled]:
-            for row in of_order:
-                at = row.at + timedelta(days=2 if sign < 0 else 0)
-                rows.append(
-                    (
-                        at,
-                        {
-                            "InvoiceNo": f"{'C' if sign < 0 else ''}{536365 + order}",
-                            "StockCode": f"{20000 + row.item}{'A' if row.item % 5 == 0 else ''}",
-                            "Description": f"RED TEA TOWEL {row.item}",
-                            "Quantity": sign * row.quantity,
-                            "InvoiceDate": f"{at.month}/{at.day}/{at:%Y} {at.hour}:{at:%M}",
-                            "UnitPrice": f"{row.price:.2f}",
-                            "CustomerID": "" if is_guest else 12346 + row.customer,
-                            "Country": "France" if row.customer % 10 == 0 else "United Kingdom",
-                        },
-                    )
-                )
-    ordered = [row for _, row in sorted(rows, key=lambda each: each[0])]
-    return write_table(folder / "online_retail.csv", ordered)
+            delay = timedelta(days=2 if sign < 0 else 0)
+            rows += [(row.at + delay, sign, is_guest, row) for row in of_order]
+    for at, sign, is_guest, row in sorted(rows, key=itemgetter(0)):
+        yield {
+            "InvoiceNo": f"{'C' if sign < 0 else ''}{536365 + row.order}",
+            "StockCode": f"{20000 + row.item}{'A' if row.item % 5 == 0 else ''}",
+            "Description": f"RED TEA TOWEL {row.item}",
+            "Quantity": sign * row.quantity,
+            "InvoiceDate": f"{at.month}/{at.day}/{at:%Y} {at.hour}:{at:%M}",
+            "UnitPrice": f"{row.price:.2f}",
+            "CustomerID": "" if is_guest else 12346 + row.customer,
+            "Country": "France" if row.customer % 10 == 0 else "United Kingdom",
+        }
 
 
-def discs(folder: Path) -> ShopFile:
+@shop_file("cds.csv", 9)
+def discs(rng: np.random.Generator) -> Rows:
     """A CD shop: everybody begins in one quarter, and few come back."""
-    rng = np.random.default_rng(9)
     orders = visits(rng, 1500, "1997-01-01", 545, 140, 160, shape=1.0, joining=84)
-    rows = []
     for row in orders:
         pieces = int(rng.choice([1, 1, 2, 3, 5]))
         total = pieces * float(rng.choice([11.77, 14.96, 16.99]))
-        rows.append((f"{row.customer + 1:05}", f"{row.at:%Y%m%d}", pieces, f"{total:.2f}"))
-    return write_rows(folder / "cds.csv", "customer_id,date,cds,dollars", rows)
+        yield {
+            "customer_id": f"{row.customer + 1:05}",
+            "date": f"{row.at:%Y%m%d}",
+            "cds": pieces,
+            "dollars": f"{total:.2f}",
+        }
 
 
-def woocommerce(folder: Path) -> ShopFile:
+@shop_file("bestellungen.csv", 10, encoding="utf-8-sig", delimiter=";")
+def woocommerce(rng: np.random.Generator) -> Rows:
     """A WooCommerce export of a German admin: one row per order line."""
-    rng = np.random.default_rng(10)
     orders = visits(rng, 650, "2023-03-01", 560, 50, 320)
     statuses = ["Abgeschlossen", "In Bearbeitung", "Storniert", "Fehlgeschlagen", "Rückerstattet"]
-    rows = []
     for order, of_order in by_order(lines(rng, orders, 70, 3)):
         status = str(rng.choice(statuses, p=[0.86, 0.04, 0.05, 0.02, 0.03]))
         total = sum(row.quantity * row.price for row in of_order)
         for row in of_order:
             first, last = person(row.customer).split()
-            rows.append(
-                {
-                    "Bestellnummer": 2000 + order,
-                    "Bestellstatus": status,
-                    "Bestelldatum": f"{row.at:%d.%m.%Y %H:%M}",
-                    "Vorname (Rechnung)": first,
-                    "Nachname (Rechnung)": last,
-                    "Adresse (Rechnung)": f"Kiefernweg {row.customer}",
-                    "E-Mail (Rechnung)": address(row.customer),
-                    "Zahlungsmethode": "PayPal",
-                    "Artikelnummer": f"SEIFE-{row.item:02}",
-                    "Artikelname": f"Seife Nr. {row.item}",
-                    "Menge": row.quantity,
-                    "Artikelpreis": german(row.price),
-                    "Positionssumme": german(row.quantity * row.price),
-                    "Gesamtsumme der Bestellung": german(total),
-                }
-            )
-    path = folder / "bestellungen.csv"
-    return write_table(path, rows, encoding="utf-8-sig", delimiter=";")
+            yield {
+                "Bestellnummer": 2000 + order,
+                "Bestellstatus": status,
+                "Bestelldatum": f"{row.at:%d.%m.%Y %H:%M}",
+                "Vorname (Rechnung)": first,
+                "Nachname (Rechnung)": last,
+                "Adresse (Rechnung)": f"Kiefernweg {row.customer}",
+                "E-Mail (Rechnung)": address(row.customer),
+                "Zahlungsmethode": "PayPal",
+                "Artikelnummer": f"SEIFE-{row.item:02}",
+                "Artikelname": f"Seife Nr. {row.item}",
+                "Menge": row.quantity,
+                "Artikelpreis": german(row.price),
+                "Positionssumme": german(row.quantity * row.price),
+                "Gesamtsumme der Bestellung": german(total),
+            }
 
 
-def receipts(folder: Path) -> ShopFile:
+@shop_file("receipts.tsv", 11, delimiter="\t")
+def receipts(rng: np.random.Generator) -> Rows:
     """A grocer's receipts with loyalty cards, separated by tabs."""
-    rng = np.random.default_rng(11)
-    orders = visits(rng, 350, "2024-01-02", 365, 12, 260)
-    rows = [
-        {
+    for row in lines(rng, visits(rng, 350, "2024-01-02", 365, 12, 260), 240, 5):
+        yield {
             "receipt_no": f"R{row.order:07}",
             "loyalty_card": f"9800{row.customer:06}",
             "date_time": f"{row.at:%Y-%m-%dT%H:%M:%S}",
@@ -514,60 +502,41 @@ def receipts(folder: Path) -> ShopFile:
             "qty": row.quantity,
             "line_total": f"{row.quantity * row.price / 6:.2f}",
         }
-        for row in lines(rng, orders, 240, 5)
-    ]
-    return write_table(folder / "receipts.tsv", rows, delimiter="\t")
 
 
-def square(folder: Path) -> ShopFile:
+@shop_file("items.csv", 12)
+def square(rng: np.random.Generator) -> Rows:
     """A Square till's item sales: dollars with a sign, refunds as negative lines."""
-    rng = np.random.default_rng(12)
     orders = visits(rng, 400, "2023-06-01", 420, 18, 230)
-    rows = []
-    for order, of_order in by_order(lines(rng, orders, 40, 2)):
-        is_refunded = rng.random() < 0.02
-        for kind, sign in (("Payment", 1), ("Refund", -1))[: 1 + is_refunded]:
-            for row in of_order:
-                at = row.at + timedelta(minutes=20 if sign < 0 else 0)
-                sales = dollars(sign * row.quantity * row.price)
-                rows.append(
-                    {
-                        "Date": f"{at:%m/%d/%y}",
-                        "Time": f"{at:%H:%M:%S}",
-                        "Time Zone": "Eastern Time (US & Canada)",
-                        "Category": "Bakery",
-                        "Item": f"Loaf {row.item}",
-                        "Qty": f"{sign * row.quantity}.0",
-                        "Price Point Name": "Regular",
-                        "SKU": f"LF{row.item:03}",
-                        "Modifiers Applied": "",
-                        "Gross Sales": sales,
-                        "Discounts": "$0.00",
-                        "Net Sales": sales,
-                        "Tax": "$0.00",
-                        "Transaction ID": f"TX{order:06}{'R' if sign < 0 else ''}",
-                        "Payment ID": f"PY{order:06}{'R' if sign < 0 else ''}",
-                        "Device Name": "Till 1",
-                        "Notes": "",
-                        "Details": f"https://squareup.com/dashboard/sales/transactions/TX{order:06}",
-                        "Event Type": kind,
-                        "Location": "Main Street",
-                        "Customer ID": f"CUST{row.customer:05}",
-                        "Customer Name": person(row.customer),
-                    }
-                )
-    return write_table(folder / "items.csv", rows)
+    sold = with_undone(rng, lines(rng, orders, 40, 2), 0.02, timedelta(minutes=20))
+    for row, sign, at in sold:
+        sales = dollars(sign * row.quantity * row.price)
+        yield {
+            "Date": f"{at:%m/%d/%y}",
+            "Time": f"{at:%H:%M:%S}",
+            "Time Zone": "Eastern Time (US & Canada)",
+            "Category": "Bakery",
+            "Item": f"Loaf {row.item}",
+            "Qty": f"{sign * row.quantity}.0",
+            "Price Point Name": "Regular",
+            "SKU": f"LF{row.item:03}",
+            "Modifiers Applied": "",
+            "Gross Sales": sales,
+            "Discounts": "$0.00",
+            "Net Sales": sales,
+            "Tax": "$0.00",
+            "Transaction ID": f"TX{row.order:06}{'R' if sign < 0 else ''}",
+            "Payment ID": f"PY{row.order:06}{'R' if sign < 0 else ''}",
+            "Device Name": "Till 1",
+            "Notes": "",
+            "Details": f"https://squareup.com/dashboard/sales/transactions/TX{row.order:06}",
+            "Event Type": "Payment" if sign > 0 else "Refund",
+            "Location": "Main Street",
+            "Customer ID": f"CUST{row.customer:05}",
+            "Customer Name": person(row.customer),
+        }
 
 
 def dollars(amount: float) -> str:
     """Write an amount as a till does."""
     return f"-${-amount:,.2f}" if amount < 0 else f"${amount:,.2f}"
-
-
-SHOPS: dict[str, Callable[[Path], ShopFile]] = {
-    write.__name__: write
-    for write in (
-        *(superstore, coffee, shopify, cosmetics, taobao, invoices, chinook),
-        *(gifts, discs, woocommerce, receipts, square),
-    )
-}

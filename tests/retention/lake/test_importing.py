@@ -9,7 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import tomllib
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -24,12 +27,13 @@ from retention import clock
 from retention.campaigns.codes.redemptions import event_uses
 from retention.db.tables import DirectoryEntry, ImportLog
 from retention.errors import BadInput
-from retention.lake import Lake
+from retention.lake import Lake, customer_directory
 from retention.lake.identity import links
 from retention.lake.importing.import_files import import_files
 from retention.lake.importing.import_log import ImportListener
 from retention.lake.importing.mapping import parse_section
 from retention.lake.schema import EVENTS
+from tests.world import scalars
 
 RETAIL = """[events]
 timezone    = "Europe/London"
@@ -50,28 +54,13 @@ ROWS = (
 )
 
 
-@pytest.fixture
-def retail(tmp_path):
-    path = tmp_path / "retail.toml"
-    path.write_text(RETAIL)
-    return path
-
-
-def _file(tmp_path, text, name="sales.csv"):
-    path = tmp_path / name
-    path.write_text(text)
-    return str(path)
-
-
 def _events(lake):
     return lake.table("events").order_by(["occurred_at", "item_id"]).execute().to_dict("records")
 
 
-def test_no_time_zone_note_if_the_shop_has_a_zone(settings, tmp_path, retail):
+def test_no_time_zone_note_if_the_shop_has_a_zone(settings, import_file):
     own = settings.model_copy(update={"timezone": "America/New_York"})
-    files = [_file(tmp_path, HEADER + ROWS)]
-    report = import_files(Lake.open(own), None, own, "events", files, retail)
-    assert report.timezone == ""
+    assert import_file(HEADER + ROWS, RETAIL, own=own).timezone == ""
 
 
 def test_imports_csv_with_the_documented_map(import_file, lake, database):
@@ -89,21 +78,12 @@ def test_imports_csv_with_the_documented_map(import_file, lake, database):
         assert {entry.customer_id for entry in session.query(DirectoryEntry)} == {"007", "008"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "s.csv",
-        "s.csv.gz",
-        "s.csv.zst",
-        "s.tsv",
-        "s.parquet",
-        "s.jsonl",
-        "s.jsonl.gz",
-        "s.jsonl.zst",
-        "s.parquet.gz",
-    ],
-)
-def test_every_file_format_gives_the_same_events(name, lake, settings, tmp_path, retail):
+COMPRESS = {".gz": gzip.compress, ".zst": partial(pa.compress, codec="zstd", asbytes=True)}
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("kind", [".csv", ".tsv", ".parquet", ".jsonl"])
+def test_every_file_format_gives_the_same_events(kind, packed, lake, import_file):
     columns = {
         "Invoice": ["1", "C2"],
         "StockCode": ["00123", "00124"],
@@ -112,68 +92,47 @@ def test_every_file_format_gives_the_same_events(name, lake, settings, tmp_path,
         "Price": [2.5, 4.0],
         "Customer ID": ["007", "008"],
     }
-    table = pa.table(columns)
-    path = tmp_path / name
-    plain = path.suffixes[0]
-    if plain == ".parquet":
-        pq.write_table(table, tmp_path / "plain.parquet")
-        content = (tmp_path / "plain.parquet").read_bytes()
-    elif plain == ".jsonl":
-        content = "\n".join(json.dumps(row) for row in table.to_pylist()).encode()
-    else:
-        mark = "\t" if plain == ".tsv" else ","
-        rows = [
-            table.column_names,
-            *[[str(value) for value in row.values()] for row in table.to_pylist()],
-        ]
-        content = "\n".join(mark.join(row) for row in rows).encode()
-    if path.suffix == ".gz":
-        content = gzip.compress(content)
-    if path.suffix == ".zst":
-        content = pa.compress(content, codec="zstd", asbytes=True)
-    path.write_bytes(content)
-    report = import_files(lake, None, settings, "events", [str(path)], retail)
-    assert report.rows_accepted == 2, report
+    frame = pd.DataFrame(columns)
+    content = {
+        ".csv": lambda: frame.to_csv(index=False).encode(),
+        ".tsv": lambda: frame.to_csv(index=False, sep="\t").encode(),
+        ".jsonl": lambda: frame.to_json(orient="records", lines=True).encode(),
+        ".parquet": frame.to_parquet,
+    }[kind]()
+    if packed:
+        content = COMPRESS[packed](content)
+    assert import_file(content, RETAIL, name=f"s{kind}{packed}").rows_accepted == 2
     found = [(row["customer_id"], row["item_id"], row["amount"]) for row in _events(lake)]
     assert found == [("007", "00123", 5.0), ("008", "00124", -4.0)]
 
 
 def test_imports_from_a_database_url(lake, settings, tmp_path):
-    import sqlalchemy as sa
-
     url = f"sqlite:///{tmp_path}/shop.db"
-    with sa.create_engine(url).begin() as connection:
-        sql = sa.text("CREATE TABLE people (customer_id TEXT, name TEXT, marketing_consent TEXT)")
-        connection.execute(sql)
-        sql = sa.text(
-            "INSERT INTO people VALUES ('1', 'Ann', 'yes'), ('2', NULL, 'no'), ('3', 'Bo', NULL)"
-        )
-        connection.execute(sql)
+    people = {"customer_id": ["1", "2", "3"], "marketing_consent": ["yes", "no", None]}
+    with sqlite3.connect(tmp_path / "shop.db") as shop:
+        pd.DataFrame(people).to_sql("people", shop, index=False)
     report = import_files(lake, None, settings, "customers", [url], query="SELECT * FROM people")
     assert report.rows_accepted == 3
-    consent = (
-        lake.table("customers").order_by("customer_id").execute()["marketing_consent"].tolist()
-    )
-    assert consent == [True, False, None]
+    customers = lake.table("customers").order_by("customer_id").execute()
+    assert customers["marketing_consent"].tolist() == [True, False, None]
     with pytest.raises(BadInput, match="--query"):
         import_files(lake, None, settings, "customers", [url])
 
 
-def test_importing_a_file_twice_changes_nothing(lake, settings, tmp_path, retail):
-    file = _file(tmp_path, HEADER + ROWS + ROWS.splitlines()[0] + "\n")
-    first = import_files(lake, None, settings, "events", [file], retail)
+def test_importing_a_file_twice_changes_nothing(lake, import_file):
+    text = HEADER + ROWS + ROWS.splitlines()[0] + "\n"
+    first = import_file(text, RETAIL)
     assert (first.rows_accepted, first.rows_duplicate, first.rows_equal) == (3, 1, 1)
     before = lake.fingerprint(datetime(2026, 1, 1, tzinfo=UTC))
-    again = import_files(lake, None, settings, "events", [file], retail)
+    again = import_file(text, RETAIL)
     assert (again.rows_accepted, again.rows_duplicate, again.rows_equal) == (0, 4, 1)
     assert lake.fingerprint(datetime(2026, 1, 1, tzinfo=UTC)) == before  # not even a new version
 
 
-def test_unmapped_file_error_explains_how_to_get_a_map(lake, settings, tmp_path):
-    (tmp_path / "orders.csv").write_text("Customer,When\na,2025-01-01\n")
+def test_unmapped_file_error_explains_how_to_get_a_map(import_file):
     says = r"orders\.csv has no column customer_id, .*import events --suggest-map FILE`"
     with pytest.raises(BadInput, match=says):
-        import_files(lake, None, settings, "events", [str(tmp_path / "orders.csv")])
+        import_file("Customer,When\na,2025-01-01\n", name="orders.csv")
 
 
 @pytest.mark.parametrize(
@@ -187,79 +146,75 @@ def test_unmapped_file_error_explains_how_to_get_a_map(lake, settings, tmp_path)
             "customer_id,campaign_id,arm,sent_at\na,c,control,2025-01-01\n",
             "it is one of treatments",
         ),
-        ("customer_id,email\na,a@x.org\n", ""),
-        ("customer_id,segment\na,new\n", ""),
     ],
 )
-def test_refuses_customers_from_a_file_of_another_table(lake, settings, tmp_path, text, says):
+def test_refuses_customers_from_a_file_of_another_table(import_file, text, says):
     """Any file with a customer_id came in as customers, of whom nothing was known."""
-    (tmp_path / "orders.csv").write_text(text)
-    files = [str(tmp_path / "orders.csv")]
-    if says:
-        with pytest.raises(BadInput, match=says):
-            import_files(lake, None, settings, "customers", files)
-    else:
-        assert import_files(lake, None, settings, "customers", files).rows_accepted == 1
+    with pytest.raises(BadInput, match=says):
+        import_file(text, table="customers", name="orders.csv")
 
 
-def test_reports_a_file_imported_with_another_map(lake, settings, database, tmp_path, retail):
-    file, other = _file(tmp_path, HEADER + ROWS), tmp_path / "other.toml"
-    other.write_text(RETAIL.replace("Europe/London", "Europe/Berlin"))
-    assert import_files(lake, database, settings, "events", [file], retail).before == ""
-    assert import_files(lake, database, settings, "events", [file], retail).before == ""
-    assert import_files(lake, database, settings, "events", [file], other).before
-    longer = _file(tmp_path, HEADER + ROWS + "1004,00125,1,2025-12-03 08:00:00,5,008\n")
-    assert import_files(lake, database, settings, "events", [longer], retail).before == ""
+@pytest.mark.parametrize("text", ["customer_id,email\na,a@x.org\n", "customer_id,segment\na,new\n"])
+def test_accepts_a_file_of_customers_without_a_map(import_file, text):
+    assert import_file(text, table="customers").rows_accepted == 1
+
+
+def test_reports_a_file_imported_with_another_map(import_file, database):
+    def before(text, map_text):
+        return import_file(text, map_text, database=database).before
+
+    assert before(HEADER + ROWS, RETAIL) == ""
+    assert before(HEADER + ROWS, RETAIL) == ""
+    assert before(HEADER + ROWS, RETAIL.replace("Europe/London", "Europe/Berlin"))
+    assert before(HEADER + ROWS + "1004,00125,1,2025-12-03 08:00:00,5,008\n", RETAIL) == ""
 
 
 @pytest.mark.nightly
 def test_different_files_or_queries_are_not_reported_as_repeated(
-    lake, settings, database, tmp_path, retail
+    lake, settings, database, tmp_path, write_file
 ):
-    def before(files, **how):
-        report = import_files(lake, database, settings, "events", files, retail, **how)
+    def before(files, map_text=RETAIL, **how):
+        path = Path(write_file(map_text, "map.toml"))
+        report = import_files(lake, database, settings, "events", files, path, **how)
         assert report.rows_accepted
         return report.before
 
-    first = _file(tmp_path, HEADER + ROWS)
+    first = write_file(HEADER + ROWS)
     assert before([first]) == ""
-    more = HEADER + "1004,00125,1,2025-12-03 08:00:00,5,008\n"
-    assert before([first, _file(tmp_path, more, "more.csv")]) == ""
+    more = write_file(HEADER + "1004,00125,1,2025-12-03 08:00:00,5,008\n", "more.csv")
+    assert before([first, more]) == ""
     # Of the same name and length.
-    assert before([_file(tmp_path, HEADER + ROWS.replace("100", "200"))]) == ""
+    assert before([write_file(HEADER + ROWS.replace("100", "200"))]) == ""
     url = f"sqlite:///{tmp_path}/shop.db"
     with sqlite3.connect(tmp_path / "shop.db") as shop:
         pd.read_csv(io.StringIO(HEADER + ROWS.replace("100", "300"))).to_sql("sales", shop)
     for invoice in ("3001", "C3002"):
         assert before([url], query=f"SELECT * FROM sales WHERE Invoice = '{invoice}'") == ""
-    retail.write_text(RETAIL.replace(" > 0", " >= 0") + 'channel = { value = "web" }\n')
-    assert before([first]) == ""  # a row more; the others are the same events
-    retail.write_text(RETAIL.replace("Europe/London", "Europe/Berlin"))
-    later = HEADER + "1005,00125,1,2025-12-04 08:00:00,5,008\n"
-    assert before([_file(tmp_path, later, "later.csv"), _file(tmp_path, more, "more.csv")])
+    freebies = RETAIL.replace(" > 0", " >= 0") + 'channel = { value = "web" }\n'
+    assert before([first], freebies) == ""  # a row more; the others are the same events
+    later = write_file(HEADER + "1005,00125,1,2025-12-04 08:00:00,5,008\n", "later.csv")
+    assert before([later, more], RETAIL.replace("Europe/London", "Europe/Berlin"))
 
 
-def test_ignores_import_logs_without_file_hashes(lake, settings, database, tmp_path, retail):
-    file = _file(tmp_path, HEADER + ROWS)
-    import_files(lake, database, settings, "events", [file], retail)
+def test_ignores_import_logs_without_file_hashes(import_file, database):
+    import_file(HEADER + ROWS, RETAIL, database=database)
     with database.transaction() as session:
         log = session.query(ImportLog).one()
         log.report = log.report | {"files": [{"file": "sales.csv", "rows": 4}]}
-    retail.write_text(RETAIL.replace("Europe/London", "Europe/Berlin"))
-    assert import_files(lake, database, settings, "events", [file], retail).before == ""
+    berlin = RETAIL.replace("Europe/London", "Europe/Berlin")
+    assert import_file(HEADER + ROWS, berlin, database=database).before == ""
 
 
-def test_customer_upsert_keeps_columns_missing_in_the_file(import_file, lake, settings, tmp_path):
-    text = "customer_id,name,email\n1,Ann,a@x.de\n2,Bo,b@x.de\n"
-    import_file(text, table="customers")
-    later = _file(tmp_path, "customer_id,marketing_consent\n1,yes\n3,no\n3,yes\n", "consent.csv")
-    report = import_files(lake, None, settings, "customers", [later])
-    found = (report.rows_accepted, report.rows_duplicate)
-    assert found == (2, 1)  # the last word on a customer counts
+def test_customer_upsert_keeps_columns_missing_in_the_file(import_file, lake):
+    import_file("customer_id,name,email\n1,Ann,a@x.de\n2,Bo,b@x.de\n", table="customers")
+    later = "customer_id,marketing_consent\n1,yes\n3,no\n3,yes\n"
+    report = import_file(later, table="customers")
+    # The last word on a customer counts.
+    assert (report.rows_accepted, report.rows_duplicate) == (2, 1)
     rows = lake.table("customers").order_by("customer_id").to_pyarrow().to_pylist()
     expected = [("Ann", True), ("Bo", None), (None, True)]
     assert [(row["name"], row["marketing_consent"]) for row in rows] == expected
-    again = import_files(lake, None, settings, "customers", [later])
+    again = import_file(later, table="customers")
     assert (again.rows_accepted, again.rows_duplicate) == (0, 3)
 
 
@@ -273,9 +228,7 @@ def test_bad_rows_are_quarantined_unchanged_with_the_reason(import_file):
         f"{2000 + number},9,1,2025-02-01 10:00:00,1.00,{number}\n" for number in range(20)
     )
     report = import_file(HEADER + good + bad, RETAIL, name="sales.csv")
-    assert report.rows_accepted == 20
-    assert report.rows_quarantined == 5
-    assert report.rows_read == 25
+    assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (25, 20, 5)
     assert {
         "Quantity is no number",
         "occurred_at is no date or time",
@@ -283,9 +236,8 @@ def test_bad_rows_are_quarantined_unchanged_with_the_reason(import_file):
         "occurred_at lies in the future",
     } < set(report.quarantine_text)
     quarantined = {row["Invoice"]: row for row in pq.read_table(report.quarantine_path).to_pylist()}
-    assert quarantined["1004"]["Quantity"] == "many"
-    assert quarantined["1004"]["_reason"] == "Quantity is no number"
-    assert quarantined["1004"]["_file"] == "sales.csv"
+    told = {"Quantity": "many", "_reason": "Quantity is no number", "_file": "sales.csv"}
+    assert quarantined["1004"].items() >= told.items()
     again = import_file(HEADER + good + bad, RETAIL, name="sales.csv")
     assert again.quarantine_path == report.quarantine_path
     assert (again.rows_accepted, again.rows_quarantined) == (0, 5)
@@ -303,7 +255,6 @@ def test_refuses_invalid_json_lines(import_file):
 @pytest.mark.parametrize(
     ("name", "text", "map_text", "says"),
     [
-        ("nowhere.csv", None, RETAIL, "no such file"),
         ("empty.csv", "", RETAIL, "is empty"),
         ("header.csv", HEADER, RETAIL, "has no rows"),
         ("x.docx", "?", RETAIL, "no kind that can be imported"),
@@ -329,14 +280,10 @@ def test_refuses_invalid_json_lines(import_file):
     ],
 )
 def test_refused_import_gives_one_sentence_and_changes_nothing(
-    name, text, map_text, says, lake, database, settings, tmp_path
+    name, text, map_text, says, lake, database, import_file
 ):
-    map_path = tmp_path / "map.toml"
-    if map_text:
-        map_path.write_text(map_text)
-    file = _file(tmp_path, text, name) if text is not None else str(tmp_path / name)
     with pytest.raises(BadInput) as refusal:
-        import_files(lake, database, settings, "events", [file], map_path if map_text else None)
+        import_file(text, map_text, name=name, database=database)
     assert says in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert lake.table("events").count().execute() == 0
@@ -344,29 +291,24 @@ def test_refused_import_gives_one_sentence_and_changes_nothing(
         assert session.query(ImportLog).count() == 0
 
 
-def test_removes_nul_characters_from_texts(lake, database, settings, tmp_path):
+def test_missing_file_is_refused(lake, settings, tmp_path):
+    with pytest.raises(BadInput, match=r"nowhere\.csv cannot be read: there is no such file"):
+        import_files(lake, None, settings, "events", [str(tmp_path / "nowhere.csv")])
+
+
+def test_removes_nul_characters_from_texts(lake, database, import_file):
     """PostgreSQL keeps none: one padded name made an import into a desk on it fail."""
-    file = tmp_path / "people.jsonl"
     rows = [{"customer_id": "\0k1\0", "name": "Ann\0\0"}, {"customer_id": "k2", "name": "\0"}]
-    file.write_text("\n".join(json.dumps(row) for row in rows))
-    import_files(lake, database, settings, "customers", [str(file)])
+    text = "\n".join(json.dumps(row) for row in rows)
+    import_file(text, table="customers", name="people.jsonl", database=database)
     names = lake.table("customers").execute().set_index("customer_id")["name"]
     assert (names["k1"], names.isna()["k2"]) == ("Ann", True)
-    with database.reading() as session:
-        sql = select(DirectoryEntry.customer_id, DirectoryEntry.display_name)
-        named = dict(session.execute(sql).tuples().all())
-    assert set(named) == {"k1", "k2"}
+    assert set(scalars(database, select(DirectoryEntry.customer_id))) == {"k1", "k2"}
 
 
-def test_float_ids_from_pandas_become_ids_again(lake, settings, tmp_path):
-    file = tmp_path / "float.parquet"
-    columns = {
-        "customer_id": [12345.0, None],
-        "event_type": ["view", "view"],
-        "occurred_at": [datetime(2025, 1, 1)] * 2,
-    }
-    pq.write_table(pa.table(columns), file)
-    report = import_files(lake, None, settings, "events", [str(file)])
+def test_float_ids_from_pandas_become_ids_again(lake, import_file):
+    columns = {"customer_id": [12345.0, None], "event_type": "view", "occurred_at": "2025-01-01"}
+    report = import_file(pd.DataFrame(columns), name="float.parquet")
     assert report.quarantine_text == {"customer_id is missing": 1}
     assert _events(lake)[0]["customer_id"] == "12345"
 
@@ -420,12 +362,13 @@ def test_row_counts_add_up_to_rows_read(tmp_path_factory, rows):
 KILLED = """
 import os, signal, sys
 from deltalake import DeltaTable
-from retention.lake import Lake
+from retention.lake import Lake, customer_directory
 from retention.lake.storage import delta_store
 from retention.lake.identity import links
 from retention.lake.importing.import_files import import_files
 from retention.lake.importing.mapping import parse_section
 from retention.lake.schema import EVENTS
+from tests.world import scalars
 from retention.settings import Settings
 settings = Settings(home=sys.argv[1], _env_file=None)
 # the files are written, the commit is not
@@ -434,16 +377,15 @@ import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]])
 """
 
 
-def test_killed_import_leaves_the_previous_version(import_file, lake, settings, tmp_path):
+def test_killed_import_leaves_the_previous_version(import_file, lake, settings, write_file):
     header = "customer_id,event_type,occurred_at\n"
     import_file(header + "1,view,2025-01-01\n", name="a.csv")
-    file = _file(tmp_path, header + "2,view,2025-01-02\n3,view,2025-02-02\n", "b.csv")
-    env = {**os.environ, "PYTHONPATH": "."}
-    killed = subprocess.run([sys.executable, "-c", KILLED, settings.home, file], env=env)
+    text = header + "2,view,2025-01-02\n3,view,2025-02-02\n"
+    command = [sys.executable, "-c", KILLED, settings.home, write_file(text)]
+    killed = subprocess.run(command, env={**os.environ, "PYTHONPATH": "."})
     assert killed.returncode == -signal.SIGKILL
     assert lake.table("events").count().execute() == 1
-    report = import_files(lake, None, settings, "events", [file])
-    assert report.rows_accepted == 2
+    assert import_file(text).rows_accepted == 2
     assert lake.table("events").count().execute() == 3
 
 
@@ -454,13 +396,12 @@ def test_killed_import_leaves_the_previous_version(import_file, lake, settings, 
         ("""where = { sql = '"StockCode" + true' }""", "where", "StockCode"),
     ],
 )
-def test_error_names_the_refused_expression(lake, settings, tmp_path, retail, line, key, text):
+def test_error_names_the_refused_expression(import_file, line, key, text):
     other_lines = [row for row in RETAIL.splitlines() if not row.startswith(key)]
-    retail.write_text("\n".join([*other_lines, line]))
     rows = "A1001,X123,2,2025-07-01 12:00:00,2.50,007\n"
     says = rf"\[events\] {key}: DuckDB refuses the expression: .*\({text}: text"
     with pytest.raises(BadInput, match=says):
-        import_files(lake, None, settings, "events", [_file(tmp_path, HEADER + rows)], retail)
+        import_file(HEADER + rows, "\n".join([*other_lines, line]))
 
 
 @pytest.mark.parametrize(
@@ -485,32 +426,31 @@ def test_sql_syntax_error_shows_its_position(broken, says):
     assert "Required keyword" not in str(refused.value)
 
 
-def test_next_import_finishes_one_killed_after_its_commit(
-    lake, database, settings, tmp_path, monkeypatch
-):
-    """Its rows are in the lake, but no customers were linked and the directory has none of them."""
-    who = _file(tmp_path, "customer_id,email\na,x@x.org\nb,X@x.org\n", "who.csv")
-    sales = _file(tmp_path, VIEW)
+@contextmanager
+def _killed_before_linking(monkeypatch):
+    """Imports within are killed after their commit."""
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
         broken.setattr("retention.lake.importing.import_log.link_customers", killed)
-        for table, file in (("customers", who), ("events", sales)):
-            with pytest.raises(KeyboardInterrupt):
-                import_files(lake, database, settings, table, [file])
-    assert import_files(lake, database, settings, "customers", [who]).linked["accepted"] == 1
-    assert import_files(lake, database, settings, "events", [sales]).rows_accepted == 0
-    with database.reading() as session:
-        known = session.scalars(
-            select(DirectoryEntry.customer_id).order_by(DirectoryEntry.customer_id)
-        ).all()
-    assert known == ["a", "b", "c"]
+        yield
+
+
+def test_next_import_finishes_one_killed_after_its_commit(database, import_file, monkeypatch):
+    """Its rows are in the lake, but no customers were linked and the directory has none of them."""
+    who = ("customer_id,email\na,x@x.org\nb,X@x.org\n", None, "customers")
+    for arguments in (who, (VIEW,)):
+        with _killed_before_linking(monkeypatch), pytest.raises(KeyboardInterrupt):
+            import_file(*arguments, database=database)
+    assert import_file(*who, database=database).linked["accepted"] == 1
+    assert import_file(VIEW, database=database).rows_accepted == 0
+    assert sorted(scalars(database, select(DirectoryEntry.customer_id))) == ["a", "b", "c"]
 
 
 def test_import_reads_the_lake_before_its_transaction(
-    lake, database, settings, tmp_path, short_transactions
+    lake, database, import_file, short_transactions
 ):
     """Slash commands gave up after 2 s, while an import held the lock of all writers."""
     seen = []
@@ -518,21 +458,16 @@ def test_import_reads_the_lake_before_its_transaction(
         read=lambda lake, database: int(lake.table("events").count().execute()),
         in_transaction=lambda session, found: seen.append(found),
     )
-    sales = _file(tmp_path, VIEW)
-    import_files(lake, database, settings, "events", [sales], listener=listener)
+    import_file(VIEW, database=database, listener=listener)
     assert seen == [1]
-    with database.reading() as session:
-        assert session.scalars(select(DirectoryEntry.customer_id)).all() == ["c"]
+    assert scalars(database, select(DirectoryEntry.customer_id)) == ["c"]
     assert event_uses(lake, database) == []
 
 
 def test_import_reads_the_directory_again_if_the_lake_changed(
-    lake, database, settings, tmp_path, monkeypatch
+    lake, database, settings, write_file, import_file, monkeypatch
 ):
-    from retention.lake import customer_directory
-
-    sales = _file(tmp_path, VIEW)
-    live = _file(tmp_path, "customer_id,name\nd,Dora\n", "live.csv")
+    live = write_file("customer_id,name\nd,Dora\n", "live.csv")
     read, found = customer_directory.read, []
 
     def read_while_others_write(*arguments):
@@ -542,56 +477,41 @@ def test_import_reads_the_directory_again_if_the_lake_changed(
         return found[-1]
 
     monkeypatch.setattr(customer_directory, "read", read_while_others_write)
-    report = import_files(lake, database, settings, "events", [sales])
+    report = import_file(VIEW, database=database)
     assert [len(each.entries) for each in found] == [1, 2]
     assert report.lake == customer_directory.followed_state(lake)
-    with database.reading() as session:
-        assert set(session.scalars(select(DirectoryEntry.customer_id))) == {"c", "d"}
-        assert len(session.scalars(select(ImportLog)).all()) == 1
+    assert set(scalars(database, select(DirectoryEntry.customer_id))) == {"c", "d"}
+    assert len(scalars(database, select(ImportLog))) == 1
 
 
 def test_directory_syncs_only_after_the_lake_changed(
-    lake, database, settings, tmp_path, monkeypatch
+    database, settings, tmp_path, import_file, monkeypatch
 ):
-    from retention.lake import customer_directory
-
-    looked = []
-    write = customer_directory.write
+    looked, write = [], customer_directory.write
     monkeypatch.setattr(
         customer_directory, "write", lambda *arguments: looked.append(write(*arguments))
     )
-    sales = _file(tmp_path, VIEW)
-    who = _file(tmp_path, "customer_id,name\nd,Dora\n", "who.csv")
-    things = _file(tmp_path, "item_id,title\ntea,Tea\n", "items.csv")
-    for table, file in [
-        ("events", sales),
-        ("events", sales),
-        ("items", things),
-        ("customers", who),
-        ("events", sales),
+    for table, text in [
+        ("events", VIEW),
+        ("events", VIEW),
+        ("items", "item_id,title\ntea,Tea\n"),
+        ("customers", "customer_id,name\nd,Dora\n"),
+        ("events", VIEW),
     ]:
-        import_files(lake, database, settings, table, [file])
+        import_file(text, None, table, database=database)
     assert looked == [1, 0, 1]  # items change no customer, but what sentences can name
     other = settings.model_copy(update={"lake_url": f"duckdb://{tmp_path}/other"})
-    import_files(Lake.open(other), database, other, "events", [sales])
+    import_file(VIEW, database=database, own=other)
     assert looked == [1, 0, 1, 1]  # of another lake: Dora is not there
 
 
-def test_link_from_a_finished_killed_import_does_not_leak(lake, settings, tmp_path, monkeypatch):
+def test_link_from_a_finished_killed_import_does_not_leak(lake, import_file, monkeypatch):
     """Nobody knows any more which keys were new to that import, so they count from now on."""
-    old = _file(
-        tmp_path, "customer_id,email,created_at\na,x@x.org,2025-01-01\nb,,2025-01-02\n", "old.csv"
-    )
-    new = _file(tmp_path, "customer_id,email,created_at\nb,x@x.org,2025-01-02\n", "new.csv")
-    import_files(lake, None, settings, "customers", [old])
-
-    def killed(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as broken:
-        broken.setattr("retention.lake.importing.import_log.link_customers", killed)
-        with pytest.raises(KeyboardInterrupt):
-            import_files(lake, None, settings, "customers", [new])
-    assert import_files(lake, None, settings, "customers", [new]).linked["accepted"] == 1
+    head = "customer_id,email,created_at\n"
+    import_file(f"{head}a,x@x.org,2025-01-01\nb,,2025-01-02\n", table="customers")
+    new = f"{head}b,x@x.org,2025-01-02\n"
+    with _killed_before_linking(monkeypatch), pytest.raises(KeyboardInterrupt):
+        import_file(new, table="customers")
+    assert import_file(new, table="customers").linked["accepted"] == 1
     (link,) = links.latest_decisions(lake)
     assert link["evident_at"].replace(tzinfo=UTC) > clock.now() - timedelta(hours=1)
