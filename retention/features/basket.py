@@ -18,18 +18,6 @@ OWN_BRANDS = (
 )
 REGULAR_PURCHASES = 3  # of an item, from which it has a usual interval
 
-ITEMS = frozenset({"items_4h", "repeat_share", "regular_items", "overdue_share"})
-CATEGORIES = frozenset(
-    {
-        "categories_4h",
-        "category_entropy",
-        "category_top_share",
-        "category_top_since",
-        "categories_kept",
-        "own_brand_share",
-    }
-)
-
 
 def customer_items(recent: "ibis.Table") -> "ibis.Table":
     """Count purchases per customer and item.

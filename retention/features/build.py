@@ -1,6 +1,6 @@
 """Compute features of eligible customers at a cutoff."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -66,11 +66,8 @@ def build(
     if spark:
         opened = {name: table() for name, table in tables.items()}
         return expression(**opened, now=int(cutoff.timestamp()), spec=spec)
-    sql = _compiled_sql(spec).replace(str(NOW_PLACEHOLDER), str(int(cutoff.timestamp())))
-    for name, table in tables.items():
-        if (place := f'"{TABLE_PLACEHOLDER}{name}"') in sql:
-            sql = sql.replace(place, f'"{table().get_name()}"')
-    return lake.query(sql, {"customer_id": "string", **dict.fromkeys(selected, "float64")})
+    types = {"customer_id": "string", **dict.fromkeys(selected, "float64")}
+    return run_compiled(lake, _compiled_sql(spec), cutoff, types, tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +88,31 @@ def _compiled_sql(spec: FeatureSpec) -> str:
     """
     import ibis
 
-    places = {
-        name: ibis.table(TABLE_TYPES[table], name=f"{TABLE_PLACEHOLDER}{name}")
-        for name, table in {
-            "events": "events",
-            "recent": "events",
-            "items": "items",
-            "treatments": "treatments",
-        }.items()
-    }
+    places = {name: place(name) for name in ("events", "items", "treatments")}
+    places["recent"] = place("events", "recent")
     return str(ibis.to_sql(expression(**places, now=NOW_PLACEHOLDER, spec=spec), dialect="duckdb"))
+
+
+def place(table: str, name: str = "") -> "ibis.Table":
+    """Return a placeholder of a canonical table, for `run_compiled`."""
+    import ibis
+
+    return ibis.table(TABLE_TYPES[table], name=f"{TABLE_PLACEHOLDER}{name or table}")
+
+
+def run_compiled(
+    lake: FeatureTables,
+    sql: str,
+    cutoff: datetime,
+    types: dict[str, str],
+    tables: "Mapping[str, Callable[[], ibis.Table]]",
+) -> "ibis.Table":
+    """Put a cutoff and tables in the places of compiled SQL. Unused tables are not opened."""
+    sql = sql.replace(str(NOW_PLACEHOLDER), str(int(cutoff.timestamp())))
+    for name, table in tables.items():
+        if (reference := f'"{TABLE_PLACEHOLDER}{name}"') in sql:
+            sql = sql.replace(reference, f'"{table().get_name()}"')
+    return lake.query(sql, types)
 
 
 def expression(
@@ -125,9 +137,14 @@ def expression(
         if name in selected
     }
     columns = selected - set(ratios) | _columns_of(ratios.values()) | {"recency_days"}
-    if not selected & engagement.NON_PURCHASE:
-        events = events.filter(events.event_type == "purchase")
     folded = visits(events, now)
+    of_others = (
+        engagement.event_features(folded, h),
+        engagement.rating_features(folded),
+        engagement.journey_features(folded, h),
+    )
+    if not any(columns & {*part.columns} for part in of_others):
+        folded = visits(events.filter(events.event_type == "purchase"), now)
     bought = orders.order_history(folded, spec.clock, now, spec.horizon_days)
     aggregates = orders.timing_aggregates(bought, h) | orders.spend_aggregates(bought, h)
     customers = bought.group_by("customer_id").agg(
@@ -136,18 +153,16 @@ def expression(
     if spec.active_within_days is not None:
         customers = customers.filter(customers.recency_days <= spec.active_within_days)
     pairs = basket.customer_items(recent)
-    parts: tuple[tuple[frozenset[str], Callable[[], ibis.Table]], ...] = (
-        (basket.ITEMS, lambda: basket.item_features(pairs, now)),
-        (basket.CATEGORIES, lambda: basket.category_features(pairs, items, now, h)),
-        (engagement.EVENTS, lambda: engagement.event_features(folded, h)),
-        (engagement.RATINGS, lambda: engagement.rating_features(folded)),
-        (engagement.JOURNEYS, lambda: engagement.journey_features(folded, h)),
-        (engagement.CAMPAIGNS, lambda: engagement.campaign_features(treatments, now, h)),
-        (engagement.CHANNELS, lambda: engagement.channel_features(folded)),
+    parts = (
+        basket.item_features(pairs, now),
+        basket.category_features(pairs, items, now, h),
+        *of_others,
+        engagement.campaign_features(treatments, now, h),
+        engagement.channel_features(folded),
     )
-    for number, (serves, part) in enumerate(parts):
-        if serves & selected:  # unique names keep this one query, which is planned faster
-            customers = customers.left_join(part(), "customer_id", rname=f"{{name}}_{number}")
+    for number, part in enumerate(parts):
+        if columns & {*part.columns}:  # unique names keep this one query, which is planned faster
+            customers = customers.left_join(part, "customer_id", rname=f"{{name}}_{number}")
     customers = customers.mutate(
         **{
             name: customers[name].fill_null(0)

@@ -27,34 +27,6 @@ ONLINE = (
     "marketplace",
     "social",
 )
-EVENTS = frozenset(
-    {
-        "returns_4h",
-        "return_share",
-        "return_money_share",
-        "return_recency",
-        "redemptions_4h",
-        "redemption_share",
-        "redemption_recency",
-        "views_1h",
-        "views_per_order",
-        "view_recency",
-        "view_seconds_1h",
-        "searches_1h",
-        "carts_1h",
-        "cart_recency",
-        "emails_1h",
-        "clicks_4h",
-        "email_recency",
-        "campaign_response",
-        "support_4h",
-    }
-)
-RATINGS = frozenset({"ratings", "rating_mean", "rating_last"})
-JOURNEYS = frozenset({"views_since_order", "carts_since_order", "cart_left_share"})
-CAMPAIGNS = frozenset({"campaigns_4h", "campaign_recency", "campaign_response"})
-CHANNELS = frozenset({"channels", "channel_share", "online_share"})
-NON_PURCHASE = EVENTS | RATINGS | JOURNEYS  # features of events other than purchases
 ABANDONED_AFTER_DAYS = 7  # without an order, a cart counts as abandoned
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from retention.features.build import place, run_compiled
 from retention.features.visits import DAY, clock_changes, local_seconds, seconds
 from retention.lake.coverage import longest_horizon
 from retention.lake.storage.delta_store import DataCache
@@ -26,7 +27,6 @@ MIN_RETURNS, MIN_CUSTOMERS = 50, 20  # below, other shops' rhythms count, too
 PRIOR_DAYS, PRIOR_CUSTOMERS = 110.0, 10
 DEFAULT_HORIZON, DEFAULT_ACTIVE_WITHIN = 28, 56  # before there are orders
 MAX_CACHED = 8  # moments of a lake's state
-EVENTS_PLACEHOLDER = "place_of_events"
 _GAP_TYPES = {"customer_id": "string", **dict.fromkeys(("gap", "count", "first", "last"), "int64")}
 
 Limit = Literal["", "few_returns", "short_history"]
@@ -218,10 +218,9 @@ def active_window(horizon_days: int) -> int:
 
 def _gap_counts(lake: "Lake", before: datetime) -> "tuple[pd.DataFrame, int]":
     """Count the gaps of each customer in the engine."""
-    events = lake.table("events", before).get_name()
     sql = _compiled_sql(clock_changes(lake.zone, before.year))
-    query = sql.replace(f'"{EVENTS_PLACEHOLDER}"', f'"{events}"')
-    counts = lake.query(query, _GAP_TYPES).execute()
+    events = {"events": lambda: lake.table("events", before)}
+    counts = run_compiled(lake, sql, before, _GAP_TYPES, events).execute()
     # A customer's first day has no gap.
     known = counts[counts["gap"].notna()][["customer_id", "gap", "count"]].reset_index(drop=True)
     if counts.empty:
@@ -237,8 +236,7 @@ def _compiled_sql(clock: tuple[tuple[int, int], ...]) -> str:
     """
     import ibis
 
-    columns = {"customer_id": "string", "event_type": "string", "occurred_at": "timestamp"}
-    events = ibis.table(columns, name=EVENTS_PLACEHOLDER)
+    events = place("events")
     local = local_seconds(seconds(events.occurred_at), clock)
     bought = events.filter(events.event_type == "purchase")
     days = bought.select("customer_id", day=local // DAY).distinct()

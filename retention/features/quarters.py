@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import ibis
 import numpy as np
 
-from retention.features.build import NOW_PLACEHOLDER, TABLE_PLACEHOLDER, TABLE_TYPES, FeatureTables
+from retention.features.build import NOW_PLACEHOLDER, FeatureTables, place, run_compiled
 from retention.features.visits import DAY, seconds
 from retention.lake.storage.delta_store import to_frame
 
@@ -38,37 +38,23 @@ def order_day_counts(
     if spark:
         table = packed_counts(spark.table("events", before=cutoff), now, horizon_days)
     else:
-        events = lake.table("events", before=cutoff).get_name()
-        sql = (
-            _compiled_sql(horizon_days)
-            .replace(str(NOW_PLACEHOLDER), str(now))
-            .replace(f'"{TABLE_PLACEHOLDER}events"', f'"{events}"')
-        )
-        table = lake.query(
-            sql, {"customer_id": "string", "oldest": "int64", "late": "int64", "early": "int64"}
-        )
-    table_rows = to_frame(table)
-    table_rows = table_rows.set_index("customer_id").loc[customers]
-    oldest = table_rows.oldest.to_numpy(dtype=np.int64)
+        types = {"customer_id": "string", **dict.fromkeys(("oldest", "late", "early"), "int64")}
+        events = {"events": lambda: lake.table("events", before=cutoff)}
+        table = run_compiled(lake, _compiled_sql(horizon_days), cutoff, types, events)
+    rows = to_frame(table).set_index("customer_id").loc[customers].astype(np.int64)
+    oldest = rows.oldest.to_numpy()
     width = min(MAX_QUARTERS, int(oldest.max(initial=0)) + 1)
-    newest_first = np.column_stack(
-        [
-            (
-                table_rows[name].to_numpy(dtype=np.int64)[:, None]
-                >> (2 * np.arange(QUARTERS_PER_INTEGER))
-            ).astype(np.int8)
-            & MAX_COUNT
-            for name in ("late", "early")
-        ]
-    )
+    packed = rows[["late", "early"]].to_numpy()[:, :, None]
+    counts = (packed >> (2 * np.arange(QUARTERS_PER_INTEGER))).astype(np.int8) & MAX_COUNT
+    newest_first = counts.reshape(len(rows), MAX_QUARTERS)
     return newest_first[:, :width][:, ::-1], np.maximum(width - 1 - oldest, 0)
 
 
 @lru_cache(maxsize=64)
 def _compiled_sql(horizon_days: int) -> str:
     """Compile `packed_counts` to DuckDB's SQL. It has placeholders as in `build`."""
-    events = ibis.table(TABLE_TYPES["events"], name=f"{TABLE_PLACEHOLDER}events")
-    return str(ibis.to_sql(packed_counts(events, NOW_PLACEHOLDER, horizon_days), dialect="duckdb"))
+    counts = packed_counts(place("events"), NOW_PLACEHOLDER, horizon_days)
+    return str(ibis.to_sql(counts, dialect="duckdb"))
 
 
 def packed_counts(events: "ibis.Table", now: int, horizon_days: int) -> "ibis.Table":
@@ -85,9 +71,9 @@ def packed_counts(events: "ibis.Table", now: int, horizon_days: int) -> "ibis.Ta
     few = ibis.least(q.days, MAX_COUNT).cast("int64")
 
     def bits(since: int) -> "ibis.Value":
-        place = q.quarter - since
-        inside = (place >= 0) & (place < QUARTERS_PER_INTEGER)
-        power = ibis.literal(4.0) ** ibis.ifelse(inside, place, 0)  # Spark shifts 32 bits only
+        at = q.quarter - since
+        inside = (at >= 0) & (at < QUARTERS_PER_INTEGER)
+        power = ibis.literal(4.0) ** ibis.ifelse(inside, at, 0)  # Spark shifts 32 bits only
         weight = power.cast("int64")
         return (few * weight).sum(where=inside).fill_null(0).cast("int64")
 
