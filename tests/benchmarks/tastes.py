@@ -69,7 +69,7 @@ def top_10() -> dict[str, Figure]:
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    from retention.recommend.retrieval import top_items
+    from tests.benchmarks.retrieval import top_items
 
     matrix, _ = shop(SMALL, ITEMS, PAIRS * SMALL // CUSTOMERS)
     rng = np.random.default_rng(1)
@@ -119,7 +119,7 @@ def models() -> dict[str, Figure]:
 
 def _one(name: str) -> tuple[float, float, float]:
     from retention.recommend.models import MODELS
-    from retention.recommend.retrieval import top_items_of_model
+    from tests.benchmarks.retrieval import top_items_of_model
 
     matrix, side = shop()
     began = time.perf_counter()

@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_info
 
-from retention.recommend.matrices import first_columns, in_rows, row_entries, select_rows
+from retention.recommend.matrices import (
+    first_columns,
+    in_rows,
+    one_blas_thread,
+    positions,
+    row_entries,
+    select_rows,
+)
 from retention.recommend.models.ease import _multiply_symmetric
 from retention.recommend.reranking import _best
 
@@ -66,3 +74,18 @@ def test_ties_are_in_order_of_position(scores, count, barred):
         table[table == 0] = -np.inf
     expected = np.argsort(-table, axis=1, kind="stable")[:, :count]
     np.testing.assert_array_equal(_best(table, count), expected)
+
+
+def test_unknown_id_has_no_position():
+    """Indexing with the −1 would give the last customer's list."""
+    assert positions(np.array(["a", "b"], dtype=object), ["b", "z"]).tolist() == [1, -1]
+
+
+def test_blas_has_one_thread_inside_the_context_only():
+    def threads(kind: str) -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if kind in pool["user_api"]]
+
+    before = threads("")
+    with one_blas_thread():
+        assert {*threads("blas")} == {1}
+    assert threads("") == before
