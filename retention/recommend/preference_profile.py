@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from retention.lake.lake import naive
-from retention.recommend.history import DAY, PURCHASE, UNRATED, VIEW, WEIGHTS
-from retention.recommend.rating_scale import rating_scale
+from retention.recommend.history import DAY, PURCHASE, UNRATED, VIEW, WEIGHTS, rating_scale
 from retention.text import gettext, phrase
 
 if TYPE_CHECKING:

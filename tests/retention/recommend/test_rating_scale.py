@@ -4,9 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retention.recommend.history import UNRATED, preferences
+from retention.recommend.history import UNRATED, RatingScale, preferences, rating_scale
 from retention.recommend.preference_profile import preference_profile
-from retention.recommend.rating_scale import RatingScale, rating_scale
 from tests.retention.recommend.small_shop import Line, make_shop
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
