@@ -24,7 +24,7 @@ def init(call: Call, demo: bool) -> Answer:
     if not settings.key:
         raise RuntimeError("an empty secret key")
     if demo:
-        from retention.demo import import_whole_year
+        from retention.demo.journey import import_whole_year
 
         import_whole_year(call.database, call.progress)
     return Answer(

@@ -22,7 +22,7 @@ from workers.requests import DemoFeed
 
 POLL_SECONDS = 0.1
 CLOCK, COMMANDS = "/playground/clock", "/playground/commands"
-STEPS = 5  # the start of the workers, and the steps of `retention.demo.prepare`
+STEPS = 5  # the start of the workers, and the steps of `retention.demo.journey.prepare`
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ from retention import clock
 from retention.campaigns.codes.file_imports import LISTENER
 from retention.db import Database
 from retention.db.tables import BusinessClock
-from retention.demo import extracts
-from retention.demo.facts import START
+from retention.demo import START, extracts
 from retention.demo.response import respond
 from retention.errors import BadInput
 from retention.lake import Lake

@@ -19,7 +19,7 @@ from retention.campaigns.codes.file_imports import LISTENER
 from retention.db import Database, Transaction
 from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign, Coupon
-from retention.demo.facts import EFFECT, SHOP_ORDER, Effect
+from retention.demo import EFFECT, SHOP_ORDER, Effect
 from retention.keys import keyed_hash
 from retention.lake import Lake
 from retention.lake.importing.import_files import import_files

@@ -27,9 +27,8 @@ from retention.campaigns.lifecycle.states import Step
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Campaign, Job
-from retention.demo import feed, prepare
-from retention.demo.facts import EFFECT, Effect
-from retention.demo.journey import START
+from retention.demo import EFFECT, START, Effect
+from retention.demo.journey import feed, prepare
 from retention.demo.response import respond
 from retention.lake import Lake
 from retention.recommend.bandit import assignment

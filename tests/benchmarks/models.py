@@ -27,7 +27,7 @@ def home() -> dict[str, Figure]:
     """The year itself, through the demo's importer; kept for the next run."""
     from retention.db import Database
     from retention.db.migrate import upgrade
-    from retention.demo import import_whole_year
+    from retention.demo.journey import import_whole_year
 
     place = settings()
     upgrade(place)

@@ -21,7 +21,7 @@ import yaml
 from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
-from retention.demo.facts import EFFECT
+from retention.demo import EFFECT
 from retention.templating import environment, moment, shorten, strip_controls
 from retention.text import bracket, gettext, is_pseudo, language, phrase, plural_phrase
 from workers import ids

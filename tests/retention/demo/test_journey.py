@@ -13,7 +13,7 @@ import templates
 from retention import demo
 from retention.db import Database
 from retention.db.tables import Assignment, Campaign, Coupon, DirectoryEntry, ImportLog
-from retention.demo import extracts, response
+from retention.demo import extracts, journey, response
 from retention.lake import Lake
 from retention.risk.policy import DEFAULT, read_policy
 from retention.settings import Settings
@@ -33,7 +33,7 @@ def opened(tmp_path_factory):
     settings = Settings(home=home, demo=True, secret_key=KEY, _env_file=None)
     database = Database.of(settings)
     create_tables(database)
-    demo.prepare(database)
+    journey.prepare(database)
     lake = Lake.open(settings)
     customers = lake.table("customers").order_by("customer_id").limit(400).customer_id.execute()
     with database.transaction() as session:
@@ -88,7 +88,7 @@ def opened(tmp_path_factory):
 def fed(opened, tmp_path):
     """A copy of it, four weeks on."""
     shop = readonly.copy_of(SmallShop(*opened), tmp_path / "home", demo=True, secret_key=KEY)
-    demo.feed(shop.database, shop.lake, demo.START + timedelta(days=28))
+    journey.feed(shop.database, shop.lake, demo.START + timedelta(days=28))
     yield shop.database, shop.lake
     shop.database.dispose()
 
@@ -168,7 +168,7 @@ def test_feed_imports_a_week_once_and_nothing_later(fed):
     until = demo.START + timedelta(days=28)
     assert lake.newest_event() < until
     counts = lake.table("events").count().execute()
-    again = demo.feed(database, lake, until)
+    again = journey.feed(database, lake, until)
     assert (again["events"], again["customers"], again["redemptions"]) == (0, 0, 0)
     assert (again["simulated"]["orders"], again["simulated"]["redemptions"]) == (0, 0)
     assert lake.table("events").count().execute() == counts

@@ -18,7 +18,7 @@ from retention.campaigns.measurement.interim import interim
 from retention.campaigns.measurement.late_orders import count_orders, missing_days
 from retention.campaigns.measurement.outcomes import METRICS, SEGMENTS, collect_outcomes, leak_check
 from retention.db import Transaction
-from retention.demo.facts import EFFECT
+from retention.demo import EFFECT
 from retention.erasure import ERASED_PREFIX
 from retention.errors import Conflict
 from retention.lake import Lake

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from retention.connect.sources.dropped_files import DROPPABLE, propose_file
 from retention.db.tables import Job
-from retention.demo import feed, prepare
+from retention.demo.journey import feed, prepare
 from retention.errors import BadInput, Refused
 from retention.lake import Lake
 from retention.paths import create_private_folder
