@@ -100,7 +100,7 @@ def candidates(
     `rows`: customers of the history. Pass a few hundred at a time; scores are dense (rows × items).
     """
     scores = scores or ModelScores(models, select_rows(interactions.liked, rows))
-    is_bought = _purchased(interactions, rows)
+    is_bought = interactions.bought[rows].toarray() > 0
     source_scores = {
         "collaborative": scores.collaborative,
         "neighbours": scores.neighbours,
@@ -136,16 +136,6 @@ def _favourites(stats: ItemStats, interactions: Interactions, rows: np.ndarray) 
     faded = np.zeros((len(rows), habit.size), dtype=np.float32)
     faded[row, type_[inside]] = np.log1p(habit.faded[inside])
     return faded.take(stats.groups["type"], axis=1) * stats.shares["type"]
-
-
-def _purchased(interactions: Interactions, rows: np.ndarray) -> np.ndarray:
-    """Mark bought items, as (rows × items)."""
-    column = interactions.place[interactions.seen.item]
-    bought = np.flatnonzero((column >= 0) & (interactions.seen.days > 0))
-    row, inside = _rows_of(interactions, rows, interactions.seen.customer[bought])
-    is_bought = np.zeros((len(rows), interactions.item_stats.size), dtype=bool)
-    is_bought[row, column[bought[inside]]] = True
-    return is_bought
 
 
 def _mark_own(interactions: Interactions, rows: np.ndarray, is_chosen: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import numpy as np
 import pandas as pd
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 
 from retention.db import Transaction
 from retention.db.tables import Coupon, Impression
@@ -20,18 +20,10 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 WINDOW_DAYS = 28  # after the impression
-IMPRESSION_COLUMNS = (
-    "shown_in",
-    "surface",
-    "customer_id",
-    "item_id",
-    "position",
-    "source",
-    "model_version",
-    "arm",
-    "propensity",
-    "shown_at",
-)
+# all but the team and the title
+IMPRESSION_COLUMNS = [
+    column for column in inspect(Impression).c if column.name not in ("team_id", "title")
+]
 PAIR = ["customer_id", "item_id"]
 
 
@@ -49,13 +41,16 @@ def load_responses(
     the window), ``redeemed`` (in the order that used the campaign's code, or by a redemption of the
     item itself), ``useful`` and ``wrong`` (number of people with that verdict on the line).
     """
-    order = ("shown_at", "shown_in", "customer_id", "position")
     query = (
-        select(*(getattr(Impression, name) for name in IMPRESSION_COLUMNS))
+        select(*IMPRESSION_COLUMNS)
         .where(Impression.team_id == session.settings.team_id, Impression.shown_at < before)
-        .order_by(*(getattr(Impression, name) for name in order))
+        .order_by(
+            Impression.shown_at, Impression.shown_in, Impression.customer_id, Impression.position
+        )
     )
-    frame = pd.DataFrame(map(tuple, session.execute(query)), columns=list(IMPRESSION_COLUMNS))
+    frame = pd.DataFrame(
+        map(tuple, session.execute(query)), columns=[column.name for column in IMPRESSION_COLUMNS]
+    )
     people = lake.identities.canonical_ids(before)
     frame = frame.assign(
         shown_at=pd.to_datetime(frame["shown_at"], utc=True),

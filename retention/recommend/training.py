@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from retention.recommend.evaluation.evaluation_context import (
     Snapshot,
     TrainingOptions,
     build_interactions,
-    ground_truth,
     learn_snapshot,
     measure_scorers,
     validate_model,
@@ -33,7 +33,7 @@ from retention.recommend.event_weights import apply_weights, learn_weights
 from retention.recommend.history import History, bought_between, read
 from retention.recommend.matrices import ones_at, positions
 from retention.recommend.models import MODELS
-from retention.recommend.ranking.ranker_training import learn_to_rank
+from retention.recommend.ranking.ranker_training import learn_to_rank, past_window, report_metrics
 from retention.recommend.responses import add_feedback
 from retention.recommend.side_information import read_side_information
 from retention.text import gettext
@@ -89,7 +89,6 @@ def train(
         trained = train_single_model(lake, history, cutoff, asked, part(progress, 1, 4, span=3))
         if trained is not None:
             return replace(trained, event_weights=weights)
-        asked = replace(asked, model="auto")
     recipe = learn_to_rank(history, end, asked, part(progress, 1, 4, span=2))
     snapshot = learn_snapshot(history, at, asked, part(progress, 3, 4))
     rung = _description(snapshot, has_ranker=bool(recipe.rankers)) + recipe.note
@@ -219,24 +218,15 @@ def _measure(
     lake: "Lake", history: History, cutoff: datetime, asked: TrainingOptions, progress: Progress
 ) -> dict[str, Any]:
     """Measure model and baselines in the last horizon."""
-    end = int(history.at(cutoff))
-    start = end - asked.horizon_days
-    past = history.before(start)
-    if not len(past.day):
+    end, learn = int(history.at(cutoff)), partial(_fit_snapshot, lake)
+    window = past_window(history, end, asked, part(progress, 0, 2), learn)
+    if window is None or not len(window.active):
         return {}
-    snapshot = _fit_snapshot(lake, past, float(start), asked, part(progress, 0, 2))
-    if snapshot is None:
-        return {}
-    purchases = ground_truth(snapshot, history, start, end)
-    rows = np.flatnonzero(np.diff(purchases.indptr) > 0)
-    if not len(rows):
-        return {}
-    rows = np.sort(np.random.default_rng(asked.seed).permutation(rows)[:MAX_MEASURED])
-    own = single_model_scorer(lake, snapshot)
-    baselines = {name: baseline(snapshot) for name, baseline in BASELINES.items()}
-    scores: dict[RankingKey, Scorer] = {
-        (name, BOTH): scorer for name, scorer in {"": own, **baselines}.items()
-    }
-    measured = measure_scorers(snapshot, rows, scores, purchases, part(progress, 1, 2))
-    metrics = {name: ranking.as_dict() for (name, _), ranking in measured.items()}
-    return {**metrics.pop(""), "customers": len(rows), "baselines": metrics}
+    snapshot = window.snapshot
+    rows = np.random.default_rng(asked.seed).permutation(window.active)[:MAX_MEASURED]
+    scores: dict[RankingKey, Scorer] = {("", BOTH): single_model_scorer(lake, snapshot)}
+    scores |= {(name, BOTH): baseline(snapshot) for name, baseline in BASELINES.items()}
+    measured = measure_scorers(
+        snapshot, np.sort(rows), scores, window.purchases, part(progress, 1, 2)
+    )
+    return report_metrics({name: each for (name, _), each in measured.items()}, "")

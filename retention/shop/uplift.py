@@ -12,7 +12,7 @@ from retention.number_format import signed
 from retention.shop import plots
 from retention.shop.tables import arrow_table, html_table, text_table
 from retention.text import gettext
-from retention.uplift.evaluation import compare_with_predictions
+from retention.uplift.evaluation import compare_learners
 from retention.uplift.experiment import Experiment, build_experiment
 from retention.uplift.experiment import read_table as read_file
 
@@ -221,7 +221,7 @@ def evaluate_uplift(
         control=None if control is None else str(control),
         arm=None if arm is None else str(arm),
     )
-    data, predictions = compare_with_predictions(trial, seed=seed)
+    data, predictions = compare_learners(trial, seed=seed)
     return UpliftResult(data, trial, predictions)
 
 

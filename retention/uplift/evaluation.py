@@ -58,7 +58,7 @@ def evaluate(
     started = perf_counter()
     table = read_table(data)
     trial = build_experiment(table, treatment, outcome, features, control=control, arm=arm)
-    report = compare_learners(trial, seed=seed, progress=progress)
+    report, _ = compare_learners(trial, seed=seed, progress=progress)
     return {**report, "seconds": perf_counter() - started}
 
 
@@ -74,22 +74,13 @@ def select_learner(
 
 def compare_learners(
     trial: Experiment, *, seed: int = 0, progress: Progress = silent
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Compare learners by repeated cross-validation.
 
     Intervals come from the bootstrap.
 
-    Returns: output of `evaluate` without the seconds.
-    """
-    return compare_with_predictions(trial, seed=seed, progress=progress)[0]
-
-
-def compare_with_predictions(
-    trial: Experiment, *, seed: int = 0, progress: Progress = silent
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Compare as `compare_learners` does, and return the out-of-fold predictions as well.
-
-    Returns: ``model`` and ``risk`` → (n,), the means over the repeats.
+    Returns: output of `evaluate` without the seconds; and the out-of-fold predictions: ``model``
+    and ``risk`` → (n,), the means over the repeats.
     """
     scores, fold = cross_validate(trial, LEARNERS, seed=seed, progress=progress)
     risk = scores.pop("risk")

@@ -35,7 +35,6 @@ COLUMNS = (
     "propensity",
     "discount",
     "margin",
-    "ended",
 )
 
 
@@ -51,7 +50,7 @@ def logged_decisions(
     share of the margin left after the discount, times the share of items without a "not for them".
     """
     rows = session.execute(
-        select(Assignment, Campaign.body, Campaign.window_ends_at)
+        select(Assignment, Campaign.body)
         .join(Campaign, Campaign.id == Assignment.campaign_id)
         .where(
             Campaign.team_id == session.settings.team_id,
@@ -70,9 +69,8 @@ def logged_decisions(
             assignment.offer["propensity"],
             assignment.offer.get("discount") or 0.0,
             body.get("margin") or 0.0,
-            window_ended,
         )
-        for assignment, body, window_ended in rows
+        for assignment, body in rows
         if assignment.offer.get("propensity")
     ]
     frame = pd.DataFrame(decided, columns=list(COLUMNS))
@@ -197,15 +195,17 @@ def _arm_summaries(
     arms: thompson.Arms, taken: np.ndarray, reward: np.ndarray, target: np.ndarray
 ) -> list[dict[str, Any]]:
     """Report frequency and reward per arm. Arms never taken before or now are left out."""
-    summaries = []
-    for place, name in enumerate(arms.names):
-        rewards, would_take = reward[taken == place], float(target[:, place].mean())
-        if len(rewards) or would_take > 0:
-            summary = {
-                "arm": name,
-                "taken": len(rewards),
-                "reward": float(rewards.mean()) if len(rewards) else None,
-                "would_take": round(would_take, 4),
-            }
-            summaries.append(summary)
-    return summaries
+    rewards, would_take = (
+        [reward[taken == arm] for arm in range(len(arms.names))],
+        target.mean(axis=0),
+    )
+    return [
+        {
+            "arm": name,
+            "taken": len(earned),
+            "reward": float(earned.mean()) if len(earned) else None,
+            "would_take": round(float(share), 4),
+        }
+        for name, earned, share in zip(arms.names, rewards, would_take, strict=True)
+        if len(earned) or share > 0
+    ]

@@ -1,6 +1,6 @@
 """Train rankers on past horizons and select kinds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,18 +51,22 @@ class PastWindow:
 
 
 def past_window(
-    history: History, end: int, options: TrainingOptions, progress: Progress = silent
+    history: History,
+    end: int,
+    options: TrainingOptions,
+    progress: Progress = silent,
+    learn: Callable[..., Snapshot | None] = learn_snapshot,
 ) -> PastWindow | None:
     """Rebuild the horizon before day ``end`` begins.
 
     `end`: day since 1970, exclusive.
-    Returns: none without any event before the window.
+    Returns: none without any event before the window, or if nothing can be learned from them.
     """
     start = end - options.horizon_days
     past = history.before(start)
-    if not len(past.day):
+    snapshot = learn(past, float(start), options, progress) if len(past.day) else None
+    if snapshot is None:
         return None
-    snapshot = learn_snapshot(past, float(start), options, progress)
     purchases = ground_truth(snapshot, history, start, end)
     return PastWindow(start, snapshot, purchases, np.flatnonzero(np.diff(purchases.indptr) > 0))
 
@@ -202,7 +206,7 @@ def learn_to_rank(
     progress(4, 4, gettext("Learning to rank"))
     return RankerSet(
         rankers,
-        _metrics(evaluation[BOTH], rankers[BOTH].kind),
+        report_metrics(evaluation[BOTH], rankers[BOTH].kind),
         _logistic_only_note(last, options) if logistic_only else "",
     )
 
@@ -284,8 +288,8 @@ def select_kind(evaluation: Mapping[str, RankingMetrics], kinds: Sequence[str]) 
     return best if ahead > CONFIDENCE else default
 
 
-def _metrics(rankings: Mapping[str, RankingMetrics], kind: str) -> dict[str, Any]:
-    """Report metrics of a kind and baselines."""
+def report_metrics(rankings: Mapping[str, RankingMetrics], kind: str) -> dict[str, Any]:
+    """Report metrics of a kind or model, and of the baselines."""
     if not rankings:
         return {}
     baselines = {name: rankings[name].as_dict() for name in BASELINES}
