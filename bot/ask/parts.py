@@ -11,9 +11,8 @@ from bot.ask.sentence import is_chinese, word_list
 from bot.ask.values import Values
 
 _OPENERS = (
-    r"only|in|from|with|without|except|excluding|but|who|whose|that|which|for|by|over|under|"
-    r"above|below|more|less|"
-    r"at|via|not|of|among|since|younger|older|having|using|on"
+    r"only|in|from|with|without|except|excluding|but|who|whose|that|which|for|by|over|under|above|"
+    r"below|more|less|at|via|not|of|among|since|younger|older|having|using|on"
 )
 # Words that only a narrowing phrase has, even though each may stand elsewhere.
 _NARROWING = re.compile(
@@ -23,20 +22,17 @@ _NARROWING = re.compile(
 )
 _EXPLANATION = re.compile(
     r"^(?:my |our |the |i |we |you |it |he |she |they |let |please |thank|since |as |because|"
-    r"before |after |to be |"
-    r"in order|now that|someone |new data|mine |anna |tom |for the (?:report|meeting|board|"
-    r"quarter))"
+    r"before |after |to be |in order|now that|someone |new data|mine |anna |tom |for the (?:report|"
+    r"meeting|board|quarter))"
 )
 _ZH_FILLER = re.compile(
     r"请问|麻烦|帮我|告诉|给我|看看|看下|看一下|显示|列出|预测|查一下|一下|一些|一个|哪些|哪位|"
-    r"哪个|那些|这些|什么|多少|几个|"
-    r"怎么样|怎么|到哪一?步|到哪|为什么|为啥|如何|有没有|没有|是不是|快要|最近|现在|目前|可以|应该|我们|你们|"
-    r"他们|她们|(?<![老新大女男])客户|(?<![老新大女男])顾客|(?<![老新大女男])用户|家庭|"
-    r"名单|列表|流失|风险|以上|就行|就好|起草|活动|召回|优惠|折扣|推荐|商品|产品|东西|预算|"
-    r"离开|跑路|最高|概率|情况|结果|"
-    r"欧元|美元|正在进行|待审批|审批|草稿|接下来|喜欢|即将|可能|容易|正在|进行|等待|马上|人群|"
-    r"大家|今天|下个?月|本月|这个?月|本周|"
-    r"这周|效果|收益|数据|模型|提醒|高风险|中风险|低风险|"
+    r"哪个|那些|这些|什么|多少|几个|怎么样|怎么|到哪一?步|到哪|为什么|为啥|如何|有没有|没有|是不是|"
+    r"快要|最近|现在|目前|可以|应该|我们|你们|他们|她们|(?<![老新大女男])客户|"
+    r"(?<![老新大女男])顾客|(?<![老新大女男])用户|家庭|名单|列表|流失|风险|以上|就行|就好|起草|"
+    r"活动|召回|优惠|折扣|推荐|商品|产品|东西|预算|离开|跑路|最高|概率|情况|结果|欧元|美元|"
+    r"正在进行|待审批|审批|草稿|接下来|喜欢|即将|可能|容易|正在|进行|等待|马上|人群|大家|今天|"
+    r"下个?月|本月|这个?月|本周|这周|效果|收益|数据|模型|提醒|高风险|中风险|低风险|"
     r"[的了吗呢啊吧呀嘛啦有是和或在就都也还再只把对从向为给请谁要会想能个名位件那这我你他她它将快搞做发看先号让与及去来人]"
 )
 _TRIM = re.compile(r"^[\s,.;:!?\"'()，。！？、：；-]+|[\s,.;:!?\"'()，。！？、：；-]+$")

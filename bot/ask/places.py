@@ -20,8 +20,7 @@ MAX_CHARACTERS = 12  # of a Chinese place's name
 
 _MAY_NAME = re.compile(
     r"\b(?:in|from|near|around|of|about|and|only|just)\b|"
-    r"\b[A-Z]\S+ (?:customers|clients|people|households|buyers|shoppers)\b|"
-    r"[\u4e00-\u9fff]"
+    r"\b[A-Z]\S+ (?:customers|clients|people|households|buyers|shoppers)\b|[\u4e00-\u9fff]"
 )
 _BEFORE = re.compile(
     r"\b(?:who (?:are|live|come) )?(?:in|from|near|around|of|about|and|only|just) "

@@ -63,11 +63,6 @@ class Understanding:
     alternatives: tuple[str, ...] = ()  # other command lines, nearest first
     place_gap: Gap = ""  # what the data lacks for a place; see `bot.ask.places.gap`
 
-    @property
-    def runs_at_once(self) -> bool:
-        """Return whether the command may run without a confirmation."""
-        return self.command is not None and not self.changes
-
     def as_dict(self) -> dict[str, object]:
         """Return the JSON of ``retention ask``."""
         return {

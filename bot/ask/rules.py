@@ -17,20 +17,17 @@ _THIS = r"(?:\b(?:it|this|that|this one|the campaign|this campaign|that campaign
 
 RISK = (
     r"at[- ]risk|\brisk(?:y|iest|s)\b|\bin (?:the )?risk\b|\bat[- ](?:\ue00b)+|\brisk\b|\bchurn\w*|"
-    r"\bendangered\b|\bin danger\b|\b(?:gone|going|went|become|fallen) (?:quiet|silent|cold|"
-    r"away)\b|"
+    r"\bendangered\b|\bin danger\b|"
+    r"\b(?:gone|going|went|become|fallen) (?:quiet|silent|cold|away)\b|"
     r"\blaps(?:e|es|ed|ing|ers?)\b|"
-    r"\b(?:about|going|gonna|likely|ready|might|may|could|will|would|want) (?:to )?"
-    r"(?:leave|churn|stop buying|quit|bail|go|lapse|drop off)\b(?: on us| us)?|\bleav(?:e|es|"
-    r"ing)\b(?: us)?|"
+    r"\b(?:about|going|gonna|likely|ready|might|may|could|will|would|want) (?:to )?(?:leave|churn|"
+    r"stop buying|quit|bail|go|lapse|drop off)\b(?: on us| us)?|\bleav(?:e|es|ing)\b(?: us)?|"
     r"\b(?:are|be|we're|keep)? ?(?:going to lose|gonna lose|losing|could lose|might lose|"
-    r"may lose)\b|"
-    r"\bslip(?:s|ping)? away\b|\bdrift(?:ing)? away\b|\bbail(?:ing)?\b|\bgone for good\b|"
-    r"\bstop(?:ped|s)? (?:buying|ordering|coming|shopping|purchasing)\b|\b(?:we|us|"
-    r"did) (?:lose|lost)\b|"
-    r"\bkeep an eye on\b|\bto call(?: first| today|\W*$)|"
-    r"\bcall first\b|\bworr(?:y|ied) about\b|流失|跑路|有风险|风险|要走|快走|离开|走掉|"
-    r"不再(?:买|来|下单)|不[买来]了"
+    r"may lose)\b|\bslip(?:s|ping)? away\b|\bdrift(?:ing)? away\b|\bbail(?:ing)?\b|"
+    r"\bgone for good\b|\bstop(?:ped|s)? (?:buying|ordering|coming|shopping|purchasing)\b|"
+    r"\b(?:we|us|did) (?:lose|lost)\b|\bkeep an eye on\b|\bto call(?: first| today|\W*$)|"
+    r"\bcall first\b|\bworr(?:y|ied) about\b|"
+    r"流失|跑路|有风险|风险|要走|快走|离开|走掉|不再(?:买|来|下单)|不[买来]了"
 )
 CUSTOMERS = (
     r"\b(?:customers?|clients?|people|ppl|households?|shoppers|buyers|everyone|everybody|"
@@ -53,8 +50,7 @@ DRAFT = (
 DRAFT_WORDS = (
     r"\b(?:draft(?:ing|s)?|win(?:ning)?|backs?|winback|reactivat\w+|re-?engag\w+|set up|create|"
     r"make|prepare|build|start|launch|plan|want|need|send|offer|e-?mail|mail|text|give|design|"
-    r"campaigns?|coupons?|"
-    r"discounts?|promo\w*|vouchers?|hold-?out|spend|cost)\b|"
+    r"campaigns?|coupons?|discounts?|promo\w*|vouchers?|hold-?out|spend|cost)\b|"
     r"起草|召回|挽回|搞|做|发|建|设计|创建|新建|准备|策划|活动|优惠|券"
 )
 APPROVE = r"\bapprov(?:e|ing|es|al of)\b|\bsign off\b|批准|审批|批一下|批了|通过"
@@ -68,12 +64,11 @@ STOP = r"\b(?:stop(?:ping)?|halt|pause|abort|kill|end|cancel|call off)\b|停"
 # In a campaign's thread, other words around "stop" may mean something else.
 PLAIN_STOP = (
     r"(?:(?:ok(?:ay)?|so|and|now|please|pls|just|then|let'?s|we (?:need|have|want) to|i want to|"
-    r"we should|you can|(?:can|could|would) (?:you|we))\b[, ]*)*"
-    r"(?:stop|halt|pause|abort|kill|end|cancel|call off)"
-    r"(?: (?:it|this|that|one|the|campaign|sending|mailing|everything|now|right|please|pls|away|"
-    r"immediately|today|at|once|for|good|here|all))*\W*|"
-    r"(?:请|麻烦|先|那|就|快|立刻|马上|现在|这个|该|活动|把|它)*(?:停|暂停|叫停|终止|取消)"
-    r"(?:掉|止|了|下|用|一下|吧|它|这个|该|活动|发送)*\W*"
+    r"we should|you can|(?:can|could|would) (?:you|we))\b[, ]*)*(?:stop|halt|pause|abort|kill|end|"
+    r"cancel|call off)(?: (?:it|this|that|one|the|campaign|sending|mailing|everything|now|right|"
+    r"please|pls|away|immediately|today|at|once|for|good|here|all))*\W*|"
+    r"(?:请|麻烦|先|那|就|快|立刻|马上|现在|这个|该|活动|把|它)*(?:停|暂停|叫停|终止|取消)(?:掉|止|"
+    r"了|下|用|一下|吧|它|这个|该|活动|发送)*\W*"
 )
 SUBMIT = r"\b(?:submit(?:ting)?|hand in|(?:send|put)\b.*\bfor approval)\b|提交"
 EDIT = (
@@ -118,11 +113,9 @@ SPEND_MOST = (
 DRAFTING = r"\b(?:draft\w*|set up|create|prepare|plan)\b|起草|创建|准备"
 EVERYONE = (
     r"\b(?:every(?:one|body)|all (?:of )?(?:our |my |the )?(?:customers|clients|people|shoppers|"
-    r"buyers)|"
-    r"the whole (?:list|base)|(?:each|every) (?:customer|client|shopper))\b"
-    r"(?! (?:who |that |is |are )*(?:at|in|on|above|with|from|likely|about|going)\b|'s? )|"
-    r"所有(?:的)?(?:人|客户|顾客|用户)|全部(?:客户|顾客|人)|"
-    r"每个?(?:人|位?客户)|大家|全体"
+    r"buyers)|the whole (?:list|base)|(?:each|every) (?:customer|client|shopper))\b(?! (?:who |"
+    r"that |is |are )*(?:at|in|on|above|with|from|likely|about|going)\b|'s? )|"
+    r"所有(?:的)?(?:人|客户|顾客|用户)|全部(?:客户|顾客|人)|每个?(?:人|位?客户)|大家|全体"
 )
 AT_ONCE = (
     r"\b(?:right |just )?now\b|\b(?:today|tonight|tomorrow|immediately|asap)\b|"
@@ -155,8 +148,7 @@ HOW_MANY = (
 SOLD = (
     r"\b(?:sales|turnover|takings)\b|\brevenues?\b|"
     r"\b(?:how much|what) (?:did|have|do|does) (?:we|the shop) (?:sell|sold|take|make|earn|"
-    r"turn over)\b|"
-    r"\bhow many (?:orders|new customers)\b|\bnumber of orders\b|"
+    r"turn over)\b|\bhow many (?:orders|new customers)\b|\bnumber of orders\b|"
     r"销售|营业额|营收|卖了|卖出|多少订单|多少(?:位|个)?新客|新客户|订单(?:数|量)|成交"
 )
 ROLL_BACK = (
@@ -169,9 +161,8 @@ ROLL_BACK = (
 STATE_WORDS = "|".join(pattern for _, pattern in _STATES)
 _RESULT = (
     r"\b(?:results?|outcome|perform\w*|money|uplift|lift|profit|roi|earn(?:ed|s)?|paid off|pay off|"
-    r"needle|success\w*|"
-    r"went|going|doing|happened|effect|incremental|hold-?out)\b|\bhow (?:did|does|do|is|was|has|"
-    r"much)\b|\bdid .* (?:do|work)\b|"
+    r"needle|success\w*|went|going|doing|happened|effect|incremental|hold-?out)\b|"
+    r"\bhow (?:did|does|do|is|was|has|much)\b|\bdid .* (?:do|work)\b|"
     r"效果|结果|收益|表现|赚|怎么样|咋样|如何"
 )
 
@@ -361,10 +352,9 @@ RULES = (
     ),
     _rule(
         "status",
-        r"^status\W*$|\bstatus\b|\b(?:are you|is the bot|is it|u) (?:up|there|ok|alive|"
-        r"online)\b|"
-        r"\beverything (?:is )?(?:running|ok|up|fine|working)\b|\bis everything\b|^状态$|"
-        r"状态|正常吗",
+        r"^status\W*$|\bstatus\b|\b(?:are you|is the bot|is it|u) (?:up|there|ok|alive|online)\b|"
+        r"\beverything (?:is )?(?:running|ok|up|fine|working)\b|\bis everything\b|"
+        r"^状态$|状态|正常吗",
     ),
     _rule(
         "jobs list",
@@ -442,3 +432,50 @@ def match_rules(values: Values, has: frozenset[str]) -> Match | None:
 def find_state(low: str) -> str | None:
     """Return the state of the campaigns to list, if the sentence names one."""
     return next((state for state, pattern in _STATES if _compiled(pattern).search(low)), None)
+
+
+# ---------------------------------------------------------------- mood
+
+# How a sentence relates to the deed that it names. What only talks about a change must not become
+# that change.
+_MOODS = {
+    "negated": (
+        r"\b(?:don'?t|do not|does not|doesn'?t|did not|didn'?t|won'?t|will not|not|never|no need|"
+        r"nobody|no one|none|"
+        r"shouldn'?t|should not|wouldn'?t|would not|mustn'?t|rather not|instead of|too early)\b|"
+        r"(?<!要)不要|先别|别(?!的)|不用|不想|不必|没有?必要|还不|(?<!能)不能|(?<!该)不该|不可以"
+    ),
+    "reported": (
+        r"\b(?:said|says|told|wrote|mentioned|suggested|thought|thinks|believes|heard|asked|"
+        r"by mistake|already|"
+        r"we could|we might|i might|i would (?!like|love)|i'd rather|(?:i|we) think|maybe|perhaps|"
+        r"wish)\b|说过?|听说|已经|以为|也许"
+    ),
+    "conditional": (
+        r"\bif (?!you (?:can|could|have|don'?t mind)|possible|necessary)|\bunless\b|"
+        r"如果|要是|万一"
+    ),
+    "how": (
+        r"\bhow (?:do|does|can|could|should|would) (?:i|we|you|one|someone|people)\b|"
+        r"\bhow (?:i|we) (?:can )?\b|\bhow to\b|\bwhat (?:does|do|happens|would happen)\b|"
+        r"\bhow does \w+ work\b|\bexplain how\b|\bis it safe\b|"
+        r"怎么(?!样|了|回事|定义)|如何(?!$|[？?])"
+    ),
+    "what_if": r"\bwhat (?:happens|would happen)\b|\bis it safe\b|会怎样|会怎么样",
+    "may_they": r"^(?:can|may|could) (?!you|u\b|i\b|we\b)[a-z]+s?\b",
+    "should": (
+        r"^(?:so |and |ok,? )?(?:should|shall|must|do) (?:i|we|they|you)\b|\bwould it be\b|"
+        r"\bis it (?:wise|a good idea|right)\b|"
+        r"要不要|该不该|应不应该|是否|需不需要|需要.*吗|应该.*吗|能不能停"
+    ),
+    "asks": (
+        r"^(?:so |and |ok,? )?(?:who|whom|why|when|did|does|has|have|had|was|were|is|are)\b|^谁|"
+        r"为什么|为啥|什么时候|谁(?:批|停|提交|起草)"
+    ),
+    "may_i": r"^(?:can|may|could) (?:i|we) (?!see|have|get)",
+}
+
+
+def moods_of(low: str) -> frozenset[str]:
+    """Tell a request from a question, a report, a refusal or a thought."""
+    return frozenset(mood for mood, pattern in _MOODS.items() if _compiled(pattern).search(low))

@@ -9,7 +9,6 @@ from bot.ask import rules
 from bot.ask.dates import months_back
 from bot.ask.figures import find_conditions, find_period
 from bot.ask.lines import THESE, Lines, word_of
-from bot.ask.mood import Mood
 from bot.ask.parts import PICKING, unused_parts
 from bot.ask.references import names_other_campaign
 from bot.ask.result import CHANGING, Subject, Understanding, changes, path_of
@@ -33,12 +32,10 @@ _THIS_CUSTOMER = re.compile(
     r"该客户|^为什么|^why\b"
 )
 _FOLLOW_UP = re.compile(
-    r"(?:\b(?:and|or|what|about|how|but|only|just|show|me|please|pls|for|then|also|now|the|"
-    r"those|these|them|it|"
-    r"was|who|whom|which|is|are|were|a|as|of|at|ones|one|see|give|list|too|well|same|in|on|again|"
-    r"customers?|list|ok|so|with)\b|"
-    r"那么?|呢|哪些|哪个|谁|其中|他们|她们|里面?|中|最|只|看|的|个|就行|客户|和|是|情况|再|也|"
-    r"[\s,.!?，。！？、])+"
+    r"(?:\b(?:and|or|what|about|how|but|only|just|show|me|please|pls|for|then|also|now|the|those|"
+    r"these|them|it|was|who|whom|which|is|are|were|a|as|of|at|ones|one|see|give|list|too|well|same|"
+    r"in|on|again|customers?|list|ok|so|with)\b|那么?|呢|哪些|哪个|谁|其中|他们|她们|里面?|中|最|"
+    r"只|看|的|个|就行|客户|和|是|情况|再|也|[\s,.!?，。！？、])+"
 )
 # Words that belong to a list's intent without narrowing it.
 _HEADS = {
@@ -93,14 +90,12 @@ _MEANING = tuple(
         r"(?:so |and )?what(?:'?s| is| are) (?:an? )?(?:the (?=hold|clear|quiet|"
         r"programme))?(.+?)(?: here| exactly)?",
         r"(?:please |can you |could you )*(?:define|explain)(?: me)? (?:an? |the )?(?:word |"
-        r"term )?(.+?)"
-        r"(?: to me| for me)?(?:,? please| pls)?",
+        r"term )?(.+?)(?: to me| for me)?(?:,? please| pls)?",
         r"(?:what(?:'?s| is) )?(?:the )?(?:meaning|definition) of (?:an? |the )?(.+)",
         r"(.+?)(?: ?[-,:?.])? ?what(?:'s| is| are| does)? (?:that|those|these|it|this)(?: mean)?",
         r"(?:what|not sure what) (.+?) means?",
         r"i (?:don't|do not) (?:understand|get|know)(?: what)?(?: an?| the)? (.+?)(?: is| are|"
-        r" means?)?"
-        r"(?:, (?:what is (?:it|that)|help))?",
+        r" means?)?(?:, (?:what is (?:it|that)|help))?",
         r"(?:请?解释(?:一下|下)?|什么[是叫])(.+?)",
         r"[“\"']?(.+?)[”\"']?(?:是指?|指的?是?|到底是|代表|表示)?什么(?:意思|东西|含义)?",
         r"(.+?)(?:怎么|如何)理解",
@@ -183,7 +178,7 @@ class _Reader(Lines):
 
     def __init__(self, text: str, today: date, subject: Subject, vocabulary: Vocabulary) -> None:
         super().__init__(text, today, subject, vocabulary)
-        self.mood = Mood(self.low)
+        self.moods = rules.moods_of(self.low)
 
     # ------------------------------------------------------------ which command
 
@@ -300,8 +295,7 @@ class _Reader(Lines):
 
     def _help(self) -> str | None:
         """Return the help that a question about a deed asks for."""
-        mood = self.mood
-        if not (mood.how or mood.what_if or mood.may_they) or mood.negated:
+        if not self.moods & {"how", "what_if", "may_they"} or "negated" in self.moods:
             return None
         if re.search(r"\bchurn\b.*\bmean|\bwhat (?:can|happened|has)\b|\bhow long\b", self.low):
             return None
@@ -409,18 +403,18 @@ class _Reader(Lines):
 
     def _settle(self, intent: str) -> str | None:
         """Return the intent after a look at the sentence's mood."""
-        mood, low = self.mood, self.low
+        moods, low = self.moods, self.low
         if intent not in CHANGING:
             return self._settle_reading(intent)
-        if intent == "campaign stop" and not (mood.should or mood.asks):
+        if intent == "campaign stop" and not moods & {"should", "asks"}:
             head = re.split(r"[,，]|\bbecause\b|因为|\ue00f", low)[0].strip()
             is_plain = any(re.fullmatch(rules.PLAIN_STOP, part) for part in (head, low.strip()))
             if "campaign" not in self._kinds() and not is_plain:
                 return None
-        if mood.negated or (intent != "models rollback" and re.search(r"\bundo\b|撤销", low)):
+        if "negated" in moods or (intent != "models rollback" and re.search(r"\bundo\b|撤销", low)):
             return None
         is_past = re.search(rules.PAST.get(intent, r"(?!)"), low) is not None
-        if mood.should:
+        if "should" in moods:
             return {
                 "campaign stop": "campaign result",
                 "campaign draft": "sweep",
@@ -429,9 +423,9 @@ class _Reader(Lines):
                 "forget": None,
                 "role grant": "role list",
             }.get(intent, "campaign show" if intent.startswith("campaign ") else None)
-        if mood.asks or mood.may_i:
+        if moods & {"asks", "may_i"}:
             return self._asked(intent)
-        if mood.reported or mood.conditional or is_past:
+        if moods & {"reported", "conditional"} or is_past:
             return None
         return intent
 
@@ -451,28 +445,30 @@ class _Reader(Lines):
         }.get(intent)
 
     def _settle_reading(self, intent: str) -> str | None:
-        mood = self.mood
+        moods = self.moods
         if re.search(rules.UNSUPPORTED, self.low):
             return None
-        if intent == "campaign list" and _BARE_DEED.search(self.low) and not mood.asks:
+        if intent == "campaign list" and _BARE_DEED.search(self.low) and "asks" not in moods:
             return None  # "approve all drafts" names no campaign
-        is_refused = mood.negated and intent in ("sweep", "score", "recommend", "digest now")
+        is_refused = "negated" in moods and intent in ("sweep", "score", "recommend", "digest now")
         if is_refused and re.match(
             r"(?:please )?(?:don'?t|do not|never|no need)|不要|别|不用", self.low
         ):
             return None
         if intent == "campaign show" and not self._names_campaign():
             return None
-        if intent == "campaign list" and mood.asks and "might" in self.low:
+        if intent == "campaign list" and "asks" in moods and "might" in self.low:
             return None
         return intent
 
     def _names_campaign(self) -> bool:
         """Return whether a bare remark in a campaign's thread asks for the campaign."""
         if self.values.get("campaign"):
-            return not (self.mood.reported and not self.mood.asks) and not self.mood.negated
+            is_report = "reported" in self.moods and "asks" not in self.moods
+            return not is_report and "negated" not in self.moods
         return (
-            self.mood.asks or re.search(r"\b(?:show|open|see|status|where)\b", self.low) is not None
+            "asks" in self.moods
+            or re.search(r"\b(?:show|open|see|status|where)\b", self.low) is not None
         )
 
     # ------------------------------------------------------------ what is not used

@@ -32,9 +32,8 @@ _AMOUNT = r"(\d[\d,.']*\d|\d)"
 _CURRENCY = r"(?:€|\$|£|¥|eur(?:os?)?|usd|dollars?|bucks|pounds?|gbp|yuan|欧元?|美元|元|块钱?)"
 _AT_MOST = (
     r"(?:and )?(?:keep )?(?:with )?(?:a |the )?(?:budget(?: (?:of|is|under|below|at most|to|"
-    r"up to))?|under|below|"
-    r"at most|up to|max(?:imum)?\.?|no more than|not more than|less than|capped at|预算|"
-    r"不超过|最多)"
+    r"up to))?|under|below|at most|up to|max(?:imum)?\.?|no more than|not more than|less than|"
+    r"capped at|预算|不超过|最多)"
 )
 _MONEY = (
     rf"{_AT_MOST} ?(?:of )?(?:€|\$|£|¥)?{_AMOUNT} ?{_CURRENCY}?(?![a-z0-9%])(?: at most)?",
@@ -64,8 +63,7 @@ _CHANNEL = (
 )
 _PEOPLE = (
     r"(?:customers|clients|people|ppl|households|buyers|shoppers|risky|riskiest|most|highest|"
-    r"biggest|"
-    r"worst)"
+    r"biggest|worst)"
 )
 _TOP = (
     rf"\b(?:the )?(?:top|first) ({NUMBER})\b(?: {_PEOPLE})*",
@@ -92,10 +90,9 @@ _DAYS = (
 _TIER = (
     (
         r"\b(?:at least |any |with )?(?:a )?(?:(?:risk )?medium(?:[- ]risk)?(?: or higher|"
-        r" and (?:above|up|higher))?"
-        r"|medium tier|medium)(?: or higher| and (?:above|up|higher)| risk)*(?: included| too|"
-        r" as well)?\b"
-        r"|中(?:等)?风险(?:及|或)?(?:以上|更高)?",
+        r" and (?:above|up|higher))?|medium tier|medium)(?: or higher| and (?:above|up|higher)|"
+        r" risk)*(?: included| too| as well)?\b|"
+        r"中(?:等)?风险(?:及|或)?(?:以上|更高)?",
         "medium",
     ),
     (
@@ -111,9 +108,8 @@ _CAPITALISED_NAME = re.compile(
 )
 _BUDGET_TO = r"\bbudget\b[^.?!]{0,30}? (?:to|of|at) (?:€|\$|£)?(\d[\d,.]*\d|\d)(?![\d%])"
 _NAME = (
-    r"(?:^|(?<=please )|(?<=let's ))(?:call|name|rename) it(?: to)?[ :]+(?!an? |off\b|quits\b)"
-    r"\"?([^\".!?,]+?)\"?"
-    r"(?:,? (?:please|pls))?[.!]?$",
+    r"(?:^|(?<=please )|(?<=let's ))(?:call|name|rename) it(?: to)?[ :]+(?!an? |off\b|"
+    r"quits\b)\"?([^\".!?,]+?)\"?(?:,? (?:please|pls))?[.!]?$",
     r"\b(?:called|named|with the name|name it)[ :]+(?:\"([^\"]+)\"|([a-z0-9][\w'-]*))",
     r"(?:名为|叫做?|命名为)[\"“「]?([\w\u4e00-\u9fff]{1,20})[\"”」]?",
 )

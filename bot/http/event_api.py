@@ -11,7 +11,7 @@ import time
 import zlib
 from base64 import b64decode
 from binascii import Error as BadBase64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,9 +22,9 @@ from urllib.parse import parse_qs
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.group_commit import GroupCommit
-from bot.http import rate_limit
+from bot.http import requests
 from bot.http.rate_limit import TokenBuckets
-from bot.http.requests import Reply, Request, error_reply, json_reply
+from bot.http.requests import Reply, Request, error_reply, json_reply, noted
 from retention import clock
 from retention.connect.live import events, inbox, segment
 from retention.connect.live.events import CheckedRows
@@ -57,9 +57,9 @@ RETRY_SECONDS = 30
 class _Refusal(Exception):
     """A call that is not taken; the reply says why."""
 
-    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.reply = error_reply(status, text, headers)
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
 
 
 class EventApi:
@@ -78,13 +78,13 @@ class EventApi:
             if self._settings.events_key is None:
                 return None
             fault = standard_webhooks.form_fault(request.headers, clock.wall())
-            return _noted(rate_limit.UNVERIFIED, EVENTS, error_reply(401, fault)) if fault else None
+            return noted(requests.UNVERIFIED, EVENTS, error_reply(401, fault)) if fault else None
         is_page = request.path == BROWSER or not self._has_secret_key(request)
         declared = request.headers.get("content-length", "0")
         if not is_page or not declared.isdecimal() or int(declared) <= MAX_BROWSER_BYTES:
             return None
         reply = _too_large(MAX_BROWSER_BYTES).reply.adding(self._cors(request))
-        return _noted(rate_limit.TOO_LARGE, request.path, reply)
+        return noted(requests.TOO_LARGE, request.path, reply)
 
     def handle(self, request: Request) -> Reply:
         """Take live events of a server, a page or a tracking library.
@@ -103,7 +103,7 @@ class EventApi:
             text = gettext("the events could not be stored; please send them again")
             reply = error_reply(503, text, {"Retry-After": "5"})
         if reply.status == 401:
-            rate_limit.note(rate_limit.UNVERIFIED, request.path)
+            noted(requests.UNVERIFIED, request.path, reply)
         return reply if request.path == EVENTS else reply.adding(self._cors(request))
 
     def preflight(self, request: Request) -> Reply:
@@ -136,7 +136,7 @@ class EventApi:
             raise _closed("RETENTION_EVENTS_KEY")
         secret, now = key.get_secret_value(), clock.wall()
         if fault := standard_webhooks.fault(secret, request.headers, request.body, now):
-            raise _Refusal(401, fault)
+            raise _Refusal(error_reply(401, fault))
         self._check_pressure()
         rows = events.read_rows(_unpacked(request))
         return self._store(events.check_rows(rows, clock.now(), source="events"))
@@ -146,7 +146,7 @@ class EventApi:
             raise _closed("RETENTION_EVENTS_PUBLIC_KEY")
         given = parse_qs(request.query).get("key", [""])[0]
         if not _equal(given, self._settings.events_public_key):
-            raise _Refusal(401, gettext("the public key is wrong"))
+            raise _Refusal(error_reply(401, gettext("the public key is wrong")))
         self._check_page(request)
         if len(request.body) > MAX_BROWSER_BYTES:
             raise _too_large(MAX_BROWSER_BYTES)
@@ -199,17 +199,14 @@ class EventApi:
         if self._settings.events_public_key and _equal(key, self._settings.events_public_key):
             return
         text = gettext("the write key is wrong; send it as the user of HTTP Basic")
-        raise _Refusal(401, text, {"WWW-Authenticate": "Basic"})
+        raise _Refusal(error_reply(401, text, {"WWW-Authenticate": "Basic"}))
 
     def _check_page(self, request: Request) -> None:
         """Check the origin and the rate of a browser."""
         if not self._cors(request):
-            raise _Refusal(403, _foreign_origin(request))
-        client = client_address(request)
-        if not self.calls.take(client):
-            wait = self.calls.wait_seconds(client)
-            text = gettext("too many calls; send this again in {seconds} s").format(seconds=wait)
-            raise _Refusal(429, text, {"Retry-After": str(wait)})
+            raise _Refusal(error_reply(403, _foreign_origin(request)))
+        if refusal := self.calls.refusal(client_address(request)):
+            raise _Refusal(refusal)
 
     def _cors(self, request: Request) -> dict[str, str]:
         """Return the headers that let a page read the answer; empty for a foreign page."""
@@ -229,7 +226,7 @@ class EventApi:
         if depth >= inbox.MAX_WAITING:
             text = gettext("{events:,} events wait; send this again in {seconds} s")
             text = text.format(events=depth, seconds=RETRY_SECONDS)
-            raise _Refusal(429, text, {"Retry-After": str(RETRY_SECONDS)})
+            raise _Refusal(error_reply(429, text, {"Retry-After": str(RETRY_SECONDS)}))
 
     # ------------------------------------------------------------ storing
 
@@ -256,12 +253,6 @@ class EventApi:
         return json_reply(202, counts)
 
 
-def _noted(reason: str, path: str, reply: Reply) -> Reply:
-    """Count a refusal."""
-    rate_limit.note(reason, path)
-    return reply
-
-
 def client_address(request: Request) -> str:
     """Return the address of a client.
 
@@ -285,7 +276,7 @@ def _unpacked(request: Request, limit: int = MAX_UNPACKED_BYTES) -> bytes:
         return request.body
     if encoding != "gzip":
         text = gettext("content-encoding is {encoding!r}; use gzip")
-        raise _Refusal(415, text.format(encoding=encoding[:20]))
+        raise _Refusal(error_reply(415, text.format(encoding=encoding[:20])))
     unpacker = zlib.decompressobj(wbits=31)
     try:
         content = unpacker.decompress(request.body, limit + 1)
@@ -301,16 +292,22 @@ def _unpacked(request: Request, limit: int = MAX_UNPACKED_BYTES) -> bytes:
 def _check_number(rows: Sequence[Any]) -> None:
     """Refuse many events of anyone with the public key."""
     if len(rows) > MAX_BROWSER_EVENTS:
-        raise _Refusal(413, gettext("send at most {limit} events").format(limit=MAX_BROWSER_EVENTS))
+        raise _Refusal(
+            error_reply(
+                413, gettext("send at most {limit} events").format(limit=MAX_BROWSER_EVENTS)
+            )
+        )
 
 
 def _too_large(limit: int) -> _Refusal:
-    return _Refusal(413, gettext("the body has more than {limit:,} bytes").format(limit=limit))
+    return _Refusal(
+        error_reply(413, gettext("the body has more than {limit:,} bytes").format(limit=limit))
+    )
 
 
 def _closed(setting: str) -> _Refusal:
     text = gettext("events are not taken here: {setting} is not set")
-    return _Refusal(404, text.format(setting=setting))
+    return _Refusal(error_reply(404, text.format(setting=setting)))
 
 
 def _foreign_origin(request: Request) -> str:

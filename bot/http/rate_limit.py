@@ -1,16 +1,15 @@
 """Limit the rate of requests."""
 
-import logging
 import math
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
 from slack_bolt import BoltContext, BoltResponse
 
-from bot.http import metrics
+from bot.http.requests import Reply, error_reply
 from retention.errors import TooManyRequests
 from retention.text import gettext
 
@@ -69,6 +68,14 @@ class TokenBuckets:
             missing = 1 - self._tokens(key)
         return math.ceil(missing / self._rate) if missing > 0 else 0
 
+    def refusal(self, key: str) -> Reply | None:
+        """Spend one token of a caller, or return the answer that there is none."""
+        if self.take(key):
+            return None
+        wait = max(self.wait_seconds(key), 1)
+        text = gettext("too many calls; send this again in {seconds} s").format(seconds=wait)
+        return error_reply(429, text, {"Retry-After": str(wait)})
+
     def _tokens(self, key: str) -> float:
         now = self._now()
         tokens, since = self._buckets.get(key, (self._capacity, now))
@@ -104,50 +111,3 @@ class RequestLimit:
             )
             raise TooManyRequests(text.format(requests=REQUESTS, seconds=SECONDS))
         return next()
-
-
-log = logging.getLogger("retention.bot")
-
-LOGGED_PER_MINUTE = 5  # for each reason
-_MINUTE = 60.0
-
-UNVERIFIED = "unverified"  # no valid signature of Slack
-MALFORMED = "malformed"  # signed, but not a request that Slack sends
-FOREIGN = "foreign_workspace"  # signed, from another workspace or a Slack Connect guest
-TOO_LARGE = "too_large"
-OVERLOADED = "overloaded"
-
-
-class Refusals:
-    """Refused requests of this process, by reason."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._since = time.monotonic()
-        self._minute: Counter[str] = Counter()
-
-    def note(self, reason: str, path: str) -> None:
-        """Count one refused request.
-
-        Log it if it is among the first of its minute.
-
-        `path`: the route, never the path of the request.
-        """
-        metrics.refused(reason)
-        with self._lock:
-            now = time.monotonic()
-            unlogged = {}
-            if now - self._since >= _MINUTE:
-                unlogged = {name: count - LOGGED_PER_MINUTE for name, count in self._minute.items()}
-                self._since, self._minute = now, Counter()
-            self._minute[reason] += 1
-            is_logged = self._minute[reason] <= LOGGED_PER_MINUTE
-        for name, count in unlogged.items():
-            if count > 0:
-                log.warning("refused %d more requests in an earlier minute: %s", count, name)
-        if is_logged:
-            log.warning("refused a request to %s: %s", path, reason)
-
-
-_REFUSALS = Refusals()
-note = _REFUSALS.note  # of this process

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.http import rate_limit
+from bot.http import requests
 from bot.http.rate_limit import TokenBuckets
-from bot.http.requests import Reply, Request, error_reply, json_reply
+from bot.http.requests import Reply, Request, error_reply, json_reply, noted
 from retention import clock
 from retention.audiences import store
 from retention.connect.platforms import profiles
@@ -62,13 +62,11 @@ class ReadApi:
         with self._database.reading() as session:
             key = api_keys.verified(session, request.header("authorization"))
         if key is None:
-            rate_limit.note(rate_limit.UNVERIFIED, prefix)
             text = gettext("send a valid key in the header Authorization: Bearer …")
-            return error_reply(401, text, {"WWW-Authenticate": "Bearer"})
-        if not self.calls.take(key.id):
-            wait = max(self.calls.wait_seconds(key.id), 1)
-            text = gettext("too many calls; send this again in {seconds} s").format(seconds=wait)
-            return error_reply(429, text, {"Retry-After": str(wait)})
+            reply = error_reply(401, text, {"WWW-Authenticate": "Bearer"})
+            return noted(requests.UNVERIFIED, prefix, reply)
+        if refusal := self.calls.refusal(key.id):
+            return refusal
         with self._database.transaction() as session:
             if prefix == CUSTOMERS:
                 return _customer(session, key.name, path.removeprefix(CUSTOMERS))

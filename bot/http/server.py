@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from bot.http import requests
 from bot.http.requests import Reply, Request, error_reply, json_reply
 from bot.slack.envelopes import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from retention import logs
@@ -155,8 +156,8 @@ class Gateway:
         if body is None:  # the client is gone, or was dropped
             return
         if isinstance(body, Reply):
-            limits = self._web.rate_limit
-            limits.note(limits.TOO_LARGE if body.status == 413 else limits.OVERLOADED, path)
+            reason = requests.TOO_LARGE if body.status == 413 else requests.OVERLOADED
+            requests.note(reason, path)
             await _send(send, body, close=True)
             return
         request, pool = dataclasses.replace(request, body=body), self._pools.get(path, self._public)
@@ -179,7 +180,7 @@ class Gateway:
             return refusal
         if pool.waiting < pool.limit:
             return None
-        self._web.rate_limit.note(self._web.rate_limit.OVERLOADED, path)
+        requests.note(requests.OVERLOADED, path)
         return _busy(429 if path in self._web.event_api.PATHS else 503)
 
     async def _body(

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.group_commit import GroupCommit
-from bot.http import rate_limit
-from bot.http.requests import Reply, Request, error_reply, json_reply
+from bot.http import requests
+from bot.http.requests import Reply, Request, error_reply, json_reply, noted
 from retention import clock
 from retention.connect.contract import ConnectorError, Listens
 from retention.connect.shops import webhook_inbox
@@ -130,5 +130,5 @@ class ShopWebhooks:
 
 
 def _refused() -> Reply:
-    rate_limit.note(rate_limit.UNVERIFIED, PATH)
-    return error_reply(401, "unauthorized")  # the same for every reason
+    # The same for every reason.
+    return noted(requests.UNVERIFIED, PATH, error_reply(401, "unauthorized"))

@@ -22,13 +22,13 @@ from bot.http import (
     health,
     metrics,
     oauth,
-    rate_limit,
     read_api,
     redemption_api,
+    requests,
     shop_webhooks,
 )
 from bot.http.rate_limit import TokenBuckets
-from bot.http.requests import Reply, Request, error_reply, json_reply
+from bot.http.requests import Reply, Request, error_reply, json_reply, noted
 from bot.slack import clicks, envelopes, groups
 from bot.slack.app import build_app
 from bot.slack.workspace import OwnWorkspace
@@ -133,7 +133,10 @@ class Site:
         return None
 
     def refusal(self, request: Request) -> Reply | None:
-        """Refuse an unsigned request to Slack's route."""
+        """Refuse an unsigned request to Slack's route: the one check of its signature.
+
+        `bot.http.server.Gateway` calls it before a thread works on the request.
+        """
         secret = self.settings.slack_signing_secret
         if route_of(request.path) != SLACK or secret is None:
             return None
@@ -142,7 +145,7 @@ class Site:
         return _not_signed()
 
     def respond(self, request: Request, operator: bool = False) -> Reply:
-        """Answer a complete request; never raises."""
+        """Answer a complete request that `refusal` lets pass; never raises."""
         started = time.perf_counter()
         path = route_of(request.path)
         route = find_route(self.operator_routes if operator else self.routes, request.method, path)
@@ -150,7 +153,7 @@ class Site:
             reply = route
         else:
             try:
-                reply = self.refusal(request) or route.handler(request)
+                reply = route.handler(request)
             except Exception:
                 log.exception("a request to %s failed", path)
                 reply = error_reply(500, "internal error")
@@ -173,8 +176,7 @@ class Site:
             # field.
             log.warning("slack_bolt cannot read a request", exc_info=error)
             reason = "a field is missing or of a wrong type"
-        rate_limit.note(rate_limit.MALFORMED, SLACK)
-        return error_reply(400, reason)
+        return noted(requests.MALFORMED, SLACK, error_reply(400, reason))
 
     def unsubscribe_page(self, request: Request) -> Reply:
         """Show a page with one button. A link scanner that opens it changes nothing."""
@@ -253,8 +255,7 @@ def _health(up: bool, **details: Any) -> Reply:
 
 
 def _not_signed() -> Reply:
-    rate_limit.note(rate_limit.UNVERIFIED, SLACK)
-    return error_reply(401, "not signed by Slack")
+    return noted(requests.UNVERIFIED, SLACK, error_reply(401, "not signed by Slack"))
 
 
 def route_of(path: str) -> str:

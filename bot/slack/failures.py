@@ -5,16 +5,14 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from slack_bolt import Ack, BoltRequest, BoltResponse
+from slack_bolt import Ack, BoltResponse
 from slack_sdk.errors import SlackApiError, SlackClientError
 from sqlalchemy import exc
 
-from bot.http import rate_limit
 from bot.services import Services
-from bot.slack import envelopes
-from bot.slack.interactions import Click, send_ephemeral
+from bot.slack.interactions import Click, send_ephemeral, show_modal, show_to
 from bot.slack.interactions.campaigns import input_of
-from retention import clock, faults
+from retention import faults
 from retention.campaigns.lifecycle.states import StaleCampaign
 from retention.errors import BadFields, NotAllowed, Refused
 from retention.settings import Settings
@@ -26,6 +24,9 @@ log = logging.getLogger("retention.bot")
 
 # Slack's errors when the three seconds to open a modal are over.
 TRIGGER_ERRORS = ("expired_trigger_id", "trigger_expired", "trigger_exchanged", "ratelimited")
+
+
+SHORTCUTS = ("shortcut", "message_action")
 
 
 def error_message(error: Exception, settings: Settings) -> str:
@@ -63,22 +64,12 @@ class Failures:
         self._services = services
 
     def handle(
-        self,
-        error: Exception,
-        request: BoltRequest,
-        body: dict[str, Any],
-        ack: Ack,
-        response: BoltResponse | None,
+        self, error: Exception, body: dict[str, Any], ack: Ack, response: BoltResponse | None
     ) -> BoltResponse | None:
         """Show the error to the person.
 
-        A request without a valid signature gets 401 instead.
-
         `response`: none if the request was acknowledged before the error.
         """
-        if not self._is_verified(request):
-            rate_limit.note(rate_limit.UNVERIFIED, "/slack/events")
-            return BoltResponse(status=401, body={"error": "not signed by Slack"})
         message = error_message(error, self._services.settings)
         people = error.people if isinstance(error, NotAllowed) else ()
         if response is None:  # acknowledged before it failed
@@ -98,45 +89,23 @@ class Failures:
         self._show(body, message, people)
         return BoltResponse(status=200)
 
-    def _is_verified(self, request: BoltRequest) -> bool:
-        """Verify the signature again.
-
-        slack_bolt also calls this handler for errors before or during its own verification.
-        """
-        if request.mode == "socket_mode":
-            return True
-        secret = self._services.settings.slack_signing_secret
-        headers = {name: values[0] for name, values in request.headers.items() if len(values) == 1}
-        return secret is not None and envelopes.is_verified(
-            secret.get_secret_value(), headers, request.raw_body.encode(), clock.wall().timestamp()
-        )
-
     def _show(self, body: dict[str, Any], message: str, people: Sequence[str]) -> None:
+        if body.get("command"):
+            shown = render.message("job/refused", sentence=message, people=people)
+            show_to(self._services, body["user_id"], shown, None, body["channel_id"])
+        elif body.get("type") in (*SHORTCUTS, "block_actions", "view_submission"):
+            self._show_in_reply(Click.of(body), body["type"], message, people)
+
+    def _show_in_reply(self, click: Click, kind: str, message: str, people: Sequence[str]) -> None:
+        is_in_view = kind == "block_actions" and not click.response_url
+        if not (is_in_view or kind in SHORTCUTS):
+            send_ephemeral(self._services, click, "job/refused", sentence=message, people=people)
+            return
         try:
-            is_shortcut = body.get("type") in ("shortcut", "message_action")
-            is_in_view = body.get("type") == "block_actions" and not body.get("response_url")
-            if is_shortcut or is_in_view:
-                self._show_in_modal(body, message)
-            elif body.get("type") in ("block_actions", "view_submission"):
-                send_ephemeral(
-                    self._services, Click.of(body), "job/refused", sentence=message, people=people
-                )
-            elif body.get("command"):
-                shown = render.message("job/refused", sentence=message, people=people)
-                self._services.client.chat_postEphemeral(
-                    channel=body["channel_id"],
-                    user=body["user_id"],
-                    text=shown.text,
-                    blocks=shown.blocks,
-                )
+            view = render.view("bot/refused_modal", sentence=message)
+            show_modal(self._services, click, view)
         except (SlackClientError, OSError) as error:
             log.warning("could not show the person the error: %s", error)
-
-    def _show_in_modal(self, body: dict[str, Any], message: str) -> None:
-        view = render.view("bot/refused_modal", sentence=message)
-        is_in_modal = (body.get("view") or {}).get("type") == "modal"
-        show = self._services.client.views_push if is_in_modal else self._services.client.views_open
-        show(trigger_id=body["trigger_id"], view=view)
 
 
 def _modal_errors(view: dict[str, Any], message: str, error: Exception) -> dict[str, Any]:

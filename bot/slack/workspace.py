@@ -16,7 +16,7 @@ from typing import Any
 from slack_bolt import BoltRequest, BoltResponse
 from slack_sdk.errors import SlackApiError
 
-from bot.http import rate_limit
+from bot.http import requests
 from retention.db import Database
 from retention.text import gettext
 from workers.installation import Client, first_installation
@@ -170,7 +170,7 @@ class CheckWorkspace:
         code = refusal(request, self.own.current())
         if code is None:
             return next()
-        rate_limit.note(rate_limit.FOREIGN, "/slack/events")
+        requests.note(requests.FOREIGN, "/slack/events")
         if request.body.get("command"):
             reply = {"response_type": "ephemeral", "text": TEXT[code]}
             return BoltResponse(status=200, body=reply)

@@ -69,7 +69,7 @@ class Result:
     def runs_wrong_change(self) -> bool:
         """A changing command would run without a confirmation."""
         line = self.understanding.command
-        return line is not None and self.understanding.runs_at_once and changes(line)
+        return line is not None and not self.understanding.changes and changes(line)
 
 
 def read(half: str) -> list[Case]:

@@ -74,7 +74,7 @@ class Click:
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> "Click":
-        """Read a block action or a view submission."""
+        """Read a block action, a view submission or a shortcut."""
         user, view = body["user"]["id"], body.get("view") or {}
         container = body.get("container") or {}
         if body["type"] == "view_submission":
@@ -83,9 +83,9 @@ class Click:
                 f"view:{view.get('id')}:{view.get('hash')}",
             )
         else:
-            action = body["actions"][0]
+            action = body.get("actions", [body])[0]
             value = action.get("value") or (action.get("selected_option") or {}).get("value") or ""
-            key = f"click:{user}:{action.get('action_ts')}:{action['action_id']}"
+            key = f"click:{user}:{action.get('action_ts')}:{action.get('action_id')}"
         return cls(
             user,
             value,
