@@ -16,7 +16,6 @@ from sqlalchemy import delete, func, select, update
 
 from retention.connect.shops import webhook_inbox
 from retention.db import Transaction, tables
-from retention.db.insert import changed
 from retention.db.tables import Assignment, CallEntry, Coupon, DirectoryEntry, Impression, Send
 from retention.lake.importing import quarantine
 from retention.lake.importing.mapping import literal, quoted
@@ -56,7 +55,6 @@ _TABLES_WITH_CUSTOMERS = (
 )
 ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
 _DIGITS = 7  # of the shortest telephone number that identifies a customer
-_WITHOUT_SYNC = {"synchronize_session": False}
 
 
 def merged_ids(lake: "Lake", customer_id: str) -> list[str]:
@@ -181,22 +179,20 @@ def erase_from_sql(session: Transaction, ids: Sequence[str]) -> dict[str, int]:
     rows: Counter[str] = Counter()
 
     def run(statement: Any) -> None:
-        rows[statement.table.name] += changed(session, statement, execution_options=_WITHOUT_SYNC)
-
-    def uncounted(statement: Any) -> None:
-        session.execute(statement, execution_options=_WITHOUT_SYNC)
+        rows[statement.table.name] += session.change(statement)
 
     unsent = select(tables.Campaign.id).where(tables.Campaign.window_ends_at.is_(None))
     for reserved in (Coupon, Assignment):
         run(delete(reserved).where(reserved.customer_id.in_(ids), reserved.campaign_id.in_(unsent)))
     queued = update(Send).where(Send.customer_id.in_(ids), Send.state == "queued")
-    uncounted(queued.values(state="cancelled", error="erased", error_code="erased"))
+    session.change(queued.values(state="cancelled", error="erased", error_code="erased"))
     unused = Coupon.customer_id.in_(ids), Coupon.state.in_(("reserved", "issued"))
-    uncounted(update(Coupon).where(*unused).values(state="void"))
+    session.change(update(Coupon).where(*unused).values(state="void"))
     for customer_id in ids:
         random_name = f"{ERASED_PREFIX}{secrets.token_hex(8)}"
         # A call counts in its campaign's result; what was said in it does not stay.
-        uncounted(update(CallEntry).where(CallEntry.customer_id == customer_id).values(note=""))
+        calls = update(CallEntry).where(CallEntry.customer_id == customer_id)
+        session.change(calls.values(note=""))
         for table in (Assignment, Send, Impression, CallEntry, Coupon, tables.Redemption):
             renamed = update(table).where(table.customer_id == customer_id)
             if table in (Coupon, tables.Redemption):
@@ -211,8 +207,7 @@ def erase_from_sql(session: Transaction, ids: Sequence[str]) -> dict[str, int]:
 
 def erase_from_directory(session: Transaction, ids: Sequence[str]) -> int:
     """Delete the customer's rows of the directory."""
-    rows = delete(DirectoryEntry).where(DirectoryEntry.customer_id.in_(ids))
-    return changed(session, rows, execution_options=_WITHOUT_SYNC)
+    return session.change(delete(DirectoryEntry).where(DirectoryEntry.customer_id.in_(ids)))
 
 
 def remaining_rows(session: Transaction, ids: Sequence[str]) -> int:

@@ -153,7 +153,7 @@ def forget_reported(session: Transaction, alert_id: int, as_of: str | None) -> N
     old = delete(LiveFiring).where(LiveFiring.alert_id == alert_id)
     if as_of is not None:
         old = old.where(LiveFiring.at <= datetime.fromisoformat(as_of))
-    session.execute(old, execution_options={"synchronize_session": False})
+    session.change(old)
 
 
 def _live_check(alert: CustomerAlert, entered: frozenset[str], scores: "pd.DataFrame") -> LiveCheck:

@@ -108,8 +108,7 @@ def remove(session: Transaction, name: str, by: str) -> Alert:
     """Delete an alert and its firings."""
     alert = find(session, name)
     for table, column in ((AlertFiring, AlertFiring.alert_id), (Alert, Alert.id)):
-        query = delete(table).where(column == alert.id)
-        session.execute(query, execution_options={"synchronize_session": False})
+        session.change(delete(table).where(column == alert.id))
     details = {"condition": alert.condition}
     record(session, by, "alert.delete", alert.name, clock.now(), details)
     return alert

@@ -148,8 +148,7 @@ def remove(session: Transaction, name: str, by: str) -> Audience:
     audience = find(session, name)
     _check_unused(session, audience.name)
     described = {"expression": audience.expression, "exclude": audience.is_exclusion}
-    query = delete(Audience).where(Audience.id == audience.id)
-    session.execute(query, execution_options={"synchronize_session": False})
+    session.change(delete(Audience).where(Audience.id == audience.id))
     record(session, by, "audience.delete", audience.name, clock.now(), described)
     return audience
 

@@ -12,11 +12,12 @@ from copy import copy
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Delete,
     Engine,
+    Select,
     Update,
     bindparam,
     create_engine,
@@ -29,13 +30,14 @@ from sqlalchemy.exc import NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from retention import clock
-from retention.db.tables import BusinessClock
+from retention.db.tables import Base, BusinessClock
 from retention.errors import BadInput
 from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
 
 log = logging.getLogger(__name__)
+Row = TypeVar("Row", bound=Base)
 
 # Built once: the query is frequent, and building takes longer than running.
 _OFFSET = select(BusinessClock.offset_seconds).where(BusinessClock.team_id == bindparam("team_id"))
@@ -61,6 +63,10 @@ class Transaction(Session):
     def settings(self) -> Settings:
         """The installation's settings."""
         return self._database.settings
+
+    def own(self, table: type[Row], **values: Any) -> Select[Row]:
+        """Select the team's rows of a table with these values."""
+        return select(table).filter_by(team_id=self.settings.team_id, **values)
 
     def change(self, statement: Update | Delete) -> int:
         """Run an UPDATE or DELETE past the loaded objects, and return the number of its rows."""

@@ -83,12 +83,9 @@ def mark_bounced(session: Transaction, bounces: Sequence[Bounce]) -> tuple[list[
             send.state = "bounced"
             campaigns.add(send.campaign_id)
             marked.append(send.id)
-    session.execute(
-        update(Send)
-        .where(among(session, Send.id, marked), Send.state.in_(BOUNCEABLE))
-        .values(state="bounced", error=gettext("bounced later"), error_code=REPORTED_LATER),
-        execution_options={"synchronize_session": False},
-    )
+    ours = update(Send).where(among(session, Send.id, marked), Send.state.in_(BOUNCEABLE))
+    error = gettext("bounced later")
+    session.change(ours.values(state="bounced", error=error, error_code=REPORTED_LATER))
     return outcomes, campaigns
 
 

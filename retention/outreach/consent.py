@@ -85,14 +85,10 @@ def withdraw(
         at=now,
     )
     if new:
-        queued = Send.customer_id == customer_id, Send.state == "queued"
-        error = cancel_reason("unsubscribed")
-        session.execute(
-            update(Send)
-            .where(*queued, sql_consent_channel() == channel)
-            .values(state="cancelled", error=error, error_code="unsubscribed"),
-            execution_options={"synchronize_session": False},
-        )
+        queued = update(Send).filter_by(customer_id=customer_id, state="queued")
+        values = {"error": cancel_reason("unsubscribed"), "error_code": "unsubscribed"}
+        ours = queued.where(sql_consent_channel() == channel)
+        session.change(ours.values(state="cancelled", **values))
     return new
 
 

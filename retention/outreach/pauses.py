@@ -35,7 +35,7 @@ def pause(
 def resume(session: Transaction, customer_id: str, by: str, now: datetime) -> None:
     """End a customer's exclusion."""
     own = Pause.team_id == session.settings.team_id, Pause.customer_id == customer_id
-    session.execute(delete(Pause).where(*own), execution_options={"synchronize_session": False})
+    session.change(delete(Pause).where(*own))
     subject = pseudonym(session.settings.key, customer_id)
     record(session, by, "customer.include", subject, now, {})
 

@@ -333,6 +333,4 @@ def _is_of(send: Send, *states: str) -> tuple[ColumnElement[bool], ...]:
 
 def _change(session: Transaction, *which: ColumnElement[bool], **values: Any) -> int:
     """Change sends; return their number."""
-    changed = sa.update(Send).where(*which).values(values)
-    options = {"synchronize_session": False}
-    return int(session.execute(changed, execution_options=options).rowcount)  # type: ignore[attr-defined]
+    return session.change(sa.update(Send).where(*which).values(values))

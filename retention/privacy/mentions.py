@@ -14,8 +14,6 @@ from retention.privacy.redaction import ERASED, CustomerNames
 if TYPE_CHECKING:
     from sqlalchemy import Update
 
-_WITHOUT_SYNC = {"synchronize_session": False}
-
 
 def jobs_about(session: Transaction, ids: Sequence[str]) -> list[str]:
     """Return the jobs with the customer as argument.
@@ -40,12 +38,8 @@ def posts_about(session: Transaction, job_ids: Sequence[str]) -> list[tuple[str,
 def scrub_jobs(session: Transaction, job_ids: Sequence[str]) -> None:
     """Delete arguments, results and error texts of these jobs."""
     error = case((Job.error.is_not(None), ERASED))
-    session.execute(
-        update(Job)
-        .where(Job.id.in_(job_ids))
-        .values(args={"customer_id": ERASED}, request_key=None, result=None, error=error),
-        execution_options=_WITHOUT_SYNC,
-    )
+    values = {"args": {"customer_id": ERASED}, "request_key": None, "result": None, "error": error}
+    session.change(update(Job).where(Job.id.in_(job_ids)).values(values))
 
 
 def jobs_mentioning(
@@ -133,7 +127,5 @@ def files_mentioning(
 
 def scrub_own_job(session: Transaction, job_id: str) -> None:
     """Delete the customer's id from the erasing job. The job's result stays."""
-    session.execute(
-        update(Job).where(Job.id == job_id).values(args={"customer_id": ERASED}, request_key=None),
-        execution_options=_WITHOUT_SYNC,
-    )
+    values = {"args": {"customer_id": ERASED}, "request_key": None}
+    session.change(update(Job).where(Job.id == job_id).values(values))

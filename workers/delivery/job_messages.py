@@ -10,7 +10,6 @@ from sqlalchemy import delete, select
 
 from retention import clock
 from retention.db import Transaction
-from retention.db.insert import changed
 from retention.db.tables import Job, JobJoin, Outbox
 from retention.text import gettext, use_language
 from workers import languages
@@ -129,7 +128,7 @@ def _withdraw(session: Transaction, key: str) -> bool:
         Outbox.ambiguous == 0,
         Outbox.state.in_(("pending", "rate_limited")),
     )
-    return bool(changed(session, unsent, execution_options={"synchronize_session": False}))
+    return bool(session.change(unsent))
 
 
 def _show(

@@ -27,7 +27,6 @@ from workers.tasks.interface import Attachment, Post
 
 UNDELIVERED = ("pending", "sending", "rate_limited", "ambiguous")
 STUCK = ("held", "failed")
-_NO_SYNC = {"synchronize_session": False}
 _SLACK_ID = re.compile(r"[CGDUW][A-Z0-9]+")
 
 
@@ -136,27 +135,19 @@ def drop_sent(session: Transaction, before: datetime, most: int) -> None:
         ~Outbox.key.startswith("campaign:"),
         Outbox.key.not_in(parents),
     )
-    session.execute(
-        delete(Outbox).where(Outbox.id.in_(old.limit(most))), execution_options=_NO_SYNC
-    )
+    session.change(delete(Outbox).where(Outbox.id.in_(old.limit(most))))
 
 
 def drop_delivered_content(session: Transaction, before: datetime, most: int) -> None:
     """Delete the content of old uploaded files."""
     old = select(File.id).where(File.uploaded_at < before, File.content.is_not(None)).limit(most)
-    session.execute(
-        update(File).where(File.id.in_(old)).values(content=None), execution_options=_NO_SYNC
-    )
+    session.change(update(File).where(File.id.in_(old)).values(content=None))
 
 
 def drop_sensitive_content(session: Transaction, *which: ColumnElement[bool]) -> None:
     """Delete the content of files with identities or codes."""
-    session.execute(
-        update(File)
-        .where(File.sensitive.is_(True), File.content.is_not(None), *which)
-        .values(content=None),
-        execution_options=_NO_SYNC,
-    )
+    stored = update(File).where(File.sensitive.is_(True), File.content.is_not(None), *which)
+    session.change(stored.values(content=None))
 
 
 def replace(session: Transaction, key: str, payload: dict[str, Any]) -> None:
@@ -168,16 +159,14 @@ def replace(session: Transaction, key: str, payload: dict[str, Any]) -> None:
     `payload`: text, blocks and files, as stored.
     """
     waits = Outbox.state.in_(("sending", "rate_limited", "ambiguous", "held"))
-    session.execute(
-        update(Outbox)
-        .where(Outbox.key == key, Outbox.kind.in_(("message", "view")))
-        .values(
+    row = update(Outbox).where(Outbox.key == key, Outbox.kind.in_(("message", "view")))
+    session.change(
+        row.values(
             payload=payload,
             revision=Outbox.revision + 1,
             state=case((waits, Outbox.state), else_="pending"),
             next_at=case((waits, Outbox.next_at), else_=clock.wall()),
         )
-        .execution_options(synchronize_session=False)
     )
 
 

@@ -21,7 +21,6 @@ from sqlalchemy.orm import aliased
 from retention import clock
 from retention.db import Database, Transaction
 from retention.db.engine import advisory_lock
-from retention.db.insert import changed
 from retention.db.tables import File, Outbox, Utc
 from workers.delivery import outbox, slack, threads
 from workers.delivery.slack import Failure, FailureKind
@@ -162,7 +161,7 @@ class Sender:
             if row_id is None:
                 return None
             abandoned = case((and_(Outbox.state == "sending", Outbox.ts.is_(None)), 1), else_=0)
-            session.execute(
+            session.change(
                 update(Outbox)
                 .where(Outbox.id == row_id)
                 .values(
@@ -172,7 +171,6 @@ class Sender:
                     lease_until=now + timedelta(seconds=self._pacing.lease),
                     first_try=func.coalesce(Outbox.first_try, literal(now, Utc())),
                 )
-                .execution_options(synchronize_session=False)
             )
             return self._claimed(session, session.get_one(Outbox, row_id, populate_existing=True))
 
@@ -287,7 +285,7 @@ class Sender:
             is_ours = Outbox.state == "sending", Outbox.attempts == row.attempts
             ended = update(Outbox).where(Outbox.id == row.id, *is_ours)
             ended = ended.values(lease_until=None, **values)
-            if changed(session, ended.execution_options(synchronize_session=False)):
+            if session.change(ended):
                 outbox.drop_sensitive_content(session, File.id.in_(delivered))
 
     def _used_until(self, session: Transaction, channel: str, calls: int) -> datetime:

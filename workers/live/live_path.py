@@ -341,8 +341,7 @@ def _store_scores(session: Transaction, scored: Scored, gone: Collection[str]) -
     """Replace the live scores of the customers; inactive and erased ones have none."""
     team_id = session.settings.team_id
     touched = among(session, LiveScore.customer_id, sorted(scored.customers))
-    before = delete(LiveScore).where(LiveScore.team_id == team_id, touched)
-    session.execute(before, execution_options={"synchronize_session": False})
+    session.change(delete(LiveScore).where(LiveScore.team_id == team_id, touched))
     shared = {"team_id": team_id, "as_of": scored.at, "model_version": scored.version}
     left = (score for score in scored.scores if score["customer_id"] not in gone)
     insert_missing(session, LiveScore, [{**score, **shared} for score in left])

@@ -145,11 +145,8 @@ def oldest(session: Transaction, kind: Kind, most_rows: int) -> list[EventBatch]
 
 def remove(session: Transaction, batches: Sequence[EventBatch]) -> bool:
     """Delete batches that the lake has."""
-    deleted = session.execute(
-        delete(EventBatch).where(among(session, EventBatch.id, [batch.id for batch in batches])),
-        execution_options={"synchronize_session": False},
-    )
-    return int(deleted.rowcount) == len(batches)  # type: ignore[attr-defined]
+    ours = among(session, EventBatch.id, [batch.id for batch in batches])
+    return session.change(delete(EventBatch).where(ours)) == len(batches)
 
 
 def prune_keys(session: Transaction) -> int:
@@ -157,11 +154,7 @@ def prune_keys(session: Transaction) -> int:
     before = (clock.wall() - KEEP_KEYS).date()
     own = EventKey.team_id == session.settings.team_id
     old = select(EventKey.key).where(own, EventKey.day < before).limit(PRUNED_AT_ONCE)
-    deleted = session.execute(
-        delete(EventKey).where(own, EventKey.key.in_(old)),
-        execution_options={"synchronize_session": False},
-    )
-    return int(deleted.rowcount)  # type: ignore[attr-defined]
+    return session.change(delete(EventKey).where(own, EventKey.key.in_(old)))
 
 
 def _known(session: Transaction, keys: Sequence[str]) -> set[str]:

@@ -158,7 +158,7 @@ def drop_old(session: Transaction) -> None:
     old = update(ProfileDeletion).where(
         *_left(session.settings), ProfileDeletion.retry_at <= clock.wall()
     )
-    session.execute(old.values(sealed=b""), execution_options={"synchronize_session": False})
+    session.change(old.values(sealed=b""))
 
 
 def _left(settings: Settings) -> tuple[ColumnElement[bool], ...]:

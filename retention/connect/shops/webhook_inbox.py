@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Delete, Select, Update, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, or_, select, update
 
 from retention import clock
 from retention.db import Transaction
@@ -22,7 +22,6 @@ FIRST_PAUSE, MAX_PAUSE = timedelta(seconds=15), timedelta(hours=4)
 # A repeated delivery is recognised for this long. Importing it again would change nothing.
 KEEP_DONE, KEEP_SET_ASIDE = timedelta(days=7), timedelta(days=30)
 MAX_BATCH_BYTES = 20_000_000
-_WITHOUT_SYNC = {"synchronize_session": False}
 
 
 @dataclass
@@ -58,7 +57,7 @@ def store(
 
 def is_waiting(session: Transaction) -> bool:
     """Return whether a delivery can be imported now."""
-    return session.scalar(_importable(session.settings).limit(1)) is not None
+    return session.scalar(_importable(session).limit(1)) is not None
 
 
 def waiting(session: Transaction, most: int) -> list[Webhook]:
@@ -68,7 +67,7 @@ def waiting(session: Transaction, most: int) -> list[Webhook]:
     """
     found: list[Webhook] = []
     size = 0
-    for delivery in session.scalars(_importable(session.settings).order_by(Webhook.id).limit(most)):
+    for delivery in session.scalars(_importable(session).order_by(Webhook.id).limit(most)):
         size += len(delivery.body)
         if found and size > MAX_BATCH_BYTES:
             break
@@ -76,8 +75,8 @@ def waiting(session: Transaction, most: int) -> list[Webhook]:
     return found
 
 
-def _importable(settings: Settings) -> Select[Webhook]:
-    waiting = select(Webhook).filter_by(team_id=settings.team_id, state=WAITING)
+def _importable(session: Transaction) -> Select[Webhook]:
+    waiting = session.own(Webhook, state=WAITING)
     return waiting.where(or_(Webhook.retry_at.is_(None), Webhook.retry_at <= clock.wall()))
 
 
@@ -104,7 +103,7 @@ def mark(session: Transaction, results: Results) -> None:
 
 def _set(session: Transaction, ids: Collection[int], values: Mapping[str, object]) -> None:
     waiting = update(Webhook).where(Webhook.id.in_(ids), Webhook.state == WAITING)
-    session.execute(waiting.values(values), execution_options=_WITHOUT_SYNC)
+    session.change(waiting.values(values))
 
 
 def drop_old(session: Transaction) -> None:
@@ -112,7 +111,7 @@ def drop_old(session: Transaction) -> None:
     now = clock.wall()
     for state, age in ((DONE, KEEP_DONE), (SET_ASIDE, KEEP_SET_ASIDE)):
         own = delete(Webhook).filter_by(team_id=session.settings.team_id, state=state)
-        session.execute(own.where(Webhook.done_at < now - age), execution_options=_WITHOUT_SYNC)
+        session.change(own.where(Webhook.done_at < now - age))
 
 
 def not_imported(session: Transaction) -> list[tuple[Webhook, str]]:
@@ -128,7 +127,7 @@ def try_again(session: Transaction, chosen: str) -> int:
     """Let quarantined deliveries wait for an import again; return their number."""
     wait = {"state": WAITING, "reason": None, "attempts": 0, "retry_at": None, "done_at": None}
     condition = _chosen(session.settings, chosen), func.length(Webhook.body) > 0
-    number = _changed(session, update(Webhook).where(*condition).values(wait))
+    number = session.change(update(Webhook).where(*condition).values(wait))
     if not number and chosen != ALL:
         message = gettext(
             "There is no webhook {number} with its content. What was set aside without it comes "
@@ -140,7 +139,7 @@ def try_again(session: Transaction, chosen: str) -> int:
 
 def discard(session: Transaction, chosen: str) -> int:
     """Delete deliveries that were set aside; return their number."""
-    number = _changed(session, delete(Webhook).where(_chosen(session.settings, chosen)))
+    number = session.change(delete(Webhook).where(_chosen(session.settings, chosen)))
     if not number and chosen != ALL:
         message = gettext("There is no webhook {number} in quarantine.")
         raise BadInput(message.format(number=chosen), field="delete")
@@ -164,8 +163,4 @@ def empty_quarantined(session: Transaction) -> int:
     An erasure cannot know whom an unreadable one names.
     """
     own = _chosen(session.settings, ALL), func.length(Webhook.body) > 0
-    return _changed(session, update(Webhook).where(*own).values(body=b""))
-
-
-def _changed(session: Transaction, statement: Update | Delete) -> int:
-    return int(session.execute(statement, execution_options=_WITHOUT_SYNC).rowcount)  # type: ignore[attr-defined]
+    return session.change(update(Webhook).where(*own).values(body=b""))

@@ -54,7 +54,6 @@ def problem_of(error: ConnectorError) -> SourceProblem:
     return SourceProblem("unreadable", text=error.detail or error.code)
 
 
-_NO_SYNC = {"synchronize_session": False}
 MAX_NAME = 40
 _NAME = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_NAME - 1}}}")
 COUNTS = ("read", "accepted", "duplicate", "quarantined", "late")  # rows of a pull
@@ -239,7 +238,7 @@ def store_run(
     session.add(run)
     session.flush()
     old = session.scalars(_runs(source.id).with_only_columns(SourceRun.id).offset(KEPT_RUNS)).all()
-    session.execute(delete(SourceRun).where(SourceRun.id.in_(old)), execution_options=_NO_SYNC)
+    session.change(delete(SourceRun).where(SourceRun.id.in_(old)))
     source.pulled_at = now
     is_away = problem is not None and problem.code == "unavailable"
     if is_away or is_unfinished:

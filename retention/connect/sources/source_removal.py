@@ -13,7 +13,6 @@ from retention.db.tables import Connection, ShopDiscount, Source, Webhook
 from retention.errors import Conflict
 from retention.text import gettext
 
-_NO_SYNC = {"synchronize_session": False}
 _AT_THE_SHOP = ("wanted", "made")  # states of codes that only this access can delete
 
 
@@ -26,7 +25,7 @@ def remove(session: Transaction, name: str, by: str) -> Source:
         _check_webhooks(session, connection)
     runs = delete(tables.SourceRun).filter_by(source_id=source.id)
     for gone in (runs, delete(Source).filter_by(id=source.id)):
-        session.execute(gone, execution_options=_NO_SYNC)
+        session.change(gone)
     if connection is not None:
         _remove_access(session, connection)
     record(session, by, "source.remove", source.name, clock.now(), {"kind": source.kind})
@@ -74,8 +73,7 @@ def _remove_access(session: Transaction, connection: Connection) -> None:
     """Delete a connection; one that campaigns refer to only loses its secrets and its name."""
     try:
         with session.begin_nested():
-            own = delete(Connection).where(Connection.id == connection.id)
-            session.execute(own, execution_options=_NO_SYNC)
+            session.change(delete(Connection).where(Connection.id == connection.id))
     except IntegrityError:
         connection.name, connection.state = f"removed-{connection.id}", "removed"
         connection.secrets = encryption.encrypt(session.settings.keys, {})

@@ -143,8 +143,7 @@ def _redacted(job_id: str, names: "CustomerNames", reading: Sessions, writing: S
     if redacted is None:
         return True
     with writing() as session:
-        updated = session.execute(redacted, execution_options={"synchronize_session": False})
-        return bool(updated.rowcount)  # type: ignore[attr-defined]
+        return bool(session.change(redacted))
 
 
 def _replace_posts(session: Transaction, posts: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
