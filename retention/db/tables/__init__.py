@@ -7,15 +7,9 @@ campaigns and schedules are business time.
 # ruff: noqa: F403 - each module defines tables only
 
 from retention.db.tables.access import *
-from retention.db.tables.audiences import *
 from retention.db.tables.base import *
 from retention.db.tables.campaigns import *
 from retention.db.tables.care import *
 from retention.db.tables.connect import *
 from retention.db.tables.data import *
-from retention.db.tables.delivery import *
-from retention.db.tables.outreach import *
-from retention.db.tables.profiles import *
-from retention.db.tables.shop_codes import *
-from retention.db.tables.sources import *
 from retention.db.tables.work import *

@@ -1,4 +1,4 @@
-"""Tables of roles, audit, erasures and Slack installations."""
+"""Tables of roles, keys of the read API, audit, erasures and Slack installations."""
 
 from datetime import datetime
 from typing import Any
@@ -9,10 +9,10 @@ from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
-from retention.db.tables.base import Base, Id
+from retention.db.tables.base import Base, Numbered, TeamKeyed
 
 
-class RoleGrant(Base):
+class RoleGrant(TeamKeyed):
     """The role of a Slack user or user group.
 
     A group's id starts with S. Each of its members without a role of their own has a row with
@@ -21,7 +21,6 @@ class RoleGrant(Base):
 
     __tablename__ = "roles"
 
-    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     user_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     role: Mapped[str] = mapped_column(String(12))
     granted_by: Mapped[str] = mapped_column(String(64))
@@ -29,22 +28,20 @@ class RoleGrant(Base):
     via: Mapped[str | None] = mapped_column(String(64))
 
 
-class Language(Base):
+class Language(TeamKeyed):
     """The language of a person, a channel or the workspace (``scope`` is an id, or ``*``)."""
 
     __tablename__ = "languages"
 
-    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     scope: Mapped[str] = mapped_column(String(64), primary_key=True)
     language: Mapped[str] = mapped_column(String(12))
 
 
-class Audit(Base):
+class Audit(Numbered):
     """An entry of the append-only audit log."""
 
     __tablename__ = "audit"
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     actor: Mapped[str] = mapped_column(String(64))
     action: Mapped[str] = mapped_column(String(60))
     subject: Mapped[str]
@@ -67,6 +64,21 @@ class Erasure(Base):
     key_id: Mapped[str] = mapped_column(String(8))  # of the key that hashed it
     by: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class ApiKey(Base):
+    """A key of the read API. Only its hash is stored."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(40))
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    created_by: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "team_id", "name"),)
 
 
 # slack_sdk's stores define and use these tables.

@@ -67,4 +67,21 @@ class Base(DeclarativeBase):
     team_id: Mapped[str] = mapped_column(String(32), default="local")
 
 
-Id = BigInteger().with_variant(Integer, "sqlite")
+class TeamKeyed(Base):
+    """Base class of the tables whose keys begin with the team."""
+
+    __abstract__ = True
+
+    team_id: Mapped[str] = mapped_column(
+        String(32), primary_key=True, default="local", sort_order=-1
+    )
+
+
+class Numbered(Base):
+    """Base class of the tables whose rows the database numbers."""
+
+    __abstract__ = True
+
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )

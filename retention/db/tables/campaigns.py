@@ -1,4 +1,4 @@
-"""Tables of campaigns, approvals, assignments and coupons."""
+"""Tables of campaigns, their codes and messages, and unsubscribed customers."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
-from retention.db.tables.base import Base
+from retention.db.tables.base import Base, Numbered
 
 
 class Campaign(Base):
@@ -89,9 +89,8 @@ class Assignment(Base):
 
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
     customer_id: Mapped[str] = mapped_column(primary_key=True)
-    arm: Mapped[str] = mapped_column(
-        String(12), default="audience"
-    )  # audience | treatment | control
+    # audience | treatment | control
+    arm: Mapped[str] = mapped_column(String(12), default="audience")
     bucket: Mapped[int]
     tier: Mapped[str] = mapped_column(String(8))
     churn_probability: Mapped[float]
@@ -108,12 +107,144 @@ class Coupon(Base):
     code: Mapped[str] = mapped_column(String(24), primary_key=True)
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
     customer_id: Mapped[str]
-    state: Mapped[str] = mapped_column(
-        String(10), default="reserved"
-    )  # reserved | issued | redeemed | void
+    # reserved | issued | redeemed | void
+    state: Mapped[str] = mapped_column(String(10), default="reserved")
     expires_at: Mapped[datetime]
     issued_at: Mapped[datetime | None]
     redeemed_at: Mapped[datetime | None]
     order_id: Mapped[str | None]
 
     __table_args__ = (UniqueConstraint("campaign_id", "customer_id"),)
+
+
+class Redemption(Numbered):
+    """A reported use of a coupon. ``key`` identifies the report."""
+
+    __tablename__ = "redemptions"
+
+    key: Mapped[str] = mapped_column(String(80), unique=True)
+    code: Mapped[str] = mapped_column(String(24))  # normalised
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    customer_id: Mapped[str | None]  # user of the code, if reported
+    order_id: Mapped[str | None]
+    at: Mapped[datetime]
+    source: Mapped[str] = mapped_column(String(8))  # event | import | http
+    # retention.campaigns.codes.redemptions.outcome_text
+    outcome: Mapped[str] = mapped_column(String(16))
+    told: Mapped[bool] = mapped_column(default=False)  # whether the campaign's thread counts it
+
+    __table_args__ = (Index(None, "campaign_id", "told", "outcome"), Index(None, "code"))
+
+
+class ShopDiscount(Numbered):
+    """A discount of a shop: the codes of one campaign with the same terms.
+
+    ``state`` is making, ready or blocked. A campaign sends only while all of its discounts are
+    ready. Blocked: the shop's plan allows no more codes, and those made were removed.
+
+    ``batch`` holds the codes of an unfinished request and, once known, its id on the platform.
+    ``busy_until`` and ``retry_at`` are real time.
+    """
+
+    __tablename__ = "shop_discounts"
+
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    connection_id: Mapped[int] = mapped_column(ForeignKey("connections.id"))
+    reference: Mapped[str] = mapped_column(String(40))
+    title: Mapped[str]
+    terms: Mapped[dict[str, Any]]
+    first_code: Mapped[str] = mapped_column(String(24))  # the discount is created and found with it
+    ends_at: Mapped[datetime]
+    platform_id: Mapped[str | None]
+    state: Mapped[str] = mapped_column(String(10), default="making")
+    batch: Mapped[dict[str, Any] | None]
+    busy_until: Mapped[datetime | None]  # a request of a dead process may take effect until then
+    attempts: Mapped[int] = mapped_column(default=0)
+    retry_at: Mapped[datetime | None]
+    error_code: Mapped[str | None] = mapped_column(String(20))  # retention.connect.contract
+    error_detail: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+    __table_args__ = (UniqueConstraint("team_id", "reference"), Index(None, "campaign_id", "state"))
+
+
+class ShopCode(Base):
+    """A coupon code that a shop is to have.
+
+    ``state`` is what we know of the shop: wanted (not confirmed), made, refused, used (it stays) or
+    deleted. Whether the shop should have the code follows from the coupon: a void one must go.
+    """
+
+    __tablename__ = "shop_codes"
+
+    code: Mapped[str] = mapped_column(ForeignKey("coupons.code"), primary_key=True)
+    discount_id: Mapped[int] = mapped_column(ForeignKey("shop_discounts.id"))
+    state: Mapped[str] = mapped_column(String(10), default="wanted")
+    error: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index(None, "discount_id", "state"),)
+
+
+class ProgrammeHoldout(Numbered):
+    """The share of customers that no campaign contacts, from a moment on.
+
+    The newest row counts. All rows have the same salt, so a customer stays inside while the share
+    does not fall.
+    """
+
+    __tablename__ = "programme_holdouts"
+
+    share: Mapped[float]
+    salt: Mapped[str] = mapped_column(String(64))
+    set_by: Mapped[str] = mapped_column(String(64))
+    set_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class Send(Numbered):
+    """The message of a campaign to one customer.
+
+    Retries reuse the row.
+
+    The address is read from the lake at sending time and is not stored. ``not_before`` is business
+    time (quiet hours). ``retry_at`` and ``lease_until`` are real time.
+    """
+
+    __tablename__ = "sends"
+
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    customer_id: Mapped[str]
+    channel: Mapped[str] = mapped_column(String(8))
+    # csv | call | email | webhook | platform: how an e-mail goes; sms | whatsapp: a text
+    state: Mapped[str] = mapped_column(String(10), default="queued")
+    # queued -> sending -> sent | failed | bounced | held (arrival unknown); queued -> cancelled
+    attempts: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime | None]
+    retry_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    message_id: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    error_code: Mapped[str | None] = mapped_column(String(32))  # retention.outreach.adapter
+    queued_at: Mapped[datetime] = mapped_column(default=clock.now)
+    sent_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "customer_id"),
+        Index(None, "campaign_id", "state", "id"),
+        Index(None, "customer_id"),
+    )
+
+
+class Suppression(Base):
+    """A customer who unsubscribed from a channel. It overrides the consent in imported files."""
+
+    __tablename__ = "suppressions"
+
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    # retention.outreach.adapter.MessageChannel
+    channel: Mapped[str] = mapped_column(
+        String(8), primary_key=True, default="email", server_default="email"
+    )
+    source: Mapped[str] = mapped_column(String(16))  # unsubscribe
+    campaign_id: Mapped[str | None] = mapped_column(String(16))
+    at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -6,27 +6,25 @@ from sqlalchemy import Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
-from retention.db.tables.base import Base, Id
+from retention.db.tables.base import Numbered, TeamKeyed
 
 
-class Pause(Base):
+class Pause(TeamKeyed):
     """A customer whom no campaign may include until a time (business time)."""
 
     __tablename__ = "pauses"
 
-    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     customer_id: Mapped[str] = mapped_column(primary_key=True)
     until: Mapped[datetime]
     by: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(default=clock.now)
 
 
-class Note(Base):
+class Note(Numbered):
     """A person's note on a customer."""
 
     __tablename__ = "notes"
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     customer_id: Mapped[str]
     text: Mapped[str] = mapped_column(Text)
     by: Mapped[str] = mapped_column(String(64))
@@ -35,7 +33,7 @@ class Note(Base):
     __table_args__ = (Index(None, "team_id", "customer_id"),)
 
 
-class CallEntry(Base):
+class CallEntry(TeamKeyed):
     """A customer on a call list.
 
     ``campaign_id`` is empty for customers that a person added by hand.
@@ -43,7 +41,6 @@ class CallEntry(Base):
 
     __tablename__ = "calls"
 
-    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     campaign_id: Mapped[str] = mapped_column(String(16), primary_key=True, default="")
     customer_id: Mapped[str] = mapped_column(primary_key=True)
     owner: Mapped[str | None] = mapped_column(String(64))
@@ -58,20 +55,18 @@ class CallEntry(Base):
     __table_args__ = (Index(None, "team_id", "customer_id"), Index(None, "team_id", "owner"))
 
 
-class Feedback(Base):
+class Feedback(TeamKeyed):
     """A user's latest verdict on a score or item."""
 
     __tablename__ = "feedback"
 
-    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     customer_id: Mapped[str] = mapped_column(primary_key=True)
     model_version: Mapped[str] = mapped_column(String(48), primary_key=True)
     user_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     item_id: Mapped[str] = mapped_column(primary_key=True, default="")  # empty: of the score
     position: Mapped[int | None]  # on the list, from 1
-    verdict: Mapped[str] = mapped_column(
-        String(8)
-    )  # useful | wrong (of an item: not for this customer)
+    # useful | wrong (of an item: not for this customer)
+    verdict: Mapped[str] = mapped_column(String(8))
     reason: Mapped[str] = mapped_column(Text, default="")
     as_of: Mapped[datetime]
     at: Mapped[datetime] = mapped_column(default=clock.now)
@@ -79,7 +74,7 @@ class Feedback(Base):
     __table_args__ = (Index(None, "team_id", "model_version"), Index(None, "team_id", "verdict"))
 
 
-class Impression(Base):
+class Impression(TeamKeyed):
     """A recommended item in a list.
 
     The list was shown to the desk (``score``, ``recommend``) or to the customer (``campaign``).
@@ -88,7 +83,6 @@ class Impression(Base):
 
     __tablename__ = "impressions"
 
-    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     shown_in: Mapped[str] = mapped_column(String(32), primary_key=True)  # job or campaign
     customer_id: Mapped[str] = mapped_column(primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)  # from 1

@@ -1,14 +1,14 @@
-"""Tables of imports, customers, models and cohorts."""
+"""Tables of imports, customers, models, cohorts, audiences and published scores."""
 
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
-from retention.db.tables.base import Base, Id
+from retention.db.tables.base import Base, Numbered, TeamKeyed
 from retention.window import Window
 
 
@@ -24,7 +24,7 @@ class ImportLog(Base):
     at: Mapped[datetime] = mapped_column(default=clock.now)
 
 
-class DirectoryEntry(Base):
+class DirectoryEntry(TeamKeyed):
     """A customer id for lookups without the lake.
 
     Imports, linking and erasure update it. ``canonical_id`` is set for merged ids.
@@ -33,7 +33,6 @@ class DirectoryEntry(Base):
 
     __tablename__ = "directory"
 
-    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     customer_id: Mapped[str] = mapped_column(primary_key=True)
     canonical_id: Mapped[str | None] = mapped_column(index=True)
     pseudonym: Mapped[str] = mapped_column(String(32), index=True)
@@ -43,7 +42,7 @@ class DirectoryEntry(Base):
     segment: Mapped[str | None]
 
 
-class PlaceList(Base):
+class PlaceList(TeamKeyed):
     """The places in the customers' attributes, for sentences that name one.
 
     ``entries`` has the lower-case name, the field and the value of each place.
@@ -51,17 +50,15 @@ class PlaceList(Base):
 
     __tablename__ = "places"
 
-    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     entries: Mapped[list[Any]] = mapped_column(default=list)
     updated_at: Mapped[datetime] = mapped_column(default=clock.wall)
 
 
-class ChurnDefinition(Base):
+class ChurnDefinition(Numbered):
     """A definition of churn; the newest of a team applies."""
 
     __tablename__ = "churn_definitions"
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     horizon_days: Mapped[int]
     active_within_days: Mapped[int | None]  # None: all who ever ordered
     source: Mapped[str] = mapped_column(String(12))  # derived | model | person
@@ -77,9 +74,8 @@ class ModelVersion(Base):
 
     version: Mapped[str] = mapped_column(String(48), primary_key=True)
     kind: Mapped[str] = mapped_column(String(20))  # churn | recommend
-    state: Mapped[str] = mapped_column(
-        String(12), default="candidate"
-    )  # candidate | champion | retired | withdrawn
+    # candidate | champion | retired | withdrawn
+    state: Mapped[str] = mapped_column(String(12), default="candidate")
     estimator: Mapped[str] = mapped_column(String(40))
     rung: Mapped[str] = mapped_column(Text, default="")
     cutoff: Mapped[datetime]
@@ -108,12 +104,11 @@ class ModelVersion(Base):
         return Window(self.horizon_days, self.active_within_days)
 
 
-class ModelHealth(Base):
+class ModelHealth(Numbered):
     """A health check of a model. It holds realised metrics, drift and the alert."""
 
     __tablename__ = "model_health"
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     version: Mapped[str] = mapped_column(String(48))
     at: Mapped[datetime]
     state: Mapped[str] = mapped_column(String(12))  # healthy | decayed | waiting
@@ -151,3 +146,108 @@ class Cohort(Base):
     audience: Mapped[str | None] = mapped_column(String(40))  # the run holds only its customers
     created_by: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class Audience(Numbered):
+    """A named expression that describes customers.
+
+    It stores no customer. ``is_exclusion``: drafts always leave these customers out.
+    """
+
+    __tablename__ = "audiences"
+
+    name: Mapped[str] = mapped_column(String(40))
+    expression: Mapped[str] = mapped_column(Text)
+    is_exclusion: Mapped[bool] = mapped_column(default=False, server_default=false())
+    customers: Mapped[int]  # as counted when it was saved
+    counted_as_of: Mapped[datetime]
+    saved_by: Mapped[str] = mapped_column(String(64))
+    saved_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+    __table_args__ = (UniqueConstraint("team_id", "name"),)
+
+
+class Alert(Numbered):
+    """A condition that people want to hear of once it becomes true.
+
+    ``state`` holds what was true at the last check, without customers. A check of customers
+    compares the scores of two moments instead.
+    """
+
+    __tablename__ = "alerts"
+
+    name: Mapped[str] = mapped_column(String(40))
+    condition: Mapped[str] = mapped_column(Text)
+    audience: Mapped[str | None] = mapped_column(String(40))
+    channel: Mapped[str | None] = mapped_column(String(64))
+    created_by: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    muted_at: Mapped[datetime | None]
+    snoozed_until: Mapped[datetime | None]
+    checked_at: Mapped[datetime | None]
+    state: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+    __table_args__ = (UniqueConstraint("team_id", "name"),)
+
+
+class AlertFiring(Numbered):
+    """A time at which an alert's condition became true.
+
+    ``state`` is ``sent``, ``capped`` (beyond the daily limit), ``snoozed`` or ``muted``.
+    """
+
+    __tablename__ = "alert_firings"
+
+    alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id"))
+    at: Mapped[datetime]
+    customers: Mapped[int] = mapped_column(default=0)
+    facts: Mapped[dict[str, Any]] = mapped_column(default=dict)  # counts and names, no customer
+    state: Mapped[str] = mapped_column(String(12), default="sent")
+
+    __table_args__ = (Index(None, "team_id", "at"),)
+
+
+class ProfileSnapshot(Numbered):
+    """All active customers' scores and the members of all audiences at one moment.
+
+    Other systems read the newest complete one. ``completed_at`` is real time.
+    """
+
+    __tablename__ = "profile_snapshots"
+
+    as_of: Mapped[datetime]
+    model_version: Mapped[str] = mapped_column(String(48))
+    customers: Mapped[int] = mapped_column(default=0)
+    job_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    completed_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "team_id", "completed_at"),)
+
+
+class Profile(Base):
+    """A customer's scores in a snapshot."""
+
+    __tablename__ = "profiles"
+
+    snapshot_id: Mapped[int] = mapped_column(
+        ForeignKey("profile_snapshots.id", ondelete="CASCADE"), primary_key=True
+    )
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    churn_probability: Mapped[float]
+    tier: Mapped[str] = mapped_column(String(12))
+    expected_value: Mapped[float]
+    next_order_at: Mapped[datetime | None]
+    items: Mapped[list[Any]] = mapped_column(default=list)  # recommended item ids, best first
+
+
+class AudienceMember(Base):
+    """A member of a saved audience in a snapshot."""
+
+    __tablename__ = "audience_members"
+
+    snapshot_id: Mapped[int] = mapped_column(
+        ForeignKey("profile_snapshots.id", ondelete="CASCADE"), primary_key=True
+    )
+    audience: Mapped[str] = mapped_column(String(40), primary_key=True)
+    customer_id: Mapped[str] = mapped_column(primary_key=True)

@@ -1,4 +1,4 @@
-"""Tables of jobs, runs, processes and schedules."""
+"""Tables of jobs, schedules and processes, and of Slack messages, files and requests."""
 
 from datetime import date, datetime
 from typing import Any
@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, false,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
-from retention.db.tables.base import Base, Id
+from retention.db.tables.base import Base, Numbered, TeamKeyed
 
 
 class Job(Base):
@@ -26,23 +26,21 @@ class Job(Base):
     args: Mapped[dict[str, Any]]
     idem_key: Mapped[str] = mapped_column(unique=True)
     request_key: Mapped[str | None] = mapped_column(String(64))  # equal for identical requests
-    by_person: Mapped[bool] = mapped_column(  # counts towards the limits of ``requested_by``
-        default=False, server_default=false()
-    )
+    # Counts towards the limits of ``requested_by``
+    by_person: Mapped[bool] = mapped_column(default=False, server_default=false())
     state: Mapped[str] = mapped_column(String(12), default="queued")
     attempt: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime | None]
     # Server defaults serve processes of an old version that lacks both columns during an upgrade.
-    queued_at: Mapped[datetime] = mapped_column(  # start of waiting
+    # Start of waiting
+    queued_at: Mapped[datetime] = mapped_column(
         default=clock.wall, server_default=func.current_timestamp()
     )
-    enqueued_at: Mapped[
-        datetime | None
-    ]  # time its wake-up was last published, or seen in the broker
-    lost: Mapped[int] = mapped_column(  # workers that died running it since it was queued
-        default=0, server_default="0"
-    )
+    # Time its wake-up was last published, or seen in the broker.
+    enqueued_at: Mapped[datetime | None]
+    # Workers that died running it since it was queued
+    lost: Mapped[int] = mapped_column(default=0, server_default="0")
     requested_by: Mapped[str] = mapped_column(String(64))
     channel: Mapped[str | None] = mapped_column(String(64))
     thread_key: Mapped[str | None]
@@ -77,7 +75,6 @@ class JobJoin(Base):
     __tablename__ = "job_joins"
 
     idem_key: Mapped[str] = mapped_column(primary_key=True)
-    team_id: Mapped[str] = mapped_column(String(32), default="local")
     job_id: Mapped[str] = mapped_column(String(32), index=True)
     user_id: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(default=clock.wall)
@@ -105,21 +102,19 @@ class Process(Base):
     details: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
-class BusinessClock(Base):
+class BusinessClock(TeamKeyed):
     """The offset of business time from real time."""
 
     __tablename__ = "business_clock"
 
-    team_id: Mapped[str] = mapped_column(String(32), primary_key=True, default="local")
     offset_seconds: Mapped[float] = mapped_column(default=0.0)
 
 
-class Schedule(Base):
+class Schedule(Numbered):
     """A daily, weekly or monthly job at a local time. ``active`` is False once it is deleted."""
 
     __tablename__ = "schedules"
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     kind: Mapped[str] = mapped_column(String(40))
     args: Mapped[dict[str, Any]] = mapped_column(default=dict)
     weekday: Mapped[int | None]  # 0 Monday … 6 Sunday; None: every day
@@ -135,12 +130,11 @@ class Schedule(Base):
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
 
 
-class Slot(Base):
+class Slot(Numbered):
     """A due time of a schedule, taken once."""
 
     __tablename__ = "schedule_slots"
 
-    id: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)
     schedule_id: Mapped[int] = mapped_column(ForeignKey("schedules.id"))
     slot: Mapped[date]
     due_at: Mapped[datetime]
@@ -148,3 +142,98 @@ class Slot(Base):
     job_id: Mapped[str | None] = mapped_column(String(32))
 
     __table_args__ = (UniqueConstraint("schedule_id", "slot"),)
+
+
+class Outbox(Numbered):
+    """The desired content of a Slack message.
+
+    The sender posts it, and updates it while ``sent_revision`` (shown in Slack) is less than
+    ``revision`` (desired).
+    """
+
+    __tablename__ = "outbox"
+
+    key: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str] = mapped_column(String(12), default="message")  # message | file
+    # A channel id, or a user id for their direct message
+    channel: Mapped[str] = mapped_column(String(64))
+    channel_id: Mapped[str | None] = mapped_column(String(64))  # actual channel
+    thread_key: Mapped[str | None]  # outbox key of the thread's first message
+    thread_ts: Mapped[str | None] = mapped_column(String(32))
+    payload: Mapped[dict[str, Any]]
+    revision: Mapped[int] = mapped_column(default=1)
+    sent_revision: Mapped[int] = mapped_column(default=0)
+    state: Mapped[str] = mapped_column(String(14), default="pending")
+    attempts: Mapped[int] = mapped_column(default=0)
+    ambiguous: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[datetime] = mapped_column(default=clock.wall)
+    first_try: Mapped[datetime | None]
+    lease_until: Mapped[datetime | None]
+    ts: Mapped[str | None] = mapped_column(String(32))
+    error: Mapped[str | None] = mapped_column(Text)
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    created_at: Mapped[datetime] = mapped_column(default=clock.wall)
+    sent_at: Mapped[datetime | None]
+    # Each call uses a second of its channel's allowance. The channel's newest value counts.
+    allowance_used_until: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(None, "state", "next_at"),
+        Index(None, "channel", "state"),
+        Index(None, "channel", "allowance_used_until"),
+    )
+
+
+class File(Base):
+    """A chart or CSV file for Slack. SQL stores it in the transaction of its message."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str]
+    mime: Mapped[str] = mapped_column(String(80))
+    content: Mapped[bytes | None]  # deleted after delivery if it has identities or codes
+    alt_text: Mapped[str] = mapped_column(Text, default="")
+    sensitive: Mapped[bool] = mapped_column(default=False)
+    slack_file_id: Mapped[str | None] = mapped_column(String(32))
+    uploaded_at: Mapped[datetime | None] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(default=clock.wall)
+
+
+class Thread(TeamKeyed):
+    """What a Slack thread is about: the last command typed in it.
+
+    ``customer`` is a pseudonym, and so are customers in ``command``.
+    """
+
+    __tablename__ = "threads"
+
+    channel: Mapped[str] = mapped_column(String(64), primary_key=True)
+    ts: Mapped[str] = mapped_column(String(32), primary_key=True)  # of its first message
+    command: Mapped[str] = mapped_column(Text)
+    customer: Mapped[str | None] = mapped_column(String(32))
+    campaign_id: Mapped[str | None] = mapped_column(String(32))
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    updated_at: Mapped[datetime] = mapped_column(default=clock.wall)
+
+
+class Delivery(Base):
+    """A processed request from Slack.
+
+    It prevents processing a request twice, which Bolt does not.
+    """
+
+    __tablename__ = "deliveries"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=clock.wall)
+
+
+class StoredClick(Base):
+    """A click that Slack has an answer to, as long as its listener has not ended."""
+
+    __tablename__ = "stored_clicks"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[dict[str, Any]]  # Slack's payload without the message
+    at: Mapped[datetime] = mapped_column(default=clock.wall)
