@@ -1,14 +1,17 @@
-"""Erase a customer from lake, database and quarantine.
+"""Erase a customer from lake, database and quarantine, or collect what is stored about one.
 
 Rows that enter counts (assignments, sends, coupons) stay under a random name. All other rows are
 deleted. Each step may run twice. Jobs, messages and files: `retention.privacy.mentions`.
 """
 # ruff: noqa: S608 - SQL is built from quoted names and escaped literals (mapping.quoted, .literal)
 
+import json
 import re
 import secrets
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +56,12 @@ _TABLES_WITH_CUSTOMERS = (
     tables.CallEntry,
     *_ONLY_PERSONAL,
 )
+_EXPORTED = (
+    *(tables.Assignment, tables.CallEntry, tables.Coupon, tables.Feedback, tables.Impression),
+    *(tables.Note, tables.Pause, tables.Redemption, tables.Send, tables.Suppression),
+)
+# Internal values that say nothing about the customer.
+_LEFT_OUT = {"team_id", "id", "post_key"}
 ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
 _DIGITS = 7  # of the shortest telephone number that identifies a customer
 
@@ -246,3 +255,31 @@ def _rows(root: Path, table: Any) -> int:
     delta = delta_store.open_table(root, table)
     files = [] if delta is None else delta_store.files(delta)
     return sum(delta_store.row_count(Path(path)) for path in files)
+
+
+def export(lake: "Lake", session: Transaction, ids: Sequence[str]) -> tuple[bytes, int]:
+    """Return all stored rows of a customer as JSON, for a request under data protection law."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for name, table in TABLES.items():
+        if "customer_id" in table.names:
+            view = lake.table(name, identity="stored").get_name()
+            query = f'SELECT * FROM "{view}" WHERE list_contains(?, customer_id)'
+            result = lake.duckdb.execute(query, [list(ids)])
+            columns = [column[0] for column in result.description]
+            rows[name] = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+    for sql_table in _EXPORTED:
+        stored = sql_table.__table__.columns
+        own = stored["customer_id"].in_(ids), stored["team_id"] == session.settings.team_id
+        found = session.execute(select(*stored).where(*own)).mappings()
+        rows[sql_table.__tablename__] = [
+            {name: value for name, value in row.items() if name not in _LEFT_OUT} for row in found
+        ]
+    content = {name: found for name, found in rows.items() if found}
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=_plain)
+    return text.encode(), sum(map(len, content.values()))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, date | datetime) else str(value)

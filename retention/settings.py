@@ -5,11 +5,8 @@
 
 import logging
 import os
-import secrets
-import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
@@ -32,8 +29,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retention.clock import time_zones
 from retention.errors import BadInput
-from retention.keys import Keys
-from retention.paths import create_private_folder
+from retention.keys import Keys, is_long_enough, read_or_create_key, short_key
 from retention.text import gettext
 
 log = logging.getLogger(__name__)
@@ -41,9 +37,7 @@ log = logging.getLogger(__name__)
 # Allowed schemes of the SQL database's URL. `retention.db` sets up connections of psycopg.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
 _OWN_KEYS = ("secret_key", "webhook_key", "redemption_key", "events_key")  # made by the operator
-_KEY_CHARACTERS = 32  # of the text; 32 random bytes in hex have 64
 _LEAST_KEY_CHARACTERS = 16  # earlier versions took any key, so a desk with such a one must start
-_KEYED_TABLES = ("directory", "erasures")  # written with a key from the first import on
 Port = Annotated[int, Field(ge=1, le=65535)]
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
@@ -232,7 +226,7 @@ class Settings(BaseSettings):
             and (value := secret.get_secret_value())
             and not is_long_enough(value, _LEAST_KEY_CHARACTERS)
         ):
-            raise ValueError(_short_key(variable(str(info.field_name))))
+            raise ValueError(short_key(variable(str(info.field_name))))
         return secret
 
     @field_validator("home", mode="after")
@@ -259,17 +253,14 @@ class Settings(BaseSettings):
             raise ValueError(sentence.format(**{name: value}))
         return value
 
-    @field_validator("broker_url")
+    @field_validator("broker_url", "database_url")
     @classmethod
-    def _check_broker(cls, url: SecretStr) -> SecretStr:
+    def _check_scheme(cls, url: SecretStr, info: ValidationInfo) -> SecretStr:
         scheme, is_url, _ = url.get_secret_value().partition("://")  # the rest may hold a password
-        if scheme and not (is_url and scheme in BROKERS):
+        schemes, sentence = _schemes()[str(info.field_name)]
+        if scheme and not (is_url and scheme in schemes):
             seen = f"{scheme}://…" if is_url else gettext("no URL")
-            text = gettext(
-                "RETENTION_BROKER_URL is {seen}; write it like "
-                "redis://:PASSWORD@HOST:6379/0, or leave it out for the embedded broker"
-            )
-            raise ValueError(text.format(seen=seen))
+            raise ValueError(sentence.format(seen=seen))
         return url
 
     @field_validator("public_url")
@@ -287,20 +278,6 @@ class Settings(BaseSettings):
                 "like münchen.example as xn--mnchen-3ya.example"
             )
             raise ValueError(sentence.format(url=url))
-        return url
-
-    @field_validator("database_url")
-    @classmethod
-    def _check_database(cls, url: SecretStr) -> SecretStr:
-        scheme, marked, _ = url.get_secret_value().partition("://")  # the rest may hold a password
-        if scheme and scheme not in DATABASES:
-            seen = f"{scheme}://…" if marked else gettext("no URL")
-            text = gettext(
-                "RETENTION_DATABASE_URL is {seen}; what the desk keeps is in SQLite "
-                "(sqlite:///FILE) or in PostgreSQL "
-                "(postgresql://USER:PASSWORD@HOST/DATABASE)"
-            )
-            raise ValueError(text.format(seen=seen))
         return url
 
     @model_validator(mode="after")
@@ -413,23 +390,7 @@ class Settings(BaseSettings):
                     "with: openssl rand -hex 32"
                 )
             )
-        path = create_private_folder(self.home) / "secret.key"
-        if not path.exists() and _has_keyed_data(self.database_url.get_secret_value()):
-            raise BadInput(_missing_key(path))
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return _first_key(path)
-        new_key = secrets.token_hex(32)
-        try:
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(new_key)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:  # a full disk would leave an empty key
-            path.unlink()
-            raise
-        return new_key.encode()
+        return read_or_create_key(self.home, self.database_url.get_secret_value())
 
 
 def problems(error: ValidationError) -> list[str]:
@@ -564,6 +525,27 @@ def _texts() -> dict[str, tuple[Callable[[str], bool], str, str]]:
     }
 
 
+def _schemes() -> dict[str, tuple[tuple[str, ...], str]]:
+    """Return the allowed schemes of URLs, and the sentence about another one."""
+    return {
+        "broker_url": (
+            BROKERS,
+            gettext(
+                "RETENTION_BROKER_URL is {seen}; write it like "
+                "redis://:PASSWORD@HOST:6379/0, or leave it out for the embedded broker"
+            ),
+        ),
+        "database_url": (
+            DATABASES,
+            gettext(
+                "RETENTION_DATABASE_URL is {seen}; what the desk keeps is in SQLite "
+                "(sqlite:///FILE) or in PostgreSQL "
+                "(postgresql://USER:PASSWORD@HOST/DATABASE)"
+            ),
+        ),
+    }
+
+
 def _words(text: str) -> list[str]:
     """Split values that commas or blanks separate."""
     return text.replace(",", " ").split()
@@ -589,61 +571,7 @@ def _is_web_address(url: str) -> bool:
         return False
 
 
-def _first_key(path: Path) -> bytes:
-    """Return the key in use. Older keys follow it in the file."""
-    keys = path.read_text(encoding="ascii").split()
-    if not keys:
-        raise BadInput(_missing_key(path))
-    if not is_long_enough(keys[0]):
-        text = gettext(
-            "The first key in {path} is too short; put a new one in front of it, of 32 random "
-            "bytes (openssl rand -hex 32), and run `retention rotate-keys --reseal`."
-        )
-        raise BadInput(text.format(path=path))
-    return keys[0].encode()
-
-
-def is_long_enough(key: str, characters: int = _KEY_CHARACTERS) -> bool:
-    """Return whether a key may hold 32 random bytes, or 24 with the prefix of Standard Webhooks."""
-    return len(key.removeprefix("whsec_")) >= characters
-
-
-def _short_key(name: str) -> str:
-    if name == "RETENTION_SECRET_KEY":
-        return gettext(
-            "{name} is too short; make 32 random bytes with: openssl rand -hex 32. For "
-            "existing data, put the present key into RETENTION_OLD_SECRET_KEYS and run: "
-            "retention rotate-keys --reseal"
-        ).format(name=name)
-    text = gettext("{name} is too short; make 32 random bytes with: openssl rand -hex 32")
-    return text.format(name=name)
-
-
 def warn_of_short_keys(settings: Settings) -> None:
     """Log each key that is too short, when a process starts."""
     for name in settings.short_keys:
-        log.warning("%s", _short_key(name))
-
-
-def _missing_key(path: Path) -> str:
-    return gettext(
-        "{path} is missing or empty, but this home's data was written with a key; bring the key "
-        "back with `tar -xzf BACKUP -C {home} secret.key`, or set RETENTION_SECRET_KEY. Without "
-        "it pseudonyms change, models must be trained again, unsubscribe links stop working, and "
-        "forgotten customers can return with an import; to accept this, run `openssl rand -hex 32 "
-        "> {path}`."
-    ).format(path=path, home=path.parent)
-
-
-def _has_keyed_data(database_url: str) -> bool:
-    """Return whether an SQLite database has rows that only their key can check or read."""
-    path = Path(database_url.partition("://")[2].removeprefix("/").partition("?")[0])
-    if not path.is_file():
-        return False
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        return any(
-            connection.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").fetchone()[0]  # noqa: S608
-            for table in _KEYED_TABLES
-            if table in names
-        )
+        log.warning("%s", short_key(name))

@@ -1,21 +1,32 @@
-"""Store connections, with their secrets encrypted."""
+"""Store connections, with their secrets encrypted.
 
+The key is derived from the installation's root key, so a copy of the database alone reveals no
+secret. After a rotation the newest key encrypts and older ones still decrypt.
+"""
+
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import select
 
 from retention import clock
-from retention.connect import encryption
 from retention.connect.contract import ConnectorError, FirstCancelled, Setting
 from retention.db import Database, Transaction
 from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import CancelledOrder, Connection
-from retention.errors import BadFields, BadInput, Conflict, unknown_name
+from retention.errors import BadFields, BadInput, Conflict, Refused, unknown_name
+from retention.keys import Keys
 from retention.settings import Settings
 from retention.text import gettext
+
+_PURPOSE = b"retention: secrets of connections"  # stored data depends on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ def add(
         name=name,
         kind=kind,
         config={key: value for key, value in values.items() if key not in hidden},
-        secrets=encryption.encrypt(session.settings.keys, secrets),
+        secrets=encrypt(session.settings.keys, secrets),
         channel=channel,
         state="active",
         created_by=by,
@@ -105,7 +116,7 @@ def connections(session: Transaction) -> list[Connection]:
 
 def access(settings: Settings, connection: Connection) -> Access:
     """Return a connection's settings and decrypted secrets."""
-    return Access({**connection.config, **encryption.decrypt(settings.keys, connection.secrets)})
+    return Access({**connection.config, **decrypt(settings.keys, connection.secrets)})
 
 
 def note_error(connection: Connection, error: ConnectorError | None) -> bool:
@@ -121,7 +132,7 @@ def rotate_all(session: Transaction) -> int:
     """Encrypt all secrets anew with the current key."""
     rows = connections(session)
     for row in rows:
-        row.secrets = encryption.rotate(session.settings.keys, row.secrets)
+        row.secrets = rotate(session.settings.keys, row.secrets)
     return len(rows)
 
 
@@ -144,3 +155,34 @@ def first_cancelled(database: Database, connection: Connection) -> FirstCancelle
         return first
 
     return stored
+
+
+def encrypt(keys: Keys, secrets: dict[str, str]) -> bytes:
+    """Encrypt the secrets of a connection."""
+    return _fernet(keys).encrypt(json.dumps(secrets, sort_keys=True).encode())
+
+
+def decrypt(keys: Keys, token: bytes) -> dict[str, str]:
+    """Decrypt the secrets of a connection."""
+    try:
+        return dict(json.loads(_fernet(keys).decrypt(token)))
+    except InvalidToken:
+        message = gettext(
+            "The connection's secrets were encrypted with another key; put that key into "
+            "RETENTION_OLD_SECRET_KEYS, or enter the secrets again."
+        )
+        raise Refused(message) from None
+
+
+def rotate(keys: Keys, token: bytes) -> bytes:
+    """Encrypt a token anew with the current key."""
+    return _fernet(keys).rotate(token)
+
+
+def _fernet(keys: Keys) -> MultiFernet:
+    return MultiFernet([Fernet(_derived(key)) for key in keys.all])
+
+
+def _derived(key: bytes) -> bytes:
+    derived = HKDF(hashes.SHA256(), length=32, salt=None, info=_PURPOSE).derive(key)
+    return urlsafe_b64encode(derived)

@@ -26,8 +26,8 @@ from retention.outreach.adapter import (
     is_text,
     sql_consent_channel,
 )
+from retention.outreach.contacts import customers_sharing
 from retention.outreach.sends import cancel_reason
-from retention.outreach.shared_numbers import customers_sharing
 from retention.risk.policy import Policy, load_policy
 from retention.settings import Settings
 from retention.text import gettext

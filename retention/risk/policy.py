@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from retention.clock import parse_quiet_hours
 from retention.errors import BadInput
 from retention.lake.identity import IdentityRules
 from retention.list_rules import RecommendRules
@@ -23,7 +24,6 @@ from retention.policy_file import (
     read_text,
     validate_strictly,
 )
-from retention.quiet_hours import parse_quiet_hours
 from retention.risk.strategy import ANY, Cell, Consent, Rule, reason_of
 from retention.settings import Settings
 from retention.text import gettext

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.quiet_hours import customer_zone, next_allowed, parse_quiet_hours
+from retention.clock import customer_zone, next_allowed, parse_quiet_hours
 
 NIGHT = parse_quiet_hours("21:00-08:00")
 LONDON = ZoneInfo("Europe/London")

@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 
 from retention.alerts import live, store
 from retention.audiences.evaluate import needs_scores
+from retention.clock import parse_quiet_hours
 from retention.db import Transaction
 from retention.db.tables import Alert, AlertFiring, Cohort, ImportLog, Job
 from retention.privacy import pseudonym
-from retention.quiet_hours import parse_quiet_hours
 from retention.risk.policy import load_policy
 from retention.settings import Settings
 from workers.tasks.interface import Post
@@ -20,7 +20,7 @@ from workers.times import next_local_time
 
 if TYPE_CHECKING:
     from retention.alerts.checks import Check
-    from retention.quiet_hours import QuietHours
+    from retention.clock import QuietHours
 
 DAILY_CAP = 5  # alerts in a channel on one day; more are only listed
 

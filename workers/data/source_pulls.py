@@ -1,17 +1,20 @@
-"""Decide when sources are pulled, and publish what people should hear of them."""
+"""Decide when sources are pulled, and tell people of their problems and of silent senders."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
+from retention.connect.live import silent_senders
 from retention.connect.sources import source_records
 from retention.connect.sources.source_records import News
 from retention.db import Transaction
-from retention.db.tables import Job, Source
+from retention.db.tables import Job, LiveSender, Schedule, Source
 from retention.errors import BadInput
 from retention.text import gettext
+from workers import roles
 from workers.queue import jobs, quotas
 from workers.requests import SourcePull
 from workers.schedule.cadence import Cadence, parse_every
@@ -113,3 +116,46 @@ def posts(source: Source, news: News, job_id: str) -> tuple[Post, ...]:
 def shown(session: Transaction) -> list[dict[str, Any]]:
     """Return all sources as data for lists."""
     return [source_records.summary(session, source) for source in source_records.sources(session)]
+
+
+def silent_posts(session: Transaction, now: datetime) -> tuple[Post, ...]:
+    """Return one message for each sender that went silent."""
+    return tuple(
+        _sender_post(session, row, "source/problem", row.last_at)
+        for row in silent_senders.newly_silent(session, now)
+    )
+
+
+def back_posts(session: Transaction, back: Sequence[LiveSender], now: datetime) -> tuple[Post, ...]:
+    """Return one message for each sender that sends again.
+
+    `back`: from `retention.connect.live.silent_senders.note`.
+    """
+    return tuple(_sender_post(session, row, "source/over", now) for row in back)
+
+
+def _sender_post(session: Transaction, row: LiveSender, template: str, at: datetime) -> Post:
+    key = f"{template}:{row.name[:80]}:{at.isoformat()}"
+    data: dict[str, Any] = {"name": row.name, "problem": "silent"}
+    if template == "source/problem":
+        data["facts"] = {"since": at.isoformat(), "is_live": True}
+    return Post(template, data, key=key, channel=owner(session))
+
+
+def owner(session: Transaction) -> str | None:
+    """Return who hears of incoming data: the channel of sources, else of the digest, else an admin.
+
+    A live sender has a key and no channel of its own.
+    """
+    owned = session.own(Source).where(Source.channel.is_not(None)).limit(1)
+    source = session.scalar(owned.order_by(Source.kind != "shop", Source.id))
+    channel = source.channel if source else digest_channel(session)
+    return channel or next(iter(roles.holders(session, "admin")), None)
+
+
+def digest_channel(session: Transaction) -> str | None:
+    """Return the channel of the newest digest that is scheduled."""
+    digests = session.own(Schedule, kind="digest", active=True)
+    digests = digests.where(Schedule.channel.is_not(None)).order_by(Schedule.id.desc())
+    newest = session.scalar(digests.limit(1))
+    return newest.channel if newest else None

@@ -25,8 +25,7 @@ from retention import clock
 from retention.alerts.live import LiveChecks, customer_alerts, note_reported
 from retention.campaigns.codes.redemptions import CodeUse, redeem
 from retention.campaigns.measurement.late_orders import update_late_results
-from retention.connect.live import inbox
-from retention.connect.live import silent_senders as live_senders
+from retention.connect.live import inbox, silent_senders
 from retention.db import Database, Transaction
 from retention.db.insert import among, insert_missing
 from retention.db.tables import DirectoryEntry, EventBatch, LiveScore
@@ -41,8 +40,8 @@ from retention.registry.model_cache import churn_model
 from retention.risk.policy import load_policy
 from retention.settings import Settings
 from workers.customers import alerts
+from workers.data import source_pulls
 from workers.delivery import outbox
-from workers.live import silent_senders
 from workers.queue import processes
 
 if TYPE_CHECKING:
@@ -233,8 +232,8 @@ class Drain:
         self._add_to_directory(session, customers - gone)
         if report:
             log_live_events(session, report.report)
-            back = live_senders.note(session, report.sources, clock.now())
-            for post in silent_senders.back_posts(session, back, clock.now()):
+            back = silent_senders.note(session, report.sources, clock.now())
+            for post in source_pulls.back_posts(session, back, clock.now()):
                 outbox.put(session, post, default_channel=None)
         if scored is None:
             return

@@ -19,7 +19,7 @@ from sqlalchemy import func, select
 
 from retention import clock
 from retention.campaigns.lifecycle import due
-from retention.connect.live import silent_senders as live_senders
+from retention.connect.live import silent_senders
 from retention.connect.platforms import profile_deletion
 from retention.connect.sources import source_records as stored_sources
 from retention.db import Database, Transaction
@@ -34,7 +34,6 @@ from workers.campaigns.requests import ShopReconcile
 from workers.customers import alerts
 from workers.data import publishing, source_pulls
 from workers.delivery import outbox
-from workers.live import silent_senders
 from workers.queue import jobs
 from workers.queue.completion import isolated
 from workers.requests import (
@@ -144,7 +143,7 @@ def next_due(session: Transaction, after: datetime) -> datetime | None:
     alert_check = alerts.next_check(session, after)
     pull = stored_sources.next_due(session, after)
     published = publishing.next_moment(session, after)
-    silence = live_senders.next_check(session, after)
+    silence = silent_senders.next_check(session, after)
     due_then = (campaigns, model_check, alert_check, pull, published, silence)
     moments += [moment for moment in due_then if moment is not None]
     return min(moments, default=None)
@@ -288,7 +287,7 @@ def _profile_deletions(session: Transaction, now: datetime) -> Due:
 def _check_senders(database: Database) -> None:
     """Tell people once of each sender of live events that went silent."""
     with database.transaction() as session, isolated(session, "senders", channel=None):
-        for post in silent_senders.silent_posts(session, clock.now()):
+        for post in source_pulls.silent_posts(session, clock.now()):
             outbox.put(session, post, default_channel=None)
 
 
@@ -339,7 +338,7 @@ def _alert_channel(session: Transaction, row: ModelVersion) -> str | None:
     It is the digest's channel, else the one in which the model was requested. Without both, only
     the status shows the warning.
     """
-    if digest := silent_senders.digest_channel(session):
+    if digest := source_pulls.digest_channel(session):
         return digest
     return session.scalar(select(Job.channel).where(Job.id == row.job_id)) if row.job_id else None
 

@@ -265,7 +265,7 @@ NAME = "fake-shop"
 
 def connect(database: Database, token: str, *, channel: str, by: str) -> None:
     """Store the connection, with the address and token of this run."""
-    from retention.connect import connections, encryption
+    from retention.connect import connections
 
     values = {
         "shop": f"http://127.0.0.1:{database.settings.playground_port}{PATH}",
@@ -279,7 +279,7 @@ def connect(database: Database, token: str, *, channel: str, by: str) -> None:
             declared = Shopify.settings
             connections.add(session, NAME, Shopify.kind, declared, values, channel=channel, by=by)
             return
-        connection.secrets = encryption.encrypt(
+        connection.secrets = connections.encrypt(
             database.settings.keys, {"token": values.pop("token")}
         )
         connection.config = values

@@ -26,8 +26,7 @@ from retention.lake.lake import naive
 from retention.outreach import bounces, pauses, send_summary
 from retention.outreach.adapter import EMAIL, is_text
 from retention.outreach.consent import consent_states
-from retention.outreach.contacts import find_numbers
-from retention.outreach.shared_numbers import repeated_numbers
+from retention.outreach.contacts import find_numbers, repeated_numbers
 from retention.risk.policy import Policy
 from retention.risk.reasons import policy_features
 from retention.risk.strategy import Rule

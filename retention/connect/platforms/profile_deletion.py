@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 
 from retention import clock
-from retention.connect import connections, encryption
+from retention.connect import connections
 from retention.connect.contract import ConnectorError, chunks
 from retention.connect.platforms.mail import PLATFORMS
 from retention.connect.registry import connector
@@ -65,7 +65,7 @@ def plan(
                 job_id=job_id,
                 name=connection.name,
                 kind=connection.kind,
-                sealed=encryption.encrypt(session.settings.keys, content),
+                sealed=connections.encrypt(session.settings.keys, content),
                 retry_at=clock.wall() + FIRST_RETRY,
             )
             for connection in platforms
@@ -86,7 +86,7 @@ def ask(database: Database, deletion_id: int) -> tuple[str, datetime | None]:
             return BUSY, clock.wall() + SYNC_TIME
         row = session.get_one(ProfileDeletion, deletion_id)
         try:
-            customers = encryption.decrypt(session.settings.keys, row.sealed)
+            customers = connections.decrypt(session.settings.keys, row.sealed)
             connection = connections.find(session, row.name)
             if connection.kind != row.kind:
                 return "access_denied", None
@@ -135,7 +135,7 @@ def left(session: Transaction) -> list[dict[str, Any]]:
     found = []
     waiting = select(ProfileDeletion).where(*_left(session.settings)).order_by(ProfileDeletion.id)
     for row in session.scalars(waiting):
-        content = encryption.decrypt(session.settings.keys, row.sealed)
+        content = connections.decrypt(session.settings.keys, row.sealed)
         customers = {key: json.loads(value) for key, value in content.items()}
         shown = {"number": row.id, "name": row.name, "kind": row.kind}
         found.append({**shown, "until": row.retry_at.isoformat(), **customers})
@@ -197,7 +197,7 @@ def rotate_all(session: Transaction) -> None:
     own = ProfileDeletion.team_id == session.settings.team_id
     stored = select(ProfileDeletion).where(own, func.length(ProfileDeletion.sealed) > 0)
     for row in session.scalars(stored):
-        row.sealed = encryption.rotate(session.settings.keys, row.sealed)
+        row.sealed = connections.rotate(session.settings.keys, row.sealed)
 
 
 def _of_job(session: Transaction, job_id: str) -> Sequence[ProfileDeletion]:

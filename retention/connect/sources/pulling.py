@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retention.connect import connections, encryption, registry
+from retention.connect import connections, registry
 from retention.connect.contract import ConnectorError, FirstCancelled, Page, Pulls
 from retention.connect.sources import drift, places, query_source
 from retention.connect.sources.source_records import COUNTS, SourceProblem, problem_of
@@ -241,7 +241,7 @@ class Pull:
         return self.settings.home / "sources" / self.source.name
 
     def _secrets(self) -> dict[str, str]:
-        return encryption.decrypt(self.settings.keys, self.source.secrets)
+        return connections.decrypt(self.settings.keys, self.source.secrets)
 
 
 def _events_before(lake: "Lake", cutoff: datetime) -> int:

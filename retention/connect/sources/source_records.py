@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Select, delete, func, select
 
 from retention import clock
-from retention.connect import encryption
+from retention.connect import connections
 from retention.connect.contract import ConnectorError
 from retention.db import Transaction
 from retention.db.audit import record
@@ -106,7 +106,7 @@ def add(
         raise Conflict(message.format(name=new.name))
     plain = asdict(new)
     source = Source(
-        **plain | {"secrets": encryption.encrypt(session.settings.keys, plain["secrets"])},
+        **plain | {"secrets": connections.encrypt(session.settings.keys, plain["secrets"])},
         team_id=session.settings.team_id,
         connection_id=connection.id if connection else None,
         watermark={},
@@ -327,7 +327,7 @@ def rotate_all(session: Transaction) -> int:
     """Encrypt the credentials of all sources anew with the current key."""
     rows = sources(session)
     for row in rows:
-        row.secrets = encryption.rotate(session.settings.keys, row.secrets)
+        row.secrets = connections.rotate(session.settings.keys, row.secrets)
     return len(rows)
 
 

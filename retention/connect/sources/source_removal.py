@@ -4,7 +4,7 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 
 from retention import clock
-from retention.connect import encryption
+from retention.connect import connections
 from retention.connect.shops import webhook_inbox
 from retention.connect.sources import source_records
 from retention.db import Transaction, tables
@@ -76,4 +76,4 @@ def _remove_access(session: Transaction, connection: Connection) -> None:
             session.change(delete(Connection).where(Connection.id == connection.id))
     except IntegrityError:
         connection.name, connection.state = f"removed-{connection.id}", "removed"
-        connection.secrets = encryption.encrypt(session.settings.keys, {})
+        connection.secrets = connections.encrypt(session.settings.keys, {})

@@ -13,7 +13,7 @@ from retention.db.tables.base import Base, Numbered, TeamKeyed
 class Connection(Numbered):
     """A connection to a shop or a mail platform.
 
-    ``secrets`` is encrypted (`retention.connect.encryption`). ``channel`` owns the connection: its
+    ``secrets`` is encrypted (`retention.connect.connections`). ``channel`` owns the connection: its
     problems are posted there. ``state`` is active, paused or broken; ``error_code`` is that of
     `retention.connect.contract`.
     """

@@ -114,12 +114,11 @@ def test_channel_hears_once_a_day_of_a_wrong_signature(site, shop):
 def test_new_secret_counts_at_once(site, shop, settings):
     headers, body = shop.delivery("orders/create", shop.records.orders[5], secret="another")
     assert deliver(site, headers, body) == 401
-    from retention.connect import encryption
 
     with site.database.transaction() as session:
         connection = connections.find(session, "shop")
-        known = encryption.decrypt(settings.keys, connection.secrets)
-        changed = encryption.encrypt(settings.keys, known | {"client_secret": "another"})
+        known = connections.decrypt(settings.keys, connection.secrets)
+        changed = connections.encrypt(settings.keys, known | {"client_secret": "another"})
         connection.secrets = changed
     assert deliver(site, headers, body) == 200
 

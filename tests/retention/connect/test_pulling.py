@@ -11,7 +11,7 @@ import fsspec
 import pytest
 import sqlalchemy as sa
 
-from retention.connect import encryption
+from retention.connect import connections
 from retention.connect.sources import places, public_web, query_source
 from retention.connect.sources.pulling import Pull
 from retention.db.tables import Source
@@ -45,7 +45,7 @@ class Place:
             watermark={},
             columns={},
             config={},
-            secrets=encryption.encrypt(settings.keys, values.pop("secrets", {})),
+            secrets=connections.encrypt(settings.keys, values.pop("secrets", {})),
             **values,
         )
 
@@ -493,7 +493,7 @@ def test_query_whose_column_was_renamed_is_refused(query):
 
 def test_database_that_is_away_is_a_temporary_problem(query):
     _, place = query
-    place.source.secrets = encryption.encrypt(
+    place.source.secrets = connections.encrypt(
         place.settings.keys, {"url": "sqlite:////nowhere/x.db"}
     )
     assert failure(place.pull).code == "unavailable"

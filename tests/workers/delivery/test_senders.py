@@ -12,7 +12,7 @@ from retention.db.tables import EventBatch, LiveSender, Outbox
 from tests.bot.wire import words
 from tests.workers.harness import CHANNEL
 from tests.world import change, scalars
-from workers.live.silent_senders import back_posts
+from workers.data.source_pulls import back_posts, owner
 from workers.schedule import tick as schedule
 
 BEGIN = datetime(2025, 7, 7, tzinfo=UTC)  # a Monday
@@ -92,8 +92,6 @@ def test_number_of_senders_is_bounded(database):
 
 
 def test_first_admin_hears_of_it_where_no_channel_owns_events(settings, database):
-    from workers.live.silent_senders import owner
-
     own = database.using(settings.model_copy(update={"admins": "U0ADMIN"}))
     with own.reading() as session:
         assert owner(session) == "U0ADMIN"

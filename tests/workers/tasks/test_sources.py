@@ -13,7 +13,7 @@ from sqlalchemy import select
 from bot.commands.source import _without_password, read_secret
 from bot.terminal import run
 from retention import clock
-from retention.connect import connections, encryption
+from retention.connect import connections
 from retention.connect.sources import source_records
 from retention.db.tables import Connection, Job, Outbox, Source, SourceRun
 from retention.errors import BadInput, Conflict
@@ -255,7 +255,7 @@ def test_password_of_a_database_is_read_from_a_file_and_encrypted(desk, tmp_path
         assert b"geheim" not in row.secrets
         assert "geheim" not in json.dumps(source_records.summary(session, row))
         assert source_records.rotate_all(session) == 1
-        assert encryption.decrypt(desk.settings.keys, row.secrets) == {"url": whole}
+        assert connections.decrypt(desk.settings.keys, row.secrets) == {"url": whole}
     (tmp_path / "pw").write_text("geheim\n")
     monkeypatch.setenv("PASSWORD_FILE", str(tmp_path / "pw"))
     secret = {"password": read_secret("password")}
@@ -436,7 +436,7 @@ def test_overdue_source_does_not_hide_a_later_one(settings, database):
                     config={},
                     watermark={},
                     columns={},
-                    secrets=encryption.encrypt(settings.keys, {}),
+                    secrets=connections.encrypt(settings.keys, {}),
                     created_by="operator",
                 )
             )

@@ -12,6 +12,7 @@ from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.campaigns.message.compose import message_composer
 from retention.campaigns.planning.products import find_products, offered_items
+from retention.clock import customer_zone, next_allowed, parse_quiet_hours
 from retention.connect.platforms.mail import open_channel
 from retention.db import Transaction
 from retention.errors import BadInput
@@ -19,10 +20,13 @@ from retention.lake import Lake
 from retention.outreach import sends
 from retention.outreach.adapter import Contact, is_text
 from retention.outreach.consent import customers_without_consent
-from retention.outreach.contacts import find_contacts, find_numbers, queued_customers
+from retention.outreach.contacts import (
+    find_contacts,
+    find_numbers,
+    queued_customers,
+    repeated_in_campaign,
+)
 from retention.outreach.dispatch import DeliveryReport, Mailing, deliver, sending_channel
-from retention.outreach.shared_numbers import repeated_in_campaign
-from retention.quiet_hours import customer_zone, next_allowed, parse_quiet_hours
 from retention.risk.policy import load_policy
 from workers.campaigns import messages
 from workers.campaigns.requests import CampaignDeliver

@@ -20,7 +20,7 @@ from retention.errors import Refused
 from retention.lake import Lake
 from retention.outreach import send_summary
 from retention.outreach.adapter import is_text
-from retention.outreach.shared_numbers import repeated_in_campaign
+from retention.outreach.contacts import repeated_in_campaign
 from retention.recommend.bandit.assignment import lists_by_blend
 from retention.recommend.bandit.thompson import blend_of
 from retention.recommend.catalogue import catalogue

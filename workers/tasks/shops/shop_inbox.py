@@ -19,18 +19,18 @@ from retention.connect import connections, registry
 from retention.connect.connections import first_cancelled
 from retention.connect.contract import ConnectorError, Page, chunks
 from retention.connect.live import events, inbox
-from retention.connect.readers.data_request import export
 from retention.connect.registry import SHOPS
 from retention.connect.shops import webhook_inbox
 from retention.connect.shops.loading import import_page, shop_customers
 from retention.connect.shops.webhook_inbox import MAX_ATTEMPTS, MAX_TRIES, Results, next_attempt
 from retention.db import Transaction
 from retention.db.tables import Connection, Job, Webhook
+from retention.erasure import export
 from retention.errors import BadInput, Refused
 from retention.lake import Lake
 from retention.text import gettext
 from workers import roles
-from workers.live import silent_senders
+from workers.data import source_pulls
 from workers.queue import jobs
 from workers.queue.completion import publish_part
 from workers.requests import Forget, ShopInbox
@@ -244,7 +244,7 @@ def _problem_posts(context: Context, batch: Batch) -> list[Post]:
     """Say once a day in the channel of the connection what cannot be imported, and why."""
     connection = batch.connection
     with context.database.reading() as session:
-        channel = connection.channel or silent_senders.owner(session)
+        channel = connection.channel or source_pulls.owner(session)
     today = f"{clock.wall().astimezone(context.settings.zone):%Y-%m-%d}"
     return [
         Post(
