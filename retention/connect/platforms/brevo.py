@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from retention.connect.contract import SENDER, ConnectorError, Profile, Setting, parse_sender
 from retention.connect.platforms import contacts
-from retention.connect.platforms.contacts import CUSTOMER_ID, FIELDS, ContactLists, Member
+from retention.connect.platforms.contacts import CUSTOMER_ID, FIELDS, Member, NamedLists
 from retention.connect.shops.orders import moment, need
 from retention.outreach.adapter import Message
 
@@ -28,7 +28,7 @@ LIST_PAGE, MEMBER_PAGE, BLOCKED_PAGE, CONTACT_PAGE = 50, 500, 100, 1_000
 REASONS = {"hardBounce": "bounced", "contactFlaggedAsSpam": "complained"}
 
 
-class Brevo(ContactLists):
+class Brevo(NamedLists):
     """One Brevo account; e-mails are transactional.
 
     Brevo remembers an idempotency key for 15 minutes only, so an uncertain e-mail is not repeated.
@@ -68,9 +68,7 @@ class Brevo(ContactLists):
             "tags": [message.campaign_id],
         }
         answer = self._api.json("POST", "/v3/smtp/email", body=body)
-        if not isinstance(answer, dict) or not answer.get("messageId"):
-            raise ConnectorError("changed_schema", "messageId", is_uncertain=True)
-        return str(answer["messageId"])
+        return contacts.sent_id(answer, "messageId")
 
     def left(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
         """Yield what, e-mail address and time of bounces, unsubscribes and complaints.
@@ -137,20 +135,12 @@ class Brevo(ContactLists):
                 self._bulk.call("POST", path, body={"type": TYPES[kind]})
         return present
 
-    @cached_property
-    def _lists(self) -> dict[str, str]:
-        """Ids of the account's lists by name; of two with the same name the older one."""
-        rows = self._pages("/v3/contacts/lists", "lists", LIST_PAGE, sort="desc")
-        return {str(need(row, "name")): str(need(row, "id")) for row in rows}
+    def _all_lists(self) -> Iterator[dict[str, Any]]:
+        return self._pages("/v3/contacts/lists", "lists", LIST_PAGE, sort="asc")  # the older first
 
-    def _find_list(self, name: str) -> str | None:
-        return self._lists.get(name)
-
-    def _create_list(self, name: str) -> str:
+    def _new_list(self, name: str) -> Any:
         body = {"name": name, "folderId": self._folder}
-        answer = self._bulk.json("POST", "/v3/contacts/lists", body=body)
-        self._lists[name] = str(need(answer, "id"))
-        return self._lists[name]
+        return self._bulk.json("POST", "/v3/contacts/lists", body=body)
 
     @cached_property
     def _folder(self) -> int:

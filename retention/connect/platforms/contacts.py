@@ -7,7 +7,8 @@ the size of a batch are the same.
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from retention.connect import web
@@ -101,9 +102,7 @@ class ContactLists(ABC):
         `keep`: addresses that stay in the list, like those of ``add``. A customer to remove may
         share a contact with a member.
         """
-        list_id = self._find_list(name)
-        if list_id is None:
-            list_id = self._create_list(name)
+        list_id = self._find_list(name) or self._create_list(name)
         unwanted = {profile.customer_id for profile in remove}
         stays = {address.lower() for address in (*keep, *(profile.email for profile in add))}
         members = self._members(list_id) if unwanted else ()
@@ -140,6 +139,32 @@ class ContactLists(ABC):
     @abstractmethod
     def _remove(self, list_id: str, ids: Sequence[str]) -> None:
         """Remove contacts from a list; those that are gone are no error."""
+
+
+class NamedLists(ContactLists):
+    """Lists at a platform that finds none by its name: all of them are read once."""
+
+    @cached_property
+    def _lists(self) -> dict[str, str]:
+        lists = dict[str, str]()
+        for row in self._all_lists():
+            lists.setdefault(str(need(row, "name")), str(need(row, "id")))
+        return lists
+
+    def _find_list(self, name: str) -> str | None:
+        return self._lists.get(name)
+
+    def _create_list(self, name: str) -> str:
+        self._lists[name] = str(need(self._new_list(name), "id"))
+        return self._lists[name]
+
+    @abstractmethod
+    def _all_lists(self) -> Iterable[dict[str, Any]]:
+        """Return each list with its ``id`` and ``name``; of two with one name, the first counts."""
+
+    @abstractmethod
+    def _new_list(self, name: str) -> dict[str, Any]:
+        """Create a list, and return it with its ``id``."""
 
 
 def plain_values(profile: Profile) -> dict[str, str | float | None]:
@@ -203,6 +228,13 @@ def pages(page_at: Callable[[int], Any], name: str, total: str) -> Iterator[dict
             raise ConnectorError("changed_schema", f"{name}: a page is missing")
         yield from rows
         offset += len(rows)
+
+
+def sent_id(answer: Any, key: str) -> str:
+    """Return the platform's id of an e-mail; without it, the e-mail may be on its way."""
+    if not isinstance(answer, dict) or not answer.get(key):
+        raise ConnectorError("changed_schema", key, is_uncertain=True)
+    return str(answer[key])
 
 
 def unsubscribe_headers(message: Message) -> dict[str, str]:

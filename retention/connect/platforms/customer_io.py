@@ -8,7 +8,7 @@ https://docs.customer.io/integrations/api/track/
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parseaddr
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from retention.connect import web
 from retention.connect.contract import SENDER, ConnectorError, Profile, Setting
 from retention.connect.platforms import contacts
-from retention.connect.shops.orders import need
+from retention.connect.shops.orders import need, unix_moment
 from retention.outreach.adapter import Message
 from retention.text import gettext
 
@@ -28,7 +28,7 @@ MOST_REPORTS, MOST_MEMBERS = 1_000, 30_000  # of one page
 MOST_BYTES = 450_000  # of one batch; Customer.io takes 500 kB
 
 
-class CustomerIo(contacts.ContactLists):
+class CustomerIo(contacts.NamedLists):
     """One Customer.io workspace; e-mails are transactional. It has no idempotency key.
 
     Raises `BadInput`: only one of ``site_id`` and ``track_key`` is there.
@@ -83,9 +83,7 @@ class CustomerIo(contacts.ContactLists):
             "headers": contacts.unsubscribe_headers(message),
         }
         answer = self._api.json("POST", "/v1/send/email", body=body)
-        if not isinstance(answer, dict) or not answer.get("delivery_id"):
-            raise ConnectorError("changed_schema", "delivery_id", is_uncertain=True)
-        return str(answer["delivery_id"])
+        return contacts.sent_id(answer, "delivery_id")
 
     def left(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
         """Yield what, e-mail address and time of bounces, unsubscribes and complaints.
@@ -96,7 +94,7 @@ class CustomerIo(contacts.ContactLists):
         for metric, kind in LEFT.items():
             query = {"type": "email", "metric": metric, "start_ts": created, "limit": MOST_REPORTS}
             for message in self._pages("/v1/messages", query, "messages"):
-                at = _time_of(message, metric)
+                at = unix_moment(need(message, "metrics"), metric)
                 if at > since and (email := _address_of(message)):
                     yield kind, email, at
 
@@ -107,16 +105,13 @@ class CustomerIo(contacts.ContactLists):
         for customer in ids:
             self._track.unless_gone("DELETE", f"/api/v1/customers/{quote(customer, safe='')}")
 
-    def _find_list(self, name: str) -> str | None:
-        for segment in need(self._bulk.json("GET", "/v1/segments"), "segments"):
-            if need(segment, "name") == name and need(segment, "type") == "manual":
-                return str(need(segment, "id"))
-        return None
+    def _all_lists(self) -> list[Any]:
+        segments = need(self._bulk.json("GET", "/v1/segments"), "segments")
+        return [each for each in segments if need(each, "type") == "manual"]
 
-    def _create_list(self, name: str) -> str:
+    def _new_list(self, name: str) -> Any:
         body = {"segment": {"name": name}}
-        created = need(self._bulk.json("POST", "/v1/segments", body=body), "segment")
-        return str(need(created, "id"))
+        return need(self._bulk.json("POST", "/v1/segments", body=body), "segment")
 
     def _members(self, list_id: str) -> Iterator[contacts.Member]:
         path, query = f"/v1/segments/{list_id}/membership", {"limit": MOST_MEMBERS}
@@ -166,13 +161,6 @@ def _check_taken(size: int, answer: Any) -> None:
     if size > 1 and len({need(error, "batch_index") for error in errors}) == size:
         reason = f"{errors[0].get('field', '')} {errors[0].get('message', '')}".strip()
         raise ConnectorError("refused", f"/api/v2/batch: {reason}"[:200])
-
-
-def _time_of(message: Any, metric: str) -> datetime:
-    try:
-        return datetime.fromtimestamp(int(need(need(message, "metrics"), metric)), UTC)
-    except (TypeError, ValueError, OverflowError, OSError):
-        raise ConnectorError("changed_schema", metric) from None
 
 
 def _address_of(message: Any) -> str:

@@ -50,7 +50,7 @@ SETTINGS = (
 )
 
 
-class MailchimpAudience(contacts.ContactLists):
+class MailchimpAudience(contacts.NamedLists):
     """One audience of Mailchimp Marketing, if the connection names one.
 
     Raises `BadInput`: only one of ``marketing_key`` and ``audience`` is there, or the key names no
@@ -101,15 +101,12 @@ class MailchimpAudience(contacts.ContactLists):
             path = f"{self._path}/members/{_hash(email)}/actions/delete-permanent"
             self._marketing.unless_gone("POST", path)
 
-    def _find_list(self, name: str) -> str | None:
-        for segment in self._pages("segments", ("id", "name"), {"type": "static"}):
-            if need(segment, "name") == name:
-                return str(need(segment, "id"))
-        return None
+    def _all_lists(self) -> Iterator[dict[str, Any]]:
+        return self._pages("segments", ("id", "name"), {"type": "static"})
 
-    def _create_list(self, name: str) -> str:
+    def _new_list(self, name: str) -> Any:
         body = {"name": name, "static_segment": []}
-        return str(need(self._marketing.json("POST", f"{self._path}/segments", body=body), "id"))
+        return self._marketing.json("POST", f"{self._path}/segments", body=body)
 
     def _members(self, list_id: str) -> Iterator[contacts.Member]:
         hidden = ("include_cleaned", "include_transactional", "include_unsubscribed")

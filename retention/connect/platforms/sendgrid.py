@@ -12,7 +12,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import IO, Any
 
@@ -28,8 +28,8 @@ from retention.connect.contract import (
     parse_sender,
 )
 from retention.connect.platforms import contacts
-from retention.connect.platforms.contacts import CUSTOMER_ID, FIELDS, ContactLists, Member
-from retention.connect.shops.orders import need
+from retention.connect.platforms.contacts import CUSTOMER_ID, FIELDS, Member, NamedLists
+from retention.connect.shops.orders import need, unix_moment
 from retention.outreach.adapter import Message
 
 ADDRESS = "https://api.sendgrid.com"
@@ -47,7 +47,7 @@ IMPORT_WAIT, EXPORT_WAIT = 20.0, 180.0  # seconds
 LATER = timedelta(minutes=15)
 
 
-class SendGrid(ContactLists):
+class SendGrid(NamedLists):
     """One SendGrid account. It has no idempotency key."""
 
     kind = "sendgrid"
@@ -98,11 +98,7 @@ class SendGrid(ContactLists):
         """Yield what, e-mail address and time of bounces, unsubscribes and complaints."""
         for name, what in SUPPRESSIONS.items():
             for row in self._suppressions(name, since):
-                try:
-                    at = datetime.fromtimestamp(int(need(row, "created")), UTC)
-                except (TypeError, ValueError, OverflowError):
-                    raise ConnectorError("changed_schema", "created") from None
-                yield what, str(need(row, "email")), at
+                yield what, str(need(row, "email")), unix_moment(row, "created")
 
     def _suppressions(self, name: str, since: datetime) -> Iterator[dict[str, Any]]:
         seen = set[tuple[Any, Any]]()
@@ -171,19 +167,12 @@ class SendGrid(ContactLists):
                 ids[name] = str(need(self._bulk.json("POST", path, body=body), "id"))
         return ids
 
-    @cached_property
-    def _lists(self) -> dict[str, str]:
-        """Ids of the account's lists by name."""
+    def _all_lists(self) -> Any:
         answer = self._bulk.json("GET", "/v3/marketing/lists", query={"page_size": LIST_PAGE})
-        return {str(need(row, "name")): str(need(row, "id")) for row in need(answer, "result")}
+        return need(answer, "result")
 
-    def _find_list(self, name: str) -> str | None:
-        return self._lists.get(name)
-
-    def _create_list(self, name: str) -> str:
-        answer = self._bulk.json("POST", "/v3/marketing/lists", body={"name": name})
-        self._lists[name] = str(need(answer, "id"))
-        return self._lists[name]
+    def _new_list(self, name: str) -> Any:
+        return self._bulk.json("POST", "/v3/marketing/lists", body={"name": name})
 
     def _members(self, list_id: str) -> Iterator[Member]:
         if list_id not in self._exports:

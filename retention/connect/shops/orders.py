@@ -236,6 +236,14 @@ def moment(value: Any, key: str) -> datetime:
         raise ConnectorError("changed_schema", key) from None
 
 
+def unix_moment(record: Any, key: str) -> datetime:
+    """Read a field with the seconds since 1970."""
+    try:
+        return datetime.fromtimestamp(int(need(record, key)), UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise ConnectorError("changed_schema", key) from None
+
+
 def text(value: Any) -> str | None:
     """Return a text without spaces around it; None if it is empty."""
     cleaned = str(value).strip() if value is not None else ""

@@ -122,7 +122,7 @@ class Shopify(ShopConnector):
         while True:
             size = self._page_sizes.setdefault(stream, queries.LARGEST_PAGE)
             variables = {"query": condition, "first": size}
-            pages = self._pages(queries.changed(stream), stream, variables)
+            pages = self._api.pages(queries.changed(stream), variables, stream)
             try:
                 first = next(pages)
             except ConnectorError as error:
@@ -133,22 +133,6 @@ class Shopify(ShopConnector):
             yield first
             yield from pages
             return
-
-    def _pages(
-        self, query: str, name: str, variables: Mapping[str, Any], *, below: str | None = None
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Read all pages of a connection."""
-        after = None
-        while True:
-            data = self._api.query(query, {**variables, "after": after})
-            connection = need(need(data, below) if below else data, name)
-            nodes, info = need(connection, "nodes"), need(connection, "pageInfo")
-            yield nodes
-            if not need(info, "hasNextPage"):
-                return
-            if not nodes or info.get("endCursor") in (None, after):
-                raise ConnectorError("changed_schema", f"{name}: a page is missing")
-            after = info["endCursor"]
 
     # ------------------------------------------------------------ first load
 
@@ -230,7 +214,7 @@ class Shopify(ShopConnector):
         nodes = list(need(connection, "nodes"))
         info = need(connection, "pageInfo")
         if info["hasNextPage"]:
-            pages = self._pages(queries.children(name), name, {"id": node["id"]}, below="node")
+            pages = self._api.pages(queries.children(name), {"id": node["id"]}, "node", name)
             nodes = [child for page in pages for child in page]
         return nodes
 
@@ -287,7 +271,7 @@ class Shopify(ShopConnector):
         names = [topic.upper().replace("/", "_") for topic in TOPICS]
         known = {
             node.get("topic")
-            for page in self._pages(queries.WEBHOOKS, "webhookSubscriptions", {})
+            for page in self._api.pages(queries.WEBHOOKS, {}, "webhookSubscriptions")
             for node in page
             if node.get("uri") == address
         }

@@ -5,7 +5,7 @@ the second (https://shopify.dev/docs/api/usage/limits).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,6 +55,27 @@ class ShopifyApi:
         Returns: the answer's ``data``.
         """
         return web.when_allowed(lambda: self._call(query, variables))
+
+    def pages(
+        self, query: str, variables: Mapping[str, Any], *path: str
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yield the nodes of each page of a connection; none if a record of its path is gone.
+
+        `path`: keys that lead to the connection.
+        """
+        after = None
+        while True:
+            connection: Any = self.query(query, {**variables, "after": after})
+            for key in path:
+                if (connection := need(connection, key)) is None:
+                    return
+            nodes, info = need(connection, "nodes"), need(connection, "pageInfo")
+            yield nodes
+            if not need(info, "hasNextPage"):
+                return
+            if not nodes or info.get("endCursor") in (None, after):
+                raise ConnectorError("changed_schema", f"{path[-1]}: a page is missing")
+            after = info["endCursor"]
 
     def _call(self, query: str, variables: Mapping[str, Any] | None) -> dict[str, Any]:
         body = {"query": query, "variables": dict(variables or {})}

@@ -7,7 +7,7 @@ Shopify allows a discount to accounts, or to everyone. Guests have a discount of
 everyone; each of its codes is valid once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -157,14 +157,11 @@ class ShopifyCodes:
 
     def codes(self, discount_id: str) -> Iterator[tuple[str, int]]:
         """Yield each code of a discount and how often it was used."""
-
-        def connection(data: dict[str, Any]) -> Any:
-            node = data.get("codeDiscountNode")
-            return need(need(node, "codeDiscount"), "codes") if node else None
-
-        for code in self._nodes(_LIST, {"id": discount_id}, connection):
-            self._ids[str(need(code, "code"))] = str(need(code, "id"))
-            yield str(code["code"]), int(need(code, "asyncUsageCount"))
+        path = "codeDiscountNode", "codeDiscount", "codes"
+        for page in self._api.pages(_LIST, {"id": discount_id}, *path):
+            for code in page:
+                self._ids[str(need(code, "code"))] = str(need(code, "id"))
+                yield str(code["code"]), int(need(code, "asyncUsageCount"))
 
     def end_discount(self, discount_id: str) -> None:
         """Make all codes of a discount invalid at once."""
@@ -194,21 +191,10 @@ class ShopifyCodes:
             return []
         escaped = category.replace("\\", "\\\\").replace("'", "\\'")
         query = {"query": f"product_type:'{escaped}'"}
-        nodes = self._nodes(_PRODUCTS, query, lambda data: need(data, "products"))
-        if not (ids := [str(need(node, "id")) for node in nodes]):
+        pages = self._api.pages(_PRODUCTS, query, "products")
+        if not (ids := [str(need(node, "id")) for page in pages for node in page]):
             raise ConnectorError("refused", f"no product of type {category!r}")
         return ids
-
-    def _nodes(
-        self, query: str, variables: dict[str, Any], connection_of: Callable[[dict[str, Any]], Any]
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the nodes of all pages of a connection; none if it is gone."""
-        after = None
-        while connection := connection_of(self._api.query(query, {**variables, "after": after})):
-            yield from need(connection, "nodes")
-            if not need(need(connection, "pageInfo"), "hasNextPage"):
-                return
-            after = connection["pageInfo"]["endCursor"]
 
     def _changed(
         self, mutation: str, field: str, variables: Mapping[str, Any], *, may_be_gone: bool = False
