@@ -17,7 +17,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, fields_of, group, request
 from retention import clock
 from retention.connect import connections, registry
 from retention.connect.connections import Access
-from retention.connect.contract import ConnectorError, HasProfileAccess, Listens, Pulls
+from retention.connect.contract import ConnectorError
 from retention.connect.platforms import profile_deletion
 from retention.connect.shops import webhook_inbox
 from retention.connect.sources import source_records, source_removal
@@ -159,7 +159,8 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
 
     services, name = call.services, new["name"]
     connector_class = registry.connector_class(kind)
-    if issubclass(connector_class, Pulls):
+    is_shop = kind in registry.SHOPS
+    if is_shop:
         with services.database.reading() as session:  # before it asks for secrets
             source_records.check_only_shop(session)
     declared = connector_class.settings
@@ -169,10 +170,10 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
             values[setting.key] = _secret_of(setting)
     values = {key: value for key, value in values.items() if value}
     connections.check_values(declared, values)
-    connector = registry.connector(kind, Access(values))
+    connector: Any = registry.connector(kind, Access(values))
     try:
         facts = connector.check()
-        if isinstance(connector, HasProfileAccess):
+        if not is_shop:
             connector.check_profiles()
     except ConnectorError as error:
         raise BadInput(_refusal(name, error, call)) from None
@@ -182,15 +183,13 @@ def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, 
         connection = connections.add(
             session, name, kind, declared, values, channel=new["channel"], by=call.user
         )
-        if not isinstance(connector, Pulls):
+        if not is_shop:
             data = {"name": name, "kind": "connection", "facts": facts}
-            missing = getattr(connector, "missing_settings", ())
-            return Answer("source/added", {**data, "missing": list(missing)})
+            return Answer("source/added", {**data, "missing": list(connector.missing_settings)})
         source = source_records.NewSource(**new, kind="shop", location=kind)
         source_records.add(session, source, by=call.user, connection=connection)
     added = _added(source, facts)
-    if isinstance(connector, Listens):
-        added["webhooks"] = hooks.add_webhooks_of_new(services.database, name, by=call.user)
+    added["webhooks"] = hooks.add_webhooks_of_new(services.database, name, by=call.user)
     return Answer("source/added", added)
 
 

@@ -16,7 +16,7 @@ from bot.group_commit import GroupCommit
 from bot.http import requests
 from bot.http.requests import Reply, Request, error_reply, json_reply, noted
 from retention import clock
-from retention.connect.contract import ConnectorError, Listens
+from retention.connect.contract import ConnectedShop, ConnectorError
 from retention.connect.shops import webhook_inbox
 from retention.db import Database
 from retention.db.tables import Connection
@@ -44,7 +44,7 @@ class ShopWebhooks:
         self._settings, self._database = database.settings, database
         self._commits = GroupCommit(database)
         # Connectors by connection. They are made again when the settings or secrets change.
-        self._connectors: dict[int, tuple[Any, Listens | None]] = {}
+        self._connectors: dict[int, tuple[Any, ConnectedShop | None]] = {}
         self._reported: set[str] = set()
         self._lock = threading.Lock()
 
@@ -98,7 +98,7 @@ class ShopWebhooks:
                 )
             )
 
-    def _connector(self, connection: Connection) -> "Listens | None":
+    def _connector(self, connection: Connection) -> "ConnectedShop | None":
         """Return the connector that verifies; None if the platform has no webhooks."""
         from retention.connect import connections, registry
 
@@ -111,7 +111,7 @@ class ShopWebhooks:
                 connector = registry.connector(connection.kind, access)
             except (BadInput, Refused) as error:
                 log.error("the connection %s cannot be used: %s", connection.name, error)
-            listens = connector if isinstance(connector, Listens) else None
+            listens = connector if isinstance(connector, ConnectedShop) else None
             known = self._connectors[connection.id] = version, listens
         return known[1]
 

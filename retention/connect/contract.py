@@ -1,12 +1,11 @@
 """Define what a connector of a platform can do.
 
-A connector is one class in one file of this package. It declares its settings and secrets, and it
-implements the capabilities that its platform has. A job asks with ``isinstance`` whether a
-connector has a capability. `tests/retention/connect/test_contract.py` runs the same tests on every
-connector.
+A connector is one class in one file of this package: a `ConnectedShop`, or a mail platform
+(`retention.connect.platforms.contacts.MailPlatform`). It declares its settings and secrets.
+`tests/retention/connect/test_contract.py` runs the same tests on every shop.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -186,24 +185,16 @@ class Connector(Protocol):
 
 
 @runtime_checkable
-class Pulls(Protocol):
-    """Reads a shop's orders, customers and products."""
+class ConnectedShop(Connector, Protocol):
+    """A shop whose data is pulled, and which sends webhooks.
 
-    def close(self) -> None:
-        """Close the connections to the platform."""
-
-    def pull(self, watermark: Mapping[str, Any]) -> Iterator[Page]:
-        """Read what changed since a watermark; an empty one reads all."""
-
-
-@runtime_checkable
-class Listens(Protocol):
-    """Receives a platform's webhooks. ``signed_with`` is the key of the setting that signs them."""
+    ``signed_with`` is the key of the setting that signs the webhooks.
+    """
 
     signed_with: str
 
-    def close(self) -> None:
-        """Close the connections to the platform."""
+    def pull(self, watermark: Mapping[str, Any]) -> Iterator[Page]:
+        """Read what changed since a watermark; an empty one reads all."""
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> str:
         """Return the delivery's id; its age does not matter.
@@ -228,7 +219,6 @@ class Listens(Protocol):
         """
 
 
-@runtime_checkable
 class MakesCodes(Protocol):
     """Makes discount codes for the checkout.
 
@@ -273,63 +263,6 @@ class MakesCodes(Protocol):
 
     def delete_discount(self, discount_id: str) -> None:
         """Delete a discount without used codes; one that is gone already is no error."""
-
-
-@runtime_checkable
-class TakesProfiles(Protocol):
-    """Takes customers' scores and audiences.
-
-    ``missing_settings`` are optional settings of the connection that this needs. As long as one is
-    missing, nothing is handed over.
-    """
-
-    batch_size: int
-    missing_settings: tuple[str, ...]
-
-    def push_profiles(self, profiles: Sequence[Profile]) -> None:
-        """Write up to ``batch_size`` profiles; repeating changes nothing."""
-
-    def list_members(self, name: str, addresses: Mapping[str, str] | None = None) -> Iterator[str]:
-        """Yield the customer ids of a list.
-
-        `addresses`: present address of each wanted customer. A platform with a contact per address
-        yields every customer of a contact's address, and leaves out a customer who has only
-        contacts with another one.
-        """
-
-    def change_list(
-        self,
-        name: str,
-        add: Sequence[Profile],
-        remove: Sequence[Profile],
-        keep: Collection[str] = (),
-    ) -> None:
-        """Add customers to a list, and remove others; repeating changes nothing."""
-
-    def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
-        """Delete the profiles of customers; those that are gone are no error."""
-
-
-@runtime_checkable
-class ReportsLeft(Protocol):
-    """Reports which customers cannot or do not want to get e-mails any more."""
-
-    def left(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
-        """Yield what, e-mail address and time of bounces, unsubscribes and complaints.
-
-        Repeating is harmless.
-        """
-
-
-@runtime_checkable
-class HasProfileAccess(Protocol):
-    """Has an access for profiles that is not the one for e-mails.
-
-    `Connector.check` leaves it out, because e-mails can be sent without it.
-    """
-
-    def check_profiles(self) -> None:
-        """Ask the platform whether the access works, if the connection has one."""
 
 
 T = TypeVar("T")

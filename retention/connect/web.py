@@ -13,8 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
@@ -24,17 +23,17 @@ import httpx2
 from retention import clock
 from retention.connect.contract import ConnectorError, ErrorCode
 from retention.errors import BadInput
+from retention.outreach.adapter import requested_pause
 from retention.text import gettext
 
 TIMEOUT = httpx2.Timeout(20.0, connect=5.0)
 MAX_ANSWER = 32 * 2**20  # bytes
 MAX_REASON = 2_000  # bytes of a refusal that are kept
-DEFAULT_PAUSE, MAX_PAUSE = timedelta(seconds=10), timedelta(hours=6)
+DEFAULT_PAUSE = timedelta(seconds=10)
 MAX_WAIT = 60.0  # seconds; a longer wait ends the job, and the next one continues
 MAX_ATTEMPTS = 6
 # Headers of platforms without Retry-After: SendGrid's has a Unix time, Brevo's has seconds.
 RESET_HEADERS = ("x-ratelimit-reset", "x-sib-ratelimit-reset")
-FIRST_UNIX_TIME = 1e9  # a smaller number is seconds from now
 T = TypeVar("T")
 # The request did not arrive.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -188,20 +187,9 @@ def _refusal(method: str, response: httpx2.Response) -> ConnectorError:
 
 def retry_at(headers: Mapping[str, str]) -> datetime:
     """Return the real time that a header of a refusal asks to wait for."""
-    now = clock.wall()
     found = (headers.get(name) for name in ("retry-after", *RESET_HEADERS))
-    value = next((each for each in found if each), "")
-    try:
-        number = float(value)
-        seconds = number - now.timestamp() if number >= FIRST_UNIX_TIME else number
-        wait = timedelta(seconds=seconds)
-    except (ValueError, OverflowError):
-        try:
-            at = parsedate_to_datetime(value)
-            wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
-        except (ValueError, TypeError):
-            wait = DEFAULT_PAUSE
-    return now + min(max(wait, timedelta(0)), MAX_PAUSE)
+    wait = requested_pause(next((each for each in found if each), ""))
+    return clock.wall() + (DEFAULT_PAUSE if wait is None else wait)
 
 
 @contextmanager

@@ -4,16 +4,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
 
 from sqlalchemy import ColumnElement, case
 
+from retention import clock
 from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
 
+MAX_PAUSE = timedelta(hours=6)  # longest one that a platform may ask for
+FIRST_UNIX_TIME = 1e9  # a smaller number is seconds from now
 State = Literal["sent", "again", "bounced", "failed", "doubtful"]
 
 # Stored in ``sends.error_code``. Code decides by these, never by the sentence in ``sends.error``.
@@ -134,6 +138,25 @@ def deadline(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def requested_pause(value: str) -> timedelta | None:
+    """Return the pause that a header such as Retry-After asks for (RFC 9110); None if invalid.
+
+    `value`: seconds, a date, or a Unix time.
+    """
+    now = clock.wall()
+    try:
+        number = float(value)
+        seconds = number - now.timestamp() if number >= FIRST_UNIX_TIME else number
+        wait = timedelta(seconds=seconds)
+    except (ValueError, OverflowError):
+        try:
+            at = parsedate_to_datetime(value)
+        except (ValueError, TypeError, OverflowError):  # e.g. a year with twenty digits
+            return None
+        wait = (at if at.tzinfo else at.replace(tzinfo=UTC)) - now
+    return min(max(wait, timedelta(0)), MAX_PAUSE)
 
 
 MessageChannel = Literal["email", "sms", "whatsapp"]

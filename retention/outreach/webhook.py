@@ -10,8 +10,7 @@ import json
 import secrets
 import socket
 import ssl
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +24,7 @@ from retention.outreach.adapter import (
     as_sentence,
     deadline,
     is_text,
+    requested_pause,
 )
 from retention.privacy import signing
 from retention.templating import strip_controls
@@ -33,7 +33,6 @@ from retention.text import gettext
 REPLY_TIMEOUT = 10.0  # seconds for a single read
 MESSAGE_TIMEOUT = 20.0  # seconds for a whole answer, however slowly it arrives
 MAX_ANSWER = 65_536  # bytes of an answer that are read
-MAX_PAUSE = timedelta(hours=6)  # longest pause that a platform may ask for
 DEFAULT_PAUSE = timedelta(minutes=1)  # if it asks for a pause without a length
 
 
@@ -174,7 +173,7 @@ class WebhookAdapter:
                 return (
                     response.status,
                     response.read(MAX_ANSWER),
-                    _parse_retry_after(response.headers.get("Retry-After")),
+                    requested_pause(response.headers.get("Retry-After", "")),
                 )
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise _NoAnswer(str(error) or type(error).__name__) from None
@@ -274,17 +273,3 @@ def _pause(wait: timedelta | None) -> tuple[str, datetime]:
     text = gettext("the platform answers 429 and takes no more for {seconds:,.0f} s")
     detail = text.format(seconds=pause.total_seconds())
     return detail, clock.wall() + pause
-
-
-def _parse_retry_after(retry_after: str | None) -> timedelta | None:
-    """Parse Retry-After as seconds or date (RFC 9110); None if invalid."""
-    if retry_after is None or not retry_after.isascii():
-        return None
-    if retry_after.isdecimal():
-        return min(timedelta(seconds=int(retry_after[:9])), MAX_PAUSE)
-    try:
-        until = parsedate_to_datetime(retry_after)
-    except (ValueError, OverflowError):  # e.g. a year with twenty digits
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return min(max(until - clock.wall(), timedelta()), MAX_PAUSE)

@@ -72,6 +72,10 @@ class MappedMessages:
         self.events.append(event)
         self.places.append(place)
 
+    def reject(self, place: int, code: str, text: str) -> None:
+        """Add the rejection of a message."""
+        self.add(place, Rejection(place, code, text))
+
 
 def messages_of(body: Any) -> list[Any]:
     """Return the messages of a call: one, or those of ``batch``."""
@@ -98,12 +102,12 @@ def map_messages(
     for place, message in enumerate(messages):
         if not isinstance(message, dict):
             text = gettext("the message is no JSON object")
-            mapped.add(place, Rejection(place, "not_an_object", text))
+            mapped.reject(place, "not_an_object", text)
             continue
         kind = str(message.get("type") or default_type)
         if message.get("userId") in (None, ""):
             text = gettext("userId is missing; visitors without an id are not recorded")
-            mapped.add(place, Rejection(place, "missing_customer", text))
+            mapped.reject(place, "missing_customer", text)
         elif kind == "identify":
             _identify(mapped, place, message, now, takes_customers)
         elif kind in ("page", "screen"):
@@ -112,7 +116,7 @@ def map_messages(
             _track(mapped, place, message, now)
         else:
             text = gettext("type is {kind!r}; use track, identify or page").format(kind=kind[:40])
-            mapped.add(place, Rejection(place, "unknown_event", text))
+            mapped.reject(place, "unknown_event", text)
     return mapped
 
 
@@ -123,7 +127,7 @@ def _track(mapped: MappedMessages, place: int, message: Mapping[str, Any], now: 
         text = gettext("event is {name!r}; known are {known}").format(
             name=name[:60], known=", ".join(known.title() for known in EVENT_TYPES)
         )
-        mapped.add(place, Rejection(place, "unknown_event", text))
+        mapped.reject(place, "unknown_event", text)
         return
     properties = _mapping(message.get("properties"))
     common = _common(message, now) | {
@@ -188,7 +192,7 @@ def _identify(
 ) -> None:
     if not takes_customers:
         text = gettext("identify needs the secret write key; browsers cannot change customers")
-        mapped.add(place, Rejection(place, "not_allowed", text))
+        mapped.reject(place, "not_allowed", text)
         return
     traits = _mapping(message.get("traits"))
     names = [traits.get("firstName") or "", traits.get("lastName") or ""]
@@ -205,11 +209,11 @@ def _identify(
     except ValidationError as error:
         column = str(error.errors(include_url=False)[0]["loc"][0])
         text = gettext("{column} cannot be used").format(column=column)
-        mapped.add(place, Rejection(place, "unknown_value", text))
+        mapped.reject(place, "unknown_value", text)
         return
     if any("\0" in str(value) for value in customer.values()):
         text = gettext("a text has the character NUL")
-        mapped.add(place, Rejection(place, "unknown_value", text))
+        mapped.reject(place, "unknown_value", text)
         return
     # Without an id, each message counts: a customer can take an old address again.
     message_id = message.get("messageId") or message.get("timestamp") or now.isoformat()

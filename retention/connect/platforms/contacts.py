@@ -8,6 +8,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -47,13 +48,19 @@ class Member(NamedTuple):
     address: str = ""
 
 
-class ContactLists(ABC):
-    """Lists of contacts; a platform implements the requests.
+class MailPlatform(ABC):
+    """A platform that sends our e-mails, and has customers and audiences as contacts and lists.
 
-    ``batch_size`` is the largest number of contacts of one request, ``remove_size`` that of ids
-    that leave a list.
+    ``drops_duplicates``: a repeated key is sent once, however late it is repeated. A refusal with
+    one of ``address_words`` is about the address. ``batch_size`` is the largest number of contacts
+    of one request, ``remove_size`` that of ids that leave a list. As long as one of
+    ``missing_settings``, which are optional, is missing, no contact is handed over.
     """
 
+    kind: str
+    settings: tuple[Setting, ...]
+    drops_duplicates: bool
+    address_words: tuple[bytes, ...]
     batch_size: int
     remove_size: int
     missing_settings: tuple[str, ...] = ()
@@ -66,6 +73,24 @@ class ContactLists(ABC):
     def close(self) -> None:
         """Close the connections."""
         self._api.close()
+
+    @abstractmethod
+    def check(self) -> dict[str, str]:
+        """Ask the platform whether the key works; return facts for the person who connects."""
+
+    def check_profiles(self) -> None:  # noqa: B027 - most have one access
+        """Check an access for contacts that is not the one for e-mails; `check` leaves it out."""
+
+    @abstractmethod
+    def mail(self, message: Message) -> str:
+        """Hand over one e-mail, and return the platform's id of it."""
+
+    @abstractmethod
+    def left(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
+        """Yield what, e-mail address and time of bounces, unsubscribes and complaints.
+
+        They are about customers who cannot or do not want to get e-mails. Repeating is harmless.
+        """
 
     def push_profiles(self, profiles: Sequence[Profile]) -> None:
         """Write up to ``batch_size`` profiles; repeating changes nothing."""
@@ -141,7 +166,7 @@ class ContactLists(ABC):
         """Remove contacts from a list; those that are gone are no error."""
 
 
-class NamedLists(ContactLists):
+class NamedLists(MailPlatform):
     """Lists at a platform that finds none by its name: all of them are read once."""
 
     @cached_property

@@ -98,7 +98,7 @@ class CustomerIo(contacts.NamedLists):
                 if at > since and (email := _address_of(message)):
                     yield kind, email, at
 
-    # ------------------------------------------------------------ requests of `ContactLists`
+    # ------------------------------------------------------------ requests of `MailPlatform`
 
     def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
         """Delete the people with these ids."""

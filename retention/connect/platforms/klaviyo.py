@@ -13,7 +13,7 @@ from typing import Any
 
 from retention import clock
 from retention.connect.contract import ConnectorError, Profile, Setting
-from retention.connect.platforms.contacts import ContactLists, Member
+from retention.connect.platforms.contacts import MailPlatform, Member
 from retention.connect.shops.orders import moment, need
 from retention.outreach.adapter import Message
 
@@ -27,7 +27,7 @@ LEFT = {
 }
 
 
-class Klaviyo(ContactLists):
+class Klaviyo(MailPlatform):
     """One Klaviyo account."""
 
     kind = "klaviyo"

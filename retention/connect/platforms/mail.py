@@ -1,15 +1,15 @@
 """Send e-mails through a connected mail platform.
 
-Each platform has one file with a class that `Mails`. `PlatformMail` turns its failures into the
-verdicts that `retention.outreach.dispatch` acts on.
+Each platform has one file with one class. `PlatformMail` turns its failures into the verdicts that
+`retention.outreach.dispatch` acts on.
 """
 
 from datetime import timedelta
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from retention import clock
 from retention.connect import connections
-from retention.connect.contract import ConnectorError, Setting
+from retention.connect.contract import ConnectorError
 from retention.db import Transaction
 from retention.errors import BadInput
 from retention.outreach.adapter import (
@@ -27,27 +27,11 @@ from retention.outreach.consent import public_url
 from retention.outreach.dispatch import open_adapter, open_text_adapter, sending_channel
 from retention.text import gettext
 
+if TYPE_CHECKING:
+    from retention.connect.platforms.contacts import MailPlatform
+
 PAUSE = timedelta(seconds=10)  # if a platform asks for one without its length
 CHANNEL = "platform"  # of `retention.outreach.dispatch`
-
-
-@runtime_checkable
-class Mails(Protocol):
-    """A platform that sends an e-mail that we composed."""
-
-    kind: str
-    settings: tuple[Setting, ...]
-    drops_duplicates: bool  # whether a repeated key is sent once, however late it is repeated
-    address_words: tuple[bytes, ...]  # a refusal with one of these is about the address
-
-    def check(self) -> dict[str, str]:
-        """Ask the platform whether the key works."""
-
-    def mail(self, message: Message) -> str:
-        """Hand over one e-mail, and return the platform's id of it."""
-
-    def close(self) -> None:
-        """Close the connections to the platform."""
 
 
 class PlatformMail:
@@ -55,7 +39,7 @@ class PlatformMail:
 
     channel = CHANNEL
 
-    def __init__(self, platform: Mails, name: str) -> None:
+    def __init__(self, platform: "MailPlatform", name: str) -> None:
         self._platform, self._name = platform, name
         self.drops_duplicates = platform.drops_duplicates
 

@@ -93,7 +93,7 @@ class MailchimpAudience(contacts.NamedLists):
                 at = moment(need(contact, "last_changed"), "last_changed")
                 yield kind, str(need(contact, "email_address")), at
 
-    # ------------------------------------------------------------ requests of `ContactLists`
+    # ------------------------------------------------------------ requests of `MailPlatform`
 
     def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
         """Delete the contacts of these addresses; Mailchimp takes no such contact again."""

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from sqlalchemy import select
 
-from retention.connect.contract import ListUnavailable, TakesProfiles, chunks
+from retention.connect.contract import ListUnavailable, chunks
 from retention.connect.contract import Profile as PlatformProfile
 from retention.db import Database, Transaction
 from retention.db.tables import (
@@ -32,6 +32,9 @@ from retention.outreach.contacts import find_contacts
 from retention.progress import Progress
 from retention.risk.policy import load_policy
 from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.connect.platforms.contacts import MailPlatform
 
 OPEN = ("live", "measuring")
 LIST_PREFIX, HOLDOUT_PREFIX = "Retention: ", "Retention hold-out: "
@@ -94,7 +97,7 @@ class HandOver:
 
 def sync_platform(
     database: Database,
-    platform: TakesProfiles,
+    platform: "MailPlatform",
     hand_over: HandOver,
     counts: SyncCounts,
     progress: Progress,
@@ -180,7 +183,7 @@ def record_left(
 
 
 def _sync_list(
-    platform: TakesProfiles, name: str, members: Sequence[PlatformProfile]
+    platform: "MailPlatform", name: str, members: Sequence[PlatformProfile]
 ) -> dict[str, int]:
     addresses = {member.customer_id: member.email for member in members}
     present = set(platform.list_members(name, addresses))

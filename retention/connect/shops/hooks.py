@@ -6,7 +6,7 @@ from typing import Any
 
 from retention import clock
 from retention.connect import connections, registry, web
-from retention.connect.contract import WEBHOOKS_AT, ConnectorError, Listens
+from retention.connect.contract import WEBHOOKS_AT, ConnectedShop, ConnectorError
 from retention.db import Database
 from retention.db.audit import record
 from retention.db.tables import Connection
@@ -37,7 +37,7 @@ def add_webhooks(database: Database, name: str, address: str | None, *, by: str)
         access = connections.access(database.settings, connection)
     connector: Any = registry.connector(connection.kind, access)
     try:
-        if not isinstance(connector, Listens):
+        if not isinstance(connector, ConnectedShop):
             message = gettext("{name} is a connection to {kind}, which sends no webhooks.")
             raise BadInput(message.format(name=name, kind=connection.kind), field="name")
         if not access[key := connector.signed_with]:
@@ -73,7 +73,7 @@ def restore_webhooks(settings: Settings, connection: Connection) -> dict[str, in
         return {}
     access = connections.access(settings, connection)
     with closing(registry.connector(connection.kind, access)) as connector:
-        if not isinstance(connector, Listens):
+        if not isinstance(connector, ConnectedShop):
             return {}
         counts = connector.add_webhooks(target)
     if restored := counts["added"] + counts.get("switched_on", 0):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retention.connect import connections, registry
-from retention.connect.contract import ConnectorError, FirstCancelled, Page, Pulls
+from retention.connect.contract import ConnectedShop, ConnectorError, FirstCancelled, Page
 from retention.connect.sources import drift, places, query_source
 from retention.connect.sources.source_records import COUNTS, SourceProblem, problem_of
 from retention.db.tables import Connection, Source
@@ -198,7 +198,7 @@ class Pull:
         connector: Any = registry.connector(self.connection.kind, access, self.first_cancelled)
         watermark = dict(self.source.watermark)
         try:
-            if not isinstance(connector, Pulls):
+            if not isinstance(connector, ConnectedShop):
                 text = f"{self.connection.kind} has no data to pull"
                 raise SourceProblem("unreadable", text=text)
             for page in connector.pull(dict(watermark)):

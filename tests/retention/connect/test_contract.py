@@ -10,7 +10,7 @@ import pytest
 from retention import clock
 from retention.connect import web
 from retention.connect.connections import Access, check_values
-from retention.connect.contract import ConnectorError, Listens, Page, Pulls
+from retention.connect.contract import ConnectedShop, ConnectorError, Page
 from retention.lake.schema import TABLES
 from tests.retention.connect.failures import failure
 from tests.retention.connect.shops import SHOPS, connected, orders_of, records_of
@@ -57,8 +57,7 @@ def test_connector_declares_its_settings_and_capabilities(shop):
     connector, stand_in = shop
     check_values(connector.settings, SHOPS[connector.kind].values(stand_in))
     assert any(setting.is_secret for setting in connector.settings)
-    assert isinstance(connector, Pulls)
-    assert isinstance(connector, Listens)
+    assert isinstance(connector, ConnectedShop)
 
 
 def test_check_gives_the_currency(shop):

@@ -8,7 +8,7 @@ import pytest
 from retention import clock
 from retention.connect import web
 from retention.connect.connections import Access, check_values
-from retention.connect.contract import Profile, ReportsLeft, TakesProfiles
+from retention.connect.contract import Profile
 from retention.connect.platforms import mail
 from retention.connect.platforms.platform_sync import _sync_list
 from tests.retention.connect.failures import failure
@@ -44,11 +44,9 @@ def filled(connector, stand_in):
     stand_in.calls.clear()
 
 
-def test_connector_declares_its_settings_and_capabilities(platform):
+def test_connector_declares_its_settings(platform):
     connector, stand_in = platform
     check_values(connector.settings, PLATFORMS[connector.kind].values(stand_in))
-    assert isinstance(connector, TakesProfiles)
-    assert isinstance(connector, ReportsLeft)
     assert connector.missing_settings == ()
 
 

@@ -11,7 +11,7 @@ from retention import clock, erasure
 from retention.connect import connections
 from retention.connect.contract import ConnectorError, ListUnavailable
 from retention.connect.platforms import profiles
-from retention.connect.platforms.contacts import ContactLists
+from retention.connect.platforms.contacts import MailPlatform
 from retention.connect.platforms.mail import platform_class
 from retention.connect.readers import api_keys
 from retention.db.tables import Audience, AudienceMember, Job, Profile, ProfileSnapshot
@@ -358,14 +358,14 @@ def test_list_that_cannot_be_read_blocks_no_other(desk, platform, monkeypatch):
             )
         )
     publish(desk)
-    real = ContactLists.list_members
+    real = MailPlatform.list_members
 
     def members(self, name, addresses=None):
         if name == "Retention: a-list":
             raise ListUnavailable("rate_limited", "the export still runs")
         return real(self, name, addresses)
 
-    monkeypatch.setattr(ContactLists, "list_members", members)
+    monkeypatch.setattr(MailPlatform, "list_members", members)
     told = synchronise(desk)
     assert (told["error"], told["is_complete"]) == ("rate_limited", False)
     assert told["profiles"] > 0
