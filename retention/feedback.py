@@ -73,15 +73,11 @@ def summary(session: Transaction, version: str) -> dict[str, Any]:
     Returns: ``useful`` and ``wrong`` (counts), and ``reasons``: the newest texts with their times,
     without names.
     """
-    about_model = (
-        Feedback.team_id == session.settings.team_id,
-        Feedback.model_version == version,
-        Feedback.item_id == "",
-    )
-    by_verdict = select(Feedback.verdict, func.count()).group_by(Feedback.verdict)
-    counts = dict(session.execute(by_verdict.where(*about_model)).all())
-    wrong = select(Feedback).where(*about_model, Feedback.verdict == "wrong")
-    newest = session.scalars(wrong.order_by(Feedback.at.desc()).limit(NEWEST))
+    about_model = session.own(Feedback, model_version=version, item_id="")
+    by_verdict = about_model.with_only_columns(Feedback.verdict, func.count())
+    counts = dict(session.execute(by_verdict.group_by(Feedback.verdict)).all())
+    wrong = about_model.filter_by(verdict="wrong").order_by(Feedback.at.desc())
+    newest = session.scalars(wrong.limit(NEWEST))
     return {
         "useful": counts.get("useful", 0),
         "wrong": counts.get("wrong", 0),
@@ -91,9 +87,7 @@ def summary(session: Transaction, version: str) -> dict[str, Any]:
 
 def list_feedback(session: Transaction, version: str | None = None) -> list[Feedback]:
     """Return feedback, newest first."""
-    query = select(Feedback).where(Feedback.team_id == session.settings.team_id)
-    if version:
-        query = query.where(Feedback.model_version == version)
+    query = session.own(Feedback, **{"model_version": version} if version else {})
     return list(session.scalars(query.order_by(Feedback.at.desc(), Feedback.customer_id)))
 
 
@@ -101,15 +95,9 @@ def doubted_scores(
     session: Transaction, people: Mapping[str, str] = NO_MERGES
 ) -> tuple[tuple[str, datetime], ...]:
     """Return customers and times with feedback "wrong". ``people`` is as in `item_feedback`."""
-    rows = session.execute(
-        select(Feedback.customer_id, Feedback.as_of)
-        .where(
-            Feedback.team_id == session.settings.team_id,
-            Feedback.verdict == "wrong",
-            Feedback.item_id == "",
-        )
-        .order_by(Feedback.customer_id, Feedback.as_of)
-    )
+    columns = Feedback.customer_id, Feedback.as_of
+    wrong = session.own(Feedback, verdict="wrong", item_id="").with_only_columns(*columns)
+    rows = session.execute(wrong.order_by(*columns))
     return tuple((people.get(customer, customer), as_of) for customer, as_of in rows)
 
 

@@ -110,8 +110,7 @@ def find(session: Transaction, name: str) -> Connection:
 
 def connections(session: Transaction) -> list[Connection]:
     """Return all connections by name."""
-    own = select(Connection).filter_by(team_id=session.settings.team_id)
-    return list(session.scalars(own.order_by(Connection.name)))
+    return list(session.scalars(session.own(Connection).order_by(Connection.name)))
 
 
 def access(settings: Settings, connection: Connection) -> Access:
@@ -137,8 +136,7 @@ def rotate_all(session: Transaction) -> int:
 
 
 def _find(session: Transaction, name: str) -> Connection | None:
-    named = select(Connection).filter_by(team_id=session.settings.team_id, name=name)
-    return session.scalar(named)
+    return session.scalar(session.own(Connection, name=name))
 
 
 def first_cancelled(database: Database, connection: Connection) -> FirstCancelled:

@@ -5,8 +5,6 @@ Each kind is imported on first use, because connectors load HTTP clients.
 
 from typing import Any
 
-from sqlalchemy import select
-
 from retention.connect import connections
 from retention.connect.connections import Access
 from retention.connect.contract import Connector, FirstCancelled, MakesCodes
@@ -55,9 +53,8 @@ def active_shop(session: Transaction) -> Connection | None:
 
     A second shop with the same codes would let a customer use a code twice.
     """
-    active = select(Connection).filter_by(team_id=session.settings.team_id, state="active")
-    shops = active.where(Connection.kind.in_(SHOPS)).order_by(Connection.id)
-    return session.scalar(shops.limit(1))
+    shops = session.own(Connection, state="active").where(Connection.kind.in_(SHOPS))
+    return session.scalar(shops.order_by(Connection.id).limit(1))
 
 
 def is_guest(kind: str, customer_id: str) -> bool:

@@ -7,8 +7,6 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
-
 from retention import clock
 from retention.db import Transaction
 from retention.db.audit import record
@@ -64,15 +62,10 @@ def reseal_all(directory: "Snapshot", session: Transaction, by: str) -> dict[str
     from retention.connect.platforms import profile_deletion
     from retention.connect.sources import source_records
 
-    rows = session.scalars(
-        select(ModelVersion).where(ModelVersion.team_id == session.settings.team_id)
-    ).all()
     sealed = 0
-    for row in rows:
+    for row in session.scalars(session.own(ModelVersion)).all():
         if (seal := reseal(session.settings, row)) is not None:
-            session.execute(
-                update(ModelVersion).where(ModelVersion.version == row.version).values(hmac=seal)
-            )
+            row.hmac = seal
             sealed += 1
     counts = {
         "models": sealed,

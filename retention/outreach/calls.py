@@ -112,27 +112,25 @@ def find_entry(session: Transaction, campaign_id: str, customer_id: str) -> Call
 
 def entries(session: Transaction, campaign_id: str) -> list[CallEntry]:
     """Return a campaign's call list: open calls first, then by due date."""
-    own = select(CallEntry).filter_by(team_id=session.settings.team_id, campaign_id=campaign_id)
+    own = session.own(CallEntry, campaign_id=campaign_id)
     order = CallEntry.outcome.is_not(None), CallEntry.due_on, CallEntry.customer_id
     return list(session.scalars(own.order_by(*order)))
 
 
 def open_entries(session: Transaction, owner: str) -> list[CallEntry]:
     """Return the calls that a person has to make, the first due first."""
-    own = {"team_id": session.settings.team_id, "owner": owner, "outcome": None}
-    to_do = select(CallEntry).filter_by(**own).order_by(CallEntry.due_on, CallEntry.customer_id)
-    return list(session.scalars(to_do))
+    to_do = session.own(CallEntry, owner=owner, outcome=None)
+    return list(session.scalars(to_do.order_by(CallEntry.due_on, CallEntry.customer_id)))
 
 
 def count_due(session: Transaction, now: datetime, *, is_owned: bool = True) -> int:
     """Count the calls that are due and were not made, those with or without an owner."""
-    due = (
-        CallEntry.team_id == session.settings.team_id,
+    today = now.astimezone(session.settings.zone).date()
+    due = session.own(CallEntry, outcome=None).where(
         CallEntry.owner.is_not(None) if is_owned else CallEntry.owner.is_(None),
-        CallEntry.outcome.is_(None),
-        CallEntry.due_on <= now.astimezone(session.settings.zone).date(),
+        CallEntry.due_on <= today,
     )
-    return session.scalar(select(func.count()).select_from(CallEntry).where(*due)) or 0
+    return session.scalar(due.with_only_columns(func.count())) or 0
 
 
 def unowned_by_campaign(session: Transaction) -> list[tuple[str, str, int]]:
@@ -151,9 +149,8 @@ def unowned_by_campaign(session: Transaction) -> list[tuple[str, str, int]]:
 
 def latest_entry(session: Transaction, customer_ids: Sequence[str]) -> CallEntry | None:
     """Return the newest entry of a customer on any list."""
-    own = select(CallEntry).where(CallEntry.team_id == session.settings.team_id)
-    newest = own.where(CallEntry.customer_id.in_(customer_ids)).order_by(CallEntry.added_at.desc())
-    return session.scalar(newest.limit(1))
+    own = session.own(CallEntry).where(CallEntry.customer_id.in_(customer_ids))
+    return session.scalar(own.order_by(CallEntry.added_at.desc()).limit(1))
 
 
 def count_outcomes(session: Transaction, campaign_id: str) -> dict[str, Any]:
@@ -161,10 +158,8 @@ def count_outcomes(session: Transaction, campaign_id: str) -> dict[str, Any]:
 
     Returns: ``calls`` (on the list), ``made``, ``reached`` and each of `OUTCOMES`.
     """
-    own = CallEntry.team_id == session.settings.team_id, CallEntry.campaign_id == campaign_id
-    rows = session.execute(
-        select(CallEntry.outcome, func.count()).where(*own).group_by(CallEntry.outcome)
-    )
+    own = session.own(CallEntry, campaign_id=campaign_id).group_by(CallEntry.outcome)
+    rows = session.execute(own.with_only_columns(CallEntry.outcome, func.count()))
     counted = Counter(dict(rows.tuples().all()))
     return {
         "calls": counted.total(),

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from retention.db import Transaction
 from retention.db.audit import record
@@ -45,8 +45,8 @@ def unsubscribe(session: Transaction, send_id: int, now: datetime) -> bool:
 
     Queued sends to the customer on this channel are cancelled. Repeating is harmless.
     """
-    send = session.get(Send, send_id)
-    if send is None or send.team_id != session.settings.team_id:
+    send = session.scalar(session.own(Send, id=send_id))
+    if send is None:
         return False
     channel = consent_channel(send.channel)
     if withdraw(session, send.customer_id, "unsubscribe", now, send.campaign_id, channel):
@@ -57,9 +57,8 @@ def unsubscribe(session: Transaction, send_id: int, now: datetime) -> bool:
 
 def channel_of_send(session: Transaction, send_id: int) -> str:
     """Return the channel whose consent a send needs; e-mail for an unknown send."""
-    send = session.get(Send, send_id)
-    is_known = send is not None and send.team_id == session.settings.team_id
-    return consent_channel(send.channel) if send and is_known else EMAIL
+    send = session.scalar(session.own(Send, id=send_id))
+    return consent_channel(send.channel) if send else EMAIL
 
 
 def withdraw(
@@ -94,8 +93,8 @@ def withdraw(
 
 def suppressed_customers(session: Transaction, channel: str = EMAIL) -> set[str]:
     """Return customers that unsubscribed from a channel."""
-    own = {"team_id": session.settings.team_id, "channel": channel}
-    return set(session.scalars(select(Suppression.customer_id).filter_by(**own)))
+    own = session.own(Suppression, channel=channel)
+    return set(session.scalars(own.with_only_columns(Suppression.customer_id)))
 
 
 def consent_states(

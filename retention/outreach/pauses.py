@@ -42,14 +42,14 @@ def resume(session: Transaction, customer_id: str, by: str, now: datetime) -> No
 
 def paused_customers(session: Transaction, now: datetime) -> set[str]:
     """Return the customers who are excluded at a time."""
-    own = Pause.team_id == session.settings.team_id, Pause.until > now
-    return set(session.scalars(select(Pause.customer_id).where(*own)))
+    paused = session.own(Pause).where(Pause.until > now)
+    return set(session.scalars(paused.with_only_columns(Pause.customer_id)))
 
 
 def pause_of(session: Transaction, customer_ids: Sequence[str], now: datetime) -> Pause | None:
     """Return the exclusion of a customer, if it has not ended."""
-    own = select(Pause).where(Pause.team_id == session.settings.team_id, Pause.until > now)
-    longest = own.where(Pause.customer_id.in_(customer_ids)).order_by(Pause.until.desc())
+    own = session.own(Pause).where(Pause.until > now, Pause.customer_id.in_(customer_ids))
+    longest = own.order_by(Pause.until.desc())
     return session.scalar(longest.limit(1))
 
 

@@ -21,18 +21,15 @@ def jobs_about(session: Transaction, ids: Sequence[str]) -> list[str]:
     Their kinds are score, recommend and forget.
     """
     conditions = [Job.args[name].as_string().in_(ids) for name in ("customer_id", "merged")]
-    own = select(Job.id).where(Job.team_id == session.settings.team_id)
-    return list(session.scalars(own.where(or_(*conditions))))
+    about = session.own(Job).where(or_(*conditions))
+    return list(session.scalars(about.with_only_columns(Job.id)))
 
 
 def posts_about(session: Transaction, job_ids: Sequence[str]) -> list[tuple[str, str]]:
     """Return the messages with these jobs' results."""
     keys = [f"job:{job_id}" for job_id in job_ids]
-    rows = select(Outbox.key, Outbox.channel).where(
-        Outbox.team_id == session.settings.team_id,
-        or_(Outbox.job_id.in_(job_ids), Outbox.key.in_(keys)),
-    )
-    return list(session.execute(rows).tuples())
+    rows = session.own(Outbox).where(or_(Outbox.job_id.in_(job_ids), Outbox.key.in_(keys)))
+    return list(session.execute(rows.with_only_columns(Outbox.key, Outbox.channel)).tuples())
 
 
 def scrub_jobs(session: Transaction, job_ids: Sequence[str]) -> None:
@@ -80,12 +77,8 @@ def redacted_job(session: Transaction, names: CustomerNames, job_id: str) -> "Up
 
 def posts_mentioning(session: Transaction, names: CustomerNames) -> list[str]:
     """Return keys of messages that may name the customer."""
-    conditions = (
-        Outbox.team_id == session.settings.team_id,
-        Outbox.kind == "message",
-        names.may_mention(Outbox.payload),
-    )
-    return list(session.scalars(select(Outbox.key).where(*conditions)))
+    posts = session.own(Outbox, kind="message").where(names.may_mention(Outbox.payload))
+    return list(session.scalars(posts.with_only_columns(Outbox.key)))
 
 
 def redacted_posts(
@@ -111,16 +104,12 @@ def files_mentioning(
 
     `since`: only files created at or after this time.
     """
-    created = () if since is None else (File.created_at >= since,)
-    conditions = (
-        File.team_id == session.settings.team_id,
-        File.sensitive.is_(True),
-        File.content.is_not(None),
-        *created,
-    )
+    files = session.own(File, sensitive=True).where(File.content.is_not(None))
+    if since is not None:
+        files = files.where(File.created_at >= since)
     return [
         file_id
-        for file_id, content in session.execute(select(File.id, File.content).where(*conditions))
+        for file_id, content in session.execute(files.with_only_columns(File.id, File.content))
         if names.is_listed_in((content or b"").decode("utf-8-sig", "replace"))
     ]
 

@@ -118,7 +118,7 @@ def unpack(body: bytes) -> bytes:
 
 def waiting(session: Transaction) -> int:
     """Return the number of rows that wait for the lake."""
-    rows = select(func.sum(EventBatch.rows)).where(EventBatch.team_id == session.settings.team_id)
+    rows = session.own(EventBatch).with_only_columns(func.sum(EventBatch.rows))
     return int(session.scalar(rows) or 0)
 
 
@@ -161,10 +161,8 @@ def _known(session: Transaction, keys: Sequence[str]) -> set[str]:
     """Return those of some keys that are stored."""
     if not keys:
         return set()
-    stored = select(EventKey.key).where(
-        EventKey.team_id == session.settings.team_id, among(session, EventKey.key, list(keys))
-    )
-    return set(session.scalars(stored))
+    stored = session.own(EventKey).with_only_columns(EventKey.key)
+    return set(session.scalars(stored.where(among(session, EventKey.key, list(keys)))))
 
 
 def _remember(session: Transaction, keys: Sequence[str]) -> set[str]:

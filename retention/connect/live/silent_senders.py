@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func
 
 from retention import clock
 from retention.connect.sources.source_records import longest_usual_gap
@@ -74,8 +74,7 @@ def next_check(session: Transaction, after: datetime) -> datetime | None:
 
 def senders(session: Transaction) -> list[LiveSender]:
     """Return all senders by name."""
-    own = select(LiveSender).where(LiveSender.team_id == session.settings.team_id)
-    return list(session.scalars(own.order_by(LiveSender.name)))
+    return list(session.scalars(session.own(LiveSender).order_by(LiveSender.name)))
 
 
 def usual_silence(hours: Sequence[datetime]) -> timedelta | None:
@@ -103,11 +102,8 @@ def _silent_at(row: LiveSender) -> datetime | None:
 
 
 def _is_behind(session: Transaction) -> bool:
-    oldest = session.scalar(
-        select(func.min(EventBatch.received_at)).where(
-            EventBatch.team_id == session.settings.team_id, EventBatch.kind == "events"
-        )
-    )
+    events = session.own(EventBatch, kind="events")
+    oldest = session.scalar(events.with_only_columns(func.min(EventBatch.received_at)))
     return oldest is not None and clock.wall() - oldest > _BEHIND
 
 

@@ -75,8 +75,7 @@ def newest_snapshot(session: Transaction) -> ProfileSnapshot | None:
 
 def _newest(session: Transaction) -> Select[ProfileSnapshot]:
     """Select complete snapshots, the newest first."""
-    complete = select(ProfileSnapshot).filter_by(team_id=session.settings.team_id)
-    complete = complete.where(ProfileSnapshot.completed_at.is_not(None))
+    complete = session.own(ProfileSnapshot).where(ProfileSnapshot.completed_at.is_not(None))
     return complete.order_by(ProfileSnapshot.completed_at.desc())
 
 

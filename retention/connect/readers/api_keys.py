@@ -5,14 +5,13 @@ import re
 import secrets
 from hashlib import sha256
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select
 
 from retention import clock
 from retention.db import Transaction
 from retention.db.audit import record
 from retention.db.tables import ApiKey
 from retention.errors import BadInput, Conflict
-from retention.settings import Settings
 from retention.text import gettext
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -30,7 +29,7 @@ def add(session: Transaction, name: str, by: str) -> str:
             "such as data-warehouse."
         )
         raise BadInput(message.format(name=name), field="name")
-    if session.scalar(_valid(session.settings).where(ApiKey.name == name)) is not None:
+    if session.scalar(_valid(session, name=name)) is not None:
         message = gettext(
             "There is a key {name!r} already; revoke it first, or choose another name."
         )
@@ -47,7 +46,7 @@ def add(session: Transaction, name: str, by: str) -> str:
 
 def revoke(session: Transaction, name: str, by: str) -> ApiKey:
     """Revoke a key. It is refused from the next call on."""
-    key = session.scalar(_valid(session.settings).where(ApiKey.name == name))
+    key = session.scalar(_valid(session, name=name))
     if key is None:
         message = gettext("There is no valid key {name!r}; `retention keys list` shows all.")
         raise BadInput(message.format(name=name))
@@ -58,13 +57,12 @@ def revoke(session: Transaction, name: str, by: str) -> ApiKey:
 
 def keys(session: Transaction) -> list[ApiKey]:
     """Return all keys, revoked ones included, by age."""
-    own = select(ApiKey).where(ApiKey.team_id == session.settings.team_id)
-    return list(session.scalars(own.order_by(ApiKey.created_at)))
+    return list(session.scalars(session.own(ApiKey).order_by(ApiKey.created_at)))
 
 
 def has_keys(session: Transaction) -> bool:
     """Return whether a valid key exists."""
-    return session.scalar(_valid(session.settings).limit(1)) is not None
+    return session.scalar(_valid(session).limit(1)) is not None
 
 
 def verified(session: Transaction, authorization: str) -> ApiKey | None:
@@ -76,14 +74,14 @@ def verified(session: Transaction, authorization: str) -> ApiKey | None:
     form = _FORM.fullmatch(typed.strip())
     if scheme.lower() != "bearer" or form is None:
         return None
-    key = session.scalar(_valid(session.settings).where(ApiKey.id == form[1]))
+    key = session.scalar(_valid(session, id=form[1]))
     if key is None or not hmac.compare_digest(key.secret_hash, _hash(form[2])):
         return None
     return key
 
 
-def _valid(settings: Settings) -> Select[ApiKey]:
-    return select(ApiKey).where(ApiKey.team_id == settings.team_id, ApiKey.revoked_at.is_(None))
+def _valid(session: Transaction, **values: str) -> Select[ApiKey]:
+    return session.own(ApiKey, revoked_at=None, **values)
 
 
 def _hash(secret: str) -> str:

@@ -123,7 +123,7 @@ def add(
 
 def check_only_shop(session: Transaction) -> None:
     """Check that no shop is connected: ids of two shops could be the same."""
-    shop = session.scalar(_own(session).filter_by(kind="shop").limit(1))
+    shop = session.scalar(session.own(Source, kind="shop").limit(1))
     if shop is not None:
         message = gettext(
             "The shop {name!r} is connected, and one installation holds one shop. Remove it "
@@ -157,18 +157,18 @@ def find(session: Transaction, name: str) -> Source:
 
 def sources(session: Transaction) -> list[Source]:
     """Return all sources by name."""
-    return list(session.scalars(_own(session).order_by(Source.name)))
+    return list(session.scalars(session.own(Source).order_by(Source.name)))
 
 
 def due(session: Transaction, now: datetime) -> list[Source]:
     """Return the active sources whose next pull is due."""
-    active = _own(session).filter_by(state="active").where(Source.next_at <= now)
+    active = session.own(Source, state="active").where(Source.next_at <= now)
     return list(session.scalars(active.order_by(Source.next_at, Source.id)))
 
 
 def next_due(session: Transaction, after: datetime) -> datetime | None:
     """Return the time of the next pull after a moment; overdue ones do not hide it."""
-    active = _own(session).filter_by(state="active").where(Source.next_at > after)
+    active = session.own(Source, state="active").where(Source.next_at > after)
     return session.scalar(active.with_only_columns(func.min(Source.next_at)))
 
 
@@ -337,9 +337,5 @@ def _runs(source_id: int) -> Select[SourceRun]:
     return own.order_by(SourceRun.at.desc(), SourceRun.id.desc())
 
 
-def _own(session: Transaction) -> Select[Source]:
-    return select(Source).filter_by(team_id=session.settings.team_id)
-
-
 def _find(session: Transaction, name: str) -> Source | None:
-    return session.scalar(_own(session).filter_by(name=name))
+    return session.scalar(session.own(Source, name=name))
