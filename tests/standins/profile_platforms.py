@@ -84,6 +84,7 @@ PLATFORMS = {
             "list_members": "id status urls",
             "change_list": "id",
             "push_profiles": "job_id status",
+            "delete_profiles": "result contact id",
         },
     ),
 }

@@ -5,8 +5,6 @@ import json
 import pytest
 
 from retention.connect.contract import ConnectorError
-from retention.errors import BadInput
-from tests.retention.connect.failures import failure
 from tests.retention.connect.platforms import connected, people
 
 
@@ -60,17 +58,6 @@ def test_connection_without_the_track_api_takes_no_profiles():
         assert connector.missing_settings == ("site_id", "track_key")
         connector.check_profiles()
         assert not stand_in.calls
-
-
-def test_half_an_access_is_refused():
-    with pytest.raises(BadInput, match="track_key"), connected("customer.io", track_key=""):
-        pass
-
-
-def test_wrong_track_key_is_denied_and_emails_are_not():
-    with connected("customer.io", track_key="wrong") as (connector, _):
-        connector.check()
-        assert failure(connector.check_profiles).code == "access_denied"
 
 
 def test_dynamic_segment_of_the_same_name_is_left_alone():

@@ -4,11 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retention.connect.contract import ConnectorError, Profile
+from retention.connect.contract import Profile
 from retention.connect.platforms import mailchimp as connect
 from retention.connect.platforms.contacts import FIELDS
 from retention.connect.platforms.mailchimp_audience import TAGS, address_of
-from retention.errors import BadInput
 from tests.retention.connect.failures import failure
 from tests.retention.connect.platforms import connected, people
 
@@ -98,15 +97,6 @@ def test_address_of_two_customers_is_written_once():
         assert len(stand_in.contacts) == 1
 
 
-def test_missing_page_is_no_end():
-    with connected("mailchimp") as (connector, stand_in):
-        connector.change_list("vips", people(*range(5)), [])
-        stand_in.fail("missing_page", path="/members")
-        with pytest.raises(ConnectorError, match="a page is missing") as caught:
-            list(connector.list_members("vips"))
-        assert caught.value.code == "changed_schema"
-
-
 def test_cleaned_contact_is_a_bounce_and_a_soft_bounce_is_not():
     at = SINCE + timedelta(days=1)
     with connected("mailchimp") as (connector, stand_in):
@@ -135,26 +125,6 @@ def test_connection_without_an_audience_reports_rejects_only():
         connector.check_profiles()
         assert list(connector.left(SINCE)) == []
         assert {call.path for call in stand_in.calls} == {"/api/1.3/rejects/list"}
-
-
-def test_wrong_marketing_key_is_denied_and_emails_are_not():
-    with connected("mailchimp", marketing_key="wrong-us6") as (connector, _):
-        connector.check()
-        assert failure(connector.check_profiles).code == "access_denied"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"audience": ""}, "audience"),
-        ({"audience": "a1/../b2"}, "a1/../b2"),
-        ({"marketing_key": "abc", "marketing_address": ""}, "data centre"),
-        ({"marketing_key": "abc-evil.example/x", "marketing_address": ""}, "data centre"),
-    ],
-)
-def test_wrong_setting_is_named(changes, message):
-    with pytest.raises(BadInput, match=message), connected("mailchimp", **changes):
-        pass
 
 
 def test_address_is_that_of_the_data_centre():

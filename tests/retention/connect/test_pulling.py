@@ -89,10 +89,16 @@ def folder(tmp_path) -> Path:
     return tmp_path / "export"
 
 
-def test_pull_imports_new_and_changed_files_only(settings, folder):
+@pytest.fixture
+def place(settings, folder) -> Place:
+    """A folder of which twenty orders were pulled."""
     write(folder / "a.csv", lines(0, 20), 1)
     place = Place(settings, "files", folder / "*.csv")
     assert place.pull().accepted == 20
+    return place
+
+
+def test_pull_imports_new_and_changed_files_only(place, folder):
     assert place.pull() is None
     write(folder / "b.csv", lines(20, 25, day=2), 2)
     write(folder / "a.csv", lines(0, 22), 3)
@@ -111,10 +117,7 @@ def test_crash_between_import_and_watermark_neither_doubles_nor_loses(settings, 
     assert place.pull() is None
 
 
-def test_renamed_column_stops_the_pull_and_is_named(settings, folder):
-    write(folder / "a.csv", lines(0, 20), 1)
-    place = Place(settings, "files", folder / "*.csv")
-    place.pull()
+def test_renamed_column_stops_the_pull_and_is_named(place, folder):
     write(folder / "b.csv", lines(20, 40).replace("paid", "total_paid"), 2)
     error = failure(place.pull)
     assert error.code == "schema_changed"
@@ -125,10 +128,7 @@ def test_renamed_column_stops_the_pull_and_is_named(settings, folder):
     assert place.pull().accepted == 20
 
 
-def test_number_that_became_text_stops_the_pull(settings, folder):
-    write(folder / "a.csv", lines(0, 20), 1)
-    place = Place(settings, "files", folder / "*.csv")
-    place.pull()
+def test_number_that_became_text_stops_the_pull(place, folder):
     broken = "\n".join([HEAD, *(f"o{n},c1,2025-07-02 10:00:00,many" for n in range(30, 50))])
     write(folder / "b.csv", broken, 2)
     error = failure(place.pull)

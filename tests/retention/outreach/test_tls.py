@@ -11,7 +11,6 @@ import pytest
 
 from retention.outreach.adapter import ServerUnavailable
 from retention.outreach.smtp import SmtpAdapter
-from retention.settings import Settings
 from tests import readonly
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.mail import Inbox, Mailserver, only
@@ -28,30 +27,10 @@ pytestmark = [
 def _certificate(folder: Path, name: str, alternatives: str) -> Path:
     """A certificate that signs itself, with its key in the same file."""
     file = folder / f"{name}.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            f"/CN={name}",
-            "-addext",
-            f"subjectAltName={alternatives}",
-            "-keyout",
-            file,
-            "-out",
-            folder / "public.pem",
-        ],
-        check=True,
-        capture_output=True,
-    )
+    how = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName={alternatives}"]
+    files = ["-keyout", file, "-out", folder / "public.pem"]
+    subprocess.run(["openssl", *how.split(), *names, *files], check=True, capture_output=True)
     file.write_text(file.read_text() + (folder / "public.pem").read_text())
     return file
 
@@ -78,14 +57,10 @@ def served(request, certificates):
     def start(name: str) -> tuple[SmtpAdapter, Inbox]:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificates[name])
-        tls = (
-            {
-                "ssl_context": context,
-                "auth_require_tls": False,
-            }  # aiosmtpd does not count TLS from the first byte
-            if request.param == "smtps"
-            else {"tls_context": context, "require_starttls": True}
-        )
+        # aiosmtpd does not count TLS from the first byte.
+        smtps = {"ssl_context": context, "auth_require_tls": False}
+        starttls = {"tls_context": context, "require_starttls": True}
+        tls = smtps if request.param == "smtps" else starttls
         inbox = Inbox()
         server = Mailserver(inbox, authenticator=only("shop", "right"), auth_required=True, **tls)
         server.start()
@@ -132,14 +107,8 @@ def test_invalid_certificate_stops_sending(
 ):
     _trust(monkeypatch, certificates[trusted])
     adapter, inbox = served(shown)
-    shop = Settings(
-        home=settings.home,
-        smtp_url="smtp://x",
-        public_url="https://crm.shop.example",
-        _env_file=None,
-    )
-    campaign = live_campaigns.start_campaign(database, shop, 10)
-    report = live_campaigns.deliver_now(database, shop, campaign, adapter)
+    campaign = live_campaigns.start_campaign(database, settings, 10)
+    report = live_campaigns.deliver_now(database, settings, campaign, adapter)
     assert report.stopped.startswith("The mail server 127.0.0.1 cannot be used: ")
     assert why in report.stopped
     assert "right" not in report.stopped
