@@ -115,3 +115,29 @@ def end_waits(database: Database) -> None:
     with database.transaction() as session:
         for send in session.scalars(select(Send).where(Send.retry_at.is_not(None))):
             send.retry_at -= timedelta(days=1)
+
+
+class LiveCampaign:
+    """A live campaign whose e-mails a test sends."""
+
+    def __init__(self, database: Database, settings: Settings, customers: int, **how) -> None:
+        self.database, self.settings = database, settings
+        self.row = start_campaign(database, settings, customers, **how)
+
+    def deliver(
+        self, adapter: Adapter, people: dict[str, Contact] | None = None, **how
+    ) -> DeliveryReport:
+        return deliver_now(self.database, self.settings, self.row, adapter, people, **how)
+
+    def by_customer(self) -> dict[str, str]:
+        return send_states(self.database)
+
+    def states(self) -> set[str]:
+        return set(self.by_customer().values())
+
+    def attempts(self) -> set[int]:
+        with self.database.reading() as session:
+            return set(session.scalars(select(Send.attempts)))
+
+    def end_waits(self) -> None:
+        end_waits(self.database)

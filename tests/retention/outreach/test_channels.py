@@ -25,6 +25,7 @@ from retention.outreach.webhook import WebhookAdapter
 from retention.risk.policy import DEFAULT, read_policy
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.live_campaigns import LiveCampaign
 from tests.retention.outreach.platform import KEY, Platform
 
 NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
@@ -180,7 +181,7 @@ def test_webhook_of_emails_sends_no_sms():
 
 def test_sms_is_retried_under_its_key_and_arrives_once(settings, database):
     """500 after accepting, then 200: the platform drops the repeated key."""
-    campaign = live_campaigns.start_campaign(database, settings, 12, message_channel="sms")
+    campaign = LiveCampaign(database, settings, 12, message_channel="sms")
     refused, uncertain, *_ = [f"k{number}" for number in range(12)]
 
     def faults(customer: str, number: int) -> object:
@@ -191,8 +192,8 @@ def test_sms_is_retried_under_its_key_and_arrives_once(settings, database):
     people = {f"k{n}": Contact(phone=f"+4474001234{n:02}" if n != 5 else "") for n in range(12)}
     with Platform(faults) as platform:
         adapter = WebhookAdapter(platform.url, KEY)
-        live_campaigns.deliver_now(database, settings, campaign, adapter, people, rounds=2)
-    states = live_campaigns.send_states(database)
+        campaign.deliver(adapter, people, rounds=2)
+    states = campaign.by_customer()
     assert states.pop(refused, "bounced") == "bounced"
     assert states.pop("k5", "failed") == "failed"  # has no number
     assert set(states.values()) == {"sent"}
@@ -204,14 +205,14 @@ def test_sms_is_retried_under_its_key_and_arrives_once(settings, database):
 
 
 def test_sms_waits_for_the_end_of_quiet_hours(settings, database):
-    campaign = live_campaigns.start_campaign(database, settings, 4, message_channel="sms")
+    campaign = LiveCampaign(database, settings, 4, message_channel="sms")
     people = {f"k{number}": Contact(phone="+447400123456") for number in range(4)}
     later = {"allowed_from": lambda contact, at: at + timedelta(hours=3)}
     with Platform() as platform:
         adapter = WebhookAdapter(platform.url, KEY)
-        live_campaigns.deliver_now(database, settings, campaign, adapter, people, **later)
+        campaign.deliver(adapter, people, **later)
     assert platform.told == []
-    assert set(live_campaigns.send_states(database).values()) == {"queued"}
+    assert campaign.states() == {"queued"}
 
 
 def _queued(database) -> set[str]:

@@ -21,7 +21,7 @@ from retention.outreach import consent, send_summary, sends
 from retention.outreach.adapter import Contact, ServerUnavailable, Verdict
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
-from tests.retention.outreach.live_campaigns import NOW
+from tests.retention.outreach.live_campaigns import NOW, LiveCampaign
 from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.retention.outreach.test_smtp import a_server
 
@@ -47,10 +47,10 @@ class Scripted:
 
 
 def test_each_treated_customer_gets_one_email_and_the_hold_out_none(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 20)
+    campaign = LiveCampaign(database, settings, 20)
     with a_server() as (adapter, inbox):
-        report = live_campaigns.deliver_now(database, settings, campaign, adapter)
-        again = live_campaigns.deliver_now(database, settings, campaign, adapter)
+        report = campaign.deliver(adapter)
+        again = campaign.deliver(adapter)
     with database.reading() as session:
         treated = session.scalars(select(Assignment.customer_id).filter_by(arm="treatment")).all()
     assert inbox.addresses == {f"{customer_id}@example.com": 1 for customer_id in treated}
@@ -65,17 +65,16 @@ def test_each_treated_customer_gets_one_email_and_the_hold_out_none(database, se
         assert send.customer_id == "k3"
 
 
-def test_each_send_stores_its_state_and_only_retryable_sends_are_retried(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_each_send_stores_its_state_and_only_retryable_sends_are_retried(campaign):
     adapter = Scripted(k2="again", k3="bounced", k4="doubtful", k5="failed")
     people = live_campaigns.contacts_of(10) | {"k6": Contact("", "no address")}
-    live_campaigns.deliver_now(database, settings, campaign, adapter, people)
-    states = live_campaigns.send_states(database)
+    campaign.deliver(adapter, people)
+    states = campaign.by_customer()
     expected = ["queued", "bounced", "held", "failed", "failed", "sent"]
     assert [states[f"k{n}"] for n in range(2, 8)] == expected
     rounds = sends.MAX_ATTEMPTS + 1  # in the first one it is not yet its time
-    live_campaigns.deliver_now(database, settings, campaign, adapter, people, rounds=rounds)
-    assert live_campaigns.send_states(database)["k2"] == "failed"
+    campaign.deliver(adapter, people, rounds=rounds)
+    assert campaign.by_customer()["k2"] == "failed"
     assert len([m for m in adapter.given if m.customer_id == "k2"]) == sends.MAX_ATTEMPTS
     assert len({m.key for m in adapter.given if m.customer_id == "k2"}) == 1
     assert len(adapter.given) == sends.MAX_ATTEMPTS + 7
@@ -88,22 +87,21 @@ def test_deferred_emails_are_retried_for_hours():
     assert timedelta(hours=4) < sum(waits, timedelta()) < timedelta(hours=12)
 
 
-def test_unreachable_server_counts_no_attempt(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
-    report = live_campaigns.deliver_now(database, settings, campaign, Scripted(k1="away"))
+def test_unreachable_server_counts_no_attempt(campaign):
+    report = campaign.deliver(Scripted(k1="away"))
     assert report.stopped == "The mail server is away."
-    assert set(live_campaigns.send_states(database).values()) == {"queued"}
-    live_campaigns.end_waits(database)
-    report = live_campaigns.deliver_now(database, settings, campaign, Scripted())
+    assert campaign.states() == {"queued"}
+    campaign.end_waits()
+    report = campaign.deliver(Scripted())
     assert report.counts == {"sent": 9}
-    with database.reading() as session:
-        assert set(session.scalars(select(Send.attempts))) == {1}
+    assert campaign.attempts() == {1}
 
 
-def test_message_that_cannot_be_written_is_retried_and_holds_up_no_other(database, settings):
+def test_message_that_cannot_be_written_is_retried_and_holds_up_no_other(
+    database, settings, campaign
+):
     """Its send stayed claimed, and a person had to decide on what was never handed over."""
-    campaign = live_campaigns.start_campaign(database, settings, 10)
-    write = live_campaigns.composer(database, settings, campaign)
+    write = live_campaigns.composer(database, settings, campaign.row)
     adapter = Scripted()
 
     def compose(send, contact):
@@ -111,36 +109,34 @@ def test_message_that_cannot_be_written_is_retried_and_holds_up_no_other(databas
             raise KeyError("a template names what is missing")
         return write(send, contact)
 
-    report = live_campaigns.deliver_now(database, settings, campaign, adapter, compose=compose)
-    states = live_campaigns.send_states(database)
+    report = campaign.deliver(adapter, compose=compose)
+    states = campaign.by_customer()
     assert (states.pop("k4"), set(states.values())) == ("queued", {"sent"})
     assert (report.stopped, report.counts["queued"]) == ("", 1)
-    live_campaigns.end_waits(database)
-    live_campaigns.deliver_now(database, settings, campaign, adapter)
-    assert live_campaigns.send_states(database)["k4"] == "sent"
+    campaign.end_waits()
+    campaign.deliver(adapter)
+    assert campaign.by_customer()["k4"] == "sent"
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
 def test_error_in_writing_the_first_message_leaves_no_send_claimed(database, settings, error):
-    campaign = live_campaigns.start_campaign(database, settings, 5)
+    campaign = LiveCampaign(database, settings, 5)
 
     def compose(send, contact):
         raise error
 
     people, adapter = live_campaigns.contacts_of(5), Scripted()
     with suppress(KeyboardInterrupt):
-        live_campaigns.deliver_now(database, settings, campaign, adapter, people, compose=compose)
-    assert set(live_campaigns.send_states(database).values()) == {"queued"}
-    with database.reading() as session:
-        assert set(session.scalars(select(Send.attempts))) == {0}
-    live_campaigns.end_waits(database)
-    live_campaigns.deliver_now(database, settings, campaign, adapter, people)
-    assert set(live_campaigns.send_states(database).values()) == {"sent"}
+        campaign.deliver(adapter, people, compose=compose)
+    assert campaign.states() == {"queued"}
+    assert campaign.attempts() == {0}
+    campaign.end_waits()
+    campaign.deliver(adapter, people)
+    assert campaign.states() == {"sent"}
 
 
-def test_send_released_during_a_run_waits_for_the_next_run(database, settings):
+def test_send_released_during_a_run_waits_for_the_next_run(database, campaign):
     """The present run has not looked up its contact."""
-    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         dead = sends.claim(session, "c1", "dead", NOW)
         session.execute(update(Send).where(Send.id == dead.id).values(lease_until=NOW))
@@ -148,19 +144,19 @@ def test_send_released_during_a_run_waits_for_the_next_run(database, settings):
     platform.drops_duplicates = True
     looked_up = live_campaigns.contacts_of(10)
     del looked_up[dead.customer_id]
-    live_campaigns.deliver_now(database, settings, campaign, platform, looked_up)
+    campaign.deliver(platform, looked_up)
     sent = dict.fromkeys(looked_up.keys() - {"k0"}, "sent")
-    assert live_campaigns.send_states(database) == sent | {dead.customer_id: "queued"}
-    live_campaigns.end_waits(database)
-    live_campaigns.deliver_now(database, settings, campaign, platform)
-    assert set(live_campaigns.send_states(database).values()) == {"sent"}
+    assert campaign.by_customer() == sent | {dead.customer_id: "queued"}
+    campaign.end_waits()
+    campaign.deliver(platform)
+    assert campaign.states() == {"sent"}
     with database.reading() as session:
         assert session.get_one(Send, dead.id).attempts == 2  # that of the dead process, and its own
 
 
 def test_sends_postponed_by_a_wrong_clock_are_due(database, settings):
     """The machine's clock was a year ahead."""
-    campaign = live_campaigns.start_campaign(database, settings, 20)
+    campaign = LiveCampaign(database, settings, 20)
     ahead = clock.wall() + timedelta(days=365)
     with database.transaction() as session:
         dead = sends.claim(session, "c1", "dead", NOW)
@@ -170,14 +166,13 @@ def test_sends_postponed_by_a_wrong_clock_are_due(database, settings):
         session.execute(later.values(retry_at=ahead, error="again"))
     with database.reading() as session:
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
-    report = live_campaigns.deliver_now(database, settings, campaign, Scripted())
+    report = campaign.deliver(Scripted())
     assert report.counts == {"sent": 17}
     with database.reading() as session:
         assert send_summary.counts(session, "c1") == {"sent": 17, "held": 1}
 
 
-def test_quiet_hours_postpone_without_counting_an_attempt(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_quiet_hours_postpone_without_counting_an_attempt(database, settings, campaign):
     morning = NOW + timedelta(hours=8)
 
     def allowed(contact, at):
@@ -185,28 +180,24 @@ def test_quiet_hours_postpone_without_counting_an_attempt(database, settings):
 
     people = live_campaigns.contacts_of(10) | {"k3": Contact("k3@example.com", "", "Asia/Tokyo")}
     adapter = Scripted()
-    live_campaigns.deliver_now(database, settings, campaign, adapter, people, allowed_from=allowed)
-    states = live_campaigns.send_states(database)
+    campaign.deliver(adapter, people, allowed_from=allowed)
+    states = campaign.by_customer()
     assert [customer_id for customer_id, state in states.items() if state == "queued"] == ["k3"]
     with database.reading() as session:
         assert due.next_moment(session, NOW) == morning
         assert not sends.due_campaigns(session, settings.team_id, NOW)
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, morning)] == ["c1"]
-    live_campaigns.deliver_now(
-        database, settings, campaign, adapter, people, allowed_from=allowed, now=lambda: morning
-    )
-    assert set(live_campaigns.send_states(database).values()) == {"sent"}
+    campaign.deliver(adapter, people, allowed_from=allowed, now=lambda: morning)
+    assert campaign.states() == {"sent"}
 
 
-def test_sending_respects_the_rate(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_sending_respects_the_rate(campaign):
     began = time.monotonic()
-    live_campaigns.deliver_now(database, settings, campaign, Scripted(), rate=40.0)
+    campaign.deliver(Scripted(), rate=40.0)
     assert time.monotonic() - began >= 8 / 40
 
 
-def test_unsubscribe_or_stop_ends_sending_to_the_customer(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_unsubscribe_or_stop_ends_sending_to_the_customer(database, campaign):
     with database.transaction() as session:
         first, second = session.scalars(select(Send).order_by(Send.id).limit(2))
         assert consent.unsubscribe(session, first.id, NOW)
@@ -214,14 +205,14 @@ def test_unsubscribe_or_stop_ends_sending_to_the_customer(database, settings):
         sends.cancel_sends_to(session, "c1", [second.customer_id], "no_consent")
         assert consent.suppressed_customers(session) == {first.customer_id}
     adapter = Scripted()
-    live_campaigns.deliver_now(database, settings, campaign, adapter, seconds=0.05, rate=30.0)
+    campaign.deliver(adapter, seconds=0.05, rate=30.0)
     assert not {first.customer_id, second.customer_id} & {m.customer_id for m in adapter.given}
     message_count = len(adapter.given)
     with database.transaction() as session:
         transitions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
-    live_campaigns.deliver_now(database, settings, campaign, adapter)
+    campaign.deliver(adapter)
     assert len(adapter.given) == message_count
-    assert set(live_campaigns.send_states(database).values()) <= {"sent", "cancelled"}
+    assert campaign.states() <= {"sent", "cancelled"}
 
 
 class Stopping(Scripted):
@@ -237,20 +228,18 @@ class Stopping(Scripted):
 
 
 @pytest.mark.parametrize("said", ["again", "away"])
-def test_send_returned_after_a_stop_is_cancelled(database, settings, said):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_send_returned_after_a_stop_is_cancelled(database, said, campaign):
 
     def stop():
         with database.transaction() as session:
             transitions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
 
-    live_campaigns.deliver_now(database, settings, campaign, Stopping(stop, said))
-    assert set(live_campaigns.send_states(database).values()) == {"cancelled"}
+    campaign.deliver(Stopping(stop, said))
+    assert campaign.states() == {"cancelled"}
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-def test_send_of_a_dead_process_is_held_after_a_stop(database, settings, repeats):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_send_of_a_dead_process_is_held_after_a_stop(database, settings, repeats, campaign):
     with database.transaction() as session:
         assert sends.claim(session, "c1", "dead", NOW)
         transitions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
@@ -259,23 +248,21 @@ def test_send_of_a_dead_process_is_held_after_a_stop(database, settings, repeats
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
     adapter = Scripted()
     adapter.drops_duplicates = repeats
-    live_campaigns.deliver_now(database, settings, campaign, adapter)
+    campaign.deliver(adapter)
     assert adapter.given == []
-    assert sorted(set(live_campaigns.send_states(database).values())) == ["cancelled", "held"]
+    assert sorted(campaign.states()) == ["cancelled", "held"]
     with database.reading() as session:
         assert not sends.due_campaigns(session, settings.team_id, NOW)
 
 
-def test_unsent_emails_are_cancelled_when_the_window_ends(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_unsent_emails_are_cancelled_when_the_window_ends(database, campaign):
     with database.transaction() as session:
-        closing.begin_measurement(session, Step("c1", "U0LEAD", at=campaign.window_ends_at))
-    assert set(live_campaigns.send_states(database).values()) == {"cancelled"}
+        closing.begin_measurement(session, Step("c1", "U0LEAD", at=campaign.row.window_ends_at))
+    assert campaign.states() == {"cancelled"}
 
 
-def test_tick_does_not_read_old_sends(database, settings):
+def test_tick_does_not_read_old_sends(database, settings, campaign):
     """A tick runs each minute."""
-    live_campaigns.start_campaign(database, settings, 10)
     old = {"campaign_id": "c1", "channel": "email", "state": "sent"}
     old |= {"queued_at": NOW, "sent_at": NOW}
     steps: list[None] = []
@@ -290,8 +277,7 @@ def test_tick_does_not_read_old_sends(database, settings):
     assert len(steps) < 5  # thousands of the database's steps
 
 
-def test_tick_requests_one_delivery_job_at_a_time(database, settings):
-    live_campaigns.start_campaign(database, settings, 10)
+def test_tick_requests_one_delivery_job_at_a_time(database, campaign):
     clock.configure(fixed=NOW)
     with database.transaction() as session:
         (job,) = due.due_jobs(session, NOW)
@@ -302,19 +288,15 @@ def test_tick_requests_one_delivery_job_at_a_time(database, settings):
         assert due.due_jobs(session, NOW) == []
 
 
-def test_sending_requires_a_public_url(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_sending_requires_a_public_url(database, settings, campaign):
     private = Settings(home=settings.home, smtp_url="smtp://x", _env_file=None)
     with pytest.raises(BadInput, match="RETENTION_PUBLIC_URL"):
         live_campaigns.deliver_now(database, private, campaign, Scripted())
-    assert set(live_campaigns.send_states(database).values()) == {"queued"}
+    assert campaign.states() == {"queued"}
 
 
-def test_only_possibly_delivered_emails_count_as_contact(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
-    live_campaigns.deliver_now(
-        database, settings, campaign, Scripted(k2="bounced", k3="doubtful", k4="failed")
-    )
+def test_only_possibly_delivered_emails_count_as_contact(database, settings, campaign):
+    campaign.deliver(Scripted(k2="bounced", k3="doubtful", k4="failed"))
     with database.reading() as session:
         reached = send_summary.customers_with_sends(session, settings.team_id, NOW)
         later = NOW + timedelta(seconds=1)
@@ -323,21 +305,19 @@ def test_only_possibly_delivered_emails_count_as_contact(database, settings):
     assert reached == {"k1", "k3", "k5", "k6", "k7", "k8", "k9"}
 
 
-def test_customers_without_an_email_are_counted_by_reason(database, settings):
+def test_customers_without_an_email_are_counted_by_reason(database, campaign):
     """Bounced and failed sends count, too."""
-    campaign = live_campaigns.start_campaign(database, settings, 10)
     with database.transaction() as session:
         sends.cancel_sends_to(session, "c1", ["k9"], "no_consent")
     carrier = Scripted(k2="bounced", k3="doubtful", k4="failed", k5="bounced")
-    live_campaigns.deliver_now(database, settings, campaign, carrier)
+    campaign.deliver(carrier)
     with database.reading() as session:
         why = send_summary.uncontacted_reasons(session, "c1")
         assert sum(why.values()) == len(send_summary.uncontacted_customers(session, "c1"))
     assert why == {"it bounced": 2, "it could not be sent": 1, "no consent any more": 1}
 
 
-def test_reasons_are_grouped_by_code_not_by_sentence(database, settings):
-    live_campaigns.start_campaign(database, settings, 10)
+def test_reasons_are_grouped_by_code_not_by_sentence(database, campaign):
     with database.transaction() as session:
         sends.cancel_sends_to(session, "c1", ["k8", "k9"], "no_consent")
         other_language = update(Send).where(Send.customer_id == "k8")

@@ -6,15 +6,14 @@ from dataclasses import replace
 from email.policy import SMTP, SMTPUTF8
 
 import pytest
-from sqlalchemy import select
 
-from retention.db.tables import Send
 from retention.errors import BadInput
 from retention.outreach import sends, smtp
 from retention.outreach.adapter import Contact, Message, ServerUnavailable
 from retention.outreach.bounces import customers_with_bounced_address
 from retention.outreach.smtp import SmtpAdapter, build_email, parse_smtp_url
 from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.live_campaigns import LiveCampaign
 from tests.retention.outreach.mail import Inbox, Mailserver, only
 
 LINK = "https://crm.shop.example/unsubscribe/abc"
@@ -167,9 +166,8 @@ def test_unreachable_server_or_refused_login_stops_the_run():
         server.stop()
 
 
-def test_filter_that_refuses_all_content_causes_no_bounces(database, settings):
+def test_filter_that_refuses_all_content_causes_no_bounces(campaign):
     """A word in the text must not make all customers bounce."""
-    campaign = live_campaigns.start_campaign(database, settings, 10)
     refuses = ["554 5.7.1 looks like spam"]
 
     def says(to):
@@ -177,30 +175,28 @@ def test_filter_that_refuses_all_content_causes_no_bounces(database, settings):
 
     with a_server(on_data=says) as (adapter, _):
         for _ in range(3):
-            report = live_campaigns.deliver_now(database, settings, campaign, adapter)
+            report = campaign.deliver(adapter)
             assert "is taken so far: 554 5.7.1 looks like spam." in report.stopped
-            live_campaigns.end_waits(database)
-        assert set(live_campaigns.send_states(database).values()) == {"queued"}
+            campaign.end_waits()
+        assert campaign.states() == {"queued"}
         refuses[0] = ""
-        live_campaigns.deliver_now(database, settings, campaign, adapter)
-    states = live_campaigns.send_states(database)
+        campaign.deliver(adapter)
+    states = campaign.by_customer()
     assert {customer_id for customer_id, state in states.items() if state == "bounced"} == {"k3"}
     assert set(states.values()) == {"sent", "bounced"}
-    with database.reading() as session:
-        assert set(session.scalars(select(Send.attempts))) == {1}
+    assert campaign.attempts() == {1}
 
 
 @pytest.mark.parametrize(
     ("said", "theirs"), [("550 rejected as spam", False), ("550 5.1.1 no such user", True)]
 )
 def test_refused_content_without_status_does_not_exclude_the_customer(
-    database, settings, said, theirs
+    database, said, theirs, campaign
 ):
     """A 550 after the content is about policy (RFC 5321)."""
-    campaign = live_campaigns.start_campaign(database, settings, 10)
     with a_server(on_data=lambda to: said if to.startswith("k3@") else None) as (adapter, _):
-        live_campaigns.deliver_now(database, settings, campaign, adapter)
-    assert live_campaigns.send_states(database)["k3"] == "bounced"
+        campaign.deliver(adapter)
+    assert campaign.by_customer()["k3"] == "bounced"
     with database.reading() as session:
         bounced = customers_with_bounced_address(session, live_campaigns.NOW)
     assert bounced == ({"k3"} if theirs else set())
@@ -225,34 +221,32 @@ RELAY = "carries none of our e-mails: {}"
         ("on_rcpt", "554 5.7.1 Client host [192.0.2.1] blocked using a list", RELAY.format(554)),
     ],
 )
-def test_refusal_that_is_about_us_counts_no_attempt(database, settings, at, said, reason):
+def test_refusal_that_is_about_us_counts_no_attempt(at, said, reason, campaign):
     """A used-up quota, a lost connection or a missing password must not fail a campaign."""
-    campaign = live_campaigns.start_campaign(database, settings, 10)
     refuses = [said]
     with a_server(**{at: lambda _: refuses[0] or None}) as (adapter, inbox):
         for _ in range(3):
-            report = live_campaigns.deliver_now(database, settings, campaign, adapter)
+            report = campaign.deliver(adapter)
             assert reason in report.stopped
             assert "@" not in report.stopped.replace("offers@shop.example", "")
-            live_campaigns.end_waits(database)
-        assert set(live_campaigns.send_states(database).values()) == {"queued"}
-        with database.reading() as session:
-            assert set(session.scalars(select(Send.attempts))) == {0}
+            campaign.end_waits()
+        assert campaign.states() == {"queued"}
+        assert campaign.attempts() == {0}
         refuses[0] = ""
-        live_campaigns.deliver_now(database, settings, campaign, adapter)
-    assert set(live_campaigns.send_states(database).values()) == {"sent"}
+        campaign.deliver(adapter)
+    assert campaign.states() == {"sent"}
     assert set(inbox.addresses.values()) == {1}
 
 
 def test_hang_up_on_one_recipient_fails_only_that_send(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 12)
+    campaign = LiveCampaign(database, settings, 12)
     says = "421 4.4.2 the recipient's server does not answer"
     with a_server(on_rcpt=lambda to: says if to == "k3@example.com" else None) as (adapter, inbox):
         for _ in range(sends.MAX_ATTEMPTS):
-            report = live_campaigns.deliver_now(database, settings, campaign, adapter)
+            report = campaign.deliver(adapter)
             assert report.stopped == ""
-            live_campaigns.end_waits(database)
-    states = live_campaigns.send_states(database)
+            campaign.end_waits()
+    states = campaign.by_customer()
     assert states.pop("k3") == "failed"
     assert set(states.values()) == {"sent"}
     assert set(inbox.addresses.values()) == {1}
@@ -274,16 +268,14 @@ def test_email_is_sent_on_a_new_connection_after_a_server_limit(at):
 @pytest.mark.parametrize("refused", [("k3",), ("k3", "k4")], ids=str)
 def test_recipient_refused_like_a_sender_fault_blocks_no_others(database, settings, refused):
     """The recipient's own server may give such a reply for one address."""
-    campaign, theirs = (
-        live_campaigns.start_campaign(database, settings, 12),
-        [f"{who}@example.com" for who in refused],
-    )
+    campaign = LiveCampaign(database, settings, 12)
+    theirs = [f"{who}@example.com" for who in refused]
     says = "550 relay not permitted (asked mx.example.com)"
     with a_server(on_rcpt=lambda to: says if to in theirs else None) as (adapter, inbox):
         for _ in range(3):
-            report = live_campaigns.deliver_now(database, settings, campaign, adapter)
-            live_campaigns.end_waits(database)
-    states = live_campaigns.send_states(database)
+            report = campaign.deliver(adapter)
+            campaign.end_waits()
+    states = campaign.by_customer()
     assert {states.pop(who) for who in refused} == {"queued"}
     assert set(states.values()) == {"sent"}
     assert set(inbox.addresses.values()) == {1}

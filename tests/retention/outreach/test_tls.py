@@ -12,7 +12,6 @@ import pytest
 from retention.outreach.adapter import ServerUnavailable
 from retention.outreach.smtp import SmtpAdapter
 from tests import readonly
-from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.mail import Inbox, Mailserver, only
 from tests.retention.outreach.test_smtp import a_message
 
@@ -103,15 +102,14 @@ def test_wrong_password_over_tls_gives_a_readable_error(served, certificates, mo
     ids=["nobody vouches for it", "it is another server's"],
 )
 def test_invalid_certificate_stops_sending(
-    served, certificates, monkeypatch, database, settings, trusted, shown, why
+    served, certificates, monkeypatch, trusted, shown, why, campaign
 ):
     _trust(monkeypatch, certificates[trusted])
     adapter, inbox = served(shown)
-    campaign = live_campaigns.start_campaign(database, settings, 10)
-    report = live_campaigns.deliver_now(database, settings, campaign, adapter)
+    report = campaign.deliver(adapter)
     assert report.stopped.startswith("The mail server 127.0.0.1 cannot be used: ")
     assert why in report.stopped
     assert "right" not in report.stopped
     assert report.counts == {}
-    assert set(live_campaigns.send_states(database).values()) == {"queued"}
+    assert campaign.states() == {"queued"}
     assert not inbox.mails

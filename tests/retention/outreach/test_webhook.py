@@ -15,6 +15,7 @@ from retention.outreach.adapter import Contact, ServerUnavailable
 from retention.outreach.webhook import WebhookAdapter
 from retention.privacy import signing
 from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.live_campaigns import LiveCampaign
 from tests.retention.outreach.platform import KEY, Platform
 from tests.retention.outreach.test_smtp import LINK, a_message
 
@@ -90,14 +91,13 @@ def test_each_platform_answer_gives_its_verdict(does, state):
 
 
 @pytest.mark.parametrize("does", [500, "hang", "lie", "drop", 404, 302])
-def test_failed_probe_sends_no_email(database, settings, does):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_failed_probe_sends_no_email(does, campaign):
     with Platform(lambda customer, number: does) as platform:
         adapter = (hasty if does == "hang" else to)(platform)
-        report = live_campaigns.deliver_now(database, settings, campaign, adapter)
+        report = campaign.deliver(adapter)
     assert "nothing was sent" in report.stopped
     assert not platform.copies
-    assert set(live_campaigns.send_states(database).values()) == {"queued"}
+    assert campaign.states() == {"queued"}
 
 
 @pytest.mark.parametrize("status", [301, 401, 403, 404])
@@ -141,13 +141,13 @@ def test_other_failure_of_the_second_probe_is_reported(probe, says):
 @pytest.mark.nightly_after(3)
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 403, 431, 302])
 def test_one_refused_email_does_not_block_the_others(database, settings, status):
-    campaign = live_campaigns.start_campaign(database, settings, 12)
+    campaign = LiveCampaign(database, settings, 12)
     with Platform(lambda customer, number: status if customer == "k3" else None) as platform:
         reports = []
         for _ in range(sends.MAX_ATTEMPTS + 1):
-            reports.append(live_campaigns.deliver_now(database, settings, campaign, to(platform)))
-            live_campaigns.end_waits(database)
-    states = live_campaigns.send_states(database)
+            reports.append(campaign.deliver(to(platform)))
+            campaign.end_waits()
+    states = campaign.by_customer()
     assert states.pop("k3") == "failed"
     assert set(states.values()) == {"sent"}
     assert reports[0].stopped == ""
@@ -156,25 +156,24 @@ def test_one_refused_email_does_not_block_the_others(database, settings, status)
 
 
 @pytest.mark.parametrize("status", [404, 422])
-def test_platform_that_refuses_all_emails_counts_no_attempt(database, settings, status):
+def test_platform_that_refuses_all_emails_counts_no_attempt(status, campaign):
     """It accepts probes, but cannot read the messages."""
-    campaign, refuses = live_campaigns.start_campaign(database, settings, 10), [status]
+    refuses = [status]
     with Platform(lambda customer, number: None if customer == "probe" else refuses[0]) as platform:
         for _ in range(sends.MAX_ATTEMPTS + 1):
-            report = live_campaigns.deliver_now(database, settings, campaign, to(platform))
+            report = campaign.deliver(to(platform))
             assert "None of this campaign's e-mails is taken so far" in report.stopped
             assert f"({status})" in report.stopped
-            live_campaigns.end_waits(database)
+            campaign.end_waits()
         refuses[0] = None
-        live_campaigns.deliver_now(database, settings, campaign, to(platform))
-    assert set(live_campaigns.send_states(database).values()) == {"sent"}
+        campaign.deliver(to(platform))
+    assert campaign.states() == {"sent"}
 
 
-def test_first_refused_customer_bounces_and_blocks_no_others(database, settings):
-    campaign = live_campaigns.start_campaign(database, settings, 10)
+def test_first_refused_customer_bounces_and_blocks_no_others(campaign):
     with Platform(lambda customer, number: 422 if customer == "k1" else None) as platform:
-        live_campaigns.deliver_now(database, settings, campaign, to(platform), rounds=2)
-    states = live_campaigns.send_states(database)
+        campaign.deliver(to(platform), rounds=2)
+    states = campaign.by_customer()
     assert states.pop("k1") == "bounced"
     assert set(states.values()) == {"sent"}
 
@@ -187,7 +186,7 @@ def test_first_refused_customer_bounces_and_blocks_no_others(database, settings)
 )
 def test_requested_pause_is_kept_and_fails_no_send(database, settings, asked):
     """No further e-mail is tried during Retry-After."""
-    campaign, free = live_campaigns.start_campaign(database, settings, 40), [0]
+    campaign, free = LiveCampaign(database, settings, 40), [0]
 
     def does(customer, number):
         if customer == "probe":
@@ -198,38 +197,36 @@ def test_requested_pause_is_kept_and_fails_no_send(database, settings, asked):
     with Platform(does, slow_down=asked) as platform:
         for _ in range(10):
             free[0] = 4
-            report = live_campaigns.deliver_now(database, settings, campaign, to(platform))
+            report = campaign.deliver(to(platform))
             tried = sum(platform.tries.values())
             with database.reading() as session:
                 assert not sends.due_campaigns(session, settings.team_id, live_campaigns.NOW)
-            live_campaigns.deliver_now(database, settings, campaign, to(platform))
+            campaign.deliver(to(platform))
             assert sum(platform.tries.values()) == tried + 2  # the probe alone
-            live_campaigns.end_waits(database)
-    assert set(live_campaigns.send_states(database).values()) == {"sent"}
+            campaign.end_waits()
+    assert campaign.states() == {"sent"}
     assert set(platform.copies.values()) == {1}
     assert report.stopped == ""
 
 
 @pytest.mark.parametrize("unasked", ["probe", "nobody"])
-def test_requested_pause_is_reported_and_kept(database, settings, unasked):
+def test_requested_pause_is_reported_and_kept(database, settings, unasked, campaign):
     """Answers to probes and to e-mails can both ask for a pause."""
-    campaign = live_campaigns.start_campaign(database, settings, 10)
     with Platform(lambda customer, number: None if customer == unasked else 429) as platform:
-        report = live_campaigns.deliver_now(database, settings, campaign, to(platform))
+        report = campaign.deliver(to(platform))
     with database.reading() as session:
         assert not sends.due_campaigns(session, settings.team_id, live_campaigns.NOW)
     assert report.stopped == "The platform answers 429 and takes no more for 120 s."
 
 
 @pytest.mark.parametrize(("minutes", "waits"), [(30, 30), (-30, 1), (60 * 24 * 365, 6 * 60)])
-def test_pause_can_be_requested_until_a_date(database, settings, monkeypatch, minutes, waits):
+def test_pause_can_be_requested_until_a_date(database, monkeypatch, minutes, waits, campaign):
     """Retry-After holds seconds or a date."""
-    campaign = live_campaigns.start_campaign(database, settings, 10)
     wall = clock.wall().replace(microsecond=0)
     monkeypatch.setattr(clock, "wall", lambda: wall)
     until = format_datetime(wall + timedelta(minutes=minutes), usegmt=True)
     with Platform(lambda customer, number: 429, slow_down={"Retry-After": until}) as platform:
-        live_campaigns.deliver_now(database, settings, campaign, to(platform))
+        campaign.deliver(to(platform))
     with database.reading() as session:
         assert set(session.scalars(select(Send.retry_at))) == {wall + timedelta(minutes=waits)}
 
@@ -248,7 +245,7 @@ def test_invalid_webhook_url_is_rejected(url):
 def test_uncertain_emails_are_repeated_only_if_duplicates_are_dropped(
     database, settings, honours, held
 ):
-    campaign = live_campaigns.start_campaign(database, settings, 12)
+    campaign = LiveCampaign(database, settings, 12)
     faults = {"k2": "accept and 500", "k3": "accept and drop", "k4": "lie", "k5": 429}
     if honours:
         faults |= {"k6": 500, "k7": "hang"}
@@ -257,8 +254,8 @@ def test_uncertain_emails_are_repeated_only_if_duplicates_are_dropped(
         return faults.get(customer) if number == 0 else None
 
     with Platform(does, honours=honours) as platform:
-        live_campaigns.deliver_now(database, settings, campaign, to(platform), rounds=2)
-    states = live_campaigns.send_states(database)
+        campaign.deliver(to(platform), rounds=2)
+    states = campaign.by_customer()
     assert {customer for customer, state in states.items() if state == "held"} == held
     assert set(states.values()) <= {"sent", "held"}
     assert max(platform.copies.values()) == 1
