@@ -28,25 +28,39 @@ from retention.text import gettext
 
 MIN_FREE_BYTES = 1_000_000  # with less, SQLite may fail to commit
 _CHECK_SECONDS = 10.0  # for reading the lake's files after a suspicious error
+
+
+class Code(StrEnum):
+    """Codes of machine faults."""
+
+    DISK_FULL = "disk_full"
+    READ_ONLY = "read_only"
+    DISK_ERROR = "disk_error"
+    DATABASE_DAMAGED = "database_damaged"
+    DATABASE_BUSY = "database_busy"
+    DATABASE_STARTING = "database_starting"
+    LAKE_DAMAGED = "lake_damaged"
+
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 # SQLite's primary result codes are the lowest byte of the extended ones.
 _SQLITE = {
-    sqlite3.SQLITE_FULL: "disk_full",
-    sqlite3.SQLITE_READONLY: "read_only",
-    sqlite3.SQLITE_CORRUPT: "database_damaged",
-    sqlite3.SQLITE_NOTADB: "database_damaged",
-    sqlite3.SQLITE_IOERR: "disk_error",
-    sqlite3.SQLITE_BUSY: "database_busy",
-    sqlite3.SQLITE_LOCKED: "database_busy",
+    sqlite3.SQLITE_FULL: Code.DISK_FULL,
+    sqlite3.SQLITE_READONLY: Code.READ_ONLY,
+    sqlite3.SQLITE_CORRUPT: Code.DATABASE_DAMAGED,
+    sqlite3.SQLITE_NOTADB: Code.DATABASE_DAMAGED,
+    sqlite3.SQLITE_IOERR: Code.DISK_ERROR,
+    sqlite3.SQLITE_BUSY: Code.DATABASE_BUSY,
+    sqlite3.SQLITE_LOCKED: Code.DATABASE_BUSY,
 }
 _SQLSTATE = {
-    "53100": "disk_full",
-    "57P03": "database_starting",
-    "XX001": "database_damaged",
-    "XX002": "database_damaged",
-    "25006": "read_only",
-    "58030": "disk_error",
-    "55P03": "database_busy",
+    "53100": Code.DISK_FULL,
+    "57P03": Code.DATABASE_STARTING,
+    "XX001": Code.DATABASE_DAMAGED,
+    "XX002": Code.DATABASE_DAMAGED,
+    "25006": Code.READ_ONLY,
+    "58030": Code.DISK_ERROR,
+    "55P03": Code.DATABASE_BUSY,
 }
 # Errors that these libraries raise, among other reasons, for a file that cannot be read.
 _DUCKDB_ERRORS = {
@@ -69,18 +83,6 @@ _FILE_ERRORS = {
 }
 # An errno as DuckDB (JSON), Rust and Arrow write it.
 _ERRNO = re.compile(r'"errno":"(\d+)"|\(os error (\d+)\)|\[errno (\d+)\]', re.IGNORECASE)
-
-
-class Code(StrEnum):
-    """Codes of machine faults."""
-
-    DISK_FULL = "disk_full"
-    READ_ONLY = "read_only"
-    DISK_ERROR = "disk_error"
-    DATABASE_DAMAGED = "database_damaged"
-    DATABASE_BUSY = "database_busy"
-    DATABASE_STARTING = "database_starting"
-    LAKE_DAMAGED = "lake_damaged"
 
 
 _ERRNO_CODES = {
@@ -211,8 +213,8 @@ def _fault_of_code(error: BaseException, settings: Settings) -> Fault | None:
     if isinstance(error, sqlite3.Error):
         return _fault_of_sqlite(error, settings)
     if state := getattr(error, "sqlstate", None):
-        name = _SQLSTATE.get(str(state))
-        return fault(Code(name), "the database server") if name else None
+        known = _SQLSTATE.get(str(state))
+        return fault(known, "the database server") if known else None
     number = error.errno if isinstance(error, OSError) else None
     code = _ERRNO_CODES.get(number or 0)
     return fault(code, _place(error, settings)) if code else None
@@ -228,11 +230,11 @@ def _fault_of_sqlite(error: sqlite3.Error, settings: Settings) -> Fault | None:
     # that it cannot open.
     if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and full_disk(folder):
         return fault(Code.DISK_FULL, folder)
-    name = _SQLITE.get(primary)
-    if name is None:
+    known = _SQLITE.get(primary)
+    if known is None:
         return None
     database = make_url(settings.database_url.get_secret_value()).database
-    return fault(Code(name), (database or folder) if name == Code.DATABASE_DAMAGED else folder)
+    return fault(known, (database or folder) if known == Code.DATABASE_DAMAGED else folder)
 
 
 def _fault_of_lake(error: BaseException, settings: Settings) -> Fault | None:
@@ -249,31 +251,20 @@ def _fault_of_lake(error: BaseException, settings: Settings) -> Fault | None:
         if bad := damaged_file(lake) or damaged_file(lake, deep=True):
             return fault(Code.LAKE_DAMAGED, bad)
     filename = getattr(error, "filename", None) if isinstance(error, OSError) else None
-    if (
-        isinstance(filename, str)
-        and Path(filename).is_relative_to(lake)
-        and (bad := damaged_file(lake))
-    ):
-        return fault(Code.LAKE_DAMAGED, bad)
-    return None
+    is_of_lake = isinstance(filename, str) and Path(filename).is_relative_to(lake)
+    bad = damaged_file(lake) if is_of_lake else None
+    return fault(Code.LAKE_DAMAGED, bad) if bad else None
 
 
 def _lake(settings: Settings) -> Path:
     return Path(settings.lake_url.partition("://")[2]).expanduser().absolute()
 
 
-def _folders(settings: Settings) -> list[Path]:
-    folders = [
-        database_folder(settings),
-        _lake(settings),
-        settings.home / "scratch",
-        Path(settings.models_url),
-    ]
-    return [folder for folder in folders if folder is not None] + [settings.home]
-
-
 def _full_folder(settings: Settings) -> Path | None:
-    return next((folder for folder in _folders(settings) if full_disk(folder)), None)
+    database, home = database_folder(settings), settings.home
+    others = _lake(settings), home / "scratch", Path(settings.models_url), home
+    folders = (*([database] if database else ()), *others)
+    return next((folder for folder in folders if full_disk(folder)), None)
 
 
 def _place(error: BaseException, settings: Settings) -> Path:

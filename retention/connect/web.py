@@ -16,14 +16,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import IO, Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx2
 
 from retention import clock
 from retention.connect.contract import ConnectorError, ErrorCode
 from retention.errors import BadInput
-from retention.outreach.adapter import requested_pause
+from retention.outreach.adapter import requested_pause, secure_parts
 from retention.text import gettext
 
 TIMEOUT = httpx2.Timeout(20.0, connect=5.0)
@@ -44,21 +43,14 @@ _CODES: dict[int, ErrorCode] = {
     408: "unavailable",
     425: "unavailable",
 }
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def check_address(url: str, field: str) -> str:
     """Return a platform's address without a slash at its end.
 
-    Raises `BadInput`: it is no HTTPS address; plain HTTP is allowed on this machine only, because
-    requests carry a key and personal data.
+    Raises `BadInput`: it is no HTTPS address; plain HTTP is allowed on this machine only.
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)):
+    if secure_parts(url) is None:
         message = gettext("{field} is {url!r}; write it like https://shop.example.")
         raise BadInput(message.format(field=field, url=url), field=field)
     return url.rstrip("/")

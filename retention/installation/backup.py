@@ -125,16 +125,9 @@ def _describe(file: Path, manifest: dict[str, Any], size: int, key: str) -> Back
         "models": any(name.startswith("models/") for name in names),
         "key": manifest["contains_key"],
     }
-    return Backup(
-        str(file),
-        len(names),
-        size,
-        manifest["revision"],
-        manifest["made_at"],
-        [part for part, is_in in parts.items() if is_in],
-        manifest["contains_key"],
-        key,
-    )
+    contains = [part for part, is_in in parts.items() if is_in]
+    about = manifest["revision"], manifest["made_at"], contains, manifest["contains_key"]
+    return Backup(str(file), len(names), size, *about, key)
 
 
 def _key_in(home: Path) -> str:
@@ -306,22 +299,18 @@ def _restored_key(settings: Settings, new_home: Path, manifest: dict[str, Any]) 
 def _check_local(settings: Settings) -> None:
     home = str(settings.home)
     if settings.database_url.get_secret_value() != f"sqlite:///{home}/{DATABASE}":
-        raise BadInput(
-            gettext(
-                "The database is not in the home; back it up with its own tool first "
-                "(pg_dump), then copy the home: docs/operator/backup.md."
-            )
+        message = gettext(
+            "The database is not in the home; back it up with its own tool first "
+            "(pg_dump), then copy the home: docs/operator/backup.md."
         )
-    if (
-        settings.lake_url.partition("://")[2] != f"{home}/lake"
-        or settings.models_url != f"{home}/models"
-    ):
-        raise BadInput(
-            gettext(
-                "The lake or the models are not in the home; back them up where they are, "
-                "after the database."
-            )
+        raise BadInput(message)
+    places = settings.lake_url.partition("://")[2], settings.models_url
+    if places != (f"{home}/lake", f"{home}/models"):
+        text = gettext(
+            "The lake or the models are not in the home; back them up where they are, "
+            "after the database."
         )
+        raise BadInput(text)
 
 
 def _copy_database(path: Path, copy: Path) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol
+from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy import ColumnElement, case
 
@@ -18,6 +19,7 @@ from retention.text import gettext
 
 MAX_PAUSE = timedelta(hours=6)  # longest one that a platform may ask for
 FIRST_UNIX_TIME = 1e9  # a smaller number is seconds from now
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 State = Literal["sent", "again", "bounced", "failed", "doubtful"]
 
 # Stored in ``sends.error_code``. Code decides by these, never by the sentence in ``sends.error``.
@@ -138,6 +140,20 @@ def deadline(seconds: float, cut: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def secure_parts(url: str) -> SplitResult | None:
+    """Return the parts of an address with HTTPS, or with HTTP on this machine; None of others.
+
+    Requests carry a key and personal data.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    is_secure = parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)
+    return parts if host and is_secure else None
 
 
 def requested_pause(value: str) -> timedelta | None:

@@ -183,17 +183,20 @@ def cancel_sends_to(
     """Cancel the queued sends of some customers."""
     ids = sorted(customer_ids)
     for start in range(0, len(ids), 500):
-        _cancel(session, campaign_id, code, Send.customer_id.in_(ids[start : start + 500]))
+        cancel(session, campaign_id, code, Send.customer_id.in_(ids[start : start + 500]))
 
 
 def cancel_suppressed(session: Transaction, campaign_id: str) -> None:
     """Cancel the queued sends of unsubscribed customers."""
-    _cancel(session, campaign_id, "unsubscribed", _is_suppressed())
+    cancel(session, campaign_id, "unsubscribed", _is_suppressed())
 
 
-def cancel(session: Transaction, campaign_id: str, code: CancelCode) -> None:
-    """Cancel all queued sends of a campaign."""
-    _cancel(session, campaign_id, code)
+def cancel(
+    session: Transaction, campaign_id: str, code: CancelCode, *which: ColumnElement[bool]
+) -> None:
+    """Cancel the queued sends of a campaign, or some of them."""
+    queued, error = _in_state(campaign_id, "queued"), cancel_reason(code)
+    _change(session, *queued, *which, state="cancelled", error=error, error_code=code)
 
 
 def cancel_unsent(session: Transaction, campaign_id: str, code: CancelCode) -> None:
@@ -201,7 +204,7 @@ def cancel_unsent(session: Transaction, campaign_id: str, code: CancelCode) -> N
 
     Codes of a file may have gone out another way.
     """
-    _cancel(session, campaign_id, code, Send.channel.not_in(MANUAL_CHANNELS))
+    cancel(session, campaign_id, code, Send.channel.not_in(MANUAL_CHANNELS))
 
 
 def mark_file_taken(
@@ -313,13 +316,6 @@ def _past(
 ) -> ColumnElement[bool]:
     """Whether a moment is over. A moment too far ahead also counts; a wrong clock wrote it."""
     return or_(moment <= wall, moment > (wall + _TOO_FAR_AHEAD if far is None else far))
-
-
-def _cancel(
-    session: Transaction, campaign_id: str, code: CancelCode, *which: ColumnElement[bool]
-) -> None:
-    queued, error = _in_state(campaign_id, "queued"), cancel_reason(code)
-    _change(session, *queued, *which, state="cancelled", error=error, error_code=code)
 
 
 def _in_state(campaign_id: str, state: str) -> tuple[ColumnElement[bool], ...]:

@@ -12,7 +12,6 @@ import socket
 import ssl
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from retention import clock
 from retention.errors import BadInput
@@ -25,6 +24,7 @@ from retention.outreach.adapter import (
     deadline,
     is_text,
     requested_pause,
+    secure_parts,
 )
 from retention.privacy import signing
 from retention.templating import strip_controls
@@ -50,18 +50,7 @@ class WebhookAdapter:
         timeout: float = REPLY_TIMEOUT,
         patience: float = MESSAGE_TIMEOUT,
     ) -> None:
-        try:
-            parts = urlsplit(url)
-            self._host, self._port = parts.hostname or "", parts.port
-        except ValueError:
-            self._host = ""
-            parts = urlsplit("")
-        local = self._host in ("localhost", "127.0.0.1", "::1")
-        if (
-            not self._host
-            or parts.scheme not in ("https", "http")
-            or (parts.scheme == "http" and not local)
-        ):
+        if (parts := secure_parts(url)) is None:
             message = gettext(
                 "{setting} cannot be used; write it like "
                 "https://platform.example/hooks/retention (http:// only on this machine, for "
@@ -74,6 +63,7 @@ class WebhookAdapter:
                 "that a request is ours."
             )
             raise BadInput(text)
+        self._host, self._port = parts.hostname or "", parts.port
         self._tls, self._key, self._setting = parts.scheme == "https", key, setting
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._timeout, self._patience = timeout, patience

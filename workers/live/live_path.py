@@ -118,12 +118,10 @@ class Drain:
         from retention.lake.importing import live_import
 
         most = MAX_OLD_EVENTS if kind == "old" else MAX_EVENTS
-        with self._database.reading() as session:
-            batches = inbox.oldest(session, kind, most)
+        batches, lines = self._waiting(kind, most)
         if not batches:
             return 0
         failpoint("read")
-        lines = b"\n".join(inbox.unpack(batch.body) for batch in batches)
         later: list[dict[str, Any]] = []
         if kind == "old":
             rows = [json.loads(line) for line in lines.splitlines()]
@@ -152,19 +150,20 @@ class Drain:
 
     def _touched(self) -> int:
         """Score customers whose events an import brought."""
-        with self._database.reading() as session:
-            batches = inbox.oldest(session, "touched", MAX_EVENTS)
+        batches, lines = self._waiting("touched")
         if not batches:
             return 0
-        customers = frozenset(
-            json.loads(line)["customer_id"]
-            for batch in batches
-            for line in inbox.unpack(batch.body).splitlines()
-        )
+        customers = frozenset(json.loads(line)["customer_id"] for line in lines.splitlines())
         scored = self._scored(customers)
         with self._database.transaction() as session:
             self._publish(session, batches, customers, scored)
         return sum(batch.rows for batch in batches)
+
+    def _waiting(self, kind: inbox.Kind, most: int = MAX_EVENTS) -> tuple[list[EventBatch], bytes]:
+        """Return the oldest batches of a kind, and their rows as NDJSON."""
+        with self._database.reading() as session:
+            batches = inbox.oldest(session, kind, most)
+        return batches, b"\n".join(inbox.unpack(batch.body) for batch in batches)
 
     # ------------------------------------------------------------ scores and alerts
 
@@ -269,11 +268,10 @@ class Drain:
         """Merge the customers of `identify` calls into the lake."""
         from retention.lake.importing.live_import import merge
 
-        with self._database.reading() as session:
-            batches = inbox.oldest(session, "customers", MAX_EVENTS)
+        batches, lines = self._waiting("customers")
         if not batches:
             return 0
-        merge(self._lake, self._database, b"\n".join(inbox.unpack(batch.body) for batch in batches))
+        merge(self._lake, self._database, lines)
         failpoint("merged")
         with self._database.transaction() as session:
             if not inbox.remove(session, batches):

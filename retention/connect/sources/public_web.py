@@ -8,8 +8,9 @@ import ipaddress
 import socket
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,8 @@ def save(settings: Settings, response: httpx2.Response, target: Path) -> None:
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", ""):
         raise SourceProblem("unavailable", detail=f"content-encoding {encoding}"[:100])
-    limit = _Limit(settings, target.name)
-    limit.check(int(response.headers.get("content-length") or 0))
+    check = partial(_check_size, settings, target.name)
+    check(int(response.headers.get("content-length") or 0))
     pieces: Iterator[bytes] = response.iter_raw(1 << 16)
     if encoding == "gzip":
         pieces = _inflated(pieces)
@@ -132,24 +133,19 @@ def save(settings: Settings, response: httpx2.Response, target: Path) -> None:
         size = 0
         for piece in pieces:
             size += len(piece)
-            limit.check(size)
+            check(size)
             file.write(piece)
-    _check_unpacked(target, limit)
+    _check_unpacked(target, check)
 
 
-class _Limit:
-    def __init__(self, settings: Settings, name: str) -> None:
-        self._name, self._megabytes = name, settings.source_limit_mb
-
-    def check(self, size: int) -> None:
-        if size > self._megabytes * 2**20:
-            text = gettext(
-                "{name} has more than {limit:,} MB, sent or unpacked; split it, or raise "
-                "RETENTION_SOURCE_LIMIT_MB."
-            )
-            raise SourceProblem(
-                "unreadable", text=text.format(name=self._name, limit=self._megabytes)
-            )
+def _check_size(settings: Settings, name: str, size: int) -> None:
+    if size > settings.source_limit_mb * 2**20:
+        text = gettext(
+            "{name} has more than {limit:,} MB, sent or unpacked; split it, or raise "
+            "RETENTION_SOURCE_LIMIT_MB."
+        )
+        text = text.format(name=name, limit=settings.source_limit_mb)
+        raise SourceProblem("unreadable", text=text)
 
 
 def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -167,11 +163,11 @@ def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise SourceProblem("unavailable", detail=str(error)[:100]) from error
 
 
-def _check_unpacked(path: Path, limit: _Limit) -> None:
+def _check_unpacked(path: Path, check: Callable[[int], None]) -> None:
     """Check what a packed file unpacks to; workbooks have a check of their own."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            limit.check(sum(member.file_size for member in archive.infolist()))
+            check(sum(member.file_size for member in archive.infolist()))
         return
     compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
     if compression is None:
@@ -181,6 +177,6 @@ def _check_unpacked(path: Path, limit: _Limit) -> None:
         with pa.input_stream(str(path), compression=compression) as stream:
             while chunk := stream.read(1 << 20):
                 size += len(chunk)
-                limit.check(size)
+                check(size)
     except OSError:  # damaged, or no such packing: the import says so
         return
