@@ -246,9 +246,9 @@ def test_uncertain_emails_are_repeated_only_if_duplicates_are_dropped(
     database, settings, honours, held
 ):
     campaign = LiveCampaign(database, settings, 12)
-    faults = {"k2": "accept and 500", "k3": "accept and drop", "k4": "lie", "k5": 429}
+    faults = {"k2": "accept and 500", "k3": "accept and drop", "k4": "lie", "k7": 429}
     if honours:
-        faults |= {"k6": 500, "k7": "hang"}
+        faults |= {"k5": 500, "k6": "hang"}
 
     def does(customer, number):
         return faults.get(customer) if number == 0 else None
