@@ -225,7 +225,7 @@ class ModelCard(Request):
             registry.find(session, self.version)
 
 
-class Cohort(Anonymous):
+class Cohort(Anonymous, OfSome):
     """Compute retention by month of the first purchase."""
 
     kind = "cohort"
@@ -233,11 +233,9 @@ class Cohort(Anonymous):
     deed = gettext("see how cohorts stay")
     months: Annotated[int, Field(ge=2, le=24)] = 12
     as_of: Moment | None = None
-    audience: AudienceName | None = None
-    where: Condition | None = None  # an audience expression
 
 
-class Customers(Request):
+class Customers(OfSome):
     """Count customers and list the first of them."""
 
     kind = "customers"
@@ -247,11 +245,9 @@ class Customers(Request):
     order: Literal["spent", "orders", "newest"] = "spent"
     top: Annotated[int, Field(ge=1, le=24)] = 10  # more rows do not fit into a message
     as_of: Moment | None = None
-    audience: AudienceName | None = None
-    where: Condition | None = None  # an audience expression
 
 
-class Sales(Anonymous):
+class Sales(Anonymous, OfSome):
     """Sum up the orders of some days."""
 
     kind = "sales"
@@ -260,8 +256,6 @@ class Sales(Anonymous):
     deed = gettext("see sales")
     first: date
     last: date
-    audience: AudienceName | None = None
-    where: Condition | None = None  # an audience expression
 
 
 class CohortCsv(Request):
@@ -274,7 +268,7 @@ class CohortCsv(Request):
     cohort_id: str
 
 
-class Digest(Request):
+class Digest(OfSome):
     """Summarise the week, with charts."""
 
     kind = "digest"
@@ -283,8 +277,6 @@ class Digest(Request):
     deed = gettext("see the digest")
     as_of: Moment | None = None
     sections: tuple[DigestSection, ...] = get_args(DigestSection)  # in the digest's thread
-    audience: AudienceName | None = None
-    where: Condition | None = None  # an audience expression
 
 
 class AudienceSave(Anonymous):

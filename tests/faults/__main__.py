@@ -30,6 +30,8 @@ from tests.faults import live_kills, mailing, shop_codes, source_kills, webhook_
 from tests.faults.nemesis import Nemesis
 from tests.workers.harness import ADMIN, CHANNEL, running, wait
 from tests.world import change
+from workers.delivery import outbox
+from workers.queue import jobs
 from workers.requests import Digest
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
@@ -81,7 +83,8 @@ def _settle(database: Database) -> bool:
     def idle() -> bool:
         with database.reading() as session:
             to_send = session.scalar(select(Send.id).where(Send.state == "queued").limit(1))
-            return to_send is None and tick.is_idle(session)
+            is_posted = not session.scalar(outbox.undelivered())
+            return to_send is None and is_posted and not jobs.open_jobs(session)
 
     try:
         wait(idle, SETTLING)

@@ -7,7 +7,7 @@ heavy.
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -80,14 +80,10 @@ def submit(
     The role of ``requested_by`` was checked at the command or click.
     Raises `BadInput`: the task would refuse a value (`Request.check`).
     """
-    asked: dict[str, Any] = {
-        "requested_by": requested_by,
-        "channel": channel,
-        "thread_key": thread_key,
-    }
+    values = _values(session, request, idem_key, requested_by, channel, thread_key)
     if not quotas.is_limited(requested_by):
-        return submit_due(session, request, idem_key, announce=announce, **asked)
-    values = _values(session, request, idem_key, **asked)
+        roles.require(session, requested_by, request.role, request.deed)
+        return _store(session, values, announce)
     key = values["request_key"]
     earlier = quotas.admit(session, request, user=requested_by, key=key, idem_key=idem_key)
     if earlier is None:
@@ -110,19 +106,15 @@ def submit_due(
 ) -> Submission:
     """Store a job of a schedule, or due work of the system, without limits; see `submit`."""
     roles.require(session, requested_by, request.role, request.deed)
-    asked: dict[str, Any] = {
-        "requested_by": requested_by,
-        "channel": channel,
-        "thread_key": thread_key,
-    }
-    return _store(session, _values(session, request, idem_key, **asked), announce)
+    values = _values(session, request, idem_key, requested_by, channel, thread_key)
+    return _store(session, values, announce)
 
 
 def _values(
-    session: Transaction, request: Request, idem_key: str, **asked: str | None
+    session: Transaction, request: Request, idem_key: str, requested_by: str, *place: str | None
 ) -> dict[str, Any]:
     args = request.model_dump(mode="json")
-    place = asked["channel"], asked["thread_key"]
+    channel, thread_key = place
     return {
         "id": secrets.token_hex(6),
         "team_id": session.settings.team_id,
@@ -134,7 +126,9 @@ def _values(
         "by_person": False,
         "business_at": clock.now(),
         **dict.fromkeys(("created_at", "queued_at", "enqueued_at"), clock.wall()),
-        **asked,
+        "requested_by": requested_by,
+        "channel": channel,
+        "thread_key": thread_key,
     }
 
 
@@ -164,6 +158,12 @@ def _blank() -> dict[str, Any]:
         for column in Job.__table__.columns
         if column.default is None or column.default.is_scalar
     }
+
+
+def wake_all(settings: Settings, submitted: Iterable[Job]) -> None:
+    """Publish committed jobs to the workers."""
+    for job in submitted:
+        wake(settings, job)
 
 
 def wake(settings: Settings, job: Job) -> bool:

@@ -183,8 +183,7 @@ def _tidy_lake(database: Database, night: date) -> None:
     with database.transaction() as session:
         key = f"tidy:{database.settings.team_id}:{night}"
         submitted = jobs.submit_due(session, Tidy(), key)
-    for job in submitted.new:
-        jobs.wake(database.settings, job)
+    jobs.wake_all(database.settings, submitted.new)
 
 
 def _is_hopeless(job: Job) -> bool:

@@ -15,7 +15,7 @@ from itertools import takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns.lifecycle import due
@@ -123,8 +123,7 @@ def tick(database: Database) -> list[str]:
     submitted += _campaigns(database)
     _check_senders(database)
     submitted += _pull_sources(database) + _submit_due(database)
-    for job in submitted:
-        jobs.wake(database.settings, job)
+    jobs.wake_all(database.settings, submitted)
     return [job.id for job in submitted]
 
 
@@ -156,14 +155,6 @@ def _runs(settings: Settings) -> tuple[Any, ...]:
         Schedule.active.is_(True),
         Schedule.paused_at.is_(None),
     )
-
-
-def is_idle(session: Transaction) -> bool:
-    """Return whether no job or message waits."""
-    open_count = session.scalar(
-        select(func.count()).select_from(Job).where(Job.state.in_(jobs.OPEN))
-    )
-    return not open_count and not session.scalar(outbox.undelivered())
 
 
 def _fire(session: Transaction, schedule: Schedule, now: datetime) -> list[Job]:

@@ -15,7 +15,7 @@ systems meanwhile, such as `campaign_deliver`, commits its own steps, each of wh
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from retention.db import Database, Transaction
 from retention.progress import Progress, silent
@@ -64,6 +64,15 @@ class Attachment:
     sensitive: bool = False
 
 
+class Page(Protocol):
+    """A report of `retention.reports` with a page to download."""
+
+    @property
+    def data(self) -> dict[str, Any]: ...
+
+    def html(self, settings: Settings) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """One visible message: a template and its values.
@@ -90,6 +99,14 @@ class Post:
     preface: tuple[str, dict[str, Any]] | None = None
     view_id: str | None = None
     keep_images: bool = False
+
+
+def page_post(context: Context, template: str, report: Page, name: str) -> Post:
+    """Return a report's page as a file, for the thread of the job's message."""
+    content = report.html(context.settings).encode()
+    file = Attachment(f"{name}-{report.data['as_of'][:10]}.html", "text/html", content)
+    message = f"job:{context.job_id}"
+    return Post(template, report.data, f"{message}:report", thread_key=message, file=file)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from retention import clock
 from retention.campaigns.lifecycle import transitions
 from retention.db.tables import Campaign, Job, Outbox, RoleGrant, Schedule, Slot
 from retention.errors import BadInput
-from tests.workers.harness import ADMIN, ANALYST, CHANNEL, ask, set_job
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL
 from tests.workers.queue.test_jobs import together
 from tests.world import read, scalars
 from workers.campaigns import due_steps
@@ -220,15 +220,3 @@ def test_schedule_of_a_demoted_person_is_skipped(database, settings):
 def test_invalid_schedules_are_refused(database, changes, named):
     with pytest.raises(BadInput, match=named):
         add(database, **changes)
-
-
-def test_idle_means_no_job_and_no_message_waits(database):
-    assert read(database, tick.is_idle)
-    queued_job = ask(database, Sweep(), "k")
-    assert not read(database, tick.is_idle)
-    set_job(database, queued_job.id, state="done")
-    with database.reading() as session:
-        assert not tick.is_idle(session)  # its message is not out yet
-    with database.transaction() as session:
-        session.scalars(select(Outbox)).one().state = "sent"
-    assert read(database, tick.is_idle)

@@ -5,6 +5,7 @@ Codes are reserved, the audience is written to the lake, and all codes are issue
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from retention import clock, impressions
@@ -27,7 +28,6 @@ from retention.recommend.catalogue import catalogue
 from retention.recommend.reranking import cached_assortment
 from retention.registry.model_cache import open_recommender
 from retention.risk.policy import load_policy
-from retention.settings import Settings
 from retention.text import gettext
 from workers.campaigns import messages
 from workers.campaigns.requests import CampaignCsv, CampaignSend
@@ -103,7 +103,7 @@ def run_campaign_send(request: CampaignSend, context: Context) -> Outcome:
     counts = treatments["arm"].value_counts()
     treated, control = (int(counts.get(arm, 0)) for arm in ("treatment", "control"))
     result = {"campaign_id": request.campaign_id, "treated": treated, "control": control}
-    return Outcome(result, apply=apply, after_commit=lambda: _wake(settings, listed))
+    return Outcome(result, apply=apply, after_commit=partial(jobs.wake_all, settings, listed))
 
 
 def _submit_call_list(session: Transaction, campaign: Campaign) -> Job | None:
@@ -118,11 +118,6 @@ def _submit_call_list(session: Transaction, campaign: Campaign) -> Job | None:
         log.info("the call list was not sent: %s", refusal)
         campaign.call_owner = None
         return None
-
-
-def _wake(settings: Settings, submitted: list[Job]) -> None:
-    for job in submitted:
-        jobs.wake(settings, job)
 
 
 def _replace_sold_out(request: CampaignSend, context: Context, lake: "Lake", policy: Any) -> None:

@@ -5,6 +5,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from math import isnan
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -123,10 +124,6 @@ def run(request: Sweep, context: Context) -> Outcome:
         for post in posts:  # they are rendered after this
             post.values["training"] = training
 
-    def wake() -> None:
-        for job in submitted:
-            jobs.wake(settings, job)
-
     fitting = fitting_definition(lake, definition) if swept.extreme == "all" else None
     data = {
         **swept.as_dict(top),
@@ -148,6 +145,7 @@ def run(request: Sweep, context: Context) -> Outcome:
     }
     posts = (*_posts(swept, data, steps, context), *_breakdown_posts(data, context))
     can_train = bool(posts) and trained is None and _is_trainable(lake, definition)
+    wake = partial(jobs.wake_all, settings, submitted)
     return Outcome(data, posts, apply=publish, runs=("scores",), after_commit=wake)
 
 

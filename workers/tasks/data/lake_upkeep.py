@@ -13,7 +13,7 @@ from retention.reports import quality
 from retention.text import gettext
 from workers.queue.jobs import OPEN
 from workers.requests import DataQuality, Tidy
-from workers.tasks.interface import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Context, Outcome, Post, page_post
 
 
 def run_tidy(request: Tidy, context: Context) -> Outcome:
@@ -55,13 +55,7 @@ def unwanted(database: Database, runs: set[str]) -> set[str]:
 
 def run_data_quality(request: DataQuality, context: Context) -> Outcome:
     """Make the quality report."""
-    settings = context.settings
-    report = quality.report(Lake.open(settings), context.database, progress=context.progress)
-    name = f"data-quality-{report.data['as_of'][:10]}.html"
-    page = Attachment(name, "text/html", report.html(settings).encode())
-    message = f"job:{context.job_id}"
-    posts = (
-        Post("data/quality", report.data),
-        Post("data/report", report.data, key=f"{message}:report", thread_key=message, file=page),
-    )
-    return Outcome(report.data, posts)
+    lake = Lake.open(context.settings)
+    report = quality.report(lake, context.database, progress=context.progress)
+    page = page_post(context, "data/report", report, "data-quality")
+    return Outcome(report.data, (Post("data/quality", report.data), page))

@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 from retention.campaigns.codes.file_imports import LISTENER
 from retention.connect.connections import first_cancelled
@@ -48,21 +49,10 @@ def run(request: SourcePull, context: Context) -> Outcome:
     total = Batch({}, {}, **parts["counts"]) if parts else None
 
     def importer(
-        table: str,
-        files: list[str],
-        map_path: Path | None,
-        *,
-        query: str | None,
-        format_name: str | None,
-        check: SourceCheck,
+        table: str, files: list[str], map_path: Path | None, check: SourceCheck, **reading: Any
     ) -> ImportReport:
-        wanted = ImportFiles(
-            table=table,
-            files=tuple(files),
-            map_path=map_path and str(map_path),
-            query=query,
-            format_name=format_name,
-        )
+        own_map = map_path and str(map_path)
+        wanted = ImportFiles(table=table, files=tuple(files), map_path=own_map, **reading)
         return import_table(lake, database, wanted, progress=context.progress, check=check)
 
     problem: SourceProblem | None = None

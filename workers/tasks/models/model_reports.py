@@ -10,7 +10,7 @@ from retention.reports import recommendations
 from retention.reports.card import card
 from workers.model_changes import decay_key
 from workers.requests import ModelCard, Monitor, RecommendReport
-from workers.tasks.interface import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post, page_post
 
 
 def run_monitor(request: Monitor, context: Context) -> Outcome:
@@ -50,30 +50,18 @@ def run_model_card(request: ModelCard, context: Context) -> Outcome:
 
 def run_recommend_report(request: RecommendReport, context: Context) -> Outcome:
     """Make the recommendation report."""
-    settings = context.settings
-    report_page = recommendations.report(
-        Lake.open(settings),
+    report = recommendations.report(
+        Lake.open(context.settings),
         context.database,
         days=request.days,
         as_of=request.as_of,
         progress=context.progress,
     )
-    chart = report_page.chart
+    chart = report.chart
     picture = Attachment("recommendations.png", "image/png", chart.png, chart.alt_text)
-    page = Attachment(
-        f"recommendations-{report_page.data['as_of'][:10]}.html",
-        "text/html",
-        report_page.html(settings).encode(),
-    )
-    message = f"job:{context.job_id}"
+    values = {**report.data, "alt_text": chart.alt_text}
     posts = (
-        Post(
-            "report/recommend",
-            {**report_page.data, "alt_text": chart.alt_text},
-            images={"rates": picture},
-        ),
-        Post(
-            "report/page", report_page.data, key=f"{message}:report", thread_key=message, file=page
-        ),
+        Post("report/recommend", values, images={"rates": picture}),
+        page_post(context, "report/page", report, "recommendations"),
     )
-    return Outcome(report_page.data, posts)
+    return Outcome(report.data, posts)

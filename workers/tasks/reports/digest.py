@@ -7,50 +7,29 @@ from retention.lake import Lake
 from retention.reports.digest import digest
 from workers.customers.audiences import full_name, members_of
 from workers.requests import Digest
-from workers.tasks.interface import Attachment, Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post, page_post
 
 WEEK = timedelta(days=7)
 
 
 def run(request: Digest, context: Context) -> Outcome:
     """Make the digest of the past week."""
-    settings = context.settings
-    digest_page = digest(
-        Lake.open(settings), context.database, as_of=request.as_of, progress=context.progress
-    )
-    picture = Attachment("week.png", "image/png", digest_page.chart.png, digest_page.chart.alt_text)
-    page = Attachment(
-        f"digest-{digest_page.data['as_of'][:10]}.html",
-        "text/html",
-        digest_page.html(settings).encode(),
-    )
-    message = f"job:{context.job_id}"
-    values = {**digest_page.data, "sections": request.sections}
-    details = (
-        (Post("digest/details", values, key=f"{message}:details", thread_key=message),)
-        if request.sections
-        else ()
-    )
-    posts = (
-        Post(
-            "digest/week",
-            {**values, "alt_text": digest_page.chart.alt_text},
-            images={"week": picture},
-        ),
-        *details,
-        Post(
-            "digest/report",
-            digest_page.data,
-            key=f"{message}:report",
-            thread_key=message,
-            file=page,
-        ),
-    )
-    if request.audience is None and request.where is None:
-        return Outcome(digest_page.data, posts)
-    audience = _audience_week(request, digest_page.data["as_of"], context)
-    in_thread = Post("audience/week", audience, key=f"{message}:audience", thread_key=message)
-    return Outcome({**digest_page.data, "audience": audience}, (*posts, in_thread))
+    lake = Lake.open(context.settings)
+    week = digest(lake, context.database, as_of=request.as_of, progress=context.progress)
+    chart, data, message = week.chart, week.data, f"job:{context.job_id}"
+    picture = Attachment("week.png", "image/png", chart.png, chart.alt_text)
+    values = {**data, "sections": request.sections}
+    posts = [Post("digest/week", {**values, "alt_text": chart.alt_text}, images={"week": picture})]
+    if request.sections:
+        key = f"{message}:details"
+        posts.append(Post("digest/details", values, key=key, thread_key=message))
+    posts.append(page_post(context, "digest/report", week, "digest"))
+    if request.audience is not None or request.where is not None:
+        audience = _audience_week(request, data["as_of"], context)
+        data = {**data, "audience": audience}
+        key = f"{message}:audience"
+        posts.append(Post("audience/week", audience, key=key, thread_key=message))
+    return Outcome(data, tuple(posts))
 
 
 def _audience_week(request: Digest, as_of: str, context: Context) -> dict[str, Any]:

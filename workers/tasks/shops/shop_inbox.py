@@ -141,8 +141,7 @@ def _import_deliveries(
     set_aside = len(results.set_aside) + len(results.quarantined)
     counts = {"done": len(results.done), "set_aside": set_aside, "later": len(results.later)}
     publish_part(context, dict(before + Counter(counts)), apply, posts)
-    for job in submitted:
-        jobs.wake(context.settings, job)
+    jobs.wake_all(context.settings, submitted)
     return counts
 
 
