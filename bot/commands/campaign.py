@@ -5,7 +5,16 @@ from typing import Any
 import click
 from sqlalchemy import select
 
-from bot.commands.parameters import AUDIENCE, MONEY, PERCENTAGE, PERSON, WHERE, choice, integer
+from bot.commands.parameters import (
+    AUDIENCE,
+    MONEY,
+    PERCENTAGE,
+    PERSON,
+    WHERE,
+    choice,
+    integer,
+    option,
+)
 from bot.commands.summaries import SLACK
 from bot.commands.tree import Answer, Call, command, group, request
 from bot.slack.groups import address_of
@@ -37,39 +46,23 @@ from workers.customers import audiences
 
 # A code block or a phone's keyboard may capitalise the id.
 CAMPAIGN_ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
-VERSION = click.option(
-    "--version", type=integer(), metavar="N", help=gettext("Only if it still is this version.")
-)
+VERSION = option("--version", gettext("Only if it still is this version."), integer(), "N")
 OFFERS_WITH_TERM = {
     "discount": ("share",),
     "amount": ("amount",),
     "min_order": ("amount", "free_shipping"),
 }
 MAX_COPIES_SHOWN = 20
-REASON = click.option(
-    "--reason", required=True, help=gettext("Why; it is shown in the campaign's thread.")
-)
+REASON = option("--reason", gettext("Why; it is shown in the campaign's thread."), required=True)
 
 
 COMMAND = group("campaign", default="list")
 
 
-NAME = click.option("--name", help=gettext("What to call it."))
-DISCOUNT = click.option(
-    "--discount", type=PERCENTAGE, metavar="PERCENT", help=gettext("Of every coupon.")
-)
-HOLDOUT = click.option(
-    "--holdout",
-    type=PERCENTAGE,
-    metavar="PERCENT",
-    help=gettext("Share that gets nothing: 10 to 20."),
-)
-BUDGET = click.option(
-    "--budget",
-    type=MONEY,
-    metavar="MONEY",
-    help=gettext("The most it may cost; at most the policy's."),
-)
+NAME = option("--name", gettext("What to call it."))
+DISCOUNT = option("--discount", gettext("Of every coupon."), PERCENTAGE, "PERCENT")
+HOLDOUT = option("--holdout", gettext("Share that gets nothing: 10 to 20."), PERCENTAGE, "PERCENT")
+BUDGET = option("--budget", gettext("The most it may cost; at most the policy's."), MONEY, "MONEY")
 
 
 @COMMAND.command(
@@ -77,17 +70,15 @@ BUDGET = click.option(
     request=CampaignDraft,
     help=gettext("Draft a campaign: audience, offers, hold-out, cost and what may come of it."),
 )
-@click.option(
-    "--cohort",
-    metavar="ID",
-    help=gettext("The id of an earlier at-risk list; else a new list is made."),
+@option(
+    "--cohort", gettext("The id of an earlier at-risk list; else a new list is made."), metavar="ID"
 )
-@click.option(
+@option(
     "--tier",
-    type=choice("high", "medium", "low", "lapsed"),
-    help=gettext(
+    gettext(
         "The lowest risk of its customers, or lapsed ones; else the best that the policy allows."
     ),
+    choice("high", "medium", "low", "lapsed"),
 )
 @NAME
 @AUDIENCE
@@ -95,10 +86,10 @@ BUDGET = click.option(
 @DISCOUNT
 @HOLDOUT
 @BUDGET
-@click.option(
+@option(
     "--channel",
-    type=choice(*MESSAGE_CHANNELS),
-    help=gettext("How customers get it; each channel needs its own consent."),
+    gettext("How customers get it; each channel needs its own consent."),
+    choice(*MESSAGE_CHANNELS),
 )
 def draft(
     call: Call,
@@ -128,7 +119,7 @@ def draft(
 
 
 @COMMAND.command("list", role="viewer", help=gettext("The newest campaigns and where they stand."))
-@click.option("--state", type=choice(*states.STATES), help=gettext("Only those in this state."))
+@option("--state", gettext("Only those in this state."), choice(*states.STATES))
 def listing(call: Call, state: str | None) -> Answer:
     """List the newest campaigns."""
     settings = call.settings
@@ -164,39 +155,27 @@ def show(call: Call, campaign: str) -> Answer:
 @NAME
 @DISCOUNT
 @HOLDOUT
-@click.option(
-    "--expires", type=integer(), metavar="DAYS", help=gettext("How long a code can be used.")
+@option("--expires", gettext("How long a code can be used."), integer(), "DAYS")
+@option(
+    "--copy", gettext("What the customer reads, with {name}, {code} and so on."), into="copy_text"
 )
-@click.option(
-    "--copy", "copy_text", help=gettext("What the customer reads, with {name}, {code} and so on.")
-)
-@click.option(
+@option(
     "--reminder-copy",
-    "reminder_text",
-    help=gettext('What customers without a code read; "" for the default text.'),
+    gettext('What customers without a code read; "" for the default text.'),
+    into="reminder_text",
 )
-@click.option(
-    "--offer", type=choice(*OFFER_KINDS), help=gettext("The same for all customers, calls too.")
-)
-@click.option(
-    "--amount", type=MONEY, metavar="MONEY", help=gettext("Money off, from --min-order on.")
-)
-@click.option(
-    "--min-order", type=MONEY, metavar="MONEY", help=gettext("The order value from which it holds.")
-)
+@option("--offer", gettext("The same for all customers, calls too."), choice(*OFFER_KINDS))
+@option("--amount", gettext("Money off, from --min-order on."), MONEY, "MONEY")
+@option("--min-order", gettext("The order value from which it holds."), MONEY, "MONEY")
 @BUDGET
-@click.option(
-    "--send-on",
-    metavar="TIME",
-    help=gettext('Not before, local time: "2025-05-03 09:00", or soon.'),
+@option(
+    "--send-on", gettext('Not before, local time: "2025-05-03 09:00", or soon.'), metavar="TIME"
 )
-@click.option(
-    "--approver", type=PERSON, metavar="PERSON", help=gettext("Ask this person to approve it.")
-)
-@click.option(
+@option("--approver", gettext("Ask this person to approve it."), PERSON, "PERSON")
+@option(
     "--channel",
-    type=choice(*MESSAGE_CHANNELS),
-    help=gettext("Draft it anew for those who agreed to this channel."),
+    gettext("Draft it anew for those who agreed to this channel."),
+    choice(*MESSAGE_CHANNELS),
 )
 def edit(
     call: Call, campaign: str, version: int | None, channel: str | None = None, **changes: Any
@@ -270,11 +249,8 @@ def submit(call: Call, campaign: str, version: int | None) -> Answer:
 )
 @CAMPAIGN_ID
 @VERSION
-@click.option(
-    "--calls-by",
-    type=PERSON,
-    metavar="PERSON",
-    help=gettext("Who makes its calls, if it has some; by default you."),
+@option(
+    "--calls-by", gettext("Who makes its calls, if it has some; by default you."), PERSON, "PERSON"
 )
 def approve(call: Call, campaign: str, version: int | None, calls_by: str | None = None) -> Answer:
     """Approve a campaign."""
@@ -316,10 +292,10 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
     ),
 )
 @CAMPAIGN_ID
-@click.option(
+@option(
     "--to",
-    type=choice("me"),
-    help=gettext("Send the first e-mail to your own address, as a test without a valid code."),
+    gettext("Send the first e-mail to your own address, as a test without a valid code."),
+    choice("me"),
 )
 def preview(call: Call, campaign: str, to: str | None = None) -> CampaignPreview:
     """Queue a preview of the first five e-mails, or a test e-mail to the person."""
@@ -412,7 +388,7 @@ def held(call: Call, campaign: str) -> Answer:
 )
 @CAMPAIGN_ID
 @click.argument("how", type=choice("again", "sent"))
-@click.option("--copy", type=integer(), metavar="N", help=gettext("Only this one of those held."))
+@option("--copy", gettext("Only this one of those held."), integer(), "N")
 def release(call: Call, campaign: str, how: str, copy: int | None) -> Answer:
     """Send held copies again or count them as sent."""
     sends_again = how == "again"
