@@ -1,7 +1,7 @@
 """Run a local page that imitates Slack.
 
 It speaks Slack's protocol to the real bot. `main` runs the demo.
-`bot.playground.server.StandIn` is a fake Slack for tests: the same Web API, limits and errors,
+`bot.playground.server.Slack` is the fake Slack alone: the same Web API, limits and errors,
 without the demo, the page or any data.
 """
 

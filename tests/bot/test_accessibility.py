@@ -9,7 +9,6 @@ from slack_sdk import WebClient
 
 from bot.playground import seed
 from bot.playground.page import page_routes
-from bot.playground.server import StandIn
 from retention import templating
 from retention.campaigns.message.compose import compose_message
 from retention.campaigns.message.unsubscribe_page import render_page
@@ -22,6 +21,7 @@ from tests.bot.report_samples import report_pages
 from tests.bot.slack.test_messages import messages
 from tests.chromium import chromium, page
 from tests.retention.campaigns.samples import a_body
+from tests.standins.slack import StandIn
 from workers.delivery import render
 
 pytestmark = pytest.mark.browser

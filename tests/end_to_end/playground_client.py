@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,35 +13,25 @@ from typing import Any
 
 import httpx2
 
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+from bot.playground.server import free_port
+from tests.standins.slack import Script
 
 
-class PlaygroundClient:
+class PlaygroundClient(Script):
     """A client of the playground's script API that waits for messages."""
 
     def __init__(self, url: str) -> None:
         # No kept connections: the page's server may close one at the moment of the next request.
         limits = httpx2.Limits(max_keepalive_connections=0)
-        self.http = httpx2.Client(base_url=url, timeout=300, limits=limits)
+        super().__init__(httpx2.Client(base_url=url, timeout=300, limits=limits))
 
     def command(self, user: str, text: str, channel: str = "crm") -> dict[str, Any]:
-        answer = self.http.post(
-            "/playground/commands", data={"user": user, "channel": channel, "text": text}
-        )
-        answer.raise_for_status()
-        return answer.json()
+        return self._accepted("/commands", user=user, channel=channel, text=text)
 
-    def messages(self, channel: str = "crm", user: str | None = None) -> list[dict[str, Any]]:
-        params = {"user": user} if user else {}
-        return (
-            self.http.get(f"/playground/channels/{channel}/messages", params=params)
-            .raise_for_status()
-            .json()
-        )
+    def _accepted(self, path: str, **form: Any) -> dict[str, Any]:
+        answer = self._post(path, **form)
+        assert answer["http"] < 400, answer
+        return answer
 
     def wait(
         self,
@@ -66,22 +55,20 @@ class PlaygroundClient:
         self, user: str, message: dict[str, Any], action_id: str, channel: str = "crm"
     ) -> dict[str, Any]:
         block, element = button(message, action_id)
-        data = {
-            "user": user,
-            "channel": channel,
-            "ts": message["ts"],
-            "block_id": block.get("block_id", ""),
-            "action_id": action_id,
-            "value": element.get("value", ""),
-        }
-        answer = self.http.post("/playground/actions", data=data)
-        answer.raise_for_status()
-        return answer.json()
+        return self._accepted(
+            "/actions",
+            user=user,
+            channel=channel,
+            ts=message["ts"],
+            block_id=block.get("block_id", ""),
+            action_id=action_id,
+            value=element.get("value", ""),
+        )
 
     def view(self, user: str, seconds: float = 10) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            view = self.http.get("/playground/views", params={"user": user}).json()
+            view = super().view(user)
             if view and any(block["type"] == "input" for block in view["blocks"]):
                 return view
             time.sleep(0.1)
@@ -108,20 +95,11 @@ class PlaygroundClient:
             else:
                 state["value"] = given
             values.setdefault(block["block_id"], {})[element["action_id"]] = state
-        data = {"user": user, "values": json.dumps(values), "action": action}
-        answer = self.http.post("/playground/views", data=data)
-        answer.raise_for_status()
-        return answer.json()
+        return self._accepted("/views", user=user, values=json.dumps(values), action=action)
 
     def advance(self, by: str) -> dict[str, Any]:
-        return (
-            self.http.post("/playground/clock", data={"advance": by}, timeout=600)
-            .raise_for_status()
-            .json()
-        )
-
-    def file(self, file_id: str) -> bytes:
-        return self.http.get(f"/playground/files/{file_id}").raise_for_status().content
+        answer = self.http.post("/playground/clock", data={"advance": by}, timeout=600)
+        return answer.raise_for_status().json()
 
 
 def words(message: dict[str, Any]) -> str:
@@ -143,24 +121,25 @@ def words(message: dict[str, Any]) -> str:
     return "\n".join(match)
 
 
+def _buttons(message: dict[str, Any]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Return the block and the element of each button, by action id."""
+    placed = [
+        (element["action_id"], (block, element))
+        for block in message.get("blocks") or []
+        for element in (*block.get("elements", ()), block.get("accessory", {}))
+        if "action_id" in element
+    ]
+    return dict(reversed(placed))  # the first of several
+
+
 def button(message: dict[str, Any], action_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the block and the element of a button."""
-    for block in message.get("blocks") or []:
-        for element in [
-            *block.get("elements", []),
-            *([block["accessory"]] if "accessory" in block else []),
-        ]:
-            if element.get("action_id") == action_id:
-                return block, element
-    raise AssertionError(f"no button {action_id} in: {words(message)[:400]}")
+    assert has_button(message, action_id), f"no button {action_id} in: {words(message)[:400]}"
+    return _buttons(message)[action_id]
 
 
 def has_button(message: dict[str, Any], action_id: str) -> bool:
-    try:
-        button(message, action_id)
-    except AssertionError:
-        return False
-    return True
+    return action_id in _buttons(message)
 
 
 @contextmanager

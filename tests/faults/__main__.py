@@ -20,7 +20,6 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from bot.playground.server import StandIn
 from retention import clock
 from retention.db import Database
 from retention.db.migrate import upgrade
@@ -28,6 +27,7 @@ from retention.db.tables import Job, Outbox, Run, Send
 from retention.settings import Settings
 from tests.faults import live_kills, mailing, shop_codes, source_kills, webhook_kills
 from tests.faults.nemesis import Nemesis
+from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, CHANNEL, running, wait
 from tests.world import change
 from workers.delivery import outbox

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from bot.playground.server import StandIn
 from retention.db import Database
 from retention.errors import Refused
 from retention.settings import Settings
 from tests.faults import mailing
+from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, ask
 from workers.queue import jobs
 from workers.queue.supervisor import Supervisor

@@ -22,7 +22,6 @@ from slack_sdk import WebClient
 from sqlalchemy import select
 
 from bot.http.web import Request, Site
-from bot.playground.server import StandIn
 from bot.slack.app import build_app
 from bot.terminal import run as run_terminal
 from retention.campaigns.codes.coupons import check_character
@@ -53,6 +52,7 @@ from retention.risk.policy import read_policy
 from retention.settings import Settings
 from tests.bot.wire import SECRET as SIGNING_SECRET
 from tests.bot.wire import Api, Workspace, serve
+from tests.standins.slack import StandIn
 from workers import ids
 from workers.app import QUEUES, RUN_JOB
 from workers.delivery.sender import Pacing, Sender

@@ -89,7 +89,7 @@ import logging
 from retention import logs
 logs.configure(logging.ERROR)
 logging.getLogger().setLevel(logging.INFO)  # as `retention demo` does
-from bot.playground.server import StandIn
+from tests.standins.slack import StandIn
 with StandIn.start() as slack, StandIn.start(slack.api_url) as other:
     other.command("lead", "crm", "help")
     logging.info("the end")

@@ -6,9 +6,9 @@ import types
 
 import pytest
 
-from bot.playground.server import StandIn
 from retention.db.tables import RoleGrant
 from retention.settings import Settings
+from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, ANALYST, OTHER, ask, wait
 from workers.queue import broker
 from workers.requests import Sweep

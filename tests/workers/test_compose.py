@@ -18,10 +18,11 @@ import pytest
 import redis
 import yaml
 
-from bot.playground.server import StandIn, free_port
+from bot.playground.server import free_port
 from retention.db import Database
 from retention.settings import Settings
 from tests.postgres import postgres
+from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, STAND_INS, ask, over, wait
 from workers.app import QUEUES
 from workers.queue import broker

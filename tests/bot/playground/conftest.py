@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.playground import seed
-from bot.playground.server import StandIn, in_thread, listen
+from tests.standins.slack import StandIn, in_thread, listen
 
 
 @dataclass
@@ -74,7 +74,8 @@ def client(slack: StandIn) -> WebClient:
 @pytest.fixture
 def app(slack: StandIn) -> Iterator[Probe]:
     probe, listener = Probe(), listen()
-    probe.url = slack.bot_url = f"http://127.0.0.1:{listener.getsockname()[1]}/slack/events"
+    probe.url = f"http://127.0.0.1:{listener.getsockname()[1]}/slack/events"
+    slack.connect(probe.url)
     routes = [Route("/slack/events", probe.handle, methods=["POST"])]
     with in_thread(Starlette(routes=routes), listener):
         yield probe

@@ -7,9 +7,9 @@ import pytest
 from slack_sdk import WebClient
 
 from bot.playground.page import page_routes
-from bot.playground.server import StandIn
 from tests.bot.playground.test_page import GO, buttons, modal, section, text, typed
 from tests.chromium import page
+from tests.standins.slack import StandIn
 
 pytestmark = pytest.mark.browser
 

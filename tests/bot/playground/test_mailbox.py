@@ -9,10 +9,11 @@ import pytest
 
 from bot.playground.mailbox.mailbox import MAX_EMAILS, Mailbox, smtp_url
 from bot.playground.mailbox.routes import mailbox_routes
-from bot.playground.server import StandIn, free_port
+from bot.playground.server import free_port
 from bot.playground.workspace import Store
 from retention.outreach.adapter import Contact, Message
 from retention.outreach.smtp import SmtpAdapter, build_email, parse_smtp_url
+from tests.standins.slack import StandIn
 
 HTML = '<html><head><title>T</title></head><body><script>x</script><p id="offer">15%</p></body>'
 

@@ -10,8 +10,8 @@ from slack_sdk import WebClient
 
 from bot.playground import seed
 from bot.playground.page import page_routes
-from bot.playground.server import StandIn
 from tests.chromium import page
+from tests.standins.slack import StandIn
 from tests.workers.harness import wait
 
 pytestmark = pytest.mark.browser

@@ -14,8 +14,8 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.signature import SignatureVerifier
 
 from bot.playground import deliver, seed, workspace
-from bot.playground.server import StandIn
 from tests.bot.playground.test_checks import actions, button, plain
+from tests.standins.slack import StandIn
 from tests.workers.harness import wait
 
 OPTION = {"text": plain("High"), "value": "high"}
@@ -87,7 +87,7 @@ def test_slow_answer_is_a_timeout(slack: StandIn, app, monkeypatch) -> None:
 def test_missing_or_failing_app_is_reported(slack: StandIn, app) -> None:
     app.status = 500
     assert slack.command("analyst", "crm", "help")["status"] == 500
-    slack.bot_url = "http://127.0.0.1:9/slack/events"
+    slack.connect("http://127.0.0.1:9/slack/events")
     assert slack.command("analyst", "crm", "help")["status"] == 503
     assert all("dispatch_failed" in text for text in texts(slack, "analyst"))
 

@@ -9,7 +9,7 @@ from slack_sdk.errors import SlackApiError
 
 from bot.playground import seed
 from bot.playground.rate_limits import POST_BURST, POST_SPACING, RateLimiter
-from bot.playground.server import StandIn
+from tests.standins.slack import StandIn
 
 SECTION = {"type": "section", "text": {"type": "mrkdwn", "text": "hello"}}
 

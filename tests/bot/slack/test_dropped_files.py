@@ -12,13 +12,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bot.playground import seed
-from bot.playground.server import StandIn, in_thread, listen
 from bot.slack.app import build_app
 from bot.slack.interactions.dropped_files import Drop
 from retention.db.tables import Job
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.bot.wire import stored, words
+from tests.standins.slack import StandIn, in_thread, listen
 from tests.workbooks import write_workbook
 from tests.workers.harness import ADMIN, wait
 from workers import ids
@@ -100,7 +100,7 @@ def desk(tmp_path, database, monkeypatch):
             return Response(answer.body, answer.status)
 
         listener = listen()
-        slack.bot_url = f"http://127.0.0.1:{listener.getsockname()[1]}/slack/events"
+        slack.connect(f"http://127.0.0.1:{listener.getsockname()[1]}/slack/events")
         routes = [Route("/slack/events", handle, methods=["POST"])]
         with in_thread(Starlette(routes=routes), listener):
             yield Desk(slack, settings, database)

@@ -12,7 +12,6 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from sqlalchemy import insert, select, update
 
-from bot.playground.server import StandIn
 from retention import clock
 from retention.campaigns.lifecycle.view import version_data
 from retention.campaigns.measurement import money_picture
@@ -20,6 +19,7 @@ from retention.db.tables import File, Outbox
 from retention.errors import Conflict
 from retention.settings import Settings
 from tests.retention.campaigns.samples import a_body
+from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row, wait
 from tests.workers.stand_in_tasks.digest import picture
 from tests.world import change, one, scalar, scalars

@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 from slack_sdk.signature import SignatureVerifier
 
-from bot.playground.server import StandIn
+from bot.playground.server import free_port
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.errors import BadInput
@@ -26,7 +26,8 @@ from retention.installation.backup import backup
 from retention.outreach.adapter import require_text_channel
 from retention.outreach.dispatch import sending_channel
 from retention.settings import SECRETS, Settings
-from tests.end_to_end.playground_client import demo, free_port
+from tests.end_to_end.playground_client import demo
+from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, wait
 from tests.world import read
 from workers.ids import FILE_IMPORT
