@@ -102,20 +102,20 @@ def test_search_needs_all_words_in_address_or_subject(mailbox) -> None:
 
 
 def test_email_is_shown_in_a_sandbox_that_runs_and_loads_nothing(filled) -> None:
-    page = filled._http.get("/mailbox/emails/1/html")
+    page = filled.http.get("/mailbox/emails/1/html")
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "sandbox allow-popups" in policy
     assert "allow-scripts" not in policy
     assert '<p id="offer">' in page.text
-    assert filled._http.get("/mailbox").headers["content-security-policy"].endswith("'self'")
-    text = filled._http.get("/mailbox/emails/1").json()
+    assert filled.http.get("/mailbox").headers["content-security-policy"].endswith("'self'")
+    text = filled.http.get("/mailbox/emails/1").json()
     assert "grün" in text["text"]
     assert ["Subject", "15% off <b>now</b>"] in text["headers"]
 
 
 def test_unknown_email_and_foreign_page_are_refused(filled) -> None:
-    assert filled._http.get("/mailbox/emails/9").status_code == 404
-    assert filled._http.get("/mailbox/emails/9/html").status_code == 404
+    assert filled.http.get("/mailbox/emails/9").status_code == 404
+    assert filled.http.get("/mailbox/emails/9/html").status_code == 404
     foreign = {"origin": "https://evil.example"}
-    assert filled._http.get("/mailbox/emails", headers=foreign).status_code == 403
+    assert filled.http.get("/mailbox/emails", headers=foreign).status_code == 403
