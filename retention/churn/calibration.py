@@ -14,7 +14,9 @@ References
 DerSimonian, Laird (1986), Meta-Analysis in Clinical Trials, Controlled Clinical Trials 7.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from scipy.optimize import minimize
@@ -32,7 +34,42 @@ _SEASON_VARIANCE, _COMMON_VARIANCE = 0.05, 0.005  # between origins; of their me
 _NEWTON_STEPS = 20
 
 
-class Calibrated(ClassifierMixin, BaseEstimator):
+def log_odds(probability: np.ndarray) -> np.ndarray:
+    """Return log-odds, finite also for 0 and 1."""
+    return logit(np.clip(probability, 1e-6, 1 - 1e-6))
+
+
+class ChurnProbability(ClassifierMixin, BaseEstimator, ABC):
+    """Base of classifiers made of fitted parts: log-odds and classes follow from P(churn)."""
+
+    classes_ = np.array([0.0, 1.0])
+
+    @abstractmethod
+    def churn(self, X: np.ndarray) -> np.ndarray:
+        """Return P(churn), (n,)."""
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        """Do nothing; the parts are fitted."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return P(stays), P(churns), (n, 2)."""
+        churn = self.churn(X)
+        return np.column_stack([1 - churn, churn])
+
+    def decision_function(self, X: np.ndarray) -> np.ndarray:
+        """Return log-odds of churn, (n,)."""
+        return log_odds(self.predict_proba(X)[:, 1])
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return classes at even odds, (n,) 0 or 1."""
+        return (self.predict_proba(X)[:, 1] >= 0.5).astype(float)
+
+
+class Calibrated(ChurnProbability):
     """A fitted classifier with a map of its log-odds.
 
     Parameters
@@ -57,36 +94,15 @@ class Calibrated(ClassifierMixin, BaseEstimator):
         self.slope = slope
         self.shift = shift
         self.steps = steps
-        self.classes_ = np.array([0.0, 1.0])
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "Calibrated":
-        """Do nothing; `fit_calibration` fits the map."""
-        return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return self.estimator is not None
 
     def map(self, probability: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities, (n,)."""
-        mapped = expit(self.shift + self.slope * _log_odds(probability))
+        mapped = expit(self.shift + self.slope * log_odds(probability))
         return mapped if self.steps is None else np.interp(mapped, self.steps[0], self.steps[1])
 
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return P(stays), P(churns), (n, 2)."""
-        churn = self.map(self.estimator.predict_proba(X)[:, 1])
-        return np.column_stack([1 - churn, churn])
-
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Return log-odds of churn, (n,)."""
-        return _log_odds(self.predict_proba(X)[:, 1])
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return classes at even odds, (n,) 0 or 1."""
-        return (self.predict_proba(X)[:, 1] >= 0.5).astype(float)
-
-
-def _log_odds(probability: np.ndarray) -> np.ndarray:
-    return logit(np.clip(probability, 1e-6, 1 - 1e-6))
+    def churn(self, X: np.ndarray) -> np.ndarray:
+        """Return P(churn), (n,)."""
+        return self.map(self.estimator.predict_proba(X)[:, 1])
 
 
 def fit_calibration(
@@ -102,9 +118,9 @@ def fit_calibration(
     churners = int(y.sum())
     if not MIN_CHURNERS <= churners <= len(y) - MIN_CHURNERS:
         return Calibrated(), "none"
+    every = [(origin, slice(None)) for origin in range(len(labels))]
     if has_season:
-        every_origin = [(origin, slice(None)) for origin in range(len(labels))]
-        return fit_map("shift", probabilities, labels, every_origin), "shift"
+        return fit_map("shift", probabilities, labels, every), "shift"
     # within a single origin, isotonic steps would learn its season
     allow_isotonic = churners >= MIN_CHURNERS_ISOTONIC and len(labels) > 1
     methods = ("sigmoid", "isotonic") if allow_isotonic else ("sigmoid",)
@@ -120,7 +136,6 @@ def fit_calibration(
         for method in methods
     }
     best = min(methods, key=lambda method: losses[method])
-    every = [(origin, slice(None)) for origin in range(len(labels))]
     return fit_map(best, probabilities, labels, every), best
 
 
@@ -164,7 +179,7 @@ def fit_map(
     steps = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y)
     shrinkage = shift - fit_sigmoid(p, y, np.ones(len(y)))[1]
     probability = steps.y_thresholds_
-    return Calibrated(steps=(steps.X_thresholds_, expit(_log_odds(probability) + shrinkage)))
+    return Calibrated(steps=(steps.X_thresholds_, expit(log_odds(probability) + shrinkage)))
 
 
 def _common_shift(origins: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
@@ -174,21 +189,21 @@ def _common_shift(origins: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     """
     precisions, shifts = [], []
     for probability, y in origins:
-        shift, information = _origin_shift(_log_odds(probability), y)
+        shift, information = _origin_shift(log_odds(probability), y)
         precisions.append(1 / (1 / information + _SEASON_VARIANCE))
         shifts.append(shift)
     return float(np.dot(precisions, shifts) / (sum(precisions) + 1 / _COMMON_VARIANCE))
 
 
-def _origin_shift(log_odds: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def _origin_shift(margin: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Return an origin's shift by maximum likelihood and its information.
 
     One churner and one who stays are added, so that the shift is finite.
     """
-    log_odds, y = np.append(log_odds, [0.0, 0.0]), np.append(y, [0.0, 1.0])
+    margin, y = np.append(margin, [0.0, 0.0]), np.append(y, [0.0, 1.0])
     shift, information = 0.0, 1.0
     for _ in range(_NEWTON_STEPS):
-        expected = expit(shift + log_odds)
+        expected = expit(shift + margin)
         information = float((expected * (1 - expected)).sum())
         shift += float(np.clip((y - expected).sum() / information, -1, 1))
     return shift, information
@@ -205,19 +220,16 @@ def fit_sigmoid(probability: np.ndarray, y: np.ndarray, weight: np.ndarray) -> t
     ----------
     Platt (1999), Probabilistic Outputs for Support Vector Machines.
     """
-    log_odds = _log_odds(probability)
+    raw = log_odds(probability)
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         slope, shift = values
-        margin = shift + slope * log_odds
+        margin = shift + slope * raw
         error = weight * (expit(margin) - y)
         value = weight @ (np.logaddexp(0, margin) - y * margin)
         prior = _PRIOR_PRECISION / 2 * ((slope - 1) ** 2 + shift**2)
         gradient = np.array(
-            [
-                error @ log_odds + _PRIOR_PRECISION * (slope - 1),
-                error.sum() + _PRIOR_PRECISION * shift,
-            ]
+            [error @ raw + _PRIOR_PRECISION * (slope - 1), error.sum() + _PRIOR_PRECISION * shift]
         )
         return float(value + prior), gradient
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     HistGradientBoostingClassifier,
@@ -27,11 +27,12 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
+from retention.churn.calibration import ChurnProbability
 from retention.churn.hazards import fit_other_horizons, fit_survival
 from retention.churn.quadratic import Quadratic
 from retention.churn.rows import Rows
 from retention.features import catalogue
-from retention.progress import Progress, part, silent
+from retention.progress import Progress, silent
 from retention.text import gettext
 
 PRODUCTS = "quadratic"  # products of two features
@@ -88,7 +89,7 @@ FULL_STRENGTH_ROWS = 20_000  # below, the penalty of logistic regression grows
 _PRIOR_CUSTOMERS = 100.0  # pseudo-customers for equal weights of a stack
 
 
-class LogOdds(ClassifierMixin, BaseEstimator):
+class LogOdds(ChurnProbability):
     """Weighted mean of fitted models' probabilities.
 
     The decision function gives log-odds.
@@ -106,50 +107,23 @@ class LogOdds(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.members = members
         self.weights = weights
-        self.classes_ = np.array([0.0, 1.0])
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "LogOdds":
-        """Fit all members on (n, k) features and (n,) labels."""
-        for member in self.members:
-            member.fit(X, y)
-        return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return bool(self.members)
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return P(stays), P(churns), (n, 2)."""
+    def churn(self, X: np.ndarray) -> np.ndarray:
+        """Return P(churn), (n,)."""
         with _thread_limit(len(X)):
-            members = self.members
-            mean = np.average(
-                [churn_probability(member, X) for member in members], axis=0, weights=self.weights
-            )
-        return np.column_stack([1 - mean, mean])
-
-    def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Return log-odds of churn, (n,)."""
-        return logit(np.clip(self.predict_proba(X)[:, 1], 1e-6, 1 - 1e-6))
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return classes at even odds, (n,) 0 or 1."""
-        return (self.predict_proba(X)[:, 1] >= 0.5).astype(float)
+            parts = [churn_probability(member, X) for member in self.members]
+        return np.average(parts, axis=0, weights=self.weights)
 
 
-class ClosedForm(ClassifierMixin, BaseEstimator):
+class ClosedForm(ChurnProbability):
     """Use one feature as the probability of churn. An example is BG/NBD's P(no order)."""
 
     def __init__(self, column: int = 0) -> None:
         self.column = column
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "ClosedForm":
-        """Store the classes."""
-        self.classes_ = np.unique(y)
-        return self
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return P(stays), P(churns), (n, 2)."""
-        churn = np.clip(np.nan_to_num(X[:, self.column], nan=0.5), 1e-6, 1 - 1e-6)
-        return np.column_stack([1 - churn, churn])
+    def churn(self, X: np.ndarray) -> np.ndarray:
+        """Return P(churn), (n,)."""
+        return np.clip(np.nan_to_num(X[:, self.column], nan=0.5), 1e-6, 1 - 1e-6)
 
 
 def churn_probability(member: BaseEstimator, X: np.ndarray) -> np.ndarray:
@@ -434,7 +408,7 @@ def fit_member(
     y, columns, return_times = examples.y, examples.columns, examples.return_times
     with _thread_limit(len(y)):
         if name in CLOSED_FORM_COLUMNS:
-            return ClosedForm(_column_indices(CLOSED_FORM_COLUMNS[name], columns)[0]).fit(rows.X, y)
+            return ClosedForm(_column_indices(CLOSED_FORM_COLUMNS[name], columns)[0])
         if name == RFM:
             return _small_logistic(_column_indices(RFM_COLUMNS, columns), signed_log).fit(rows.X, y)
         if name == BG_LOGISTIC:
@@ -456,51 +430,3 @@ def fit_member(
             others = fit_other_horizons(fit_whole, rows, y, return_times, horizons, progress)
             fitted = LogOdds(others) if others else None
         return fit_whole(rows, y, progress) if fitted is None else fitted
-
-
-def fit(
-    name: str,
-    X: np.ndarray,
-    y: np.ndarray,
-    *,
-    columns: Sequence[str] = (),
-    seed: int = 0,
-    progress: Progress = silent,
-) -> LogOdds:
-    """Fit an estimator by name.
-
-    The same data and seed give the same model.
-
-    `y`: (n,) labels with both classes.
-    """
-    names = members_of(name)
-    weights = None
-    if name == "stacked":
-        stack_weights = _stack_weights(names, X, y, columns, seed, part(progress, 0, 2))
-        names = tuple(member for member, weight in zip(names, stack_weights, strict=True) if weight)
-        weights = [float(weight) for weight in stack_weights if weight]
-        progress = part(progress, 1, 2)
-    examples = Examples(X, y, columns=columns)
-    members = [
-        fit_member(member, examples, seed=seed, progress=part(progress, number, len(names)))
-        for number, member in enumerate(names)
-    ]
-    return LogOdds(members, weights)
-
-
-def _stack_weights(
-    names: Sequence[str],
-    X: np.ndarray,
-    y: np.ndarray,
-    columns: Sequence[str],
-    seed: int,
-    progress: Progress,
-) -> np.ndarray:
-    """Fit weights on every third row, held out from the members."""
-    is_held_out = np.arange(len(y)) % 3 == 2
-    examples = Examples(X[~is_held_out], y[~is_held_out], columns=columns)
-    probabilities = []
-    for number, name in enumerate(names):
-        member = fit_member(name, examples, seed=seed, progress=part(progress, number, len(names)))
-        probabilities.append(churn_probability(member, X[is_held_out]))
-    return blend_weights(np.array(probabilities), y[is_held_out])

@@ -18,10 +18,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
+from retention.churn.calibration import ChurnProbability
 from retention.churn.rows import Rows
 from retention.progress import Progress, part
 
@@ -31,7 +32,7 @@ MIN_OUTCOMES = 50  # of each class, to fit a classifier
 _WEAK_PENALTY = 1e4  # inverse penalty for two parameters
 
 
-class Survival(ClassifierMixin, BaseEstimator):
+class Survival(ChurnProbability):
     """P(churn) as the product of interval classifiers.
 
     Parameters
@@ -42,21 +43,10 @@ class Survival(ClassifierMixin, BaseEstimator):
 
     def __init__(self, stretches: Sequence[BaseEstimator] = ()) -> None:
         self.stretches = stretches
-        self.classes_ = np.array([0.0, 1.0])
 
-    def fit(self, X: np.ndarray, y: np.ndarray) -> "Survival":
-        """Fit all classifiers on the same rows; see `fit_survival`."""
-        for stretch in self.stretches:
-            stretch.fit(X, y)
-        return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return bool(self.stretches)
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return P(returns), P(churns), (n, 2)."""
-        away = np.prod([stretch.predict_proba(X)[:, 1] for stretch in self.stretches], axis=0)
-        return np.column_stack([1 - away, away])
+    def churn(self, X: np.ndarray) -> np.ndarray:
+        """Return P(churn), (n,)."""
+        return np.prod([stretch.predict_proba(X)[:, 1] for stretch in self.stretches], axis=0)
 
 
 def fit_survival(

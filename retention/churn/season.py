@@ -235,14 +235,6 @@ def _smooth(daily: np.ndarray) -> np.ndarray:
     return np.convolve(np.pad(daily, reach), kernel / kernel.sum(), "valid")
 
 
-def forecast_speed(orders: np.ndarray, expected: np.ndarray, horizon_days: int) -> np.ndarray:
-    """Forecast the speed on each day of the horizon, (H,).
-
-    `orders`, `expected`: (n,) repeat orders per day up to now, and those expected at speed 1.
-    """
-    return _forecast(orders, expected, horizon_days)[0]
-
-
 def _forecast(
     orders: np.ndarray, expected: np.ndarray, horizon_days: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -115,32 +115,22 @@ class _History:
 
 
 def take_snapshot(
-    lake: "Lake",
-    cutoff: datetime,
-    window: Window,
-    *,
-    labelled: bool = True,
-    seasonal: bool | None = None,
-    until: datetime | None = None,
-    unknown: Collection[str] | None = None,
+    lake: "Lake", cutoff: datetime, window: Window, *, labelled: bool = True
 ) -> Snapshot:
     """Compute features and labels at a cutoff.
 
     `labelled`: add labels from the horizon after the cutoff.
-    `seasonal`: fit the season. None: if 13 months are known.
-    `until`: end of known orders: a second horizon that ends by then extends ``return_times``.
-    `unknown`: features that the shop's data cannot tell; they are missing for all customers. None:
-    those of `unknown_features` at the cutoff.
+    Features that the shop's data cannot tell are missing for all customers.
     """
     horizon = window.horizon_days
     history = _extract_history(lake, cutoff, horizon, horizon if labelled else 0)
+    seasonal = history.daily_orders.has_full_year
     snapshot = _compute_features(history, cutoff, horizon, seasonal)
     if labelled:
-        snapshot = _attach_labels(snapshot, lake, history, horizon, until)
+        snapshot = _attach_labels(snapshot, lake, history, horizon, cutoff)
     else:
         snapshot = replace(snapshot, spend=fit_spend(history.frame))
-    missing = unknown_features(lake, cutoff) if unknown is None else unknown
-    return _eligible(snapshot, missing, window)
+    return _eligible(snapshot, unknown_features(lake, cutoff), window)
 
 
 def take_baseline_snapshot(lake: "Lake", cutoff: datetime, window: Window) -> Snapshot:
@@ -192,7 +182,8 @@ def take_labelled_snapshots(
     The purchase models of one are fitted while the lake is read for the next, if both fit into
     memory together.
 
-    Returns: as `take_snapshot` returns them.
+    `until`: end of known orders: a second horizon that ends by then extends ``return_times``.
+    `unknown`: features that the shop's data cannot tell; they are missing for all customers.
     """
     snapshots: list[Snapshot] = []
     waiting: tuple[_History, Future[Snapshot]] | None = None
@@ -250,7 +241,7 @@ def _read_buyers(
 
 
 def _compute_features(
-    history: _History, cutoff: datetime, horizon_days: int, seasonal: bool | None
+    history: _History, cutoff: datetime, horizon_days: int, seasonal: bool
 ) -> Snapshot:
     """Fit the purchase models and add their features."""
     frame = history.frame
@@ -258,7 +249,7 @@ def _compute_features(
     buying = hidden_markov.fit(*history.quarters)
     frame = _with_fits(frame, history.quarters, cutoff, horizon_days, purchases, buying)
     season = None
-    if len(frame) and (history.daily_orders.has_full_year if seasonal is None else seasonal):
+    if len(frame) and seasonal:
         season = seasons.fit_season(
             history.daily_orders, horizon_days, purchases, *purchase_history(_sample(frame))
         )
@@ -285,13 +276,13 @@ def _with_fits(
 
 
 def _attach_labels(
-    snapshot: Snapshot, lake: "Lake", history: _History, horizon_days: int, until: datetime | None
+    snapshot: Snapshot, lake: "Lake", history: _History, horizon_days: int, until: datetime
 ) -> Snapshot:
     """Add labels, return times and the observed season."""
     frame, cutoff, horizon = snapshot.frame, snapshot.cutoff, timedelta(days=horizon_days)
     first = days_to_next_purchase(lake, frame.customer_id, cutoff, cutoff + horizon)
     return_times, observed_horizons = first / horizon_days, 1.0
-    if until is not None and cutoff + 2 * horizon <= until:
+    if cutoff + 2 * horizon <= until:
         both = days_to_next_purchase(lake, frame.customer_id, cutoff, cutoff + 2 * horizon)
         # an order of the first horizon that became known only after its end changes no label
         later = np.maximum(both / horizon_days, 1)

@@ -122,20 +122,15 @@ def stack_rows(
     Rows are thinned evenly to `MAX_ROWS`, of few snapshots to `MAX_ROWS_OF_FEW`. The features
     contain the observed season, because the label windows are over.
     """
-    step = _row_step(snapshots)
     tables = [snapshot.matrix(columns, observed_season=True) for snapshot in snapshots]
-    labels = [_thinned(snapshot.labels, step) for snapshot in snapshots]
-    return (np.concatenate([_thinned(table, step) for table in tables]), np.concatenate(labels))
+    labels = [snapshot.labels for snapshot in snapshots]
+    return _thinned(snapshots, tables), _thinned(snapshots, labels)
 
 
 def stacked_return_times(snapshots: Sequence[Snapshot]) -> np.ndarray | None:
     """Return the return times of stacked rows, (n,). None if a snapshot has none."""
-    times = [snapshot.return_times for snapshot in snapshots]
-    available = [own for own in times if own is not None]
-    if len(available) < len(snapshots):
-        return None
-    step = _row_step(snapshots)
-    return np.concatenate([_thinned(own, step) for own in available])
+    times = [each.return_times for each in snapshots if each.return_times is not None]
+    return _thinned(snapshots, times) if len(times) == len(snapshots) else None
 
 
 def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) -> np.ndarray:
@@ -145,25 +140,21 @@ def stacked_observed_horizons(snapshots: Sequence[Snapshot], horizon_days: int) 
     the past must not use later orders.
     """
     last_cutoff = max(snapshot.cutoff for snapshot in snapshots) - timedelta(days=horizon_days)
-    horizons = [
-        2.0 if snapshot.observed_horizons >= 2 and snapshot.cutoff <= last_cutoff else 1.0
-        for snapshot in snapshots
+    has_second = [
+        snapshot.observed_horizons >= 2 and snapshot.cutoff <= last_cutoff for snapshot in snapshots
     ]
-    step = _row_step(snapshots)
     sizes = [len(snapshot.frame) for snapshot in snapshots]
-    rows = map(np.full, sizes, horizons)
-    return np.concatenate([_thinned(own, step) for own in rows])
+    rows = [np.full(size, 1.0 + second) for size, second in zip(sizes, has_second, strict=True)]
+    return _thinned(snapshots, rows)
 
 
-def _row_step(snapshots: Sequence[Snapshot]) -> float:
-    """Return the mean distance between the rows to keep, 1 or more."""
+def _thinned(snapshots: Sequence[Snapshot], tables: Sequence[np.ndarray]) -> np.ndarray:
+    """Concatenate the tables of snapshots, one each, with evenly spread rows of each."""
     most = MAX_ROWS if len(snapshots) > FEW_SNAPSHOTS else MAX_ROWS_OF_FEW
-    return max(1.0, sum(len(snapshot.frame) for snapshot in snapshots) / most)
-
-
-def _thinned(rows: np.ndarray, step: float) -> np.ndarray:
-    """Return rows that are evenly spread."""
-    return rows if step == 1 else rows[np.arange(0, len(rows), step).astype(int)]
+    step = max(1.0, sum(len(snapshot.frame) for snapshot in snapshots) / most)
+    if step == 1:
+        return np.concatenate(tables)
+    return np.concatenate([rows[np.arange(0, len(rows), step).astype(int)] for rows in tables])
 
 
 def build_training_set(

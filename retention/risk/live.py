@@ -36,7 +36,6 @@ class Population:
     `score`: customers' lake and cutoff → ``customer_id, churn_probability, expected_value``.
     """
 
-    measured_at: datetime
     version: str
     window: Window
     score: "Callable[[CustomerLake, datetime], pd.DataFrame]"
@@ -81,7 +80,7 @@ def _by_model(lake: "Lake", trained: "TrainedChurn", at: datetime) -> Population
         value = expected_spend(snapshot, window.horizon_days)
         return _frame(snapshot, trained.predict(snapshot), value)
 
-    return Population(at, trained.version, window, score, trained)
+    return Population(trained.version, window, score, trained)
 
 
 def _by_rules(lake: "Lake", at: datetime, window: Window) -> Population:
@@ -95,7 +94,7 @@ def _by_rules(lake: "Lake", at: datetime, window: Window) -> Population:
         _, _, risk = rules.ranks(some.frame, active, rank_days)
         return _frame(some, risk, expected_spend(some, window.horizon_days))
 
-    return Population(at, rules.VERSION, window, score)
+    return Population(rules.VERSION, window, score)
 
 
 def _frame(customers: Snapshot | Buyers, risk: object, expected_value: object) -> "pd.DataFrame":

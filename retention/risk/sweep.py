@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retention.churn.explaining.clauses import Evidence, EvidenceTable
     from retention.churn.model import TrainedChurn
     from retention.lake import Lake
-    from retention.risk.policy import Policy, Tiers
+    from retention.risk.policy import Policy
     from retention.risk.rules import RuleEvidence
 
 Extreme = Literal["", "none", "all"]
@@ -392,8 +392,8 @@ def score_active(
         scores, evidence = score(trained, lake, at, progress)
         version, rung = trained.version, trained.rung
         selection_note = trained.selection_note
-    scores = _assign_tiers(scores, thresholds(policy, trained))
-    return scores, version, rung, selection_note, evidence
+    tiers = tiers_of(scores.churn_probability.to_numpy(), thresholds(policy, trained))
+    return scores.assign(tier=tiers), version, rung, selection_note, evidence
 
 
 def _with_shown_reasons(cohort: "pd.DataFrame", *, is_of_any_tier: bool) -> "pd.DataFrame":
@@ -405,10 +405,6 @@ def _with_shown_reasons(cohort: "pd.DataFrame", *, is_of_any_tier: bool) -> "pd.
     ]
     sentences = map(sentence, cohort.clauses, told_as)
     return cohort.assign(reasons=shown, sentence=list(sentences), told_as=told_as)
-
-
-def _assign_tiers(scores: "pd.DataFrame", tiers: "Tiers") -> "pd.DataFrame":
-    return scores.assign(tier=tiers_of(scores.churn_probability.to_numpy(), tiers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from scipy.stats import beta as beta_distribution
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 DECILES = tuple(tenth / 10 for tenth in range(1, 11))
+# of a retention campaign: how many accept its offer, and the value of a customer, its cost and that
+# of a contact
+ALPHA, BETA, CLV, OFFER, CONTACT = 6, 14, 200, 10, 1
 
 
 def metrics(churned: np.ndarray, probability: np.ndarray) -> dict[str, float]:
@@ -27,7 +30,7 @@ def metrics(churned: np.ndarray, probability: np.ndarray) -> dict[str, float]:
         "brier": float(np.mean((probability - churned) ** 2)),
         "log_loss": float(-np.mean(churned * np.log(clipped) + (1 - churned) * np.log1p(-clipped))),
         "ece": ece(churned, probability),
-        "empc": empc(churned, probability)[0],
+        "empc": empc(churned, probability),
     }
 
 
@@ -135,22 +138,11 @@ def reliability(
     ]
 
 
-def empc(
-    churned: np.ndarray,
-    probability: np.ndarray,
-    *,
-    alpha: float = 6,
-    beta: float = 14,
-    clv: float = 200,
-    offer: float = 10,
-    contact: float = 1,
-) -> tuple[float, float]:
+def empc(churned: np.ndarray, probability: np.ndarray) -> float:
     """Compute the expected maximum profit of a retention campaign.
 
-    The probability γ that a churner accepts the offer is Beta(alpha, beta). For each γ the best
+    The probability γ that a churner accepts the offer is Beta(`ALPHA`, `BETA`). For each γ the best
     vertex of the ROC hull is used, and the profit is averaged over γ in closed form.
-
-    Returns: share of the customers to target.
 
     References
     ----------
@@ -159,15 +151,15 @@ def empc(
     """
     share = float(np.mean(churned))
     hits, alarms = _hull(churned, probability)
-    d, f = offer / clv, contact / clv
+    d, f = OFFER / CLV, CONTACT / CLV
     slope = ((d + f) * (1 - share) * np.diff(alarms)) / (share * np.maximum(np.diff(hits), 1e-300))
     edges = np.concatenate([[0.0], np.clip((slope + f) / (1 - d), 0, 1), [1.0]])
-    mass = np.diff(beta_distribution.cdf(edges, alpha, beta))
-    mean = np.diff(beta_distribution.cdf(edges, alpha + 1, beta)) * alpha / (alpha + beta)
-    profit = clv * (
+    mass = np.diff(beta_distribution.cdf(edges, ALPHA, BETA))
+    mean = np.diff(beta_distribution.cdf(edges, ALPHA + 1, BETA)) * ALPHA / (ALPHA + BETA)
+    profit = CLV * (
         (1 - d) * share * hits * mean - (f * share * hits + (d + f) * (1 - share) * alarms) * mass
     )
-    return float(profit.sum()), float(((share * hits + (1 - share) * alarms) * mass).sum())
+    return float(profit.sum())
 
 
 def _hull(churned: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,7 @@ def log_losses(churned: np.ndarray, probability: np.ndarray) -> np.ndarray:
     return -(churned * np.log(p) + (1 - churned) * np.log1p(-p))
 
 
-def paired_interval(difference: np.ndarray, customers: np.ndarray, seed: int = 0) -> Interval:
+def paired_interval(difference: np.ndarray, customers: np.ndarray) -> Interval:
     """Return the mean of paired differences and its interval.
 
     Customers are drawn with replacement, in blocks beyond a few thousand. The interval has the
@@ -45,7 +45,7 @@ def paired_interval(difference: np.ndarray, customers: np.ndarray, seed: int = 0
     total = np.bincount(block, weights=difference)
     rows = np.bincount(block)
     total, rows = total[rows > 0], rows[rows > 0]
-    drawn = np.random.default_rng(seed).multinomial(
+    drawn = np.random.default_rng(0).multinomial(
         len(rows), np.full(len(rows), 1 / len(rows)), _DRAWS
     )
     means = (drawn @ total) / (drawn @ rows)
@@ -56,8 +56,6 @@ def paired_interval(difference: np.ndarray, customers: np.ndarray, seed: int = 0
 def metric_intervals(
     measure: Callable[[np.ndarray, np.ndarray], dict[str, float]],
     origins: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    *,
-    seed: int = 0,
 ) -> dict[str, list[float]]:
     """Return 95% intervals of metrics.
 
@@ -74,7 +72,7 @@ def metric_intervals(
     names, codes = np.unique(np.concatenate(customers).astype(str), return_inverse=True)
     rows = np.split(codes, np.cumsum([len(origin[0]) for origin in origins])[:-1])
     draws = int(np.clip(_METRIC_ROWS // len(codes), *_METRIC_DRAWS))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     resamples: list[dict[str, float]] = []
     while len(resamples) < draws:
         times = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))

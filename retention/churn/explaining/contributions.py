@@ -31,7 +31,7 @@ Trees, Nature Machine Intelligence 2.
 Saabas (2014), Interpreting Random Forests (path attribution).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -112,7 +112,8 @@ def _explain(
     if isinstance(model, LogOdds):
         members = model.members
         parts = [_explain_member(member, X, reference, groups, leaf_rows) for member in members]
-        explanation = _average(parts, _member_weights(model, len(parts)), _logit)
+        # the whole model needs the clipping of `LogOdds`
+        explanation = _combined(parts, _member_weights(model, len(parts)), expit, _logit)
         if _matches_margin(explanation, model.decision_function(X)):
             return explanation
     return _sample_shapley(lambda rows: _margin(model, rows), X, reference, groups)
@@ -132,23 +133,25 @@ def _member_weights(model: LogOdds, members: int) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _average(
-    parts: list[AdditiveExplanation], weights: np.ndarray, odds: Callable[[Any], Any]
+def _combined(
+    parts: list[AdditiveExplanation],
+    weights: Iterable[float],
+    inner: Callable[[Any], Any],
+    outer: Callable[[Any], Any],
 ) -> AdditiveExplanation:
-    """Combine the explanations of members of a weighted mean.
+    """Combine the explanations of the parts of a weighted sum.
 
-    ``odds`` converts probabilities to log-odds. The whole model needs the clipping of `LogOdds`.
+    ``inner`` converts the log-odds of a part to what is added, ``outer`` the sum to log-odds.
     """
-    chance = sum(weight * expit(part.margin) for part, weight in zip(parts, weights, strict=True))
-    base = sum(weight * expit(part.base) for part, weight in zip(parts, weights, strict=True))
-    pairs = zip(parts, weights, strict=True)
-    slopes = [weight * _secant(expit, part.margin, part.base) for part, weight in pairs]
-    back = _secant(odds, np.asarray(chance), float(base))
+    pairs = list(zip(parts, weights, strict=True))
+    total = np.asarray(sum(weight * inner(part.margin) for part, weight in pairs))
+    base = float(sum(weight * inner(part.base) for part, weight in pairs))
+    back = _secant(outer, total, base)
+    slopes = [weight * _secant(inner, part.margin, part.base) for part, weight in pairs]
     phi = sum(part.phi * (slope * back)[:, None] for part, slope in zip(parts, slopes, strict=True))
-    error = float(sum(part.error * weight for part, weight in zip(parts, weights, strict=True)))
+    error = float(sum(part.error * weight for part, weight in pairs))
     methods = tuple(dict.fromkeys(method for part in parts for method in part.methods))
-    margin = odds(np.asarray(chance))
-    return AdditiveExplanation(float(odds(base)), np.asarray(phi), margin, methods, error)
+    return AdditiveExplanation(float(outer(base)), np.asarray(phi), outer(total), methods, error)
 
 
 def _logit(chance: Any) -> Any:
@@ -187,11 +190,11 @@ def _explain_member(
         return _closed_form(member, X, reference)
     if isinstance(member, LogOdds):
         inner = [_explain_member(part, X, reference, groups, leaf_rows) for part in member.members]
-        return _average(inner, _member_weights(member, len(inner)), _wide_logit)
+        return _combined(inner, _member_weights(member, len(inner)), expit, _wide_logit)
     if isinstance(member, Survival):
-        return _explain_product(
-            [_explain_member(part, X, reference, groups, leaf_rows) for part in member.stretches]
-        )
+        stretches = member.stretches
+        inner = [_explain_member(part, X, reference, groups, leaf_rows) for part in stretches]
+        return _combined(inner, [1.0] * len(inner), log_expit, _logit_of_log)
     if isinstance(member, HistGradientBoostingClassifier):
         return _boosting(member, X)
     if isinstance(member, (DecisionTreeClassifier, *FORESTS)):
@@ -206,20 +209,6 @@ def _explain_member(
             exact = _quadratic if isinstance(member[-1], Quadratic) else _linear
             return exact(member, X, reference, source)
     return _sample_shapley(lambda rows: _margin(member, rows), X, reference, groups)
-
-
-def _explain_product(parts: list[AdditiveExplanation]) -> AdditiveExplanation:
-    """Explain a product of probabilities in log-odds."""
-    total = np.sum([log_expit(part.margin) for part in parts], axis=0)
-    base = float(np.sum([log_expit(part.base) for part in parts]))
-    slopes = [_secant(log_expit, part.margin, part.base) for part in parts]
-    back = _secant(_logit_of_log, total, base)
-    pairs = zip(parts, slopes, strict=True)
-    phi = np.sum([part.phi * (slope * back)[:, None] for part, slope in pairs], axis=0)
-    methods = tuple(dict.fromkeys(method for part in parts for method in part.methods))
-    error = float(np.mean([part.error for part in parts]))
-    margin = _logit_of_log(total)
-    return AdditiveExplanation(float(_logit_of_log(base)), phi, margin, methods, error)
 
 
 def _logit_of_log(chance: Any) -> Any:

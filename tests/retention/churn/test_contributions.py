@@ -6,10 +6,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from retention.churn import estimators
 from retention.churn.estimators import ESTIMATORS, ClosedForm, LogOdds
 from retention.churn.explaining.contributions import contributions
 from retention.window import Window
+from tests.retention.churn.models import assert_adds_up, fitted
 
 ROWS, GROUPS = 400, [[0, 1], [2], [3, 4]]
 
@@ -30,17 +30,11 @@ def data():
     return X, y, np.nanmedian(X, axis=0)
 
 
-def assert_adds_up(explanation, margin) -> None:
-    total = explanation.base + explanation.phi.sum(axis=1)
-    np.testing.assert_allclose(explanation.margin, margin, atol=1e-5)
-    np.testing.assert_allclose(total, explanation.margin, atol=1e-6)
-
-
 @pytest.mark.nightly_after(8)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_base_and_contributions_add_up_to_the_margin(data, name):
     X, y, reference = data
-    model = estimators.fit(name, X, y)
+    model = fitted(name, X, y)
     explanation = contributions(model, X[:60], reference, GROUPS)
     assert_adds_up(explanation, model.decision_function(X[:60]))
     again = contributions(model, X[:60], reference, GROUPS)
@@ -52,7 +46,7 @@ def test_base_and_contributions_add_up_to_the_margin(data, name):
 
 def test_large_populations_use_path_attribution_and_add_up(data):
     X, y, reference = data
-    model = estimators.fit("forest", X, y)
+    model = fitted("forest", X, y)
     leaves = sum(int(tree.tree_.n_leaves) for tree in model.members[0].estimators_)
     exact = contributions(model, X, reference, GROUPS)
     explanation = contributions(model, X, reference, GROUPS, leaf_rows=10 * leaves)
@@ -95,7 +89,7 @@ def test_unknown_blends_get_sampled_values(data):
             return np.column_stack([1 - chance, chance])
 
     X, y, reference = data
-    member = estimators.fit("logistic", X, y).members[0]
+    member = fitted("logistic", X, y).members[0]
     explanation = contributions(Blend([member]), X[:20], reference, GROUPS)
     assert explanation.methods == ("sampled Shapley values",)
     assert_adds_up(explanation, 2 * np.nan_to_num(X[:20, 0]))

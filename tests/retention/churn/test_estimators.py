@@ -6,6 +6,7 @@ from sklearn.pipeline import make_pipeline
 
 from retention.churn import estimators
 from retention.errors import Cancelled
+from tests.retention.churn.models import fitted
 
 COLUMNS = ("recency_days", "bg_no_purchase", "orders_all", "emails_1h")
 
@@ -26,7 +27,7 @@ def question():
 def test_all_estimators_learn_and_predict_consistently(name, question):
     X, y = question
     steps = []
-    model = estimators.fit(
+    model = fitted(
         name,
         X,
         y,
@@ -44,7 +45,7 @@ def test_all_estimators_learn_and_predict_consistently(name, question):
     np.testing.assert_allclose(
         1 / (1 + np.exp(-model.decision_function(X))), probability[:, 1], atol=1e-5
     )
-    again = estimators.fit(name, X, y, columns=COLUMNS, seed=1)
+    again = fitted(name, X, y, columns=COLUMNS, seed=1)
     np.testing.assert_array_equal(again.predict_proba(X), probability)
     assert steps
     assert all(0 <= done <= total for done, total in steps)
@@ -56,7 +57,7 @@ def test_cancelled_fit_stops(name, question):
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        estimators.fit(name, *question, columns=COLUMNS, progress=stop)
+        fitted(name, *question, columns=COLUMNS, progress=stop)
 
 
 def test_blend_weights_prefer_the_better_member():
@@ -96,7 +97,7 @@ def test_calendar_models_use_the_day_of_the_year(name):
     angle = rng.uniform(0, 2 * np.pi, 3000)
     X = np.column_stack([rng.normal(size=3000), np.sin(angle), np.cos(angle), np.ones(3000)])
     y = (rng.random(3000) < np.where(np.sin(angle) > 0, 0.7, 0.2)).astype(float)
-    model = estimators.fit(name, X, y, columns=columns)
+    model = fitted(name, X, y, columns=columns)
     asked = np.array([[0.0, 1.0, 0.0, 1.0], [0.0, -1.0, 0.0, 1.0]])
     high, low = model.predict_proba(asked)[:, 1]
     assert high > low + 0.3

@@ -18,6 +18,7 @@ from retention.churn.snapshots import take_snapshot
 from retention.features import NAMES, build
 from retention.window import Window
 from tests import shop as tiny
+from tests.retention.churn.models import fitted
 
 WINDOW = Window(21, 42)
 
@@ -142,7 +143,7 @@ def test_lime_fidelity_is_bounded_and_reproducible(shop, people, trained, name):
 
     X = people.matrix(trained.columns)
     y = (people.frame.recency_days > 14).to_numpy(dtype=float)
-    model = replace(trained, model=estimators.fit(name, X, y), estimator=name)
+    model = replace(trained, model=fitted(name, X, y), estimator=name)
     first, second = second_opinion(model, X[3], X), second_opinion(model, X[3], X)
     assert 0 <= first.fidelity <= 1
     assert first == second

@@ -12,7 +12,7 @@ from retention.churn.hazards import EDGES, Survival, fit_survival
 from retention.churn.snapshots import take_snapshot
 from retention.progress import silent
 from retention.window import Window
-from tests.retention.churn.test_contributions import assert_adds_up
+from tests.retention.churn.models import assert_adds_up, fitted
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_rare_values_do_not_dominate_predictions():
     X[:, 5] = 0
     X[7, 5] = 1e-3  # one customer, a trifle
     y = (rng.random(300) < 0.2).astype(float)
-    model = estimators.fit("logistic", X, y)
+    model = fitted("logistic", X, y)
     far = np.zeros((1, 40))
     usual = model.predict_proba(far)[0, 1]
     far[0, 5] = 50.0
@@ -123,7 +123,7 @@ def test_logistic_regression_is_cautious_with_few_customers():
     rng = np.random.default_rng(4)
     X = rng.normal(size=(600, 90))
     y = (rng.random(600) < np.where(X[:, 0] > 1, 0.6, 0.1)).astype(float)
-    model = estimators.fit("logistic", X[:300], y[:300])
+    model = fitted("logistic", X[:300], y[:300])
     p, base = model.predict_proba(X[300:])[:, 1], y[:300].mean()
     ours, plain = (
         -np.mean(y[300:] * np.log(probability) + (1 - y[300:]) * np.log(1 - probability))

@@ -7,10 +7,11 @@ import pytest
 
 from retention.churn import estimators
 from retention.churn.explaining.contributions import contributions
-from retention.churn.snapshots import take_snapshot
+from retention.churn.snapshots import take_labelled_snapshots, take_snapshot
 from retention.churn.training_set import build_training_set, stacked_observed_horizons
+from retention.features.availability import unknown_features
 from retention.window import Window
-from tests.retention.churn.test_contributions import assert_adds_up
+from tests.retention.churn.models import assert_adds_up
 
 H, ACTIVE = 21, 42
 
@@ -86,9 +87,12 @@ def test_base_and_contributions_add_up_to_the_margin(customers):
 
 def test_second_horizon_is_observed_only_if_it_is_over(shop):
     moment, horizon = shop.begin + timedelta(days=80), timedelta(days=H)
-    alone = take_snapshot(shop.lake, moment, window=Window(H, ACTIVE))
-    early, late = (
-        take_snapshot(shop.lake, moment, window=Window(H, ACTIVE), until=moment + n * horizon)
+    window, unknown = Window(H, ACTIVE), unknown_features(shop.lake, moment)
+    alone = take_snapshot(shop.lake, moment, window=window)
+    (early,), (late,) = (
+        take_labelled_snapshots(
+            shop.lake, [moment], window, seasonal=False, until=moment + n * horizon, unknown=unknown
+        )
         for n in (1.9, 2)
     )
     assert (alone.observed_horizons, early.observed_horizons, late.observed_horizons) == (1, 1, 2)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
-from retention.churn import estimators
 from retention.churn.snapshots import take_snapshot
 from retention.features import build
 from retention.lake.schema import TABLES
 from retention.lake.storage import delta_store
 from retention.window import Window
+from tests.retention.churn.models import fitted
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_stored_values_and_features_are_unscaled(shop):
 @pytest.mark.parametrize("name", ["logistic", "svm"])
 def test_scaling_and_imputation_are_steps_of_the_model(name, question):
     X, y = question
-    (member,) = estimators.fit(name, X, y, seed=2).members
+    (member,) = fitted(name, X, y, seed=2).members
     steps = dict(member.steps)
     np.testing.assert_allclose(steps["simpleimputer"].statistics_, np.nanmedian(X, axis=0))
     scaler = next(step for step in steps.values() if isinstance(step, StandardScaler))
@@ -59,7 +59,7 @@ def test_scaling_and_imputation_are_steps_of_the_model(name, question):
 )
 def test_imputation_uses_training_rows_only(name, question):
     X, y = question
-    model = estimators.fit(name, X, y, seed=2)
+    model = fitted(name, X, y, seed=2)
     company = np.vstack([X[:50], np.full((200, 3), 1e6)])
     np.testing.assert_allclose(
         model.predict_proba(X[:50]), model.predict_proba(company)[:50], atol=1e-9
