@@ -1,6 +1,7 @@
 """Try an alert on the past 90 days."""
 
 import itertools
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +84,14 @@ def _late(condition: Condition, end: datetime, lake: "Lake") -> list[dict[str, A
 def _lapses(watch: Watch, end: datetime) -> list[dict[str, Any]]:
     starts = lapses.week_starts(watch.lake, end, lapses.BASELINE_WEEKS + DAYS // 7)
     counts = weekly_lapses(watch, starts)
-    fired, was_true = [], False
-    for last in range(lapses.BASELINE_WEEKS + 1, len(counts) + 1):
-        found = lapses.rise(counts[last - lapses.BASELINE_WEEKS - 1 : last])
-        if found.is_unusual and not was_true:
-            at = (found.week + lapses.WEEK).astimezone(end.tzinfo)
-            fired.append({"at": at.isoformat(), "customers": found.lapsed})
-        was_true = found.is_unusual
-    return fired
+    rises = (
+        lapses.rise(counts[last - lapses.BASELINE_WEEKS - 1 : last])
+        for last in range(lapses.BASELINE_WEEKS + 1, len(counts) + 1)
+    )
+    return _beginnings(
+        (rise.is_unusual, (rise.week + lapses.WEEK).astimezone(end.tzinfo), rise.lapsed)
+        for rise in rises
+    )
 
 
 def _decayed(end: datetime, database: Database) -> list[dict[str, Any]]:
@@ -104,12 +105,16 @@ def _decayed(end: datetime, database: Database) -> list[dict[str, Any]]:
             )
             .order_by(ModelHealth.at)
         ).all()
-    fired, was_decayed = [], False
-    for health in checks:
-        is_decayed = health.state == "decayed"
-        if is_decayed and not was_decayed:
-            fired.append({"at": health.at.isoformat(), "customers": 0})
-        was_decayed = is_decayed
+    return _beginnings((health.state == "decayed", health.at, 0) for health in checks)
+
+
+def _beginnings(checks: Iterable[tuple[bool, datetime, int]]) -> list[dict[str, Any]]:
+    """Return the checks at which a condition became true."""
+    fired, was_true = [], False
+    for is_true, at, customers in checks:
+        if is_true and not was_true:
+            fired.append({"at": at.isoformat(), "customers": customers})
+        was_true = is_true
     return fired
 
 

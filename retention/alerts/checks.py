@@ -11,6 +11,7 @@ from retention.alerts.condition import DECAYED, HARM, LAPSES, LATE, Condition
 from retention.audiences.evaluate import Members
 from retention.audiences.expression import And, Expression
 from retention.audiences.scores import members_at, scores_at
+from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.measurement.interim import HARM_ALPHA, harmful_campaigns
 from retention.db import Database, Transaction
 from retention.progress import Progress, silent
@@ -173,7 +174,7 @@ def _harm(watch: Watch, state: dict[str, Any], session: Transaction) -> Check:
                 "id": harm.campaign.id,
                 "version": harm.campaign.version,
                 "name": harm.campaign.name,
-                "currency": harm.campaign.body.get("currency", ""),
+                "currency": Body.of(harm.campaign).currency,
                 "low": harm.low * harm.treated,
                 "high": harm.high * harm.treated,
                 "customers": harm.treated,

@@ -36,7 +36,6 @@ def scores_at(
 
     Returns: ``customer_id, churn_probability, tier, expected_value``.
     """
-    settings = database.settings
     from retention.risk import rules
     from retention.risk.sweep import score_active
 

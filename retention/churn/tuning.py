@@ -11,7 +11,7 @@ Jamieson, Talwalkar (2016), Non-stochastic Best Arm Identification and Hyperpara
 AISTATS.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from time import monotonic
 from typing import Any
@@ -27,47 +27,38 @@ from retention.progress import Progress, part, silent
 from retention.text import gettext
 
 MAX_TRIALS = 64  # per estimator
-Draw = Callable[[np.random.Generator], dict[str, Any]]
-
-
-def _log_uniform(low: float, high: float, draw: np.random.Generator) -> float:
-    """Draw log-uniformly, rounded to three digits."""
-    return float(f"{np.exp(draw.uniform(np.log(low), np.log(high))):.3g}")
-
-
-def _quadratic_settings(draw: np.random.Generator) -> dict[str, Any]:
-    return {"C": _log_uniform(3e-4, 0.03, draw), "gamma": _log_uniform(1e-3, 0.03, draw)}
-
-
-SPACE: Mapping[str, Draw] = {
-    "logistic": lambda draw: {"C": _log_uniform(1e-3, 1, draw)},
-    estimators.PRODUCTS: _quadratic_settings,
-    estimators.HORIZONS: _quadratic_settings,
-    "svm": lambda draw: {"C": _log_uniform(1e-4, 0.1, draw)},
-    "neural": lambda draw: {
-        "alpha": _log_uniform(0.1, 10, draw),
-        "learning_rate_init": _log_uniform(5e-4, 5e-3, draw),
-    },
-    "tree": lambda draw: {
-        "max_depth": int(draw.integers(3, 10)),
-        "min_samples_leaf": round(_log_uniform(20, 300, draw)),
-    },
-    "forest": lambda draw: {
-        "min_samples_leaf": round(_log_uniform(4, 60, draw)),
-        "max_features": _log_uniform(0.08, 0.5, draw),
-    },
-    "extra_trees": lambda draw: {
-        "min_samples_leaf": round(_log_uniform(4, 60, draw)),
-        "max_features": _log_uniform(0.1, 0.7, draw),
-    },
-    "boosting": lambda draw: {
-        "learning_rate": _log_uniform(0.03, 0.2, draw),
-        "max_leaf_nodes": round(_log_uniform(4, 32, draw)),
-        "l2_regularization": _log_uniform(0.5, 50, draw),
-        "min_samples_leaf": round(_log_uniform(15, 250, draw)),
-        "max_features": _log_uniform(0.1, 1, draw),
+_PRODUCTS = {"C": (3e-4, 0.03), "gamma": (1e-3, 0.03)}
+# The least and the largest value of each setting.
+SPACE: Mapping[str, Mapping[str, tuple[float, float]]] = {
+    "logistic": {"C": (1e-3, 1)},
+    estimators.PRODUCTS: _PRODUCTS,
+    estimators.HORIZONS: _PRODUCTS,
+    "svm": {"C": (1e-4, 0.1)},
+    "neural": {"alpha": (0.1, 10), "learning_rate_init": (5e-4, 5e-3)},
+    "tree": {"max_depth": (3, 9), "min_samples_leaf": (20, 300)},
+    "forest": {"min_samples_leaf": (4, 60), "max_features": (0.08, 0.5)},
+    "extra_trees": {"min_samples_leaf": (4, 60), "max_features": (0.1, 0.7)},
+    "boosting": {
+        "learning_rate": (0.03, 0.2),
+        "max_leaf_nodes": (4, 32),
+        "l2_regularization": (0.5, 50),
+        "min_samples_leaf": (15, 250),
+        "max_features": (0.1, 1),
     },
 }
+_COUNTS = ("max_leaf_nodes", "min_samples_leaf")
+
+
+def draw_settings(name: str, draw: np.random.Generator) -> dict[str, Any]:
+    """Draw settings of an estimator: log-uniformly, to three digits; a depth uniformly."""
+    settings: dict[str, Any] = {}
+    for setting, (low, high) in SPACE[name].items():
+        if setting == "max_depth":
+            settings[setting] = int(draw.integers(int(low), int(high) + 1))
+            continue
+        value = float(f"{np.exp(draw.uniform(np.log(low), np.log(high))):.3g}")
+        settings[setting] = round(value) if setting in _COUNTS else value
+    return settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +153,7 @@ def _search(
     rounds = sum(0.5**number for number in range(len(origins)))
     trials = _affordable_trials(budget, monotonic() - started, rounds)
     draw = np.random.default_rng([seed, *name.encode()])
-    remaining = [default, *(_Trial(SPACE[name](draw)) for _ in range(trials))]
+    remaining = [default, *(_Trial(draw_settings(name, draw)) for _ in range(trials))]
     total = round(len(remaining) * rounds)
     for number, origin in enumerate(origins):
         for trial in remaining:

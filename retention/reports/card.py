@@ -114,35 +114,26 @@ def card(
 def _facts(row: ModelVersion, settings: Settings) -> dict[str, Any]:
     """Return the registry's facts about a model."""
     evaluation = row.metrics
-    origins = evaluation.get("origins") or []
+    columns = (
+        *("version", "state", "estimator", "rung", "horizon_days", "active_within_days", "seed"),
+        *("code_version", "sha256", "created_by", "promoted_by"),
+    )
+    figures = ("judged_at", "customers", "base_rate", "difference")
     return {
-        "version": row.version,
-        "state": row.state,
-        "estimator": row.estimator,
-        "rung": row.rung,
+        **{name: getattr(row, name) for name in columns},
+        **{name: evaluation.get(name) for name in figures},
         "made_at": clock.now().isoformat(),
         "cutoff": row.cutoff.isoformat(),
-        "horizon_days": row.horizon_days,
-        "active_within_days": row.active_within_days,
         "features": len(row.features),
-        "seed": row.seed,
-        "code_version": row.code_version,
         "fingerprint": row.data_fingerprint,
-        "sha256": row.sha256,
         "calibration": row.parameters.get("calibration", ""),
         "train_rows": row.parameters.get("train_rows"),
         "settings": row.parameters.get("settings") or {},
         "searched": row.parameters.get("tuning") or {},
-        "created_by": row.created_by,
         "created_at": row.created_at.isoformat(),
-        "promoted_by": row.promoted_by,
         "promoted_at": row.promoted_at.isoformat() if row.promoted_at else None,
-        "judged_at": evaluation.get("judged_at"),
-        "customers": evaluation.get("customers"),
-        "base_rate": evaluation.get("base_rate"),
         "metrics": _metric_rows(row),
-        "origins": len(origins),
-        "difference": evaluation.get("difference"),
+        "origins": len(evaluation.get("origins") or []),
         "checks": evaluation.get("checks") or [],
         "segments": [_segment_row(segment) for segment in evaluation.get("segments") or []],
     }

@@ -28,7 +28,7 @@ def risk_trend(
 
     Returns: ``at`` (ISO 8601) and ``risk``, at most `MAX_POINTS`, one per time.
     """
-    cohorts = _newest_lists(session, Cohort.as_of < before)
+    cohorts = newest_lists(session, Cohort.as_of < before, limit=4 * MAX_POINTS)
     runs: dict[datetime, str] = {}
     for cohort in cohorts:
         if (cohort.model_version == "rules") == by_rules:
@@ -44,7 +44,7 @@ def risk_trend(
 
 def is_listed(lake: "Lake", session: Transaction, customer_id: str, until: datetime) -> bool:
     """Whether the newest list of the customers with most to lose has a customer."""
-    lists = _newest_lists(session, Cohort.as_of <= until)
+    lists = newest_lists(session, Cohort.as_of <= until, limit=4 * MAX_POINTS)
     newest = next((cohort for cohort in lists if not cohort.tiers), None)
     if newest is None:
         return False
@@ -53,13 +53,15 @@ def is_listed(lake: "Lake", session: Transaction, customer_id: str, until: datet
     return bool(own.count().execute())
 
 
-def _newest_lists(session: Transaction, is_within: ColumnElement[bool]) -> Iterable[Cohort]:
-    """Return lists of the whole shop that meet a condition, newest first."""
+def newest_lists(
+    session: Transaction, *conditions: ColumnElement[bool], limit: int | None = None
+) -> Iterable[Cohort]:
+    """Return the newest lists of the whole shop that meet all conditions, newest first."""
     return session.scalars(
         select(Cohort)
-        .where(Cohort.team_id == session.settings.team_id, is_within, Cohort.audience.is_(None))
+        .where(Cohort.team_id == session.settings.team_id, Cohort.audience.is_(None), *conditions)
         .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
-        .limit(4 * MAX_POINTS)
+        .limit(limit)
     )
 
 

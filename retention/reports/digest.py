@@ -22,6 +22,7 @@ from retention.progress import Progress, silent
 from retention.registry import champion, definition_in_force
 from retention.registry.model_cache import churn_model, open_recommender
 from retention.reports import charts
+from retention.reports.customer_history import newest_lists
 from retention.reports.outlook import Risk, latest_outcome, risk
 from retention.reports.verdicts import digest_headline
 from retention.reports.week import WEEK, Week, week
@@ -244,16 +245,7 @@ def _list_by_rules(session: Transaction, at: datetime) -> Cohort | None:
 
     Its figures cannot be compared with those of a model.
     """
-    newest = session.scalars(
-        select(Cohort)
-        .where(
-            Cohort.team_id == session.settings.team_id,
-            Cohort.as_of < at,
-            Cohort.as_of >= at - RECENT_LIST,
-            Cohort.audience.is_(None),
-        )
-        .order_by(Cohort.as_of.desc(), Cohort.created_at.desc())
-    )
+    newest = newest_lists(session, Cohort.as_of < at, Cohort.as_of >= at - RECENT_LIST)
     last = next((row for row in newest if list(row.tiers) in ([], ["high"])), None)
     return last if last is not None and last.model_version == "rules" else None
 

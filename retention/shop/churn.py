@@ -6,15 +6,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
 from retention.churn.estimators import ESTIMATORS
 from retention.churn.evaluation.evaluate import Evaluation
 from retention.churn.model import TrainedChurn
 from retention.errors import BadInput
 from retention.number_format import signed
 from retention.shop import plots
-from retention.shop.tables import html_table, text_table
+from retention.shop.tables import ModelFigures
 from retention.templating import churn as churn_sentence
 from retention.templating import day, percent
 from retention.text import gettext
@@ -33,7 +31,7 @@ METRICS = {
 }
 
 
-class ChurnReport:
+class ChurnReport(ModelFigures):
     """A churn model's metrics next to its baselines.
 
     `Shop.evaluate_churn` makes it. Printing it shows a table.
@@ -73,22 +71,13 @@ class ChurnReport:
     True
     """
 
+    names = METRICS
+
     def __init__(self, data: dict[str, Any], evaluation: Evaluation, zone: str = "UTC") -> None:
-        self._data, self._evaluation, self._zone = data, evaluation, zone
-        self.metrics: dict[str, float] = data["metrics"]
-        self.baselines: dict[str, dict[str, float]] = data["baselines"]
+        super().__init__(data)
+        self._evaluation, self._zone = evaluation, zone
         self.customers: int = data["customers"]
         self.base_rate: float = data["base_rate"]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of ``retention evaluate churn``."""
-        return self._data
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return the metrics, one row for the model and one per baseline."""
-        return pd.DataFrame.from_dict(
-            {"model": self.metrics, **self.baselines}, orient="index", columns=list(METRICS)
-        )
 
     def plot(
         self, kind: Literal["reliability", "lift"] = "reliability", ax: "Axes | None" = None
@@ -128,39 +117,18 @@ class ChurnReport:
         )
 
     @property
-    def _headers(self) -> list[str]:
-        return ["", *METRICS.values()]
-
-    @property
-    def _rows(self) -> list[list[str]]:
-        model = gettext("model ({name})").format(name=self._data["model"])
-        listed = {model: self.metrics, **self.baselines}
-        return [
-            [name, *(f"{figures[metric]:.3f}" for metric in METRICS)]
-            for name, figures in listed.items()
-        ]
-
-    @property
-    def _verdict(self) -> str:
+    def _notes(self) -> list[str]:
         """Compare the model with the best baseline by log loss."""
         best = min(self.baselines, key=lambda name: self.baselines[name]["log_loss"])
         gap = self._data["against"][best]
         if gap["low"] is None or gap["low"] <= 0 <= gap["high"]:
             message = gettext("Not clearly different from the best baseline ({name}).")
-            return message.format(name=best)
+            return [message.format(name=best)]
         if gap["high"] < 0:
             text = gettext("Better than the best baseline ({name}): log loss {low} to {high}.")
         else:
             text = gettext("Worse than the best baseline ({name}): log loss {low} to {high}.")
-        return text.format(name=best, low=signed(gap["low"], 3), high=signed(gap["high"], 3))
-
-    def __str__(self) -> str:
-        return "\n".join([self._caption, text_table(self._headers, self._rows), self._verdict])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_table(self._headers, self._rows, caption=self._caption, notes=(self._verdict,))
+        return [text.format(name=best, low=signed(gap["low"], 3), high=signed(gap["high"], 3))]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -250,12 +218,7 @@ class ChurnModel:
             name=trained.estimator,
             rows=trained.train_rows,
             day=day(trained.cutoff, self.zone),
-            definition=churn_sentence(
-                {
-                    "horizon_days": trained.horizon_days,
-                    "active_within_days": trained.active_within_days,
-                }
-            ),
+            definition=churn_sentence(trained.window._asdict()),
         )
 
     __repr__ = __str__

@@ -484,10 +484,8 @@ class Shop(Descriptions):
                 active = open_recommender(self._data.lake, session, self._data.policy)
             trained, terms = active.trained, active.terms
         else:
-            trained, terms = (
-                None,
-                Terms(self._data.policy.recommend, self._data.policy.offer.margin),
-            )
+            policy = self._data.policy
+            trained, terms = None, Terms(policy.recommend, policy.offer.margin)
         horizon = trained.horizon_days if trained else RECOMMEND_HORIZON
         at = self._data.lake.as_of(requested, horizon).at
         if self._data.database is None:

@@ -4,11 +4,12 @@
 import difflib
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pyarrow as pa
@@ -310,6 +311,55 @@ def _in_words(value: str, names: Mapping[str, str]) -> str:
     for target, name in names.items():
         value = value.replace(f'"{target}"', f'"{name}"')
     return value if len(value) <= 60 else f"{value[:59]}…"
+
+
+class ModelFigures(ABC):
+    """Metrics of a model next to those of its baselines. Printing it shows a table."""
+
+    names: ClassVar[Mapping[str, str]]  # of the metrics
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self._data = data
+        self.metrics: dict[str, float] = data["metrics"]
+        self.baselines: dict[str, dict[str, float]] = data["baselines"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the JSON object of ``retention evaluate``."""
+        return self._data
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the metrics, one row for the model and one per baseline."""
+        listed = {"model": self.metrics, **self.baselines}
+        return pd.DataFrame.from_dict(listed, orient="index", columns=list(self.names))
+
+    @property
+    @abstractmethod
+    def _caption(self) -> str:
+        """The sentence above the table."""
+
+    @property
+    @abstractmethod
+    def _notes(self) -> list[str]:
+        """The sentences below it."""
+
+    @property
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        model = gettext("model ({name})").format(name=self._data["model"])
+        figures = {model: self.metrics, **self.baselines}
+        rows = [[name, *map(_number, map(own.get, self.names))] for name, own in figures.items()]
+        return ["", *self.names.values()], rows
+
+    def __str__(self) -> str:
+        return "\n".join([self._caption, text_table(*self._table), *self._notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(*self._table, caption=self._caption, notes=self._notes)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 Rows = Sequence[Sequence[str]]

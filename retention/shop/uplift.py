@@ -5,12 +5,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from retention.errors import BadInput
 from retention.number_format import signed
 from retention.shop import plots
-from retention.shop.tables import arrow_table, html_table, text_table
+from retention.shop.tables import ModelFigures, arrow_table
 from retention.text import gettext
 from retention.uplift.evaluation import compare_learners
 from retention.uplift.experiment import Experiment, build_experiment
@@ -29,7 +27,7 @@ METRICS = {
 MODEL = "model"
 
 
-class UpliftResult:
+class UpliftResult(ModelFigures):
     """The effect of a campaign, and how well models find the customers it influences.
 
     `evaluate_uplift` makes it. Printing it shows a table.
@@ -66,25 +64,16 @@ class UpliftResult:
     ['model', 'random', 'risk', 'response']
     """
 
+    names = METRICS
+
     def __init__(
         self, data: dict[str, Any], trial: Experiment, predictions: "dict[str, np.ndarray]"
     ) -> None:
-        self._data, self._trial, self._predictions = data, trial, predictions
+        super().__init__(data)
+        self._trial, self._predictions = trial, predictions
         self.ate: float = data["ate"]
-        self.metrics: dict[str, float] = data["metrics"]
         self.intervals: dict[str, tuple[float, float] | None] = data["intervals"]
-        self.baselines: dict[str, dict[str, float]] = data["baselines"]
         self.uplift = predictions[MODEL]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the JSON object of ``retention evaluate uplift``."""
-        return self._data
-
-    def to_frame(self) -> "pd.DataFrame":
-        """Return the metrics, one row for the model and one per baseline."""
-        return pd.DataFrame.from_dict(
-            {MODEL: self.metrics, **self.baselines}, orient="index", columns=list(METRICS)
-        )
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Plot the Qini curves of the model and of targeting by risk.
@@ -114,19 +103,6 @@ class UpliftResult:
         )
 
     @property
-    def _headers(self) -> list[str]:
-        return ["", *METRICS.values()]
-
-    @property
-    def _rows(self) -> list[list[str]]:
-        model = gettext("model ({name})").format(name=self._data["model"])
-        listed = {model: self.metrics, **self.baselines}
-        return [
-            [name, *(_number(figures.get(metric)) for metric in METRICS)]
-            for name, figures in listed.items()
-        ]
-
-    @property
     def _notes(self) -> list[str]:
         interval = self.intervals["qini"]
         notes = []
@@ -145,14 +121,6 @@ class UpliftResult:
             for column, reason in self._data["left_out"].items()
         ]
         return notes
-
-    def __str__(self) -> str:
-        return "\n".join([self._caption, text_table(self._headers, self._rows), *self._notes])
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return html_table(self._headers, self._rows, caption=self._caption, notes=self._notes)
 
 
 def evaluate_uplift(
@@ -223,7 +191,3 @@ def evaluate_uplift(
     )
     data, predictions = compare_learners(trial, seed=seed)
     return UpliftResult(data, trial, predictions)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

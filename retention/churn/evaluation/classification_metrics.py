@@ -82,8 +82,7 @@ def brier_decomposition(
     Stephenson, Coelho, Jolliffe (2008), Two Extra Components in the Brier Score Decomposition:
     ``within_bins`` is the variance within the bins less twice their covariance with the outcome.
     """
-    bins_of_rows = np.array_split(np.argsort(probability, kind="stable"), bins)
-    parts = [part for part in bins_of_rows if len(part)]
+    parts = _bins(probability, bins)
     weight = np.array([len(part) for part in parts]) / len(churned)
     predicted = np.array([probability[part].mean() for part in parts])
     observed = np.array([churned[part].mean() for part in parts])
@@ -100,11 +99,16 @@ def brier_decomposition(
     }
 
 
+def _bins(probability: np.ndarray, bins: int) -> list[np.ndarray]:
+    """Return the rows of equal-count bins, by probability."""
+    parts = np.array_split(np.argsort(probability, kind="stable"), bins)
+    return [part for part in parts if len(part)]
+
+
 def ece(churned: np.ndarray, probability: np.ndarray, bins: int = 10) -> float:
     """Return the expected calibration error."""
-    order = np.argsort(probability, kind="stable")
-    parts = np.array_split(order, bins)
-    gaps = [abs(churned[p].mean() - probability[p].mean()) * len(p) for p in parts if len(p)]
+    parts = _bins(probability, bins)
+    gaps = [abs(churned[p].mean() - probability[p].mean()) * len(p) for p in parts]
     return float(sum(gaps) / len(churned))
 
 
@@ -126,15 +130,13 @@ def reliability(
 
     Returns: mean ``predicted`` probability, ``observed`` churn rate and ``customers`` per bin.
     """
-    parts = np.array_split(np.argsort(probability, kind="stable"), bins)
     return [
         {
-            "predicted": float(probability[p].mean()),
-            "observed": float(churned[p].mean()),
-            "customers": len(p),
+            "predicted": float(probability[part].mean()),
+            "observed": float(churned[part].mean()),
+            "customers": len(part),
         }
-        for p in parts
-        if len(p)
+        for part in _bins(probability, bins)
     ]
 
 

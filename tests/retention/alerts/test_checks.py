@@ -15,6 +15,7 @@ from retention.campaigns.measurement.effects import SampleRatio
 from retention.campaigns.measurement.sequential import InterimResult, RunningEffect
 from retention.db.tables import Campaign, ModelHealth
 from retention.errors import BadInput
+from tests.retention.campaigns.samples import a_body
 
 DAY = timedelta(days=1)
 
@@ -122,7 +123,7 @@ def live(shop_copy):
                 name="Spring",
                 state="live",
                 post_key="k",
-                body={"currency": "EUR"},
+                body=a_body(currency="EUR").model_dump(mode="json"),
                 salt="s",
                 drafted_by="U1",
                 sent_at=sent,
@@ -149,7 +150,7 @@ def test_harmful_campaign_fires_once_with_its_false_alarm_rate(live, monkeypatch
     assert fired.has_fired
     assert fired.facts["false_alarms"] == 0.05
     (campaign,) = fired.facts["campaigns"]
-    assert (campaign["id"], campaign["high"]) == ("c1", -200.0)
+    assert (campaign["id"], campaign["currency"], campaign["high"]) == ("c1", "EUR", -200.0)
     assert not checked(live, "campaign harm", fired.state, live.end).has_fired
 
 
