@@ -7,7 +7,7 @@ hold-out group does not respond. All results have the source ``simulated``.
 
 # ruff: noqa: S608 - SQL is put together from names and literals of our own
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,26 +57,11 @@ def respond(
     return {"orders": orders, "redemptions": redemptions, "effect": asdict(effect)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Response:
-    """Response of one customer of the treatment group.
+def _responses(session: Transaction, until: datetime, effect: Effect) -> Iterator[dict[str, Any]]:
+    """Yield the response of each customer of the treatment groups.
 
     It is an extra visit at ``visit_at``, and use of the coupon.
     """
-
-    campaign_id: str
-    customer_id: str
-    sent_at: datetime
-    ends_at: datetime
-    visit_at: datetime | None
-    code: str | None
-    discount: float
-    min_order: float
-    redeems_extra: bool
-    redeems_real: bool
-
-
-def _responses(session: Transaction, until: datetime, effect: Effect) -> Iterator[_Response]:
     treated = (
         select(Campaign, Assignment, Coupon)
         .join(Assignment, Assignment.campaign_id == Campaign.id)
@@ -101,23 +86,21 @@ def _responses(session: Transaction, until: datetime, effect: Effect) -> Iterato
         sent = campaign.sent_at
         assert sent is not None  # as the query requires
         visit = sent + timedelta(days=0.5 + draw[1] * (effect.days - 0.5))
-        yield _Response(
-            campaign.id,
-            assignment.customer_id,
-            naive(sent),
-            naive(ends),
-            naive(visit.replace(microsecond=0)) if draw[0] < share and visit < ends else None,
-            coupon.code if coupon and not _is_used_at_shop(coupon) else None,
-            float(assignment.offer.get("discount") or 0),
-            float(assignment.offer.get("min_order") or 0),
-            draw[2] < effect.redeem_extra,
-            draw[3] < effect.redeem_real,
-        )
-
-
-def _is_used_at_shop(coupon: Coupon) -> bool:
-    """Return whether somebody used a code at the fake shop; a simulated use would be a second."""
-    return (coupon.order_id or "").startswith(SHOP_ORDER)
+        visits = draw[0] < share and visit < ends
+        # A code used at the fake shop is not used again.
+        is_open = coupon is not None and not (coupon.order_id or "").startswith(SHOP_ORDER)
+        yield {
+            "campaign_id": campaign.id,
+            "customer_id": assignment.customer_id,
+            "sent_at": naive(sent),
+            "ends_at": naive(ends),
+            "visit_at": naive(visit.replace(microsecond=0)) if visits else None,
+            "code": coupon.code if is_open else None,
+            "discount": float(assignment.offer.get("discount") or 0),
+            "min_order": float(assignment.offer.get("min_order") or 0),
+            "redeems_extra": draw[2] < effect.redeem_extra,
+            "redeems_real": draw[3] < effect.redeem_real,
+        }
 
 
 def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
@@ -132,14 +115,14 @@ def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
 
 
 def _write(
-    lake: Lake, responses: list[_Response], until: datetime, path: Path
+    lake: Lake, responses: list[dict[str, Any]], until: datetime, path: Path
 ) -> list[tuple[str, datetime, str]]:
     """Write responses as events with canonical columns.
 
     Return code, time and order of each redemption.
     """
     con = lake.duckdb
-    con.register("answers", pa.Table.from_pylist([asdict(response) for response in responses]))
+    con.register("answers", pa.Table.from_pylist(responses))
     try:
         events = lake.table("events", until).get_name()
         con.execute(f"CREATE OR REPLACE TEMP TABLE extra AS {_EXTRA.format(events=events)}")

@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 import ibis
 import numpy as np
-import pandas as pd
 import pyarrow
 
 from retention.lake.coverage import time_range
@@ -225,22 +224,6 @@ class Pairs:
     views: np.ndarray
     since: np.ndarray
 
-    def frame(self, history: History) -> "DataFrame":
-        """Return the totals as a DataFrame; see `preferences`."""
-        return pd.DataFrame(
-            {
-                "customer_id": pd.Series(history.customers[self.customer], dtype="str"),
-                "item_id": pd.Series(history.items[self.item], dtype="str"),
-                **{f"decayed_{half_life}": values for half_life, values in self.faded.items()},
-                "purchase_days": self.days,
-                "gap_days": self.gap,
-                "days_since_purchase": self.last,
-                "carts": self.carts,
-                "views": self.views,
-                "days_since": self.since,
-            }
-        )
-
 
 def pairs(history: History, at: float) -> Pairs:
     """Total a history by customer and item.
@@ -318,19 +301,6 @@ def _gaps(
     newest = np.full(len(begins), np.nan)
     newest[pair[repeats]] = step  # lines are sorted by day: the last one stays
     return count.astype(np.int32), gap, spread, newest
-
-
-def preferences(
-    lake: "Lake", cutoff: datetime, customer_ids: Sequence[str] | None = None
-) -> "DataFrame":
-    """Compute each customer's decayed preferences for items.
-
-    Returns: one sorted row per (customer_id, item_id). ``decayed_14`` to ``decayed_240``: Σ weight
-    · 2^(−age/half-life), ages in whole days. ``purchase_days``: distinct days. ``gap_days``: mean
-    days between them, NaN below two. ``days_since_purchase``, ``carts``, ``views``, ``days_since``.
-    """
-    history = read(lake, cutoff, customer_ids)
-    return pairs(history, history.at(cutoff)).frame(history)
 
 
 def bought_between(lake: "Lake", start: datetime, end: datetime) -> "DataFrame":

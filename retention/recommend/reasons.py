@@ -9,7 +9,7 @@ import numpy as np
 
 from retention.recommend.candidates import CandidateSources, ModelScores
 from retention.recommend.catalogue import Catalogue
-from retention.recommend.cold_start import BY_FRIENDS, NO_SCORES, ColdStartScores
+from retention.recommend.cold_start import BY_FRIENDS, BY_SEGMENT, NO_SCORES, ColdStartScores
 from retention.recommend.evaluation.evaluation_context import Snapshot
 from retention.recommend.history import last_event_age
 from retention.recommend.matrices import values_at
@@ -21,22 +21,18 @@ from retention.text import gettext
 MIN_REGULAR = 3  # purchase days for a reason with an interval
 
 
-def _day_count(number: float) -> str:
-    """Return ``1 day`` or ``3 days``."""
-    return count(round(number), "day")
-
-
 def own_history_reason(line: Mapping[str, Any]) -> tuple[str, str]:
     """Return source and reason from own events.
 
-    `line`: ``purchase_days``, ``gap_days`` and ``days_since_purchase`` as in `preferences`;
+    `line`: ``purchase_days``, ``gap_days`` and ``days_since_purchase``, see `Pairs`;
     ``carts`` and ``views``, with the days since the last of each.
     Returns: empty strings if the history explains nothing.
     """
     if times := int(line["purchase_days"]):
         days = ""
         if times >= MIN_REGULAR:
-            days, reason = _day_count(line["gap_days"]), gettext("usually every {days}, last {ago}")
+            days = count(round(line["gap_days"]), "day")
+            reason = gettext("usually every {days}, last {ago}")
         elif times == 2:
             reason = gettext("bought twice, last {ago}")
         else:
@@ -71,23 +67,6 @@ def interest_reason(title: str, line: Mapping[str, Any]) -> str:
     else:
         reason = gettext("because they showed interest in {title}")
     return reason.format(title=title)
-
-
-def cold_start_reason(source: str) -> str:
-    """Return the reason of a cold-start item."""
-    if source == BY_FRIENDS:
-        return gettext("liked by people they know")
-    return gettext("popular with customers of the same region or channel")
-
-
-def new_item_reason(title: str) -> str:
-    """Return the reason of a new item. It resembles the known item."""
-    return gettext("new, and much like {title}").format(title=title)
-
-
-def catalogue_reason() -> str:
-    """Return the reason of an item without buyers."""
-    return gettext("in the catalogue; nobody has bought it yet")
 
 
 def popularity_reason(buyers: int, within: int | None) -> str:
@@ -181,8 +160,11 @@ def explain_lists(
     ):
         if not text:
             source, text = next(others)
-        if not text and (source := scored.cold_start.source(int(customer), int(position))):
-            text = cold_start_reason(source)
+        source = source or scored.cold_start.source(int(customer), int(position))
+        if source == BY_FRIENDS:
+            text = gettext("liked by people they know")
+        elif source == BY_SEGMENT:
+            text = gettext("popular with customers of the same region or channel")
         elif not text:
             source, text = "popular", popularity_reason(recent_buyers.get(item_id, 0), POPULAR_DAYS)
         title, rounded = items.readable_title(item_id), round(float(score), 6)

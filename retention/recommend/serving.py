@@ -31,9 +31,7 @@ from retention.recommend.reasons import (
     POPULAR_DAYS,
     RecommendedItem,
     ScoredItems,
-    catalogue_reason,
     explain_lists,
-    new_item_reason,
     popularity_reason,
 )
 from retention.recommend.reranking import (
@@ -123,7 +121,7 @@ class ServingContext:
             for counts, days in ((self.recent_buyers, POPULAR_DAYS), (all_buyers, None))
             for item_id, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         )
-        reason = catalogue_reason()
+        reason = gettext("in the catalogue; nobody has bought it yet")
         rest = ((item_id, "catalogue", reason) for item_id in self.items.titles)
         return tuple(filler for filler in (*popular, *rest) if filler[0] not in barred)
 
@@ -303,7 +301,8 @@ def _new_items(context: ServingContext, scored: ScoredItems, row: int, k: int) -
             neighbours, alike = row_entries(cold.known_to_new, at)
             nearest = neighbours[int(np.argmax(alike * liked[neighbours]))]
             title = context.items.readable_title(str(context.sources.item_stats.items[nearest]))
-            fillers.append((item_id, "new_item", new_item_reason(title)))
+            reason = gettext("new, and much like {title}").format(title=title)
+            fillers.append((item_id, "new_item", reason))
     return fillers
 
 

@@ -113,8 +113,10 @@ def backtest(
     checks, details = _all_checks(origins, trained, comparable)
     excused = _non_binding_checks(checks, origins, trained, comparable)
     caveat, failed = _failed_checks(checks, excused, alone=comparable is None)
-    if champion is None:
-        why = _first_note(is_unreadable)
+    if is_unreadable:
+        why = gettext("The one in use cannot be read any more.")
+    elif champion is None:
+        why = gettext("It is the first.")
     elif not is_same:
         why = _new_definition_note(trained, champion)
     elif failed:
@@ -158,12 +160,6 @@ def _without_origins(
             "It is the first; there is too little history to judge it on weeks it has not seen."
         )
     return BacktestResult(champion is None, why)
-
-
-def _first_note(is_unreadable: bool) -> str:
-    if is_unreadable:
-        return gettext("The one in use cannot be read any more.")
-    return gettext("It is the first.")
 
 
 def _missing_features_note(missing: Collection[str]) -> str:

@@ -219,7 +219,8 @@ def test_responses_do_not_depend_on_intermediate_feeds(opened):
     def visits(until):
         with database.reading() as session:
             responses = response._responses(session, until, response.EFFECT)
-            return {answer.customer_id: answer.visit_at for answer in responses if answer.visit_at}
+            visits = ((answer["customer_id"], answer["visit_at"]) for answer in responses)
+            return {customer: at for customer, at in visits if at}
 
     early, late = visits(SENT + timedelta(days=7)), visits(SENT + timedelta(days=27))
     assert early.items() < late.items()

@@ -11,6 +11,7 @@ import pandas as pd
 from retention.db import Database
 from retention.lake import Lake
 from retention.lake.importing.import_files import import_files
+from retention.recommend.history import History, pairs, read
 from retention.settings import Settings
 from tests.databases import create_tables
 
@@ -25,6 +26,29 @@ class SmallShop:
     settings: Settings
     database: Database
     lake: Lake
+
+
+def totals(history: History, at: float) -> pd.DataFrame:
+    """Return what customers did with items before a moment, as a table."""
+    seen = pairs(history, at)
+    return pd.DataFrame(
+        {
+            "customer_id": pd.Series(history.customers[seen.customer], dtype="str"),
+            "item_id": pd.Series(history.items[seen.item], dtype="str"),
+            **{f"decayed_{half_life}": values for half_life, values in seen.faded.items()},
+            "purchase_days": seen.days,
+            "gap_days": seen.gap,
+            "days_since_purchase": seen.last,
+        }
+    )
+
+
+def preferences(
+    lake: Lake, cutoff: datetime, customer_ids: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Read `totals` from a lake."""
+    history = read(lake, cutoff, customer_ids)
+    return totals(history, history.at(cutoff))
 
 
 def bring(shop: Any, table: str, frame: pd.DataFrame) -> None:

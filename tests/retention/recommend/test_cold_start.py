@@ -10,12 +10,11 @@ import pytest
 
 from retention.list_rules import PLAIN
 from retention.recommend import TrainedRecommender, recommend, train
-from retention.recommend.history import preferences
 from retention.recommend.reranking import Terms
 from tests import readonly
 from tests import shop as tiny
 from tests.haste import hastily
-from tests.retention.recommend.small_shop import import_relations
+from tests.retention.recommend.small_shop import import_relations, preferences
 
 EXPLORING = Terms(PLAIN.model_copy(update={"explore": 0.2}))
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import pytest
 
-from retention.recommend.history import bought_between, buyers, preferences
+from retention.recommend.history import bought_between, buyers
+from tests.retention.recommend.small_shop import preferences
 
 CUTOFF = datetime(2025, 3, 1, tzinfo=UTC)
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retention.recommend.history import UNRATED, RatingScale, preferences, rating_scale
+from retention.recommend.history import UNRATED, RatingScale, rating_scale
 from retention.recommend.preference_profile import preference_profile
-from tests.retention.recommend.small_shop import Line, make_shop
+from tests.retention.recommend.small_shop import Line, make_shop, preferences
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 

@@ -10,11 +10,10 @@ from retention.churn.explaining.facts import Customer, silence_text
 from retention.errors import BadInput, Cancelled, TooLittleData
 from retention.list_rules import RecommendRules
 from retention.recommend import Terms, TrainedRecommender, evaluate, reasons, recommend, train
-from retention.recommend.history import preferences
 from retention.recommend.serving import ServingContext
 from retention.templating import text
 from tests import shop as tiny
-from tests.retention.recommend.small_shop import Line, add_events, make_shop
+from tests.retention.recommend.small_shop import Line, add_events, make_shop, preferences
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 

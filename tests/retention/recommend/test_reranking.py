@@ -14,7 +14,6 @@ from retention.lake import Lake
 from retention.list_rules import RecommendRules
 from retention.recommend import Terms, recommend
 from retention.recommend.catalogue import Catalogue, catalogue, variant_of
-from retention.recommend.history import preferences
 from retention.recommend.reasons import RecommendedItem
 from retention.recommend.reranking import (
     GROUPS,
@@ -26,6 +25,7 @@ from retention.recommend.reranking import (
     merge_lists,
 )
 from tests import shop as tiny
+from tests.retention.recommend.small_shop import preferences
 
 pytestmark = pytest.mark.nightly
 

@@ -10,7 +10,7 @@ from retention import feedback, impressions
 from retention.db.tables import Impression
 from retention.feedback import Subject
 from retention.recommend import responses
-from retention.recommend.history import DAY, WEIGHTS, pairs, read
+from retention.recommend.history import DAY, WEIGHTS, read
 from retention.recommend.reasons import SOURCES
 from retention.recommend.responses import (
     PRIOR_CLICKS,
@@ -32,7 +32,7 @@ from tests.retention.recommend.responses_shop import (
     make_responses_shop,
     send_campaign,
 )
-from tests.retention.recommend.small_shop import SmallShop, bring
+from tests.retention.recommend.small_shop import SmallShop, bring, totals
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_feedback_adds_weight_to_the_history_from_its_time_on(shop):
     plain = read(shop.lake, NOW)
     with_feedback = responses.add_feedback(plain, lines, NOW)
     before, after = (
-        pairs(each, at).frame(each).set_index(["customer_id", "item_id"])["decayed_90"]
+        totals(each, at).set_index(["customer_id", "item_id"])["decayed_90"]
         for each in (plain, with_feedback)
     )
     gain = (after - before).dropna()

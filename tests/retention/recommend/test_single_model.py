@@ -7,14 +7,13 @@ import pytest
 from retention.errors import BadInput
 from retention.progress import silent
 from retention.recommend import TrainedRecommender, evaluate, recommend, train
-from retention.recommend.history import preferences
 from retention.recommend.side_information import friends, segments
 from retention.registry import retrain
 from retention.registry.model_cache import recommender
 from retention.window import Window
 from tests import readonly
 from tests import shop as tiny
-from tests.retention.recommend.small_shop import import_relations
+from tests.retention.recommend.small_shop import import_relations, preferences
 from tests.retention.recommend.test_models import NAMES
 from tests.retention.recommend.test_recommend import append_future
 
