@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from retention.db import Database
-from retention.db.tables import ModelVersion
+from retention.db.tables import Assignment, Campaign, ModelVersion
 from retention.settings import Settings
 
 T = TypeVar("T")
@@ -25,6 +25,21 @@ def model_version(settings: Settings, name: str = "v", **fields: Any) -> ModelVe
     texts = dict.fromkeys(("data_fingerprint", "code_version", "artefact", "sha256", "hmac"), "")
     row = {"team_id": settings.team_id, "version": name} | texts | defaults | fields
     return ModelVersion(**row)
+
+
+def campaign(name: str, **fields: Any) -> Campaign:
+    """Return the row of a campaign."""
+    row = {"post_key": name, "body": {}, "salt": "s", "drafted_by": "U1"}
+    return Campaign(**{"id": name, "name": name} | row | fields)
+
+
+def assignment(campaign_id: str, customer_id: str, arm: str, **fields: Any) -> Assignment:
+    """Return the row of a customer of a campaign."""
+    row = {"bucket": 1, "tier": "high"}
+    row |= {"churn_probability": 0.6, "expected_value": 10.0, "offer": {}}
+    return Assignment(
+        **{"campaign_id": campaign_id, "customer_id": customer_id, "arm": arm} | row | fields
+    )
 
 
 def change(database: Database, deed: Callable[..., T], *args: Any, **options: Any) -> T:

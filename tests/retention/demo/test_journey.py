@@ -12,12 +12,12 @@ from sqlalchemy import func, select
 import templates
 from retention import demo
 from retention.db import Database
-from retention.db.tables import Assignment, Campaign, Coupon, DirectoryEntry, ImportLog
+from retention.db.tables import Assignment, Coupon, DirectoryEntry, ImportLog
 from retention.demo import extracts, journey, response
 from retention.lake import Lake
 from retention.risk.policy import DEFAULT, read_policy
 from retention.settings import Settings
-from tests import readonly
+from tests import readonly, world
 from tests.databases import create_tables
 from tests.retention.recommend.small_shop import SmallShop
 
@@ -38,48 +38,16 @@ def opened(tmp_path_factory):
     customers = lake.table("customers").order_by("customer_id").limit(400).customer_id.execute()
     with database.transaction() as session:
         ends = SENT + timedelta(days=28)
-        session.add(
-            Campaign(
-                id="k",
-                name="k",
-                state="live",
-                post_key="k",
-                body={},
-                salt="s",
-                drafted_by="U",
-                sent_at=SENT,
-                window_ends_at=ends,
-            )
-        )
+        session.add(world.campaign("k", state="live", sent_at=SENT, window_ends_at=ends))
         session.flush()
         for number, customer in enumerate(customers):
             treated = number % 4 > 0
-            session.add(
-                Assignment(
-                    campaign_id="k",
-                    customer_id=customer,
-                    arm="treatment" if treated else "control",
-                    bucket=number,
-                    tier="high",
-                    churn_probability=0.5,
-                    expected_value=10.0,
-                    offer={
-                        "action": "coupon",
-                        "discount": 0.2,
-                        "min_order": 40.0 if number % 3 == 1 else 0.0,
-                    },
-                )
-            )
+            offer = {"action": "coupon", "discount": 0.2, "min_order": 40.0 * (number % 3 == 1)}
+            arm = "treatment" if treated else "control"
+            session.add(world.assignment("k", customer, arm, bucket=number, offer=offer))
             if treated:
-                session.add(
-                    Coupon(
-                        code=f"C{number}",
-                        campaign_id="k",
-                        customer_id=customer,
-                        state="issued",
-                        expires_at=ends,
-                    )
-                )
+                code = {"code": f"C{number}", "state": "issued", "expires_at": ends}
+                session.add(Coupon(campaign_id="k", customer_id=customer, **code))
     with readonly.shared(SmallShop(settings, database, lake)) as shop:
         yield shop.settings, shop.database, shop.lake
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from retention import impressions
-from retention.db.tables import Assignment, Campaign, Coupon
+from retention.db.tables import Coupon
+from tests import world
 from tests.retention.recommend.small_shop import SmallShop, make_shop
 
 SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
@@ -41,44 +42,17 @@ def send_campaign(shop: SmallShop) -> SmallShop:
         "propensity": 0.8,
         "action": "coupon",
     }
+    redeemed = {"state": "redeemed", "redeemed_at": SENT + timedelta(days=3), "order_id": "o2"}
     with shop.database.transaction() as session:
-        campaign = Campaign(
-            id="camp",
-            team_id="local",
-            name="May",
-            post_key="job:1",
-            body={},
-            salt="s",
-            drafted_by="U1",
-            created_at=SENT,
-        )
+        campaign = world.campaign("camp", created_at=SENT)
         session.add(campaign)
         session.flush()
-        for who, arm in (("a", "treatment"), ("b", "treatment"), ("c", "control")):
-            session.add(
-                Assignment(
-                    campaign_id="camp",
-                    customer_id=who,
-                    team_id="local",
-                    arm=arm,
-                    bucket=1,
-                    tier="high",
-                    churn_probability=0.6,
-                    expected_value=10.0,
-                    offer=offer,
-                )
-            )
+        arms = {"a": "treatment", "b": "treatment", "c": "control"}
+        session.add_all(
+            world.assignment("camp", who, arm, offer=offer) for who, arm in arms.items()
+        )
         session.add(
-            Coupon(
-                code="X",
-                team_id="local",
-                campaign_id="camp",
-                customer_id="b",
-                state="redeemed",
-                expires_at=NOW,
-                redeemed_at=SENT + timedelta(days=3),
-                order_id="o2",
-            )
+            Coupon(code="X", campaign_id="camp", customer_id="b", expires_at=NOW, **redeemed)
         )
         assert impressions.store_campaign(session, campaign, SENT) == 6
     return shop
