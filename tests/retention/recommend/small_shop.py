@@ -85,7 +85,8 @@ def make_shop(
     if items:
         columns = ["item_id", "title", "category", "price"]
         bring(shop, "items", pd.DataFrame(items, columns=columns))
-    add_events(shop, lines)
+    if lines:
+        add_events(shop, lines)
     return shop
 
 

@@ -185,13 +185,13 @@ def test_profit_is_price_times_margin_or_the_default():
     assert list(facts.profit[[1, 4]]) == [1, 1]  # no price, or not in the catalogue
 
 
-def test_lists_by_margin_have_more_profit_and_lower_scores(shop, trained, some):
+def test_lists_by_margin_have_more_profit_and_lower_scores(shop, lists, some):
     earns = Assortment(catalogue(shop.lake)).profit
     means = []
     for weight in (0.0, 0.5, 1.0):
         terms = Terms(RecommendRules(by_margin=weight, max_per_type=None, explore=0))
-        lists = recommend(trained, shop.lake, some, k=5, as_of=shop.end, terms=terms).values()
-        scored = [(item.score, earns[item.item_id]) for items in lists for item in items]
+        chosen = lists(some, k=5, terms=terms).values()
+        scored = [(item.score, earns[item.item_id]) for items in chosen for item in items]
         means.append((np.mean([score for score, _ in scored]), np.mean([a * b for a, b in scored])))
     likely, expected = zip(*means, strict=True)
     assert likely[0] > likely[1] > likely[2] > 0
@@ -217,34 +217,31 @@ def some(shop) -> list[str]:
     return sorted(set(preferences(shop.lake, shop.end)["customer_id"]))[:25]
 
 
-def test_repeat_and_new_policies_filter_items(shop, trained, some):
+@pytest.mark.parametrize("policy", ["repeat", "new"])
+def test_repeat_and_new_policies_filter_items(shop, lists, some, policy):
     lines = preferences(shop.lake, shop.end).query("purchase_days > 0")
     bought = set(zip(lines.customer_id, lines.item_id, strict=True))
-    for policy in ("repeat", "new"):
-        terms = Terms(RecommendRules(policy=policy))
-        chosen = recommend(trained, shop.lake, [*some, "nobody"], k=6, as_of=shop.end, terms=terms)
-        assert all(chosen.values())
-        assert {item.source for item in chosen.pop("nobody")} == {"popular"}
-        pairs = {(who, item.item_id) for who, items in chosen.items() for item in items}
-        assert {pair in bought for pair in pairs} == {policy == "repeat"}
+    chosen = lists([*some, "nobody"], k=6, terms=Terms(RecommendRules(policy=policy)))
+    assert all(chosen.values())
+    assert {item.source for item in chosen.pop("nobody")} == {"popular"}
+    pairs = {(who, item.item_id) for who, items in chosen.items() for item in items}
+    assert {pair in bought for pair in pairs} == {policy == "repeat"}
 
 
-def test_refused_items_are_left_out_for_that_customer_only(shop, trained, some):
-    plain = recommend(trained, shop.lake, some, k=5, as_of=shop.end)
-    who = some[0]
+def test_refused_items_are_left_out_for_that_customer_only(lists, some):
+    plain, who = lists(some, k=5), some[0]
     refused = {who: {item.item_id for item in plain[who]}}
-    chosen = recommend(trained, shop.lake, some, k=5, as_of=shop.end, terms=Terms(refused=refused))
+    chosen = lists(some, k=5, terms=Terms(refused=refused))
     assert not refused[who] & {item.item_id for item in chosen[who]}
     assert len(chosen.pop(who)) == 5
     assert chosen == {other: items for other, items in plain.items() if other != who}
 
 
-def test_brand_cap_holds_on_filled_lists(shop, trained, some):
+def test_brand_cap_holds_on_filled_lists(shop, lists, some):
     brand = shop.lake.table("items").execute().set_index("item_id")["brand"]
-    terms = Terms(RecommendRules(max_per_brand=1))
-    lists = recommend(trained, shop.lake, [*some, "nobody"], k=9, as_of=shop.end, terms=terms)
+    chosen = lists([*some, "nobody"], k=9, terms=Terms(RecommendRules(max_per_brand=1)))
     brands = [f"brand {number}" for number in range(4)]
-    assert all(sorted(brand[item.item_id] for item in items) == brands for items in lists.values())
+    assert all(sorted(brand[item.item_id] for item in items) == brands for items in chosen.values())
 
 
 def test_recalled_items_are_never_offered(tmp_path):

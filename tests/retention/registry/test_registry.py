@@ -1,5 +1,6 @@
-"""Tests of stored artefacts, seals and promotion."""
+"""Tests of stored artefacts, seals, the cache of models and promotion."""
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,8 +8,13 @@ import pytest
 
 from retention.db.tables import ModelVersion
 from retention.errors import BadInput
-from retention.registry import champion, load, promote, save
-from tests.world import model_version
+from retention.registry import champion, load, model_cache, promote, save
+from tests.world import change, model_version, read
+
+
+@pytest.fixture(autouse=True)
+def empty():
+    model_cache._CACHE.clear()
 
 
 def _saved(settings, content=b"model", **changes) -> ModelVersion:
@@ -16,11 +22,14 @@ def _saved(settings, content=b"model", **changes) -> ModelVersion:
     return save(settings, model_version(settings, **row), content)
 
 
+def _file(settings, row: ModelVersion) -> Path:
+    return Path(settings.models_url) / row.artefact
+
+
 def test_saved_artefact_loads_without_leftover_files(settings):
     row = _saved(settings, b"\x00artefact")
     assert load(settings, row) == b"\x00artefact"
-    iterdir = (Path(settings.models_url) / "churn").iterdir()
-    assert [path.name for path in iterdir] == [Path(row.artefact).name]
+    assert list(_file(settings, row).parent.iterdir()) == [_file(settings, row)]
 
 
 def test_version_contains_the_shops_local_day(settings):
@@ -33,41 +42,61 @@ def test_version_contains_the_shops_local_day(settings):
         assert row.version.startswith("churn-20250601-")
 
 
-def test_changed_artefact_is_not_loaded(settings):
-    row = _saved(settings)
-    (Path(settings.models_url) / row.artefact).write_bytes(b"other")
-    with pytest.raises(BadInput, match="not what was saved"):
-        load(settings, row)
-
-
-def test_changed_row_is_refused(settings):
-    import hashlib
-
+def test_changed_artefact_or_row_is_not_loaded(settings):
     row, other = _saved(settings), _saved(settings, b"other")
-    (Path(settings.models_url) / row.artefact).write_bytes(b"other")
-    row.sha256 = hashlib.sha256(b"other").hexdigest()
-    with pytest.raises(BadInput, match="not what was saved"):
-        load(settings, row)
-    row.hmac = other.hmac  # another version's seal does not fit either
-    with pytest.raises(BadInput, match="not what was saved"):
-        load(settings, row)
+    _file(settings, row).write_bytes(b"other")
+    for sha256, seal in (
+        (row.sha256, row.hmac),
+        (hashlib.sha256(b"other").hexdigest(), row.hmac),
+        (hashlib.sha256(b"other").hexdigest(), other.hmac),  # nor does another version's seal fit
+    ):
+        row.sha256, row.hmac = sha256, seal
+        with pytest.raises(BadInput, match="not what was saved"):
+            model_cache.load_cached(settings, row, bytes)
+    assert not model_cache._CACHE
 
 
 def test_missing_artefact_gives_a_clear_message(settings):
     row = _saved(settings)
-    (Path(settings.models_url) / row.artefact).unlink()
+    _file(settings, row).unlink()
     with pytest.raises(BadInput, match="is missing"):
         load(settings, row)
 
 
 def test_there_is_one_champion(settings, database):
     first, second = _saved(settings), _saved(settings)
-    with database.transaction() as session:
-        assert champion(session, "churn") is None
-        promote(session, first, "U0ADMIN")
-    with database.transaction() as session:
-        promote(session, second, "U0ADMIN")
-    with database.reading() as session:
-        assert champion(session, "churn").version == second.version
-        assert session.get(ModelVersion, first.version).state == "retired"
-        assert champion(session, "recommend") is None
+    assert read(database, champion, "churn") is None
+    for row in (first, second):
+        change(database, promote, row, "U0ADMIN")
+    assert read(database, champion, "churn").version == second.version
+    assert read(database, lambda session: session.get(ModelVersion, first.version)).state == (
+        "retired"
+    )
+    assert read(database, champion, "recommend") is None
+
+
+def test_cache_reads_each_version_once(settings):
+    row, other = _saved(settings, b"one"), _saved(settings, b"two")
+    parsed: list[bytes] = []
+
+    def parse(content: bytes) -> str:
+        parsed.append(content)
+        return content.decode()
+
+    models = [model_cache.load_cached(settings, each, parse) for each in (row, row, other, row)]
+    assert models == ["one", "one", "two", "one"]
+    assert parsed == [b"one", b"two"]
+
+
+def test_invalid_seal_gets_no_cached_model(settings):
+    row, other = _saved(settings, b"one"), _saved(settings, b"two")
+    assert model_cache.load_cached(settings, row, bytes) == b"one"
+    row.hmac = other.hmac
+    with pytest.raises(BadInput, match="not what was saved"):
+        model_cache.load_cached(settings, row, bytes)
+
+
+def test_cache_size_is_limited(settings):
+    for number in range(model_cache.MAX_MODELS + 2):
+        model_cache.load_cached(settings, _saved(settings, bytes([number])), bytes)
+    assert len(model_cache._CACHE) == model_cache.MAX_MODELS

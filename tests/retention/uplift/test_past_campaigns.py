@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from retention.campaigns.planning.targeting import describe_targeting, select_by_profit
-from retention.lake import Lake
-from retention.lake.importing.import_files import import_files
 from retention.risk.policy import DEFAULT, read_policy
 from retention.uplift.past_campaigns import UpliftPrediction, fit_uplift, load_campaigns
+from tests import readonly
+from tests.retention.recommend.small_shop import SmallShop, bring, make_shop
 from tests.shop import merged
 
 SENT, WINDOW = datetime(2025, 5, 1, 9, tzinfo=UTC), 28
@@ -44,29 +44,31 @@ def _shop(seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
 def _orders(customers, at, prefix: str) -> pd.DataFrame:
     frame = pd.DataFrame({"customer_id": customers, "occurred_at": at})
     frame["order_id"] = [f"{prefix}{n}" for n in range(len(frame))]
-    return frame.assign(
-        event_type="purchase", item_id="i1", amount=20.0, currency="EUR", source="shop"
-    )
+    return frame.assign(event_type="purchase", item_id="i1", amount=20.0, currency="EUR")
 
 
-def _import(lake, database, settings, folder, name: str, table: str, frame: pd.DataFrame) -> None:
-    path = folder / f"{name}.parquet"
-    frame.to_parquet(path)
-    import_files(lake, database, settings, table, [str(path)])
+@pytest.fixture(scope="module")
+def past(tmp_path_factory):
+    """A shop with one campaign, and who ordered often."""
+    events, treatments, often = _shop()
+    shop = make_shop(tmp_path_factory.mktemp("past"), [], [])
+    bring(shop, "events", events)
+    shop.lake.upsert("treatments", treatments)
+    with readonly.shared(shop) as shared:
+        yield shared, often
 
 
 @pytest.fixture
-def shop(settings, database, tmp_path):
-    events, treatments, often = _shop()
-    lake = Lake.open(settings)
-    _import(lake, database, settings, tmp_path, "events", "events", events)
-    lake.upsert("treatments", treatments)
-    return lake, often
+def shop(past, tmp_path) -> SmallShop:
+    """A writable copy of it."""
+    copy = readonly.copy_of(past[0], tmp_path / "copy")
+    yield copy
+    copy.database.dispose()
 
 
 @pytest.mark.nightly
-def test_past_campaign_teaches_responsive_customers(shop, settings, database, tmp_path):
-    lake, ordered_often = shop
+def test_past_campaign_teaches_responsive_customers(past, shop):
+    lake, ordered_often = shop.lake, past[1]
     trial, kinds, campaigns = load_campaigns(lake, NOW, window_days=WINDOW)
     assert (campaigns, len(trial.outcome), set(kinds)) == (1, CUSTOMERS, {""})
     assert trial.outcome.mean() == pytest.approx(0.36, abs=0.04)
@@ -79,8 +81,7 @@ def test_past_campaign_teaches_responsive_customers(shop, settings, database, tm
     assert predicted[ordered_often].mean() > predicted[~ordered_often].mean() + 0.2
     assert predicted.mean() == pytest.approx(0.22, abs=0.08)
 
-    later = _orders(ids, NOW + timedelta(hours=1), "later")
-    _import(lake, database, settings, tmp_path, "later", "events", later)
+    bring(shop, "events", _orders(ids, NOW + timedelta(hours=1), "later"))
     reloaded, _, _ = load_campaigns(lake, NOW, window_days=WINDOW)
     np.testing.assert_array_equal(reloaded.outcome, trial.outcome)
     pd.testing.assert_frame_equal(reloaded.features, trial.features)
@@ -88,7 +89,7 @@ def test_past_campaign_teaches_responsive_customers(shop, settings, database, tm
 
 def test_customers_in_both_arms_after_a_merge_are_excluded(shop):
     """Their arm would depend on the order of rows."""
-    lake, _ = shop
+    lake = shop.lake
     sent = lake.table("treatments").execute()
     treated, held_out = (
         list(sent.loc[sent["arm"] == arm, "customer_id"]) for arm in ("treatment", "control")
@@ -100,7 +101,7 @@ def test_customers_in_both_arms_after_a_merge_are_excluded(shop):
 
 
 def test_no_model_without_hold_out_or_before_window_end(shop):
-    lake, _ = shop
+    lake = shop.lake
     assert fit_uplift(lake, SENT + timedelta(days=WINDOW - 1), window_days=WINDOW).why == "none"
     all_treated = lake.table("treatments").execute().assign(arm="treatment")
     lake.upsert("treatments", all_treated)
@@ -108,13 +109,13 @@ def test_no_model_without_hold_out_or_before_window_end(shop):
     assert (model.why, describe_targeting(model).by) == ("none", "risk")
 
 
-def test_excluded_campaigns_teach_nothing(shop):
-    lake, _ = shop
+def test_excluded_campaigns_teach_nothing(past):
+    lake = past[0].lake
     assert fit_uplift(lake, NOW, window_days=WINDOW, excluded={"c1"}).why == "none"
 
 
 def test_small_or_uniform_campaigns_give_no_model(shop):
-    lake, _ = shop
+    lake = shop.lake
     rows = lake.table("treatments").execute()
     rng = np.random.default_rng(4)
     lake.upsert("treatments", rows.assign(purchased=rng.random(len(rows)) < 0.3))
@@ -125,27 +126,31 @@ def test_small_or_uniform_campaigns_give_no_model(shop):
     assert fit_uplift(lake, NOW, window_days=WINDOW).why == "small"
 
 
+POLICY = read_policy(DEFAULT)
+COUPON = next(rule for rule in POLICY.rules if rule.action == "coupon")
+
+
+def _chosen(churn_probability, value, uplift, **limits):
+    """Choose under other limits of a campaign; return the customers, and the others by reason."""
+    customers = pd.DataFrame({"churn_probability": churn_probability, "expected_value": value})
+    customers["customer_id"] = [f"k{n}" for n in range(len(customers))]
+    campaign = POLICY.campaign.model_copy(update=limits)
+    policy = POLICY.model_copy(update={"campaign": campaign})
+    people = customers.assign(rule=COUPON.name, tier=COUPON.tiers[0])
+    audience = select_by_profit(people, UpliftPrediction(np.asarray(uplift)), policy, 0.4)
+    return audience.customers, audience.excluded
+
+
 def test_most_profitable_customers_are_chosen_within_limits():
-    policy = read_policy(DEFAULT)
-    rule = next(rule for rule in policy.rules if rule.action == "coupon")
     rng = np.random.default_rng(0)
-    customers = pd.DataFrame(
-        {
-            "customer_id": [f"k{n}" for n in range(500)],
-            "churn_probability": rng.uniform(0.3, 0.9, 500),
-            "expected_value": rng.gamma(4, 20, 500),
-            "rule": rule.name,
-            "tier": "high",
-        }
-    )
-    uplift = UpliftPrediction(rng.uniform(-0.1, 0.3, 500))
-    free, unlimited = _chosen(customers, uplift, policy)
+    people = rng.uniform(0.3, 0.9, 500), rng.gamma(4, 20, 500), rng.uniform(-0.1, 0.3, 500)
+    free, unlimited = _chosen(*people)
     assert 50 < len(free) < 500
     assert (free["uplift"] > 0).all()
-    few, excluded = _chosen(customers, uplift, _with(policy, max_audience=20))
+    few, excluded = _chosen(*people, max_audience=20)
     assert list(few["customer_id"]) == list(free["customer_id"][:20])
     assert excluded == {**unlimited, "beyond_maximum": len(free) - 20}
-    paid, excluded = _chosen(customers, uplift, _with(policy, budget=5.0))
+    paid, excluded = _chosen(*people, budget=5.0)
     assert 0 < len(paid) < len(free)
     # None of them earns too little.
     assert excluded == {**unlimited, "beyond_budget": len(free) - len(paid)}
@@ -154,30 +159,6 @@ def test_most_profitable_customers_are_chosen_within_limits():
 
 def test_order_probability_is_at_most_one():
     """The plan must not promise profit from probabilities above 1."""
-    policy = read_policy(DEFAULT)
-    rule = next(rule for rule in policy.rules if rule.action == "coupon")
-    customers = pd.DataFrame(
-        {
-            "customer_id": ["regular", "rare"],
-            "churn_probability": [0.1, 0.9],
-            "expected_value": 100.0,
-            "rule": rule.name,
-            "tier": rule.tiers[0],
-        }
-    )
-    chosen, _ = _chosen(customers, UpliftPrediction(np.array([0.3, 0.3])), policy)
-    assert dict(zip(chosen["customer_id"], chosen["uplift"], strict=True)) == {
-        "regular": pytest.approx(0.1),
-        "rare": pytest.approx(0.3),
-    }
-
-
-def _with(policy, **limits):
-    """Return the policy with other limits of a campaign."""
-    return policy.model_copy(update={"campaign": policy.campaign.model_copy(update=limits)})
-
-
-def _chosen(customers, uplift, policy):
-    """Return the chosen customers and the counts of the others by reason."""
-    audience = select_by_profit(customers, uplift, policy, 0.4)
-    return audience.customers, audience.excluded
+    chosen, _ = _chosen([0.1, 0.9], 100.0, [0.3, 0.3])
+    uplift = dict(zip(chosen["customer_id"], chosen["uplift"], strict=True))
+    assert uplift == pytest.approx({"k0": 0.1, "k1": 0.3})

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.lake.importing.import_files import import_files
 from retention.recommend import evaluate
 from retention.recommend.ranking import ranker_training
 from tests import readonly
 from tests import shop as tiny
+from tests.retention.recommend.small_shop import bring
 
 pytestmark = pytest.mark.nightly
 
@@ -18,8 +18,7 @@ pytestmark = pytest.mark.nightly
 @pytest.fixture(scope="module")
 def hits(tmp_path_factory):
     """Build a shop in which all customers draw from the same few hits."""
-    folder = tmp_path_factory.mktemp("hits")
-    shop = tiny.build(folder / "home", customers=8, items=6, days=10)
+    shop = tiny.build(tmp_path_factory.mktemp("hits") / "home", customers=8, items=6, days=10)
     rng = np.random.default_rng(5)
     liked = 1 / np.arange(1, 61)
     rows = pd.DataFrame(
@@ -32,8 +31,7 @@ def hits(tmp_path_factory):
             + pd.to_timedelta(rng.uniform(0, 150, 6_000).round(3), unit="D"),
         }
     ).assign(event_type="purchase", amount=1.0, quantity=1, currency="EUR", source="shop")
-    rows.to_parquet(folder / "hits.parquet")
-    import_files(shop.lake, shop.database, shop.settings, "events", [str(folder / "hits.parquet")])
+    bring(shop, "events", rows)
     with readonly.shared(shop) as hits:
         yield hits
 
