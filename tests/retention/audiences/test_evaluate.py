@@ -247,7 +247,7 @@ def test_risk_follows_the_scores_and_unscored_customers_have_none(shop):
 
 def test_scores_of_active_customers_need_none_of_lapsed_ones(people, monkeypatch):
     at = people.end - timedelta(days=3)
-    monkeypatch.setattr("retention.risk.sweep.score_lapsed", None)
+    monkeypatch.setattr("retention.risk.rules.score_lapsed", None)
     _, scores = scores_at(people.lake, people.database, at)
     names = ["customer_id", "churn_probability", "tier", "expected_value"]
     assert scores[names].notna().all(axis=None)
