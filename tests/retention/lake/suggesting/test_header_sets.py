@@ -3,8 +3,6 @@
 import pytest
 
 from retention.errors import BadInput
-from retention.lake import Lake
-from retention.lake.importing.import_files import import_files
 from retention.lake.suggesting.map_lines import DoubtCode
 from retention.lake.suggesting.statuses import status_kind
 from retention.lake.suggesting.suggest import propose
@@ -13,11 +11,11 @@ from tests.retention.lake.suggesting.header_sets import HeaderSet, Outcome, judg
 MIN_RIGHT = 0.95
 
 
-def _outcome(header_set: HeaderSet, settings, tmp_path) -> Outcome:
-    path = tmp_path / f"{header_set.name}.csv"
-    path.write_bytes(header_set.content())
+def _outcome(header_set: HeaderSet, lake, write_file) -> Outcome:
     try:
-        proposal = propose(Lake.open(settings), "events", str(path))
+        proposal = propose(
+            lake, "events", write_file(header_set.content(), f"{header_set.name}.csv")
+        )
     except BadInput as error:
         return Outcome(len(header_set.expected()) or 1, 0, [], [str(error)])
     flagged = {name for doubt in proposal.doubts for name in (doubt.target, doubt.column)}
@@ -43,8 +41,8 @@ def _one_set_per_language() -> list[HeaderSet]:
         pytest.param(load_sets, id="all", marks=pytest.mark.nightly),
     ],
 )
-def test_columns_of_shop_systems_are_right_or_flagged(sets, settings, tmp_path):
-    outcomes = {each.name: _outcome(each, settings, tmp_path) for each in sets()}
+def test_columns_of_shop_systems_are_right_or_flagged(sets, lake, write_file):
+    outcomes = {each.name: _outcome(each, lake, write_file) for each in sets()}
     columns = sum(outcome.columns for outcome in outcomes.values())
     right = sum(outcome.right for outcome in outcomes.values())
     mistakes = {name: each.mistakes for name, each in outcomes.items() if each.mistakes}
@@ -80,92 +78,82 @@ def test_statuses_are_known_in_many_languages(value, kind):
     assert status_kind(value) == kind
 
 
-def _orders(path, statuses: list[str], column: str = "Status") -> str:
+def _orders(statuses: list[str], column: str = "Status") -> str:
     numbered = enumerate(statuses)
     rows = [f"o{n},c{n % 20},2025-01-{n % 28 + 1:02},10.5,{status}\n" for n, status in numbered]
-    path.write_text(f"order_id,customer_id,order_date,total,{column}\n{''.join(rows)}")
-    return str(path)
+    return f"order_id,customer_id,order_date,total,{column}\n{''.join(rows)}"
 
 
-def _imported(settings, tmp_path, file: str):
-    lake = Lake.open(settings)
-    proposal = propose(lake, "events", file)
-    (tmp_path / "map.toml").write_text(proposal.text)
-    report = import_files(lake, None, settings, "events", [file], tmp_path / "map.toml")
-    return proposal, report
+def _counts(report) -> tuple[int, int, int]:
+    return report.rows_accepted, report.rows_filtered, report.rows_quarantined
 
 
-def test_import_counts_orders_left_out_by_status(settings, tmp_path):
-    file = _orders(tmp_path / "o.csv", ["交易成功"] * 80 + ["交易关闭"] * 15 + ["等待买家付款"] * 5)
-    proposal, report = _imported(settings, tmp_path, file)
+def test_import_counts_orders_left_out_by_status(import_proposed):
+    text = _orders(["交易成功"] * 80 + ["交易关闭"] * 15 + ["等待买家付款"] * 5)
+    proposal, report = import_proposed(text)
     assert "15 of 100 orders are 交易关闭: left out" in proposal.text
     expected = [("交易关闭", 15, 100), ("等待买家付款", 5, 100)]
     assert [(one["value"], one["orders"], one["of_orders"]) for one in report.left_out] == expected
-    assert (report.rows_accepted, report.rows_filtered, report.rows_quarantined) == (80, 20, 0)
+    assert _counts(report) == (80, 20, 0)
 
 
-def test_orders_paid_on_delivery_count_although_pending(settings, tmp_path):
-    file = _orders(tmp_path / "o.csv", ["pending"] * 70 + ["paid"] * 20 + ["voided"] * 10)
-    proposal, report = _imported(settings, tmp_path, file)
-    assert report.rows_accepted == 90
-    assert [doubt.code for doubt in proposal.doubts] == [DoubtCode.STATUS]
+@pytest.mark.parametrize(
+    ("statuses", "accepted", "doubts"),
+    [
+        # Paid on delivery.
+        (["pending"] * 70 + ["paid"] * 20 + ["voided"] * 10, 90, "most orders are pending"),
+        (["alpha"] * 60 + ["beta"] * 40, 100, "alpha, beta"),
+    ],
+)
+def test_doubtful_statuses_count_with_a_warning(import_proposed, statuses, accepted, doubts):
+    proposal, report = import_proposed(_orders(statuses))
+    assert report.rows_accepted == accepted
+    assert [(doubt.code, doubt.column) for doubt in proposal.doubts] == [
+        (DoubtCode.STATUS, "Status")
+    ]
+    assert doubts in proposal.text
 
 
-def test_unknown_statuses_count_with_a_warning(settings, tmp_path):
-    file = _orders(tmp_path / "o.csv", ["alpha"] * 60 + ["beta"] * 40)
-    proposal, report = _imported(settings, tmp_path, file)
-    assert report.rows_accepted == 100
-    expected = [(DoubtCode.STATUS, "Status")]
-    assert [(doubt.code, doubt.column) for doubt in proposal.doubts] == expected
-    assert "alpha, beta" in proposal.text
-
-
-def test_cancelled_orders_with_a_time_are_left_out(settings, tmp_path):
-    file = _orders(tmp_path / "o.csv", ["2025-02-01"] * 10 + [""] * 50, "cancelled_at")
-    _, report = _imported(settings, tmp_path, file)
-    assert (report.rows_accepted, report.rows_filtered) == (50, 10)
+def test_cancelled_orders_with_a_time_are_left_out(import_proposed):
+    _, report = import_proposed(_orders(["2025-02-01"] * 10 + [""] * 50, "cancelled_at"))
+    assert _counts(report) == (50, 10, 0)
     assert report.left_out[0]["value"] == "*"
 
 
-def test_left_out_rows_are_not_quarantined_for_other_faults(settings, tmp_path):
-    path = tmp_path / "o.csv"
-    file = _orders(path, ["done"] * 50 + ["cancelled"] * 10)
-    path.write_text(path.read_text().replace("o55,c15,2025-01-28,10.5", "o55,c15,2025-01-28,?"))
-    _, report = _imported(settings, tmp_path, file)
-    assert (report.rows_accepted, report.rows_filtered, report.rows_quarantined) == (50, 10, 0)
+def test_left_out_rows_are_not_quarantined_for_other_faults(import_proposed):
+    text = _orders(["done"] * 50 + ["cancelled"] * 10)
+    faulty = text.replace("o55,c15,2025-01-28,10.5", "o55,c15,2025-01-28,?")
+    assert _counts(import_proposed(faulty)[1]) == (50, 10, 0)
 
 
 @pytest.mark.parametrize("value", ['"Status"', '{ Status = "done" }'])
-def test_refuses_a_wrong_list_of_left_out_values(settings, tmp_path, value):
-    file = _orders(tmp_path / "o.csv", ["done"] * 30)
-    (tmp_path / "map.toml").write_text(f"[events]\nleave_out = {value}\n")
+def test_refuses_a_wrong_list_of_left_out_values(import_file, value):
     with pytest.raises(BadInput, match="leave_out"):
-        import_files(Lake.open(settings), None, settings, "events", [file], tmp_path / "map.toml")
+        import_file(_orders(["done"] * 30), f"[events]\nleave_out = {value}\n")
 
 
 # ---------------------------------------------------------------- rows and discounts
 
 
-def test_running_numbers_keep_equal_lines_apart(settings, tmp_path):
+def test_running_numbers_keep_equal_lines_apart(import_proposed, import_file):
     """The next file's numbers begin anew, and neither file hides lines of the other."""
     head = "Row ID,Order ID,Customer ID,Order Date,Product ID,Sales\n"
     lines = [f"o{n // 2},c{n % 9},2025-01-{n // 2 % 28 + 1:02},p{n % 7},5.5\n" for n in range(60)]
-    lake, total = Lake.open(settings), 0
-    for name, rows in (("a.csv", [*lines, lines[0]]), ("b.csv", [lines[0], lines[0], *lines])):
-        path = tmp_path / name
-        path.write_text(head + "".join(f"{n + 1},{row}" for n, row in enumerate(rows)))
-        if name == "a.csv":
-            (tmp_path / "map.toml").write_text(propose(lake, "events", str(path)).text)
-        report = import_files(lake, None, settings, "events", [str(path)], tmp_path / "map.toml")
-        total += report.rows_accepted
-    assert total == 62  # 60 lines, and the first of them three times
+    first, second = (
+        head + "".join(f"{n + 1},{row}" for n, row in enumerate(rows))
+        for rows in ([*lines, lines[0]], [lines[0], lines[0], *lines])
+    )
+    proposal, report = import_proposed(first)
+    later = import_file(second, proposal.text)
+    # 60 lines, and the first of them three times.
+    assert report.rows_accepted + later.rows_accepted == 62
 
 
-def test_discount_rate_becomes_an_amount(settings, tmp_path):
-    path = tmp_path / "sales.csv"
+def test_discount_rate_becomes_an_amount(lake, import_proposed):
     rows = [f"o{n},c{n % 9},2025-01-{n % 28 + 1:02},80,{('0', '0.2')[n % 2]}\n" for n in range(60)]
-    path.write_text(f"Order ID,Customer ID,Order Date,Sales,Discount\n{''.join(rows)}")
-    proposal, _ = _imported(settings, tmp_path, str(path))
+    proposal, _ = import_proposed(
+        f"Order ID,Customer ID,Order Date,Sales,Discount\n{''.join(rows)}"
+    )
     assert [doubt.code for doubt in proposal.doubts] == [DoubtCode.DISCOUNT_RATE]
-    events = Lake.open(settings).table("events").execute()
+    events = lake.table("events").execute()
     assert set(zip(events.amount, events.discount.round(6), strict=True)) == {(80, 0), (80, 20)}

@@ -1,93 +1,97 @@
 """Test the preview of an import."""
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from retention.lake import Lake
-from retention.lake.suggesting.preview import preview
+from retention.lake.suggesting.preview import Preview, preview
 from retention.lake.suggesting.suggest import propose
+from retention.settings import Settings
 
 
-def _shop(path) -> str:
-    """Write 30 orders of 10 customers; 5 are cancelled. The last is late in the evening, UTC."""
+def _shop() -> str:
+    """Return 30 orders of 10 customers; 5 are cancelled. The last is late in the evening, UTC."""
     rows = [
         f"o{n},c{n % 10},2025-01-{1 + n:02}T23:30:00Z,sku{n % 4},10.50,"
         f"{'cancelled' if n < 5 else 'done'}\n"
         for n in range(30)
     ]
-    path.write_text(f"order_id,customer_id,order_date,sku,line_total,status\n{''.join(rows)}")
-    return str(path)
+    return f"order_id,customer_id,order_date,sku,line_total,status\n{''.join(rows)}"
 
 
-def _seen(settings, folder, *files: str, more: str = ""):
-    """Preview files by the map that is proposed for them; return the map, too."""
-    text = propose(Lake.open(settings), "events", files[0], None, files[1:]).text + more
-    (folder / "map.toml").write_text(text)
-    return preview(settings, [*files], folder / "map.toml"), text
+@pytest.fixture
+def seen(settings, write_file):
+    """Return a function that previews files by the map that is proposed for them."""
+
+    def do(*contents, own: Settings = settings, more: str = "") -> Preview:
+        files = [write_file(each, f"shop-{place}.csv") for place, each in enumerate(contents)]
+        text = propose(Lake.open(own), "events", files[0], None, files[1:]).text
+        return preview(own, files, Path(write_file(text + more, "map.toml")))
+
+    return do
 
 
-def test_preview_counts_customers_orders_revenue_and_days(settings, tmp_path):
+def _sums(found: Preview) -> tuple[int, float]:
+    return found.orders, pytest.approx(sum(found.revenue.values()), abs=0.05)
+
+
+def test_preview_counts_customers_orders_revenue_and_days(settings, seen):
     own = settings.model_copy(update={"timezone": "Europe/Berlin"})
-    file = _shop(tmp_path / "shop.csv")
-    seen, _ = _seen(own, tmp_path, file, more='currency = { value = "eur" }\n')
-    assert (seen.customers, seen.orders, seen.revenue) == (10, 25, {"EUR": 262.5})
-    assert (seen.first_day, seen.last_day) == (date(2025, 1, 7), date(2025, 1, 31))
+    found = seen(_shop(), own=own, more='currency = { value = "eur" }\n')
+    assert (found.customers, found.orders, found.revenue) == (10, 25, {"EUR": 262.5})
+    assert (found.first_day, found.last_day) == (date(2025, 1, 7), date(2025, 1, 31))
     expected = [("cancelled", 5, 30)]
-    assert [(one.value, one.orders, one.of_orders) for one in seen.left_out] == expected
-    assert seen.text == (
+    assert [(one.value, one.orders, one.of_orders) for one in found.left_out] == expected
+    assert found.text == (
         "10 customers, 25 orders, sales of 262 EUR, 7 Jan 2025 to 31 Jan 2025; "
         "5 of 30 orders are cancelled: left out"
     )
 
 
-def test_preview_leaves_the_home_as_it_was(settings, tmp_path):
-    file = _shop(tmp_path / "shop.csv")
+def test_preview_leaves_the_home_as_it_was(settings, seen):
     before = sorted(settings.home.rglob("*")) if settings.home.exists() else []
-    assert _seen(settings, tmp_path, file)[0].orders == 25
+    assert seen(_shop()).orders == 25
     assert (sorted(settings.home.rglob("*")) if settings.home.exists() else []) == before
     assert Lake.open(settings).newest_event() is None
 
 
-def test_preview_applies_the_shops_cleaning_rules(settings, tmp_path):
-    file = _shop(tmp_path / "shop.csv")
+def test_preview_applies_the_shops_cleaning_rules(settings, seen):
     settings.home.mkdir(exist_ok=True)
     (settings.home / "clean.toml").write_text("[impossible_date]\nearliest = 2025-01-11\n")
-    seen, _ = _seen(settings, tmp_path, file)
-    assert (seen.orders, seen.report.rows_quarantined) == (20, 5)
+    found = seen(_shop())
+    assert (found.orders, found.report.rows_quarantined) == (20, 5)
 
 
-def test_preview_counts_cancelled_orders_of_a_known_export(settings, tmp_path):
-    path = tmp_path / "orders.csv"
+def test_preview_counts_cancelled_orders_of_a_known_export(settings, write_file):
     rows = [
         f"#{n},c{n % 4}@example.org,{'voided' if n < 3 else 'pending'},PKR,20,"
         f"2025-01-{n + 1:02} 10:00:00 +0500,1,Tea,20\n"
         for n in range(20)
     ]
-    path.write_text(
+    text = (
         "Name,Email,Financial Status,Currency,Subtotal,Created at,Lineitem quantity,"
         f"Lineitem name,Lineitem price\n{''.join(rows)}"
     )
-    seen = preview(settings, [str(path)], format_name="shopify-orders")
-    assert (seen.customers, seen.orders, seen.revenue) == (4, 17, {"PKR": 340.0})
+    found = preview(settings, [write_file(text)], format_name="shopify-orders")
+    assert (found.customers, found.orders, found.revenue) == (4, 17, {"PKR": 340.0})
     expected = [("cancelled", 3, 20)]
-    assert [(one.code, one.orders, one.of_orders) for one in seen.left_out] == expected
+    assert [(one.code, one.orders, one.of_orders) for one in found.left_out] == expected
 
 
-def test_orders_without_ids_are_one_per_customer_and_local_day(settings, tmp_path):
+def test_orders_without_ids_are_one_per_customer_and_local_day(settings, write_file):
     own = settings.model_copy(update={"timezone": "Asia/Tokyo"})
-    path = tmp_path / "till.csv"
     lines = ["c1,2025-01-01T14:00:00Z", "c1,2025-01-01T16:00:00Z", "c1,2025-01-02T10:00:00Z"]
     text = "customer_id,occurred_at,event_type\n" + "".join(f"{x},purchase\n" for x in lines)
-    path.write_text(text)
-    assert preview(own, [str(path)]).orders == 2  # 1 Jan, and 2 Jan twice
+    assert preview(own, [write_file(text)]).orders == 2  # 1 Jan, and 2 Jan twice
 
 
 # How a row says that it is a refund.
 @pytest.mark.parametrize("told_by", ["price", "price and quantity", "type"])
-def test_refund_with_a_negative_price_is_not_left_out(settings, tmp_path, told_by):
+def test_refund_with_a_negative_price_is_not_left_out(seen, told_by):
     rng = np.random.default_rng(5)
     sold = pd.DataFrame({"order_no": [f"o{n}" for n in range(400)], "quantity": 1})
     sold["customer_id"] = [f"c{n}" for n in rng.integers(0, 60, 400)]
@@ -102,12 +106,9 @@ def test_refund_with_a_negative_price_is_not_left_out(settings, tmp_path, told_b
     rows = pd.concat([sold, back, free])
     if told_by == "type":
         rows["type"] = np.where(rows.unit_price < 0, "refund", "sale")
-    file = tmp_path / "shop.csv"
-    rows.to_csv(file, index=False)
-    seen, _ = _seen(settings, tmp_path, str(file))
-    kept = sold.drop(back.index)
-    assert (seen.orders, sum(seen.revenue.values())) == (len(kept), kept.unit_price.sum())
-    assert [(one.code, one.orders) for one in seen.left_out] == [("cancelled", len(back))]
+    found, kept = seen(rows), sold.drop(back.index)
+    assert (len(kept), kept.unit_price.sum()) == _sums(found)
+    assert [(one.code, one.orders) for one in found.left_out] == [("cancelled", len(back))]
 
 
 def _baskets(seed: int, days: int = 60) -> pd.DataFrame:
@@ -120,6 +121,12 @@ def _baskets(seed: int, days: int = 60) -> pd.DataFrame:
     lines["sku"] = [f"s{n}" for n in rng.integers(0, 90, len(lines))]
     lines["price"] = rng.integers(100, 9_000, len(lines)) / 100
     return lines.drop_duplicates(["order", "sku"], ignore_index=True)
+
+
+def _export(lines: pd.DataFrame, name: str = "receipt") -> pd.DataFrame:
+    """Return lines as a till exports them, with its name for the number of an order."""
+    named = {"number": name, "customer": "customer_id", "placed": "date"}
+    return lines.drop(columns="order").rename(columns=named)
 
 
 def _tills(lines):
@@ -153,24 +160,19 @@ def _years(lines):
     ],
     ids=["plain", "tills that number per day", "exports that collide", "lines", "rows", "none"],
 )
-def test_order_is_what_the_shop_calls_an_order(settings, tmp_path, name, number, code, columns):
+def test_order_is_what_the_shop_calls_an_order(seen, name, number, code, columns):
     lines = _baskets(7)
-    files = []
-    for export in number(lines):
-        files.append(str(tmp_path / f"export-{len(files)}.csv"))
-        named = {"number": name, "customer": "customer_id", "placed": "date"}
-        export.drop(columns="order").rename(columns=named).to_csv(files[-1], index=False)
-    seen, _ = _seen(settings, tmp_path, *files)
-    rule = seen.as_dict()["order_rule"]
-    assert (rule["code"], [*rule["columns"]]) == (code, columns)
+    found = seen(*(_export(each, name) for each in number(lines)))
+    rule = found.order_rule
+    assert (rule.code, [*rule.columns]) == (code, columns)
     day = lines.placed.dt.date
     orders = lines.groupby(["customer", day]).ngroups if code == "day" else lines.order.nunique()
-    assert (seen.orders, seen.customers) == (orders, lines.customer.nunique())
-    assert sum(seen.revenue.values()) == pytest.approx(lines.price.sum())
+    assert found.customers == lines.customer.nunique()
+    assert (orders, lines.price.sum()) == _sums(found)
 
 
 @pytest.mark.parametrize("newer_first", [False, True])
-def test_preview_of_several_exports_counts_the_newest_state(settings, tmp_path, newer_first):
+def test_preview_of_several_exports_counts_the_newest_state(seen, newer_first):
     number = np.arange(400)
     first = pd.DataFrame({"order_id": [f"o{n}" for n in number], "line_total": 10.0 + number % 7})
     first["customer_id"] = [f"c{n % 90}" for n in number]
@@ -182,37 +184,24 @@ def test_preview_of_several_exports_counts_the_newest_state(settings, tmp_path, 
     second.loc[150:179, "status"] = "refunded"
     second.loc[180:189, "line_total"] = 1.0
     first = first.head(390)
-    files = []
-    for name, export in (("a", first), ("b", second)):
-        files.append(str(tmp_path / f"{name}.csv"))
-        export.to_csv(files[-1], index=False)
-    files = files[::-1] if newer_first else files
-    seen, _ = _seen(settings, tmp_path, *files)
+    found = seen(second, first) if newer_first else seen(first, second)
     newest = pd.concat([first, second]).drop_duplicates("order_id", keep="last")
     sold = newest[newest.status == "completed"]
-    assert (seen.orders, sum(seen.revenue.values())) == (len(sold), sold.line_total.sum())
-    assert seen.report.orders_superseded == 40
+    assert (len(sold), sold.line_total.sum()) == _sums(found)
+    assert found.report.orders_superseded == 40
 
 
-def _till_preview(settings, tmp_path, lines: pd.DataFrame):
-    """Preview the export of a till by the proposed map."""
-    file = str(tmp_path / "shop.csv")
-    named = {"number": "receipt", "customer": "customer_id", "placed": "date"}
-    lines.drop(columns="order").rename(columns=named).to_csv(file, index=False)
-    return _seen(settings, tmp_path, file)[0]
-
-
-def test_number_of_an_order_stays_text_in_an_expression(settings, tmp_path):
+def test_number_of_an_order_stays_text_in_an_expression(seen):
     [lines] = _tills(_baskets(7))
     lines["number"] = [f"{'R' if n == 3 else '0'}{n}" for n in lines.number]
-    seen = _till_preview(settings, tmp_path, lines)
-    assert seen.order_rule.code == "columns"
-    assert (seen.orders, seen.report.rows_quarantined) == (lines.order.nunique(), 0)
+    found = seen(_export(lines))
+    assert found.order_rule.code == "columns"
+    assert (found.orders, found.report.rows_quarantined) == (lines.order.nunique(), 0)
 
 
 @pytest.mark.parametrize("event_id", ["", "row"])
 @pytest.mark.parametrize("form", ["day", "compact", "seconds", "millis", "excel"])
-def test_till_numbers_join_days_in_any_form(settings, tmp_path, form, event_id):
+def test_till_numbers_join_days_in_any_form(seen, form, event_id):
     [lines] = _tills(_baskets(7))
     at = lines.placed
     lines["placed"] = {
@@ -224,10 +213,10 @@ def test_till_numbers_join_days_in_any_form(settings, tmp_path, form, event_id):
     }[form]
     if event_id:
         lines.insert(0, "row id", range(1, len(lines) + 1))
-    seen = _till_preview(settings, tmp_path, lines)
-    assert seen.order_rule.code == "columns"
-    assert (seen.orders, seen.report.rows_quarantined) == (lines.order.nunique(), 0)
-    assert seen.last_day == at.max().date()
+    found = seen(_export(lines))
+    assert found.order_rule.code == "columns"
+    assert (found.orders, found.report.rows_quarantined) == (lines.order.nunique(), 0)
+    assert found.last_day == at.max().date()
 
 
 def _order_totals(lines: pd.DataFrame) -> pd.DataFrame:
@@ -240,7 +229,7 @@ def _order_totals(lines: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     "case", ["plain", "equal", "no number", "left out", "tests", "no customer"]
 )
-def test_each_line_gets_its_share_of_the_orders_total(settings, tmp_path, case):
+def test_each_line_gets_its_share_of_the_orders_total(seen, case):
     rows = _order_totals(_baskets(7, 30))
     is_second = rows.order_id.duplicated() & (rows.order_id % 2 == 0)
     sales = rows.drop_duplicates("order_id").order_total.sum()
@@ -256,8 +245,4 @@ def test_each_line_gets_its_share_of_the_orders_total(settings, tmp_path, case):
         rows["title"] = is_second.map({True: "test product", False: "A mug"})
     elif case == "no customer":
         rows["customer_id"] = rows.customer_id.astype(str).where(~is_second, None)
-    file = tmp_path / "shop.csv"
-    rows.to_csv(file, index=False)
-    seen, text = _seen(settings, tmp_path, str(file))
-    assert "_order_lines" in text
-    assert sum(seen.revenue.values()) == pytest.approx(sales, abs=0.05)
+    assert sum(seen(rows).revenue.values()) == pytest.approx(sales, abs=0.05)

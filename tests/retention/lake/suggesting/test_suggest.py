@@ -3,15 +3,14 @@
 import json
 import random
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from retention.errors import BadInput
@@ -120,24 +119,13 @@ def _laden(at, rng):
     return "\n".join(rows).encode("cp1252")
 
 
-def _file(kind, tmp_path):
-    rng = random.Random(kind)
-    path = tmp_path / f"{kind}.{'txt' if kind == 'discs' else 'csv'}"
-
-    def at(number):
-        return datetime(2010, 1, 4, 8, 26) + timedelta(hours=17 * number)
-
-    make = {
-        "gifts": _gifts,
-        "grocer": _grocer,
-        "laden": _laden,
-        "discs": _discs,
-        "discs_named": lambda *both: _discs(
-            *both, mark=",", head="customer_id,date,number of CDs,dollars\n"
-        ),
-    }
-    path.write_bytes(make[kind](at, rng))
-    return path
+MADE = {
+    "gifts": _gifts,
+    "grocer": _grocer,
+    "laden": _laden,
+    "discs": _discs,
+    "discs_named": partial(_discs, mark=",", head="customer_id,date,number of CDs,dollars\n"),
+}
 
 
 def _rows(home, path, map_text):
@@ -145,15 +133,20 @@ def _rows(home, path, map_text):
     home.mkdir()
     (home / "map.toml").write_text(map_text)
     lake = Lake.open(settings)
-    report = import_files(lake, None, settings, "events", [str(path)], home / "map.toml")
-    return report, lake.table("events").order_by("event_id").to_pyarrow().to_pylist()
+    report = import_files(lake, None, settings, "events", [path], home / "map.toml")
+    return report, _events(lake)
+
+
+def _events(lake) -> list[dict]:
+    return lake.table("events").order_by("event_id").to_pyarrow().to_pylist()
 
 
 @pytest.mark.nightly_after(2)
 @pytest.mark.parametrize("kind", BY_HAND)
-def test_proposed_map_imports_like_a_handwritten_one(kind, lake, tmp_path):
-    path = _file(kind, tmp_path)
-    proposed = suggest(lake, "events", str(path))
+def test_proposed_map_imports_like_a_handwritten_one(kind, lake, tmp_path, write_file):
+    content = MADE[kind](_at, random.Random(kind))
+    path = write_file(content, f"{kind}.{'txt' if kind == 'discs' else 'csv'}")
+    proposed = suggest(lake, "events", path)
     mine, rows = _rows(tmp_path / "proposed", path, proposed)
     theirs, expected = _rows(tmp_path / "by-hand", path, BY_HAND[kind])
     assert rows == expected, proposed
@@ -162,27 +155,27 @@ def test_proposed_map_imports_like_a_handwritten_one(kind, lake, tmp_path):
     assert found == (theirs.quarantine_text, theirs.rows_filtered)
 
 
+def _at(number: int) -> datetime:
+    return datetime(2010, 1, 4, 8, 26) + timedelta(hours=17 * number)
+
+
 @pytest.fixture
-def section_of(lake, tmp_path):
+def section_of(lake, write_file):
     """Return a function that writes a file, and returns the section of the proposed map."""
 
-    def do(text, name, table="events"):
-        (tmp_path / name).write_text(text)
-        return tomllib.loads(suggest(lake, table, str(tmp_path / name)))[table]
+    def do(content, name="rows.csv", table="events", of=lake):
+        return tomllib.loads(suggest(of, table, write_file(content, name)))[table]
 
     return do
 
 
-def test_translates_event_words(lake, tmp_path):
-    path = tmp_path / "clicks.csv"
+def test_translates_event_words(lake, import_proposed):
     numbered = enumerate(["addtocart", "view", "transaction", "hover"] * 20)
     rows = "".join(f"{n % 9},{kind},item{n % 7},2025-01-{n % 28 + 1:02}\n" for n, kind in numbered)
-    path.write_text(f"visitorid,event,itemid,timestamp\n{rows}")
-    proposed = suggest(lake, "events", str(path))
-    assert "WHEN 'addtocart' THEN 'cart'" in proposed
-    assert "unknown, quarantined: hover" in proposed
-    report, events = _rows(tmp_path / "clicks", path, proposed)
-    assert {event["event_type"] for event in events} == {"view", "cart", "purchase"}
+    proposal, report = import_proposed(f"visitorid,event,itemid,timestamp\n{rows}")
+    assert "WHEN 'addtocart' THEN 'cart'" in proposal.text
+    assert "unknown, quarantined: hover" in proposal.text
+    assert {event["event_type"] for event in _events(lake)} == {"view", "cart", "purchase"}
     assert report.rows_quarantined == 20
 
 
@@ -201,12 +194,11 @@ def test_product_type_is_not_the_event_type(section_of):
     rows = "".join(
         f"{n % 9},{('mug', 'rug')[n % 2]},2025-01-{n % 28 + 1:02},{n}.50\n" for n in range(60)
     )
-    section = section_of(f"customer,type,date,total\n{rows}", "sales.csv")
+    section = section_of(f"customer,type,date,total\n{rows}")
     assert section["event_type"] == {"value": "purchase"}
 
 
-def test_nested_fields_have_dotted_names(lake, tmp_path):
-    path = tmp_path / "clicks.jsonl"
+def test_nested_fields_have_dotted_names(lake, tmp_path, import_proposed):
     text = "".join(
         f'{{"evt": {{"name": "{kind}", "ts": "2025-01-{n % 28 + 1:02}T10:00:00+02:00"}}, '
         f'"user": {{"id": "u{n // 3 % 30}"}}, '
@@ -216,25 +208,23 @@ def test_nested_fields_have_dotted_names(lake, tmp_path):
             ["product_viewed", "added_to_cart", "order_completed", "order_refunded"] * 50
         )
     )
-    path.write_text(text)
-    proposed = suggest(lake, "events", str(path))
-    section = tomllib.loads(proposed)["events"]
+    proposal, report = import_proposed(text, name="clicks.jsonl")
+    section, events = tomllib.loads(proposal.text)["events"], _events(lake)
     expected = ("user.id", "order.no", "line.product.sku")
     assert (section["customer_id"], section["order_id"], section["item_id"]) == expected
-    report, events = _rows(tmp_path / "clicks", path, proposed)
     assert report.rows_quarantined == 0
     assert {event["event_type"] for event in events} >= {"view", "cart", "purchase", "return"}
     expected = (2.0, 3.0, 8)
     assert (events[0]["quantity"], events[0]["amount"], events[0]["occurred_at"].hour) == expected
-    by_hand = proposed.replace(
+    by_hand = proposal.text.replace(
         '"line.qty" * "line.unit_price"', '"line"."qty" * "line"."unit_price"'
     )
-    assert by_hand != proposed
-    assert _rows(tmp_path / "by-hand", path, by_hand)[1] == events
+    assert by_hand != proposal.text
+    assert _rows(tmp_path / "by-hand", str(tmp_path / "clicks.jsonl"), by_hand)[1] == events
 
 
-def test_unnests_orders_into_lines(lake, tmp_path):
-    path, lines = tmp_path / "orders.jsonl", []
+def test_unnests_orders_into_lines(lake, import_proposed):
+    lines = []
     for n in range(60):
         sold = ", ".join(
             f'{{"sku": "s{(n + place) % 7}", "title": "Tea {(n + place) % 7}", '
@@ -247,12 +237,10 @@ def test_unnests_orders_into_lines(lake, tmp_path):
             f'"lines": [{sold}]}}, "user": {{"id": "u{n % 20}"}}, '
             '"taxes": [{"name": "VAT", "rate": 0.2}]}\n'
         )
-    path.write_text("".join(lines))
-    proposed = suggest(lake, "events", str(path))
-    section = tomllib.loads(proposed)["events"]
+    proposal, report = import_proposed("".join(lines), name="orders.jsonl")
+    section, events = tomllib.loads(proposal.text)["events"], _events(lake)
     found = (section["customer_id"], section["order_id"], section["item_id"], section["title"])
     assert found == ("user.id", "order.no", "line.sku", "line.title")
-    report, events = _rows(tmp_path / "by-line", path, proposed)
     counts = (report.rows_read, report.rows_filtered, report.rows_accepted, report.rows_quarantined)
     assert counts == (80, 20, 60, 0)  # 20 of the 60 orders list nothing
     assert {(event["quantity"], event["amount"]) for event in events} == {(1.0, 2.5), (2.0, 5.0)}
@@ -271,8 +259,7 @@ def test_amount_of_api_orders_is_the_price_not_the_discount(section_of):
     assert section["amount"] == {"sql": '"line.quantity" * "line.price"'}
 
 
-def test_keeps_equal_lines_with_different_line_ids(lake, tmp_path):
-    path = tmp_path / "orders.jsonl"
+def test_keeps_equal_lines_with_different_line_ids(lake, import_proposed):
     lines = (
         '[{{"id": {0}1, "sku": "s", "quantity": 1, "price": 2.5}}, '
         '{{"id": {0}2, "sku": "s", "quantity": 1, "price": 2.5}}]'
@@ -282,16 +269,13 @@ def test_keeps_equal_lines_with_different_line_ids(lake, tmp_path):
         f'"customer": {{"id": {n % 20}}}, "line_items": {lines.format(n)}}}\n'
         for n in range(100, 160)
     )
-    path.write_text(text)
-    proposed = suggest(lake, "events", str(path))
-    assert tomllib.loads(proposed)["events"]["event_id"] == "line.id"
-    report, events = _rows(tmp_path / "two", path, proposed)
-    assert (report.rows_accepted, sum(event["amount"] for event in events)) == (120, 300.0)
+    proposal, report = import_proposed(text, name="orders.jsonl")
+    assert tomllib.loads(proposal.text)["events"]["event_id"] == "line.id"
+    assert (report.rows_accepted, sum(event["amount"] for event in _events(lake))) == (120, 300.0)
 
 
-def test_keeps_views_in_a_log_of_orders_and_views(lake, tmp_path):
+def test_keeps_views_in_a_log_of_orders_and_views(lake, import_proposed):
     """Unnesting must not drop rows without a list."""
-    path = tmp_path / "log.jsonl"
     log_lines = []
     for n in range(100, 160):
         at = f'"user": {{"id": "u{n % 20}"}}, "at": "2025-01-{n % 28 + 1:02}T10:{n - 100}:00Z"'
@@ -300,90 +284,69 @@ def test_keeps_views_in_a_log_of_orders_and_views(lake, tmp_path):
             f'{{"what": "order", {at}, "order": "o{n}", "lines": ['
             '{"sku": "s1", "qty": 1, "total": 2.5}, {"sku": "s2", "qty": 2, "total": 5}]}\n'
         )
-    path.write_text("".join(log_lines))
-    report, events = _rows(tmp_path / "all", path, suggest(lake, "events", str(path)))
+    _, report = import_proposed("".join(log_lines), name="log.jsonl")
     assert report.rows_read == report.rows_accepted == 180
-    kinds = [(event["event_type"], event["item_id"]) for event in events]
-    expected = {("view", None): 60, ("purchase", "s1"): 60, ("purchase", "s2"): 60}
-    assert {kind: kinds.count(kind) for kind in set(kinds)} == expected
+    kinds = Counter((event["event_type"], event["item_id"]) for event in _events(lake))
+    assert kinds == {("view", None): 60, ("purchase", "s1"): 60, ("purchase", "s2"): 60}
 
 
 @pytest.mark.parametrize(
-    ("zone", "offset", "has_timezone"),
+    ("zone", "offset", "named"),
     [("Asia/Kolkata", "", True), ("Asia/Kolkata", "Z", False), ("UTC", "", False)],
 )
-def test_times_without_zone_get_the_shops_time_zone(settings, tmp_path, zone, offset, has_timezone):
-    """RETENTION_TIMEZONE gives the zone."""
-    path = tmp_path / "orders.csv"
+def test_times_without_zone_get_the_shops_time_zone(settings, section_of, zone, offset, named):
+    """RETENTION_TIMEZONE gives the zone. A column's name may have braces."""
     lines = [f"u{n % 9},2025-01-{n + 1:02} 01:30:00{offset},{n}\n" for n in range(28)]
-    path.write_text("who,at,order\n" + "".join(lines))
     own = Lake.open(settings.model_copy(update={"timezone": zone}))
-    section = tomllib.loads(suggest(own, "events", str(path)))["events"]
-    assert section.get("timezone") == (zone if has_timezone else None)
-
-
-def test_column_name_may_contain_braces(settings, tmp_path):
-    """With a time zone of the shop, such a date column once raised KeyError."""
-    rows = "".join(f"c{row % 5},2025-01-{1 + row % 28:02} 10:00,{row}.5\n" for row in range(60))
-    (tmp_path / "sales.csv").write_text(f"customer_id,date {{local}},amount\n{rows}")
-    own = Lake.open(settings.model_copy(update={"timezone": "Asia/Kolkata"}))
-    section = tomllib.loads(suggest(own, "events", str(tmp_path / "sales.csv")))["events"]
+    section = section_of("who,date {local},order\n" + "".join(lines), of=own)
+    assert section.get("timezone") == (zone if named else None)
     assert section["occurred_at"] == "date {local}"
-    assert section["timezone"] == "Asia/Kolkata"
 
 
-def _sixty(path: Path, lines: Callable[[int], Any], **more: Callable[[int], str]) -> None:
-    """Write log records, numbered from 100, with ``lines`` and further fields."""
+def _sixty(lines: Callable[[int], Any], **more: Callable[[int], str]) -> str:
+    """Return log records, numbered from 100, with ``lines`` and further fields."""
     records = []
     for n in range(100, 160):
         own = {name: of(n) for name, of in more.items()}
         at = f"2025-01-{n % 28 + 1:02}T10:00:00Z"
         records.append(own | {"user": {"id": f"u{n % 20}"}, "at": at, "lines": lines(n)})
-    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    return "".join(f"{json.dumps(record)}\n" for record in records)
 
 
 LINE = [{"sku": "s1", "qty": 1, "total": 2.5}]
 
 
 @pytest.mark.parametrize("none", [[], None], ids=["[]", "null"])
-def test_counts_orders_without_lines(settings, tmp_path, none):
+def test_counts_orders_without_lines(lake, import_proposed, none):
     """An order without lines is filtered and counted; it is not a sale."""
-    path = tmp_path / "orders.jsonl"
-    _sixty(path, lambda n: none if n == 150 else LINE, id=lambda n: f"o{n}")
-    proposed = suggest(Lake.open(settings), "events", str(path))
-    assert "1 order without lines" in proposed
-    report, events = _rows(tmp_path / "all", path, proposed)
+    text = _sixty(lambda n: none if n == 150 else LINE, id=lambda n: f"o{n}")
+    proposal, report = import_proposed(text, name="orders.jsonl")
+    assert "1 order without lines" in proposal.text
     assert (report.rows_read, report.rows_filtered, report.rows_accepted) == (60, 1, 59)
-    assert "o150" not in {event["order_id"] for event in events}
+    assert "o150" not in {event["order_id"] for event in _events(lake)}
 
 
 @pytest.mark.parametrize("none", [[], None], ids=["[]", "null"])
-def test_keeps_views_with_an_empty_list(settings, tmp_path, none):
-    path = tmp_path / "log.jsonl"
-    _sixty(path, lambda n: none if n % 2 else LINE, what=lambda n: "view" if n % 2 else "order")
-    report, events = _rows(
-        tmp_path / "all", path, suggest(Lake.open(settings), "events", str(path))
-    )
+def test_keeps_views_with_an_empty_list(lake, import_proposed, none):
+    text = _sixty(lambda n: none if n % 2 else LINE, what=lambda n: "view" if n % 2 else "order")
+    _, report = import_proposed(text, name="log.jsonl")
     assert report.rows_read == 60
-    assert {event["event_type"] for event in events} == {"view", "purchase"}
+    assert {event["event_type"] for event in _events(lake)} == {"view", "purchase"}
 
 
-def test_reads_decimal_columns(lake, tmp_path):
-    path = tmp_path / "orders.parquet"
+def test_reads_decimal_columns(section_of):
     table = {
         "customer": ["a", "b"] * 20,
-        "order_date": [datetime(2025, 1, 1) + timedelta(days=day) for day in range(40)],
+        "order_date": pd.date_range("2025-01-01", periods=40),
         "order_id": [f"o{number}" for number in range(40)],
         "total": [Decimal(f"{10 + number}.50") for number in range(40)],
     }
-    pq.write_table(pa.table(table), path)
-    section = tomllib.loads(suggest(lake, "events", str(path)))["events"]
-    assert section["amount"] == "total"
+    assert section_of(pd.DataFrame(table), "orders.parquet")["amount"] == "total"
 
 
 def test_pieces_on_hand_become_in_stock(section_of):
     text = "SKU,Dept,Maker,Stock on hand\n" + "".join(f"s{n},tea,Ann,{n % 9}\n" for n in range(40))
-    section = section_of(text, "things.csv", "items")
+    section = section_of(text, table="items")
     assert section == {
         "item_id": "SKU",
         "category": "Dept",
@@ -393,155 +356,124 @@ def test_pieces_on_hand_become_in_stock(section_of):
 
 
 @pytest.mark.parametrize("line", [True, False], ids=["of the line", "of one"])
-def test_amount_column_may_be_a_quantity(line, lake, tmp_path):
-    path, draw = tmp_path / "sales.csv", random.Random(3)
-    rows = []
+def test_amount_column_may_be_a_quantity(line, section_of):
+    draw, rows = random.Random(3), []
     for n in range(400):
         item, pieces = draw.randrange(40), draw.choice((1, 1, 2, 3))
         price = (50 + 7 * item) * (pieces if line else 1)
         rows.append(f"11/{1 + n % 28}/2000,{n % 50:08d},47{item:06d},{pieces},{price}")
     text = "TRANSACTION_DT,CUSTOMER_ID,PRODUCT_ID,AMOUNT,SALES_PRICE\n" + "\n".join(rows) + "\n"
-    path.write_text(text)
-    section = tomllib.loads(suggest(lake, "events", str(path)))["events"]
+    section = section_of(text)
     assert section["quantity"] == "AMOUNT"
     assert section["amount"] == ("SALES_PRICE" if line else {"sql": '"AMOUNT" * "SALES_PRICE"'})
 
 
-def test_doubts_a_customer_id_that_never_repeats(lake, tmp_path):
-    path = tmp_path / "orders.csv"
-    for people, doubted in ((200, True), (150, False)):
-        rows = (f"o{n},c{n % people},2024-01-{1 + n % 28:02}" for n in range(200))
-        path.write_text("order_id,customer_id,order_purchase_timestamp\n" + "\n".join(rows) + "\n")
-        found = "a new one for each order" in suggest(lake, "events", str(path))
-        assert found == doubted
+@pytest.mark.parametrize(("people", "doubted"), [(200, True), (150, False)])
+def test_doubts_a_customer_id_that_never_repeats(lake, write_file, people, doubted):
+    rows = (f"o{n},c{n % people},2024-01-{1 + n % 28:02}" for n in range(200))
+    text = "order_id,customer_id,order_purchase_timestamp\n" + "\n".join(rows) + "\n"
+    assert ("a new one for each order" in suggest(lake, "events", write_file(text))) == doubted
 
 
-def test_items_from_sales_get_their_most_frequent_title(lake, settings, tmp_path):
-    path, mapped = tmp_path / "sales.csv", tmp_path / "map.toml"
+def test_items_from_sales_get_their_most_frequent_title(lake, import_proposed):
     lines = (
         "1,A,WHITE MUG,2.5\n2,A,WHITE MUG,2.5\n3,B,RED BAG,4\n4,B,RED BAG,3\n5,B,RED BAG,4\n"
         "6,A,damaged,0\n7,B,,0\n"
     )
-    path.write_text("Invoice,StockCode,Description,Price\n" + lines)
-    mapped.write_text(suggest(lake, "items", str(path)))
-    import_files(lake, None, settings, "items", [str(path)], mapped)
+    import_proposed("Invoice,StockCode,Description,Price\n" + lines, "items")
     items = lake.table("items").execute().set_index("item_id")
     assert items.title.to_dict() == {"A": "WHITE MUG", "B": "RED BAG"}
     assert items.price.to_dict() == {"A": 2.5, "B": 4.0}
 
 
 @pytest.mark.parametrize("decimal", [".", ","], ids=["point", "comma"])
-def test_item_price_from_line_prices_is_per_piece(decimal, lake, settings, tmp_path):
-    path, mapped, draw = tmp_path / "sales.csv", tmp_path / "map.toml", random.Random(3)
-    rows = []
+def test_item_price_from_line_prices_is_per_piece(decimal, lake, import_proposed):
+    draw, rows = random.Random(3), []
     for n in range(400):
         item, pieces = draw.randrange(8), draw.choice((1, 2, 2, 3, 3, 3))
         price = f"{(1.25 + item) * pieces:.2f}".replace(".", decimal)
         rows.append(f"{1 + n % 28:02}.11.2024;{n % 50};p{item};{pieces};{price}")
     # Taken off the bill again.
     rows += [f"01.12.2024;{n % 50};p7;0;0{decimal}00" for n in range(30)]
-    path.write_text("Datum;Kunde;SKU;Menge;Preis\n" + "\n".join(rows) + "\n")
-    mapped.write_text(suggest(lake, "items", str(path)))
-    import_files(lake, None, settings, "items", [str(path)], mapped)
+    import_proposed("Datum;Kunde;SKU;Menge;Preis\n" + "\n".join(rows) + "\n", "items")
     items = lake.table("items").execute().set_index("item_id")
     assert items.price.to_dict() == {f"p{item}": 1.25 + item for item in range(8)}
 
 
-def test_constant_columns_become_customer_attributes(lake, settings, tmp_path):
+def test_constant_columns_become_customer_attributes(lake, import_proposed):
     """In a file of sales, categories of items and spend are not attributes of customers."""
-    path, people = tmp_path / "sales.csv", [f"c{n}" for n in range(60)]
     columns = {
-        "customer": people * 4,
+        "customer": [f"c{n}" for n in range(60)] * 4,
         "Age Group": ["20-29", "30-39", None] * 80,
         "Country": ["UK", "France"] * 120,
         "category": ["tea"] * 60 + ["jam"] * 180,
         "pieces": [1, 2, 3] * 80,
     }
-    pd.DataFrame(columns).to_csv(path, index=False)
-    proposed = suggest(lake, "customers", str(path))
-    section = tomllib.loads(proposed)["customers"]
+    proposal, _ = import_proposed(pd.DataFrame(columns), "customers")
+    section = tomllib.loads(proposal.text)["customers"]
     expected = {"sql": """json_object('age_group', "Age Group", 'country', "Country")"""}
     assert section["attributes"] == expected
-    assert "Not used: category, pieces" in proposed
-    (tmp_path / "map.toml").write_text(proposed)
-    import_files(lake, None, settings, "customers", [str(path)], tmp_path / "map.toml")
+    assert "Not used: category, pieces" in proposal.text
     held = lake.table("customers").execute().set_index("customer_id").attributes.map(json.loads)
     assert held["c1"] == {"age_group": "30-39", "country": "France"}
     assert held["c2"] == {"age_group": None, "country": "UK"}
 
 
-def test_recall_and_parent_become_item_attributes(lake, settings, tmp_path):
-    path = tmp_path / "items.jsonl"
-    text = "".join(
-        json.dumps(
-            {
-                "sku": f"s{n}",
-                "title": f"Tea {n}",
-                "price": n + 0.5,
-                "attrs": {"recalled": n == 3, "parent_id": f"p{n % 5}"},
-            }
-        )
-        + "\n"
+def test_recall_and_parent_become_item_attributes(lake, import_proposed):
+    rows = [
+        {"sku": f"s{n}", "title": f"Tea {n}", "price": n + 0.5}
+        | {"attrs": {"recalled": n == 3, "parent_id": f"p{n % 5}"}}
         for n in range(20)
-    )
-    path.write_text(text)
-    (tmp_path / "map.toml").write_text(suggest(lake, "items", str(path)))
-    import_files(lake, None, settings, "items", [str(path)], tmp_path / "map.toml")
+    ]
+    import_proposed("\n".join(map(json.dumps, rows)), "items", name="items.jsonl")
     attributes = lake.table("items").execute().set_index("item_id").attributes.map(json.loads)
     assert attributes["s3"] == {"recalled": True, "parent_id": "p3"}
     assert attributes["s4"] == {"recalled": False, "parent_id": "p4"}
 
 
 @pytest.mark.parametrize(("styles", "has_style"), [(2, False), (60, True)])
-def test_style_is_an_attribute_only_for_few_variants(lake, tmp_path, styles, has_style):
+def test_style_is_an_attribute_only_for_few_variants(lake, write_file, styles, has_style):
     """With styles like casual and boho, a list would have one item of each."""
-    path = tmp_path / "items.csv"
     rows = [f"s{n},Dress {n},{n}.5,style {n % styles}" for n in range(180)]
-    path.write_text("\n".join(["sku,title,price,style", *rows]))
-    assert ("json_object('style'" in suggest(lake, "items", str(path))) == has_style
+    file = write_file("\n".join(["sku,title,price,style", *rows]))
+    assert ("json_object('style'" in suggest(lake, "items", file)) == has_style
 
 
-def test_skips_sales_to_guests(lake, settings, tmp_path):
+def test_skips_sales_to_guests(import_proposed):
     """They are filtered instead of quarantined, which would count them twice."""
-    path = tmp_path / "sales.csv"
     columns = {"Customer ID": [13000.0, 13001.0, None] * 40, "Country": ["UK", "France", "UK"] * 40}
-    pd.DataFrame(columns).to_csv(path, index=False)
-    proposed = suggest(lake, "customers", str(path))
-    assert "33.3% of the lines are of nobody who is known" in proposed
-    assert "quarantined" not in proposed
-    (tmp_path / "map.toml").write_text(proposed)
-    report = import_files(lake, None, settings, "customers", [str(path)], tmp_path / "map.toml")
+    proposal, report = import_proposed(pd.DataFrame(columns), "customers")
+    assert "33.3% of the lines are of nobody who is known" in proposal.text
+    assert "quarantined" not in proposal.text
     assert (report.rows_accepted, report.rows_filtered, report.rows_quarantined) == (2, 40, 0)
 
 
-def test_proposes_other_tables_and_refuses_unknown_files(lake, tmp_path):
-    path = tmp_path / "people.parquet"
+def test_proposes_a_map_of_customers(section_of):
     columns = {
         "Client ID": [1, 2],
         "E-Mail": ["a@x.de", "b@x.de"],
         "Opt-in": ["yes", "no"],
         "Nom": ["Ann", "Bo"],
     }
-    pq.write_table(pa.table(columns), path)
-    section = tomllib.loads(suggest(lake, "customers", str(path)))["customers"]
-    assert section == {
+    assert section_of(pd.DataFrame(columns), "people.parquet", "customers") == {
         "customer_id": "Client ID",
         "email": "E-Mail",
         "name": "Nom",
         "marketing_consent": "Opt-in",
     }
-    (tmp_path / "x.csv").write_text("colour,size\nred,1\nblue,2\n")
+
+
+def test_refuses_a_file_without_a_likely_column(section_of):
     with pytest.raises(BadInput, match="looks like occurred_at"):
-        suggest(lake, "events", str(tmp_path / "x.csv"))
+        section_of("colour,size\nred,1\nblue,2\n")
 
 
 # ---------------------------------------------------------------- the time of day
 
 
-def _sales(path: Path, header: str, moments: list[str]) -> Path:
+def _sales(names: str, moments: list[str]) -> str:
     rows = [f"K{row % 7:03},{moment},T{row:04},Tea,2,4.50" for row, moment in enumerate(moments)]
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    return path
+    return "\n".join([f"Customer ID,{names},Transaction ID,Item,Qty,Net Sales", *rows]) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -554,13 +486,10 @@ def _sales(path: Path, header: str, moments: list[str]) -> Path:
         ("下单日期,下单时间", "{at:%Y-%m-%d},{at:%H:%M:%S}"),
     ],
 )
-def test_date_and_time_of_day_become_one_time(lake, settings, database, tmp_path, names, moments):
+def test_date_and_time_of_day_become_one_time(lake, import_proposed, names, moments):
     begin = datetime(2023, 6, 1, 8, 15)
     times = [begin + timedelta(hours=7 * row, minutes=row) for row in range(60)]
-    header = f"Customer ID,{names},Transaction ID,Item,Qty,Net Sales"
-    path = _sales(tmp_path / "till.csv", header, [moments.format(at=at) for at in times])
-    (tmp_path / "map.toml").write_text(suggest(lake, "events", str(path)), encoding="utf-8")
-    import_files(lake, database, settings, "events", [str(path)], tmp_path / "map.toml")
+    import_proposed(_sales(names, [moments.format(at=at) for at in times]))
     frame = lake.table("events").execute().sort_values("occurred_at")
     assert [at.to_pydatetime().replace(tzinfo=None) for at in frame.occurred_at] == times
 
@@ -568,15 +497,12 @@ def test_date_and_time_of_day_become_one_time(lake, settings, database, tmp_path
 @pytest.mark.parametrize(
     "names", ["Date,Pickup Time", "Date,Duration", "Order Date,Delivery Time", "Date,Service Time"]
 )
-def test_other_times_are_not_the_time_of_the_order(lake, tmp_path, names):
-    header = f"Customer ID,{names},Transaction ID,Item,Qty,Net Sales"
+def test_other_times_are_not_the_time_of_the_order(section_of, names):
     moments = [f"2023-06-{1 + row % 28:02},{row % 24:02}:30" for row in range(60)]
-    path = _sales(tmp_path / "till.csv", header, moments)
-    proposal = tomllib.loads(suggest(lake, "events", str(path)))
-    assert proposal["events"]["occurred_at"] == names.split(",")[0]
+    assert section_of(_sales(names, moments))["occurred_at"] == names.split(",")[0]
 
 
-def test_date_in_text_of_a_typed_source_stays_alone(lake, tmp_path):
+def test_date_in_text_of_a_typed_source_stays_alone(section_of):
     """Expressions over a Parquet file's texts get them unread."""
     at = datetime(2023, 6, 1, 8, 15)
     rows = [
@@ -584,33 +510,27 @@ def test_date_in_text_of_a_typed_source_stays_alone(lake, tmp_path):
         for row in range(60)
     ]
     columns = ["Customer ID", "Date", "Time", "Transaction ID", "Item", "Net Sales"]
-    pd.DataFrame(rows, columns=columns).to_parquet(tmp_path / "till.parquet")
-    proposal = tomllib.loads(suggest(lake, "events", str(tmp_path / "till.parquet")))
-    assert proposal["events"]["occurred_at"] == "Date"
+    frame = pd.DataFrame(rows, columns=columns)
+    assert section_of(frame, "till.parquet")["occurred_at"] == "Date"
 
 
-def test_map_counts_the_statuses_of_all_files(lake, tmp_path):
+def test_map_counts_the_statuses_of_all_files(lake, write_file):
     header = "order_id,customer_id,order_date,sku,line_total,status"
     files = []
-    for name, status in (("first", "completed"), ("second", "refunded")):
+    for status in ("completed", "refunded"):
         rows = [
             f"o{n},c{n % 10},2025-01-{1 + n % 28:02},sku{n % 4},10.50,{status}" for n in range(40)
         ]
-        files.append(str(tmp_path / f"{name}.csv"))
-        Path(files[-1]).write_text("\n".join([header, *rows]))
-    other = tmp_path / "other.csv"
-    other.write_text("sku,title\na,b\n")
-    proposal = propose(lake, "events", files[0], None, [str(other), files[1]])
+        files.append(write_file("\n".join([header, *rows]), f"{status}.csv"))
+    other = write_file("sku,title\na,b\n", "other.csv")
+    proposal = propose(lake, "events", files[0], None, [other, files[1]])
     assert tomllib.loads(proposal.text)["events"]["leave_out"] == {"status": ["refunded"]}
 
 
-def test_formats_of_a_wide_file_are_counted_a_few_columns_at_a_time(
-    settings, tmp_path, monkeypatch
-):
+def test_formats_of_a_wide_file_are_counted_a_few_columns_at_a_time(section_of, monkeypatch):
     columns = [f"note_{number}" for number in range(57)]
     text = ",".join(["customer_id", "order_date", "total", *columns])
     rows = [f"{n % 9},2024-01-0{1 + n % 9},5{',x' * len(columns)}" for n in range(40)]
-    (tmp_path / "wide.csv").write_text("\n".join([text, *rows]))
     widths: list[int] = []
 
     def count_widths(con, relation, names, kinds):
@@ -618,7 +538,6 @@ def test_formats_of_a_wide_file_are_counted_a_few_columns_at_a_time(
         return count_formats(con, relation, names, kinds)
 
     monkeypatch.setattr(profiles, "count_formats", count_widths)
-    expected = suggest(Lake.open(settings), "events", str(tmp_path / "wide.csv"))
-    assert 'amount      = "total"' in expected
+    assert section_of("\n".join([text, *rows]))["amount"] == "total"
     assert max(widths) <= profiles.BATCH_COLUMNS
     assert sum(widths) == 60
