@@ -2,9 +2,10 @@
 
 from datetime import date, timedelta
 
+import pytest
+
 from retention import clock
 from retention.lake import Lake
-from retention.lake.importing.import_files import import_files
 from retention.lake.quality import quality
 
 
@@ -25,39 +26,27 @@ def test_report_ignores_future_events(shop):
     assert quality(shop.lake, shop.settings)["days"] <= 50
 
 
-def test_closed_weekday_is_no_spike(lake, settings, tmp_path):
-    """Saturdays see a return or two; an outage and a flood are told."""
-    begin = date(2025, 1, 1)
-    days = [begin + timedelta(days=n) for n in range(180)]
-    wrong = {date(2025, 3, 19): 3, date(2025, 4, 12): 900}
-    rows = [
-        f"{n},view,{day} 10:00:00,{day}-{n}"
-        for day in days
-        for n in range(wrong.get(day, 1 + day.day % 2 if day.weekday() == 5 else 100))
-    ]
-    text = "customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows)
-    (tmp_path / "views.csv").write_text(text)
-    import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
-    spikes = quality(lake, settings)["volume"]["spikes"]
-    expected = {"2025-03-19": 3, "2025-04-12": 900}
-    assert {spike["day"]: spike["events"] for spike in spikes} == expected
-
-
-def test_spikes_compare_quiet_weekdays_with_themselves(lake, settings, tmp_path):
-    """One view where six are usual on a Saturday is chance; an unusual Saturday is reported."""
-    begin = date(2025, 1, 1)
-    days = [begin + timedelta(days=n) for n in range(180)]
-    wrong = {date(2025, 3, 22): 1, date(2025, 5, 10): 55}
-    rows = [
-        f"{n},view,{day} 10:00:00,{day}-{n}"
-        for day in days
-        for n in range(wrong.get(day, 6 if day.weekday() == 5 else 300))
-    ]
-    text = "customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows)
-    (tmp_path / "views.csv").write_text(text)
-    import_files(lake, None, settings, "events", [str(tmp_path / "views.csv")])
-    spikes = quality(lake, settings)["volume"]["spikes"]
-    assert spikes == [{"day": "2025-05-10", "events": 55, "usual": 300}]
+@pytest.mark.parametrize(
+    ("saturday", "usual", "wrong", "spikes"),
+    [
+        # Saturdays see a return or two; an outage and a flood are told.
+        ((1, 2), 100, {"2025-03-19": 3, "2025-04-12": 900}, {"2025-03-19": 3, "2025-04-12": 900}),
+        # One view where six are usual on a Saturday is chance; an unusual Saturday is reported.
+        ((6, 6), 300, {"2025-03-22": 1, "2025-05-10": 55}, {"2025-05-10": 55}),
+    ],
+)
+def test_spikes_compare_days_with_those_alike(
+    lake, settings, import_file, saturday, usual, wrong, spikes
+):
+    rows = []
+    for n in range(180):
+        day = date(2025, 1, 1) + timedelta(days=n)
+        number = saturday[day.day % 2] if day.weekday() == 5 else usual
+        views = range(wrong.get(str(day), number))
+        rows += [f"{view},view,{day} 10:00:00,{day}-{view}" for view in views]
+    import_file("customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows))
+    found = quality(lake, settings)["volume"]["spikes"]
+    assert {spike["day"]: spike["events"] for spike in found} == spikes
 
 
 def test_empty_lake_has_a_report(settings):

@@ -4,13 +4,18 @@ from datetime import datetime
 
 import pytest
 
-from retention.lake.importing.import_files import import_files
+MAP = "[events]\ncustomer_id = 'who'\nevent_type = { value = 'purchase' }\n"
 
 
-def _file(folder, text):
-    path = folder / "rows.csv"
-    path.write_text(text)
-    return str(path)
+@pytest.fixture
+def notes_of(settings, import_file):
+    """Return a function that imports a file in a shop's time zone and returns the notes."""
+
+    def do(zone, *file, **how):
+        own = settings.model_copy(update={"timezone": zone})
+        return import_file(*file, own=own, **how).files[0].get("notes", [])
+
+    return do
 
 
 @pytest.mark.parametrize(
@@ -23,18 +28,10 @@ def _file(folder, text):
         ("UTC", "", "2025-07-01 12:00:00", False),
     ],
 )
-def test_notes_times_without_a_zone_if_the_shop_has_one(
-    lake, settings, tmp_path, zone, map_zone, at, has_note
-):
+def test_notes_times_without_a_zone_if_the_shop_has_one(notes_of, zone, map_zone, at, has_note):
     """They are read as UTC: an Indian shop's orders after 6:30 pm counted for the next day."""
-    own = settings.model_copy(update={"timezone": zone})
-    path = tmp_path / "map.toml"
-    path.write_text(
-        "[events]\ncustomer_id = 'who'\noccurred_at = 'at'\nevent_type = { value = 'purchase' }\n"
-        + (f"timezone = '{map_zone}'\n" if map_zone else "")
-    )
-    report = import_files(lake, None, own, "events", [_file(tmp_path, f"who,at\na,{at}\n")], path)
-    every = report.files[0].get("notes", [])
+    map_text = MAP + "occurred_at = 'at'\n" + (f"timezone = '{map_zone}'\n" if map_zone else "")
+    every = notes_of(zone, f"who,at\na,{at}\n", map_text)
     notes = [note for note in every if "neither file nor map names a time zone" in note]
     assert [zone in note and note.startswith("at: ") for note in notes] == [True] * has_note
 
@@ -47,33 +44,29 @@ def test_notes_times_without_a_zone_if_the_shop_has_one(
         ("""coalesce(\"at\", \"seen\")""", ["at, seen: "]),
     ],
 )
-def test_zone_in_an_expression_needs_no_note(lake, settings, tmp_path, occurred_at, columns):
+def test_zone_in_an_expression_needs_no_note(notes_of, occurred_at, columns):
     """The note wrongly said that such times were read as UTC.
 
     It also named a column that only the filter reads.
     """
-    own, path = settings.model_copy(update={"timezone": "Asia/Kolkata"}), tmp_path / "map.toml"
-    path.write_text(
-        "[events]\ncustomer_id = 'who'\nevent_type = { value = 'purchase' }\n"
-        f"occurred_at = {{ sql = '''{occurred_at}''' }}\n"
+    map_text = (
+        f"{MAP}occurred_at = {{ sql = '''{occurred_at}''' }}\n"
         "where = { sql = '''\"seen\" > '2025-01-01'''' }\n"
     )
-    file = _file(tmp_path, "who,at,seen\na,2025-07-01 12:00:00,2025-07-02 12:00:00\n")
-    notes = import_files(lake, None, own, "events", [file], path).files[0].get("notes", [])
+    rows = "who,at,seen\na,2025-07-01 12:00:00,2025-07-02 12:00:00\n"
+    notes = notes_of("Asia/Kolkata", rows, map_text)
     assert [note[: note.index("neither")] for note in notes] == columns
 
 
-def test_reimport_corrects_customer_times_as_the_note_says(lake, settings, tmp_path):
+def test_reimport_corrects_customer_times_as_the_note_says(lake, notes_of):
     """They were told to begin a home anew, for 'these events would count twice'."""
-    own = settings.model_copy(update={"timezone": "Asia/Kolkata"})
-    file = _file(tmp_path, "customer_id,email,created_at\na,a@x.org,2025-07-01 12:00\n")
-    path = tmp_path / "map.toml"
-    (note,) = import_files(lake, None, own, "customers", [file]).files[0]["notes"]
+    text = "customer_id,email,created_at\na,a@x.org,2025-07-01 12:00\n"
+    (note,) = notes_of("Asia/Kolkata", text, table="customers")
     assert note.endswith('write timezone = "Asia/Kolkata" into the map and import the file again.')
-    path.write_text(
+    map_text = (
         "[customers]\ntimezone = 'Asia/Kolkata'\ncustomer_id = 'customer_id'\nemail = 'email'\n"
         "created_at = 'created_at'\n"
     )
-    import_files(lake, None, own, "customers", [file], path)
+    notes_of("Asia/Kolkata", text, map_text, "customers")
     (customer,) = lake.table("customers").to_pyarrow().to_pylist()
     assert customer["created_at"] == datetime(2025, 7, 1, 6, 30)
