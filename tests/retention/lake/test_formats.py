@@ -8,8 +8,7 @@ from io import StringIO
 import pytest
 
 from retention.errors import BadInput
-from retention.lake import Lake, formats
-from retention.lake.importing.import_files import import_files
+from retention.lake import formats
 from retention.lake.importing.mapping import read_map
 from retention.lake.schema import TABLES
 from retention.lake.suggesting.suggest import suggest
@@ -93,15 +92,13 @@ WOO_PRODUCTS = """ID,Type,SKU,Name,Published,"Is featured?","Visibility in catal
 
 
 @pytest.fixture
-def import_text(settings, tmp_path):
+def import_text(lake, import_file):
     """Return a function that imports a known export and returns the report and the rows."""
 
     def do(table, name, text, order):
-        path = tmp_path / "export.csv"
-        path.write_text(text, encoding="utf-8-sig")
-        lake = Lake.open(settings)
-        report = import_files(lake, None, settings, table, [str(path)], format_name=name)
-        again = import_files(lake, None, settings, table, [str(path)], format_name=name)
+        report, again = (
+            import_file(text.encode("utf-8-sig"), table=table, format_name=name) for _ in range(2)
+        )
         assert again.rows_accepted == 0
         return report, lake.table(table).order_by(order).to_pyarrow().to_pylist()
 
@@ -302,43 +299,37 @@ def test_woocommerce_customers_and_products(import_text):
         ("events", "woocommerce-orders", SHOPIFY_ORDERS, "shopify-orders"),
     ],
 )
-def test_refuses_another_export_and_names_it(
-    lake, settings, tmp_path, table, format_name, text, expected_name
-):
-    (tmp_path / "export.csv").write_text(text)
+def test_refuses_another_export_and_names_it(import_file, table, format_name, text, expected_name):
     says = f"export.csv is no export of {format_name}: .* use --format {expected_name}"
-    files = [str(tmp_path / "export.csv")]
     with pytest.raises(BadInput, match=says):
-        import_files(lake, None, settings, table, files, format_name=format_name)
+        import_file(text, table=table, name="export.csv", format_name=format_name)
 
 
-def test_error_for_a_file_without_usable_rows(lake, settings, tmp_path):
-    (tmp_path / "export.csv").write_text("a,b\n1,2\n")
-    files = [str(tmp_path / "export.csv")]
-    with pytest.raises(BadInput, match="has no rows that the map"):
-        import_files(lake, None, settings, "items", files, format_name="shopify-products")
+@pytest.mark.parametrize(
+    ("table", "how", "says"),
+    [
+        ("items", {"format_name": "shopify-products"}, "has no rows that the map"),
+        ("events", {"format_name": "shopify"}, "shopify-orders"),
+        (
+            "events",
+            {"format_name": "shopify-orders"},
+            'does not fit .* it has no column "Name"; there are',
+        ),
+        ("events", {"format_name": "shopify-products"}, "no section"),
+        ("events", {"format_name": "shopify-orders", "map_text": ""}, "its own map"),
+    ],
+)
+def test_refuses_a_file_that_is_not_of_the_format(import_file, table, how, says):
+    with pytest.raises(BadInput, match=says):
+        import_file("a,b\n1,2\n", table=table, **how)
 
 
-def test_reads_all_formats_and_refuses_unknown_ones(lake, settings, tmp_path):
-    for name in formats.names():
-        assert any(
-            read_map(formats.FOLDER / f"{name}.toml", TABLES[table])
-            for table in TABLES
-            if f"[{table}]" in (formats.FOLDER / f"{name}.toml").read_text()
-        )
-    path = tmp_path / "export.csv"
-    path.write_text("a,b\n1,2\n")
-    for name, says in [
-        ("shopify", "shopify-orders"),
-        ("shopify-orders", 'does not fit .* it has no column "Name"; there are'),
-        ("shopify-products", "no section"),
-    ]:
-        with pytest.raises(BadInput, match=says):
-            import_files(lake, None, settings, "events", [str(path)], format_name=name)
-    files = [str(path)]
-    map_path = tmp_path / "m"
-    with pytest.raises(BadInput, match="its own map"):
-        import_files(lake, None, settings, "events", files, map_path, format_name="shopify-orders")
+@pytest.mark.parametrize("name", formats.names())
+def test_reads_the_map_of_each_format(name):
+    path = formats.FOLDER / f"{name}.toml"
+    tables = [table for table in TABLES if f"[{table}]" in path.read_text()]
+    assert all(read_map(path, TABLES[table]) for table in tables)
+    assert tables
 
 
 ONE_MORE = (
@@ -364,16 +355,14 @@ EQUAL = {
 
 
 @pytest.mark.parametrize("name", EQUAL)
-def test_keeps_equal_lines_and_skips_overlapping_exports(name, lake, settings, tmp_path):
+def test_keeps_equal_lines_and_skips_overlapping_exports(name, lake, import_file):
     head, order, (paid, refunded) = EQUAL[name]
 
     def import_text(*orders):
-        path = tmp_path / "export.csv"
         text = head + "".join(
             order.format(order=n, paid=p, back="0" if p == paid else "20.00") for n, p in orders
         )
-        path.write_text(text)
-        report = import_files(lake, None, settings, "events", [str(path)], format_name=name)
+        report = import_file(text, format_name=name)
         return report.rows_accepted, report.rows_duplicate
 
     assert import_text((1, paid), (2, paid)) == (4, 0)
@@ -384,12 +373,10 @@ def test_keeps_equal_lines_and_skips_overlapping_exports(name, lake, settings, t
     assert events.groupby("event_type").amount.sum().to_dict() == expected
 
 
-def test_deduplicates_woocommerce_lines_by_number(lake, settings, tmp_path):
+def test_deduplicates_woocommerce_lines_by_number(import_file):
     head, order, (paid, _) = EQUAL["woocommerce-orders"]
-    path = tmp_path / "export.csv"
-    path.write_text(head + 2 * order.format(order=1, paid=paid))
-    files = [str(path)]
-    report = import_files(lake, None, settings, "events", files, format_name="woocommerce-orders")
+    text = head + 2 * order.format(order=1, paid=paid)
+    report = import_file(text, format_name="woocommerce-orders")
     assert (report.rows_accepted, report.rows_duplicate) == (2, 2)
 
 
@@ -406,10 +393,10 @@ def test_deduplicates_woocommerce_lines_by_number(lake, settings, tmp_path):
         ("events", WOO_PRODUCTS, "woocommerce-products", "items"),
     ],
 )
-def test_suggest_names_the_format_of_a_known_export(table_name, text, name, table, lake, tmp_path):
-    path = tmp_path / "export.csv"
-    path.write_text(text)
-    proposed = suggest(lake, table_name, str(path))
+def test_suggest_names_the_format_of_a_known_export(
+    table_name, text, name, table, lake, write_file
+):
+    proposed = suggest(lake, table_name, write_file(text, "export.csv"))
     shop, kind = ("Shopify" if "shopify" in name else "WooCommerce"), name.partition("-")[2]
     assert f"reads like a {shop} export of {kind}" in proposed
     assert f"retention import {table} export.csv --format {name}\n" in proposed

@@ -3,14 +3,14 @@
 Each event is stored once.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from datetime import datetime
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pandas as pd
 import pytest
 
 from retention.lake.importing.import_files import import_files
@@ -28,71 +28,52 @@ def small_pieces(monkeypatch):
 def _many(path, rows=95):
     days = [datetime(2025, 1 + n % 3, 1 + n % 28, n % 24) for n in range(rows)]
     ids = [str(n % 40) for n in range(rows)]
-    pq.write_table(
-        pa.table(
-            {"customer_id": ids, "event_type": ["view"] * rows, "occurred_at": days, "item_id": ids}
-        ),
-        path,
-        row_group_size=7,
-    )
+    columns = {"customer_id": ids, "event_type": "view", "occurred_at": days, "item_id": ids}
+    pd.DataFrame(columns).to_parquet(path, row_group_size=7)
     return str(path)
 
 
 @pytest.mark.nightly
-def test_file_in_pieces_is_one_commit_without_duplicates(small_pieces, lake, settings, tmp_path):
+def test_file_in_pieces_is_one_commit_without_duplicates(
+    small_pieces, lake, settings, tmp_path, write_file
+):
     updates = []
     twice = [_many(tmp_path / "a.parquet"), _many(tmp_path / "b.parquet", 100)]
-
-    def progress(*at):
-        updates.append(at)
-
-    report = import_files(lake, None, settings, "events", twice, progress=progress)
+    report = import_files(
+        lake, None, settings, "events", twice, progress=lambda *at: updates.append(at)
+    )
     found = (report.rows_read, report.rows_accepted, report.rows_duplicate, report.rows_equal)
     assert found == (195, 100, 95, 95)
-    assert (
-        lake.table("events").count().execute()
-        == lake.table("events").event_id.nunique().execute()
-        == 100
-    )
+    events = lake.table("events")
+    assert events.count().execute() == events.event_id.nunique().execute() == 100
     assert delta_store.version(lake.root, TABLES["events"]) == 0
     assert any("50 rows" in what for _, _, what in updates)
-    csv = tmp_path / "c.csv"
-    csv.write_text(
+    csv = write_file(
         "customer_id,event_type,occurred_at,item_id\n"
         + "".join(f"{n},view,2025-04-{1 + n % 28},x\n" for n in range(45))
     )
-    assert import_files(lake, None, settings, "events", [str(csv), *twice]).rows_accepted == 45
+    assert import_files(lake, None, settings, "events", [csv, *twice]).rows_accepted == 45
 
 
-def test_source_ids_are_deduplicated_across_pieces_and_months(
-    small_pieces, lake, settings, tmp_path
-):
-    csv = tmp_path / "ids.csv"
+def test_source_ids_are_deduplicated_across_pieces_and_months(small_pieces, lake, import_file):
     rows = "".join(f"{n % 30},{n},view,2025-{1 + n % 9:02}-01\n" for n in range(60))
-    csv.write_text("event_id,customer_id,event_type,occurred_at\n" + rows)
-    report = import_files(lake, None, settings, "events", [str(csv)])
+    report = import_file("event_id,customer_id,event_type,occurred_at\n" + rows)
     assert (report.rows_accepted, report.rows_duplicate, report.rows_equal) == (30, 30, 30)
     first = lake.table("events").filter(lambda events: events.event_id == "7").execute()
     assert first["customer_id"].tolist() == ["7"]  # the first of each
 
 
-def test_events_with_and_without_ids_are_deduplicated_together(lake, settings, tmp_path):
+def test_events_with_and_without_ids_are_deduplicated_together(lake, import_file):
     """One has no id, one its source's, one comes back out of the lake with the id it got there."""
 
     def imported(lines: str) -> tuple[int, int]:
-        text = "event_id,customer_id,event_type,occurred_at\n" + lines
-        (tmp_path / "events.csv").write_text(text)
-        report = import_files(lake, None, settings, "events", [str(tmp_path / "events.csv")])
+        report = import_file("event_id,customer_id,event_type,occurred_at\n" + lines)
         return report.rows_accepted, report.rows_duplicate
 
     assert imported(",a,view,2025-01-05\n,b,view,2025-03-05\n") == (2, 0)
     assert imported("7,a,view,2025-01-05\n8,a,view,2025-02-01\n") == (2, 0)
-    ours = (
-        lake.table("events")
-        .filter(lambda events: events.customer_id == "b")
-        .execute()
-        .event_id.item()
-    )
+    events = lake.table("events").execute()
+    ours = events.event_id[events.customer_id == "b"].item()
     assert imported(",b,view,2025-03-05\n,b,view,2025-03-06\n") == (1, 1)
     found = imported("8,a,view,2025-04-01\n9,b,view,2025-03-05\n")
     assert found == (1, 1)  # an id is one event, whenever
@@ -100,48 +81,33 @@ def test_events_with_and_without_ids_are_deduplicated_together(lake, settings, t
     assert lake.table("events").count().execute() == 6
 
 
-def test_large_text_is_read_through_a_scratch_file(monkeypatch, lake, settings, tmp_path):
+def test_large_text_is_read_through_a_scratch_file(monkeypatch, import_file):
     monkeypatch.setattr(sources, "LARGE_TEXT", 100)
-    rows = (
-        "".join(f"{n},view,{1 + n % 28:02}/01/2025\n" for n in range(50))
-        + "9,view,17/01/2025,too,many\n"
-    )
-    (tmp_path / "large.csv").write_text("customer_id,event_type,occurred_at\n" + rows)
-    report = import_files(lake, None, settings, "events", [str(tmp_path / "large.csv")])
+    rows = "".join(f"{n},view,{1 + n % 28:02}/01/2025\n" for n in range(50))
+    header = "customer_id,event_type,occurred_at\n"
+    report = import_file(f"{header}{rows}9,view,17/01/2025,too,many\n")
     assert (report.rows_accepted, report.rows_quarantined) == (50, 1)
     text = '{"customer_id": 1, "event_type": "view", "occurred_at": "2025-02-01"}\n' * 9
-    (tmp_path / "large.jsonl").write_text(text)
-    files = [str(tmp_path / "large.jsonl")]
-    assert import_files(lake, None, settings, "events", files).rows_accepted == 1
+    assert import_file(text, name="large.jsonl").rows_accepted == 1
 
 
 @pytest.mark.parametrize("large", [1 << 28, 100], ids=["from memory", "by a scratch file"])
 def test_every_piece_has_nested_and_optional_columns(
-    large, small_pieces, monkeypatch, lake, settings, tmp_path
+    large, small_pieces, monkeypatch, lake, import_file
 ):
     monkeypatch.setattr(sources, "LARGE_TEXT", large)
-    text = "".join(
-        f'{{"user": {{"id": {n}}}, "at": "2025-02-01", '
-        '"lines": [{"sku": "a"}, {"sku": "b"}]}\n'
-        for n in range(25)
+    lines = [{"sku": "a"}, {"sku": "b"}]
+    orders = [{"user": {"id": n}, "at": "2025-02-01", "lines": lines} for n in range(25)]
+    text = "\n".join(map(json.dumps, orders))
+    map_text = (
+        "[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\nevent_type = { value = 'view' }\n"
     )
-    (tmp_path / "nested.jsonl").write_text(text)
-    for name, rows, item in (
-        ("plain", 25, 'item_id = "Sku"\noptional = ["Sku"]'),
-        (
-            "lines",
-            50,
-            "item_id = 'line.sku'\n"
-            "from = { sql = 'SELECT *, unnest(\"lines\") AS line FROM source' }",
-        ),
+    unnest = "from = { sql = 'SELECT *, unnest(\"lines\") AS line FROM source' }"
+    for rows, item in (
+        (25, 'item_id = "Sku"\noptional = ["Sku"]'),
+        (50, f"item_id = 'line.sku'\n{unnest}"),
     ):
-        map_path = tmp_path / f"{name}.toml"
-        map_path.write_text(
-            "[events]\ncustomer_id = 'user.id'\noccurred_at = 'at'\n"
-            f"event_type = {{ value = 'view' }}\n{item}"
-        )
-        files = [str(tmp_path / "nested.jsonl")]
-        report = import_files(lake, None, settings, "events", files, map_path)
+        report = import_file(text, map_text + item, name="nested.jsonl")
         assert report.rows_accepted == rows
     assert lake.table("events").customer_id.nunique().execute() == 25
 
@@ -173,9 +139,10 @@ import_files(Lake.open(settings), None, settings, "events", [sys.argv[2]], progr
 
 
 @pytest.mark.nightly
-def test_import_killed_between_pieces_leaves_the_table_unchanged(lake, settings, tmp_path):
-    (tmp_path / "a.csv").write_text("customer_id,event_type,occurred_at\n1,view,2024-01-01\n")
-    import_files(lake, None, settings, "events", [str(tmp_path / "a.csv")])
+def test_import_killed_between_pieces_leaves_the_table_unchanged(
+    lake, settings, tmp_path, import_file
+):
+    import_file("customer_id,event_type,occurred_at\n1,view,2024-01-01\n")
     file = _many(tmp_path / "many.parquet")
     command = [sys.executable, "-c", KILLED_IN_BETWEEN, settings.home, file]
     env = {**os.environ, "PYTHONPATH": "."}

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from retention.campaigns.measurement.outcomes import collect_outcomes
 from retention.db.tables import Assignment, Campaign, DirectoryEntry
@@ -24,11 +25,11 @@ from retention.lake.identity import (
     load_rules,
     review,
 )
-from retention.lake.importing.import_files import import_files
 from retention.lake.schema import LINKS
 from retention.lake.storage import delta_store
 from retention.window import Window
 from tests.retention.campaigns.samples import a_body
+from tests.shop import add, merged
 
 MAY = datetime(2025, 5, 1, tzinfo=UTC)
 RULES = IdentityRules()
@@ -42,16 +43,7 @@ class Desk:
         settings.home.mkdir(parents=True, exist_ok=True)
 
     def import_rows(self, table: str, rows: list[dict]):
-        file = (
-            self.settings.home
-            / f"{table}-{len(list(self.settings.home.glob('*.parquet')))}.parquet"
-        )
-        frame = pd.DataFrame(rows)
-        for name in ("created_at", "occurred_at", "available_at"):
-            if name in frame:
-                frame[name] = pd.to_datetime(frame[name], utc=True)
-        frame.to_parquet(file)
-        return import_files(self.lake, self.database, self.settings, table, [str(file)])
+        return add(self, pd.DataFrame(rows), table)
 
     def customers(self, **of: str | dict):
         """Import customers, the oldest first, each with an e-mail address or columns."""
@@ -85,19 +77,14 @@ class Desk:
 
     def link(self, left: str, right: str) -> str:
         """Accept a link as a person."""
-        pairs = pd.DataFrame({"customer_id": [left], "same_as": [right]})
-        with links.locked_log(self.lake) as log:
-            rows = links.order_by_age(
-                self.lake,
-                pairs.assign(method="person", state="accepted", probability=1.0, evidence=[{}]),
-            )
-            links.add(self.lake, log, rows, "me")
+        merged(self.lake, (left, right))
         return links.link_id(left, right)
 
     def undo(self, left: str, right: str):
-        return review.decide(
-            self.lake, self.database, [links.link_id(left, right)], "undone", by="me"
-        )
+        return self.decide(links.link_id(left, right), "undone")
+
+    def decide(self, link: str, state: str) -> review.Decision:
+        return review.decide(self.lake, self.database, [link], state, by="me")
 
 
 @pytest.fixture
@@ -105,9 +92,9 @@ def shop(settings, database) -> Desk:
     return Desk(settings, database)
 
 
-def _features(shop: Desk) -> pd.DataFrame:
+def _features(shop: Desk, at: datetime = MAY) -> pd.DataFrame:
     window = Window(active_within_days=None)
-    return build(shop.lake, MAY, window=window).order_by("customer_id").execute()
+    return build(shop.lake, at, window=window).order_by("customer_id").execute()
 
 
 def test_import_links_equal_keys_for_all_readers(shop):
@@ -118,8 +105,7 @@ def test_import_links_equal_keys_for_all_readers(shop):
         ("other", MAY - timedelta(days=9)),
     )
     assert shop.people() == {"store": "web"}
-    window = Window(active_within_days=None)
-    features = build(shop.lake, MAY, window=window).execute().set_index("customer_id")
+    features = _features(shop).set_index("customer_id")
     assert sorted(features.index) == ["other", "web"]
     assert features.loc["web", "orders_all"] == 2
     assert features.loc["web", "recency_days"] == pytest.approx(5)
@@ -155,10 +141,7 @@ def test_undo_restores_events_and_prevents_a_new_link(shop):
     assert links.link_exact(shop.lake, RULES, by="me").accepted == 0
     with shop.database.reading() as session:
         assert customer_directory.find_match(session, "store").merged is None
-        assert (
-            session.query(DirectoryEntry).filter(DirectoryEntry.canonical_id.isnot(None)).count()
-            == 0
-        )
+        assert not any(session.scalars(select(DirectoryEntry.canonical_id)))
 
 
 def test_chain_is_one_customer_and_can_be_split(shop):
@@ -184,13 +167,7 @@ def test_linking_does_not_overrule_a_person(shop):
     assert shop.people() == {"d": "a"}
     waiting = {pair["evidence"]["held_back"]: pair["link_id"] for pair in review.review(shop.lake)}
     assert len(waiting) == 2
-    review.decide(
-        shop.lake,
-        shop.database,
-        [waiting["would join customers whom a person parted"]],
-        "accepted",
-        by="me",
-    )
+    shop.decide(waiting["would join customers whom a person parted"], "accepted")
     assert shop.people() == {"b": "a", "d": "a"}
 
 
@@ -212,7 +189,7 @@ def test_review_omits_pairs_that_are_merged_already(shop):
     with shop.database.reading() as session:
         counted = review.status(shop.lake, session, load_rules(shop.settings))
     assert (counted["links"]["proposed"], review.review(shop.lake)) == (0, [])
-    review.decide(shop.lake, shop.database, [other], "undone", by="me")
+    shop.decide(other, "undone")
     assert len(review.review(shop.lake)) == 1
 
 
@@ -301,12 +278,7 @@ def test_normalises_email_addresses(shop, address, normal):
 
 def test_merged_customer_has_the_stricter_consent(shop):
     shop.customers(
-        a={
-            "email": "a@x.org",
-            "name": "Ann",
-            "marketing_consent": None,
-            "attributes": '{"tier": 1, "shoe": 40}',
-        },
+        a={"email": "a@x.org", "name": "Ann", "attributes": '{"tier": 1, "shoe": 40}'},
         b={
             "email": "A@x.org",
             "name": "Anne",
@@ -349,8 +321,7 @@ def test_link_counts_from_its_evidence_not_its_creation(shop):
     assert shop.people() == {"b": "a", "c": "a"}
     pd.testing.assert_frame_equal(past, _features(shop))
     assert mark.split(" ", 1)[1] == shop.lake.fingerprint(MAY).split(" ", 1)[1]
-    window = Window(active_within_days=None)
-    assert len(build(shop.lake, MAY + timedelta(days=4), window=window).execute()) == 1
+    assert len(_features(shop, MAY + timedelta(days=4))) == 1
 
 
 def test_new_key_of_an_old_customer_does_not_change_the_past(shop):
@@ -441,9 +412,9 @@ def test_refuses_invalid_decisions(shop):
     shop.customers(a="a@x.org", b="a@x.org")
     link = links.link_id("a", "b")
     with pytest.raises(BadInput, match="did you mean"):
-        review.decide(shop.lake, shop.database, [link[:-1] + "!"], "undone", by="me")
+        shop.decide(link[:-1] + "!", "undone")
     with pytest.raises(BadInput, match="is accepted; only one that is proposed"):
-        review.decide(shop.lake, shop.database, [link], "rejected", by="me")
+        shop.decide(link, "rejected")
 
 
 def test_policy_sets_the_keys(shop, tmp_path):
@@ -467,16 +438,12 @@ PAIRS = st.lists(
 )
 @given(pairs=PAIRS, seed=st.integers(0, 5))
 def test_canonical_id_is_the_oldest_for_any_order_of_links(pairs, seed):
+    def since(number: int) -> pd.Timestamp:
+        return pd.Timestamp(2025, 1, 9 - number)
+
     frame = pd.DataFrame(
         [
-            (
-                f"L{place}",
-                f"c{left}",
-                f"c{right}",
-                pd.Timestamp(2025, 1, 9 - left),
-                pd.Timestamp(2025, 1, 9 - right),
-                place,
-            )
+            (f"L{place}", f"c{left}", f"c{right}", since(left), since(right), place)
             for place, (left, right) in enumerate(pairs)
         ],
         columns=["link_id", "customer_id", "same_as", "customer_since", "same_as_since", "seq"],
