@@ -46,7 +46,7 @@ def campaign_row(**values) -> Campaign:
 
 def reply(workspace, command: str, user=ANALYST, **place) -> str:
     """The words that a command answers."""
-    return words(workspace.run(f"campaign {command}".strip(), user, **place)["blocks"])
+    return workspace.says(f"campaign {command}".strip(), user, **place)
 
 
 def submit(database, version=1) -> None:

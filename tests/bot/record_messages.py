@@ -1,106 +1,59 @@
-"""Record the values of Slack messages from a real installation, for test_messages.py.
+"""Record the values of messages and report pages from the tests' own runs.
 
-``python -m tests.bot.record_messages HOME`` runs commands in a copy of a demo home that has a churn
-model, and writes ``tests/bot/message_values.json``: for each template the values of its longest
-message. Run it after a template needs other values.
+``python -m tests.bot.record_messages tests/bot tests/workers`` runs these tests and writes
+``tests/bot/message_values.json``: for each template the values of its longest text, as the code of
+today makes them. A template that no test renders keeps its values. Run it after a template needs
+other values.
 """
 
 import json
-import shutil
+import re
 import sys
-import tempfile
-import time
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-from sqlalchemy import select
-
-from bot.commands.tree import SLACK, Call
-from bot.services import Services
-from bot.slack import slash
-from retention import clock
-from retention.db.migrate import upgrade
-from retention.db.tables import DirectoryEntry, RoleGrant
-from retention.settings import Settings
-from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER
-from workers.delivery import render
-from workers.tasks import runner
+import jinja2
+import pytest
 
 FILE = Path(__file__).with_name("message_values.json")
 MAX_ITEMS = 25  # of a list; a longer one adds nothing to a message
-COMMANDS = (
-    *("help", "help models", "help campaign edit", "status", "data", "definition", "sweep"),
-    *("score {customer}", "recommend {customer}", "cohort", "digest", "digest schedule"),
-    *("digest list", "report recommend", "report promises", 'ask "who is about to leave?"'),
-    *("models", "models check", "models card", "campaign draft --tier medium", "campaign list"),
-    *("digest off", "role", "jobs", "forget {customer}"),
+# One pixel; the size of a chart does not matter here.
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhf"
+    "DwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
-FOR_ADMINS = ("role", "forget {customer}")
+RECORDED = re.compile(r"slack/(?P<message>.*)\.yaml\.j2|(?P<page>reports/.*)\.html\.j2")
 
 
-def record(home: Path) -> dict[str, Any]:
-    """Run the commands and return the values by template."""
-    recorded: dict[str, Any] = {}
-    original = render.message
+class Recorder:
+    """Remember the values of the longest text of each template."""
 
-    def message(template: str, **values: Any) -> render.Message:
-        shown = original(template, **values)
-        known = recorded.get(template)
-        if known is None or len(str(values)) > len(str(known)):
-            recorded[template] = json.loads(json.dumps(_short(values), default=_plain))
-        return shown
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, Any]] = {}
+        self._length: dict[str, int] = {}
+        self._render = jinja2.Template.render
 
-    render.message = message
-    try:
-        _run(home)
-    finally:
-        render.message = original
-    return recorded
+    def __call__(self, template: jinja2.Template, *args: Any, **kwargs: Any) -> str:
+        text = self._render(template, *args, **kwargs)
+        if named := RECORDED.fullmatch(template.name or ""):
+            name = named["message"] or named["page"]
+            if len(text) > self._length.get(name, 0) and self._is_message_or_page(name, text):
+                self._length[name] = len(text)
+                self.values[name] = json.loads(json.dumps(_short(kwargs), default=_plain))
+        return text
 
-
-def _run(home: Path) -> None:
-    settings = Settings(
-        home=home,
-        admins=ADMIN,
-        slack_bot_token=SecretStr("xoxb-none"),
-        slack_api_url="http://127.0.0.1:9/",
-        _env_file=None,
-    )
-    upgrade(settings)
-    slash.BUDGET_SECONDS = 3600
-    services = Services.of(settings)
-    clock.configure(fixed=datetime.fromisoformat("2017-10-02T13:00:00+00:00"))
-    with services.database.transaction() as session:
-        for user, role in ((ANALYST, "analyst"), (LEAD, "approver"), (VIEWER, "viewer")):
-            session.merge(
-                RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
-            )
-        customer = session.scalars(select(DirectoryEntry.pseudonym).limit(1)).one()
-    for number, line in enumerate(COMMANDS):
-        user = ADMIN if line in FOR_ADMINS else ANALYST
-        call = Call(services, user, SLACK, f"record:{number}:{time.monotonic()}", CHANNEL)
-        slash.answer(call, line.format(customer=customer))
-        for job in runner_queue(services):
-            runner.run_job(services.database, job, "recorder")
-
-
-def runner_queue(services: Services) -> list[str]:
-    """Return the ids of queued jobs."""
-    from workers.queue import jobs
-
-    with services.database.reading() as session:
-        return [job.id for job in jobs.open_jobs(session)]
+    def _is_message_or_page(self, name: str, text: str) -> bool:
+        return name.startswith("reports/") or not re.search(r"^type: (modal|home)", text, re.M)
 
 
 def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _short(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_short(inner) for inner in value[:MAX_ITEMS]]
-    return value
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_short(inner) for inner in list(value)[:MAX_ITEMS]]
+    return PICTURE if isinstance(value, str) and value.startswith("data:image/") else value
 
 
 def _plain(value: Any) -> Any:
@@ -108,13 +61,14 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal):
         return float(value)
-    if hasattr(value, "item"):
-        return value.item()
-    return str(value)
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "home"
-        shutil.copytree(sys.argv[1], copy, ignore=shutil.ignore_patterns("broker", "*.sock"))
-        FILE.write_text(json.dumps(record(copy), ensure_ascii=False, indent=1, sort_keys=True))
+    recorder = Recorder()
+    jinja2.Template.render = lambda *args, **kwargs: recorder(*args, **kwargs)
+    pytest.main(["-q", "-n", "0", "-p", "no:randomly", "-m", "not browser", *sys.argv[1:]])
+    known = json.loads(FILE.read_text(encoding="utf-8"))
+    FILE.write_text(
+        json.dumps(known | recorder.values, ensure_ascii=False, indent=1, sort_keys=True)
+    )

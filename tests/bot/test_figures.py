@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bot.slack import glossary
-from retention.lake import customer_directory, places
+from retention.lake import customer_directory
 from retention.privacy import pseudonym
 
 NAMES = {"c0001": "Marta Fischer", "c0002": "Ana Lopez", "c0003": "Ana Lopez", "c0004": "王芳"}
@@ -99,8 +99,8 @@ def test_namesakes_are_named_by_pseudonym(home, cli):
 def test_goods_are_the_shops_categories_and_brands(home):
     items = home.lake.table("items").execute()
     with home.database.reading() as session:
-        goods = places.stored_goods(session)
-        assert "berlin" in (places.stored(session) or {})
+        goods = customer_directory.stored_goods(session)
+        assert "berlin" in (customer_directory.stored_places(session) or {})
     wanted = {name.lower() for name in items["category"].dropna()}
     assert {name for name, (column, _) in goods.items() if column == "category"} == wanted
     assert "berlin" not in goods

@@ -108,9 +108,9 @@ def test_only_the_drafting_analyst_can_stop_before_clearance(
     workspace, database, submitted, settings
 ):
     _grant(database, "U0OTHER", role="analyst")
-    refused = words(workspace.run("campaign stop c7 --reason mine", "U0OTHER")["blocks"])
+    refused = workspace.says("campaign stop c7 --reason mine", "U0OTHER")
     assert "you need approver" in refused
-    assert "cancelled" in words(workspace.run("campaign stop c7 --reason no", ANALYST)["blocks"])
+    assert "cancelled" in workspace.says("campaign stop c7 --reason no", ANALYST)
 
 
 def _grant(database, *users: str, role="approver") -> None:
@@ -168,7 +168,7 @@ def test_first_of_two_approvals_mentions_many_others_in_the_thread(workspace, da
 def test_viewer_can_stop_a_campaign_that_runs(workspace, database, submitted, running):
     with database.transaction() as session:
         session.get(Campaign, "c7").state = running
-    said = words(workspace.run("campaign stop c7 --reason mistake", VIEWER)["blocks"])
+    said = workspace.says("campaign stop c7 --reason mistake", VIEWER)
     assert "cancelled" in said
     assert state(database) == "cancelled"
 

@@ -516,8 +516,3 @@ def test_text_without_a_code_is_warned_of(workspace, database, draft, api):
     assert "no `{code}`" in answer
     assert "no `{code}`" in words(workspace.run("campaign submit c7", ANALYST))
     assert "no `{code}`" in message(database, KEY)
-
-
-def test_text_window_needs_an_analyst(workspace, draft, api):
-    workspace.press(ids.CAMPAIGN_MENU, "copy|c7:1", VIEWER)
-    assert "you need analyst" in whispered(api)

@@ -300,12 +300,12 @@ def test_unstorable_characters_are_replaced(workspace, database, settings, typed
     answer = fill(workspace, ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name=typed, copy="Hello")
     assert (answer.status, answer.body) == (200, "")
     assert scalar(database, select(Campaign.name)) == "June �"
-    assert "version 2" in words(workspace.run("campaign show c7")["blocks"])
+    assert "version 2" in workspace.says("campaign show c7")
 
 
 def test_draft_name_fits_the_edit_modal(workspace, database, settings, api):
     """Slack opens no modal with a too long initial value."""
-    reply = words(workspace.run(f"campaign draft --name {81 * 'x'}")["blocks"])
+    reply = workspace.says(f"campaign draft --name {81 * 'x'}")
     assert "1 to 80 characters; this one has 81" in reply
     assert not all_jobs(database)
     drafted(database, settings)
@@ -326,7 +326,7 @@ def test_terminal_describes_each_offer_for_customers(database, settings):
 
 @pytest.mark.parametrize("command", ["preview", "misuse"])
 def test_unknown_campaign_queues_nothing(workspace, database, command):
-    reply = words(workspace.run(f"campaign {command} nope")["blocks"])
+    reply = workspace.says(f"campaign {command} nope")
     assert "There is no campaign 'nope'" in reply
     assert not all_jobs(database)
 
@@ -337,18 +337,16 @@ def test_edit_command_changes_offer_and_send_time(workspace, database, draft):
         "campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 "
         f'--send-on "{day} 09:00"'
     )
-    assert "version 2" in words(workspace.run(line)["blocks"])
-    shown = words(workspace.run("campaign show c7", VIEWER)["blocks"])
+    assert "version 2" in workspace.says(line)
+    shown = workspace.says("campaign show c7", VIEWER)
     assert "€5 off orders from €40" in shown
     with database.reading() as session:
         body = session.scalar(select(Campaign.body))
         edited = session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one()
     assert (body["budget"], body["send_on"]) == (500.0, f"{day}T09:00:00Z")
     assert edited.details["changed"] == ["offers", "budget", "send_on"]
-    assert "From order value" in words(
-        workspace.run("campaign edit c7 --offer amount --min-order 0")["blocks"]
-    )
-    assert "share" in words(workspace.run("campaign edit c7 --offer gift")["blocks"])
+    assert "From order value" in workspace.says("campaign edit c7 --offer amount --min-order 0")
+    assert "share" in workspace.says("campaign edit c7 --offer gift")
 
 
 @pytest.mark.parametrize(
@@ -370,11 +368,11 @@ def test_edit_command_changes_offer_and_send_time(workspace, database, draft):
     ],
 )
 def test_term_that_does_not_fit_the_offer_is_refused(workspace, database, draft, typed, says):
-    assert says in words(workspace.run(f"campaign edit c7 {typed}")["blocks"])
+    assert says in workspace.says(f"campaign edit c7 {typed}")
     assert scalar(database, select(Campaign.version)) == 1
 
 
 def test_campaign_id_is_case_insensitive(workspace, database, draft):
-    assert "version 2" in words(workspace.run("campaign edit C7 --holdout 20")["blocks"])
-    assert "version 2" in words(workspace.run("campaign show C7", VIEWER)["blocks"])
+    assert "version 2" in workspace.says("campaign edit C7 --holdout 20")
+    assert "version 2" in workspace.says("campaign show C7", VIEWER)
     assert one(database, select(Audit).where(Audit.action == "campaign.edit")).subject == "c7"

@@ -19,7 +19,7 @@ from retention.feedback import (
 )
 from retention.privacy import pseudonym
 from tests.bot.slack.test_slash import until
-from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, stored, words
+from tests.bot.wire import ADMIN, ANALYST, LEAD, stored, words
 from workers import ids
 
 VERSION, AS_OF = "churn-20171201-abc123", "2017-12-01T00:00:00+00:00"
@@ -88,15 +88,6 @@ def test_thanks_mention_the_model_card_only_if_it_exists(
     assert ("model card" in words(api.wait("response_url")["blocks"])) == card
     workspace.press(ids.FEEDBACK_WRONG, f"wrong|{value}")
     assert ("model card" in words(api.wait("views.open")["view"]["blocks"])) == card
-
-
-@pytest.mark.parametrize("press", ["useful", "wrong"])
-def test_viewer_cannot_give_feedback(workspace, database, api, value, press):
-    action = ids.FEEDBACK_USEFUL if press == "useful" else ids.FEEDBACK_WRONG
-    workspace.press(action, f"{press}|{value}", VIEWER)
-    assert "Your role is viewer" in api.wait("response_url")["text"]
-    assert rows(database) == []
-    assert api.named("views.open") == []
 
 
 def test_old_button_and_erased_customer_are_explained(workspace, database, api, value):
@@ -213,9 +204,7 @@ def test_item_feedback_stores_model_and_position_and_can_change(
         assert refused_items(item_feedback(session)) == {}
 
 
-def test_item_feedback_without_role_or_list_is_explained(workspace, database, api, displayed_list):
-    of_item(workspace, f"wrong|{displayed_list}", VIEWER)
-    assert "Your role is viewer" in api.wait("response_url")["text"]
+def test_item_feedback_without_its_list_is_explained(workspace, database, api, displayed_list):
     for at, value, says in (
         ("8.1", f"wrong|gone|{displayed_list.split('|')[1]}|1", "not known any more"),
         ("8.2", f"bad|{displayed_list}", "another version"),

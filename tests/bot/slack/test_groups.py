@@ -39,7 +39,7 @@ def test_members_get_the_role_of_their_group(workspace, database, settings, memb
     assert role_of(database, settings, VIEWER) == "analyst"
     assert role_of(database, settings, "U0OTHER") == "viewer"
     workspace.run("sweep", VIEWER)
-    listed = words(workspace.run("role", ADMIN)["blocks"])
+    listed = workspace.says("role", ADMIN)
     assert f"<!subteam^{GROUP}>" in listed
     assert "U0NEW" not in listed
     with database.reading() as session:

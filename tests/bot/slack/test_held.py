@@ -39,17 +39,17 @@ def test_held_sends_are_listed_without_names(workspace, held, database):
         for send in send_summary.held_sends(session, "c1"):
             send.error = "its process died"
         numbers = [send.id for send in send_summary.held_sends(session, "c1")]
-    reply = words(workspace.run("campaign held c1", ANALYST)["blocks"])
+    reply = workspace.says("campaign held c1", ANALYST)
     assert "2 e-mails of" in reply
     assert "its process died" in reply
     assert all(f"Copy {number} to " in reply for number in numbers)  # what --copy takes
     assert "campaign release c1 again" in reply
     assert not {"k2", "k5"} & set(reply.replace(":", " ").split())
-    assert "need analyst" in words(workspace.run("campaign held c1", VIEWER)["blocks"])
+    assert "need analyst" in workspace.says("campaign held c1", VIEWER)
 
 
 def test_released_sends_go_out_once_and_are_audited(workspace, held, database):
-    assert "need approver" in words(workspace.run("campaign release c1 again", ANALYST)["blocks"])
+    assert "need approver" in workspace.says("campaign release c1 again", ANALYST)
     assert held().given == []
     for _ in range(2):  # Slack delivers it twice
         workspace.run("campaign release c1 again", LEAD, trigger="t1")
@@ -70,13 +70,13 @@ def _line(database) -> str:
 def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, settings):
     with database.reading() as session:
         first, second = send_summary.held_sends(session, "c1")
-    reply = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
+    reply = workspace.says(f"campaign release c1 sent --copy {first.id}", LEAD)
     assert "1 held copy counts as sent" in reply
     assert "8 copies sent, 1 held" in _line(database)
     assert held().given == []
     states = live_campaigns.send_states(database)
     assert (states["k2"], states["k5"]) == ("sent", "held")
-    again = words(workspace.run(f"campaign release c1 sent --copy {first.id}", LEAD)["blocks"])
+    again = workspace.says(f"campaign release c1 sent --copy {first.id}", LEAD)
     assert f"Copy {first.id} of campaign 'May' is not held" in again
     with database.reading() as session:
         now = live_campaigns.NOW
@@ -86,8 +86,8 @@ def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, s
 
 def test_ended_campaign_sends_nothing_again(workspace, held, database):
     workspace.run("campaign stop c1 --reason enough", LEAD)
-    reply = words(workspace.run("campaign release c1 again", LEAD)["blocks"])
+    reply = workspace.says("campaign release c1 again", LEAD)
     assert "is cancelled, so nothing of it is sent any more" in reply
-    assert "count as sent" in words(workspace.run("campaign release c1 sent", LEAD)["blocks"])
+    assert "count as sent" in workspace.says("campaign release c1 sent", LEAD)
     again = workspace.run("campaign release c1 sent", LEAD)
     assert "No copy of campaign 'May' is held" in words(again["blocks"])

@@ -74,7 +74,7 @@ def test_cancelled_job_goes_on_for_who_joined_it(workspace, database, api):
     assert f"<@{LEAD}>" in whispered(api)
     (job,) = all_jobs(database)
     assert (job.state, job.requested_by) == ("queued", LEAD)
-    assert "is cancelled" in words(workspace.run(f"jobs cancel {job.id}", LEAD)["blocks"])
+    assert "is cancelled" in workspace.says(f"jobs cancel {job.id}", LEAD)
 
 
 def test_command_button_runs_in_its_channel_once(workspace, database, api):
@@ -84,12 +84,6 @@ def test_command_button_runs_in_its_channel_once(workspace, database, api):
     until(lambda: len(api.named("response_url")) == 2)
     (job,) = all_jobs(database)
     assert (job.kind, job.channel, job.args["tier"]) == ("sweep", "C0CRM", "medium")
-
-
-def test_command_button_checks_the_role(workspace, database, api):
-    workspace.press(f"{ids.RUN_COMMAND}.2", "sweep", VIEWER)
-    assert "you need analyst" in whispered(api)
-    assert all_jobs(database) == []
 
 
 def test_try_again_queues_a_cancelled_job(workspace, database):
@@ -115,13 +109,6 @@ def test_campaign_is_drafted_in_the_cohorts_channel(workspace, database, cohort)
     workspace.press(ids.DRAFT_CAMPAIGN, cohort)
     (job,) = until(lambda: all_jobs(database))
     assert (job.kind, job.channel, job.args["cohort_id"]) == ("campaign_draft", "C0CRM", cohort)
-
-
-@pytest.mark.parametrize("action", [ids.COHORT_CSV, ids.DRAFT_CAMPAIGN])
-def test_viewer_gets_a_refusal_and_no_customers(workspace, database, cohort, api, action):
-    workspace.press(action, cohort, VIEWER)
-    assert "Your role is viewer" in whispered(api)
-    assert all_jobs(database) == []
 
 
 def test_deleted_cohort_is_explained(workspace, api):

@@ -4,9 +4,9 @@ import pytest
 
 from retention.campaigns.lifecycle.spec import Body, OfferLine, Prior
 from retention.db.tables import Campaign
-from tests.bot.campaign import drafted, message, whispered
+from tests.bot.campaign import drafted, message
 from tests.bot.slack.test_slash import all_jobs, until
-from tests.bot.wire import ANALYST, VIEWER
+from tests.bot.wire import ANALYST
 from workers import ids
 
 WIDER = {"tier": "medium", "customers": 532, "profit": 40.0, "learnable": True}
@@ -64,12 +64,3 @@ def test_losing_draft_says_so_first_and_gets_a_cheaper_offer(workspace, database
     until(lambda: body_of(database).discount == 0.05)
     assert body_of(database).plan().profit > 0
     assert "Expected to lose" not in message(database)
-
-
-def test_viewer_can_use_neither_button(workspace, database, small, api):
-    workspace.press(ids.WIDEN_CAMPAIGN, f"{small}:1", VIEWER)
-    assert "you need analyst" in whispered(api)
-    workspace.press(ids.CHEAPER_CAMPAIGN, f"{small}:1", VIEWER)
-    until(lambda: len(api.named("response_url")) == 2)
-    assert all_jobs(database) == []
-    assert body_of(database).discount == 0.1

@@ -48,7 +48,7 @@ def test_commands_are_scheduled_with_their_options(workspace, database, settings
     ],
 )
 def test_unusable_schedule_is_refused(workspace, database, settings, typed, named):
-    assert named in words(workspace.run(f"schedule add {typed}")["blocks"])
+    assert named in workspace.says(f"schedule add {typed}")
     assert listed(database, settings) == []
 
 
@@ -77,7 +77,7 @@ def test_menu_pauses_resumes_runs_and_deletes(workspace, database, settings):
     assert (job.kind, job.channel, job.requested_by) == ("sweep", CHANNEL, ANALYST)
     workspace.run(f"schedule delete {number}")
     assert listed(database, settings) == []
-    assert "no schedule" in words(workspace.run(f"schedule pause {number}")["blocks"])
+    assert "no schedule" in workspace.says(f"schedule pause {number}")
 
 
 def test_digest_schedules_show_in_the_same_list(workspace, database, settings):

@@ -30,43 +30,6 @@ def posts(database):
 # ---------------------------------------------------------------- what is accepted
 
 
-@pytest.mark.parametrize(
-    ("typed", "named"),
-    [
-        ("campaign draft --discount 150", ("--discount", "150%", "1 to 99")),
-        ("campaign draft --holdout 90", ("--holdout", "90%", "10 to 20")),
-        ("campaign draft --budget 999999999", ("--budget", "999,999,999")),
-        ("campaign draft --tier extreme", ("--tier", "extreme")),
-        ("campaign draft --audience nobody", ("nobody",)),
-        ("campaign draft --where colour", ("position 7",)),
-        ("sweep --tier extreme", ("--tier", "extreme")),
-        ("sweep --top 0", ("--top",)),
-        ("sweep --as-of 2190-01-01", ("--as-of", "2190", "in the future")),
-        ("sweep --as-of yesterweek", ("--as-of", "yesterweek")),
-        ("cohort --months 99", ("--months",)),
-        ("cohort --as-of 2190-01-01", ("in the future",)),
-        ("score 42 --as-of 2190-01-01", ("in the future",)),
-        ("recommend 42 --k 9999", ("--k",)),
-        ("retrain --cutoff 2190-01-01", ("--cutoff", "in the future")),
-        ("report recommend --as-of 2190-01-01", ("in the future",)),
-        ("report programme", ("/retention campaign holdout 5",)),
-        ("models card nothing-like-it", ("nothing-like-it",)),
-        ("digest now --audience nobody", ("nobody",)),
-        ("audience show nobody", ("nobody",)),
-        ("alert test nobody", ("nobody",)),
-    ],
-)
-def test_bad_input_is_refused_at_once_to_the_person_only(workspace, database, typed, named):
-    shown = words(workspace.run(typed, ADMIN)["blocks"])
-    assert all(part in shown for part in named), shown
-    assert all_jobs(database) == posts(database) == []
-
-
-def test_bad_input_of_a_schedule_is_refused(workspace):
-    typed = 'schedule add "report programme" --every "monday 09:00"'
-    assert "campaign holdout 5" in words(workspace.run(typed, ADMIN)["blocks"])
-
-
 def test_sweep_is_stored_and_confirmed_in_one_line(workspace, database):
     reply = workspace.run("sweep —tier medium --top 5")
     (job,) = all_jobs(database)
@@ -138,7 +101,7 @@ def test_channel_without_the_bot_explains_the_invitation(workspace, database, ap
 
 def test_bot_counts_as_member_without_slacks_answer(workspace, database, api):
     api.answers["conversations.info"] = {"ok": False, "error": "missing_scope"}
-    assert "this channel" in words(workspace.run("sweep")["blocks"])
+    assert "this channel" in workspace.says("sweep")
     assert all_jobs(database)[0].channel == "C0CRM"
 
 
@@ -146,47 +109,62 @@ def test_bot_counts_as_member_without_slacks_answer(workspace, database, api):
 
 
 @pytest.mark.parametrize(
-    ("typed", "sentence"),
+    ("typed", "named"),
     [
-        ("swep", "did you mean `/retention sweep`"),
-        ("frobnicate", "There is no command `/retention frobnicate`; there are"),
-        ("jobs lst", "did you mean `/retention jobs list`"),
-        ("sweep --teir high", "no option --teir; did you mean --tier?"),
-        ("sweep --tier hihg", "'hihg' is none of high, medium, low, lapsed. Did you mean high?"),
-        ("sweep high", "unexpected extra argument"),
-        ("sweep --top 0", "--top: '0' is not a whole number from 1 to 100,000."),
-        ("sweep --top 1.5", "--top: '1.5' is not a whole number from 1 to 100,000."),
-        (
-            "campaign edit c1 --discount much",
-            "--discount: 'much' is not a percentage; write it like 15 or 12.5.",
-        ),
-        (
-            "campaign edit c1 --budget 1.200",
-            "--budget: '1.200' is not an amount; write it like 5, 12.50 or 1200.",
-        ),
-        ("sweep --as-of yesterday", "'yesterday' is not a date from 1970 to 2199; write it like"),
-        ("sweep --csv /etc/passwd", "no option --csv"),
-        (
-            "retrain --horizon long",
-            "'long' is not a number of days from 1 to 3,650; write it like 28d",
-        ),
-        ("retrain --horizon 9999d", "--horizon: '9999d' is not"),
-        ("score", "`/retention score` needs CUSTOMER; write `/retention score CUSTOMER"),
-        ("score 43", "There is no customer '43'"),
-        ('score "42', "never closed"),
-        ("import events x.csv", "works in the terminal only"),
-        ("digest schedule --at 25:00", "'25:00' is no time of day; write it like 09:00"),
-        ("digest schedule --timezone Europe/Londn", "did you mean Europe/London"),
-        ("digest off", "There is no scheduled digest for this channel"),
-        ("jobs cancel 77", "There is no job '77'"),
-        ("role", "to use `role list` you need admin"),
+        ("swep", ["did you mean `/retention sweep`"]),
+        ("frobnicate", ["There is no command `/retention frobnicate`; there are"]),
+        ("jobs lst", ["did you mean `/retention jobs list`"]),
+        ("sweep --teir high", ["no option --teir; did you mean --tier?"]),
+        ("sweep --tier hihg", ["'hihg' is none of high, medium, low, lapsed. Did you mean high?"]),
+        ("sweep high", ["unexpected extra argument"]),
+        ("sweep --top 0", ["--top: '0' is not a whole number from 1 to 100,000."]),
+        ("sweep --top 1.5", ["--top: '1.5' is not a whole number from 1 to 100,000."]),
+        ("sweep --as-of yesterday", ["'yesterday' is not a date from 1970 to 2199; write it like"]),
+        ("sweep --as-of 2190-01-01", ["--as-of", "2190", "in the future"]),
+        ("sweep --as-of 0001-01-01", ["is not a date from 1970 to 2199"]),
+        ("sweep --as-of 9999-12-31", ["is not a date from 1970 to 2199"]),
+        ("sweep --csv /etc/passwd", ["no option --csv"]),
+        ("cohort --months 99", ["--months"]),
+        ("cohort --as-of 2190-01-01", ["in the future"]),
+        ("campaign draft --discount 150", ["--discount", "150%", "1 to 99"]),
+        ("campaign draft --holdout 90", ["--holdout", "90%", "10 to 20"]),
+        ("campaign draft --budget 999999999", ["--budget", "999,999,999"]),
+        ("campaign draft --tier extreme", ["--tier", "extreme"]),
+        ("campaign draft --audience nobody", ["nobody"]),
+        ("campaign draft --where colour", ["position 7"]),
+        ("campaign edit c1 --discount much", ["'much' is not a percentage; write it like 15 or"]),
+        ("campaign edit c1 --budget 1.200", ["'1.200' is not an amount; write it like 5, 12.50"]),
+        ("retrain --horizon long", ["'long' is not a number of days from 1 to 3,650"]),
+        ("retrain --horizon 9999d", ["--horizon: '9999d' is not"]),
+        ("retrain --cutoff 2190-01-01", ["--cutoff", "in the future"]),
+        ("retrain churn --tune 1h", ["--tune is 60 minutes", "at most 10m"]),
+        ("retrain churn --tune soon", ["a duration; write it like 90s, 5m or 1h"]),
+        ("score", ["`/retention score` needs CUSTOMER; write `/retention score CUSTOMER"]),
+        ("score 43", ["There is no customer '43'"]),
+        ('score "42', ["never closed"]),
+        ("score 42 --as-of 2190-01-01", ["in the future"]),
+        ("recommend 42 --k 9999", ["--k"]),
+        ("report recommend --as-of 2190-01-01", ["in the future"]),
+        ("report programme", ["/retention campaign holdout 5"]),
+        ('schedule add "report programme" --every "monday 09:00"', ["campaign holdout 5"]),
+        ("models card nothing-like-it", ["nothing-like-it"]),
+        ("audience show nobody", ["nobody"]),
+        ("alert test nobody", ["nobody"]),
+        ("import events x.csv", ["works in the terminal only"]),
+        ("digest now --audience nobody", ["nobody"]),
+        ("digest schedule --at 25:00", ["'25:00' is no time of day; write it like 09:00"]),
+        ("digest schedule --timezone Europe/Londn", ["did you mean Europe/London"]),
+        ("digest off", ["There is no scheduled digest for this channel"]),
+        ("jobs cancel 77", ["There is no job '77'"]),
+        ("role", ["to use `role list` you need admin"]),
     ],
 )
-def test_bad_command_gets_one_sentence(workspace, database, typed, sentence):
+def test_bad_command_gets_one_sentence_at_once(workspace, database, typed, named):
     reply = workspace.run(typed)
-    assert sentence in reply["text"].replace("&lt;", "<")
+    said = reply["text"].replace("&lt;", "<")
+    assert [part for part in named if part not in said] == []
     assert "Traceback" not in json.dumps(reply)
-    assert all_jobs(database) == []
+    assert all_jobs(database) == posts(database) == []
 
 
 @pytest.mark.parametrize(
@@ -265,7 +243,7 @@ def test_help_shows_the_tasks_of_the_role(workspace):
 
     assert offered(VIEWER) == ["win", "follow"]
     assert offered(ANALYST) == ["find", "win", "follow"]
-    assert "terminal" not in words(workspace.run("help", ADMIN)["blocks"])
+    assert "terminal" not in workspace.says("help", ADMIN)
 
 
 @pytest.mark.parametrize("user", [VIEWER, ANALYST, LEAD, ADMIN])
@@ -276,7 +254,7 @@ def test_help_shows_no_flags_and_no_model_names(workspace, user):
 
 
 def test_model_names_are_only_in_the_models_help(workspace):
-    assert "calendar_boosting" in words(workspace.run("help models")["blocks"])
+    assert "calendar_boosting" in workspace.says("help models")
     assert "calendar_boosting" not in json.dumps(workspace.run("help retrain"))
 
 
@@ -284,15 +262,15 @@ def test_model_names_are_only_in_the_models_help(workspace):
     "typed", ["frobnicate", "help campaign", "campaign frob", "campaign aprove"]
 )
 def test_answers_offer_only_what_the_role_may_do(workspace, typed):
-    offered = words(workspace.run(typed, VIEWER)["blocks"])
+    offered = workspace.says(typed, VIEWER)
     assert "sweep" not in offered
     assert not re.search(r"campaign (approve|draft)|\bapprove\b", offered)
-    assert "approve" in words(workspace.run("help campaign", LEAD)["blocks"])
+    assert "approve" in workspace.says("help campaign", LEAD)
 
 
 @pytest.mark.parametrize("typed", ["help sweep", "sweep --help", "help SWEEP"])
 def test_help_of_one_command(workspace, typed):
-    reply = words(workspace.run(typed)["blocks"])
+    reply = workspace.says(typed)
     assert "--tier" in reply
     assert "analyst" in reply
     assert "--csv" not in reply
@@ -311,7 +289,7 @@ def test_answers_are_valid_blocks(workspace, typed):
 
 def test_status_shows_queue_data_and_models(workspace):
     workspace.run("sweep")
-    reply = words(workspace.run("status", VIEWER)["blocks"])
+    reply = workspace.says("status", VIEWER)
     assert "0 running, 1 waiting" in reply
     assert "1 customer" in reply
     assert "ranked by rules" in reply
@@ -321,7 +299,7 @@ def test_status_shows_queue_data_and_models(workspace):
 def test_status_names_a_key_that_is_too_short(settings, database, api):
     key = SecretStr("Q7" * 10)
     short = settings.model_copy(update={"redemption_key": key})
-    reply = words(Workspace(build_app(short, database), api).run("status")["blocks"])
+    reply = Workspace(build_app(short, database), api).says("status")
     assert "RETENTION_REDEMPTION_KEY" in reply
     assert "openssl rand -hex 32" in reply
     assert key.get_secret_value() not in reply
@@ -330,11 +308,11 @@ def test_status_names_a_key_that_is_too_short(settings, database, api):
 def test_jobs_lists_states_and_can_cancel_and_retry(workspace, database):
     workspace.run("sweep")
     (job,) = all_jobs(database)
-    assert job.id in words(workspace.run("jobs", VIEWER)["blocks"])
+    assert job.id in workspace.says("jobs", VIEWER)
     assert "somebody else" in workspace.run(f"jobs cancel {job.id}", LEAD)["text"]
-    assert "nothing is published" in words(workspace.run(f"jobs cancel {job.id}")["blocks"])
+    assert "nothing is published" in workspace.says(f"jobs cancel {job.id}")
     assert all_jobs(database)[0].state == "cancelled"
-    assert "queued again" in words(workspace.run(f"jobs retry {job.id}")["blocks"])
+    assert "queued again" in workspace.says(f"jobs retry {job.id}")
     assert all_jobs(database)[0].state == "queued"
 
 
@@ -346,14 +324,14 @@ def test_error_of_a_private_job_is_for_requester_and_admins(workspace, database)
             changed = update(Job).where(Job.id == job.id)
             session.execute(changed.values(state="failed", error=f"No {job.kind} of customer 42."))
     people = (VIEWER, LEAD, ANALYST, ADMIN)
-    visible = {user: words(workspace.run("jobs", user)["blocks"]) for user in people}
+    visible = {user: workspace.says("jobs", user) for user in people}
     assert [user for user in people if "No score of" in visible[user]] == [ANALYST, ADMIN]
     assert all("No sweep of" in reply for reply in visible.values())
     # A direct message with the app has a channel of its own.
     with database.transaction() as session:
         session.execute(update(Job).where(Job.kind == "score").values(channel="D0456"))
-    assert "No score of" not in words(workspace.run("jobs", VIEWER)["blocks"])
-    assert "No score of" in words(workspace.run("jobs", ANALYST)["blocks"])
+    assert "No score of" not in workspace.says("jobs", VIEWER)
+    assert "No score of" in workspace.says("jobs", ANALYST)
 
 
 def test_an_admin_grants_roles_and_it_is_audited_once(workspace, database):
@@ -363,7 +341,7 @@ def test_an_admin_grants_roles_and_it_is_audited_once(workspace, database):
     (grant,) = stored(database, RoleGrant, RoleGrant.user_id == "U0NEW")
     assert grant.role == "analyst"
     assert [entry.subject for entry in stored(database, Audit)] == ["U0NEW"]
-    assert "U0NEW" in words(workspace.run("role", ADMIN)["blocks"])
+    assert "U0NEW" in workspace.says("role", ADMIN)
     assert "RETENTION_ADMINS" in workspace.run(f"role grant {ADMIN} viewer", ADMIN)["text"]
     assert "you need admin" in workspace.run("role grant U0NEW admin", LEAD)["text"]
     assert "is no person" in workspace.run("role grant bob analyst", ADMIN)["text"]
@@ -378,21 +356,21 @@ def test_a_digest_is_scheduled_once_listed_and_switched_off(workspace, database)
     (plan,) = stored(database, Schedule)
     assert (plan.kind, plan.channel, plan.created_by) == ("digest", "C0CRM", ANALYST)
     assert (plan.weekday, plan.at, plan.timezone) == (4, "09:30", "Europe/London")
-    assert "Friday" in words(workspace.run("digest list", VIEWER)["blocks"])
-    assert "switched off" in words(workspace.run("digest off")["blocks"])
-    assert "No digest is scheduled" in words(workspace.run("digest list")["blocks"])
+    assert "Friday" in workspace.says("digest list", VIEWER)
+    assert "switched off" in workspace.says("digest off")
+    assert "No digest is scheduled" in workspace.says("digest list")
 
 
 def test_a_new_time_replaces_a_channels_digest_and_says_so(workspace, database):
     workspace.run("digest schedule")
-    reply = words(workspace.run("digest schedule --day daily --at 10:00")["blocks"])
+    reply = workspace.says("digest schedule --day daily --at 10:00")
     assert "every day at 10:00* (UTC), instead of every Monday at 09:00 (UTC)." in reply
     assert [plan.at for plan in stored(database, Schedule, Schedule.active)] == ["10:00"]
 
 
 def test_an_unchanged_schedule_replaces_nothing(workspace):
     workspace.run("digest schedule")
-    reply = words(workspace.run("digest schedule")["blocks"])
+    reply = workspace.says("digest schedule")
     assert "every Monday at 09:00* (UTC)." in reply
     assert "instead of" not in reply
 
@@ -405,13 +383,6 @@ def test_repeated_delivery_gets_the_same_answer(workspace, database):
         first, second = (workspace.run(typed, trigger=f"T{number}") for _ in range(2))
         assert second == first
     assert all_jobs(database)[0].state == "queued"
-
-
-def test_too_long_search_is_refused_before_queueing(workspace, database):
-    reply = workspace.run("retrain churn --tune 1h")["text"]
-    assert "--tune is 60 minutes" in reply
-    assert "at most 10m" in reply
-    assert all_jobs(database) == []
 
 
 def test_digest_alone_is_the_digest_now(workspace, database):
@@ -432,9 +403,6 @@ def test_retrain_parses_the_search_time(workspace, database):
     workspace.run("retrain churn --tune 5m --tune-fits 40")
     args = all_jobs(database)[0].args
     assert (args["tune"], args["tune_fits"]) == (300, 40)
-    answer = workspace.run("retrain churn --tune soon")
-    assert "a duration; write it like 90s, 5m or 1h" in words(answer["blocks"]) + str(answer)
-    assert len(all_jobs(database)) == 1
 
 
 def test_all_roles_are_listed(workspace, database):
@@ -479,10 +447,3 @@ def test_cutoff_is_the_beginning_of_its_day(berlin, database):
     berlin.run("retrain churn --cutoff 2026-03-01", user=ADMIN)
     (job,) = all_jobs(database)
     assert Retrain.model_validate(job.args).cutoff == datetime(2026, 2, 28, 23, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
-def test_impossible_date_is_refused(workspace, database, day):
-    reply = words(workspace.run(f"sweep --as-of {day}")["blocks"])
-    assert "is not a date from 1970 to 2199" in reply
-    assert not all_jobs(database)
