@@ -15,7 +15,8 @@ from bot.http.server import missing_configuration
 from bot.http.web import Site
 from retention.db.tables import SLACK_BOTS, SLACK_STATES, Outbox
 from retention.settings import Settings
-from tests.bot.http.test_server import ask, command, signed
+from tests.bot.http.test_server import ask
+from tests.bot.real_server import signature, slash_command
 from tests.bot.wire import CHANNEL, SECRET, Api
 from workers import installation
 from workers.delivery.sender import Sender
@@ -71,8 +72,9 @@ def _begin(site: Site) -> tuple[dict[str, list[str]], str]:
 
 def _come_back(site: Site, state: str, cookie: str, code: str = "c0de") -> tuple[int, str]:
     query = f"code={code}&state={state}"
-    headers = {"QUERY_STRING": query, "HTTP_COOKIE": cookie}
-    status, _, body = ask(site, "GET", "/slack/oauth_redirect", **headers)
+    status, _, body = ask(
+        site, "GET", "/slack/oauth_redirect", headers={"Cookie": cookie}, query=query
+    )
     return status, body.decode()
 
 
@@ -88,8 +90,8 @@ def _bots(database) -> list[tuple[str, str]]:
 
 def _type(site: Site, api: Api, team: str) -> str:
     """Return the answer to a command of a workspace."""
-    body = command("status", team_id=team, response_url=f"{api.url}response_url")
-    answer = ask(site, "POST", "/slack/events", body.encode(), **signed(body))[2]
+    body = slash_command("status", team_id=team, response_url=f"{api.url}response_url")
+    answer = ask(site, "POST", "/slack/events", body.encode(), signature(body))[2]
     return f"{answer.decode()} {api.named('response_url')}"
 
 
