@@ -16,6 +16,8 @@ from retention.settings import Settings
 from tests.databases import create_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
     from retention.lake.importing.import_log import ImportReport
@@ -45,28 +47,41 @@ def build(
     home: Path, *, customers: int = 300, items: int = 60, days: int = 200, seed: int = 7, **options
 ) -> Shop:
     """Make the shop below ``home``; ``options`` are further settings."""
-    from retention.lake.importing.import_files import import_files
-
     settings = Settings(home=home, _env_file=None, **options)
     database = Database(settings.database_url.get_secret_value(), settings)
     create_tables(database)
     lake = Lake.open(settings)
     home.mkdir(parents=True, exist_ok=True)
     for table, frame in frames(customers=customers, items=items, days=days, seed=seed).items():
-        file = home / f"{table}.parquet"
-        frame.to_parquet(file)
-        import_files(lake, database, settings, table, [str(file)])
+        import_frame(lake, database, frame, table)
     return Shop(settings, database, lake, BEGIN, BEGIN + timedelta(days=days))
 
 
 def add(shop: Shop, frame: "pd.DataFrame", table: str = "events") -> "ImportReport":
     """Import more rows and return the report."""
+    return import_frame(shop.lake, shop.database, frame, table)
+
+
+def import_frame(
+    lake: Lake, database: Database, frame: "pd.DataFrame", table: str = "events", **options
+) -> "ImportReport":
+    """Import rows as from a file; ``options`` are those of `import_files`."""
     from retention.lake.importing.import_files import import_files
 
     with TemporaryDirectory() as folder:
         file = Path(folder) / "more.parquet"
         frame.to_parquet(file)
-        return import_files(shop.lake, shop.database, shop.settings, table, [str(file)])
+        return import_files(lake, database, database.settings, table, [str(file)], **options)
+
+
+def purchases(at: datetime, customers: "Iterable[str]", amount: float = 50.0) -> "pd.DataFrame":
+    """Each of the customers orders at a moment."""
+    import pandas as pd
+
+    people = list(customers)
+    orders = [f"{at:%Y%m%d%H%M}-{customer}" for customer in people]
+    rows = pd.DataFrame({"customer_id": people, "order_id": orders})
+    return rows.assign(event_type="purchase", occurred_at=at, amount=amount, currency="EUR")
 
 
 def frames(*, customers: int = 300, items: int = 60, days: int = 200, seed: int = 7) -> dict:

@@ -9,30 +9,22 @@ from retention import clock
 from retention.campaigns.codes import coupons
 from retention.campaigns.lifecycle import due, launch
 from retention.db.tables import Coupon, Job, Send
-from tests.workers.campaigns.steps import approved, campaign_of, messages, prepared_campaign
-from tests.world import scalars
 from workers.schedule import tick
-from workers.tasks.runner import run_job
 
 BROKEN = "[campaign]\nbudget = -1\n"
 
 
 def _ticked(desk) -> list[str]:
     """The tick's jobs of sending, done; what they said."""
-    ran = tick.tick(desk.database)
-    for job_id in ran:
-        run_job(desk.database, job_id, "test")
-    with desk.database.reading() as session:
-        tried = [session.get_one(Job, job_id) for job_id in ran]
-        return [job.error or "" for job in tried if job.kind == "campaign_send"]
+    return [job.error or "" for job in desk.tick() if job.kind == "campaign_send"]
 
 
 @pytest.mark.campaign("approved")
 @pytest.mark.parametrize(("breaks", "waits_as"), [("policy", "scheduled"), ("bug", "sending")])
 def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
     """An invalid policy left a campaign in sending for ever and blocked its customers."""
-    campaign_id, policy = prepared_campaign(desk), desk.settings.policy.read_text()
-    clock.configure(fixed=clock.now() + timedelta(hours=5))
+    policy = desk.settings.policy.read_text()
+    desk.wait(hours=5)
     wall, minutes = clock.wall(), [0.0]
     monkeypatch.setattr(clock, "wall", lambda: wall + timedelta(minutes=minutes[0]))
     with monkeypatch.context() as broken:
@@ -45,67 +37,60 @@ def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):
         minutes[0] += due.MAX_PAUSE.total_seconds() / 60 + 1
         (text,) = _ticked(desk)
         assert ("budget" in text) is (breaks == "policy")
-        assert campaign_of(desk, campaign_id).state == waits_as
+        assert desk.campaign().state == waits_as
     desk.settings.policy.write_text(policy)
     minutes[0] += due.MAX_PAUSE.total_seconds() / 60 + 1
     assert _ticked(desk) == [""]
-    assert campaign_of(desk, campaign_id).state == "live"
+    assert desk.campaign().state == "live"
     assert _ticked(desk) == []
-    with desk.database.reading() as session:
-        assert session.scalars(select(Job.id).where(Job.kind == "campaign_send")).one()
-        treated = session.scalars(
-            select(Send.customer_id).where(Send.campaign_id == campaign_id)
-        ).all()
+    assert desk.one(select(Job.id).where(Job.kind == "campaign_send"))
+    treated = desk.scalars(select(Send.customer_id))
     assert len(treated) == len(set(treated)) > 0
-    assert "live. *Live: " in messages(desk)
+    assert "live. *Live: " in desk.messages()
 
 
-def _failing(desk, monkeypatch) -> str:
-    """Kill the first sending before any code is issued; then 15 minutes pass."""
-    campaign_id = approved(desk)
-    clock.configure(fixed=clock.now() + timedelta(hours=5))
+@pytest.fixture
+def failed(desk, monkeypatch):
+    """The first sending was killed before any code was issued, 15 minutes ago."""
+    desk.wait(hours=5)
     with monkeypatch.context() as broken:
         broken.setattr(launch, "go_live", lambda *_: 1 / 0)
         assert len(_ticked(desk)) == 1
     wall = clock.wall() + due.MAX_PAUSE + timedelta(minutes=1)
     monkeypatch.setattr(clock, "wall", lambda: wall)
-    return campaign_id
+    return desk
 
 
-def test_late_sending_moves_validity_and_window(desk, monkeypatch):
+@pytest.mark.campaign("approved")
+def test_late_sending_moves_validity_and_window(failed):
     """The window and the codes' validity began with the failed run."""
-    campaign_id = _failing(desk, monkeypatch)
-    clock.configure(fixed=clock.now() + timedelta(days=2))
-    assert _ticked(desk) == [""]
-    campaign = campaign_of(desk, campaign_id)
-    assert (campaign.state, campaign.sent_at) == ("live", clock.now())
-    assert campaign.window_ends_at - clock.now() == timedelta(days=campaign.body["window_days"])
-    until = coupons.valid_until(clock.now(), campaign.body["expires_days"], desk.settings.zone)
-    assert set(scalars(desk.database, select(Coupon.expires_at))) == {until}
-    assert set(desk.lake.table("treatments").sent_at.execute()) == {
-        clock.now().replace(tzinfo=None)
-    }
+    failed.wait(days=2)
+    assert _ticked(failed) == [""]
+    campaign, body, now = failed.campaign(), failed.body(), clock.now()
+    assert (campaign.state, campaign.sent_at) == ("live", now)
+    assert campaign.window_ends_at - now == timedelta(days=body.window_days)
+    until = coupons.valid_until(now, body.expires_days, failed.settings.zone)
+    assert set(failed.scalars(select(Coupon.expires_at))) == {until}
+    assert set(failed.table("treatments").sent_at) == {now.replace(tzinfo=None)}
 
 
-def test_campaign_unsent_within_its_approval_is_stopped(desk, monkeypatch):
+@pytest.mark.campaign("approved")
+def test_campaign_unsent_within_its_approval_is_stopped(failed):
     """It went live 40 days later with expired codes and a closed window."""
-    campaign_id = _failing(desk, monkeypatch)
-    clock.configure(fixed=campaign_of(desk, campaign_id).expires_at)
-    assert _ticked(desk) == []
-    campaign = campaign_of(desk, campaign_id)
+    clock.configure(fixed=failed.campaign().expires_at)
+    assert _ticked(failed) == []
+    campaign = failed.campaign()
     assert (campaign.state, campaign.window_ends_at) == ("cancelled", None)
-    assert set(scalars(desk.database, select(Coupon.state))) == {"void"}
-    assert (
-        "stopped it: It could not be sent before its approval expired; draft it anew."
-        in messages(desk)
-    )
+    assert set(failed.scalars(select(Coupon.state))) == {"void"}
+    why = "stopped it: It could not be sent before its approval expired; draft it anew."
+    assert why in failed.messages()
 
 
-def test_running_sending_outlives_its_approval(desk, monkeypatch):
-    campaign_id = _failing(desk, monkeypatch)
-    (job_id,) = tick.tick(desk.database)
-    clock.configure(fixed=campaign_of(desk, campaign_id).expires_at + timedelta(hours=1))
-    assert _ticked(desk) == []
-    assert campaign_of(desk, campaign_id).state == "sending"
-    run_job(desk.database, job_id, "test")
-    assert campaign_of(desk, campaign_id).state == "live"
+@pytest.mark.campaign("approved")
+def test_running_sending_outlives_its_approval(failed):
+    jobs = tick.tick(failed.database)
+    clock.configure(fixed=failed.campaign().expires_at + timedelta(hours=1))
+    assert _ticked(failed) == []
+    assert failed.campaign().state == "sending"
+    failed.run_jobs(jobs)
+    assert failed.campaign().state == "live"

@@ -5,7 +5,6 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from retention.campaigns.planning.draft import EmptyAudience
 from retention.errors import BadInput, TooLittleData
-from tests.workers.campaigns.steps import campaign_of, prepared_campaign
 from workers.campaigns import follow_ups
 from workers.tasks.campaigns import campaign_draft
 
@@ -20,8 +19,7 @@ def found(desk, monkeypatch, error):
 
     monkeypatch.setattr(campaign_draft, "make_draft", fail)
     monkeypatch.setattr(follow_ups, "verdict", lambda *_: {"next": "repeat"})
-    campaign = campaign_of(desk, prepared_campaign(desk))
-    return follow_ups.find_follow_up(campaign, {}, context=None)
+    return follow_ups.find_follow_up(desk.campaign(), {}, context=None)
 
 
 @pytest.mark.campaign("live")

@@ -5,19 +5,17 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import select
 
 from retention import clock
-from retention.db.tables import Assignment, RoleGrant
+from retention.db.tables import RoleGrant
 from retention.lake import Lake
-from retention.lake.importing.import_files import import_files
 from retention.settings import Settings
 from retention.uplift import evaluation
 from retention.uplift.learners import LEARNERS
 from tests.benchmarks import simulate
-from tests.shop import BEGIN, Shop
-from tests.workers.campaigns.steps import ANALYST, campaign_of, details, drafted
-from tests.world import add, scalars
+from tests.shop import BEGIN
+from tests.workers.campaigns.desk import ANALYST, Desk
+from tests.world import add
 
 PAST, NEXT, HOLDOUT = 2400, 1000, 0.4
 # Two campaigns, each to half of the people
@@ -98,41 +96,32 @@ def desk(tmp_path, database, few_learners):
     home = database and tmp_path / "home"
     (home / "policy.toml").write_text(POLICY)
     settings = Settings(home=home, admins="U0ADMIN", policy=home / "policy.toml", _env_file=None)
-    lake = Lake.open(settings)
-    for table, frame in _tables(_people()).items():
-        path = tmp_path / f"{table}.parquet"
-        frame.to_parquet(path)
-        import_files(lake, database, settings, table, [str(path)])
     add(database, RoleGrant(user_id=ANALYST, role="analyst", granted_by="U0ADMIN"))
+    desk = Desk(settings, database, Lake.open(settings), BEGIN, NOW)
+    for table, frame in _tables(_people()).items():
+        desk.bring_table(table, frame)
     clock.configure(fixed=NOW)
-    return Shop(settings, database, lake, BEGIN, NOW)
+    return desk
 
 
 def _audience(desk, campaign_id: str) -> list[int]:
     """The people drafted for, as places among the generator's."""
-    expected = select(Assignment.customer_id).where(Assignment.campaign_id == campaign_id)
-    return [int(user.removeprefix("k")) for user in scalars(desk.database, expected)]
+    return [int(customer.removeprefix("k")) for customer in desk.offers(campaign_id)]
 
 
 @pytest.mark.nightly
 def test_draft_targets_uplift_not_risk(desk):
-    truth = _people().uplift
-    campaign = campaign_of(desk, learnt := drafted(desk, name="Persuadable"))
-    shown = campaign.body["targeting"]
-    assert (shown["by"], shown["why"], shown["campaigns"], shown["customers"]) == (
-        "uplift",
-        "learnt",
-        2,
-        PAST,
-    )
-    assert shown["qini_low"] > 0
-    assert "Chosen by expected profit" in details(desk, campaign.id)
+    truth, learnt = _people().uplift, desk.drafted(name="Persuadable")
+    shown = desk.body(learnt).targeting
+    assert (shown.by, shown.why, shown.campaigns, shown.customers) == ("uplift", "learnt", 2, PAST)
+    assert shown.qini_low > 0
+    assert "Chosen by expected profit" in desk.details(learnt)
 
     # As if nobody had been held out
-    forgotten = desk.lake.table("treatments").execute().assign(arm="treatment")
+    forgotten = desk.table("treatments").assign(arm="treatment")
     desk.lake.upsert("treatments", forgotten)
-    by_risk = drafted(desk, name="At risk")
-    assert campaign_of(desk, by_risk).body["targeting"]["by"] == "risk"
+    by_risk = desk.drafted(name="At risk")
+    assert desk.body(by_risk).targeting.by == "risk"
     persuadable, at_risk = (_audience(desk, item) for item in (learnt, by_risk))
     assert len(at_risk) == len(persuadable) == AUDIENCE
     assert truth[persuadable].mean() > max(truth[at_risk].mean() + 0.05, truth[PAST:].mean() + 0.01)
