@@ -7,10 +7,9 @@ from sqlalchemy import select
 from retention import clock
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.states import Step
-from retention.campaigns.planning.draft import Draft, store
 from retention.db.tables import Campaign, Outbox
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, words
-from tests.retention.campaigns.samples import a_body, audience_rows
+from tests.retention.campaigns.samples import a_body, store_draft
 from tests.world import change
 from workers import ids
 from workers.campaigns import decisions, messages
@@ -20,11 +19,9 @@ KEY = "job:drafting"
 
 
 def drafted(database, settings, *, author=ANALYST, channel=CHANNEL, **body) -> str:
-    plan = Draft("c7", "salt", "May", None, a_body(**body), audience_rows())
+    options = {"by": author, "channel": channel, "post_key": KEY, "now": clock.now()}
     with database.transaction() as session:
-        created = store(
-            session, plan, author=author, channel=channel, post_key=KEY, now=clock.now()
-        )
+        created = store_draft(session, "c7", **options, **body)
         outbox.put(session, messages.card_post(session, created), default_channel=channel)
     return "c7"
 

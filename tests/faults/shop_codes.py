@@ -78,27 +78,26 @@ def count(kills: int, seed: int) -> CodeCounts:
         Of the random moments.
     """
     chance, number, killed, stopped = random.Random(seed), 0, 0, 0
-    with killed_jobs.installation(*JOB_MODULES) as (settings, database):
-        allowed = code_shops.may_exist(database)
-        with ShopifyDiscounts.start(delay=DELAY, allowed=allowed) as shop:
-            code_shops.connect(database, settings, "shopify", shop.url)
-            # The first run loads what the later ones have loaded already.
-            longest = min(
-                _finish(database, settings, _campaign(database, settings, number))
-                for number in range(2)
-            )
-            number = 1
-            while killed < kills:
-                number += 1
-                campaign_id = _campaign(database, settings, number)
-                for _ in range(chance.randint(1, 4)):
-                    killed += _killed(database, settings, campaign_id, chance.uniform(0, longest))
-                if chance.random() < 0.3:
-                    stopped += 1
-                    code_shops.stop(database, settings, campaign_id, clock.now())
-                    killed += _killed(database, settings, campaign_id, chance.uniform(0, longest))
-                _finish(database, settings, campaign_id)
-            return _compare(database, shop, killed, number + 1, stopped)
+    with (
+        killed_jobs.installation(*JOB_MODULES) as (settings, database),
+        code_shops.connected(database, delay=DELAY) as shop,
+    ):
+        # The first run loads what the later ones have loaded already.
+        longest = min(
+            _finish(database, settings, _campaign(database, number)) for number in range(2)
+        )
+        number = 1
+        while killed < kills:
+            number += 1
+            campaign_id = _campaign(database, number)
+            for _ in range(chance.randint(1, 4)):
+                killed += _killed(database, settings, campaign_id, chance.uniform(0, longest))
+            if chance.random() < 0.3:
+                stopped += 1
+                code_shops.stop(database, campaign_id, clock.now())
+                killed += _killed(database, settings, campaign_id, chance.uniform(0, longest))
+            _finish(database, settings, campaign_id)
+        return _compare(database, shop, killed, number + 1, stopped)
 
 
 def count_apart(kills: int, seed: int) -> CodeCounts:
@@ -114,13 +113,10 @@ def count_apart(kills: int, seed: int) -> CodeCounts:
     return CodeCounts(**killed_jobs.count_apart("tests.faults.shop_codes", kills, seed))
 
 
-def _campaign(database: Database, settings: Settings, number: int) -> str:
-    campaign_id, now = f"c{number}", clock.now()
-    first = 1000 + CUSTOMERS * number
-    code_shops.approved_campaign(
-        database, settings, CUSTOMERS, campaign_id, now, first, guests=GUESTS
-    )
-    code_shops.go_live(database, settings, campaign_id, now)
+def _campaign(database: Database, number: int) -> str:
+    campaign_id = f"c{number}"
+    options = {"now": clock.now(), "first": 1000 + CUSTOMERS * number, "guests": GUESTS}
+    code_shops.live_campaign(database, CUSTOMERS, campaign_id, **options)
     return campaign_id
 
 

@@ -2,26 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns.codes.shop_code_sync import Fenced, Shop, SyncReport, sync_campaign
-from retention.campaigns.lifecycle import launch, transitions
+from retention.campaigns.lifecycle import transitions
 from retention.campaigns.lifecycle.states import Step
-from retention.campaigns.planning.draft import Draft, store
 from retention.connect import connections, registry
 from retention.connect.contract import MakesCodes, Setting
 from retention.db import Database
 from retention.db.tables import Campaign, Connection, Coupon, ShopCode, ShopDiscount
-from retention.settings import Settings
-from tests.retention.campaigns.samples import a_body
+from tests.retention.campaigns.samples import NOW, approve_draft, audience_rows, go_live
 from tests.standins.shopify_discounts import ShopifyDiscounts
 from tests.standins.woocommerce_coupons import WooCommerceCoupons
 
-NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 _SETTINGS = {
     "shopify": (Setting("shop"), Setting("token", is_secret=True)),
     "woocommerce": (
@@ -36,15 +34,29 @@ _SECRETS = {
 }
 
 
-def connect(
-    database: Database, settings: Settings, kind: str, url: str, name: str = "shop"
-) -> Connection:
+def connect(database: Database, kind: str, url: str, name: str = "shop") -> Connection:
     """Store a connection to a stand-in."""
     values = {"shop": url, **_SECRETS[kind]}
     with database.transaction() as session:
         return connections.add(
             session, name, kind, _SETTINGS[kind], values, channel="C0SHOP", by="U0ADMIN"
         )
+
+
+@contextmanager
+def connected(
+    database: Database, kind: str = "shopify", name: str = "shop", **options: Any
+) -> Iterator[Any]:
+    """Connect a stand-in, which counts codes that must not exist."""
+    with STAND_INS[kind].start(allowed=may_exist(database), **options) as stand_in:
+        connect(database, kind, stand_in.url, name)
+        yield stand_in
+
+
+def live_campaign(database: Database, customers: int, campaign_id: str = "c1", **options) -> None:
+    """Make a campaign live; the shop has none of its codes yet."""
+    approved_campaign(database, customers, campaign_id, **options)
+    go_live(database, campaign_id, options.get("now", NOW))
 
 
 def offer_of(number: int, **terms: Any) -> dict[str, Any]:
@@ -65,9 +77,8 @@ def offer_of(number: int, **terms: Any) -> dict[str, Any]:
 
 def approved_campaign(
     database: Database,
-    settings: Settings,
     customers: int,
-    campaign_id: str,
+    campaign_id: str = "c1",
     now: datetime = NOW,
     first: int = 1000,
     guests: int = 0,
@@ -77,49 +88,27 @@ def approved_campaign(
 
     The first customers are guests of the shop, whose id is an address.
     """
-    rows = [
-        {
-            "customer_id": f"k{number + first}@example.com"
-            if number < guests
-            else f"{number + first}",
-            "arm": "audience",
-            "bucket": (2 * number + 1) * 10_000 // (2 * customers),
-            "tier": "high",
-            "churn_probability": 0.6,
-            "expected_value": 50.0,
-            "offer": offer_of(number, **terms),
-        }
-        for number in range(customers)
-    ]
-    body = a_body(clearance_hours=0, holdout=0.1, copy_text="Hello {name}: {code} {items}")
-    drafted = Draft(campaign_id, "salt", f"May {campaign_id}", None, body, rows)
-    with database.transaction() as session:
-        options = {"author": "U0ANALYST", "channel": "C0CRM", "post_key": f"job:{campaign_id}"}
-        store(session, drafted, now=now, **options)
-        transitions.submit(session, Step(campaign_id, "U0ANALYST", 1, now))
-        transitions.approve(session, Step(campaign_id, "U0LEAD", 1, now))
-        launch.begin_sending(session, Step(campaign_id, "U0LEAD", 1, now))
-    assert list(launch.reserve_all_codes(database, Step(campaign_id, "U0LEAD", 1)))
+
+    def name(number: int) -> str:
+        return f"k{number + first}@example.com" if number < guests else f"{number + first}"
+
+    rows = audience_rows(customers, partial(offer_of, **terms), name)
+    options = {"name": f"May {campaign_id}", "copy_text": "Hello {name}: {code} {items}"}
+    approve_draft(database, campaign_id, rows, now, **options)
 
 
-def go_live(database: Database, settings: Settings, campaign_id: str, now: datetime = NOW) -> None:
-    """Make an approved campaign live."""
-    with database.transaction() as session:
-        launch.go_live(session, Step(campaign_id, "U0LEAD", 1, now))
-
-
-def stop(database: Database, settings: Settings, campaign_id: str, now: datetime = NOW) -> None:
+def stop(database: Database, campaign_id: str = "c1", now: datetime = NOW) -> None:
     """Stop a campaign."""
     with database.transaction() as session:
         transitions.stop(session, Step(campaign_id, "U0LEAD", at=now), "Too dear")
 
 
-def opened(database: Database, settings: Settings) -> MakesCodes:
+def opened(database: Database) -> MakesCodes:
     """Return the connector of the active shop."""
     with database.reading() as session:
         connection = registry.active_shop(session)
     assert connection is not None
-    return registry.open_code_maker(settings, connection)
+    return registry.open_code_maker(database.settings, connection)
 
 
 def fenced(database: Database) -> Fenced:
@@ -133,7 +122,7 @@ def fenced(database: Database) -> Fenced:
     return transaction
 
 
-def sync(database: Database, settings: Settings, campaign_id: str, **options: Any) -> SyncReport:
+def sync(database: Database, campaign_id: str = "c1", **options: Any) -> SyncReport:
     """Run one job, without waiting for anything."""
     values: dict[str, Any] = {
         "busy": timedelta(0),
@@ -143,7 +132,7 @@ def sync(database: Database, settings: Settings, campaign_id: str, **options: An
         **options,
     }
     end_waits(database)
-    shop = Shop(opened(database, settings), **values)
+    shop = Shop(opened(database), **values)
     return sync_campaign(fenced(database), shop, campaign_id)
 
 
@@ -155,7 +144,7 @@ def end_waits(database: Database) -> None:
                 discount.retry_at = clock.wall() - timedelta(seconds=1)
 
 
-def states(database: Database, campaign_id: str) -> dict[str, str]:
+def states(database: Database, campaign_id: str = "c1") -> dict[str, str]:
     """Return the state at the shop by code."""
     with database.reading() as session:
         rows = session.execute(

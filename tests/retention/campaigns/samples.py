@@ -1,9 +1,17 @@
-"""A campaign's body to start from."""
+"""A campaign's body to start from, and campaigns in the database."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from retention.campaigns.lifecycle import launch, transitions
 from retention.campaigns.lifecycle.spec import Body, OfferLine, Prior
+from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.planning.draft import Draft, store
+from retention.db import Database, Transaction
+from retention.db.tables import Campaign
+
+NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 
 
 def a_body(**changes: Any) -> Body:
@@ -37,16 +45,69 @@ def a_body(**changes: Any) -> Body:
     )
 
 
-def audience_rows(customers: int = 100) -> list[dict[str, Any]]:
+def offer_of(_number: int = 0) -> dict[str, Any]:
+    """Return the usual coupon."""
+    return {"rule": "High risk", "action": "coupon", "discount": 0.1, "items": []}
+
+
+def audience_rows(
+    customers: int = 100,
+    offer: Callable[[int], dict[str, Any]] = offer_of,
+    name: Callable[[int], str] = "k{}".format,
+) -> list[dict[str, Any]]:
     """Rows of a draft, in order of their buckets."""
-    offer = {"rule": "High risk", "action": "coupon", "discount": 0.1, "items": []}
     shared = {"arm": "audience", "tier": "high", "churn_probability": 0.6, "expected_value": 50.0}
     return [
         {
             **shared,
-            "customer_id": f"k{number}",
+            "customer_id": name(number),
             "bucket": (2 * number + 1) * 5000 // customers,
-            "offer": dict(offer),
+            "offer": offer(number),
         }
         for number in range(customers)
     ]
+
+
+def store_draft(
+    session: Transaction,
+    campaign_id: str = "c1",
+    rows: list[dict[str, Any]] | None = None,
+    *,
+    name: str = "May",
+    by: str = "U0ANALYST",
+    now: datetime = NOW,
+    post_key: str | None = None,
+    channel: str | None = "C0CRM",
+    **body: Any,
+) -> Campaign:
+    """Store a draft with a body of `a_body`."""
+    drafted = Draft(campaign_id, "salt", name, None, a_body(**body), rows or audience_rows())
+    key = post_key or f"job:{campaign_id}"
+    return store(session, drafted, author=by, channel=channel, post_key=key, now=now)
+
+
+def approve_draft(
+    database: Database,
+    campaign_id: str,
+    rows: list[dict[str, Any]],
+    now: datetime = NOW,
+    **options: Any,
+) -> None:
+    """Draft and approve a campaign and reserve its codes; a tenth is held out.
+
+    It is not live yet. ``options`` are those of `store_draft`.
+    """
+    options = {"clearance_hours": 0, "holdout": 0.1, **options}
+    step = Step(campaign_id, "U0LEAD", 1, now)
+    with database.transaction() as session:
+        store_draft(session, campaign_id, rows, now=now, **options)
+        transitions.submit(session, Step(campaign_id, "U0ANALYST", 1, now))
+        transitions.approve(session, step)
+        launch.begin_sending(session, step)
+    assert list(launch.reserve_all_codes(database, step))
+
+
+def go_live(database: Database, campaign_id: str = "c1", now: datetime = NOW) -> Campaign:
+    """Make an approved campaign live."""
+    with database.transaction() as session:
+        return launch.go_live(session, Step(campaign_id, "U0LEAD", 1, now)).campaign

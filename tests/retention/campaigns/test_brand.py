@@ -2,8 +2,13 @@
 
 import pytest
 
-from retention.campaigns.message.brand import contrast, lacks_address, load_brand
-from retention.campaigns.message.email_links import discount_link, product_link
+from retention.campaigns.message.brand import (
+    contrast,
+    discount_link,
+    lacks_address,
+    load_brand,
+    product_link,
+)
 from retention.errors import BadInput
 
 WHOLE = '''

@@ -8,13 +8,18 @@ from sqlalchemy import select
 from retention.campaigns.lifecycle import due, transitions
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.spec import Body
-from retention.campaigns.lifecycle.states import Step
 from retention.campaigns.message.email_content import email_content
 from retention.campaigns.message.wording import default_text
 from retention.db.tables import Assignment, Audit
 from retention.errors import BadInput
 from tests import world
-from tests.retention.campaigns.test_states import ANALYST, NOW, _attempt, _draft
+from tests.retention.campaigns.samples import NOW, audience_rows, offer_of, store_draft
+from tests.retention.campaigns.test_states import ANALYST, SENDS, attempt, step
+
+
+def edited(database, by, changes) -> Body:
+    """The next version."""
+    return Body.of(world.change(database, transitions.edit, by, changes).campaign)
 
 
 @pytest.mark.parametrize(
@@ -28,26 +33,21 @@ from tests.retention.campaigns.test_states import ANALYST, NOW, _attempt, _draft
     ],
 )
 def test_edit_can_replace_all_offers(database, settings, changes, action, terms):
-    with database.transaction() as session:
-        _draft(session, shipping_cost=6.0)
-        campaign = transitions.edit(session, ANALYST, changes).campaign
-        offers = list(session.scalars(select(Assignment.offer)))
-    (line,) = Body.model_validate(campaign.body).offers
+    world.change(database, store_draft, shipping_cost=6.0)
+    body = edited(database, ANALYST, changes)
+    offers = world.scalars(database, select(Assignment.offer))
+    (line,) = body.offers
     assert (line.action, (line.discount, line.face, line.min_order)) == (action, terms)
     assert {offer["action"] for offer in offers} == {action}
     if changes != Changes(offer="share"):
         assert {(o["discount"], o["amount"], o["min_order"]) for o in offers} == {terms}
     unchanged = action == "coupon"
-    assert campaign.body["copy_text"] == (
-        "Hello {name}: {code}" if unchanged else default_text(action)
-    )
+    assert body.copy_text == ("Hello {name}: {code}" if unchanged else default_text(action))
 
 
 def test_links_have_the_name_that_was_approved(database, settings):
-    with database.transaction() as session:
-        _draft(session)
-        edited = transitions.edit(session, ANALYST, Changes(name="Große Wäsche & Co.")).campaign
-        body = Body.model_validate(edited.body)
+    world.change(database, store_draft)
+    body = edited(database, ANALYST, Changes(name="Große Wäsche & Co."))
     assert body.utm_campaign == "grosse-wasche-co-c1"
     brand = settings.home / "brand.toml"
     brand.parent.mkdir(parents=True, exist_ok=True)
@@ -94,41 +94,40 @@ def test_links_have_the_name_that_was_approved(database, settings):
     ],
 )
 def test_invalid_offer_is_rejected(database, settings, changes, says):
-    world.change(database, _draft, shipping_cost=6.0)
-    refusal = _attempt(database, lambda s: transitions.edit(s, ANALYST, changes))
+    world.change(database, store_draft, shipping_cost=6.0)
+    refusal = attempt(database, transitions.edit, ANALYST, changes)
     assert isinstance(refusal, BadInput)
     assert says in str(refusal)
 
 
 def test_offer_for_all_removes_the_category_of_each_customer(database, settings):
-    with database.transaction() as session:
-        _draft(session)
-        for row in session.scalars(select(Assignment)):
-            row.offer = {**row.offer, "category": "tea"}
-        session.flush()
-        changes = Changes(offer="share", discount=0.2)
-        transitions.edit(session, ANALYST, changes)
-        session.expire_all()
-        offers = session.scalars(select(Assignment.offer)).all()
+    rows = audience_rows(offer=lambda number: offer_of(number) | {"category": "tea"})
+    world.change(database, store_draft, rows=rows)
+    edited(database, ANALYST, Changes(offer="share", discount=0.2))
+    offers = world.scalars(database, select(Assignment.offer))
     assert {(offer["discount"], offer["category"]) for offer in offers} == {(0.2, None)}
 
 
-def test_campaign_is_sent_at_the_chosen_time(database, settings):
-    london = database.using(settings.model_copy(update={"timezone": "Europe/London"}))
+@pytest.fixture
+def london(database, settings):
+    """The database of a shop in London, with a draft."""
+    database = database.using(settings.model_copy(update={"timezone": "Europe/London"}))
+    world.change(database, store_draft)
+    return database
+
+
+def test_campaign_is_sent_at_the_chosen_time(london):
+    wanted = datetime(2025, 5, 3, 8, tzinfo=UTC)
     with london.transaction() as session:
-        _draft(session)
         transitions.edit(session, ANALYST, Changes(send_on="2025-05-03 09:00"))
-        transitions.submit(session, Step("c1", "U0ANALYST", 2, NOW))
-        campaign, _ = transitions.approve(session, Step("c1", "U0LEAD", 2, NOW))
-        wanted = datetime(2025, 5, 3, 8, tzinfo=UTC)
-        assert (campaign.clears_at, campaign.send_at) == (NOW + timedelta(hours=4), wanted)
+        transitions.submit(session, step("U0ANALYST", 2))
+        campaign, _ = transitions.approve(session, step(version=2))
+        assert (campaign.clears_at, campaign.send_at) == (SENDS, wanted)
         assert campaign.expires_at == wanted + timedelta(hours=72)
-        transitions.schedule(session, "c1", NOW + timedelta(hours=4))
-        assert due.due_jobs(session, wanted - timedelta(seconds=1)) == []
-        assert [job.kind for job in due.due_jobs(session, wanted)] == ["campaign_send"]
-        soon = Changes(send_on="soon")
-        edited = transitions.edit(session, Step("c1", "U0ANALYST", 2, NOW), soon).campaign
-        assert edited.body["send_on"] is None
+        transitions.schedule(session, "c1", SENDS)
+    assert world.read(london, due.due_jobs, wanted - timedelta(seconds=1)) == []
+    assert [job.kind for job in world.read(london, due.due_jobs, wanted)] == ["campaign_send"]
+    assert edited(london, step("U0ANALYST", 2), Changes(send_on="soon")).send_on is None
 
 
 @pytest.mark.parametrize(
@@ -145,62 +144,45 @@ def test_campaign_is_sent_at_the_chosen_time(database, settings):
         ),
     ],
 )
-def test_skipped_and_ambiguous_local_times_are_rejected(database, settings, typed, says):
-    london = database.using(settings.model_copy(update={"timezone": "Europe/London"}))
-    with london.transaction() as session:
-        _draft(session)
-        before = datetime.fromisoformat(typed).replace(tzinfo=UTC) - timedelta(days=30)
-        with pytest.raises(BadInput) as refused:
-            transitions.edit(session, Step("c1", "U0ANALYST", 1, before), Changes(send_on=typed))
-    assert says in str(refused.value)
+def test_skipped_and_ambiguous_local_times_are_rejected(london, typed, says):
+    before = datetime.fromisoformat(typed).replace(tzinfo=UTC) - timedelta(days=30)
+    changes = Changes(send_on=typed)
+    assert says in str(attempt(london, transitions.edit, step("U0ANALYST", 1, before), changes))
 
 
-def test_resubmitting_an_ambiguous_send_time_keeps_it(database, settings):
-    london = database.using(settings.model_copy(update={"timezone": "Europe/London"}))
+def test_resubmitting_an_ambiguous_send_time_keeps_it(london):
     october = datetime(2025, 10, 1, tzinfo=UTC)
-    with london.transaction() as session:
-        _draft(session)
-        second = Changes(send_on="2025-10-26 01:30+00:00")
-        transitions.edit(session, Step("c1", "U0ANALYST", 1, october), second)
-        shown = Changes(send_on="2025-10-26 01:30", holdout=0.2)
-        edited = transitions.edit(session, Step("c1", "U0ANALYST", 2, october), shown).campaign
-    assert Body.model_validate(edited.body).send_on == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
+    second = Changes(send_on="2025-10-26 01:30+00:00")
+    edited(london, step("U0ANALYST", 1, october), second)
+    shown = Changes(send_on="2025-10-26 01:30", holdout=0.2)
+    body = edited(london, step("U0ANALYST", 2, october), shown)
+    assert body.send_on == datetime(2025, 10, 26, 1, 30, tzinfo=UTC)
 
 
 def test_submit_rejects_a_send_time_too_far_ahead(database, settings):
-    world.change(database, _draft, send_on=NOW + timedelta(days=91))
-    refusal = _attempt(database, lambda s: transitions.submit(s, ANALYST))
+    world.change(database, store_draft, send_on=NOW + timedelta(days=91))
+    refusal = attempt(database, transitions.submit, ANALYST)
     assert isinstance(refusal, BadInput)
     assert "is more than 90 days ahead" in str(refusal)
-    assert world.change(
-        database, transitions.submit, Step("c1", "U0ANALYST", 1, NOW + timedelta(days=1))
-    )
+    tomorrow = step("U0ANALYST", at=NOW + timedelta(days=1))
+    assert attempt(database, transitions.submit, tomorrow) is None
 
 
 def test_free_shipping_rejects_money_off_and_accepts_an_order_value(database, settings):
     """Unused values must not be dropped silently."""
-    free = Changes(offer="free_shipping", min_order=30)
-    with database.transaction() as session:
-        _draft(session, shipping_cost=6.0)
-        transitions.edit(session, ANALYST, free)
-    more = Changes(amount=5)
-    refusal = _attempt(
-        database, lambda s: transitions.edit(s, Step("c1", "U0ANALYST", 2, NOW), more)
-    )
+    world.change(database, store_draft, shipping_cost=6.0)
+    edited(database, ANALYST, Changes(offer="free_shipping", min_order=30))
+    second = step("U0ANALYST", 2)
+    refusal = attempt(database, transitions.edit, second, Changes(amount=5))
     assert "Money off 5 is for no offer" in str(refusal)
-    with database.transaction() as session:
-        campaign = transitions.edit(
-            session, Step("c1", "U0ANALYST", 2, NOW), Changes(min_order=45)
-        ).campaign
-        assert Body.model_validate(campaign.body).offers[0].min_order == 45
+    assert edited(database, second, Changes(min_order=45)).offers[0].min_order == 45
 
 
 def test_edit_returns_the_differences_that_the_audit_log_has(database, settings):
-    with database.transaction() as session:
-        _draft(session)
-        changes = Changes(holdout=0.2, name="Autumn")
-        written = transitions.edit(session, ANALYST, changes)
-        entry = session.scalars(select(Audit).where(Audit.action == "campaign.edit")).one()
-        assert entry.details["changes"] == written.changes
+    world.change(database, store_draft)
+    changes = Changes(holdout=0.2, name="Autumn")
+    written = world.change(database, transitions.edit, ANALYST, changes)
+    details = world.one(database, select(Audit.details).where(Audit.action == "campaign.edit"))
+    assert details["changes"] == written.changes
     by_field = {change["field"]: change["after"] for change in written.changes}
     assert (by_field["name"], by_field["holdout"]) == ("Autumn", 0.2)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import pandas as pd
 import pytest
 
 from retention import clock
@@ -10,9 +11,9 @@ from retention.campaigns.message.greeting import greeting_name
 from retention.campaigns.message.wording import default_text
 from retention.campaigns.planning.audience import silent_days
 from retention.lake import Lake
-from retention.lake.importing.import_files import import_files
 from retention.outreach.adapter import Contact
 from tests.retention.campaigns.samples import a_body
+from tests.shop import import_frame, purchases
 
 NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
 
@@ -98,12 +99,10 @@ def test_text_of_the_shop_goes_to_late_customers_too(settings):
     assert _email(settings, "en", silent_days=3).text.startswith("Dear Ruth, our code")
 
 
-def test_silence_is_counted_from_the_last_order(settings, database, tmp_path):
-    rows = ["a,2025-04-01T18:00", "a,2025-04-20T18:00", "b,2025-04-30T18:00"]
-    file = tmp_path / "orders.csv"
-    lines = [f"e{number},purchase,{row}" for number, row in enumerate(rows)]
-    file.write_text("\n".join(["event_id,event_type,customer_id,occurred_at", *lines]), "utf-8")
+def test_silence_is_counted_from_the_last_order(settings, database):
+    moments = (("a", "2025-04-01T18"), ("a", "2025-04-20T18"), ("b", "2025-04-30T18"))
     lake = Lake.open(settings)
+    rows = [purchases(pd.Timestamp(at, tz="UTC"), [customer]) for customer, at in moments]
     with clock.frozen(NOW):
-        import_files(lake, database, settings, "events", [str(file)])
+        import_frame(lake, database, pd.concat(rows))
     assert silent_days(lake, ["a", "b", "c"], NOW) == {"a": 10, "b": 0}

@@ -1,54 +1,48 @@
 """Test the check for hold-out customers who got the campaign's e-mail anyway."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pandas as pd
 import pytest
-from sqlalchemy import update
+from sqlalchemy import case, update
 
+from retention.campaigns.lifecycle.states import find_campaign
 from retention.campaigns.measurement.outcomes import leak_check
-from retention.db.tables import Assignment, Campaign
+from retention.db.tables import Assignment
 from retention.lake import Lake
-from retention.lake.importing.import_files import import_files
+from tests.retention.campaigns.samples import NOW as SENT
 from tests.retention.outreach.live_campaigns import start_campaign
-
-SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
+from tests.shop import import_frame
+from tests.world import execute
 
 
 @pytest.fixture
 def campaign(settings, database) -> str:
     """A live campaign of nine customers, three of them held out."""
-    start_campaign(database, settings, customers=9)
-    with database.transaction() as session:
-        session.execute(
-            update(Campaign).values(sent_at=SENT, window_ends_at=SENT + timedelta(days=28))
-        )
-        found = session.query(Campaign).one().id
-        held_out = Assignment.customer_id.in_(["k6", "k7", "k8"])
-        session.execute(update(Assignment).values(arm="treatment"))
-        session.execute(update(Assignment).where(held_out).values(arm="control"))
-    return found
+    campaign = start_campaign(database, settings, customers=9)
+    held_out = Assignment.customer_id.in_(["k6", "k7", "k8"])
+    arm = case((held_out, "control"), else_="treatment")
+    execute(database, update(Assignment).values(arm=arm))
+    return campaign.id
 
 
-def checked(settings, database, tmp_path, *rows):
-    columns = ["customer_id", "event_type", "occurred_at", "query"]
-    frame = pd.DataFrame(rows, columns=columns).assign(source="mail")
-    frame["occurred_at"] = pd.to_datetime(frame["occurred_at"], utc=True)
-    frame.to_parquet(tmp_path / "events.parquet")
-    lake = Lake.open(settings)
-    import_files(lake, database, settings, "events", [str(tmp_path / "events.parquet")])
-    with database.reading() as session:
-        return leak_check(lake, session, session.query(Campaign).one())
+@pytest.fixture
+def checked(settings, database, campaign):
+    """``checked(*rows)``: the result of the check after these events."""
+
+    def check(*rows):
+        columns = ["customer_id", "event_type", "occurred_at", "query"]
+        lake, frame = Lake.open(settings), pd.DataFrame(rows, columns=columns)
+        import_frame(lake, database, frame.assign(source="mail"))
+        with database.reading() as session:
+            return leak_check(lake, session, find_campaign(session, campaign))
+
+    return check
 
 
-def test_only_hold_out_customers_with_an_email_of_this_campaign_count(
-    settings, database, tmp_path, campaign
-):
+def test_only_hold_out_customers_with_an_email_of_this_campaign_count(checked, campaign):
     day = timedelta(days=1)
     found = checked(
-        settings,
-        database,
-        tmp_path,
         ("k7", "email_open", SENT + day, campaign),
         ("k7", "email_click", SENT + day, campaign.upper()),  # the same customer
         ("k8", "email_open", SENT + day, "newsletter"),
@@ -62,6 +56,6 @@ def test_only_hold_out_customers_with_an_email_of_this_campaign_count(
     assert found["understated"] == pytest.approx(1 / 2)  # a third of the group, so 1 / (1 - 1/3)
 
 
-def test_without_leaks_the_result_is_not_understated(settings, database, tmp_path, campaign):
-    found = checked(settings, database, tmp_path, ("k7", "email_open", SENT, "newsletter"))
+def test_without_leaks_the_result_is_not_understated(checked):
+    found = checked(("k7", "email_open", SENT, "newsletter"))
     assert (found["control"], found["understated"]) == (0, None)

@@ -7,7 +7,7 @@ import pytest
 
 from retention.campaigns.measurement.late_orders import missing_days
 from retention.lake import Lake
-from retention.lake.importing.import_files import import_files
+from tests.shop import import_frame, purchases
 
 SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)  # a Thursday
 END = SENT + timedelta(days=28)
@@ -18,25 +18,10 @@ def _shop(database, settings, *, buyers: int, closed_on: tuple[date, ...] = ()) 
     """Make evening orders from ten weeks before the window, without Sundays and `HOLE`."""
     days = pd.date_range("2025-02-20", "2025-06-01")
     days = days[(days.weekday < 6) & ~days.isin(pd.to_datetime([*HOLE, *closed_on]))]
-    frame = pd.MultiIndex.from_product([days, range(buyers)], names=["day", "who"]).to_frame(
-        index=False
-    )
-    evening = (frame["day"] + pd.Timedelta(hours=22)).dt.tz_localize(settings.timezone)
-    rows = pd.DataFrame(
-        {
-            "customer_id": "k" + frame["who"].astype(str),
-            "event_type": "purchase",
-            "occurred_at": evening.dt.tz_convert("UTC"),
-            "order_id": frame["day"].dt.strftime("%j-") + frame["who"].astype(str),
-            "amount": 5.0,
-            "currency": "USD",
-        }
-    )
-    file = settings.home / "events.parquet"
-    settings.home.mkdir(parents=True, exist_ok=True)
-    rows.to_parquet(file)
+    evenings = (days + pd.Timedelta(hours=22)).tz_localize(settings.timezone).tz_convert("UTC")
+    people = [f"k{number}" for number in range(buyers)]
     lake = Lake.open(settings)
-    import_files(lake, database, settings, "events", [str(file)])
+    import_frame(lake, database, pd.concat([purchases(at, people) for at in evenings]))
     return lake
 
 
@@ -51,10 +36,8 @@ def settings(settings):
     [
         ({"buyers": 25}, HOLE[:2]),  # on Sundays it is closed
         ({"buyers": 10}, ()),  # so few that a day without any may be chance
-        (
-            {"buyers": 25, "closed_on": (date(2025, 4, 22),)},
-            HOLE[1:2],
-        ),  # closed on a Tuesday before, too
+        # Closed on a Tuesday before, too
+        ({"buyers": 25, "closed_on": (date(2025, 4, 22),)}, HOLE[1:2]),
     ],
 )
 def test_reports_days_without_orders_on_busy_weekdays(database, settings, shop, missing):

@@ -14,14 +14,13 @@ from retention.campaigns.planning.products import average_margin
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake
 from retention.lake.identity import links, review
-from retention.lake.importing.import_files import import_files
 from retention.outreach.consent import customers_without_consent
 from retention.risk.policy import DEFAULT, read_policy
+from tests.retention.campaigns.samples import NOW as SENT
 from tests.retention.campaigns.samples import a_body
-from tests.shop import merged
+from tests.shop import import_frame, merged
 from tests.world import add, execute
 
-SENT = datetime(2025, 5, 1, 9, tzinfo=UTC)
 END = SENT + timedelta(days=28)
 
 
@@ -30,13 +29,6 @@ def _events(*rows) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=columns.split())
     at = pd.to_datetime(frame["occurred_at"], utc=True)
     return frame.assign(occurred_at=at, currency="EUR", source="shop")
-
-
-def _import(lake, database, name="events", frame=None, rows=()) -> None:
-    file = database.settings.home / f"{name}.parquet"
-    (_events(*rows) if frame is None else frame).to_parquet(file)
-    import_files(lake, database, database.settings, name, [str(file)])
-    file.unlink()
 
 
 def _counted(lake, database, until=None):
@@ -66,9 +58,10 @@ ROWS = (
 def lake(settings, database) -> Lake:
     lake = Lake.open(settings)
     consents = {"customer_id": ["a", "b", "c"], "marketing_consent": [True, False, None]}
-    _import(lake, database, "items", pd.DataFrame({"item_id": ["i1", "i2"], "margin": [0.5, None]}))
-    _import(lake, database, "customers", pd.DataFrame(consents))
-    _import(lake, database, rows=ROWS)
+    items = {"item_id": ["i1", "i2"], "margin": [0.5, None]}
+    import_frame(lake, database, pd.DataFrame(items), "items")
+    import_frame(lake, database, pd.DataFrame(consents), "customers")
+    import_frame(lake, database, _events(*ROWS))
     return lake
 
 
@@ -154,7 +147,7 @@ def test_fully_returned_order_earns_and_costs_nothing(lake, database):
         ("a", "return", back, "o1", "i2", 50.0, None),
         ("c", "return", SENT - timedelta(hours=1), "o0", "i1", 20.0, None),
     )
-    _import(lake, database, rows=rows)
+    import_frame(lake, database, _events(*rows))
     counted = _counted(lake, database)
     told = _by_customer(counted)
     assert list(told["orders"]) == [0, 1, 0]
@@ -172,7 +165,7 @@ def test_discounts_of_other_codes_and_double_reports_do_not_count(lake, database
     ours, at = new_code(), SENT + timedelta(days=1)
     rows = _events(*[("b", "coupon_redeem", at, "o2", None, None, off) for off in (9.0, 4.5, 4.5)])
     rows = rows.assign(query=["WELCOME", ours.lower(), ours], source=["shop", "shop", "till"])
-    _import(lake, database, frame=rows)
+    import_frame(lake, database, rows)
     used = update(Coupon).where(Coupon.customer_id == "b")
     execute(database, used.values(code=ours, order_id="o2" if named else None))
     counted = _counted(lake, database)
@@ -236,9 +229,9 @@ def test_orders_stamped_at_midnight_match_the_local_date_of_the_use(settings, da
     lake, midnight = Lake.open(settings), datetime(2025, 5, 4, 4, tzinfo=UTC)
     bought = ((who, "purchase", midnight, f"o{who}", "i1", 100.0, None) for who in "ab")
     database = database.using(settings)
-    _import(lake, database, "items", pd.DataFrame({"item_id": ["i1"], "margin": [0.5]}))
-    _import(lake, database, "customers", pd.DataFrame({"customer_id": ["a", "b", "c"]}))
-    _import(lake, database, rows=bought)
+    lake.upsert("items", pd.DataFrame({"item_id": ["i1"], "margin": [0.5]}))
+    lake.upsert("customers", pd.DataFrame({"customer_id": ["a", "b", "c"]}))
+    import_frame(lake, database, _events(*bought))
     with database.transaction() as session:
         for code, hours in (("AAAA", 8), ("BBBB", 23)):  # the latter is the next date in UTC
             used = session.get_one(Coupon, code)
@@ -256,7 +249,8 @@ def test_use_dated_on_the_day_of_sending_costs_if_its_order_counts(
 ):
     """Many files have dates only, and the day of sending is the busiest."""
     midnight = SENT.replace(hour=0)
-    _import(lake, database, rows=[("a", "purchase", midnight, "dated", "i1", 70.0, None)])
+    bought = ("a", "purchase", midnight, "dated", "i1", 70.0, None)
+    import_frame(lake, database, _events(bought))
     with database.transaction() as session:
         used = session.get_one(Coupon, "AAAA")
         used.order_id, used.redeemed_at = order, midnight
@@ -291,7 +285,7 @@ def test_later_events_change_no_outcome(lake, database):
         for day in (0, 3)
         for who in "abc"
     ]
-    _import(lake, database, rows=later)
+    import_frame(lake, database, _events(*later))
     pd.testing.assert_frame_equal(before, _counted(lake, database).customers)
 
 

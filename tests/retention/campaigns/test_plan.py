@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 
 from retention.campaigns.lifecycle.spec import Prior
 from retention.campaigns.measurement.effects import difference, sample_ratio, smallest_effect
-from retention.campaigns.message import text_placeholders
-from retention.campaigns.message.wording import default_text
+from retention.campaigns.message.wording import default_text, fill_text, validate_text
 from retention.campaigns.planning import offers
-from retention.campaigns.planning.prior import prior_from_campaigns
-from retention.campaigns.planning.targeting import affordable_count
+from retention.campaigns.planning.targeting import affordable_count, prior_from_campaigns
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.risk.policy import DEFAULT, read_policy
@@ -317,12 +315,9 @@ def test_cuped_lowers_the_error_bound_with_enough_buyers(database, settings):
 def test_empty_placeholders_leave_no_gaps():
     text = "Hello {name},\n\n{discount} off{conditions}: {code}\n\nPicked for you: {items}"
     told = {"discount": "10%", "conditions": " (only Tea)", "code": "AAAA"}
-    assert text_placeholders.fill_text(text, told).strip() == "Hello,\n\n10% off (only Tea): AAAA"
+    assert fill_text(text, told).strip() == "Hello,\n\n10% off (only Tea): AAAA"
     told |= {"name": "Ann", "items": "Tea"}
-    assert (
-        text_placeholders.fill_text(text, told)
-        == "Hello Ann,\n\n10% off (only Tea): AAAA\n\nPicked for you: Tea"
-    )
+    assert fill_text(text, told) == "Hello Ann,\n\n10% off (only Tea): AAAA\n\nPicked for you: Tea"
 
 
 @pytest.mark.parametrize(
@@ -344,7 +339,7 @@ def test_empty_placeholders_leave_no_gaps():
 )
 def test_line_without_items_keeps_its_other_text(line, reads):
     values = {"name": "Ann", "discount": "10%", "code": "AAAA", "expires": "Friday", "items": ""}
-    assert text_placeholders.fill_text(line, values) == reads
+    assert fill_text(line, values) == reads
 
 
 MALFORMED = "{nam}|{first name}|{{name}}|{ name }|{name|name}|{}|{name.__class__}|{name}}|{Name}"
@@ -355,17 +350,14 @@ def test_malformed_placeholders_are_rejected(place):
     with pytest.raises(
         BadInput, match=re.escape(f"has {place}, which means nothing here; use {{name}}")
     ):
-        text_placeholders.validate_text(f"{{code}} is yours\n{place}\nHello")
-    assert text_placeholders.validate_text("{name}{code}, {items}") == "{name}{code}, {items}"
+        validate_text(f"{{code}} is yours\n{place}\nHello")
+    assert validate_text("{name}{code}, {items}") == "{name}{code}, {items}"
 
 
 def test_text_is_filled_in_and_never_evaluated():
     values = {"name": "{code} {{ 7*7 }}", "code": "AAAA", "discount": None}
-    assert (
-        text_placeholders.fill_text("Dear {name}: {code}{discount}", values)
-        == "Dear {code} {{ 7*7 }}: AAAA"
-    )
+    assert fill_text("Dear {name}: {code}{discount}", values) == "Dear {code} {{ 7*7 }}: AAAA"
     for action in ("coupon", "reminder", "free_shipping", "new_arrivals", "call"):
-        assert text_placeholders.validate_text(default_text(action)) == default_text(action)
+        assert validate_text(default_text(action)) == default_text(action)
     with pytest.raises(BadInput, match="2,000"):
-        text_placeholders.validate_text("x" * 2001)
+        validate_text("x" * 2001)

@@ -15,7 +15,6 @@ from retention.campaigns.planning.programme_holdout import (
     set_share,
 )
 from retention.errors import BadInput
-from retention.lake.importing.import_files import import_files
 from retention.risk.policy import Policy, load_policy
 from tests import shop as tiny
 
@@ -74,38 +73,21 @@ def steady(tmp_path_factory):
     return tiny.build(tmp_path_factory.mktemp("programme") / "home", customers=400)
 
 
-def measured(shop, extra: float, tmp_path, salt: str = "salt"):
+def measured(shop, extra: float, salt: str = "salt"):
     """The programme's result where everyone outside spends more by ``extra`` each week."""
     since = shop.end - 56 * DAY
     holdout = Holdout(0.3, salt, since)
     if extra:
-        events = shop.lake.table("events", before=since).customer_id.execute().unique()
-        outside = [customer for customer in events if not holdout.includes(customer)]
-        rows = pd.DataFrame(
-            [
-                {
-                    "customer_id": customer,
-                    "event_type": "purchase",
-                    "occurred_at": since + timedelta(days=7 * week + 1),
-                    "order_id": f"x{week}{customer}",
-                    "amount": extra,
-                    "quantity": 1,
-                    "currency": "EUR",
-                }
-                for week in range(8)
-                for customer in outside
-            ]
-        )
-        rows.to_parquet(tmp_path / "extra.parquet")
-        import_files(
-            shop.lake, shop.database, shop.settings, "events", [str(tmp_path / "extra.parquet")]
-        )
+        people = shop.lake.table("events", before=since).customer_id.execute().unique()
+        outside = set(people) - holdout.members(people)
+        weeks = (since + timedelta(days=7 * week + 1) for week in range(8))
+        tiny.add(shop, pd.concat([tiny.purchases(at, outside, extra) for at in weeks]))
     with shop.database.reading() as session:
         return programme_result(shop.lake, session, holdout, shop.end, 0.3)
 
 
-def test_programme_without_effect_is_inconclusive_each_month(steady, tmp_path):
-    result = measured(steady, 0, tmp_path)
+def test_programme_without_effect_is_inconclusive_each_month(steady):
+    result = measured(steady, 0)
     assert result.verdict == "inconclusive"
     assert [month.month for month in result.months] == ["2025-05", "2025-06", "2025-07"]
     assert result.months[-1].days == 55
@@ -114,13 +96,13 @@ def test_programme_without_effect_is_inconclusive_each_month(steady, tmp_path):
 
 
 @pytest.mark.nightly
-def test_chance_rarely_looks_like_a_gain_or_loss(steady, tmp_path):
-    verdicts = [measured(steady, 0, tmp_path, f"salt{seed}").verdict for seed in range(10)]
+def test_chance_rarely_looks_like_a_gain_or_loss(steady):
+    verdicts = [measured(steady, 0, f"salt{seed}").verdict for seed in range(10)]
     assert sum(verdict != "inconclusive" for verdict in verdicts) <= 1
 
 
-def test_programme_that_earns_shows_its_cumulative_gain(shop_copy, tmp_path):
-    result = measured(shop_copy, 60.0, tmp_path)
+def test_programme_that_earns_shows_its_cumulative_gain(shop_copy):
+    result = measured(shop_copy, 60.0)
     assert result.verdict == "gain"
     truth = result.treated * 8 * 60.0 * 0.3
     last = result.months[-1]
@@ -128,7 +110,7 @@ def test_programme_that_earns_shows_its_cumulative_gain(shop_copy, tmp_path):
     assert np.all(np.diff([month.profit for month in result.months]) > 0)
 
 
-def test_later_orders_change_nothing_about_an_earlier_report(shop_copy, tmp_path):
+def test_later_orders_change_nothing_about_an_earlier_report(shop_copy):
     since, now = shop_copy.end - 56 * DAY, shop_copy.end - 20 * DAY
     holdout = Holdout(0.3, "salt", since)
 
@@ -137,26 +119,10 @@ def test_later_orders_change_nothing_about_an_earlier_report(shop_copy, tmp_path
             return programme_result(shop_copy.lake, session, holdout, now, 0.3)
 
     before = report()
-    rows = pd.DataFrame(
-        {
-            "customer_id": [f"c{number:04d}" for number in range(200)],
-            "event_type": "purchase",
-            "occurred_at": now + DAY,
-            "order_id": [f"later{number}" for number in range(200)],
-            "amount": 900.0,
-            "currency": "EUR",
-        }
-    )
-    rows.to_parquet(tmp_path / "later.parquet")
-    import_files(
-        shop_copy.lake,
-        shop_copy.database,
-        shop_copy.settings,
-        "events",
-        [str(tmp_path / "later.parquet")],
-    )
+    customers = [f"c{number:04d}" for number in range(200)]
+    tiny.add(shop_copy, tiny.purchases(now + DAY, customers, 900.0))
     after = report()
     for one, other in zip(after.months, before.months, strict=True):
-        assert one.profit == pytest.approx(other.profit)
-        assert (one.low, one.high) == (pytest.approx(other.low), pytest.approx(other.high))
+        figures = (one.profit, one.low, one.high)
+        assert figures == pytest.approx((other.profit, other.low, other.high))
     assert (after.treated, after.held_out) == (before.treated, before.held_out)

@@ -13,7 +13,7 @@ from retention.connect.contract import MakesCodes
 from retention.db import Database
 from retention.db.tables import Coupon
 from tests.standins import code_shops
-from tests.standins.code_shops import STAND_INS, books
+from tests.standins.code_shops import books
 from tests.world import scalars
 
 CUSTOMERS, BATCH = 12, 4
@@ -80,21 +80,16 @@ def _run(database, maker: MakesCodes, campaign_id: str, at: int = 0) -> int:
     return fuse.points
 
 
-def _campaign(database, settings, number: int) -> str:
+def _campaign(database, number: int) -> str:
     campaign_id = f"c{number}"
     first = 1000 + 20 * number
-    code_shops.approved_campaign(database, settings, CUSTOMERS, campaign_id, first=first)
-    code_shops.go_live(database, settings, campaign_id)
+    code_shops.live_campaign(database, CUSTOMERS, campaign_id, first=first)
     return campaign_id
 
 
 def _codes(database, campaign_id: str, *states: str) -> set[str]:
-    return set(
-        scalars(
-            database,
-            select(Coupon.code).where(Coupon.campaign_id == campaign_id, Coupon.state.in_(states)),
-        )
-    )
+    mine = (Coupon.campaign_id == campaign_id, Coupon.state.in_(states))
+    return set(scalars(database, select(Coupon.code).where(*mine)))
 
 
 @pytest.mark.parametrize(
@@ -104,25 +99,23 @@ def _codes(database, campaign_id: str, *states: str) -> set[str]:
 @pytest.mark.parametrize(
     "step", [pytest.param(1, marks=pytest.mark.nightly), 9], ids=["every", "some"]
 )
-def test_killed_at_any_point_makes_each_code_once(database, settings, kind, when, step):
+def test_killed_at_any_point_makes_each_code_once(database, kind, when, step):
     """Killed while it makes codes (and maybe stopped then), or while it removes them."""
-    allowed = code_shops.may_exist(database)
-    with STAND_INS[kind].start(allowed=allowed) as stand_in:
-        code_shops.connect(database, settings, kind, stand_in.url)
-        shop, maker = books(stand_in), code_shops.opened(database, settings)
+    with code_shops.connected(database, kind) as stand_in:
+        shop, maker = books(stand_in), code_shops.opened(database)
         number, is_whole = 0, False
         while not is_whole:
-            campaign_id = _campaign(database, settings, number)
+            campaign_id = _campaign(database, number)
             if when == "removing":
                 _run(database, maker, campaign_id)
-                code_shops.stop(database, settings, campaign_id)
+                code_shops.stop(database, campaign_id)
             try:
                 _run(database, maker, campaign_id, number * step + 1)
                 is_whole = True
             except Killed:
                 pass
             if when == "stopped":
-                code_shops.stop(database, settings, campaign_id)
+                code_shops.stop(database, campaign_id)
             _run(database, maker, campaign_id)
             if when == "live":
                 assert _codes(database, campaign_id, "issued") <= shop.codes().keys()
@@ -136,26 +129,25 @@ def test_killed_at_any_point_makes_each_code_once(database, settings, kind, when
 
 
 @pytest.mark.parametrize("kind", ["shopify", "woocommerce"])
-def test_request_that_may_still_arrive_is_waited_for(database, settings, kind):
+def test_request_that_may_still_arrive_is_waited_for(database, kind):
     """The next job neither repeats nor forgets it until it cannot take effect any more."""
-    with STAND_INS[kind].start() as stand_in:
-        code_shops.connect(database, settings, kind, stand_in.url)
-        campaign_id = _campaign(database, settings, 0)
-        _run_until_first_batch(database, settings, campaign_id)
+    with code_shops.connected(database, kind) as stand_in:
+        campaign_id = _campaign(database, 0)
+        _run_until_first_batch(database, campaign_id)
         before = len(stand_in.calls)
-        report = code_shops.sync(database, settings, campaign_id, busy=timedelta(minutes=1))
+        report = code_shops.sync(database, campaign_id, busy=timedelta(minutes=1))
         assert report.is_pending
         writes = [call.body for call in stand_in.calls[before:] if call.method == "POST"]
         assert not [body for body in writes if b"BulkAdd" in body or b'"create"' in body]
-        code_shops.stop(database, settings, campaign_id)
-        report = code_shops.sync(database, settings, campaign_id, busy=timedelta(minutes=1))
+        code_shops.stop(database, campaign_id)
+        report = code_shops.sync(database, campaign_id, busy=timedelta(minutes=1))
         assert report.is_pending  # the codes of that request are not called deleted
 
 
-def _run_until_first_batch(database, settings, campaign_id: str) -> None:
+def _run_until_first_batch(database, campaign_id: str) -> None:
     """Die after the intent to add codes, before the request."""
     fuse = Fuse(0)
-    maker = Fragile(code_shops.opened(database, settings), fuse)
+    maker = Fragile(code_shops.opened(database), fuse)
 
     def dies(*arguments: Any) -> Any:
         raise Killed

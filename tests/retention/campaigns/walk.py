@@ -1,7 +1,7 @@
 """Walk a campaign at random and compare it with a model."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from hypothesis import HealthCheck
@@ -25,13 +25,11 @@ from retention.campaigns.lifecycle.states import (
     move_campaign,
 )
 from retention.campaigns.lifecycle.transitions import Changes
-from retention.campaigns.planning.draft import Draft, store
 from retention.db import Database
 from retention.db.tables import Assignment, Audit, Campaign
 from retention.errors import Conflict, NotAllowed, Refused
 from retention.risk.policy import SecondApprover
-from retention.settings import Settings
-from tests.retention.campaigns.samples import a_body
+from tests.retention.campaigns.samples import NOW, audience_rows, store_draft
 from tests.world import change
 
 PEOPLE = st.sampled_from(("U0ANA", "U0LEA", "U0LEO", "U0ADM"))
@@ -47,33 +45,20 @@ class Life(RuleBasedStateMachine):
     """One campaign; the model beside it is written from the issue, not from the code."""
 
     database: ClassVar[Database]
-    settings: ClassVar[Settings]
     number: ClassVar[int] = 0
 
     @initialize(two=st.booleans(), submitted=st.sampled_from((True, True, False)))
     def drafted(self, two: bool, submitted: bool) -> None:
         Life.number += 1
-        self.id, self.now = f"w{Life.number}", datetime(2025, 5, 1, 9, tzinfo=UTC)
+        self.id, self.now = f"w{Life.number}", NOW
         self.state, self.version, self.deeds = "draft", 1, 1
         self.wrote, self.approved, self.needed = {"U0ANA"}, [], 2 if two else 1
         self.expires = self.clears = self.remind = self.ends = None
         self.measured = False
-        rows = [
-            {
-                "customer_id": f"{self.id}-{n}",
-                "arm": "audience",
-                "bucket": n * 1400,
-                "tier": "high",
-                "churn_probability": 0.6,
-                "expected_value": 50.0,
-                "offer": {"action": "coupon", "discount": 0.1},
-            }
-            for n in range(4)
-        ]
-        body = a_body(second_approver=SecondApprover(discount=0.05 if two else 0.2))
-        with self.database.transaction() as session:
-            drafted = Draft(self.id, "salt", "May", None, body, rows)
-            store(session, drafted, author="U0ANA", channel=None, post_key="k", now=self.now)
+        rows = audience_rows(4, name=f"{self.id}-{{}}".format)
+        approver = SecondApprover(discount=0.05 if two else 0.2)
+        options = {"by": "U0ANA", "now": self.now, "second_approver": approver}
+        change(self.database, store_draft, self.id, rows, **options)
         if submitted:
             self.submit("U0ANA", 0)
 
@@ -217,9 +202,9 @@ def _live(session: Any, step: Step, ends: datetime) -> None:
     move_campaign(session, step, GO_LIVE, window_ends_at=ends)
 
 
-def walk(database: Database, settings: Settings, *, examples: int) -> None:
+def walk(database: Database, *, examples: int) -> None:
     """Try ``examples`` random lives on this database."""
-    Life.database, Life.settings = database, settings
+    Life.database = database
     run_state_machine_as_test(
         Life,
         settings=hypothesis_settings(

@@ -18,7 +18,7 @@ from tests.standins.code_shops import NOW
 def connection(database, settings) -> Connection:
     """A connected shop, which no test asks for anything."""
     clock.configure(fixed=NOW)
-    stored = code_shops.connect(database, settings, "shopify", "https://shop.example")
+    stored = code_shops.connect(database, "shopify", "https://shop.example")
     new = source_records.NewSource("shop", "shop", "shopify", "hour", "UTC", NOW)
     with database.transaction() as session:
         source_records.add(session, new, by="U0ADMIN", connection=stored)
@@ -32,8 +32,7 @@ def remove(database, settings) -> list[Source]:
 
 
 def test_shop_with_valid_codes_is_not_removed(database, settings, connection):
-    code_shops.approved_campaign(database, settings, 5, "c1")
-    code_shops.go_live(database, settings, "c1")
+    code_shops.live_campaign(database, 5)
     with database.reading() as session:
         last = max(session.scalars(select(ShopDiscount.ends_at)))
     with pytest.raises(Conflict, match=rf"May c1.*{last.astimezone(settings.zone):%Y-%m-%d}"):
@@ -45,8 +44,7 @@ def test_shop_with_valid_codes_is_not_removed(database, settings, connection):
 
 
 def test_shop_is_removed_once_its_codes_are_deleted(database, settings, connection):
-    code_shops.approved_campaign(database, settings, 5, "c1")
-    code_shops.go_live(database, settings, "c1")
+    code_shops.live_campaign(database, 5)
     with database.transaction() as session:
         session.execute(update(ShopCode).values(state="deleted"))
     assert remove(database, settings) == []

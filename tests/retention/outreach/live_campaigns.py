@@ -1,23 +1,19 @@
 """Start live campaigns for tests and deliver their e-mails."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
-from retention.campaigns.lifecycle import launch, transitions
+from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
-from retention.campaigns.lifecycle.states import Step
 from retention.campaigns.message.compose import message_composer
-from retention.campaigns.planning.draft import Draft, store
 from retention.db import Database
 from retention.db.tables import Campaign, Send
 from retention.outreach.adapter import Adapter, Contact, Message
 from retention.outreach.dispatch import DeliveryReport, Mailing, deliver
 from retention.settings import Settings
-from tests.retention.campaigns.samples import a_body
-
-NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
+from tests.retention.campaigns.samples import NOW, approve_draft, audience_rows, go_live
 
 
 def offer_of(number: int) -> dict:
@@ -38,34 +34,10 @@ def start_campaign(
     message_channel: str = "email",
 ) -> Campaign:
     """Draft, approve and send at one moment; a tenth is held out."""
-    rows = [
-        {
-            "customer_id": f"k{number}",
-            "arm": "audience",
-            "bucket": (2 * number + 1) * 10_000 // (2 * customers),
-            "tier": "high",
-            "churn_probability": 0.6,
-            "expected_value": 50.0,
-            "offer": offer_of(number),
-        }
-        for number in range(customers)
-    ]
-    body = a_body(
-        clearance_hours=0,
-        holdout=0.1,
-        copy_text="Hello {name},\n\n{discount} off with {code}: {items}",
-        message_channel=message_channel,
-    )
-    drafted = Draft(campaign_id, "salt", "May", None, body, rows)
-    with database.transaction() as session:
-        key = f"job:{campaign_id}"
-        store(session, drafted, author="U0ANALYST", channel="C0CRM", post_key=key, now=now)
-        transitions.submit(session, Step(campaign_id, "U0ANALYST", 1, now))
-        transitions.approve(session, Step(campaign_id, "U0LEAD", 1, now))
-        launch.begin_sending(session, Step(campaign_id, "U0LEAD", 1, now))
-    assert list(launch.reserve_all_codes(database, Step(campaign_id, "U0LEAD", 1)))
-    with database.transaction() as session:
-        return launch.go_live(session, Step(campaign_id, "U0LEAD", 1, now)).campaign
+    text = "Hello {name},\n\n{discount} off with {code}: {items}"
+    options = {"copy_text": text, "message_channel": message_channel}
+    approve_draft(database, campaign_id, audience_rows(customers, offer_of), now, **options)
+    return go_live(database, campaign_id, now)
 
 
 def contacts_of(customers: int) -> dict[str, Contact]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from retention.campaigns.codes.file_imports import import_bounces
+from retention.campaigns.codes.file_imports import bounce_rows, import_rows
 from retention.campaigns.lifecycle import closing
 from retention.campaigns.lifecycle.states import Step
 from retention.db.tables import DirectoryEntry, Send
@@ -139,15 +139,15 @@ def test_bounce_file_is_imported_once_and_unknown_rows_are_quarantined(
         number = session.scalar(select(func.count()).where(Send.state == "bounced"))
         recounts.append((of.id, number))
 
-    report = import_bounces(lake, database, [str(file)], recount=recount)
+    report = import_rows(lake, database, bounce_rows(recount), [str(file)])
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
     assert report.bounces == {"bounced": 1}
     assert (
         "nobody to whom a copy of ours had gone in the two weeks before" in report.quarantine_text
     )
-    again = import_bounces(lake, database, [str(file)], recount=recount)
+    again = import_rows(lake, database, bounce_rows(recount), [str(file)])
     assert (again.rows_accepted, again.rows_duplicate, again.bounces) == (0, 1, {"repeated": 1})
     assert recounts == [("c1", 1)]
     file.write_text("email,occurred_at\nx@example.com,2025-05-03")
     with pytest.raises(BadInput, match="nobody to whom a copy of ours had gone"):
-        import_bounces(lake, database, [str(file)], recount=recount)
+        import_rows(lake, database, bounce_rows(recount), [str(file)])
