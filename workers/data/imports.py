@@ -4,9 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retention import clock
-from retention.campaigns.codes.file_imports import LISTENER, import_bounces, import_redemptions
-from retention.db import Database, Transaction
-from retention.db.tables import Campaign
+from retention.campaigns.codes.file_imports import (
+    LISTENER,
+    bounce_rows,
+    import_rows,
+    redemption_rows,
+)
+from retention.db import Database
 from retention.lake.importing.import_files import import_files
 from retention.lake.reading.sources import accept_any
 from retention.progress import Progress, silent
@@ -35,17 +39,12 @@ def import_table(
     and bounces go to the database.
     """
 
-    def recount(session: Transaction, campaign: Campaign) -> None:
-        messages.refresh_counts(session, campaign)
-
     files, query = list(request.files), request.query
     map_path = Path(request.map_path) if request.map_path else None
-    if request.table == "redemptions":
-        return import_redemptions(lake, database, files, map_path, query=query, progress=progress)
-    if request.table == "bounces":
-        return import_bounces(
-            lake, database, files, map_path, recount=recount, query=query, progress=progress
-        )
+    if request.table in ("redemptions", "bounces"):
+        is_bounces = request.table == "bounces"
+        handler = bounce_rows(messages.refresh_counts) if is_bounces else redemption_rows()
+        return import_rows(lake, database, handler, files, map_path, query=query, progress=progress)
     return import_files(
         lake,
         database,

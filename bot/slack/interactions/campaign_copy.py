@@ -20,10 +20,9 @@ from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import EDITABLE, StaleCampaign, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
-from retention.campaigns.message import text_placeholders
 from retention.campaigns.message.preview import masked_messages, preview_rows, send_time
 from retention.campaigns.message.text_check import missing_values
-from retention.campaigns.message.wording import default_text
+from retention.campaigns.message.wording import PLACEHOLDERS, default_text, validate_text
 from retention.db import Transaction
 from retention.db.tables import Campaign
 from retention.errors import BadInput
@@ -79,7 +78,7 @@ def _send_to_me(services: Services, click: Click) -> None:
     target, texts = click.view["private_metadata"], _typed_texts(click)
     campaign_id, _, _ = parse_target(replace(click, value=target))
     try:
-        copy_text = text_placeholders.validate_text(texts["copy_text"])
+        copy_text = validate_text(texts["copy_text"])
     except BadInput:
         _show_preview(services, click)  # it explains what is wrong
         return
@@ -126,7 +125,7 @@ def _view(
         campaign=data,
         value=target,
         parts=parts,
-        variables=[f"{{{name}}}" for name in text_placeholders.PLACEHOLDERS],
+        variables=[f"{{{name}}}" for name in PLACEHOLDERS],
         trial=trial,
     )
 
@@ -137,7 +136,7 @@ def _part(
     """Check and preview one of the texts; ``error`` says why it cannot be used."""
     part = {"block": input_of(field), "typed": text}
     try:
-        text_placeholders.validate_text(text, field)
+        validate_text(text, field)
         rows = preview_rows(session, campaign, customers, action)
     except BadInput as refusal:
         return {**part, "error": str(refusal)}

@@ -22,7 +22,7 @@ from retention.campaigns.lifecycle.states import (
     find_campaign,
 )
 from retention.campaigns.lifecycle.view import campaign_data
-from retention.campaigns.message import text_placeholders
+from retention.campaigns.message.wording import PLACEHOLDERS
 from retention.campaigns.planning.remedies import cheaper_offer
 from retention.db import Transaction
 from retention.db.tables import Campaign
@@ -194,7 +194,7 @@ def open_modal(services: Services, click: Click, deed: str) -> None:
         written=[offer for offer in details["offers"] if offer["action"] != "call"],
         approvers=approvers if len(approvers) <= MAX_LISTED else None,
         send_at=_timestamp(details["send_on"]),
-        places=", ".join(f"{{{name}}}" for name in text_placeholders.PLACEHOLDERS),
+        places=", ".join(f"{{{name}}}" for name in PLACEHOLDERS),
         zone=services.settings.timezone,
     )
     services.client.views_open(trigger_id=click.trigger_id, view=view)

@@ -72,7 +72,7 @@ def import_rows(
     query: str | None = None,
     progress: Progress = silent,
 ) -> ImportReport:
-    """Import files and handle their rows in short transactions.
+    """Import files or one database query, and handle the rows in short transactions.
 
     The same file twice changes nothing. After a killed import, the same file completes the rest.
     """
@@ -96,27 +96,15 @@ def import_rows(
     return report
 
 
-def import_redemptions(
-    lake: Lake,
-    database: Database,
-    files: list[str],
-    map_path: Path | None = None,
-    *,
-    query: str | None = None,
-    progress: Progress = silent,
-) -> ImportReport:
-    """Import used codes from files or one database query.
-
-    Codes that are not ours are quarantined.
-    """
-    row_handler = RowHandler(
+def redemption_rows() -> RowHandler:
+    """Judge used codes. Codes that are not ours are quarantined."""
+    return RowHandler(
         REDEMPTIONS,
         _handle_redemptions,
         select(func.count()).select_from(Redemption),
         ReasonCode.UNKNOWN_COUPON,
         gettext("judging the codes"),
     )
-    return import_rows(lake, database, row_handler, files, map_path, query=query, progress=progress)
 
 
 def _handle_redemptions(session: Transaction, rows: Sequence[Any]) -> list[str]:
@@ -127,17 +115,8 @@ def _handle_redemptions(session: Transaction, rows: Sequence[Any]) -> list[str]:
     return redeem(session, uses)
 
 
-def import_bounces(
-    lake: Lake,
-    database: Database,
-    files: list[str],
-    map_path: Path | None = None,
-    *,
-    recount: Recount,
-    query: str | None = None,
-    progress: Progress = silent,
-) -> ImportReport:
-    """Import bounces from files or one database query."""
+def bounce_rows(recount: Recount) -> RowHandler:
+    """Note bounces, and recount the campaigns that they belong to."""
 
     def handle(session: Transaction, rows: Sequence[Any]) -> list[str]:
         bounces = [
@@ -149,14 +128,13 @@ def import_bounces(
             recount(session, find_campaign(session, campaign_id))
         return outcomes
 
-    row_handler = RowHandler(
+    return RowHandler(
         BOUNCES,
         handle,
         select(func.count()).where(Send.state == "bounced"),
         ReasonCode.UNKNOWN_RECIPIENT,
         gettext("finding their copies"),
     )
-    return import_rows(lake, database, row_handler, files, map_path, query=query, progress=progress)
 
 
 def as_utc(at: datetime) -> datetime:

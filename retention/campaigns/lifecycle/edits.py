@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from retention.campaigns.lifecycle.spec import Body, OfferLine
-from retention.campaigns.message import text_placeholders
 from retention.campaigns.message.text_message import MAX_TEXT
-from retention.campaigns.message.wording import default_text
+from retention.campaigns.message.wording import default_text, validate_text
 from retention.errors import BadInput, FieldErrors
 from retention.outreach.adapter import channel_name, is_text
 from retention.risk.policy import HOLDOUT, LONGEST_HOURS
@@ -315,7 +314,7 @@ def _changed_reminder(edited: Body, text: str | None, settings: Settings | None)
 
 
 def _validate_text(body: Body, text: str, field: str) -> str:
-    new_text = text_placeholders.validate_text(text, field)
+    new_text = validate_text(text, field)
     if is_text(body.message_channel) and len(new_text) > MAX_TEXT:
         problem = gettext(
             "The text has {count:,} characters, and {channel} allows {longest:,}; shorten it. "

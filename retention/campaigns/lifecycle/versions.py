@@ -7,7 +7,7 @@ from typing import Any
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import EDIT, Step, move_campaign
 from retention.campaigns.lifecycle.version_diff import version_changes
-from retention.campaigns.message.email_links import utm_campaign
+from retention.campaigns.message.brand import utm_campaign
 from retention.db import Transaction
 from retention.db.insert import insert_once
 from retention.db.tables import Campaign, CampaignEditor, CampaignVersion

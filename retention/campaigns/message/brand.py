@@ -1,4 +1,6 @@
-"""Read the shop's brand file: name, logo, colours, address and link patterns of its e-mails.
+"""Read the shop's brand file, and make the links of its e-mails.
+
+It has the name, logo, colours, address and link patterns.
 
 The file is ``brand.toml`` in the home, or ``RETENTION_BRAND``. Without it, e-mails are neutral.
 """
@@ -6,12 +8,13 @@ The file is ``brand.toml`` in the home, or ``RETENTION_BRAND``. Without it, e-ma
 import re
 import string
 import tomllib
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from retention import policy_file
 from retention.errors import BadInput
@@ -21,11 +24,10 @@ from retention.text import gettext
 NAME = "brand.toml"
 PAGE = "docs/crm/brand.md"
 MIN_CONTRAST = 4.5  # of text and its background: WCAG 2.2, level AA
-PRODUCT_FIELDS, DISCOUNT_FIELDS = ("item_id",), ("code", "redirect")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAX_URL = 2_000  # characters
-
-Line = Annotated[str, Field(max_length=200)]
+MAX_SLUG = 60  # characters of a campaign's name in its links
+_SAFE = ":/?#[]@!$&()*+,;=%~-._"  # signs that have a meaning in a URL
 
 
 def contrast(first: str, second: str) -> float:
@@ -54,6 +56,80 @@ def _luminance(color: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
+def _check_color(color: str) -> str:
+    if not _COLOR.fullmatch(color):
+        problem = gettext("{color!r} is no colour; write it like #1d1c1d")
+        raise ValueError(problem.format(color=color))
+    return color.lower()
+
+
+def _check_url(url: str) -> str:
+    if url and not is_web_address(url):
+        problem = gettext("{url!r} is no web address; write it like https://shop.example")
+        raise ValueError(problem.format(url=url[:80]))
+    return url
+
+
+def is_web_address(url: str) -> bool:
+    """Return whether a text is an absolute http or https URL without blanks.
+
+    Examples
+    --------
+    >>> is_web_address("https://shop.example/a?b=c"), is_web_address("javascript:alert(1)")
+    (True, False)
+    """
+    if len(url) > _MAX_URL or not url.isascii() or re.search(r"[\s\"'<>\\^`\x00-\x1f\x7f]", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _pattern(*known: str) -> AfterValidator:
+    """Return a check of link patterns: web addresses with placeholders in their path or query.
+
+    `known`: the placeholders; the first is needed.
+    """
+    needed, shown = known[0], ", ".join(f"{{{name}}}" for name in known)
+
+    def check(pattern: str) -> str:
+        if not pattern:
+            return pattern
+        try:
+            fields = [field for field in string.Formatter().parse(pattern) if field[1] is not None]
+        except ValueError:
+            fields = []
+        names = {name for _, name, _, _ in fields}
+        is_plain = not any(form or conversion for _, _, form, conversion in fields)
+        if not is_plain or not names <= set(known) or needed not in names:
+            problem = gettext(
+                "{pattern!r} must have {{{needed}}}, and no other placeholder than {known}"
+            )
+            raise ValueError(problem.format(pattern=pattern[:80], needed=needed, known=shown))
+        host = urlsplit(pattern.replace("{", "%7B").replace("}", "%7D")).hostname or ""
+        if "%7b" in host.lower():
+            problem = gettext("{pattern!r} has a placeholder in its host; write it in the path")
+            raise ValueError(problem.format(pattern=pattern[:80]))
+        _check_url(pattern.format(**dict.fromkeys(known, "x")))
+        return pattern
+
+    return AfterValidator(check)
+
+
+def _join_lines(address: str) -> str:
+    return ", ".join(line.strip(" ,") for line in address.splitlines() if line.strip(" ,"))
+
+
+Line = Annotated[str, Field(max_length=200)]
+Address = Annotated[str, Field(max_length=500), AfterValidator(_join_lines)]
+Color = Annotated[str, AfterValidator(_check_color)]
+Url = Annotated[str, AfterValidator(_check_url)]
+ProductPattern = Annotated[str, _pattern("item_id")]
+DiscountPattern = Annotated[str, _pattern("code", "redirect")]
+
+
 class Strict(BaseModel):
     """A table of a file, without unknown keys."""
 
@@ -63,19 +139,11 @@ class Strict(BaseModel):
 class Palette(Strict):
     """Colours of an e-mail, as ``#rrggbb``."""
 
-    background: str = "#f4f4f1"  # around the card
-    card: str = "#ffffff"
-    text: str = "#1d1c1d"
-    button: str = "#1d1c1d"
-    button_text: str = "#ffffff"
-
-    @field_validator("background", "card", "text", "button", "button_text")
-    @classmethod
-    def _check_color(cls, color: str) -> str:
-        if not _COLOR.fullmatch(color):
-            problem = gettext("{color!r} is no colour; write it like #1d1c1d")
-            raise ValueError(problem.format(color=color))
-        return color.lower()
+    background: Color = "#f4f4f1"  # around the card
+    card: Color = "#ffffff"
+    text: Color = "#1d1c1d"
+    button: Color = "#1d1c1d"
+    button_text: Color = "#ffffff"
 
 
 _DARK = {
@@ -126,18 +194,8 @@ def _require_contrast(colors: Palette, prefix: str = "") -> None:
 class Links(Strict):
     """Patterns of the shop's links."""
 
-    product: str = ""
-    discount: str = ""
-
-    @field_validator("product")
-    @classmethod
-    def _check_product(cls, pattern: str) -> str:
-        return _checked_pattern(pattern, PRODUCT_FIELDS, "item_id")
-
-    @field_validator("discount")
-    @classmethod
-    def _check_discount(cls, pattern: str) -> str:
-        return _checked_pattern(pattern, DISCOUNT_FIELDS, "code")
+    product: ProductPattern = ""
+    discount: DiscountPattern = ""
 
 
 class Utm(Strict):
@@ -151,24 +209,14 @@ class Brand(Strict):
     """A whole brand file."""
 
     name: Annotated[str, Field(max_length=80)] = ""
-    logo: str = ""
+    logo: Url = ""
     logo_width: Annotated[int, Field(ge=40, le=520)] = 160  # pixels
-    website: str = ""
-    address: Annotated[str, Field(max_length=500)] = ""  # postal; lines may be broken
+    website: Url = ""
+    address: Address = ""  # postal; lines may be broken
     language: Line = ""  # of customers without a locale; by default the desk's
     colors: Colors = Colors()
     links: Links = Links()
     utm: Utm = Utm()
-
-    @field_validator("address")
-    @classmethod
-    def _join_lines(cls, address: str) -> str:
-        return ", ".join(line.strip(" ,") for line in address.splitlines() if line.strip(" ,"))
-
-    @field_validator("logo", "website")
-    @classmethod
-    def _check_url(cls, url: str) -> str:
-        return _checked_url(url)
 
 
 def load_brand(settings: Settings) -> Brand:
@@ -220,50 +268,82 @@ def _parse(path: Path, _changed_at: int, _size: int) -> Brand:
     raise BadInput(problem.format(path=path, explanation=explanation))
 
 
-def _checked_url(url: str) -> str:
-    if url and not is_web_address(url):
-        problem = gettext("{url!r} is no web address; write it like https://shop.example")
-        raise ValueError(problem.format(url=url[:80]))
-    return url
-
-
-def is_web_address(url: str) -> bool:
-    """Return whether a text is an absolute http or https URL without blanks.
+def utm_campaign(name: str, campaign_id: str) -> str:
+    """Return what links say of a campaign: its name in small letters, and its id.
 
     Examples
     --------
-    >>> is_web_address("https://shop.example/a?b=c"), is_web_address("javascript:alert(1)")
-    (True, False)
+    >>> utm_campaign("High & medium risk, 2 Oct 2017", "c989xxj"), utm_campaign("冬季 – Café", "c1")
+    ('high-medium-risk-2-oct-2017-c989xxj', '冬季-cafe-c1')
     """
-    if len(url) > _MAX_URL or not url.isascii() or re.search(r"[\s\"'<>\\^`\x00-\x1f\x7f]", url):
-        return False
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        return False
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    letters = "".join(sign for sign in plain if not unicodedata.combining(sign))
+    slug = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", letters))[:MAX_SLUG].strip("-")
+    return f"{slug}-{campaign_id}" if slug else campaign_id
 
 
-def _checked_pattern(pattern: str, known: tuple[str, ...], needed: str) -> str:
-    """Check a link pattern: a web address with known placeholders in its path or query."""
-    shown = ", ".join(f"{{{name}}}" for name in known)
+def product_link(brand: Brand, item_id: str, own: str, campaign: str) -> str:
+    """Return the link to an item with campaign parameters.
+
+    Returns: empty if neither is known.
+    """
+    pattern = brand.links.product
+    url = web_address(own) or (pattern.format(item_id=quote(item_id, safe="")) if pattern else "")
+    return with_utm(url, brand.utm, campaign) if url else ""
+
+
+def discount_link(brand: Brand, code: str, landing: str, campaign: str) -> str:
+    """Return the link that applies a code and opens a page of the shop.
+
+    `landing`: URL of the page to open. If it is of another host, the shop's first page is used.
+    Returns: empty if the brand has no pattern.
+
+    Examples
+    --------
+    >>> links = {"discount": "https://shop.example/discount/{code}?redirect={redirect}"}
+    >>> discount_link(Brand(links=links), "TEA-1", "", "c1")
+    'https://shop.example/discount/TEA-1?redirect=%2F%3Futm_source%3Dretention%26utm_medium%3Demail%26utm_campaign%3Dc1'
+    """
+    pattern = brand.links.discount
     if not pattern:
-        return pattern
-    try:
-        fields = [field for field in string.Formatter().parse(pattern) if field[1] is not None]
-    except ValueError:
-        fields = []
-    names = {name for _, name, _, _ in fields}
-    is_plain = not any(form or conversion for _, _, form, conversion in fields)
-    if not is_plain or not names <= set(known) or needed not in names:
-        problem = gettext(
-            "{pattern!r} must have {{{needed}}}, and no other placeholder than {known}"
-        )
-        raise ValueError(problem.format(pattern=pattern[:80], needed=needed, known=shown))
-    example = pattern.format(**dict.fromkeys(known, "x"))
-    host = urlsplit(pattern.replace("{", "%7B").replace("}", "%7D")).hostname or ""
-    if "%7b" in host.lower():
-        problem = gettext("{pattern!r} has a placeholder in its host; write it in the path")
-        raise ValueError(problem.format(pattern=pattern[:80]))
-    _checked_url(example)
-    return pattern
+        return ""
+    code = quote(code, safe="")
+    if "{redirect}" not in pattern:
+        return with_utm(pattern.format(code=code), brand.utm, campaign)
+    host = urlsplit(pattern.format(code=code, redirect="")).netloc
+    page = urlsplit(landing)
+    path = urlunsplit(("", "", page.path or "/", page.query, "")) if page.netloc == host else "/"
+    redirect = with_utm(path, brand.utm, campaign)
+    return pattern.format(code=code, redirect=quote(redirect, safe=""))
+
+
+def with_utm(url: str, utm: Utm, campaign: str) -> str:
+    """Add campaign parameters to a URL; those that it has stay.
+
+    Examples
+    --------
+    >>> with_utm("https://shop.example/tea?utm_source=own#top", Utm(), "c1")
+    'https://shop.example/tea?utm_source=own&utm_medium=email&utm_campaign=c1#top'
+    """
+    parts = urlsplit(url)
+    present = dict(parse_qsl(parts.query, keep_blank_values=True))
+    values = {"utm_source": utm.source, "utm_medium": utm.medium, "utm_campaign": campaign}
+    added = urlencode({name: value for name, value in values.items() if name not in present})
+    query = "&".join(filter(None, (parts.query, added)))
+    return urlunsplit(parts._replace(query=query))
+
+
+def web_address(value: object) -> str:
+    """Return a URL of the shop's data for an e-mail; empty if it is not usable.
+
+    Signs that URLs do not have are encoded. Other schemes than http and https are refused.
+
+    Examples
+    --------
+    >>> web_address("https://shop.example/grüner tee.png"), web_address("javascript:alert(1)")
+    ('https://shop.example/gr%C3%BCner%20tee.png', '')
+    """
+    if not isinstance(value, str):
+        return ""
+    url = quote(value.strip(), safe=_SAFE)
+    return url if is_web_address(url) else ""

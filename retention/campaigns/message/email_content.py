@@ -9,12 +9,17 @@ from typing import Any
 
 from retention import templating
 from retention.campaigns.lifecycle.spec import WITHOUT_CODE, Body
-from retention.campaigns.message import text_placeholders
-from retention.campaigns.message.brand import Brand, load_brand
-from retention.campaigns.message.email_links import discount_link, product_link, with_utm
+from retention.campaigns.message.brand import (
+    Brand,
+    discount_link,
+    load_brand,
+    product_link,
+    with_utm,
+)
 from retention.campaigns.message.greeting import greeting_name
 from retention.campaigns.message.wording import (
     Wording,
+    fill_text,
     is_default_text,
     load_wording,
     text_of,
@@ -95,12 +100,12 @@ def email_content(
     typed = message_text(settings, body, terms, wording)
     paragraphs, announcement = _split(typed, values)
     items = _items(brand, wording, terms, campaign, products or {})
-    text = text_placeholders.fill_text(typed, values).strip()
+    text = fill_text(typed, values).strip()
     apply = discount_link(brand, values["code"], _landing(items), campaign)
     home = with_utm(brand.website, brand.utm, campaign) if brand.website else ""
     has_apply = bool(values["code"] and apply)
     line = words.offer.free_shipping_line if _is_free_shipping(terms) else words.offer.coupon_line
-    code_line = text_placeholders.fill_text(line, values) if values["code"] else ""
+    code_line = fill_text(line, values) if values["code"] else ""
     why = words.footer.bought if "unknown" in (terms.get("consent") or ()) else words.footer.agreed
     return EmailContent(
         language=wording.tag,
@@ -178,9 +183,9 @@ def email_subject(wording: Wording, terms: Mapping[str, Any], values: Mapping[st
     """Return the subject."""
     subjects = wording.words.subject
     pattern = getattr(subjects, wording_action(terms), subjects.reminder)
-    subject = text_placeholders.fill_text(pattern, dict(values)).strip()
+    subject = fill_text(pattern, dict(values)).strip()
     named = {"subject": subject, "shop": values["shop"]}
-    return text_placeholders.fill_text(subjects.with_shop, named) if named["shop"] else subject
+    return fill_text(subjects.with_shop, named) if named["shop"] else subject
 
 
 def placeholder_values(
@@ -285,7 +290,5 @@ def _split(typed: str, values: dict[str, str]) -> tuple[tuple[str, ...], str]:
     if typed.endswith(ITEMS) and values["items"]:
         typed, _, last = f"\n{typed.removesuffix(ITEMS).rstrip()}".rpartition("\n")
         typed, announcement = (typed, last) if typed.strip() else (last, "")
-    above, announcement = (
-        text_placeholders.fill_text(text, values).strip() for text in (typed, announcement)
-    )
+    above, announcement = (fill_text(text, values).strip() for text in (typed, announcement))
     return tuple(part.strip() for part in above.split("\n\n") if part.strip()), announcement

@@ -7,8 +7,7 @@ from sqlalchemy import select
 from retention.campaigns.lifecycle.spec import WITHOUT_CODE
 from retention.campaigns.message.email_content import placeholder_values
 from retention.campaigns.message.preview import NO_CODE
-from retention.campaigns.message.text_placeholders import PLACEHOLDERS
-from retention.campaigns.message.wording import load_wording
+from retention.campaigns.message.wording import PLACEHOLDERS, load_wording
 from retention.clock import now
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from retention.campaigns.lifecycle.spec import Body, TextReader
-from retention.campaigns.message import email_content, text_placeholders
+from retention.campaigns.message import email_content
 from retention.campaigns.message.brand import load_brand
-from retention.campaigns.message.wording import SHORT_ACTIONS, Wording, load_wording, text_wording
+from retention.campaigns.message.wording import (
+    SHORT_ACTIONS,
+    Wording,
+    fill_text,
+    load_wording,
+    text_wording,
+)
 from retention.campaigns.planning.offers import stored_offer
 from retention.errors import BadInput
 from retention.outreach.adapter import Contact, channel_name, is_text
@@ -253,9 +259,9 @@ def _composed(
 ) -> TextContent:
     words = wording.words.sms
     assert words is not None
-    text = text_placeholders.fill_text(typed, values).strip()
+    text = fill_text(typed, values).strip()
     if values["shop"] and not is_own:
-        text = text_placeholders.fill_text(words.with_shop, {"shop": values["shop"], "text": text})
+        text = fill_text(words.with_shop, {"shop": values["shop"], "text": text})
     link = _short_link(settings, values["code"])
     whole = " ".join(filter(None, (text, link, words.stop))).translate(_PLAIN)
     opt_out = words.stop.translate(_PLAIN)

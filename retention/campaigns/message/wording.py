@@ -1,7 +1,10 @@
-"""Read the texts of e-mails by language, and format values as each language does.
+"""Read the texts of messages by language, format values as each language does, and fill them in.
 
 The texts are in ``templates/campaigns/text/LANGUAGE.toml``. A shop's own file, in the folder
 ``email_text`` beside its brand file, replaces single lines or adds a language.
+
+A person may edit a campaign's text and its ``{placeholders}``. Values come from a fixed table.
+Nothing in the text or the data is evaluated.
 """
 
 import re
@@ -18,7 +21,6 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from retention import policy_file, templating
 from retention.campaigns.message.brand import PAGE, Strict, brand_path, load_brand
-from retention.campaigns.message.text_placeholders import MAX_CHARACTERS, PLACEHOLDERS
 from retention.errors import BadInput
 from retention.outreach.adapter import EMAIL, is_text
 from retention.settings import Settings
@@ -28,6 +30,13 @@ from templates import FOLDER
 SHIPPED = FOLDER / "campaigns" / "text"
 OWN_FOLDER = "email_text"  # beside the brand file
 _TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "shop")
+MAX_CHARACTERS = 2_000
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+_SPACED_PLACEHOLDER = re.compile(r"( ?)\{(\w*)\}")
+_ITEMS_PHRASE = re.compile(  # the items with the phrase that announces them
+    r"(?:(?:(?<=[.!?])|\s*[,;–—]|\s-)\s[^{}.,;!?–—]*|[\s:]*)\{items\}\s*$"
+)
 _BRACES = re.compile(r"\{+[^{}\n]*\}*|\w*\}+")  # possibly meant as a placeholder
 Plural = Literal["zero", "one", "two", "few", "many", "other"]  # of Unicode CLDR
 
@@ -401,3 +410,50 @@ def _locale(tag: str) -> Any:
     from babel import Locale
 
     return Locale.parse(DEFAULT if tag == PSEUDO else tag, sep="-")
+
+
+def validate_text(text: str, field: str = "copy_text") -> str:
+    """Validate a text that a person typed.
+
+    Returns: the text without surrounding space.
+    Raises `BadInput`: the text is empty or too long, or a placeholder is unknown or not closed.
+    """
+    text = text.strip()
+    if not text:
+        problem = gettext("The copy text is empty; write what the customer shall read.")
+        raise BadInput(problem, field=field)
+    if len(text) > MAX_CHARACTERS:
+        problem = gettext("The copy text has {count:,} characters; use at most {longest:,}.")
+        raise BadInput(problem.format(count=len(text), longest=MAX_CHARACTERS), field=field)
+    known = [f"{{{name}}}" for name in PLACEHOLDERS]
+    if unknown := [place for place in _BRACES.findall(text) if place not in known]:
+        shown = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(unknown[:3]))
+        sentence = (
+            gettext("The copy text has {unknown}, which means nothing here; use {known}.")
+            if len(unknown) == 1
+            else gettext("The copy text has {unknown}, which mean nothing here; use {known}.")
+        )
+        raise BadInput(sentence.format(unknown=shown, known=", ".join(known)), field=field)
+    return text
+
+
+def fill_text(text: str, values: dict[str, Any]) -> str:
+    """Fill in the text for one customer.
+
+    An empty placeholder also removes the space before it (``Hello,``). Without items, the phrase
+    that announces them at the end of a line is removed.
+    """
+    lines = text.split("\n") if values.get("items") else map(_without_items, text.split("\n"))
+
+    def value(place: re.Match[str]) -> str:
+        text_value = str(values.get(place[2]) or "")
+        return place[1] + text_value if text_value else ""
+
+    return _SPACED_PLACEHOLDER.sub(value, "\n".join(line for line in lines if line is not None))
+
+
+def _without_items(line: str) -> str | None:
+    """Remove the phrase that announces items; None if nothing remains."""
+    is_alone = {*_PLACEHOLDER.findall(line)} == {"items"}
+    is_last = line.rstrip().endswith("{items}")
+    return None if is_last and is_alone else _ITEMS_PHRASE.sub("", line)

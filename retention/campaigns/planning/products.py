@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from retention.campaigns.message.email_links import web_address
+from retention.campaigns.message.brand import web_address
 from retention.lake.lake import naive
 
 if TYPE_CHECKING:

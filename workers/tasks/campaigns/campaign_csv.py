@@ -14,14 +14,13 @@ from retention.campaigns.codes import shop_codes
 from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
-from retention.campaigns.message import text_placeholders
 from retention.campaigns.message.email_content import (
     customer_wording,
     message_text,
     placeholder_values,
 )
 from retention.campaigns.message.text_message import text_content
-from retention.campaigns.message.wording import load_wording
+from retention.campaigns.message.wording import fill_text, load_wording
 from retention.campaigns.planning.offers import public_terms
 from retention.csv_text import to_csv
 from retention.db import Transaction
@@ -158,7 +157,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
             text, email = text_content(settings, body, row, person).text, ""
         else:
             typed = message_text(settings, body, offer, wording)
-            text, email = text_placeholders.fill_text(typed, values), person.email
+            text, email = fill_text(typed, values), person.email
         table.append(
             {
                 "customer_id": row["customer_id"],
@@ -195,7 +194,7 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
                 "expected_value": round(row["expected_value"], 2),
                 "tier": row["tier"],
                 "items": values["items"],
-                "talk": text_placeholders.fill_text(text, values),
+                "talk": fill_text(text, values),
             }
         )
     return pd.DataFrame(table)

@@ -22,9 +22,8 @@ from retention.campaigns.planning.draft import (
     with_changes,
 )
 from retention.campaigns.planning.draft_options import LIST
-from retention.campaigns.planning.prior import prior_from_campaigns
 from retention.campaigns.planning.programme_holdout import note_policy
-from retention.campaigns.planning.targeting import with_window
+from retention.campaigns.planning.targeting import prior_from_campaigns, with_window
 from retention.campaigns.planning.terms import with_terms
 from retention.db import Transaction
 from retention.errors import BadInput, Refused

@@ -17,7 +17,7 @@ from retention.campaigns.message.preview import (
     preview_rows,
     send_time,
 )
-from retention.campaigns.message.text_placeholders import validate_text
+from retention.campaigns.message.wording import validate_text
 from retention.campaigns.planning.products import find_products, offered_items
 from retention.connect.platforms.mail import open_channel
 from retention.db import Transaction
