@@ -5,7 +5,11 @@ from typing import Any
 
 from bot.playground.workspace import Json, SlackError
 
-_VALUE_KEYS = {
+_KEYS = {  # where Slack's payload has a value; else it is `value`
+    **dict.fromkeys(("static_select", "external_select"), "selected_option"),
+    **dict.fromkeys(("overflow", "radio_buttons"), "selected_option"),
+    **dict.fromkeys(("multi_static_select", "multi_external_select"), "selected_options"),
+    "checkboxes": "selected_options",
     "users_select": "selected_user",
     "conversations_select": "selected_conversation",
     "channels_select": "selected_channel",
@@ -16,8 +20,6 @@ _VALUE_KEYS = {
     "multi_conversations_select": "selected_conversations",
     "multi_channels_select": "selected_channels",
 }
-_ONE_OPTION = ("static_select", "external_select", "overflow", "radio_buttons")
-_MANY_OPTIONS = ("multi_static_select", "multi_external_select", "checkboxes")
 
 
 def elements(block: Json) -> list[Json]:
@@ -70,22 +72,18 @@ def action_of(blocks: list[Json], block_id: str, action_id: str, value: Any) -> 
 
 def state_of(element: Json, value: Any) -> Json:
     """Return an element's value in Slack's format."""
-    kind = element["type"]
-    if kind in _ONE_OPTION:
-        return {"selected_option": _option(element, value) if value else None}
-    if kind in _MANY_OPTIONS:
-        chosen = value if isinstance(value, list) else [value] if value else []
-        return {"selected_options": [_option(element, choice) for choice in chosen]}
-    if kind in _VALUE_KEYS:
-        many = kind.startswith("multi_")
-        return {
-            _VALUE_KEYS[kind]: value
-            if not many or isinstance(value, list)
-            else [value]
-            if value
-            else []
-        }
-    return {"value": value}
+    key = _KEYS.get(element["type"], "value")
+    if _takes_many(element):
+        value = value if isinstance(value, list) else [value] if value else []
+    if key == "selected_options":
+        return {key: [_option(element, one) for one in value]}
+    if key == "selected_option":
+        return {key: _option(element, value) if value else None}
+    return {key: value}
+
+
+def _takes_many(element: Json) -> bool:
+    return element["type"].startswith("multi_") or element["type"] == "checkboxes"
 
 
 def _option(element: Json, value: str) -> Json:
@@ -118,15 +116,9 @@ def full_state(blocks: list[Json], values: Json) -> Json:
 
 
 def _initial(element: Json) -> Json:
-    kind = element["type"]
-    if kind in _MANY_OPTIONS:
-        return {"selected_options": element.get("initial_options", [])}
-    if kind in _ONE_OPTION:
-        return {"selected_option": element.get("initial_option")}
-    if kind in _VALUE_KEYS:
-        key = _VALUE_KEYS[kind]
-        return {key: element.get(key.replace("selected_", "initial_"))}
-    return {"value": element.get("initial_value")}
+    key = _KEYS.get(element["type"], "value")
+    initial = f"initial_{key.removeprefix('selected_')}"
+    return {key: element.get(initial, [] if key == "selected_options" else None)}
 
 
 def missing_inputs(blocks: list[Json], values: Json) -> dict[str, str]:
@@ -143,14 +135,8 @@ def missing_inputs(blocks: list[Json], values: Json) -> dict[str, str]:
             continue
         element = block["element"]
         inputs = values.get(block["block_id"], {}).get(element["action_id"], {})
-        chosen = next(
-            (
-                value
-                for key, value in inputs.items()
-                if key != "type" and value not in (None, "", [])
-            ),
-            None,
-        )
+        given = [one for key, one in inputs.items() if key != "type" and one not in (None, "", [])]
+        chosen = given[0] if given else None
         if chosen is None:
             if not block.get("optional"):
                 errors[block["block_id"]] = "Please complete this required field."

@@ -22,7 +22,6 @@ class ApiContext:
     workspace: Workspace
     rate_limiter: RateLimiter
     faults: Faults
-    base_url: Callable[[], str]
 
 
 Method = Callable[[ApiContext, Json], Json]
@@ -94,7 +93,7 @@ def api_test(api: ApiContext, args: Json) -> Json:
 @method("auth.test")
 def auth_test(api: ApiContext, args: Json) -> Json:
     return {
-        "url": f"{api.base_url()}/",
+        "url": f"{api.workspace.base_url}/",
         "team": seed.TEAM_NAME,
         "user": seed.BOT.handle,
         "team_id": seed.TEAM_ID,
@@ -113,7 +112,7 @@ def team_info(api: ApiContext, args: Json) -> Json:
 def connections_open(api: ApiContext, args: Json) -> Json:
     ticket = secrets.token_urlsafe(16)
     api.workspace.tickets.add(ticket)
-    return {"url": f"{api.base_url().replace('http://', 'ws://')}/link?ticket={ticket}"}
+    return {"url": f"{api.workspace.base_url.replace('http://', 'ws://')}/link?ticket={ticket}"}
 
 
 # ---------------------------------------------------------------- messages
@@ -208,7 +207,7 @@ def permalink(api: ApiContext, args: Json) -> Json:
     ts = required(args, "message_ts", "message_not_found")
     if ts not in api.workspace.messages[channel.id]:
         raise SlackError("message_not_found")
-    link = f"{api.base_url()}/archives/{channel.id}/p{ts.replace('.', '')}"
+    link = f"{api.workspace.base_url}/archives/{channel.id}/p{ts.replace('.', '')}"
     return {"channel": channel.id, "permalink": link}
 
 
@@ -413,7 +412,7 @@ def upload_url(api: ApiContext, args: Json) -> Json:
         raise SlackError("file_upload_size_restricted" if length else "invalid_arguments")
     file = File.new(name, length, alt_text=str(args.get("alt_txt") or ""))
     api.workspace.keep_file(file)
-    return {"upload_url": f"{api.base_url()}/upload/{file.id}", "file_id": file.id}
+    return {"upload_url": f"{api.workspace.base_url}/upload/{file.id}", "file_id": file.id}
 
 
 @method("files.completeUploadExternal")

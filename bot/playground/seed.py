@@ -4,11 +4,8 @@ from dataclasses import dataclass
 
 TEAM_ID, TEAM_NAME, TEAM_DOMAIN = "T0DEMO", "Journey Grocers", "journey-grocers"
 APP_ID, BOT_ID, BOT_USER = "A0RETENTION", "B0RETENTION", "U0BOT"
-BOT_TOKEN, APP_TOKEN, SIGNING_SECRET = (
-    "xoxb-playground",
-    "xapp-playground",
-    "playground-signing-secret",
-)
+BOT_TOKEN, APP_TOKEN = "xoxb-playground", "xapp-playground"
+SIGNING_SECRET = "playground-signing-secret"  # noqa: S105 - of tests
 TIMEZONE = "America/New_York"
 
 
@@ -36,12 +33,8 @@ class Person:
             "deleted": False,
             "is_bot": self.is_bot,
             "is_admin": self.handle == "admin",
-            "is_restricted": False,
             "tz": TIMEZONE,
-            "tz_label": "Eastern Time",
-            "tz_offset": -14400,
             "profile": profile,
-            "color": self.colour.lstrip("#"),
             "locale": "en-US",
         }
 
@@ -82,35 +75,17 @@ class Channel:
 
     def wire(self) -> dict:
         """Return the conversation in the Web API's format."""
-        common = {
-            "id": self.id,
-            "created": 1506816000,
-            "is_archived": False,
-            "is_im": bool(self.im_of),
-            "is_mpim": False,
-            "is_org_shared": False,
-            "context_team_id": TEAM_ID,
-        }
+        common = {"id": self.id, "is_archived": False, "is_im": bool(self.im_of)}
         if self.im_of:
-            return {
-                **common,
-                "user": self.im_of,
-                "is_open": True,
-                "is_user_deleted": False,
-                "priority": 0,
-            }
+            return {**common, "user": self.im_of, "is_open": True}
         return {
             **common,
             "name": self.name,
-            "name_normalized": self.name,
             "is_channel": True,
-            "is_group": False,
             "is_private": self.private,
-            "is_general": self.name == "general",
             "is_member": self.has_bot,
             "num_members": len(self.members),
-            "topic": {"value": self.topic, "creator": "", "last_set": 0},
-            "purpose": {"value": "", "creator": "", "last_set": 0},
+            "topic": {"value": self.topic},
         }
 
 
@@ -139,12 +114,7 @@ def channels() -> list[Channel]:
             members=people,
         ),
         *(
-            Channel(
-                f"D{person.id[1:]}",
-                f"@{person.handle}",
-                members=(person.id, BOT_USER),
-                im_of=person.id,
-            )
-            for person in PEOPLE
+            Channel(f"D{one.id[1:]}", f"@{one.handle}", members=(one.id, BOT_USER), im_of=one.id)
+            for one in PEOPLE
         ),
     ]

@@ -47,7 +47,7 @@ class Slack:
         self.workspace.base_url = self.url
         self.faults = Faults()
         self.delivery = Delivery(self.faults, bot_url, secret=secret)
-        api = ApiContext(self.workspace, RateLimiter(strict=strict), self.faults, lambda: self.url)
+        api = ApiContext(self.workspace, RateLimiter(strict=strict), self.faults)
         self.user_actions = UserActions(api, self.delivery)
         self.web_api = WebApi(self.user_actions)
         self.playground_api = PlaygroundApi(self.user_actions, extras)

@@ -67,8 +67,7 @@ class UserActions:
         return await self.delivery.interaction({**common, **fields})
 
     def _response_url(self, person: seed.Person, channel: str, message: Message | None) -> str:
-        path = self.workspace.response_url(channel, person.id, message)
-        return self.api.base_url() + path
+        return self.workspace.response_url(channel, person.id, message)
 
     def _show_failure(self, channel: str, person: seed.Person, action: str, error: str) -> None:
         self.workspace.post(

@@ -382,10 +382,10 @@ class Workspace:
         return user
 
     def response_url(self, channel: str, user: str, message: Message | None = None) -> str:
-        """Return the path of a new response URL."""
+        """Return a new response URL."""
         token = secrets.token_urlsafe(18)
         self.response_urls[token] = ResponseUrl(channel, user, message, time.monotonic())
-        return f"/response/{token}"
+        return f"{self.base_url}/response/{token}"
 
     def modal(self, user: str) -> Json | None:
         """Return the top modal of a person."""

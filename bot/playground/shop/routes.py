@@ -29,16 +29,10 @@ LOCALE = "en-US"  # of all households
 MAX_HOUSEHOLDS = 20  # suggested ones
 
 
-class _Line(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    item_id: str = Field(max_length=255)
-    quantity: int
-
-
 class _Order(BaseModel):
     model_config = ConfigDict(extra="forbid")
     customer_id: str = Field(min_length=1, max_length=255)
-    lines: list[_Line]
+    lines: list[Line]
     code: str = Field("", max_length=64)
     checkout: str = Field("", max_length=64)  # equal in a repeated request
 
@@ -115,35 +109,19 @@ class ShopRoutes:
             codes = session.execute(
                 select(Coupon.code, Coupon.expires_at)
                 .join(ShopCode, ShopCode.code == Coupon.code)
-                .where(
-                    Coupon.team_id == settings.team_id,
-                    Coupon.customer_id == customer,
-                    Coupon.state == "issued",
-                    ShopCode.state == "made",
-                )
+                .where(Coupon.team_id == settings.team_id, Coupon.customer_id == customer)
+                .where(Coupon.state == "issued", ShopCode.state == "made")
                 .order_by(Coupon.expires_at)
             ).all()
-        return JSONResponse(
-            {
-                "customer_id": customer,
-                "codes": [
-                    {"code": code, "last_day": wording.day(expires_at, settings.timezone)}
-                    for code, expires_at in codes
-                ],
-            }
-        )
+        shown = [
+            {"code": code, "last_day": wording.day(expires_at, settings.timezone)}
+            for code, expires_at in codes
+        ]
+        return JSONResponse({"customer_id": customer, "codes": shown})
 
     def _is_known(self, customer: str) -> bool:
         with self._database.reading() as session:
-            return (
-                session.scalar(
-                    select(DirectoryEntry.customer_id).where(
-                        DirectoryEntry.team_id == self._settings.team_id,
-                        DirectoryEntry.customer_id == customer,
-                    )
-                )
-                is not None
-            )
+            return session.get(DirectoryEntry, (self._settings.team_id, customer)) is not None
 
     async def _order(self, request: Request) -> Response:
         """Place an order."""
@@ -155,10 +133,9 @@ class ShopRoutes:
         if not self._is_known(order.customer_id):
             error = {"error": _no_household(order.customer_id), "field": "customer_id"}
             return JSONResponse(error, 404)
-        lines = [Line(line.item_id, line.quantity) for line in order.lines]
         try:
             receipt = await self._shop.order(
-                order.customer_id, lines, order.code.strip(), order.checkout
+                order.customer_id, order.lines, order.code.strip(), order.checkout
             )
         except BadInput as problem:
             return JSONResponse({"error": str(problem), "field": problem.field or ""}, 422)

@@ -181,12 +181,8 @@ class FakeShop:
         if code:
             used = {"event_id": f"{order_id}-code", "event_type": "coupon_redeem"}
             events.append({**common, **used, "query": code.upper(), "discount": discount})
-        receipt: dict[str, Any] = {
-            "order_id": order_id,
-            "subtotal": subtotal,
-            "discount": discount,
-            "code": code,
-        }
+        receipt: dict[str, Any] = {"order_id": order_id, "subtotal": subtotal}
+        receipt |= {"discount": discount, "code": code}
         order = {"events": events, "is_sent": False, "checkout": checkout, "receipt": receipt}
         self._store.put("shop_order", order_id, order)
         sent = await self.send_orders()
@@ -212,8 +208,9 @@ class FakeShop:
         The events keep their ids, so a repeated one counts once.
         """
         sent: set[str] = set()
-        waiting = [(key, body) for key, body in self._store.all("shop_order")]
-        waiting = [(key, body) for key, body in waiting if not body["is_sent"]]
+        waiting = [
+            (key, body) for key, body in self._store.all("shop_order") if not body["is_sent"]
+        ]
         if not waiting:
             return sent
         with suppress(httpx2.HTTPError):
