@@ -21,13 +21,12 @@ from playwright.sync_api import Error
 
 from tests.chromium import chromium
 from tests.end_to_end.playground_client import demo
+from tests.end_to_end.screen import DECODE, SLOW, Screen
 
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT, SHOWN = 1280, 800, 880  # the browser's window, and the film's width
 TALL = 2000
-PATIENCE = 900_000  # milliseconds, for a training on a busy machine
 COLOURS = 96
-DECODE = "Promise.all([...document.images].map(one => one.decode().catch(() => null)))"
 COMMANDS = {  # a picture of the answer to each
     "help": "help",
     "status": "status",
@@ -71,16 +70,17 @@ class Film:
         )
 
 
-class Tour:
+class Tour(Screen):
     """One person after another uses the page."""
 
     def __init__(self, page: Any, film: Film, pictures: Path) -> None:
-        self.page, self.film, self.pictures = page, film, pictures
+        super().__init__(page)
+        self.film, self.pictures = film, pictures
 
     def frame(self, caption: str, milliseconds: int = 1800) -> None:
         """Add what the page shows now to the film."""
-        self.page.evaluate(DECODE)
-        self.film.add(self.page.screenshot(), caption, milliseconds)
+        self.shown.evaluate(DECODE)
+        self.film.add(self.shown.screenshot(), caption, milliseconds)
 
     def picture(self, name: str, part: Any, *, tall: bool = True) -> None:
         """Save a picture of one message, window or page.
@@ -88,19 +88,19 @@ class Tour:
         In a tall window nothing covers a part of a message.
         """
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self.page.set_viewport_size({"width": WIDTH, "height": TALL if tall else HEIGHT})
+        self.shown.set_viewport_size({"width": WIDTH, "height": TALL if tall else HEIGHT})
         try:
             self._shoot(name, part)
         finally:
-            self.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+            self.shown.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
     def _shoot(self, name: str, part: Any) -> None:
         for attempt in range(5):
-            self.page.wait_for_timeout(500)
+            self.shown.wait_for_timeout(500)
             try:
                 part.evaluate("node => node.scrollIntoView({block: 'start'})")
-                self.page.mouse.move(WIDTH - 5, 5)
-                self.page.evaluate(DECODE)
+                self.shown.mouse.move(WIDTH - 5, 5)
+                self.shown.evaluate(DECODE)
                 part.screenshot(path=self.pictures / f"{name}.png")
                 return
             except Error:  # the page drew the message anew meanwhile
@@ -109,27 +109,19 @@ class Tour:
 
     def type(self, line: str, caption: str = "") -> None:
         """Type a line and send it."""
-        box = self.page.locator("#composer-input")
+        box = self.shown.locator("#composer-input")
         box.click()
         half = len(line) // 2
         for part in (line[:half], line[half:]):
-            self.page.keyboard.type(part)
+            self.shown.keyboard.type(part)
             if caption:
                 self.frame(caption, 500)
-        self.page.keyboard.press("Escape")
-        self.page.keyboard.press("Enter")
-
-    def last(self, says: str = "", having: str = "") -> Any:
-        """Wait for the latest message with a text and a button."""
-        article = self.page.locator("#messages article", has_text=re.compile(says, re.I))
-        if having:
-            article = article.filter(has=self.page.locator(f'[data-action-id="{having}"]'))
-        article.last.wait_for(timeout=PATIENCE)
-        return article.last
+        self.shown.keyboard.press("Escape")
+        self.shown.keyboard.press("Enter")
 
     def answer(self, line: str) -> Any:
         """Send a command and wait until its answer no longer changes."""
-        articles = self.page.locator("#messages article")
+        articles = self.shown.locator("#messages article")
         before = articles.count()
         self.type(line)
         self.until(lambda: articles.count() > before)
@@ -141,31 +133,10 @@ class Tour:
             article, text = articles.last, now
         return article
 
-    def press(self, message: Any, action_id: str, sure: str = "") -> None:
-        """Press a message's button, and confirm it if it asks."""
-        message.locator(f'[data-action-id="{action_id}"]').first.click()
-        if sure:
-            self.page.get_by_role("dialog").get_by_role("button", name=sure, exact=True).click()
-
-    def become(self, name: str) -> None:
-        """Switch to another person."""
-        self.page.locator("#who").click()
-        self.page.get_by_role("menuitemradio", name=re.compile(name)).click()
-        self.page.locator("#who", has_text=name).wait_for()
-
-    def week(self) -> None:
-        """Let a week pass."""
-        self.page.locator("#next-week").click()
-        self.page.locator("#clock:not(.moving) #next-week:enabled").wait_for(timeout=PATIENCE)
-
-    def show(self, message: Any) -> None:
-        """Scroll a message to the top."""
-        message.evaluate("node => node.scrollIntoView({block: 'start'})")
-
     @staticmethod
     def until(condition: Callable[[], bool]) -> None:
         """Wait for a condition."""
-        deadline = time.monotonic() + PATIENCE / 1000
+        deadline = time.monotonic() + SLOW / 1000
         while not condition():
             if time.monotonic() > deadline:
                 raise TimeoutError
@@ -174,16 +145,16 @@ class Tour:
 
 def record(tour: Tour) -> None:
     """Walk the guided path: list, draft, approval, five weeks, result."""
-    page = tour.page
-    welcome = tour.last("customers at risk")
+    page = tour.shown
+    welcome = tour.message("customers at risk")
     tour.frame("A retention desk inside Slack", 2500)
     tour.picture("welcome", welcome)
     began = time.monotonic()
     tour.type("/retention sweep", "An analyst asks who is about to leave")
-    first = tour.last("at risk", "campaign.draft")
+    first = tour.message("at risk", "campaign.draft")
     tour.show(first)
     tour.frame(f"The first list after {time.monotonic() - began:.0f} seconds, by rules", 3500)
-    trained = tour.last("model is ready")
+    trained = tour.message("model is ready")
     tour.picture("retrain", trained)
     tour.show(trained)
     tour.frame("Meanwhile a better model was trained. Nothing was replaced silently.", 3000)
@@ -200,7 +171,7 @@ def record(tour: Tour) -> None:
     tour.frame("The list by the trained model: who, how much is at stake, and why", 4500)
     cohort.locator("select").first.select_option(index=1)
     card = page.get_by_role("dialog")
-    card.get_by_role("button", name=re.compile("Call|call")).first.wait_for(timeout=PATIENCE)
+    card.get_by_role("button", name=re.compile("Call|call")).first.wait_for(timeout=SLOW)
     tour.picture("customer_card", card)
     tour.frame("One customer: the risk and its trend, in a sentence, and what to do", 3500)
     page.keyboard.press("Escape")
@@ -214,50 +185,50 @@ def record(tour: Tour) -> None:
 
 
 def _campaign(tour: Tour, cohort: Any) -> None:
-    page = tour.page
+    page = tour.shown
     tour.press(cohort, "campaign.draft")
-    draft = tour.last("draft", "campaign.submit")
+    draft = tour.message("draft", "campaign.submit")
     if draft.locator('[data-action-id="campaign.widen"]').count():
         tour.show(draft)
         tour.frame("The list alone is too small, so the draft offers more customers", 2500)
         tour.press(draft, "campaign.widen")
-        draft = tour.last("version 2", "campaign.submit")
+        draft = tour.message("version 2", "campaign.submit")
     tour.show(draft)
     tour.picture("campaign_draft", draft)
     tour.frame("One click drafts the best campaign that the policy allows", 4500)
     tour.press(draft, "campaign.edit")
     dialog = page.get_by_role("dialog", name="Edit campaign")
-    dialog.get_by_label("Hold-out %").wait_for(timeout=PATIENCE)
+    dialog.get_by_label("Hold-out %").wait_for(timeout=SLOW)
     tour.picture("campaign_edit", dialog)
     tour.frame("Everything can be edited; the thread keeps what changed", 2500)
     page.keyboard.press("Escape")
     dialog.wait_for(state="detached")
-    tour.press(tour.last("draft", "campaign.submit"), "campaign.submit")
-    tour.last(having="campaign.approve")
+    tour.press(tour.message("draft", "campaign.submit"), "campaign.submit")
+    tour.message(having="campaign.approve")
     tour.become("Leo Okafor")
-    submitted = tour.last(having="campaign.approve")
+    submitted = tour.message(having="campaign.approve")
     tour.show(submitted)
     tour.frame("A second person approves", 2500)
     tour.press(submitted, "campaign.approve", sure="Approve")
     page.locator('[data-action-id="campaign.approve"]').first.wait_for(
-        state="detached", timeout=PATIENCE
+        state="detached", timeout=SLOW
     )
-    approved = tour.last("Approved.*Leo Okafor")
+    approved = tour.message("Approved.*Leo Okafor")
     tour.show(approved)
     tour.picture("campaign_approved", approved)
     tour.frame("Codes go out after the clearance time, except to the hold-out group", 3000)
 
 
 def _weeks(tour: Tour) -> None:
-    tour.week()
-    digest = tour.last("week to")
+    tour.weeks(1)
+    digest = tour.message("week to")
     tour.show(digest)
     tour.picture("digest", digest)
     tour.frame("Monday's digest says what changed", 3500)
     for number in range(2, 6):
-        tour.week()
+        tour.weeks(1)
         tour.frame(f"Week {number}: the shop's real orders come in", 700)
-    result = tour.last("Promised")
+    result = tour.message("Promised")
     tour.show(result)
     tour.picture("campaign_result", result)
     tour.frame("The measured profit, against the hold-out group (simulated responses)", 6000)
