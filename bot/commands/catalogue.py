@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from inspect import cleandoc
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -14,6 +14,7 @@ from bot.commands.tree import (
     Command,
     Group,
     Root,
+    context_of,
     slack_context,
     surface,
     terminal_context,
@@ -72,7 +73,7 @@ def _walk(group: Group, context: click.Context, path: tuple[str, ...]) -> Iterat
 
 def _entry(command: Command, context: click.Context, path: tuple[str, ...]) -> Entry:
     if SLACK not in command.surfaces:
-        context = _terminal_context(command, path)
+        context = context_of(path, terminal_context())
     return Entry(
         path,
         usage(command, context),
@@ -86,14 +87,6 @@ def _entry(command: Command, context: click.Context, path: tuple[str, ...]) -> E
             if getattr(param, "terminal_only", False)
         ),
     )
-
-
-def _terminal_context(command: Command, path: tuple[str, ...]) -> click.Context:
-    context = terminal_context()
-    for name in path:
-        inner = cast(Group, context.command).get_command(context, name) or command
-        context = click.Context(inner, info_name=name, parent=context)
-    return context
 
 
 def _option(param: click.Parameter, context: click.Context) -> Option:

@@ -6,12 +6,13 @@ nothing that a typed command cannot.
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import click
 
 from bot.commands.catalogue import Entry
 from bot.commands.parsing import split_words
-from bot.commands.tree import SLACK, Command, Group, root, slack_context
+from bot.commands.tree import SLACK, Command, context_of, slack_context
 from retention.errors import BadInput
 from retention.text import gettext
 
@@ -77,7 +78,8 @@ class Form:
 
 def form_of(entry: Entry, values: dict[str, str] | None = None) -> Form:
     """Return the form of a command."""
-    command, context = _find(entry.path)
+    context = context_of(entry.path, slack_context())
+    command = cast(Command, context.command)
     params = sorted(command.own_params(SLACK), key=lambda param: isinstance(param, click.Option))
     return Form(
         entry.name,
@@ -105,19 +107,6 @@ def split_words_safely(text: str) -> list[str]:
         return split_words(text)
     except BadInput:
         return []
-
-
-def _find(path: tuple[str, ...]) -> tuple[Command, click.Context]:
-    context = slack_context()
-    node: click.Command = root()
-    for name in path:
-        if not isinstance(node, Group):
-            break
-        node = node.get_command(context, name) or node
-        context = click.Context(node, info_name=name, parent=context)
-    if not isinstance(node, Command):
-        raise TypeError(f"{' '.join(path)} is no command")
-    return node, context
 
 
 def _field(param: click.Parameter, context: click.Context) -> Field:

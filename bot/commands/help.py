@@ -22,8 +22,7 @@ MODELS = {"churn": ESTIMATORS, "recommend": RECOMMENDER_NAMES}  # the names of t
 @click.argument("words", nargs=-1, metavar="[COMMAND]")
 def help_(call: Call, words: tuple[str, ...]) -> Answer:
     """List the person's tasks, or explain a command."""
-    with call.database.reading() as session:
-        role = roles.role_of(session, call.user)
+    role = call.services.role_of(call.user)
     if words:
         return _explain(call, [word.lower() for word in words], role)
     available = entries(root(), where=call.surface, role=role)

@@ -56,7 +56,9 @@ COMMAND = group("source", default="list")
 )
 @click.argument("name")
 @click.argument("location")
-@option("--table", gettext("What the rows are."), choice(*TABLES), default="events")
+@option(
+    "--table", gettext("What the rows are."), choice(*TABLES), into="table_name", default="events"
+)
 @map_option(gettext("What each column is called in the source."))
 @option(
     "--format", gettext("A known export, which needs no map."), metavar="NAME", into="format_name"
@@ -66,6 +68,7 @@ COMMAND = group("source", default="list")
     "--watermark",
     gettext("Column of the query that grows with each new or changed row."),
     metavar="COLUMN",
+    into="watermark_column",
 )
 @option(
     "--every",
@@ -95,16 +98,13 @@ def add(
     call: Call,
     name: str,
     location: str,
-    table: str,
     map_path: Path | None,
-    format_name: str | None,
-    query: str | None,
-    watermark: str | None,
     every: str,
     zone: str | None,
     channel: str | None,
     given: tuple[str, ...],
     secret_keys: tuple[str, ...],
+    **reading: Any,
 ) -> Answer:
     """Add a source, after it was read once."""
     settings = call.settings
@@ -122,35 +122,22 @@ def add(
     for key in secret_keys:
         _refuse_visible(key, values)
     secrets = {key: read_secret(key) for key in secret_keys}
-    kind = _kind(location, query)
-    if query is None and watermark is not None:
+    kind = _kind(location, reading["query"])
+    if reading["query"] is None and reading["watermark_column"] is not None:
         raise BadInput(gettext("--watermark goes with --query."), field="watermark")
     if kind == "query":
         location, secrets = _without_password(location, secrets)
     elif kind == "files":
         location = str(Path(location).absolute())
-    new |= {
-        "kind": kind,
-        "location": location,
-        "query": query,
-        "watermark_column": watermark,
-        "table_name": table,
-        "map_text": _map_text(map_path),
-        "format_name": format_name,
-        "config": values,
-        "secrets": secrets,
-    }
-    return _add_source(call, source_records.NewSource(**new))
-
-
-def _add_source(call: Call, new: source_records.NewSource) -> Answer:
+    reading |= {"map_text": _map_text(map_path), "config": values, "secrets": secrets}
+    source = source_records.NewSource(**new, **reading, kind=kind, location=location)
     try:
-        try_source(call.lake, call.settings, new)
+        try_source(call.lake, call.settings, source)
     except SourceProblem as problem:
-        raise BadInput(sentence(new.name, problem.code, problem.facts, call)) from None
+        raise BadInput(sentence(source.name, problem.code, problem.facts, call)) from None
     with call.database.transaction() as session:
-        source_records.add(session, new, by=call.user)
-    return Answer("source/added", _added(new, {}))
+        source_records.add(session, source, by=call.user)
+    return Answer("source/added", _added(source, {}))
 
 
 def _add_platform(call: Call, kind: str, new: dict[str, Any], values: dict[str, str]) -> Answer:

@@ -307,6 +307,16 @@ def terminal_context() -> click.Context:
     return click.Context(root(), info_name="retention")
 
 
+def context_of(path: tuple[str, ...], context: click.Context) -> click.Context:
+    """Return the context of a command below a root context."""
+    for name in path:
+        inner = cast(Group, context.command).get_command(context, name)
+        if inner is None:
+            raise TypeError(f"{' '.join(path)} is no command")
+        context = click.Context(inner, info_name=name, parent=context)
+    return context
+
+
 def command(name: str, **attributes: Any) -> "Callable[[Callable[..., Request | Answer]], Command]":
     """Return a decorator that makes a top-level `Command`; its help is its summary by default.
 
