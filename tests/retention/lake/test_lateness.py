@@ -72,14 +72,14 @@ def test_only_known_past_events_count_in_any_import_order(tmp_path_factory, even
 def test_late_events_count_only_if_known_before_the_cutoff(settings):
     known = _frame([(-100, None), (-50, -10)])
     lake = _imported(settings, known)
-    at = build(lake, CUTOFF, window=Window(active_within_days=None)).execute()
+    window = Window(active_within_days=None)
+    at = build(lake, CUTOFF, window=window).execute()
     assert at.orders_all.tolist() == [2]
     later = _frame([(-100, None), (-50, -10), (-40, 5), (3, None), (-900, 1)]).tail(3)
     lake = _imported(settings, later, "later")
-    window = Window(active_within_days=None)
     pd.testing.assert_frame_equal(at, build(lake, CUTOFF, window=window).execute())
     lake = _imported(settings, _frame([*[(0, 0)] * 5, (-1400, -20)]).tail(1), "old")
-    late = build(lake, CUTOFF, window=Window(active_within_days=None)).execute()
+    late = build(lake, CUTOFF, window=window).execute()
     assert late.orders_all.tolist() == [3]
     assert late.tenure_days.iloc[0] == pytest.approx(1400 / 24)
 

@@ -68,6 +68,14 @@ class Desk:
         events = events[events.event_type == "purchase"]
         return dict(events.groupby(["order_id", "item_id"]).amount.sum())
 
+    def in_turn(self, exports: list[pd.DataFrame], newer_first: bool = False, **how) -> list:
+        """Import each export in a call of its own; return the reports."""
+        return [self.bring(each, **how) for each in (exports[::-1] if newer_first else exports)]
+
+
+def on_day(day: int) -> datetime:
+    return datetime(2025, 1, day, tzinfo=UTC)
+
 
 def orders(*rows: tuple) -> pd.DataFrame:
     """Rows of order, day in January 2025, item, total and status; two customers."""
@@ -100,22 +108,19 @@ def test_later_refunds_replace_earlier_sales(desk, how):
     exports = weekly_exports()
     newest = pd.concat(exports).drop_duplicates("order", keep="last")
     truth = newest[newest.status == "completed"]
-    if how == "the newer first":
-        exports.reverse()
     if how == "one call":
-        assert desk.bring(*exports).orders_superseded == 300
+        reports = [desk.bring(*exports)]
     else:
-        reports = [desk.bring(export) for export in exports]
-        assert sum(report.orders_superseded for report in reports) == 300
-        assert all(
-            report.rows_read == report.rows_accepted + report.rows_duplicate + report.rows_filtered
-            for report in reports
-        )
+        reports = desk.in_turn(exports, how == "the newer first")
+    assert sum(report.orders_superseded for report in reports) == 300
+    assert all(
+        report.rows_read == report.rows_accepted + report.rows_duplicate + report.rows_filtered
+        for report in reports
+    )
     events = desk.lake.table("events").execute()
     assert events.amount.sum() == pytest.approx(truth.total.sum())
     assert set(events.order_id) == set(truth.order)
-    again = [desk.bring(export) for export in exports]
-    assert sum(report.rows_accepted for report in again) == 0
+    assert not any(report.rows_accepted for report in desk.in_turn(exports))
     assert desk.lake.table("events").count().execute() == len(truth)
 
 
@@ -160,8 +165,7 @@ def test_past_cutoff_knows_no_later_state(desk, tmp_path, newer_first):
     exports = weekly_exports()
     first = Desk(Settings(home=tmp_path / "first", _env_file=None), tmp_path / "first")
     first.bring(exports[0])
-    for export in exports[::-1] if newer_first else exports:
-        desk.bring(export)
+    desk.in_turn(exports, newer_first)
     cutoff = pd.Timestamp(exports[0].placed.max()).tz_localize("UTC").to_pydatetime()
     past, known = (
         build(one.lake, cutoff).execute().sort_values("customer_id").reset_index(drop=True)
@@ -172,15 +176,11 @@ def test_past_cutoff_knows_no_later_state(desk, tmp_path, newer_first):
 
 
 def test_past_cutoff_knows_each_state_of_its_time(desk):
-    day = "2025-01-{:02}T00:00:00+00:00".format
     desk.bring(orders(("o1", 1, "a", 10, "pending"), ("o0", 5, "b", 1, "completed")))
     desk.bring(orders(("o1", 1, "a", 12, "completed"), ("o2", 9, "b", 1, "completed")))
     desk.bring(orders(("o1", 1, "a", 8, "completed"), ("o4", 13, "b", 1, "completed")))
     desk.bring(orders(("o1", 1, "a", 8, "refunded"), ("o6", 17, "b", 1, "completed")))
-    totals = [
-        desk.sales(datetime.fromisoformat(day(before))).get(("o1", "a"))
-        for before in (9, 10, 14, 18)
-    ]
+    totals = [desk.sales(on_day(before)).get(("o1", "a")) for before in (9, 10, 14, 18)]
     assert totals == [None, 12.0, 8.0, None]
 
 
@@ -203,8 +203,7 @@ def test_line_that_a_newer_state_lacks_is_gone(desk, newer_first):
         orders(("o1", 1, "a", 10, "completed"), ("o2", 2, "b", 5, "completed")),
         orders(("o1", 1, "a", 10, "completed"), ("o3", 3, "b", 6, "completed")),
     ]
-    for export in exports[::-1] if newer_first else exports:
-        desk.bring(export)
+    desk.in_turn(exports, newer_first)
     assert desk.sales() == {("o1", "a"): 10, ("o2", "b"): 5, ("o3", "b"): 6}
 
 
@@ -220,8 +219,7 @@ def test_refund_wins_if_both_exports_end_with_one_order(desk, newer_first):
 
 def test_later_import_wins_if_both_exports_end_with_one_order(desk):
     exports = [orders(("o1", 1, "a", total, "completed")) for total in (10, 20, 30)]
-    for export in exports:
-        desk.bring(export)
+    desk.in_turn(exports)
     assert desk.sales() == {("o1", "a"): 30}
     desk.bring(exports[0])  # again: nothing new
     assert desk.sales() == {("o1", "a"): 30}
@@ -253,10 +251,9 @@ def test_time_of_change_decides_which_export_is_newer(desk, newer_first):
     exports[0]["updated"] = exports[0].placed
     exports[1]["updated"] = "2025-01-05 10:00:00"
     desk.bring(exports[0].tail(1), text=text)  # refunds alone are no shop
-    for export in exports[::-1] if newer_first else exports:
-        desk.bring(export, text=text)
+    desk.in_turn(exports, newer_first, text=text)
     assert desk.sales() == {("o2", "b"): 4}
-    assert ("o1", "a") in desk.sales(datetime(2025, 1, 5, tzinfo=UTC))
+    assert ("o1", "a") in desk.sales(on_day(5))
 
 
 def test_amount_of_zero_replaces_an_earlier_sale(desk):
@@ -266,27 +263,21 @@ def test_amount_of_zero_replaces_an_earlier_sale(desk):
 
 
 def test_orders_of_an_earlier_version_of_the_desk_are_replaced(desk, monkeypatch):
-    earlier = [column for column in EVENTS.columns if not column.is_later]
+    now, schema = delta_store.stored_columns, delta_store._schema
     with monkeypatch.context() as patch:
-        now = delta_store.stored_columns
-        patch.setattr(delta_store, "stored_columns", _earlier_columns(now, earlier))
-        patch.setattr(delta_store, "_schema", _earlier_schema(delta_store._schema, earlier))
+        patch.setattr(delta_store, "stored_columns", lambda table: now(_earlier(table)))
+        patch.setattr(delta_store, "_schema", lambda table: schema(_earlier(table)))
         desk.bring(orders(("o1", 1, "a", 10, "completed"), ("o2", 2, "a", 1, "completed")))
     delta = delta_store.open_table(desk.lake.root, EVENTS)
     assert not {"stated_at", "superseded_at"} & {field.name for field in delta.schema().fields}
     assert len(desk.sales()) == 2
     desk.bring(orders(("o1", 1, "a", 10, "refunded"), ("o3", 3, "a", 2, "completed")))
     assert desk.sales() == {("o2", "a"): 1, ("o3", "a"): 2}
-    assert len(desk.sales(datetime(2025, 1, 3, tzinfo=UTC))) == 2
+    assert len(desk.sales(on_day(3))) == 2
 
 
-def _earlier_columns(now, earlier):
-    names = {column.name for column in earlier}
-    return lambda table: {name: sql for name, sql in now(table).items() if name in names}
-
-
-def _earlier_schema(now, earlier):
-    return lambda table: now(replace(table, columns=tuple(earlier)))
+def _earlier(table):
+    return replace(table, columns=tuple(each for each in table.columns if not each.is_later))
 
 
 def test_home_behind_a_symbolic_link_takes_a_newer_state(settings, tmp_path):
@@ -308,9 +299,6 @@ def test_later_file_without_a_usable_row_is_refused(desk):
 # ------------------------------------------- what one file says of an order several times
 
 
-BEFORE_31 = datetime(2025, 1, 30, tzinfo=UTC)
-
-
 @pytest.mark.parametrize("refunds_first", [False, True])
 def test_export_of_older_refunds_ends_sales_of_a_newer_export(desk, refunds_first):
     desk.bring(orders(("o4", 1, "b", 4, "completed")))  # refunds alone are no shop
@@ -318,13 +306,13 @@ def test_export_of_older_refunds_ends_sales_of_a_newer_export(desk, refunds_firs
         orders(("o1", 3, "a", 10, "completed"), ("o2", 31, "a", 5, "completed")),
         orders(("o1", 3, "a", 10, "refunded")),
     ]
-    reports = [desk.bring(export) for export in (exports[::-1] if refunds_first else exports)]
+    reports = desk.in_turn(exports, refunds_first)
     assert reports[-1].orders_superseded == 1
     assert desk.sales() == {("o4", "b"): 4, ("o2", "a"): 5}
-    assert ("o1", "a") in desk.sales(BEFORE_31)
-    assert sum(desk.bring(export).rows_accepted for export in exports) == 0
+    assert ("o1", "a") in desk.sales(on_day(30))
+    assert not any(report.rows_accepted for report in desk.in_turn(exports))
     assert desk.sales() == {("o4", "b"): 4, ("o2", "a"): 5}
-    assert ("o1", "a") in desk.sales(BEFORE_31)
+    assert ("o1", "a") in desk.sales(on_day(30))
 
 
 def test_refunds_of_a_flag_column_are_final(desk):
@@ -346,7 +334,7 @@ def test_refund_in_the_file_of_its_sale_counts(desk):
         )
     )
     assert desk.sales() == {("o1", "b"): 4, ("o2", "a"): 5}
-    assert ("o1", "a") in desk.sales(datetime(2025, 1, 2, tzinfo=UTC))
+    assert ("o1", "a") in desk.sales(on_day(2))
 
 
 def test_refunded_line_without_an_item_ends_only_itself(desk):
@@ -373,11 +361,9 @@ def test_newest_entry_of_a_status_log_counts(desk):
     log["updated"] = [f"2025-01-{day:02} 10:00:00" for day in (1, 3, 5, 7, 9, 2, 4, 2)]
     report = desk.bring(log, text=text)
     assert report.rows_read == report.rows_accepted + report.rows_duplicate + report.rows_filtered
-    known = [
-        desk.sales(datetime(2025, 1, day, tzinfo=UTC)).get(("o1", "a")) for day in (3, 4, 7, 8, 10)
-    ]
+    known = [desk.sales(on_day(day)).get(("o1", "a")) for day in (3, 4, 7, 8, 10)]
     assert known == [None, 10, 10, 8, None]
-    assert desk.sales(datetime(2025, 1, 4, tzinfo=UTC)) == {("o1", "a"): 10, ("o2", "b"): 3}
+    assert desk.sales(on_day(4)) == {("o1", "a"): 10, ("o2", "b"): 3}
     newest = {("o2", "a"): 7, ("o2", "b"): 3}
     assert desk.sales() == newest
     desk.bring(log, text=text)
@@ -393,10 +379,9 @@ def test_refund_of_a_line_leaves_the_other_lines_of_the_order(desk, newer_first)
         orders(("o1", 1, "a", 10, "completed"), ("o1", 1, "b", 4, "completed")),
         orders(("o1", 1, "b", 4, "refunded"), ("o2", 2, "b", 5, "completed")),
     ]
-    for export in exports[::-1] if newer_first else exports:
-        desk.bring(export)
+    desk.in_turn(exports, newer_first)
     assert desk.sales() == {("o1", "a"): 10, ("o2", "b"): 5}
-    assert ("o1", "a") in desk.sales(datetime(2025, 1, 2, tzinfo=UTC))
+    assert ("o1", "a") in desk.sales(on_day(2))
 
 
 def test_unchanged_line_stays_if_files_of_a_call_end_with_one_order(desk):
@@ -464,4 +449,4 @@ def test_unchanged_line_of_three_exports_counts_from_the_first(desk):
                 (f"o{5 + week}", 5 + week, "a", 1, "completed"),
             )
         )
-        assert desk.sales(datetime(2025, 1, 5, tzinfo=UTC)) == {("o1", "a"): 10, ("o1", "b"): 4}
+        assert desk.sales(on_day(5)) == {("o1", "a"): 10, ("o1", "b"): 4}

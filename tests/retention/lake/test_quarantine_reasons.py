@@ -5,7 +5,6 @@ import pytest
 from retention import templating
 from retention.errors import BadInput
 from retention.lake.importing import quarantine
-from retention.lake.importing.import_files import import_files
 from retention.lake.importing.quarantine_reasons import Reason, ReasonCode, by_code, by_text
 from retention.lake.importing.release import release
 from retention.lake.quality import quality
@@ -56,23 +55,16 @@ event_type  = { value = "purchase" }
 """
 
 
-@pytest.fixture
-def map_path(tmp_path):
-    path = tmp_path / "map.toml"
-    path.write_text(MAP)
-    return path
+GOOD = "".join(f"{n},c{n},2025-02-0{n} 10:00:00,2.00\n" for n in range(1, 9))
+BAD = (
+    "101,,2025-02-03 11:00:00,2.00\n102,c2,never,2.00\n103,c3,2025-02-03 11:00:00,cheap\n"
+    "104,GUEST,2025-02-05 11:00:00,2.00\n105,c6,1990-01-01 00:00:00,2.00,too,many\n"
+)
 
 
 @pytest.fixture
-def report(lake, database, settings, map_path, tmp_path):
-    good = "".join(f"{n},c{n},2025-02-0{n} 10:00:00,2.00\n" for n in range(1, 9))
-    bad = (
-        "101,,2025-02-03 11:00:00,2.00\n102,c2,never,2.00\n103,c3,2025-02-03 11:00:00,cheap\n"
-        "104,GUEST,2025-02-05 11:00:00,2.00\n105,c6,1990-01-01 00:00:00,2.00,too,many\n"
-    )
-    path = tmp_path / "orders.csv"
-    path.write_text(HEADER + good + bad)
-    return import_files(lake, database, settings, "events", [str(path)], map_path)
+def report(import_file, database):
+    return import_file(HEADER + GOOD + BAD, MAP, name="orders.csv", database=database)
 
 
 def without_codes(lake, settings):
@@ -159,9 +151,7 @@ def test_listing_is_the_same_for_files_of_earlier_versions(lake, settings, repor
 
 
 @pytest.mark.parametrize("is_earlier", [False, True])
-def test_release_by_code_retries_only_its_rows(
-    lake, database, settings, report, map_path, is_earlier
-):
+def test_release_by_code_retries_only_its_rows(lake, database, settings, report, is_earlier):
     if is_earlier:
         without_codes(lake, settings)
     (settings.home / "clean.toml").write_text('[placeholder_customer]\naction = "keep"\n')

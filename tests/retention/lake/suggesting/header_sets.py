@@ -9,6 +9,7 @@ import io
 import random
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -118,56 +119,45 @@ class _Rows:
 
     def _value(self, kind: str, at: dict[str, Any], chosen: dict[str, str]) -> str:
         name, _, options = kind.partition(" ")
-        words = next(csv.reader([options]), [])
-        by_format = {
-            "order": at["order"],
-            "customer": at["customer"],
-            "item": at["item"],
-            "uid": at["row"] * 7919 % 99_991,
-        }
-        if name in by_format:
-            return options % by_format[name]
-        if name in ("date", "later", "day"):
-            moment = at["at"] + timedelta(days=2 if name == "later" else 0)
-            return moment.strftime("%Y-%m-%d" if name == "day" else self.set.date)
+        words, number = next(csv.reader([options]), []), at["customer"]
+        person = f"{NAMES[number % 8]} {number}"
+        draw = self.random
+        if name in ("order", "customer", "item", "uid"):
+            return options % (at["row"] * 7919 % 99_991 if name == "uid" else at[name])
         if name == "state":  # of the order: mostly the first words
-            return chosen.setdefault(
-                kind, words[min(int(self.random.expovariate(0.9)), len(words) - 1)]
-            )
-        if name in ("name", "email", "own"):
-            number = at["customer"]
-            if name == "own":
-                return words[number % len(words)]
-            person = f"{NAMES[number % 8]} {number}"
-            return person if name == "name" else f"{person.replace(' ', '.').lower()}@example.org"
-        money = {
-            "price": at["unit"],
-            "line": at["unit"] * at["pieces"],
-            "total": at["total"],
-            "signed": at["unit"] * self.random.choice((0.2, 0.1, -0.1)),
-            "discount": self.random.choice((0.0, 0.0, 0.5, 1.25)),
-        }
-        if name in money:
-            return f"{money[name]:.2f}".replace(".", self.set.decimal)
-        if name == "small":
-            return str(self.random.randint(int(words[0]), int(words[1])))
-        return {
-            "row": lambda: str(at["row"]),
-            "position": lambda: str(at["position"]),
-            "quantity": lambda: str(at["pieces"]),
+            place = min(int(draw.expovariate(0.9)), len(words) - 1)
+            return chosen.setdefault(kind, words[place])
+        made: dict[str, Callable[[], Any]] = {
+            "date": lambda: at["at"].strftime(self.set.date),
+            "later": lambda: (at["at"] + timedelta(days=2)).strftime(self.set.date),
+            "day": lambda: f"{at['at']:%Y-%m-%d}",
+            "clock": lambda: f"{at['at']:%H:%M:%S}",
+            "name": lambda: person,
+            "email": lambda: f"{person.replace(' ', '.').lower()}@example.org",
+            "own": lambda: words[number % len(words)],
+            "price": lambda: self._money(at["unit"]),
+            "line": lambda: self._money(at["unit"] * at["pieces"]),
+            "total": lambda: self._money(at["total"]),
+            "signed": lambda: self._money(at["unit"] * draw.choice((0.2, 0.1, -0.1))),
+            "discount": lambda: self._money(draw.choice((0.0, 0.0, 0.5, 1.25))),
+            "small": lambda: draw.randint(int(words[0]), int(words[1])),
+            "row": lambda: at["row"],
+            "position": lambda: at["position"],
+            "quantity": lambda: at["pieces"],
             "title": lambda: f"Mug no. {at['item']}, red",
-            "products": lambda: (
-                f"{at['pieces']}× Mug no. {at['item']}, {self.random.randint(1, 3)}× Bag"
-            ),
-            "yen": lambda: str(round(at["unit"] * 100)),
-            "yendiscount": lambda: self.random.choice(("0", "0", "100")),
-            "rate": lambda: self.random.choice(words),
-            "word": lambda: self.random.choice(words),
-            "phone": lambda: f"+8613{at['customer']:09d}",
-            "clock": lambda: at["at"].strftime("%H:%M:%S"),
+            "products": lambda: f"{at['pieces']}× Mug no. {at['item']}, {draw.randint(1, 3)}× Bag",
+            "yen": lambda: round(at["unit"] * 100),
+            "yendiscount": lambda: draw.choice(("0", "0", "100")),
+            "rate": lambda: draw.choice(words),
+            "word": lambda: draw.choice(words),
+            "phone": lambda: f"+8613{number:09d}",
             "const": lambda: options,
             "blank": lambda: "",
-        }[name]()
+        }
+        return str(made[name]())
+
+    def _money(self, amount: float) -> str:
+        return f"{amount:.2f}".replace(".", self.set.decimal)
 
 
 # ---------------------------------------------------------------- judging a proposed map
