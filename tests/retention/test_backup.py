@@ -61,53 +61,69 @@ def test_restore_returns_the_saved_installation(home, tmp_path):
         backup(home, file)
 
 
+def archive(*members) -> bytes:
+    """Return an archive of members (header, content)."""
+    with io.BytesIO() as file:
+        with tarfile.open(fileobj=file, mode="w:gz") as tar:
+            for header, content in members:
+                tar.addfile(header, io.BytesIO(content))
+        return file.getvalue()
+
+
+def member(name: str, content: bytes = b"x", **header):
+    created = tarfile.TarInfo(name)
+    created.size = len(content)
+    for field, value in header.items():
+        setattr(created, field, value)
+    return created, content
+
+
+def harmed_late(content: bytes) -> bytes:
+    """Harm a header within, where reading ends without a word."""
+    plain = bytearray(gzip.decompress(content))
+    plain[plain.rindex(b"ustar") - 100] ^= 0xFF
+    return gzip.compress(plain)
+
+
+def with_wrong_size(content: bytes) -> bytes:
+    plain = bytearray(gzip.decompress(content))
+    header = tarfile.TarInfo.frombuf(bytes(plain[:512]), "utf-8", "strict")
+    header.size //= 2
+    plain[:512] = header.tobuf(tarfile.USTAR_FORMAT)
+    return gzip.compress(plain)
+
+
+def with_a_foreign_block(content: bytes) -> bytes:
+    """End with a block of a kind that there is not."""
+    packing = zlib.compressobj(wbits=31)
+    begun = packing.compress(gzip.decompress(content)[:100_000])
+    return begun + packing.flush(zlib.Z_FULL_FLUSH) + 16 * b"\x07"
+
+
+def changed(content: bytes) -> bytes:
+    return gzip.compress(gzip.decompress(content).replace(b"U0LEAD", b"U0EVIL"))
+
+
 @pytest.mark.nightly_after(3)
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        ("cut", "not whole"),
-        ("late", "not whole"),
-        ("changed", "state.db is not what was saved"),
-        ("foreign", "no backup, or not whole"),
-        ("climbing", "no backup, or not whole"),
-        ("absent", "There is no file"),
-        ("unpacking", "no backup, or not whole"),
-        ("listless", "no backup that this version can read"),
+        (lambda content: content[: len(content) // 2], "not whole"),
+        (harmed_late, "not whole"),
+        (changed, "state.db is not what was saved"),
+        (lambda _: b"no archive", "no backup, or not whole"),
+        (lambda _: archive(member("../escaped")), "no backup, or not whole"),
+        (lambda _: None, "There is no file"),
+        (with_a_foreign_block, "no backup, or not whole"),
+        (lambda _: archive(member("manifest.json", b"[]")), "no backup that this version can read"),
+        (with_wrong_size, "othing was restored"),
     ],
 )
 def test_damaged_backup_restores_nothing(home, tmp_path, harm, says):
     file, new_home = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
     backup(home, file)
-    content = file.read_bytes()
-    if harm == "cut":
-        file.write_bytes(content[: len(content) // 2])
-    elif harm == "late":  # in a header within, where reading ends without a word
-        plain = bytearray(gzip.decompress(content))
-        plain[plain.rindex(b"ustar") - 100] ^= 0xFF
-        file.write_bytes(gzip.compress(plain))
-    elif harm == "absent":
-        file.unlink()
-    elif harm == "changed":
-        plain = gzip.decompress(content)
-        file.write_bytes(gzip.compress(plain.replace(b"U0LEAD", b"U0EVIL")))
-    elif harm == "unpacking":
-        packing = zlib.compressobj(wbits=31)
-        begun = packing.compress(gzip.decompress(content)[:100_000]) + packing.flush(
-            zlib.Z_FULL_FLUSH
-        )
-        file.write_bytes(begun + 16 * b"\x07")  # a block of a kind that there is not
-    elif harm == "listless":
-        with tarfile.open(file, "w:gz") as tar:
-            member = tarfile.TarInfo("manifest.json")
-            member.size = 2
-            tar.addfile(member, io.BytesIO(b"[]"))
-    elif harm == "foreign":
-        file.write_bytes(b"no archive")
-    else:
-        with tarfile.open(file, "w:gz") as tar:
-            member = tarfile.TarInfo("../escaped")
-            member.size = 1
-            tar.addfile(member, io.BytesIO(b"x"))
+    content = harm(file.read_bytes())
+    file.unlink() if content is None else file.write_bytes(content)
     with pytest.raises(BadInput, match=says) as error:
         restore(new_home, file)
     assert "Errno" not in str(error.value)
@@ -118,19 +134,14 @@ def test_damaged_backup_restores_nothing(home, tmp_path, harm, says):
 def rewritten(file, change) -> None:
     """Change the members of a backup: a list of (header, content)."""
     with tarfile.open(file, "r:gz") as tar:
-        members = [(member, tar.extractfile(member).read()) for member in tar.getmembers()]
+        members = [(each, tar.extractfile(each).read()) for each in tar.getmembers()]
     change(members)
-    with tarfile.open(file, "w:gz") as tar:
-        for member, content in members:
-            tar.addfile(member, io.BytesIO(content))
+    file.write_bytes(archive(*members))
 
 
-def member(name: str, content: bytes = b"x", **header):
-    created = tarfile.TarInfo(name)
-    created.size = len(content)
-    for field, value in header.items():
-        setattr(created, field, value)
-    return created, content
+def with_first(name):
+    """Return a change that puts a file in front."""
+    return lambda members: members.insert(0, member(name))
 
 
 def listed(members, name: str) -> None:
@@ -146,26 +157,17 @@ def listed(members, name: str) -> None:
     ("change", "says"),
     [
         (
-            lambda members: members.insert(0, member("lake/extra.parquet")),
+            with_first("lake/extra.parquet"),
             "'lake/extra.parquet', which its manifest does not list",
         ),
         (
             lambda members: members.append(member("late")),
             "'late', which its manifest does not list",
         ),
-        (
-            lambda members: members.insert(0, member("../escaped")),
-            r"'\.\./escaped', which would be written outside",
-        ),
-        (
-            lambda members: members.insert(0, member("/tmp/escaped")),
-            "'/tmp/escaped', which would be written outside",
-        ),
-        (
-            lambda members: members.insert(0, member("./state.db")),
-            r"'\./state.db', which would be written outside",
-        ),
-        (lambda members: members.insert(0, member("state.db")), "'state.db' more than once"),
+        (with_first("../escaped"), r"'\.\./escaped', which would be written outside"),
+        (with_first("/tmp/escaped"), "'/tmp/escaped', which would be written outside"),
+        (with_first("./state.db"), r"'\./state.db', which would be written outside"),
+        (with_first("state.db"), "'state.db' more than once"),
         (lambda members: members.insert(0, members[-1]), "'manifest.json' more than once"),
         (
             lambda members: members.append(member("lake", b"", type=tarfile.DIRTYPE)),
@@ -197,19 +199,6 @@ def test_backup_with_unexpected_member_restores_nothing(home, tmp_path, change, 
     assert "take the original, or another backup" in str(refused.value)
     assert not new_home.home.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.tar.gz", "home"]
-
-
-def test_wrong_file_size_restores_nothing(home, tmp_path):
-    file, new_home = tmp_path / "all.tar.gz", Settings(home=tmp_path / "there", _env_file=None)
-    backup(home, file)
-    plain = bytearray(gzip.decompress(file.read_bytes()))
-    header = tarfile.TarInfo.frombuf(bytes(plain[:512]), "utf-8", "strict")
-    header.size //= 2
-    plain[:512] = header.tobuf(tarfile.USTAR_FORMAT)
-    file.write_bytes(gzip.compress(bytes(plain)))
-    with pytest.raises(BadInput, match="othing was restored"):
-        restore(new_home, file)
-    assert not new_home.home.exists()
 
 
 def test_backup_without_the_key_says_so(home, tmp_path):

@@ -1,6 +1,6 @@
 """Test what only Shopify has: bulk operations, the cost bucket and the parts of its records."""
 
-from contextlib import contextmanager
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -66,7 +66,6 @@ def test_operation_of_somebody_else_is_waited_for(pair):
     stand_in.mutations["bulkOperationRunQuery"]({"query": query})
     error = failure(lambda: next(connector.pull({})))
     assert error.code == "rate_limited"
-    assert error.retry_at is not None
     assert error.retry_at > clock.wall() + timedelta(minutes=5)
 
 
@@ -108,7 +107,6 @@ def test_slowly_filling_bucket_ends_the_pull_with_its_time(pair):
     stand_in.restore_rate, stand_in.available = 0.1, 0.0
     error = failure(lambda: list(connector.pull(LOADED)))
     assert error.code == "rate_limited"
-    assert error.retry_at is not None
     assert error.retry_at > clock.wall() + timedelta(minutes=1)
 
 
@@ -209,17 +207,10 @@ def test_credentials_of_an_app_give_a_token_that_is_renewed():
         assert connector.check()["currency"] == "GBP"
         assert len([call for call in stand_in.calls if "oauth" in call.path]) == 1
         stand_in.expires_in = 60
-        with connected_again(connector) as another:
+        with closing(Shopify(connector._access)) as another:
             another.check()
             another.check()
         assert len([call for call in stand_in.calls if "oauth" in call.path]) == 3
-
-
-@contextmanager
-def connected_again(connector):
-    another = Shopify(connector._access)
-    yield another
-    another.close()
 
 
 def test_wrong_client_secret_is_denied():

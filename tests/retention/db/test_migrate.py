@@ -98,36 +98,24 @@ def test_old_version_can_store_jobs_during_an_upgrade(empty, database):
 def test_upgrade_requeues_unsent_files_of_measured_campaigns(empty, database):
     """The file may have been sent another way, so its customers are not cancelled."""
     upgrade(empty, "0012_slack_oauth")
+    over = "not sent before the window was over"
     at = datetime(2025, 5, 1, tzinfo=UTC)
     with database.transaction() as session:
         for name in ("measuring", "closed", "cancelled"):
             session.execute(OLD_CAMPAIGN, {"id": name, "state": name, "at": at})
             for who, channel, error in (
-                ("file", "csv", "not sent before the window was over"),
-                ("call", "call", "not sent before the window was over"),
-                ("mail", "email", "not sent before the window was over"),
-                ("refused", "csv", "no consent any more"),
-                ("erased-0a", "csv", "not sent before the window was over"),
+                *(("file", "csv", over), ("call", "call", over), ("mail", "email", over)),
+                *(("refused", "csv", "no consent any more"), ("erased-0a", "csv", over)),
             ):
-                session.execute(
-                    insert(Send).values(
-                        campaign_id=name,
-                        customer_id=who,
-                        channel=channel,
-                        state="cancelled",
-                        error=error,
-                        queued_at=at,
-                    )
-                )
+                send = {"campaign_id": name, "customer_id": who, "channel": channel}
+                send |= {"state": "cancelled", "error": error, "queued_at": at}
+                session.execute(insert(Send).values(send))
     upgrade(empty, "0013_files_nobody_took")
     with database.reading() as session:
-        waiting = select(Send.campaign_id, Send.customer_id).where(
-            Send.state == "queued", Send.error.is_(None)
-        )
-        assert set(session.execute(waiting).tuples()) == {
-            ("measuring", "file"),
-            ("measuring", "call"),
-        }
+        waiting = select(Send.campaign_id, Send.customer_id)
+        waiting = waiting.filter_by(state="queued", error=None)
+        sends = set(session.execute(waiting).tuples())
+        assert sends == {("measuring", "file"), ("measuring", "call")}
 
 
 def test_upgrade_derives_codes_from_stored_errors_of_sends(empty, database):
@@ -156,16 +144,9 @@ def test_upgrade_derives_codes_from_stored_errors_of_sends(empty, database):
     with database.transaction() as session:
         session.execute(OLD_CAMPAIGN, {"id": "c1", "state": "live", "at": at})
         for number, (state, error) in enumerate(expected):
-            session.execute(
-                insert(Send).values(
-                    campaign_id="c1",
-                    customer_id=f"k{number}",
-                    channel="email",
-                    state=state,
-                    error=error,
-                    queued_at=at,
-                )
-            )
+            send = {"campaign_id": "c1", "customer_id": f"k{number}", "channel": "email"}
+            send |= {"state": state, "error": error, "queued_at": at}
+            session.execute(insert(Send).values(send))
     upgrade(empty)
     with database.reading() as session:
         rows = session.execute(select(Send.state, Send.error, Send.error_code)).tuples()
@@ -186,12 +167,9 @@ def test_insert_once_and_upsert(empty, database):
 def test_unsubscribes_of_an_earlier_version_are_of_emails(empty, database):
     upgrade(empty, "0032_profiles")
     with database.engine.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO suppressions (customer_id, source, at, team_id) "
-                "VALUES ('k1', 'unsubscribe', '2025-05-01 09:00:00', 'local')"
-            )
-        )
+        row = "('k1', 'unsubscribe', '2025-05-01 09:00:00', 'local')"
+        columns = "customer_id, source, at, team_id"
+        connection.execute(text(f"INSERT INTO suppressions ({columns}) VALUES {row}"))
     upgrade(empty)
     with database.transaction() as session:
         (row,) = session.scalars(select(Suppression))
