@@ -20,7 +20,7 @@ from retention.connect.connections import Access
 from retention.connect.contract import ConnectorError
 from retention.connect.platforms import profile_deletion
 from retention.connect.shops import webhook_inbox
-from retention.connect.sources import source_records, source_removal
+from retention.connect.sources import source_records
 from retention.connect.sources.source_records import SourceProblem, problem_of
 from retention.connect.sources.trial import try_source
 from retention.db import Transaction
@@ -439,7 +439,7 @@ def _add_change(deed: str, change: Callable[..., Any], help: str) -> None:
 _add_change("pause", source_records.pause, gettext("Stop a source until it is resumed."))
 _add_change("resume", _resume, gettext("Let a paused source run again."))
 _add_change(
-    "remove", source_removal.remove, gettext("Remove a source; the data that it brought stays.")
+    "remove", source_records.remove, gettext("Remove a source; the data that it brought stays.")
 )
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from retention.connect.contract import CodeBatch, ConnectorError, Discount, DiscountCode, chunks
 from retention.connect.shops.orders import need
-from retention.connect.shops.shopify import VERSION
-from retention.connect.shops.shopify_api import ShopifyApi
+from retention.connect.shops.shopify import VERSION, ShopifyApi
 from retention.text import gettext
 
 BATCH = 250  # of codes, customers and products in one request

@@ -1,9 +1,10 @@
-"""Pull what is new from a source, and import it.
+"""Pull what is new from a source, and import it; stop if its columns are not those of before.
 
 A pull yields one `Batch` per import. The caller stores a batch's watermark after its import. If the
 process dies in between, the next pull imports the same rows again, which changes nothing.
 """
 
+import difflib
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from retention.connect import connections, registry
 from retention.connect.contract import ConnectedShop, ConnectorError, FirstCancelled, Page
-from retention.connect.sources import drift, places, query_source
+from retention.connect.sources import places, query_source
 from retention.connect.sources.source_records import COUNTS, SourceProblem, problem_of
 from retention.db.tables import Connection, Source
 from retention.errors import BadInput
+from retention.lake.importing.mapping import quoted
 from retention.lake.importing.single_currency import MixedCurrencies
 from retention.lake.lake import naive
 from retention.lake.reading import NoRows
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from retention.lake.reading.sources import SourceCheck
 
 LATE = timedelta(days=1)  # an event this much older than the newest known one is late
+SIMILAR = 0.5  # of a renamed column's old and new name
 MIN_ROWS = 10  # a source with fewer rows is never said to have shrunk
 
 
@@ -39,7 +42,7 @@ MIN_ROWS = 10  # a source with fewer rows is never said to have shrunk
 class Batch:
     """What one import brought.
 
-    `columns`: columns of the source with their kinds (`drift.kinds`).
+    `columns`: columns of the source with their kinds (`_kinds`).
     `late`: accepted events that are more than `LATE` older than the newest event known before.
     """
 
@@ -159,10 +162,10 @@ class Pull:
     def _check_columns(self, source: "OpenSource", mapped: "ColumnMap", rows: int | None) -> None:
         known = self.source.columns
         if rows is None:
-            problem = drift.missing_columns(source, mapped, known)
+            problem = _missing_columns(source, mapped, known)
         else:
-            now = drift.kinds(self.lake.duckdb, source, mapped)
-            problem = drift.changed_kinds(source, now, known)
+            now = _kinds(self.lake.duckdb, source, mapped)
+            problem = _changed_kinds(source, now, known)
             self._columns.update(now)
         if problem:
             raise problem
@@ -248,3 +251,96 @@ def _events_before(lake: "Lake", cutoff: datetime) -> int:
     view = lake.table("events").get_name()
     query = f'SELECT count(*) FROM "{view}" WHERE occurred_at < ?'  # noqa: S608 - our own view
     return int(lake.duckdb.execute(query, [naive(cutoff)]).fetchall()[0][0])
+
+
+# ---------------------------------------------------------------- drift of columns
+
+
+def _missing_columns(
+    source: "OpenSource", mapped: "ColumnMap", known: Mapping[str, Any]
+) -> SourceProblem | None:
+    """Return the problem of a source that lacks columns of its map.
+
+    `known`: columns of the last good pull, from `_kinds`.
+    """
+    there = {name.casefold() for name in source.columns}
+    optional = {name.casefold() for name in mapped.optional}
+    named = {name for expression in mapped.values.values() for name in expression.columns}
+    named |= mapped.where.columns if mapped.where else set()
+    named |= {name for name, _ in mapped.leave_out}
+    gone = sorted(name for name in named if name.casefold() not in there | optional)
+    if not gone:
+        return None
+    old = {name.casefold() for name in known}
+    new = [name for name in source.columns if known and name.casefold() not in old]
+    return SourceProblem(
+        "schema_changed", file=source.name, gone=gone, new=new, renamed=_renamed(gone, new)
+    )
+
+
+def _renamed(gone: list[str], new: list[str]) -> dict[str, str]:
+    """Pair each lost column with the new one that is most like it."""
+    if len(gone) == len(new) == 1:
+        return {gone[0]: new[0]}
+    lower = {name.casefold(): name for name in new}
+    pairs: dict[str, str] = {}
+    for name in gone:
+        nearest = difflib.get_close_matches(name.casefold(), lower, 1, SIMILAR)
+        if nearest:
+            pairs[name] = lower.pop(nearest[0])
+    return pairs
+
+
+def _changed_kinds(
+    source: "OpenSource", now: Mapping[str, Any], known: Mapping[str, Any]
+) -> SourceProblem | None:
+    """Return the problem of a source whose numbers or times became something else.
+
+    A column without a value says nothing.
+
+    `now`, `known`: columns of this pull and of the last good one, from `_kinds`.
+    """
+    changed = [
+        {"column": name, "was": known[name], "now": kind}
+        for name, kind in now.items()
+        if known.get(name) in ("number", "time") and kind not in ("", known[name])
+    ]
+    return SourceProblem("schema_changed", file=source.name, changed=changed) if changed else None
+
+
+def _kinds(con: Any, source: "OpenSource", mapped: "ColumnMap") -> dict[str, str]:
+    """Return a source's columns with the kind of their values: number, time or text.
+
+    A column without values, and one that the map reads neither as a number nor as a time, has no
+    kind.
+    """
+    expected = {
+        name: kind
+        for kind, targets in (("number", "number"), ("time", "moment"))
+        for column in mapped.source_columns_of(targets)
+        for name in source.columns
+        if name.casefold() == column.casefold()
+    }
+    if not expected:
+        return dict.fromkeys(source.columns, "")
+    listed = ", ".join(
+        f"count(*) FILTER (trim({quoted(name)}::VARCHAR) <> ''), "
+        f"count({_converted(source, name, kind)})"
+        for name, kind in expected.items()
+    )
+    query = f"SELECT {listed} FROM {source.relation}"  # noqa: S608 - names are quoted
+    counts = con.execute(query).fetchall()[0]
+    observed = {
+        name: "" if not filled else kind if 2 * usable >= filled else "text"
+        for (name, kind), filled, usable in zip(
+            expected.items(), counts[::2], counts[1::2], strict=True
+        )
+    }
+    return {name: observed.get(name, "") for name in source.columns}
+
+
+def _converted(source: "OpenSource", name: str, kind: str) -> str:
+    reading = source.readings.get(name)
+    if reading:
+        return reading.sql
+    return f"try_cast({quoted(name)}::VARCHAR AS {'DOUBLE' if kind == 'number' else 'TIMESTAMPTZ'})"

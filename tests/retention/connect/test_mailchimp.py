@@ -7,7 +7,7 @@ import pytest
 from retention.connect.contract import Profile
 from retention.connect.platforms import mailchimp as connect
 from retention.connect.platforms.contacts import FIELDS
-from retention.connect.platforms.mailchimp_audience import TAGS, address_of
+from retention.connect.platforms.mailchimp import TAGS, address_of
 from tests.retention.connect.failures import failure
 from tests.retention.connect.platforms import connected, people
 

@@ -7,7 +7,7 @@ from sqlalchemy import select, update
 
 from retention import clock
 from retention.connect.shops import webhook_inbox
-from retention.connect.sources import source_records, source_removal
+from retention.connect.sources import source_records
 from retention.db.tables import Connection, ShopCode, ShopDiscount, Source, Webhook
 from retention.errors import Conflict
 from tests.standins import code_shops
@@ -27,7 +27,7 @@ def connection(database, settings) -> Connection:
 
 def remove(database, settings) -> list[Source]:
     with database.transaction() as session:
-        source_removal.remove(session, "shop", "U0ADMIN")
+        source_records.remove(session, "shop", "U0ADMIN")
         return list(session.scalars(select(Source)))
 
 
