@@ -9,6 +9,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
@@ -178,9 +179,5 @@ def rotate(keys: Keys, token: bytes) -> bytes:
 
 
 def _fernet(keys: Keys) -> MultiFernet:
-    return MultiFernet([Fernet(_derived(key)) for key in keys.all])
-
-
-def _derived(key: bytes) -> bytes:
-    derived = HKDF(hashes.SHA256(), length=32, salt=None, info=_PURPOSE).derive(key)
-    return urlsafe_b64encode(derived)
+    derive = partial(HKDF, hashes.SHA256(), length=32, salt=None, info=_PURPOSE)
+    return MultiFernet([Fernet(urlsafe_b64encode(derive().derive(key))) for key in keys.all])

@@ -216,47 +216,9 @@ def _settle(
     raise ServerUnavailable(sentence.format(detail=verdict.detail))
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """A way to send e-mails.
-
-    `open`: returns the adapter. Raises `BadInput` if a setting is missing.
-    """
-
-    setting: str
-    open: Callable[[Settings], Adapter]
-
-
-def _webhook(settings: Settings) -> Adapter:
-    return WebhookAdapter(_secret(settings.webhook_url), _secret(settings.webhook_key).encode())
-
-
-def open_text_adapter(settings: Settings) -> Adapter:
-    """Return the adapter for SMS and WhatsApp, whose address is no way to send e-mails.
-
-    Raises `BadInput`: ``RETENTION_SMS_WEBHOOK_URL`` or the key is missing or wrong.
-    """
-    url, key = _secret(settings.sms_webhook_url), _secret(settings.webhook_key).encode()
-    return WebhookAdapter(url, key, setting="RETENTION_SMS_WEBHOOK_URL")
-
-
-def _smtp(settings: Settings) -> Adapter:
-    return SmtpAdapter(parse_smtp_url(_secret(settings.smtp_url)))
-
-
-def _platform(settings: Settings) -> Adapter:
-    raise ValueError(
-        "a connection needs the database; see `retention.connect.platforms.mail.open_channel`"
-    )
-
-
-# By the name in ``sends.channel``, of at most eight characters. The first one that is switched on
-# is used.
-CHANNELS: dict[str, Channel] = {
-    "platform": Channel("mail_connection", _platform),
-    "webhook": Channel("webhook_url", _webhook),
-    "email": Channel("smtp_url", _smtp),
-}
+# Names in ``sends.channel``, of at most eight characters, with their settings. The first one that
+# is switched on is used.
+CHANNELS = {"platform": "mail_connection", "webhook": "webhook_url", "email": "smtp_url"}
 
 
 def configured_channel(settings: Settings) -> str:
@@ -264,7 +226,7 @@ def configured_channel(settings: Settings) -> str:
 
     With ``csv``, a person downloads a file.
     """
-    switched_on = (name for name, one in CHANNELS.items() if settings.is_switched_on(one.setting))
+    switched_on = (name for name, one in CHANNELS.items() if settings.is_switched_on(one))
     return next(switched_on, "csv")
 
 
@@ -277,8 +239,18 @@ def sending_channel(settings: Settings, message_channel: str) -> str:
 
 
 def open_adapter(settings: Settings, name: str) -> Adapter:
-    """Return the adapter of a channel."""
-    return CHANNELS[name].open(settings)
+    """Return the adapter of a channel; a connection has another one.
+
+    `name`: ``webhook``, ``email``, ``sms`` or ``whatsapp``. The address for texts is no way to send
+    e-mails.
+    Raises `BadInput`: a setting is missing or wrong.
+    """
+    if name == "email":
+        return SmtpAdapter(parse_smtp_url(_secret(settings.smtp_url)))
+    url, variable = settings.webhook_url, "RETENTION_WEBHOOK_URL"
+    if is_text(name):
+        url, variable = settings.sms_webhook_url, "RETENTION_SMS_WEBHOOK_URL"
+    return WebhookAdapter(_secret(url), _secret(settings.webhook_key).encode(), setting=variable)
 
 
 def _secret(secret: SecretStr | None) -> str:

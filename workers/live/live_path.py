@@ -141,7 +141,7 @@ class Drain:
         failpoint("scored")
         with self._database.transaction() as session:
             self._publish(session, batches, report.customers, scored, report)
-            inbox.put_back(session, later)
+            inbox.put(session, later, "old")
             failpoint("published")
         failpoint("committed")
         if live_import.compact_events(self._lake.root):

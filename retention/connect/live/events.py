@@ -5,7 +5,7 @@ sentence; the other rows of its batch are accepted.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -157,7 +157,7 @@ def check_rows(
     earlier_keys: list[str] = []
     rejected: list[Rejection] = []
     for index, row in enumerate(rows):
-        found = row if isinstance(row, Rejection) else _checked(index, row, now, is_page)
+        found = row if isinstance(row, Rejection) else _checked(row, now, is_page)
         if isinstance(found, Rejection):
             rejected.append(Rejection(index, found.code, found.text))
             continue
@@ -218,23 +218,23 @@ def _adapter() -> TypeAdapter[CanonicalEvent]:
     return TypeAdapter(CanonicalEvent)
 
 
-def _checked(index: int, row: Any, now: datetime, is_page: bool) -> dict[str, Any] | Rejection:
+def _checked(row: Any, now: datetime, is_page: bool) -> dict[str, Any] | Rejection:
+    """Return an event as it is stored; a rejection has no place yet."""
     if not isinstance(row, dict):
-        return Rejection(index, "not_an_object", gettext("the row is no JSON object"))
+        return Rejection(0, "not_an_object", gettext("the row is no JSON object"))
     try:
         event: dict[str, Any] = dict(_adapter().validate_python(row))
     except ValidationError as error:
-        return _rejection(index, error)
+        return _rejection(error)
     if is_page and event["event_type"] not in BROWSER_TYPES:
-        text = gettext("event_type is {value!r}; this key may send only {allowed}")
-        return Rejection(
-            index,
-            "not_allowed",
-            text.format(value=event["event_type"], allowed=", ".join(sorted(BROWSER_TYPES))),
-        )
+        message = gettext("event_type is {value!r}; this key may send only {allowed}")
+        allowed = ", ".join(sorted(BROWSER_TYPES))
+        text = message.format(value=event["event_type"], allowed=allowed)
+        return Rejection(0, "not_allowed", text)
     for name, value in event.items():
         if isinstance(value, str) and "\0" in value:
-            return _reason(index, Reason(ReasonCode.UNKNOWN_VALUE, _no_nul(name)))
+            values = gettext("the texts without the character NUL")
+            return _reason(ReasonCode.UNKNOWN_VALUE, column=name, values=values)
     for name in ("occurred_at", "available_at"):
         at = event.get(name)
         if at is None:
@@ -244,11 +244,9 @@ def _checked(index: int, row: Any, now: datetime, is_page: bool) -> dict[str, An
         except OverflowError:  # before the year 1 or after 9999; refused below
             at = at.replace(tzinfo=UTC)
         if at < _EARLIEST and not is_page:
-            return _reason(
-                index, Reason(ReasonCode.IMPOSSIBLE_DATE, {"earliest": str(EARLIEST.year)})
-            )
+            return _reason(ReasonCode.IMPOSSIBLE_DATE, earliest=str(EARLIEST.year))
         if name == "occurred_at" and at > now + MAX_CLOCK_SKEW and not is_page:
-            return _reason(index, Reason(ReasonCode.FUTURE_TIME))
+            return _reason(ReasonCode.FUTURE_TIME)
         event[name] = _micros(at)
     if event.get("currency"):
         event["currency"] = event["currency"].upper()
@@ -257,46 +255,37 @@ def _checked(index: int, row: Any, now: datetime, is_page: bool) -> dict[str, An
     return {name: value for name, value in event.items() if value is not None and value != ""}
 
 
-def _no_nul(column: str) -> dict[str, str]:
-    return {"column": column, "values": gettext("the texts without the character NUL")}
+def _reason(code: ReasonCode, **data: str) -> Rejection:
+    return Rejection(0, code.value, Reason(code, data).text)
 
 
-def _reason(index: int, reason: Reason) -> Rejection:
-    return Rejection(index, reason.code.value, reason.text)
+# Pydantic's types of errors of a number.
+_NO_NUMBER = ("float_type", "float_parsing", "finite_number")
 
 
-# Pydantic's type of error → reason for a column.
-_REASONS: dict[str, Callable[[str], Reason]] = {
-    "missing": Reason.missing,
-    "string_too_short": Reason.missing,
-    "literal_error": lambda column: Reason(
-        ReasonCode.UNKNOWN_VALUE, {"column": column, "values": ", ".join(EVENT_TYPES)}
-    ),
-    "float_type": lambda column: Reason(ReasonCode.NOT_A_NUMBER, {"column": column}),
-    "float_parsing": lambda column: Reason(ReasonCode.NOT_A_NUMBER, {"column": column}),
-    "finite_number": lambda column: Reason(ReasonCode.NOT_A_NUMBER, {"column": column}),
-}
-
-
-def _rejection(index: int, error: ValidationError) -> Rejection:
+def _rejection(error: ValidationError) -> Rejection:
     """Return the first fault of a row."""
     first = error.errors(include_url=False, include_input=True)[0]
     kind, column = first["type"], str(first["loc"][0]) if first["loc"] else ""
-    if first.get("input") is None and column in EVENTS.required:
-        return _reason(index, Reason.missing(column))
-    if make := _REASONS.get(kind):
-        return _reason(index, make(column))
+    is_missing = first.get("input") is None and column in EVENTS.required
+    if is_missing or kind in ("missing", "string_too_short"):
+        missing = Reason.missing(column)
+        return Rejection(0, missing.code.value, missing.text)
+    if kind == "literal_error":
+        return _reason(ReasonCode.UNKNOWN_VALUE, column=column, values=", ".join(EVENT_TYPES))
+    if kind in _NO_NUMBER:
+        return _reason(ReasonCode.NOT_A_NUMBER, column=column)
     if column in ("occurred_at", "available_at"):
-        return _reason(index, Reason(ReasonCode.NOT_A_TIME, {"column": column}))
+        return _reason(ReasonCode.NOT_A_TIME, column=column)
     if kind == "extra_forbidden":
         message = gettext("{column} is no column of an event; use {columns}")
         text = message.format(column=column[:40], columns=", ".join(CanonicalEvent.__annotations__))
-        return Rejection(index, "unknown_field", text)
+        return Rejection(0, "unknown_field", text)
     if kind == "string_too_long":
         message = gettext("{column} has more than {limit} characters")
         text = message.format(column=column, limit=first["ctx"]["max_length"])
-        return Rejection(index, "too_long", text)
+        return Rejection(0, "too_long", text)
     if kind in ("greater_than_equal", "less_than_equal"):
         text = gettext("{column} is beyond ±{limit:,.0f}").format(column=column, limit=MAX_NUMBER)
-        return Rejection(index, "too_large", text)
-    return Rejection(index, "not_text", gettext("{column} is no text").format(column=column))
+        return Rejection(0, "too_large", text)
+    return Rejection(0, "not_text", gettext("{column} is no text").format(column=column))

@@ -69,10 +69,10 @@ def add(
     if kind == "events":
         before = int((clock.now() - OLD).timestamp() * 1e6)
         old = [row for row in fresh if row["occurred_at"] < before]
-        _put(session, old, "old")
-        _put(session, [row for row in fresh if row["occurred_at"] >= before], kind)
+        put(session, old, "old")
+        put(session, [row for row in fresh if row["occurred_at"] >= before], kind)
     else:
-        _put(session, fresh, kind)
+        put(session, fresh, kind)
     return Stored(len(fresh), len(rows) - len(fresh))
 
 
@@ -89,12 +89,8 @@ def split_months(
     )
 
 
-def put_back(session: Transaction, rows: Sequence[dict[str, Any]]) -> None:
-    """Store old events that the lake gets in a later round."""
-    _put(session, rows, "old")
-
-
-def _put(session: Transaction, rows: Sequence[dict[str, Any]], kind: Kind) -> None:
+def put(session: Transaction, rows: Sequence[dict[str, Any]], kind: Kind) -> None:
+    """Store rows, which may be known."""
     if rows:
         own = {"team_id": session.settings.team_id, "kind": kind}
         session.add(EventBatch(**own, rows=len(rows), body=pack(rows)))

@@ -14,7 +14,6 @@ from retention import clock
 from retention.connect.sources.source_records import longest_usual_gap
 from retention.db import Transaction
 from retention.db.tables import EventBatch, LiveSender
-from retention.settings import Settings
 
 HOUR = timedelta(hours=1)
 KEPT = timedelta(days=14)  # two weekends of a sender's rhythm
@@ -32,7 +31,8 @@ def note(session: Transaction, names: Collection[str], now: datetime) -> list[Li
         row = known.get(name)
         if row is None:
             if len(known) < MAX_SENDERS:
-                known[name] = _new(session.settings, name, now)
+                own = {"team_id": session.settings.team_id, "hours": [_hour(now).isoformat()]}
+                known[name] = LiveSender(**own, name=name, last_at=now, silent_since=None)
                 session.add(known[name])
             continue
         if row.silent_since is not None:
@@ -105,13 +105,6 @@ def _is_behind(session: Transaction) -> bool:
     events = session.own(EventBatch, kind="events")
     oldest = session.scalar(events.with_only_columns(func.min(EventBatch.received_at)))
     return oldest is not None and clock.wall() - oldest > _BEHIND
-
-
-def _new(settings: Settings, name: str, now: datetime) -> LiveSender:
-    hours = [_hour(now).isoformat()]
-    return LiveSender(
-        team_id=settings.team_id, name=name, hours=hours, last_at=now, silent_since=None
-    )
 
 
 def _hours(row: LiveSender) -> list[datetime]:

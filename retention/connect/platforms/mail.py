@@ -20,11 +20,10 @@ from retention.outreach.adapter import (
     Message,
     ServerUnavailable,
     Verdict,
-    is_text,
     require_text_channel,
 )
 from retention.outreach.consent import public_url
-from retention.outreach.dispatch import open_adapter, open_text_adapter, sending_channel
+from retention.outreach.dispatch import open_adapter, sending_channel
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -103,8 +102,6 @@ def open_channel(session: Transaction, name: str) -> Adapter:
 
     `name`: one of `retention.outreach.dispatch.CHANNELS`, or ``sms`` or ``whatsapp``.
     """
-    if is_text(name):
-        return open_text_adapter(session.settings)
     return open_platform(session) if name == CHANNEL else open_adapter(session.settings, name)
 
 

@@ -112,18 +112,12 @@ def _refunds(refund: Any) -> list[Refund]:
         Refund(
             f"{identity}:{need(line, 'id')}",
             at,
-            _refunded_line(line),
+            text(_meta(line, "_refunded_item_id")),
             abs(decimal(need(line, "quantity"), "quantity")),
             abs(money(need(line, "total"), "refunds.total")),
         )
         for line in lines
     ]
-
-
-def _refunded_line(line: Any) -> str | None:
-    """Return the id of the line that was refunded."""
-    value = _meta(line, "_refunded_item_id")
-    return None if value is None else str(value)
 
 
 def customer_row(record: Mapping[str, Any], consent_field: str) -> dict[str, Any]:

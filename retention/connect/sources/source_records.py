@@ -315,15 +315,13 @@ def summary(session: Transaction, source: Source) -> dict[str, Any]:
     }
 
 
-def run_data(run: SourceRun) -> dict[str, Any]:
-    """Return a pull as data."""
-    counts = {name: getattr(run, f"rows_{name}") for name in COUNTS}
-    return {"at": run.at.isoformat(), "problem": run.problem, **counts}
-
-
 def runs(session: Transaction, source: Source, number: int = 10) -> list[dict[str, Any]]:
     """Return the newest pulls of a source as data."""
-    return [run_data(run) for run in session.scalars(_runs(source.id).limit(number))]
+    return [
+        {"at": run.at.isoformat(), "problem": run.problem}
+        | {name: getattr(run, f"rows_{name}") for name in COUNTS}
+        for run in session.scalars(_runs(source.id).limit(number))
+    ]
 
 
 def rotate_all(session: Transaction) -> int:

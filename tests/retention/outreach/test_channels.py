@@ -20,7 +20,7 @@ from retention.outreach.adapter import (
 )
 from retention.outreach.consent import customers_without_consent
 from retention.outreach.contacts import find_numbers, with_numbers
-from retention.outreach.dispatch import open_text_adapter, sending_channel
+from retention.outreach.dispatch import open_adapter, sending_channel
 from retention.outreach.webhook import WebhookAdapter
 from retention.risk.policy import DEFAULT, read_policy
 from retention.settings import Settings
@@ -176,7 +176,7 @@ def test_webhook_of_emails_sends_no_sms():
     with pytest.raises(BadInput, match="set RETENTION_SMS_WEBHOOK_URL"):
         require_text_channel(settings, "sms")
     with pytest.raises(BadInput, match="RETENTION_SMS_WEBHOOK_URL cannot be used"):
-        open_text_adapter(settings)
+        open_adapter(settings, "sms")
 
 
 def test_sms_is_retried_under_its_key_and_arrives_once(settings, database):
