@@ -115,7 +115,8 @@ class Brevo(MailPlatform):
                 return Answer(201, {"id": key})
             case "GET", "contacts", "lists":
                 rows = [{"id": key, "name": name} for key, (name, _) in self.lists.items()]
-                return self._page(call, "lists", rows[::-1], MOST["lists"])
+                order = 1 if call.query.get("sort") == "asc" else -1
+                return self._page(call, "lists", rows[::order], MOST["lists"])
             case "POST", "contacts", "lists":
                 return self._add_list(call.json())
             case "GET", "contacts", "lists", key, "contacts":

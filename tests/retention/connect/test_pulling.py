@@ -120,8 +120,7 @@ def test_crash_between_import_and_watermark_neither_doubles_nor_loses(settings, 
 def test_renamed_column_stops_the_pull_and_is_named(place, folder):
     write(folder / "b.csv", lines(20, 40).replace("paid", "total_paid"), 2)
     error = failure(place.pull)
-    assert error.code == "schema_changed"
-    assert error.facts["gone"] == ["paid"]
+    assert (error.code, error.facts["gone"]) == ("schema_changed", ["paid"])
     assert error.facts["renamed"] == {"paid": "total_paid"}
     assert place.events() == 20
     write(folder / "b.csv", lines(20, 40), 3)
@@ -144,8 +143,7 @@ def test_shrunk_file_is_refused_until_somebody_accepts_it(settings, folder):
     place.pull()
     write(folder / "a.csv", lines(0, 15), 2)
     error = failure(place.pull)
-    assert error.code == "shrunk"
-    assert (error.facts["rows"], error.facts["rows_before"]) == (15, 40)
+    assert (error.code, error.facts["rows"], error.facts["rows_before"]) == ("shrunk", 15, 40)
     assert place.pull(accepts_shrunk=True).duplicate == 15
     assert place.pull() is None
 
@@ -176,8 +174,7 @@ def test_currency_that_changes_stops_the_pull(settings, folder):
     place.pull()
     write(folder / "b.csv", lines(20, 40).replace("\n", ",EUR\n").replace("d,EUR", "d,currency"), 2)
     error = failure(place.pull)
-    assert error.code == "currency_changed"
-    assert (error.facts["known"], error.facts["new"]) == (["USD"], ["EUR"])
+    assert (error.code, error.facts) == ("currency_changed", {"known": ["USD"], "new": ["EUR"]})
     assert place.events() == 20
 
 
@@ -281,17 +278,15 @@ def test_web_address_never_leads_to_a_private_address(settings, httpserver):
         httpserver.expect_request(path).respond_with_data("", 302, headers={"Location": target})
     httpserver.expect_request("/orders.csv").respond_with_data(lines(0, 20))
     assert "127.0.0.1" in refused(settings, httpserver.url_for("/orders.csv"))
-    assert (
-        Place(near(settings), "object_store", httpserver.url_for("/own.csv")).pull().accepted == 20
-    )
+    own = Place(near(settings), "object_store", httpserver.url_for("/own.csv"))
+    assert own.pull().accepted == 20
     for path, address in (
         ("/cloud", "169.254.169.254"),
         ("/mapped", "10.0.0.7"),
         ("/translated", "10.0.0.7"),
     ):
-        assert f"RETENTION_PRIVATE_SOURCES={address}" in refused(
-            near(settings), httpserver.url_for(path)
-        )
+        text = refused(near(settings), httpserver.url_for(path))
+        assert f"RETENTION_PRIVATE_SOURCES={address}" in text
 
 
 @pytest.mark.parametrize(
@@ -493,9 +488,8 @@ def test_query_whose_column_was_renamed_is_refused(query):
 
 def test_database_that_is_away_is_a_temporary_problem(query):
     _, place = query
-    place.source.secrets = connections.encrypt(
-        place.settings.keys, {"url": "sqlite:////nowhere/x.db"}
-    )
+    away = {"url": "sqlite:////nowhere/x.db"}
+    place.source.secrets = connections.encrypt(place.settings.keys, away)
     assert failure(place.pull).code == "unavailable"
 
 

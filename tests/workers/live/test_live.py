@@ -67,8 +67,17 @@ def accept(desk, *rows) -> None:
     change(desk.database, inbox.add, checked.rows, checked.keys)
 
 
-def drain(desk) -> int:
+def drain(desk, *rows) -> int:
+    """Accept rows, and handle what waits."""
+    if rows:
+        accept(desk, *rows)
     return Drain(desk.database).round()
+
+
+def forget_keys(desk) -> None:
+    """Forget the keys of accepted events, as after a week, or for events of a file."""
+    with desk.database.transaction() as session:
+        session.execute(delete(EventKey))
 
 
 def in_lake(desk) -> list[str]:
@@ -96,8 +105,7 @@ def bought(number, customer, **fields) -> dict:
 
 
 def test_events_reach_lake_scores_and_directory(desk):
-    accept(desk, event(1), event(2, "brand-new"), bought(3, "brand-new"))
-    assert drain(desk) == 3
+    assert drain(desk, event(1), event(2, "brand-new"), bought(3, "brand-new")) == 3
     assert in_lake(desk) == ["live-1", "live-2", "live-3"]
     with desk.database.reading() as session:
         scored = {row.customer_id: row for row in session.scalars(select(LiveScore))}
@@ -109,8 +117,7 @@ def test_events_reach_lake_scores_and_directory(desk):
 
 
 def test_sources_of_events_are_known_as_senders(desk):
-    accept(desk, event(1), event(2, source="erp"))
-    drain(desk)
+    drain(desk, event(1), event(2, source="erp"))
     stored = scalars(desk.database, select(LiveSender).order_by(LiveSender.name))
     assert [row.name for row in stored] == ["erp", "test"]
     assert {row.last_at for row in stored} == {clock.now()}
@@ -118,8 +125,7 @@ def test_sources_of_events_are_known_as_senders(desk):
 
 def test_live_scores_equal_those_of_a_sweep(desk):
     customers = [f"c{number:04d}" for number in range(6)]
-    accept(desk, *(bought(number, name) for number, name in enumerate(customers)))
-    drain(desk)
+    drain(desk, *(bought(number, name) for number, name in enumerate(customers)))
     lake = Lake.open(desk.settings)
     rows = {row.customer_id: row for row in scalars(desk.database, select(LiveScore))}
     from retention.registry import definition_in_force
@@ -174,43 +180,32 @@ def test_batch_that_another_process_published_publishes_nothing(desk, monkeypatc
 
 def test_alert_fires_once_for_a_customer_who_crosses_a_tier(desk):
     lake = Lake.open(desk.settings)
-    swept = sweep(
-        lake,
-        None,
-        load_policy(desk.settings),
-        as_of=clock.now(),
-        window=Window(active_within_days=56),
-    )
+    policy, window = load_policy(desk.settings), Window(active_within_days=56)
+    swept = sweep(lake, None, policy, as_of=clock.now(), window=window)
     silent = swept.cohort.customer_id[0]
     alert = watch(desk, "risk <= low and value > 0", since=timedelta(minutes=30))
-    accept(desk, bought(1, silent))
-    drain(desk)
+    drain(desk, bought(1, silent))
     with desk.database.reading() as session:
         firing = session.scalars(select(AlertFiring)).one()
         assert (firing.alert_id, firing.customers, firing.state) == (alert, 1, "sent")
         assert session.scalar(select(func.count()).select_from(Outbox)) == 1
         assert live_alerts.reported(session) == {alert: frozenset({silent})}
-    accept(desk, bought(2, silent))
-    drain(desk)
+    drain(desk, bought(2, silent))
     assert count(desk, AlertFiring) == 1
 
 
 def test_no_alert_fires_in_the_quiet_hours(desk):
     watch(desk, "orders >= 1")
     clock.configure(fixed=clock.now().replace(hour=23))
-    accept(desk, bought(1, "brand-new"))
-    drain(desk)
+    drain(desk, bought(1, "brand-new"))
     assert (in_lake(desk), count(desk, AlertFiring)) == (["live-1"], 0)
 
 
 def test_event_that_an_import_brought_before_is_not_doubled(desk):
     row = bought(1, "c0001")
-    accept(desk, row)
-    drain(desk)
-    with desk.database.transaction() as session:
-        session.execute(delete(EventKey))
-    accept(desk, row)
-    drain(desk)
+    drain(desk, row)
+    forget_keys(desk)
+    drain(desk, row)
     assert in_lake(desk) == ["live-1"]
 
 
@@ -222,33 +217,25 @@ def test_known_id_with_another_time_is_a_duplicate(desk, later):
     moved = {"occurred_at": (at + later).isoformat()}
     row |= {"occurred_at": at.isoformat()}
     accept(desk, row)
-    accept(desk, row | moved)
-    assert drain(desk) == 1  # the server counted the other one
-    with desk.database.transaction() as session:  # of a file, or forgotten after a week
-        session.execute(delete(EventKey))
-    accept(desk, row | moved, bought(2, "c0001"))
-    drain(desk)
+    assert drain(desk, row | moved) == 1  # the server counted the other one
+    forget_keys(desk)
+    drain(desk, row | moved, bought(2, "c0001"))
     assert in_lake(desk) == ["live-1", "live-2"]
 
 
 def test_known_id_of_the_last_month_is_a_duplicate(desk):
     first = clock.now().replace(day=1, hour=1)
     row = bought(1, "c0001") | {"occurred_at": (first - timedelta(hours=2)).isoformat()}
-    accept(desk, row)
-    drain(desk)
-    with desk.database.transaction() as session:
-        session.execute(delete(EventKey))
-    accept(desk, row | {"occurred_at": first.isoformat()})
-    drain(desk)
+    drain(desk, row)
+    forget_keys(desk)
+    drain(desk, row | {"occurred_at": first.isoformat()})
     assert in_lake(desk) == ["live-1"]
 
 
 def test_old_events_wait_and_each_round_takes_few_months(desk):
     first = clock.now() - timedelta(days=400)
-    old = [
-        event(number, occurred_at=(first - timedelta(days=31 * number)).isoformat())
-        for number in range(30)
-    ]
+    months = [(first - timedelta(days=31 * number)).isoformat() for number in range(30)]
+    old = [event(number, occurred_at=at) for number, at in enumerate(months)]
     accept(desk, *old, bought(90, "c0001"))
     process = Drain(desk.database)
     process.round()
@@ -267,13 +254,8 @@ def test_old_events_wait_and_each_round_takes_few_months(desk):
 def test_many_months_with_few_files_are_not_compacted(desk, monkeypatch):
     monkeypatch.setattr(live_import, "MAX_FILES", 12)
     first = clock.now() - timedelta(days=400)
-    accept(
-        desk,
-        *(
-            event(number, occurred_at=(first - timedelta(days=31 * number)).isoformat())
-            for number in range(20)
-        ),
-    )
+    months = [(first - timedelta(days=31 * number)).isoformat() for number in range(20)]
+    accept(desk, *(event(number, occurred_at=at) for number, at in enumerate(months)))
     process = Drain(desk.database)
     while process.round():
         pass
@@ -285,14 +267,12 @@ def test_page_event_with_the_id_of_an_order_deletes_no_order(desk):
     checked = events.check_rows([view], clock.now(), source="browser", is_page=True)
     change(desk.database, inbox.add, checked.rows, checked.keys)
     drain(desk)
-    accept(desk, bought(1, "c0001"))
-    drain(desk)
+    drain(desk, bought(1, "c0001"))
     assert in_lake(desk) == ["live-1"]
 
 
 def test_amounts_in_another_currency_are_quarantined(desk):
-    accept(desk, bought(1, "c0001") | {"currency": "USD"}, bought(2, "c0002"))
-    drain(desk)
+    drain(desk, bought(1, "c0001") | {"currency": "USD"}, bought(2, "c0002"))
     assert in_lake(desk) == ["live-2"]
     report = one(desk.database, select(ImportLog).where(ImportLog.source == "live")).report
     assert report["quarantine"] == {"unknown_value": 1}
@@ -324,12 +304,14 @@ def test_events_of_erased_customers_are_dropped(desk):
 def test_identified_customers_are_merged_into_the_lake(desk):
     row = {"customer_id": "c0001", "email": "ann@shop.example"}
     change(desk.database, inbox.add, [row], ["k1"], "customers")
-    before = (
-        Lake.open(desk.settings).table("customers").execute().set_index("customer_id").sort_index()
-    )
+
+    def customers():
+        frame = Lake.open(desk.settings).table("customers").execute()
+        return frame.set_index("customer_id").sort_index()
+
+    before = customers()
     assert drain(desk) == 1
-    after = Lake.open(desk.settings).table("customers").execute().set_index("customer_id")
-    after = after.sort_index()
+    after = customers()
     assert after.email["c0001"] == "ann@shop.example"
     assert after.drop(columns="email").equals(before.drop(columns="email"))
     assert count(desk, EventBatch) == 0
