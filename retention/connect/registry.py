@@ -1,36 +1,42 @@
 """Find a platform's connector by its kind.
 
-Each kind is imported on first use, because connectors load HTTP clients.
+The classes are imported on first use, because they load an HTTP client.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from retention.connect import connections
 from retention.connect.connections import Access
 from retention.connect.contract import Connector, FirstCancelled, MakesCodes
-from retention.connect.platforms.mail import PLATFORMS, platform_class
 from retention.db import Transaction
 from retention.db.tables import Connection
 from retention.errors import unknown_name
 from retention.settings import Settings
 from retention.text import gettext
 
-SHOPS = ("shopify", "woocommerce")  # kinds of connections; all of them make codes, too
+# Kinds of connections; all shops make codes, too.
+SHOPS = ("shopify", "woocommerce")
+PLATFORMS = ("brevo", "customer.io", "klaviyo", "mailchimp", "sendgrid")
 KINDS = tuple(sorted((*SHOPS, *PLATFORMS)))
 
 
 def connector_class(kind: str) -> Any:
     """Return the class of a kind's connector. It takes an `Access`."""
-    if kind in PLATFORMS:
-        return platform_class(kind)
-    if kind in SHOPS:
-        from retention.connect.shops.shopify import Shopify
-        from retention.connect.shops.woocommerce import WooCommerce
+    if kind not in KINDS:
+        similar = gettext("There is no platform {kind!r}. Did you mean {nearest}?")
+        other = gettext("There is no platform {kind!r}; there are {kinds}.")
+        raise unknown_name(kind, KINDS, similar, other, kind=kind, kinds=", ".join(KINDS))
+    from retention.connect.platforms.brevo import Brevo
+    from retention.connect.platforms.customer_io import CustomerIo
+    from retention.connect.platforms.klaviyo import Klaviyo
+    from retention.connect.platforms.mailchimp import Mailchimp
+    from retention.connect.platforms.sendgrid import SendGrid
+    from retention.connect.shops.shopify import Shopify
+    from retention.connect.shops.woocommerce import WooCommerce
 
-        return Shopify if kind == Shopify.kind else WooCommerce
-    similar = gettext("There is no platform {kind!r}. Did you mean {nearest}?")
-    other = gettext("There is no platform {kind!r}; there are {kinds}.")
-    raise unknown_name(kind, KINDS, similar, other, kind=kind, kinds=", ".join(KINDS))
+    platforms = Brevo, CustomerIo, Klaviyo, Mailchimp, SendGrid
+    classes: tuple[Any, ...] = (Shopify, WooCommerce, *platforms)
+    return next(each for each in classes if each.kind == kind)
 
 
 def connector(
@@ -44,8 +50,7 @@ def connector(
     opened: Any = connector_class(kind)(access)
     if first_cancelled is not None and hasattr(opened, "first_cancelled"):
         opened.first_cancelled = first_cancelled
-    found: Connector = opened
-    return found
+    return cast(Connector, opened)
 
 
 def active_shop(session: Transaction) -> Connection | None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from retention import clock
-from retention.connect import connections
+from retention.connect import connections, registry
 from retention.connect.contract import ConnectorError
 from retention.db import Transaction
 from retention.errors import BadInput
@@ -82,21 +82,6 @@ class PlatformMail:
         return ServerUnavailable(reason.format(name=self._name), error.retry_at)
 
 
-PLATFORMS = ("brevo", "customer.io", "klaviyo", "mailchimp", "sendgrid")  # kinds of connections
-
-
-def platform_class(kind: str) -> Any:
-    """Return the class of a mail platform; the classes load an HTTP client."""
-    from retention.connect.platforms.brevo import Brevo
-    from retention.connect.platforms.customer_io import CustomerIo
-    from retention.connect.platforms.klaviyo import Klaviyo
-    from retention.connect.platforms.mailchimp import Mailchimp
-    from retention.connect.platforms.sendgrid import SendGrid
-
-    classes: tuple[Any, ...] = (Brevo, CustomerIo, Klaviyo, Mailchimp, SendGrid)
-    return next(each for each in classes if each.kind == kind)
-
-
 def open_channel(session: Transaction, name: str) -> Adapter:
     """Return the adapter of a channel, which may be a connection.
 
@@ -121,11 +106,12 @@ def open_platform(session: Transaction) -> Adapter:
     """Return the adapter of the connection in ``RETENTION_MAIL_CONNECTION``."""
     name = session.settings.mail_connection
     connection = connections.find(session, name)
-    if connection.kind not in PLATFORMS:
+    if connection.kind not in registry.PLATFORMS:
         message = gettext(
             "RETENTION_MAIL_CONNECTION is {name!r}, a connection to {kind}; name one to {kinds}."
         )
-        kinds = ", ".join(PLATFORMS)
+        kinds = ", ".join(registry.PLATFORMS)
         raise BadInput(message.format(name=name, kind=connection.kind, kinds=kinds))
     access = connections.access(session.settings, connection)
-    return PlatformMail(platform_class(connection.kind)(access), connection.name)
+    platform: Any = registry.connector(connection.kind, access)
+    return PlatformMail(platform, connection.name)

@@ -15,8 +15,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from retention import clock
 from retention.connect import connections
 from retention.connect.contract import ConnectorError, chunks
-from retention.connect.platforms.mail import PLATFORMS
-from retention.connect.registry import connector
+from retention.connect.registry import PLATFORMS, connector
 from retention.connect.shops.webhook_inbox import next_attempt
 from retention.db import Database, Transaction
 from retention.db.audit import record

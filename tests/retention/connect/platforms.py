@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from retention.connect import registry
 from retention.connect.connections import Access
 from retention.connect.contract import Profile
-from retention.connect.platforms import mail
 from tests.standins.profile_platforms import PLATFORMS
 
 
@@ -15,7 +15,7 @@ def connected(kind: str, **changes: str) -> Iterator[tuple[Any, Any]]:
     """Yield a connector and its stand-in."""
     with PLATFORMS[kind].stand_in.start() as stand_in:
         values = PLATFORMS[kind].values(stand_in) | changes
-        connector = mail.platform_class(kind)(Access(values))
+        connector = registry.connector_class(kind)(Access(values))
         yield connector, stand_in
         connector.close()
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from retention import clock
-from retention.connect import connections
+from retention.connect import connections, registry
 from retention.connect.platforms import mail
 from retention.errors import BadInput
 from retention.outreach.adapter import ADDRESS_REFUSED, Contact, Message, ServerUnavailable
@@ -48,7 +48,7 @@ def message(key="c1:7", email="ann@example.com"):
 
 
 def test_every_platform_has_a_stand_in():
-    assert set(PLATFORMS) == set(mail.PLATFORMS)
+    assert set(PLATFORMS) == set(registry.PLATFORMS)
 
 
 def test_email_arrives_whole(pair):
@@ -134,7 +134,7 @@ def test_key_without_the_right_to_send_is_named():
 def test_connection_of_the_setting_sends(settings, database):
     brevo = PLATFORMS["brevo"]
     with brevo.stand_in.start() as stand_in:
-        declared, values = mail.platform_class("brevo").settings, brevo.values(stand_in)
+        declared, values = registry.connector_class("brevo").settings, brevo.values(stand_in)
         of = {"channel": None, "by": "U0ADMIN"}
         change(database, connections.add, "brevo", "brevo", declared, values, **of)
         own = Settings(home=settings.home, mail_connection="brevo", _env_file=None)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from retention import clock
+from retention.connect import registry
 from retention.connect.connections import Access, check_values
 from retention.connect.contract import Profile
-from retention.connect.platforms import mail
 from retention.connect.platforms.platform_sync import _sync_list
 from retention.errors import BadInput
 from tests.retention.connect.failures import failure
@@ -88,7 +88,7 @@ def test_address_of_two_customers_stays_in_the_list_every_night(kind):
     shared = "both@example.com"
     with PLATFORMS[kind].stand_in.start() as stand_in:
         for _ in range(4):
-            connector = mail.platform_class(kind)(Access(PLATFORMS[kind].values(stand_in)))
+            connector = registry.connector_class(kind)(Access(PLATFORMS[kind].values(stand_in)))
             _sync_list(connector, "hold-out", [Profile("k1", shared)])
             assert len(stand_in.members()["hold-out"]) == 1
             # The contact gets the id of the customer whose profile comes last.

@@ -12,8 +12,8 @@ from retention.connect import connections
 from retention.connect.contract import ConnectorError, ListUnavailable
 from retention.connect.platforms import profiles
 from retention.connect.platforms.contacts import MailPlatform
-from retention.connect.platforms.mail import platform_class
 from retention.connect.readers import api_keys
+from retention.connect.registry import connector_class
 from retention.db.tables import Audience, AudienceMember, Job, Profile, ProfileSnapshot
 from retention.lake import Lake
 from retention.outreach.consent import suppressed_customers
@@ -137,7 +137,7 @@ def test_publication_is_due_with_the_first_key_and_every_night(database, setting
 
 def connect(desk, kind, values):
     with desk.database.transaction() as session:
-        declared = platform_class(kind).settings
+        declared = connector_class(kind).settings
         connections.add(session, "mail", kind, declared, values, channel="C0CRM", by=ADMIN)
 
 

@@ -13,8 +13,7 @@ from retention import clock
 from retention.connect import connections
 from retention.connect.contract import Profile
 from retention.connect.platforms import profile_deletion
-from retention.connect.platforms.mail import platform_class
-from retention.connect.registry import connector
+from retention.connect.registry import connector, connector_class
 from retention.db.tables import Audit, Job, Outbox, ProfileDeletion
 from retention.keys import Keys
 from tests import readonly
@@ -59,7 +58,7 @@ def platforms(shop, someone):
 
 def connect(shop, kind, values):
     with shop.database.transaction() as session:
-        declared = platform_class(kind).settings
+        declared = connector_class(kind).settings
         row = connections.add(session, kind, kind, declared, values, channel="C0CRM", by=ADMIN)
         platform = connector(kind, connections.access(shop.settings, row))
     if not platform.missing_settings:
@@ -218,7 +217,7 @@ def test_connection_with_a_new_key_is_asked_again(shop, someone, klaviyo):
     assert [(row.state, row.error_code) for row in rows(shop)] == [("waiting", "access_denied")]
     with shop.database.transaction() as session:
         values = PLATFORMS["klaviyo"].values(klaviyo)
-        declared = platform_class("klaviyo").settings
+        declared = connector_class("klaviyo").settings
         connections.add(session, "klaviyo", "klaviyo", declared, values, channel=None, by=ADMIN)
     make_due(shop)
     tick(shop)
