@@ -7,14 +7,14 @@ import pytest
 
 from retention import clock
 from retention.connect.live import inbox
-from retention.db.migrate import upgrade
 from retention.db.tables import EventBatch, EventKey
+from tests.databases import create_tables
 from tests.world import change, read
 
 
 @pytest.fixture
-def database(empty, database):
-    upgrade(empty)
+def database(database):
+    create_tables(database)
     return database
 
 
@@ -27,7 +27,7 @@ def keys(*numbers: int) -> list[str]:
     return [f"{number:032x}" for number in numbers]
 
 
-def test_known_and_repeated_rows_are_stored_once(database, empty):
+def test_known_and_repeated_rows_are_stored_once(database):
     with database.transaction() as session:
         first = inbox.add(session, rows(1, 2, 1), keys(1, 2, 1))
         again = inbox.add(session, rows(2, 3), keys(2, 3))
@@ -35,14 +35,14 @@ def test_known_and_repeated_rows_are_stored_once(database, empty):
     assert read(database, inbox.waiting) == 3
 
 
-def test_rolled_back_rows_can_be_sent_again(database, empty):
+def test_rolled_back_rows_can_be_sent_again(database):
     with database.reading() as session:
         inbox.add(session, rows(1), keys(1))
         session.rollback()
     assert change(database, inbox.add, rows(1), keys(1)).accepted == 1
 
 
-def test_oldest_batches_of_a_kind_are_taken_and_removed_once(database, empty):
+def test_oldest_batches_of_a_kind_are_taken_and_removed_once(database):
     with database.transaction() as session:
         for number in range(4):
             kind = "customers" if number == 1 else "events"
@@ -58,7 +58,7 @@ def test_oldest_batches_of_a_kind_are_taken_and_removed_once(database, empty):
         assert len(inbox.oldest(session, "customers", 1)) == 1
 
 
-def test_backlog_of_single_events_is_taken_in_parts(database, empty, monkeypatch):
+def test_backlog_of_single_events_is_taken_in_parts(database, monkeypatch):
     """PostgreSQL takes at most 65,535 parameters of a statement."""
     many = 66_000 if database.engine.dialect.name == "postgresql" else 100
     with database.transaction() as session:
@@ -72,7 +72,7 @@ def test_backlog_of_single_events_is_taken_in_parts(database, empty, monkeypatch
         assert inbox.remove(session, batches)
 
 
-def test_old_keys_are_forgotten(database, empty):
+def test_old_keys_are_forgotten(database):
     with database.transaction() as session:
         inbox.add(session, rows(1, 2), keys(1, 2))
         old = session.get_one(EventKey, ("local", keys(1)[0]))

@@ -12,6 +12,7 @@ from retention.db import Base
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
 from retention.db.tables import Campaign, Delivery, Job, Process, Send, Suppression
+from tests.databases import create_tables
 
 
 def test_migrations_equal_the_models(empty, database):
@@ -153,8 +154,8 @@ def test_upgrade_derives_codes_from_stored_errors_of_sends(empty, database):
         assert {(state, error): code for state, error, code in rows} == expected
 
 
-def test_insert_once_and_upsert(empty, database):
-    upgrade(empty)
+def test_insert_once_and_upsert(database):
+    create_tables(database)
     with database.transaction() as session:
         assert insert_once(session, Delivery, key="k")
         assert not insert_once(session, Delivery, key="k")
