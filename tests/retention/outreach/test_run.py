@@ -291,7 +291,7 @@ def test_tick_requests_one_delivery_job_at_a_time(database, campaign):
 def test_sending_requires_a_public_url(database, settings, campaign):
     private = Settings(home=settings.home, smtp_url="smtp://x", _env_file=None)
     with pytest.raises(BadInput, match="RETENTION_PUBLIC_URL"):
-        live_campaigns.deliver_now(database, private, campaign, Scripted())
+        live_campaigns.deliver_now(database, private, campaign.row, Scripted())
     assert campaign.states() == {"queued"}
 
 
