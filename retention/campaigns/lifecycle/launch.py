@@ -217,7 +217,7 @@ def go_live(session: Transaction, step: Step) -> SendingResult:
     shop_codes.queue_codes(session, campaign, now)
     channel = sending_channel(session.settings, body.message_channel)
     sends.queue_sends(session, campaign, channel, now)
-    sizes = assignment.group_sizes(session, campaign_id)
+    groups = assignment.find_groups(session, campaign_id, body.holdout)
     treated = (Assignment.campaign_id == campaign_id, Assignment.arm == "treatment")
     has_code = Assignment.offer["action"].as_string().in_(CODED)
     needed = session.scalar(select(func.count()).where(*treated, has_code))
@@ -226,7 +226,7 @@ def go_live(session: Transaction, step: Step) -> SendingResult:
             "{owed} customers are to get a code and {codes} have one; please send it again."
         )
         raise Conflict(problem.format(owed=needed, codes=codes))
-    return SendingResult(campaign, sizes["treatment"], sizes["control"], codes)
+    return SendingResult(campaign, groups.treatment, groups.control, codes)
 
 
 def recipient_rows(

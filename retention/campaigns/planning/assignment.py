@@ -184,16 +184,6 @@ def assigned_customers(session: Transaction, campaign_id: str) -> list[str]:
     return list(session.scalars(select(Assignment.customer_id).where(*both)))
 
 
-def group_sizes(session: Transaction, campaign_id: str) -> dict[str, int]:
-    """Count the customers of each group."""
-    group_counts = (
-        select(Assignment.arm, func.count())
-        .where(Assignment.campaign_id == campaign_id)
-        .group_by(Assignment.arm)
-    )
-    return {**dict.fromkeys(GROUPS, 0), **dict(session.execute(group_counts).tuples().all())}
-
-
 def reset_groups(session: Transaction, campaign_id: str) -> None:
     """Turn the groups back into a plain audience. Called when an edit resets the approval."""
     in_campaign = update(Assignment).where(Assignment.campaign_id == campaign_id)

@@ -166,18 +166,6 @@ def _new_terms(line: OfferLine) -> dict[str, str | float | None]:
     }
 
 
-def discount_text(offer: Mapping[str, Any]) -> str:
-    """Return the value of ``{discount}``.
-
-    For example ``15%``, ``£5.00``, ``free shipping`` or nothing.
-    """
-    if offer["action"] == "free_shipping":
-        return gettext("free shipping")
-    if offer.get("amount"):
-        return templating.money(offer["amount"], offer.get("currency") or "", 2)
-    return templating.exact_percent(offer["discount"]) if offer.get("discount") else ""
-
-
 def public_terms(offer: Mapping[str, Any]) -> dict[str, Any]:
     """Return the public terms of an offer.
 
@@ -234,25 +222,15 @@ def _items_by_category(lake: "Lake", rule: Rule) -> dict[str, list[str]]:
     return by_category
 
 
-def conditions_text(offer: Mapping[str, Any]) -> str:
-    """Return the value of ``{conditions}``.
-
-    For example `` (from £30.00 on)``, `` (only Coffee)`` or nothing.
-    """
-    if category := limited_category(offer):
-        return gettext(" (only {category})").format(category=category)
-    if not offer.get("min_order"):
-        return ""
-    amount = templating.money(offer["min_order"], offer.get("currency") or "", 2)
-    return gettext(" (from {amount} on)").format(amount=amount)
-
-
-def describe_rule(rule: Rule, currency: str = "") -> str:
+def describe_rule(rule: Rule) -> str:
     """Describe a rule's action in words."""
     if rule.action == "coupon":
-        conditions = conditions_text({"min_order": rule.min_order, "currency": currency})
+        conditions = ""
+        if rule.min_order:
+            amount = templating.money(rule.min_order, "", 2)
+            conditions = gettext(" (from {amount} on)").format(amount=amount)
         text = gettext("a coupon of {discount}{conditions}")
-        return text.format(discount=_rule_discount(rule, currency), conditions=conditions)
+        return text.format(discount=_discount(rule, ""), conditions=conditions)
     return {
         "free_shipping": gettext("free shipping"),
         "reminder": gettext("a reminder of what is due, no discount"),
@@ -274,7 +252,7 @@ def next_step(rule: Rule | None, currency: str = "", consent: str = "given") -> 
             return gettext("no offer: consent unknown")
         return gettext("no offer")
     if rule.action == "coupon":
-        return gettext("{discount} coupon").format(discount=_rule_discount(rule, currency))
+        return gettext("{discount} coupon").format(discount=_discount(rule, currency))
     return {
         "free_shipping": gettext("free shipping"),
         "reminder": gettext("reminder"),
@@ -283,9 +261,10 @@ def next_step(rule: Rule | None, currency: str = "", consent: str = "given") -> 
     }[rule.action]
 
 
-def _rule_discount(rule: Rule, currency: str) -> str:
-    terms = rule.model_dump(include={"action", "discount", "amount"})
-    return discount_text({**terms, "currency": currency})
+def _discount(rule: Rule, currency: str) -> str:
+    if rule.amount:
+        return templating.money(rule.amount, currency, 2)
+    return templating.exact_percent(rule.discount)
 
 
 def money_off(rule: Rule, policy: Policy) -> float:

@@ -1,6 +1,5 @@
 """Store a new audience as a campaign's next version."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert
@@ -21,14 +20,6 @@ KEPT = ("expires_days", "budget", "send_on", "approver")
 TERMS = ("action", "discount", "face", "min_order", "categories", "contact")
 
 
-@dataclass(frozen=True, slots=True)
-class _Merged:
-    """The new version, and the offers that keep the terms of the present one."""
-
-    body: Body
-    changed: tuple[OfferLine, ...]
-
-
 def replace_audience(session: Transaction, step: Step, drafted: Draft) -> NextVersion:
     """Store a draft's audience as the next version and reset all approvals.
 
@@ -36,10 +27,10 @@ def replace_audience(session: Transaction, step: Step, drafted: Draft) -> NextVe
     """
     before = find_campaign(session, step.campaign_id)
     old = Body.of(before)
-    merged = _merge(old, drafted.body)
-    lines = {line.rule: line for line in merged.body.offers}
+    body, changed = _merge(old, drafted.body)
+    lines = {line.rule: line for line in body.offers}
     terms = [changed_offer(terms, lines[terms["rule"]]) for terms in sampled_terms(drafted.rows)]
-    body = with_parts(session.settings, merged.body, terms)
+    body = with_parts(session.settings, body, terms)
     body.check_offers()
     was_default = is_default_name(
         before.name, old, before.created_at.astimezone(session.settings.zone)
@@ -53,12 +44,13 @@ def replace_audience(session: Transaction, step: Step, drafted: Draft) -> NextVe
     session.execute(
         insert(Assignment), [{**row, **shared} for row in _rows(written.campaign, drafted)]
     )
-    for line in merged.changed:
+    for line in changed:
         set_offer(session, before.id, line)
     return written
 
 
-def _merge(old: Body, new: Body) -> _Merged:
+def _merge(old: Body, new: Body) -> tuple[Body, list[OfferLine]]:
+    """Return the new version, and the offers that keep the terms of the present one."""
     present = {line.rule: line for line in old.offers}
     lines, changed = [], []
     has_new_channel = new.message_channel != old.message_channel
@@ -75,7 +67,7 @@ def _merge(old: Body, new: Body) -> _Merged:
     if body.copy_action == old.copy_action and not has_new_channel:
         texts = {name: getattr(old, name) for name in ("copy_text", "reminder_text")}
         body = body.model_copy(update=texts)
-    return _Merged(body, tuple(changed))
+    return body, changed
 
 
 def _rows(campaign: Campaign, drafted: Draft) -> list[dict[str, Any]]:

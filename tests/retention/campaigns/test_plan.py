@@ -14,11 +14,11 @@ from retention.campaigns.measurement.effects import difference, sample_ratio, sm
 from retention.campaigns.message.wording import default_text, fill_text, validate_text
 from retention.campaigns.planning import offers
 from retention.campaigns.planning.targeting import affordable_count, prior_from_campaigns
-from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.risk.policy import DEFAULT, read_policy
-from tests.retention.campaigns.samples import a_body
-from tests.world import add, read
+from retention.risk.strategy import Rule
+from tests.retention.campaigns.samples import a_body, a_line
+from tests.world import add, campaign, read
 
 
 @pytest.mark.parametrize(
@@ -42,15 +42,16 @@ def test_plan_matches_a_worked_example():
     assert not plan.learnable  # 15 held out tell nothing of 4 in a hundred
 
 
+def _plan(**terms):
+    return a_body(offers=(a_line(**terms),)).plan()
+
+
 def test_plan_with_money_off_and_calls_matches_a_worked_example():
-    line = a_body().offers[0]
-    fixed = line.model_copy(update={"discount": 0.0, "face": 4.0, "min_order": 40.0})
-    plan = a_body(offers=(fixed,)).plan()
+    plan = _plan(discount=0.0, face=4.0, min_order=40.0)
     # 85% of: .04 · .3 · 5000 − .1 · 4 · (40 + .04 · 100) − .02 · 100
     assert plan.profit == pytest.approx(0.85 * (60 - 0.4 * 44 - 2))
     assert plan.cost == pytest.approx(0.85 * (0.4 * 44 + 2))
-    call = line.model_copy(update={"action": "call", "discount": 0.0, "contact": 4.0})
-    plan = a_body(offers=(call,)).plan()
+    plan = _plan(action="call", discount=0.0, contact=4.0)
     assert plan.profit == pytest.approx(0.85 * (60 - 400))
     assert plan.cost == pytest.approx(0.85 * 400)
 
@@ -66,7 +67,7 @@ def test_plan_with_money_off_and_calls_matches_a_worked_example():
     ],
 )
 def test_offer_below_the_minimum_margin_is_rejected(change, says):
-    body = a_body(offers=(a_body().offers[0].model_copy(update={"discount": 0.0, **change}),))
+    body = a_body(offers=(a_line(**{"discount": 0.0, **change}),))
     if says is None:
         body.check_offers()
         return
@@ -80,7 +81,7 @@ def test_offer_below_the_minimum_margin_is_rejected(change, says):
 @given(st.floats(0.1, 0.9), st.floats(1, 50), st.sampled_from(["EUR", "JPY"]))
 def test_limit_named_in_a_rejection_is_accepted(margin, face, currency):
     """Rounding must not make the limit invalid, also in yen."""
-    line = a_body().offers[0]
+    line = a_line()
     dear = {
         "share": {"discount": 0.99},
         "money": {"discount": 0.0, "face": face, "min_order": face},
@@ -105,27 +106,22 @@ def test_cost_above_the_budget_is_shown_as_larger():
 
 
 def test_offer_is_described_in_words():
-    five = {"action": "coupon", "discount": 0.0, "amount": 5.0, "currency": "GBP"}
-    five["min_order"] = 30.0
-    assert offers.discount_text(five) == "£5.00"
-    assert offers.conditions_text(five) == " (from £30.00 on)"
-    share = {"action": "coupon", "discount": 0.15}
-    assert (offers.discount_text(share), offers.conditions_text(share)) == ("15%", "")
+    coupon = {"name": "A", "tiers": ("high",), "action": "coupon"}
+    five = Rule(**coupon, amount=5.0, min_order=30.0)
+    assert offers.describe_rule(five) == "a coupon of 5.00 (from 30.00 on)"
     # What is promised is not rounded
-    assert offers.discount_text({"action": "coupon", "discount": 0.125}) == "12.5%"
-    assert offers.discount_text({"action": "free_shipping", "amount": 5.0}) == "free shipping"
-    assert offers.discount_text({"action": "reminder"}) == ""
+    assert offers.describe_rule(Rule(**coupon, discount=0.125)) == "a coupon of 12.5%"
+    assert offers.next_step(five, "GBP") == "£5.00 coupon"
     for rule in read_policy(DEFAULT).rules:
         assert offers.describe_rule(rule)
 
 
 def test_plan_uses_each_customers_uplift_from_past_campaigns():
     """A draft for customers with high uplift is large enough to measure."""
-    usual_line = a_body().offers[0].model_copy(update={"customers": 1500, "base": 600.0})
-    own_line = usual_line.model_copy(update={"uplift_buyers": 300.0, "uplift_sales": 1000.0})
+    size = {"audience": 1500, "tiers": {"high": 1500}}
     usual, own = (
-        a_body(offers=(line,), audience=1500, tiers={"high": 1500}).plan()
-        for line in (usual_line, own_line)
+        a_body(offers=(a_line(customers=1500, base=600.0, **uplift),), **size).plan()
+        for uplift in ({}, {"uplift_buyers": 300.0, "uplift_sales": 1000.0})
     )
     assert own.smallest_effect == usual.smallest_effect
     assert usual.effect_high < own.smallest_effect < own.effect_high
@@ -144,8 +140,8 @@ def test_large_audience_is_learnable():
 @given(st.floats(0.05, 0.25), st.floats(0.1, 0.2), st.floats(0, 0.2), st.floats(0.001, 0.05))
 def test_larger_discount_never_raises_profit_or_lowers_cost(discount, holdout, mean, sd):
     def plan(share):
-        line = a_body().offers[0].model_copy(update={"discount": share})
-        return a_body(offers=(line,), holdout=holdout, prior=Prior(mean=mean, sd=sd)).plan()
+        prior = Prior(mean=mean, sd=sd)
+        return a_body(offers=(a_line(discount=share),), holdout=holdout, prior=prior).plan()
 
     cheap, dear = plan(discount), plan(discount + 0.05)
     assert dear.profit <= cheap.profit
@@ -186,14 +182,8 @@ def test_affordable_count_agrees_with_the_plan(seed):
 def test_negative_uplift_does_not_stretch_the_budget():
     rng, policy = np.random.default_rng(0), read_policy(DEFAULT)
     rule = next(rule.name for rule in policy.rules if rule.discount)
-    customers = pd.DataFrame(
-        {
-            "churn_probability": 0.5,
-            "expected_value": rng.gamma(2, 40, 200),
-            "tier": "high",
-            "rule": rule,
-        }
-    )
+    customers = pd.DataFrame({"expected_value": rng.gamma(2, 40, 200)})
+    customers = customers.assign(churn_probability=0.5, tier="high", rule=rule)
     policy = _with_budget(policy, 40.0)
     none, driven_away = (
         affordable_count(customers.assign(uplift=each), policy, 0.04) for each in (0.0, -0.3)
@@ -205,14 +195,9 @@ def test_negative_uplift_does_not_stretch_the_budget():
 def test_rounding_does_not_exceed_a_fully_used_budget(many):
     policy = read_policy(DEFAULT)
     rule = next(rule.name for rule in policy.rules if rule.action == "reminder")
-    customers = pd.DataFrame(
-        {
-            "churn_probability": 0.5,
-            "expected_value": 50.0,
-            "rule": rule,
-            "tier": ["high", "medium"] * (many // 2) + ["high"] * (many % 2),
-        }
-    )
+    tiers = ["high", "medium"] * (many // 2) + ["high"] * (many % 2)
+    customers = pd.DataFrame({"tier": tiers})
+    customers = customers.assign(churn_probability=0.5, expected_value=50.0, rule=rule)
     exact = round(_body_of(customers, policy).plan().cost, 12)
     paid = affordable_count(customers, _with_budget(policy, exact), 0.04)
     assert paid == many
@@ -230,11 +215,6 @@ def _body_of(customers, policy):
     )
 
 
-def _measured(campaign_id, result):
-    texts = {"name": "x", "post_key": "p", "salt": "s", "drafted_by": "u", "body": {}}
-    return Campaign(id=campaign_id, state="closed", result=result, **texts)
-
-
 def test_measured_campaigns_update_the_prior_unless_ratio_mismatch(database, settings):
     policy = read_policy(DEFAULT)
 
@@ -245,13 +225,10 @@ def test_measured_campaigns_update_the_prior_unless_ratio_mismatch(database, set
             "sample_ratio": {"believable": believable, "treated": 8500, "control": 1500},
             "simulated": {"visits_with_coupon": 0.5, "visits_with_reminder": 0.3},
         }
-        return _measured(campaign_id, result)
+        return campaign(campaign_id, state="closed", result=result)
 
-    with database.transaction() as session:
-        assert prior_from_campaigns(session, policy).mean == policy.offer.uplift
-        session.add_all(
-            [closed("c1", 0.02), closed("c2", 0.02, believable=False), closed("c3", None)]
-        )
+    assert read(database, prior_from_campaigns, policy).mean == policy.offer.uplift
+    add(database, closed("c1", 0.02), closed("c2", 0.02, believable=False), closed("c3", None))
     learnt = read(database, prior_from_campaigns, policy)
     assert learnt.campaigns == 1
     assert learnt.simulated
@@ -269,11 +246,8 @@ def test_hold_out_without_buyers_does_not_dominate_the_prior(database, settings)
     # Of the arms together: an arm of naught has none
     assert effect.standard_error > policy.offer.uplift_sd
     learnt = _taught(database, settings, effect, treated, control)
-    assert (
-        policy.offer.uplift
-        < learnt.mean
-        < policy.offer.uplift + 0.25 * (share - policy.offer.uplift)
-    )
+    uplift = policy.offer.uplift
+    assert uplift < learnt.mean < uplift + 0.25 * (share - uplift)
     assert learnt.sd > 0.9 * policy.offer.uplift_sd
 
 
@@ -281,7 +255,7 @@ def _taught(database, settings, effect, treated, control):
     """The prior after one campaign with that effect on the share of buyers."""
     ratio = sample_ratio(treated, control, treated / (treated + control))
     result = {"effects": {"buyers": asdict(effect)}, "sample_ratio": asdict(ratio)}
-    add(database, _measured("c1", result))
+    add(database, campaign("c1", state="closed", result=result))
     return read(database, prior_from_campaigns, read_policy(DEFAULT))
 
 

@@ -15,13 +15,13 @@ from retention.campaigns.lifecycle.states import (
     move_campaign,
 )
 from retention.campaigns.lifecycle.transitions import Changes
-from retention.campaigns.planning.assignment import group_sizes
+from retention.campaigns.planning.assignment import find_groups
 from retention.db import Database
 from retention.db.tables import Approval, Assignment, CampaignVersion
 from retention.errors import BadInput, Conflict, NotAllowed, Refused
 from retention.risk.policy import SecondApprover
 from tests.databases import create_tables
-from tests.retention.campaigns.samples import NOW, a_body, store_draft
+from tests.retention.campaigns.samples import NOW, a_body, a_line, store_draft
 from tests.retention.campaigns.walk import walk
 from tests.world import change, read, scalars
 
@@ -74,7 +74,8 @@ def test_approval_assigns_groups_and_starts_the_clearance_time(submitted):
     campaign, sizes = change(submitted, transitions.approve, LEAD)
     assert campaign.send_at == NOW + timedelta(hours=4)
     assert sizes == {"treatment": 85, "control": 15, "excluded": 0}  # nobody has to count again
-    assert read(submitted, group_sizes, "c1") == sizes
+    groups = read(submitted, find_groups, "c1", 0.15)
+    assert sizes == {name: getattr(groups, name) for name in sizes}
     assert set(scalars(submitted, select(Assignment.propensity))) == {0.85}
     assert scalars(submitted, select(Approval.decision)) == ["approve"]
 
@@ -95,13 +96,14 @@ def test_author_of_a_version_cannot_approve_it(database, writes):
 
 def test_money_off_counts_as_a_share_of_the_smallest_order():
     """5 off 20 needs as many approvers as 25%."""
-    line = a_body().offers[0].model_copy(update={"discount": 0.0, "face": 5.0, "min_order": 20.0})
-    shipping = line.model_copy(update={"action": "free_shipping"})
-    above = {"second_approver": SecondApprover(discount=0.2)}
-    assert a_body(offers=(line,), **above).second_because == ("discount",)
-    larger = line.model_copy(update={"min_order": 25.0})
-    assert a_body(offers=(larger,), **above).second_because == ()
-    assert a_body(offers=(shipping,), **above).second_because == ()
+
+    def because(**terms):
+        line = a_line(**{"discount": 0.0, "face": 5.0, "min_order": 20.0, **terms})
+        limits = SecondApprover(discount=0.2)
+        return a_body(offers=(line,), second_approver=limits).second_because
+
+    assert because() == ("discount",)
+    assert because(min_order=25.0) == because(action="free_shipping") == ()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,7 @@ def test_returned_customers_are_excluded_from_both_groups_at_sending(submitted):
     assert (sent.treated, sent.control, sent.codes) == (84, 14, 84)
     left = select(Assignment.propensity).where(Assignment.arm != "excluded").distinct()
     assert scalars(submitted, left) == [pytest.approx(84 / 98)]
-    assert read(submitted, group_sizes, "c1")["excluded"] == 2
+    assert read(submitted, find_groups, "c1", 0.15).excluded == 2
 
 
 def test_campaign_stopped_while_live_is_measured_over_its_planned_window(submitted):

@@ -3,7 +3,6 @@
 The next tick continues after the time limit.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from retention import clock
@@ -22,9 +21,9 @@ from retention.outreach.adapter import Contact, is_text
 from retention.outreach.consent import customers_without_consent
 from retention.outreach.contacts import (
     find_contacts,
-    find_numbers,
     queued_customers,
     repeated_in_campaign,
+    with_numbers,
 )
 from retention.outreach.dispatch import DeliveryReport, Mailing, deliver, sending_channel
 from retention.risk.policy import load_policy
@@ -82,11 +81,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
         sends.cancel_sends_to(session, campaign_id, unsubscribed, "no_consent")
     contact_of = find_contacts(lake, ids)
     if is_text(channel):
-        numbers = find_numbers(lake, policy, ids)
-        contact_of = {
-            customer: replace(contact, phone=numbers.get(customer, ""))
-            for customer, contact in contact_of.items()
-        }
+        contact_of = with_numbers(contact_of, policy)
     products = find_products(lake, offered_items(chosen.values()))
     quiet_hours = parse_quiet_hours(body.quiet_hours)
 
