@@ -16,7 +16,7 @@ from retention.campaigns.planning.products import Product
 from retention.db.tables import Send
 from retention.outreach.adapter import Contact, Message
 from retention.settings import Settings
-from tests.retention.campaigns.samples import a_body
+from tests.retention.campaigns.samples import a_body, write_home
 from tests.retention.campaigns.test_wording import ARABIC
 
 PIXEL = bytes.fromhex(
@@ -49,11 +49,8 @@ KINDS = {
 
 def write_brand(settings: Settings, shop: str) -> None:
     """Give the shop at a URL a brand with a logo, and Arabic texts of its own."""
-    texts = settings.home / "email_text"
-    texts.mkdir(parents=True, exist_ok=True)
-    (texts / "ar.toml").write_text(ARABIC, encoding="utf-8")
-    (settings.home / "brand.toml").write_text(
-        f"""
+    write_home(settings, "email_text/ar.toml", ARABIC)
+    brand = f"""
 name = "Leaf & Kettle"
 logo = "{shop}/logo.png"
 website = "{shop}"
@@ -66,9 +63,8 @@ button_text = "#ffffff"
 [links]
 product = "{shop}/products/{{item_id}}"
 discount = "{shop}/discount/{{code}}?redirect={{redirect}}"
-""",
-        encoding="utf-8",
-    )
+"""
+    write_home(settings, "brand.toml", brand)
 
 
 def sample_row(kind: Kind, shop: str, items: int = 3) -> tuple[dict[str, Any], dict[str, Product]]:

@@ -10,14 +10,27 @@ from retention.campaigns.lifecycle.states import Step
 from retention.campaigns.planning.draft import Draft, store
 from retention.db import Database, Transaction
 from retention.db.tables import Campaign
+from retention.settings import Settings
 
 NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 
 
+def write_home(settings: Settings, name: str, text: str) -> None:
+    """Write a file of the home."""
+    file = settings.home / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
+def a_line(**changes: Any) -> OfferLine:
+    """A coupon for a hundred customers."""
+    totals = {"customers": 100, "sales": 5000.0, "base_sales": 2000.0, "base": 40.0}
+    terms = {"rule": "High risk", "action": "coupon", "discount": 0.1}
+    return OfferLine(**terms | totals | changes)
+
+
 def a_body(**changes: Any) -> Body:
     """A hundred customers at high risk, one coupon."""
-    totals = {"customers": 100, "sales": 5000.0, "base_sales": 2000.0, "base": 40.0}
-    coupon = OfferLine(rule="High risk", action="coupon", discount=0.1, **totals)
     return Body(
         **{
             "as_of": datetime(2025, 5, 1, tzinfo=UTC),
@@ -28,7 +41,7 @@ def a_body(**changes: Any) -> Body:
             "excluded": {"no_consent": 7},
             "holdout": 0.15,
             "expires_days": 28,
-            "offers": (coupon,),
+            "offers": (a_line(),),
             "copy_text": "Hello {name}: {code}",
             "margin": 0.3,
             "redemption": 0.1,

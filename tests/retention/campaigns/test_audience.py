@@ -7,7 +7,6 @@ import pytest
 
 from retention.campaigns.planning import audience, item_selection
 from retention.campaigns.planning.audience import Selection, select_audience, value_bands
-from retention.db.tables import DirectoryEntry
 from retention.risk.policy import read_policy
 
 POLICY = """
@@ -43,83 +42,73 @@ def policy(tmp_path):
 
 
 def _scores(ids) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "customer_id": ids,
-            "churn_probability": 0.6,
-            "tier": "high",
-            "reasons": "[]",
-            "expected_value": [float(len(ids) - place) for place in range(len(ids))],
-        }
-    )
+    frame = pd.DataFrame({"customer_id": ids, "expected_value": range(len(ids), 0, -1)})
+    return frame.assign(churn_probability=0.6, tier="high", reasons="[]")
 
 
-def _chosen(shop, policy, scores):
+def _chosen(shop, policy, ids):
+    selection = Selection(shop.end, shop.end + timedelta(hours=1))
     with shop.database.reading() as session:
-        selection = Selection(shop.end, shop.end + timedelta(hours=1))
-        return select_audience(shop.lake, session, policy, scores, selection)
+        return select_audience(shop.lake, session, policy, _scores(ids), selection)
+
+
+@pytest.fixture(scope="module")
+def everyone(shop) -> list[str]:
+    return sorted(shop.lake.table("customers").customer_id.execute())
 
 
 def test_value_bands_are_shares_by_value():
     bands = value_bands(pd.Series([5.0, None, 9.0, 1.0, 7.0, 3.0, 2.0, 8.0, 6.0, 4.0]), 0.1, 0.4)
     assert "".join(bands.str[0]) == "mlhlmllmml"
-    assert (
-        list(value_bands(pd.Series([1.0] * 10), 0.2, 0.3))
-        == ["high"] * 2 + ["middle"] * 3 + ["low"] * 5
-    )
+    equal = value_bands(pd.Series([1.0] * 10), 0.2, 0.3)
+    assert "".join(equal.str[0]) == "hhmmmlllll"
 
 
 def test_calls_go_to_valuable_customers_with_a_phone_others_get_next_rule(
-    shop, policy, monkeypatch
+    shop, policy, everyone, monkeypatch
 ):
-    ids = sorted(shop.lake.table("customers").customer_id.execute())[:200]
-    nobody = _chosen(shop, policy, _scores(ids))
+    ids = everyone[:200]
+    nobody = _chosen(shop, policy, ids)
     assert set(nobody.customers["rule"]) == {"Coupon"}
     monkeypatch.setattr(audience, "customers_with_phone", lambda lake: set(ids) - {ids[0]})
-    called = _chosen(shop, policy, _scores(ids))
+    called = _chosen(shop, policy, ids)
     calls = called.customers[called.customers["rule"] == "Call"]
-    agreed = [
-        customer_id for customer_id in ids if customer_id in set(called.customers["customer_id"])
-    ]
-    assert (
-        sorted(calls["customer_id"])
-        == [customer_id for customer_id in agreed if customer_id != ids[0]][:3]
-    )
+    agreed = sorted(called.customers["customer_id"])
+    assert sorted(calls["customer_id"]) == [each for each in agreed if each != ids[0]][:3]
     assert len(called.customers) == len(nobody.customers)
     assert called.excluded == nobody.excluded == {"no_consent": 200 - len(agreed)}
 
 
-def test_unknown_consent_uses_its_own_rule_and_refusal_excludes(shop, policy, monkeypatch):
-    ids = sorted(shop.lake.table("customers").customer_id.execute())[:30]
+def test_unknown_consent_uses_its_own_rule_and_refusal_excludes(
+    shop, policy, everyone, monkeypatch
+):
+    ids = everyone[:30]
     states = pd.Series(["given", "unknown", "refused"] * 10)
     monkeypatch.setattr(audience, "consent_states", lambda *_: states)
-    chosen = _chosen(shop, policy, _scores(ids))
+    chosen = _chosen(shop, policy, ids)
     assert chosen.customers["rule"].value_counts().to_dict() == {"Coupon": 10, "Unasked": 10}
     assert chosen.excluded == {"no_consent": 10}
     strict = policy.model_copy(update={"rules": policy.rules[:2]})
-    assert _chosen(shop, strict, _scores(ids)).excluded == {"no_consent": 20}
+    assert _chosen(shop, strict, ids).excluded == {"no_consent": 20}
 
 
-def test_customers_erased_since_the_sweep_are_excluded_and_counted(shop, policy):
-    ids = [*sorted(shop.lake.table("customers").customer_id.execute())[:20], "gone-1", "gone-2"]
-    with shop.database.reading() as session:
-        assert session.get(DirectoryEntry, ("local", ids[0]))
-    chosen = _chosen(shop, policy, _scores(ids))
+def test_customers_erased_since_the_sweep_are_excluded_and_counted(shop, policy, everyone):
+    ids = [*everyone[:20], "gone-1", "gone-2"]
+    chosen = _chosen(shop, policy, ids)
     assert chosen.excluded["erased"] == 2
     assert not {"gone-1", "gone-2"} & set(chosen.customers["customer_id"])
 
 
-def test_bounced_customers_are_excluded_unless_called(shop, policy, monkeypatch):
+def test_bounced_customers_are_excluded_unless_called(shop, policy, everyone, monkeypatch):
     """Repeated bounces make mail servers refuse more and more e-mails."""
-    ids = sorted(shop.lake.table("customers").customer_id.execute())[:40]
+    ids = everyone[:40]
     monkeypatch.setattr(audience, "customers_with_phone", lambda lake: set(ids))
-    before = _chosen(shop, policy, _scores(ids)).customers
+    before = _chosen(shop, policy, ids).customers
     called, *_ = before.loc[before["rule"] == "Call", "customer_id"]
     first, two, *_ = before.loc[before["rule"] == "Coupon", "customer_id"]
-    monkeypatch.setattr(
-        audience.bounces, "customers_with_bounced_address", lambda *_: {first, two, called}
-    )
-    chosen = _chosen(shop, policy, _scores(ids))
+    bounced = {first, two, called}
+    monkeypatch.setattr(audience.bounces, "customers_with_bounced_address", lambda *_: bounced)
+    chosen = _chosen(shop, policy, ids)
     assert chosen.excluded["bounced"] == 2
     rules = dict(chosen.customers[["customer_id", "rule"]].itertuples(index=False))
     assert {first, two} & set(rules) == set()
@@ -131,18 +120,16 @@ def _bought(shop, before) -> pd.DataFrame:
     return events[events["event_type"] == "purchase"]
 
 
-def test_due_items_have_a_usual_gap_and_are_neither_early_nor_given_up(shop):
+def test_due_items_have_a_usual_gap_and_are_neither_early_nor_given_up(shop, everyone):
     at = shop.end - timedelta(days=30)
-    ids = list(shop.lake.table("customers").customer_id.execute())
-    due = item_selection.due_again(shop.lake, ids, at, 3)
+    due = item_selection.due_again(shop.lake, everyone, at, 3)
     assert due
     events = _bought(shop, at)
     for customer_id, chosen in list(due.items())[:20]:
         assert len(chosen) <= 3
         for pick in chosen:
-            days = events[
-                (events["customer_id"] == customer_id) & (events["item_id"] == pick.item_id)
-            ]["occurred_at"]
+            mine = events["customer_id"].eq(customer_id) & events["item_id"].eq(pick.item_id)
+            days = events.loc[mine, "occurred_at"]
             days = sorted(days.groupby(days.dt.date).min())
             assert len(days) >= 3
             gap = (days[-1] - days[0]) / (len(days) - 1)
@@ -150,9 +137,8 @@ def test_due_items_have_a_usual_gap_and_are_neither_early_nor_given_up(shop):
     assert item_selection.due_again(shop.lake, ["nobody"], at, 3) == {}
 
 
-def test_new_arrivals_are_new_items_of_the_favourite_category(shop, monkeypatch):
+def test_new_arrivals_are_new_items_of_the_favourite_category(shop, everyone):
     at = shop.end
-    everyone = list(shop.lake.table("customers").customer_id.execute())
     # The lake itself is too young to say
     assert item_selection.new_arrivals(shop.lake, everyone, at, 3, days=150) == {}
     first = _bought(shop, at).groupby("item_id")["occurred_at"].min().sort_values()
@@ -172,25 +158,18 @@ def test_new_arrivals_are_new_items_of_the_favourite_category(shop, monkeypatch)
             assert pick.item_id not in set(mine["item_id"])
 
 
-def test_listed_items_use_no_later_data(shop):
+def test_listed_items_use_no_later_data(shop, everyone):
     """The list for one moment is the same after 60 more days of data."""
-    at = shop.end - timedelta(days=60)
-    ids = sorted(shop.lake.table("customers").customer_id.execute())[:100]
+    at, ids = shop.end - timedelta(days=60), everyone[:100]
 
     class Past:
         """The shop as it was then: a lake that has no later event at all."""
 
         def table(self, name, before=None, since=None):
             table = shop.lake.table(name, before, since)
-            return (
-                table.filter(table.occurred_at < at.replace(tzinfo=None))
-                if name == "events"
-                else table
-            )
+            is_past = table.occurred_at < at.replace(tzinfo=None) if name == "events" else True
+            return table.filter(is_past)
 
-    assert item_selection.due_again(shop.lake, ids, at, 3) == item_selection.due_again(
-        Past(), ids, at, 3
-    )
-    assert item_selection.new_arrivals(shop.lake, ids, at, 3, 40) == item_selection.new_arrivals(
-        Past(), ids, at, 3, 40
-    )
+    due, new = item_selection.due_again, item_selection.new_arrivals
+    assert due(shop.lake, ids, at, 3) == due(Past(), ids, at, 3)
+    assert new(shop.lake, ids, at, 3, 40) == new(Past(), ids, at, 3, 40)

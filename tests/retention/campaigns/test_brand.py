@@ -10,6 +10,7 @@ from retention.campaigns.message.brand import (
     product_link,
 )
 from retention.errors import BadInput
+from tests.retention.campaigns.samples import write_home
 
 WHOLE = '''
 name = "Tea & Co"
@@ -36,11 +37,6 @@ source = "desk"
 '''
 
 
-def write(settings, text):
-    settings.home.mkdir(parents=True, exist_ok=True)
-    (settings.home / "brand.toml").write_text(text, encoding="utf-8")
-
-
 def test_without_a_file_emails_are_neutral_and_have_the_shops_name(settings):
     brand = load_brand(settings.model_copy(update={"shop": "Tea & Co"}))
     assert (brand.name, brand.logo, brand.address) == ("Tea & Co", "", "")
@@ -48,7 +44,7 @@ def test_without_a_file_emails_are_neutral_and_have_the_shops_name(settings):
 
 
 def test_whole_file_is_read_and_dark_mode_keeps_the_brands_button(settings):
-    write(settings, WHOLE)
+    write_home(settings, "brand.toml", WHOLE)
     brand = load_brand(settings)
     assert brand.address == "1 High Street, London N1 1AA"
     assert (brand.colors.dark.button, brand.colors.dark.card) == ("#7a1f3d", "#202020")
@@ -64,9 +60,9 @@ def test_another_path_can_be_set(settings, tmp_path):
 
 
 def test_changed_file_is_read_again(settings):
-    write(settings, 'name = "Tea"')
+    write_home(settings, "brand.toml", 'name = "Tea"')
     assert load_brand(settings).name == "Tea"
-    write(settings, 'name = "Coffee"')
+    write_home(settings, "brand.toml", 'name = "Coffee"')
     assert load_brand(settings).name == "Coffee"
 
 
@@ -99,7 +95,7 @@ def test_changed_file_is_read_again(settings):
     ],
 )
 def test_mistake_is_explained_with_place_value_and_fix(settings, text, problem):
-    write(settings, text)
+    write_home(settings, "brand.toml", text)
     with pytest.raises(BadInput) as refusal:
         load_brand(settings)
     assert str(settings.home / "brand.toml") in str(refusal.value)
@@ -120,12 +116,12 @@ def test_contrast_is_that_of_the_standard():
     ],
 )
 def test_item_link_is_its_own_or_follows_the_pattern(settings, own, link):
-    write(settings, WHOLE)
+    write_home(settings, "brand.toml", WHOLE)
     assert product_link(load_brand(settings), "a/b c", own, "c1").startswith(link)
 
 
 def test_discount_link_opens_the_items_page_on_the_same_host_only(settings):
-    write(settings, WHOLE)
+    write_home(settings, "brand.toml", WHOLE)
     brand = load_brand(settings)
     link = discount_link(brand, "A B", "https://tea.example/products/1?x=2", "c1")
     assert link.startswith("https://tea.example/discount/A%20B?redirect=%2Fproducts%2F1%3Fx%3D2")

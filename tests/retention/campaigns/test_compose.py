@@ -10,7 +10,7 @@ from retention.campaigns.message.preview import masked_messages, preview_message
 from retention.campaigns.message.wording import default_text
 from retention.db.tables import Campaign, Send
 from retention.outreach.adapter import Contact
-from tests.retention.campaigns.samples import a_body
+from tests.retention.campaigns.samples import a_body, a_line
 
 NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
 CODE = "7KQ2-M9ZD-4HT6"
@@ -96,8 +96,8 @@ def test_only_new_items_are_presented_as_new(settings, source, new):
     """Customers without a new arrival get recommended items."""
     offer = row("new_arrivals", items=[{"item_id": "i", "title": "Milk", "source": source}])
     for text, own in ((default_text("new_arrivals"), False), ("Look at {items}!", True)):
-        lines = (a_body().offers[0].model_copy(update={"action": "new_arrivals", "discount": 0.0}),)
-        body = a_body(offers=lines, copy_text=text)
+        line = a_line(action="new_arrivals", discount=0.0)
+        body = a_body(offers=(line,), copy_text=text)
         message = composed(settings, offer, body)
         (shown,) = preview_messages(settings, body, [offer], {"k": ANN}, NOW)
         assert ("new" in message.subject.lower()) is new

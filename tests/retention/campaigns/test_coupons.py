@@ -6,12 +6,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import select
 
+from retention import clock
 from retention.campaigns.codes import coupons
 from retention.campaigns.codes.coupons import ALPHABET, check_character, new_code, normalize_code
-from retention.db.tables import Assignment, Campaign, Coupon
-from tests.world import change
+from retention.db.tables import Coupon
+from tests import world
 
 bodies = st.text(ALPHABET, min_size=coupons.RANDOM_CHARACTERS, max_size=coupons.RANDOM_CHARACTERS)
 
@@ -58,53 +59,35 @@ def test_new_codes_are_valid_readable_and_distinct():
 
 
 def test_repeated_reservation_gives_each_treated_customer_one_code(database, settings):
-    from retention import clock
-
     at = clock.wall()
-    with database.transaction() as session:
-        session.add(Campaign(id="c1", name="x", post_key="p", body={}, salt="s", drafted_by="u"))
-        session.flush()
-        for number in range(1200):
-            session.add(
-                Assignment(
-                    campaign_id="c1",
-                    customer_id=f"k{number}",
-                    arm="control" if number % 5 == 0 else "treatment",
-                    bucket=0,
-                    tier="high",
-                    churn_probability=0.5,
-                    expected_value=1.0,
-                    offer={"action": "reminder" if number % 7 == 0 else "coupon", "discount": 0.1},
-                )
-            )
+
+    def drawn(number: int):
+        arm = "treatment" if number % 5 else "control"
+        offer = {"action": "coupon" if number % 7 else "reminder", "discount": 0.1}
+        return world.assignment("c1", f"k{number}", arm, offer=offer)
+
+    world.add(database, world.campaign("c1"))
+    world.add(database, *map(drawn, range(1200)))
     for _ in range(2):
         left = 1
         while left:
-            left = change(database, coupons.reserve_codes, "c1", at, limit=500)
-    with database.transaction() as session:
-        assert coupons.issue_codes(session, "c1", at) == coupons.issue_codes(session, "c1", at)
-        got = dict(session.execute(select(Coupon.customer_id, Coupon.state)).tuples().all())
-    assert set(got) == {f"k{n}" for n in range(1200) if n % 5 and n % 7}
-    assert set(got.values()) == {"issued"}
-    with database.transaction() as session:
-        assert coupons.void_codes(session, "c1") == len(got)
-        assert session.scalar(select(func.count()).where(Coupon.state == "issued")) == 0
+            left = world.change(database, coupons.reserve_codes, "c1", at, limit=500)
+    expected = {f"k{n}": "issued" for n in range(1200) if n % 5 and n % 7}
+    for _ in range(2):
+        assert world.change(database, coupons.issue_codes, "c1", at) == len(expected)
+    assert dict(world.rows(database, select(Coupon.customer_id, Coupon.state))) == expected
+    assert world.change(database, coupons.void_codes, "c1") == len(expected)
+    assert set(world.scalars(database, select(Coupon.state))) == {"void"}
 
 
 @pytest.mark.parametrize(
     ("sent", "zone", "until"),
     [
         ("2025-03-01T23:30+00:00", "UTC", "2025-03-29T23:59:59+00:00"),
-        (
-            "2025-03-01T03:30+00:00",
-            "America/New_York",
-            "2025-03-29T03:59:59+00:00",
-        ),  # still February there
-        (
-            "2025-03-02T09:00+00:00",
-            "Europe/London",
-            "2025-03-30T22:59:59+00:00",
-        ),  # the clock goes forward that day
+        # Still February there
+        ("2025-03-01T03:30+00:00", "America/New_York", "2025-03-29T03:59:59+00:00"),
+        # The clock goes forward that day
+        ("2025-03-02T09:00+00:00", "Europe/London", "2025-03-30T22:59:59+00:00"),
     ],
 )
 def test_codes_expire_at_the_end_of_a_day_in_the_shops_calendar(sent, zone, until):

@@ -8,34 +8,21 @@ from retention.campaigns.planning.audience import Audience
 from retention.campaigns.planning.draft_options import Option, choose_option, tiers_from
 from retention.campaigns.planning.remedies import cheaper_offer, remedy, warning
 from retention.risk.policy import read_policy
-from tests.retention.campaigns.samples import a_body
+from tests.retention.campaigns.samples import a_body, a_line
 
 STRONG = Prior(mean=0.2, sd=0.05)
 SCORES = pd.DataFrame({"tier": ["high"] * 100 + ["medium"] * 400 + ["low"] * 500})
 
 
 def line(customers: int, value: float = 50.0, discount: float = 0.1) -> OfferLine:
-    return OfferLine(
-        rule="Coupon",
-        action="coupon" if discount else "reminder",
-        discount=discount,
-        customers=customers,
-        sales=customers * value,
-        base_sales=0.4 * customers * value,
-        base=0.4 * customers,
-    )
+    base = 0.4 * customers
+    totals = {"sales": customers * value, "base_sales": base * value, "base": base}
+    return a_line(rule="Coupon", discount=discount, customers=customers, **totals)
 
 
 def body(customers: int, prior: Prior = STRONG, **changes):
-    return a_body(
-        **{
-            "audience": customers,
-            "tiers": {"high": customers},
-            "offers": (line(customers),),
-            "prior": prior,
-            **changes,
-        }
-    )
+    changes = {"offers": (line(customers),), "prior": prior, **changes}
+    return a_body(audience=customers, tiers={"high": customers}, **changes)
 
 
 @pytest.fixture
@@ -48,12 +35,11 @@ def policy(tmp_path):
     return read_policy(path)
 
 
-def choose(policy, evaluate=None, asked="high", **options):
-    def plain(tier, scores):
-        return Option(tier, Audience(scores, {}), body(len(scores)))
+def choose(policy, prior=STRONG, *, may_widen=True):
+    def evaluate(tier, scores):
+        return Option(tier, Audience(scores, {}), body(len(scores), prior))
 
-    options.setdefault("may_widen", True)
-    return choose_option(SCORES, asked, policy, evaluate or plain, **options)
+    return choose_option(SCORES, "high", policy, evaluate, may_widen=may_widen)
 
 
 def test_options_are_the_tiers_that_the_policy_acts_on(policy):
@@ -65,23 +51,14 @@ def test_options_are_the_tiers_that_the_policy_acts_on(policy):
 def test_default_draft_is_the_most_profitable_that_can_be_measured(policy):
     chosen = choose(policy)
     assert (chosen.tier, chosen.body.audience) == ("medium", 500)
-    assert chosen.body.asked.model_dump(exclude={"excluded"}) == {
-        "tier": "high",
-        "customers": 100,
-        "why": "too_few",
-    }
+    asked = {"tier": "high", "customers": 100, "why": "too_few"}
+    assert chosen.body.asked.model_dump(exclude={"excluded"}) == asked
     assert chosen.body.wider is None
 
 
 def test_largest_holdout_is_taken_only_where_it_is_needed(policy):
-    enough = choose(policy)
-    assert enough.body.holdout == 0.15
-
-    def scarce(tier, scores):
-        return Option(tier, Audience(scores, {}), body(len(scores), Prior(mean=0.16, sd=0.05)))
-
-    needed = choose(policy, scarce)
-    assert needed.body.holdout == 0.2
+    assert choose(policy).body.holdout == 0.15
+    assert choose(policy, Prior(mean=0.16, sd=0.05)).body.holdout == 0.2
 
 
 def test_explicit_tier_stays_and_notes_the_wider_audience(policy):
@@ -92,10 +69,7 @@ def test_explicit_tier_stays_and_notes_the_wider_audience(policy):
 
 
 def test_asked_audience_stays_if_no_option_can_be_measured(policy):
-    def faint(tier, scores):
-        return Option(tier, Audience(scores, {}), body(len(scores), Prior(mean=0.02, sd=0.01)))
-
-    chosen = choose(policy, faint)
+    chosen = choose(policy, Prior(mean=0.02, sd=0.01))
     assert (chosen.tier, chosen.body.holdout, chosen.body.asked) == ("high", 0.15, None)
 
 
@@ -115,10 +89,11 @@ def test_small_draft_without_a_wider_audience_offers_nothing():
     assert remedy(body(60)) is None
 
 
+WEAK, COSTLY = Prior(mean=0.1, sd=0.02), {"offers": (line(2000, discount=0.2),), "redemption": 0.9}
+
+
 def test_losing_draft_offers_the_smallest_cut_that_earns():
-    costly = body(
-        2000, Prior(mean=0.1, sd=0.02), offers=(line(2000, discount=0.2),), redemption=0.9
-    )
+    costly = body(2000, WEAK, **COSTLY)
     fault = warning(costly)
     assert (fault["code"], fault["too_small"]) == ("loses_money", False)
     assert cheaper_offer(costly).discount == 0.05
@@ -128,9 +103,6 @@ def test_losing_draft_offers_the_smallest_cut_that_earns():
 
 
 def test_losing_draft_widens_only_if_the_wider_one_earns():
-    costly = {"offers": (line(2000, discount=0.2),), "redemption": 0.9}
-    prior = Prior(mean=0.1, sd=0.02)
-    earns = Wider(tier="medium", customers=3000, profit=1.0, learnable=True)
-    loses = Wider(tier="medium", customers=3000, profit=-1.0, learnable=True)
-    assert remedy(body(2000, prior, wider=earns, **costly))["action"] == "widen"
-    assert remedy(body(2000, prior, wider=loses, **costly))["action"] == "cheaper"
+    for profit, action in ((1.0, "widen"), (-1.0, "cheaper")):
+        wider = Wider(tier="medium", customers=3000, profit=profit, learnable=True)
+        assert remedy(body(2000, WEAK, wider=wider, **COSTLY))["action"] == action

@@ -13,7 +13,7 @@ from retention.campaigns.message.wording import default_text
 from retention.db.tables import Assignment, Audit
 from retention.errors import BadInput
 from tests import world
-from tests.retention.campaigns.samples import NOW, audience_rows, offer_of, store_draft
+from tests.retention.campaigns.samples import NOW, audience_rows, offer_of, store_draft, write_home
 from tests.retention.campaigns.test_states import ANALYST, SENDS, attempt, step
 
 
@@ -49,9 +49,7 @@ def test_links_have_the_name_that_was_approved(database, settings):
     world.change(database, store_draft)
     body = edited(database, ANALYST, Changes(name="Große Wäsche & Co."))
     assert body.utm_campaign == "grosse-wasche-co-c1"
-    brand = settings.home / "brand.toml"
-    brand.parent.mkdir(parents=True, exist_ok=True)
-    brand.write_text('website = "https://tea.example"', encoding="utf-8")
+    write_home(settings, "brand.toml", 'website = "https://tea.example"')
     for version, campaign in (
         (body, "grosse-wasche-co-c1"),
         (body.model_copy(update={"utm_campaign": ""}), "c1"),  # approved by an earlier version

@@ -12,7 +12,7 @@ from retention.campaigns.message.wording import default_text
 from retention.campaigns.planning.audience import silent_days
 from retention.lake import Lake
 from retention.outreach.adapter import Contact
-from tests.retention.campaigns.samples import a_body
+from tests.retention.campaigns.samples import a_body, write_home
 from tests.shop import import_frame, purchases
 
 NOW = datetime(2025, 5, 1, 12, tzinfo=UTC)
@@ -92,10 +92,8 @@ def test_only_a_long_silence_is_called_a_while(settings, locale, words, action):
 
 
 def test_text_of_the_shop_goes_to_late_customers_too(settings):
-    folder = settings.home / "email_text"
-    folder.mkdir(parents=True, exist_ok=True)
     own = '[text]\ncoupon = "Dear {name}, our code: {code}"'
-    (folder / "en.toml").write_text(own, encoding="utf-8")
+    write_home(settings, "email_text/en.toml", own)
     assert _email(settings, "en", silent_days=3).text.startswith("Dear Ruth, our code")
 
 

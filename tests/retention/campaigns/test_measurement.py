@@ -45,11 +45,18 @@ def _simulated(
     )
 
 
+def _measure(outcomes: Outcomes, planned_share: float = 0.85, segmented: tuple[str, ...] = ()):
+    return measure(outcomes, planned_share=planned_share, metrics=METRICS, segmented=segmented)
+
+
+def _difference(now, before, treated):
+    return difference(now[treated], now[~treated], before[treated], before[~treated])
+
+
 def _orders_effect(seed: int, lift: float):
     table = _simulated(seed, lift=lift).customers
     treated = (table["arm"] == "treatment").to_numpy()
-    now, before = table["orders"].to_numpy(), table["pre_orders"].to_numpy()
-    return difference(now[treated], now[~treated], before[treated], before[~treated])
+    return _difference(table["orders"].to_numpy(), table["pre_orders"].to_numpy(), treated)
 
 
 @pytest.mark.nightly
@@ -66,21 +73,18 @@ def test_false_positive_rate_is_about_five_percent():
     assert sum(not effect.low <= 0 <= effect.high for effect in effects) / len(effects) <= 0.09
 
 
-@pytest.mark.parametrize(
-    "tail", [1.2, 1.8]
-)  # σ of log baskets; by Welch's interval 7 and 10 % were gains
+# σ of log baskets; by Welch's interval 7 and 10 % were gains
+@pytest.mark.parametrize("tail", [1.2, 1.8])
 def test_small_hold_out_without_large_baskets_gives_no_false_gain(tail):
     covered, gains, runs = 0, 0, 600
     for seed in range(runs):
         rng = np.random.default_rng([20, seed])
         rate, treated = rng.gamma(1.2, 0.25, 1500), np.arange(1500) >= 225
         now, before = (
-            np.bincount(
-                np.repeat(np.arange(1500), orders), rng.lognormal(3, tail, orders.sum()), 1500
-            )
+            np.bincount(np.arange(1500).repeat(orders), rng.lognormal(3, tail, orders.sum()), 1500)
             for orders in (rng.poisson(rate), rng.poisson(rate))
         )
-        effect = difference(now[treated], now[~treated], before[treated], before[~treated])
+        effect = _difference(now, before, treated)
         covered += effect.low <= 0 <= effect.high
         gains += effect.low > 0
     assert 0.93 <= covered / runs <= 0.985
@@ -106,13 +110,11 @@ def test_sample_ratio_check_matches_a_worked_example():
 
 
 def test_sample_ratio_mismatch_overrides_the_advice():
-    outcomes = _simulated(3)
-    measured = measure(outcomes, planned_share=0.5, metrics=METRICS)
-    assert measured.advice == "unbelievable"
+    assert _measure(_simulated(3), 0.5).advice == "unbelievable"
 
 
 def test_total_effect_is_per_customer_times_treated():
-    measured = measure(_simulated(5), planned_share=0.85, metrics=METRICS)
+    measured = _measure(_simulated(5))
     effect = measured.effects["revenue"]
     assert effect.total == pytest.approx(effect.per_customer * measured.sample_ratio.treated)
     assert effect.low < effect.per_customer < effect.high
@@ -127,9 +129,7 @@ def test_segments_have_intervals_unless_too_small():
     table["value"] = "low"
     moved = ((table["reason"] == "spend") & (table["arm"] == "treatment")).to_numpy()
     table.loc[moved, "buyers"] = 1.0
-    measured = measure(
-        outcomes, planned_share=0.85, metrics=METRICS, segmented=("tier", "value", "reason", "gone")
-    )
+    measured = _measure(outcomes, segmented=("tier", "value", "reason", "gone"))
     # All are of one value, and nobody knows of the fourth
     assert set(measured.segments) == {"tier", "reason"}
     assert {segment.name for segment in measured.segments["tier"]} == {"high", "medium"}
@@ -145,13 +145,11 @@ def test_segments_have_intervals_unless_too_small():
 
 
 def test_cost_per_order_needs_conclusive_orders():
-    certain = measure(_simulated(2, customers=4000, lift=0.9), planned_share=0.85, metrics=METRICS)
+    certain = _measure(_simulated(2, customers=4000, lift=0.9))
     assert certain.cost_per_order == pytest.approx(40.0 / certain.effects["orders"].total)
     assert certain.cost_per_order_low < certain.cost_per_order < certain.cost_per_order_high
     assert certain.advice == "repeat"
-    assert (
-        measure(_simulated(2, lift=0.0), planned_share=0.85, metrics=METRICS).cost_per_order is None
-    )
+    assert _measure(_simulated(2, lift=0.0)).cost_per_order is None
 
 
 def _rarely_bought(seed: int, rate: float, customers: int) -> Outcomes:
@@ -167,28 +165,20 @@ def _rarely_bought(seed: int, rate: float, customers: int) -> Outcomes:
 @pytest.mark.nightly
 def test_few_buyers_give_no_false_gain():
     """A group without buyers has no variance of its own."""
-    measured = [
-        measure(_rarely_bought(seed, 0.05, 200), planned_share=0.85, metrics=METRICS)
-        for seed in range(100)
-    ]
+    measured = [_measure(_rarely_bought(seed, 0.05, 200)) for seed in range(100)]
     # The intervals alone
     assert sum(measurement.effects["orders"].low > 0 for measurement in measured) <= 5
     assert {measurement.advice for measurement in measured} == {"too_small"}
     assert all(measurement.cost_per_order is None for measurement in measured)
-    parts = measure(
-        _rarely_bought(3, 0.01, 600), planned_share=0.85, metrics=METRICS, segmented=("tier",)
-    )
+    parts = _measure(_rarely_bought(3, 0.01, 600), segmented=("tier",))
     assert parts.segments == {}  # nor of a part
-    often = [
-        measure(_rarely_bought(seed, 0.3, 600), planned_share=0.85, metrics=METRICS)
-        for seed in range(100)
-    ]
+    often = [_measure(_rarely_bought(seed, 0.3, 600)) for seed in range(100)]
     assert sum(measurement.advice != "undecided" for measurement in often) <= 8
 
 
 def test_group_with_one_customer_is_too_small_to_measure():
     outcomes = _simulated(4, customers=10, holdout=0.1)
-    measured = measure(outcomes, planned_share=0.9, metrics=METRICS)
+    measured = _measure(outcomes, 0.9)
     assert (measured.effects, measured.advice) == ({}, "too_small")
     assert imread(io.BytesIO(draw_chart(outcomes, measured, simulated=True))).shape[2] == 4
 
@@ -196,26 +186,25 @@ def test_group_with_one_customer_is_too_small_to_measure():
 def test_advice_follows_the_intervals():
     ratio = sample_ratio(850, 150, 0.85)
 
-    def effects(profit: float, orders: float):
+    noise = np.random.default_rng(0).normal(0, 1, 1000)
+    treated = np.arange(1000) < 850
+    noise -= np.where(treated, noise[treated].mean(), noise[~treated].mean())
+
+    def advice(profit: float, orders: float) -> str:
         values = {"profit": profit, "orders": orders}
-        rng = np.random.default_rng(0)
-        noise = rng.normal(0, 1, 1000)
-        noise[:850] -= noise[:850].mean()
-        noise[850:] -= noise[850:].mean()
-        return {
-            name: difference(noise[:850] + value, noise[850:], np.zeros(850), np.zeros(150))
+        effects = {
+            name: _difference(noise + value * treated, np.zeros(1000), treated)
             for name, value in values.items()
         }
+        return advise(effects, ratio)
 
-    assert advise(effects(3, 3), ratio) == "repeat"
-    assert advise(effects(-3, 3), ratio) == "cheaper"
-    assert advise(effects(-3, 0), ratio) == "stop"
-    assert advise(effects(0, 0), ratio) == "undecided"
+    assert advice(3, 3) == "repeat"
+    assert advice(-3, 3) == "cheaper"
+    assert advice(-3, 0) == "stop"
+    assert advice(0, 0) == "undecided"
 
 
 def test_chart_is_a_png():
     outcomes = _simulated(6)
-    content = draw_chart(
-        outcomes, measure(outcomes, planned_share=0.85, metrics=METRICS), simulated=False
-    )
+    content = draw_chart(outcomes, _measure(outcomes), simulated=False)
     assert imread(io.BytesIO(content)).shape[1] > 800

@@ -16,9 +16,10 @@ from retention.lake import Lake
 from retention.lake.identity import links, review
 from retention.outreach.consent import customers_without_consent
 from retention.risk.policy import DEFAULT, read_policy
+from tests import world
 from tests.retention.campaigns.samples import NOW as SENT
-from tests.retention.campaigns.samples import a_body
-from tests.shop import import_frame, merged
+from tests.retention.campaigns.samples import a_body, a_line
+from tests.shop import import_frame, merged, purchases
 from tests.world import add, execute
 
 END = SENT + timedelta(days=28)
@@ -67,37 +68,17 @@ def lake(settings, database) -> Lake:
 
 @pytest.fixture(autouse=True)
 def campaign(database) -> None:
-    segment = {"value": "low", "reason": "trend"}
-    chosen = {
-        "campaign_id": "c1",
-        "bucket": 1,
-        "tier": "high",
-        "churn_probability": 0.5,
-        "expected_value": 1.0,
-        "offer": {"discount": 0.1, "action": "coupon", "segment": segment},
-    }
+    offer = {"discount": 0.1, "action": "coupon"}
+    offer |= {"segment": {"value": "low", "reason": "trend"}}
     arms = {"a": "treatment", "b": "treatment", "c": "control", "d": "excluded"}
     used = {"campaign_id": "c1", "state": "redeemed", "expires_at": END}
     used["redeemed_at"] = SENT + timedelta(days=1)
-    with database.transaction() as session:
-        session.add(
-            Campaign(
-                id="c1",
-                name="May",
-                state="live",
-                post_key="p",
-                salt="s",
-                drafted_by="u",
-                sent_at=SENT,
-                window_ends_at=END,
-                body=a_body(contact_cost=1.0, margin=0.2).model_dump(mode="json"),
-            )
-        )
-        session.flush()
-        for customer_id, arm in arms.items():
-            session.add(Assignment(customer_id=customer_id, arm=arm, **chosen))
-        for code, who, order in (("AAAA", "a", "o1"), ("BBBB", "b", "o2")):
-            session.add(Coupon(code=code, customer_id=who, order_id=order, **used))
+    body = a_body(contact_cost=1.0, margin=0.2).model_dump(mode="json")
+    window = {"sent_at": SENT, "window_ends_at": END}
+    add(database, world.campaign("c1", state="live", body=body, **window))
+    add(database, *(world.assignment("c1", who, arm, offer=offer) for who, arm in arms.items()))
+    for code, who, order in (("AAAA", "a", "o1"), ("BBBB", "b", "o2")):
+        add(database, Coupon(code=code, customer_id=who, order_id=order, **used))
 
 
 def test_both_groups_are_counted_alike_and_offers_cost(lake, database):
@@ -149,12 +130,12 @@ def test_fully_returned_order_earns_and_costs_nothing(lake, database):
     )
     import_frame(lake, database, _events(*rows))
     counted = _counted(lake, database)
-    told = _by_customer(counted)
-    assert list(told["orders"]) == [0, 1, 0]
-    assert list(told["revenue"]) == [0, 30, 0]
+    rows = _by_customer(counted)
+    assert list(rows["orders"]) == [0, 1, 0]
+    assert list(rows["revenue"]) == [0, 30, 0]
     # The contact; the code's 15 were given back too
-    assert told.loc["a", "profit"] == pytest.approx(-1)
-    assert told.loc["c", "pre_revenue"] == 0
+    assert rows.loc["a", "profit"] == pytest.approx(-1)
+    assert rows.loc["c", "pre_revenue"] == 0
     assert counted.cost == pytest.approx(4 + 2)
     assert counted.profits.loc[counted.profits["customer_id"] == "a", "profit"].sum() == 0
 
@@ -176,7 +157,7 @@ def test_discounts_of_other_codes_and_double_reports_do_not_count(lake, database
 
 def test_calls_cost_the_call_cost(lake, database):
     """Calls do not cost the price of an e-mail."""
-    line = a_body().offers[0].model_copy(update={"rule": "Call", "action": "call", "contact": 5.0})
+    line = a_line(rule="Call", action="call", contact=5.0)
     with database.transaction() as session:
         body = a_body(contact_cost=1.0, offers=(line,))
         session.get_one(Campaign, "c1").body = body.model_dump(mode="json")
@@ -196,8 +177,8 @@ def test_calls_cost_the_call_cost(lake, database):
 def test_only_possibly_delivered_emails_cost_a_contact(lake, database, state, contacts):
     """Refused e-mails and customers without an address cost nothing."""
     queued = {"campaign_id": "c1", "channel": "email", "queued_at": SENT}
-    sends = [Send(customer_id="a", state=state, **queued)]
-    add(database, *sends, Send(customer_id="b", state="sent", **queued))
+    for customer, its in (("a", state), ("b", "sent")):
+        add(database, Send(customer_id=customer, state=its, **queued))
     counted = _counted(lake, database)
     assert counted.cost == pytest.approx(15 + 4 + 1 + contacts)
     assert counted.contact == pytest.approx((1 + contacts) / 2)
@@ -280,12 +261,8 @@ def test_category_coupon_discounts_only_its_category(lake, database):
 
 def test_later_events_change_no_outcome(lake, database):
     before = _counted(lake, database).customers
-    later = [
-        (who, "purchase", END + timedelta(days=day), f"x{day}", "i1", 500.0, None)
-        for day in (0, 3)
-        for who in "abc"
-    ]
-    import_frame(lake, database, _events(*later))
+    for days in (0, 3):
+        import_frame(lake, database, purchases(END + timedelta(days=days), "abc", 500.0))
     pd.testing.assert_frame_equal(before, _counted(lake, database).customers)
 
 

@@ -17,7 +17,7 @@ from retention.campaigns.message.email_content import email_content
 from retention.campaigns.message.email_picture import draw_email, email_blocks, undrawable
 from retention.campaigns.planning.products import Product
 from retention.outreach.adapter import Contact
-from tests.retention.campaigns.samples import a_body
+from tests.retention.campaigns.samples import a_body, write_home
 
 COUPON = {
     "action": "coupon",
@@ -70,10 +70,9 @@ def test_a_word_without_spaces_stays_in_the_picture(settings):
 
 
 def test_picture_has_the_brands_colours(settings):
-    settings.home.mkdir(parents=True)
     colors = '[colors]\nbutton = "#7a1f3d"\nbackground = "#f3efe6"'
     brand = f'website = "https://tea.example"\n{colors}'
-    (settings.home / "brand.toml").write_text(brand, encoding="utf-8")
+    write_home(settings, "brand.toml", brand)
     used = {color for _, color in _drawn(_content(settings)).convert("RGB").getcolors(1 << 20)}
     assert {(0x7A, 0x1F, 0x3D), (0xF3, 0xEF, 0xE6), (255, 255, 255)} <= used
 

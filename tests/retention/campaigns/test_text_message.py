@@ -1,5 +1,6 @@
 """Test short texts: their words, their length in SMS and what they cost."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -14,22 +15,15 @@ from retention.campaigns.message.text_message import (
     text_readers,
     with_parts,
 )
-from retention.campaigns.message.wording import default_text, shipped_languages
+from retention.campaigns.message.wording import SHIPPED, default_text, shipped_languages
 from retention.errors import BadInput
 from retention.outreach.adapter import Contact
 from retention.risk.policy import load_policy
-from retention.settings import Settings
-from tests.retention.campaigns.samples import a_body
+from tests.retention.campaigns.samples import a_body, offer_of, write_home
 
 ROW = {
     "customer_id": "k1",
-    "offer": {
-        "rule": "High risk",
-        "action": "coupon",
-        "discount": 0.1,
-        "items": [],
-        "consent": ["given"],
-    },
+    "offer": offer_of() | {"consent": ["given"]},
     "code": "7KQ2-M9ZD-4HT6",
     "expires_at": datetime(2025, 5, 29, 12, tzinfo=UTC),
 }
@@ -39,11 +33,6 @@ website = "https://tea.example"
 [links]
 discount = "https://tea.example/discount/{code}?redirect={redirect}"
 """
-
-
-@pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(home=tmp_path, _env_file=None)
 
 
 def sms_body(channel: str = "sms", **changes):
@@ -82,7 +71,7 @@ def test_parts_hold_the_whole_text(text):
 
 @pytest.mark.parametrize("language", shipped_languages())
 def test_text_of_each_language_is_one_sms_with_link_and_stop(settings, language):
-    (settings.home / "brand.toml").write_text(BRAND)
+    write_home(settings, "brand.toml", BRAND)
     content = text_content(settings, sms_body(), ROW, Contact(name="Ann", locale=language))
     assert "Ann" in content.text
     assert "7KQ2-M9ZD-4HT6" in content.text
@@ -103,14 +92,9 @@ def test_own_text_goes_out_as_written_and_cannot_lose_the_opt_out(settings):
 
 def test_language_without_short_texts_uses_the_shop_language(settings):
     """A shop's own file of before has no section [sms]."""
-    (settings.home / "email_text").mkdir()
-    words = (settings.home / "email_text" / "nl.toml").open("w", encoding="utf-8")
-    from retention.campaigns.message.wording import SHIPPED
-
     english = (SHIPPED / "en.toml").read_text(encoding="utf-8")
-    before, _, after = english.partition("[sms]")
-    with words:
-        words.write(before + "[unsubscribe_page]" + after.partition("[unsubscribe_page]")[2])
+    without_sms = re.sub(r"\[sms\].*(?=\[unsubscribe_page\])", "", english, flags=re.DOTALL)
+    write_home(settings, "email_text/nl.toml", without_sms)
     content = text_content(settings, sms_body(), ROW, Contact(name="Ann", locale="nl-NL"))
     assert content.text.startswith("Hello Ann, 10% off your next order.")
 
@@ -165,9 +149,7 @@ def test_cost_counts_items_names_and_languages(settings, contact, titles, text):
     body = body.model_copy(update={"readers": text_readers([contact, short])})
     terms = [_terms(*titles), _terms()]
     sent = [
-        text_content(
-            settings, body, {**ROW, "offer": offer}, Contact(name=one.name, locale=one.locale)
-        )
+        text_content(settings, body, {**ROW, "offer": offer}, one)
         for offer, one in zip(terms, (contact, short), strict=True)
     ]
     assert [content.parts for content in sent] == [2, 1]

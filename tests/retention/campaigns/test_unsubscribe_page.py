@@ -4,6 +4,7 @@ import pytest
 
 from retention.campaigns.message.unsubscribe_page import render_page
 from tests.retention.campaigns.email_samples import write_brand
+from tests.retention.campaigns.samples import write_home
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,5 @@ def test_page_has_the_brand_and_the_direction_of_the_language(settings):
 
 
 def test_page_works_although_the_brand_file_cannot_be_used(settings):
-    settings.home.mkdir(parents=True)
-    (settings.home / "brand.toml").write_text("logo = 5", encoding="utf-8")
+    write_home(settings, "brand.toml", "logo = 5")
     assert "You are unsubscribed" in render_page(settings, "done", "de")

@@ -3,7 +3,7 @@
 import pytest
 
 from retention.campaigns.measurement.verdict import conclusive_size, verdict
-from tests.retention.campaigns.samples import a_body
+from tests.retention.campaigns.samples import a_body, a_line
 
 
 def _effect(total: float, low: float, high: float, error: float = 1.0) -> dict[str, float]:
@@ -121,7 +121,6 @@ def test_no_size_is_given_if_none_is_realistic():
 
 
 def test_a_call_campaign_is_not_made_cheaper_by_half_a_discount():
-    line = a_body().offers[0].model_copy(update={"action": "call", "discount": 0.0})
-    body = a_body(offers=(line,))
+    body = a_body(offers=(a_line(action="call", discount=0.0),))
     shown = verdict(_result("cheaper", (-90, -170, -10), (5, 1, 9)), body, body.plan())
     assert shown["next"] == "reminder"
