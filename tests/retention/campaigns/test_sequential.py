@@ -64,16 +64,15 @@ def test_false_alarm_rate_over_all_looks_stays_below_five_percent():
 
 def test_days_count_once_both_groups_have_enough_buyers():
     drawn = campaign(0, 0.4)
-    few = drawn.orders * (np.cumsum(~drawn.treated) <= MIN_BUYERS - 1)[:, None]
-    effect = running_effect(few, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU)
-    assert (effect.per_customer, effect.p_value) == (None, None)
-    effect = running_effect(
-        drawn.orders, drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
-    )
+
+    def effect_of(orders):
+        before, treated = drawn.orders_before, drawn.treated
+        return running_effect(orders, before, treated, window_days=DAYS, tau=TAU)
+
+    few = effect_of(drawn.orders * (np.cumsum(~drawn.treated) <= MIN_BUYERS - 1)[:, None])
+    assert (few.per_customer, few.p_value) == (None, None)
+    effect, half = effect_of(drawn.orders), effect_of(drawn.orders[:, :14])
     assert effect.low < effect.per_customer < effect.high
-    half = running_effect(
-        drawn.orders[:, :14], drawn.orders_before, drawn.treated, window_days=DAYS, tau=TAU
-    )
     assert half.high - half.low >= effect.high - effect.low  # later looks only narrow it
     # Told at the pace of the whole window
     assert half.per_customer == pytest.approx(effect.per_customer, abs=0.35)
