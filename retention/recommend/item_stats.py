@@ -4,7 +4,7 @@ They cover popularity, repeat purchases and prices. The statistics are fixed at 
 in the artefact. A list then needs only one customer's history.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -31,6 +31,7 @@ FACTS = (
     "price",
 )
 RECENT = 28  # days
+MAX_TOP = 400  # of the best items; `candidates` asks for no more
 
 
 @dataclass(frozen=True)
@@ -49,29 +50,30 @@ class ItemStats:
     groups: Mapping[str, np.ndarray]
 
     def extended(self, items: np.ndarray, facts: np.ndarray) -> "ItemStats":
-        """Append items with unknown groups."""
+        """Append a few items with unknown groups, without ranking the others again."""
         if not len(items):
             return self
-        unknown = np.full(len(items), -1, dtype=np.int32)
-        appended = ItemStats(items, facts, dict.fromkeys(self.groups, unknown))
-        return ExtendedItemStats(self, appended) if self.size else appended
+        codes = np.full(len(items), -1, dtype=np.int32)
+        groups = {name: np.concatenate([known, codes]) for name, known in self.groups.items()}
+        extended = ItemStats(
+            np.concatenate([self.items, items]), np.concatenate([self.facts, facts]), groups
+        )
+        share = np.zeros(len(items), dtype=np.float32)
+        appended = np.arange(self.size, extended.size)
+        vars(extended).update(
+            group_counts=self.group_counts,
+            shares={name: np.concatenate([known, share]) for name, known in self.shares.items()},
+            _best={
+                name: _best(extended, name, np.concatenate([known, appended]))
+                for name, known in self._best.items()
+            },
+        )
+        return extended
 
     @property
     def size(self) -> int:
         """Return the number of items."""
         return len(self.items)
-
-    def ids(self, at: np.ndarray) -> np.ndarray:
-        """Return the ids at some positions."""
-        return self.items[at]
-
-    def rows(self, at: np.ndarray) -> np.ndarray:
-        """Return the statistics at some positions."""
-        return self.facts[at]
-
-    def group_codes(self, group: str, at: np.ndarray) -> np.ndarray:
-        """Return the group codes at some positions."""
-        return self.groups[group][at]
 
     def column(self, name: str) -> np.ndarray:
         """Return one statistic of all items."""
@@ -98,7 +100,7 @@ class ItemStats:
         return np.where(self.groups[group][at] >= 0, self.shares[group][at], np.float32(1))
 
     def top(self, measure: str, count: int) -> np.ndarray:
-        """Return the best items by one of `MEASURES`.
+        """Return the best items by one of `MEASURES`, at most `MAX_TOP`.
 
         Returns positions. Only items with a value above 0 count. Ties are in order of position.
         """
@@ -120,62 +122,6 @@ class ItemStats:
         return cls(arrays["items"].astype(object), arrays["facts"], groups)
 
 
-class ExtendedItemStats(ItemStats):
-    """Append a few items without copying the rest."""
-
-    known: ItemStats
-    appended: ItemStats
-
-    def __init__(self, known: ItemStats, appended: ItemStats) -> None:
-        for name, part in (("known", known), ("appended", appended)):
-            object.__setattr__(self, name, part)
-
-    @cached_property
-    def items(self) -> np.ndarray:
-        return np.concatenate([self.known.items, self.appended.items])
-
-    @cached_property
-    def facts(self) -> np.ndarray:
-        return np.concatenate([self.known.facts, self.appended.facts])
-
-    @cached_property
-    def groups(self) -> Mapping[str, np.ndarray]:
-        appended = self.appended.groups
-        return {name: np.r_[code, appended[name]] for name, code in self.known.groups.items()}
-
-    @property
-    def size(self) -> int:
-        return self.known.size + self.appended.size
-
-    def ids(self, at: np.ndarray) -> np.ndarray:
-        return self._lookup(at, lambda part, some: part.ids(some))
-
-    def rows(self, at: np.ndarray) -> np.ndarray:
-        return self._lookup(at, lambda part, some: part.rows(some))
-
-    def group_codes(self, group: str, at: np.ndarray) -> np.ndarray:
-        return self._lookup(at, lambda part, some: part.group_codes(group, some))
-
-    def group_shares(self, group: str, at: np.ndarray) -> np.ndarray:
-        return self._lookup(at, lambda part, some: part.group_shares(group, some))
-
-    def _lookup(
-        self, at: np.ndarray, lookup: Callable[[ItemStats, np.ndarray], np.ndarray]
-    ) -> np.ndarray:
-        is_appended = at >= self.known.size
-        values = lookup(self.known, np.where(is_appended, 0, at))
-        values[is_appended] = lookup(self.appended, at[is_appended] - self.known.size)
-        return values
-
-    @property
-    def group_counts(self) -> dict[str, int]:
-        return self.known.group_counts
-
-    def top(self, measure: str, count: int) -> np.ndarray:
-        appended = np.arange(self.known.size, self.size)
-        return _best(self, measure, np.r_[self.known.top(measure, count), appended])[:count]
-
-
 def _trend(facts: np.ndarray) -> np.ndarray:
     """Compute the damped growth of buyers. The square root damps small counts."""
     recent, earlier = (facts[:, FACTS.index(name)] for name in ("buyers_28", "buyers_before"))
@@ -187,9 +133,9 @@ MEASURES = {"popular": lambda facts: facts[:, FACTS.index("buyers_28")], "trendi
 
 def _best(stats: ItemStats, measure: str, candidates: np.ndarray) -> np.ndarray:
     """Sort the items with a positive measure. The best come first. Ties keep their order."""
-    values = MEASURES[measure](stats.rows(candidates))
+    values = MEASURES[measure](stats.facts[candidates])
     above = np.flatnonzero(values > 0)
-    return candidates[above[np.argsort(-values[above], kind="stable")]]
+    return candidates[above[np.argsort(-values[above], kind="stable")]][:MAX_TOP]
 
 
 def compute_item_stats(

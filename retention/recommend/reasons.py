@@ -152,7 +152,7 @@ def explain_lists(
     reasons = _own_reasons(scored, row, column)
     is_open = np.array([not reason for _, reason in reasons], dtype=bool)
     others = iter(_collaborative_reasons(sources, items, scored, row[is_open], column[is_open]))
-    ids = scored.snapshot.interactions.item_stats.ids(column)
+    ids = scored.snapshot.interactions.item_stats.items[column]
     scores = scored.scores[row, place]
     lists: list[list[RecommendedItem]] = [[] for _ in chosen]
     for customer, position, item_id, score, (source, text) in zip(

@@ -149,7 +149,7 @@ def _facts(context: ServingContext, stats: ItemStats, column: np.ndarray) -> Ite
     end = int(np.searchsorted(column, len(known_items)))
     known = context.assortment.cached_facts(known_items).select(column[:end])
     appended = column[end:]
-    return known.concat(context.assortment.facts(stats.ids(appended))) if len(appended) else known
+    return known.concat(context.assortment.facts(stats.items[appended])) if len(appended) else known
 
 
 def _score_batch(context: ServingContext, history: History, batch: list[str]) -> ScoredItems:

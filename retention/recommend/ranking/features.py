@@ -121,7 +121,7 @@ class Interactions:
         recent_pairs = np.bincount(pair[last <= 28], minlength=size)
         place = self.place[self.history.item[is_purchase]]
         price = np.full(len(place), np.nan, dtype=np.float32)
-        price[place >= 0] = self.item_stats.rows(place[place >= 0])[:, FACTS.index("price")]
+        price[place >= 0] = self.item_stats.column("price")[place[place >= 0]]
         priced = price > 0
         price = np.log(price, where=priced, out=np.zeros(len(price)))
         rhythm = (tenure - quiet) / np.maximum(count - 1, 1)
@@ -183,7 +183,7 @@ class Interactions:
 
     def _habit(self, group: str) -> "GroupHabits":
         of_item = np.full(len(self.place), -1, dtype=np.int32)
-        of_item[self.place >= 0] = self.item_stats.group_codes(group, self.place[self.place >= 0])
+        of_item[self.place >= 0] = self.item_stats.groups[group][self.place[self.place >= 0]]
         of_item = of_item[self.history.item]
         is_chosen = (self.history.bought > 0) & (of_item >= 0)
         size = self.item_stats.group_counts[group]
@@ -268,11 +268,11 @@ def features(
     """
     stats = interactions.item_stats
     named: dict[str, Any] = dict(scores)
-    named |= zip((f"item_{name}" for name in FACTS), stats.rows(column).T, strict=True)
+    named |= zip((f"item_{name}" for name in FACTS), stats.facts[column].T, strict=True)
     named |= zip(CUSTOMER_FEATURES, interactions.people[customer].T, strict=True)
     named |= _own_history(interactions, customer, column, named["item_usual_gap"])
     for group in GROUPS:
-        codes = stats.group_codes(group, column)
+        codes = stats.groups[group][column]
         last, days, gap, faded, share = interactions.habits[group].at(customer, codes)
         within = stats.group_shares(group, column)
         own = named["faded_30"] / np.maximum(faded, 1e-6)

@@ -15,7 +15,6 @@ from retention.window import Window
 BEGIN = datetime(2024, 1, 10, tzinfo=UTC)
 CUTOFF = datetime(2025, 6, 2, 15, 30, tzinfo=UTC)
 WINDOW = Window(28, None)
-_TYPES = {"text": pa.string(), "json": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
 _ORDERED = ("purchase", "return", "coupon_redeem")
 
 
@@ -92,22 +91,11 @@ def lake(home: Path, tables: dict[str, pd.DataFrame], zone: str = "Europe/London
 def add(root: Path, tables: dict[str, pd.DataFrame]) -> None:
     """Append rows to the Delta tables below ``root``."""
     for name, frame in tables.items():
-        table = TABLES[name]
-        columns = {}
-        for column in table.columns:
-            if column.name in frame:
-                values = frame[column.name]
-            else:
-                values = pd.Series([None] * len(frame), dtype=object)
-            if column.kind == "moment":
-                values = pd.to_datetime(values, utc=True)
-            kind = _TYPES.get(column.kind, pa.timestamp("us", "UTC"))
-            columns[column.name] = pa.Array.from_pandas(values, type=kind)
+        table, rows = TABLES[name], delta_store.to_arrow(frame, TABLES[name])
         if table.partition:
-            columns[table.partition] = pa.array(
-                frame["occurred_at"].dt.strftime("%Y-%m"), pa.string()
-            )
-        delta_store.append(root, table, pa.table(columns))
+            months = frame["occurred_at"].dt.strftime("%Y-%m")
+            rows = rows.append_column(table.partition, pa.array(months, pa.string()))
+        delta_store.append(root, table, rows)
 
 
 def event(**values: object) -> dict[str, pd.DataFrame]:
