@@ -1,6 +1,6 @@
 """Tests of order days per quarter of H."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from retention.churn.snapshots import take_snapshot
 from retention.features import quarters
 from retention.window import Window
 from tests import shops
+from tests.retention.recommend.small_shop import make_shop
 
 CUTOFF = datetime(2024, 9, 1, tzinfo=UTC)
 AGES = {  # days before the cutoff
@@ -21,26 +22,14 @@ AGES = {  # days before the cutoff
 }
 
 
-def events(ages):
-    rows = [(customer, age) for customer, many in ages.items() for age in many]
-    at = pd.Timestamp(CUTOFF) - pd.to_timedelta([age for _, age in rows], unit="D")
-    columns = {
-        "customer_id": [customer for customer, _ in rows],
-        "event_type": "purchase",
-        "occurred_at": at.floor("s"),
-        "order_id": [f"o{number}" for number in range(len(rows))],
-        "item_id": "i1",
-        "quantity": 1,
-        "amount": 5.0,
-        "currency": "GBP",
-        "source": "shop",
-    }
-    return pd.DataFrame(columns)
-
-
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory):
-    lake = shops.lake(tmp_path_factory.mktemp("quarters"), events(AGES))
+    lines = [
+        (customer, "purchase", CUTOFF - timedelta(days=age), "i1", {"order_id": f"{customer}{age}"})
+        for customer, ages in AGES.items()
+        for age in ages
+    ]
+    lake = make_shop(tmp_path_factory.mktemp("quarters"), lines, []).lake
     names = pd.Series(sorted(AGES))
     counts, begun = quarters.order_day_counts(lake, CUTOFF, names, horizon_days=28)
     return {name: (counts[place], begun[place]) for place, name in enumerate(names)}

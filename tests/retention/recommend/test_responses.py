@@ -24,6 +24,7 @@ from retention.reports import charts
 from retention.reports.recommendations import Performance, draw_chart, report
 from retention.risk.policy import Policy
 from retention.templating import text
+from tests import world
 from tests.chromium import chromium
 from tests.retention.recommend.responses_shop import (
     ITEMS,
@@ -48,8 +49,13 @@ def sent(shop) -> SmallShop:
 
 
 def _responses(shop: SmallShop, before: datetime = NOW) -> pd.DataFrame:
-    with shop.database.reading() as session:
-        return load_responses(shop.lake, session, before).set_index(["customer_id", "position"])
+    lines = _read(shop, load_responses, before)
+    return lines.set_index(["customer_id", "position"])
+
+
+def _read(shop: SmallShop, query, before: datetime) -> pd.DataFrame:
+    """Run a query that reads the lake and the database."""
+    return world.read(shop.database, lambda session: query(shop.lake, session, before))
 
 
 def _report(shop: SmallShop, as_of: datetime = NOW, days: int = 90) -> Performance:
@@ -73,15 +79,13 @@ def test_responses_ignore_later_events(sent):
     assert len(lines) == 6
     assert not lines[["clicked", "bought", "redeemed"]].any(axis=None)
     assert _responses(sent, SENT).empty
-    with sent.database.reading() as session:
-        assert responses.load_feedback(sent.lake, session, early).empty
+    assert _read(sent, responses.load_feedback, early).empty
 
 
 def test_last_verdict_of_a_person_counts_on_its_line(sent):
     subject = Subject("a", "recommend-1", SENT, "i2", 2)
-    with sent.database.transaction() as session:
-        feedback.record(session, subject, "wrong", "U1")
-        feedback.record(session, subject, "wrong", "U2")
+    for person in ("U1", "U2"):
+        world.change(sent.database, feedback.record, subject, "wrong", person)
     with sent.database.reading() as session:
         assert feedback.refused_items(feedback.item_feedback(session)) == {"a": {"i2"}}
         assert feedback.doubted_scores(session) == ()  # no verdict on a score
@@ -89,9 +93,8 @@ def test_last_verdict_of_a_person_counts_on_its_line(sent):
     later = datetime.now(UTC) + timedelta(days=1)
     lines = _responses(sent, later)
     assert lines["wrong"].to_dict() == {place: 2 * (place == ("a", 2)) for place in lines.index}
-    with sent.database.transaction() as session:
-        feedback.record(session, subject, "useful", "U2")
-        assert feedback.refused_items(feedback.item_feedback(session)) == {}
+    world.change(sent.database, feedback.record, subject, "useful", "U2")
+    assert feedback.refused_items(world.read(sent.database, feedback.item_feedback)) == {}
 
 
 def test_verdict_on_a_merged_id_applies_to_the_customer(sent):
@@ -109,10 +112,8 @@ def test_verdict_on_a_merged_id_applies_to_the_customer(sent):
         recommender = open_recommender(sent.lake, session, Policy())
         assert recommender.terms.refused == {"c": {"i2"}}
         assert feedback.doubted_scores(session, merged) == (("c", SENT),)
-        events = responses.load_feedback(sent.lake, session, later)
-        assert events[events["weight"] < 0][["customer_id", "item_id"]].to_numpy().tolist() == [
-            ["c", "i2"]
-        ]
+    events = _read(sent, responses.load_feedback, later).query("weight < 0")
+    assert events[responses.PAIR].to_numpy().tolist() == [["c", "i2"]]
     assert _report(sent, later, days=3000).data["slots"][1]["wrong"] == 1
 
 
@@ -134,7 +135,7 @@ def test_feedback_adds_weight_to_the_history_from_its_time_on(shop):
         ("nobody", "i1", at - 1, 1.0),
         ("a", "i1", at, 9.0),
     ]
-    lines = pd.DataFrame(rows, columns=list(responses.EVENT_COLUMNS))
+    lines = pd.DataFrame(rows, columns=responses.EVENT_COLUMNS)
     plain = read(shop.lake, NOW)
     with_feedback = responses.add_feedback(plain, lines, NOW)
     before, after = (
