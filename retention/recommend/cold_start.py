@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.catalogue import Catalogue
 from retention.recommend.evaluation.evaluation_context import Snapshot
-from retention.recommend.matrices import positions, restore_sparse, sparse_arrays
+from retention.recommend.matrices import ones_at, positions, restore_sparse, sparse_arrays
 from retention.recommend.models.base import Segments, SideInformation
 from retention.recommend.models.neighbours import text_vectoriser
 from retention.recommend.models.popularity import SegmentPopular
@@ -158,8 +158,7 @@ def _similarity(known: np.ndarray, new_ids: np.ndarray, items: Catalogue) -> csr
     by_text = csr_matrix(new_texts @ csr_matrix(vectoriser.transform(texts)).T)  # new × texts
     by_text.data[by_text.data < MIN_SIMILARITY] = 0
     by_text.eliminate_zeros()
-    ones = np.ones(len(known), dtype=np.float32)
-    items_of_texts = csr_matrix((ones, (place, np.arange(len(known)))), (len(texts), len(known)))
+    items_of_texts = ones_at(place, np.arange(len(known)), (len(texts), len(known)))
     similarity = csr_matrix(by_text @ items_of_texts)  # new × known
     similarity.sort_indices()  # equally similar items in their own order
     row = np.repeat(np.arange(similarity.shape[0]), np.diff(similarity.indptr))

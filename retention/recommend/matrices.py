@@ -47,6 +47,13 @@ def ones_at(
     return csr_matrix((ones, (row[is_known], column[is_known])), shape=shape)
 
 
+def sample_rows(count: int, most: int, seed: int) -> np.ndarray:
+    """Sample at most ``most`` of ``count`` rows, in order."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
 def drop_prefix(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """Select the arrays whose names have a prefix, without it."""
     names = (name for name in arrays if name.startswith(prefix))

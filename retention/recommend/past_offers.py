@@ -106,7 +106,7 @@ def offer_coverage(
     all_items = np.array(sorted({*history.items, *covered_items}), dtype=object)
     column, place = positions(all_items, covered_items), positions(all_items, history.items)
     shape = (len(all_items), len(names))
-    covers = csr_matrix((np.ones(len(offer)), (column, offer)), shape=shape)
+    covers = ones_at(column, offer, shape, float)
     covers.data[:] = 1  # an item listed twice counts once
     shares = csr_matrix(covers @ diags(1 / np.maximum(np.asarray(covers.sum(axis=0)).ravel(), 1)))
     groups = {}

@@ -21,6 +21,7 @@ from scipy.sparse import csr_matrix
 
 from retention.list_rules import PLAIN, RecommendRules, names_with_words
 from retention.recommend.catalogue import Catalogue, variant_of
+from retention.recommend.matrices import ones_at
 
 POOL_FACTOR = 20  # candidates per place; the rest is only used if these do not fill a list
 SMOOTHING = 0.01  # share of the customer's own shares in the list's; avoids log 0
@@ -76,9 +77,8 @@ class ItemFacts:
 
     def shares(self, liked: csr_matrix) -> np.ndarray:
         """Compute preference shares, as (customers × categories)."""
-        known = np.flatnonzero(self.category >= 0)
         shape = (len(self.category), int(self.category.max(initial=0)) + 1)
-        membership = csr_matrix((np.ones(len(known)), (known, self.category[known])), shape=shape)
+        membership = ones_at(np.arange(shape[0]), self.category, shape, float)
         totals = (liked @ membership).toarray()
         return totals / np.maximum(totals.sum(axis=1, keepdims=True), 1e-12)
 

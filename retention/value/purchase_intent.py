@@ -19,6 +19,8 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from retention.features.catalogue import signed_log
+
 HORIZONS = (7, 30, 90)  # days
 EDGES = (0.0, 7.0, 14.0, 30.0, 60.0, 90.0)
 _MIN_OUTCOMES = 50  # of each class, to fit an interval
@@ -77,7 +79,7 @@ class Intent:
         return cls(**{name: tuple(data[name]) for name in names}, weights=weights)
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
-        Z = _signed_log(X)
+        Z = signed_log(X)
         Z = np.where(np.isnan(Z), np.asarray(self.median), Z)
         return (Z - np.asarray(self.mean)) / np.asarray(self.sd)
 
@@ -87,7 +89,7 @@ def fit(columns: Sequence[str], samples: Sequence[IntentSample]) -> Intent:
 
     `samples`: at least one. An interval uses the samples observed to its end.
     """
-    Z = _signed_log(np.concatenate([sample.X for sample in samples]))
+    Z = signed_log(np.concatenate([sample.X for sample in samples]))
     empty = np.isnan(Z).all(axis=0)
     median = np.where(empty, 0.0, np.nanmedian(np.where(empty, 0.0, Z), axis=0))
     Z = np.where(np.isnan(Z), median, Z)
@@ -173,10 +175,6 @@ def _interval_weights(
     with threadpool_limits(1):
         model = LogisticRegression(C=_C, max_iter=1000).fit(np.column_stack([Z, base]), y)
     return _rounded(np.concatenate([model.intercept_, model.coef_[0]]))
-
-
-def _signed_log(X: np.ndarray) -> np.ndarray:
-    return np.sign(X) * np.log1p(np.abs(X))
 
 
 def _logit(p: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix, diags
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from retention.progress import Progress
-from retention.recommend.matrices import restore_sparse, sparse_arrays
+from retention.recommend.matrices import restore_sparse, sample_rows, sparse_arrays
 from retention.recommend.models.base import (
     Arrays,
     Collaborative,
@@ -217,8 +217,7 @@ class UserKnn(Collaborative):
     def _fit(self, clean: csr_matrix, side: SideInformation, seed: int, progress: Progress) -> None:
         progress(0, 1, gettext("Remembering who likes what"))
         rows = np.flatnonzero(np.diff(clean.indptr) > 0)
-        if len(rows) > MAX_REFERENCES:
-            rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_REFERENCES, replace=False))
+        rows = rows[sample_rows(len(rows), MAX_REFERENCES, seed)]
         self.rarity_ = inverse_document_frequency(clean.shape[0], buyer_counts(clean))
         self.length_ = mean_length(clean)
         self._store(csr_matrix(clean[rows]))

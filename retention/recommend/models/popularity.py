@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from retention.progress import Progress
-from retention.recommend.matrices import positions
+from retention.recommend.matrices import ones_at, positions
 from retention.recommend.models.base import (
     Model,
     PurchaseDays,
@@ -32,8 +32,7 @@ def bought_items(
         bought = csr_matrix(matrix, copy=True)
     else:
         chosen = (days.age >= end) & (days.age <= start)
-        ones = np.ones(int(chosen.sum()), dtype=np.float32)
-        bought = csr_matrix((ones, (days.row[chosen], days.column[chosen])), shape=matrix.shape)
+        bought = ones_at(days.row[chosen], days.column[chosen], matrix.shape)
         bought.sum_duplicates()
     bought.data = np.ones_like(bought.data)
     return bought

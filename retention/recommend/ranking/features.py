@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 
 from retention.recommend.history import HALF_LIVES, History, Pairs, changes
 from retention.recommend.item_stats import FACTS, ItemStats
-from retention.recommend.matrices import find_sorted, in_rows
+from retention.recommend.matrices import find_sorted, in_rows, sample_rows
 
 SOURCE_SCORES = ("collaborative", "collaborative_rank", "neighbours", "favourite")
 OWN_HISTORY = (
@@ -368,5 +368,5 @@ class Examples:
         count = len(self.bought)
         if count <= most:
             return self
-        rows = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+        rows = sample_rows(count, most, seed)
         return self._select(rows, round(self.customers * most / count))

@@ -15,7 +15,8 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from retention.recommend.matrices import drop_prefix
+from retention.features.catalogue import signed_log
+from retention.recommend.matrices import drop_prefix, sample_rows
 from retention.recommend.ranking.base_models import (
     Forest,
     Net,
@@ -176,20 +177,13 @@ def _bin_edges(view: np.ndarray, seed: int) -> list[np.ndarray]:
     scikit-learn uses weighted quantiles, which took four fifths of the whole fit and fail for a
     column with fewer than two values.
     """
-    sample = view[_sample(len(view), BINNING_ROWS, seed)]
+    sample = view[sample_rows(len(view), BINNING_ROWS, seed)]
     steps = np.linspace(0, 1, BINS)[1:-1]
     columns = (column[np.isfinite(column)] for column in sample.T)
     return [
         np.unique(np.quantile(known, steps, method="lower")) if len(known) else np.empty(0)
         for known in columns
     ]
-
-
-def _sample(count: int, most: int, seed: int) -> np.ndarray:
-    """Sample at most ``most`` of ``count`` rows."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 def _to_bins(view: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
@@ -219,7 +213,7 @@ def _from_bins(nodes: np.ndarray, edges: list[np.ndarray]) -> np.ndarray:
 
 def _fit_scaling(view: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Compute median, mean and scale of the log-transformed features."""
-    values = _signed_log(view[_sample(len(view), SCALING_ROWS, seed)])
+    values = signed_log(view[sample_rows(len(view), SCALING_ROWS, seed)])
     is_known = np.isfinite(values)
     columns = [column[mask] for column, mask in zip(values.T, is_known.T, strict=True)]
     median = np.array([np.median(known) if len(known) else 0.0 for known in columns])
@@ -229,19 +223,13 @@ def _fit_scaling(view: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     return {"median": median, "mean": filled.mean(axis=0), "scale": scale}
 
 
-def _signed_log(view: np.ndarray) -> np.ndarray:
-    """Compute the signed logarithm of the features."""
-    values: np.ndarray = np.sign(view) * np.log1p(np.abs(view))
-    return values
-
-
 def _standardise(view: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
     """Standardise features for the networks.
 
     Missing values become the median; an indicator column per feature marks them.
     """
     median, mean, scale = (scaling[name].astype(np.float32) for name in ("median", "mean", "scale"))
-    filled = _signed_log(view)
+    filled = signed_log(view)
     missing = ~np.isfinite(filled)
     np.copyto(filled, np.broadcast_to(median, filled.shape), where=missing)
     filled = (filled - mean) / scale
