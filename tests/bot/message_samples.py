@@ -1,7 +1,7 @@
 """Realistic values of every Slack message.
 
-Messages of jobs have values recorded from the demo's shop (`tests.bot.record_messages`). Campaigns
-are made here, so that their values are those of today's code.
+Many are recorded from the demo's shop and from the tests (`tests.bot.record_messages`). Those that
+must be long to show the limits of a message are made here.
 """
 
 import json
@@ -271,9 +271,15 @@ def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
     return campaign_data(row)
 
 
+def recorded_values() -> dict[str, dict[str, Any]]:
+    """Return what `tests.bot.record_messages` has recorded, by template."""
+    recorded: dict[str, dict[str, Any]] = json.loads(VALUES.read_text(encoding="utf-8"))
+    return recorded
+
+
 def samples() -> dict[str, dict[str, Any]]:
     """Return values by template."""
-    recorded = json.loads(VALUES.read_text(encoding="utf-8"))
+    recorded = recorded_values()
     effect = {
         "tau": 0.05,
         "per_customer": 2.74,
@@ -317,9 +323,6 @@ def samples() -> dict[str, dict[str, Any]]:
             ],
         },
         "audience/deleted": {"name": "lapsing"},
-        "source/changed": {"name": "orders", "deed": "resume", "next_at": AT},
-        "source/file": DROPPED,
-        "source/file_decided": {"name": DROPPED["name"], "user": ADMIN, "deed": "import"},
         "source/file_imported": {
             "name": DROPPED["name"],
             "report": {
@@ -358,21 +361,13 @@ def samples() -> dict[str, dict[str, Any]]:
         },
         "source/show": {**SOURCE, "runs": [PULL] * 10},
         "audience/list": {"audiences": [AUDIENCE, {**AUDIENCE, "exclude": True}]},
-        "audience/preview": {**AUDIENCE, "saved": False, "job_id": JOB["id"]},
         "audience/show": AUDIENCE,
         "audience/week": {**AUDIENCE, "customers_before": 37, "new": 9, "left": 5},
-        "bot/ask": {
-            "understood": "campaign draft --tier medium",
-            "changes": True,
-            "alternatives": [],
-            "unused": ["regulars"],
-        },
         "bot/definition": {
             "definition": {"horizon_days": 28, "active_within_days": 56, "source": "person"},
             "changed": True,
             "retired": VERSION,
         },
-        "bot/digest_off": {"schedules": [{"day": "monday", "at": "09:00"}]},
         "bot/erased": {},
         "bot/forgotten": {
             "number_of_ids": 2,
@@ -389,7 +384,6 @@ def samples() -> dict[str, dict[str, Any]]:
                 {"name": "news", "kind": "mailchimp", "state": "by_hand", "code": "no_access"},
             ],
         },
-        "bot/job_changed": {"deed": "cancel", "job": {**JOB, "state": "cancelled"}},
         "bot/brand": {
             "file": "brand.toml",
             "path": "/srv/retention/brand.toml",
@@ -404,13 +398,6 @@ def samples() -> dict[str, dict[str, Any]]:
             "languages": ("de", "en", "es", "fr", "zh"),
             "own_languages": (),
         },
-        "bot/language": {
-            "language": "en",
-            "available": ("en", "zh"),
-            "name": "English (en)",
-            "offered": ("English (en)", "中文 (zh)"),
-            "scope": None,
-        },
         "bot/model": {"model": MODEL},
         "bot/models": {"models": [MODEL, OTHER, {**MODEL, "kind": "recommend"}]},
         "bot/models_compared": {
@@ -424,13 +411,6 @@ def samples() -> dict[str, dict[str, Any]]:
             "differ": {"cutoff": [MODEL["cutoff"], AT], "estimator": ["a", "b"]},
             "features_only": [["orders_2h"], []],
         },
-        "bot/model_promoted": {
-            "changed": False,
-            "model": {"kind": "churn", "version": VERSION, "promoted_by": ADMIN, "promoted_at": AT},
-        },
-        "bot/queued": {"job": JOB, "stranger": True, "private": False, "woken": False},
-        "bot/role_granted": {"user": "S0CRMTEAM", "role": "analyst", "members": 12},
-        "bot/under_way": {"job": JOB, "own": True, "private": True},
         "campaign/calls": {
             "campaign": {"id": "k7m2x9", "name": NAME},
             "counts": {
@@ -443,34 +423,10 @@ def samples() -> dict[str, dict[str, Any]]:
             },
             "calls": [CALL] * 10,
         },
-        "campaign/call_assigned": {
-            "by": LEAD,
-            "pseudonym": WHO,
-            "name": "Rosa Meyer",
-            "campaign": NAME,
-            "campaign_id": "k7m2x9",
-            "due_on": "2017-10-04",
-            "note": "She asked about gluten-free bread.",
-            "open": True,
-            "outcome": "",
-        },
         "campaign/my_calls": {"calls": [{**CALL, "campaign": NAME, "campaign_id": "k7m2x9"}] * 5},
         "campaign/card": {"campaign": campaign()},
-        "campaign/clearance": {
-            "campaign": campaign("scheduled"),
-            "version": 2,
-            "open": True,
-            "treated": 453,
-        },
         "campaign/csv": {"campaign": campaign("live"), "part": "codes", "rows": 453},
-        "campaign/done": {"campaign": campaign()},
         "campaign/held": {"campaign": campaign("live"), "copies": [HELD] * 5, "more": 2},
-        "campaign/line": {
-            "campaign": campaign("approved"),
-            "what": "approved",
-            "who": LEAD,
-            "left_out": 4,
-        },
         "campaign/list": {"campaigns": [campaign(), campaign("live"), campaign("draft")]},
         "campaign/look": {
             "campaign": campaign("live"),
@@ -486,10 +442,8 @@ def samples() -> dict[str, dict[str, Any]]:
             "no_address": True,
             "assumed_send": AT,
         },
-        "campaign/released": {"campaign": campaign("live"), "copies": 3, "again": True},
         "campaign/measured": {"campaign": campaign("closed"), "measured": measured},
         "campaign/next": {"campaign": campaign("live"), "files": {"csv": 453, "call": 2}},
-        "campaign/reminder": {"campaign": campaign(), "version": 2, "user": LEAD},
         "campaign/result": {
             "campaign": campaign("closed"),
             "measured": measured,
@@ -504,25 +458,12 @@ def samples() -> dict[str, dict[str, Any]]:
                 for deed in ("draft", "edit", "submit")
             ],
         },
-        "campaign/stale": {
-            "name": NAME,
-            "status": "was approved",
-            "who": LEAD,
-            "at": AT,
-            "reason": None,
-        },
-        "campaign/unmeasured": {"campaign": campaign("live")},
         "data/report": REPORT,
         "digest/report": REPORT,
-        "feedback/item": {"verdict": "wrong", "title": "Oat milk 1 l", "pseudonym": WHO},
-        "feedback/thanks": {"verdict": "wrong", "pseudonym": WHO, "version": "churn-1"},
-        "job/cancelled": {"job": JOB, "stays": "The churn model, churn-1, stays in use."},
         "job/done": {"job": {**JOB, "private": False}},
         "job/due": {"why": ERROR, "reference": "a1b2c3d4"},
         "job/elsewhere": {"channel": CHANNEL},
         "job/failed": {"job": FAILED},
-        "job/progress": {"job": JOB},
-        "job/refused": {"sentence": ERROR},
         "job/retried": {"job": JOB},
         "job/stopped": {"job": FAILED},
         "models/card": {"card": {**MODEL, "feedback": {"useful": 12, "wrong": 3}}},
@@ -582,7 +523,6 @@ def samples() -> dict[str, dict[str, Any]]:
             "horizon_days": 28,
         },
         "schedule/added": {**SCHEDULE, "stranger": True},
-        "schedule/changed": {**SCHEDULE, "deed": "resume", "woken": True},
         "schedule/imported": {
             "report": {
                 "table": "events",
@@ -608,8 +548,6 @@ def samples() -> dict[str, dict[str, Any]]:
         },
         "connect/data_request": {"name": "shop", "rows": 214},
         "schedule/list": {"schedules": [SCHEDULE] * 3, "may_change": True},
-        "alert/added": {**ALERT, "status": "muted"},
-        "alert/changed": {"name": "vip-risk", "deed": "snooze", "days": 7},
         "alert/list": {
             "alerts": [{**ALERT, "status": status} for status in ("on", "snoozed", "muted")],
             "may_change": True,
@@ -697,12 +635,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "share": 0.05,
             "simulated": True,
         },
-        "talk/decided": {**TALK, "user": LEAD, "outcome": "declined"},
-        "talk/proposal": TALK,
         "talk/ran": TALK,
-        "talk/refused": {"sentence": ERROR},
-        "talk/understood": {**TALK, "joined": False, "elsewhere": False, "changes": True},
-        "talk/unknown": {"choices": [{"value": "1", "title": "List customers at risk"}] * 3},
         "sweep/cohort": {
             **recorded["sweep/cohort"],
             "has_amounts": True,
@@ -731,4 +664,8 @@ def samples() -> dict[str, dict[str, Any]]:
         "sweep/taken": {"by": ANALYST, "rows": 107, "at": NOON},
     }
     common = {"zone": "America/New_York", "demo": False, "currency": "USD"}
-    return {template: {**common, **values} for template, values in {**recorded, **own}.items()}
+    return {
+        template: {**common, **values}
+        for template, values in {**recorded, **own}.items()
+        if not template.startswith("reports/")
+    }

@@ -2,8 +2,8 @@
 
 ``python -m tests.bot.record_messages tests/bot tests/workers`` runs these tests and writes
 ``tests/bot/message_values.json``: for each template the values of its longest text, as the code of
-today makes them. A template that no test renders keeps its values. Run it after a template needs
-other values.
+today makes them. Longer values that are stored already stay, such as those of the demo's shop; to
+replace them, delete them first. Run it after a template needs other values.
 """
 
 import json
@@ -69,6 +69,10 @@ if __name__ == "__main__":
     jinja2.Template.render = lambda *args, **kwargs: recorder(*args, **kwargs)
     pytest.main(["-q", "-n", "0", "-p", "no:randomly", "-m", "not browser", *sys.argv[1:]])
     known = json.loads(FILE.read_text(encoding="utf-8"))
-    FILE.write_text(
-        json.dumps(known | recorder.values, ensure_ascii=False, indent=1, sort_keys=True)
-    )
+    longer = {
+        name: values
+        for name, values in known.items()
+        if len(str(values)) >= len(str(recorder.values.get(name, "")))
+    }
+    values = recorder.values | longer
+    FILE.write_text(json.dumps(values, ensure_ascii=False, indent=1, sort_keys=True))

@@ -17,7 +17,7 @@ from retention.audiences import store
 from retention.audiences.plain import understand
 from retention.db.tables import Job
 from tests import world
-from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
+from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, stored, words
 from workers import ids
 from workers.schedule.cadence import parse_every
 
@@ -144,16 +144,12 @@ def test_chosen_command_shows_its_options_and_its_typed_form(workspace):
 
 
 def test_submitted_window_runs_the_typed_command(workspace, database):
-    answer = in_window(
-        workspace,
-        "view_submission.json",
-        state("sweep", top="20"),
-        response_url=workspace.api.url + "response_url",
-    )
+    url = workspace.api.url + "response_url"
+    values = state("sweep", top="20")
+    answer = in_window(workspace, "view_submission.json", values, response_url=url)
     assert answer.status == 200
     assert "errors" not in (answer.body or "")
-    with database.reading() as session:
-        (job,) = session.query(Job).all()
+    (job,) = stored(database, Job)
     assert (job.kind, job.channel, job.args["top"]) == ("sweep", CHANNEL, 20)
     shown = workspace.api.wait("response_url")
     assert shown["response_type"] == "ephemeral"
@@ -173,8 +169,7 @@ def test_refused_window_stays_open_with_the_reason(workspace, database, values, 
     reply = json.loads(answer.body)
     assert reply["response_action"] == "errors"
     assert message in reply["errors"]["task"]
-    with database.reading() as session:
-        assert session.query(Job).count() == 0
+    assert stored(database, Job) == []
 
 
 @pytest.mark.parametrize("error", ["hash_conflict", "not_found"])

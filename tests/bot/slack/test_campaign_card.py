@@ -17,6 +17,7 @@ from tests import world
 from tests.bot.campaign import (
     KEY,
     approve,
+    campaign_row,
     drafted,
     edit,
     fill,
@@ -29,7 +30,7 @@ from tests.bot.campaign import (
 )
 from tests.bot.slack.test_messages import size_of
 from tests.bot.slack.test_slash import all_jobs, until
-from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, stored, words
 from tests.retention.campaigns.samples import a_body
 from tests.world import scalar
 from workers import ids
@@ -50,13 +51,8 @@ RESULT = {
 
 def _save_texts(workspace, **texts: str) -> None:
     """Submit the window of the text."""
-
-    def change(payload):
-        payload["view"] |= {"callback_id": ids.COPY_VIEW, "private_metadata": "c7:1:C0CRM"}
-        values = {name: {ids.PREVIEW_COPY: {"value": text}} for name, text in texts.items()}
-        payload["view"]["state"]["values"] = values
-
-    workspace.interact("view_submission.json", ANALYST, change)
+    values = {name: {ids.PREVIEW_COPY: {"value": text}} for name, text in texts.items()}
+    workspace.submit(ids.COPY_VIEW, "c7:1:C0CRM", {}, state={"values": values})
 
 
 def _inputs(api) -> dict[str, dict]:
@@ -66,24 +62,16 @@ def _inputs(api) -> dict[str, dict]:
 
 
 def _campaign(in_state: str = "draft", result=None, **body) -> Campaign:
-    now = clock.wall()
     moments = ("decided_at", "expires_at", "clears_at", "send_at", "sent_at", "window_ends_at")
-    return Campaign(
-        id="c7",
-        name="May",
+    return campaign_row(
         state=in_state,
-        version=1,
-        post_key=KEY,
-        salt="s",
-        drafted_by=ANALYST,
         submitted_by=ANALYST,
         approved_by=[LEAD] if in_state not in ("draft", "submitted") else [],
         decided_by=LEAD,
         reason="wrong price",
         result=result,
-        created_at=now,
-        body=a_body(**body).model_dump(mode="json"),
-        **dict.fromkeys(moments, now),
+        body=a_body(**body),
+        **dict.fromkeys(moments, clock.wall()),
     )
 
 
@@ -243,8 +231,7 @@ def test_result_so_far_is_in_the_thread_of_the_card(workspace, database, draft):
     workspace.press(ids.CAMPAIGN_MENU, "look|c7:1", ANALYST)
     (job,) = until(lambda: all_jobs(database))
     assert (job.kind, job.channel, job.thread_key) == ("campaign_look", CHANNEL, KEY)
-    with database.reading() as session:  # no progress message beside the card
-        assert session.scalars(select(Outbox.key)).all() == [KEY]
+    assert [row.key for row in stored(database, Outbox)] == [KEY]  # no progress beside the card
 
 
 def test_preview_of_an_older_version_updates_the_card(workspace, database, draft, settings, api):
@@ -456,9 +443,8 @@ def test_preview_command_sends_a_test_to_the_own_address(
 
 def test_saved_text_is_the_next_version(workspace, database, draft):
     _save_texts(workspace, copy="Dear {name}")
-    with database.reading() as session:
-        campaign = session.scalar(select(Campaign))
-        assert (campaign.version, campaign.body["copy_text"]) == (2, "Dear {name}")
+    campaign = scalar(database, select(Campaign))
+    assert (campaign.version, campaign.body["copy_text"]) == (2, "Dear {name}")
     assert "Text: \\u201cHello {name}: {code}\\u201d" in message(database, "campaign:c7:edited:2")
 
 
@@ -501,9 +487,9 @@ def test_unchanged_reminder_in_the_window_stays_the_default(workspace, database,
 
 def test_reminder_command_writes_and_resets_the_text(workspace, database, settings):
     _with_a_reminder(database, settings)
-    for typed, stored in (("'We miss you'", "We miss you"), ("''", "")):
+    for typed, text in (("'We miss you'", "We miss you"), ("''", "")):
         workspace.run(f"campaign edit c7 --reminder-copy {typed}", ANALYST)
-        assert scalar(database, select(Campaign.body))["reminder_text"] == stored
+        assert scalar(database, select(Campaign.body))["reminder_text"] == text
 
 
 def test_text_without_a_code_is_warned_of(workspace, database, draft, api):

@@ -50,12 +50,8 @@ def test_useful_is_stored_once_per_person(workspace, database, api, value):
     for at in ("5.1", "5.1", "5.2"):
         assert workspace.press(ids.FEEDBACK_USEFUL, f"useful|{value}", at=at).status == 200
     (row,) = until(lambda: rows(database))
-    assert (row.customer_id, row.model_version, row.user_id, row.verdict) == (
-        "42",
-        VERSION,
-        ANALYST,
-        "useful",
-    )
+    values = (row.customer_id, row.model_version, row.user_id, row.verdict)
+    assert values == ("42", VERSION, ANALYST, "useful")
     assert row.as_of == datetime(2017, 12, 1, tzinfo=UTC)
     assert "Noted" in api.wait("response_url")["text"]
     workspace.choose(ids.FEEDBACK, f"useful|{value}", LEAD)
@@ -111,11 +107,8 @@ def test_summary_counts_feedback_and_flags_doubted_labels(settings, database):
             record(session, subject, "wrong", "U3", "x" * (LONGEST + 1))
     with database.reading() as session:
         result = summary(session, VERSION)
-        assert (result["useful"], result["wrong"], result["reasons"][0]["text"]) == (
-            1,
-            1,
-            "by phone",
-        )
+        reason = result["reasons"][0]["text"]
+        assert (result["useful"], result["wrong"], reason) == (1, 1, "by phone")
         assert doubted_scores(session) == (("42", subject.as_of),)
         assert summary(session, "other") == {"useful": 0, "wrong": 0, "reasons": []}
 
@@ -137,24 +130,14 @@ def test_only_doubted_labels_are_left_out_of_training():
             at, frame, np.array([0.0, 1.0]), 2, bgnbd.BgNbd(1, 1, 1, 1), empty_model, None
         )
 
-    training = TrainingSet(
-        datetime(2017, 12, 1, tzinfo=UTC),
-        28,
-        56,
-        365.0,
-        (snapshot(11), snapshot(9), snapshot(8)),
-        ("recency_days",),
-    )
-    stored = exclude_doubted_labels(
-        training,
-        [("42", datetime(2017, 9, 20, tzinfo=UTC)), ("41", datetime(2017, 11, 5, tzinfo=UTC))],
-    )
+    snapshots = (snapshot(11), snapshot(9), snapshot(8))
+    cutoff = datetime(2017, 12, 1, tzinfo=UTC)
+    training = TrainingSet(cutoff, 28, 56, 365.0, snapshots, ("recency_days",))
+    doubted = {"42": datetime(2017, 9, 20, tzinfo=UTC), "41": datetime(2017, 11, 5, tzinfo=UTC)}
+    stored = exclude_doubted_labels(training, [*doubted.items()])
     taught = stored.without_doubted(stored.snapshots)
-    assert [list(snapshot.frame.customer_id) for snapshot in taught] == [
-        ["42"],
-        ["41"],
-        ["41", "42"],
-    ]
+    shown = [list(snapshot.frame.customer_id) for snapshot in taught]
+    assert shown == [["42"], ["41"], ["41", "42"]]
     assert list(taught[1].labels) == [0.0]
     assert all(len(snapshot.frame) == 2 for snapshot in stored.snapshots)
     assert exclude_doubted_labels(training, ()) is training
@@ -186,13 +169,8 @@ def test_item_feedback_stores_model_and_position_and_can_change(
     of_item(workspace, f"wrong|{displayed_list}")
     of_item(workspace, f"wrong|{displayed_list}")  # delivered twice
     (row,) = until(lambda: rows(database))
-    assert (row.customer_id, row.item_id, row.position, row.model_version, row.verdict) == (
-        "42",
-        "i<1>",
-        1,
-        "recommend-1",
-        "wrong",
-    )
+    values = (row.customer_id, row.item_id, row.position, row.model_version, row.verdict)
+    assert values == ("42", "i<1>", 1, "recommend-1", "wrong")
     with database.reading() as session:
         assert refused_items(item_feedback(session)) == {"42": {"i<1>"}}
     reply = api.wait("response_url")["text"]

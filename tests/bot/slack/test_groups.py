@@ -157,15 +157,8 @@ def test_typed_schedule_keeps_the_chosen_sections(workspace, database, settings)
     with database.transaction() as session:
         from bot.commands.reports import replace_schedule
 
-        replace_schedule(
-            session,
-            channel=CHANNEL,
-            day="monday",
-            at="09:00",
-            timezone="UTC",
-            user=ANALYST,
-            args={"sections": ["data"]},
-        )
+        plan = {"channel": CHANNEL, "day": "monday", "at": "09:00", "timezone": "UTC"}
+        replace_schedule(session, **plan, user=ANALYST, args={"sections": ["data"]})
     workspace.run("digest schedule --at 10:00")
     (row,) = stored(database, Schedule, Schedule.active)
     assert (row.at, row.args) == ("10:00", {"sections": ["data"]})
