@@ -44,15 +44,24 @@ class Shop:
 
 
 def build(
-    home: Path, *, customers: int = 300, items: int = 60, days: int = 200, seed: int = 7, **options
+    home: Path,
+    *,
+    customers: int = 300,
+    items: int = 60,
+    days: int = 200,
+    seed: int = 7,
+    until: datetime | None = None,
+    **options,
 ) -> Shop:
-    """Make the shop below ``home``; ``options`` are further settings."""
+    """Make the shop below ``home``, without events from ``until`` on; ``options`` are settings."""
     settings = Settings(home=home, _env_file=None, **options)
     database = Database(settings.database_url.get_secret_value(), settings)
     create_tables(database)
     lake = Lake.open(settings)
     home.mkdir(parents=True, exist_ok=True)
     for table, frame in frames(customers=customers, items=items, days=days, seed=seed).items():
+        if table == "events" and until is not None:
+            frame = frame[frame.occurred_at < until]
         import_frame(lake, database, frame, table)
     return Shop(settings, database, lake, BEGIN, BEGIN + timedelta(days=days))
 

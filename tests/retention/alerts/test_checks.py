@@ -15,7 +15,9 @@ from retention.campaigns.measurement.effects import SampleRatio
 from retention.campaigns.measurement.sequential import InterimResult, RunningEffect
 from retention.db.tables import Campaign, ModelHealth
 from retention.errors import BadInput
+from retention.registry import champion
 from tests.retention.campaigns.samples import a_body
+from tests.world import add, campaign, read
 
 DAY = timedelta(days=1)
 
@@ -90,19 +92,12 @@ def test_late_data_fires_once_until_new_data_comes(shop):
 def test_decayed_model_fires_once_per_version(champion_shop_copy):
     shop = champion_shop_copy
     assert not checked(shop, "model decayed", {}, shop.end).has_fired
-    with shop.database.transaction() as session:
-        from retention.registry import champion
-
-        version = champion(session, "churn").version
-        session.add(
-            ModelHealth(
-                team_id=shop.settings.team_id,
-                version=version,
-                at=shop.end,
-                state="decayed",
-                reasons=[{"check": "auc", "text": "AUC fell"}],
-            )
-        )
+    health = {"state": "decayed", "reasons": [{"check": "auc", "text": "AUC fell"}]}
+    health |= {
+        "team_id": shop.settings.team_id,
+        "version": read(shop.database, champion, "churn").version,
+    }
+    add(shop.database, ModelHealth(at=shop.end, **health))
     first = checked(shop, "model decayed", {}, shop.end)
     assert first.has_fired
     assert first.facts["reasons"] == ["AUC fell"]
@@ -115,21 +110,15 @@ def test_decayed_model_fires_once_per_version(champion_shop_copy):
 def live(shop_copy):
     """A live campaign of the tiny shop."""
     sent = shop_copy.end - 10 * DAY
-    with shop_copy.database.transaction() as session:
-        session.add(
-            Campaign(
-                id="c1",
-                team_id=shop_copy.settings.team_id,
-                name="Spring",
-                state="live",
-                post_key="k",
-                body=a_body(currency="EUR").model_dump(mode="json"),
-                salt="s",
-                drafted_by="U1",
-                sent_at=sent,
-                window_ends_at=sent + 28 * DAY,
-            )
-        )
+    row = campaign(
+        "c1",
+        team_id=shop_copy.settings.team_id,
+        state="live",
+        body=a_body(currency="EUR").model_dump(mode="json"),
+        sent_at=sent,
+        window_ends_at=sent + 28 * DAY,
+    )
+    add(shop_copy.database, row)
     return shop_copy
 
 
@@ -149,8 +138,8 @@ def test_harmful_campaign_fires_once_with_its_false_alarm_rate(live, monkeypatch
     fired = checked(live, "campaign harm", {}, live.end)
     assert fired.has_fired
     assert fired.facts["false_alarms"] == 0.05
-    (campaign,) = fired.facts["campaigns"]
-    assert (campaign["id"], campaign["currency"], campaign["high"]) == ("c1", "EUR", -200.0)
+    (harmful,) = fired.facts["campaigns"]
+    assert (harmful["id"], harmful["currency"], harmful["high"]) == ("c1", "EUR", -200.0)
     assert not checked(live, "campaign harm", fired.state, live.end).has_fired
 
 

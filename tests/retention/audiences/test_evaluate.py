@@ -6,7 +6,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retention.audiences.breakdown import breakdown
@@ -14,7 +14,7 @@ from retention.audiences.evaluate import mask, members
 from retention.audiences.expression import OPERATORS, TIERS, And, Comparison, Not, OneOf, Or
 from retention.audiences.parse import parse
 from retention.audiences.scores import members_at, scores_at
-from retention.db.tables import Assignment, Campaign, Suppression
+from retention.db.tables import Suppression
 from retention.errors import BadInput
 from retention.lake.customer_directory import attribute_names
 from retention.registry.churn_definition import (
@@ -25,6 +25,7 @@ from retention.registry.churn_definition import (
 from retention.risk.policy import load_policy
 from retention.risk.sweep import sweep
 from tests import shop as tiny
+from tests.world import add, assignment, campaign
 
 CITIES = ("Berlin", "Hamburg", None)
 
@@ -52,6 +53,7 @@ parts = st.one_of(
 
 
 @given(parts, parts, parts)
+@settings(max_examples=40)
 def test_masks_obey_the_laws_of_and_or_and_not(frame, a, b, c):
     def same(one, other):
         return mask(one, frame).equals(mask(other, frame))
@@ -120,8 +122,7 @@ def test_attributes_city_country_and_consent_describe_customers(people):
     assert found(people, "country = DE") == {"c0001"}
     assert "c0003" in found(people, "consent = refused")
     assert "c0003" not in found(people, "consent = given")
-    with people.database.transaction() as session:
-        session.add(unsubscribed(people, "c0004", people.end - timedelta(days=5)))
+    add(people.database, unsubscribed(people, "c0004", people.end - timedelta(days=5)))
     assert "c0004" in found(people, "consent = refused")
     assert "c0004" not in found(people, "consent = refused", people.end - timedelta(days=6))
 
@@ -187,40 +188,12 @@ def test_later_rows_change_nothing_about_an_earlier_moment(people):
     }
     later = pd.DataFrame(columns)
     tiny.add(people, later)
-    with people.database.transaction() as session:
-        session.add(sent_campaign(people, as_of + timedelta(hours=1)))
-        session.flush()
-        session.add(assigned("c0001"))
-        session.add(unsubscribed(people, "c0001", as_of + timedelta(hours=1)))
+    at, team = as_of + timedelta(hours=1), people.settings.team_id
+    add(people.database, campaign("c1", team_id=team, state="live", sent_at=at))
+    add(people.database, assignment("c1", "c0001", "control"), unsubscribed(people, "c0001", at))
     assert answers() == before
     assert found(people, "in campaign c1") == {"c0001"}
     assert any(before)
-
-
-def sent_campaign(shop, at) -> Campaign:
-    return Campaign(
-        id="c1",
-        team_id=shop.settings.team_id,
-        name="Spring",
-        state="live",
-        post_key="k",
-        body={},
-        salt="s",
-        drafted_by="U1",
-        sent_at=at,
-    )
-
-
-def assigned(customer: str) -> Assignment:
-    return Assignment(
-        campaign_id="c1",
-        customer_id=customer,
-        arm="control",
-        bucket=1,
-        tier="high",
-        churn_probability=0.5,
-        expected_value=1.0,
-    )
 
 
 def test_warnings_name_the_nearest_known_value(people):

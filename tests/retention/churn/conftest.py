@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from retention.churn.model import TrainedChurn, train
+from retention.churn.model import TrainedChurn, fit, with_tiers
+from retention.churn.training_set import TrainingSet, build_training_set
 from retention.window import Window
 
 
@@ -15,6 +16,12 @@ def learned_at(shop) -> datetime:
 
 
 @pytest.fixture(scope="session")
-def trained(shop, learned_at) -> TrainedChurn:
+def training(shop, learned_at) -> TrainingSet:
+    """Return the training set at the cutoff. It only keeps fits, which are the same each time."""
+    return build_training_set(shop.lake, cutoff=learned_at, window=Window(21, 42))
+
+
+@pytest.fixture(scope="session")
+def trained(shop, training) -> TrainedChurn:
     """Return a logistic regression trained at the cutoff."""
-    return train(shop.lake, cutoff=learned_at, model="logistic", window=Window(21, 42))
+    return with_tiers(fit(training, model="logistic"), shop.lake)

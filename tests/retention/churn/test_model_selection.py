@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retention.churn.estimators import stack_members
+from retention.churn.estimators import CALENDAR, stack_members
 from retention.churn.evaluation.rolling import (
     EvaluatedCandidate,
     OriginPredictions,
@@ -16,6 +16,7 @@ from retention.churn.evaluation.rolling import (
     not_worse_than_closed_forms,
 )
 from retention.churn.model_selection import select_candidates
+from retention.churn.season import MIN_DAYS
 from retention.churn.snapshots import Snapshot
 from retention.value import bgnbd
 
@@ -40,9 +41,9 @@ def make_predictions():
     return make
 
 
-def shop_with(churners, **fields):
-    """Return what is known of a training set of 300 buyers with so many churners a snapshot."""
-    newest = SimpleNamespace(buyers=300, cutoff=datetime(2025, 1, 1, tzinfo=UTC))
+def shop_with(churners, buyers=300, **fields):
+    """Return what is known of a training set with so many churners a snapshot."""
+    newest = SimpleNamespace(buyers=buyers, cutoff=datetime(2025, 1, 1, tzinfo=UTC))
     snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], [200, churners]))] * 10
     return SimpleNamespace(newest=newest, snapshots=snapshots, **fields)
 
@@ -90,8 +91,7 @@ def test_below_500_buyers_learned_members_only_join_the_blend(churners, horizon,
 def test_stack_members_use_the_season_and_more_than_rfm():
     members = ("logistic", "quadratic", "bg_nbd", "rfm_logistic", "bg_logistic", "bg_season")
     assert stack_members(members) == ("logistic", "bg_logistic", "bg_season")
-    calendar = ("calendar_logistic", "calendar_boosting")
-    assert stack_members((*members, *calendar))[-2:] == calendar
+    assert stack_members((*members, *CALENDAR))[-2:] == CALENDAR
     assert stack_members(members[:-1]) == ("logistic", "quadratic", "bg_nbd", "bg_logistic")
 
 
@@ -129,6 +129,18 @@ def test_plain_logistic_is_taken_only_if_better_beyond_chance(make_predictions, 
     assert lead(accurate, accurate, forecasts=noisy).high < 0
 
 
-def test_strong_season_keeps_the_plain_logistic_as_a_candidate():
-    shop = shop_with(50, history_days=700, has_season=True, horizon_days=28, swing=0.5)
-    assert "rfm_logistic" in select_candidates(shop).candidates
+@pytest.mark.parametrize(
+    ("days", "swing", "included", "excluded"),
+    [
+        (300, 0.0, {"bg_nbd", "rfm_logistic", "ensemble"}, {"bg_season", "calendar_boosting"}),
+        (500, 0.1, {"bg_nbd", "rfm_logistic", "bg_season", *CALENDAR}, {"ensemble"}),
+        (500, -0.5, {"bg_season", "bg_logistic", "rfm_logistic", *CALENDAR}, {"bg_nbd"}),
+    ],
+)
+def test_strong_season_excludes_candidates_without_it(days, swing, included, excluded):
+    """No choice may be worse than the plain logistic regression, so it stays."""
+    season = {"has_season": days >= MIN_DAYS, "swing": swing}
+    shop = shop_with(200, 2000, history_days=days, horizon_days=28, **season)
+    candidates = set(select_candidates(shop).candidates)
+    assert candidates >= included | {"stacked"}
+    assert not candidates & excluded

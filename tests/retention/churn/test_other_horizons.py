@@ -8,7 +8,7 @@ import pytest
 from retention.churn import estimators
 from retention.churn.explaining.contributions import contributions
 from retention.churn.snapshots import take_labelled_snapshots, take_snapshot
-from retention.churn.training_set import build_training_set, stacked_observed_horizons
+from retention.churn.training_set import stacked_observed_horizons
 from retention.features.availability import unknown_features
 from retention.window import Window
 from tests.retention.churn.models import assert_adds_up
@@ -106,9 +106,7 @@ def test_second_horizon_is_observed_only_if_it_is_over(shop):
 
 
 @pytest.mark.nightly
-def test_past_origins_do_not_see_later_second_horizons(shop):
-    cutoff = shop.begin + timedelta(days=150)
-    training = build_training_set(shop.lake, cutoff=cutoff, window=Window(H, ACTIVE))
+def test_past_origins_do_not_see_later_second_horizons(training):
     for moment in (training.cutoff, training.newest.cutoff):
         known = training.before(moment)
         rows = stacked_observed_horizons(known, H)

@@ -1,14 +1,12 @@
 """Tests of seasonality on simulated shops."""
 
 from datetime import timedelta
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from retention.churn import season
 from retention.churn.evaluation.evaluate import Plan, evaluate
-from retention.churn.model_selection import select_candidates
 from retention.churn.snapshots import take_labelled_snapshots, take_snapshot
 from retention.value import bgnbd
 from retention.window import Window
@@ -57,17 +55,18 @@ def test_forecast_repeats_last_years_season():
     assert young.ahead == 60  # thirteen months are needed to tell a season from a trend
 
 
-def test_first_spring_is_no_season():
-    """A shop that was slow in its first four months is not slow again a year later."""
-    speed = np.where(np.arange(410) < 120, 0.5, 1.0)
-    # Log; carried forward it was -.6
-    assert abs(season.season_swing(_trade(410, speed), 60, PLAIN)) < 0.15
-
-
-def test_peak_that_did_not_return_is_no_season():
-    speed = np.ones(480)
-    speed[100:160] = 2.0
-    assert abs(season.season_swing(_trade(480, speed), 40, PLAIN)) < 0.2  # ordinary since day 464
+@pytest.mark.parametrize(
+    ("days", "unusual", "speed_then", "horizon", "limit"),
+    [
+        # Slow in its first four months, and not again a year later: carried forward it was -.6.
+        (410, slice(120), 0.5, 60, 0.15),
+        (480, slice(100, 160), 2.0, 40, 0.2),  # a peak; ordinary since day 464
+    ],
+)
+def test_what_did_not_return_is_no_season(days, unusual, speed_then, horizon, limit):
+    speed = np.ones(days)
+    speed[unusual] = speed_then
+    assert abs(season.season_swing(_trade(days, speed), horizon, PLAIN)) < limit
 
 
 # The last weeks; a year ago.
@@ -171,27 +170,6 @@ def _people(customers=300):
     x = rng.integers(0, 6, customers).astype(float)
     age = rng.uniform(100, 380, customers)
     return x, np.where(x > 0, age * rng.uniform(0.2, 1, customers), 0.0), age
-
-
-@pytest.mark.parametrize(
-    ("days", "swing", "included", "excluded"),
-    [
-        (300, 0.0, {"bg_nbd", "rfm_logistic"}, {"bg_season"}),
-        (500, 0.1, {"bg_nbd", "rfm_logistic", "bg_season"}, set()),
-        (500, -0.5, {"bg_season", "bg_logistic", "rfm_logistic"}, {"bg_nbd"}),
-    ],
-)
-def test_strong_season_excludes_candidates_without_it(days, swing, included, excluded):
-    newest = SimpleNamespace(buyers=2000, cutoff=CUTOFF)
-    snapshots = [SimpleNamespace(churned=np.repeat([0.0, 1.0], 200))] * 6
-    has_season = days >= season.MIN_DAYS
-    known = {"history_days": days, "horizon_days": 28, "has_season": has_season, "swing": swing}
-    shop = SimpleNamespace(newest=newest, snapshots=snapshots, **known)
-    candidates = set(select_candidates(shop).candidates)
-    learned = {"calendar_logistic", "calendar_boosting"} if has_season else {"ensemble"}
-    assert candidates >= included | learned | {"stacked"}
-    assert ("ensemble" in candidates) == (not has_season)
-    assert not candidates & excluded
 
 
 @pytest.mark.nightly

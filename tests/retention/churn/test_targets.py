@@ -38,13 +38,8 @@ def trained(shop, training):
     return replace(model, parameters={**model.parameters, targets.PARAMETER: held})
 
 
-def test_future_events_change_no_intent_model(
-    shop, cutoff, training, trained, tmp_path, monkeypatch
-):
-    frames = tiny.frames()
-    frames["events"] = frames["events"][frames["events"].occurred_at < cutoff]
-    monkeypatch.setattr(tiny, "frames", lambda **_: frames)
-    blind = tiny.build(tmp_path / "home").lake
+def test_future_events_change_no_intent_model(cutoff, training, trained, tmp_path):
+    blind = tiny.build(tmp_path / "home", until=cutoff).lake
     expected = trained.parameters[targets.PARAMETER]
     assert targets.fit_intent(blind, training, trained.columns) == expected
 

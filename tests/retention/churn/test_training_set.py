@@ -4,18 +4,7 @@ import numpy as np
 import pytest
 
 from retention.churn import training_set
-from retention.churn.training_set import (
-    build_training_set,
-    stack_rows,
-    stacked_observed_horizons,
-    stacked_return_times,
-)
-from retention.window import Window
-
-
-@pytest.fixture(scope="module")
-def training(shop):
-    return build_training_set(shop.lake, cutoff=shop.end, window=Window(21, 42))
+from retention.churn.training_set import stack_rows, stacked_observed_horizons, stacked_return_times
 
 
 def test_all_rows_are_used_up_to_the_limit(training):

@@ -7,12 +7,11 @@ from typing import Any
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import Campaign
 from retention.lake import Lake
 from retention.settings import Settings
 from retention.window import Window
 from tests import shop as tiny
-from tests.world import model_version
+from tests.world import add, campaign, model_version
 
 UNTIL = datetime(2025, 6, 2, 9, tzinfo=UTC)
 
@@ -79,22 +78,14 @@ def register_champion(shop: tiny.Shop) -> dict[str, Any]:
         promoted_at=cutoff,
         metrics={"reference": {"features": profiles}},
     )
-    with shop.database.transaction() as session:
-        session.add(row)
+    add(shop.database, row)
     return profiles
 
 
 def add_campaign(database: Database, campaign_id: str = "c1", **values: Any) -> None:
     """Store a campaign of yesterday."""
-    defaults = {
-        "post_key": campaign_id,
-        "body": {},
-        "salt": "s",
-        "drafted_by": "U1",
-        "created_at": clock.now() - timedelta(days=1),
-    }
-    with database.transaction() as session:
-        session.add(Campaign(id=campaign_id, **{**defaults, **values}))
+    row = {"id": campaign_id, "created_at": clock.now() - timedelta(days=1), **values}
+    add(database, campaign(row.pop("name"), **row))
 
 
 def add_measured_campaign(database: Database, **result: Any) -> None:
