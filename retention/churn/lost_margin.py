@@ -12,11 +12,10 @@ from retention.churn.model_features import purchase_history
 from retention.churn.population import spend_per_order_day
 
 if TYPE_CHECKING:
-    from retention.churn.population import Buyers
     from retention.churn.snapshots import Snapshot
 
 
-def usual_spend(customers: "Snapshot | Buyers", horizon_days: int) -> np.ndarray:
+def usual_spend(customers: "Snapshot", horizon_days: int) -> np.ndarray:
     """Return the spend of one horizon at the customers' own past rate, (n,).
 
     A first order less than one horizon ago counts once: nobody knows of a second one yet.
@@ -27,9 +26,7 @@ def usual_spend(customers: "Snapshot | Buyers", horizon_days: int) -> np.ndarray
     return np.maximum(spend.to_numpy(dtype=float), 0) / tenure * horizon_days
 
 
-def expected_spend_now(
-    customers: "Snapshot | Buyers", chance: np.ndarray, horizon_days: int
-) -> np.ndarray:
+def expected_spend_now(customers: "Snapshot", chance: np.ndarray, horizon_days: int) -> np.ndarray:
     """Return the expected spend of one horizon, (n,).
 
     It is ``chance``, the probability of any order, times the order days of a customer who orders at
@@ -43,7 +40,7 @@ def expected_spend_now(
     return np.asarray(chance * np.maximum(days, 1) * spend)
 
 
-def return_chance(customers: "Snapshot | Buyers", horizon_days: int) -> np.ndarray:
+def return_chance(customers: "Snapshot", horizon_days: int) -> np.ndarray:
     """Return the probability of an order within one horizon by the purchase process, (n,)."""
     return 1 - customers.purchases.no_purchase(*purchase_history(customers.frame), horizon_days)
 
@@ -57,7 +54,7 @@ def lost_spend(usual: np.ndarray, spend: np.ndarray) -> np.ndarray:
     return np.maximum(usual - spend, 0)
 
 
-def silence_ratio(customers: "Snapshot | Buyers") -> np.ndarray:
+def silence_ratio(customers: "Snapshot") -> np.ndarray:
     """Return the silence as a multiple of the usual gap, (n,); 0 without a usual gap."""
     frame = customers.frame
     usual = frame.gap_median.to_numpy(dtype=float, na_value=np.nan)
@@ -66,7 +63,7 @@ def silence_ratio(customers: "Snapshot | Buyers") -> np.ndarray:
 
 
 def list_columns(
-    customers: "Snapshot | Buyers", chance: np.ndarray, horizon_days: int
+    customers: "Snapshot", chance: np.ndarray, horizon_days: int
 ) -> dict[str, np.ndarray]:
     """Return the columns of a score table by which lists are ordered; ``chance`` is of an order."""
     expected = expected_spend_now(customers, chance, horizon_days)

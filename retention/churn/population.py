@@ -3,7 +3,7 @@
 `population` computes all features, for a model. `buyers` computes few, for rules.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,18 @@ import numpy as np
 import pandas as pd
 
 from retention.churn.model_features import purchase_history
-from retention.churn.snapshots import Snapshot, fit_purchases, fit_spend, take_snapshot
+from retention.churn.snapshots import (
+    Snapshot,
+    buyers_frame,
+    eligible,
+    fit_purchases,
+    fit_spend,
+    take_snapshot,
+)
 from retention.errors import TooLittleData
-from retention.features import build
 from retention.features.build import FeatureTables
-from retention.lake.storage.delta_store import DataCache, to_frame
+from retention.lake.storage.delta_store import DataCache
 from retention.text import gettext
-from retention.value import bgnbd, gamma_gamma
 from retention.window import Window
 
 if TYPE_CHECKING:
@@ -36,66 +41,35 @@ BUYER_FEATURES = (
     "gap_max",
 )
 
-_SNAPSHOTS: DataCache[Snapshot] = DataCache(
-    2, is_small=lambda snapshot: len(snapshot.frame) <= MAX_CACHED, all_tables=True
-)
+
+def _is_small(snapshot: Snapshot) -> bool:
+    return len(snapshot.frame) <= MAX_CACHED
 
 
-@dataclass(frozen=True, slots=True)
-class Buyers:
-    """Customers at a cutoff, ordered by id, with few features.
-
-    `frame`: (n,) rows with customer_id and `BUYER_FEATURES`.
-    `buyers`: customers with any order before the cutoff, also inactive ones.
-    `purchases`: fitted on all buyers, in days.
-    `spend`: spend per order day of all buyers. None without spend.
-    """
-
-    cutoff: datetime
-    frame: pd.DataFrame
-    buyers: int
-    purchases: bgnbd.BgNbd
-    spend: gamma_gamma.GammaGamma | None
-
-    def rows(self, keep: np.ndarray) -> "Buyers":
-        """Select customers by a boolean mask (n,)."""
-        return replace(self, frame=self.frame[keep].reset_index(drop=True))
+_SNAPSHOTS: DataCache[Snapshot] = DataCache(2, is_small=_is_small, all_tables=True)
+_BUYERS: DataCache[Snapshot] = DataCache(2, is_small=_is_small)
 
 
-_BUYERS: DataCache[Buyers] = DataCache(2, is_small=lambda known: len(known.frame) <= MAX_CACHED)
-
-
-def buyers(lake: "Lake", as_of: datetime, window: Window) -> Buyers:
-    """Take the customers to score by rules.
+def buyers(lake: "Lake", as_of: datetime, window: Window) -> Snapshot:
+    """Take the customers to score by rules, with `BUYER_FEATURES` and without buying states.
 
     All buyers of the last moments are kept: a list needs the active ones and the lapsed ones.
     """
 
-    def take() -> Buyers:
-        frame = _read_buyers(lake, as_of, window)
-        return Buyers(as_of, frame, len(frame), fit_purchases(frame), fit_spend(frame))
+    def take() -> Snapshot:
+        frame = buyers_frame(lake, as_of, window.horizon_days, BUYER_FEATURES)
+        process, spend = fit_purchases(frame), fit_spend(frame)
+        return Snapshot(as_of, frame, None, len(frame), process, None, spend)
 
-    population = _active(_BUYERS.get(lake, (as_of, window.horizon_days), take), window)
+    population = eligible(_BUYERS.get(lake, (as_of, window.horizon_days), take), (), window)
     _require_customers(population.frame, lake, as_of, window)
     return population
 
 
-def buyers_with(fits: Buyers, lake: FeatureTables, as_of: datetime, window: Window) -> Buyers:
+def buyers_with(fits: Snapshot, lake: FeatureTables, as_of: datetime, window: Window) -> Snapshot:
     """Take some customers to score by rules, with the models that were fitted on all buyers."""
-    frame = _read_buyers(lake, as_of, window)
-    return _active(replace(fits, cutoff=as_of, frame=frame), window)
-
-
-def _read_buyers(lake: FeatureTables, as_of: datetime, window: Window) -> pd.DataFrame:
-    everyone = build(lake, as_of, Window(window.horizon_days, None), names=BUYER_FEATURES)
-    return to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
-
-
-def _active(population: Buyers, window: Window) -> Buyers:
-    if window.active_within_days is None:
-        return population
-    is_active = population.frame.recency_days <= window.active_within_days
-    return population.rows(is_active.to_numpy(dtype=bool))
+    frame = buyers_frame(lake, as_of, window.horizon_days, BUYER_FEATURES)
+    return eligible(replace(fits, cutoff=as_of, frame=frame), (), window)
 
 
 def population(lake: "Lake", as_of: datetime, window: Window) -> Snapshot:
@@ -129,7 +103,7 @@ def _require_customers(frame: pd.DataFrame, lake: "Lake", as_of: datetime, windo
     raise TooLittleData(sentence.format(days=window.active_within_days, day=lake.local(as_of)))
 
 
-def spend_per_order_day(customers: Snapshot | Buyers) -> np.ndarray:
+def spend_per_order_day(customers: Snapshot) -> np.ndarray:
     """Return the expected spend per order day (Gamma-Gamma), (n,); 0 without amounts."""
     if customers.spend is None:
         return np.zeros(len(customers.frame))
@@ -138,14 +112,14 @@ def spend_per_order_day(customers: Snapshot | Buyers) -> np.ndarray:
     return customers.spend.expected(days, mean)
 
 
-def expected_spend(snapshot: Snapshot | Buyers, horizon_days: int) -> np.ndarray:
+def expected_spend(snapshot: Snapshot, horizon_days: int) -> np.ndarray:
     """Return the expected spend in one horizon if customers stay, (n,)."""
     x, _, age = purchase_history(snapshot.frame)
     rate = snapshot.purchases.rate_if_alive(x, age)
     return np.maximum(rate * horizon_days * spend_per_order_day(snapshot), 0)
 
 
-def next_order(snapshot: Snapshot | Buyers) -> pd.Series:
+def next_order(snapshot: Snapshot) -> pd.Series:
     """Return the expected time of each next order (UTC).
 
     Missing if it is ten years away or more.

@@ -21,7 +21,7 @@ from retention.churn.model_features import (
     buying_state_features,
     purchase_history,
 )
-from retention.features import build, quarters
+from retention.features import NAMES, build, quarters
 from retention.features.availability import unknown_features
 from retention.features.build import FeatureTables
 from retention.lake.storage.delta_store import to_frame
@@ -46,7 +46,7 @@ class Snapshot:
     `churned`: (n,) labels, 0 or 1. None without labels.
     `buyers`: customers with any order before the cutoff, also inactive ones.
     `purchases`, `buying`: fitted on all buyers, in days and in quarters of H. ``buying`` is None in
-    a snapshot for baselines.
+    a snapshot for baselines or rules.
     `spend`: spend per order day of all buyers. None for labelled snapshots and without spend.
     `season`: needs 13 months of history.
     `return_times`: (n,) time until the next order, in horizons. Infinite without an order in the
@@ -130,7 +130,7 @@ def take_snapshot(
         snapshot = _attach_labels(snapshot, lake, history, horizon, cutoff)
     else:
         snapshot = replace(snapshot, spend=fit_spend(history.frame))
-    return _eligible(snapshot, unknown_features(lake, cutoff), window)
+    return eligible(snapshot, unknown_features(lake, cutoff), window)
 
 
 def take_baseline_snapshot(lake: "Lake", cutoff: datetime, window: Window) -> Snapshot:
@@ -139,8 +139,7 @@ def take_baseline_snapshot(lake: "Lake", cutoff: datetime, window: Window) -> Sn
     It takes a sixth of the time of `take_snapshot`.
     """
     horizon_days = window.horizon_days
-    everyone = build(lake, cutoff, Window(horizon_days, None), names=BASELINE_FEATURES)
-    frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
+    frame = buyers_frame(lake, cutoff, horizon_days, BASELINE_FEATURES)
     purchases = fit_purchases(frame)
     frame = frame.assign(**bgnbd_features(purchases, frame, horizon_days))
     until = cutoff + timedelta(days=horizon_days)
@@ -150,7 +149,7 @@ def take_baseline_snapshot(lake: "Lake", cutoff: datetime, window: Window) -> Sn
         cutoff, frame, churned, len(frame), purchases, None, None, return_times=times
     )
     missing = unknown_features(lake, cutoff) & set(BASELINE_FEATURES)
-    return _eligible(snapshot, missing, window)
+    return eligible(snapshot, missing, window)
 
 
 def snapshot_with(
@@ -164,7 +163,7 @@ def snapshot_with(
     snapshot = replace(
         fits, cutoff=cutoff, frame=frame, churned=None, return_times=None, buyers=len(frame)
     )
-    return _eligible(snapshot, unknown, window)
+    return eligible(snapshot, unknown, window)
 
 
 def take_labelled_snapshots(
@@ -190,7 +189,7 @@ def take_labelled_snapshots(
 
     def finish(history: _History, fitted: Future[Snapshot]) -> None:
         snapshot = _attach_labels(fitted.result(), lake, history, horizon_days, until)
-        snapshots.append(_eligible(snapshot, unknown, window))
+        snapshots.append(eligible(snapshot, unknown, window))
 
     horizon_days = window.horizon_days
     # the limit is the process's: no fit may lift it while another thread computes
@@ -211,7 +210,7 @@ def take_labelled_snapshots(
     return snapshots
 
 
-def _eligible(snapshot: Snapshot, unknown: Collection[str], window: Window) -> Snapshot:
+def eligible(snapshot: Snapshot, unknown: Collection[str], window: Window) -> Snapshot:
     """Blank unknown features and keep the active customers."""
     if unknown:
         frame = snapshot.frame.assign(**dict.fromkeys(sorted(unknown), np.nan))
@@ -230,12 +229,19 @@ def _extract_history(
     return _History(frame, counts, daily_orders(lake, cutoff, label_days))
 
 
+def buyers_frame(
+    lake: FeatureTables, cutoff: datetime, horizon_days: int, names: Sequence[str]
+) -> pd.DataFrame:
+    """Read features of everyone who ever ordered, by customer id."""
+    everyone = build(lake, cutoff, Window(horizon_days, None), names=names)
+    return to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
+
+
 def _read_buyers(
     lake: FeatureTables, cutoff: datetime, horizon_days: int
 ) -> tuple[pd.DataFrame, tuple[np.ndarray, np.ndarray]]:
     """Read the buyers' features and their order days per quarter of H."""
-    everyone = build(lake, cutoff, Window(horizon_days, None))
-    frame = to_frame(everyone.order_by("customer_id")).reset_index(drop=True)
+    frame = buyers_frame(lake, cutoff, horizon_days, NAMES)
     counts = quarters.order_day_counts(lake, cutoff, frame.customer_id, horizon_days=horizon_days)
     return frame, counts
 

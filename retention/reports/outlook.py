@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
 from sqlalchemy import func, select
 
 from retention.churn.population import expected_spend, population
@@ -14,9 +13,12 @@ from retention.db.tables import Cohort, ModelVersion, Run
 from retention.errors import TooLittleData
 from retention.lake.lake import naive
 from retention.registry import ChurnDefinition
+from retention.risk.live import score_frame
 from retention.risk.policy import TIERS, thresholds, tiers_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from retention.churn.model import TrainedChurn
     from retention.lake import Lake
     from retention.risk.policy import Policy
@@ -74,12 +76,8 @@ def _scores(
         by_rank, *_ = rules.score(lake, at, definition.window, with_reasons=False)
         return by_rank.reset_index(drop=True)
     people = population(lake, at, trained.window)
-    columns = {
-        "customer_id": people.frame["customer_id"].to_numpy(),
-        "churn_probability": trained.predict(people),
-        "expected_value": expected_spend(people, trained.horizon_days),
-    }
-    return pd.DataFrame(columns)
+    value = expected_spend(people, trained.horizon_days)
+    return score_frame(people, trained.predict(people), value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from retention.churn.population import Buyers, buyers, buyers_with, expected_spend, population
+from retention.churn.population import buyers, buyers_with, expected_spend, population
 from retention.churn.snapshots import Snapshot, snapshot_with
 from retention.errors import TooLittleData
 from retention.features.availability import unknown_features
@@ -72,13 +72,13 @@ def measure_population(
 def _by_model(lake: "Lake", trained: "TrainedChurn", at: datetime) -> Population:
     window = trained.window
     everyone = population(lake, at, Window(window.horizon_days, None))
-    fits: Snapshot = replace(everyone, frame=everyone.frame.head(0))
+    fits = replace(everyone, frame=everyone.frame.head(0))
     unknown = unknown_features(lake, at)
 
     def score(few: "CustomerLake", as_of: datetime) -> "pd.DataFrame":
         snapshot = snapshot_with(fits, few, as_of, window, unknown)
         value = expected_spend(snapshot, window.horizon_days)
-        return _frame(snapshot, trained.predict(snapshot), value)
+        return score_frame(snapshot, trained.predict(snapshot), value)
 
     return Population(trained.version, window, score, trained)
 
@@ -86,18 +86,19 @@ def _by_model(lake: "Lake", trained: "TrainedChurn", at: datetime) -> Population
 def _by_rules(lake: "Lake", at: datetime, window: Window) -> Population:
     everyone = buyers(lake, at, window)
     active = everyone.frame[["recency_days", "orders_all"]]
-    fits: Buyers = replace(everyone, frame=everyone.frame.head(0))
+    fits = replace(everyone, frame=everyone.frame.head(0))
     rank_days = order_rhythm(lake, at).rank_days(window.active_within_days)
 
     def score(few: "CustomerLake", as_of: datetime) -> "pd.DataFrame":
         some = buyers_with(fits, few, as_of, window)
         _, _, risk = rules.ranks(some.frame, active, rank_days)
-        return _frame(some, risk, expected_spend(some, window.horizon_days))
+        return score_frame(some, risk, expected_spend(some, window.horizon_days))
 
     return Population(rules.VERSION, window, score)
 
 
-def _frame(customers: Snapshot | Buyers, risk: object, expected_value: object) -> "pd.DataFrame":
+def score_frame(customers: Snapshot, risk: object, expected_value: object) -> "pd.DataFrame":
+    """Return the columns that every score has, without a tier."""
     columns = {
         "customer_id": customers.frame.customer_id,
         "churn_probability": risk,
