@@ -37,7 +37,7 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
     ``unknown_items`` likewise; ``filled``: per table, the share of rows with a value, by column;
     ``event_types``; ``currencies``; ``quarantine``, ``quarantine_text``, ``quarantined``
     (`quarantine.summary`); ``volume`` by day (`volume`); ``returns``; ``findings``
-    (`find_findings`); ``late``: channels whose orders stopped (`late_channels.late_channels`).
+    (`find_findings`); ``late``: channels whose orders stopped (`coverage.late_channels`).
     """
     now = clock.now()
     names = {

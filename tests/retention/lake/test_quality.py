@@ -47,6 +47,7 @@ def test_spikes_compare_days_with_those_alike(
     import_file("customer_id,event_type,occurred_at,event_id\n" + "\n".join(rows))
     found = quality(lake, settings)["volume"]["spikes"]
     assert {spike["day"]: spike["events"] for spike in found} == spikes
+    assert {spike["usual"] for spike in found} == {usual}
 
 
 def test_empty_lake_has_a_report(settings):
