@@ -12,6 +12,7 @@ from retention.db.tables import Audience, Audit, Cohort, Job, Outbox
 from retention.lake import customer_directory
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
+from tests.world import one, scalars
 from workers import ids
 from workers.customers.audiences import list_name
 from workers.delivery import render
@@ -78,8 +79,7 @@ def test_saved_audience_is_counted_shown_listed_used_and_deleted(home, cli):
 def test_later_sweep_of_everybody_ignores_the_scores_of_an_audience(home, cli):
     cli.json("audience save berliners 'city = Berlin'")
     cli.json("sweep --audience berliners --tier low")
-    with home.database.reading() as session:
-        assert session.scalars(select(Cohort.audience)).all() == ["berliners"]
+    assert scalars(home.database, select(Cohort.audience)) == ["berliners"]
     everybody = cli.json("audience save scored 'risk >= low'")["customers"]
     assert everybody == cli.json("sweep --tier low")["customers"]
 
@@ -102,8 +102,7 @@ def test_draft_takes_an_audience_and_leaves_exclusions_out_with_a_reason(home, c
     assert "in the exclusion vips" in cli.text(f"campaign show {draft['campaign_id']}")
     from retention.db.tables import Assignment
 
-    with home.database.reading() as session:
-        chosen = session.scalars(select(Assignment.customer_id)).all()
+    chosen = scalars(home.database, select(Assignment.customer_id))
     assert chosen
     assert {int(customer[1:]) % 2 for customer in chosen} == {1}
     many = cli.json("audience show vips")
@@ -140,8 +139,7 @@ def preview(workspace, database, settings, shop):
 
 
 def saved(database) -> list[Audience]:
-    with database.reading() as session:
-        return list(session.scalars(select(Audience)))
+    return scalars(database, select(Audience))
 
 
 def test_slack_saves_only_after_the_button_and_once(workspace, preview, database, settings):
@@ -155,8 +153,7 @@ def test_slack_saves_only_after_the_button_and_once(workspace, preview, database
     (audience,) = wait(lambda: saved(database))
     assert (audience.name, audience.customers, audience.saved_by) == ("loyal", 12, ANALYST)
     assert audience.expression == "orders >= 5 and last_order < 60d"
-    with database.reading() as session:
-        message = session.scalars(select(Outbox).where(Outbox.key == f"job:{preview}")).one()
+    message = one(database, select(Outbox).where(Outbox.key == f"job:{preview}"))
     assert "12 customers" in words(message.payload["blocks"])
     assert ids.SAVE_AUDIENCE not in json.dumps(message.payload)
 
@@ -222,8 +219,7 @@ def test_wrong_expression_is_refused_in_slack_at_once(workspace, database):
     answer = workspace.run("audience save loyal orders => 5")
     assert "position" in words(answer["blocks"]) + answer["text"]
     assert "analyst" in workspace.says("audience list", VIEWER)
-    with database.reading() as session:
-        assert session.scalars(select(Job)).all() == []
+    assert scalars(database, select(Job)) == []
 
 
 def test_preview_message_offers_to_save_and_names_the_count(home):

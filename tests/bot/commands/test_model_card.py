@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from retention.db.tables import ModelVersion
+from tests.world import one
 
 
 @pytest.fixture
@@ -18,8 +19,7 @@ def shop(champion_shop_copy, monkeypatch):
 
 @pytest.mark.nightly
 def test_card_command_writes_the_page(shop, tmp_path, cli):
-    with shop.database.reading() as session:
-        version = session.scalars(select(ModelVersion.version)).one()
+    version = one(shop.database, select(ModelVersion.version))
     page = tmp_path / "card.html"
     assert version in cli.text(f"models card --html {page}")
     assert page.read_text().startswith("<!doctype html>")

@@ -10,6 +10,7 @@ from retention.connect.sources import source_records
 from retention.db.tables import Connection, Job, Source, Webhook
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, words
 from tests.workers.harness import wait
+from tests.world import one, scalars
 from workers import ids
 
 NOON = datetime(2025, 7, 21, 12, 0, tzinfo=UTC)
@@ -25,8 +26,7 @@ def orders(database, settings):
 
 
 def state(database) -> str:
-    with database.reading() as session:
-        return session.scalars(select(Source.state)).one()
+    return one(database, select(Source.state))
 
 
 def test_admin_sees_pauses_and_resumes_sources(workspace, database, orders):
@@ -70,8 +70,7 @@ def test_only_admins_use_sources(workspace, database, orders, typed):
     workspace.press(ids.SOURCE_ACCEPT, "orders", ANALYST)
     workspace.api.wait("response_url")
     assert state(database) == "active"
-    with database.reading() as session:
-        assert session.scalars(select(Job)).all() == []
+    assert scalars(database, select(Job)) == []
 
 
 def test_admin_lists_retries_and_deletes_quarantined_webhooks(workspace, database, settings):
@@ -92,8 +91,7 @@ def test_admin_lists_retries_and_deletes_quarantined_webhooks(workspace, databas
         )
 
     def waiting() -> list[str]:
-        with database.reading() as session:
-            return list(session.scalars(select(Webhook.state).order_by(Webhook.id)))
+        return scalars(database, select(Webhook.state).order_by(Webhook.id))
 
     assert "orders/create" in workspace.says("source quarantine", ADMIN)
     workspace.run("source quarantine --retry 1", ADMIN)

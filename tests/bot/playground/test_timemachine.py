@@ -16,6 +16,7 @@ from retention.errors import BadInput, Conflict
 from tests.bot.wire import stored
 from tests.retention.campaigns.samples import a_body
 from tests.workers.harness import wait
+from tests.world import one
 from workers.queue import jobs
 from workers.requests import Digest, Monitor, Retrain
 from workers.schedule import tick
@@ -119,8 +120,7 @@ def test_emails_are_due_when_their_campaign_goes_live(
     """They went out at the next due moment, days later."""
     machine.advance(timedelta(days=3))
     (went_live,) = (at for kind, at in worked.done if kind == "campaign_send")
-    with database.reading() as session:
-        job = session.scalars(select(Job).where(Job.kind == "campaign_deliver")).one()
+    job = one(database, select(Job).where(Job.kind == "campaign_deliver"))
     was_due = job.created_at.replace(tzinfo=UTC) + timedelta(seconds=job.args["clock_offset"])
     assert is_just_after(went_live, campaign_due)
     assert abs(was_due - campaign_due) < timedelta(minutes=1)

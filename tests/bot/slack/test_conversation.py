@@ -14,6 +14,7 @@ from retention.privacy import pseudonym
 from tests.bot.message_samples import samples
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, TEAM, VIEWER, words
 from tests.workers.harness import wait
+from tests.world import scalars
 from workers import ids
 from workers.delivery import render, threads
 
@@ -55,8 +56,7 @@ class Talk:
         assert response.status == 200
 
     def rows(self, of=Outbox):
-        with self.database.reading() as session:
-            return session.scalars(select(of)).all()
+        return scalars(self.database, select(of))
 
     def reply(self, ts=ROOT, channel=CHANNEL, suffix=""):
         """Wait for the answer to a message."""

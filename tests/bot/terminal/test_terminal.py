@@ -22,12 +22,12 @@ from retention.db.migrate import upgrade
 from retention.db.tables import Audit, Campaign, Job, Outbox, RoleGrant, Schedule
 from retention.settings import Settings
 from retention.text import LANGUAGE
+from tests.world import scalars
 
 
 def stored(table):
     database = Database.of(Settings())
-    with database.reading() as session:
-        return session.scalars(select(table)).all()
+    return scalars(database, select(table))
 
 
 def test_init_makes_a_home_and_may_be_repeated(home, cli):
