@@ -75,11 +75,11 @@ class _Terminal:
     """The root context's object in the terminal: runs a parsed command."""
 
     def run(self, command: Command, params: dict[str, Any]) -> None:
-        from bot.terminal.terminal_runner import Terminal
+        from bot.terminal import terminal_runner
 
         gc.freeze()  # nor later
         gc.enable()
-        Terminal().run(command, params)
+        terminal_runner.run(command, params)
 
 
 def _print_error(message: str, status: int) -> int:

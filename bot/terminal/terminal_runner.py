@@ -8,8 +8,6 @@ import secrets
 import sys
 import time
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -39,88 +37,80 @@ if TYPE_CHECKING:
 LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
 
-@dataclass(frozen=True)
-class Terminal:
-    """The root context's object in the terminal. It runs the commands."""
+def run(command: Command, params: dict[str, Any]) -> None:
+    """Run a parsed command and print its result."""
+    settings = load_settings()
+    as_json, user = params.pop("as_json", False), params.pop("as_user", roles.OPERATOR)
+    to_queue = params.pop("to_queue", False)
+    if command.starts_processes:
+        logging.getLogger().setLevel(logging.INFO)
+    elif not command.without_database:
+        _create_database(settings)
+    services = Services.for_terminal(settings)
+    with use_language(_language(command, services)):
+        with ProgressBar() as progress:
+            key = f"terminal:{secrets.token_hex(12)}"
+            call = Call(services, user, TERMINAL, key, None, progress)
+            with nullcontext() if user == roles.OPERATOR else audit.in_the_terminal():
+                template, data = _execute(command, call, params, to_queue)
+            if command.after and not to_queue:
+                command.after(call, data, **params)
+        if as_json:
+            shown = json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False)
+            click.echo(shown)
+        elif not command.starts_processes:
+            click.echo(printed(template, data, settings))
 
-    @cached_property
-    def settings(self) -> Settings:
-        """Settings from the environment.
 
-        They are read on first use, because ``--help`` needs none.
-        """
-        return load_settings()
+def _language(command: Command, services: Services) -> str | None:
+    """Return the workspace's language, unless the environment names one."""
+    if LANGUAGE in os.environ or command.starts_processes or command.without_database:
+        return None
+    with suppress(exc.SQLAlchemyError), services.database.reading() as session:
+        return languages.of(session)
+    return None  # the command explains what is wrong with the database
 
-    def run(self, command: Command, params: dict[str, Any]) -> None:
-        """Run a parsed command and print its result."""
-        as_json, user = params.pop("as_json", False), params.pop("as_user", roles.OPERATOR)
-        to_queue = params.pop("to_queue", False)
-        if command.starts_processes:
-            logging.getLogger().setLevel(logging.INFO)
-        elif not command.without_database:
-            self._create_database()
-        services = Services.for_terminal(self.settings)
-        with use_language(self._language(command, services)):
-            with ProgressBar() as progress:
-                key = f"terminal:{secrets.token_hex(12)}"
-                call = Call(services, user, TERMINAL, key, None, progress)
-                with nullcontext() if user == roles.OPERATOR else audit.in_the_terminal():
-                    template, data = self._execute(command, call, params, to_queue)
-                if command.after and not to_queue:
-                    command.after(call, data, **params)
-            if as_json:
-                shown = json.dumps(_finite(data), ensure_ascii=False, default=str, allow_nan=False)
-                click.echo(shown)
-            elif not command.starts_processes:
-                click.echo(printed(template, data, self.settings))
 
-    def _language(self, command: Command, services: Services) -> str | None:
-        """Return the workspace's language, unless the environment names one."""
-        if LANGUAGE in os.environ or command.starts_processes or command.without_database:
-            return None
-        with suppress(exc.SQLAlchemyError), services.database.reading() as session:
-            return languages.of(session)
-        return None  # the command explains what is wrong with the database
+def _create_database(settings: Settings) -> None:
+    """Create a missing database. `retention db upgrade` migrates an old one."""
+    path = settings.database_url.get_secret_value().removeprefix("sqlite:///")
+    if path.startswith("/") and not Path(path).exists():
+        from retention.db.migrate import upgrade
 
-    def _create_database(self) -> None:
-        """Create a missing database. `retention db upgrade` migrates an old one."""
-        path = self.settings.database_url.get_secret_value().removeprefix("sqlite:///")
-        if path.startswith("/") and not Path(path).exists():
-            from retention.db.migrate import upgrade
+        create_private_folder(settings.home)
+        upgrade(settings)
 
-            create_private_folder(self.settings.home)
-            upgrade(self.settings)
 
-    def _execute(
-        self, command: Command, call: Call, params: dict[str, Any], to_queue: bool
-    ) -> tuple[str, dict[str, Any]]:
-        services = call.services
-        if not (command.starts_processes or command.without_database):
-            services.require(call.user, command.role, command.deed)
-        result = command.handle(call, params)
-        if isinstance(result, Answer):
-            return result.template, result.data
-        with services.database.reading() as session:
-            result.check(session)
-        if to_queue:
-            return "bot/queued", self._queue(result, call)
-        from workers.tasks import runner
+def _execute(
+    command: Command, call: Call, params: dict[str, Any], to_queue: bool
+) -> tuple[str, dict[str, Any]]:
+    services = call.services
+    if not (command.starts_processes or command.without_database):
+        services.require(call.user, command.role, command.deed)
+    result = command.handle(call, params)
+    if isinstance(result, Answer):
+        return result.template, result.data
+    with services.database.reading() as session:
+        result.check(session)
+    if to_queue:
+        return "bot/queued", _queue(result, call)
+    from workers.tasks import runner
 
-        data = runner.run_inline(services.database, result, user=call.user, progress=call.progress)
-        return result.kind, data
+    data = runner.run_inline(services.database, result, user=call.user, progress=call.progress)
+    return result.kind, data
 
-    def _queue(self, request: "Request", call: Call) -> dict[str, Any]:
-        from workers.queue import jobs
 
-        request.check_worker_limits()
-        job = submit(request, call)
-        if call.user != roles.OPERATOR:  # the worker's own entries cannot name the system's user
-            with call.services.database.transaction() as session:
-                details = {"kind": job.kind}
-                now = clock.now()
-                audit.record(session, call.user, "job.queue", job.id, now, details)
-        woken = jobs.wake(call.services.settings, job)
-        return {"job": job.id, "kind": job.kind, "state": job.state, "queue_away": not woken}
+def _queue(request: "Request", call: Call) -> dict[str, Any]:
+    from workers.queue import jobs
+
+    request.check_worker_limits()
+    job = submit(request, call)
+    if call.user != roles.OPERATOR:  # the worker's own entries cannot name the system's user
+        with call.services.database.transaction() as session:
+            details = {"kind": job.kind}
+            audit.record(session, call.user, "job.queue", job.id, clock.now(), details)
+    woken = jobs.wake(call.services.settings, job)
+    return {"job": job.id, "kind": job.kind, "state": job.state, "queue_away": not woken}
 
 
 def submit(request: "Request", call: Call) -> "Job":
