@@ -10,7 +10,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.campaigns.codes import shop_codes
 from retention.campaigns.lifecycle.states import CLOCK, IN_CLEARANCE, find_campaign
-from retention.campaigns.lifecycle.version_diff import changes_since_submission
+from retention.campaigns.lifecycle.versions import changes_since_submission
 from retention.campaigns.lifecycle.view import campaign_data
 from retention.campaigns.measurement import money_picture
 from retention.campaigns.planning.remedies import WIDEN

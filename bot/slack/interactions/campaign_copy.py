@@ -20,8 +20,12 @@ from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import EDITABLE, StaleCampaign, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
-from retention.campaigns.message.preview import masked_messages, preview_rows, send_time
-from retention.campaigns.message.text_check import missing_values
+from retention.campaigns.message.preview import (
+    masked_messages,
+    missing_values,
+    preview_rows,
+    send_time,
+)
 from retention.campaigns.message.wording import PLACEHOLDERS, default_text, validate_text
 from retention.db import Transaction
 from retention.db.tables import Campaign
