@@ -44,6 +44,13 @@ def job(database: Database, job_id: str) -> Job:
         return session.get_one(Job, job_id)
 
 
+def job_row(settings: Settings, name: str, request: Request, **values: Any) -> Job:
+    """A job as if somebody had asked for it."""
+    asked = {"id": name, "idem_key": name, "team_id": settings.team_id, "requested_by": ADMIN}
+    args = request.model_dump(mode="json")
+    return Job(kind=request.kind, queue=request.queue, args=args, **{**asked, **values})
+
+
 def row(database: Database, key: str) -> Outbox:
     with database.reading() as session:
         return session.scalars(select(Outbox).where(Outbox.key == key)).one()

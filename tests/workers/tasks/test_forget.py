@@ -2,7 +2,6 @@
 
 import secrets
 import sqlite3
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -31,16 +30,17 @@ from retention.db.tables import (
 from retention.errors import Conflict
 from retention.lake.importing import quarantine
 from retention.lake.importing.import_files import import_files
+from retention.lake.importing.import_log import ImportReport
 from retention.lake.schema import TABLES
 from retention.lake.storage import delta_store
 from retention.lake.storage.delta_store import to_arrow
 from retention.outreach import calls, pauses
 from retention.privacy import erased, pseudonym
 from retention.privacy.redaction import CustomerNames
-from tests import readonly
 from tests import shop as tiny
 from tests.retention.outreach import live_campaigns as campaigns
-from tests.world import change, one, read, scalar, scalars
+from tests.workers.harness import ADMIN, ask, job, job_row
+from tests.world import add, change, execute, one, read, rows, scalar, scalars
 from workers import ids
 from workers.campaigns.requests import CampaignDeliver, CampaignMisuse, CampaignPreview
 from workers.queue import heartbeat, jobs
@@ -48,132 +48,125 @@ from workers.requests import CohortCsv, Forget, Retrain, Score, Sweep, Tidy
 from workers.tasks.customers import sweep as sweeping
 from workers.tasks.runner import run_inline, run_job
 
-ADMIN = "U0ADMIN"
+NO_ROWS = {"events": 0, "customers": 0, "treatments": 0}
+SEARCHES = "customer_id,event_type,occurred_at,query"
 
 
 @pytest.fixture
-def shop(shop, tmp_path) -> Iterator[tiny.Shop]:
-    """A copy of the session's shop, which is read-only."""
-    copy = readonly.copy_of(shop, tmp_path / "home", admins=ADMIN)
-    clock.configure(fixed=shop.end)
-    yield copy
-    copy.database.dispose()
+def shop(admin_shop) -> tiny.Shop:
+    return admin_shop
 
 
-def _run(shop, request, user=ADMIN, channel=None) -> Job:
-    job = change(
-        shop.database,
-        jobs.submit,
-        request,
-        requested_by=user,
-        channel=channel or user,
-        idem_key=secrets.token_hex(8),
-    ).job
-    run_job(shop.database, job.id, "test")
-    with shop.database.reading() as session:
-        return session.get_one(Job, job.id)
+def _run(shop, request, channel=ADMIN) -> Job:
+    key = secrets.token_hex(8)
+    stored = ask(shop.database, request, key, channel=channel)
+    run_job(shop.database, stored.id, "test")
+    return job(shop.database, stored.id)
+
+
+def _forget(shop, who) -> Job:
+    erasing = _run(shop, Forget(customer_id=who))
+    assert erasing.error is None
+    return erasing
 
 
 def _rows(shop, who) -> dict[str, int]:
-    result = {}
-    for name in ("events", "customers", "treatments"):
-        table = shop.lake.table(name, identity="stored")
-        result[name] = int(table.filter(table.customer_id == who).count().execute())
-    return result
+    tables = {name: shop.lake.table(name, identity="stored") for name in NO_ROWS}
+    return {
+        name: int(table.filter(table.customer_id == who).count().execute())
+        for name, table in tables.items()
+    }
 
 
-def test_erasure_removes_only_the_customer(shop, tmp_path):
-    events = shop.lake.table("events").execute()
-    user, other = events["customer_id"].value_counts().index[:2]
-    others, before = _rows(shop, other), len(events)
-    mine = _rows(shop, user)
-    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][user]
-    scored = _run(shop, Score(customer_id=user))
-    assert scored.error is None
+def _import(shop, table, *lines, **options) -> ImportReport:
+    file = shop.settings.home.parent / "more.csv"
+    file.write_text("\n".join([*lines, ""]))
+    return import_files(shop.lake, shop.database, shop.settings, table, [str(file)], **options)
+
+
+def _two(shop) -> tuple[str, str, str]:
+    """The two busiest customers, and the address of the first."""
+    user, other = shop.lake.table("events").execute()["customer_id"].value_counts().index[:2]
+    return user, other, _emails(shop)[user]
+
+
+def _emails(shop) -> pd.Series:
+    return shop.lake.table("customers").execute().set_index("customer_id")["email"]
+
+
+def _feedback(shop, who) -> Feedback:
+    given = {"model_version": "m", "user_id": ADMIN, "verdict": "wrong", "as_of": shop.end}
+    return Feedback(customer_id=who, **given)
+
+
+def test_erasure_removes_only_the_customer(shop):
+    user, other, email = _two(shop)
+    mine, others = _rows(shop, user), _rows(shop, other)
+    before = shop.lake.table("events").count().execute()
+    assert _run(shop, Score(customer_id=user)).error is None
+    campaigns.start_campaign(shop.database, shop.settings, 20)
     with shop.database.transaction() as session:
         session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by=ADMIN))
-        session.add(
-            Feedback(
-                customer_id=user, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
-            )
-        )
+        session.add(_feedback(shop, user))
         pauses.pause(session, user, ADMIN, shop.end)
         pauses.add_note(session, user, "calls back", ADMIN, shop.end)
         planned = {"owner": ADMIN, "due_on": None, "outcome": "declined", "note": "angry"}
         calls.save_entry(session, "", user, ADMIN, shop.end, calls.Plan(**planned))
-    campaigns.start_campaign(shop.database, shop.settings, 20)
-    with shop.database.transaction() as session:
         send = session.scalars(select(Send).where(Send.customer_id == "k3")).one()
         coupon = session.scalars(select(Coupon).where(Coupon.customer_id == "k3")).one()
         send.customer_id = coupon.customer_id = user
         code, sends = coupon.code, len(session.scalars(select(Send)).all())
-    bad = tmp_path / "bad.csv"
-    bad.write_text(
-        "customer_id,event_type,occurred_at,query\n"
-        f"{user},purchase,soon,\nx,purchase,soon,{email.upper()} \ny,purchase,soon,z\n"
-        f"{other},view,2025-01-02,\n"
+    report = _import(
+        shop,
+        "events",
+        "customer_id,event_type,occurred_at,query",
+        f"{user},purchase,soon,",
+        f"x,purchase,soon,{email.upper()} ",
+        "y,purchase,soon,z",
+        f"{other},view,2025-01-02,",
     )
-    report = import_files(shop.lake, shop.database, shop.settings, "events", [str(bad)])
     assert report.rows_quarantined == 3
 
-    job = _run(shop, Forget(customer_id=user))
-    assert job.error is None
-    assert job.result["erased"]["events"] == mine["events"] > 0
-    assert job.result["erased"]["quarantine"] == 2
-    assert _rows(shop, user) == {"events": 0, "customers": 0, "treatments": 0}
+    erased_rows = _forget(shop, user).result["erased"]
+    assert (erased_rows["events"], erased_rows["quarantine"]) == (mine["events"], 2)
+    assert _rows(shop, user) == NO_ROWS
     assert _rows(shop, other) == {**others, "events": others["events"] + 1}
-    assert int(shop.lake.table("events").count().execute()) == before + 1 - mine["events"]
+    assert shop.lake.table("events").count().execute() == before + 1 - mine["events"]
     with shop.database.reading() as session:
         assert erasure.remaining_rows(session, [user]) == 0
         assert len(session.scalars(select(Send)).all()) == sends  # counts stay
-        assert not session.scalars(select(Pause)).all()
-        assert not session.scalars(select(Note)).all()
+        assert not [*session.scalars(select(Pause)), *session.scalars(select(Note))]
         (call,) = session.scalars(select(CallEntry))  # counts in its campaign
         assert (call.outcome, call.note) == ("declined", "")
         assert session.get_one(Coupon, code).state == "void"
-        everything = [
-            str(value)
-            for row in (
-                *session.scalars(select(Job)),
-                *session.scalars(select(Audit)),
-                *session.scalars(select(Erasure)),
-            )
-            for value in vars(row).values()
-        ]
+        kept = [row for table in (Job, Audit, Erasure) for row in session.scalars(select(table))]
+        everything = [str(value) for row in kept for value in vars(row).values()]
         shown = [str(row.payload) for row in session.scalars(select(Outbox))]
-    assert not [text for text in everything if user in text or email in text]
-    assert not [text for text in shown if user in text or email in text]
+    assert not [text for text in everything + shown if user in text or email in text]
     assert any("was erased" in text for text in shown)
-    held = [path.read_bytes() for path in quarantine.files(shop.settings)]
+    held = b"".join(path.read_bytes() for path in quarantine.files(shop.settings))
     assert held
-    assert not [
-        content for content in held if user.encode() in content or email.encode() in content
-    ]
+    assert user.encode() not in held
+    assert email.encode() not in held
 
-    again = tmp_path / "again.csv"  # nor does a later file bring them back
-    again.write_text(
-        f"customer_id,event_type,occurred_at\n{user},view,2025-02-01\n{other},view,2025-02-01\n"
-    )
-    report = import_files(shop.lake, shop.database, shop.settings, "events", [str(again)])
+
+def test_later_file_does_not_bring_an_erased_customer_back(shop):
+    user, other, _ = _two(shop)
+    _forget(shop, user)
+    head = "customer_id,event_type,occurred_at"
+    report = _import(shop, "events", head, f"{user},view,2025-02-01", f"{other},view,2025-02-01")
     assert (report.rows_accepted, report.rows_filtered) == (1, 1)
-    assert _rows(shop, user)["events"] == 0
+    assert _rows(shop, user) == NO_ROWS
     assert erased.load_erased(shop.database, shop.settings).among([user, other]) == {user}
-    assert {"events", "customers", "treatments", "scores"} <= set(TABLES)
 
 
-def test_address_in_the_searches_of_others_is_erased(shop, tmp_path):
-    events = shop.lake.table("events").execute()
-    user, other = events["customer_id"].value_counts().index[:2]
-    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][user]
+def test_address_in_the_searches_of_others_is_erased(shop):
+    user, other, email = _two(shop)
     typed = [f"Mail {email.upper()}.", "bread", f"x{email}"]
-    lines = [
-        f"{other},search,2025-01-02 10:0{place},{text}" for place, text in enumerate(typed)
-    ] + [f"{other},search,soon,mail {email}", f"{other},search,soon,x{email}"]
-    new = tmp_path / "searches.csv"
-    new.write_text("\n".join(["customer_id,event_type,occurred_at,query", *lines]))
-    import_files(shop.lake, shop.database, shop.settings, "events", [str(new)])
-    job = _run(shop, Forget(customer_id=user))
-    assert (job.error, job.result["erased"]["searches"]) == (None, 1)
+    lines = [f"{other},search,2025-01-02 10:0{place},{text}" for place, text in enumerate(typed)]
+    unread = [f"{other},search,soon,mail {email}", f"{other},search,soon,x{email}"]
+    _import(shop, "events", SEARCHES, *lines, *unread)
+    assert _forget(shop, user).result["erased"]["searches"] == 1
     rows = shop.lake.table("events").filter(lambda row: row.event_type == "search").execute()
     left = rows[rows.customer_id == other]["query"]
     assert {"bread", f"x{email}"} <= set(left)
@@ -183,15 +176,10 @@ def test_address_in_the_searches_of_others_is_erased(shop, tmp_path):
     assert f"mail {email}" not in held
 
 
-def test_second_attempt_erases_the_address_from_searches_of_others(shop, tmp_path, monkeypatch):
+def test_second_attempt_erases_the_address_from_searches_of_others(shop, monkeypatch):
     """The address was read from rows that the first attempt had erased already."""
-    events = shop.lake.table("events").execute()
-    user, other = events["customer_id"].value_counts().index[:2]
-    email = shop.lake.table("customers").execute().set_index("customer_id")["email"][user]
-    new = tmp_path / "searches.csv"
-    head = "customer_id,event_type,occurred_at,query"
-    new.write_text(f"{head}\n{other},search,2025-01-02,mail {email}\n")
-    import_files(shop.lake, shop.database, shop.settings, "events", [str(new)])
+    user, other, email = _two(shop)
+    _import(shop, "events", SEARCHES, f"{other},search,2025-01-02,mail {email}")
 
     def killed(*_):
         raise OSError
@@ -199,15 +187,13 @@ def test_second_attempt_erases_the_address_from_searches_of_others(shop, tmp_pat
     with monkeypatch.context() as broken:
         broken.setattr(delta_store, "clear", killed)
         _run(shop, Forget(customer_id=user))
-    assert _run(shop, Forget(customer_id=user)).error is None
+    _forget(shop, user)
     searched = shop.lake.table("events").execute()["query"].dropna()
     assert not [text for text in searched if email in text]
 
 
 def _texts(path) -> list[str]:
-    return [
-        str(value) for column in pd.read_parquet(path).to_dict("list").values() for value in column
-    ]
+    return [str(value) for value in pd.read_parquet(path).to_numpy().ravel()]
 
 
 def test_no_file_of_sqlite_keeps_what_was_erased(shop):
@@ -217,7 +203,7 @@ def test_no_file_of_sqlite_keeps_what_was_erased(shop):
     change(shop.database, pauses.add_note, user, mark * 20, ADMIN, shop.end)
     files = sorted(shop.settings.home.glob("*.db*"))
     assert any(mark.encode() in path.read_bytes() for path in files)
-    assert _run(shop, Forget(customer_id=user)).error is None
+    _forget(shop, user)
     assert not [path for path in files if path.exists() and mark.encode() in path.read_bytes()]
 
 
@@ -225,13 +211,8 @@ def test_erasure_keeps_other_customers(shop):
     """Cohorts, previews, misuse lists and refusals kept ids and addresses."""
     swept = _run(shop, Sweep(tier="low", top=50), channel="C0CRM").result["cohort"]
     user, other = (item["customer_id"] for item in swept[:2])
-    emails = shop.lake.table("customers").execute().set_index("customer_id")["email"]
-    first = (
-        shop.lake.table("events")
-        .filter(lambda event: event.customer_id == user)
-        .occurred_at.min()
-        .execute()
-    )
+    emails, events = _emails(shop), shop.lake.table("events").execute()
+    first = events[events.customer_id == user].occurred_at.min()
     refused = _run(shop, Score(customer_id=user, as_of=first.to_pydatetime()))
     assert user in refused.error
     clock.configure(fixed=campaigns.NOW)
@@ -242,63 +223,36 @@ def test_erasure_keeps_other_customers(shop):
                 held = update(table).where(table.customer_id == mine)
                 session.execute(held.values(customer_id=theirs))
         codes = dict(session.execute(select(Coupon.customer_id, Coupon.code)).all())
-        redeem(
-            session,
-            [
-                CodeUse(codes["k7"], campaigns.NOW, "http", user, "o1"),
-                CodeUse(codes["k9"], campaigns.NOW, "http", other, "o2"),
-            ],
-        )
+        uses = [("k7", user, "o1"), ("k9", other, "o2")]
+        redeem(session, [CodeUse(codes[by], campaigns.NOW, "http", *use) for by, *use in uses])
     previewed = _run(shop, CampaignPreview(campaign_id="c1"), channel="C0CRM")
     misused = _run(shop, CampaignMisuse(campaign_id="c1"))
     _run(shop, CohortCsv(cohort_id=_job(shop, "sweep").result["cohort_id"]))
-    named = [
-        *(pseudonym(shop.settings.key, customer) for customer in (user, other)),
-        user,
-        other,
-        emails[user],
-        emails[other],
-    ]
-    assert all(name in _everything(shop) for name in named)
+    mine, theirs = ([pseudonym(shop.settings.key, who), who, emails[who]] for who in (user, other))
+    assert all(name in _everything(shop) for name in mine + theirs)
 
-    assert _run(shop, Forget(customer_id=user)).error is None
-    left = [element for element in named if element in _everything(shop)]
-    assert left == [pseudonym(shop.settings.key, other), other, emails[other]]
-    assert [customer["customer_id"] for customer in _job(shop, "sweep").result["cohort"]] == [
-        customer["customer_id"] for customer in swept[1:]
-    ]
-    assert (
-        len(_job(shop, "campaign_preview").result["copies"]) == len(previewed.result["copies"]) - 1
-    )
-    assert len(_job(shop, "campaign_misuse").result["uses"]) == len(misused.result["uses"]) - 1 > 0
+    _forget(shop, user)
+    assert [name for name in mine + theirs if name in _everything(shop)] == theirs
+    assert _job(shop, "sweep").result["cohort"] == swept[1:]
+    copies, uses = previewed.result["copies"], misused.result["uses"]
+    assert len(_job(shop, "campaign_preview").result["copies"]) == len(copies) - 1
+    assert len(_job(shop, "campaign_misuse").result["uses"]) == len(uses) - 1 > 0
     assert _job(shop, "score").error == "erased"
-    with shop.database.reading() as session:
-        lists = session.scalars(
-            select(Outbox.payload).where(Outbox.job_id == _job(shop, "sweep").id)
-        ).all()
-        assert session.scalars(select(File.content).where(File.sensitive.is_(True))).all() == [None]
-    assert ids.DRAFT_CAMPAIGN in str(lists)  # the message of the others is of use still
+    assert scalars(shop.database, select(File.content).where(File.sensitive.is_(True))) == [None]
+    # The message of the others is of use still.
+    assert ids.DRAFT_CAMPAIGN in str(_shown(shop, "sweep"))
 
 
-def test_placeholder_contacts_identify_no_customer(shop, tmp_path):
+def test_placeholder_contacts_identify_no_customer(shop):
     """Erasing a customer with the telephone number "no" changed other cohorts."""
     _run(shop, Sweep(tier="low", top=50), channel="C0CRM")
-    cells = tmp_path / "cells.csv"
-    cells.write_text(
-        "customer_id,email,phone\nq1,none,no\nq2,unknown,-\nq3,,n/a\n"
-        "q4,q4@example.com,+31 6 1234 5678\n"
-    )
-    import_files(shop.lake, shop.database, shop.settings, "customers", [str(cells)])
-    shown = {item: erasure.contact_details(shop.lake, [item]) for item in ("q1", "q2", "q3", "q4")}
-    assert {customer: len(held) for customer, held in shown.items()} == {
-        "q1": 0,
-        "q2": 0,
-        "q3": 0,
-        "q4": 2,
-    }
+    head, known = "customer_id,email,phone", "q4,q4@example.com,+31 6 1234 5678"
+    _import(shop, "customers", head, "q1,none,no", "q2,unknown,-", "q3,,n/a", known)
+    held = [erasure.contact_details(shop.lake, [item]) for item in ("q1", "q2", "q3", "q4")]
+    assert [len(details) for details in held] == [0, 0, 0, 2]
     before = _job(shop, "sweep").result, _shown(shop, "sweep")
     assert " no " in str(before)
-    assert _run(shop, Forget(customer_id="q1")).error is None
+    _forget(shop, "q1")
     assert (_job(shop, "sweep").result, _shown(shop, "sweep")) == before
 
 
@@ -356,72 +310,49 @@ def test_rows_written_during_an_erasure_are_erased(shop, monkeypatch):
         return removed
 
     monkeypatch.setattr(erasure, "erase_from_lake", then_published)
-    assert _run(shop, Forget(customer_id=user)).error is None
+    _forget(shop, user)
     left = set(shop.lake.scores(f"{scored}-1").execute().customer_id)
     assert left == set(scores.customer_id) - {user}
 
 
-@pytest.mark.parametrize("table", ["events", "customers"])
-def test_running_import_does_not_restore_erased_customers(shop, tmp_path, table):
-    file, more = (
-        tmp_path / "late.csv",
-        {"events": ("event_type,occurred_at", "view,2025-02-01"), "customers": ("name", "A")}[
-            table
-        ],
-    )
-    file.write_text(f"customer_id,{more[0]}\nc0001,{more[1]}\nc0002,{more[1]}\n")
-
+@pytest.mark.parametrize(
+    ("table", "columns", "cells"),
+    [("events", "event_type,occurred_at", "view,2025-02-01"), ("customers", "name", "A")],
+)
+def test_running_import_does_not_restore_erased_customers(shop, table, columns, cells):
     def erase_before_writing(done: int, total: int, what: str) -> None:
         if what == f"writing {table}":
-            assert _run(shop, Forget(customer_id="c0001")).error is None
+            _forget(shop, "c0001")
 
-    report = import_files(
-        shop.lake, shop.database, shop.settings, table, [str(file)], progress=erase_before_writing
-    )
+    lines = f"customer_id,{columns}", f"c0001,{cells}", f"c0002,{cells}"
+    report = _import(shop, table, *lines, progress=erase_before_writing)
     assert (report.rows_accepted, report.rows_filtered) == (1, 1)
-    assert _rows(shop, "c0001") == {"events": 0, "customers": 0, "treatments": 0}
+    assert _rows(shop, "c0001") == NO_ROWS
 
 
 def test_jobs_without_customers_continue_during_erasure(shop):
     stored = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
     for name, request in {**stored, "names": Score(customer_id="c0002")}.items():
         _runs(shop, name, request, cancel_at=clock.wall() if name == "cancelled" else None)
-    assert _run(shop, Forget(customer_id="c0001")).error is None
-    assert _states(shop, *stored, "names") == {
-        **dict.fromkeys(stored, "running"),
-        "names": "queued",
-    }
+    _forget(shop, "c0001")
+    going_on = dict.fromkeys(stored, "running")
+    assert _states(shop, *stored, "names") == {**going_on, "names": "queued"}
 
 
 def _runs(shop, name: str, request, **more) -> None:
     """Somebody has begun this job."""
-    with shop.database.transaction() as session:
-        session.add(
-            Job(
-                id=name,
-                idem_key=name,
-                kind=request.kind,
-                queue=request.queue,
-                args=request.model_dump(mode="json"),
-                team_id=shop.settings.team_id,
-                requested_by=ADMIN,
-                state="running",
-                attempt=1,
-                worker="t@elsewhere:1",
-                **more,
-            )
-        )
+    begun = {"state": "running", "attempt": 1, "worker": "t@elsewhere:1", **more}
+    add(shop.database, job_row(shop.settings, name, request, **begun))
 
 
 def _states(shop, *names: str) -> dict[str, str]:
-    with shop.database.reading() as session:
-        return dict(session.execute(select(Job.id, Job.state).where(Job.id.in_(names))).all())
+    return dict(rows(shop.database, select(Job.id, Job.state).where(Job.id.in_(names))))
 
 
 def test_empty_erasure_interrupts_no_job(shop):
     """Twelve of ids that nobody had let a sweep begin thirteen times."""
     _runs(shop, "sweeps", Sweep())
-    assert _run(shop, Forget(customer_id="nobody")).error is None
+    _forget(shop, "nobody")
     assert _states(shop, "sweeps") == {"sweeps": "running"}
 
 
@@ -429,12 +360,7 @@ def test_empty_erasure_interrupts_no_job(shop):
 def test_job_started_after_erasure_continues(shop, monkeypatch, lives_in):
     """Each erasure took the work of an attempt twice."""
     user = "c0001" if lives_in == "lake" else "only in SQL"
-    with shop.database.transaction() as session:
-        session.add(
-            Feedback(
-                customer_id=user, model_version="m", user_id=ADMIN, verdict="wrong", as_of=shop.end
-            )
-        )
+    add(shop.database, _feedback(shop, user))
     _runs(shop, "before", Sweep())
     from_lake, looks, result = erasure.erase_from_lake, [], []
 
@@ -442,22 +368,19 @@ def test_job_started_after_erasure_continues(shop, monkeypatch, lives_in):
         looks.append(ids)
         if len(looks) == 2:
             _runs(shop, "since", Sweep())
-            result.append(
-                scalar(shop.database, select(Feedback.verdict).where(Feedback.customer_id == user))
-            )
+            own = select(Feedback.verdict).where(Feedback.customer_id == user)
+            result.append(scalar(shop.database, own))
         return from_lake(lake, ids)
 
     monkeypatch.setattr(erasure, "erase_from_lake", then_begun)
-    assert _run(shop, Forget(customer_id=user)).error is None
+    _forget(shop, user)
     assert _states(shop, "before", "since") == {"before": "queued", "since": "running"}
     assert result == [None]  # what has begun since reads nothing of them
 
 
 def test_retried_erasure_restarts_jobs_that_read_the_customer(shop, monkeypatch):
     _runs(shop, "sweeps", Sweep())
-
-    with shop.database.transaction() as session:
-        session.execute(delete(DirectoryEntry).where(DirectoryEntry.customer_id == "c0001"))
+    execute(shop.database, delete(DirectoryEntry).where(DirectoryEntry.customer_id == "c0001"))
 
     def dies(*given):
         monkeypatch.undo()
@@ -468,9 +391,8 @@ def test_retried_erasure_restarts_jobs_that_read_the_customer(shop, monkeypatch)
         _run(shop, Forget(customer_id="c0001"))
     forgotten = _job(shop, "forget")
     with shop.database.transaction() as session:
-        assert (
-            erasure.remaining_rows(session, ["c0001"]) == 0
-        )  # nothing tells any more that there was somebody
+        # Nothing tells any more that there was somebody.
+        assert erasure.remaining_rows(session, ["c0001"]) == 0
         jobs.retry(session, forgotten.id, ADMIN)
     assert _states(shop, "sweeps") == {"sweeps": "running"}
     assert run_job(shop.database, forgotten.id, "test") == "done"
@@ -479,22 +401,12 @@ def test_retried_erasure_restarts_jobs_that_read_the_customer(shop, monkeypatch)
 
 def test_erasure_search_does_not_block_writers(shop, monkeypatch):
     """Fifteen sweeps of 18 MB kept everybody's writes waiting for half a minute."""
-    user, result = (
-        "c0001",
-        {"cohort": [{"customer_id": "c0001"}, {"customer_id": "c0002"}], "item_id": "c0001"},
-    )
-    held = {
-        "team_id": shop.settings.team_id,
-        "kind": "sweep",
-        "queue": "batch",
-        "args": {},
-        "requested_by": ADMIN,
-        "state": "done",
-    }
+    user, cohort = "c0001", [{"customer_id": "c0001"}, {"customer_id": "c0002"}]
+    result = {"cohort": cohort, "item_id": "c0001"}
 
     def ended(name: str, at: datetime) -> None:
-        with shop.database.transaction() as session:
-            session.add(Job(id=name, idem_key=name, result=result, finished_at=at, **held))
+        done = {"state": "done", "result": result, "finished_at": at}
+        add(shop.database, job_row(shop.settings, name, Sweep(), **done))
 
     ended("old", clock.wall() - timedelta(hours=1))
     redact, from_quarantine = CustomerNames.redact, erasure.erase_from_quarantine
@@ -516,7 +428,7 @@ def test_erasure_search_does_not_block_writers(shop, monkeypatch):
     looked, late = [], []
     monkeypatch.setattr(CustomerNames, "redact", watched)
     monkeypatch.setattr(erasure, "erase_from_quarantine", meanwhile)
-    assert _run(shop, Forget(customer_id=user)).error is None
+    _forget(shop, user)
     left = scalars(shop.database, select(Job.result).where(Job.id.in_(("old", "late"))))
     assert left == [{**result, "cohort": [{"customer_id": "c0002"}]}] * 2
     assert looked == [result, result]  # the last pass looks at the late one alone
@@ -525,59 +437,41 @@ def test_erasure_search_does_not_block_writers(shop, monkeypatch):
 def test_returned_customer_is_erased_at_night(shop):
     """A late attempt had written the lake, or the directory was filled from it."""
     user = "c0001"
-    lines = (
-        shop.lake.table("events").filter(lambda event: event.customer_id == user).limit(1).execute()
-    )
-    assert _run(shop, Forget(customer_id=user)).error is None
+    _forget(shop, user)
     others = _rows(shop, "c0002")
-    shop.lake.upsert(
-        "treatments",
-        pd.DataFrame(
-            {
-                "campaign_id": ["c1"],
-                "customer_id": [user],
-                "arm": ["treatment"],
-                "sent_at": list(lines.occurred_at),
-            }
-        ),
-    )
-    with shop.database.transaction() as session:
-        session.add(DirectoryEntry(customer_id=user, pseudonym="0000-0001"))
+    sent = {"campaign_id": "c1", "customer_id": user, "arm": "treatment", "sent_at": shop.end}
+    shop.lake.upsert("treatments", pd.DataFrame([sent]))
+    add(shop.database, DirectoryEntry(customer_id=user, pseudonym="0000-0001"))
     for again in (1, 0):
         assert _run(shop, Tidy()).result["erased_again"] == again
-        assert _rows(shop, user) == {"events": 0, "customers": 0, "treatments": 0}
+        assert _rows(shop, user) == NO_ROWS
         assert read(shop.database, erasure.remaining_rows, [user]) == 0
     assert _rows(shop, "c0002") == others
+
+
+SCORE = {"customer_id": "c0001", "as_of": tiny.BEGIN, "model_version": "m", "run_id": "r-1"}
+LINK = {"customer_id": "c0002", "same_as": "c0001", "method": "email", "state": "accepted"} | {
+    "link_id": "l",
+    "probability": 1.0,
+    "decided_at": tiny.BEGIN,
+    "decided_by": "import",
+    "seq": 1,
+}
 
 
 @pytest.mark.parametrize(
     ("table", "row"),
     [
-        ("scores", {"customer_id": "c0001", "as_of": clock.wall(), "model_version": "m"}),
+        ("scores", SCORE),
         ("relations", {"customer_id": "c0002", "other_id": "c0001", "kind": "follow"}),
         ("relations", {"customer_id": "c0001", "other_id": "c0002", "kind": "follow"}),
-        (
-            "links",
-            {
-                "link_id": "l",
-                "customer_id": "c0002",
-                "same_as": "c0001",
-                "method": "email",
-                "probability": 1.0,
-                "state": "accepted",
-                "decided_at": clock.wall(),
-                "decided_by": "import",
-                "seq": 1,
-            },
-        ),
+        ("links", LINK),
     ],
 )
 def test_returned_customers_are_searched_in_all_stores(shop, table, row):
     """Three tables of six were searched."""
-    assert _run(shop, Forget(customer_id="c0001")).error is None
-    rows = to_arrow(
-        pd.DataFrame([{**row, "run_id": "r-1"} if table == "scores" else row]), TABLES[table]
-    )
+    _forget(shop, "c0001")
+    rows = to_arrow(pd.DataFrame([row]), TABLES[table])
     with delta_store.locked(shop.lake.root, TABLES[table]):
         delta_store.append(shop.lake.root, TABLES[table], rows)
     assert [_run(shop, Tidy()).result["erased_again"] for _ in range(2)] == [1, 0]
@@ -594,58 +488,44 @@ def test_concurrent_erasures_do_not_restore_customers(shop, monkeypatch):
         result = redact(self, data)
         if data and "cohort" in data:
             monkeypatch.setattr(CustomerNames, "redact", redact)
-            assert _run(shop, Forget(customer_id=second)).error is None
+            _forget(shop, second)
         return result
 
     monkeypatch.setattr(CustomerNames, "redact", then_the_other)
-    assert _run(shop, Forget(customer_id=first)).error is None
-    with shop.database.reading() as session:
-        swept = session.get_one(Job, job_id).result
+    _forget(shop, first)
+    swept = job(shop.database, job_id).result
     assert [element["customer_id"] for element in swept["cohort"]] == others
     assert not {first, second} & set(_everything(shop).split("'"))
 
 
 def test_second_run_erases_ids_with_deleted_links(shop):
     """Killed before its last transaction, it left the rows of merged ids in SQL for good."""
-    with shop.database.transaction() as session:
-        session.add(
-            DirectoryEntry(customer_id="merged", canonical_id="c0001", pseudonym="0000-0001")
-        )
-        session.add(
-            Feedback(
-                customer_id="merged",
-                model_version="m",
-                user_id=ADMIN,
-                verdict="wrong",
-                as_of=shop.end,
-            )
-        )
-    assert _run(shop, Forget(customer_id="c0001")).result["ids"] == 2
+    known = {"canonical_id": "c0001", "pseudonym": "0000-0001"}
+    add(shop.database, DirectoryEntry(customer_id="merged", **known), _feedback(shop, "merged"))
+    assert _forget(shop, "c0001").result["ids"] == 2
     assert read(shop.database, erasure.remaining_rows, ["c0001", "merged"]) == 0
 
 
 def _job(shop, kind) -> Job:
-    with shop.database.reading() as session:
-        newest = select(Job).where(Job.kind == kind).order_by(Job.created_at.desc()).limit(1)
-        return session.scalars(newest).one()  # the copied shop may have been swept before
+    # The copied shop may have been swept before.
+    newest = select(Job).where(Job.kind == kind).order_by(Job.created_at.desc()).limit(1)
+    return one(shop.database, newest)
 
 
 def _shown(shop, kind) -> list[dict]:
-    return scalars(
-        shop.database, select(Outbox.payload).where(Outbox.job_id == _job(shop, kind).id)
-    )
+    own = Outbox.job_id == _job(shop, kind).id
+    return scalars(shop.database, select(Outbox.payload).where(own))
 
 
 def _everything(shop) -> str:
     """What jobs and messages hold."""
-    with shop.database.reading() as session:
-        held = [
-            *session.scalars(select(Outbox.payload)),
-            *session.execute(select(Job.args, Job.result, Job.error)),
-        ]
-    return " ".join(map(str, held))
+    posts = scalars(shop.database, select(Outbox.payload))
+    held = rows(shop.database, select(Job.args, Job.result, Job.error))
+    return " ".join(map(str, [*posts, *held]))
 
 
 def test_only_admins_erase(shop):
-    refused = _run(shop, Forget(customer_id="c0001"), user="U0ANALYST")
-    assert (refused.state, "admin" in refused.error) == ("failed", True)
+    asked = job_row(shop.settings, "asked", Forget(customer_id="c0001"), requested_by="U0ANALYST")
+    add(shop.database, asked)
+    assert run_job(shop.database, "asked", "test") == "refused"
+    assert "admin" in job(shop.database, "asked").error

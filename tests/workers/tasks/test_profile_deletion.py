@@ -1,6 +1,5 @@
 """Test that an erasure has mail platforms delete the customer's profiles."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -16,7 +15,6 @@ from retention.connect.platforms import profile_deletion
 from retention.connect.registry import connector, connector_class
 from retention.db.tables import Audit, Job, Outbox, ProfileDeletion
 from retention.keys import Keys
-from tests import readonly
 from tests import shop as tiny
 from tests.standins.profile_platforms import PLATFORMS
 from tests.workers import harness
@@ -29,12 +27,8 @@ ADMIN = "U0ADMIN"
 
 
 @pytest.fixture
-def shop(shop, tmp_path) -> Iterator[tiny.Shop]:
-    """A copy of the session's shop."""
-    copy = readonly.copy_of(shop, tmp_path / "home", admins=ADMIN)
-    clock.configure(fixed=shop.end)
-    yield copy
-    copy.database.dispose()
+def shop(admin_shop) -> tiny.Shop:
+    return admin_shop
 
 
 @pytest.fixture
