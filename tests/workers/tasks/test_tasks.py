@@ -15,7 +15,6 @@ from retention import clock, templating
 from retention.audiences import store
 from retention.audiences.parse import parse
 from retention.db import Database
-from retention.db.insert import insert_once
 from retention.db.tables import (
     Cohort,
     DirectoryEntry,
@@ -37,9 +36,11 @@ from retention.settings import Settings
 from tests import readonly
 from tests import shop as tiny
 from tests.databases import create_tables
-from tests.world import change, scalar, scalars
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, job_row
+from tests.world import add, change, scalar, scalars
 from workers import ids
 from workers.delivery import render
+from workers.request_base import Request
 from workers.requests import (
     AudienceSave,
     CohortCsv,
@@ -70,10 +71,7 @@ def built(tmp_path_factory) -> Iterator[tiny.Shop]:
 def trained(built, tmp_path_factory) -> Iterator[tuple[tiny.Shop, Outcome]]:
     """The shop with a churn model, and the outcome of its training."""
     shop = readonly.copy_of(built, tmp_path_factory.mktemp("trained") / "home")
-    request = Retrain(
-        models=("churn",), horizon=21, active_within=42, model="logistic", cutoff=shop.end
-    )
-    outcome = _done(shop, retrain.run(request, _context(shop, "train")))
+    outcome = _done(shop, retrain.run(_logistic(shop), _context(shop, "train")))
     with readonly.shared(shop) as shared:
         yield shared, outcome
 
@@ -111,35 +109,16 @@ def swept_copy(swept, tmp_path) -> Iterator[tuple[tiny.Shop, Outcome]]:
     copy.database.dispose()
 
 
-def _context(own: tiny.Shop, job: str, progress=lambda done, total, what: None) -> Context:
+def _logistic(shop: tiny.Shop) -> Retrain:
+    definition = {"horizon": 21, "active_within": 42}
+    return Retrain(models=("churn",), model="logistic", cutoff=shop.end, **definition)
+
+
+def _context(own: tiny.Shop, job: str, request: Request | None = None, **more) -> Context:
     """Store a running job and return its context."""
-    change(
-        own.database,
-        insert_once,
-        Job,
-        id=job,
-        team_id=own.settings.team_id,
-        kind="retrain",
-        queue="training",
-        args={},
-        idem_key=job,
-        state="running",
-        attempt=1,
-        requested_by="U0ANALYST",
-        channel="C0CRM",
-        business_at=own.end,
-        **dict.fromkeys(("created_at", "queued_at"), clock.wall()),
-    )
-    return Context(
-        own.database,
-        job_id=job,
-        attempt=1,
-        requested_by="U0ANALYST",
-        channel="C0CRM",
-        thread_key=None,
-        business_at=own.end,
-        progress=progress,
-    )
+    asked = {"requested_by": ANALYST, "channel": CHANNEL, "business_at": own.end, "attempt": 1}
+    add(own.database, job_row(own.settings, job, request or Retrain(), state="running", **asked))
+    return Context(own.database, job, thread_key=None, **asked, **more)
 
 
 def _done(own: tiny.Shop, outcome: Outcome) -> Outcome:
@@ -161,32 +140,22 @@ def test_unknown_field_of_a_condition_is_refused(built, tmp_path, request_):
     own = readonly.copy_of(built, tmp_path / "home")
     with pytest.raises(BadInput) as refused:
         run(request_, _context(own, "j-where"))
+    request = AudienceSave(name="x", expression="foo > 3")
     with pytest.raises(BadInput) as saved:
-        audiences.run_audience_save(
-            AudienceSave(name="x", expression="foo > 3"), _context(own, "j-save")
-        )
+        audiences.run_audience_save(request, _context(own, "j-save"))
     assert str(refused.value) == str(saved.value)
 
 
 def test_retrained_model_is_champion_and_shown_with_baselines(trained_copy):
     own, trained = trained_copy
     (model,) = trained.data["models"]
-    assert model["promoted"]
     row = scalar(own.database, select(ModelVersion).where(ModelVersion.state == "champion"))
-    assert row.version == model["version"]
+    assert (model["promoted"], row.version) == (True, model["version"])
     assert row.metrics["auc"] == model["metrics"]["auc"]
     assert (Path(own.settings.models_url) / row.artefact).exists()
     message = _words(own, Post("retrain/done", trained.data))
-    for word in (
-        "AUC",
-        "log-loss",
-        "Recency",
-        "RFM logistic",
-        "BG/NBD",
-        "ordered nothing within",
-        model["version"],
-    ):
-        assert word in message
+    wanted = ["AUC", "log-loss", "Recency", "RFM logistic", "BG/NBD", "ordered nothing within"]
+    assert [word for word in (*wanted, model["version"]) if word not in message] == []
     printed = templating.text("terminal/retrain.txt.j2", zone="UTC", **trained.data)
     assert "The rung of " in printed
     assert "The rung of " not in message
@@ -205,10 +174,7 @@ def test_first_model_is_announced_and_offers_the_sweep_again(trained_copy):
 @pytest.mark.nightly
 def test_later_model_is_reported_as_usual(trained_copy):
     own, _ = trained_copy
-    request = Retrain(
-        models=("churn",), horizon=21, active_within=42, model="logistic", cutoff=own.end
-    )
-    outcome = retrain.run(request, _context(own, "again"))
+    outcome = retrain.run(_logistic(own), _context(own, "again"))
     assert (outcome.data["first"], outcome.posts[0].template) == (False, "retrain/done")
 
 
@@ -229,29 +195,15 @@ def test_sweep_and_digest_of_one_day_show_the_same_figures(trained_copy):
 def test_retrain_message_has_one_log_loss_of_the_model():
     """The newest origin's, the mean of the candidates and the pooled one stood side by side."""
     metrics = {"auc": 0.86, "log_loss": 0.2838, "brier": 0.09, "top_decile_lift": 3.8}
-    model = {
-        "kind": "churn",
-        "version": "churn-1",
-        "cutoff": "2017-10-02",
-        "estimator": "ensemble",
-        "promoted": True,
-        "why": "It is the first.",
+    model = {"kind": "churn", "version": "churn-1", "estimator": "ensemble", "promoted": True}
+    model |= {"why": "It is the first.", "selection_note": "The ensemble.", "metrics": metrics}
+    model |= {
         "rung": "The ensemble. Chosen by log-loss on 3 rolling origins: ensemble 0.2826.",
-        "selection_note": "The ensemble.",
-        "metrics": metrics,
-        "baselines": {},
-        "base_rate": 0.12,
-        "customers": 2206,
         "checks": [asdict(gate.check_baselines(0.2826, {"bg_nbd": 0.2998}))],
     }
-    values = {
-        "models": [model],
-        "untrained": [],
-        "note": "",
-        "horizon_days": 28,
-        "cutoff": model["cutoff"],
-        "zone": "UTC",
-    }
+    size = {"baselines": {}, "base_rate": 0.12, "customers": 2206, "cutoff": "2017-10-02"}
+    values = {"models": [model | size], "untrained": [], "note": "", "horizon_days": 28}
+    values |= {"cutoff": "2017-10-02", "zone": "UTC"}
     shown = render.message("retrain/done", **values)
     printed = templating.text("terminal/retrain.txt.j2", **values)
     for text in (json.dumps(shown.blocks), printed):
@@ -276,13 +228,10 @@ def test_shop_without_items_gets_only_a_churn_model(tmp_path):
     assert missed["kind"] == "recommend"
     assert "no events with items" in missed["why"]
     assert missed["why"] in _words(shop, outcome.posts[0])
-    with pytest.raises(TooLittleData, match="no events with items"):
-        retrain.run(Retrain(models=("recommend",), cutoff=shop.end), _context(shop, "none"))
-    with pytest.raises(TooLittleData, match="no events with items"):  # who names both wants both
-        retrain.run(
-            Retrain(models=("churn", "recommend"), horizon=14, cutoff=shop.end),
-            _context(shop, "named"),
-        )
+    for models in (("recommend",), ("churn", "recommend")):  # who names both wants both
+        request = Retrain(models=models, horizon=14, cutoff=shop.end)
+        with pytest.raises(TooLittleData, match="no events with items"):
+            retrain.run(request, _context(shop, "+".join(models)))
 
 
 def test_failed_training_names_all_reasons(own, monkeypatch):
@@ -306,20 +255,15 @@ def test_a_cancelled_retrain_publishes_nothing(trained_copy):
 
     before = sorted(Path(own.settings.models_url).rglob("*"))
     with pytest.raises(Cancelled):
-        retrain.run(
-            Retrain(models=("churn",), horizon=21, active_within=42), _context(own, "x", stop)
-        )
+        retrain.run(_logistic(own), _context(own, "x", progress=stop))
     assert sorted(Path(own.settings.models_url).rglob("*")) == before
 
 
 @pytest.mark.parametrize("kind", ["churn", "recommend"])
 def test_cutoff_is_never_after_the_data(own, kind):
-    late = own.end + timedelta(days=400)
+    late = Retrain(models=(kind,), cutoff=own.end + timedelta(days=400))
     with pytest.raises(BadInput, match=r"The data ends on .* Take .* or earlier as the cutoff"):
-        retrain.run(
-            Retrain(models=(kind,), horizon=21, active_within=42, cutoff=late),
-            _context(own, "late"),
-        )
+        retrain.run(late, _context(own, "late"))
 
 
 def test_shop_without_prices_sees_no_money(swept_copy):
@@ -367,14 +311,10 @@ def test_list_offers_ten_customers_and_three_buttons(swept_copy):
         f"{customer['customer']}|{swept.data['cohort_id']}"
         for customer in swept.posts[0].values["customers"]
     ]
-    assert [button["action_id"] for button in buttons] == [
-        ids.DRAFT_CAMPAIGN,
-        ids.COHORT_CSV,
-        ids.COHORT_DETAILS,
-    ]
-    text = json.dumps(blocks)
-    for jargon in ("ensemble", "rung", "log-loss", "rhythm (", "symlog"):
-        assert jargon not in text
+    wanted = [ids.DRAFT_CAMPAIGN, ids.COHORT_CSV, ids.COHORT_DETAILS]
+    assert [button["action_id"] for button in buttons] == wanted
+    text, jargon = json.dumps(blocks), ("ensemble", "rung", "log-loss", "rhythm (", "symlog")
+    assert [word for word in jargon if word in text] == []
 
 
 def test_list_tells_what_changed_since_the_last_one(swept_copy):
@@ -384,12 +324,8 @@ def test_list_tells_what_changed_since_the_last_one(swept_copy):
     with own.database.transaction() as session:
         session.get(Cohort, first.data["cohort_id"]).as_of -= timedelta(days=7)
     third = sweep.run(Sweep(tier="medium", as_of=own.end), _context(own, "third"))
-    change = third.data["change"]
-    assert (change["before"], change["new"], change["recovered"]) == (
-        first.data["cohort_size"],
-        0,
-        0,
-    )
+    same = {"before": first.data["cohort_size"], "new": 0, "recovered": 0}
+    assert third.data["change"].items() >= same.items()
     assert "0 new*, *0 recovered" in _words(own, third.posts[0])
     other_tiers = sweep.run(Sweep(tier="high", as_of=own.end), _context(own, "fourth"))
     assert other_tiers.data["change"] is None
@@ -407,35 +343,24 @@ def test_rule_score_is_not_shown_as_probability(swept_copy):
 
 
 def _train_jobs(own: tiny.Shop) -> list[Job]:
-    with own.database.reading() as session:
-        automatic = Job.idem_key.startswith("first-model:")
-        return list(session.scalars(select(Job).where(automatic)))
+    return scalars(own.database, select(Job).where(Job.idem_key.startswith("first-model:")))
 
 
 def test_first_sweep_without_a_model_starts_one_training(own):
+    own_role = {"user_id": ANALYST, "role": "analyst", "granted_by": ADMIN}
+    add(own.database, RoleGrant(team_id=own.settings.team_id, **own_role))
     for name in ("first", "second"):
-        context = _context(own, name)
-        with own.database.transaction() as session:
-            session.get_one(Job, name).kind = "sweep"
-            if name == "first":
-                team = own.settings.team_id
-                session.add(
-                    RoleGrant(
-                        team_id=team, user_id="U0ANALYST", role="analyst", granted_by="U0ADMIN"
-                    )
-                )
-        outcome = _done(own, sweep.run(Sweep(as_of=own.end), context))
+        request = Sweep(as_of=own.end)
+        outcome = _done(own, sweep.run(request, _context(own, name, request)))
         assert outcome.posts[0].values["training"]
         assert "A better model is being trained" in _words(own, outcome.posts[0])
     (job,) = _train_jobs(own)
-    assert (job.kind, job.channel, job.requested_by) == ("retrain", "C0CRM", "U0ANALYST")
+    assert (job.kind, job.channel, job.requested_by) == ("retrain", CHANNEL, ANALYST)
 
 
 def test_sweep_of_somebody_who_may_not_train_starts_no_training(own):
-    context = _context(own, "first")
-    with own.database.transaction() as session:
-        session.get_one(Job, "first").kind = "sweep"
-    outcome = _done(own, sweep.run(Sweep(as_of=own.end), context))
+    request = Sweep(as_of=own.end)
+    outcome = _done(own, sweep.run(request, _context(own, "first", request)))
     assert not outcome.posts[0].values["training"]
     assert _train_jobs(own) == []
 
@@ -448,19 +373,15 @@ def test_sweep_with_a_model_starts_no_training(swept_copy):
 
 def test_channel_sees_pseudonyms_counts_and_buttons(swept_copy):
     own, swept = swept_copy
-    text = _words(own, swept.posts[0]).replace(
-        swept.data["cohort_id"], ""
-    )  # chance may spell an id in it
+    # Chance may spell an id in the cohort's.
+    text = _words(own, swept.posts[0]).replace(swept.data["cohort_id"], "")
     first = swept.data["cohort"][0]["customer_id"]
     assert pseudonym(own.settings.key, first) in text
     assert not any(item["customer_id"] in text for item in swept.data["cohort"])
     assert "sales at risk" in text
-    assert ids.DRAFT_CAMPAIGN in text
-    assert ids.COHORT_CSV in text
     assert swept.posts[0].channel is None
     assert swept.posts[0].images["chart"].content.startswith(b"\x89PNG")
-    with own.database.reading() as session:
-        cohort = session.get(Cohort, swept.data["cohort_id"])
+    cohort = scalar(own.database, select(Cohort).where(Cohort.id == swept.data["cohort_id"]))
     assert cohort.size == swept.data["cohort_size"] > 0
     assert swept.runs == ("scores",)
     assert own.lake.scores(cohort.run_id).count().execute() == swept.data["customers"]
@@ -478,18 +399,17 @@ def test_very_large_tier_gets_a_note(swept_copy):
 
 def test_cohort_file_goes_to_the_requester_and_thread_notes_it(swept_copy):
     own, swept = swept_copy
-    with own.database.transaction() as session:
-        session.add(Outbox(key="job:sweep", channel="C0CRM", payload={}))
+    add(own.database, Outbox(key="job:sweep", channel=CHANNEL, payload={}))
     request = CohortCsv(cohort_id=swept.data["cohort_id"])
     outcome = _done(own, cohort_csv.run(request, _context(own, "csv")))
     file, sent, downloaded = outcome.posts
-    assert file.channel == sent.channel == "U0ANALYST"
+    assert file.channel == sent.channel == ANALYST
     assert file.file.sensitive
     rows = list(csv.DictReader(io.StringIO(file.file.content.decode("utf-8-sig"))))
     assert len(rows) == swept.data["cohort_size"] == outcome.data["rows"]
     assert rows[0]["email"].endswith("@example.com")
     assert rows[0]["reasons"] == swept.data["cohort"][0]["sentence"]
-    assert (downloaded.channel, downloaded.thread_key) == ("C0CRM", "job:sweep")
+    assert (downloaded.channel, downloaded.thread_key) == (CHANNEL, "job:sweep")
     public = _words(own, downloaded)
     assert "<@U0ANALYST>" in public
     assert rows[0]["customer_id"] not in public
@@ -508,33 +428,28 @@ def test_list_of_an_audience_keeps_the_tiers_of_its_condition(swept_copy):
 def test_score_goes_to_the_requester_in_full(swept_copy):
     own, swept = swept_copy
     listed = swept.data["cohort"][0]
-    outcome = score.run(
-        Score(customer_id=listed["customer_id"], as_of=own.end), _context(own, "score")
-    )
-    data = outcome.data
+    request = Score(customer_id=listed["customer_id"], as_of=own.end)
+    outcome = score.run(request, _context(own, "score"))
+    data, (card,) = outcome.data, outcome.posts
     assert data["preferences"]["summary"].startswith(("mostly ", "a bit of everything"))
     assert data["preferences"]["categories"][0]["share"] > 0
-    assert data["preferences"]["summary"] in _words(own, outcome.posts[0])
-    assert data["churn_probability"] == pytest.approx(listed["churn_probability"], rel=1e-6)
-    assert data["expected_value"] == pytest.approx(listed["expected_value"], rel=1e-6)
-    assert data["tier"] == listed["tier"]
-    assert data["reasons"] == listed["reasons"]
+    for name in ("churn_probability", "expected_value"):
+        assert data[name] == pytest.approx(listed[name], rel=1e-6)
+    assert (data["tier"], data["reasons"]) == (listed["tier"], listed["reasons"])
     assert data["recommendations"]
     assert data["action"]
-    compared = templating.beside_average(
-        data["churn_probability"], data["average"], data["model_version"]
-    )
-    assert compared
-    assert templating.first_capital(compared) in _words(own, outcome.posts[0])
-    assert outcome.posts[0].channel == "U0ANALYST"
     assert 0 < data["intent"]["7d"] < data["intent"]["30d"] < data["intent"]["90d"] < 1
     early, late = data["next_order_between"]
     assert early < data["next_order_at"] < late
-    text = _words(own, outcome.posts[0])
-    assert listed["customer_id"] in text
-    assert data["sentence"] in text
+    risk = data["churn_probability"], data["average"], data["model_version"]
+    compared = templating.first_capital(templating.beside_average(*risk))
+    text = _words(own, card)
+    for part in (data["preferences"]["summary"], compared, listed["customer_id"], data["sentence"]):
+        assert part
+        assert part in text
+    assert card.channel == ANALYST
     assert "Chance of an order" not in text  # behind Details
-    shown = {**outcome.posts[0].values, "zone": "UTC", "currency": "EUR"}
+    shown = {**card.values, "zone": "UTC", "currency": "EUR"}
     assert "Chance of an order" in json.dumps(render.view("score/details", **shown))
     orders = own.lake.table("events", before=own.end)
     orders = orders.filter(orders.customer_id == listed["customer_id"]).execute()
@@ -558,10 +473,8 @@ def test_card_of_a_lapsed_customer_agrees_with_the_lapsed_list(trained_copy):
     assert "Lapsed" in outcome.data["action"]  # the policy's rule
     chance = templating.percent(1 - listed["churn_probability"], 1)
     assert chance in _words(own, outcome.posts[0])
-    shown = templating.text(
-        "terminal/score.txt.j2", zone="UTC", result=outcome.data, **outcome.data
-    )
-    assert chance in shown
+    values = {"zone": "UTC", "result": outcome.data, **outcome.data}
+    assert chance in templating.text("terminal/score.txt.j2", **values)
 
 
 def test_card_of_a_listed_customer_has_the_offer_of_the_list(trained_copy):
@@ -571,13 +484,9 @@ def test_card_of_a_listed_customer_has_the_offer_of_the_list(trained_copy):
     listed = next(customer for customer, tier in tier_of.items() if tier == "low")
     scores = own.lake.scores("list-1").execute()
     other = scores[(scores.tier == "low") & scores.list_rank.isna()].customer_id.iloc[0]
-    actions = [
-        score.run(Score(customer_id=customer, as_of=own.end), _context(own, customer)).data[
-            "action"
-        ]
-        for customer in (listed, other)
-    ]
-    assert ["On the list" in action for action in actions] == [True, False]
+    for customer, is_on_it in ((listed, True), (other, False)):
+        card = score.run(Score(customer_id=customer, as_of=own.end), _context(own, customer))
+        assert ("On the list" in card.data["action"]) == is_on_it
 
 
 @pytest.mark.nightly
@@ -605,18 +514,10 @@ def test_unknown_customers_and_missing_orders_are_refused(trained_copy):
     own, _ = trained_copy
     with pytest.raises(BadInput, match="nobody-at-all"):
         score.run(Score(customer_id="nobody-at-all", as_of=own.end), _context(own, "s1"))
-    people = own.lake.table("events")
-    newest = (
-        people.group_by("customer_id")
-        .agg(first=people.occurred_at.min())
-        .order_by("first")
-        .execute()
-    )
-    someone = newest.customer_id.iloc[-1]  # who first came later than this
+    first = own.lake.table("events").execute().groupby("customer_id").occurred_at.min()
+    early = Score(customer_id=first.idxmax(), as_of=own.begin + timedelta(days=40))
     with pytest.raises(BadInput, match="no order before"):
-        score.run(
-            Score(customer_id=someone, as_of=own.begin + timedelta(days=40)), _context(own, "s2")
-        )
+        score.run(early, _context(own, "s2"))
 
 
 def test_recommendation_policies_filter_items_with_a_note(own):
@@ -628,22 +529,16 @@ def test_recommendation_policies_filter_items_with_a_note(own):
         assert data["policy"] == policy
         assert {item["item_id"] in set(bought) for item in data["items"]} == {policy == "repeat"}
         assert "popular items" not in data["note"]
-    outcome = _done(
-        own,
-        recommend.run(Recommend(customer_id="c0001", k=3, as_of=own.end), _context(own, "seen")),
-    )
-    with own.database.reading() as session:
-        stored = session.scalars(
-            select(Impression).where(Impression.shown_in == "seen").order_by(Impression.position)
-        )
-        assert [element.item_id for element in stored] == [
-            item["item_id"] for item in outcome.data["items"]
-        ]
+    request = Recommend(customer_id="c0001", k=3, as_of=own.end)
+    outcome = _done(own, recommend.run(request, _context(own, "seen")))
+    seen = select(Impression.item_id).where(Impression.shown_in == "seen")
+    stored = scalars(own.database, seen.order_by(Impression.position))
+    assert stored == [item["item_id"] for item in outcome.data["items"]]
     text = _words(own, outcome.posts[0])
     assert f"wrong|seen|{pseudonym(own.settings.key, 'c0001')}|3" in text
-    assert outcome.posts[0].channel == "U0ANALYST"
-    with own.database.transaction() as session:
-        session.add(DirectoryEntry(team_id="local", customer_id=stranger, pseudonym="0000-0000"))
+    assert outcome.posts[0].channel == ANALYST
+    known = {"team_id": "local", "pseudonym": "0000-0000"}
+    add(own.database, DirectoryEntry(customer_id=stranger, **known))
     request = Recommend(customer_id=stranger, policy="repeat", k=3, as_of=own.end)
     data = recommend.run(request, _context(own, "list-none")).data
     assert len(data["items"]) == 3
@@ -652,10 +547,8 @@ def test_recommendation_policies_filter_items_with_a_note(own):
 
 def test_only_shown_items_are_impressions(own):
     """Sixty were kept as shown, and the report divided by them."""
-    outcome = recommend.run(
-        Recommend(customer_id="c0001", k=60, as_of=own.end), _context(own, "long")
-    )
-    _done(own, outcome)
+    request = Recommend(customer_id="c0001", k=60, as_of=own.end)
+    outcome = _done(own, recommend.run(request, _context(own, "long")))
     assert len(outcome.data["items"]) > recommend.MAX_SHOWN
     stored = scalars(own.database, select(Impression.item_id).where(Impression.shown_in == "long"))
     assert len(stored) == recommend.MAX_SHOWN
@@ -680,18 +573,8 @@ def test_cohorts_of_two_years_fit_one_message():
 
 def test_quality_report_posts_message_and_page(shop):
     clock.configure(fixed=shop.end + timedelta(days=1))
-    outcome = lake_upkeep.run_data_quality(
-        DataQuality(),
-        Context(
-            shop.database,
-            job_id="j",
-            attempt=1,
-            requested_by="U0ANA",
-            channel="C0CRM",
-            thread_key=None,
-            business_at=shop.end,
-        ),
-    )
+    context = Context(shop.database, "j", 1, ANALYST, CHANNEL, None, shop.end)
+    outcome = lake_upkeep.run_data_quality(DataQuality(), context)
     message, page = outcome.posts
     shown = render.message(message.template, **{"zone": "UTC", **message.values})
     text = json.dumps(shown.blocks, ensure_ascii=False)
