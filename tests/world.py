@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from retention.db import Database
-from retention.db.tables import Assignment, Campaign, ModelVersion
+from retention.db.tables import Assignment, Campaign, Cohort, ModelVersion
 from retention.settings import Settings
 
 T = TypeVar("T")
@@ -40,6 +40,13 @@ def assignment(campaign_id: str, customer_id: str, arm: str, **fields: Any) -> A
     return Assignment(
         **{"campaign_id": campaign_id, "customer_id": customer_id, "arm": arm} | row | fields
     )
+
+
+def cohort(settings: Settings, name: str, as_of: datetime, **fields: Any) -> Cohort:
+    """Return the row of a list of customers at high risk."""
+    made = {"model_version": "m", "tiers": ["high"], "size": 1, "revenue_at_risk": 1}
+    row = {"team_id": settings.team_id, "run_id": name, "created_by": "U1", **made, **fields}
+    return Cohort(id=name, as_of=as_of, **row)
 
 
 def change(database: Database, deed: Callable[..., T], *args: Any, **options: Any) -> T:

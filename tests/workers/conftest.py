@@ -6,10 +6,10 @@ import types
 
 import pytest
 
-from retention.db.tables import RoleGrant
 from retention.settings import Settings
 from tests.standins.slack import StandIn
-from tests.workers.harness import ADMIN, ANALYST, OTHER, ask, wait
+from tests.workers.harness import ADMIN, ANALYST, OTHER, ask, grant, wait
+from tests.world import add
 from workers.queue import broker
 from workers.requests import Sweep
 from workers.tasks import runner
@@ -48,11 +48,7 @@ def valkey(settings):
 @pytest.fixture
 def people(database, settings) -> None:
     """One analyst and one approver; everybody else is a viewer."""
-    with database.transaction() as session:
-        for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
-            session.add(
-                RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
-            )
+    add(database, grant(settings, ANALYST, "analyst"), grant(settings, OTHER, "approver"))
 
 
 @pytest.fixture

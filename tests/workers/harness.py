@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from retention.db import Database
-from retention.db.tables import Job, Outbox
+from retention.db.tables import Job, Outbox, RoleGrant
 from retention.settings import Settings
 from workers.delivery.job_messages import failure_key
 from workers.queue import jobs, processes
@@ -42,6 +42,10 @@ def ask(
 def job(database: Database, job_id: str) -> Job:
     with database.reading() as session:
         return session.get_one(Job, job_id)
+
+
+def grant(settings: Settings, user: str, role: str) -> RoleGrant:
+    return RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
 
 
 def job_row(settings: Settings, name: str, request: Request, **values: Any) -> Job:

@@ -20,7 +20,7 @@ from retention.outreach.consent import suppressed_customers
 from tests import readonly
 from tests import shop as tiny
 from tests.standins.profile_platforms import PLATFORMS
-from tests.world import change, read
+from tests.world import add, change, execute, read, scalars
 from workers.data import publishing
 from workers.requests import PlatformSync, PublishProfiles
 from workers.schedule import tick
@@ -32,21 +32,16 @@ ADMIN = "U0ADMIN"
 ONE = pytest.mark.nightly_after(1)  # what differs by platform has tests of its own
 
 
+def audience(shop: tiny.Shop, name: str) -> Audience:
+    saved = {"expression": "risk >= low", "customers": 0, "saved_by": ADMIN}
+    return Audience(team_id=shop.settings.team_id, name=name, counted_as_of=shop.end, **saved)
+
+
 @pytest.fixture(scope="module")
 def with_audience(shop, tmp_path_factory) -> Iterator[tiny.Shop]:
     """The session's shop, with one audience of all who may be at risk."""
     copy = readonly.copy_of(shop, tmp_path_factory.mktemp("audience") / "home")
-    with copy.database.transaction() as session:
-        session.add(
-            Audience(
-                team_id=copy.settings.team_id,
-                name="all-risks",
-                expression="risk >= low",
-                customers=0,
-                counted_as_of=shop.end,
-                saved_by=ADMIN,
-            )
-        )
+    add(copy.database, audience(copy, "all-risks"))
     with readonly.shared(copy) as shared:
         yield shared
 
@@ -111,9 +106,8 @@ def test_erased_customer_is_in_no_publication(desk):
 
 
 def test_nothing_is_published_while_nobody_reads(database):
-    with database.reading() as session:
-        assert publishing.due(session, clock.now()) is None
-        assert publishing.next_moment(session, clock.now()) is None
+    assert read(database, publishing.due, clock.now()) is None
+    assert read(database, publishing.next_moment, clock.now()) is None
 
 
 def test_publication_is_due_with_the_first_key_and_every_night(database, settings):
@@ -155,9 +149,8 @@ def test_every_platform_that_takes_profiles_is_synchronised():
 
 
 def synchronise(desk) -> dict:
-    with desk.database.reading() as session:
-        (connection,) = connections.connections(session)
-        snapshot = profiles.newest_snapshot(session)
+    (connection,) = read(desk.database, connections.connections)
+    snapshot = read(desk.database, profiles.newest_snapshot)
     request = PlatformSync(connection_id=connection.id, snapshot_id=snapshot.id)
     return run_inline(desk.database, request, user=ADMIN)
 
@@ -196,9 +189,8 @@ def test_second_synchronisation_only_changes_what_changed(desk, platform):
     platform.take_out(name, min(wanted))
     assert synchronise(desk)["lists"] == {name: {"added": 1, "removed": 0}}
     assert platform.members()[name] == wanted
-    with desk.database.transaction() as session:
-        outsider = delete(AudienceMember).where(AudienceMember.customer_id == min(wanted))
-        session.execute(outsider)
+    outsider = AudienceMember.customer_id == min(wanted)
+    execute(desk.database, delete(AudienceMember).where(outsider))
     assert synchronise(desk)["lists"] == {name: {"added": 0, "removed": 1}}
     assert platform.members()[name] == wanted - {min(wanted)}
 
@@ -226,9 +218,9 @@ def test_unsubscribe_of_before_the_connection_counts(desk, platform):
     synchronise(desk)
     with desk.database.transaction() as session:
         (connection,) = connections.connections(session)
-        connection.config = {
-            key: value for key, value in connection.config.items() if key != READ_UNTIL
-        }
+        config = dict(connection.config)
+        del config[READ_UNTIL]
+        connection.config = config
     at = desk.end - timedelta(days=100)
     platform.happen("unsubscribed", min(platform.properties()), at)
     assert synchronise(desk)["unsubscribed"] == 1
@@ -265,18 +257,15 @@ def test_problem_of_a_platform_is_told_once_and_when_it_is_over(desk, platform):
 
 @ONE
 def test_each_publication_goes_to_the_platform_once(desk, platform):
-    for expected in (1, 1):
+    for _ in range(2):
         tick.tick(desk.database)
-        with desk.database.reading() as session:
-            found = session.scalars(select(Job).where(Job.kind == "platform_sync")).all()
-            assert len(found) == expected
+        assert len(sync_keys(desk)) == 1
 
 
 @ONE
 def test_deleted_audience_and_closed_campaign_empty_their_lists(desk, platform):
     synchronise(desk)
-    with desk.database.transaction() as session:
-        session.execute(delete(Audience))
+    execute(desk.database, delete(Audience))
     assert synchronise(desk)["lists"]["Retention: all-risks"]["removed"] > 0
     assert platform.members() == {"Retention: all-risks": set()}
     assert synchronise(desk)["lists"] == {}
@@ -306,6 +295,11 @@ def test_unsubscribe_is_stored_although_the_hand_over_is_killed(desk, platform, 
     assert customer in read(desk.database, suppressed_customers)
 
 
+def sync_keys(desk) -> list[str]:
+    due = select(Job.idem_key).where(Job.idem_key.startswith("platform_sync:"))
+    return scalars(desk.database, due)
+
+
 @ONE
 def test_hand_over_without_time_continues_in_the_next_hour(desk, platform, monkeypatch):
     monkeypatch.setattr(task, "MOST_WORK", -1.0)
@@ -314,15 +308,12 @@ def test_hand_over_without_time_continues_in_the_next_hour(desk, platform, monke
     numbers = []
     for _ in range(2):
         tick.tick(desk.database)
-        with desk.database.reading() as session:
-            due = select(Job.idem_key).where(Job.idem_key.startswith("platform_sync:"))
-            numbers.append([key.count(":") for key in session.scalars(due)])
+        numbers.append([key.count(":") for key in sync_keys(desk)])
     assert numbers == [[3], [3]]  # the key of an hour, once
     monkeypatch.undo()
     assert synchronise(desk)["is_complete"]
-    with desk.database.reading() as session:
-        (connection,) = connections.connections(session)
-        assert connection.config[publishing.UNFINISHED] is None
+    (connection,) = read(desk.database, connections.connections)
+    assert connection.config[publishing.UNFINISHED] is None
 
 
 @ONE
@@ -345,18 +336,7 @@ def test_later_job_hands_over_the_rest_only(desk, platform):
 
 @ONE
 def test_list_that_cannot_be_read_blocks_no_other(desk, platform, monkeypatch):
-    with desk.database.transaction() as session:
-        (audience,) = session.scalars(select(Audience))
-        session.add(
-            Audience(
-                team_id=audience.team_id,
-                name="a-list",
-                expression=audience.expression,
-                customers=0,
-                counted_as_of=desk.end,
-                saved_by=ADMIN,
-            )
-        )
+    add(desk.database, audience(desk, "a-list"))
     publish(desk)
     real = MailPlatform.list_members
 
@@ -383,7 +363,5 @@ def test_platform_that_does_not_answer_gets_it_again_next_hour(desk, platform):
     for hours in (0, 0, 1):
         clock.configure(fixed=desk.end + timedelta(hours=hours))
         tick.tick(desk.database)
-        with desk.database.reading() as session:
-            due = select(Job).where(Job.idem_key.startswith("platform_sync:"))
-            numbers.append(len(session.scalars(due).all()))
+        numbers.append(len(sync_keys(desk)))
     assert numbers == [1, 1, 2]

@@ -54,10 +54,14 @@ def templates(tmp_path, monkeypatch):
 def test_hostile_name_is_escaped(templates, name, shown):
     message = render.message(templates(TEMPLATE), name=name)
     assert [block["type"] for block in message.blocks] == ["header", "section", "actions"]
-    assert message.blocks[0]["text"]["text"] == name
-    assert message.blocks[1]["text"]["text"] == f"*{shown}* & co"
-    assert message.blocks[2]["elements"][0]["value"] == name
-    assert message.text == f"Hello {shown}"
+    assert _texts(message) == (name, f"*{shown}* & co", name, f"Hello {shown}")
+
+
+def _texts(message: render.Message) -> tuple[str, str, str, str]:
+    """The header, the section, the button's value and the notification."""
+    header, section, actions = message.blocks
+    value = actions["elements"][0]["value"]
+    return header["text"]["text"], section["text"]["text"], value, message.text
 
 
 def test_direction_marks_are_removed(templates):
@@ -65,10 +69,7 @@ def test_direction_marks_are_removed(templates):
     name = "Tea \u202eevil\u202c \u2066a\u2069 \u05ea\u05d4"
     message = render.message(templates(TEMPLATE), name=name)
     shown = "Tea evil a \u05ea\u05d4"
-    assert message.blocks[0]["text"]["text"] == shown
-    assert message.blocks[1]["text"]["text"] == f"*{shown}* & co"
-    assert message.blocks[2]["elements"][0]["value"] == name
-    assert message.text == f"Hello {shown}"
+    assert _texts(message) == (shown, f"*{shown}* & co", name, f"Hello {shown}")
 
 
 def test_control_characters_are_removed(templates):
@@ -165,24 +166,15 @@ def test_rendered_messages_fit_the_limits(texts):
         assert not text.rstrip("…").endswith(("&", "&a", "&am", "&amp", "&l", "&lt", "&g", "&gt"))
 
 
+BUTTON = {"type": "button", "action_id": "a", "text": {"type": "plain_text", "text": "x"}}
+
+
 @pytest.mark.parametrize(
     "blocks",
     [
         [{"type": "section", "block_id": "a", "text": {"type": "mrkdwn", "text": "x"}}] * 2,
         [{"type": "actions", "elements": []}],
-        [
-            {
-                "type": "actions",
-                "elements": [
-                    {
-                        "type": "button",
-                        "action_id": "a",
-                        "text": {"type": "plain_text", "text": "x"},
-                    }
-                ]
-                * 2,
-            }
-        ],
+        [{"type": "actions", "elements": [BUTTON, BUTTON]}],
         [{"type": "nonsense"}],
         [{"type": "section"}],
     ],
@@ -198,8 +190,6 @@ SLACK = sorted((templating.FOLDER / "slack").rglob("*.yaml.j2"))
 @pytest.mark.parametrize("path", SLACK, ids=lambda path: str(path.relative_to(templating.FOLDER)))
 def test_template_values_are_quoted(path: Path):
     """An unquoted mark could be read as another YAML type."""
-    import re
-
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         assert not re.search(r":\s+\{\{[^}]*\}\}\s*[,}]?\s*$", line), (
             f"{path.name}:{number}: quote the value"
@@ -219,37 +209,33 @@ def test_constants_do_not_leak_into_the_next_rendering(templates):
     assert render.message(name, first="b").text == "b constant"
 
 
-def test_differences_use_the_minus_sign_of_money():
-    assert templating.signed(-24.83, 1) == "−24.8"
-    assert templating.signed(1234.5) == "+1,234"
-    assert templating.money(-4.1, "USD", 2) == "−\u2060$4.10"
-    assert templating.percent(-0.0041, 1) == "−0.4%"
-    assert templating.figure(-0.41, 1) == "−0.4"
-
-
-def test_no_line_ends_between_a_minus_and_its_money():
-    """A lone minus stood at a line's end, and the loss looked like a gain."""
-    assert [templating.money(-5, currency) for currency in ("EUR", "GBP", "SEK", "")] == [
-        "−\u2060€5",
-        "−\u2060£5",
-        "−SEK 5",
-        "−5",
-    ]
-    assert templating.money(5, "EUR") == "€5"
-
-
-def test_yen_have_no_decimals():
-    assert (templating.money(500, "JPY", 2), templating.money(500, "EUR", 2)) == ("¥500", "€500.00")
-    assert templating.money(-1234.4, "KRW", 2) == "−\u2060₩1,234"
-
-
-def test_zero_has_no_sign():
-    assert (templating.money(-0.4), templating.percent(-0.0004), templating.figure(-0.04, 1)) == (
-        "0",
-        "0%",
-        "0.0",
-    )
-    assert templating.signed(-0.04, 1) == "+0.0"
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (templating.signed(-24.83, 1), "−24.8"),
+        (templating.signed(1234.5), "+1,234"),
+        (templating.percent(-0.0041, 1), "−0.4%"),
+        (templating.figure(-0.41, 1), "−0.4"),
+        # A lone minus stood at a line's end, and the loss looked like a gain.
+        (templating.money(-4.1, "USD", 2), "−\u2060$4.10"),
+        (templating.money(-5, "EUR"), "−\u2060€5"),
+        (templating.money(-5, "GBP"), "−\u2060£5"),
+        (templating.money(-5, "SEK"), "−SEK 5"),
+        (templating.money(-5, ""), "−5"),
+        (templating.money(5, "EUR"), "€5"),
+        # Yen have no decimals.
+        (templating.money(500, "JPY", 2), "¥500"),
+        (templating.money(500, "EUR", 2), "€500.00"),
+        (templating.money(-1234.4, "KRW", 2), "−\u2060₩1,234"),
+        # Zero has no sign, but a difference has one.
+        (templating.money(-0.4), "0"),
+        (templating.percent(-0.0004), "0%"),
+        (templating.figure(-0.04, 1), "0.0"),
+        (templating.signed(-0.04, 1), "+0.0"),
+    ],
+)
+def test_numbers_have_the_sign_of_their_kind(number, shown):
+    assert number == shown
 
 
 @pytest.mark.parametrize(
@@ -261,12 +247,8 @@ def test_zero_has_no_sign():
     ],
 )
 def test_approval_consequences_are_one_sentence(hours, send_on, said):
-    campaign = {
-        "approvals_needed": 1,
-        "approved_by": [],
-        "clearance_hours": hours,
-        "send_on": send_on,
-    }
+    campaign = {"approvals_needed": 1, "approved_by": []}
+    campaign |= {"clearance_hours": hours, "send_on": send_on}
     words = templating.environment(autoescape=False).get_template("slack/campaign/words.j2").module
     assert words.then(campaign) == said
 
@@ -274,57 +256,31 @@ def test_approval_consequences_are_one_sentence(hours, send_on, said):
 def test_terminal_plan_repeats_no_word():
     plan = dict.fromkeys(("control", "treated", "cost", "profit", "profit_low", "profit_high"), 1)
     campaign = {
-        "audience": 2,
-        "tiers": {},
         "groups": {"control": 1, "treatment": 1, "excluded": 0},
-        "holdout": 0.5,
         "plan": plan | {"smallest_effect": None},
-        "offers": [],
-        "excluded": {},
         "targeting": {"by": "risk", "why": "none"},
-        "currency": "USD",
-        "budget": 9,
-        "assumed": [],
         "prior": {"mean": -0.004, "campaigns": 1, "simulated": False},
-        "window_days": 28,
-        "as_of": "2025-05-01T00:00:00+00:00",
-        "model_version": "rules",
     }
-    text = (
-        templating.environment(autoescape=False)
-        .get_template("terminal/campaign/plan.j2")
-        .module.plan(campaign, "UTC")
-    )
+    campaign |= {"audience": 2, "holdout": 0.5, "currency": "USD", "budget": 9, "window_days": 28}
+    campaign |= {"as_of": "2025-05-01T00:00:00+00:00", "model_version": "rules"}
+    campaign |= {"tiers": {}, "excluded": {}, "offers": [], "assumed": []}
+    template = templating.environment(autoescape=False).get_template("terminal/campaign/plan.j2")
+    text = template.module.plan(campaign, "UTC")
     assert "Targeting:  Chosen by risk × value" in text
     assert "Chosen:" not in text
     assert "a prior of −0.4% extra buyers" in text
 
 
 def test_the_terminal_shows_money_of_a_result_as_money():
-    effect = dict.fromkeys(("per_customer", "low", "total_low", "high", "total_high"), -0.4) | {
-        "total": -660.2
-    }
-    text = templating.text(
-        "terminal/campaign/result.txt.j2",
-        campaign={"name": "A", "currency": "USD", "plan": {"cost": 8}},
-        treated=9,
-        control=9,
-        measured={
-            "advice": "stop",
-            "simulated": False,
-            "effects": {"orders": effect, "profit": effect},
-            "cost": 0,
-            "expected_cost": 9,
-            "redeemed": 0,
-            "cost_per_order": None,
-            "sample_ratio": {"p_value": 0.5},
-            "erased": {"treatment": 1},
-            "left_out": 2,
-            "why_left_out": {"it bounced": 2},
-            "untaken": 3,
-            "uncalled": 4,
-        },
-    )
+    effect = dict.fromkeys(("per_customer", "low", "total_low", "high", "total_high"), -0.4)
+    effect["total"] = -660.2
+    measured = {"effects": {"orders": effect, "profit": effect}, "sample_ratio": {"p_value": 0.5}}
+    measured |= {"advice": "stop", "simulated": False, "cost": 0, "expected_cost": 9}
+    measured |= {"redeemed": 0, "cost_per_order": None, "erased": {"treatment": 1}, "left_out": 2}
+    measured |= {"why_left_out": {"it bounced": 2}, "untaken": 3, "uncalled": 4}
+    campaign = {"name": "A", "currency": "USD", "plan": {"cost": 8}}
+    shown = {"campaign": campaign, "treated": 9, "control": 9, "measured": measured}
+    text = templating.text("terminal/campaign/result.txt.j2", **shown)
     for beside in (
         "2 customers with the offer were not contacted (it bounced: 2)",
         "1 customer was erased since the approval (1 with the offer, 0 in the hold-out group)",
@@ -349,89 +305,42 @@ def test_the_terminal_shows_money_of_a_result_as_money():
 )
 def test_interim_look_uses_the_interval_of_its_day(low, high, says):
     """The p-value stays below .05 even if the effect disappears later."""
-    effect = {
-        "tau": 0.05,
-        "per_customer": (low + high) / 2,
-        "low": low,
-        "high": high,
-        "p_value": 0.01,
-    }
-    look = {
-        "day": 20,
-        "days": 28,
-        "redeemed": 1,
-        "effects": {"orders": effect, "profit": effect},
-        "sample_ratio": {"treated": 85, "control": 15, "believable": True, "p_value": 1.0},
-    }
-    campaign = {
-        "name": "A",
-        "state": "live",
-        "currency": "EUR",
-        "version": 1,
-        "window_ends_at": datetime(2025, 5, 1, tzinfo=UTC),
-    }
-    shown = render.message(
-        "campaign/look", campaign=campaign, look=look, simulated=False, newest=None, zone="UTC"
-    )
-    assert says in shown.text
+    effect = {"tau": 0.05, "per_customer": (low + high) / 2, "p_value": 0.01}
+    effect |= {"low": low, "high": high}
+    sizes = {"treated": 85, "control": 15, "believable": True, "p_value": 1.0}
+    look = {"day": 20, "days": 28, "redeemed": 1, "sample_ratio": sizes}
+    look["effects"] = {"orders": effect, "profit": effect}
+    campaign = {"name": "A", "state": "live", "currency": "EUR", "version": 1}
+    campaign["window_ends_at"] = datetime(2025, 5, 1, tzinfo=UTC)
+    shown = {"campaign": campaign, "look": look, "simulated": False, "newest": None}
+    assert says in render.message("campaign/look", **shown, zone="UTC").text
 
 
 def test_the_terminal_lists_held_copies_by_their_number():
-    held_copy = {
-        "copy": 41,
-        "customer": "4R1W-HVNA",
-        "channel": "email",
-        "attempts": 1,
-        "doubt": "it hung",
-    }
-    text = templating.text(
-        "terminal/campaign/held.txt.j2",
-        campaign={"name": "A", "campaign_id": "c"},
-        copies=[held_copy],
-        more=0,
-    )
+    held = {"copy": 41, "customer": "4R1W-HVNA", "channel": "email", "attempts": 1}
+    values = {"campaign": {"name": "A", "campaign_id": "c"}, "more": 0}
+    copies = [held | {"doubt": "it hung"}]
+    text = templating.text("terminal/campaign/held.txt.j2", copies=copies, **values)
     assert "41  4R1W-HVNA  email, 1 try: it hung" in text
 
 
 def test_no_value_is_in_italics():
     """An underscore in a value (`order_twice`) would end the italics."""
-    templates = sorted((templating.FOLDER / "slack").rglob("*.j2"))
-    assert templates
-    assert not [
-        path.name
-        for path in templates
-        if re.search(r"(?<!\w)_\{\{|\}\}[.)]?_(?!\w)", path.read_text())
-    ]
+    italics = re.compile(r"(?<!\w)_\{\{|\}\}[.)]?_(?!\w)")
+    assert SLACK
+    assert not [path.name for path in SLACK if italics.search(path.read_text())]
 
 
 def _scored(**values) -> tuple[str, str]:
     """A customer's score as it is told in Slack and in the terminal."""
-    shown = {
-        "customer_id": "7",
-        "churn_probability": 0.9,
-        "tier": "high",
-        "reasons": [],
-        "expected_value": 12.5,
-        "next_order_at": "2025-02-03T00:00:00+00:00",
-        "intent": {"7d": 0.1, "30d": 0.2, "90d": 0.5},
-        "next_order_between": ["2025-01-05T00:00:00+00:00", "2025-03-01T00:00:00+00:00"],
-        "currency": "EUR",
-        "zone": "UTC",
-        "model_version": "rules",
-        "as_of": "2025-01-01T00:00:00+00:00",
-        "action": "wait",
-        "demo": False,
-        "shown_in": "s",
-        "pseudonym": "p",
-        "counterfactuals": [],
-        "second_opinion": None,
-        "preferences": {"summary": ""},
-        "recommendations": [],
-        "merged": None,
-        "note": "",
-        "intent_note": "",
-        **values,
-    }
+    shown = {"reasons": [], "counterfactuals": [], "recommendations": []}
+    shown |= {"customer_id": "7", "pseudonym": "p", "shown_in": "s", "zone": "UTC", "demo": False}
+    shown |= {"churn_probability": 0.9, "tier": "high", "expected_value": 12.5, "currency": "EUR"}
+    shown |= {"model_version": "rules", "as_of": "2025-01-01T00:00:00+00:00", "action": "wait"}
+    shown |= {"second_opinion": None, "merged": None, "note": "", "intent_note": ""}
+    shown |= {"preferences": {"summary": ""}, "next_order_at": "2025-02-03T00:00:00+00:00"}
+    shown["next_order_between"] = ["2025-01-05T00:00:00+00:00", "2025-03-01T00:00:00+00:00"]
+    shown |= {"intent": {"7d": 0.1, "30d": 0.2, "90d": 0.5}, **values}
     card = json.dumps(render.message("score/customer", **shown).blocks, ensure_ascii=False)
     return card, templating.text("terminal/score.txt.j2", result=shown, **shown)
 
@@ -456,13 +365,9 @@ def test_pseudo_locale_brackets_each_text_of_a_message(templates, monkeypatch):
     assert message.text == "⟦Hello A &amp; B⟧"
     assert header["text"]["text"] == "⟦A & B⟧"
     assert section["text"]["text"] == "⟦*A &amp; B* & co⟧"
-    (button,) = actions["elements"]
-    assert button == {
-        "type": "button",
-        "action_id": "job.cancel",
-        "value": "A & B",
-        "text": {"type": "plain_text", "text": "⟦Go⟧"},
-    }
+    shown = {"type": "plain_text", "text": "⟦Go⟧"}
+    button = {"type": "button", "action_id": "job.cancel", "value": "A & B", "text": shown}
+    assert actions["elements"] == [button]
 
 
 def test_pseudo_locale_stays_within_the_limits_of_slack(templates, monkeypatch):

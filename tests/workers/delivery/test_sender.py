@@ -22,7 +22,7 @@ from tests.retention.campaigns.samples import a_body
 from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, CHANNEL, PRIVATE, ask, row, wait
 from tests.workers.stand_in_tasks.digest import picture
-from tests.world import change, one, scalar, scalars
+from tests.world import change, execute, one, scalar, scalars
 from workers.delivery import outbox, threads
 from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack import is_channel
@@ -31,6 +31,7 @@ from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Post
 
 QUICK = Pacing(channel_gap=0.0, recheck_after=0.2, idle_wait=0.01)
+CODES = Attachment("c.csv", "text/csv", b"a,b", sensitive=True)
 MONEY = money_picture.describe_money(
     version_data(a_body()) | {"result": None, "verdict": None, "currency": "EUR"}
 )
@@ -75,12 +76,8 @@ def test_only_channel_ids_count_as_channels(slack_id, others_read_along):
 
 
 def put(database, sentence: str, key: str, channel: str = CHANNEL, **more) -> None:
-    change(
-        database,
-        outbox.put,
-        Post("job/refused", {"sentence": sentence}, key=key, **more),
-        default_channel=channel,
-    )
+    post = Post("job/refused", {"sentence": sentence}, key=key, **more)
+    change(database, outbox.put, post, default_channel=channel)
 
 
 def step_by_step(sender: Sender) -> None:
@@ -100,8 +97,7 @@ def drain(sender: Sender, database) -> None:
 
 def end_lease(database) -> None:
     """Let the lease of a sender that was killed run out."""
-    with database.transaction() as session:
-        session.execute(update(Outbox).values(lease_until=clock.wall()))
+    execute(database, update(Outbox).values(lease_until=clock.wall()))
 
 
 def texts(slack: StandIn, channel: str = "crm", user: str | None = None) -> list[str]:
@@ -155,14 +151,8 @@ def test_failed_job_posts_a_new_message_below_its_progress(sender, slack, databa
     claimed = change(database, jobs.claim, queued_job.id, "t")
     completion.fail(database, claimed, "Reason 3.")
     drain(sender, database)
-    again = "At-risk list failed and runs again"
-    assert texts(slack) == [
-        "At-risk list failed",
-        "written meanwhile",
-        again,
-        again,
-        "At-risk list failed: Reason 3.",
-    ]
+    again, last = "At-risk list failed and runs again", "At-risk list failed: Reason 3."
+    assert texts(slack) == ["At-risk list failed", "written meanwhile", again, again, last]
 
 
 def test_replies_wait_for_their_parent(sender, slack, database):
@@ -170,10 +160,8 @@ def test_replies_wait_for_their_parent(sender, slack, database):
     put(database, "parent", "p")
     drain(sender, database)
     parent, reply = row(database, "p"), row(database, "r")
-    assert reply.thread_ts == parent.ts
-    assert {message["text"]: message.get("thread_ts") for message in slack.messages("crm")}[
-        "reply"
-    ] == parent.ts
+    shown = {message["text"]: message.get("thread_ts") for message in slack.messages("crm")}
+    assert reply.thread_ts == shown["reply"] == parent.ts
 
 
 def test_user_id_means_direct_message(sender, slack, database):
@@ -205,13 +193,7 @@ def test_image_is_shown_in_the_message(mime, stored_content, content, sender, sl
 
 
 def test_file_is_sent_once_and_its_content_dropped(sender, slack, database):
-    put(
-        database,
-        "codes",
-        "k",
-        channel=ADMIN,
-        file=Attachment("c.csv", "text/csv", b"a,b", sensitive=True),
-    )
+    put(database, "codes", "k", channel=ADMIN, file=CODES)
     drain(sender, database)
     (message,) = slack.messages("@admin", user="admin")
     assert slack.file(message["files"][0]["id"]) == b"a,b"
@@ -220,8 +202,7 @@ def test_file_is_sent_once_and_its_content_dropped(sender, slack, database):
 
 def test_delivery_and_dropped_content_are_one_transaction(sender, database, monkeypatch):
     """Killed between the two, the codes stayed for good."""
-    sheet = Attachment("c.csv", "text/csv", b"a,b", sensitive=True)
-    put(database, "codes", "k", channel=ADMIN, file=sheet)
+    put(database, "codes", "k", channel=ADMIN, file=CODES)
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -237,8 +218,7 @@ def test_delivery_and_dropped_content_are_one_transaction(sender, database, monk
 
 
 def test_file_without_content_is_not_sent(sender, slack, database):
-    sheet = Attachment("c.csv", "text/csv", b"a,b", sensitive=True)
-    put(database, "codes", "k", channel=ADMIN, file=sheet)
+    put(database, "codes", "k", channel=ADMIN, file=CODES)
     change(database, outbox.drop_sensitive_content)
     drain(sender, database)
     assert slack.messages("@admin", user="admin") == []
@@ -337,13 +317,8 @@ def test_released_message_is_shown_once(sender, slack, database):
 
 def test_result_goes_to_direct_message_if_bot_is_no_member(sender, slack, database):
     queued_job = ask(database, Sweep(), "k", channel=PRIVATE, announce=False)
-    change(
-        database,
-        outbox.put,
-        Post("job/refused", {"sentence": "the cohort"}),
-        default_channel=PRIVATE,
-        job_id=queued_job.id,
-    )
+    post = Post("job/refused", {"sentence": "the cohort"})
+    change(database, outbox.put, post, default_channel=PRIVATE, job_id=queued_job.id)
     drain(sender, database)
     (message,) = slack.messages("@admin", user="admin")
     assert "/invite @retention" in str(message["blocks"])
@@ -369,18 +344,11 @@ def test_deleted_message_is_posted_again_on_update(sender, slack, database):
 def test_claim_is_fast_with_many_messages(sender, database):
     """One that led through all rows of a channel for each of them took seconds."""
     ago = clock.wall() - timedelta(days=1)
-    rows = [
-        {
-            "key": f"k{number}",
-            "channel": CHANNEL,
-            "payload": {"text": "x" * 1000},
-            "state": state,
-            "sent_at": sent,
-            "allowance_used_until": sent,
-            "next_at": ago,
-        }
-        for number, (state, sent) in enumerate([("sent", ago)] * 3000 + [("pending", None)] * 1000)
-    ]
+    alike = {"channel": CHANNEL, "payload": {"text": "x" * 1000}, "next_at": ago}
+    sent = {"state": "sent", "sent_at": ago, "allowance_used_until": ago}
+    waits = {"state": "pending", "sent_at": None, "allowance_used_until": None}
+    states = [sent] * 3000 + [waits] * 1000
+    rows = [{"key": f"k{number}", **alike, **state} for number, state in enumerate(states)]
     with database.transaction() as session:
         session.execute(insert(Outbox), rows)
     thousands = []  # of SQLite's instructions
@@ -404,10 +372,15 @@ def test_two_senders_send_each_message_once(sender, slack, database):
     assert texts(slack) == [f"m{number}" for number in range(8)]
 
 
-def test_message_waits_while_slack_is_down(slack, database, settings, monkeypatch):
-    away = Settings(home=settings.home, slack_api_url="http://127.0.0.1:9/api/", _env_file=None)
+def sender_at(url: str, database) -> Sender:
+    """A sender that takes what answers at this address for Slack."""
+    settings = database.settings.model_copy(update={"slack_api_url": url})
+    return Sender(database.using(settings), pacing=QUICK)
+
+
+def test_message_waits_while_slack_is_down(slack, database):
     put(database, "later", "k")
-    assert Sender(database.using(away), pacing=QUICK).step()
+    assert sender_at("http://127.0.0.1:9/api/", database).step()
     post = row(database, "k")
     assert (post.state, post.ambiguous) == ("pending", 0)
 
@@ -451,28 +424,23 @@ def in_slacks_place(status: int, headers: dict[str, str], body: bytes) -> Iterat
     ],
 )
 def test_answers_without_an_error_code_lose_no_message(
-    sender, slack, database, settings, status, headers, body, state
+    sender, slack, database, status, headers, body, state
 ):
     put(database, "not lost", "k")
     with in_slacks_place(status, headers, body) as url:
-        assert Sender(
-            database.using(settings.model_copy(update={"slack_api_url": url})), pacing=QUICK
-        ).step()
+        assert sender_at(url, database).step()
     assert row(database, "k").state == state
-    with database.transaction() as session:
-        session.execute(update(Outbox).values(next_at=clock.wall()))
+    execute(database, update(Outbox).values(next_at=clock.wall()))
     drain(sender, database)
     assert texts(slack) == ["not lost"]
 
 
-def test_message_too_large_for_a_proxy_does_not_block_others(sender, slack, database, settings):
+def test_message_too_large_for_a_proxy_does_not_block_others(sender, slack, database):
     """It was tried for ever, and its channel fell silent."""
     put(database, "large", "k1")
     put(database, "small", "k2")
     with in_slacks_place(413, {}, b"<html>Request Entity Too Large</html>") as url:
-        assert Sender(
-            database.using(settings.model_copy(update={"slack_api_url": url})), pacing=QUICK
-        ).step()
+        assert sender_at(url, database).step()
     assert (row(database, "k1").state, row(database, "k1").error) == ("failed", "http_413")
     drain(sender, database)
     assert texts(slack) == ["small"]
@@ -485,17 +453,9 @@ def test_times_of_a_wrong_clock_do_not_delay_messages(sender, slack, database, l
     put(database, "sent then", "k1")
     drain(sender, database)
     put(database, "claimed or put then", "k2")
-    with database.transaction() as session:
-        session.execute(
-            update(Outbox)
-            .where(Outbox.key == "k1")
-            .values(sent_at=ahead, allowance_used_until=ahead)
-        )
-        session.execute(
-            update(Outbox)
-            .where(Outbox.key == "k2")
-            .values(lease_until=ahead, next_at=ahead, **lost)
-        )
+    sent = {"sent_at": ahead, "allowance_used_until": ahead}
+    for key, times in {"k1": sent, "k2": {"lease_until": ahead, "next_at": ahead, **lost}}.items():
+        execute(database, update(Outbox).where(Outbox.key == key).values(**times))
     put(database, "now", "k3")
     drain(sender, database)
     assert texts(slack) == ["sent then", "claimed or put then", "now"]
@@ -563,11 +523,9 @@ def test_modal_is_replaced_once_and_a_closed_one_needs_nothing(sender, database)
 
     sender._transport._web = SimpleNamespace(views_update=update)
     for view_id in ("V1", "V2"):
-        with database.transaction() as session:
-            post = Post(
-                "score/failed", {"error": "No."}, f"view:{view_id}", "U0ANA", view_id=view_id
-            )
-            outbox.put(session, post, default_channel=None)
+        place = {"key": f"view:{view_id}", "channel": "U0ANA", "view_id": view_id}
+        post = Post("score/failed", {"error": "No."}, **place)
+        change(database, outbox.put, post, default_channel=None)
     drain(sender, database)
     assert [call["view_id"] for call in calls] == ["V1", "V2"]
     assert "No." in str(calls[0]["view"])

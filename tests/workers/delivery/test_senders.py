@@ -11,7 +11,7 @@ from retention.connect.sources import source_records
 from retention.db.tables import EventBatch, LiveSender, Outbox
 from tests.bot.wire import words
 from tests.workers.harness import CHANNEL
-from tests.world import change, scalars
+from tests.world import change, read, scalars
 from workers.data.source_pulls import back_posts, owner
 from workers.schedule import tick as schedule
 
@@ -51,9 +51,8 @@ def tick(database, at) -> list[str]:
 @pytest.mark.usefixtures("shop")
 def test_silence_after_a_week_of_hourly_events_is_reported_once(database):
     last = send(database, BEGIN, range(7 * 24))
-    with database.reading() as session:
-        due = silent_senders.next_check(session, last)
-        assert schedule.next_due(session, last) == due
+    due = read(database, silent_senders.next_check, last)
+    assert read(database, schedule.next_due, last) == due
     assert last + 3 * HOUR < due < last + 4 * HOUR
     assert tick(database, last + 2 * HOUR) == []
     (message,) = tick(database, due)
@@ -93,5 +92,4 @@ def test_number_of_senders_is_bounded(database):
 
 def test_first_admin_hears_of_it_where_no_channel_owns_events(settings, database):
     own = database.using(settings.model_copy(update={"admins": "U0ADMIN"}))
-    with own.reading() as session:
-        assert owner(session) == "U0ADMIN"
+    assert read(own, owner) == "U0ADMIN"

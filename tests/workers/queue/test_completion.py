@@ -31,7 +31,7 @@ from tests.workers.harness import (
     row,
     set_job,
 )
-from tests.world import change, one, scalar, scalars
+from tests.world import change, execute, one, scalar, scalars
 from workers import hints, ids
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
 from workers.queue import completion, jobs, quotas
@@ -50,14 +50,9 @@ def audit(session) -> None:
 
 
 def test_result_runs_sql_and_message_are_one_transaction(database, work):
-    queued_job, ended = work(
-        lambda request, context: Outcome(
-            {"value": Decimal("1.5"), "at": clock.now()},
-            (said("the cohort"),),
-            apply=audit,
-            runs=("scores",),
-        )
-    )
+    data, posts = {"value": Decimal("1.5"), "at": clock.now()}, (said("the cohort"),)
+    outcome = Outcome(data, posts, apply=audit, runs=("scores",))
+    queued_job, ended = work(lambda request, context: outcome)
     assert ended == "done"
     assert job(database, queued_job.id).result["value"] == 1.5
     assert row(database, f"job:{queued_job.id}").payload["text"] == "the cohort"
@@ -67,18 +62,12 @@ def test_result_runs_sql_and_message_are_one_transaction(database, work):
 
 def test_non_finite_numbers_become_null(database, work):
     """PostgreSQL refuses NaN in JSON: such a job could not end."""
-    unknown = {
-        "rate": float("nan"),
-        "lift": [np.float64("inf"), 1.5],
-        "next_order_at": [pd.NaT, np.datetime64("NaT")],
-    }
+    times = [pd.NaT, np.datetime64("NaT")]
+    unknown = {"rate": float("nan"), "lift": [np.float64("inf"), 1.5], "next_order_at": times}
     queued_job, ended = work(lambda request, context: Outcome(unknown))
     assert ended == "done"
-    assert job(database, queued_job.id).result == {
-        "rate": None,
-        "lift": [None, 1.5],
-        "next_order_at": [None, None],
-    }
+    known = {"rate": None, "lift": [None, 1.5], "next_order_at": [None, None]}
+    assert job(database, queued_job.id).result == known
 
 
 def test_worker_that_lost_its_lease_publishes_nothing(database):
@@ -87,10 +76,9 @@ def test_worker_that_lost_its_lease_publishes_nothing(database):
     set_job(database, queued_job.id, lease_until=clock.wall() - timedelta(seconds=1))
     quick = change(database, jobs.claim, queued_job.id, "quick")
     completion.complete(database, quick, Outcome({"by": "quick"}, (said("quick"),)))
+    late = Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",))
     with pytest.raises(completion.Cancelled):
-        completion.complete(
-            database, slow, Outcome({"by": "slow"}, (said("slow"),), apply=audit, runs=("s",))
-        )
+        completion.complete(database, slow, late)
     completion.fail(database, slow, "too late")
     assert job(database, queued_job.id).result == {"by": "quick"}
     assert row(database, f"job:{queued_job.id}").payload["text"] == "quick"
@@ -114,9 +102,8 @@ def test_refusal_in_the_transaction_writes_nothing(database, work):
         audit(session)
         raise Conflict("Somebody else drafted it first.")
 
-    queued_job, ended = work(
-        lambda request, context: Outcome({"x": 1}, (said("no"),), apply=apply, runs=("scores",))
-    )
+    outcome = Outcome({"x": 1}, (said("no"),), apply=apply, runs=("scores",))
+    queued_job, ended = work(lambda request, context: outcome)
     assert ended == "refused"
     assert job(database, queued_job.id).error == "Somebody else drafted it first."
     assert counted(database, Audit) == counted(database, Run) == 0
@@ -178,23 +165,32 @@ def test_failure_is_a_new_message_and_ends_the_progress_bar(database, task):
     own, report = row(database, f"job:{queued_job.id}"), failure(database, queued_job.id)
     assert "%" not in str(own.payload)
     assert (has_retry(own), has_retry(report)) == (False, True)
-    assert (
-        (report.channel, report.thread_key) == (own.channel, own.thread_key) == (CHANNEL, "parent")
-    )
+    place = CHANNEL, "parent"
+    assert (report.channel, report.thread_key) == (own.channel, own.thread_key) == place
 
 
-def test_wrong_input_is_reported_to_its_person_without_a_retry(database, task):
-    def refuses(request, context):
-        raise BadInput("The customers have no attribute 'shoe'.", field="where")
+@pytest.fixture
+def refused(database, task):
+    """``refused(error)``: a person's job in a thread, which a colleague joined, was refused."""
 
-    task("sweep", refuses)
-    queued_job = ask(database, Sweep(), "k", thread_key="parent")
-    set_job(database, queued_job.id, by_person=True)
-    with database.transaction() as session:
+    def put(error: BadInput) -> Job:
+        def refuses(request, context):
+            raise error
+
+        task("sweep", refuses)
+        queued_job = ask(database, Sweep(), "k", thread_key="parent")
+        set_job(database, queued_job.id, by_person=True)
         for delivery in ("k2", "k3"):
-            quotas.remember(session, queued_job.id, ANALYST, delivery)
-    posted(database, queued_job.id)
-    run_job(database, queued_job.id, "t")
+            change(database, quotas.remember, queued_job.id, ANALYST, delivery)
+        posted(database, queued_job.id)
+        run_job(database, queued_job.id, "t")
+        return queued_job
+
+    return put
+
+
+def test_wrong_input_is_reported_to_its_person_without_a_retry(database, refused):
+    queued_job = refused(BadInput("The customers have no attribute 'shoe'.", field="where"))
     report = failure(database, queued_job.id)
     assert (report.channel, report.thread_key) == (queued_job.requested_by, None)
     assert not has_retry(report)
@@ -204,44 +200,29 @@ def test_wrong_input_is_reported_to_its_person_without_a_retry(database, task):
     assert "shoe" not in str(row(database, f"job:{queued_job.id}").payload)
 
 
-def test_refusal_that_names_no_field_is_shown_in_the_thread(database, task):
-    def refuses(request, context):
-        raise BadInput("Nobody of the list is at high risk.")
-
-    task("sweep", refuses)
-    queued_job = ask(database, Sweep(), "k", thread_key="parent")
-    set_job(database, queued_job.id, by_person=True)
-    posted(database, queued_job.id)
-    run_job(database, queued_job.id, "t")
-    report = failure(database, queued_job.id)
+def test_refusal_that_names_no_field_is_shown_in_the_thread(database, refused):
+    report = failure(database, refused(BadInput("Nobody of the list is at high risk.")).id)
     assert (report.channel, report.thread_key) == (CHANNEL, "parent")
     assert "high risk" in report.payload["text"]
 
 
-def test_refusal_names_the_command_that_helps(database, task):
-    def refuses(request, context):
-        raise BadInput("It was made by an older version.", hint="retrain_recommend")
-
-    task("sweep", refuses)
-    queued_job = ask(database, Sweep(), "k")
-    run_job(database, queued_job.id, "t")
-    text = failure(database, queued_job.id).payload["text"]
+def test_refusal_names_the_command_that_helps(database, refused):
+    error = BadInput("It was made by an older version.", hint="retrain_recommend")
+    text = failure(database, refused(error).id).payload["text"]
     assert hints.commands()["retrain_recommend"] in text
 
 
 @pytest.mark.parametrize("announce", [True, False])
 def test_job_that_fails_before_its_first_post_posts_one_message(database, announce, work):
     queued_job, _ = work(fails, announce=announce)
-    assert messages(database, queued_job.id) == {
-        ":failed:1": "At-risk list failed: There is no customer 'X'."
-    }
+    text = "At-risk list failed: There is no customer 'X'."
+    assert messages(database, queued_job.id) == {":failed:1": text}
 
 
 def test_ambiguous_progress_message_is_edited(database, task):
     task("sweep", fails)
     queued_job = ask(database, Sweep(), "k")
-    with database.transaction() as session:
-        session.execute(update(Outbox).values(state="ambiguous", ambiguous=1))
+    execute(database, update(Outbox).values(state="ambiguous", ambiguous=1))
     run_job(database, queued_job.id, "t")
     assert list(messages(database, queued_job.id)) == ["", ":failed:1"]
 
@@ -257,12 +238,8 @@ def test_every_failure_of_a_retried_job_is_a_message_of_its_own(database, task):
         assert not has_retry(row(database, f"job:{queued_job.id}:failed:{attempt}"))
     task("sweep", lambda request, context: Outcome({}, (said("found"),)))
     run_job(database, queued_job.id, "t")
-    again = "At-risk list failed and runs again"
-    assert messages(database, queued_job.id) == {
-        "": "found",
-        ":failed:1": again,
-        ":failed:2": again,
-    }
+    again = dict.fromkeys((":failed:1", ":failed:2"), "At-risk list failed and runs again")
+    assert messages(database, queued_job.id) == {"": "found", **again}
 
 
 def test_retry_of_an_unposted_failure_shows_progress_in_the_own_message(database, work):
@@ -374,47 +351,32 @@ def test_redelivered_message_of_a_leased_job_is_harmless(database, work):
         return Outcome({"x": 1})
 
     queued_job, ended = work(run, Retrain())
-    assert ended == "done"
-    assert recorded == ["not ours"]
-    assert (job(database, queued_job.id).attempt, job(database, queued_job.id).result) == (
-        1,
-        {"x": 1},
-    )
+    assert (ended, recorded) == ("done", ["not ours"])
+    stored = job(database, queued_job.id)
+    assert (stored.attempt, stored.result) == (1, {"x": 1})
 
 
 def test_training_message_is_not_redelivered_within_its_limits(settings):
-    conf = make_app(settings).conf
-    limits = time_limits("training")
-    assert (
-        conf.broker_transport_options["visibility_timeout"]
-        > limits["time_limit"]
-        > TRAINING_WALL_LIMIT
-    )
-    assert (
-        limits["time_limit"] > limits["soft_time_limit"] > TRAINING_WALL_LIMIT > TRAINING_CPU_LIMIT
-    )
-    assert time_limits("batch") == {
-        "time_limit": conf.task_time_limit,
-        "soft_time_limit": conf.task_soft_time_limit,
-    }
+    conf, (hard, soft) = make_app(settings).conf, time_limits("training").values()
+    visible = conf.broker_transport_options["visibility_timeout"]
+    assert visible > hard > soft > TRAINING_WALL_LIMIT > TRAINING_CPU_LIMIT
+    usual = {"time_limit": conf.task_time_limit, "soft_time_limit": conf.task_soft_time_limit}
+    assert time_limits("batch") == usual
+
+
+def answers_directly(request, context):
+    return Outcome({}, (said("0.81", channel=context.requested_by),))
 
 
 def test_direct_result_leaves_a_note_in_the_channel(database, work):
-    queued_job, _ = work(
-        lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),)),
-        Score(customer_id="c1"),
-    )
+    queued_job, _ = work(answers_directly, Score(customer_id="c1"))
     assert "by direct message" in str(row(database, f"job:{queued_job.id}").payload)
     direct = one(database, select(Outbox).where(Outbox.channel == ADMIN))
     assert direct.payload["text"] == "0.81"
 
 
 def test_result_replaces_the_bar_in_a_direct_message(database, work):
-    queued_job, _ = work(
-        lambda request, context: Outcome({}, (said("0.81", channel=context.requested_by),)),
-        Score(customer_id="c1"),
-        channel=ADMIN,
-    )
+    queued_job, _ = work(answers_directly, Score(customer_id="c1"), channel=ADMIN)
     assert row(database, f"job:{queued_job.id}").payload["text"] == "0.81"
     assert counted(database, Outbox) == 1
 
@@ -422,15 +384,9 @@ def test_result_replaces_the_bar_in_a_direct_message(database, work):
 def test_posts_from_the_transaction_are_stored(database, work):
     chart = Attachment("chart.png", "image/png", b"png", alt_text="a chart")
     file = Attachment("codes.csv", "text/csv", b"codes", sensitive=True)
-    work(
-        lambda request, context: Outcome(
-            {},
-            (said("digest", images={"chart": chart}),),
-            apply=lambda session: (said("later", file=file, channel=ADMIN),),
-        ),
-        Digest(),
-        announce=False,
-    )
+    later = (said("later", file=file, channel=ADMIN),)
+    outcome = Outcome({}, (said("digest", images={"chart": chart}),), apply=lambda session: later)
+    work(lambda request, context: outcome, Digest(), announce=False)
     rows = scalars(database, select(Outbox).order_by(Outbox.id))
     assert [(post.kind, post.channel) for post in rows] == [("message", CHANNEL), ("file", ADMIN)]
     assert counted(database, File) == 2

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +52,7 @@ VALUES = {
     "events_key": "events-0f7a" * 3,
     "ask_key": "model-0f7a",
 }
+APP = {"slack_client_id": "1.2", "slack_team_id": "T1", "_env_file": None}
 MARK = "0f7a"  # part of every secret above
 
 
@@ -69,12 +71,10 @@ def process_environment(variables: dict[str, str], folder: Path):
 @contextmanager
 def installation(folder: Path, *roles: str, **variables: str):
     """Run `retention run` in a folder as its only installation, and stop it."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("RETENTION_", "SLACK_"))
-    }
-    environment = {**inherited, "RETENTION_HOME": str(folder / "h"), **variables}
+    environment = {"RETENTION_HOME": str(folder / "h"), **variables}
+    for name, value in os.environ.items():
+        if not name.startswith(("RETENTION_", "SLACK_")):
+            environment.setdefault(name, value)
     command = [sys.executable, "-m", "bot.terminal", "run", *roles]
     process = subprocess.Popen(command, env=environment, cwd=folder, stderr=subprocess.DEVNULL)
     try:
@@ -86,11 +86,17 @@ def installation(folder: Path, *roles: str, **variables: str):
 
 def all_roles(port: int) -> dict[str, str]:
     """Variables of an installation with a bot at this port."""
-    return {
-        "RETENTION_PORT": str(port),
-        "RETENTION_HEALTH_PORT": str(free_port()),
-        "RETENTION_ADMINS": ADMIN,
-    }
+    ports = {"RETENTION_PORT": str(port), "RETENTION_HEALTH_PORT": str(free_port())}
+    return {**ports, "RETENTION_ADMINS": ADMIN}
+
+
+@contextmanager
+def environments_of(settings: Settings) -> Iterator[ChildEnvironments]:
+    """The environments of children, whose secret files exist meanwhile."""
+    environments = ChildEnvironments(settings)
+    environments.write()
+    yield environments
+    environments.remove()
 
 
 def values(settings: Settings) -> dict:
@@ -107,25 +113,14 @@ def written(folder: Path, value: str) -> str:
 
 
 def test_child_resolves_the_same_settings(tmp_path):
-    settings = Settings(
-        home=tmp_path,
-        now=datetime(2017, 10, 2, tzinfo=UTC),
-        demo=True,
-        timezone="Europe/London",
-        port=8123,
-        slack_client_id="1.2",
-        slack_team_id="T1",
-        _env_file=None,
-        **VALUES,
-    )
-    environments = ChildEnvironments(settings)
-    environments.write()
-    with process_environment(environments.of("run"), tmp_path):
-        child = Settings(_env_file=None)
-    assert values(child) == values(settings)
-    assert child.broker_url == settings.broker_url
-    assert MARK not in str(environments.of("run"))
-    environments.remove()
+    plain = {"demo": True, "timezone": "Europe/London", "port": 8123, **APP}
+    settings = Settings(home=tmp_path, now=datetime(2017, 10, 2, tzinfo=UTC), **plain, **VALUES)
+    with environments_of(settings) as environments:
+        with process_environment(environments.of("run"), tmp_path):
+            child = Settings(_env_file=None)
+        assert values(child) == values(settings)
+        assert child.broker_url == settings.broker_url
+        assert MARK not in str(environments.of("run"))
 
 
 @pytest.mark.parametrize("variable", [None, "", "explicit"])
@@ -157,9 +152,7 @@ def test_child_resolves_a_secret_as_its_parent(tmp_path, variable, file, dotenv,
 
 @pytest.mark.parametrize("role", [*NEEDS, "worker:interactive", "worker:batch"])
 def test_role_gets_only_the_secrets_it_uses(tmp_path, role):
-    settings = Settings(
-        home=tmp_path, slack_client_id="1.2", slack_team_id="T1", _env_file=None, **VALUES
-    )
+    settings = Settings(home=tmp_path, **APP, **VALUES)
     with process_environment({name: VALUES[field] for field, name in SECRETS.items()}, tmp_path):
         environments = ChildEnvironments(settings)
     passed = environments.of(role)
@@ -175,11 +168,12 @@ def test_every_role_knows_how_campaigns_are_sent(tmp_path, role, has_sms):
     """The bot has no address of a platform: it refused all texts and said that nothing is sent."""
     ways = {name: VALUES[name] for name in ("smtp_url", "webhook_key")}
     ways |= {"sms_webhook_url": VALUES["sms_webhook_url"]} if has_sms else {}
-    environments = ChildEnvironments(Settings(home=tmp_path, _env_file=None, **ways))
-    environments.write()
-    with process_environment(environments.of(role), tmp_path):
+    settings = Settings(home=tmp_path, _env_file=None, **ways)
+    with (
+        environments_of(settings) as environments,
+        process_environment(environments.of(role), tmp_path),
+    ):
         child = Settings()
-    environments.remove()
     assert sending_channel(child, "email") == "email"
     assert child.is_switched_on("sms_webhook_url") == has_sms
     with nullcontext() if has_sms else pytest.raises(BadInput):
@@ -189,29 +183,24 @@ def test_every_role_knows_how_campaigns_are_sent(tmp_path, role, has_sms):
 
 @pytest.mark.parametrize("role", ["bot", "worker", "tick"])
 def test_roles_that_submit_jobs_know_the_key_of_identical_requests(tmp_path, role):
-    given = VALUES | {
-        "database_url": "postgresql://me:hush@host/db"
-    }  # with PostgreSQL no key is made in the home
+    # With PostgreSQL no key is made in the home.
+    given = VALUES | {"database_url": "postgresql://me:hush@host/db"}
     settings = Settings(home=tmp_path, _env_file=None, **given)
-    environments = ChildEnvironments(settings)
-    environments.write()
     request = ("digest", {}, "C0CRM", None)
-    with process_environment(environments.of(role), tmp_path):
+    with (
+        environments_of(settings) as environments,
+        process_environment(environments.of(role), tmp_path),
+    ):
         assert quotas.request_key(Settings(), *request) == quotas.request_key(settings, *request)
-    environments.remove()
     assert not (tmp_path / "secret.key").exists()
 
 
 def test_broker_gets_a_minimal_environment(tmp_path):
-    ours = {
-        "PATH": "/bin",
-        "LANG": "C.UTF-8",
-        "AWS_SECRET_ACCESS_KEY": "x",
-        "RETENTION_SHOP": "Shop",
-    }
+    plain = {"PATH": "/bin", "LANG": "C.UTF-8"}
+    ours = {**plain, "AWS_SECRET_ACCESS_KEY": "x", "RETENTION_SHOP": "Shop"}
     with process_environment(ours, tmp_path):
         passed = ChildEnvironments(Settings(home=tmp_path, _env_file=None)).of("broker")
-    assert passed == {"PATH": "/bin", "LANG": "C.UTF-8"}
+    assert passed == plain
 
 
 def test_secret_files_are_private_and_removed(tmp_path):
@@ -235,10 +224,8 @@ def test_secret_files_are_private_and_removed(tmp_path):
 def test_backup_leaves_secret_files_out(tmp_path):
     settings = Settings(home=tmp_path / "h", slack_signing_secret="signing-0f7a", _env_file=None)
     upgrade(settings)
-    environments = ChildEnvironments(settings)
-    environments.write()
-    backup(settings, tmp_path / "all.tar.gz")
-    environments.remove()
+    with environments_of(settings):
+        backup(settings, tmp_path / "all.tar.gz")
     with tarfile.open(tmp_path / "all.tar.gz") as tar:
         assert sorted(tar.getnames()) == ["manifest.json", "secret.key", "state.db"]
 
@@ -248,30 +235,21 @@ def test_backup_leaves_secret_files_out(tmp_path):
 def test_no_child_has_a_secret_in_its_environment(tmp_path, source):
     """A real installation, started with `_FILE` secrets or with `.env`."""
     port, home = free_port(), tmp_path / "h"
-    given = {
-        SECRETS[field]: VALUES[field]
-        for field in SECRETS
-        if field not in ("database_url", "broker_url", "slack_app_token", "slack_client_secret")
-    }
+    left_out = {"database_url", "broker_url", "slack_app_token", "slack_client_secret"}
+    given = {SECRETS[field]: VALUES[field] for field in SECRETS if field not in left_out}
     if source == "files":
         secrets = {f"{name}_FILE": written(tmp_path, value) for name, value in given.items()}
     else:
         secrets = {}
-        (tmp_path / ".env").write_text(
-            "".join(f"{name}={value}\n" for name, value in given.items())
-        )
+        lines = [f"{name}={value}\n" for name, value in given.items()]
+        (tmp_path / ".env").write_text("".join(lines))
     ours = {**secrets, "RETENTION_DEMO": "true", "SLACK_API_URL": "http://127.0.0.1:9/api/"}
     with installation(tmp_path, **ours, **all_roles(port)) as process:
         wait(lambda: answer(port, "/health/ready") == 200, 120)
-        children = wait(
-            lambda: (
-                len(result := psutil.Process(process.pid).children(recursive=True)) >= 7 and result
-            )
-        )
-        for child in children:
-            assert MARK.encode() not in Path(f"/proc/{child.pid}/environ").read_bytes(), (
-                child.cmdline()
-            )
+        whole = psutil.Process(process.pid)
+        for child in wait(lambda: len(found := whole.children(recursive=True)) >= 7 and found):
+            environment = Path(f"/proc/{child.pid}/environ").read_bytes()
+            assert MARK.encode() not in environment, child.cmdline()
         assert signed(port, VALUES["slack_signing_secret"]) == 200
         assert signed(port, "another secret") == 401
     assert not any((home / "run" / "secrets").glob("*/*"))
@@ -299,11 +277,8 @@ def test_single_role_gets_no_secret_in_its_environment(tmp_path):
 def test_demo_passes_its_signing_secret_by_file(tmp_path):
     """Secrets in `_FILE` variables reach no environment and do not replace the demo's."""
     key, slack = written(tmp_path, "key-0f7a" * 4), written(tmp_path, "signing-0f7a")
-    given = {
-        "RETENTION_SECRET_KEY_FILE": key,
-        "SLACK_SIGNING_SECRET_FILE": slack,
-        "SLACK_APP_TOKEN_FILE": slack,
-    }
+    given = {"SLACK_SIGNING_SECRET_FILE": slack, "SLACK_APP_TOKEN_FILE": slack}
+    given["RETENTION_SECRET_KEY_FILE"] = key
     home = tmp_path / "h"
     with demo(home, log=tmp_path / "log", **given) as desk:
         own = [path.read_bytes() for path in (home / "run" / "secrets").glob("*/SLACK_*")]
@@ -325,11 +300,8 @@ def test_dropped_file_is_imported_by_the_real_processes(tmp_path):
         f"{n},C{n % 9},2025-07-{1 + n % 20:02} 10:00,A{n % 4},1,{n}.50\n" for n in range(40)
     )
     with StandIn.start(f"http://127.0.0.1:{port}/slack/events", strict=False) as slack:
-        secrets = [
-            f"{name}={value}\n"
-            for name, value in slack.environment.items()
-            if name != "SLACK_API_URL"
-        ]
+        names = slack.environment.keys() - {"SLACK_API_URL"}
+        secrets = [f"{name}={slack.environment[name]}\n" for name in names]
         (tmp_path / ".env").write_text("".join(secrets))
 
         def shown(text: str) -> dict | None:
@@ -340,12 +312,8 @@ def test_dropped_file_is_imported_by_the_real_processes(tmp_path):
             wait(lambda: answer(port, "/health/ready") == 200, 120)
             assert slack.drop("admin", "orders.csv", csv.encode())["http"] == 200
             proposal = wait(lambda: shown(FILE_IMPORT))
-            (value,) = (
-                element["value"]
-                for block in proposal["blocks"]
-                for element in block.get("elements", [])
-                if element.get("action_id") == FILE_IMPORT
-            )
+            elements = [each for block in proposal["blocks"] for each in block.get("elements", [])]
+            (value,) = (e["value"] for e in elements if e.get("action_id") == FILE_IMPORT)
             slack.press("admin", "@admin", proposal["ts"], FILE_IMPORT, value)
             assert wait(lambda: shown("40 new rows of 40"))
 
@@ -364,9 +332,8 @@ def answer(
 
 def signed(port: int, secret: str) -> int:
     """The status of a slash command that is signed with this secret."""
-    body = urllib.parse.urlencode(
-        {"command": "/retention", "text": "help", "user_id": ADMIN, "team_id": "T1"}
-    )
+    typed = {"command": "/retention", "text": "help", "user_id": ADMIN, "team_id": "T1"}
+    body = urllib.parse.urlencode(typed)
     stamp = str(int(time.time()))
     signature = SignatureVerifier(secret).generate_signature(timestamp=stamp, body=body)
     headers = {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": signature or ""}

@@ -22,13 +22,8 @@ from workers.tasks.runner import run_job
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
-    for name, seconds in (
-        ("CHECK_EVERY", 0.05),
-        ("SHOW_EVERY", 0.1),
-        ("RENEW_EVERY", 0.1),
-        ("RAISE_AFTER", 0.3),
-        ("KILL_AFTER", 0.6),
-    ):
+    quick = {"CHECK_EVERY": 0.05, "SHOW_EVERY": 0.1, "RENEW_EVERY": 0.1}
+    for name, seconds in {**quick, "RAISE_AFTER": 0.3, "KILL_AFTER": 0.6}.items():
         monkeypatch.setattr(heartbeat, name, seconds)
 
 
@@ -61,11 +56,8 @@ def test_progress_never_moves_backwards_within_an_attempt(database, work):
     def run(request, context):
         for step in steps:
             context.progress(*step)
-            stored = wait(
-                lambda what=step[2]: (
-                    (found := job(database, context.job_id)).progress_text == what and found
-                )
-            )
+            wait(lambda what=step[2]: job(database, context.job_id).progress_text == what)
+            stored = job(database, context.job_id)
             shown.append(stored.progress_done / stored.progress_total)
         return Outcome({})
 
@@ -108,22 +100,31 @@ def test_the_lease_is_renewed(database, claimed):
         wait(lambda: job(database, claimed.id).lease_until > clock.wall() + timedelta(seconds=30))
 
 
-def test_progress_raises_once_the_job_is_cancelled(database, work):
-    def run(request, context):
-        cancel(database, context.job_id)
-        for unit in range(1000):
-            context.progress(unit, 1000, "x")
-            time.sleep(0.02)
-
-    _, ended = work(run)
-    assert ended == "cancelled"
+def reports_progress(context) -> None:
+    for unit in range(1000):
+        context.progress(unit, 1000, "x")
+        time.sleep(0.02)
 
 
-def test_code_without_progress_is_interrupted(database, work):
-    def run(request, context):
-        cancel(database, context.job_id)
-        while True:
+def reports_nothing(context) -> None:
+    while True:
+        time.sleep(0.01)
+
+
+def swallows_exceptions(context) -> None:
+    while True:
+        try:
+            context.progress(1, 2, "x")
             time.sleep(0.01)
+        except Exception:
+            continue
+
+
+@pytest.mark.parametrize("code", [reports_progress, reports_nothing, swallows_exceptions])
+def test_cancelled_code_is_stopped(database, work, code):
+    def run(request, context):
+        cancel(database, context.job_id)
+        code(context)
 
     _, ended = work(run)
     assert ended == "cancelled"
@@ -141,36 +142,19 @@ def test_job_taken_over_is_stopped(database, work):
     assert job(database, queued_job.id).state == "running"
 
 
-def test_code_that_swallows_exceptions_is_stopped(database, work):
-    def run(request, context):
-        cancel(database, context.job_id)
-        while True:
-            try:
-                context.progress(1, 2, "x")
-                time.sleep(0.01)
-            except Exception:
-                continue
-
-    _, ended = work(run)
-    assert ended == "cancelled"
-
-
 @pytest.mark.parametrize("reports", [True, False])
-def test_training_ends_at_its_cpu_limit_with_a_sentence(database, task, monkeypatch, reports):
+def test_training_ends_at_its_cpu_limit_with_a_sentence(database, work, monkeypatch, reports):
     def run(request, context):
         while True:
             if reports:
                 context.progress(1, 2, "x")
 
     monkeypatch.setattr("workers.tasks.runner.TRAINING_LIMITS", heartbeat.Limits(0.2, 3600))
-    task("retrain", run)
-    queued_job = ask(database, Retrain(), "k")
-    assert run_job(database, queued_job.id, "t") == "limit exceeded"
+    queued_job, result = work(run, Retrain())
     ended = job(database, queued_job.id)
-    assert (ended.state, ended.reference) == ("failed", None)
-    assert ended.error.startswith(
-        "Stopped after 0.2 seconds of CPU time, the limit of a training job. Train one"
-    )
+    assert (result, ended.state, ended.reference) == ("limit exceeded", "failed", None)
+    text = "Stopped after 0.2 seconds of CPU time, the limit of a training job. Train one"
+    assert ended.error.startswith(text)
 
 
 def test_training_that_waits_ends_at_the_wall_limit(database, monkeypatch, work):

@@ -11,11 +11,12 @@ from sqlalchemy import select
 
 from retention.campaigns.message.email_content import placeholder_values
 from retention.campaigns.planning.terms import default_name, is_default_name
-from retention.db.tables import Outbox, RoleGrant
+from retention.db.tables import Outbox
 from retention.text import use_language
 from tests import readonly
 from tests import shop as tiny
-from tests.workers.harness import ANALYST, OTHER, ask, row
+from tests.workers.harness import ANALYST, OTHER, ask, grant, row
+from tests.world import add, change, scalars
 from workers import languages
 from workers.campaigns.requests import CampaignDraft
 from workers.requests import Digest, Sweep
@@ -35,13 +36,9 @@ def answers(tmp_path_factory) -> Iterator[tuple[tiny.Shop, dict[str, str]]]:
     """A shop whose worker has answered the same requests in two channels."""
     shop = tiny.build(tmp_path_factory.mktemp("built") / "home", days=150)
     settings, database = shop.settings, shop.database
-    with database.transaction() as session:
-        for user in (ANALYST, OTHER):
-            session.add(
-                RoleGrant(team_id=settings.team_id, user_id=user, role="admin", granted_by=user)
-            )
-        languages.choose(session, CHINESE, "zh")
-        languages.choose(session, OTHER, "zh")
+    add(database, *(grant(settings, user, "admin") for user in (ANALYST, OTHER)))
+    for scope in (CHINESE, OTHER):
+        change(database, languages.choose, scope, "zh")
     requests = {
         "list": Sweep(tier="medium", as_of=shop.end),
         "draft": CampaignDraft(tier="medium"),
@@ -78,10 +75,8 @@ def _texts(node: Any) -> Iterator[str]:
 
 def _shown(shop: tiny.Shop, job: str) -> set[str]:
     """Return the texts of a job's messages without names."""
-    with shop.database.reading() as session:
-        rows = session.scalars(select(Outbox).where(Outbox.job_id == job)).all()
-        texts = [text for one in rows for text in _texts(one.payload)]
-    return {NAMES.sub("", text) for text in texts}
+    payloads = scalars(shop.database, select(Outbox.payload).where(Outbox.job_id == job))
+    return {NAMES.sub("", text) for text in _texts(payloads)}
 
 
 @pytest.mark.parametrize("name", ["list", "draft", "digest", "list-requester"])

@@ -4,7 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete, func, inspect, select
+from sqlalchemy import delete, inspect, select
 
 from retention import clock
 from retention.db.tables import Job, Outbox, RoleGrant
@@ -18,11 +18,12 @@ from tests.workers.harness import (
     ask,
     counted,
     failure,
+    grant,
     job,
     row,
     set_job,
 )
-from tests.world import change, scalars
+from tests.world import add, change, execute, read, scalars
 from workers import roles
 from workers.campaigns.requests import CampaignDeliver
 from workers.queue import completion, jobs
@@ -88,36 +89,17 @@ def test_insufficient_role_stores_no_unlimited_job(database):
 )
 def test_role_is_checked_again_before_each_task(database, settings, task, kind):
     """A cohort file with names went to a person without the role."""
-    needed = {
-        "customer_id": "c",
-        "cohort_id": "c",
-        "campaign_id": "c",
-        "version": 1,
-        "until": clock.now(),
-        "view_id": "V1",
-        "tier": "medium",
-        "name": "vips",
-        "expression": "value > 200",
-        "table": "events",
-        "first": clock.now().date(),
-        "last": clock.now().date(),
-        "deletion_id": 1,
-        "files": ("orders.csv",),
-        "connection_id": 1,
-        "snapshot_id": 1,
-        "file_id": "F0123",
-        "proposal": "p1",
-    }
+    needed = dict.fromkeys(("customer_id", "cohort_id", "campaign_id", "view_id", "proposal"), "c")
+    needed |= dict.fromkeys(("version", "deletion_id", "connection_id", "snapshot_id"), 1)
+    needed |= {"tier": "medium", "name": "vips", "expression": "value > 200", "table": "events"}
+    needed |= {"files": ("orders.csv",), "file_id": "F0123", "until": clock.now()}
+    needed |= dict.fromkeys(("first", "last"), clock.now().date())
     fields = REQUESTS[kind].model_fields
     required = {name: needed[name] for name, field in fields.items() if field.is_required()}
     request = REQUESTS[kind].model_validate(required)
-    with database.transaction() as session:
-        session.add(
-            RoleGrant(team_id=settings.team_id, user_id=VIEWER, role="admin", granted_by=ADMIN)
-        )
+    add(database, grant(settings, VIEWER, "admin"))
     queued_job = ask(database, request, "k", user=VIEWER)
-    with database.transaction() as session:
-        session.execute(delete(RoleGrant).where(RoleGrant.user_id == VIEWER))
+    execute(database, delete(RoleGrant).where(RoleGrant.user_id == VIEWER))
     worked = []
     task(kind, lambda request, context: worked.append(kind) or Outcome({}))
     assert runner.run_job(database, queued_job.id, "t") == "refused"
@@ -173,11 +155,8 @@ def test_cancelling_a_running_job_asks_it_to_stop_once(database):
     with database.transaction() as session:
         jobs.claim(session, queued_job.id, "a")
         assert jobs.cancel(session, queued_job.id, ANALYST).cancel_at is not None
-    with (
-        database.transaction() as session,
-        pytest.raises(Conflict, match="being cancelled already"),
-    ):
-        jobs.cancel(session, queued_job.id, ANALYST)
+    with pytest.raises(Conflict, match="being cancelled already"):
+        change(database, jobs.cancel, queued_job.id, ANALYST)
 
 
 def test_concurrent_cancellations_have_one_winner(database):
@@ -204,28 +183,22 @@ def test_unknown_job_is_refused(database):
 
 
 def test_retry_runs_a_failed_job_again_in_the_same_message(database, task):
-    from workers.tasks.runner import run_job
-
     def fails(request, context):
         raise BadInput("There is no customer 'X'.")
 
     queued_job = ask(database, Sweep(), "k", user=ANALYST)
     task("sweep", fails)
-    assert run_job(database, queued_job.id, "t") == "refused"
+    assert runner.run_job(database, queued_job.id, "t") == "refused"
     assert "no customer" in failure(database, queued_job.id).payload["text"]
     later = queued_job.business_at + timedelta(days=4)
     clock.configure(fixed=later)
     assert change(database, jobs.retry, queued_job.id, ANALYST).business_at == later
-    task(
-        "sweep", lambda request, context: Outcome({}, (Post("job/refused", {"sentence": "found"}),))
-    )
-    assert run_job(database, queued_job.id, "t") == "done"
+    found = Outcome({}, (Post("job/refused", {"sentence": "found"}),))
+    task("sweep", lambda request, context: found)
+    assert runner.run_job(database, queued_job.id, "t") == "done"
     assert row(database, f"job:{queued_job.id}").payload["text"] == "found"
-    with (
-        database.transaction() as session,
-        pytest.raises(Conflict, match="only a failed or cancelled"),
-    ):
-        jobs.retry(session, queued_job.id, ANALYST)
+    with pytest.raises(Conflict, match="only a failed or cancelled"):
+        change(database, jobs.retry, queued_job.id, ANALYST)
 
 
 def test_inline_run_posts_nothing(database, task):
@@ -233,19 +206,15 @@ def test_inline_run_posts_nothing(database, task):
 
     def run(request, context):
         context.progress(1, 2, "half")
-        return Outcome(
-            {"rows": 3}, (Post("job/refused", {"sentence": "x"}, channel=context.requested_by),)
-        )
+        post = Post("job/refused", {"sentence": "x"}, channel=context.requested_by)
+        return Outcome({"rows": 3}, (post,))
 
     task("sweep", run)
-    data = runner.run_inline(
-        database, Sweep(), user="operator", progress=lambda *units: recorded.append(units)
-    )
-    assert data == {"rows": 3}
-    assert recorded == [(1, 2, "half")]
-    with database.reading() as session:
-        assert session.scalars(select(Job.state)).all() == ["done"]
-        assert session.scalar(select(func.count()).select_from(Outbox)) == 0
+    progress = lambda *units: recorded.append(units)  # noqa: E731
+    data = runner.run_inline(database, Sweep(), user="operator", progress=progress)
+    assert (data, recorded) == ({"rows": 3}, [(1, 2, "half")])
+    assert scalars(database, select(Job.state)) == ["done"]
+    assert counted(database, Outbox) == 0
 
 
 def test_inline_run_raises_refusals(database, task):
@@ -283,10 +252,8 @@ def test_ctrl_c_in_the_terminal_cancels_the_job(database, task):
 def test_recent_and_open_jobs_are_listed(database):
     first, second = (ask(database, Sweep(), key) for key in "ab")
     set_job(database, first.id, state="done", created_at=clock.wall() - timedelta(hours=1))
-    with database.reading() as session:
-        assert [item.id for item in jobs.recent(session, 5)] == [second.id, first.id]
-        assert [open_job.id for open_job in jobs.open_jobs(session)] == [second.id]
-    assert job(database, second.id).business_at is not None
+    assert [item.id for item in read(database, jobs.recent, 5)] == [second.id, first.id]
+    assert [open_job.id for open_job in read(database, jobs.open_jobs)] == [second.id]
 
 
 def test_a_list_of_jobs_does_not_read_their_results(database):
@@ -302,14 +269,7 @@ def test_a_list_of_jobs_does_not_read_their_results(database):
 def test_only_a_demo_sends_emails_beside_its_imports(database, settings, demo, queue):
     database = database.using(settings.model_copy(update={"demo": demo}))
     request = CampaignDeliver(campaign_id="c1")
-    with database.transaction() as session:
-        stored = jobs.submit(
-            session, request, requested_by=roles.OPERATOR, channel=None, idem_key="deliver"
-        )
-        assert stored.job.queue == queue
-    with database.transaction() as session:
-        job = session.get(Job, stored.job.id)
-        job.state = "failed"
-        session.flush()
-        assert jobs.requeue(session, job, limited=False)
-        assert session.get(Job, job.id).queue == queue
+    stored = ask(database, request, "deliver", channel=None)
+    assert stored.queue == queue
+    set_job(database, stored.id, state="failed")
+    assert change(database, jobs.retry, stored.id, roles.OPERATOR).queue == queue

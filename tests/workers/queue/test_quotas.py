@@ -9,13 +9,24 @@ from sqlalchemy import event, func, insert, select, update
 
 from retention import clock
 from retention.db import Database
-from retention.db.tables import Job, RoleGrant
+from retention.db.tables import Job
 from retention.errors import Conflict, TooManyRequests
 from retention.settings import Settings
 from tests.databases import create_tables
 from tests.postgres import make_empty, postgres
-from tests.workers.harness import ADMIN, ANALYST, CHANNEL, OTHER, PRIVATE, VIEWER, job, row, set_job
-from tests.world import change, scalar
+from tests.workers.harness import (
+    ADMIN,
+    ANALYST,
+    CHANNEL,
+    OTHER,
+    PRIVATE,
+    VIEWER,
+    grant,
+    job,
+    row,
+    set_job,
+)
+from tests.world import add, change, execute, scalar
 from workers import roles
 from workers.queue import jobs, quotas
 from workers.requests import REQUESTS, CohortCsv, Digest, Forget, Recommend, Score, Sweep, Tidy
@@ -36,20 +47,15 @@ def settings(request, tmp_path) -> Settings:
         return Settings(home=tmp_path / "home", admins=ADMIN, _env_file=None)
     url = request.getfixturevalue("postgres_url")
     make_empty(url)
-    return Settings(
-        home=tmp_path / "home", admins=ADMIN, database_url=url, secret_key="k" * 32, _env_file=None
-    )
+    own = {"database_url": url, "secret_key": "k" * 32}
+    return Settings(home=tmp_path / "home", admins=ADMIN, _env_file=None, **own)
 
 
 @pytest.fixture
 def database(settings):
     created = Database.of(settings)
     create_tables(created)
-    with created.transaction() as session:
-        for user, role in ((ANALYST, "analyst"), (OTHER, "approver")):
-            session.add(
-                RoleGrant(team_id=settings.team_id, user_id=user, role=role, granted_by=ADMIN)
-            )
+    add(created, grant(settings, ANALYST, "analyst"), grant(settings, OTHER, "approver"))
     yield created
     created.dispose()
 
@@ -163,11 +169,9 @@ def test_a_scheduled_job_is_joined_by_a_person(submit):
 
 @pytest.mark.parametrize("people", [1, 8])
 def test_identical_requests_at_the_same_moment_are_one_job(database, submit, people):
+    users = [f"U0{number % people}" for number in range(16)]
     with ThreadPoolExecutor(8) as pool:
-        requested = pool.map(
-            lambda number: submit(Digest(), user=f"U0{number % people}"), range(16)
-        )
-        submissions = list(requested)
+        submissions = list(pool.map(lambda user: submit(Digest(), user=user), users))
     assert number_of_jobs(database) == 1
     assert [item.created for item in submissions].count(True) == 1
     assert len({submission.job.id for submission in submissions}) == 1
@@ -228,17 +232,14 @@ def test_eleventh_job_within_the_window_is_refused(database, submit):
     with pytest.raises(TooManyRequests, match="at most 10 jobs in 10 seconds, so wait 10 seconds"):
         submit(Digest())
     assert submit(Digest(), user=OTHER, channel=PRIVATE).created
-    with database.transaction() as session:
-        session.execute(update(Job).values(queued_at=clock.wall() - quotas.BURST_WINDOW))
+    execute(database, update(Job).values(queued_at=clock.wall() - quotas.BURST_WINDOW))
     assert submit(Sweep()).created
 
 
 def test_finished_jobs_count_towards_the_burst(database, submit):
     for number in range(quotas.BURST_JOBS):
-        submitted_job = submit(Sweep(top=number + 1)).job
-        set_job(
-            database, submitted_job.id, state="done", queued_at=clock.wall() + timedelta(minutes=1)
-        )
+        done = {"state": "done", "queued_at": clock.wall() + timedelta(minutes=1)}
+        set_job(database, submit(Sweep(top=number + 1)).job.id, **done)
     with pytest.raises(TooManyRequests, match="10 jobs in 10 seconds"):
         submit(Digest())
 
@@ -275,11 +276,8 @@ def test_retry_respects_the_open_limit(database, submit):
     set_job(database, failed.id, state="failed")
     for top in (1, 2, 3):
         submit(Sweep(top=top))
-    with (
-        pytest.raises(TooManyRequests, match="at most 3 At-risk list jobs"),
-        database.transaction() as session,
-    ):
-        jobs.retry(session, failed.id, ANALYST)
+    with pytest.raises(TooManyRequests, match="at most 3 At-risk list jobs"):
+        change(database, jobs.retry, failed.id, ANALYST)
     assert job(database, failed.id).state == "failed"
     assert change(database, jobs.retry, failed.id, roles.OPERATOR).state == "queued"
 
@@ -308,18 +306,15 @@ def test_retried_job_counts_for_its_owner(database, submit):
 @pytest.mark.nightly
 def test_admission_query_uses_indexes(database, settings):
     states = ["done"] * 8 + ["failed", "queued"]
+    alike = {"kind": "sweep", "queue": "batch", "args": {}, "by_person": True, "channel": CHANNEL}
     rows = [
         {
             "id": f"j{number}",
-            "kind": "sweep",
-            "queue": "batch",
-            "args": {},
             "idem_key": f"k{number}",
             "state": states[number % 10],
             "requested_by": f"U{number % 500}",
             "request_key": f"r{number % 3000}",
-            "by_person": True,
-            "channel": CHANNEL,
+            **alike,
         }
         for number in range(20_000)
     ]
@@ -329,31 +324,20 @@ def test_admission_query_uses_indexes(database, settings):
         with database.engine.begin() as connection:
             connection.exec_driver_sql("ANALYZE")
     explain = "EXPLAIN QUERY PLAN " if database.is_sqlite else "EXPLAIN "
-    bound = {
-        "team_id": settings.team_id,
-        "kind": "sweep",
-        "user": "U7",
-        "key": "r7",
-        "idem_key": "k7",
-        "since": clock.wall(),
-    }
+    bound = {"kind": "sweep", "user": "U7", "key": "r7", "idem_key": "k7"}
+    bound |= {"team_id": settings.team_id, "since": clock.wall()}
     sent = []
     event.listen(database.engine, "before_cursor_execute", lambda *given: sent.append(given[2:4]))
     with database.engine.connect() as connection:
         connection.execute(quotas.admission_query(), bound).all()
         plan = connection.exec_driver_sql(explain + sent[-1][0], sent[-1][1]).all()
     shown = json.dumps([[str(cell) for cell in line] for line in plan])
-    for index in (
-        "uq_jobs_idem_key",
-        "ix_jobs_team_id_request_key_state",
-        "ix_jobs_team_id_requested_by_state_queued_at",
-    ):
-        assert index in shown or (
-            index == "uq_jobs_idem_key" and "sqlite_autoindex_jobs" in shown
-        ), shown
-    assert "SCAN jobs" not in shown
-    assert "ix_jobs_team_id_created_at" not in shown
-    assert "Seq Scan on jobs" not in shown
+    unique = "sqlite_autoindex_jobs" if database.is_sqlite else "uq_jobs_idem_key"
+    of_person = "ix_jobs_team_id_requested_by_state_queued_at"
+    for index in (unique, "ix_jobs_team_id_request_key_state", of_person):
+        assert index in shown
+    for slow in ("SCAN jobs", "ix_jobs_team_id_created_at", "Seq Scan on jobs"):
+        assert slow not in shown
 
 
 def test_erasure_drops_request_hashes(database, submit):

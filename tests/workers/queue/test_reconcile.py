@@ -10,7 +10,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.db.tables import Delivery, File, Outbox, Process, Run
 from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, row, set_job
-from tests.world import change, scalars
+from tests.world import add, change, rows, scalars
 from workers.queue import completion, jobs, processes, reconcile, supervisor
 from workers.requests import Retrain, Sweep
 from workers.tasks.data.lake_upkeep import unwanted
@@ -22,9 +22,7 @@ LONG_AGO = timedelta(minutes=5)
 def woken(monkeypatch) -> list[str]:
     """Ids of the jobs that were published."""
     ids: list[str] = []
-    monkeypatch.setattr(
-        jobs, "wake", lambda settings, queued_job: ids.append(queued_job.id) or True
-    )
+    monkeypatch.setattr(jobs, "wake", lambda settings, woken: ids.append(woken.id) or True)
     return ids
 
 
@@ -117,12 +115,10 @@ def test_manual_retry_does_not_count_as_lost_worker(database, woken):
 def test_queued_wake_up_is_not_published_again(database, settings, valkey):
     carried, lost = (ask(database, Sweep(), key) for key in "ab")
     assert jobs.wake(settings, carried)
-    for item in (carried, lost):
-        set_job(database, item.id, enqueued_at=clock.wall() - LONG_AGO)
-    assert reconcile.republish(database) == [lost.id]
-    for element in (carried, lost):
-        set_job(database, element.id, enqueued_at=clock.wall() - LONG_AGO)
-    assert reconcile.republish(database) == []
+    for published in ([lost.id], []):
+        for item in (carried, lost):
+            set_job(database, item.id, enqueued_at=clock.wall() - LONG_AGO)
+        assert reconcile.republish(database) == published
 
 
 def test_unfinished_terminal_job_is_not_run_by_workers(database, woken):
@@ -136,9 +132,7 @@ def test_unfinished_terminal_job_is_not_run_by_workers(database, woken):
 @pytest.mark.parametrize(("silent_for", "killed"), [(0.5, False), (1.5, True)])
 def test_process_without_a_heartbeat_is_killed(database, monkeypatch, silent_for, killed):
     revoked = []
-    monkeypatch.setattr(
-        reconcile, "_kill", lambda settings, queued_job: revoked.append(queued_job.id)
-    )
+    monkeypatch.setattr(reconcile, "_kill", lambda settings, killed: revoked.append(killed.id))
     queued_job = ask(database, Retrain(), "k")
     start(database, queued_job.id, "task@elsewhere:1")
     set_job(database, queued_job.id, lease_until=clock.wall() - silent_for * reconcile.SILENT_AFTER)
@@ -164,40 +158,29 @@ def test_ignored_cancellation_is_enforced(database):
 
 def test_old_rows_are_dropped_after_a_day(database):
     old = clock.wall() - timedelta(days=2)
-    with database.transaction() as session:
-        session.add_all([Delivery(key="old", at=old), Delivery(key="new")])
-        session.add_all(
-            [Process(name="old", role="tick", seen_at=old), Process(name="new", role="tick")]
-        )
+    add(database, Delivery(key="old", at=old), Delivery(key="new"))
+    processes = Process(name="old", role="tick", seen_at=old), Process(name="new", role="tick")
+    add(database, *processes)
     reconcile.tidy(database)
-    with database.reading() as session:
-        assert session.get(Delivery, "old") is None
-        assert session.get(Delivery, "new")
-        assert session.get(Process, "old") is None
-        assert list(processes.alive(session)) == ["new"]
+    for names in (Delivery.key, Process.name):
+        assert scalars(database, select(names)) == ["new"]
 
 
 def test_sensitive_unsent_files_are_dropped_after_a_week(database):
-    with database.transaction() as session:
-        for name, days, sensitive in (("old", 8, True), ("new", 6, True), ("chart", 8, False)):
-            at = clock.wall() - timedelta(days=days)
-            session.add(
-                File(
-                    id=name,
-                    name=name,
-                    mime="text/csv",
-                    content=b"a",
-                    sensitive=sensitive,
-                    created_at=at,
-                )
-            )
+    week_ago, later = (clock.wall() - timedelta(days=days) for days in (8, 6))
+    add(
+        database,
+        file("old", created_at=week_ago, sensitive=True),
+        file("new", created_at=later, sensitive=True),
+        file("chart", created_at=week_ago),
+    )
     reconcile.tidy(database)
-    with database.reading() as session:
-        assert dict(session.execute(select(File.id, File.content)).all()) == {
-            "old": None,
-            "new": b"a",
-            "chart": b"a",
-        }
+    kept = dict(rows(database, select(File.id, File.content)))
+    assert kept == {"old": None, "new": b"a", "chart": b"a"}
+
+
+def file(name: str, **values) -> File:
+    return File(id=name, name=name, mime="text/csv", content=b"a", **values)
 
 
 def test_the_lake_is_tidied_once_a_night(database, settings, woken, monkeypatch):
@@ -209,13 +192,9 @@ def test_the_lake_is_tidied_once_a_night(database, settings, woken, monkeypatch)
 
 
 def test_old_messages_are_dropped_at_night(database, monkeypatch):
-    old, retrain, sweep = (
-        clock.wall() - timedelta(days=200),
-        *(
-            ask(database, request, request.kind, announce=False).id
-            for request in (Retrain(), Sweep())
-        ),
-    )
+    old = clock.wall() - timedelta(days=200)
+    retrain = ask(database, Retrain(), "retrain", announce=False).id
+    sweep = ask(database, Sweep(), "sweep", announce=False).id
     shown = {"channel": CHANNEL, "payload": {}, "state": "sent", "sent_at": old, "job_id": retrain}
     with database.transaction() as session:
         for key, changes in {
@@ -235,18 +214,8 @@ def test_old_messages_are_dropped_at_night(database, monkeypatch):
 
 def test_uploaded_content_is_dropped_after_a_month(database, monkeypatch):
     ago = clock.wall() - timedelta(days=31)
-    with database.transaction() as session:
-        for name, uploaded in (("delivered", ago), ("fresh", clock.wall()), ("waits", None)):
-            session.add(
-                File(
-                    id=name,
-                    name=name,
-                    mime="image/png",
-                    content=b"x",
-                    uploaded_at=uploaded,
-                    created_at=ago,
-                )
-            )
+    uploads = {"delivered": ago, "fresh": clock.wall(), "waits": None}
+    add(database, *(file(name, uploaded_at=at, created_at=ago) for name, at in uploads.items()))
     tidied(database, monkeypatch)
     assert scalars(database, select(File.id).where(File.content.is_(None))) == ["delivered"]
 
@@ -261,9 +230,6 @@ def tidied(database, monkeypatch) -> None:
 def test_unwanted_runs_exclude_published_and_open_ones(database):
     working = ask(database, Sweep(), "a").id
     start(database, working, "somewhere")
-    with database.transaction() as session:
-        session.add(Run(run_id="done-1", job_id="done", table_name="scores"))
-    assert unwanted(database, {"done-1", "done-2", f"{working}-1", "failed-3"}) == {
-        "done-2",
-        "failed-3",
-    }
+    add(database, Run(run_id="done-1", job_id="done", table_name="scores"))
+    found = unwanted(database, {"done-1", "done-2", f"{working}-1", "failed-3"})
+    assert found == {"done-2", "failed-3"}

@@ -44,11 +44,14 @@ def begin(settings, database, request, key: str) -> str:
     return queued_job.id
 
 
+def running_since(database, job_id: str) -> str:
+    """The worker that runs a job, once it has begun."""
+    return wait(lambda: (stored := job(database, job_id)).state == "running" and stored.worker)
+
+
 def results(database, job_id: str) -> list[str]:
-    texts = [
-        post.payload["text"]
-        for post in scalars(database, select(Outbox).where(Outbox.job_id == job_id))
-    ]
+    payloads = scalars(database, select(Outbox.payload).where(Outbox.job_id == job_id))
+    texts = [payload["text"] for payload in payloads]
     return [text for text in texts if "result of" in text or "published" in text]
 
 
@@ -81,21 +84,20 @@ def test_cancelling_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
     settings, database, _ = house
     request = Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC) if holds_the_lock else None)
     job_id = begin(settings, database, request, f"cancel-{holds_the_lock}")
-    worker = wait(lambda: (stored := job(database, job_id)).state == "running" and stored.worker)
+    worker = running_since(database, job_id)
     change(database, jobs.cancel, job_id, ADMIN)
     assert over(database, job_id).state == "cancelled"
     wait(lambda: not psutil.pid_exists(child_of(worker)))
     assert results(database, job_id) == []
-    after = begin(
-        settings, database, Retrain(tune_fits=1), f"after-{holds_the_lock}"
-    )  # prefork has replaced the child
+    # Prefork has replaced the child.
+    after = begin(settings, database, Retrain(tune_fits=1), f"after-{holds_the_lock}")
     assert over(database, after).state == "done"
 
 
 def test_job_of_a_killed_worker_runs_again(house):
     settings, database, _ = house
     job_id = begin(settings, database, Sweep(top=20), "killed")
-    worker = wait(lambda: (stored := job(database, job_id)).state == "running" and stored.worker)
+    worker = running_since(database, job_id)
     os.kill(child_of(worker), signal.SIGKILL)
     ended = over(database, job_id)
     assert (ended.state, ended.attempt) == ("done", 2)
@@ -107,7 +109,7 @@ def test_killed_broker_loses_no_job(house):
     settings, database, created = house
     busy = begin(settings, database, Sweep(top=20), "busy")
     waiting = begin(settings, database, Digest(), "waiting")
-    wait(lambda: job(database, busy).state == "running")
+    running_since(database, busy)
     broker = next(child for child in created.children if child.name == "broker")
     os.kill(broker.process.pid, signal.SIGKILL)
     assert [over(database, item).state for item in (busy, waiting)] == ["done", "done"]
@@ -116,7 +118,7 @@ def test_killed_broker_loses_no_job(house):
 
 def test_child_that_exits_is_restarted(house):
     _, _, created = house
-    tick = next(child for child in created.children if child.name == "tick")
+    (tick,) = (child for child in created.children if child.name == "tick")
     before = tick.process.pid
     os.kill(before, signal.SIGKILL)
     assert wait(lambda: tick.alive and tick.process.pid != before)
@@ -126,35 +128,24 @@ def test_ctrl_c_stops_everything_and_leaves_nothing_behind(tmp_path):
     settings = Settings(home=tmp_path / "h", admins=ADMIN, _env_file=None)
     upgrade(settings)
     database = Database.of(settings)
-    code = (
-        "from retention.settings import Settings; from workers.queue import supervisor; "
-        "supervisor.run(Settings())"
-    )
+    code = "import retention.settings as s, workers.queue.supervisor as w; w.run(s.Settings())"
     shown = {**ChildEnvironments(settings).of("run"), "PYTHONPATH": str(STAND_INS)}
     process = subprocess.Popen([sys.executable, "-c", code], env=shown, start_new_session=True)
-    children = wait(
-        lambda: len(result := psutil.Process(process.pid).children(recursive=True)) >= 4 and result
-    )
-    job_id = begin_when_up(settings, database)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(120) == 0
-    wait(
-        lambda: (
-            not any(
-                child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children
-            )
-        )
-    )
-    assert scalars(database, select(Process.name)) == []
-    assert job(database, job_id).state in ("queued", "running")  # for the next start
-    database.dispose()
-
-
-def begin_when_up(settings, database) -> str:
+    whole = psutil.Process(process.pid)
+    children = wait(lambda: len(found := whole.children(recursive=True)) >= 4 and found)
     queued_job = ask(database, Retrain(), "long")
     wait(lambda: jobs.wake(settings, queued_job))
-    wait(lambda: job(database, queued_job.id).state == "running")
-    return queued_job.id
+    running_since(database, queued_job.id)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 0
+
+    def is_alive(child) -> bool:
+        return child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+
+    wait(lambda: not any(map(is_alive, children)))
+    assert scalars(database, select(Process.name)) == []
+    assert job(database, queued_job.id).state in ("queued", "running")  # for the next start
+    database.dispose()
 
 
 def test_terminal_job_keeps_its_lease_when_workers_stop(database, settings):
@@ -163,11 +154,8 @@ def test_terminal_job_keeps_its_lease_when_workers_stop(database, settings):
         for queued_job, name in ((workers, "task"), (terminal, jobs.TERMINAL)):
             jobs.claim(session, queued_job.id, processes.worker_name(name))
     supervisor.Supervisor(settings, ("tick",))._release(database)
-    assert (
-        job(database, workers.id).lease_until
-        <= clock.wall()
-        < job(database, terminal.id).lease_until
-    )
+    ended, kept = (job(database, each.id).lease_until for each in (workers, terminal))
+    assert ended <= clock.wall() < kept
 
 
 def test_log_of_a_running_process_stays_short(settings):
@@ -198,10 +186,14 @@ def test_summary_mentions_a_missing_slack_app(settings):
     assert [child.name for child in created.children] == ["broker", *workers, "tick"]
 
 
+def children_of(settings) -> dict[str, supervisor.Child]:
+    return {child.name: child for child in supervisor.Supervisor(settings).children}
+
+
 def test_only_training_has_low_priority_and_fewer_threads(settings, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.getpriority", lambda which, who: 0)
-    created = {child.name: child for child in supervisor.Supervisor(settings).children}
+    created = children_of(settings)
     nice = {name for name, child in created.items() if Path(child.command[0]).name == "nice"}
     limited = {name for name, child in created.items() if "OMP_NUM_THREADS" in child.environment}
     assert created["worker:training"].environment["OMP_WAIT_POLICY"] == "passive"
@@ -210,8 +202,7 @@ def test_only_training_has_low_priority_and_fewer_threads(settings, monkeypatch)
 
 def test_operator_can_set_the_threads_of_training(settings, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    created = {child.name: child for child in supervisor.Supervisor(settings).children}
-    assert created["worker:training"].environment["OMP_NUM_THREADS"] == "7"
+    assert children_of(settings)["worker:training"].environment["OMP_NUM_THREADS"] == "7"
 
 
 def test_card_waits_for_no_batch_job_and_no_other_quick_one(house):
@@ -232,14 +223,12 @@ def test_card_waits_for_no_batch_job_and_no_other_quick_one(house):
 def test_training_does_not_block_other_queues(house):
     settings, database, _ = house
     training = begin(settings, database, Retrain(), "long-training")
-    wait(lambda: job(database, training).state == "running")
-    quick = [
-        begin(settings, database, Digest(), "beside"),
-        begin(settings, database, Sweep(top=1), "beside-2"),
-    ]
+    worker = running_since(database, training)
+    beside = {"beside": Digest(), "beside-2": Sweep(top=1)}
+    quick = [begin(settings, database, request, key) for key, request in beside.items()]
     assert [over(database, item).state for item in quick] == ["done", "done"]
     assert job(database, training).state == "running"
-    process = psutil.Process(child_of(job(database, training).worker))
+    process = psutil.Process(child_of(worker))
     assert process.nice() == max(TRAINING_NICENESS, psutil.Process().nice())
     group = Path(f"/proc/{process.pid}/autogroup")
     if group.exists():  # as the kernel is configured
@@ -252,7 +241,7 @@ def test_training_does_not_block_other_queues(house):
 def test_process_that_hangs_without_a_heartbeat_is_replaced(house):
     settings, database, _ = house
     job_id = begin(settings, database, Retrain(cutoff=datetime(2020, 1, 1, tzinfo=UTC)), "hangs")
-    worker = wait(lambda: (stored := job(database, job_id)).state == "running" and stored.worker)
+    worker = running_since(database, job_id)
     child = child_of(worker)
 
     def killed() -> bool:
@@ -273,7 +262,7 @@ def test_training_of_an_old_database_runs_where_it_was_queued(house):
     queued_job = ask(database, Retrain(), "old")
     set_job(database, queued_job.id, queue="batch")
     assert jobs.wake(settings, job(database, queued_job.id))
-    worker = wait(lambda: (now := job(database, queued_job.id)).state == "running" and now.worker)
+    worker = running_since(database, queued_job.id)
     assert psutil.Process(child_of(worker)).nice() == psutil.Process().nice()
     change(database, jobs.cancel, queued_job.id, ADMIN)
     assert over(database, queued_job.id).state == "cancelled"

@@ -1,19 +1,21 @@
 """Test that each slot of a schedule runs once."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns.lifecycle import transitions
-from retention.db.tables import Campaign, Job, Outbox, RoleGrant, Schedule, Slot
+from retention.db.tables import Campaign, Job, Outbox, Schedule, Slot
 from retention.errors import BadInput
-from tests.workers.harness import ADMIN, ANALYST, CHANNEL
+from tests import world
+from tests.retention.reports.samples import add_campaign
+from tests.workers.harness import ADMIN, ANALYST, CHANNEL, counted, grant
 from tests.workers.queue.test_jobs import together
 from tests.world import read, scalars
 from workers.campaigns import due_steps
@@ -68,24 +70,19 @@ def test_weekly_slots_follow_the_local_day(zone, weekday, minutes, start):
     assert moments == sorted(set(moments))
     for day, moment in result:
         local = moment.astimezone(ZoneInfo(zone))
-        gap = local.replace(tzinfo=None) - datetime.combine(
-            day, datetime.strptime(at, "%H:%M").time()
-        )
-        assert (
-            timedelta() <= gap <= timedelta(days=1)
-        )  # moved only where that time does not exist (Samoa lost a day)
+        gap = local.replace(tzinfo=None) - datetime.combine(day, time.fromisoformat(at))
+        # Moved only where that time does not exist (Samoa lost a day).
+        assert timedelta() <= gap <= timedelta(days=1)
 
 
-def test_first_of_two_equal_local_times_is_used():
-    assert tick.due_at(date(2026, 10, 25), "01:30", "Europe/London") == datetime(
-        2026, 10, 25, 0, 30, tzinfo=UTC
-    )
-
-
-def test_missing_local_time_moves_by_the_gap():
-    assert tick.due_at(date(2026, 3, 29), "01:30", "Europe/London") == datetime(
-        2026, 3, 29, 1, 30, tzinfo=UTC
-    )
+@pytest.mark.parametrize(
+    ("day", "hour"),
+    [(date(2026, 10, 25), 0), (date(2026, 3, 29), 1)],
+    ids=["the first of two equal times", "a missing time moves by the gap"],
+)
+def test_slot_has_one_time_when_clocks_change(day, hour):
+    expected = datetime.combine(day, time(hour, 30), UTC)
+    assert tick.due_at(day, "01:30", "Europe/London") == expected
 
 
 def test_slot_fires_once_at_its_time(database, weekly):
@@ -97,9 +94,7 @@ def test_slot_fires_once_at_its_time(database, weekly):
     with database.reading() as session:
         job = session.get_one(Job, job_id)
         assert (job.kind, job.channel, job.requested_by) == ("digest", CHANNEL, ADMIN)
-        assert (
-            session.scalar(select(func.count()).select_from(Outbox)) == 0
-        )  # the digest notifies, no bar before it
+    assert counted(database, Outbox) == 0  # the digest notifies, no bar before it
 
 
 def test_racing_ticks_make_one_run(database, weekly):
@@ -135,23 +130,10 @@ def test_next_due_skips_no_moment(database, weekly):
 
 
 def test_next_due_includes_campaigns(database):
-    with database.transaction() as session:
-        session.add(
-            Campaign(
-                id="c",
-                name="c",
-                state="approved",
-                post_key="campaign:c",
-                body={},
-                salt="s",
-                drafted_by=ANALYST,
-                clears_at=MONDAY,
-                window_ends_at=MONDAY + timedelta(days=28),
-            )
-        )
-    with database.reading() as session:
-        assert tick.next_due(session, MONDAY - timedelta(hours=1)) == MONDAY
-        assert tick.next_due(session, MONDAY) is None
+    times = {"clears_at": MONDAY, "window_ends_at": MONDAY + timedelta(days=28)}
+    add_campaign(database, "c", name="c", state="approved", **times)
+    assert read(database, tick.next_due, MONDAY - timedelta(hours=1)) == MONDAY
+    assert read(database, tick.next_due, MONDAY) is None
 
 
 def test_failing_schedule_is_reported_once_and_stops_no_other(database, weekly):
@@ -170,21 +152,10 @@ def test_failing_schedule_is_reported_once_and_stops_no_other(database, weekly):
 def test_failing_campaign_is_reported_in_its_thread(database, monkeypatch):
     """Nobody decided on either in time; one is broken."""
     clock.configure(fixed=MONDAY)
-    with database.transaction() as session:
-        for name in ("broken", "sound"):
-            session.add(
-                Campaign(
-                    id=name,
-                    name=name,
-                    state="submitted",
-                    channel=CHANNEL,
-                    post_key=f"post:{name}",
-                    body={},
-                    salt="s",
-                    drafted_by=ANALYST,
-                    expires_at=MONDAY - timedelta(hours=1),
-                )
-            )
+    for name in ("broken", "sound"):
+        place = {"channel": CHANNEL, "post_key": f"post:{name}"}
+        expires_at = MONDAY - timedelta(hours=1)
+        add_campaign(database, name, name=name, state="submitted", expires_at=expires_at, **place)
     expire = transitions.expire
 
     def breaks(session, campaign_id, now):
@@ -204,10 +175,7 @@ def test_failing_campaign_is_reported_in_its_thread(database, monkeypatch):
 
 def test_schedule_of_a_demoted_person_is_skipped(database, settings):
     clock.configure(fixed=MONDAY - timedelta(days=1))
-    with database.transaction() as session:
-        session.add(
-            RoleGrant(team_id=settings.team_id, user_id=ANALYST, role="viewer", granted_by=ADMIN)
-        )
+    world.add(database, grant(settings, ANALYST, "viewer"))
     add(database, Sweep(), by=ANALYST)
     clock.configure(fixed=MONDAY)
     assert tick.tick(database) == []

@@ -12,11 +12,13 @@ from retention.alerts import store
 from retention.alerts.checks import Check
 from retention.alerts.condition import parse_condition
 from retention.audiences.scores import members_at
-from retention.db.tables import Alert, AlertFiring, Cohort, Job, Outbox
+from retention.db.tables import Alert, AlertFiring, Job, Outbox
 from retention.errors import BadInput, Conflict
 from retention.privacy import pseudonym
+from tests import world
 from tests.workers import harness
 from tests.workers.harness import ADMIN, CHANNEL
+from tests.world import change, read, scalars
 from workers import ids, roles
 from workers.customers import alerts
 from workers.delivery import render
@@ -30,14 +32,12 @@ NOON = datetime(2025, 7, 21, 12, 0, tzinfo=UTC)
 
 def add(database, settings, name, condition="last_order > 20", **options) -> int:
     values = {"audience": None, "channel": CHANNEL, "by": ADMIN} | options
-    with database.transaction() as session:
-        return store.add(session, name, parse_condition(condition), **values).id
+    return change(database, store.add, name, parse_condition(condition), **values).id
 
 
 def published(database, settings, checks, at=NOON):
     clock.configure(fixed=at)
-    with database.transaction() as session:
-        return alerts.publish(session, checks, at, f"j{at:%d%H%M}")
+    return change(database, alerts.publish, checks, at, f"j{at:%d%H%M}")
 
 
 def fired(customers=2) -> Check:
@@ -46,8 +46,7 @@ def fired(customers=2) -> Check:
 
 
 def firings(database) -> list[str]:
-    with database.reading() as session:
-        return list(session.scalars(select(AlertFiring.state).order_by(AlertFiring.id)))
+    return scalars(database, select(AlertFiring.state).order_by(AlertFiring.id))
 
 
 def test_alerts_that_fire_together_share_one_message_per_channel(database, settings):
@@ -58,18 +57,22 @@ def test_alerts_that_fire_together_share_one_message_per_channel(database, setti
     posts = published(database, settings, [(one, fired()), (two, late), (other, fired())])
     expected = [(CHANNEL, 2), ("C0OTHER", 1)]
     assert [(post.channel, len(post.values["alerts"])) for post in posts] == expected
-    message = render.message(posts[0].template, zone="UTC", **posts[0].values)
-    shown = json.dumps(message.blocks)
+    blocks = shown_blocks(posts[0])
+    shown = json.dumps(blocks)
     assert pseudonym(settings.key, "c1") in shown
     assert ids.ALERT_MENU in shown
-    assert len(message.blocks) <= 5
+    assert len(blocks) <= 5
+
+
+def shown_blocks(post) -> list[dict]:
+    return render.message(post.template, zone="UTC", **post.values).blocks
 
 
 def test_fired_alert_has_no_operators_and_a_button_to_the_list(database, settings):
     condition = 'risk >= low and city = "New York"'
     alert = add(database, settings, "fresh", condition, audience="berlin")
     (post,) = published(database, settings, [(alert, fired())])
-    blocks = render.message(post.template, zone="UTC", **post.values).blocks
+    blocks = shown_blocks(post)
     shown = blocks[0]["text"]["text"]
     assert "&gt;" not in shown
     (button,) = [b["elements"][0] for b in blocks if b["type"] == "actions"]
@@ -116,8 +119,7 @@ def test_alerts_beyond_the_daily_cap_are_counted_but_not_posted(database, settin
     (post,) = published(database, settings, [(number, fired()) for number in numbers])
     assert len(post.values["alerts"]) == alerts.DAILY_CAP
     assert post.values["capped"] == 2
-    expected = json.dumps(render.message(post.template, zone="UTC", **post.values).blocks)
-    assert "2 more alerts" in expected
+    assert "2 more alerts" in json.dumps(shown_blocks(post))
     assert firings(database).count("capped") == 2
     assert published(database, settings, [(numbers[0], fired())], NOON + timedelta(hours=1)) == ()
     tomorrow = NOON + timedelta(days=1)
@@ -126,18 +128,11 @@ def test_alerts_beyond_the_daily_cap_are_counted_but_not_posted(database, settin
 
 def test_harm_offers_to_stop_the_campaign_and_states_the_false_alarm_rate(database, settings):
     number = add(database, settings, "harm", "campaign harm")
-    campaign = {
-        "id": "c1",
-        "version": 3,
-        "name": "Spring",
-        "currency": "EUR",
-        "low": -300.0,
-        "high": -20.0,
-        "customers": 400,
-    }
+    campaign = {"id": "c1", "version": 3, "name": "Spring", "currency": "EUR", "customers": 400}
+    campaign |= {"low": -300.0, "high": -20.0}
     check = Check({}, True, 400, {"campaigns": [campaign], "false_alarms": 0.05})
     (post,) = published(database, settings, [(number, check)])
-    blocks = render.message(post.template, zone="UTC", **post.values).blocks
+    blocks = shown_blocks(post)
     (button,) = next(block for block in blocks if block["type"] == "actions")["elements"]
     assert (button["action_id"], button["value"]) == (ids.STOP_CAMPAIGN, "c1:3")
     assert "5 of 100" in json.dumps(blocks)
@@ -155,26 +150,11 @@ def test_check_is_due_daily_and_after_a_sweep_but_never_in_quiet_hours(database,
     add(database, settings, "one")
     assert due(NOON)
     assert not due(NOON + timedelta(hours=1))
-    with database.transaction() as session:
-        session.add(
-            Cohort(
-                id="s1",
-                team_id=settings.team_id,
-                run_id="r1",
-                as_of=NOON,
-                model_version="m",
-                tiers=["high"],
-                size=1,
-                revenue_at_risk=1,
-                created_by=ADMIN,
-                created_at=NOON,
-            )
-        )
+    world.add(database, world.cohort(settings, "s1", NOON, created_at=NOON))
     assert due(NOON + timedelta(hours=2))
     tonight, morning = NOON + timedelta(hours=11), NOON + timedelta(hours=20)
     assert not due(tonight)
-    with database.reading() as session:
-        assert alerts.next_check(session, tonight) == morning
+    assert read(database, alerts.next_check, tonight) == morning
     assert due(morning)
 
 
@@ -184,11 +164,10 @@ def test_names_are_unique_and_errors_name_the_nearest(database, settings):
         add(database, settings, "VIP-risk")
     with pytest.raises(BadInput, match="audience"):
         add(database, settings, "x", "model decayed", audience="loyal")
-    with database.transaction() as session:
-        with pytest.raises(BadInput, match="vip-risk"):
-            store.find(session, "vip-rsk")
-        store.remove(session, "vip-risk", ADMIN)
-        assert session.scalars(select(Alert)).all() == []
+    with pytest.raises(BadInput, match="vip-risk"):
+        read(database, store.find, "vip-rsk")
+    change(database, store.remove, "vip-risk", ADMIN)
+    assert scalars(database, select(Alert)) == []
 
 
 def test_tick_checks_alerts_and_posts_the_entry_once(shop_copy):
@@ -197,15 +176,10 @@ def test_tick_checks_alerts_and_posts_the_entry_once(shop_copy):
     def ticked(at) -> list[str]:
         clock.configure(fixed=at)
         tick.tick(database)
-        with database.reading() as session:
-            queued = session.scalars(
-                select(Job.id).where(Job.kind == "alert_check", Job.state == "queued")
-            ).all()
-        for job_id in queued:
+        queued = Job.kind == "alert_check", Job.state == "queued"
+        for job_id in scalars(database, select(Job.id).where(*queued)):
             assert runner.run_job(database, job_id, "t") == "done"
-        with database.reading() as session:
-            keys = session.scalars(select(Outbox.key).where(Outbox.key.startswith("alerts:"))).all()
-        return list(keys)
+        return scalars(database, select(Outbox.key).where(Outbox.key.startswith("alerts:")))
 
     start = shop_copy.end - timedelta(days=9, hours=-12)
     clock.configure(fixed=start)

@@ -8,15 +8,14 @@ import pytest
 from retention import clock
 from retention.audiences import store
 from retention.audiences.parse import parse
-from retention.db.tables import Outbox
 from retention.outreach import calls
 from retention.registry import ChurnDefinition, change_definition
 from retention.reports.digest import digest
-from tests import readonly
+from tests import readonly, world
 from tests.retention.reports.samples import add_campaign, add_measured_campaign
+from tests.workers.harness import ask, row
 from workers.delivery import render
 from workers.delivery.block_limits import MESSAGE_CHARACTERS, size
-from workers.queue import jobs
 from workers.requests import Digest, Sweep
 from workers.tasks import runner
 
@@ -26,9 +25,7 @@ def desk(shop, tmp_path):
     """A copy of the tiny shop, three weeks before its last event."""
     copy = readonly.copy_of(shop, tmp_path / "shop", currency="EUR")
     clock.configure(fixed=shop.end - timedelta(days=21))
-    with copy.database.transaction() as session:
-        decided = ChurnDefinition(28, 56, "person")
-        change_definition(session, decided, "operator")
+    world.change(copy.database, change_definition, ChurnDefinition(28, 56, "person"), "operator")
     yield copy.database, copy.lake, shop.end
     copy.database.dispose()
 
@@ -90,15 +87,9 @@ def test_message_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
 @pytest.mark.nightly
 def test_digest_message_fits_slack_with_many_campaigns(desk):
     database, lake, _ = desk
+    times = {"window_ends_at": clock.now(), "created_at": clock.now()}
     for number in range(30):
-        add_campaign(
-            database,
-            f"c{number}",
-            name="Long " * 40,
-            state="live",
-            window_ends_at=clock.now(),
-            created_at=clock.now(),
-        )
+        add_campaign(database, f"c{number}", name="Long " * 40, state="live", **times)
     page = digest(lake, database)
     assert size(_details(page).blocks) <= MESSAGE_CHARACTERS
 
@@ -185,25 +176,17 @@ def _details(page, sections=ALL_SECTIONS):
 
 def test_digest_job_posts_a_message_and_its_page_in_the_thread(desk):
     database, _, _ = desk
-    with database.transaction() as session:
-        submitted = jobs.submit(
-            session, Digest(), requested_by="U0VIEWER", channel="C0CRM", idem_key="k", announce=True
-        )
-    assert runner.run_job(database, submitted.job.id, "t") == "done"
-    with database.reading() as session:
-        rows = {row.key: row for row in session.query(Outbox)}
-    message, page = rows[f"job:{submitted.job.id}"], rows[f"job:{submitted.job.id}:report"]
-    assert rows[f"job:{submitted.job.id}:details"].thread_key == message.key
+    key = f"job:{ask(database, Digest(), 'k').id}"
+    assert runner.run_job(database, key.removeprefix("job:"), "t") == "done"
+    message, details, page = (row(database, key + part) for part in ("", ":details", ":report"))
     assert "week" in message.payload["images"]
-    assert page.kind == "file"
-    assert page.thread_key == message.key
+    assert (details.thread_key, page.thread_key, page.kind) == (key, key, "file")
 
 
 def test_digest_of_an_audience_counts_who_came_and_left(desk):
     database, _lake, _ = desk
-    with database.transaction() as session:
-        counted = store.Counted(1, clock.now())
-        store.save(session, "silent", parse("last_order > 20"), counted=counted, by="operator")
+    saved = {"counted": store.Counted(1, clock.now()), "by": "operator"}
+    world.change(database, store.save, "silent", parse("last_order > 20"), **saved)
     data = runner.run_inline(database, Digest(audience="silent"), user="operator")
     shown = data["audience"]
     assert shown["customers"] - shown["customers_before"] == shown["new"] - shown["left"]

@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 import pytest
 
@@ -10,25 +9,22 @@ from retention.campaigns.planning.offers import next_step
 from retention.db.tables import Cohort
 from retention.reports import digest as reports
 from retention.reports.outlook import Risk
+from retention.settings import Settings
 from tests.bot.message_samples import samples
+from tests.world import add, cohort
 from workers.delivery import render
 from workers.tasks.customers import sweep
 
 MONDAY = datetime(2017, 10, 9, 13, tzinfo=UTC)
 WEEK = timedelta(days=7)
+LISTED = {"id": "a", "size": 334, "tiers": ["high"], "model_version": "rules"} | {
+    "as_of": MONDAY.isoformat()
+}
 
 
 def _cohort(name: str, as_of: datetime, **more) -> Cohort:
-    values = {"model_version": "rules", "tiers": ["high"], "size": 334, "horizon_days": 28} | more
-    return Cohort(
-        id=name,
-        run_id=name,
-        as_of=as_of,
-        revenue_at_risk=Decimal(1),
-        created_by="U1",
-        team_id="local",
-        **values,
-    )
+    values = {"model_version": "rules", "size": 334, "horizon_days": 28} | more
+    return cohort(Settings(_env_file=None), name, as_of, **values)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +39,7 @@ def _cohort(name: str, as_of: datetime, **more) -> Cohort:
     ],
 )
 def test_digest_finds_the_last_list_if_rules_made_it(database, settings, as_of, more, by_model):
-    with database.transaction() as session:
-        session.add(_cohort("a", as_of, **more))
+    add(database, _cohort("a", as_of, **more))
     with database.reading() as session:
         listed = reports._list_by_rules(session, MONDAY)
         before = Risk({"high": 103, "medium": 431, "low": 1672}, 1.0, ())
@@ -64,15 +59,13 @@ def test_digest_says_what_the_model_would_have_listed():
 
 
 def test_first_list_of_a_model_says_that_rules_made_the_last_one(database):
-    with database.transaction() as session:
-        session.add(_cohort("a", MONDAY - WEEK))
+    add(database, _cohort("a", MONDAY - WEEK))
     now = _cohort("b", MONDAY - WEEK, model_version="churn-1")  # of the same day
     with database.reading() as session:
         listed = sweep._list_by_rules(session, now)
         assert (listed.id, listed.size) == ("a", 334)
         assert sweep._list_by_rules(session, _cohort("c", MONDAY)) is None
-    with database.transaction() as session:
-        session.add(_cohort("d", MONDAY, model_version="churn-1"))
+    add(database, _cohort("d", MONDAY, model_version="churn-1"))
     with database.reading() as session:
         later = _cohort("e", MONDAY + WEEK, model_version="churn-1")
         assert sweep._list_by_rules(session, later) is None
@@ -93,13 +86,7 @@ def test_first_list_of_a_model_says_that_rules_made_the_last_one(database):
 def test_details_of_a_list_by_rules_tell_one_story(training, has_model, says):
     view = render.view(
         "sweep/details",
-        cohort={
-            "id": "a",
-            "size": 334,
-            "tiers": ["high"],
-            "as_of": MONDAY.isoformat(),
-            "model_version": "rules",
-        },
+        cohort=LISTED,
         result={"selection_note": "`/retention retrain` makes one."},
         quality={},
         training=training,
@@ -151,13 +138,7 @@ def test_missing_offer_has_its_reason(consent, says):
 def test_details_of_a_lapsed_list_do_not_describe_the_churn_model(has_amounts):
     view = render.view(
         "sweep/details",
-        cohort={
-            "id": "a",
-            "size": 50,
-            "tiers": ["lapsed"],
-            "as_of": MONDAY.isoformat(),
-            "model_version": "churn-1",
-        },
+        cohort={**LISTED, "size": 50, "tiers": ["lapsed"], "model_version": "churn-1"},
         result={
             "has_amounts": has_amounts,
             "groups": {"active": 9, "lapsed": 61, "one_time": 7},

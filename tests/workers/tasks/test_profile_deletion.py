@@ -18,8 +18,8 @@ from retention.keys import Keys
 from tests import shop as tiny
 from tests.standins.profile_platforms import PLATFORMS
 from tests.workers import harness
-from tests.world import scalars
-from workers.requests import Forget, Tidy
+from tests.world import add, execute, scalars
+from workers.requests import Forget, PlatformSync, Tidy
 from workers.schedule import tick as schedule
 from workers.tasks.runner import run_job
 
@@ -122,11 +122,8 @@ def test_erasure_deletes_profiles_everywhere_and_asks_again_where_it_failed(
     for platform in platforms.values():
         assert customer not in platform.properties()
         assert len(platform.properties()) == 1
-    with shop.database.reading() as session:
-        audit = session.scalars(
-            select(Audit).where(Audit.action == "customer.forget_profile")
-        ).all()
-        replies = session.scalars(select(Outbox).where(Outbox.thread_key == f"job:{job.id}")).all()
+    audit = scalars(shop.database, select(Audit).where(Audit.action == "customer.forget_profile"))
+    replies = scalars(shop.database, select(Outbox).where(Outbox.thread_key == f"job:{job.id}"))
     assert sorted(row.details["connection"] for row in audit) == sorted(PLATFORMS)
     assert {row.details["result"] for row in audit} == {"deleted"}
     assert len(replies) == 2
@@ -195,8 +192,7 @@ def test_admin_sees_whom_to_delete_by_hand_until_it_is_done(
 
 def test_profile_left_to_an_admin_is_forgotten_after_30_days(shop, by_hand):
     for due, kept in ((clock.wall() + timedelta(days=29), True), (clock.wall(), False)):
-        with shop.database.transaction() as session:
-            session.execute(update(ProfileDeletion).values(retry_at=due))
+        execute(shop.database, update(ProfileDeletion).values(retry_at=due))
         run(shop, harness.ask(shop.database, Tidy(), f"tidy {kept}"))
         assert bool(rows(shop)[0].sealed) == kept
 
@@ -219,24 +215,12 @@ def test_connection_with_a_new_key_is_asked_again(shop, someone, klaviyo):
 
 
 def test_request_waits_while_a_hand_over_could_write_the_profile_again(shop, someone, klaviyo):
-    with shop.database.transaction() as session:
-        session.add(
-            Job(
-                id="sync",
-                kind="platform_sync",
-                queue="batch",
-                args={},
-                idem_key="sync",
-                state="running",
-                attempt=1,
-                requested_by=ADMIN,
-                lease_until=clock.wall() + timedelta(minutes=5),
-            )
-        )
+    begun = {"state": "running", "attempt": 1, "lease_until": clock.wall() + timedelta(minutes=5)}
+    hand_over = PlatformSync(connection_id=1, snapshot_id=1)
+    add(shop.database, harness.job_row(shop.settings, "sync", hand_over, **begun))
     assert states(forget(shop, someone[0])) == {"klaviyo": ("waiting", "busy")}
     assert someone[0] in klaviyo.properties()
-    with shop.database.transaction() as session:
-        session.execute(update(Job).where(Job.id == "sync").values(state="done"))
+    execute(shop.database, update(Job).where(Job.id == "sync").values(state="done"))
     make_due(shop)
     tick(shop)
     assert someone[0] not in klaviyo.properties()
@@ -256,10 +240,8 @@ def test_platform_without_access_to_profiles_is_named(shop, someone):
 def test_second_attempt_still_knows_the_address(shop, someone, klaviyo):
     with shop.database.transaction() as session:
         for contacts in ([someone[1]], []):
-            planned = profile_deletion.plan(
-                session, "j", [someone[0]], lambda _, found=contacts: found
-            )
-            session.add_all(planned)
+            known = lambda _, found=contacts: found  # noqa: E731
+            session.add_all(profile_deletion.plan(session, "j", [someone[0]], known))
     (row,) = rows(shop)
     assert profile_deletion.ask(shop.database, row.id) == ("", None)
     assert someone[0] not in klaviyo.properties()

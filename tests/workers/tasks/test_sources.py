@@ -21,7 +21,7 @@ from retention.lake import Lake
 from tests.bot.wire import words
 from tests.retention.connect.shops import SHOPS, connected
 from tests.workers.harness import CHANNEL
-from tests.world import one, read, scalars
+from tests.world import change, one, read, scalars
 from workers import ids
 from workers.campaigns.requests import ShopReconcile
 from workers.data.source_pulls import next_pull, parse_interval, period
@@ -43,9 +43,7 @@ event_type  = { value = "purchase" }
 
 
 def lines(start: int, stop: int, head: str = "id,customer,at,paid") -> str:
-    rows = [
-        f"o{one},c{one % 7},2025-07-01 10:{one % 60:02}:00,{one}.5" for one in range(start, stop)
-    ]
+    rows = [f"o{n},c{n % 7},2025-07-01 10:{n % 60:02}:00,{n}.5" for n in range(start, stop)]
     return "\n".join([head, *rows]) + "\n"
 
 
@@ -264,11 +262,8 @@ def test_password_of_a_database_is_read_from_a_file_and_encrypted(desk, tmp_path
 
 
 def test_intervals_and_next_pulls():
-    assert [parse_interval(text) for text in ("hour", "Night", "mon 9:00")] == [
-        "hour",
-        "daily 03:00",
-        "mon 09:00",
-    ]
+    stored = {"hour": "hour", "Night": "daily 03:00", "mon 9:00": "mon 09:00"}
+    assert {text: parse_interval(text) for text in stored} == stored
     with pytest.raises(BadInput, match="`hour` and `night`"):
         parse_interval("often")
     assert next_pull("hour", "UTC", NOON) == NOON + timedelta(hours=1)
@@ -281,13 +276,10 @@ def test_large_shop_is_loaded_by_several_pulls(desk, monkeypatch):
     monkeypatch.setattr(source_pull, "MAX_SECONDS", 0.0)
     with connected("woocommerce") as (connector, stand_in):
         with desk.database.transaction() as session:
-            values = SHOPS["woocommerce"].values(stand_in)
-            shop = connections.add(
-                session, "orders", "woocommerce", connector.settings, values, channel=None, by="U1"
-            )
-            new = source_records.NewSource(
-                "orders", "shop", "woocommerce", "daily 03:00", "UTC", NOON
-            )
+            own = connector.settings, SHOPS["woocommerce"].values(stand_in)
+            shop = connections.add(session, "orders", "woocommerce", *own, channel=None, by="U1")
+            place = ("orders", "shop", "woocommerce", "daily 03:00", "UTC", NOON)
+            new = source_records.NewSource(*place)
             source_records.add(session, new, by="U1", connection=shop)
         assert desk.at(NOON) == ["done"]
         assert desk.source().next_at == NOON + timedelta(minutes=10)
@@ -299,7 +291,7 @@ def test_large_shop_is_loaded_by_several_pulls(desk, monkeypatch):
 
 
 @contextmanager
-def new_shop(kind, folder, monkeypatch, **changes):
+def new_shop(kind, folder, monkeypatch, name="shop", **changes):
     """Yield a stand-in and the options that connect it; secrets are in files."""
     with connected(kind) as (connector, stand_in):
         options = []
@@ -311,7 +303,7 @@ def new_shop(kind, folder, monkeypatch, **changes):
                 monkeypatch.setenv(f"{setting.key.upper()}_FILE", str(folder / setting.key))
             elif value:
                 options += ["--set", f"{setting.key}={value}"]
-        yield stand_in, ["source", "add", "shop", kind, *options]
+        yield stand_in, ["source", "add", name, kind, *options]
 
 
 def subscribed(stand_in) -> list[dict]:
@@ -354,9 +346,8 @@ def test_webhooks_that_a_shop_dropped_are_back_after_the_night(
         subscribed(stand_in).pop()
         if kind == "woocommerce":
             stand_in.webhooks[0]["status"] = "disabled"
-        with desk.database.reading() as session:
-            (shop,) = session.scalars(select(Connection))
-            (night,) = shop_checks.due(session, NOON)
+        (shop,) = scalars(desk.database, select(Connection))
+        (night,) = read(desk.database, shop_checks.due, NOON)
         assert night.id == shop.id
         request = ShopReconcile(connection_id=shop.id)
         expected = {"added": 1, "present": hooks - 1}
@@ -386,9 +377,8 @@ def test_shop_without_a_scope_is_not_stored(desk, tmp_path, monkeypatch, capsys,
         assert run(command) == 2
         assert f"lacks {scope}, so nothing was stored" in capsys.readouterr().err
         assert not stand_in.subscriptions
-    with desk.database.reading() as session:
-        assert not session.scalars(select(Connection)).all()
-        assert not session.scalars(select(Source)).all()
+    assert not scalars(desk.database, select(Connection))
+    assert not scalars(desk.database, select(Source))
 
 
 @pytest.mark.nightly_after(1)
@@ -396,18 +386,8 @@ def test_shop_without_a_scope_is_not_stored(desk, tmp_path, monkeypatch, capsys,
 def test_shop_is_connected_pulled_and_says_when_its_key_was_revoked(
     desk, tmp_path, monkeypatch, kind
 ):
-    with connected(kind) as (connector, stand_in):
-        given = []
-        for setting in connector.settings:
-            value = SHOPS[kind].values(stand_in).get(setting.key)
-            if setting.is_secret:
-                path = tmp_path / setting.key
-                path.write_text(value or "")
-                monkeypatch.setenv(f"{setting.key.upper()}_FILE", str(path))
-            elif value:
-                given += ["--set", f"{setting.key}={value}"]
-        options = ["--every", "hour", "--channel", CHANNEL, *given]
-        assert run(["source", "add", "orders", kind, *options]) == 0
+    with new_shop(kind, tmp_path, monkeypatch, name="orders") as (stand_in, command):
+        assert run([*command, "--every", "hour", "--channel", CHANNEL]) == 0
         assert desk.at(NOON + timedelta(hours=1)) == ["done"], desk.posts()
         assert desk.runs()[0].rows_accepted > 0
         before = events(desk.settings)
@@ -421,23 +401,8 @@ def test_shop_is_connected_pulled_and_says_when_its_key_was_revoked(
 
 
 def test_overdue_source_does_not_hide_a_later_one(settings, database):
-    with database.transaction() as session:
-        for name, hours in (("overdue", -3), ("later", 1)):
-            session.add(
-                Source(
-                    team_id=settings.team_id,
-                    name=name,
-                    kind="files",
-                    location="*.csv",
-                    table_name="events",
-                    every="hour",
-                    timezone="UTC",
-                    next_at=NOON + timedelta(hours=hours),
-                    config={},
-                    watermark={},
-                    columns={},
-                    secrets=connections.encrypt(settings.keys, {}),
-                    created_by="operator",
-                )
-            )
+    for name, hours in (("overdue", -3), ("later", 1)):
+        at = NOON + timedelta(hours=hours)
+        new = source_records.NewSource(name, "files", "*.csv", "hour", "UTC", at)
+        change(database, source_records.add, new, by="operator")
     assert read(database, tick.next_due, NOON) == NOON + timedelta(hours=1)
