@@ -64,12 +64,12 @@ FUTURE = st.lists(
         }
     ),
     min_size=1,
-    max_size=6,
+    max_size=40,  # an example takes a second, and a row nothing
 )
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(rows=FUTURE)
 def test_future_events_change_no_feature(base, rows):

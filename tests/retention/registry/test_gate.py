@@ -87,6 +87,12 @@ def logistic(training):
     return fit(training, model="logistic")
 
 
+@pytest.fixture(scope="module")
+def first(training, logistic):
+    """The backtest of a first model."""
+    return backtest(training, logistic, None)
+
+
 def test_backtest_origins_are_a_horizon_apart(training):
     pairs = backtest_origins(training)
     assert len(pairs) == gate.ORIGINS
@@ -98,15 +104,14 @@ def test_backtest_origins_are_a_horizon_apart(training):
     assert all(later - earlier >= horizon for later, earlier in itertools.pairwise(moments))
 
 
-def test_first_model_is_used_and_failures_are_reported(training, logistic):
-    result = backtest(training, logistic, None)
-    assert result.promote
-    assert result.why.startswith("It is the first.")
-    figures = result.as_dict()
+def test_first_model_is_used_and_failures_are_reported(first):
+    assert first.promote
+    assert first.why.startswith("It is the first.")
+    figures = first.as_dict()
     assert len(figures["origins"]) == gate.ORIGINS
     assert {check["name"] for check in figures["checks"]} == {"ece", "slope", "psi", "baselines"}
     failed = [check["text"] for check in figures["checks"] if not check["passed"]]
-    assert all(text in result.why for text in failed)
+    assert all(text in first.why for text in failed)
 
 
 def test_same_recipe_is_compared_on_origins_new_to_the_champion(training, logistic):
@@ -166,9 +171,8 @@ class _Inverted:
         return self.model.predict_proba(X)[:, ::-1]
 
 
-def test_faulty_model_may_replace_a_worse_champion(training, logistic, monkeypatch):
+def test_faulty_model_may_replace_a_worse_champion(training, logistic, first, monkeypatch):
     """Both fail the calibration limits; the worse one must not stay."""
-    first = backtest(training, logistic, None)
     bold = replace(logistic, estimator="forest", cutoff=training.cutoff - timedelta(days=90))
     collapsed = replace(bold, model=_Inverted(logistic.model))
     origins = tuple(
