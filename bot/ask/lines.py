@@ -5,10 +5,10 @@ from datetime import date
 
 from bot.ask import rules
 from bot.ask.figures import find_conditions, find_period
+from bot.ask.references import Vocabulary
 from bot.ask.result import Subject
 from bot.ask.sentence import is_chinese
 from bot.ask.values import find_values
-from bot.ask.vocabulary import Vocabulary
 
 THESE = re.compile(
     r"\b(?:these|those|them|this list|that list|the list|this cohort|these customers)\b|"

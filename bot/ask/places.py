@@ -2,14 +2,10 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from bot.ask.sentence import is_chinese
 from retention.audiences.expression import Comparison, OneOf
-from retention.lake.customer_directory import stored_places
-
-if TYPE_CHECKING:
-    from bot.services import Services
 
 # The field and the value of each place of the shop's customers, by its lower-case name.
 Places = Mapping[str, tuple[str, str]]
@@ -33,12 +29,6 @@ _WORD = re.compile(r"[\w'’.-]*\w")
 _ZH_BEFORE, _ZH_AFTER = re.compile(r"(?:居?住在|来自|在|住)$"), re.compile(r"市?(?:地区)?的?")
 _ZH_JOINT = re.compile(r"[和或与及、,]")
 _NAMED = re.compile(r"(?:in|from|near) (?:the )?[A-Z][\w'’-]+(?: [A-Z][\w'’-]+)*")
-
-
-def shop_places(services: "Services") -> Places | None:
-    """Return the places of the shop's customers, as of the last import; None if not known."""
-    with services.database.reading() as session:
-        return stored_places(session)
 
 
 def known(text: str, places: Callable[[], Places | None] | None) -> Places | None:

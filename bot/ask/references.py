@@ -1,10 +1,24 @@
-"""Find what a sentence means by a name, or by its place in the thread's list."""
+"""Find what a sentence means by a name of the shop, or by its place in the thread's list."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
 
 from bot.ask.dates import MONTHS, WEEKDAYS, number
+from bot.ask.places import Places
 from bot.ask.sentence import word_list
+from retention.audiences import store
+from retention.db.tables import Campaign
+from retention.lake import customer_directory
+
+if TYPE_CHECKING:
+    from bot.services import Services
+
+MAX_CAMPAIGNS = 200  # the newest
 
 Span = tuple[str, int, int]
 
@@ -73,6 +87,56 @@ _UNKNOWN_CAMPAIGN = re.compile(
 _DEEDS = frozenset(("stop", "approve", "submit", "reject", "preview", "edit", "open", "cancel"))
 _LATIN = re.compile(r"[a-z0-9%'-]+")
 _ZH_THIS = re.compile("[这那该此]|所有|当前")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Names of saved audiences, places, campaigns and goods, and the thread's listed customers."""
+
+    audiences: Collection[str] = ()
+    places: Places | None = None
+    campaigns: Mapping[str, str] = field(default_factory=dict)  # name by id
+    goods: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # column, value by name
+    customers: Sequence[str] = ()
+    persons: bool = True  # whether capitals may be a person's name
+
+
+@dataclass(frozen=True, slots=True)
+class ShopNames:
+    """What a shop has by name. ``places`` and ``goods`` are read only for what may name one."""
+
+    audiences: Collection[str] = ()
+    places: Callable[[], Places | None] | None = None
+    campaigns: Mapping[str, str] = field(default_factory=dict)  # name by id
+    goods: Callable[[], Mapping[str, tuple[str, str]]] | None = None
+    # Tells a person from a group in capitals, such as "Premium Plus".
+    may_be_person: Callable[[str], bool] | None = None
+
+
+def of_shop(services: "Services") -> ShopNames:
+    """Return the names that the shop has."""
+    settings, database = services.settings, services.database
+    newest = (
+        select(Campaign.id, Campaign.name)
+        .where(Campaign.team_id == settings.team_id)
+        .order_by(Campaign.created_at.desc(), Campaign.id)
+        .limit(MAX_CAMPAIGNS)
+    )
+    with database.reading() as session:
+        audiences = [each.name for each in store.saved(session)]
+        campaigns = dict(session.execute(newest).tuples().all())
+
+    def read(query: Callable[..., Any], *args: str) -> Any:
+        with database.reading() as session:
+            return query(session, *args)
+
+    return ShopNames(
+        audiences,
+        partial(read, customer_directory.stored_places),
+        campaigns,
+        partial(read, customer_directory.stored_goods),
+        partial(read, customer_directory.may_be_name),
+    )
 
 
 def find_person(text: str) -> Span | None:

@@ -10,12 +10,11 @@ from bot.ask.dates import months_back
 from bot.ask.figures import find_conditions, find_period
 from bot.ask.lines import THESE, Lines, word_of
 from bot.ask.parts import PICKING, unused_parts
-from bot.ask.references import names_other_campaign
+from bot.ask.references import ShopNames, Vocabulary, names_other_campaign
 from bot.ask.result import CHANGING, Subject, Understanding, changes, path_of
 from bot.ask.sentence import clean, correct, is_chinese
 from bot.ask.similar import NONE, examples
 from bot.ask.values import MARKS
-from bot.ask.vocabulary import ShopNames, Vocabulary
 from bot.commands.parsing import parse, split_words
 from bot.slack import glossary
 from retention.errors import Refused

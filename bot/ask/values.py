@@ -9,8 +9,7 @@ from functools import partial
 from bot.ask import dates
 from bot.ask.dates import NUMBER, number
 from bot.ask.places import find_places
-from bot.ask.references import find_campaign, find_listed, find_person
-from bot.ask.vocabulary import Vocabulary
+from bot.ask.references import Vocabulary, find_campaign, find_listed, find_person
 
 _LETTERS = "2-9abcdefghjkmnpqrstvwxyz"
 _BEFORE, _AFTER = r"(?<![a-z0-9_-])", r"(?![a-z0-9_-])"

@@ -95,7 +95,7 @@ def glossary(call: Call, word: tuple[str, ...]) -> Answer:
 def ask(call: Call, sentence: tuple[str, ...]) -> Answer:
     """Show the command for a sentence."""
     from bot.ask import understand
-    from bot.ask.vocabulary import of_shop
+    from bot.ask.references import of_shop
 
     today = clock.now().astimezone(call.settings.zone).date()
     understanding = understand(" ".join(sentence), today, shop=of_shop(call.services))

@@ -20,8 +20,8 @@ from bot.ask import Subject, Understanding, changes, understand
 from bot.ask.endpoint import ask_endpoint
 from bot.ask.lines import word_of
 from bot.ask.places import Gap
+from bot.ask.references import of_shop
 from bot.ask.sentence import clean, is_chinese
-from bot.ask.vocabulary import of_shop
 from bot.commands.parsing import ParsedCommand, parse
 from bot.commands.tree import SLACK, Answer, Call
 from bot.http.rate_limit import TokenBuckets

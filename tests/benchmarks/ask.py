@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from bot.ask import Subject, Understanding, changes, understand
-from bot.ask.vocabulary import ShopNames
+from bot.ask.references import ShopNames
 from tests.benchmarks.measure import Figure
 
 FOLDER = Path(__file__).with_name("sentences")

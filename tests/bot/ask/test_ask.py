@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from bot.ask import Subject, Understanding, understand
 from bot.ask.endpoint import ask_endpoint
+from bot.ask.references import ShopNames
 from bot.ask.result import CHANGING, READING
 from bot.ask.sentence import clean, correct, distance
-from bot.ask.vocabulary import ShopNames
 from bot.commands.catalogue import entries
 from bot.commands.parsing import parse
 from bot.commands.tree import root
