@@ -16,7 +16,7 @@ SERVER = """
 import json, os, signal, socket, sys
 import alembic, deltalake, duckdb, ibis.backends.duckdb, matplotlib.pyplot, pandas, pyarrow.dataset
 import bot.terminal, bot.terminal.terminal_runner, bot.commands
-import retention.campaigns.codes.file_imports, retention.lake.importing.import_files
+import retention.campaigns.measurement.response_files, retention.lake.importing.import_files
 import retention.reports.quality, retention.erasure, retention.installation.rotation
 bot.commands.tree.root()
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)

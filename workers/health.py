@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from retention.db import Database
 from retention.settings import Settings, load_settings_or_exit
-from workers.queue import processes
+from workers.queue import live_processes
 
 
 def healthy(settings: Settings, role: str) -> bool:
@@ -28,7 +28,7 @@ def healthy(settings: Settings, role: str) -> bool:
     database = Database(settings.database_url.get_secret_value(), settings)
     try:
         with database.reading() as session:
-            return f"{role}@{socket.gethostname()}" in processes.alive(session)
+            return f"{role}@{socket.gethostname()}" in live_processes.alive(session)
     except SQLAlchemyError:
         return False
     finally:

@@ -16,8 +16,8 @@ from retention.errors import BadInput, Conflict
 from retention.text import gettext
 from workers import roles
 from workers.delivery import outbox
+from workers.job_requests import Retrain, title_of
 from workers.queue import jobs
-from workers.requests import Retrain, title_of
 from workers.tasks.interface import Post
 
 ROLE = "admin"

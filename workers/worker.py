@@ -18,7 +18,7 @@ from retention import logs
 from retention.db import Database
 from retention.settings import load_settings_or_exit
 from workers.app import RUN_JOB, TRAINING, make_app
-from workers.queue import processes
+from workers.queue import live_processes
 from workers.queue.idle_exit import IdleExit
 from workers.queue.warm_up import WarmUp, is_wanted
 from workers.tasks.runner import run_job
@@ -62,7 +62,7 @@ class Reports(StartStopStep):
         """Report now and from now on."""
         self.stop(parent)
         self._report()
-        self.timer = parent.timer.call_repeatedly(processes.REPORT_EVERY, self._report)
+        self.timer = parent.timer.call_repeatedly(live_processes.REPORT_EVERY, self._report)
 
     def stop(self, parent: Any) -> None:
         """Stop the reports."""
@@ -73,7 +73,7 @@ class Reports(StartStopStep):
     def _report(self) -> None:
         database = Database(settings.database_url.get_secret_value(), settings)
         try:
-            processes.report(database, f"worker:{_queues()}")
+            live_processes.report(database, f"worker:{_queues()}")
         finally:
             database.engine.dispose()
 

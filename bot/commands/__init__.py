@@ -5,7 +5,7 @@ A file ``bot/commands/<name>.py`` has the command ``<name>``: a `Command`, or a 
 whole command. It gets a `Call` (person, place, services)
 and the parsed parameters, and returns one of these:
 
-- A ``workers.requests.Request``: work for the workers. Slack queues it and acknowledges. The
+- A ``workers.job_requests.Request``: work for the workers. Slack queues it and acknowledges. The
   terminal runs it at once, or queues it with ``--queue``. The function must be pure, and the
   command names its request class, which has the role.
 - An `Answer`: an immediate answer. Slack shows ``templates/slack/<template>.yaml.j2`` to the

@@ -13,8 +13,8 @@ from retention.alerts.condition import parse_condition
 from retention.db.tables import Alert
 from retention.text import gettext
 from workers import roles
-from workers.customers.audiences import check_exists
-from workers.requests import AlertTest
+from workers.customers.audience_filter import check_exists
+from workers.job_requests import AlertTest
 
 COMMAND = group("alert", default="list")
 

@@ -9,8 +9,8 @@ from bot.commands.tree import SLACK, Answer, Call, group, request
 from retention.audiences import store
 from retention.audiences.plain import understand
 from retention.text import gettext
-from workers.customers.audiences import check_condition, check_exists
-from workers.requests import AudienceSave, AudienceShow
+from workers.customers.audience_filter import check_condition, check_exists
+from workers.job_requests import AudienceSave, AudienceShow
 
 COMMAND = group("audience", default="list")
 

@@ -32,9 +32,9 @@ from retention.outreach import send_summary
 from retention.outreach.adapter import EMAIL, MESSAGE_CHANNELS, require_text_channel
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers.campaigns import call_lists, decisions
+from workers.campaigns import call_messages, decisions
 from workers.campaigns.follow_ups import channel_request
-from workers.campaigns.requests import (
+from workers.campaigns.job_requests import (
     CampaignCsv,
     CampaignDraft,
     CampaignLook,
@@ -42,7 +42,7 @@ from workers.campaigns.requests import (
     CampaignPreview,
     CampaignWiden,
 )
-from workers.customers import audiences
+from workers.customers import audience_filter
 
 # A code block or a phone's keyboard may capitalise the id.
 CAMPAIGN_ID = click.argument("campaign", callback=lambda _context, _argument, typed: typed.lower())
@@ -105,14 +105,14 @@ def draft(
         with call.database.reading() as session:
             decisions.find_cohort(session, cohort)
     valid_name = None if name is None else normalize_name(name)
-    audience = audiences.check_exists(call.database, audience)
+    audience = audience_filter.check_exists(call.database, audience)
     require_text_channel(call.settings, channel or EMAIL)
     return request(
         CampaignDraft,
         cohort_id=cohort,
         name=valid_name,
         audience=audience,
-        where=audiences.check_condition(where),
+        where=audience_filter.check_condition(where),
         message_channel=channel or EMAIL,
         **terms,
     )
@@ -326,7 +326,7 @@ def call_list(call: Call, campaign: str) -> CampaignCsv:
 def my_calls(call: Call) -> Answer:
     """List a person's open calls."""
     with call.database.reading() as session:
-        rows = call_lists.open_calls(session, call.user)
+        rows = call_messages.open_calls(session, call.user)
     return Answer("campaign/my_calls", {"calls": rows})
 
 

@@ -22,7 +22,7 @@ from bot.commands.tree import SLACK, Answer, Call, TerminalOption, command, requ
 from retention import clock
 from retention.errors import BadInput
 from retention.text import gettext
-from workers.requests import Cohort, Customers, Forget, Recommend, Sales, Score
+from workers.job_requests import Cohort, Customers, Forget, Recommend, Sales, Score
 
 
 @command("score", request=Score, private=True)

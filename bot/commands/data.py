@@ -8,7 +8,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, group, request
 from retention.errors import BadInput
 from retention.lake.importing import quarantine
 from retention.text import gettext
-from workers.requests import DataQuality
+from workers.job_requests import DataQuality
 
 REASON = option("--reason", gettext("Only the rows with this reason."), metavar="WORDS")
 
@@ -71,7 +71,7 @@ def release_quarantined(
     call: Call, reason: str | None, everything: bool, map_path: Path | None
 ) -> Answer:
     """Import quarantined rows with the present map and rules."""
-    from retention.campaigns.codes.file_imports import LISTENER
+    from retention.campaigns.measurement.response_files import LISTENER
     from retention.lake.importing.release import release
 
     if (reason is None) != everything:

@@ -12,7 +12,7 @@ from retention.lake.quality import find_findings
 from retention.lake.suggesting.suggest import suggest
 from retention.text import gettext
 from workers.data.imports import TABLES, import_table
-from workers.requests import ImportFiles
+from workers.job_requests import ImportFiles
 
 # Tables in the SQL database, with the columns of their files.
 DATABASE_TABLES = {

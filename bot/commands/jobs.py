@@ -13,8 +13,8 @@ from retention.text import gettext
 from workers import roles
 from workers.delivery import outbox
 from workers.delivery.slack import is_channel
+from workers.job_requests import title_of
 from workers.queue import jobs
-from workers.requests import title_of
 
 JOBS = group("jobs", default="list")
 

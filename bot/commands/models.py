@@ -19,7 +19,7 @@ from retention.errors import BadInput
 from retention.reports.card import card as build_card
 from retention.text import gettext
 from workers import model_changes
-from workers.requests import ModelCard, Monitor
+from workers.job_requests import ModelCard, Monitor
 
 KIND = click.argument(
     "kind", type=choice("churn", "recommend"), default="churn", metavar="[churn|recommend]"

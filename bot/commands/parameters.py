@@ -208,7 +208,7 @@ def scoped_request(
     call: Call, kind: type[R], audience: str | None, where: str | None, **fields: Any
 ) -> R:
     """Build a request about the customers of an audience, a condition, or all."""
-    from workers.customers.audiences import check_condition, check_exists
+    from workers.customers.audience_filter import check_condition, check_exists
 
     audience = check_exists(call.database, audience)
     return request(kind, audience=audience, where=check_condition(where), **fields)

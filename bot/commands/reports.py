@@ -27,7 +27,7 @@ from retention.errors import BadInput
 from retention.settings import Settings
 from retention.text import gettext
 from workers.delivery import outbox
-from workers.requests import Digest, ProgrammeReport, PromisesReport, RecommendReport
+from workers.job_requests import Digest, ProgrammeReport, PromisesReport, RecommendReport
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
 

@@ -7,7 +7,7 @@ import click
 from bot.commands.parameters import ACTIVE_WITHIN, DATE, DURATION, HORIZON, choice, integer, option
 from bot.commands.tree import Call, command, request
 from retention.text import gettext
-from workers.requests import BLEND, RECOMMENDERS, Estimator, Retrain
+from workers.job_requests import BLEND, RECOMMENDERS, Estimator, Retrain
 
 ESTIMATORS: tuple[str, ...] = get_args(Estimator)
 RECOMMENDER_NAMES = (*BLEND, *RECOMMENDERS)

@@ -17,7 +17,7 @@ from retention.errors import BadInput
 from retention.text import gettext
 from workers import roles
 from workers.delivery import outbox
-from workers.requests import ImportFiles, Request
+from workers.job_requests import ImportFiles, Request
 from workers.schedule import schedule_changes, tick
 from workers.schedule.cadence import parse_every
 

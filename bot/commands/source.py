@@ -32,7 +32,7 @@ from retention.templating import text
 from retention.text import gettext
 from workers.data.imports import TABLES
 from workers.data.source_pulls import next_pull, parse_interval
-from workers.requests import SourcePull
+from workers.job_requests import SourcePull
 
 if TYPE_CHECKING:
     from retention.connect.contract import Setting

@@ -19,7 +19,7 @@ from retention.lake.suggesting.order_rows import order_rule
 from retention.paths import create_private_folder, is_url
 from retention.progress import Progress, part
 from retention.text import gettext
-from workers.requests import Request, Retrain, Sweep
+from workers.job_requests import Request, Retrain, Sweep
 
 if TYPE_CHECKING:
     from retention.lake.suggesting.preview import Preview
@@ -66,7 +66,7 @@ def COMMAND(
     yes: bool,
 ) -> Answer:
     """Import orders, train a model, list the customers at risk and write the list."""
-    from retention.campaigns.codes.file_imports import LISTENER
+    from retention.campaigns.measurement.response_files import LISTENER
     from retention.lake.importing.import_files import display_names, import_files
     from retention.lake.suggesting.preview import preview
     from retention.lake.suggesting.related import joined_files

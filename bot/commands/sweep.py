@@ -16,7 +16,7 @@ from bot.commands.parameters import (
 from bot.commands.tree import Call, TerminalOption, command
 from retention.audiences.expression import check_group_field as check_field
 from retention.text import gettext
-from workers.requests import Sweep
+from workers.job_requests import Sweep
 
 
 def write_cohort(call: Call, data: dict[str, Any], csv: Path | None = None, **_: Any) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # help and suggestions need none of these, and they take half
     from retention.db import Database, Transaction
     from retention.lake import Lake
     from retention.settings import Settings
-    from workers.requests import Request
+    from workers.job_requests import Request
 
 _LOADED: dict[str, click.Command] = {}  # the top-level commands of imported files, by name
 _SURFACE = "retention.surface"

@@ -21,7 +21,7 @@ from retention.db import Database, Transaction
 from retention.db.tables import DirectoryEntry, ImportLog, Job, ModelVersion, Outbox, Process
 from retention.faults import MIN_FREE_BYTES
 from workers.app import QUEUES
-from workers.queue.processes import STALE_AFTER
+from workers.queue.live_processes import STALE_AFTER
 
 REQUIRED = (*(f"worker:{queue}" for queue in QUEUES), "tick", "sender")  # besides the bot
 PROBE_SECONDS = 3.0  # how long the result of a write probe is cached

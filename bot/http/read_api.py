@@ -1,6 +1,6 @@
 """Answer the read API: customers' scores and the members of audiences.
 
-It reads only the database. A nightly job publishes what it shows (`workers.data.publishing`).
+It reads only the database. A nightly job publishes what it shows (`workers.schedule`).
 """
 
 import logging

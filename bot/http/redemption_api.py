@@ -20,7 +20,7 @@ from bot.http.requests import Reply, Request, error_reply, json_reply
 from retention import clock
 from retention.campaigns.codes import coupons
 from retention.campaigns.codes.redemptions import CodeUse, outcome_text, redeem
-from retention.campaigns.planning.offers import public_terms
+from retention.campaigns.planning.offer_terms import public_terms
 from retention.db import Database, Transaction
 from retention.db.tables import Assignment, Coupon, Redemption
 from retention.privacy import signing

@@ -40,7 +40,7 @@ from retention.outreach.adapter import EMAIL
 from retention.settings import Settings
 from retention.text import gettext
 from workers.app import make_app
-from workers.queue import broker, processes
+from workers.queue import broker, live_processes
 
 log = logging.getLogger("retention.bot")
 
@@ -337,8 +337,8 @@ def _reach_queue(settings: Settings) -> None:
 def _report(site: Site) -> None:
     mode = "socket" if site.settings.slack_app_token else "http"
     while True:
-        processes.report(site.database, "bot", mode=mode, port=site.settings.port)
-        time.sleep(processes.REPORT_EVERY)
+        live_processes.report(site.database, "bot", mode=mode, port=site.settings.port)
+        time.sleep(live_processes.REPORT_EVERY)
 
 
 def _oauth_step(request: Request, step: Callable[[BoltRequest], Any]) -> Reply:

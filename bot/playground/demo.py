@@ -44,11 +44,11 @@ from retention.settings import SECRETS, Settings
 from retention.text import gettext
 from workers import roles
 from workers.delivery import render
-from workers.ids import SHORTCUTS
+from workers.job_requests import Digest
 from workers.queue.environment import ChildEnvironments
-from workers.requests import Digest
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
+from workers.slack_ids import SHORTCUTS
 
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}

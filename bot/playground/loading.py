@@ -17,8 +17,8 @@ from retention.db import Database
 from retention.db.tables import BusinessClock, Job
 from retention.errors import Refused
 from retention.text import gettext
+from workers.job_requests import DemoFeed
 from workers.queue import broker, jobs
-from workers.requests import DemoFeed
 
 POLL_SECONDS = 0.1
 CLOCK, COMMANDS = "/playground/clock", "/playground/commands"

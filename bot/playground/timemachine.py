@@ -28,8 +28,8 @@ from retention.errors import BadInput, Conflict, Refused
 from retention.text import gettext
 from workers.app import TRAINING
 from workers.delivery import outbox
+from workers.job_requests import DemoFeed, title_of
 from workers.queue import jobs
-from workers.requests import DemoFeed, title_of
 from workers.schedule import tick
 
 MAX_ADVANCE = timedelta(days=92)

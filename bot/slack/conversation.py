@@ -39,8 +39,8 @@ from retention.text import available_languages, gettext, set_language
 from workers import hints, languages
 from workers.delivery import outbox, threads
 from workers.delivery.job_messages import show_progress
+from workers.job_requests import Request, title_of
 from workers.queue import jobs
-from workers.requests import Request, title_of
 from workers.tasks.interface import Post
 
 log = logging.getLogger("retention.bot")

@@ -23,8 +23,8 @@ from retention.db.tables import Job
 from retention.text import language
 from workers.delivery import outbox, render
 from workers.delivery.job_messages import show_progress
+from workers.job_requests import Request, title_of
 from workers.queue import jobs
-from workers.requests import Request, title_of
 
 COMMAND = "/retention"
 BUDGET_SECONDS = 2.3  # a request that is not stored by then is refused

@@ -32,7 +32,7 @@ from workers import languages, roles
 
 if TYPE_CHECKING:
     from retention.db.tables import Job
-    from workers.requests import Request
+    from workers.job_requests import Request
 
 LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 

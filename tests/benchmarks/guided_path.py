@@ -34,9 +34,9 @@ from retention.lake import Lake
 from retention.recommend.bandit import assignment
 from retention.settings import Settings
 from workers.campaigns import decisions
-from workers.campaigns.requests import CampaignDraft, CampaignMeasure, CampaignSend
+from workers.campaigns.job_requests import CampaignDraft, CampaignMeasure, CampaignSend
+from workers.job_requests import Request, Sweep
 from workers.queue import jobs
-from workers.requests import Request, Sweep
 from workers.tasks.runner import run_job
 
 ANALYST, LEAD, CHANNEL = "U0ANALYST", "U0LEAD", "C0CRM"

@@ -255,7 +255,7 @@ def _live_path(own: Settings, environment: dict[str, str]) -> Iterator[None]:
     inherited = {name: text for name, text in os.environ.items() if "RETENTION_" not in name}
     with (own.home / "live.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers.background", "live"],
+            [sys.executable, "-m", "workers.service_process", "live"],
             env=inherited | {"RETENTION_HOME": str(own.home)} | environment,
             stdout=log,
             stderr=log,

@@ -120,7 +120,7 @@ def _job() -> Callable[[str], Any]:
     from retention import clock
     from retention.db import Database
     from retention.registry import champion, promote, save
-    from workers.requests import Recommend
+    from workers.job_requests import Recommend
     from workers.tasks.customers.recommend import run
     from workers.tasks.interface import Context
 

@@ -17,7 +17,7 @@ from retention.settings import Settings
 from tests.bot.http.test_server import ask
 from tests.retention.connect.shops import SHOPS, orders_of, records_of
 from tests.standins import shopify
-from workers.shops import shop_checks
+from workers.schedule import due_shop_checks
 from workers.tasks.runner import run_job
 
 DOCS = Path(__file__).parents[2] / "docs" / "operator"
@@ -70,7 +70,7 @@ def test_page_connects_a_shop_and_its_webhooks_arrive(kind, folder, monkeypatch)
         address = next(iter(hooks)).get("uri") or next(iter(hooks))["delivery_url"]
         path = address.removeprefix("https://desk.example")
         assert ask(Site(settings, database), "POST", path, body, headers)[0] == 200
-        job_id = shop_checks.submit_due(database)
+        job_id = due_shop_checks.submit_due(database)
         assert job_id
         run_job(database, job_id, "test")
         assert events(settings) == 47

@@ -31,8 +31,8 @@ from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, CHANNEL, running, wait
 from tests.world import change
 from workers.delivery import outbox
+from workers.job_requests import Digest
 from workers.queue import jobs
-from workers.requests import Digest
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
 

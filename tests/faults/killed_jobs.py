@@ -22,8 +22,8 @@ from retention.db.migrate import upgrade
 from retention.db.tables import Job
 from retention.settings import Settings
 from tests.world import change
+from workers.job_request_base import Request
 from workers.queue import jobs
-from workers.request_base import Request
 from workers.tasks.runner import run_job
 
 # Called in the process before its job, with the pipe to the run.

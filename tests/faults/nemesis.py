@@ -18,9 +18,9 @@ from retention.settings import Settings
 from tests.faults import mailing
 from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, ask
+from workers.job_requests import Sweep
 from workers.queue import jobs
 from workers.queue.supervisor import Supervisor
-from workers.requests import Sweep
 from workers.schedule import tick
 
 MAILER = "kill -9 amid an e-mail"  # in its turn, for copies are under way only now and then

@@ -27,7 +27,7 @@ from tests.faults.killed_jobs import RunningJob
 from tests.standins import code_shops
 from tests.standins.shopify_discounts import ShopifyDiscounts
 from tests.world import read
-from workers.campaigns.requests import ShopCodes
+from workers.campaigns.job_requests import ShopCodes
 
 CUSTOMERS, GUESTS = 40, 10  # of a campaign; guests have a discount of their own
 BUSY = timedelta(seconds=1)  # as long as a request of the stand-in may take

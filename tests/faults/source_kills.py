@@ -23,7 +23,7 @@ from retention.lake import Lake
 from retention.settings import Settings
 from tests.faults import killed_jobs
 from tests.world import change, read
-from workers.requests import SourcePull
+from workers.job_requests import SourcePull
 from workers.tasks.data import source_pull
 
 NEW_ROWS = 30  # between two pulls

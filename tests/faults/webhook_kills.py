@@ -39,7 +39,7 @@ from tests.bot.real_server import running_bot
 from tests.faults import killed_jobs
 from tests.standins import shopify
 from tests.world import change, scalar
-from workers.requests import ShopInbox
+from workers.job_requests import ShopInbox
 from workers.tasks.shops import shop_inbox
 
 BOT_EVERY = 4  # kills of the job for one of the server
@@ -49,7 +49,7 @@ LONGEST = 1.5  # seconds of a job until its kill
 REFUNDED_EVERY = 3  # orders; a refund is a second webhook of the order
 JOB_MODULES = (
     "tests.faults.webhook_kills",
-    "retention.campaigns.codes.file_imports",
+    "retention.campaigns.measurement.response_files",
     "retention.connect.shops.loading",
     "retention.lake",
 )

@@ -53,12 +53,12 @@ from retention.settings import Settings
 from tests.bot.wire import SECRET as SIGNING_SECRET
 from tests.bot.wire import Api, Workspace, serve
 from tests.standins.slack import StandIn
-from workers import ids
+from workers import slack_ids
 from workers.app import QUEUES, RUN_JOB
 from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack import client
+from workers.job_requests import REQUESTS
 from workers.queue import broker
-from workers.requests import REQUESTS
 from workers.schedule import tick as schedule
 from workers.tasks import runner
 
@@ -220,7 +220,7 @@ def parse_campaign_body(body: dict[str, Any]) -> dict[str, Any]:
 
 def action_and_view_ids() -> set[str]:
     """Ids of buttons, modals and post metadata."""
-    return {value for name, value in vars(ids).items() if name.isupper()}
+    return {value for name, value in vars(slack_ids).items() if name.isupper()}
 
 
 def lake_tables() -> dict[str, dict[str, Any]]:

@@ -10,8 +10,8 @@ from retention.settings import Settings
 from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, ANALYST, OTHER, ask, grant, wait
 from tests.world import add
+from workers.job_requests import Sweep
 from workers.queue import broker
-from workers.requests import Sweep
 from workers.tasks import runner
 
 

@@ -14,9 +14,9 @@ from retention.db import Database
 from retention.db.tables import Job, Outbox, RoleGrant
 from retention.settings import Settings
 from workers.delivery.job_messages import failure_key
-from workers.queue import jobs, processes
+from workers.job_requests import Request
+from workers.queue import jobs, live_processes
 from workers.queue.supervisor import Supervisor
-from workers.requests import Request
 
 STAND_INS = Path(__file__).parent / "stand_in_tasks"
 ANALYST, OTHER, ADMIN, VIEWER = "U0ANALYST", "U0LEAD", "U0ADMIN", "U0VIEWER"
@@ -131,7 +131,7 @@ def running(
 
 def _ready(database: Database, supervisor: Supervisor) -> bool:
     with database.reading() as session:
-        alive = {name.partition("@")[0] for name in processes.alive(session)}
+        alive = {name.partition("@")[0] for name in live_processes.alive(session)}
     return {
         child.name for child in supervisor.children if child.name not in ("broker", "bot")
     } <= alive

@@ -25,8 +25,8 @@ from tests.postgres import postgres
 from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, STAND_INS, ask, over, wait
 from workers.app import QUEUES
+from workers.job_requests import Digest
 from workers.queue import broker
-from workers.requests import Digest
 
 pytestmark = pytest.mark.desk
 

@@ -18,8 +18,8 @@ from retention.text import gettext
 from workers import roles
 from workers.campaigns.decisions import approvers_of
 from workers.campaigns.messages import decision_post, put, refresh_card, show_change, thread_post
+from workers.job_requests import REQUESTS, Request
 from workers.queue.completion import isolated
-from workers.requests import REQUESTS, Request
 
 
 def expire(session: Transaction, now: datetime) -> list[str]:

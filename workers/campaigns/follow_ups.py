@@ -15,7 +15,7 @@ from retention.outreach.adapter import require_text_channel
 from retention.risk.policy import TIERS
 from retention.settings import Settings
 from retention.text import gettext
-from workers.campaigns.requests import CampaignDraft, CampaignWiden
+from workers.campaigns.job_requests import CampaignDraft, CampaignWiden
 from workers.tasks.interface import Context
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from retention.db.tables import Campaign, Outbox
 from retention.outreach import send_summary
 from retention.settings import Settings
 from retention.text import gettext
-from workers import ids
+from workers import slack_ids
 from workers.delivery import outbox
 from workers.roles import OPERATOR
 from workers.tasks.interface import Attachment, Post
@@ -48,7 +48,9 @@ def _remedy_buttons(data: dict[str, Any]) -> list[dict[str, str]]:
     suggestion = data["suggestion"]
     if suggestion is None:
         return []
-    action = ids.WIDEN_CAMPAIGN if suggestion["action"] == WIDEN else ids.CHEAPER_CAMPAIGN
+    action = (
+        slack_ids.WIDEN_CAMPAIGN if suggestion["action"] == WIDEN else slack_ids.CHEAPER_CAMPAIGN
+    )
     return [{"action_id": action, "value": f"{data['campaign_id']}:{data['version']}"}]
 
 

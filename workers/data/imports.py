@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retention import clock
-from retention.campaigns.codes.file_imports import (
+from retention.campaigns.measurement.response_files import (
     LISTENER,
     bounce_rows,
     import_rows,
@@ -15,7 +15,7 @@ from retention.lake.importing.import_files import import_files
 from retention.lake.reading.sources import accept_any
 from retention.progress import Progress, silent
 from workers.campaigns import messages
-from workers.requests import ImportFiles
+from workers.job_requests import ImportFiles
 
 if TYPE_CHECKING:
     from retention.lake import Lake

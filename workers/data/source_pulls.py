@@ -15,8 +15,8 @@ from retention.db.tables import Job, LiveSender, Schedule, Source
 from retention.errors import BadInput
 from retention.text import gettext
 from workers import roles
+from workers.job_requests import SourcePull
 from workers.queue import jobs, quotas
-from workers.requests import SourcePull
 from workers.schedule.cadence import Cadence, parse_every
 from workers.tasks.interface import Post
 from workers.times import due_at

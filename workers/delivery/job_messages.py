@@ -14,7 +14,7 @@ from retention.db.tables import Job, JobJoin, Outbox
 from retention.text import gettext, use_language
 from workers import languages
 from workers.delivery import outbox
-from workers.requests import title_of
+from workers.job_requests import title_of
 from workers.tasks.interface import Post
 
 

@@ -22,7 +22,7 @@ from retention.text import gettext, use_language
 from workers import languages
 from workers.delivery import render
 from workers.delivery.block_limits import check_message
-from workers.requests import REQUESTS
+from workers.job_requests import REQUESTS
 from workers.tasks.interface import Attachment, Post
 
 UNDELIVERED = ("pending", "sending", "rate_limited", "ambiguous")

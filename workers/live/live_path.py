@@ -39,10 +39,10 @@ from retention.registry import champion, definition_in_force
 from retention.registry.model_cache import churn_model
 from retention.risk.policy import load_policy
 from retention.settings import Settings
-from workers.customers import alerts
 from workers.data import source_pulls
 from workers.delivery import outbox
-from workers.queue import processes
+from workers.queue import live_processes
+from workers.schedule import due_alerts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,7 +195,7 @@ class Drain:
     def _alerts(
         self, lake: Any, population: "Population", policy: Any, frame: "pd.DataFrame", now: datetime
     ) -> "list[LiveCheck]":
-        quiet = alerts.quiet_hours(self._settings)
+        quiet = due_alerts.quiet_hours(self._settings)
         if quiet and quiet.contains(now.astimezone(self._settings.zone).time()):
             return []  # the check after the quiet hours finds them
         with self._database.reading() as session:
@@ -241,7 +241,7 @@ class Drain:
             note_reported(session, scored.checks, scored.at)
             results = [(check.alert_id, check.check) for check in scored.checks]
             key = f"live-{batches[0].id}-{batches[0].received_at:%Y%m%d%H%M%S%f}"
-            for post in alerts.publish(session, results, scored.at, key):
+            for post in due_alerts.publish(session, results, scored.at, key):
                 outbox.put(session, post, default_channel=None)
 
     def _add_to_directory(self, session: Transaction, customers: frozenset[str]) -> None:
@@ -366,7 +366,7 @@ def only_one(settings: Settings) -> Iterator[bool]:
 def run(settings: Settings, stop: threading.Event) -> None:
     """Handle live events until ``stop`` is set."""
     database = Database.of(settings)
-    processes.keep_reporting(database, "live", stop)
+    live_processes.keep_reporting(database, "live", stop)
     while not stop.is_set():
         with only_one(settings) as is_ours:
             if is_ours:

@@ -26,8 +26,8 @@ from retention.text import gettext
 from workers import roles
 from workers.app import RUN_JOB, make_app, time_limits
 from workers.delivery.job_messages import show_cancelled, show_progress, show_retried
+from workers.job_requests import REQUESTS, Request, title_of
 from workers.queue import broker, quotas
-from workers.requests import REQUESTS, Request, title_of
 
 log = logging.getLogger(__name__)
 
@@ -343,7 +343,7 @@ def claim(session: Transaction, job_id: str, worker: str) -> Job | None:
     The attempt grows by one and gets a lease. A job that was still running was lost by its worker.
     ``lost`` counts that, and starts again after a requeue.
 
-    `worker`: name of the claiming process (`workers.queue.processes.worker_name`).
+    `worker`: name of the claiming process (`workers.queue.live_processes.worker_name`).
     """
     now = clock.wall()
     claimed = (

@@ -27,7 +27,7 @@ from retention.text import gettext
 from workers import roles
 from workers.delivery import outbox
 from workers.delivery.job_messages import show_progress
-from workers.requests import REQUESTS, Request
+from workers.job_requests import REQUESTS, Request
 
 OPEN = ("queued", "running")
 _STATES = (*OPEN, "done", "failed", "cancelled")

@@ -28,9 +28,9 @@ from retention.text import gettext
 from workers import languages
 from workers.app import make_app
 from workers.delivery import outbox
-from workers.queue import broker, completion, heartbeat, jobs, processes
+from workers.job_requests import Tidy
+from workers.queue import broker, completion, heartbeat, jobs, live_processes
 from workers.queue.quotas import OPEN
-from workers.requests import Tidy
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def republish(database: Database) -> list[str]:
 def release_dead(database: Database) -> list[str]:
     """Release jobs of dead processes that this process can see."""
     running = _running(database, Job.lease_until > clock.wall())
-    orphaned = [job for job in running if processes.is_gone(job.worker)]
+    orphaned = [job for job in running if live_processes.is_gone(job.worker)]
     for job in orphaned:
         with database.transaction() as session:
             session.execute(
@@ -129,7 +129,7 @@ def kill_silent(database: Database) -> list[str]:
     only place of its worker, and the next attempt would wait for it.
     """
     silent = _running(database, Job.lease_until < clock.wall() - SILENT_AFTER)
-    hanging = [job for job in silent if not processes.is_gone(job.worker)]
+    hanging = [job for job in silent if not live_processes.is_gone(job.worker)]
     for job in hanging:
         log.warning("job %s (%s) has no heartbeat; killing its process", job.id, job.kind)
         _kill(database.settings, job)

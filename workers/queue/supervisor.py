@@ -30,7 +30,7 @@ from retention.paths import create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
 from workers.app import INTERACTIVE, QUEUES, TRAINING, TRAINING_NICENESS, training_environment
-from workers.queue import broker, jobs, processes
+from workers.queue import broker, jobs, live_processes
 from workers.queue.environment import ChildEnvironments
 
 log = logging.getLogger(__name__)
@@ -135,9 +135,9 @@ class Supervisor:
         try:
             while not stop.is_set():
                 self._keep_alive()
-                if time.monotonic() - reported >= processes.REPORT_EVERY:
+                if time.monotonic() - reported >= live_processes.REPORT_EVERY:
                     reported = time.monotonic()
-                    processes.report(database, "supervisor", children=self._pids())
+                    live_processes.report(database, "supervisor", children=self._pids())
                     self._shorten_logs()
                 stop.wait(0.2)
         finally:
@@ -237,7 +237,7 @@ class Supervisor:
         """
         ours = update(Job).where(
             Job.state == "running",
-            Job.worker.endswith(f":{processes.place()}"),
+            Job.worker.endswith(f":{live_processes.place()}"),
             ~Job.worker.startswith(f"{jobs.TERMINAL}@"),
         )
         _try(database, ours.values(lease_until=clock.wall()), "hand back leases")
@@ -256,7 +256,7 @@ def _command(role: str, queues: Sequence[str] = QUEUES) -> list[str]:
     if role == "bot":
         return [sys.executable, "-m", "bot.http.server"]
     if role != "worker":
-        return [sys.executable, "-m", "workers.background", role]
+        return [sys.executable, "-m", "workers.service_process", role]
     slots = INTERACTIVE_SLOTS if tuple(queues) == (INTERACTIVE,) else 1
     celery = (sys.executable, "-m", "celery", "--app", "workers.worker", "--quiet", "worker")
     return [

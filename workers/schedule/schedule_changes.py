@@ -17,9 +17,9 @@ from retention.db.tables import Schedule
 from retention.errors import BadInput
 from retention.text import gettext
 from workers import roles
+from workers.job_requests import REQUESTS, title_of
 from workers.queue import jobs
 from workers.queue.jobs import Submission
-from workers.requests import REQUESTS, title_of
 from workers.schedule import tick
 from workers.times import due_at
 

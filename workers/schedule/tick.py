@@ -30,13 +30,10 @@ from retention.registry import champion
 from retention.settings import Settings
 from retention.text import gettext
 from workers.campaigns import due_steps
-from workers.campaigns.requests import ShopReconcile
-from workers.customers import alerts
-from workers.data import publishing, source_pulls
+from workers.campaigns.job_requests import ShopReconcile
+from workers.data import source_pulls
 from workers.delivery import outbox
-from workers.queue import jobs
-from workers.queue.completion import isolated
-from workers.requests import (
+from workers.job_requests import (
     REQUESTS,
     AlertCheck,
     DeleteProfile,
@@ -45,8 +42,10 @@ from workers.requests import (
     PublishProfiles,
     Request,
 )
+from workers.queue import jobs
+from workers.queue.completion import isolated
+from workers.schedule import due_alerts, due_publishing, due_shop_checks
 from workers.schedule.cadence import Cadence
-from workers.shops import shop_checks
 from workers.times import due_at
 
 log = logging.getLogger(__name__)
@@ -139,9 +138,9 @@ def next_due(session: Transaction, after: datetime) -> datetime | None:
     ]
     campaigns = due.next_moment(session, after)
     model_check = next_model_check(session, after)
-    alert_check = alerts.next_check(session, after)
+    alert_check = due_alerts.next_check(session, after)
     pull = stored_sources.next_due(session, after)
-    published = publishing.next_moment(session, after)
+    published = due_publishing.next_moment(session, after)
     silence = silent_senders.next_check(session, after)
     due_then = (campaigns, model_check, alert_check, pull, published, silence)
     moments += [moment for moment in due_then if moment is not None]
@@ -244,26 +243,26 @@ def _submit_due(database: Database) -> list[Job]:
 
 def _alert_check(session: Transaction, now: datetime) -> Due:
     """Once a day and after sweeps and imports."""
-    key = alerts.check_due(session, now)
+    key = due_alerts.check_due(session, now)
     return [(AlertCheck(), key, None)] if key else []
 
 
 def _shop_checks(session: Transaction, now: datetime) -> Due:
     """Compare codes once a night for each shop with codes of ours."""
-    for connection in shop_checks.due(session, now):
-        key = shop_checks.key(session.settings, connection, now)
+    for connection in due_shop_checks.due(session, now):
+        key = due_shop_checks.key(session.settings, connection, now)
         yield ShopReconcile(connection_id=connection.id), key, None
 
 
 def _publication(session: Transaction, now: datetime) -> Due:
     """Publish scores every night if another system reads them."""
-    key = publishing.due(session, now)
+    key = due_publishing.due(session, now)
     return [(PublishProfiles(), key, None)] if key else []
 
 
 def _platform_syncs(session: Transaction, now: datetime) -> Due:
     """Hand the newest publication over to each mail platform, once."""
-    for connection, snapshot_id, key in publishing.platforms_due(session, now):
+    for connection, snapshot_id, key in due_publishing.platforms_due(session, now):
         yield PlatformSync(connection_id=connection.id, snapshot_id=snapshot_id), key, None
 
 

@@ -24,9 +24,9 @@ from retention.text import gettext, use_language
 from workers import hints, languages, roles, tasks
 from workers.app import TRAINING
 from workers.delivery.job_messages import surviving_models
-from workers.queue import completion, jobs, processes
+from workers.job_requests import REQUESTS, Request
+from workers.queue import completion, jobs, live_processes
 from workers.queue.heartbeat import TRAINING_LIMITS, Heartbeat, LimitExceeded
-from workers.requests import REQUESTS, Request
 from workers.tasks.interface import Context, Outcome
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def run_job(database: Database, job_id: str, task_id: str) -> str:
     has ended.
     """
     with database.transaction() as session:
-        job = jobs.claim(session, job_id, processes.worker_name(task_id))
+        job = jobs.claim(session, job_id, live_processes.worker_name(task_id))
         chosen = languages.of_job(session, job) if job else None
     if job is None:
         return "not ours"
@@ -113,7 +113,7 @@ def run_inline(
     with database.transaction() as session:
         key = f"here:{secrets.token_hex(12)}"
         stored = jobs.submit_due(session, request, key, requested_by=user).job
-        job = jobs.claim(session, stored.id, processes.worker_name(jobs.TERMINAL))
+        job = jobs.claim(session, stored.id, live_processes.worker_name(jobs.TERMINAL))
     if job is None:  # impossible: no other process has seen the row
         raise Conflict(gettext("Job {id} was taken by a worker.").format(id=stored.id))
     try:

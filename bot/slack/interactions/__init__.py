@@ -3,7 +3,7 @@
 Each feature has one file with one function::
 
     def register(app: App, services: Services) -> None:
-        listen(app, services, clicks={ids.CANCEL_JOB: cancel})
+        listen(app, services, clicks={slack_ids.CANCEL_JOB: cancel})
 
     def cancel(services: Services, click: Click) -> None:
         with once(services, click) as session:
@@ -46,9 +46,9 @@ from retention.db import Transaction, audit
 from retention.settings import Settings
 from workers import roles
 from workers.delivery import render
+from workers.job_requests import Request, title_of
 from workers.queue import jobs as job_queue  # `jobs` is a file of this folder
 from workers.queue.jobs import Submission
-from workers.requests import Request, title_of
 
 log = logging.getLogger("retention.bot")
 

@@ -27,11 +27,11 @@ from retention.db import Transaction
 from retention.db.tables import Job
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import ids, roles
-from workers.campaigns.requests import CampaignDraft
+from workers import roles, slack_ids
+from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import outbox, render
+from workers.job_requests import AudienceSave, Sweep
 from workers.queue import jobs
-from workers.requests import AudienceSave, Sweep
 from workers.tasks.interface import Post
 
 FIRST_ROWS, MAX_ROWS = 3, 8
@@ -45,15 +45,20 @@ OPERATORS = ("=", "!=", ">=", "<=", ">", "<")
 def register(app: App, services: Services) -> None:
     """Listen to the buttons, and to the pages of the builder."""
     clicks: dict[Any, Handler] = {
-        ids.SAVE_AUDIENCE: _save_preview,
-        ids.AUDIENCE_SWEEP: _sweep,
-        ids.AUDIENCE_DRAFT: _draft,
-        ids.EDIT_AUDIENCE: _open,
-        re.compile(rf"^{re.escape(ids.AUDIENCE_FIELD)}"): _refresh,
-        ids.AUDIENCE_ROW: partial(_refresh, more=1),
-        ids.AUDIENCE_BACK: _go_back,
+        slack_ids.SAVE_AUDIENCE: _save_preview,
+        slack_ids.AUDIENCE_SWEEP: _sweep,
+        slack_ids.AUDIENCE_DRAFT: _draft,
+        slack_ids.EDIT_AUDIENCE: _open,
+        re.compile(rf"^{re.escape(slack_ids.AUDIENCE_FIELD)}"): _refresh,
+        slack_ids.AUDIENCE_ROW: partial(_refresh, more=1),
+        slack_ids.AUDIENCE_BACK: _go_back,
     }
-    listen(app, services, clicks, {ids.AUDIENCE_VIEW: _count, ids.AUDIENCE_SAVE_VIEW: _save})
+    listen(
+        app,
+        services,
+        clicks,
+        {slack_ids.AUDIENCE_VIEW: _count, slack_ids.AUDIENCE_SAVE_VIEW: _save},
+    )
 
 
 def _sweep(services: Services, click: Click) -> None:
@@ -184,8 +189,8 @@ def _form(click: Click) -> dict[str, Any]:
     """Read the first page."""
     rows = [
         Row(
-            click.option(f"row.{number}", f"{ids.AUDIENCE_FIELD}.field") or "",
-            click.option(f"row.{number}", f"{ids.AUDIENCE_FIELD}.operator") or "=",
+            click.option(f"row.{number}", f"{slack_ids.AUDIENCE_FIELD}.field") or "",
+            click.option(f"row.{number}", f"{slack_ids.AUDIENCE_FIELD}.operator") or "=",
             click.answer(_value_block(click.state, number)),
         )
         for number in range(json.loads(click.view["private_metadata"])["rows"])

@@ -31,9 +31,9 @@ from retention.db import Transaction
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import ids, roles
+from workers import roles, slack_ids
 from workers.campaigns import decisions
-from workers.campaigns.requests import CampaignPreview
+from workers.campaigns.job_requests import CampaignPreview
 from workers.delivery import render
 
 CUSTOMERS, REMINDED = 3, 1  # in the preview of each text
@@ -42,8 +42,11 @@ ROLE = "analyst"
 
 def register(app: App, services: Services) -> None:
     """Listen to the window's input, button and submission."""
-    clicks: dict[str, Handler] = {ids.PREVIEW_COPY: _show_preview, ids.SEND_TO_ME: _send_to_me}
-    listen(app, services, clicks, {ids.COPY_VIEW: _save})
+    clicks: dict[str, Handler] = {
+        slack_ids.PREVIEW_COPY: _show_preview,
+        slack_ids.SEND_TO_ME: _send_to_me,
+    }
+    listen(app, services, clicks, {slack_ids.COPY_VIEW: _save})
 
 
 def _save(services: Services, click: Click, ack: Ack) -> None:
@@ -158,7 +161,7 @@ def _part(
 def _typed_texts(click: Click) -> dict[str, Any]:
     """Return the texts of the window, by field."""
     typed = {
-        field: click.state[block].get(ids.PREVIEW_COPY, {}).get("value")
+        field: click.state[block].get(slack_ids.PREVIEW_COPY, {}).get("value")
         for field in ("copy_text", "reminder_text")
         if (block := input_of(field)) in click.state
     }

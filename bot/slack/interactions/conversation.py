@@ -18,8 +18,8 @@ from retention.errors import BadInput
 from retention.number_format import count
 from retention.templating import day
 from retention.text import gettext
-from workers import ids
-from workers.campaigns.requests import CampaignDraft
+from workers import slack_ids
+from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import render, threads
 
 MAX_COHORTS = 20  # in the modal's list
@@ -30,8 +30,12 @@ CUSTOMER_BLOCK, LIST_BLOCK, DISCOUNT_BLOCK = "customer", "list", "discount"
 
 def register(app: App, services: Services) -> None:
     """Listen to the buttons and shortcuts."""
-    alternative = re.compile(rf"^{re.escape(ids.ASK_ALTERNATIVE)}\d$")
-    listen(app, services, {ids.ASK_RUN: _run, ids.ASK_DECLINE: _decline, alternative: _choose})
+    alternative = re.compile(rf"^{re.escape(slack_ids.ASK_ALTERNATIVE)}\d$")
+    listen(
+        app,
+        services,
+        {slack_ids.ASK_RUN: _run, slack_ids.ASK_DECLINE: _decline, alternative: _choose},
+    )
     _register_why(app, services)
     _register_draft(app, services)
 
@@ -69,10 +73,10 @@ def _register_why(app: App, services: Services) -> None:
         ack()
         _open(client, body, "talk/why", place=json.dumps(place), customers=named[:MAX_CUSTOMERS])
 
-    app.shortcut(ids.WHY_MESSAGE)(why)
-    app.shortcut(ids.WHY_GLOBAL)(why)
+    app.shortcut(slack_ids.WHY_MESSAGE)(why)
+    app.shortcut(slack_ids.WHY_GLOBAL)(why)
 
-    @app.view(ids.WHY_VIEW)
+    @app.view(slack_ids.WHY_VIEW)
     def explain(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
         customer = click.answer(CUSTOMER_BLOCK, CUSTOMER_BLOCK)
@@ -96,10 +100,10 @@ def _register_draft(app: App, services: Services) -> None:
             cohorts = _cohorts(session, _cohort_of(session, body, place) if place else None)
         _open(client, body, "talk/draft", place=json.dumps(place), cohorts=cohorts)
 
-    app.shortcut(ids.DRAFT_MESSAGE)(draft)
-    app.shortcut(ids.DRAFT_GLOBAL)(draft)
+    app.shortcut(slack_ids.DRAFT_MESSAGE)(draft)
+    app.shortcut(slack_ids.DRAFT_GLOBAL)(draft)
 
-    @app.view(ids.DRAFT_VIEW)
+    @app.view(slack_ids.DRAFT_VIEW)
     def start(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
         line = f"campaign draft --cohort {click.option(LIST_BLOCK, LIST_BLOCK)}"

@@ -16,12 +16,12 @@ from retention.lake import customer_directory
 from retention.outreach import calls, pauses
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers import ids, roles
-from workers.campaigns import call_lists, decisions
-from workers.campaigns.requests import CampaignDraft
+from workers import roles, slack_ids
+from workers.campaigns import call_messages, decisions
+from workers.campaigns.job_requests import CampaignDraft
 from workers.customers import customer_cards
 from workers.delivery import render
-from workers.requests import CallWindow, CustomerCard
+from workers.job_requests import CallWindow, CustomerCard
 
 ROLE = "analyst"
 ACTION = gettext("decide on a customer")
@@ -30,14 +30,16 @@ ACTION = gettext("decide on a customer")
 def register(app: App, services: Services) -> None:
     """Listen to the select of a list, and to a card's buttons and modals."""
     clicks = {
-        ids.OPEN_CUSTOMER: _open_card,
-        ids.CARD_PAUSE: _pause,
-        ids.CARD_NOTE: _open_note,
-        ids.CARD_CALL: _open_call_of_card,
-        ids.OPEN_CALL: _open_call_of_list,
-        ids.CARD_MORE: _choose,
+        slack_ids.OPEN_CUSTOMER: _open_card,
+        slack_ids.CARD_PAUSE: _pause,
+        slack_ids.CARD_NOTE: _open_note,
+        slack_ids.CARD_CALL: _open_call_of_card,
+        slack_ids.OPEN_CALL: _open_call_of_list,
+        slack_ids.CARD_MORE: _choose,
     }
-    listen(app, services, clicks, {ids.NOTE_VIEW: _save_note, ids.CALL_VIEW: _save_call})
+    listen(
+        app, services, clicks, {slack_ids.NOTE_VIEW: _save_note, slack_ids.CALL_VIEW: _save_call}
+    )
 
 
 def _choose(services: Services, click: Click) -> None:
@@ -133,10 +135,10 @@ def _open_call(
 ) -> None:
     """Open the window at once; a worker adds the phone number and what to say."""
     with services.database.reading() as session:
-        values = call_lists.window_values(
+        values = call_messages.window_values(
             session, campaign_id=campaign_id, customer_id=customer_id, card=card, owner=click.user
         )
-    view_id = show_modal(services, click, call_lists.window(values))
+    view_id = show_modal(services, click, call_messages.window(values))
     request = CallWindow(
         campaign_id=campaign_id, customer_id=customer_id, view_id=view_id, card=card
     )
@@ -149,7 +151,7 @@ def _save_call(services: Services, click: Click, ack: Ack) -> None:
     plan = calls.Plan(
         owner=click.input("owner").get("selected_user"),
         due_on=_date(due) if due else (now + timedelta(days=calls.DUE_DAYS)).date(),
-        outcome=None if chosen in (None, call_lists.TO_DO) else chosen,
+        outcome=None if chosen in (None, call_messages.TO_DO) else chosen,
         note=click.answer("note"),
     )
     with once(services, click, ROLE, ACTION) as session:
@@ -163,8 +165,8 @@ def _store_call(session: Transaction, click: Click, now: datetime, plan: calls.P
     known = calls.find_entry(session, campaign_id, customer_id)
     known_owner = known.owner if known else None
     entry = calls.save_entry(session, campaign_id, customer_id, click.user, now, plan)
-    call_lists.notify_owner(session, entry, click.user, known_owner)
-    call_lists.refresh(session, campaign_id)
+    call_messages.notify_owner(session, entry, click.user, known_owner)
+    call_messages.refresh(session, campaign_id)
     customer_cards.refresh(session, customer_id, [card])
 
 

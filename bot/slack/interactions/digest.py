@@ -15,16 +15,16 @@ from retention.db import Transaction
 from retention.db.tables import Audience, Schedule
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import ids, roles
+from workers import roles, slack_ids
 from workers.delivery import render
-from workers.requests import DigestSection
+from workers.job_requests import DigestSection
 
 SECTIONS: tuple[str, ...] = get_args(DigestSection)
 
 
 def register(app: App, services: Services) -> None:
     """Listen to the button and the window."""
-    listen(app, services, {ids.DIGEST_SETTINGS: _open}, {ids.DIGEST_VIEW: _save})
+    listen(app, services, {slack_ids.DIGEST_SETTINGS: _open}, {slack_ids.DIGEST_VIEW: _save})
 
 
 def _open(services: Services, click: Click) -> None:

@@ -13,11 +13,11 @@ from retention.db import Transaction
 from retention.db.tables import Job
 from retention.errors import Refused
 from retention.text import gettext
-from workers import ids
+from workers import slack_ids
 from workers.data import slack_files
 from workers.delivery import outbox
+from workers.job_requests import FileImport, FilePropose
 from workers.queue import jobs
-from workers.requests import FileImport, FilePropose
 from workers.tasks.interface import Post
 
 MAX_FILES = 3  # of one message
@@ -91,7 +91,11 @@ def _answer(services: Services, drop: Drop, file_id: str, sentence: str) -> None
 
 def register(app: App, services: Services) -> None:
     """Listen to the menu and the buttons."""
-    clicks = {ids.FILE_TABLE: _choose_table, ids.FILE_IMPORT: _import, ids.FILE_CANCEL: _cancel}
+    clicks = {
+        slack_ids.FILE_TABLE: _choose_table,
+        slack_ids.FILE_IMPORT: _import,
+        slack_ids.FILE_CANCEL: _cancel,
+    }
     listen(app, services, clicks)
 
 

@@ -13,7 +13,7 @@ from retention.errors import BadInput
 from retention.feedback import Subject
 from retention.lake import customer_directory
 from retention.text import gettext
-from workers import ids
+from workers import slack_ids
 from workers.delivery import render
 
 ROLE = "analyst"
@@ -22,8 +22,15 @@ ACTION = gettext("say whether a score is right")
 
 def register(app: App, services: Services) -> None:
     """Listen to buttons, menu and modal."""
-    verdicts = dict.fromkeys((ids.FEEDBACK, ids.FEEDBACK_USEFUL, ids.FEEDBACK_WRONG), judge)
-    listen(app, services, {**verdicts, ids.FEEDBACK_ITEM: _record_item}, {ids.FEEDBACK_VIEW: _save})
+    verdicts = dict.fromkeys(
+        (slack_ids.FEEDBACK, slack_ids.FEEDBACK_USEFUL, slack_ids.FEEDBACK_WRONG), judge
+    )
+    listen(
+        app,
+        services,
+        {**verdicts, slack_ids.FEEDBACK_ITEM: _record_item},
+        {slack_ids.FEEDBACK_VIEW: _save},
+    )
 
 
 def judge(services: Services, click: Click) -> None:

@@ -32,8 +32,8 @@ from retention.db import Transaction
 from retention.db.tables import Campaign, CampaignEditor
 from retention.outreach import calls
 from retention.text import gettext, in_language
-from workers import ids, roles
-from workers.campaigns import call_lists, decisions, messages
+from workers import roles, slack_ids
+from workers.campaigns import call_messages, decisions, messages
 from workers.delivery import render
 from workers.queue import jobs
 from workers.schedule.schedule_changes import summaries as schedule_summaries
@@ -103,11 +103,11 @@ def section(title: str) -> Callable[[Part], Part]:
 def register(app: App, services: Services) -> None:
     """Listen to the opened tab and the buttons."""
     clicks: dict[Any, Handler] = {
-        re.compile(rf"^{re.escape(ids.HOME_RUN)}"): _run_at_home,
-        re.compile(rf"^{re.escape(ids.RUN_COMMAND)}(\.\d+)?$"): _run,
-        ids.OPEN_APPROVALS: _open_approvals,
-        ids.OPEN_CAMPAIGN: _open_campaign,
-        ids.DESK_APPROVE: _approve,
+        re.compile(rf"^{re.escape(slack_ids.HOME_RUN)}"): _run_at_home,
+        re.compile(rf"^{re.escape(slack_ids.RUN_COMMAND)}(\.\d+)?$"): _run,
+        slack_ids.OPEN_APPROVALS: _open_approvals,
+        slack_ids.OPEN_CAMPAIGN: _open_campaign,
+        slack_ids.DESK_APPROVE: _approve,
     }
     listen(app, services, clicks)
 
@@ -215,8 +215,8 @@ def waiting(desk: Desk) -> list[Row]:
     def buttons(one: dict[str, Any]) -> tuple[Button, ...]:
         target = f"{one['id']}:{one['version']}"
         return (
-            Button(gettext("Approve"), ids.DESK_APPROVE, target, "primary", question),
-            Button(gettext("Open"), ids.OPEN_CAMPAIGN, one["id"]),
+            Button(gettext("Approve"), slack_ids.DESK_APPROVE, target, "primary", question),
+            Button(gettext("Open"), slack_ids.OPEN_CAMPAIGN, one["id"]),
         )
 
     return [Row("campaign", one, buttons(one)) for one in waiting_campaigns(desk)]
@@ -229,7 +229,13 @@ def unowned_calls(desk: Desk) -> list[Row]:
         return []
     counts = calls.unowned_by_campaign(desk.session)
     return [
-        _row("calls", {"name": name, "calls": number}, gettext("Open"), ids.OPEN_CAMPAIGN, campaign)
+        _row(
+            "calls",
+            {"name": name, "calls": number},
+            gettext("Open"),
+            slack_ids.OPEN_CAMPAIGN,
+            campaign,
+        )
         for campaign, name, number in counts[:MAX_LISTED]
     ]
 
@@ -239,15 +245,15 @@ def my_calls(desk: Desk) -> list[Row]:
     """Return the calls that the person has to make, the first due first."""
     if not roles.allows(desk.role, "analyst"):
         return []
-    listed = call_lists.open_calls(desk.session, desk.user)
+    listed = call_messages.open_calls(desk.session, desk.user)
     text = gettext("Record the call")
     rows = [
-        _row("call", one, text, ids.OPEN_CALL, f"{one['campaign_id']}|{one['pseudonym']}")
+        _row("call", one, text, slack_ids.OPEN_CALL, f"{one['campaign_id']}|{one['pseudonym']}")
         for one in listed[:MAX_LISTED]
     ]
     if (more := len(listed) - MAX_LISTED) > 0:
         text = gettext("See all my calls")
-        rows.append(_row("more_calls", more, text, ids.HOME_RUN, "campaign my-calls"))
+        rows.append(_row("more_calls", more, text, slack_ids.HOME_RUN, "campaign my-calls"))
     return rows
 
 
@@ -256,7 +262,7 @@ def running(desk: Desk) -> list[Row]:
     """Return open jobs; the person can cancel their own, an admin all."""
     is_admin = roles.allows(desk.role, "admin")
     return [
-        _row("job", described(job), gettext("Cancel"), ids.CANCEL_JOB, job.id)
+        _row("job", described(job), gettext("Cancel"), slack_ids.CANCEL_JOB, job.id)
         if is_admin or job.requested_by == desk.user
         else Row("job", described(job))
         for job in jobs.open_jobs(desk.session)[:MAX_RUNNING]
@@ -269,10 +275,10 @@ def health(desk: Desk) -> list[Row]:
     state = overview(desk.session, desk.services.database)
     is_analyst = roles.allows(desk.role, "analyst")
     buttons = {
-        "no_model": (Button(gettext("Train a model"), ids.HOME_RUN, "retrain"),),
-        "model_decayed": (Button(gettext("Retrain"), ids.HOME_RUN, "retrain"),),
-        "data_old": (Button(gettext("Check the data"), ids.HOME_RUN, "data"),),
-        "queue_slow": (Button(gettext("See the jobs"), ids.RUN_COMMAND, "jobs"),),
+        "no_model": (Button(gettext("Train a model"), slack_ids.HOME_RUN, "retrain"),),
+        "model_decayed": (Button(gettext("Retrain"), slack_ids.HOME_RUN, "retrain"),),
+        "data_old": (Button(gettext("Check the data"), slack_ids.HOME_RUN, "data"),),
+        "queue_slow": (Button(gettext("See the jobs"), slack_ids.RUN_COMMAND, "jobs"),),
     }
     shown = buttons if is_analyst else {}
     rows = [Row("problem", one, shown.get(one["code"], ())) for one in state["problems"]]
@@ -288,7 +294,7 @@ def audiences(desk: Desk) -> list[Row]:
     return [
         Row("audience", one)
         if one["exclude"]
-        else _row("audience", one, text, ids.HOME_RUN, f"sweep --audience {one['name']}")
+        else _row("audience", one, text, slack_ids.HOME_RUN, f"sweep --audience {one['name']}")
         for one in summaries(desk.session)[:MAX_LISTED]
     ]
 
@@ -301,7 +307,7 @@ def alerts(desk: Desk) -> list[Row]:
         is_on = alert["status"] == "on"
         text = gettext("Mute") if is_on else gettext("Switch on")
         command = f"alert {'mute' if is_on else 'unmute'} {alert['name']}"
-        return _row("alert", alert, text, ids.HOME_RUN, command)
+        return _row("alert", alert, text, slack_ids.HOME_RUN, command)
 
     is_analyst = roles.allows(desk.role, "analyst")
     listed = alert_summaries(desk.session)[:MAX_LISTED]
@@ -317,8 +323,8 @@ def schedules(desk: Desk) -> list[Row]:
         text = gettext("Resume") if schedule["paused"] else gettext("Pause")
         number = schedule["number"]
         return (
-            Button(gettext("Run now"), f"{ids.HOME_RUN}.run", f"schedule run {number}"),
-            Button(text, f"{ids.HOME_RUN}.pause", f"schedule {deed} {number}"),
+            Button(gettext("Run now"), f"{slack_ids.HOME_RUN}.run", f"schedule run {number}"),
+            Button(text, f"{slack_ids.HOME_RUN}.pause", f"schedule {deed} {number}"),
         )
 
     is_analyst = roles.allows(desk.role, "analyst")

@@ -10,13 +10,13 @@ from retention.db import Transaction
 from retention.db.tables import Cohort, Job, ModelVersion
 from retention.registry import champion
 from retention.text import gettext
-from workers import ids, model_changes, roles
+from workers import model_changes, roles, slack_ids
 from workers.campaigns import decisions
-from workers.campaigns.requests import CampaignDraft
+from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import render
 from workers.delivery.job_messages import template_values
+from workers.job_requests import CohortCsv, Forget, Retrain
 from workers.queue import jobs
-from workers.requests import CohortCsv, Forget, Retrain
 
 SHOWN = ("id", "size", "tiers", "as_of", "model_version")  # of a list
 
@@ -24,13 +24,13 @@ SHOWN = ("id", "size", "tiers", "as_of", "model_version")  # of a list
 def register(app: App, services: Services) -> None:
     """Listen to the buttons."""
     clicks = {
-        ids.CANCEL_JOB: _cancel,
-        ids.RETRY_JOB: _retry,
-        ids.COHORT_CSV: _download,
-        ids.COHORT_DETAILS: _open_details,
-        ids.DRAFT_CAMPAIGN: _draft,
-        ids.RETRAIN_MODEL: _retrain,
-        ids.FORGET: _forget,
+        slack_ids.CANCEL_JOB: _cancel,
+        slack_ids.RETRY_JOB: _retry,
+        slack_ids.COHORT_CSV: _download,
+        slack_ids.COHORT_DETAILS: _open_details,
+        slack_ids.DRAFT_CAMPAIGN: _draft,
+        slack_ids.RETRAIN_MODEL: _retrain,
+        slack_ids.FORGET: _forget,
     }
     listen(app, services, clicks)
 

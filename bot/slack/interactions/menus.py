@@ -11,9 +11,9 @@ from retention.alerts import store
 from retention.connect.sources import source_records
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import ids
+from workers import slack_ids
 from workers.data.source_pulls import next_pull
-from workers.requests import AlertTest, SourcePull
+from workers.job_requests import AlertTest, SourcePull
 from workers.schedule import schedule_changes
 
 ALERT_CHANGES = {
@@ -32,12 +32,12 @@ SCHEDULE_CHANGES = {
 def register(app: App, services: Services) -> None:
     """Listen to the menus and buttons."""
     clicks = {
-        ids.ALERT_MENU: _choose_for_alert,
-        ids.ALERT_TEST: _test_alert,
-        ids.ALERT_ON: _switch_alert_on,
-        ids.SCHEDULE_MENU: _choose_for_schedule,
-        ids.SOURCE_MENU: _choose_for_source,
-        ids.SOURCE_ACCEPT: _accept_source,
+        slack_ids.ALERT_MENU: _choose_for_alert,
+        slack_ids.ALERT_TEST: _test_alert,
+        slack_ids.ALERT_ON: _switch_alert_on,
+        slack_ids.SCHEDULE_MENU: _choose_for_schedule,
+        slack_ids.SOURCE_MENU: _choose_for_source,
+        slack_ids.SOURCE_ACCEPT: _accept_source,
     }
     listen(app, services, clicks)
 

@@ -21,7 +21,7 @@ from retention.campaigns.lifecycle.states import Step, Transition, find_campaign
 from retention.campaigns.lifecycle.versions import NO_DECISION, NextVersion, write_version
 from retention.campaigns.message.text_message import with_parts
 from retention.campaigns.planning.assignment import assign, require_recipients, reset_groups
-from retention.campaigns.planning.offers import sampled_offers, set_offer
+from retention.campaigns.planning.offer_terms import sampled_offers, set_offer
 from retention.db import Transaction
 from retention.db.engine import advisory_lock
 from retention.db.tables import Approval, Campaign, CampaignEditor

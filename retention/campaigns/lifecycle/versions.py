@@ -9,7 +9,7 @@ from sqlalchemy import select
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import EDIT, SUBMIT, Step, move_campaign
 from retention.campaigns.message.brand import utm_campaign
-from retention.campaigns.planning.offers import merge_equal_lines
+from retention.campaigns.planning.offer_terms import merge_equal_lines
 from retention.db import Transaction
 from retention.db.insert import insert_once
 from retention.db.tables import Audit, Campaign, CampaignEditor, CampaignVersion

@@ -13,7 +13,7 @@ from retention.campaigns.lifecycle.states import EDITABLE, IN_CLEARANCE, STOPPAB
 from retention.campaigns.measurement.verdict import verdict
 from retention.campaigns.message import brand
 from retention.campaigns.planning.assignment import GROUPS, Groups, find_groups
-from retention.campaigns.planning.offers import merge_equal_lines
+from retention.campaigns.planning.offer_terms import merge_equal_lines
 from retention.campaigns.planning.remedies import campaign_warnings, remedy
 from retention.db import Transaction
 from retention.db.tables import Campaign

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from retention.campaigns.codes.coupons import OF_CUSTOMER, normalize_code
 from retention.campaigns.codes.redemptions import DATE_TOLERANCE
 from retention.campaigns.lifecycle.spec import Body
-from retention.campaigns.planning.offers import limited_category
+from retention.campaigns.planning.offer_terms import limited_category
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.lake.cleaning.returns import CANCELLED

@@ -14,7 +14,7 @@ from retention.campaigns.message.email_content import (
     shown_titles,
 )
 from retention.campaigns.message.text_message import text_content
-from retention.campaigns.planning.offers import public_terms
+from retention.campaigns.planning.offer_terms import public_terms
 from retention.campaigns.planning.products import Product
 from retention.db.tables import Send
 from retention.keys import Keys

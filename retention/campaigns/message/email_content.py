@@ -26,7 +26,7 @@ from retention.campaigns.message.wording import (
     text_wording,
 )
 from retention.campaigns.planning.item_selection import NEW_ARRIVAL
-from retention.campaigns.planning.offers import limited_category
+from retention.campaigns.planning.offer_terms import limited_category
 from retention.campaigns.planning.products import Product
 from retention.outreach.adapter import Contact, is_text
 from retention.settings import Settings

@@ -24,7 +24,7 @@ from retention.campaigns.message.wording import (
     load_wording,
     text_wording,
 )
-from retention.campaigns.planning.offers import stored_offer
+from retention.campaigns.planning.offer_terms import stored_offer
 from retention.errors import BadInput
 from retention.outreach.adapter import Contact, channel_name, is_text
 from retention.outreach.contacts import find_contacts

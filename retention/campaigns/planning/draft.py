@@ -26,7 +26,7 @@ from retention.campaigns.lifecycle.versions import store_version, with_name
 from retention.campaigns.lifecycle.view import version_data
 from retention.campaigns.message import text_message
 from retention.campaigns.message.wording import default_text
-from retention.campaigns.planning import item_selection, offers
+from retention.campaigns.planning import item_selection, offer_terms
 from retention.campaigns.planning.assignment import buckets, drawn_groups
 from retention.campaigns.planning.audience import (
     Audience,
@@ -38,14 +38,14 @@ from retention.campaigns.planning.audience import (
 )
 from retention.campaigns.planning.draft_options import Option, choose_option, list_rest, of_tiers
 from retention.campaigns.planning.item_selection import MergeItems
-from retention.campaigns.planning.offers import SuggestedItem
+from retention.campaigns.planning.offer_terms import SuggestedItem
 from retention.campaigns.planning.products import assumed_fields, average_margin
+from retention.campaigns.planning.requested_terms import default_name
 from retention.campaigns.planning.targeting import (
     affordable_count,
     describe_targeting,
     select_by_profit,
 )
-from retention.campaigns.planning.terms import default_name
 from retention.db import Database, Transaction
 from retention.db.audit import record
 from retention.db.tables import Assignment, Campaign
@@ -218,7 +218,7 @@ def draft(
     progress(2, 4, gettext("choosing items for each customer"))
     items, special_counts = _items(lake, policy, customers, learnt, now)
     update = {
-        "offers": offers.offer_lines(customers, policy, special_counts),
+        "offers": offer_terms.offer_lines(customers, policy, special_counts),
         "example": _example_titles(customers, body, items),
         "untitled": _count_untitled(items),
         "scores_age_days": max((now - scored.as_of).days, 0),
@@ -233,7 +233,7 @@ def draft(
     progress(3, 4, gettext("drawing the hold-out"))
     campaign_id = "c" + "".join(secrets.choice(LETTERS) for _ in range(6))
     salt = secrets.token_hex(16)
-    own_category = offers.coupon_categories(lake, policy, customers, now)
+    own_category = offer_terms.coupon_categories(lake, policy, customers, now)
     bucket_of = buckets(salt, campaign_id, zip(ids, customers["tier"], strict=True))
     rows = _rows(customers, body, items, bucket_of, learnt.recommended_by, own_category)
     contacts, silent = find_contacts(lake, ids), silent_days(lake, ids, now)
@@ -258,7 +258,7 @@ def with_changes(drafted: Draft, changes: Changes, zone: ZoneInfo, now: datetime
     body = apply_changes(drafted.body, changes, zone, now)
     line_of = {line.rule: line for line in body.offers}
     rows = [
-        {**row, "offer": offers.changed_offer(row["offer"], line_of[row["offer"]["rule"]])}
+        {**row, "offer": offer_terms.changed_offer(row["offer"], line_of[row["offer"]["rule"]])}
         for row in drafted.rows
     ]
     return replace(drafted, body=body, rows=rows)
@@ -374,7 +374,7 @@ def _filled(settings: Settings, empty: Body, audience: Audience, policy: Policy)
         "audience": len(customers),
         "tiers": {tier: int(n) for tier, n in customers["tier"].value_counts().items()},
         "excluded": audience.excluded,
-        "offers": offers.offer_lines(customers, policy, {}),
+        "offers": offer_terms.offer_lines(customers, policy, {}),
     }
     body = empty.model_copy(update=update)
     text = default_text(body.copy_action, settings, body.message_channel)
@@ -442,7 +442,7 @@ def _rows(
     rows = []
     for row in customers.itertuples(index=False):
         own, line = items.get(row.customer_id, ()), line_of[row.rule]
-        offer = offers.stored_offer(
+        offer = offer_terms.stored_offer(
             line, own, body.currency, recommended_by, category.get(row.customer_id)
         )
         reason = reason_of(row.features[0]) if row.features else "none"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 
-from retention.campaigns.planning.offers import SuggestedItem, stored_items
+from retention.campaigns.planning.offer_terms import SuggestedItem, stored_items
 from retention.db import Transaction
 from retention.db.tables import Assignment
 from retention.lake.item_titles import readable_title

@@ -10,8 +10,8 @@ from retention.campaigns.lifecycle.versions import NextVersion, write_version
 from retention.campaigns.message.text_message import sampled_terms, with_parts
 from retention.campaigns.planning.assignment import buckets
 from retention.campaigns.planning.draft import Draft
-from retention.campaigns.planning.offers import changed_offer, set_offer
-from retention.campaigns.planning.terms import is_default_name
+from retention.campaigns.planning.offer_terms import changed_offer, set_offer
+from retention.campaigns.planning.requested_terms import is_default_name
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign
 

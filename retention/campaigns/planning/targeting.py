@@ -10,10 +10,10 @@ from sqlalchemy import select
 from retention.campaigns.lifecycle.closing import uninformative_campaigns
 from retention.campaigns.lifecycle.spec import Prior, Targeting, is_within_budget
 from retention.campaigns.measurement.effects import MIN_BUYERS
-from retention.campaigns.planning import offers
+from retention.campaigns.planning import offer_terms
 from retention.campaigns.planning.assignment import control_size
 from retention.campaigns.planning.audience import Audience
-from retention.campaigns.planning.offers import orders_in_window
+from retention.campaigns.planning.offer_terms import orders_in_window
 from retention.churn.lost_margin import return_chance
 from retention.churn.population import buyers
 from retention.db import Transaction
@@ -108,10 +108,10 @@ def affordable_count(customers: "pd.DataFrame", policy: Policy, mean: float) -> 
 def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[str, np.ndarray]":
     """Arguments of `expected_cost` by rule index and value."""
     rules, usual = policy.rules, policy.offer.contact_cost
-    contacts = [offers.contact_cost(rule, policy) for rule in rules]
+    contacts = [offer_terms.contact_cost(rule, policy) for rule in rules]
     return {
         "discount": np.array([rule.discount for rule in rules])[option] * value
-        + np.array([offers.money_off(rule, policy) for rule in rules])[option],
+        + np.array([offer_terms.money_off(rule, policy) for rule in rules])[option],
         "redemption": np.array(policy.offer.redemption),
         "contact": np.array([usual if cost is None else cost for cost in contacts])[option],
     }

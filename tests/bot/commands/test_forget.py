@@ -8,7 +8,7 @@ from bot.services import Services
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
 from workers.delivery import render
-from workers.requests import Forget
+from workers.job_requests import Forget
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from bot.commands.catalogue import entries
 from bot.commands.summaries import SUMMARIES
 from bot.commands.tree import SLACK, TERMINAL, Command, Group, module_name, root
-from workers.requests import Request
+from workers.job_requests import Request
 from workers.roles import RANKS
 
 TERMINAL_ONLY = {

@@ -17,8 +17,8 @@ from tests.bot.wire import stored
 from tests.retention.campaigns.samples import a_body
 from tests.workers.harness import wait
 from tests.world import one
+from workers.job_requests import Digest, Monitor, Retrain
 from workers.queue import jobs
-from workers.requests import Digest, Monitor, Retrain
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
 

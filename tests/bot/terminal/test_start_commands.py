@@ -14,7 +14,7 @@ import pytest
         ("-m", "bot.terminal", "status"),
         ("-m", "bot.terminal", "run"),
         ("-m", "bot.http.server"),
-        ("-m", "workers.background", "tick"),
+        ("-m", "workers.service_process", "tick"),
         ("-m", "workers.health", "tick"),
         ("-m", "celery", "-A", "workers.worker", "worker"),
     ],

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from retention.campaigns.message.email_content import placeholder_values
-from retention.campaigns.planning import offers
+from retention.campaigns.planning import offer_terms
 from retention.errors import BadInput
 from retention.risk.policy import Policy
 from retention.risk.strategy import Rule
@@ -37,7 +37,9 @@ def test_customer_gets_the_named_category_with_most_spend(shop):
     people = pd.DataFrame(
         {"customer_id": [*clear.index, "other"], "rule": ["Own"] * len(clear) + ["All"]}
     )
-    categories_of = offers.coupon_categories(shop.lake, _policy("coffee", "tea"), people, shop.end)
+    categories_of = offer_terms.coupon_categories(
+        shop.lake, _policy("coffee", "tea"), people, shop.end
+    )
     best = clear.idxmax(axis=1).to_dict()
     assert categories_of.keys() == best.keys()
     # What is older counts a little
@@ -49,7 +51,7 @@ def test_unknown_category_is_rejected_with_the_known_ones(shop):
     with pytest.raises(
         BadInput, match="for the category 'cofee', which no item has; use of these: bread, cheese"
     ):
-        offers.coupon_categories(shop.lake, _policy("cofee"), people, shop.end)
+        offer_terms.coupon_categories(shop.lake, _policy("cofee"), people, shop.end)
 
 
 @pytest.mark.parametrize(
@@ -79,5 +81,5 @@ def test_only_percentage_coupons_can_be_limited_to_a_category():
 def test_shipping_cost_is_not_public():
     """Tills, platforms and files must not show it as money off."""
     free = {"action": "free_shipping", "discount": 0.0, "amount": 5.0, "min_order": 50.0}
-    assert offers.public_terms(free) == {**free, "amount": 0.0, "category": None}
-    assert offers.public_terms({**free, "action": "coupon"})["amount"] == 5.0
+    assert offer_terms.public_terms(free) == {**free, "amount": 0.0, "category": None}
+    assert offer_terms.public_terms({**free, "action": "coupon"})["amount"] == 5.0

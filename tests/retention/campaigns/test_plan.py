@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from retention.campaigns.lifecycle.spec import Prior
 from retention.campaigns.measurement.effects import difference, sample_ratio, smallest_effect
 from retention.campaigns.message.wording import default_text, fill_text, validate_text
-from retention.campaigns.planning import offers
+from retention.campaigns.planning import offer_terms
 from retention.campaigns.planning.targeting import affordable_count, prior_from_campaigns
 from retention.errors import BadInput
 from retention.risk.policy import DEFAULT, read_policy
@@ -108,12 +108,12 @@ def test_cost_above_the_budget_is_shown_as_larger():
 def test_offer_is_described_in_words():
     coupon = {"name": "A", "tiers": ("high",), "action": "coupon"}
     five = Rule(**coupon, amount=5.0, min_order=30.0)
-    assert offers.describe_rule(five) == "a coupon of 5.00 (from 30.00 on)"
+    assert offer_terms.describe_rule(five) == "a coupon of 5.00 (from 30.00 on)"
     # What is promised is not rounded
-    assert offers.describe_rule(Rule(**coupon, discount=0.125)) == "a coupon of 12.5%"
-    assert offers.next_step(five, "GBP") == "£5.00 coupon"
+    assert offer_terms.describe_rule(Rule(**coupon, discount=0.125)) == "a coupon of 12.5%"
+    assert offer_terms.next_step(five, "GBP") == "£5.00 coupon"
     for rule in read_policy(DEFAULT).rules:
-        assert offers.describe_rule(rule)
+        assert offer_terms.describe_rule(rule)
 
 
 def test_plan_uses_each_customers_uplift_from_past_campaigns():
@@ -208,7 +208,7 @@ def _body_of(customers, policy):
     return a_body(
         audience=len(customers),
         tiers={tier: int(n) for tier, n in customers["tier"].value_counts().items()},
-        offers=offers.offer_lines(customers, policy, {}),
+        offers=offer_terms.offer_lines(customers, policy, {}),
         holdout=policy.campaign.holdout,
         redemption=policy.offer.redemption,
         contact_cost=policy.offer.contact_cost,

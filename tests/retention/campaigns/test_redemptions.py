@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from sqlalchemy import event, select, text
 
-from retention.campaigns.codes import file_imports, redemptions
-from retention.campaigns.codes.file_imports import LISTENER, import_rows, redemption_rows
+from retention.campaigns.codes import redemptions
 from retention.campaigns.codes.redemptions import CodeUse, redeem
 from retention.campaigns.lifecycle import transitions
 from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.measurement import response_files
+from retention.campaigns.measurement.response_files import LISTENER, import_rows, redemption_rows
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
@@ -216,9 +217,9 @@ def test_import_of_the_same_file_completes_a_killed_import(database, codes, impo
             raise KeyboardInterrupt
         return redeem(session, uses)
 
-    monkeypatch.setattr(file_imports, "BATCH_ROWS", 4)
+    monkeypatch.setattr(response_files, "BATCH_ROWS", 4)
     with monkeypatch.context() as killed:
-        killed.setattr(file_imports, "redeem", killed_in_the_third)
+        killed.setattr(response_files, "redeem", killed_in_the_third)
         with pytest.raises(KeyboardInterrupt):
             imported(*lines)
     assert len(scalars(database, select(Redemption))) == 8

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from retention.campaigns.codes.file_imports import bounce_rows, import_rows
 from retention.campaigns.lifecycle import closing
 from retention.campaigns.lifecycle.states import Step
+from retention.campaigns.measurement.response_files import bounce_rows, import_rows
 from retention.db.tables import DirectoryEntry, Send
 from retention.errors import BadInput
 from retention.lake import Lake

@@ -12,11 +12,11 @@ import pandas as pd
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns.codes.file_imports import LISTENER
 from retention.campaigns.lifecycle import closing
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import Step, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.measurement.response_files import LISTENER
 from retention.campaigns.planning.targeting import prior_from_campaigns
 from retention.db.tables import Assignment, Campaign, File, Job, Outbox
 from retention.recommend.bandit.decisions import logged_decisions
@@ -24,10 +24,10 @@ from retention.risk.policy import load_policy
 from tests import world
 from tests.shop import Shop, import_frame, purchases
 from workers.campaigns import decisions
-from workers.campaigns.requests import CampaignCsv, CampaignDraft, CampaignMeasure, CampaignSend
+from workers.campaigns.job_requests import CampaignCsv, CampaignDraft, CampaignMeasure, CampaignSend
 from workers.delivery import render
+from workers.job_requests import Sweep
 from workers.queue import jobs
-from workers.requests import Sweep
 from workers.schedule import tick
 from workers.tasks.runner import run_job
 

@@ -16,7 +16,7 @@ from retention.uplift import past_campaigns
 from retention.uplift.learners import UpliftLearner
 from tests.workers.campaigns.desk import ANALYST, LEAD, LOW
 from workers.campaigns import decisions
-from workers.campaigns.requests import CampaignDraft
+from workers.campaigns.job_requests import CampaignDraft
 from workers.tasks.campaigns import campaign_draft
 
 

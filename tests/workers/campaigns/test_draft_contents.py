@@ -12,9 +12,9 @@ from retention.errors import BadInput
 from retention.outreach import consent
 from retention.risk.policy import load_policy
 from tests.workers.campaigns.desk import ANALYST, LOW, POLICY
-from workers.campaigns.requests import CampaignDraft, CampaignPreview
+from workers.campaigns.job_requests import CampaignDraft, CampaignPreview
 from workers.delivery import render
-from workers.requests import Sweep
+from workers.job_requests import Sweep
 
 REMINDERS = POLICY.replace('action = "coupon"\ndiscount = 0.1', 'action = "reminder"')
 

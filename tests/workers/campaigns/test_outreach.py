@@ -20,7 +20,7 @@ from retention.risk.policy import load_policy
 from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.retention.outreach.platform import KEY, Platform
 from tests.workers.campaigns.desk import CHANNEL, LEAD
-from workers.campaigns.requests import CampaignMisuse, CampaignPreview
+from workers.campaigns.job_requests import CampaignMisuse, CampaignPreview
 from workers.schedule import tick
 from workers.tasks.campaigns import campaign_deliver
 

@@ -8,9 +8,8 @@ from retention.campaigns.codes import shop_code_sync, shop_codes
 from retention.db.tables import Audit, Connection, Coupon, Job, Outbox
 from tests.standins import code_shops
 from workers import roles
-from workers.campaigns.requests import ShopCodes, ShopReconcile
-from workers.schedule import tick
-from workers.shops import shop_checks
+from workers.campaigns.job_requests import ShopCodes, ShopReconcile
+from workers.schedule import due_shop_checks, tick
 from workers.times import next_local_time
 
 pytestmark = pytest.mark.campaign("approved")
@@ -117,8 +116,8 @@ def test_short_outage_is_not_reported(desk, shop):
 
 def test_nightly_check_reports_a_difference_once(desk, shop):
     _make(desk)
-    assert not desk.read(shop_checks.due, clock.now())
-    night = next_local_time(shop_checks.CHECK_AT, desk.settings.zone, clock.now())
+    assert not desk.read(due_shop_checks.due, clock.now())
+    night = next_local_time(due_shop_checks.CHECK_AT, desk.settings.zone, clock.now())
     # The demo's clock stops for no check of a shop
     assert desk.read(tick.next_due, clock.now()) != night
     clock.configure(fixed=night)

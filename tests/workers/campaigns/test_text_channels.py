@@ -17,7 +17,7 @@ from tests.retention.outreach.platform import KEY, Platform
 from tests.workers.campaigns.desk import ANALYST, LOW
 from workers.campaigns import decisions
 from workers.campaigns.follow_ups import channel_request
-from workers.campaigns.requests import CampaignDeliver, CampaignPreview
+from workers.campaigns.job_requests import CampaignDeliver, CampaignPreview
 
 
 @pytest.fixture

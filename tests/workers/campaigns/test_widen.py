@@ -4,16 +4,16 @@ import pytest
 from sqlalchemy import select, update
 
 from retention.campaigns.lifecycle.view import campaign_data
-from retention.campaigns.planning.terms import default_name
+from retention.campaigns.planning.requested_terms import default_name
 from retention.db.tables import Assignment, Cohort
 from retention.risk.policy import TIERS
 from tests.workers.campaigns.desk import ANALYST, POLICY
-from workers import ids
+from workers import slack_ids
 from workers.campaigns import decisions
 from workers.campaigns.decisions import Changes
 from workers.campaigns.follow_ups import follow_up_request
-from workers.campaigns.requests import CampaignDraft, CampaignWiden
-from workers.requests import Sweep
+from workers.campaigns.job_requests import CampaignDraft, CampaignWiden
+from workers.job_requests import Sweep
 
 
 def _widen(desk, tier: str, **options):
@@ -74,7 +74,7 @@ def test_draft_under_a_list_is_for_this_list_and_offers_more(desk):
     assert body.asked is None
     assert body.tiers.keys() == {"high"}
     assert body.wider.customers > body.audience
-    assert ids.WIDEN_CAMPAIGN in desk.card()
+    assert slack_ids.WIDEN_CAMPAIGN in desk.card()
 
 
 def test_draft_under_the_default_list_is_for_its_customers_and_offers_more(desk):

@@ -21,9 +21,8 @@ from tests import readonly
 from tests import shop as tiny
 from tests.standins.profile_platforms import PLATFORMS
 from tests.world import add, change, execute, read, scalars
-from workers.data import publishing
-from workers.requests import PlatformSync, PublishProfiles
-from workers.schedule import tick
+from workers.job_requests import PlatformSync, PublishProfiles
+from workers.schedule import due_publishing, tick
 from workers.tasks.runner import run_inline
 from workers.tasks.shops import mail_platforms as task
 from workers.tasks.shops.mail_platforms import READ_UNTIL, left_since
@@ -106,8 +105,8 @@ def test_erased_customer_is_in_no_publication(desk):
 
 
 def test_nothing_is_published_while_nobody_reads(database):
-    assert read(database, publishing.due, clock.now()) is None
-    assert read(database, publishing.next_moment, clock.now()) is None
+    assert read(database, due_publishing.due, clock.now()) is None
+    assert read(database, due_publishing.next_moment, clock.now()) is None
 
 
 def test_publication_is_due_with_the_first_key_and_every_night(database, settings):
@@ -121,7 +120,7 @@ def test_publication_is_due_with_the_first_key_and_every_night(database, setting
         with database.reading() as session:
             found = session.scalars(select(Job).where(Job.kind == "publish_profiles")).all()
             assert len(found) == jobs
-            upcoming = publishing.next_moment(session, at)
+            upcoming = due_publishing.next_moment(session, at)
         assert upcoming.astimezone(zone).hour == 4
         assert upcoming > at
 
@@ -145,7 +144,7 @@ def platform(request, desk):
 
 
 def test_every_platform_that_takes_profiles_is_synchronised():
-    assert set(publishing.TAKERS) == set(PLATFORMS)
+    assert set(due_publishing.TAKERS) == set(PLATFORMS)
 
 
 def synchronise(desk) -> dict:
@@ -313,7 +312,7 @@ def test_hand_over_without_time_continues_in_the_next_hour(desk, platform, monke
     monkeypatch.undo()
     assert synchronise(desk)["is_complete"]
     (connection,) = read(desk.database, connections.connections)
-    assert connection.config[publishing.UNFINISHED] is None
+    assert connection.config[due_publishing.UNFINISHED] is None
 
 
 @ONE
@@ -328,7 +327,7 @@ def test_later_job_hands_over_the_rest_only(desk, platform):
             "done_lists": [name],
             "pushed_until": customers[-3],
         }
-        connection.config = {**connection.config, publishing.UNFINISHED: rest}
+        connection.config = {**connection.config, due_publishing.UNFINISHED: rest}
     told = synchronise(desk)
     assert (told["profiles"], told["lists"], told["is_complete"]) == (2, {}, True)
     assert synchronise(desk)["profiles"] == len(customers)

@@ -26,8 +26,8 @@ from tests.world import change, execute, one, scalar, scalars
 from workers.delivery import outbox, threads
 from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack import is_channel
+from workers.job_requests import Sweep
 from workers.queue import completion, jobs
-from workers.requests import Sweep
 from workers.tasks.interface import Attachment, Post
 
 QUICK = Pacing(channel_gap=0.0, recheck_after=0.2, idle_wait=0.01)

@@ -38,9 +38,9 @@ from tests.retention.connect.shops import SHOPS, connected
 from tests.standins.shopify_data import BEGIN, stamp
 from tests.workers.harness import ADMIN, CHANNEL, ask
 from tests.world import change, scalars
+from workers.job_requests import ShopInbox
 from workers.live.live_path import Drain
-from workers.requests import ShopInbox
-from workers.shops import shop_checks
+from workers.schedule import due_shop_checks
 from workers.tasks.runner import run_job
 from workers.tasks.shops import shop_inbox as task
 
@@ -545,16 +545,16 @@ def test_delivery_that_needs_an_answer_of_the_shop_waits_for_it(woocommerce):
     shop.fail("server_error", path="/refunds")
     assert woocommerce.run().result == {"done": 1, "set_aside": 0, "later": 1}
     assert woocommerce.states() == ["waiting", "done"]
-    assert not shop_checks.submit_due(woocommerce.database)
+    assert not due_shop_checks.submit_due(woocommerce.database)
     assert woocommerce.run_later().result["done"] == 1
     assert woocommerce.sums() == {"purchase": 18.0, "return": -4.5}
 
 
 def test_one_job_at_a_time_is_submitted_for_waiting_deliveries(desk):
-    assert shop_checks.submit_due(desk.database) is None
+    assert due_shop_checks.submit_due(desk.database) is None
     desk.order(5)
-    job_id = shop_checks.submit_due(desk.database)
-    assert shop_checks.submit_due(desk.database) is None
+    job_id = due_shop_checks.submit_due(desk.database)
+    assert due_shop_checks.submit_due(desk.database) is None
     run_job(desk.database, job_id, "test")
     assert desk.states() == ["done"]
-    assert shop_checks.submit_due(desk.database) is None
+    assert due_shop_checks.submit_due(desk.database) is None

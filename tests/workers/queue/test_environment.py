@@ -31,9 +31,9 @@ from tests.end_to_end.playground_client import demo
 from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, wait
 from tests.world import read
-from workers.ids import FILE_IMPORT
-from workers.queue import processes, quotas
+from workers.queue import live_processes, quotas
 from workers.queue.environment import NEEDS, ChildEnvironments
+from workers.slack_ids import FILE_IMPORT
 
 VALUES = {
     "secret_key": "key-0f7a" * 4,
@@ -264,7 +264,7 @@ def test_single_role_gets_no_secret_in_its_environment(tmp_path):
     ours = {"SLACK_SIGNING_SECRET": VALUES["slack_signing_secret"]}
 
     def is_up() -> bool:
-        return any(name.startswith("tick@") for name in read(database, processes.alive))
+        return any(name.startswith("tick@") for name in read(database, live_processes.alive))
 
     with installation(tmp_path, "tick", **ours) as process:
         wait(is_up)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from retention.campaigns.message.email_content import placeholder_values
-from retention.campaigns.planning.terms import default_name, is_default_name
+from retention.campaigns.planning.requested_terms import default_name, is_default_name
 from retention.db.tables import Outbox
 from retention.text import use_language
 from tests import readonly
@@ -18,8 +18,8 @@ from tests import shop as tiny
 from tests.workers.harness import ANALYST, OTHER, ask, grant, row
 from tests.world import add, change, scalars
 from workers import languages
-from workers.campaigns.requests import CampaignDraft
-from workers.requests import Digest, Sweep
+from workers.campaigns.job_requests import CampaignDraft
+from workers.job_requests import Digest, Sweep
 from workers.tasks import runner
 
 CHINESE, ENGLISH = "C0ZH", "C0EN"

@@ -25,9 +25,9 @@ from tests.workers.harness import (
 )
 from tests.world import add, change, execute, read, scalars
 from workers import roles
-from workers.campaigns.requests import CampaignDeliver
+from workers.campaigns.job_requests import CampaignDeliver
+from workers.job_requests import REQUESTS, Digest, Retrain, Sweep
 from workers.queue import completion, jobs
-from workers.requests import REQUESTS, Digest, Retrain, Sweep
 from workers.tasks import runner
 from workers.tasks.interface import Outcome, Post
 

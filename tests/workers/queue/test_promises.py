@@ -8,7 +8,7 @@ from retention import templating
 from tests.retention.campaigns.samples import a_body
 from tests.retention.reports.samples import add_campaign
 from workers.delivery import render
-from workers.requests import PromisesReport
+from workers.job_requests import PromisesReport
 from workers.tasks.interface import Context
 from workers.tasks.reports import figures
 

@@ -28,8 +28,8 @@ from tests.workers.harness import (
 )
 from tests.world import add, change, execute, scalar
 from workers import roles
+from workers.job_requests import REQUESTS, CohortCsv, Digest, Forget, Recommend, Score, Sweep, Tidy
 from workers.queue import jobs, quotas
-from workers.requests import REQUESTS, CohortCsv, Digest, Forget, Recommend, Score, Sweep, Tidy
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
 

@@ -11,8 +11,8 @@ from retention import clock
 from retention.db.tables import Delivery, File, Outbox, Process, Run
 from tests.workers.harness import ADMIN, CHANNEL, ask, failure, job, row, set_job
 from tests.world import add, change, rows, scalars
-from workers.queue import completion, jobs, processes, reconcile, supervisor
-from workers.requests import Retrain, Sweep
+from workers.job_requests import Retrain, Sweep
+from workers.queue import completion, jobs, live_processes, reconcile, supervisor
 from workers.tasks.data.lake_upkeep import unwanted
 
 LONG_AGO = timedelta(minutes=5)
@@ -30,7 +30,7 @@ def woken(monkeypatch) -> list[str]:
 def dead() -> str:
     """A worker of this host that is no more."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    name = processes.worker_name("task", process.pid)
+    name = live_processes.worker_name("task", process.pid)
     process.communicate()
     return name
 
@@ -53,7 +53,7 @@ def test_jobs_not_yet_due_cancelled_or_running_are_left_alone(database, woken):
         set_job(database, job_id, enqueued_at=clock.wall() - LONG_AGO)
     set_job(database, ids[0], not_before=clock.wall() + timedelta(hours=1))
     change(database, jobs.cancel, ids[1], ADMIN)
-    start(database, ids[2], processes.worker_name("t"))
+    start(database, ids[2], live_processes.worker_name("t"))
     assert reconcile.republish(database) == []
     assert reconcile.release_dead(database) == []
 
@@ -71,23 +71,23 @@ def test_job_of_an_equal_host_name_in_another_container_keeps_its_lease(
     """Its number of a process says nothing here, and a live job was run twice."""
     queued_job = ask(database, Sweep(), "k")
     start(database, queued_job.id, dead)
-    monkeypatch.setattr(processes, "_namespace", lambda: "pid:[4026532999]")
-    processes.place.cache_clear()
+    monkeypatch.setattr(live_processes, "_namespace", lambda: "pid:[4026532999]")
+    live_processes.place.cache_clear()
     try:
         assert reconcile.release_dead(database) == []
         supervisor.Supervisor(settings, ("tick",))._release(database)
         assert job(database, queued_job.id).lease_until > clock.wall()
     finally:
         monkeypatch.undo()
-        processes.place.cache_clear()
+        live_processes.place.cache_clear()
     assert reconcile.release_dead(database) == [queued_job.id]
 
 
 def test_process_with_the_number_of_a_dead_worker_is_another():
-    name, pid, _, place = processes.worker_name("task").rsplit(":", 3)
-    assert processes.is_gone(f"{name}:{pid}:1:{place}")
-    assert not processes.is_gone(processes.worker_name("task"))
-    assert not processes.is_gone(f"{name}:{pid}")  # as earlier versions wrote it
+    name, pid, _, place = live_processes.worker_name("task").rsplit(":", 3)
+    assert live_processes.is_gone(f"{name}:{pid}:1:{place}")
+    assert not live_processes.is_gone(live_processes.worker_name("task"))
+    assert not live_processes.is_gone(f"{name}:{pid}")  # as earlier versions wrote it
 
 
 def test_job_that_kills_workers_fails_with_a_reference(database, woken):

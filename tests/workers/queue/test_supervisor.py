@@ -20,9 +20,9 @@ from retention.settings import Settings
 from tests.workers.harness import ADMIN, STAND_INS, ask, job, over, running, set_job, wait
 from tests.world import change, scalars
 from workers.app import TRAINING_NICENESS
-from workers.queue import jobs, processes, reconcile, supervisor
+from workers.job_requests import CustomerCard, Digest, Recommend, Retrain, Sweep
+from workers.queue import jobs, live_processes, reconcile, supervisor
 from workers.queue.environment import ChildEnvironments
-from workers.requests import CustomerCard, Digest, Recommend, Retrain, Sweep
 
 pytestmark = pytest.mark.desk
 
@@ -152,7 +152,7 @@ def test_terminal_job_keeps_its_lease_when_workers_stop(database, settings):
     workers, terminal = (ask(database, Sweep(), key) for key in "ab")
     with database.transaction() as session:
         for queued_job, name in ((workers, "task"), (terminal, jobs.TERMINAL)):
-            jobs.claim(session, queued_job.id, processes.worker_name(name))
+            jobs.claim(session, queued_job.id, live_processes.worker_name(name))
     supervisor.Supervisor(settings, ("tick",))._release(database)
     ended, kept = (job(database, each.id).lease_until for each in (workers, terminal))
     assert ended <= clock.wall() < kept

@@ -13,7 +13,7 @@ from retention.db.tables import Schedule
 from retention.errors import BadInput
 from tests.workers.harness import ADMIN, CHANNEL
 from tests.world import change, read
-from workers.requests import Digest
+from workers.job_requests import Digest
 from workers.schedule import schedule_changes, tick
 from workers.schedule.cadence import LAST_WORKING_DAY, Cadence, parse_every
 from workers.times import next_local_time

@@ -19,7 +19,7 @@ from tests.workers.harness import ADMIN, ANALYST, CHANNEL, counted, grant
 from tests.workers.queue.test_jobs import together
 from tests.world import read, scalars
 from workers.campaigns import due_steps
-from workers.requests import Digest, Sweep
+from workers.job_requests import Digest, Sweep
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
 

@@ -19,12 +19,11 @@ from tests import world
 from tests.workers import harness
 from tests.workers.harness import ADMIN, CHANNEL
 from tests.world import change, read, scalars
-from workers import ids, roles
-from workers.customers import alerts
+from workers import roles, slack_ids
 from workers.delivery import render
+from workers.job_requests import AlertCheck, Customers
 from workers.queue import jobs
-from workers.requests import AlertCheck, Customers
-from workers.schedule import tick
+from workers.schedule import due_alerts, tick
 from workers.tasks import runner
 
 NOON = datetime(2025, 7, 21, 12, 0, tzinfo=UTC)
@@ -37,7 +36,7 @@ def add(database, settings, name, condition="last_order > 20", **options) -> int
 
 def published(database, settings, checks, at=NOON):
     clock.configure(fixed=at)
-    return change(database, alerts.publish, checks, at, f"j{at:%d%H%M}")
+    return change(database, due_alerts.publish, checks, at, f"j{at:%d%H%M}")
 
 
 def fired(customers=2) -> Check:
@@ -60,7 +59,7 @@ def test_alerts_that_fire_together_share_one_message_per_channel(database, setti
     blocks = shown_blocks(posts[0])
     shown = json.dumps(blocks)
     assert pseudonym(settings.key, "c1") in shown
-    assert ids.ALERT_MENU in shown
+    assert slack_ids.ALERT_MENU in shown
     assert len(blocks) <= 5
 
 
@@ -76,7 +75,7 @@ def test_fired_alert_has_no_operators_and_a_button_to_the_list(database, setting
     shown = blocks[0]["text"]["text"]
     assert "&gt;" not in shown
     (button,) = [b["elements"][0] for b in blocks if b["type"] == "actions"]
-    assert button["action_id"].startswith(ids.RUN_COMMAND)
+    assert button["action_id"].startswith(slack_ids.RUN_COMMAND)
     params = commandline.parse(button["value"]).params
     assert (params["where"], params["audience"], params["tier"]) == (condition, "berlin", "low")
 
@@ -115,9 +114,9 @@ def test_muted_and_snoozed_alerts_post_nothing_but_keep_their_state(database, se
 
 
 def test_alerts_beyond_the_daily_cap_are_counted_but_not_posted(database, settings):
-    numbers = [add(database, settings, f"a{number}") for number in range(alerts.DAILY_CAP + 2)]
+    numbers = [add(database, settings, f"a{number}") for number in range(due_alerts.DAILY_CAP + 2)]
     (post,) = published(database, settings, [(number, fired()) for number in numbers])
-    assert len(post.values["alerts"]) == alerts.DAILY_CAP
+    assert len(post.values["alerts"]) == due_alerts.DAILY_CAP
     assert post.values["capped"] == 2
     assert "2 more alerts" in json.dumps(shown_blocks(post))
     assert firings(database).count("capped") == 2
@@ -134,14 +133,14 @@ def test_harm_offers_to_stop_the_campaign_and_states_the_false_alarm_rate(databa
     (post,) = published(database, settings, [(number, check)])
     blocks = shown_blocks(post)
     (button,) = next(block for block in blocks if block["type"] == "actions")["elements"]
-    assert (button["action_id"], button["value"]) == (ids.STOP_CAMPAIGN, "c1:3")
+    assert (button["action_id"], button["value"]) == (slack_ids.STOP_CAMPAIGN, "c1:3")
     assert "5 of 100" in json.dumps(blocks)
 
 
 def test_check_is_due_daily_and_after_a_sweep_but_never_in_quiet_hours(database, settings):
     def due(at):
         with database.transaction() as session:
-            key = alerts.check_due(session, at)
+            key = due_alerts.check_due(session, at)
             if key:
                 jobs.submit_due(session, AlertCheck(), key)
             return key is not None
@@ -154,7 +153,7 @@ def test_check_is_due_daily_and_after_a_sweep_but_never_in_quiet_hours(database,
     assert due(NOON + timedelta(hours=2))
     tonight, morning = NOON + timedelta(hours=11), NOON + timedelta(hours=20)
     assert not due(tonight)
-    assert read(database, alerts.next_check, tonight) == morning
+    assert read(database, due_alerts.next_check, tonight) == morning
     assert due(morning)
 
 

@@ -16,7 +16,7 @@ from tests.retention.reports.samples import add_campaign, add_measured_campaign
 from tests.workers.harness import ask, row
 from workers.delivery import render
 from workers.delivery.block_limits import MESSAGE_CHARACTERS, size
-from workers.requests import Digest, Sweep
+from workers.job_requests import Digest, Sweep
 from workers.tasks import runner
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retention.campaigns.planning.offers import next_step
+from retention.campaigns.planning.offer_terms import next_step
 from retention.db.tables import Cohort
 from retention.reports import digest as reports
 from retention.reports.outlook import Risk

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from workers.delivery import render
-from workers.requests import ModelCard
+from workers.job_requests import ModelCard
 from workers.tasks.models.model_reports import run_model_card
 
 

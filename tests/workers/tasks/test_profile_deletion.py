@@ -19,7 +19,7 @@ from tests import shop as tiny
 from tests.standins.profile_platforms import PLATFORMS
 from tests.workers import harness
 from tests.world import add, execute, scalars
-from workers.requests import Forget, PlatformSync, Tidy
+from workers.job_requests import Forget, PlatformSync, Tidy
 from workers.schedule import tick as schedule
 from workers.tasks.runner import run_job
 

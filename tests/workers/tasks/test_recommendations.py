@@ -7,7 +7,7 @@ from retention import clock
 from retention.db.tables import DirectoryEntry
 from tests.retention.recommend.responses_shop import NOW, make_responses_shop, send_campaign
 from workers.delivery import render
-from workers.requests import Recommend, RecommendReport
+from workers.job_requests import Recommend, RecommendReport
 from workers.tasks import runner
 from workers.tasks.interface import Context
 from workers.tasks.models import model_reports

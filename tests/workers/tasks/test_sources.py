@@ -22,11 +22,10 @@ from tests.bot.wire import words
 from tests.retention.connect.shops import SHOPS, connected
 from tests.workers.harness import CHANNEL
 from tests.world import change, one, read, scalars
-from workers import ids
-from workers.campaigns.requests import ShopReconcile
+from workers import slack_ids
+from workers.campaigns.job_requests import ShopReconcile
 from workers.data.source_pulls import next_pull, parse_interval, period
-from workers.schedule import tick
-from workers.shops import shop_checks
+from workers.schedule import due_shop_checks, tick
 from workers.tasks import runner
 from workers.tasks.data import source_pull
 from workers.tasks.runner import run_inline
@@ -186,7 +185,7 @@ def test_shrunk_source_has_a_button_that_imports_anyway(desk):
     desk.write("a.csv", lines(0, 10))
     desk.at(NOON + timedelta(hours=2))
     row = one(desk.database, select(Outbox))
-    assert ids.SOURCE_ACCEPT in json.dumps(row.payload)
+    assert slack_ids.SOURCE_ACCEPT in json.dumps(row.payload)
     assert run(["source", "run", "orders"]) == 2
     assert run(["source", "run", "orders", "--accept-shrunk"]) == 0
     assert desk.source().problem is None
@@ -347,7 +346,7 @@ def test_webhooks_that_a_shop_dropped_are_back_after_the_night(
         if kind == "woocommerce":
             stand_in.webhooks[0]["status"] = "disabled"
         (shop,) = scalars(desk.database, select(Connection))
-        (night,) = read(desk.database, shop_checks.due, NOON)
+        (night,) = read(desk.database, due_shop_checks.due, NOON)
         assert night.id == shop.id
         request = ShopReconcile(connection_id=shop.id)
         expected = {"added": 1, "present": hooks - 1}

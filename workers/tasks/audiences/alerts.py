@@ -12,8 +12,8 @@ from retention.db import Transaction
 from retention.errors import Refused
 from retention.lake import Lake
 from workers import hints
-from workers.customers import alerts
-from workers.requests import AlertCheck, AlertTest
+from workers.job_requests import AlertCheck, AlertTest
+from workers.schedule import due_alerts
 from workers.tasks.interface import Context, Outcome, Post
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def run_alert_check(request: AlertCheck, context: Context) -> Outcome:
             failed[name] = hints.sentence(refusal)
 
     def publish(session: Transaction) -> tuple[Post, ...]:
-        return alerts.publish(session, checks, now, context.job_id)
+        return due_alerts.publish(session, checks, now, context.job_id)
 
     fired = sum(result.has_fired for _, result in checks)
     return Outcome({"checked": len(checks), "fired": fired, "failed": failed}, apply=publish)

@@ -7,8 +7,8 @@ from retention.db import Transaction
 from retention.lake import Lake
 from retention.lake.customer_directory import attribute_names
 from retention.text import gettext
-from workers.customers.audiences import members_of
-from workers.requests import AudienceSave, AudienceShow
+from workers.customers.audience_filter import members_of
+from workers.job_requests import AudienceSave, AudienceShow
 from workers.tasks.interface import Context, Outcome, Post
 
 

@@ -21,7 +21,7 @@ from retention.campaigns.message.email_content import (
 )
 from retention.campaigns.message.text_message import text_content
 from retention.campaigns.message.wording import fill_text, load_wording
-from retention.campaigns.planning.offers import public_terms
+from retention.campaigns.planning.offer_terms import public_terms
 from retention.csv_text import to_csv
 from retention.db import Transaction
 from retention.db.audit import record
@@ -35,8 +35,8 @@ from retention.outreach.contacts import find_contacts
 from retention.risk.policy import load_policy
 from retention.templating import strip_controls
 from retention.text import gettext
-from workers.campaigns import call_lists, messages
-from workers.campaigns.requests import CampaignCsv
+from workers.campaigns import call_messages, messages
+from workers.campaigns.job_requests import CampaignCsv
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
@@ -131,7 +131,7 @@ def _call_list(
     due_on = (now + timedelta(days=calls.DUE_DAYS)).date()
     ids = [row["customer_id"] for row in rows]
     calls.add_entries(session, campaign.id, ids, user, now, due_on, owner=campaign.call_owner)
-    return () if context.channel is None else (call_lists.list_post(session, campaign, user),)
+    return () if context.channel is None else (call_messages.list_post(session, campaign, user),)
 
 
 def _live_campaign(session: Transaction, request: CampaignCsv, *, lock: bool = False) -> Campaign:

@@ -28,7 +28,7 @@ from retention.outreach.contacts import (
 from retention.outreach.dispatch import DeliveryReport, Mailing, deliver, sending_channel
 from retention.risk.policy import load_policy
 from workers.campaigns import messages
-from workers.campaigns.requests import CampaignDeliver
+from workers.campaigns.job_requests import CampaignDeliver
 from workers.tasks.interface import Context, Outcome, Post
 
 SECONDS = 240.0  # of sending per job; a job may take 15 minutes

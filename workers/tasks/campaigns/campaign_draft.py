@@ -23,8 +23,8 @@ from retention.campaigns.planning.draft import (
 )
 from retention.campaigns.planning.draft_options import LIST
 from retention.campaigns.planning.programme_holdout import note_policy
+from retention.campaigns.planning.requested_terms import with_terms
 from retention.campaigns.planning.targeting import prior_from_campaigns, with_window
-from retention.campaigns.planning.terms import with_terms
 from retention.db import Transaction
 from retention.errors import BadInput, Refused
 from retention.lake import Lake
@@ -40,13 +40,13 @@ from retention.templating import tier as tier_name
 from retention.text import gettext
 from retention.uplift.past_campaigns import UpliftModel, fit_uplift
 from workers.campaigns import decisions, messages
-from workers.campaigns.requests import CampaignDraft, CampaignWiden
-from workers.customers import audiences
+from workers.campaigns.job_requests import CampaignDraft, CampaignWiden
+from workers.customers import audience_filter
 from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
     from retention.campaigns.planning.draft import Draft
-    from retention.campaigns.planning.offers import SuggestedItem
+    from retention.campaigns.planning.offer_terms import SuggestedItem
     from retention.risk.policy import Policy
     from retention.uplift.past_campaigns import UpliftPrediction
 
@@ -103,7 +103,7 @@ def make_draft(
     scores, listed = scored.frame, len(scored.frame) if scored.audience else None
     with context.database.reading() as session:
         if request.audience or request.where:
-            among = audiences.members_among(
+            among = audience_filter.members_among(
                 lake, session, request.audience, scored.as_of, scores, request.where
             )
             scores, listed = scores[scores["customer_id"].isin(among)], len(among)
@@ -135,7 +135,7 @@ def make_draft(
         drafted = with_changes(drafted, changes, settings.zone, now)
         terms = sampled_terms(drafted.rows)
         drafted = replace(drafted, body=with_parts(settings, drafted.body, terms))
-    limited_to = audiences.list_name(request.audience, request.where) or scored.audience
+    limited_to = audience_filter.list_name(request.audience, request.where) or scored.audience
     if limited_to and request.name is None:
         name = gettext("{audience}: {name}").format(audience=limited_to, name=drafted.name)
         drafted = replace(drafted, name=name)

@@ -27,7 +27,7 @@ from retention.outreach import calls, send_summary
 from retention.text import gettext
 from workers.campaigns import messages
 from workers.campaigns.follow_ups import find_follow_up
-from workers.campaigns.requests import CampaignLook, CampaignMeasure, CampaignMisuse
+from workers.campaigns.job_requests import CampaignLook, CampaignMeasure, CampaignMisuse
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 

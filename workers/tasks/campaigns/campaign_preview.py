@@ -29,7 +29,7 @@ from retention.outreach.contacts import find_contacts, with_numbers
 from retention.outreach.dispatch import configured_channel
 from retention.risk.policy import load_policy
 from retention.text import gettext
-from workers.campaigns.requests import CampaignPreview, require_trial_channel
+from workers.campaigns.job_requests import CampaignPreview, require_trial_channel
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 COPIES = 5

@@ -30,7 +30,7 @@ from retention.registry.model_cache import open_recommender
 from retention.risk.policy import load_policy
 from retention.text import gettext
 from workers.campaigns import messages
-from workers.campaigns.requests import CampaignCsv, CampaignSend
+from workers.campaigns.job_requests import CampaignCsv, CampaignSend
 from workers.queue import jobs
 from workers.tasks.interface import Context, Outcome, Post
 

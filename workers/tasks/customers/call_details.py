@@ -8,8 +8,8 @@ from retention.db.tables import Campaign
 from retention.lake import Lake
 from retention.outreach.adapter import Contact
 from retention.outreach.contacts import find_contacts
-from workers.campaigns import call_lists
-from workers.requests import CallWindow
+from workers.campaigns import call_messages
+from workers.job_requests import CallWindow
 from workers.tasks.interface import Context, Outcome, Post
 
 
@@ -19,7 +19,7 @@ def run_call_window(request: CallWindow, context: Context) -> Outcome:
     contacts = find_contacts(Lake.open(settings), [customer_id])
     contact = contacts.get(customer_id, Contact())
     with context.database.reading() as session:
-        values = call_lists.window_values(
+        values = call_messages.window_values(
             session,
             campaign_id=request.campaign_id,
             customer_id=customer_id,

@@ -16,8 +16,8 @@ from retention.privacy import erased, mentions
 from retention.privacy.redaction import CustomerNames
 from retention.text import gettext
 from workers.delivery import outbox
+from workers.job_requests import Forget
 from workers.queue import jobs
-from workers.requests import Forget
 from workers.tasks.interface import Context, Outcome, Post
 
 Sessions = Callable[[], AbstractContextManager[Transaction]]

@@ -10,7 +10,7 @@ from retention.privacy import pseudonym
 from retention.registry.model_cache import open_recommender
 from retention.risk.policy import load_policy
 from retention.text import gettext
-from workers.requests import Recommend
+from workers.job_requests import Recommend
 from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from retention.campaigns.planning.offers import describe_rule, next_step
+from retention.campaigns.planning.offer_terms import describe_rule, next_step
 from retention.churn.explaining.explain import explain
 from retention.churn.population import buyers, population
 from retention.churn.targets import predict_targets
@@ -29,7 +29,7 @@ from retention.text import gettext
 from retention.window import Window
 from workers.customers import customer_cards
 from workers.customers.customer_cards import trend_text
-from workers.requests import Score
+from workers.job_requests import Score
 from workers.tasks.customers.recommend import impression_writer
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from retention.audiences.breakdown import breakdown
 from retention.campaigns.planning.audience import next_rules
-from retention.campaigns.planning.offers import next_step
+from retention.campaigns.planning.offer_terms import next_step
 from retention.churn.explaining.facts import days_text, every
 from retention.db import Transaction
 from retention.db.tables import Cohort, Job
@@ -36,9 +36,9 @@ from retention.risk.sweep import MAX_EVIDENCE, change_since, sweep
 from retention.templating import RAISES, direction
 from retention.text import gettext
 from workers import roles
-from workers.customers.audiences import check_fields, list_name, restrict, restrict_where
+from workers.customers.audience_filter import check_fields, list_name, restrict, restrict_where
+from workers.job_requests import Retrain, Sweep
 from workers.queue import jobs
-from workers.requests import Retrain, Sweep
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 if TYPE_CHECKING:

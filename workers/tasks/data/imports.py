@@ -15,7 +15,7 @@ from retention.text import gettext
 from workers.data import slack_files
 from workers.data.imports import import_table, store_definition
 from workers.delivery import slack
-from workers.requests import DemoFeed, FileImport, FilePropose, ImportFiles
+from workers.job_requests import DemoFeed, FileImport, FilePropose, ImportFiles
 from workers.tasks.interface import Context, Outcome, Post
 
 

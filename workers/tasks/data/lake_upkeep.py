@@ -11,8 +11,8 @@ from retention.lake import Lake, customer_directory
 from retention.privacy import erased
 from retention.reports import quality
 from retention.text import gettext
+from workers.job_requests import DataQuality, Tidy
 from workers.queue.jobs import OPEN
-from workers.requests import DataQuality, Tidy
 from workers.tasks.interface import Context, Outcome, Post, page_post
 
 

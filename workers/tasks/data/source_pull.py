@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from retention.campaigns.codes.file_imports import LISTENER
+from retention.campaigns.measurement.response_files import LISTENER
 from retention.connect.connections import first_cancelled
 from retention.connect.contract import Page
 from retention.connect.shops.loading import import_page
@@ -21,8 +21,8 @@ from retention.lake.importing.import_log import ImportReport
 from retention.lake.reading.sources import SourceCheck
 from workers.data import source_pulls
 from workers.data.imports import import_table, store_definition
+from workers.job_requests import ImportFiles, SourcePull
 from workers.queue import completion
-from workers.requests import ImportFiles, SourcePull
 from workers.tasks.interface import Context, Outcome, Post
 
 log = logging.getLogger(__name__)

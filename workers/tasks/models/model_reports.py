@@ -8,8 +8,8 @@ from retention.monitoring import describe, was_alerted
 from retention.monitoring.health import check
 from retention.reports import recommendations
 from retention.reports.card import card
+from workers.job_requests import ModelCard, Monitor, RecommendReport
 from workers.model_changes import decay_key
-from workers.requests import ModelCard, Monitor, RecommendReport
 from workers.tasks.interface import Attachment, Context, Outcome, Post, page_post
 
 

@@ -25,8 +25,8 @@ from retention.registry.churn_definition import (
     resolve_definition,
 )
 from retention.text import gettext
+from workers.job_requests import Retrain
 from workers.queue import completion
-from workers.requests import Retrain
 from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from retention.privacy import pseudonym
 from retention.risk.reasons import LISTED, stored_sentence
 from retention.text import gettext
 from workers.campaigns.decisions import find_cohort
-from workers.requests import CohortCsv
+from workers.job_requests import CohortCsv
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 

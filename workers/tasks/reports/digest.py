@@ -5,8 +5,8 @@ from typing import Any
 
 from retention.lake import Lake
 from retention.reports.digest import digest
-from workers.customers.audiences import full_name, members_of
-from workers.requests import Digest
+from workers.customers.audience_filter import full_name, members_of
+from workers.job_requests import Digest
 from workers.tasks.interface import Attachment, Context, Outcome, Post, page_post
 
 WEEK = timedelta(days=7)

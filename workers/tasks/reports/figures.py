@@ -11,8 +11,8 @@ from retention.reports.cohorts import cohorts
 from retention.reports.shop_figures import customer_figures, sales_figures
 from retention.risk.policy import load_policy
 from retention.text import gettext
-from workers.customers.audiences import full_name, members_of
-from workers.requests import Cohort, Customers, ProgrammeReport, PromisesReport, Sales
+from workers.customers.audience_filter import full_name, members_of
+from workers.job_requests import Cohort, Customers, ProgrammeReport, PromisesReport, Sales
 from workers.tasks.interface import Context, Outcome, Post
 
 

@@ -26,9 +26,9 @@ from retention.db.tables import Connection, Job
 from retention.outreach.bounces import MAX_DELAY
 from workers import roles
 from workers.campaigns import messages
-from workers.data.publishing import UNFINISHED
+from workers.job_requests import DeleteProfile, PlatformSync
 from workers.queue.completion import fenced
-from workers.requests import DeleteProfile, PlatformSync
+from workers.schedule.due_publishing import UNFINISHED
 from workers.tasks.interface import Context, Outcome, Post
 
 LISTS, READ_UNTIL = "pushed_lists", "left_read_until"  # in the connection's settings

@@ -20,7 +20,7 @@ from retention.connect.shops.hooks import restore_webhooks
 from retention.db import Transaction
 from retention.db.audit import record
 from retention.db.tables import Campaign, Connection, ShopDiscount
-from workers.campaigns.requests import ShopReconcile
+from workers.campaigns.job_requests import ShopReconcile
 from workers.queue.completion import fenced
 from workers.shops import shop_messages
 from workers.tasks.interface import Context, Outcome, Post

@@ -14,7 +14,7 @@ from retention.registry import champion
 from retention.registry.model_cache import open_recommender
 from retention.risk import rules
 from retention.risk.policy import load_policy
-from workers.requests import PublishProfiles
+from workers.job_requests import PublishProfiles
 from workers.tasks.interface import Context, Outcome
 
 MAX_LISTS = 20_000  # customers with recommended items, the most at stake first

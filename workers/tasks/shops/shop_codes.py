@@ -18,7 +18,7 @@ from retention.lake import Lake
 from retention.outreach import send_summary
 from retention.outreach.contacts import find_contacts
 from workers.campaigns import messages
-from workers.campaigns.requests import ShopCodes
+from workers.campaigns.job_requests import ShopCodes
 from workers.delivery import outbox
 from workers.queue.completion import fenced
 from workers.shops import shop_messages

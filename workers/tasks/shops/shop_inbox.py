@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import SoftTimeLimitExceeded
 
 from retention import clock, erasure, faults
-from retention.campaigns.codes.file_imports import LISTENER
+from retention.campaigns.measurement.response_files import LISTENER
 from retention.connect import connections, registry
 from retention.connect.connections import first_cancelled
 from retention.connect.contract import ConnectorError, Page, chunks
@@ -31,9 +31,9 @@ from retention.lake import Lake
 from retention.text import gettext
 from workers import roles
 from workers.data import source_pulls
+from workers.job_requests import Forget, ShopInbox
 from workers.queue import jobs
 from workers.queue.completion import publish_part
-from workers.requests import Forget, ShopInbox
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from retention.errors import BadInput
 from retention.risk.policy import load_policy
 from retention.text import gettext, in_language
 from workers.app import TRAINING_CPU_LIMIT
-from workers.campaigns import requests as _of_campaigns  # noqa: F401 - its requests, too
-from workers.request_base import (
+from workers.campaigns import job_requests as _of_campaigns  # noqa: F401 - its requests, too
+from workers.job_request_base import (
     Anonymous,
     AudienceName,
     Condition,

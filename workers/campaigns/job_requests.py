@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from retention.errors import BadInput
 from retention.risk.policy import load_policy
 from retention.text import gettext
-from workers.request_base import Anonymous, CustomerId, OfSome, Request, Tier
+from workers.job_request_base import Anonymous, CustomerId, OfSome, Request, Tier
 
 if TYPE_CHECKING:
     from retention.db import Transaction
@@ -32,7 +32,7 @@ class CampaignDraft(OfSome):
     def check(self, session: "Transaction") -> None:
         """Refuse terms that the policy does not allow."""
         super().check(session)
-        from retention.campaigns.planning.terms import with_terms
+        from retention.campaigns.planning.requested_terms import with_terms
 
         with_terms(
             load_policy(session.settings),

@@ -11,8 +11,8 @@ from retention.connect.shops import webhook_inbox
 from retention.db import Database, Transaction
 from retention.db.tables import Connection, Job, ShopDiscount
 from retention.settings import Settings
+from workers.job_requests import ShopInbox
 from workers.queue import jobs
-from workers.requests import ShopInbox
 
 CHECK_AT = time(3)  # in the shop's zone
 

@@ -1,6 +1,6 @@
 """Run the tick, the sender or the live path as a process.
 
-Usage: ``python -m workers.background tick|sender|live``.
+Usage: ``python -m workers.service_process tick|sender|live``.
 """
 
 import logging
@@ -18,9 +18,8 @@ from retention.db import Database
 from retention.settings import Settings, load_settings_or_exit, warn_of_short_keys
 from workers.delivery.sender import Sender
 from workers.live import live_path
-from workers.queue import processes, reconcile
-from workers.schedule import tick
-from workers.shops import shop_checks
+from workers.queue import live_processes, reconcile
+from workers.schedule import due_shop_checks, tick
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +32,9 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
         (5.0, lambda: reconcile.release_dead(database)),
         (5.0, lambda: reconcile.republish(database)),
         (60.0, lambda: reconcile.kill_silent(database)),
-        (2.0, lambda: shop_checks.submit_due(database)),
+        (2.0, lambda: due_shop_checks.submit_due(database)),
         (20.0, lambda: tick.tick(database)),
-        (processes.REPORT_EVERY, lambda: processes.report(database, "tick")),
+        (live_processes.REPORT_EVERY, lambda: live_processes.report(database, "tick")),
         (3600.0, lambda: reconcile.tidy(database)),
     ]
     due = [0.0] * len(rounds)
@@ -50,7 +49,7 @@ def run_tick(settings: Settings, stop: threading.Event) -> None:
 def run_sender(settings: Settings, stop: threading.Event) -> None:
     """Deliver the outbox and report every few seconds."""
     database = Database.of(settings)
-    reporter = processes.keep_reporting(database, "sender", stop)
+    reporter = live_processes.keep_reporting(database, "sender", stop)
     Sender(database).run(stop)
     reporter.join(timeout=5)
 
