@@ -38,7 +38,7 @@ def test_store_writers_are_all_listed():
     readers = {
         *("newest_commit", "version_number", "open_table", "version", "months", "files"),
         *("row_count", "rows_sql", "partition_value", "to_arrow", "to_frame", "stored_columns"),
-        "writer_properties",
+        *("writer_properties", "data_state"),
     }
     functions = {
         name
