@@ -62,7 +62,7 @@ class Services:
             return roles.role_of(session, user)
 
     def require(self, user: str, role: str, deed: str) -> None:
-        """Raise unless a person's role allows an action: the one check of a request."""
+        """Raise unless a person's role allows an action, before its parameters are used."""
         with self.database.reading() as session:
             roles.require(session, user, role, deed)
 

@@ -1,6 +1,7 @@
 """Check roles.
 
-They are checked at the command, at the click and again in the task.
+They are checked once a request: before a command's parameters are used, or at the click. A
+decision about a campaign and the task check again, because a role can be taken away in between.
 """
 
 from collections.abc import Collection, Mapping

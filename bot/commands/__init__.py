@@ -15,11 +15,10 @@ and the parsed parameters, and returns one of these:
 For instance::
 
     @command("sweep", request=Sweep, help=gettext("Score every active customer."))
-    @click.option("--tier", type=choice("high", "medium", "low"), default="high",
-                  help=gettext("The lowest risk to list."))
+    @option("--tier", gettext("The lowest risk to list."), choice("high", "medium", "low"))
     @click.option("--csv", type=TO_WRITE, cls=TerminalOption,
                   help=gettext("Also write the cohort here."))
-    def COMMAND(call: Call, tier: str, csv: Path | None = None) -> Sweep:
+    def COMMAND(call: Call, tier: str | None, csv: Path | None = None) -> Sweep:
         return request(Sweep, tier=tier)
 
     COMMAND = group("campaign", default="list")

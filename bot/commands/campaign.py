@@ -1,5 +1,6 @@
 """`campaign`: draft, approve, follow and stop coupon campaigns. `brand`: how e-mails look."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -423,7 +424,11 @@ def result(call: Call, campaign: str) -> Answer | CampaignLook:
 
 
 def _apply(
-    call: Call, campaign_id: str, version: int | None, transition: Any, *more: Any
+    call: Call,
+    campaign_id: str,
+    version: int | None,
+    transition: Callable[..., Campaign],
+    *more: Any,
 ) -> Answer:
     """Apply a transition once, even after a repeated delivery."""
     settings = call.settings

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # help and suggestions need none of these, and they take half
 _LOADED: dict[str, click.Command] = {}  # the top-level commands of imported files, by name
 _SURFACE = "retention.surface"
 _CALL = "retention.call"
+_ROLE = "retention.role"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +292,9 @@ def surface(ctx: click.Context) -> str:
 def offered_role(ctx: click.Context) -> str | None:
     """Return the role whose commands an error may offer; None offers all."""
     call = ctx.meta.get(_CALL)
-    return call.services.role_of(call.user) if call else None
+    if call and _ROLE not in ctx.meta:  # asked for each command on offer, but read once
+        ctx.meta[_ROLE] = call.services.role_of(call.user)
+    return ctx.meta.get(_ROLE)
 
 
 def slack_context(call: Call | None = None) -> click.Context:

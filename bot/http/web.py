@@ -133,9 +133,10 @@ class Site:
         return None
 
     def refusal(self, request: Request) -> Reply | None:
-        """Refuse an unsigned request to Slack's route: the one check of its signature.
+        """Refuse an unsigned request to Slack's route.
 
-        `bot.http.server.Gateway` calls it before a thread works on the request.
+        `bot.http.server.Gateway` calls it before a thread works on the request. Bolt checks the
+        signature again for whoever calls the app without the gateway.
         """
         secret = self.settings.slack_signing_secret
         if route_of(request.path) != SLACK or secret is None:

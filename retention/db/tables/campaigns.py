@@ -73,7 +73,7 @@ class Approval(Base):
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    decision: Mapped[str] = mapped_column(String(12))  # approve | reject | stop
+    decision: Mapped[str] = mapped_column(String(12))  # approve | reject
     reason: Mapped[str | None] = mapped_column(Text)
     at: Mapped[datetime] = mapped_column(default=clock.now)
 
@@ -89,7 +89,7 @@ class Assignment(Base):
 
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
     customer_id: Mapped[str] = mapped_column(primary_key=True)
-    # audience | treatment | control
+    # audience | treatment | control | excluded
     arm: Mapped[str] = mapped_column(String(12), default="audience")
     bucket: Mapped[int]
     tier: Mapped[str] = mapped_column(String(8))
