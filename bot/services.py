@@ -16,7 +16,7 @@ from retention.db import Database, Transaction
 from retention.db.insert import insert_once
 from retention.db.tables import Delivery, Job
 from retention.settings import Settings
-from workers import roles
+from workers import user_roles
 from workers.installation import Client
 
 if TYPE_CHECKING:  # terminal commands that neither queue nor post start without them
@@ -59,12 +59,12 @@ class Services:
     def role_of(self, user: str) -> str:
         """Return a person's role."""
         with self.database.reading() as session:
-            return roles.role_of(session, user)
+            return user_roles.role_of(session, user)
 
     def require(self, user: str, role: str, deed: str) -> None:
         """Raise unless a person's role allows an action, before its parameters are used."""
         with self.database.reading() as session:
-            roles.require(session, user, role, deed)
+            user_roles.require(session, user, role, deed)
 
     @cached_property
     def client(self) -> "WebClient":

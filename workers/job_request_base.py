@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from retention import clock
 from retention.errors import BadInput
 from retention.text import gettext
-from workers.times import MAX_DAYS, days, days_or_ever, seconds, utc
+from workers.typed_times import MAX_DAYS, days, days_or_ever, seconds, utc
 
 if TYPE_CHECKING:
     from retention.db import Transaction

@@ -14,7 +14,7 @@ from retention.db import Database, Transaction
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
 from retention.errors import BadInput, Conflict
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.delivery import outbox
 from workers.job_requests import Retrain, title_of
 from workers.queue import jobs
@@ -68,7 +68,7 @@ def promote(
 
     `check`: result of `check_usable`.
     """
-    roles.require(session, user, ROLE, gettext("promote a model"))
+    user_roles.require(session, user, ROLE, gettext("promote a model"))
     row = registry.find(session, version)
     if row.state == "champion":
         return row, False
@@ -84,7 +84,7 @@ def roll_back(session: Transaction, kind: str, user: str, check: UsabilityCheck)
 
     `check`: result of `check_usable`.
     """
-    roles.require(session, user, ROLE, gettext("roll back a model"))
+    user_roles.require(session, user, ROLE, gettext("roll back a model"))
     row, before = registry.roll_back(session, kind, user)
     check.verify(row)
     _audit(session, user, "model.rollback", row, before)
@@ -108,7 +108,7 @@ def retrain(session: Transaction, check_job: str, user: str, channel: str | None
     request = Retrain(
         models=("churn",), horizon=row.horizon_days, active_within=row.active_within_days
     )
-    roles.require(session, user, request.role, request.deed)
+    user_roles.require(session, user, request.role, request.deed)
     if row.state != "champion":
         text = gettext(
             "{version} is no longer in use, so there is nothing to mend; see `/retention models`."

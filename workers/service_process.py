@@ -17,7 +17,7 @@ from retention import logs
 from retention.db import Database
 from retention.settings import Settings, load_settings_or_exit, warn_of_short_keys
 from workers.delivery.sender import Sender
-from workers.live import live_path
+from workers.live import live_events
 from workers.queue import live_processes, reconcile
 from workers.schedule import due_shop_checks, tick
 
@@ -69,7 +69,7 @@ def _run_round(act: Callable[[], object]) -> None:
 
 def main(argv: list[str]) -> int:
     """Run one service until SIGTERM or Ctrl-C."""
-    run = {"tick": run_tick, "sender": run_sender, "live": live_path.run}[argv[0]]
+    run = {"tick": run_tick, "sender": run_sender, "live": live_events.run}[argv[0]]
     settings = load_settings_or_exit()
     logs.configure()
     warn_of_short_keys(settings)

@@ -15,7 +15,7 @@ from retention.db.insert import upsert
 from retention.db.tables import RoleGrant
 from retention.errors import BadInput
 from retention.text import gettext
-from workers.roles import GROUP_PREFIX, OPERATOR, RANKS, grant_to_members
+from workers.user_roles import GROUP_PREFIX, OPERATOR, RANKS, grant_to_members
 
 ROLE = group("role", default="list")
 

@@ -12,7 +12,7 @@ from retention.alerts import store
 from retention.alerts.condition import parse_condition
 from retention.db.tables import Alert
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.customers.audience_filter import check_exists
 from workers.job_requests import AlertTest
 
@@ -60,8 +60,8 @@ def listing(call: Call) -> Answer:
     """List the alerts."""
     with call.database.reading() as session:
         rows = store.summaries(session)
-        role = roles.role_of(session, call.user)
-    return Answer("alert/list", {"alerts": rows, "may_change": roles.allows(role, "analyst")})
+        role = user_roles.role_of(session, call.user)
+    return Answer("alert/list", {"alerts": rows, "may_change": user_roles.allows(role, "analyst")})
 
 
 @COMMAND.command(

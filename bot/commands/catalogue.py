@@ -19,7 +19,7 @@ from bot.commands.tree import (
     surface,
     terminal_context,
 )
-from workers import roles
+from workers import user_roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def entries(tree: Root, *, where: str | None = None, role: str | None = None) ->
         entry
         for entry in _walk(tree, context, ())
         if (where is None or where in entry.surfaces)
-        and (role is None or roles.allows(role, entry.role))
+        and (role is None or user_roles.allows(role, entry.role))
     ]
 
 

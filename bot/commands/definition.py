@@ -11,7 +11,7 @@ from retention.registry.churn_definition import (
     derive_from,
 )
 from retention.text import gettext
-from workers import times
+from workers import typed_times
 
 COMMAND = group("definition", default="show")
 
@@ -43,7 +43,9 @@ def change(call: Call, horizon: int, active_within: int | str | None) -> Answer:
     """Change the definition of churn."""
     from retention.features.order_rhythm import active_window
 
-    active = active_window(horizon) if active_within is None else times.days_or_ever(active_within)
+    active = (
+        active_window(horizon) if active_within is None else typed_times.days_or_ever(active_within)
+    )
     return _changed(call, ChurnDefinition(horizon, active, "person"))
 
 

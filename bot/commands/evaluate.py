@@ -27,7 +27,7 @@ from retention.lake import Lake
 from retention.lake.coverage import latest_cutoff
 from retention.risk.policy import load_policy, thresholds
 from retention.text import gettext
-from workers import times
+from workers import typed_times
 
 COMMAND = group("evaluate")
 
@@ -98,7 +98,7 @@ def churn(
     definition = resolve_definition(
         definition_in_force(lake, call.database),
         horizon,
-        "definition" if active_within is None else times.days_or_ever(active_within),
+        "definition" if active_within is None else typed_times.days_or_ever(active_within),
     )
     moment, note = _cutoff(lake, cutoff, definition.horizon_days)
     plan = Plan(

@@ -12,7 +12,7 @@ from bot.slack.glossary import chosen
 from retention import clock
 from retention.errors import BadInput
 from retention.text import gettext, in_language
-from workers import roles
+from workers import user_roles
 
 MAX_EXAMPLES = 4
 MODELS = {"churn": ESTIMATORS, "recommend": RECOMMENDER_NAMES}  # the names of their kinds
@@ -59,7 +59,7 @@ def _explain(call: Call, words: list[str], role: str) -> Answer:
         )
         raise BadInput(message.format(words=" ".join(words)))
     # A group shows what the person may do; a command that was named is always explained.
-    shown = [entry for entry in matches if roles.allows(role, entry.role)] or matches
+    shown = [entry for entry in matches if user_roles.allows(role, entry.role)] or matches
     start = "/retention" if call.surface == SLACK else "retention"
     examples = [f"{start} {example}" for entry in shown for example in examples_of(entry.name)]
     commands = [

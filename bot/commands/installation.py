@@ -9,7 +9,7 @@ from bot.commands.parameters import TO_WRITE, choice, option, switch
 from bot.commands.tree import Answer, Call, command, group
 from bot.http.health import overview
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.app import QUEUES
 
 
@@ -75,7 +75,7 @@ def demo(call: Call) -> Answer:
 def status(call: Call) -> Answer:
     """Show models, data, queue and processes."""
     with call.database.reading() as session:
-        role = roles.role_of(session, call.user)
+        role = user_roles.role_of(session, call.user)
         return Answer("bot/status", {"role": role, **overview(session, call.database)})
 
 

@@ -10,7 +10,7 @@ from retention import clock
 from retention.db.audit import record
 from retention.db.tables import Job, Outbox
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.delivery import outbox
 from workers.delivery.slack import is_channel
 from workers.job_requests import title_of
@@ -25,7 +25,7 @@ def list_jobs(call: Call, limit: int) -> Answer:
     """List the newest jobs."""
     with call.database.reading() as session:
         recent = jobs.recent(session, limit)
-        role = roles.role_of(session, call.user)
+        role = user_roles.role_of(session, call.user)
     rows = [
         {**described(job), "error": job.error if _may_see_error(job, call.user, role) else None}
         for job in recent
@@ -64,7 +64,11 @@ def _may_see_error(job: Job, user: str, role: str) -> bool:
 
     The error of a job that was not requested in a channel may name a customer.
     """
-    return is_channel(job.channel or "") or user == job.requested_by or roles.allows(role, "admin")
+    return (
+        is_channel(job.channel or "")
+        or user == job.requested_by
+        or user_roles.allows(role, "admin")
+    )
 
 
 def described(job: Job) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from bot.commands.parameters import choice, option
 from bot.commands.tree import Answer, Call, command
 from retention.errors import BadInput
 from retention.text import PSEUDO, available_languages, gettext, language, set_language
-from workers import languages, roles
+from workers import languages, user_roles
 
 # The language's own name first: it is shown, and its readers recognise it.
 NAMES = {
@@ -56,7 +56,7 @@ def COMMAND(call: Call, name: str | None, scope: str) -> Answer:
         )
     with call.database.transaction() as session:
         deed = gettext("choose the language of others")
-        roles.require(session, call.user, ROLES[scope], deed)
+        user_roles.require(session, call.user, ROLES[scope], deed)
         if call.first_time(session):
             languages.choose(session, key, matching)
         if call.channel:  # the reply already is in the person's new language

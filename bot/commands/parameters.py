@@ -14,7 +14,7 @@ from bot import numbers
 from bot.commands.tree import Call, R, TerminalOption, request
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import times
+from workers import typed_times
 
 
 class _ParsedType(click.ParamType):
@@ -123,18 +123,20 @@ def choice(*words: str) -> click.Choice:
 
 
 DAYS = _ParsedType(
-    "days", times.days, gettext("{days}; write it like 28d or 4w").format(days=times.SOME_DAYS)
+    "days",
+    typed_times.days,
+    gettext("{days}; write it like 28d or 4w").format(days=typed_times.SOME_DAYS),
 )
 DAYS_OR_EVER = _ParsedType(
     "days|ever",
-    times.days_or_ever,
-    gettext("{days}; write it like 56d, or ever").format(days=times.SOME_DAYS),
+    typed_times.days_or_ever,
+    gettext("{days}; write it like 56d, or ever").format(days=typed_times.SOME_DAYS),
 )
 DURATION = _ParsedType(
-    "duration", times.seconds, gettext("a duration; write it like 90s, 5m or 1h")
+    "duration", typed_times.seconds, gettext("a duration; write it like 90s, 5m or 1h")
 )
-DATE = _ParsedType("date", times.moment, times.A_DATE)
-DAY_OR_TIME = _ParsedType("date", times.day_or_moment, times.A_DATE)
+DATE = _ParsedType("date", typed_times.moment, typed_times.A_DATE)
+DAY_OR_TIME = _ParsedType("date", typed_times.day_or_moment, typed_times.A_DATE)
 PERCENTAGE = _ParsedType(
     "percent", numbers.parse_percentage, gettext("a percentage; write it like 15 or 12.5")
 )

@@ -15,7 +15,7 @@ from bot.commands.tree import SLACK, TERMINAL, Answer, Call, group
 from retention.db.tables import Schedule
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.delivery import outbox
 from workers.job_requests import ImportFiles, Request
 from workers.schedule import schedule_changes, tick
@@ -55,7 +55,7 @@ def add(call: Call, command: str, every: str, zone: str | None, channel: str | N
             gettext("--channel is missing; give the id of the channel that the results go to.")
         )
     with call.database.transaction() as session:
-        roles.require(session, call.user, request.role, request.deed)
+        user_roles.require(session, call.user, request.role, request.deed)
         if not call.first_time(session):
             row = schedule_changes.active(session)[-1]
         else:
@@ -129,8 +129,10 @@ def listing(call: Call) -> Answer:
     """List the schedules."""
     with call.database.reading() as session:
         rows = schedule_changes.summaries(session)
-        role = roles.role_of(session, call.user)
-    return Answer("schedule/list", {"schedules": rows, "may_change": roles.allows(role, "analyst")})
+        role = user_roles.role_of(session, call.user)
+    return Answer(
+        "schedule/list", {"schedules": rows, "may_change": user_roles.allows(role, "analyst")}
+    )
 
 
 def _add_change(deed: str, change: Callable[..., Any], help: str) -> None:

@@ -267,7 +267,7 @@ def _is_offered(command: click.Command, ctx: click.Context) -> bool:
     role = offered_role(ctx)
     if role is None:
         return True
-    from workers.roles import allows  # SQLAlchemy is slow to import
+    from workers.user_roles import allows  # SQLAlchemy is slow to import
 
     if isinstance(command, Group):
         inner = (command.get_command(ctx, name) for name in command.list_commands(ctx))

@@ -42,10 +42,10 @@ from retention.outreach.smtp import parse_smtp_url
 from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.delivery import render
 from workers.job_requests import Digest
-from workers.queue.environment import ChildEnvironments
+from workers.queue.child_environments import ChildEnvironments
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
 from workers.slack_ids import SHORTCUTS
@@ -358,7 +358,7 @@ class _Demo:
         from bot.commands.tree import SLACK, root
 
         with self.database.reading() as session:
-            role = roles.role_of(session, user)
+            role = user_roles.role_of(session, user)
         return [
             {"usage": entry.usage, "help": entry.help.split("\n")[0]}
             for entry in entries(root(), where=SLACK, role=role)

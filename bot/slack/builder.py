@@ -22,7 +22,7 @@ from retention.db import Transaction
 from retention.db.tables import Audience, Campaign, ModelVersion, Schedule, Source
 from retention.settings import Settings
 from retention.templating import shorten
-from workers import roles, slack_ids
+from workers import slack_ids, user_roles
 from workers.delivery import render
 from workers.delivery.block_limits import OPTION
 from workers.job_requests import title_of
@@ -62,7 +62,7 @@ def view(
     Returns: a view for ``views.open`` and ``views.update``.
     """
     with services.database.reading() as session:
-        role = roles.role_of(session, user)
+        role = user_roles.role_of(session, user)
         available = entries(root(), where=SLACK, role=role)
         form = filled_form(state or {}, available)
         suggestions = _suggestions_for(session, form) if form else {}

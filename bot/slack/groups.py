@@ -18,7 +18,7 @@ from retention.db.tables import RoleGrant
 from retention.errors import BadInput
 from retention.text import gettext
 from workers.installation import Client
-from workers.roles import grant_to_members, is_group_grant
+from workers.user_roles import grant_to_members, is_group_grant
 
 if TYPE_CHECKING:
     from bot.services import Services

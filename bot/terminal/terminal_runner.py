@@ -28,7 +28,7 @@ from retention.progress import Progress
 from retention.settings import Settings, load_settings
 from retention.templating import bar, text
 from retention.text import LANGUAGE, gettext, use_language
-from workers import languages, roles
+from workers import languages, user_roles
 
 if TYPE_CHECKING:
     from retention.db.tables import Job
@@ -40,7 +40,7 @@ LINE_EVERY = 10.0  # seconds between lines of progress where there is no termina
 def run(command: Command, params: dict[str, Any]) -> None:
     """Run a parsed command and print its result."""
     settings = load_settings()
-    as_json, user = params.pop("as_json", False), params.pop("as_user", roles.OPERATOR)
+    as_json, user = params.pop("as_json", False), params.pop("as_user", user_roles.OPERATOR)
     to_queue = params.pop("to_queue", False)
     if command.starts_processes:
         logging.getLogger().setLevel(logging.INFO)
@@ -51,7 +51,7 @@ def run(command: Command, params: dict[str, Any]) -> None:
         with ProgressBar() as progress:
             key = f"terminal:{secrets.token_hex(12)}"
             call = Call(services, user, TERMINAL, key, None, progress)
-            with nullcontext() if user == roles.OPERATOR else audit.in_the_terminal():
+            with nullcontext() if user == user_roles.OPERATOR else audit.in_the_terminal():
                 template, data = _execute(command, call, params, to_queue)
             if command.after and not to_queue:
                 command.after(call, data, **params)
@@ -105,7 +105,7 @@ def _queue(request: "Request", call: Call) -> dict[str, Any]:
 
     request.check_worker_limits()
     job = submit(request, call)
-    if call.user != roles.OPERATOR:  # the worker's own entries cannot name the system's user
+    if call.user != user_roles.OPERATOR:  # the worker's own entries cannot name the system's user
         with call.services.database.transaction() as session:
             details = {"kind": job.kind}
             audit.record(session, call.user, "job.queue", job.id, clock.now(), details)

@@ -10,7 +10,7 @@ from slack_sdk import WebClient
 from bot.playground import seed
 from bot.playground.page import page_routes
 from retention import templating
-from retention.campaigns.message.compose import compose_message
+from retention.campaigns.message.customer_message import compose_message
 from retention.campaigns.message.unsubscribe_page import render_page
 from retention.db.tables import Send
 from retention.outreach.adapter import Contact

@@ -33,7 +33,7 @@ from retention.db.tables import AlertFiring, EventBatch, LiveFiring
 from retention.privacy import standard_webhooks
 from retention.settings import Settings
 from tests.bot.real_server import running_bot
-from workers.live import live_path
+from workers.live import live_events
 
 KEY = "whsec_" + b64encode(b"of the fault run, 32 bytes or more").decode()
 BOT_EVERY = 10  # kills of the live path for one of the bot
@@ -99,7 +99,7 @@ def run(kills: int, seed: int) -> Kills:
         client = Client()
         feeder = threading.Thread(target=client.run, daemon=True)
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["workers.live.live_path", *HEAVY])
+        context.set_forkserver_preload(["workers.live.live_events", *HEAVY])
         while injected.total() < kills:
             with suppress(AssertionError), _bot(settings) as bot:
                 client.address = f"http://127.0.0.1:{bot.port}/events"
@@ -129,7 +129,7 @@ def _shop(home: Path) -> tuple[Settings, Database]:
         alert = store.add(session, "new", condition, audience=None, channel="C0CRM", by="U1")
         alert.state = {"as_of": (clock.now() - timedelta(days=1)).isoformat()}
     policy = home / "policy.toml"
-    text = (Path(live_path.__file__).parents[2] / "retention/risk/policy.toml").read_text("utf-8")
+    text = (Path(live_events.__file__).parents[2] / "retention/risk/policy.toml").read_text("utf-8")
     policy.write_text(_without_quiet_hours(text), encoding="utf-8")
     settings = made.settings.model_copy(update={"policy": policy})
     return settings, made.database
@@ -158,7 +158,7 @@ def _kill_drain(context, settings: Settings, chance: random.Random) -> None:
 
 def _drain(home: Path, policy: Path, ready: Any) -> None:
     settings = Settings(home=home, policy=policy, _env_file=None)
-    drain = live_path.Drain(Database.of(settings))
+    drain = live_events.Drain(Database.of(settings))
     drain.round()  # the first one also measures the customer base
     ready.set()
     while True:
@@ -167,7 +167,7 @@ def _drain(home: Path, policy: Path, ready: Any) -> None:
 
 
 def _drain_rest(database: Database) -> None:
-    drain, until = live_path.Drain(database), time.monotonic() + SETTLING
+    drain, until = live_events.Drain(database), time.monotonic() + SETTLING
     while time.monotonic() < until:
         drain.round()
         with database.reading() as session:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.campaigns.codes.shop_code_sync import Fenced, Shop, SyncReport, sync_campaign
-from retention.campaigns.lifecycle import transitions
+from retention.campaigns.lifecycle import decisions
 from retention.campaigns.lifecycle.states import Step
 from retention.connect import connections, registry
 from retention.connect.contract import MakesCodes, Setting
@@ -100,7 +100,7 @@ def approved_campaign(
 def stop(database: Database, campaign_id: str = "c1", now: datetime = NOW) -> None:
     """Stop a campaign."""
     with database.transaction() as session:
-        transitions.stop(session, Step(campaign_id, "U0LEAD", at=now), "Too dear")
+        decisions.stop(session, Step(campaign_id, "U0LEAD", at=now), "Too dear")
 
 
 def opened(database: Database) -> MakesCodes:

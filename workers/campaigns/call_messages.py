@@ -15,7 +15,7 @@ from retention.db.tables import Assignment, CallEntry, Campaign, Outbox
 from retention.lake import customer_directory
 from retention.outreach import calls
 from retention.privacy import pseudonym
-from workers import roles
+from workers import user_roles
 from workers.delivery import outbox, render
 from workers.tasks.interface import Post
 
@@ -94,7 +94,7 @@ def notify_owner(session: Transaction, entry: CallEntry, by: str, known_owner: s
     if entry.owner is None or not (is_new or outbox.channel_of(session, key)):
         return
     campaign = session.get(Campaign, entry.campaign_id) if entry.campaign_id else None
-    may_see = roles.allows(roles.role_of(session, entry.owner), "analyst")
+    may_see = user_roles.allows(user_roles.role_of(session, entry.owner), "analyst")
     people = customer_directory.display_names(session, [entry.customer_id]) if may_see else {}
     values = {
         "by": by,

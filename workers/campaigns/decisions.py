@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns.lifecycle import transitions
+from retention.campaigns.lifecycle import decisions
+from retention.campaigns.lifecycle.decisions import Changes
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import STOPPABLE, Step, find_campaign
-from retention.campaigns.lifecycle.transitions import Changes
 from retention.campaigns.lifecycle.versions import NextVersion
 from retention.db import Transaction
 from retention.db.audit import record
@@ -22,7 +22,7 @@ from retention.db.tables import Campaign, CampaignEditor, Cohort
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.outreach import sends
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.campaigns import messages
 
 UNAPPROVED = ("draft", "submitted")
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 def submit(session: Transaction, step: Step, channel: str | None = None) -> Campaign:
     """Submit a draft for approval."""
-    roles.require(session, step.actor, "analyst", gettext("submit a campaign"))
-    campaign = transitions.submit(session, step, channel)
+    user_roles.require(session, step.actor, "analyst", gettext("submit a campaign"))
+    campaign = decisions.submit(session, step, channel)
     possible = approvers_of(session, campaign)
     wanted = Body.of(campaign).approver
     asked = [wanted] if wanted in possible else possible
@@ -63,7 +63,7 @@ def approvers_of(session: Transaction, campaign: Campaign, editor: str | None = 
     """
     editors = select(CampaignEditor.user_id).where(CampaignEditor.campaign_id == campaign.id)
     excluded = {*session.scalars(editors), *campaign.approved_by, editor}
-    return [user for user in roles.holders(session, "approver") if user not in excluded]
+    return [user for user in user_roles.holders(session, "approver") if user not in excluded]
 
 
 def approve(session: Transaction, step: Step, call_owner: str | None = None) -> Campaign:
@@ -73,17 +73,17 @@ def approve(session: Transaction, step: Step, call_owner: str | None = None) -> 
 
     `call_owner`: Slack user id of the person who makes the campaign's calls.
     """
-    if step.actor == roles.OPERATOR:
+    if step.actor == user_roles.OPERATOR:
         raise NotAllowed(
             gettext(
                 "The terminal's operator cannot approve; somebody with the role approver has "
                 "to, by name."
             )
         )
-    roles.require(session, step.actor, "approver", gettext("approve a campaign"))
+    user_roles.require(session, step.actor, "approver", gettext("approve a campaign"))
     if call_owner is not None:
         _require_caller(session, call_owner)
-    campaign, sizes = transitions.approve(session, step, call_owner)
+    campaign, sizes = decisions.approve(session, step, call_owner)
     if campaign.state != "approved":
         # Whoever was asked before keeps that message.
         return _ask(session, campaign, "first", step.actor, approvers_of(session, campaign))
@@ -98,8 +98,8 @@ def approve(session: Transaction, step: Step, call_owner: str | None = None) -> 
 
 def reject(session: Transaction, step: Step, reason: str) -> Campaign:
     """Reject a version."""
-    roles.require(session, step.actor, "approver", gettext("reject a campaign"))
-    campaign = transitions.reject(session, step, reason)
+    user_roles.require(session, step.actor, "approver", gettext("reject a campaign"))
+    campaign = decisions.reject(session, step, reason)
     return messages.show_change(session, campaign, "rejected", step.actor)
 
 
@@ -107,7 +107,7 @@ def stop(session: Transaction, step: Step, reason: str) -> Campaign:
     """Stop a campaign and invalidate its codes."""
     before = find_campaign(session, step.campaign_id)
     states = stoppable_states(session, before, step.actor)
-    campaign = transitions.stop(session, step, reason, states)
+    campaign = decisions.stop(session, step, reason, states)
     messages.refresh_counts(session, campaign)
     return messages.show_change(session, campaign, "cancelled", step.actor)
 
@@ -117,21 +117,23 @@ def stoppable_states(session: Transaction, campaign: Campaign, user: str) -> Col
 
     An approver and its author may stop it in all of them, and everyone else after its approval.
     """
-    if campaign.drafted_by == user or roles.allows(roles.role_of(session, user), "approver"):
+    if campaign.drafted_by == user or user_roles.allows(
+        user_roles.role_of(session, user), "approver"
+    ):
         return STOPPABLE
     if campaign.state in UNAPPROVED:
         deed = gettext("stop a campaign of someone else before its approval")
-        roles.require(session, user, "approver", deed)
+        user_roles.require(session, user, "approver", deed)
     return [state for state in STOPPABLE if state not in UNAPPROVED]
 
 
 def edit(session: Transaction, step: Step, changes: Changes) -> Campaign:
     """Write the next version, which must be submitted again."""
-    roles.require(session, step.actor, "analyst", gettext("edit a campaign"))
+    user_roles.require(session, step.actor, "analyst", gettext("edit a campaign"))
     before = Body.of(find_campaign(session, step.campaign_id))
     if changes.approver and changes.approver != before.approver:
         _require_approver(session, step, changes.approver)
-    return _show_next_version(session, step, transitions.edit(session, step, changes))
+    return _show_next_version(session, step, decisions.edit(session, step, changes))
 
 
 def _show_next_version(session: Transaction, step: Step, written: NextVersion) -> Campaign:
@@ -143,7 +145,7 @@ def _show_next_version(session: Transaction, step: Step, written: NextVersion) -
 
 def _require_caller(session: Transaction, person: str) -> None:
     """Reject a person who may not see the customers to call."""
-    if not roles.allows(roles.role_of(session, person), "analyst"):
+    if not user_roles.allows(user_roles.role_of(session, person), "analyst"):
         problem = gettext(
             "The person {person} may not see customers' names and numbers. Choose someone "
             "with the role analyst or approver; an admin can grant it with `/retention role "
@@ -154,7 +156,7 @@ def _require_caller(session: Transaction, person: str) -> None:
 
 def _require_approver(session: Transaction, step: Step, approver: str) -> None:
     """Reject a person who could not approve the edited version."""
-    if not roles.allows(roles.role_of(session, approver), "approver"):
+    if not user_roles.allows(user_roles.role_of(session, approver), "approver"):
         problem = gettext(
             "The person {person} cannot approve campaigns. Choose someone with the role "
             "approver; an admin can grant it with `/retention role grant`."
@@ -172,7 +174,7 @@ def widen(session: Transaction, step: Step, drafted: "Draft") -> Campaign:
     """Write the next version with a wider audience; it must be submitted again."""
     from retention.campaigns.planning.redraft import replace_audience
 
-    roles.require(session, step.actor, "analyst", gettext("edit a campaign"))
+    user_roles.require(session, step.actor, "analyst", gettext("edit a campaign"))
     return _show_next_version(session, step, replace_audience(session, step, drafted))
 
 
@@ -183,7 +185,7 @@ def release(
 
     `copy`: number of one e-mail. Without it, all held ones.
     """
-    roles.require(session, user, "approver", gettext("release held copies"))
+    user_roles.require(session, user, "approver", gettext("release held copies"))
     campaign = find_campaign(session, campaign_id, lock=True)
     names = {"copy": copy, "name": campaign.name, "id": campaign.id}
     if again and campaign.state != "live":

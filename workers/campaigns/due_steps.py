@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from retention.campaigns.codes import redemptions
-from retention.campaigns.lifecycle import due, states, transitions
+from retention.campaigns.lifecycle import decisions, due, states
 from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign
 from retention.campaigns.measurement import late_orders
 from retention.db import Transaction
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.campaigns.decisions import approvers_of
 from workers.campaigns.messages import decision_post, put, refresh_card, show_change, thread_post
 from workers.job_requests import REQUESTS, Request
@@ -28,7 +28,7 @@ def expire(session: Transaction, now: datetime) -> list[str]:
     for campaign_id in due.expired_campaigns(session, now):
         with _isolated(session, campaign_id), suppress(StaleCampaign):  # decided just now
             decided = find_campaign(session, campaign_id).state != "submitted"
-            campaign = transitions.expire(session, campaign_id, now)
+            campaign = decisions.expire(session, campaign_id, now)
             show_change(session, campaign, "lapsed" if decided else "expired", states.CLOCK)
             expired.append(campaign_id)
     for campaign_id in due.failed_sendings(session, now):
@@ -44,7 +44,7 @@ def schedule(session: Transaction, now: datetime) -> list[str]:
     scheduled = []
     for campaign_id in due.cleared_campaigns(session, now):
         with _isolated(session, campaign_id), suppress(StaleCampaign):  # stopped just now
-            transitions.schedule(session, campaign_id, now)
+            decisions.schedule(session, campaign_id, now)
             refresh_card(session, campaign_id)
             scheduled.append(campaign_id)
     return scheduled
@@ -55,7 +55,7 @@ def remind(session: Transaction, now: datetime) -> list[str]:
     reminded = []
     for campaign_id in due.campaigns_to_remind(session, now):
         with _isolated(session, campaign_id), suppress(StaleCampaign):  # decided just now
-            campaign = transitions.remind(session, campaign_id, now)
+            campaign = decisions.remind(session, campaign_id, now)
             users = approvers_of(session, campaign)
             post = thread_post(
                 session.settings, campaign, "reminder", states.CLOCK, approvers=users
@@ -106,14 +106,14 @@ def due_requests(
             without_role = [
                 user
                 for user in (*job.answerable, requester)
-                if not roles.allows(roles.role_of(session, user), "approver")
+                if not user_roles.allows(user_roles.role_of(session, user), "approver")
             ]
             if without_role and job.kind == "campaign_send":
                 why = gettext("{approver}, who approved it, may no longer approve campaigns.")
                 why = why.format(approver=without_role[0])
                 _stop(session, job.args["campaign_id"], why, now)
                 continue
-            requester = roles.OPERATOR if requester in without_role else requester
+            requester = user_roles.OPERATOR if requester in without_role else requester
             request = REQUESTS[job.kind].model_validate(job.args)
             requests.append((request, job.idem_key, requester, job.channel, job.thread_key))
     return requests
@@ -127,9 +127,7 @@ def _stop(
     from_states: Collection[str] = states.STOPPABLE,
 ) -> None:
     step = Step(campaign_id, states.CLOCK, at=now)
-    show_change(
-        session, transitions.stop(session, step, why, from_states), "cancelled", states.CLOCK
-    )
+    show_change(session, decisions.stop(session, step, why, from_states), "cancelled", states.CLOCK)
 
 
 def _isolated(session: Transaction, campaign_id: str) -> AbstractContextManager[None]:

@@ -21,8 +21,8 @@ from retention.settings import Settings
 from retention.text import gettext
 from workers import slack_ids
 from workers.delivery import outbox
-from workers.roles import OPERATOR
 from workers.tasks.interface import Attachment, Post
+from workers.user_roles import OPERATOR
 
 
 def card_post(session: Transaction, campaign: Campaign) -> Post:

@@ -14,12 +14,12 @@ from retention.db import Transaction
 from retention.db.tables import Job, LiveSender, Schedule, Source
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.job_requests import SourcePull
 from workers.queue import jobs, quotas
 from workers.schedule.cadence import Cadence, parse_every
 from workers.tasks.interface import Post
-from workers.times import due_at
+from workers.typed_times import due_at
 
 HOURLY, NIGHT = "hour", "daily 03:00"
 _HOUR_WORDS = ("hour", "hourly", "every hour", "1h")
@@ -150,7 +150,7 @@ def owner(session: Transaction) -> str | None:
     owned = session.own(Source).where(Source.channel.is_not(None)).limit(1)
     source = session.scalar(owned.order_by(Source.kind != "shop", Source.id))
     channel = source.channel if source else digest_channel(session)
-    return channel or next(iter(roles.holders(session, "admin")), None)
+    return channel or next(iter(user_roles.holders(session, "admin")), None)
 
 
 def digest_channel(session: Transaction) -> str | None:

@@ -23,8 +23,8 @@ from retention.db import Database, Transaction
 from retention.db.engine import advisory_lock
 from retention.db.tables import File, Outbox, Utc
 from workers.delivery import outbox, slack, threads
-from workers.delivery.outbox_delivery import Claim, SentMessage, Transport
 from workers.delivery.slack import Failure, FailureKind
+from workers.delivery.slack_transport import Claim, SentMessage, Transport
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from retention.db.tables import Job
 from retention.errors import BadInput, Conflict, NotAllowed
 from retention.settings import Settings
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.app import RUN_JOB, make_app, time_limits
 from workers.delivery.job_messages import show_cancelled, show_progress, show_retried
 from workers.job_requests import REQUESTS, Request, title_of
@@ -82,7 +82,7 @@ def submit(
     """
     values = _values(session, request, idem_key, requested_by, channel, thread_key)
     if not quotas.is_limited(requested_by):
-        roles.require(session, requested_by, request.role, request.deed)
+        user_roles.require(session, requested_by, request.role, request.deed)
         return _store(session, values, announce)
     key = values["request_key"]
     earlier = quotas.admit(session, request, user=requested_by, key=key, idem_key=idem_key)
@@ -99,13 +99,13 @@ def submit_due(
     request: Request,
     idem_key: str,
     *,
-    requested_by: str = roles.OPERATOR,
+    requested_by: str = user_roles.OPERATOR,
     channel: str | None = None,
     thread_key: str | None = None,
     announce: bool = False,
 ) -> Submission:
     """Store a job of a schedule, or due work of the system, without limits; see `submit`."""
-    roles.require(session, requested_by, request.role, request.deed)
+    user_roles.require(session, requested_by, request.role, request.deed)
     values = _values(session, request, idem_key, requested_by, channel, thread_key)
     return _store(session, values, announce)
 
@@ -240,7 +240,7 @@ def retry(session: Transaction, job_id: str, user: str) -> Job:
     job = find(session, job_id)
     _require_owner(session, job, user, gettext("retry"))
     request = REQUESTS[job.kind]
-    roles.require(session, job.requested_by, request.role, request.deed)
+    user_roles.require(session, job.requested_by, request.role, request.deed)
     if not requeue(session, job, limited=quotas.is_limited(user)):
         text = gettext(
             "Job {id} ({kind}) is {state}; only a failed or cancelled one can be retried."
@@ -311,7 +311,7 @@ def recent(session: Transaction, limit: int = 20, *, requested_only: bool = Fals
     # A result may have 15 MB.
     query = select(Job).where(Job.team_id == session.settings.team_id).options(defer(Job.result))
     if requested_only:
-        query = query.where(Job.requested_by != roles.OPERATOR)
+        query = query.where(Job.requested_by != user_roles.OPERATOR)
     return session.scalars(query.order_by(Job.created_at.desc(), Job.id).limit(limit)).all()
 
 
@@ -387,8 +387,8 @@ def restart_running(session: Transaction, why: str) -> None:
 def _require_owner(session: Transaction, job: Job, user: str, deed: str) -> None:
     if user == job.requested_by:
         return
-    role = roles.role_of(session, user)
-    if not roles.allows(role, "admin"):
+    role = user_roles.role_of(session, user)
+    if not user_roles.allows(role, "admin"):
         text = gettext(
             "Job {id} was asked for by somebody else; to {deed} it you need admin, and "
             "your role is {role}."

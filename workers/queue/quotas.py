@@ -24,7 +24,7 @@ from retention.errors import TooManyRequests
 from retention.keys import keyed_hash
 from retention.settings import Settings
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.delivery import outbox
 from workers.delivery.job_messages import show_progress
 from workers.job_requests import REQUESTS, Request
@@ -56,7 +56,7 @@ def is_limited(user: str) -> bool:
 
     They apply to everyone except the terminal's operator.
     """
-    return user != roles.OPERATOR
+    return user != user_roles.OPERATOR
 
 
 def open_limit(kind: str) -> int:

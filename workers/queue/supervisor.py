@@ -31,7 +31,7 @@ from retention.settings import Settings
 from retention.text import gettext
 from workers.app import INTERACTIVE, QUEUES, TRAINING, TRAINING_NICENESS, training_environment
 from workers.queue import broker, jobs, live_processes
-from workers.queue.environment import ChildEnvironments
+from workers.queue.child_environments import ChildEnvironments
 
 log = logging.getLogger(__name__)
 

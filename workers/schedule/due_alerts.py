@@ -16,7 +16,7 @@ from retention.privacy import pseudonym
 from retention.risk.policy import load_policy
 from retention.settings import Settings
 from workers.tasks.interface import Post
-from workers.times import next_local_time
+from workers.typed_times import next_local_time
 
 if TYPE_CHECKING:
     from retention.alerts.checks import Check

@@ -12,7 +12,7 @@ from retention.connect.platforms import profiles
 from retention.connect.readers import api_keys
 from retention.db import Transaction
 from retention.db.tables import Connection, Job
-from workers.times import next_local_time
+from workers.typed_times import next_local_time
 
 # Kinds of connections that report bounces and take profiles and lists.
 TAKERS = ("brevo", "customer.io", "klaviyo", "mailchimp", "sendgrid")

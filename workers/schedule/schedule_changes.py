@@ -16,12 +16,12 @@ from retention.db.audit import record
 from retention.db.tables import Schedule
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.job_requests import REQUESTS, title_of
 from workers.queue import jobs
 from workers.queue.jobs import Submission
 from workers.schedule import tick
-from workers.times import due_at
+from workers.typed_times import due_at
 
 NEXT_RUNS = 3
 
@@ -112,5 +112,5 @@ def run_now(session: Transaction, number: int, by: str, idem_key: str) -> Submis
     """Submit a schedule's job now; call `jobs.wake` after the commit."""
     row = find(session, number)
     request = REQUESTS[row.kind].model_validate(row.args)
-    roles.require(session, by, request.role, request.deed)
+    user_roles.require(session, by, request.role, request.deed)
     return jobs.submit(session, request, requested_by=by, channel=row.channel, idem_key=idem_key)

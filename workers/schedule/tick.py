@@ -46,7 +46,7 @@ from workers.queue import jobs
 from workers.queue.completion import isolated
 from workers.schedule import due_alerts, due_publishing, due_shop_checks
 from workers.schedule.cadence import Cadence
-from workers.times import due_at
+from workers.typed_times import due_at
 
 log = logging.getLogger(__name__)
 

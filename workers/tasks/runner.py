@@ -21,7 +21,7 @@ from retention.errors import BadInput, Cancelled, Conflict, Refused
 from retention.progress import Progress, forward_only, silent
 from retention.settings import Settings
 from retention.text import gettext, use_language
-from workers import hints, languages, roles, tasks
+from workers import hints, languages, tasks, user_roles
 from workers.app import TRAINING
 from workers.delivery.job_messages import surviving_models
 from workers.job_requests import REQUESTS, Request
@@ -153,7 +153,7 @@ def _run_guarded(
     """Recheck the role and run the task."""
     request = REQUESTS[job.kind].model_validate(job.args)
     with database.reading() as session:
-        roles.require(session, job.requested_by, request.role, request.deed)
+        user_roles.require(session, job.requested_by, request.role, request.deed)
     limits = TRAINING_LIMITS if may_kill and job.queue == TRAINING else None
     heartbeat = Heartbeat(database, job, may_kill=may_kill, limits=limits)
     try:

@@ -22,7 +22,7 @@ from retention.demo.shopify_discounts import Discounts, value_of
 from retention.errors import BadInput
 from retention.privacy import standard_webhooks
 from retention.text import gettext
-from workers.queue.environment import ChildEnvironments
+from workers.queue.child_environments import ChildEnvironments
 
 log = logging.getLogger(__name__)
 

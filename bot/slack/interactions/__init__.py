@@ -44,7 +44,7 @@ from bot.services import Services, first_time
 from retention import clock
 from retention.db import Transaction, audit
 from retention.settings import Settings
-from workers import roles
+from workers import user_roles
 from workers.delivery import render
 from workers.job_requests import Request, title_of
 from workers.queue import jobs as job_queue  # `jobs` is a file of this folder
@@ -149,7 +149,7 @@ def once(services: Services, click: Click, role: str = "", deed: str = "") -> It
     """
     with services.database.transaction() as session:
         if role:
-            roles.require(session, click.user, role, deed)
+            user_roles.require(session, click.user, role, deed)
         if not click.first_time(session):
             raise _Repeated
         yield session

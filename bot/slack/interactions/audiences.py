@@ -27,7 +27,7 @@ from retention.db import Transaction
 from retention.db.tables import Job
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import roles, slack_ids
+from workers import slack_ids, user_roles
 from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import outbox, render
 from workers.job_requests import AudienceSave, Sweep
@@ -109,7 +109,7 @@ def _save_counted(session: Transaction, counted: dict[str, Any], user: str) -> N
 def _open(services: Services, click: Click) -> None:
     """Open the builder for the expression of a preview, or empty."""
     with services.database.reading() as session:
-        roles.require(session, click.user, AudienceSave.role, AudienceSave.deed)
+        user_roles.require(session, click.user, AudienceSave.role, AudienceSave.deed)
         job = _counting_job(session, click.value)  # of no job: "new"
     view = _first_page(services, job.args) if job else _render_rows(services, PRESETS)
     services.client.views_open(trigger_id=click.trigger_id, view=view)
@@ -230,7 +230,7 @@ def _count(services: Services, click: Click, ack: Ack) -> None:
         name=name, expression=str(expression), exclude=form["exclude"], preview=True
     )
     with services.database.transaction() as session:
-        roles.require(session, click.user, request.role, request.deed)
+        user_roles.require(session, click.user, request.role, request.deed)
         job = click.submit(session, request, None, announce=False).job
     known = request.model_dump(mode="json") | {"job": job.id}
     ack(response_action="update", view=_second_page(known, None))
@@ -305,7 +305,7 @@ def _save(services: Services, click: Click, ack: Ack) -> None:
     """Save the counted audience, or show the count if it was not there before."""
     known = json.loads(click.value)
     with services.database.transaction() as session:
-        roles.require(session, click.user, AudienceSave.role, AudienceSave.deed)
+        user_roles.require(session, click.user, AudienceSave.role, AudienceSave.deed)
         job = _counting_job(session, known["job"])
         counted = job.result if job is not None and job.state == "done" else None
         if counted is None:

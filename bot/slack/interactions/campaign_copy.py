@@ -31,7 +31,7 @@ from retention.db import Transaction
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import roles, slack_ids
+from workers import slack_ids, user_roles
 from workers.campaigns import decisions
 from workers.campaigns.job_requests import CampaignPreview
 from workers.delivery import render
@@ -60,7 +60,7 @@ def open_copy(services: Services, click: Click) -> None:
     """Open the window with the campaign's text."""
     campaign_id, version, _ = parse_target(click)
     with services.database.reading() as session:
-        roles.require(session, click.user, ROLE, gettext("edit a campaign"))
+        user_roles.require(session, click.user, ROLE, gettext("edit a campaign"))
         campaign = find_campaign(session, campaign_id)
         if campaign.state not in EDITABLE or campaign.version != version:
             raise StaleCampaign(campaign, version)
@@ -74,7 +74,7 @@ def _show_preview(services: Services, click: Click) -> None:
     target = click.view["private_metadata"]
     campaign_id, _, _ = parse_target(replace(click, value=target))
     with services.database.reading() as session:
-        roles.require(session, click.user, ROLE, gettext("edit a campaign"))
+        user_roles.require(session, click.user, ROLE, gettext("edit a campaign"))
         campaign = find_campaign(session, campaign_id)
         shown = _view(session, campaign, target, _typed_texts(click))
     services.client.views_update(view_id=click.view["id"], view=shown)

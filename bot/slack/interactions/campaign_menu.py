@@ -14,7 +14,7 @@ from retention.campaigns.lifecycle.view import campaign_data
 from retention.db.audit import history
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import roles, slack_ids
+from workers import slack_ids, user_roles
 from workers.campaigns.follow_ups import follow_up_request
 from workers.campaigns.job_requests import CampaignDraft, CampaignLook, CampaignPreview
 from workers.delivery import render
@@ -74,7 +74,7 @@ def preview(services: Services, click: Click) -> None:
     """Open a window with a picture of the e-mail; a worker draws it."""
     campaign_id, version, _ = parse_target(click)
     with services.database.reading() as session:
-        roles.require(session, click.user, CampaignPreview.role, CampaignPreview.deed)
+        user_roles.require(session, click.user, CampaignPreview.role, CampaignPreview.deed)
         campaign = find_campaign(session, campaign_id)
         if campaign.version != version:
             raise StaleCampaign(campaign, version)

@@ -29,7 +29,7 @@ from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict, FieldErrors
 from retention.outreach.adapter import MESSAGE_CHANNELS, is_text
 from retention.text import gettext, in_language
-from workers import roles, slack_ids
+from workers import slack_ids, user_roles
 from workers.campaigns import decisions, messages
 from workers.campaigns.follow_ups import channel_request
 from workers.campaigns.job_requests import CampaignCsv, CampaignWiden
@@ -176,7 +176,7 @@ def open_modal(services: Services, click: Click, deed: str) -> None:
     campaign_id, version, _ = parse_target(click)
     role, action, states = DEEDS[deed]
     with services.database.reading() as session:
-        roles.require(session, click.user, role, in_language(action))
+        user_roles.require(session, click.user, role, in_language(action))
         campaign = find_campaign(session, campaign_id)
         if campaign.state not in states or (campaign.version != version and deed != "stop"):
             raise StaleCampaign(campaign, version)

@@ -16,7 +16,7 @@ from retention.lake import customer_directory
 from retention.outreach import calls, pauses
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers import roles, slack_ids
+from workers import slack_ids, user_roles
 from workers.campaigns import call_messages, decisions
 from workers.campaigns.job_requests import CampaignDraft
 from workers.customers import customer_cards
@@ -63,7 +63,7 @@ def _open_card(services: Services, click: Click) -> None:
     """Open a modal at once; a worker fills it."""
     name, _, cohort_id = click.value.partition("|")
     with services.database.reading() as session:
-        roles.require(session, click.user, ROLE, gettext("open a customer"))
+        user_roles.require(session, click.user, ROLE, gettext("open a customer"))
         cohort = decisions.find_cohort(session, cohort_id)
         customer_id = customer_directory.find(session, name)
         listed = _listed(session, cohort, customer_id)

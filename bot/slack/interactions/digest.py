@@ -15,7 +15,7 @@ from retention.db import Transaction
 from retention.db.tables import Audience, Schedule
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import roles, slack_ids
+from workers import slack_ids, user_roles
 from workers.delivery import render
 from workers.job_requests import DigestSection
 
@@ -30,7 +30,7 @@ def register(app: App, services: Services) -> None:
 def _open(services: Services, click: Click) -> None:
     settings = services.settings
     with services.database.reading() as session:
-        roles.require(session, click.user, "analyst", gettext("set the digest"))
+        user_roles.require(session, click.user, "analyst", gettext("set the digest"))
         schedule = _schedule(session, click.place)
         audiences = session.scalars(
             select(Audience.name)

@@ -32,7 +32,7 @@ from retention.db import Transaction
 from retention.db.tables import Campaign, CampaignEditor
 from retention.outreach import calls
 from retention.text import gettext, in_language
-from workers import roles, slack_ids
+from workers import slack_ids, user_roles
 from workers.campaigns import call_messages, decisions, messages
 from workers.delivery import render
 from workers.queue import jobs
@@ -168,12 +168,12 @@ def _approve(services: Services, click: Click) -> None:
 def _approvals(services: Services, user: str) -> dict[str, Any]:
     """Render the window with the campaigns that wait for a person."""
     with services.database.reading() as session:
-        role = roles.role_of(session, user)
+        role = user_roles.role_of(session, user)
         listed = waiting_campaigns(Desk(services, session, user, role))
     return render.view(
         "bot/approvals",
         waiting=listed,
-        allowed=roles.allows(role, "approver"),
+        allowed=user_roles.allows(role, "approver"),
         role=role,
         zone=services.settings.timezone,
     )
@@ -186,7 +186,7 @@ def view(services: Services, user: str) -> dict[str, Any]:
     """
     settings = services.settings
     with services.database.reading() as session:
-        role = roles.role_of(session, user)
+        role = user_roles.role_of(session, user)
         desk = Desk(services, session, user, role)
         parts = [
             {"title": in_language(title), "rows": part(desk)} for title, part in _PARTS.items()
@@ -200,7 +200,7 @@ def view(services: Services, user: str) -> dict[str, Any]:
             quick=[
                 {"text": in_language(text), "command": command}
                 for command, text, required_role in QUICK_ACTIONS
-                if roles.allows(role, required_role)
+                if user_roles.allows(role, required_role)
             ],
             zone=settings.timezone,
             demo=settings.demo,
@@ -225,7 +225,7 @@ def waiting(desk: Desk) -> list[Row]:
 @section(gettext("Calls without an owner"))
 def unowned_calls(desk: Desk) -> list[Row]:
     """Return the live campaigns whose calls nobody makes; the campaign has the call list."""
-    if not roles.allows(desk.role, "analyst"):
+    if not user_roles.allows(desk.role, "analyst"):
         return []
     counts = calls.unowned_by_campaign(desk.session)
     return [
@@ -243,7 +243,7 @@ def unowned_calls(desk: Desk) -> list[Row]:
 @section(gettext("My calls"))
 def my_calls(desk: Desk) -> list[Row]:
     """Return the calls that the person has to make, the first due first."""
-    if not roles.allows(desk.role, "analyst"):
+    if not user_roles.allows(desk.role, "analyst"):
         return []
     listed = call_messages.open_calls(desk.session, desk.user)
     text = gettext("Record the call")
@@ -260,7 +260,7 @@ def my_calls(desk: Desk) -> list[Row]:
 @section(gettext("Running now"))
 def running(desk: Desk) -> list[Row]:
     """Return open jobs; the person can cancel their own, an admin all."""
-    is_admin = roles.allows(desk.role, "admin")
+    is_admin = user_roles.allows(desk.role, "admin")
     return [
         _row("job", described(job), gettext("Cancel"), slack_ids.CANCEL_JOB, job.id)
         if is_admin or job.requested_by == desk.user
@@ -273,7 +273,7 @@ def running(desk: Desk) -> list[Row]:
 def health(desk: Desk) -> list[Row]:
     """Return problems with their remedies, or that there are none."""
     state = overview(desk.session, desk.services.database)
-    is_analyst = roles.allows(desk.role, "analyst")
+    is_analyst = user_roles.allows(desk.role, "analyst")
     buttons = {
         "no_model": (Button(gettext("Train a model"), slack_ids.HOME_RUN, "retrain"),),
         "model_decayed": (Button(gettext("Retrain"), slack_ids.HOME_RUN, "retrain"),),
@@ -288,7 +288,7 @@ def health(desk: Desk) -> list[Row]:
 @section(gettext("Audiences"))
 def audiences(desk: Desk) -> list[Row]:
     """Return the saved audiences; a button lists their customers at risk."""
-    if not roles.allows(desk.role, "analyst"):
+    if not user_roles.allows(desk.role, "analyst"):
         return []
     text = gettext("Who is at risk")
     return [
@@ -309,7 +309,7 @@ def alerts(desk: Desk) -> list[Row]:
         command = f"alert {'mute' if is_on else 'unmute'} {alert['name']}"
         return _row("alert", alert, text, slack_ids.HOME_RUN, command)
 
-    is_analyst = roles.allows(desk.role, "analyst")
+    is_analyst = user_roles.allows(desk.role, "analyst")
     listed = alert_summaries(desk.session)[:MAX_LISTED]
     return [row(one) if is_analyst else Row("alert", one) for one in listed]
 
@@ -327,7 +327,7 @@ def schedules(desk: Desk) -> list[Row]:
             Button(text, f"{slack_ids.HOME_RUN}.pause", f"schedule {deed} {number}"),
         )
 
-    is_analyst = roles.allows(desk.role, "analyst")
+    is_analyst = user_roles.allows(desk.role, "analyst")
     return [
         Row("schedule", one, buttons(one) if is_analyst else ())
         for one in schedule_summaries(desk.session)[:MAX_LISTED]
@@ -339,7 +339,7 @@ def waiting_campaigns(desk: Desk) -> list[dict[str, Any]]:
 
     These are campaigns that the person neither edited nor approved.
     """
-    if not roles.allows(desk.role, "approver"):
+    if not user_roles.allows(desk.role, "approver"):
         return []
     edited = select(CampaignEditor.campaign_id).where(CampaignEditor.user_id == desk.user)
     team = Campaign.team_id == desk.session.settings.team_id

@@ -10,7 +10,7 @@ from retention.db import Transaction
 from retention.db.tables import Cohort, Job, ModelVersion
 from retention.registry import champion
 from retention.text import gettext
-from workers import model_changes, roles, slack_ids
+from workers import model_changes, slack_ids, user_roles
 from workers.campaigns import decisions
 from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import render
@@ -72,7 +72,7 @@ def _forget(services: Services, click: Click) -> None:
 def _open_details(services: Services, click: Click) -> None:
     """Show how an at-risk list was made."""
     with services.database.reading() as session:
-        roles.require(session, click.user, "viewer", gettext("see how a list was made"))
+        user_roles.require(session, click.user, "viewer", gettext("see how a list was made"))
         cohort = decisions.find_cohort(session, click.value)
         by_rules = cohort.model_version == "rules"
         view = render.view(

@@ -18,9 +18,9 @@ from sqlalchemy import exists, func, or_, select, update
 
 from retention.campaigns.codes import coupons, shop_codes
 from retention.campaigns.lifecycle import states
+from retention.campaigns.lifecycle.decisions import schedule
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign, move_campaign
-from retention.campaigns.lifecycle.transitions import schedule
 from retention.campaigns.planning import assignment, audience
 from retention.db import Database, Transaction
 from retention.db.tables import Assignment, Campaign, Coupon, Send

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from retention import clock
 from retention.campaigns.codes.coupons import OF_CUSTOMER, valid_until
 from retention.campaigns.lifecycle.spec import WITHOUT_CODE, Body
-from retention.campaigns.message.compose import compose_message
+from retention.campaigns.message.customer_message import compose_message
 from retention.campaigns.message.email_content import (
     CALL,
     EmailContent,

@@ -1,7 +1,7 @@
 """Keep accepted live events in SQL until the lake has them.
 
-An event is accepted once it is committed here. `workers.live.live_path` moves the batches into the
-lake and deletes them.
+An event is accepted once it is committed here. `workers.live.live_events` moves the batches into
+the lake and deletes them.
 """
 
 import json

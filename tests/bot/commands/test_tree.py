@@ -10,7 +10,7 @@ from bot.commands.catalogue import entries
 from bot.commands.summaries import SUMMARIES
 from bot.commands.tree import SLACK, TERMINAL, Command, Group, module_name, root
 from workers.job_requests import Request
-from workers.roles import RANKS
+from workers.user_roles import RANKS
 
 TERMINAL_ONLY = {
     *("backup", "restore", "rotate-keys", "keys", "posts", "identity", "init", "import"),

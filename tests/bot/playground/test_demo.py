@@ -20,7 +20,7 @@ from retention.errors import BadInput, Refused
 from retention.outreach.dispatch import configured_channel
 from retention.outreach.smtp import parse_smtp_url
 from retention.settings import Settings
-from workers import roles
+from workers import user_roles
 from workers.queue import jobs
 
 START = datetime(2017, 10, 2, 13, tzinfo=UTC)
@@ -116,8 +116,8 @@ def test_roles_and_digest_are_seeded_once_and_changes_persist(
         assert session.scalar(select(func.count()).select_from(Schedule)) == 1
         weekly = session.scalars(select(Schedule)).one()
         assert (weekly.weekday, weekly.at, weekly.channel) == (0, "09:00", "C0CRM")
-        assert roles.role_of(session, "U0ANALYST") == "analyst"
-        assert roles.role_of(session, "U0LEAD") == "viewer"
+        assert user_roles.role_of(session, "U0ANALYST") == "analyst"
+        assert user_roles.role_of(session, "U0LEAD") == "viewer"
 
 
 def test_completion_offers_what_the_persons_role_may_do(

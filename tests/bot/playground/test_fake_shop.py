@@ -24,7 +24,7 @@ from retention.db.tables import Coupon, DirectoryEntry, ShopCode, ShopDiscount
 from retention.demo.graphql import parse
 from retention.privacy import standard_webhooks
 from tests.retention.outreach import live_campaigns
-from workers.queue.environment import ChildEnvironments
+from workers.queue.child_environments import ChildEnvironments
 
 KEY, TOKEN = "key-of-events-with-32-characters", "token"
 CODE = "5B8T-Q59H-MYZ7"

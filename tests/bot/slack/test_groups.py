@@ -10,10 +10,10 @@ from retention import clock
 from retention.db.tables import Audit, RoleGrant, Schedule
 from retention.text import use_language
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, stored, words
-from workers import languages, roles, slack_ids
+from workers import languages, slack_ids, user_roles
 from workers.delivery import outbox
-from workers.roles import grant_to_members
 from workers.tasks.interface import Post
+from workers.user_roles import grant_to_members
 
 GROUP = "S0STORES"
 
@@ -31,7 +31,7 @@ def members(api):
 
 def role_of(database, settings, user):
     with database.reading() as session:
-        return roles.role_of(session, user)
+        return user_roles.role_of(session, user)
 
 
 def test_members_get_the_role_of_their_group(workspace, database, settings, members):
@@ -67,10 +67,10 @@ def test_highest_role_of_several_groups_counts(database, settings):
         for group, role in (("S0A", "analyst"), ("S0B", "approver")):
             session.add(RoleGrant(user_id=group, role=role, granted_by=ADMIN))
         grant_to_members(session, {"S0A": ["U0X"], "S0B": ["U0X"]})
-        assert roles.role_of(session, "U0X") == "approver"
-        assert "S0B" not in roles.holders(session, "approver")
+        assert user_roles.role_of(session, "U0X") == "approver"
+        assert "S0B" not in user_roles.holders(session, "approver")
         grant_to_members(session, {"S0A": ["U0X"], "S0B": []})
-        assert roles.role_of(session, "U0X") == "analyst"
+        assert user_roles.role_of(session, "U0X") == "analyst"
 
 
 @pytest.mark.parametrize("error", ["missing_scope", "no_such_subteam"])

@@ -19,7 +19,7 @@ def below(package: str, *names: str) -> set[str]:
 
 
 HELP_LIBRARIES = {"click"}
-HELP_MODULES = below("bot", "commands", "terminal") | below("workers", "hints", "times")
+HELP_MODULES = below("bot", "commands", "terminal") | below("workers", "hints", "typed_times")
 HELP_MODULES |= below("bot.commands", "parsing", "summaries", "tree")
 HELP_MODULES |= below("retention", "clock", "errors", "logs", "progress", "text")
 STATUS_LIBRARIES = {
@@ -37,7 +37,7 @@ STATUS_MODULES = (
     | below("retention.db", "audit", "engine", "insert", "tables")
     | below("retention", "faults", "keys", "monitoring", "number_format", "paths", "settings")
     | below("retention", "templating", "window")
-    | below("workers", "app", "installation", "languages", "roles")
+    | below("workers", "app", "installation", "languages", "user_roles")
     | below("workers.queue", "broker", "live_processes")
 )
 

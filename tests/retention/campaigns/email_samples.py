@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from retention.campaigns.message.compose import compose_message
+from retention.campaigns.message.customer_message import compose_message
 from retention.campaigns.message.wording import default_text
 from retention.campaigns.planning.products import Product
 from retention.db.tables import Send

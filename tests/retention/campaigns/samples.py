@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from retention.campaigns.lifecycle import launch, transitions
+from retention.campaigns.lifecycle import decisions, launch
 from retention.campaigns.lifecycle.spec import Body, OfferLine, Prior
 from retention.campaigns.lifecycle.states import Step
 from retention.campaigns.planning.draft import Draft, store
@@ -114,8 +114,8 @@ def approve_draft(
     step = Step(campaign_id, "U0LEAD", 1, now)
     with database.transaction() as session:
         store_draft(session, campaign_id, rows, now=now, **options)
-        transitions.submit(session, Step(campaign_id, "U0ANALYST", 1, now))
-        transitions.approve(session, step)
+        decisions.submit(session, Step(campaign_id, "U0ANALYST", 1, now))
+        decisions.approve(session, step)
         launch.begin_sending(session, step)
     assert list(launch.reserve_all_codes(database, step))
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from retention.campaigns.message.compose import compose_message, render_html
+from retention.campaigns.message.customer_message import compose_message, render_html
 from retention.campaigns.message.email_content import MAX_TITLE, email_content, placeholder_values
 from retention.campaigns.message.preview import masked_messages, preview_messages, send_time
 from retention.campaigns.message.wording import default_text

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from retention.campaigns.lifecycle import due, transitions
+from retention.campaigns.lifecycle import decisions, due
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.message.email_content import email_content
@@ -19,7 +19,7 @@ from tests.retention.campaigns.test_states import ANALYST, SENDS, attempt, step
 
 def edited(database, by, changes) -> Body:
     """The next version."""
-    return Body.of(world.change(database, transitions.edit, by, changes).campaign)
+    return Body.of(world.change(database, decisions.edit, by, changes).campaign)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_links_have_the_name_that_was_approved(database, settings):
 )
 def test_invalid_offer_is_rejected(database, settings, changes, says):
     world.change(database, store_draft, shipping_cost=6.0)
-    refusal = attempt(database, transitions.edit, ANALYST, changes)
+    refusal = attempt(database, decisions.edit, ANALYST, changes)
     assert isinstance(refusal, BadInput)
     assert says in str(refusal)
 
@@ -117,12 +117,12 @@ def london(database, settings):
 def test_campaign_is_sent_at_the_chosen_time(london):
     wanted = datetime(2025, 5, 3, 8, tzinfo=UTC)
     with london.transaction() as session:
-        transitions.edit(session, ANALYST, Changes(send_on="2025-05-03 09:00"))
-        transitions.submit(session, step("U0ANALYST", 2))
-        campaign, _ = transitions.approve(session, step(version=2))
+        decisions.edit(session, ANALYST, Changes(send_on="2025-05-03 09:00"))
+        decisions.submit(session, step("U0ANALYST", 2))
+        campaign, _ = decisions.approve(session, step(version=2))
         assert (campaign.clears_at, campaign.send_at) == (SENDS, wanted)
         assert campaign.expires_at == wanted + timedelta(hours=72)
-        transitions.schedule(session, "c1", SENDS)
+        decisions.schedule(session, "c1", SENDS)
     assert world.read(london, due.due_jobs, wanted - timedelta(seconds=1)) == []
     assert [job.kind for job in world.read(london, due.due_jobs, wanted)] == ["campaign_send"]
     assert edited(london, step("U0ANALYST", 2), Changes(send_on="soon")).send_on is None
@@ -145,7 +145,7 @@ def test_campaign_is_sent_at_the_chosen_time(london):
 def test_skipped_and_ambiguous_local_times_are_rejected(london, typed, says):
     before = datetime.fromisoformat(typed).replace(tzinfo=UTC) - timedelta(days=30)
     changes = Changes(send_on=typed)
-    assert says in str(attempt(london, transitions.edit, step("U0ANALYST", 1, before), changes))
+    assert says in str(attempt(london, decisions.edit, step("U0ANALYST", 1, before), changes))
 
 
 def test_resubmitting_an_ambiguous_send_time_keeps_it(london):
@@ -159,11 +159,11 @@ def test_resubmitting_an_ambiguous_send_time_keeps_it(london):
 
 def test_submit_rejects_a_send_time_too_far_ahead(database, settings):
     world.change(database, store_draft, send_on=NOW + timedelta(days=91))
-    refusal = attempt(database, transitions.submit, ANALYST)
+    refusal = attempt(database, decisions.submit, ANALYST)
     assert isinstance(refusal, BadInput)
     assert "is more than 90 days ahead" in str(refusal)
     tomorrow = step("U0ANALYST", at=NOW + timedelta(days=1))
-    assert attempt(database, transitions.submit, tomorrow) is None
+    assert attempt(database, decisions.submit, tomorrow) is None
 
 
 def test_free_shipping_rejects_money_off_and_accepts_an_order_value(database, settings):
@@ -171,7 +171,7 @@ def test_free_shipping_rejects_money_off_and_accepts_an_order_value(database, se
     world.change(database, store_draft, shipping_cost=6.0)
     edited(database, ANALYST, Changes(offer="free_shipping", min_order=30))
     second = step("U0ANALYST", 2)
-    refusal = attempt(database, transitions.edit, second, Changes(amount=5))
+    refusal = attempt(database, decisions.edit, second, Changes(amount=5))
     assert "Money off 5 is for no offer" in str(refusal)
     assert edited(database, second, Changes(min_order=45)).offers[0].min_order == 45
 
@@ -179,7 +179,7 @@ def test_free_shipping_rejects_money_off_and_accepts_an_order_value(database, se
 def test_edit_returns_the_differences_that_the_audit_log_has(database, settings):
     world.change(database, store_draft)
     changes = Changes(holdout=0.2, name="Autumn")
-    written = world.change(database, transitions.edit, ANALYST, changes)
+    written = world.change(database, decisions.edit, ANALYST, changes)
     details = world.one(database, select(Audit.details).where(Audit.action == "campaign.edit"))
     assert details["changes"] == written.changes
     by_field = {change["field"]: change["after"] for change in written.changes}

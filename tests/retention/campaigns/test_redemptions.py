@@ -10,7 +10,7 @@ from sqlalchemy import event, select, text
 
 from retention.campaigns.codes import redemptions
 from retention.campaigns.codes.redemptions import CodeUse, redeem
-from retention.campaigns.lifecycle import transitions
+from retention.campaigns.lifecycle import decisions
 from retention.campaigns.lifecycle.states import Step
 from retention.campaigns.measurement import response_files
 from retention.campaigns.measurement.response_files import LISTENER, import_rows, redemption_rows
@@ -101,7 +101,7 @@ def test_expired_void_and_unknown_codes_are_not_redeemed(database, codes):
     assert _used(database, code, "k3", at=NOW + timedelta(days=29)) == "expired"
     for unknown in (code[:-1] + last, "SPRING10"):
         assert _used(database, unknown) == "unknown"
-    change(database, transitions.stop, Step("c1", "U0LEAD", at=NOW), "wrong price")
+    change(database, decisions.stop, Step("c1", "U0LEAD", at=NOW), "wrong price")
     assert _used(database, codes["k5"], "k5") == "void"
 
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from retention.campaigns.lifecycle import closing, due, launch, transitions
+from retention.campaigns.lifecycle import closing, decisions, due, launch
+from retention.campaigns.lifecycle.decisions import Changes
 from retention.campaigns.lifecycle.states import (
     EDIT,
     StaleCampaign,
@@ -14,7 +15,6 @@ from retention.campaigns.lifecycle.states import (
     find_campaign,
     move_campaign,
 )
-from retention.campaigns.lifecycle.transitions import Changes
 from retention.campaigns.planning.assignment import find_groups
 from retention.db import Database
 from retention.db.tables import Approval, Assignment, CampaignVersion
@@ -39,7 +39,7 @@ TWO = {"second_approver": SecondApprover(audience=50)}
 def _submitted(database, campaign_id="c1", **body):
     with database.transaction() as session:
         store_draft(session, campaign_id, **body)
-        transitions.submit(session, step("U0ANALYST", campaign_id=campaign_id))
+        decisions.submit(session, step("U0ANALYST", campaign_id=campaign_id))
     return database
 
 
@@ -71,7 +71,7 @@ def _arms(database) -> set[str]:
 
 
 def test_approval_assigns_groups_and_starts_the_clearance_time(submitted):
-    campaign, sizes = change(submitted, transitions.approve, LEAD)
+    campaign, sizes = change(submitted, decisions.approve, LEAD)
     assert campaign.send_at == NOW + timedelta(hours=4)
     assert sizes == {"treatment": 85, "control": 15, "excluded": 0}  # nobody has to count again
     groups = read(submitted, find_groups, "c1", 0.15)
@@ -86,10 +86,10 @@ def test_author_of_a_version_cannot_approve_it(database, writes):
         store_draft(session, by="U0LEAD" if writes == "drafts" else "U0ANALYST")
         version = 1
         if writes == "edits":
-            version = transitions.edit(session, LEAD, Changes(holdout=0.2)).campaign.version
-        transitions.submit(session, step("U0ANALYST", version))
+            version = decisions.edit(session, LEAD, Changes(holdout=0.2)).campaign.version
+        decisions.submit(session, step("U0ANALYST", version))
     for seen in (version, None):
-        refusal = attempt(database, transitions.approve, step(version=seen))
+        refusal = attempt(database, decisions.approve, step(version=seen))
         assert isinstance(refusal, NotAllowed)
     assert _campaign(database).state == "submitted"
 
@@ -118,18 +118,18 @@ def test_money_off_counts_as_a_share_of_the_smallest_order():
 def test_large_campaign_needs_two_approvers(database, above, because):
     assert a_body(second_approver=SecondApprover(**above)).second_because == because
     _submitted(database, second_approver=SecondApprover(**above))
-    campaign, _ = change(database, transitions.approve, LEAD)
+    campaign, _ = change(database, decisions.approve, LEAD)
     in_state = "submitted" if because else "approved"
     assert (campaign.state, campaign.approved_by) == (in_state, ["U0LEAD"])
     if not because:
         return
     assert (campaign.decided_by, campaign.send_at) == (None, None)
-    twice = attempt(database, transitions.approve, LEAD)
+    twice = attempt(database, decisions.approve, LEAD)
     assert isinstance(twice, Conflict)
     assert "somebody else" in str(twice)
     assert _arms(database) == {"audience"}
     second = step("U0ADMIN", at=NOW + timedelta(hours=1))
-    campaign, _ = change(database, transitions.approve, second)
+    campaign, _ = change(database, decisions.approve, second)
     assert (campaign.state, campaign.decided_by) == ("approved", "U0ADMIN")
     assert campaign.approved_by == ["U0LEAD", "U0ADMIN"]
     # The clearance time begins with the last approval
@@ -138,44 +138,44 @@ def test_large_campaign_needs_two_approvers(database, above, because):
 
 def test_first_approver_may_still_reject_and_an_edit_resets_approvals(large):
     with large.transaction() as session:
-        transitions.approve(session, LEAD)
-        transitions.reject(session, LEAD, "on second thoughts")
+        decisions.approve(session, LEAD)
+        decisions.reject(session, LEAD, "on second thoughts")
         assert session.get(Approval, ("c1", 1, "U0LEAD")).decision == "reject"
-        transitions.edit(session, ANALYST, Changes(holdout=0.2))
-        transitions.submit(session, step("U0ANALYST", 2))
-        campaign, _ = transitions.approve(session, step("U0ADMIN", 2))
+        decisions.edit(session, ANALYST, Changes(holdout=0.2))
+        decisions.submit(session, step("U0ANALYST", 2))
+        campaign, _ = decisions.approve(session, step("U0ADMIN", 2))
     assert (campaign.state, campaign.approved_by) == ("submitted", ["U0ADMIN"])
 
 
 def test_unused_approval_expires(submitted):
-    change(submitted, transitions.approve, LEAD)
+    change(submitted, decisions.approve, LEAD)
     late = NOW + timedelta(hours=4 + 72)
     refusal = attempt(submitted, launch.begin_sending, step(at=late))
     assert isinstance(refusal, StaleCampaign)
     assert read(submitted, due.expired_campaigns, late - timedelta(seconds=1)) == []
     assert read(submitted, due.expired_campaigns, late) == ["c1"]
-    assert change(submitted, transitions.expire, "c1", late).state == "expired"
+    assert change(submitted, decisions.expire, "c1", late).state == "expired"
     assert _arms(submitted) == {"audience"}  # others may have these customers
 
 
 def test_stale_decision_names_the_first_person_and_reason(submitted):
-    change(submitted, transitions.reject, LEAD, "too dear")
-    refusal = attempt(submitted, transitions.approve, step("U0ADMIN"))
+    change(submitted, decisions.reject, LEAD, "too dear")
+    refusal = attempt(submitted, decisions.approve, step("U0ADMIN"))
     assert isinstance(refusal, StaleCampaign)
     assert "rejected by U0LEAD: too dear" in str(refusal)
 
 
 def test_an_old_version_cannot_be_approved(submitted):
     with submitted.transaction() as session:
-        transitions.edit(session, ANALYST, Changes(discount=0.12))
-        transitions.submit(session, step("U0ANALYST", 2))
-    assert "version 2" in str(attempt(submitted, transitions.approve, LEAD))
+        decisions.edit(session, ANALYST, Changes(discount=0.12))
+        decisions.submit(session, step("U0ANALYST", 2))
+    assert "version 2" in str(attempt(submitted, decisions.approve, LEAD))
 
 
 def test_edit_resets_approvals_and_recomputes_the_plan(submitted):
-    change(submitted, transitions.approve, LEAD)
+    change(submitted, decisions.approve, LEAD)
     changes = Changes(holdout=0.2, discount=0.2)
-    campaign = change(submitted, transitions.edit, ANALYST, changes).campaign
+    campaign = change(submitted, decisions.edit, ANALYST, changes).campaign
     assert (campaign.state, campaign.version) == ("draft", 2)
     assert (campaign.send_at, campaign.decided_by) == (None, None)
     assert _arms(submitted) == {"audience"}
@@ -200,13 +200,13 @@ def test_edit_resets_approvals_and_recomputes_the_plan(submitted):
 )
 def test_invalid_edit_is_rejected_and_writes_nothing(database, changes, says):
     change(database, store_draft)
-    refusal = attempt(database, transitions.edit, ANALYST, changes)
+    refusal = attempt(database, decisions.edit, ANALYST, changes)
     assert isinstance(refusal, BadInput)
     assert says in str(refusal)
     assert _campaign(database).version == 1
 
 
-@pytest.mark.parametrize("deed", [transitions.reject, transitions.stop])
+@pytest.mark.parametrize("deed", [decisions.reject, decisions.stop])
 def test_rejection_needs_a_reason(submitted, deed):
     assert "why" in str(attempt(submitted, deed, LEAD, "  "))
     assert _campaign(submitted).state == "submitted"
@@ -214,7 +214,7 @@ def test_rejection_needs_a_reason(submitted, deed):
 
 def test_expired_campaign_cannot_be_approved(submitted):
     late = NOW + timedelta(days=10)
-    assert "over" in str(attempt(submitted, transitions.approve, step(at=late)))
+    assert "over" in str(attempt(submitted, decisions.approve, step(at=late)))
     assert read(submitted, due.expired_campaigns, late) == ["c1"]
 
 
@@ -226,10 +226,10 @@ def test_due_moments_and_jobs_follow_the_state(submitted):
 
     assert seen(NOW) == (NOW + timedelta(hours=48), [])
     assert seen(NOW + timedelta(hours=48)) == (NOW + timedelta(hours=72), [])
-    change(submitted, transitions.approve, LEAD)
+    change(submitted, decisions.approve, LEAD)
     assert seen(NOW) == (SENDS, [])
     assert read(submitted, due.cleared_campaigns, SENDS) == ["c1"]
-    change(submitted, transitions.schedule, "c1", SENDS)
+    change(submitted, decisions.schedule, "c1", SENDS)
     assert read(submitted, due.cleared_campaigns, SENDS) == []
     lapses = SENDS + timedelta(hours=72)
     assert seen(SENDS) == (lapses, [("campaign_send", "U0LEAD")])
@@ -247,7 +247,7 @@ def _go_live(database):
 
 
 def test_returned_customers_are_excluded_from_both_groups_at_sending(submitted):
-    change(submitted, transitions.approve, LEAD)
+    change(submitted, decisions.approve, LEAD)
     returned = ["k0", "k99"]  # held out and treated, by their buckets
     assert change(submitted, launch.begin_sending, SEND, returned).left_out == 2
     assert change(submitted, launch.begin_sending, SEND, ["k1", "k98"]).left_out == 0
@@ -260,10 +260,10 @@ def test_returned_customers_are_excluded_from_both_groups_at_sending(submitted):
 
 def test_campaign_stopped_while_live_is_measured_over_its_planned_window(submitted):
     ends, early = SENDS + timedelta(days=28), SENDS + timedelta(days=3)
-    change(submitted, transitions.approve, LEAD)
-    change(submitted, transitions.schedule, "c1", SENDS)
+    change(submitted, decisions.approve, LEAD)
+    change(submitted, decisions.schedule, "c1", SENDS)
     _go_live(submitted)
-    change(submitted, transitions.stop, step(at=early), "wrong price")
+    change(submitted, decisions.stop, step(at=early), "wrong price")
     assert read(submitted, due.next_moment, early) == ends
     assert read(submitted, due.due_jobs, ends - timedelta(hours=1)) == []
     assert [job.kind for job in read(submitted, due.due_jobs, ends)] == ["campaign_measure"]
@@ -279,7 +279,7 @@ def test_campaign_stopped_while_live_is_measured_over_its_planned_window(submitt
 
 
 def test_campaign_stopped_before_sending_is_not_measured(submitted):
-    change(submitted, transitions.stop, LEAD, "no")
+    change(submitted, decisions.stop, LEAD, "no")
     later = NOW + timedelta(days=90)
     refusal = attempt(submitted, closing.begin_measurement, step(at=later))
     assert isinstance(refusal, StaleCampaign)
@@ -302,7 +302,7 @@ def _race(database, many: int, campaign_id: str = "c1") -> list[Exception | None
     def press(user: str) -> None:
         barrier.wait()
         decision = step(user, campaign_id=campaign_id)
-        outcomes[user] = attempt(database, transitions.approve, decision)
+        outcomes[user] = attempt(database, decisions.approve, decision)
 
     threads = [threading.Thread(target=press, args=(user,)) for user in people]
     for thread in threads:
@@ -336,14 +336,14 @@ def _second_of_two_with_the_same_customers(database) -> Exception | None:
     decided, done = threading.Event(), threading.Event()
 
     def first(session) -> None:
-        transitions.approve(session, step(campaign_id="c3"))
+        decisions.approve(session, step(campaign_id="c3"))
         decided.set()
         done.wait(1)
 
     thread = threading.Thread(target=attempt, args=(database, first))
     thread.start()
     decided.wait(20)
-    refusal = attempt(database, transitions.approve, step("U0OTHER", campaign_id="c4"))
+    refusal = attempt(database, decisions.approve, step("U0OTHER", campaign_id="c4"))
     done.set()
     thread.join(20)
     return refusal
@@ -359,20 +359,20 @@ def test_lifecycle_and_discount_edits_work_on_postgresql(tmp_path, settings):
         create_tables(database)
         with database.transaction() as session:
             store_draft(session)
-            transitions.edit(session, ANALYST, Changes(discount=0.12))
+            decisions.edit(session, ANALYST, Changes(discount=0.12))
             assert {o["discount"] for o in session.scalars(select(Assignment.offer))} == {0.12}
-            transitions.edit(session, step("U0ANALYST", 2), Changes(discount=0.1))
+            decisions.edit(session, step("U0ANALYST", 2), Changes(discount=0.1))
             move_campaign(session, Step("c1", "x", at=NOW), EDIT, version=1)
-            transitions.submit(session, ANALYST)
+            decisions.submit(session, ANALYST)
         answers = _race(database, 5)
         assert answers.count(None) == 1
         assert all(isinstance(answer, Conflict) for answer in answers if answer)
         change(database, launch.begin_sending, SEND)
         assert list(launch.reserve_all_codes(database, LEAD))[-1] == (85, 85)
-        change(database, transitions.stop, SEND, "another")
+        change(database, decisions.stop, SEND, "another")
         _submitted(database, "c2", **TWO)
         assert _race(database, 5, "c2").count(None) == 2
-        change(database, transitions.stop, step(at=SENDS, campaign_id="c2"), "another")
+        change(database, decisions.stop, step(at=SENDS, campaign_id="c2"), "another")
         refusal = _second_of_two_with_the_same_customers(database)
         assert "would go to nobody" in str(refusal)
         walk(database, examples=4)

@@ -16,7 +16,8 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import func, select
 
-from retention.campaigns.lifecycle import closing, launch, transitions
+from retention.campaigns.lifecycle import closing, decisions, launch
+from retention.campaigns.lifecycle.decisions import Changes
 from retention.campaigns.lifecycle.states import (
     GO_LIVE,
     StaleCampaign,
@@ -24,7 +25,6 @@ from retention.campaigns.lifecycle.states import (
     find_campaign,
     move_campaign,
 )
-from retention.campaigns.lifecycle.transitions import Changes
 from retention.db import Database
 from retention.db.tables import Assignment, Audit, Campaign
 from retention.errors import Conflict, NotAllowed, Refused
@@ -86,7 +86,7 @@ class Life(RuleBasedStateMachine):
     @rule(user=PEOPLE, behind=BEHIND)
     def submit(self, user: str, behind: int) -> None:
         allowed = self.state == "draft" and behind == 0
-        if self.tried(allowed, transitions.submit, self.step(user, behind)):
+        if self.tried(allowed, decisions.submit, self.step(user, behind)):
             self.state, self.approved = "submitted", []
             self.expires, self.remind = self.now + 72 * HOUR, self.now + 48 * HOUR
 
@@ -99,7 +99,7 @@ class Life(RuleBasedStateMachine):
             and user not in self.approved
             and self.now < self.expires
         )
-        if self.tried(allowed, transitions.approve, self.step(user, behind)):
+        if self.tried(allowed, decisions.approve, self.step(user, behind)):
             self.approved.append(user)
             if len(self.approved) == self.needed:
                 self.state, self.clears = "approved", self.now + 4 * HOUR
@@ -110,12 +110,12 @@ class Life(RuleBasedStateMachine):
         current, step = behind == 0, self.step(user, behind)
         if deed == "reject":
             allowed = self.state == "submitted" and current
-            if self.tried(allowed, transitions.reject, step, "no"):
+            if self.tried(allowed, decisions.reject, step, "no"):
                 self.state = "rejected"
         elif deed == "stop":
-            if self.tried(self.state in RUNNING, transitions.stop, step, "no"):
+            if self.tried(self.state in RUNNING, decisions.stop, step, "no"):
                 self.state = "cancelled"
-        elif self.tried(self.state in RESET and current, transitions.edit, step, CHANGE):
+        elif self.tried(self.state in RESET and current, decisions.edit, step, CHANGE):
             self.state, self.approved, self.version = "draft", [], self.version + 1
             self.wrote.add(user)
 
@@ -123,17 +123,17 @@ class Life(RuleBasedStateMachine):
     def clock_ticks(self, deed: str) -> None:
         if deed == "expire":
             late = self.state in ("submitted", "approved", "scheduled") and self.now >= self.expires
-            if self.tried(late, transitions.expire, self.id, self.now):
+            if self.tried(late, decisions.expire, self.id, self.now):
                 self.state = "expired"
         elif deed == "remind":
             in_time = self.remind is not None and self.remind <= self.now < self.expires
             if self.tried(
-                self.state == "submitted" and in_time, transitions.remind, self.id, self.now
+                self.state == "submitted" and in_time, decisions.remind, self.id, self.now
             ):
                 self.remind = None
         elif self.tried(
             self.state == "approved" and self.now >= self.clears,
-            transitions.schedule,
+            decisions.schedule,
             self.id,
             self.now,
         ):

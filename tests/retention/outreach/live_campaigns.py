@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
-from retention.campaigns.message.compose import message_composer
+from retention.campaigns.message.customer_message import message_composer
 from retention.db import Database
 from retention.db.tables import Campaign, Send
 from retention.outreach.adapter import Adapter, Contact, Message

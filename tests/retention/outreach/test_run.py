@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from retention import clock
-from retention.campaigns.lifecycle import closing, due, transitions
+from retention.campaigns.lifecycle import closing, decisions, due
 from retention.campaigns.lifecycle.states import Step, find_campaign
 from retention.db.tables import Assignment, Job, Send
 from retention.errors import BadInput
@@ -209,7 +209,7 @@ def test_unsubscribe_or_stop_ends_sending_to_the_customer(database, campaign):
     assert not {first.customer_id, second.customer_id} & {m.customer_id for m in adapter.given}
     message_count = len(adapter.given)
     with database.transaction() as session:
-        transitions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
+        decisions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
     campaign.deliver(adapter)
     assert len(adapter.given) == message_count
     assert campaign.states() <= {"sent", "cancelled"}
@@ -232,7 +232,7 @@ def test_send_returned_after_a_stop_is_cancelled(database, said, campaign):
 
     def stop():
         with database.transaction() as session:
-            transitions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
+            decisions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
 
     campaign.deliver(Stopping(stop, said))
     assert campaign.states() == {"cancelled"}
@@ -242,7 +242,7 @@ def test_send_returned_after_a_stop_is_cancelled(database, said, campaign):
 def test_send_of_a_dead_process_is_held_after_a_stop(database, settings, repeats, campaign):
     with database.transaction() as session:
         assert sends.claim(session, "c1", "dead", NOW)
-        transitions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
+        decisions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
         assert not sends.due_campaigns(session, settings.team_id, NOW)  # its process may be alive
         session.execute(update(Send).where(Send.state == "sending").values(lease_until=NOW))
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]

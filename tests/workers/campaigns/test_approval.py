@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import delete, update
 
 from retention import clock
+from retention.campaigns.lifecycle.decisions import Changes
 from retention.campaigns.lifecycle.states import StaleCampaign
-from retention.campaigns.lifecycle.transitions import Changes
 from retention.db.tables import Assignment, DirectoryEntry, RoleGrant
 from retention.errors import BadInput, Conflict, NotAllowed
 from tests.workers.campaigns.desk import ANALYST, LEAD

@@ -8,8 +8,8 @@ from sqlalchemy import func, select, update
 
 from retention import clock
 from retention.campaigns.lifecycle import due, launch
+from retention.campaigns.lifecycle.decisions import Changes
 from retention.campaigns.lifecycle.states import STATES
-from retention.campaigns.lifecycle.transitions import Changes
 from retention.campaigns.lifecycle.view import campaign_data
 from retention.campaigns.planning.assignment import holdout_threshold
 from retention.db.tables import Assignment, Outbox, Send

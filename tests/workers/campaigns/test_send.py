@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from retention import clock, erasure
 from retention.campaigns.codes.redemptions import CodeUse, redeem
 from retention.campaigns.lifecycle import launch
-from retention.campaigns.message import compose, email_content
+from retention.campaigns.message import customer_message, email_content
 from retention.campaigns.planning import programme_holdout
 from retention.db.tables import Assignment, Audit, Coupon, Impression, Outbox, Send
 from retention.outreach import calls, consent
@@ -185,7 +185,9 @@ def test_code_is_valid_until_the_end_of_its_last_day(desk):
     assert shown["expires"] == f"{last:%d %b %Y}".lstrip("0")
     send = Send(id=1, campaign_id=campaign.id, customer_id="k")
     to = Contact("ann@example.com")
-    message = compose.compose_message(settings, desk.body(), send, to, row, "https://x.example/u")
+    message = customer_message.compose_message(
+        settings, desk.body(), send, to, row, "https://x.example/u"
+    )
     # To a platform, too, it is that day
     assert message.offer["expires_at"].startswith(f"{last}T23:59:59-0")
     midnight = datetime.combine(last + timedelta(days=1), time(), settings.zone)

@@ -7,10 +7,10 @@ from retention import clock
 from retention.campaigns.codes import shop_code_sync, shop_codes
 from retention.db.tables import Audit, Connection, Coupon, Job, Outbox
 from tests.standins import code_shops
-from workers import roles
+from workers import user_roles
 from workers.campaigns.job_requests import ShopCodes, ShopReconcile
 from workers.schedule import due_shop_checks, tick
-from workers.times import next_local_time
+from workers.typed_times import next_local_time
 
 pytestmark = pytest.mark.campaign("approved")
 
@@ -126,7 +126,7 @@ def test_nightly_check_reports_a_difference_once(desk, shop):
     assert "differ from ours" not in desk.messages()
     shop.coupons.rows.popitem()
     check = ShopReconcile(connection_id=desk.one(select(Connection.id)))
-    result = desk.run(check, roles.OPERATOR, channel=None).result
+    result = desk.run(check, user_roles.OPERATOR, channel=None).result
     assert (result["missing"], result["extra"], result["foreign"]) == (1, 0, 0)
     assert "differ from ours: 1 code was missing and is made again." in desk.messages()
     nights = desk.scalars(select(Audit).where(Audit.action == "shop_codes.compare"))

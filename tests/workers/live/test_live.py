@@ -32,8 +32,8 @@ from retention.risk.policy import load_policy
 from retention.risk.sweep import sweep
 from retention.window import Window
 from tests.world import change, one, scalar, scalars
-from workers.live import live_path as live
-from workers.live.live_path import Drain, TakenByOther
+from workers.live import live_events as live
+from workers.live.live_events import Drain, TakenByOther
 
 STEPS = ("read", "appended", "scored", "published", "committed")
 

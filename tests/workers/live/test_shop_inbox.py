@@ -39,7 +39,7 @@ from tests.standins.shopify_data import BEGIN, stamp
 from tests.workers.harness import ADMIN, CHANNEL, ask
 from tests.world import change, scalars
 from workers.job_requests import ShopInbox
-from workers.live.live_path import Drain
+from workers.live.live_events import Drain
 from workers.schedule import due_shop_checks
 from workers.tasks.runner import run_job
 from workers.tasks.shops import shop_inbox as task

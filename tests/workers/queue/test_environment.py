@@ -32,7 +32,7 @@ from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, wait
 from tests.world import read
 from workers.queue import live_processes, quotas
-from workers.queue.environment import NEEDS, ChildEnvironments
+from workers.queue.child_environments import NEEDS, ChildEnvironments
 from workers.slack_ids import FILE_IMPORT
 
 VALUES = {

@@ -24,7 +24,7 @@ from tests.workers.harness import (
     set_job,
 )
 from tests.world import add, change, execute, read, scalars
-from workers import roles
+from workers import user_roles
 from workers.campaigns.job_requests import CampaignDeliver
 from workers.job_requests import REQUESTS, Digest, Retrain, Sweep
 from workers.queue import completion, jobs
@@ -272,4 +272,4 @@ def test_only_a_demo_sends_emails_beside_its_imports(database, settings, demo, q
     stored = ask(database, request, "deliver", channel=None)
     assert stored.queue == queue
     set_job(database, stored.id, state="failed")
-    assert change(database, jobs.retry, stored.id, roles.OPERATOR).queue == queue
+    assert change(database, jobs.retry, stored.id, user_roles.OPERATOR).queue == queue

@@ -27,7 +27,7 @@ from tests.workers.harness import (
     set_job,
 )
 from tests.world import add, change, execute, scalar
-from workers import roles
+from workers import user_roles
 from workers.job_requests import REQUESTS, CohortCsv, Digest, Forget, Recommend, Score, Sweep, Tidy
 from workers.queue import jobs, quotas
 from workers.schedule import tick
@@ -249,9 +249,9 @@ def test_finished_jobs_count_towards_the_burst(database, submit):
 
 def test_the_operator_and_the_system_are_not_limited(database, submit):
     for number in range(15):
-        submit(Sweep(top=1 + number % 2), user=roles.OPERATOR)
+        submit(Sweep(top=1 + number % 2), user=user_roles.OPERATOR)
         submit(Sweep(top=1 + number % 2), user=ANALYST, limited=False)
-        submit(Tidy(), user=roles.OPERATOR, channel=None)
+        submit(Tidy(), user=user_roles.OPERATOR, channel=None)
     assert number_of_jobs(database) == 45
     assert submit(Sweep(top=9)).created  # what was exempt does not count
 
@@ -279,7 +279,7 @@ def test_retry_respects_the_open_limit(database, submit):
     with pytest.raises(TooManyRequests, match="at most 3 At-risk list jobs"):
         change(database, jobs.retry, failed.id, ANALYST)
     assert job(database, failed.id).state == "failed"
-    assert change(database, jobs.retry, failed.id, roles.OPERATOR).state == "queued"
+    assert change(database, jobs.retry, failed.id, user_roles.OPERATOR).state == "queued"
 
 
 def test_retry_while_the_same_request_is_open_is_refused(database, submit):

@@ -22,7 +22,7 @@ from tests.world import change, scalars
 from workers.app import TRAINING_NICENESS
 from workers.job_requests import CustomerCard, Digest, Recommend, Retrain, Sweep
 from workers.queue import jobs, live_processes, reconcile, supervisor
-from workers.queue.environment import ChildEnvironments
+from workers.queue.child_environments import ChildEnvironments
 
 pytestmark = pytest.mark.desk
 

@@ -16,7 +16,7 @@ from tests.world import change, read
 from workers.job_requests import Digest
 from workers.schedule import schedule_changes, tick
 from workers.schedule.cadence import LAST_WORKING_DAY, Cadence, parse_every
-from workers.times import next_local_time
+from workers.typed_times import next_local_time
 
 START = datetime(2017, 10, 2, 12, 0, tzinfo=UTC)  # a Monday
 times = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))

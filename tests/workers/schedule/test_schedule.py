@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns.lifecycle import transitions
+from retention.campaigns.lifecycle import decisions
 from retention.db.tables import Campaign, Job, Outbox, Schedule, Slot
 from retention.errors import BadInput
 from tests import world
@@ -156,7 +156,7 @@ def test_failing_campaign_is_reported_in_its_thread(database, monkeypatch):
         place = {"channel": CHANNEL, "post_key": f"post:{name}"}
         expires_at = MONDAY - timedelta(hours=1)
         add_campaign(database, name, name=name, state="submitted", expires_at=expires_at, **place)
-    expire = transitions.expire
+    expire = decisions.expire
 
     def breaks(session, campaign_id, now):
         expired = expire(session, campaign_id, now)
@@ -164,7 +164,7 @@ def test_failing_campaign_is_reported_in_its_thread(database, monkeypatch):
             raise ValueError(campaign_id)
         return expired
 
-    monkeypatch.setattr(transitions, "expire", breaks)
+    monkeypatch.setattr(decisions, "expire", breaks)
     monkeypatch.setattr(due_steps, "show_change", lambda *_: None)
     tick.tick(database)
     with database.reading() as session:

@@ -19,7 +19,7 @@ from tests import world
 from tests.workers import harness
 from tests.workers.harness import ADMIN, CHANNEL
 from tests.world import change, read, scalars
-from workers import roles, slack_ids
+from workers import slack_ids, user_roles
 from workers.delivery import render
 from workers.job_requests import AlertCheck, Customers
 from workers.queue import jobs
@@ -92,7 +92,7 @@ def test_list_of_an_alert_without_a_score_has_all_its_customers(shop_copy):
     typed = commandline.parse(post.values["alerts"][0]["list"])
     assert typed.command.name == "customers"
     request = Customers(where=typed.params["where"])
-    job = harness.ask(database, request, "list", user=roles.OPERATOR)
+    job = harness.ask(database, request, "list", user=user_roles.OPERATOR)
     runner.run_job(database, job.id, "test")
     assert harness.job(database, job.id).result["size"] == len(counted)
 

@@ -9,7 +9,7 @@ from retention import clock
 from retention.campaigns.lifecycle.launch import recipient_rows
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
-from retention.campaigns.message.compose import message_composer
+from retention.campaigns.message.customer_message import message_composer
 from retention.campaigns.planning.products import find_products, offered_items
 from retention.clock import customer_zone, next_allowed, parse_quiet_hours
 from retention.connect.platforms.mail import open_channel

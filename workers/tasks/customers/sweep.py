@@ -35,7 +35,7 @@ from retention.risk.sentence import short_reason
 from retention.risk.sweep import MAX_EVIDENCE, change_since, sweep
 from retention.templating import RAISES, direction
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.customers.audience_filter import check_fields, list_name, restrict, restrict_where
 from workers.job_requests import Retrain, Sweep
 from workers.queue import jobs
@@ -157,7 +157,7 @@ def start_first_training(session: Transaction, context: Context) -> Job | None:
     Returns: the new job, to be woken after the commit. None if it was submitted before, or refused.
     """
     try:
-        roles.require(session, context.requested_by, Retrain.role, Retrain.deed)
+        user_roles.require(session, context.requested_by, Retrain.role, Retrain.deed)
         submission = jobs.submit(
             session,
             Retrain(),

@@ -24,7 +24,7 @@ from retention.connect.registry import connector
 from retention.db import Transaction
 from retention.db.tables import Connection, Job
 from retention.outreach.bounces import MAX_DELAY
-from workers import roles
+from workers import user_roles
 from workers.campaigns import messages
 from workers.job_requests import DeleteProfile, PlatformSync
 from workers.queue.completion import fenced
@@ -101,7 +101,7 @@ def run_delete_profile(request: DeleteProfile, context: Context) -> Outcome:
         channel, values = erasure.channel, {"name": row.name, "kind": row.kind, "code": answer[0]}
         if row.state == profile_deletion.BY_HAND:
             values["erased_at"] = row.created_at.isoformat()
-            channel, thread = roles.an_admin(session, erasure.requested_by), ""
+            channel, thread = user_roles.an_admin(session, erasure.requested_by), ""
         return (Post("connect/profile_deletion", values, key, channel, thread or None),)
 
     return Outcome({"error": answer[0] or None}, apply=apply)

@@ -29,7 +29,7 @@ from retention.erasure import export
 from retention.errors import BadInput, Refused
 from retention.lake import Lake
 from retention.text import gettext
-from workers import roles
+from workers import user_roles
 from workers.data import source_pulls
 from workers.job_requests import Forget, ShopInbox
 from workers.queue import jobs
@@ -266,7 +266,7 @@ def _export_posts(lake: "Lake", context: Context, batch: Batch) -> list[Post]:
         ids = sorted({each for known in notice.export for each in erasure.merged_ids(lake, known)})
         with context.database.reading() as session:
             content, rows = export(lake, session, ids)
-            admin = roles.an_admin(session, batch.connection.created_by)
+            admin = user_roles.an_admin(session, batch.connection.created_by)
         if not admin:
             batch.set_aside(number, "no_admin", "")
             continue
