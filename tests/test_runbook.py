@@ -16,7 +16,8 @@ SERVER = """
 import json, os, signal, socket, sys
 import alembic, deltalake, duckdb, ibis.backends.duckdb, matplotlib.pyplot, pandas, pyarrow.dataset
 import bot.terminal, bot.terminal.terminal_runner, bot.commands
-import retention.campaigns.measurement.response_files, retention.lake.importing.import_files
+import retention.campaigns.measurement.redemption_and_bounce_files
+import retention.lake.importing.import_files
 import retention.reports.quality, retention.erasure, retention.installation.rotation
 bot.commands.tree.root()
 signal.signal(signal.SIGCHLD, signal.SIG_DFL)

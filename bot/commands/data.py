@@ -71,7 +71,7 @@ def release_quarantined(
     call: Call, reason: str | None, everything: bool, map_path: Path | None
 ) -> Answer:
     """Import quarantined rows with the present map and rules."""
-    from retention.campaigns.measurement.response_files import LISTENER
+    from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
     from retention.lake.importing.release import release
 
     if (reason is None) != everything:

@@ -12,7 +12,7 @@ from retention.db.tables import Job, Outbox
 from retention.text import gettext
 from workers import user_roles
 from workers.delivery import outbox
-from workers.delivery.slack import is_channel
+from workers.delivery.slack_client import is_channel
 from workers.job_requests import title_of
 from workers.queue import jobs
 

@@ -18,7 +18,7 @@ from retention.db.tables import ModelVersion
 from retention.errors import BadInput
 from retention.reports.card import card as build_card
 from retention.text import gettext
-from workers import model_changes
+from workers import model_decisions
 from workers.job_requests import ModelCard, Monitor
 
 KIND = click.argument(
@@ -105,9 +105,9 @@ def compare(call: Call, version: str, other: str) -> Answer:
 def promote(call: Call, version: str) -> Answer:
     """Promote a model to champion."""
     database = call.database
-    tried = model_changes.check_usable(database, lambda session: registry.find(session, version))
+    tried = model_decisions.check_usable(database, lambda session: registry.find(session, version))
     with database.transaction() as session:
-        row, changed = model_changes.promote(session, version, call.user, tried)
+        row, changed = model_decisions.promote(session, version, call.user, tried)
         return Answer(
             "bot/model_promoted", {"model": _described(row), "by": call.user, "changed": changed}
         )
@@ -122,10 +122,10 @@ def promote(call: Call, version: str) -> Answer:
 def rollback(call: Call, kind: str) -> Answer:
     """Withdraw the champion and restore its predecessor."""
     database = call.database
-    tried = model_changes.check_usable(database, lambda session: registry.previous(session, kind))
+    tried = model_decisions.check_usable(database, lambda session: registry.previous(session, kind))
     with database.transaction() as session:
         is_first = call.first_time(session)
-        row = model_changes.roll_back(session, kind, call.user, tried) if is_first else None
+        row = model_decisions.roll_back(session, kind, call.user, tried) if is_first else None
         row = row or registry.champion(session, kind)
         return Answer(
             "bot/model_promoted",

@@ -66,7 +66,7 @@ def COMMAND(
     yes: bool,
 ) -> Answer:
     """Import orders, train a model, list the customers at risk and write the list."""
-    from retention.campaigns.measurement.response_files import LISTENER
+    from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
     from retention.lake.importing.import_files import display_names, import_files
     from retention.lake.suggesting.preview import preview
     from retention.lake.suggesting.related import joined_files

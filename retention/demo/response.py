@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import select
 
-from retention.campaigns.measurement.response_files import LISTENER
+from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
 from retention.db import Database, Transaction
 from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign, Coupon

@@ -32,7 +32,7 @@ from tests.emulate.emulator import NOT_IMPLEMENTED, TOKEN, Emulator, emulator
 from workers import slack_ids
 from workers.delivery import outbox, render
 from workers.delivery.sender import Pacing, Sender
-from workers.delivery.slack import client
+from workers.delivery.slack_client import client
 from workers.tasks.interface import Attachment, Post
 
 # Methods that our code calls and emulate 0.12.2 lacks.

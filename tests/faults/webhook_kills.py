@@ -49,7 +49,7 @@ LONGEST = 1.5  # seconds of a job until its kill
 REFUNDED_EVERY = 3  # orders; a refund is a second webhook of the order
 JOB_MODULES = (
     "tests.faults.webhook_kills",
-    "retention.campaigns.measurement.response_files",
+    "retention.campaigns.measurement.redemption_and_bounce_files",
     "retention.connect.shops.loading",
     "retention.lake",
 )

@@ -56,7 +56,7 @@ from tests.standins.slack import StandIn
 from workers import slack_ids
 from workers.app import QUEUES, RUN_JOB
 from workers.delivery.sender import Pacing, Sender
-from workers.delivery.slack import client
+from workers.delivery.slack_client import client
 from workers.job_requests import REQUESTS
 from workers.queue import broker
 from workers.schedule import tick as schedule

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retention import clock
-from retention.campaigns.measurement.response_files import (
+from retention.campaigns.measurement.redemption_and_bounce_files import (
     LISTENER,
     bounce_rows,
     import_rows,

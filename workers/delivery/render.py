@@ -26,7 +26,7 @@ from retention.templating import environment, moment, shorten, strip_controls
 from retention.text import bracket, gettext, is_pseudo, language, phrase, plural_phrase
 from workers import slack_ids
 from workers.delivery.block_limits import SECTION, bracketed, check_message, check_view
-from workers.delivery.slack import is_channel
+from workers.delivery.slack_client import is_channel
 
 _MARK = re.compile("\ue000(\\d+)\ue001")
 _BOLD = re.compile(r"\*[^*\n]+\*")  # in a template, whose values are still marks

@@ -22,9 +22,9 @@ from retention import clock
 from retention.db import Database, Transaction
 from retention.db.engine import advisory_lock
 from retention.db.tables import File, Outbox, Utc
-from workers.delivery import outbox, slack, threads
-from workers.delivery.slack import Failure, FailureKind
-from workers.delivery.slack_transport import Claim, SentMessage, Transport
+from workers.delivery import outbox, slack_client, threads
+from workers.delivery.row_delivery import Claim, SentMessage, Transport
+from workers.delivery.slack_client import Failure, FailureKind
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Sender:
         self, database: Database, web: WebClient | None = None, pacing: Pacing | None = None
     ) -> None:
         self._database, self._pacing = database, pacing or Pacing()
-        self._transport = Transport(database, web or slack.client(database))
+        self._transport = Transport(database, web or slack_client.client(database))
 
     def run(self, stop: threading.Event) -> None:
         """Deliver until ``stop`` is set."""
@@ -211,7 +211,7 @@ class Sender:
 
     def _failure_of(self, claim: Claim, error: Exception) -> Failure:
         try:
-            return slack.classify(error)
+            return slack_client.classify(error)
         except Exception:
             log.exception("cannot send %s", claim.row.key)  # our mistake; a retry would not help
             return Failure(FailureKind.REFUSED, f"{type(error).__name__}: {error}"[:200])

@@ -10,7 +10,7 @@ from retention.db import Transaction
 from retention.db.tables import Cohort, Job, ModelVersion
 from retention.registry import champion
 from retention.text import gettext
-from workers import model_changes, slack_ids, user_roles
+from workers import model_decisions, slack_ids, user_roles
 from workers.campaigns import decisions
 from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import render
@@ -61,7 +61,7 @@ def _draft(services: Services, click: Click) -> None:
 
 def _retrain(services: Services, click: Click) -> None:
     with once(services, click) as session:
-        job = model_changes.retrain(session, click.value, click.user, click.channel)
+        job = model_decisions.retrain(session, click.value, click.user, click.channel)
     confirm(services, click, jobs.Submission(job, created=True), private=False)
 
 

@@ -15,7 +15,7 @@ from retention.campaigns.message.email_content import (
 )
 from retention.campaigns.message.text_message import text_content
 from retention.campaigns.planning.offer_terms import public_terms
-from retention.campaigns.planning.products import Product
+from retention.campaigns.planning.product_details import Product
 from retention.db.tables import Send
 from retention.keys import Keys
 from retention.outreach import consent

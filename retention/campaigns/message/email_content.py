@@ -27,7 +27,7 @@ from retention.campaigns.message.wording import (
 )
 from retention.campaigns.planning.item_selection import NEW_ARRIVAL
 from retention.campaigns.planning.offer_terms import limited_category
-from retention.campaigns.planning.products import Product
+from retention.campaigns.planning.product_details import Product
 from retention.outreach.adapter import Contact, is_text
 from retention.settings import Settings
 

@@ -19,7 +19,7 @@ from retention.campaigns.message.email_content import (
 )
 from retention.campaigns.message.text_message import text_content
 from retention.campaigns.message.wording import PLACEHOLDERS, load_wording
-from retention.campaigns.planning.products import Product
+from retention.campaigns.planning.product_details import Product
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import BadInput

@@ -36,16 +36,16 @@ from retention.campaigns.planning.audience import (
     select_audience,
     silent_days,
 )
-from retention.campaigns.planning.draft_options import Option, choose_option, list_rest, of_tiers
 from retention.campaigns.planning.item_selection import MergeItems
 from retention.campaigns.planning.offer_terms import SuggestedItem
-from retention.campaigns.planning.products import assumed_fields, average_margin
+from retention.campaigns.planning.product_details import assumed_fields, average_margin
 from retention.campaigns.planning.requested_terms import default_name
 from retention.campaigns.planning.targeting import (
     affordable_count,
     describe_targeting,
     select_by_profit,
 )
+from retention.campaigns.planning.tier_choice import Option, choose_option, list_rest, of_tiers
 from retention.db import Database, Transaction
 from retention.db.audit import record
 from retention.db.tables import Assignment, Campaign

@@ -70,7 +70,7 @@ def import_files(
     `format_name`: a known export such as ``shopify-orders`` that has a built-in map. Its times are
     in the installation's time zone.
     `listener`: called after events were imported. Installations with campaigns pass
-    `retention.campaigns.measurement.response_files.LISTENER`.
+    `retention.campaigns.measurement.redemption_and_bounce_files.LISTENER`.
     `check`: called for each file before its map is applied, and with its number of rows before
     anything is written. An error that it raises ends the import with nothing changed.
     `restates`: whether a later file says anew what became of an order

@@ -254,11 +254,11 @@ def test_artefact_is_read_outside_the_write_transaction(
 
 def test_only_the_verified_artefact_is_promoted(database, settings, three):
     from retention.errors import Conflict
-    from workers import model_changes
+    from workers import model_decisions
 
     with pytest.raises(Conflict, match="try again"), database.transaction() as session:
-        model_changes.roll_back(
-            session, "churn", "operator", model_changes.UsabilityCheck("churn-0")
+        model_decisions.roll_back(
+            session, "churn", "operator", model_decisions.UsabilityCheck("churn-0")
         )
     assert states(database)["churn-2"] == "champion"
 
@@ -294,10 +294,12 @@ def test_unknown_version_suggests_the_nearest(workspace, three):
 
 def test_promotion_itself_checks_the_role(database, settings, three):
     from retention.errors import NotAllowed
-    from workers import model_changes
+    from workers import model_decisions
 
     with database.transaction() as session, pytest.raises(NotAllowed):
-        model_changes.promote(session, "churn-3", ANALYST, model_changes.UsabilityCheck("churn-3"))
+        model_decisions.promote(
+            session, "churn-3", ANALYST, model_decisions.UsabilityCheck("churn-3")
+        )
 
 
 @pytest.mark.parametrize(

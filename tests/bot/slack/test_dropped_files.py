@@ -24,7 +24,7 @@ from tests.workers.harness import ADMIN, wait
 from workers import slack_ids
 from workers.data import slack_files
 from workers.delivery.sender import Pacing, Sender
-from workers.delivery.slack import client
+from workers.delivery.slack_client import client
 from workers.tasks import runner
 
 QUICK = Pacing(channel_gap=0.0, recheck_after=0.2, lease=0.5, idle_wait=0.01)

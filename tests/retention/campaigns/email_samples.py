@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from retention.campaigns.message.customer_message import compose_message
 from retention.campaigns.message.wording import default_text
-from retention.campaigns.planning.products import Product
+from retention.campaigns.planning.product_details import Product
 from retention.db.tables import Send
 from retention.outreach.adapter import Contact, Message
 from retention.settings import Settings

@@ -5,8 +5,8 @@ import pytest
 
 from retention.campaigns.lifecycle.spec import OfferLine, Prior, Wider
 from retention.campaigns.planning.audience import Audience
-from retention.campaigns.planning.draft_options import Option, choose_option, tiers_from
 from retention.campaigns.planning.remedies import cheaper_offer, remedy, warning
+from retention.campaigns.planning.tier_choice import Option, choose_option, tiers_from
 from retention.risk.policy import read_policy
 from tests.retention.campaigns.samples import a_body, a_line
 

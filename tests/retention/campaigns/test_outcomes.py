@@ -10,7 +10,7 @@ from retention import clock
 from retention.campaigns.codes.coupons import new_code
 from retention.campaigns.measurement.outcomes import collect_outcomes
 from retention.campaigns.planning.audience import buyers, contacted_customers
-from retention.campaigns.planning.products import average_margin
+from retention.campaigns.planning.product_details import average_margin
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.lake import Lake
 from retention.lake.identity import links, review

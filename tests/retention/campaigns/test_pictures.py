@@ -15,7 +15,7 @@ from retention.campaigns.measurement.money_picture import (
 )
 from retention.campaigns.message.email_content import email_content
 from retention.campaigns.message.email_picture import draw_email, email_blocks, undrawable
-from retention.campaigns.planning.products import Product
+from retention.campaigns.planning.product_details import Product
 from retention.outreach.adapter import Contact
 from tests.retention.campaigns.samples import a_body, write_home
 

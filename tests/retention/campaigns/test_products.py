@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from retention.campaigns.planning.products import Product, find_products, offered_items
+from retention.campaigns.planning.product_details import Product, find_products, offered_items
 from retention.lake import Lake
 
 PICTURE, PAGE = "https://tea.example/tea.png", "https://tea.example/tea"

@@ -12,8 +12,12 @@ from retention.campaigns.codes import redemptions
 from retention.campaigns.codes.redemptions import CodeUse, redeem
 from retention.campaigns.lifecycle import decisions
 from retention.campaigns.lifecycle.states import Step
-from retention.campaigns.measurement import response_files
-from retention.campaigns.measurement.response_files import LISTENER, import_rows, redemption_rows
+from retention.campaigns.measurement import redemption_and_bounce_files
+from retention.campaigns.measurement.redemption_and_bounce_files import (
+    LISTENER,
+    import_rows,
+    redemption_rows,
+)
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Coupon, DirectoryEntry, Redemption
@@ -217,9 +221,9 @@ def test_import_of_the_same_file_completes_a_killed_import(database, codes, impo
             raise KeyboardInterrupt
         return redeem(session, uses)
 
-    monkeypatch.setattr(response_files, "BATCH_ROWS", 4)
+    monkeypatch.setattr(redemption_and_bounce_files, "BATCH_ROWS", 4)
     with monkeypatch.context() as killed:
-        killed.setattr(response_files, "redeem", killed_in_the_third)
+        killed.setattr(redemption_and_bounce_files, "redeem", killed_in_the_third)
         with pytest.raises(KeyboardInterrupt):
             imported(*lines)
     assert len(scalars(database, select(Redemption))) == 8

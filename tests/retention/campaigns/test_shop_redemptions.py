@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from retention.campaigns.measurement.response_files import LISTENER
+from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
 from retention.connect.connections import Access
 from retention.connect.shops.loading import import_page
 from retention.connect.shops.shopify import Shopify

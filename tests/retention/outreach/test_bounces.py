@@ -7,7 +7,7 @@ from sqlalchemy import func, select, update
 
 from retention.campaigns.lifecycle import closing
 from retention.campaigns.lifecycle.states import Step
-from retention.campaigns.measurement.response_files import bounce_rows, import_rows
+from retention.campaigns.measurement.redemption_and_bounce_files import bounce_rows, import_rows
 from retention.db.tables import DirectoryEntry, Send
 from retention.errors import BadInput
 from retention.lake import Lake

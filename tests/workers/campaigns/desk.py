@@ -16,7 +16,7 @@ from retention.campaigns.lifecycle import closing
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import Step, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
-from retention.campaigns.measurement.response_files import LISTENER
+from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
 from retention.campaigns.planning.targeting import prior_from_campaigns
 from retention.db.tables import Assignment, Campaign, File, Job, Outbox
 from retention.recommend.bandit.decisions import logged_decisions

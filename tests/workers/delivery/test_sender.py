@@ -25,7 +25,7 @@ from tests.workers.stand_in_tasks.digest import picture
 from tests.world import change, execute, one, scalar, scalars
 from workers.delivery import outbox, threads
 from workers.delivery.sender import Pacing, Sender
-from workers.delivery.slack import is_channel
+from workers.delivery.slack_client import is_channel
 from workers.job_requests import Sweep
 from workers.queue import completion, jobs
 from workers.tasks.interface import Attachment, Post
@@ -269,7 +269,7 @@ def test_ambiguous_file_is_shared_once(sender, slack, database, loses_an_answer)
 
 def test_lookup_prevents_a_second_message(sender, slack, database, loses_an_answer, monkeypatch):
     """The control that must fail: without the look-up the same fault doubles the message."""
-    monkeypatch.setattr("workers.delivery.slack.find_post", lambda *_, **__: None)
+    monkeypatch.setattr("workers.delivery.slack_client.find_post", lambda *_, **__: None)
     put(database, "twice", "k")
     loses_an_answer("chat.postMessage")
     drain(sender, database)

@@ -10,9 +10,9 @@ from retention import clock
 from retention.db.tables import Outbox
 from tests.workers.harness import ADMIN, CHANNEL, row
 from workers.delivery import outbox
+from workers.delivery.row_delivery import Claim, SentMessage
 from workers.delivery.sender import Pacing, Sender
-from workers.delivery.slack import RateLimitPause
-from workers.delivery.slack_transport import Claim, SentMessage
+from workers.delivery.slack_client import RateLimitPause
 from workers.tasks.interface import Post
 
 PACING = Pacing(idle_wait=0.0)

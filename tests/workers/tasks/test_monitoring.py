@@ -23,7 +23,7 @@ from tests import readonly
 from tests import shop as tiny
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, VIEWER, ask, grant, job
 from tests.world import add, change, one, read, scalars
-from workers import model_changes, slack_ids
+from workers import model_decisions, slack_ids
 from workers.delivery.render import message
 from workers.job_requests import Monitor, Retrain, Sweep
 from workers.schedule import tick
@@ -143,11 +143,11 @@ def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
 
     # A viewer may not mend it; an analyst may, once; the message says who did.
     with own.database.transaction() as session, pytest.raises(NotAllowed):
-        model_changes.retrain(session, second, VIEWER, CHANNEL)
-    requested = change(own.database, model_changes.retrain, second, ANALYST, CHANNEL)
+        model_decisions.retrain(session, second, VIEWER, CHANNEL)
+    requested = change(own.database, model_decisions.retrain, second, ANALYST, CHANNEL)
     assert (requested.args["horizon"], requested.args["active_within"]) == (HORIZON, 2 * HORIZON)
     with own.database.transaction() as session, pytest.raises(Conflict, match="already"):
-        model_changes.retrain(session, second, ANALYST, CHANNEL)
+        model_decisions.retrain(session, second, ANALYST, CHANNEL)
     shown = json.dumps(alerts(own)[-1].payload)
     assert slack_ids.RETRAIN_MODEL not in shown
     assert f"<@{ANALYST}>" in shown

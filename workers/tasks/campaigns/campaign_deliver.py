@@ -10,7 +10,7 @@ from retention.campaigns.lifecycle.launch import recipient_rows
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.campaigns.message.customer_message import message_composer
-from retention.campaigns.planning.products import find_products, offered_items
+from retention.campaigns.planning.product_details import find_products, offered_items
 from retention.clock import customer_zone, next_allowed, parse_quiet_hours
 from retention.connect.platforms.mail import open_channel
 from retention.db import Transaction

@@ -21,10 +21,10 @@ from retention.campaigns.planning.draft import (
     store,
     with_changes,
 )
-from retention.campaigns.planning.draft_options import LIST
 from retention.campaigns.planning.programme_holdout import note_policy
 from retention.campaigns.planning.requested_terms import with_terms
 from retention.campaigns.planning.targeting import prior_from_campaigns, with_window
+from retention.campaigns.planning.tier_choice import LIST
 from retention.db import Transaction
 from retention.errors import BadInput, Refused
 from retention.lake import Lake

@@ -18,7 +18,7 @@ from retention.campaigns.message.preview import (
     send_time,
 )
 from retention.campaigns.message.wording import validate_text
-from retention.campaigns.planning.products import find_products, offered_items
+from retention.campaigns.planning.product_details import find_products, offered_items
 from retention.connect.platforms.mail import open_channel
 from retention.db import Transaction
 from retention.db.tables import Campaign, Job

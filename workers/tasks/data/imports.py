@@ -14,7 +14,7 @@ from retention.paths import create_private_folder
 from retention.text import gettext
 from workers.data import slack_files
 from workers.data.imports import import_table, store_definition
-from workers.delivery import slack
+from workers.delivery import slack_client
 from workers.job_requests import DemoFeed, FileImport, FilePropose, ImportFiles
 from workers.tasks.interface import Context, Outcome, Post
 
@@ -29,7 +29,7 @@ def run_file_import(request: FileImport, context: Context) -> Outcome:
     if not stored or "map_text" not in stored:
         raise BadInput(gettext("This file was not read; drop it again, please."))
     lake = Lake.open(settings)
-    web = slack.client(database)
+    web = slack_client.client(database)
     path = slack_files.fetch(web, settings, stored["file_id"], stored["name"])
     try:
         map_path = None
@@ -59,7 +59,7 @@ def run_file_propose(request: FilePropose, context: Context) -> Outcome:
     Returns: the map without the rows, and a message with the rows.
     """
     settings = context.settings
-    web = slack.client(context.database)
+    web = slack_client.client(context.database)
     shown: dict[str, Any] = {
         "file_id": request.file_id,
         "name": request.name,

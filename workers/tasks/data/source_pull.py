@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from retention.campaigns.measurement.response_files import LISTENER
+from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
 from retention.connect.connections import first_cancelled
 from retention.connect.contract import Page
 from retention.connect.shops.loading import import_page

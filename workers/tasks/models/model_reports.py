@@ -9,7 +9,7 @@ from retention.monitoring.health import check
 from retention.reports import recommendations
 from retention.reports.card import card
 from workers.job_requests import ModelCard, Monitor, RecommendReport
-from workers.model_changes import decay_key
+from workers.model_decisions import decay_key
 from workers.tasks.interface import Attachment, Context, Outcome, Post, page_post
 
 

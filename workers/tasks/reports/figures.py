@@ -2,7 +2,7 @@
 
 from retention import clock
 from retention.campaigns.measurement.programme_result import programme_result
-from retention.campaigns.planning.products import average_margin
+from retention.campaigns.planning.product_details import average_margin
 from retention.campaigns.planning.programme_holdout import require_holdout
 from retention.lake import Lake
 from retention.registry.churn_definition import ensure_definition

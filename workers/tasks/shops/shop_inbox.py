@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from celery.exceptions import SoftTimeLimitExceeded
 
 from retention import clock, erasure, faults
-from retention.campaigns.measurement.response_files import LISTENER
+from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
 from retention.connect import connections, registry
 from retention.connect.connections import first_cancelled
 from retention.connect.contract import ConnectorError, Page, chunks

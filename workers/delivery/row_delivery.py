@@ -15,7 +15,7 @@ from retention.campaigns.measurement import money_picture
 from retention.db import Database
 from retention.db.tables import File, Job, Outbox
 from workers import slack_ids
-from workers.delivery import render, slack
+from workers.delivery import render, slack_client
 from workers.delivery.block_limits import check_message
 
 _CLOCK_DIFFERENCE = 5.0  # seconds
@@ -54,7 +54,7 @@ class Transport:
     def deliver(self, claim: Claim) -> SentMessage:
         """Post or update the message of a claim, or replace an open modal.
 
-        Errors are for `workers.delivery.slack.classify`.
+        Errors are for `workers.delivery.slack_client.classify`.
         """
         if claim.row.kind == "view":
             return self._view(claim)
@@ -69,14 +69,14 @@ class Transport:
         Returns None if there is none.
         """
         row = claim.row
-        if row.channel_id or not row.job_id or not slack.is_channel(row.channel):
+        if row.channel_id or not row.job_id or not slack_client.is_channel(row.channel):
             return None
         with self._database.reading() as session:
             user = session.scalar(select(Job.requested_by).where(Job.id == row.job_id)) or ""
         try:
             return self._channel(user) if user[:1] in ("U", "W") else None
         except Exception as error:
-            slack.classify(error)
+            slack_client.classify(error)
             return None
 
     # ------------------------------------------------------------ messages
@@ -90,7 +90,7 @@ class Transport:
         if row.ambiguous and row.first_try is not None:
             oldest = row.first_try.timestamp() - _CLOCK_DIFFERENCE
             place: Any = {"oldest": oldest, "thread_ts": claim.thread_ts}
-            ts = slack.find_post(self._web, channel, row.key, **place)
+            ts = slack_client.find_post(self._web, channel, row.key, **place)
             if ts is not None:  # it was accepted, but its revision is unknown
                 return SentMessage(channel, ts, row.revision if row.revision == 1 else 0)
         claim.posting = True
@@ -125,7 +125,11 @@ class Transport:
     def _content(self, row: Outbox) -> dict[str, Any]:
         images = self._image_ids(row)
         blocks = [_fill_images(block, images) for block in row.payload["blocks"]]
-        if row.channel_id and row.channel_id != row.channel and slack.is_channel(row.channel):
+        if (
+            row.channel_id
+            and row.channel_id != row.channel
+            and slack_client.is_channel(row.channel)
+        ):
             note = render.message("job/elsewhere", channel=row.channel)
             blocks = check_message([*note.blocks, *blocks])
         metadata = {"event_type": slack_ids.POST_EVENT, "event_payload": {"key": row.key}}
@@ -156,7 +160,7 @@ class Transport:
         content = file.content or b""
         if file.mime == money_picture.MONEY:
             content = money_picture.draw_money(content)
-        uploaded = slack.upload(self._web, file.name, content, file.alt_text)
+        uploaded = slack_client.upload(self._web, file.name, content, file.alt_text)
         self._web.files_completeUploadExternal(files=[{"id": uploaded, "title": file.name}])
         self._store_upload(file_id, slack_file_id=uploaded, uploaded_at=clock.wall())
         return uploaded
@@ -169,12 +173,16 @@ class Transport:
         row = claim.row
         file = self._stored_file(row.payload["file"])
         uploaded = file.slack_file_id
-        if uploaded and row.ambiguous and (ts := slack.shared_ts(self._web, uploaded, channel)):
+        if (
+            uploaded
+            and row.ambiguous
+            and (ts := slack_client.shared_ts(self._web, uploaded, channel))
+        ):
             return SentMessage(channel, ts, row.revision)
         if not uploaded:
             if file.content is None:
-                raise slack.ContentDropped
-            uploaded = slack.upload(self._web, file.name, file.content, file.alt_text)
+                raise slack_client.ContentDropped
+            uploaded = slack_client.upload(self._web, file.name, file.content, file.alt_text)
             self._store_upload(file.id, slack_file_id=uploaded)
         claim.posting = True
         self._web.files_completeUploadExternal(
@@ -189,9 +197,9 @@ class Transport:
     def _shared_at(self, uploaded: str, channel: str) -> str:
         """Return the ``ts`` of a file's message, if known."""
         try:
-            return slack.shared_ts(self._web, uploaded, channel) or ""
+            return slack_client.shared_ts(self._web, uploaded, channel) or ""
         except Exception as error:
-            slack.classify(error)
+            slack_client.classify(error)
             return ""
 
     def _stored_file(self, file_id: str) -> File:
