@@ -18,7 +18,7 @@ from bot.slack.workspace import TEXT as FOREIGN_REQUESTS
 from retention import faults
 from retention.lake.importing.quarantine_reasons import Reason, ReasonCode
 from retention.settings import SECRETS, Settings, variable
-from workers.slack_ids import SHORTCUTS
+from workers.action_ids import SHORTCUTS
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 100  # of a line, where it can be broken

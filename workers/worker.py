@@ -19,7 +19,7 @@ from retention.db import Database
 from retention.settings import load_settings_or_exit
 from workers.app import RUN_JOB, TRAINING, make_app
 from workers.queue import live_processes
-from workers.queue.demo_warm_up import WarmUp, is_wanted
+from workers.queue.demo_preload import WarmUp, is_wanted
 from workers.queue.idle_exit import IdleExit
 from workers.tasks.runner import run_job
 

@@ -19,7 +19,7 @@ from bot.commands.parameters import (
 from bot.commands.summaries import SLACK
 from bot.commands.tree import Answer, Call, command, group, request
 from bot.slack.groups import address_of
-from retention.campaigns.codes import shop_codes
+from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import states
 from retention.campaigns.lifecycle.edits import OFFER_KINDS, Changes, normalize_name
 from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign
@@ -144,7 +144,7 @@ def show(call: Call, campaign: str) -> Answer:
         row = find_campaign(session, campaign)
         steps = history(session, row.team_id, row.id, "campaign")
         shown = campaign_data(row, settings, session)
-        shown["shop_codes"] = shop_codes.waiting(session, row.id)
+        shown["shop_codes"] = shop_code_queue.waiting(session, row.id)
         return Answer("campaign/show", {"campaign": shown, "history": steps})
 
 

@@ -43,12 +43,12 @@ from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings
 from retention.text import gettext
 from workers import user_roles
+from workers.action_ids import SHORTCUTS
 from workers.delivery import render
 from workers.job_requests import Digest
 from workers.queue.child_environments import ChildEnvironments
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
-from workers.slack_ids import SHORTCUTS
 
 START_SECONDS, STOP_SECONDS = 120.0, 15.0
 ROLES = {"U0ANALYST": "analyst", "U0LEAD": "approver"}

@@ -22,7 +22,7 @@ from retention.db import Transaction
 from retention.db.tables import Audience, Campaign, ModelVersion, Schedule, Source
 from retention.settings import Settings
 from retention.templating import shorten
-from workers import slack_ids, user_roles
+from workers import action_ids, user_roles
 from workers.delivery import render
 from workers.delivery.block_limits import OPTION
 from workers.job_requests import title_of
@@ -81,7 +81,7 @@ def view(
 
 def filled_form(state: dict[str, Any], available: list[Any]) -> Form | None:
     """Return the chosen command's form with its values."""
-    chosen = _value(state.get("task", {}).get(slack_ids.BUILDER_TASK, {}))
+    chosen = _value(state.get("task", {}).get(action_ids.BUILDER_TASK, {}))
     entry = next((one for one in available if one.name == chosen), None)
     if entry is None:
         return None
@@ -89,7 +89,7 @@ def filled_form(state: dict[str, Any], available: list[Any]) -> Form | None:
     values = {
         block_id.removeprefix(start): value
         for block_id, block in state.items()
-        if block_id.startswith(start) and (value := _value(block.get(slack_ids.BUILDER_FIELD, {})))
+        if block_id.startswith(start) and (value := _value(block.get(action_ids.BUILDER_FIELD, {})))
     }
     return form_of(entry, values)
 
@@ -97,10 +97,10 @@ def filled_form(state: dict[str, Any], available: list[Any]) -> Form | None:
 def started(command: str, values: dict[str, str]) -> dict[str, Any]:
     """Return the inputs of a window that starts with a command and some of its fields."""
     fields = {
-        f"{command}:{name}": {slack_ids.BUILDER_FIELD: {"value": value}}
+        f"{command}:{name}": {action_ids.BUILDER_FIELD: {"value": value}}
         for name, value in values.items()
     }
-    return {"task": {slack_ids.BUILDER_TASK: {"selected_option": {"value": command}}}, **fields}
+    return {"task": {action_ids.BUILDER_TASK: {"selected_option": {"value": command}}}, **fields}
 
 
 def _value(element: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from retention.db.tables import Campaign, Outbox
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, words
 from tests.retention.campaigns.samples import a_body, store_draft
 from tests.world import change
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns import decisions, messages
 from workers.delivery import outbox
 
@@ -60,7 +60,7 @@ def edit(database, version=1, **changes) -> None:
 
 def refused_inputs(workspace, user=ANALYST, metadata="c7:1:C0CRM", **typed) -> dict[str, str]:
     """The errors of the modal that edits the campaign, by input."""
-    answer = json.loads(fill(workspace, slack_ids.EDIT_VIEW, metadata, user, **typed).body)
+    answer = json.loads(fill(workspace, action_ids.EDIT_VIEW, metadata, user, **typed).body)
     assert answer["response_action"] == "errors"
     return answer["errors"]
 

@@ -29,7 +29,7 @@ from tests.bot.slack.test_messages import messages
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import PAYLOADS, SECRET, Workspace, words
 from tests.emulate.emulator import NOT_IMPLEMENTED, TOKEN, Emulator, emulator
-from workers import slack_ids
+from workers import action_ids
 from workers.delivery import outbox, render
 from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack_client import client
@@ -295,12 +295,12 @@ def test_campaign_goes_from_draft_to_approval(desk, emulate, settings, database,
     crm = emulate.channels["crm"]
     drafted(database, settings, author=emulate.people["analyst"], channel=crm)
     drain(sender, database)
-    desk.press(slack_ids.EDIT_CAMPAIGN, "c7:1", "analyst")
+    desk.press(action_ids.EDIT_CAMPAIGN, "c7:1", "analyst")
     desk.waited("views.open")
-    desk.press(slack_ids.SUBMIT_CAMPAIGN, "c7:1", "analyst")
+    desk.press(action_ids.SUBMIT_CAMPAIGN, "c7:1", "analyst")
     desk.waited("chat.postEphemeral")
     drain(sender, database)
-    desk.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", "lead")
+    desk.press(action_ids.APPROVE_CAMPAIGN, "c7:1", "lead")
     desk.waited("chat.postEphemeral", 2)
     drain(sender, database)
     counts = accepted(emulate)

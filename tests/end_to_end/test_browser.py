@@ -13,7 +13,7 @@ import pytest
 from tests.chromium import page
 from tests.end_to_end.playground_client import PlaygroundClient
 from tests.end_to_end.screen import SLOW, Screen
-from workers import slack_ids
+from workers import action_ids
 
 pytestmark = [pytest.mark.browser, pytest.mark.desk, pytest.mark.nightly]
 
@@ -36,10 +36,10 @@ def _learn_and_sweep(screen: Screen) -> None:
     learnt = screen.message(says="first trained model is ready")
     screen.picture("retrain", learnt)
     screen.type("/retention sweep --tier high")
-    cohort = screen.message(says="at risk", having=slack_ids.DRAFT_CAMPAIGN)
+    cohort = screen.message(says="at risk", having=action_ids.DRAFT_CAMPAIGN)
     assert re.search(r"\d+ days.*(pause|order)", cohort.inner_text(), re.S)
     screen.picture("cohort", cohort)
-    screen.press(cohort, slack_ids.COHORT_CSV)
+    screen.press(cohort, action_ids.COHORT_CSV)
     screen.go("Retention Desk")
     with screen.shown.expect_download() as download:
         screen.shown.get_by_role("link", name=re.compile("Download .*csv")).last.click(timeout=SLOW)
@@ -53,9 +53,9 @@ def _learn_and_sweep(screen: Screen) -> None:
 
 
 def _draft_edit_submit(screen: Screen) -> None:
-    screen.press(screen.message(having=slack_ids.DRAFT_CAMPAIGN), slack_ids.DRAFT_CAMPAIGN)
-    draft = screen.message(says="Draft:", having=slack_ids.SUBMIT_CAMPAIGN)
-    screen.press(draft, slack_ids.EDIT_CAMPAIGN)
+    screen.press(screen.message(having=action_ids.DRAFT_CAMPAIGN), action_ids.DRAFT_CAMPAIGN)
+    draft = screen.message(says="Draft:", having=action_ids.SUBMIT_CAMPAIGN)
+    screen.press(draft, action_ids.EDIT_CAMPAIGN)
     dialog = screen.shown.get_by_role("dialog", name="Edit campaign")
     dialog.get_by_label("Hold-out %").fill("200", timeout=SLOW)
     dialog.get_by_role("button", name="Save").click()
@@ -64,30 +64,30 @@ def _draft_edit_submit(screen: Screen) -> None:
     screen.picture("edit_modal")
     dialog.get_by_role("button", name="Save").click()
     dialog.wait_for(state="detached")
-    draft = screen.message(says=r"\(15%\) get nothing", having=slack_ids.SUBMIT_CAMPAIGN)
-    screen.press(draft, slack_ids.SUBMIT_CAMPAIGN)
-    submitted = screen.message(having=slack_ids.APPROVE_CAMPAIGN)
-    screen.press(submitted, slack_ids.APPROVE_CAMPAIGN, sure="Approve")  # one's own: told why not
+    draft = screen.message(says=r"\(15%\) get nothing", having=action_ids.SUBMIT_CAMPAIGN)
+    screen.press(draft, action_ids.SUBMIT_CAMPAIGN)
+    submitted = screen.message(having=action_ids.APPROVE_CAMPAIGN)
+    screen.press(submitted, action_ids.APPROVE_CAMPAIGN, sure="Approve")  # one's own: told why not
     assert "approve" in screen.message(says="Only visible to you.*approve").inner_text().lower()
 
 
 def _approve(screen: Screen) -> None:
     screen.become("Leo Okafor")
     screen.press(
-        screen.message(having=slack_ids.APPROVE_CAMPAIGN),
-        slack_ids.APPROVE_CAMPAIGN,
+        screen.message(having=action_ids.APPROVE_CAMPAIGN),
+        action_ids.APPROVE_CAMPAIGN,
         sure="Approve",
     )
-    screen.button(slack_ids.APPROVE_CAMPAIGN).wait_for(state="detached", timeout=SLOW)
+    screen.button(action_ids.APPROVE_CAMPAIGN).wait_for(state="detached", timeout=SLOW)
     approved = screen.message(says="Approved.*Leo Okafor")
     screen.picture("approved_campaign", approved)
 
 
 def _codes_and_results(screen: Screen, desk: PlaygroundClient) -> None:
     screen.shown.locator("#next-day").click()
-    live = screen.message(says="Live:", having=slack_ids.CAMPAIGN_CSV)
+    live = screen.message(says="Live:", having=action_ids.CAMPAIGN_CSV)
     screen.shown.locator("#clock:not(.moving)").wait_for(timeout=SLOW)
-    screen.press(live, slack_ids.CAMPAIGN_CSV)
+    screen.press(live, action_ids.CAMPAIGN_CSV)
     screen.message(says="Only visible to you.*Campaign file.*started")
     screen.go("Retention Desk")
     screen.shown.locator(".file-preview", has_text="code").wait_for(timeout=SLOW)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.chromium import page
 from tests.end_to_end.playground_client import PlaygroundClient, demo, has_button, words
-from workers import slack_ids
+from workers import action_ids
 
 pytestmark = [pytest.mark.browser, pytest.mark.desk, pytest.mark.nightly]
 PICTURES = Path(os.environ.get("RETENTION_PICTURES", "build/pictures"))
@@ -102,7 +102,7 @@ def test_a_code_comes_from_the_desk_and_works_at_the_checkout(shop: Shop, browse
     _approve_campaign(desk)
     assert shop.codes() == {}  # approved, but the clearance time runs
     desk.advance("1d")
-    desk.wait(_having(slack_ids.CAMPAIGN_CSV, says="live"), seconds=SLOW)
+    desk.wait(_having(action_ids.CAMPAIGN_CSV, says="live"), seconds=SLOW)
     codes = shop.codes()
     assert len(codes) > 20
     assert not any(codes.values())
@@ -136,19 +136,19 @@ def _add_alert(desk: PlaygroundClient) -> None:
     """Add an alert for customers who order again."""
     desk.command("analyst", 'alert add came-back --when "last_order < 1 and orders > 1"')
     desk.press(
-        "analyst", desk.wait(_having(slack_ids.ALERT_ON), user="analyst"), slack_ids.ALERT_ON
+        "analyst", desk.wait(_having(action_ids.ALERT_ON), user="analyst"), action_ids.ALERT_ON
     )
 
 
 def _approve_campaign(desk: PlaygroundClient) -> None:
     """Draft, submit and approve a campaign for high-risk customers."""
     desk.command("analyst", "sweep --tier high")
-    cohort = desk.wait(_having(slack_ids.DRAFT_CAMPAIGN), seconds=SLOW)
-    desk.press("analyst", cohort, slack_ids.DRAFT_CAMPAIGN)
-    draft = desk.wait(_having(slack_ids.SUBMIT_CAMPAIGN), seconds=SLOW)
-    desk.press("analyst", draft, slack_ids.SUBMIT_CAMPAIGN)
-    submitted = desk.wait(_having(slack_ids.APPROVE_CAMPAIGN), seconds=SLOW)
-    desk.press("lead", submitted, slack_ids.APPROVE_CAMPAIGN)
+    cohort = desk.wait(_having(action_ids.DRAFT_CAMPAIGN), seconds=SLOW)
+    desk.press("analyst", cohort, action_ids.DRAFT_CAMPAIGN)
+    draft = desk.wait(_having(action_ids.SUBMIT_CAMPAIGN), seconds=SLOW)
+    desk.press("analyst", draft, action_ids.SUBMIT_CAMPAIGN)
+    submitted = desk.wait(_having(action_ids.APPROVE_CAMPAIGN), seconds=SLOW)
+    desk.press("lead", submitted, action_ids.APPROVE_CAMPAIGN)
     desk.wait(_saying("Approved"), seconds=SLOW)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.chromium import chromium, page
 from tests.end_to_end.playground_client import PlaygroundClient
-from workers import slack_ids
+from workers import action_ids
 
 pytestmark = [pytest.mark.browser, pytest.mark.desk, pytest.mark.nightly]
 SLOW = 480_000  # milliseconds: the weeks of a campaign on a busy machine
@@ -88,12 +88,12 @@ def test_guided_path_works_by_the_keyboard_alone(desk: PlaygroundClient) -> None
 def _sweep_and_draft(keys: Keys) -> None:
     keys.shown.keyboard.type("/retention sweep --tier high")
     keys.press("Escape", "Enter")
-    keys.activate(slack_ids.DRAFT_CAMPAIGN)
-    keys.shown.locator(keys.button(slack_ids.SUBMIT_CAMPAIGN)).last.wait_for(timeout=SLOW)
+    keys.activate(action_ids.DRAFT_CAMPAIGN)
+    keys.shown.locator(keys.button(action_ids.SUBMIT_CAMPAIGN)).last.wait_for(timeout=SLOW)
 
 
 def _edit(keys: Keys) -> None:
-    keys.activate(slack_ids.EDIT_CAMPAIGN)
+    keys.activate(action_ids.EDIT_CAMPAIGN)
     dialog = keys.dialog("Edit campaign")
     holdout = dialog.get_by_label("Hold-out %")
     holdout.wait_for(timeout=SLOW)
@@ -111,21 +111,22 @@ def _edit(keys: Keys) -> None:
 
 
 def _submit_and_approve(keys: Keys) -> None:
-    keys.activate(slack_ids.SUBMIT_CAMPAIGN)
-    keys.shown.locator(keys.button(slack_ids.APPROVE_CAMPAIGN)).last.wait_for(timeout=SLOW)
+    keys.activate(action_ids.SUBMIT_CAMPAIGN)
+    keys.shown.locator(keys.button(action_ids.APPROVE_CAMPAIGN)).last.wait_for(timeout=SLOW)
     keys.become("lead")
-    keys.activate(slack_ids.APPROVE_CAMPAIGN)
+    keys.activate(action_ids.APPROVE_CAMPAIGN)
     dialog = keys.shown.get_by_role("dialog")
     dialog.wait_for()
     keys.press("Escape")  # first thoughts
     dialog.wait_for(state="detached")
     assert (
-        keys.shown.evaluate("document.activeElement.dataset.actionId") == slack_ids.APPROVE_CAMPAIGN
+        keys.shown.evaluate("document.activeElement.dataset.actionId")
+        == action_ids.APPROVE_CAMPAIGN
     )
     keys.press("Enter")
     dialog.wait_for()
     keys.press("Enter")
-    keys.shown.locator(keys.button(slack_ids.APPROVE_CAMPAIGN)).last.wait_for(
+    keys.shown.locator(keys.button(action_ids.APPROVE_CAMPAIGN)).last.wait_for(
         state="detached", timeout=SLOW
     )
 

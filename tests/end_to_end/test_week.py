@@ -11,7 +11,7 @@ import shutil
 import pytest
 
 from tests.end_to_end.playground_client import PlaygroundClient, button, demo, has_button, words
-from workers import slack_ids
+from workers import action_ids
 
 pytestmark = pytest.mark.desk
 SLOW = 480  # seconds: a retrain on a busy machine
@@ -61,11 +61,11 @@ def test_from_training_to_a_measured_campaign(desk: PlaygroundClient):
 
     # The sweep, typed on a phone (an em dash), becomes a cohort with reasons and no identities.
     desk.command("analyst", "sweep —tier high")
-    cohort = desk.wait(lambda m: _one(m, says=r"sales at risk", having=slack_ids.DRAFT_CAMPAIGN))
+    cohort = desk.wait(lambda m: _one(m, says=r"sales at risk", having=action_ids.DRAFT_CAMPAIGN))
     assert re.search(r"\d+ days.*(pause|order)", words(cohort), re.I | re.S)
 
     # Its CSV goes to the direct message of the person who pressed.
-    desk.press("analyst", cohort, slack_ids.COHORT_CSV)
+    desk.press("analyst", cohort, action_ids.COHORT_CSV)
     cohort_file = desk.wait(lambda m: next((x for x in m if x["files"]), None), channel="@analyst")
     rows = list(
         csv.DictReader(io.StringIO(desk.file(cohort_file["files"][0]["id"]).decode("utf-8-sig")))
@@ -74,33 +74,33 @@ def test_from_training_to_a_measured_campaign(desk: PlaygroundClient):
     assert "customer_id" in rows[0]
 
     # Draft, edit, submit.
-    desk.press("analyst", cohort, slack_ids.DRAFT_CAMPAIGN)
-    draft = desk.wait(lambda m: _one(m, says="draft", having=slack_ids.SUBMIT_CAMPAIGN))
-    if has_button(draft, slack_ids.WIDEN_CAMPAIGN):  # the list alone is small
-        desk.press("analyst", draft, slack_ids.WIDEN_CAMPAIGN)
-        draft = desk.wait(lambda m: _one(m, says="version 2", having=slack_ids.EDIT_CAMPAIGN))
+    desk.press("analyst", cohort, action_ids.DRAFT_CAMPAIGN)
+    draft = desk.wait(lambda m: _one(m, says="draft", having=action_ids.SUBMIT_CAMPAIGN))
+    if has_button(draft, action_ids.WIDEN_CAMPAIGN):  # the list alone is small
+        desk.press("analyst", draft, action_ids.WIDEN_CAMPAIGN)
+        draft = desk.wait(lambda m: _one(m, says="version 2", having=action_ids.EDIT_CAMPAIGN))
     assert "Expected profit" in words(draft)
-    desk.press("analyst", draft, slack_ids.EDIT_CAMPAIGN)
+    desk.press("analyst", draft, action_ids.EDIT_CAMPAIGN)
     desk.fill("analyst", {"hold-out": "15"})
     draft = desk.wait(
-        lambda m: _one(m, says=r"\(15%\) get nothing", having=slack_ids.SUBMIT_CAMPAIGN)
+        lambda m: _one(m, says=r"\(15%\) get nothing", having=action_ids.SUBMIT_CAMPAIGN)
     )
-    desk.press("analyst", draft, slack_ids.SUBMIT_CAMPAIGN)
-    submitted = desk.wait(lambda m: _one(m, says="approv", having=slack_ids.APPROVE_CAMPAIGN))
+    desk.press("analyst", draft, action_ids.SUBMIT_CAMPAIGN)
+    submitted = desk.wait(lambda m: _one(m, says="approv", having=action_ids.APPROVE_CAMPAIGN))
 
     # The author may not approve; somebody else may, once, and a second click is told why not.
-    desk.press("analyst", submitted, slack_ids.APPROVE_CAMPAIGN)
+    desk.press("analyst", submitted, action_ids.APPROVE_CAMPAIGN)
     desk.wait(
         lambda m: next((x for x in m if x["ephemeral"] and re.search("approve", words(x))), None),
         user="analyst",
     )
-    desk.press("lead", submitted, slack_ids.APPROVE_CAMPAIGN)
+    desk.press("lead", submitted, action_ids.APPROVE_CAMPAIGN)
     approved = desk.wait(
         lambda m: next(
             (
                 x
                 for x in m
-                if x["ts"] == submitted["ts"] and not has_button(x, slack_ids.APPROVE_CAMPAIGN)
+                if x["ts"] == submitted["ts"] and not has_button(x, action_ids.APPROVE_CAMPAIGN)
             ),
             None,
         )
@@ -110,8 +110,8 @@ def test_from_training_to_a_measured_campaign(desk: PlaygroundClient):
 
     # After the clearance time, codes are issued. Their CSV goes to the approver's messages.
     desk.advance("1d")
-    live = desk.wait(lambda m: _one(m, says="live", having=slack_ids.CAMPAIGN_CSV))
-    desk.press("lead", live, slack_ids.CAMPAIGN_CSV)
+    live = desk.wait(lambda m: _one(m, says="live", having=action_ids.CAMPAIGN_CSV))
+    desk.press("lead", live, action_ids.CAMPAIGN_CSV)
     # The list of calls comes by itself, so the file is chosen by its name.
     sent = desk.wait(
         lambda m: next(
@@ -127,7 +127,7 @@ def test_from_training_to_a_measured_campaign(desk: PlaygroundClient):
     desk.wait(lambda m: _one(m, says=rf"{len(codes):,} rows"))  # the thread says who took how many
 
     # Whom to call is a list of its own, for the same eyes. All of the few may be held out.
-    desk.press("lead", live, slack_ids.CALL_LIST)
+    desk.press("lead", live, action_ids.CALL_LIST)
     called = desk.wait(
         lambda m: next(
             (
@@ -169,7 +169,7 @@ def test_from_training_to_a_measured_campaign(desk: PlaygroundClient):
 
 
 def _press_an_old_copy(desk: PlaygroundClient, user: str, message) -> None:
-    block, element = button(message, slack_ids.APPROVE_CAMPAIGN)
+    block, element = button(message, action_ids.APPROVE_CAMPAIGN)
     desk.http.post(
         "/playground/actions",
         data={
@@ -177,7 +177,7 @@ def _press_an_old_copy(desk: PlaygroundClient, user: str, message) -> None:
             "channel": "crm",
             "ts": message["ts"],
             "block_id": block.get("block_id", ""),
-            "action_id": slack_ids.APPROVE_CAMPAIGN,
+            "action_id": action_ids.APPROVE_CAMPAIGN,
             "value": element["value"],
         },
     )

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns.codes import shop_code_sync, shop_codes
+from retention.campaigns.codes import shop_code_queue, shop_code_sync
 from retention.db import Database
 from retention.db.tables import Coupon
 from retention.settings import Settings
@@ -144,7 +144,7 @@ def _finish(database: Database, settings: Settings, campaign_id: str) -> float:
         began = time.monotonic()
         _start(database, settings, campaign_id).process.join()
         seconds = seconds or time.monotonic() - began
-        due = read(database, shop_codes.due_campaigns, clock.now())
+        due = read(database, shop_code_queue.due_campaigns, clock.now())
         if campaign_id not in {campaign.id for campaign in due}:
             break
         time.sleep(0.2)

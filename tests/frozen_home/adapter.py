@@ -53,7 +53,7 @@ from retention.settings import Settings
 from tests.bot.wire import SECRET as SIGNING_SECRET
 from tests.bot.wire import Api, Workspace, serve
 from tests.standins.slack import StandIn
-from workers import slack_ids
+from workers import action_ids
 from workers.app import QUEUES, RUN_JOB
 from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack_client import client
@@ -220,7 +220,7 @@ def parse_campaign_body(body: dict[str, Any]) -> dict[str, Any]:
 
 def action_and_view_ids() -> set[str]:
     """Ids of buttons, modals and post metadata."""
-    return {value for name, value in vars(slack_ids).items() if name.isupper()}
+    return {value for name, value in vars(action_ids).items() if name.isupper()}
 
 
 def lake_tables() -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns.codes import shop_codes
+from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle.states import CLOCK, IN_CLEARANCE, find_campaign
 from retention.campaigns.lifecycle.versions import changes_since_submission
 from retention.campaigns.lifecycle.view import campaign_data
@@ -19,7 +19,7 @@ from retention.db.tables import Campaign, Outbox
 from retention.outreach import send_summary
 from retention.settings import Settings
 from retention.text import gettext
-from workers import slack_ids
+from workers import action_ids
 from workers.delivery import outbox
 from workers.tasks.interface import Attachment, Post
 from workers.user_roles import OPERATOR
@@ -29,7 +29,7 @@ def card_post(session: Transaction, campaign: Campaign) -> Post:
     """Return the campaign's main message with its buttons."""
     data = campaign_data(campaign, session.settings, session)
     data["remedy"] = _remedy_buttons(data)
-    data["shop_codes"] = shop_codes.waiting(session, campaign.id)
+    data["shop_codes"] = shop_code_queue.waiting(session, campaign.id)
     since = changes_since_submission(session, campaign)
     values = {"campaign": data, "demo": session.settings.demo, "since": since}
     return Post("campaign/card", values, campaign.post_key, images={"money": _picture(data)})
@@ -49,7 +49,7 @@ def _remedy_buttons(data: dict[str, Any]) -> list[dict[str, str]]:
     if suggestion is None:
         return []
     action = (
-        slack_ids.WIDEN_CAMPAIGN if suggestion["action"] == WIDEN else slack_ids.CHEAPER_CAMPAIGN
+        action_ids.WIDEN_CAMPAIGN if suggestion["action"] == WIDEN else action_ids.CHEAPER_CAMPAIGN
     )
     return [{"action_id": action, "value": f"{data['campaign_id']}:{data['version']}"}]
 

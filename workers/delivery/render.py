@@ -24,7 +24,7 @@ from markupsafe import Markup
 from retention.demo import EFFECT
 from retention.templating import environment, moment, shorten, strip_controls
 from retention.text import bracket, gettext, is_pseudo, language, phrase, plural_phrase
-from workers import slack_ids
+from workers import action_ids
 from workers.delivery.block_limits import SECTION, bracketed, check_message, check_view
 from workers.delivery.slack_client import is_channel
 
@@ -187,7 +187,7 @@ def _environment() -> Environment:
     templates.tests["group"] = lambda value: re.fullmatch("S[A-Z0-9]+", str(value)) is not None
     templates.tests["channel"] = lambda value: is_channel(str(value))
     # The effect is shown where ``demo`` is true.
-    templates.globals.update(ids=slack_ids, stated_effect=asdict(EFFECT))
+    templates.globals.update(ids=action_ids, stated_effect=asdict(EFFECT))
     return templates
 
 

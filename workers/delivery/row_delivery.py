@@ -14,7 +14,7 @@ from retention import clock
 from retention.campaigns.measurement import money_picture
 from retention.db import Database
 from retention.db.tables import File, Job, Outbox
-from workers import slack_ids
+from workers import action_ids
 from workers.delivery import render, slack_client
 from workers.delivery.block_limits import check_message
 
@@ -132,7 +132,7 @@ class Transport:
         ):
             note = render.message("job/elsewhere", channel=row.channel)
             blocks = check_message([*note.blocks, *blocks])
-        metadata = {"event_type": slack_ids.POST_EVENT, "event_payload": {"key": row.key}}
+        metadata = {"event_type": action_ids.POST_EVENT, "event_payload": {"key": row.key}}
         return {"text": row.payload["text"], "blocks": blocks, "metadata": metadata}
 
     def _channel(self, target: str) -> str:

@@ -19,7 +19,7 @@ from slack_sdk.errors import SlackApiError
 
 from retention.db import Database
 from retention.text import gettext
-from workers import slack_ids
+from workers import action_ids
 from workers.installation import Client
 
 TIMEOUT = 10  # seconds
@@ -207,7 +207,7 @@ def find_post(
             page = web.conversations_history(**options)
         for message in page.get("messages") or []:
             metadata = message.get("metadata") or {}
-            is_ours = metadata.get("event_type") == slack_ids.POST_EVENT
+            is_ours = metadata.get("event_type") == action_ids.POST_EVENT
             if is_ours and metadata.get("event_payload", {}).get("key") == key:
                 return str(message["ts"])
         cursor = (page.get("response_metadata") or {}).get("next_cursor") or None

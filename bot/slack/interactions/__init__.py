@@ -3,7 +3,7 @@
 Each feature has one file with one function::
 
     def register(app: App, services: Services) -> None:
-        listen(app, services, clicks={slack_ids.CANCEL_JOB: cancel})
+        listen(app, services, clicks={action_ids.CANCEL_JOB: cancel})
 
     def cancel(services: Services, click: Click) -> None:
         with once(services, click) as session:

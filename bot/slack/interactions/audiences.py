@@ -27,7 +27,7 @@ from retention.db import Transaction
 from retention.db.tables import Job
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import slack_ids, user_roles
+from workers import action_ids, user_roles
 from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import outbox, render
 from workers.job_requests import AudienceSave, Sweep
@@ -45,19 +45,19 @@ OPERATORS = ("=", "!=", ">=", "<=", ">", "<")
 def register(app: App, services: Services) -> None:
     """Listen to the buttons, and to the pages of the builder."""
     clicks: dict[Any, Handler] = {
-        slack_ids.SAVE_AUDIENCE: _save_preview,
-        slack_ids.AUDIENCE_SWEEP: _sweep,
-        slack_ids.AUDIENCE_DRAFT: _draft,
-        slack_ids.EDIT_AUDIENCE: _open,
-        re.compile(rf"^{re.escape(slack_ids.AUDIENCE_FIELD)}"): _refresh,
-        slack_ids.AUDIENCE_ROW: partial(_refresh, more=1),
-        slack_ids.AUDIENCE_BACK: _go_back,
+        action_ids.SAVE_AUDIENCE: _save_preview,
+        action_ids.AUDIENCE_SWEEP: _sweep,
+        action_ids.AUDIENCE_DRAFT: _draft,
+        action_ids.EDIT_AUDIENCE: _open,
+        re.compile(rf"^{re.escape(action_ids.AUDIENCE_FIELD)}"): _refresh,
+        action_ids.AUDIENCE_ROW: partial(_refresh, more=1),
+        action_ids.AUDIENCE_BACK: _go_back,
     }
     listen(
         app,
         services,
         clicks,
-        {slack_ids.AUDIENCE_VIEW: _count, slack_ids.AUDIENCE_SAVE_VIEW: _save},
+        {action_ids.AUDIENCE_VIEW: _count, action_ids.AUDIENCE_SAVE_VIEW: _save},
     )
 
 
@@ -189,8 +189,8 @@ def _form(click: Click) -> dict[str, Any]:
     """Read the first page."""
     rows = [
         Row(
-            click.option(f"row.{number}", f"{slack_ids.AUDIENCE_FIELD}.field") or "",
-            click.option(f"row.{number}", f"{slack_ids.AUDIENCE_FIELD}.operator") or "=",
+            click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.field") or "",
+            click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.operator") or "=",
             click.answer(_value_block(click.state, number)),
         )
         for number in range(json.loads(click.view["private_metadata"])["rows"])

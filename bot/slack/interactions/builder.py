@@ -16,7 +16,7 @@ from bot.slack.interactions import Click, Handler, audiences, listen, refresh_wi
 from retention.audiences import store
 from retention.errors import BadInput
 from retention.text import gettext, in_language
-from workers import slack_ids
+from workers import action_ids
 from workers.delivery import render
 
 log = logging.getLogger("retention.bot")
@@ -26,13 +26,13 @@ AUDIENCE_TASK = "audience save"  # has a window of its own, with pickers
 def register(app: App, services: Services) -> None:
     """Listen to the window and the buttons that open it."""
     clicks: dict[Any, Handler] = {
-        slack_ids.OPEN_BUILDER: _open,
-        re.compile(rf"^{re.escape(slack_ids.BUILDER_START)}"): _start,
-        slack_ids.BUILDER_FIELD: _refresh,
+        action_ids.OPEN_BUILDER: _open,
+        re.compile(rf"^{re.escape(action_ids.BUILDER_START)}"): _start,
+        action_ids.BUILDER_FIELD: _refresh,
     }
-    listen(app, services, clicks, {slack_ids.BUILDER_VIEW: _submit})
+    listen(app, services, clicks, {action_ids.BUILDER_VIEW: _submit})
 
-    @app.action(slack_ids.BUILDER_TASK)
+    @app.action(action_ids.BUILDER_TASK)
     def chosen(ack: Ack, body: dict[str, Any]) -> None:
         ack()
         click = Click.of(body)

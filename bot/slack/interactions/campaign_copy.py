@@ -31,7 +31,7 @@ from retention.db import Transaction
 from retention.db.tables import Campaign
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import slack_ids, user_roles
+from workers import action_ids, user_roles
 from workers.campaigns import decisions
 from workers.campaigns.job_requests import CampaignPreview
 from workers.delivery import render
@@ -43,10 +43,10 @@ ROLE = "analyst"
 def register(app: App, services: Services) -> None:
     """Listen to the window's input, button and submission."""
     clicks: dict[str, Handler] = {
-        slack_ids.PREVIEW_COPY: _show_preview,
-        slack_ids.SEND_TO_ME: _send_to_me,
+        action_ids.PREVIEW_COPY: _show_preview,
+        action_ids.SEND_TO_ME: _send_to_me,
     }
-    listen(app, services, clicks, {slack_ids.COPY_VIEW: _save})
+    listen(app, services, clicks, {action_ids.COPY_VIEW: _save})
 
 
 def _save(services: Services, click: Click, ack: Ack) -> None:
@@ -161,7 +161,7 @@ def _part(
 def _typed_texts(click: Click) -> dict[str, Any]:
     """Return the texts of the window, by field."""
     typed = {
-        field: click.state[block].get(slack_ids.PREVIEW_COPY, {}).get("value")
+        field: click.state[block].get(action_ids.PREVIEW_COPY, {}).get("value")
         for field in ("copy_text", "reminder_text")
         if (block := input_of(field)) in click.state
     }

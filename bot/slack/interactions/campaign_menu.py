@@ -14,7 +14,7 @@ from retention.campaigns.lifecycle.view import campaign_data
 from retention.db.audit import history
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import slack_ids, user_roles
+from workers import action_ids, user_roles
 from workers.campaigns.follow_ups import follow_up_request
 from workers.campaigns.job_requests import CampaignDraft, CampaignLook, CampaignPreview
 from workers.delivery import render
@@ -25,9 +25,9 @@ HISTORY = 40  # steps in the window
 def register(app: App, services: Services) -> None:
     """Listen to the menu and to the buttons that start a job."""
     clicks: dict[str, Handler] = {
-        slack_ids.CAMPAIGN_MENU: _choose,
-        slack_ids.PREVIEW_EMAIL: preview,
-        slack_ids.FOLLOW_UP: draft_follow_up,
+        action_ids.CAMPAIGN_MENU: _choose,
+        action_ids.PREVIEW_EMAIL: preview,
+        action_ids.FOLLOW_UP: draft_follow_up,
     }
     listen(app, services, clicks)
 

@@ -29,7 +29,7 @@ from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict, FieldErrors
 from retention.outreach.adapter import MESSAGE_CHANNELS, is_text
 from retention.text import gettext, in_language
-from workers import slack_ids, user_roles
+from workers import action_ids, user_roles
 from workers.campaigns import decisions, messages
 from workers.campaigns.follow_ups import channel_request
 from workers.campaigns.job_requests import CampaignCsv, CampaignWiden
@@ -52,21 +52,21 @@ def input_of(field: str) -> str:
 def register(app: App, services: Services) -> None:
     """Listen to the buttons and modals."""
     clicks: dict[str, Handler] = {
-        slack_ids.SUBMIT_CAMPAIGN: partial(_apply_from_button, transition=decisions.submit),
-        slack_ids.APPROVE_CAMPAIGN: _approve,
-        slack_ids.CALL_OWNER: lambda services, click: None,  # Approve reads the choice
-        slack_ids.WIDEN_CAMPAIGN: _widen,
-        slack_ids.CHEAPER_CAMPAIGN: partial(_apply_from_button, transition=_choose_cheaper_offer),
-        slack_ids.EDIT_CAMPAIGN: partial(open_modal, deed="edit"),
-        slack_ids.REJECT_CAMPAIGN: partial(open_modal, deed="reject"),
-        slack_ids.STOP_CAMPAIGN: partial(open_modal, deed="stop"),
-        slack_ids.CAMPAIGN_CSV: partial(download, part="codes"),
-        slack_ids.CALL_LIST: partial(download, part="calls"),
+        action_ids.SUBMIT_CAMPAIGN: partial(_apply_from_button, transition=decisions.submit),
+        action_ids.APPROVE_CAMPAIGN: _approve,
+        action_ids.CALL_OWNER: lambda services, click: None,  # Approve reads the choice
+        action_ids.WIDEN_CAMPAIGN: _widen,
+        action_ids.CHEAPER_CAMPAIGN: partial(_apply_from_button, transition=_choose_cheaper_offer),
+        action_ids.EDIT_CAMPAIGN: partial(open_modal, deed="edit"),
+        action_ids.REJECT_CAMPAIGN: partial(open_modal, deed="reject"),
+        action_ids.STOP_CAMPAIGN: partial(open_modal, deed="stop"),
+        action_ids.CAMPAIGN_CSV: partial(download, part="codes"),
+        action_ids.CALL_LIST: partial(download, part="calls"),
     }
     submissions: dict[str, Submit] = {
-        slack_ids.EDIT_VIEW: _edit,
-        slack_ids.REJECT_VIEW: partial(_apply_with_reason, decide=decisions.reject),
-        slack_ids.STOP_VIEW: partial(_apply_with_reason, decide=decisions.stop),
+        action_ids.EDIT_VIEW: _edit,
+        action_ids.REJECT_VIEW: partial(_apply_with_reason, decide=decisions.reject),
+        action_ids.STOP_VIEW: partial(_apply_with_reason, decide=decisions.stop),
     }
     listen(app, services, clicks, submissions)
 
@@ -329,7 +329,7 @@ def _send_on(click: Click, zone: ZoneInfo) -> str:
 
 def _call_owner(click: Click) -> str | None:
     """Return the person chosen above the Approve button, if any."""
-    chosen = (block.get(slack_ids.CALL_OWNER, {}) for block in click.state.values())
+    chosen = (block.get(action_ids.CALL_OWNER, {}) for block in click.state.values())
     return next((one["selected_user"] for one in chosen if one.get("selected_user")), None)
 
 

@@ -18,7 +18,7 @@ from retention.errors import BadInput
 from retention.number_format import count
 from retention.templating import day
 from retention.text import gettext
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import render, threads
 
@@ -30,11 +30,11 @@ CUSTOMER_BLOCK, LIST_BLOCK, DISCOUNT_BLOCK = "customer", "list", "discount"
 
 def register(app: App, services: Services) -> None:
     """Listen to the buttons and shortcuts."""
-    alternative = re.compile(rf"^{re.escape(slack_ids.ASK_ALTERNATIVE)}\d$")
+    alternative = re.compile(rf"^{re.escape(action_ids.ASK_ALTERNATIVE)}\d$")
     listen(
         app,
         services,
-        {slack_ids.ASK_RUN: _run, slack_ids.ASK_DECLINE: _decline, alternative: _choose},
+        {action_ids.ASK_RUN: _run, action_ids.ASK_DECLINE: _decline, alternative: _choose},
     )
     _register_why(app, services)
     _register_draft(app, services)
@@ -73,10 +73,10 @@ def _register_why(app: App, services: Services) -> None:
         ack()
         _open(client, body, "talk/why", place=json.dumps(place), customers=named[:MAX_CUSTOMERS])
 
-    app.shortcut(slack_ids.WHY_MESSAGE)(why)
-    app.shortcut(slack_ids.WHY_GLOBAL)(why)
+    app.shortcut(action_ids.WHY_MESSAGE)(why)
+    app.shortcut(action_ids.WHY_GLOBAL)(why)
 
-    @app.view(slack_ids.WHY_VIEW)
+    @app.view(action_ids.WHY_VIEW)
     def explain(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
         customer = click.answer(CUSTOMER_BLOCK, CUSTOMER_BLOCK)
@@ -100,10 +100,10 @@ def _register_draft(app: App, services: Services) -> None:
             cohorts = _cohorts(session, _cohort_of(session, body, place) if place else None)
         _open(client, body, "talk/draft", place=json.dumps(place), cohorts=cohorts)
 
-    app.shortcut(slack_ids.DRAFT_MESSAGE)(draft)
-    app.shortcut(slack_ids.DRAFT_GLOBAL)(draft)
+    app.shortcut(action_ids.DRAFT_MESSAGE)(draft)
+    app.shortcut(action_ids.DRAFT_GLOBAL)(draft)
 
-    @app.view(slack_ids.DRAFT_VIEW)
+    @app.view(action_ids.DRAFT_VIEW)
     def start(ack: Ack, body: dict[str, Any]) -> None:
         click = Click.of(body)
         line = f"campaign draft --cohort {click.option(LIST_BLOCK, LIST_BLOCK)}"

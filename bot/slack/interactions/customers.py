@@ -16,7 +16,7 @@ from retention.lake import customer_directory
 from retention.outreach import calls, pauses
 from retention.privacy import pseudonym
 from retention.text import gettext
-from workers import slack_ids, user_roles
+from workers import action_ids, user_roles
 from workers.campaigns import call_messages, decisions
 from workers.campaigns.job_requests import CampaignDraft
 from workers.customers import customer_cards
@@ -30,15 +30,15 @@ ACTION = gettext("decide on a customer")
 def register(app: App, services: Services) -> None:
     """Listen to the select of a list, and to a card's buttons and modals."""
     clicks = {
-        slack_ids.OPEN_CUSTOMER: _open_card,
-        slack_ids.CARD_PAUSE: _pause,
-        slack_ids.CARD_NOTE: _open_note,
-        slack_ids.CARD_CALL: _open_call_of_card,
-        slack_ids.OPEN_CALL: _open_call_of_list,
-        slack_ids.CARD_MORE: _choose,
+        action_ids.OPEN_CUSTOMER: _open_card,
+        action_ids.CARD_PAUSE: _pause,
+        action_ids.CARD_NOTE: _open_note,
+        action_ids.CARD_CALL: _open_call_of_card,
+        action_ids.OPEN_CALL: _open_call_of_list,
+        action_ids.CARD_MORE: _choose,
     }
     listen(
-        app, services, clicks, {slack_ids.NOTE_VIEW: _save_note, slack_ids.CALL_VIEW: _save_call}
+        app, services, clicks, {action_ids.NOTE_VIEW: _save_note, action_ids.CALL_VIEW: _save_call}
     )
 
 

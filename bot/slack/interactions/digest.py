@@ -15,7 +15,7 @@ from retention.db import Transaction
 from retention.db.tables import Audience, Schedule
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import slack_ids, user_roles
+from workers import action_ids, user_roles
 from workers.delivery import render
 from workers.job_requests import DigestSection
 
@@ -24,7 +24,7 @@ SECTIONS: tuple[str, ...] = get_args(DigestSection)
 
 def register(app: App, services: Services) -> None:
     """Listen to the button and the window."""
-    listen(app, services, {slack_ids.DIGEST_SETTINGS: _open}, {slack_ids.DIGEST_VIEW: _save})
+    listen(app, services, {action_ids.DIGEST_SETTINGS: _open}, {action_ids.DIGEST_VIEW: _save})
 
 
 def _open(services: Services, click: Click) -> None:

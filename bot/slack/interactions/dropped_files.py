@@ -13,7 +13,7 @@ from retention.db import Transaction
 from retention.db.tables import Job
 from retention.errors import Refused
 from retention.text import gettext
-from workers import slack_ids
+from workers import action_ids
 from workers.data import slack_files
 from workers.delivery import outbox
 from workers.job_requests import FileImport, FilePropose
@@ -92,9 +92,9 @@ def _answer(services: Services, drop: Drop, file_id: str, sentence: str) -> None
 def register(app: App, services: Services) -> None:
     """Listen to the menu and the buttons."""
     clicks = {
-        slack_ids.FILE_TABLE: _choose_table,
-        slack_ids.FILE_IMPORT: _import,
-        slack_ids.FILE_CANCEL: _cancel,
+        action_ids.FILE_TABLE: _choose_table,
+        action_ids.FILE_IMPORT: _import,
+        action_ids.FILE_CANCEL: _cancel,
     }
     listen(app, services, clicks)
 

@@ -13,7 +13,7 @@ from retention.errors import BadInput
 from retention.feedback import Subject
 from retention.lake import customer_directory
 from retention.text import gettext
-from workers import slack_ids
+from workers import action_ids
 from workers.delivery import render
 
 ROLE = "analyst"
@@ -23,13 +23,13 @@ ACTION = gettext("say whether a score is right")
 def register(app: App, services: Services) -> None:
     """Listen to buttons, menu and modal."""
     verdicts = dict.fromkeys(
-        (slack_ids.FEEDBACK, slack_ids.FEEDBACK_USEFUL, slack_ids.FEEDBACK_WRONG), judge
+        (action_ids.FEEDBACK, action_ids.FEEDBACK_USEFUL, action_ids.FEEDBACK_WRONG), judge
     )
     listen(
         app,
         services,
-        {**verdicts, slack_ids.FEEDBACK_ITEM: _record_item},
-        {slack_ids.FEEDBACK_VIEW: _save},
+        {**verdicts, action_ids.FEEDBACK_ITEM: _record_item},
+        {action_ids.FEEDBACK_VIEW: _save},
     )
 
 

@@ -32,7 +32,7 @@ from retention.db import Transaction
 from retention.db.tables import Campaign, CampaignEditor
 from retention.outreach import calls
 from retention.text import gettext, in_language
-from workers import slack_ids, user_roles
+from workers import action_ids, user_roles
 from workers.campaigns import call_messages, decisions, messages
 from workers.delivery import render
 from workers.queue import jobs
@@ -103,11 +103,11 @@ def section(title: str) -> Callable[[Part], Part]:
 def register(app: App, services: Services) -> None:
     """Listen to the opened tab and the buttons."""
     clicks: dict[Any, Handler] = {
-        re.compile(rf"^{re.escape(slack_ids.HOME_RUN)}"): _run_at_home,
-        re.compile(rf"^{re.escape(slack_ids.RUN_COMMAND)}(\.\d+)?$"): _run,
-        slack_ids.OPEN_APPROVALS: _open_approvals,
-        slack_ids.OPEN_CAMPAIGN: _open_campaign,
-        slack_ids.DESK_APPROVE: _approve,
+        re.compile(rf"^{re.escape(action_ids.HOME_RUN)}"): _run_at_home,
+        re.compile(rf"^{re.escape(action_ids.RUN_COMMAND)}(\.\d+)?$"): _run,
+        action_ids.OPEN_APPROVALS: _open_approvals,
+        action_ids.OPEN_CAMPAIGN: _open_campaign,
+        action_ids.DESK_APPROVE: _approve,
     }
     listen(app, services, clicks)
 
@@ -215,8 +215,8 @@ def waiting(desk: Desk) -> list[Row]:
     def buttons(one: dict[str, Any]) -> tuple[Button, ...]:
         target = f"{one['id']}:{one['version']}"
         return (
-            Button(gettext("Approve"), slack_ids.DESK_APPROVE, target, "primary", question),
-            Button(gettext("Open"), slack_ids.OPEN_CAMPAIGN, one["id"]),
+            Button(gettext("Approve"), action_ids.DESK_APPROVE, target, "primary", question),
+            Button(gettext("Open"), action_ids.OPEN_CAMPAIGN, one["id"]),
         )
 
     return [Row("campaign", one, buttons(one)) for one in waiting_campaigns(desk)]
@@ -233,7 +233,7 @@ def unowned_calls(desk: Desk) -> list[Row]:
             "calls",
             {"name": name, "calls": number},
             gettext("Open"),
-            slack_ids.OPEN_CAMPAIGN,
+            action_ids.OPEN_CAMPAIGN,
             campaign,
         )
         for campaign, name, number in counts[:MAX_LISTED]
@@ -248,12 +248,12 @@ def my_calls(desk: Desk) -> list[Row]:
     listed = call_messages.open_calls(desk.session, desk.user)
     text = gettext("Record the call")
     rows = [
-        _row("call", one, text, slack_ids.OPEN_CALL, f"{one['campaign_id']}|{one['pseudonym']}")
+        _row("call", one, text, action_ids.OPEN_CALL, f"{one['campaign_id']}|{one['pseudonym']}")
         for one in listed[:MAX_LISTED]
     ]
     if (more := len(listed) - MAX_LISTED) > 0:
         text = gettext("See all my calls")
-        rows.append(_row("more_calls", more, text, slack_ids.HOME_RUN, "campaign my-calls"))
+        rows.append(_row("more_calls", more, text, action_ids.HOME_RUN, "campaign my-calls"))
     return rows
 
 
@@ -262,7 +262,7 @@ def running(desk: Desk) -> list[Row]:
     """Return open jobs; the person can cancel their own, an admin all."""
     is_admin = user_roles.allows(desk.role, "admin")
     return [
-        _row("job", described(job), gettext("Cancel"), slack_ids.CANCEL_JOB, job.id)
+        _row("job", described(job), gettext("Cancel"), action_ids.CANCEL_JOB, job.id)
         if is_admin or job.requested_by == desk.user
         else Row("job", described(job))
         for job in jobs.open_jobs(desk.session)[:MAX_RUNNING]
@@ -275,10 +275,10 @@ def health(desk: Desk) -> list[Row]:
     state = overview(desk.session, desk.services.database)
     is_analyst = user_roles.allows(desk.role, "analyst")
     buttons = {
-        "no_model": (Button(gettext("Train a model"), slack_ids.HOME_RUN, "retrain"),),
-        "model_decayed": (Button(gettext("Retrain"), slack_ids.HOME_RUN, "retrain"),),
-        "data_old": (Button(gettext("Check the data"), slack_ids.HOME_RUN, "data"),),
-        "queue_slow": (Button(gettext("See the jobs"), slack_ids.RUN_COMMAND, "jobs"),),
+        "no_model": (Button(gettext("Train a model"), action_ids.HOME_RUN, "retrain"),),
+        "model_decayed": (Button(gettext("Retrain"), action_ids.HOME_RUN, "retrain"),),
+        "data_old": (Button(gettext("Check the data"), action_ids.HOME_RUN, "data"),),
+        "queue_slow": (Button(gettext("See the jobs"), action_ids.RUN_COMMAND, "jobs"),),
     }
     shown = buttons if is_analyst else {}
     rows = [Row("problem", one, shown.get(one["code"], ())) for one in state["problems"]]
@@ -294,7 +294,7 @@ def audiences(desk: Desk) -> list[Row]:
     return [
         Row("audience", one)
         if one["exclude"]
-        else _row("audience", one, text, slack_ids.HOME_RUN, f"sweep --audience {one['name']}")
+        else _row("audience", one, text, action_ids.HOME_RUN, f"sweep --audience {one['name']}")
         for one in summaries(desk.session)[:MAX_LISTED]
     ]
 
@@ -307,7 +307,7 @@ def alerts(desk: Desk) -> list[Row]:
         is_on = alert["status"] == "on"
         text = gettext("Mute") if is_on else gettext("Switch on")
         command = f"alert {'mute' if is_on else 'unmute'} {alert['name']}"
-        return _row("alert", alert, text, slack_ids.HOME_RUN, command)
+        return _row("alert", alert, text, action_ids.HOME_RUN, command)
 
     is_analyst = user_roles.allows(desk.role, "analyst")
     listed = alert_summaries(desk.session)[:MAX_LISTED]
@@ -323,8 +323,8 @@ def schedules(desk: Desk) -> list[Row]:
         text = gettext("Resume") if schedule["paused"] else gettext("Pause")
         number = schedule["number"]
         return (
-            Button(gettext("Run now"), f"{slack_ids.HOME_RUN}.run", f"schedule run {number}"),
-            Button(text, f"{slack_ids.HOME_RUN}.pause", f"schedule {deed} {number}"),
+            Button(gettext("Run now"), f"{action_ids.HOME_RUN}.run", f"schedule run {number}"),
+            Button(text, f"{action_ids.HOME_RUN}.pause", f"schedule {deed} {number}"),
         )
 
     is_analyst = user_roles.allows(desk.role, "analyst")

@@ -10,7 +10,7 @@ from retention.db import Transaction
 from retention.db.tables import Cohort, Job, ModelVersion
 from retention.registry import champion
 from retention.text import gettext
-from workers import model_decisions, slack_ids, user_roles
+from workers import action_ids, model_decisions, user_roles
 from workers.campaigns import decisions
 from workers.campaigns.job_requests import CampaignDraft
 from workers.delivery import render
@@ -24,13 +24,13 @@ SHOWN = ("id", "size", "tiers", "as_of", "model_version")  # of a list
 def register(app: App, services: Services) -> None:
     """Listen to the buttons."""
     clicks = {
-        slack_ids.CANCEL_JOB: _cancel,
-        slack_ids.RETRY_JOB: _retry,
-        slack_ids.COHORT_CSV: _download,
-        slack_ids.COHORT_DETAILS: _open_details,
-        slack_ids.DRAFT_CAMPAIGN: _draft,
-        slack_ids.RETRAIN_MODEL: _retrain,
-        slack_ids.FORGET: _forget,
+        action_ids.CANCEL_JOB: _cancel,
+        action_ids.RETRY_JOB: _retry,
+        action_ids.COHORT_CSV: _download,
+        action_ids.COHORT_DETAILS: _open_details,
+        action_ids.DRAFT_CAMPAIGN: _draft,
+        action_ids.RETRAIN_MODEL: _retrain,
+        action_ids.FORGET: _forget,
     }
     listen(app, services, clicks)
 

@@ -11,7 +11,7 @@ from retention.alerts import store
 from retention.connect.sources import source_records
 from retention.errors import BadInput
 from retention.text import gettext
-from workers import slack_ids
+from workers import action_ids
 from workers.data.source_pulls import next_pull
 from workers.job_requests import AlertTest, SourcePull
 from workers.schedule import schedule_changes
@@ -32,12 +32,12 @@ SCHEDULE_CHANGES = {
 def register(app: App, services: Services) -> None:
     """Listen to the menus and buttons."""
     clicks = {
-        slack_ids.ALERT_MENU: _choose_for_alert,
-        slack_ids.ALERT_TEST: _test_alert,
-        slack_ids.ALERT_ON: _switch_alert_on,
-        slack_ids.SCHEDULE_MENU: _choose_for_schedule,
-        slack_ids.SOURCE_MENU: _choose_for_source,
-        slack_ids.SOURCE_ACCEPT: _accept_source,
+        action_ids.ALERT_MENU: _choose_for_alert,
+        action_ids.ALERT_TEST: _test_alert,
+        action_ids.ALERT_ON: _switch_alert_on,
+        action_ids.SCHEDULE_MENU: _choose_for_schedule,
+        action_ids.SOURCE_MENU: _choose_for_source,
+        action_ids.SOURCE_ACCEPT: _accept_source,
     }
     listen(app, services, clicks)
 

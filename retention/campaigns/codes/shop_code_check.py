@@ -9,8 +9,8 @@ from operator import add
 
 from sqlalchemy import select
 
+from retention.campaigns.codes.shop_code_queue import move
 from retention.campaigns.codes.shop_code_sync import Fenced, listed_codes, set_discount
-from retention.campaigns.codes.shop_codes import move
 from retention.connect.contract import DiscountCode, MakesCodes
 from retention.db import Transaction
 from retention.db.tables import Campaign, Coupon, ShopCode, ShopDiscount

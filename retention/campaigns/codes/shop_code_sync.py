@@ -17,7 +17,7 @@ from sqlalchemy import exists, select, update
 
 from retention import clock
 from retention.campaigns.codes.coupons import normalize_code
-from retention.campaigns.codes.shop_codes import GUESTS, mark, move
+from retention.campaigns.codes.shop_code_queue import GUESTS, mark, move
 from retention.connect.contract import CodeBatch, ConnectorError, Discount, DiscountCode, MakesCodes
 from retention.db import Transaction
 from retention.db.tables import Campaign, Coupon, ShopCode, ShopDiscount

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import func
 
-from retention.campaigns.codes import coupons, shop_codes
+from retention.campaigns.codes import coupons, shop_code_queue
 from retention.campaigns.lifecycle import edits, states
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.spec import Body
@@ -119,7 +119,7 @@ def stop(
     any_version = replace(step, version=None)
     campaign = _end(session, any_version, transition, _require_reason(reason, why))
     coupons.void_codes(session, campaign.id)
-    shop_codes.end_waits(session, campaign.id)
+    shop_code_queue.end_waits(session, campaign.id)
     sends.cancel(session, campaign.id, "campaign_stopped")
     return campaign
 

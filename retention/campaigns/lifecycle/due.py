@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from retention import clock
-from retention.campaigns.codes import shop_codes
+from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle.states import IN_CLEARANCE
 from retention.db import Transaction
 from retention.db.tables import Campaign, Job
@@ -60,7 +60,7 @@ def due_jobs(session: Transaction, now: datetime) -> list[DueJob]:
     minute = f"{clock.wall():%Y%m%d%H%M}:{now:%Y%m%d%H%M}"
     jobs += [
         _due_job(campaign, "shop_codes", minute)
-        for campaign in shop_codes.due_campaigns(session, now)
+        for campaign in shop_code_queue.due_campaigns(session, now)
         if not _has_open_job(session, "shop_codes", campaign.id)
     ]
     offset = (now - clock.wall()).total_seconds()

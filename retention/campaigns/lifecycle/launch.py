@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 from sqlalchemy import exists, func, or_, select, update
 
-from retention.campaigns.codes import coupons, shop_codes
+from retention.campaigns.codes import coupons, shop_code_queue
 from retention.campaigns.lifecycle import states
 from retention.campaigns.lifecycle.decisions import schedule
 from retention.campaigns.lifecycle.spec import Body
@@ -214,7 +214,7 @@ def go_live(session: Transaction, step: Step) -> SendingResult:
     ends_at = (campaign.sent_at or now) + timedelta(days=body.window_days)
     campaign = move_campaign(session, step, states.GO_LIVE, window_ends_at=ends_at)
     codes = coupons.issue_codes(session, campaign_id, now)
-    shop_codes.queue_codes(session, campaign, now)
+    shop_code_queue.queue_codes(session, campaign, now)
     channel = sending_channel(session.settings, body.message_channel)
     sends.queue_sends(session, campaign, channel, now)
     groups = assignment.find_groups(session, campaign_id, body.holdout)

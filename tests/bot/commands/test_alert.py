@@ -7,7 +7,7 @@ import pytest
 from retention.alerts import store
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.workers.harness import wait
-from workers import slack_ids
+from workers import action_ids
 
 
 def listed(database, settings) -> list[dict]:
@@ -17,17 +17,17 @@ def listed(database, settings) -> list[dict]:
 
 def test_alert_of_slack_is_off_until_somebody_switches_it_on(workspace, database, settings):
     answer = workspace.run('alert add vip-risk --when "risk >= high and value > 200"')
-    assert {slack_ids.ALERT_TEST, slack_ids.ALERT_ON} <= set(
+    assert {action_ids.ALERT_TEST, action_ids.ALERT_ON} <= set(
         json.dumps(answer["blocks"]).split('"')
     )
     (alert,) = listed(database, settings)
     assert (alert["status"], alert["channel"], alert["created_by"]) == ("muted", CHANNEL, ANALYST)
-    workspace.press(slack_ids.ALERT_ON, "vip-risk", VIEWER)
+    workspace.press(action_ids.ALERT_ON, "vip-risk", VIEWER)
     workspace.api.wait("response_url")
     assert listed(database, settings)[0]["status"] == "muted"
-    workspace.press(slack_ids.ALERT_ON, "vip-risk", LEAD)
+    workspace.press(action_ids.ALERT_ON, "vip-risk", LEAD)
     wait(lambda: listed(database, settings)[0]["status"] == "on")
-    workspace.press(slack_ids.ALERT_MENU, "snooze|vip-risk")
+    workspace.press(action_ids.ALERT_MENU, "snooze|vip-risk")
     wait(lambda: listed(database, settings)[0]["status"] == "snoozed")
     workspace.run("alert unmute vip-risk")
     assert listed(database, settings)[0]["status"] == "on"
@@ -57,8 +57,8 @@ def test_viewer_sees_alerts_but_changes_none(workspace, database, settings):
     assert "analyst" in workspace.says("alert delete late", VIEWER)
     seen = workspace.run("alert list", VIEWER)
     assert "3 days" in words(seen["blocks"])
-    assert slack_ids.ALERT_MENU not in json.dumps(seen)
-    assert slack_ids.ALERT_MENU in json.dumps(workspace.run("alert list"))
+    assert action_ids.ALERT_MENU not in json.dumps(seen)
+    assert action_ids.ALERT_MENU in json.dumps(workspace.run("alert list"))
 
 
 @pytest.mark.nightly

@@ -13,7 +13,7 @@ from retention.lake import customer_directory
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
 from tests.world import one, scalars
-from workers import slack_ids
+from workers import action_ids
 from workers.customers.audience_filter import list_name
 from workers.delivery import render
 from workers.job_requests import AudienceSave
@@ -144,9 +144,9 @@ def saved(database) -> list[Audience]:
 
 def test_slack_saves_only_after_the_button_and_once(workspace, preview, database, settings):
     assert saved(database) == []
-    assert workspace.press(slack_ids.SAVE_AUDIENCE, preview, VIEWER).status == 200
-    assert workspace.press(slack_ids.SAVE_AUDIENCE, preview, ANALYST, at="7.7").status == 200
-    assert workspace.press(slack_ids.SAVE_AUDIENCE, preview, ANALYST, at="7.7").status == 200
+    assert workspace.press(action_ids.SAVE_AUDIENCE, preview, VIEWER).status == 200
+    assert workspace.press(action_ids.SAVE_AUDIENCE, preview, ANALYST, at="7.7").status == 200
+    assert workspace.press(action_ids.SAVE_AUDIENCE, preview, ANALYST, at="7.7").status == 200
     workspace.api.wait("response_url")
     from tests.workers.harness import wait
 
@@ -155,7 +155,7 @@ def test_slack_saves_only_after_the_button_and_once(workspace, preview, database
     assert audience.expression == "orders >= 5 and last_order < 60d"
     message = one(database, select(Outbox).where(Outbox.key == f"job:{preview}"))
     assert "12 customers" in words(message.payload["blocks"])
-    assert slack_ids.SAVE_AUDIENCE not in json.dumps(message.payload)
+    assert action_ids.SAVE_AUDIENCE not in json.dumps(message.payload)
 
 
 def of_twelve(database, settings, shop, expression="spent > 1", customers=72):
@@ -169,7 +169,7 @@ def test_name_taken_after_the_preview_is_not_replaced(
     workspace, preview, database, settings, shop, api
 ):
     of_twelve(database, settings, shop)
-    workspace.press(slack_ids.SAVE_AUDIENCE, preview, ANALYST)
+    workspace.press(action_ids.SAVE_AUDIENCE, preview, ANALYST)
     refusal = api.wait("response_url")["text"]
     assert all(part in refusal for part in ("72 customers", "spent &gt; 1", "12 customers"))
     assert [audience.expression for audience in saved(database)] == ["spent > 1"]
@@ -180,7 +180,7 @@ def test_seen_audience_is_replaced_by_the_button(workspace, preview, database, s
     with database.transaction() as session:
         job = session.get(Job, preview)
         job.result = {**job.result, "replaces": store.summary(saved(database)[0])}
-    workspace.press(slack_ids.SAVE_AUDIENCE, preview, ANALYST)
+    workspace.press(action_ids.SAVE_AUDIENCE, preview, ANALYST)
     until(lambda: [audience.customers for audience in saved(database)] == [12])
 
 
@@ -233,7 +233,7 @@ def test_preview_message_offers_to_save_and_names_the_count(home):
         message = session.scalars(select(Outbox).where(Outbox.key == f"job:{job.id}")).one()
         assert store.saved(session) == []
     assert "50 customers" in words(message.payload["blocks"])
-    assert slack_ids.SAVE_AUDIENCE in json.dumps(message.payload)
+    assert action_ids.SAVE_AUDIENCE in json.dumps(message.payload)
 
 
 def test_approver_may_use_audiences(workspace):

@@ -33,19 +33,19 @@ from tests.bot.slack.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.retention.campaigns.samples import a_body
 from tests.world import change, execute, read, scalar, scalars
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns import decisions, due_steps
 from workers.delivery import render
 
 
 def test_submit_and_approve_replace_buttons_by_person_and_time(workspace, database, draft, api):
-    workspace.press(slack_ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST)
     until(lambda: state(database) == "submitted")
-    assert slack_ids.APPROVE_CAMPAIGN in message(database)
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    assert action_ids.APPROVE_CAMPAIGN in message(database)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: state(database) == "approved")
     shown = message(database)
-    assert slack_ids.APPROVE_CAMPAIGN not in shown
+    assert action_ids.APPROVE_CAMPAIGN not in shown
     assert f"<@{LEAD}>" in shown
     assert f"<@{LEAD}> approved" in message(database, "campaign:c7:approved:1")
     rows = scalars(database, select(Outbox).where(Outbox.key.like("campaign:c7:%")))
@@ -54,7 +54,7 @@ def test_submit_and_approve_replace_buttons_by_person_and_time(workspace, databa
 
 @pytest.mark.parametrize("user", [ANALYST, VIEWER])
 def test_missing_role_is_explained_and_changes_nothing(workspace, database, submitted, api, user):
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", user)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", user)
     assert "you need approver" in whispered(api)
     assert f"<@{LEAD}>" in whispered(api)
     assert state(database) == "submitted"
@@ -65,7 +65,7 @@ def test_approver_who_edited_is_refused_with_the_reason(
 ):
     change(database, decisions.edit, Step("c7", LEAD, 1), Changes(holdout=0.2))
     submit(database, 2)
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:2", LEAD)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:2", LEAD)
     assert "somebody else" in whispered(api)
     assert state(database) == "submitted"
 
@@ -75,7 +75,7 @@ def test_stale_click_updates_the_message_and_explains(
 ):
     change(database, decisions.reject, Step("c7", ADMIN, 1), "not <now>")
     before = scalar(database, select(Outbox.revision).where(Outbox.key == KEY))
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     reply = whispered(api)
     assert "already rejected" in reply
     assert f"<@{ADMIN}>" in reply
@@ -98,7 +98,7 @@ def test_expired_campaign_names_no_person(workspace, database, submitted, settin
 
 def test_one_of_two_concurrent_approvers_wins(workspace, database, submitted, api):
     def press(user: str) -> None:
-        workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", user, at=f"2.{user}")
+        workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", user, at=f"2.{user}")
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(press, (LEAD, ADMIN)))
@@ -111,9 +111,9 @@ def test_one_of_two_concurrent_approvers_wins(workspace, database, submitted, ap
 
 def test_a_click_delivered_twice_acts_and_answers_once(workspace, database, draft, api):
     for _ in range(2):
-        workspace.press(slack_ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST, at="7.7")
+        workspace.press(action_ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST, at="7.7")
     until(lambda: state(database) == "submitted")
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: state(database) == "approved")
     until(lambda: len(api.named("response_url")) == 2)  # one for each of the two deeds
     assert scalar(database, select(func.count()).where(Audit.action == "campaign.submit")) == 1
@@ -122,8 +122,8 @@ def test_a_click_delivered_twice_acts_and_answers_once(workspace, database, draf
 @pytest.mark.parametrize(
     ("button", "view", "state_after", "verb"),
     [
-        (slack_ids.REJECT_CAMPAIGN, slack_ids.REJECT_VIEW, "rejected", "rejected"),
-        (slack_ids.STOP_CAMPAIGN, slack_ids.STOP_VIEW, "cancelled", "stopped"),
+        (action_ids.REJECT_CAMPAIGN, action_ids.REJECT_VIEW, "rejected", "rejected"),
+        (action_ids.STOP_CAMPAIGN, action_ids.STOP_VIEW, "cancelled", "stopped"),
     ],
 )
 def test_reject_requires_a_reason(
@@ -145,7 +145,8 @@ def test_stale_modal_updates_the_message_and_explains(
 ):
     approve(database, ADMIN)
     assert (
-        fill(workspace, slack_ids.REJECT_VIEW, f"c7:1:{CHANNEL}", LEAD, reason="late").status == 200
+        fill(workspace, action_ids.REJECT_VIEW, f"c7:1:{CHANNEL}", LEAD, reason="late").status
+        == 200
     )
     reply = api.wait("chat.postEphemeral")
     assert reply["user"] == LEAD
@@ -154,7 +155,7 @@ def test_stale_modal_updates_the_message_and_explains(
 
 
 def test_codes_go_to_the_direct_message(workspace, database, draft, api):
-    workspace.press(slack_ids.CAMPAIGN_CSV, "c7:1", ANALYST)
+    workspace.press(action_ids.CAMPAIGN_CSV, "c7:1", ANALYST)
     job = until(lambda: all_jobs(database))[0]
     assert (job.kind, job.channel) == ("campaign_csv", ANALYST)
     assert job.args == {"campaign_id": "c7", "part": "codes"}
@@ -206,7 +207,7 @@ def test_failed_confirmation_is_not_reported_as_a_failed_action(
         raise TimeoutError("The read operation timed out")
 
     monkeypatch.setattr("slack_sdk.webhook.WebhookClient.send", slow)
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: state(database) == "approved" and tried)
     until(lambda: "could not be shown" in caplog.text)
     assert len(tried) == 1
@@ -215,7 +216,7 @@ def test_failed_confirmation_is_not_reported_as_a_failed_action(
 
 def test_expired_trigger_asks_to_press_again(workspace, draft, api):
     api.answers["views.open"] = {"ok": False, "error": "expired_trigger_id"}
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     assert "Please press once more" in whispered(api)
 
 

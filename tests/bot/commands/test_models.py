@@ -16,7 +16,7 @@ from retention.feedback import Subject, record
 from retention.registry import store
 from tests.bot.slack.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, VIEWER, Workspace
-from workers import slack_ids
+from workers import action_ids
 
 METRICS = {"auc": 0.8, "log_loss": 0.3}
 
@@ -322,15 +322,15 @@ def test_retrain_button_queues_one_job(workspace, database, three, api):
         reasons = [{"check": "log_loss", "text": "it came out worse than promised"}]
         health = {"version": "churn-2", "at": clock.now(), "state": "decayed", "reasons": reasons}
         session.add(ModelHealth(**health, job_id="look1", alerted=True))
-    workspace.press(slack_ids.RETRAIN_MODEL, "look1", VIEWER)
+    workspace.press(action_ids.RETRAIN_MODEL, "look1", VIEWER)
     assert "you need analyst" in api.wait("response_url")["text"]
     for _ in range(2):
-        workspace.press(slack_ids.RETRAIN_MODEL, "look1", at="7.7")
+        workspace.press(action_ids.RETRAIN_MODEL, "look1", at="7.7")
     (job,) = until(lambda: [row for row in all_jobs(database) if row.kind == "retrain"])
     until(lambda: "start" in api.named("response_url")[-1]["text"])
     assert (job.requested_by, job.channel, job.args["models"]) == (ANALYST, "C0CRM", ["churn"])
     assert deeds(database) == [(ANALYST, "model.retrain", "churn-2")]
-    workspace.press(slack_ids.RETRAIN_MODEL, "look1", ADMIN)
+    workspace.press(action_ids.RETRAIN_MODEL, "look1", ADMIN)
     until(lambda: "asked for already" in api.named("response_url")[-1]["text"])
     reply = workspace.says("status")
     assert "no longer predicts well" in reply
@@ -339,7 +339,7 @@ def test_retrain_button_queues_one_job(workspace, database, three, api):
         database.transaction() as session
     ):  # the button is gone, so an old copy of it has to say what to do now
         session.get_one(Job, job.id).state = "cancelled"
-    workspace.press(slack_ids.RETRAIN_MODEL, "look1", at="8.8")
+    workspace.press(action_ids.RETRAIN_MODEL, "look1", at="8.8")
     result = until(
         lambda: next(
             (t for x in api.named("response_url") if "is cancelled" in (t := x["text"])), None

@@ -11,7 +11,7 @@ from retention.db.tables import Connection, Job, Source, Webhook
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, words
 from tests.workers.harness import wait
 from tests.world import one, scalars
-from workers import slack_ids
+from workers import action_ids
 
 NOON = datetime(2025, 7, 21, 12, 0, tzinfo=UTC)
 
@@ -33,11 +33,11 @@ def test_admin_sees_pauses_and_resumes_sources(workspace, database, orders):
     listed = workspace.run("source", ADMIN)
     assert "orders" in words(listed["blocks"])
     assert "every hour" in words(listed["blocks"])
-    assert slack_ids.SOURCE_MENU in json.dumps(listed)
+    assert action_ids.SOURCE_MENU in json.dumps(listed)
     assert "orders" in workspace.says("source show orders", ADMIN)
     workspace.run("source pause orders", ADMIN)
     assert state(database) == "paused"
-    workspace.press(slack_ids.SOURCE_MENU, "resume|orders", ADMIN)
+    workspace.press(action_ids.SOURCE_MENU, "resume|orders", ADMIN)
     wait(lambda: state(database) == "active")
 
 
@@ -45,7 +45,7 @@ def test_refused_person_learns_no_name_of_a_source(workspace, api, orders):
     refusal = workspace.run("source run X", ANALYST)["text"]
     assert "you need admin" in refusal
     assert "orders" not in refusal
-    workspace.press(slack_ids.SOURCE_ACCEPT, "X", ANALYST)
+    workspace.press(action_ids.SOURCE_ACCEPT, "X", ANALYST)
     shown = api.wait("response_url")["text"]
     assert "you need admin" in shown
     assert "orders" not in shown
@@ -53,7 +53,7 @@ def test_refused_person_learns_no_name_of_a_source(workspace, api, orders):
 
 def test_pull_and_import_anyway_queue_one_job_each(workspace, database, orders):
     workspace.run("source run orders", ADMIN)
-    workspace.press(slack_ids.SOURCE_ACCEPT, "orders", ADMIN)
+    workspace.press(action_ids.SOURCE_ACCEPT, "orders", ADMIN)
 
     def pulls() -> list:
         with database.reading() as session:
@@ -66,8 +66,8 @@ def test_pull_and_import_anyway_queue_one_job_each(workspace, database, orders):
 @pytest.mark.parametrize("typed", ["source list", "source run orders", "source pause orders"])
 def test_only_admins_use_sources(workspace, database, orders, typed):
     assert "admin" in workspace.says(typed, ANALYST)
-    workspace.press(slack_ids.SOURCE_MENU, "pause|orders", ANALYST)
-    workspace.press(slack_ids.SOURCE_ACCEPT, "orders", ANALYST)
+    workspace.press(action_ids.SOURCE_MENU, "pause|orders", ANALYST)
+    workspace.press(action_ids.SOURCE_ACCEPT, "orders", ANALYST)
     workspace.api.wait("response_url")
     assert state(database) == "active"
     assert scalars(database, select(Job)) == []

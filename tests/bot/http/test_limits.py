@@ -15,7 +15,7 @@ from tests.bot.slack.test_interactions import cohort, whispered  # noqa: F401 - 
 from tests.bot.slack.test_slash import all_jobs, until
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
 from tests.workers.harness import set_job
-from workers import slack_ids
+from workers import action_ids
 
 
 @pytest.fixture
@@ -71,9 +71,9 @@ def test_viewer_is_refused_before_an_open_request_is_mentioned(workspace):
 
 
 def test_second_press_of_download_joins_the_first(workspace, database, cohort, api):  # noqa: F811
-    workspace.press(slack_ids.COHORT_CSV, cohort, LEAD)
+    workspace.press(action_ids.COHORT_CSV, cohort, LEAD)
     until(lambda: len(api.named("response_url")) == 1)
-    workspace.press(slack_ids.COHORT_CSV, cohort, LEAD)
+    workspace.press(action_ids.COHORT_CSV, cohort, LEAD)
     until(lambda: len(api.named("response_url")) == 2)
     (job,) = all_jobs(database)
     reply = api.named("response_url")[-1]
@@ -83,7 +83,7 @@ def test_second_press_of_download_joins_the_first(workspace, database, cohort, a
 
 def test_second_press_on_home_opens_a_modal(workspace, database, api):
     for _ in range(2):
-        workspace.press_at_home(slack_ids.HOME_RUN, "digest", VIEWER)
+        workspace.press_at_home(action_ids.HOME_RUN, "digest", VIEWER)
         until(lambda: all_jobs(database))
     (job,) = all_jobs(database)
     assert f"already under way as job `{job.id}`" in words(api.wait("views.open")["view"]["blocks"])
@@ -107,9 +107,9 @@ def test_limit_of_open_jobs_is_explained(workspace, database):
 
 def test_burst_limit_holds_for_buttons(workspace, database, cohort, api):  # noqa: F811
     start_as_many_as_allowed(workspace, database, LEAD)
-    workspace.press_at_home(slack_ids.HOME_RUN, "digest", LEAD)
+    workspace.press_at_home(action_ids.HOME_RUN, "digest", LEAD)
     assert "at most 10 jobs in 10 seconds" in words(api.wait("views.open")["view"]["blocks"])
-    workspace.press(slack_ids.COHORT_CSV, cohort, LEAD)
+    workspace.press(action_ids.COHORT_CSV, cohort, LEAD)
     assert "at most 10 jobs in 10 seconds" in whispered(api)
     assert len(all_jobs(database)) == 10
 
@@ -120,7 +120,7 @@ def test_retry_button_respects_the_open_limit(workspace, database, api):
         if top == 1:
             (failed,) = all_jobs(database)
             set_job(database, failed.id, state="failed")
-    workspace.press(slack_ids.RETRY_JOB, failed.id)
+    workspace.press(action_ids.RETRY_JOB, failed.id)
     assert "at most 3 At-risk list jobs" in whispered(api)
     assert "at most 3 At-risk list jobs" in workspace.run(f"jobs retry {failed.id}")["text"]
 
@@ -165,7 +165,7 @@ def spent_bucket(full_bucket):
 
 
 def test_clicks_and_modals_above_the_limit_are_refused(spent_bucket, api):
-    assert spent_bucket.press(slack_ids.RETRY_JOB, "x", LEAD).status == 200
+    assert spent_bucket.press(action_ids.RETRY_JOB, "x", LEAD).status == 200
     assert "at most 30 commands and clicks" in whispered(api)
     answer = spent_bucket.interact("view_submission.json", LEAD)  # it keeps what was typed
     assert answer.status == 200

@@ -15,7 +15,7 @@ from retention.db.tables import Delivery, Outbox, StoredClick
 from tests.bot.real_server import RunningBot, running_bot
 from tests.bot.slack.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, PAYLOADS, stored
-from workers import slack_ids
+from workers import action_ids
 
 
 def body_of(action_id: str, value: str, **action: str) -> dict:
@@ -60,7 +60,7 @@ def unfinished(database) -> list[str]:
 
 @pytest.mark.nightly
 def test_an_answered_click_is_done_after_a_kill_and_a_restart(settings, database):
-    pressed = click(slack_ids.RUN_COMMAND, "sweep", "1.1")
+    pressed = click(action_ids.RUN_COMMAND, "sweep", "1.1")
     with running_bot(settings) as bot:
         press_and_kill(bot, database, pressed)
     with running_bot(settings):
@@ -71,12 +71,12 @@ def test_an_answered_click_is_done_after_a_kill_and_a_restart(settings, database
 @pytest.mark.nightly
 def test_each_of_six_clicks_before_a_kill_acts_once(settings, database):
     with running_bot(settings) as bot:
-        press_and_kill(bot, database, click(slack_ids.RUN_COMMAND, "sweep --tier low", "1.0"))
+        press_and_kill(bot, database, click(action_ids.RUN_COMMAND, "sweep --tier low", "1.0"))
     state = "queued"
     for number in range(1, 6):
         with running_bot(settings) as bot:
             until(lambda: states(database) == [state])  # noqa: B023
-            action = slack_ids.RETRY_JOB if state == "cancelled" else slack_ids.CANCEL_JOB
+            action = action_ids.RETRY_JOB if state == "cancelled" else action_ids.CANCEL_JOB
             state = "queued" if state == "cancelled" else "cancelled"
             press_and_kill(bot, database, click(action, all_jobs(database)[0].id, f"1.{number}"))
     with running_bot(settings):
@@ -85,20 +85,20 @@ def test_each_of_six_clicks_before_a_kill_acts_once(settings, database):
 
 
 def test_a_finished_click_leaves_no_row(workspace, database, api):
-    workspace.press(slack_ids.CANCEL_JOB, "nope")
+    workspace.press(action_ids.CANCEL_JOB, "nope")
     api.wait("response_url")
     until(lambda: not unfinished(database))
 
 
 def test_a_repeated_click_that_was_done_acts_no_second_time(workspace, database, api):
     """The bot died after the effect, and before the click was deleted."""
-    body = body_of(slack_ids.RUN_COMMAND, "sweep", action_ts="9.9")
+    body = body_of(action_ids.RUN_COMMAND, "sweep", action_ts="9.9")
     workspace.send(
-        click(slack_ids.RUN_COMMAND, "sweep", "9.9"), "application/x-www-form-urlencoded"
+        click(action_ids.RUN_COMMAND, "sweep", "9.9"), "application/x-www-form-urlencoded"
     )
     until(lambda: states(database) == ["queued"] and not unfinished(database))
     with database.transaction() as session:
-        session.add(StoredClick(key=f"click:{ADMIN}:9.9:{slack_ids.RUN_COMMAND}", body=body))
+        session.add(StoredClick(key=f"click:{ADMIN}:9.9:{action_ids.RUN_COMMAND}", body=body))
     clicks.repeat_unfinished(workspace.app, database, clock.wall())
     until(lambda: not unfinished(database))
     assert states(database) == ["queued"]
@@ -109,17 +109,17 @@ def test_a_stored_click_has_no_content_of_its_window():
     window = {"id": "V1", "type": "modal", "hash": "1.a", "state": {"values": {"copy": {}}}}
     window |= {"callback_id": "note", "private_metadata": "c7:1", "title": shown}
     window["blocks"] = [{"type": "section", "text": shown}]
-    body = body_of(slack_ids.RUN_COMMAND, "sweep") | {"view": window}
+    body = body_of(action_ids.RUN_COMMAND, "sweep") | {"view": window}
     needed = clicks.needed(body)
     assert "Marta" not in json.dumps(needed)
     assert Click.of(needed) == Click.of(body)
 
 
 def test_an_old_click_is_not_repeated_and_its_person_hears_it(workspace, database):
-    key = f"click:{ADMIN}:8.8:{slack_ids.RUN_COMMAND}"
+    key = f"click:{ADMIN}:8.8:{action_ids.RUN_COMMAND}"
     now = clock.wall()
     with database.transaction() as session:
-        body, at = body_of(slack_ids.RUN_COMMAND, "sweep"), now - timedelta(minutes=11)
+        body, at = body_of(action_ids.RUN_COMMAND, "sweep"), now - timedelta(minutes=11)
         session.add(StoredClick(key=key, body=body, at=at))
     clicks.repeat_unfinished(workspace.app, database, now)
     assert (states(database), unfinished(database)) == ([], [])
@@ -128,7 +128,7 @@ def test_an_old_click_is_not_repeated_and_its_person_hears_it(workspace, databas
 
 def test_an_erasure_empties_the_stored_clicks(database, settings):
     with database.transaction() as session:
-        session.add(StoredClick(key="click:1", body=body_of(slack_ids.RUN_COMMAND, "score k7")))
+        session.add(StoredClick(key="click:1", body=body_of(action_ids.RUN_COMMAND, "score k7")))
     with database.transaction() as session:
         erasure.erase_from_sql(session, ["k7"])
     assert unfinished(database) == []

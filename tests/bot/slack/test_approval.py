@@ -25,7 +25,7 @@ from tests.bot.campaign import (
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.world import change, scalar, scalars
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns import due_steps
 
 
@@ -46,16 +46,16 @@ def large(workspace, database, settings) -> str:
 
 def test_large_campaign_needs_two_approvals_and_shows_progress(workspace, database, large, api):
     assert "Two other people have to approve it" in message(database)
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: "1 of 2 approvals" in message(database, "campaign:c7:first:1"))
     assert "1 of 2 approvals" in whispered(api)
     assert "because its audience is above what one person may approve alone" in message(database)
     assert f"<@{LEAD}> approved it; one more approval is needed" in message(database)
     assert state(database) == "submitted"
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", LEAD, at="8.1")
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", LEAD, at="8.1")
     until(lambda: len(api.named("response_url")) == 2)
     assert "You approved version 1" in words(api.named("response_url")[1]["blocks"])
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", ADMIN)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", ADMIN)
     until(lambda: state(database) == "approved")
     assert f"<@{LEAD}> and <@{ADMIN}>" in message(database)
 
@@ -70,7 +70,7 @@ def test_two_of_three_concurrent_approvals_count(workspace, database, large, set
     _grant(database, "U0THIRD")
 
     def press(user: str) -> None:
-        workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", user, at=f"2.{user}")
+        workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", user, at=f"2.{user}")
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(press, (LEAD, ADMIN, "U0THIRD")))
@@ -86,21 +86,21 @@ def test_two_of_three_concurrent_approvals_count(workspace, database, large, set
 def test_anyone_can_stop_a_campaign_during_its_clearance_time(
     workspace, database, submitted, settings, api
 ):
-    workspace.press(slack_ids.STOP_CAMPAIGN, "c7:1", VIEWER)
+    workspace.press(action_ids.STOP_CAMPAIGN, "c7:1", VIEWER)
     assert "before its approval" in whispered(api)
     approve(database)
     thread = "campaign:c7:clearance:1"
-    assert slack_ids.STOP_CAMPAIGN in message(database, thread)
-    workspace.press(slack_ids.STOP_CAMPAIGN, "c7:1", VIEWER, at="8.2")
+    assert action_ids.STOP_CAMPAIGN in message(database, thread)
+    workspace.press(action_ids.STOP_CAMPAIGN, "c7:1", VIEWER, at="8.2")
     fill(
         workspace,
-        slack_ids.STOP_VIEW,
+        action_ids.STOP_VIEW,
         opened(api)["private_metadata"],
         VIEWER,
         reason="the price is wrong",
     )
     assert state(database) == "cancelled"
-    assert slack_ids.STOP_CAMPAIGN not in message(database, thread)
+    assert action_ids.STOP_CAMPAIGN not in message(database, thread)
     assert f"stopped by <@{VIEWER}>" in message(database, thread)
 
 
@@ -120,7 +120,7 @@ def _grant(database, *users: str, role="approver") -> None:
 
 def requests(database) -> set[str]:
     rows = scalars(database, select(Outbox).where(Outbox.key.like("campaign:c7:request:%")))
-    return {row.channel for row in rows if slack_ids.APPROVE_CAMPAIGN in str(row.payload)}
+    return {row.channel for row in rows if action_ids.APPROVE_CAMPAIGN in str(row.payload)}
 
 
 def test_submission_asks_each_approver_until_it_is_decided(workspace, database, draft, settings):
@@ -129,7 +129,7 @@ def test_submission_asks_each_approver_until_it_is_decided(workspace, database, 
     submit(database)
     assert requests(database) == {ADMIN, LEAD}
     assert f"<@{LEAD}>" not in message(database, "campaign:c7:submitted:1")
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: state(database) == "approved")
     assert requests(database) == set()
 
@@ -160,7 +160,7 @@ def test_first_of_two_approvals_asks_those_whom_the_submission_did_not(
 
 def test_first_of_two_approvals_mentions_many_others_in_the_thread(workspace, database, large):
     _grant(database, *(f"U0A{number}" for number in range(6)))
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: "<@U0A5>" in message(database, "campaign:c7:first:1"))
 
 
@@ -187,10 +187,10 @@ def test_approvers_are_reminded_once_by_direct_message(workspace, database, larg
     }
     mine = f"campaign:c7:reminder:1:{ADMIN}"
     assert "a second approval" in message(database, mine)
-    assert slack_ids.APPROVE_CAMPAIGN in message(database, mine)
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", "U0THIRD")
+    assert action_ids.APPROVE_CAMPAIGN in message(database, mine)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", "U0THIRD")
     until(lambda: state(database) == "approved")
-    assert slack_ids.APPROVE_CAMPAIGN not in message(database, mine)
+    assert action_ids.APPROVE_CAMPAIGN not in message(database, mine)
     assert "needs nothing from you" in message(database, mine)
 
 
@@ -205,10 +205,10 @@ def test_edit_keeps_reminders_of_older_versions(workspace, database, large, sett
         return scalar(database, select(Outbox.revision).where(Outbox.key == key))
 
     before = {of: revision(of) for of in (1, 2)}
-    assert slack_ids.APPROVE_CAMPAIGN not in message(database, f"campaign:c7:reminder:1:{ADMIN}")
+    assert action_ids.APPROVE_CAMPAIGN not in message(database, f"campaign:c7:reminder:1:{ADMIN}")
     edit(database, 3, holdout=0.12)
     assert revision(1) == before[1]
-    assert slack_ids.APPROVE_CAMPAIGN not in message(database, f"campaign:c7:reminder:2:{ADMIN}")
+    assert action_ids.APPROVE_CAMPAIGN not in message(database, f"campaign:c7:reminder:2:{ADMIN}")
 
 
 def test_expired_decisions_and_approvals_are_announced_in_the_thread(
@@ -241,8 +241,8 @@ def with_calls(workspace, database, settings) -> str:
 def approve_choosing(workspace, person: str) -> None:
     def fill_in(payload):
         payload["response_url"] = workspace.api.url + "response_url"
-        payload["actions"][0] |= {"action_id": slack_ids.APPROVE_CAMPAIGN, "value": "c7:1"}
-        chosen = {slack_ids.CALL_OWNER: {"type": "users_select", "selected_user": person}}
+        payload["actions"][0] |= {"action_id": action_ids.APPROVE_CAMPAIGN, "value": "c7:1"}
+        chosen = {action_ids.CALL_OWNER: {"type": "users_select", "selected_user": person}}
         payload["state"] = {"values": {"campaign.c7.calls": chosen}}
 
     workspace.interact("block_actions.json", LEAD, fill_in)
@@ -261,7 +261,7 @@ def test_approval_stores_who_was_chosen_for_the_calls(workspace, database, with_
 
 
 def test_approver_makes_the_calls_if_nobody_was_chosen(workspace, database, with_calls):
-    workspace.press(slack_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
+    workspace.press(action_ids.APPROVE_CAMPAIGN, "c7:1", LEAD)
     until(lambda: state(database) == "approved")
     assert owner(database) == LEAD
 

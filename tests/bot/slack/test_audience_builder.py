@@ -10,10 +10,10 @@ from retention.audiences import store
 from retention.db.tables import Job
 from tests.bot.wire import ANALYST, VIEWER, stored, words
 from tests.workers.harness import wait
-from workers import slack_ids
+from workers import action_ids
 
-FIELD = f"{slack_ids.AUDIENCE_FIELD}.field"
-OPERATOR = f"{slack_ids.AUDIENCE_FIELD}.operator"
+FIELD = f"{action_ids.AUDIENCE_FIELD}.field"
+OPERATOR = f"{action_ids.AUDIENCE_FIELD}.operator"
 
 
 def chosen(value: str) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def form(*rows: tuple[str, str, str], name="loyal", join="all", typed="", exclud
 
 def build(workspace, values: dict) -> dict:
     metadata, state = json.dumps({"rows": 3}), {"values": values}
-    return workspace.submit(slack_ids.AUDIENCE_VIEW, metadata, {}, state=state)
+    return workspace.submit(action_ids.AUDIENCE_VIEW, metadata, {}, state=state)
 
 
 def blocks_of(view: dict) -> dict:
@@ -80,9 +80,9 @@ def test_rows_are_counted_and_saved_with_the_count(workspace, database, settings
 
 def test_nothing_is_saved_before_the_count_is_there(workspace, database, settings):
     metadata = {"name": "x", "expression": "risk = high", "exclude": False, "job": "none"}
-    answer = workspace.submit(slack_ids.AUDIENCE_SAVE_VIEW, json.dumps(metadata), {})
+    answer = workspace.submit(action_ids.AUDIENCE_SAVE_VIEW, json.dumps(metadata), {})
     assert answer["response_action"] == "update"
-    assert answer["view"]["callback_id"] == slack_ids.AUDIENCE_SAVE_VIEW
+    assert answer["view"]["callback_id"] == action_ids.AUDIENCE_SAVE_VIEW
     with database.reading() as session:
         assert store.saved(session) == []
 
@@ -110,7 +110,7 @@ def test_viewer_cannot_save_a_counted_audience(workspace, database, settings, sh
     wait(lambda: stored(database, Job))
     job = finish(database, 3, shop.end)
     metadata = {"name": "x", "expression": "orders > 2", "exclude": False, "job": job.id}
-    workspace.submit(slack_ids.AUDIENCE_SAVE_VIEW, json.dumps(metadata), {}, VIEWER)
+    workspace.submit(action_ids.AUDIENCE_SAVE_VIEW, json.dumps(metadata), {}, VIEWER)
     with database.reading() as session:
         assert store.saved(session) == []
 
@@ -120,7 +120,7 @@ def test_preview_opens_the_builder_with_its_rows_and_known_attributes(
 ):
     workspace.run("audience save loyal orders > 5 or city = Berlin --exclude")
     job = finish(database, 3, shop.end)
-    workspace.press(slack_ids.EDIT_AUDIENCE, job.id)
+    workspace.press(action_ids.EDIT_AUDIENCE, job.id)
     view = api.wait("views.open")["view"]
     blocks = blocks_of(view)
     first = blocks["row.0"]["elements"][0]
@@ -135,7 +135,7 @@ def test_preview_opens_the_builder_with_its_rows_and_known_attributes(
 def test_mixed_expression_is_opened_as_text(workspace, database, shop, api):
     workspace.run("audience save loyal orders > 5 or city = Berlin and value > 3")
     job = finish(database, 3, shop.end)
-    workspace.press(slack_ids.EDIT_AUDIENCE, job.id)
+    workspace.press(action_ids.EDIT_AUDIENCE, job.id)
     view = api.wait("views.open")["view"]
     blocks = blocks_of(view)
     assert blocks["typed"]["element"]["initial_value"] == (
@@ -144,7 +144,7 @@ def test_mixed_expression_is_opened_as_text(workspace, database, shop, api):
 
 
 def test_new_audience_starts_with_pickers_and_a_menu_of_risks(workspace, api):
-    workspace.press(slack_ids.EDIT_AUDIENCE, "new")
+    workspace.press(action_ids.EDIT_AUDIENCE, "new")
     blocks = blocks_of(api.wait("views.open")["view"])
     fields = [
         blocks[f"row.{number}"]["elements"][0]["initial_option"]["value"] for number in range(4)

@@ -18,7 +18,7 @@ from retention.audiences.plain import understand
 from retention.db.tables import Job
 from tests import world
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, stored, words
-from workers import slack_ids
+from workers import action_ids
 from workers.schedule.cadence import parse_every
 
 COMMANDS = {entry.name: entry for entry in entries(root(), where=SLACK)}
@@ -96,10 +96,10 @@ def test_retention_alone_opens_a_window_with_the_commands_of_the_role(workspace)
 def state(command, **values):
     task = {"selected_option": {"value": command}}
     fields = {
-        f"{command}:{name}": {slack_ids.BUILDER_FIELD: {"value": value}}
+        f"{command}:{name}": {action_ids.BUILDER_FIELD: {"value": value}}
         for name, value in values.items()
     }
-    return {"task": {slack_ids.BUILDER_TASK: task}, **fields}
+    return {"task": {action_ids.BUILDER_TASK: task}, **fields}
 
 
 def in_window(
@@ -111,7 +111,7 @@ def in_window(
         "id": "V1",
         "hash": f"h{workspace.count}",
         "type": "modal",
-        "callback_id": slack_ids.BUILDER_VIEW,
+        "callback_id": action_ids.BUILDER_VIEW,
         "private_metadata": place,
         "blocks": [{"type": "input", "block_id": name} for name in ("task", *fields)],
         "state": {"values": values},
@@ -122,7 +122,7 @@ def in_window(
         payload["view"] = {**payload["view"], **view}
         if kind == "home_action.json":
             payload["actions"][0] |= {
-                "action_id": slack_ids.BUILDER_TASK,
+                "action_id": action_ids.BUILDER_TASK,
                 "block_id": "task",
                 "value": "",
                 "selected_option": {"value": chosen},
@@ -191,7 +191,7 @@ def test_unfinished_quotes_do_not_cover_the_window(workspace):
 def test_save_an_audience_opens_its_pickers_in_the_same_window(workspace):
     in_window(workspace, "home_action.json", state("audience save"), chosen="audience save")
     view = workspace.api.wait("views.update")["view"]
-    assert view["callback_id"] == slack_ids.AUDIENCE_VIEW
+    assert view["callback_id"] == action_ids.AUDIENCE_VIEW
     assert {"row.0", "tier.0", "typed"} <= {block.get("block_id") for block in view["blocks"]}
 
 
@@ -254,7 +254,7 @@ def test_button_of_a_saved_audience_opens_a_filled_form(
     counted = store.Counted(3, datetime(2017, 10, 2, tzinfo=UTC))
     condition = understand("risk >= high")
     world.change(database, store.save, "vips", condition, counted=counted, by=ANALYST)
-    workspace.press(f"{slack_ids.BUILDER_START}.{kind}", f"{kind}|vips")
+    workspace.press(f"{action_ids.BUILDER_START}.{kind}", f"{kind}|vips")
     view = workspace.api.wait("views.open")["view"]
     shown = {}
     for block in view["blocks"]:
@@ -272,7 +272,7 @@ def test_run_from_home_says_that_the_answer_is_under_messages(workspace):
 
 
 def test_button_of_help_opens_its_group(workspace):
-    workspace.press(slack_ids.OPEN_BUILDER, "win", LEAD)
+    workspace.press(action_ids.OPEN_BUILDER, "win", LEAD)
     view = workspace.api.wait("views.open")["view"]
     assert {command.split()[0] for command in offered(view)} == {"campaign"}
     assert Place.of(view["private_metadata"]).channel

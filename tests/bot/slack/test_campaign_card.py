@@ -33,7 +33,7 @@ from tests.bot.slack.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, stored, words
 from tests.retention.campaigns.samples import a_body
 from tests.world import scalar
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns.follow_ups import follow_up_request
 from workers.delivery import render
 
@@ -51,8 +51,8 @@ RESULT = {
 
 def _save_texts(workspace, **texts: str) -> None:
     """Submit the window of the text."""
-    values = {name: {slack_ids.PREVIEW_COPY: {"value": text}} for name, text in texts.items()}
-    workspace.submit(slack_ids.COPY_VIEW, "c7:1:C0CRM", {}, state={"values": values})
+    values = {name: {action_ids.PREVIEW_COPY: {"value": text}} for name, text in texts.items()}
+    workspace.submit(action_ids.COPY_VIEW, "c7:1:C0CRM", {}, state={"values": values})
 
 
 def _inputs(api) -> dict[str, dict]:
@@ -132,7 +132,7 @@ def test_first_line_of_an_inconclusive_result_names_the_needed_size():
 def test_result_without_a_measurable_next_draft_has_no_button(advice):
     follow = {"action": None, "customers": 37, "reachable": 37}
     blocks = _card(_campaign("closed", RESULT | {"advice": advice, "follow": follow}))
-    assert slack_ids.FOLLOW_UP not in _buttons(blocks)
+    assert action_ids.FOLLOW_UP not in _buttons(blocks)
     assert "37 customers can get it" in words(blocks)
 
 
@@ -156,7 +156,7 @@ def test_result_that_needs_more_customers_than_the_shop_has_says_what_to_do():
 def test_result_shows_promise_and_measurement_and_its_next_step():
     blocks = _card(_campaign("closed", RESULT))
     assert "*Promised against measured* Promised €31" in words(blocks)
-    assert _buttons(blocks) == [slack_ids.FOLLOW_UP]
+    assert _buttons(blocks) == [action_ids.FOLLOW_UP]
     assert '"c7:1:larger"' in json.dumps(blocks)
 
 
@@ -194,13 +194,13 @@ def test_warning_and_remedy_of_a_draft_stand_at_its_top():
     assert "Too small." in words(blocks[:1])
     assert _buttons(blocks) == [
         "campaign.widen",
-        slack_ids.SUBMIT_CAMPAIGN,
-        slack_ids.EDIT_CAMPAIGN,
+        action_ids.SUBMIT_CAMPAIGN,
+        action_ids.EDIT_CAMPAIGN,
     ]
 
 
 def test_picture_is_stored_once_per_version(workspace, database, draft, settings):
-    workspace.press(slack_ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.SUBMIT_CAMPAIGN, "c7:1", ANALYST)
     until(lambda: state(database) == "submitted")
     files = select(func.count()).select_from(File)
     assert scalar(database, files) == 1
@@ -212,19 +212,19 @@ def test_picture_is_stored_once_per_version(workspace, database, draft, settings
 
 
 def test_details_open_for_everyone(workspace, draft, api):
-    workspace.press(slack_ids.CAMPAIGN_MENU, "details|c7:1", VIEWER)
+    workspace.press(action_ids.CAMPAIGN_MENU, "details|c7:1", VIEWER)
     shown = words(opened(api)["blocks"])
     assert "Excluded: 7 without consent" in shown
     assert "drafted it" in shown
 
 
 def test_menu_of_another_version_is_explained(workspace, draft, api):
-    workspace.press(slack_ids.CAMPAIGN_MENU, "dance|c7:1", ANALYST)
+    workspace.press(action_ids.CAMPAIGN_MENU, "dance|c7:1", ANALYST)
     assert "another version of the desk" in whispered(api)
 
 
 def test_preview_opens_a_window_that_a_job_fills(workspace, database, draft, api):
-    workspace.press(slack_ids.PREVIEW_EMAIL, "c7:1", ANALYST)
+    workspace.press(action_ids.PREVIEW_EMAIL, "c7:1", ANALYST)
     assert "Writing the message" in words(opened(api)["blocks"])
     (job,) = until(lambda: all_jobs(database))
     assert (job.kind, job.channel, job.thread_key) == ("campaign_preview", None, None)
@@ -232,7 +232,7 @@ def test_preview_opens_a_window_that_a_job_fills(workspace, database, draft, api
 
 
 def test_result_so_far_is_in_the_thread_of_the_card(workspace, database, draft):
-    workspace.press(slack_ids.CAMPAIGN_MENU, "look|c7:1", ANALYST)
+    workspace.press(action_ids.CAMPAIGN_MENU, "look|c7:1", ANALYST)
     (job,) = until(lambda: all_jobs(database))
     assert (job.kind, job.channel, job.thread_key) == ("campaign_look", CHANNEL, KEY)
     assert [row.key for row in stored(database, Outbox)] == [KEY]  # no progress beside the card
@@ -240,7 +240,7 @@ def test_result_so_far_is_in_the_thread_of_the_card(workspace, database, draft):
 
 def test_preview_of_an_older_version_updates_the_card(workspace, database, draft, settings, api):
     edit(database, holdout=0.2)
-    workspace.press(slack_ids.PREVIEW_EMAIL, "c7:1", ANALYST)
+    workspace.press(action_ids.PREVIEW_EMAIL, "c7:1", ANALYST)
     assert "has been edited since" in whispered(api)
     assert not all_jobs(database)
 
@@ -257,7 +257,7 @@ def test_preview_of_an_older_version_updates_the_card(workspace, database, draft
 def test_advice_has_a_button_that_drafts_it(workspace, database, draft, following, expected):
     request = follow_up_request(campaign_data(_campaign()), following)
     assert request.model_dump(exclude_defaults=True) | {"tier": request.tier} == expected
-    workspace.press(slack_ids.FOLLOW_UP, f"c7:1:{following}", ANALYST)
+    workspace.press(action_ids.FOLLOW_UP, f"c7:1:{following}", ANALYST)
     (job,) = until(lambda: all_jobs(database))
     assert job.kind == "campaign_draft"
     assert job.args["discount"] == expected.get("discount")
@@ -267,7 +267,7 @@ def test_advice_has_a_button_that_drafts_it(workspace, database, draft, followin
 
 
 def test_edit_window_uses_pickers_instead_of_text(workspace, draft, api):
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     kinds = {name: element["type"] for name, element in _inputs(api).items()}
     numbers = ("discount", "amount", "min_order", "holdout", "budget", "expires")
     assert {kinds[name] for name in numbers} == {"number_input"}
@@ -286,14 +286,14 @@ def test_chosen_time_and_approver_are_stored_and_shown(workspace, database, sett
         "send_on": {"selected_date_time": int(at.timestamp())},
         "approver": {"selected_option": {"value": LEAD}},
     }
-    assert fill(workspace, slack_ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **typed).body == ""
+    assert fill(workspace, action_ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **typed).body == ""
     body = scalar(database, select(Campaign.body))
     assert (body["approver"], body["send_on"]) == (LEAD, at.isoformat().replace("+00:00", "Z"))
     diff = message(database, "campaign:c7:edited:2")
     assert "Hold-out group: 15% \\u2192 20%" in diff
     assert f"Approver: anyone \\u2192 <@{LEAD}>" in diff
     assert f"<@{ANALYST}> edited it" in diff
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:2", ANALYST)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:2", ANALYST)
     assert _inputs(api)["send_on"]["initial_date_time"] == int(at.timestamp())
     submit(database, 2)
     assert "waits for your decision" in message(database, f"campaign:c7:request:2:{LEAD}")
@@ -308,13 +308,13 @@ def test_removing_the_time_sends_as_soon_as_possible(workspace, database, settin
         "soon": {"selected_options": [{"value": "soon"}]},
         "copy": "Hello {name}: {code}",
     }
-    assert fill(workspace, slack_ids.EDIT_VIEW, "c7:2:C0CRM", ANALYST, **typed).body == ""
+    assert fill(workspace, action_ids.EDIT_VIEW, "c7:2:C0CRM", ANALYST, **typed).body == ""
     assert scalar(database, select(Campaign.body))["send_on"] is None
 
 
 def offered_approvers(workspace, api, user) -> list[str]:
     api.calls.clear()
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:1", user)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", user)
     return [option["value"] for option in _inputs(api)["approver"]["options"]]
 
 
@@ -326,7 +326,7 @@ def test_window_offers_only_people_who_can_approve(workspace, database, draft, a
 def test_choosing_any_approver_removes_the_chosen_one(workspace, database, settings, draft):
     edit(database, approver=LEAD)
     typed = {"name": "May", "copy": "Hi", "approver": {"selected_option": {"value": "anyone"}}}
-    assert fill(workspace, slack_ids.EDIT_VIEW, "c7:2:C0", ANALYST, **typed).body == ""
+    assert fill(workspace, action_ids.EDIT_VIEW, "c7:2:C0", ANALYST, **typed).body == ""
     assert scalar(database, select(Campaign.body))["approver"] is None
 
 
@@ -353,7 +353,7 @@ def test_approve_shows_what_changed_since_the_submission(workspace, database, se
     submit(database, 3)
     payload = scalar(database, select(Outbox.payload).where(Outbox.key == KEY))
     buttons = {element["action_id"]: element for element in payload["blocks"][-1]["elements"]}
-    approve = buttons[slack_ids.APPROVE_CAMPAIGN]
+    approve = buttons[action_ids.APPROVE_CAMPAIGN]
     text = approve["confirm"]["text"]["text"]
     assert "Changed since version 1: Offer: 10% coupon → 15% coupon" in text
     assert len(text) <= 300
@@ -364,7 +364,7 @@ def test_approve_shows_what_changed_since_the_submission(workspace, database, se
 
 def _typed(workspace, action: str, text: str, user: str = ANALYST, target="c7:1:C0CRM"):
     def change(payload):
-        state = {"values": {"copy": {slack_ids.PREVIEW_COPY: {"value": text}}}}
+        state = {"values": {"copy": {action_ids.PREVIEW_COPY: {"value": text}}}}
         payload["view"] = {"id": "V1", "private_metadata": target, "state": state}
         payload["actions"][0] |= {"action_id": action, "value": "c7:1"}
 
@@ -377,12 +377,12 @@ def _updated(api) -> str:
 
 
 def test_text_window_previews_three_customers(workspace, draft, api):
-    workspace.press(slack_ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
+    workspace.press(action_ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
     shown = words(opened(api)["blocks"])
     assert shown.count("Hello …: XXXX-XXXX-XXXX") == 3
     assert "{expires}" in shown
     assert "k1" not in shown.split()
-    _typed(workspace, slack_ids.PREVIEW_COPY, "Dear {name}, {discount}")
+    _typed(workspace, action_ids.PREVIEW_COPY, "Dear {name}, {discount}")
     assert _updated(api).count("Dear …, 10") == 3
 
 
@@ -390,16 +390,16 @@ def test_text_window_names_customers_without_a_value(workspace, database, draft,
     with database.transaction() as session:
         row = session.scalars(select(Assignment).where(Assignment.customer_id == "k5")).one()
         row.offer = {**row.offer, "named": False}
-    _typed(workspace, slack_ids.PREVIEW_COPY, "Hello {name}, {items}")
+    _typed(workspace, action_ids.PREVIEW_COPY, "Hello {name}, {items}")
     shown = _updated(api)
     assert "`{name}` is empty for 1 of 100 customers" in shown
     assert "`{items}` is empty for 100 of 100 customers" in shown
 
 
 def test_unknown_variable_is_explained_in_the_window(workspace, database, draft, api):
-    _typed(workspace, slack_ids.PREVIEW_COPY, "Dear {nobody}")
+    _typed(workspace, action_ids.PREVIEW_COPY, "Dear {nobody}")
     assert "{nobody}" in _updated(api)
-    _typed(workspace, slack_ids.SEND_TO_ME, "Dear {nobody}")
+    _typed(workspace, action_ids.SEND_TO_ME, "Dear {nobody}")
     assert not all_jobs(database)
 
 
@@ -412,7 +412,7 @@ def mail_server(monkeypatch):
 def test_send_to_me_says_at_once_why_it_cannot(workspace, database, draft, api, missing):
     profile = {} if missing.startswith("users") else {"email": "ana@shop.example"}
     api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
-    _typed(workspace, slack_ids.SEND_TO_ME, "Dear {name}")
+    _typed(workspace, action_ids.SEND_TO_ME, "Dear {name}")
     shown = _updated(api)
     assert "No test e-mail was sent" in shown
     assert missing in shown
@@ -423,7 +423,7 @@ def test_send_to_me_says_at_once_why_it_cannot(workspace, database, draft, api, 
 def test_send_to_me_sends_a_test_to_the_own_address(workspace, database, draft, api, mail_server):
     profile = {"email": "ana@shop.example", "real_name": "Ana Moreau"}
     api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
-    _typed(workspace, slack_ids.SEND_TO_ME, "Dear {name}")
+    _typed(workspace, action_ids.SEND_TO_ME, "Dear {name}")
     (job,) = until(lambda: all_jobs(database))
     asked = (job.kind, job.channel, job.args["copy_text"])
     assert asked == ("campaign_preview", ANALYST, "Dear {name}")
@@ -463,7 +463,7 @@ def _with_a_reminder(database, settings) -> None:
 
 def test_reminder_has_a_text_of_its_own_in_the_window(workspace, database, settings, api):
     _with_a_reminder(database, settings)
-    workspace.press(slack_ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
+    workspace.press(action_ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
     assert _inputs(api).keys() == {"copy", "reminder"}
     texts = ("Dear {name}: {code}", "We miss you, {name}")
     _save_texts(workspace, copy=texts[0], reminder=texts[1])
@@ -481,7 +481,7 @@ def test_unchanged_reminder_in_the_window_stays_the_default(workspace, database,
     own = settings.home / "email_text" / "en.toml"
     own.parent.mkdir(parents=True, exist_ok=True)
     own.write_text('[text]\nreminder = "Dear {name}, our own words."\n', encoding="utf-8")
-    workspace.press(slack_ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
+    workspace.press(action_ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
     reminder = _inputs(api)["reminder"]["initial_value"]
     _save_texts(workspace, copy="Dear {name}: {code}", reminder=reminder)
     body = Body.model_validate(scalar(database, select(Campaign.body)))
@@ -498,7 +498,7 @@ def test_reminder_command_writes_and_resets_the_text(workspace, database, settin
 
 def test_text_without_a_code_is_warned_of(workspace, database, draft, api):
     """The window called it complete: every variable has a value."""
-    _typed(workspace, slack_ids.PREVIEW_COPY, "Dear {name}")
+    _typed(workspace, action_ids.PREVIEW_COPY, "Dear {name}")
     shown = _updated(api)
     assert "no `{code}`" in shown
     assert "Every variable has a value" not in shown

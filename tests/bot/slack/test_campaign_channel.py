@@ -12,7 +12,7 @@ from tests.bot.campaign import drafted, fill, opened
 from tests.bot.slack.test_slash import all_jobs
 from tests.bot.wire import ANALYST
 from tests.world import read, scalar
-from workers import slack_ids
+from workers import action_ids
 
 ASKED = DraftedFor(tier="medium", audience=None, where='city = "Oslo"')
 
@@ -29,7 +29,7 @@ def settings(settings) -> Settings:
 
 
 def _save(workspace, api, channel: str) -> None:
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     view = opened(api)
     (block,) = (one for one in view["blocks"] if one["block_id"] == "message_channel")
     assert block["element"]["initial_option"]["value"] == "email"
@@ -37,7 +37,7 @@ def _save(workspace, api, channel: str) -> None:
     assert values == {"email", "sms", "whatsapp"}
     answer = fill(
         workspace,
-        slack_ids.EDIT_VIEW,
+        action_ids.EDIT_VIEW,
         view["private_metadata"],
         ANALYST,
         name="June",

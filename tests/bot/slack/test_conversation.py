@@ -15,7 +15,7 @@ from tests.bot.message_samples import samples
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, TEAM, VIEWER, words
 from tests.workers.harness import wait
 from tests.world import scalars
-from workers import slack_ids
+from workers import action_ids
 from workers.delivery import render, threads
 
 ROOT, LATER = "1500000000.000100", "1500000000.000300"
@@ -228,8 +228,8 @@ def test_change_waits_for_a_click(talk):
     assert "campaign draft --discount 15 --budget 500" in text_of(row)
     assert "regulars" in text_of(row)
     assert talk.rows(Job) == []
-    value = talk.button(row, slack_ids.ASK_RUN)
-    talk.workspace.press(slack_ids.ASK_RUN, value)
+    value = talk.button(row, action_ids.ASK_RUN)
+    talk.workspace.press(action_ids.ASK_RUN, value)
     job = talk.until_job()
     assert (job.kind, job.args["discount"], job.args["budget"]) == ("campaign_draft", 0.15, 500)
     assert job.thread_key == row.thread_key
@@ -237,9 +237,9 @@ def test_change_waits_for_a_click(talk):
 
 def test_two_clicks_change_once_and_the_buttons_give_way(talk):
     talk.say("retrain the models")
-    value = talk.button(talk.reply(), slack_ids.ASK_RUN)
-    talk.workspace.press(slack_ids.ASK_RUN, value)
-    talk.workspace.press(slack_ids.ASK_RUN, value, user=LEAD)
+    value = talk.button(talk.reply(), action_ids.ASK_RUN)
+    talk.workspace.press(action_ids.ASK_RUN, value)
+    talk.workspace.press(action_ids.ASK_RUN, value, user=LEAD)
     talk.until_job()
     (job,) = talk.rows(Job)
     wait(lambda: f"<@{job.requested_by}> ran" in text_of(talk.reply()))
@@ -248,25 +248,25 @@ def test_two_clicks_change_once_and_the_buttons_give_way(talk):
 
 def test_click_of_a_lower_role_changes_nothing_and_keeps_the_button(talk):
     talk.say("retrain the models")
-    value = talk.button(talk.reply(), slack_ids.ASK_RUN)
-    talk.workspace.press(slack_ids.ASK_RUN, value, user=VIEWER)
+    value = talk.button(talk.reply(), action_ids.ASK_RUN)
+    talk.workspace.press(action_ids.ASK_RUN, value, user=VIEWER)
     said = talk.workspace.api.wait("response_url")
     assert "analyst" in json.dumps(said)
     assert talk.rows(Job) == []
-    talk.button(talk.reply(), slack_ids.ASK_RUN)
+    talk.button(talk.reply(), action_ids.ASK_RUN)
 
 
 def test_forged_button_is_refused(talk):
     talk.say("retrain the models")
-    value = talk.button(talk.reply(), slack_ids.ASK_RUN).replace("retrain", "forget 42")
-    talk.workspace.press(slack_ids.ASK_RUN, value)
+    value = talk.button(talk.reply(), action_ids.ASK_RUN).replace("retrain", "forget 42")
+    talk.workspace.press(action_ids.ASK_RUN, value)
     assert "not valid" in json.dumps(talk.workspace.api.wait("response_url"))
     assert talk.rows(Job) == []
 
 
 def test_declined_change_stays_undone(talk):
     talk.say("retrain the models")
-    talk.workspace.press(slack_ids.ASK_DECLINE, talk.button(talk.reply(), slack_ids.ASK_DECLINE))
+    talk.workspace.press(action_ids.ASK_DECLINE, talk.button(talk.reply(), action_ids.ASK_DECLINE))
     wait(lambda: "said no" in text_of(talk.reply()))
     assert talk.rows(Job) == []
 
@@ -275,7 +275,7 @@ def test_approval_by_sentence_needs_the_click_of_an_approver(talk, submitted):
     talk.say(f"approve campaign {submitted}", user=LEAD)
     row = talk.reply()
     assert next(iter(talk.rows(Campaign))).state == "submitted"
-    talk.workspace.press(slack_ids.ASK_RUN, talk.button(row, slack_ids.ASK_RUN), user=LEAD)
+    talk.workspace.press(action_ids.ASK_RUN, talk.button(row, action_ids.ASK_RUN), user=LEAD)
     wait(lambda: talk.rows(Campaign)[0].state == "approved")
 
 
@@ -286,8 +286,8 @@ def test_unknown_sentence_offers_alternatives_that_run(talk):
     talk.say("show me everything about our buyers over time")
     row = talk.reply()
     assert talk.rows(Job) == []
-    value = talk.button(row, f"{slack_ids.ASK_ALTERNATIVE}1")
-    talk.workspace.press(f"{slack_ids.ASK_ALTERNATIVE}1", value)
+    value = talk.button(row, f"{action_ids.ASK_ALTERNATIVE}1")
+    talk.workspace.press(f"{action_ids.ASK_ALTERNATIVE}1", value)
     wait(lambda: len(talk.rows()) >= 2)
 
 
@@ -390,11 +390,11 @@ def test_follow_up_hides_the_pseudonym_of_a_name(talk, named_customer):
     assert named_customer not in shown_in_channel(talk)
 
 
-@pytest.mark.parametrize("button", [slack_ids.ASK_RUN, slack_ids.ASK_DECLINE])
+@pytest.mark.parametrize("button", [action_ids.ASK_RUN, action_ids.ASK_DECLINE])
 def test_decision_hides_the_pseudonym_of_a_name(talk, named_customer, button):
     talk.say("erase Marta Fischer", user=ADMIN)
     talk.workspace.press(button, talk.button(talk.reply(), button), user=ADMIN)
-    assert wait(lambda: slack_ids.ASK_RUN not in json.dumps(talk.reply().payload))
+    assert wait(lambda: action_ids.ASK_RUN not in json.dumps(talk.reply().payload))
     assert "forget …" in text_of(talk.reply())
     assert named_customer not in shown_in_channel(talk)
 
@@ -402,13 +402,13 @@ def test_decision_hides_the_pseudonym_of_a_name(talk, named_customer, button):
 def test_private_answer_goes_to_the_person_only(talk, named_customer):
     talk.say("erase Marta Fischer", user=ADMIN)
     talk.workspace.press(
-        slack_ids.ASK_RUN, talk.button(talk.reply(), slack_ids.ASK_RUN), user=ADMIN
+        action_ids.ASK_RUN, talk.button(talk.reply(), action_ids.ASK_RUN), user=ADMIN
     )
     answer = talk.reply(suffix=":confirmed:private")
     assert (answer.channel, answer.thread_key) == (ADMIN, None)
-    assert talk.button(answer, slack_ids.FORGET) == "42"
+    assert talk.button(answer, action_ids.FORGET) == "42"
     pointer = talk.reply(suffix=":confirmed")
-    assert slack_ids.FORGET not in json.dumps(pointer.payload)
+    assert action_ids.FORGET not in json.dumps(pointer.payload)
 
 
 def test_direct_message_shows_the_pseudonym_of_a_name(talk, named_customer):
@@ -452,7 +452,7 @@ def test_campaign_is_stopped_by_name_after_a_click_only(talk, database):
     talk.say("stop the october campaign")
     row = talk.reply()
     assert "campaign stop c3fk92m" in text_of(row)
-    assert talk.button(row, slack_ids.ASK_RUN)
+    assert talk.button(row, action_ids.ASK_RUN)
     assert [campaign.state for campaign in talk.rows(Campaign)] == ["live"]
 
 
@@ -494,14 +494,14 @@ def shortcut(talk, callback_id, message=None, user=ANALYST):
 
 def test_why_shortcut_explains_the_customer_of_a_message(talk, settings):
     name = pseudonym(settings.key, "42")
-    shortcut(talk, slack_ids.WHY_MESSAGE, {"ts": ROOT, "text": f"{name} is silent", "blocks": []})
+    shortcut(talk, action_ids.WHY_MESSAGE, {"ts": ROOT, "text": f"{name} is silent", "blocks": []})
     job = talk.until_job()
     assert (job.kind, job.args["customer_id"], job.channel) == ("score", "42", ANALYST)
 
 
 def test_why_shortcut_asks_which_of_several_customers(talk):
     text = "G2VX-HM34 and V556-85E7"
-    shortcut(talk, slack_ids.WHY_MESSAGE, {"ts": ROOT, "text": text, "blocks": []})
+    shortcut(talk, action_ids.WHY_MESSAGE, {"ts": ROOT, "text": text, "blocks": []})
     view = talk.workspace.api.wait("views.open")["view"]
     assert [option["value"] for option in view["blocks"][0]["element"]["options"]] == [
         "G2VX-HM34",
@@ -511,7 +511,7 @@ def test_why_shortcut_asks_which_of_several_customers(talk):
 
 def test_draft_shortcut_offers_the_list_of_the_thread(talk, sweep_thread):
     shortcut(
-        talk, slack_ids.DRAFT_MESSAGE, {"ts": sweep_thread, "text": "107 customers", "blocks": []}
+        talk, action_ids.DRAFT_MESSAGE, {"ts": sweep_thread, "text": "107 customers", "blocks": []}
     )
     view = talk.workspace.api.wait("views.open")["view"]
     assert view["blocks"][0]["element"]["options"][0]["value"] == "3f9a21cd"
@@ -519,7 +519,7 @@ def test_draft_shortcut_offers_the_list_of_the_thread(talk, sweep_thread):
 
 
 def test_draft_shortcut_of_a_viewer_shows_the_refusal(talk):
-    shortcut(talk, slack_ids.DRAFT_GLOBAL, user=VIEWER)
+    shortcut(talk, action_ids.DRAFT_GLOBAL, user=VIEWER)
     assert "analyst" in json.dumps(talk.workspace.api.wait("views.open")["view"])
 
 

@@ -12,7 +12,7 @@ from retention.db.tables import Audit, CallEntry, Cohort, Feedback, Job, Note, O
 from retention.privacy import pseudonym
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, stored, words
-from workers import slack_ids
+from workers import action_ids
 from workers.customers import customer_cards
 from workers.delivery import outbox
 
@@ -128,7 +128,7 @@ def test_card_leads_with_risk_and_sentence_and_has_three_buttons(card, database)
 
 
 def test_exclusion_is_stored_shown_audited_and_ended(card, workspace, database, name):
-    workspace.press(slack_ids.CARD_PAUSE, "pause|card")
+    workspace.press(action_ids.CARD_PAUSE, "pause|card")
     (pause,) = until(lambda: stored(database, Pause))
     assert (pause.customer_id, pause.by) == ("42", ANALYST)
     assert timedelta(days=29) < pause.until - clock.now() <= timedelta(days=30)
@@ -136,21 +136,21 @@ def test_exclusion_is_stored_shown_audited_and_ended(card, workspace, database, 
     assert "Include again" in _text(database)
     (entry,) = [row for row in stored(database, Audit) if row.action == "customer.exclude"]
     assert (entry.actor, entry.subject) == (ANALYST, name)
-    workspace.press(slack_ids.CARD_PAUSE, "resume|card")
+    workspace.press(action_ids.CARD_PAUSE, "resume|card")
     until(lambda: "Exclude 30 days" in _text(database))
     assert not stored(database, Pause)
 
 
 def test_pressing_in_the_modal_updates_the_modal(card, workspace, database):
-    workspace.press(slack_ids.CARD_PAUSE, "pause|modal")
+    workspace.press(action_ids.CARD_PAUSE, "pause|modal")
     until(lambda: "Excluded from new campaigns" in _text(database, "view:modal"))
     assert "Excluded" not in _text(database)
 
 
 def test_note_is_stored_and_shown_with_its_author(card, workspace, database, api):
-    workspace.press(slack_ids.CARD_NOTE, "card")
+    workspace.press(action_ids.CARD_NOTE, "card")
     assert api.wait("views.open")["view"]
-    workspace.submit(slack_ids.NOTE_VIEW, "card", {"note": {"value": " calls\n back "}})
+    workspace.submit(action_ids.NOTE_VIEW, "card", {"note": {"value": " calls\n back "}})
     (note,) = until(lambda: stored(database, Note))
     assert (note.customer_id, note.text, note.by) == ("42", "calls back", ANALYST)
     assert "calls back" in _text(database)
@@ -158,13 +158,13 @@ def test_note_is_stored_and_shown_with_its_author(card, workspace, database, api
 
 
 def test_empty_note_is_refused_beside_its_input(card, workspace, database):
-    answer = workspace.submit(slack_ids.NOTE_VIEW, "card", {"note": {"value": " "}})
+    answer = workspace.submit(action_ids.NOTE_VIEW, "card", {"note": {"value": " "}})
     assert "The note is empty" in answer["errors"]["note"]
     assert not stored(database, Note)
 
 
 def test_call_has_owner_due_date_and_outcome(card, workspace, database, api, name):
-    workspace.press(slack_ids.CARD_CALL, "card")
+    workspace.press(action_ids.CARD_CALL, "card")
     view = api.wait("views.open")["view"]
     assert "users_select" in json.dumps(view)
     state = {
@@ -173,7 +173,7 @@ def test_call_has_owner_due_date_and_outcome(card, workspace, database, api, nam
         "outcome": {"selected_option": {"value": "to_do"}},
         "note": {"value": None},
     }
-    workspace.submit(slack_ids.CALL_VIEW, f"|{name}|card", state)
+    workspace.submit(action_ids.CALL_VIEW, f"|{name}|card", state)
     (call,) = until(lambda: stored(database, CallEntry))
     assert (call.owner, call.due_on, call.outcome) == (LEAD, date(2017, 12, 5), None)
     assert f"To call, by <@{LEAD}>, due 5 Dec 2017" in _text(database)
@@ -187,30 +187,30 @@ def test_call_has_owner_due_date_and_outcome(card, workspace, database, api, nam
     assert name not in words(workspace.open_home(ANALYST)["blocks"])
     state["outcome"] = {"selected_option": {"value": "interested"}}
     state["note"] = {"value": "wants the spring list"}
-    workspace.submit(slack_ids.CALL_VIEW, f"|{name}|card", state)
+    workspace.submit(action_ids.CALL_VIEW, f"|{name}|card", state)
     until(lambda: stored(database, CallEntry)[0].outcome == "interested")
     assert "reached, will order. Note: wants the spring list" in _text(database)
-    assert slack_ids.OPEN_CALL not in _text(database, f"call::{name}:{LEAD}")
+    assert action_ids.OPEN_CALL not in _text(database, f"call::{name}:{LEAD}")
     assert "0 calls for you" in workspace.says("campaign my-calls", LEAD)
 
 
 def test_unknown_outcome_is_refused(card, workspace, database, name):
     state = {"outcome": {"selected_option": {"value": "maybe"}}}
-    answer = workspace.submit(slack_ids.CALL_VIEW, f"|{name}|card", state)
+    answer = workspace.submit(action_ids.CALL_VIEW, f"|{name}|card", state)
     assert "'maybe'" in answer["errors"]["outcome"]
     assert not stored(database, CallEntry)
 
 
 def test_details_hold_weights_and_feedback_is_in_the_menu(card, workspace, database, api):
-    workspace.press(slack_ids.CARD_MORE, "details|card")
+    workspace.press(action_ids.CARD_MORE, "details|card")
     assert "+0.90" in json.dumps(api.wait("views.open")["view"])
-    workspace.press(slack_ids.CARD_MORE, "useful|card")
+    workspace.press(action_ids.CARD_MORE, "useful|card")
     (row,) = until(lambda: stored(database, Feedback))
     assert (row.customer_id, row.model_version, row.verdict) == ("42", "churn-1", "useful")
 
 
 def test_draft_for_one_goes_to_the_channel_of_the_list(card, workspace, database):
-    workspace.press(slack_ids.CARD_MORE, "draft|card")
+    workspace.press(action_ids.CARD_MORE, "draft|card")
     (job,) = until(lambda: [j for j in stored(database, Job) if j.kind == "campaign_draft"])
     assert job.args["customer_id"] == "42"
     assert job.channel == CHANNEL  # of the recorded click
@@ -247,7 +247,7 @@ def cohort(workspace, database, settings) -> str:
 
 
 def test_details_of_a_list_hold_model_definition_and_reasons(cohort, workspace, api):
-    workspace.press(slack_ids.COHORT_DETAILS, cohort, VIEWER)
+    workspace.press(action_ids.COHORT_DETAILS, cohort, VIEWER)
     text = words(api.wait("views.open")["view"]["blocks"])
     for part in ("no order within 28 days", "long silence", "The ensemble.", "churn-1"):
         assert part in text
@@ -255,7 +255,7 @@ def test_details_of_a_list_hold_model_definition_and_reasons(cohort, workspace, 
 
 def test_select_opens_a_modal_that_a_worker_fills(cohort, workspace, database, api, name):
     api.answers["views.open"] = {"ok": True, "view": {"id": "V9"}}
-    workspace.press(slack_ids.OPEN_CUSTOMER, f"{name}|{cohort}")
+    workspace.press(action_ids.OPEN_CUSTOMER, f"{name}|{cohort}")
     view = api.wait("views.open")["view"]
     assert "53% risk (high)" in words(view["blocks"])
     (job,) = until(lambda: [j for j in stored(database, Job) if j.kind == "customer_card"])
@@ -266,7 +266,7 @@ def test_select_opens_a_modal_that_a_worker_fills(cohort, workspace, database, a
 def test_card_of_an_erased_customer_says_so(card, workspace, database, api):
     with database.transaction() as session:
         session.get(Job, "card").result = None
-    workspace.press(slack_ids.CARD_PAUSE, "pause|card", ADMIN)
+    workspace.press(action_ids.CARD_PAUSE, "pause|card", ADMIN)
     until(lambda: api.named("chat.postEphemeral") + api.named("response_url"))
     assert "no longer available" in json.dumps(api.calls)
     assert not stored(database, Pause)

@@ -21,7 +21,7 @@ from tests.bot.wire import stored, words
 from tests.standins.slack import StandIn, in_thread, listen
 from tests.workbooks import write_workbook
 from tests.workers.harness import ADMIN, wait
-from workers import slack_ids
+from workers import action_ids
 from workers.data import slack_files
 from workers.delivery.sender import Pacing, Sender
 from workers.delivery.slack_client import client
@@ -122,7 +122,7 @@ def test_dropped_orders_are_shown_and_imported_on_a_click(desk):
     del proposal["file_id"], proposal["proposal"]  # ids are random
     assert "C1" not in json.dumps(proposal)
     assert events(desk) == 0
-    desk.press(slack_ids.FILE_IMPORT, button(message, slack_ids.FILE_IMPORT))
+    desk.press(action_ids.FILE_IMPORT, button(message, action_ids.FILE_IMPORT))
     desk.run("file_import")
     assert "40 new rows of 40" in desk.answered()
     assert events(desk) == 40
@@ -133,9 +133,9 @@ def test_dropped_orders_are_shown_and_imported_on_a_click(desk):
 def test_second_click_imports_nothing_more(desk):
     desk.slack.drop("admin", "orders.csv", ORDERS.encode())
     desk.run("file_propose")
-    value = button(desk.last(), slack_ids.FILE_IMPORT)
+    value = button(desk.last(), action_ids.FILE_IMPORT)
     for _ in range(2):
-        desk.press(slack_ids.FILE_IMPORT, value)
+        desk.press(action_ids.FILE_IMPORT, value)
     desk.run("file_import")
     assert len(stored(desk.database, Job, Job.kind == "file_import")) == 1
 
@@ -148,7 +148,7 @@ def test_workbook_is_read_and_cancelled(desk):
     desk.run("file_propose")
     message = desk.last()
     assert "40 rows of 40" in words(message["blocks"])
-    desk.press(slack_ids.FILE_CANCEL, button(message, slack_ids.FILE_CANCEL))
+    desk.press(action_ids.FILE_CANCEL, button(message, action_ids.FILE_CANCEL))
     wait(lambda: "did not import" in desk.answered())
     assert events(desk) == 0
 
@@ -175,7 +175,7 @@ def test_table_is_recognised_by_its_columns(desk, name, text, table):
 def test_person_can_choose_another_table(desk):
     desk.slack.drop("admin", "orders.csv", ORDERS.encode())
     job_id = desk.run("file_propose")["proposal"]
-    desk.press(slack_ids.FILE_TABLE, f"items|{job_id}")
+    desk.press(action_ids.FILE_TABLE, f"items|{job_id}")
     assert desk.run("file_propose")["table"] == "items"
     first = desk.last()
     assert words(first["blocks"]).count("looks like") == 1

@@ -23,7 +23,7 @@ from tests.bot.slack.test_slash import all_jobs
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
 from tests.retention.campaigns.samples import a_body
 from tests.world import execute, one, read, scalar
-from workers import slack_ids
+from workers import action_ids
 
 
 def _line(rule, action, **terms) -> OfferLine:
@@ -40,7 +40,7 @@ SEVERAL = (
 
 
 def test_edit_opens_a_filled_modal_and_writes_the_next_version(workspace, database, submitted, api):
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     view = opened(api)
     initial = stands(view)
     filled = {"name": "May", "discount": "10", "holdout": "15", "expires": "28", "budget": "1000"}
@@ -49,7 +49,7 @@ def test_edit_opens_a_filled_modal_and_writes_the_next_version(workspace, databa
     assert "draft again" in words(view["blocks"])
     for _ in range(2):  # Slack delivers it twice
         typed = initial | {"name": "June <!here>", "discount": "12,5 %", "holdout": "20"}
-        answer = fill(workspace, slack_ids.EDIT_VIEW, view["private_metadata"], ANALYST, **typed)
+        answer = fill(workspace, action_ids.EDIT_VIEW, view["private_metadata"], ANALYST, **typed)
         assert (answer.status, answer.body) == (200, "")
     with database.reading() as session:
         campaign = session.scalar(select(Campaign))
@@ -172,7 +172,7 @@ def test_discount_that_no_offer_has_is_refused_under_its_input(changes, says):
 
 def test_every_field_of_an_edit_has_an_input_in_the_modal(workspace, database, settings, api):
     drafted(database, settings, offers=(*a_body().offers, _line("Late", "reminder")))
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     names = {field.name for field in fields(Changes)}
     assert {*stands(opened(api))} == {input_of(name) for name in names}
 
@@ -193,7 +193,7 @@ def test_field_decides_about_the_input_else_the_first(
     assert errors == {shown_at: "The holdout and the budget do not fit."}
 
 
-@pytest.mark.parametrize("callback", [slack_ids.REJECT_VIEW, slack_ids.STOP_VIEW])
+@pytest.mark.parametrize("callback", [action_ids.REJECT_VIEW, action_ids.STOP_VIEW])
 def test_missing_reason_stays_in_the_modal_under_its_input(workspace, submitted, callback):
     answer = fill(workspace, callback, "c7:1:C0CRM", LEAD, reason=" ")
     errors = json.loads(answer.body)["errors"]
@@ -204,13 +204,13 @@ def test_missing_reason_stays_in_the_modal_under_its_input(workspace, submitted,
 def test_other_edits_keep_the_terms_of_each_offer(workspace, database, settings, api):
     """The modal showed the first offer's terms and saved them for all offers."""
     drafted(database, settings, offers=SEVERAL)
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     view = opened(api)
     initial = stands(view)
     assert (initial["amount"], initial["min_order"], initial["discount"]) == (None, None, "8")
     fill(
         workspace,
-        slack_ids.EDIT_VIEW,
+        action_ids.EDIT_VIEW,
         view["private_metadata"],
         ANALYST,
         **{**initial, "name": "June"},
@@ -232,10 +232,10 @@ WITH_CALL = (
 def test_offer_for_all_applies_to_every_customer_in_one_row(workspace, database, settings, api):
     """It left "a personal call, 1 customer" and four equal rows."""
     drafted(database, settings, offers=WITH_CALL)
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     view = opened(api)
     typed = {**stands(view), "offer": "share", "discount": "12"}
-    fill(workspace, slack_ids.EDIT_VIEW, view["private_metadata"], ANALYST, **typed)
+    fill(workspace, action_ids.EDIT_VIEW, view["private_metadata"], ANALYST, **typed)
     card = message(database)
     assert "*Draft: 12% coupon for 85 customers.*" in card
     (offers,) = re.findall(r"\*Offer\*(.*?)Codes expire", card)
@@ -281,7 +281,7 @@ def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, sett
     """The modal closed and lost them."""
     drafted(database, settings)
     edit = {"name": "May", "holdout": "15", "expires": "28", "budget": "1000"}
-    window = (workspace, slack_ids.EDIT_VIEW, "c7:1:C0CRM")
+    window = (workspace, action_ids.EDIT_VIEW, "c7:1:C0CRM")
     first = fill(*window, ADMIN, "h1", **edit, copy="Hello from Ada {code}")
     second = fill(*window, ANALYST, "h2", **edit, copy="Hello from Ana {code}")
     assert (first.status, first.body) == (200, "")
@@ -291,7 +291,7 @@ def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, sett
     with database.transaction() as session:
         assert session.scalar(select(Campaign.body))["copy_text"] == "Hello from Ada {code}"
         session.execute(update(Campaign).values(state="live"))
-    late = fill(workspace, slack_ids.EDIT_VIEW, "c7:2:C0CRM", ANALYST, "h3", **edit, copy="Hello")
+    late = fill(workspace, action_ids.EDIT_VIEW, "c7:2:C0CRM", ANALYST, "h3", **edit, copy="Hello")
     assert (late.status, late.body) == (200, "")  # there is nothing left to edit
     assert "already live" in api.wait("chat.postEphemeral")["text"]
 
@@ -300,7 +300,7 @@ def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, sett
 def test_unstorable_characters_are_replaced(workspace, database, settings, typed):
     """Such a character gave a reference number instead of an answer."""
     drafted(database, settings)
-    answer = fill(workspace, slack_ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name=typed, copy="Hello")
+    answer = fill(workspace, action_ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, name=typed, copy="Hello")
     assert (answer.status, answer.body) == (200, "")
     assert scalar(database, select(Campaign.name)) == "June �"
     assert "version 2" in workspace.says("campaign show c7")
@@ -313,7 +313,7 @@ def test_draft_name_fits_the_edit_modal(workspace, database, settings, api):
     assert not all_jobs(database)
     drafted(database, settings)
     execute(database, update(Campaign).values(name=200 * "x"))  # of a version before
-    workspace.press(slack_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
     view = opened(api)
     assert len(view["blocks"][0]["element"]["initial_value"]) <= 80
 

@@ -20,7 +20,7 @@ from retention.feedback import (
 from retention.privacy import pseudonym
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, LEAD, stored, words
-from workers import slack_ids
+from workers import action_ids
 
 VERSION, AS_OF = "churn-20171201-abc123", "2017-12-01T00:00:00+00:00"
 
@@ -43,25 +43,25 @@ def rows(database) -> list[Feedback]:
 def submit(workspace, value: str, reason: str, user: str = ANALYST, view: str = "V1"):
     inputs = {"reason": {"type": "plain_text_input", "value": reason}}
     metadata = f"wrong|{value}|C0CRM"
-    return workspace.submit(slack_ids.FEEDBACK_VIEW, metadata, inputs, user, id=view, hash="1.a")
+    return workspace.submit(action_ids.FEEDBACK_VIEW, metadata, inputs, user, id=view, hash="1.a")
 
 
 def test_useful_is_stored_once_per_person(workspace, database, api, value):
     for at in ("5.1", "5.1", "5.2"):
-        assert workspace.press(slack_ids.FEEDBACK_USEFUL, f"useful|{value}", at=at).status == 200
+        assert workspace.press(action_ids.FEEDBACK_USEFUL, f"useful|{value}", at=at).status == 200
     (row,) = until(lambda: rows(database))
     values = (row.customer_id, row.model_version, row.user_id, row.verdict)
     assert values == ("42", VERSION, ANALYST, "useful")
     assert row.as_of == datetime(2017, 12, 1, tzinfo=UTC)
     assert "Noted" in api.wait("response_url")["text"]
-    workspace.choose(slack_ids.FEEDBACK, f"useful|{value}", LEAD)
+    workspace.choose(action_ids.FEEDBACK, f"useful|{value}", LEAD)
     until(lambda: len(rows(database)) == 2)
 
 
 def test_wrong_requires_a_reason_and_replaces_earlier_feedback(workspace, database, api, value):
-    workspace.press(slack_ids.FEEDBACK_USEFUL, f"useful|{value}")
+    workspace.press(action_ids.FEEDBACK_USEFUL, f"useful|{value}")
     until(lambda: rows(database))
-    workspace.press(slack_ids.FEEDBACK_WRONG, f"wrong|{value}")
+    workspace.press(action_ids.FEEDBACK_WRONG, f"wrong|{value}")
     view = api.wait("views.open")["view"]
     assert view["private_metadata"] == f"wrong|{value}|C0CRM"
     assert VERSION in words(view["blocks"])
@@ -80,16 +80,16 @@ def test_thanks_mention_the_model_card_only_if_it_exists(
 ):
     """The rules have no model card."""
     value = f"{pseudonym(settings.key, '42')}|{version}|{AS_OF}"
-    workspace.press(slack_ids.FEEDBACK_USEFUL, f"useful|{value}")
+    workspace.press(action_ids.FEEDBACK_USEFUL, f"useful|{value}")
     assert ("model card" in words(api.wait("response_url")["blocks"])) == card
-    workspace.press(slack_ids.FEEDBACK_WRONG, f"wrong|{value}")
+    workspace.press(action_ids.FEEDBACK_WRONG, f"wrong|{value}")
     assert ("model card" in words(api.wait("views.open")["view"]["blocks"])) == card
 
 
 def test_old_button_and_erased_customer_are_explained(workspace, database, api, value):
-    workspace.press(slack_ids.FEEDBACK_USEFUL, "useful|old")
+    workspace.press(action_ids.FEEDBACK_USEFUL, "useful|old")
     assert "older version" in api.wait("response_url")["text"]
-    workspace.press(slack_ids.FEEDBACK_USEFUL, f"useful|0000-0000|{VERSION}|{AS_OF}", ADMIN)
+    workspace.press(action_ids.FEEDBACK_USEFUL, f"useful|0000-0000|{VERSION}|{AS_OF}", ADMIN)
     until(
         lambda: any("There is no customer" in reply["text"] for reply in api.named("response_url"))
     )
@@ -160,7 +160,7 @@ def displayed_list(settings, database) -> str:
 
 
 def of_item(workspace, value: str, user: str = ANALYST, at: str = "7.1"):
-    return workspace.choose(slack_ids.FEEDBACK_ITEM, value, user, at)
+    return workspace.choose(action_ids.FEEDBACK_ITEM, value, user, at)
 
 
 def test_item_feedback_stores_model_and_position_and_can_change(

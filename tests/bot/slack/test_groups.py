@@ -10,7 +10,7 @@ from retention import clock
 from retention.db.tables import Audit, RoleGrant, Schedule
 from retention.text import use_language
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, stored, words
-from workers import languages, slack_ids, user_roles
+from workers import action_ids, languages, user_roles
 from workers.delivery import outbox
 from workers.tasks.interface import Post
 from workers.user_roles import grant_to_members
@@ -98,7 +98,7 @@ def test_home_shows_and_changes_audiences_alerts_and_schedules(workspace, databa
         assert "sweep --tier high" in shown
         assert ("lapsing" in shown, "schedule pause 1" in json.dumps(view)) == (sees, sees)
     workspace.api.calls.clear()
-    workspace.press_at_home(f"{slack_ids.HOME_RUN}.pause", "schedule pause 1", ANALYST)
+    workspace.press_at_home(f"{action_ids.HOME_RUN}.pause", "schedule pause 1", ANALYST)
     assert "Paused" in words(workspace.api.wait("views.publish")["view"]["blocks"])
 
 
@@ -108,33 +108,33 @@ def test_home_approves_a_waiting_campaign(workspace, database, submitted, api):
         element
         for block in view["blocks"]
         for element in block.get("elements", ())
-        if element.get("action_id") == slack_ids.DESK_APPROVE
+        if element.get("action_id") == action_ids.DESK_APPROVE
     ]
     assert [button["value"] for button in buttons] == [f"{submitted}:1"]
     api.calls.clear()
-    workspace.press_at_home(slack_ids.DESK_APPROVE, f"{submitted}:1", LEAD)
+    workspace.press_at_home(action_ids.DESK_APPROVE, f"{submitted}:1", LEAD)
     after = api.wait("views.publish")["view"]
     assert "Nothing waits" in words(after["blocks"])
 
 
 @pytest.mark.parametrize("user", [ANALYST, VIEWER])
 def test_home_button_cannot_approve_without_the_role(workspace, submitted, api, user):
-    assert slack_ids.DESK_APPROVE not in json.dumps(workspace.open_home(user))
-    workspace.press_at_home(slack_ids.DESK_APPROVE, f"{submitted}:1", user)
+    assert action_ids.DESK_APPROVE not in json.dumps(workspace.open_home(user))
+    workspace.press_at_home(action_ids.DESK_APPROVE, f"{submitted}:1", user)
     assert "you need approver" in words(api.wait("views.open")["view"]["blocks"])
 
 
 def test_approvals_window_lists_what_the_person_can_decide(workspace, submitted, api):
-    workspace.press(slack_ids.OPEN_APPROVALS, "", LEAD)
+    workspace.press(action_ids.OPEN_APPROVALS, "", LEAD)
     assert "May" in words(api.wait("views.open")["view"]["blocks"])
     api.calls.clear()
-    workspace.press(slack_ids.OPEN_APPROVALS, "", ANALYST)
+    workspace.press(action_ids.OPEN_APPROVALS, "", ANALYST)
     assert "May" not in words(api.wait("views.open")["view"]["blocks"])
 
 
 def test_digest_settings_are_stored_for_their_channel(workspace, database, api):
     workspace.run("digest schedule --day friday --at 16:30 --timezone Europe/Berlin")
-    workspace.press(slack_ids.DIGEST_SETTINGS, "")
+    workspace.press(action_ids.DIGEST_SETTINGS, "")
     view = api.wait("views.open")["view"]
     elements = {block["block_id"]: block["element"] for block in view["blocks"][1:]}
     assert elements["day"]["initial_option"]["value"] == "friday"
@@ -146,7 +146,7 @@ def test_digest_settings_are_stored_for_their_channel(workspace, database, api):
         "sections": {"selected_options": [{"value": "campaigns"}]},
     }
     for user in (VIEWER, ANALYST):
-        workspace.submit(slack_ids.DIGEST_VIEW, CHANNEL, inputs, user)
+        workspace.submit(action_ids.DIGEST_VIEW, CHANNEL, inputs, user)
     (row,) = stored(database, Schedule, Schedule.active)
     assert (row.channel, row.weekday, row.at) == (CHANNEL, None, "08:15")
     assert row.timezone == "Europe/Berlin"

@@ -8,7 +8,7 @@ from retention import clock
 from retention.db.tables import Audit, BusinessClock, Campaign, CampaignEditor, Cohort
 from tests.bot.slack.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, stored, words
-from workers import slack_ids
+from workers import action_ids
 from workers.delivery import job_messages
 from workers.queue import jobs
 
@@ -29,11 +29,11 @@ def whispered(api) -> str:
 def test_cancel_asks_the_job_to_stop_once(workspace, database, api):
     workspace.run("sweep")
     (job,) = all_jobs(database)
-    assert workspace.press(slack_ids.CANCEL_JOB, job.id, at="9.9").status == 200
+    assert workspace.press(action_ids.CANCEL_JOB, job.id, at="9.9").status == 200
     until(lambda: all_jobs(database)[0].state == "cancelled")
     assert "cancelled" in whispered(api)
-    workspace.press(slack_ids.CANCEL_JOB, job.id, at="9.9")  # the same click, delivered again
-    workspace.press(slack_ids.CANCEL_JOB, job.id, at="9.8")  # another click
+    workspace.press(action_ids.CANCEL_JOB, job.id, at="9.9")  # the same click, delivered again
+    workspace.press(action_ids.CANCEL_JOB, job.id, at="9.8")  # another click
     until(lambda: len(api.named("response_url")) == 2)
     assert "nothing left to cancel" in api.named("response_url")[-1]["text"]
     assert all(reply["response_type"] == "ephemeral" for reply in api.named("response_url"))
@@ -59,9 +59,9 @@ def test_people_see_the_business_time_of_a_job(workspace, database, settings):
 def test_only_the_requester_or_an_admin_can_cancel(workspace, database, api):
     workspace.run("sweep")
     (job,) = all_jobs(database)
-    workspace.press(slack_ids.CANCEL_JOB, job.id, LEAD)
+    workspace.press(action_ids.CANCEL_JOB, job.id, LEAD)
     assert "you need admin" in whispered(api)
-    workspace.press(slack_ids.CANCEL_JOB, job.id, ADMIN)
+    workspace.press(action_ids.CANCEL_JOB, job.id, ADMIN)
     until(lambda: all_jobs(database)[0].state == "cancelled")
     assert all_jobs(database)[0].cancelled_by == ADMIN
 
@@ -70,7 +70,7 @@ def test_cancelled_job_goes_on_for_who_joined_it(workspace, database, api):
     workspace.run("sweep")
     workspace.run("sweep", LEAD)
     (job,) = all_jobs(database)
-    workspace.press(slack_ids.CANCEL_JOB, job.id)
+    workspace.press(action_ids.CANCEL_JOB, job.id)
     assert f"<@{LEAD}>" in whispered(api)
     (job,) = all_jobs(database)
     assert (job.state, job.requested_by) == ("queued", LEAD)
@@ -78,9 +78,9 @@ def test_cancelled_job_goes_on_for_who_joined_it(workspace, database, api):
 
 
 def test_command_button_runs_in_its_channel_once(workspace, database, api):
-    workspace.press(slack_ids.RUN_COMMAND, "sweep --tier medium", at="7.1")
+    workspace.press(action_ids.RUN_COMMAND, "sweep --tier medium", at="7.1")
     assert whispered(api) == "At-risk list starts when the queue is back"
-    workspace.press(slack_ids.RUN_COMMAND, "sweep --tier medium", at="7.1")
+    workspace.press(action_ids.RUN_COMMAND, "sweep --tier medium", at="7.1")
     until(lambda: len(api.named("response_url")) == 2)
     (job,) = all_jobs(database)
     assert (job.kind, job.channel, job.args["tier"]) == ("sweep", "C0CRM", "medium")
@@ -89,15 +89,15 @@ def test_command_button_runs_in_its_channel_once(workspace, database, api):
 def test_try_again_queues_a_cancelled_job(workspace, database):
     workspace.run("sweep")
     (job,) = all_jobs(database)
-    workspace.press(slack_ids.CANCEL_JOB, job.id)
+    workspace.press(action_ids.CANCEL_JOB, job.id)
     until(lambda: all_jobs(database)[0].state == "cancelled")
-    workspace.press(slack_ids.RETRY_JOB, job.id)
+    workspace.press(action_ids.RETRY_JOB, job.id)
     until(lambda: all_jobs(database)[0].state == "queued")
 
 
 def test_cohort_csv_goes_to_the_direct_message_and_is_audited(workspace, database, cohort, api):
     for _ in range(2):
-        workspace.press(slack_ids.COHORT_CSV, cohort, LEAD, at="5.5")
+        workspace.press(action_ids.COHORT_CSV, cohort, LEAD, at="5.5")
     assert "starts when" in whispered(api)
     (job,) = all_jobs(database)
     assert (job.kind, job.channel, job.requested_by) == ("cohort_csv", LEAD, LEAD)
@@ -106,13 +106,13 @@ def test_cohort_csv_goes_to_the_direct_message_and_is_audited(workspace, databas
 
 
 def test_campaign_is_drafted_in_the_cohorts_channel(workspace, database, cohort):
-    workspace.press(slack_ids.DRAFT_CAMPAIGN, cohort)
+    workspace.press(action_ids.DRAFT_CAMPAIGN, cohort)
     (job,) = until(lambda: all_jobs(database))
     assert (job.kind, job.channel, job.args["cohort_id"]) == ("campaign_draft", "C0CRM", cohort)
 
 
 def test_deleted_cohort_is_explained(workspace, api):
-    workspace.press(slack_ids.COHORT_CSV, "C0")
+    workspace.press(action_ids.COHORT_CSV, "C0")
     assert "new one" in whispered(api)
 
 
@@ -143,7 +143,7 @@ def test_a_quick_action_runs_in_the_direct_message(workspace, database, api):
 
 
 def test_refused_quick_action_opens_a_modal_with_the_reason(workspace, api):
-    workspace.press_at_home(slack_ids.HOME_RUN, "sweep", VIEWER)
+    workspace.press_at_home(action_ids.HOME_RUN, "sweep", VIEWER)
     assert "you need analyst" in words(api.wait("views.open")["view"]["blocks"])
 
 
@@ -154,12 +154,12 @@ def test_click_without_database_gets_a_message(workspace, database, api, monkeyp
         raise OperationalError("x", {}, Exception("gone"))
 
     monkeypatch.setattr("workers.queue.jobs.cancel", away)
-    assert workspace.press(slack_ids.CANCEL_JOB, "1").status == 200
+    assert workspace.press(action_ids.CANCEL_JOB, "1").status == 200
     assert "database does not answer" in whispered(api)
 
 
 def test_failed_click_leaves_no_data(workspace, database, api):
-    workspace.press(slack_ids.CANCEL_JOB, "nope", at="7.7")
+    workspace.press(action_ids.CANCEL_JOB, "nope", at="7.7")
     assert "There is no job" in whispered(api)
     assert all_jobs(database) == []
 
@@ -168,4 +168,4 @@ def test_refused_click_is_acknowledged(workspace, monkeypatch):
     """Bolt resets the answer of a listener that fails after its acknowledgement."""
     # Nothing gives it time to look.
     monkeypatch.setattr("bot.slack.failures.Failures._show", lambda *_: None)
-    assert {workspace.press(slack_ids.CANCEL_JOB, "nope").status for _ in range(5)} == {200}
+    assert {workspace.press(action_ids.CANCEL_JOB, "nope").status for _ in range(5)} == {200}

@@ -7,7 +7,7 @@ from retention.db.tables import Campaign
 from tests.bot.campaign import drafted, message
 from tests.bot.slack.test_slash import all_jobs, until
 from tests.bot.wire import ANALYST
-from workers import slack_ids
+from workers import action_ids
 
 WIDER = {"tier": "medium", "customers": 532, "profit": 40.0, "learnable": True}
 COSTLY = {
@@ -47,12 +47,12 @@ def test_small_draft_says_so_first_and_widens_by_a_job(workspace, database, smal
     assert "Too small to measure" in shown
     assert shown.index("Too small to measure") < shown.index("Audience")
     assert "Widen to medium risk (532 customers)" in shown
-    workspace.press(slack_ids.WIDEN_CAMPAIGN, f"{small}:1", ANALYST)
+    workspace.press(action_ids.WIDEN_CAMPAIGN, f"{small}:1", ANALYST)
     (job,) = until(lambda: all_jobs(database))
     assert job.kind == "campaign_widen"
     given = {name: value for name, value in job.args.items() if value is not None}
     assert given == {"campaign_id": "c7", "version": 1, "tier": "medium", "listed": False}
-    workspace.press(slack_ids.WIDEN_CAMPAIGN, f"{small}:0", ANALYST, at="8.8")
+    workspace.press(action_ids.WIDEN_CAMPAIGN, f"{small}:0", ANALYST, at="8.8")
     until(lambda: len(api.named("response_url")) == 2)
     assert len(all_jobs(database)) == 1
 
@@ -60,7 +60,7 @@ def test_small_draft_says_so_first_and_widens_by_a_job(workspace, database, smal
 def test_losing_draft_says_so_first_and_gets_a_cheaper_offer(workspace, database, costly):
     assert "Expected to lose" in message(database)
     assert "Choose a cheaper offer" in message(database)
-    workspace.press(slack_ids.CHEAPER_CAMPAIGN, f"{costly}:1", ANALYST)
+    workspace.press(action_ids.CHEAPER_CAMPAIGN, f"{costly}:1", ANALYST)
     until(lambda: body_of(database).discount == 0.05)
     assert body_of(database).plan().profit > 0
     assert "Expected to lose" not in message(database)

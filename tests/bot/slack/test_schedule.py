@@ -8,7 +8,7 @@ from bot.terminal import run
 from retention.db.tables import Job, Schedule
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, stored, words
 from tests.workers.harness import wait
-from workers import slack_ids
+from workers import action_ids
 from workers.schedule import schedule_changes
 from workers.tasks import runner
 
@@ -58,10 +58,10 @@ def test_viewer_sees_schedules_but_changes_none(workspace, database, settings):
     assert "analyst" in words(refusal["blocks"])
     seen = workspace.run("schedule list", VIEWER)
     assert "Mondays" in words(seen["blocks"])
-    assert slack_ids.SCHEDULE_MENU not in json.dumps(seen)
-    assert slack_ids.SCHEDULE_MENU in json.dumps(workspace.run("schedule list"))
+    assert action_ids.SCHEDULE_MENU not in json.dumps(seen)
+    assert action_ids.SCHEDULE_MENU in json.dumps(workspace.run("schedule list"))
     workspace.press(
-        slack_ids.SCHEDULE_MENU, f"delete|{listed(database, settings)[0]['number']}", VIEWER
+        action_ids.SCHEDULE_MENU, f"delete|{listed(database, settings)[0]['number']}", VIEWER
     )
     workspace.api.wait("response_url")
     assert len(listed(database, settings)) == 1
@@ -70,11 +70,11 @@ def test_viewer_sees_schedules_but_changes_none(workspace, database, settings):
 def test_menu_pauses_resumes_runs_and_deletes(workspace, database, settings):
     workspace.run('schedule add "sweep" --every "mon 09:00"')
     number = listed(database, settings)[0]["number"]
-    workspace.press(slack_ids.SCHEDULE_MENU, f"pause|{number}", LEAD)
+    workspace.press(action_ids.SCHEDULE_MENU, f"pause|{number}", LEAD)
     wait(lambda: listed(database, settings)[0]["paused"])
     workspace.run(f"schedule resume {number}")
     assert not listed(database, settings)[0]["paused"]
-    workspace.press(slack_ids.SCHEDULE_MENU, f"run|{number}")
+    workspace.press(action_ids.SCHEDULE_MENU, f"run|{number}")
     (job,) = wait(lambda: stored(database, Job))
     assert (job.kind, job.channel, job.requested_by) == ("sweep", CHANNEL, ANALYST)
     workspace.run(f"schedule delete {number}")

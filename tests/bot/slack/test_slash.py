@@ -15,7 +15,7 @@ from retention import clock
 from retention.db.tables import Audit, Job, Outbox, RoleGrant, Schedule
 from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, Workspace, stored, words
 from tests.workers.harness import wait as until
-from workers import slack_ids
+from workers import action_ids
 from workers.job_requests import Retrain, Sweep
 
 
@@ -46,7 +46,7 @@ def test_channel_shows_the_job_with_progress_and_cancel(workspace, database):
     (post,) = until(lambda: posts(database))
     (job,) = all_jobs(database)
     assert (post.key, post.channel) == (f"job:{job.id}", "C0CRM")
-    assert slack_ids.CANCEL_JOB in json.dumps(post.payload)
+    assert action_ids.CANCEL_JOB in json.dumps(post.payload)
 
 
 def test_the_same_delivery_twice_is_one_job(workspace, database):

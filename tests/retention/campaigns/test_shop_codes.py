@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import select, update
 
-from retention.campaigns.codes import shop_codes
+from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.codes.shop_code_check import Differences, compare
 from retention.db import Database
 from retention.db.tables import Audit, Campaign, Connection, Coupon, Send, ShopDiscount
@@ -80,20 +80,20 @@ def test_no_code_reaches_the_shop_before_the_campaign_is_live(shop, database):
 def test_without_a_shop_nothing_is_queued(database):
     _live(database)
     assert not states(database)
-    assert read(database, shop_codes.progress, "c1") is None
+    assert read(database, shop_code_queue.progress, "c1") is None
     assert _due(database) == 18
 
 
 def test_emails_wait_until_the_shop_has_all_codes(shop, database, settings):
     _live(database)
     assert _due(database) == 0
-    waiting = read(database, shop_codes.progress, "c1")
+    waiting = read(database, shop_code_queue.progress, "c1")
     assert (waiting.made, waiting.is_waiting) == (0, True)
-    assert read(database, shop_codes.due_campaigns, NOW)
+    assert read(database, shop_code_queue.due_campaigns, NOW)
     assert not read(database, sends.due_campaigns, settings.team_id, NOW)
     sync(database)
     assert _due(database) == 18
-    assert not read(database, shop_codes.due_campaigns, NOW)
+    assert not read(database, shop_code_queue.due_campaigns, NOW)
 
 
 def test_codes_work_for_the_treatment_group_only(shopify, database):
@@ -136,12 +136,12 @@ def test_stop_deletes_unused_codes_and_used_ones_stay(shop, database):
     else:
         shop.coupons.use(used)
     code_shops.stop(database)
-    assert read(database, shop_codes.due_campaigns, NOW)
+    assert read(database, shop_code_queue.due_campaigns, NOW)
     sync(database)
     assert set(books(shop).codes()) == {used}
     assert states(database).pop(used) == "used"
-    assert not read(database, shop_codes.due_campaigns, NOW)
-    assert read(database, shop_codes.used_codes, "c1") == 1
+    assert not read(database, shop_code_queue.due_campaigns, NOW)
+    assert read(database, shop_code_queue.used_codes, "c1") == 1
 
 
 def test_audit_log_counts_codes_and_names_none(shop, database):
@@ -180,8 +180,8 @@ def test_plan_limit_removes_the_codes_and_sends_nothing(shopify, database):
     assert not shopify.discounts.codes()
     assert set(states(database).values()) == {"wanted"}
     assert _due(database) == 0
-    assert read(database, shop_codes.progress, "c1").is_blocked
-    assert not read(database, shop_codes.due_campaigns, NOW)  # tomorrow
+    assert read(database, shop_code_queue.progress, "c1").is_blocked
+    assert not read(database, shop_code_queue.due_campaigns, NOW)  # tomorrow
     shopify.discounts.limit = None
     assert sync(database).error is None
     assert shopify.discounts.codes().keys() == _issued(database)
@@ -192,9 +192,9 @@ def test_stop_does_not_wait_for_the_next_retry(shop, database):
     _live(database)
     shop.fail("rate_limited", times=1, value=3600)
     assert sync(database).error is not None
-    assert not read(database, shop_codes.due_campaigns, NOW)
+    assert not read(database, shop_code_queue.due_campaigns, NOW)
     code_shops.stop(database)
-    assert read(database, shop_codes.due_campaigns, NOW)
+    assert read(database, shop_code_queue.due_campaigns, NOW)
 
 
 @pytest.mark.parametrize(
@@ -213,12 +213,12 @@ def test_fault_is_reported_and_the_next_job_continues(shop, database, fault, cod
     shop.fail(fault, times=1, value=3600)
     report = sync(database)
     assert report.error.code == code
-    assert read(database, shop_codes.progress, "c1").error_code == code
-    assert not read(database, shop_codes.due_campaigns, NOW)  # it waits
+    assert read(database, shop_code_queue.progress, "c1").error_code == code
+    assert not read(database, shop_code_queue.due_campaigns, NOW)  # it waits
     assert sync(database).error is None
     assert books(shop).codes().keys() == _issued(database)
     assert set(books(shop).created.values()) == {1}
-    assert not read(database, shop_codes.progress, "c1").error_code
+    assert not read(database, shop_code_queue.progress, "c1").error_code
 
 
 def test_customers_that_the_shop_does_not_know_get_no_email(database):
@@ -231,7 +231,7 @@ def test_customers_that_the_shop_does_not_know_get_no_email(database):
         assert report.refused == 1
         assert states(database)[code] == "refused"
         assert _due(database) == 17
-        assert read(database, shop_codes.unmade_codes, "c1") == {code}
+        assert read(database, shop_code_queue.unmade_codes, "c1") == {code}
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_nightly_check_repairs_what_is_safe(shop, database):
     _tamper(shop, database, lost)
     found = _check(database)
     assert (found.missing, found.foreign) == (1, 1)
-    due = read(database, shop_codes.due_campaigns, NOW)
+    due = read(database, shop_code_queue.due_campaigns, NOW)
     assert "c1" in {campaign.id for campaign in due}
     sync(database)
     assert lost in books(shop).codes()
@@ -341,7 +341,7 @@ def test_discount_that_somebody_deleted_is_made_again(shopify, database):
 def test_paused_shop_is_left_alone(shop, database):
     _live(database)
     execute(database, update(Connection).values(state="paused"))
-    assert not read(database, shop_codes.due_campaigns, NOW)
+    assert not read(database, shop_code_queue.due_campaigns, NOW)
 
 
 def test_large_batches_keep_to_the_limits_of_a_request(shopify, database):
@@ -364,7 +364,7 @@ def test_codes_are_made_and_deleted_with_postgresql(tmp_path):
         create_tables(database)
         with code_shops.connected(database) as stand_in:
             _live(database)
-            assert read(database, shop_codes.due_campaigns, NOW)
+            assert read(database, shop_code_queue.due_campaigns, NOW)
             sync(database)
             assert stand_in.discounts.codes().keys() == _issued(database)
             assert _due(database) == 18

@@ -11,7 +11,7 @@ from retention.alerts import store
 from retention.alerts.condition import parse_condition
 from retention.db.tables import Outbox
 from tests.workers.campaigns.desk import ANALYST, CHANNEL
-from workers import slack_ids
+from workers import action_ids
 from workers.job_requests import AlertCheck, AlertTest
 
 DAYS = 14
@@ -34,7 +34,7 @@ def test_losing_campaign_is_reported_once_and_can_be_stopped(desk):
     post = desk.one(select(Outbox).where(Outbox.key.startswith("alerts:")))
     assert post.channel == CHANNEL
     assert f'"{desk.campaign_id}:1"' in json.dumps(post.payload)
-    assert slack_ids.STOP_CAMPAIGN in json.dumps(post.payload)
+    assert action_ids.STOP_CAMPAIGN in json.dumps(post.payload)
     tried = desk.run(AlertTest(name="harm"), ANALYST).result["would_have_fired"]
     assert len(tried) == 1
     assert tried[0]["at"] <= clock.now().isoformat()

@@ -16,7 +16,7 @@ from retention.feedback import Subject
 from retention.outreach import calls
 from retention.templating import money
 from tests.workers.campaigns.desk import ANALYST, CHANNEL, LEAD, LOW, POLICY
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns import messages as campaign_messages
 from workers.campaigns.follow_ups import follow_up_request
 from workers.campaigns.job_requests import CampaignLook
@@ -73,7 +73,7 @@ def test_result_offers_a_follow_up_that_the_next_draft_keeps(desk):
     follow = data["result"]["follow"]
     assert follow["reachable"] >= follow["customers"]
     assert data["verdict"]["next"] == follow["action"]
-    assert (slack_ids.FOLLOW_UP in desk.card()) == (follow["action"] is not None)
+    assert (action_ids.FOLLOW_UP in desk.card()) == (follow["action"] is not None)
     advised = follow["action"] or verdict.FOLLOW_UPS[data["result"]["advice"]]
     draft = desk.run(follow_up_request(data, advised), ANALYST).result
     assert draft["audience"] == follow["customers"]
@@ -239,14 +239,14 @@ def test_result_is_announced_in_channel_and_to_drafter_and_approver(desk):
     key = f"campaign:{campaign.id}:measured:1"
     for person in {campaign.drafted_by, *campaign.approved_by}:
         assert f"Result of {campaign.name}" in desk.messages(f"{key}:{person}")
-    assert slack_ids.OPEN_CAMPAIGN in desk.messages(key)
+    assert action_ids.OPEN_CAMPAIGN in desk.messages(key)
 
 
 @pytest.mark.campaign("live")
 def test_drafter_is_told_to_download_the_file(desk):
     told = desk.thread("next")
     assert "Nobody has been e-mailed yet" in told
-    assert slack_ids.CAMPAIGN_CSV in told
+    assert action_ids.CAMPAIGN_CSV in told
     assert "load it into your mail tool" in desk.thread("live")
 
 

@@ -17,7 +17,7 @@ from retention.outreach import calls, consent
 from retention.outreach.adapter import Contact
 from tests.shop import merged
 from tests.workers.campaigns.desk import ANALYST, LEAD
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns import call_messages
 from workers.job_requests import CallWindow
 
@@ -213,7 +213,7 @@ def to_call(desk) -> set[str]:
 
 def test_call_list_customers_get_no_code(desk, to_call):
     assert to_call
-    assert slack_ids.CALL_LIST in desk.card()
+    assert action_ids.CALL_LIST in desk.card()
     codes, listed = desk.file(), desk.file("calls")
     assert {row["customer_id"] for row in listed} == to_call
     assert not to_call & {row["customer_id"] for row in codes}
@@ -239,7 +239,7 @@ def _record_one_outcome(desk, to_call) -> None:
     shown = desk.messages(key)
     assert f"{len(to_call)} call" in shown
     assert "nobody yet" not in shown  # the approver calls, because nobody else was chosen
-    assert slack_ids.OPEN_CALL in shown
+    assert action_ids.OPEN_CALL in shown
     assert desk.read(calls.unowned_by_campaign) == []
     assert len(desk.read(calls.open_entries, LEAD)) == len(to_call)
     assert {entry.customer_id for entry in desk.read(calls.entries, campaign_id)} == to_call

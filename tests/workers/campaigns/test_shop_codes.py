@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from retention import clock
-from retention.campaigns.codes import shop_code_sync, shop_codes
+from retention.campaigns.codes import shop_code_queue, shop_code_sync
 from retention.db.tables import Audit, Connection, Coupon, Job, Outbox
 from tests.standins import code_shops
 from workers import user_roles
@@ -42,7 +42,7 @@ def test_card_says_that_the_campaign_waits_for_the_shop(desk, shop):
     codes = len(_states(desk))
     assert f"Waiting for the shop to make {codes} of {codes} codes." in desk.card()
     assert "Download the file" not in desk.messages()
-    assert desk.read(shop_codes.waiting, desk.campaign_id)["total"] == codes
+    assert desk.read(shop_code_queue.waiting, desk.campaign_id)["total"] == codes
     assert "tea-shop has made 0 of" in desk.download().error
     assert _make(desk).result["made"] == codes == len(shop.coupons.codes())
     assert not shop.coupons.unapproved

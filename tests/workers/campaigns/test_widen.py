@@ -8,7 +8,7 @@ from retention.campaigns.planning.requested_terms import default_name
 from retention.db.tables import Assignment, Cohort
 from retention.risk.policy import TIERS
 from tests.workers.campaigns.desk import ANALYST, POLICY
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns import decisions
 from workers.campaigns.decisions import Changes
 from workers.campaigns.follow_ups import follow_up_request
@@ -74,7 +74,7 @@ def test_draft_under_a_list_is_for_this_list_and_offers_more(desk):
     assert body.asked is None
     assert body.tiers.keys() == {"high"}
     assert body.wider.customers > body.audience
-    assert slack_ids.WIDEN_CAMPAIGN in desk.card()
+    assert action_ids.WIDEN_CAMPAIGN in desk.card()
 
 
 def test_draft_under_the_default_list_is_for_its_customers_and_offers_more(desk):

@@ -32,7 +32,7 @@ from tests.workers.harness import (
     set_job,
 )
 from tests.world import change, execute, one, scalar, scalars
-from workers import hints, slack_ids
+from workers import action_ids, hints
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
 from workers.job_requests import Digest, Retrain, Score, Sweep
 from workers.queue import completion, jobs, quotas
@@ -149,7 +149,7 @@ def messages(database, job_id: str) -> dict[str, str]:
 
 
 def has_retry(post: Outbox) -> bool:
-    return slack_ids.RETRY_JOB in str(post.payload["blocks"])
+    return action_ids.RETRY_JOB in str(post.payload["blocks"])
 
 
 def test_failure_is_a_new_message_and_ends_the_progress_bar(database, task):

@@ -31,9 +31,9 @@ from tests.end_to_end.playground_client import demo
 from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, wait
 from tests.world import read
+from workers.action_ids import FILE_IMPORT
 from workers.queue import live_processes, quotas
 from workers.queue.child_environments import NEEDS, ChildEnvironments
-from workers.slack_ids import FILE_IMPORT
 
 VALUES = {
     "secret_key": "key-0f7a" * 4,

@@ -8,13 +8,13 @@ import pytest
 
 from retention.settings import Settings
 from workers.app import TRAINING
-from workers.queue.demo_warm_up import WarmUp, is_wanted
+from workers.queue.demo_preload import WarmUp, is_wanted
 
 DIGEST = """
 import sys
 from retention.db import Database
 from retention.settings import Settings
-from workers.queue.demo_warm_up import WarmUp
+from workers.queue.demo_preload import WarmUp
 
 settings = Settings(home=sys.argv[1], demo=True, _env_file=None)
 WarmUp(settings).load()
@@ -94,7 +94,7 @@ def test_warm_up_waits_for_a_job_and_then_loads(settings):
 
 
 def test_failed_warm_up_stops_no_job(settings, monkeypatch, caplog):
-    monkeypatch.setattr("workers.queue.demo_warm_up.MODULES", ("retention.no_such_module",))
+    monkeypatch.setattr("workers.queue.demo_preload.MODULES", ("retention.no_such_module",))
     warm_up = WarmUp(settings)
     warm_up.load()
     run_job(warm_up)

@@ -19,7 +19,7 @@ from tests import world
 from tests.workers import harness
 from tests.workers.harness import ADMIN, CHANNEL
 from tests.world import change, read, scalars
-from workers import slack_ids, user_roles
+from workers import action_ids, user_roles
 from workers.delivery import render
 from workers.job_requests import AlertCheck, Customers
 from workers.queue import jobs
@@ -59,7 +59,7 @@ def test_alerts_that_fire_together_share_one_message_per_channel(database, setti
     blocks = shown_blocks(posts[0])
     shown = json.dumps(blocks)
     assert pseudonym(settings.key, "c1") in shown
-    assert slack_ids.ALERT_MENU in shown
+    assert action_ids.ALERT_MENU in shown
     assert len(blocks) <= 5
 
 
@@ -75,7 +75,7 @@ def test_fired_alert_has_no_operators_and_a_button_to_the_list(database, setting
     shown = blocks[0]["text"]["text"]
     assert "&gt;" not in shown
     (button,) = [b["elements"][0] for b in blocks if b["type"] == "actions"]
-    assert button["action_id"].startswith(slack_ids.RUN_COMMAND)
+    assert button["action_id"].startswith(action_ids.RUN_COMMAND)
     params = commandline.parse(button["value"]).params
     assert (params["where"], params["audience"], params["tier"]) == (condition, "berlin", "low")
 
@@ -133,7 +133,7 @@ def test_harm_offers_to_stop_the_campaign_and_states_the_false_alarm_rate(databa
     (post,) = published(database, settings, [(number, check)])
     blocks = shown_blocks(post)
     (button,) = next(block for block in blocks if block["type"] == "actions")["elements"]
-    assert (button["action_id"], button["value"]) == (slack_ids.STOP_CAMPAIGN, "c1:3")
+    assert (button["action_id"], button["value"]) == (action_ids.STOP_CAMPAIGN, "c1:3")
     assert "5 of 100" in json.dumps(blocks)
 
 

@@ -41,7 +41,7 @@ from tests import shop as tiny
 from tests.retention.outreach import live_campaigns as campaigns
 from tests.workers.harness import ADMIN, ask, job, job_row
 from tests.world import add, change, execute, one, read, rows, scalar, scalars
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns.job_requests import CampaignDeliver, CampaignMisuse, CampaignPreview
 from workers.job_requests import CohortCsv, Forget, Retrain, Score, Sweep, Tidy
 from workers.queue import heartbeat, jobs
@@ -240,7 +240,7 @@ def test_erasure_keeps_other_customers(shop):
     assert _job(shop, "score").error == "erased"
     assert scalars(shop.database, select(File.content).where(File.sensitive.is_(True))) == [None]
     # The message of the others is of use still.
-    assert slack_ids.DRAFT_CAMPAIGN in str(_shown(shop, "sweep"))
+    assert action_ids.DRAFT_CAMPAIGN in str(_shown(shop, "sweep"))
 
 
 def test_placeholder_contacts_identify_no_customer(shop):

@@ -23,7 +23,7 @@ from tests import readonly
 from tests import shop as tiny
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, VIEWER, ask, grant, job
 from tests.world import add, change, one, read, scalars
-from workers import model_decisions, slack_ids
+from workers import action_ids, model_decisions
 from workers.delivery.render import message
 from workers.job_requests import Monitor, Retrain, Sweep
 from workers.schedule import tick
@@ -129,7 +129,7 @@ def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
     said = json.dumps(shown.payload, ensure_ascii=False)
     assert model.version in said
     assert "came out worse than promised" in said
-    assert slack_ids.RETRAIN_MODEL in said
+    assert action_ids.RETRAIN_MODEL in said
     (line,) = read(own.database, champions)
     assert line["health"]["state"] == "decayed"
 
@@ -149,7 +149,7 @@ def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
     with own.database.transaction() as session, pytest.raises(Conflict, match="already"):
         model_decisions.retrain(session, second, ANALYST, CHANNEL)
     shown = json.dumps(alerts(own)[-1].payload)
-    assert slack_ids.RETRAIN_MODEL not in shown
+    assert action_ids.RETRAIN_MODEL not in shown
     assert f"<@{ANALYST}>" in shown
     deeds = scalars(own.database, select(Audit.action).where(Audit.subject == model.version))
     assert "model.retrain" in deeds
@@ -172,7 +172,7 @@ def test_requested_check_shows_figures(shop_that_changes):
         "RFM logistic",
         "Change of the risk of all customers",
     ]
-    assert [word for word in (*wanted, slack_ids.RETRAIN_MODEL) if word not in said] == []
+    assert [word for word in (*wanted, action_ids.RETRAIN_MODEL) if word not in said] == []
 
 
 @pytest.mark.nightly

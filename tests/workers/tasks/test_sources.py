@@ -22,7 +22,7 @@ from tests.bot.wire import words
 from tests.retention.connect.shops import SHOPS, connected
 from tests.workers.harness import CHANNEL
 from tests.world import change, one, read, scalars
-from workers import slack_ids
+from workers import action_ids
 from workers.campaigns.job_requests import ShopReconcile
 from workers.data.source_pulls import next_pull, parse_interval, period
 from workers.schedule import due_shop_checks, tick
@@ -185,7 +185,7 @@ def test_shrunk_source_has_a_button_that_imports_anyway(desk):
     desk.write("a.csv", lines(0, 10))
     desk.at(NOON + timedelta(hours=2))
     row = one(desk.database, select(Outbox))
-    assert slack_ids.SOURCE_ACCEPT in json.dumps(row.payload)
+    assert action_ids.SOURCE_ACCEPT in json.dumps(row.payload)
     assert run(["source", "run", "orders"]) == 2
     assert run(["source", "run", "orders", "--accept-shrunk"]) == 0
     assert desk.source().problem is None

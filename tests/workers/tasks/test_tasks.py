@@ -38,7 +38,7 @@ from tests import shop as tiny
 from tests.databases import create_tables
 from tests.workers.harness import ADMIN, ANALYST, CHANNEL, job_row
 from tests.world import add, change, scalar, scalars
-from workers import slack_ids
+from workers import action_ids
 from workers.delivery import render
 from workers.job_request_base import Request
 from workers.job_requests import (
@@ -167,7 +167,7 @@ def test_first_model_is_announced_and_offers_the_sweep_again(trained_copy):
     assert (trained.data["first"], post.template, post.key) == (True, "retrain/first", None)
     text = _words(own, post)
     assert "Lists already posted stay as they are" in text
-    assert slack_ids.RUN_COMMAND in text
+    assert action_ids.RUN_COMMAND in text
     assert "AUC" not in text
 
 
@@ -306,12 +306,12 @@ def test_list_offers_ten_customers_and_three_buttons(swept_copy):
     assert blocks[0]["text"]["text"].startswith(f"{swept.data['cohort_size']} customers at medium")
     (actions,) = [block for block in blocks if block["type"] == "actions"]
     select, *buttons = actions["elements"]
-    assert select["action_id"] == slack_ids.OPEN_CUSTOMER
+    assert select["action_id"] == action_ids.OPEN_CUSTOMER
     assert [option["value"] for option in select["options"]] == [
         f"{customer['customer']}|{swept.data['cohort_id']}"
         for customer in swept.posts[0].values["customers"]
     ]
-    wanted = [slack_ids.DRAFT_CAMPAIGN, slack_ids.COHORT_CSV, slack_ids.COHORT_DETAILS]
+    wanted = [action_ids.DRAFT_CAMPAIGN, action_ids.COHORT_CSV, action_ids.COHORT_DETAILS]
     assert [button["action_id"] for button in buttons] == wanted
     text, jargon = json.dumps(blocks), ("ensemble", "rung", "log-loss", "rhythm (", "symlog")
     assert [word for word in jargon if word in text] == []

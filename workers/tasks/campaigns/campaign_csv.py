@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from retention.campaigns.codes import shop_codes
+from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
@@ -75,9 +75,9 @@ def _selected(
     with context.database.reading() as session:
         campaign = _live_campaign(session, request)
         if not is_call_list:
-            shop_codes.require_made(session, campaign)
+            shop_code_queue.require_made(session, campaign)
         left_out = send_summary.cancelled_customers(session, campaign.id)
-        refused = shop_codes.unmade_codes(session, campaign.id)
+        refused = shop_code_queue.unmade_codes(session, campaign.id)
         rows = [
             row
             for row in launch.recipient_rows(session, campaign)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from retention import clock, impressions
-from retention.campaigns.codes import shop_codes
+from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import Step, find_campaign
@@ -84,7 +84,7 @@ def run_campaign_send(request: CampaignSend, context: Context) -> Outcome:
     def apply(session: Transaction) -> tuple[Post, ...]:
         sent = launch.go_live(session, step)
         impressions.store_campaign(session, sent.campaign, now)
-        shop = shop_codes.progress(session, sent.campaign.id)
+        shop = shop_code_queue.progress(session, sent.campaign.id)
         waiting = send_summary.waiting_in_files(session, sent.campaign.id)
         # While the shop makes the codes, there is nothing to download.
         files = {} if shop else waiting

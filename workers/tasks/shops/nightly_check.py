@@ -22,7 +22,7 @@ from retention.db.audit import record
 from retention.db.tables import Campaign, Connection, ShopDiscount
 from workers.campaigns.job_requests import ShopReconcile
 from workers.queue.completion import fenced
-from workers.shops import shop_messages
+from workers.shops import shop_code_messages
 from workers.tasks.interface import Context, Outcome, Post
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def run_shop_reconcile(request: ShopReconcile, context: Context) -> Outcome:
             .order_by(Campaign.sent_at.desc())
         )
         channel = session.scalar(newest.limit(1))
-        return (shop_messages.difference_post(connection, found, channel),)
+        return (shop_code_messages.difference_post(connection, found, channel),)
 
     data = {**asdict(found), "error": error, "webhooks": webhooks}
     return Outcome(data, apply=apply)

@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from retention.campaigns.codes import shop_codes
+from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.codes.shop_code_sync import Shop, SyncReport, sync_campaign
 from retention.campaigns.lifecycle.states import CLOCK, find_campaign
 from retention.connect.registry import open_code_maker
@@ -21,11 +21,11 @@ from workers.campaigns import messages
 from workers.campaigns.job_requests import ShopCodes
 from workers.delivery import outbox
 from workers.queue.completion import fenced
-from workers.shops import shop_messages
+from workers.shops import shop_code_messages
 from workers.tasks.interface import Context, Outcome, Post
 
 if TYPE_CHECKING:
-    from retention.campaigns.codes.shop_codes import CodeProgress
+    from retention.campaigns.codes.shop_code_queue import CodeProgress
     from retention.connect.contract import MakesCodes
 
 SHOW_EVERY = 5.0  # seconds between two updates of the campaign's message
@@ -35,8 +35,8 @@ def run(request: ShopCodes, context: Context) -> Outcome:
     """Bring the shop's codes of a campaign in line with ours."""
     settings, campaign_id = context.settings, request.campaign_id
     with context.database.reading() as session:
-        connection = shop_codes.shop_of(session, campaign_id)
-        before = shop_codes.progress(session, campaign_id)
+        connection = shop_code_queue.shop_of(session, campaign_id)
+        before = shop_code_queue.progress(session, campaign_id)
     report = SyncReport()
     if connection is not None and connection.state == "active":
         with closing(open_code_maker(settings, connection)) as maker:
@@ -52,7 +52,7 @@ def _shop(context: Context, campaign_id: str, maker: "MakesCodes") -> "Shop":
     emails = {}
     if maker.needs_email:
         with context.database.reading() as session:
-            customers = shop_codes.customers_to_make(session, campaign_id)
+            customers = shop_code_queue.customers_to_make(session, campaign_id)
         lake = Lake.open(context.settings)
         contacts = find_contacts(lake, customers) if customers else {}
         emails = {customer: contact.email for customer, contact in contacts.items()}
@@ -66,9 +66,11 @@ class _Card:
         self._context, self._campaign_id, self._shown = context, campaign_id, 0.0
 
     def __call__(self, session: Transaction) -> None:
-        state = shop_codes.progress(session, self._campaign_id)
+        state = shop_code_queue.progress(session, self._campaign_id)
         if state is not None:
-            self._context.progress(state.made, max(state.total, 1), shop_messages.waiting(state))
+            self._context.progress(
+                state.made, max(state.total, 1), shop_code_messages.waiting(state)
+            )
         if time.monotonic() - self._shown >= SHOW_EVERY:
             self._shown = time.monotonic()
             messages.refresh_card(session, self._campaign_id)
@@ -83,7 +85,7 @@ def _posts(
 ) -> tuple[Post, ...]:
     settings = context.settings
     campaign = find_campaign(session, request.campaign_id)
-    state = shop_codes.progress(session, campaign.id)
+    state = shop_code_queue.progress(session, campaign.id)
     messages.refresh_card(session, campaign.id)
     posts, line = list[Post](), dict[str, Any]()
     if before is not None and before.is_waiting and state is not None and not state.is_waiting:
@@ -92,10 +94,10 @@ def _posts(
         posts.append(messages.thread_post(settings, campaign, "codes_made", CLOCK, **line))
         posts += messages.next_step_posts(settings, campaign, files)
     if campaign.state == "cancelled" and report.deleted and not report.is_pending:
-        used = shop_codes.used_codes(session, campaign.id)
+        used = shop_code_queue.used_codes(session, campaign.id)
         line = {"deleted": report.deleted, "used": used, "shop": state.shop if state else ""}
         posts.append(messages.thread_post(settings, campaign, "codes_deleted", CLOCK, **line))
-    posts += shop_messages.problem_posts(session, context, campaign, report.error, before)
+    posts += shop_code_messages.problem_posts(session, context, campaign, report.error, before)
     for post in posts:
         outbox.put(session, post, default_channel=campaign.channel)
     return ()

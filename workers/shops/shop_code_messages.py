@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from retention import clock
-from retention.campaigns.codes import shop_code_check, shop_codes
+from retention.campaigns.codes import shop_code_check, shop_code_queue
 from retention.connect.contract import TEMPORARY
 from retention.db import Transaction
 from retention.db.tables import Campaign, Connection
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REPORT_AFTER = 4
 
 
-def waiting(state: shop_codes.CodeProgress) -> str:
+def waiting(state: shop_code_queue.CodeProgress) -> str:
     """Return the line of a campaign that waits for its codes."""
     text = gettext("Waiting for the shop to make {missing:,} of {total:,} codes")
     return text.format(missing=state.total - state.made, total=state.total)
@@ -28,15 +28,15 @@ def problem_posts(
     context: Context,
     campaign: Campaign,
     error: "ConnectorError | None",
-    before: shop_codes.CodeProgress | None,
+    before: shop_code_queue.CodeProgress | None,
 ) -> tuple[Post, ...]:
     """Return the message about a new problem of a shop, or that it is over.
 
     `before`: the state before this run.
     Returns: empty if people know already.
     """
-    connection = shop_codes.shop_of(session, campaign.id)
-    state = shop_codes.progress(session, campaign.id)
+    connection = shop_code_queue.shop_of(session, campaign.id)
+    state = shop_code_queue.progress(session, campaign.id)
     if connection is None or state is None or before is None:
         return ()
     if error is None:
@@ -59,7 +59,7 @@ def problem_posts(
     return (Post("shop/problem", values, key, connection.channel or campaign.channel),)
 
 
-def is_reported(state: shop_codes.CodeProgress) -> bool:
+def is_reported(state: shop_code_queue.CodeProgress) -> bool:
     """Return whether people know of a shop's problem: at once, unless it may pass by itself."""
     return bool(state.error_code) and (
         state.error_code not in TEMPORARY or state.failures >= REPORT_AFTER

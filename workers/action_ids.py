@@ -6,7 +6,7 @@ Templates use them as ``ids.NAME``, and handlers listen to the same names.
 from dataclasses import dataclass
 
 from retention.text import gettext
-from workers import slack_ids
+from workers import action_ids
 
 # Buttons. Their values hold an id (and a version), never an amount.
 CANCEL_JOB = "job.cancel"  # value: job id
@@ -117,8 +117,8 @@ _WHY_HELP = gettext("Why is this customer at risk?")
 _DRAFT_HELP = gettext("Draft a campaign for the customers of a list.")
 
 SHORTCUTS = (
-    Shortcut(_WHY, _WHY_HELP, "message", slack_ids.WHY_MESSAGE),
-    Shortcut(_DRAFT, _DRAFT_HELP, "message", slack_ids.DRAFT_MESSAGE),
-    Shortcut(_WHY, _WHY_HELP, "global", slack_ids.WHY_GLOBAL),
-    Shortcut(_DRAFT, _DRAFT_HELP, "global", slack_ids.DRAFT_GLOBAL),
+    Shortcut(_WHY, _WHY_HELP, "message", action_ids.WHY_MESSAGE),
+    Shortcut(_DRAFT, _DRAFT_HELP, "message", action_ids.DRAFT_MESSAGE),
+    Shortcut(_WHY, _WHY_HELP, "global", action_ids.WHY_GLOBAL),
+    Shortcut(_DRAFT, _DRAFT_HELP, "global", action_ids.DRAFT_GLOBAL),
 )
