@@ -91,7 +91,8 @@ def _ago(number: float) -> str:
 
 
 POPULAR_DAYS = 28
-SOURCES = (  # the last two are not recommendations (`retention.campaigns.planning.item_selection`)
+# The last two are no recommendations (`retention.campaigns.planning.due_and_new_items`).
+SOURCES = (
     "buy_again",
     "cart",
     "viewed",

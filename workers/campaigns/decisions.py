@@ -172,7 +172,7 @@ def _require_approver(session: Transaction, step: Step, approver: str) -> None:
 
 def widen(session: Transaction, step: Step, drafted: "Draft") -> Campaign:
     """Write the next version with a wider audience; it must be submitted again."""
-    from retention.campaigns.planning.redraft import replace_audience
+    from retention.campaigns.planning.replace_audience import replace_audience
 
     user_roles.require(session, step.actor, "analyst", gettext("edit a campaign"))
     return _show_next_version(session, step, replace_audience(session, step, drafted))

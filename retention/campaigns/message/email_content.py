@@ -25,7 +25,7 @@ from retention.campaigns.message.wording import (
     text_of,
     text_wording,
 )
-from retention.campaigns.planning.item_selection import NEW_ARRIVAL
+from retention.campaigns.planning.due_and_new_items import NEW_ARRIVAL
 from retention.campaigns.planning.offer_terms import limited_category
 from retention.campaigns.planning.product_details import Product
 from retention.outreach.adapter import Contact, is_text

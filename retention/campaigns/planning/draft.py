@@ -26,7 +26,7 @@ from retention.campaigns.lifecycle.versions import store_version, with_name
 from retention.campaigns.lifecycle.view import version_data
 from retention.campaigns.message import text_message
 from retention.campaigns.message.wording import default_text
-from retention.campaigns.planning import item_selection, offer_terms
+from retention.campaigns.planning import due_and_new_items, offer_terms
 from retention.campaigns.planning.assignment import buckets, drawn_groups
 from retention.campaigns.planning.audience import (
     Audience,
@@ -36,7 +36,7 @@ from retention.campaigns.planning.audience import (
     select_audience,
     silent_days,
 )
-from retention.campaigns.planning.item_selection import MergeItems
+from retention.campaigns.planning.due_and_new_items import MergeItems
 from retention.campaigns.planning.offer_terms import SuggestedItem
 from retention.campaigns.planning.product_details import assumed_fields, average_margin
 from retention.campaigns.planning.requested_terms import default_name
@@ -399,9 +399,9 @@ def _items(
         if rule is None or rule.action not in WITHOUT_CODE:
             continue
         if rule.action == "reminder":
-            special = item_selection.due_again(lake, ids, now, k)
+            special = due_and_new_items.due_again(lake, ids, now, k)
         else:
-            special = item_selection.new_arrivals(lake, ids, now, k, policy.offer.new_days)
+            special = due_and_new_items.new_arrivals(lake, ids, now, k, policy.offer.new_days)
         special_counts[name] = 0
         for customer, own in special.items():
             items[customer] = learnt.merge(customer, own, items.get(customer, ()), k)

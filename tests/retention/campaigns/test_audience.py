@@ -5,7 +5,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
-from retention.campaigns.planning import audience, item_selection
+from retention.campaigns.planning import audience, due_and_new_items
 from retention.campaigns.planning.audience import Selection, select_audience, value_bands
 from retention.risk.policy import read_policy
 
@@ -122,7 +122,7 @@ def _bought(shop, before) -> pd.DataFrame:
 
 def test_due_items_have_a_usual_gap_and_are_neither_early_nor_given_up(shop, everyone):
     at = shop.end - timedelta(days=30)
-    due = item_selection.due_again(shop.lake, everyone, at, 3)
+    due = due_and_new_items.due_again(shop.lake, everyone, at, 3)
     assert due
     events = _bought(shop, at)
     for customer_id, chosen in list(due.items())[:20]:
@@ -134,17 +134,17 @@ def test_due_items_have_a_usual_gap_and_are_neither_early_nor_given_up(shop, eve
             assert len(days) >= 3
             gap = (days[-1] - days[0]) / (len(days) - 1)
             assert 0.75 <= (pd.Timestamp(at).tz_localize(None) - days[-1]) / gap <= 3.1
-    assert item_selection.due_again(shop.lake, ["nobody"], at, 3) == {}
+    assert due_and_new_items.due_again(shop.lake, ["nobody"], at, 3) == {}
 
 
 def test_new_arrivals_are_new_items_of_the_favourite_category(shop, everyone):
     at = shop.end
     # The lake itself is too young to say
-    assert item_selection.new_arrivals(shop.lake, everyone, at, 3, days=150) == {}
+    assert due_and_new_items.new_arrivals(shop.lake, everyone, at, 3, days=150) == {}
     first = _bought(shop, at).groupby("item_id")["occurred_at"].min().sort_values()
     newest = first.index[-1]
     days = (pd.Timestamp(at).tz_localize(None) - first[newest]).days + 1
-    arrivals = item_selection.new_arrivals(shop.lake, everyone, at, 3, days=min(days, 99))
+    arrivals = due_and_new_items.new_arrivals(shop.lake, everyone, at, 3, days=min(days, 99))
     if days <= 99:
         assert {pick.item_id for chosen in arrivals.values() for pick in chosen} >= {newest}
     category = shop.lake.table("items").execute().set_index("item_id")["category"]
@@ -170,6 +170,6 @@ def test_listed_items_use_no_later_data(shop, everyone):
             is_past = table.occurred_at < at.replace(tzinfo=None) if name == "events" else True
             return table.filter(is_past)
 
-    due, new = item_selection.due_again, item_selection.new_arrivals
+    due, new = due_and_new_items.due_again, due_and_new_items.new_arrivals
     assert due(shop.lake, ids, at, 3) == due(Past(), ids, at, 3)
     assert new(shop.lake, ids, at, 3, 40) == new(Past(), ids, at, 3, 40)

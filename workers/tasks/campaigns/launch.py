@@ -13,7 +13,7 @@ from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import Step, find_campaign
-from retention.campaigns.planning import item_selection, programme_holdout
+from retention.campaigns.planning import due_and_new_items, programme_holdout
 from retention.connect.platforms.mail import check_channel
 from retention.db import Transaction
 from retention.db.tables import Campaign, Job
@@ -128,7 +128,7 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: "Lake", pol
     name = request.campaign_id
     barred = cached_assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
     with context.database.reading() as session:
-        offers = item_selection.offers_with_barred_items(session, name, barred)
+        offers = due_and_new_items.offers_with_barred_items(session, name, barred)
         recommender = open_recommender(lake, session, policy) if offers else None
     if recommender is not None:
         own = policy.recommend.policy
@@ -138,4 +138,4 @@ def _replace_sold_out(request: CampaignSend, context: Context, lake: "Lake", pol
         lists = lists_by_blend(recommender, lake, blends, k=policy.offer.items, as_of=clock.now())
         merge = recommender.merger(lake)
         with context.database.transaction() as session:
-            item_selection.replace_items(session, name, offers, lists, merge)
+            due_and_new_items.replace_items(session, name, offers, lists, merge)
