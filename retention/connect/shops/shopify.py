@@ -91,7 +91,7 @@ class ShopifyApi:
     def pages(
         self, query: str, variables: Mapping[str, Any], *path: str
     ) -> Iterator[list[dict[str, Any]]]:
-        """Yield the nodes of each page of a connection; none if a record of its path is gone.
+        """Yield the nodes of each page of a connection; none if the discount is gone.
 
         `path`: keys that lead to the connection.
         """
@@ -99,7 +99,8 @@ class ShopifyApi:
         while True:
             connection: Any = self.query(query, {**variables, "after": after})
             for key in path:
-                if (connection := need(connection, key)) is None:
+                connection = need(connection, key)
+                if connection is None and key == "codeDiscountNode":  # deleted at the shop
                     return
             nodes, info = need(connection, "nodes"), need(connection, "pageInfo")
             yield nodes

@@ -70,8 +70,8 @@ def test_missing_server_names_packages_to_install(monkeypatch, tmp_path):
 
 
 REPORTING_WORKER = """
-from workers.queue import processes
-processes.REPORT_EVERY = 0.2
+from workers.queue import live_processes
+live_processes.REPORT_EVERY = 0.2
 from workers.worker import app
 app.worker_main(["worker", "--pool", "solo", "--queues", "interactive", "--without-gossip"])
 """
