@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from retention.churn.explaining import facts
 from retention.churn.explaining.clauses import SEVERAL, Clause
 from retention.churn.explaining.facts import SEASON, SILENT, Values, Words, days_text, every, say
-from retention.templating import LOWERS, RAISES, count
+from retention.templating import LOWERS, RAISES, count, first_capital
 from retention.text import gettext, marked
 
 MAX_RAISING, MAX_LOWERING = 2, 1  # clauses of a sentence about a customer at risk
@@ -26,18 +26,14 @@ def sentence(clauses: Sequence[Clause], tier: str = "high") -> str:
     """
     main, against = _sides(clauses, tier)
     if not main and not against:
-        return _capital(say(_LONG[SEVERAL], {}))
+        return first_capital(say(_LONG[SEVERAL], {}))
     text = "; ".join(long_text(clause) for clause in main)
     if against and main:
         evidence = "; ".join(long_text(clause) for clause in against)
         text = gettext("{reasons}; but {evidence}").format(reasons=text, evidence=evidence)
     elif against:
         text = "; ".join(long_text(clause) for clause in against)
-    return _capital(text)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return first_capital(text)
 
 
 def short_reason(clauses: Sequence[Clause], tier: str = "high") -> str:

@@ -136,7 +136,7 @@ class Shopify(StandIn):
             self._check_scope(each.name)
             if each.name == "node":
                 node = self._node(str(each.arguments["id"]))
-                data["node"] = graphql.project(node, each.selection, self._select)
+                data["node"] = node and graphql.project(node, each.selection, self._select)
                 continue
             data |= graphql.project(root, [each], self._select)
             if each.name in STREAMS and self.take_fault(call, "missing_page"):

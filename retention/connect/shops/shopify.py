@@ -89,19 +89,20 @@ class ShopifyApi:
         return web.when_allowed(lambda: self._call(query, variables))
 
     def pages(
-        self, query: str, variables: Mapping[str, Any], *path: str
+        self, query: str, variables: Mapping[str, Any], *path: str, may_be_gone: bool = False
     ) -> Iterator[list[dict[str, Any]]]:
-        """Yield the nodes of each page of a connection; none if the discount is gone.
+        """Yield the nodes of each page of a connection.
 
         `path`: keys that lead to the connection.
+        `may_be_gone`: the first record of the path may be deleted, and then has no page.
         """
         after = None
         while True:
             connection: Any = self.query(query, {**variables, "after": after})
+            if may_be_gone and need(connection, path[0]) is None:
+                return
             for key in path:
                 connection = need(connection, key)
-                if connection is None and key == "codeDiscountNode":  # deleted at the shop
-                    return
             nodes, info = need(connection, "nodes"), need(connection, "pageInfo")
             yield nodes
             if not need(info, "hasNextPage"):

@@ -157,7 +157,7 @@ class ShopifyCodes:
     def codes(self, discount_id: str) -> Iterator[tuple[str, int]]:
         """Yield each code of a discount and how often it was used."""
         path = "codeDiscountNode", "codeDiscount", "codes"
-        for page in self._api.pages(_LIST, {"id": discount_id}, *path):
+        for page in self._api.pages(_LIST, {"id": discount_id}, *path, may_be_gone=True):
             for code in page:
                 self._ids[str(need(code, "code"))] = str(need(code, "id"))
                 yield str(code["code"]), int(need(code, "asyncUsageCount"))

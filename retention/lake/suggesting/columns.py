@@ -12,6 +12,7 @@ from retention.lake.suggesting.profiles import (
     EXACT,
     MAX_CATEGORIES,
     Profile,
+    is_synonym_of,
     name_words,
     plain,
     similarity,
@@ -324,11 +325,6 @@ class ColumnChoice:
         if customer.distinct > MAX_NEW_CUSTOMERS * customer.filled * customer.rows:
             text = gettext("{column}: hardly anybody twice. Is it a new one for each order?")
             self._doubt(DoubtCode.NEW_CUSTOMERS, "customer_id", text)
-
-
-def is_synonym_of(profile: Profile, target: str) -> bool:
-    """Return whether a column's name is a synonym of a canonical column of events."""
-    return similarity(profile.name, synonyms()["events"][target]) >= EXACT
 
 
 def choose_columns(

@@ -13,6 +13,7 @@ from retention.lake.suggesting.map_lines import Line, column_line, sql_line
 from retention.lake.suggesting.profiles import (
     EXACT,
     Profile,
+    is_synonym_of,
     name_words,
     plain,
     similarity,
@@ -235,16 +236,12 @@ def _has_word(name: str, words: list[str]) -> bool:
 def _has_own_rows(profiles: list[Profile], chosen: dict[str, Profile]) -> bool:
     """Return whether each row is a customer's own, and none is an order by its columns' names."""
     order, customer = chosen.get("order_id"), chosen.get("customer_id")
-    if order and _is_named(order, "order_id"):
+    if order and is_synonym_of(order, "order_id"):
         return False
-    if customer and _is_named(customer, "customer_id"):
+    if customer and is_synonym_of(customer, "customer_id"):
         return customer.distinct >= MIN_UNIQUE * customer.filled * customer.rows
     time = chosen.get("occurred_at")
-    return not (time and _is_named(time, "occurred_at")) and any(
+    return not (time and is_synonym_of(time, "occurred_at")) and any(
         profile.filled >= 1 and profile.distinct == profile.rows and not profile.is_moment
         for profile in profiles
     )
-
-
-def _is_named(profile: Profile, target: str) -> bool:
-    return similarity(profile.name, synonyms()["events"][target]) >= EXACT

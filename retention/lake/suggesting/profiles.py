@@ -167,6 +167,11 @@ def similarity(name: str, words: list[str]) -> float:
     return max(_part_similarity(part, known) for part in parts)
 
 
+def is_synonym_of(profile: Profile, target: str) -> bool:
+    """Return whether a column's name is a synonym of a canonical column of events."""
+    return similarity(profile.name, synonyms()["events"][target]) >= EXACT
+
+
 def event_type_of(word: str) -> str | None:
     """Return the event type of a word. None for unknown words."""
     name = plain(word)

@@ -136,6 +136,15 @@ def test_all_lines_and_refunds_of_a_large_order_are_read(pair):
         assert (kinds.count("purchase"), kinds.count("return")) == (130, 25)
 
 
+def test_order_that_vanishes_before_its_further_lines_ends_the_pull(pair, monkeypatch):
+    connector, stand_in = pair
+    lines = [(f"SKU-{number}", 1, "2.00", "0") for number in range(130)]
+    order = stand_in.records.add_order(9, at=BEGIN, lines=lines)
+    found = stand_in._node
+    monkeypatch.setattr(stand_in, "_node", lambda gid: None if gid == order["id"] else found(gid))
+    assert failure(lambda: list(connector.pull(LOADED))).code == "changed_schema"
+
+
 def test_discounts_and_codes_are_those_of_the_line_and_order(pair):
     connector, stand_in = pair
     stand_in.records.add_order(50, codes=["WIN-1"], lines=[("SKU-2", 3, "10.00", "6.00")])
