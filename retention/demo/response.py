@@ -125,23 +125,29 @@ def _write(
     con.register("answers", pa.Table.from_pylist(responses))
     try:
         events = lake.table("events", until).get_name()
-        con.execute(f"CREATE OR REPLACE TEMP TABLE extra AS {_EXTRA.format(events=events)}")
-        con.execute(f"CREATE OR REPLACE TEMP TABLE redeemed AS {_REDEEMED.format(events=events)}")
+        for name, sql in (("bought", _BOUGHT), ("extra", _EXTRA), ("redeemed", _REDEEMED)):
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql.format(events=events)}")
         con.execute(f"COPY ({_EVENTS}) TO {literal(path)} (FORMAT parquet)")
         sql = "SELECT code, occurred_at, order_id FROM redeemed WHERE code IS NOT NULL"
         return con.execute(sql).fetchall()
     finally:
         con.unregister("answers")
-        con.execute("DROP TABLE IF EXISTS extra; DROP TABLE IF EXISTS redeemed")
+        for name in ("bought", "extra", "redeemed"):
+            con.execute(f"DROP TABLE IF EXISTS {name}")
 
+
+# One scan of the lake's events serves all that follows.
+_BOUGHT = """
+    SELECT * FROM "{events}"
+    WHERE event_type = 'purchase' AND customer_id IN (SELECT customer_id FROM answers)
+"""
 
 # An extra visit: one of the customer's own earlier baskets, chosen by hash.
 _EXTRA = """
     WITH baskets AS (
         SELECT answers.campaign_id, answers.customer_id, events.order_id
-        FROM answers JOIN "{events}" AS events USING (customer_id)
-        WHERE answers.visit_at IS NOT NULL
-            AND events.event_type = 'purchase' AND events.order_id IS NOT NULL
+        FROM answers JOIN bought AS events USING (customer_id)
+        WHERE answers.visit_at IS NOT NULL AND events.order_id IS NOT NULL
             AND events.source <> 'simulated' AND events.occurred_at < answers.sent_at
         GROUP BY answers.campaign_id, answers.customer_id, events.order_id
         HAVING sum(events.amount) > 0
@@ -155,9 +161,8 @@ _EXTRA = """
             PARTITION BY baskets.campaign_id, baskets.customer_id ORDER BY events.event_id) AS line,
         events.item_id, events.quantity, events.amount, events.currency, events.channel
     FROM baskets JOIN answers USING (campaign_id, customer_id)
-    JOIN "{events}" AS events
+    JOIN bought AS events
         ON events.customer_id = baskets.customer_id AND events.order_id = baskets.order_id
-        AND events.event_type = 'purchase'
 """
 
 # The coupon is used once: in the first suitable visit, extra or real, that redeems it.
@@ -169,8 +174,8 @@ _REDEEMED = """
         UNION ALL
         SELECT answers.campaign_id, customer_id, events.occurred_at, events.order_id,
             events.amount, events.currency
-        FROM "{events}" AS events JOIN answers USING (customer_id)
-        WHERE redeems_real AND events.event_type = 'purchase' AND events.source <> 'simulated'
+        FROM bought AS events JOIN answers USING (customer_id)
+        WHERE redeems_real AND events.source <> 'simulated'
             AND events.occurred_at >= answers.sent_at AND events.occurred_at < answers.ends_at
     )
     SELECT campaign_id, customer_id, min(visits.occurred_at) AS occurred_at, visits.order_id,
@@ -181,7 +186,9 @@ _REDEEMED = """
     GROUP BY campaign_id, customer_id, visits.order_id,
         answers.code, answers.discount, answers.min_order
     HAVING sum(visits.amount) >= answers.min_order
-    QUALIFY row_number() OVER (PARTITION BY campaign_id, customer_id ORDER BY 3, 4) = 1
+    QUALIFY row_number() OVER (
+        PARTITION BY campaign_id, customer_id
+        ORDER BY min(visits.occurred_at), visits.order_id) = 1
 """
 
 _EVENTS = f"""

@@ -16,6 +16,7 @@ from retention.db import Database
 from retention.db.tables import Assignment, Coupon, DirectoryEntry, ImportLog
 from retention.demo import extracts, journey, response
 from retention.lake import Lake
+from retention.lake.lake import naive
 from retention.risk.policy import DEFAULT, read_policy
 from retention.settings import Settings
 from tests import readonly, world
@@ -119,6 +120,36 @@ def test_simulated_data_is_labelled(opened):
     assert all(each["assumed"] == ["price", "margin", "in_stock"] for each in attributes)
     fuel = [each["recommendable"] for each in attributes if each["department"] == "FUEL"]
     assert {*fuel} == {False}
+
+
+def test_coupon_is_used_in_the_first_order_that_is_large_enough(opened, tmp_path):
+    _, _, lake = opened
+    sent, until = demo.START - timedelta(days=28), demo.START
+    orders = (
+        lake.table("events", until)
+        .filter(lambda row: (row.event_type == "purchase") & (row.occurred_at >= naive(sent)))
+        .execute()
+        .groupby(["customer_id", "order_id"])
+        .agg(occurred_at=("occurred_at", "min"), amount=("amount", "sum"))
+        .query("amount >= 40")
+        .reset_index()
+        .sort_values(["occurred_at", "order_id"])
+    )
+    first = orders.groupby("customer_id").head(1).set_index("customer_id").order_id
+    answer = {
+        "campaign_id": "k",
+        "sent_at": naive(sent),
+        "ends_at": naive(until),
+        "visit_at": None,
+        "discount": 0.2,
+        "min_order": 40.0,
+        "redeems_extra": False,
+        "redeems_real": True,
+    }
+    answers = [{**answer, "customer_id": each, "code": f"C{each}"} for each in first.index]
+    redeemed = response._write(lake, answers, until, tmp_path / "answers.parquet")
+    assert {code.removeprefix("C"): order for code, _, order in redeemed} == first.to_dict()
+    assert orders.customer_id.duplicated().any()
 
 
 @pytest.mark.nightly
