@@ -199,9 +199,8 @@ def test_number_of_an_order_stays_text_in_an_expression(seen):
     assert (found.orders, found.report.rows_quarantined) == (lines.order.nunique(), 0)
 
 
-@pytest.mark.parametrize("event_id", ["", "row"])
-@pytest.mark.parametrize("form", ["day", "compact", "seconds", "millis", "excel"])
-def test_till_numbers_join_days_in_any_form(seen, form, event_id):
+@pytest.mark.parametrize("form", ["day", "compact", "seconds", "millis", "excel", "row id"])
+def test_till_numbers_join_days_in_any_form(seen, form):
     [lines] = _tills(_baskets(7))
     at = lines.placed
     lines["placed"] = {
@@ -210,8 +209,9 @@ def test_till_numbers_join_days_in_any_form(seen, form, event_id):
         "seconds": at.astype("datetime64[s]").astype("int64"),
         "millis": at.astype("datetime64[ms]").astype("int64"),
         "excel": (at - pd.Timestamp("1899-12-30")).dt.days,
+        "row id": at,
     }[form]
-    if event_id:
+    if form == "row id":
         lines.insert(0, "row id", range(1, len(lines) + 1))
     found = seen(_export(lines))
     assert found.order_rule.code == "columns"
