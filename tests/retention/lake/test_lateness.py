@@ -6,15 +6,12 @@ What counts at a cutoff is what had happened and was known, however it came in.
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
-import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from retention.features import build
 from retention.lake import Lake
 from retention.lake.importing.import_files import import_files
-from retention.window import Window
 
 CUTOFF = datetime(2025, 3, 10, 12, tzinfo=UTC)
 HOURS = st.integers(-1500, 200)
@@ -67,21 +64,6 @@ def test_only_known_past_events_count_in_any_import_order(tmp_path_factory, even
         if occurred < 0 and (available is None or available < 0)
     }
     assert seen == expected
-
-
-def test_late_events_count_only_if_known_before_the_cutoff(settings):
-    known = _frame([(-100, None), (-50, -10)])
-    lake = _imported(settings, known)
-    window = Window(active_within_days=None)
-    at = build(lake, CUTOFF, window=window).execute()
-    assert at.orders_all.tolist() == [2]
-    later = _frame([(-100, None), (-50, -10), (-40, 5), (3, None), (-900, 1)]).tail(3)
-    lake = _imported(settings, later, "later")
-    pd.testing.assert_frame_equal(at, build(lake, CUTOFF, window=window).execute())
-    lake = _imported(settings, _frame([*[(0, 0)] * 5, (-1400, -20)]).tail(1), "old")
-    late = build(lake, CUTOFF, window=window).execute()
-    assert late.orders_all.tolist() == [3]
-    assert late.tenure_days.iloc[0] == pytest.approx(1400 / 24)
 
 
 def test_late_old_events_are_imported_once(settings):
