@@ -46,21 +46,19 @@ def test_nobody_is_subscribed_or_unsubscribed_by_the_desk():
         assert stand_in.members()["vips"] == {"k0", "k2", "k6"}
         fields = stand_in.contacts["k0@example.com"]["merge_fields"]
         assert fields == {"FNAME": "Ann", "RET_ID": "k0", "RET_RISK": "high"}
+        assert stand_in.tags == {"FNAME", "LNAME", *TAGS.values()}
 
 
-def test_contact_that_unsubscribes_meanwhile_stays_unsubscribed():
+@pytest.mark.parametrize(
+    ("before", "status"),
+    [
+        ("subscribed", "unsubscribed"),
+        *(("transactional", each) for each in ("subscribed", "unsubscribed", "cleaned", "pending")),
+    ],
+)
+def test_status_that_changes_during_a_write_stays(before, status):
     with connected("mailchimp") as (connector, stand_in):
-        contact(stand_in, 1, "subscribed")
-        connector.push_profiles(people(1))  # reads the statuses
-        stand_in.contacts["k1@example.com"]["status"] = "unsubscribed"
-        connector.push_profiles(people(1))
-        assert statuses(stand_in) == {"k1": "unsubscribed"}
-
-
-@pytest.mark.parametrize("status", ["subscribed", "unsubscribed", "cleaned", "pending"])
-def test_status_that_changes_during_a_write_stays(status):
-    with connected("mailchimp") as (connector, stand_in):
-        contact(stand_in, 1, "transactional")
+        contact(stand_in, 1, before)
         connector.push_profiles(people(2))  # reads the statuses
         stand_in.contacts["k1@example.com"]["status"] = status
         connector.push_profiles(people(1, retention_risk="high"))
@@ -74,13 +72,6 @@ def test_update_that_is_refused_for_every_contact_is_an_error():
         connector.push_profiles(many)
         stand_in.tags.remove("RET_ID")
         assert failure(lambda: connector.push_profiles(many)).code == "refused"
-
-
-def test_merge_fields_are_created_once():
-    with connected("mailchimp") as (connector, stand_in):
-        for _ in range(2):
-            connector.push_profiles(people(1))
-        assert stand_in.tags == {"FNAME", "LNAME", *TAGS.values()}
 
 
 def test_long_list_of_items_ends_after_a_whole_item():

@@ -6,6 +6,7 @@ import os
 import socket
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import fsspec
 import pytest
@@ -36,18 +37,11 @@ class Place:
 
     def __init__(self, settings, kind, location, **values) -> None:
         self.settings, self.lake = settings, Lake.open(settings)
-        self.source = Source(
-            name="orders",
-            kind=kind,
-            location=str(location),
-            table_name="events",
-            map_text=values.pop("map_text", MAP),
-            watermark={},
-            columns={},
-            config={},
-            secrets=connections.encrypt(settings.keys, values.pop("secrets", {})),
-            **values,
-        )
+        row = {"name": "orders", "table_name": "events", "map_text": MAP}
+        row |= {"watermark": {}, "columns": {}, "config": {}}
+        secrets = connections.encrypt(settings.keys, values.pop("secrets", {}))
+        row |= {"kind": kind, "location": str(location), "secrets": secrets}
+        self.source = Source(**row | values)
 
     def pull(self, *, accepts_shrunk=False, crash=False):
         """Pull once; a crash loses the watermark, not the import."""
@@ -128,11 +122,10 @@ def test_renamed_column_stops_the_pull_and_is_named(place, folder):
 
 
 def test_number_that_became_text_stops_the_pull(place, folder):
-    broken = "\n".join([HEAD, *(f"o{n},c1,2025-07-02 10:00:00,many" for n in range(30, 50))])
-    write(folder / "b.csv", broken, 2)
+    empty = "\n".join([HEAD, *(f"o{n},c1,2025-07-02 10:00:00," for n in range(30, 50))])
+    write(folder / "b.csv", empty.replace("00:00,", "00:00,many"), 2)
     error = failure(place.pull)
     assert error.facts["changed"] == [{"column": "paid", "was": "number", "now": "text"}]
-    empty = "\n".join([HEAD, *(f"o{n},c1,2025-07-02 10:00:00," for n in range(30, 50))])
     write(folder / "b.csv", empty, 3)
     assert place.pull().accepted == 20
 
@@ -226,9 +219,7 @@ def test_object_store_is_pulled_by_its_pattern(settings):
 
 
 def test_object_store_without_driver_names_the_package(settings, monkeypatch):
-    def missing(*_args, **_options):
-        raise ImportError("Install s3fs to access S3")
-
+    missing = Mock(side_effect=ImportError("Install s3fs to access S3"))
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
     error = failure(lambda: Place(settings, "object_store", "s3://bucket/*.csv").pull())
     assert "pip install s3fs" in error.facts["text"]
@@ -289,24 +280,15 @@ def test_web_address_never_leads_to_a_private_address(settings, httpserver):
         assert f"RETENTION_PRIVATE_SOURCES={address}" in text
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "168.63.129.16",
-        "169.254.169.254",
-        "192.0.0.192",
-        "192.168.0.1",
-        "100.64.0.1",
-        "[64:ff9b:1::a00:7]",
-        "[::a00:7]",
-        "[fec0::1]",
-        "[fd00::1]",
-        "[2002:a00:7::1]",
+def test_address_that_is_not_for_the_public_is_refused(settings):
+    addresses = (
+        *("168.63.129.16", "169.254.169.254", "192.0.0.192", "192.168.0.1", "100.64.0.1"),
+        *("[64:ff9b:1::a00:7]", "[::a00:7]", "[fec0::1]", "[fd00::1]", "[2002:a00:7::1]"),
         "[ff0e::1]",
-    ],
-)
-def test_address_that_is_not_for_the_public_is_refused(settings, address):
-    assert "RETENTION_PRIVATE_SOURCES=" in refused(settings, f"http://{address}/orders.csv")
+    )
+    for address in addresses:
+        text = refused(settings, f"http://{address}/orders.csv")
+        assert "RETENTION_PRIVATE_SOURCES=" in text, address
 
 
 def test_connection_goes_to_the_address_that_was_checked(settings, httpserver, monkeypatch):
@@ -385,18 +367,14 @@ class Answered(Exception):
 )
 def test_access_is_refused_by_type_or_status_alone(settings, monkeypatch, error, code):
     """A time-out on a file named 202401 lost its retry."""
-
-    def fails(*_):
-        raise error
-
     store = fsspec.filesystem("memory")
     store.pipe("/refusing/1.csv", lines(0, 20).encode())
-    monkeypatch.setattr(type(store), "get_file", fails)
+    monkeypatch.setattr(type(store), "get_file", Mock(side_effect=error))
+    place = Place(settings, "object_store", "memory://refusing/*.csv")
     try:
-        error = failure(lambda: Place(settings, "object_store", "memory://refusing/*.csv").pull())
+        assert failure(place.pull).code == code
     finally:
         store.rm("/refusing", recursive=True)
-    assert error.code == code
 
 
 # ---------------------------------------------------------------- queries
@@ -410,20 +388,16 @@ class Shop:
         columns = f"id TEXT, customer TEXT, at {time}, paid NUMERIC(9, 2), changed {time}"
         self.run(f"CREATE TABLE orders ({columns})")
 
-    def run(self, statement: str, **values) -> None:
+    def run(self, statement: str) -> None:
         engine = sa.create_engine(self.url)
         with engine.begin() as connection:
-            connection.execute(sa.text(statement), values)
+            connection.exec_driver_sql(statement)
         engine.dispose()
 
     def add(self, start: int, stop: int, changed: str) -> None:
         for number in range(start, stop):
-            self.run(
-                "INSERT INTO orders VALUES (:id, 'c1', '2025-07-01 10:00:00', :paid, :changed)",
-                id=f"o{number}",
-                paid=number + 0.5,
-                changed=changed,
-            )
+            row = f"'o{number}', 'c1', '2025-07-01 10:00:00', {number + 0.5}, '{changed}'"
+            self.run(f"INSERT INTO orders VALUES ({row})")
 
 
 @pytest.fixture
@@ -434,14 +408,8 @@ def query(settings, folder):
 
 
 def query_place(settings, shop: Shop) -> Place:
-    return Place(
-        settings,
-        "query",
-        shop.url,
-        query="SELECT * FROM orders;",
-        watermark_column="changed",
-        secrets={"url": shop.url},
-    )
+    how = {"query": "SELECT * FROM orders;", "watermark_column": "changed"}
+    return Place(settings, "query", shop.url, secrets={"url": shop.url}, **how)
 
 
 def test_query_reads_rows_from_the_watermark_on(query):
@@ -471,23 +439,14 @@ def test_postgresql_is_read_from_the_watermark_on(settings):
         assert "2025-07-01T10:30:00+00:00" in str(place.source.watermark)
 
 
-def test_query_that_lost_half_of_its_rows_is_refused(query):
+def test_query_whose_rows_column_or_database_are_gone_is_refused(query):
     shop, place = query
     place.pull()
     shop.run("DELETE FROM orders WHERE paid > 5")
     assert failure(place.pull).code == "shrunk"
     assert place.pull(accepts_shrunk=True).accepted == 0
-
-
-def test_query_whose_column_was_renamed_is_refused(query):
-    shop, place = query
-    place.pull()
     shop.run("ALTER TABLE orders RENAME COLUMN paid TO total")
     assert failure(place.pull).facts["renamed"] == {"paid": "total"}
-
-
-def test_database_that_is_away_is_a_temporary_problem(query):
-    _, place = query
     away = {"url": "sqlite:////nowhere/x.db"}
     place.source.secrets = connections.encrypt(place.settings.keys, away)
     assert failure(place.pull).code == "unavailable"
