@@ -19,7 +19,7 @@ from retention.lake import Lake
 from retention.outreach import sends
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
-from tests.retention.outreach.mail import Inbox, Mailserver
+from tests.standins.smtp import Inbox, Mailserver
 from tests.workers.harness import ADMIN
 from workers.campaigns import messages
 from workers.delivery import outbox

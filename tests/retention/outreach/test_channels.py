@@ -26,7 +26,7 @@ from retention.risk.policy import DEFAULT, read_policy
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import LiveCampaign
-from tests.retention.outreach.platform import KEY, Platform
+from tests.standins.signed_webhook import KEY, Platform
 
 NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 ANSWERS = (True, False, None)

@@ -22,8 +22,8 @@ from retention.outreach.adapter import Contact, ServerUnavailable, Verdict
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import NOW, LiveCampaign
-from tests.retention.outreach.mail import Inbox, Mailserver
 from tests.retention.outreach.test_smtp import a_server
+from tests.standins.smtp import Inbox, Mailserver
 
 
 class Scripted:

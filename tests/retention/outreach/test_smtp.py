@@ -14,7 +14,7 @@ from retention.outreach.bounces import customers_with_bounced_address
 from retention.outreach.smtp import SmtpAdapter, build_email, parse_smtp_url
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import LiveCampaign
-from tests.retention.outreach.mail import Inbox, Mailserver, only
+from tests.standins.smtp import Inbox, Mailserver, only
 
 LINK = "https://crm.shop.example/unsubscribe/abc"
 BUTTON = {"List-Unsubscribe": f"<{LINK}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}

@@ -12,8 +12,8 @@ import pytest
 from retention.outreach.adapter import ServerUnavailable
 from retention.outreach.smtp import SmtpAdapter
 from tests import readonly
-from tests.retention.outreach.mail import Inbox, Mailserver, only
 from tests.retention.outreach.test_smtp import a_message
+from tests.standins.smtp import Inbox, Mailserver, only
 
 pytestmark = [
     pytest.mark.skipif(

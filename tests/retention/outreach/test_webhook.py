@@ -16,8 +16,8 @@ from retention.outreach.webhook import WebhookAdapter
 from retention.privacy import signing
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import LiveCampaign
-from tests.retention.outreach.platform import KEY, Platform
 from tests.retention.outreach.test_smtp import LINK, a_message
+from tests.standins.signed_webhook import KEY, Platform
 
 
 def to(platform: Platform) -> WebhookAdapter:

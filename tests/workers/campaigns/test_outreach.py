@@ -17,8 +17,8 @@ from retention.errors import BadInput
 from retention.outreach import contacts, send_summary, sends
 from retention.outreach.consent import consent_states
 from retention.risk.policy import load_policy
-from tests.retention.outreach.mail import Inbox, Mailserver
-from tests.retention.outreach.platform import KEY, Platform
+from tests.standins.signed_webhook import KEY, Platform
+from tests.standins.smtp import Inbox, Mailserver
 from tests.workers.campaigns.desk import CHANNEL, LEAD
 from workers.campaigns.job_requests import CampaignMisuse, CampaignPreview
 from workers.schedule import tick

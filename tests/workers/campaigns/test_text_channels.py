@@ -13,7 +13,7 @@ from retention.campaigns.lifecycle.launch import recipient_rows
 from retention.db.tables import Job, Outbox, Send, Suppression
 from retention.errors import BadInput
 from retention.outreach import bounces, consent
-from tests.retention.outreach.platform import KEY, Platform
+from tests.standins.signed_webhook import KEY, Platform
 from tests.workers.campaigns.desk import ANALYST, LOW
 from workers.campaigns import decisions
 from workers.campaigns.follow_ups import channel_request

@@ -1,4 +1,4 @@
-"""An e-mail platform on a real HTTP server with configurable faults."""
+"""An e-mail platform that takes signed webhooks, with configurable faults."""
 
 import json
 import threading
