@@ -13,10 +13,11 @@ PACKAGES = ("retention", "workers", "bot")
 
 @dataclass
 class Sources:
-    """The parsed files, and their functions by name and file."""
+    """What the files define and call; each file is walked once."""
 
-    trees: dict[str, ast.Module] = field(default_factory=dict)
-    functions: dict[str, dict[str, ast.FunctionDef]] = field(default_factory=dict)
+    classes: list[ast.ClassDef] = field(default_factory=list)
+    functions: dict[str, dict[str, ast.FunctionDef]] = field(default_factory=dict)  # name, file
+    calls: list[tuple[str, ast.AST, ast.Call]] = field(default_factory=list)  # file, scope, call
     files: dict[int, str] = field(default_factory=dict)  # of a module or function, by its id
 
     @classmethod
@@ -24,15 +25,23 @@ class Sources:
         sources = cls()
         for package in PACKAGES:
             for path in (ROOT / package).rglob("*.py"):
-                sources.add(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8"))
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+                sources.add(str(path.relative_to(ROOT)), tree, tree)
         return sources
 
-    def add(self, file: str, code: str) -> None:
-        tree = self.trees[file] = ast.parse(code)
-        for node in ast.walk(tree):
+    def add(self, file: str, node: ast.AST, scope: ast.AST) -> None:
+        """Add a node and what is below it; its scope is the innermost function or the module."""
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.Lambda):
+            scope = node
             self.files[id(node)] = file
-            if isinstance(node, ast.FunctionDef):
-                self.functions.setdefault(node.name, {})[file] = node
+        if isinstance(node, ast.FunctionDef):
+            self.functions.setdefault(node.name, {})[file] = node
+        elif isinstance(node, ast.ClassDef):
+            self.classes.append(node)
+        elif isinstance(node, ast.Call):
+            self.calls.append((file, scope, node))
+        for child in ast.iter_child_nodes(node):
+            self.add(file, child, scope)
 
     def function(self, name: str, scope: ast.AST) -> ast.FunctionDef | None:
         """Return the function of this name in the same file, else the only one anywhere."""
@@ -40,34 +49,16 @@ class Sources:
         only = next(iter(named.values())) if len(named) == 1 else None
         return named.get(self.files[id(scope)], only)
 
-    def refusals(self) -> set[str]:
-        """Return the names of `Refused` and of all classes derived from it."""
-        classes = [
-            node
-            for tree in self.trees.values()
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ClassDef)
-        ]
-        names = {"Refused"}
-        while (
-            derived := {
-                node.name for node in classes if names & {_name(base) for base in node.bases}
-            }
-            - names
-        ):
-            names |= derived
-        return names
-
-    def own_messages(self, names: set[str]) -> dict[str, ast.ClassDef]:
-        """Return the refusals that make their message themselves, in ``__init__``."""
-        return {
+    def refusals(self) -> dict[str, ast.ClassDef | None]:
+        """Return `Refused` and all classes derived from it, by name."""
+        found: dict[str, ast.ClassDef | None] = {"Refused": None}
+        while derived := {
             node.name: node
-            for tree in self.trees.values()
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ClassDef)
-            and node.name in names
-            and any(isinstance(item, ast.FunctionDef) for item in node.body)
-        }
+            for node in self.classes
+            if node.name not in found and any(_name(base) in found for base in node.bases)
+        }:
+            found |= derived
+        return found
 
 
 def _name(node: ast.AST) -> str:
@@ -148,36 +139,26 @@ def _is_bare(
     return False
 
 
-def _functions_around(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.Call]]:
-    """Yield each call with the innermost function or module around it."""
-
-    def walk(node: ast.AST, scope: ast.AST) -> Iterator[tuple[ast.AST, ast.Call]]:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Call):
-                yield scope, child
-            inner = child if isinstance(child, ast.FunctionDef | ast.Lambda) else scope
-            yield from walk(child, inner)
-
-    return walk(tree, tree)
-
-
-def _unmarked(sources: Sources) -> Iterator[tuple[str, str]]:
-    """Yield file and place of each message of a refusal that is not made with gettext."""
-    names = sources.refusals()
-    own = sources.own_messages(names)
-    for file, tree in sources.trees.items():
-        for scope, call in _functions_around(tree):
-            in_own = any(scope in refusal.body for refusal in own.values())
-            makes_message = in_own and ast.unparse(call.func) == "super().__init__"
-            if _name(call.func) not in names - own.keys() and not makes_message:
-                continue
-            if not call.args or any(_is_bare(part, scope, sources) for part in call.args):
-                yield file, f"{file}:{call.lineno} {ast.unparse(call)[:100]}"
+def _unmarked(sources: Sources) -> Iterator[str]:
+    """Yield the place of each message of a refusal that is not made with gettext."""
+    refusals = sources.refusals()
+    # Those that make their message themselves, in ``__init__``.
+    own = {
+        name: methods
+        for name, node in refusals.items()
+        if node and (methods := [item for item in node.body if isinstance(item, ast.FunctionDef)])
+    }
+    for file, scope, call in sources.calls:
+        in_own = any(scope in methods for methods in own.values())
+        makes_message = in_own and ast.unparse(call.func) == "super().__init__"
+        if _name(call.func) not in refusals.keys() - own.keys() and not makes_message:
+            continue
+        if not call.args or any(_is_bare(part, scope, sources) for part in call.args):
+            yield f"{file}:{call.lineno} {ast.unparse(call)[:100]}"
 
 
 def test_messages_of_refusals_are_made_with_gettext():
-    unmarked = [place for _, place in _unmarked(Sources.read())]
-    assert not unmarked
+    assert not list(_unmarked(Sources.read()))
 
 
 @pytest.mark.parametrize(
@@ -198,5 +179,6 @@ def test_finds_messages_outside_of_gettext(body, is_bare):
         f"def f(a):\n    {body}\n"
     )
     sources = Sources()
-    sources.add("it.py", code)
+    tree = ast.parse(code)
+    sources.add("it.py", tree, tree)
     assert bool(list(_unmarked(sources))) is is_bare
