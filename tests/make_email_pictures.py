@@ -17,14 +17,9 @@ from retention.campaigns.message.wording import default_text
 from retention.outreach.adapter import Contact
 from retention.settings import Settings
 from tests.chromium import chromium
-from tests.retention.campaigns.email_samples import (
-    KINDS,
-    sample_email,
-    sample_row,
-    stand_in_shop,
-    write_brand,
-)
+from tests.retention.campaigns.email_samples import KINDS, sample_email, sample_row, write_brand
 from tests.retention.campaigns.samples import a_body
+from tests.standins.shop_pages import stand_in_shop
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SHOTS = ((375, "light"), (375, "dark"), (700, "light"))  # width and colour scheme

@@ -19,7 +19,8 @@ from slack_sdk.signature import SignatureVerifier
 
 from bot.playground.server import free_port
 from tests.benchmarks.measure import FOLDER, Figure, alone, paired, settings
-from tests.bot.wire import SECRET, Api, serve
+from tests.bot.wire import SECRET
+from tests.standins.slack_api import Api, serve
 
 HOME = f"bot-{os.getpid()}"  # of this run alone: its rows are counted at the end
 PEOPLE, REQUESTS, ROUNDS, WARM_UP = 50, 1_500, 3, 300

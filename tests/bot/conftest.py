@@ -19,7 +19,8 @@ from retention.db.tables import DirectoryEntry, RoleGrant
 from retention.privacy import pseudonym
 from retention.settings import Settings
 from tests.bot.campaign import drafted
-from tests.bot.wire import ADMIN, ANALYST, LEAD, SECRET, Api, Workspace, serve
+from tests.bot.wire import ADMIN, ANALYST, LEAD, SECRET, Workspace
+from tests.standins.slack_api import Api, serve
 from workers.campaigns import decisions
 
 # Slack gives an app three seconds. A busy machine may need more; tests of a limit set their own.

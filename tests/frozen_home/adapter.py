@@ -51,8 +51,9 @@ from retention.registry.store import has_valid_seal
 from retention.risk.policy import read_policy
 from retention.settings import Settings
 from tests.bot.wire import SECRET as SIGNING_SECRET
-from tests.bot.wire import Api, Workspace, serve
+from tests.bot.wire import Workspace
 from tests.standins.slack import StandIn
+from tests.standins.slack_api import Api, serve
 from workers import action_ids
 from workers.app import QUEUES, RUN_JOB
 from workers.delivery.sender import Pacing, Sender

@@ -14,7 +14,8 @@ from bot.slack.workspace import (
     refusal,
 )
 from tests.bot.real_server import FORM, slash_command
-from tests.bot.wire import PAYLOADS, TEAM
+from tests.bot.wire import PAYLOADS
+from tests.standins.slack_api import TEAM
 
 OURS = Workspace(TEAM)
 

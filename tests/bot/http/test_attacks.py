@@ -19,8 +19,9 @@ from retention.db.tables import Job
 from retention.privacy import signing
 from retention.settings import Settings
 from tests.bot.real_server import FORM, RunningBot, running_bot, signature, slash_command
-from tests.bot.wire import CHANNEL, PAYLOADS, TEAM, VIEWER, Api, serve
+from tests.bot.wire import CHANNEL, PAYLOADS, VIEWER
 from tests.databases import create_tables
+from tests.standins.slack_api import TEAM, Api, serve
 
 LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (INFO|WARNING|ERROR) \S+: |^    ")
 

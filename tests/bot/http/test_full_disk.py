@@ -12,10 +12,10 @@ from retention.db.tables import Job
 from retention.settings import Settings
 from tests.bot.real_server import running_bot
 from tests.bot.slack.test_slash import until
-from tests.bot.wire import TEAM
 from tests.databases import create_tables
 from tests.disk import fill, small_disk
 from tests.postgres import postgres
+from tests.standins.slack_api import TEAM
 
 
 @pytest.mark.desk

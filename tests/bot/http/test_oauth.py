@@ -17,7 +17,8 @@ from retention.db.tables import SLACK_BOTS, SLACK_STATES, Outbox
 from retention.settings import Settings
 from tests.bot.http.test_server import ask
 from tests.bot.real_server import signature, slash_command
-from tests.bot.wire import CHANNEL, SECRET, Api
+from tests.bot.wire import CHANNEL, SECRET
+from tests.standins.slack_api import Api
 from workers import installation
 from workers.delivery.sender import Sender
 from workers.queue.supervisor import Supervisor

@@ -12,7 +12,8 @@ from bot.ask.sentence import is_chinese
 from retention.db.tables import Campaign, Cohort, DirectoryEntry, Job, Outbox, Thread
 from retention.privacy import pseudonym
 from tests.bot.message_samples import samples
-from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, TEAM, VIEWER, words
+from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, words
+from tests.standins.slack_api import TEAM
 from tests.workers.harness import wait
 from tests.world import scalars
 from workers import action_ids

@@ -9,7 +9,8 @@ import pytest
 
 from retention.outreach.smtp import Address, build_email
 from tests.axe import barriers
-from tests.retention.campaigns.email_samples import KINDS, UNSUBSCRIBE, sample_email, stand_in_shop
+from tests.retention.campaigns.email_samples import KINDS, UNSUBSCRIBE, sample_email
+from tests.standins.shop_pages import stand_in_shop
 
 SHOP = "https://tea.example"
 MAX_BYTES = 100_000  # Gmail cuts what is larger
