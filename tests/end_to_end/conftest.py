@@ -6,10 +6,16 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.playground_client import PlaygroundClient, demo
+from tests.postgres import postgres
 
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: Any) -> Iterator[PlaygroundClient]:
+    """The demo on PostgreSQL; that of `test_fake_shop.py` is on SQLite."""
     folder = tmp_path_factory.mktemp("demo")
-    with demo(folder / "home", log=folder / "demo.log") as started:
+    key = {"RETENTION_SECRET_KEY": "a-key-for-tests-only-0123456789ab"}
+    with (
+        postgres() as url,
+        demo(folder / "home", log=folder / "log", RETENTION_DATABASE_URL=url, **key) as started,
+    ):
         yield started

@@ -1,13 +1,12 @@
 """Drive the playground as a person: type, press, fill in modals, wait for messages."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,47 +54,9 @@ class PlaygroundClient(Script):
         self, user: str, message: dict[str, Any], action_id: str, channel: str = "crm"
     ) -> dict[str, Any]:
         block, element = button(message, action_id)
-        return self._accepted(
-            "/actions",
-            user=user,
-            channel=channel,
-            ts=message["ts"],
-            block_id=block.get("block_id", ""),
-            action_id=action_id,
-            value=element.get("value", ""),
-        )
-
-    def view(self, user: str, seconds: float = 10) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            view = super().view(user)
-            if view and any(block["type"] == "input" for block in view["blocks"]):
-                return view
-            time.sleep(0.1)
-        raise AssertionError(f"no modal with inputs for {user}: {view}")
-
-    def fill(self, user: str, answers: dict[str, str], action: str = "submit") -> dict[str, Any]:
-        """Submit the open modal.
-
-        ``answers`` has values by a part of the input's label. Other inputs stay initial.
-        """
-        values: dict[str, dict[str, Any]] = {}
-        for block in self.view(user)["blocks"]:
-            if block["type"] != "input":
-                continue
-            element = block["element"]
-            label = block["label"]["text"].lower()
-            given = next(
-                (value for part, value in answers.items() if part.lower() in label),
-                element.get("initial_value"),
-            )
-            state = {"type": element["type"]}
-            if "select" in element["type"]:
-                state["selected_option"] = element.get("initial_option")
-            else:
-                state["value"] = given
-            values.setdefault(block["block_id"], {})[element["action_id"]] = state
-        return self._accepted("/views", user=user, values=json.dumps(values), action=action)
+        pressed = {"block_id": block.get("block_id", ""), "value": element.get("value", "")}
+        place = {"user": user, "channel": channel, "ts": message["ts"]}
+        return self._accepted("/actions", action_id=action_id, **place, **pressed)
 
     def advance(self, by: str) -> dict[str, Any]:
         answer = self.http.post("/playground/clock", data={"advance": by}, timeout=600)
@@ -146,26 +107,13 @@ def has_button(message: dict[str, Any], action_id: str) -> bool:
 def demo(home: Path, *, log: Path, **environment: str) -> Iterator[PlaygroundClient]:
     """Run `retention demo` until the block ends."""
     port = free_port()
-    env = {
-        **{
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("RETENTION_", "SLACK_"))
-        },
-        "RETENTION_HOME": str(home),
-        "RETENTION_PORT": str(free_port()),
-        "RETENTION_HEALTH_PORT": str(free_port()),
-        "RETENTION_PLAYGROUND_PORT": str(port),
-        **environment,
-    }
+    ports = {"RETENTION_PORT": str(free_port()), "RETENTION_HEALTH_PORT": str(free_port())}
+    ports["RETENTION_PLAYGROUND_PORT"] = str(port)
+    others = {k: v for k, v in os.environ.items() if not k.startswith(("RETENTION_", "SLACK_"))}
+    env = {**others, "RETENTION_HOME": str(home), **ports, **environment}
+    command = [sys.executable, "-m", "bot.terminal", "demo"]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bot.terminal", "demo"],
-            env=env,
-            stdout=output,
-            stderr=output,
-            cwd=home.parent,
-        )
+        process = subprocess.Popen(command, env=env, stdout=output, stderr=output, cwd=home.parent)
     try:
         url = f"http://127.0.0.1:{port}"
         _until_usable(url, process, log)
@@ -181,16 +129,10 @@ def demo(home: Path, *, log: Path, **environment: str) -> Iterator[PlaygroundCli
 
 def _until_usable(url: str, process: subprocess.Popen, log: Path, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            if (
-                httpx2.get(f"{url}/playground/clock", timeout=5).status_code == 200
-                and url.encode() in log.read_bytes()
-            ):
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(httpx2.TransportError):
+            answer = httpx2.get(f"{url}/playground/clock", timeout=5)
+            if answer.status_code == 200 and url.encode() in log.read_bytes():
                 return
-        except httpx2.TransportError:
-            pass
         time.sleep(0.3)
     raise AssertionError(f"the demo did not start:\n{log.read_text(errors='replace')[-3000:]}")

@@ -73,7 +73,7 @@ class Keys:
         self.shown.locator("#composer-input:focus").wait_for()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_guided_path_works_by_the_keyboard_alone(desk: PlaygroundClient) -> None:
     with chromium() as browser, page(browser, str(desk.http.base_url)) as shown:
         keys = Keys(shown)
