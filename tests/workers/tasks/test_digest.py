@@ -2,6 +2,7 @@
 
 import json
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,12 +13,15 @@ from retention.outreach import calls
 from retention.registry import ChurnDefinition, change_definition
 from retention.reports.digest import digest
 from tests import readonly, world
+from tests.bot.message_samples import samples
 from tests.retention.reports.samples import add_campaign, add_measured_campaign
 from tests.workers.harness import ask, row
 from workers.delivery import render
 from workers.delivery.block_limits import MESSAGE_CHARACTERS, size
 from workers.job_requests import Digest, Sweep
 from workers.tasks import runner
+
+SECTIONS = Digest().sections
 
 
 @pytest.fixture
@@ -28,12 +32,6 @@ def desk(shop, tmp_path):
     world.change(copy.database, change_definition, ChurnDefinition(28, 56, "person"), "operator")
     yield copy.database, copy.lake, shop.end
     copy.database.dispose()
-
-
-def page_of(desk):
-    """Return the digest now."""
-    database, lake, _ = desk
-    return digest(lake, database)
 
 
 def test_digest_counts_lapsed_customers_of_an_earlier_sweep(desk):
@@ -62,7 +60,7 @@ def test_measured_campaign_shows_its_interval_and_demo_says_simulated(desk):
     effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
     add_measured_campaign(database, effects={"profit": effect, "orders": effect})
     page = digest(lake, database)
-    values = {**page.data, "demo": True, "zone": "UTC", "sections": Digest().sections}
+    values = {**page.data, "demo": True, "zone": "UTC", "sections": SECTIONS}
     text = json.dumps(render.message("digest/details", **values).blocks, ensure_ascii=False)
     assert "likely between −\u2060€10 and €250" in text
     assert "simulated answers" in text
@@ -103,18 +101,42 @@ def test_unselected_sections_stay_out_of_the_thread(desk):
     assert "Newest" not in str(_details(page, sections=("campaigns",)).blocks)
 
 
-def _buttons(data: dict, sections: tuple[str, ...] = Digest().sections) -> list[str]:
-    values = {**data, "alt_text": "", "zone": "UTC", "demo": False, "sections": sections}
-    blocks = render.message("digest/week", **values).blocks
-    return [
-        button["text"]["text"]
-        for block in blocks
-        if block["type"] == "actions"
-        for button in block["elements"]
-    ]
+def _week(work: dict[str, Any], sections: tuple[str, ...] = ()) -> list[dict]:
+    """Return the blocks of a week's digest with this work."""
+    values = samples()["digest/week"] | {"zone": "UTC", "demo": False, "sections": sections}
+    values["work"] = values["work"] | work
+    return render.message("digest/week", **values).blocks
 
 
-def test_digest_has_buttons_only_for_work_that_waits(desk):
+def test_digest_has_buttons_only_for_work_that_waits():
+    def buttons(work: dict[str, Any], sections: tuple[str, ...]) -> list[str]:
+        actions = [block for block in _week(work, sections) if block["type"] == "actions"]
+        return [each["text"]["text"] for block in actions for each in block["elements"]]
+
+    work = {"approvals": 2, "calls": 1, "data": True}
+    for sections in (SECTIONS, ()):
+        assert buttons(work, sections) == ["Approve (2)", "My calls", "Check the data"]
+    assert buttons({**work, "approvals": 0}, SECTIONS)[0] == "My calls"
+    idle = {"approvals": 0, "calls": 0, "data": False}
+    assert buttons(idle, SECTIONS) == []
+    assert buttons(idle, ()) == ["Digest settings"]
+
+
+@pytest.mark.parametrize(
+    ("work", "says"),
+    [
+        ({"calls": 2}, "2 calls due"),  # outside of the personal button
+        ({"unowned_calls": 1}, "1 call is due"),
+        ({"unowned_calls": 3}, "3 calls are due"),
+    ],
+)
+def test_digest_counts_due_calls_and_those_without_an_owner(work, says):
+    text = json.dumps(_week(work))
+    assert says in text
+    assert ("owner" in text) == ("unowned_calls" in work)
+
+
+def test_digest_counts_the_calls_of_owners_and_the_change_of_risk(desk):
     database, lake, _ = desk
     due = {"owner": "U0ANALYST", "due_on": clock.now().date(), "outcome": None}
     plans = ({}, {"owner": None}, {"outcome": "declined"}, {"due_on": date(2099, 1, 1)})
@@ -124,38 +146,9 @@ def test_digest_has_buttons_only_for_work_that_waits(desk):
             calls.save_entry(session, "", f"c{number}", "U0LEAD", clock.now(), plan)
     data = digest(lake, database).data
     assert (data["work"]["calls"], data["work"]["unowned_calls"]) == (1, 1)
-    work = {"approvals": 2, "calls": 1, "data": True}
-    assert _buttons({**data, "work": work}) == ["Approve (2)", "My calls", "Check the data"]
-    assert _buttons({**data, "work": work}, ()) == _buttons({**data, "work": work})
-    assert _buttons({**data, "work": {**work, "approvals": 0}})[0] == "My calls"
-    idle = {"approvals": 0, "calls": 0, "data": False}
-    assert _buttons({**data, "work": idle}) == []
-    assert _buttons({**data, "work": idle}, ()) == ["Digest settings"]
-
-
-def test_digest_counts_due_calls_outside_the_personal_button(desk):
-    data = page_of(desk).data
-    values = {**data, "alt_text": "", "zone": "UTC", "demo": False, "sections": ()}
-    values["work"] = {**data["work"], "calls": 2}
-    assert "2 calls due" in json.dumps(render.message("digest/week", **values).blocks)
-
-
-@pytest.mark.parametrize(
-    ("unowned", "says"), [(0, None), (1, "1 call is due"), (3, "3 calls are due")]
-)
-def test_digest_says_how_many_due_calls_have_no_owner(desk, unowned, says):
-    data = page_of(desk).data
-    data["work"]["unowned_calls"] = unowned
-    values = {**data, "alt_text": "", "zone": "UTC", "demo": False, "sections": ()}
-    text = json.dumps(render.message("digest/week", **values).blocks)
-    assert (says in text) if says else ("owner" not in text)
-
-
-def test_headline_says_what_changed(desk):
-    page = page_of(desk)
-    tiers, change = page.data["risk"]["tiers"], page.data["risk"]["change"]["high"]
-    assert page.data["headline"].startswith(f"{tiers['high']} customer")
-    assert str(abs(change)) in page.data["headline"] or change == 0
+    tiers, change = data["risk"]["tiers"], data["risk"]["change"]["high"]
+    assert data["headline"].startswith(f"{tiers['high']} customer")
+    assert str(abs(change)) in data["headline"] or change == 0
 
 
 def _texts(node):
@@ -167,10 +160,7 @@ def _texts(node):
     return own + _texts(list(node.values()))
 
 
-ALL_SECTIONS = Digest().sections
-
-
-def _details(page, sections=ALL_SECTIONS):
+def _details(page, sections=SECTIONS):
     return render.message("digest/details", **page.data, sections=sections, zone="UTC")
 
 

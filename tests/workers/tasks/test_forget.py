@@ -330,13 +330,15 @@ def test_running_import_does_not_restore_erased_customers(shop, table, columns, 
     assert _rows(shop, "c0001") == NO_ROWS
 
 
-def test_jobs_without_customers_continue_during_erasure(shop):
+def test_erasure_interrupts_only_jobs_that_name_customers(shop):
+    """Twelve of ids that nobody had let a sweep begin thirteen times."""
     stored = {"cancelled": Sweep(), "sends": CampaignDeliver(campaign_id="c1"), "learns": Retrain()}
     for name, request in {**stored, "names": Score(customer_id="c0002")}.items():
         _runs(shop, name, request, cancel_at=clock.wall() if name == "cancelled" else None)
-    _forget(shop, "c0001")
     going_on = dict.fromkeys(stored, "running")
-    assert _states(shop, *stored, "names") == {**going_on, "names": "queued"}
+    for who, state in (("nobody", "running"), ("c0001", "queued")):
+        _forget(shop, who)
+        assert _states(shop, *stored, "names") == {**going_on, "names": state}
 
 
 def _runs(shop, name: str, request, **more) -> None:
@@ -347,13 +349,6 @@ def _runs(shop, name: str, request, **more) -> None:
 
 def _states(shop, *names: str) -> dict[str, str]:
     return dict(rows(shop.database, select(Job.id, Job.state).where(Job.id.in_(names))))
-
-
-def test_empty_erasure_interrupts_no_job(shop):
-    """Twelve of ids that nobody had let a sweep begin thirteen times."""
-    _runs(shop, "sweeps", Sweep())
-    _forget(shop, "nobody")
-    assert _states(shop, "sweeps") == {"sweeps": "running"}
 
 
 @pytest.mark.parametrize("lives_in", ["lake", "database"])
@@ -434,47 +429,40 @@ def test_erasure_search_does_not_block_writers(shop, monkeypatch):
     assert looked == [result, result]  # the last pass looks at the late one alone
 
 
-def test_returned_customer_is_erased_at_night(shop):
-    """A late attempt had written the lake, or the directory was filled from it."""
-    user = "c0001"
-    _forget(shop, user)
-    others = _rows(shop, "c0002")
-    sent = {"campaign_id": "c1", "customer_id": user, "arm": "treatment", "sent_at": shop.end}
-    shop.lake.upsert("treatments", pd.DataFrame([sent]))
-    add(shop.database, DirectoryEntry(customer_id=user, pseudonym="0000-0001"))
-    for again in (1, 0):
-        assert _run(shop, Tidy()).result["erased_again"] == again
-        assert _rows(shop, user) == NO_ROWS
-        assert read(shop.database, erasure.remaining_rows, [user]) == 0
-    assert _rows(shop, "c0002") == others
+MINE, OTHERS = {"customer_id": "c0001"}, {"customer_id": "c0002"}
+DECIDED = {"probability": 1.0, "decided_at": tiny.BEGIN, "decided_by": "import", "seq": 1}
+RETURNED = [
+    ("scores", MINE | {"as_of": tiny.BEGIN, "model_version": "m", "run_id": "r-1"}),
+    ("treatments", MINE | {"campaign_id": "c1", "arm": "treatment", "sent_at": tiny.BEGIN}),
+    ("relations", OTHERS | {"other_id": "c0001", "kind": "follow"}),
+    ("relations", MINE | {"other_id": "c0002", "kind": "follow"}),
+    (
+        "links",
+        OTHERS
+        | DECIDED
+        | {"same_as": "c0001", "method": "email", "state": "accepted"}
+        | {"link_id": "l"},
+    ),
+]
 
 
-SCORE = {"customer_id": "c0001", "as_of": tiny.BEGIN, "model_version": "m", "run_id": "r-1"}
-LINK = {"customer_id": "c0002", "same_as": "c0001", "method": "email", "state": "accepted"} | {
-    "link_id": "l",
-    "probability": 1.0,
-    "decided_at": tiny.BEGIN,
-    "decided_by": "import",
-    "seq": 1,
-}
-
-
-@pytest.mark.parametrize(
-    ("table", "row"),
-    [
-        ("scores", SCORE),
-        ("relations", {"customer_id": "c0002", "other_id": "c0001", "kind": "follow"}),
-        ("relations", {"customer_id": "c0001", "other_id": "c0002", "kind": "follow"}),
-        ("links", LINK),
-    ],
-)
-def test_returned_customers_are_searched_in_all_stores(shop, table, row):
-    """Three tables of six were searched."""
+def test_returned_customer_is_erased_at_night_from_every_store(shop):
+    """A late attempt had written the lake, or the directory; three tables of six were searched."""
     _forget(shop, "c0001")
-    rows = to_arrow(pd.DataFrame([row]), TABLES[table])
-    with delta_store.locked(shop.lake.root, TABLES[table]):
-        delta_store.append(shop.lake.root, TABLES[table], rows)
-    assert [_run(shop, Tidy()).result["erased_again"] for _ in range(2)] == [1, 0]
+    others = _rows(shop, "c0002")
+
+    def erased_again() -> list[int]:
+        return [_run(shop, Tidy()).result["erased_again"] for _ in range(2)]
+
+    for table, row in RETURNED:
+        rows = to_arrow(pd.DataFrame([row]), TABLES[table])
+        with delta_store.locked(shop.lake.root, TABLES[table]):
+            delta_store.append(shop.lake.root, TABLES[table], rows)
+        assert erased_again() == [1, 0], table
+    add(shop.database, DirectoryEntry(customer_id="c0001", pseudonym="0000-0001"))
+    assert erased_again() == [1, 0]
+    assert (_rows(shop, "c0001"), _rows(shop, "c0002")) == (NO_ROWS, others)
+    assert read(shop.database, erasure.remaining_rows, ["c0001"]) == 0
 
 
 @pytest.mark.nightly
@@ -522,10 +510,3 @@ def _everything(shop) -> str:
     posts = scalars(shop.database, select(Outbox.payload))
     held = rows(shop.database, select(Job.args, Job.result, Job.error))
     return " ".join(map(str, [*posts, *held]))
-
-
-def test_only_admins_erase(shop):
-    asked = job_row(shop.settings, "asked", Forget(customer_id="c0001"), requested_by="U0ANALYST")
-    add(shop.database, asked)
-    assert run_job(shop.database, "asked", "test") == "refused"
-    assert "admin" in job(shop.database, "asked").error

@@ -88,7 +88,7 @@ def looks(own) -> list[ModelHealth]:
 
 
 @pytest.mark.nightly
-def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
+def test_decay_is_reported_once_shown_on_request_and_fixed_by_a_click(shop_that_changes):
     own = shop_that_changes
     model = champion(own)
 
@@ -141,6 +141,22 @@ def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
     assert looks(own)[-1].state == "decayed"
     assert len(alerts(own)) == before
 
+    # Who asks for a look sees the figures.
+    asked = run(own, Monitor(), "look")
+    health = asked.result["health"]
+    assert (health["state"], health["promised"]["log_loss"]) == ("decayed", promised)
+    assert health["metrics"]["log_loss"] > promised
+    assert read(own.database, latest, health["version"]).job_id == asked.id
+    own_message = one(own.database, select(Outbox).where(Outbox.key == f"job:{asked.id}"))
+    said = json.dumps(own_message.payload, ensure_ascii=False)
+    wanted = (
+        "Predictions of",
+        "at training",
+        "RFM logistic",
+        "Change of the risk of all customers",
+    )
+    assert [word for word in (*wanted, action_ids.RETRAIN_MODEL) if word not in said] == []
+
     # A viewer may not mend it; an analyst may, once; the message says who did.
     with own.database.transaction() as session, pytest.raises(NotAllowed):
         model_decisions.retrain(session, second, VIEWER, CHANNEL)
@@ -153,26 +169,6 @@ def test_decay_is_reported_once_and_fixed_by_a_click(shop_that_changes):
     assert f"<@{ANALYST}>" in shown
     deeds = scalars(own.database, select(Audit.action).where(Audit.subject == model.version))
     assert "model.retrain" in deeds
-
-
-@pytest.mark.nightly
-def test_requested_check_shows_figures(shop_that_changes):
-    own = shop_that_changes
-    clock.configure(fixed=at(SEEN + 8))
-    looked = run(own, Monitor(), "look")
-    data = looked.result["health"]
-    assert data["state"] == "decayed"
-    assert data["metrics"]["log_loss"] > data["promised"]["log_loss"]
-    shown = one(own.database, select(Outbox).where(Outbox.key == f"job:{looked.id}"))
-    assert read(own.database, latest, data["version"]).job_id == looked.id
-    said = json.dumps(shown.payload, ensure_ascii=False)
-    wanted = [
-        "Predictions of",
-        "at training",
-        "RFM logistic",
-        "Change of the risk of all customers",
-    ]
-    assert [word for word in (*wanted, action_ids.RETRAIN_MODEL) if word not in said] == []
 
 
 @pytest.mark.nightly

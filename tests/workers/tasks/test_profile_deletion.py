@@ -138,15 +138,10 @@ def klaviyo(shop, someone):
         yield stand_in
 
 
-def test_platform_that_refuses_for_a_week_is_left_to_an_admin(shop, someone, klaviyo):
-    klaviyo.fail("forbidden", times=9)
-    job = forget(shop, someone[0])
-    assert states(job) == {"klaviyo": ("waiting", "scope_missing")}
-    make_due(shop, created_at=clock.wall() - profile_deletion.ASKED_FOR)
-    tick(shop)
+def test_platform_that_refuses_for_a_week_is_left_to_an_admin(shop, someone, by_hand):
     (row,) = rows(shop)
     assert (row.state, row.error_code) == ("by_hand", "scope_missing")
-    message = harness.row(shop.database, f"profile-deletion:{row.id}")
+    message = harness.row(shop.database, f"profile-deletion:{by_hand}")
     assert message.channel == ADMIN
     assert "Klaviyo" in message.payload["text"]
     assert someone[1] not in str(message.payload)
@@ -160,7 +155,7 @@ def test_platform_that_refuses_for_a_week_is_left_to_an_admin(shop, someone, kla
 def by_hand(shop, someone, klaviyo) -> int:
     """The number of a profile that is left to an admin."""
     klaviyo.fail("forbidden", times=9)
-    forget(shop, someone[0])
+    assert states(forget(shop, someone[0])) == {"klaviyo": ("waiting", "scope_missing")}
     make_due(shop, created_at=clock.wall() - profile_deletion.ASKED_FOR)
     tick(shop)
     (row,) = rows(shop)
