@@ -7,7 +7,6 @@ from sqlalchemy import delete, update
 
 from retention import clock
 from retention.campaigns.lifecycle.decisions import Changes
-from retention.campaigns.lifecycle.states import StaleCampaign
 from retention.db.tables import Assignment, DirectoryEntry, RoleGrant
 from retention.errors import BadInput, Conflict, NotAllowed
 from tests.workers.campaigns.desk import ANALYST, LEAD
@@ -94,16 +93,6 @@ def test_demoted_approver_stops_the_unsent_campaign(desk):
     assert desk.change(due_steps.schedule, tomorrow) == [desk.campaign_id]
     assert desk.change(due_steps.due_requests, tomorrow) == []
     assert desk.campaign().state == "cancelled"
-
-
-@pytest.mark.campaign("draft")
-def test_undecided_campaign_expires_and_can_be_edited(desk):
-    desk.decide(decisions.submit, ANALYST)
-    assert desk.change(due_steps.expire, clock.now()) == []
-    assert desk.change(due_steps.expire, clock.now() + timedelta(days=4)) == [desk.campaign_id]
-    with pytest.raises(StaleCampaign):
-        desk.decide(decisions.approve, LEAD)
-    assert desk.decide(decisions.edit, ANALYST, Changes(name="Again")).version == 2
 
 
 def test_budget_is_checked_at_submission(desk):

@@ -27,8 +27,11 @@ from workers.tasks.campaigns import campaign_measure
 
 @pytest.mark.campaign("live")
 def test_file_has_the_codes_of_the_treated_and_no_message_has_them(desk):
-    campaign, groups = desk.campaign(), desk.arms()
+    campaign, groups, told = desk.campaign(), desk.arms(), desk.thread("next")
     assert campaign.window_ends_at - campaign.sent_at == timedelta(days=28)
+    assert "window" in desk.measure().error  # that has not ended
+    assert ("Nobody has been e-mailed yet" in told, action_ids.CAMPAIGN_CSV in told) == (True, True)
+    assert "load it into your mail tool" in desk.thread("live")
     codes = dict(desk.rows(select(Coupon.customer_id, Coupon.code)))
     assert codes
     assert codes.keys() <= {*groups["treatment"]}  # a control gets nothing
@@ -48,23 +51,21 @@ def test_file_has_the_codes_of_the_treated_and_no_message_has_them(desk):
     assert not any(code in desk.messages() for code in codes.values())
 
 
-@pytest.mark.campaign("live")
-def test_campaign_is_not_measured_before_the_end_of_its_window(desk):
-    assert "window" in desk.measure().error
-
-
 @pytest.mark.campaign("closed")
-def test_campaign_reaches_its_result(desk):
+def test_result_is_announced_in_thread_and_channel_and_to_its_people(desk):
     closed, told = desk.campaign(), desk.thread("result")
     result = closed.result
-    assert result["sample_ratio"]["believable"]
-    assert closed.state == "closed"
+    assert (closed.state, result["sample_ratio"]["believable"]) == ("closed", True)
     assert "Incremental profit" in told
     expected = desk.body().plan().cost
     assert result["expected_cost"] == expected > 0
     assert f", expected {money(expected, 'EUR')} (" in told
     posted = select(Outbox).where(Outbox.key == f"campaign:{closed.id}:result:1")
     assert desk.one(posted).thread_key == closed.post_key
+    key = f"campaign:{closed.id}:measured:1"
+    for person in {closed.drafted_by, *closed.approved_by}:
+        assert f"Result of {closed.name}" in desk.messages(f"{key}:{person}")
+    assert action_ids.OPEN_CAMPAIGN in desk.messages(key)
 
 
 @pytest.mark.campaign("closed")
@@ -96,15 +97,6 @@ def test_measurement_waits_for_orders(desk):
     requested = [item.kind for item in desk.change(due.due_jobs, clock.now())]
     assert requested == ["campaign_measure"]
     assert desk.measured(clock.now()) == "closed"
-
-
-@pytest.mark.nightly
-@pytest.mark.campaign("live")
-def test_result_mentions_missing_days(desk, monkeypatch):
-    days = [date(2025, 4, 20), date(2025, 4, 21)]
-    monkeypatch.setattr(campaign_measure, "missing_days", lambda *window: days)
-    assert desk.result_after(days=29)["missing_days"] == ["2025-04-20", "2025-04-21"]
-    assert "2 days without orders* (20 Apr 2025, 21 Apr 2025)" in desk.thread("result")
 
 
 @pytest.mark.campaign("live")
@@ -166,20 +158,6 @@ def test_campaign_without_orders_closes_unmeasured(desk, stopped):
 
 @pytest.mark.nightly
 @pytest.mark.campaign("live")
-def test_result_mentions_erased_customers(desk):
-    """Erased customers count as non-buyers, and the result did not mention them."""
-    desk.file()
-    for customer in desk.arms()["treatment"][:2]:
-        desk.done(Forget(customer_id=customer), "U0ADMIN")
-    assert desk.result_after(days=29)["erased"] == {"treatment": 2}
-    erased = (
-        "2 customers were erased since the approval (2 with the offer, 0 in the hold-out group)"
-    )
-    assert erased in desk.thread("result")
-
-
-@pytest.mark.nightly
-@pytest.mark.campaign("live")
 def test_sample_ratio_mismatch_teaches_nothing(desk):
     """Its result was not to be read, and the next draft's ranking learnt from it all the same."""
     desk.file()
@@ -233,38 +211,32 @@ def test_unused_call_list_is_reported_separately(desk):
     assert not any(words in text for words in ("downloaded the file", "handed out another way"))
 
 
-@pytest.mark.campaign("closed")
-def test_result_is_announced_in_channel_and_to_drafter_and_approver(desk):
-    campaign = desk.campaign()
-    key = f"campaign:{campaign.id}:measured:1"
-    for person in {campaign.drafted_by, *campaign.approved_by}:
-        assert f"Result of {campaign.name}" in desk.messages(f"{key}:{person}")
-    assert action_ids.OPEN_CAMPAIGN in desk.messages(key)
-
-
-@pytest.mark.campaign("live")
-def test_drafter_is_told_to_download_the_file(desk):
-    told = desk.thread("next")
-    assert "Nobody has been e-mailed yet" in told
-    assert action_ids.CAMPAIGN_CSV in told
-    assert "load it into your mail tool" in desk.thread("live")
-
-
 @pytest.mark.nightly
 @pytest.mark.campaign("live")
-def test_result_says_how_the_calls_went(desk):
+def test_result_mentions_calls_missing_days_and_erased_customers(desk, monkeypatch):
+    """Erased customers count as non-buyers, and the result did not mention them."""
     outcomes = ("interested", "interested", "declined", "no_answer", "wrong_number", None)
-    called, now = desk.arms()["treatment"][:6], clock.now()
+    treated = desk.arms()["treatment"]
+    erased, called = treated[:2], treated[2:8]
+    now, days = clock.now(), [date(2025, 4, 20), date(2025, 4, 21)]
+    desk.file()
+    for customer in erased:
+        desk.done(Forget(customer_id=customer), "U0ADMIN")
     for customer, outcome in zip(called, outcomes, strict=True):
         plan = calls.Plan(owner=LEAD, due_on=now.date(), outcome=outcome)
         desk.change(calls.save_entry, desk.campaign_id, customer, LEAD, now, plan)
     desk.bring("purchase", now + timedelta(days=2), [called[0], called[3]])
-    bought = desk.result_after(days=29)["calls"]["bought"]
+    monkeypatch.setattr(campaign_measure, "missing_days", lambda *window: days)
+    result, told = desk.result_after(days=29), desk.thread("result")
+    assert result["missing_days"] == ["2025-04-20", "2025-04-21"]
+    assert "2 days without orders* (20 Apr 2025, 21 Apr 2025)" in told
+    assert result["erased"] == {"treatment": 2}
+    since = "2 customers were erased since the approval"
+    assert f"{since} (2 with the offer, 0 in the hold-out group)" in told
+    bought = result["calls"]["bought"]
     assert bought >= 1  # others may have ordered by themselves
-    assert (
-        f"Calls: 5 of 6 made, 3 reached (2 will order), {bought} of those "
-        "bought, 1 no answer, 1 wrong number."
-    ) in desk.thread("result")
+    made = f"Calls: 5 of 6 made, 3 reached (2 will order), {bought} of those bought"
+    assert f"{made}, 1 no answer, 1 wrong number." in told
 
 
 @pytest.mark.nightly

@@ -64,6 +64,8 @@ def _send(desk) -> None:
 def test_sms_goes_to_those_who_agreed_and_have_a_number(texting, platform, caplog):
     desk, groups = texting
     caplog.set_level(logging.DEBUG)
+    # What they say about e-mails does not count
+    desk.lake.upsert("customers", desk.table("customers").assign(marketing_consent=False))
     _send(desk)
     body = desk.body()
     assert body.excluded == {"no_consent": 52, "no_phone": 26}  # of 104 active ones
@@ -86,10 +88,11 @@ def test_sms_goes_to_those_who_agreed_and_have_a_number(texting, platform, caplo
         assert "html" not in message
         values = {"channel": "sms", "code": codes[customer], "parts": 1}
         assert message.items() >= (values | {"characters": len(message["text"])}).items()
+    assert desk.customers_of_file() == told.keys()
 
 
 @pytest.mark.nightly
-def test_stop_ends_that_channel_only(texting, platform):
+def test_stop_and_bounce_of_an_sms_end_that_channel_only(texting, platform):
     desk, _ = texting
     _send(desk)
     send = desk.scalars(select(Send))[0]
@@ -106,6 +109,13 @@ def test_stop_ends_that_channel_only(texting, platform):
     with desk.database.reading() as session:
         states = [consent.consent_states(desk.lake, session, mine, each) for each in channels]
     assert [state.item() for state in states] == ["given", "refused", "unknown"]
+    customer = desk.scalars(select(Send.customer_id))[1]
+    since, at = clock.now() - timedelta(days=1), clock.now() + timedelta(hours=1)
+    for channel, outcome in (("email", "unknown"), ("sms", "bounced")):
+        bounce = bounces.Bounce(at, customer, channel=channel)
+        assert desk.change(bounces.mark_bounced, [bounce])[0] == [outcome]
+    bounced = bounces.customers_with_bounced_address
+    assert [desk.read(bounced, since, each) for each in channels[:2]] == [set(), {customer}]
 
 
 def _share_number(desk, customers) -> None:
@@ -152,10 +162,13 @@ def test_number_shared_since_the_draft_gets_nothing_if_one_is_held_out(texting, 
 
 def test_email_consent_never_allows_whatsapp(texting):
     desk, _ = texting
+    request = LOW.model_copy(update={"message_channel": "whatsapp"})
+    without_platform = desk.with_settings(sms_webhook_url=None).run(request, ANALYST)
+    assert "set RETENTION_SMS_WEBHOOK_URL" in without_platform.error
     policy = desk.settings.policy
     text = policy.read_text().replace("[campaign]", '[campaign]\nconsent = "unless_refused"')
     policy.write_text(text)
-    error = desk.run(LOW.model_copy(update={"message_channel": "whatsapp"}), ANALYST).error
+    error = desk.run(request, ANALYST).error
     assert "whatsapp_consent is missing for" in error
     assert "The consent to e-mails does not count" in error
 
@@ -171,16 +184,16 @@ def test_consent_withdrawn_after_the_draft_gets_nothing(texting, platform):
     assert set(rows) == {("cancelled", "no_consent")}
 
 
-def test_sms_without_a_platform_is_refused_before_the_draft(desk):
-    job = desk.run(LOW.model_copy(update={"message_channel": "sms"}), ANALYST)
-    assert "set RETENTION_SMS_WEBHOOK_URL" in job.error
-
-
 @pytest.mark.campaign("draft")
-def test_draft_changes_to_sms_and_keeps_its_other_edits(texting):
+def test_draft_changes_to_a_channel_that_has_consent_and_keeps_its_edits(texting):
     desk, _ = texting
-    before = desk.body()
+    before, campaign = desk.body(), desk.campaign()
     assert before.message_channel == "email"
+    job = desk.run(channel_request(desk.settings, campaign, "whatsapp"), ANALYST)
+    assert "whatsapp_consent is missing" in job.error  # and the draft stays as it is
+    campaign.body = {**campaign.body, "drafted_for": None}  # as in an earlier version
+    with pytest.raises(BadInput, match="campaign draft --channel sms"):
+        channel_request(desk.settings, campaign, "sms")
     edit = decisions.Changes(name="Spring", expires_days=9)
     request = channel_request(desk.settings, desk.decide(decisions.edit, ANALYST, edit), "sms")
     assert (request.version, request.tier) == (2, "low")
@@ -192,23 +205,6 @@ def test_draft_changes_to_sms_and_keeps_its_other_edits(texting):
     assert after.copy_text != before.copy_text
     assert "SMS" in desk.thread("edited", version=3)
     assert "SMS: 10% coupon" in desk.card()
-
-
-@pytest.mark.campaign("draft")
-def test_channel_that_nobody_agreed_to_leaves_the_draft_as_it_is(texting):
-    desk, _ = texting
-    job = desk.run(channel_request(desk.settings, desk.campaign(), "whatsapp"), ANALYST)
-    assert "whatsapp_consent is missing" in job.error
-    assert desk.campaign().version == 1
-
-
-@pytest.mark.campaign("draft")
-def test_draft_of_an_earlier_version_is_drafted_anew_by_hand(texting):
-    desk, _ = texting
-    campaign = desk.campaign()
-    campaign.body = {**campaign.body, "drafted_for": None}
-    with pytest.raises(BadInput, match="campaign draft --channel sms"):
-        channel_request(desk.settings, campaign, "sms")
 
 
 @pytest.mark.nightly
@@ -230,26 +226,3 @@ def test_preview_shows_the_text_its_length_and_no_number_in_a_channel(texting):
     printed = templating.text("terminal/campaign_preview.txt.j2", result=private, zone="UTC")
     assert "SMS to" in printed
     assert "E-mail" not in printed
-
-
-@pytest.mark.nightly
-def test_refused_number_is_left_out_of_sms_only(texting):
-    desk, _ = texting
-    _send(desk)
-    customer = desk.scalars(select(Send.customer_id))[0]
-    since, at = clock.now() - timedelta(days=1), clock.now() + timedelta(hours=1)
-    for channel, outcome in (("email", "unknown"), ("sms", "bounced")):
-        bounce = bounces.Bounce(at, customer, channel=channel)
-        assert desk.change(bounces.mark_bounced, [bounce])[0] == [outcome]
-    bounced = bounces.customers_with_bounced_address
-    assert desk.read(bounced, since, "sms") == {customer}
-    assert desk.read(bounced, since) == set()
-
-
-@pytest.mark.nightly
-def test_file_of_an_sms_campaign_keeps_those_without_consent_to_emails(texting):
-    desk, _ = texting
-    desk.lake.upsert("customers", desk.table("customers").assign(marketing_consent=False))
-    _send(desk)
-    assert desk.customers_of_file() == {*desk.arms()["treatment"]}
-    assert set(desk.scalars(select(Send.state))) == {"sent"}
