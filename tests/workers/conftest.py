@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import types
+from importlib.machinery import ModuleSpec
 
 import pytest
 
@@ -58,6 +59,7 @@ def task(monkeypatch):
     def put(kind: str, run) -> None:
         name = runner.module_name(kind)
         module = types.ModuleType(name)
+        module.__spec__ = ModuleSpec(name, loader=None)  # as `find_spec` asks for it
         module.run = run
         monkeypatch.setitem(sys.modules, name, module)
 

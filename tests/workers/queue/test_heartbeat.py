@@ -229,8 +229,3 @@ def test_calls_can_be_traced_after_the_work(database, claimed):
     thread.start()
     thread.join(20)
     assert recorded == ["called"]
-
-
-def test_work_within_its_limits_is_done(work):
-    _, ended = work(lambda request, context: Outcome({"x": 1}))
-    assert ended == "done"

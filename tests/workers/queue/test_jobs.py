@@ -53,17 +53,10 @@ def together(number: int, act) -> list:
     return answers
 
 
-def test_repeated_delivery_is_one_job_and_message(database):
-    first = ask(database, Sweep(), "trigger-1", user=ANALYST)
-    again = ask(database, Sweep(), "trigger-1", user=ANALYST)
-    assert first.id == again.id
-    assert counted(database, Outbox) == 1
-
-
-def test_concurrent_deliveries_make_one_job(database):
+def test_concurrent_deliveries_make_one_job_and_message(database):
     answers = together(8, lambda _: ask(database, Sweep(), "trigger-1", user=ANALYST).id)
     assert len(set(answers)) == 1
-    assert counted(database, Job) == 1
+    assert counted(database, Job) == counted(database, Outbox) == 1
 
 
 def test_announcement_has_progress_bar_and_cancel_button(database):
@@ -84,27 +77,26 @@ def test_insufficient_role_stores_no_unlimited_job(database):
     assert counted(database, Job) == 0
 
 
-@pytest.mark.parametrize(
-    "kind", sorted(kind for kind, request in REQUESTS.items() if request.role != "viewer")
-)
-def test_role_is_checked_again_before_each_task(database, settings, task, kind):
+def test_role_is_checked_again_before_each_task(database, settings, task):
     """A cohort file with names went to a person without the role."""
     needed = dict.fromkeys(("customer_id", "cohort_id", "campaign_id", "view_id", "proposal"), "c")
     needed |= dict.fromkeys(("version", "deletion_id", "connection_id", "snapshot_id"), 1)
     needed |= {"tier": "medium", "name": "vips", "expression": "value > 200", "table": "events"}
     needed |= {"files": ("orders.csv",), "file_id": "F0123", "until": clock.now()}
     needed |= dict.fromkeys(("first", "last"), clock.now().date())
-    fields = REQUESTS[kind].model_fields
-    required = {name: needed[name] for name, field in fields.items() if field.is_required()}
-    request = REQUESTS[kind].model_validate(required)
+    restricted = {kind: of for kind, of in REQUESTS.items() if of.role != "viewer"}
     add(database, grant(settings, VIEWER, "admin"))
-    queued_job = ask(database, request, "k", user=VIEWER)
+    queued, worked = {}, []
+    for kind, request in restricted.items():
+        fields = request.model_fields.items()
+        required = {name: needed[name] for name, field in fields if field.is_required()}
+        queued[kind] = ask(database, request.model_validate(required), kind, user=VIEWER).id
+        task(kind, lambda request, context: worked.append(request.kind) or Outcome({}))
     execute(database, delete(RoleGrant).where(RoleGrant.user_id == VIEWER))
-    worked = []
-    task(kind, lambda request, context: worked.append(kind) or Outcome({}))
-    assert runner.run_job(database, queued_job.id, "t") == "refused"
-    assert worked == []
-    assert f"you need {request.role}" in job(database, queued_job.id).error
+    ended = {kind: runner.run_job(database, job_id, "t") for kind, job_id in queued.items()}
+    assert (ended, worked) == (dict.fromkeys(restricted, "refused"), [])
+    for kind, request in restricted.items():
+        assert f"you need {request.role}" in job(database, queued[kind]).error
 
 
 def test_job_is_stored_while_broker_is_down(database, settings):
@@ -143,8 +135,12 @@ def test_a_job_not_yet_due_is_not_claimed(database):
     assert change(database, jobs.claim, queued_job.id, "a") is None
 
 
-def test_cancelling_a_queued_job_ends_it_and_names_the_person(database):
+def test_requester_cancels_a_queued_job_and_is_named(database):
     queued_job = ask(database, Sweep(), "k", user=ANALYST)
+    with database.transaction() as session, pytest.raises(NotAllowed, match="you need admin"):
+        jobs.cancel(session, queued_job.id, OTHER)
+    with database.transaction() as session, pytest.raises(BadInput, match="'nope'"):
+        jobs.cancel(session, "nope", ADMIN)
     assert change(database, jobs.cancel, queued_job.id, ANALYST).state == "cancelled"
     assert f"<@{ANALYST}>" in str(row(database, f"job:{queued_job.id}").payload)
     assert change(database, jobs.claim, queued_job.id, "a") is None
@@ -167,19 +163,8 @@ def test_concurrent_cancellations_have_one_winner(database):
 
     answers = together(8, cancel)
     assert answers.count(queued_job.id) == 1
+    assert job(database, queued_job.id).cancelled_by == ADMIN  # of somebody else's job
     assert all(isinstance(answer, Conflict) for answer in answers if answer != queued_job.id)
-
-
-def test_only_admins_cancel_jobs_of_others(database):
-    queued_job = ask(database, Sweep(), "k", user=ANALYST)
-    with database.transaction() as session, pytest.raises(NotAllowed, match="you need admin"):
-        jobs.cancel(session, queued_job.id, OTHER)
-    assert change(database, jobs.cancel, queued_job.id, ADMIN).cancelled_by == ADMIN
-
-
-def test_unknown_job_is_refused(database):
-    with database.transaction() as session, pytest.raises(BadInput, match="'nope'"):
-        jobs.cancel(session, "nope", ADMIN)
 
 
 def test_retry_runs_a_failed_job_again_in_the_same_message(database, task):
@@ -217,14 +202,17 @@ def test_inline_run_posts_nothing(database, task):
     assert counted(database, Outbox) == 0
 
 
-def test_inline_run_raises_refusals(database, task):
+@pytest.mark.parametrize(
+    ("error", "state"), [(Refused("too few"), "failed"), (KeyboardInterrupt(), "cancelled")]
+)
+def test_refusal_or_ctrl_c_in_the_terminal_ends_the_job(database, task, error, state):
     def run(request, context):
-        raise Refused("too few customers")
+        raise error
 
     task("sweep", run)
-    with pytest.raises(Refused, match="too few"):
+    with pytest.raises(type(error), match=str(error)):
         runner.run_inline(database, Sweep(), user="operator")
-    assert scalars(database, select(Job.state)) == ["failed"]
+    assert scalars(database, select(Job.state)) == [state]
 
 
 def test_refusal_in_the_terminal_names_the_model_that_stays(database, task):
@@ -237,16 +225,6 @@ def test_refusal_in_the_terminal_names_the_model_that_stays(database, task):
     stays = "Too few orders. The churn model trained before that, churn-1, stays in use."
     with pytest.raises(Refused, match=stays):
         runner.run_inline(database, Retrain(), user="operator")
-
-
-def test_ctrl_c_in_the_terminal_cancels_the_job(database, task):
-    def run(request, context):
-        raise KeyboardInterrupt
-
-    task("sweep", run)
-    with pytest.raises(KeyboardInterrupt):
-        runner.run_inline(database, Sweep(), user="operator")
-    assert scalars(database, select(Job.state)) == ["cancelled"]
 
 
 def test_recent_and_open_jobs_are_listed(database):
@@ -265,11 +243,18 @@ def test_a_list_of_jobs_does_not_read_their_results(database):
         assert inspect(listed).unloaded == {"result"}
 
 
-@pytest.mark.parametrize(("demo", "queue"), [(True, "interactive"), (False, "batch")])
-def test_only_a_demo_sends_emails_beside_its_imports(database, settings, demo, queue):
+@pytest.mark.parametrize(
+    ("demo", "request_", "queue"),
+    [
+        (True, CampaignDeliver(campaign_id="c1"), "interactive"),
+        (False, CampaignDeliver(campaign_id="c1"), "batch"),
+        (False, Retrain(), "training"),
+    ],
+    ids=["e-mails beside a demo's imports", "e-mails", "training"],
+)
+def test_job_and_its_retry_are_in_the_queue_of_its_kind(database, settings, demo, request_, queue):
     database = database.using(settings.model_copy(update={"demo": demo}))
-    request = CampaignDeliver(campaign_id="c1")
-    stored = ask(database, request, "deliver", channel=None)
+    stored = ask(database, request_, "k", channel=None)
     assert stored.queue == queue
-    set_job(database, stored.id, state="failed")
+    set_job(database, stored.id, state="failed", queue="an old database's")
     assert change(database, jobs.retry, stored.id, user_roles.OPERATOR).queue == queue

@@ -139,12 +139,6 @@ def test_process_without_a_heartbeat_is_killed(database, monkeypatch, silent_for
     assert reconcile.kill_silent(database) == revoked == [queued_job.id] * killed
 
 
-def test_retry_moves_a_job_of_an_old_database_to_the_queue_of_its_kind(database):
-    queued_job = ask(database, Retrain(), "k")
-    set_job(database, queued_job.id, queue="batch", state="failed")
-    assert change(database, jobs.retry, queued_job.id, ADMIN).queue == "training"
-
-
 def test_ignored_cancellation_is_enforced(database):
     queued_job = ask(database, Sweep(), "k")
     start(database, queued_job.id, "task@elsewhere:1")

@@ -72,12 +72,6 @@ def test_second_batch_worker_leaves_the_files_of_a_running_pull(settings, monkey
     assert download.exists()
 
 
-def test_job_result_replaces_the_progress_bar(house):
-    settings, database, _ = house
-    job_id = begin(settings, database, Digest(), "digest")
-    assert over(database, job_id).result == {"ok": True}
-
-
 @pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("holds_the_lock", [False, True])
 def test_cancelling_c_code_ends_it_and_publishes_nothing(house, holds_the_lock):
@@ -180,29 +174,34 @@ def test_an_unknown_role_or_queue_is_named(settings):
 
 
 def test_summary_mentions_a_missing_slack_app(settings):
-    created = supervisor.Supervisor(settings)
-    assert "workers only" in created.summary()
+    assert "workers only" in supervisor.Supervisor(settings).summary()
     workers = ["worker:interactive", "worker:batch", "worker:training"]
-    assert [child.name for child in created.children] == ["broker", *workers, "tick"]
+    assert list(children_of(settings)) == ["broker", *workers, "tick"]
 
 
 def children_of(settings) -> dict[str, supervisor.Child]:
     return {child.name: child for child in supervisor.Supervisor(settings).children}
 
 
-def test_only_training_has_low_priority_and_fewer_threads(settings, monkeypatch):
+@pytest.mark.parametrize("threads", [None, "7"])
+def test_only_training_has_low_priority_and_fewer_or_the_stated_threads(
+    settings, monkeypatch, threads
+):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if threads:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
     monkeypatch.setattr("os.getpriority", lambda which, who: 0)
     created = children_of(settings)
     nice = {name for name, child in created.items() if Path(child.command[0]).name == "nice"}
-    limited = {name for name, child in created.items() if "OMP_NUM_THREADS" in child.environment}
-    assert created["worker:training"].environment["OMP_WAIT_POLICY"] == "passive"
-    assert nice == limited == {"worker:training"}
-
-
-def test_operator_can_set_the_threads_of_training(settings, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert children_of(settings)["worker:training"].environment["OMP_NUM_THREADS"] == "7"
+    of_training = created["worker:training"].environment
+    assert (nice, of_training["OMP_WAIT_POLICY"]) == ({"worker:training"}, "passive")
+    if threads:
+        assert of_training["OMP_NUM_THREADS"] == threads
+    else:
+        limited = {
+            name for name, child in created.items() if "OMP_NUM_THREADS" in child.environment
+        }
+        assert limited == {"worker:training"}
 
 
 def test_card_waits_for_no_batch_job_and_no_other_quick_one(house):
