@@ -89,15 +89,11 @@ def test_publication_has_every_score_and_every_member(desk):
     assert found["audiences"] == ["all-risks"]
 
 
-def test_two_publications_are_kept(desk):
+def test_two_publications_are_kept_and_lose_erased_customers(desk):
     for _ in range(3):
         publish(desk)
-    assert read(desk.database, counted, ProfileSnapshot) == 2
-
-
-def test_erased_customer_is_in_no_publication(desk):
-    publish(desk)
     with desk.database.transaction() as session:
+        assert counted(session, ProfileSnapshot) == 2
         customer = session.scalar(select(Profile.customer_id))
         erasure.erase_from_sql(session, [customer])
         for table in (Profile, AudienceMember):
@@ -105,6 +101,7 @@ def test_erased_customer_is_in_no_publication(desk):
 
 
 def test_nothing_is_published_while_nobody_reads(database):
+    assert set(due_publishing.TAKERS) == set(PLATFORMS)  # each would read
     assert read(database, due_publishing.due, clock.now()) is None
     assert read(database, due_publishing.next_moment, clock.now()) is None
 
@@ -141,10 +138,6 @@ def platform(request, desk):
     with PLATFORMS[kind].stand_in.start() as stand_in:
         connect(desk, kind, PLATFORMS[kind].values(stand_in))
         yield stand_in
-
-
-def test_every_platform_that_takes_profiles_is_synchronised():
-    assert set(due_publishing.TAKERS) == set(PLATFORMS)
 
 
 def synchronise(desk) -> dict:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import slackblocks
 from hypothesis import given
+from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from retention import templating
@@ -41,41 +41,27 @@ def templates(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("name", "plain", "shown"),
     [
-        ("<!channel>", "&lt;!channel&gt;"),
-        ('Mac & "Cheese"', 'Mac &amp; "Cheese"'),
-        ("a\n  - type: divider", "a\n  - type: divider"),
-        ("{{ 7 * 7 }}", "{{ 7 * 7 }}"),
-        ("<@U123> <https://evil|click>", "&lt;@U123&gt; &lt;https://evil|click&gt;"),
-        ('", type: "image', '", type: "image'),
+        ("<!channel>", None, "&lt;!channel&gt;"),
+        ('Mac & "Cheese"', None, 'Mac &amp; "Cheese"'),
+        ("a\n  - type: divider", None, None),
+        ("{{ 7 * 7 }}", None, None),
+        ("<@U123> <https://evil|click>", None, "&lt;@U123&gt; &lt;https://evil|click&gt;"),
+        ('", type: "image', None, None),
+        ("Tea \u202eevil\u202c \u2066a\u2069 \u05ea\u05d4", "Tea evil a \u05ea\u05d4", None),
+        ("An\x00n\x1b[31m\x9b", "Ann[31m", None),
     ],
 )
-def test_hostile_name_is_escaped(templates, name, shown):
-    message = render.message(templates(TEMPLATE), name=name)
-    assert [block["type"] for block in message.blocks] == ["header", "section", "actions"]
-    assert _texts(message) == (name, f"*{shown}* & co", name, f"Hello {shown}")
-
-
-def _texts(message: render.Message) -> tuple[str, str, str, str]:
-    """The header, the section, the button's value and the notification."""
-    header, section, actions = message.blocks
-    value = actions["elements"][0]["value"]
-    return header["text"]["text"], section["text"]["text"], value, message.text
-
-
-def test_direction_marks_are_removed(templates):
+def test_hostile_name_is_escaped_and_loses_marks_and_controls(templates, name, plain, shown):
     """What goes back to us, like a button's value, stays as it is: it may be somebody's id."""
-    name = "Tea \u202eevil\u202c \u2066a\u2069 \u05ea\u05d4"
     message = render.message(templates(TEMPLATE), name=name)
-    shown = "Tea evil a \u05ea\u05d4"
-    assert _texts(message) == (shown, f"*{shown}* & co", name, f"Hello {shown}")
-
-
-def test_control_characters_are_removed(templates):
-    message = render.message(templates(TEMPLATE), name="An\x00n\x1b[31m\x9b")
-    assert message.blocks[0]["text"]["text"] == "Ann[31m"
-    assert message.text == "Hello Ann[31m"
+    header, section, actions = message.blocks
+    assert [block["type"] for block in message.blocks] == ["header", "section", "actions"]
+    plain, shown = plain or name, shown or plain or name
+    texts = header["text"]["text"], section["text"]["text"], message.text
+    assert texts == (plain, f"*{shown}* & co", f"Hello {shown}")
+    assert actions["elements"][0]["value"] == name
 
 
 @pytest.mark.parametrize(
@@ -153,6 +139,7 @@ blocks:
     assert [block["text"]["text"].strip() for block in blocks] == ["- &lt;a&gt;", "- b &amp; c"]
 
 
+@hypothesis(max_examples=40)
 @given(st.lists(st.text(min_size=1, max_size=4000).filter(str.strip), min_size=1, max_size=70))
 def test_rendered_messages_fit_the_limits(texts):
     blocks = check_message(
@@ -196,13 +183,6 @@ def test_template_values_are_quoted(path: Path):
         )
 
 
-def test_slackblocks_knows_our_blocks():
-    message = render.message("job/refused", sentence="No customer 12345; check the id.")
-    text = message.blocks[0]["text"]["text"]
-    theirs = slackblocks.SectionBlock(slackblocks.Text(text))._resolve()
-    assert json.loads(json.dumps(theirs))["text"]["text"] == text
-
-
 def test_constants_do_not_leak_into_the_next_rendering(templates):
     name = templates("text: \"{{ first }} {{ 'constant' }}\"")
     assert render.message(name, first="a").text == "a constant"
@@ -212,17 +192,10 @@ def test_constants_do_not_leak_into_the_next_rendering(templates):
 @pytest.mark.parametrize(
     ("number", "shown"),
     [
-        (templating.signed(-24.83, 1), "−24.8"),
         (templating.signed(1234.5), "+1,234"),
-        (templating.percent(-0.0041, 1), "−0.4%"),
-        (templating.figure(-0.41, 1), "−0.4"),
         # A lone minus stood at a line's end, and the loss looked like a gain.
-        (templating.money(-4.1, "USD", 2), "−\u2060$4.10"),
-        (templating.money(-5, "EUR"), "−\u2060€5"),
-        (templating.money(-5, "GBP"), "−\u2060£5"),
-        (templating.money(-5, "SEK"), "−SEK 5"),
+        (templating.money(-4.1, "GBP", 2), "−\u2060£4.10"),
         (templating.money(-5, ""), "−5"),
-        (templating.money(5, "EUR"), "€5"),
         # Yen have no decimals.
         (templating.money(500, "JPY", 2), "¥500"),
         (templating.money(500, "EUR", 2), "€500.00"),

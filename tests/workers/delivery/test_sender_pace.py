@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from retention import clock
-from retention.db.tables import Outbox
 from tests.workers.harness import ADMIN, CHANNEL, row
 from workers.delivery import outbox
 from workers.delivery.row_delivery import Claim, SentMessage
@@ -146,10 +145,3 @@ def test_refusal_uses_up_the_burst_for_every_sender(database, time, calls):
     second = sender(database, calls)
     time.pass_by(PACING.channel_gap)
     assert [second.step(), second.step()] == [True, False]
-
-
-def test_allowance_of_a_wrong_clock_does_not_silence_a_channel(database, time, calls):
-    put(database, "k0")
-    with database.transaction() as session:
-        session.query(Outbox).update({"allowance_used_until": time.now + timedelta(days=365)})
-    assert sender(database, calls).step()

@@ -311,15 +311,6 @@ def test_poisoned_delivery_is_quarantined_and_never_holds_up_others(desk, kind):
     assert desk.run().result == {"done": 0, "set_aside": 0, "later": 1}
 
 
-def test_poisoned_delivery_of_a_shop_without_a_channel_reaches_an_admin(desk):
-    with desk.database.transaction() as session:
-        session.execute(update(Connection).values(channel=None))
-    poison(desk)
-    for _ in range(3):
-        desk.run_later()
-    assert scalars(desk.database, select(Outbox.channel)) == [ADMIN]
-
-
 def test_poisoned_privacy_request_is_set_aside(desk):
     content = desk.shop.privacy_request("redact", desk.shop.records.customers[1])
     content["customer"]["id"] = "\ud800"
@@ -328,30 +319,28 @@ def test_poisoned_privacy_request_is_set_aside(desk):
     assert desk.states() == ["set_aside"]
 
 
-def test_full_disk_is_no_fault_of_a_delivery(desk, monkeypatch):
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("read", SoftTimeLimitExceeded()),
+        ("import", SoftTimeLimitExceeded()),
+        ("import", OSError(errno.ENOSPC, "No space left on device")),
+    ],
+    ids=["time limit", "time limit of the import", "full disk"],
+)
+def test_fault_of_the_machine_is_no_fault_of_a_delivery(desk, monkeypatch, step, error):
     def fail(*_args, **_options):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    desk.order(5)
-    with monkeypatch.context() as patch:
-        patch.setattr(task, "_import_pages", fail)
-        assert desk.run().state == "failed"
-    assert desk.states() == ["waiting"]
-
-
-@pytest.mark.parametrize("step", ["read", "import"])
-def test_time_limit_ends_the_job_and_is_no_fault_of_a_delivery(desk, monkeypatch, step):
-    def stop(*_args, **_options):
-        raise SoftTimeLimitExceeded
+        raise error
 
     desk.order(5)
     with monkeypatch.context() as patch:
         if step == "read":
-            patch.setattr(registry.connector_class("shopify"), "read", stop)
+            patch.setattr(registry.connector_class("shopify"), "read", fail)
         else:
-            patch.setattr(task, "_import_pages", stop)
+            patch.setattr(task, "_import_pages", fail)
         assert desk.run().state == "failed"
-    assert scalars(desk.database, select(Webhook.attempts)) == [0]
+    (delivery,) = scalars(desk.database, select(Webhook))
+    assert (delivery.state, delivery.attempts) == ("waiting", 0)
 
 
 def test_fault_of_every_delivery_fails_the_job_and_quarantines_none(desk, monkeypatch):
@@ -366,10 +355,13 @@ def test_fault_of_every_delivery_fails_the_job_and_quarantines_none(desk, monkey
     assert desk.run_later().result == {"done": 3, "set_aside": 0, "later": 0}
 
 
-def test_erasure_empties_quarantined_deliveries(desk):
+def test_quarantined_delivery_is_reported_to_an_admin_without_a_channel_and_can_be_erased(desk):
+    with desk.database.transaction() as session:
+        session.execute(update(Connection).values(channel=None))
     poison(desk)
     for _ in range(3):
         desk.run_later()
+    assert scalars(desk.database, select(Outbox.channel)) == [ADMIN]
     change(desk.database, erasure.erase_from_sql, ["anyone"])
     with desk.database.transaction() as session:
         ((row, _),) = webhook_inbox.not_imported(session)
@@ -475,30 +467,23 @@ def test_redacted_customer_is_erased(desk):
     assert desk.states()[-1] == "done"
 
 
-def test_redacted_shop_is_erased_as_a_whole(desk):
-    desk.order(1, 2, 3)
-    desk.run()
-    desk.receive("shop/redact", desk.shop.privacy_request("shop"))
-    desk.run()
-    desk.erase()
-    assert desk.rows("events") == []
-    assert len(scalars(desk.database, select(Erasure))) == 3
-
-
-def test_redacted_shop_includes_customers_without_orders(desk):
+def test_redacted_shop_is_erased_with_its_customers_without_orders(desk):
     """They stayed with name and e-mail address."""
-    desk.order(1)
+    desk.order(1, 2, 3)
     for customer in desk.shop.records.customers.values():
         desk.receive("customers/update", customer)
     desk.run()
-    lake = Lake.open(desk.settings)
+    people = {row["customer_id"] for table in ("customers", "events") for row in desk.rows(table)}
     own = pd.DataFrame({"customer_id": ["till-1"], "email": ["a@till.example"], "name": ["Bo"]})
     own.to_csv(till := desk.settings.home / "till.csv", index=False)
+    lake = Lake.open(desk.settings)
     import_files(lake, desk.database, desk.settings, "customers", [str(till)])
     desk.receive("shop/redact", desk.shop.privacy_request("shop"))
     desk.run()
     desk.erase()
+    assert desk.rows("events") == []
     assert [row["customer_id"] for row in desk.rows("customers")] == ["till-1"]
+    assert len(scalars(desk.database, select(Erasure))) == len(people)
 
 
 def test_shop_is_not_erased_while_another_of_its_kind_is_connected(desk):

@@ -5,16 +5,10 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.db.tables import Campaign, Outbox, Redemption
-from retention.settings import Settings
 from tests.bot.campaign import drafted
 from workers.campaigns import due_steps
 from workers.delivery import outbox
 from workers.tasks.interface import Post
-
-
-@pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(home=tmp_path / "home", _env_file=None)
 
 
 def announcements(database) -> list[str]:
@@ -27,16 +21,8 @@ def announcements(database) -> list[str]:
 def test_an_announcement_that_fails_is_made_at_the_next_tick(database, settings, monkeypatch, kind):
     campaign_id = drafted(database, settings)
     with database.transaction() as session:
-        session.add(
-            Redemption(
-                key="r1",
-                code="ABC",
-                campaign_id=campaign_id,
-                at=clock.now(),
-                source="http",
-                outcome="other_customer",
-            )
-        )
+        use = {"campaign_id": campaign_id, "at": clock.now(), "source": "http"}
+        session.add(Redemption(key="r1", code="ABC", outcome="other_customer", **use))
         session.get(Campaign, campaign_id).result = {"later": {"told": False}}
 
     def tick():

@@ -104,16 +104,17 @@ def test_racing_ticks_make_one_run(database, weekly):
     assert len(states(database)) == 1
 
 
-def test_only_the_newest_slot_runs_after_downtime(database, weekly):
-    clock.configure(fixed=MONDAY + timedelta(days=14, hours=11))
-    assert len(tick.tick(database)) == 1
-    assert [state for _, state in states(database)] == ["skipped", "skipped", "fired"]
-
-
-def test_a_slot_missed_by_more_than_twelve_hours_is_skipped(database, weekly):
-    clock.configure(fixed=MONDAY + timedelta(hours=13))
-    assert tick.tick(database) == []
-    assert [state for _, state in states(database)] == ["skipped"]
+@pytest.mark.parametrize(
+    ("late", "slots"),
+    [
+        (timedelta(days=14, hours=11), ["skipped", "skipped", "fired"]),
+        (timedelta(hours=13), ["skipped"]),
+    ],
+)
+def test_only_the_newest_slot_runs_after_downtime_of_twelve_hours(database, weekly, late, slots):
+    clock.configure(fixed=MONDAY + late)
+    assert len(tick.tick(database)) == slots.count("fired")
+    assert [state for _, state in states(database)] == slots
 
 
 def test_next_due_skips_no_moment(database, weekly):
