@@ -355,7 +355,7 @@ def test_fault_of_every_delivery_fails_the_job_and_quarantines_none(desk, monkey
     assert desk.run_later().result == {"done": 3, "set_aside": 0, "later": 0}
 
 
-def test_quarantined_delivery_is_reported_to_an_admin_without_a_channel_and_can_be_erased(desk):
+def test_quarantined_delivery_without_a_channel_reaches_an_admin_and_can_be_erased(desk):
     with desk.database.transaction() as session:
         session.execute(update(Connection).values(channel=None))
     poison(desk)
