@@ -19,6 +19,7 @@ from retention.installation.backup import backup, restore
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.terminal_text import terminal_text
+from tests.world import add, scalars
 
 
 @pytest.fixture
@@ -28,8 +29,7 @@ def home(tmp_path) -> Settings:
     settings = Settings(home=tmp_path / "home", _env_file=None)
     upgrade(settings)
     database = Database.of(settings)
-    with database.transaction() as session:
-        session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by="U0ADMIN"))
+    add(database, RoleGrant(user_id="U0LEAD", role="approver", granted_by="U0ADMIN"))
     Lake.open(settings).upsert("items", pd.DataFrame({"item_id": ["i1"], "title": ["Tea"]}))
     assert settings.key
     (settings.home / "broker").mkdir()
@@ -51,8 +51,7 @@ def test_restore_returns_the_saved_installation(home, tmp_path):
     assert restore(new_home, file).files == created.files
     assert (new_home.key, upgrade(new_home)) == (home.key, created.revision)
     assert Lake.open(new_home).table("items").execute()["title"].tolist() == ["Tea"]
-    with Database.of(new_home).reading() as session:
-        assert session.scalars(select(RoleGrant.user_id)).all() == ["U0LEAD"]
+    assert scalars(Database.of(new_home), select(RoleGrant.user_id)) == ["U0LEAD"]
     assert not (new_home.home / "broker").exists()
     assert stat.S_IMODE((new_home.home / "secret.key").stat().st_mode) == 0o600
     with pytest.raises(BadInput, match="not empty"):

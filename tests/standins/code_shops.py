@@ -1,6 +1,6 @@
 """A campaign whose codes a stand-in makes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -176,3 +176,38 @@ STAND_INS = {"shopify": ShopifyDiscounts, "woocommerce": WooCommerceCoupons}
 def books(stand_in: Any) -> Any:
     """Return the codes of a stand-in."""
     return stand_in.discounts if isinstance(stand_in, ShopifyDiscounts) else stand_in.coupons
+
+
+def use(stand_in: Any, code: str, customer: str) -> None:
+    """The customer pays with a code."""
+    if isinstance(stand_in, ShopifyDiscounts):
+        assert not stand_in.discounts.checkout(code, customer, 50, "2025-05-02T00:00:00Z")
+    else:
+        stand_in.coupons.use(code)
+
+
+def replace_code(stand_in: Any, lost: str, own: str) -> None:
+    """Somebody deletes a code of ours and adds one of their own."""
+    if isinstance(stand_in, ShopifyDiscounts):
+        nodes = stand_in.discounts.nodes.values()
+        node = next(each for each in nodes if lost in {code["code"] for code in each["codes"]})
+        node["codes"] = [code for code in node["codes"] if code["code"] != lost]
+        node["codes"].append({"id": "gid://f/1", "code": own, "asyncUsageCount": 0})
+    else:
+        rows = stand_in.coupons.rows
+        (number,) = (number for number, row in rows.items() if row["code"] == lost.lower())
+        description = rows.pop(number)["description"]
+        foreign = {"id": 1, "code": own.lower(), "description": description, "usage_count": 0}
+        rows[1] = foreign
+
+
+def remembered(stand_in: Any) -> Callable[[], None]:
+    """Return a function that brings back what the shop has now."""
+    if isinstance(stand_in, ShopifyDiscounts):
+        nodes = {
+            key: {**node, "codes": list(node["codes"])}
+            for key, node in stand_in.discounts.nodes.items()
+        }
+        return lambda: stand_in.discounts.nodes.update(nodes)
+    rows = dict(stand_in.coupons.rows)
+    return lambda: stand_in.coupons.rows.update(rows)

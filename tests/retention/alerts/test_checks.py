@@ -15,9 +15,8 @@ from retention.campaigns.measurement.effects import SampleRatio
 from retention.campaigns.measurement.sequential import InterimResult, RunningEffect
 from retention.db.tables import Campaign, ModelHealth
 from retention.errors import BadInput
-from retention.registry import champion
 from tests.retention.campaigns.samples import a_body
-from tests.world import add, campaign, read
+from tests.world import add, campaign, model_version
 
 DAY = timedelta(days=1)
 
@@ -89,14 +88,12 @@ def test_late_data_fires_once_until_new_data_comes(shop):
     assert late.facts["newest"] == newest.isoformat()
 
 
-def test_decayed_model_fires_once_per_version(champion_shop_copy):
-    shop = champion_shop_copy
+def test_decayed_model_fires_once_per_version(shop_copy):
+    shop = shop_copy
+    add(shop.database, model_version(shop.settings, state="champion", promoted_at=shop.end))
     assert not checked(shop, "model decayed", {}, shop.end).has_fired
     health = {"state": "decayed", "reasons": [{"check": "auc", "text": "AUC fell"}]}
-    health |= {
-        "team_id": shop.settings.team_id,
-        "version": read(shop.database, champion, "churn").version,
-    }
+    health |= {"team_id": shop.settings.team_id, "version": "v"}
     add(shop.database, ModelHealth(at=shop.end, **health))
     first = checked(shop, "model decayed", {}, shop.end)
     assert first.has_fired
@@ -122,11 +119,15 @@ def live(shop_copy):
     return shop_copy
 
 
-def interim_with(monkeypatch, high, believable=True):
+def interim_of(high, believable=True):
+    """An interim result whose profit has this upper bound."""
     ratio = SampleRatio(400, 80, 0.85, 0.5, believable)
     effect = RunningEffect(1.0, per_customer=high - 1, low=high - 2, high=high, p_value=0.01)
-    result = InterimResult(5, 28, {"profit": effect}, ratio, 3)
-    monkeypatch.setattr(interim_module, "interim", lambda *_: (result, None))
+    return InterimResult(5, 28, {"profit": effect}, ratio, 3), None
+
+
+def interim_with(monkeypatch, high, believable=True):
+    monkeypatch.setattr(interim_module, "interim", lambda *_: interim_of(high, believable))
 
 
 def test_harmful_campaign_fires_once_with_its_false_alarm_rate(live, monkeypatch):
@@ -184,10 +185,7 @@ def test_trial_of_late_data_finds_the_gaps(shop):
 
 def test_trial_of_harm_finds_the_first_day(live, monkeypatch):
     def harmful_from_day_four(_lake, _session, campaign, at):
-        high = -0.5 if at - campaign.sent_at >= 4 * DAY else 0.5
-        effect = RunningEffect(1.0, per_customer=0.0, low=-2, high=high, p_value=0.01)
-        ratio = SampleRatio(400, 80, 0.85, 0.5, True)
-        return InterimResult(5, 28, {"profit": effect}, ratio, 3), None
+        return interim_of(-0.5 if at - campaign.sent_at >= 4 * DAY else 0.5)
 
     monkeypatch.setattr("retention.alerts.backtest.interim", harmful_from_day_four)
     clock.configure(fixed=live.end)

@@ -175,20 +175,10 @@ def test_later_rows_change_nothing_about_an_earlier_moment(people):
         ]
 
     before = answers()
-    columns = {
-        "customer_id": [*(f"c{number:04d}" for number in range(100)), "new"],
-        "event_type": "purchase",
-        "occurred_at": as_of + timedelta(hours=1),
-        "item_id": "i001",
-        "order_id": [f"later{number}" for number in range(101)],
-        "quantity": 1,
-        "amount": 5_000.0,
-        "currency": "EUR",
-        "channel": "store",
-    }
-    later = pd.DataFrame(columns)
-    tiny.add(people, later)
     at, team = as_of + timedelta(hours=1), people.settings.team_id
+    buyers = [*(f"c{number:04d}" for number in range(100)), "new"]
+    later = tiny.purchases(at, buyers, 5_000.0)
+    tiny.add(people, later.assign(item_id="i001", quantity=1, channel="store"))
     add(people.database, campaign("c1", team_id=team, state="live", sent_at=at))
     add(people.database, assignment("c1", "c0001", "control"), unsubscribed(people, "c0001", at))
     assert answers() == before
@@ -249,14 +239,5 @@ def test_scores_of_one_moment_are_computed_once_until_the_data_changes(people):
 
     first = scored()
     assert scored() is first
-    columns = {
-        "customer_id": ["c0001"],
-        "event_type": "purchase",
-        "occurred_at": people.end - timedelta(hours=1),
-        "order_id": "new",
-        "amount": 500.0,
-        "currency": "EUR",
-    }
-    frame = pd.DataFrame(columns)
-    tiny.add(people, frame)
+    tiny.add(people, tiny.purchases(people.end - timedelta(hours=1), ["c0001"], 500.0))
     assert scored() is not first

@@ -39,16 +39,12 @@ def test_hold_out_share_of_each_tier_is_exact_to_one_customer(audience, share):
 
 def test_hold_outs_differ_between_campaigns():
     people = [(f"c{n}", "high") for n in range(2000)]
-    customer = {
-        customer_id
-        for customer_id, bucket in buckets("salt", "c1", people).items()
-        if bucket < holdout_threshold(0.15)
-    }
-    two = {
-        customer_id
-        for customer_id, bucket in buckets("other", "c1", people).items()
-        if bucket < holdout_threshold(0.15)
-    }
-    assert len(customer) == len(two) == 300
+
+    def held_out(salt):
+        drawn = buckets(salt, "c1", people)
+        return {each for each, bucket in drawn.items() if bucket < holdout_threshold(0.15)}
+
+    one, two = held_out("salt"), held_out("other")
+    assert len(one) == len(two) == 300
     spread = math.sqrt(300 * 0.15 * 0.85)
-    assert abs(len(customer & two) - 45) < 5 * spread
+    assert abs(len(one & two) - 45) < 5 * spread

@@ -141,7 +141,8 @@ def test_segments_have_intervals_unless_too_small():
         for segment in reasons
     )
     assert reasons[1].effect.low > reasons[0].effect.high
-    assert imread(io.BytesIO(draw_chart(outcomes, measured, simulated=False))).shape[2] == 4
+    _, width, channels = imread(io.BytesIO(draw_chart(outcomes, measured, simulated=False))).shape
+    assert (width > 800, channels) == (True, 4)
 
 
 def test_cost_per_order_needs_conclusive_orders():
@@ -202,9 +203,3 @@ def test_advice_follows_the_intervals():
     assert advice(-3, 3) == "cheaper"
     assert advice(-3, 0) == "stop"
     assert advice(0, 0) == "undecided"
-
-
-def test_chart_is_a_png():
-    outcomes = _simulated(6)
-    content = draw_chart(outcomes, _measure(outcomes), simulated=False)
-    assert imread(io.BytesIO(content)).shape[1] > 800

@@ -130,11 +130,8 @@ def test_code_of_a_guest_is_valid_once(shopify, database):
 def test_stop_deletes_unused_codes_and_used_ones_stay(shop, database):
     _made(database)
     used = sorted(books(shop).codes())[3]
-    if hasattr(shop, "discounts"):
-        customer = scalar(database, select(Coupon.customer_id).where(Coupon.code == used))
-        assert not shop.discounts.checkout(used, customer, 50, "2025-05-02T00:00:00Z")
-    else:
-        shop.coupons.use(used)
+    customer = scalar(database, select(Coupon.customer_id).where(Coupon.code == used))
+    code_shops.use(shop, used, customer)
     code_shops.stop(database)
     assert read(database, shop_code_queue.due_campaigns, NOW)
     sync(database)
@@ -276,7 +273,7 @@ def test_nightly_check_repairs_what_is_safe(shop, database):
     lost = sorted(states(database))[0]
     code_shops.stop(database, "c2")
     sync(database, "c2")
-    _tamper(shop, database, lost)
+    code_shops.replace_code(shop, lost, "FRIENDS10")
     found = _check(database)
     assert (found.missing, found.foreign) == (1, 1)
     due = read(database, shop_code_queue.due_campaigns, NOW)
@@ -288,45 +285,15 @@ def test_nightly_check_repairs_what_is_safe(shop, database):
     assert (after.missing, after.extra, after.foreign) == (0, 0, 1)
 
 
-def _tamper(shop, database, lost: str) -> None:
-    """Somebody deletes a code of ours and adds one of their own."""
-    if hasattr(shop, "discounts"):
-        node = next(
-            node
-            for node in shop.discounts.nodes.values()
-            if any(code["code"] == lost for code in node["codes"])
-        )
-        node["codes"] = [code for code in node["codes"] if code["code"] != lost]
-        node["codes"].append({"id": "gid://f/1", "code": "FRIENDS10", "asyncUsageCount": 0})
-    else:
-        rows = shop.coupons.rows
-        (number,) = (number for number, row in rows.items() if row["code"] == lost.lower())
-        description = rows.pop(number)["description"]
-        foreign = {"id": 1, "code": "friends10", "description": description, "usage_count": 0}
-        rows[1] = foreign
-
-
 def test_code_that_must_not_exist_is_deleted(shop, database):
     _made(database)
-    before = _copy(shop)
+    bring_back = code_shops.remembered(shop)
     _stopped(database)
-    before()  # a late request makes them again
+    bring_back()  # a late request makes them again
     found = _check(database)
     assert found.extra == found.compared > 10
     sync(database)
     assert not books(shop).codes()
-
-
-def _copy(shop):
-    """Return a function that brings back what the shop has now."""
-    if hasattr(shop, "discounts"):
-        nodes = {
-            key: {**node, "codes": list(node["codes"])}
-            for key, node in shop.discounts.nodes.items()
-        }
-        return lambda: shop.discounts.nodes.update(nodes)
-    rows = dict(shop.coupons.rows)
-    return lambda: shop.coupons.rows.update(rows)
 
 
 def test_discount_that_somebody_deleted_is_made_again(shopify, database):

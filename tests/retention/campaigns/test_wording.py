@@ -6,7 +6,6 @@ import pytest
 
 from retention.campaigns.message.email_content import email_content
 from retention.campaigns.message.wording import (
-    SHIPPED,
     default_text,
     load_wording,
     own_languages,
@@ -186,7 +185,3 @@ def test_mistake_in_an_own_file_is_explained(settings, name, text, problem):
         own_languages(settings)
     assert problem in str(refusal.value)
     assert f"{name}.toml" in str(refusal.value)
-
-
-def test_shipped_files_are_part_of_the_package():
-    assert (SHIPPED / "en.toml").is_file()

@@ -15,6 +15,7 @@ from retention.outreach import sends
 from retention.outreach.smtp import SmtpAdapter, parse_smtp_url
 from retention.settings import Settings
 from tests.retention.outreach import live_campaigns
+from tests.world import read
 
 
 def send(home: str, port: str, repeats: str) -> None:
@@ -26,8 +27,7 @@ def send(home: str, port: str, repeats: str) -> None:
     database = Database.of(settings)
     adapter = SmtpAdapter(parse_smtp_url(f"smtp://127.0.0.1:{port}/?from=offers@shop.example"))
     adapter.drops_duplicates = repeats == "repeats"  # the control: a wrong claim sends duplicates
-    with database.reading() as session:
-        campaign = find_campaign(session, "c1")
+    campaign = read(database, find_campaign, "c1")
     live_campaigns.deliver_now(
         database, settings, campaign, adapter, live_campaigns.contacts_of(1000)
     )

@@ -14,6 +14,7 @@ from retention.outreach.adapter import Adapter, Contact, Message
 from retention.outreach.dispatch import DeliveryReport, Mailing, deliver
 from retention.settings import Settings
 from tests.retention.campaigns.samples import NOW, approve_draft, audience_rows, go_live
+from tests.world import rows, scalars
 
 
 def offer_of(number: int) -> dict:
@@ -78,8 +79,7 @@ def deliver_now(
 
 def send_states(database: Database) -> dict[str, str]:
     """Return the state of each customer's send."""
-    with database.reading() as session:
-        return dict(session.execute(select(Send.customer_id, Send.state)).tuples().all())
+    return dict(rows(database, select(Send.customer_id, Send.state)))
 
 
 def end_waits(database: Database) -> None:
@@ -108,8 +108,7 @@ class LiveCampaign:
         return set(self.by_customer().values())
 
     def attempts(self) -> set[int]:
-        with self.database.reading() as session:
-            return set(session.scalars(select(Send.attempts)))
+        return set(scalars(self.database, select(Send.attempts)))
 
     def end_waits(self) -> None:
         end_waits(self.database)

@@ -18,6 +18,7 @@ from retention.outreach.smtp import bounce_code
 from retention.privacy import email_hash
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import NOW
+from tests.world import change, execute
 
 AT = NOW + timedelta(days=2)
 
@@ -36,8 +37,7 @@ def campaign(database, settings):
 
 
 def _told(database, settings, *bounces) -> list[str]:
-    with database.transaction() as session:
-        return mark_bounced(session, bounces)[0]
+    return change(database, mark_bounced, bounces)[0]
 
 
 def _bounced(database) -> set[str]:
@@ -63,8 +63,7 @@ def test_bounce_dated_by_day_matches_a_send_of_that_day(database, settings, camp
 
 
 def test_bounces_treat_merged_ids_as_one_customer(database, settings, campaign):
-    with database.transaction() as session:
-        session.execute(update(Send).where(Send.customer_id == "k4").values(state="cancelled"))
+    execute(database, update(Send).where(Send.customer_id == "k4").values(state="cancelled"))
     assert _told(database, settings, Bounce(AT, "k4")) == ["bounced"]
     assert _bounced(database) == {"k5"}
 

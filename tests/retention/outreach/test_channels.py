@@ -1,13 +1,13 @@
 """Test consent by channel: nobody gets a message on a channel that they did not agree to."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import compress, product
 
 import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from retention.db.tables import Campaign, Send, Suppression
+from retention.db.tables import Send, Suppression
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.outreach import consent, sends
@@ -24,11 +24,12 @@ from retention.outreach.dispatch import open_adapter, sending_channel
 from retention.outreach.webhook import WebhookAdapter
 from retention.risk.policy import DEFAULT, read_policy
 from retention.settings import Settings
+from tests import world
 from tests.retention.outreach import live_campaigns
-from tests.retention.outreach.live_campaigns import LiveCampaign
+from tests.retention.outreach.live_campaigns import NOW, LiveCampaign
 from tests.standins.signed_webhook import KEY, Platform
+from tests.world import change, scalars
 
-NOW = datetime(2025, 5, 1, 9, tzinfo=UTC)
 ANSWERS = (True, False, None)
 
 
@@ -84,28 +85,28 @@ def test_only_own_consent_and_own_unsubscribe_of_a_channel_count(
 def test_unsubscribe_cancels_the_queued_sends_of_its_channel(settings, database):
     with database.transaction() as session:
         for number, channel in enumerate(("webhook", "email", "sms", "whatsapp", "call")):
-            _campaign(session, f"c{number}")
+            session.add(world.campaign(f"c{number}", state="live"))
+            session.flush()
             own = {"campaign_id": f"c{number}", "customer_id": "k1"}
             session.add(Send(**own, channel=channel, queued_at=NOW))
     with database.transaction() as session:
         assert consent.withdraw(session, "k1", "unsubscribe", NOW, channel="sms")
         assert not consent.withdraw(session, "k1", "unsubscribe", NOW, channel="sms")
     assert _queued(database) == {"webhook", "email", "whatsapp", "call"}
-    with database.transaction() as session:
-        assert consent.withdraw(session, "k1", "unsubscribe", NOW)
+    assert change(database, consent.withdraw, "k1", "unsubscribe", NOW)
     assert _queued(database) == {"whatsapp"}
 
 
 def test_suppressed_send_is_cancelled_by_its_channel(settings, database):
     with database.transaction() as session:
-        _campaign(session, "c1")
+        session.add(world.campaign("c1", state="live"))
+        session.flush()
         for customer, channel in (("k1", "sms"), ("k2", "sms"), ("k3", "webhook")):
             own = {"campaign_id": "c1", "customer_id": customer}
             session.add(Send(**own, channel=channel, queued_at=NOW))
         for customer, channel in (("k1", "sms"), ("k2", "email"), ("k3", "whatsapp")):
             session.add(Suppression(customer_id=customer, channel=channel, source="test"))
-    with database.transaction() as session:
-        sends.cancel_suppressed(session, "c1")
+    change(database, sends.cancel_suppressed, "c1")
     states = live_campaigns.send_states(database)
     assert states == {"k1": "cancelled", "k2": "queued", "k3": "queued"}
 
@@ -216,11 +217,4 @@ def test_sms_waits_for_the_end_of_quiet_hours(settings, database):
 
 
 def _queued(database) -> set[str]:
-    with database.reading() as session:
-        return set(session.scalars(select(Send.channel).where(Send.state == "queued")))
-
-
-def _campaign(session, campaign_id: str) -> None:
-    own = {"id": campaign_id, "post_key": campaign_id, "salt": "s", "body": {}}
-    session.add(Campaign(**own, name="May", state="live", drafted_by="U0ANALYST"))
-    session.flush()
+    return set(scalars(database, select(Send.channel).where(Send.state == "queued")))

@@ -24,6 +24,7 @@ from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import NOW, LiveCampaign
 from tests.retention.outreach.test_smtp import a_server
 from tests.standins.smtp import Inbox, Mailserver
+from tests.world import change, read, scalars
 
 
 class Scripted:
@@ -51,8 +52,7 @@ def test_each_treated_customer_gets_one_email_and_the_hold_out_none(database, se
     with a_server() as (adapter, inbox):
         report = campaign.deliver(adapter)
         again = campaign.deliver(adapter)
-    with database.reading() as session:
-        treated = session.scalars(select(Assignment.customer_id).filter_by(arm="treatment")).all()
+    treated = scalars(database, select(Assignment.customer_id).filter_by(arm="treatment"))
     assert inbox.addresses == {f"{customer_id}@example.com": 1 for customer_id in treated}
     assert (report.counts, again.counts) == ({"sent": 18}, {})
     coupon = next(mail for mail in inbox.mails if mail["To"] == "K 3 <k3@example.com>")
@@ -168,8 +168,7 @@ def test_sends_postponed_by_a_wrong_clock_are_due(database, settings):
         assert [c.id for c in sends.due_campaigns(session, settings.team_id, NOW)] == ["c1"]
     report = campaign.deliver(Scripted())
     assert report.counts == {"sent": 17}
-    with database.reading() as session:
-        assert send_summary.counts(session, "c1") == {"sent": 17, "held": 1}
+    assert read(database, send_summary.counts, "c1") == {"sent": 17, "held": 1}
 
 
 def test_quiet_hours_postpone_without_counting_an_attempt(database, settings, campaign):
@@ -208,8 +207,7 @@ def test_unsubscribe_or_stop_ends_sending_to_the_customer(database, campaign):
     campaign.deliver(adapter, seconds=0.05, rate=30.0)
     assert not {first.customer_id, second.customer_id} & {m.customer_id for m in adapter.given}
     message_count = len(adapter.given)
-    with database.transaction() as session:
-        decisions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
+    change(database, decisions.stop, Step("c1", "U0LEAD", at=NOW), "wrong code")
     campaign.deliver(adapter)
     assert len(adapter.given) == message_count
     assert campaign.states() <= {"sent", "cancelled"}
@@ -231,8 +229,7 @@ class Stopping(Scripted):
 def test_send_returned_after_a_stop_is_cancelled(database, said, campaign):
 
     def stop():
-        with database.transaction() as session:
-            decisions.stop(session, Step("c1", "U0LEAD", at=NOW), "wrong code")
+        change(database, decisions.stop, Step("c1", "U0LEAD", at=NOW), "wrong code")
 
     campaign.deliver(Stopping(stop, said))
     assert campaign.states() == {"cancelled"}
@@ -251,13 +248,13 @@ def test_send_of_a_dead_process_is_held_after_a_stop(database, settings, repeats
     campaign.deliver(adapter)
     assert adapter.given == []
     assert sorted(campaign.states()) == ["cancelled", "held"]
-    with database.reading() as session:
-        assert not sends.due_campaigns(session, settings.team_id, NOW)
+    assert not read(database, sends.due_campaigns, settings.team_id, NOW)
 
 
 def test_unsent_emails_are_cancelled_when_the_window_ends(database, campaign):
-    with database.transaction() as session:
-        closing.begin_measurement(session, Step("c1", "U0LEAD", at=campaign.row.window_ends_at))
+    change(
+        database, closing.begin_measurement, Step("c1", "U0LEAD", at=campaign.row.window_ends_at)
+    )
     assert campaign.states() == {"cancelled"}
 
 
@@ -307,8 +304,7 @@ def test_only_possibly_delivered_emails_count_as_contact(database, settings, cam
 
 def test_customers_without_an_email_are_counted_by_reason(database, campaign):
     """Bounced and failed sends count, too."""
-    with database.transaction() as session:
-        sends.cancel_sends_to(session, "c1", ["k9"], "no_consent")
+    change(database, sends.cancel_sends_to, "c1", ["k9"], "no_consent")
     carrier = Scripted(k2="bounced", k3="doubtful", k4="failed", k5="bounced")
     campaign.deliver(carrier)
     with database.reading() as session:
@@ -322,8 +318,7 @@ def test_reasons_are_grouped_by_code_not_by_sentence(database, campaign):
         sends.cancel_sends_to(session, "c1", ["k8", "k9"], "no_consent")
         other_language = update(Send).where(Send.customer_id == "k8")
         session.execute(other_language.values(error="keine Einwilligung mehr"))
-    with database.reading() as session:
-        assert send_summary.uncontacted_reasons(session, "c1") == {"no consent any more": 2}
+    assert read(database, send_summary.uncontacted_reasons, "c1") == {"no consent any more": 2}
 
 
 KILLS = 8

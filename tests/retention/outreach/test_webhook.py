@@ -18,6 +18,7 @@ from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import LiveCampaign
 from tests.retention.outreach.test_smtp import LINK, a_message
 from tests.standins.signed_webhook import KEY, Platform
+from tests.world import read, rows, scalar, scalars
 
 
 def to(platform: Platform) -> WebhookAdapter:
@@ -29,11 +30,13 @@ def hasty(platform: Platform) -> WebhookAdapter:
     return WebhookAdapter(platform.url, KEY, timeout=0.4, patience=0.8)
 
 
-def test_platform_gets_the_whole_message_signed():
+def test_platform_gets_the_whole_message_signed_without_direction_marks():
     with Platform() as platform:
         adapter = to(platform)
         adapter.open()
-        verdict = adapter.send(a_message(offer={"action": "coupon", "code": "7KQ2-M9ZD-4HT6"}))
+        offer = {"action": "coupon", "code": "7KQ2-M9ZD-4HT6"}
+        to_ann = Contact("ann@example.com", "\u202eÄnn O'Neil")  # would reverse the text
+        verdict = adapter.send(replace(a_message(offer=offer), to=to_ann))
     assert (verdict.state, verdict.message_id) == ("sent", platform.ids["c1:7"])
     assert (adapter.drops_duplicates, platform.refused) == (True, 0)
     (told,) = platform.told
@@ -43,14 +46,6 @@ def test_platform_gets_the_whole_message_signed():
         "unsubscribe_url": LINK,
         "html": "<p>Hello Änn</p>",
     }
-
-
-def test_name_with_direction_marks_does_not_reverse_platform_text():
-    with Platform() as platform:
-        adapter = to(platform)
-        adapter.open()
-        adapter.send(replace(a_message(), to=Contact("ann@example.com", "A\u202enn")))
-    assert platform.told[0]["to"]["name"] == "Ann"
 
 
 def test_signature_is_valid_only_for_its_body_and_minutes():
@@ -151,8 +146,7 @@ def test_one_refused_email_does_not_block_the_others(database, settings, status)
     assert states.pop("k3") == "failed"
     assert set(states.values()) == {"sent"}
     assert reports[0].stopped == ""
-    with database.reading() as session:
-        assert str(status) in session.scalar(select(Send.error).where(Send.customer_id == "k3"))
+    assert str(status) in scalar(database, select(Send.error).where(Send.customer_id == "k3"))
 
 
 @pytest.mark.parametrize("status", [404, 422])
@@ -200,8 +194,7 @@ def test_requested_pause_is_kept_and_fails_no_send(database, settings, asked):
             free[0] = 4
             report = campaign.deliver(to(platform))
             tried = sum(platform.tries.values())
-            with database.reading() as session:
-                assert not sends.due_campaigns(session, settings.team_id, live_campaigns.NOW)
+            assert not read(database, sends.due_campaigns, settings.team_id, live_campaigns.NOW)
             campaign.deliver(to(platform))
             assert sum(platform.tries.values()) == tried + 2  # the probe alone
             campaign.end_waits()
@@ -215,8 +208,7 @@ def test_requested_pause_is_reported_and_kept(database, settings, unasked, campa
     """Answers to probes and to e-mails can both ask for a pause."""
     with Platform(lambda customer, number: None if customer == unasked else 429) as platform:
         report = campaign.deliver(to(platform))
-    with database.reading() as session:
-        assert not sends.due_campaigns(session, settings.team_id, live_campaigns.NOW)
+    assert not read(database, sends.due_campaigns, settings.team_id, live_campaigns.NOW)
     assert report.stopped == "The platform answers 429 and takes no more for 120 s."
 
 
@@ -228,8 +220,7 @@ def test_pause_can_be_requested_until_a_date(database, monkeypatch, minutes, wai
     until = format_datetime(wall + timedelta(minutes=minutes), usegmt=True)
     with Platform(lambda customer, number: 429, slow_down={"Retry-After": until}) as platform:
         campaign.deliver(to(platform))
-    with database.reading() as session:
-        assert set(session.scalars(select(Send.retry_at))) == {wall + timedelta(minutes=waits)}
+    assert set(scalars(database, select(Send.retry_at))) == {wall + timedelta(minutes=waits)}
 
 
 @pytest.mark.parametrize(
@@ -260,6 +251,5 @@ def test_uncertain_emails_are_repeated_only_if_duplicates_are_dropped(
     assert {customer for customer, state in states.items() if state == "held"} == held
     assert set(states.values()) <= {"sent", "held"}
     assert max(platform.copies.values()) == 1
-    with database.reading() as session:
-        errors = dict(session.execute(select(Send.customer_id, Send.error)).tuples().all())
+    errors = dict(rows(database, select(Send.customer_id, Send.error)))
     assert ("does not confirm" in (errors["k4"] or "")) is not honours

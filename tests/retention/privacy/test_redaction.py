@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from retention.db.tables import Outbox
 from retention.privacy.redaction import CustomerNames
+from tests.world import add, scalars
 
 NAMES = CustomerNames(["28", "c-3", "ann@example.com", "K7Q2-M9XD", "Brée & Co"])
 
@@ -146,12 +147,11 @@ def test_finds_rows_by_json_forms_of_names(database):
         "case": {"a": "to ANN@example.com"},
         "called": {"a": "by customer 28."},
     }
-    with database.transaction() as session:
-        session.add_all(
-            Outbox(key=key, channel="C0CRM", payload=payload) for key, payload in payloads.items()
-        )
-    with database.reading() as session:
-        keys = session.scalars(select(Outbox.key).where(NAMES.may_mention(Outbox.payload))).all()
+    add(
+        database,
+        *((Outbox(key=key, channel="C0CRM", payload=payload) for key, payload in payloads.items())),
+    )
+    keys = scalars(database, select(Outbox.key).where(NAMES.may_mention(Outbox.payload)))
     assert set(keys) == {"value", "text", "message", "case", "called"}
     assert "é" not in json.dumps(payloads)  # as the column stores it
 

@@ -17,17 +17,6 @@ from retention.window import Window
 NAMES = {"customer_id": "who", "occurred_at": "day"}
 
 
-@pytest.fixture(scope="module")
-def orders():
-    return retention.sample_orders(130)
-
-
-@pytest.fixture(scope="module")
-def shop(orders):
-    with retention.Shop.from_frames(orders, horizon=56, verbose=False) as shop:
-        yield shop
-
-
 def read(data, **names):
     return retention.Shop.from_frames(data, verbose=False, **names)
 
@@ -144,8 +133,13 @@ def test_too_little_data_gives_the_message_of_the_command(orders):
     assert str(by_library.value) == str(by_command.value)
 
 
-def test_scores_are_sorted_by_value_at_stake_with_reasons(shop):
-    at_risk = shop.score(shop.train_churn())
+@pytest.fixture(scope="module")
+def model(shop):
+    return shop.train_churn()
+
+
+def test_scores_are_sorted_by_value_at_stake_with_reasons(shop, model):
+    at_risk = shop.score(model)
     assert tuple(at_risk.columns) == SCORES
     assert at_risk.attrs["model"] != "rules"
     assert at_risk.at_stake.is_monotonic_decreasing
@@ -185,8 +179,7 @@ def test_customers_and_items_enrich_the_shop(orders):
     assert [choice.table for choice in shop.columns] == ["orders", "items"]
 
 
-def test_model_can_be_saved_and_loaded(shop, tmp_path):
-    model = shop.train_churn()
+def test_model_can_be_saved_and_loaded(shop, model, tmp_path):
     model.save(tmp_path / "churn.skops")
     loaded = retention.ChurnModel.load(tmp_path / "churn.skops")
     assert str(loaded) == str(model)
