@@ -177,7 +177,7 @@ def test_consent_to_emails_hands_over_no_phone_number(desk, kind):
 
 
 @ONE
-def test_second_synchronisation_only_changes_what_changed(desk, platform):
+def test_later_synchronisation_only_changes_what_changed_and_empties_deleted_lists(desk, platform):
     synchronise(desk)
     name = "Retention: all-risks"
     wanted = set(platform.members()[name])
@@ -188,6 +188,10 @@ def test_second_synchronisation_only_changes_what_changed(desk, platform):
     execute(desk.database, delete(AudienceMember).where(outsider))
     assert synchronise(desk)["lists"] == {name: {"added": 0, "removed": 1}}
     assert platform.members()[name] == wanted - {min(wanted)}
+    execute(desk.database, delete(Audience))
+    assert synchronise(desk)["lists"] == {name: {"added": 0, "removed": len(wanted) - 1}}
+    assert platform.members() == {name: set()}
+    assert synchronise(desk)["lists"] == {}
 
 
 def test_unsubscribe_at_the_platform_counts_here(desk, platform):
@@ -248,15 +252,6 @@ def test_problem_of_a_platform_is_told_once_and_when_it_is_over(desk, platform):
             assert connection.error_code == told["error"]
             repeated = ConnectorError("access_denied") if wrong else None
             assert not connections.note_error(connection, repeated)
-
-
-@ONE
-def test_deleted_audience_and_closed_campaign_empty_their_lists(desk, platform):
-    synchronise(desk)
-    execute(desk.database, delete(Audience))
-    assert synchronise(desk)["lists"]["Retention: all-risks"]["removed"] > 0
-    assert platform.members() == {"Retention: all-risks": set()}
-    assert synchronise(desk)["lists"] == {}
 
 
 @ONE
