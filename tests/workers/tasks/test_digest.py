@@ -43,27 +43,21 @@ def test_digest_counts_lapsed_customers_of_an_earlier_sweep(desk):
     assert 0 <= found["lapsed"] <= found["flagged"] > 0
 
 
-def test_campaign_names_cannot_mention_a_channel(desk):
-    database, lake, _ = desk
-    add_campaign(database, name='<!channel> & "friends"', state="submitted")
-    page = digest(lake, database)
-    message = _details(page)
-    markdown = [one for one in _texts(message.blocks) if one["type"] == "mrkdwn"]
-    assert markdown  # a raw_text cannot mention anyone
-    assert not any("<!channel>" in one["text"] for one in markdown)
-    assert "waits for approval" in json.dumps(message.blocks)
-    assert page.data["work"]["approvals"] == 1
-
-
-def test_measured_campaign_shows_its_interval_and_demo_says_simulated(desk):
+def test_digest_shows_a_measured_interval_and_names_that_mention_no_channel(desk):
     database, lake, _ = desk
     effect = {"total": 120.0, "total_low": -10.0, "total_high": 250.0}
     add_measured_campaign(database, effects={"profit": effect, "orders": effect})
-    page = digest(lake, database)
-    values = {**page.data, "demo": True, "zone": "UTC", "sections": SECTIONS}
-    text = json.dumps(render.message("digest/details", **values).blocks, ensure_ascii=False)
-    assert "likely between −\u2060€10 and €250" in text
-    assert "simulated answers" in text
+    add_campaign(database, "c9", name='<!channel> & "friends"', state="submitted")
+    data = digest(lake, database).data
+    values = {**data, "demo": True, "zone": "UTC", "sections": SECTIONS}
+    blocks = render.message("digest/details", **values).blocks
+    markdown = [each for each in _texts(blocks) if each["type"] == "mrkdwn"]
+    assert markdown  # a raw_text cannot mention anyone
+    assert not any("<!channel>" in each["text"] for each in markdown)
+    text = json.dumps(blocks, ensure_ascii=False)
+    wanted = ("waits for approval", "likely between −\u2060€10 and €250", "simulated answers")
+    assert [words for words in wanted if words not in text] == []
+    assert data["work"]["approvals"] == 1
 
 
 @pytest.mark.parametrize(
