@@ -95,12 +95,14 @@ WOO_PRODUCTS = """ID,Type,SKU,Name,Published,"Is featured?","Visibility in catal
 def import_text(lake, import_file):
     """Return a function that imports a known export and returns the report and the rows."""
 
-    def do(table, name, text, order):
+    def do(name, text, table="events"):
+        order = {"customers": "customer_id", "items": "item_id"}
+        order["events"] = ["order_id", "event_type", "item_id"]
         report, again = (
             import_file(text.encode("utf-8-sig"), table=table, format_name=name) for _ in range(2)
         )
         assert again.rows_accepted == 0
-        return report, lake.table(table).order_by(order).to_pyarrow().to_pylist()
+        return report, lake.table(table).order_by(order[table]).to_pyarrow().to_pylist()
 
     return do
 
@@ -112,9 +114,7 @@ def _lines(events):
 
 
 def test_shopify_orders_with_refunds_and_cancellations(import_text):
-    report, events = import_text(
-        "events", "shopify-orders", SHOPIFY_ORDERS, ["order_id", "event_type", "item_id"]
-    )
+    report, events = import_text("shopify-orders", SHOPIFY_ORDERS)
     assert report.quarantine_text == {"customer_id is missing": 1}
     assert report.files[0]["rows"] == 7
     assert _lines(events) == [
@@ -129,8 +129,8 @@ def test_shopify_orders_with_refunds_and_cancellations(import_text):
         ("return", "#1004", None, None, -4),
     ]
     first, cancelled, part = events[0], events[3], events[8]
-    found = (first["customer_id"], first["discount"], first["currency"], first["channel"])
-    assert found == ("ann@example.com", 3, "GBP", "web")
+    expected = {"customer_id": "ann@example.com", "discount": 3, "currency": "GBP"}
+    assert first.items() >= {**expected, "channel": "web"}.items()
     assert first["occurred_at"].isoformat() == "2025-07-01T09:00:00"
     assert cancelled["occurred_at"].isoformat() == "2025-07-02T17:00:00"
     assert cancelled["available_at"] is None
@@ -141,35 +141,28 @@ def test_shopify_orders_with_refunds_and_cancellations(import_text):
 
 
 def test_reads_prices_rewritten_by_a_spreadsheet(import_text):
-    """Unreadable prices are quarantined; the sale must not lose its amount silently."""
+    """Unreadable prices are quarantined; the sale must not lose its amount silently.
+
+    The order's subtotal must not be spread over the readable lines only.
+    """
     text = (
         SHOPIFY_ORDERS.replace("GBP,45.00,", 'GBP,"1.045,01",')
         .replace(",3,Mug,10.00,", ',3,Mug,"€ 341,67",')
         .replace(",2,Plate,10.00,", ',2,Plate,"10,00",')
         .replace(",1,Mug,20.00,", ",1,Mug,free,")
+        .replace(",2,Tea - Green / 100 g,10.00,", ",2,Tea - Green / 100 g,free,")
     )
-    report, events = import_text(
-        "events", "shopify-orders", text, ["order_id", "event_type", "item_id"]
-    )
-    assert report.quarantine_text == {"amount is no number": 2, "customer_id is missing": 1}
+    report, events = import_text("shopify-orders", text)
+    assert report.quarantine_text == {"amount is no number": 3, "customer_id is missing": 1}
     lines = _lines(events)
+    assert ("purchase", "#1004", "MUG-1", 1, 10) in lines
     expected = [("purchase", "#1001", "MUG-1", 3, 1025.01), ("purchase", "#1001", "PLATE", 2, 20)]
     assert lines[:2] == expected
     assert "#1003" not in {order for _, order, *_ in lines}
 
 
-def test_unreadable_price_does_not_change_the_rest_of_the_order(import_text):
-    """The order's subtotal must not be spread over the readable lines only."""
-    text = SHOPIFY_ORDERS.replace(",2,Tea - Green / 100 g,10.00,", ",2,Tea - Green / 100 g,free,")
-    report, events = import_text(
-        "events", "shopify-orders", text, ["order_id", "event_type", "item_id"]
-    )
-    assert report.quarantine_text == {"amount is no number": 1, "customer_id is missing": 1}
-    assert ("purchase", "#1004", "MUG-1", 1, 10) in _lines(events)
-
-
 def test_shopify_orders_contain_customers(import_text):
-    _, customers = import_text("customers", "shopify-orders", SHOPIFY_ORDERS, "customer_id")
+    _, customers = import_text("shopify-orders", SHOPIFY_ORDERS, "customers")
     assert [(row["customer_id"], row["name"], row["marketing_consent"]) for row in customers] == [
         ("ann@example.com", "Ann Ash", False),
         ("bo@example.com", "Bo Bell", False),
@@ -178,7 +171,7 @@ def test_shopify_orders_contain_customers(import_text):
 
 
 def test_shopify_customers(import_text):
-    _, (ann, bo) = import_text("customers", "shopify-customers", SHOPIFY_CUSTOMERS, "customer_id")
+    _, (ann, bo) = import_text("shopify-customers", SHOPIFY_CUSTOMERS, "customers")
     expected = ("ann@example.com", "Ann Ash", "+441234", True)
     assert (ann["customer_id"], ann["name"], ann["phone"], ann["marketing_consent"]) == expected
     assert '"6001"' in ann["attributes"]
@@ -186,7 +179,7 @@ def test_shopify_customers(import_text):
 
 
 def test_shopify_products_match_the_items_of_orders(import_text):
-    report, items = import_text("items", "shopify-products", SHOPIFY_PRODUCTS, "item_id")
+    report, items = import_text("shopify-products", SHOPIFY_PRODUCTS, "items")
     assert report.rows_quarantined == 0
     assert [
         (row["item_id"], row["title"], row["category"], row["brand"], row["price"], row["in_stock"])
@@ -207,21 +200,18 @@ def test_shopify_stock_gift_cards_and_variants(import_text):
         f"{'true' if row.startswith('mug') else ''}"
         for row in rows
     ]
-    _, (mug, black, green) = import_text(
-        "items", "shopify-products", "\n".join([head, *rows]), "item_id"
-    )
+    text = "\n".join([head, *rows])
+    _, (mug, black, green) = import_text("shopify-products", text, "items")
     assert (green["title"], green["in_stock"]) == ("Tea - Green / 100 g", True)
     attributes = [json.loads(row["attributes"]) for row in (mug, black, green)]
-    assert [row["recommendable"] for row in attributes] == [False, None, None]
-    found = [row["parent"] for row in attributes]
-    assert found == [None, "tea", "tea"]  # of one variant the title tells sizes apart
+    found = [(row["recommendable"], row["parent"]) for row in attributes]
+    # Of one variant the title tells sizes apart.
+    assert found == [(False, None), (None, "tea"), (None, "tea")]
 
 
 @pytest.mark.parametrize("text", [WOO_LINES, WOO_PACKED])
 def test_reads_woocommerce_orders_by_line_or_packed(import_text, text):
-    report, events = import_text(
-        "events", "woocommerce-orders", text, ["order_id", "event_type", "item_id"]
-    )
+    report, events = import_text("woocommerce-orders", text)
     assert _lines(events) == [
         ("purchase", "11", "4", 1, 5),
         ("purchase", "11", "MUG-1", 2, 18),
@@ -239,9 +229,7 @@ def test_reads_woocommerce_orders_by_line_or_packed(import_text, text):
 def test_currency_symbols_are_not_digits(import_text, sign):
     """&#36;12.50 is 12.50, not 3,612.50."""
     written = re.sub(r"(?<=,)(-?\d+\.00)\b", lambda amount: sign % amount[1], WOO_LINES)
-    _, events = import_text(
-        "events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"]
-    )
+    _, events = import_text("woocommerce-orders", written)
     assert [e["amount"] for e in events] == [5, 18, -5, 10, -10]
 
 
@@ -254,9 +242,7 @@ def test_reads_woocommerce_amounts_in_any_notation(import_text, text):
         for row in csv.reader(StringIO(dear))
     ]
     written = "\n".join(",".join(f'"{cell}"' for cell in row) for row in german)
-    _, events = import_text(
-        "events", "woocommerce-orders", written, ["order_id", "event_type", "item_id"]
-    )
+    _, events = import_text("woocommerce-orders", written)
     assert [(e["item_id"], e["quantity"], e["amount"], e["discount"]) for e in events] == [
         ("4", 1, 5, 0),
         ("MUG-1", 2, 1018, 2),
@@ -268,16 +254,16 @@ def test_reads_woocommerce_amounts_in_any_notation(import_text, text):
 
 def test_filters_orders_of_shopifys_test_gateway(import_text):
     tried = SHOPIFY_ORDERS.replace("Shopify Payments", "(for testing) Bogus Gateway")
-    report, events = import_text("events", "shopify-orders", tried, ["order_id"])
+    report, events = import_text("shopify-orders", tried)
     assert {event["order_id"] for event in events} == {"#1003"}
     assert report.rows_filtered == report.rows_read - len(events) - 1  # the guest's
 
 
 def test_woocommerce_customers_and_products(import_text):
-    _, (ann,) = import_text("customers", "woocommerce-customers", WOO_CUSTOMERS, "customer_id")
+    _, (ann,) = import_text("woocommerce-customers", WOO_CUSTOMERS, "customers")
     expected = ("ann@example.com", "Ann Ash", None)
     assert (ann["customer_id"], ann["name"], ann["marketing_consent"]) == expected
-    _, items = import_text("items", "woocommerce-products", WOO_PRODUCTS, "item_id")
+    _, items = import_text("woocommerce-products", WOO_PRODUCTS, "items")
     assert [
         (row["item_id"], row["category"], row["brand"], row["price"], row["in_stock"])
         for row in items
@@ -308,20 +294,17 @@ def test_refuses_another_export_and_names_it(import_file, table, format_name, te
 @pytest.mark.parametrize(
     ("table", "how", "says"),
     [
-        ("items", {"format_name": "shopify-products"}, "has no rows that the map"),
-        ("events", {"format_name": "shopify"}, "shopify-orders"),
-        (
-            "events",
-            {"format_name": "shopify-orders"},
-            'does not fit .* it has no column "Name"; there are',
-        ),
-        ("events", {"format_name": "shopify-products"}, "no section"),
-        ("events", {"format_name": "shopify-orders", "map_text": ""}, "its own map"),
+        ("items", ["shopify-products"], "has no rows that the map"),
+        ("events", ["shopify"], "shopify-orders"),
+        ("events", ["shopify-orders"], 'does not fit .* it has no column "Name"; there are'),
+        ("events", ["shopify-products"], "no section"),
+        ("events", ["shopify-orders", ""], "its own map"),
     ],
 )
 def test_refuses_a_file_that_is_not_of_the_format(import_file, table, how, says):
+    name, *map_text = how
     with pytest.raises(BadInput, match=says):
-        import_file("a,b\n1,2\n", table=table, **how)
+        import_file("a,b\n1,2\n", *map_text, table=table, format_name=name)
 
 
 @pytest.mark.parametrize("name", formats.names())

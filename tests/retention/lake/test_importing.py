@@ -84,15 +84,11 @@ COMPRESS = {".gz": gzip.compress, ".zst": partial(pa.compress, codec="zstd", asb
 @pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("kind", [".csv", ".tsv", ".parquet", ".jsonl"])
 def test_every_file_format_gives_the_same_events(kind, packed, lake, import_file):
-    columns = {
-        "Invoice": ["1", "C2"],
-        "StockCode": ["00123", "00124"],
-        "Quantity": [2, -1],
-        "InvoiceDate": ["2025-01-01 12:00:00", "2025-01-02 12:00:00"],
-        "Price": [2.5, 4.0],
-        "Customer ID": ["007", "008"],
-    }
-    frame = pd.DataFrame(columns)
+    rows = [
+        ("1", "00123", 2, "2025-01-01 12:00:00", 2.5, "007"),
+        ("C2", "00124", -1, "2025-01-02 12:00:00", 4.0, "008"),
+    ]
+    frame = pd.DataFrame(rows, columns=HEADER.strip().split(","))
     content = {
         ".csv": lambda: frame.to_csv(index=False).encode(),
         ".tsv": lambda: frame.to_csv(index=False, sep="\t").encode(),
@@ -139,19 +135,16 @@ def test_unmapped_file_error_explains_how_to_get_a_map(import_file):
     ("text", "says"),
     [
         (
-            "customer_id,event_type,occurred_at\na,purchase,2025-01-01\n",
+            "event_type,occurred_at\na,purchase,2025-01-01\n",
             r"`retention import events orders\.csv`",
         ),
-        (
-            "customer_id,campaign_id,arm,sent_at\na,c,control,2025-01-01\n",
-            "it is one of treatments",
-        ),
+        ("campaign_id,arm,sent_at\na,c,control,2025-01-01\n", "it is one of treatments"),
     ],
 )
 def test_refuses_customers_from_a_file_of_another_table(import_file, text, says):
     """Any file with a customer_id came in as customers, of whom nothing was known."""
     with pytest.raises(BadInput, match=says):
-        import_file(text, table="customers", name="orders.csv")
+        import_file(f"customer_id,{text}", table="customers", name="orders.csv")
 
 
 @pytest.mark.parametrize("text", ["customer_id,email\na,a@x.org\n", "customer_id,segment\na,new\n"])
@@ -224,9 +217,7 @@ def test_bad_rows_are_quarantined_unchanged_with_the_reason(import_file):
         "1006,9,1,2025-01-01 10:00:00,1.00,\n1007,9,1,2125-01-01 10:00:00,1.00,1\n"
         "1008,9,1,2025-01-01 10:00:00,1.00,1,too,many\n"
     )
-    good = "".join(
-        f"{2000 + number},9,1,2025-02-01 10:00:00,1.00,{number}\n" for number in range(20)
-    )
+    good = "".join(f"{2000 + n},9,1,2025-02-01 10:00:00,1.00,{n}\n" for n in range(20))
     report = import_file(HEADER + good + bad, RETAIL, name="sales.csv")
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (25, 20, 5)
     assert {
@@ -263,12 +254,7 @@ def test_refuses_invalid_json_lines(import_file):
         ("x.csv", HEADER + "1,2,1,never,1.00,3\n" * 3, RETAIL, "No row of x.csv can be used"),
         ("x.csv", HEADER + "1,2,x,2025-01-01,1.00,3\n", RETAIL, "Quantity: text, by most"),
         ("x.csv", HEADER + "1,2,1,2025-01-01,-1,3\n", RETAIL, "`where`"),
-        (
-            "x.csv",
-            HEADER + ROWS,
-            RETAIL.replace('"StockCode"', '"Stockcod"'),
-            'the nearest is "StockCode"',
-        ),
+        ("x.csv", HEADER + ROWS, RETAIL.replace('"StockCode"', '"Stockcod"'), '"StockCode"'),
         ("x.csv", HEADER + ROWS, RETAIL.replace('* "Price"', '* "Prise"'), '"Prise"'),
         ("x.csv", HEADER + ROWS, RETAIL.replace("item_id ", "item_it "), "no such column"),
         ("x.csv", HEADER + ROWS, RETAIL.replace("Europe/London", "London"), "IANA"),
@@ -287,8 +273,7 @@ def test_refused_import_gives_one_sentence_and_changes_nothing(
     assert says in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert lake.table("events").count().execute() == 0
-    with database.reading() as session:
-        assert session.query(ImportLog).count() == 0
+    assert scalars(database, select(ImportLog)) == []
 
 
 def test_missing_file_is_refused(lake, settings, tmp_path):
@@ -313,21 +298,15 @@ def test_float_ids_from_pandas_become_ids_again(lake, import_file):
     assert _events(lake)[0]["customer_id"] == "12345"
 
 
+CUSTOMERS, TYPES = st.sampled_from(["a", "b", ""]), st.sampled_from(["purchase", "view", "theft"])
+ROW = st.tuples(CUSTOMERS, TYPES, st.integers(0, 3), st.one_of(st.none(), st.floats(-10, 10)))
+
+
 @pytest.mark.nightly
 @hypothesis_settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["a", "b", ""]),
-            st.sampled_from(["purchase", "view", "theft"]),
-            st.integers(0, 3),
-            st.one_of(st.none(), st.floats(-10, 10)),
-        ),
-        min_size=1,
-    )
-)
+@given(st.lists(ROW, min_size=1))
 def test_row_counts_add_up_to_rows_read(tmp_path_factory, rows):
     from retention.settings import Settings
 
@@ -347,13 +326,8 @@ def test_row_counts_add_up_to_rows_read(tmp_path_factory, rows):
     except BadInput:
         assert all(not customer or type_ == "theft" for customer, type_, _, _ in rows)
         return
-    parts = (
-        report.rows_filtered
-        + report.rows_accepted
-        + report.rows_duplicate
-        + report.rows_quarantined
-    )
-    assert parts == report.rows_read == len(rows)
+    accepted, others = report.rows_accepted, report.rows_filtered + report.rows_duplicate
+    assert accepted + others + report.rows_quarantined == report.rows_read == len(rows)
     assert lake.table("events").count().execute() == report.rows_accepted
     again = import_files(lake, None, settings, "events", [str(home / "rows.parquet")])
     assert again.rows_accepted == 0
@@ -361,14 +335,9 @@ def test_row_counts_add_up_to_rows_read(tmp_path_factory, rows):
 
 KILLED = """
 import os, signal, sys
-from deltalake import DeltaTable
-from retention.lake import Lake, customer_directory
+from retention.lake import Lake
 from retention.lake.storage import delta_store
-from retention.lake.identity import links
 from retention.lake.importing.import_files import import_files
-from retention.lake.importing.mapping import parse_section
-from retention.lake.schema import EVENTS
-from tests.world import scalars
 from retention.settings import Settings
 settings = Settings(home=sys.argv[1], _env_file=None)
 # the files are written, the commit is not
@@ -407,14 +376,8 @@ def test_error_names_the_refused_expression(import_file, line, key, text):
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        (
-            """amount = { sql = '"Quantity" *' }""",
-            r"amount: the expression .*wrong or missing at '\*' \(character 12\)",
-        ),
-        (
-            """where = { sql = 'CASE WHEN a THEN' }""",
-            r"where: the expression .* at 'THEN' \(character 13\)",
-        ),
+        ("""amount = { sql = '"Quantity" *' }""", r"amount: .* missing at '\*' \(character 12\)"),
+        ("where = { sql = 'CASE WHEN a THEN' }", r"where: .* at 'THEN' \(character 13\)"),
         ('amount = { sql = "a +\\n(b" }', r"amount: .* at 'b' \(line 2, character 2\)"),
         ("""title = { sql = "'abc" }""", "title: the expression .* a quote may be left open"),
     ],

@@ -203,8 +203,10 @@ def test_restores_ids_from_floats_and_counts_missing_ones(import_bytes):
     assert report.quarantine_text == {"customer_id is missing": 2}
 
 
-@pytest.mark.parametrize("column", ["Customer", "Order"])
-@pytest.mark.parametrize("number", ["9.94E+14", "9,94E+14", "1e+16", "9.94E14"])
+@pytest.mark.parametrize(
+    ("column", "number"),
+    [("Customer", "9.94E+14"), ("Order", "9,94E+14"), ("Customer", "1e+16"), ("Order", "9.94E14")],
+)
 def test_refuses_identities_that_a_spreadsheet_cut(import_bytes, column, number):
     text = f"{MAP}order_id = 'Order'\n"
     cut = {"Customer": "1", "Order": "7"} | {column: f'"{number}"'}
@@ -252,11 +254,7 @@ def test_skips_lines_above_the_header(import_bytes, above):
         ("ID,Name,When\n1,Amy,2025-01-01\n2,David,2025-01-02\n", ("id", "name", "when"), 2),
         ("ID,Name,When\n1,Sidname,2025-01-01 when\n2,B,2025-01-02\n", ("ID", "Name", "When"), 2),
         ("Candidate names, whenever\nid,name,when\n1,Amy,2025-01-01\n", ("id", "name", "when"), 1),
-        (
-            'Report; 2025\n"id";"name; first";"when"\n1;Amy;2025-01-01\n',
-            ("id", "name; first", "when"),
-            1,
-        ),
+        ('Rep; 2025\n"id";"name; x";"when"\n1;Amy;2025-01-01\n', ("id", "name; x", "when"), 1),
         ("Re\x0cport \u2028 a\nid;name;when\n1;Amy;2025-01-01\n", ("id", "name", "when"), 1),
     ],
 )
