@@ -24,7 +24,7 @@ from sqlalchemy import select
 from bot.http.web import Request, Site
 from bot.slack.app import build_app
 from bot.terminal import run as run_terminal
-from retention.campaigns.codes.coupons import check_character
+from retention.campaigns.codes.coupons import check_character as coupon_check_character  # noqa: F401
 from retention.campaigns.codes.redemptions import CodeUse
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.planning.assignment import buckets
@@ -36,7 +36,7 @@ from retention.db.tables import Base, ModelVersion
 from retention.demo.response import _draws as demo_draws
 from retention.keys import Keys, key_id, keyed_hash
 from retention.lake import Lake
-from retention.lake.identity.links import link_id
+from retention.lake.identity.links import link_id as id_of_link  # noqa: F401
 from retention.lake.importing import quarantine
 from retention.lake.schema import TABLES
 from retention.outreach import consent
@@ -63,9 +63,8 @@ from workers.queue import broker
 from workers.schedule import tick as schedule
 from workers.tasks import runner
 
-MOVED_TYPES: dict[
-    str, str
-] = {}  # old path in stored models → new path, once a class of ours has moved
+# Old path in stored models → new path, once a class of ours has moved.
+MOVED_TYPES: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +203,6 @@ def parse_request(kind: str, args: dict[str, Any]) -> dict[str, Any]:
     return REQUESTS[kind].model_validate(args).model_dump(mode="json")
 
 
-def request_kinds() -> set[str]:
-    """Kinds of jobs."""
-    return set(REQUESTS)
-
-
 def task_of(kind: str) -> Callable[..., Any]:
     """The function that a worker runs for a kind of job."""
     return runner.find_task(kind)
@@ -226,15 +220,12 @@ def action_and_view_ids() -> set[str]:
 
 def lake_tables() -> dict[str, dict[str, Any]]:
     """Key, partition and columns (name → kind) of each table of the lake."""
-    return {
-        table.name: {
-            "key": list(table.key),
-            "partition": table.partition,
-            "keyed": table.keyed,
-            "columns": {column.name: column.kind for column in table.columns},
-        }
-        for table in TABLES.values()
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for table in TABLES.values():
+        columns = {column.name: column.kind for column in table.columns}
+        found[table.name] = {"key": list(table.key), "keyed": table.keyed, "columns": columns}
+        found[table.name]["partition"] = table.partition
+    return found
 
 
 def sql_tables() -> dict[str, set[str]]:
@@ -253,12 +244,8 @@ def environment_variables() -> set[str]:
 
 def broker_names() -> dict[str, Any]:
     """Names in messages that may still be in the broker during an upgrade."""
-    return {
-        "task": RUN_JOB,
-        "prefix": broker.PREFIX,
-        "job_header": broker.JOB,
-        "queues": list(QUEUES),
-    }
+    names = {"task": RUN_JOB, "prefix": broker.PREFIX, "job_header": broker.JOB}
+    return {**names, "queues": list(QUEUES)}
 
 
 def arms_of(policy: Path) -> list[str]:
@@ -318,14 +305,6 @@ def demo_answer(key: str, campaign_id: str, customer_id: str) -> list[float]:
     return list(demo_draws(key.encode(), campaign_id, customer_id))
 
 
-def coupon_check_character(body: str) -> str:
-    return check_character(body)
-
-
-def id_of_link(left: str, right: str) -> str:
-    return link_id(left, right)
-
-
 def redemption_identity(
     code: str,
     at: datetime,
@@ -339,17 +318,8 @@ def redemption_identity(
 
 def message_id(key: str) -> str:
     """Message-ID of the e-mail with this key, from a@shop.example."""
-    message = Message(
-        key=key,
-        campaign_id="c123abc",
-        customer_id="c0001",
-        to=Contact("ann@example.com", "Ann"),
-        subject="s",
-        text="t",
-        html="<p>t</p>",
-        unsubscribe_url="https://crm.shop.example/unsubscribe/x",
-        offer={},
-    )
+    to, link = Contact("ann@example.com", "Ann"), "https://crm.shop.example/unsubscribe/x"
+    message = Message(key, "c123abc", "c0001", to, "s", "t", "<p>t</p>", link, {})
     return str(build_email(message, sender=Address(addr_spec="a@shop.example"))["Message-ID"])
 
 
@@ -360,13 +330,10 @@ def request(
     home: Home, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
 ) -> Reply:
     """Call the bot's HTTP server, as the shop's customers and tills do."""
-    named = {
-        "content-type": "application/json",
-        **{name.lower(): text for name, text in (headers or {}).items()},
-    }
-    answer = Site(home.settings, home.database).respond(
-        Request(method, path, headers=named, body=body)
-    )
+    named = {name.lower(): text for name, text in (headers or {}).items()}
+    named = {"content-type": "application/json"} | named
+    sent = Request(method, path, headers=named, body=body)
+    answer = Site(home.settings, home.database).respond(sent)
     return Reply(answer.status, answer.body)
 
 

@@ -30,6 +30,13 @@ def old_features(unpacked) -> pd.DataFrame:
     return pd.read_parquet(unpacked / "inputs" / "features.parquet")
 
 
+def champion() -> tuple[str, dict]:
+    """The stored champion's version and predictions."""
+    predictions = golden("predictions").items()
+    (found,) = [(name, model) for name, model in predictions if model["state"] == "champion"]
+    return found
+
+
 def largest_difference(found: dict[str, float], expected: dict[str, float]) -> float:
     assert found.keys() == expected.keys()
     return max(abs(found[who] - expected[who]) for who in expected)
@@ -38,9 +45,8 @@ def largest_difference(found: dict[str, float], expected: dict[str, float]) -> f
 def test_stored_churn_models_give_their_old_probabilities(home, old_features):
     for version, model in golden("predictions").items():
         found = adapter.probabilities(home, version, old_features)
-        assert largest_difference(found, model["probabilities"]) <= PROBABILITY_TOLERANCE, model[
-            "estimator"
-        ]
+        difference = largest_difference(found, model["probabilities"])
+        assert difference <= PROBABILITY_TOLERANCE, model["estimator"]
 
 
 def test_features_of_stored_churn_models_are_unchanged(home, about, old_features):
@@ -50,21 +56,15 @@ def test_features_of_stored_churn_models_are_unchanged(home, about, old_features
         if model["estimator"] in ("quadratic", "bg_season"):
             today = adapter.features(home, version, as_of)
             old = old_features[list(today.columns)]
-            pd.testing.assert_frame_equal(
-                today, old, rtol=FEATURE_TOLERANCE, atol=1e-4, check_names=False
-            )
+            loosely = {"rtol": FEATURE_TOLERANCE, "atol": 1e-4, "check_names": False}
+            pd.testing.assert_frame_equal(today, old, **loosely)
             compared |= set(today.columns)
-    assert compared == set(
-        old_features.columns
-    )  # the two models ask for every feature of the others
+    # The two models ask for every feature of the others.
+    assert compared == set(old_features.columns)
 
 
 def test_champion_scores_all_active_customers_as_before(home, about):
-    ((version, model),) = [
-        (name, prediction)
-        for name, prediction in golden("predictions").items()
-        if prediction["state"] == "champion"
-    ]
+    version, model = champion()
     today = adapter.features(home, version, datetime.fromisoformat(about["now"]))
     found = adapter.probabilities(home, version, today)
     assert largest_difference(found, model["probabilities"]) <= PROBABILITY_TOLERANCE
@@ -72,19 +72,14 @@ def test_champion_scores_all_active_customers_as_before(home, about):
 
 def test_stored_recommenders_give_their_old_lists(home, about):
     for version, model in golden("recommendations").items():
-        customers = list(model["lists"])
-        found = adapter.recommendations(
-            home, version, customers, 8, datetime.fromisoformat(about["now"])
-        )
+        customers, as_of = list(model["lists"]), datetime.fromisoformat(about["now"])
+        found = adapter.recommendations(home, version, customers, 8, as_of)
         for who, expected in model["lists"].items():
+            items, scores, sources = zip(*found[who], strict=True)
+            old_items, old_scores, old_sources = zip(*expected, strict=True)
             label = f"{model['estimator']} for {who}"
-            assert [(item, source) for item, _, source in found[who]] == [
-                (i, s) for i, _, s in expected
-            ], label
-            scores = [score for _, score, _ in found[who]]
-            assert scores == pytest.approx(
-                [score for _, score, _ in expected], abs=SCORE_TOLERANCE
-            ), label
+            assert (items, sources) == (old_items, old_sources), label
+            assert scores == pytest.approx(old_scores, abs=SCORE_TOLERANCE), label
 
 
 def test_commands_use_the_stored_champions(path, about):
@@ -96,11 +91,7 @@ def test_commands_use_the_stored_champions(path, about):
     # Without --as-of the cutoff is the shop's midnight by now, and not the moment of the command.
     moment = ("--as-of", about["now"])
     scored = adapter.command("score", about["scored"], *moment)
-    ((version, model),) = [
-        (name, prediction)
-        for name, prediction in golden("predictions").items()
-        if prediction["state"] == "champion"
-    ]
+    version, model = champion()
     assert scored["model_version"] == version
     expected = model["probabilities"][about["scored"]]
     assert scored["churn_probability"] == pytest.approx(expected, abs=PROBABILITY_TOLERANCE)
@@ -154,17 +145,12 @@ def buttons(sql, key: str) -> dict[str, str]:
     ((payload,),) = sql("SELECT payload FROM outbox WHERE key = ?", key)
     found: dict[str, str] = {}
 
-    def visit(node) -> None:
-        if isinstance(node, dict):
-            if "action_id" in node:
-                found[node["action_id"]] = node.get("value", "")
-            for value in node.values():
-                visit(value)
-        elif isinstance(node, list):
-            for value in node:
-                visit(value)
+    def note(node: dict) -> dict:
+        if "action_id" in node:
+            found[node["action_id"]] = node.get("value", "")
+        return node
 
-    visit(json.loads(payload)["blocks"])
+    json.loads(payload, object_hook=note)
     return found
 
 
@@ -195,13 +181,10 @@ def test_old_approve_button_approves_the_campaign(path, about, sql):
         adapter.slack_app(home, api).press("campaign.approve", value, LEAD)
         state = "SELECT state, decided_by FROM campaigns WHERE id = ?"
         adapter.wait_until(lambda: sql(state, campaign_id) == [("approved", LEAD)])
-    assert keys(sql) - before == {
-        f"campaign:{campaign_id}:approved:1",
-        f"campaign:{campaign_id}:clearance:1",
-    }
-    arms = dict(
-        sql("SELECT arm, count(*) FROM assignments WHERE campaign_id = ? GROUP BY arm", campaign_id)
-    )
+    new = {f"campaign:{campaign_id}:{what}:1" for what in ("approved", "clearance")}
+    assert keys(sql) - before == new
+    counts = "SELECT arm, count(*) FROM assignments WHERE campaign_id = ? GROUP BY arm"
+    arms = dict(sql(counts, campaign_id))
     assert arms.keys() <= {"treatment", "control", "excluded"}
     assert arms["treatment"] > arms["control"] > 0
 
@@ -219,17 +202,13 @@ def test_old_stop_button_stops_the_approved_campaign(path, about, sql, where):
         opened = api.wait("views.open")["view"]
         opened = json.loads(opened) if isinstance(opened, str) else opened
 
+        view = {"callback_id": "campaign.stop.view", "private_metadata": f"{campaign_id}:1:{CRM}"}
+        assert opened.items() >= view.items()
+
         def submit(payload):  # as a modal does that was opened before the upgrade
-            payload["view"] |= {
-                "callback_id": "campaign.stop.view",
-                "private_metadata": f"{campaign_id}:1:{CRM}",
-            }
+            payload["view"] |= view
             payload["view"]["state"]["values"] = {"reason": {"value": {"value": "out of stock"}}}
 
-        assert (opened["callback_id"], opened["private_metadata"]) == (
-            "campaign.stop.view",
-            f"{campaign_id}:1:{CRM}",
-        )
         app.interact("view_submission.json", LEAD, submit)
         state = "SELECT state, reason FROM campaigns WHERE id = ?"
         adapter.wait_until(lambda: sql(state, campaign_id) == [("cancelled", "out of stock")])
@@ -290,22 +269,16 @@ def test_sender_sends_no_duplicates(path, about, sql):
 
     with adapter.slack_stand_in(), adapter.open_home() as home:
         web = adapter.slack_client(home)
-        posted = web.chat_postMessage(
-            channel=CRM, **about["posted_in_doubt"]
-        )  # what Slack accepted unheard
+        # What Slack accepted unheard.
+        posted = web.chat_postMessage(channel=CRM, **about["posted_in_doubt"])
+        direct = [web.conversations_open(users=user)["channel"]["id"] for user in (ANALYST, LEAD)]
         for _ in range(2):
             adapter.deliver_all(home)
             shown = Counter()
-            for conversation in (
-                CRM,
-                *(web.conversations_open(users=user)["channel"]["id"] for user in (ANALYST, LEAD)),
-            ):
-                history = web.conversations_history(
-                    channel=conversation, include_all_metadata=True, limit=100
-                )
-                shown.update(
-                    message["metadata"]["event_payload"]["key"] for message in history["messages"]
-                )
+            for channel in (CRM, *direct):
+                how = {"include_all_metadata": True, "limit": 100}
+                messages = web.conversations_history(channel=channel, **how)["messages"]
+                shown.update(each["metadata"]["event_payload"]["key"] for each in messages)
             assert shown == dict.fromkeys([doubted, *waiting], 1)
     assert sql("SELECT ts, sent_revision FROM outbox WHERE key = ?", doubted) == [(posted["ts"], 1)]
     assert sql(unsent) == []
@@ -326,26 +299,21 @@ def test_old_unsubscribe_link_withdraws_consent(home, about, sql):
     assert sql(suppressed) == []  # mail scanners follow links, too
     assert adapter.request(home, "POST", link).status == 200
     assert sql(suppressed) == [(customer, "unsubscribe", about["campaigns"]["live"])]
-    assert (
-        adapter.request(home, "GET", f"{link[:-1]}{'1' if link.endswith('0') else '0'}").status
-        == 404
-    )
+    wrong = f"{link[:-1]}{'1' if link.endswith('0') else '0'}"
+    assert adapter.request(home, "GET", wrong).status == 404
 
 
 def test_old_coupon_code_can_be_redeemed(path, about, sql, monkeypatch):
-    monkeypatch.setenv("RETENTION_REDEMPTION_KEY", "shared with the till, and long enough")
+    key = "shared with the till, and long enough"
+    monkeypatch.setenv("RETENTION_REDEMPTION_KEY", key)
     valid = "SELECT code, customer_id FROM coupons WHERE campaign_id = ? AND state = 'issued'"
     code, customer = sql(valid, about["campaigns"]["live"])[0]
-    body = json.dumps(
-        {"code": code, "customer_id": customer, "order_id": "o1", "at": about["now"]}
-    ).encode()
+    use = {"code": code, "customer_id": customer, "order_id": "o1", "at": about["now"]}
+    body = json.dumps(use).encode()
+    headers = adapter.signature_headers(key, body, datetime.now().astimezone())
     with adapter.open_home() as home:
-        headers = adapter.signature_headers(
-            "shared with the till, and long enough", body, datetime.now().astimezone()
-        )
-        first, again = (
-            adapter.request(home, "POST", "/redemptions", body, headers) for _ in range(2)
-        )
+        request = ("POST", "/redemptions", body, headers)
+        first, again = (adapter.request(home, *request) for _ in range(2))
     assert (first.status, json.loads(first.body)["outcome"]) == (200, "redeemed")
     assert again == first
     assert sql("SELECT state, order_id FROM coupons WHERE code = ?", code) == [("redeemed", "o1")]
@@ -374,11 +342,9 @@ def test_erased_customer_stays_erased_after_a_new_import(path, unpacked, about, 
 def test_events_without_an_own_id_keep_their_hash(home, about):
     """Used coupons and model fingerprints are stored by it."""
     old = golden("stored_formats")
-    found = adapter.event_ids(home)
+    found, now = adapter.event_ids(home), datetime.fromisoformat(about["now"])
     assert {"ids": found[:20], "count": len(found)} == old["events"]
-    assert (
-        adapter.data_fingerprint(home, datetime.fromisoformat(about["now"])) == old["fingerprint"]
-    )
+    assert adapter.data_fingerprint(home, now) == old["fingerprint"]
 
 
 def test_old_quarantine_is_listed_by_reason(home, about):

@@ -15,21 +15,13 @@ def wheel(tmp_path_factory):
     """Build the wheel of this checkout and return its path."""
     folder = tmp_path_factory.mktemp("wheel")
     clone = folder / "source"
-    copied = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    copied = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     for name in copied.decode().strip("\0").split("\0"):
         if (ROOT / name).is_file() and not name.startswith(("tests/", "docs/")):
             (clone / name).parent.mkdir(parents=True, exist_ok=True)
             (clone / name).write_bytes((ROOT / name).read_bytes())
-    built = subprocess.run(
-        [UV, "build", "--quiet", "--wheel", "--out-dir", str(folder / "dist"), str(clone)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [UV, "build", "--quiet", "--wheel", "--out-dir", str(folder / "dist"), str(clone)]
+    built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return next((folder / "dist").glob("*.whl"))

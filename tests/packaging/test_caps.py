@@ -25,30 +25,12 @@ def test_celery_without_the_cap_still_exits_when_redis_restarts(tmp_path):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     cap = next(item for item in project["dependencies"] if item.startswith("celery"))
     least = cap.split("<")[1]
-    installed = subprocess.run(
-        [
-            UV,
-            "pip",
-            "install",
-            "--python",
-            sys.executable,
-            "--target",
-            tmp_path,
-            f"celery>={least}",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [UV, "pip", "install", "--python", sys.executable, "--target", tmp_path]
+    installed = subprocess.run([*command, f"celery>={least}"], capture_output=True, text=True)
     if installed.returncode:
         pytest.skip(f"Celery {least} cannot be installed here: {installed.stderr[-300:]}")
-    run = subprocess.run(
-        [sys.executable, str(PROBE)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        check=False,
-    )
+    own = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([sys.executable, str(PROBE)], capture_output=True, text=True, env=own)
     assert run.returncode in (0, 1), run.stdout + run.stderr
     assert run.returncode == 1, f"the cap {cap} in pyproject.toml can go:\n{run.stdout}"
     assert "worker survived: False" in run.stdout
@@ -56,5 +38,5 @@ def test_celery_without_the_cap_still_exits_when_redis_restarts(tmp_path):
 
 @pytest.mark.nightly
 def test_celery_of_the_lock_survives_a_redis_restart():
-    run = subprocess.run([sys.executable, str(PROBE)], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, str(PROBE)], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr

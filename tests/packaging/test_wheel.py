@@ -40,13 +40,8 @@ def test_wheel_has_complete_metadata_and_absolute_links(wheel):
 def test_wheel_holds_all_files_that_the_product_reads(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if "__pycache__" not in name}
-    tracked = subprocess.run(
-        ["git", "ls-files", "bot", "retention", "templates", "workers"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
+    command = ["git", "ls-files", "bot", "retention", "templates", "workers"]
+    tracked = subprocess.check_output(command, cwd=ROOT, text=True).split()
     sources = (".po", ".pot")  # the compiled catalogues are packed
     missing = {name for name in tracked if not name.endswith(sources)} - packed
     assert missing == set()
@@ -57,35 +52,25 @@ def test_wheel_holds_all_files_that_the_product_reads(wheel):
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_installed_wheel_runs_the_demo_in_a_bare_environment(wheel, tmp_path):
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("RETENTION_", "SLACK_", "PYTHON", "VIRTUAL_ENV"))
-    }
+    ours = ("RETENTION_", "SLACK_", "PYTHON", "VIRTUAL_ENV")
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
     bare = tmp_path / "bare"
     subprocess.run([sys.executable, "-m", "venv", str(bare)], check=True)
-    installed = subprocess.run(
-        [
-            *(UV, "pip", "install", "--quiet", "--python", str(bare / "bin" / "python")),
-            *("--constraint", str(ROOT / "requirements.lock"), f"{wheel}[demo]"),
-        ],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    command = [UV, "pip", "install", "--quiet", "--python", str(bare / "bin" / "python")]
+    command += ["--constraint", str(ROOT / "requirements.lock"), f"{wheel}[demo]"]
+    installed = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert installed.returncode == 0, installed.stderr
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ours = {"RETENTION_HOME": str(tmp_path / "home"), "RETENTION_PLAYGROUND_PORT": str(port)}
+    own = {"RETENTION_HOME": str(tmp_path / "home"), "RETENTION_PLAYGROUND_PORT": str(port)}
     with (tmp_path / "demo.log").open("wb") as log:
         demo = subprocess.Popen(
             [str(bare / "bin" / "retention"), "demo"],
             cwd=tmp_path,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**environment, **ours},
+            env={**environment, **own},
             start_new_session=True,
         )
     try:

@@ -126,10 +126,6 @@ def _command(words: list[str]) -> list[str] | None:
 def lint(folder: Path, files: list[str]) -> None:
     """Check the written files as ``make lint`` does, as far as that is quick."""
     for command in (["check"], ["format", "--check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--no-cache", *files],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
+        line = [sys.executable, "-m", "ruff", *command, "--no-cache", *files]
+        done = subprocess.run(line, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -254,7 +254,7 @@ def test_refuses_invalid_json_lines(import_file):
         ("x.csv", HEADER + "1,2,1,never,1.00,3\n" * 3, RETAIL, "No row of x.csv can be used"),
         ("x.csv", HEADER + "1,2,x,2025-01-01,1.00,3\n", RETAIL, "Quantity: text, by most"),
         ("x.csv", HEADER + "1,2,1,2025-01-01,-1,3\n", RETAIL, "`where`"),
-        ("x.csv", HEADER + ROWS, RETAIL.replace('"StockCode"', '"Stockcod"'), '"StockCode"'),
+        ("x.csv", HEADER + ROWS, RETAIL.replace('"StockCode"', '"Stock"'), 'is "StockCode"'),
         ("x.csv", HEADER + ROWS, RETAIL.replace('* "Price"', '* "Prise"'), '"Prise"'),
         ("x.csv", HEADER + ROWS, RETAIL.replace("item_id ", "item_it "), "no such column"),
         ("x.csv", HEADER + ROWS, RETAIL.replace("Europe/London", "London"), "IANA"),
