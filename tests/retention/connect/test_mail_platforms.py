@@ -34,17 +34,9 @@ def pair(request):
 
 
 def message(key="c1:7", email="ann@example.com"):
-    return Message(
-        key,
-        "c1",
-        "k7",
-        Contact(email, "Ann"),
-        "15 % for you",
-        "Hello Ann",
-        "<p>Hello Ann</p>",
-        "https://crm.shop.example/unsubscribe/t",
-        {"code": "7KQ2-M9ZD-4HT6"},
-    )
+    texts = ("15 % for you", "Hello Ann", "<p>Hello Ann</p>")
+    link, offer = "https://crm.shop.example/unsubscribe/t", {"code": "7KQ2-M9ZD-4HT6"}
+    return Message(key, "c1", "k7", Contact(email, "Ann"), *texts, link, offer)
 
 
 def test_every_platform_has_a_stand_in():
@@ -146,12 +138,8 @@ def test_connection_of_the_setting_sends(settings, database):
 
 @pytest.mark.parametrize("name", ["brevvo", "shop"])
 def test_setting_without_its_connection_is_refused(settings, database, name):
-    own = Settings(
-        home=settings.home,
-        mail_connection=name,
-        public_url="https://crm.shop.example",
-        _env_file=None,
-    )
+    url = "https://crm.shop.example"
+    own = settings.model_copy(update={"mail_connection": name, "public_url": url})
     change(database, connections.add, "shop", "shopify", (), {}, channel=None, by="U0ADMIN")
     with database.using(own).reading() as session, pytest.raises(BadInput, match=name):
         mail.check_channel(session)

@@ -28,9 +28,9 @@ def frames(seed: int = 3, customers: int = 40, rows: int = 4000) -> dict[str, pd
     visit = rng.integers(0, rows // 3, rows)  # rows of one visit share customer, time and order
     at = np.random.default_rng(seed + 1).integers(0, span, rows)[visit]
     customer = customer[visit]
-    item = np.where(
-        rng.random(rows) < 0.06, None, np.char.add("i", rng.zipf(1.6, rows).clip(1, 60).astype(str))
-    )
+    is_unknown = rng.random(rows) < 0.06
+    items = np.char.add("i", rng.zipf(1.6, rows).clip(1, 60).astype(str))
+    item = np.where(is_unknown, None, items)
     money = np.where(rng.random(rows) < 0.05, np.nan, np.round(rng.gamma(2, 9, rows), 2))
     ordered = np.isin(kind, _ORDERED) & (rng.random(rows) < 0.9)
     pairs = zip(visit, ordered, strict=True)

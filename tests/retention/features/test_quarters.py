@@ -50,7 +50,7 @@ def test_ignores_orders_at_or_after_the_cutoff(counted):
 
 
 def test_buying_states_ignore_later_orders(tmp_path):
-    orders = shops.groceries(customers=200, days=330)
+    orders = shops.groceries(customers=120, days=330)
     cutoff = shops.end(250)
     before = orders[orders.occurred_at < pd.Timestamp(cutoff)]
     frames = [

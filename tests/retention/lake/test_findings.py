@@ -19,17 +19,10 @@ def findings_of(import_file):
 
 
 def _sale(n: int, **more) -> dict:
-    own = {
-        "customer_id": f"c{n % 9}",
-        "order_id": f"o{n}",
-        "item_id": f"i{n % 5}",
-        "occurred_at": f"2025-01-{n % 28 + 1:02} 10:00:00",
-        "event_type": "purchase",
-        "quantity": 1,
-        "amount": 10 + n % 7,
-        "currency": "EUR",
-    }
-    return own | more
+    at = f"2025-01-{n % 28 + 1:02} 10:00:00"
+    sale = {"customer_id": f"c{n % 9}", "order_id": f"o{n}", "item_id": f"i{n % 5}"}
+    sale |= {"event_type": "purchase", "occurred_at": at}
+    return sale | {"quantity": 1, "amount": 10 + n % 7, "currency": "EUR"} | more
 
 
 def test_ordinary_sales_have_no_findings(settings, findings_of):

@@ -102,19 +102,6 @@ def test_every_file_format_gives_the_same_events(kind, packed, lake, import_file
     assert found == [("007", "00123", 5.0), ("008", "00124", -4.0)]
 
 
-def test_imports_from_a_database_url(lake, settings, tmp_path):
-    url = f"sqlite:///{tmp_path}/shop.db"
-    people = {"customer_id": ["1", "2", "3"], "marketing_consent": ["yes", "no", None]}
-    with sqlite3.connect(tmp_path / "shop.db") as shop:
-        pd.DataFrame(people).to_sql("people", shop, index=False)
-    report = import_files(lake, None, settings, "customers", [url], query="SELECT * FROM people")
-    assert report.rows_accepted == 3
-    customers = lake.table("customers").order_by("customer_id").execute()
-    assert customers["marketing_consent"].tolist() == [True, False, None]
-    with pytest.raises(BadInput, match="--query"):
-        import_files(lake, None, settings, "customers", [url])
-
-
 def test_importing_a_file_twice_changes_nothing(lake, import_file):
     text = HEADER + ROWS + ROWS.splitlines()[0] + "\n"
     first = import_file(text, RETAIL)

@@ -252,19 +252,16 @@ def test_latest_cutoff_has_a_complete_label_window(settings, monkeypatch, zone, 
     assert latest == datetime.fromisoformat(cutoff).replace(tzinfo=UTC)
 
 
-def test_latest_cutoff_needs_a_history_longer_than_the_window(lake, settings):
+def test_label_window_needs_a_history_longer_than_itself(lake, settings):
     with pytest.raises(TooLittleData, match="no events yet"):
         coverage.latest_cutoff(lake, 28)
-    _import(lake, settings, _views(NOON, NOON + timedelta(days=10)))
-    with pytest.raises(BadInput, match=r"goes from 2025-03-01 to 2025-03-11.*at most 3 days"):
-        coverage.latest_cutoff(lake, 28)
-
-
-def test_one_day_of_data_allows_no_label_window(lake, settings):
     _import(lake, settings, _views(NOON))
     says = "goes from 2025-03-01 to 2025-03-01; import a longer history"
     with pytest.raises(BadInput, match=says):
         coverage.check_label_window(lake, NOON + timedelta(days=1), 28)
+    _import(lake, settings, _views(NOON + timedelta(days=10)))
+    with pytest.raises(BadInput, match=r"goes from 2025-03-01 to 2025-03-11.*at most 3 days"):
+        coverage.latest_cutoff(lake, 28)
 
 
 def test_refuses_to_mix_currencies(lake, settings):

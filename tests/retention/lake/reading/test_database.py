@@ -56,6 +56,8 @@ def test_sqlite_is_streamed_and_types_may_widen(settings, tmp_path, monkeypatch)
     assert any("5 rows" in text for text in progress_texts)
     again, _, _ = _import(settings, tmp_path, url, "SELECT *, 1 AS pieces FROM orders ORDER BY id")
     assert again.rows_accepted == 0
+    with pytest.raises(BadInput, match="--query"):
+        _import(settings, tmp_path, url, None)
     with pytest.raises(BadInput, match="no such table"):
         _import(settings, tmp_path, url, "SELECT * FROM nowhere")
     with pytest.raises(BadInput, match="has no rows"):
