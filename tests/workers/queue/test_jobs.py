@@ -203,7 +203,7 @@ def test_inline_run_posts_nothing(database, task):
 
 
 @pytest.mark.parametrize(
-    ("error", "state"), [(Refused("too few"), "failed"), (KeyboardInterrupt(), "cancelled")]
+    ("error", "state"), [(Refused("too few"), "failed"), (KeyboardInterrupt("Ctrl-C"), "cancelled")]
 )
 def test_refusal_or_ctrl_c_in_the_terminal_ends_the_job(database, task, error, state):
     def run(request, context):
