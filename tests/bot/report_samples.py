@@ -9,17 +9,8 @@ from tests.bot.record_messages import PICTURE
 def report_pages() -> dict[str, dict[str, Any]]:
     """Return the values of each page by the name of its template."""
     messages, recorded = samples(), recorded_values()
-    line = {
-        "name": "1",
-        "shown": 900,
-        "click_rate": 0.1,
-        "corrected": 0.2,
-        "buy_rate": 0.05,
-        "buy_rate_interval": [0.03, 0.07],
-        "redeemed": 12,
-        "useful": 3,
-        "wrong": 1,
-    }
+    line = {"name": "1", "shown": 900, "click_rate": 0.1, "corrected": 0.2, "buy_rate": 0.05}
+    line |= {"buy_rate_interval": [0.03, 0.07], "redeemed": 12, "useful": 3, "wrong": 1}
     parts = {
         "slots": [line],
         "reasons": [{**line, "name": "buy_again"}],
