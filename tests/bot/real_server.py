@@ -13,13 +13,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
-
-from slack_sdk.signature import SignatureVerifier
 
 from bot.playground.server import free_port
 from retention.settings import Settings
-from tests.bot.wire import ADMIN, PAYLOADS, SECRET
+from tests.bot.wire import ADMIN, SECRET, signature, slash_command
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -51,11 +48,8 @@ class RunningBot:
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, path, content, {"Content-Type": FORM, **(headers or {})})
             answer = connection.getresponse()
-            return (
-                answer.status,
-                {name.lower(): value for name, value in answer.getheaders()},
-                answer.read(),
-            )
+            received = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, received, answer.read()
         finally:
             connection.close()
 
@@ -77,47 +71,24 @@ class RunningBot:
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
 
-def signature(body: str, *, age: float = 0, secret: str = SECRET) -> dict[str, str]:
-    """Return Slack's two signature headers."""
-    stamp = str(int(time.time() - age))
-    value = SignatureVerifier(secret).generate_signature(timestamp=stamp, body=body)
-    return {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": value or ""}
-
-
-def slash_command(text: str, user: str = ADMIN, **fields: str) -> str:
-    """Return the recorded slash command with another text and its own trigger."""
-    recorded = dict(parse_qsl((PAYLOADS / "slash_command.urlencoded").read_text().strip()))
-    trigger = {"trigger_id": f"{time.monotonic_ns()}.0"}
-    return urlencode(recorded | {"text": text, "user_id": user} | trigger | fields)
-
-
 @contextmanager
 def running_bot(
     settings: Settings, *, log_file: Path | None = None, **environment: str
 ) -> Iterator[RunningBot]:
     """Start the server for these settings; stop it with SIGTERM."""
     port, health_port = free_port(), free_port()
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("RETENTION_", "SLACK_"))
-    }
+    ours = [name for name in os.environ if name.startswith(("RETENTION_", "SLACK_"))]
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     log_file = log_file or settings.home / "bot.log"
     settings.home.mkdir(parents=True, exist_ok=True)
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "bot.http.server"],
             env=inherited
-            | {
-                "RETENTION_HOME": str(settings.home),
-                "RETENTION_PORT": str(port),
-                "RETENTION_HEALTH_PORT": str(health_port),
-                "RETENTION_DEMO": "true",
-                "RETENTION_ADMINS": ADMIN,
-                "SLACK_BOT_TOKEN": "xoxb-test",
-                "SLACK_SIGNING_SECRET": SECRET,
-                "SLACK_API_URL": settings.slack_api_url,
-            }
+            | {"RETENTION_HOME": str(settings.home), "RETENTION_DEMO": "true"}
+            | {"RETENTION_PORT": str(port), "RETENTION_HEALTH_PORT": str(health_port)}
+            | {"RETENTION_ADMINS": ADMIN, "SLACK_BOT_TOKEN": "xoxb-test"}
+            | {"SLACK_SIGNING_SECRET": SECRET, "SLACK_API_URL": settings.slack_api_url}
             | environment,
             stdout=log,
             stderr=log,

@@ -14,12 +14,27 @@ from sqlalchemy import select
 
 from retention.db import Database
 from tests.standins.slack_api import Api
+from tests.world import scalars
 
 PAYLOADS = Path(__file__).parents[1] / "payloads"
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 VIEWER, ANALYST, LEAD, ADMIN = "U0VIEWER", "U0ANALYST", "U0LEAD", "U0ADMIN"
 CHANNEL = "C0CRM"
 T = TypeVar("T")
+
+
+def signature(body: str, *, age: float = 0, secret: str = SECRET) -> dict[str, str]:
+    """Return Slack's two signature headers."""
+    stamp = str(int(time.time() - age))
+    value = SignatureVerifier(secret).generate_signature(timestamp=stamp, body=body)
+    return {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": value or ""}
+
+
+def slash_command(text: str, user: str = ADMIN, **fields: str) -> str:
+    """Return the recorded slash command with another text and its own trigger."""
+    recorded = dict(parse_qsl((PAYLOADS / "slash_command.urlencoded").read_text().strip()))
+    trigger = {"trigger_id": f"{time.monotonic_ns()}.0"}
+    return urlencode(recorded | {"text": text, "user_id": user} | trigger | fields)
 
 
 @dataclass
@@ -32,13 +47,8 @@ class Workspace:
 
     def send(self, body: str, kind: str, *, age: float = 0, secret: str = SECRET) -> BoltResponse:
         """Send a signed request."""
-        stamp = str(int(time.time() - age))
-        signature = SignatureVerifier(secret).generate_signature(timestamp=stamp, body=body)
-        headers = {
-            "content-type": [kind],
-            "x-slack-request-timestamp": [stamp],
-            "x-slack-signature": [signature or ""],
-        }
+        signed = signature(body, age=age, secret=secret) | {"content-type": kind}
+        headers = {name: [value] for name, value in signed.items()}
         return self.app.dispatch(BoltRequest(body=body, headers=headers))
 
     def form(
@@ -46,14 +56,8 @@ class Workspace:
     ) -> str:
         """Return the recorded slash command with another text."""
         self.count += 1
-        recorded = dict(parse_qsl((PAYLOADS / "slash_command.urlencoded").read_text().strip()))
-        recorded |= {
-            "text": text,
-            "user_id": user,
-            "channel_id": channel,
-            "trigger_id": trigger or f"trigger.{self.count}",
-        }
-        return urlencode(recorded)
+        trigger = trigger or f"trigger.{self.count}"
+        return slash_command(text, user, channel_id=channel, trigger_id=trigger)
 
     def run(self, text: str, user: str = ANALYST, **where: Any) -> dict[str, Any]:
         """Type ``/retention …`` and return the answer."""
@@ -110,15 +114,10 @@ class Workspace:
         self.count += 1
 
         def change(payload: dict[str, Any]) -> None:
-            payload["view"] |= {
-                "id": "V2",
-                "hash": f"h{self.count}",
-                "callback_id": callback,
-                "private_metadata": metadata,
-                "blocks": [{"type": "input", "block_id": block} for block in inputs],
-                "state": {"values": {block: {"value": typed} for block, typed in inputs.items()}},
-                **view,
-            }
+            state = {"values": {block: {"value": typed} for block, typed in inputs.items()}}
+            shown = {"id": "V2", "hash": f"h{self.count}", "callback_id": callback, "state": state}
+            shown["blocks"] = [{"type": "input", "block_id": block} for block in inputs]
+            payload["view"] |= {**shown, "private_metadata": metadata, **view}
 
         answer = self.interact("view_submission.json", user, change)
         assert answer.status == 200
@@ -149,8 +148,7 @@ class Workspace:
 
 def stored(database: Database, table: type[T], *conditions: Any) -> list[T]:
     """Return the rows of a table."""
-    with database.reading() as session:
-        return list(session.scalars(select(table).where(*conditions)))
+    return scalars(database, select(table).where(*conditions))
 
 
 def words(blocks: Any) -> str:

@@ -4,16 +4,18 @@ import threading
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from bot.group_commit import GroupCommit
+from retention.db import Database
 from retention.db.tables import Delivery
 from retention.errors import BadInput
 from tests.workers.harness import wait
+from tests.world import scalars
 
 
 def keys(database):
-    with database.reading() as session:
-        return set(session.scalars(select(Delivery.key)))
+    return set(scalars(database, select(Delivery.key)))
 
 
 def write(key):
@@ -95,12 +97,8 @@ def test_deferred_writes_run_last_and_log_failures(database, caplog):
 
 
 def test_unreachable_database_fails_every_write(tmp_path):
-    from retention.db import Database
-
     database = Database(f"sqlite:///{tmp_path}/state.db")
     commits = GroupCommit(database)
-    from sqlalchemy.exc import OperationalError
-
     with pytest.raises(OperationalError):
         commits.store(write("fine"))  # no such table
 

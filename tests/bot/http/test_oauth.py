@@ -17,8 +17,9 @@ from retention.db.tables import SLACK_BOTS, SLACK_STATES, Outbox
 from retention.settings import Settings
 from tests.bot.http.test_server import ask
 from tests.bot.real_server import signature, slash_command
-from tests.bot.wire import CHANNEL, SECRET
+from tests.bot.wire import CHANNEL
 from tests.standins.slack_api import Api
+from tests.world import add, rows, scalar
 from workers import installation
 from workers.delivery.sender import Sender
 from workers.queue.supervisor import Supervisor
@@ -27,18 +28,11 @@ TOKEN, CLIENT_SECRET, TEAM = "xoxb-brought", "the-client's-secret", "T0SHOP"  # 
 
 
 @pytest.fixture
-def settings(tmp_path, api) -> Settings:
+def settings(settings) -> Settings:
     """OAuth without a bot token."""
-    return Settings(
-        home=tmp_path / "home",
-        admins="U0ADMIN",
-        slack_signing_secret=SecretStr(SECRET),
-        slack_api_url=api.url,
-        slack_client_id="1.2",
-        slack_client_secret=SecretStr(CLIENT_SECRET),
-        public_url="https://crm.shop.example",
-        _env_file=None,
-    )
+    client = {"slack_client_id": "1.2", "slack_client_secret": SecretStr(CLIENT_SECRET)}
+    own = {"slack_bot_token": None, "public_url": "https://crm.shop.example", **client}
+    return settings.model_copy(update=own)
 
 
 @pytest.fixture
@@ -49,17 +43,9 @@ def site(settings, database, api) -> Site:
 
 
 def _granted(team: str | None = TEAM, token: str = TOKEN) -> dict:
-    return {
-        "ok": True,
-        "access_token": token,
-        "token_type": "bot",
-        "scope": "commands",
-        "bot_user_id": "U0BOT",
-        "app_id": "A1",
-        "team": team and {"id": team, "name": "Shop"},
-        "enterprise": None,
-        "authed_user": {"id": "U0ADMIN"},
-    }
+    bot = {"access_token": token, "token_type": "bot", "scope": "commands"}
+    bot |= {"bot_user_id": "U0BOT", "app_id": "A1", "authed_user": {"id": "U0ADMIN"}}
+    return {"ok": True, **bot, "team": team and {"id": team, "name": "Shop"}, "enterprise": None}
 
 
 def _begin(site: Site) -> tuple[dict[str, list[str]], str]:
@@ -72,10 +58,8 @@ def _begin(site: Site) -> tuple[dict[str, list[str]], str]:
 
 
 def _come_back(site: Site, state: str, cookie: str, code: str = "c0de") -> tuple[int, str]:
-    query = f"code={code}&state={state}"
-    status, _, body = ask(
-        site, "GET", "/slack/oauth_redirect", headers={"Cookie": cookie}, query=query
-    )
+    request = {"headers": {"Cookie": cookie}, "query": f"code={code}&state={state}"}
+    status, _, body = ask(site, "GET", "/slack/oauth_redirect", **request)
     return status, body.decode()
 
 
@@ -85,8 +69,9 @@ def _install(site: Site) -> tuple[int, str]:
 
 
 def _bots(database) -> list[tuple[str, str]]:
-    with database.reading() as session:
-        return list(session.execute(select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.bot_token)).tuples())
+    return [
+        tuple(row) for row in rows(database, select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.bot_token))
+    ]
 
 
 def _type(site: Site, api: Api, team: str) -> str:
@@ -108,15 +93,13 @@ def test_installation_stores_the_token_for_later_posts(site, database, api, capl
     assert _bots(database) == [(TEAM, TOKEN)]
     assert site.app.client.token == TOKEN
     payload = {"text": "t", "blocks": [], "images": {}}
-    with database.transaction() as session:
-        session.add(Outbox(key="k", channel=CHANNEL, payload=payload))
+    add(database, Outbox(key="k", channel=CHANNEL, payload=payload))
     sender = Sender(database)
     assert sender._transport._web.token == TOKEN
     assert sender.step()
     assert api.named("chat.postMessage")
     assert "belongs to another" not in _type(site, api, TEAM)
-    assert TOKEN not in caplog.text
-    assert CLIENT_SECRET not in caplog.text
+    assert not [secret for secret in (TOKEN, CLIENT_SECRET) if secret in caplog.text]
 
 
 @pytest.mark.parametrize("wrong", ["state", "cookie", "twice"])
@@ -125,11 +108,9 @@ def test_foreign_oauth_state_installs_nothing(site, database, api, wrong):
     state = result["state"][0]
     if wrong == "twice":
         _come_back(site, state, cookie)
-    status, page = _come_back(
-        site,
-        "forged" if wrong == "state" else state,
-        "slack-app-oauth-state=other" if wrong == "cookie" else cookie,
-    )
+    state = "forged" if wrong == "state" else state
+    cookie = "slack-app-oauth-state=other" if wrong == "cookie" else cookie
+    status, page = _come_back(site, state, cookie)
     assert status in (400, 401)
     assert "try again" in page
     assert len(api.named("oauth.v2.access")) == (wrong == "twice")
@@ -220,5 +201,4 @@ def test_oauth_is_off_unless_configured(settings, database):
         site = Site(settings.model_copy(update=missing), database)
         for path in ("/slack/install", "/slack/oauth_redirect"):
             assert ask(site, "GET", path)[0] == 404
-    with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(SLACK_STATES)) == 0
+    assert scalar(database, select(func.count()).select_from(SLACK_STATES)) == 0

@@ -12,19 +12,18 @@ from threading import Thread
 
 import pytest
 
+from retention.db import Database
+from retention.settings import Settings
 from tests.bot.http.test_event_api import KEY, ORIGIN, PUBLIC, event
 from tests.bot.real_server import running_bot
 from tests.chromium import chromium, page
+from tests.databases import create_tables
 
 PAGE = Path(__file__).parents[3] / "docs" / "operator" / "send_events.md"
 
 
 @pytest.fixture(scope="module")
 def bot(tmp_path_factory, shop_page):
-    from retention.db import Database
-    from retention.settings import Settings
-    from tests.databases import create_tables
-
     settings = Settings(home=tmp_path_factory.mktemp("events") / "home", _env_file=None)
     database = Database(settings.database_url.get_secret_value(), settings)
     create_tables(database)

@@ -18,6 +18,7 @@ from retention.settings import Settings
 from tests.bot.http.test_server import ask
 from tests.bot.wire import ADMIN, CHANNEL
 from tests.standins import shopify, woocommerce
+from tests.world import change, one, scalar, scalars
 
 FORGED = {"x-shopify-hmac-sha256": "A" * 43 + "="}
 
@@ -38,10 +39,8 @@ def site(settings, database, shop) -> Site:
 
 def connect(settings, database, name, stand_in):
     values = {"shop": stand_in.url, "token": shopify.TOKEN, "client_secret": shopify.SECRET}
-    with database.transaction() as session:
-        connections.add(
-            session, name, "shopify", Shopify.settings, values, channel=CHANNEL, by=ADMIN
-        )
+    place = {"channel": CHANNEL, "by": ADMIN}
+    change(database, connections.add, name, "shopify", Shopify.settings, values, **place)
 
 
 def deliver(site, headers, body, name="shop") -> int:
@@ -51,21 +50,18 @@ def deliver(site, headers, body, name="shop") -> int:
 
 
 def stored(site) -> int:
-    with site.database.reading() as session:
-        return session.scalar(select(func.count()).select_from(Webhook))
+    return scalar(site.database, select(func.count()).select_from(Webhook))
 
 
 def posted(site) -> list[str]:
-    with site.database.reading() as session:
-        return [str(payload) for payload in session.scalars(select(Outbox.payload))]
+    return [str(payload) for payload in scalars(site.database, select(Outbox.payload))]
 
 
 def test_signed_delivery_is_stored_once(site, shop):
     headers, body = shop.delivery("orders/create", shop.records.orders[5])
     assert [deliver(site, headers, body) for _ in range(3)] == [200] * 3
-    with site.database.reading() as session:
-        (row,) = session.scalars(select(Webhook))
-        assert (row.topic, row.body, row.state) == ("orders/create", body, "waiting")
+    row = one(site.database, select(Webhook))
+    assert (row.topic, row.body, row.state) == ("orders/create", body, "waiting")
 
 
 def test_two_shops_may_use_the_same_delivery_id(site, shop, settings, database):
@@ -77,9 +73,8 @@ def test_two_shops_may_use_the_same_delivery_id(site, shop, settings, database):
 
 @pytest.mark.parametrize("wrong", ["secret", "body", "name", "no name"])
 def test_refused_delivery_gets_no_detail_and_stores_nothing(site, shop, wrong):
-    headers, body = shop.delivery(
-        "orders/create", shop.records.orders[5], secret="another" if wrong == "secret" else None
-    )
+    secret = "another" if wrong == "secret" else None
+    headers, body = shop.delivery("orders/create", shop.records.orders[5], secret=secret)
     body += b" " if wrong == "body" else b""
     name = {"name": "unknown", "no name": ""}.get(wrong, "shop")
     assert deliver(site, headers, body, name) == 401
@@ -147,12 +142,8 @@ async def through(gateway, method, path, body=b"", **headers) -> int:
     async def send(message):
         statuses.append(message.get("status"))
 
-    scope = {
-        "method": method,
-        "path": path,
-        "query_string": b"",
-        "headers": [(name.encode(), value.encode()) for name, value in named.items()],
-    }
+    headers = [(name.encode(), value.encode()) for name, value in named.items()]
+    scope = {"method": method, "path": path, "query_string": b"", "headers": headers}
     await gateway(scope, receive, send)
     return statuses[0]
 

@@ -107,16 +107,14 @@ def test_modal_input_of_another_form_is_refused_with_its_place(values, place):
 
 def test_deeply_nested_envelopes_are_refused():
     deep = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    body = '{"type": "url_verification", "challenge": "x", "x": ' + deep + "}"
     with pytest.raises(Malformed, match="nested"):
-        validated(
-            '{"type": "url_verification", "challenge": "x", "x": ' + deep + "}", "application/json"
-        )
+        validated(body, "application/json")
 
 
 def test_errors_never_repeat_values_of_the_request():
-    body = urlencode(
-        {"payload": json.dumps({"type": "block_actions", "user": {"id": ["secret-value"]}})}
-    )
+    payload = {"type": "block_actions", "user": {"id": ["secret-value"]}}
+    body = urlencode({"payload": json.dumps(payload)})
     with pytest.raises(Malformed) as refused:
         validated(body, FORM)
     assert "secret-value" not in str(refused.value)

@@ -1,13 +1,14 @@
 """Test the unsubscribe page and a mail program's one-click request."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from bot.http.web import Site
 from retention.db.tables import Audit, Send, Suppression
 from retention.outreach import consent
 from tests.bot.http.test_server import ask
 from tests.retention.outreach import live_campaigns
+from tests.world import execute, one, scalars
 
 
 @pytest.fixture
@@ -22,8 +23,7 @@ def link(site) -> str:
 
 
 def _gone(site) -> list[str]:
-    with site.database.reading() as session:
-        return list(session.scalars(select(Suppression.customer_id)))
+    return scalars(site.database, select(Suppression.customer_id))
 
 
 def test_get_changes_nothing_and_one_post_unsubscribes(site, link):
@@ -34,12 +34,9 @@ def test_get_changes_nothing_and_one_post_unsubscribes(site, link):
     for _ in range(2):  # a mail reader may ask twice
         status, _, page = ask(site, "POST", link, b"List-Unsubscribe=One-Click")
         assert (status, b"You are unsubscribed" in page) == (200, True)
-    with site.database.reading() as session:
-        send = session.get_one(Send, 1)
-        assert (
-            send.state,
-            session.scalars(select(Audit.action)).all().count("consent.withdrawn"),
-        ) == ("cancelled", 1)
+    send = one(site.database, select(Send).where(Send.id == 1))
+    audited = scalars(site.database, select(Audit.action))
+    assert (send.state, audited.count("consent.withdrawn")) == ("cancelled", 1)
     assert _gone(site) == [send.customer_id]
 
 
@@ -73,11 +70,8 @@ def test_metrics_contain_no_token(site, link):
 
 
 def test_stop_of_an_sms_says_so_and_ends_sms_only(site, link):
-    with site.database.transaction() as session:
-        session.get_one(Send, 1).channel = "sms"
+    execute(site.database, update(Send).where(Send.id == 1).values(channel="sms"))
     assert b"offers or reminders on SMS" in ask(site, "GET", link)[2]
     status, _, page = ask(site, "POST", link)
     assert (status, b"offers or reminders on SMS" in page) == (200, True)
-    with site.database.reading() as session:
-        (row,) = session.scalars(select(Suppression))
-        assert row.channel == "sms"
+    assert one(site.database, select(Suppression)).channel == "sms"
