@@ -19,7 +19,7 @@ from tests.axe import barriers
 from tests.bot.message_samples import samples
 from tests.bot.report_samples import report_pages
 from tests.bot.slack.test_messages import messages
-from tests.chromium import chromium, page
+from tests.chromium import page
 from tests.retention.campaigns.samples import a_body
 from tests.standins.slack import StandIn
 from workers.delivery import render
@@ -27,12 +27,6 @@ from workers.delivery import render
 pytestmark = pytest.mark.browser
 DESKTOP, PHONE = 1280, 390
 SAMPLES = samples()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -108,17 +102,13 @@ def test_app_home_is_free_of_barriers(open_page):
     assert barriers(shown) == []
 
 
-FIELDS: dict[str, dict[str, Any]] = {
-    "Name": {"type": "plain_text_input", "action_id": "value"},
-    "Text": {"type": "plain_text_input", "action_id": "value", "multiline": True},
-    "Number": {"type": "number_input", "action_id": "value", "is_decimal_allowed": True},
-    "Day": {"type": "datepicker", "action_id": "value"},
-    "Time": {"type": "datetimepicker", "action_id": "value"},
-    "Person": {"type": "users_select", "action_id": "value"},
-    "Tier": {"type": "static_select", "action_id": "value"},
-    "Tiers": {"type": "checkboxes", "action_id": "value"},
-    "One tier": {"type": "radio_buttons", "action_id": "value"},
-}
+FIELDS: list[dict[str, Any]] = [
+    {"type": "plain_text_input"},
+    {"type": "plain_text_input", "multiline": True},
+    {"type": "number_input", "is_decimal_allowed": True},
+    *({"type": kind} for kind in ("datepicker", "datetimepicker", "users_select")),
+]
+CHOICES = ("static_select", "checkboxes", "radio_buttons")
 
 
 def plain(text: str) -> dict[str, str]:
@@ -127,25 +117,20 @@ def plain(text: str) -> dict[str, str]:
 
 def test_modal_with_every_input_is_free_of_barriers(open_page, slack: StandIn):
     options = [{"text": plain(tier), "value": tier} for tier in ("high", "medium")]
-    choices = ("static_select", "checkboxes", "radio_buttons")
+    fields = [*FIELDS, *({"type": kind, "options": options} for kind in CHOICES)]
     blocks = [
         {
             "type": "input",
             "block_id": f"b{number}",
-            "label": plain(label),
+            "label": plain(f"Input {number}"),
             "hint": plain("A hint."),
             "optional": number % 2 == 0,
-            "element": element | ({"options": options} if element["type"] in choices else {}),
+            "element": {"action_id": "value", **element},
         }
-        for number, (label, element) in enumerate(FIELDS.items())
+        for number, element in enumerate(fields)
     ]
-    view = {
-        "id": "V1",
-        "type": "modal",
-        "title": plain("Edit"),
-        "submit": plain("Save"),
-        "blocks": blocks,
-    }
+    words = {"title": plain("Edit"), "submit": plain("Save")}
+    view = {"id": "V1", "type": "modal", **words, "blocks": blocks}
     shown = open_page("general")
     shown.evaluate("view => import('/page/modal.js').then(modal => modal.showView(view))", view)
     shown.get_by_role("dialog", name="Edit").wait_for()

@@ -36,12 +36,8 @@ def cell(text: str) -> dict[str, Any]:
     return {"type": "raw_text", "text": text}
 
 
-CONFIRM = {
-    "title": plain("Sure?"),
-    "text": mrkdwn("Really"),
-    "confirm": plain("Yes"),
-    "deny": plain("No"),
-}
+CONFIRM = {"title": plain("Sure?"), "text": mrkdwn("Really")}
+CONFIRM |= {"confirm": plain("Yes"), "deny": plain("No")}
 TABLE = {"type": "table", "rows": [[cell("a")], [cell("b")]]}
 
 GOOD = [

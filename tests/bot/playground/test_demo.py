@@ -10,7 +10,7 @@ from typing import IO
 
 import httpx2
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 
 from bot.playground import demo, loading, seed
 from bot.playground.server import free_port
@@ -20,6 +20,8 @@ from retention.errors import BadInput, Refused
 from retention.outreach.dispatch import configured_channel
 from retention.outreach.smtp import parse_smtp_url
 from retention.settings import Settings
+from tests import world
+from tests.workers.harness import set_job
 from workers import user_roles
 from workers.queue import jobs
 
@@ -28,19 +30,15 @@ START = datetime(2017, 10, 2, 13, tzinfo=UTC)
 
 @pytest.fixture
 def business_time(database, settings) -> None:
-    with database.transaction() as session:
-        offset = (START - clock.wall()).total_seconds()
-        session.add(BusinessClock(team_id=settings.team_id, offset_seconds=offset))
+    offset = (START - clock.wall()).total_seconds()
+    world.add(database, BusinessClock(team_id=settings.team_id, offset_seconds=offset))
 
 
 def test_environment_points_every_process_at_the_playground(tmp_path, monkeypatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = taken.getsockname()[1]
-        result = demo.environment(
-            Settings(home=tmp_path, port=busy, playground_port=8765, _env_file=None)
-        )
+        settings = Settings(home=tmp_path, port=busy, playground_port=8765, _env_file=None)
+        result = demo.environment(settings)
     for name, value in result.items():
         monkeypatch.setenv(name, value)
     settings = Settings(_env_file=None)
@@ -68,10 +66,8 @@ def test_emails_go_to_the_mailbox_whatever_mail_server_is_set(tmp_path, monkeypa
 def test_each_run_signs_requests_with_a_new_secret(tmp_path, database) -> None:
     """With a known secret, DNS rebinding would let a web page command the bot."""
     given = [demo.credentials() for _ in range(2)]
-    assert (
-        len({*(credentials["slack_signing_secret"] for credentials in given), seed.SIGNING_SECRET})
-        == 3
-    )
+    secrets = {credentials["slack_signing_secret"] for credentials in given}
+    assert len(secrets | {seed.SIGNING_SECRET}) == 3
     settings = Settings(home=tmp_path, _env_file=None, **given[0])
     running = demo._Demo(database.using(settings))
     assert running.slack.delivery.secret == given[0]["slack_signing_secret"]
@@ -97,9 +93,7 @@ def test_log_is_opened_for_appending(tmp_path, database, monkeypatch):
 
 
 def test_taken_port_is_named(tmp_path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(BadInput, match=f"Port {port} is taken"):
             demo.main(Settings(home=tmp_path, playground_port=port, _env_file=None))
@@ -109,15 +103,13 @@ def test_roles_and_digest_are_seeded_once_and_changes_persist(
     database, settings, business_time
 ) -> None:
     demo._seed(database)
-    with database.transaction() as session:
-        session.get_one(RoleGrant, (settings.team_id, "U0LEAD")).role = "viewer"
+    demoted = update(RoleGrant).where(RoleGrant.user_id == "U0LEAD").values(role="viewer")
+    world.execute(database, demoted)
     demo._seed(database)
-    with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Schedule)) == 1
-        weekly = session.scalars(select(Schedule)).one()
-        assert (weekly.weekday, weekly.at, weekly.channel) == (0, "09:00", "C0CRM")
-        assert user_roles.role_of(session, "U0ANALYST") == "analyst"
-        assert user_roles.role_of(session, "U0LEAD") == "viewer"
+    weekly = world.one(database, select(Schedule))
+    assert (weekly.weekday, weekly.at, weekly.channel) == (0, "09:00", "C0CRM")
+    assert world.read(database, user_roles.role_of, "U0ANALYST") == "analyst"
+    assert world.read(database, user_roles.role_of, "U0LEAD") == "viewer"
 
 
 def test_completion_offers_what_the_persons_role_may_do(
@@ -139,13 +131,10 @@ def test_completion_offers_what_the_persons_role_may_do(
         async with httpx2.AsyncClient(transport=transport, base_url=url) as client:
             return (await client.get("/playground/workspace", params={"user": user})).json()
 
-    assert "/retention status" in offered("viewer")
-    assert "/retention sweep" not in offered("viewer")
-    assert "/retention sweep" in offered("analyst")
-    assert "campaign approve" not in offered("analyst")
-    assert "campaign approve" in offered("lead")
-    assert "role grant" not in offered("lead")
-    assert "role grant" in offered("admin")
+    commands = ("/retention status", "/retention sweep", "campaign approve", "role grant")
+    for number, user in enumerate(("viewer", "analyst", "lead", "admin"), 1):
+        usages = offered(user)
+        assert tuple(command for command in commands if command in usages) == commands[:number]
 
 
 def test_clock_stops_while_the_demo_is_stopped(database, settings, business_time) -> None:
@@ -222,13 +211,11 @@ def test_a_worker_loads_the_data(database, monkeypatch, failure):
     def show(step: loading.Step) -> None:
         shown.append(step)
         end = {"state": "failed" if failure else "done", "error": failure}
-        with database.transaction() as session:
-            session.execute(update(Job).values(**end))
+        world.execute(database, update(Job).values(**end))
 
     def wake(_: Settings, job: Job) -> None:
         begun = {"state": "running", "progress_done": 3, "progress_text": "bringing in purchases"}
-        with database.transaction() as session:
-            session.execute(update(Job).where(Job.id == job.id).values(**begun))
+        set_job(database, job.id, **begun)
 
     monkeypatch.setattr(jobs, "wake", wake)
     with pytest.raises(Refused, match="later") if failure else nullcontext():
@@ -241,26 +228,27 @@ def test_stopping_the_demo_ends_the_loading(database):
     assert not loading.is_loaded(database)
 
 
-def _own(settings: Settings, port: int) -> Settings:
-    return Settings(home=settings.home, playground_port=port, _env_file=None, **demo.credentials())
-
-
-def test_demo_stops_quietly_while_a_page_is_open(
-    database, settings, business_time, monkeypatch, caplog
-):
-    """Ctrl-C printed the traceback of the page's stream."""
+@pytest.fixture
+def idle(database, settings, business_time, monkeypatch) -> demo._Demo:
+    """A demo at a free port whose processes do nothing."""
 
     async def processes() -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec("sleep", "60")
 
+    place = {"home": settings.home, "playground_port": free_port(), "_env_file": None}
+    running = demo._Demo(database.using(Settings(**place, **demo.credentials())))
+    monkeypatch.setattr(running, "_start", processes)
+    return running
+
+
+def test_demo_stops_quietly_while_a_page_is_open(idle, monkeypatch, caplog):
+    """Ctrl-C printed the traceback of the page's stream."""
+    monkeypatch.setattr(idle, "_is_ready", lambda: True)
+
     async def scenario() -> bool:
-        port = free_port()
-        running = demo._Demo(database.using(_own(settings, port)))
-        monkeypatch.setattr(running, "_start", processes)
-        monkeypatch.setattr(running, "_is_ready", lambda: True)
-        ending = asyncio.create_task(running.run())
-        await running.ready.wait()
-        url = f"http://127.0.0.1:{port}/playground/stream?user=lead"
+        ending = asyncio.create_task(idle.run())
+        await idle.ready.wait()
+        url = f"{idle.slack.url}/playground/stream?user=lead"
         async with httpx2.AsyncClient() as client, client.stream("GET", url) as stream:
             lines = stream.aiter_lines()
             await anext(lines)
@@ -272,20 +260,9 @@ def test_demo_stops_quietly_while_a_page_is_open(
     assert caplog.records == []
 
 
-def test_bot_that_never_answers_ends_the_demo(
-    database, settings, business_time, monkeypatch, capsys
-):
+def test_bot_that_never_answers_ends_the_demo(idle, monkeypatch, capsys):
     """After two minutes the terminal said that the page is open, and every command failed."""
-
-    async def processes() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec("sleep", "60")
-
-    async def scenario() -> bool:
-        running = demo._Demo(database.using(_own(settings, free_port())))
-        monkeypatch.setattr(running, "_start", processes)
-        monkeypatch.setattr(running, "_is_ready", lambda: False)
-        return await running.run()
-
+    monkeypatch.setattr(idle, "_is_ready", lambda: False)
     monkeypatch.setattr(demo, "START_SECONDS", 0)
-    assert not asyncio.run(scenario())
+    assert not asyncio.run(idle.run())
     assert "bot.log" in capsys.readouterr().err

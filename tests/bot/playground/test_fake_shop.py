@@ -24,6 +24,7 @@ from retention.db.tables import Coupon, DirectoryEntry, ShopCode, ShopDiscount
 from retention.demo.graphql import parse
 from retention.privacy import standard_webhooks
 from tests.retention.outreach import live_campaigns
+from tests.world import add, read
 from workers.queue.child_environments import ChildEnvironments
 
 KEY, TOKEN = "key-of-events-with-32-characters", "token"
@@ -56,9 +57,8 @@ class Client:
 
     def admin(self, query: str, variables: Any = None, token: str = TOKEN) -> httpx2.Response:
         headers = {"X-Shopify-Access-Token": token}
-        return self.call(
-            "POST", ADMIN, json={"query": query, "variables": variables}, headers=headers
-        )
+        body = {"query": query, "variables": variables}
+        return self.call("POST", ADMIN, json=body, headers=headers)
 
     def make_code(self) -> None:
         values = {
@@ -73,11 +73,15 @@ class Client:
         assert self.admin(CREATE, {"input": values}).json()["data"]
 
 
+def accept(desk: HTTPServer) -> HTTPServer:
+    answer = {"accepted": 1, "duplicate": 0, "rejected": []}
+    desk.expect_request("/events", method="POST").respond_with_json(answer, status=202)
+    return desk
+
+
 @pytest.fixture
 def desk(httpserver: HTTPServer) -> HTTPServer:
-    answer = {"accepted": 1, "duplicate": 0, "rejected": []}
-    httpserver.expect_request("/events", method="POST").respond_with_json(answer, status=202)
-    return httpserver
+    return accept(httpserver)
 
 
 @pytest.fixture
@@ -85,13 +89,8 @@ def open_shop(desk, settings, database, tmp_path) -> Any:
     products = [{"item_id": "1", "title": "Tea", "category": "Drinks", "price": 2.5}]
     cache = tmp_path / "catalogue.json"
     cache.write_text(json.dumps({"products": products, "categories": {"Drinks": ["1"]}}))
-    with database.transaction() as session:
-        for customer in ("7", "8"):
-            session.add(
-                DirectoryEntry(
-                    team_id=settings.team_id, customer_id=customer, pseudonym=f"p{customer}"
-                )
-            )
+    for customer in ("7", "8"):
+        add(database, DirectoryEntry(customer_id=customer, pseudonym=f"p{customer}"))
 
     def opened(**changes: Any) -> Client:
         store = Store(tmp_path / "playground.db")
@@ -157,9 +156,8 @@ def test_used_code_stays_used_after_a_restart(open_shop) -> None:
 
 def test_last_day_of_a_code_is_that_of_its_email(open_shop, database, settings) -> None:
     """A browser in Europe called it the next day."""
-    expires_at = valid_until(
-        datetime(2017, 10, 3, 17, tzinfo=UTC), 28, ZoneInfo("America/New_York")
-    )
+    sent_at = datetime(2017, 10, 3, 17, tzinfo=UTC)
+    expires_at = valid_until(sent_at, 28, ZoneInfo("America/New_York"))
     assert expires_at.day == 1  # of November, in UTC
     campaign = live_campaigns.start_campaign(database, settings, 2)
     keyed = settings.model_copy(update={"secret_key": SecretStr("k" * 64)})
@@ -167,17 +165,9 @@ def test_last_day_of_a_code_is_that_of_its_email(open_shop, database, settings) 
     with database.transaction() as session:
         coupon = session.scalars(select(Coupon).limit(1)).one()
         coupon.customer_id, coupon.expires_at = "7", expires_at
-        connection = connections.find(session, NAME)
-        made = ShopDiscount(
-            team_id=settings.team_id,
-            campaign_id=campaign.id,
-            connection_id=connection.id,
-            reference="r1",
-            title="May",
-            terms={},
-            first_code=coupon.code,
-            ends_at=expires_at,
-        )
+        of = {"campaign_id": campaign.id, "connection_id": connections.find(session, NAME).id}
+        made = ShopDiscount(**of, reference="r1", title="May", terms={}, first_code=coupon.code)
+        made.ends_at = expires_at
         session.add(made)
         session.flush()
         session.add(ShopCode(code=coupon.code, discount_id=made.id, state="made"))
@@ -191,8 +181,7 @@ def test_order_is_sent_again_when_the_desk_answers(open_shop, desk) -> None:
     desk.clear()
     assert not shop.order().json()["is_sent"]
     desk.clear()
-    answer = {"accepted": 1, "duplicate": 0, "rejected": []}
-    desk.expect_request("/events").respond_with_json(answer, status=202)
+    accept(desk)
     assert asyncio.run(shop.shop.send_orders()) == {"shop-00001"}
     assert asyncio.run(shop.shop.send_orders()) == set()
 
@@ -208,9 +197,6 @@ def test_admin_api_needs_its_token_and_names_unknown_fields(open_shop) -> None:
 def test_each_start_renews_the_connection(settings, database) -> None:
     for token in ("first", "second"):
         connect(database, token, channel="C0CRM", by="U0ADMIN")
-    with database.reading() as session:
-        connection = active_shop(session)
-        assert connection is not None
-        assert connection.name == NAME
-        assert connections.access(settings, connection)["token"] == "second"
-        assert len(connections.connections(session)) == 1
+    (connection,) = read(database, connections.connections)
+    assert read(database, active_shop).name == connection.name == NAME
+    assert connections.access(settings, connection)["token"] == "second"

@@ -108,12 +108,8 @@ def test_menu_moves_by_arrows_and_returns_focus(shown, client: WebClient, app):
 
 
 def test_list_acts_on_enter_not_on_each_arrow(shown, client: WebClient, app):
-    choice = {
-        "type": "static_select",
-        "action_id": "pick",
-        "placeholder": text("Fruit"),
-        "options": FRUIT,
-    }
+    choice = {"type": "static_select", "action_id": "pick", "options": FRUIT}
+    choice["placeholder"] = text("Fruit")
     client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(choice)])
     shown.get_by_label("Fruit").wait_for()
     tab_to(shown, "Fruit")

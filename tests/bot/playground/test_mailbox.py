@@ -19,17 +19,10 @@ HTML = '<html><head><title>T</title></head><body><script>x</script><p id="offer"
 
 
 def message(name: str = "Ruth Reyes", number: int = 1) -> Message:
-    return Message(
-        key=f"c1:{number}",
-        campaign_id="c1",
-        customer_id=str(number),
-        to=Contact(f"household.{number}@example.com", name),
-        subject="15% off <b>now</b>",
-        text="Hello Ruth, grün",
-        html=HTML,
-        unsubscribe_url="http://127.0.0.1:8000/unsubscribe/x",
-        offer={},
-    )
+    text = {"subject": "15% off <b>now</b>", "text": "Hello Ruth, grün", "html": HTML}
+    ids = {"key": f"c1:{number}", "campaign_id": "c1", "customer_id": str(number)}
+    to, unsubscribe = Contact(f"household.{number}@example.com", name), "http://127.0.0.1:8000/u/x"
+    return Message(**ids, **text, to=to, unsubscribe_url=unsubscribe, offer={})
 
 
 @contextmanager
@@ -81,7 +74,7 @@ def test_sent_emails_are_kept_over_a_restart(mailbox, tmp_path) -> None:
     assert "Zoë <household.2@example.com>" in emails[0]["to"]
     stored = reopened.read(1)
     assert stored is not None
-    assert stored["List-Unsubscribe"] == "<http://127.0.0.1:8000/unsubscribe/x>"
+    assert stored["List-Unsubscribe"] == "<http://127.0.0.1:8000/u/x>"
     assert stored["From"] == "Journey Grocers <offers@journey-grocers.example>"
 
 

@@ -70,6 +70,19 @@ def modal(title: str, *blocks: dict[str, Any], submit: str = "Save") -> dict[str
 GO = {"type": "button", "action_id": "go", "text": text("Go on"), "value": "1", "style": "primary"}
 
 
+def press_go(see, client: WebClient, app, answer: Callable[..., Any]) -> Any:
+    """Press a button, which the app answers so."""
+    app.answer = answer
+    client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
+    shown = see("lead")
+    shown.get_by_role("button", name="Go on").click()
+    return shown
+
+
+def open_view(client: WebClient, payload: dict[str, Any], view: dict[str, Any]) -> None:
+    client.views_open(trigger_id=payload["trigger_id"], view=view)
+
+
 def test_completed_command_is_answered_in_the_channel(see, slack: StandIn, app) -> None:
     app.answer = lambda payload: {"text": f"*{payload['text']}* is queued"}
     shown = see("analyst")
@@ -91,9 +104,8 @@ def test_remote_changes_appear_without_losing_typed_text(
     shown = see("lead")
     shown.locator("#composer-input").click()
     shown.keyboard.type("half a sen")
-    ts = client.chat_postMessage(channel="C0CRM", text="working", blocks=[section("▰▱▱ working")])[
-        "ts"
-    ]
+    working = {"channel": "C0CRM", "text": "working", "blocks": [section("▰▱▱ working")]}
+    ts = client.chat_postMessage(**working)["ts"]
     shown.get_by_text("▰▱▱ working").wait_for()
     client.chat_update(channel="C0CRM", ts=ts, text="done", blocks=[section("▰▰▰ done")])
     shown.get_by_text("▰▰▰ done").wait_for()
@@ -134,12 +146,8 @@ def test_markup_is_escaped(see, client: WebClient) -> None:
 
 
 def test_button_confirms_presses_once_and_reports_failure(see, client: WebClient, app) -> None:
-    confirm = {
-        "title": text("Sure?"),
-        "text": text("It cannot be undone."),
-        "confirm": text("Do it"),
-        "deny": text("No"),
-    }
+    words = {"title": "Sure?", "text": "It cannot be undone.", "confirm": "Do it", "deny": "No"}
+    confirm = {name: text(said) for name, said in words.items()}
     client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons({**GO, "confirm": confirm})])
     shown = see("lead")
     shown.get_by_role("button", name="Go on").click()
@@ -174,12 +182,7 @@ def test_options_show_names_and_descriptions(see, client: WebClient, app) -> Non
     lead["description"] = text("Approves campaigns.")
     boxes = {"type": "radio_buttons", "action_id": "value", "options": [lead]}
     view = modal("Edit", typed("approver", "Approver", boxes))
-    app.answer = lambda payload: (
-        client.views_open(trigger_id=payload["trigger_id"], view=view) and None
-    )
-    client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
-    shown = see("analyst")
-    shown.get_by_role("button", name="Go on").click()
+    shown = press_go(see, client, app, lambda payload: open_view(client, payload, view))
     choice = shown.get_by_role("dialog", name="Edit").locator(".choice")
     assert choice.inner_text().split("\n") == ["@Leo Okafor", "Approves campaigns."]
 
@@ -192,16 +195,12 @@ def test_modal_works_by_keyboard_and_shows_errors(
 
     def answer(payload: dict[str, Any]) -> Any:
         if payload["type"] == "block_actions":
-            client.views_open(trigger_id=payload["trigger_id"], view=view)
-            return None
+            return open_view(client, payload, view)
         words = payload["view"]["state"]["values"]["why"]["value"]["value"]
         errors = {"response_action": "errors", "errors": {"why": "Say more."}}
         return errors if len(words) < 5 else None
 
-    app.answer = answer
-    client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
-    shown = see("lead")
-    shown.get_by_role("button", name="Go on").click()
+    shown = press_go(see, client, app, answer)
     dialog = shown.get_by_role("dialog", name="Reject")
     dialog.wait_for()
     shown.keyboard.press("Enter")
@@ -220,13 +219,9 @@ def test_view_is_updated_while_a_person_types(see, client: WebClient, app) -> No
     """The caret and the scrolled place stay, or nobody could type on."""
 
     def view(shown: str) -> dict[str, Any]:
-        element = {
-            "type": "plain_text_input",
-            "action_id": "typed",
-            "multiline": True,
-            "initial_value": "Hello,",
-            "dispatch_action_config": {"trigger_actions_on": ["on_character_entered"]},
-        }
+        element = {"type": "plain_text_input", "action_id": "typed", "multiline": True}
+        element |= {"initial_value": "Hello,"}
+        element["dispatch_action_config"] = {"trigger_actions_on": ["on_character_entered"]}
         asks = {"type": "input", "block_id": "copy", "dispatch_action": True, "label": text("Text")}
         filler = [section(f"line {number}") for number in range(40)]
         blocks = [*filler, {**asks, "element": element}, section(f"Preview: {shown}")]
@@ -237,12 +232,9 @@ def test_view_is_updated_while_a_person_types(see, client: WebClient, app) -> No
             shown = opened["state"]["values"]["copy"]["typed"]["value"]
             client.views_update(view_id=opened["id"], view=view(shown))
         else:
-            client.views_open(trigger_id=payload["trigger_id"], view=view("nothing"))
+            open_view(client, payload, view("nothing"))
 
-    app.answer = answer
-    client.chat_postMessage(channel="C0CRM", text="x", blocks=[buttons(GO)])
-    shown = see("lead")
-    shown.get_by_role("button", name="Go on").click()
+    shown = press_go(see, client, app, answer)
     dialog = shown.get_by_role("dialog", name="Edit")
     box = dialog.get_by_label("Text")
     box.click()
@@ -275,11 +267,8 @@ def test_thread_can_be_read_and_answered(see, slack: StandIn, client: WebClient)
 def test_files_and_images_can_be_viewed_and_downloaded(
     see, client: WebClient, slack: StandIn
 ) -> None:
-    client.files_upload_v2(
-        channel="C0CRM",
-        filename="cohort.csv",
-        content='id,why\n1,"late, very"\n2,quiet\n3,"two\nlines"\n4,x\n5,x\n6,x\n',
-    )
+    table = 'id,why\n1,"late, very"\n2,quiet\n3,"two\nlines"\n4,x\n5,x\n6,x\n'
+    client.files_upload_v2(channel="C0CRM", filename="cohort.csv", content=table)
     shown = see("lead")
     preview = shown.locator(".file-preview")
     preview.get_by_text("late, very").wait_for()
@@ -318,13 +307,9 @@ def test_switching_person_shows_their_messages(see, client: WebClient) -> None:
 
 
 def test_page_fits_a_phone_and_credits_the_data(see, client: WebClient) -> None:
-    rows = [
-        [{"type": "raw_text", "text": f"cell {row} {column}"} for column in range(8)]
-        for row in range(3)
-    ]
-    client.chat_postMessage(
-        channel="C0CRM", text="x", blocks=[{"type": "table", "rows": rows}, buttons(GO)]
-    )
+    rows = [[{"type": "raw_text", "text": f"cell {n}"} for n in range(8)]] * 3
+    blocks = [{"type": "table", "rows": rows}, buttons(GO)]
+    client.chat_postMessage(channel="C0CRM", text="x", blocks=blocks)
     shown = see("lead", width=390, height=844)
     shown.get_by_role("button", name="Go on").wait_for()
     assert shown.evaluate("document.documentElement.scrollWidth") == 390
@@ -385,9 +370,8 @@ def test_enter_takes_the_offered_person_before_it_sends(see, slack: StandIn, app
 
 def test_page_loads_no_foreign_resources(see, slack: StandIn) -> None:
     shown = see("lead")
-    policy = shown.evaluate(
-        "fetch('/').then(answer => answer.headers.get('content-security-policy'))"
-    )
+    header = "answer => answer.headers.get('content-security-policy')"
+    policy = shown.evaluate(f"fetch('/').then({header})")
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     loaded = shown.evaluate("performance.getEntriesByType('resource').map(one => one.name)")

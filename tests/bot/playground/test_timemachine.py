@@ -1,7 +1,6 @@
 """Test the time machine: moments in order, data first, work finished."""
 
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
@@ -15,8 +14,8 @@ from retention.db.tables import BusinessClock, Campaign, Job, Outbox, RoleGrant,
 from retention.errors import BadInput, Conflict
 from tests.bot.wire import stored
 from tests.retention.campaigns.samples import a_body
-from tests.workers.harness import wait
-from tests.world import one
+from tests.workers.harness import set_job, wait
+from tests.world import add, change, execute, one
 from workers.job_requests import Digest, Monitor, Retrain
 from workers.queue import jobs
 from workers.schedule import tick
@@ -38,13 +37,12 @@ def submit(session, request, user: str, channel: str | None) -> Job:
 def machine(database, settings, monkeypatch):
     """Monday 9:00, a digest each Monday 9:00, no broker; a thread acts as the workers."""
     monkeypatch.setattr(jobs, "wake", lambda *_: True)
-    with database.transaction() as session:
-        offset = (MONDAY - clock.wall()).total_seconds()
-        session.add(BusinessClock(team_id=settings.team_id, offset_seconds=offset))
-        session.add(RoleGrant(user_id="U0ANALYST", role="analyst", granted_by="U0ADMIN"))
-    with database.transaction() as session:  # its first run is by the clock that is stored now
-        cadence, zone = Cadence("09:00", weekday=0), "America/New_York"
-        tick.add(session, Digest(), cadence, zone, channel="C0CRM", by="U0ANALYST")
+    offset = (MONDAY - clock.wall()).total_seconds()
+    add(database, BusinessClock(team_id=settings.team_id, offset_seconds=offset))
+    add(database, RoleGrant(user_id="U0ANALYST", role="analyst", granted_by="U0ADMIN"))
+    cadence, zone = Cadence("09:00", weekday=0), "America/New_York"
+    # Its first run is by the clock that is stored now.
+    change(database, tick.add, Digest(), cadence, zone, channel="C0CRM", by="U0ANALYST")
     result: list[dict] = []
     created = TimeMachine(database, result.append)
     created.told = result
@@ -80,7 +78,7 @@ def worked(database):
     thread.join()
 
 
-def test_stops_at_each_due_moment_after_importing_its_data(machine, worked) -> None:
+def test_stops_at_each_due_moment_after_importing_its_data(machine, worked, database) -> None:
     journey = machine.advance(timedelta(days=15))
     weeks = [MONDAY + timedelta(days=7 * week) for week in (1, 2)]
     assert list(journey.moments[:2]) == weeks
@@ -89,6 +87,9 @@ def test_stops_at_each_due_moment_after_importing_its_data(machine, worked) -> N
     digests = [at for kind, at in worked.done if kind == "digest"]
     assert all(is_just_after(at, due) for at, due in zip(digests, weeks, strict=True))
     assert is_just_after(clock.now(), MONDAY + timedelta(days=15))
+    fed = sorted(job.args["until"] for job in stored(database, Job, Job.kind == "demo_feed"))
+    assert [datetime.fromisoformat(until) for until in fed[:2]] == weeks
+    assert datetime.fromisoformat(fed[2]) - MONDAY >= timedelta(days=15)
 
 
 @pytest.fixture
@@ -98,9 +99,8 @@ def campaign_due(machine, worked, database) -> datetime:
     campaign = {"name": "May", "state": "scheduled", "send_at": due, "post_key": "p", "salt": "s"}
     people = {"drafted_by": "U0ANALYST", "decided_by": "U0LEAD"}
     body = a_body().model_dump(mode="json")
-    with database.transaction() as session:
-        session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by="U0ADMIN"))
-        session.add(Campaign(id="c1", body=body, **campaign, **people))
+    add(database, RoleGrant(user_id="U0LEAD", role="approver", granted_by="U0ADMIN"))
+    add(database, Campaign(id="c1", body=body, **campaign, **people))
 
     def live(session) -> None:
         session.get_one(Campaign, "c1").state = "live"
@@ -134,13 +134,6 @@ def test_time_moves_on_while_emails_are_sent(machine, worked, database, campaign
     assert "digest" in worked.kinds()
     assert "campaign_deliver" not in worked.kinds()
     is_sent.set()
-
-
-def test_each_import_ends_at_its_step(machine, worked, database) -> None:
-    machine.advance(timedelta(days=8))
-    fed = sorted(job.args["until"] for job in stored(database, Job, Job.kind == "demo_feed"))
-    assert datetime.fromisoformat(fed[0]) == MONDAY + timedelta(days=7)
-    assert datetime.fromisoformat(fed[1]) - MONDAY >= timedelta(days=8)
 
 
 def test_next_import_begins_while_messages_are_posted(machine, worked) -> None:
@@ -184,12 +177,10 @@ def test_button_does_not_wait_for_the_last_digest(machine, worked) -> None:
     machine.advance(timedelta(days=7, minutes=20), waits=False)
     assert worked.kinds() == ["demo_feed"]
     assert clock.now() >= MONDAY + timedelta(days=7, minutes=20)
-    while machine.state().get("what") != "preparing the digest":
-        time.sleep(0.01)
+    wait(lambda: machine.state().get("what") == "preparing the digest")
     assert machine.state()["stepping"] is False
     is_read.set()
-    while "what" in machine.state():
-        time.sleep(0.01)
+    wait(lambda: "what" not in machine.state())
     assert worked.kinds() == ["demo_feed", "digest"]
 
 
@@ -198,16 +189,12 @@ def test_button_waits_for_work_of_earlier_moments(machine, worked) -> None:
     assert worked.kinds()[:3] == ["demo_feed", "digest", "demo_feed"]
 
 
-def test_reports_progress_and_arrival(machine, worked) -> None:
-    machine.advance(timedelta(days=7, hours=1))
+def test_progress_arrival_and_seconds_of_each_step_are_told(machine, worked) -> None:
+    worked.waits["digest"] = lambda: machine.state().get("what") != "preparing the digest"
+    steps = machine.advance(timedelta(days=7, hours=1)).as_dict()["steps"]
     assert all(event["type"] == "clock" for event in machine.told)
     assert [event["stepping"] for event in machine.told][-2:] == [True, False]
     assert any("orders up to Mon 09 Oct" in event.get("what", "") for event in machine.told)
-
-
-def test_seconds_of_each_step_are_returned(machine, worked) -> None:
-    worked.waits["digest"] = lambda: machine.state().get("what") != "preparing the digest"
-    steps = machine.advance(timedelta(days=7, hours=1)).as_dict()["steps"]
     assert any("importing the orders up to Mon 09 Oct" in what for what in steps)
     assert "preparing the digest" in steps
 
@@ -231,12 +218,10 @@ def test_page_opened_meanwhile_sees_the_step(machine, worked) -> None:
 
 
 def test_training_does_not_delay_the_advance(machine, worked, database) -> None:
-    with database.transaction() as session:
-        training = submit(session, Retrain(), "U0ANALYST", "C0CRM")
-        session.execute(update(Job).where(Job.id == training.id).values(state="running"))
+    training = change(database, submit, Retrain(), "U0ANALYST", "C0CRM")
+    set_job(database, training.id, state="running")
     machine.advance(timedelta(days=7, hours=1))
-    with database.reading() as session:
-        assert session.get_one(Job, training.id).state == "running"
+    assert one(database, select(Job).where(Job.id == training.id)).state == "running"
 
 
 def test_model_check_delays_only_the_next_advance(machine, worked, database) -> None:
@@ -266,13 +251,11 @@ def test_failed_import_stops_the_advance(machine, worked) -> None:
 def test_second_advance_is_refused_while_one_runs(machine, database, settings) -> None:
     first = threading.Thread(target=machine.advance, args=(timedelta(hours=1),))
     first.start()
-    while not machine.state()["stepping"]:
-        time.sleep(0.01)
+    wait(lambda: machine.state()["stepping"])
     with pytest.raises(Conflict, match="already moving"):
         machine.advance(timedelta(hours=1))
     while first.is_alive():
-        with database.transaction() as session:
-            session.execute(update(Job).values(state="done"))
+        execute(database, update(Job).values(state="done"))
         first.join(0.05)
 
 

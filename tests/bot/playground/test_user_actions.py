@@ -1,8 +1,7 @@
 """Test the requests of a person's actions and the display of the app's answers."""
 
-import hashlib
-import hmac
 import json
+import re
 
 import httpx2
 import pytest
@@ -21,14 +20,8 @@ from tests.workers.harness import wait
 OPTION = {"text": plain("High"), "value": "high"}
 SELECT = {"type": "static_select", "action_id": "tier", "options": [OPTION]}
 BUTTONS = [{**actions(button(action_id="go", value="7"), SELECT), "block_id": "row"}]
-SHARE = {
-    "type": "number_input",
-    "action_id": "value",
-    "is_decimal_allowed": False,
-    "min_value": "5",
-    "max_value": "50",
-    "initial_value": "10",
-}
+SHARE = {"type": "number_input", "action_id": "value", "is_decimal_allowed": False}
+SHARE |= {"min_value": "5", "max_value": "50", "initial_value": "10"}
 WHY = {"type": "plain_text_input", "action_id": "value"}
 MODAL = {
     "type": "modal",
@@ -66,12 +59,6 @@ def test_command_is_signed_and_answered_ephemerally(slack: StandIn, app) -> None
     assert texts(slack, "lead") == []
 
 
-def test_signature_equals_slacks() -> None:
-    signed = deliver.signature_headers("secret", "a=1", at=1_700_000_000)
-    expected = hmac.new(b"secret", b"v0:1700000000:a=1", hashlib.sha256).hexdigest()
-    assert signed["x-slack-signature"] == f"v0={expected}"
-
-
 def test_mentions_are_sent_as_ids(slack: StandIn, app) -> None:
     slack.command("admin", "crm", "role @lead approver #crm")
     assert app.received[0]["text"] == "role <@U0LEAD|lead> approver <#C0CRM|crm>"
@@ -97,9 +84,8 @@ def test_response_url_expires_after_five_uses_or_thirty_minutes(
 ) -> None:
     slack.command("analyst", "crm", "help")
     url = app.received[0]["response_url"]
-    answers = [
-        http.post(url, json={"text": str(n), "response_type": "in_channel"}) for n in range(6)
-    ]
+    message = {"text": "hi", "response_type": "in_channel"}
+    answers = [http.post(url, json=message) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [404]
     assert answers[5].json()["error"] == "used_url"
     assert len(texts(slack)) == 5
@@ -252,34 +238,24 @@ def test_opening_home_notifies_the_app_and_shows_its_view(
 
 def test_mention_in_a_thread_carries_the_thread(slack: StandIn, app) -> None:
     parent = slack.say("lead", "crm", "107 customers")
-    slack.say("lead", "crm", "@retention draft for these", parent["ts"])
-    _, mention, reply = [payload["event"] for payload in app.received]
-    assert (mention["type"], mention["thread_ts"]) == ("app_mention", parent["ts"])
-    assert mention["text"].startswith(f"<@{seed.BOT_USER}")
+    for name in ("retention", "Retention Desk"):
+        app.received.clear()
+        slack.say("lead", "crm", f"@{name} draft for these", parent["ts"])
+        mention, reply = [payload["event"] for payload in app.received]
+        assert (mention["type"], mention["thread_ts"]) == ("app_mention", parent["ts"])
+        assert re.fullmatch(rf"<@{seed.BOT_USER}.*> draft for these", mention["text"])
     assert (reply["type"], reply["channel_type"]) == ("message", "channel")
 
 
-def test_full_name_is_a_mention(slack: StandIn, app) -> None:
-    slack.say("lead", "crm", "@Retention Desk who is at risk?")
-    assert app.received[0]["event"]["type"] == "app_mention"
-    assert app.received[0]["event"]["text"].endswith("> who is at risk?")
-
-
-def test_message_shortcut_sends_the_message(slack: StandIn, app) -> None:
+def test_shortcut_sends_its_message_and_a_global_one_no_channel(slack: StandIn, app) -> None:
     message = slack.say("lead", "crm", "G2VX-HM34 is silent")
     slack.shortcut("analyst", "shortcut.why.message", "crm", message["ts"])
     payload = app.received[-1]
     assert (payload["type"], payload["callback_id"]) == ("message_action", "shortcut.why.message")
-    assert payload["message"]["ts"] == message["ts"]
-    assert payload["user"]["id"] == "U0ANALYST"
-
-
-def test_global_shortcut_has_a_trigger_and_no_channel(slack: StandIn, app) -> None:
+    assert (payload["message"]["ts"], payload["user"]["id"]) == (message["ts"], "U0ANALYST")
     slack.shortcut("analyst", "shortcut.why")
-    (payload,) = app.received
-    assert payload["type"] == "shortcut"
-    assert payload["trigger_id"]
-    assert "channel" not in payload
+    assert (app.received[-1]["type"], "channel" in app.received[-1]) == ("shortcut", False)
+    assert app.received[-1]["trigger_id"]
 
 
 def test_events_are_retried_until_acknowledged(slack: StandIn, app) -> None:
@@ -303,18 +279,10 @@ def test_duplicate_delivery_repeats_the_payload(slack: StandIn, app) -> None:
 @pytest.mark.nightly
 def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
     web = WebClient(token=seed.BOT_TOKEN, base_url=slack.api_url)
-    bolt = App(
-        client=web,
-        signing_secret="unused",
-        token_verification_enabled=False,
-        authorize=lambda: AuthorizeResult(
-            enterprise_id=None,
-            team_id=seed.TEAM_ID,
-            bot_token=seed.BOT_TOKEN,
-            bot_id=seed.BOT_ID,
-            bot_user_id=seed.BOT_USER,
-        ),
-    )
+    bot = {"bot_token": seed.BOT_TOKEN, "bot_id": seed.BOT_ID, "bot_user_id": seed.BOT_USER}
+    allowed = AuthorizeResult(enterprise_id=None, team_id=seed.TEAM_ID, **bot)
+    options = {"signing_secret": "unused", "token_verification_enabled": False}
+    bolt = App(client=web, authorize=lambda: allowed, **options)
     bolt.command("/retention")(lambda ack, command: ack(f"by socket: {command['text']}"))
     handler = SocketModeHandler(bolt, seed.APP_TOKEN, web_client=web)
     handler.connect()
@@ -340,9 +308,6 @@ def test_socket_mode_with_bolts_own_client(slack: StandIn) -> None:
         ("/faults", {"kind": "earthquake"}, 422, "earthquake"),
         ("/views", {"user": "lead", "values": "[1"}, 422, "values"),
         ("/views", {"user": "lead", "values": "[1]"}, 422, "values"),
-        ("/views", {"user": "lead", "values": '{"name": "x"}'}, 422, "'name'"),
-        ("/views", {"user": "lead", "values": '{"name": {"value": "x"}}'}, 422, "name.value"),
-        ("/views", {"user": "lead", "values": '{"name": {"value": {"value": 5}}}'}, 422, "name"),
         ("/views", {"user": "lead", "action": "shout"}, 422, "shout"),
         ("/views", {"user": "lead", "action": "close"}, 404, "no_view_open"),
     ],

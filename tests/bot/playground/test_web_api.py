@@ -6,6 +6,7 @@ import httpx2
 import pytest
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
+from slack_sdk.web import SlackResponse
 
 from bot.playground import seed
 from bot.playground.rate_limits import POST_BURST, POST_SPACING, RateLimiter
@@ -14,34 +15,29 @@ from tests.standins.slack import StandIn
 SECTION = {"type": "section", "text": {"type": "mrkdwn", "text": "hello"}}
 
 
-def refused(call, *args, **kwargs) -> SlackApiError:
+def refused(call, *args, **kwargs) -> SlackResponse:
     with pytest.raises(SlackApiError) as caught:
         call(*args, **kwargs)
-    return caught.value
+    return caught.value.response
 
 
-def test_auth_test_returns_the_bot(client: WebClient) -> None:
-    answer = client.auth_test()
-    assert (answer["user_id"], answer["team_id"]) == (seed.BOT_USER, seed.TEAM_ID)
+def error(call, *args, **kwargs) -> str:
+    return refused(call, *args, **kwargs)["error"]
 
 
-@pytest.mark.parametrize(
-    ("token", "error"),
-    [
-        ("xoxb-wrong", "invalid_auth"),
-        ("", "not_authed"),
-        (seed.APP_TOKEN, "not_allowed_token_type"),
-    ],
-)
-def test_a_wrong_token_is_refused(
-    slack: StandIn, http: httpx2.Client, token: str, error: str
-) -> None:
-    answer = http.post(f"{slack.api_url}auth.test", data={"token": token}).json()
-    assert answer == {"ok": False, "error": error}
+def texts(messages: list[dict]) -> list[str]:
+    return [message["text"] for message in messages]
 
 
-def test_unknown_methods_are_refused(client: WebClient) -> None:
-    assert refused(client.api_call, "chat.nonsense").response["error"] == "unknown_method"
+def test_each_token_gets_its_answer(slack: StandIn, http: httpx2.Client) -> None:
+    def answer(token: str) -> dict:
+        return http.post(f"{slack.api_url}auth.test", data={"token": token}).json()
+
+    named = answer(seed.BOT_TOKEN)
+    assert (named["user_id"], named["team_id"]) == (seed.BOT_USER, seed.TEAM_ID)
+    assert answer("xoxb-wrong") == {"ok": False, "error": "invalid_auth"}
+    assert answer("") == {"ok": False, "error": "not_authed"}
+    assert answer(seed.APP_TOKEN) == {"ok": False, "error": "not_allowed_token_type"}
 
 
 def test_history_returns_metadata_only_on_request(client: WebClient) -> None:
@@ -49,10 +45,9 @@ def test_history_returns_metadata_only_on_request(client: WebClient) -> None:
     posted = client.chat_postMessage(
         channel="C0CRM", text="hello", blocks=[SECTION], metadata=metadata
     )
-    plain = client.conversations_history(channel="C0CRM", limit=1)["messages"][0]
-    full = client.conversations_history(channel="C0CRM", limit=1, include_all_metadata=True)[
-        "messages"
-    ][0]
+    request = {"channel": "C0CRM", "limit": 1}
+    (plain,) = client.conversations_history(**request)["messages"]
+    (full,) = client.conversations_history(**request, include_all_metadata=True)["messages"]
     assert plain["ts"] == posted["ts"]
     assert "metadata" not in plain
     assert full["metadata"] == metadata
@@ -62,68 +57,41 @@ def test_replies_are_only_in_the_thread(client: WebClient, slack: StandIn) -> No
     slack.slack.web_api.api.rate_limiter.strict = False
     parent = client.chat_postMessage(channel="C0CRM", text="parent")["ts"]
     metadata = {"event_type": "e", "event_payload": {"key": "k"}}
-    reply = client.chat_postMessage(
-        channel="C0CRM", text="reply", thread_ts=parent, metadata=metadata
-    )["ts"]
-    history = client.conversations_history(channel="C0CRM")["messages"]
-    assert [message["ts"] for message in history] == [parent]
-    assert history[0]["reply_count"] == 1
-    thread = client.conversations_replies(channel="C0CRM", ts=parent, include_all_metadata=True)[
-        "messages"
-    ]
-    assert [message["ts"] for message in thread] == [parent, reply]
+    place = {"channel": "C0CRM", "thread_ts": parent}
+    client.chat_postMessage(text="reply", metadata=metadata, **place)
+    (shown,) = client.conversations_history(channel="C0CRM")["messages"]
+    assert (shown["ts"], shown["reply_count"]) == (parent, 1)
+    request = {"channel": "C0CRM", "include_all_metadata": True}
+    thread = client.conversations_replies(ts=parent, **request)["messages"]
+    assert texts(thread) == ["parent", "reply"]
     assert thread[1]["metadata"] == metadata
-    assert (
-        refused(client.conversations_replies, channel="C0CRM", ts="1.1").response["error"]
-        == "thread_not_found"
-    )
+    assert error(client.conversations_replies, ts="1.1", **request) == "thread_not_found"
 
 
 def test_errors_equal_slacks(client: WebClient) -> None:
-    assert (
-        refused(client.chat_postMessage, channel="C0NOWHERE", text="x").response["error"]
-        == "channel_not_found"
-    )
-    assert (
-        refused(client.chat_postMessage, channel="C0GENERAL", text="x").response["error"]
-        == "not_in_channel"
-    )
-    assert (
-        refused(client.chat_postMessage, channel="C0PRIVATE", text="x").response["error"]
-        == "channel_not_found"
-    )
-    assert refused(client.chat_postMessage, channel="C0CRM", text="").response["error"] == "no_text"
-    assert (
-        refused(client.chat_update, channel="C0CRM", ts="1.1", text="x").response["error"]
-        == "message_not_found"
-    )
-    assert (
-        refused(client.conversations_info, channel="C0PRIVATE").response["error"]
-        == "channel_not_found"
-    )
+    post, update, missing = client.chat_postMessage, client.chat_update, "channel_not_found"
+    assert error(client.api_call, "chat.nonsense") == "unknown_method"
+    assert error(post, channel="C0NOWHERE", text="x") == missing
+    assert error(post, channel="C0GENERAL", text="x") == "not_in_channel"
+    assert error(post, channel="C0PRIVATE", text="x") == missing
+    assert error(post, channel="C0CRM", text="") == "no_text"
+    assert error(update, channel="C0CRM", ts="1.1", text="x") == "message_not_found"
+    assert error(client.conversations_info, channel="C0PRIVATE") == missing
     assert client.conversations_info(channel="C0GENERAL")["channel"]["is_member"] is False
 
 
 def test_only_own_messages_can_be_updated(client: WebClient, slack: StandIn) -> None:
     ts = slack.say("lead", "crm", "mine")["ts"]
-    assert (
-        refused(client.chat_update, channel="C0CRM", ts=ts, text="x").response["error"]
-        == "cant_update_message"
-    )
-    assert (
-        refused(client.chat_delete, channel="C0CRM", ts=ts).response["error"]
-        == "cant_delete_message"
-    )
+    theirs = {"channel": "C0CRM", "ts": ts}
+    assert error(client.chat_update, text="x", **theirs) == "cant_update_message"
+    assert error(client.chat_delete, **theirs) == "cant_delete_message"
 
 
 def test_text_update_drops_blocks_and_needs_the_channel_id(
     client: WebClient, slack: StandIn
 ) -> None:
     ts = client.chat_postMessage(channel="#crm", text="one", blocks=[SECTION])["ts"]
-    assert (
-        refused(client.chat_update, channel="#crm", ts=ts, text="two").response["error"]
-        == "channel_not_found"
-    )
+    assert error(client.chat_update, channel="#crm", ts=ts, text="two") == "channel_not_found"
     client.chat_update(channel="C0CRM", ts=ts, text="two")
     shown = slack.messages("crm")[0]
     assert (shown["text"], shown["blocks"]) == ("two", [])
@@ -133,9 +101,9 @@ def test_text_update_drops_blocks_and_needs_the_channel_id(
 def test_one_message_per_second_and_channel_after_a_burst(client: WebClient) -> None:
     for _ in range(POST_BURST):
         client.chat_postMessage(channel="C0CRM", text="one")
-    error = refused(client.chat_postMessage, channel="C0CRM", text="two")
-    assert (error.response.status_code, error.response["error"]) == (429, "ratelimited")
-    assert int(error.response.headers["Retry-After"]) >= 1
+    refusal = refused(client.chat_postMessage, channel="C0CRM", text="two")
+    assert (refusal.status_code, refusal["error"]) == (429, "ratelimited")
+    assert int(refusal.headers["Retry-After"]) >= 1
     client.chat_postMessage(channel="D0LEAD", text="another channel")
 
 
@@ -153,9 +121,7 @@ def test_updates_are_limited_by_tier(client: WebClient) -> None:
     ts = client.chat_postMessage(channel="C0CRM", text="0")["ts"]
     for number in range(50):
         client.chat_update(channel="C0CRM", ts=ts, text=str(number))
-    assert (
-        refused(client.chat_update, channel="C0CRM", ts=ts, text="more").response.status_code == 429
-    )
+    assert refused(client.chat_update, channel="C0CRM", ts=ts, text="more").status_code == 429
 
 
 def test_user_id_names_the_direct_message(client: WebClient, slack: StandIn) -> None:
@@ -172,14 +138,14 @@ def test_ephemeral_message_is_visible_to_one_person(client: WebClient, slack: St
 
 def test_history_pages_by_cursor_and_time(client: WebClient, slack: StandIn) -> None:
     slack.slack.web_api.api.rate_limiter.strict = False
-    stamps = [client.chat_postMessage(channel="C0CRM", text=str(n))["ts"] for n in range(5)]
-    first = client.conversations_history(channel="C0CRM", limit=3)
-    second = client.conversations_history(
-        channel="C0CRM", limit=3, cursor=first["response_metadata"]["next_cursor"]
-    )
-    assert [m["ts"] for m in [*first["messages"], *second["messages"]]] == stamps[::-1]
+    stamps = [client.chat_postMessage(channel="C0CRM", text=n)["ts"] for n in "01234"]
+    page = {"channel": "C0CRM", "limit": 3}
+    first = client.conversations_history(**page)
+    cursor = first["response_metadata"]["next_cursor"]
+    second = client.conversations_history(**page, cursor=cursor)
+    assert texts([*first["messages"], *second["messages"]]) == [*"43210"]
     after = client.conversations_history(channel="C0CRM", oldest=stamps[3])["messages"]
-    assert [m["ts"] for m in after] == [stamps[4]]
+    assert texts(after) == ["4"]
 
 
 def test_file_upload_in_three_steps(client: WebClient, slack: StandIn) -> None:
@@ -190,30 +156,27 @@ def test_file_upload_in_three_steps(client: WebClient, slack: StandIn) -> None:
     assert slack.file(file_id) == b"a,b\n1,2\n"
     shown = slack.messages("crm")[0]
     assert (shown["text"], shown["files"][0]["name"]) == ("Here", "cohort.csv")
-    assert (
-        client.files_info(file=file_id)["file"]["shares"]["public"]["C0CRM"][0]["ts"] == shown["ts"]
-    )
+    shares = client.files_info(file=file_id)["file"]["shares"]["public"]
+    assert shares["C0CRM"][0]["ts"] == shown["ts"]
 
 
 def test_an_image_block_needs_a_completed_upload(client: WebClient) -> None:
     image = {"type": "image", "alt_text": "chart", "slack_file": {"id": "F0NONE"}}
-    error = refused(client.chat_postMessage, channel="C0CRM", text="x", blocks=[image])
-    assert error.response["error"] == "invalid_blocks"
-    file_id = client.files_upload_v2(filename="chart.png", content=b"\x89PNG").data["files"][0][
-        "id"
-    ]
-    image["slack_file"] = {"id": file_id}
-    assert client.chat_postMessage(channel="C0CRM", text="x", blocks=[image])["ok"]
+    message = {"channel": "C0CRM", "text": "x", "blocks": [image]}
+    assert error(client.chat_postMessage, **message) == "invalid_blocks"
+    (file,) = client.files_upload_v2(filename="chart.png", content=b"\x89PNG").data["files"]
+    image["slack_file"] = {"id": file["id"]}
+    assert client.chat_postMessage(**message)["ok"]
 
 
 @pytest.mark.nightly
 def test_faults_strike_n_times_and_accept_before_they_hang(
     client: WebClient, slack: StandIn
 ) -> None:
-    slack.fault("server_error", 1)
-    assert refused(client.chat_postMessage, channel="C0CRM", text="x").response.status_code == 500
-    slack.fault("rate_limited", 1)
-    assert refused(client.chat_postMessage, channel="C0CRM", text="x").response.status_code == 429
+    for fault, status in (("server_error", 500), ("rate_limited", 429)):
+        slack.fault(fault, 1)
+        refusal = refused(client.chat_postMessage, channel="C0CRM", text="x")
+        assert refusal.status_code == status
     slack.fault("timeout_after_accept", 1)
     slack.slack.web_api.hang_seconds = 3
     impatient = WebClient(
@@ -221,7 +184,7 @@ def test_faults_strike_n_times_and_accept_before_they_hang(
     )
     with pytest.raises(TimeoutError):
         impatient.chat_postMessage(channel="C0CRM", text="arrived")
-    assert [message["text"] for message in slack.messages("crm")] == ["arrived"]
+    assert texts(slack.messages("crm")) == ["arrived"]
     slack.fault("history_lag", 1)
     assert client.conversations_history(channel="C0CRM")["messages"] == []
     assert len(client.conversations_history(channel="C0CRM")["messages"]) == 1
@@ -236,7 +199,7 @@ def test_messages_survive_a_restart(tmp_path, client: WebClient) -> None:
     with StandIn.start(store=path) as second:
         web = WebClient(token=seed.BOT_TOKEN, base_url=second.api_url)
         web.chat_update(channel="C0CRM", ts=ts, text="updated", blocks=[SECTION])
-        assert [message["text"] for message in second.messages("crm")] == ["updated"]
+        assert texts(second.messages("crm")) == ["updated"]
         assert second.file(file_id) == b"x"
 
 
