@@ -10,7 +10,7 @@ from retention.campaigns.lifecycle.states import Step
 from retention.db.tables import Campaign, Outbox
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, words
 from tests.retention.campaigns.samples import a_body, store_draft
-from tests.world import change
+from tests.world import change, scalar
 from workers import action_ids
 from workers.campaigns import decisions, messages
 from workers.delivery import outbox
@@ -66,13 +66,11 @@ def refused_inputs(workspace, user=ANALYST, metadata="c7:1:C0CRM", **typed) -> d
 
 
 def state(database) -> str:
-    with database.reading() as session:
-        return session.scalar(select(Campaign.state))
+    return scalar(database, select(Campaign.state))
 
 
 def message(database, key: str = KEY) -> str:
-    with database.reading() as session:
-        return json.dumps(session.scalar(select(Outbox.payload).where(Outbox.key == key)))
+    return json.dumps(scalar(database, select(Outbox.payload).where(Outbox.key == key)))
 
 
 def whispered(api) -> str:
@@ -109,25 +107,22 @@ def fill(workspace, callback, metadata, user, hash_="h1", **typed):
         payload["view"]["state"]["values"] = {
             block: _element(block, text) for block, text in typed.items()
         }
+        element = {"type": "plain_text_input", "action_id": "value"}
         payload["view"]["blocks"] = [
-            {
-                "type": "input",
-                "block_id": block,
-                "label": {"type": "plain_text", "text": LABELS.get(block, block)},
-                "element": {"type": "plain_text_input", "action_id": "value"},
-            }
+            {"type": "input", "block_id": block, "label": _label(block), "element": element}
             for block in typed
         ]
 
     return workspace.interact("view_submission.json", user, fill_in)
 
 
+def _label(block):
+    return {"type": "plain_text", "text": LABELS.get(block, block)}
+
+
 def _element(block, text):
     """A modal's input as Slack sends it; a dict is sent as it is."""
     if isinstance(text, dict):
-        value = text
-    elif block == "offer" and text:
-        value = {"selected_option": {"value": text}}
-    else:
-        value = {"value": text}
-    return {"value": value}
+        return {"value": text}
+    chosen = block == "offer" and text
+    return {"value": {"selected_option": {"value": text}} if chosen else {"value": text}}

@@ -22,6 +22,7 @@ from retention.templating import day, environment, moment, when
 from retention.text import FOLDER, available_languages, npgettext, use_language
 from tests.bot.message_samples import samples
 from tests.bot.wire import ANALYST, VIEWER, words
+from tests.world import read
 from workers import languages
 from workers.delivery import render
 
@@ -38,7 +39,6 @@ GRAMMAR = re.compile(r"%\(verb\d*\)s|\{suffix\}")
 CODE = re.compile(r"`[^`]*`")
 PERCENT = re.compile(r"%\(\w+\)s")
 SAMPLES = samples()
-SENDING = ("pending", "sending", "rate_limited", "ambiguous", "held", "failed")
 
 
 def translations() -> list[Message]:
@@ -188,12 +188,8 @@ def _pages() -> list[str]:
 def test_page_has_no_sentence_outside_the_catalogue(name):
     source = (ROOT / "templates" / name).read_text("utf-8")
     tree = environment(autoescape=False).parse(source)
-    texts = "\n".join(
-        text
-        for output in tree.find_all(nodes.Output)
-        for part in output.nodes
-        for text in _bare(part)
-    )
+    parts = [part for output in tree.find_all(nodes.Output) for part in output.nodes]
+    texts = "\n".join(text for part in parts for text in _bare(part))
     shown = SAME_EVERYWHERE.sub("", MARKUP.sub(" ", texts))
     assert not re.findall(r"[A-Za-z][a-z]{2,}", shown)
 
@@ -241,8 +237,7 @@ def test_person_reads_help_status_and_home_in_chinese(workspace, database, setti
     assert "列出可能流失的客户" in words(workspace.open_home(ANALYST)["blocks"])
     assert "Find customers at risk" not in workspace.says("help", ANALYST)
     assert "查找" not in workspace.says("help", VIEWER)
-    with database.reading() as session:
-        assert languages.of(session, ANALYST) == "zh"
+    assert read(database, languages.of, ANALYST) == "zh"
 
 
 @pytest.mark.parametrize("name", ["alert/test", "campaign/list", "schedule/added"])
@@ -256,18 +251,8 @@ def test_sentence_that_ends_with_a_value_has_a_chinese_full_stop(name):
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_value_of_a_translated_sentence_cannot_add_structure(language):
     name = 'x"}\n  - type: divider\n<!channel> & %(role)s'
-    problem = {"code": "process_silent", "name": name}
-    state = {
-        "problems": [problem],
-        "jobs": dict.fromkeys(("running", "queued", "done", "failed", "cancelled"), 0),
-        "posts": dict.fromkeys(SENDING, 0),
-        "data": {"customers": 1, "imports": []},
-        "models": [],
-        "processes": [],
-        "role": "viewer",
-        "now": "2017-10-02T12:00:00+00:00",
-    }
+    state = SAMPLES["bot/status"] | {"problems": [{"code": "process_silent", "name": name}]}
     with use_language(language):
-        message = render.message("bot/status", zone="UTC", demo=False, **state)
+        message = render.message("bot/status", **state)
     assert [block["type"] for block in message.blocks] == ["section", "table", "context"]
     assert "&lt;!channel&gt; &amp; %(role)s" in message.blocks[0]["text"]["text"]

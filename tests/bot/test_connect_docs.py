@@ -17,6 +17,7 @@ from retention.settings import Settings
 from tests.bot.http.test_server import ask
 from tests.retention.connect.shops import SHOPS, orders_of, records_of
 from tests.standins import shopify
+from tests.world import scalars
 from workers.schedule import due_shop_checks
 from workers.tasks.runner import run_job
 
@@ -75,8 +76,7 @@ def test_page_connects_a_shop_and_its_webhooks_arrive(kind, folder, monkeypatch)
         run_job(database, job_id, "test")
         assert events(settings) == 47
         retention("source", "remove", "shop")
-        with database.reading() as session:
-            assert not session.scalars(select(Webhook)).all()
+        assert not scalars(database, select(Webhook))
     assert 777 in orders_of(stand_in)
     database.dispose()
 

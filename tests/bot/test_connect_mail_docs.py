@@ -14,6 +14,7 @@ from retention.db.tables import Connection
 from retention.settings import Settings
 from tests.standins import customer_io, mailchimp
 from tests.standins.profile_platforms import PLATFORMS
+from tests.world import scalars
 
 PAGE = Path(__file__).parents[2] / "docs" / "operator" / "connect_customerio_mailchimp.md"
 COMMANDS = re.compile(
@@ -50,11 +51,9 @@ def follow(kind, stand_in, folder, monkeypatch, **changes) -> int:
 def connected() -> list[tuple[str, dict[str, str]]]:
     settings = Settings(_env_file=None)
     database = Database.of(settings)
-    with database.reading() as session:
-        rows = session.scalars(select(Connection)).all()
-        found = [(row.kind, dict(connections.access(settings, row).values)) for row in rows]
+    rows = scalars(database, select(Connection))
     database.dispose()
-    return found
+    return [(row.kind, dict(connections.access(settings, row).values)) for row in rows]
 
 
 @pytest.mark.parametrize("kind", ["customer.io", "mailchimp"])

@@ -10,18 +10,13 @@ from bot.commands.tree import Group, root
 from retention.settings import SECRETS, Settings, variable
 from tests.make_docs import ROOT
 
-PAGES = sorted(
-    [
-        ROOT / "README.md",
-        *(
-            page
-            for page in (ROOT / "docs").rglob("*.md")
-            if not {"research", "zh"} & set(page.relative_to(ROOT).parts)
-        ),
-    ]
-)
 # Tutorials name what they add; tests/tutorials runs them.
-PAGES = [page for page in PAGES if "tutorials" not in page.parts]
+OTHERS = {"research", "zh", "tutorials"}
+PAGES = sorted(
+    page
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+    if not OTHERS & set(page.relative_to(ROOT).parts)
+)
 CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?<![\w.-])/?retention +([a-z][^`\n#|&;]*)")
 VARIABLE = re.compile(r"\b(?:RETENTION|SLACK)_[A-Z_]*[A-Z]\b")
@@ -66,8 +61,12 @@ def _options(command):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
-def test_pages_name_only_commands_and_options_that_exist(page):
-    for words in _commands(page.read_text(encoding="utf-8")):
+def test_pages_name_only_commands_options_and_settings_that_exist(page):
+    text = page.read_text(encoding="utf-8")
+    known = {variable(name) for name in Settings.model_fields} | OTHER_VARIABLES
+    known |= {f"{name}_FILE" for name in SECRETS.values()}
+    assert set(VARIABLE.findall(text)) <= known
+    for words in _commands(text):
         if words[0] in NOT_COMMANDS:
             continue
         command = _match([word for word in words if not word.startswith("-")])
@@ -75,14 +74,6 @@ def test_pages_name_only_commands_and_options_that_exist(page):
         written = {word.partition("=")[0].strip("[],.…") for word in words if word[:2] == "--"}
         unknown = written - _options(command) - {"--json", "--as", "--queue", "--help"}
         assert not unknown, f"{command.name} has no {unknown}: {' '.join(words)}"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
-def test_pages_name_only_settings_that_exist(page):
-    known = {variable(name) for name in Settings.model_fields} | OTHER_VARIABLES
-    known |= {f"{name}_FILE" for name in SECRETS.values()}
-    named = set(VARIABLE.findall(page.read_text(encoding="utf-8")))
-    assert not named - known
 
 
 def test_code_names_only_pages_that_exist():

@@ -25,36 +25,16 @@ LEVEL = 0.98  # exact commands on the tune half
 WEEK_LEVEL = 0.9  # on the sentences that six weeks of use misread
 
 
-@pytest.fixture(scope="module")
-def tuned():
-    return ask.results("tune")
-
-
-def test_tune_half_keeps_its_level(tuned):
-    wrong = [result.case.sentence for result in tuned if not result.is_exact]
-    assert 1 - len(wrong) / len(tuned) >= LEVEL, wrong
-
-
-@pytest.fixture(scope="module")
-def asked_in_six_weeks():
-    return ask.results("week")
-
-
-def test_sentences_of_six_weeks_are_read(asked_in_six_weeks):
-    wrong = [result.case.sentence for result in asked_in_six_weeks if not result.is_exact]
-    assert len(asked_in_six_weeks) == 120
-    assert 1 - len(wrong) / len(asked_in_six_weeks) >= WEEK_LEVEL, wrong
-
-
-def test_no_change_comes_from_a_misread_sentence_of_six_weeks(asked_in_six_weeks):
-    assert not [result.case.sentence for result in asked_in_six_weeks if result.runs_wrong_change]
-    wrong = [r.case.sentence for r in asked_in_six_weeks if r.proposes_wrong_change]
-    assert not wrong
-
-
-def test_no_misread_sentence_runs_or_proposes_a_change(tuned):
-    assert not [result.case.sentence for result in tuned if result.runs_wrong_change]
-    assert not [result.case.sentence for result in tuned if result.proposes_wrong_change]
+@pytest.mark.parametrize(
+    ("half", "level", "size"), [("tune", LEVEL, 200), ("week", WEEK_LEVEL, 120)]
+)
+def test_sentences_are_read_and_a_misread_one_runs_and_proposes_no_change(half, level, size):
+    results = ask.results(half)
+    wrong = [result for result in results if not result.is_exact]
+    assert len(results) >= size
+    assert 1 - len(wrong) / len(results) >= level, [result.case.sentence for result in wrong]
+    changing = [one for one in results if one.runs_wrong_change or one.proposes_wrong_change]
+    assert not [result.case.sentence for result in changing]
 
 
 def test_evaluation_has_400_sentences_in_two_halves_of_styles():
@@ -167,15 +147,11 @@ def test_every_command_is_a_change_unless_it_is_known_to_read():
     assert not READING & CHANGING
 
 
-def test_slack_markup_and_full_width_letters_are_removed():
+def test_markup_and_typos_of_the_field_are_corrected_and_other_words_stay():
     assert clean("<@U0BOT> *who*  is at risk？ :wave:") == "who is at risk?"
-
-
-def test_typos_of_the_field_are_corrected_and_other_words_stay():
     assert correct("drfat a campaing for custmers") == "draft a campaign for customers"
-    assert correct("send the graft to Maria, please retain it") == (
-        "send the graft to Maria, please retain it"
-    )
+    other = "send the graft to Maria, please retain it"
+    assert correct(other) == other
     assert distance("rsik", "risk") == 1
 
 
@@ -188,14 +164,11 @@ def test_terminal_prints_json_and_runs_nothing(home, cli):
 # ---------------------------------------------------------------- saved audiences
 
 
-def test_saved_audience_limits_the_command():
+def test_saved_audience_limits_the_command_and_another_is_named_as_unused():
     sentence = "draft 10% for the lapsing-berlin audience"
     understanding = read(sentence, audiences=("lapsing-berlin",))
-    assert understanding.command == "campaign draft --discount 10 --audience lapsing-berlin"
-    assert understanding.unused == ()
-
-
-def test_audience_that_is_not_saved_is_named_as_unused():
+    command = "campaign draft --discount 10 --audience lapsing-berlin"
+    assert (understanding.command, understanding.unused) == (command, ())
     understanding = read("who is at risk in the audience loyal", audiences=("vip",))
     assert understanding.command == "sweep"
     assert "loyal" in " ".join(understanding.unused)
@@ -222,14 +195,8 @@ PLACES = {
         ("Berlin customers at risk", 'sweep --where "city = Berlin"'),
         ("who is at risk in new york?", "sweep --where 'city = \"New York\"'"),
         ("who is at risk in Berlin or Hamburg", 'sweep --where "city in (Berlin, Hamburg)"'),
-        (
-            "who is at risk in Berlin and Bavaria",
-            'sweep --where "city = Berlin or state = Bavaria"',
-        ),
-        (
-            "draft 10% for customers in Berlin",
-            'campaign draft --discount 10 --where "city = Berlin"',
-        ),
+        ("at risk in Berlin and Bavaria", 'sweep --where "city = Berlin or state = Bavaria"'),
+        ("draft 9% in Berlin", 'campaign draft --discount 9 --where "city = Berlin"'),
     ],
 )
 def test_place_of_the_shops_customers_becomes_a_condition(sentence, command):

@@ -7,19 +7,18 @@ import pytest
 from retention.alerts import store
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, words
 from tests.workers.harness import wait
+from tests.world import read
 from workers import action_ids
 
 
 def listed(database, settings) -> list[dict]:
-    with database.reading() as session:
-        return store.summaries(session)
+    return read(database, store.summaries)
 
 
 def test_alert_of_slack_is_off_until_somebody_switches_it_on(workspace, database, settings):
     answer = workspace.run('alert add vip-risk --when "risk >= high and value > 200"')
-    assert {action_ids.ALERT_TEST, action_ids.ALERT_ON} <= set(
-        json.dumps(answer["blocks"]).split('"')
-    )
+    shown = json.dumps(answer["blocks"]).split('"')
+    assert {action_ids.ALERT_TEST, action_ids.ALERT_ON} <= {*shown}
     (alert,) = listed(database, settings)
     assert (alert["status"], alert["channel"], alert["created_by"]) == ("muted", CHANNEL, ANALYST)
     workspace.press(action_ids.ALERT_ON, "vip-risk", VIEWER)

@@ -8,11 +8,11 @@ from sqlalchemy import select
 
 from retention.audiences import store
 from retention.audiences.parse import parse
-from retention.db.tables import Audience, Audit, Cohort, Job, Outbox
+from retention.db.tables import Assignment, Audience, Audit, Cohort, Job, Outbox
 from retention.lake import customer_directory
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
-from tests.world import one, scalars
+from tests.world import change, one, scalars
 from workers import action_ids
 from workers.customers.audience_filter import list_name
 from workers.delivery import render
@@ -35,31 +35,27 @@ def home(shop_home):
     ]
     shop_home.lake.upsert("customers", pd.DataFrame(rows))
     listed = customer_directory.read_places(shop_home.lake)
-    with shop_home.database.transaction() as session:  # as an import does
-        customer_directory.write_places(session, listed)
+    change(shop_home.database, customer_directory.write_places, listed)  # as an import does
     return shop_home
 
 
 def test_saved_audience_is_counted_shown_listed_used_and_deleted(home, cli):
     saved = cli.json("audience save Berliners 'city = Berlin and orders > 5'")
     assert 0 < saved["customers"] < 50
+    named = {"name": "berliners", "expression": "city = Berlin and orders > 5"}
     shown = cli.json("audience show berliners")
-    assert {key: shown[key] for key in ("name", "expression", "customers")} == {
-        "name": "berliners",
-        "expression": "city = Berlin and orders > 5",
-        "customers": saved["customers"],
+    assert named | {"customers": saved["customers"]} == {
+        key: shown[key] for key in [*named, "customers"]
     }
     (listed,) = cli.json("audience list")["audiences"]
     assert listed["customers"] == saved["customers"]
     swept = cli.json("sweep --tier low --audience berliners --by city")
     everybody = cli.json("sweep --tier low")
-    by_spend = cli.json("sweep --tier low --order spend")["cohort"]
-    spends = [one["expected_value"] for one in by_spend]
-    assert (
-        spends
-        == sorted(spends, reverse=True)
-        != [one["expected_value"] for one in everybody["cohort"]]
+    by_spend = cli.json("sweep --tier low --order spend")
+    spends, usual = (
+        [row["expected_value"] for row in of["cohort"]] for of in (by_spend, everybody)
     )
+    assert spends == sorted(spends, reverse=True) != usual
     assert {int(one["customer_id"][1:]) % 2 for one in swept["cohort"]} == {1}
     assert 0 < swept["customers"] < everybody["customers"]
     assert cli.json("audience save risky 'risk >= medium'")["customers"]
@@ -70,24 +66,17 @@ def test_saved_audience_is_counted_shown_listed_used_and_deleted(home, cli):
     cli.json("audience delete berliners")
     cli.json("audience delete risky")
     assert cli.json("audience list")["audiences"] == []
-    with home.database.reading() as session:
-        query = select(Audit.action).where(Audit.subject == "berliners").order_by(Audit.id)
-        actions = session.scalars(query).all()
-    assert actions == ["audience.save", "audience.delete"]
+    query = select(Audit.action).where(Audit.subject == "berliners").order_by(Audit.id)
+    assert scalars(home.database, query) == ["audience.save", "audience.delete"]
 
 
-def test_later_sweep_of_everybody_ignores_the_scores_of_an_audience(home, cli):
+def test_sweep_and_cohort_report_of_an_audience_count_its_customers_only(home, cli):
     cli.json("audience save berliners 'city = Berlin'")
     cli.json("sweep --audience berliners --tier low")
     assert scalars(home.database, select(Cohort.audience)) == ["berliners"]
     everybody = cli.json("audience save scored 'risk >= low'")["customers"]
     assert everybody == cli.json("sweep --tier low")["customers"]
-
-
-def test_cohort_report_of_an_audience_counts_its_customers_only(home, cli):
-    cli.json("audience save berliners 'city = Berlin'")
-    whole = cli.json("cohort")["cohorts"]
-    part = cli.json("cohort --audience berliners")["cohorts"]
+    whole, part = (cli.json(f"cohort{of}")["cohorts"] for of in ("", " --audience berliners"))
     assert 0 < sum(month["customers"] for month in part) < sum(m["customers"] for m in whole)
 
 
@@ -100,8 +89,6 @@ def test_draft_takes_an_audience_and_leaves_exclusions_out_with_a_reason(home, c
     campaign = cli.json(f"campaign show {draft['campaign_id']}")["campaign"]
     assert campaign["excluded"]["audience:vips"] == draft["excluded"]["audience:vips"]
     assert "in the exclusion vips" in cli.text(f"campaign show {draft['campaign_id']}")
-    from retention.db.tables import Assignment
-
     chosen = scalars(home.database, select(Assignment.customer_id))
     assert chosen
     assert {int(customer[1:]) % 2 for customer in chosen} == {1}
@@ -125,16 +112,9 @@ def preview(workspace, database, settings, shop):
     with database.transaction() as session:
         job = session.scalars(select(Job)).one()
         assert job.args["preview"] is True
-        job.state = "done"
-        job.result = {
-            "name": "loyal",
-            "expression": job.args["expression"],
-            "exclude": False,
-            "customers": 12,
-            "population": 300,
-            "as_of": shop.end.isoformat(),
-            "warnings": [],
-        }
+        named = {name: job.args[name] for name in ("name", "expression", "exclude")}
+        counted = {"customers": 12, "population": 300, "as_of": shop.end.isoformat()}
+        job.state, job.result = "done", {**named, **counted, "warnings": []}
     return job.id
 
 
@@ -148,9 +128,7 @@ def test_slack_saves_only_after_the_button_and_once(workspace, preview, database
     assert workspace.press(action_ids.SAVE_AUDIENCE, preview, ANALYST, at="7.7").status == 200
     assert workspace.press(action_ids.SAVE_AUDIENCE, preview, ANALYST, at="7.7").status == 200
     workspace.api.wait("response_url")
-    from tests.workers.harness import wait
-
-    (audience,) = wait(lambda: saved(database))
+    (audience,) = until(lambda: saved(database))
     assert (audience.name, audience.customers, audience.saved_by) == ("loyal", 12, ANALYST)
     assert audience.expression == "orders >= 5 and last_order < 60d"
     message = one(database, select(Outbox).where(Outbox.key == f"job:{preview}"))
@@ -158,25 +136,21 @@ def test_slack_saves_only_after_the_button_and_once(workspace, preview, database
     assert action_ids.SAVE_AUDIENCE not in json.dumps(message.payload)
 
 
-def of_twelve(database, settings, shop, expression="spent > 1", customers=72):
-    with database.transaction() as session:
-        store.save(
-            session, "loyal", parse(expression), counted=store.Counted(customers, shop.end), by=LEAD
-        )
+@pytest.fixture
+def taken(preview, database, shop) -> None:
+    """Somebody else saves an audience of that name."""
+    counted = store.Counted(72, shop.end)
+    change(database, store.save, "loyal", parse("spent > 1"), counted=counted, by=LEAD)
 
 
-def test_name_taken_after_the_preview_is_not_replaced(
-    workspace, preview, database, settings, shop, api
-):
-    of_twelve(database, settings, shop)
+def test_name_taken_after_the_preview_is_not_replaced(workspace, preview, database, taken, api):
     workspace.press(action_ids.SAVE_AUDIENCE, preview, ANALYST)
     refusal = api.wait("response_url")["text"]
     assert all(part in refusal for part in ("72 customers", "spent &gt; 1", "12 customers"))
     assert [audience.expression for audience in saved(database)] == ["spent > 1"]
 
 
-def test_seen_audience_is_replaced_by_the_button(workspace, preview, database, settings, shop):
-    of_twelve(database, settings, shop)
+def test_seen_audience_is_replaced_by_the_button(workspace, preview, database, taken):
     with database.transaction() as session:
         job = session.get(Job, preview)
         job.result = {**job.result, "replaces": store.summary(saved(database)[0])}
@@ -196,17 +170,9 @@ def test_taken_name_is_refused_with_both_conditions_until_replace(home, cli):
 
 @pytest.mark.parametrize("template", ["audience/preview", "audience/confirm"])
 def test_question_shows_both_audiences_before_one_replaces_the_other(template):
-    result = {
-        "customers": 2442,
-        "population": 3000,
-        "warnings": [],
-        "replaces": {
-            "name": "wine",
-            "customers": 72,
-            "expression": "bought category Wine",
-            "as_of": "2017-10-02T10:00:00+00:00",
-        },
-    }
+    replaces = {"name": "wine", "customers": 72, "expression": "bought category Wine"}
+    replaces["as_of"] = "2017-10-02T10:00:00+00:00"
+    result = {"customers": 2442, "population": 3000, "warnings": [], "replaces": replaces}
     named = {"name": "wine", "expression": "orders > 0", "exclude": False}
     values = {**named, "result": result, **result, "saved": False, "job_id": "j", "error": ""}
     shown = render.view if template == "audience/confirm" else render.message
@@ -224,14 +190,11 @@ def test_wrong_expression_is_refused_in_slack_at_once(workspace, database):
 
 def test_preview_message_offers_to_save_and_names_the_count(home):
     request = AudienceSave(name="berliners", expression="city = Berlin", preview=True)
-    with home.database.transaction() as session:
-        job = jobs.submit(
-            session, request, requested_by="operator", channel="C0CRM", idem_key="k"
-        ).job
+    place = {"requested_by": "operator", "channel": "C0CRM", "idem_key": "k"}
+    job = change(home.database, jobs.submit, request, **place).job
     assert runner.run_job(home.database, job.id, "t") == "done"
-    with home.database.reading() as session:
-        message = session.scalars(select(Outbox).where(Outbox.key == f"job:{job.id}")).one()
-        assert store.saved(session) == []
+    message = one(home.database, select(Outbox).where(Outbox.key == f"job:{job.id}"))
+    assert saved(home.database) == []
     assert "50 customers" in words(message.payload["blocks"])
     assert action_ids.SAVE_AUDIENCE in json.dumps(message.payload)
 
@@ -259,12 +222,8 @@ def test_condition_without_a_name_limits_a_sweep(home, cli):
     assert swept["where"] == "city = berlin"
     assert swept["cohort"] == named["cohort"]
     home.database.engine.dispose()
-    with home.database.reading() as session:
-        names = set(session.scalars(select(Cohort.audience)))
-    assert names == {"berliners", "city = berlin"}
-
-
-def test_condition_of_a_sweep_that_is_wrong_or_met_by_nobody_says_so(home, cli):
+    names = scalars(home.database, select(Cohort.audience))
+    assert {*names} == {"berliners", "city = berlin"}
     assert "position 6" in cli.error("sweep --where where")
     swept = cli.json("sweep --where 'city = Berlln'")
     assert swept["customers"] == 0
@@ -278,21 +237,9 @@ def test_long_conditions_have_different_list_names():
     assert list_name(None, None) is None
 
 
-def test_places_are_the_customers_cities(home):
-    assert customer_directory.known_places(home.lake) == {
-        "berlin": ("city", "Berlin"),
-        "hamburg": ("city", "Hamburg"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("sentence", "command"),
-    [
-        ("who is at risk in Berlin?", 'sweep --where "city = Berlin"'),
-        ("who is at risk in Paris?", "sweep"),
-    ],
-)
-def test_sentence_in_the_terminal_knows_the_shops_places(home, cli, sentence, command):
-    said = cli.json(f"ask '{sentence}'")
-    assert said["understood"] == command
-    assert said["place_gap"] == ("value" if command == "sweep" else "")
+def test_sentence_in_the_terminal_knows_the_shops_places(home, cli):
+    places = {"berlin": ("city", "Berlin"), "hamburg": ("city", "Hamburg")}
+    assert customer_directory.known_places(home.lake) == places
+    said = [cli.json(f"ask 'who is at risk in {city}?'") for city in ("Berlin", "Paris")]
+    understood = [(one["understood"], one["place_gap"]) for one in said]
+    assert understood == [('sweep --where "city = Berlin"', ""), ("sweep", "value")]

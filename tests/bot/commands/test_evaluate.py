@@ -11,6 +11,7 @@ from retention.uplift.uplift_metrics import METRICS
 from tests.retention.uplift.hillstrom import ARMS, against
 
 GOOD = ("--treatment", "treated", "--outcome", "visit")
+SEGMENT = ("--treatment", "segment", "--outcome", "visit")
 
 
 @pytest.fixture(autouse=True)
@@ -54,16 +55,8 @@ def test_uplift_evaluation_prints_the_documented_json(terminal):
         (("--treatment", "treted", "--outcome", "visit"), {}, "did you mean 'treated'?"),
         (("--treatment", "treated", "--outcome", "bought"), {}, "the data has no column 'bought'"),
         (("--treatment", "visit", "--outcome", "visit"), {}, "name two columns"),
-        (
-            ("--treatment", "segment", "--outcome", "visit"),
-            {},
-            "say with --control which of them was held out",
-        ),
-        (
-            ("--treatment", "segment", "--outcome", "visit", "--control", "Nobody"),
-            {},
-            "has no value 'Nobody'",
-        ),
+        (SEGMENT, {}, "say with --control which of them was held out"),
+        ((*SEGMENT, "--control", "Nobody"), {}, "has no value 'Nobody'"),
         (("--treatment", "treated", "--outcome", "spend"), {"spend": 2.5}, "has to be 0 or 1"),
         ((*GOOD, "--features", "visit"), {}, "is the treatment or the outcome itself"),
         (GOOD, {"treated": 1}, "nobody is control"),

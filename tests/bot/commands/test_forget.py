@@ -7,14 +7,14 @@ from bot.commands.tree import SLACK, TERMINAL, Call, root
 from bot.services import Services
 from retention.db.tables import DirectoryEntry
 from retention.errors import BadInput
+from tests.world import add
 from workers.delivery import render
 from workers.job_requests import Forget
 
 
 @pytest.fixture
 def call(settings, database):
-    with database.transaction() as session:
-        session.add(DirectoryEntry(customer_id="k7", pseudonym="K7Q2-M9XD"))
+    add(database, DirectoryEntry(customer_id="k7", pseudonym="K7Q2-M9XD"))
     services = Services.of(settings, database)
     return lambda surface: Call(services, "U0ADMIN", surface, "key")
 
@@ -26,9 +26,8 @@ def test_slack_asks_to_confirm_and_terminal_needs_yes(call):
     assert (button["value"], button["confirm"]["title"]["text"]) == ("k7", "Erase this customer?")
     with pytest.raises(BadInput, match="--yes"):
         forget.handle(call(TERMINAL), {"customer": "k7"})
-    assert forget.handle(call(TERMINAL), {"customer": "k7", "yes": True}) == Forget(
-        customer_id="k7"
-    )
+    confirmed = forget.handle(call(TERMINAL), {"customer": "k7", "yes": True})
+    assert confirmed == Forget(customer_id="k7")
     with pytest.raises(BadInput, match="no customer"):
         forget.handle(call(SLACK), {"customer": "nobody"})
 

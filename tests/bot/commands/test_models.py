@@ -5,18 +5,21 @@ from csv import DictReader
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import update
 
 from bot import terminal
 from bot.slack.app import build_app
 from retention import clock
 from retention.db import audit
 from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
+from retention.errors import Conflict, NotAllowed
 from retention.feedback import Subject, record
 from retention.registry import store
 from tests.bot.slack.test_slash import all_jobs, until
-from tests.bot.wire import ADMIN, ANALYST, VIEWER, Workspace
-from workers import action_ids
+from tests.bot.wire import ADMIN, ANALYST, VIEWER, Workspace, stored
+from tests.workers.harness import set_job
+from tests.world import add, change, execute
+from workers import action_ids, model_decisions
 
 METRICS = {"auc": 0.8, "log_loss": 0.3}
 
@@ -62,27 +65,20 @@ def three(database, settings) -> None:
         row.hmac = store._seal(settings.key, settings, row)
         return row
 
-    with database.transaction() as session:
-        session.add(saved("churn-1", state="retired", promoted_at=clock.now(), promoted_by=ADMIN))
-    with database.transaction() as session:
-        session.add(saved("churn-2", state="champion", promoted_at=clock.now(), promoted_by=ADMIN))
-        session.add(saved("churn-3", judged={"auc": 0.82, "log_loss": 0.28}, estimator="ensemble"))
+    for name, state in (("churn-1", "retired"), ("churn-2", "champion")):
+        add(database, saved(name, state=state, promoted_at=clock.now(), promoted_by=ADMIN))
+    better = {"auc": 0.82, "log_loss": 0.28}
+    add(database, saved("churn-3", judged=better, estimator="ensemble"))
 
 
 def states(database) -> dict[str, str]:
-    with database.reading() as session:
-        return dict(
-            session.execute(select(ModelVersion.version, ModelVersion.state)).tuples().all()
-        )
+    return {row.version: row.state for row in stored(database, ModelVersion)}
 
 
 def deeds(database) -> list[tuple[str, str, str]]:
     """What was done to models; a promoted model's definition of churn has an entry of its own."""
-    with database.reading() as session:
-        return [
-            (entry.actor, entry.action, entry.subject)
-            for entry in session.scalars(select(Audit).where(Audit.action != "churn.definition"))
-        ]
+    entries = stored(database, Audit, Audit.action != "churn.definition")
+    return [(entry.actor, entry.action, entry.subject) for entry in entries]
 
 
 def test_a_model_is_shown_with_its_checks_and_its_history(workspace, three):
@@ -104,13 +100,11 @@ def test_models_of_one_day_share_their_origin(workspace, database, three):
     """Without a cutoff, each training uses data up to its own moment."""
     judged = {"customers": 2211, "base_rate": 0.134, "metrics": METRICS}
     moments = ("2025-06-01T13:00:55.439732+00:00", "2025-06-01T13:02:07.676014+00:00")
-    with database.transaction() as session:
-        for name, at, customers in zip(
-            "abc", (*moments, moments[0]), (2211, 2211, 2209), strict=True
-        ):
-            origins = [{**judged, "cutoff": at, "customers": customers}]
-            metrics, cutoff = {**METRICS, "origins": origins}, datetime.fromisoformat(at)
-            session.add(_version(f"churn-{name}", cutoff=cutoff, metrics=metrics))
+    first, second = moments
+    for name, at, customers in (("a", first, 2211), ("b", second, 2211), ("c", first, 2209)):
+        origins = [{**judged, "cutoff": at, "customers": customers}]
+        metrics, cutoff = {**METRICS, "origins": origins}, datetime.fromisoformat(at)
+        add(database, _version(f"churn-{name}", cutoff=cutoff, metrics=metrics))
     reply = workspace.says("models compare churn-a churn-b")
     assert "AUC 0.8 0.8" in reply
     assert "on 1 period that" in reply
@@ -122,8 +116,7 @@ def test_models_of_one_day_share_their_origin(workspace, database, three):
 
 def test_models_with_different_churn_definitions_share_no_origin(workspace, database, three):
     """Silence of 14 days and of 28 days are different outcomes."""
-    with database.transaction() as session:
-        session.add(_version("churn-short", horizon_days=14, judged={"auc": 0.7, "log_loss": 0.5}))
+    add(database, _version("churn-short", horizon_days=14, judged={"auc": 0.7, "log_loss": 0.5}))
     reply = workspace.says("models compare churn-2 churn-short")
     assert "better" not in reply
     assert "count as lost after a different time" in reply
@@ -131,27 +124,20 @@ def test_models_with_different_churn_definitions_share_no_origin(workspace, data
 
 
 def test_two_models_of_different_kinds_are_not_compared(workspace, database, three):
-    with database.transaction() as session:
-        session.add(_version("recommend-1", kind="recommend"))
+    add(database, _version("recommend-1", kind="recommend"))
     reply = workspace.says("models compare churn-2 recommend-1")
-    assert (
-        "churn-2 is a churn model and recommend-1 is a recommend model; compare two of one kind"
-        in reply
-    )
+    assert "churn-2 is a churn model and recommend-1 is a recommend model; compare two" in reply
 
 
 def test_recommenders_are_compared_on_their_common_horizon(workspace, database, three):
     """`compare` showed none of their metrics."""
     judged = {"ndcg": 0.41, "recall": 0.11, "map": 0.2, "coverage": 0.25, "customers": 512}
     morning = datetime(2025, 6, 2, 8, tzinfo=UTC)
-    with database.transaction() as session:
-        other = {**judged, "ndcg": 0.2, "coverage": 0.3, "customers": 700}
-        for name, at, figures in (
-            ("r-ranked", morning, judged),
-            ("r-als", morning + timedelta(hours=9), other),
-            ("r-older", morning - timedelta(days=7), judged),
-        ):
-            session.add(_recommender(name, at, {**figures, "baselines": {"popular": judged}}))
+    other = {**judged, "ndcg": 0.2, "coverage": 0.3, "customers": 700}
+    models = (("r-ranked", 0, judged), ("r-als", 9, other), ("r-older", -7 * 24, judged))
+    for name, hours, figures in models:
+        metrics = {**figures, "baselines": {"popular": judged}}
+        add(database, _recommender(name, morning + timedelta(hours=hours), metrics))
     reply = workspace.says("models compare r-ranked r-als")
     assert "NDCG 0.41 (better) 0.2" in reply
     assert "coverage 0.25 0.3 (better)" in reply
@@ -166,22 +152,19 @@ def test_the_horizon_of_a_recommender_begins_at_the_shops_midnight(settings, dat
     own = settings.model_copy(update={"timezone": "America/Los_Angeles"})
     workspace = Workspace(build_app(own, database), api)
     noon = datetime(2025, 6, 2, 19, tzinfo=UTC)
-    with database.transaction() as session:
-        for name, hours in (("r-three", 3), ("r-six", 6), ("r-day-before", -13)):
-            figures = {"ndcg": 0.4, "customers": 512 + abs(hours)}
-            session.add(_recommender(name, noon + timedelta(hours=hours), figures))
+    for name, hours in (("r-three", 3), ("r-six", 6), ("r-day-before", -13)):
+        figures = {"ndcg": 0.4, "customers": 512 + abs(hours)}
+        add(database, _recommender(name, noon + timedelta(hours=hours), figures))
     assert "on 1 period that" in workspace.says("models compare r-three r-six")
     other = workspace.says("models compare r-three r-day-before")
     assert "not judged on the same periods" in other
 
 
-def test_card_of_an_unknown_model_is_refused(workspace, database, three):
+def test_unknown_model_is_refused_with_the_nearest_and_queues_no_card(workspace, database, three):
     """It was queued and failed minutes later."""
     reply = workspace.run("models card churn-22")["text"]
-    assert (
-        "There is no model 'churn-22'. Did you mean churn-2? `/retention models` shows all."
-        in reply
-    )
+    assert "There is no model 'churn-22'. Did you mean churn-2? `/retention models` shows" in reply
+    assert "Did you mean churn-3?" in workspace.run("models show churn-33")["text"]
     assert all_jobs(database) == []
     workspace.run("models card churn-2")
     assert [job.kind for job in all_jobs(database)] == ["model_card"]
@@ -190,10 +173,9 @@ def test_card_of_an_unknown_model_is_refused(workspace, database, three):
 def test_item_feedback_names_the_item(database, settings, three, monkeypatch, cli, tmp_path):
     """Two items had two equal lines, like feedback on the score."""
     monkeypatch.setenv("RETENTION_HOME", str(settings.home))
-    with database.transaction() as session:
-        for item in ("", "i1", "i2"):
-            subject = Subject("c1", "churn-2", clock.now(), item, 1 if item else None)
-            record(session, subject, "wrong", ANALYST, "" if item else "they moved")
+    for item in ("", "i1", "i2"):
+        subject = Subject("c1", "churn-2", clock.now(), item, 1 if item else None)
+        change(database, record, subject, "wrong", ANALYST, "" if item else "they moved")
     result = cli.text(f"models feedback --csv {tmp_path / 'said.csv'}")
     assert [f"c1, item {item}  by" in result for item in ("i1", "i2")] == [True, True]
     assert "c1  by" in result
@@ -228,8 +210,8 @@ def test_unreadable_model_is_not_promoted(workspace, three, database, settings, 
     ("typed", "old"), [("promote churn-3", "churn-3"), ("rollback", "churn-1")]
 )
 def test_model_with_removed_features_is_not_promoted(workspace, three, database, typed, old):
-    with database.transaction() as session:
-        session.get_one(ModelVersion, old).features = ["recency_days", "bygone"]
+    gone = update(ModelVersion).values(features=["recency_days", "bygone"])
+    execute(database, gone.where(ModelVersion.version == old))
     reply = workspace.run(f"models {typed}", ADMIN)["text"]
     assert f"Model {old} asks for features that this version no longer computes (bygone)" in reply
     assert states(database)["churn-2"] == "champion"
@@ -253,13 +235,9 @@ def test_artefact_is_read_outside_the_write_transaction(
 
 
 def test_only_the_verified_artefact_is_promoted(database, settings, three):
-    from retention.errors import Conflict
-    from workers import model_decisions
-
-    with pytest.raises(Conflict, match="try again"), database.transaction() as session:
-        model_decisions.roll_back(
-            session, "churn", "operator", model_decisions.UsabilityCheck("churn-0")
-        )
+    checked = model_decisions.UsabilityCheck("churn-0")
+    with pytest.raises(Conflict, match="try again"):
+        change(database, model_decisions.roll_back, "churn", "operator", checked)
     assert states(database)["churn-2"] == "champion"
 
 
@@ -270,15 +248,13 @@ def test_rollback_goes_back_one_step_each_time(workspace, database, three):
     workspace.run("models rollback", ADMIN, trigger="t1")  # the same command, delivered again
     assert states(database) == {"churn-1": "retired", "churn-2": "champion", "churn-3": "withdrawn"}
     workspace.run("models rollback churn", ADMIN)
-    assert states(database) == {
-        "churn-1": "champion",
-        "churn-2": "withdrawn",
-        "churn-3": "withdrawn",
-    }
+    gone = dict.fromkeys(("churn-2", "churn-3"), "withdrawn")
+    assert states(database) == {"churn-1": "champion", **gone}
     assert "nothing to go back to" in workspace.run("models rollback", ADMIN)["text"]
-    assert [action for _, action, _ in deeds(database)] == ["model.promote"] + [
-        "model.rollback"
-    ] * 2
+    assert [action for _, action, _ in deeds(database)] == [
+        "model.promote",
+        *2 * ["model.rollback"],
+    ]
 
 
 @pytest.mark.parametrize("typed", ["models promote churn-3", "models rollback"])
@@ -288,18 +264,10 @@ def test_only_an_admin_changes_the_champion(workspace, database, three, typed):
     assert deeds(database) == []
 
 
-def test_unknown_version_suggests_the_nearest(workspace, three):
-    assert "Did you mean churn-3?" in workspace.run("models show churn-33")["text"]
-
-
 def test_promotion_itself_checks_the_role(database, settings, three):
-    from retention.errors import NotAllowed
-    from workers import model_decisions
-
-    with database.transaction() as session, pytest.raises(NotAllowed):
-        model_decisions.promote(
-            session, "churn-3", ANALYST, model_decisions.UsabilityCheck("churn-3")
-        )
+    checked = model_decisions.UsabilityCheck("churn-3")
+    with pytest.raises(NotAllowed):
+        change(database, model_decisions.promote, "churn-3", ANALYST, checked)
 
 
 @pytest.mark.parametrize(
@@ -316,12 +284,11 @@ def test_terminal_prints_text_or_one_json_object(
 
 
 def test_retrain_button_queues_one_job(workspace, database, three, api):
-    with database.transaction() as session:
-        look = {"id": "look1", "kind": "monitor", "queue": "batch", "args": {"scheduled": True}}
-        session.add(Job(**look, idem_key="look", requested_by="operator", state="done"))
-        reasons = [{"check": "log_loss", "text": "it came out worse than promised"}]
-        health = {"version": "churn-2", "at": clock.now(), "state": "decayed", "reasons": reasons}
-        session.add(ModelHealth(**health, job_id="look1", alerted=True))
+    look = {"id": "look1", "kind": "monitor", "queue": "batch", "args": {"scheduled": True}}
+    add(database, Job(**look, idem_key="look", requested_by="operator", state="done"))
+    reasons = [{"check": "log_loss", "text": "it came out worse than promised"}]
+    health = {"version": "churn-2", "at": clock.now(), "state": "decayed", "reasons": reasons}
+    add(database, ModelHealth(**health, job_id="look1", alerted=True))
     workspace.press(action_ids.RETRAIN_MODEL, "look1", VIEWER)
     assert "you need analyst" in api.wait("response_url")["text"]
     for _ in range(2):
@@ -335,14 +302,9 @@ def test_retrain_button_queues_one_job(workspace, database, three, api):
     reply = workspace.says("status")
     assert "no longer predicts well" in reply
     assert "It came out worse than promised" in reply
-    with (
-        database.transaction() as session
-    ):  # the button is gone, so an old copy of it has to say what to do now
-        session.get_one(Job, job.id).state = "cancelled"
+    set_job(database, job.id, state="cancelled")
+    # The button is gone, so an old copy of it has to say what to do now.
     workspace.press(action_ids.RETRAIN_MODEL, "look1", at="8.8")
-    result = until(
-        lambda: next(
-            (t for x in api.named("response_url") if "is cancelled" in (t := x["text"])), None
-        )
-    )
-    assert f"`/retention jobs retry {job.id}` runs it again" in result
+    until(lambda: "is cancelled" in api.named("response_url")[-1]["text"])
+    retry = f"`/retention jobs retry {job.id}` runs it again"
+    assert retry in api.named("response_url")[-1]["text"]

@@ -6,25 +6,20 @@ from urllib.parse import urlencode
 import pytest
 from slack_bolt import BoltRequest
 
-from bot.slack.workspace import (
-    FOREIGN_WORKSPACE,
-    UNKNOWN_WORKSPACE,
-    OwnWorkspace,
-    Workspace,
-    refusal,
-)
+from bot.slack.workspace import FOREIGN_WORKSPACE as FOREIGN
+from bot.slack.workspace import UNKNOWN_WORKSPACE, OwnWorkspace, Workspace, refusal
 from tests.bot.real_server import FORM, slash_command
 from tests.bot.wire import PAYLOADS
 from tests.standins.slack_api import TEAM
+from tests.workers.harness import wait
 
 OURS = Workspace(TEAM)
 
 
 def click(**changes) -> BoltRequest:
     payload = json.loads((PAYLOADS / "block_actions.json").read_text()) | changes
-    return BoltRequest(
-        body=urlencode({"payload": json.dumps(payload)}), headers={"content-type": [FORM]}
-    )
+    body = urlencode({"payload": json.dumps(payload)})
+    return BoltRequest(body=body, headers={"content-type": [FORM]})
 
 
 def event(**changes) -> BoltRequest:
@@ -43,7 +38,7 @@ def command(**fields: str) -> BoltRequest:
 )
 def test_requests_of_the_own_workspace_are_accepted(request_):
     assert refusal(request_, OURS) is None
-    assert refusal(request_, Workspace("T0ELSE")) == FOREIGN_WORKSPACE
+    assert refusal(request_, Workspace("T0ELSE")) == FOREIGN
     assert refusal(request_, None) == UNKNOWN_WORKSPACE
 
 
@@ -61,13 +56,13 @@ def test_requests_of_the_own_workspace_are_accepted(request_):
     ],
 )
 def test_guests_and_other_workspaces_are_refused(request_):
-    assert refusal(request_, OURS) == FOREIGN_WORKSPACE
+    assert refusal(request_, OURS) == FOREIGN
 
 
 def test_another_enterprise_is_refused():
     grid = Workspace(TEAM, "E0OURS")
     assert refusal(command(enterprise_id="E0OURS"), grid) is None
-    assert refusal(command(enterprise_id="E0ELSE"), grid) == FOREIGN_WORKSPACE
+    assert refusal(command(enterprise_id="E0ELSE"), grid) == FOREIGN
     assert refusal(event(event={"user_team": "E0OURS"}), grid) is None
 
 
@@ -84,7 +79,4 @@ def test_no_request_is_served_before_slack_answers(workspace, api, monkeypatch):
     reply = workspace.run("sweep")
     assert "does not know its workspace" in reply["text"]
     api.answers["auth.test"] = {"ok": True, "team_id": TEAM}
-    for _ in range(200):
-        if "start" in workspace.run("sweep")["text"]:
-            return
-    pytest.fail("the workspace was not looked up again")
+    assert wait(lambda: "start" in workspace.run("sweep")["text"])

@@ -43,14 +43,11 @@ def shop(settings, database):
     clock.configure(fixed=AT)
     publish(database, settings)
     counted = {"customers": 5, "counted_as_of": AT, "saved_by": "U0ADMIN"}
-    with database.transaction() as session:
-        session.add(Audience(name="vips", expression="value > 5", **counted))
-        for number in range(7):
-            names = {"customer_id": f"k{number}", "pseudonym": f"p{number}"}
-            merged = "k1" if number == 6 else None
-            session.add(DirectoryEntry(**names, canonical_id=merged))
-        key = api_keys.add(session, "warehouse", "U0ADMIN")
-    return Site(settings, database), key
+    add(database, Audience(name="vips", expression="value > 5", **counted))
+    for number in range(7):
+        names = {"customer_id": f"k{number}", "pseudonym": f"p{number}"}
+        add(database, DirectoryEntry(**names, canonical_id="k1" if number == 6 else None))
+    return Site(settings, database), change(database, api_keys.add, "warehouse", "U0ADMIN")
 
 
 def get(shop, path, *, key=None, query=""):

@@ -12,9 +12,10 @@ from bot.slack import clicks
 from bot.slack.interactions import Click
 from retention import clock, erasure
 from retention.db.tables import Delivery, Outbox, StoredClick
-from tests.bot.real_server import RunningBot, running_bot
+from tests.bot.real_server import FORM, RunningBot, running_bot
 from tests.bot.slack.test_slash import all_jobs, until
 from tests.bot.wire import ADMIN, PAYLOADS, stored
+from tests.world import add, change
 from workers import action_ids
 
 
@@ -84,21 +85,19 @@ def test_each_of_six_clicks_before_a_kill_acts_once(settings, database):
         until(lambda: not unfinished(database))
 
 
-def test_a_finished_click_leaves_no_row(workspace, database, api):
+def test_a_failed_click_is_explained_and_leaves_no_row(workspace, database, api):
     workspace.press(action_ids.CANCEL_JOB, "nope")
-    api.wait("response_url")
+    assert "There is no job" in api.wait("response_url")["text"]
     until(lambda: not unfinished(database))
+    assert all_jobs(database) == []
 
 
 def test_a_repeated_click_that_was_done_acts_no_second_time(workspace, database, api):
     """The bot died after the effect, and before the click was deleted."""
     body = body_of(action_ids.RUN_COMMAND, "sweep", action_ts="9.9")
-    workspace.send(
-        click(action_ids.RUN_COMMAND, "sweep", "9.9"), "application/x-www-form-urlencoded"
-    )
+    workspace.send(click(action_ids.RUN_COMMAND, "sweep", "9.9"), FORM)
     until(lambda: states(database) == ["queued"] and not unfinished(database))
-    with database.transaction() as session:
-        session.add(StoredClick(key=f"click:{ADMIN}:9.9:{action_ids.RUN_COMMAND}", body=body))
+    add(database, StoredClick(key=f"click:{ADMIN}:9.9:{action_ids.RUN_COMMAND}", body=body))
     clicks.repeat_unfinished(workspace.app, database, clock.wall())
     until(lambda: not unfinished(database))
     assert states(database) == ["queued"]
@@ -118,17 +117,14 @@ def test_a_stored_click_has_no_content_of_its_window():
 def test_an_old_click_is_not_repeated_and_its_person_hears_it(workspace, database):
     key = f"click:{ADMIN}:8.8:{action_ids.RUN_COMMAND}"
     now = clock.wall()
-    with database.transaction() as session:
-        body, at = body_of(action_ids.RUN_COMMAND, "sweep"), now - timedelta(minutes=11)
-        session.add(StoredClick(key=key, body=body, at=at))
+    body, at = body_of(action_ids.RUN_COMMAND, "sweep"), now - timedelta(minutes=11)
+    add(database, StoredClick(key=key, body=body, at=at))
     clicks.repeat_unfinished(workspace.app, database, now)
     assert (states(database), unfinished(database)) == ([], [])
     assert [message.channel for message in stored(database, Outbox)] == [ADMIN]
 
 
 def test_an_erasure_empties_the_stored_clicks(database, settings):
-    with database.transaction() as session:
-        session.add(StoredClick(key="click:1", body=body_of(action_ids.RUN_COMMAND, "score k7")))
-    with database.transaction() as session:
-        erasure.erase_from_sql(session, ["k7"])
+    add(database, StoredClick(key="click:1", body=body_of(action_ids.RUN_COMMAND, "score k7")))
+    change(database, erasure.erase_from_sql, ["k7"])
     assert unfinished(database) == []

@@ -10,6 +10,7 @@ from retention.audiences import store
 from retention.db.tables import Job
 from tests.bot.wire import ANALYST, VIEWER, stored, words
 from tests.workers.harness import wait
+from tests.world import read
 from workers import action_ids
 
 FIELD = f"{action_ids.AUDIENCE_FIELD}.field"
@@ -45,15 +46,10 @@ def blocks_of(view: dict) -> dict:
 def finish(database, customers: int, shop_end) -> Job:
     with database.transaction() as session:
         job = session.scalars(select(Job)).one()
-        job.state = "done"
-        job.result = {
-            **{name: job.args[name] for name in ("name", "expression", "exclude")},
-            "customers": customers,
-            "population": 300,
-            "as_of": shop_end.isoformat(),
-            "warnings": ["Nothing has the city 'Berlim'."],
-            "attributes": ["age", "income"],
-        }
+        named = {name: job.args[name] for name in ("name", "expression", "exclude")}
+        counted = {"customers": customers, "population": 300, "as_of": shop_end.isoformat()}
+        known = {"warnings": ["Nothing has the city 'Berlim'."], "attributes": ["age", "income"]}
+        job.state, job.result = "done", named | counted | known
     return job
 
 
@@ -69,12 +65,10 @@ def test_rows_are_counted_and_saved_with_the_count(workspace, database, settings
     counted = api.wait("views.update")["view"]
     assert "12 customers" in words(counted["blocks"])
     assert "Berlim" in words(counted["blocks"])
-    with database.reading() as session:
-        assert store.saved(session) == []
+    assert read(database, store.saved) == []
     saved = workspace.submit(counted["callback_id"], counted["private_metadata"], {})
     assert "saved" in words(saved["view"]["blocks"])
-    with database.reading() as session:
-        (audience,) = store.saved(session)
+    (audience,) = read(database, store.saved)
     assert (audience.name, audience.customers, audience.saved_by) == ("loyal", 12, ANALYST)
 
 
@@ -83,8 +77,7 @@ def test_nothing_is_saved_before_the_count_is_there(workspace, database, setting
     answer = workspace.submit(action_ids.AUDIENCE_SAVE_VIEW, json.dumps(metadata), {})
     assert answer["response_action"] == "update"
     assert answer["view"]["callback_id"] == action_ids.AUDIENCE_SAVE_VIEW
-    with database.reading() as session:
-        assert store.saved(session) == []
+    assert read(database, store.saved) == []
 
 
 @pytest.mark.parametrize(
@@ -111,8 +104,7 @@ def test_viewer_cannot_save_a_counted_audience(workspace, database, settings, sh
     job = finish(database, 3, shop.end)
     metadata = {"name": "x", "expression": "orders > 2", "exclude": False, "job": job.id}
     workspace.submit(action_ids.AUDIENCE_SAVE_VIEW, json.dumps(metadata), {}, VIEWER)
-    with database.reading() as session:
-        assert store.saved(session) == []
+    assert read(database, store.saved) == []
 
 
 def test_preview_opens_the_builder_with_its_rows_and_known_attributes(
@@ -133,23 +125,19 @@ def test_preview_opens_the_builder_with_its_rows_and_known_attributes(
 
 
 def test_mixed_expression_is_opened_as_text(workspace, database, shop, api):
-    workspace.run("audience save loyal orders > 5 or city = Berlin and value > 3")
-    job = finish(database, 3, shop.end)
-    workspace.press(action_ids.EDIT_AUDIENCE, job.id)
-    view = api.wait("views.open")["view"]
-    blocks = blocks_of(view)
-    assert blocks["typed"]["element"]["initial_value"] == (
-        "orders > 5 or city = Berlin and value > 3"
-    )
+    mixed = "orders > 5 or city = Berlin and value > 3"
+    workspace.run(f"audience save loyal {mixed}")
+    workspace.press(action_ids.EDIT_AUDIENCE, finish(database, 3, shop.end).id)
+    blocks = blocks_of(api.wait("views.open")["view"])
+    assert blocks["typed"]["element"]["initial_value"] == mixed
 
 
 def test_new_audience_starts_with_pickers_and_a_menu_of_risks(workspace, api):
     workspace.press(action_ids.EDIT_AUDIENCE, "new")
     blocks = blocks_of(api.wait("views.open")["view"])
-    fields = [
-        blocks[f"row.{number}"]["elements"][0]["initial_option"]["value"] for number in range(4)
-    ]
-    assert fields == ["risk", "value", "last_order", "bought category"]
+    fields = [blocks[f"row.{number}"]["elements"][0]["initial_option"] for number in range(4)]
+    shown = [field["value"] for field in fields]
+    assert shown == ["risk", "value", "last_order", "bought category"]
     menu = blocks["tier.0"]["element"]
     assert [option["value"] for option in menu["options"]] == ["high", "medium", "low"]
 

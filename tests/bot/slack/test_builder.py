@@ -31,10 +31,9 @@ FILLED = {
     "person": lambda field: "U0NEW",
     "channel": lambda field: "C0NEW",
     "flag": lambda field: "yes",
-    "text": lambda field: {"zone": "Europe/Berlin", "active_within": "56d", "tune": "5m"}.get(
-        field.name, "It's a “test”"
-    ),
+    "text": lambda field: TEXTS.get(field.name, "It's a “test”"),
 }
+TEXTS = {"zone": "Europe/Berlin", "active_within": "56d", "tune": "5m"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -79,8 +78,11 @@ def open_window(workspace, user=ANALYST):
 
 
 def offered(view):
-    groups = view["blocks"][0]["element"]["option_groups"]
-    return [option["value"] for group in groups for option in group["options"]]
+    return _grouped(view["blocks"][0]["element"])
+
+
+def _grouped(menu):
+    return [option["value"] for group in menu["option_groups"] for option in group["options"]]
 
 
 def test_retention_alone_opens_a_window_with_the_commands_of_the_role(workspace):
@@ -107,26 +109,16 @@ def in_window(
 ):
     """Choose in the open window, or submit it."""
     place = json.dumps({"channel": channel, "response_url": response_url, "group": ""})
-    view = {
-        "id": "V1",
-        "hash": f"h{workspace.count}",
-        "type": "modal",
-        "callback_id": action_ids.BUILDER_VIEW,
-        "private_metadata": place,
-        "blocks": [{"type": "input", "block_id": name} for name in ("task", *fields)],
-        "state": {"values": values},
-    }
+    view = {"id": "V1", "hash": f"h{workspace.count}", "type": "modal", "private_metadata": place}
+    view |= {"callback_id": action_ids.BUILDER_VIEW, "state": {"values": values}}
+    view["blocks"] = [{"type": "input", "block_id": name} for name in ("task", *fields)]
     workspace.count += 1
+    action = {"action_id": action_ids.BUILDER_TASK, "block_id": "task", "value": ""}
 
     def change(payload):
         payload["view"] = {**payload["view"], **view}
         if kind == "home_action.json":
-            payload["actions"][0] |= {
-                "action_id": action_ids.BUILDER_TASK,
-                "block_id": "task",
-                "value": "",
-                "selected_option": {"value": chosen},
-            }
+            payload["actions"][0] |= {**action, "selected_option": {"value": chosen}}
 
     return workspace.interact(kind, user, change)
 
@@ -135,11 +127,8 @@ def test_chosen_command_shows_its_options_and_its_typed_form(workspace):
     in_window(workspace, "home_action.json", state("sweep", top="20"))
     view = workspace.api.wait("views.update")["view"]
     kinds = {block["block_id"]: block["element"]["type"] for block in view["blocks"][2:-1]}
-    expected = {
-        "sweep:tier": "static_select",
-        "sweep:top": "number_input",
-        "sweep:as_of": "datepicker",
-    }
+    expected = {"sweep:tier": "static_select", "sweep:top": "number_input"}
+    expected["sweep:as_of"] = "datepicker"
     assert expected.items() <= kinds.items()
     assert "`/retention sweep --top 20`" in words(view["blocks"])
 
@@ -215,37 +204,24 @@ def test_schedule_is_chosen_from_lists_and_every_choice_can_run(workspace):
     for name in ("command", "every", "zone"):
         assert inputs[f"schedule add:{name}"]["type"] == "static_select"
     assert inputs["schedule add:channel"]["type"] == "conversations_select"
-    times, zones = (
-        [
-            option
-            for group in inputs[f"schedule add:{name}"]["option_groups"]
-            for option in group["options"]
-        ]
-        for name in ("every", "zone")
-    )
+    times, zones = (_grouped(inputs[f"schedule add:{name}"]) for name in ("every", "zone"))
     assert len(times) == 480
-    for option in times:
-        assert str(parse_every(option["value"])) == option["value"]
+    assert [str(parse_every(every)) for every in times] == times
     for option in inputs["schedule add:command"]["options"]:
-        request = parse(option["value"]).command.request
-        assert request is not None
-        assert request.kind in SCHEDULABLE
-    assert zones[0]["value"] == "UTC"  # the shop's
-    assert {"Europe/Berlin", "Pacific/Chatham", "America/Argentina/Salta"} <= {
-        option["value"] for option in zones
-    }
-    for option in zones:
-        ZoneInfo(option["value"])
+        assert parse(option["value"]).command.request.kind in SCHEDULABLE
+    assert zones[0] == "UTC"  # the shop's
+    assert {"Europe/Berlin", "Pacific/Chatham", "America/Argentina/Salta"} <= {*zones}
+    assert [str(ZoneInfo(zone)) for zone in zones] == zones
+
+
+WEEKLY = {"schedule add:command": "sweep --audience vips", "schedule add:every": "mon 09:00"}
 
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
         ("alert", {"alert add:name": "vips", "alert add:condition": "risk >= high"}),
-        (
-            "weekly",
-            {"schedule add:command": "sweep --audience vips", "schedule add:every": "mon 09:00"},
-        ),
+        ("weekly", WEEKLY),
     ],
 )
 def test_button_of_a_saved_audience_opens_a_filled_form(

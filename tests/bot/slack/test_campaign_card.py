@@ -130,25 +130,27 @@ def test_first_line_of_an_inconclusive_result_names_the_needed_size():
 
 @pytest.mark.parametrize("advice", ["repeat", "stop", "cheaper", "undecided"])
 def test_result_without_a_measurable_next_draft_has_no_button(advice):
-    follow = {"action": None, "customers": 37, "reachable": 37}
-    blocks = _card(_campaign("closed", RESULT | {"advice": advice, "follow": follow}))
+    blocks = _result(None, 37, 37, advice=advice)
     assert action_ids.FOLLOW_UP not in _buttons(blocks)
     assert "37 customers can get it" in words(blocks)
 
 
+def _result(action: str | None, customers: int, reachable: int, **changes) -> list[dict]:
+    """The card of a closed campaign with what the next draft would have."""
+    follow = {"action": action, "customers": customers, "reachable": reachable}
+    return _card(_campaign("closed", {**RESULT, "follow": follow, **changes}))
+
+
 @pytest.mark.parametrize(("action", "number"), [("repeat", 450), ("medium", 900)])
 def test_result_says_how_many_customers_the_next_draft_has(action, number):
-    follow = {"action": action, "customers": number, "reachable": number}
-    blocks = _card(_campaign("closed", RESULT | {"advice": "repeat", "follow": follow}))
+    blocks = _result(action, number, number, advice="repeat")
     assert f'"c7:1:{action}"' in json.dumps(blocks)
     assert f"{number} customers" in words(blocks)
 
 
 def test_result_that_needs_more_customers_than_the_shop_has_says_what_to_do():
-    follow = {"action": None, "customers": 37, "reachable": 150}
-    blocks = _card(_campaign("closed", RESULT | {"follow": follow | {"action": "repeat"}}))
-    assert "larger audience" not in words(blocks)
-    first = _lines(_card(_campaign("closed", RESULT | {"follow": follow})))[0]
+    assert "larger audience" not in words(_result("repeat", 37, 150))
+    first = _lines(_result(None, 37, 150))[0]
     assert "only 150 customers can get an offer now" in first
     assert "such campaigns" in first
 
@@ -162,16 +164,9 @@ def test_result_shows_promise_and_measurement_and_its_next_step():
 
 def test_only_the_most_important_warning_is_shown():
     overlap = Overlap(campaign_id="c8", name="June", state="draft", customers=5, left_out=False)
-    body = a_body(
-        budget=1.0,
-        contact_cost=2.0,
-        scores_age_days=9,
-        overlaps=(overlap,),
-        untitled=2,
-        assumed=("margin",),
-        targeting=Targeting(by="risk", why="failed"),
-        copy_text="Hello",
-    )
+    costs = {"budget": 1.0, "contact_cost": 2.0, "assumed": ("margin",)}
+    notes = {"scores_age_days": 9, "overlaps": (overlap,), "untitled": 2, "copy_text": "Hello"}
+    body = a_body(**costs, **notes, targeting=Targeting(by="risk", why="failed"))
     assert campaign_warnings(body, body.plan(), lacks_address=True) == WARNINGS
     text = words(_card(_campaign(**body.model_dump())))
     assert text.count(":warning:") == 1
@@ -192,11 +187,8 @@ def test_warning_and_remedy_of_a_draft_stand_at_its_top():
     remedy = {"action_id": "campaign.widen", "value": "x", "text": "Widen to medium risk"}
     blocks = _card(_campaign(), warning="Too small.", remedy=[remedy])
     assert "Too small." in words(blocks[:1])
-    assert _buttons(blocks) == [
-        "campaign.widen",
-        action_ids.SUBMIT_CAMPAIGN,
-        action_ids.EDIT_CAMPAIGN,
-    ]
+    usual = [action_ids.SUBMIT_CAMPAIGN, action_ids.EDIT_CAMPAIGN]
+    assert _buttons(blocks) == ["campaign.widen", *usual]
 
 
 def test_picture_is_stored_once_per_version(workspace, database, draft, settings):
@@ -277,15 +269,9 @@ def test_edit_window_uses_pickers_instead_of_text(workspace, draft, api):
 
 def test_chosen_time_and_approver_are_stored_and_shown(workspace, database, settings, draft, api):
     at = (clock.now() + timedelta(days=3)).replace(microsecond=0, second=0)
-    typed = {
-        "name": "May",
-        "holdout": "20",
-        "expires": "28",
-        "budget": "1000",
-        "copy": "Hello {name}: {code}",
-        "send_on": {"selected_date_time": int(at.timestamp())},
-        "approver": {"selected_option": {"value": LEAD}},
-    }
+    typed = {"name": "May", "holdout": "20", "expires": "28", "budget": "1000"}
+    typed |= {"copy": "Hello {name}: {code}", "approver": {"selected_option": {"value": LEAD}}}
+    typed["send_on"] = {"selected_date_time": int(at.timestamp())}
     assert fill(workspace, action_ids.EDIT_VIEW, "c7:1:C0CRM", ANALYST, **typed).body == ""
     body = scalar(database, select(Campaign.body))
     assert (body["approver"], body["send_on"]) == (LEAD, at.isoformat().replace("+00:00", "Z"))
@@ -302,12 +288,8 @@ def test_chosen_time_and_approver_are_stored_and_shown(workspace, database, sett
 def test_removing_the_time_sends_as_soon_as_possible(workspace, database, settings, draft):
     at = clock.now() + timedelta(days=3)
     edit(database, send_on=f"{at:%Y-%m-%d %H:%M}")
-    typed = {
-        "name": "May",
-        "send_on": {"selected_date_time": int(at.timestamp())},
-        "soon": {"selected_options": [{"value": "soon"}]},
-        "copy": "Hello {name}: {code}",
-    }
+    typed = {"name": "May", "copy": "Hello", "soon": {"selected_options": [{"value": "soon"}]}}
+    typed["send_on"] = {"selected_date_time": int(at.timestamp())}
     assert fill(workspace, action_ids.EDIT_VIEW, "c7:2:C0CRM", ANALYST, **typed).body == ""
     assert scalar(database, select(Campaign.body))["send_on"] is None
 
@@ -387,9 +369,9 @@ def test_text_window_previews_three_customers(workspace, draft, api):
 
 
 def test_text_window_names_customers_without_a_value(workspace, database, draft, api):
-    with database.transaction() as session:
-        row = session.scalars(select(Assignment).where(Assignment.customer_id == "k5")).one()
-        row.offer = {**row.offer, "named": False}
+    (row,) = stored(database, Assignment, Assignment.customer_id == "k5")
+    unnamed = update(Assignment).values(offer={**row.offer, "named": False})
+    world.execute(database, unnamed.where(Assignment.customer_id == "k5"))
     _typed(workspace, action_ids.PREVIEW_COPY, "Hello {name}, {items}")
     shown = _updated(api)
     assert "`{name}` is empty for 1 of 100 customers" in shown
@@ -408,10 +390,14 @@ def mail_server(monkeypatch):
     monkeypatch.setattr("retention.outreach.dispatch.configured_channel", lambda _: "email")
 
 
+def _profile(api, **profile: str) -> None:
+    """What Slack tells of the analyst."""
+    api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
+
+
 @pytest.mark.parametrize("missing", ["users:read.email", "RETENTION_SMTP_URL"])
 def test_send_to_me_says_at_once_why_it_cannot(workspace, database, draft, api, missing):
-    profile = {} if missing.startswith("users") else {"email": "ana@shop.example"}
-    api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
+    _profile(api, **({} if missing.startswith("users") else {"email": "ana@shop.example"}))
     _typed(workspace, action_ids.SEND_TO_ME, "Dear {name}")
     shown = _updated(api)
     assert "No test e-mail was sent" in shown
@@ -421,8 +407,7 @@ def test_send_to_me_says_at_once_why_it_cannot(workspace, database, draft, api, 
 
 
 def test_send_to_me_sends_a_test_to_the_own_address(workspace, database, draft, api, mail_server):
-    profile = {"email": "ana@shop.example", "real_name": "Ana Moreau"}
-    api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
+    _profile(api, email="ana@shop.example", real_name="Ana Moreau")
     _typed(workspace, action_ids.SEND_TO_ME, "Dear {name}")
     (job,) = until(lambda: all_jobs(database))
     asked = (job.kind, job.channel, job.args["copy_text"])
@@ -437,8 +422,7 @@ def test_preview_command_sends_a_test_to_the_own_address(
     api.answers["users.info"] = {"ok": False, "error": "missing_scope"}
     refused = workspace.run("campaign preview c7 --to me", ANALYST)
     assert "users:read.email" in words(refused["blocks"])
-    profile = {"email": "ana@shop.example"}
-    api.answers["users.info"] = {"ok": True, "user": {"id": ANALYST, "profile": profile}}
+    _profile(api, email="ana@shop.example")
     workspace.run("campaign preview c7 --to me", ANALYST)
     (job,) = until(lambda: all_jobs(database))
     assert (job.channel, job.args["to_me"]) == (ANALYST, True)
@@ -467,10 +451,10 @@ def test_reminder_has_a_text_of_its_own_in_the_window(workspace, database, setti
     assert _inputs(api).keys() == {"copy", "reminder"}
     texts = ("Dear {name}: {code}", "We miss you, {name}")
     _save_texts(workspace, copy=texts[0], reminder=texts[1])
-    with database.reading() as session:
-        body = Body.model_validate(session.scalar(select(Campaign.body)))
-        assert (body.copy_text, body.reminder_text) == texts
-        rows = preview_rows(session, session.scalars(select(Campaign)).one(), 100)
+    campaign = world.one(database, select(Campaign))
+    body = Body.model_validate(campaign.body)
+    assert (body.copy_text, body.reminder_text) == texts
+    rows = world.read(database, preview_rows, campaign, 100)
     shown = zip(rows, masked_messages(settings, body, rows, clock.now()), strict=True)
     texts = {(row["offer"]["action"], message["text"]) for row, message in shown}
     assert texts == {("coupon", "Dear …: XXXX-XXXX-XXXX"), ("reminder", "We miss you, …")}

@@ -20,12 +20,8 @@ ASKED = DraftedFor(tier="medium", audience=None, where='city = "Oslo"')
 @pytest.fixture
 def settings(settings) -> Settings:
     """Settings with a platform that sends text messages."""
-    return settings.model_copy(
-        update={
-            "sms_webhook_url": SecretStr("https://platform.example/hook"),
-            "webhook_key": SecretStr("shared"),
-        }
-    )
+    hook = {"sms_webhook_url": SecretStr("https://platform.example/hook")}
+    return settings.model_copy(update={**hook, "webhook_key": SecretStr("shared")})
 
 
 def _save(workspace, api, channel: str) -> None:
@@ -35,17 +31,10 @@ def _save(workspace, api, channel: str) -> None:
     assert block["element"]["initial_option"]["value"] == "email"
     values = {one["value"] for one in block["element"]["options"]}
     assert values == {"email", "sms", "whatsapp"}
-    answer = fill(
-        workspace,
-        action_ids.EDIT_VIEW,
-        view["private_metadata"],
-        ANALYST,
-        name="June",
-        copy="Hello {name}: {code}",
-        message_channel={"selected_option": {"value": channel}},
-    )
-    assert answer.status == 200
-    assert not answer.body
+    typed = {"name": "June", "copy": "Hello {name}: {code}"}
+    typed["message_channel"] = {"selected_option": {"value": channel}}
+    answer = fill(workspace, action_ids.EDIT_VIEW, view["private_metadata"], ANALYST, **typed)
+    assert (answer.status, answer.body) == (200, "")
 
 
 def test_another_channel_in_the_window_drafts_the_audience_anew(workspace, database, settings, api):
@@ -66,13 +55,7 @@ def test_same_channel_in_the_window_drafts_nothing(workspace, database, settings
     assert not all_jobs(database)
 
 
-def test_command_drafts_for_a_channel(workspace, database, settings):
-    workspace.run("campaign draft --channel whatsapp", trigger="T1")
-    (job,) = all_jobs(database)
-    assert job.args["message_channel"] == "whatsapp"
-
-
-def test_command_changes_the_channel_of_a_draft(workspace, database, settings):
+def test_commands_draft_for_a_channel_and_change_that_of_a_draft(workspace, database, settings):
     drafted(database, settings, drafted_for=ASKED)
     refusal = workspace.run("campaign edit c7 --channel sms --discount 12", trigger="T1")
     assert "second edit" in str(refusal)
@@ -80,4 +63,7 @@ def test_command_changes_the_channel_of_a_draft(workspace, database, settings):
     workspace.run("campaign edit c7 --channel sms", trigger="T2")
     (job,) = all_jobs(database)
     assert (job.kind, job.args["message_channel"]) == ("campaign_widen", "sms")
+    workspace.run("campaign draft --channel whatsapp", trigger="T3")
+    channels = {job.kind: job.args["message_channel"] for job in all_jobs(database)}
+    assert channels == {"campaign_widen": "sms", "campaign_draft": "whatsapp"}
     assert scalar(database, select(Campaign.version)) == 1

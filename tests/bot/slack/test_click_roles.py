@@ -57,20 +57,10 @@ NEEDED = {
 }
 # Everyone may press these, or has seen a window that needs the role, or has a signed value.
 OPEN = {
-    *(
-        action_ids.CANCEL_JOB,
-        action_ids.RETRY_JOB,
-        action_ids.RETRAIN_MODEL,
-        action_ids.COHORT_DETAILS,
-        action_ids.CALL_OWNER,
-    ),
-    *(
-        action_ids.OPEN_APPROVALS,
-        action_ids.OPEN_CAMPAIGN,
-        action_ids.OPEN_BUILDER,
-        action_ids.PREVIEW_COPY,
-        action_ids.SEND_TO_ME,
-    ),
+    *(action_ids.CANCEL_JOB, action_ids.RETRY_JOB, action_ids.RETRAIN_MODEL),
+    *(action_ids.COHORT_DETAILS, action_ids.CALL_OWNER, action_ids.OPEN_CAMPAIGN),
+    *(action_ids.OPEN_APPROVALS, action_ids.OPEN_BUILDER),
+    *(action_ids.PREVIEW_COPY, action_ids.SEND_TO_ME),
     *(action_ids.BUILDER_TASK, action_ids.BUILDER_START, action_ids.BUILDER_FIELD),
     *(action_ids.AUDIENCE_FIELD, action_ids.AUDIENCE_ROW, action_ids.AUDIENCE_BACK),
     *(action_ids.ASK_RUN, action_ids.ASK_DECLINE, action_ids.ASK_ALTERNATIVE),

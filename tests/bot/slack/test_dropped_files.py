@@ -110,7 +110,7 @@ def events(desk: Desk) -> int:
     return int(Lake.open(desk.settings).table("events").count().execute())
 
 
-def test_dropped_orders_are_shown_and_imported_on_a_click(desk):
+def test_dropped_orders_are_shown_and_imported_once_on_two_clicks(desk):
     assert desk.slack.drop("admin", "orders.csv", ORDERS.encode())["http"] == 200
     proposal = desk.run("file_propose")
     message = desk.last()
@@ -122,22 +122,14 @@ def test_dropped_orders_are_shown_and_imported_on_a_click(desk):
     del proposal["file_id"], proposal["proposal"]  # ids are random
     assert "C1" not in json.dumps(proposal)
     assert events(desk) == 0
-    desk.press(action_ids.FILE_IMPORT, button(message, action_ids.FILE_IMPORT))
+    for _ in range(2):
+        desk.press(action_ids.FILE_IMPORT, button(message, action_ids.FILE_IMPORT))
     desk.run("file_import")
+    assert len(stored(desk.database, Job, Job.kind == "file_import")) == 1
     assert "40 new rows of 40" in desk.answered()
     assert events(desk) == 40
     assert not list((desk.settings.home / "uploads").rglob("*.csv"))
     assert desk.slack.messages("crm") == []
-
-
-def test_second_click_imports_nothing_more(desk):
-    desk.slack.drop("admin", "orders.csv", ORDERS.encode())
-    desk.run("file_propose")
-    value = button(desk.last(), action_ids.FILE_IMPORT)
-    for _ in range(2):
-        desk.press(action_ids.FILE_IMPORT, value)
-    desk.run("file_import")
-    assert len(stored(desk.database, Job, Job.kind == "file_import")) == 1
 
 
 @pytest.mark.nightly
@@ -161,7 +153,7 @@ def test_workbook_is_read_and_cancelled(desk):
         ("bounces.csv", "Email,Time\nann@example.com,2025-07-01 10:00\n", "bounces"),
         (
             "people.csv",
-            "Customer ID,Email,First Name\nC1,ann@example.com,Ann\nC2,bob@example.com,Bob\n",
+            "Customer ID,Email,First Name\nC1,a@x.org,Ann\nC2,b@x.org,Bob\n",
             "customers",
         ),
         ("items.csv", "SKU,Title,Price\nA1,Mug,5.50\nA2,Bag,12.00\n", "items"),

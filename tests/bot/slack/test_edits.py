@@ -20,9 +20,9 @@ from retention.errors import BadInput
 from retention.templating import text
 from tests.bot.campaign import drafted, fill, message, opened, refused_inputs, stands
 from tests.bot.slack.test_slash import all_jobs
-from tests.bot.wire import ADMIN, ANALYST, LEAD, VIEWER, words
+from tests.bot.wire import ADMIN, ANALYST, VIEWER, words
 from tests.retention.campaigns.samples import a_body
-from tests.world import execute, one, read, scalar
+from tests.world import execute, one, read, scalar, scalars
 from workers import action_ids
 
 
@@ -51,64 +51,50 @@ def test_edit_opens_a_filled_modal_and_writes_the_next_version(workspace, databa
         typed = initial | {"name": "June <!here>", "discount": "12,5 %", "holdout": "20"}
         answer = fill(workspace, action_ids.EDIT_VIEW, view["private_metadata"], ANALYST, **typed)
         assert (answer.status, answer.body) == (200, "")
-    with database.reading() as session:
-        campaign = session.scalar(select(Campaign))
-        assert (campaign.version, campaign.state, campaign.name) == (2, "draft", "June <!here>")
-        assert campaign.body["offers"][0]["discount"] == 0.125
-        assert campaign.body["holdout"] == 0.2
-        assert {offer["discount"] for offer in session.scalars(select(Assignment.offer))} == {0.125}
+    campaign = scalar(database, select(Campaign))
+    assert (campaign.version, campaign.state, campaign.name) == (2, "draft", "June <!here>")
+    assert campaign.body["offers"][0]["discount"] == 0.125
+    assert campaign.body["holdout"] == 0.2
+    offers = scalars(database, select(Assignment.offer))
+    assert {offer["discount"] for offer in offers} == {0.125}
     assert "version 2" in message(database)
 
 
 @pytest.mark.parametrize(
-    ("typed", "says"),
+    "bad",
     [
-        ({"discount": "lots"}, "lots"),
-        ({"discount": "60"}, "margin"),
-        ({"discount": "0"}, "use 1 to 99"),
-        ({"name": 81 * "x"}, "1 to 80 characters"),
-        ({"holdout": "x"}, "write a number like 15"),
-        ({"holdout": "50"}, "hold-out"),
-        ({"expires": "soon"}, "soon"),
-        ({"expires": "0"}, "use 1 to 365"),
-        ({"copy": "Dear {nobody}"}, "{nobody}"),
-        ({"copy": ""}, "empty"),
-        ({"budget": "x"}, "12.50"),
-        ({"budget": "2000"}, "at most €1,000"),
-        ({"budget": "-1"}, "more than 0"),
-        ({"send_on": "tomorrow"}, "write it like"),
-        ({"amount": "x"}, "12.50"),
-        ({"amount": "5"}, "for no offer of this campaign"),
-        ({"min_order": "x"}, "12.50"),
-        ({"min_order": "40"}, "for no offer of this campaign"),
-        ({"send_on": "2001-01-01 09:00"}, "over already"),
+        {
+            "name": (81 * "x", "1 to 80 characters"),
+            "discount": ("lots", "'lots'"),
+            "holdout": ("50", "use 10 to 20"),
+            "expires": ("0", "use 1 to 365"),
+            "copy": ("Dear {nobody}", "{nobody}"),
+            "budget": ("2000", "at most €1,000"),
+            "send_on": ("tomorrow", "write it like"),
+            "amount": ("5", "for no offer of this campaign"),
+            "min_order": ("x", "12.50"),
+        },
+        {
+            "discount": ("60", "margin"),
+            "holdout": ("x", "write a number like 15"),
+            "expires": ("soon", "soon"),
+            "copy": ("", "empty"),
+            "budget": ("x", "12.50"),
+            "amount": ("x", "12.50"),
+            "min_order": ("40", "for no offer of this campaign"),
+            "send_on": ("2001-01-01 09:00", "over already"),
+        },
+        {"discount": ("0", "use 1 to 99"), "budget": ("-1", "more than 0")},
+        {"copy": ("", "empty")},
     ],
+    ids=["values", "more values", "numbers", "one"],
 )
-def test_bad_value_keeps_the_modal_open_with_a_message(workspace, database, draft, typed, says):
-    values = {"name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello"}
-    errors = refused_inputs(workspace, **values | typed)
-    assert set(errors) == set(typed)
-    assert says in next(iter(errors.values()))
-    assert scalar(database, select(Campaign.version)) == 1
-
-
-def test_modal_shows_all_errors_together_under_their_inputs(workspace, database, draft):
+def test_modal_shows_all_errors_together_under_their_inputs(workspace, database, draft, bad):
     """It showed one, and the next only after that one was put right."""
-    bad = {
-        "name": 81 * "x",
-        "discount": "lots",
-        "holdout": "50",
-        "expires": "0",
-        "copy": "Dear {nobody}",
-        "budget": "2000",
-        "send_on": "tomorrow",
-        "amount": "5",
-        "min_order": "x",
-    }
-    errors = refused_inputs(workspace, **bad)
+    good = {"name": "May", "discount": "10", "holdout": "15", "expires": "28", "copy": "Hello"}
+    errors = refused_inputs(workspace, **good | {name: typed for name, (typed, _) in bad.items()})
     assert {*errors} == {*bad}
-    assert "'lots'" in errors["discount"]
-    assert "use 10 to 20" in errors["holdout"]
+    assert [name for name, (_, says) in bad.items() if says not in errors[name]] == []
     assert scalar(database, select(Campaign.version)) == 1
 
 
@@ -193,14 +179,6 @@ def test_field_decides_about_the_input_else_the_first(
     assert errors == {shown_at: "The holdout and the budget do not fit."}
 
 
-@pytest.mark.parametrize("callback", [action_ids.REJECT_VIEW, action_ids.STOP_VIEW])
-def test_missing_reason_stays_in_the_modal_under_its_input(workspace, submitted, callback):
-    answer = fill(workspace, callback, "c7:1:C0CRM", LEAD, reason=" ")
-    errors = json.loads(answer.body)["errors"]
-    assert {*errors} == {"reason"}
-    assert "Say why" in errors["reason"]
-
-
 def test_other_edits_keep_the_terms_of_each_offer(workspace, database, settings, api):
     """The modal showed the first offer's terms and saved them for all offers."""
     drafted(database, settings, offers=SEVERAL)
@@ -208,13 +186,8 @@ def test_other_edits_keep_the_terms_of_each_offer(workspace, database, settings,
     view = opened(api)
     initial = stands(view)
     assert (initial["amount"], initial["min_order"], initial["discount"]) == (None, None, "8")
-    fill(
-        workspace,
-        action_ids.EDIT_VIEW,
-        view["private_metadata"],
-        ANALYST,
-        **{**initial, "name": "June"},
-    )
+    typed = initial | {"name": "June"}
+    fill(workspace, action_ids.EDIT_VIEW, view["private_metadata"], ANALYST, **typed)
     campaign = scalar(database, select(Campaign))
     assert (campaign.version, campaign.name) == (2, "June")
     assert [OfferLine(**line) for line in campaign.body["offers"]] == [*SEVERAL]
@@ -245,9 +218,8 @@ def test_offer_for_all_applies_to_every_customer_in_one_row(workspace, database,
         campaign = session.scalar(select(Campaign))
         stored = [OfferLine(**line) for line in campaign.body["offers"]]
         assert [line.rule for line in stored] == [line.rule for line in WITH_CALL]
-        assert {(line.action, line.discount, line.contact) for line in stored} == {
-            ("coupon", 0.12, None)
-        }
+        terms = {(line.action, line.discount, line.contact) for line in stored}
+        assert terms == {("coupon", 0.12, None)}
         (row,) = campaign_data(campaign)["offers"]
     assert (row["customers"], row["base"]) == (100, pytest.approx(40.4))
 
@@ -288,9 +260,8 @@ def test_second_concurrent_edit_keeps_the_typed_values(workspace, database, sett
     (reply,) = json.loads(second.body)["errors"].values()
     assert "has been edited since (it is at version 2)" in reply
     assert "Copy what you typed" in reply
-    with database.transaction() as session:
-        assert session.scalar(select(Campaign.body))["copy_text"] == "Hello from Ada {code}"
-        session.execute(update(Campaign).values(state="live"))
+    assert scalar(database, select(Campaign.body))["copy_text"] == "Hello from Ada {code}"
+    execute(database, update(Campaign).values(state="live"))
     late = fill(workspace, action_ids.EDIT_VIEW, "c7:2:C0CRM", ANALYST, "h3", **edit, copy="Hello")
     assert (late.status, late.body) == (200, "")  # there is nothing left to edit
     assert "already live" in api.wait("chat.postEphemeral")["text"]
@@ -336,11 +307,8 @@ def test_unknown_campaign_queues_nothing(workspace, database, command):
 
 def test_edit_command_changes_offer_and_send_time(workspace, database, draft):
     day = f"{clock.now() + timedelta(days=30):%Y-%m-%d}"
-    line = (
-        "campaign edit c7 --offer amount --amount 5 --min-order 40 --budget 500 "
-        f'--send-on "{day} 09:00"'
-    )
-    assert "version 2" in workspace.says(line)
+    line = f'--offer amount --amount 5 --min-order 40 --budget 500 --send-on "{day} 09:00"'
+    assert "version 2" in workspace.says(f"campaign edit c7 {line}")
     shown = workspace.says("campaign show c7", VIEWER)
     assert "€5 off orders from €40" in shown
     body = scalar(database, select(Campaign.body))

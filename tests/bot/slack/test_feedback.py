@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
+import pandas as pd
 import pytest
-from pydantic import SecretStr
 
 from retention import impressions
+from retention.churn.snapshots import Snapshot
+from retention.churn.training_set import TrainingSet, exclude_doubted_labels
 from retention.db.tables import Feedback
 from retention.errors import BadInput
 from retention.feedback import (
@@ -18,17 +21,13 @@ from retention.feedback import (
     summary,
 )
 from retention.privacy import pseudonym
+from retention.value import bgnbd, hidden_markov
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import ADMIN, ANALYST, LEAD, stored, words
+from tests.world import change, read
 from workers import action_ids
 
 VERSION, AS_OF = "churn-20171201-abc123", "2017-12-01T00:00:00+00:00"
-
-
-@pytest.fixture
-def settings(settings):
-    """Use a fixed key: with 1 of 170 keys the pseudonym of 42 contains "42"."""
-    return settings.model_copy(update={"secret_key": SecretStr("no pseudonym spells its id")})
 
 
 @pytest.fixture
@@ -90,9 +89,7 @@ def test_old_button_and_erased_customer_are_explained(workspace, database, api, 
     workspace.press(action_ids.FEEDBACK_USEFUL, "useful|old")
     assert "older version" in api.wait("response_url")["text"]
     workspace.press(action_ids.FEEDBACK_USEFUL, f"useful|0000-0000|{VERSION}|{AS_OF}", ADMIN)
-    until(
-        lambda: any("There is no customer" in reply["text"] for reply in api.named("response_url"))
-    )
+    until(lambda: "There is no customer" in api.named("response_url")[-1]["text"])
     assert rows(database) == []
 
 
@@ -114,21 +111,12 @@ def test_summary_counts_feedback_and_flags_doubted_labels(settings, database):
 
 
 def test_only_doubted_labels_are_left_out_of_training():
-    import numpy as np
-    import pandas as pd
-
-    from retention.churn.snapshots import Snapshot
-    from retention.churn.training_set import TrainingSet, exclude_doubted_labels
-    from retention.value import bgnbd, hidden_markov
-
     empty_model = hidden_markov.fit(np.zeros((0, 1), dtype=int), np.zeros(0, dtype=int))
 
     def snapshot(day):
         frame = pd.DataFrame({"customer_id": ["41", "42"], "recency_days": [1.0, 2.0]})
-        at = datetime(2017, day, 1, tzinfo=UTC)
-        return Snapshot(
-            at, frame, np.array([0.0, 1.0]), 2, bgnbd.BgNbd(1, 1, 1, 1), empty_model, None
-        )
+        at, labels = datetime(2017, day, 1, tzinfo=UTC), np.array([0.0, 1.0])
+        return Snapshot(at, frame, labels, 2, bgnbd.BgNbd(1, 1, 1, 1), empty_model, None)
 
     snapshots = (snapshot(11), snapshot(9), snapshot(8))
     cutoff = datetime(2017, 12, 1, tzinfo=UTC)
@@ -146,16 +134,10 @@ def test_only_doubted_labels_are_left_out_of_training():
 @pytest.fixture
 def displayed_list(settings, database) -> str:
     """Show a list and return the value of its first item."""
-    with database.transaction() as session:
-        impressions.store_list(
-            session,
-            "job1",
-            "42",
-            [{"item_id": "i<1>", "title": "Tea & <cake>", "source": "popular"}],
-            surface="recommend",
-            model_version="recommend-1",
-            at=datetime(2017, 12, 1, tzinfo=UTC),
-        )
+    items = [{"item_id": "i<1>", "title": "Tea & <cake>", "source": "popular"}]
+    made = {"surface": "recommend", "model_version": "recommend-1"}
+    made["at"] = datetime(2017, 12, 1, tzinfo=UTC)
+    change(database, impressions.store_list, "job1", "42", items, **made)
     return f"job1|{pseudonym(settings.key, '42')}|1"
 
 
@@ -171,15 +153,13 @@ def test_item_feedback_stores_model_and_position_and_can_change(
     (row,) = until(lambda: rows(database))
     values = (row.customer_id, row.item_id, row.position, row.model_version, row.verdict)
     assert values == ("42", "i<1>", 1, "recommend-1", "wrong")
-    with database.reading() as session:
-        assert refused_items(item_feedback(session)) == {"42": {"i<1>"}}
+    assert refused_items(read(database, item_feedback)) == {"42": {"i<1>"}}
     reply = api.wait("response_url")["text"]
     assert "Tea &amp; &lt;cake&gt;" in reply
     assert "42" not in reply
     of_item(workspace, f"useful|{displayed_list}", at="7.2")
     until(lambda: [row for row in rows(database) if row.verdict == "useful"])
-    with database.reading() as session:
-        assert refused_items(item_feedback(session)) == {}
+    assert refused_items(read(database, item_feedback)) == {}
 
 
 def test_item_feedback_without_its_list_is_explained(workspace, database, api, displayed_list):

@@ -3,13 +3,14 @@
 import json
 
 import pytest
-from sqlalchemy import select
 
 from bot.commands.parsing import parse
+from bot.commands.reports import replace_schedule
 from retention import clock
-from retention.db.tables import Audit, RoleGrant, Schedule
+from retention.db.tables import Alert, Audience, Audit, RoleGrant, Schedule
 from retention.text import use_language
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, VIEWER, stored, words
+from tests.world import add, change, read
 from workers import action_ids, languages, user_roles
 from workers.delivery import outbox
 from workers.tasks.interface import Post
@@ -29,37 +30,34 @@ def members(api):
     return report
 
 
-def role_of(database, settings, user):
-    with database.reading() as session:
-        return user_roles.role_of(session, user)
+def role_of(database, user):
+    return read(database, user_roles.role_of, user)
 
 
 def test_members_get_the_role_of_their_group(workspace, database, settings, members):
     workspace.run(f"role grant &lt;!subteam^{GROUP}|@stores&gt; analyst", ADMIN)
-    assert role_of(database, settings, VIEWER) == "analyst"
-    assert role_of(database, settings, "U0OTHER") == "viewer"
+    assert role_of(database, VIEWER) == "analyst"
+    assert role_of(database, "U0OTHER") == "viewer"
     workspace.run("sweep", VIEWER)
     listed = workspace.says("role", ADMIN)
     assert f"<!subteam^{GROUP}>" in listed
     assert "U0NEW" not in listed
-    with database.reading() as session:
-        assert GROUP in session.scalars(select(Audit.subject)).all()
+    assert GROUP in [entry.subject for entry in stored(database, Audit)]
 
 
 def test_own_role_counts_before_that_of_a_group(workspace, database, settings, members):
     members(LEAD, VIEWER)
     workspace.run(f"role grant {GROUP} analyst", ADMIN)
-    assert role_of(database, settings, LEAD) == "approver"
+    assert role_of(database, LEAD) == "approver"
     workspace.run(f"role grant {VIEWER} viewer", ADMIN)
-    assert role_of(database, settings, VIEWER) == "viewer"
+    assert role_of(database, VIEWER) == "viewer"
 
 
 def test_member_who_left_the_group_loses_its_role(workspace, database, settings, members):
     workspace.run(f"role grant {GROUP} analyst", ADMIN)
-    with database.transaction() as session:
-        grant_to_members(session, {GROUP: ["U0NEW"]})
-    assert role_of(database, settings, VIEWER) == "viewer"
-    assert role_of(database, settings, "U0NEW") == "analyst"
+    change(database, grant_to_members, {GROUP: ["U0NEW"]})
+    assert role_of(database, VIEWER) == "viewer"
+    assert role_of(database, "U0NEW") == "analyst"
 
 
 def test_highest_role_of_several_groups_counts(database, settings):
@@ -78,19 +76,15 @@ def test_unreadable_group_gets_no_role(workspace, database, api, error):
     api.answers["usergroups.users.list"] = {"ok": False, "error": error}
     reply = workspace.run(f"role grant {GROUP} admin", ADMIN)["text"]
     assert "usergroups:read" in reply or error in reply
-    with database.reading() as session:
-        assert session.get(RoleGrant, ("local", GROUP)) is None
+    assert not stored(database, RoleGrant, RoleGrant.user_id == GROUP)
 
 
 def test_home_shows_and_changes_audiences_alerts_and_schedules(workspace, database, settings):
-    from retention.db.tables import Alert, Audience
-
     workspace.run('schedule add "sweep --tier high" --every "mon 09:00"')
     audience = {"expression": "risk >= medium", "saved_by": ANALYST, "customers": 41}
     alert = {"condition": "risk >= high", "channel": CHANNEL, "created_by": ANALYST}
-    with database.transaction() as session:
-        session.add(Audience(name="lapsing", counted_as_of=clock.now(), **audience))
-        session.add(Alert(name="vip-risk", **alert))
+    lapsing = Audience(name="lapsing", counted_as_of=clock.now(), **audience)
+    add(database, lapsing, Alert(name="vip-risk", **alert))
     for user, sees in ((ANALYST, True), (VIEWER, False)):
         view = workspace.open_home(user)
         shown = words(view["blocks"])
@@ -154,11 +148,8 @@ def test_digest_settings_are_stored_for_their_channel(workspace, database, api):
 
 
 def test_typed_schedule_keeps_the_chosen_sections(workspace, database, settings):
-    with database.transaction() as session:
-        from bot.commands.reports import replace_schedule
-
-        plan = {"channel": CHANNEL, "day": "monday", "at": "09:00", "timezone": "UTC"}
-        replace_schedule(session, **plan, user=ANALYST, args={"sections": ["data"]})
+    plan = {"channel": CHANNEL, "day": "monday", "at": "09:00", "timezone": "UTC"}
+    change(database, replace_schedule, **plan, user=ANALYST, args={"sections": ["data"]})
     workspace.run("digest schedule --at 10:00")
     (row,) = stored(database, Schedule, Schedule.active)
     assert (row.at, row.args) == ("10:00", {"sections": ["data"]})
@@ -167,16 +158,14 @@ def test_typed_schedule_keeps_the_chosen_sections(workspace, database, settings)
 def test_person_channel_and_workspace_have_languages(workspace, database, settings):
     workspace.run("language en-XA --for workspace", ADMIN)
     workspace.run("language en --for channel", ANALYST)
-    with database.reading() as session:
-        assert languages.of(session, "C0OTHER") == "en-XA"
-        assert languages.of(session, ANALYST, CHANNEL) == "en"
+    assert read(database, languages.of, "C0OTHER") == "en-XA"
+    assert read(database, languages.of, ANALYST, CHANNEL) == "en"
     assert "you need admin" in workspace.run("language en --for workspace", VIEWER)["text"]
     assert "did you mean" in workspace.run("language en-X", VIEWER)["text"]
 
 
 def test_answers_are_in_the_language_of_the_person(workspace, database, settings):
-    with database.transaction() as session:
-        languages.choose(session, VIEWER, "en-XA")
+    change(database, languages.choose, VIEWER, "en-XA")
     assert workspace.run("status", VIEWER)["text"].startswith("⟦")
     assert not workspace.run("status", ANALYST)["text"].startswith("⟦")
 
@@ -189,8 +178,7 @@ def test_reply_to_a_choice_is_in_the_chosen_language(workspace):
 def test_language_is_chosen_by_its_name(workspace, database, settings):
     for name, code in (("Chinese", "zh"), ("English", "en"), ("中文", "zh"), ("英语", "en")):
         workspace.run(f"language {name}", VIEWER)
-        with database.reading() as session:
-            assert languages.of(session, VIEWER) == code
+        assert read(database, languages.of, VIEWER) == code
     assert "English (en)" in workspace.run("language", VIEWER)["text"]
     refused = workspace.run("language klingon", VIEWER)["text"]
     assert "English (en), 中文 (zh)" in refused
@@ -203,8 +191,7 @@ def test_messages_of_a_job_are_in_the_language_of_the_channel(database, settings
         for channel in ("C0ZH", "C0EN"):
             post = Post("job/refused", {"sentence": "No."}, key=channel)
             outbox.put(session, post, default_channel=channel)
-    with database.reading() as session:
-        rows = {row.key: row.payload["text"] for row in session.query(outbox.Outbox)}
+    rows = {row.key: row.payload["text"] for row in stored(database, outbox.Outbox)}
     assert rows["C0ZH"].startswith("⟦")
     assert not rows["C0EN"].startswith("⟦")
 

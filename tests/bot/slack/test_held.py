@@ -1,7 +1,7 @@
 """Test held sends of a campaign: listed without names, released by an approver."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import update
 
 from retention import clock
 from retention.db.tables import Audit, Outbox, Send
@@ -9,6 +9,7 @@ from retention.outreach import send_summary
 from tests.bot.wire import ANALYST, LEAD, VIEWER, stored, words
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.test_run import Scripted
+from tests.world import execute, read
 
 
 @pytest.fixture
@@ -21,9 +22,7 @@ def held(database, settings):
     """A live campaign of nine sends, two with an unknown outcome, and its sender."""
     clock.configure(fixed=live_campaigns.NOW)
     campaign = live_campaigns.start_campaign(database, settings, 10)
-    with database.transaction() as session:
-        for send in session.scalars(select(Send)):
-            send.channel = "email"
+    execute(database, update(Send).values(channel="email"))
 
     def run(**says: str) -> Scripted:
         adapter = Scripted(**says)
@@ -68,8 +67,7 @@ def _line(database) -> str:
 
 
 def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, settings):
-    with database.reading() as session:
-        first, second = send_summary.held_sends(session, "c1")
+    first, second = read(database, send_summary.held_sends, "c1")
     reply = workspace.says(f"campaign release c1 sent --copy {first.id}", LEAD)
     assert "1 held copy counts as sent" in reply
     assert "8 copies sent, 1 held" in _line(database)
@@ -78,10 +76,9 @@ def test_held_send_can_count_as_sent_and_as_contact(workspace, held, database, s
     assert (states["k2"], states["k5"]) == ("sent", "held")
     again = workspace.says(f"campaign release c1 sent --copy {first.id}", LEAD)
     assert f"Copy {first.id} of campaign 'May' is not held" in again
-    with database.reading() as session:
-        now = live_campaigns.NOW
-        assert {"k2", "k5"} <= send_summary.customers_with_sends(session, settings.team_id, now)
-        assert [send.id for send in send_summary.held_sends(session, "c1")] == [second.id]
+    at = (settings.team_id, live_campaigns.NOW)
+    assert {"k2", "k5"} <= read(database, send_summary.customers_with_sends, *at)
+    assert [send.id for send in read(database, send_summary.held_sends, "c1")] == [second.id]
 
 
 def test_ended_campaign_sends_nothing_again(workspace, held, database):

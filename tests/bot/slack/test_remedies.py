@@ -1,48 +1,26 @@
 """Test the buttons that widen a draft or make its offer cheaper."""
 
-import pytest
+from sqlalchemy import select
 
-from retention.campaigns.lifecycle.spec import Body, OfferLine, Prior
+from retention.campaigns.lifecycle.spec import Body, Prior
 from retention.db.tables import Campaign
 from tests.bot.campaign import drafted, message
 from tests.bot.slack.test_slash import all_jobs, until
 from tests.bot.wire import ANALYST
+from tests.retention.campaigns.samples import a_line
+from tests.world import scalar
 from workers import action_ids
 
 WIDER = {"tier": "medium", "customers": 532, "profit": 40.0, "learnable": True}
-COSTLY = {
-    "offers": (
-        OfferLine(
-            rule="High risk",
-            action="coupon",
-            discount=0.2,
-            customers=100,
-            sales=5000.0,
-            base_sales=2000.0,
-            base=40.0,
-        ),
-    ),
-    "prior": Prior(mean=0.1, sd=0.02),
-    "redemption": 0.9,
-}
+COSTLY = {"offers": (a_line(discount=0.2),), "prior": Prior(mean=0.1, sd=0.02), "redemption": 0.9}
 
 
 def body_of(database) -> Body:
-    with database.reading() as session:
-        return Body.model_validate(session.get_one(Campaign, "c7").body)
+    return Body.model_validate(scalar(database, select(Campaign.body)))
 
 
-@pytest.fixture
-def small(database, settings) -> str:
-    return drafted(database, settings, wider=WIDER)
-
-
-@pytest.fixture
-def costly(database, settings) -> str:
-    return drafted(database, settings, **COSTLY)
-
-
-def test_small_draft_says_so_first_and_widens_by_a_job(workspace, database, small, api):
+def test_small_draft_says_so_first_and_widens_by_a_job(workspace, database, settings, api):
+    small = drafted(database, settings, wider=WIDER)
     shown = message(database)
     assert "Too small to measure" in shown
     assert shown.index("Too small to measure") < shown.index("Audience")
@@ -57,7 +35,8 @@ def test_small_draft_says_so_first_and_widens_by_a_job(workspace, database, smal
     assert len(all_jobs(database)) == 1
 
 
-def test_losing_draft_says_so_first_and_gets_a_cheaper_offer(workspace, database, costly):
+def test_losing_draft_says_so_first_and_gets_a_cheaper_offer(workspace, database, settings):
+    costly = drafted(database, settings, **COSTLY)
     assert "Expected to lose" in message(database)
     assert "Choose a cheaper offer" in message(database)
     workspace.press(action_ids.CHEAPER_CAMPAIGN, f"{costly}:1", ANALYST)

@@ -8,14 +8,14 @@ from bot.terminal import run
 from retention.db.tables import Job, Schedule
 from tests.bot.wire import ANALYST, CHANNEL, LEAD, VIEWER, stored, words
 from tests.workers.harness import wait
+from tests.world import read
 from workers import action_ids
 from workers.schedule import schedule_changes
 from workers.tasks import runner
 
 
 def listed(database, settings) -> list[dict]:
-    with database.reading() as session:
-        return schedule_changes.summaries(session)
+    return read(database, schedule_changes.summaries)
 
 
 def test_commands_are_scheduled_with_their_options(workspace, database, settings):
@@ -60,9 +60,8 @@ def test_viewer_sees_schedules_but_changes_none(workspace, database, settings):
     assert "Mondays" in words(seen["blocks"])
     assert action_ids.SCHEDULE_MENU not in json.dumps(seen)
     assert action_ids.SCHEDULE_MENU in json.dumps(workspace.run("schedule list"))
-    workspace.press(
-        action_ids.SCHEDULE_MENU, f"delete|{listed(database, settings)[0]['number']}", VIEWER
-    )
+    (row,) = listed(database, settings)
+    workspace.press(action_ids.SCHEDULE_MENU, f"delete|{row['number']}", VIEWER)
     workspace.api.wait("response_url")
     assert len(listed(database, settings)) == 1
 

@@ -65,7 +65,7 @@ def test_a_report_is_one_json_object_or_text(home, cli, command):
         (["swep"], "did you mean `retention sweep`?"),
         (
             ["campaign", "edit", "c1", "--name", "May \udcff"],
-            "'May \ufffd' holds bytes that are no text",
+            "'May \ufffd' holds bytes that are no",
         ),
         (["campaign", "edit", "c1", "--name=May \udcff"], "write it in UTF-8"),
         (["sweep", "--teir", "high"], "did you mean --tier?"),
@@ -77,23 +77,14 @@ def test_a_report_is_one_json_object_or_text(home, cli, command):
         (["import", "events", "nowhere.csv"], "there is no such file"),
         (["import", "evnts", "x.csv"], "Did you mean events?"),
         (["digest", "schedule"], "--channel is missing"),
-        (
-            ["digest", "schedule", "--channel", "#crm"],
-            "'#crm', which is no channel's id; give one like C0123ABCD",
-        ),
-        (
-            ["retrain", "churn", "--tune", "1h", "--queue"],
-            "run `retention retrain` in a terminal without --queue",
-        ),
+        (["digest", "schedule", "--channel", "#crm"], "no channel's id; give one like C0123ABCD"),
+        (["retrain", "churn", "--tune", "1h", "--queue"], "run `retention retrain` in a terminal"),
         (["retrain", "--as", "U0SOMEBODY"], "Your role is viewer"),
         (["role", "grant", "U0A", "emperor"], "none of viewer, analyst, approver, admin"),
         (["sweep", "--csv", "nowhere/x.csv"], "--csv: 'nowhere/x.csv' cannot be written"),
         (["models", "card", "--html", "."], "--html: '.' is a folder"),
         *(
-            (
-                [*typed, option, value],
-                f"{option}: '{value}' is not a number of days from 1 to 3,650",
-            )
+            ([*typed, option, value], f"{option}: '{value}' is not a number of days from 1 to")
             for typed in (["retrain"], ["evaluate", "churn", "--cutoff", "2017-10-02"])
             for option in ("--horizon", "--active-within")
             for value in ("0d", "9999d")
@@ -148,11 +139,8 @@ def test_full_disk_is_named(home, cli, monkeypatch):
         raise duckdb.IOException('IO Error: Could not write file "x": No space left on device')
 
     monkeypatch.setattr("workers.queue.jobs.recent", full)
-    says = (
-        "The disk of the server is full, so nothing was saved. "
-        f"The operator must free space in {home}; then try again."
-    )
-    assert cli.error("jobs", 1).strip() == says
+    says = f"is full, so nothing was saved. The operator must free space in {home}; then try again."
+    assert cli.error("jobs", 1).strip() == f"The disk of the server {says}"
 
 
 def test_new_database_gets_the_lakes_customers_on_upgrade(home, cli, monkeypatch, tmp_path):
@@ -190,11 +178,15 @@ def test_roles_and_digests_from_the_terminal(home, cli):
     assert (schedule.channel, schedule.created_by) == ("C0CRM", "U0ANA")
 
 
-def test_queue_option_queues_a_job(home, cli):
-    reply = cli.json("sweep --queue")
+def test_queue_option_queues_a_job_and_names_the_system_user(home, cli, monkeypatch):
+    monkeypatch.setenv("USER", "somebody")  # anybody can set it
+    cli.text("role grant U0ANA analyst")
+    reply = cli.json("sweep --queue --as U0ANA")
     (job,) = stored(Job)
     assert reply == {"job": job.id, "kind": "sweep", "state": "queued", "queue_away": True}
-    assert (job.channel, job.requested_by) == (None, "operator")
+    assert (job.channel, job.requested_by) == (None, "U0ANA")
+    (entry,) = [row for row in stored(Audit) if row.action == "job.queue"]
+    assert entry.details["system_user"] == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_help_needs_no_installation(home, cli):
@@ -217,15 +209,17 @@ def test_sweep_prints_the_result_and_writes_the_cohort(shop_home, cli, tmp_path)
     written, listed = ([row["customer_id"] for row in part] for part in (rows, reply["cohort"]))
     assert written == listed
     assert "customer" in printed("sweep", reply, shop_home.settings)
+    assert cli.json("data")
+    cli.text("data")
 
 
-@pytest.mark.parametrize(("options", "rows"), [("", 20), ("--top 40", 40)])
-def test_terminal_prints_as_many_customers_as_asked(shop_home, cli, options, rows):
-    lines = cli.text(f"sweep --tier low {options}").splitlines()
-    customers = [line for line in lines if line.startswith("  c0")]
-    assert len(customers) == rows
-    assert all(re.search(r" (high|medium|low) +\S+ +[A-Z0-9]", line) for line in customers)
-    assert "more (--top N prints N customers" in lines[-1]
+def test_terminal_prints_as_many_customers_as_asked(shop_home, cli):
+    for options, rows in (("", 20), ("--top 40", 40)):
+        lines = cli.text(f"sweep --tier low {options}").splitlines()
+        customers = [line for line in lines if line.startswith("  c0")]
+        assert len(customers) == rows
+        assert all(re.search(r" (high|medium|low) +\S+ +[A-Z0-9]", line) for line in customers)
+        assert "more (--top N prints N customers" in lines[-1]
 
 
 @pytest.mark.nightly
@@ -237,19 +231,13 @@ def test_score_of_one_customer(shop_home, cli):
         assert customer in cli.text(f"{command} {customer}")
 
 
-def test_campaign_draft_and_state_are_printed_as_text(shop_home, cli):
-    """The draft was stored, but its message needed a mention, so the command failed."""
-    assert "Spring" in (result := cli.text("campaign draft --tier low --name Spring"))
-    (drafted,) = stored(Campaign)
-    assert drafted.id in result
-    assert f"Spring ({drafted.id}, version 1): draft" in cli.text(f"campaign show {drafted.id}")
-
-
-def test_terminal_approves_in_a_demo_home_only(shop_home, cli):
+def test_terminal_prints_a_draft_and_approves_it_in_a_demo_home_only(shop_home, cli):
     """One person approved their own campaign under another name."""
     cli.text("role grant U0LEAD approver")
-    cli.text("campaign draft --tier low --name Spring")
+    reply = cli.text("campaign draft --tier low --name Spring")
     (drafted,) = stored(Campaign)
+    assert [part for part in ("Spring", drafted.id) if part not in reply] == []
+    assert f"Spring ({drafted.id}, version 1): draft" in cli.text(f"campaign show {drafted.id}")
     cli.text(f"campaign submit {drafted.id} --as U0LEAD")
     approve = f"campaign approve {drafted.id} --as U0LEAD"
     assert "Approvals happen in Slack only" in cli.error(approve)
@@ -263,19 +251,6 @@ def test_terminal_approves_in_a_demo_home_only(shop_home, cli):
     assert users["campaign.submit", "U0LEAD"] == system_user
     assert users["campaign.approve", "U0LEAD"] == system_user
     assert f"typed by {system_user} in the terminal" in cli.text(f"campaign show {drafted.id}")
-
-
-def test_queued_command_names_the_system_user(home, cli, monkeypatch):
-    monkeypatch.setenv("USER", "somebody")  # anybody can set it
-    cli.text("role grant U0ANA analyst")
-    cli.text("sweep --queue --as U0ANA")
-    (entry,) = [row for row in stored(Audit) if row.action == "job.queue"]
-    assert entry.details["system_user"] == pwd.getpwuid(os.getuid()).pw_name
-
-
-def test_data_command_reports_quality(shop_home, cli):
-    assert cli.json("data")
-    cli.text("data")
 
 
 def test_control_characters_of_data_are_not_printed(settings):
