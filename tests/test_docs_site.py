@@ -16,16 +16,20 @@ LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link
 NOT_LOADED = {"canonical", "next", "prev"}  # links that a browser only notes
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    build = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
-        cwd=ROOT,
+def _build(folder, *options):
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", *options],
+        cwd=folder,
         env={"PATH": "", "PYTHONPATH": ":".join(sys.path), "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
     )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    build = _build(ROOT, "--strict", "--site-dir", folder)
     assert build.returncode == 0, build.stdout + build.stderr
     return folder
 
@@ -78,24 +82,13 @@ def test_every_name_of_the_library_has_a_section(site):
 
 @pytest.mark.nightly
 def test_wrong_link_fails_the_build(tmp_path):
-    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nplugins:")[0]
-    rules = (
-        "validation:"
-        + (ROOT / "mkdocs.yml")
-        .read_text(encoding="utf-8")
-        .partition("\nvalidation:")[2]
-        .partition("\nnav:")[0]
-    )
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    config = text.partition("\nplugins:")[0]
+    rules = text.partition("\nvalidation:")[2].partition("\nnav:")[0]
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "index.md").write_text("# A\n\n[b](index.md#nowhere)\n")
-    (tmp_path / "mkdocs.yml").write_text(f"{config}\n{rules}\n")
-    build = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build"],
-        cwd=tmp_path,
-        env={"PATH": "", "PYTHONPATH": ":".join(sys.path), "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-    )
+    (tmp_path / "mkdocs.yml").write_text(f"{config}\nvalidation:{rules}\n")
+    build = _build(tmp_path)
     assert build.returncode != 0
     assert "nowhere" in build.stderr
 
