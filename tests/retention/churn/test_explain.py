@@ -1,5 +1,6 @@
 """Tests of counterfactuals, LIME and reasons."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -36,30 +37,28 @@ def people(shop):
 def test_counterfactual_holds_once_the_order_is_imported(tmp_path, shop, trained):
     """Import the order into a separate shop and score again."""
     scores = score(trained, shop.lake, shop.end)[0].set_index("customer_id")
-    change_by_customer = {}
     for customer in scores.index[scores.churn_probability.between(0.2, 0.5)]:
         changes = explain(trained, shop.lake, shop.end, customer, tier_of=tier_of).counterfactuals
+        change = changes[-1] if changes else None
+        # not at the very edge of its tier
         if (
-            changes
-            and changes[-1].orders == 1
-            and tier_of(changes[-1].churn_probability + 0.02) == changes[-1].tier
-        ):  # not at the very edge of its tier
-            change_by_customer[customer] = changes[-1]
+            change
+            and change.orders == 1
+            and tier_of(change.churn_probability + 0.02) == change.tier
+        ):
             break
-    assert change_by_customer
+    else:
+        pytest.fail("no customer has a counterfactual of one order")
     other = tiny.build(tmp_path / "home")
     events = tiny.frames()["events"]
-    for customer, change in change_by_customer.items():
-        mine = events[(events.customer_id == customer) & (events.event_type == "purchase")]
-        last = mine[mine.order_id == mine.sort_values("occurred_at").order_id.iloc[-1]]
-        at = shop.end - timedelta(days=change.within_days + 0.5 if change.within_days else 1e-3)
-        tiny.add(other, last.assign(order_id="new", occurred_at=at))
-    again = score(trained, other.lake, shop.end)[0].set_index("customer_id")
-    for customer, change in change_by_customer.items():
-        assert tier_of(scores.churn_probability[customer]) != change.tier
-        assert tier_of(again.churn_probability[customer]) == change.tier
-        expected = pytest.approx(change.churn_probability, abs=0.02)
-        assert again.churn_probability[customer] == expected
+    mine = events[(events.customer_id == customer) & (events.event_type == "purchase")]
+    last = mine[mine.order_id == mine.sort_values("occurred_at").order_id.iloc[-1]]
+    at = shop.end - timedelta(days=change.within_days + 0.5 if change.within_days else 1e-3)
+    tiny.add(other, last.assign(order_id="new", occurred_at=at))
+    again = score(trained, other.lake, shop.end)[0].set_index("customer_id").churn_probability
+    assert tier_of(scores.churn_probability[customer]) != change.tier
+    assert tier_of(again[customer]) == change.tier
+    assert again[customer] == pytest.approx(change.churn_probability, abs=0.02)
 
 
 def test_unchanged_copy_equals_the_customer(shop, people):
@@ -120,8 +119,6 @@ class Linear(estimators.LogOdds):
 
 
 def test_lime_recovers_a_linear_model_with_full_fidelity(trained):
-    from dataclasses import replace
-
     rng = np.random.default_rng(1)
     columns = ("recency_days", "orders_all", "tenure_days")
     linear = replace(trained, model=Linear([1]), columns=columns, reference=np.zeros(3))
@@ -139,8 +136,6 @@ def test_lime_recovers_a_linear_model_with_full_fidelity(trained):
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", ["tree", "boosting"])
 def test_lime_fidelity_is_bounded_and_reproducible(shop, people, trained, name):
-    from dataclasses import replace
-
     X = people.matrix(trained.columns)
     y = (people.frame.recency_days > 14).to_numpy(dtype=float)
     model = replace(trained, model=fitted(name, X, y), estimator=name)
@@ -165,22 +160,10 @@ def told(row, typical=None, **weights) -> list[dict]:
 
 
 def test_reasons_show_the_typical_amount():
-    own = {
-        "orders_1h": 0.0,
-        "orders_2h": 8.0,
-        "orders_4h": 20.0,
-        "orders_all": 30.0,
-        "weekend_share": 0.14,
-        "tenure_days": 40.2,
-        "online_share": np.nan,
-    }
-    typical = {
-        "orders_1h": 3.0,
-        "orders_2h": 7.0,
-        "orders_4h": 12.0,
-        "weekend_share": 0.31,
-        "tenure_days": 40.9,
-    }
+    own = {"orders_1h": 0.0, "orders_2h": 8.0, "orders_4h": 20.0, "orders_all": 30.0}
+    own |= {"weekend_share": 0.14, "tenure_days": 40.2, "online_share": np.nan}
+    typical = {"orders_1h": 3.0, "orders_2h": 7.0, "orders_4h": 12.0}
+    typical |= {"weekend_share": 0.31, "tenure_days": 40.9}
 
     def texts(**weight: float) -> list[str]:
         return [reason["text"] for reason in told(own, typical, **weight)]
@@ -196,28 +179,22 @@ def test_reasons_show_the_typical_amount():
 
 
 @pytest.mark.parametrize(
-    ("faster", "weight", "change"), [(0.57, 0.9, "43% slower"), (1.3, -0.9, "30% faster")]
-)
-def test_season_reason_states_the_change_in_orders(faster, weight, change):
-    row = {"season_ahead": np.log(faster), "season_alone": np.log(faster)}
-    (reason,) = told(row, season=weight)
-    text = f"the time of the year: repeat orders come {change} than in the 28 days before"
-    assert reason["text"] == text
-
-
-@pytest.mark.parametrize(
-    ("faster", "alone", "weight"),
+    ("faster", "alone", "weight", "change"),
     [
-        (1.3, 1.3, 0.9),  # the season says the contrary
-        (0.97, 0.97, 0.9),
-        (5.5, 1.3, -0.9),  # growth
-        (5.5, 0.7, -0.9),
+        (0.57, 0.57, 0.9, "43% slower"),
+        (1.3, 1.3, -0.9, "30% faster"),
+        (1.3, 1.3, 0.9, None),  # the season says the contrary
+        (0.97, 0.97, 0.9, None),
+        (5.5, 1.3, -0.9, None),  # growth
+        (5.5, 0.7, -0.9, None),
     ],
 )
-def test_growth_is_no_season(faster, alone, weight):
+def test_season_reason_states_its_own_change_in_orders(faster, alone, weight, change):
     row = {"season_ahead": np.log(faster), "season_alone": np.log(alone)}
-    assert told(row, season=weight) == []
-    assert clauses_of(facts.Customer(row, {}, 28), {"season": weight}) == ()
+    text = f"the time of the year: repeat orders come {change} than in the 28 days before"
+    expected = [text] if change else []
+    assert [reason["text"] for reason in told(row, season=weight)] == expected
+    assert len(clauses_of(facts.Customer(row, {}, 28), {"season": weight})) == len(expected)
 
 
 def test_season_is_the_last_reason():
@@ -270,6 +247,62 @@ def test_group_without_a_supporting_fact_gives_no_reason():
         "weight": 0.3,
         "direction": "raises",
     }
+
+
+NUMBERS = {"days": 43, "usual": 2, "longest": 60, "typical": 9, "now": 1, "before": 4} | {
+    "overdue": 1,
+    "items": 4,
+}
+FACTS = {
+    "silent": "no order for 43 days, usually every 2 days",
+    "only_order": "no order for 43 days since the only one (typical for the shop: 9 days)",
+    "within_pauses": "no order for 43 days; earlier pauses lasted up to 60",
+    "recent": "last order 43 days ago (typical for the shop: 9 days)",
+    "orders_change": "1 order in the last 43 days, 4 in the 43 before",
+    "spend_change": "spent 1 in the last 43 days, 4 in the 43 before",
+    "overdue_items": "1 of 4 items bought regularly should have been bought again by now",
+    "no_regular_item": "no item bought regularly in the last 43 days",
+}
+AMOUNTS = {
+    "orders_1h": "2 orders in the last 7 days",
+    "orders_2h": "2 orders in the last 14 days",
+    "orders_4h": "2 orders in the last 28 days",
+    "orders_all": "2 orders ever",
+    "spend_2h": "spent 2 in the last 14 days",
+    "spend_all": "spent 2 ever",
+    "basket_mean": "spends 2 per order",
+    "discount_share": "200% off on average in the last 28 days",
+    "redemptions_4h": "2 coupons redeemed in the last 28 days",
+    "items_4h": "2 different items in the last 28 days",
+    "lines_per_order": "2.0 lines per order in the last 28 days",
+    "weekend_share": "200% of the orders at weekends",
+    "weekday_share": "200% of the orders on their favourite day of the week",
+    "tenure_days": "a customer for 2 days",
+    "regular_items": "2 items bought regularly in the last 28 days",
+    "returns_4h": "2 returns in the last 28 days",
+    "online_share": "200% of the orders online",
+    "channels": "ordered through 2 channels",
+    "views_1h": "2 page views in the last 7 days",
+    "carts_1h": "2 items put into the cart in the last 7 days",
+    "emails_1h": "2 e-mails opened or clicked in the last 7 days",
+    "campaigns_4h": "2 campaigns received in the last 28 days",
+    "rating_mean": "rates 2.0 on average",
+    "support_4h": "2 contacts with support in the last 28 days",
+}
+
+
+def test_facts_and_amounts_are_told_with_their_numbers_and_windows():
+    assert {code: facts.fact_text(code, NUMBERS) for code in FACTS} == FACTS
+    gap = facts.fact_text("last_gap", {"last": 30, "usual": 7})
+    assert gap == "30 days between the last two orders, usually 7"
+    new = facts.fact_text("only_order_recent", {"days": 0, "typical": 9})
+    assert new == "the only order is less than a day old (typical for the shop: 9 days)"
+    assert {name: amount.text_of(2.0, 3.0, 7) for name, amount in facts.AMOUNT_OF.items()} == {
+        name: f"{text} (typical for the shop: {facts.AMOUNT_OF[name].number(3.0)})"
+        for name, text in AMOUNTS.items()
+    }
+    more = {name for name, amount in facts.AMOUNT_OF.items() if amount.more_raises}
+    assert more == {"returns_4h", "support_4h"}
 
 
 SEVERAL = "several small signs together, none of which stands out"

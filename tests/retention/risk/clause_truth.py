@@ -1,11 +1,76 @@
-"""Check the numbers of a clause against features recomputed from raw rows."""
+"""Check the numbers of a clause or reason against features recomputed from raw rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from retention.churn.explaining import facts
 from retention.churn.explaining.clauses import Clause
 from retention.churn.explaining.facts import AMOUNT_OF
+from retention.templating import RAISES, count, percent
+
+
+@dataclass(frozen=True)
+class RawFacts:
+    """Recomputed features of the typical and of the active customers, and the shop's churn rate."""
+
+    typical: pd.Series
+    active: pd.DataFrame
+    churn_rate: float
+    horizon: int
+
+    def check_reason(self, reason: dict[str, Any], row: pd.Series) -> None:
+        """Assert that a reason is among those that the raw rows support, with true numbers."""
+        raises, text = reason["direction"] == RAISES, reason["text"]
+        if reason["feature"] == "season" or text in self._of_the_shop(row, raises):
+            return
+        clauses = dict(self._stated(reason, row))
+        assert text in clauses, (text, [*clauses])
+        check(clauses[text], row, self.horizon)
+
+    def _stated(self, reason: dict[str, Any], row: pd.Series) -> Iterator[tuple[str, Clause]]:
+        """Yield the reasons that a group has in a direction, in words and as clauses."""
+        group, direction = reason["feature"], reason["direction"]
+        customer = facts.Customer(row, self.typical, self.horizon)
+        for fact in facts.FACTS:
+            if group in fact.groups and (stated := fact.state(customer, direction == RAISES)):
+                yield facts.fact_text(*stated), Clause(*stated, (group,), 0.0, direction)
+        for amount in facts.supporting_amounts(group, customer, direction == RAISES):
+            values = {"amount": row[amount.column], "typical": self.typical[amount.column]}
+            clause = Clause(amount.column, values, (group,), 0.0, direction)
+            yield amount.text(customer), clause
+
+    def _of_the_shop(self, row: pd.Series, raises: bool) -> set[str]:
+        """Return the reasons that compare a customer with all others, or tell of the shop alone."""
+        silence, orders, others = row.recency_days, row.orders_all, self.active
+        longer, later = (
+            (others.recency_days < silence).mean(),
+            (others.recency_days > silence).mean(),
+        )
+        more, fewer = (others.orders_all > orders).mean(), (others.orders_all < orders).mean()
+        days, ordered, h = facts.days_text(silence), count(orders, "order"), self.horizon
+        churned, returned = percent(self.churn_rate), percent(1 - self.churn_rate)
+        active = "of the active customers"
+        texts = (
+            (True, 1, f"no order for {days}"),
+            (True, 1, f"{churned} of the shop's customers place no order within {h} days"),
+            (True, longer, f"no order for {days}, longer than {percent(longer)} {active}"),
+            (True, more, f"{ordered} ever, and {percent(more)} {active} have more"),
+            (False, 1, f"last order {days} ago"),
+            (False, 1, f"{returned} of the shop's customers order again within {h} days"),
+            (
+                False,
+                later,
+                f"last order {days} ago, more recent than that of {percent(later)} {active}",
+            ),
+            (False, fewer, f"{ordered} ever, and {percent(fewer)} {active} have fewer"),
+            (raises, 1, "several small signs together, none of which stands out"),
+        )
+        return {text for side, share, text in texts if side == raises and share > 0.5}
 
 
 def _gap(value: float) -> int:

@@ -82,6 +82,7 @@ def _recent(
         overdue = (now - often["max"]) > usual
         table["regular_items"] = often.groupby("customer_id").size()
         table["overdue_items"] = overdue.groupby("customer_id").sum()
+        table["overdue_share"] = table["overdue_items"] / table["regular_items"]
     age = (now - rows.occurred_at) / DAY
     for name, types, days in (
         ("views_1h", ("view", "search"), horizon),
