@@ -10,10 +10,10 @@ import pandas as pd
 
 from retention.db import Database
 from retention.lake import Lake
-from retention.lake.importing.import_files import import_files
 from retention.recommend.history import History, pairs, read
 from retention.settings import Settings
 from tests.databases import create_tables
+from tests.shop import import_frame
 
 # customer, type, moment, item, the rest
 Line = tuple[str, str, datetime, str | None, dict[str, Any]]
@@ -26,6 +26,9 @@ class SmallShop:
     settings: Settings
     database: Database
     lake: Lake
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "database", self.database.using(self.settings))
 
 
 def totals(history: History, at: float) -> pd.DataFrame:
@@ -53,9 +56,7 @@ def preferences(
 
 def bring(shop: Any, table: str, frame: pd.DataFrame) -> None:
     """Import a table; all of its rows must be accepted."""
-    file = shop.settings.home / f"{table}-{len(list(shop.settings.home.iterdir()))}.parquet"
-    frame.to_parquet(file)
-    report = import_files(shop.lake, shop.database, shop.settings, table, [str(file)])
+    report = import_frame(shop.lake, shop.database, frame, table)
     assert report.rows_accepted == len(frame)
 
 

@@ -17,6 +17,7 @@ from tests import shop as tiny
 from tests.haste import hastily
 from tests.retention.recommend.small_shop import import_relations, preferences
 
+pytestmark = pytest.mark.usefixtures("hasty")
 EXPLORING = Terms(PLAIN.model_copy(update={"explore": 0.2}))
 
 
@@ -91,9 +92,9 @@ def test_exploring_share_holds_new_items_similar_to_liked_ones(cold_shop, lists)
 
 
 @pytest.mark.nightly
-def test_caps_hold_when_few_new_items_fit(tmp_path):
+def test_caps_hold_when_few_new_items_fit(small_copy):
     """Items that filled unused exploring places broke the brand cap: three instead of two."""
-    shop = tiny.build(tmp_path / "home", customers=150, items=36, days=150)
+    shop = small_copy
     items = shop.lake.table("items").execute()
     items["brand"] = [f"b{number % 6}" for number in range(len(items))]
     coffee = items[items.category == "coffee"].iloc[[0]]
@@ -106,7 +107,7 @@ def test_caps_hold_when_few_new_items_fit(tmp_path):
     brand = shop.lake.table("items").execute().set_index("item_id")["brand"]
     trained = train(shop.lake, cutoff=shop.end)
     terms = Terms(PLAIN.model_copy(update={"explore": 0.5, "max_per_brand": 2}))
-    everybody = [f"c{number:04}" for number in range(150)]
+    everybody = [f"c{number:04}" for number in range(90)]
     lists = recommend(trained, shop.lake, everybody, k=8, as_of=shop.end, terms=terms)
     assert any(item.source == "new_item" for items in lists.values() for item in items)
     assert {len(items) for items in lists.values()} == {8}

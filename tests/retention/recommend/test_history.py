@@ -51,14 +51,12 @@ def liked(tmp_path):
     return of
 
 
-def test_purchase_halves_in_a_half_life(liked):
-    line = liked(event(30)).loc["i1"]
-    assert (line.decayed_30, line.decayed_90) == pytest.approx((0.5, 0.5 ** (1 / 3)))
-
-
-def test_gap_is_mean_between_purchase_days(liked):
-    line = liked(event(22), event(46), event(70), event(70, order_id="same-day")).loc["i1"]
-    assert (line.purchase_days, line.gap_days, line.days_since_purchase) == (3, 24, 22)
+def test_purchase_halves_in_a_half_life_and_its_gap_is_between_days(liked):
+    same_day = event(70, "i2", order_id="same-day")
+    lines = liked(event(30), event(22, "i2"), event(46, "i2"), event(70, "i2"), same_day)
+    once, often = lines.loc["i1"], lines.loc["i2"]
+    assert (once.decayed_30, once.decayed_90) == pytest.approx((0.5, 0.5 ** (1 / 3)))
+    assert (often.purchase_days, often.gap_days, often.days_since_purchase) == (3, 24, 22)
 
 
 def test_kinds_of_events_are_weighed(liked):
@@ -195,6 +193,7 @@ def test_days_follow_the_shops_clock(tmp_path, zone, bought, now, ago):
     assert int(history.at(to)) - history.day[0] == (ago == "yesterday")
 
 
+@pytest.mark.nightly_after(2)
 @pytest.mark.parametrize("month", [1, 7])
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "Europe/London", "Asia/Kathmandu"])
 def test_shops_midnight_ends_the_days_before_it(tmp_path, zone, month):

@@ -9,14 +9,14 @@ import pytest
 from retention.lake.coverage import time_range
 from retention.recommend import history_cache, recommend, train
 from retention.recommend.history import buyers, read
-from tests import shop as tiny
 from tests.retention.recommend.small_shop import add_events
 
+pytestmark = pytest.mark.usefixtures("hasty")
 
-@pytest.fixture
-def small(tmp_path):
+
+@pytest.fixture(autouse=True)
+def _empty_cache():
     history_cache._CACHE.clear()
-    return tiny.build(tmp_path / "home", customers=60, items=24, days=120)
 
 
 def _same(actual, expected) -> None:
@@ -46,7 +46,8 @@ def test_second_request_reads_all_customers_and_third_nothing(small, monkeypatch
     assert reads == [3, 2]
 
 
-def test_next_request_sees_new_data(small):
+def test_next_request_sees_new_data(small_copy):
+    small = small_copy
     for _ in range(3):
         history_cache.cached_histories(small.lake, small.end, CUSTOMERS)
         history_cache.buyer_counts(small.lake, small.end, 28)
@@ -74,7 +75,8 @@ def test_lists_are_equal_with_and_without_cache(small):
     assert history_cache._CACHE[0].history is not None
 
 
-def test_watermark_counts_events_known_later(small):
+def test_watermark_counts_events_known_later(small_copy):
+    small = small_copy
     assert time_range(small.lake).newest == small.lake.newest_event()
     heard = small.end + timedelta(days=9)
     add_events(small, [("c0001", "view", small.begin, "i001", {"available_at": heard})])

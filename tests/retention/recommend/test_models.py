@@ -150,9 +150,10 @@ def test_history_of_all_items_has_finite_scores(model):
     assert np.isfinite(scores_of(model, board)).all()
 
 
-def test_model_is_restored_from_plain_arrays(model):
+def test_model_is_restored_from_plain_arrays_and_keeps_the_callers_matrix(model):
     board = checkerboard()
     expected = scores_of(model, board)
+    assert (board != checkerboard()).nnz == 0
     file = io.BytesIO()
     np.savez(file, **model.arrays())
     file.seek(0)
@@ -191,13 +192,6 @@ def test_cancelled_training_stops(model):
 
     with pytest.raises(Cancelled):
         model.fit(checkerboard(), progress=cancel)
-
-
-def test_fit_and_scores_keep_the_callers_matrix(model):
-    board = checkerboard()
-    before = board.copy()
-    scores_of(model, board)
-    assert (board != before).nnz == 0
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])

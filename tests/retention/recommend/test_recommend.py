@@ -15,6 +15,7 @@ from retention.templating import text
 from tests import shop as tiny
 from tests.retention.recommend.small_shop import Line, add_events, make_shop, preferences
 
+pytestmark = pytest.mark.usefixtures("hasty")
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 
 
@@ -109,8 +110,8 @@ def test_training_reports_held_out_metrics_and_baselines(trained):
     assert trained.metrics["ndcg"] >= best - 0.02
 
 
-def test_later_events_change_neither_model_nor_lists(tmp_path):
-    shop = tiny.build(tmp_path / "home", customers=80, items=24, days=120)
+def test_later_events_change_neither_model_nor_lists(small_copy):
+    shop = small_copy
     cutoff = shop.end - timedelta(days=30)
     customer = sorted(set(preferences(shop.lake, cutoff)["customer_id"]))[:20]
     before = train(shop.lake, cutoff=cutoff)
@@ -131,8 +132,8 @@ def append_future(shop, cutoff) -> None:
     add_events(shop, [*future, late])
 
 
-def test_barred_items_are_never_listed(tmp_path):
-    shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
+def test_barred_items_are_never_listed(small_copy):
+    shop = small_copy
     items = shop.lake.table("items").execute()
     barred = {
         "i000": {"in_stock": False},
@@ -147,7 +148,7 @@ def test_barred_items_are_never_listed(tmp_path):
     lists = recommend(trained, shop.lake, [*customers(shop), "nobody"], k=30, as_of=shop.end)
     offered = {item for items in ids(lists).values() for item in items}
     assert not offered & set(barred)
-    assert len(offered) == 20
+    assert len(offered) == 26
     assert not set(trained.items) & {"i001", "i002", "i003"}
 
 
@@ -199,11 +200,10 @@ def test_later_events_do_not_refresh_cart_and_view_ages(tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("count", [2, 24])
-def test_returned_and_badly_rated_items_are_not_offered_as_popular(tmp_path, count):
+@pytest.mark.parametrize("count", [2, 60])
+def test_returned_and_badly_rated_items_are_not_offered_as_popular(shop_copy, trained, count):
     """A customer who returned everything counted as new and got the same items again."""
-    shop = tiny.build(tmp_path / "home", customers=90, items=24, days=120)
-    trained = train(shop.lake, cutoff=shop.end)
+    shop = shop_copy
     assert trained.rankers
     popular = ids(recommend(trained, shop.lake, ["nobody"], k=2, as_of=shop.end))["nobody"]
     for item in popular:
@@ -214,7 +214,7 @@ def test_returned_and_badly_rated_items_are_not_offered_as_popular(tmp_path, cou
         add_events(shop, [*back, ago("rater", "review", 4, item, shop.end, rating=1.0)])
     lists = ids(recommend(trained, shop.lake, ["back", "rater"], k=count, as_of=shop.end))
     assert {who: len(items) for who, items in lists.items()} == {"back": count, "rater": count}
-    assert not [who for who, items in lists.items() if {*items[:22]} & {*popular}]
+    assert not [who for who, items in lists.items() if {*items[:58]} & {*popular}]
 
 
 def test_filling_a_list_reads_only_as_many_fillers_as_needed(tmp_path, monkeypatch):
@@ -239,10 +239,9 @@ def test_filling_a_list_reads_only_as_many_fillers_as_needed(tmp_path, monkeypat
     assert len(read) < 20
 
 
-def test_reasons_name_views_and_carts_not_purchases(tmp_path):
+def test_reasons_name_views_and_carts_not_purchases(shop_copy, trained):
     """Customers without purchases read 'because they bought X'."""
-    shop = tiny.build(tmp_path / "home", customers=90, items=24, days=120)
-    trained = train(shop.lake, cutoff=shop.end)
+    shop = shop_copy
     says = {
         "view": "because they looked at Coffee no. (0|6)",
         "cart": "because they put Coffee no. (0|6) in the cart",
@@ -293,7 +292,6 @@ def test_errors_name_the_fix(shop):
     ("customers", "items", "kinds", "says"),
     [
         (2, 6, {"mixture"}, "popularity only"),
-        (8, 12, {"mixture"}, "popularity only"),
         (35, 24, {"mixture"}, "takes 40 customers"),
         (70, 24, {"signals", "popular"}, "trees and nets take 100 customers"),
     ],

@@ -1,5 +1,6 @@
 """Test responses to shown lists, the report about them and feedback for training."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -24,7 +25,7 @@ from retention.reports import charts
 from retention.reports.recommendations import Performance, draw_chart, report
 from retention.risk.policy import Policy
 from retention.templating import text
-from tests import world
+from tests import readonly, world
 from tests.chromium import chromium
 from tests.retention.recommend.responses_shop import (
     ITEMS,
@@ -36,16 +37,20 @@ from tests.retention.recommend.responses_shop import (
 from tests.retention.recommend.small_shop import SmallShop, bring, totals
 
 
-@pytest.fixture
-def shop(tmp_path) -> SmallShop:
-    """A shop of three customers with responses to a campaign that is not stored."""
-    return make_responses_shop(tmp_path)
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory) -> Iterator[SmallShop]:
+    """A read-only shop with the impressions of a campaign, responses and one redeemed code."""
+    home = tmp_path_factory.mktemp("responses")
+    with readonly.shared(send_campaign(make_responses_shop(home))) as shop:
+        yield shop
 
 
 @pytest.fixture
-def sent(shop) -> SmallShop:
-    """The shop with the campaign's impressions and one redeemed code."""
-    return send_campaign(shop)
+def sent_copy(sent, tmp_path) -> Iterator[SmallShop]:
+    """A writable copy of it."""
+    copy = readonly.copy_of(sent, tmp_path / "home")
+    yield copy
+    copy.database.dispose()
 
 
 def _responses(shop: SmallShop, before: datetime = NOW) -> pd.DataFrame:
@@ -82,52 +87,52 @@ def test_responses_ignore_later_events(sent):
     assert _read(sent, responses.load_feedback, early).empty
 
 
-def test_last_verdict_of_a_person_counts_on_its_line(sent):
+def test_last_verdict_of_a_person_counts_on_its_line(sent_copy):
     subject = Subject("a", "recommend-1", SENT, "i2", 2)
     for person in ("U1", "U2"):
-        world.change(sent.database, feedback.record, subject, "wrong", person)
-    with sent.database.reading() as session:
+        world.change(sent_copy.database, feedback.record, subject, "wrong", person)
+    with sent_copy.database.reading() as session:
         assert feedback.refused_items(feedback.item_feedback(session)) == {"a": {"i2"}}
         assert feedback.doubted_scores(session) == ()  # no verdict on a score
         assert feedback.summary(session, "recommend-1")["wrong"] == 0
     later = datetime.now(UTC) + timedelta(days=1)
-    lines = _responses(sent, later)
+    lines = _responses(sent_copy, later)
     assert lines["wrong"].to_dict() == {place: 2 * (place == ("a", 2)) for place in lines.index}
-    world.change(sent.database, feedback.record, subject, "useful", "U2")
-    assert feedback.refused_items(world.read(sent.database, feedback.item_feedback)) == {}
+    world.change(sent_copy.database, feedback.record, subject, "useful", "U2")
+    assert feedback.refused_items(world.read(sent_copy.database, feedback.item_feedback)) == {}
 
 
-def test_verdict_on_a_merged_id_applies_to_the_customer(sent):
+def test_verdict_on_a_merged_id_applies_to_the_customer(sent_copy):
     """Linking a customer must not lose an earlier 'not for them'."""
-    with sent.database.transaction() as session:
+    with sent_copy.database.transaction() as session:
         feedback.record(session, Subject("b", "recommend-1", SENT, "i2", 2), "wrong", "U1")
         feedback.record(session, Subject("b", "churn-1", SENT), "wrong", "U1", "moved")
     created = [SENT - timedelta(days=age) for age in (90, 60)]
     people = {"customer_id": ["c", "b"], "email": "b@example.com", "created_at": created}
-    bring(sent, "customers", pd.DataFrame(people))
-    merged = sent.lake.identities.canonical_ids()
+    bring(sent_copy, "customers", pd.DataFrame(people))
+    merged = sent_copy.lake.identities.canonical_ids()
     assert merged == {"b": "c"}
     later = datetime.now(UTC) + timedelta(days=1)
-    with sent.database.reading() as session:
-        recommender = open_recommender(sent.lake, session, Policy())
+    with sent_copy.database.reading() as session:
+        recommender = open_recommender(sent_copy.lake, session, Policy())
         assert recommender.terms.refused == {"c": {"i2"}}
         assert feedback.doubted_scores(session, merged) == (("c", SENT),)
-    events = _read(sent, responses.load_feedback, later).query("weight < 0")
+    events = _read(sent_copy, responses.load_feedback, later).query("weight < 0")
     assert events[responses.PAIR].to_numpy().tolist() == [["c", "i2"]]
-    assert _report(sent, later, days=3000).data["slots"][1]["wrong"] == 1
+    assert _report(sent_copy, later, days=3000).data["slots"][1]["wrong"] == 1
 
 
-def test_list_shown_at_the_desk_is_stored_by_position(shop):
-    with shop.database.transaction() as session:
+def test_list_shown_at_the_desk_is_stored_by_position(sent_copy):
+    with sent_copy.database.transaction() as session:
         impressions.store_list(
             session, "job1", "a", ITEMS, surface="recommend", model_version="none", at=SENT
         )
         row = impressions.item_at(session, "job1", "a", 2)
         assert (row.item_id, row.title, row.source) == ("i2", "Item 2", "buy_again")
-        assert session.query(Impression).count() == 3
+        assert session.query(Impression).count() == 6 + 3
 
 
-def test_feedback_adds_weight_to_the_history_from_its_time_on(shop):
+def test_feedback_adds_weight_to_the_history_from_its_time_on(sent):
     at = NOW.timestamp() / DAY
     rows = [
         ("a", "i3", at - 1.5, 0.5),
@@ -136,7 +141,7 @@ def test_feedback_adds_weight_to_the_history_from_its_time_on(shop):
         ("a", "i1", at, 9.0),
     ]
     lines = pd.DataFrame(rows, columns=responses.EVENT_COLUMNS)
-    plain = read(shop.lake, NOW)
+    plain = read(sent.lake, NOW)
     with_feedback = responses.add_feedback(plain, lines, NOW)
     before, after = (
         totals(each, at).set_index(["customer_id", "item_id"])["decayed_90"]
@@ -186,8 +191,8 @@ def test_examination_is_recovered_despite_better_items_on_top():
     assert shown.head(40)["clicked"].sum() < PRIOR_CLICKS
 
 
-def test_report_groups_by_position_reason_model_and_week(sent):
-    with sent.database.transaction() as session:
+def test_report_groups_by_position_reason_model_and_week(sent_copy):
+    with sent_copy.database.transaction() as session:
         at, version = SENT + timedelta(days=9), "recommend-2"
         impressions.store_list(
             session, "job1", "a", ITEMS, surface="recommend", model_version=version, at=at
@@ -195,7 +200,7 @@ def test_report_groups_by_position_reason_model_and_week(sent):
         subject = Subject("a", version, at, "i2", 2)
         feedback.record(session, subject, "wrong", "U1")
     later = datetime.now(UTC) + timedelta(days=1)
-    data = _report(sent, later, days=3650).data
+    data = _report(sent_copy, later, days=3650).data
     assert data["shown"] == {"customers": 6, "desk": 3}
     counts = [
         tuple(line[name] for name in ("name", "clicked", "bought", "wrong"))
@@ -215,8 +220,8 @@ def test_report_groups_by_position_reason_model_and_week(sent):
         ("2025-04-28", 1),
         ("2025-05-05", 0),
     ]
-    assert _report(sent, later, days=1).data["slots"] == []
-    early = _report(sent, SENT + timedelta(days=1), days=30).data
+    assert _report(sent_copy, later, days=1).data["slots"] == []
+    early = _report(sent_copy, SENT + timedelta(days=1), days=30).data
     assert (early["shown"]["customers"], early["clicks"]) == (6, 0)
 
 

@@ -11,26 +11,13 @@ from retention.recommend.side_information import friends, segments
 from retention.registry import retrain
 from retention.registry.model_cache import recommender
 from retention.window import Window
-from tests import readonly
 from tests import shop as tiny
 from tests.retention.recommend.small_shop import import_relations, preferences
 from tests.retention.recommend.test_models import NAMES
 from tests.retention.recommend.test_recommend import append_future
+from tests.world import model_version
 
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    shop = tiny.build(tmp_path_factory.mktemp("small") / "home", customers=90, items=30, days=150)
-    with readonly.shared(shop) as small:
-        yield small
-
-
-@pytest.fixture
-def small_copy(small, tmp_path):
-    """A copy of the small shop that may keep models."""
-    copy = readonly.copy_of(small, tmp_path / "home")
-    yield copy
-    copy.database.dispose()
+pytestmark = pytest.mark.usefixtures("hasty")
 
 
 @pytest.mark.nightly_after(9)
@@ -62,8 +49,8 @@ def test_small_shop_falls_back_from_single_model_with_note(tmp_path):
     assert "als alone takes more customers and items than there are" in trained.rung
 
 
-def test_friends_respect_time_and_only_referrals_are_symmetric(tmp_path):
-    shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
+def test_friends_respect_time_and_only_referrals_are_symmetric(small_copy):
+    shop = small_copy
     early, late = "2025-02-01T00:00:00Z", (shop.end + timedelta(days=1)).isoformat()
     relations = [
         ("stranger", "c0001", "follow", early),
@@ -82,8 +69,8 @@ def test_friends_respect_time_and_only_referrals_are_symmetric(tmp_path):
     assert {item.item_id for item in items} <= set(liked["item_id"])
 
 
-def test_segments_use_first_basket_and_region_without_leakage(tmp_path):
-    shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
+def test_segments_use_first_basket_and_region_without_leakage(small_copy):
+    shop = small_copy
     people = shop.lake.table("customers").execute()
     people["attributes"] = '{"region": "north"}'
     shop.lake.upsert("customers", people)
@@ -113,21 +100,33 @@ def figures(popular: float, buy_it_again: float) -> dict:
 RANKED = "own+ease, ranked (all)"
 
 
-def test_registry_keeps_name_and_better_champion(small_copy):
+def test_registry_keeps_the_name_of_a_single_model(small_copy):
     first = retrained(small_copy)
     assert (first.row.estimator, first.promote) == ("repeat", True)
     assert recommender(small_copy.settings, first.row).estimator == "repeat"
-    first.row.metrics = {"ndcg": 0.4}
 
-    def verdict(name: str, ndcg: float) -> tuple[bool, str]:
-        alone = name != RANKED
-        return retrain._decide(first.row, name, alone, {"ndcg": ndcg}, figures(0.1, 0.2))[:2]
 
-    assert verdict("bpr", 0.3)[0] is False
-    assert "0.400" in verdict("bpr", 0.3)[1]
-    assert verdict("repeat", 0.3)[0] is True
-    assert verdict(RANKED, 0.3)[0] is True
-    assert verdict("repeat", 0.15)[0] is False
+@pytest.mark.parametrize(
+    ("champion", "popular", "name", "ndcg", "promote"),
+    [
+        (0.4, 0.1, "bpr", 0.3, False),  # another kind, and better in its time
+        (0.4, 0.1, "repeat", 0.3, True),
+        (0.4, 0.1, RANKED, 0.3, True),
+        (0.4, 0.1, "repeat", 0.15, False),  # below a baseline
+        (0.28, 0.3, RANKED, 0.29, True),  # both are
+        (0.28, 0.3, "bpr", 0.29, False),
+        (0.31, 0.3, RANKED, 0.29, False),
+    ],
+)
+def test_champion_is_replaced_by_its_kind_or_a_better_one(
+    settings, champion, popular, name, ndcg, promote
+):
+    baselines = figures(popular, 0.2)
+    metrics = {"ndcg": champion, "baselines": baselines}
+    used = model_version(settings, estimator="repeat", metrics=metrics)
+    verdict = retrain._decide(used, name, name != RANKED, {"ndcg": ndcg}, baselines)
+    assert verdict[0] is promote
+    assert ("0.400" in verdict[1]) == (name == "bpr" and ndcg > popular)
 
 
 def test_unmeasured_recommender_is_replaced_at_retrain(tmp_path):
@@ -144,16 +143,6 @@ def test_unmeasured_recommender_is_replaced_at_retrain(tmp_path):
     assert "the one in use was measured" in stays.why
 
 
-def test_challenger_below_baseline_replaces_champion_below_baseline(small_copy):
-    used, baselines = retrained(small_copy).row, figures(0.3, 0.2)
-    ranked, verdict = (RANKED, False, {"ndcg": 0.29}), retrain._decide
-    used.metrics = {"ndcg": 0.28, "baselines": baselines}
-    assert verdict(used, *ranked, baselines)[0] is True
-    assert verdict(used, "bpr", True, {"ndcg": 0.29}, baselines)[0] is False
-    used.metrics = {"ndcg": 0.31, "baselines": baselines}
-    assert verdict(used, *ranked, baselines)[0] is False
-
-
 def test_unreadable_recommender_is_replaced(small_copy, monkeypatch):
     used = retrained(small_copy).row
     used.metrics = {"ndcg": 0.99}
@@ -168,8 +157,8 @@ def test_unreadable_recommender_is_replaced(small_copy, monkeypatch):
 
 
 @pytest.mark.nightly
-def test_later_events_change_neither_single_model_nor_lists(tmp_path):
-    shop = tiny.build(tmp_path / "home", customers=60, items=24, days=120)
+def test_later_events_change_neither_single_model_nor_lists(small_copy):
+    shop = small_copy
     cutoff = shop.end - timedelta(days=30)
     names, customer_ids = ("repeat", "popular_segment", "trending", "social"), ["c0001", "nobody"]
     import_relations(shop, [("c0001", "c0002", "follow", "")])
