@@ -78,17 +78,15 @@ def test_decided_definition_is_not_derived_again(quiet):
     assert (entry.actor, entry.details["horizon_days"]) == ("U1", 90)
 
 
-def test_change_retires_the_model_of_the_old_question(old, database):
-    new = ChurnDefinition(90, 180, "person")
-    assert world.change(database, change_definition, new, "U1").version == "old"
-    assert world.read(database, champion, "churn") is None
-    assert world.read(database, current_definition).window == (90, 180)
-
-
-def test_change_to_the_models_own_definition_keeps_it(old, database):
-    same = ChurnDefinition(28, 56, "person")
-    assert world.change(database, change_definition, same, "U1") is None
-    assert world.read(database, champion, "churn").version == "old"
+@pytest.mark.parametrize(("window", "champion_stays"), [((90, 180), False), ((28, 56), True)])
+def test_change_retires_only_a_model_of_another_question(old, database, window, champion_stays):
+    new = ChurnDefinition(*window, "person")
+    retired = world.change(database, change_definition, new, "U1")
+    stays = world.read(database, champion, "churn")
+    assert [row and row.version for row in (retired, stays)] == (
+        [None, "old"] if champion_stays else ["old", None]
+    )
+    assert world.read(database, current_definition).window == window
 
 
 def test_promoted_model_brings_its_definition_and_roll_back_the_old(database):

@@ -1,9 +1,9 @@
 """Tests of the gate's checks and of backtests on the tiny shop."""
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,33 +161,24 @@ def test_shared_fault_is_reported_but_not_binding(training, logistic, monkeypatc
     assert "The one in use stays, for ECE 0.200" in other.why
 
 
-@dataclass(frozen=True)
-class _Inverted:
-    """A model with inverted predictions."""
-
-    model: Any
-
-    def predict_proba(self, X):
-        return self.model.predict_proba(X)[:, ::-1]
-
-
 def test_faulty_model_may_replace_a_worse_champion(training, logistic, first, monkeypatch):
     """Both fail the calibration limits; the worse one must not stay."""
     bold = replace(logistic, estimator="forest", cutoff=training.cutoff - timedelta(days=90))
-    collapsed = replace(bold, model=_Inverted(logistic.model))
-    origins = tuple(
-        replace(origin, probability=expit(2.5 * logit(origin.probability)))
-        for origin in first.origins
-    )
-    monkeypatch.setattr(
-        "retention.registry.backtest._evaluate_origins",
-        lambda _, __, champion, ___: tuple(
+    inverted = SimpleNamespace(predict_proba=lambda X: logistic.model.predict_proba(X)[:, ::-1])
+    collapsed = replace(bold, model=inverted)
+
+    def evaluated(_, __, champion, ___):
+        return tuple(
             replace(
-                origin, champion=champion.predict(origin.test) if champion else None, unseen=True
+                origin,
+                probability=expit(2.5 * logit(origin.probability)),
+                champion=champion.predict(origin.test),
+                unseen=True,
             )
-            for origin in origins
-        ),
-    )
+            for origin in first.origins
+        )
+
+    monkeypatch.setattr("retention.registry.backtest._evaluate_origins", evaluated)
     result = backtest(training, logistic, collapsed)
     failed = {check.name for check in result.checks if not check.passed}
     assert failed >= {"ece", "slope"}

@@ -6,6 +6,6 @@ from tests.retention.reports.samples import event_importer
 
 
 @pytest.fixture
-def lake_of(settings, database, tmp_path):
+def lake_of(settings, database):
     """Import events and give the lake."""
-    return event_importer(settings, database, tmp_path)
+    return event_importer(settings, database)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from retention import clock
 from retention.db import Database
@@ -33,18 +34,13 @@ def bought(customer: str, *days: float, **more) -> list[dict]:
     ]
 
 
-def event_importer(settings: Settings, database: Database, folder: Path) -> Callable[..., Lake]:
+def event_importer(settings: Settings, database: Database) -> Callable[..., Lake]:
     """Return a function that imports lists of events and gives the lake."""
-    import pandas as pd
-
-    from retention.lake.importing.import_files import import_files
-
     lake = Lake.open(settings)
 
     def load(*groups: list[dict[str, Any]]) -> Lake:
-        file = folder / f"{len(list(folder.iterdir()))}.parquet"
-        pd.DataFrame([event for group in groups for event in group]).to_parquet(file)
-        import_files(lake, database, settings, "events", [str(file)])
+        frame = pd.DataFrame([event for group in groups for event in group])
+        tiny.import_frame(lake, database, frame)
         return lake
 
     return load
@@ -88,11 +84,12 @@ def add_campaign(database: Database, campaign_id: str = "c1", **values: Any) -> 
     add(database, campaign(row.pop("name"), **row))
 
 
-def add_measured_campaign(database: Database, **result: Any) -> None:
+def add_measured_campaign(database: Database, campaign_id: str = "c1", **result: Any) -> None:
     """Store a closed campaign whose profit is likely between 10 and 250."""
     effect = {"total": 120.0, "total_low": 10.0, "total_high": 250.0}
     add_campaign(
         database,
+        campaign_id,
         name="Autumn",
         state="closed",
         window_ends_at=clock.now() - timedelta(days=2),

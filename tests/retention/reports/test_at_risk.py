@@ -13,19 +13,12 @@ from retention.errors import BadInput
 from retention.reports.at_risk import MAX_SHOWN, check_folder, write_list
 from retention.text import use_language
 
+EVIDENCE = {"share": 0.8, "days": 120.0, "returns": 900, "customers": 60, "history_days": 200}
 DEFINITION = {
     "horizon_days": 90,
     "active_within_days": 180,
     "source": "derived",
-    "evidence": {
-        "share": 0.8,
-        "days": 120.0,
-        "returns": 900,
-        "customers": 60,
-        "history_days": 200,
-        "limit": "short_history",
-        "covered_share": 0.7,
-    },
+    "evidence": EVIDENCE | {"limit": "short_history", "covered_share": 0.7},
 }
 SENTENCE = "Silent for 80 days; usually orders every 20; but 1 order <so far>"
 
@@ -93,15 +86,11 @@ def test_page_shows_a_part_of_a_long_list_and_names_the_table(tmp_path):
     assert "at-risk.csv" in page
 
 
-def test_page_shows_the_groups_first_and_they_add_up(tmp_path):
+def test_page_shows_the_groups_first_with_the_share_of_returns_not_covered(tmp_path):
     page, _ = _write(tmp_path, _swept(["c1", "c2"]))
     figures = re.findall(r'<div class="figure"><small>[^<]*</small><b>([\d,]+)</b>', page)
-    assert figures == ["7", "40", "7", "54"]
+    assert figures == ["7", "40", "7", "54"]  # they add up
     assert page.index('class="figures"') < page.index("<table>")
-
-
-def test_page_says_which_share_of_returns_is_not_covered(tmp_path):
-    page, _ = _write(tmp_path, _swept(["c1"]))
     assert "30%" in page.partition('class="figures"')[0]
 
 
@@ -126,12 +115,9 @@ def test_lapsed_customers_have_a_tab_and_a_file_of_their_own(tmp_path):
     assert not (tmp_path / "lapsed.csv").exists()  # it was of the list before
 
 
-def test_folder_is_made_and_stays_empty_until_the_list_is_written(tmp_path):
+def test_folder_is_made_and_stays_empty_and_a_file_is_refused(tmp_path):
     check_folder(tmp_path / "new" / "lists")
     assert list((tmp_path / "new" / "lists").iterdir()) == []
-
-
-def test_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(BadInput, match="--out"):
         check_folder(tmp_path / "taken")

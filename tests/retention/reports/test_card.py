@@ -11,7 +11,7 @@ from retention.errors import BadInput
 from retention.registry import save
 from retention.reports.card import _segment_row, card
 from retention.text import use_language
-from tests.world import model_version
+from tests.world import add, model_version
 
 # All tests share one card of a trained model.
 pytestmark = pytest.mark.nightly
@@ -109,35 +109,23 @@ def test_card_names_no_customer(card_copy):
     people = shop.lake.table("customers").execute()
     page = model_card.html(shop.settings)
     words = set(re.findall(r"[\w.@-]+", re.sub(r'src="[^"]*"', "", page)))
-    names = {
-        str(value)
-        for column in ("customer_id", "email", "name")
-        for value in people[column].dropna()
-    }
+    names = {str(value) for value in people[["customer_id", "email", "name"]].stack().dropna()}
     assert names
     assert not words & names
-    assert model_card.data["examples"]
-    data = model_card.data["examples"]
-    assert all(re.fullmatch(r"\w{4}-\w{4}", example["customer"]) for example in data)
+    examples = model_card.data["examples"]
+    assert examples
+    assert all(re.fullmatch(r"\w{4}-\w{4}", example["customer"]) for example in examples)
 
 
 def test_card_without_metrics_or_artefact_is_built(card_copy, tmp_path):
     shop, _ = card_copy
-    row = model_version(
-        shop.settings,
-        cutoff=shop.end - timedelta(days=1),
-        horizon_days=21,
-        parameters={},
-        features=["recency_days"],
-        metrics={},
-        data_fingerprint="v0 n1 h0",
-        rung="",
-    )
+    fields = {"horizon_days": 21, "parameters": {}, "features": ["recency_days"], "metrics": {}}
+    fields |= {"data_fingerprint": "v0 n1 h0", "rung": "", "cutoff": shop.end - timedelta(days=1)}
+    row = model_version(shop.settings, **fields)
     save(shop.settings, row, b"not a model")
     version = row.version
     (shop.settings.home / "models" / row.artefact).unlink()
-    with shop.database.transaction() as session:
-        session.add(row)
+    add(shop.database, row)
     bare = card(shop.lake, shop.database, version=version)
     page = bare.html(shop.settings)
     assert "has not been evaluated" in page

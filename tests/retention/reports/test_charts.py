@@ -14,6 +14,21 @@ def size(png: bytes) -> tuple[int, int]:
     return struct.unpack(">II", png[16:24])
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """Draw a weekly chart, and return its axes."""
+    figures = []
+    monkeypatch.setattr(charts, "png", lambda figure: figures.append(figure) or b"")
+
+    def draw(*weeks_and_tiers):
+        charts.weeks(*weeks_and_tiers)
+        (figure,) = figures
+        figure.draw_without_rendering()
+        return figure.axes
+
+    return draw
+
+
 def test_alt_text_of_weekly_chart_has_its_numbers():
     weekly_chart = charts.weeks(
         ACTIVE, {"high": 9, "medium": 20, "low": 3_000}, {"high": 7, "medium": 21, "low": 3_001}
@@ -24,21 +39,14 @@ def test_alt_text_of_weekly_chart_has_its_numbers():
 
 
 @pytest.mark.parametrize("size_of_shop", [1, 10, 100])
-def test_labels_of_weekly_chart_do_not_overlap(monkeypatch, size_of_shop):
+def test_labels_of_weekly_chart_do_not_overlap(drawn, size_of_shop):
     """In a shop with five-digit numbers, the last week's labels covered the week before.
 
     Two labels of one tier also ran together.
     """
-    figures = []
-    monkeypatch.setattr(charts, "png", lambda figure: figures.append(figure) or b"")
-    active = [(f"{day} Oct", 120 * size_of_shop) for day in range(1, 12)] + [
-        ("12 Oct", 110 * size_of_shop)
-    ]
+    active = [(f"{day} Oct", 120 * size_of_shop) for day in range(1, 12)]
     now = {"high": 9 * size_of_shop, "medium": 20 * size_of_shop, "low": 1_284 * size_of_shop}
-    charts.weeks(active, now, now)
-    (figure,) = figures
-    figure.draw_without_rendering()
-    weeks, tiers = figure.axes
+    weeks, tiers = drawn([*active, ("12 Oct", 110 * size_of_shop)], now, now)
     number = next(
         text for text in weeks.texts if text.get_text() == f"{110 * size_of_shop:,}"
     ).get_window_extent()
@@ -48,13 +56,9 @@ def test_labels_of_weekly_chart_do_not_overlap(monkeypatch, size_of_shop):
     assert [label.count_overlaps(numbers) for label in numbers] == [1] * 6  # itself
 
 
-def test_count_axis_has_whole_numbers_only(monkeypatch):
-    figures = []
-    monkeypatch.setattr(charts, "png", lambda figure: figures.append(figure) or b"")
-    charts.weeks([("3 Oct", 2), ("10 Oct", 3)], {}, {})
-    figure = figures[0]
-    figure.draw_without_rendering()
-    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+def test_count_axis_has_whole_numbers_only(drawn):
+    axes = drawn([("3 Oct", 2), ("10 Oct", 3)], {}, {})[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
     assert len(set(labels)) == len(labels)
     assert all(label.isdigit() for label in labels)
 

@@ -59,29 +59,23 @@ def test_month_is_whole_at_the_end_of_its_last_day(tmp_path):
 
 def test_shop_without_new_customers_shows_its_newest_cohorts(tmp_path):
     rows = (("a", "2025-01-05 10:00"), ("b", "2025-02-05 10:00"), ("a", "2025-05-05 10:00"))
-    result = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=2)
+    lake, at = _lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC)
     expected = (MonthCohort("2025-01", 1, (1.0, 0.0)), MonthCohort("2025-02", 1, (1.0, 0.0)))
-    assert result.cohorts == expected
-    whole = cohorts(_lake(tmp_path, rows, name="again"), datetime(2025, 6, 2, tzinfo=UTC))
-    assert whole.cohorts == (
+    assert cohorts(lake, at, months=2).cohorts == expected
+    assert cohorts(lake, at).cohorts == (
         MonthCohort("2025-01", 1, (1.0, 0.0, 0.0, 0.0, 1.0)),
         MonthCohort("2025-02", 1, (1.0, 0.0, 0.0, 0.0)),
     )
 
 
 def test_months_limit_cohorts_and_their_length(tmp_path):
-    rows = (
-        ("a", "2020-01-05 10:00"),
-        ("b", "2024-11-05 10:00"),
-        ("c", "2025-01-05 10:00"),
-        ("a", "2025-05-05 10:00"),
-    )
-    result = cohorts(_lake(tmp_path, rows), datetime(2025, 6, 2, tzinfo=UTC), months=3)
+    months = {"a": "2020-01", "b": "2024-11", "c": "2025-01"}
+    rows = [(who, f"{month}-05 10:00") for who, month in months.items()]
+    lake, at = _lake(tmp_path, [*rows, ("a", "2025-05-05 10:00")]), datetime(2025, 6, 2, tzinfo=UTC)
+    result = cohorts(lake, at, months=3)
     assert [(c.month, len(c.retained)) for c in result.cohorts] == [("2024-11", 3), ("2025-01", 3)]
     assert len(result.average) == 3
-    assert cohorts(
-        _lake(tmp_path, rows, name="one"), datetime(2025, 6, 2, tzinfo=UTC), months=1
-    ).average == (1.0,)
+    assert cohorts(lake, at, months=1).average == (1.0,)
 
 
 def test_only_cohort_of_a_shop_without_new_customers_is_shown(tmp_path):

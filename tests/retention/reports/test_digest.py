@@ -13,6 +13,7 @@ from retention.lake import Lake
 from retention.reports.digest import _posted_digests, _posted_risk, digest, top_products
 from tests import readonly
 from tests.retention.reports.samples import add_campaign, add_measured_campaign
+from tests.world import add
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
@@ -65,25 +66,18 @@ def test_a_shop_without_events_is_told_what_to_do(settings, database):
         digest(Lake.open(settings), database)
 
 
-def test_campaign_names_are_escaped_on_the_page(desk):
+@pytest.mark.nightly_after(1)
+@pytest.mark.parametrize(
+    ("advice", "says"),
+    [("too_small", "too few bought to tell"), ("unbelievable", "not to be read")],
+)
+def test_page_escapes_names_and_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
     database, lake, _ = desk
     add_campaign(database, name='<!channel> & "friends"', state="submitted")
+    add_measured_campaign(database, campaign_id="c2", advice=advice)
     page = digest(lake, database).html(database.settings)
     assert "&lt;!channel&gt;" in page
     assert "<!channel>" not in page
-
-
-@pytest.mark.parametrize(
-    ("advice", "says"),
-    [
-        ("too_small", "too few bought to tell"),
-        pytest.param("unbelievable", "not to be read", marks=pytest.mark.nightly),
-    ],
-)
-def test_page_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
-    database, lake, _ = desk
-    add_measured_campaign(database, advice=advice)
-    page = digest(lake, database).html(database.settings)
     assert says in page
     assert "€250" not in page
 
@@ -99,12 +93,8 @@ def test_page_shows_no_gain_of_an_inconclusive_campaign(desk, advice, says):
 )
 def test_last_weeks_digest_is_shown_again_only_if_comparable(database, hours, version, high, shown):
     tiers = SimpleNamespace(model_dump=lambda: {"high": 0.6})
-    risk = {
-        "tiers": {"high": 7},
-        "revenue_at_risk": 9.5,
-        "model_version": version,
-        "thresholds": {"high": high},
-    }
+    risk = {"tiers": {"high": 7}, "revenue_at_risk": 9.5}
+    risk |= {"model_version": version, "thresholds": {"high": high}}
     _post(database, {"as_of": (NOW - timedelta(hours=hours)).isoformat(), "risk": risk})
     with database.reading() as session:
         row = SimpleNamespace(version="m1")
@@ -115,20 +105,9 @@ def test_last_weeks_digest_is_shown_again_only_if_comparable(database, hours, ve
 
 
 def _post(database, data) -> None:
-    with database.transaction() as session:
-        session.add(
-            Job(
-                id="posted",
-                team_id=database.settings.team_id,
-                kind="digest",
-                queue="batch",
-                args={},
-                idem_key="posted",
-                state="done",
-                requested_by="U0ANALYST",
-                result=data,
-            )
-        )
+    row = {"kind": "digest", "queue": "batch", "args": {}, "idem_key": "posted", "state": "done"}
+    team = database.settings.team_id
+    add(database, Job(id="posted", team_id=team, requested_by="U0ANALYST", result=data, **row))
 
 
 @pytest.mark.nightly

@@ -1,16 +1,16 @@
 """What came true of earlier flags, and how the risk moved."""
 
 from datetime import timedelta
-from decimal import Decimal
 
 import pandas as pd
 import pytest
 
-from retention.db.tables import Cohort, Run
+from retention.db.tables import Run
 from retention.registry import ChurnDefinition
 from retention.reports.outlook import latest_outcome, risk
 from retention.risk.policy import load_policy
 from tests.retention.reports.samples import UNTIL, bought
+from tests.world import add, cohort, read
 
 
 @pytest.fixture
@@ -23,28 +23,16 @@ def flag(settings, database):
         people += [(customer, "low", 0.1) for customer in low]
         frame = pd.DataFrame(people, columns=["customer_id", "tier", "churn_probability"])
         lake.write_scores(run_id, frame.assign(as_of=as_of, model_version="m1"))
-        with database.transaction() as session:
-            session.add(
-                Cohort(
-                    id=run_id,
-                    run_id=run_id,
-                    as_of=as_of,
-                    model_version="m1",
-                    tiers=["high"],
-                    size=len(high),
-                    revenue_at_risk=Decimal(1),
-                    created_by="U1",
-                )
-            )
-            if published:
-                session.add(Run(run_id=run_id, job_id="j", table_name="scores"))
+        sizes = {"size": len(high), "model_version": "m1"}
+        add(database, cohort(settings, run_id, as_of, **sizes))
+        if published:
+            add(database, Run(run_id=run_id, job_id="j", table_name="scores"))
 
     return publish
 
 
 def checked(lake, database, at=UNTIL):
-    with database.reading() as session:
-        return latest_outcome(lake, session, at)
+    return read(database, lambda session: latest_outcome(lake, session, at))
 
 
 def test_outcome_is_share_of_flagged_without_purchase_in_the_horizon(lake_of, flag, database):

@@ -13,14 +13,8 @@ from scipy.special import expit
 
 ARMS = ("No E-Mail", "Womens E-Mail", "Mens E-Mail")
 FEATURES = (
-    "recency",
-    "history_segment",
-    "history",
-    "mens",
-    "womens",
-    "zip_code",
-    "newbie",
-    "channel",
+    *("recency", "history_segment", "history", "mens", "womens"),
+    *("zip_code", "newbie", "channel"),
 )
 _SEGMENTS = (100, 200, 350, 500, 750, 1000)
 
@@ -57,9 +51,8 @@ def hillstrom(customers: int = 64_000, seed: int = 0) -> tuple[pd.DataFrame, dic
         np.searchsorted(sorted(ARMS), segment), [probability[arm] for arm in sorted(ARMS)]
     )
     visit = rng.binomial(1, visits)
-    purchase_rate = np.select(
-        [segment == arm for arm in ARMS], [0.054, 0.058, 0.068]
-    )  # of visitors
+    # of visitors
+    purchase_rate = np.select([segment == arm for arm in ARMS], [0.054, 0.058, 0.068])
     conversion = visit * rng.binomial(1, purchase_rate)
     bins = np.searchsorted(_SEGMENTS, history)
     return pd.DataFrame(

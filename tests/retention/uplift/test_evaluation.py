@@ -74,32 +74,28 @@ def test_leaking_columns_are_left_out_and_named(report):
     assert list(built(table, "recency", "conversion").features) == ["recency", "conversion"]
 
 
-def test_number_known_for_treated_only_is_left_out():
-    """Missing days until an e-mail was opened reveal the arm."""
+def test_column_that_is_missing_by_arm_or_outcome_is_left_out():
+    """Missing days until an e-mail was opened reveal the arm, and so does a flag without its −1."""
     table, _ = against(None, customers=3000)
     rng = np.random.default_rng(1)
-    opened = (table["treated"] == 1) & (rng.random(3000) < 0.3)
-    days = pd.Series(rng.exponential(3, 3000))
-    regrets = (table["visit"] == 1) & (rng.random(3000) < 0.5)
-    table = table.assign(
-        opened_after=days.where(opened),
-        opened_at=(pd.Timestamp("2025-05-01") + pd.to_timedelta(days, unit="D")).where(opened),
-        patience=days.where(~regrets),  # missing only for customers who visit
-        often_missing=days.where(rng.random(3000) < 0.6),
+    treated, opens, regrets = (
+        (table["treated"] == 1),
+        rng.random(3000) < 0.3,
+        rng.random(3000) < 0.5,
     )
-    trial = built(table)
-    assert {"opened_after", "opened_at", "patience"} <= set(trial.left_out)
-    assert "often_missing" in trial.features
-
-
-def test_flag_missing_for_treated_is_left_out_despite_minus_one():
-    table, _ = against(None, customers=3000)
-    rng = np.random.default_rng(1)
-    mark = pd.Series(np.where(rng.random(3000) < 0.5, 1.0, -1.0))
-    said = mark.mask((table["treated"] == 1) & (mark < 0))
-    trial = built(table.assign(said=said, told=mark))
-    assert "said" in trial.left_out
-    assert "told" in trial.features
+    days = pd.Series(rng.exponential(3, 3000))
+    told = pd.Series(np.where(rng.random(3000) < 0.5, 1.0, -1.0))
+    moment = pd.Timestamp("2025-05-01") + pd.to_timedelta(days, unit="D")
+    leaking = {
+        "opened_after": days.where(treated & opens),
+        "opened_at": moment.where(treated & opens),
+        "patience": days.mask((table["visit"] == 1) & regrets),  # missing only for visitors
+        "said": told.mask(treated & (told < 0)),
+    }
+    often_missing = days.where(rng.random(3000) < 0.6)
+    trial = built(table.assign(**leaking, told=told, often_missing=often_missing))
+    assert {*leaking} <= set(trial.left_out)
+    assert {"told", "often_missing"} <= {*trial.features}
 
 
 def test_infinite_number_counts_as_missing():

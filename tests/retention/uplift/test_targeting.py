@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retention.uplift.targeting import Limit, allocate_offers, expected_cost, incremental_profit
+from retention.uplift.targeting import (
+    Allocation,
+    Limit,
+    allocate_offers,
+    expected_cost,
+    incremental_profit,
+)
 
 
 def _shop(seed: int, customers: int, offers: int, rounded: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -42,11 +48,7 @@ def _used(usage: np.ndarray, offer: np.ndarray) -> float:
 )
 def test_budget_is_kept_and_gap_is_below_one_offer(seed, customers, offers, budget, rounded):
     profit, cost = _shop(seed, customers, offers, rounded)
-    allocation = allocate_offers(profit, [Limit(cost, budget)])
-    best = _best(profit, [Limit(cost, budget)])
-    assert _used(cost, allocation.offer) <= budget + 1e-9
-    assert allocation.profit == pytest.approx(_used(profit, allocation.offer))
-    assert allocation.profit - 1e-9 <= best <= allocation.bound + 1e-6
+    allocation, best = _allocated(profit, Limit(cost, budget))
     assert best - allocation.profit < max(profit.max(), 0) + 1e-6
 
 
@@ -54,11 +56,17 @@ def test_budget_is_kept_and_gap_is_below_one_offer(seed, customers, offers, budg
 @given(st.integers(0, 10_000), st.floats(0, 10), st.integers(0, 5))
 def test_two_limits_are_both_kept(seed, budget, most):
     profit, cost = _shop(seed, 5, 2, rounded=False)
-    limits = [Limit(np.ones_like(cost), most), Limit(cost, budget)]
-    allocation = allocate_offers(profit, limits)
-    assert _used(cost, allocation.offer) <= budget + 1e-9
-    assert (allocation.offer >= 0).sum() <= most
-    assert allocation.profit - 1e-9 <= _best(profit, limits) <= allocation.bound + 1e-6
+    _allocated(profit, Limit(np.ones_like(cost), most), Limit(cost, budget))
+
+
+def _allocated(profit: np.ndarray, *limits: Limit) -> tuple[Allocation, float]:
+    """Allocate, check the limits and the bound, and return the best profit, too."""
+    allocation, best = allocate_offers(profit, limits), _best(profit, limits)
+    for limit in limits:
+        assert _used(limit.usage, allocation.offer) <= limit.maximum + 1e-9
+    assert allocation.profit == pytest.approx(_used(profit, allocation.offer))
+    assert allocation.profit - 1e-9 <= best <= allocation.bound + 1e-6
+    return allocation, best
 
 
 @settings(max_examples=40, deadline=None)

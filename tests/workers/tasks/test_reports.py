@@ -75,9 +75,9 @@ def _quality(lake: Lake, database: Database) -> str:
     return _blocks("data/quality", report(lake, database).data)
 
 
-def test_quality_message_names_gaps_imports_quarantine_and_limits(settings, database, tmp_path):
+def test_quality_message_names_gaps_imports_quarantine_and_limits(settings, database):
     clock.configure(fixed=UNTIL)
-    lake = lake_with_gap_and_spike(event_importer(settings, database, tmp_path))
+    lake = lake_with_gap_and_spike(event_importer(settings, database))
     text = _quality(lake, database)
     assert "0 excluded by the map, 1 in quarantine" in text
     for words in ("14 Apr", "customer_id is missing", "No margin"):
