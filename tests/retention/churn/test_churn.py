@@ -21,19 +21,11 @@ from retention.churn.training_set import build_training_set, snapshot_moments
 from retention.errors import BadInput, TooLittleData
 from retention.features import NAMES, build
 from retention.window import Window
-from tests import readonly, shops
 from tests import shop as tiny
+from tests import shops
 from tests.retention.risk import raw_rows
 
 WINDOW = Window(21, 42)
-
-
-@pytest.fixture(scope="module")
-def truncated(tmp_path_factory, learned_at):
-    """Return the lake of the same shop without events at or after the cutoff."""
-    lake = tiny.build(tmp_path_factory.mktemp("truncated") / "home", until=learned_at).lake
-    with readonly.protected(lake.root):
-        yield lake
 
 
 def _features(lake, cutoff):
@@ -147,7 +139,8 @@ def test_season_is_no_reason_before_thirteen_months(shop, trained):
     ("days", "window", "error", "says"),
     [
         (100, Window(90), BadInput, r"horizon of 90 days needs 180 days.*at most"),
-        (45, Window(14), TooLittleData, r"a model needs 100"),
+        (10, Window(28), BadInput, r"and there are \d+; import a longer history\.$"),
+        (45, Window(14), TooLittleData, r"Only \d+ customers .* a model needs 100\. Import"),
         (260, WINDOW, BadInput, "data ends on"),
         (-5, WINDOW, TooLittleData, "no events before"),
     ],

@@ -27,14 +27,8 @@ def question():
 def test_all_estimators_learn_and_predict_consistently(name, question):
     X, y = question
     steps = []
-    model = fitted(
-        name,
-        X,
-        y,
-        columns=COLUMNS,
-        seed=1,
-        progress=lambda done, total, what: steps.append((done, total)),
-    )
+    record = lambda done, total, what: steps.append((done, total))  # noqa: E731
+    model = fitted(name, X, y, columns=COLUMNS, seed=1, progress=record)
     probability = model.predict_proba(X)
     assert probability.shape == (1500, 2)
     np.testing.assert_allclose(probability.sum(axis=1), 1)
@@ -45,6 +39,8 @@ def test_all_estimators_learn_and_predict_consistently(name, question):
     np.testing.assert_allclose(
         1 / (1 + np.exp(-model.decision_function(X))), probability[:, 1], atol=1e-5
     )
+    company = np.vstack([X[:50], np.full((200, 4), 1e6)])  # nothing is imputed from it
+    np.testing.assert_allclose(model.predict_proba(company)[:50], probability[:50], atol=1e-9)
     again = fitted(name, X, y, columns=COLUMNS, seed=1)
     np.testing.assert_array_equal(again.predict_proba(X), probability)
     assert steps

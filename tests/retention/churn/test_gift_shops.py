@@ -6,7 +6,6 @@
 from datetime import timedelta
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from retention.churn import training_set
@@ -16,40 +15,19 @@ from tests import shops
 from tests.benchmarks import gift_shops
 from tests.gift_shops import SHAPES, gift_shop
 
+pytestmark = pytest.mark.nightly
+
 SHAPE, SEED = "small", 61
 
 
 @pytest.fixture(scope="module")
-def few_snapshots():
-    """Train on ten snapshots instead of 24; this is faster."""
+def shop():
+    """Return the training set of ten snapshots at the last cutoff, and the customers there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_set, "MAX_SNAPSHOTS_SEASONAL", 10)
-        yield
+        yield gift_shops.features(SHAPE, SEED)
 
 
-@pytest.fixture(scope="module")
-def shop(few_snapshots):
-    """Return the training set at the last cutoff and the customers there."""
-    return gift_shops.features(SHAPE, SEED)
-
-
-def test_same_seed_gives_the_same_shop():
-    pd.testing.assert_frame_equal(gift_shop(SHAPE, SEED), gift_shop(SHAPE, SEED))
-    assert len(gift_shop(SHAPE, SEED)) != len(gift_shop(SHAPE, SEED + 1))
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_shops_have_christmas_and_one_order_customers(shape):
-    plan = SHAPES[shape]
-    events = gift_shop(shape, SEED)
-    assert events.occurred_at.between(plan.opened, plan.end).all()
-    orders = events[events.event_type == "purchase"].drop_duplicates("order_id")
-    monthly = orders.groupby(orders.occurred_at.dt.strftime("%Y-%m")).size()
-    assert monthly["2023-12"] > 1.5 * monthly["2023-08"]
-    assert (orders.groupby("customer_id").size() == 1).mean() > plan.once
-
-
-@pytest.mark.nightly
 def test_auto_is_not_worse_than_its_simplest_members(shop):
     """By 1.64 standard errors of the paired difference, against each member by name."""
     training, newest = shop
@@ -60,7 +38,6 @@ def test_auto_is_not_worse_than_its_simplest_members(shop):
     assert len(gift_shops.summary([comparison])) > len(gift_shops.SINGLE)
 
 
-@pytest.mark.nightly
 def test_blend_contains_calendar_models_and_a_shift(shop):
     trained = fit(shop[0])
     assert trained.estimator == "stacked"
@@ -73,7 +50,6 @@ def test_blend_contains_calendar_models_and_a_shift(shop):
     np.testing.assert_array_equal(again.probability(X), trained.probability(X))
 
 
-@pytest.mark.nightly
 def test_orders_after_the_cutoff_change_no_weight(shop, tmp_path):
     """Weights, calibration and probabilities are learned from data before the cutoff."""
     training, newest = shop

@@ -26,15 +26,27 @@ def customers():
     return X, return_times, np.exp(-rate)
 
 
-@pytest.mark.parametrize("name", estimators.SURVIVAL_MEMBERS)
-def test_return_times_improve_predictions(customers, name):
+@pytest.fixture(scope="module", params=estimators.SURVIVAL_MEMBERS)
+def timed(request, customers):
+    """A member that learned from return times, and its name."""
+    X, return_times, _ = customers
+    return _member(request.param, X, return_times), request.param
+
+
+def _member(name, X, return_times, *, timed=True):
+    examples = estimators.Examples(
+        X, np.isinf(return_times).astype(float), return_times=return_times if timed else None
+    )
+    return estimators.fit_member(name, examples)
+
+
+def test_return_times_improve_predictions(customers, timed):
     X, return_times, truth = customers
-    y = np.isinf(return_times).astype(float)
-    plain = estimators.fit_member(name, estimators.Examples(X, y))
-    timed = estimators.fit_member(name, estimators.Examples(X, y, return_times=return_times))
-    assert isinstance(timed, Survival)
+    model, name = timed
+    assert isinstance(model, Survival)
     ours, theirs = (
-        np.mean((estimators.churn_probability(model, X) - truth) ** 2) for model in (timed, plain)
+        np.mean((estimators.churn_probability(each, X) - truth) ** 2)
+        for each in (model, _member(name, X, return_times, timed=False))
     )
     assert ours < 0.97 * theirs
 
@@ -44,21 +56,12 @@ def test_empty_columns_in_an_interval_do_not_stop_the_fit(customers, name):
     """The last interval has a column without values, such as a gap of early returners."""
     X, return_times, _ = customers
     X = np.column_stack([X, np.where(return_times < EDGES[0], 1.0, np.nan)])
-    model = estimators.fit_member(
-        name,
-        estimators.Examples(X, np.isinf(return_times).astype(float), return_times=return_times),
-    )
+    model = _member(name, X, return_times)
     assert np.isfinite(estimators.churn_probability(model, X)).all()
 
 
-@pytest.mark.parametrize("name", estimators.SURVIVAL_MEMBERS)
-def test_base_and_contributions_add_up_to_the_margin(customers, name):
-    X, return_times, _ = customers
-    member = estimators.fit_member(
-        name,
-        estimators.Examples(X, np.isinf(return_times).astype(float), return_times=return_times),
-    )
-    model = estimators.LogOdds([member])
+def test_base_and_contributions_add_up_to_the_margin(customers, timed):
+    X, model = customers[0], estimators.LogOdds([timed[0]])
     explanation = contributions(
         model, X[:50], np.median(X, axis=0), [list(range(15)), list(range(15, 30))]
     )
@@ -88,11 +91,7 @@ def test_few_outcomes_use_the_whole_horizon(customers):
     X, return_times, _ = customers
     late = np.where(np.isinf(return_times), return_times, 0.9)  # nobody comes back early
     assert fit_survival(lambda *_: LogisticRegression(), X, late, silent) is None
-    y = np.isinf(return_times).astype(float)
-    same, plain = (
-        estimators.fit_member("logistic", estimators.Examples(X, y, return_times=times))
-        for times in (late, None)
-    )
+    same, plain = (_member("logistic", X, late, timed=timed) for timed in (True, False))
     np.testing.assert_array_equal(same.predict_proba(X), plain.predict_proba(X))
 
 

@@ -39,15 +39,3 @@ def test_scaling_and_imputation_are_steps_of_the_model(name, question):
     np.testing.assert_allclose(steps["simpleimputer"].statistics_, np.nanmedian(X, axis=0))
     scaler = next(step for step in steps.values() if isinstance(step, StandardScaler))
     assert scaler.n_samples_seen_ == len(X)
-
-
-@pytest.mark.parametrize(
-    "name", ["logistic", "quadratic", "horizons", "tree", "forest", "svm", "neural", "boosting"]
-)
-def test_imputation_uses_training_rows_only(name, question):
-    X, y = question
-    model = fitted(name, X, y, seed=2)
-    company = np.vstack([X[:50], np.full((200, 3), 1e6)])
-    np.testing.assert_allclose(
-        model.predict_proba(X[:50]), model.predict_proba(company)[:50], atol=1e-9
-    )

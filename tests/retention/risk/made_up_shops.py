@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
-BARE = ("customer_id", "event_type", "occurred_at")
 
 
 @dataclass(frozen=True)
@@ -101,29 +100,20 @@ def _christmas(day: np.ndarray) -> np.ndarray:
     return 0.7 + 2.5 * np.exp(-0.5 * ((day % 365.25 - 335) / 20) ** 2)
 
 
+ITEMS = ("order_id", "item_id", "amount")
+COUPONS = ("order_id", "amount", "discount")
+ONLINE = ("view", "cart", "email_open", "support")
 SHOPS = {
-    "grocer": MadeUpShop(8, 200, 28, 56, ("order_id", "item_id", "amount", "discount", "channel")),
-    "superstore": MadeUpShop(129, 900, 90, 180, ("order_id", "item_id", "amount", "discount")),
+    "grocer": MadeUpShop(8, 200, 28, 56, (*ITEMS, "discount", "channel")),
+    "superstore": MadeUpShop(129, 900, 90, 180, (*ITEMS, "discount")),
     "no items": MadeUpShop(15, 240, 28, 56, ("order_id", "amount"), lines=1),
     "no amounts": MadeUpShop(20, 300, 28, 90, ("order_id", "item_id")),
-    "no discounts": MadeUpShop(20, 300, 28, None, ("order_id", "item_id", "amount")),
-    "coffee machine": MadeUpShop(4, 120, 14, 28, ("item_id", "amount"), lines=1),
-    "first hours": MadeUpShop(
-        0.4, 8, 1, 2, ("item_id", "amount"), others=("view", "cart"), one_time=0.5
-    ),
+    "no discounts": MadeUpShop(20, 300, 28, None, ITEMS),
+    "coffee machine": MadeUpShop(4, 120, 14, 28, ITEMS[1:], lines=1),
+    "first hours": MadeUpShop(0.4, 8, 1, 2, ITEMS[1:], 160, others=ONLINE[:2], one_time=0.5),
     "seasonal gifts": MadeUpShop(70, 760, 90, None, season=_christmas, model="boosting"),
     "bare rows": MadeUpShop(25, 300, 28, 90, ()),
     "paid on delivery": MadeUpShop(60, 400, 56, None, others=("return",), one_time=0.6),
-    "online only": MadeUpShop(
-        18,
-        260,
-        28,
-        56,
-        ("order_id", "item_id", "amount", "channel"),
-        others=("view", "cart", "email_open", "support"),
-        model="stacked",
-    ),
-    "coupons": MadeUpShop(
-        25, 300, 28, 84, ("order_id", "amount", "discount"), others=("coupon_redeem",), lines=1
-    ),
+    "online only": MadeUpShop(18, 260, 28, 56, (*ITEMS, "channel"), others=ONLINE, model="stacked"),
+    "coupons": MadeUpShop(25, 300, 28, 84, COUPONS, others=("coupon_redeem",), lines=1),
 }

@@ -9,6 +9,15 @@ import numpy as np
 import pandas as pd
 
 DAY = pd.Timedelta(days=1)
+EVENTS = {  # feature → types of events, and horizons
+    "views_1h": (("view", "search"), 1),
+    "carts_1h": (("cart",), 1),
+    "emails_1h": (("email_open", "email_click"), 1),
+    "returns_4h": (("return",), 4),
+    "redemptions_4h": (("coupon_redeem",), 4),
+    "support_4h": (("support",), 4),
+}
+COUNTED = ("items_4h", "regular_items", "overdue_items", "discount_share", *EVENTS)
 
 
 def features(rows: pd.DataFrame, cutoff: datetime, horizon: int) -> pd.DataFrame:
@@ -84,36 +93,12 @@ def _recent(
         table["overdue_items"] = overdue.groupby("customer_id").sum()
         table["overdue_share"] = table["overdue_items"] / table["regular_items"]
     age = (now - rows.occurred_at) / DAY
-    for name, types, days in (
-        ("views_1h", ("view", "search"), horizon),
-        ("carts_1h", ("cart",), horizon),
-        ("emails_1h", ("email_open", "email_click"), horizon),
-        ("returns_4h", ("return",), 4 * horizon),
-        ("redemptions_4h", ("coupon_redeem",), 4 * horizon),
-        ("support_4h", ("support",), 4 * horizon),
-    ):
+    for name, (types, windows) in EVENTS.items():
         if rows.event_type.isin(types).any():
-            mine = rows[rows.event_type.isin(types) & (age <= days)]
+            mine = rows[rows.event_type.isin(types) & (age <= windows * horizon)]
             table[name] = mine.groupby("customer_id").size()
     counted = pd.DataFrame(table).reindex(sorted(orders.customer_id.unique()))
-    zero = [name for name in COUNTED if name in counted]
-    counted[zero] = counted[zero].fillna(0)
-    if "discount_share" in counted:
-        counted["discount_share"] = counted.discount_share.fillna(0)
-    return counted
-
-
-COUNTED = (
-    "items_4h",
-    "regular_items",
-    "overdue_items",
-    "views_1h",
-    "carts_1h",
-    "emails_1h",
-    "returns_4h",
-    "redemptions_4h",
-    "support_4h",
-)
+    return counted.fillna(dict.fromkeys(COUNTED, 0))
 
 
 def typical(

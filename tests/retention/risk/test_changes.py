@@ -11,9 +11,8 @@ BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
 def _sweep(tiers, listed=("high",)):
     scores = pd.DataFrame({"customer_id": list(tiers), "tier": list(tiers.values())})
     cohort = scores[scores.tier.isin(listed)]
-    return SimpleNamespace(
-        scores=scores, cohort=cohort, cohort_tiers=listed, model_version="churn-1"
-    )
+    fields = {"scores": scores, "cohort": cohort, "cohort_tiers": listed}
+    return SimpleNamespace(**fields, model_version="churn-1")
 
 
 def test_new_recovered_and_lapsed_customers_are_counted():

@@ -1,10 +1,10 @@
 """Test that live features and scores of the customers touched equal those of the whole lake."""
 
 import json
-import shutil
-import tempfile
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ from retention.connect.live.events import check_rows
 from retention.features import build
 from retention.lake import Lake
 from retention.lake.customer_lake import CustomerHistory, CustomerLake
-from retention.lake.identity import links
 from retention.lake.importing import live_import
 from retention.registry import champion
 from retention.registry.model_cache import churn_model
@@ -26,6 +25,7 @@ from retention.risk.live import measure_population
 from retention.risk.policy import load_policy
 from retention.window import Window
 from tests import readonly
+from tests import shop as tiny
 
 CUSTOMERS = [*(f"c{number:04d}" for number in range(8)), "new-1", "new-2"]
 TYPES = ("view", "search", "cart", "purchase", "purchase", "return", "support", "email_open")
@@ -67,13 +67,11 @@ class Stream:
         if isinstance(step, tuple):
             self._merge(*step)
             return
-        rows = [self._row(event) for event in step]
-        checked = check_rows(rows, self.end, source="live")
+        checked = check_rows([self._row(event) for event in step], self.end, source="live")
         assert not checked.rejected
         lines = "\n".join(json.dumps(row) for row in checked.rows).encode()
-        report = live_import.append(
-            self.lake, None, self.shop.settings, lines, name=str(self.number), currency="EUR"
-        )
+        options = {"name": str(self.number), "currency": "EUR"}
+        report = live_import.append(self.lake, None, self.shop.settings, lines, **options)
         self.touched |= report.customers
         with CustomerLake(self.lake, self.history, report.customers) as few:
             few.table("events", self.end).count().execute()  # rows are cached from here on
@@ -98,11 +96,7 @@ class Stream:
         known = self.lake.identities.canonical_ids()
         if known.get(left, left) == known.get(right, right):
             return
-        pairs = pd.DataFrame({"customer_id": [left], "same_as": [right]})
-        decision = {"method": "person", "state": "accepted", "probability": 1.0, "evidence": [{}]}
-        with links.locked_log(self.lake) as log:
-            rows = links.order_by_age(self.lake, pairs.assign(**decision))
-            links.add(self.lake, log, rows, "me")
+        tiny.merged(self.lake, (left, right))
         self.touched |= {left, right}
 
 
@@ -120,15 +114,12 @@ def assert_equal(few: pd.DataFrame, everyone: pd.DataFrame, customers) -> None:
 
 def check_stream(shop, stream_steps) -> None:
     """Compare features and scores after a stream of micro-batches."""
-    folder = Path(tempfile.mkdtemp())
-    stream = Stream(shop, folder / "shop")
-    try:
-        for step in stream_steps:
-            stream.step(step)
-        _compare(stream)
-    finally:
-        stream.close()
-        shutil.rmtree(folder)
+    with TemporaryDirectory() as folder:
+        stream = Stream(shop, Path(folder) / "shop")
+        with closing(stream):
+            for step in stream_steps:
+                stream.step(step)
+            _compare(stream)
 
 
 def _compare(stream: Stream) -> None:
@@ -142,26 +133,16 @@ def _compare(stream: Stream) -> None:
         for model in (trained, None):
             population = measure_population(lake, model, end, window=Window(21, 42))
             live = population.scores(few, end, policy).drop(columns="tier")
-            if model:
-                batch = score(trained, lake, end)[0]
-            else:
-                batch = rules.score(lake, end, window=Window(21, 42))[0]
+            by_rules = (lake, end, Window(21, 42))
+            batch = score(model, lake, end)[0] if model else rules.score(*by_rules)[0]
             assert_equal(live, batch[list(live.columns)], few.customers)
 
 
 @pytest.mark.nightly
 def test_scores_of_one_stream_equal_the_batch(champion_shop):
     """Late orders, an order that is returned, a new customer and a merge."""
-    purchase = {
-        "customer_id": "c0001",
-        "event_type": "purchase",
-        "days_ago": 2.0,
-        "known_later": None,
-        "item_id": "i001",
-        "order": 77,
-        "quantity": 2,
-        "amount": 20,
-    }
+    purchase = {"customer_id": "c0001", "event_type": "purchase", "item_id": "i001"}
+    purchase |= {"days_ago": 2.0, "known_later": None, "order": 77, "quantity": 2, "amount": 20}
     back = purchase | {"event_type": "return", "days_ago": 1.0}
     stream_steps = [
         [purchase, purchase | {"customer_id": "new-1", "days_ago": 3.0}],

@@ -11,6 +11,7 @@ from retention.risk.strategy import REASONS, reason_of
 from retention.settings import Settings
 
 POLICY = read_policy(DEFAULT)
+LENIENT = "[campaign]\nconsent = 'unless_refused'\n"
 
 
 def _written(tmp_path, text: str):
@@ -60,10 +61,7 @@ def test_shop_policy_replaces_the_default(tmp_path):
         (_rule(action="coupon", discount=0), "only coupons"),
         (_rule(action="nothing", discount=0.2), "only coupons"),
         (_rule(action="bribe"), "action"),
-        (
-            "[offer]\nitems = 0\n" + _rule(action="reminder", discount=0),
-            "'A' writes of nothing but items; use 1 to 10",
-        ),
+        ("[offer]\nitems = 0\n" + _rule(action="reminder", discount=0), "but items; use 1 to 10"),
         ("[campaign]\nholdout = 0.5\n", "holdout"),
         ("[tiers]\nhigh = 0.2\nmedium = 0.4\n", "below high"),
         ("[recommend]\nmin_price = 9\nmax_price = 5\n", "min_price (9.0) is above max_price (5.0)"),
@@ -75,11 +73,7 @@ def test_shop_policy_replaces_the_default(tmp_path):
         ("[tiers]\n[campaign]\n[tiers]\n", "line 3, column 7): [tiers]; this table is there twice"),
         ("[campaign]\nbudget = 1\nbudget = 2\n", "budget = 2; this is said twice; keep one"),
         ("[campaign]\nbudget = 25,000\n", "one setting a line, and a number without separators"),
-        (
-            "# a\u2028b\n[campaign]\nconsent = “required”\n",
-            "“required”; write text in straight quotes",
-        ),
-        ("[campaign]\nconsent = “required”\n", "“required”; write text in straight quotes"),
+        ("# a\u2028b\n[campaign]\nconsent = “required”\n", "“required”; write text in straight"),
         ("[campaign]\nbudget\n", "write a setting as name = value"),
         (_rule(""), "rules.1.name: write 1 or more characters"),
         (_rule("A\\u0000"), "rules.1.name: 'A\\x00' holds a character that nobody can read"),
@@ -96,10 +90,7 @@ def test_shop_policy_replaces_the_default(tmp_path):
         (_rule(discount=0, action="call", amount=5, min_order=9), "only coupons"),
         (_rule(values='["any", "high"]'), "name it alone"),
         (_rule(consent="[]"), "for nobody"),
-        (
-            "[campaign]\nmax_calls = true\n",
-            "max_calls: write a whole number like 40, without quotes (it says true)",
-        ),
+        ("[campaign]\nmax_calls = true\n", "max_calls: write a whole number like 40, without"),
         ("[campaign]\nmax_calls = 2.5\n", "whole number like 40, without quotes (it says 2.5)"),
         ('[campaign]\nbudget = "1000"\n', "number like 0.5, without quotes (it says '1000')"),
         ("[recommend]\nbandit = 1\n", "write true or false, without quotes (it says 1)"),
@@ -115,12 +106,7 @@ def test_shop_policy_replaces_the_default(tmp_path):
             _rule("A", consent='["unknown"]') + _rule("B", consent='["unknown", "given"]'),
             "consent unknown",
         ),
-        (
-            "[campaign]\nconsent = 'unless_refused'\n"
-            + _rule("A")
-            + _rule("B", consent='["unknown"]'),
-            "overlap",
-        ),
+        (LENIENT + _rule("A") + _rule("B", consent='["unknown"]'), "overlap"),
     ],
 )
 def test_invalid_policy_gives_one_sentence_with_the_error(tmp_path, text, says):
@@ -195,8 +181,7 @@ def test_rules_decide_by_consent(tmp_path):
     policy = read_policy(_written(tmp_path, _rule("A") + unsure))
     assert policy.rule_for("high", [], consent="given").name == "A"
     assert policy.rule_for("high", [], consent="unknown").name == "B"
-    path = _written(tmp_path, "[campaign]\nconsent = 'unless_refused'\n" + _rule("A"))
-    lenient = read_policy(path)
+    lenient = read_policy(_written(tmp_path, LENIENT + _rule("A")))
     assert lenient.rule_for("high", [], consent="unknown").name == "A"
 
 
