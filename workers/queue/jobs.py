@@ -68,6 +68,7 @@ def submit(
     idem_key: str,
     thread_key: str | None = None,
     announce: bool = True,
+    is_due: bool = False,
 ) -> Submission:
     """Store a person's job; call `wake` after the commit.
 
@@ -77,21 +78,30 @@ def submit(
     money.
     `announce`: post a progress message, which the result replaces. Without it the result is a new
     message, which notifies people. An update does not.
+    `is_due`: no limits apply, see `submit_due`.
     The role of ``requested_by`` was checked at the command or click.
     Raises `BadInput`: the task would refuse a value (`Request.check`).
     """
     values = _values(session, request, idem_key, requested_by, channel, thread_key)
-    if not quotas.is_limited(requested_by):
+    if is_due or not quotas.is_limited(requested_by):
         user_roles.require(session, requested_by, request.role, request.deed)
-        return _store(session, values, announce)
-    key = values["request_key"]
-    earlier = quotas.admit(session, request, user=requested_by, key=key, idem_key=idem_key)
-    if earlier is None:
+    else:
+        key = values["request_key"]
+        earlier = quotas.admit(session, request, user=requested_by, key=key, idem_key=idem_key)
+        if earlier is not None:
+            if earlier.is_new:
+                quotas.remember(session, earlier.job_id, requested_by, idem_key)
+            job = session.get_one(Job, earlier.job_id)
+            return Submission(job, created=False, joined=earlier.joined)
         request.check(session)
-        return _store(session, {**values, "by_person": True}, announce)
-    if earlier.is_new:
-        quotas.remember(session, earlier.job_id, requested_by, idem_key)
-    return Submission(session.get_one(Job, earlier.job_id), created=False, joined=earlier.joined)
+        values["by_person"] = True
+    if not insert_once(session, Job, **values):
+        stored = select(Job).where(Job.idem_key == idem_key)
+        return Submission(session.scalars(stored).one(), created=False)
+    job = _as_stored(session, values)
+    if announce and job.channel:
+        show_progress(session, job)
+    return Submission(job, created=True)
 
 
 def submit_due(
@@ -105,9 +115,16 @@ def submit_due(
     announce: bool = False,
 ) -> Submission:
     """Store a job of a schedule, or due work of the system, without limits; see `submit`."""
-    user_roles.require(session, requested_by, request.role, request.deed)
-    values = _values(session, request, idem_key, requested_by, channel, thread_key)
-    return _store(session, values, announce)
+    return submit(
+        session,
+        request,
+        requested_by=requested_by,
+        channel=channel,
+        idem_key=idem_key,
+        thread_key=thread_key,
+        announce=announce,
+        is_due=True,
+    )
 
 
 def _values(
@@ -130,16 +147,6 @@ def _values(
         "channel": channel,
         "thread_key": thread_key,
     }
-
-
-def _store(session: Transaction, values: dict[str, Any], announce: bool) -> Submission:
-    if not insert_once(session, Job, **values):
-        earlier = select(Job).where(Job.idem_key == values["idem_key"])
-        return Submission(session.scalars(earlier).one(), created=False)
-    job = _as_stored(session, values)
-    if announce and job.channel:
-        show_progress(session, job)
-    return Submission(job, created=True)
 
 
 def _as_stored(session: Transaction, values: dict[str, Any]) -> Job:
