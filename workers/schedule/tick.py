@@ -129,20 +129,19 @@ def tick(database: Database) -> list[str]:
 def next_due(session: Transaction, after: datetime) -> datetime | None:
     """Return the next time at which something is due that needs the data of that time.
 
-    Not the nightly checks of shops: a tick after several nights makes one. The demo's clock would
-    import the orders of each night for them.
+    Not the nightly checks of shops and the weekly ones of models: a later tick makes one. The
+    demo's clock would import the orders of each of these moments.
     """
     moments = [
         next(at for _, at in slots(schedule) if at > after)
         for schedule in session.scalars(select(Schedule).where(*_runs(session.settings)))
     ]
     campaigns = due.next_moment(session, after)
-    model_check = next_model_check(session, after)
     alert_check = due_alerts.next_check(session, after)
     pull = stored_sources.next_due(session, after)
     published = due_publishing.next_moment(session, after)
     silence = silent_senders.next_check(session, after)
-    due_then = (campaigns, model_check, alert_check, pull, published, silence)
+    due_then = (campaigns, alert_check, pull, published, silence)
     moments += [moment for moment in due_then if moment is not None]
     return min(moments, default=None)
 
@@ -308,18 +307,6 @@ def model_check_due(session: Transaction, now: datetime) -> Due:
     if week < 1 or session.scalar(select(Job.id).where(Job.idem_key == key)):
         return []
     return [(Monitor(scheduled=True), key, _alert_channel(session, row))]
-
-
-def next_model_check(session: Transaction, after: datetime) -> datetime | None:
-    """Return the time of the next model check.
-
-    Returns: none without a champion.
-    """
-    row = champion(session, "churn")
-    if row is None or row.promoted_at is None:
-        return None
-    passed = (after - row.promoted_at) // MODEL_CHECK_EVERY
-    return row.promoted_at + MODEL_CHECK_EVERY * max(passed + 1, 1)
 
 
 def _alert_channel(session: Transaction, row: ModelVersion) -> str | None:

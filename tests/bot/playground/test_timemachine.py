@@ -15,7 +15,7 @@ from retention.errors import BadInput, Conflict
 from tests.bot.wire import stored
 from tests.retention.campaigns.samples import a_body
 from tests.workers.harness import set_job, wait
-from tests.world import add, change, execute, one
+from tests.world import add, change, execute, model_version, one
 from workers.job_requests import Digest, Monitor, Retrain
 from workers.queue import jobs
 from workers.schedule import tick
@@ -182,6 +182,19 @@ def test_button_does_not_wait_for_the_last_digest(machine, worked) -> None:
     is_read.set()
     wait(lambda: "what" not in machine.state())
     assert worked.kinds() == ["demo_feed", "digest"]
+
+
+def test_model_check_is_no_moment_of_its_own(machine, worked, database) -> None:
+    """A button waited for the digest, and imported twice, where a check was due just after it."""
+    promoted = MONDAY + timedelta(minutes=5)
+    add(database, model_version(database.settings, state="champion", promoted_at=promoted))
+    is_read = threading.Event()
+    worked.waits["digest"] = lambda: not is_read.is_set()
+    journey = machine.advance(timedelta(days=7, minutes=20), waits=False)
+    assert len(journey.moments) == 2
+    is_read.set()
+    wait(lambda: {"digest", "monitor"} <= {*worked.kinds()})
+    assert worked.kinds().count("demo_feed") == 1
 
 
 def test_button_waits_for_work_of_earlier_moments(machine, worked) -> None:

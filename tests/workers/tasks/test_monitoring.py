@@ -101,7 +101,6 @@ def test_decay_is_reported_once_shown_on_request_and_fixed_by_a_click(shop_that_
 
     # A month later the sweep's predictions have come out, worse than promised.
     clock.configure(fixed=at(SEEN))
-    assert read(own.database, tick.next_due, at(LEARNT + 8)) == model.promoted_at + timedelta(14)
     (second,) = tick.tick(own.database)
     assert run_job(own.database, second, "task") == "done"
     recorded = looks(own)[-1]
