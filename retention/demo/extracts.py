@@ -29,6 +29,7 @@ EXCLUDED_DEPARTMENTS = (
     "PROD-WHS SALES",
 )
 DEFAULT_PRICE = 2.99
+REAL = "complete_journey"  # the `source` of real purchases
 
 
 def data(name: str) -> Path:
@@ -51,9 +52,6 @@ def households(con: Any, path: Path, since: datetime | None, until: datetime) ->
 
     Their attributes are included.
     """
-    first = f"first_purchase < {moment(until)}" + (
-        f" AND first_purchase >= {moment(since)}" if since else ""
-    )
     return _export(
         con,
         path,
@@ -64,9 +62,45 @@ def households(con: Any, path: Path, since: datetime | None, until: datetime) ->
             FROM {_source("transactions")} GROUP BY 1
         )
         LEFT JOIN {_source("demographics")} AS demographics USING (household_id)
-        WHERE {first} ORDER BY household_id
+        WHERE {_within("first_purchase", since, until)} ORDER BY household_id
         """,
     )
+
+
+def events(con: Any, path: Path, since: datetime | None, until: datetime) -> Path:
+    """Write purchases and redemptions of ``[since, until)`` with canonical columns.
+
+    Times of purchases are in UTC, though the stores are in the east of the USA. Redemptions are of
+    campaigns of the year 2017 that were not ours. Of them only the local day is known, so they
+    count as known from the next day on: 29 hours later the day is over in New York, too. The
+    coupon stands in ``order_id``.
+    """
+    day = "timezone('UTC', timezone('America/New_York', redemption_date::TIMESTAMP{later}))"
+    return _export(
+        con,
+        path,
+        f"""
+        SELECT household_id AS customer_id, 'purchase' AS event_type,
+            transaction_timestamp AS occurred_at, basket_id::VARCHAR AS order_id,
+            product_id AS item_id, quantity, sales_value AS amount,
+            retail_disc + coupon_disc + coupon_match_disc AS discount, 'USD' AS currency,
+            'store' AS channel, '{REAL}' AS source
+        FROM {_source("transactions")} WHERE {_within("transaction_timestamp", since, until)}
+        UNION ALL BY NAME
+        SELECT household_id AS customer_id, 'coupon_redeem' AS event_type,
+            {day.format(later="")} AS occurred_at,
+            {day.format(later=" + INTERVAL 1 DAY")} AS available_at,
+            'campaign ' || campaign_id || ' coupon ' || coupon_upc AS order_id,
+            'store' AS channel, 'history' AS source
+        FROM {_source("coupon_redemptions")}
+        WHERE {_within("redemption_date + INTERVAL 29 HOUR", since, until)}
+        """,
+    )
+
+
+def _within(column: str, since: datetime | None, until: datetime) -> str:
+    lower = f" AND {column} >= {moment(since)}" if since else ""
+    return f"{column} < {moment(until)}{lower}"
 
 
 def products(con: Any, path: Path, until: datetime) -> Path:
@@ -112,14 +146,14 @@ def coupons() -> tuple[Any, Any]:
     with duckdb.connect() as con:
         sql = f"""
             SELECT DISTINCT campaign_id::VARCHAR AS campaign_id, start_date AS starts_at,
-                coupon_upc::VARCHAR AS offer_id, product_id::VARCHAR AS item_id
+                coupon_upc::VARCHAR AS offer_id, product_id AS item_id
             FROM {_source("coupons")} AS covered
             JOIN {_source("campaign_descriptions")} AS campaigns USING (campaign_id) ORDER BY ALL
             """
         offers = con.execute(sql).df()
         redemptions = con.execute(
             f"""
-            SELECT campaign_id::VARCHAR AS campaign_id, household_id::VARCHAR AS customer_id,
+            SELECT campaign_id::VARCHAR AS campaign_id, household_id AS customer_id,
                 coupon_upc::VARCHAR AS offer_id, redemption_date AS redeemed_at
             FROM {_source("coupon_redemptions")} ORDER BY ALL
             """

@@ -7,23 +7,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from retention import clock
 from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
 from retention.db import Database
 from retention.db.tables import BusinessClock
 from retention.demo import START, extracts
-from retention.demo.response import respond
+from retention.demo.response import mark_redeemed, respond
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing.import_files import import_files
-from retention.lake.importing.mapping import literal
 from retention.paths import create_private_folder
 from retention.progress import Progress, silent
 from retention.settings import Settings
 from retention.text import gettext
 
 END = datetime(2018, 1, 2, tzinfo=UTC)  # after the last purchase
-REAL = "complete_journey"  # the `source` of real purchases
 
 
 def prepare(database: Database, progress: Progress = silent) -> dict[str, Any]:
@@ -70,8 +70,12 @@ def _open_shop(
     with _folder(database.settings) as folder:
         progress(0, 5, gettext("pricing the catalogue"))
         catalogue = extracts.products(lake.duckdb, folder / "products.parquet", START)
-        added["items"] = _import(lake, database, "items", catalogue, "items", "true")
-        added |= _import_period(lake, database, folder, newest, until, progress)
+        added["items"] = _import(lake, database, "items", [catalogue])
+        progress(1, 5, gettext("bringing in households"))
+        added["customers"] = _import_households(lake, database, folder, newest, until)
+        progress(3, 5, gettext("bringing in purchases"))
+        history = extracts.events(lake.duckdb, folder / "purchases.parquet", newest, until)
+        added["events"] = _import(lake, database, "events", [history])
     return added
 
 
@@ -80,7 +84,8 @@ def feed(
 ) -> dict[str, Any]:
     """Import real events and simulated responses before ``until``.
 
-    The responses are those to live campaigns.
+    The responses are those to live campaigns. All events are one import: each import reads the
+    customers and looks for late orders, which takes longer than a week's rows.
 
     A second call changes nothing; missed weeks are added.
 
@@ -88,57 +93,39 @@ def feed(
     effect.
     """
     with _folder(database.settings) as folder:
-        added = _import_period(lake, database, folder, _newest(lake), until, progress)
-        progress(4, 5, gettext("customers answer to campaigns (simulated)"))
-        simulated = respond(database, lake, until, folder)
+        newest = _newest(lake)
+        progress(1, 5, gettext("bringing in households"))
+        customers = _import_households(lake, database, folder, newest, until)
+        progress(2, 5, gettext("customers answer to campaigns (simulated)"))
+        week = extracts.events(lake.duckdb, folder / "purchases.parquet", newest, until)
+        answers = respond(database, lake, week, until, folder)
+        progress(3, 5, gettext("bringing in purchases"))
+        events = _import(lake, database, "events", [week, *answers.files])
+        mark_redeemed(database, answers)
     progress(5, 5, gettext("done"))
-    return {"until": until.isoformat(), **added, "simulated": simulated}
+    added = {"customers": customers, "events": events}
+    return {"until": until.isoformat(), **added, "simulated": answers.as_dict()}
 
 
-def _import_period(
-    lake: Lake,
-    database: Database,
-    folder: Path,
-    since: datetime | None,
-    until: datetime,
-    progress: Progress,
-) -> dict[str, int]:
-    """Import purchases and redemptions of ``[since, until)``.
-
-    Their new households are imported, too.
-    """
-    progress(1, 5, gettext("bringing in households"))
+def _import_households(
+    lake: Lake, database: Database, folder: Path, since: datetime | None, until: datetime
+) -> int:
+    """Import the households that are new in ``[since, until)``."""
     fresh = extracts.households(lake.duckdb, folder / "households.parquet", since, until)
-    customers = _import(lake, database, "customers", fresh, "customers", "true")
-    progress(2, 5, gettext("bringing in redemptions"))
-    # 29 hours later the day is over in New York, too. Earlier imports had all before ``since``.
-    redeemed_at = "redemption_date + INTERVAL 29 HOUR"
-    redemptions = f"{redeemed_at} < {extracts.moment(until)}"
-    if since:
-        redemptions += f" AND {redeemed_at} >= {extracts.moment(since)}"
-    redeemed = _import(
-        lake, database, "events", extracts.data("coupon_redemptions"), "redemptions", redemptions
-    )
-    progress(3, 5, gettext("bringing in purchases"))
-    window = f"transaction_timestamp < {extracts.moment(until)}"
-    if since:
-        window += f" AND transaction_timestamp >= {extracts.moment(since)}"
-    purchases = _import(lake, database, "events", extracts.data("transactions"), "events", window)
-    return {"customers": customers, "redemptions": redeemed, "events": purchases}
+    return _import(lake, database, "customers", [fresh])
 
 
-def _import(lake: Lake, database: Database, table: str, path: Path, name: str, only: str) -> int:
-    """Import the rows of a file that meet a condition, and return their number."""
-    rows = lake.duckdb.execute(
-        f"SELECT count(*) FROM read_parquet({literal(path)}) WHERE {only}"  # noqa: S608 - our own
-    ).fetchall()
-    if not rows[0][0]:  # most weeks bring no new household, and an import checks all customers
+def _import(lake: Lake, database: Database, table: str, paths: list[Path]) -> int:
+    """Import the files that have rows, and return the number of rows."""
+    # Most weeks bring no new household, and an import checks all customers.
+    files = [str(path) for path in paths if pq.read_metadata(path).num_rows]
+    if not files:
         return 0
     # The data is in dollars, even if the shop has another currency.
     own = database.settings.model_copy(update={"currency": ""})
-    map_path = extracts.MAPS / f"{name}.toml"
+    map_path = None if table == "events" else extracts.MAPS / f"{table}.toml"
     return import_files(
-        lake, database, own, table, [str(path)], map_path, only=only, listener=LISTENER
+        lake, database, own, table, files, map_path, only="true", listener=LISTENER
     ).rows_accepted
 
 
@@ -148,7 +135,7 @@ def _newest(lake: Lake) -> datetime | None:
     Imports are in order, so all earlier purchases are there.
     """
     events = lake.table("events")
-    newest = events.filter(events.source == REAL).occurred_at.max().execute()
+    newest = events.filter(events.source == extracts.REAL).occurred_at.max().execute()
     return (
         None if newest is None or newest != newest else newest.to_pydatetime().replace(tzinfo=UTC)
     )

@@ -7,7 +7,7 @@ hold-out group does not respond. All results have the source ``simulated``.
 
 # ruff: noqa: S608 - SQL is put together from names and literals of our own
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,46 +15,59 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import select
 
-from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
 from retention.db import Database, Transaction
 from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign, Coupon
 from retention.demo import EFFECT, SHOP_ORDER, Effect
 from retention.keys import keyed_hash
 from retention.lake import Lake
-from retention.lake.importing.import_files import import_files
 from retention.lake.importing.mapping import literal
 from retention.lake.lake import naive
 
 SOURCE = "simulated"
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """New orders and redemptions, their file, and code, time and order of each used coupon."""
+
+    effect: Effect
+    orders: int = 0
+    redemptions: int = 0
+    files: tuple[Path, ...] = ()
+    redeemed: tuple[tuple[str, datetime, str], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts, and the stated ``effect``."""
+        effect = asdict(self.effect)
+        return {"orders": self.orders, "redemptions": self.redemptions, "effect": effect}
+
+
 def respond(
-    database: Database, lake: Lake, until: datetime, folder: Path, effect: Effect = EFFECT
-) -> dict[str, Any]:
-    """Import responses before ``until`` and mark redeemed coupons.
+    database: Database,
+    lake: Lake,
+    week: Path,
+    until: datetime,
+    folder: Path,
+    effect: Effect = EFFECT,
+) -> Answers:
+    """Write the responses before ``until`` that the lake lacks.
 
-    A second call changes nothing. A purchase's amount is before the coupon; the coupon's value is
-    the ``discount`` of its ``coupon_redeem``.
+    A purchase's amount is before the coupon; the coupon's value is the ``discount`` of its
+    ``coupon_redeem``.
 
-    `until`: responses before this time are added.
+    `week`: real events that the lake will get together with the responses.
     `effect`: shares of customers that respond.
-    Returns: ``orders`` and ``redemptions`` added now, and the stated ``effect``.
     """
     with database.reading() as session:
         responses = list(_responses(session, until, effect))
-    orders = redemptions = 0
-    if responses:
-        redeemed = _write(lake, responses, until, folder / "answers.parquet")
-        orders, redemptions = _added(lake, folder / "answers.parquet")
-        if orders or redemptions:
-            answers = [str(folder / "answers.parquet")]
-            import_files(
-                lake, database, database.settings, "events", answers, only="true", listener=LISTENER
-            )
-        with database.transaction() as session:
-            _mark(session, redeemed)
-    return {"orders": orders, "redemptions": redemptions, "effect": asdict(effect)}
+    if not responses:
+        return Answers(effect)
+    path = folder / "answers.parquet"
+    redeemed = _write(lake, responses, week, until, path)
+    orders, redemptions = _added(lake, path)
+    files = (path,) if orders or redemptions else ()
+    return Answers(effect, orders, redemptions, files, tuple(redeemed))
 
 
 def _responses(session: Transaction, until: datetime, effect: Effect) -> Iterator[dict[str, Any]]:
@@ -115,7 +128,7 @@ def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
 
 
 def _write(
-    lake: Lake, responses: list[dict[str, Any]], until: datetime, path: Path
+    lake: Lake, responses: list[dict[str, Any]], week: Path, until: datetime, path: Path
 ) -> list[tuple[str, datetime, str]]:
     """Write responses as events with canonical columns.
 
@@ -126,7 +139,8 @@ def _write(
     try:
         events = lake.table("events", until).get_name()
         for name, sql in (("bought", _BOUGHT), ("extra", _EXTRA), ("redeemed", _REDEEMED)):
-            con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql.format(events=events)}")
+            filled = sql.format(events=events, week=literal(week))
+            con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {filled}")
         con.execute(f"COPY ({_EVENTS}) TO {literal(path)} (FORMAT parquet)")
         sql = "SELECT code, occurred_at, order_id FROM redeemed WHERE code IS NOT NULL"
         return con.execute(sql).fetchall()
@@ -138,7 +152,9 @@ def _write(
 
 # One scan of the lake's events serves all that follows.
 _BOUGHT = """
-    SELECT * FROM "{events}"
+    SELECT * FROM (
+        SELECT * FROM "{events}" UNION ALL BY NAME SELECT * FROM read_parquet({week})
+    )
     WHERE event_type = 'purchase' AND customer_id IN (SELECT customer_id FROM answers)
 """
 
@@ -215,11 +231,12 @@ def _added(lake: Lake, path: Path) -> tuple[int, int]:
     ).fetchall()[0]
 
 
-def _mark(session: Transaction, redeemed: list[tuple[str, datetime, str]]) -> None:
+def mark_redeemed(database: Database, answers: Answers) -> None:
     """Mark coupons as redeemed, once."""
-    uses = {code: (at, order) for code, at, order in redeemed}
-    issued = among(session, Coupon.code, sorted(uses))
-    for coupon in session.scalars(select(Coupon).where(issued, Coupon.state == "issued")):
-        at, order = uses[coupon.code]
-        coupon.state, coupon.redeemed_at = "redeemed", at.replace(tzinfo=UTC)
-        coupon.order_id = order
+    uses = {code: (at, order) for code, at, order in answers.redeemed}
+    with database.transaction() as session:
+        issued = among(session, Coupon.code, sorted(uses))
+        for coupon in session.scalars(select(Coupon).where(issued, Coupon.state == "issued")):
+            at, order = uses[coupon.code]
+            coupon.state, coupon.redeemed_at = "redeemed", at.replace(tzinfo=UTC)
+            coupon.order_id = order

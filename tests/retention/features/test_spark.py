@@ -49,15 +49,13 @@ def test_spark_matches_duckdb_on_complete_journey(tmp_path):
     settings = Settings(home=tmp_path, timezone="America/New_York", _env_file=None)
     upgrade(settings)
     database, lake = Database.of(settings), Lake.open(settings)
-    path = tmp_path / "products.parquet"
-    products = extracts.products(lake.duckdb, path, datetime(2017, 10, 2, tzinfo=UTC))
-    tenth = "household_id % 10 = 3"
-    for table, file, name, only in (
-        ("items", products, "items", None),
-        ("events", extracts.data("transactions"), "events", tenth),
-        ("events", extracts.data("coupon_redemptions"), "redemptions", tenth),
+    con, until = lake.duckdb, datetime(2018, 1, 2, tzinfo=UTC)
+    items = extracts.products(con, tmp_path / "items.parquet", datetime(2017, 10, 2, tzinfo=UTC))
+    events = extracts.events(con, tmp_path / "events.parquet", None, until)
+    for table, file, map_path, only in (
+        ("items", items, extracts.MAPS / "items.toml", None),
+        ("events", events, None, "customer_id % 10 = 3"),
     ):
-        map_path = extracts.MAPS / f"{name}.toml"
         import_files(lake, database, settings, table, [str(file)], map_path, only=only)
     database.dispose()
     cutoff = datetime(2017, 10, 23, tzinfo=UTC)
