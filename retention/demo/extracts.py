@@ -48,7 +48,7 @@ def moment(at: datetime) -> str:
 
 
 def households(con: Any, path: Path, since: datetime | None, until: datetime) -> Path:
-    """Write households with a first purchase in ``[since, until)``.
+    """Write households with a first purchase in ``(since, until)``.
 
     Their attributes are included.
     """
@@ -68,7 +68,7 @@ def households(con: Any, path: Path, since: datetime | None, until: datetime) ->
 
 
 def events(con: Any, path: Path, since: datetime | None, until: datetime) -> Path:
-    """Write purchases and redemptions of ``[since, until)`` with canonical columns.
+    """Write purchases and redemptions of ``(since, until)`` with canonical columns.
 
     Times of purchases are in UTC, though the stores are in the east of the USA. Redemptions are of
     campaigns of the year 2017 that were not ours. Of them only the local day is known, so they
@@ -99,7 +99,7 @@ def events(con: Any, path: Path, since: datetime | None, until: datetime) -> Pat
 
 
 def _within(column: str, since: datetime | None, until: datetime) -> str:
-    lower = f" AND {column} >= {moment(since)}" if since else ""
+    lower = f" AND {column} > {moment(since)}" if since else ""
     return f"{column} < {moment(until)}{lower}"
 
 
@@ -146,14 +146,14 @@ def coupons() -> tuple[Any, Any]:
     with duckdb.connect() as con:
         sql = f"""
             SELECT DISTINCT campaign_id::VARCHAR AS campaign_id, start_date AS starts_at,
-                coupon_upc::VARCHAR AS offer_id, product_id AS item_id
+                coupon_upc::VARCHAR AS offer_id, product_id::VARCHAR AS item_id
             FROM {_source("coupons")} AS covered
             JOIN {_source("campaign_descriptions")} AS campaigns USING (campaign_id) ORDER BY ALL
             """
         offers = con.execute(sql).df()
         redemptions = con.execute(
             f"""
-            SELECT campaign_id::VARCHAR AS campaign_id, household_id AS customer_id,
+            SELECT campaign_id::VARCHAR AS campaign_id, household_id::VARCHAR AS customer_id,
                 coupon_upc::VARCHAR AS offer_id, redemption_date AS redeemed_at
             FROM {_source("coupon_redemptions")} ORDER BY ALL
             """

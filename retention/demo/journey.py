@@ -110,7 +110,7 @@ def feed(
 def _import_households(
     lake: Lake, database: Database, folder: Path, since: datetime | None, until: datetime
 ) -> int:
-    """Import the households that are new in ``[since, until)``."""
+    """Import the households that are new in ``(since, until)``."""
     fresh = extracts.households(lake.duckdb, folder / "households.parquet", since, until)
     return _import(lake, database, "customers", [fresh])
 

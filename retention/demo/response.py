@@ -174,7 +174,8 @@ _EXTRA = """
     SELECT baskets.campaign_id, baskets.customer_id, answers.visit_at AS occurred_at,
         'sim-' || baskets.campaign_id || '-' || baskets.customer_id AS order_id,
         row_number() OVER (
-            PARTITION BY baskets.campaign_id, baskets.customer_id ORDER BY events.event_id) AS line,
+            PARTITION BY baskets.campaign_id, baskets.customer_id
+            ORDER BY events.event_id, events.item_id) AS line,
         events.item_id, events.quantity, events.amount, events.currency, events.channel
     FROM baskets JOIN answers USING (campaign_id, customer_id)
     JOIN bought AS events

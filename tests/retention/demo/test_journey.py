@@ -7,6 +7,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import func, select
 
@@ -120,6 +121,13 @@ def test_simulated_data_is_labelled(opened):
     assert all(each["assumed"] == ["price", "margin", "in_stock"] for each in attributes)
     fuel = [each["recommendable"] for each in attributes if each["department"] == "FUEL"]
     assert {*fuel} == {False}
+
+
+def test_week_holds_nothing_that_the_lake_has(opened, tmp_path):
+    """The newest basket was in both, and an answer to it got twice its discount."""
+    lake, path = opened[2], tmp_path / "week.parquet"
+    week = extracts.events(lake.duckdb, path, journey._newest(lake), demo.START)
+    assert pq.read_metadata(week).num_rows == 0
 
 
 def test_coupon_is_used_in_the_first_order_that_is_large_enough(opened, tmp_path):
