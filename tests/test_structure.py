@@ -202,6 +202,13 @@ def test_nothing_is_pickled():
     ]
 
 
+def test_migrations_neither_pickle_nor_import_by_string():
+    guilty = re.compile(rf"\b({'|'.join(PICKLES | BY_STRING | {'lazy_loader'})})\b")
+    files = sorted((ROOT / "retention").rglob("versions/*.py"))
+    assert files
+    assert not [path.name for path in files if guilty.search(path.read_text("utf-8"))]
+
+
 def test_every_test_listed_as_english_exists():
     for name in Path("tests/english_tests.txt").read_text(encoding="utf-8").split():
         file, _, function = name.partition("::")

@@ -196,7 +196,7 @@ PLACES = {
         ("who is at risk in new york?", "sweep --where 'city = \"New York\"'"),
         ("who is at risk in Berlin or Hamburg", 'sweep --where "city in (Berlin, Hamburg)"'),
         ("at risk in Berlin and Bavaria", 'sweep --where "city = Berlin or state = Bavaria"'),
-        ("draft 9% in Berlin", 'campaign draft --discount 9 --where "city = Berlin"'),
+        ("draft 9% for customers in Berlin", 'campaign draft --discount 9 --where "city = Berlin"'),
     ],
 )
 def test_place_of_the_shops_customers_becomes_a_condition(sentence, command):

@@ -71,7 +71,9 @@ def test_start_turns_a_file_into_a_list_and_repeats_nothing(home, tmp_path, caps
     assert run(["start", file, "--yes", "--out", "lists"]) == 0
     captured = capsys.readouterr()
     steps = [line for line in captured.err.splitlines() if line.startswith("Step ")]
-    assert [line.partition(":")[0] for line in steps] == [f"Step {n} of 5" for n in range(1, 6)]
+    counted = ["Importing", "Training a churn model", "Listing the customers at risk"]
+    named = ["Reading the columns", "Counting customers and orders", *counted]
+    assert steps == [f"Step {number} of 5: {name}" for number, name in enumerate(named, 1)]
     assert "shop.csv: 60 customers," in captured.err
     assert "What to do next" in captured.out
     assert "Churn means: no order within" in captured.out

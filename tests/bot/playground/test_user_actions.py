@@ -163,14 +163,22 @@ def test_trigger_id_is_valid_once_for_three_seconds(
         client.views_open(trigger_id=trigger, view=MODAL)
 
 
-@pytest.mark.parametrize("values", [{"why": "x"}, {"why": {"value": "x"}}, {"share": {"value": 5}}])
-def test_input_that_is_not_an_object_keeps_the_modal_open(
-    slack: StandIn, http: httpx2.Client, opened, values: dict
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        ({"why": "x"}, "'why'"),
+        ({"why": {"value": "x"}}, "'why.value'"),
+        ({"share": {"value": 5}}, "'share.value'"),
+        ({"why": {"value": {"value": 5}}}, "'why.value.value'"),
+    ],
+)
+def test_input_of_another_form_is_named_and_keeps_the_modal_open(
+    slack: StandIn, http: httpx2.Client, opened, values: dict, place: str
 ) -> None:
     form = {"user": "lead", "values": json.dumps(values)}
     response = http.post(f"{slack.url}/playground/views", data=form)
     assert response.status_code == 422
-    assert next(iter(values)) in response.json()["error"]
+    assert place in response.json()["error"]
     assert http.get(f"{slack.url}/playground/views?user=lead").json()["id"]
 
 

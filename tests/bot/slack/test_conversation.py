@@ -211,6 +211,9 @@ def test_chinese_question_has_a_chinese_answer_and_progress(talk):
     again = "1500000004.000100"
     talk.say("which campaigns are live?", ts=again, thread_ts=ROOT)
     assert not is_chinese(text_of(talk.reply(ts=again)))
+    at_once = "1500000005.000100"
+    talk.say("有哪些活动正在进行？", ts=at_once, thread_ts=ROOT)
+    assert is_chinese(text_of(talk.reply(ts=at_once)))
 
 
 # ---------------------------------------------------------------- changes

@@ -65,7 +65,7 @@ def test_a_report_is_one_json_object_or_text(home, cli, command):
         (["swep"], "did you mean `retention sweep`?"),
         (
             ["campaign", "edit", "c1", "--name", "May \udcff"],
-            "'May \ufffd' holds bytes that are no",
+            "'May \ufffd' holds bytes that are no text",
         ),
         (["campaign", "edit", "c1", "--name=May \udcff"], "write it in UTF-8"),
         (["sweep", "--teir", "high"], "did you mean --tier?"),
@@ -77,14 +77,23 @@ def test_a_report_is_one_json_object_or_text(home, cli, command):
         (["import", "events", "nowhere.csv"], "there is no such file"),
         (["import", "evnts", "x.csv"], "Did you mean events?"),
         (["digest", "schedule"], "--channel is missing"),
-        (["digest", "schedule", "--channel", "#crm"], "no channel's id; give one like C0123ABCD"),
-        (["retrain", "churn", "--tune", "1h", "--queue"], "run `retention retrain` in a terminal"),
+        (
+            ["digest", "schedule", "--channel", "#crm"],
+            "'#crm', which is no channel's id; give one like C0",
+        ),
+        (
+            ["retrain", "churn", "--tune", "1h", "--queue"],
+            "`retention retrain` in a terminal without --queue",
+        ),
         (["retrain", "--as", "U0SOMEBODY"], "Your role is viewer"),
         (["role", "grant", "U0A", "emperor"], "none of viewer, analyst, approver, admin"),
         (["sweep", "--csv", "nowhere/x.csv"], "--csv: 'nowhere/x.csv' cannot be written"),
         (["models", "card", "--html", "."], "--html: '.' is a folder"),
         *(
-            ([*typed, option, value], f"{option}: '{value}' is not a number of days from 1 to")
+            (
+                [*typed, option, value],
+                f"{option}: '{value}' is not a number of days from 1 to 3,650",
+            )
             for typed in (["retrain"], ["evaluate", "churn", "--cutoff", "2017-10-02"])
             for option in ("--horizon", "--active-within")
             for value in ("0d", "9999d")
@@ -187,6 +196,11 @@ def test_queue_option_queues_a_job_and_names_the_system_user(home, cli, monkeypa
     assert (job.channel, job.requested_by) == (None, "U0ANA")
     (entry,) = [row for row in stored(Audit) if row.action == "job.queue"]
     assert entry.details["system_user"] == pwd.getpwuid(os.getuid()).pw_name
+    cli.text("retrain --queue")
+    assert {job.kind: job.requested_by for job in stored(Job)} == {
+        "sweep": "U0ANA",
+        "retrain": "operator",
+    }
 
 
 def test_help_needs_no_installation(home, cli):
