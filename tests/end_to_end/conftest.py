@@ -13,9 +13,9 @@ from tests.postgres import postgres
 def desk(tmp_path_factory: Any) -> Iterator[PlaygroundClient]:
     """The demo on PostgreSQL; that of `test_fake_shop.py` is on SQLite."""
     folder = tmp_path_factory.mktemp("demo")
-    key = {"RETENTION_SECRET_KEY": "a-key-for-tests-only-0123456789ab"}
-    with (
-        postgres() as url,
-        demo(folder / "home", log=folder / "log", RETENTION_DATABASE_URL=url, **key) as started,
-    ):
-        yield started
+    environment = {"RETENTION_SECRET_KEY": "a-key-for-tests-only-0123456789ab"}
+    with postgres() as url:
+        # As an operator writes it, without the name of a driver.
+        environment["RETENTION_DATABASE_URL"] = url.replace("+psycopg", "", 1)
+        with demo(folder / "home", log=folder / "log", **environment) as started:
+            yield started
