@@ -261,9 +261,11 @@ def test_shortcut_sends_its_message_and_a_global_one_no_channel(slack: StandIn, 
     payload = app.received[-1]
     assert (payload["type"], payload["callback_id"]) == ("message_action", "shortcut.why.message")
     assert (payload["message"]["ts"], payload["user"]["id"]) == (message["ts"], "U0ANALYST")
+    app.received.clear()
     slack.shortcut("analyst", "shortcut.why")
-    assert (app.received[-1]["type"], "channel" in app.received[-1]) == ("shortcut", False)
-    assert app.received[-1]["trigger_id"]
+    (payload,) = app.received
+    assert (payload["type"], "channel" in payload) == ("shortcut", False)
+    assert payload["trigger_id"]
 
 
 def test_events_are_retried_until_acknowledged(slack: StandIn, app) -> None:
