@@ -55,7 +55,8 @@ def test_policy_without_actions_is_refused_before_the_sweep(desk, monkeypatch):
 def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     class ByFrequency(UpliftLearner):
         def predict(self, X):
-            return 0.4 * (X["orders_all"] > X["orders_all"].median()).to_numpy(float)
+            type(self).median = X["orders_all"].median()
+            return 0.4 * (X["orders_all"] > self.median).to_numpy(float)
 
     first = desk.body()
     assert desk.campaign().name.startswith("High, medium and low risk, ")
@@ -70,6 +71,8 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     assert (body.targeting.by, body.targeting.qini_low) == ("uplift", 0.03)
     assert 0 < body.audience < first.audience
     assert body.excluded["no_gain"] > 0
+    orders = desk.table("events").query("event_type == 'purchase'").groupby("customer_id").order_id
+    assert orders.nunique()[[*desk.offers(second)]].min() > ByFrequency.median
     shown = select(Assignment.churn_probability, Assignment.expected_value)
     people = desk.rows(shown.where(Assignment.campaign_id == second))
     # only they are worth it, and who stays anyway cannot be moved as far

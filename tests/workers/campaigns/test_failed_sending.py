@@ -93,4 +93,5 @@ def test_running_sending_outlives_its_approval(failed):
     assert _ticked(failed) == []
     assert failed.campaign().state == "sending"
     failed.run_jobs(jobs)
-    assert failed.campaign().state == "live"
+    campaign = failed.campaign()
+    assert (campaign.state, campaign.sent_at) == ("live", clock.now())  # no worker was there before

@@ -354,6 +354,7 @@ def test_merged_customer_gets_one_email_and_none_after_an_order_of_either_id(des
     assert len(doubles) == len(pairs)
     assert set(desk.scalars(select(Coupon.customer_id))) == set(after["treatment"])
     assert "Excluded: 3 duplicate ids of merged customers" in desk.thread("doubles")
+    assert "2 customers who ordered again" in desk.thread("returned")  # without the doubles
 
 
 @pytest.mark.campaign("approved")

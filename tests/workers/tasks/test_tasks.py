@@ -265,7 +265,7 @@ def test_shop_without_prices_sees_no_money(swept):
     assert text.count("at stake") == 1
 
 
-@pytest.mark.parametrize(("top", "shown"), [(None, 10), (24, 24), (40, 40)])
+@pytest.mark.parametrize(("top", "shown"), [(None, 10), (3, 3), (24, 24), (40, 40)])
 def test_message_shows_as_many_customers_as_asked(own, top, shown):
     outcome = sweep.run(Sweep(tier="low", top=top, as_of=own.end), _context(own, "sweep"))
     post, *more = outcome.posts
