@@ -1,5 +1,7 @@
 """Reports, uplift results and plots: tables, frames and Axes."""
 
+from inspect import signature
+
 import matplotlib
 import numpy as np
 import polars as pl
@@ -54,6 +56,8 @@ def test_churn_report_is_that_of_the_command(report, shop):
     by_command, _ = evaluate(lake, plan)
     assert report.metrics == by_command["metrics"]
     assert report.as_dict().keys() == by_command.keys()
+    calls = retention.Shop.evaluate_churn, retention.Shop.train_churn, retention.ChurnClassifier
+    assert {signature(call).parameters["model"].default for call in (*calls, Plan)} == {"auto"}
 
 
 def test_every_plot_draws_on_the_given_axes(report, shop, uplift):
