@@ -237,6 +237,37 @@ def test_silence_within_the_usual_gap_never_raises_the_risk():
     assert down["text"] == "last order 49 days ago, usually every 238 days"
 
 
+LATE = {"recency_days": 43, "gap_median": 2, "gap_max": 60, "gap_last": 1, "rating_mean": 4}
+LATE |= {"orders_1h": 0, "orders_2h": 4, "orders_4h": 4, "spend_2h": 1, "spend_4h": 9}
+LATE |= {"overdue_share": 0.5, "regular_items": 4, "rating_last": 2}
+EARLY = {"recency_days": 1, "gap_median": 7, "gap_max": 7, "gap_last": 9, "regular_items": 0}
+USUAL = {"recency_days": 9, "gap_median": 4, "regular_items": 2}
+
+
+@pytest.mark.parametrize(
+    ("row", "raise_it", "lower_it"),
+    [
+        (
+            LATE,
+            "silent orders_change irregular spend_change overdue_items rating",
+            "within_pauses orders_change usual_gap last_gap",
+        ),
+        (EARLY, "usual_gap last_gap no_regular_item", "on_time recent regular"),
+        (
+            {"recency_days": 43, "regular_items": 3, "overdue_share": 0},
+            "only_order one_day",
+            "overdue_items",
+        ),
+        ({"recency_days": 1}, "one_day", "only_order_recent recent"),
+    ],
+)
+def test_each_fact_supports_one_direction(row, raise_it, lower_it):
+    customer = facts.Customer(row, USUAL, 28)
+    for raises, codes in ((True, raise_it), (False, lower_it)):
+        stated = [fact.state(customer, raises) for fact in facts.FACTS]
+        assert sorted(each[0] for each in stated if each) == sorted(codes.split())
+
+
 def test_group_without_a_supporting_fact_gives_no_reason():
     """The next group takes its place."""
     row = {"orders_1h": 5.0, "orders_2h": 6.0, "tenure_days": 40.0}
@@ -258,6 +289,7 @@ FACTS = {
     "only_order": "no order for 43 days since the only one (typical for the shop: 9 days)",
     "within_pauses": "no order for 43 days; earlier pauses lasted up to 60",
     "recent": "last order 43 days ago (typical for the shop: 9 days)",
+    "one_day": "ordered on one day only, so there is no rhythm yet",
     "orders_change": "1 order in the last 43 days, 4 in the 43 before",
     "spend_change": "spent 1 in the last 43 days, 4 in the 43 before",
     "overdue_items": "1 of 4 items bought regularly should have been bought again by now",
@@ -301,8 +333,12 @@ def test_facts_and_amounts_are_told_with_their_numbers_and_windows():
         name: f"{text} (typical for the shop: {facts.AMOUNT_OF[name].number(3.0)})"
         for name, text in AMOUNTS.items()
     }
-    more = {name for name, amount in facts.AMOUNT_OF.items() if amount.more_raises}
-    assert more == {"returns_4h", "support_4h"}
+    more_raises = {name: amount.more_raises for name, amount in facts.AMOUNT_OF.items()}
+    assert {name for name, raises in more_raises.items() if raises} == {"returns_4h", "support_4h"}
+    assert {name for name, raises in more_raises.items() if raises is None} == {
+        *("basket_mean", "discount_share", "redemptions_4h", "weekend_share", "weekday_share"),
+        *("tenure_days", "online_share", "channels", "campaigns_4h"),
+    }
 
 
 SEVERAL = "several small signs together, none of which stands out"

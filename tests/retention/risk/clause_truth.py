@@ -30,7 +30,12 @@ class RawFacts:
             return
         clauses = dict(self._stated(reason, row))
         assert text in clauses, (text, [*clauses])
-        check(clauses[text], row, self.horizon)
+        stated = clauses[text]
+        check(stated, row, self.horizon)
+        if stated.code == "usual_gap":
+            assert stated.values["typical"] == _gap(self.typical.gap_median)
+        elif stated.code in ("only_order", "only_order_recent", "recent"):
+            assert stated.values["typical"] == np.floor(self.typical.recency_days)
 
     def _stated(self, reason: dict[str, Any], row: pd.Series) -> Iterator[tuple[str, Clause]]:
         """Yield the reasons that a group has in a direction, in words and as clauses."""
@@ -100,8 +105,12 @@ def check(clause: Clause, row: pd.Series, horizon: int) -> None:
             assert np.isnan(row.gap_median)
             assert values["days"] == days
             assert values["typical"] is None or (days > values["typical"]) == raises
-        case "recent" | "silent_share" | "recent_share":
+        case "recent":
+            assert values["days"] == days < values["typical"]
+            assert not raises
+        case "silent_share" | "recent_share":
             assert values["days"] == days
+            assert raises == (clause.code == "silent_share")
         case "orders_change" | "spend_change":
             stem = clause.code.removesuffix("_change")
             wide = values["days"] == 2 * horizon
@@ -118,6 +127,8 @@ def check(clause: Clause, row: pd.Series, horizon: int) -> None:
             assert (row.gap_last > row.gap_median) == raises
         case "irregular" | "regular":
             assert values == {"usual": _gap(row.gap_median), "longest": round(row.gap_max)}
+            paused = values["longest"] > values["usual"]
+            assert paused == raises == (clause.code == "irregular")
         case "one_day":
             assert raises
             assert np.isnan(row.gap_median)
@@ -125,7 +136,9 @@ def check(clause: Clause, row: pd.Series, horizon: int) -> None:
             assert values == {"overdue": row.overdue_items, "items": row.regular_items}
             assert bool(row.overdue_items) == raises
         case "no_regular_item":
+            assert raises
             assert row.regular_items == 0
+            assert values == {"days": 4 * horizon}
         case "few_orders_share" | "many_orders_share":
             assert values["orders"] == row.orders_all
             assert raises == (clause.code == "few_orders_share")
