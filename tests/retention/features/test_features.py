@@ -49,7 +49,7 @@ def test_missing_pyspark_names_the_setup_command(tmp_path):
 
 @pytest.mark.parametrize("url", ["bigquery://project/lake", "spark://host:7077", "/just/a/path"])
 def test_rejects_unsupported_lake_urls(tmp_path, url):
-    with pytest.raises(BadInput, match="duckdb:///path"):
+    with pytest.raises(BadInput, match=f"{url}.*duckdb:///path"):
         Lake.open(Settings(home=tmp_path, lake_url=url, _env_file=None))
 
 

@@ -363,7 +363,10 @@ def test_error_names_the_refused_expression(import_file, line, key, text):
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        ("""amount = { sql = '"Quantity" *' }""", r"amount: .* missing at '\*' \(character 12\)"),
+        (
+            """amount = { sql = '"Quantity" *' }""",
+            r"amount: .*wrong or missing at '\*' \(character 12\)",
+        ),
         ("where = { sql = 'CASE WHEN a THEN' }", r"where: .* at 'THEN' \(character 13\)"),
         ('amount = { sql = "a +\\n(b" }', r"amount: .* at 'b' \(line 2, character 2\)"),
         ("""title = { sql = "'abc" }""", "title: the expression .* a quote may be left open"),

@@ -201,6 +201,9 @@ def test_newest_state_of_an_order_counts_once_it_is_known(desk, how):
         for week in range(3)
     ]
     desk.bring_all(exports, how)
+    # Sales count from their own day, and what corrects them only after the export's newest order.
+    sold = {(f"o{number}", item): total for number in range(1, 6) for item, total in (A, B)}
+    assert desk.sales(on_day(10)) == sold | {("o7", "a"): 10}
     for week in (0, 1, 2) if how == "in turn" else (0, 2):
         known: dict[str, dict] = {order: {} for order in HISTORIES}
         for (order, item), total in desk.sales(on_day(11 + week)).items():

@@ -98,8 +98,8 @@ def test_sweep_without_a_model_uses_rules_and_notes_it(shop, result):
 
 def test_rules_reason_uses_singular_for_one_order(shop):
     scores, *_ = rules.score(shop.lake, shop.begin + timedelta(days=20))
-    texts = {reason["text"] for reasons in scores.reasons for reason in reasons}
-    assert "1 order ever, and 61% of the active customers have more" in texts
+    told = {(each["feature"], each["text"]) for reasons in scores.reasons for each in reasons}
+    assert ("frequency", "1 order ever, and 61% of the active customers have more") in told
 
 
 @pytest.mark.nightly

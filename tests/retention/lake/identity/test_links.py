@@ -279,6 +279,10 @@ def test_merged_customer_has_the_stricter_consent(shop):
     assert (customer.marketing_consent, customer.sms_consent) == (True, False)
     shop.customers(b={"email": "A@x.org", "marketing_consent": False})
     assert not shop.lake.table("customers").execute().iloc[0].marketing_consent
+    d = {"email": "d@x.org", "phone": "0770022", "marketing_consent": True}
+    shop.customers(d=d, e={"email": "D@x.org", "phone": "0770033", "sms_consent": True})
+    customer = shop.lake.table("customers").execute().set_index("customer_id").loc["d"]
+    assert (customer.phone, customer.marketing_consent) == ("0770033", True)
 
 
 def test_link_counts_from_its_evidence_not_its_creation(shop):
@@ -316,7 +320,7 @@ def test_merge_across_arms_counts_orders_once_where_assigned(shop):
     shop.customers(a="a@x.org", b="b@x.org")
     body = a_body(contact_cost=0.0, margin=0.5).model_dump(mode="json")
     times = {"created_at": MAY, "sent_at": MAY, "window_ends_at": MAY + timedelta(days=28)}
-    campaign = world.campaign("c1", state="live", body=body, **times)
+    campaign = world.campaign("May", id="c1", state="live", body=body, **times)
     world.add(shop.database, campaign)
     for who, arm in (("a", "treatment"), ("b", "control")):
         world.add(shop.database, world.assignment("c1", who, arm))
@@ -331,7 +335,7 @@ def test_merge_across_arms_counts_orders_once_where_assigned(shop):
     assert shop.people() == {"b": "a"}
     with shop.database.reading() as session:
         merged = collect_outcomes(shop.lake, session, campaign).customers
-        expected = ({"campaign_id": "c1", "name": "c1", "customers": 1},)
+        expected = ({"campaign_id": "c1", "name": "May", "customers": 1},)
         assert review.campaigns_with_both_arms(shop.lake, session) == expected
     pd.testing.assert_frame_equal(apart, merged)
     assert dict(zip(merged.customer_id, merged.orders, strict=True)) == {"a": 1, "b": 2}

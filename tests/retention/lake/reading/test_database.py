@@ -92,9 +92,15 @@ def test_reads_types_of_postgresql(settings, tmp_path):
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("mysql://me:secret@host/db", r"driver MySQLdb.*pip install mysqlclient.*mysql\+DRIVER"),
+        (
+            "mysql://me:secret@host/db",
+            r"mysql:// needs the Python driver MySQLdb.*pip install mysqlclient.*mysql\+DRIVER",
+        ),
         ("mysql+asyncmy://host/db", "needs the Python driver asyncmy.*pip install asyncmy"),
-        ("mysqll://host/db", "no database mysqll:// that SQLAlchemy knows.*like postgresql://"),
+        (
+            "mysqll://host/db",
+            "no database mysqll:// that SQLAlchemy knows; write the URL like postgresql://",
+        ),
     ],
 )
 def test_names_the_missing_driver_and_the_remedy(settings, tmp_path, url, says):
