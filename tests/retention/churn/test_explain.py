@@ -260,6 +260,7 @@ USUAL = {"recency_days": 9, "gap_median": 4, "regular_items": 2}
         ),
         ({"recency_days": 1}, "one_day", "only_order_recent recent"),
     ],
+    ids=["late", "early", "one order", "new"],
 )
 def test_each_fact_supports_one_direction(row, raise_it, lower_it):
     customer = facts.Customer(row, USUAL, 28)

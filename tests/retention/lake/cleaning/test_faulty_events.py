@@ -265,7 +265,7 @@ def test_similar_but_different_line_is_accepted(bring):
         *BASKETS,
         "1,purchase,2025-03-09 11:08:08,b8,cup,3,29.93,0",  # two cents and more
         "2,purchase,2025-03-10 11:09:09,b9,cup,2,10.00,0",  # other pieces
-        "3,purchase,2025-03-11 11:10:10,b10,jug,2,200.3,0",
+        "3,purchase,2025-03-11 11:10:10,b10,jug,2,200.26,0",
         "4,purchase,2025-03-12 11:11:11,c11,cup,3,29.98,0",  # another order
         "5,purchase,2025-03-13 11:12:52,,cup,1,9.99,0",  # none
         "0,purchase,2025-03-14 11:13:13,b13,cup,2,19.99,0",  # another customer
