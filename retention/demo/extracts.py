@@ -99,6 +99,7 @@ def events(con: Any, path: Path, since: datetime | None, until: datetime) -> Pat
 
 
 def _within(column: str, since: datetime | None, until: datetime) -> str:
+    # ``since`` is the newest purchase of the lake, which has everything up to and at it.
     lower = f" AND {column} > {moment(since)}" if since else ""
     return f"{column} < {moment(until)}{lower}"
 

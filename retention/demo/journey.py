@@ -123,6 +123,7 @@ def _import(lake: Lake, database: Database, table: str, paths: list[Path]) -> in
         return 0
     # The data is in dollars, even if the shop has another currency.
     own = database.settings.model_copy(update={"currency": ""})
+    # ``only``: with a condition, a file whose rows are all quarantined is not refused.
     map_path = None if table == "events" else extracts.MAPS / f"{table}.toml"
     return import_files(
         lake, database, own, table, files, map_path, only="true", listener=LISTENER

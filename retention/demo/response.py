@@ -150,12 +150,13 @@ def _write(
             con.execute(f"DROP TABLE IF EXISTS {name}")
 
 
-# One scan of the lake's events serves all that follows.
+# The customers' real purchases: one scan of the lake's events serves all that follows.
 _BOUGHT = """
     SELECT * FROM (
         SELECT * FROM "{events}" UNION ALL BY NAME SELECT * FROM read_parquet({week})
     )
-    WHERE event_type = 'purchase' AND customer_id IN (SELECT customer_id FROM answers)
+    WHERE event_type = 'purchase' AND source <> 'simulated'
+        AND customer_id IN (SELECT customer_id FROM answers)
 """
 
 # An extra visit: one of the customer's own earlier baskets, chosen by hash.
@@ -164,7 +165,7 @@ _EXTRA = """
         SELECT answers.campaign_id, answers.customer_id, events.order_id
         FROM answers JOIN bought AS events USING (customer_id)
         WHERE answers.visit_at IS NOT NULL AND events.order_id IS NOT NULL
-            AND events.source <> 'simulated' AND events.occurred_at < answers.sent_at
+            AND events.occurred_at < answers.sent_at
         GROUP BY answers.campaign_id, answers.customer_id, events.order_id
         HAVING sum(events.amount) > 0
         QUALIFY row_number() OVER (
@@ -192,7 +193,7 @@ _REDEEMED = """
         SELECT answers.campaign_id, customer_id, events.occurred_at, events.order_id,
             events.amount, events.currency
         FROM bought AS events JOIN answers USING (customer_id)
-        WHERE redeems_real AND events.source <> 'simulated'
+        WHERE redeems_real
             AND events.occurred_at >= answers.sent_at AND events.occurred_at < answers.ends_at
     )
     SELECT campaign_id, customer_id, min(visits.occurred_at) AS occurred_at, visits.order_id,
