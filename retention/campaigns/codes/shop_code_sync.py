@@ -6,7 +6,7 @@ repeated request makes no second one. A request whose end nobody saw may take ef
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -52,8 +52,8 @@ class SyncReport:
 class Shop:
     """The shop and how long to wait for it.
 
-    `poll_every`, `poll_seconds`: seconds between two looks at an asynchronous request, and how long
-    to look.
+    `poll_every`, `poll_seconds`: most seconds between two looks at an asynchronous request, and how
+    long to look.
     """
 
     maker: MakesCodes
@@ -228,11 +228,10 @@ def listed_codes(maker: MakesCodes, platform_id: str) -> dict[str, int]:
 
 def _wait_deleted(shop: Shop, platform_id: str, doomed: Sequence[str]) -> set[str]:
     """Wait until codes are gone, and return those that are not: platforms delete later."""
-    until = time.monotonic() + shop.poll_seconds
-    while left := set(doomed) & listed_codes(shop.maker, platform_id).keys():
-        if time.monotonic() >= until:
-            break
-        time.sleep(shop.poll_every)
+    pauses = _pauses(shop)
+    left = set(doomed) & listed_codes(shop.maker, platform_id).keys()
+    while bool(left) and next(pauses, False):
+        left &= listed_codes(shop.maker, platform_id).keys()
     return left
 
 
@@ -391,13 +390,23 @@ def _add(
 
 def _polled(shop: Shop, batch: CodeBatch) -> CodeBatch | None:
     """Wait for an asynchronous batch; None if it takes too long."""
-    until = time.monotonic() + shop.poll_seconds
-    while not batch.is_done:
-        if time.monotonic() >= until:
-            return None
-        time.sleep(shop.poll_every)
+    pauses = _pauses(shop)
+    while not batch.is_done and next(pauses, False):
         batch = shop.maker.batch(batch.batch_id)
-    return batch
+    return batch if batch.is_done else None
+
+
+def _pauses(shop: Shop) -> Iterator[bool]:
+    """Sleep before each further look while there is time for one.
+
+    The first pauses are short: a shop makes a hundred codes in less than a second.
+    """
+    until = time.monotonic() + shop.poll_seconds
+    pause = shop.poll_every / 16
+    while time.monotonic() < until:
+        time.sleep(pause)
+        pause = min(2 * pause, shop.poll_every)
+        yield True
 
 
 def _settle(
