@@ -13,7 +13,7 @@ from retention import clock
 from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
 from retention.db import Database
 from retention.db.tables import BusinessClock
-from retention.demo import START, extracts
+from retention.demo import EFFECT, START, Effect, extracts
 from retention.demo.response import mark_redeemed, respond
 from retention.errors import BadInput
 from retention.lake import Lake
@@ -80,7 +80,11 @@ def _open_shop(
 
 
 def feed(
-    database: Database, lake: Lake, until: datetime, progress: Progress = silent
+    database: Database,
+    lake: Lake,
+    until: datetime,
+    progress: Progress = silent,
+    effect: Effect = EFFECT,
 ) -> dict[str, Any]:
     """Import real events and simulated responses before ``until``.
 
@@ -98,7 +102,7 @@ def feed(
         customers = _import_households(lake, database, folder, newest, until)
         progress(2, 5, gettext("customers answer to campaigns (simulated)"))
         week = extracts.events(lake.duckdb, folder / "purchases.parquet", newest, until)
-        answers = respond(database, lake, week, until, folder)
+        answers = respond(database, lake, week, until, folder, effect)
         progress(3, 5, gettext("bringing in purchases"))
         events = _import(lake, database, "events", [week, *answers.files])
         mark_redeemed(database, answers)

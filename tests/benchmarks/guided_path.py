@@ -29,7 +29,6 @@ from retention.db.migrate import upgrade
 from retention.db.tables import Campaign, Job
 from retention.demo import EFFECT, START, Effect
 from retention.demo.journey import feed, prepare
-from retention.demo.response import respond
 from retention.lake import Lake
 from retention.recommend.bandit import assignment
 from retention.settings import Settings
@@ -117,8 +116,7 @@ def walk(home: Path, effect: Effect, tier: str | None = None) -> PathResult:
         ends_at = session.get_one(Campaign, campaign_id).window_ends_at
     assert ends_at < START + KNOWN
     clock.configure(fixed=ends_at + timedelta(hours=1))
-    with tempfile.TemporaryDirectory(dir=home) as folder:
-        respond(database, Lake.open(settings), clock.now(), Path(folder), effect)
+    feed(database, Lake.open(settings), clock.now(), effect=effect)
     result = _run(settings, database, CampaignMeasure(campaign_id=campaign_id)).result
     effects = result["effects"]
 

@@ -32,7 +32,7 @@ def home() -> dict[str, Figure]:
     place = settings()
     upgrade(place)
     database = Database.of(place)
-    import_whole_year(place, database)
+    import_whole_year(database)
     database.dispose()
     return {}
 
