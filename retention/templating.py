@@ -201,8 +201,21 @@ def tier(code: str) -> str:
         "medium": phrase("medium"),
         "low": phrase("low"),
         "lapsed": phrase("lapsed"),
+        "prospect": phrase("no order yet"),
     }
     return names.get(code, code)
+
+
+def kind_title(kind: str) -> str:
+    """Name a kind of campaign."""
+    return {
+        "win_back": phrase("Win-back"),
+        "product_news": phrase("Product news"),
+        "cross_sell": phrase("Cross-sell"),
+        "second_order": phrase("Second order"),
+        "thank_you": phrase("Thank-you"),
+        "no_offer": phrase("Message without an offer"),
+    }[kind]
 
 
 def direction(reason: Mapping[str, Any]) -> str:
@@ -301,6 +314,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "weekday_or_day": weekday_or_day,
     "first_capital": first_capital,
     "tier": tier,
+    "campaign_kind": kind_title,
     "direction": direction,
     "effect": effect,
     "why": why,

@@ -32,6 +32,7 @@ from retention.errors import BadInput, NotAllowed
 from retention.outreach import send_summary
 from retention.outreach.adapter import EMAIL, MESSAGE_CHANNELS, require_text_channel
 from retention.privacy import pseudonym
+from retention.risk.strategy import KINDS, WIN_BACK
 from retention.text import gettext
 from workers.campaigns import call_messages, decisions
 from workers.campaigns.follow_ups import channel_request
@@ -81,6 +82,11 @@ BUDGET = option("--budget", gettext("The most it may cost; at most the policy's.
     ),
     choice("high", "medium", "low", "lapsed"),
 )
+@option(
+    "--kind",
+    gettext("Win-back is for customers at risk; the others are for everyone of the audience."),
+    choice(*KINDS),
+)
 @NAME
 @AUDIENCE
 @WHERE
@@ -99,9 +105,16 @@ def draft(
     audience: str | None = None,
     where: str | None = None,
     channel: str | None = None,
+    kind: str | None = None,
     **terms: Any,
 ) -> CampaignDraft:
     """Queue the draft of a campaign."""
+    if kind not in (None, WIN_BACK) and (cohort or terms.get("tier")):
+        problem = gettext(
+            "--kind {kind} is for everyone of an audience; leave out --cohort and --tier, or "
+            "name an audience."
+        )
+        raise BadInput(problem.format(kind=kind), field="kind")
     if cohort is not None:
         with call.database.reading() as session:
             decisions.find_cohort(session, cohort)
@@ -115,6 +128,7 @@ def draft(
         audience=audience,
         where=audience_filter.check_condition(where),
         message_channel=channel or EMAIL,
+        campaign_kind=kind or WIN_BACK,
         **terms,
     )
 

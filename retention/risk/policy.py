@@ -24,8 +24,9 @@ from retention.policy_file import (
     read_text,
     validate_strictly,
 )
-from retention.risk.strategy import ANY, Cell, Consent, Rule, reason_of
+from retention.risk.strategy import ANY, WIN_BACK, Cell, Consent, Kind, Rule, reason_of
 from retention.settings import Settings
+from retention.templating import kind_title
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -158,6 +159,46 @@ class SecondApprover(_Strict):
     discount: Annotated[float, Field(ge=0, le=1)] = 0.2
 
 
+# What a block of a policy file may leave out.
+KIND_DEFAULTS: dict[str, dict[str, Any]] = {
+    "product_news": {"action": "new_arrivals"},
+    "cross_sell": {"customers": "orders >= 1", "new_items_only": True},
+    "second_order": {
+        "action": "coupon",
+        "discount": 0.1,
+        "customers": "orders = 1",
+        "uplift": 0.03,
+        "uplift_sd": 0.02,
+    },
+    "thank_you": {"customers": "orders >= 2"},
+    "no_offer": {},
+}
+
+
+class Kinds(_Strict):
+    """Campaigns other than win-back."""
+
+    product_news: Kind
+    cross_sell: Kind
+    second_order: Kind
+    thank_you: Kind
+    no_offer: Kind
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, blocks: Any) -> Any:
+        """Complete each block with its defaults; another offer replaces the usual one."""
+        if not isinstance(blocks, Mapping):
+            return blocks
+        filled = dict(blocks)
+        for name, usual in KIND_DEFAULTS.items():
+            own = blocks.get(name, {})
+            if isinstance(own, Mapping):
+                dropped = "discount" if {"action", "amount"} & {*own} else ""
+                filled[name] = {k: v for k, v in usual.items() if k != dropped} | {**own}
+        return filled
+
+
 class Policy(_Strict):
     """A whole policy file."""
 
@@ -169,6 +210,7 @@ class Policy(_Strict):
     second_approver: SecondApprover = SecondApprover()
     identity: IdentityRules = IdentityRules()
     recommend: RecommendRules = RecommendRules()
+    kinds: Kinds = Kinds.model_validate({})
     rules: tuple[Rule, ...] = ()
 
     @field_validator("rules")
@@ -280,6 +322,21 @@ class Policy(_Strict):
         copied = super().model_copy(update=update, deep=deep)
         copied.__dict__.pop("_rule_of_cell", None)
         return copied
+
+    def for_kind(self, kind: str) -> "Policy":
+        """Return the policy of a campaign: by its kind, one rule for everyone."""
+        if kind == WIN_BACK:
+            return self
+        own: Kind = getattr(self.kinds, kind)
+        prior = {"uplift": own.uplift, "uplift_sd": own.uplift_sd}
+        items = {"policy": "new"} if own.new_items_only else {}
+        return self.model_copy(
+            update={
+                "rules": (own.rule(kind_title(kind)),),
+                "offer": self.offer.model_copy(update=prior),
+                "recommend": self.recommend.model_copy(update=items),
+            }
+        )
 
     def rule_for(
         self,

@@ -5,18 +5,26 @@ It has the customers that it applies to, and their action.
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from retention.features.catalogue import FEATURES, GROUPS
 from retention.text import gettext
 
-Tier = Literal["high", "medium", "low", "lapsed", "listed"]
+Tier = Literal["high", "medium", "low", "lapsed", "listed", "prospect"]
 Value = Literal["high", "middle", "low", "any"]
 Consent = Literal["given", "unknown"]
-Action = Literal["coupon", "free_shipping", "reminder", "new_arrivals", "call", "nothing"]
+Action = Literal[
+    "coupon", "free_shipping", "reminder", "new_arrivals", "message", "call", "nothing"
+]
 CODED = ("coupon", "free_shipping")  # actions whose customers get a code
+KindName = Literal[
+    "win_back", "product_news", "cross_sell", "second_order", "thank_you", "no_offer"
+]
+WIN_BACK: KindName = "win_back"  # the kind whose offers the rules decide, by risk
+KINDS: tuple[KindName, ...] = get_args(KindName)
+EVERY_TIER: tuple[Tier, ...] = ("high", "medium", "low", "lapsed", "prospect")
 
 _GROUP = {feature.name: feature.group for feature in FEATURES}
 REASONS: tuple[str, ...] = (*GROUPS, "other")  # groups of features
@@ -150,3 +158,36 @@ class Rule(BaseModel):
         ``consent`` applies if the rule names none.
         """
         return product(self.tiers, self.reasons, self.values, self.consent or consent)
+
+
+class Kind(BaseModel):
+    """What campaigns of a kind offer, to whom, and what is expected of them.
+
+    Everyone in the audience who meets the condition ``customers`` gets the same offer, at risk or
+    not. ``uplift`` and ``uplift_sd`` are the prior of its effect.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    action: Action = "message"
+    discount: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    amount: Annotated[float, Field(ge=0)] = 0.0
+    min_order: Annotated[float, Field(ge=0)] = 0.0
+    categories: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    customers: str = ""  # an audience expression
+    new_items_only: bool = False
+    uplift: Annotated[float, Field(ge=-1, le=1)] = 0.01
+    uplift_sd: Annotated[float, Field(gt=0, le=1)] = 0.01
+
+    @model_validator(mode="after")
+    def _check_offer(self) -> "Kind":
+        if self.action in ("call", "nothing"):
+            text = gettext("action {action!r}; a campaign of a kind sends something to everyone")
+            raise ValueError(text.format(action=self.action))
+        self.rule("kind")
+        return self
+
+    def rule(self, name: str) -> Rule:
+        """Return its offer as the rule of every customer."""
+        terms = {"action", "discount", "amount", "min_order", "categories"}
+        return Rule(name=name, tiers=EVERY_TIER, **self.model_dump(include=terms))

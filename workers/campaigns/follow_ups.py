@@ -13,6 +13,7 @@ from retention.db.tables import Campaign
 from retention.errors import BadInput, Refused
 from retention.outreach.adapter import require_text_channel
 from retention.risk.policy import TIERS
+from retention.risk.strategy import WIN_BACK
 from retention.settings import Settings
 from retention.text import gettext
 from workers.campaigns.job_requests import CampaignDraft, CampaignWiden
@@ -70,7 +71,11 @@ def follow_up_request(campaign: dict[str, Any], following: str) -> CampaignDraft
     lowest = max((levels.index(tier) for tier in campaign["tiers"] if tier in levels), default=0)
     wider: str | None = levels[min(lowest + 1, len(levels) - 1)]
     draft = partial(CampaignDraft, tier=levels[lowest], message_channel=campaign["message_channel"])
-    if (campaign["drafted_for"] or {}).get("listed"):  # a new list, not everyone of its tiers
+    if campaign["kind"] != WIN_BACK:  # it was for everyone of its audience
+        asked = {name: campaign["drafted_for"][name] for name in ("audience", "where")}
+        draft = partial(draft, **asked, tier=None, campaign_kind=campaign["kind"])
+        wider = None
+    elif (campaign["drafted_for"] or {}).get("listed"):  # a new list, not everyone of its tiers
         wider = campaign["wider"]["tier"] if campaign["wider"] else None
         draft = partial(draft, tier="lapsed" if levels[0] == "lapsed" else None, listed=True)
     if following in levels:
@@ -102,4 +107,5 @@ def channel_request(settings: Settings, campaign: Campaign, channel: str) -> Cam
         )
         raise BadInput(problem.format(channel=channel), field="message_channel")
     of_version = {"campaign_id": campaign.id, "version": campaign.version}
-    return CampaignWiden(**of_version, message_channel=channel, **asked.model_dump())
+    places = asked.model_dump(exclude={"kind"})
+    return CampaignWiden(**of_version, message_channel=channel, **places)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from retention.errors import BadInput
 from retention.risk.policy import load_policy
+from retention.risk.strategy import WIN_BACK, KindName
 from retention.text import gettext
 from workers.job_request_base import Anonymous, CustomerId, OfSome, Request, Tier
 
@@ -18,6 +19,7 @@ class CampaignDraft(OfSome):
     kind = "campaign_draft"
     title = gettext("Campaign draft")
     deed = gettext("draft a campaign")
+    campaign_kind: KindName = WIN_BACK
     cohort_id: str | None = None
     tier: Tier | None = None  # None: the best audience, from the cohort's tiers (or high) on
     listed: bool = False  # only the customers of the list
@@ -35,7 +37,7 @@ class CampaignDraft(OfSome):
         from retention.campaigns.planning.requested_terms import with_terms
 
         with_terms(
-            load_policy(session.settings),
+            load_policy(session.settings).for_kind(self.campaign_kind),
             discount=None if self.offer else self.discount,
             holdout=self.holdout,
             budget=self.budget,

@@ -22,6 +22,7 @@ from jinja2 import Environment, pass_context
 from markupsafe import Markup
 
 from retention.demo import EFFECT
+from retention.risk.strategy import KINDS
 from retention.templating import environment, moment, shorten, strip_controls
 from retention.text import bracket, gettext, is_pseudo, language, phrase, plural_phrase
 from workers import action_ids
@@ -187,7 +188,7 @@ def _environment() -> Environment:
     templates.tests["group"] = lambda value: re.fullmatch("S[A-Z0-9]+", str(value)) is not None
     templates.tests["channel"] = lambda value: is_channel(str(value))
     # The effect is shown where ``demo`` is true.
-    templates.globals.update(ids=action_ids, stated_effect=asdict(EFFECT))
+    templates.globals.update(ids=action_ids, stated_effect=asdict(EFFECT), campaign_kinds=KINDS)
     return templates
 
 

@@ -26,6 +26,7 @@ from retention.audiences.rows import Row, condition_of, expression_of, rows_of
 from retention.db import Transaction
 from retention.db.tables import Job
 from retention.errors import BadInput
+from retention.risk.strategy import KINDS, WIN_BACK
 from retention.text import gettext
 from workers import action_ids, user_roles
 from workers.campaigns.job_requests import CampaignDraft
@@ -66,7 +67,12 @@ def _sweep(services: Services, click: Click) -> None:
 
 
 def _draft(services: Services, click: Click) -> None:
-    submit(services, click, CampaignDraft(audience=click.value, tier="low"), check=store.find)
+    kind, _, name = click.value.rpartition("|")  # a button of an earlier version has only the name
+    if kind in KINDS and kind != WIN_BACK:
+        request = CampaignDraft(audience=name, campaign_kind=kind)
+    else:
+        request = CampaignDraft(audience=name, tier="low")
+    submit(services, click, request, check=lambda session, _: store.find(session, name))
 
 
 def _save_preview(services: Services, click: Click) -> None:

@@ -124,7 +124,9 @@ def _view(
     text = typed.get("copy_text", data["copy_text"])
     parts = [_part(session, campaign, "copy_text", text, action, CUSTOMERS)]
     if reminder_action := data["reminder_action"]:
-        default = default_text(reminder_action, session.settings, data["message_channel"])
+        default = default_text(
+            reminder_action, session.settings, data["message_channel"], data["kind"]
+        )
         text = typed.get("reminder_text") or data["reminder_text"] or default
         parts.append(_part(session, campaign, "reminder_text", text, reminder_action, REMINDED))
     return render.view(

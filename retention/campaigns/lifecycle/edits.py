@@ -288,7 +288,7 @@ def _changed_text(body: Body, edited: Body, text: str | None) -> str:
     new_text = body.copy_text if text is None else _validate_text(body, text, "copy_text")
     if new_text != body.copy_text or edited.copy_action == body.copy_action:
         return new_text
-    return default_text(edited.copy_action, channel=edited.message_channel)
+    return default_text(edited.copy_action, channel=edited.message_channel, kind=edited.kind)
 
 
 def _changed_reminder(edited: Body, text: str | None, settings: Settings | None) -> str:
@@ -309,7 +309,7 @@ def _changed_reminder(edited: Body, text: str | None, settings: Settings | None)
         return ""
     new_text = _validate_text(edited, text, "reminder_text")
     # The window shows the default. Whoever leaves it wrote no text.
-    default = default_text(edited.reminder_action, settings, edited.message_channel)
+    default = default_text(edited.reminder_action, settings, edited.message_channel, edited.kind)
     return "" if new_text == default.strip() else new_text
 
 

@@ -54,11 +54,16 @@ class StartedSending(NamedTuple):
 def returned_since_draft(
     database: Database, lake: "Lake", campaign_id: str, now: datetime
 ) -> set[str]:
-    """Return assigned customers with an order since the draft. Applies to both groups."""
+    """Return assigned customers with an order since the draft. Applies to both groups.
+
+    None of them for a kind of campaign that is for customers who order, too.
+    """
     with database.reading() as session:
-        as_of = Body.of(find_campaign(session, campaign_id)).as_of
+        body = Body.of(find_campaign(session, campaign_id))
         customers = assignment.assigned_customers(session, campaign_id)
-    return audience.returned_customers(lake, customers, as_of, now)
+    if body.kind not in audience.ENDS_WITH_AN_ORDER:
+        return set()
+    return audience.returned_customers(lake, customers, body.as_of, now)
 
 
 def merged_duplicates(database: Database, lake: "Lake", campaign_id: str) -> set[str]:

@@ -17,11 +17,11 @@ from retention.errors import BadInput, FieldErrors
 from retention.number_format import has_no_smaller_unit, percent_limit
 from retention.outreach.adapter import MessageChannel
 from retention.risk.policy import SecondApprover
-from retention.risk.strategy import CODED
+from retention.risk.strategy import CODED, WIN_BACK, KindName
 from retention.templating import money
 from retention.text import gettext
 
-WITHOUT_CODE = ("reminder", "new_arrivals")  # actions of messages that have no code
+WITHOUT_CODE = ("reminder", "new_arrivals", "message")  # actions of messages that have no code
 
 
 class _FrozenModel(BaseModel):
@@ -137,6 +137,7 @@ class DraftedFor(_FrozenModel):
     audience: str | None = None  # name of a saved audience
     where: str | None = None  # condition
     customer_id: str | None = None
+    kind: KindName = WIN_BACK
 
 
 class Asked(_FrozenModel):
@@ -201,6 +202,7 @@ class Plan(_FrozenModel):
 class Body(_FrozenModel):
     """A version of a campaign, as stored in ``Campaign.body``."""
 
+    kind: KindName = WIN_BACK
     as_of: datetime
     model_version: str
     currency: str

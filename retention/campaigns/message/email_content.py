@@ -21,6 +21,7 @@ from retention.campaigns.message.wording import (
     Wording,
     fill_text,
     is_default_text,
+    kind_text,
     load_wording,
     text_of,
     text_wording,
@@ -29,6 +30,7 @@ from retention.campaigns.planning.due_and_new_items import NEW_ARRIVAL
 from retention.campaigns.planning.offer_terms import limited_category
 from retention.campaigns.planning.product_details import Product
 from retention.outreach.adapter import Contact, is_text
+from retention.risk.strategy import WIN_BACK
 from retention.settings import Settings
 
 MAX_TITLE = 120  # characters
@@ -112,7 +114,7 @@ def email_content(
         direction=wording.direction,
         brand=brand,
         home=home,
-        subject=email_subject(wording, terms, values),
+        subject=email_subject(wording, terms, values, body.kind),
         preview=code_line or (wording.items_preview(len(items)) if items else ""),
         text=text,
         paragraphs=paragraphs,
@@ -154,6 +156,7 @@ def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wordi
         wording_action(terms),
         body.message_channel,
         is_late=terms.get("silent_days", LONG_SILENCE) < LONG_SILENCE,  # unknown in old campaigns
+        kind=body.kind,
     )
 
 
@@ -165,7 +168,8 @@ def own_text(settings: Settings, body: Body, action: str) -> str:
         text, action = body.reminder_text, body.reminder_action or action
     else:
         return ""
-    is_own = text and not is_default_text(settings, action, text, body.message_channel)
+    is_default = is_default_text(settings, action, text, body.message_channel, body.kind)
+    is_own = text and not is_default
     return text if is_own else ""
 
 
@@ -179,10 +183,13 @@ def wording_action(terms: Mapping[str, Any]) -> str:
     return "reminder" if action == "new_arrivals" and not has_new_item else action
 
 
-def email_subject(wording: Wording, terms: Mapping[str, Any], values: Mapping[str, str]) -> str:
+def email_subject(
+    wording: Wording, terms: Mapping[str, Any], values: Mapping[str, str], kind: str = WIN_BACK
+) -> str:
     """Return the subject."""
     subjects = wording.words.subject
-    pattern = getattr(subjects, wording_action(terms), subjects.reminder)
+    own = kind_text(wording, terms["action"], kind)
+    pattern = own.subject if own else getattr(subjects, wording_action(terms), subjects.reminder)
     subject = fill_text(pattern, dict(values)).strip()
     named = {"subject": subject, "shop": values["shop"]}
     return fill_text(subjects.with_shop, named) if named["shop"] else subject

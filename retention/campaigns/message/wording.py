@@ -23,6 +23,7 @@ from retention import policy_file, templating
 from retention.campaigns.message.brand import PAGE, Strict, brand_path, load_brand
 from retention.errors import BadInput
 from retention.outreach.adapter import EMAIL, is_text
+from retention.risk.strategy import WIN_BACK
 from retention.settings import Settings
 from retention.text import DEFAULT, PSEUDO, gettext, language, use_language, use_shop_language
 from templates import FOLDER
@@ -165,6 +166,27 @@ class UnsubscribePage(Strict):
     unknown: Line
 
 
+class KindText(Strict):
+    """What a kind of campaign says: its subject, its opening, and what announces the items."""
+
+    subject: Subject
+    opening: Text
+    items: Text
+
+
+class KindTexts(Strict):
+    """Texts by kind; ``coupon`` and ``free_shipping`` say what the offer is."""
+
+    hello: Annotated[str, _LINE, _only("name")]
+    coupon: Text
+    free_shipping: Text
+    product_news: KindText
+    cross_sell: KindText
+    second_order: KindText
+    thank_you: KindText
+    no_offer: KindText
+
+
 class EmailText(Strict):
     """All texts of one language."""
 
@@ -178,6 +200,7 @@ class EmailText(Strict):
     footer: Footer
     unsubscribe_page: UnsubscribePage
     sms: ShortTexts | None = None  # a shop's own language of before has none
+    kind: KindTexts | None = None  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +292,10 @@ def text_wording(settings: Settings, wording: Wording) -> Wording:
 
 
 def default_text(
-    action: str = "coupon", settings: Settings | None = None, channel: str = EMAIL
+    action: str = "coupon",
+    settings: Settings | None = None,
+    channel: str = EMAIL,
+    kind: str = WIN_BACK,
 ) -> str:
     """Return the default text of an action, in the shop's language.
 
@@ -283,14 +309,41 @@ def default_text(
     else:
         wording = _shop_wording(settings)
         wording = text_wording(settings, wording) if is_text(channel) else wording
-    return text_of(wording, action, channel)
+    return text_of(wording, action, channel, kind=kind)
 
 
-def text_of(wording: Wording, action: str, channel: str = EMAIL, *, is_late: bool = False) -> str:
-    """Return the text of an action.
+def kind_texts(wording: Wording) -> KindTexts:
+    """Return the texts by kind: these, or English ones for a shop's own language of before."""
+    texts = wording.words.kind or shipped_wording().words.kind
+    assert texts is not None  # shipped
+    return texts
+
+
+def kind_text(wording: Wording, action: str, kind: str) -> KindText | None:
+    """Return the own text of a kind of campaign; None where the action decides."""
+    if kind == WIN_BACK and action != "message":
+        return None
+    own: KindText = getattr(kind_texts(wording), "no_offer" if kind == WIN_BACK else kind)
+    return own
+
+
+def text_of(
+    wording: Wording,
+    action: str,
+    channel: str = EMAIL,
+    *,
+    is_late: bool = False,
+    kind: str = WIN_BACK,
+) -> str:
+    """Return the text of an action in a kind of campaign.
 
     `is_late`: whether the customer is only a few days late.
     """
+    if own := kind_text(wording, action, kind):
+        texts = kind_texts(wording)
+        parts = [texts.hello, own.opening, getattr(texts, action, "")]
+        parts = [part for part in parts if part]
+        return " ".join(parts) if is_text(channel) else "\n\n".join([*parts, own.items])
     if is_text(channel) and action in SHORT_ACTIONS:
         late = getattr(wording.words.sms, f"{action}_late", None)
         usual = getattr(wording.words.sms, action)
@@ -300,16 +353,18 @@ def text_of(wording: Wording, action: str, channel: str = EMAIL, *, is_late: boo
     return str(late or usual) if is_late else str(usual)
 
 
-def is_default_text(settings: Settings, action: str, text: str, channel: str = EMAIL) -> bool:
+def is_default_text(
+    settings: Settings, action: str, text: str, channel: str = EMAIL, kind: str = WIN_BACK
+) -> bool:
     """Return whether nobody changed a campaign's text.
 
     The text was stored when the campaign was drafted. The shop's language may have changed since,
     and so may its own files.
     """
-    if text == default_text(action, settings, channel):
+    if text == default_text(action, settings, channel, kind):
         return True
     shipped = (shipped_wording(name) for name in shipped_languages())
-    return any(text == text_of(wording, action, channel) for wording in shipped)
+    return any(text == text_of(wording, action, channel, kind=kind) for wording in shipped)
 
 
 def shipped_languages() -> tuple[str, ...]:

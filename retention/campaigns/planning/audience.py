@@ -29,12 +29,13 @@ from retention.outreach.consent import consent_states
 from retention.outreach.contacts import find_numbers, repeated_numbers
 from retention.risk.policy import Policy
 from retention.risk.reasons import policy_features
-from retention.risk.strategy import Rule
+from retention.risk.strategy import WIN_BACK, KindName, Rule
 from retention.text import gettext
 
 if TYPE_CHECKING:
     from retention.lake import Lake
 
+ENDS_WITH_AN_ORDER = (WIN_BACK, "second_order")  # the next order is what the campaign wants
 IN_EXCLUSION = "audience:"  # the code of an exclusion audience begins with it
 
 
@@ -60,7 +61,8 @@ class Selection:
     one of `retention.outreach.adapter.MESSAGE_CHANNELS`; its consent and its address count.
     ``only``: customers to choose from. Value bands are still shares of all scored customers.
     ``choose``: selects among the eligible customers and counts the rest. By default the customers
-    with the largest churn probability × value stay, up to the policy's maximum.
+    with the largest churn probability × value stay, up to the policy's maximum. ``kind``: of the
+    campaign; only some kinds leave out who ordered meanwhile.
     """
 
     as_of: datetime
@@ -68,6 +70,7 @@ class Selection:
     channel: str = EMAIL
     only: Sequence[str] | None = None
     choose: "Callable[[pd.DataFrame], Audience] | None" = None
+    kind: KindName = WIN_BACK
 
 
 def select_audience(
@@ -109,7 +112,8 @@ def select_audience(
         repeated = _repeated_numbers(lake, session, policy, scores, customers)
         exclude("same_number", customers["customer_id"].isin(repeated))
     customers = customers.assign(consent_states=customers["rule"].map(policy.consent_for))
-    choose = selection.choose or partial(_keep_most_at_stake, policy)
+    rank = _at_stake if selection.kind == WIN_BACK else _expected_spend
+    choose = selection.choose or partial(_keep_first, policy, rank)
     chosen = choose(customers.reset_index(drop=True))
     excluded |= chosen.excluded
     return replace(
@@ -130,6 +134,7 @@ def exclusion_reason(code: str) -> str:
         "paused_by_person": gettext("excluded by a person for now"),
         "no_list_rule": gettext('the policy has no rule for the list (tiers = ["listed"])'),
         "no_rule": gettext("the policy does nothing for them"),
+        "not_of_kind": gettext("not meant by this kind of campaign"),
         "no_consent": gettext("no marketing consent"),
         "no_phone": gettext("no valid phone number"),
         "same_number": gettext("another customer has the same phone number"),
@@ -225,7 +230,11 @@ def _eligible(
         ("no_rule", lambda: pool["rule"].isna()),
         ("other_campaign", campaign_of.notna),
         ("frequency_cap", lambda: ids.isin(contacted_customers(lake, session, since, now))),
-        ("returned", lambda: ids.isin(returned_customers(lake, ids, selection.as_of, now))),
+        *(
+            (("returned", lambda: ids.isin(returned_customers(lake, ids, selection.as_of, now))),)
+            if selection.kind in ENDS_WITH_AN_ORDER
+            else ()
+        ),
     )
     excluded: dict[str, int] = {}
     in_campaigns: dict[str, int] = {}
@@ -257,10 +266,12 @@ def _repeated_numbers(
     return repeated_numbers(find_numbers(lake, policy, ids), ids)
 
 
-def _keep_most_at_stake(policy: Policy, customers: "pd.DataFrame") -> Audience:
-    """Keep the customers with most at stake."""
+def _keep_first(
+    policy: Policy, rank: "Callable[[pd.DataFrame], pd.Series]", customers: "pd.DataFrame"
+) -> Audience:
+    """Keep the customers with the highest rank."""
     maximum = policy.campaign.max_audience
-    order = _at_stake(customers).sort_values(ascending=False, kind="stable").index
+    order = rank(customers).sort_values(ascending=False, kind="stable").index
     excess = max(len(customers) - maximum, 0)
     return Audience(
         customers.loc[order].head(maximum).reset_index(drop=True), {"beyond_maximum": excess}
@@ -271,6 +282,11 @@ def _at_stake(customers: "pd.DataFrame") -> "pd.Series":
     """Spend that an offer can keep or, of lapsed customers, bring back."""
     chance = customers["churn_probability"]
     return chance.where(customers["tier"] != "lapsed", 1 - chance) * customers["expected_value"]
+
+
+def _expected_spend(customers: "pd.DataFrame") -> "pd.Series":
+    """Spend that a customer is expected to make without the campaign."""
+    return (1 - customers["churn_probability"]) * customers["expected_value"].fillna(0)
 
 
 def value_bands(value: "pd.Series", high: float, middle: float) -> "pd.Series":

@@ -105,7 +105,8 @@ class Scored:
 
     ``frame``: input of `select_audience`, of time ``as_of``. ``tier``: lowest risk tier of the
     audience; None: all of the frame. ``listed``: size of the saved audience or condition that the
-    frame is limited to, and ``audience`` the name of a list's.
+    frame is limited to, and ``audience`` the name of a list's. ``not_of_kind``: customers that were
+    asked for and that the kind of campaign is not for.
     """
 
     frame: "pd.DataFrame"
@@ -114,6 +115,7 @@ class Scored:
     tier: str | None
     audience: str | None = None
     listed: int | None = None
+    not_of_kind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ def draft(
         options.channel,
         only=None if one is None else (one,),
         choose=_profit_selector(scores, learnt.predicted, policy, empty.margin),
+        kind=options.drafted_for.kind,
     )
 
     def body_of(audience: Audience) -> Body:
@@ -227,6 +230,8 @@ def draft(
         "drafted_for": options.drafted_for,
         "most_budget": options.most_budget,
     }
+    if scored.not_of_kind:
+        update["excluded"] = {"not_of_kind": scored.not_of_kind, **body.excluded}
     if "blend" in customers:
         update["tried"] = int((customers["blend"] != policy.recommend.policy).sum())
     body = body.model_copy(update=update)
@@ -345,6 +350,7 @@ def _empty_body(
     actions = [rule.action for rule in policy.rules]
     same = ("holdout", "min_margin", "budget", "window_days", "clearance_hours", "quiet_hours")
     return Body(
+        kind=options.drafted_for.kind,
         as_of=scored.as_of,
         model_version=scored.model_version,
         currency=lake.currency(settings),
@@ -377,7 +383,7 @@ def _filled(settings: Settings, empty: Body, audience: Audience, policy: Policy)
         "offers": offer_terms.offer_lines(customers, policy, {}),
     }
     body = empty.model_copy(update=update)
-    text = default_text(body.copy_action, settings, body.message_channel)
+    text = default_text(body.copy_action, settings, body.message_channel, body.kind)
     return text_message.with_parts(settings, body.model_copy(update={"copy_text": text}))
 
 
@@ -397,6 +403,8 @@ def _items(
         rule = policy.rule(name)
         ids = list(customers.loc[customers["rule"] == name, "customer_id"])
         if rule is None or rule.action not in WITHOUT_CODE:
+            continue
+        if rule.action == "message":
             continue
         if rule.action == "reminder":
             special = due_and_new_items.due_again(lake, ids, now, k)

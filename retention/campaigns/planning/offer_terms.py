@@ -235,6 +235,7 @@ def describe_rule(rule: Rule) -> str:
         "free_shipping": gettext("free shipping"),
         "reminder": gettext("a reminder of what is due, no discount"),
         "new_arrivals": gettext("new arrivals in the favourite category, no discount"),
+        "message": gettext("a message without an offer"),
         "call": gettext("a personal call"),
         "nothing": gettext("nothing"),
     }[rule.action]
@@ -257,6 +258,7 @@ def next_step(rule: Rule | None, currency: str = "", consent: str = "given") -> 
         "free_shipping": gettext("free shipping"),
         "reminder": gettext("reminder"),
         "new_arrivals": gettext("new arrivals"),
+        "message": gettext("message"),
         "call": gettext("call"),
     }[rule.action]
 

@@ -6,8 +6,8 @@ from retention import templating
 from retention.campaigns.lifecycle.spec import Body
 from retention.errors import BadInput, FieldErrors
 from retention.risk.policy import HOLDOUT, Policy
-from retention.risk.strategy import Rule
-from retention.templating import money
+from retention.risk.strategy import WIN_BACK, Rule
+from retention.templating import kind_title, money
 from retention.text import available_languages, gettext, use_language
 
 
@@ -62,6 +62,8 @@ def _with_discount(policy: Policy, discount: float) -> tuple[Rule, ...]:
 def default_name(body: Body, now: datetime) -> str:
     """Return a campaign's name: its list or tiers, and the date of ``now``, in the shop's zone."""
     date = templating.day(now, str(now.tzinfo))
+    if body.kind != WIN_BACK:
+        return gettext("{kind}, {date}").format(kind=kind_title(body.kind), date=date)
     if "lapsed" in body.tiers:
         return gettext("Lapsed customers, {date}").format(date=date)
     if body.drafted_for and body.drafted_for.listed:

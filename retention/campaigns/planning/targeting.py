@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from retention.campaigns.lifecycle.closing import uninformative_campaigns
 from retention.campaigns.lifecycle.spec import Prior, Targeting, is_within_budget
@@ -19,6 +19,7 @@ from retention.churn.population import buyers
 from retention.db import Transaction
 from retention.db.tables import Campaign
 from retention.risk.policy import Policy
+from retention.risk.strategy import WIN_BACK, KindName
 from retention.uplift.offer_effects import offer_kind
 from retention.uplift.targeting import Limit, allocate_offers, expected_cost, incremental_profit
 from retention.window import Window
@@ -180,9 +181,12 @@ def with_window(
 
 
 def prior_from_campaigns(
-    session: Transaction, policy: Policy, further: Sequence[dict[str, Any]] = ()
+    session: Transaction,
+    policy: Policy,
+    further: Sequence[dict[str, Any]] = (),
+    kind: KindName = WIN_BACK,
 ) -> Prior:
-    """Update the policy's prior of the effect with closed campaigns.
+    """Update the policy's prior of the effect with closed campaigns of the same kind.
 
     Notes
     -----
@@ -196,7 +200,8 @@ def prior_from_campaigns(
     mean, precision = policy.offer.uplift, policy.offer.uplift_sd**-2
     campaigns, simulated = 0, False
     is_closed = (Campaign.team_id == session.settings.team_id, Campaign.state == "closed")
-    is_informative = Campaign.id.not_in(uninformative_campaigns(session))
+    unusable = uninformative_campaigns(session) | campaigns_of_other_kinds(session, kind)
+    is_informative = Campaign.id.not_in(unusable)
     closed = select(Campaign.result).where(*is_closed, is_informative)
     results = session.scalars(closed.order_by(Campaign.id))
     for result in (*results, *further):
@@ -210,6 +215,13 @@ def prior_from_campaigns(
         campaigns += 1
         simulated = simulated or bool((result or {}).get("simulated"))
     return Prior(mean=mean, sd=precision**-0.5, campaigns=campaigns, simulated=simulated)
+
+
+def campaigns_of_other_kinds(session: Transaction, kind: KindName) -> set[str]:
+    """Return the team's campaigns of other kinds. Those of earlier versions are win-back."""
+    own = func.coalesce(Campaign.body["kind"].as_string(), WIN_BACK)
+    of_team = Campaign.team_id == session.settings.team_id
+    return set(session.scalars(select(Campaign.id).where(of_team, own != kind)))
 
 
 def _variance(effect: dict[str, float], sizes: dict[str, float]) -> float:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 
+from retention.audiences.evaluate import members
+from retention.audiences.parse import parse
 from retention.campaigns.lifecycle.closing import uninformative_campaigns
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.spec import Body, DraftedFor, Prior
@@ -21,9 +23,14 @@ from retention.campaigns.planning.draft import (
     store,
     with_changes,
 )
+from retention.campaigns.planning.everyone import everyone
 from retention.campaigns.planning.programme_holdout import note_policy
 from retention.campaigns.planning.requested_terms import with_terms
-from retention.campaigns.planning.targeting import prior_from_campaigns, with_window
+from retention.campaigns.planning.targeting import (
+    campaigns_of_other_kinds,
+    prior_from_campaigns,
+    with_window,
+)
 from retention.campaigns.planning.tier_choice import LIST
 from retention.db import Transaction
 from retention.errors import BadInput, Refused
@@ -35,6 +42,7 @@ from retention.recommend.bandit.assignment import ListAssigner, create_assigner
 from retention.registry import champion, ensure_definition
 from retention.registry.model_cache import churn_model, open_recommender
 from retention.risk.policy import LAPSED, TIERS, load_policy
+from retention.risk.strategy import WIN_BACK, KindName
 from retention.risk.sweep import sweep
 from retention.templating import tier as tier_name
 from retention.text import gettext
@@ -85,7 +93,8 @@ def make_draft(
     items that has learnt from this campaign, too.
     """
     settings, now = context.settings, context.business_at
-    installed, lake = load_policy(settings), Lake.open(settings)
+    kind = request.campaign_kind
+    installed, lake = load_policy(settings).for_kind(kind), Lake.open(settings)
     policy = with_terms(
         installed,
         discount=None if request.offer else request.discount,
@@ -101,21 +110,28 @@ def make_draft(
         require_consent(lake, session, policy, channel=channel)
     scored = _scored(request, context, lake, policy)
     scores, listed = scored.frame, len(scored.frame) if scored.audience else None
+    # As an audience counts: a lapsed customer and a prospect have no risk.
+    at_risk = scores if kind == WIN_BACK else scores[scores["tier"].isin(TIERS)]
     with context.database.reading() as session:
         if request.audience or request.where:
             among = audience_filter.members_among(
-                lake, session, request.audience, scored.as_of, scores, request.where
+                lake, session, request.audience, scored.as_of, at_risk, request.where
             )
             scores, listed = scores[scores["customer_id"].isin(among)], len(among)
+        asked = len(scores)
+        if kind != WIN_BACK and (condition := getattr(policy.kinds, kind).customers):
+            of_kind = members(lake, session, parse(condition), scored.as_of, at_risk).customers
+            scores = scores[scores["customer_id"].isin(of_kind)]
         if not scores.empty:
             require_consent(lake, session, policy, scores["customer_id"], channel)
-    scored = replace(scored, frame=scores, listed=listed)
+    scored = replace(scored, frame=scores, listed=listed, not_of_kind=asked - len(scores))
     drafted_for = DraftedFor(
         tier=request.tier,
         listed=scored.tier == LIST,
         audience=request.audience,
         where=request.where,
         customer_id=request.customer_id,
+        kind=kind,
     )
     # A list, a tier or a customer that a person chose stays; the card offers more.
     chosen = (request.cohort_id, request.tier, request.customer_id)
@@ -128,7 +144,7 @@ def make_draft(
         may_widen=chosen == (None, None, None) and not request.listed,
         channel=channel,
     )
-    learnt = _learn(context, lake, policy, scored, after)
+    learnt = _learn(context, lake, policy, scored, after, kind)
     drafted = draft(lake, context.database, policy, scored, learnt, options, context.progress)
     if request.offer:
         changes = Changes(offer=request.offer, discount=request.discount)
@@ -151,6 +167,7 @@ def _learn(
     policy: "Policy",
     scored: Scored,
     after: tuple[str, dict[str, Any]] | None,
+    kind: KindName,
 ) -> Learnt:
     """Learn from past campaigns, and from the result of one that is not stored yet."""
     closing, further = ({after[0]}, [after[1]]) if after else (set(), [])
@@ -158,7 +175,8 @@ def _learn(
     with context.database.reading() as session:
         recommender = None if after else open_recommender(lake, session, policy)
         unmeasured = uninformative_campaigns(session) - closing
-        prior = _attempt(lambda: prior_from_campaigns(session, policy, further))
+        prior = _attempt(lambda: prior_from_campaigns(session, policy, further, kind))
+        others = campaigns_of_other_kinds(session, kind)
         lists = _attempt(lambda: create_assigner(lake, session, policy, now, unmeasured))
     # As the prior does, learn from campaigns that are over by now, not by an old cohort's cutoff.
     known_until = max(scored.as_of, lake.as_of(None, days).at)
@@ -168,7 +186,7 @@ def _learn(
             lake,
             known_until,
             window_days=days,
-            excluded=unmeasured,
+            excluded=unmeasured | others,
             progress=part(context.progress, 0, 4),
         )
         if model.learner is None or scored.frame.empty:
@@ -225,6 +243,10 @@ def _scored(request: CampaignDraft, context: Context, lake: "Lake", policy: "Pol
             window=definition.window,
             progress=context.progress,
         )
+        if request.campaign_kind != WIN_BACK:
+            with context.database.reading() as session:
+                frame = everyone(lake, session, swept, window)
+            return Scored(frame, swept.as_of, swept.model_version, None)
         is_lapsed = request.tier == LAPSED or request.customer_id in set(swept.lapsed.customer_id)
         if is_lapsed:
             _require_rule_for_lapsed(policy)
@@ -287,6 +309,7 @@ def run_campaign_widen(request: CampaignWiden, context: Context) -> Outcome:
         where=request.where,
         customer_id=request.customer_id,
         message_channel=request.message_channel or Body.of(campaign).message_channel,
+        campaign_kind=Body.of(campaign).kind,
     )
     drafted = make_draft(wider, context)
     # The campaign is a draft itself, with some of the same customers.
