@@ -23,6 +23,7 @@ CAMPAIGNS = {
     "c4jx58n": "国庆老客回馈",
 }
 GOODS = ("Cat food", "Coffee", "Wine", "猫粮")  # categories
+AUDIENCES = ("wine-buyers", "vips", "nord-shoppers", "酒类买家", "老会员")  # saved
 CITIES = ("Berlin", "Hamburg", "New York", "上海", "北京")  # of the cases with ``places=city``
 _SUBJECT = re.compile(r"^\[([^\]]*)\] ")
 
@@ -39,6 +40,7 @@ class Case:
     has_places: bool = False
     has_campaigns: bool = False
     has_goods: bool = False
+    has_audiences: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Result:
 
 
 def read(half: str) -> list[Case]:
-    """Read a file of sentences: ``tune``, ``report`` or ``week``."""
+    """Read a file of sentences: ``tune``, ``report``, ``week`` or ``audiences``."""
     style, cases = "", []
     for line in (FOLDER / f"{half}.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("== "):
@@ -86,7 +88,7 @@ def read(half: str) -> list[Case]:
             sentence = sentence[match.end() :]
             fields = dict(part.split("=", 1) for part in match[1].split("|"))
         parts = tuple(part.strip() for part in unused.split(";") if part.strip())
-        has = [fields.pop(key, "") != "" for key in ("places", "campaigns", "goods")]
+        has = [fields.pop(key, "") != "" for key in ("places", "campaigns", "goods", "audiences")]
         customers = tuple(fields.pop("customers", "").split(",")) if "customers" in fields else ()
         wanted = None if command == "-" else command
         cases.append(
@@ -104,6 +106,7 @@ def _understood(case: Case) -> Understanding:
     cities = {city.lower(): ("city", city) for city in CITIES}
     goods = {good.lower(): ("category", good) for good in GOODS}
     shop = ShopNames(
+        AUDIENCES if case.has_audiences else (),
         places=(lambda: cities) if case.has_places else None,
         campaigns=CAMPAIGNS if case.has_campaigns else {},
         goods=(lambda: goods) if case.has_goods else None,
