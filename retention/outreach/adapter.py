@@ -70,9 +70,11 @@ class Message:
     unsubscribe_url: str
     offer: dict[str, Any] = field(default_factory=dict)  # action, discount, code, expires_at, items
     channel: str = "email"  # retention.outreach.adapter.MessageChannel
+    sender_name: str = ""  # of an e-mail: instead of the installation's
     link: str = ""  # of a text: the page that it opens
     opt_out: str = ""  # of a text: how to end further ones, part of ``text``
     parts: int = 1  # of a text: number of SMS that it takes
+    reply_to: str = ""  # of an e-mail; empty: the sender
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,10 @@ def build_email(message: Message, sender: Address) -> EmailMessage:
     if address is None or "=?" in address[0] or not address[0].isprintable():
         raise ValueError(gettext("it is no e-mail address"))
     email = EmailMessage(policy=_POLICY)
-    email["From"] = sender
+    name = _header_text(message.sender_name) or sender.display_name
+    email["From"] = Address(name, addr_spec=sender.addr_spec)
+    if message.reply_to:
+        email["Reply-To"] = Address(addr_spec=message.reply_to)
     email["To"] = Address(shorten(_header_text(message.to.name), _MAX_NAME), address[1], address[2])
     email["Subject"] = _header_text(message.subject)
     email["Date"] = format_datetime(clock.wall())

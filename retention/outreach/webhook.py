@@ -227,9 +227,11 @@ def _payload(message: Message) -> dict[str, Any]:
     else:
         content = {
             "to": {"email": message.to.email, "name": strip_controls(message.to.name)},
+            "sender_name": message.sender_name,
             "subject": message.subject,
             "text": message.text,
             "html": message.html,
+            "reply_to": message.reply_to,
         }
     return {
         "type": "message",

@@ -24,6 +24,7 @@ from retention.text import gettext
 NAME = "brand.toml"
 PAGE = "docs/crm/brand.md"
 MIN_CONTRAST = 4.5  # of text and its background: WCAG 2.2, level AA
+_EMAIL = re.compile(r"[^\s\"(),:;<>@\[\\\]]+@[^\s\"(),:;<>@\[\\\]]+\.[^\s\"(),:;<>@\[\\\]]+")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAX_URL = 2_000  # characters
 MAX_SLUG = 60  # characters of a campaign's name in its links
@@ -122,7 +123,23 @@ def _join_lines(address: str) -> str:
     return ", ".join(line.strip(" ,") for line in address.splitlines() if line.strip(" ,"))
 
 
+def _check_reply_to(address: str) -> str:
+    if address and (not address.isascii() or not _EMAIL.fullmatch(address)):
+        problem = gettext("{address!r} is no e-mail address; write it like service@shop.example")
+        raise ValueError(problem.format(address=address[:80]))
+    return address
+
+
+def _check_sender_name(name: str) -> str:
+    if not name.isprintable() or "=?" in name or "@" in name:
+        problem = gettext("{name!r} is no name of a sender; write it like Ann from Leaf & Kettle")
+        raise ValueError(problem.format(name=name[:80]))
+    return name.strip()
+
+
 Line = Annotated[str, Field(max_length=200)]
+SenderName = Annotated[str, Field(max_length=64), AfterValidator(_check_sender_name)]
+ReplyTo = Annotated[str, Field(max_length=254), AfterValidator(_check_reply_to)]
 Address = Annotated[str, Field(max_length=500), AfterValidator(_join_lines)]
 Color = Annotated[str, AfterValidator(_check_color)]
 Url = Annotated[str, AfterValidator(_check_url)]
@@ -209,6 +226,8 @@ class Brand(Strict):
     """A whole brand file."""
 
     name: Annotated[str, Field(max_length=80)] = ""
+    sender_name: SenderName = ""  # of e-mails; empty: as the mail server or platform is set up
+    reply_to: ReplyTo = ""
     logo: Url = ""
     logo_width: Annotated[int, Field(ge=40, le=520)] = 160  # pixels
     website: Url = ""

@@ -58,14 +58,15 @@ class Brevo(NamedLists):
     def mail(self, message: Message) -> str:
         """Send one e-mail."""
         name, address = self._sender
-        body = {
-            "sender": {"name": name, "email": address},
+        body: dict[str, Any] = {
+            "sender": {"name": message.sender_name or name, "email": address},
             "to": [{"email": message.to.email, "name": message.to.name[:70] or message.to.email}],
             "subject": message.subject,
             "htmlContent": message.html,
             "textContent": message.text,
             "headers": {"idempotencyKey": message.key, **contacts.unsubscribe_headers(message)},
             "tags": [message.campaign_id],
+            **({"replyTo": {"email": message.reply_to}} if message.reply_to else {}),
         }
         answer = self._api.json("POST", "/v3/smtp/email", body=body)
         return contacts.sent_id(answer, "messageId")

@@ -9,7 +9,7 @@ https://docs.customer.io/integrations/api/track/
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from email.utils import parseaddr
+from email.utils import formataddr, parseaddr
 from typing import Any
 from urllib.parse import quote
 
@@ -72,15 +72,17 @@ class CustomerIo(contacts.NamedLists):
 
     def mail(self, message: Message) -> str:
         """Send one e-mail."""
+        sender, (_, address) = self._sender, parseaddr(self._sender)
         body = {
             "to": message.to.email,
-            "from": self._sender,
+            "from": formataddr((message.sender_name, address)) if message.sender_name else sender,
             "subject": message.subject,
             "body": message.html,
             "body_plain": message.text,
             "identifiers": {"id": message.customer_id},
             "message_data": {"campaign_id": message.campaign_id, "key": message.key},
             "headers": contacts.unsubscribe_headers(message),
+            **({"reply_to": message.reply_to} if message.reply_to else {}),
         }
         answer = self._api.json("POST", "/v1/send/email", body=body)
         return contacts.sent_id(answer, "delivery_id")

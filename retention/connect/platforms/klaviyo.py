@@ -61,9 +61,11 @@ class Klaviyo(MailPlatform):
             "time": clock.wall().isoformat(),
             "properties": {
                 "campaign_id": message.campaign_id,
+                "sender_name": message.sender_name,
                 "subject": message.subject,
                 "html": message.html,
                 "text": message.text,
+                "reply_to": message.reply_to,
                 "unsubscribe_url": message.unsubscribe_url,
                 **message.offer,
             },

@@ -121,14 +121,15 @@ class Mailchimp(contacts.NamedLists):
     def mail(self, message: Message) -> str:
         """Send one e-mail."""
         name, address = self._sender
+        reply_to = {"Reply-To": message.reply_to} if message.reply_to else {}
         content = {
             "from_email": address,
-            "from_name": name,
+            "from_name": message.sender_name or name,
             "to": [{"email": message.to.email, "name": message.to.name, "type": "to"}],
             "subject": message.subject,
             "html": message.html,
             "text": message.text,
-            "headers": contacts.unsubscribe_headers(message),
+            "headers": contacts.unsubscribe_headers(message) | reply_to,
             "tags": [message.campaign_id],
             "metadata": {"key": message.key},
         }

@@ -81,7 +81,7 @@ class SendGrid(NamedLists):
         if message.to.name:
             to["name"] = message.to.name
         body = {
-            "from": {"email": address, "name": name},
+            "from": {"email": address, "name": message.sender_name or name},
             "personalizations": [{"to": [to], "custom_args": {"key": message.key}}],
             "subject": message.subject,
             "content": [
@@ -90,6 +90,7 @@ class SendGrid(NamedLists):
             ],
             "headers": contacts.unsubscribe_headers(message),
             "categories": [message.campaign_id],
+            **({"reply_to": {"email": message.reply_to}} if message.reply_to else {}),
         }
         response = self._api.call("POST", "/v3/mail/send", body=body)
         return response.headers.get("x-message-id") or message.key

@@ -69,6 +69,11 @@ def test_changed_file_is_read_again(settings):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (
+            'reply_to = "service"',
+            "reply_to: 'service' is no e-mail address; write it like service@",
+        ),
+        ('sender_name = "a@b"', "sender_name: 'a@b' is no name of a sender; write it like Ann"),
         ('logo = "logo.png"', "logo: 'logo.png' is no web address; write it like https://"),
         ('website = "javascript:alert(1)"', "website: 'javascript:alert(1)' is no web address"),
         ('[colors]\ntext = "black"', "colors.text: 'black' is no colour; write it like #1d1c1d"),

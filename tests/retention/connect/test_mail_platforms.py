@@ -1,6 +1,7 @@
 """Run the same tests on every mail platform, against its stand-in."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -52,6 +53,15 @@ def test_email_arrives_whole(pair):
     told = str(stand_in.bodies[0])
     for part in ("ann@example.com", "15 % for you", "<p>Hello Ann</p>", "/unsubscribe/t"):
         assert part in told
+
+
+def test_sender_name_and_reply_address_reach_every_platform(pair):
+    adapter, stand_in = pair
+    named = replace(message(), sender_name="Ann of Tea", reply_to="service@shop.example")
+    assert adapter.send(named).state == "sent"
+    sent = str(stand_in.bodies[0])
+    assert "Ann of Tea" in sent
+    assert "service@shop.example" in sent
 
 
 @EVERY

@@ -57,6 +57,15 @@ def test_email_has_text_html_and_one_click_unsubscribe():
     assert mail.get_content_type() == "multipart/alternative"
 
 
+def test_brands_sender_name_and_reply_address_are_in_the_headers():
+    with a_server() as (adapter, inbox):
+        adapter.send(a_message(sender_name="Ann, Tea\nBcc: x", reply_to="service@shop.example"))
+    (mail,) = inbox.mails
+    assert mail["From"] == '"Ann, Tea Bcc: x" <offers@shop.example>'
+    assert mail["Reply-To"] == "service@shop.example"
+    assert mail["Bcc"] is None
+
+
 @pytest.mark.parametrize("international", [False, True])
 def test_long_unsubscribe_link_is_not_folded_in_its_header(international):
     """Mail readers do not decode ``=?utf-8?q?=3Chttps…`` in this header."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
-from retention.campaigns.message.brand import lacks_address
+from retention.campaigns.message.brand import lacks_address, load_brand
 from retention.campaigns.message.email_picture import draw_email, undrawable
 from retention.campaigns.message.preview import (
     EMAIL,
@@ -54,6 +54,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         "name": campaign.name,
         "by": configured_channel(settings),
         "no_address": bool(written) and lacks_address(settings),
+        **(load_brand(settings).model_dump(include={"sender_name", "reply_to"}) if written else {}),
         "assumed_send": None if campaign.sent_at else sent_at.isoformat(),
     }
     hidden = {**common, "copies": hidden_copies, "masked": True}
