@@ -66,6 +66,7 @@ ALERT_TEST = "alert.test"  # value: name of the alert
 ALERT_ON = "alert.on"  # value: name of the alert
 SOURCE_MENU = "source.menu"  # value: run, pause or resume|name of the source
 SOURCE_ACCEPT = "source.accept"  # value: name of a source that shrank
+CHANGE_POLICY = "policy.change"  # no value
 FILE_TABLE = "file.table"  # the table of a dropped file; value: table|file id
 FILE_IMPORT = "file.import"  # value: job id of the proposal
 FILE_CANCEL = "file.cancel"  # value: job id of the proposal
@@ -93,6 +94,7 @@ APPROVALS_VIEW = "desk.approvals.view"
 DIGEST_VIEW = "digest.view"  # private metadata: channel
 BUILDER_VIEW = "builder.view"  # private metadata: JSON of the place and the answer's address
 AUDIENCE_VIEW = "audience.view"
+POLICY_VIEW = "policy.view"  # private metadata: version of the policy
 AUDIENCE_SAVE_VIEW = "audience.save.view"
 
 # Event type of the metadata by which the sender finds its own posts.

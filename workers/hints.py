@@ -22,6 +22,7 @@ def commands() -> dict[str, str]:
         ),
         "models": gettext("`/retention models` shows all."),
         "other_model": gettext("`/retention models promote` uses another version.") + f" {retrain}",
+        "policy": gettext("`/retention policy` shows all."),
         "recommend": gettext("`/retention recommend` makes a new one."),
         "retrain": retrain,
         "retrain_recommend": gettext("`/retention retrain recommend` makes a new model."),

@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from sqlalchemy import (
     Delete,
@@ -38,6 +39,8 @@ from retention.text import gettext
 
 log = logging.getLogger(__name__)
 Row = TypeVar("Row", bound=Base)
+
+_OPEN: WeakValueDictionary[str, Engine] = WeakValueDictionary()  # by URL
 
 # Built once: the query is frequent, and building takes longer than running.
 _OFFSET = select(BusinessClock.offset_seconds).where(BusinessClock.team_id == bindparam("team_id"))
@@ -90,6 +93,8 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         with driver_errors(url):
             self.engine = _sqlite(url) if self.is_sqlite else _postgres(url)
+        if settings:
+            _OPEN.setdefault(url, self.engine)
 
     @classmethod
     def of(cls, settings: Settings) -> "Database":
@@ -99,6 +104,7 @@ class Database:
         """
         database = cls(settings.database_url.get_secret_value(), settings)
         clock.configure(fixed=settings.now, offset=lambda: database.clock_offset(settings.team_id))
+        _OPEN[settings.database_url.get_secret_value()] = database.engine
         return database
 
     @property
@@ -161,6 +167,11 @@ class Database:
     def dispose(self) -> None:
         """Drop all connections after a fork or exit."""
         self.engine.dispose(close=False)
+
+
+def open_engine(settings: Settings) -> Engine | None:
+    """Return the engine with which this process has opened the installation's database, if any."""
+    return _OPEN.get(settings.database_url.get_secret_value())
 
 
 def advisory_lock(session: Session, name: str) -> None:

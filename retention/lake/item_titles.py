@@ -1,7 +1,30 @@
-"""Make item titles of cash registers readable; the data keeps the originals."""
+"""Make item titles readable, by rules and by people; the data keeps the originals."""
 
+import html
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select
+
+from retention import clock
+from retention.db import Transaction
+from retention.db.audit import record
+from retention.db.engine import open_engine
+from retention.db.insert import upsert
+from retention.db.tables import ItemTitle
+from retention.errors import BadInput
+from retention.settings import Settings
+from retention.text import gettext
+
+if TYPE_CHECKING:
+    from retention.lake.lake import Lake
+
+MAX_TITLE = 120  # characters
+SOLD_DAYS = 365
 
 _SMALL_WORDS = frozenset(
     {"a", "an", "and", "at", "by", "for", "in", "of", "on", "or", "the", "with"}
@@ -61,6 +84,8 @@ _WITH_DIGIT = re.compile(r"\S*\d\S*")
 _TIGHT = re.compile(r"(?<=[^\W\d]:)(?=[^\W\d])|(?<=\w)(?=\()|(?<=\))(?=\w)")
 _LAST_SIZE = re.compile(rf",\s*{_SIZE.pattern}$", re.IGNORECASE)  # a shelf's, such as ", 40 LB"
 _UNCLOSED = re.compile(r"\s*\([^(),]*(?=,|$)")  # a title that was cut: "carbonated (ex"
+_SEPARATORS = re.compile(r"\s*[_|·•]+\s*|\s+[/\\]+\s+|\s*-{2,}\s*")
+_REPEATED = re.compile(r"\b([^\W\d_]{3,})(?:\s+\1\b)+", re.IGNORECASE)
 _LOST_SIGNS = re.compile(r"\s+(?=[,;:)])|[\s,;:/&-]+$|^[\s,;:/&-]+")
 
 
@@ -92,6 +117,82 @@ def readable_title(title: str) -> str:
         return text
     parts = text.split(" ")
     return " ".join(_word(part, is_first=number == 0) for number, part in enumerate(parts))
+
+
+def proposed_title(title: str, brand: str = "") -> str:
+    """Return a readable title for a person to accept: `readable_title`, and what may be wrong.
+
+    Separators become blanks, a word is not repeated, and the brand stands there once.
+
+    Examples
+    --------
+    >>> proposed_title("ACME_GREEN_TEA | ACME", "Acme"), proposed_title("Tea tea &amp; mug 2")
+    ('Acme Green Tea', 'Tea & mug 2')
+    """
+    text = _SEPARATORS.sub(" ", html.unescape(title))
+    if brand:
+        name = re.compile(rf"\b{re.escape(brand)}\b", re.IGNORECASE)
+        head, found, rest = text.partition(first[0]) if (first := name.search(text)) else ("",) * 3
+        text = f"{head}{found}{name.sub(' ', rest)}" if found else text
+    return readable_title(_REPEATED.sub(r"\1", " ".join(text.split()))) or title
+
+
+def own_titles(settings: Settings) -> dict[str, str]:
+    """Return the titles that people gave items, by item id; none without an open database."""
+    engine = open_engine(settings)
+    if engine is None:
+        return {}
+    query = select(ItemTitle.item_id, ItemTitle.title).where(ItemTitle.team_id == settings.team_id)
+    with engine.execution_options(readonly=True).connect() as connection:
+        return dict(connection.execute(query).tuples().all())
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedTitle:
+    """A readable title for an item, and the title of the data."""
+
+    item_id: str
+    title: str
+    proposed: str
+    sold: int  # purchases of the last year
+
+
+def proposed_titles(lake: "Lake", before: datetime) -> list[ProposedTitle]:
+    """Return titles to accept for items that no person has titled, the most sold first."""
+    since, own = before - timedelta(days=SOLD_DAYS), lake.own_titles()
+    events = lake.table("events", before=before, since=since)
+    sold = events.filter(events.event_type == "purchase").group_by("item_id")
+    counts = sold.aggregate(sold=lambda rows: rows.count())
+    items = lake.table("items").select("item_id", "title", "brand")
+    known = items.filter(items.title.notnull(), items.title != items.item_id)
+    rows = known.join(counts, "item_id", how="left").drop("item_id_right").execute()
+    rows["sold"] = rows["sold"].fillna(0).astype(int)
+    ordered = rows.sort_values(["sold", "item_id"], ascending=[False, True])
+    proposals = (
+        ProposedTitle(
+            row.item_id, row.title, proposed_title(row.title, row.brand or ""), int(row.sold)
+        )
+        for row in ordered.itertuples()
+        if row.item_id not in own
+    )
+    return [one for one in proposals if one.proposed != one.title]
+
+
+def set_titles(session: Transaction, titles: Mapping[str, str], by: str) -> None:
+    """Store the titles of some items; an empty one takes the item's own back."""
+    now, team_id = clock.now(), session.settings.team_id
+    too_long = {item: title for item, title in titles.items() if len(title) > MAX_TITLE}
+    for item, title in too_long.items():
+        text = gettext("The title of {item} has {number} characters; write at most {most}.")
+        number, most = len(title), MAX_TITLE
+        raise BadInput(text.format(item=item, number=number, most=most), field="title")
+    for item, title in titles.items():
+        key = {"team_id": team_id, "item_id": item}
+        if title:
+            upsert(session, ItemTitle, key, title=title, set_by=by, set_at=now)
+        else:
+            session.execute(delete(ItemTitle).filter_by(**key))
+    record(session, by, "titles.set", team_id, now, {"items": len(titles)})
 
 
 def _in_full(short: re.Match[str]) -> str:

@@ -28,6 +28,7 @@ from retention.lake.cleaning.returns import (
 )
 from retention.lake.identity import canonical_ids
 from retention.lake.importing import single_currency
+from retention.lake.item_titles import own_titles
 from retention.lake.schema import (
     EVENT_CONTENT,
     EVENT_ID,
@@ -80,6 +81,7 @@ class Lake:
             spark.people = self.identities.canonical_ids
             spark.cancelled = partial(cancelled_orders, self)
         self.zone = zone
+        self.own_titles: Callable[[], dict[str, str]] = dict  # of items, as people set them
         self._scratch = scratch
         self._views: set[str] = set()
         self._prefix = ""  # of the names of views; several lakes can share a connection
@@ -107,7 +109,9 @@ class Lake:
             raise BadInput(text.format(lake_url=settings.lake_url))
         root = Path(path).expanduser().absolute()
         reader = SparkTables(root, f"spark://{host}" if host else "") if spark else None
-        return cls(root, settings.home / "scratch", settings.timezone, reader)
+        lake = cls(root, settings.home / "scratch", settings.timezone, reader)
+        lake.own_titles = partial(own_titles, settings)
+        return lake
 
     @cached_property
     def con(self) -> Any:

@@ -5,7 +5,7 @@ decides; without it, the words of its category and department do.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ class Catalogue:
     described: dict[str, str] = field(default_factory=dict)
     margins: dict[str, float] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
+    own_titles: dict[str, str] = field(default_factory=dict)  # as people set them
 
     def title(self, item_id: str) -> str:
         """Return the title of an item. Its id if there is none."""
@@ -54,6 +55,8 @@ class Catalogue:
 
     def readable_title(self, item_id: str) -> str:
         """Return the title of an item for people; its id if there is none."""
+        if own := self.own_titles.get(item_id):
+            return own
         title = self.title(item_id)
         return title if title == item_id else readable_title(title)
 
@@ -111,7 +114,10 @@ def catalogue(lake: "Lake", *, in_stock_only: bool = True) -> Catalogue:
     if state not in _CATALOGUES:
         _CATALOGUES.clear()
         _CATALOGUES[state] = _read_catalogue(lake, in_stock_only)
-    return _CATALOGUES[state]
+    read = _CATALOGUES[state]
+    if (own := lake.own_titles()) != read.own_titles:
+        read = _CATALOGUES[state] = replace(read, own_titles=own)
+    return read
 
 
 _CATALOGUES: dict[tuple[Any, ...], Catalogue] = {}  # by lake state; holds the last

@@ -5,6 +5,7 @@ It has actions by tier and reason, costs of offers, and limits of campaigns.
 A shop's own file (``RETENTION_POLICY``) replaces the whole default ``policy.toml`` in this folder.
 """
 
+import json
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property, lru_cache
@@ -24,6 +25,7 @@ from retention.policy_file import (
     read_text,
     validate_strictly,
 )
+from retention.risk.policy_changes import Value, version_in_force, with_changes
 from retention.risk.strategy import ANY, WIN_BACK, Cell, Consent, Kind, Rule, reason_of
 from retention.settings import Settings
 from retention.templating import kind_title
@@ -403,14 +405,14 @@ class Policy(_Strict):
 
 
 def load_policy(settings: Settings) -> Policy:
-    """Return the shop's policy (``RETENTION_POLICY``), or the default."""
-    return read_policy(settings.policy or DEFAULT)
+    """Return the shop's policy (``RETENTION_POLICY``), or the default, with the admins' changes."""
+    return read_policy(settings.policy or DEFAULT, version_in_force(settings).changes)
 
 
-def read_policy(path: Path) -> Policy:
+def read_policy(path: Path, changes: Mapping[str, Value] | None = None) -> Policy:
     """Read and validate one policy file. Errors are as in `load_policy`."""
     try:
-        return _parse(text := read_text(path))
+        return _parse(text := read_text(path), json.dumps(changes or {}, sort_keys=True))
     except OSError as error:
         message = gettext("The policy {path} cannot be read: {value}.")
         raise BadInput(message.format(path=path, value=error.strerror or error)) from None
@@ -427,8 +429,8 @@ def read_policy(path: Path) -> Policy:
 
 
 @lru_cache(maxsize=8)  # a warm worker parses the same text again and again
-def _parse(text: str) -> Policy:
-    return validate_strictly(Policy, tomllib.loads(text))
+def _parse(text: str, changes: str) -> Policy:
+    return validate_strictly(Policy, with_changes(tomllib.loads(text), json.loads(changes)))
 
 
 def thresholds(policy: Policy, trained: "TrainedChurn | None") -> Tiers:

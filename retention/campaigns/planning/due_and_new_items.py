@@ -72,7 +72,7 @@ def due_again(
     order = items.sort_values(
         ["customer_id", "days", "late", "item_id"], ascending=[True, False, False, True]
     )
-    return _top_items(order, k, "due")
+    return _top_items(lake, order, k, "due")
 
 
 def _new_in(category: str) -> str:
@@ -118,7 +118,7 @@ def new_arrivals(
     order = candidates.sort_values(
         ["customer_id", "buyers", "item_id"], ascending=[True, False, True]
     )
-    return _top_items(order, k, NEW_ARRIVAL)
+    return _top_items(lake, order, k, NEW_ARRIVAL)
 
 
 def _favourite_categories(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFrame":
@@ -151,11 +151,15 @@ def _sellable(lake: "Lake", table: Any) -> Any:
     return joined.filter(joined.title.notnull(), joined.in_stock.fill_null(True)).drop("in_stock")
 
 
-def _top_items(ordered: "pd.DataFrame", k: int, source: str) -> dict[str, list[ListedItem]]:
+def _top_items(
+    lake: "Lake", ordered: "pd.DataFrame", k: int, source: str
+) -> dict[str, list[ListedItem]]:
     best = ordered.groupby("customer_id", sort=False).head(k)
     items: dict[str, list[ListedItem]] = {}
+    own = lake.own_titles()
     for row in best.itertuples():
-        item = ListedItem(row.item_id, readable_title(row.title), source, row.why)
+        title = own.get(row.item_id) or readable_title(row.title)
+        item = ListedItem(row.item_id, title, source, row.why)
         items.setdefault(row.customer_id, []).append(item)
     return items
 

@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
-from retention.db.tables.base import Base, Numbered
+from retention.db.tables.base import Base, Numbered, TeamKeyed
 
 
 class Campaign(Base):
@@ -198,6 +198,20 @@ class ProgrammeHoldout(Numbered):
     salt: Mapped[str] = mapped_column(String(64))
     set_by: Mapped[str] = mapped_column(String(64))
     set_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
+class PolicyChange(TeamKeyed):
+    """All that admins have changed in the policy file, from a version on. The newest counts.
+
+    ``body`` maps a place in the file, such as ``campaign.budget``, to its value.
+    """
+
+    __tablename__ = "policy_changes"
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    body: Mapped[dict[str, Any]]
+    changed_by: Mapped[str] = mapped_column(String(64))
+    changed_at: Mapped[datetime] = mapped_column(default=clock.now)
 
 
 class Send(Numbered):

@@ -251,3 +251,14 @@ class AudienceMember(Base):
     )
     audience: Mapped[str] = mapped_column(String(40), primary_key=True)
     customer_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+class ItemTitle(TeamKeyed):
+    """The title that a person gave an item. It replaces the one of the data for people."""
+
+    __tablename__ = "item_titles"
+
+    item_id: Mapped[str] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    set_by: Mapped[str] = mapped_column(String(64))
+    set_at: Mapped[datetime] = mapped_column(default=clock.now)

@@ -48,6 +48,7 @@ NEEDED = {
     },
     "admin": {
         action_ids.FORGET: "42",
+        action_ids.CHANGE_POLICY: "",
         action_ids.SOURCE_MENU: "pause|orders",
         action_ids.SOURCE_ACCEPT: "orders",
         action_ids.FILE_TABLE: "items|job1",

@@ -1,0 +1,154 @@
+"""`policy`: show and change the limits of campaigns, their costs and offers."""
+
+from collections.abc import Mapping
+
+import click
+
+from bot import numbers
+from bot.commands.parameters import integer, option
+from bot.commands.tree import Answer, Call, group
+from retention.db import Transaction
+from retention.errors import BadInput, FieldErrors
+from retention.risk import policy_edits
+from retention.risk.policy import Policy, load_policy
+from retention.risk.policy_changes import Value, newest_version
+from retention.risk.policy_edits import Setting, find_setting
+from retention.text import gettext
+from workers import user_roles
+
+NO_QUIET_HOURS = "none"
+DEED = gettext("change the policy")
+COMMAND = group("policy", default="show")
+
+
+@COMMAND.command(
+    "show", role="viewer", help=gettext("Limits, costs and offers of campaigns in force.")
+)
+def show(call: Call) -> Answer:
+    """Show the policy in force."""
+    return _in_force(call)
+
+
+@COMMAND.command(
+    "set",
+    role="admin",
+    help=gettext(
+        "Change settings, such as campaign.budget=5000 or campaign.holdout=15%. Nothing after = "
+        "takes a change back."
+    ),
+)
+@click.argument("changes", nargs=-1, required=True, metavar="SETTING=VALUE ...")
+@option("--version", gettext("Only if it still is this version."), integer(), "N")
+def change(call: Call, changes: tuple[str, ...], version: int | None) -> Answer:
+    """Change settings of the policy."""
+    with call.database.transaction() as session:
+        if call.first_time(session):
+            typed = dict(_split(one) for one in changes)
+            values = parsed_values(policy_edits.file_policy(session), typed)
+            policy_edits.change_policy(session, values, call.user, version)
+    return _in_force(call)
+
+
+@COMMAND.command("history", role="viewer", help=gettext("Who changed what in the policy."))
+def history(call: Call) -> Answer:
+    """List the versions of the policy."""
+    with call.database.reading() as session:
+        return Answer("bot/policy_history", {"versions": policy_edits.versions(session)})
+
+
+@COMMAND.command(
+    "rollback", role="admin", help=gettext("Go back to a version; 0 is the policy file alone.")
+)
+@click.argument("version", type=integer(0))
+def rollback(call: Call, version: int) -> Answer:
+    """Go back to an earlier version of the policy."""
+    with call.database.transaction() as session:
+        if call.first_time(session):
+            policy_edits.roll_back(session, version, call.user)
+    return _in_force(call)
+
+
+def _in_force(call: Call) -> Answer:
+    with call.database.reading() as session:
+        return Answer("bot/policy", policy_data(session, call.user))
+
+
+def policy_data(session: Transaction, user: str) -> dict[str, object]:
+    """Return the policy in force for templates and ``--json``."""
+    settings = session.settings
+    policy, of_file = load_policy(settings), policy_edits.file_policy(session)
+    changes = newest_version(session, settings.team_id)
+    role = user_roles.role_of(session, user)
+    return {
+        "version": changes.version,
+        "currency": settings.currency,
+        "may_change": user_roles.allows(role, "admin"),
+        "settings": [
+            {
+                "place": place,
+                "label": setting.label,
+                "kind": setting.kind,
+                "value": policy_edits.value_at(policy, place),
+                "file": policy_edits.value_at(of_file, place),
+                "changed": place in changes.changes,
+            }
+            for place, setting in policy_edits.settings_of(of_file).items()
+        ],
+        "rules": [_rule_data(policy, name) for name in (rule.name for rule in policy.rules)],
+    }
+
+
+def _rule_data(policy: Policy, name: str) -> dict[str, object]:
+    rule = policy.rule(name)
+    assert rule is not None
+    face = rule.amount if rule.action == "coupon" else policy.offer.shipping_cost
+    has_face = rule.action == "free_shipping" or bool(rule.amount)
+    shown = rule.model_dump(mode="json", include={"name", "tiers", "reasons", "values", "action"})
+    terms = {"discount": rule.discount, "min_order": rule.min_order, "own": None}
+    return {**shown, **terms, "categories": rule.categories, "face": face if has_face else 0.0}
+
+
+def _split(typed: str) -> tuple[str, str]:
+    place, sign, value = typed.partition("=")
+    if not sign:
+        text = gettext("{typed!r} is no change; write it like campaign.budget=5000.")
+        raise BadInput(text.format(typed=typed))
+    return place.strip(), value.strip()
+
+
+def parsed_values(
+    of_file: Policy, typed: Mapping[str, str], *, in_percent: bool = False
+) -> dict[str, Value | None]:
+    """Parse what was typed, by place; empty is None. Errors name their place as the field.
+
+    `in_percent`: shares are typed as percentages, with or without the sign.
+    """
+    errors, values = FieldErrors(), dict[str, Value | None]()
+    for place, text in typed.items():
+        with errors.collect():
+            setting = find_setting(of_file, place)
+            values[place] = _parsed(setting, text, in_percent=in_percent) if text else None
+    errors.raise_any()
+    return values
+
+
+def _parsed(setting: Setting, typed: str, *, in_percent: bool) -> Value:
+    try:
+        if setting.kind == "hours":
+            return "" if typed.lower() == NO_QUIET_HOURS else typed
+        if setting.kind == "whole":
+            return numbers.parse_integer(typed, 0, None)
+        if setting.kind == "share" and (in_percent or typed.endswith("%")):
+            return numbers.parse_percentage(typed)
+        return (
+            numbers.parse_money(typed) if setting.kind == "money" else numbers.parse_number(typed)
+        )
+    except BadInput:
+        fix = {
+            "whole": gettext("write a whole number like 40"),
+            "share": gettext("write a percentage like 15%"),
+        }.get(setting.kind, gettext("write a number like 25 or 12.50"))
+        text = gettext("{label} is {typed!r}; {fix}.")
+        raise BadInput(
+            text.format(label=setting.label, typed=typed, fix=fix), field=setting.place
+        ) from None
