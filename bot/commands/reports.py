@@ -1,4 +1,4 @@
-"""`digest`: the week in one message, now or on a schedule. `report`: how things turn out."""
+"""`digest`: the week in one message. `report`: how things turn out. `calendar`: what comes."""
 
 import difflib
 import re
@@ -19,7 +19,9 @@ from bot.commands.parameters import (
     option,
     scoped_request,
 )
-from bot.commands.tree import Answer, Call, TerminalOption, fields_of, group, request
+from bot.commands.tree import Answer, Call, TerminalOption, command, fields_of, group, request
+from retention import clock
+from retention.campaigns.planning.calendar import coming_weeks
 from retention.clock import time_zones
 from retention.db import Transaction
 from retention.db.tables import Schedule
@@ -31,6 +33,7 @@ from workers.job_requests import Digest, ProgrammeReport, PromisesReport, Recomm
 from workers.schedule import tick
 from workers.schedule.cadence import Cadence
 
+MAX_WEEKS = 26  # of the calendar
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -248,3 +251,13 @@ def programme(call: Call) -> ProgrammeReport:
 def promises(call: Call) -> PromisesReport:
     """Queue the report."""
     return request(PromisesReport)
+
+
+@command("calendar", role="viewer")
+@option("--weeks", gettext("How many weeks."), integer(1, MAX_WEEKS), "N", default=6)
+@option("--country", gettext("Whose public holidays, such as DE; by default the shop's."))
+def calendar(call: Call, weeks: int, country: str | None) -> Answer:
+    """Show the campaigns and public holidays of the coming weeks."""
+    with call.database.reading() as session:
+        coming = coming_weeks(session, clock.now(), weeks, country and country.upper())
+    return Answer("campaign/calendar", coming.as_dict())

@@ -49,6 +49,11 @@ SUMMARIES = {
         "e-mail address."
     ),
     "campaign": gettext("Coupon campaigns: draft, approve, follow."),
+    "calendar": gettext(
+        "The campaigns and public holidays of the coming weeks, and customers in two campaigns."
+    ),
+    "titles": gettext("Titles of items that customers read: propose, accept, set."),
+    "policy": gettext("Who gets which offer, and the limits and costs of campaigns."),
     "brand": gettext(
         "What e-mails look like: the shop's name, colours, address, links and languages."
     ),
@@ -97,10 +102,10 @@ FILES = {
         *("backup", "restore", "rotate-keys"),
     ),
     "jobs": ("posts",),
-    "reports": ("digest", "report"),
+    "reports": ("digest", "report", "calendar"),
 }
 _SET_UP = {"init", "start", "import", "run", "demo", "db", "backup", "restore", "rotate-keys"}
-_TERMINAL_ONLY = _SET_UP | {"identity", "evaluate", "posts", "keys"}
+_TERMINAL_ONLY = _SET_UP | {"identity", "evaluate", "posts", "keys", "titles"}
 
 
 def surfaces_of(name: str) -> frozenset[str]:

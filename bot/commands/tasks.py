@@ -30,7 +30,7 @@ GROUPS = (
         "win",
         gettext("Win customers back"),
         gettext("Draft an offer, have it approved, send it, and measure what it earned."),
-        ("campaign", "calls", "copy"),
+        ("campaign", "calendar", "calls", "copy"),
     ),
     TaskGroup(
         "follow",
@@ -90,6 +90,9 @@ TASKS = {
         "campaign draft --channel sms",
     ),
     "campaign list": _task(gettext("See all campaigns"), "campaign", "campaign list --state live"),
+    "calendar": _task(
+        gettext("See the coming weeks"), "calendar", "calendar --weeks 12 --country US"
+    ),
     "campaign show": _task(gettext("Open a campaign"), "campaign show k7m2"),
     "campaign edit": _task(
         gettext("Change a draft"),
@@ -179,6 +182,14 @@ TASKS = {
         "definition set --horizon 90d",
         "definition set --horizon 28d --active-within ever",
     ),
+    "policy show": _task(gettext("See limits and offers"), "policy"),
+    "policy set": _task(
+        gettext("Change a limit or an offer"),
+        "policy set campaign.budget=5000",
+        "policy set campaign.holdout=15%",
+    ),
+    "policy history": _task(gettext("See who changed the policy"), "policy history"),
+    "policy rollback": _task(gettext("Take changes of the policy back"), "policy rollback 2"),
     "brand": _task(gettext("See what e-mails look like"), "brand"),
     "role list": _task(gettext("See who may do what"), "role"),
     "role grant": _task(gettext("Give a person or group a role"), "role grant U0ANALYST analyst"),

@@ -110,6 +110,7 @@ HELD |= {"doubt": "the mail server closed the connection"}
 COPY = {"kind": "email", "customer": WHO, "to": "a…@example.com", "subject": "We miss you"}
 COPY |= {"text": "Hello, here is 15% off your next order until 30 October: K7M2-9QRT."}
 BRAND = {"file": "brand.toml", "path": "/srv/retention/brand.toml", "has_file": True}
+BRAND |= {"sender_name": "Ann from Journey", "reply_to": "service@journey-grocers.example"}
 BRAND |= {"name": "Journey Grocers", "logo": "https://journey-grocers.example/logo.png"}
 BRAND |= {"website": "https://journey-grocers.example", "shop_language": "en"}
 BRAND |= {"address": "1 Market Street, Columbus, OH 43215", "own_languages": ()}
@@ -166,6 +167,38 @@ BERLIN = {"rest": 0, "customers": 311, "at_risk": 41, "revenue_at_risk": 812.5}
 BREAKDOWN = {"by": "city", "audience": "lapsing", "cohort_tiers": ["high", "medium"]}
 BREAKDOWN["breakdown"] = [{"value": city, **BERLIN} for city in ("Berlin", "Hamburg", None)]
 DEFINITION = {"horizon_days": 28, "active_within_days": 56, "source": "person"}
+RULE = {"name": "High risk", "tiers": ["high"], "action": "coupon", "discount": 0.15, "face": 0.0}
+RULE |= {"min_order": 0.0, "own": None, "categories": []}
+POLICY = {"version": 2, "currency": "USD", "may_change": True}
+POLICY["rules"] = [RULE, {**RULE, "name": "Low risk", "action": "nothing", "discount": 0.0}]
+POLICY["settings"] = [
+    {"place": place, "label": label, "kind": kind, "value": value, "file": value, "changed": True}
+    for place, label, kind, value in (
+        ("campaign.budget", "Budget of a campaign", "money", 25_000),
+        ("campaign.holdout", "Hold-out group", "share", 0.15),
+        ("campaign.quiet_hours", "Quiet hours", "hours", ""),
+        ("second_approver.audience", "Two approvers: customers above", "whole", 5_000),
+        ("offer.call_cost", "Cost of a call", "money", 4.0),
+        ("rules.High risk.discount", "Discount: High risk", "share", 0.15),
+    )
+]
+EDITED = {"place": "campaign.budget", "before": None, "after": 5_000, "file": 25_000}
+POLICY_VERSIONS = [{"version": 2, "by": ADMIN, "at": AT, "changes": [EDITED]}]
+PLANNED = {"campaign_id": "k7m2x9", "name": NAME, "state": "submitted", "is_decided": False}
+PLANNED |= {"sends_at": "2017-10-03T09:00:00+00:00", "ends_at": "2017-10-31T09:00:00+00:00"}
+PLANNED |= {"customers": 532, "holiday": "German Unity Day"}
+RUNNING = {**PLANNED, "campaign_id": "b3", "state": "live", "sends_at": "2017-09-20T09:00:00+00:00"}
+CALENDAR = {"start": AT, "end": "2017-11-13T12:00:00+00:00", "country": ""}
+CALENDAR |= {"campaigns": [RUNNING, PLANNED]}
+CALENDAR |= {"shared": [{"first": "b3", "second": "k7m2x9", "customers": 41}]}
+CALENDAR["entries"] = [
+    {"on": day, "week": "2017-10-02", "kind": kind, "what": what}
+    for day, kind, what in (
+        ("2017-10-03", "holiday", "German Unity Day"),
+        ("2017-10-03", "sends", "k7m2x9"),
+        ("2017-10-04", "ends", "b3"),
+    )
+]
 WEBHOOK = {"name": "shop", "topic": "orders/create", "received_at": AT}
 WEBHOOK |= {"reason": "unreadable: RecursionError"}
 
@@ -225,6 +258,9 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/erased": {},
         "bot/forgotten": {"number_of_ids": 2, "erased": ERASED, "platforms": PLATFORMS},
         "bot/brand": BRAND,
+        "bot/policy": POLICY,
+        "bot/policy_edit": POLICY,
+        "bot/policy_history": {"versions": POLICY_VERSIONS},
         "bot/model": {"model": MODEL},
         "bot/models": {"models": [MODEL, OTHER, {**MODEL, "kind": "recommend"}]},
         "bot/models_compared": {
@@ -240,6 +276,7 @@ def samples() -> dict[str, dict[str, Any]]:
         },
         "campaign/calls": {"campaign": NAMED, "counts": CALLS, "calls": [CALL] * 10},
         "campaign/my_calls": {"calls": [{**CALL, "campaign": NAME, "campaign_id": "k7m2x9"}] * 5},
+        "campaign/calendar": CALENDAR,
         "campaign/card": {"campaign": campaign()},
         "campaign/csv": {"campaign": live, "part": "codes", "rows": 453},
         "campaign/held": {"campaign": live, "copies": [HELD] * 5, "more": 2},
