@@ -1,6 +1,7 @@
 """`campaign`: draft, approve, follow and stop coupon campaigns. `brand`: how e-mails look."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,22 +9,29 @@ from sqlalchemy import select
 
 from bot.commands.parameters import (
     AUDIENCE,
+    CUSTOMER,
     MONEY,
     PERCENTAGE,
     PERSON,
+    TO_READ,
+    TO_WRITE,
     WHERE,
     choice,
     integer,
     option,
 )
-from bot.commands.summaries import SLACK
+from bot.commands.summaries import SLACK, TERMINAL
 from bot.commands.tree import Answer, Call, command, group, request
 from bot.slack.groups import address_of
 from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import states
 from retention.campaigns.lifecycle.edits import OFFER_KINDS, Changes, normalize_name
+from retention.campaigns.lifecycle.message_edits import ALL
+from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.message.message_file import message_toml, read_message
+from retention.campaigns.message.parts import PartChanges
 from retention.campaigns.planning import programme_holdout
 from retention.db.audit import history
 from retention.db.tables import Campaign
@@ -55,6 +63,7 @@ OFFERS_WITH_TERM = {
     "min_order": ("amount", "free_shipping"),
 }
 MAX_COPIES_SHOWN = 20
+PARTS = ("subject", "preheader", "greeting", "sender_name", "blocks")  # options of a message
 REASON = option("--reason", gettext("Why; it is shown in the campaign's thread."), required=True)
 
 
@@ -179,6 +188,14 @@ def show(call: Call, campaign: str) -> Answer:
     gettext('What customers without a code read; "" for the default text.'),
     into="reminder_text",
 )
+@option("--subject", gettext('Subject of the e-mail; "" for the default.'))
+@option("--preheader", gettext("What a list of e-mails shows below the subject."))
+@option("--greeting", gettext("The first line of the e-mail, with {name}."))
+@option("--sender", gettext("Name of the sender; the address stays."), into="sender_name")
+@option("--blocks", gettext('Blocks of the e-mail in order: "text,code,products:new:4,button".'))
+@option(
+    "--group", gettext("Change the message of this offer group only, by its name."), metavar="NAME"
+)
 @option("--offer", gettext("The same for all customers, calls too."), choice(*OFFER_KINDS))
 @option("--amount", gettext("Money off, from --min-order on."), MONEY, "MONEY")
 @option("--min-order", gettext("The order value from which it holds."), MONEY, "MONEY")
@@ -198,13 +215,18 @@ def edit(
     """Write the next version of a campaign."""
     if channel is not None:
         return _change_channel(call, campaign, version, channel, changes)
+    group_name = changes.pop("group")
     if all(value is None for value in changes.values()):
         raise BadInput(
             gettext("Nothing to change; name what shall, like --discount 12 or --holdout 20.")
         )
     _refuse_unused(changes)
     changes["expires_days"] = changes.pop("expires")
-    return _apply(call, campaign, version, decisions.edit, Changes(**changes))
+    typed = {name: changes.pop(name) for name in PARTS}
+    if group_name:
+        typed["text"] = changes.pop("copy_text")
+    messages = {group_name or ALL: PartChanges(**typed)} if set(typed.values()) != {None} else {}
+    return _apply(call, campaign, version, decisions.edit, Changes(**changes, messages=messages))
 
 
 def _change_channel(
@@ -236,6 +258,29 @@ def _refuse_unused(changes: dict[str, Any]) -> None:
                 "--{term} is for {fits}, not for --offer {offer}; leave one of the two out."
             )
             raise BadInput(problem.format(term=term.replace("_", "-"), fits=fits, offer=offer))
+
+
+@COMMAND.command(
+    "message",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext("Its message as a TOML file: print it, write it, or take a changed one."),
+)
+@CAMPAIGN_ID
+@VERSION
+@option("--out", gettext("Write the message to this file."), TO_WRITE, "FILE")
+@option("--file", gettext("Read the next version's message from it."), TO_READ, "FILE", into="path")
+def message(
+    call: Call, campaign: str, version: int | None, out: Path | None, path: Path | None
+) -> Answer:
+    """Print or write a campaign's message, or write the next version from a file."""
+    if path:
+        return _apply(call, campaign, version, decisions.edit, read_message(path))
+    with call.database.reading() as session:
+        text = message_toml(Body.of(find_campaign(session, campaign)))
+    if out:
+        out.write_text(text, encoding="utf-8")
+    return Answer("campaign/message", {"message": text, "path": str(out) if out else None})
 
 
 @COMMAND.command("submit", role="analyst", help=gettext("Hand a draft to the approvers."))
@@ -312,13 +357,22 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
     gettext("Send the first e-mail to your own address, as a test without a valid code."),
     choice("me"),
 )
-def preview(call: Call, campaign: str, to: str | None = None) -> CampaignPreview:
-    """Queue a preview of the first five e-mails, or a test e-mail to the person."""
-    known = _known(call, campaign)
+@option("--group", gettext("Only customers of this offer group, by its name."), metavar="NAME")
+@option("--customer", gettext("Only this customer."), CUSTOMER, "CUSTOMER")
+def preview(
+    call: Call,
+    campaign: str,
+    to: str | None = None,
+    group: str | None = None,
+    customer: str | None = None,
+) -> CampaignPreview:
+    """Queue a preview of five e-mails, or a test e-mail to the person."""
+    found = call.find_customer(customer)["customer_id"] if customer else None
+    who = {"campaign_id": _known(call, campaign), "group": group, "customer_id": found}
     if to is None:
-        return request(CampaignPreview, campaign_id=known)
+        return request(CampaignPreview, **who)
     address = address_of(call.services, call.user) if call.surface == SLACK else {}
-    return request(CampaignPreview, campaign_id=known, picture=True, to_me=True, **address)
+    return request(CampaignPreview, picture=True, to_me=True, **who, **address)
 
 
 @COMMAND.command(

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
+from retention.campaigns.message.parts import PartChanges
 from retention.errors import BadInput
 from retention.risk.policy import load_policy
 from retention.risk.strategy import WIN_BACK, KindName
@@ -112,6 +113,9 @@ class CampaignPreview(Request):
     picture: bool = False  # only the picture of the first e-mail
     view_id: str | None = None  # the open window that shows the picture
     copy_text: str | None = None  # instead of the campaign's text
+    group: str | None = None  # only customers of this offer group
+    customer_id: CustomerId | None = None  # only this customer
+    typed: PartChanges | None = None  # not saved yet; of the group, else of all
     to_me: bool = False  # send the first e-mail to the person, as a test
     address: str = ""  # the person's, if Slack told it
     person: str = ""  # the name that the test greets

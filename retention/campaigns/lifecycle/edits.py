@@ -1,10 +1,14 @@
 """Apply edits to a campaign within the policy's limits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field as with_default
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from retention.campaigns.lifecycle.message_edits import changed_messages
 from retention.campaigns.lifecycle.spec import Body, OfferLine
+from retention.campaigns.message.parts import PartChanges
 from retention.campaigns.message.text_message import MAX_TEXT
 from retention.campaigns.message.wording import default_text, validate_text
 from retention.errors import BadInput, FieldErrors
@@ -40,6 +44,7 @@ class Changes:
     budget: float | None = None
     send_on: str | None = None
     approver: str | None = None
+    messages: Mapping[str, PartChanges] = with_default(default_factory=dict)  # by rule; "": of all
 
 
 def apply_changes(
@@ -79,6 +84,9 @@ def apply_changes(
     with errors.collect():
         text = _changed_reminder(edited, changes.reminder_text, settings)
         edited = edited.model_copy(update={"reminder_text": text})
+    with errors.collect():
+        _check_group_texts(edited, changes.messages)
+        edited = changed_messages(body, edited, changes.messages)
     with errors.collect():
         edited.check_offers()
     errors.raise_any()
@@ -311,6 +319,12 @@ def _changed_reminder(edited: Body, text: str | None, settings: Settings | None)
     # The window shows the default. Whoever leaves it wrote no text.
     default = default_text(edited.reminder_action, settings, edited.message_channel, edited.kind)
     return "" if new_text == default.strip() else new_text
+
+
+def _check_group_texts(body: Body, messages: Mapping[str, PartChanges]) -> None:
+    for changes in messages.values():
+        if changes.text:
+            _validate_text(body, changes.text, "copy_text")
 
 
 def _validate_text(body: Body, text: str, field: str) -> str:

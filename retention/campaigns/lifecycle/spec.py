@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import inspect
 
 from retention.campaigns.measurement.effects import Z_ALPHA, smallest_effect
+from retention.campaigns.message.parts import MessageParts
 from retention.campaigns.planning.assignment import control_size
 from retention.db.tables import Campaign
 from retention.errors import BadInput, FieldErrors
@@ -215,6 +216,8 @@ class Body(_FrozenModel):
     copy_text: str
     utm_campaign: str = ""  # of the links; empty in old campaigns: the id
     reminder_text: str = ""  # of those without a code (`reminder_action`); empty: the default text
+    message: MessageParts = MessageParts()  # of all; its text is in the two fields above
+    group_messages: dict[str, MessageParts] = {}  # by rule, of one offer line
     margin: float
     redemption: float
     contact_cost: float

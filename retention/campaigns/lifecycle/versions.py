@@ -9,6 +9,8 @@ from sqlalchemy import select
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import EDIT, SUBMIT, Step, move_campaign
 from retention.campaigns.message.brand import utm_campaign
+from retention.campaigns.message.merged_message import written_parts
+from retention.campaigns.message.parts import MessageParts
 from retention.campaigns.planning.offer_terms import merge_equal_lines
 from retention.db import Transaction
 from retention.db.insert import insert_once
@@ -103,6 +105,7 @@ def version_changes(
         for field in FIELDS
         if earlier[field] != later[field]
     ]
+    changes += _message_changes(old, new)
     plans = old.plan(), new.plan()
     for field in ("cost", "profit"):
         amounts = [getattr(plan, field) for plan in plans]
@@ -134,6 +137,18 @@ def changes_since_submission(session: Transaction, campaign: Campaign) -> dict[s
 
 def _change(field: str, before: Any, after: Any) -> dict[str, Any]:
     return {"field": field, "before": before, "after": after}
+
+
+def _message_changes(old: Body, new: Body) -> list[dict[str, Any]]:
+    """Return the differing parts of the messages; ``group`` is the rule of one offer group."""
+    before, after = written_parts(old), written_parts(new)
+    return [
+        _change(name, earlier, later) | ({"group": group} if group else {})
+        for group in sorted({*before, *after})
+        for name in MessageParts.model_fields
+        if (earlier := before.get(group, {}).get(name, ""))
+        != (later := after.get(group, {}).get(name, ""))
+    ]
 
 
 def _differing_terms(old: Body, new: Body) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

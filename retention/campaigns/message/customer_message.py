@@ -85,7 +85,7 @@ def compose_message(
         )
         shown = {"subject": content.subject, "text": render_text(content)}
         shown["html"] = render_html(content)
-        shown |= content.brand.model_dump(include={"sender_name", "reply_to"})
+        shown |= {"sender_name": content.sender_name, "reply_to": content.brand.reply_to}
     return Message(
         key=f"{send.campaign_id}:{send.id}",
         campaign_id=send.campaign_id,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retention import templating
-from retention.campaigns.lifecycle.spec import WITHOUT_CODE, Body
+from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.message.brand import (
     Brand,
     discount_link,
@@ -17,27 +17,24 @@ from retention.campaigns.message.brand import (
     with_utm,
 )
 from retention.campaigns.message.greeting import greeting_name
-from retention.campaigns.message.wording import (
-    Wording,
-    fill_text,
-    is_default_text,
-    kind_text,
-    load_wording,
-    text_of,
-    text_wording,
+from retention.campaigns.message.merged_message import (
+    CALL,
+    customer_wording,
+    message_text,
+    own_parts,
+    wording_action,
 )
-from retention.campaigns.planning.due_and_new_items import NEW_ARRIVAL
+from retention.campaigns.message.parts import Block, BlockKind, MessageParts, usual_blocks
+from retention.campaigns.message.wording import Wording, fill_text, kind_text, load_wording
 from retention.campaigns.planning.offer_terms import limited_category
 from retention.campaigns.planning.product_details import Product
-from retention.outreach.adapter import Contact, is_text
+from retention.outreach.adapter import Contact
 from retention.risk.strategy import WIN_BACK
 from retention.settings import Settings
 
 MAX_TITLE = 120  # characters
-CALL = "call"  # the action of a call script, which a person of the shop reads
 ITEMS = "{items}"
 NOBODY = Contact()
-LONG_SILENCE = 28  # days without an order from which "it has been a while"
 Offer = Mapping[str, Any]  # a row of `launch.recipient_rows`
 
 
@@ -52,6 +49,17 @@ class EmailItem:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """What a block shows to one customer."""
+
+    kind: BlockKind
+    text: str = ""  # the line above items, a picture's description or a button's label
+    link: str = ""
+    picture: str = ""
+    items: tuple[EmailItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EmailContent:
     """Everything that an e-mail shows, in the customer's language."""
 
@@ -59,17 +67,15 @@ class EmailContent:
     direction: str  # ltr or rtl
     brand: Brand
     home: str  # link to the shop's first page, or empty
+    sender_name: str  # empty: that of the installation
     subject: str
     preview: str  # what a list of e-mails shows below the subject
     text: str  # the whole text, with the items' titles
-    paragraphs: tuple[str, ...]  # the text above the code
-    announcement: str  # the text right above the items
+    paragraphs: tuple[str, ...]  # of the block with the text
     code: str
     code_line: str  # value, conditions and last day of the code
     is_code_in_text: bool
-    button: str
-    button_link: str  # empty without a button
-    items: tuple[EmailItem, ...]
+    sections: tuple[Section, ...]  # from top to bottom
     reason: str  # why the customer gets it
     unsubscribe: str
     unsubscribe_url: str
@@ -92,105 +98,120 @@ def email_content(
 ) -> EmailContent:
     """Choose what the e-mail to one customer shows.
 
-    `offer`: row of `launch.recipient_rows`.
+    `offer`: row of `launch.recipient_rows`, with the items of `block_products.with_products`.
     """
     terms, brand = offer["offer"], load_brand(settings)
     campaign = body.utm_campaign or campaign_id
+    parts = own_parts(settings, body, terms)
     wording = customer_wording(settings, body, terms, contact.locale)
     words = wording.words
-    values = placeholder_values(settings, contact.name, offer, wording)
     typed = message_text(settings, body, terms, wording)
-    paragraphs, announcement = _split(typed, values)
-    items = _items(brand, wording, terms, campaign, products or {})
+    listed = _listed(terms, parts)
+    values = placeholder_values(settings, contact.name, {**offer, "offer": listed}, wording)
+    blocks = parts.blocks or usual_blocks(has_code=bool(values["code"]))
+    has_items = any(block.kind == "products" for block in blocks)
+    paragraphs, announcement = _split(typed, values, has_items=has_items)
+    items = _items(brand, wording, listed, campaign, products or {}) if has_items else ()
     text = fill_text(typed, values).strip()
-    apply = discount_link(brand, values["code"], _landing(items), campaign)
-    home = with_utm(brand.website, brand.utm, campaign) if brand.website else ""
-    has_apply = bool(values["code"] and apply)
     line = words.offer.free_shipping_line if _is_free_shipping(terms) else words.offer.coupon_line
     code_line = fill_text(line, values) if values["code"] else ""
     why = words.footer.bought if "unknown" in (terms.get("consent") or ()) else words.footer.agreed
+    preheader = fill_text(parts.preheader, values).strip() or code_line
+    shown = _Shown(brand, wording, campaign, values["code"], announcement, items, products or {})
     return EmailContent(
         language=wording.tag,
         direction=wording.direction,
         brand=brand,
-        home=home,
-        subject=email_subject(wording, terms, values, body.kind),
-        preview=code_line or (wording.items_preview(len(items)) if items else ""),
+        home=shown.home,
+        sender_name=parts.sender_name or brand.sender_name,
+        subject=email_subject(parts, wording, terms, values, body.kind),
+        preview=preheader or (wording.items_preview(len(items)) if items else ""),
         text=text,
         paragraphs=paragraphs,
-        announcement=announcement,
         code=values["code"],
         code_line=code_line,
         is_code_in_text=values["code"] in text,
-        button=words.button.use_code if has_apply else words.button.visit,
-        button_link=apply if has_apply else home,
-        items=items,
+        sections=tuple(filter(None, map(shown.section, blocks))),
         reason=why.replace("{shop}", brand.name or words.footer.we),
         unsubscribe=words.footer.unsubscribe,
         unsubscribe_url=unsubscribe_url,
     )
 
 
-def customer_wording(
-    settings: Settings, body: Body, terms: Mapping[str, Any], locale: str
-) -> Wording:
-    """Return the texts for a customer.
+def _listed(terms: Mapping[str, Any], parts: MessageParts) -> Mapping[str, Any]:
+    """Return an offer with the items that the products block shows.
 
-    A text that a person wrote is in the shop's language, and so is all around it. Call scripts are
-    in the shop's language, too.
+    Without the block, only a text of the shop's own may still name them.
     """
-    wording = load_wording(settings, locale)
-    if terms["action"] == CALL or own_text(settings, body, terms["action"]):
-        shop = load_wording(settings)
-        # A text in the customer's own language still has dates and amounts as they write them.
-        is_same = wording.name == shop.name and terms["action"] != CALL
-        wording = wording if is_same else shop
-    return text_wording(settings, wording) if is_text(body.message_channel) else wording
+    if not parts.blocks or (parts.products is None and ITEMS in parts.text):
+        return terms
+    block = parts.products
+    items = terms["items"][: block.count or None] if block else []
+    return {**terms, "items": items}
 
 
-def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wording: Wording) -> str:
-    """Return the campaign's text or the offer's default text."""
-    own = own_text(settings, body, terms["action"])
-    return own or text_of(
-        wording,
-        wording_action(terms),
-        body.message_channel,
-        is_late=terms.get("silent_days", LONG_SILENCE) < LONG_SILENCE,  # unknown in old campaigns
-        kind=body.kind,
-    )
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the blocks of one e-mail are filled with."""
 
+    brand: Brand
+    wording: Wording
+    campaign: str
+    code: str
+    announcement: str
+    items: tuple[EmailItem, ...]
+    products: Mapping[str, Product]
 
-def own_text(settings: Settings, body: Body, action: str) -> str:
-    """Return the text that a person wrote for an action; empty if nobody did."""
-    if action == body.copy_action:
-        text = body.copy_text
-    elif action in WITHOUT_CODE:
-        text, action = body.reminder_text, body.reminder_action or action
-    else:
-        return ""
-    is_default = is_default_text(settings, action, text, body.message_channel, body.kind)
-    is_own = text and not is_default
-    return text if is_own else ""
+    @property
+    def home(self) -> str:
+        return self._tagged(self.brand.website)
 
+    def section(self, block: Block) -> Section | None:
+        """Return what a block shows; None if it has nothing to show."""
+        if block.kind == "products":
+            above = block.label or self.announcement
+            return Section("products", above, items=self.items) if self.items else None
+        if block.kind == "picture":
+            return self._picture(block)
+        if block.kind == "button":
+            return self._button(block)
+        return Section(block.kind) if block.kind == "text" or self.code else None
 
-def wording_action(terms: Mapping[str, Any]) -> str:
-    """Return the action that the wording of an offer follows.
+    def _picture(self, block: Block) -> Section | None:
+        item = self.products.get(block.item_id, Product())
+        url = block.url or item.picture
+        link = product_link(self.brand, block.item_id, item.url, self.campaign)
+        has_picture = url.startswith("https://")
+        return Section("picture", block.label or item.title, link, url) if has_picture else None
 
-    A new-arrivals offer without new items reads as a reminder.
-    """
-    action = str(terms["action"])
-    has_new_item = any(item.get("source") == NEW_ARRIVAL for item in terms["items"])
-    return "reminder" if action == "new_arrivals" and not has_new_item else action
+    def _button(self, block: Block) -> Section | None:
+        words = self.wording.words.button
+        landing = block.url or _landing(self.items)
+        apply = discount_link(self.brand, self.code, landing, self.campaign) if self.code else ""
+        link = apply or self._tagged(block.url or self.brand.website)
+        label = block.label or (words.use_code if apply else words.visit)
+        return Section("button", label, link) if link else None
+
+    def _tagged(self, url: str) -> str:
+        return with_utm(url, self.brand.utm, self.campaign) if url else ""
 
 
 def email_subject(
-    wording: Wording, terms: Mapping[str, Any], values: Mapping[str, str], kind: str = WIN_BACK
+    parts: MessageParts,
+    wording: Wording,
+    terms: Mapping[str, Any],
+    values: dict[str, str],
+    kind: str = WIN_BACK,
 ) -> str:
-    """Return the subject."""
+    """Return the subject as a person wrote it, or the default."""
+    if own := fill_text(parts.subject, values).strip():
+        return own
     subjects = wording.words.subject
-    own = kind_text(wording, terms["action"], kind)
-    pattern = own.subject if own else getattr(subjects, wording_action(terms), subjects.reminder)
-    subject = fill_text(pattern, dict(values)).strip()
+    usual = kind_text(wording, terms["action"], kind)
+    pattern = (
+        usual.subject if usual else getattr(subjects, wording_action(terms), subjects.reminder)
+    )
+    subject = fill_text(pattern, values).strip()
     named = {"subject": subject, "shop": values["shop"]}
     return fill_text(subjects.with_shop, named) if named["shop"] else subject
 
@@ -287,14 +308,14 @@ def _landing(items: tuple[EmailItem, ...]) -> str:
     return next((item.link for item in items if item.link), "")
 
 
-def _split(typed: str, values: dict[str, str]) -> tuple[tuple[str, ...], str]:
+def _split(typed: str, values: dict[str, str], *, has_items: bool) -> tuple[tuple[str, ...], str]:
     """Return the paragraphs, and apart from them the one that announces the items.
 
     The items follow as pictures, so their titles are left out if the text ends with them. The code
     is between both, so a text of one line stays whole above it.
     """
     typed, announcement = typed.strip(), ""
-    if typed.endswith(ITEMS) and values["items"]:
+    if has_items and typed.endswith(ITEMS) and values["items"]:
         typed, _, last = f"\n{typed.removesuffix(ITEMS).rstrip()}".rpartition("\n")
         typed, announcement = (typed, last) if typed.strip() else (last, "")
     above, announcement = (fill_text(text, values).strip() for text in (typed, announcement))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from retention.campaigns.measurement.money_picture import MUTED, PAPER, TEXT, font, font_file
 from retention.campaigns.message.brand import Palette
-from retention.campaigns.message.email_content import EmailContent
+from retention.campaigns.message.email_content import EmailContent, Section
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BORDER, PLACEHOLDER = "#8a8a86", "#d9d9d6"
 ITEM_PICTURE, GAP = 160, 24  # pixels
 MAX_HEIGHT = 4000  # pixels; a longer e-mail is cut
 _RIGHT_TO_LEFT = ("R", "AL", "AN")  # bidirectional classes, which Pillow may draw reversed
-Kind = Literal["shop", "text", "code", "line", "button", "item", "foot"]
+Kind = Literal["shop", "text", "code", "line", "button", "item", "picture", "foot"]
 # Style by kind: size and line height in pixels, and whether it is bold.
 _STYLES: dict[Kind, tuple[int, int, bool]] = {
     "shop": (36, 54, True),
@@ -33,6 +33,7 @@ _STYLES: dict[Kind, tuple[int, int, bool]] = {
     "line": (26, 40, False),
     "button": (30, 76, True),
     "item": (30, 44, True),
+    "picture": (26, 300, False),
     "foot": (23, 36, False),
 }
 
@@ -50,21 +51,28 @@ class EmailBlock:
 def email_blocks(content: EmailContent) -> list[EmailBlock]:
     """Return what is drawn, from top to bottom; the last blocks are the footer."""
     blocks = [EmailBlock("shop", content.brand.name)] if content.brand.name else []
-    blocks += [EmailBlock("text", paragraph) for paragraph in content.paragraphs]
-    if content.code:
-        blocks += [EmailBlock("code", content.code), EmailBlock("line", content.code_line)]
-    button = [EmailBlock("button", content.button)] if content.button_link else []
-    blocks += button if content.code else []
-    if content.announcement:
-        blocks.append(EmailBlock("text", content.announcement))
-    blocks += [
-        EmailBlock("item", item.title, item.price, bool(item.picture)) for item in content.items
-    ]
-    blocks += [] if content.code else button
+    for section in content.sections:
+        blocks += _drawn(content, section)
     blocks.append(EmailBlock("foot", f"{content.reason} {content.unsubscribe}"))
     if content.brand.address:
         blocks.append(EmailBlock("foot", content.brand.address))
     return blocks
+
+
+def _drawn(content: EmailContent, section: Section) -> list[EmailBlock]:
+    if section.kind == "text":
+        return [EmailBlock("text", paragraph) for paragraph in content.paragraphs]
+    if section.kind == "code":
+        return [EmailBlock("code", content.code), EmailBlock("line", content.code_line)]
+    if section.kind == "button":
+        return [EmailBlock("button", section.text)]
+    if section.kind == "picture":
+        return [EmailBlock("picture", section.text)]
+    above = [EmailBlock("text", section.text)] if section.text else []
+    items = section.items
+    return above + [
+        EmailBlock("item", item.title, item.price, bool(item.picture)) for item in items
+    ]
 
 
 def undrawable(content: EmailContent) -> list[str]:
@@ -122,6 +130,11 @@ def _draw_blocks(
         face = font(size, bold=is_bold, mono=block.kind == "code")
         if block.kind == "item":
             top = _draw_item(draw, block, (inner, top), width, colors)
+        elif block.kind == "picture":
+            draw.rounded_rectangle([inner, top, inner + width, top + height], 12, fill=PLACEHOLDER)
+            middle = (inner + width // 2, top + height // 2)
+            draw.text(middle, _fitted(draw, block.text, face, width - 40), MUTED, face, anchor="mm")
+            top += height + 40
         elif block.kind == "button":
             top = _draw_button(draw, block.text, face, (inner + width // 2, top), height, colors)
         elif block.kind == "code":  # with its line, in one box

@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from retention import clock
 from retention.campaigns.codes.coupons import OF_CUSTOMER, valid_until
 from retention.campaigns.lifecycle.spec import WITHOUT_CODE, Body
 from retention.campaigns.message.customer_message import compose_message
 from retention.campaigns.message.email_content import (
-    CALL,
     EmailContent,
     email_content,
     placeholder_values,
 )
+from retention.campaigns.message.merged_message import CALL, parts_of
 from retention.campaigns.message.text_message import text_content
 from retention.campaigns.message.wording import PLACEHOLDERS, load_wording
 from retention.campaigns.planning.product_details import Product
@@ -37,26 +37,45 @@ MAX_SHOWN = 3  # customers per placeholder
 OPTIONAL = ("conditions",)  # an offer without conditions has none to show
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which recipients a preview shows; None for any."""
+
+    action: str | None = None
+    rule: str | None = None  # of the offer group
+    customer_id: str | None = None
+
+
 def preview_rows(
-    session: Transaction, campaign: Campaign, limit: int, action: str | None = None
+    session: Transaction, campaign: Campaign, limit: int, wanted: Wanted | None = None
 ) -> list[dict[str, Any]]:
-    """Return offer and code of the first recipients.
+    """Return offer and code of the first recipients, in turn from each offer group.
 
     Before the approval, these are members of the audience. Columns are those of `recipient_rows`.
     """
-    kind = () if action is None else (Assignment.offer["action"].as_string() == action,)
+    wanted = wanted or Wanted()
+    rule = Assignment.offer["rule"].as_string()
+    conditions = {
+        Assignment.offer["action"].as_string(): wanted.action,
+        rule: wanted.rule,
+        Assignment.customer_id: wanted.customer_id,
+    }
+    number = func.row_number().over(partition_by=rule, order_by=Assignment.customer_id)
     result = session.execute(
         select(Assignment.customer_id, Assignment.offer, Coupon.code, Coupon.expires_at)
         .outerjoin(Coupon, OF_CUSTOMER & (Coupon.state == "issued"))
         .where(
             Assignment.campaign_id == campaign.id,
             Assignment.arm.in_(("audience", "treatment")),
-            *kind,
+            *(column == value for column, value in conditions.items() if value is not None),
         )
-        .order_by(Assignment.customer_id)
+        .order_by(number, Assignment.customer_id)
         .limit(limit)
     )
     if not (rows := [row._asdict() for row in result]):
+        if wanted.customer_id is not None:
+            problem = gettext("Campaign {name!r} has no message to this customer; choose another.")
+            raise BadInput(problem.format(name=campaign.name), field="customer")
         problem = gettext("Campaign {name!r} goes to nobody, so there is nothing to preview.")
         raise BadInput(problem.format(name=campaign.name))
     return rows
@@ -81,7 +100,9 @@ def preview_messages(
     contacts: Mapping[str, Contact],
     sent_at: datetime,
 ) -> list[dict[str, Any]]:
-    """Render messages as ``customer, kind, to, subject, text``; ``parts`` too of a short text.
+    """Render messages as ``customer, group, kind, to, subject, text``.
+
+    Short texts have ``parts`` too, and e-mails ``preheader`` and ``sender``.
 
     `contacts`: contact by customer id; for short texts with the number of `find_numbers`.
     `sent_at`: time of sending, from which codes that are not issued yet are valid (`send_time`).
@@ -104,7 +125,10 @@ def preview_messages(
             content = email_content(settings, body, shown, contact)
             kind, to = (CALL, contact.phone) if is_call else (EMAIL, contact.email)
             more = {"subject": "" if is_call else content.subject, "text": content.text}
-        messages.append({"customer": row["customer_id"], "kind": kind, "to": to, **more})
+            more |= {} if is_call else {"preheader": content.preview, "sender": content.sender_name}
+        group = row["offer"].get("rule", "")
+        shared = {"customer": row["customer_id"], "group": group, "kind": kind, "to": to}
+        messages.append({**shared, **more})
     return messages
 
 
@@ -154,6 +178,17 @@ class EmailPreview:
         return replace(email, key=f"test:{key}", customer_id="test", subject=subject)
 
 
+def with_hidden_products(body: Body, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with an ellipsis for products that are chosen when the message is sent."""
+    hidden = [{"item_id": "…", "title": "…"}]
+    shown = []
+    for row in rows:
+        block = parts_of(body, row["offer"]).products
+        is_later = block is not None and block.source != "recommended"
+        shown.append({**row, "offer": {**row["offer"], "items": hidden}} if is_later else {**row})
+    return shown
+
+
 def _with_code(
     settings: Settings, body: Body, row: Mapping[str, Any], sent_at: datetime
 ) -> dict[str, Any]:
@@ -188,7 +223,7 @@ def masked_messages(
 
 
 def missing_values(
-    session: Transaction, campaign: Campaign, text: str, action: str
+    session: Transaction, campaign: Campaign, text: str, wanted: "Wanted"
 ) -> list[dict[str, Any]]:
     """Return the placeholders of a text that are empty for some customers.
 
@@ -198,13 +233,16 @@ def missing_values(
     """
     checked = [name for name in PLACEHOLDERS if name not in OPTIONAL]
     used = [name for name in checked if f"{{{name}}}" in text]
+    action, rule = wanted.action, Assignment.offer["rule"].as_string()
     actions = WITHOUT_CODE if action in WITHOUT_CODE else (action,)
+    in_group = () if wanted.rule is None else (rule == wanted.rule,)
     rows = session.execute(
         select(Assignment.customer_id, Assignment.offer)
         .where(
             Assignment.campaign_id == campaign.id,
             Assignment.arm.in_(("audience", "treatment")),
             Assignment.offer["action"].as_string().in_(actions),
+            *in_group,
         )
         .order_by(Assignment.customer_id)
         .limit(MAX_CUSTOMERS)

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from retention.campaigns.lifecycle.spec import Body, TextReader
 from retention.campaigns.message import email_content
 from retention.campaigns.message.brand import load_brand
+from retention.campaigns.message.merged_message import customer_wording, message_text, own_parts
 from retention.campaigns.message.wording import (
     SHORT_ACTIONS,
     Wording,
@@ -108,10 +109,10 @@ def text_content(
     `offer`: row of `launch.recipient_rows`.
     """
     terms = offer["offer"]
-    wording = email_content.customer_wording(settings, body, terms, contact.locale)
+    wording = customer_wording(settings, body, terms, contact.locale)
     values = email_content.placeholder_values(settings, contact.name, offer, wording)
-    typed = email_content.message_text(settings, body, terms, wording)
-    is_own = bool(email_content.own_text(settings, body, terms["action"]))
+    typed = message_text(settings, body, terms, wording)
+    is_own = bool(own_parts(settings, body, terms).text)
     return _composed(settings, body.message_channel, wording, typed, values, is_own=is_own)
 
 
@@ -187,9 +188,12 @@ def with_parts(
     if terms and body.readers:
         parts = _mean_parts(settings, body, terms)
     else:
+        own: dict[str, str] = {}
+        for line in body.offers:
+            text = own_parts(settings, body, {"rule": line.rule, "action": line.action}).text
+            if len(text) > len(own.get(line.action, "")):
+                own[line.action] = text
         actions = {line.action for line in body.offers}
-        texts = {action: email_content.own_text(settings, body, action) for action in actions}
-        own = {action: text for action, text in texts.items() if text}
         parts = expected_parts(settings, body.message_channel, actions, own)
     cost = body.contact_cost / body.parts * parts
     return body.model_copy(update={"parts": parts, "contact_cost": cost})
@@ -203,10 +207,7 @@ def _mean_parts(settings: Settings, body: Body, terms: Sequence[Mapping[str, Any
         for offer, reader in pairs
     ]
     for (offer, _), content in zip(pairs, contents, strict=True):
-        if (
-            email_content.own_text(settings, body, offer["action"])
-            and content.body_length > MAX_TEXT
-        ):
+        if content.body_length > MAX_TEXT and own_parts(settings, body, offer).text:
             problem = gettext(
                 "With the name and the items of a customer the text has {count:,} characters, "
                 "and {channel} allows {longest:,}; shorten it, or leave out {{items}}."

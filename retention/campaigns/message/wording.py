@@ -9,7 +9,7 @@ Nothing in the text or the data is evaluated.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -33,6 +33,7 @@ OWN_FOLDER = "email_text"  # beside the brand file
 _TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 PLACEHOLDERS = ("name", "discount", "conditions", "code", "expires", "items", "shop")
 MAX_CHARACTERS = 2_000
+MAX_LINE = 200  # characters of a subject
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 _SPACED_PLACEHOLDER = re.compile(r"( ?)\{(\w*)\}")
 _ITEMS_PHRASE = re.compile(  # the items with the phrase that announces them
@@ -56,7 +57,7 @@ def _only(*placeholders: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_LINE = Field(min_length=1, max_length=200)
+_LINE = Field(min_length=1, max_length=MAX_LINE)
 Line = Annotated[str, _LINE, _only()]
 Label = Annotated[str, Field(min_length=1, max_length=60), _only()]
 Subject = Annotated[str, _LINE, _only(*PLACEHOLDERS)]
@@ -481,8 +482,8 @@ def validate_text(text: str, field: str = "copy_text") -> str:
         problem = gettext("The copy text has {count:,} characters; use at most {longest:,}.")
         raise BadInput(problem.format(count=len(text), longest=MAX_CHARACTERS), field=field)
     known = [f"{{{name}}}" for name in PLACEHOLDERS]
-    if unknown := [place for place in _BRACES.findall(text) if place not in known]:
-        shown = ", ".join(templating.shorten(place, 40) for place in dict.fromkeys(unknown[:3]))
+    if unknown := _unknown_places(text, known):
+        shown = ", ".join(templating.shorten(place, 40) for place in unknown[:3])
         sentence = (
             gettext("The copy text has {unknown}, which means nothing here; use {known}.")
             if len(unknown) == 1
@@ -490,6 +491,35 @@ def validate_text(text: str, field: str = "copy_text") -> str:
         )
         raise BadInput(sentence.format(unknown=shown, known=", ".join(known)), field=field)
     return text
+
+
+def validate_line(
+    text: str, field: str, label: str, placeholders: Collection[str], longest: int = MAX_LINE
+) -> str:
+    """Validate a line that a person typed, such as a subject; it may be empty.
+
+    `label`: what the line is, as the subject of a sentence.
+    Returns: the line without surrounding space.
+    """
+    line = text.strip()
+    if "\n" in line or "\r" in line:
+        problem = gettext("{label} has more than one line; write one.")
+        raise BadInput(problem.format(label=label), field=field)
+    if len(line) > longest:
+        problem = gettext("{label} has {count:,} characters; use at most {longest:,}.")
+        problem = problem.format(label=label, count=len(line), longest=longest)
+        raise BadInput(problem, field=field)
+    known = [f"{{{name}}}" for name in placeholders]
+    if unknown := _unknown_places(line, known):
+        problem = gettext("{label} has {unknown}, which means nothing here; use {known}.")
+        shown = ", ".join(known) or gettext("no placeholder")
+        values = {"label": label, "unknown": templating.shorten(unknown[0], 40), "known": shown}
+        raise BadInput(problem.format(**values), field=field)
+    return line
+
+
+def _unknown_places(text: str, known: Collection[str]) -> list[str]:
+    return [place for place in dict.fromkeys(_BRACES.findall(text)) if place not in known]
 
 
 def fill_text(text: str, values: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ def due_again(
     """
     events = lake.table("events", before=as_of).filter(lambda t: t.event_type == "purchase")
     daily = (
-        _events_of(events, ids)
+        events_of(events, ids)
         .filter(lambda t: t.item_id.notnull())
         .mutate(day=lambda t: t.occurred_at.date())
         .distinct(on=["customer_id", "item_id", "day"])
@@ -61,7 +61,7 @@ def due_again(
     rhythm = daily.group_by("customer_id", "item_id").aggregate(
         days=daily.count(), first=daily.occurred_at.min(), last=daily.occurred_at.max()
     )
-    items = _sellable(lake, rhythm.filter(rhythm.days >= MIN_PURCHASE_DAYS)).execute()
+    items = sellable(lake, rhythm.filter(rhythm.days >= MIN_PURCHASE_DAYS)).execute()
     gap = (items["last"] - items["first"]) / (items["days"] - 1)
     items["late"] = (naive(as_of) - items["last"]) / gap
     items = items[(items["late"] >= DUE_GAPS[0]) & (items["late"] <= DUE_GAPS[1])]
@@ -72,7 +72,7 @@ def due_again(
     order = items.sort_values(
         ["customer_id", "days", "late", "item_id"], ascending=[True, False, False, True]
     )
-    return _top_items(lake, order, k, "due")
+    return top_items(lake, order, k, "due")
 
 
 def _new_in(category: str) -> str:
@@ -106,11 +106,11 @@ def new_arrivals(
         )
     )
     recent = seen.filter(seen["first"] >= naive(as_of - timedelta(days=days)))
-    new_items = _sellable(lake, recent).execute()
+    new_items = sellable(lake, recent).execute()
     favourites = _favourite_categories(lake, ids, as_of)
     pairs = favourites.merge(new_items.dropna(subset=["category"]), on="category")
     pair = ["customer_id", "item_id"]
-    bought = _events_of(events.filter(events.event_type == "purchase"), ids)
+    bought = events_of(events.filter(events.event_type == "purchase"), ids)
     owned = bought.select(*pair).distinct().execute()
     candidates = pairs.merge(owned, on=pair, how="left", indicator=True)
     candidates = candidates[candidates["_merge"] == "left_only"]
@@ -118,13 +118,13 @@ def new_arrivals(
     order = candidates.sort_values(
         ["customer_id", "buyers", "item_id"], ascending=[True, False, True]
     )
-    return _top_items(lake, order, k, NEW_ARRIVAL)
+    return top_items(lake, order, k, NEW_ARRIVAL)
 
 
 def _favourite_categories(lake: "Lake", ids: Iterable[str], as_of: datetime) -> "pd.DataFrame":
     """``customer_id, category`` of customers with a favourite category."""
     since = as_of - timedelta(days=FAVOURITE_DAYS)
-    events = _events_of(lake.table("events", before=as_of, since=since), ids)
+    events = events_of(lake.table("events", before=as_of, since=since), ids)
     purchases = events.filter(events.event_type == "purchase", events.occurred_at >= naive(since))
     items = lake.table("items").select("item_id", "category")
     lines = purchases.join(items, "item_id").filter(lambda t: t.category.notnull())
@@ -137,23 +137,25 @@ def _favourite_categories(lake: "Lake", ids: Iterable[str], as_of: datetime) -> 
     return ordered.drop_duplicates("customer_id")[["customer_id", "category"]]
 
 
-def _events_of(events: Any, ids: Iterable[str]) -> Any:
+def events_of(events: Any, ids: Iterable[str]) -> Any:
+    """Return the events of some customers."""
     import ibis
 
     customers = ibis.memtable({"customer_id": sorted(set(ids))}, schema={"customer_id": "string"})
     return events.semi_join(customers, "customer_id")
 
 
-def _sellable(lake: "Lake", table: Any) -> Any:
-    """Rows of items with a title that are in stock, with title and category."""
+def sellable(lake: "Lake", table: Any) -> Any:
+    """Return the rows of items with a title that are in stock, with title and category."""
     items = lake.table("items").select("item_id", "title", "category", "in_stock")
     joined = table.join(items, "item_id")
     return joined.filter(joined.title.notnull(), joined.in_stock.fill_null(True)).drop("in_stock")
 
 
-def _top_items(
+def top_items(
     lake: "Lake", ordered: "pd.DataFrame", k: int, source: str
 ) -> dict[str, list[ListedItem]]:
+    """Return the first items of each customer: ``customer_id, item_id, title, why``, in order."""
     best = ordered.groupby("customer_id", sort=False).head(k)
     items: dict[str, list[ListedItem]] = {}
     own = lake.own_titles()

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from retention.campaigns.message.brand import web_address
+from retention.lake.item_titles import readable_title
 from retention.lake.lake import naive
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Product:
     price: float | None = None
     picture: str = ""
     url: str = ""
+    title: str = ""
 
 
 def find_products(lake: "Lake", ids: Collection[str]) -> dict[str, Product]:
@@ -33,11 +35,13 @@ def find_products(lake: "Lake", ids: Collection[str]) -> dict[str, Product]:
     if not ids:
         return {}
     wanted = ibis.memtable({"item_id": sorted(set(ids))}, schema={"item_id": "string"})
-    rows = lake.table("items").select("item_id", "price", "attributes")
+    rows = lake.table("items").select("item_id", "price", "attributes", "title")
     found = rows.semi_join(wanted, "item_id").execute()
+    own = found["item_id"].map(lake.own_titles())
+    titles = own.fillna(found["title"].fillna("").map(readable_title))
     return {
-        str(item_id): Product(price if price == price else None, *_addresses(attributes))
-        for item_id, price, attributes in found.itertuples(index=False)
+        str(item_id): Product(price if price == price else None, *_addresses(attributes), title)
+        for item_id, price, attributes, title in found.assign(title=titles).itertuples(index=False)
     }
 
 

@@ -65,8 +65,13 @@ def _merge(old: Body, new: Body) -> tuple[Body, list[OfferLine]]:
     update: dict[str, Any] = {name: getattr(old, name) for name in KEPT}
     body = new.model_copy(update={**update, "offers": tuple(lines)})
     if body.copy_action == old.copy_action and not has_new_channel:
-        texts = {name: getattr(old, name) for name in ("copy_text", "reminder_text")}
-        body = body.model_copy(update=texts)
+        texts = {name: getattr(old, name) for name in ("copy_text", "reminder_text", "message")}
+        groups = {
+            line.rule: old.group_messages[line.rule]
+            for line in lines
+            if line.rule in old.group_messages and line.action == present[line.rule].action
+        }
+        body = body.model_copy(update={**texts, "group_messages": groups})
     return body, changed
 
 

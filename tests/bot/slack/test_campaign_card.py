@@ -448,7 +448,7 @@ def _with_a_reminder(database, settings) -> None:
 def test_reminder_has_a_text_of_its_own_in_the_window(workspace, database, settings, api):
     _with_a_reminder(database, settings)
     workspace.press(action_ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
-    assert _inputs(api).keys() == {"copy", "reminder"}
+    assert _inputs(api).keys() >= {"copy", "reminder"}
     texts = ("Dear {name}: {code}", "We miss you, {name}")
     _save_texts(workspace, copy=texts[0], reminder=texts[1])
     campaign = world.one(database, select(Campaign))

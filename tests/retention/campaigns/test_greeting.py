@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from retention import clock
-from retention.campaigns.message.email_content import LONG_SILENCE, email_content
+from retention.campaigns.message.email_content import email_content
 from retention.campaigns.message.greeting import greeting_name
+from retention.campaigns.message.merged_message import LONG_SILENCE
 from retention.campaigns.message.wording import default_text
 from retention.campaigns.planning.audience import silent_days
 from retention.lake import Lake

@@ -11,16 +11,19 @@ from sqlalchemy import func, select, update
 from bot.terminal import run as typed
 from retention import clock
 from retention.campaigns.codes.redemptions import CodeUse, redeem
+from retention.campaigns.lifecycle.edits import Changes
+from retention.campaigns.message.parts import PartChanges
 from retention.campaigns.planning import audience
-from retention.db.tables import Campaign, Coupon, File, Job, Outbox, Send, Suppression
+from retention.db.tables import Assignment, Campaign, Coupon, File, Job, Outbox, Send, Suppression
 from retention.errors import BadInput
 from retention.outreach import contacts, send_summary, sends
 from retention.outreach.consent import consent_states
 from retention.risk.policy import load_policy
 from tests.standins.signed_webhook import KEY, Platform
 from tests.standins.smtp import Inbox, Mailserver
-from tests.workers.campaigns.desk import CHANNEL, LEAD
-from workers.campaigns.job_requests import CampaignMisuse, CampaignPreview
+from tests.workers.campaigns.desk import AFTER_CLEARANCE, ANALYST, CHANNEL, LEAD
+from workers.campaigns import decisions
+from workers.campaigns.job_requests import CampaignMisuse, CampaignPreview, CampaignSend
 from workers.schedule import tick
 from workers.tasks.campaigns import campaign_deliver
 
@@ -237,6 +240,43 @@ def test_preview_is_masked_in_the_channel_and_complete_for_the_person(desk):
         assert image.content.startswith(b"\x89PNG")
         assert (image.sensitive, newest.channel) == (is_sensitive, channel)
         assert ("are hidden here" in str(newest.payload)) is not is_sensitive
+
+
+def test_email_is_sent_with_its_subject_sender_and_products(mail):
+    shop, inbox = mail
+    parts = {"subject": "Tea for {name}", "sender_name": "Ann", "blocks": "text,products:bought:2"}
+    shop.drafted()
+    changes = Changes(copy_text="{items} {code}", messages={"": PartChanges(**parts)})
+    shop.decide(decisions.edit, ANALYST, changes)
+    shop.decide(decisions.submit, ANALYST)
+    shop.decide(decisions.approve, LEAD)
+    clock.configure(fixed=clock.now() + AFTER_CLEARANCE)
+    shop.done(CampaignSend(campaign_id=shop.campaign_id, version=2))
+    assert _delivered(shop)[0].error is None
+    bought = shop.table("events").query("event_type == 'purchase'")
+    titles = shop.table("items").set_index("item_id")["title"]
+    people = shop.table("customers").set_index("email")
+    for sent in inbox.mails[:5]:
+        customer = people.loc[sent["To"].addresses[0].addr_spec]
+        assert sent["Subject"].startswith("Tea for ")
+        assert sent["From"].addresses[0].display_name == "Ann"
+        own = titles[bought.loc[bought.customer_id == customer.customer_id, "item_id"]]
+        text = sent.get_body(("plain",)).get_content()
+        assert sum(title in text for title in own.unique()) == 2
+
+
+@pytest.mark.campaign("draft")
+def test_preview_shows_each_group_or_one_customer(desk):
+    preview = CampaignPreview(campaign_id=desk.campaign_id)
+    rules = desk.scalars(select(Assignment.offer["rule"].as_string()).distinct())
+    copies = desk.done(preview, LEAD, LEAD).result["copies"]
+    assert {copy["group"] for copy in copies[: len(rules)]} == {*rules}
+    one = desk.scalars(select(Assignment.customer_id))[7]
+    only = preview.model_copy(update={"customer_id": one})
+    assert [copy["customer"] for copy in desk.done(only, LEAD, LEAD).result["copies"]] == [one]
+    assert one not in str(desk.done(only).result)
+    nobody = preview.model_copy(update={"customer_id": "nobody"})
+    assert desk.run(nobody).state == "failed"
 
 
 @pytest.mark.campaign("live")

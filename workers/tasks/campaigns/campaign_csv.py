@@ -14,13 +14,11 @@ from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
-from retention.campaigns.message.email_content import (
-    customer_wording,
-    message_text,
-    placeholder_values,
-)
+from retention.campaigns.message.email_content import placeholder_values
+from retention.campaigns.message.merged_message import customer_wording, message_text
 from retention.campaigns.message.text_message import text_content
 from retention.campaigns.message.wording import fill_text, load_wording
+from retention.campaigns.planning.block_products import with_products
 from retention.campaigns.planning.offer_terms import public_terms
 from retention.csv_text import to_csv
 from retention.db import Transaction
@@ -49,7 +47,9 @@ def run(request: CampaignCsv, context: Context) -> Outcome:
     campaign, rows, unwilling = _selected(request, context, lake)
     make = _calls if request.part == "calls" else _codes
     reach = find_contacts(lake, [row["customer_id"] for row in rows])
-    frame = make(context.settings, Body.of(campaign), rows, reach)
+    settings, body = context.settings, Body.of(campaign)
+    shown = with_products(lake, settings, body, rows, context.business_at)
+    frame = make(settings, body, shown, reach)
     file = Attachment(
         f"{campaign.id}-{request.part}.csv", "text/csv", to_csv(frame), sensitive=True
     )

@@ -10,7 +10,8 @@ from retention.campaigns.lifecycle.launch import recipient_rows
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.campaigns.message.customer_message import message_composer
-from retention.campaigns.planning.product_details import find_products, offered_items
+from retention.campaigns.planning.block_products import pictured_items, with_products
+from retention.campaigns.planning.product_details import find_products
 from retention.clock import customer_zone, next_allowed, parse_quiet_hours
 from retention.connect.platforms.mail import open_channel
 from retention.db import Transaction
@@ -82,7 +83,11 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     contact_of = find_contacts(lake, ids)
     if is_text(channel):
         contact_of = with_numbers(contact_of, policy)
-    products = find_products(lake, offered_items(chosen.values()))
+    rows = with_products(
+        lake, settings, body, (offers[customer] for customer in ids), _business_time(request)
+    )
+    shown = {row["customer_id"]: row for row in rows}
+    products = find_products(lake, pictured_items(body, rows))
     quiet_hours = parse_quiet_hours(body.quiet_hours)
 
     def allowed_at(contact: Contact, at: datetime) -> datetime:
@@ -91,7 +96,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     mailing = Mailing(
         adapter,
         {customer: contact_of.get(customer, Contact()) for customer in ids},
-        message_composer(settings, body, offers, products),
+        message_composer(settings, body, shown, products),
         allowed_at,
         settings.send_rate,
     )

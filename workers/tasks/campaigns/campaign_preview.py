@@ -1,10 +1,11 @@
-"""Preview the first five messages of a campaign: e-mails and call scripts.
+"""Preview five messages of a campaign, in turn from each offer group: e-mails and call scripts.
 
 Names are masked in a channel. The requester gets them in full.
 """
 
 from typing import Any
 
+from retention.campaigns.lifecycle.message_edits import ALL, changed_messages, require_group
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.campaigns.message.brand import lacks_address, load_brand
@@ -12,13 +13,15 @@ from retention.campaigns.message.email_picture import draw_email, undrawable
 from retention.campaigns.message.preview import (
     EMAIL,
     EmailPreview,
+    Wanted,
     masked_messages,
     preview_messages,
     preview_rows,
     send_time,
 )
 from retention.campaigns.message.wording import validate_text
-from retention.campaigns.planning.product_details import find_products, offered_items
+from retention.campaigns.planning.block_products import pictured_items, with_products
+from retention.campaigns.planning.product_details import find_products
 from retention.connect.platforms.mail import open_channel
 from retention.db import Transaction
 from retention.db.tables import Campaign, Job
@@ -43,10 +46,17 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         body = Body.of(campaign)
         # Only customers with this kind of offer get the typed text.
         action = body.copy_action if request.copy_text is not None else None
-        first = preview_rows(session, campaign, COPIES, action)
+        if request.group is not None:
+            require_group(body, request.group)
+        wanted = Wanted(action, request.group, request.customer_id)
+        first = preview_rows(session, campaign, COPIES, wanted)
+    if request.typed is not None:
+        body = changed_messages(body, body, {request.group or ALL: request.typed})
     if request.copy_text is not None:
         body = body.model_copy(update={"copy_text": validate_text(request.copy_text)})
     sent_at = send_time(campaign, context.business_at)
+    lake = Lake.open(settings)
+    first = with_products(lake, settings, body, first, context.business_at)
     hidden_copies = masked_messages(settings, body, first, sent_at)
     written = [row for row, copy in zip(first, hidden_copies, strict=True) if copy["kind"] == EMAIL]
     common: dict[str, Any] = {
@@ -54,13 +64,14 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         "name": campaign.name,
         "by": configured_channel(settings),
         "no_address": bool(written) and lacks_address(settings),
-        **(load_brand(settings).model_dump(include={"sender_name", "reply_to"}) if written else {}),
+        "sender_name": next((copy["sender"] for copy in hidden_copies if "sender" in copy), ""),
+        "reply_to": load_brand(settings).reply_to if written else "",
+        "groups": len({copy["group"] for copy in hidden_copies}),
         "assumed_send": None if campaign.sent_at else sent_at.isoformat(),
     }
     hidden = {**common, "copies": hidden_copies, "masked": True}
     is_private = context.channel is None or context.channel == user
-    lake = Lake.open(settings)
-    products = find_products(lake, offered_items([row["offer"] for row in written[:1]]))
+    products = find_products(lake, pictured_items(body, written[:1]))
     contact_of: dict[str, Any] = {}
     if is_private or request.to_me or not request.picture:
         contact_of = _contacts(lake, settings, body, [row["customer_id"] for row in first])

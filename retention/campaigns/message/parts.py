@@ -1,0 +1,254 @@
+"""Define the parts of a campaign's message, and read them as a person types them.
+
+An empty part is the default of the offer, in the customer's language.
+"""
+
+import re
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from retention.campaigns.message.brand import is_web_address
+from retention.campaigns.message.wording import PLACEHOLDERS, validate_line, validate_text
+from retention.errors import BadInput, FieldErrors
+from retention.text import gettext
+
+BlockKind = Literal["text", "code", "products", "picture", "button"]
+Source = Literal["recommended", "new", "category", "viewed", "bought"]
+KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
+SOURCES: tuple[Source, ...] = get_args(Source)
+MAX_PRODUCTS = 6
+MAX_SENDER, MAX_LABEL = 80, 120  # characters
+_NEXT_BLOCK = re.compile(rf",\s*(?=(?:{'|'.join(KINDS)})\b)")
+_GREETING = re.compile(r"[^\n{}]{0,40}\{name\}[^\n{}]{0,20}")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Block(_Frozen):
+    """One block of an e-mail.
+
+    ``label`` is the heading of products, the alternative text of a picture or the text of a button.
+    """
+
+    kind: BlockKind
+    source: Source = "recommended"  # of products
+    category: str = ""  # of products, with the source ``category``
+    count: int = 0  # the most products; 0: all that the offer has
+    item_id: str = ""  # of the catalogue, whose picture is shown
+    url: str = ""  # of a picture, or of the page that a button opens
+    label: str = ""
+
+
+class MessageParts(_Frozen):
+    """The parts of a message; empty ones are defaults. ``text`` does not include ``greeting``."""
+
+    subject: str = ""
+    preheader: str = ""  # what a list of e-mails shows below the subject
+    greeting: str = ""
+    text: str = ""
+    sender_name: str = ""
+    blocks: tuple[Block, ...] = ()  # in their order; what is left out is off
+
+    def overridden(self, *others: "MessageParts") -> "MessageParts":
+        """Return these parts with those of others that are not empty; the last one counts."""
+        own = {
+            name: value
+            for parts in others
+            for name in MessageParts.model_fields
+            if (value := getattr(parts, name))
+        }
+        return self.model_copy(update=own) if own else self
+
+    @property
+    def is_written(self) -> bool:
+        """Whether a person wrote words of it, which are in one language."""
+        words = (self.subject, self.preheader, self.greeting, self.text)
+        return any(words) or any(block.label for block in self.blocks)
+
+    @property
+    def products(self) -> Block | None:
+        """The block with products, if there is one."""
+        return next((block for block in self.blocks if block.kind == "products"), None)
+
+
+class PartChanges(_Frozen):
+    """Changes of a message as typed; None keeps a part, and an empty one restores the default."""
+
+    subject: str | None = None
+    preheader: str | None = None
+    greeting: str | None = None
+    text: str | None = None
+    sender_name: str | None = None
+    blocks: str | None = None
+
+
+def changed_parts(parts: MessageParts, changes: PartChanges) -> MessageParts:
+    """Return a message with the changes.
+
+    Raises `BadInput`: of all parts together.
+    """
+    errors = FieldErrors()
+    update: dict[str, object] = {}
+    labels = {
+        "subject": gettext("The subject"),
+        "preheader": gettext("The preheader"),
+        "greeting": gettext("The greeting"),
+    }
+    for name, label in labels.items():
+        if (typed := getattr(changes, name)) is not None:
+            with errors.collect():
+                update[name] = validate_line(typed, name, label, PLACEHOLDERS)
+    if changes.sender_name is not None:
+        with errors.collect():
+            update["sender_name"] = _validate_sender(changes.sender_name)
+    if changes.text is not None:
+        with errors.collect():
+            update["text"] = validate_text(changes.text) if changes.text.strip() else ""
+    if changes.blocks is not None:
+        with errors.collect():
+            update["blocks"] = parse_blocks(changes.blocks)
+    errors.raise_any()
+    return parts.model_copy(update=update)
+
+
+def _validate_sender(typed: str) -> str:
+    name = validate_line(typed, "sender_name", gettext("The sender"), (), MAX_SENDER)
+    if re.search(r'[@<>"\x00-\x1f\x7f]', name):
+        problem = gettext(
+            "The sender is {name!r}; write only a name, like Leaf & Kettle. The address stays the "
+            "one that the desk sends from."
+        )
+        raise BadInput(problem.format(name=name), field="sender_name")
+    return name
+
+
+def with_greeting(text: str, greeting: str) -> str:
+    """Return a text that begins with a greeting, instead of its own line with the name.
+
+    Examples
+    --------
+    >>> with_greeting("Hello {name},\\n\\nour tea", "Dear {name},"), with_greeting("Our tea", "Hi!")
+    ('Dear {name},\\n\\nour tea', 'Hi!\\n\\nOur tea')
+    """
+    if not greeting:
+        return text
+    first, _, rest = text.strip().partition("\n")
+    if rest.startswith("\n") and _GREETING.fullmatch(first.strip()):
+        text = rest
+    return f"{greeting}\n\n{text.strip()}"
+
+
+def usual_blocks(*, has_code: bool) -> tuple[Block, ...]:
+    """Return the default blocks of an e-mail."""
+    kinds: tuple[BlockKind, ...] = ("text", "products", "button")
+    if has_code:
+        kinds = ("text", "code", "button", "products")
+    return tuple(Block(kind=kind) for kind in kinds)
+
+
+def parse_blocks(typed: str) -> tuple[Block, ...]:
+    """Read blocks as a person types them, in their order; empty for the default.
+
+    Examples
+    --------
+    >>> [block.kind for block in parse_blocks("text, code, products:new:4, button|To the shop")]
+    ['text', 'code', 'products', 'button']
+    >>> parse_blocks("text,products:category=Red wine:2")[1].category
+    'Red wine'
+    """
+    if not typed.strip():
+        return ()
+    blocks = tuple(_parse_block(one.strip()) for one in _NEXT_BLOCK.split(typed.strip(", \n")))
+    kinds = [block.kind for block in blocks]
+    for kind in KINDS:
+        if kinds.count(kind) > 1:
+            problem = gettext("The block {kind} is there twice; keep one of the two.")
+            raise BadInput(problem.format(kind=kind), field="blocks")
+    if "text" not in kinds:
+        problem = gettext("The blocks are {typed!r}, without the text; add text.")
+        raise BadInput(problem.format(typed=typed), field="blocks")
+    return blocks
+
+
+def _parse_block(typed: str) -> Block:
+    form, _, label = typed.partition("|")
+    kind, _, rest = form.partition(":")
+    kind, rest, label = kind.strip().lower(), rest.strip(), label.strip()
+    if kind not in KINDS:
+        problem = gettext("The block {kind!r} means nothing here; use {kinds}.")
+        raise BadInput(problem.format(kind=kind[:40], kinds=", ".join(KINDS)), field="blocks")
+    validate_line(label, "blocks", gettext("The words of the block"), (), MAX_LABEL)
+    if kind == "products":
+        return _parse_products(rest, label)
+    if kind == "picture":
+        return _parse_picture(rest, label)
+    if kind == "button":
+        if rest and not is_web_address(rest):
+            problem = gettext(
+                "The button opens {url!r}, which is no web address; write it like "
+                "https://shop.example/new."
+            )
+            raise BadInput(problem.format(url=rest[:80]), field="blocks")
+        return Block(kind=kind, url=rest, label=label)
+    if rest or label:
+        problem = gettext("The block {typed!r} says too much; write only {kind}.")
+        raise BadInput(problem.format(typed=typed[:80], kind=kind), field="blocks")
+    return Block.model_validate({"kind": kind})
+
+
+def _parse_products(rest: str, label: str) -> Block:
+    """Read ``SOURCE:COUNT``; both may be missing, and a category's name follows ``=``."""
+    first, colon, last = rest.rpartition(":")
+    if not last.isdigit():
+        first, last = rest, ""
+    elif not colon:
+        first = ""
+    source, _, category = (first or "recommended").partition("=")
+    if source not in SOURCES or bool(category) != (source == "category"):
+        problem = gettext("The products are {source!r}; use {sources}.")
+        known = ", ".join(f"{name}=NAME" if name == "category" else name for name in SOURCES)
+        raise BadInput(problem.format(source=first[:80], sources=known), field="blocks")
+    if last and not 1 <= int(last) <= MAX_PRODUCTS:
+        problem = gettext("The number of products is {number}; use 1 to {most}.")
+        raise BadInput(problem.format(number=last, most=MAX_PRODUCTS), field="blocks")
+    values = {"source": source, "category": category.strip(), "count": int(last or 0)}
+    return Block.model_validate({"kind": "products", "label": label, **values})
+
+
+def _parse_picture(rest: str, label: str) -> Block:
+    """Read the URL of a picture, which needs a description, or the id of an item."""
+    if "://" not in rest and rest:
+        return Block(kind="picture", item_id=rest, label=label)
+    if not (rest.startswith("https://") and is_web_address(rest)):
+        problem = gettext(
+            "The picture is {url!r}; write an item of the catalogue or an https address, like "
+            "https://shop.example/tea.jpg."
+        )
+        raise BadInput(problem.format(url=rest[:80]), field="blocks")
+    if not label:
+        problem = gettext(
+            "The picture {url!r} has no description for those who do not see it; add one, like "
+            "{url}|Autumn teas."
+        )
+        raise BadInput(problem.format(url=rest), field="blocks")
+    return Block(kind="picture", url=rest, label=label)
+
+
+def show_block(block: Block) -> str:
+    """Return a block as a person types it."""
+    words: list[str] = [block.kind]
+    if block.kind == "products":
+        is_named = block.source != "recommended" or block.count
+        source = f"{block.source}={block.category}" if block.category else block.source
+        words += [source] if is_named else []
+        words += [str(block.count)] if block.count else []
+    words += [address] if (address := block.item_id or block.url) else []
+    return ":".join(words) + (f"|{block.label}" if block.label else "")
+
+
+def show_blocks(blocks: tuple[Block, ...]) -> str:
+    """Return blocks as a person types them."""
+    return ", ".join(map(show_block, blocks))
