@@ -84,7 +84,7 @@ def events(con: Any, path: Path, since: datetime | None, until: datetime) -> Pat
             transaction_timestamp AS occurred_at, basket_id::VARCHAR AS order_id,
             product_id AS item_id, quantity, sales_value AS amount,
             retail_disc + coupon_disc + coupon_match_disc AS discount, 'USD' AS currency,
-            'store' AS channel, '{REAL}' AS source
+            'store' AS channel, store_id::VARCHAR AS store, '{REAL}' AS source
         FROM {_source("transactions")} WHERE {_within("transaction_timestamp", since, until)}
         UNION ALL BY NAME
         SELECT household_id AS customer_id, 'coupon_redeem' AS event_type,

@@ -177,7 +177,8 @@ _EXTRA = """
         row_number() OVER (
             PARTITION BY baskets.campaign_id, baskets.customer_id
             ORDER BY events.event_id, events.item_id) AS line,
-        events.item_id, events.quantity, events.amount, events.currency, events.channel
+        events.item_id, events.quantity, events.amount, events.currency, events.channel,
+        events.store
     FROM baskets JOIN answers USING (campaign_id, customer_id)
     JOIN bought AS events
         ON events.customer_id = baskets.customer_id AND events.order_id = baskets.order_id
@@ -211,7 +212,7 @@ _REDEEMED = """
 
 _EVENTS = f"""
     SELECT order_id || '-' || line AS event_id, customer_id, 'purchase' AS event_type, occurred_at,
-        item_id, order_id, quantity, amount, 0.0 AS discount, currency, channel,
+        item_id, order_id, quantity, amount, 0.0 AS discount, currency, channel, store,
         '{SOURCE}' AS source
     FROM extra
     UNION ALL BY NAME

@@ -129,6 +129,7 @@ EVENTS = Table(
         _column("query", "text", "what was searched for; of a coupon_redeem, the code"),
         _column("channel", "text", "web, app, store, email …"),
         _column("source", "text", "which system told us"),
+        _column("store", "text", "in which store or branch", is_later=True),
         _column(
             "stated_at",
             "moment",
@@ -277,6 +278,15 @@ BOUNCES = Table(  # stored in SQL as states of the e-mails (retention.outreach.b
         _column("channel", "text", "email (the default), sms or whatsapp", MESSAGE_CHANNELS),
     ),
     key=("email", "occurred_at"),
+)
+
+LISTS = Table(  # stored in SQL, not in the lake (retention.audiences.lists)
+    "lists",
+    (
+        _column("customer_id", "text", "who; this or email is needed"),
+        _column("email", "text", "the address of the customer"),
+    ),
+    key=("customer_id",),
 )
 
 TABLES: dict[str, Table] = {

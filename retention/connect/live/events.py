@@ -60,6 +60,7 @@ class CanonicalEvent(TypedDict):
     query: NotRequired[Annotated[str, StringConstraints(max_length=MAX_QUERY)] | None]
     channel: NotRequired[Annotated[str, StringConstraints(max_length=MAX_TEXT)] | None]
     source: NotRequired[Annotated[str, StringConstraints(max_length=MAX_TEXT)] | None]
+    store: NotRequired[Annotated[str, StringConstraints(max_length=MAX_TEXT)] | None]
 
 
 @dataclass(frozen=True, slots=True)

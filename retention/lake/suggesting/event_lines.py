@@ -68,6 +68,7 @@ class EventLines:
                 "quantity",
                 "currency",
                 "channel",
+                "store",
                 "rating",
                 "query",
                 "title",
