@@ -45,6 +45,7 @@ _ONLY_PERSONAL = (
     tables.LiveFiring,
     tables.Profile,
     tables.AudienceMember,
+    tables.ListMember,
 )
 _TABLES_WITH_CUSTOMERS = (
     tables.Assignment,
@@ -58,7 +59,14 @@ _TABLES_WITH_CUSTOMERS = (
 )
 _EXPORTED = (
     *(tables.Assignment, tables.CallEntry, tables.Coupon, tables.Feedback, tables.Impression),
-    *(tables.Note, tables.Pause, tables.Redemption, tables.Send, tables.Suppression),
+    *(
+        tables.ListMember,
+        tables.Note,
+        tables.Pause,
+        tables.Redemption,
+        tables.Send,
+        tables.Suppression,
+    ),
 )
 # Internal values that say nothing about the customer.
 _LEFT_OUT = {"team_id", "id", "post_key"}

@@ -8,29 +8,36 @@ so these count as they stand now.
 # ruff: noqa: S608 - SQL consists of names of our own views; values are parameters
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import or_, select
 
+from retention.audiences import lists
 from retention.audiences.expression import (
     FIELDS,
     SCORED,
+    STORE,
     TIERS,
     And,
+    AtStore,
     Bought,
     Comparison,
-    Condition,
+    Engaged,
     Expression,
     InCampaign,
+    InList,
+    Membership,
     Not,
     OneOf,
     Value,
     conditions,
     fields,
     kind_of,
+    periods,
+    within,
 )
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Suppression
@@ -43,7 +50,13 @@ if TYPE_CHECKING:
 
     from retention.lake import Lake
 
-ORDER_FIELDS = frozenset({"orders", "last_order", "first_order", "spent", "channel"})
+ORDER_FIELDS = frozenset({"orders", "last_order", "first_order", "spent", "channel", "last_store"})
+EVENT_TYPES = {
+    "bought": ("purchase",),
+    "viewed": ("view", "cart"),
+    "opened": ("email_open",),
+    "clicked": ("email_click",),
+}
 MAX_NAMED = 5
 
 
@@ -84,7 +97,7 @@ def members(
     if frame.empty:
         return Members(as_of, frozenset())
     chosen = frame.index[mask(expression, frame)]
-    warnings = tuple(_warnings(lake, expression, frame))
+    warnings = tuple(_warnings(lake, session, expression, as_of, frame))
     return Members(as_of, frozenset(chosen), len(frame), warnings)
 
 
@@ -97,14 +110,14 @@ def mask(expression: Expression, frame: "pd.DataFrame") -> "pd.Series":
     if isinstance(expression, Not):
         return ~mask(expression.part, frame)
     if isinstance(expression, Comparison):
-        return _compared(frame[expression.field], expression)
+        return _compared(frame[expression.column], expression)
     if isinstance(expression, OneOf):
-        column, field = frame[expression.field], expression.field
+        column, field = frame[expression.column], expression.field
         is_member = column.isna() & False
         for value in expression.values:
             is_member |= _compared(column, Comparison(field, "=", value))
         return is_member
-    if isinstance(expression, Bought | InCampaign):
+    if isinstance(expression, Membership):
         return frame[str(expression)].astype(bool)
     left, right = mask(expression.left, frame), mask(expression.right, frame)
     return left & right if isinstance(expression, And) else left | right
@@ -130,17 +143,37 @@ def customer_facts(
         frame = frame.join(_orders(lake, as_of, needed))
         for name in needed & {"orders", "spent"}:
             frame[name] = frame[name].fillna(0)
+    for days, names in periods(expression).items() if expression else ():
+        for name, column in _orders(lake, as_of, names, days).items():
+            frame[f"{name}{within(days)}"] = column.reindex(frame.index).fillna(0)
+    if "last_event" in needed:
+        frame = frame.join(_last_event(lake, as_of))
     if "consent" in needed:
         frame["consent"] = _consent(lake, session, frame, as_of)
     if needed & SCORED:
         frame = frame.join(_scores(scores))
     for condition in conditions(expression) if expression else ():
-        if isinstance(condition, Bought):
-            frame[str(condition)] = frame.index.isin(_buyers(lake, condition, as_of))
-        elif isinstance(condition, InCampaign):
-            targets = campaign_members(lake, session, condition.campaign, as_of)
-            frame[str(condition)] = frame.index.isin(targets)
+        if isinstance(condition, Membership):
+            customers = _customers_of(lake, session, condition, as_of)
+            frame[str(condition)] = frame.index.isin(customers)
     return frame
+
+
+def _customers_of(
+    lake: "Lake", session: Transaction, condition: Membership, as_of: datetime
+) -> Collection[str]:
+    """Return the customers who meet a condition that is no comparison."""
+    match condition:
+        case Bought():
+            return _buyers(lake, condition, as_of)
+        case AtStore(names):
+            return _shoppers(lake, names, as_of)
+        case Engaged(action, days):
+            return engaged(lake, session, action, _since(as_of, days), as_of)
+        case InList(name):
+            return lake.identities.resolved(lists.members(lake, session, name, as_of))
+        case InCampaign(campaign):
+            return campaign_members(lake, session, campaign, as_of)
 
 
 def campaign_members(
@@ -197,9 +230,11 @@ def _customers(lake: "Lake", as_of: datetime, needed: set[str]) -> "pd.DataFrame
     return frame.set_index("customer_id")
 
 
-def _orders(lake: "Lake", as_of: datetime, needed: set[str]) -> "pd.DataFrame":
-    """Orders, days since the first and last one, spending and the newest channel."""
-    events = lake.table("events", before=as_of)
+def _orders(
+    lake: "Lake", as_of: datetime, needed: set[str], days: int | None = None
+) -> "pd.DataFrame":
+    """Orders, days since the first and last one, spending, the newest channel and store."""
+    events = lake.table("events", before=as_of, since=_since(as_of, days))
     bought = events.filter(events.event_type == "purchase")
     day = bought.occurred_at.date().cast("string")
     columns = {
@@ -208,6 +243,7 @@ def _orders(lake: "Lake", as_of: datetime, needed: set[str]) -> "pd.DataFrame":
         "last_order": bought.occurred_at.max(),
         "spent": bought.amount.sum(),
         "channel": bought.channel.argmax(bought.occurred_at),
+        "last_store": bought.store.argmax(bought.occurred_at),
     }
     chosen = {name: column for name, column in columns.items() if name in needed}
     frame: pd.DataFrame = (
@@ -216,6 +252,18 @@ def _orders(lake: "Lake", as_of: datetime, needed: set[str]) -> "pd.DataFrame":
     for name in needed & {"first_order", "last_order"}:
         frame[name] = (naive(as_of) - frame[name]) / timedelta(days=1)
     return frame
+
+
+def _last_event(lake: "Lake", as_of: datetime) -> "pd.DataFrame":
+    """Days since the newest event of any type."""
+    events = lake.table("events", before=as_of)
+    newest = events.group_by("customer_id").aggregate(last_event=events.occurred_at.max())
+    frame = newest.execute().set_index("customer_id")
+    return (naive(as_of) - frame) / timedelta(days=1)
+
+
+def _since(as_of: datetime, days: int | None) -> datetime | None:
+    return None if days is None else as_of - timedelta(days=days)
 
 
 def _consent(
@@ -252,10 +300,42 @@ def _scores(scores: "pd.DataFrame | None") -> "pd.DataFrame":
 
 
 def _buyers(lake: "Lake", condition: Bought, as_of: datetime) -> Any:
-    since = None if condition.days is None else as_of - timedelta(days=condition.days)
-    events = lake.table("events", before=as_of, since=since)
-    bought = events.filter(events.event_type == "purchase")
-    return bought.filter(bought.item_id.isin(_items(lake, condition))).customer_id.execute()
+    events = lake.table("events", before=as_of, since=_since(as_of, condition.days))
+    chosen = events.filter(events.event_type.isin(EVENT_TYPES[condition.action]))
+    if condition.store is not None:
+        chosen = chosen.filter(chosen.store.lower() == condition.store.lower())
+    return chosen.filter(chosen.item_id.isin(_items(lake, condition))).customer_id.execute()
+
+
+def _shoppers(lake: "Lake", names: Collection[str], as_of: datetime) -> Collection[str]:
+    """Customers with an order at one of some stores, or with such an attribute ``store``."""
+    lower = [name.lower() for name in names]
+    sql = f"SELECT customer_id FROM ({_stores(lake, as_of)}) WHERE list_contains(?, lower(store))"
+    return {customer_id for (customer_id,) in lake.duckdb.execute(sql, [lower]).fetchall()}
+
+
+def _stores(lake: "Lake", as_of: datetime) -> str:
+    """SQL of customers and the stores of their orders, or of an attribute ``store``."""
+    events, customers = (
+        lake.table(name, before=as_of).get_name() for name in ("events", "customers")
+    )
+    return (
+        f"SELECT customer_id, store FROM \"{events}\" WHERE event_type = 'purchase' UNION ALL "
+        "SELECT customer_id, coalesce(json_extract_string(attributes, '$.store'), "
+        f"json_extract_string(attributes, '$.Store')) FROM \"{customers}\""
+    )
+
+
+def engaged(
+    lake: "Lake",
+    session: Transaction,
+    action: Literal["opened", "clicked"],
+    since: datetime | None,
+    until: datetime,
+) -> set[str]:
+    """Return the customers who opened or clicked an e-mail, as imported events say."""
+    events = lake.table("events", before=until, since=since)
+    return set(events.filter(events.event_type.isin(EVENT_TYPES[action])).customer_id.execute())
 
 
 def _items(lake: "Lake", condition: Bought) -> Any:
@@ -290,24 +370,36 @@ def _comparable(column: "pd.Series", comparison: Comparison) -> "tuple[pd.Series
     return pd.to_numeric(column, errors="coerce").astype(float), value
 
 
-def _warnings(lake: "Lake", expression: Expression, frame: "pd.DataFrame") -> list[str]:
+def _warnings(
+    lake: "Lake",
+    session: Transaction,
+    expression: Expression,
+    as_of: datetime,
+    frame: "pd.DataFrame",
+) -> list[str]:
     """Name values that no customer or item has: they may be misspelt."""
     warnings = []
     for condition in conditions(expression):
-        if isinstance(condition, Bought):
-            known = _product_names(lake, condition)
-            if condition.name.lower() not in {name.lower() for name in known}:
-                warnings.append(_unknown_value(condition.kind, condition.name, known))
-        elif not isinstance(condition, InCampaign):
-            column = frame[condition.field].dropna()
-            if kind_of(condition.field) in ("text", "attribute"):
-                warnings += _unknown_texts(condition, column)
+        match condition:
+            case Bought(kind, name, store=store):
+                warnings += _unknown_texts(kind, [name], _product_names(lake, kind))
+                warnings += _unknown_texts(
+                    STORE, [store] if store else [], _store_names(lake, as_of)
+                )
+            case AtStore(names):
+                warnings += _unknown_texts(STORE, names, _store_names(lake, as_of))
+            case InList(name):
+                warnings += _unknown_texts("list", [name], lists.names(session))
+            case Comparison(field, _, value) if kind_of(field) in ("text", "attribute"):
+                warnings += _unknown_texts(field, [value], frame[field].dropna().unique())
+            case OneOf(field, values) if kind_of(field) in ("text", "attribute"):
+                warnings += _unknown_texts(field, values, frame[field].dropna().unique())
     return list(dict.fromkeys(warnings))
 
 
-def _product_names(lake: "Lake", condition: Bought) -> list[str]:
+def _product_names(lake: "Lake", kind: str) -> list[str]:
     items = lake.table("items")
-    columns = ["item_id", "title"] if condition.kind == "item" else [condition.kind]
+    columns = ["item_id", "title"] if kind == "item" else [kind]
     return [
         name
         for column in columns
@@ -315,15 +407,19 @@ def _product_names(lake: "Lake", condition: Bought) -> list[str]:
     ]
 
 
-def _unknown_texts(condition: Condition, column: "pd.Series") -> list[str]:
-    values = condition.values if isinstance(condition, OneOf) else (condition.value,)  # type: ignore[union-attr]
-    field: str = condition.field  # type: ignore[union-attr]
-    texts = [value for value in values if isinstance(value, str)]
-    if not texts:
-        return []
-    known = [str(value) for value in column.unique()]
-    lower = {value.lower() for value in known}
-    return [_unknown_value(field, text, known) for text in texts if text.lower() not in lower]
+def _store_names(lake: "Lake", as_of: datetime) -> list[str]:
+    sql = f"SELECT DISTINCT store FROM ({_stores(lake, as_of)}) WHERE store IS NOT NULL"
+    return [name for (name,) in lake.duckdb.execute(sql).fetchall()]
+
+
+def _unknown_texts(field: str, values: Iterable[Value], known: Iterable[Any]) -> list[str]:
+    names = [str(name) for name in known]
+    lower = {name.lower() for name in names}
+    return [
+        _unknown_value(field, value, names)
+        for value in values
+        if isinstance(value, str) and value.lower() not in lower
+    ]
 
 
 def _unknown_value(field: str, value: str, known: Collection[str]) -> str:

@@ -14,6 +14,9 @@ from retention.text import gettext
 TIERS = ("low", "medium", "high")
 CONSENT = ("given", "unknown", "refused")
 PRODUCT_KINDS = ("category", "item", "brand")
+STORE = "store"  # a field with several values: each store of a customer's orders
+IN_PERIOD = ("orders", "spent")  # fields that can count within some days
+ENGAGED = ("opened", "clicked")
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
 KEYWORDS = ("and", "or", "not", "in", "bought", "campaign")
 # Field → kind of its values. Every other field is an attribute of the customers.
@@ -24,14 +27,17 @@ FIELDS = {
     "orders": "number",
     "last_order": "days",
     "first_order": "days",
+    "last_event": "days",
     "spent": "number",
     "consent": "consent",
     "channel": "text",
+    STORE: "text",
+    "last_store": "text",
     "country": "text",
     "city": "text",
 }
 # Fields with few values, by which customers can be grouped. The others are numbers.
-GROUPABLE = ("risk", "consent", "channel", "country", "city")
+GROUPABLE = ("risk", "consent", "channel", "last_store", "country", "city")
 SCORED = frozenset({"risk", "probability", "value"})  # fields that a sweep provides
 WORD = re.compile(r"[^\W\d][\w.]*(?:-\w[\w.]*)*")
 
@@ -40,14 +46,20 @@ Value = str | float
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A field compared with one value."""
+    """A field compared with one value; ``days`` limits one of `IN_PERIOD`."""
 
     field: str
     operator: str
     value: Value
+    days: int | None = None
+
+    @property
+    def column(self) -> str:
+        """The field and its period."""
+        return self.field + within(self.days)
 
     def __str__(self) -> str:
-        return f"{self.field} {self.operator} {print_value(self.field, self.value)}"
+        return f"{self.column} {self.operator} {print_value(self.field, self.value)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +68,56 @@ class OneOf:
 
     field: str
     values: tuple[Value, ...]
+    days: int | None = None
+
+    @property
+    def column(self) -> str:
+        """The field and its period."""
+        return self.field + within(self.days)
 
     def __str__(self) -> str:
         listed = ", ".join(print_value(self.field, value) for value in self.values)
-        return f"{self.field} in ({listed})"
+        return f"{self.column} in ({listed})"
+
+
+@dataclass(frozen=True, slots=True)
+class AtStore:
+    """An order at one of some stores, at any time."""
+
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        names = ", ".join(map(_quote_name, self.names))
+        return f"{STORE} in ({names})" if len(self.names) > 1 else f"{STORE} = {names}"
 
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """An order of a category, item or brand, ever or within some days."""
+    """An order of a category, item or brand, or a look at one, ever or within some days.
+
+    ``store`` limits orders to one store. A look is a view, or an item put into the cart.
+    """
 
     kind: Literal["category", "item", "brand"]
     name: str
     days: int | None = None
+    store: str | None = None
+    action: Literal["bought", "viewed"] = "bought"
 
     def __str__(self) -> str:
-        within = "" if self.days is None else f" in {self.days}d"
-        return f"bought {self.kind} {quote(self.name)}{within}"
+        at = "" if self.store is None else f" at store {_quote_name(self.store)}"
+        return f"{self.action} {self.kind} {quote(self.name)}{within(self.days)}{at}"
+
+
+@dataclass(frozen=True, slots=True)
+class Engaged:
+    """An e-mail opened, or a link of one clicked, ever or within some days."""
+
+    action: Literal["opened", "clicked"]
+    days: int | None = None
+
+    def __str__(self) -> str:
+        return self.action + within(self.days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +128,16 @@ class InCampaign:
 
     def __str__(self) -> str:
         return f"in campaign {quote(self.campaign)}"
+
+
+@dataclass(frozen=True, slots=True)
+class InList:
+    """Membership in an imported list."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"in list {_quote_name(self.name)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +176,8 @@ class Or:
         return f"{self.left} or {right}"
 
 
-Condition = Comparison | OneOf | Bought | InCampaign
+Membership = AtStore | Bought | Engaged | InCampaign | InList
+Condition = Comparison | OneOf | Membership
 Expression = Condition | Not | And | Or
 
 
@@ -135,12 +191,26 @@ def conditions(expression: Expression) -> list[Condition]:
 
 
 def fields(expression: Expression) -> set[str]:
-    """Return the fields that an expression compares."""
+    """Return the fields that an expression compares over all time."""
     return {
         condition.field
         for condition in conditions(expression)
-        if isinstance(condition, Comparison | OneOf)
+        if isinstance(condition, Comparison | OneOf) and condition.days is None
     }
+
+
+def periods(expression: Expression) -> dict[int, set[str]]:
+    """Return the fields that an expression compares within some days, by the days."""
+    found: dict[int, set[str]] = {}
+    for condition in conditions(expression):
+        if isinstance(condition, Comparison | OneOf) and condition.days is not None:
+            found.setdefault(condition.days, set()).add(condition.field)
+    return found
+
+
+def within(days: int | None) -> str:
+    """Print a period; empty for all time."""
+    return "" if days is None else f" in {days}d"
 
 
 def kind_of(field: str) -> str:
@@ -153,6 +223,11 @@ def quote(text: str) -> str:
     if WORD.fullmatch(text) and text.lower() not in KEYWORDS:
         return text
     return f'"{text}"' if '"' not in text else f"'{text}'"
+
+
+def _quote_name(text: str) -> str:
+    """Print a name; one of digits needs no quotes where no number can stand."""
+    return text if re.fullmatch("[0-9]+", text) else quote(text)
 
 
 def print_value(field: str, value: Value) -> str:

@@ -5,12 +5,17 @@ The grammar, from the loosest to the tightest operator::
     expression = both {"or" both}
     both       = single {"and" single}
     single     = "not" single | "(" expression ")" | condition
-    condition  = "bought" ("category" | "item" | "brand") value ["in" DAYS]
-               | "in" "campaign" value
-               | FIELD operator value
-               | FIELD ["not"] "in" "(" value {"," value} ")"
+    condition  = "bought" product ["in" DAYS] ["at" "store" value]
+               | "viewed" product ["in" DAYS]
+               | ("opened" | "clicked") ["in" DAYS]
+               | "in" ("campaign" | "list") value
+               | field operator value
+               | field ["not"] "in" "(" value {"," value} ")"
+    product    = ("category" | "item" | "brand") value
+    field      = ("orders" | "spent") ["in" DAYS] | FIELD
 
-Keywords and field names ignore case. A value of several words needs quotes.
+Keywords and field names ignore case. A value of several words needs quotes. An attribute may be
+called ``viewed``, ``opened`` or ``clicked``: then a comparison follows.
 """
 
 import difflib
@@ -18,19 +23,26 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from math import isclose
+from typing import Literal
 
 from retention.audiences.expression import (
     CONSENT,
+    ENGAGED,
     FIELDS,
+    IN_PERIOD,
     KEYWORDS,
     OPERATORS,
     PRODUCT_KINDS,
+    STORE,
     TIERS,
     And,
+    AtStore,
     Bought,
     Comparison,
+    Engaged,
     Expression,
     InCampaign,
+    InList,
     Not,
     OneOf,
     Or,
@@ -160,6 +172,17 @@ class _Parser:
     def _now(self) -> _Token:
         return self._tokens[self._at]
 
+    @property
+    def _after(self) -> _Token:
+        return self._tokens[min(self._at + 1, len(self._tokens) - 1)]
+
+    @property
+    def _is_compared(self) -> bool:
+        """Whether a comparison follows the next word, so that this word is a field."""
+        after = self._after
+        is_listed = after.word == "in" and self._tokens[self._at + 2].text == "("
+        return after.kind == "operator" or after.word in ("is", "equals", "not") or is_listed
+
     def _next(self) -> _Token:
         token = self._now
         self._at += token.kind != "end"
@@ -225,23 +248,34 @@ class _Parser:
 
     def _condition(self) -> Expression:
         if self._takes("bought"):
-            return self._bought()
+            return self._product("bought")
         if self._takes("in"):
+            if self._takes("list"):
+                return InList(self._text(gettext("the name of a list")))
             if not self._takes("campaign"):
-                raise self._expected("campaign", ("campaign",))
+                raise self._expected(gettext("campaign or list"), ("campaign", "list"))
             return InCampaign(self._text(gettext("the name or id of a campaign")))
+        if self._now.word in ("viewed", *ENGAGED) and not self._is_compared:
+            action = self._next().word
+            if action == "viewed":
+                return self._product("viewed")
+            days = self._duration() if self._takes("in") else None
+            return Engaged(action, days)  # type: ignore[arg-type]
         return self._comparison()
 
-    def _bought(self) -> Expression:
+    def _product(self, action: Literal["bought", "viewed"]) -> Expression:
         kind = self._now
         if kind.word not in PRODUCT_KINDS:
             raise self._expected(gettext("category, item or brand"), PRODUCT_KINDS)
         self._next()
         name = self._text(gettext("the name of the {kind}").format(kind=kind.word))
-        days = None
-        if self._takes("in"):
-            days = self._duration()
-        return Bought(kind.word, name, days)  # type: ignore[arg-type]
+        days = self._duration() if self._takes("in") else None
+        store = None
+        if action == "bought" and self._takes("at"):
+            if not self._takes(STORE):
+                raise self._expected(STORE, (STORE,))
+            store = self._text(gettext("the name of the store"))
+        return Bought(kind.word, name, days, store, action)  # type: ignore[arg-type]
 
     def _duration(self) -> int:
         token = self._next()
@@ -257,10 +291,17 @@ class _Parser:
         return days
 
     def _comparison(self) -> Expression:
-        name = self._field()
+        name, days = self._field(), None
+        if name.text in IN_PERIOD and self._now.word == "in" and self._after.text != "(":
+            self._next()
+            days = self._duration()
         negated = self._takes("not")
         if self._takes("in"):
-            found = OneOf(name.text, self._values(name.text))
+            values = self._values(name.text)
+            if name.text == STORE:
+                found: Expression = AtStore(tuple(map(str, values)))
+            else:
+                found = OneOf(name.text, values, days)
             return Not(found) if negated else found
         if negated:
             raise self._expected("in", ("in",))
@@ -280,7 +321,10 @@ class _Parser:
                 "text; use = or !=, or a number."
             )
             raise name.wrong(text, "=", field=name.text, operator=operator, value=value)
-        return Comparison(name.text, operator, value)
+        if name.text == STORE:
+            at_store = AtStore((str(value),))
+            return at_store if operator == "=" else Not(at_store)
+        return Comparison(name.text, operator, value, days)
 
     def _field(self) -> _Token:
         token = self._now
@@ -294,7 +338,7 @@ class _Parser:
         by_lower = {name.lower(): name for name in self._attributes}
         if token.word in by_lower:
             return _Token("word", by_lower[token.word], token.at)
-        valid = [*FIELDS, "bought", *sorted(by_lower)]
+        valid = [*FIELDS, "bought", "viewed", *ENGAGED, *sorted(by_lower)]
         nearest = _nearest(token.word, valid)
         message = (
             gettext("There is no field {word!r} (position {position}). Did you mean {nearest}?")

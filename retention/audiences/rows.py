@@ -1,34 +1,45 @@
 """Convert between an expression and the rows of a form: field, comparison, value."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retention.audiences.expression import (
+    ENGAGED,
+    IN_PERIOD,
     PRODUCT_KINDS,
+    STORE,
     And,
+    AtStore,
     Bought,
     Comparison,
+    Engaged,
     Expression,
     InCampaign,
+    InList,
     Not,
     OneOf,
     Or,
     kind_of,
     print_value,
     quote,
+    within,
 )
 from retention.audiences.parse import parse
 from retention.errors import BadInput
 from retention.text import gettext
 
-BOUGHT = tuple(f"bought {kind}" for kind in PRODUCT_KINDS)
-CAMPAIGN = "in campaign"
-_WITHIN = re.compile(r"(.+?)\s+in\s+(\d+\s*\w+)")
+PRODUCTS = tuple(f"{verb} {kind}" for verb in ("bought", "viewed") for kind in PRODUCT_KINDS)
+NAMED = (CAMPAIGN, LIST) = ("in campaign", "in list")
+EVER = "ever"  # the value of an opened or clicked e-mail without a period
+_WITHIN = re.compile(r"(.+?)(?:\s+in\s+(\d+\s*\w+))?(?:\s+at\s+store\s+(.+))?", re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the form. ``field`` is a field, one of `BOUGHT` or `CAMPAIGN`."""
+    """A row of the form. ``field`` is a field, or one of `PRODUCTS`, `NAMED` and `ENGAGED`."""
 
     field: str = ""
     operator: str = "="
@@ -39,26 +50,46 @@ class Row:
         return not self.value.strip()
 
 
+def picked(row: Row) -> tuple[str, str]:
+    """Return the value that a menu shows for a row, and the period beside it."""
+    match = _WITHIN.fullmatch(row.value.strip())
+    return (match[1], match[2] or "") if match and not match[3] else (row.value.strip(), "")
+
+
 def condition_of(row: Row) -> Expression:
     """Return the condition of a filled row."""
     value = row.value.strip()
     if not row.field:
         raise BadInput(gettext("Choose a field for {value!r}.").format(value=value))
-    if row.field in BOUGHT:
-        within = _WITHIN.fullmatch(value)
-        name, days = (within[1], f" in {within[2]}") if within else (value, "")
-        condition = parse(f"{row.field} {_quoted(name)}{days}")
-        return _unless_negated(row, condition)
-    if row.field == CAMPAIGN:
-        return _unless_negated(row, parse(f"{CAMPAIGN} {_quoted(value)}"))
+    if row.field in PRODUCTS or row.field in IN_PERIOD:
+        match = _WITHIN.fullmatch(value)
+        name, days, store = match.groups() if match else (value, None, None)
+        period = f" in {days}" if days else ""
+        if row.field in IN_PERIOD:
+            return _compared(f"{row.field}{period}", row, name)
+        at_store = f" at store {_quoted(store)}" if store else ""
+        return _unless_negated(row, parse(f"{row.field} {_quoted(name)}{period}{at_store}"))
+    if row.field in NAMED:
+        return _unless_negated(row, parse(f"{row.field} {_quoted(value)}"))
+    if row.field in ENGAGED:
+        period = "" if value.lower() == EVER else f" in {value}"
+        return _unless_negated(row, parse(f"{row.field}{period}"))
+    return _compared(row.field, row, value)
+
+
+def _compared(field: str, row: Row, value: str) -> Expression:
+    """Compare a field with a value, or with one of several."""
     is_text = kind_of(row.field) in ("text", "attribute")
-    if is_text and "," in value and row.operator in ("=", "!="):
-        listed = ", ".join(_quoted(one) for one in value.split(",") if one.strip())
-        return _unless_negated(row, parse(f"{row.field} in ({listed})"))
-    is_number = re.fullmatch(r"-?\d+(\.\d+)?", value)
-    return parse(
-        f"{row.field} {row.operator} {_quoted(value) if is_text and not is_number else value}"
-    )
+
+    def printed(one: str) -> str:
+        return _quoted(one) if is_text and not _NUMBER.fullmatch(one) else one
+
+    parts = [one.strip() for one in value.split(",") if one.strip()]
+    is_list = len(parts) > 1 and (is_text or not _THOUSANDS.fullmatch(value))
+    if is_list and row.operator in ("=", "!="):
+        listed = ", ".join(map(_quoted if is_text else printed, parts))
+        return _unless_negated(row, parse(f"{field} in ({listed})"))
+    return parse(f"{field} {row.operator} {printed(value)}")
 
 
 def expression_of(rows: list[Row], *, any_of: bool = False) -> Expression:
@@ -101,18 +132,31 @@ def _row(part: Expression) -> Row | None:
     negated = isinstance(part, Not)
     inner = part.part if isinstance(part, Not) else part
     operator = "!=" if negated else "="
-    if isinstance(inner, Bought):
-        within = "" if inner.days is None else f" in {inner.days}d"
-        return Row(f"bought {inner.kind}", operator, f"{inner.name}{within}")
-    if isinstance(inner, InCampaign):
-        return Row(CAMPAIGN, operator, inner.campaign)
-    if isinstance(inner, OneOf):
-        values = [str(_plain(inner.field, value)) for value in inner.values]
-        is_plain = len(values) > 1 and not any("," in value for value in values)
-        return Row(inner.field, operator, ", ".join(values)) if is_plain else None
-    if isinstance(inner, Comparison) and not negated:
-        return Row(inner.field, inner.operator, _plain(inner.field, inner.value))
+    match inner:
+        case Bought(kind, name, days, store, action):
+            at_store = f" at store {store}" if store else ""
+            return Row(f"{action} {kind}", operator, f"{name}{within(days)}{at_store}")
+        case Engaged(action, days):
+            return Row(action, operator, EVER if days is None else f"{days}d")
+        case InCampaign(name):
+            return Row(CAMPAIGN, operator, name)
+        case InList(name):
+            return Row(LIST, operator, name)
+        case AtStore(names):
+            return _listed(STORE, operator, names, least=1)
+        case OneOf(field, values, days):
+            return _listed(field, operator, [_plain(field, value) for value in values], days)
+        case Comparison(field, comparison, value, days) if not negated:
+            return Row(field, comparison, _plain(field, value) + within(days))
     return None
+
+
+def _listed(
+    field: str, operator: str, values: Sequence[str], days: int | None = None, least: int = 2
+) -> Row | None:
+    """Return the row of several values; None if a comma is in one of them."""
+    is_plain = len(values) >= least and not any("," in value for value in values)
+    return Row(field, operator, ", ".join(values) + within(days)) if is_plain else None
 
 
 def _plain(field: str, value: str | float) -> str:

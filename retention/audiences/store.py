@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import delete, select
 
 from retention import clock
-from retention.audiences.expression import Expression
+from retention.audiences import lists
+from retention.audiences.expression import Expression, InList, conditions
 from retention.audiences.parse import parse
 from retention.db import Transaction
 from retention.db.audit import record
@@ -26,13 +27,18 @@ def check_name(name: str) -> str:
     """Return a valid name in lower case; blanks become hyphens."""
     lower = _plain(name)
     if not _NAME.fullmatch(lower) or len(lower) > MAX_NAME:
-        suggestion = re.sub(r"\W+", "-", lower).strip("-_")[:MAX_NAME] or "vips"
+        suggestion = name_of(lower) or "vips"
         text = gettext(
             "{name!r} cannot name an audience; use letters, digits and -, at most {limit} "
             "characters, such as {suggestion}."
         )
         raise BadInput(text.format(name=name, limit=MAX_NAME, suggestion=suggestion), field="name")
     return lower
+
+
+def name_of(text: str) -> str:
+    """Return the valid name that is nearest to a text; empty if it has no letter."""
+    return re.sub(r"\W+", "-", text.lower()).strip("-_")[:MAX_NAME].strip("-_")
 
 
 def _plain(name: str) -> str:
@@ -147,6 +153,8 @@ def remove(session: Transaction, name: str, by: str) -> Audience:
     """Delete an audience."""
     audience = find(session, name)
     _check_unused(session, audience.name)
+    if audience.expression == str(InList(audience.name)):
+        lists.remove(session, audience.name)
     described = {"expression": audience.expression, "exclude": audience.is_exclusion}
     session.change(delete(Audience).where(Audience.id == audience.id))
     record(session, by, "audience.delete", audience.name, clock.now(), described)
@@ -161,6 +169,13 @@ def _check_unused(session: Transaction, name: str) -> None:
     uses = [gettext("alert {name}").format(name=alert) for alert in alerts]
     message = gettext("schedule {number}")
     uses += [message.format(number=row.id) for row in rows if row.args.get("audience") == name]
+    member = InList(name)
+    message = gettext("audience {name}")
+    uses += [
+        message.format(name=other.name)
+        for other in saved(session)
+        if other.name != name and member in conditions(expression_of(other))
+    ]
     if uses:
         text = gettext("The audience {name!r} is in use: {uses}. Delete these first.")
         raise Conflict(text.format(name=name, uses=", ".join(uses)))

@@ -2,10 +2,13 @@
 
 from retention.audiences.expression import (
     And,
+    AtStore,
     Bought,
     Comparison,
+    Engaged,
     Expression,
     InCampaign,
+    InList,
     Not,
     OneOf,
     Or,
@@ -25,16 +28,21 @@ def in_words(expression: Expression) -> str:
             return gettext("{left}, and {right}").format(left=_inner(left), right=_inner(right))
         case Or(left, right):
             return gettext("{left}, or {right}").format(left=_inner(left), right=_inner(right))
-        case Bought(_, name, None):
-            return gettext("bought {name}").format(name=name)
-        case Bought(_, name, days):
-            text = gettext("bought {name} in the last {days}")
-            return text.format(name=name, days=count(days, "day"))
+        case Bought(_, name, days, store, action):
+            return _product(name, days, store, action)
+        case Engaged(action, days):
+            opened, clicked = gettext("opened an e-mail"), gettext("clicked in an e-mail")
+            return _in_period(opened if action == "opened" else clicked, days)
+        case AtStore(names):
+            return gettext("ordered at store {name}").format(name=", ".join(names))
         case InCampaign(campaign):
             return gettext("in the campaign {name}").format(name=campaign)
-        case OneOf(field, values):
+        case InList(name):
+            return gettext("in the list {name}").format(name=name)
+        case OneOf(field, values, days):
             listed = ", ".join(_value(field, value) for value in values)
-            return gettext("{field} is one of {values}").format(field=_field(field), values=listed)
+            named = _in_period(_field(field), days)
+            return gettext("{field} is one of {values}").format(field=named, values=listed)
         case Comparison():
             return _comparison(expression)
 
@@ -43,8 +51,28 @@ def _inner(part: Expression) -> str:
     return f"({in_words(part)})" if isinstance(part, Or) else in_words(part)
 
 
+def _product(name: str, days: int | None, store: str | None, action: str) -> str:
+    if action == "viewed":
+        return _in_period(gettext("looked at {name}").format(name=name), days)
+    if days is None:
+        text = gettext("bought {name}").format(name=name)
+    else:
+        text = gettext("bought {name} in the last {days}")
+        text = text.format(name=name, days=count(days, "day"))
+    return (
+        text if store is None else gettext("{what} at store {name}").format(what=text, name=store)
+    )
+
+
+def _in_period(what: str, days: int | None) -> str:
+    if days is None:
+        return what
+    return gettext("{what} in the last {days}").format(what=what, days=count(days, "day"))
+
+
 def _comparison(part: Comparison) -> str:
-    values = {"field": _field(part.field), "value": _value(part.field, part.value)}
+    named = _in_period(_field(part.field), part.days)
+    values = {"field": named, "value": _value(part.field, part.value)}
     kind = kind_of(part.field)
     if kind == "days":
         sentences = {
@@ -84,9 +112,11 @@ def _field(field: str) -> str:
         "orders": gettext("number of orders"),
         "last_order": gettext("last order"),
         "first_order": gettext("first order"),
+        "last_event": gettext("last activity"),
         "spent": gettext("total spend"),
         "consent": gettext("consent"),
         "channel": gettext("channel"),
+        "last_store": gettext("store of the newest order"),
         "country": gettext("country"),
         "city": gettext("city"),
     }.get(field, field)

@@ -287,6 +287,8 @@ PLACE_FIELDS = (
 )
 GOODS = ("category", "brand")  # columns of items; `Bought` of the audience grammar has the same
 _BOUGHT = "bought "  # before the column, in the field of an entry
+_COUNTED = "counted "  # before the field of a condition; the entry's name is a number of customers
+MAX_COUNTED = 100  # values of a field: the most in a menu of Slack
 MAX_PLACES = 20_000  # per field; a field with more values holds something else
 
 
@@ -337,11 +339,34 @@ def known_goods(lake: Lake) -> dict[str, tuple[str, str]]:
     return goods
 
 
+def counted_values(lake: Lake) -> list[tuple[str, str, int]]:
+    """Return categories that customers looked at, and stores, each with its number of customers."""
+    events, items = (lake.table(name).get_name() for name in ("events", "items"))
+    rows: list[tuple[str, str, int]] = lake.duckdb.execute(
+        f"""
+        SELECT field, value, count(DISTINCT customer_id) AS customers FROM (
+            SELECT 'viewed category' AS field, category AS value, customer_id
+            FROM "{events}" JOIN "{items}" USING (item_id) WHERE event_type IN ('view', 'cart')
+            UNION ALL
+            SELECT 'store', store, customer_id FROM "{events}" WHERE event_type = 'purchase'
+        ) WHERE length(value) <= 150 GROUP BY field, value
+        QUALIFY row_number() OVER (PARTITION BY field ORDER BY customers DESC, value)
+            <= {MAX_COUNTED}
+        ORDER BY field, customers DESC, value
+        """
+    ).fetchall()
+    return rows
+
+
 def read_places(lake: Lake) -> list[list[str]]:
     """Return the places and the goods of the lake as rows for `write`."""
     entries = [[name, *place] for name, place in known_places(lake).items()]
-    return entries + [
+    entries += [
         [name, f"{_BOUGHT}{column}", value] for name, (column, value) in known_goods(lake).items()
+    ]
+    return entries + [
+        [str(customers), f"{_COUNTED}{field}", value]
+        for field, value, customers in counted_values(lake)
     ]
 
 
@@ -357,7 +382,11 @@ def stored_places(session: Transaction) -> dict[str, tuple[str, str]] | None:
     if row is None:
         return None
     entries = row.entries
-    return {name: (field, value) for name, field, value in entries if not field.startswith(_BOUGHT)}
+    return {
+        name: (field, value)
+        for name, field, value in entries
+        if not field.startswith((_BOUGHT, _COUNTED))
+    }
 
 
 def stored_goods(session: Transaction) -> dict[str, tuple[str, str]]:
@@ -368,3 +397,13 @@ def stored_goods(session: Transaction) -> dict[str, tuple[str, str]]:
         for name, field, value in (row.entries if row else ())
         if field.startswith(_BOUGHT)
     }
+
+
+def stored_counts(session: Transaction) -> dict[str, dict[str, int]]:
+    """Return the numbers of customers as of the last import, by field and value; most first."""
+    row = session.get(PlaceList, session.settings.team_id)
+    counts: dict[str, dict[str, int]] = {}
+    for customers, field, value in row.entries if row else ():
+        if field.startswith(_COUNTED):
+            counts.setdefault(field.removeprefix(_COUNTED), {})[value] = int(customers)
+    return counts

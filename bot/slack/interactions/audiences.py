@@ -19,13 +19,22 @@ from sqlalchemy import select
 from bot.services import Services
 from bot.slack.interactions import Click, Handler, listen, once, refresh_window, submit
 from retention.audiences import store
-from retention.audiences.expression import FIELDS, TIERS, Expression
+from retention.audiences.expression import ENGAGED, FIELDS, TIERS, Expression
 from retention.audiences.parse import BadExpression, parse
 from retention.audiences.plain import understand
-from retention.audiences.rows import Row, condition_of, expression_of, rows_of
+from retention.audiences.rows import (
+    NAMED,
+    PRODUCTS,
+    Row,
+    condition_of,
+    expression_of,
+    picked,
+    rows_of,
+)
 from retention.db import Transaction
 from retention.db.tables import Job
 from retention.errors import BadInput
+from retention.lake.customer_directory import stored_counts
 from retention.risk.strategy import KINDS, WIN_BACK
 from retention.text import gettext
 from workers import action_ids, user_roles
@@ -154,13 +163,15 @@ def _render_rows(
 ) -> dict[str, Any]:
     padded = [*rows, *[Row()] * (count - len(rows))]
     with services.database.reading() as session:
-        attributes = _known_attributes(session)
+        attributes, counts = _known_attributes(session), stored_counts(session)
     fields = [*FIELDS, *(name for name in attributes if name not in FIELDS)]
-    used = [row.field for row in rows if row.field not in fields]
+    others = (*PRODUCTS, *ENGAGED, *NAMED)
+    used = [row.field for row in rows if row.field not in (*fields, *others)]
     return render.view(
         "audience/build",
-        rows=padded[:MAX_ROWS],
-        fields=[*fields, *(name for name in dict.fromkeys(used) if name and " " not in name)],
+        rows=[(row, *_menu(row, counts)) for row in padded[:MAX_ROWS]],
+        fields=[*fields, *filter(None, dict.fromkeys(used))],
+        others=others,
         operators=OPERATORS,
         tiers=TIERS[::-1],
         name=name,
@@ -171,6 +182,13 @@ def _render_rows(
         value=json.dumps({"rows": len(padded)}),
         is_full=len(padded) >= MAX_ROWS,
     )
+
+
+def _menu(row: Row, counts: dict[str, dict[str, int]]) -> tuple[dict[str, int], str, str]:
+    """Return the values to choose from for a row, the chosen one, and its period."""
+    options = counts.get(row.field, {})
+    chosen, period = picked(row)
+    return (options, chosen, period) if not chosen or chosen in options else ({}, "", "")
 
 
 def _shown(rows: Sequence[Row], any_of: bool, typed: str) -> str:
@@ -197,7 +215,7 @@ def _form(click: Click) -> dict[str, Any]:
         Row(
             click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.field") or "",
             click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.operator") or "=",
-            click.answer(_value_block(click.state, number)),
+            _value(click, number),
         )
         for number in range(json.loads(click.view["private_metadata"])["rows"])
     ]
@@ -209,6 +227,13 @@ def _form(click: Click) -> dict[str, Any]:
         "exclude": bool(click.input("exclude").get("selected_options")),
         "blocks": set(click.state),
     }
+
+
+def _value(click: Click, number: int) -> str:
+    """Return the value of a row: typed, or chosen from a menu, maybe with a period."""
+    value = click.answer(_value_block(click.state, number))
+    period = click.answer(f"period.{number}")
+    return f"{value} in {period}" if value and period else value
 
 
 def _refresh(services: Services, click: Click, more: int = 0) -> None:
@@ -269,9 +294,9 @@ def _expression(form: dict[str, Any], errors: dict[str, str]) -> Expression | No
 
 
 def _value_block(blocks: Container[str], number: int) -> str:
-    """Return the input of a row's value: a menu for the risk, else text."""
-    menu = f"tier.{number}"
-    return menu if menu in blocks else f"value.{number}"
+    """Return the input of a row's value: a menu, or else text."""
+    menus = (f"tier.{number}", f"pick.{number}")
+    return next((menu for menu in menus if menu in blocks), f"value.{number}")
 
 
 def _row_error(error: BadInput, row: Row) -> str:

@@ -167,6 +167,19 @@ class Audience(Numbered):
     __table_args__ = (UniqueConstraint("team_id", "name"),)
 
 
+class ListMember(Numbered):
+    """A customer of a list that came from a file, from when until when."""
+
+    __tablename__ = "list_members"
+
+    name: Mapped[str] = mapped_column(String(40))
+    customer_id: Mapped[str] = mapped_column(index=True)
+    added_at: Mapped[datetime]
+    removed_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "team_id", "name"),)
+
+
 class Alert(Numbered):
     """A condition that people want to hear of once it becomes true.
 

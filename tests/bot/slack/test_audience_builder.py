@@ -8,9 +8,10 @@ from sqlalchemy import select
 
 from retention.audiences import store
 from retention.db.tables import Job
+from retention.lake.customer_directory import write_places
 from tests.bot.wire import ANALYST, VIEWER, stored, words
 from tests.workers.harness import wait
-from tests.world import read
+from tests.world import change, read
 from workers import action_ids
 
 FIELD = f"{action_ids.AUDIENCE_FIELD}.field"
@@ -122,6 +123,27 @@ def test_preview_opens_the_builder_with_its_rows_and_known_attributes(
     assert blocks["join"]["element"]["initial_option"]["value"] == "any"
     assert blocks["exclude"]["element"]["initial_options"]
     assert "orders &gt; 5 or city = Berlin" in words(view["blocks"])
+
+
+def test_categories_and_stores_are_menus_with_their_numbers_of_customers(
+    workspace, database, shop, api
+):
+    counts = [["12", "counted viewed category", "Wine"], ["3", "counted store", "367"]]
+    change(database, write_places, counts)
+    expression = "viewed category Wine in 30d and store = 367"
+    workspace.run(f"audience save loyal {expression}")
+    workspace.press(action_ids.EDIT_AUDIENCE, finish(database, 3, shop.end).id)
+    blocks = blocks_of(api.wait("views.open")["view"])
+    picked = [blocks[f"pick.{number}"]["element"]["initial_option"] for number in (0, 1)]
+    assert [option["value"] for option in picked] == ["Wine", "367"]
+    assert "12" in picked[0]["text"]["text"]
+    assert blocks["period.0"]["element"]["initial_value"] == "30d"
+    values = form(("viewed category", "=", ""), ("store", "=", ""), name="other")
+    values |= {"pick.0": {"value": chosen("Wine")}, "period.0": {"value": {"value": "30d"}}}
+    values |= {"pick.1": {"value": chosen("367")}}
+    build(workspace, values)
+    jobs = wait(lambda: stored(database, Job, Job.args["name"].as_string() == "other"))
+    assert jobs[0].args["expression"] == expression
 
 
 def test_mixed_expression_is_opened_as_text(workspace, database, shop, api):

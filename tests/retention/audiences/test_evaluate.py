@@ -14,7 +14,7 @@ from retention.audiences.evaluate import mask, members
 from retention.audiences.expression import OPERATORS, TIERS, And, Comparison, Not, OneOf, Or
 from retention.audiences.parse import parse
 from retention.audiences.scores import members_at, scores_at
-from retention.db.tables import Suppression
+from retention.db.tables import ListMember, Suppression
 from retention.errors import BadInput
 from retention.lake.customer_directory import attribute_names
 from retention.registry.churn_definition import (
@@ -167,6 +167,14 @@ def test_later_rows_change_nothing_about_an_earlier_moment(people):
         "risk >= medium and value > 1",
         "consent != refused",
         "in campaign c1",
+        "store = nord",
+        "last_store = South",
+        "bought category coffee in 60d at store Nord",
+        "orders in 30d >= 1 and spent in 30d > 10",
+        "last_event > 20",
+        "viewed category coffee in 30d",
+        "opened in 30d or clicked",
+        "not in list staff",
     )
 
     def answers():
@@ -174,11 +182,17 @@ def test_later_rows_change_nothing_about_an_earlier_moment(people):
             members_at(people.lake, people.database, parse(text), as_of).customers for text in texts
         ]
 
+    earlier = tiny.purchases(as_of - timedelta(days=2), ["c0001", "c0002"], 9.0)
+    tiny.add(people, earlier.assign(item_id="i001", store="Nord"))
     before = answers()
     at, team = as_of + timedelta(hours=1), people.settings.team_id
     buyers = [*(f"c{number:04d}" for number in range(100)), "new"]
     later = tiny.purchases(at, buyers, 5_000.0)
-    tiny.add(people, later.assign(item_id="i001", quantity=1, channel="store"))
+    tiny.add(people, later.assign(item_id="i001", quantity=1, channel="store", store="Nord"))
+    for kind in ("view", "email_open", "email_click"):
+        tiny.add(people, later.assign(item_id="i001", event_type=kind, amount=None, order_id=None))
+    member = {"team_id": team, "name": "staff", "customer_id": "c0001", "added_at": at}
+    add(people.database, ListMember(**member))
     add(people.database, campaign("c1", team_id=team, state="live", sent_at=at))
     add(people.database, assignment("c1", "c0001", "control"), unsubscribed(people, "c0001", at))
     assert answers() == before
@@ -186,12 +200,40 @@ def test_later_rows_change_nothing_about_an_earlier_moment(people):
     assert any(before)
 
 
+def test_stores_views_mails_and_lists_describe_customers(people):
+    last = people.end - timedelta(days=3)
+    bought = tiny.purchases(last, ["c0001", "c0002"]).assign(item_id="i001")
+    tiny.add(people, bought.assign(store=["Nord", "Süd"]))
+    again = tiny.purchases(last + timedelta(days=1), ["c0001"]).assign(item_id="i002")
+    tiny.add(people, again.assign(store="Süd"))
+    seen = bought.assign(amount=None, order_id=None)
+    for kind, who in (("cart", "c0003"), ("email_open", "c0004"), ("email_click", "c0005")):
+        tiny.add(people, seen[:1].assign(event_type=kind, customer_id=who))
+    category = people.lake.table("items").execute().set_index("item_id").loc["i001", "category"]
+    member = {"team_id": people.settings.team_id, "name": "staff", "added_at": people.begin}
+    left = {"customer_id": "c0007", "removed_at": people.end - timedelta(days=9)}
+    add(people.database, ListMember(**member, customer_id="c0006"), ListMember(**member, **left))
+    assert found(people, "store = nord") == {"c0001"}
+    assert found(people, "store in (Nord, Süd)") == {"c0001", "c0002"}
+    assert "c0001" in found(people, "last_store = Süd")
+    at_store = f"bought category {category} in 5d at store nord"
+    assert found(people, at_store) == {"c0001"}
+    assert "c0003" in found(people, f"viewed category {category} in 5d")
+    assert found(people, "opened in 5d") == {"c0004"}
+    assert found(people, "clicked in 5d or opened in 2d") == {"c0005"}
+    assert {"c0001", "c0003", "c0004"} <= found(people, "last_event < 4d")
+    assert "c0001" in found(people, "orders in 4d >= 2 and spent in 4d >= 100")
+    assert found(people, "in list staff") == {"c0006"}
+    assert found(people, "in list staff", people.end - timedelta(days=10)) == {"c0006", "c0007"}
+
+
 def test_warnings_name_the_nearest_known_value(people):
     with people.database.reading() as session:
-        text = "city = Berlim and bought category cofee"
-        (city, category) = members(people.lake, session, parse(text), people.end).warnings
+        text = "city = Berlim and bought category cofee and not in list x"
+        (city, category, named) = members(people.lake, session, parse(text), people.end).warnings
     assert "Berlin" in city
     assert "coffee" in category
+    assert "list" in named
 
 
 def test_risk_follows_the_scores_and_unscored_customers_have_none(shop):

@@ -5,15 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retention.audiences.expression import (
+    ENGAGED,
     FIELDS,
     KEYWORDS,
     OPERATORS,
     PRODUCT_KINDS,
     TIERS,
     And,
+    AtStore,
     Bought,
     Comparison,
+    Engaged,
     InCampaign,
+    InList,
     Not,
     OneOf,
     Or,
@@ -35,6 +39,7 @@ names = (
 )
 numbers = st.decimals(-(10**6), 10**6, places=3, allow_nan=False).map(float)
 days = st.integers(0, 900)
+periods = st.none() | st.integers(1, 900)
 EQUALITY = ("=", "!=")
 
 
@@ -50,8 +55,15 @@ comparisons = st.one_of(
     st.builds(
         OneOf, st.just("city"), st.lists(texts, min_size=1, max_size=3, unique=True).map(tuple)
     ),
-    st.builds(Bought, st.sampled_from(PRODUCT_KINDS), texts, st.none() | st.integers(1, 900)),
+    st.builds(
+        Bought, st.sampled_from(PRODUCT_KINDS), texts, periods, st.none() | texts, st.just("bought")
+    ),
+    st.builds(Bought, st.sampled_from(PRODUCT_KINDS), texts, periods, st.none(), st.just("viewed")),
+    st.builds(Comparison, st.just("orders"), st.sampled_from(OPERATORS), numbers, periods),
+    st.builds(AtStore, st.lists(texts, min_size=1, max_size=3, unique=True).map(tuple)),
+    st.builds(Engaged, st.sampled_from(ENGAGED), periods),
     st.builds(InCampaign, texts),
+    st.builds(InList, texts),
 )
 expressions = st.recursive(
     comparisons,
@@ -162,3 +174,34 @@ def test_long_and_deeply_nested_expressions_are_refused():
 
 def test_attribute_names_ignore_case_but_keep_their_spelling():
     assert fields(parse("homeownership = Owner", attributes=["HomeOwnership"])) == {"HomeOwnership"}
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("store = 367 or store != Nord", "store = 367 or not store = Nord"),
+        ("not store in (Nord, 12)", "not store in (Nord, 12)"),
+        ("orders in 90 days >= 2", "orders in 90d >= 2"),
+        ("bought category Wine in 12w AT store 367", "bought category Wine in 84d at store 367"),
+        ("viewed brand Acme and not clicked in 3m", "viewed brand Acme and not clicked in 90d"),
+        ("opened or in list 2024", "opened or in list 2024"),
+        (
+            "risk in (high, medium) and orders in (1, 2)",
+            "risk in (high, medium) and orders in (1, 2)",
+        ),
+        # Attributes of these names.
+        ("opened = yes and clicked in (a, b)", "opened = yes and clicked in (a, b)"),
+    ],
+)
+def test_conditions_of_stores_periods_and_lists_print_as_they_are_read(text, printed):
+    assert str(parse(text)) == printed
+    assert parse(printed) == parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["viewed Wine", "opened in", "orders in 90d", "value in 90d > 3", "in lists x", "store > 3"],
+)
+def test_incomplete_conditions_of_stores_periods_and_lists_are_refused(text):
+    with pytest.raises(BadExpression):
+        parse(text)

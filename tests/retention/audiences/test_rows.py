@@ -20,6 +20,17 @@ TEXTS = (
     "last_order > 30d",
     'age = "35-44"',
     "age >= 20",
+    "orders in 90d >= 2",
+    "orders in (1, 2)",
+    "spent in 30d > 12.5",
+    "risk in (high, medium)",
+    "not store = Nord",
+    "store in (Nord, 367)",
+    "bought category Wine in 90d at store 367",
+    "viewed category Coffee in 30d",
+    "not clicked in 90d",
+    "opened",
+    "not in list staff",
 )
 
 

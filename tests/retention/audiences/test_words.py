@@ -22,6 +22,15 @@ from retention.audiences.words import in_words
         ("probability > 50% and consent = given", "churn risk more than 50%, and consent given"),
         ('in campaign "Spring offer"', "in the campaign Spring offer"),
         ("age != 35", "age not 35"),
+        (
+            "bought category Wine in 90d at store 367",
+            "bought Wine in the last 90 days at store 367",
+        ),
+        ("store in (Nord, 12)", "ordered at store Nord, 12"),
+        ("viewed brand Acme or opened", "looked at Acme, or opened an e-mail"),
+        ("orders in 30d >= 2", "number of orders in the last 30 days at least 2"),
+        ("not clicked in 90d", "not (clicked in an e-mail in the last 90 days)"),
+        ("in list staff", "in the list staff"),
     ],
 )
 def test_expression_in_words_has_no_operators(expression, words):
