@@ -398,7 +398,7 @@ class FilePropose(Request):
     deed = gettext("import files")
     file_id: Annotated[str, Field(pattern=r"^F[A-Z0-9]{2,30}$")]
     name: Annotated[str, Field(min_length=1, max_length=255)]
-    table: Literal["events", "customers", "items", "redemptions", "bounces"] | None = None
+    table: Literal["events", "customers", "items", "redemptions", "bounces", "lists"] | None = None
 
     @property
     def is_private(self) -> bool:

@@ -1,18 +1,23 @@
 """`audience`: save, list, show and delete named groups of customers."""
 
 from datetime import datetime
+from pathlib import Path
 
 import click
 
-from bot.commands.parameters import AS_OF, WHERE, switch
-from bot.commands.tree import SLACK, Answer, Call, group, request
+from bot.commands.parameters import AS_OF, TO_READ, WHERE, switch
+from bot.commands.tree import SLACK, TERMINAL, Answer, Call, group, request
 from retention.audiences import store
 from retention.audiences.plain import understand
 from retention.text import gettext
 from workers.customers.audience_filter import check_condition, check_exists
+from workers.data.imports import import_list
 from workers.job_requests import AudienceSave, AudienceShow
 
 COMMAND = group("audience", default="list")
+EXCLUDE = switch(
+    "--exclude", gettext("Always leave these customers out of campaigns, such as VIPs and staff.")
+)
 
 
 @COMMAND.command(
@@ -26,9 +31,7 @@ COMMAND = group("audience", default="list")
 )
 @click.argument("name")
 @click.argument("expression", nargs=-1, required=True)
-@switch(
-    "--exclude", gettext("Always leave these customers out of campaigns, such as VIPs and staff.")
-)
+@EXCLUDE
 @switch("--replace", gettext("Replace the audience of this name without asking."))
 def save(
     call: Call, name: str, expression: tuple[str, ...], exclude: bool, replace: bool
@@ -52,6 +55,26 @@ def join_words(words: tuple[str, ...]) -> str:
     if len(words) == 1:
         return words[0]
     return " ".join(f'"{word}"' if " " in word and '"' not in word else word for word in words)
+
+
+@COMMAND.command(
+    "import",
+    role="analyst",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Make an audience of the customers in a file: an id or an e-mail address on each line, or "
+        "a table with the column customer_id or email. Another file replaces the list."
+    ),
+)
+@click.argument("name")
+@click.argument("file", type=TO_READ)
+@EXCLUDE
+def import_file(call: Call, name: str, file: Path, exclude: bool) -> Answer:
+    """Import a static list as an audience."""
+    report, audience = import_list(
+        call.lake, call.database, name, file, call.user, is_exclusion=exclude
+    )
+    return Answer("audience/imported", report.as_dict() | store.summary(audience))
 
 
 @COMMAND.command("list", role="analyst", help=gettext("All audiences."))

@@ -81,6 +81,9 @@ TASKS = {
     ),
     "audience list": _task(gettext("See all audiences"), "audience", "audience list"),
     "audience show": _task(gettext("Open an audience"), "audience show lapsing"),
+    "audience import": _task(
+        gettext("Make an audience of a file"), "audience import vips vips.csv"
+    ),
     "audience delete": _task(gettext("Delete an audience"), "audience delete lapsing"),
     "cohort": _task(gettext("See how many customers come back"), "cohort", "cohort --months 6"),
     "campaign draft": _task(

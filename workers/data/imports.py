@@ -1,19 +1,34 @@
 """Import files or a query into any table: of the lake, or of the database."""
 
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy import func, select
+
 from retention import clock
+from retention.audiences import lists, store
+from retention.audiences.evaluate import members
+from retention.audiences.expression import InList
 from retention.campaigns.measurement.redemption_and_bounce_files import (
     LISTENER,
+    RowHandler,
     bounce_rows,
     import_rows,
     redemption_rows,
 )
+from retention.connect.sources.dropped_files import list_map
 from retention.db import Database
+from retention.db.tables import Audience, ListMember
+from retention.errors import Conflict
+from retention.lake.importing import mapping
 from retention.lake.importing.import_files import import_files
+from retention.lake.importing.quarantine_reasons import ReasonCode
+from retention.lake.lake import MAX_FRESH_DAYS
 from retention.lake.reading.sources import accept_any
+from retention.lake.schema import LISTS
 from retention.progress import Progress, silent
+from retention.text import gettext
 from workers.campaigns import messages
 from workers.job_requests import ImportFiles
 
@@ -59,6 +74,52 @@ def import_table(
         listener=LISTENER,
         check=check or accept_any,
     )
+
+
+def import_list(
+    lake: "Lake", database: Database, name: str, file: Path, by: str, *, is_exclusion: bool = False
+) -> tuple["ImportReport", Audience]:
+    """Replace the customers of a list by those of a file, and save the audience of its name.
+
+    Rows without a customer of the shop are quarantined.
+    """
+    name = store.check_name(name)
+    expression = InList(name)
+    with database.reading() as session:
+        other = store.replaced_by(session, name, expression, is_exclusion)
+    if other and other["expression"] != str(expression):
+        text = gettext(
+            "The audience {name!r} exists, and is no list: `{old}`. Import the file under another "
+            "name."
+        )
+        raise Conflict(text.format(name=name, old=other["expression"]))
+    kept: set[str] = set()
+    handler = RowHandler(
+        LISTS,
+        lambda session, rows: lists.add_members(session, name, rows, kept),
+        select(func.count()).where(ListMember.name == name, ListMember.removed_at.is_(None)),
+        ReasonCode.UNKNOWN_MEMBER,
+        gettext("finding the customers"),
+    )
+    section = tomllib.loads(list_map(lake, file))[LISTS.name]
+    mapped = mapping.parse_section(section, LISTS, file.name)
+    report = import_rows(lake, database, handler, [str(file)], mapped)
+    with database.transaction() as session:
+        lists.end_others(session, name, kept)
+    at = lake.as_of(None, MAX_FRESH_DAYS).at
+    with database.reading() as session:
+        counted = store.Counted(len(members(lake, session, expression, at).customers), at)
+    with database.transaction() as session:
+        audience = store.save(
+            session,
+            name,
+            expression,
+            counted=counted,
+            by=by,
+            is_exclusion=is_exclusion,
+            replaces=str(expression),
+        )
+    return report, audience
 
 
 def store_definition(lake: "Lake", database: Database) -> None:

@@ -67,7 +67,7 @@ def import_rows(
     database: Database,
     row_handler: RowHandler,
     files: list[str],
-    map_path: Path | None = None,
+    map_path: Path | mapping.Mapping | None = None,
     *,
     query: str | None = None,
     progress: Progress = silent,
@@ -80,9 +80,16 @@ def import_rows(
     if not files:
         raise BadInput(gettext("Name at least one file to import."))
     table = row_handler.table
-    mapped = mapping.read_map(map_path, table, database.settings.timezone) if map_path else None
+    mapped, map_name = None, None
+    if isinstance(map_path, Path):
+        mapped, map_name = (
+            mapping.read_map(map_path, table, database.settings.timezone),
+            str(map_path),
+        )
+    else:
+        mapped = map_path
     files = sources.expand_paths(files)
-    options = ImportOptions(query=query, map_name=str(map_path) if map_path else None)
+    options = ImportOptions(query=query, map_name=map_name)
     work = _RowImport(lake, database.settings, table, mapped, options)
     try:
         for number, file in enumerate(files):
@@ -159,7 +166,8 @@ class _RowImport(ImportJob):
         `started`: of `perf_counter`.
         """
         columns = ", ".join(self.table.names)
-        staged = f"SELECT {columns} FROM staged ORDER BY occurred_at, rowid"
+        at = "occurred_at, " if "occurred_at" in self.table.names else ""
+        staged = f"SELECT {columns} FROM staged ORDER BY {at}rowid"
         rows: list[Any] = self.con.execute(staged).fetchall() if self.staged else []
         with database.reading() as session:
             before = session.scalar(row_handler.stored) or 0

@@ -11,10 +11,10 @@ from retention.lake import formats
 from retention.lake.importing.import_files import ImportJob
 from retention.lake.importing.mapping import quoted
 from retention.lake.reading import sources as reading
-from retention.lake.schema import BOUNCES, REDEMPTIONS, TABLES, Table
+from retention.lake.schema import BOUNCES, LISTS, REDEMPTIONS, TABLES, Table
 from retention.lake.suggesting.columns import choose_columns
 from retention.lake.suggesting.map_lines import toml_string
-from retention.lake.suggesting.profiles import Profile, profile_columns
+from retention.lake.suggesting.profiles import Profile, plain, profile_columns, synonyms
 from retention.lake.suggesting.suggest import MissingColumns, propose
 from retention.number_format import count
 from retention.settings import Settings
@@ -33,6 +33,7 @@ DROPPABLE = {
     **{name: TABLES[name] for name in ("events", "customers", "items")},
     "redemptions": REDEMPTIONS,
     "bounces": BOUNCES,
+    "lists": LISTS,
 }
 
 
@@ -76,6 +77,8 @@ def recognise(lake: "Lake", path: Path) -> str:
             return "bounces"
         if len(names) <= MAX_CODE_COLUMNS and any(_CODE.fullmatch(name) for name in names):
             return "redemptions"
+        if len(names) == 1 or len(_list_columns(names)) == len(names):
+            return "lists"
         profiles = profile_columns(con, source)
         events, customers, items = (
             choose_columns(con, source.relation, profiles, TABLES[name])
@@ -96,6 +99,8 @@ def _map(lake: "Lake", path: Path, table: Table) -> tuple[str | None, str | None
         if proposal.format_name:
             return None, proposal.format_name, ()
         return proposal.text, None, tuple(doubt.text for doubt in proposal.doubts)
+    if table is LISTS:
+        return list_map(lake, path), None, ()
     with reading.open_source(lake.duckdb, str(path), None, None) as source:
         profiles = profile_columns(lake.duckdb, source)
         names = _few_columns(profiles, table)
@@ -109,6 +114,27 @@ def _map(lake: "Lake", path: Path, table: Table) -> tuple[str | None, str | None
             raise MissingColumns(text, missing, [*source.columns])
     lines = [f"[{table.name}]", *(f"{key} = {toml_string(name)}" for key, name in names.items())]
     return "\n".join(lines) + "\n", None, ()
+
+
+def list_map(lake: "Lake", path: Path) -> str:
+    """Return the map of a list: customer_id, email, or one of them on each line."""
+    with reading.open_source(lake.duckdb, str(path), None, None) as source:
+        names, has_lines = [*source.columns], "header" in source.detected
+    columns = _list_columns(names)
+    if not columns and len(names) > 1:
+        text = gettext("{name} has the columns {columns}; call one of them customer_id or email.")
+        text = text.format(name=path.name, columns=", ".join(names))
+        raise MissingColumns(text, ["customer_id"], names)
+    lines = [] if columns or not has_lines else ["header = false"]
+    columns = columns or {"customer_id": "column1" if has_lines else names[0]}
+    lines += [f"{target} = {toml_string(name)}" for target, name in columns.items()]
+    return "\n".join([f"[{LISTS.name}]", *lines, ""])
+
+
+def _list_columns(names: list[str]) -> dict[str, str]:
+    words = synonyms()["customers"]
+    found = ((target, name) for target in LISTS.names for name in names)
+    return {target: name for target, name in found if plain(name) in words[target]}
 
 
 def _few_columns(profiles: list[Profile], table: Table) -> dict[str, str]:

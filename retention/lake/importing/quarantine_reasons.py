@@ -24,6 +24,7 @@ class ReasonCode(StrEnum):
     IMPOSSIBLE_DATE = "impossible_date"
     UNKNOWN_COUPON = "unknown_coupon"
     UNKNOWN_RECIPIENT = "unknown_recipient"
+    UNKNOWN_MEMBER = "unknown_member"
     BROKEN_LINE = "broken_line"
     PLACEHOLDER_CUSTOMER = "placeholder_customer"
     TEST_ORDER = "test_order"
@@ -106,6 +107,7 @@ _SENTENCES: dict[ReasonCode, Callable[[], str]] = {
     ReasonCode.UNKNOWN_RECIPIENT: lambda: gettext(
         "nobody to whom a copy of ours had gone in the two weeks before"
     ),
+    ReasonCode.UNKNOWN_MEMBER: lambda: gettext("no customer has this id or address"),
     ReasonCode.BROKEN_LINE: lambda: gettext("the line is broken: {fault}"),
     ReasonCode.PLACEHOLDER_CUSTOMER: lambda: gettext(
         "customer_id stands for everybody who has none"
@@ -165,6 +167,9 @@ _REMEDIES: dict[ReasonCode, Callable[[], str]] = {
     ),
     ReasonCode.UNKNOWN_RECIPIENT: lambda: gettext(
         "mend the source or the map, then `retention data release`"
+    ),
+    ReasonCode.UNKNOWN_MEMBER: lambda: gettext(
+        "correct it in the file, or import the customer first, and import the list again"
     ),
     ReasonCode.BROKEN_LINE: lambda: gettext(
         "mend the line in the file (a quote or a delimiter too many) and import the file again"

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from retention.audiences import store
 from retention.audiences.parse import parse
-from retention.db.tables import Assignment, Audience, Audit, Cohort, Job, Outbox
+from retention.db.tables import Assignment, Audience, Audit, Cohort, Job, ListMember, Outbox
 from retention.lake import customer_directory
 from tests.bot.slack.test_slash import until
 from tests.bot.wire import ANALYST, LEAD, VIEWER, words
@@ -68,6 +68,25 @@ def test_saved_audience_is_counted_shown_listed_used_and_deleted(home, cli):
     assert cli.json("audience list")["audiences"] == []
     query = select(Audit.action).where(Audit.subject == "berliners").order_by(Audit.id)
     assert scalars(home.database, query) == ["audience.save", "audience.delete"]
+
+
+def test_list_of_a_file_is_an_audience_until_it_is_deleted(home, cli, tmp_path):
+    file = tmp_path / "staff.txt"
+    file.write_text("c0001\nc0002\nnobody\nc0001\n")
+    first = cli.json(f"audience import Staff {file} --exclude")
+    counts = ("customers", "rows_read", "rows_accepted", "rows_duplicate", "rows_quarantined")
+    assert [first[name] for name in counts] == [2, 4, 2, 1, 1]
+    assert first["quarantine"] == {"unknown_member": 1}
+    assert (first["expression"], first["exclude"]) == ("in list staff", True)
+    table = tmp_path / "staff.csv"
+    table.write_text("Name,Customer ID\nAnn,c0002\nBob,c0003\n")
+    second = cli.json(f"audience import staff {table} --exclude")
+    assert [second[name] for name in counts] == [2, 2, 1, 1, 0]
+    assert cli.json("audience save twice 'in list staff and orders > 0'")["warnings"] == []
+    assert "twice" in cli.error("audience delete staff")
+    cli.json("audience delete twice")
+    cli.json("audience delete staff")
+    assert scalars(home.database, select(ListMember.id)) == []
 
 
 def test_sweep_and_cohort_report_of_an_audience_count_its_customers_only(home, cli):

@@ -77,7 +77,8 @@ def without_codes(lake, settings):
 
 
 def test_earlier_sentences_cover_every_code():
-    assert {code for code, _ in EARLIER.values()} == set(ReasonCode)
+    new = {ReasonCode.UNKNOWN_MEMBER}  # of no earlier version
+    assert {code for code, _ in EARLIER.values()} == set(ReasonCode) - new
 
 
 @pytest.mark.parametrize("sentence", EARLIER)

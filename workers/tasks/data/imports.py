@@ -1,10 +1,12 @@
 """Import files at the time of a schedule, files dropped into Slack, and the demo's days."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
+from retention.audiences import store as audiences
 from retention.connect.sources.dropped_files import DROPPABLE, propose_file
 from retention.db.tables import Job
 from retention.demo.journey import feed, prepare
@@ -13,7 +15,7 @@ from retention.lake import Lake
 from retention.paths import create_private_folder
 from retention.text import gettext
 from workers.data import slack_files
-from workers.data.imports import import_table, store_definition
+from workers.data.imports import import_list, import_table, store_definition
 from workers.delivery import slack_client
 from workers.job_requests import DemoFeed, FileImport, FilePropose, ImportFiles
 from workers.tasks.interface import Context, Outcome, Post
@@ -31,26 +33,38 @@ def run_file_import(request: FileImport, context: Context) -> Outcome:
     lake = Lake.open(settings)
     web = slack_client.client(database)
     path = slack_files.fetch(web, settings, stored["file_id"], stored["name"])
+    audience = None
     try:
-        map_path = None
-        if stored["map_text"] is not None:
-            # The release of quarantined rows reads the map again.
-            folder = create_private_folder(settings.home / "sources" / "dropped")
-            map_path = folder / f"{stored['file_id']}.toml"
-            map_path.write_text(stored["map_text"], encoding="utf-8")
-        dropped = ImportFiles(
-            table=stored["table"],
-            files=(str(path),),
-            map_path=map_path and str(map_path),
-            format_name=stored["format_name"],
-        )
-        report = import_table(lake, database, dropped, progress=context.progress)
+        if stored["table"] == "lists":
+            name = audiences.name_of(Path(stored["name"]).stem) or "list"
+            report, saved = import_list(lake, database, name, path, context.requested_by)
+            audience = audiences.summary(saved)
+        else:
+            report = import_table(
+                lake, database, _dropped(context, stored, path), progress=context.progress
+            )
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)
     if stored["table"] == "events":
         store_definition(lake, database)
-    data = {"name": stored["name"], "report": report.as_dict()}
+    data = {"name": stored["name"], "report": report.as_dict(), "audience": audience}
     return Outcome(data, (Post("source/file_imported", data),))
+
+
+def _dropped(context: Context, stored: dict[str, Any], path: Path) -> ImportFiles:
+    """Return the import of a proposed file, with its map in a file of its own."""
+    map_path = None
+    if stored["map_text"] is not None:
+        # The release of quarantined rows reads the map again.
+        folder = create_private_folder(context.settings.home / "sources" / "dropped")
+        map_path = folder / f"{stored['file_id']}.toml"
+        map_path.write_text(stored["map_text"], encoding="utf-8")
+    return ImportFiles(
+        table=stored["table"],
+        files=(str(path),),
+        map_path=map_path and str(map_path),
+        format_name=stored["format_name"],
+    )
 
 
 def run_file_propose(request: FilePropose, context: Context) -> Outcome:
