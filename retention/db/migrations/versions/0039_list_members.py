@@ -7,7 +7,7 @@ import retention.db.tables
 from retention.db.migrations.columns import row_id
 
 revision = "0039_list_members"
-down_revision = "0037_profile_deletions"
+down_revision = "0040_policy_and_titles"
 branch_labels = None
 depends_on = None
 
