@@ -3,8 +3,6 @@
 An unsubscribed customer has one row per channel. Selection and sending both read it.
 """
 
-import hmac
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -17,7 +15,7 @@ from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import Send, Suppression
 from retention.errors import BadInput
-from retention.keys import Keys, keyed_hash
+from retention.keys import Keys, read_numbers, sign_numbers
 from retention.outreach.adapter import (
     CONSENT_COLUMN,
     EMAIL,
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retention.lake import Lake
-
-_TOKEN = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9a-f]{32})")
 
 
 def unsubscribe(session: Transaction, send_id: int, now: datetime) -> bool:
@@ -176,25 +172,14 @@ def require_consent(
 
 
 def unsubscribe_token(keys: Keys, send_id: int) -> str:
-    """Return the unsubscribe token of a send.
-
-    It contains key id, send id and signature. It never expires.
-    """
-    return f"{keys.current_id}-{send_id}-{_signature(keys.current, send_id)}"
+    """Return the unsubscribe token of a send. It never expires."""
+    return sign_numbers(keys, "unsubscribe", send_id)
 
 
 def read_unsubscribe_token(keys: Keys, token: str) -> int | None:
     """Return the send id of a token; None if the signature is invalid."""
-    match = _TOKEN.fullmatch(token)
-    key = keys.by_id(match[1]) if match else None
-    if match is None or key is None:
-        return None
-    send_id = int(match[2])
-    return send_id if hmac.compare_digest(_signature(key, send_id), match[3]) else None
-
-
-def _signature(key: bytes, send_id: int) -> str:
-    return keyed_hash(key, "unsubscribe", str(send_id)).hex()[:32]
+    numbers = read_numbers(keys, "unsubscribe", token)
+    return numbers[0] if numbers and len(numbers) == 1 else None
 
 
 def public_url(settings: Settings) -> str:
