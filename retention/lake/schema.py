@@ -162,6 +162,12 @@ CUSTOMERS = Table(
         _column("sms_consent", "flag", "may get SMS; missing = excluded", is_later=True),
         _column("whatsapp_consent", "flag", "may get WhatsApp; missing = excluded", is_later=True),
         _column(
+            "tracking_consent",
+            "flag",
+            "their opens and clicks may be stored; missing = not stored",
+            is_later=True,
+        ),
+        _column(
             "attributes", "json", 'anything else; {"assumed": [fields]} names what was made up'
         ),
     ),

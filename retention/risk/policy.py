@@ -201,6 +201,16 @@ class Kinds(_Strict):
         return filled
 
 
+Tracking = Literal["off", "consent", "all"]
+
+
+class TrackingRules(_Strict):
+    """Of whom opens and clicks are stored: nobody, those who agreed, or all who did not refuse."""
+
+    opens: Tracking = "consent"
+    clicks: Tracking = "consent"
+
+
 class Policy(_Strict):
     """A whole policy file."""
 
@@ -209,6 +219,7 @@ class Policy(_Strict):
     values: Values = Values()
     offer: OfferDefaults = OfferDefaults()
     campaign: CampaignRules = CampaignRules()
+    tracking: TrackingRules = TrackingRules()
     second_approver: SecondApprover = SecondApprover()
     identity: IdentityRules = IdentityRules()
     recommend: RecommendRules = RecommendRules()

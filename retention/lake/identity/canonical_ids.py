@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from retention.lake.lake import Lake
 
 Identity = datetime | Literal["now", "stored"]
-CONSENTS = ("marketing_consent", "sms_consent", "whatsapp_consent")
+CONSENTS = ("marketing_consent", "sms_consent", "whatsapp_consent", "tracking_consent")
 CUSTOMER_TABLES = ("events", "customers", "treatments")
 _UNREAD = ("probability", "evidence", "decided_by")
 _COLUMNS = [name for name in LINKS.names if name not in _UNREAD]
