@@ -24,7 +24,7 @@ from retention.lake.importing import quarantine
 from retention.lake.importing.mapping import literal, quoted
 from retention.lake.schema import EVENTS, TABLES
 from retention.lake.storage import delta_store
-from retention.privacy.erased import ErasedCustomers
+from retention.privacy.erased import ERASED_PREFIX, ErasedCustomers
 from retention.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ _ONLY_PERSONAL = (
 _TABLES_WITH_CUSTOMERS = (
     tables.Assignment,
     tables.Send,
+    tables.MessageEvent,
     tables.Impression,
     tables.Coupon,
     tables.Redemption,
@@ -59,18 +60,11 @@ _TABLES_WITH_CUSTOMERS = (
 )
 _EXPORTED = (
     *(tables.Assignment, tables.CallEntry, tables.Coupon, tables.Feedback, tables.Impression),
-    *(
-        tables.ListMember,
-        tables.Note,
-        tables.Pause,
-        tables.Redemption,
-        tables.Send,
-        tables.Suppression,
-    ),
+    *(tables.ListMember, tables.MessageEvent, tables.Note, tables.Pause, tables.Redemption),
+    *(tables.Send, tables.Suppression),
 )
 # Internal values that say nothing about the customer.
 _LEFT_OUT = {"team_id", "id", "post_key"}
-ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
 _DIGITS = 7  # of the shortest telephone number that identifies a customer
 
 
@@ -210,7 +204,8 @@ def erase_from_sql(session: Transaction, ids: Sequence[str]) -> dict[str, int]:
         # A call counts in its campaign's result; what was said in it does not stay.
         calls = update(CallEntry).where(CallEntry.customer_id == customer_id)
         session.change(calls.values(note=""))
-        for table in (Assignment, Send, Impression, CallEntry, Coupon, tables.Redemption):
+        own_calls_and_codes = (Impression, CallEntry, Coupon, tables.Redemption)
+        for table in (Assignment, Send, tables.MessageEvent, *own_calls_and_codes):
             renamed = update(table).where(table.customer_id == customer_id)
             if table in (Coupon, tables.Redemption):
                 renamed = renamed.values(order_id=None)

@@ -38,6 +38,9 @@ class Effect:
     redeem_extra: float = 0.8  # share of extra visits with the coupon
     redeem_real: float = 0.15  # use the coupon in a visit that happens anyway
     days: float = 21.0  # latest day of the extra visit
+    opens: float = 0.45  # share of tracked e-mails that people open
+    clicks: float = 0.3  # share of opened e-mails with a click
+    preloads: float = 0.2  # share of tracked e-mails whose pictures a mail program loads ahead
 
 
 EFFECT = Effect()

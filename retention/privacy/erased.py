@@ -16,6 +16,8 @@ from retention.db.tables import Erasure
 from retention.keys import keyed_hash
 from retention.settings import Settings
 
+ERASED_PREFIX = "erased-"  # prefix of the random name of an erased customer
+
 
 @dataclass(frozen=True, slots=True)
 class ErasedCustomers:

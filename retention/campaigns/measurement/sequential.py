@@ -55,6 +55,7 @@ class InterimResult:
     effects: dict[str, RunningEffect]
     sample_ratio: SampleRatio
     redeemed: int
+    ordered: int = 0  # customers with the offer
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -143,7 +144,8 @@ def interim_result(
                 daily, before, treated, window_days=days, tau=tau, contact_cost=once
             )
     ratio = sample_ratio(*sizes, planned_share)
-    return InterimResult(day, days, effects, ratio, outcomes.redeemed)
+    ordered = int(table.loc[treated, "buyers"].sum())
+    return InterimResult(day, days, effects, ratio, outcomes.redeemed, ordered)
 
 
 def daily_matrix(rows: "pd.DataFrame", name: str, customers: "pd.Series", days: int) -> np.ndarray:

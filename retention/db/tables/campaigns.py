@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
@@ -241,11 +241,52 @@ class Send(Numbered):
     error_code: Mapped[str | None] = mapped_column(String(32))  # retention.outreach.adapter
     queued_at: Mapped[datetime] = mapped_column(default=clock.now)
     sent_at: Mapped[datetime | None]
+    tracks_opens: Mapped[bool] = mapped_column(server_default=false())
+    tracks_clicks: Mapped[bool] = mapped_column(server_default=false())
 
     __table_args__ = (
         UniqueConstraint("campaign_id", "customer_id"),
         Index(None, "campaign_id", "state", "id"),
         Index(None, "customer_id"),
+    )
+
+
+class CampaignLink(Base):
+    """A page that e-mails of a campaign link to. ``url`` may have ``{code}`` for the own code.
+
+    ``number`` is a hash of the URL, so processes agree on it without asking each other.
+    """
+
+    __tablename__ = "campaign_links"
+
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    url: Mapped[str] = mapped_column(Text)
+
+
+class MessageEvent(Numbered):
+    """The first open or click of an e-mail, by a person or a machine; repeats only count.
+
+    ``link`` is 0 for an open, and for a click on an unknown link. ``at`` is business time.
+    """
+
+    __tablename__ = "message_events"
+
+    send_id: Mapped[int] = mapped_column(ForeignKey("sends.id"))
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    customer_id: Mapped[str]
+    kind: Mapped[str] = mapped_column(String(8))  # open | click
+    link: Mapped[int] = mapped_column(BigInteger, default=0)
+    is_machine: Mapped[bool] = mapped_column(default=False)
+    reason: Mapped[str] = mapped_column(String(16), default="")  # retention.outreach.machines
+    at: Mapped[datetime]
+    times: Mapped[int] = mapped_column(default=1)
+
+    __table_args__ = (
+        UniqueConstraint("send_id", "kind", "link", "is_machine"),
+        Index(None, "campaign_id"),
+        Index(None, "customer_id"),
+        Index(None, "team_id", "kind", "at"),
     )
 
 

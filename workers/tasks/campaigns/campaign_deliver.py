@@ -17,7 +17,7 @@ from retention.connect.platforms.mail import open_channel
 from retention.db import Transaction
 from retention.errors import BadInput
 from retention.lake import Lake
-from retention.outreach import sends
+from retention.outreach import sends, tracking
 from retention.outreach.adapter import Contact, is_text
 from retention.outreach.consent import customers_without_consent
 from retention.outreach.contacts import (
@@ -77,9 +77,11 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
         repeated: set[str] = set()
         if is_text(channel) and queued:
             repeated = repeated_in_campaign(lake, session, policy, campaign_id)
+    tracked = tracking.consenting(lake, policy, () if is_text(channel) else ids)
     with database.transaction() as session:
         sends.cancel_sends_to(session, campaign_id, repeated - unsubscribed, "same_number")
         sends.cancel_sends_to(session, campaign_id, unsubscribed, "no_consent")
+        tracking.mark_tracked(session, campaign_id, tracked)
     contact_of = find_contacts(lake, ids)
     if is_text(channel):
         contact_of = with_numbers(contact_of, policy)
@@ -96,7 +98,7 @@ def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     mailing = Mailing(
         adapter,
         {customer: contact_of.get(customer, Contact()) for customer in ids},
-        message_composer(settings, body, shown, products),
+        tracking.tracked_composer(database, message_composer(settings, body, shown, products)),
         allowed_at,
         settings.send_rate,
     )

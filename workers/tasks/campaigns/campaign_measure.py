@@ -19,11 +19,11 @@ from retention.campaigns.measurement.late_orders import count_orders, missing_da
 from retention.campaigns.measurement.outcomes import METRICS, SEGMENTS, collect_outcomes, leak_check
 from retention.db import Transaction
 from retention.demo import EFFECT
-from retention.erasure import ERASED_PREFIX
 from retention.errors import Conflict
 from retention.lake import Lake
 from retention.lake.coverage import newest_order
-from retention.outreach import calls, send_summary
+from retention.outreach import calls, send_summary, tracking
+from retention.privacy.erased import ERASED_PREFIX
 from retention.text import gettext
 from workers.campaigns import messages
 from workers.campaigns.follow_ups import find_follow_up
@@ -90,7 +90,15 @@ def _limits(lake: "Lake", session: Transaction, campaign: Any, counted: Any) -> 
         "erased": {arm: int(number) for arm, number in erased.items()},
         "orders_here": count_orders(counted),
         "leaks": leak_check(lake, session, campaign),
+        "reach": _reach(session, campaign, people),
     }
+
+
+def _reach(session: Transaction, campaign: Any, people: Any) -> dict[str, int] | None:
+    """Count opened and clicked e-mails, and the customers with the offer who ordered."""
+    reach = tracking.reach(session, campaign.id)
+    ordered = int(people.loc[people["arm"] == "treatment", "buyers"].sum())
+    return reach and {**reach, "ordered": ordered}
 
 
 def _calls(session: Transaction, campaign: Any, people: Any) -> dict[str, Any]:
@@ -162,7 +170,9 @@ def run_campaign_look(request: CampaignLook, context: Context) -> Outcome:
             raise Conflict(text.format(name=campaign.name, state=campaign.state))
         context.progress(0, 1, gettext("comparing both groups so far"))
         result, late = interim(lake, session, campaign, now)
+        reach = tracking.reach(session, campaign.id)
     body, figures = Body.of(campaign), result.as_dict()
+    figures["reach"] = reach and {**reach, "ordered": result.ordered}
     shown = {
         "campaign": campaign_data(campaign, settings),
         "simulated": settings.demo,
