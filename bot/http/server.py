@@ -44,6 +44,7 @@ SLACK_THREADS = 32  # concurrent commands share one commit (`bot.group_commit`)
 PUBLIC_THREADS = 4  # unsubscribe pages, redemptions, installation
 EVENT_THREADS = 4  # concurrent batches share one commit
 HOOK_THREADS = 4  # concurrent deliveries share one commit
+TRACKING_THREADS = 8  # opens and clicks share commits
 MAX_WAITING_LARGE = 16  # live events and webhooks, whose bodies are large
 MAX_WAITING = 200  # requests that wait for a thread of one pool
 MAX_BUFFERED_BYTES = 64_000_000  # bodies of all connections, until they are answered
@@ -124,10 +125,12 @@ class Gateway:
         self._routes = site.operator_routes if operator else site.routes
         self._public = _Pool("public", PUBLIC_THREADS, MAX_WAITING)
         events = _Pool("events", EVENT_THREADS, MAX_WAITING_LARGE)
+        tracking = _Pool("tracking", TRACKING_THREADS, MAX_WAITING)
         self._pools = {
             web.SLACK: _Pool("slack", SLACK_THREADS, MAX_WAITING),
             web.shop_webhooks.PATH: _Pool("hooks", HOOK_THREADS, MAX_WAITING_LARGE),
             **dict.fromkeys(web.event_api.PATHS, events),
+            **dict.fromkeys((web.tracking_api.CLICK, web.tracking_api.OPEN), tracking),
         }
         self._probe = _Probe(site)
         self._buffered = self._buffered_hooks = 0

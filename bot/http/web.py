@@ -26,6 +26,7 @@ from bot.http import (
     redemption_api,
     requests,
     shop_webhooks,
+    tracking_api,
 )
 from bot.http.rate_limit import TokenBuckets
 from bot.http.requests import Reply, Request, error_reply, json_reply, noted
@@ -83,6 +84,7 @@ class Site:
         self.event_api = event_api.EventApi(self.database)
         self.read_api = read_api.ReadApi(self.database)
         self.shop_webhooks = shop_webhooks.ShopWebhooks(self.database)
+        self.tracking_api = tracking_api.TrackingApi(self.database, self._page)
         self.installs = TokenBuckets(INSTALLS_PER_MINUTE, 60)
         threading.Thread(
             target=_reach_queue, args=(settings,), name="reach queue", daemon=True
@@ -94,6 +96,8 @@ class Site:
             ("GET", READY): Route(self.ready),
             ("GET", UNSUBSCRIBE): Route(self.unsubscribe_page),
             ("POST", UNSUBSCRIBE): Route(self.unsubscribe, 10_000),
+            ("GET", tracking_api.CLICK): Route(self.tracking_api.click),
+            ("GET", tracking_api.OPEN): Route(self.tracking_api.open),
             ("POST", redemption_api.PATH): Route(
                 self.redemption_api.handle, redemption_api.MAX_BODY_BYTES
             ),
@@ -262,10 +266,11 @@ def _not_signed() -> Reply:
 def route_of(path: str) -> str:
     """Return the route of a path.
 
-    The secret token of an unsubscribe link is removed, the name of a webhook's connection, and
-    what the read API is asked for.
+    The secret token of an e-mail's link is removed, the name of a webhook's connection, and what
+    the read API is asked for.
     """
-    for prefix in (UNSUBSCRIBE, shop_webhooks.PATH, *read_api.PREFIXES):
+    signed = UNSUBSCRIBE, tracking_api.CLICK, tracking_api.OPEN
+    for prefix in (*signed, shop_webhooks.PATH, *read_api.PREFIXES):
         if path.startswith(prefix):
             return prefix
     return path

@@ -1,0 +1,110 @@
+"""Test the links and the pixel of e-mails over HTTP."""
+
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import select
+
+from bot.http.web import Site
+from retention.db.insert import insert_once
+from retention.db.tables import CampaignLink, MessageEvent
+from retention.keys import sign_numbers
+from retention.outreach import tracking
+from tests.bot.http.test_server import ask
+from tests.retention.outreach import live_campaigns
+from tests.retention.outreach.test_machines import IPHONE
+from tests.world import change, rows
+
+PAGE = "https://shop.example/tee?größe=1"
+LINK = tracking.link_number(PAGE)
+PERSON = {"User-Agent": IPHONE}
+
+
+@pytest.fixture
+def site(settings, database) -> Site:
+    live_campaigns.start_campaign(database, settings, 10)
+    page = {"campaign_id": "c1", "number": LINK, "url": PAGE, "team_id": settings.team_id}
+    change(database, insert_once, CampaignLink, **page)
+    return Site(settings, database)
+
+
+@pytest.fixture
+def click(site) -> str:
+    return f"/c/{sign_numbers(site.settings.keys, 'click', 1, LINK)}"
+
+
+@pytest.fixture
+def pixel(site) -> str:
+    return f"/o/{sign_numbers(site.settings.keys, 'open', 1)}"
+
+
+def _stored(site) -> list[tuple]:
+    event = MessageEvent
+    columns = select(event.kind, event.link, event.times).order_by(event.id)
+    return rows(site.database, columns)
+
+
+def _break(site) -> None:
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE message_events RENAME TO gone")
+
+
+def test_click_is_stored_and_opens_the_page(site, click):
+    for _ in range(2):
+        status, headers, _ = ask(site, "GET", click, headers=PERSON)
+        assert (status, headers["Location"]) == (302, quote(PAGE, safe=":/?="))
+    assert headers["Cache-Control"] == "no-store"
+    assert _stored(site) == [("click", LINK, 2)]
+
+
+def test_pixel_is_stored_and_never_cached(site, pixel):
+    status, headers, body = ask(site, "GET", pixel, headers=PERSON)
+    assert (status, headers["Content-Type"], body[:6]) == (200, "image/gif", b"GIF89a")
+    assert headers["Cache-Control"] == "no-store"
+    assert _stored(site) == [("open", 0, 1)]
+
+
+def test_check_of_a_link_does_not_count(site, click, pixel):
+    assert ask(site, "HEAD", click, headers=PERSON)[0] == 302
+    assert ask(site, "HEAD", pixel, headers=PERSON)[0] == 200
+    assert _stored(site) == []
+
+
+def test_flood_opens_its_page_and_stops_counting(site, click):
+    answers = {ask(site, "GET", click, headers=PERSON)[0] for _ in range(40)}
+    ((_, _, times),) = _stored(site)
+    assert (answers, times < 30) == ({302}, True)
+
+
+def test_foreign_token_opens_nothing(site, click, pixel):
+    keys = site.settings.keys
+    foreign = [
+        click[:-1] + ("0" if click[-1] != "0" else "1"),
+        f"/c/{sign_numbers(keys, 'click', 1, 5)}",  # no page of the campaign
+        f"/c/{sign_numbers(keys, 'click', 999, LINK)}",
+        f"/c/{sign_numbers(keys, 'open', 1)}",
+        f"/o/{sign_numbers(keys, 'click', 1, LINK)}",
+        f"{click}?to=https://evil.example".replace("/c/", "/c/x"),
+        "/c/https://evil.example",
+    ]
+    assert {ask(site, "GET", path, headers=PERSON)[0] for path in foreign} == {404}
+    assert _stored(site) == []
+
+
+def test_known_page_opens_without_database(site, click, pixel):
+    _break(site)
+    status, headers, _ = ask(site, "GET", click, headers=PERSON)
+    assert (status, headers["Location"]) == (302, quote(PAGE, safe=":/?="))
+    with site.database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE campaign_links RENAME TO pages")
+    assert ask(site, "GET", click, headers=PERSON)[0] == 302
+    assert ask(site, "GET", pixel, headers=PERSON)[0] == 200
+    assert ask(Site(site.settings, site.database), "GET", click, headers=PERSON)[0] == 503
+
+
+def test_metrics_contain_no_token_of_an_email(site, click, pixel):
+    for path in (click, pixel):
+        ask(site, "GET", path, headers=PERSON)
+    page = ask(site, "GET", "/metrics")[2]
+    assert b'"/c/"' in page
+    assert click.encode() not in page
