@@ -14,7 +14,7 @@ from retention.campaigns.measurement.redemption_and_bounce_files import LISTENER
 from retention.db import Database
 from retention.db.tables import BusinessClock
 from retention.demo import EFFECT, START, Effect, extracts
-from retention.demo.response import mark_redeemed, respond
+from retention.demo.response import mark_redeemed, open_emails, respond
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing.import_files import import_files
@@ -106,6 +106,7 @@ def feed(
         progress(3, 5, gettext("bringing in purchases"))
         events = _import(lake, database, "events", [week, *answers.files])
         mark_redeemed(database, answers)
+        open_emails(database, until, effect)
     progress(5, 5, gettext("done"))
     added = {"customers": customers, "events": events}
     return {"until": until.isoformat(), **added, "simulated": answers.as_dict()}

@@ -17,12 +17,13 @@ from sqlalchemy import select
 
 from retention.db import Database, Transaction
 from retention.db.insert import among
-from retention.db.tables import Assignment, Campaign, Coupon
+from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.demo import EFFECT, SHOP_ORDER, Effect
 from retention.keys import keyed_hash
 from retention.lake import Lake
 from retention.lake.importing.mapping import literal
 from retention.lake.lake import naive
+from retention.outreach import tracking
 
 SOURCE = "simulated"
 
@@ -116,15 +117,33 @@ def _responses(session: Transaction, until: datetime, effect: Effect) -> Iterato
         }
 
 
-def _draws(key: bytes, campaign_id: str, customer_id: str) -> tuple[float, ...]:
+def _draws(
+    key: bytes, campaign_id: str, customer_id: str, what: str = "answer to"
+) -> tuple[float, ...]:
     """Return four fixed numbers in [0, 1).
 
-    They depend on the key, the campaign and the customer.
+    They depend on the key, the campaign, the customer and what is drawn.
     """
-    digest = keyed_hash(key, f"answer to {campaign_id}", customer_id)
+    digest = keyed_hash(key, f"{what} {campaign_id}", customer_id)
     return tuple(
         int.from_bytes(digest[start : start + 8], "big") / 2**64 for start in (0, 8, 16, 24)
     )
+
+
+def open_emails(database: Database, until: datetime, effect: Effect = EFFECT) -> None:
+    """Store the simulated opens and clicks before ``until``; those that are stored stay."""
+    with database.transaction() as session:
+        for send in session.scalars(session.own(Send, state="sent").where(Send.tracks_opens)):
+            assert send.sent_at is not None  # it was sent
+            whose = send.campaign_id, send.customer_id
+            draw = _draws(session.settings.key, *whose, what="opens of")
+            opened = send.sent_at + timedelta(minutes=20) + draw[1] * timedelta(days=3)
+            if draw[0] < effect.opens and opened < until:
+                tracking.store_event(session, send, "open", opened)
+                if draw[2] < effect.clicks and send.tracks_clicks:
+                    tracking.store_event(session, send, "click", opened)
+            if draw[3] < effect.preloads:
+                tracking.store_event(session, send, "open", send.sent_at, reason="mail_privacy")
 
 
 def _write(
