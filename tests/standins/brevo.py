@@ -18,6 +18,7 @@ CODES = {
     "unsubscribed": "unsubscribedViaEmail",
     "complained": "contactFlaggedAsSpam",
 }
+REACTIONS = {"opened": "opened", "preloaded": "loadedByProxy", "clicked": "clicks"}
 MOST = {"blockedContacts": 100, "contacts": 1_000, "lists": 50, "folders": 50, "members": 500}
 TYPES: dict[str, Any] = {"text": str, "float": (int, float), "date": str}
 EVERYONE = "Retention customers"  # the desk's own list
@@ -33,6 +34,7 @@ class Brevo(MailPlatform):
         self.folders: dict[int, str] = {1: "Your first folder"}
         self.lists: dict[int, tuple[str, set[int]]] = {}  # id → name and ids of contacts
         self.blocked: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []  # of transactional e-mails
         self.page_size = 2  # a page never has more than this
         self._numbers = count(1)
 
@@ -69,6 +71,10 @@ class Brevo(MailPlatform):
                 "blockedAt": at.isoformat(),
             }
             self.blocked.append(row)
+        if what in REACTIONS:
+            email = self._contact(customer)["email"]
+            event = {"event": REACTIONS[what], "email": email, "date": at.isoformat()}
+            self.events.append({**event, "messageId": f"<{len(self.events)}@smtp-relay>"})
 
     def blocklist(self, customer: str, at: datetime) -> None:
         """Let a customer unsubscribe from one of the account's own campaigns."""
@@ -98,6 +104,12 @@ class Brevo(MailPlatform):
             case "GET", "smtp", "blockedContacts":
                 rows = sorted(self.blocked, key=lambda row: row["blockedAt"], reverse=True)
                 return self._page(call, "contacts", rows, MOST["blockedContacts"])
+            case "GET", "smtp", "statistics", "events":
+                first, start = call.query["startDate"], int(call.query["offset"])
+                rows = [row for row in self.events if row["event"] == call.query["event"]]
+                rows = [row for row in rows if row["date"][:10] >= first]
+                shown = rows[start : start + self.page_size]
+                return Answer(200, {"events": shown} if shown else {})
             case "GET", "contacts", "attributes":
                 rows = [
                     {"name": name, "category": "normal", "type": kind}

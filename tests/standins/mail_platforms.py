@@ -20,6 +20,8 @@ METRICS = {  # Klaviyo's names
     "unsubscribed": "Unsubscribed from Email Marketing",
     "complained": "Marked Email as Spam",
     "opened": "Opened Email",
+    "preloaded": "Opened Email",
+    "clicked": "Clicked Email",
 }
 
 
@@ -75,6 +77,7 @@ class Klaviyo(MailPlatform):
         self.profiles: dict[str, dict[str, Any]] = {}  # by external id
         self.lists: dict[str, tuple[str, set[str]]] = {}  # id → name and external ids
         self.happened: list[tuple[str, str, str]] = []  # metric, external id, time
+        self.by_machines: list[str] = []  # times of opens
         self.page_size = 2
         self._seen: set[tuple[str, str]] = set()
 
@@ -89,6 +92,8 @@ class Klaviyo(MailPlatform):
 
     def happen(self, what: str, customer: str, at: datetime) -> None:
         self.happened.append((METRICS[what], customer, at.isoformat()))
+        if what == "preloaded":
+            self.by_machines.append(at.isoformat())
 
     def respond(self, call: Call) -> Answer:
         if call.headers.get("authorization") != f"Klaviyo-API-Key {KEY}":
@@ -206,7 +211,9 @@ class Klaviyo(MailPlatform):
         data, included = [], []
         for number, (customer, at) in enumerate(found):
             profile = {"type": "profile", "id": customer}
-            event = {"type": "event", "id": f"E{number}", "attributes": {"datetime": at}}
+            facts = {"machine_open": at in self.by_machines}
+            told = {"datetime": at, "event_properties": facts}
+            event = {"type": "event", "id": f"E{number}", "attributes": told}
             data.append({**event, "relationships": {"profile": {"data": profile}}})
             included.append({**profile, "attributes": {"email": self.profiles[customer]["email"]}})
         return Answer(200, {"data": data, "included": included, "links": {"next": following}})

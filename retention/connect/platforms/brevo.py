@@ -6,16 +6,18 @@ campaigns exclude. Brevo names the pause after a refusal in ``x-sib-ratelimit-re
 Reference: https://developers.brevo.com/reference
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
+from retention import clock
 from retention.connect.contract import SENDER, ConnectorError, Profile, Setting, parse_sender
 from retention.connect.platforms import contacts
 from retention.connect.platforms.contacts import CUSTOMER_ID, FIELDS, Member, NamedLists
 from retention.connect.shops.orders import moment, need
+from retention.outreach import tracking
 from retention.outreach.adapter import Message
 
 ADDRESS = "https://api.brevo.com"
@@ -25,6 +27,9 @@ TYPES = {"text": "text", "number": "float", "date": "date"}
 MOST_BYTES = 7_500_000  # Brevo recommends 8 MB
 LIST_PAGE, MEMBER_PAGE, BLOCKED_PAGE, CONTACT_PAGE = 50, 500, 100, 1_000
 # Other reasons are unsubscribes, or blocks by the account's staff.
+# Pictures that a mail program loads ahead are events of their own.
+REACTIONS: Mapping[str, tracking.Kind] = {"opened": "open", "clicks": "click"}
+EVENT_PAGE, MOST_DAYS = 2_500, timedelta(days=89)
 REASONS = {"hardBounce": "bounced", "contactFlaggedAsSpam": "complained"}
 
 
@@ -93,6 +98,21 @@ class Brevo(NamedLists):
             address = row.get("email") or ""
             if need(row, "emailBlacklisted") and address and address.lower() not in bounced:
                 yield "unsubscribed", address, moment(need(row, "modifiedAt"), "modifiedAt")
+
+    def reactions(self, since: datetime) -> Iterator[tuple[tracking.Kind, str, datetime]]:
+        """Yield kind, e-mail address and time of opens and clicks of transactional e-mails."""
+        today = clock.wall()
+        first = max(since, today - MOST_DAYS)
+        period = {"startDate": f"{first:%Y-%m-%d}", "endDate": f"{today:%Y-%m-%d}"}
+        for event, kind in REACTIONS.items():
+            query = {"event": event, "limit": EVENT_PAGE, "sort": "asc", **period}
+            offset, path = 0, "/v3/smtp/statistics/events"
+            while rows := self._bulk.json("GET", path, query={**query, "offset": offset}).get(
+                "events"
+            ):
+                for row in rows:
+                    yield kind, str(need(row, "email")), moment(need(row, "date"), "date")
+                offset += len(rows)
 
     # ------------------------------------------------------------ contacts and lists
 

@@ -16,6 +16,7 @@ from retention.connect import web
 from retention.connect.contract import ConnectorError, Profile, Setting, chunks
 from retention.connect.shops.orders import need
 from retention.errors import BadInput
+from retention.outreach import tracking
 from retention.outreach.adapter import Message
 from retention.text import gettext
 
@@ -91,6 +92,13 @@ class MailPlatform(ABC):
 
         They are about customers who cannot or do not want to get e-mails. Repeating is harmless.
         """
+
+    def reactions(self, since: datetime) -> Iterator[tuple[tracking.Kind, str, datetime]]:
+        """Yield kind, e-mail address and time of opens and clicks by people.
+
+        Platforms that cannot tell people from machines yield none. Repeating is harmless.
+        """
+        return iter(())
 
     def push_profiles(self, profiles: Sequence[Profile]) -> None:
         """Write up to ``batch_size`` profiles; repeating changes nothing."""

@@ -7,16 +7,18 @@ takes a repeated one once.
 Reference: https://developers.klaviyo.com/en/reference/api_overview
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from retention import clock
 from retention.connect.contract import ConnectorError, Profile, Setting
 from retention.connect.platforms.contacts import MailPlatform, Member
 from retention.connect.shops.orders import moment, need
+from retention.outreach import tracking
 from retention.outreach.adapter import Message
 
+Kind = TypeVar("Kind", bound=str)
 REVISION = "2026-10-15"
 ADDRESS = "https://a.klaviyo.com"
 METRIC = "Retention campaign"
@@ -25,6 +27,9 @@ LEFT = {
     "Unsubscribed from Email Marketing": "unsubscribed",
     "Marked Email as Spam": "complained",
 }
+
+REACTIONS: Mapping[str, tracking.Kind] = {"Opened Email": "open", "Clicked Email": "click"}
+MACHINE = ("machine_open", "Apple Privacy Open", "Bot Click")  # properties of such events
 
 
 class Klaviyo(MailPlatform):
@@ -78,11 +83,21 @@ class Klaviyo(MailPlatform):
 
     def left(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
         """Yield what, e-mail address and time of bounces, unsubscribes and complaints."""
+        return self._events(LEFT, since)
+
+    def reactions(self, since: datetime) -> Iterator[tuple[tracking.Kind, str, datetime]]:
+        """Yield kind, e-mail address and time of opens and clicks by people."""
+        return self._events(REACTIONS, since)
+
+    def _events(
+        self, kinds: Mapping[str, Kind], since: datetime
+    ) -> Iterator[tuple[Kind, str, datetime]]:
+        """Yield kind, e-mail address and time of the events of some metrics."""
         metrics = {
             need(need(metric, "attributes"), "name"): need(metric, "id")
             for metric in self._rows("/api/metrics", {})
         }
-        for name in filter(metrics.__contains__, LEFT):
+        for name in filter(metrics.__contains__, kinds):
             later = f"greater-than(datetime,{since:%Y-%m-%dT%H:%M:%SZ})"
             query = {
                 "filter": f"{_equals('metric_id', metrics[name])},{later}",
@@ -90,9 +105,10 @@ class Klaviyo(MailPlatform):
                 "fields[profile]": "email",
                 "sort": "datetime",
             }
-            yield from self._left(LEFT[name], query)
+            for email, at in self._people(query):
+                yield kinds[name], email, at
 
-    def _left(self, kind: str, query: dict[str, str]) -> Iterator[tuple[str, str, datetime]]:
+    def _people(self, query: dict[str, str]) -> Iterator[tuple[str, datetime]]:
         for page in self._pages("/api/events", query):
             emails = {
                 need(one, "id"): need(need(one, "attributes"), "email")
@@ -101,9 +117,11 @@ class Klaviyo(MailPlatform):
             for event in need(page, "data"):
                 relation = need(need(event, "relationships"), "profile")
                 profile = need(need(relation, "data"), "id")
-                at = moment(need(need(event, "attributes"), "datetime"), "datetime")
-                if emails.get(profile):
-                    yield kind, emails[profile], at
+                attributes = need(event, "attributes")
+                at = moment(need(attributes, "datetime"), "datetime")
+                facts = attributes.get("event_properties") or {}
+                if emails.get(profile) and not any(facts.get(name) for name in MACHINE):
+                    yield emails[profile], at
 
     # ------------------------------------------------------------ profiles and lists
 

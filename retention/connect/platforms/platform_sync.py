@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from retention.connect.contract import ListUnavailable, chunks
 from retention.connect.contract import Profile as PlatformProfile
+from retention.connect.live import inbox
 from retention.db import Database, Transaction
 from retention.db.tables import (
     Assignment,
@@ -26,6 +27,8 @@ from retention.db.tables import (
     ProfileSnapshot,
 )
 from retention.lake import Lake
+from retention.lake.importing import live_import
+from retention.outreach import tracking
 from retention.outreach.bounces import Bounce, customer_ids, mark_bounced
 from retention.outreach.consent import consent_states, withdraw
 from retention.outreach.contacts import find_contacts
@@ -45,8 +48,8 @@ class SyncCounts:
     """What a synchronisation did.
 
     ``lists`` has the added and removed customers of each list. ``bounced`` and ``unsubscribed``
-    are customers that we did not know of. ``missing_settings`` keep the platform from getting
-    anything.
+    are customers that we did not know of, and ``reactions`` new opens and clicks.
+    ``missing_settings`` keep the platform from getting anything.
     """
 
     profiles: int = 0
@@ -55,6 +58,7 @@ class SyncCounts:
     lists: dict[str, dict[str, int]] = field(default_factory=dict)
     bounced: int = 0
     unsubscribed: int = 0
+    reactions: int = 0
     missing_settings: tuple[str, ...] = ()
 
 
@@ -180,6 +184,33 @@ def record_left(
         news = [withdraw(session, one, "platform", now) for one in sorted(ids)]
         counts.unsubscribed += any(news)
     return campaigns
+
+
+def store_reactions(
+    database: Database,
+    source: str,
+    reactions: Sequence[tuple[tracking.Kind, str, datetime]],
+    now: datetime,
+) -> int:
+    """Append opens and clicks of a platform's e-mails to the lake, with consent; count them.
+
+    `reactions`: kind, e-mail address and time. Those that the lake has change nothing.
+    """
+    lake, reports = Lake.open(database.settings), [Bounce(at, email=e) for _, e, at in reactions]
+    with database.reading() as session:
+        found = customer_ids(session, reports)
+    whose = [min(ids, default="") for ids in found]
+    consented = tracking.consenting(lake, load_policy(database.settings), {*whose} - {""})
+    rows = [
+        tracking.lake_event(customer, kind, at, now, source)
+        for customer, (kind, _, at) in zip(whose, reactions, strict=True)
+        if customer in consented[kind]
+    ]
+    if not rows:
+        return 0
+    lines = inbox.ndjson(rows)
+    added = live_import.append(lake, database, database.settings, lines, name=source)
+    return added.report.rows_accepted
 
 
 def _sync_list(

@@ -14,6 +14,7 @@ from retention.erasure import merged_ids
 from retention.errors import BadInput
 from retention.features.availability import has_amounts
 from retention.lake import Lake, customer_directory
+from retention.outreach import tracking
 from retention.outreach.consent import consent_states
 from retention.progress import Progress
 from retention.recommend.preference_profile import preference_profile
@@ -129,13 +130,14 @@ def _history(
         trend = customer_history.risk_trend(
             lake, session, customer, before=at, by_rules=version == rules.VERSION
         )
-        campaigns = customer_history.campaigns_of(
-            lake, session, merged_ids(lake, customer), context.business_at
-        )
+        ids = merged_ids(lake, customer)
+        campaigns = customer_history.campaigns_of(lake, session, ids, context.business_at)
+        reactions = tracking.latest(session, ids, at)
     return {
         "trend": trend,
         "last_orders": customer_history.last_orders(lake, customer, at),
         "campaigns": campaigns,
+        "reactions": {kind: moment.isoformat() for kind, moment in reactions.items()},
     }
 
 

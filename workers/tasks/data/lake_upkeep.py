@@ -1,13 +1,18 @@
 """Report the quality of the lake's data, and clean the lake up."""
 
+from datetime import timedelta
+
 from sqlalchemy import select
 
 from retention import erasure
 from retention.campaigns.lifecycle import launch
+from retention.connect.live import inbox
 from retention.connect.platforms import profile_deletion
 from retention.db import Database, Transaction
 from retention.db.tables import Job, Run
 from retention.lake import Lake, customer_directory
+from retention.lake.importing import live_import
+from retention.outreach import tracking
 from retention.privacy import erased
 from retention.reports import quality
 from retention.text import gettext
@@ -15,17 +20,25 @@ from workers.job_requests import DataQuality, Tidy
 from workers.queue.jobs import OPEN
 from workers.tasks.interface import Context, Outcome, Post, page_post
 
+REREAD = timedelta(days=14)  # of opens and clicks; the lake recognises those that it has
+
 
 def run_tidy(request: Tidy, context: Context) -> Outcome:
-    """Collect the lake's garbage, erase returned customers again and list the places anew."""
-    settings, database = context.settings, context.database
+    """Collect the lake's garbage, erase returned customers again and list the places anew.
+
+    The lake also gets the opens and clicks of the last days.
+    """
+    settings, database, now = context.settings, context.database, context.business_at
 
     context.progress(0, 1, gettext("tidying the lake"))
     lake, erased_ids = Lake.open(settings), erased.load_erased(database, settings)
     with database.reading() as session:
         unreceived = launch.unreceived_treatments(lake, session)
         returned = erasure.reappeared_ids(lake, session, erased_ids)
+        opened = tracking.lake_events(session, now - REREAD, now - tracking.BURST, now)
     lake.remove("treatments", unreceived)
+    if opened:
+        live_import.append(lake, database, settings, inbox.ndjson(opened), name="tracking")
     if returned:
         erasure.erase_from_lake(lake, returned)
     listed = customer_directory.read_places(lake)

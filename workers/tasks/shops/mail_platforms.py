@@ -18,6 +18,7 @@ from retention.connect.platforms.platform_sync import (
     HandOver,
     SyncCounts,
     record_left,
+    store_reactions,
     sync_platform,
 )
 from retention.connect.registry import connector
@@ -48,13 +49,16 @@ def run_platform_sync(request: PlatformSync, context: Context) -> Outcome:
     hand_over = HandOver.resumed(request.snapshot_id, config.get(LISTS, ()), config.get(UNFINISHED))
     try:
         # First, because who left must not be written to again.
-        left = list(platform.left(left_since(config.get(READ_UNTIL), now)))
+        since = left_since(config.get(READ_UNTIL), now)
+        left = list(platform.left(since))
         with fenced(context) as session:
             for campaign_id in record_left(session, left, now, counts):
                 messages.refresh_counts(session, find_campaign(session, campaign_id))
             stored = session.get_one(Connection, request.connection_id)
             stored.config = {**stored.config, READ_UNTIL: now.isoformat()}
         sync_platform(database, platform, hand_over, counts, context.progress, ends_at)
+        reactions = list(platform.reactions(since))
+        counts.reactions = store_reactions(database, connection.kind, reactions, now)
     except ConnectorError as problem:
         error = problem
     finally:

@@ -1,0 +1,54 @@
+"""Test reading opens and clicks back from mail platforms, into the lake."""
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+
+from retention import clock
+from retention.connect.platforms.platform_sync import store_reactions
+from retention.lake import Lake, customer_directory
+from tests.retention.connect.platforms import connected, people
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize("kind", ["klaviyo", "brevo"])
+def test_platform_reports_what_people_did(kind):
+    at = (clock.wall() - 3 * DAY).replace(microsecond=0)
+    with connected(kind) as (connector, stand_in):
+        connector.push_profiles(people(1, 2, 3, 4))
+        for number in (1, 2, 3):
+            stand_in.happen("opened", f"k{number}", at)
+        stand_in.happen("clicked", "k1", at + DAY)
+        stand_in.happen("preloaded", "k4", at - DAY)
+        found = [*connector.reactions(at - 2 * DAY)]
+    expected = [("open", f"k{number}@example.com", at) for number in (1, 2, 3)]
+    assert sorted(found) == sorted([*expected, ("click", "k1@example.com", at + DAY)])
+
+
+@pytest.mark.parametrize("kind", ["customer.io", "mailchimp", "sendgrid"])
+def test_platform_that_cannot_tell_machines_reports_nothing(kind):
+    with connected(kind) as (connector, _):
+        assert [*connector.reactions(clock.wall())] == []
+
+
+def test_only_customers_with_consent_reach_the_lake_once(database, settings):
+    lake, at = Lake.open(settings), clock.now() - DAY
+    people = {"customer_id": ["a", "b"], "email": ["a@x.example", "b@x.example"]}
+    lake.upsert("customers", pd.DataFrame({**people, "tracking_consent": [True, None]}))
+    customer_directory.sync(lake, database)
+    names = ("A@x.example", "b@x.example", "stranger@x.example")
+    reactions = [("open", name, at) for name in names] + [("click", names[0], at)]
+    stored = [
+        store_reactions(database.using(settings), "klaviyo", reactions, clock.now())
+        for _ in range(2)
+    ]
+    events = lake.table("events").execute()
+    assert stored == [2, 0]
+    assert sorted(zip(events.customer_id, events.event_type, strict=True)) == [
+        ("a", "email_click"),
+        ("a", "email_open"),
+    ]
+    known_before = lake.table("events", before=clock.now() - timedelta(hours=1)).execute()
+    assert known_before.empty  # the shop did not know it then
