@@ -21,8 +21,10 @@ def _refers(table: str, column: str, other: str) -> sa.ForeignKeyConstraint:
 
 def upgrade() -> None:
     for name in ("tracks_opens", "tracks_clicks"):
-        false = {"server_default": sa.false(), "nullable": False}
-        op.add_column("sends", sa.Column(name, sa.Boolean(), **false))
+        is_tracked: sa.Column[bool] = sa.Column(
+            name, sa.Boolean(), server_default=sa.false(), nullable=False
+        )
+        op.add_column("sends", is_tracked)
     op.create_table(
         "campaign_links",
         _text("campaign_id", 16),
