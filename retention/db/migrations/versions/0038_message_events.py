@@ -6,7 +6,7 @@ from alembic import op
 from retention.db.migrations.columns import row_id, utc
 
 revision = "0038_message_events"
-down_revision = "0040_policy_and_titles"
+down_revision = "0039_list_members"
 branch_labels = None
 depends_on = None
 
