@@ -103,7 +103,9 @@ def _rule_data(policy: Policy, name: str) -> dict[str, object]:
     assert rule is not None
     face = rule.amount if rule.action == "coupon" else policy.offer.shipping_cost
     has_face = rule.action == "free_shipping" or bool(rule.amount)
-    shown = rule.model_dump(mode="json", include={"name", "tiers", "reasons", "values", "action"})
+    shown = rule.model_dump(
+        mode="json", include={"name", "tiers", "reasons", "values", "action", "what", "cost"}
+    )
     terms = {"discount": rule.discount, "min_order": rule.min_order, "own": None}
     return {**shown, **terms, "categories": rule.categories, "face": face if has_face else 0.0}
 

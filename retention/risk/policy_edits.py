@@ -13,6 +13,7 @@ from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import PolicyChange
 from retention.errors import BadInput, Conflict, FieldErrors, unknown_name
+from retention.number_format import exact_percent
 from retention.policy_file import explain_error, read_text, validate_strictly
 from retention.risk.policy import DEFAULT, Policy, read_policy
 from retention.risk.policy_changes import (
@@ -67,6 +68,8 @@ def settings_of(policy: Policy) -> dict[str, Setting]:
         ("discount", "share", gettext("Discount: {rule}")),
         ("amount", "money", gettext("Money off: {rule}")),
         ("min_order", "money", gettext("From order value: {rule}")),
+        ("cost", "money", gettext("Cost of one: {rule}")),
+        ("redeemed", "share", gettext("Buyers who use it: {rule}")),
     )
     for rule in policy.rules:
         for name, kind, label in terms:
@@ -162,14 +165,24 @@ def _check(session: Transaction, changes: Mapping[str, Value], before: PolicyVer
         new = [place for place in changes if changes[place] != before.changes.get(place)]
         for fault in refusal.errors():
             place = _place_of(fault["loc"], values, new or list(changes))
-            label = known[place].label if place in known else place
-            text = gettext("{label} is {value}: {explanation}.")
-            words = text.format(
-                label=label, value=changes.get(place), explanation=explain_error(fault)
-            )
             with errors.collect():
-                raise BadInput(words, field=place) from None
+                raise _refusal(place, changes.get(place), known.get(place), {**fault}) from None
         errors.raise_any()
+
+
+def _refusal(
+    place: str, value: Value | None, setting: Setting | None, fault: dict[str, Any]
+) -> BadInput:
+    """Return the refusal of a value. Shares and their limits are percentages, as people type."""
+    shown: Value | None = value
+    if setting and setting.kind == "share" and isinstance(value, float):
+        limits = fault.get("ctx", {}).items()
+        fault["ctx"] = {k: exact_percent(v) if isinstance(v, float) else v for k, v in limits}
+        shown = exact_percent(value)
+    text = gettext("{label} is {value}: {explanation}.")
+    label = setting.label if setting else place
+    explanation = explain_error(fault)
+    return BadInput(text.format(label=label, value=shown, explanation=explanation), field=place)
 
 
 def _place_of(loc: tuple[int | str, ...], values: Mapping[str, Any], changed: list[str]) -> str:

@@ -16,9 +16,12 @@ Tier = Literal["high", "medium", "low", "lapsed", "listed", "prospect"]
 Value = Literal["high", "middle", "low", "any"]
 Consent = Literal["given", "unknown"]
 Action = Literal[
-    "coupon", "free_shipping", "reminder", "new_arrivals", "message", "call", "nothing"
+    *("coupon", "free_shipping", "gift", "bundle", "points", "early_access"),
+    *("reminder", "new_arrivals", "message", "call", "nothing"),
 ]
-CODED = ("coupon", "free_shipping")  # actions whose customers get a code
+CODED = ("coupon", "free_shipping", "gift", "bundle")  # actions whose customers get a code
+NAMED = ("gift", "bundle", "points", "early_access")  # actions whose offer a rule says in words
+PRICED = ("gift", "points")  # named ones with a cost of their own
 KindName = Literal[
     "win_back", "product_news", "cross_sell", "second_order", "thank_you", "no_offer"
 ]
@@ -58,8 +61,12 @@ class Rule(BaseModel):
     amount: Annotated[float, Field(ge=0)] = 0.0
     min_order: Annotated[float, Field(ge=0)] = 0.0
     categories: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    what: Annotated[str, Field(max_length=80)] = ""  # what a named offer is, for customers
+    cost: Annotated[float, Field(ge=0)] = 0.0  # of one gift, or of one customer's points
+    # Share of the buyers who use the offer; None: as in [offer].
+    redeemed: Annotated[float, Field(ge=0, le=1)] | None = None
 
-    @field_validator("name")
+    @field_validator("name", "what")
     @classmethod
     def _check_readable(cls, name: str) -> str:
         if not name.isprintable():
@@ -114,8 +121,38 @@ class Rule(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_named(self) -> "Rule":
+        is_named = self.action in NAMED
+        if is_named != bool(self.what.strip()):
+            text = (
+                gettext(
+                    'action {action!r} without what; say what customers get, like "a tea towel"'
+                )
+                if is_named
+                else gettext("action {action!r} with what; only {named} have one")
+            )
+            raise ValueError(text.format(action=self.action, named=", ".join(NAMED)))
+        if (self.action in PRICED) != bool(self.cost):
+            text = (
+                gettext("action {action!r} without a cost; say what one costs the shop, like 2.50")
+                if self.action in PRICED
+                else gettext("action {action!r} with a cost; only {priced} have one")
+            )
+            raise ValueError(text.format(action=self.action, priced=", ".join(PRICED)))
+        if self.action == "bundle" and not self.discount:
+            raise ValueError(
+                gettext(
+                    "action 'bundle' without a discount; say which share of the order it takes off"
+                )
+            )
+        if self.redeemed is not None and self.action not in (*CODED, "points"):
+            text = gettext("action {action!r} with redeemed; nobody can use it up, leave it out")
+            raise ValueError(text.format(action=self.action))
+        return self
+
+    @model_validator(mode="after")
     def _check_price(self) -> "Rule":
-        if self.action != "coupon" and (self.discount or self.amount):
+        if self.action != "coupon" and (self.amount or (self.discount and self.action != "bundle")):
             if self.discount:
                 what = gettext("discount of {discount}").format(discount=self.discount)
             else:
@@ -130,7 +167,7 @@ class Rule(BaseModel):
                 "an offer: set discount (a share of the order) or amount (money off)"
             )
             raise ValueError(message.format(seen=seen))
-        if self.categories and not self.discount:
+        if self.categories and not (self.discount and self.action == "coupon"):
             action = self.action
             raise ValueError(
                 gettext(
@@ -138,16 +175,17 @@ class Rule(BaseModel):
                     " (a share of the order) can hold for a category alone"
                 ).format(action=action, addition=gettext(" and an amount") if self.amount else "")
             )
-        if (self.amount or self.action == "free_shipping") and not self.min_order:
+        if (self.amount or self.action in ("free_shipping", "gift")) and not self.min_order:
             text = gettext(
                 "action {action!r} without a min_order; say from which order value it "
                 "holds, or small orders sell below cost"
             )
             raise ValueError(text.format(action=self.action))
-        if self.min_order and not (self.amount or self.action == "free_shipping"):
+        has_limit = self.action in ("free_shipping", "gift", "bundle", "points")
+        if self.min_order and not (self.amount or has_limit):
             text = gettext(
-                "a min_order of {min_order} with action {action!r}; only an amount and free"
-                " shipping have one"
+                "a min_order of {min_order} with action {action!r}; only an amount, free"
+                " shipping, gifts, bundles and points have one"
             )
             raise ValueError(text.format(min_order=self.min_order, action=self.action))
         return self
@@ -174,6 +212,9 @@ class Kind(BaseModel):
     amount: Annotated[float, Field(ge=0)] = 0.0
     min_order: Annotated[float, Field(ge=0)] = 0.0
     categories: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    what: str = ""
+    cost: float = 0.0
+    redeemed: float | None = None
     customers: str = ""  # an audience expression
     new_items_only: bool = False
     uplift: Annotated[float, Field(ge=-1, le=1)] = 0.01
@@ -190,4 +231,5 @@ class Kind(BaseModel):
     def rule(self, name: str) -> Rule:
         """Return its offer as the rule of every customer."""
         terms = {"action", "discount", "amount", "min_order", "categories"}
+        terms |= {"what", "cost", "redeemed"}
         return Rule(name=name, tiers=EVERY_TIER, **self.model_dump(include=terms))

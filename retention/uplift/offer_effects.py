@@ -54,7 +54,8 @@ def offer_kind(offer: Mapping[str, Any]) -> str:
     terms = (offer.get("discount"), amount, offer.get("min_order"))
     # any category counts as the same restriction
     restriction = ["category"] if offer.get("category") or offer.get("categories") else []
-    return ":".join([action, *(f"{term or 0.0:g}" for term in terms), *restriction])
+    what = [offer["what"]] if offer.get("what") else []
+    return ":".join([action, *(f"{term or 0.0:g}" for term in terms), *restriction, *what])
 
 
 @dataclass(frozen=True, slots=True)

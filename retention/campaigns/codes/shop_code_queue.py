@@ -21,9 +21,11 @@ from retention.db.audit import record
 from retention.db.insert import among, insert_missing
 from retention.db.tables import Assignment, Campaign, Connection, Coupon, ShopCode, ShopDiscount
 from retention.errors import BadInput
+from retention.risk.strategy import CODED
 from retention.text import gettext
 
 _TERMS = ("action", "discount", "amount", "min_order", "currency", "category")
+SHOP_MADE = ("coupon", "free_shipping")  # actions whose codes a shop can make
 GUESTS = "guests"  # a further term of discounts whose customers have no account at the shop
 CONFIRMED = ("made", "used")
 
@@ -88,6 +90,13 @@ def queue_codes(session: Transaction, campaign: Campaign, now: datetime) -> int:
     return sum(map(len, codes_by_offer.values()))
 
 
+def unmade_actions(session: Transaction, actions: Collection[str]) -> tuple[str, ...]:
+    """Return the actions with codes that the connected shop cannot make."""
+    unmade = {*actions} & {*CODED} - {*SHOP_MADE}
+    has_shop = bool(unmade) and registry.active_shop(session) is not None
+    return tuple(sorted(unmade)) if has_shop else ()
+
+
 def _issued_codes(campaign_id: str) -> Any:
     offer, numbers = Assignment.offer, ("discount", "amount", "min_order")
     columns = [
@@ -96,7 +105,11 @@ def _issued_codes(campaign_id: str) -> Any:
     return (
         select(Coupon.code, Coupon.expires_at, Coupon.customer_id, *columns)
         .join(Assignment, OF_CUSTOMER)
-        .where(Coupon.campaign_id == campaign_id, Coupon.state == "issued")
+        .where(
+            Coupon.campaign_id == campaign_id,
+            Coupon.state == "issued",
+            offer["action"].as_string().in_(SHOP_MADE),
+        )
         .order_by(Coupon.code)
     )
 

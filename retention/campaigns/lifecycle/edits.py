@@ -176,6 +176,8 @@ def _with_terms(
         "categories": line.categories if action == "coupon" and discount else (),
         "contact": None if line.action == "call" else line.contact,
         "own": line.own if action == line.action else None,
+        "what": line.what if action == line.action else "",
+        "redeemed": line.redeemed if action == line.action else None,
     }
     return line.model_copy(update=terms | kept)
 

@@ -22,7 +22,8 @@ from retention.risk.strategy import CODED, WIN_BACK, KindName
 from retention.templating import money
 from retention.text import gettext
 
-WITHOUT_CODE = ("reminder", "new_arrivals", "message")  # actions of messages that have no code
+# Actions of messages that have no code.
+WITHOUT_CODE = ("reminder", "new_arrivals", "message", "points", "early_access")
 
 
 class _FrozenModel(BaseModel):
@@ -43,11 +44,13 @@ class OfferLine(_FrozenModel):
     sales: float
     base_sales: float
     base: float  # stored name: Σ p₀, expected buyers without an offer
-    face: float = 0.0  # stored name: money off, a coupon amount or the cost of a parcel
+    face: float = 0.0  # stored name: money off, or the cost of a parcel, a gift or points
     min_order: float = 0.0
     categories: tuple[str, ...] = ()  # the coupon is limited to one of these per customer
     contact: float | None = None  # cost per contact; None uses the campaign's
     own: int | None = None  # stored name: customers with an item due again or a new arrival
+    what: str = ""  # what a gift, bundle, points or early access are, for customers
+    redeemed: float | None = None  # share of buyers who use it; None uses the campaign's
     uplift_sales: float | None = None  # Σ δ v, if past campaigns give each customer's δ
     uplift_buyers: float | None = None  # Σ δ, likewise
 
@@ -238,6 +241,7 @@ class Body(_FrozenModel):
     tried: int = 0  # stored name: customers with another recommender than the policy's
     targeting: Targeting | None = None  # None in old campaigns
     assumed: tuple[str, ...] = ()
+    unmade: tuple[str, ...] = ()  # actions whose codes the connected shop cannot make
     untitled: int = 0  # items without a title; e-mails show their ids
     scores_age_days: int = 0  # from the cutoff of the scores to the draft
     overlaps: tuple[Overlap, ...] = ()
@@ -298,8 +302,9 @@ class Body(_FrozenModel):
         limits = self.second_approver
         if limits is None:
             return ()
-        coupons = [line for line in self.offers if line.action == "coupon"]
-        largest = max((line.largest_share for line in coupons), default=0.0)
+        reducing = ("coupon", "gift", "bundle")
+        shares = (line.largest_share for line in self.offers if line.action in reducing)
+        largest = max(shares, default=0.0)
         sizes = {
             "audience": self.audience > limits.audience,
             "cost": self.plan().cost > limits.cost,
@@ -325,7 +330,7 @@ class Body(_FrozenModel):
         control = sum(control_size(customers, self.holdout) for customers in self.tiers.values())
         treated, audience, offers = self.audience - control, self.audience, self.offers
         share = treated / audience if audience else 0.0
-        mean, redemption = self.prior.mean, self.redemption
+        mean = self.prior.mean
         contact = sum(self._contact(line) * line.customers for line in offers)
 
         def profit(uplift: float) -> float:
@@ -333,13 +338,17 @@ class Body(_FrozenModel):
             for line in offers:
                 sales, buyers = line.extra_sales(shift, mean), line.extra_buyers(shift, mean)
                 total += self.margin * sales
-                total -= redemption * line.discount * (line.base_sales + sales)
-                total -= redemption * line.face * (line.base + buyers)
+                rate = self.redemption_of(line)
+                total -= rate * line.discount * (line.base_sales + sales)
+                total -= rate * line.face * (line.base + buyers)
             return share * (total - contact)
 
         redeemed = sum(
-            line.discount * (line.base_sales + max(line.extra_sales(0, mean), 0))
-            + line.face * (line.base + max(line.extra_buyers(0, mean), 0))
+            self.redemption_of(line)
+            * (
+                line.discount * (line.base_sales + max(line.extra_sales(0, mean), 0))
+                + line.face * (line.base + max(line.extra_buyers(0, mean), 0))
+            )
             for line in offers
         )
         rate = sum(line.base for line in offers) / audience if audience else 0.0
@@ -351,7 +360,7 @@ class Body(_FrozenModel):
         return Plan(
             treated=treated,
             control=control,
-            cost=share * (redemption * redeemed + contact),
+            cost=share * (redeemed + contact),
             profit=profit(mean),
             profit_low=low,
             profit_high=high,
@@ -364,6 +373,10 @@ class Body(_FrozenModel):
 
     def _contact(self, line: OfferLine) -> float:
         return self.contact_cost if line.contact is None else line.contact
+
+    def redemption_of(self, line: OfferLine) -> float:
+        """Return the share of buyers who use an offer."""
+        return self.redemption if line.redeemed is None else line.redeemed
 
     def _money(self, sum_: float) -> str:
         return money(sum_, self.currency, 2)
@@ -380,6 +393,10 @@ class Body(_FrozenModel):
         if line.action == "free_shipping":
             shipping = gettext("Free shipping ({cost} a parcel) on {orders}")
             return shipping.format(cost=face, orders=orders)
+        if line.what:
+            return gettext("{what} ({cost}) on {orders}").format(
+                what=line.what, cost=face, orders=orders
+            )
         return gettext("{amount} off {orders}").format(amount=face, orders=orders)
 
     def check_offers(self) -> None:
@@ -393,7 +410,9 @@ class Body(_FrozenModel):
     def _check_offer(self, line: OfferLine) -> None:
         max_discount = max(self.margin - self.min_margin, 0)
         values = {"rule": line.rule, "min_margin": 100 * self.min_margin}
-        if line.face and line.face > max_discount * line.min_order + 1e-9:
+        # Points without an order value are for every order.
+        has_limit = line.min_order or line.action != "points"
+        if line.face and has_limit and line.face > max_discount * line.min_order + 1e-9:
             least = gettext("no order can bear it")
             if max_discount:
                 amount = self._money(self._least(line.face / max_discount))
@@ -406,7 +425,7 @@ class Body(_FrozenModel):
             shown = {"off": self._off(line), "at_most": at_most, "least": least}
             raise BadInput(problem.format(**shown, **values), field="min_order")
         remaining = self.margin - line.discount
-        if line.action == "coupon" and not line.face and remaining < self.min_margin - 1e-9:
+        if line.discount and not line.face and remaining < self.min_margin - 1e-9:
             problem = gettext(
                 "A discount of {discount:g}% ({rule}) would leave {at_most} of sales as "
                 "margin; the policy wants at least {min_margin:g}%: use at most {limit}."

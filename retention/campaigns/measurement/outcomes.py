@@ -82,7 +82,12 @@ def collect_outcomes(
     treated = table["arm"] == "treatment"
     uncontacted = send_summary.uncontacted_customers(session, campaign.id)
     was_contacted = treated & ~table.index.isin(uncontacted)
-    contact = was_contacted * table.pop("rule").map(contact_cost_of).fillna(body.contact_cost)
+    rule = table.pop("rule")
+    contact = was_contacted * rule.map(contact_cost_of).fillna(body.contact_cost)
+    # Points have no code: a share of those who bought uses them.
+    points = [line for line in body.offers if line.action == "points"]
+    points_of = {line.rule: line.face * body.redemption_of(line) for line in points}
+    contact += was_contacted * (table["orders"] > 0) * rule.map(points_of).fillna(0.0)
     table["profit"] += discount - contact
     profits = daily_profit(window, body.margin)
     return Outcomes(

@@ -25,7 +25,13 @@ from retention.campaigns.message.merged_message import (
     wording_action,
 )
 from retention.campaigns.message.parts import Block, BlockKind, MessageParts, usual_blocks
-from retention.campaigns.message.wording import Wording, fill_text, kind_text, load_wording
+from retention.campaigns.message.wording import (
+    Wording,
+    fill_text,
+    kind_text,
+    load_wording,
+    text_key,
+)
 from retention.campaigns.planning.offer_terms import limited_category
 from retention.campaigns.planning.product_details import Product
 from retention.outreach.adapter import Contact
@@ -113,7 +119,8 @@ def email_content(
     paragraphs, announcement = _split(typed, values, has_items=has_items)
     items = _items(brand, wording, listed, campaign, products or {}) if has_items else ()
     text = fill_text(typed, values).strip()
-    line = words.offer.free_shipping_line if _is_free_shipping(terms) else words.offer.coupon_line
+    is_coupon = terms["action"] == "coupon"
+    line = words.offer.coupon_line if is_coupon else words.offer.free_shipping_line
     code_line = fill_text(line, values) if values["code"] else ""
     why = words.footer.bought if "unknown" in (terms.get("consent") or ()) else words.footer.agreed
     preheader = fill_text(parts.preheader, values).strip() or code_line
@@ -208,10 +215,8 @@ def email_subject(
         return own
     subjects = wording.words.subject
     usual = kind_text(wording, terms["action"], kind)
-    pattern = (
-        usual.subject if usual else getattr(subjects, wording_action(terms), subjects.reminder)
-    )
-    subject = fill_text(pattern, values).strip()
+    by_action = getattr(subjects, text_key(wording_action(terms)), None) or subjects.reminder
+    subject = fill_text(usual.subject if usual else by_action, values).strip()
     named = {"subject": subject, "shop": values["shop"]}
     return fill_text(subjects.with_shop, named) if named["shop"] else subject
 
@@ -245,8 +250,10 @@ def _greeted(wording: Wording, terms: Mapping[str, Any], name: str) -> str:
 
 
 def _discount(wording: Wording, terms: Mapping[str, Any]) -> str:
-    if _is_free_shipping(terms):
+    if terms["action"] == "free_shipping":
         return wording.words.offer.free_shipping
+    if terms.get("what"):
+        return str(templating.strip_controls(terms["what"]))
     if terms.get("amount"):
         return wording.money(terms["amount"], terms.get("currency") or "")
     return wording.percent(terms["discount"]) if terms.get("discount") else ""
@@ -259,10 +266,6 @@ def _conditions(wording: Wording, terms: Mapping[str, Any]) -> str:
         return ""
     amount = wording.money(terms["min_order"], terms.get("currency") or "")
     return wording.words.offer.from_.replace("{amount}", amount)
-
-
-def _is_free_shipping(terms: Mapping[str, Any]) -> bool:
-    return bool(terms["action"] == "free_shipping")
 
 
 def shown_titles(terms: Mapping[str, Any]) -> list[str]:

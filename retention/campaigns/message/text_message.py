@@ -23,6 +23,7 @@ from retention.campaigns.message.wording import (
     Wording,
     fill_text,
     load_wording,
+    text_of,
     text_wording,
 )
 from retention.campaigns.planning.offer_terms import stored_offer
@@ -127,7 +128,7 @@ def expected_parts(
         terms = {"action": action, "discount": _DISCOUNT, "items": [], "consent": ["given"]}
         values = email_content.placeholder_values(settings, _NAME, _usual_row(terms), wording)
         typed = (own or {}).get(action)
-        text = typed or str(getattr(wording.words.sms, action))
+        text = typed or text_of(wording, action, channel)
         is_own = typed is not None
         parts.append(_composed(settings, channel, wording, text, values, is_own=is_own).parts)
     return max(parts)

@@ -23,7 +23,7 @@ from retention import policy_file, templating
 from retention.campaigns.message.brand import PAGE, Strict, brand_path, load_brand
 from retention.errors import BadInput
 from retention.outreach.adapter import EMAIL, is_text
-from retention.risk.strategy import WIN_BACK
+from retention.risk.strategy import CODED, NAMED, WIN_BACK
 from retention.settings import Settings
 from retention.text import DEFAULT, PSEUDO, gettext, language, use_language, use_shop_language
 from templates import FOLDER
@@ -70,6 +70,8 @@ class Subjects(Strict):
 
     coupon: Subject
     free_shipping: Subject
+    extra: Subject | None = None  # an offer in words, with a code; a shop's own language has none
+    extra_plain: Subject | None = None  # likewise, without a code
     new_arrivals: Subject
     reminder: Subject
     with_shop: Annotated[str, _LINE, _only("subject", "shop")]
@@ -80,6 +82,8 @@ class Texts(Strict):
 
     coupon: Text
     free_shipping: Text
+    extra: Text | None = None
+    extra_plain: Text | None = None
     new_arrivals: Text
     reminder: Text
     call: Text
@@ -101,6 +105,8 @@ class ShortTexts(Strict):
 
     coupon: Text
     free_shipping: Text
+    extra: Text | None = None
+    extra_plain: Text | None = None
     new_arrivals: Text
     reminder: Text
     reminder_late: Text | None = None  # for customers who are only a few days late
@@ -111,7 +117,12 @@ class ShortTexts(Strict):
     done: Annotated[str, _LINE, _only("channel")]
 
 
-SHORT_ACTIONS = ("coupon", "free_shipping", "new_arrivals", "reminder")
+SHORT_ACTIONS = ("coupon", "free_shipping", *NAMED, "new_arrivals", "reminder")
+
+
+def text_key(action: str) -> str:
+    """Return the key of an action's texts; offers in words share two."""
+    return ("extra" if action in CODED else "extra_plain") if action in NAMED else action
 
 
 class OfferWords(Strict):
@@ -181,6 +192,8 @@ class KindTexts(Strict):
     hello: Annotated[str, _LINE, _only("name")]
     coupon: Text
     free_shipping: Text
+    extra: Text | None = None
+    extra_plain: Text | None = None
     product_news: KindText
     cross_sell: KindText
     second_order: KindText
@@ -340,17 +353,18 @@ def text_of(
 
     `is_late`: whether the customer is only a few days late.
     """
+    key = text_key(action)
     if own := kind_text(wording, action, kind):
         texts = kind_texts(wording)
-        parts = [texts.hello, own.opening, getattr(texts, action, "")]
+        parts = [texts.hello, own.opening, getattr(texts, key, None)]
         parts = [part for part in parts if part]
         return " ".join(parts) if is_text(channel) else "\n\n".join([*parts, own.items])
     if is_text(channel) and action in SHORT_ACTIONS:
         late = getattr(wording.words.sms, f"{action}_late", None)
-        usual = getattr(wording.words.sms, action)
+        usual = getattr(wording.words.sms, key) or getattr(wording.words.sms, "reminder", None)
     else:
         late = getattr(wording.words.late, action, None)
-        usual = getattr(wording.words.text, action)
+        usual = getattr(wording.words.text, key) or wording.words.text.reminder
     return str(late or usual) if is_late else str(usual)
 
 

@@ -13,15 +13,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import insert
 
+from retention.campaigns.codes.shop_code_queue import unmade_actions
 from retention.campaigns.lifecycle.edits import Changes, apply_changes
-from retention.campaigns.lifecycle.spec import (
-    WITHOUT_CODE,
-    Body,
-    DraftedFor,
-    ListRest,
-    Overlap,
-    Prior,
-)
+from retention.campaigns.lifecycle.spec import Body, DraftedFor, ListRest, Overlap, Prior
 from retention.campaigns.lifecycle.versions import store_version, with_name
 from retention.campaigns.lifecycle.view import version_data
 from retention.campaigns.message import text_message
@@ -206,6 +200,7 @@ def draft(
     ids = list(customers["customer_id"])
     with database.reading() as session:
         overlaps = find_overlaps(lake, session, set(ids), audience.in_campaigns)
+        unmade = unmade_actions(session, {rule.action for rule in policy.rules})
     listed = scored.listed
     rest = None if listed is None else list_rest(scores, listed, chosen.tier, policy)
     if customers.empty and rest is not None:
@@ -226,6 +221,7 @@ def draft(
         "untitled": _count_untitled(items),
         "scores_age_days": max((now - scored.as_of).days, 0),
         "overlaps": overlaps,
+        "unmade": unmade,
         "rest": rest,
         "drafted_for": options.drafted_for,
         "most_budget": options.most_budget,
@@ -402,9 +398,7 @@ def _items(
     for name in customers["rule"].unique():
         rule = policy.rule(name)
         ids = list(customers.loc[customers["rule"] == name, "customer_id"])
-        if rule is None or rule.action not in WITHOUT_CODE:
-            continue
-        if rule.action == "message":
+        if rule is None or rule.action not in ("reminder", "new_arrivals"):
             continue
         if rule.action == "reminder":
             special = due_and_new_items.due_again(lake, ids, now, k)

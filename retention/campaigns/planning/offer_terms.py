@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 
+_OF_RULE = {"action", "discount", "min_order", "categories", "what", "redeemed"}
+
+
 class SuggestedItem(Protocol):
     """An item that `retention.recommend` suggests."""
 
@@ -60,7 +63,7 @@ def offer_lines(
             lines.append(
                 OfferLine(
                     rule=rule.name,
-                    **rule.model_dump(include={"action", "discount", "min_order", "categories"}),
+                    **rule.model_dump(include=_OF_RULE),
                     face=money_off(rule, policy),
                     customers=int(in_rule.sum()),
                     contact=contact_cost(rule, policy),
@@ -77,7 +80,7 @@ def merge_equal_lines(lines: Sequence[OfferLine]) -> tuple[OfferLine, ...]:
     The campaign stores a line per rule, because a rule also sets whose consent suffices.
     """
     terms = {
-        (line.action, line.discount, line.face, line.min_order, line.categories, line.contact)
+        tuple(getattr(line, name) for name in (*sorted(_OF_RULE), "face", "contact"))
         for line in lines
     }
     if len(lines) < 2 or len(terms) > 1:
@@ -108,6 +111,7 @@ def stored_offer(
         "min_order": line.min_order,
         "currency": currency,
         "category": category,
+        "what": line.what,
         "items": stored_items(items),
         "recommended_by": recommended_by,
     }
@@ -162,6 +166,7 @@ def _new_terms(line: OfferLine) -> dict[str, str | float | None]:
         "discount": line.discount,
         "amount": line.face,
         "min_order": line.min_order,
+        "what": line.what,
         **({} if line.categories else {"category": None}),
     }
 
@@ -169,11 +174,12 @@ def _new_terms(line: OfferLine) -> dict[str, str | float | None]:
 def public_terms(offer: Mapping[str, Any]) -> dict[str, Any]:
     """Return the public terms of an offer.
 
-    Tills, platforms and files see them. Shipping cost is not a public amount.
+    Tills, platforms and files see them. What an offer costs the shop is not a public amount.
     """
     public = {name: offer.get(name) for name in ("action", "discount", "amount", "min_order")}
-    public |= {"amount": 0.0} if public["action"] == "free_shipping" else {}
-    return {**public, "category": limited_category(offer)}
+    public |= {} if public["action"] == "coupon" else {"amount": 0.0}
+    what = {"what": offer["what"]} if offer.get("what") else {}
+    return {**public, **what, "category": limited_category(offer)}
 
 
 def limited_category(offer: Mapping[str, Any]) -> str | None:
@@ -231,6 +237,8 @@ def describe_rule(rule: Rule) -> str:
             conditions = gettext(" (from {amount} on)").format(amount=amount)
         text = gettext("a coupon of {discount}{conditions}")
         return text.format(discount=_discount(rule, ""), conditions=conditions)
+    if rule.what:
+        return rule.what
     return {
         "free_shipping": gettext("free shipping"),
         "reminder": gettext("a reminder of what is due, no discount"),
@@ -256,6 +264,10 @@ def next_step(rule: Rule | None, currency: str = "", consent: str = "given") -> 
         return gettext("{discount} coupon").format(discount=_discount(rule, currency))
     return {
         "free_shipping": gettext("free shipping"),
+        "gift": gettext("gift"),
+        "bundle": gettext("bundle"),
+        "points": gettext("points"),
+        "early_access": gettext("early access"),
         "reminder": gettext("reminder"),
         "new_arrivals": gettext("new arrivals"),
         "message": gettext("message"),
@@ -272,9 +284,11 @@ def _discount(rule: Rule, currency: str) -> str:
 def money_off(rule: Rule, policy: Policy) -> float:
     """Return the money off one redeemed order.
 
-    A fixed coupon's amount, or the cost of a parcel for free shipping.
+    A fixed coupon's amount, or the cost of a parcel, a gift or points.
     """
-    return policy.offer.shipping_cost if rule.action == "free_shipping" else rule.amount
+    return (
+        policy.offer.shipping_cost if rule.action == "free_shipping" else rule.amount or rule.cost
+    )
 
 
 def contact_cost(rule: Rule, policy: Policy) -> float | None:

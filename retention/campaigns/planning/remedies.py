@@ -87,6 +87,7 @@ WARNINGS = (
     "over_budget",  # cannot be submitted
     "losing",
     "no_code",  # in the text
+    "not_at_checkout",  # the shop cannot make the codes of gifts and bundles
     "unlearnt",
     "too_small",
     "no_address",  # of the shop, in its e-mails
@@ -107,6 +108,7 @@ def campaign_warnings(body: Body, plan: Plan, *, lacks_address: bool = False) ->
         "over_budget": not is_within_budget(plan.cost, body.budget),
         "losing": plan.profit < 0,
         "no_code": body.lacks_code,
+        "not_at_checkout": any(line.action in body.unmade for line in body.offers),
         "unlearnt": body.targeting is not None and body.targeting.why == "failed",
         "too_small": not plan.learnable,
         "no_address": lacks_address and is_email,

@@ -108,12 +108,13 @@ def affordable_count(customers: "pd.DataFrame", policy: Policy, mean: float) -> 
 
 def _costs(policy: Policy, option: "np.ndarray", value: "np.ndarray") -> "dict[str, np.ndarray]":
     """Arguments of `expected_cost` by rule index and value."""
-    rules, usual = policy.rules, policy.offer.contact_cost
+    rules, usual, usual_rate = policy.rules, policy.offer.contact_cost, policy.offer.redemption
+    rates = [rule.redeemed for rule in rules]
     contacts = [offer_terms.contact_cost(rule, policy) for rule in rules]
     return {
         "discount": np.array([rule.discount for rule in rules])[option] * value
         + np.array([offer_terms.money_off(rule, policy) for rule in rules])[option],
-        "redemption": np.array(policy.offer.redemption),
+        "redemption": np.array([usual_rate if r is None else r for r in rates])[option],
         "contact": np.array([usual if cost is None else cost for cost in contacts])[option],
     }
 

@@ -164,7 +164,7 @@ def test_result_shows_promise_and_measurement_and_its_next_step():
 
 def test_only_the_most_important_warning_is_shown():
     overlap = Overlap(campaign_id="c8", name="June", state="draft", customers=5, left_out=False)
-    costs = {"budget": 1.0, "contact_cost": 2.0, "assumed": ("margin",)}
+    costs = {"budget": 1.0, "contact_cost": 2.0, "assumed": ("margin",), "unmade": ("coupon",)}
     notes = {"scores_age_days": 9, "overlaps": (overlap,), "untitled": 2, "copy_text": "Hello"}
     body = a_body(**costs, **notes, targeting=Targeting(by="risk", why="failed"))
     assert campaign_warnings(body, body.plan(), lacks_address=True) == WARNINGS

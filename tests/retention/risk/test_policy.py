@@ -92,7 +92,7 @@ def test_shop_policy_replaces_the_default(tmp_path):
         (_rule(amount=5, min_order=30), "exactly one of the two"),
         (_rule(discount=0, amount=5), "without a min_order"),
         (_rule(discount=0, action="free_shipping"), "without a min_order"),
-        (_rule(min_order=20), "only an amount and free shipping"),
+        (_rule(min_order=20), "only an amount, free shipping, gifts"),
         (_rule(discount=0, action="call", amount=5, min_order=9), "only coupons"),
         (_rule(values='["any", "high"]'), "name it alone"),
         (_rule(consent="[]"), "for nobody"),
