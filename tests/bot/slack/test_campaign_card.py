@@ -171,7 +171,7 @@ def test_only_the_most_important_warning_is_shown():
     text = words(_card(_campaign(**body.model_dump())))
     assert text.count(":warning:") == 1
     assert "above the budget of €1" in text
-    assert "Details has 8 more notes" in text
+    assert "Details has 9 more notes" in text
     data = campaign_data(_campaign(**body.model_dump())) | {"warnings": list(WARNINGS)}
     view = render.view("campaign/details", campaign=data, history=[], zone="UTC")
     assert words(view["blocks"]).count("•") >= len(WARNINGS)
