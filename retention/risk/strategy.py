@@ -16,8 +16,17 @@ Tier = Literal["high", "medium", "low", "lapsed", "listed", "prospect"]
 Value = Literal["high", "middle", "low", "any"]
 Consent = Literal["given", "unknown"]
 Action = Literal[
-    *("coupon", "free_shipping", "gift", "bundle", "points", "early_access"),
-    *("reminder", "new_arrivals", "message", "call", "nothing"),
+    "coupon",
+    "free_shipping",
+    "gift",
+    "bundle",
+    "points",
+    "early_access",
+    "reminder",
+    "new_arrivals",
+    "message",
+    "call",
+    "nothing",
 ]
 CODED = ("coupon", "free_shipping", "gift", "bundle")  # actions whose customers get a code
 NAMED = ("gift", "bundle", "points", "early_access")  # actions whose offer a rule says in words

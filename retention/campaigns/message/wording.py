@@ -356,8 +356,8 @@ def text_of(
     key = text_key(action)
     if own := kind_text(wording, action, kind):
         texts = kind_texts(wording)
-        parts = [texts.hello, own.opening, getattr(texts, key, None)]
-        parts = [part for part in parts if part]
+        named: str | None = getattr(texts, key, None)
+        parts = [part for part in (texts.hello, own.opening, named) if part]
         return " ".join(parts) if is_text(channel) else "\n\n".join([*parts, own.items])
     if is_text(channel) and action in SHORT_ACTIONS:
         late = getattr(wording.words.sms, f"{action}_late", None)
