@@ -2,7 +2,8 @@
 
 import calendar
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from bot.ask.dates import (
     months_back,
     number,
 )
-from retention.audiences.expression import Bought
+from retention.audiences.expression import AtStore, Bought, Engaged
 
 Span = tuple[str, int, int]
 Period = tuple[date, date, int, int]
@@ -32,7 +33,7 @@ _MORE = {
 }
 _THAN = f"({'|'.join(_MORE.values())})"
 _ORDERS = (
-    rf"{_THAN} ?({NUMBER}) ?(?:orders|purchases|times|[个次]?订单|单|次)",
+    rf"(?:下单)?{_THAN} ?({NUMBER}) ?(?:orders|purchases|times|[个次]?订单|单|次)",
     rf"({NUMBER})(?: or more|\+) (?:orders|purchases)()",
     rf"(?:下单|买)(?:了)?({NUMBER})次(以上)",
 )
@@ -47,46 +48,111 @@ _SILENT = (
     rf"({NUMBER}) ({_UNIT})s?\b",
     rf"({NUMBER})(天|周|个月|年)(?:都|以上)?没有?(?:下单|下过单|购买|买|来|消费)",
 )
+_SPENT_ZH = r"(?:消费|花费|花)(?:了|金额)?(超过|至少|不到) ?[¥€$]?(\d[\d,]*)"
 _BOUGHT = (
     r"\b(?:bought|buys?|purchased|orders?|ordered)(?: any| some| our| the)? ([a-z][a-z' -]*[a-z])",
     r"\bbuyers of (?:any |our |the )?([a-z][a-z' -]*[a-z])",
     r"(?:买过|购买过|买了)(?:我们的)?([\u4e00-\u9fff]{1,12}?)(?=的|吗|\W|$)",
+)
+_VIEWED = (
+    r"\b(?:looked at|viewed|browsed)(?: any| some| our| the)? ([a-z][a-z' -]*[a-z])",
+    r"(?:浏览过|看过|浏览了)(?:我们的)?([\u4e00-\u9fff]{1,12}?)(?=的|吗|但|\W|$)",
+)
+_MAIL = r"(?:e-?mails?|mails?|newsletters?|messages?)"
+_OF_MAIL = rf"(?: (?:on|in|any|anything|an?|one|of|our|my|the|links?|{_MAIL})\b)+"
+_ENGAGED = (
+    ("opened", rf"\b(?:(not |n't |never )open(?:ed)?|opened)(?:{_OF_MAIL})? {_MAIL}"),
+    ("clicked", rf"\b(?:(not |n't |never )click(?:ed)?|clicked)\b(?:{_OF_MAIL})?"),
+    ("opened", r"(没有?)?打开过?邮件"),
+    ("clicked", r"(没有?)?点(?:击|开)?过?(?:邮件|链接)"),
+)
+_STORE = (
+    r"(?:\b(?:shop|shops|shopped|order|ordered|buy|buys|bought) )?\b(?:at|in|from|of) "
+    r"(?:the |our )?(?:store|branch) (?:no\.? ?|number |#)?([\w-]*\d[\w-]*)",
+    r"在?([a-z0-9-]*\d)号?(?:门店|分店)(?:买过东西|购物)?",
 )
 _GOOD_BUYERS = r"\b([a-z][a-z' -]*[a-z]) (?:buyers|drinkers|eaters|fans)\b"
 _WITHIN = re.compile(
     rf"(?: in| within| over| during)?(?: the)? ?(?:last|past) ({NUMBER}) ({_UNIT})s?\b"
 )
 _ENDS = re.compile(r" (?:in|within|over|during|last|this|but|and|from|at|on|since|yesterday)\b.*")
+_NEGATED = re.compile(r"(?:\b(?:never|not)|n't)(?: ever)? $|(?:没有?|从未)$")
 _NO_GOOD = re.compile(
     r"(?:any|some|no|every)?thing\b|nothing|it\b|them|most|more|less|again|a lot|often|twice|once|"
     r"every\b|each\b|what|when|why|how|(?:the )?(?:last|first|same|least)\b|never|for\b|in\b|"
-    r"from\b|since|regularly"
+    r"from\b|at\b|since|regularly|东西"
+)
+
+
+_ANY_PERIOD = (
+    rf"\b(?:in |within |over |during |for )?(?:the )?(?:last|past) (?:({NUMBER}) )?({_UNIT})s?\b",
+    rf"(?:最近|过去|近)({NUMBER})(天|周|个月|年)",
 )
 
 
 def find_conditions(low: str, goods: Mapping[str, tuple[str, str]]) -> list[Span]:
-    """Return conditions of the audience grammar, with their spans."""
+    """Return conditions of the audience grammar, with their spans.
+
+    The period of a condition is a span of its own, without a condition.
+    """
+    period = next(filter(None, (re.search(pattern, low) for pattern in _ANY_PERIOD)), None)
+    days = number(period[1] or "1") * _UNITS[period[2]] if period else None
+    found = _conditions(low, goods, days)
+    is_used = period and any(f" in {days}d" in condition for condition, *_ in found)
+    return [*found, ("", *period.span())] if period and is_used else found
+
+
+def _conditions(low: str, goods: Mapping[str, tuple[str, str]], days: int | None) -> list[Span]:
+    found: list[Span] = []
+    for action, pattern in _ENGAGED:
+        if match := re.search(pattern, low):
+            negation = "not " if match[1] else ""
+            found.append((f"{negation}{Engaged(cast(Any, action), days)}", *match.span()))
+    store = next(filter(None, (re.search(pattern, low) for pattern in _STORE)), None)
+    at_store = store[1] if store else None
+    is_negated = False
+    for action, patterns in (("viewed", _VIEWED), ("bought", (*_BOUGHT, _GOOD_BUYERS))):
+        if product := _product(low, goods, patterns):
+            no = _NEGATED.search(low[: product[1]])
+            is_negated |= no is not None
+            condition = replace(product[0], action=cast(Any, action), days=product[0].days or days)
+            if action == "bought":
+                condition, at_store = replace(condition, store=at_store), None
+            start = no.start() if no else product[1]
+            found.append((f"not {condition}" if no else str(condition), start, product[2]))
+    if store:
+        found.append((str(AtStore((at_store,))) if at_store else "", *store.span()))
+    # A period belongs to one of these, else to orders and spending.
+    counts = _counts(
+        low, "" if days is None or found else f" in {days}d", has_silence=not is_negated
+    )
+    return counts + found
+
+
+def _counts(low: str, within: str, *, has_silence: bool) -> list[Span]:
+    """Return conditions on the number of orders, their sum, and the time since the last one."""
     found: list[Span] = []
     for pattern in _ORDERS:
         if match := re.search(pattern, low):
             than = next((op for op, words in _MORE.items() if match[1] in words.split("|")), ">=")
             amount = match[1] if than == ">=" and not match[2].isdigit() else match[2]
-            found.append((f"orders {than} {number(amount or match[1])}", *match.span()))
+            count = number(amount or match[1])
+            found.append((f"orders{within} {than} {count}", *match.span()))
             break
-    if match := re.search(_SPENT, low):
+    if match := re.search(_SPENT, low) or re.search(_SPENT_ZH, low):
         than = next(op for op, words in _MORE.items() if match[1] in words.split("|"))
-        found.append((f"spent {than} {match[2].replace(',', '')}", *match.span()))
-    for pattern in _SILENT:
+        found.append((f"spent{within} {than} {match[2].replace(',', '')}", *match.span()))
+    for pattern in _SILENT if has_silence else ():
         if match := re.search(pattern, low):
             found.append((f"last_order > {number(match[1]) * _UNITS[match[2]]}d", *match.span()))
             break
-    if bought := _bought(low, goods):
-        found.append(bought)
     return found
 
 
-def _bought(low: str, goods: Mapping[str, tuple[str, str]]) -> Span | None:
-    for pattern in (*_BOUGHT, _GOOD_BUYERS):
+def _product(
+    low: str, goods: Mapping[str, tuple[str, str]], patterns: Sequence[str]
+) -> tuple[Bought, int, int] | None:
+    for pattern in patterns:
         for match in re.finditer(pattern, low):
             words = match[1].split()
             ends = range(len(words), 0, -1)
@@ -101,11 +167,12 @@ def _bought(low: str, goods: Mapping[str, tuple[str, str]]) -> Span | None:
                 name = title = _ENDS.sub("", match[1])
                 if pattern == _GOOD_BUYERS or _NO_GOOD.match(name) or not name:
                     continue
-            start = match.start(1) if pattern == _GOOD_BUYERS else match.start()
-            end = low.index(name, match.start(1)) + len(name)
+            start, end = match.start(), low.index(name, match.start(1)) + len(name)
+            if pattern == _GOOD_BUYERS:
+                start, end = match.start(1), match.end()
             within = _WITHIN.match(low, end)
             days = number(within[1]) * _UNITS[within[2]] if within else None
-            return str(Bought(cast(Any, kind), title, days)), start, within.end() if within else end
+            return Bought(cast(Any, kind), title, days), start, within.end() if within else end
     return None
 
 

@@ -104,17 +104,23 @@ class Lines:
 
     def _customers(self) -> str:
         raw = self.text.lower()
-        conditions = find_conditions(raw, self.vocabulary.goods)
-        self.used_spans += [(start, end) for _, start, end in conditions]
-        self.used |= {"days", "months", "money"} if conditions else set()
-        line = self._options("customers", top="top", audience="audience")
-        if place := self._take("place"):
-            conditions.insert(0, (f"({place})" if " or " in place else place, 0, 0))
-        if conditions:
-            line += f" --where {word_of(' and '.join(each for each, *_ in conditions))}"
+        line = self._options("customers", top="top", audience="audience") + self._where()
         if re.search(rules.MOST_ORDERS, raw):
             return f"{line} --order orders"
         return f"{line} --order newest" if re.search(rules.NEWEST, raw) else line
+
+    def _where(self) -> str:
+        """Return the option of the conditions and the place, or nothing."""
+        low = self.text.lower()
+        for words in rules.KINDS.values():  # a "second order" is no order of something
+            low = re.sub(words, lambda found: " " * len(found[0]), low)
+        spans = find_conditions(low, self.vocabulary.goods)
+        self.used_spans += [(start, end) for _, start, end in spans]
+        self.used |= {"days", "months", "money"} if spans else set()
+        conditions = [condition for condition, *_ in spans if condition]
+        if place := self._take("place"):
+            conditions.insert(0, f"({place})" if " or " in place else place)
+        return f" --where {word_of(' and '.join(conditions))}" if conditions else ""
 
     def _sales(self) -> str:
         line = "sales"
@@ -192,6 +198,8 @@ class Lines:
         return self._options(f"schedule add {word_of(inner)} --every {quoted(every)}", zone="zone")
 
     def _draft(self) -> str:
+        if kind := rules.find_kind(self.low):
+            return self._draft_of_kind(kind)
         other_tier = self.values.get("tier") is not None and not THESE.search(self.low)
         if self.subject.cohort and not other_tier:
             line = f"campaign draft --cohort {self.subject.cohort}"
@@ -199,6 +207,16 @@ class Lines:
             line = self._options("campaign draft", tier="tier")
         terms = {"name": "name", "discount": "percent", "budget": "money", "holdout": "holdout"}
         return self._options(line, **terms, **_SCOPE, channel="channel")
+
+    def _draft_of_kind(self, kind: str) -> str:
+        """Return the draft of a campaign for an audience, at risk or not."""
+        for pattern in (*rules.KINDS.values(), rules.TO_WHOM):
+            self.used_spans += [found.span() for found in re.finditer(pattern, self.low)]
+        terms = {"name": "name", "discount": "percent", "budget": "money", "holdout": "holdout"}
+        line = self._options(f"campaign draft --kind {kind}", tier="tier", **terms)
+        where = self._where()
+        line = self._options(line, audience="audience") + where
+        return self._options(line, channel="channel")
 
     def _campaign_list(self) -> str:
         state = rules.find_state(self.low)

@@ -53,6 +53,36 @@ DRAFT_WORDS = (
     r"campaigns?|coupons?|discounts?|promo\w*|vouchers?|hold-?out|spend|cost)\b|"
     r"起草|召回|挽回|搞|做|发|建|设计|创建|新建|准备|策划|活动|优惠|券"
 )
+# Kinds of campaigns other than win-back, by the words of a sentence; a plain "thank you" is none.
+KINDS = {
+    "product_news": (
+        r"\bproduct news\b|\bnews (?:about|on|of) (?:our |the )?(?:new )?products?\b|"
+        r"\bnew arrivals\b|"
+        r"(?:新品|上新)(?:通知|资讯|消息|邮件|推荐|提醒)"
+    ),
+    "cross_sell": r"\bcross[- ]?sell(?:ing)?\b|(?:交叉|关联)销售",
+    "second_order": r"\bsecond[- ](?:order|purchase)\b|(?:二次|第二次)(?:购买|下单)|第二单",
+    "thank_you": (
+        r"\b(?:say(?:ing)? )?thank[- ]?you (?:to|for|campaign|e-?mail|mail|note|message|letter)\b|"
+        r"\b(?:a|the|send|draft) thank[- ]?you\b|\bsay thanks to\b|"
+        r"感谢(?:信|函|活动|邮件|短信)|答谢"
+    ),
+    "no_offer": (
+        r"\bwithout (?:an |any )?(?:offer|discount|coupon)\b|\bno[- ](?:offer|discount)\b|"
+        r"(?:不带|没有|不给|不含|无)(?:任何)?(?:优惠|折扣)"
+    ),
+}
+_ANY_KIND = "|".join(KINDS.values())
+_MAKE = (
+    r"\b(?:draft|send|mail|e-?mail|text|write|say|set up|create|make|prepare|build|start|launch|"
+    r"plan|design|need|want|run)\b|起草|发|做|搞|准备|策划|设计|创建|写"
+)
+TO_WHOM = r"\b(?:to|for) (?:everyone|everybody|all|the)?\b|\be-?mail\b|邮件"
+VARIANTS = (
+    r"\b(?:test|compare|try)(?:ing)? (?:\w+ ){0,3}?"
+    r"(?:subjects?(?: lines?)?|variants?|texts?|versions?)\b|"
+    r"(?:测试|比较|对比).{0,4}(?:标题|主题|文案|版本|变体)"
+)
 APPROVE = r"\bapprov(?:e|ing|es|al of)\b|\bsign off\b|批准|审批|批一下|批了|通过"
 REJECT = r"\breject(?:ing|s)?\b|\bturn down\b|\bdecline\b|拒绝|驳回|否决"
 STOP_TRAINING = (
@@ -162,7 +192,7 @@ STATE_WORDS = "|".join(pattern for _, pattern in _STATES)
 _RESULT = (
     r"\b(?:results?|outcome|perform\w*|money|uplift|lift|profit|roi|earn(?:ed|s)?|paid off|pay off|"
     r"needle|success\w*|went|going|doing|happened|effect|incremental|hold-?out)\b|"
-    r"\bhow (?:did|does|do|is|was|has|much)\b|\bdid .* (?:do|work)\b|"
+    r"\bhow (?:did|does|do|is|was|has|much)\b|\bdid .* (?:do|work)\b|\b(?:won|wins?|winner)\b|赢|"
     r"效果|结果|收益|表现|赚|怎么样|咋样|如何"
 )
 
@@ -207,6 +237,8 @@ RULES = (
         r"\bwhat (?:the|this) bot can do\b|\bwhere to start\b|你能做什么|你会什么|"
         r"能做什么|怎么用你|会做什么",
     ),
+    _rule("campaign variants", VARIANTS, needs="campaign"),
+    _rule("campaign draft", _ANY_KIND, _MAKE, needs="no campaign"),
     _rule("audience show", r"\bhow many\b|\bhow big\b|\bwho is in\b|\bshow\b|多少", M["audience"]),
     _rule(
         "campaign my-calls",
@@ -427,6 +459,11 @@ def match_rules(values: Values, has: frozenset[str]) -> Match | None:
         else:
             return Match(rule.intent, tuple(spans))
     return None
+
+
+def find_kind(low: str) -> str | None:
+    """Return the kind of campaign that a sentence names; None for win-back."""
+    return next((kind for kind, words in KINDS.items() if _compiled(words).search(low)), None)
 
 
 def find_state(low: str) -> str | None:

@@ -43,6 +43,7 @@ _HEADS = {
         rf"{rules.EDIT}|\b(?:hold-?out|budgets?|discounts?|coupons?|codes?|name|days)\b|"
         r"折扣|预算|对照组?|有效期|名称"
     ),
+    "campaign result": r"\b(?:subjects?(?: lines?)?|variants?|versions?)\b|标题|主题|文案|版本",
     "sweep": rf"{rules.RISK}|\bsweep\b",
     "customers": (
         rf"{rules.BEST}|{rules.HOW_MANY}|{rules.NEWEST}|{rules.MOST_ORDERS}|\blives?\b|消费|花钱"
@@ -66,7 +67,9 @@ _DELIVER = (
     r"[发送给跑]|更新|检查|运行|推送|列出|训练|看"
 )
 _MAY_NAME_GOODS = re.compile(
-    r"\b(?:bought|buy|buys|buyers|purchased|order|orders|ordered)\b|买", re.IGNORECASE
+    r"\b(?:bought|buy|buys|buyers|purchased|order|orders|ordered|looked|viewed|browsed)\b|"
+    r"买|浏览|看过",
+    re.IGNORECASE,
 )
 _NO_FIGURES = (
     rf"{rules.RISK}|{rules.DRAFT}|\b(?:recommend\w*|campaigns?|hold-?out|incremental|audience|"
@@ -486,9 +489,9 @@ class _Reader(Lines):
         if settled & {"weekday", "monthday"}:
             heads += f"|{_DELIVER}"
         explained += [found.span() for found in re.finditer(heads, self.low)]
+        explained += self.used_spans
         if not explained and not is_rule:
             return ()
-        explained += self.used_spans
         parts = unused_parts(self.text, self.values, tuple(explained), intent)
         for value in self.values.found:  # none is lost, wherever it stands
             words = self.text[value.start : value.end].strip()
@@ -496,7 +499,9 @@ class _Reader(Lines):
                 parts = (*parts, words)
         if intent == "campaign draft":
             only_drafts = re.search(rules.DRAFTING, self.low)
-            for pattern in (rules.EVERYONE, r"(?!)" if only_drafts else rules.AT_ONCE):
+            at_once = r"(?!)" if only_drafts else rules.AT_ONCE
+            everyone = r"(?!)" if rules.find_kind(self.low) else rules.EVERYONE
+            for pattern in (everyone, at_once, rules.VARIANTS):
                 runs = [self.text[slice(*found.span())] for found in re.finditer(pattern, self.low)]
                 parts = (*parts, *(each for each in runs if not any(each in p for p in parts)))
         deeds = self._other_deeds(intent)

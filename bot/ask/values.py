@@ -8,6 +8,7 @@ from functools import partial
 
 from bot.ask import dates
 from bot.ask.dates import NUMBER, number
+from bot.ask.figures import find_conditions
 from bot.ask.places import find_places
 from bot.ask.references import Vocabulary, find_campaign, find_listed, find_person
 
@@ -244,9 +245,15 @@ def find_values(
                 finder.all("customer", _NAMED_CUSTOMER)
             as_digits = lambda match: str(number(match[1]))  # noqa: E731
             finder.all(kind, pattern, as_digits, inner=kind == "count")
+    spans = [range(start, end) for _, start, end in find_conditions(low, vocabulary.goods)]
+
+    def outside(match: re.Match[str]) -> str | None:
+        is_inside = any(match.start() in span for span in spans)
+        return None if is_inside else text[slice(*match.span(1))]
+
     finder.all("customer", _NAMED_CUSTOMER)
-    finder.all("customer", r"(\d+) ?号?(?:的)?(?:客户|家庭|顾客|用户)")
-    finder.all("customer", _BARE)
+    finder.all("customer", r"(\d+) ?号?(?:的)?(?:客户|家庭|顾客|用户)", outside)
+    finder.all("customer", _BARE, outside)
     if vocabulary.persons and not any(value.kind == "customer" for value in finder.found):
         masked = "".join(
             low if low in _MARKED else letter for low, letter in zip(finder.low, text, strict=True)

@@ -115,8 +115,9 @@ def _understood(case: Case) -> Understanding:
 
 
 def ask() -> dict[str, Figure]:
-    """The figures of ``make bench``: of the report half, and of ``week.txt`` apart."""
-    done, week = results("report"), results("week")
+    """The figures of ``make bench``: of the report half, and of the later files apart."""
+    done = results("report")
+    later = {half: results(half) for half in ("week", "audiences")}
 
     def share(number: int, least: float | None = None, among: int = len(done)) -> Figure:
         value = round(number / among, 4)
@@ -132,10 +133,16 @@ def ask() -> dict[str, Figure]:
         "ask_wrong_change_run": none(sum(result.runs_wrong_change for result in done)),
         "ask_wrong_change_proposed": none(sum(result.proposes_wrong_change for result in done)),
         "ask_sentences": Figure(float(len(done)), "sentences"),
-        "ask_week_exact": share(sum(result.is_exact for result in week), 0.9, len(week)),
-        "ask_week_wrong_change_proposed": none(
-            sum(result.proposes_wrong_change for result in week)
-        ),
+        **{
+            f"ask_{half}_exact": share(sum(result.is_exact for result in found), 0.9, len(found))
+            for half, found in later.items()
+        },
+        **{
+            f"ask_{half}_wrong_change_proposed": none(
+                sum(result.proposes_wrong_change for result in found)
+            )
+            for half, found in later.items()
+        },
     }
 
 

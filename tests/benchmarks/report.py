@@ -106,6 +106,11 @@ TOLD |= {
     "ask_week_exact": (
         "The same of 120 sentences that six weeks of use misread; the parser was mended on them"
     ),
+    "ask_audiences_exact": (
+        "The same of 40 sentences about audiences, kinds and variants, written before the parser "
+        "learned them"
+    ),
+    "ask_audiences_wrong_change_proposed": "Changing commands that one of these proposes",
     "ask_week_wrong_change_proposed": "Changing commands that one of these, misread, proposes",
 }
 TOLD |= {

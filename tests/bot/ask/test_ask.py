@@ -26,7 +26,8 @@ WEEK_LEVEL = 0.9  # on the sentences that six weeks of use misread
 
 
 @pytest.mark.parametrize(
-    ("half", "level", "size"), [("tune", LEVEL, 200), ("week", WEEK_LEVEL, 120)]
+    ("half", "level", "size"),
+    [("tune", LEVEL, 200), ("week", WEEK_LEVEL, 120), ("audiences", WEEK_LEVEL, 40)],
 )
 def test_sentences_are_read_and_a_misread_one_runs_and_proposes_no_change(half, level, size):
     results = ask.results(half)
@@ -80,6 +81,12 @@ def read(sentence: str, subject: Subject | None = None, **names) -> Understandin
         ("who is about to leave in Berlin?", "sweep", "in Berlin"),
         ("give 887 a 10% coupon", "campaign draft --discount 10", "887"),
         ("submit c3fk92m and approve it", "campaign submit c3fk92m", "approve it"),
+        ("show me the risk, thank you", "sweep", ""),
+        ("thank you, please send it", None, ""),
+        ("don't send product news", None, ""),
+        ("send product news tomorrow", "campaign draft --kind product_news", "tomorrow"),
+        ("who ordered at store 12 last week?", 'customers --where "store = 12"', "last week"),
+        ("customers who never bought wine", 'customers --where "not bought category wine"', ""),
         # Idioms, and a value that the tree refuses.
         ("forget it", None, ""),
         ("forget about that", None, ""),
