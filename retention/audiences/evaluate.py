@@ -10,7 +10,7 @@ so these count as they stand now.
 import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import or_, select
@@ -43,6 +43,7 @@ from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Suppression
 from retention.lake.customer_directory import attribute_names
 from retention.lake.lake import naive
+from retention.outreach import tracking
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -54,10 +55,11 @@ ORDER_FIELDS = frozenset({"orders", "last_order", "first_order", "spent", "chann
 EVENT_TYPES = {
     "bought": ("purchase",),
     "viewed": ("view", "cart"),
-    "opened": ("email_open",),
+    "opened": ("email_open", "email_click"),  # whoever clicked has opened
     "clicked": ("email_click",),
 }
 MAX_NAMED = 5
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +335,12 @@ def engaged(
     since: datetime | None,
     until: datetime,
 ) -> set[str]:
-    """Return the customers who opened or clicked an e-mail, as imported events say."""
+    """Return the customers who opened or clicked an e-mail: of the desk, or as events say."""
     events = lake.table("events", before=until, since=since)
-    return set(events.filter(events.event_type.isin(EVENT_TYPES[action])).customer_id.execute())
+    chosen = events.filter(events.event_type.isin(EVENT_TYPES[action]))
+    kind: tracking.Kind = "open" if action == "opened" else "click"
+    own = tracking.customers(session, kind, since or _BEGINNING, until)
+    return {*chosen.customer_id.execute(), *lake.identities.resolved(own)}
 
 
 def _items(lake: "Lake", condition: Bought) -> Any:

@@ -14,7 +14,7 @@ from retention.audiences.evaluate import mask, members
 from retention.audiences.expression import OPERATORS, TIERS, And, Comparison, Not, OneOf, Or
 from retention.audiences.parse import parse
 from retention.audiences.scores import members_at, scores_at
-from retention.db.tables import ListMember, Suppression
+from retention.db.tables import ListMember, MessageEvent, Send, Suppression
 from retention.errors import BadInput
 from retention.lake.customer_directory import attribute_names
 from retention.registry.churn_definition import (
@@ -219,8 +219,12 @@ def test_stores_views_mails_and_lists_describe_customers(people):
     at_store = f"bought category {category} in 5d at store nord"
     assert found(people, at_store) == {"c0001"}
     assert "c0003" in found(people, f"viewed category {category} in 5d")
-    assert found(people, "opened in 5d") == {"c0004"}
-    assert found(people, "clicked in 5d or opened in 2d") == {"c0005"}
+    own = {"team_id": people.settings.team_id, "campaign_id": "c1", "customer_id": "c0008"}
+    add(people.database, campaign("c1", team_id=own["team_id"], state="live", sent_at=last))
+    add(people.database, Send(id=1, **own, channel="email", state="sent"))
+    add(people.database, MessageEvent(send_id=1, **own, kind="click", at=last))
+    assert found(people, "opened in 5d") == {"c0004", "c0005", "c0008"}
+    assert found(people, "clicked in 5d or opened in 2d") == {"c0005", "c0008"}
     assert {"c0001", "c0003", "c0004"} <= found(people, "last_event < 4d")
     assert "c0001" in found(people, "orders in 4d >= 2 and spent in 4d >= 100")
     assert found(people, "in list staff") == {"c0006"}
