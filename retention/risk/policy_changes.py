@@ -15,7 +15,7 @@ from retention.settings import Settings
 from retention.text import gettext
 
 Value = float | int | str
-RULES = "rules"  # places of rules are rules.NAME.SETTING
+RULES, KIND_PLACES = "rules", "kinds"  # their places are rules.NAME.SETTING and kinds.NAME.SETTING
 
 # Built once: the query is frequent, and building takes longer than running.
 _NEWEST = (
@@ -50,7 +50,7 @@ def version_in_force(settings: Settings) -> PolicyVersion:
 
 
 def split_place(place: str) -> tuple[str, str, str]:
-    """Return the section, the rule's name (empty outside of rules) and the setting.
+    """Return the section, the name of the rule or the kind, which may be empty, and the setting.
 
     Examples
     --------
@@ -68,7 +68,8 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Value]) -> dic
     for place, value in changes.items():
         section, name, setting = split_place(place)
         if section != RULES:
-            changed.setdefault(section, {})[setting] = value
+            table = changed.setdefault(section, {})
+            (table.setdefault(name, {}) if name else table)[setting] = value
             continue
         rule = next((one for one in changed.get(RULES, ()) if one.get("name") == name), None)
         if rule is None:

@@ -17,6 +17,7 @@ from retention.number_format import exact_percent
 from retention.policy_file import explain_error, read_text, validate_strictly
 from retention.risk.policy import DEFAULT, Policy, read_policy
 from retention.risk.policy_changes import (
+    KIND_PLACES,
     RULES,
     PolicyVersion,
     Value,
@@ -24,9 +25,11 @@ from retention.risk.policy_changes import (
     split_place,
     with_changes,
 )
+from retention.risk.strategy import KINDS, WIN_BACK, Kind, Rule
+from retention.templating import kind_title
 from retention.text import gettext, in_language
 
-Kind = Literal["share", "money", "whole", "number", "hours"]
+Format = Literal["share", "money", "whole", "number", "hours"]
 MAX_VERSIONS = 20  # in the history
 
 
@@ -35,7 +38,7 @@ class Setting:
     """A setting that admins can change. ``kind``: how it is written; ``hours`` are quiet hours."""
 
     place: str
-    kind: Kind
+    kind: Format
     label: str
 
 
@@ -64,18 +67,25 @@ _SETTINGS = (
 def settings_of(policy: Policy) -> dict[str, Setting]:
     """Return the settings that can be changed, by place: limits, costs, and terms of each rule."""
     places = {one.place: Setting(one.place, one.kind, in_language(one.label)) for one in _SETTINGS}
-    terms: tuple[tuple[str, Kind, str], ...] = (
+    terms: tuple[tuple[str, Format, str], ...] = (
         ("discount", "share", gettext("Discount: {rule}")),
         ("amount", "money", gettext("Money off: {rule}")),
         ("min_order", "money", gettext("From order value: {rule}")),
         ("cost", "money", gettext("Cost of one: {rule}")),
         ("redeemed", "share", gettext("Buyers who use it: {rule}")),
     )
-    for rule in policy.rules:
+    offers: list[tuple[str, str, Rule | Kind]] = [
+        (f"{RULES}.{rule.name}", rule.name, rule) for rule in policy.rules
+    ]
+    for kind_name in KINDS:
+        if kind_name != WIN_BACK:
+            own: Kind = getattr(policy.kinds, kind_name)
+            offers.append((f"{KIND_PLACES}.{kind_name}", kind_title(kind_name), own))
+    for table, title, offer in offers:
         for name, kind, label in terms:
-            if getattr(rule, name):
-                place = f"{RULES}.{rule.name}.{name}"
-                places[place] = Setting(place, kind, label.format(rule=rule.name))
+            if getattr(offer, name):
+                place = f"{table}.{name}"
+                places[place] = Setting(place, kind, label.format(rule=title))
     return places
 
 
@@ -98,6 +108,7 @@ def value_at(policy: Policy, place: str) -> Value | None:
     """Return the value at a place; None where the policy has no such rule."""
     section, name, setting = split_place(place)
     table: Any = policy.rule(name) if section == RULES else getattr(policy, section)
+    table = getattr(table, name) if section == KIND_PLACES else table
     value: Value | None = getattr(table, setting, None)
     return value
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from retention.db.tables import Audit
 from retention.errors import BadInput, Conflict
 from retention.risk.policy import load_policy
-from retention.risk.policy_edits import change_policy, roll_back, versions
+from retention.risk.policy_edits import change_policy, roll_back, value_at, versions
 from tests.world import change, scalars
 
 BY = "U0ADMIN"
@@ -32,6 +32,17 @@ def test_change_holds_on_top_of_the_file_until_it_is_taken_back(database, settin
     assert [one["place"] for one in listed[2]["changes"]] == [BUDGET]
     audited = scalars(database, select(Audit.action))
     assert audited == ["policy.change"] * 4
+
+
+def test_offer_of_a_kind_is_changed_where_the_file_says_nothing_of_it(database, settings):
+    place = "kinds.second_order.discount"
+    assert value_at(load_policy(settings), place) == 0.1
+    change(database, change_policy, {place: 0.15}, BY)
+    changed = load_policy(settings)
+    assert changed.kinds.second_order.discount == value_at(changed, place) == 0.15
+    with pytest.raises(BadInput) as refusal:
+        change(database, change_policy, {place: 1.5}, BY)
+    assert refusal.value.field == place
 
 
 def test_wrong_values_are_named_together_and_change_nothing(database, settings):
