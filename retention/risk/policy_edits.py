@@ -73,6 +73,7 @@ def settings_of(policy: Policy) -> dict[str, Setting]:
         ("min_order", "money", gettext("From order value: {rule}")),
         ("cost", "money", gettext("Cost of one: {rule}")),
         ("redeemed", "share", gettext("Buyers who use it: {rule}")),
+        ("most", "whole", gettext("Largest number of customers: {rule}")),
     )
     offers: list[tuple[str, str, Rule | Kind]] = [
         (f"{RULES}.{rule.name}", rule.name, rule) for rule in policy.rules
@@ -83,7 +84,7 @@ def settings_of(policy: Policy) -> dict[str, Setting]:
             offers.append((f"{KIND_PLACES}.{kind_name}", kind_title(kind_name), own))
     for table, title, offer in offers:
         for name, kind, label in terms:
-            if getattr(offer, name):
+            if getattr(offer, name, None):
                 place = f"{table}.{name}"
                 places[place] = Setting(place, kind, label.format(rule=title))
     return places

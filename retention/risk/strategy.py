@@ -74,6 +74,7 @@ class Rule(BaseModel):
     cost: Annotated[float, Field(ge=0)] = 0.0  # of one gift, or of one customer's points
     # Share of the buyers who use the offer; None: as in [offer].
     redeemed: Annotated[float, Field(ge=0, le=1)] | None = None
+    most: Annotated[int, Field(ge=1)] | None = None  # customers, the most valuable; None: all
 
     @field_validator("name", "what")
     @classmethod

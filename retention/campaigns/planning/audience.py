@@ -97,7 +97,7 @@ def select_audience(
     is_eligible, excluded, in_campaigns = _eligible(
         lake, session, policy, pool, campaign_of, selection
     )
-    customers = _limit_calls(pool[is_eligible], policy)
+    customers = _limit_offers(pool[is_eligible], policy)
 
     def exclude(reason: str, is_excluded: "pd.Series") -> None:
         nonlocal customers
@@ -345,18 +345,16 @@ def _is_listed(pool: "pd.DataFrame") -> "pd.Series":
     return rank.notna() & (pool["tier"] != "lapsed")
 
 
-def _limit_calls(customers: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
-    """Limit personal calls to the most valuable customers. The others get their next rule."""
-    calls = customers["rule"].isin(_call_rules(policy))
-    order = (
-        customers.loc[calls, "expected_value"]
-        .fillna(0)
-        .sort_values(ascending=False, kind="stable")
-        .index
-    )
-    excess = order[policy.campaign.max_calls :]
-    customers = customers.copy()
-    customers.loc[excess, "rule"] = _rules(customers.loc[excess], policy, without=("call",))
+def _limit_offers(customers: "pd.DataFrame", policy: Policy) -> "pd.DataFrame":
+    """Limit calls and offers to the most valuable customers. The others get their next rule."""
+    limits = [(_call_rules(policy), policy.campaign.max_calls, "call")]
+    limits += [([rule.name], rule.most, rule.action) for rule in policy.rules if rule.most]
+    customers, without = customers.copy(), tuple[str, ...]()
+    for rules, most, action in limits:
+        without = (*without, action)  # of those before, too: a call does not come back
+        values = customers.loc[customers["rule"].isin(rules), "expected_value"].fillna(0)
+        excess = values.sort_values(ascending=False, kind="stable").index[most:]
+        customers.loc[excess, "rule"] = _rules(customers.loc[excess], policy, without=without)
     return customers
 
 

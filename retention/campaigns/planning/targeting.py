@@ -61,6 +61,8 @@ def select_by_profit(
         Limit(np.ones(profit.shape), policy.campaign.max_audience),
         Limit(expected_costs, policy.campaign.budget),
     ]
+    limited = [(at, rule.most) for at, rule in enumerate(rules) if rule.most]
+    limits += [Limit((option == at).astype(float), most) for at, most in limited]
     chosen = allocate_offers(profit, limits).offer
     selected = np.flatnonzero(chosen >= 0)
     best = chosen[selected]

@@ -99,6 +99,33 @@ def test_customers_erased_since_the_sweep_are_excluded_and_counted(shop, policy,
     assert not {"gone-1", "gone-2"} & set(chosen.customers["customer_id"])
 
 
+def test_limited_gift_goes_to_valuable_customers_others_get_next_rule(
+    shop, tmp_path, everyone, monkeypatch
+):
+    gift = """
+[[rules]]
+name = "Gift"
+tiers = ["high"]
+values = ["middle"]
+action = "gift"
+what = "a mug"
+cost = 2.0
+min_order = 30.0
+most = 5
+"""
+    path = tmp_path / "limited.toml"
+    path.write_text(POLICY + gift)
+    ids = everyone[:200]
+    monkeypatch.setattr(audience, "customers_with_phone", lambda lake: set(ids))
+    chosen = _chosen(shop, read_policy(path), ids).customers.set_index("customer_id")
+    gifts = sorted(chosen.index[chosen["rule"] == "Gift"])
+    assert len(gifts) == 5
+    assert (chosen["rule"] == "Call").sum() == 3
+    middle = [each for each in ids[20:100] if each in chosen.index]
+    assert gifts == middle[:5]
+    assert set(chosen.loc[middle[5:], "rule"]) == {"Coupon"}
+
+
 def test_bounced_customers_are_excluded_unless_called(shop, policy, everyone, monkeypatch):
     """Repeated bounces make mail servers refuse more and more e-mails."""
     ids = everyone[:40]
@@ -164,6 +191,8 @@ def test_listed_items_use_no_later_data(shop, everyone):
 
     class Past:
         """The shop as it was then: a lake that has no later event at all."""
+
+        own_titles = dict
 
         def table(self, name, before=None, since=None):
             table = shop.lake.table(name, before, since)
