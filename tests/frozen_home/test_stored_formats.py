@@ -23,6 +23,8 @@ def includes(new: Any, old: Any) -> bool:
     """Whether everything in ``old`` is in ``new`` unchanged; dictionaries may have more keys."""
     if isinstance(old, dict) and isinstance(new, dict):
         return all(key in new and includes(new[key], value) for key, value in old.items())
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(includes, new, old))
     return new == old
 
 
