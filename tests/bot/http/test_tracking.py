@@ -1,5 +1,9 @@
 """Test the links and the pixel of e-mails over HTTP."""
 
+import threading
+import time
+from contextlib import suppress
+from itertools import count
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +15,7 @@ from retention.db.tables import CampaignLink, MessageEvent
 from retention.keys import sign_numbers
 from retention.outreach import tracking
 from tests.bot.http.test_server import ask
+from tests.bot.real_server import running_bot
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.test_machines import IPHONE
 from tests.world import change, rows
@@ -108,3 +113,37 @@ def test_metrics_contain_no_token_of_an_email(site, click, pixel):
     page = ask(site, "GET", "/metrics")[2]
     assert b'"/c/"' in page
     assert click.encode() not in page
+
+
+@pytest.mark.nightly
+def test_answered_clicks_survive_kills(settings, database, site):
+    """A click was lost when the bot was killed."""
+    numbers, answered = count(2), []
+    links = range(2, 4_000)
+    with database.transaction() as session:
+        own = {"campaign_id": "c1", "url": PAGE, "team_id": settings.team_id}
+        session.add_all(CampaignLink(number=link, **own) for link in links)
+
+    def click_on(bot) -> None:
+        with suppress(OSError, EOFError):
+            while bot.process.poll() is None:
+                link, send = next(numbers), 1 + len(answered) % 9
+                token = sign_numbers(settings.keys, "click", send, link)
+                status, _, _ = bot.request("GET", f"/c/{token}", headers=PERSON)
+                assert status == 302
+                answered.append((send, link))
+
+    for _ in range(8):
+        with running_bot(settings) as bot:
+            people = [threading.Thread(target=click_on, args=(bot,)) for _ in range(4)]
+            for person in people:
+                person.start()
+            time.sleep(0.7)
+            bot.process.kill()
+            for person in people:
+                person.join()
+    event = MessageEvent
+    stored = rows(database, select(event.send_id, event.link, event.times))
+    assert len(answered) > 40
+    assert {*answered} <= {(send, link) for send, link, _ in stored}
+    assert {times for _, _, times in stored} == {1}
