@@ -37,7 +37,7 @@ from retention.db.audit import history
 from retention.db.tables import Campaign
 from retention.demo import is_demo_home
 from retention.errors import BadInput, NotAllowed
-from retention.outreach import send_summary
+from retention.outreach import send_summary, tracking
 from retention.outreach.adapter import EMAIL, MESSAGE_CHANNELS, require_text_channel
 from retention.privacy import pseudonym
 from retention.risk.strategy import KINDS, WIN_BACK
@@ -168,6 +168,7 @@ def show(call: Call, campaign: str) -> Answer:
         steps = history(session, row.team_id, row.id, "campaign")
         shown = campaign_data(row, settings, session)
         shown["shop_codes"] = shop_code_queue.waiting(session, row.id)
+        shown["reach"] = tracking.reach(session, row.id)
         return Answer("campaign/show", {"campaign": shown, "history": steps})
 
 

@@ -285,16 +285,18 @@ def counts(session: Transaction, campaign_id: str, group: str | None = None) -> 
         func.sum(1 - did.c.opened),
     )
     name = Assignment.offer[group].as_string() if group else literal("")
-    is_assigned = Assignment.campaign_id == Send.campaign_id
     delivered = (
         select(name, *figures)
         .select_from(Send)
-        .join(Assignment, is_assigned & (Assignment.customer_id == Send.customer_id))
         .outerjoin(did, did.c.send_id == Send.id)
         .where(Send.campaign_id == campaign_id, Send.state == "sent")
         .where(Send.channel.not_in(MANUAL_CHANNELS))
     )
-    rows = session.execute(delivered.group_by(name) if group else delivered)
+    if group:
+        in_campaign = Assignment.campaign_id == Send.campaign_id
+        is_assigned = in_campaign & (Assignment.customer_id == Send.customer_id)
+        delivered = delivered.join(Assignment, is_assigned).group_by(name)
+    rows = session.execute(delivered)
     return {key or "": Reach(*(int(number or 0) for number in numbers)) for key, *numbers in rows}
 
 

@@ -13,6 +13,7 @@ from retention.campaigns.lifecycle.states import StaleCampaign, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
 from retention.db.audit import history
 from retention.errors import BadInput
+from retention.outreach import tracking
 from retention.text import gettext
 from workers import action_ids, user_roles
 from workers.campaigns.follow_ups import follow_up_request
@@ -60,9 +61,10 @@ def open_details(services: Services, click: Click) -> None:
     with services.database.reading() as session:
         campaign = find_campaign(session, campaign_id)
         steps = history(session, campaign.team_id, campaign.id, "campaign", latest=HISTORY)
+        reach = tracking.reach(session, campaign.id)
         view = render.view(
             "campaign/details",
-            campaign=campaign_data(campaign, services.settings, session),
+            campaign={**campaign_data(campaign, services.settings, session), "reach": reach},
             history=steps,
             zone=services.settings.timezone,
         )

@@ -18,7 +18,7 @@ from retention.campaigns.planning.offer_terms import merge_equal_lines
 from retention.campaigns.planning.remedies import campaign_warnings, remedy
 from retention.db import Transaction
 from retention.db.tables import Campaign
-from retention.outreach import send_summary, tracking
+from retention.outreach import send_summary
 from retention.outreach.adapter import is_text
 from retention.outreach.dispatch import configured_channel, sending_channel
 from retention.settings import Settings
@@ -57,7 +57,6 @@ def campaign_data(
             groups=find_groups(session, campaign.id, body.holdout) if session else None,
         ),
         "sends": send_summary.counts_by_channel(session, campaign.id) if session else {},
-        "reach": tracking.reach(session, campaign.id) if session and campaign.sent_at else None,
         "has_failed": session is not None and last_attempt_failed(session, campaign),
         "editable": state in EDITABLE,
         "stoppable": state in STOPPABLE,
