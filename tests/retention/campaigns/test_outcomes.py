@@ -168,6 +168,18 @@ def test_calls_cost_the_call_cost(lake, database):
     assert counted.cost == pytest.approx(15 + 4 + 5 + 1)
 
 
+def test_points_cost_the_share_that_is_used_of_who_bought(lake, database):
+    line = a_line(rule="Points", action="points", discount=0.0, face=8.0, redeemed=0.25)
+    with database.transaction() as session:
+        body = a_body(contact_cost=1.0, offers=(line,))
+        session.get_one(Campaign, "c1").body = body.model_dump(mode="json")
+        bought = session.get_one(Assignment, ("c1", "a"))
+        bought.offer = {**bought.offer, "rule": "Points"}
+    counted = _counted(lake, database)
+    assert counted.cost == pytest.approx(15 + 4 + 8 * 0.25 + 2)
+    assert _counted(lake, database, SENT).contact == pytest.approx(1)  # nobody has bought yet
+
+
 @pytest.mark.nightly_after(3)
 @pytest.mark.parametrize(
     ("state", "contacts"),
