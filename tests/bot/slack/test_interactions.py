@@ -126,7 +126,14 @@ def test_home_shows_role_jobs_and_pending_approvals(workspace, database):
     assert "Spring" not in words(workspace.open_home(ANALYST))
     viewer = workspace.open_home(VIEWER)
     (quick,) = [block for block in viewer["blocks"] if block.get("block_id") == "quick"]
-    assert [one["value"] for one in quick["elements"] if "value" in one] == ["digest"]
+    assert [one["value"] for one in quick["elements"] if "value" in one] == ["digest", "calendar"]
+
+
+def test_calendar_button_at_home_shows_it_in_the_direct_message(workspace, api):
+    workspace.press_at_home(action_ids.RUN_COMMAND, "calendar", VIEWER)
+    shown = api.wait("chat.postMessage")
+    assert shown["channel"] == VIEWER
+    assert shown["blocks"]
 
 
 def test_a_quick_action_runs_in_the_direct_message(workspace, database, api):
