@@ -259,6 +259,14 @@ def test_each_kind_of_offer_reaches_the_shop(shop, database, terms, kind):
         assert row.get("product_categories") == ([3] if "category" in terms else None)
 
 
+def test_code_of_a_gift_stays_here_and_no_email_waits_for_the_shop(shop, database):
+    _live(database, action="gift", discount=0.0, amount=3.0, what="a mug")
+    assert len(_issued(database)) == 18
+    assert _due(database) == 18
+    assert sync(database).made == 0
+    assert not books(shop).codes()
+
+
 def _check(database) -> Differences:
     connection = one(database, select(Connection))
     maker = code_shops.opened(database)
