@@ -60,6 +60,7 @@ class Section:
 
     kind: BlockKind
     text: str = ""  # the line above items, a picture's description or a button's label
+    heading: str = ""  # of items; the text above then does not name them
     link: str = ""
     picture: str = ""
     items: tuple[EmailItem, ...] = ()
@@ -116,9 +117,12 @@ def email_content(
     values = placeholder_values(settings, contact.name, {**offer, "offer": listed}, wording)
     blocks = parts.blocks or usual_blocks(has_code=bool(values["code"]))
     has_items = any(block.kind == "products" for block in blocks)
-    paragraphs, announcement = _split(typed, values, has_items=has_items)
+    # Below a heading of their own, no line of the text announces the items.
+    is_headed = any(block.kind == "products" and block.label for block in blocks)
+    told = values | {"items": ""} if is_headed else values
+    paragraphs, announcement = _split(typed, told, has_items=has_items)
     items = _items(brand, wording, listed, campaign, products or {}) if has_items else ()
-    text = fill_text(typed, values).strip()
+    text = fill_text(typed, told).strip()
     is_coupon = terms["action"] == "coupon"
     line = words.offer.coupon_line if is_coupon else words.offer.free_shipping_line
     code_line = fill_text(line, values) if values["code"] else ""
@@ -176,8 +180,8 @@ class _Shown:
     def section(self, block: Block) -> Section | None:
         """Return what a block shows; None if it has nothing to show."""
         if block.kind == "products":
-            above = block.label or self.announcement
-            return Section("products", above, items=self.items) if self.items else None
+            shown = Section("products", self.announcement, block.label, items=self.items)
+            return shown if self.items else None
         if block.kind == "picture":
             return self._picture(block)
         if block.kind == "button":
@@ -188,8 +192,9 @@ class _Shown:
         item = self.products.get(block.item_id, Product())
         url = block.url or item.picture
         link = product_link(self.brand, block.item_id, item.url, self.campaign)
-        has_picture = url.startswith("https://")
-        return Section("picture", block.label or item.title, link, url) if has_picture else None
+        return (
+            Section("picture", block.label or item.title, link=link, picture=url) if url else None
+        )
 
     def _button(self, block: Block) -> Section | None:
         words = self.wording.words.button
@@ -197,7 +202,7 @@ class _Shown:
         apply = discount_link(self.brand, self.code, landing, self.campaign) if self.code else ""
         link = apply or self._tagged(block.url or self.brand.website)
         label = block.label or (words.use_code if apply else words.visit)
-        return Section("button", label, link) if link else None
+        return Section("button", label, link=link) if link else None
 
     def _tagged(self, url: str) -> str:
         return with_utm(url, self.brand.utm, self.campaign) if url else ""

@@ -68,7 +68,7 @@ def _drawn(content: EmailContent, section: Section) -> list[EmailBlock]:
         return [EmailBlock("button", section.text)]
     if section.kind == "picture":
         return [EmailBlock("picture", section.text)]
-    above = [EmailBlock("text", section.text)] if section.text else []
+    above = [EmailBlock("text", text) for text in (section.text, section.heading) if text]
     items = section.items
     return above + [
         EmailBlock("item", item.title, item.price, bool(item.picture)) for item in items

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from retention.campaigns.message.customer_message import compose_message
+from retention.campaigns.message.parts import MessageParts, parse_blocks
 from retention.campaigns.message.wording import default_text
 from retention.campaigns.planning.product_details import Product
 from retention.db.tables import Send
@@ -25,8 +26,10 @@ class Kind:
     locale: str = "en-GB"
     has_brand: bool = True
     has_pictures: bool = True
+    blocks: str = ""
 
 
+BLOCKS = "picture:i9|Teas of the autumn, text, products:3|New in, code, button|See the new teas"
 KINDS = {
     "coupon": Kind(),
     "german": Kind(locale="de-DE"),
@@ -34,6 +37,8 @@ KINDS = {
     "right_to_left": Kind(locale="ar-EG"),
     "no_pictures": Kind(has_pictures=False, action="reminder"),
     "neutral": Kind(has_brand=False, has_pictures=False),
+    "blocks": Kind(blocks=BLOCKS),
+    "blocks_right_to_left": Kind(locale="ar-EG", blocks="code, products:3, picture:i9, text"),
 }
 
 
@@ -74,7 +79,8 @@ def sample_row(kind: Kind, shop: str, items: int = 3) -> tuple[dict[str, Any], d
         "expires_at": datetime(2025, 6, 1, 12, tzinfo=UTC) if has_code else None,
     }
     picture = f"{shop}/pictures/tea.png" if kind.has_pictures else ""
-    return row, {f"i{number}": Product(8.5 + number, picture) for number in range(items)}
+    products = {f"i{number}": Product(8.5 + number, picture) for number in range(items)}
+    return row, products | {"i9": Product(9.0, picture, title="Teas of the autumn")}
 
 
 def sample_email(settings: Settings, kind: Kind, shop: str, items: int = 3) -> Message:
@@ -84,5 +90,6 @@ def sample_email(settings: Settings, kind: Kind, shop: str, items: int = 3) -> M
     row, products = sample_row(kind, shop, items)
     send = Send(id=5, campaign_id="c1", customer_id="k")
     contact = Contact("ann@example.com", "Ann", locale=kind.locale)
-    body = a_body(copy_text=default_text())
+    message = MessageParts(blocks=parse_blocks(kind.blocks))
+    body = a_body(copy_text=default_text(), message=message)
     return compose_message(settings, body, send, contact, row, f"{shop}{UNSUBSCRIBE}", products)

@@ -106,13 +106,16 @@ def test_blocks_have_their_order_and_may_be_left_out(settings):
     kinds = [section.kind for section in shown.sections]
     assert kinds == ["products", "picture", "text", "code", "button"]
     products, picture, *_, button = shown.sections
-    assert (products.text, len(products.items)) == ("New in", 2)
+    assert (products.text, products.heading, len(products.items)) == ("", "New in", 2)
+    assert "Picked for you" not in shown.text
     assert picture.text == "Autumn teas"
     assert button.text == "See them"
     assert "new" in button.link
     html = render_html(shown)
     assert html.index("New in") < html.index("autumn.jpg") < html.index("TEA-7F3A")
     assert [block.kind for block in email_blocks(shown)][:3] == ["shop", "text", "item"]
+    late = content(settings, edited(settings, two_groups(), blocks=ALL_BLOCKS), Kind("reminder"))
+    assert "Darjeeling First Flush" in render_text(late)
     bare = content(settings, edited(settings, two_groups(), "High risk", blocks="text,code"))
     assert "Picked for you" not in bare.text
 
