@@ -85,8 +85,15 @@ function many(type) {
     });
     const node = h("div", { class: "choices", role: type === "radio" ? "radiogroup" : "group" }, boxes);
     const values = () => [...node.querySelectorAll("input:checked")].map((one) => one.value);
-    const picked = () => optionsOf(element).filter((one) => values().includes(one.value));
-    node.addEventListener("change", () => onchange?.(type === "radio" ? values()[0] : values()));
+    // Slack returns options in the order in which they were chosen.
+    const order = [...chosen];
+    const inOrder = () => [...values()].sort((a, b) => order.indexOf(a) - order.indexOf(b));
+    const picked = () => inOrder().map((value) => optionsOf(element).find((one) => one.value === value));
+    node.addEventListener("change", ({ target }) => {
+      if (order.includes(target.value)) order.splice(order.indexOf(target.value), 1);
+      order.push(target.value);
+      onchange?.(type === "radio" ? values()[0] : inOrder());
+    });
     node.read = () => (type === "radio" ? { selected_option: picked()[0] || null } : { selected_options: picked() });
     return node;
   };

@@ -19,7 +19,7 @@ TERMINAL_ONLY = {
 # They show rows as they were, identities and all.
 TERMINAL_ONLY_BELOW = {
     *("data quarantine", "data release", "definition derive", "models feedback", "start"),
-    *("source add", "source erasures", "source webhooks", "audience import"),
+    *("source add", "source erasures", "source webhooks", "audience import", "campaign message"),
 }
 
 
