@@ -143,13 +143,7 @@ def _view(
     body = Body.of(campaign)
     changes, number = _changes(body, click), _group_number(body, click)
     rule, typed = next(iter(changes.messages.items()))
-    errors: list[BadInput] = []
-    try:
-        body = changed_messages(body, body, changes.messages)
-    except BadFields as refusal:
-        errors = list(refusal.errors)
-    except BadInput as refusal:
-        errors = [refusal]
+    body, errors = _with_typed(body, rule, typed)
     stored = body.group_messages.get(rule, MessageParts()) if rule else body.message
     values = stored.model_dump(include={*LINES}) | typed.model_dump(
         include={*LINES}, exclude_none=True
@@ -174,6 +168,22 @@ def _view(
         variables=[f"{{{name}}}" for name in PLACEHOLDERS],
         trial=trial,
     )
+
+
+def _with_typed(body: Body, rule: str, typed: PartChanges) -> tuple[Body, list[BadInput]]:
+    """Return the version with the parts that can be used, and what is wrong with the others."""
+    try:
+        return changed_messages(body, body, {rule: typed}), []
+    except BadFields as refusal:
+        errors = list(refusal.errors)
+    except BadInput as refusal:
+        errors = [refusal]
+    unusable = {"text" if error.field in TEXTS else str(error.field) for error in errors}
+    given = {*typed.model_dump(exclude_none=True)}
+    usable = given - unusable
+    if not usable or usable == given:
+        return body, errors
+    return _with_typed(body, rule, PartChanges(**typed.model_dump(include=usable)))[0], errors
 
 
 def _chosen_blocks(body: Body, click: Click, number: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Write a campaign's message into a TOML file, and read it back.
 
-A part that the file leaves out becomes the default. Without a text, the campaign keeps its own.
+A part that the file leaves out stays as it is. An empty one is the default.
 """
 
 import json
@@ -13,60 +13,36 @@ from retention import policy_file
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.message_edits import ALL
 from retention.campaigns.lifecycle.spec import Body
-from retention.campaigns.message.brand import Strict
 from retention.campaigns.message.merged_message import written_parts
-from retention.campaigns.message.parts import Block, PartChanges, show_block
+from retention.campaigns.message.parts import PartChanges
 from retention.errors import BadInput
 from retention.text import gettext
 
 PAGE = "docs/crm/message.md"
-LINES = ("subject", "preheader", "greeting", "sender_name")
 
 
-class GroupMessage(Strict):
-    """The message to one offer group."""
-
-    subject: str = ""
-    preheader: str = ""
-    greeting: str = ""
-    sender_name: str = ""
-    blocks: tuple[str, ...] = ()
-    text: str = ""
-
-    def changes(self) -> PartChanges:
-        """Return all parts as changes."""
-        return PartChanges(**self.model_dump(include={*LINES}), blocks=", ".join(self.blocks))
-
-
-class MessageFile(GroupMessage):
+class MessageFile(PartChanges):
     """A whole file. ``text`` is the campaign's text."""
 
-    text_without_code: str = ""
-    group: dict[str, GroupMessage] = Field(default_factory=dict)
+    text_without_code: str | None = None
+    group: dict[str, PartChanges] = Field(default_factory=dict)
 
 
 def message_toml(body: Body) -> str:
     """Return the message of a version as TOML, also with the parts that are defaults."""
-    written, lines = written_parts(body), []
-    texts = {"text": body.copy_text}
-    if body.reminder_action:
-        texts["text_without_code"] = body.reminder_text
-    lines += _table(written.get(ALL, {}), body.message.blocks, texts)
+    written = written_parts(body)
+    common = {**written.get(ALL, {}), "text": body.copy_text}
+    common |= {"text_without_code": body.reminder_text} if body.reminder_action else {}
+    tables = [_table(common)]
     for line in body.offers:
-        parts = body.group_messages.get(line.rule)
-        lines += ["", f"[group.{json.dumps(line.rule, ensure_ascii=False)}]"]
-        own = written.get(line.rule, {})
-        lines += _table(own, parts.blocks if parts else (), {"text": own.get("text", "")})
-    return "\n".join(lines) + "\n"
+        name = json.dumps(line.rule, ensure_ascii=False)
+        tables.append(f"[group.{name}]\n{_table(written.get(line.rule, {}))}")
+    return "\n\n".join(tables) + "\n"
 
 
-def _table(parts: dict[str, str], blocks: tuple[Block, ...], texts: dict[str, str]) -> list[str]:
-    listed = ", ".join(_quoted(show_block(block)) for block in blocks)
-    return [
-        *(f"{name} = {_quoted(parts.get(name, ''))}" for name in LINES),
-        f"blocks = [{listed}]",
-        *(f"{name} = {_quoted(text)}" for name, text in texts.items()),
-    ]
+def _table(parts: dict[str, str]) -> str:
+    names = dict.fromkeys((*PartChanges.model_fields, *parts))
+    return "\n".join(f"{name} = {_quoted(parts.get(name, ''))}" for name in names)
 
 
 def _quoted(text: str) -> str:
@@ -96,13 +72,10 @@ def read_message(path: Path) -> Changes:
     except ValidationError as error:
         explanation = policy_file.explain_first_error(error, page=PAGE)
     else:
-        groups = {
-            rule: group.changes().model_copy(update={"text": group.text})
-            for rule, group in file.group.items()
-        }
+        common = file.model_dump(include={*PartChanges.model_fields} - {"text"})
         return Changes(
-            copy_text=file.text or None,
+            copy_text=file.text,
             reminder_text=file.text_without_code,
-            messages={ALL: file.changes(), **groups},
+            messages={ALL: PartChanges(**common), **file.group},
         )
     raise BadInput(problem.format(path=path, explanation=explanation), field="file")

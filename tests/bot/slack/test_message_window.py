@@ -109,8 +109,10 @@ def test_group_has_inputs_of_its_own(workspace, database, two_groups, api):
 
 
 def test_errors_are_shown_while_typing_and_under_their_inputs(workspace, database, two_groups, api):
-    shown = _type(workspace, api, subject="{secret}", blocks=["text", "picture"])
+    typed = {"subject": "{secret}", "preheader": "Ours", "blocks": ["text", "picture"]}
+    shown = _type(workspace, api, **typed)
     assert "{secret}" in words([*shown.values()])
+    assert "Ours" in words([*shown.values()])
     assert "picture" in shown
     answer = _save(workspace, group=LATE, **{"2:subject": "{secret}", "2:greeting": "{b}"})
     assert answer["errors"].keys() == {"2:subject", "2:greeting"}
