@@ -1,6 +1,8 @@
 """Handle the window that edits a campaign's message with a live preview."""
 
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +20,7 @@ from bot.slack.interactions.campaigns import (
 from retention import clock
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.message_edits import ALL, changed_messages
-from retention.campaigns.lifecycle.spec import Body
+from retention.campaigns.lifecycle.spec import Body, OfferLine
 from retention.campaigns.lifecycle.states import EDITABLE, StaleCampaign, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
 from retention.campaigns.message.merged_message import message_for
@@ -27,6 +29,7 @@ from retention.campaigns.message.parts import (
     MAX_PRODUCTS,
     SOURCES,
     Block,
+    BlockKind,
     MessageParts,
     PartChanges,
     parse_blocks,
@@ -55,7 +58,37 @@ CUSTOMERS, REMINDED = 3, 1  # in the preview of each text
 ROLE = "analyst"
 LINES = ("subject", "preheader", "greeting", "sender_name")
 TEXTS = ("copy_text", "reminder_text")
-DETAILS = ("source", "count", "category", "picture", "alt", "label", "page")  # of blocks
+# Inputs that say more of a block, with its kind and its attribute.
+DETAILS: dict[str, tuple[BlockKind, str]] = {
+    "source": ("products", "source"),
+    "category": ("products", "category"),
+    "count": ("products", "count"),
+    "heading": ("products", "label"),
+    "picture": ("picture", "address"),
+    "alt": ("picture", "label"),
+    "page": ("button", "address"),
+    "label": ("button", "label"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What the window has of one offer group, or of the message to all customers."""
+
+    number: int  # of the group, from 1; 0: all
+    line: OfferLine | None
+    has_code: bool  # if it is for all
+    values: dict[str, str] = field(default_factory=dict)  # by field; a window may lack some
+    kinds: list[str] = field(default_factory=list)  # of blocks, in the order of choosing
+
+    def block_id(self, name: str) -> str:
+        """Return an input's block id: another one for each group, so that Slack empties it."""
+        return f"{self.number}:{name}" if self.number else input_of(name)
+
+    @property
+    def usual(self) -> tuple[Block, ...]:
+        """The default blocks."""
+        return usual_blocks(has_code=self.line.coded if self.line else self.has_code)
 
 
 def register(app: App, services: Services) -> None:
@@ -70,7 +103,7 @@ def register(app: App, services: Services) -> None:
 def _save(services: Services, click: Click, ack: Ack) -> None:
     with services.database.reading() as session:
         body = Body.of(find_campaign(session, parse_target(click)[0]))
-    edit = partial(decisions.edit, changes=_changes(body, click))
+    edit = partial(decisions.edit, changes=_changes(body, _typed(body, click)))
     advice = gettext("{stale} Copy your text, close this window and open it once more.")
     apply_from_modal(services, click, ack, edit, advice)
 
@@ -105,7 +138,7 @@ def _send_to_me(services: Services, click: Click) -> None:
     campaign_id, _, _ = parse_target(opened)
     with services.database.reading() as session:
         body = Body.of(find_campaign(session, campaign_id))
-    changes = _changes(body, opened)
+    changes = _changes(body, _typed(body, opened))
     rule, parts = next(iter(changes.messages.items()))
     try:
         text = None if rule else validate_text(changes.copy_text or "")
@@ -141,30 +174,25 @@ def _view(
 ) -> dict[str, Any]:
     """Render the window: each part, the variables and the messages of some customers."""
     body = Body.of(campaign)
-    changes, number = _changes(body, click), _group_number(body, click)
-    rule, typed = next(iter(changes.messages.items()))
-    body, errors = _with_typed(body, rule, typed)
+    typed = _typed(body, click)
+    rule, changes = next(iter(_changes(body, typed).messages.items()))
+    body, errors = _with_typed(body, rule, changes)
     stored = body.group_messages.get(rule, MessageParts()) if rule else body.message
-    values = stored.model_dump(include={*LINES}) | typed.model_dump(
-        include={*LINES}, exclude_none=True
-    )
+    values = stored.model_dump(include={*LINES}) | typed.values
     return render.view(
         "campaign/copy",
         campaign=campaign_data(campaign, session.settings),
         value=click.value,
         rules=[line.rule for line in body.offers] if len(body.offers) > 1 else [],
-        group=number,
-        lines=[
-            {"block": _block_id(number, name), "name": name, "typed": values[name]}
-            for name in LINES
-        ],
-        chosen=_chosen_blocks(body, click, number),
-        block_id=partial(_block_id, number),
+        group=typed.number,
+        block_id=typed.block_id,
+        lines={name: values[name] for name in LINES},
+        chosen=_chosen_blocks(body, typed),
         kinds=KINDS,
         sources=SOURCES,
         counts=range(1, MAX_PRODUCTS + 1),
         errors=[str(error) for error in errors if error.field not in TEXTS],
-        parts=_parts(session, campaign, body, click),
+        parts=_parts(session, campaign, body, typed),
         variables=[f"{{{name}}}" for name in PLACEHOLDERS],
         trial=trial,
     )
@@ -186,47 +214,31 @@ def _with_typed(body: Body, rule: str, typed: PartChanges) -> tuple[Body, list[B
     return _with_typed(body, rule, PartChanges(**typed.model_dump(include=usable)))[0], errors
 
 
-def _chosen_blocks(body: Body, click: Click, number: int) -> dict[str, Any]:
+def _chosen_blocks(body: Body, typed: Typed) -> dict[str, Any]:
     """Return the chosen kinds in their order, and the details of each block."""
-    line = body.offers[number - 1] if number else None
-    parts = message_for(body, line.rule) if line else body.message
-    has_code = line.coded if line else body.copy_action in CODED
-    blocks = {block.kind: block for block in parts.blocks or usual_blocks(has_code=has_code)}
-    products, picture, button = (
-        blocks.get(kind, Block(kind=kind)) for kind in ("products", "picture", "button")
-    )
+    parts = message_for(body, typed.line.rule) if typed.line else body.message
+    blocks = {block.kind: block for block in parts.blocks or typed.usual}
     details = {
-        "source": products.source,
-        "category": products.category,
-        "count": str(products.count or ""),
-        "picture": picture.item_id or picture.url,
-        "alt": picture.label,
-        "page": button.url,
-        "label": button.label,
+        name: str(getattr(blocks.get(kind, Block(kind=kind)), attribute) or "")
+        for name, (kind, attribute) in DETAILS.items()
     }
-    kinds = _chosen_kinds(click, number)
-    typed = {name: value for name, value in _typed(click, number).items() if name in details}
-    return {"kinds": [*blocks] if kinds is None else kinds, **details, **typed}
+    return {"kinds": typed.kinds or [*blocks], **details, **typed.values}
 
 
 def _parts(
-    session: Transaction, campaign: Campaign, body: Body, click: Click
+    session: Transaction, campaign: Campaign, body: Body, typed: Typed
 ) -> list[dict[str, Any]]:
     """Check and preview each text of the chosen group."""
-    number, show = _group_number(body, click), partial(_part, session, campaign)
-    typed = _typed(click, number)
-    if number:
-        line = body.offers[number - 1]
-        text = typed.get("copy_text", body.group_messages.get(line.rule, MessageParts()).text)
-        return [show(body, "copy_text", text, Wanted(line.action, line.rule), number)]
-    text = typed.get("copy_text", body.copy_text)
-    parts = [show(body, "copy_text", text, Wanted(body.copy_action))]
-    if body.reminder_action:
-        default = default_text(
-            body.reminder_action, session.settings, body.message_channel, body.kind
-        )
-        text = typed.get("reminder_text") or body.reminder_text or default
-        parts.append(show(body, "reminder_text", text, Wanted(body.reminder_action)))
+    show, values = partial(_part, session, campaign, body, typed.block_id), typed.values
+    if line := typed.line:
+        stored = body.group_messages.get(line.rule, MessageParts())
+        text = values.get("copy_text", stored.text)
+        return [show("copy_text", text, Wanted(line.action, line.rule))]
+    parts = [show("copy_text", values.get("copy_text", body.copy_text), Wanted(body.copy_action))]
+    if action := body.reminder_action:
+        default = default_text(action, session.settings, body.message_channel, body.kind)
+        text = values.get("reminder_text") or body.reminder_text or default
+        parts.append(show("reminder_text", text, Wanted(action)))
     return parts
 
 
@@ -234,94 +246,74 @@ def _part(
     session: Transaction,
     campaign: Campaign,
     body: Body,
-    field: str,
+    block_id: Callable[[str], str],
+    name: str,
     text: str,
     wanted: Wanted,
-    number: int = 0,
 ) -> dict[str, Any]:
     """Check and preview one of the texts; ``error`` says why it cannot be used."""
-    part = {"block": _block_id(number, field), "field": field, "typed": text}
-    customers = REMINDED if field == "reminder_text" else CUSTOMERS
+    part = {"block": block_id(name), "field": name, "typed": text}
+    customers = REMINDED if name == "reminder_text" else CUSTOMERS
     try:
-        if text or not number:
-            validate_text(text, field)
+        if text or not wanted.rule:
+            validate_text(text, name)
         rows = preview_rows(session, campaign, customers, wanted)
     except BadInput as refusal:
         return {**part, "error": str(refusal)}
-    edited = body if number else body.model_copy(update={field: text})
+    edited = body if wanted.rule else body.model_copy(update={name: text})
     shown, sent_at = with_hidden_products(edited, rows), send_time(campaign, clock.now())
     words = message_for(edited, wanted.rule or "", action=wanted.action)
     used = " ".join((words.subject, words.preheader, words.greeting, words.text))
     return {
         **part,
         "error": "",
-        "lacks_code": field == "copy_text" and not number and edited.lacks_code,
+        "lacks_code": name == "copy_text" and not wanted.rule and edited.lacks_code,
         "copies": masked_messages(session.settings, edited, shown, sent_at),
         "missing": missing_values(session, campaign, used, wanted),
     }
 
 
-def _group_number(body: Body, click: Click) -> int:
-    """Return the number of the chosen offer group, from 1; 0 for all customers."""
+def _typed(body: Body, click: Click) -> Typed:
+    """Read the window; of another group than before, nothing is typed yet."""
     chosen = click.option("group", action_ids.PREVIEW_COPY) or "0"
-    return min(int(chosen), len(body.offers)) if chosen.isdigit() else 0
+    number = min(int(chosen), len(body.offers)) if chosen.isdigit() else 0
+    typed = Typed(number, body.offers[number - 1] if number else None, body.copy_action in CODED)
+    for name in (*LINES, *TEXTS, *DETAILS):
+        if (block := typed.block_id(name)) in click.state:
+            typed.values[name] = click.answer(block, action_ids.PREVIEW_COPY)
+    options = click.input(typed.block_id("blocks"), action_ids.PREVIEW_COPY)
+    typed.kinds.extend(option["value"] for option in options.get("selected_options") or ())
+    return typed
 
 
-def _block_id(number: int, field: str) -> str:
-    """Return the block id of an input: another one for each group, so that Slack empties it."""
-    return f"{number}:{field}" if number else input_of(field)
-
-
-def _typed(click: Click, number: int) -> dict[str, str]:
-    """Return what the window's inputs of a group have, by field; a window may lack some."""
-    ids = {field: _block_id(number, field) for field in (*LINES, *TEXTS, *DETAILS)}
-    return {
-        field: click.answer(block, action_ids.PREVIEW_COPY)
-        for field, block in ids.items()
-        if block in click.state
-    }
-
-
-def _changes(body: Body, click: Click) -> Changes:
+def _changes(body: Body, typed: Typed) -> Changes:
     """Return the changes of the window: of one offer group, or of the message to all."""
-    number = _group_number(body, click)
-    typed = _typed(click, number)
-    lines = {name: typed[name] for name in LINES if name in typed}
-    blocks = _typed_blocks(body, click, number, typed)
-    if number:
-        parts = PartChanges(**lines, blocks=blocks, text=typed.get("copy_text"))
-        return Changes(messages={body.offers[number - 1].rule: parts})
-    return Changes(
-        copy_text=typed.get("copy_text", ""),
-        reminder_text=typed.get("reminder_text"),
-        messages={ALL: PartChanges(**lines, blocks=blocks)},
-    )
+    values = typed.values
+    lines = {name: values[name] for name in LINES if name in values}
+    parts = PartChanges(**lines, blocks=_typed_blocks(body, typed))
+    if typed.line:
+        own = parts.model_copy(update={"text": values.get("copy_text")})
+        return Changes(messages={typed.line.rule: own})
+    texts = values.get("copy_text", ""), values.get("reminder_text")
+    return Changes(copy_text=texts[0], reminder_text=texts[1], messages={ALL: parts})
 
 
-def _chosen_kinds(click: Click, number: int) -> list[str] | None:
-    """Return the kinds of blocks in the order in which they were chosen."""
-    block = _block_id(number, "blocks")
-    if block not in click.state:
-        return None
-    chosen = click.input(block, action_ids.PREVIEW_COPY).get("selected_options") or ()
-    return [option["value"] for option in chosen]
-
-
-def _typed_blocks(body: Body, click: Click, number: int, typed: dict[str, str]) -> str | None:
+def _typed_blocks(body: Body, typed: Typed) -> str | None:
     """Return the chosen blocks as a command has them; empty if they are those without a choice."""
-    kinds = _chosen_kinds(click, number)
-    if kinds is None:
+    if not typed.kinds:
         return None
-    source = typed.get("source") or "recommended"
-    named = f"{source}={typed.get('category', '')}" if source == "category" else source
+    values = defaultdict(str, typed.values)
+    source = values["source"] or "recommended"
+    named = f"{source}={values['category']}" if source == "category" else source
     details = {
-        "products": ":".join(filter(None, (named, typed.get("count")))),
-        "picture": f"{typed.get('picture', '')}|{typed.get('alt', '')}",
-        "button": f"{typed.get('page', '')}|{typed.get('label', '')}",
+        "products": f"{named}:{values['count']}".rstrip(":") + f"|{values['heading']}",
+        "picture": f"{values['picture']}|{values['alt']}",
+        "button": f"{values['page']}|{values['label']}",
     }
-    written = ",".join(f"{kind}:{details[kind]}" if kind in details else kind for kind in kinds)
-    has_code = body.offers[number - 1].coded if number else body.copy_action in CODED
-    usual = (number and body.message.blocks) or usual_blocks(has_code=has_code)
+    written = ",".join(
+        f"{kind}:{details[kind]}" if kind in details else kind for kind in typed.kinds
+    )
+    usual = (typed.line and body.message.blocks) or typed.usual
     try:
         return "" if parse_blocks(written) == usual else written
     except BadInput:

@@ -190,7 +190,7 @@ class _Shown:
 
     def _picture(self, block: Block) -> Section | None:
         item = self.products.get(block.item_id, Product())
-        url = block.url or item.picture
+        url = item.picture if block.item_id else block.address
         link = product_link(self.brand, block.item_id, item.url, self.campaign)
         return (
             Section("picture", block.label or item.title, link=link, picture=url) if url else None
@@ -198,9 +198,9 @@ class _Shown:
 
     def _button(self, block: Block) -> Section | None:
         words = self.wording.words.button
-        landing = block.url or _landing(self.items)
+        landing = block.address or _landing(self.items)
         apply = discount_link(self.brand, self.code, landing, self.campaign) if self.code else ""
-        link = apply or self._tagged(block.url or self.brand.website)
+        link = apply or self._tagged(block.address or self.brand.website)
         label = block.label or (words.use_code if apply else words.visit)
         return Section("button", label, link=link) if link else None
 

@@ -37,9 +37,13 @@ class Block(_Frozen):
     source: Source = "recommended"  # of products
     category: str = ""  # of products, with the source ``category``
     count: int = 0  # the most products; 0: all that the offer has
-    item_id: str = ""  # of the catalogue, whose picture is shown
-    url: str = ""  # of a picture, or of the page that a button opens
+    address: str = ""  # of a picture, or the id of its item; or of the page that a button opens
     label: str = ""
+
+    @property
+    def item_id(self) -> str:
+        """The item of the catalogue whose picture is shown, if any."""
+        return self.address if self.kind == "picture" and "://" not in self.address else ""
 
 
 class MessageParts(_Frozen):
@@ -192,7 +196,7 @@ def _parse_block(typed: str) -> Block:
                 "https://shop.example/new."
             )
             raise BadInput(problem.format(url=rest[:80]), field="blocks")
-        return Block(kind=kind, url=rest, label=label)
+        return Block(kind=kind, address=rest, label=label)
     if rest or label:
         problem = gettext("The block {typed!r} says too much; write only {kind}.")
         raise BadInput(problem.format(typed=typed[:80], kind=kind), field="blocks")
@@ -220,21 +224,20 @@ def _parse_products(rest: str, label: str) -> Block:
 
 def _parse_picture(rest: str, label: str) -> Block:
     """Read the URL of a picture, which needs a description, or the id of an item."""
-    if "://" not in rest and rest:
-        return Block(kind="picture", item_id=rest, label=label)
-    if not (rest.startswith("https://") and is_web_address(rest)):
+    is_item = rest and "://" not in rest
+    if not is_item and not (rest.startswith("https://") and is_web_address(rest)):
         problem = gettext(
             "The picture is {url!r}; write an item of the catalogue or an https address, like "
             "https://shop.example/tea.jpg."
         )
         raise BadInput(problem.format(url=rest[:80]), field="blocks")
-    if not label:
+    if not is_item and not label:
         problem = gettext(
             "The picture {url!r} has no description for those who do not see it; add one, like "
             "{url}|Autumn teas."
         )
         raise BadInput(problem.format(url=rest), field="blocks")
-    return Block(kind="picture", url=rest, label=label)
+    return Block(kind="picture", address=rest, label=label)
 
 
 def show_block(block: Block) -> str:
@@ -245,7 +248,7 @@ def show_block(block: Block) -> str:
         source = f"{block.source}={block.category}" if block.category else block.source
         words += [source] if is_named else []
         words += [str(block.count)] if block.count else []
-    words += [address] if (address := block.item_id or block.url) else []
+    words += [block.address] if block.address else []
     return ":".join(words) + (f"|{block.label}" if block.label else "")
 
 
