@@ -7,11 +7,13 @@ from retention.campaigns.message.merged_message import message_for
 from retention.campaigns.message.parts import MessageParts, PartChanges, changed_parts
 from retention.errors import BadInput, FieldErrors
 from retention.outreach.adapter import channel_name, is_text
+from retention.risk.strategy import NAMED
 from retention.text import gettext
 
 ALL = ""  # the group of all customers
 LINES = ("subject", "preheader", "greeting")
-OF_OFFER = ("{discount}", "{code}", "{expires}", "{conditions}")  # empty without an offer
+OF_CODE = ("{code}", "{expires}")  # empty without a code
+OF_OFFER = ("{discount}", "{conditions}")  # empty without an offer
 
 
 def changed_messages(body: Body, edited: Body, changes: Mapping[str, PartChanges]) -> Body:
@@ -71,11 +73,12 @@ def _require_fitting(edited: Body, rule: str, typed: PartChanges) -> None:
 def _require_values(body: Body, line: OfferLine) -> None:
     """Refuse words that are empty without an offer, and blocks that hide the code."""
     rule, parts = line.rule, message_for(body, line.rule)
+    missing = OF_CODE if line.action in NAMED else OF_CODE + OF_OFFER
     for name in LINES if line.action in WITHOUT_CODE else ():
-        if place := next((place for place in OF_OFFER if place in getattr(parts, name)), None):
+        if place := next((place for place in missing if place in getattr(parts, name)), None):
             problem = gettext(
-                "Customers of the group {rule!r} get no offer, so {place} is empty for them. Leave "
-                "it out, or write one for each group."
+                "{place} is empty for customers of the group {rule!r}. Leave it out, or write one "
+                "for each group."
             )
             raise BadInput(problem.format(rule=rule, place=place), field=name)
     kinds = {block.kind for block in parts.blocks}
