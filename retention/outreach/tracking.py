@@ -39,6 +39,7 @@ _CODE = "{code}"
 _LINK = re.compile(r'(<a\b[^>]*?\shref=")(https?://[^"\s]+)(")')
 _URL_SIGNS = "%/:=&?~#+!$,;'@()*[]"
 _BATCH = 500
+_COLUMNS: Mapping[Kind, str] = {"open": "tracks_opens", "click": "tracks_clicks"}
 _ANSWERS: Mapping[Tracking, tuple[bool | None, ...]] = {
     "off": (),
     "consent": (True,),
@@ -85,14 +86,43 @@ def mark_tracked(
     session: Transaction, campaign_id: str, consented: Mapping[Kind, Collection[str]]
 ) -> None:
     """Store which queued e-mails get a pixel and which get links of ours."""
-    queued = update(Send).filter_by(campaign_id=campaign_id, state="queued")
-    session.change(queued.values(tracks_opens=False, tracks_clicks=False))
-    columns: dict[Kind, str] = {"open": "tracks_opens", "click": "tracks_clicks"}
-    for kind, column in columns.items():
-        ids = sorted(consented[kind])
-        for start in range(0, len(ids), _BATCH):
-            some = Send.customer_id.in_(ids[start : start + _BATCH])
-            session.change(queued.where(some).values({column: True}))
+    queued = Send.campaign_id == campaign_id, Send.state == "queued"
+    nothing = dict.fromkeys(_COLUMNS.values(), False)
+    session.change(update(Send).where(*queued).values(nothing))
+    for kind, column in _COLUMNS.items():
+        _set(session, column, True, consented[kind], *queued)
+
+
+def tracked_customers(session: Transaction) -> set[str]:
+    """Return the customers with a tracked e-mail, without erased ones."""
+    tracked = session.own(Send).where(Send.tracks_opens | Send.tracks_clicks)
+    ids = set(session.scalars(tracked.with_only_columns(Send.customer_id).distinct()))
+    return {each for each in ids if not each.startswith(ERASED_PREFIX)}
+
+
+def end_tracking(
+    session: Transaction, customers: Collection[str], consented: Mapping[Kind, Collection[str]]
+) -> None:
+    """Stop tracking also the e-mails that went out to customers who have not consented any more.
+
+    `customers`: of `tracked_customers`.
+    """
+    for kind, column in _COLUMNS.items():
+        _set(session, column, False, set(customers) - set(consented[kind]))
+
+
+def _set(
+    session: Transaction,
+    column: str,
+    value: bool,
+    customers: Collection[str],
+    *which: ColumnElement[bool],
+) -> None:
+    """Set a column of some customers' sends."""
+    ids = sorted(customers)
+    for start in range(0, len(ids), _BATCH):
+        some = Send.customer_id.in_(ids[start : start + _BATCH])
+        session.change(update(Send).where(some, *which).values({column: value}))
 
 
 def tracked_composer(database: Database, compose: ComposeMessage) -> ComposeMessage:
@@ -206,16 +236,18 @@ def header_url(page: str) -> str:
 def record(
     session: Transaction, send_id: int, link: int, headers: Mapping[str, str], now: datetime
 ) -> None:
-    """Store an open (link 0) or a click; of erased customers nothing.
+    """Store an open (link 0) or a click; nothing of erased customers, and without consent.
 
     Three links within seconds are a scanner's, so those before this one become a machine's, too.
 
     `headers`: of the request, by name in lower case.
     """
     send = session.scalar(session.own(Send, id=send_id))
+    kind: Kind = "click" if link else "open"
     if send is None or send.customer_id.startswith(ERASED_PREFIX):
         return
-    kind: Kind = "click" if link else "open"
+    if not getattr(send, _COLUMNS[kind]):  # the consent was withdrawn since
+        return
     reason = machines.machine_reason(headers) or ("too_fast" if _is_hasty(send, now) else None)
     if kind == "click" and reason is None:
         recent = session.own(MessageEvent, send_id=send_id, kind=kind, is_machine=False)
@@ -277,9 +309,10 @@ def counts(session: Transaction, campaign_id: str, group: str | None = None) -> 
         .group_by(event.send_id)
         .subquery()
     )
+    is_tracked = Send.tracks_opens | Send.tracks_clicks
     figures = (
         func.count(),
-        func.sum(_one(Send.tracks_opens | Send.tracks_clicks)),
+        func.sum(_one(is_tracked)),
         func.sum(did.c.opened),
         func.sum(did.c.clicked),
         func.sum(1 - did.c.opened),
@@ -288,7 +321,7 @@ def counts(session: Transaction, campaign_id: str, group: str | None = None) -> 
     delivered = (
         select(name, *figures)
         .select_from(Send)
-        .outerjoin(did, did.c.send_id == Send.id)
+        .outerjoin(did, (did.c.send_id == Send.id) & is_tracked)
         .where(Send.campaign_id == campaign_id, Send.state == "sent")
         .where(Send.channel.not_in(MANUAL_CHANNELS))
     )

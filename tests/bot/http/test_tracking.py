@@ -7,18 +7,18 @@ from itertools import count
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from bot.http.web import Site
 from retention.db.insert import insert_once
-from retention.db.tables import CampaignLink, MessageEvent
+from retention.db.tables import CampaignLink, MessageEvent, Send
 from retention.keys import sign_numbers
 from retention.outreach import tracking
 from tests.bot.http.test_server import ask
 from tests.bot.real_server import running_bot
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.test_machines import IPHONE
-from tests.world import change, rows
+from tests.world import change, execute, rows
 
 PAGE = "https://shop.example/tee?größe=1"
 LINK = tracking.link_number(PAGE)
@@ -28,6 +28,7 @@ PERSON = {"User-Agent": IPHONE}
 @pytest.fixture
 def site(settings, database) -> Site:
     live_campaigns.start_campaign(database, settings, 10)
+    execute(database, update(Send).values(tracks_opens=True, tracks_clicks=True))
     page = {"campaign_id": "c1", "number": LINK, "url": PAGE, "team_id": settings.team_id}
     change(database, insert_once, CampaignLink, **page)
     return Site(settings, database)

@@ -132,7 +132,7 @@ def test_counts_by_group_of_the_offer(campaign):
 
 
 def test_later_opens_change_nothing_before(campaign):
-    _tracked(campaign, opens={"k3", "k4"})
+    _tracked(campaign, opens={"k3", "k4"}, clicks={"k3"})
     _did(campaign, "k3", 7)
     until = NOW + 2 * MINUTE
     window = NOW - MINUTE, until
@@ -152,13 +152,26 @@ def test_later_opens_change_nothing_before(campaign):
     assert known() == before
 
 
+def test_withdrawn_consent_ends_tracking_of_sent_emails(campaign):
+    _tracked(campaign, opens={"k3", "k4"})
+    for customer in ("k3", "k4"):
+        _did(campaign, customer)
+    tracked = read(campaign.database, tracking.tracked_customers)
+    change(campaign.database, tracking.end_tracking, tracked, {"open": {"k4"}, "click": set()})
+    for customer in ("k3", "k4"):
+        _did(campaign, customer, after=2 * MINUTE)
+    assert tracked == {"k3", "k4"}
+    assert _events(campaign) == [("k3", "open", "", 1), ("k4", "open", "", 2)]
+    assert read(campaign.database, tracking.counts, "c1") == {"": Reach(9, 1, 1, 0, 0)}
+
+
 def test_erasure_keeps_counts_and_stores_no_more(campaign):
     _tracked(campaign, opens={"k3"})
     _did(campaign, "k3")
     send = _send_id(campaign, "k3")
     change(campaign.database, erasure.erase_from_sql, ["k3"])
     assert read(campaign.database, erasure.remaining_rows, ["k3"]) == 0
-    change(campaign.database, tracking.record, send, 9, PERSON, NOW + 2 * MINUTE)
+    change(campaign.database, tracking.record, send, 0, PERSON, NOW + 2 * MINUTE)
     assert read(campaign.database, tracking.counts, "c1")[""].opened == 1
     (event,) = _events(campaign)
     assert event[0].startswith("erased-")

@@ -15,6 +15,7 @@ from retention.lake.importing import live_import
 from retention.outreach import tracking
 from retention.privacy import erased
 from retention.reports import quality
+from retention.risk.policy import load_policy
 from retention.text import gettext
 from workers.job_requests import DataQuality, Tidy
 from workers.queue.jobs import OPEN
@@ -26,7 +27,8 @@ REREAD = timedelta(days=14)  # of opens and clicks; the lake recognises those th
 def run_tidy(request: Tidy, context: Context) -> Outcome:
     """Collect the lake's garbage, erase returned customers again and list the places anew.
 
-    The lake also gets the opens and clicks of the last days.
+    The lake also gets the opens and clicks of the last days. Customers who withdrew their consent
+    are not tracked any more.
     """
     settings, database, now = context.settings, context.database, context.business_at
 
@@ -35,6 +37,7 @@ def run_tidy(request: Tidy, context: Context) -> Outcome:
     with database.reading() as session:
         unreceived = launch.unreceived_treatments(lake, session)
         returned = erasure.reappeared_ids(lake, session, erased_ids)
+        tracked = tracking.tracked_customers(session)
         opened = tracking.lake_events(session, now - REREAD, now - tracking.BURST, now)
     lake.remove("treatments", unreceived)
     if opened:
@@ -42,10 +45,12 @@ def run_tidy(request: Tidy, context: Context) -> Outcome:
     if returned:
         erasure.erase_from_lake(lake, returned)
     listed = customer_directory.read_places(lake)
+    consented = tracking.consenting(lake, load_policy(settings), tracked)
 
     def apply(session: Transaction) -> None:
         customer_directory.write_places(session, listed)
         profile_deletion.drop_old(session)
+        tracking.end_tracking(session, tracked, consented)
         if returned:
             erasure.erase_from_sql(session, returned)
             erasure.erase_from_directory(session, returned)
