@@ -1,5 +1,6 @@
 """Create the tables of a test database by copying a template, which is much faster than SQL."""
 
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -50,7 +51,7 @@ def _copied_to(path: Path, template: bytes) -> bool:
 
     A thread of an earlier test may ask for the time and open the new file at any moment.
     """
-    copy = path.with_name(f"{path.name}.template")
+    copy = path.with_name(f"{path.name}.{threading.get_ident()}.template")
     copy.write_bytes(template)
     copy.chmod(0o600)
     try:

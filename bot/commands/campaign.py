@@ -19,12 +19,14 @@ from bot.commands.parameters import (
     choice,
     integer,
     option,
+    switch,
 )
 from bot.commands.summaries import SLACK, TERMINAL
 from bot.commands.tree import Answer, Call, command, group, request
 from bot.slack.groups import address_of
 from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import states
+from retention.campaigns.lifecycle.copy_test import CopyTest, changed_test
 from retention.campaigns.lifecycle.edits import OFFER_KINDS, Changes, normalize_name
 from retention.campaigns.lifecycle.message_edits import ALL
 from retention.campaigns.lifecycle.spec import Body
@@ -284,6 +286,35 @@ def message(
     return Answer("campaign/message", {"message": text, "path": str(out) if out else None})
 
 
+@COMMAND.command(
+    "variants",
+    role="analyst",
+    help=gettext("Test other subjects, texts or discounts, and let the better one win."),
+)
+@CAMPAIGN_ID
+@VERSION
+@option("--variant", gettext("Which one to write; A is the campaign's own."), choice("B", "C", "D"))
+@option("--subject", gettext("Its subject."))
+@option("--preheader", gettext("What a list of e-mails shows below the subject."))
+@option("--copy", gettext("Its text."), into="text")
+@option("--discount", gettext("Its discount, of every coupon."), PERCENTAGE, "PERCENT")
+@switch("--remove", gettext("Remove this variant."))
+@option("--share", gettext("Share of the customers that tests: 10 to 100."), PERCENTAGE, "PERCENT")
+@option("--days", gettext("Days until the winner goes to the rest."), integer(), "DAYS")
+@option("--metric", gettext("What decides."), choice("orders", "profit"))
+def variants(call: Call, campaign: str, version: int | None, **options: Any) -> Answer:
+    """Show the test of a campaign, or change it in its next version."""
+    with call.database.reading() as session:
+        row = find_campaign(session, campaign)
+        test = Body.of(row).test or CopyTest(variants=())
+        if not any(value not in (None, False) for value in options.values()):
+            shown = campaign_data(row, call.settings, session)
+            return Answer("campaign/variants", {"campaign": shown})
+    parts = {name: options.pop(name) for name in ("subject", "preheader", "text")}
+    changes = Changes(test=changed_test(test, message=PartChanges(**parts), **options))
+    return _apply(call, campaign, version, decisions.edit, changes)
+
+
 @COMMAND.command("submit", role="analyst", help=gettext("Hand a draft to the approvers."))
 @CAMPAIGN_ID
 @VERSION
@@ -360,16 +391,19 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
 )
 @option("--group", gettext("Only customers of this offer group, by its name."), metavar="NAME")
 @option("--customer", gettext("Only this customer."), CUSTOMER, "CUSTOMER")
+@option("--variant", gettext("As this variant of the test."), choice("A", "B", "C", "D"))
 def preview(
     call: Call,
     campaign: str,
     to: str | None = None,
     group: str | None = None,
     customer: str | None = None,
+    variant: str | None = None,
 ) -> CampaignPreview:
     """Queue a preview of five e-mails, or a test e-mail to the person."""
     found = call.find_customer(customer)["customer_id"] if customer else None
     who = {"campaign_id": _known(call, campaign), "group": group, "customer_id": found}
+    who |= {"variant": variant}
     if to is None:
         return request(CampaignPreview, **who)
     address = address_of(call.services, call.user) if call.surface == SLACK else {}

@@ -31,9 +31,10 @@ CONTACT_STATES = ("queued", *POSSIBLY_DELIVERED)  # delivered, maybe, or soon
 
 
 def queue_sends(session: Transaction, campaign: Campaign, channel: str, now: datetime) -> None:
-    """Queue one send per treated customer.
+    """Queue one send per treated customer, or per customer with a variant if it tests some.
 
-    Runs in the transaction that makes the campaign live. Repeating adds nothing.
+    Runs in the transaction that makes the campaign live, and once a test is decided. Repeating adds
+    nothing.
 
     `channel`: channel of the sends; calls are queued as ``call``. Text messages have their own.
     """
@@ -45,7 +46,8 @@ def queue_sends(session: Transaction, campaign: Campaign, channel: str, now: dat
     is_queued = exists().where(
         Send.campaign_id == campaign.id, Send.customer_id == Assignment.customer_id
     )
-    treated = Assignment.campaign_id == campaign.id, Assignment.arm == "treatment"
+    treated = [Assignment.campaign_id == campaign.id, Assignment.arm == "treatment"]
+    treated += [Assignment.variant.is_not(None)] if campaign.body.get("test") else []
     rows = select(*own, send_channel, *begin).where(*treated, ~is_queued)
     rows = rows.order_by(Assignment.customer_id)
     session.execute(sa.insert(Send).from_select(columns, rows, include_defaults=False))

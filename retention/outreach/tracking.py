@@ -295,7 +295,7 @@ def store_event(
 def counts(session: Transaction, campaign_id: str, group: str | None = None) -> dict[str, Reach]:
     """Count a campaign's delivered, opened and clicked e-mails, by group.
 
-    `group`: a key of the assignment's offer such as ``rule`` or ``variant``; None puts all into
+    `group`: ``variant``, or a key of the assignment's offer such as ``rule``; None puts all into
     one group with an empty name.
     """
     event, is_person = MessageEvent, MessageEvent.is_machine.is_(False)
@@ -317,7 +317,11 @@ def counts(session: Transaction, campaign_id: str, group: str | None = None) -> 
         func.sum(did.c.clicked),
         func.sum(1 - did.c.opened),
     )
-    name = Assignment.offer[group].as_string() if group else literal("")
+    name: ColumnElement[str] = literal("")
+    if group == "variant":
+        name = func.coalesce(Assignment.variant, "")
+    elif group:
+        name = Assignment.offer[group].as_string()
     delivered = (
         select(name, *figures)
         .select_from(Send)

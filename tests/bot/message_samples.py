@@ -203,6 +203,22 @@ WEBHOOK = {"name": "shop", "topic": "orders/create", "received_at": AT}
 WEBHOOK |= {"reason": "unreadable: RecursionError"}
 
 
+TESTED = {"variants": [{"name": "B", "message": {"subject": "Only for you", "text": ""}}]}
+TESTED["variants"][0]["discount"] = None
+TESTED |= {"share": 0.3, "days": 7, "metric": "orders"}
+COMPARED = {"day": 7, "days": 7, "metric": "orders", "has_enough": True, "winner": "B"}
+COMPARED["variants"] = [
+    {"name": "A", "customers": 400, "buyers": 41, "orders": 0.11, "profit": 1.2},
+    {"name": "B", "customers": 401, "buyers": 70, "orders": 0.19, "profit": 2.1},
+]
+for figures, opened in zip(COMPARED["variants"], (120, 160), strict=True):
+    figures |= {"delivered": 398, "opened": opened, "clicked": 44}
+COMPARED["contrasts"] = [
+    {"first": "A", "second": "B", "metric": "orders"}
+    | {"per_customer": -0.08, "low": -0.14, "high": -0.02}
+]
+
+
 def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
     """Return a campaign's values for templates."""
     named = {"id": "k7m2x9", "name": NAME, "state": state, "version": 2, "salt": "s"}
@@ -281,6 +297,9 @@ def samples() -> dict[str, dict[str, Any]]:
         "campaign/csv": {"campaign": live, "part": "codes", "rows": 453},
         "campaign/held": {"campaign": live, "copies": [HELD] * 5, "more": 2},
         "campaign/list": {"campaigns": [campaign(), live, campaign("draft")]},
+        "campaign/variants": {
+            "campaign": {**campaign("live", test_result=COMPARED), "test": TESTED}
+        },
         "campaign/look": {"campaign": live, "look": MEASURED, "simulated": False, "newest": None},
         "campaign/misuse": {"name": NAME, "uses": [USE] * 3, "more": 1},
         "campaign/preview": {**MASKED, "name": NAME, "copies": [COPY] * 5},

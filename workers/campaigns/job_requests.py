@@ -115,6 +115,7 @@ class CampaignPreview(Request):
     copy_text: str | None = None  # instead of the campaign's text
     group: str | None = None  # only customers of this offer group
     customer_id: CustomerId | None = None  # only this customer
+    variant: Literal["A", "B", "C", "D"] | None = None  # as it would be for this variant
     typed: PartChanges | None = None  # not saved yet; of the group, else of all
     to_me: bool = False  # send the first e-mail to the person, as a test
     address: str = ""  # the person's, if Slack told it
@@ -184,6 +185,15 @@ class CampaignMeasure(Request):
     kind = "campaign_measure"
     title = gettext("Campaign measure")
     demo_queue = "interactive"  # as above: it estimates the next draft, too
+    deed = gettext("measure a campaign")
+    campaign_id: str
+
+
+class CampaignDecide(Request):
+    """Decide a test of variants, and send the winner to the rest."""
+
+    kind = "campaign_decide"
+    title = gettext("Campaign test")
     deed = gettext("measure a campaign")
     campaign_id: str
 

@@ -38,6 +38,7 @@ SHARED = {
     "audience_save": "audiences.audiences",
     "audience_show": "audiences.audiences",
     "call_window": "customers.call_details",
+    "campaign_decide": "campaigns.campaign_measure",
     "campaign_look": "campaigns.campaign_measure",
     "campaign_misuse": "campaigns.campaign_measure",
     "campaign_send": "campaigns.launch",

@@ -15,6 +15,7 @@ from sqlalchemy import func
 
 from retention.campaigns.codes import coupons, shop_code_queue
 from retention.campaigns.lifecycle import edits, states
+from retention.campaigns.lifecycle.copy_test import Variant, draw_variants
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import Step, Transition, find_campaign, move_campaign
@@ -24,9 +25,10 @@ from retention.campaigns.planning.assignment import assign, require_recipients, 
 from retention.campaigns.planning.offer_terms import sampled_offers, set_offer
 from retention.db import Transaction
 from retention.db.engine import advisory_lock
-from retention.db.tables import Approval, Campaign, CampaignEditor
+from retention.db.tables import Approval, Assignment, Campaign, CampaignEditor
 from retention.errors import BadInput, Conflict, FieldErrors, NotAllowed
 from retention.outreach import sends
+from retention.outreach.dispatch import sending_channel
 from retention.text import gettext
 
 
@@ -38,6 +40,12 @@ def submit(session: Transaction, step: Step, channel: str | None = None) -> Camp
     body = Body.of(find_campaign(session, step.campaign_id))
     body.check_offers()
     body.check_budget()
+    if body.test is not None and sending_channel(session.settings, body.message_channel) == "csv":
+        problem = gettext(
+            "A test of variants needs messages that the desk sends itself, and it has no mail "
+            "server. Remove the test, or ask whoever runs the desk to set RETENTION_SMTP_URL."
+        )
+        raise BadInput(problem)
     if body.send_on is not None:
         zone = session.settings.zone
         typed = f"{body.send_on.astimezone(zone):{edits.MINUTE_FORMAT}}"
@@ -99,6 +107,10 @@ def approve(session: Transaction, step: Step, call_owner: str | None = None) -> 
         return ApprovalResult(campaign, {})
     arms = assign(session, campaign, body.holdout)
     require_recipients(campaign, arms)
+    if body.test is not None:
+        draw_variants(session, campaign, body.test)
+        for variant in body.test.variants:
+            _set_discount(session, campaign.id, body, variant)
     return ApprovalResult(campaign, arms)
 
 
@@ -161,10 +173,20 @@ def edit(session: Transaction, step: Step, changes: Changes) -> NextVersion:
     differing += ["name"] if name != before.name else []
     written = write_version(session, step, before, name, body, {"changed": differing})
     reset_groups(session, before.id)
+    had_discounts = (
+        any(each.discount for each in old_body.test.variants) if old_body.test else False
+    )
     for line, old in zip(body.offers, old_body.offers, strict=True):
-        if line != old:
+        if line != old or had_discounts:
             set_offer(session, before.id, line)
     return written
+
+
+def _set_discount(session: Transaction, campaign_id: str, body: Body, variant: Variant) -> None:
+    """Give the customers of a variant its discount."""
+    for line in body.coupons if variant.discount else ():
+        changed = line.model_copy(update={"discount": variant.discount})
+        set_offer(session, campaign_id, changed, Assignment.variant == variant.name)
 
 
 def schedule(session: Transaction, campaign_id: str, now: datetime) -> Campaign:

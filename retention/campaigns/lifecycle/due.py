@@ -56,6 +56,12 @@ def due_jobs(session: Transaction, now: datetime) -> list[DueJob]:
         for campaign in over
         if not _has_open_job(session, "campaign_measure", campaign.id)
     ]
+    is_undecided = Campaign.test_result.is_(None)
+    jobs += [
+        _due_job(campaign, "campaign_decide", f"{now:%Y%m%d}")
+        for campaign in _due_campaigns(session, ("live",), Campaign.test_ends_at, now, is_undecided)
+        if not _has_open_job(session, "campaign_decide", campaign.id)
+    ]
     # Once a minute, and at each stop of the time machine within a minute.
     minute = f"{clock.wall():%Y%m%d%H%M}:{now:%Y%m%d%H%M}"
     jobs += [
@@ -106,6 +112,7 @@ def next_moment(session: Transaction, after: datetime) -> datetime | None:
         (("approved",), Campaign.clears_at),
         (IN_CLEARANCE, Campaign.send_at),
         (("live", "cancelled"), Campaign.window_ends_at),
+        (("live",), Campaign.test_ends_at),
     )
     in_team, ahead = Campaign.team_id == session.settings.team_id, []
     for states, column in columns:

@@ -6,6 +6,7 @@ from dataclasses import field as with_default
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from retention.campaigns.lifecycle.copy_test import CopyTest
 from retention.campaigns.lifecycle.message_edits import changed_messages
 from retention.campaigns.lifecycle.spec import Body, OfferLine
 from retention.campaigns.message.parts import PartChanges
@@ -45,6 +46,7 @@ class Changes:
     send_on: str | None = None
     approver: str | None = None
     messages: Mapping[str, PartChanges] = with_default(default_factory=dict)  # by rule; "": of all
+    test: CopyTest | None = None  # without variants: no test
 
 
 def apply_changes(
@@ -74,6 +76,10 @@ def apply_changes(
             update["send_on"] = None
         elif changes.send_on is not None:
             update["send_on"] = _parse_moment(changes.send_on, zone, now, body.send_on)
+    with errors.collect():
+        if changes.test is not None:
+            changes.test.check()
+            update["test"] = changes.test if changes.test.variants else None
     if changes.approver is not None:
         update["approver"] = changes.approver or None
     edited = body.model_copy(update=update)

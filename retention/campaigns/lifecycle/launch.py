@@ -18,6 +18,7 @@ from sqlalchemy import exists, func, or_, select, update
 
 from retention.campaigns.codes import coupons, shop_code_queue
 from retention.campaigns.lifecycle import states
+from retention.campaigns.lifecycle.copy_test import with_variant
 from retention.campaigns.lifecycle.decisions import schedule
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign, move_campaign
@@ -217,7 +218,11 @@ def go_live(session: Transaction, step: Step) -> SendingResult:
     campaign = find_campaign(session, campaign_id)
     body = Body.of(campaign)
     ends_at = (campaign.sent_at or now) + timedelta(days=body.window_days)
-    campaign = move_campaign(session, step, states.GO_LIVE, window_ends_at=ends_at)
+    test = body.test if body.test and body.test.share < 1 else None
+    test_ends_at = (campaign.sent_at or now) + timedelta(days=test.days) if test else None
+    campaign = move_campaign(
+        session, step, states.GO_LIVE, window_ends_at=ends_at, test_ends_at=test_ends_at
+    )
     codes = coupons.issue_codes(session, campaign_id, now)
     shop_code_queue.queue_codes(session, campaign, now)
     channel = sending_channel(session.settings, body.message_channel)
@@ -242,7 +247,7 @@ def recipient_rows(
     Customers in the hold-out group are never included.
     """
     only = () if customer_id is None else (Assignment.customer_id == customer_id,)
-    offered = (Assignment.tier, Assignment.expected_value, Assignment.offer)
+    offered = (Assignment.tier, Assignment.expected_value, Assignment.offer, Assignment.variant)
     coded = (Coupon.code, Coupon.expires_at, Coupon.state)
     rows = session.execute(
         select(Assignment.customer_id, *offered, *coded)
@@ -250,4 +255,4 @@ def recipient_rows(
         .where(Assignment.campaign_id == campaign.id, Assignment.arm == "treatment", *only)
         .order_by(Assignment.customer_id)
     )
-    return [row._asdict() for row in rows]
+    return [with_variant(row._asdict()) for row in rows]

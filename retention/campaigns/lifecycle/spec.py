@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import inspect
 
+from retention.campaigns.lifecycle.copy_test import CopyTest
 from retention.campaigns.measurement.effects import Z_ALPHA, smallest_effect
 from retention.campaigns.message.parts import MessageParts
 from retention.campaigns.planning.assignment import control_size
@@ -252,6 +253,7 @@ class Body(_FrozenModel):
     readers: tuple[TextReader, ...] = ()  # a sample; empty for e-mails and in old campaigns
     drafted_for: DraftedFor | None = None  # None in old campaigns
     rest: ListRest | None = None  # None: for all of its list, or not for a list
+    test: CopyTest | None = None  # of variants
 
     @classmethod
     def of(cls, campaign: Campaign) -> "Body":
@@ -303,8 +305,11 @@ class Body(_FrozenModel):
         if limits is None:
             return ()
         reducing = ("coupon", "gift", "bundle")
-        shares = (line.largest_share for line in self.offers if line.action in reducing)
-        largest = max(shares, default=0.0)
+        lines = [line for line in self.offers if line.action in reducing]
+        shares = [
+            self._discounts(line) if line.discount else (line.largest_share,) for line in lines
+        ]
+        largest = max((share for each in shares for share in each), default=0.0)
         sizes = {
             "audience": self.audience > limits.audience,
             "cost": self.plan().cost > limits.cost,
@@ -339,14 +344,14 @@ class Body(_FrozenModel):
                 sales, buyers = line.extra_sales(shift, mean), line.extra_buyers(shift, mean)
                 total += self.margin * sales
                 rate = self.redemption_of(line)
-                total -= rate * line.discount * (line.base_sales + sales)
+                total -= rate * self._discount(line) * (line.base_sales + sales)
                 total -= rate * line.face * (line.base + buyers)
             return share * (total - contact)
 
         redeemed = sum(
             self.redemption_of(line)
             * (
-                line.discount * (line.base_sales + max(line.extra_sales(0, mean), 0))
+                self._discount(line) * (line.base_sales + max(line.extra_sales(0, mean), 0))
                 + line.face * (line.base + max(line.extra_buyers(0, mean), 0))
             )
             for line in offers
@@ -370,6 +375,16 @@ class Body(_FrozenModel):
             smallest_effect=smallest,
             learnable=smallest is not None and smallest <= effect_high,
         )
+
+    def _discounts(self, line: OfferLine) -> tuple[float, ...]:
+        """Return the discount of a line in each variant."""
+        has_test = self.test is not None and line.discount > 0
+        return self.test.discounts(line.discount) if self.test and has_test else (line.discount,)
+
+    def _discount(self, line: OfferLine) -> float:
+        """Return the mean discount of a line; a test draws its variants evenly."""
+        discounts = self._discounts(line)
+        return sum(discounts) / len(discounts)
 
     def _contact(self, line: OfferLine) -> float:
         return self.contact_cost if line.contact is None else line.contact
@@ -424,14 +439,15 @@ class Body(_FrozenModel):
             at_most = percent_limit(self.margin - line.largest_share)
             shown = {"off": self._off(line), "at_most": at_most, "least": least}
             raise BadInput(problem.format(**shown, **values), field="min_order")
-        remaining = self.margin - line.discount
+        discount = max(self._discounts(line))
+        remaining = self.margin - discount
         if line.discount and not line.face and remaining < self.min_margin - 1e-9:
             problem = gettext(
                 "A discount of {discount:g}% ({rule}) would leave {at_most} of sales as "
                 "margin; the policy wants at least {min_margin:g}%: use at most {limit}."
             )
             shown = {"at_most": percent_limit(remaining), "limit": percent_limit(max_discount)}
-            problem = problem.format(discount=100 * line.discount, **shown, **values)
+            problem = problem.format(discount=100 * discount, **shown, **values)
             raise BadInput(problem, field="discount")
 
     def check_budget(self) -> None:

@@ -18,7 +18,7 @@ from retention.db.tables import Audit, Campaign, CampaignEditor, CampaignVersion
 
 _NUMBERS = ("audience", "holdout", "budget", "expires_days")
 _TEXTS = ("copy_text", "reminder_text")
-FIELDS = ("message_channel", *_NUMBERS, "send_on", "approver", *_TEXTS)
+FIELDS = ("message_channel", *_NUMBERS, "send_on", "approver", *_TEXTS, "test")
 TERMS = ("rule", "action", "discount", "face", "min_order", "categories", "customers")
 NO_DECISION: dict[str, Any] = {
     "decided_by": None,

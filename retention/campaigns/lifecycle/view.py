@@ -62,6 +62,7 @@ def campaign_data(
         "stoppable": state in STOPPABLE,
         "clearing": state in IN_CLEARANCE,
         "result": campaign.result,
+        "test_result": campaign.test_result,
         "never_measured": was_never_measured(campaign.result),
         "verdict": verdict(campaign.result, body, body.plan()) if campaign.result else None,
     }

@@ -1,18 +1,21 @@
 """Compute the always-valid interim result of a live campaign."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from retention.campaigns.lifecycle.copy_test import drawn_variants
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.measurement import sequential
-from retention.campaigns.measurement.outcomes import collect_outcomes
+from retention.campaigns.measurement.outcomes import Outcomes, collect_outcomes
 from retention.campaigns.measurement.sequential import InterimResult
+from retention.campaigns.measurement.variants import compare
 from retention.db import Transaction
 from retention.db.tables import Campaign
 from retention.lake.coverage import newest_order
+from retention.outreach import tracking
 
 if TYPE_CHECKING:
     from retention.lake import Lake
@@ -56,7 +59,34 @@ def interim(
         planned_share=1 - body.holdout,
         scales=sequential.effect_scales(body),
     )
+    compared = compare_variants(session, campaign, counted, until)
+    result = replace(result, variants=compared)
     return result, newest if is_behind and (now - newest) // day else None
+
+
+def compare_variants(
+    session: Transaction, campaign: Campaign, counted: Outcomes, until: datetime
+) -> dict[str, Any] | None:
+    """Return what a test of variants shows at a moment, or showed when it was decided.
+
+    Returns: `Comparison` as plain data; None without a test.
+    """
+    body = Body.of(campaign)
+    test, start = body.test, campaign.sent_at
+    if test is None or start is None or campaign.test_result is not None:
+        return campaign.test_result
+    days = test.days if test.share < 1 else body.window_days
+    variants = drawn_variants(session, campaign.id)
+    day = min(max((until - start).days, 0), days)
+    compared = compare(counted, variants, day=day, days=days, metric=test.metric)
+    reach = tracking.counts(session, campaign.id, "variant")
+    shown = tuple(
+        replace(one, **{name: getattr(seen, name) for name in ("delivered", "opened", "clicked")})
+        if (seen := reach.get(one.name)) and seen.tracked
+        else one
+        for one in compared.variants
+    )
+    return replace(compared, variants=shown).as_dict()
 
 
 def harmful_campaigns(lake: "Lake", session: Transaction, now: datetime) -> list[Harm]:

@@ -56,6 +56,7 @@ class InterimResult:
     sample_ratio: SampleRatio
     redeemed: int
     ordered: int = 0  # customers with the offer
+    variants: dict[str, Any] | None = None  # of `interim.compare_variants`
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

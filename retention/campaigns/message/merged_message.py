@@ -45,8 +45,13 @@ def message_for(
 
 
 def parts_of(body: Body, terms: Mapping[str, Any]) -> MessageParts:
-    """Return the parts of the message to the customer with a stored offer."""
-    return message_for(body, terms.get("rule", ""), action=terms["action"])
+    """Return the parts of the message to the customer with a stored offer.
+
+    `terms`: the offer, with the ``variant`` that the customer was drawn for, if there is one.
+    """
+    variant = body.test.variant(terms.get("variant")) if body.test else None
+    own = variant.message if variant else None
+    return message_for(body, terms.get("rule", ""), own, action=terms["action"])
 
 
 def written_parts(body: Body) -> dict[str, dict[str, str]]:

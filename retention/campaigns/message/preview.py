@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from retention import clock
 from retention.campaigns.codes.coupons import OF_CUSTOMER, valid_until
+from retention.campaigns.lifecycle.copy_test import with_variant
 from retention.campaigns.lifecycle.spec import WITHOUT_CODE, Body
 from retention.campaigns.message.customer_message import compose_message
 from retention.campaigns.message.email_content import (
@@ -44,6 +45,7 @@ class Wanted:
     action: str | None = None
     rule: str | None = None  # of the offer group
     customer_id: str | None = None
+    variant: str | None = None  # shows this one, whoever is drawn for it
 
 
 def preview_rows(
@@ -62,7 +64,13 @@ def preview_rows(
     }
     number = func.row_number().over(partition_by=rule, order_by=Assignment.customer_id)
     result = session.execute(
-        select(Assignment.customer_id, Assignment.offer, Coupon.code, Coupon.expires_at)
+        select(
+            Assignment.customer_id,
+            Assignment.offer,
+            Assignment.variant,
+            Coupon.code,
+            Coupon.expires_at,
+        )
         .outerjoin(Coupon, OF_CUSTOMER & (Coupon.state == "issued"))
         .where(
             Assignment.campaign_id == campaign.id,
@@ -72,7 +80,11 @@ def preview_rows(
         .order_by(number, Assignment.customer_id)
         .limit(limit)
     )
-    if not (rows := [row._asdict() for row in result]):
+    rows = [row._asdict() for row in result]
+    rows = [
+        with_variant(row | ({"variant": wanted.variant} if wanted.variant else {})) for row in rows
+    ]
+    if not rows:
         if wanted.customer_id is not None:
             problem = gettext("Campaign {name!r} has no message to this customer; choose another.")
             raise BadInput(problem.format(name=campaign.name), field="customer")

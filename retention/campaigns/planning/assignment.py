@@ -187,7 +187,8 @@ def assigned_customers(session: Transaction, campaign_id: str) -> list[str]:
 def reset_groups(session: Transaction, campaign_id: str) -> None:
     """Turn the groups back into a plain audience. Called when an edit resets the approval."""
     in_campaign = update(Assignment).where(Assignment.campaign_id == campaign_id)
-    session.change(in_campaign.values(arm="audience", propensity=None))
+    undrawn = {"variant": None, "variant_propensity": None}
+    session.change(in_campaign.values(arm="audience", propensity=None, **undrawn))
 
 
 def require_recipients(

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import JSON, cast, func, literal, select, update
+from sqlalchemy import JSON, ColumnElement, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from retention import templating
@@ -125,8 +125,10 @@ def stored_items(items: Sequence[SuggestedItem]) -> list[dict[str, str]]:
     ]
 
 
-def set_offer(session: Transaction, campaign_id: str, line: OfferLine) -> None:
-    """Update the terms of all customers with a rule. One UPDATE; no row is read."""
+def set_offer(
+    session: Transaction, campaign_id: str, line: OfferLine, *which: ColumnElement[bool]
+) -> None:
+    """Update the terms of the customers with a rule. One UPDATE; no row is read."""
     new_terms = _new_terms(line)
     new_offer: Any
     if session.get_bind().dialect.name == "sqlite":
@@ -136,7 +138,7 @@ def set_offer(session: Transaction, campaign_id: str, line: OfferLine) -> None:
         merged = cast(Assignment.offer, JSONB).concat(literal(new_terms, JSONB))
         new_offer = cast(merged, JSON)
     has_rule = Assignment.offer["rule"].as_string() == line.rule
-    in_rule = update(Assignment).where(Assignment.campaign_id == campaign_id, has_rule)
+    in_rule = update(Assignment).where(Assignment.campaign_id == campaign_id, has_rule, *which)
     session.change(in_rule.values(offer=new_offer))
 
 

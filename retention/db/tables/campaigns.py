@@ -39,6 +39,8 @@ class Campaign(Base):
     sent_at: Mapped[datetime | None]
     window_ends_at: Mapped[datetime | None]
     result: Mapped[dict[str, Any] | None]
+    test_ends_at: Mapped[datetime | None]  # when the rest gets the winner
+    test_result: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
 
     __table_args__ = (Index(None, "team_id", "state"),)
@@ -96,6 +98,8 @@ class Assignment(Base):
     churn_probability: Mapped[float]
     expected_value: Mapped[float]
     propensity: Mapped[float | None]
+    variant: Mapped[str | None] = mapped_column(String(1))  # A, B … of a test; None: not drawn
+    variant_propensity: Mapped[float | None]  # None for the rest, which gets the winner
     offer: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 

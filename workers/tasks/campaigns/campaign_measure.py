@@ -9,12 +9,13 @@ from typing import Any
 
 from retention.campaigns.codes.redemptions import list_misuses
 from retention.campaigns.lifecycle import closing
+from retention.campaigns.lifecycle.copy_test import decide_test
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import Step, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
 from retention.campaigns.measurement.chart import draw_chart
 from retention.campaigns.measurement.effects import measure
-from retention.campaigns.measurement.interim import interim
+from retention.campaigns.measurement.interim import compare_variants, interim
 from retention.campaigns.measurement.late_orders import count_orders, missing_days
 from retention.campaigns.measurement.outcomes import METRICS, SEGMENTS, collect_outcomes, leak_check
 from retention.db import Transaction
@@ -23,11 +24,17 @@ from retention.errors import Conflict
 from retention.lake import Lake
 from retention.lake.coverage import newest_order
 from retention.outreach import calls, send_summary, tracking
+from retention.outreach.dispatch import sending_channel
 from retention.privacy.erased import ERASED_PREFIX
 from retention.text import gettext
 from workers.campaigns import messages
 from workers.campaigns.follow_ups import find_follow_up
-from workers.campaigns.job_requests import CampaignLook, CampaignMeasure, CampaignMisuse
+from workers.campaigns.job_requests import (
+    CampaignDecide,
+    CampaignLook,
+    CampaignMeasure,
+    CampaignMisuse,
+)
 from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 
@@ -63,6 +70,10 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         "simulated": asdict(EFFECT) if settings.demo else None,
         **limits,
     }
+    with database.reading() as session:
+        assert campaign.window_ends_at is not None  # it was live
+        ends_at = campaign.window_ends_at
+        result["variants"] = compare_variants(session, campaign, counted, ends_at)
     result["follow"] = find_follow_up(campaign, result, context)
     context.progress(3, 4, gettext("Drawing the chart"))
     chart = draw_chart(counted, measured, simulated=settings.demo)
@@ -158,6 +169,37 @@ def _without_orders(campaign: Any, newest: datetime | None, context: Context) ->
         )
 
     return Outcome({**names, **result}, apply=apply)
+
+
+def run_campaign_decide(request: CampaignDecide, context: Context) -> Outcome:
+    """Decide a test of variants once the orders of its days are imported.
+
+    `MAX_SILENCE` after its end, it is decided with the orders that are there.
+    """
+    settings, now, lake = context.settings, context.business_at, Lake.open(context.settings)
+    with context.database.reading() as session:
+        campaign = find_campaign(session, request.campaign_id)
+        ends_at = campaign.test_ends_at
+        assert ends_at is not None  # it was due
+        newest = newest_order(lake, now)
+        is_complete = newest is not None and newest >= ends_at
+        if not is_complete and now < ends_at + closing.MAX_SILENCE:
+            return Outcome({"campaign_id": campaign.id, "waits": True})
+        counted = collect_outcomes(lake, session, campaign, ends_at)
+        data = compare_variants(session, campaign, counted, ends_at)
+        assert data is not None
+    step = Step(campaign.id, context.requested_by, at=now)
+    channel = sending_channel(settings, Body.of(campaign).message_channel)
+
+    def apply(session: Transaction) -> tuple[Post, ...]:
+        decided, released = decide_test(session, step, data, channel)
+        values = {"comparison": data, "released": released}
+        return (
+            messages.card_post(session, decided),
+            messages.thread_post(settings, decided, "test", step.actor, **values),
+        )
+
+    return Outcome({"campaign_id": campaign.id, "name": campaign.name, **data}, apply=apply)
 
 
 def run_campaign_look(request: CampaignLook, context: Context) -> Outcome:

@@ -48,7 +48,7 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         action = body.copy_action if request.copy_text is not None else None
         if request.group is not None:
             require_group(body, request.group)
-        wanted = Wanted(action, request.group, request.customer_id)
+        wanted = Wanted(action, request.group, request.customer_id, request.variant)
         first = preview_rows(session, campaign, COPIES, wanted)
     if request.typed is not None:
         body = changed_messages(body, body, {request.group or ALL: request.typed})

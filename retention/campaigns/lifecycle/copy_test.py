@@ -1,0 +1,186 @@
+"""Test variants of a campaign's message or offer on a part of it, then send the winner to the rest.
+
+The test is part of the version that was approved: its variants, its share, its days and the metric
+that decides. A keyed hash draws the variants, as it draws the hold-out group, and the propensity of
+each customer's variant is stored.
+"""
+
+from collections import defaultdict
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select, update
+
+from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign
+from retention.campaigns.message.parts import MessageParts, PartChanges, changed_parts
+from retention.campaigns.planning.assignment import BATCH_CUSTOMERS, BUCKETS, buckets
+from retention.db import Transaction
+from retention.db.audit import record
+from retention.db.insert import among
+from retention.db.tables import Assignment, Campaign
+from retention.errors import BadInput
+from retention.outreach import sends
+from retention.text import gettext
+
+OWN = "A"  # the campaign's own message and offer
+SHARES, DAYS = (0.1, 1.0), (1, 60)
+Metric = Literal["orders", "profit"]
+
+
+class Variant(BaseModel):
+    """What differs from the campaign's own message and offer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["B", "C", "D"]
+    message: MessageParts = MessageParts()
+    discount: float | None = None  # of each coupon with a discount
+
+
+class CopyTest(BaseModel):
+    """The variants, and the rule that decides between them.
+
+    ``share``: share of the treatment group that tests; the rest gets the winner after ``days``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variants: tuple[Variant, ...] = Field(max_length=3)
+    share: float = 1.0
+    days: int = 7
+    metric: Metric = "orders"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all variants; the campaign's own comes first."""
+        return (OWN, *(variant.name for variant in self.variants))
+
+    @property
+    def propensity(self) -> float:
+        """The chance of a treated customer to be drawn for a given variant."""
+        return self.share / len(self.names)
+
+    def variant(self, name: str | None) -> Variant | None:
+        """Return a variant; None for the campaign's own."""
+        return next((each for each in self.variants if each.name == name), None)
+
+    def discounts(self, usual: float) -> tuple[float, ...]:
+        """Return the discount of each variant where the campaign's own is ``usual``."""
+        own = (each.discount for each in self.variants)
+        return (usual, *(usual if each is None else each for each in own))
+
+    def check(self) -> None:
+        """Refuse a rule that cannot decide."""
+        low, high = SHARES
+        if not low <= self.share <= high:
+            problem = gettext("The test's share is {value:g}%; use {low:g} to {high:g}.")
+            values = {"value": 100 * self.share, "low": 100 * low, "high": 100 * high}
+            raise BadInput(problem.format(**values), field="share")
+        if not DAYS[0] <= self.days <= DAYS[1]:
+            problem = gettext("The test lasts {value} days; use {low} to {high}.")
+            raise BadInput(problem.format(value=self.days, low=DAYS[0], high=DAYS[1]), field="days")
+        if self.share < 1 and any(each.discount is not None for each in self.variants):
+            problem = gettext(
+                "A discount can be tested with all customers only: the codes of the rest are made "
+                "before the test ends. Set the share to 100."
+            )
+            raise BadInput(problem, field="share")
+
+
+def changed_test(
+    test: CopyTest,
+    *,
+    variant: str | None = None,
+    message: PartChanges,
+    discount: float | None = None,
+    remove: bool = False,
+    **rule: Any,
+) -> CopyTest:
+    """Return a test with one variant written or removed, and other rules where they are given."""
+    has_change = message != PartChanges() or discount is not None
+    if variant is None and (has_change or remove):
+        problem = gettext("Say which variant this is for: --variant B, C or D.")
+        raise BadInput(problem, field="variant")
+    if variant is not None and not (has_change or remove):
+        problem = gettext("Say what differs in variant {name}: a subject, a text or a discount.")
+        raise BadInput(problem.format(name=variant), field="variant")
+    kept = {each.name: each for each in test.variants if not (remove and each.name == variant)}
+    if variant is not None and not remove:
+        old = test.variant(variant) or Variant.model_validate({"name": variant})
+        update: dict[str, Any] = {"message": changed_parts(old.message, message)}
+        update |= {} if discount is None else {"discount": discount}
+        kept[old.name] = old.model_copy(update=update)
+    changed = {name: value for name, value in rule.items() if value is not None}
+    variants = tuple(kept[name] for name in sorted(kept))
+    return test.model_copy(update={"variants": variants, **changed})
+
+
+def draw_variants(session: Transaction, campaign: Campaign, test: CopyTest) -> None:
+    """Draw a variant for each treated customer; the rest waits for the winner.
+
+    Runs in the transaction that approves the campaign.
+    """
+    in_treatment = (Assignment.campaign_id == campaign.id, Assignment.arm == "treatment")
+    treated = session.execute(select(Assignment.customer_id, Assignment.tier).where(*in_treatment))
+    places = buckets(campaign.salt, f"{campaign.id}|variant", treated.tuples())
+    customers_of: dict[str, list[str]] = defaultdict(list)
+    for customer, bucket in places.items():
+        place = int(bucket / BUCKETS / test.propensity)
+        if place < len(test.names):
+            customers_of[test.names[place]].append(customer)
+    for name, customers in customers_of.items():
+        for start in range(0, len(customers), BATCH_CUSTOMERS):
+            batch = among(
+                session, Assignment.customer_id, customers[start : start + BATCH_CUSTOMERS]
+            )
+            drawn = update(Assignment).where(*in_treatment, batch)
+            session.change(drawn.values(variant=name, variant_propensity=test.propensity))
+
+
+def with_variant(row: dict[str, Any]) -> dict[str, Any]:
+    """Put the variant of a row into its offer, which decides the message."""
+    variant = row.pop("variant")
+    return row if variant is None else {**row, "offer": {**row["offer"], "variant": variant}}
+
+
+def drawn_variants(session: Transaction, campaign_id: str) -> dict[str, str]:
+    """Return the variant of each customer who was drawn for one, without the rest."""
+    drawn = select(Assignment.customer_id, Assignment.variant).where(
+        Assignment.campaign_id == campaign_id,
+        Assignment.arm == "treatment",
+        Assignment.variant_propensity.is_not(None),
+    )
+    rows = session.execute(drawn).tuples()
+    return {customer: variant for customer, variant in rows if variant}
+
+
+def decide_test(
+    session: Transaction, step: Step, comparison: dict[str, Any], channel: str
+) -> tuple[Campaign, int]:
+    """Store what a test showed, and queue the winner's message to the rest, once.
+
+    `channel`: of the sends.
+    Returns: the campaign, and the customers of the rest. Without a winner they get the campaign's
+    own message.
+    """
+    undecided = update(Campaign).where(
+        Campaign.id == step.campaign_id,
+        Campaign.team_id == session.settings.team_id,
+        Campaign.state == "live",
+        Campaign.test_result.is_(None),
+    )
+    decided = session.change(undecided.values(test_result=comparison))
+    campaign = find_campaign(session, step.campaign_id)
+    if not decided:
+        raise StaleCampaign(campaign)
+    rest = update(Assignment).where(
+        Assignment.campaign_id == campaign.id,
+        Assignment.arm == "treatment",
+        Assignment.variant.is_(None),
+    )
+    winner = comparison["winner"] or OWN
+    released = session.change(rest.values(variant=winner))
+    sends.queue_sends(session, campaign, channel, step.at)
+    details = {"version": campaign.version, "winner": comparison["winner"], "released": released}
+    record(session, step.actor, "campaign.test", campaign.id, step.at, details)
+    return campaign, released
