@@ -120,6 +120,7 @@ def test_interim_result_reports_a_sample_ratio_mismatch():
     at = np.argwhere(drawn.orders > 0)
     arms = np.where(drawn.treated, "treatment", "control")
     before = {"pre_orders": drawn.orders_before, "pre_profit": drawn.profit_before}
+    before["buyers"] = drawn.orders.sum(axis=1) > 0
     customers = {"customer_id": customer_id, "arm": arms, "tier": "high", **before}
     orders = pd.DataFrame({"customer_id": [customer_id[i] for i in at[:, 0]], "day": at[:, 1]})
     profits, treated = orders.assign(profit=drawn.profit[tuple(at.T)]), int(drawn.treated.sum())
