@@ -128,8 +128,10 @@ def parsed_values(
     errors, values = FieldErrors(), dict[str, Value | None]()
     for place, text in typed.items():
         with errors.collect():
-            setting = find_setting(of_file, place)
-            values[place] = _parsed(setting, text, in_percent=in_percent) if text else None
+            values[place] = None
+            if text:
+                setting = find_setting(of_file, place)
+                values[place] = _parsed(setting, text, in_percent=in_percent)
     errors.raise_any()
     return values
 

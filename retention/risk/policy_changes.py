@@ -73,9 +73,7 @@ def with_changes(values: Mapping[str, Any], changes: Mapping[str, Value]) -> dic
             continue
         rule = next((one for one in changed.get(RULES, ()) if one.get("name") == name), None)
         if rule is None:
-            text = gettext(
-                "{place} is changed, but the policy file has no rule {name!r}; take it back."
-            )
-            raise BadInput(text.format(place=place, name=name), field=place, hint="policy")
+            text = gettext("{place} is changed, but the policy file has no rule {name!r}.")
+            raise BadInput(text.format(place=place, name=name), field=place, hint="policy_back")
         rule[setting] = value
     return changed

@@ -132,6 +132,8 @@ def change_policy(
         text = gettext("Nothing changed: the policy is at version {version} by now; look again.")
         raise Conflict(text.format(version=before.version))
     of_file = file_policy(session)
+    for place in changes.keys() - before.changes.keys():
+        find_setting(of_file, place)
     changed = {
         place: value
         for place, value in {**before.changes, **changes}.items()

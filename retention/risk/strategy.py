@@ -132,32 +132,28 @@ class Rule(BaseModel):
 
     @model_validator(mode="after")
     def _check_named(self) -> "Rule":
-        is_named = self.action in NAMED
-        if is_named != bool(self.what.strip()):
-            text = (
-                gettext(
-                    'action {action!r} without what; say what customers get, like "a tea towel"'
-                )
-                if is_named
-                else gettext("action {action!r} with what; only {named} have one")
-            )
-            raise ValueError(text.format(action=self.action, named=", ".join(NAMED)))
-        if (self.action in PRICED) != bool(self.cost):
-            text = (
-                gettext("action {action!r} without a cost; say what one costs the shop, like 2.50")
-                if self.action in PRICED
-                else gettext("action {action!r} with a cost; only {priced} have one")
-            )
-            raise ValueError(text.format(action=self.action, priced=", ".join(PRICED)))
-        if self.action == "bundle" and not self.discount:
-            raise ValueError(
-                gettext(
-                    "action 'bundle' without a discount; say which share of the order it takes off"
-                )
-            )
-        if self.redeemed is not None and self.action not in (*CODED, "points"):
-            text = gettext("action {action!r} with redeemed; nobody can use it up, leave it out")
-            raise ValueError(text.format(action=self.action))
+        is_named, is_priced = self.action in NAMED, self.action in PRICED
+        has_words, may_use = bool(self.what.strip()), self.action in (*CODED, "points")
+        faults = {
+            gettext('without what; say what customers get, like "a tea towel"'): (
+                is_named and not has_words
+            ),
+            gettext("with what; only {named} have one"): has_words and not is_named,
+            gettext("without a cost; say what one costs the shop, like 2.50"): (
+                is_priced and not self.cost
+            ),
+            gettext("with a cost; only {priced} have one"): self.cost > 0 and not is_priced,
+            gettext("without a discount; say which share of the order it takes off"): (
+                self.action == "bundle" and not self.discount
+            ),
+            gettext("with redeemed; nobody can use it up, leave it out"): (
+                self.redeemed is not None and not may_use
+            ),
+        }
+        for fault in (text for text, is_wrong in faults.items() if is_wrong):
+            shown = fault.format(named=", ".join(NAMED), priced=", ".join(PRICED))
+            text = gettext("action {action!r} {fault}")
+            raise ValueError(text.format(action=self.action, fault=shown))
         return self
 
     @model_validator(mode="after")

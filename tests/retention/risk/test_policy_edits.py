@@ -82,3 +82,8 @@ def test_change_of_a_rule_that_the_file_lost_says_what_to_take_back(database, se
     with pytest.raises(BadInput) as refusal:
         load_policy(other)
     assert refusal.value.field == DISCOUNT
+    change(database.using(other), change_policy, {DISCOUNT: None}, BY)
+    assert load_policy(other).campaign.budget == 1_000
+    with pytest.raises(BadInput) as refusal:
+        change(database, change_policy, {"campaign.budgt": None}, BY)
+    assert refusal.value.field == "campaign.budgt"

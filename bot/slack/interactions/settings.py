@@ -1,20 +1,22 @@
-"""Handle the window that sets a channel's digest."""
+"""Handle the windows that set a channel's digest and the policy."""
 
 from typing import get_args
 
 from slack_bolt import Ack, App
 from sqlalchemy import select
 
+from bot.commands.policy import DEED, parsed_values, policy_data
 from bot.commands.reports import WEEKDAYS, replace_schedule
 from bot.services import Services
 from bot.slack import schedule_choices
 from bot.slack.builder import show_answer
-from bot.slack.interactions import Click, listen, once, show_modal
+from bot.slack.interactions import Click, Handler, listen, once, show_modal
 from retention.clock import time_zones
 from retention.db import Transaction
 from retention.db.tables import Audience, Schedule
 from retention.errors import BadInput
-from retention.text import gettext
+from retention.risk import policy_edits
+from retention.text import gettext, in_language
 from workers import action_ids, user_roles
 from workers.delivery import render
 from workers.job_requests import DigestSection
@@ -23,8 +25,13 @@ SECTIONS: tuple[str, ...] = get_args(DigestSection)
 
 
 def register(app: App, services: Services) -> None:
-    """Listen to the button and the window."""
-    listen(app, services, {action_ids.DIGEST_SETTINGS: _open}, {action_ids.DIGEST_VIEW: _save})
+    """Listen to the buttons and the windows."""
+    clicks: dict[str, Handler] = {
+        action_ids.DIGEST_SETTINGS: _open,
+        action_ids.CHANGE_POLICY: _open_policy,
+    }
+    windows = {action_ids.DIGEST_VIEW: _save, action_ids.POLICY_VIEW: _save_policy}
+    listen(app, services, clicks, windows)
 
 
 def _open(services: Services, click: Click) -> None:
@@ -89,3 +96,23 @@ def _schedule(session: Transaction, channel: str) -> Schedule | None:
 
 def _day(weekday: int | None) -> str:
     return "daily" if weekday is None else WEEKDAYS[weekday]
+
+
+def _open_policy(services: Services, click: Click) -> None:
+    with services.database.reading() as session:
+        user_roles.require(session, click.user, "admin", in_language(DEED))
+        shown = policy_data(session, click.user)
+    show_modal(services, click, render.view("bot/policy_edit", **shown))
+
+
+def _save_policy(services: Services, click: Click, ack: Ack) -> None:
+    """Store the changed settings; the private metadata is the version that the person saw."""
+    typed = {place: click.answer(place) for place in click.state}
+    with once(services, click, "admin", in_language(DEED)) as session:
+        values = parsed_values(policy_edits.file_policy(session), typed, in_percent=True)
+        policy_edits.change_policy(session, values, click.user, int(click.value))
+    ack()
+    with services.database.reading() as session:
+        shown = policy_data(session, click.user)
+    zone = services.settings.timezone
+    show_answer(services, "", click.user, render.message("bot/policy", zone=zone, **shown))
