@@ -1,18 +1,20 @@
 """`policy`: show and change the limits of campaigns, their costs and offers."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import click
 
 from bot import numbers
 from bot.commands.parameters import integer, option
 from bot.commands.tree import Answer, Call, group
+from retention.campaigns.planning.offer_terms import money_off
 from retention.db import Transaction
 from retention.errors import BadInput, FieldErrors
 from retention.risk import policy_edits
 from retention.risk.policy import Policy, load_policy
 from retention.risk.policy_changes import Value, newest_version
-from retention.risk.policy_edits import Setting, find_setting
+from retention.risk.policy_edits import Setting, find_setting, value_at
 from retention.text import gettext
 from workers import user_roles
 
@@ -77,37 +79,23 @@ def policy_data(session: Transaction, user: str) -> dict[str, object]:
     """Return the policy in force for templates and ``--json``."""
     settings = session.settings
     policy, of_file = load_policy(settings), policy_edits.file_policy(session)
-    changes = newest_version(session, settings.team_id)
+    in_force = newest_version(session, settings.team_id)
     role = user_roles.role_of(session, user)
     return {
-        "version": changes.version,
+        "version": in_force.version,
         "currency": settings.currency,
         "may_change": user_roles.allows(role, "admin"),
         "settings": [
-            {
-                "place": place,
-                "label": setting.label,
-                "kind": setting.kind,
-                "value": policy_edits.value_at(policy, place),
-                "file": policy_edits.value_at(of_file, place),
-                "changed": place in changes.changes,
-            }
+            asdict(setting)
+            | {"value": value_at(policy, place), "file": value_at(of_file, place)}
+            | {"changed": place in in_force.changes}
             for place, setting in policy_edits.settings_of(of_file).items()
         ],
-        "rules": [_rule_data(policy, name) for name in (rule.name for rule in policy.rules)],
+        "rules": [
+            rule.model_dump(mode="json") | {"face": money_off(rule, policy), "own": None}
+            for rule in policy.rules
+        ],
     }
-
-
-def _rule_data(policy: Policy, name: str) -> dict[str, object]:
-    rule = policy.rule(name)
-    assert rule is not None
-    face = rule.amount if rule.action == "coupon" else policy.offer.shipping_cost
-    has_face = rule.action == "free_shipping" or bool(rule.amount)
-    shown = rule.model_dump(
-        mode="json", include={"name", "tiers", "reasons", "values", "action", "what", "cost"}
-    )
-    terms = {"discount": rule.discount, "min_order": rule.min_order, "own": None}
-    return {**shown, **terms, "categories": rule.categories, "face": face if has_face else 0.0}
 
 
 def _split(typed: str) -> tuple[str, str]:
