@@ -43,7 +43,7 @@ def change(call: Call, item: str, title: str) -> Answer:
     """Set the title of an item."""
     known = call.lake.table("items")
     if not known.filter(known.item_id == item).count().execute():
-        text = gettext("There is no item {item!r}; `retention titles` lists items with their ids.")
+        text = gettext("There is no item {item!r}; use an id of your catalogue.")
         raise BadInput(text.format(item=item), field="item")
     return _stored(call, {item: " ".join(title.split())})
 

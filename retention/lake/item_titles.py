@@ -14,7 +14,7 @@ from retention import clock
 from retention.db import Transaction
 from retention.db.audit import record
 from retention.db.engine import open_engine
-from retention.db.insert import upsert
+from retention.db.insert import insert_missing
 from retention.db.tables import ItemTitle
 from retention.errors import BadInput
 from retention.settings import Settings
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_TITLE = 120  # characters
 SOLD_DAYS = 365
+BATCH = 1_000  # rows of a statement
 
 _SMALL_WORDS = frozenset(
     {"a", "an", "and", "at", "by", "for", "in", "of", "on", "or", "the", "with"}
@@ -130,10 +131,10 @@ def proposed_title(title: str, brand: str = "") -> str:
     ('Acme Green Tea', 'Tea & mug 2')
     """
     text = _SEPARATORS.sub(" ", html.unescape(title))
-    if brand:
+    if brand and text.casefold().count(brand.casefold()) > 1:
         name = re.compile(rf"\b{re.escape(brand)}\b", re.IGNORECASE)
-        head, found, rest = text.partition(first[0]) if (first := name.search(text)) else ("",) * 3
-        text = f"{head}{found}{name.sub(' ', rest)}" if found else text
+        if first := name.search(text):
+            text = text[: first.end()] + name.sub(" ", text[first.end() :])
     return readable_title(_REPEATED.sub(r"\1", " ".join(text.split()))) or title
 
 
@@ -175,7 +176,9 @@ def proposed_titles(lake: "Lake", before: datetime) -> list[ProposedTitle]:
         for row in ordered.itertuples()
         if row.item_id not in own
     )
-    return [one for one in proposals if one.proposed != one.title]
+    return [
+        one for one in proposals if one.title != one.proposed and len(one.proposed) <= MAX_TITLE
+    ]
 
 
 def set_titles(session: Transaction, titles: Mapping[str, str], by: str) -> None:
@@ -186,12 +189,14 @@ def set_titles(session: Transaction, titles: Mapping[str, str], by: str) -> None
         text = gettext("The title of {item} has {number} characters; write at most {most}.")
         number, most = len(title), MAX_TITLE
         raise BadInput(text.format(item=item, number=number, most=most), field="title")
-    for item, title in titles.items():
-        key = {"team_id": team_id, "item_id": item}
-        if title:
-            upsert(session, ItemTitle, key, title=title, set_by=by, set_at=now)
-        else:
-            session.execute(delete(ItemTitle).filter_by(**key))
+    ids = list(titles)
+    for start in range(0, len(ids), BATCH):
+        some = ids[start : start + BATCH]
+        earlier = delete(ItemTitle).where(ItemTitle.team_id == team_id, ItemTitle.item_id.in_(some))
+        session.change(earlier)
+        common = {"team_id": team_id, "set_by": by, "set_at": now}
+        rows = [{"item_id": item, "title": titles[item], **common} for item in some if titles[item]]
+        insert_missing(session, ItemTitle, rows)
     record(session, by, "titles.set", team_id, now, {"items": len(titles)})
 
 
