@@ -96,7 +96,7 @@ class MailPlatform(ABC):
     def reactions(self, since: datetime) -> Iterator[tuple[tracking.Kind, str, datetime]]:
         """Yield kind, e-mail address and time of opens and clicks by people.
 
-        Platforms that cannot tell people from machines yield none. Repeating is harmless.
+        A platform is read back only if it tells people from machines. Repeating is harmless.
         """
         return iter(())
 

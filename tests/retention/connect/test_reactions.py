@@ -28,7 +28,7 @@ def test_platform_reports_what_people_did(kind):
 
 
 @pytest.mark.parametrize("kind", ["customer.io", "mailchimp", "sendgrid"])
-def test_platform_that_cannot_tell_machines_reports_nothing(kind):
+def test_other_platforms_are_not_read_back(kind):
     with connected(kind) as (connector, _):
         assert [*connector.reactions(clock.wall())] == []
 
