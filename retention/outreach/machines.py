@@ -1,4 +1,4 @@
-"""Recognise opens and clicks that no person made, by the request's headers.
+"""Recognise opens and clicks that no person made, by the request's headers and time.
 
 Only certain cases count as machines. Image proxies that load a picture when the customer opens the
 e-mail are people: Gmail's ``GoogleImageProxy`` and Yahoo's ``YahooMailProxy``.
@@ -6,8 +6,12 @@ e-mail are people: Gmail's ``GoogleImageProxy`` and Yahoo's ``YahooMailProxy``.
 
 import re
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
+from retention.db.tables import Send
+
+FASTEST = timedelta(seconds=10)  # after sending; nobody reads an e-mail before
 Reason = Literal["mail_privacy", "prefetch", "scanner", "robot", "too_fast", "many_links"]
 
 
@@ -62,3 +66,10 @@ def machine_reason(headers: Mapping[str, str]) -> Reason | None:
     found = (rule for rule in _RULES if rule.pattern.fullmatch(given.get(rule.header, "")))
     first = next(found, None)
     return first.reason if first else None
+
+
+def haste(send: Send, now: datetime) -> Reason | None:
+    """Return a reason if nobody could have read the e-mail yet."""
+    is_on_its_way = send.sent_at is None and send.state == "sending"
+    is_new = send.sent_at is not None and now - send.sent_at < FASTEST
+    return "too_fast" if is_on_its_way or is_new else None

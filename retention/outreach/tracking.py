@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["open", "click"]
 CLICK_PATH, OPEN_PATH = "/c/", "/o/"
-FASTEST = timedelta(seconds=10)  # after sending; nobody reads an e-mail before
 BURST, BURST_LINKS = timedelta(seconds=5), 3  # nobody opens so many links within this time
 _CODE = "{code}"
 _LINK = re.compile(r'(<a\b[^>]*?\shref=")(https?://[^"\s]+)(")')
@@ -248,7 +247,7 @@ def record(
         return
     if not getattr(send, _COLUMNS[kind]):  # the consent was withdrawn since
         return
-    reason = machines.machine_reason(headers) or ("too_fast" if _is_hasty(send, now) else None)
+    reason = machines.machine_reason(headers) or machines.haste(send, now)
     if kind == "click" and reason is None:
         recent = session.own(MessageEvent, send_id=send_id, kind=kind, is_machine=False)
         recent = recent.where(MessageEvent.at > now - BURST, MessageEvent.link != link)
@@ -259,12 +258,6 @@ def record(
                 session.delete(event)
                 count_event(session, send, kind, event.at, event.link, reason)
     count_event(session, send, kind, now, link, reason or "")
-
-
-def _is_hasty(send: Send, now: datetime) -> bool:
-    """Whether a request came before anybody could read the e-mail."""
-    is_on_its_way = send.sent_at is None and send.state == "sending"
-    return is_on_its_way or (send.sent_at is not None and now - send.sent_at < FASTEST)
 
 
 def count_event(
