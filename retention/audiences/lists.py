@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, or_, select, update
 
 from retention import clock
 from retention.db import Transaction
@@ -18,7 +18,8 @@ from retention.outreach.bounces import Bounce, customer_ids
 if TYPE_CHECKING:
     from retention.lake import Lake
 
-ADDED, REPEATED, UNKNOWN = "added", "repeated", "unknown"  # outcomes of a row
+UNKNOWN = "unknown"  # outcome of a row that names no customer
+BATCH_IDS = 2_000  # ids per statement
 
 
 def add_members(
@@ -29,40 +30,35 @@ def add_members(
     `rows`: customer id and e-mail address; one of them is enough, and an address may stand in place
     of an id. `kept`: takes the ids of the rows.
     """
-    now = clock.now()
+    now, team = clock.now(), session.settings.team_id
     people = [
-        Bounce(now, id_, email or (id_ if id_ and "@" in id_ else None)) for id_, email in rows
+        Bounce(now, id_, email or (id_ if "@" in (id_ or "") else None)) for id_, email in rows
     ]
     ids = [
-        min(found, key=lambda id_: (id_ != person.customer_id, id_)) if found else None
+        person.customer_id if person.customer_id in found else min(found, default=None)
         for person, found in zip(people, customer_ids(session, people), strict=True)
     ]
-    open_rows = _open(session, name).where(among(session, ListMember.customer_id, {*ids} - {None}))
-    known = set(session.scalars(open_rows))
-    outcomes = []
-    for id_ in ids:
-        outcomes.append(UNKNOWN if id_ is None else REPEATED if id_ in known else ADDED)
-        if outcomes[-1] == ADDED:
-            session.add(_member(session, name, str(id_), now))
-        known |= {str(id_)}
-    kept |= known
-    return outcomes
-
-
-def _member(session: Transaction, name: str, customer_id: str, now: datetime) -> ListMember:
-    team = session.settings.team_id
-    return ListMember(team_id=team, name=name, customer_id=customer_id, added_at=now)
-
-
-def end_others(session: Transaction, name: str, kept: set[str]) -> int:
-    """End the membership of everyone else; return how many they were."""
-    gone = set(session.scalars(_open(session, name))) - kept
-    ended = update(ListMember).where(
-        *_own(session, name),
-        ListMember.removed_at.is_(None),
-        among(session, ListMember.customer_id, gone),
+    named = dict.fromkeys(id_ for id_ in ids if id_ is not None)
+    known = session.scalars(
+        _open(session, name).where(among(session, ListMember.customer_id, named))
     )
-    return session.change(ended.values(removed_at=clock.now()))
+    session.add_all(
+        ListMember(team_id=team, name=name, customer_id=id_, added_at=now)
+        for id_ in named.keys() - {*known}
+    )
+    kept.update(named)
+    return [UNKNOWN if id_ is None else "listed" for id_ in ids]
+
+
+def end_others(session: Transaction, name: str, kept: set[str]) -> None:
+    """End the membership of everyone else."""
+    gone = sorted({*session.scalars(_open(session, name))} - kept)
+    for start in range(0, len(gone), BATCH_IDS):
+        batch = among(session, ListMember.customer_id, gone[start : start + BATCH_IDS])
+        ended = update(ListMember).where(
+            *_own(session, name), batch, ListMember.removed_at.is_(None)
+        )
+        session.change(ended.values(removed_at=clock.now()))
 
 
 def remove(session: Transaction, name: str) -> None:
@@ -92,13 +88,10 @@ def members(lake: "Lake", session: Transaction, name: str, as_of: datetime) -> s
     return set(session.scalars(query))
 
 
-def _own(session: Transaction, name: str) -> tuple:
-    return (
-        ListMember.team_id == session.settings.team_id,
-        func.lower(ListMember.name) == name.lower(),
-    )
+def _own(session: Transaction, name: str) -> tuple[ColumnElement[bool], ...]:
+    return ListMember.team_id == session.settings.team_id, ListMember.name == name
 
 
-def _open(session: Transaction, name: str):
-    own = _own(session, name)
-    return select(ListMember.customer_id).where(*own, ListMember.removed_at.is_(None))
+def _open(session: Transaction, name: str) -> Select[str]:
+    is_open = ListMember.removed_at.is_(None)
+    return select(ListMember.customer_id).where(*_own(session, name), is_open)

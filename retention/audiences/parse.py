@@ -251,7 +251,7 @@ class _Parser:
             return self._product("bought")
         if self._takes("in"):
             if self._takes("list"):
-                return InList(self._text(gettext("the name of a list")))
+                return InList(self._text(gettext("the name of a list")).lower())
             if not self._takes("campaign"):
                 raise self._expected(gettext("campaign or list"), ("campaign", "list"))
             return InCampaign(self._text(gettext("the name or id of a campaign")))

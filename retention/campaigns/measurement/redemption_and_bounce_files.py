@@ -80,16 +80,10 @@ def import_rows(
     if not files:
         raise BadInput(gettext("Name at least one file to import."))
     table = row_handler.table
-    mapped, map_name = None, None
-    if isinstance(map_path, Path):
-        mapped, map_name = (
-            mapping.read_map(map_path, table, database.settings.timezone),
-            str(map_path),
-        )
-    else:
-        mapped = map_path
+    zone, name = database.settings.timezone, str(map_path) if isinstance(map_path, Path) else None
+    mapped = mapping.read_map(map_path, table, zone) if isinstance(map_path, Path) else map_path
     files = sources.expand_paths(files)
-    options = ImportOptions(query=query, map_name=map_name)
+    options = ImportOptions(query=query, map_name=name)
     work = _RowImport(lake, database.settings, table, mapped, options)
     try:
         for number, file in enumerate(files):
@@ -195,7 +189,7 @@ class _RowImport(ImportJob):
             tuple(self.file_reports),
             by_text(self.parsed_reasons),
         )
-        getattr(report, self.table.name).update(outcome_counts)
+        getattr(report, self.table.name, Counter()).update(outcome_counts)
         return report
 
     def _set_aside(self, unknown: list[Any], code: ReasonCode) -> None:

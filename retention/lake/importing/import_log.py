@@ -70,9 +70,6 @@ class ImportReport:
     bounces: dict[str, int] = field(default_factory=dict)
     """Outcomes of imported bounces (`retention.outreach.bounces.mark_bounced`)."""
 
-    lists: dict[str, int] = field(default_factory=dict)
-    """Outcomes of an imported list (`retention.audiences.lists.add_members`)."""
-
     timezone: str = ""
     """Time zone of the map if the installation has none; features then use UTC."""
 

@@ -63,7 +63,7 @@ comparisons = st.one_of(
     st.builds(AtStore, st.lists(texts, min_size=1, max_size=3, unique=True).map(tuple)),
     st.builds(Engaged, st.sampled_from(ENGAGED), periods),
     st.builds(InCampaign, texts),
-    st.builds(InList, texts),
+    st.builds(InList, texts.map(str.lower)),
 )
 expressions = st.recursive(
     comparisons,
