@@ -31,6 +31,7 @@ from retention.text import gettext
 
 PRODUCTS = tuple(f"{verb} {kind}" for verb in ("bought", "viewed") for kind in PRODUCT_KINDS)
 NAMED = (CAMPAIGN, LIST) = ("in campaign", "in list")
+CONDITIONS = (*PRODUCTS, *ENGAGED, *NAMED)  # what a row can say beside fields
 EVER = "ever"  # the value of an opened or clicked e-mail without a period
 _WITHIN = re.compile(r"(.+?)(?:\s+in\s+(\d+\s*\w+))?(?:\s+at\s+store\s+(.+))?", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -39,7 +40,7 @@ _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the form. ``field`` is a field, or one of `PRODUCTS`, `NAMED` and `ENGAGED`."""
+    """A row of the form. ``field`` is a field, or one of `CONDITIONS`."""
 
     field: str = ""
     operator: str = "="
@@ -48,6 +49,12 @@ class Row:
     @property
     def is_empty(self) -> bool:
         return not self.value.strip()
+
+    @property
+    def comparison(self) -> str:
+        """The operator that counts: a chosen one stays when another field is chosen."""
+        is_ordered = self.field not in (*CONDITIONS, STORE)
+        return self.operator if is_ordered or self.operator == "!=" else "="
 
 
 def picked(row: Row) -> tuple[str, str]:
@@ -86,10 +93,10 @@ def _compared(field: str, row: Row, value: str) -> Expression:
 
     parts = [one.strip() for one in value.split(",") if one.strip()]
     is_list = len(parts) > 1 and (is_text or not _THOUSANDS.fullmatch(value))
-    if is_list and row.operator in ("=", "!="):
+    if is_list and row.comparison in ("=", "!="):
         listed = ", ".join(map(_quoted if is_text else printed, parts))
         return _unless_negated(row, parse(f"{field} in ({listed})"))
-    return parse(f"{field} {row.operator} {printed(value)}")
+    return parse(f"{field} {row.comparison} {printed(value)}")
 
 
 def expression_of(rows: list[Row], *, any_of: bool = False) -> Expression:

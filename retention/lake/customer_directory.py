@@ -288,7 +288,7 @@ PLACE_FIELDS = (
 GOODS = ("category", "brand")  # columns of items; `Bought` of the audience grammar has the same
 _BOUGHT = "bought "  # before the column, in the field of an entry
 _COUNTED = "counted "  # before the field of a condition; the entry's name is a number of customers
-MAX_COUNTED = 100  # values of a field: the most in a menu of Slack
+MAX_COUNTED = 500  # values of a field, for a menu
 MAX_PLACES = 20_000  # per field; a field with more values holds something else
 
 
@@ -340,13 +340,15 @@ def known_goods(lake: Lake) -> dict[str, tuple[str, str]]:
 
 
 def counted_values(lake: Lake) -> list[tuple[str, str, int]]:
-    """Return categories that customers looked at, and stores, each with its number of customers."""
+    """Return bought and viewed categories, and stores, each with its number of customers."""
     events, items = (lake.table(name).get_name() for name in ("events", "items"))
     rows: list[tuple[str, str, int]] = lake.duckdb.execute(
         f"""
         SELECT field, value, count(DISTINCT customer_id) AS customers FROM (
-            SELECT 'viewed category' AS field, category AS value, customer_id
-            FROM "{events}" JOIN "{items}" USING (item_id) WHERE event_type IN ('view', 'cart')
+            SELECT if(event_type = 'purchase', 'bought category', 'viewed category') AS field,
+                category AS value, customer_id
+            FROM "{events}" JOIN "{items}" USING (item_id)
+            WHERE event_type IN ('purchase', 'view', 'cart')
             UNION ALL
             SELECT 'store', store, customer_id FROM "{events}" WHERE event_type = 'purchase'
         ) WHERE length(value) <= 150 GROUP BY field, value

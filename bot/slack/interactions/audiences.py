@@ -19,18 +19,10 @@ from sqlalchemy import select
 from bot.services import Services
 from bot.slack.interactions import Click, Handler, listen, once, refresh_window, submit
 from retention.audiences import store
-from retention.audiences.expression import ENGAGED, FIELDS, TIERS, Expression
+from retention.audiences.expression import FIELDS, TIERS, Expression
 from retention.audiences.parse import BadExpression, parse
 from retention.audiences.plain import understand
-from retention.audiences.rows import (
-    NAMED,
-    PRODUCTS,
-    Row,
-    condition_of,
-    expression_of,
-    picked,
-    rows_of,
-)
+from retention.audiences.rows import CONDITIONS, Row, condition_of, expression_of, picked, rows_of
 from retention.db import Transaction
 from retention.db.tables import Job
 from retention.errors import BadInput
@@ -165,13 +157,12 @@ def _render_rows(
     with services.database.reading() as session:
         attributes, counts = _known_attributes(session), stored_counts(session)
     fields = [*FIELDS, *(name for name in attributes if name not in FIELDS)]
-    others = (*PRODUCTS, *ENGAGED, *NAMED)
-    used = [row.field for row in rows if row.field not in (*fields, *others)]
+    used = [row.field for row in rows if row.field not in (*fields, *CONDITIONS)]
     return render.view(
         "audience/build",
         rows=[(row, *_menu(row, counts)) for row in padded[:MAX_ROWS]],
         fields=[*fields, *filter(None, dict.fromkeys(used))],
-        others=others,
+        others=CONDITIONS,
         operators=OPERATORS,
         tiers=TIERS[::-1],
         name=name,

@@ -60,6 +60,7 @@ def test_rows_accept_what_people_type():
     assert found == ('not bought category "Fresh Bread" in 84d')
     found = str(condition_of(Row("in campaign", "=", '"Spring offer"')))
     assert found == ('in campaign "Spring offer"')
+    assert str(condition_of(Row("store", ">=", "367"))) == "store = 367"
     assert str(expression_of([Row(), Row("risk", ">=", "High"), Row()])) == "risk >= high"
 
 
