@@ -275,6 +275,11 @@ def test_preview_shows_each_group_or_one_customer(desk):
     only = preview.model_copy(update={"customer_id": one})
     assert [copy["customer"] for copy in desk.done(only, LEAD, LEAD).result["copies"]] == [one]
     assert one not in str(desk.done(only).result)
+    blocks = {"": PartChanges(blocks="text,code,products:category=None:2")}
+    desk.decide(decisions.edit, ANALYST, Changes(messages=blocks))
+    assert desk.done(only).result["without_products"] == 1
+    window = only.model_copy(update={"picture": True, "view_id": "V1"})
+    assert desk.done(window, LEAD, LEAD).result["without_products"] == 1
     nobody = preview.model_copy(update={"customer_id": "nobody"})
     assert desk.run(nobody).state == "failed"
 

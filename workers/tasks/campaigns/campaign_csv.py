@@ -14,7 +14,7 @@ from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
-from retention.campaigns.message.email_content import placeholder_values
+from retention.campaigns.message.email_content import email_content, placeholder_values
 from retention.campaigns.message.merged_message import customer_wording, message_text
 from retention.campaigns.message.text_message import text_content
 from retention.campaigns.message.wording import fill_text, load_wording
@@ -154,10 +154,11 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
         wording = customer_wording(settings, body, offer, person.locale)
         values = placeholder_values(settings, person.name, row, wording)
         if is_text(body.message_channel):
-            text, email = text_content(settings, body, row, person).text, ""
+            subject, email = "", ""
+            text = text_content(settings, body, row, person).text
         else:
-            typed = message_text(settings, body, offer, wording)
-            text, email = fill_text(typed, values), person.email
+            content = email_content(settings, body, row, person)
+            subject, text, email = content.subject, content.text, person.email
         table.append(
             {
                 "customer_id": row["customer_id"],
@@ -174,6 +175,7 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
                 "category": terms["category"] or "",
                 "items": values["items"],
                 "text": text,
+                "subject": subject,
             }
         )
     return pd.DataFrame(table)

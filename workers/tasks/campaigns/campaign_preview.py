@@ -10,6 +10,7 @@ from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.campaigns.message.brand import lacks_address, load_brand
 from retention.campaigns.message.email_picture import draw_email, undrawable
+from retention.campaigns.message.merged_message import parts_of
 from retention.campaigns.message.preview import (
     EMAIL,
     EmailPreview,
@@ -66,6 +67,11 @@ def run(request: CampaignPreview, context: Context) -> Outcome:
         "no_address": bool(written) and lacks_address(settings),
         "sender_name": next((copy["sender"] for copy in hidden_copies if "sender" in copy), ""),
         "reply_to": load_brand(settings).reply_to if written else "",
+        "without_products": sum(
+            not row["offer"]["items"]
+            for row in first
+            if (block := parts_of(body, row["offer"]).products) and block.source != "recommended"
+        ),
         "groups": len({copy["group"] for copy in hidden_copies}),
         "assumed_send": None if campaign.sent_at else sent_at.isoformat(),
     }
