@@ -27,17 +27,19 @@ GAP, PAPER = 24, "#ffffff"
 
 
 def main() -> None:
-    """Write ``email.png`` and ``email_preview.png``."""
+    """Write ``email.png``, ``email_blocks.png`` and ``email_preview.png``."""
     pictures = {"/logo.png": _logo(), "/pictures/tea.png": _tea()}
     with TemporaryDirectory() as home, stand_in_shop(pictures) as shop, chromium() as browser:
         settings = Settings(home=Path(home), _env_file=None)
-        html = sample_email(settings, KINDS["coupon"], shop).html
-        shots = []
-        for width, scheme in SHOTS:
-            shown = browser.new_page(viewport={"width": width, "height": 600}, color_scheme=scheme)
-            shown.set_content(html, wait_until="networkidle")
-            shots.append(Image.open(io.BytesIO(shown.screenshot(full_page=True))))
-        _save(_beside(shots), "email.png")
+        for kind, name in (("coupon", "email.png"), ("blocks", "email_blocks.png")):
+            html = sample_email(settings, KINDS[kind], shop).html
+            shots = []
+            for width, scheme in SHOTS:
+                size = {"width": width, "height": 600}
+                shown = browser.new_page(viewport=size, color_scheme=scheme)
+                shown.set_content(html, wait_until="networkidle")
+                shots.append(Image.open(io.BytesIO(shown.screenshot(full_page=True))))
+            _save(_beside(shots), name)
         write_brand(settings, "https://leaf-and-kettle.example")
         row, products = sample_row(KINDS["coupon"], "https://leaf-and-kettle.example")
         body, ann = a_body(copy_text=default_text()), Contact(name="Ann")

@@ -284,6 +284,23 @@ def test_preview_shows_each_group_or_one_customer(desk):
     assert desk.run(nobody).state == "failed"
 
 
+@pytest.mark.campaign("draft")
+def test_terminal_writes_the_message_into_a_file_and_takes_it_back(
+    desk, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("RETENTION_HOME", str(desk.settings.home))
+    campaign_id, file = desk.campaign_id, tmp_path / "message.toml"
+    assert typed(["campaign", "message", campaign_id, "--out", str(file)]) == 0
+    written = file.read_text(encoding="utf-8")
+    assert typed(["campaign", "message", campaign_id]) == 0
+    assert written.strip() in capsys.readouterr().out
+    file.write_text(written.replace('subject = ""', 'subject = "Tea"', 1), encoding="utf-8")
+    assert typed(["campaign", "message", campaign_id, "--file", str(file)]) == 0
+    assert desk.body().message.subject == "Tea"
+    file.write_text('subject = "{secret}"', encoding="utf-8")
+    assert typed(["campaign", "message", campaign_id, "--file", str(file)]) == 2
+
+
 @pytest.mark.campaign("live")
 def test_misuse_of_a_code_is_reported_once(desk):
     code, owner = desk.rows(select(Coupon.code, Coupon.customer_id).order_by(Coupon.code))[0]
