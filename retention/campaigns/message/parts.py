@@ -4,6 +4,8 @@ An empty part is the default of the offer, in the customer's language.
 """
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -19,7 +21,7 @@ KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 SOURCES: tuple[Source, ...] = get_args(Source)
 MAX_PRODUCTS = 6
 MAX_SENDER, MAX_LABEL = 80, 120  # characters
-_NEXT_BLOCK = re.compile(rf",\s*(?=(?:{'|'.join(KINDS)})\b)")
+_NEXT_BLOCK = re.compile(rf",\s*(?=(?:{'|'.join(KINDS)})\s*(?:[:|,]|$))")
 _GREETING = re.compile(r"[^\n{}]{0,40}\{name\}[^\n{}]{0,20}")
 
 
@@ -94,26 +96,20 @@ def changed_parts(parts: MessageParts, changes: PartChanges) -> MessageParts:
 
     Raises `BadInput`: of all parts together.
     """
+    line = partial(validate_line, placeholders=PLACEHOLDERS)
+    parsers: dict[str, Callable[[str], object]] = {
+        "subject": partial(line, field="subject", label=gettext("The subject")),
+        "preheader": partial(line, field="preheader", label=gettext("The preheader")),
+        "greeting": partial(line, field="greeting", label=gettext("The greeting")),
+        "sender_name": _validate_sender,
+        "text": lambda typed: validate_text(typed) if typed.strip() else "",
+        "blocks": parse_blocks,
+    }
     errors = FieldErrors()
     update: dict[str, object] = {}
-    labels = {
-        "subject": gettext("The subject"),
-        "preheader": gettext("The preheader"),
-        "greeting": gettext("The greeting"),
-    }
-    for name, label in labels.items():
-        if (typed := getattr(changes, name)) is not None:
-            with errors.collect():
-                update[name] = validate_line(typed, name, label, PLACEHOLDERS)
-    if changes.sender_name is not None:
+    for name, typed in changes.model_dump(exclude_none=True).items():
         with errors.collect():
-            update["sender_name"] = _validate_sender(changes.sender_name)
-    if changes.text is not None:
-        with errors.collect():
-            update["text"] = validate_text(changes.text) if changes.text.strip() else ""
-    if changes.blocks is not None:
-        with errors.collect():
-            update["blocks"] = parse_blocks(changes.blocks)
+            update[name] = parsers[name](typed)
     errors.raise_any()
     return parts.model_copy(update=update)
 
@@ -170,11 +166,15 @@ def parse_blocks(typed: str) -> tuple[Block, ...]:
     for kind in KINDS:
         if kinds.count(kind) > 1:
             problem = gettext("The block {kind} is there twice; keep one of the two.")
-            raise BadInput(problem.format(kind=kind), field="blocks")
+            raise _unusable(problem, kind=kind)
     if "text" not in kinds:
         problem = gettext("The blocks are {typed!r}, without the text; add text.")
-        raise BadInput(problem.format(typed=typed), field="blocks")
+        raise _unusable(problem, typed=typed)
     return blocks
+
+
+def _unusable(problem: str, **values: object) -> BadInput:
+    return BadInput(problem.format(**values), field="blocks")
 
 
 def _parse_block(typed: str) -> Block:
@@ -183,7 +183,7 @@ def _parse_block(typed: str) -> Block:
     kind, rest, label = kind.strip().lower(), rest.strip(), label.strip()
     if kind not in KINDS:
         problem = gettext("The block {kind!r} means nothing here; use {kinds}.")
-        raise BadInput(problem.format(kind=kind[:40], kinds=", ".join(KINDS)), field="blocks")
+        raise _unusable(problem, kind=kind[:40], kinds=", ".join(KINDS))
     validate_line(label, "blocks", gettext("The words of the block"), (), MAX_LABEL)
     if kind == "products":
         return _parse_products(rest, label)
@@ -195,18 +195,18 @@ def _parse_block(typed: str) -> Block:
                 "The button opens {url!r}, which is no web address; write it like "
                 "https://shop.example/new."
             )
-            raise BadInput(problem.format(url=rest[:80]), field="blocks")
+            raise _unusable(problem, url=rest[:80])
         return Block(kind=kind, address=rest, label=label)
     if rest or label:
         problem = gettext("The block {typed!r} says too much; write only {kind}.")
-        raise BadInput(problem.format(typed=typed[:80], kind=kind), field="blocks")
+        raise _unusable(problem, typed=typed[:80], kind=kind)
     return Block.model_validate({"kind": kind})
 
 
 def _parse_products(rest: str, label: str) -> Block:
     """Read ``SOURCE:COUNT``; both may be missing, and a category's name follows ``=``."""
     first, colon, last = rest.rpartition(":")
-    if not last.isdigit():
+    if not last.isdecimal():
         first, last = rest, ""
     elif not colon:
         first = ""
@@ -214,10 +214,10 @@ def _parse_products(rest: str, label: str) -> Block:
     if source not in SOURCES or bool(category) != (source == "category"):
         problem = gettext("The products are {source!r}; use {sources}.")
         known = ", ".join(f"{name}=NAME" if name == "category" else name for name in SOURCES)
-        raise BadInput(problem.format(source=first[:80], sources=known), field="blocks")
+        raise _unusable(problem, source=first[:80], sources=known)
     if last and not 1 <= int(last) <= MAX_PRODUCTS:
         problem = gettext("The number of products is {number}; use 1 to {most}.")
-        raise BadInput(problem.format(number=last, most=MAX_PRODUCTS), field="blocks")
+        raise _unusable(problem, number=last, most=MAX_PRODUCTS)
     values = {"source": source, "category": category.strip(), "count": int(last or 0)}
     return Block.model_validate({"kind": "products", "label": label, **values})
 
@@ -230,13 +230,13 @@ def _parse_picture(rest: str, label: str) -> Block:
             "The picture is {url!r}; write an item of the catalogue or an https address, like "
             "https://shop.example/tea.jpg."
         )
-        raise BadInput(problem.format(url=rest[:80]), field="blocks")
+        raise _unusable(problem, url=rest[:80])
     if not is_item and not label:
         problem = gettext(
             "The picture {url!r} has no description for those who do not see it; add one, like "
             "{url}|Autumn teas."
         )
-        raise BadInput(problem.format(url=rest), field="blocks")
+        raise _unusable(problem, url=rest)
     return Block(kind="picture", address=rest, label=label)
 
 

@@ -5,13 +5,14 @@ events before the given time, and are stored nowhere.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.message.merged_message import CALL, parts_of
-from retention.campaigns.message.parts import Block
+from retention.campaigns.message.parts import Block, Source
 from retention.campaigns.planning.due_and_new_items import (
     ListedItem,
     events_of,
@@ -79,15 +80,13 @@ def _shown_items(
 
     policy, count = load_policy(settings), block.count or USUAL_COUNT
     barred = cached_assortment(catalogue(lake), policy.recommend, policy.offer.margin).barred
-    candidates: Items
-    if block.source == "new":
-        candidates = new_arrivals(lake, ids, now, SPARE * count, policy.offer.new_days)
-    elif block.source == "category":
-        candidates = best_sellers(lake, ids, now, SPARE * count, block.category)
-    elif block.source == "viewed":
-        candidates = viewed_items(lake, ids, now, SPARE * count)
-    else:
-        candidates = bought_items(lake, ids, now, SPARE * count)
+    readers: dict[Source, Callable[..., Items]] = {
+        "new": partial(new_arrivals, days=policy.offer.new_days),
+        "category": partial(best_sellers, category=block.category),
+        "viewed": viewed_items,
+        "bought": bought_items,
+    }
+    candidates = readers[block.source](lake, ids, now, SPARE * count)
     return {
         customer_id: [item for item in items if item.item_id not in barred][:count]
         for customer_id, items in candidates.items()

@@ -124,6 +124,7 @@ def test_blocks_are_read_as_they_are_shown():
     blocks = parse_blocks(ALL_BLOCKS)
     assert parse_blocks(show_blocks(blocks)) == blocks
     assert parse_blocks("text,picture:i7")[1].item_id == "i7"
+    assert parse_blocks("text,button|Read, text or call")[1].label == "Read, text or call"
     assert parse_blocks("text,products:category=Red wine, dry:4")[1].category == "Red wine, dry"
 
 
