@@ -1,7 +1,8 @@
 """``python -m tests.faults [SECONDS] [SEED]``: break everything, count what is lost or doubled.
 
 The codes of campaigns at a shop have a run of their own (`tests.faults.shop_codes`), and so have
-the pulls of sources (`tests.faults.source_kills`) and webhooks (`tests.faults.webhook_kills`).
+pulls of sources (`tests.faults.source_kills`), webhooks (`tests.faults.webhook_kills`) and tests of
+variants (`tests.faults.variant_kills`).
 
 Lost: a job that did not end as done, or whose result nobody can see, or a result that was published
 although it was cancelled, or an e-mail that never arrived though its row says so, or was not sent.
@@ -16,7 +17,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 
@@ -25,7 +28,7 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Job, Outbox, Run, Send
 from retention.settings import Settings
-from tests.faults import live_kills, mailing, shop_codes, source_kills, webhook_kills
+from tests.faults import live_kills, mailing, shop_codes, source_kills, variant_kills, webhook_kills
 from tests.faults.nemesis import Nemesis
 from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, CHANNEL, running, wait
@@ -40,6 +43,7 @@ LIVE_KILLS = 200  # of the path of live events
 CODE_KILLS = 50  # of the job that makes codes at a shop
 PULL_KILLS = 30  # of the job that pulls a source
 HOOK_KILLS = 40  # of the server and the job that webhooks go through
+VARIANT_KILLS = 40  # of the jobs that send and decide a test of variants
 SETTLING = 240.0  # seconds for everything to end; a doubt alone waits 30
 
 
@@ -69,7 +73,9 @@ def main(seconds: float, seed: int, kills: int = LIVE_KILLS) -> int:
         codes = shop_codes.count_apart(CODE_KILLS, seed)
         pulls = source_kills.count_apart(PULL_KILLS, seed)
         hooks = webhook_kills.count_apart(HOOK_KILLS, seed)
-        return report(nemesis, slack, copies, live, codes, pulls, hooks, seconds, seed, settled)
+        variants = variant_kills.count_apart(VARIANT_KILLS, seed)
+        apart = (codes, pulls, hooks, variants)
+        return report(nemesis, slack, copies, live, apart, seconds, seed, settled)
 
 
 def _schedule_soon(database: Database, seconds: float) -> None:
@@ -98,9 +104,7 @@ def report(
     slack: StandIn,
     copies: mailing.Copies,
     live: live_kills.Kills,
-    codes: shop_codes.CodeCounts,
-    pulls: source_kills.PullCounts,
-    hooks: webhook_kills.WebhookCounts,
+    apart: Sequence[Any],
     seconds: float,
     seed: int,
     settled: bool,
@@ -142,15 +146,15 @@ def report(
         f"lost {len(copies.lost)}, doubled {len(copies.doubled)})"
     )
     live_kills.report(live)
-    print(codes.line)
-    print(pulls.line)
-    print(hooks.line)
+    for counts in apart:
+        print(counts.line)
     lost, doubled = [*lost, *leaked, *copies.lost], [*doubled, *copies.doubled]
     lost, doubled = [*lost, *live.lost], [*doubled, *live.doubled]
     injections = sum(nemesis.injected.values()) + live.injected.total()
-    injections += codes.kills + pulls.kills + hooks.kills
-    missing = len(lost) + codes.lost + pulls.lost + hooks.lost
-    surplus = len(doubled) + codes.doubled + codes.unapproved + pulls.doubled + hooks.doubled
+    injections += sum(counts.kills for counts in apart)
+    missing = len(lost) + sum(counts.lost for counts in apart)
+    surplus = len(doubled) + sum(counts.doubled for counts in apart)
+    surplus += sum(getattr(counts, "unapproved", 0) for counts in apart)
     print(f"injections={injections} lost={missing} doubled={surplus}")
     return int(bool(missing or surplus))
 

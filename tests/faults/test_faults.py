@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults import shop_codes, source_kills, webhook_kills
+from tests.faults import shop_codes, source_kills, variant_kills, webhook_kills
 from tests.faults.__main__ import main
 
 
@@ -38,3 +38,11 @@ def test_no_webhook_of_a_shop_is_lost_or_doubled_by_kills():
     assert (counts.lost, counts.doubled) == (0, 0)
     assert counts.kills >= 40
     assert counts.between > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_no_email_of_a_test_of_variants_is_lost_doubled_or_unapproved():
+    counts = variant_kills.count_apart(40, 2)
+    assert (counts.lost, counts.doubled, counts.unapproved) == (0, 0, 0)
+    assert counts.kills >= 40
