@@ -1,10 +1,12 @@
 """Test opens and clicks from the e-mail to the result, the lake and the customer's card."""
 
+import json
 import re
 from datetime import timedelta
 
 from sqlalchemy import select
 
+from bot.terminal import run as typed
 from retention import clock
 from retention.db.tables import Send
 from retention.outreach import tracking
@@ -44,7 +46,7 @@ def test_emails_are_tracked_with_consent_only(mail, short_transactions):
         assert parts == (is_tracked, is_tracked, not is_tracked)
 
 
-def test_opens_and_clicks_reach_look_result_card_and_lake(mail):
+def test_opens_and_clicks_are_shown_wherever_people_look(mail, monkeypatch, capsys):
     shop, _, agreed = _sent(mail)
     sends = shop.scalars(select(Send).filter_by(state="sent").order_by(Send.id))
     tracked = [send for send in sends if send.customer_id in agreed]
@@ -71,3 +73,6 @@ def test_opens_and_clicks_reach_look_result_card_and_lake(mail):
     result = shop.result_after(days=22)["reach"]
     assert {name: result[name] for name in figures} == figures
     assert result["ordered"] >= look["ordered"]
+    monkeypatch.setenv("RETENTION_HOME", str(shop.settings.home))
+    assert typed(["campaign", "show", shop.campaign_id, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["campaign"]["reach"] == figures
