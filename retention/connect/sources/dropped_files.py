@@ -77,7 +77,7 @@ def recognise(lake: "Lake", path: Path) -> str:
             return "bounces"
         if len(names) <= MAX_CODE_COLUMNS and any(_CODE.fullmatch(name) for name in names):
             return "redemptions"
-        if len(names) == 1 or len(_list_columns(names)) == len(names):
+        if len(names) == 1:
             return "lists"
         profiles = profile_columns(con, source)
         events, customers, items = (

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from bot.playground import seed
 from bot.slack.app import build_app
 from bot.slack.interactions.dropped_files import Drop
+from retention.audiences import store
 from retention.db.tables import Job
 from retention.lake import Lake
 from retention.settings import Settings
@@ -21,6 +22,7 @@ from tests.bot.wire import stored, words
 from tests.standins.slack import StandIn, in_thread, listen
 from tests.workbooks import write_workbook
 from tests.workers.harness import ADMIN, wait
+from tests.world import read
 from workers import action_ids
 from workers.data import slack_files
 from workers.delivery.sender import Pacing, Sender
@@ -130,6 +132,18 @@ def test_dropped_orders_are_shown_and_imported_once_on_two_clicks(desk):
     assert events(desk) == 40
     assert not list((desk.settings.home / "uploads").rglob("*.csv"))
     assert desk.slack.messages("crm") == []
+
+
+def test_dropped_column_of_customers_becomes_an_audience_of_the_file_name(desk):
+    for name, content in (("orders.csv", ORDERS), ("VIPs 2025.csv", "C1\nC2\nnobody\n")):
+        desk.slack.drop("admin", name, content.encode())
+        desk.run("file_propose")
+        desk.press(action_ids.FILE_IMPORT, button(desk.last(), action_ids.FILE_IMPORT))
+        desk.run("file_import")
+    (audience,) = read(desk.database, store.saved)
+    shown = (audience.name, audience.expression, audience.customers)
+    assert shown == ("vips-2025", "in list vips-2025", 2)
+    assert "vips-2025" in words(desk.last()["blocks"])
 
 
 @pytest.mark.nightly
