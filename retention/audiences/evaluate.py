@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import or_, select
 
@@ -170,8 +170,8 @@ def _customers_of(
             return _buyers(lake, condition, as_of)
         case AtStore(names):
             return _shoppers(lake, names, as_of)
-        case Engaged(action, days):
-            return engaged(lake, session, action, _since(as_of, days), as_of)
+        case Engaged():
+            return _engaged(lake, session, condition, as_of)
         case InList(name):
             return lake.identities.resolved(lists.members(lake, session, name, as_of))
         case InCampaign(campaign):
@@ -328,18 +328,15 @@ def _stores(lake: "Lake", as_of: datetime) -> str:
     )
 
 
-def engaged(
-    lake: "Lake",
-    session: Transaction,
-    action: Literal["opened", "clicked"],
-    since: datetime | None,
-    until: datetime,
-) -> set[str]:
-    """Return the customers who opened or clicked an e-mail: of the desk, or as events say."""
-    events = lake.table("events", before=until, since=since)
-    chosen = events.filter(events.event_type.isin(EVENT_TYPES[action]))
-    kind: tracking.Kind = "open" if action == "opened" else "click"
-    own = tracking.customers(session, kind, since or _BEGINNING, until)
+def _engaged(
+    lake: "Lake", session: Transaction, condition: Engaged, as_of: datetime
+) -> Collection[str]:
+    """Customers who opened or clicked an e-mail: of the desk, or as events say."""
+    since = _since(as_of, condition.days)
+    events = lake.table("events", before=as_of, since=since)
+    chosen = events.filter(events.event_type.isin(EVENT_TYPES[condition.action]))
+    kind: tracking.Kind = "open" if condition.action == "opened" else "click"
+    own = tracking.customers(session, kind, since or _BEGINNING, as_of)
     return {*chosen.customer_id.execute(), *lake.identities.resolved(own)}
 
 

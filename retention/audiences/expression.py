@@ -242,7 +242,7 @@ def check_group_field(field: str) -> str:
     """Return a field name that can group customers."""
     name = field.strip()
     if name.lower() in FIELDS:
-        name = name.lower()
+        name = "last_store" if name.lower() == STORE else name.lower()
     if not WORD.fullmatch(name) or (name in FIELDS and name not in GROUPABLE):
         text = gettext(
             "--by is {field!r}, which does not group customers; use {groupable} or an "

@@ -29,7 +29,10 @@ def in_words(expression: Expression) -> str:
         case Or(left, right):
             return gettext("{left}, or {right}").format(left=_inner(left), right=_inner(right))
         case Bought(_, name, days, store, action):
-            return _product(name, days, store, action)
+            text = gettext("looked at {name}") if action == "viewed" else gettext("bought {name}")
+            text = _in_period(text.format(name=name), days)
+            at_store = gettext("{what} at store {name}")
+            return text if store is None else at_store.format(what=text, name=store)
         case Engaged(action, days):
             opened, clicked = gettext("opened an e-mail"), gettext("clicked in an e-mail")
             return _in_period(opened if action == "opened" else clicked, days)
@@ -49,19 +52,6 @@ def in_words(expression: Expression) -> str:
 
 def _inner(part: Expression) -> str:
     return f"({in_words(part)})" if isinstance(part, Or) else in_words(part)
-
-
-def _product(name: str, days: int | None, store: str | None, action: str) -> str:
-    if action == "viewed":
-        return _in_period(gettext("looked at {name}").format(name=name), days)
-    if days is None:
-        text = gettext("bought {name}").format(name=name)
-    else:
-        text = gettext("bought {name} in the last {days}")
-        text = text.format(name=name, days=count(days, "day"))
-    return (
-        text if store is None else gettext("{what} at store {name}").format(what=text, name=store)
-    )
 
 
 def _in_period(what: str, days: int | None) -> str:

@@ -14,6 +14,8 @@ from retention.audiences.plain import corrected, understand
         ("silent for 60 days, value over 200", "last_order >= 60d and value > 200"),
         ("at risk in Berlin", "risk >= medium and city = Berlin"),
         ("at least 3 orders", "orders >= 3"),
+        ("at least 2 orders in the last 90 days", "orders in 90d >= 2"),
+        ("clicked on a link in the past 30 days", "clicked in 30d"),
     ],
 )
 def test_everyday_words_become_an_expression(text, proposal):
