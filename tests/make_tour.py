@@ -35,6 +35,8 @@ COMMANDS = {  # a picture of the answer to each
     "jobs": "jobs",
 }
 
+NEWS_FOR = 'bought category "Domestic wine" in 365d and store = 367'
+
 
 class Film:
     """Frames with captions, kept small."""
@@ -178,6 +180,7 @@ def record(tour: Tour) -> None:
     card.wait_for(state="detached")
     _campaign(tour, cohort)
     _weeks(tour)
+    _test_of_subjects(tour)
     page.locator(".sidebar").get_by_role("link", name=re.compile("Retention Desk")).click()
     page.locator("main").get_by_text("Home", exact=True).click()
     page.wait_for_timeout(4000)
@@ -232,6 +235,32 @@ def _weeks(tour: Tour) -> None:
     tour.show(result)
     tour.picture("campaign_result", result)
     tour.frame("The measured profit, against the hold-out group (simulated responses)", 6000)
+
+
+def _test_of_subjects(tour: Tour) -> None:
+    """Send product news with two subjects to the wine buyers of one store, and see who wins."""
+    tour.become("Ana Moreau")
+    tour.type(f"/retention campaign draft --kind product_news --where '{NEWS_FOR}'")
+    draft = tour.message("Draft: Product news", "campaign.submit")
+    tour.picture("campaign_product_news", draft)
+    campaign = re.search(r"\bc[2-9a-z]{6}\b", draft.inner_text())
+    assert campaign
+    variants = f"/retention campaign variants {campaign[0]}"
+    tour.answer(f'{variants} --variant B --subject "Only for you"')
+    tour.answer(f"{variants} --share 50 --days 7")
+    tour.press(tour.message("Product news", "campaign.submit"), "campaign.submit")
+    tour.message("Waiting for approval: Product news", "campaign.approve")
+    tour.become("Leo Okafor")
+    submitted = tour.message("Waiting for approval: Product news", "campaign.approve")
+    tour.press(submitted, "campaign.approve", sure="Approve")
+    tour.message("Approved: Product news")
+    for name, line in {"calendar": "calendar", "campaign_variants": variants[11:]}.items():
+        if name == "campaign_variants":
+            tour.weeks(2)
+        tour.picture(name, tour.answer(f"/retention {line}"))
+    tour.weeks(4)
+    result = tour.answer(f"/retention campaign show {campaign[0]}")
+    tour.picture("campaign_result_variants", result)
 
 
 def main(folder: Path | None = None) -> None:

@@ -297,6 +297,7 @@ def message(
 @option("--subject", gettext("Its subject."))
 @option("--preheader", gettext("What a list of e-mails shows below the subject."))
 @option("--copy", gettext("Its text."), into="text")
+@option("--blocks", gettext("Its blocks in their order, like text, code, products:new:4."))
 @option("--discount", gettext("Its discount, of every coupon."), PERCENTAGE, "PERCENT")
 @switch("--remove", gettext("Remove this variant."))
 @option("--share", gettext("Share of the customers that tests: 10 to 100."), PERCENTAGE, "PERCENT")
@@ -310,7 +311,7 @@ def variants(call: Call, campaign: str, version: int | None, **options: Any) -> 
         if not any(value not in (None, False) for value in options.values()):
             shown = campaign_data(row, call.settings, session)
             return Answer("campaign/variants", {"campaign": shown})
-    parts = {name: options.pop(name) for name in ("subject", "preheader", "text")}
+    parts = {name: options.pop(name) for name in ("subject", "preheader", "text", "blocks")}
     changes = Changes(test=changed_test(test, message=PartChanges(**parts), **options))
     return _apply(call, campaign, version, decisions.edit, changes)
 
