@@ -156,9 +156,10 @@ class TimeMachine:
         if not waits:
             return
         self._wait_for_jobs(target)
-        # A campaign that went live just now has e-mails to send at this moment.
-        if tick.tick(self.database):
-            self._wait_for_jobs(target)
+        # A campaign that went live just now has codes to make, then e-mails to send at this moment.
+        for _ in range(2):
+            if tick.tick(self.database):
+                self._wait_for_jobs(target)
 
     def _feed(self, until: datetime) -> None:
         with self.database.transaction() as session:
