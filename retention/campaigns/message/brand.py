@@ -27,6 +27,7 @@ MIN_CONTRAST = 4.5  # of text and its background: WCAG 2.2, level AA
 _EMAIL = re.compile(r"[^\s\"(),:;<>@\[\\\]]+@[^\s\"(),:;<>@\[\\\]]+\.[^\s\"(),:;<>@\[\\\]]+")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAX_URL = 2_000  # characters
+MAX_SENDER = 64  # characters of a sender's name
 MAX_SLUG = 60  # characters of a campaign's name in its links
 _SAFE = ":/?#[]@!$&()*+,;=%~-._"  # signs that have a meaning in a URL
 
@@ -130,7 +131,8 @@ def _check_reply_to(address: str) -> str:
     return address
 
 
-def _check_sender_name(name: str) -> str:
+def check_sender_name(name: str) -> str:
+    """Return a sender's name without surrounding space, or raise `ValueError`."""
     if not name.isprintable() or "=?" in name or "@" in name:
         problem = gettext("{name!r} is no name of a sender; write it like Ann from Leaf & Kettle")
         raise ValueError(problem.format(name=name[:80]))
@@ -138,7 +140,7 @@ def _check_sender_name(name: str) -> str:
 
 
 Line = Annotated[str, Field(max_length=200)]
-SenderName = Annotated[str, Field(max_length=64), AfterValidator(_check_sender_name)]
+SenderName = Annotated[str, Field(max_length=MAX_SENDER), AfterValidator(check_sender_name)]
 ReplyTo = Annotated[str, Field(max_length=254), AfterValidator(_check_reply_to)]
 Address = Annotated[str, Field(max_length=500), AfterValidator(_join_lines)]
 Color = Annotated[str, AfterValidator(_check_color)]

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from retention.campaigns.message.brand import is_web_address
+from retention.campaigns.message.brand import MAX_SENDER, check_sender_name, is_web_address
 from retention.campaigns.message.wording import PLACEHOLDERS, validate_line, validate_text
 from retention.errors import BadInput, FieldErrors
 from retention.text import gettext
@@ -20,7 +20,7 @@ Source = Literal["recommended", "new", "category", "viewed", "bought"]
 KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 SOURCES: tuple[Source, ...] = get_args(Source)
 MAX_PRODUCTS = 6
-MAX_SENDER, MAX_LABEL = 80, 120  # characters
+MAX_LABEL = 120  # characters
 _NEXT_BLOCK = re.compile(rf",\s*(?=(?:{'|'.join(KINDS)})\s*(?:[:|,]|$))")
 _GREETING = re.compile(r"[^\n{}]{0,40}\{name\}[^\n{}]{0,20}")
 
@@ -116,13 +116,10 @@ def changed_parts(parts: MessageParts, changes: PartChanges) -> MessageParts:
 
 def _validate_sender(typed: str) -> str:
     name = validate_line(typed, "sender_name", gettext("The sender"), (), MAX_SENDER)
-    if re.search(r'[@<>"\x00-\x1f\x7f]', name):
-        problem = gettext(
-            "The sender is {name!r}; write only a name, like Leaf & Kettle. The address stays the "
-            "one that the desk sends from."
-        )
-        raise BadInput(problem.format(name=name), field="sender_name")
-    return name
+    try:
+        return check_sender_name(name)
+    except ValueError as error:
+        raise BadInput(f"{error}.", field="sender_name") from None
 
 
 def with_greeting(text: str, greeting: str) -> str:
