@@ -1,6 +1,7 @@
 """Import files or a query into any table: of the lake, or of the database."""
 
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +9,6 @@ from sqlalchemy import func, select
 
 from retention import clock
 from retention.audiences import lists, store
-from retention.audiences.evaluate import members
 from retention.audiences.expression import InList
 from retention.campaigns.measurement.redemption_and_bounce_files import (
     LISTENER,
@@ -24,7 +24,6 @@ from retention.errors import Conflict
 from retention.lake.importing import mapping
 from retention.lake.importing.import_files import import_files
 from retention.lake.importing.quarantine_reasons import ReasonCode
-from retention.lake.lake import MAX_FRESH_DAYS
 from retention.lake.reading.sources import accept_any
 from retention.lake.schema import LISTS
 from retention.progress import Progress, silent
@@ -104,22 +103,11 @@ def import_list(
     section = tomllib.loads(list_map(lake, file))[LISTS.name]
     mapped = mapping.parse_section(section, LISTS, file.name)
     report = import_rows(lake, database, handler, [str(file)], mapped)
+    counted = store.Counted(len(lake.identities.resolved(kept)), clock.now())
+    save = partial(store.save, is_exclusion=is_exclusion, replaces=str(expression))
     with database.transaction() as session:
         lists.end_others(session, name, kept)
-    at = lake.as_of(None, MAX_FRESH_DAYS).at
-    with database.reading() as session:
-        counted = store.Counted(len(members(lake, session, expression, at).customers), at)
-    with database.transaction() as session:
-        audience = store.save(
-            session,
-            name,
-            expression,
-            counted=counted,
-            by=by,
-            is_exclusion=is_exclusion,
-            replaces=str(expression),
-        )
-    return report, audience
+        return report, save(session, name, expression, counted=counted, by=by)
 
 
 def store_definition(lake: "Lake", database: Database) -> None:
