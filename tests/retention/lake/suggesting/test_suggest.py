@@ -180,6 +180,12 @@ def test_product_type_is_not_the_event_type(section_of):
     assert section["event_type"] == {"value": "purchase"}
 
 
+@pytest.mark.parametrize("name", ["Store ID", "Filiale", "Location Name", "门店名称"])
+def test_finds_the_store_of_an_order(name, section_of):
+    rows = "".join(f"{n % 9},{('Nord', 'Sued')[n % 2]},{_day(n)},{n}.50\n" for n in range(60))
+    assert section_of(f"customer,{name},date,total\n{rows}")["store"] == name
+
+
 def test_nested_fields_have_dotted_names(lake, tmp_path, import_proposed):
     kinds = ["product_viewed", "added_to_cart", "order_completed", "order_refunded"]
     text = _log(
