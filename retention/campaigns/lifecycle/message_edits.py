@@ -1,9 +1,10 @@
 """Apply edits to the parts of a campaign's message, for all customers or for an offer group."""
 
 from collections.abc import Mapping
+from itertools import product
 
 from retention.campaigns.lifecycle.spec import WITHOUT_CODE, Body, OfferLine
-from retention.campaigns.message.merged_message import message_for
+from retention.campaigns.message.merged_message import message_for, variant_messages
 from retention.campaigns.message.parts import MessageParts, PartChanges, changed_parts
 from retention.errors import BadInput, FieldErrors
 from retention.outreach.adapter import channel_name, is_text
@@ -43,9 +44,9 @@ def changed_messages(body: Body, edited: Body, changes: Mapping[str, PartChanges
     errors.raise_any()
     written = {rule: parts for rule, parts in groups.items() if parts != MessageParts()}
     changed = edited.model_copy(update={"message": common, "group_messages": written})
-    for line in changed.offers:
+    for line, variant in product(changed.offers, (None, *variant_messages(changed))):
         with errors.collect():
-            _require_values(changed, line)
+            _require_values(line, message_for(changed, line.rule, variant))
     errors.raise_any()
     return changed
 
@@ -70,9 +71,9 @@ def _require_fitting(edited: Body, rule: str, typed: PartChanges) -> None:
         raise BadInput(problem.format(channel=name), field=field)
 
 
-def _require_values(body: Body, line: OfferLine) -> None:
+def _require_values(line: OfferLine, parts: MessageParts) -> None:
     """Refuse words that are empty without an offer, and blocks that hide the code."""
-    rule, parts = line.rule, message_for(body, line.rule)
+    rule = line.rule
     missing = OF_CODE if line.action in NAMED else OF_CODE + OF_OFFER
     for name in LINES if line.action in WITHOUT_CODE else ():
         if place := next((place for place in missing if place in getattr(parts, name)), None):

@@ -44,6 +44,11 @@ def message_for(
     return body.message.overridden(MessageParts(text=text), group, variant or MessageParts())
 
 
+def variant_messages(body: Body) -> tuple[MessageParts, ...]:
+    """Return what the variants of a test say instead of the campaign's own message."""
+    return tuple(variant.message for variant in body.test.variants) if body.test else ()
+
+
 def parts_of(body: Body, terms: Mapping[str, Any]) -> MessageParts:
     """Return the parts of the message to the customer with a stored offer.
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from retention.campaigns.lifecycle.spec import Body
-from retention.campaigns.message.merged_message import CALL, parts_of
+from retention.campaigns.message.merged_message import CALL, parts_of, variant_messages
 from retention.campaigns.message.parts import Block, Source
 from retention.campaigns.planning.due_and_new_items import (
     ListedItem,
@@ -65,7 +65,7 @@ def with_products(
 
 def pictured_items(body: Body, rows: Iterable[Row]) -> set[str]:
     """Return the ids of the items that e-mails may show: of the offers and of picture blocks."""
-    messages = (body.message, *body.group_messages.values())
+    messages = (body.message, *body.group_messages.values(), *variant_messages(body))
     blocks = (block for parts in messages for block in parts.blocks)
     ids = {block.item_id for block in blocks if block.item_id}
     return ids | offered_items([row["offer"] for row in rows])

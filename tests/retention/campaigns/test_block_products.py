@@ -5,6 +5,7 @@ from datetime import timedelta
 import pandas as pd
 import pytest
 
+from retention.campaigns.lifecycle.copy_test import CopyTest, Variant
 from retention.campaigns.message.parts import MessageParts, parse_blocks
 from retention.campaigns.planning.block_products import pictured_items, with_products
 from retention.lake import Lake
@@ -90,5 +91,8 @@ def test_items_that_the_policy_bars_are_not_shown(lake, settings):
 
 def test_pictures_of_the_catalogue_are_looked_up_too():
     parts = MessageParts(blocks=parse_blocks("text,picture:mug"))
-    body = a_body(group_messages={"High risk": parts})
-    assert pictured_items(body, [{"offer": {"items": [{"item_id": "tea"}]}}]) == {"mug", "tea"}
+    other = MessageParts(blocks=parse_blocks("text,picture:brie"))
+    test = CopyTest(variants=(Variant(name="B", message=other),))
+    body = a_body(group_messages={"High risk": parts}, test=test)
+    rows = [{"offer": {"items": [{"item_id": "tea"}]}}]
+    assert pictured_items(body, rows) == {"mug", "tea", "brie"}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from retention.campaigns.lifecycle.copy_test import CopyTest, Variant
 from retention.campaigns.lifecycle.edits import Changes, apply_changes
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.versions import version_changes
@@ -162,6 +163,16 @@ def test_code_must_be_shown_and_groups_must_exist(settings):
     with pytest.raises(BadInput, match="High risk") as refusal:
         edited(settings, body, "Lost", subject="Hello")
     assert refusal.value.field == "group"
+
+
+def test_variants_of_a_test_are_checked_for_each_group(settings):
+    variant = Variant(name="B", message=MessageParts(subject="{discount} off"))
+    changes = Changes(test=CopyTest(variants=(variant,)))
+    with pytest.raises(BadInput, match="Late") as refusal:
+        apply_changes(two_groups(), changes, settings.zone, NOW, settings)
+    assert refusal.value.field == "subject"
+    one_group = apply_changes(a_body(), changes, settings.zone, NOW, settings)
+    assert message_for(one_group, "High risk", variant.message).subject == "{discount} off"
 
 
 def test_texts_have_no_other_parts(settings):
