@@ -6,9 +6,12 @@ from functools import partial
 from slack_bolt import App
 
 from bot.services import Services
+from bot.slack import builder
 from bot.slack.interactions import Click, Handler, confirm, fill_window, listen, once, show_modal
 from bot.slack.interactions.campaign_copy import open_copy
 from bot.slack.interactions.campaigns import download, explains_stale, open_modal, parse_target
+from retention.campaigns.lifecycle.copy_test import VARIANTS, CopyTest
+from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import StaleCampaign, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
 from retention.db.audit import history
@@ -39,6 +42,7 @@ def _choose(services: Services, click: Click) -> None:
         "preview": preview,
         "look": result_so_far,
         "copy": open_copy,
+        "test": open_test,
         "edit": partial(open_modal, deed="edit"),
         "stop": partial(open_modal, deed="stop"),
         "codes": partial(download, part="codes"),
@@ -53,6 +57,22 @@ def _choose(services: Services, click: Click) -> None:
             )
         )
     deeds[deed](services, replace(click, value=target))
+
+
+def open_test(services: Services, click: Click) -> None:
+    """Open the window that writes a variant of the message."""
+    campaign_id, version, _ = parse_target(click)
+    with services.database.reading() as session:
+        campaign = find_campaign(session, campaign_id)
+        if campaign.version != version:
+            raise StaleCampaign(campaign, version)
+        test = Body.of(campaign).test or CopyTest(variants=())
+    free = [name for name in VARIANTS if name not in test.names] or [VARIANTS[-1]]
+    fields = {"campaign": campaign_id, "variant": free[0]}
+    fields |= {"share": f"{100 * test.share:g}", "days": str(test.days), "metric": test.metric}
+    state = builder.started("campaign variants", fields)
+    place = builder.Place(click.channel or "", click.response_url or "")
+    show_modal(services, click, builder.view(services, click.user, place, state))
 
 
 def open_details(services: Services, click: Click) -> None:

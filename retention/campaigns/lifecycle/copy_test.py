@@ -22,6 +22,7 @@ from retention.errors import BadInput
 from retention.outreach import sends
 from retention.text import gettext
 
+VARIANTS = ("B", "C", "D")
 OWN = "A"  # the campaign's own message and offer
 SHARES, DAYS = (0.1, 1.0), (1, 60)
 Metric = Literal["orders", "profit"]

@@ -210,6 +210,13 @@ def test_details_open_for_everyone(workspace, draft, api):
     assert "drafted it" in shown
 
 
+def test_menu_opens_the_form_of_the_next_variant(workspace, draft, api):
+    workspace.press(action_ids.CAMPAIGN_MENU, "test|c7:1", ANALYST)
+    blocks = {block.get("block_id"): block for block in opened(api)["blocks"]}
+    chosen = blocks["campaign variants:variant"]["element"]["initial_option"]["value"]
+    assert (chosen, "campaign variants:subject" in blocks) == ("B", True)
+
+
 def test_menu_of_another_version_is_explained(workspace, draft, api):
     workspace.press(action_ids.CAMPAIGN_MENU, "dance|c7:1", ANALYST)
     assert "another version of the desk" in whispered(api)
