@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from retention import clock, erasure
+from retention.audiences import lists
 from retention.campaigns.codes.redemptions import CodeUse, redeem
 from retention.db.tables import (
     Assignment,
@@ -108,6 +109,7 @@ def test_erasure_removes_only_the_customer(shop):
     with shop.database.transaction() as session:
         session.add(RoleGrant(user_id="U0LEAD", role="approver", granted_by=ADMIN))
         session.add(_feedback(shop, user))
+        lists.add_members(session, "staff", [(user, None)], set())
         pauses.pause(session, user, ADMIN, shop.end)
         pauses.add_note(session, user, "calls back", ADMIN, shop.end)
         planned = {"owner": ADMIN, "due_on": None, "outcome": "declined", "note": "angry"}
@@ -128,7 +130,8 @@ def test_erasure_removes_only_the_customer(shop):
     assert report.rows_quarantined == 3
 
     erased_rows = _forget(shop, user).result["erased"]
-    assert (erased_rows["events"], erased_rows["quarantine"]) == (mine["events"], 2)
+    counted = ("events", "quarantine", "list_members")
+    assert [erased_rows[name] for name in counted] == [mine["events"], 2, 1]
     assert _rows(shop, user) == NO_ROWS
     assert _rows(shop, other) == {**others, "events": others["events"] + 1}
     assert shop.lake.table("events").count().execute() == before + 1 - mine["events"]
