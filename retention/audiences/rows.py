@@ -51,10 +51,14 @@ class Row:
         return not self.value.strip()
 
     @property
+    def is_ordered(self) -> bool:
+        """Whether its field has more and less."""
+        return self.field not in (*CONDITIONS, STORE)
+
+    @property
     def comparison(self) -> str:
         """The operator that counts: a chosen one stays when another field is chosen."""
-        is_ordered = self.field not in (*CONDITIONS, STORE)
-        return self.operator if is_ordered or self.operator == "!=" else "="
+        return self.operator if self.is_ordered or self.operator == "!=" else "="
 
 
 def picked(row: Row) -> tuple[str, str]:

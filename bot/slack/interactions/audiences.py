@@ -205,7 +205,9 @@ def _form(click: Click) -> dict[str, Any]:
     rows = [
         Row(
             click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.field") or "",
-            click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.operator") or "=",
+            click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.operator")
+            or click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.equality")
+            or "=",
             _value(click, number),
         )
         for number in range(json.loads(click.view["private_metadata"])["rows"])

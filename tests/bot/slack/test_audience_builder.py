@@ -137,6 +137,8 @@ def test_categories_and_stores_are_menus_with_their_numbers_of_customers(
     picked = [blocks[f"pick.{number}"]["element"]["initial_option"] for number in (0, 1)]
     assert [option["value"] for option in picked] == ["Wine", "367"]
     assert "12" in picked[0]["text"]["text"]
+    operators = blocks["row.1"]["elements"][1]["options"]
+    assert [option["value"] for option in operators] == ["=", "!="]
     assert blocks["period.0"]["element"]["initial_value"] == "30d"
     values = form(("viewed category", "=", ""), ("store", "=", ""), name="other")
     values |= {"pick.0": {"value": chosen("Wine")}, "period.0": {"value": {"value": "30d"}}}
