@@ -169,7 +169,8 @@ def build_training_set(
     """
     horizon_days = window.horizon_days
     coverage.check_trainable(lake, cutoff, horizon_days)
-    first = lake.table("events", before=cutoff).occurred_at.min().execute()
+    events = coverage.without_reactions(lake.table("events", before=cutoff))
+    first = events.occurred_at.min().execute()
     if first is None or first != first:  # NaT: events became known only later
         text = gettext(
             "No events were known before {local:%Y-%m-%d}; import some or choose a later cutoff."

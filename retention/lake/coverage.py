@@ -15,14 +15,15 @@ from retention.text import gettext
 if TYPE_CHECKING:
     from retention.lake.lake import Lake
 
+REACTIONS = ("email_open", "email_click")  # the desk stores them itself: no sign of fresh data
 MAX_FIRST_HISTORY = 90  # days before the oldest training snapshot; fewer for shorter horizons
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """Time range of the lake's data.
+    """Time range of the lake's data, without opens and clicks of e-mails.
 
-    ``last`` also covers ``available_at`` of events and ``evident_at`` of links.
+    ``last`` covers these, too, and ``available_at`` of events and ``evident_at`` of links.
     """
 
     oldest: datetime | None
@@ -43,7 +44,7 @@ def time_range(lake: "Lake") -> TimeRange:
 
 
 def newest_event(lake: "Lake", before: datetime | None = None) -> datetime | None:
-    """Return the newest event time before a moment.
+    """Return the newest event time before a moment, without opens and clicks of e-mails.
 
     Only a moment before the end of the data needs a query.
 
@@ -52,7 +53,12 @@ def newest_event(lake: "Lake", before: datetime | None = None) -> datetime | Non
     known = time_range(lake)
     if before is None or known.ends_before(before):
         return known.newest
-    return _latest(lake.table("events", before))
+    return _latest(without_reactions(lake.table("events", before)))
+
+
+def without_reactions(events: Any) -> Any:
+    """Return the events that show how far the shop's data reaches."""
+    return events.filter(events.event_type.notin(REACTIONS))
 
 
 def default_cutoff(lake: "Lake", now: datetime) -> datetime:
@@ -99,15 +105,19 @@ def _measure(lake: "Lake") -> TimeRange:
 
 
 def _ends_of(events: Any) -> dict[str, datetime | None]:
-    """Return the first and last time of events, and when the last one became known."""
-    oldest = events.occurred_at.min()
-    newest = events.occurred_at.max()
-    heard = events.available_at.max()
-    return events.aggregate(oldest=oldest, newest=newest, heard=heard).to_pyarrow().to_pylist()[0]
+    """Return the ends of `TimeRange`, the last time of all events, and when it became known."""
+    counts = events.event_type.notin(REACTIONS)
+    ends = {
+        "oldest": events.occurred_at.min(where=counts),
+        "newest": events.occurred_at.max(where=counts),
+        "happened": events.occurred_at.max(),
+        "heard": events.available_at.max(),
+    }
+    return events.aggregate(**ends).to_pyarrow().to_pylist()[0]
 
 
 def _last(ends: dict[str, datetime | None], *others: datetime | None) -> datetime | None:
-    moments = (ends["newest"], ends["heard"], *others)
+    moments = (ends["happened"], ends["heard"], *others)
     return max((moment.replace(tzinfo=UTC) for moment in moments if moment), default=None)
 
 

@@ -68,14 +68,17 @@ def quality(lake: Lake, settings: Settings) -> dict[str, Any]:
 
 
 def volume(lake: Lake, events: str) -> dict[str, Any]:
-    """Count events by day and find gaps and spikes.
+    """Count events by day, without opens and clicks of e-mails, and find gaps and spikes.
 
     Returns: ``since`` (ISO date, None without events) and ``counts``, one per day from then on.
     ``gaps``: three or more silent days, and longer than 90% of the shop's silences, with ``since``,
     ``until`` (the last silent day) and ``days``. ``spikes``: days five times off the median of the
     eight weeks around them, and off that of the same weekdays, with ``day``, ``events``, ``usual``.
     """
-    sql = f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" GROUP BY 1 ORDER BY 1'
+    sql = (
+        f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" '  # noqa: S608 - own name
+        f"WHERE event_type NOT IN {coverage.REACTIONS} GROUP BY 1 ORDER BY 1"
+    )
     rows = lake.duckdb.execute(sql).fetchnumpy()
     if not len(rows["day"]):
         return {"since": None, "counts": [], "gaps": [], "spikes": []}
@@ -169,10 +172,11 @@ def _returns(lake: Lake, events: str, now: datetime) -> dict[str, int]:
 
 
 def _events(lake: Lake, names: dict[str, str], now: datetime) -> dict[str, Any]:
+    counted = f"FILTER (event_type NOT IN {coverage.REACTIONS})"
     first, newest, active, customers = _row(
         lake,
-        "SELECT min(occurred_at), max(occurred_at), "
-        "count(DISTINCT occurred_at::DATE), count(DISTINCT customer_id) "
+        f"SELECT min(occurred_at) {counted}, max(occurred_at) {counted}, "
+        f"count(DISTINCT occurred_at::DATE) {counted}, count(DISTINCT customer_id) "
         f'FROM "{names["events"]}"',
     )
     span = (newest.date() - first.date()).days + 1 if newest else 0

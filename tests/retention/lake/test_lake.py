@@ -19,6 +19,7 @@ from retention.errors import BadInput, TooLittleData
 from retention.lake import Lake, coverage
 from retention.lake.importing.import_files import import_files
 from retention.lake.lake import naive
+from retention.lake.quality import quality
 from retention.lake.schema import EVENTS, SQL_TYPES, TABLES
 from retention.lake.storage import delta_store
 from tests import shop as tiny
@@ -174,6 +175,21 @@ def test_as_of_is_midnight_or_the_day_after_stale_data(lake, settings):
     stale = lake.as_of(None, 28)
     assert stale.at == NOON + timedelta(days=2)
     assert "02 Mar 2025" in stale.note
+
+
+def test_opened_email_does_not_make_stale_data_fresh(lake, settings):
+    clock.configure(fixed=NOON + timedelta(days=60))
+    opens = [NOON - timedelta(days=400), clock.now() - timedelta(days=1)]
+    _import(lake, settings, _views(*opens).assign(event_type=["email_open", "email_click"]))
+    with pytest.raises(TooLittleData, match="no events yet"):
+        lake.as_of(None, 28)
+    _import(lake, settings, _views(NOON))
+    stale, after = lake.as_of(None, 28), NOON + timedelta(days=1)
+    assert (stale.at, bool(stale.note)) == (after, True)
+    assert coverage.training_cutoff(lake, clock.now()) == after
+    assert quality(lake, settings)["newest_event"] == NOON.isoformat()
+    known = coverage.time_range(lake)
+    assert (known.oldest, known.newest, known.ends_before(opens[1])) == (NOON, NOON, False)
 
 
 @pytest.mark.parametrize(("days", "at", "noted"), [(40, 1, True), (20, 20, True), (2, 2, False)])
