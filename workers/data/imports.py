@@ -80,7 +80,7 @@ def import_list(
 ) -> tuple["ImportReport", Audience]:
     """Replace the customers of a list by those of a file, and save the audience of its name.
 
-    Rows without a customer of the shop are quarantined.
+    Rows without a customer of the shop are quarantined. A list that is an exclusion stays one.
     """
     name = store.check_name(name)
     expression = InList(name)
@@ -104,9 +104,11 @@ def import_list(
     mapped = mapping.parse_section(section, LISTS, file.name)
     report = import_rows(lake, database, handler, [str(file)], mapped)
     counted = store.Counted(len(lake.identities.resolved(kept)), clock.now())
-    save = partial(store.save, is_exclusion=is_exclusion, replaces=str(expression))
     with database.transaction() as session:
         lists.end_others(session, name, kept)
+        other = store.replaced_by(session, name, expression, is_exclusion)
+        is_exclusion = is_exclusion or bool(other and other["exclude"])
+        save = partial(store.save, is_exclusion=is_exclusion, replaces=str(expression))
         return report, save(session, name, expression, counted=counted, by=by)
 
 

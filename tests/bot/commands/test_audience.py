@@ -80,7 +80,8 @@ def test_list_of_a_file_is_an_audience_until_it_is_deleted(home, cli, tmp_path):
     assert (first["expression"], first["exclude"]) == ("in list staff", True)
     table = tmp_path / "staff.csv"
     table.write_text("Name,Customer ID\nAnn,c0002\nBob,c0003\n")
-    second = cli.json(f"audience import staff {table} --exclude")
+    second = cli.json(f"audience import staff {table}")
+    assert second["exclude"] is True
     assert [second[name] for name in counts] == [2, 2, 1, 1, 0]
     assert cli.json("audience save twice 'in list staff and orders > 0'")["warnings"] == []
     assert "twice" in cli.error("audience delete staff")
