@@ -160,7 +160,8 @@ def customer_ids(session: Transaction, bounces: Sequence[Bounce]) -> list[set[st
     by_id, by_hash = dict[str, str](), defaultdict[str, set[str]](set)
     for customer_id, hashed, person in session.execute(entries).tuples():
         by_id[customer_id] = person
-        by_hash[hashed or ""].add(person)
+        if hashed:
+            by_hash[hashed].add(person)
     merged = defaultdict[str, set[str]](set)
     for customer_id, person, _ in _directory_rows(session, {*by_id.values()}):
         merged[person].add(customer_id)
@@ -169,7 +170,7 @@ def customer_ids(session: Transaction, bounces: Sequence[Bounce]) -> list[set[st
         if bounce.customer_id in by_id:
             people = {by_id[bounce.customer_id]}
         else:
-            people = by_hash.get(hashed or "", set())
+            people = by_hash.get(hashed, set()) if hashed else set()
         ids.append({customer_id for person in people for customer_id in merged[person]})
     return ids
 

@@ -68,6 +68,12 @@ def test_bounces_treat_merged_ids_as_one_customer(database, settings, campaign):
     assert _bounced(database) == {"k5"}
 
 
+def test_unknown_id_is_no_customer_without_an_address(database, settings, campaign):
+    execute(database, update(DirectoryEntry).values(email_hash=None))
+    told = _told(database, settings, Bounce(AT, "k3"), Bounce(AT, "nobody"))
+    assert told == ["bounced", "unknown"]
+
+
 def test_bounce_marks_the_newest_send_and_later_delivery_clears_it(database, settings, campaign):
     with database.transaction() as session:
         closing.begin_measurement(session, Step("c1", "U0LEAD", at=campaign.window_ends_at))
