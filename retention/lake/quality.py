@@ -76,7 +76,7 @@ def volume(lake: Lake, events: str) -> dict[str, Any]:
     eight weeks around them, and off that of the same weekdays, with ``day``, ``events``, ``usual``.
     """
     sql = (
-        f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" '  # noqa: S608 - own name
+        f'SELECT occurred_at::DATE AS day, count(*) FROM "{events}" '
         f"WHERE event_type NOT IN {coverage.REACTIONS} GROUP BY 1 ORDER BY 1"
     )
     rows = lake.duckdb.execute(sql).fetchnumpy()

@@ -85,14 +85,16 @@ def new_arrivals(
 ) -> dict[str, list[ListedItem]]:
     """Return new items in each customer's favourite category.
 
-    The favourite has the most days of purchase in the last year. An item is new if its first event
-    is less than ``days`` old. The lake itself must be at least twice as old.
+    The favourite has the most days of purchase in the last year. An item is new if its first
+    purchase or view is less than ``days`` old. Those of the lake must go back at least twice as
+    far: opens of e-mails may be older.
 
     `days`: largest age of a new item, in days.
     Returns: up to ``k`` items not bought yet by customer id, best sellers first. Customers without
     one are missing.
     """
     events = lake.table("events", before=as_of)
+    events = events.filter(events.event_type.isin(["purchase", "view"]))
     first_event = events.occurred_at.min().execute()
     is_unknown = first_event is None or first_event != first_event
     if is_unknown or naive(as_of) - first_event < timedelta(days=2 * days):

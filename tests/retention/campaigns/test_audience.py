@@ -1,13 +1,15 @@
 """Test the audience: tier × value × reason × consent, and counts of exclusions."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
 
 from retention.campaigns.planning import audience, due_and_new_items
 from retention.campaigns.planning.audience import Selection, select_audience, value_bands
+from retention.lake import Lake
 from retention.risk.policy import read_policy
+from tests.retention.recommend.small_shop import SmallShop, add_events, bring
 
 POLICY = """
 [values]
@@ -183,6 +185,18 @@ def test_new_arrivals_are_new_items_of_the_favourite_category(shop, everyone):
         for pick in chosen:
             assert counted.groupby("c")["d"].nunique()[category[pick.item_id]] == best
             assert pick.item_id not in set(mine["item_id"])
+
+
+def test_old_opens_do_not_make_every_item_new(database, settings):
+    small = SmallShop(settings, database, Lake.open(settings))
+    titles = {"item_id": ["i", "j"], "title": ["Tea", "Green tea"], "category": "tea"}
+    bring(small, "items", pd.DataFrame(titles))
+    at, day = datetime(2025, 3, 1, tzinfo=UTC), timedelta(days=1)
+    bought = [("a", "purchase", at - 9 * day, "i", {}), ("b", "purchase", at - 9 * day, "j", {})]
+    add_events(small, [*bought, ("a", "email_open", at - 200 * day, None, {})])
+    assert due_and_new_items.new_arrivals(small.lake, ["a"], at, 3, days=30) == {}
+    add_events(small, [("a", "view", at - 200 * day, "i", {})])
+    assert due_and_new_items.new_arrivals(small.lake, ["a"], at, 3, days=30).keys() == {"a"}
 
 
 def test_listed_items_use_no_later_data(shop, everyone):
