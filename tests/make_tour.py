@@ -240,27 +240,22 @@ def _weeks(tour: Tour) -> None:
 def _test_of_subjects(tour: Tour) -> None:
     """Send product news with two subjects to the wine buyers of one store, and see who wins."""
     tour.become("Ana Moreau")
-    tour.type(f"/retention campaign draft --kind product_news --where '{NEWS_FOR}'")
+    tour.type(f"/retention audience save wine-buyers {NEWS_FOR}")
+    tour.press(tour.message("would be in the audience", "audience.save"), "audience.save")
+    tour.type("/retention campaign draft --kind product_news --audience wine-buyers")
     draft = tour.message("Draft: Product news", "campaign.submit")
     tour.picture("campaign_product_news", draft)
-    campaign = re.search(r"\bc[2-9a-z]{6}\b", draft.inner_text())
-    assert campaign
-    variants = f"/retention campaign variants {campaign[0]}"
+    variants = f"/retention campaign variants {draft.locator('code').first.inner_text()}"
     tour.answer(f'{variants} --variant B --subject "Only for you"')
-    tour.answer(f"{variants} --share 50 --days 7")
-    tour.press(tour.message("Product news", "campaign.submit"), "campaign.submit")
+    tour.press(tour.message("Draft: Product news", "campaign.submit"), "campaign.submit")
     tour.message("Waiting for approval: Product news", "campaign.approve")
     tour.become("Leo Okafor")
     submitted = tour.message("Waiting for approval: Product news", "campaign.approve")
     tour.press(submitted, "campaign.approve", sure="Approve")
     tour.message("Approved: Product news")
-    for name, line in {"calendar": "calendar", "campaign_variants": variants[11:]}.items():
-        if name == "campaign_variants":
-            tour.weeks(2)
-        tour.picture(name, tour.answer(f"/retention {line}"))
-    tour.weeks(4)
-    result = tour.answer(f"/retention campaign show {campaign[0]}")
-    tour.picture("campaign_result_variants", result)
+    tour.picture("calendar", tour.answer("/retention calendar --country US"))
+    tour.weeks(5)
+    tour.picture("campaign_variants", tour.answer(variants.replace("variants", "show")))
 
 
 def main(folder: Path | None = None) -> None:
