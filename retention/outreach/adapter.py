@@ -31,6 +31,8 @@ CancelCode = Literal[
     "campaign_stopped",
     "campaign_over",
     "window_over",
+    "returned",
+    "excluded",
     "erased",
 ]
 ADDRESS_REFUSED: BounceCode = "address_refused"  # the address or its mailbox

@@ -3,10 +3,10 @@
 from collections import Counter
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, exists, func, select
 
 from retention.db import Transaction
-from retention.db.tables import Send
+from retention.db.tables import Assignment, Campaign, Send
 from retention.outreach.sends import CONTACT_STATES, MANUAL_CHANNELS, cancel_reason
 from retention.text import gettext
 
@@ -22,7 +22,21 @@ def uncontacted_customers(session: Transaction, campaign_id: str) -> set[str]:
     rows = select(Send.customer_id).where(
         Send.campaign_id == campaign_id, Send.state.not_in(CONTACT_STATES)
     )
-    return set(session.scalars(rows))
+    return set(session.scalars(rows)) | set(session.scalars(_without_send(campaign_id)))
+
+
+def _without_send(campaign_id: str) -> Select[str]:
+    """Treated customers who waited for the winner of a test that was never decided."""
+    in_test = Campaign.id == campaign_id, Campaign.body["test"]["share"].as_float() < 1
+    has_send = exists().where(
+        Send.campaign_id == Assignment.campaign_id, Send.customer_id == Assignment.customer_id
+    )
+    is_treated = Assignment.campaign_id == campaign_id, Assignment.arm == "treatment"
+    return (
+        select(Assignment.customer_id)
+        .join(Campaign, Campaign.id == Assignment.campaign_id)
+        .where(*in_test, *is_treated, ~has_send)
+    )
 
 
 def uncontacted_reasons(session: Transaction, campaign_id: str) -> dict[str, int]:
@@ -36,6 +50,8 @@ def uncontacted_reasons(session: Transaction, campaign_id: str) -> dict[str, int
         by_reason[by_state.get(state) or cancel_reason(code) or error or gettext("stopped")] += (
             number
         )
+    if waiting := len(session.scalars(_without_send(campaign_id)).all()):
+        by_reason[gettext("the test was not decided")] += waiting
     return dict(by_reason)
 
 

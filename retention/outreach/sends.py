@@ -47,7 +47,7 @@ def queue_sends(session: Transaction, campaign: Campaign, channel: str, now: dat
         Send.campaign_id == campaign.id, Send.customer_id == Assignment.customer_id
     )
     treated = [Assignment.campaign_id == campaign.id, Assignment.arm == "treatment"]
-    treated += [Assignment.variant.is_not(None)] if campaign.body.get("test") else []
+    treated += [or_(Assignment.variant.is_not(None), is_call)] if campaign.body.get("test") else []
     rows = select(*own, send_channel, *begin).where(*treated, ~is_queued)
     rows = rows.order_by(Assignment.customer_id)
     session.execute(sa.insert(Send).from_select(columns, rows, include_defaults=False))
@@ -229,6 +229,8 @@ def cancel_reason(code: str | None) -> str | None:
         "campaign_stopped": gettext("the campaign was stopped"),
         "campaign_over": gettext("the campaign is over"),
         "window_over": gettext("not sent before the window was over"),
+        "returned": gettext("ordered again before the test was decided"),
+        "excluded": gettext("excluded before the test was decided"),
         "erased": gettext("erased"),
     }.get(code or "")
 

@@ -336,16 +336,21 @@ class Policy(_Strict):
         copied.__dict__.pop("_rule_of_cell", None)
         return copied
 
-    def for_kind(self, kind: str) -> "Policy":
-        """Return the policy of a campaign: by its kind, one rule for everyone."""
+    def for_kind(self, kind: str, name: str | None = None) -> "Policy":
+        """Return the policy of a campaign: by its kind, one rule for everyone.
+
+        `name`: of the rule, as a stored campaign has it; by default that of the kind.
+        """
         if kind == WIN_BACK:
             return self
         own: Kind = getattr(self.kinds, kind)
         prior = {"uplift": own.uplift, "uplift_sd": own.uplift_sd}
-        items = {"policy": "new"} if own.new_items_only else {}
+        # A list of another policy, drawn to learn from, may have items that they bought.
+        only_new = {"policy": "new", "experiment": 0.0, "bandit": False}
+        items = only_new if own.new_items_only else {}
         return self.model_copy(
             update={
-                "rules": (own.rule(kind_title(kind)),),
+                "rules": (own.rule(name or kind_title(kind)),),
                 "offer": self.offer.model_copy(update=prior),
                 "recommend": self.recommend.model_copy(update=items),
             }

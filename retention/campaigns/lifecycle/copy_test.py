@@ -6,10 +6,11 @@ each customer's variant is stored.
 """
 
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign
 from retention.campaigns.message.parts import MessageParts, PartChanges, changed_parts
@@ -20,11 +21,13 @@ from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput
 from retention.outreach import sends
+from retention.outreach.adapter import CancelCode
 from retention.text import gettext
 
 VARIANTS = ("B", "C", "D")
 OWN = "A"  # the campaign's own message and offer
 SHARES, DAYS = (0.1, 1.0), (1, 60)
+REST_DAYS = 7  # of the window and of the codes that the rest must have left
 Metric = Literal["orders", "profit"]
 
 
@@ -70,8 +73,11 @@ class CopyTest(BaseModel):
         own = (each.discount for each in self.variants)
         return (usual, *(usual if each is None else each for each in own))
 
-    def check(self) -> None:
-        """Refuse a rule that cannot decide."""
+    def check(self, longest: int | None = None) -> None:
+        """Refuse a rule that cannot decide.
+
+        `longest`: the most days of a test whose winner goes to a rest; None: nobody is sent it.
+        """
         low, high = SHARES
         if not low <= self.share <= high:
             problem = gettext("The test's share is {value:g}%; use {low:g} to {high:g}.")
@@ -80,6 +86,13 @@ class CopyTest(BaseModel):
         if not DAYS[0] <= self.days <= DAYS[1]:
             problem = gettext("The test lasts {value} days; use {low} to {high}.")
             raise BadInput(problem.format(value=self.days, low=DAYS[0], high=DAYS[1]), field="days")
+        if self.share < 1 and longest is not None and self.days > longest:
+            problem = gettext(
+                "The test lasts {value} days, and the rest needs {rest} days of the campaign after "
+                "it; use at most {longest}."
+            )
+            values = {"value": self.days, "rest": REST_DAYS, "longest": max(longest, 0)}
+            raise BadInput(problem.format(**values), field="days")
         if self.share < 1 and any(each.discount is not None for each in self.variants):
             problem = gettext(
                 "A discount can be tested with all customers only: the codes of the rest are made "
@@ -99,6 +112,9 @@ def changed_test(
 ) -> CopyTest:
     """Return a test with one variant written or removed, and other rules where they are given."""
     has_change = message != PartChanges() or discount is not None
+    if discount is not None and not 0.01 <= discount <= 0.99:
+        problem = gettext("--discount is {value:g}%; use 1 to 99.")
+        raise BadInput(problem.format(value=100 * discount), field="discount")
     if variant is None and (has_change or remove):
         problem = gettext("Say which variant this is for: --variant B, C or D.")
         raise BadInput(problem, field="variant")
@@ -121,7 +137,7 @@ def draw_variants(session: Transaction, campaign: Campaign, test: CopyTest) -> N
 
     Runs in the transaction that approves the campaign.
     """
-    in_treatment = (Assignment.campaign_id == campaign.id, Assignment.arm == "treatment")
+    in_treatment = _written_to(campaign.id)
     treated = session.execute(select(Assignment.customer_id, Assignment.tier).where(*in_treatment))
     places = buckets(campaign.salt, f"{campaign.id}|variant", treated.tuples())
     customers_of: dict[str, list[str]] = defaultdict(list)
@@ -144,6 +160,23 @@ def with_variant(row: dict[str, Any]) -> dict[str, Any]:
     return row if variant is None else {**row, "offer": {**row["offer"], "variant": variant}}
 
 
+def waiting_customers(session: Transaction, campaign_id: str) -> set[str]:
+    """Return the rest, which waits for the winner."""
+    waiting = select(Assignment.customer_id).where(
+        *_written_to(campaign_id), Assignment.variant.is_(None)
+    )
+    return set(session.scalars(waiting))
+
+
+def _written_to(campaign_id: str) -> tuple[ColumnElement[bool], ...]:
+    """Whether a customer is treated, and by a message: a call tests no message."""
+    return (
+        Assignment.campaign_id == campaign_id,
+        Assignment.arm == "treatment",
+        Assignment.offer["action"].as_string() != "call",
+    )
+
+
 def drawn_variants(session: Transaction, campaign_id: str) -> dict[str, str]:
     """Return the variant of each customer who was drawn for one, without the rest."""
     drawn = select(Assignment.customer_id, Assignment.variant).where(
@@ -156,11 +189,17 @@ def drawn_variants(session: Transaction, campaign_id: str) -> dict[str, str]:
 
 
 def decide_test(
-    session: Transaction, step: Step, comparison: dict[str, Any], channel: str
+    session: Transaction,
+    step: Step,
+    comparison: dict[str, Any],
+    channel: str,
+    skipped: Mapping[CancelCode, Collection[str]],
 ) -> tuple[Campaign, int]:
     """Store what a test showed, and queue the winner's message to the rest, once.
 
     `channel`: of the sends.
+    `skipped`: customers of the rest who must not get it any more, by the reason. They still count
+    as treated, because the hold-out group has such customers, too.
     Returns: the campaign, and the customers of the rest. Without a winner they get the campaign's
     own message.
     """
@@ -174,14 +213,12 @@ def decide_test(
     campaign = find_campaign(session, step.campaign_id)
     if not decided:
         raise StaleCampaign(campaign)
-    rest = update(Assignment).where(
-        Assignment.campaign_id == campaign.id,
-        Assignment.arm == "treatment",
-        Assignment.variant.is_(None),
-    )
+    rest = update(Assignment).where(*_written_to(campaign.id), Assignment.variant.is_(None))
     winner = comparison["winner"] or OWN
     released = session.change(rest.values(variant=winner))
     sends.queue_sends(session, campaign, channel, step.at)
+    for code, customers in skipped.items():
+        sends.cancel_sends_to(session, campaign.id, customers, code)
     details = {"version": campaign.version, "winner": comparison["winner"], "released": released}
     record(session, step.actor, "campaign.test", campaign.id, step.at, details)
     return campaign, released

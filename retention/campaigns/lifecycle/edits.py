@@ -6,7 +6,7 @@ from dataclasses import field as with_default
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from retention.campaigns.lifecycle.copy_test import CopyTest
+from retention.campaigns.lifecycle.copy_test import REST_DAYS, CopyTest
 from retention.campaigns.lifecycle.message_edits import changed_messages
 from retention.campaigns.lifecycle.spec import Body, OfferLine
 from retention.campaigns.message.parts import PartChanges
@@ -76,14 +76,16 @@ def apply_changes(
             update["send_on"] = None
         elif changes.send_on is not None:
             update["send_on"] = _parse_moment(changes.send_on, zone, now, body.send_on)
-    with errors.collect():
-        if changes.test is not None:
-            changes.test.check()
-            update["test"] = changes.test if changes.test.variants else None
+    if changes.test is not None:
+        update["test"] = changes.test if changes.test.variants else None
     if changes.approver is not None:
         update["approver"] = changes.approver or None
     edited = body.model_copy(update=update)
+    if changes.test is None and edited.copy_action != body.copy_action:
+        edited = edited.model_copy(update={"test": None})  # it was written for the old offer
     _require_used(edited, changes, errors)
+    with errors.collect():
+        _check_test(edited)
     with errors.collect():
         text = _changed_text(body, edited, changes.copy_text)
         edited = edited.model_copy(update={"copy_text": text})
@@ -97,6 +99,22 @@ def apply_changes(
         edited.check_offers()
     errors.raise_any()
     return edited
+
+
+def _check_test(body: Body) -> None:
+    """Refuse a test of variants that the version cannot have."""
+    test = body.test
+    if test is None:
+        return
+    if is_text(body.message_channel):
+        problem = gettext("Variants are tested in e-mails only; remove the test of this campaign.")
+        raise BadInput(problem, field="variant")
+    has_codes = any(line.coded for line in body.offers)
+    days = min(body.window_days, body.expires_days) if has_codes else body.window_days
+    test.check(days - REST_DAYS)
+    if any(each.discount is not None for each in test.variants) and not body.coupons:
+        problem = gettext("No offer of this campaign has a discount in percent to be tested.")
+        raise BadInput(problem, field="discount")
 
 
 def normalize_name(name: str) -> str:

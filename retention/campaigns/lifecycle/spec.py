@@ -378,8 +378,8 @@ class Body(_FrozenModel):
 
     def _discounts(self, line: OfferLine) -> tuple[float, ...]:
         """Return the discount of a line in each variant."""
-        has_test = self.test is not None and line.discount > 0
-        return self.test.discounts(line.discount) if self.test and has_test else (line.discount,)
+        is_coupon = line.action == "coupon" and line.discount > 0
+        return self.test.discounts(line.discount) if self.test and is_coupon else (line.discount,)
 
     def _discount(self, line: OfferLine) -> float:
         """Return the mean discount of a line; a test draws its variants evenly."""

@@ -338,6 +338,13 @@ def discount_link(brand: Brand, code: str, landing: str, campaign: str) -> str:
     return pattern.format(code=code, redirect=quote(redirect, safe=""))
 
 
+def link_opens(brand: Brand, page: str) -> bool:
+    """Whether the link that applies a code can open a page."""
+    pattern = brand.links.discount or ""
+    host = urlsplit(pattern.format(code="", redirect="")).netloc
+    return "{redirect}" in pattern and urlsplit(page).netloc == host
+
+
 def with_utm(url: str, utm: Utm, campaign: str) -> str:
     """Add campaign parameters to a URL; those that it has stay.
 

@@ -12,6 +12,7 @@ from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.message.brand import (
     Brand,
     discount_link,
+    link_opens,
     load_brand,
     product_link,
     with_utm,
@@ -199,7 +200,8 @@ class _Shown:
     def _button(self, block: Block) -> Section | None:
         words = self.wording.words.button
         landing = block.address or _landing(self.items)
-        apply = discount_link(self.brand, self.code, landing, self.campaign) if self.code else ""
+        applies = self.code and (not block.address or link_opens(self.brand, block.address))
+        apply = discount_link(self.brand, self.code, landing, self.campaign) if applies else ""
         link = apply or self._tagged(block.address or self.brand.website)
         label = block.label or (words.use_code if apply else words.visit)
         return Section("button", label, link=link) if link else None

@@ -55,7 +55,9 @@ def parts_of(body: Body, terms: Mapping[str, Any]) -> MessageParts:
     `terms`: the offer, with the ``variant`` that the customer was drawn for, if there is one.
     """
     variant = body.test.variant(terms.get("variant")) if body.test else None
-    own = variant.message if variant else None
+    own = variant.message if variant and terms["action"] != CALL else None
+    if own and own.text and terms["action"] != body.copy_action:
+        own = own.model_copy(update={"text": ""})  # it is written for another offer
     return message_for(body, terms.get("rule", ""), own, action=terms["action"])
 
 

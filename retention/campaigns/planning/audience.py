@@ -27,7 +27,7 @@ from retention.outreach import bounces, pauses, send_summary
 from retention.outreach.adapter import EMAIL, is_text
 from retention.outreach.consent import consent_states
 from retention.outreach.contacts import find_numbers, repeated_numbers
-from retention.risk.policy import Policy
+from retention.risk.policy import TIERS, Policy
 from retention.risk.reasons import policy_features
 from retention.risk.strategy import WIN_BACK, KindName, Rule
 from retention.text import gettext
@@ -202,13 +202,16 @@ def _eligible(
     """
     ids, consent, now = pool["customer_id"], pool["consent"], selection.now
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
+    # As an audience counts: a lapsed customer and a prospect have no risk.
+    has_risk = pool["tier"].isin(TIERS) | (selection.kind == WIN_BACK)
+    scored = pool[has_risk]
     lacks_list_rule = not any("listed" in rule.tiers for rule in policy.rules)
     steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
         ("erased", lambda: ~ids.isin(directory_ids(session))),
         (HELD_OUT, lambda: ids.map(holdout_in_force(session, policy).includes).astype(bool)),
         *(
             (IN_EXCLUSION + name, partial(ids.isin, customers))
-            for name, customers in excluded_by_audience(lake, session, pool, now).items()
+            for name, customers in excluded_by_audience(lake, session, scored, now).items()
         ),
         (
             "paused_by_person",

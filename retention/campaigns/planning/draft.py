@@ -48,7 +48,7 @@ from retention.outreach.adapter import CONSENT_COLUMN, EMAIL, MessageChannel, is
 from retention.outreach.contacts import find_contacts
 from retention.progress import Progress
 from retention.risk.policy import Policy
-from retention.risk.strategy import reason_of
+from retention.risk.strategy import WIN_BACK, reason_of
 from retention.settings import Settings
 from retention.templating import tier as tier_name
 from retention.text import gettext
@@ -205,6 +205,9 @@ def draft(
     rest = None if listed is None else list_rest(scores, listed, chosen.tier, policy)
     if customers.empty and rest is not None:
         raise EmptyAudience(_explain_empty_list(audience, chosen.tier, rest))
+    if customers.empty and empty.kind != WIN_BACK:
+        excluded = {"not_of_kind": scored.not_of_kind, **audience.excluded}
+        raise EmptyAudience(_explain_empty_kind(excluded))
     if customers.empty:
         number = len(scores if scored.tier is None else of_tiers(scores, chosen.tier))
         number = number if one is None else 1
@@ -494,6 +497,14 @@ def _explain_empty_list(audience: Audience, tier: str, rest: ListRest) -> str:
         "Nobody of the list's {listed:,} customers is at {tier} risk and can be written to "
         "({others}). {advice}"
     ).format(listed=rest.listed, tier=tier_name(tier), others=shown, advice=advice)
+
+
+def _explain_empty_kind(excluded: Mapping[str, int]) -> str:
+    reasons = [f"{exclusion_reason(code)}: {n:,}" for code, n in excluded.items() if n]
+    problem = gettext(
+        "Nobody of the audience can get this campaign ({reasons}); choose another audience or kind."
+    )
+    return problem.format(reasons=", ".join(reasons) or gettext("it is empty"))
 
 
 def _exclusions(audience: Audience) -> list[str]:

@@ -17,7 +17,7 @@ from retention.db.tables import Assignment, Campaign
 
 # Values of an edit that hold for any audience.
 KEPT = ("expires_days", "budget", "send_on", "approver")
-TERMS = ("action", "discount", "face", "min_order", "categories", "contact")
+TERMS = ("action", "discount", "face", "min_order", "categories", "contact", "what", "redeemed")
 
 
 def replace_audience(session: Transaction, step: Step, drafted: Draft) -> NextVersion:
@@ -65,7 +65,9 @@ def _merge(old: Body, new: Body) -> tuple[Body, list[OfferLine]]:
     update: dict[str, Any] = {name: getattr(old, name) for name in KEPT}
     body = new.model_copy(update={**update, "offers": tuple(lines)})
     if body.copy_action == old.copy_action and not has_new_channel:
-        texts = {name: getattr(old, name) for name in ("copy_text", "reminder_text", "message")}
+        texts = {
+            name: getattr(old, name) for name in ("copy_text", "reminder_text", "message", "test")
+        }
         groups = {
             line.rule: old.group_messages[line.rule]
             for line in lines

@@ -15,6 +15,7 @@ from retention.campaigns.message.email_content import email_content
 from retention.campaigns.message.parts import PartChanges
 from retention.db.tables import Assignment, Send
 from retention.errors import BadInput
+from retention.outreach import send_summary
 from tests.workers.campaigns.desk import ANALYST, LEAD
 from workers.campaigns import decisions
 from workers.campaigns.job_requests import CampaignLook, CampaignPreview
@@ -138,3 +139,65 @@ def test_rule_that_cannot_decide_is_refused(rule, field):
     with pytest.raises(BadInput) as refused:
         changed_test(B, message=PartChanges(), **rule).check()
     assert refused.value.field == field
+
+
+def test_customers_of_other_offers_keep_their_text_and_calls_stay_out(desk):
+    """A text with a code was sent to those who have none, and calls were drawn for variants."""
+    rules = '[campaign]\nquiet_hours = ""\n'
+    for name, tier, action in (("A", "high", "reminder"), ("B", "medium", "call")):
+        rules += f'[[rules]]\nname = "{name}"\ntiers = ["{tier}"]\naction = "{action}"\n'
+    rules += '[[rules]]\nname = "C"\ntiers = ["low"]\naction = "coupon"\ndiscount = 0.1\n'
+    desk = _sender(desk.with_policy(rules + "[tiers]\nhigh = 0.6\nmedium = 0.3\n"))
+    text = PartChanges(text="Your code is {code}")
+    _live(desk, changed_test(CopyTest(variants=()), variant="B", message=text))
+    rows = desk.read(recipient_rows, desk.campaign())
+    shown = {row["offer"]["action"]: set() for row in rows}
+    for row in rows:
+        content = email_content(desk.settings, desk.body(), row)
+        shown[row["offer"]["action"]].add("Your code is" in content.text)
+    action = Assignment.offer["action"].as_string()
+    drawn = {name: desk.scalars(select(Assignment.variant).where(action == name)) for name in shown}
+    assert shown.get("reminder", {False}) == {False}
+    assert shown["coupon"] == {False, True}
+    assert set(drawn.get("call", [None])) == {None}
+
+
+@pytest.mark.parametrize(
+    ("edit", "field"), [({"days": 25}, "days"), ({"days": 5, "expires_days": 8}, "days")]
+)
+@pytest.mark.campaign("draft")
+def test_rest_has_days_left_after_the_test(desk, edit, field):
+    test = B.model_copy(update={"share": 0.5, "days": edit["days"]})
+    with pytest.raises(BadInput) as refused:
+        desk.decide(
+            decisions.edit, ANALYST, Changes(test=test, expires_days=edit.get("expires_days"))
+        )
+    assert refused.value.field == field
+
+
+def test_rest_leaves_out_who_ordered_meanwhile(desk):
+    desk = _sender(desk)
+    drawn = _live(desk, B.model_copy(update={"share": 0.5}))
+    returned = [customer for customer, variant, _ in drawn if variant is None][:3]
+    desk.bring("purchase", clock.now() + timedelta(days=1), returned)
+    desk.go_on(days=7, hours=1)
+    desk.tick()
+    codes = select(Send.customer_id).where(Send.error_code == "returned")
+    assert sorted(desk.scalars(codes)) == sorted(returned)
+    arms = dict(desk.rows(select(Assignment.customer_id, Assignment.arm)))
+    assert {arms[customer] for customer in returned} == {"treatment"}
+
+
+def test_stopped_test_names_who_never_got_a_message(desk):
+    desk = _sender(desk)
+    drawn = _live(desk, B.model_copy(update={"share": 0.5}))
+    rest = {customer for customer, variant, _ in drawn if variant is None}
+    assert rest <= desk.read(send_summary.uncontacted_customers, desk.campaign_id)
+    assert sum(desk.read(send_summary.uncontacted_reasons, desk.campaign_id).values()) == len(rest)
+
+
+@pytest.mark.campaign("draft")
+def test_another_kind_of_offer_drops_the_test(desk):
+    desk.decide(decisions.edit, ANALYST, Changes(test=B))
+    desk.decide(decisions.edit, ANALYST, Changes(offer="reminder"))
+    assert desk.body().test is None

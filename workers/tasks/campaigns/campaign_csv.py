@@ -71,9 +71,11 @@ def _selected(
     request: CampaignCsv, context: Context, lake: "Lake"
 ) -> tuple[Campaign, list[dict[str, Any]], Collection[str]]:
     """Return the campaign, its rows, and newly unsubscribed customers."""
-    policy, is_call_list = load_policy(context.settings), request.part == "calls"
+    is_call_list = request.part == "calls"
     with context.database.reading() as session:
         campaign = _live_campaign(session, request)
+        body = Body.of(campaign)
+        policy = load_policy(context.settings).for_kind(body.kind, body.offers[0].rule)
         if not is_call_list:
             shop_code_queue.require_made(session, campaign)
         left_out = send_summary.cancelled_customers(session, campaign.id)
@@ -87,7 +89,7 @@ def _selected(
         ]
         offers = {row["customer_id"]: row["offer"] for row in rows}
         unsubscribed = customers_without_consent(
-            lake, session, policy, offers, Body.of(campaign).message_channel
+            lake, session, policy, offers, body.message_channel
         )
     rows = [row for row in rows if row["customer_id"] not in unsubscribed]
     if not rows:

@@ -62,10 +62,11 @@ def run(request: CampaignDeliver, context: Context) -> Outcome:
 
 def _sent(request: CampaignDeliver, context: Context) -> "DeliveryReport":
     settings, database, campaign_id = context.settings, context.database, request.campaign_id
-    lake, policy = Lake.open(settings), load_policy(settings)
+    lake = Lake.open(settings)
     with database.reading() as session:
         campaign = find_campaign(session, campaign_id)
         body = Body.of(campaign)
+        policy = load_policy(settings).for_kind(body.kind, body.offers[0].rule)
         channel = body.message_channel
         adapter = open_channel(session, sending_channel(settings, channel))
         queued = queued_customers(session, campaign_id)

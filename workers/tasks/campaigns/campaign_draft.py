@@ -124,6 +124,7 @@ def make_draft(
             scores = scores[scores["customer_id"].isin(of_kind)]
         if not scores.empty:
             require_consent(lake, session, policy, scores["customer_id"], channel)
+    listed = listed if kind == WIN_BACK else None  # a lower risk leaves nobody out
     scored = replace(scored, frame=scores, listed=listed, not_of_kind=asked - len(scores))
     drafted_for = DraftedFor(
         tier=request.tier,

@@ -3,13 +3,14 @@
 The result goes into the campaign's thread.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from retention.campaigns.codes.redemptions import list_misuses
-from retention.campaigns.lifecycle import closing
-from retention.campaigns.lifecycle.copy_test import decide_test
+from retention.campaigns.lifecycle import closing, launch
+from retention.campaigns.lifecycle.copy_test import decide_test, waiting_customers
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import Step, find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
@@ -18,14 +19,18 @@ from retention.campaigns.measurement.effects import measure
 from retention.campaigns.measurement.interim import compare_variants, interim
 from retention.campaigns.measurement.late_orders import count_orders, missing_days
 from retention.campaigns.measurement.outcomes import METRICS, SEGMENTS, collect_outcomes, leak_check
+from retention.campaigns.planning import programme_holdout
+from retention.campaigns.planning.audience import bounced_customers
 from retention.db import Transaction
 from retention.demo import EFFECT
 from retention.errors import Conflict
 from retention.lake import Lake
 from retention.lake.coverage import newest_order
-from retention.outreach import calls, send_summary, tracking
+from retention.outreach import calls, pauses, send_summary, tracking
+from retention.outreach.adapter import CancelCode
 from retention.outreach.dispatch import sending_channel
 from retention.privacy.erased import ERASED_PREFIX
+from retention.risk.policy import load_policy
 from retention.text import gettext
 from workers.campaigns import messages
 from workers.campaigns.follow_ups import find_follow_up
@@ -190,9 +195,10 @@ def run_campaign_decide(request: CampaignDecide, context: Context) -> Outcome:
         assert data is not None
     step = Step(campaign.id, context.requested_by, at=now)
     channel = sending_channel(settings, Body.of(campaign).message_channel)
+    skipped = _skipped(campaign, lake, context)
 
     def apply(session: Transaction) -> tuple[Post, ...]:
-        decided, released = decide_test(session, step, data, channel)
+        decided, released = decide_test(session, step, data, channel, skipped)
         values = {"comparison": data, "released": released}
         return (
             messages.card_post(session, decided),
@@ -200,6 +206,22 @@ def run_campaign_decide(request: CampaignDecide, context: Context) -> Outcome:
         )
 
     return Outcome({"campaign_id": campaign.id, "name": campaign.name, **data}, apply=apply)
+
+
+def _skipped(
+    campaign: Any, lake: "Lake", context: Context
+) -> "Mapping[CancelCode, Collection[str]]":
+    """Return the customers of the rest who must not be written to any more, as at the sending."""
+    database, now = context.database, context.business_at
+    policy = load_policy(context.settings)
+    excluded = launch.merged_duplicates(database, lake, campaign.id)
+    excluded |= programme_holdout.held_out_since_draft(database, policy, campaign.id)
+    with database.reading() as session:
+        waiting = waiting_customers(session, campaign.id)
+        excluded |= waiting & lake.identities.resolved(pauses.paused_customers(session, now))
+        excluded |= waiting & bounced_customers(lake, session, policy, now)
+    returned = launch.returned_since_draft(database, lake, campaign.id, now)
+    return {"returned": waiting & returned, "excluded": waiting & excluded - returned}
 
 
 def run_campaign_look(request: CampaignLook, context: Context) -> Outcome:
