@@ -225,6 +225,25 @@ def test_unsubscribe_of_before_the_connection_counts(desk, platform):
     assert synchronise(desk)["unsubscribed"] == 1
 
 
+@pytest.mark.parametrize("platform", ["klaviyo"], indirect=True)
+def test_opens_of_before_a_known_consent_are_not_stored(desk, platform):
+    hour = timedelta(hours=1)
+    people = desk.lake.table("customers").execute().astype(object)
+    people = people.where(people.notna(), None)
+
+    def reactions_after(*ages, **answer) -> int:
+        for age in ages:
+            platform.happen("opened", min(platform.properties()), clock.now() - age)
+        desk.lake.upsert("customers", people.assign(**answer))
+        return synchronise(desk)["reactions"]
+
+    reactions_after()
+    clock.configure(fixed=desk.end + 24 * hour)
+    assert reactions_after(hour, tracking_consent=False) == 0
+    clock.configure(fixed=desk.end + 48 * hour)
+    assert reactions_after(hour, 26 * hour, tracking_consent=True) == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "optional"),
     [("customer.io", ("site_id", "track_key")), ("mailchimp", ("marketing_key", "audience"))],

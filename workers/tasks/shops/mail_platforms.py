@@ -32,7 +32,8 @@ from workers.queue.completion import fenced
 from workers.schedule.due_publishing import UNFINISHED
 from workers.tasks.interface import Context, Outcome, Post
 
-LISTS, READ_UNTIL = "pushed_lists", "left_read_until"  # in the connection's settings
+# In the connection's settings.
+LISTS, READ_UNTIL, REACTED_UNTIL = "pushed_lists", "left_read_until", "reactions_read_until"
 MOST_WORK = 600.0  # seconds until no further list is started; a job is stopped after 870
 FIRST_READ = timedelta(days=180)  # who left before the desk was connected
 
@@ -57,8 +58,11 @@ def run_platform_sync(request: PlatformSync, context: Context) -> Outcome:
             stored = session.get_one(Connection, request.connection_id)
             stored.config = {**stored.config, READ_UNTIL: now.isoformat()}
         sync_platform(database, platform, hand_over, counts, context.progress, ends_at)
-        reactions = list(platform.reactions(since))
-        counts.reactions = store_reactions(database, connection.kind, reactions, now)
+        # A consent has no date: nothing from before the last reading, when it may have been missing
+        if reacted := config.get(REACTED_UNTIL):
+            last = datetime.fromisoformat(reacted)
+            reactions = [one for one in platform.reactions(last) if one[2] >= last]
+            counts.reactions = store_reactions(database, connection.kind, reactions, now)
     except ConnectorError as problem:
         error = problem
     finally:
@@ -69,7 +73,9 @@ def run_platform_sync(request: PlatformSync, context: Context) -> Outcome:
 
     def apply(session: Transaction) -> tuple[Post, ...]:
         stored = session.get_one(Connection, request.connection_id)
-        done = {LISTS: sorted(hand_over.known_lists), UNFINISHED: hand_over.rest()}
+        done: dict[str, Any] = {LISTS: sorted(hand_over.known_lists), UNFINISHED: hand_over.rest()}
+        if error is None:
+            done[REACTED_UNTIL] = now.isoformat()
         stored.config = {**stored.config, **done}
         if not connections.note_error(stored, error) or stored.channel is None:
             return ()
