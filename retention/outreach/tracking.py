@@ -351,6 +351,17 @@ def customers(session: Transaction, kind: Kind, since: datetime, until: datetime
     return set(session.scalars(did))
 
 
+def own_times(
+    session: Transaction, since: datetime, until: datetime
+) -> dict[tuple[str, str], list[datetime]]:
+    """Return when people opened or clicked e-mails in ``[since, until]``, by customer and kind."""
+    times: dict[tuple[str, str], list[datetime]] = {}
+    seen = session.own(MessageEvent, is_machine=False)
+    for event in session.scalars(seen.where(MessageEvent.at.between(since, until))):
+        times.setdefault((event.customer_id, event.kind), []).append(event.at)
+    return times
+
+
 def latest(session: Transaction, ids: Collection[str], until: datetime) -> dict[Kind, datetime]:
     """Return when a customer last opened and last clicked an e-mail before a moment."""
     found = dict[Kind, datetime]()

@@ -8,7 +8,7 @@ and consent are handed over. Every step may be repeated.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from retention.connect.platforms.contacts import MailPlatform
 
 OPEN = ("live", "measuring")
+SAME = timedelta(hours=1)  # an open or click that both the platform and the desk saw
 LIST_PREFIX, HOLDOUT_PREFIX = "Retention: ", "Retention hold-out: "
 
 
@@ -194,17 +195,24 @@ def store_reactions(
 ) -> int:
     """Append opens and clicks of a platform's e-mails to the lake, with consent; count them.
 
+    Those within an hour of one that the desk itself saw are the same, and are left out.
+
     `reactions`: kind, e-mail address and time. Those that the lake has change nothing.
     """
+    if not reactions:
+        return 0
     lake, reports = Lake.open(database.settings), [Bounce(at, email=e) for _, e, at in reactions]
     with database.reading() as session:
         found = customer_ids(session, reports)
+        moments = [at for _, _, at in reactions]
+        seen = tracking.own_times(session, min(moments) - SAME, max(moments) + SAME)
     whose = [min(ids, default="") for ids in found]
     consented = tracking.consenting(lake, load_policy(database.settings), {*whose} - {""})
     rows = [
         tracking.lake_event(customer, kind, at, now, source)
-        for customer, (kind, _, at) in zip(whose, reactions, strict=True)
+        for customer, ids, (kind, _, at) in zip(whose, found, reactions, strict=True)
         if customer in consented[kind]
+        and not any(abs(at - own) <= SAME for each in ids for own in seen.get((each, kind), ()))
     ]
     if not rows:
         return 0

@@ -7,8 +7,10 @@ import pytest
 
 from retention import clock
 from retention.connect.platforms.platform_sync import store_reactions
+from retention.db.tables import MessageEvent, Send
 from retention.lake import Lake, customer_directory
 from tests.retention.connect.platforms import connected, people
+from tests.world import add, campaign
 
 DAY = timedelta(days=1)
 
@@ -52,3 +54,22 @@ def test_only_customers_with_consent_reach_the_lake_once(database, settings):
     ]
     known_before = lake.table("events", before=clock.now() - timedelta(hours=1)).execute()
     assert known_before.empty  # the shop did not know it then
+
+
+def test_open_that_the_desk_saw_counts_once(database, settings):
+    lake, at, hour = Lake.open(settings), clock.now() - DAY, timedelta(hours=1)
+    person = {"customer_id": "a", "email": "a@x.example", "tracking_consent": True}
+    lake.upsert("customers", pd.DataFrame([person]))
+    customer_directory.sync(lake, database)
+    own = {"team_id": settings.team_id, "campaign_id": "c", "customer_id": "a"}
+    add(database, campaign("c", team_id=settings.team_id, state="live", sent_at=at))
+    add(database, Send(id=1, **own, channel="platform", state="sent"))
+    add(database, MessageEvent(send_id=1, **own, kind="open", at=at))
+    reactions = [
+        ("open", person["email"], at + hour),
+        ("open", person["email"], at + 2 * hour),
+        ("click", person["email"], at),
+    ]
+    store_reactions(database.using(settings), "klaviyo", reactions, clock.now())
+    events = lake.table("events").order_by("occurred_at").execute()
+    assert [*events.event_type] == ["email_click", "email_open"]
