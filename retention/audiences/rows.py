@@ -40,11 +40,16 @@ _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the form. ``field`` is a field, or one of `CONDITIONS`."""
+    """A row of the form.
+
+    `field`: a field, or one of `CONDITIONS`.
+    `period`: of a value that was picked in a menu, or empty; None if the value was typed.
+    """
 
     field: str = ""
     operator: str = "="
     value: str = ""
+    period: str | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -63,6 +68,8 @@ class Row:
 
 def picked(row: Row) -> tuple[str, str]:
     """Return the value that a menu shows for a row, and the period beside it."""
+    if row.period is not None:
+        return row.value, row.period
     match = _WITHIN.fullmatch(row.value.strip())
     return (match[1], match[2] or "") if match and not match[3] else (row.value.strip(), "")
 
@@ -72,6 +79,10 @@ def condition_of(row: Row) -> Expression:
     value = row.value.strip()
     if not row.field:
         raise BadInput(gettext("Choose a field for {value!r}.").format(value=value))
+    if row.period is not None and row.field in (*PRODUCTS, STORE):
+        operator = " =" if row.field == STORE else ""
+        period = f" in {row.period}" if row.period and row.field != STORE else ""
+        return _unless_negated(row, parse(f"{row.field}{operator} {quote(row.value)}{period}"))
     if row.field in PRODUCTS or row.field in IN_PERIOD:
         match = _WITHIN.fullmatch(value)
         name, days, store = match.groups() if match else (value, None, None)
@@ -121,16 +132,24 @@ def expression_of(rows: list[Row], *, any_of: bool = False) -> Expression:
 def rows_of(expression: Expression) -> tuple[list[Row], bool] | None:
     """Return the rows of an expression and whether any of them suffices.
 
-    None if the form cannot show it, because it mixes ``and`` with ``or`` or negates a group.
+    None if the form cannot show it, because it mixes ``and`` with ``or``, negates a group, or has a
+    value that would be read otherwise when typed.
     """
     any_of = isinstance(expression, Or)
     rows = []
     for part in _parts(expression, Or if any_of else And):
         row = _row(part)
-        if row is None:
+        if row is None or not _reads_as(row, part):
             return None
         rows.append(row)
     return rows, any_of
+
+
+def _reads_as(row: Row, condition: Expression) -> bool:
+    try:
+        return condition_of(row) == condition
+    except BadInput:
+        return False
 
 
 def _parts(expression: Expression, joint: type) -> list[Expression]:

@@ -208,7 +208,8 @@ def _form(click: Click) -> dict[str, Any]:
             click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.operator")
             or click.option(f"row.{number}", f"{action_ids.AUDIENCE_FIELD}.equality")
             or "=",
-            _value(click, number),
+            click.answer(_value_block(click.state, number)),
+            click.answer(f"period.{number}") if click.option(f"pick.{number}", "value") else None,
         )
         for number in range(json.loads(click.view["private_metadata"])["rows"])
     ]
@@ -220,13 +221,6 @@ def _form(click: Click) -> dict[str, Any]:
         "exclude": bool(click.input("exclude").get("selected_options")),
         "blocks": set(click.state),
     }
-
-
-def _value(click: Click, number: int) -> str:
-    """Return the value of a row: typed, or chosen from a menu, maybe with a period."""
-    value = click.answer(_value_block(click.state, number))
-    period = click.answer(f"period.{number}")
-    return f"{value} in {period}" if value and period else value
 
 
 def _refresh(services: Services, click: Click, more: int = 0) -> None:

@@ -142,10 +142,10 @@ def test_categories_and_stores_are_menus_with_their_numbers_of_customers(
     assert blocks["period.0"]["element"]["initial_value"] == "30d"
     values = form(("viewed category", "=", ""), ("store", "=", ""), name="other")
     values |= {"pick.0": {"value": chosen("Wine")}, "period.0": {"value": {"value": "30d"}}}
-    values |= {"pick.1": {"value": chosen("367")}}
+    values |= {"pick.1": {"value": chosen("London, Soho")}}
     build(workspace, values)
     jobs = wait(lambda: stored(database, Job, Job.args["name"].as_string() == "other"))
-    assert jobs[0].args["expression"] == expression
+    assert jobs[0].args["expression"] == expression.replace("367", '"London, Soho"')
 
 
 def test_mixed_expression_is_opened_as_text(workspace, database, shop, api):
@@ -167,8 +167,10 @@ def test_new_audience_starts_with_pickers_and_a_menu_of_risks(workspace, api):
 
 
 def test_chosen_risk_counts_and_presets_without_value_are_left_out(workspace, database):
-    values = form(("risk", ">=", ""), ("value", ">", ""), name="Valuable at risk")
+    rows = ("risk", ">=", ""), ("value", ">", ""), ("bought category", "=", "")
+    values = form(*rows, name="Valuable at risk")
     values["tier.0"] = {"value": chosen("high")}
+    values["pick.2"] = {"value": {"selected_option": None}}
     del values["value.0"]
     assert build(workspace, values)["response_action"] == "update"
     (job,) = wait(lambda: stored(database, Job))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retention.audiences.parse import parse
-from retention.audiences.rows import Row, condition_of, expression_of, rows_of
+from retention.audiences.rows import Row, condition_of, expression_of, picked, rows_of
 from retention.errors import BadInput
 
 TEXTS = (
@@ -62,6 +62,24 @@ def test_rows_accept_what_people_type():
     assert found == ('in campaign "Spring offer"')
     assert str(condition_of(Row("store", ">=", "367"))) == "store = 367"
     assert str(expression_of([Row(), Row("risk", ">=", "High"), Row()])) == "risk >= high"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (Row("store", "=", "London, Soho", ""), 'store = "London, Soho"'),
+        (Row("store", "!=", "'s-Hof", ""), 'not store = "\'s-Hof"'),
+        (Row("bought category", "=", "Tea in 30d", ""), 'bought category "Tea in 30d"'),
+        (
+            Row("viewed category", "=", "Tea at store 3", "4w"),
+            'viewed category "Tea at store 3" in 28d',
+        ),
+    ],
+)
+def test_value_of_a_menu_is_one_value(row, expected):
+    assert str(condition_of(row)) == expected
+    assert picked(row) == (row.value, row.period)
+    assert rows_of(parse(expected)) is None  # as text, it would be read otherwise
 
 
 @pytest.mark.parametrize(
