@@ -11,6 +11,7 @@ import time
 from collections.abc import Container, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from slack_bolt import Ack, App
@@ -41,6 +42,7 @@ FIRST_ROWS, MAX_ROWS = 3, 8
 PRESETS = (Row("risk", ">="), Row("value", ">"), Row("last_order", ">="), Row("bought category"))
 WAIT_SECONDS, POLL_SECONDS = 20.0, 0.25
 MAX_ATTRIBUTES = 60
+MAX_OPTIONS = 600  # of all menus of values together: Slack takes 250 KB per window
 OPERATORS = ("=", "!=", ">=", "<=", ">", "<")
 
 
@@ -153,14 +155,15 @@ def _render_rows(
     exclude: bool = False,
     count: int = FIRST_ROWS,
 ) -> dict[str, Any]:
-    padded = [*rows, *[Row()] * (count - len(rows))]
+    padded = [*rows, *[Row()] * (count - len(rows))][:MAX_ROWS]
     with services.database.reading() as session:
         attributes, counts = _known_attributes(session), stored_counts(session)
     fields = [*FIELDS, *(name for name in attributes if name not in FIELDS)]
+    share = MAX_OPTIONS // max(1, sum(row.field in counts for row in padded))
     used = [row.field for row in rows if row.field not in (*fields, *CONDITIONS)]
     return render.view(
         "audience/build",
-        rows=[(row, *_menu(row, counts)) for row in padded[:MAX_ROWS]],
+        rows=[(row, *_menu(row, counts, share)) for row in padded],
         fields=[*fields, *filter(None, dict.fromkeys(used))],
         others=CONDITIONS,
         operators=OPERATORS,
@@ -175,11 +178,19 @@ def _render_rows(
     )
 
 
-def _menu(row: Row, counts: dict[str, dict[str, int]]) -> tuple[dict[str, int], str, str]:
-    """Return the values to choose from for a row, the chosen one, and its period."""
-    options = counts.get(row.field, {})
+def _menu(
+    row: Row, counts: dict[str, dict[str, int]], share: int
+) -> tuple[dict[str, int], str, str]:
+    """Return the values to choose from for a row, the chosen one, and its period.
+
+    `share`: number of values, beside the chosen one.
+    """
+    known = counts.get(row.field, {})
     chosen, period = picked(row)
-    return (options, chosen, period) if not chosen or chosen in options else ({}, "", "")
+    if chosen and chosen not in known:
+        return {}, "", ""
+    options = dict(islice(known.items(), share))
+    return options | ({chosen: known[chosen]} if chosen else {}), chosen, period
 
 
 def _shown(rows: Sequence[Row], any_of: bool, typed: str) -> str:

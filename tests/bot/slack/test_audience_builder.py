@@ -148,6 +148,23 @@ def test_categories_and_stores_are_menus_with_their_numbers_of_customers(
     assert jobs[0].args["expression"] == expression.replace("367", '"London, Soho"')
 
 
+def test_window_with_many_menus_fits_into_slack_with_the_chosen_values(
+    workspace, database, shop, api
+):
+    names = [f"{number:03} {'long ' * 28}name" for number in range(500)]
+    change(database, write_places, [["9", "counted bought category", name] for name in names])
+    expression = " and ".join(f'bought category "{name}"' for name in names[-5:])
+    workspace.run(f"audience save loyal {expression}")
+    workspace.press(action_ids.EDIT_AUDIENCE, finish(database, 3, shop.end).id)
+    view = api.wait("views.open")["view"]
+    assert len(json.dumps(view)) < 250_000
+    picks = [blocks_of(view)[f"pick.{number}"]["element"] for number in range(5)]
+    assert [pick["initial_option"]["value"] for pick in picks] == names[-5:]
+    for pick, name in zip(picks, names[-5:], strict=True):
+        options = [one["value"] for group in pick["option_groups"] for one in group["options"]]
+        assert options == [*names[:120], name]
+
+
 def test_mixed_expression_is_opened_as_text(workspace, database, shop, api):
     mixed = "orders > 5 or city = Berlin and value > 3"
     workspace.run(f"audience save loyal {mixed}")
