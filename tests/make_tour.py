@@ -254,7 +254,7 @@ def _test_of_subjects(tour: Tour) -> None:
     tour.press(submitted, "campaign.approve", sure="Approve")
     tour.message("Approved: Product news")
     tour.picture("calendar", tour.answer("/retention calendar --country US"))
-    tour.weeks(5)
+    tour.weeks(6)
     tour.picture("campaign_variants", tour.answer(variants.replace("variants", "show")))
 
 
