@@ -81,9 +81,6 @@ TASKS = {
     ),
     "audience list": _task(gettext("See all audiences"), "audience", "audience list"),
     "audience show": _task(gettext("Open an audience"), "audience show lapsing"),
-    "audience import": _task(
-        gettext("Make an audience of a file"), "audience import vips vips.csv"
-    ),
     "audience delete": _task(gettext("Delete an audience"), "audience delete lapsing"),
     "cohort": _task(gettext("See how many customers come back"), "cohort", "cohort --months 6"),
     "campaign draft": _task(
@@ -101,6 +98,10 @@ TASKS = {
         gettext("Change a draft"),
         "campaign edit k7m2 --discount 12 --holdout 20",
         'campaign edit k7m2 --send-on "2017-10-03 09:00"',
+    ),
+    "campaign variants": _task(
+        gettext("Test subjects or offers"),
+        'campaign variants k7m2 --variant B --subject "Only for you"',
     ),
     "campaign preview": _task(gettext("Preview the e-mails"), "campaign preview k7m2"),
     "campaign submit": _task(gettext("Submit a draft for approval"), "campaign submit k7m2"),

@@ -121,7 +121,7 @@ def test_customers_read_the_language_of_the_shop(answers):
 
 
 def test_default_name_is_known_in_each_language():
-    body = SimpleNamespace(tiers={"high": 3, "medium": 2}, drafted_for=None)
+    body = SimpleNamespace(tiers={"high": 3, "medium": 2}, drafted_for=None, kind="win_back")
     now = datetime(2017, 10, 2, tzinfo=UTC)
     with use_language("zh"):
         name = default_name(body, now)
