@@ -58,7 +58,7 @@ def newest_event(lake: "Lake", before: datetime | None = None) -> datetime | Non
 
 def without_reactions(events: Any) -> Any:
     """Return the events that show how far the shop's data reaches."""
-    return events.filter(events.event_type.notin(REACTIONS))
+    return events.filter(~events.event_type.isin(REACTIONS))
 
 
 def default_cutoff(lake: "Lake", now: datetime) -> datetime:
@@ -106,7 +106,7 @@ def _measure(lake: "Lake") -> TimeRange:
 
 def _ends_of(events: Any) -> dict[str, datetime | None]:
     """Return the ends of `TimeRange`, the last time of all events, and when it became known."""
-    counts = events.event_type.notin(REACTIONS)
+    counts = ~events.event_type.isin(REACTIONS)
     ends = {
         "oldest": events.occurred_at.min(where=counts),
         "newest": events.occurred_at.max(where=counts),
