@@ -385,9 +385,8 @@ def _warnings(
         match condition:
             case Bought(kind, name, store=store):
                 warnings += _unknown_texts(kind, [name], _product_names(lake, kind))
-                warnings += _unknown_texts(
-                    STORE, [store] if store else [], _store_names(lake, as_of)
-                )
+                if store:
+                    warnings += _unknown_texts(STORE, [store], _store_names(lake, as_of))
             case AtStore(names):
                 warnings += _unknown_texts(STORE, names, _store_names(lake, as_of))
             case InList(name):
