@@ -102,16 +102,13 @@ def condition_of(row: Row) -> Expression:
 def _compared(field: str, row: Row, value: str) -> Expression:
     """Compare a field with a value, or with one of several."""
     is_text = kind_of(row.field) in ("text", "attribute")
-
-    def printed(one: str) -> str:
-        return _quoted(one) if is_text and not _NUMBER.fullmatch(one) else one
-
     parts = [one.strip() for one in value.split(",") if one.strip()]
     is_list = len(parts) > 1 and (is_text or not _THOUSANDS.fullmatch(value))
     if is_list and row.comparison in ("=", "!="):
-        listed = ", ".join(map(_quoted if is_text else printed, parts))
+        listed = ", ".join(map(_quoted, parts) if is_text else parts)
         return _unless_negated(row, parse(f"{field} in ({listed})"))
-    return parse(f"{field} {row.comparison} {printed(value)}")
+    is_quoted = is_text and not _NUMBER.fullmatch(value)
+    return parse(f"{field} {row.comparison} {_quoted(value) if is_quoted else value}")
 
 
 def expression_of(rows: list[Row], *, any_of: bool = False) -> Expression:
