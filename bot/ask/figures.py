@@ -38,7 +38,8 @@ _ORDERS = (
     rf"(?:下单|买)(?:了)?({NUMBER})次(以上)",
 )
 _SPENT = (
-    rf"\b(?:spen[dt]s?|spending|paid) {_THAN} ?[€$£¥]?(\d[\d,]*)(?: ?(?:euros?|eur|dollars?|usd))?"
+    rf"\b(?:spen[dt]s?|spending|paid) {_THAN} ?[€$£¥]?(\d[\d,]*)(?: ?(?:euros?|eur|dollars?|usd))?",
+    r"(?:消费|花费|花)(?:了|金额)?(超过|至少|不到) ?[¥€$]?(\d[\d,]*)",
 )
 _SILENT = (
     r"\b(?:has|have|had)(?:n't| not) (?:bought|ordered|purchased|shopped|been|come|"
@@ -48,7 +49,6 @@ _SILENT = (
     rf"({NUMBER}) ({_UNIT})s?\b",
     rf"({NUMBER})(天|周|个月|年)(?:都|以上)?没有?(?:下单|下过单|购买|买|来|消费)",
 )
-_SPENT_ZH = r"(?:消费|花费|花)(?:了|金额)?(超过|至少|不到) ?[¥€$]?(\d[\d,]*)"
 _BOUGHT = (
     r"\b(?:bought|buys?|purchased|orders?|ordered)(?: any| some| our| the)? ([a-z][a-z' -]*[a-z])",
     r"\bbuyers of (?:any |our |the )?([a-z][a-z' -]*[a-z])",
@@ -95,7 +95,7 @@ def find_conditions(low: str, goods: Mapping[str, tuple[str, str]]) -> list[Span
 
     The period of a condition is a span of its own, without a condition.
     """
-    period = next(filter(None, (re.search(pattern, low) for pattern in _ANY_PERIOD)), None)
+    period = _first_match(_ANY_PERIOD, low)
     days = number(period[1] or "1") * _UNITS[period[2]] if period else None
     found = _conditions(low, goods, days)
     is_used = period and any(f" in {days}d" in condition for condition, *_ in found)
@@ -108,7 +108,7 @@ def _conditions(low: str, goods: Mapping[str, tuple[str, str]], days: int | None
         if match := re.search(pattern, low):
             negation = "not " if match[1] else ""
             found.append((f"{negation}{Engaged(cast(Any, action), days)}", *match.span()))
-    store = next(filter(None, (re.search(pattern, low) for pattern in _STORE)), None)
+    store = _first_match(_STORE, low)
     at_store = store[1] if store else None
     is_negated = False
     for action, patterns in (("viewed", _VIEWED), ("bought", (*_BOUGHT, _GOOD_BUYERS))):
@@ -132,21 +132,21 @@ def _conditions(low: str, goods: Mapping[str, tuple[str, str]], days: int | None
 def _counts(low: str, within: str, *, has_silence: bool) -> list[Span]:
     """Return conditions on the number of orders, their sum, and the time since the last one."""
     found: list[Span] = []
-    for pattern in _ORDERS:
-        if match := re.search(pattern, low):
-            than = next((op for op, words in _MORE.items() if match[1] in words.split("|")), ">=")
-            amount = match[1] if than == ">=" and not match[2].isdigit() else match[2]
-            count = number(amount or match[1])
-            found.append((f"orders{within} {than} {count}", *match.span()))
-            break
-    if match := re.search(_SPENT, low) or re.search(_SPENT_ZH, low):
+    if match := _first_match(_ORDERS, low):
+        than = next((op for op, words in _MORE.items() if match[1] in words.split("|")), ">=")
+        amount = match[1] if than == ">=" and not match[2].isdigit() else match[2]
+        count = number(amount or match[1])
+        found.append((f"orders{within} {than} {count}", *match.span()))
+    if match := _first_match(_SPENT, low):
         than = next(op for op, words in _MORE.items() if match[1] in words.split("|"))
         found.append((f"spent{within} {than} {match[2].replace(',', '')}", *match.span()))
-    for pattern in _SILENT if has_silence else ():
-        if match := re.search(pattern, low):
-            found.append((f"last_order > {number(match[1]) * _UNITS[match[2]]}d", *match.span()))
-            break
+    if has_silence and (match := _first_match(_SILENT, low)):
+        found.append((f"last_order > {number(match[1]) * _UNITS[match[2]]}d", *match.span()))
     return found
+
+
+def _first_match(patterns: Sequence[str], low: str) -> re.Match[str] | None:
+    return next(filter(None, (re.search(pattern, low) for pattern in patterns)), None)
 
 
 def _product(
