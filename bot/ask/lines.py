@@ -16,6 +16,7 @@ THESE = re.compile(
 )
 
 _SCOPE = {"audience": "audience", "where": "place"}
+_TERMS = {"name": "name", "discount": "percent", "budget": "money", "holdout": "holdout"}
 # The kinds of values of a command's options, by its path.
 _PLAIN = {
     "sweep": {"tier": "tier", "top": "top", "as_of": "day", **_SCOPE},
@@ -205,17 +206,14 @@ class Lines:
             line = f"campaign draft --cohort {self.subject.cohort}"
         else:
             line = self._options("campaign draft", tier="tier")
-        terms = {"name": "name", "discount": "percent", "budget": "money", "holdout": "holdout"}
-        return self._options(line, **terms, **_SCOPE, channel="channel")
+        return self._options(line, **_TERMS, **_SCOPE, channel="channel")
 
     def _draft_of_kind(self, kind: str) -> str:
         """Return the draft of a campaign for an audience, at risk or not."""
         for pattern in (*rules.KINDS.values(), rules.TO_WHOM):
             self.used_spans += [found.span() for found in re.finditer(pattern, self.low)]
-        terms = {"name": "name", "discount": "percent", "budget": "money", "holdout": "holdout"}
-        line = self._options(f"campaign draft --kind {kind}", tier="tier", **terms)
-        where = self._where()
-        line = self._options(line, audience="audience") + where
+        line = f"campaign draft --kind {kind}"
+        line = self._options(line, tier="tier", **_TERMS, audience="audience") + self._where()
         return self._options(line, channel="channel")
 
     def _campaign_list(self) -> str:
