@@ -55,9 +55,9 @@ def change(call: Call, item: str, title: str) -> Answer:
 @switch("--all", gettext("Of all items with a proposal."), into="accepts_all")
 def accept(call: Call, items: tuple[str, ...], accepts_all: bool) -> Answer:
     """Accept proposed titles."""
-    proposals = {one.item_id: one.proposed for one in proposed_titles(call.lake, clock.now())}
     if not items and not accepts_all:
         raise BadInput(gettext("Name the items, or use --all."))
+    proposals = {one.item_id: one.proposed for one in proposed_titles(call.lake, clock.now())}
     if unknown := [item for item in items if item not in proposals]:
         text = gettext("There is no proposal for {items}; `retention titles` lists all.")
         raise BadInput(text.format(items=", ".join(unknown[:5])), field="items")
