@@ -192,11 +192,11 @@ def proposed_titles(lake: "Lake", before: datetime) -> list[ProposedTitle]:
 def set_titles(session: Transaction, titles: Mapping[str, str], by: str) -> None:
     """Store the titles of some items; an empty one takes the item's own back."""
     now, team_id = clock.now(), session.settings.team_id
-    too_long = {item: title for item, title in titles.items() if len(title) > MAX_TITLE}
-    for item, title in too_long.items():
-        text = gettext("The title of {item} has {number} characters; write at most {most}.")
-        number, most = len(title), MAX_TITLE
-        raise BadInput(text.format(item=item, number=number, most=most), field="title")
+    for item, title in titles.items():
+        if len(title) > MAX_TITLE:
+            text = gettext("The title of {item} has {number} characters; write at most {most}.")
+            number, most = len(title), MAX_TITLE
+            raise BadInput(text.format(item=item, number=number, most=most), field="title")
     ids = list(titles)
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]
