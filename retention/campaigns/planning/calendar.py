@@ -1,8 +1,8 @@
 """Lay out the coming weeks: campaigns, public holidays, and customers in two campaigns."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from itertools import combinations, groupby
 from operator import itemgetter
@@ -29,7 +29,7 @@ class PlannedCampaign:
     """A campaign of the coming weeks.
 
     ``is_decided``: it is approved; otherwise it sends at ``sends_at`` if it is approved now.
-    ``holiday``: the public holiday on which it sends.
+    ``holiday``: the public holiday on which it sends, or empty.
     """
 
     campaign_id: str
@@ -39,7 +39,7 @@ class PlannedCampaign:
     ends_at: datetime
     customers: int
     is_decided: bool
-    holiday: str = ""
+    holiday: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +111,18 @@ def coming_weeks(
     holidays = public_holidays(country, now.astimezone(zone).date(), end.astimezone(zone).date())
     newest = session.own(Campaign).where(Campaign.state.in_(PLANNED))
     newest = newest.order_by(Campaign.created_at.desc(), Campaign.id).limit(MAX_CAMPAIGNS)
-    planned = [_planned(campaign, now) for campaign in session.scalars(newest)]
-    shown = sorted(
+    planned = [_planned(campaign, now, zone, holidays) for campaign in session.scalars(newest)]
+    campaigns = sorted(
         (one for one in planned if one.sends_at < end and one.ends_at > now),
         key=lambda one: (one.sends_at, one.campaign_id),
     )
-    campaigns = tuple(
-        replace(one, holiday=holidays.get(one.sends_at.astimezone(zone).date(), ""))
-        for one in shown
-    )
-    shared = _shared_customers(session, [one.campaign_id for one in shown])
-    return Calendar(now, end, zone, country, campaigns, holidays, shared)
+    shared = _shared_customers(session, [one.campaign_id for one in campaigns])
+    return Calendar(now, end, zone, country, tuple(campaigns), holidays, shared)
 
 
-def _planned(campaign: Campaign, now: datetime) -> PlannedCampaign:
+def _planned(
+    campaign: Campaign, now: datetime, zone: ZoneInfo, holidays: Mapping[date, str]
+) -> PlannedCampaign:
     body, sends_at = Body.of(campaign), send_time(campaign, now)
     return PlannedCampaign(
         campaign.id,
@@ -134,6 +132,7 @@ def _planned(campaign: Campaign, now: datetime) -> PlannedCampaign:
         campaign.window_ends_at or sends_at + timedelta(days=body.window_days),
         body.audience,
         is_decided=campaign.state in ACTIVE,
+        holiday=holidays.get(sends_at.astimezone(zone).date(), ""),
     )
 
 
