@@ -25,7 +25,7 @@ from retention.risk.policy_changes import (
     split_place,
     with_changes,
 )
-from retention.risk.strategy import KINDS, WIN_BACK, Kind, Rule
+from retention.risk.strategy import Kind, Rule
 from retention.templating import kind_title
 from retention.text import gettext, in_language
 
@@ -78,10 +78,7 @@ def settings_of(policy: Policy) -> dict[str, Setting]:
     offers: list[tuple[str, str, Rule | Kind]] = [
         (f"{RULES}.{rule.name}", rule.name, rule) for rule in policy.rules
     ]
-    for kind_name in KINDS:
-        if kind_name != WIN_BACK:
-            own: Kind = getattr(policy.kinds, kind_name)
-            offers.append((f"{KIND_PLACES}.{kind_name}", kind_title(kind_name), own))
+    offers += [(f"{KIND_PLACES}.{name}", kind_title(name), own) for name, own in policy.kinds]
     for table, title, offer in offers:
         for name, kind, label in terms:
             if getattr(offer, name, None):
