@@ -14,7 +14,7 @@ from retention.errors import BadInput, FieldErrors
 from retention.risk import policy_edits
 from retention.risk.policy import Policy, load_policy
 from retention.risk.policy_changes import Value, newest_version
-from retention.risk.policy_edits import Setting, find_setting, value_at
+from retention.risk.policy_edits import Setting, find_setting, settings_of, value_at
 from retention.text import gettext
 from workers import user_roles
 
@@ -89,7 +89,7 @@ def policy_data(session: Transaction, user: str) -> dict[str, object]:
             asdict(setting)
             | {"value": value_at(policy, place), "file": value_at(of_file, place)}
             | {"changed": place in in_force.changes}
-            for place, setting in policy_edits.settings_of(of_file).items()
+            for place, setting in settings_of(of_file).items()
         ],
         "rules": [
             rule.model_dump(mode="json") | {"face": money_off(rule, policy), "own": None}
@@ -114,11 +114,12 @@ def parsed_values(
     `in_percent`: shares are typed as percentages, with or without the sign.
     """
     errors, values = FieldErrors(), dict[str, Value | None]()
+    known = settings_of(of_file)
     for place, text in typed.items():
         with errors.collect():
             values[place] = None
             if text:
-                setting = find_setting(of_file, place)
+                setting = find_setting(known, place)
                 values[place] = _parsed(setting, text, in_percent=in_percent)
     errors.raise_any()
     return values

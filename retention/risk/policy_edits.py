@@ -87,9 +87,8 @@ def settings_of(policy: Policy) -> dict[str, Setting]:
     return places
 
 
-def find_setting(policy: Policy, place: str) -> Setting:
-    """Return the setting at a place, or name the nearest."""
-    known = settings_of(policy)
+def find_setting(known: Mapping[str, Setting], place: str) -> Setting:
+    """Return the setting at a place, of those of `settings_of`, or name the nearest."""
     if place in known:
         return known[place]
     raise unknown_name(
@@ -129,8 +128,9 @@ def change_policy(
         text = gettext("Nothing changed: the policy is at version {version} by now; look again.")
         raise Conflict(text.format(version=before.version))
     of_file = file_policy(session)
+    known = settings_of(of_file)
     for place in changes.keys() - before.changes.keys():
-        find_setting(of_file, place)
+        find_setting(known, place)
     changed = {
         place: value
         for place, value in {**before.changes, **changes}.items()
