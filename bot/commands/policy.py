@@ -12,7 +12,7 @@ from retention.campaigns.planning.offer_terms import money_off
 from retention.db import Transaction
 from retention.errors import BadInput, FieldErrors
 from retention.risk import policy_edits
-from retention.risk.policy import Policy, load_policy
+from retention.risk.policy import DEFAULT, Policy, read_policy
 from retention.risk.policy_changes import Value, newest_version
 from retention.risk.policy_edits import Setting, find_setting, settings_of, value_at
 from retention.text import gettext
@@ -78,8 +78,9 @@ def _in_force(call: Call) -> Answer:
 def policy_data(session: Transaction, user: str) -> dict[str, object]:
     """Return the policy in force for templates and ``--json``."""
     settings = session.settings
-    policy, of_file = load_policy(settings), policy_edits.file_policy(session)
     in_force = newest_version(session, settings.team_id)
+    policy = read_policy(settings.policy or DEFAULT, in_force.changes)
+    of_file = policy_edits.file_policy(session)
     role = user_roles.role_of(session, user)
     return {
         "version": in_force.version,
