@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from sqlalchemy import (
+    Connection,
     Delete,
     Engine,
     Select,
@@ -169,9 +170,15 @@ class Database:
         self.engine.dispose(close=False)
 
 
-def open_engine(settings: Settings) -> Engine | None:
-    """Return the engine with which this process has opened the installation's database, if any."""
-    return _OPEN.get(settings.database_url.get_secret_value())
+@contextmanager
+def reading_connection(settings: Settings) -> Iterator[Connection | None]:
+    """Open a read-only connection; None where this process has no open database of the shop."""
+    engine = _OPEN.get(settings.database_url.get_secret_value())
+    if engine is None:
+        yield None
+        return
+    with engine.execution_options(readonly=True).connect() as connection:
+        yield connection
 
 
 def advisory_lock(session: Session, name: str) -> None:

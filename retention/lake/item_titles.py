@@ -13,7 +13,7 @@ from sqlalchemy import delete, select
 from retention import clock
 from retention.db import Transaction
 from retention.db.audit import record
-from retention.db.engine import open_engine
+from retention.db.engine import reading_connection
 from retention.db.insert import insert_missing
 from retention.db.tables import ItemTitle
 from retention.errors import BadInput
@@ -148,12 +148,9 @@ def proposed_title(title: str, brand: str = "") -> str:
 
 def own_titles(settings: Settings) -> dict[str, str]:
     """Return the titles that people gave items, by item id; none without an open database."""
-    engine = open_engine(settings)
-    if engine is None:
-        return {}
     query = select(ItemTitle.item_id, ItemTitle.title).where(ItemTitle.team_id == settings.team_id)
-    with engine.execution_options(readonly=True).connect() as connection:
-        return dict(connection.execute(query).tuples().all())
+    with reading_connection(settings) as connection:
+        return dict(connection.execute(query).tuples().all()) if connection else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.orm import Session
 
-from retention.db.engine import open_engine
+from retention.db.engine import reading_connection
 from retention.db.tables import PolicyChange
 from retention.errors import BadInput
 from retention.settings import Settings
@@ -42,11 +42,8 @@ def newest_version(connection: Connection | Session, team_id: str) -> PolicyVers
 
 def version_in_force(settings: Settings) -> PolicyVersion:
     """Return the version in force; the file alone where this process has no database open."""
-    engine = open_engine(settings)
-    if engine is None:
-        return PolicyVersion()
-    with engine.execution_options(readonly=True).connect() as connection:
-        return newest_version(connection, settings.team_id)
+    with reading_connection(settings) as connection:
+        return newest_version(connection, settings.team_id) if connection else PolicyVersion()
 
 
 def split_place(place: str) -> tuple[str, str, str]:
