@@ -3,8 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-import retention.db.tables
-from retention.db.migrations.columns import row_id
+from retention.db.migrations.columns import row_id, utc
 
 revision = "0039_list_members"
 down_revision = "0040_policy_and_titles"
@@ -18,8 +17,8 @@ def upgrade() -> None:
         row_id(),
         sa.Column("name", sa.String(length=40), nullable=False),
         sa.Column("customer_id", sa.String(length=255), nullable=False),
-        sa.Column("added_at", retention.db.tables.Utc(timezone=True), nullable=False),
-        sa.Column("removed_at", retention.db.tables.Utc(timezone=True), nullable=True),
+        utc("added_at"),
+        utc("removed_at", nullable=True),
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_list_members")),
     )

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-import retention.db.tables
+from retention.db.migrations.columns import utc
 
 revision = "0040_policy_and_titles"
 down_revision = "0037_profile_deletions"
@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("body", sa.JSON(), nullable=False),
         sa.Column("changed_by", sa.String(length=64), nullable=False),
-        sa.Column("changed_at", retention.db.tables.Utc(timezone=True), nullable=False),
+        utc("changed_at"),
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("team_id", "version", name=op.f("pk_policy_changes")),
     )
@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("item_id", sa.String(length=255), nullable=False),
         sa.Column("title", sa.String(length=255), nullable=False),
         sa.Column("set_by", sa.String(length=64), nullable=False),
-        sa.Column("set_at", retention.db.tables.Utc(timezone=True), nullable=False),
+        utc("set_at"),
         sa.Column("team_id", sa.String(length=32), nullable=False),
         sa.PrimaryKeyConstraint("team_id", "item_id", name=op.f("pk_item_titles")),
     )

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-import retention.db.tables
+from retention.db.migrations.columns import utc
 
 revision = "0041_variants"
 down_revision = "0038_message_events"
@@ -16,7 +16,5 @@ def upgrade() -> None:
         batch.add_column(sa.Column("variant", sa.String(length=1), nullable=True))
         batch.add_column(sa.Column("variant_propensity", sa.Float(), nullable=True))
     with op.batch_alter_table("campaigns") as batch:
-        batch.add_column(
-            sa.Column("test_ends_at", retention.db.tables.Utc(timezone=True), nullable=True)
-        )
+        batch.add_column(utc("test_ends_at", nullable=True))
         batch.add_column(sa.Column("test_result", sa.JSON(), nullable=True))
