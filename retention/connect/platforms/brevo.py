@@ -26,10 +26,10 @@ EVERYONE = "Retention customers"  # an import needs a list
 TYPES = {"text": "text", "number": "float", "date": "date"}
 MOST_BYTES = 7_500_000  # Brevo recommends 8 MB
 LIST_PAGE, MEMBER_PAGE, BLOCKED_PAGE, CONTACT_PAGE = 50, 500, 100, 1_000
-# Other reasons are unsubscribes, or blocks by the account's staff.
 # Pictures that a mail program loads ahead are events of their own.
 REACTIONS: Mapping[str, tracking.Kind] = {"opened": "open", "clicks": "click"}
 EVENT_PAGE, MOST_DAYS = 2_500, timedelta(days=89)
+# Other reasons are unsubscribes, or blocks by the account's staff.
 REASONS = {"hardBounce": "bounced", "contactFlaggedAsSpam": "complained"}
 
 
