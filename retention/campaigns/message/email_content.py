@@ -111,9 +111,9 @@ def email_content(
     terms, brand = offer["offer"], load_brand(settings)
     campaign = body.utm_campaign or campaign_id
     parts = own_parts(settings, body, terms)
-    wording = customer_wording(settings, body, terms, contact.locale)
+    wording = customer_wording(settings, body, terms, contact.locale, parts)
     words = wording.words
-    typed = message_text(settings, body, terms, wording)
+    typed = message_text(body, terms, wording, parts)
     listed = _listed(terms, parts)
     values = placeholder_values(settings, contact.name, {**offer, "offer": listed}, wording)
     blocks = parts.blocks or usual_blocks(has_code=bool(values["code"]))

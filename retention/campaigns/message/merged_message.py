@@ -89,31 +89,32 @@ def own_parts(settings: Settings, body: Body, terms: Mapping[str, Any]) -> Messa
 
 
 def customer_wording(
-    settings: Settings, body: Body, terms: Mapping[str, Any], locale: str
+    settings: Settings, body: Body, terms: Mapping[str, Any], locale: str, own: MessageParts
 ) -> Wording:
     """Return the texts for a customer.
 
     What a person wrote is in the shop's language, and so is all around it. Call scripts are in the
     shop's language, too.
+
+    `own`: of `own_parts`.
     """
     wording = load_wording(settings, locale)
-    if terms["action"] == CALL or _is_written(settings, body, terms):
+    is_short = is_text(body.message_channel)
+    is_written = bool(own.text) if is_short else own.is_written
+    if terms["action"] == CALL or is_written:
         shop = load_wording(settings)
         # A text in the customer's own language still has dates and amounts as they write them.
         is_same = wording.name == shop.name and terms["action"] != CALL
         wording = wording if is_same else shop
-    return text_wording(settings, wording) if is_text(body.message_channel) else wording
+    return text_wording(settings, wording) if is_short else wording
 
 
-def _is_written(settings: Settings, body: Body, terms: Mapping[str, Any]) -> bool:
-    parts = own_parts(settings, body, terms)
-    return bool(parts.text) if is_text(body.message_channel) else parts.is_written
+def message_text(body: Body, terms: Mapping[str, Any], wording: Wording, own: MessageParts) -> str:
+    """Return the campaign's text or the offer's default text, with the greeting.
 
-
-def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wording: Wording) -> str:
-    """Return the campaign's text or the offer's default text, with the greeting."""
-    parts = own_parts(settings, body, terms)
-    text = parts.text or text_of(
+    `own`: of `own_parts`.
+    """
+    text = own.text or text_of(
         wording,
         wording_action(terms),
         body.message_channel,
@@ -121,7 +122,7 @@ def message_text(settings: Settings, body: Body, terms: Mapping[str, Any], wordi
         kind=body.kind,
     )
     has_greeting = terms["action"] != CALL and not is_text(body.message_channel)
-    return with_greeting(text, parts.greeting) if has_greeting else text
+    return with_greeting(text, own.greeting) if has_greeting else text
 
 
 def wording_action(terms: Mapping[str, Any]) -> str:

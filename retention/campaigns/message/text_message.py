@@ -110,10 +110,11 @@ def text_content(
     `offer`: row of `launch.recipient_rows`.
     """
     terms = offer["offer"]
-    wording = customer_wording(settings, body, terms, contact.locale)
+    own = own_parts(settings, body, terms)
+    wording = customer_wording(settings, body, terms, contact.locale, own)
     values = email_content.placeholder_values(settings, contact.name, offer, wording)
-    typed = message_text(settings, body, terms, wording)
-    is_own = bool(own_parts(settings, body, terms).text)
+    typed = message_text(body, terms, wording, own)
+    is_own = bool(own.text)
     return _composed(settings, body.message_channel, wording, typed, values, is_own=is_own)
 
 

@@ -15,7 +15,7 @@ from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.campaigns.message.email_content import email_content, placeholder_values
-from retention.campaigns.message.merged_message import customer_wording, message_text
+from retention.campaigns.message.merged_message import customer_wording, message_text, own_parts
 from retention.campaigns.message.text_message import text_content
 from retention.campaigns.message.wording import fill_text, load_wording
 from retention.campaigns.planning.block_products import with_products
@@ -153,7 +153,8 @@ def _codes(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
     for row in rows:
         offer, terms = row["offer"], public_terms(row["offer"])
         person = contacts.get(row["customer_id"], Contact())
-        wording = customer_wording(settings, body, offer, person.locale)
+        own = own_parts(settings, body, offer)
+        wording = customer_wording(settings, body, offer, person.locale, own)
         values = placeholder_values(settings, person.name, row, wording)
         if is_text(body.message_channel):
             subject, email = "", ""
@@ -189,7 +190,8 @@ def _calls(settings: Any, body: Any, rows: list[dict[str, Any]], contacts: dict[
     for row in sorted(rows, key=lambda row: -row["expected_value"]):
         person = contacts.get(row["customer_id"], Contact())
         values = placeholder_values(settings, person.name, row, wording)
-        text = message_text(settings, body, row["offer"], wording)
+        own = own_parts(settings, body, row["offer"])
+        text = message_text(body, row["offer"], wording, own)
         table.append(
             {
                 "customer_id": row["customer_id"],
