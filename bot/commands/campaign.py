@@ -26,7 +26,7 @@ from bot.commands.tree import Answer, Call, command, group, request
 from bot.slack.groups import address_of
 from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import states
-from retention.campaigns.lifecycle.copy_test import CopyTest, changed_test
+from retention.campaigns.lifecycle.copy_test import METRICS, OWN, VARIANTS, CopyTest, changed_test
 from retention.campaigns.lifecycle.edits import OFFER_KINDS, Changes, normalize_name
 from retention.campaigns.lifecycle.message_edits import ALL
 from retention.campaigns.lifecycle.spec import Body
@@ -293,7 +293,7 @@ def message(
 )
 @CAMPAIGN_ID
 @VERSION
-@option("--variant", gettext("Which one to write; A is the campaign's own."), choice("B", "C", "D"))
+@option("--variant", gettext("Which one to write; A is the campaign's own."), choice(*VARIANTS))
 @option("--subject", gettext("Its subject."))
 @option("--preheader", gettext("What a list of e-mails shows below the subject."))
 @option("--copy", gettext("Its text."), into="text")
@@ -302,7 +302,7 @@ def message(
 @switch("--remove", gettext("Remove this variant."))
 @option("--share", gettext("Share of the customers that tests: 10 to 100."), PERCENTAGE, "PERCENT")
 @option("--days", gettext("Days until the winner goes to the rest."), integer(), "DAYS")
-@option("--metric", gettext("What decides."), choice("orders", "profit"))
+@option("--metric", gettext("What decides."), choice(*METRICS))
 def variants(call: Call, campaign: str, version: int | None, **options: Any) -> Answer:
     """Show the test of a campaign, or change it in its next version."""
     with call.database.reading() as session:
@@ -392,7 +392,7 @@ def stop(call: Call, campaign: str, reason: str) -> Answer:
 )
 @option("--group", gettext("Only customers of this offer group, by its name."), metavar="NAME")
 @option("--customer", gettext("Only this customer."), CUSTOMER, "CUSTOMER")
-@option("--variant", gettext("As this variant of the test."), choice("A", "B", "C", "D"))
+@option("--variant", gettext("As this variant of the test."), choice(OWN, *VARIANTS))
 def preview(
     call: Call,
     campaign: str,

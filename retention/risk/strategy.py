@@ -236,6 +236,5 @@ class Kind(BaseModel):
 
     def rule(self, name: str) -> Rule:
         """Return its offer as the rule of every customer."""
-        terms = {"action", "discount", "amount", "min_order", "categories"}
-        terms |= {"what", "cost", "redeemed"}
+        terms = {*type(self).model_fields} & {*Rule.model_fields}
         return Rule(name=name, tiers=EVERY_TIER, **self.model_dump(include=terms))

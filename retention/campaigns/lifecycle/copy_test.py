@@ -7,28 +7,29 @@ each customer's variant is stored.
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ColumnElement, select, update
 
 from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign
 from retention.campaigns.message.parts import MessageParts, PartChanges, changed_parts
-from retention.campaigns.planning.assignment import BATCH_CUSTOMERS, BUCKETS, buckets
+from retention.campaigns.planning.assignment import BUCKETS, buckets, change_customers
 from retention.db import Transaction
 from retention.db.audit import record
-from retention.db.insert import among
 from retention.db.tables import Assignment, Campaign
 from retention.errors import BadInput
 from retention.outreach import sends
 from retention.outreach.adapter import CancelCode
 from retention.text import gettext
 
-VARIANTS = ("B", "C", "D")
+VariantName = Literal["B", "C", "D"]
+VARIANTS: tuple[VariantName, ...] = get_args(VariantName)
 OWN = "A"  # the campaign's own message and offer
 SHARES, DAYS = (0.1, 1.0), (1, 60)
 REST_DAYS = 7  # of the window and of the codes that the rest must have left
 Metric = Literal["orders", "profit"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
 class Variant(BaseModel):
@@ -36,7 +37,7 @@ class Variant(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["B", "C", "D"]
+    name: VariantName
     message: MessageParts = MessageParts()
     discount: float | None = None  # of each coupon with a discount
 
@@ -49,7 +50,7 @@ class CopyTest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    variants: tuple[Variant, ...] = Field(max_length=3)
+    variants: tuple[Variant, ...] = Field(max_length=len(VARIANTS))
     share: float = 1.0
     days: int = 7
     metric: Metric = "orders"
@@ -73,10 +74,15 @@ class CopyTest(BaseModel):
         own = (each.discount for each in self.variants)
         return (usual, *(usual if each is None else each for each in own))
 
-    def check(self, longest: int | None = None) -> None:
+    @property
+    def varies_discount(self) -> bool:
+        """Whether a variant has a discount of its own."""
+        return any(each.discount is not None for each in self.variants)
+
+    def check(self, longest: int) -> None:
         """Refuse a rule that cannot decide.
 
-        `longest`: the most days of a test whose winner goes to a rest; None: nobody is sent it.
+        `longest`: the most days of a test whose winner goes to a rest.
         """
         low, high = SHARES
         if not low <= self.share <= high:
@@ -86,14 +92,14 @@ class CopyTest(BaseModel):
         if not DAYS[0] <= self.days <= DAYS[1]:
             problem = gettext("The test lasts {value} days; use {low} to {high}.")
             raise BadInput(problem.format(value=self.days, low=DAYS[0], high=DAYS[1]), field="days")
-        if self.share < 1 and longest is not None and self.days > longest:
+        if self.share < 1 and self.days > longest:
             problem = gettext(
                 "The test lasts {value} days, and the rest needs {rest} days of the campaign after "
                 "it; use at most {longest}."
             )
             values = {"value": self.days, "rest": REST_DAYS, "longest": max(longest, 0)}
             raise BadInput(problem.format(**values), field="days")
-        if self.share < 1 and any(each.discount is not None for each in self.variants):
+        if self.share < 1 and self.varies_discount:
             problem = gettext(
                 "A discount can be tested with all customers only: the codes of the rest are made "
                 "before the test ends. Set the share to 100."
@@ -137,8 +143,8 @@ def draw_variants(session: Transaction, campaign: Campaign, test: CopyTest) -> N
 
     Runs in the transaction that approves the campaign.
     """
-    in_treatment = _written_to(campaign.id)
-    treated = session.execute(select(Assignment.customer_id, Assignment.tier).where(*in_treatment))
+    is_written_to = _written_to(campaign.id)
+    treated = session.execute(select(Assignment.customer_id, Assignment.tier).where(*is_written_to))
     places = buckets(campaign.salt, f"{campaign.id}|variant", treated.tuples())
     customers_of: dict[str, list[str]] = defaultdict(list)
     for customer, bucket in places.items():
@@ -146,12 +152,8 @@ def draw_variants(session: Transaction, campaign: Campaign, test: CopyTest) -> N
         if place < len(test.names):
             customers_of[test.names[place]].append(customer)
     for name, customers in customers_of.items():
-        for start in range(0, len(customers), BATCH_CUSTOMERS):
-            batch = among(
-                session, Assignment.customer_id, customers[start : start + BATCH_CUSTOMERS]
-            )
-            drawn = update(Assignment).where(*in_treatment, batch)
-            session.change(drawn.values(variant=name, variant_propensity=test.propensity))
+        drawn = {"variant": name, "variant_propensity": test.propensity}
+        change_customers(session, campaign.id, customers, **drawn)
 
 
 def with_variant(row: dict[str, Any]) -> dict[str, Any]:

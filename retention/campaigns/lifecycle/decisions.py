@@ -173,9 +173,7 @@ def edit(session: Transaction, step: Step, changes: Changes) -> NextVersion:
     differing += ["name"] if name != before.name else []
     written = write_version(session, step, before, name, body, {"changed": differing})
     reset_groups(session, before.id)
-    had_discounts = (
-        any(each.discount for each in old_body.test.variants) if old_body.test else False
-    )
+    had_discounts = old_body.test is not None and old_body.test.varies_discount
     for line, old in zip(body.offers, old_body.offers, strict=True):
         if line != old or had_discounts:
             set_offer(session, before.id, line)

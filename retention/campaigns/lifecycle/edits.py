@@ -112,7 +112,7 @@ def _check_test(body: Body) -> None:
     has_codes = any(line.coded for line in body.offers)
     days = min(body.window_days, body.expires_days) if has_codes else body.window_days
     test.check(days - REST_DAYS)
-    if any(each.discount is not None for each in test.variants) and not body.coupons:
+    if test.varies_discount and not body.coupons:
         problem = gettext("No offer of this campaign has a discount in percent to be tested.")
         raise BadInput(problem, field="discount")
 

@@ -22,12 +22,13 @@ from retention.campaigns.lifecycle.copy_test import with_variant
 from retention.campaigns.lifecycle.decisions import schedule
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import StaleCampaign, Step, find_campaign, move_campaign
-from retention.campaigns.planning import assignment, audience
+from retention.campaigns.planning import assignment, audience, programme_holdout
 from retention.db import Database, Transaction
 from retention.db.tables import Assignment, Campaign, Coupon, Send
 from retention.errors import Conflict
 from retention.outreach import sends
 from retention.outreach.dispatch import sending_channel
+from retention.risk.policy import Policy
 from retention.risk.strategy import CODED
 from retention.text import gettext
 
@@ -81,6 +82,19 @@ def merged_duplicates(database: Database, lake: "Lake", campaign_id: str) -> set
     ):  # canonical first
         kept_ids.setdefault(canonical.get(customer_id, customer_id), customer_id)
     return set(customers) - set(kept_ids.values())
+
+
+def gone_since_draft(
+    database: Database, lake: "Lake", policy: Policy, campaign_id: str, now: datetime
+) -> dict[str, set[str]]:
+    """Return the assigned customers who must not be written to any more.
+
+    Returns: customers by reason: ``returned``, ``doubles`` and ``programme``. The first one counts.
+    """
+    returned = returned_since_draft(database, lake, campaign_id, now)
+    doubles = merged_duplicates(database, lake, campaign_id) - returned
+    held_out = programme_holdout.held_out_since_draft(database, policy, campaign_id)
+    return {"returned": returned, "doubles": doubles, "programme": held_out - returned - doubles}
 
 
 def begin_sending(

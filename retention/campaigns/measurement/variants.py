@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retention.campaigns.lifecycle.copy_test import Metric
+from retention.campaigns.lifecycle.copy_test import METRICS, Metric
 from retention.campaigns.measurement.effects import MIN_BUYERS, difference
 from retention.campaigns.measurement.sequential import ALPHA
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from retention.campaigns.measurement.outcomes import Outcomes
 
 PATHS, CHUNK, SEED = 40_000, 2_000, 20  # of the quantile: its own error is about .01
-METRICS: tuple[Metric, ...] = ("orders", "profit")
 
 
 @dataclass(frozen=True, slots=True)

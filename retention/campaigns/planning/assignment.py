@@ -106,13 +106,18 @@ def exclude_customers(
 
     Returns: group sizes as in `assign`; ``excluded`` counts all exclusions so far.
     """
-    in_campaign = Assignment.campaign_id == campaign.id
-    ordered = sorted(customers)
+    change_customers(session, campaign.id, customers, arm="excluded", propensity=None)
+    return _update_propensities(session, campaign.id)
+
+
+def change_customers(
+    session: Transaction, campaign_id: str, customers: Iterable[str], **values: Any
+) -> None:
+    """Change the assignments of some customers, in batches."""
+    in_campaign, ordered = Assignment.campaign_id == campaign_id, sorted(customers)
     for start in range(0, len(ordered), BATCH_CUSTOMERS):
         batch = among(session, Assignment.customer_id, ordered[start : start + BATCH_CUSTOMERS])
-        statement = update(Assignment).where(in_campaign, batch)
-        session.change(statement.values(arm="excluded", propensity=None))
-    return _update_propensities(session, campaign.id)
+        session.change(update(Assignment).where(in_campaign, batch).values(**values))
 
 
 def _update_propensities(session: Transaction, campaign_id: str) -> dict[str, int]:

@@ -137,7 +137,7 @@ def test_test_without_a_mail_server_cannot_be_submitted(desk):
 )
 def test_rule_that_cannot_decide_is_refused(rule, field):
     with pytest.raises(BadInput) as refused:
-        changed_test(B, message=PartChanges(), **rule).check()
+        changed_test(B, message=PartChanges(), **rule).check(21)
     assert refused.value.field == field
 
 

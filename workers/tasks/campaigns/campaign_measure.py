@@ -19,7 +19,6 @@ from retention.campaigns.measurement.effects import measure
 from retention.campaigns.measurement.interim import compare_variants, interim
 from retention.campaigns.measurement.late_orders import count_orders, missing_days
 from retention.campaigns.measurement.outcomes import METRICS, SEGMENTS, collect_outcomes, leak_check
-from retention.campaigns.planning import programme_holdout
 from retention.campaigns.planning.audience import bounced_customers
 from retention.db import Transaction
 from retention.demo import EFFECT
@@ -62,9 +61,12 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
     if closing.is_waiting_for_orders(campaign, newest, now):
         return _without_orders(campaign, newest, context)
     context.progress(1, 4, gettext("Counting what both arms did"))
+    ends_at = campaign.window_ends_at
+    assert ends_at is not None  # it was live
     with database.reading() as session:
         counted = collect_outcomes(lake, session, campaign)
         limits = _limits(lake, session, campaign, counted)
+        variants = compare_variants(session, campaign, counted, ends_at)
     context.progress(2, 4, gettext("Comparing them"))
     body = Body.of(campaign)
     planned_share = 1 - body.holdout
@@ -74,11 +76,8 @@ def run(request: CampaignMeasure, context: Context) -> Outcome:
         "expected_cost": body.plan().cost,
         "simulated": asdict(EFFECT) if settings.demo else None,
         **limits,
+        "variants": variants,
     }
-    with database.reading() as session:
-        assert campaign.window_ends_at is not None  # it was live
-        ends_at = campaign.window_ends_at
-        result["variants"] = compare_variants(session, campaign, counted, ends_at)
     result["follow"] = find_follow_up(campaign, result, context)
     context.progress(3, 4, gettext("Drawing the chart"))
     chart = draw_chart(counted, measured, simulated=settings.demo)
@@ -214,14 +213,13 @@ def _skipped(
     """Return the customers of the rest who must not be written to any more, as at the sending."""
     database, now = context.database, context.business_at
     policy = load_policy(context.settings)
-    excluded = launch.merged_duplicates(database, lake, campaign.id)
-    excluded |= programme_holdout.held_out_since_draft(database, policy, campaign.id)
+    gone = launch.gone_since_draft(database, lake, policy, campaign.id, now)
+    returned, excluded = gone["returned"], gone["doubles"] | gone["programme"]
     with database.reading() as session:
         waiting = waiting_customers(session, campaign.id)
-        excluded |= waiting & lake.identities.resolved(pauses.paused_customers(session, now))
-        excluded |= waiting & bounced_customers(lake, session, policy, now)
-    returned = launch.returned_since_draft(database, lake, campaign.id, now)
-    return {"returned": waiting & returned, "excluded": waiting & excluded - returned}
+        excluded |= lake.identities.resolved(pauses.paused_customers(session, now))
+        excluded |= bounced_customers(lake, session, policy, now)
+    return {"returned": waiting & returned, "excluded": waiting & (excluded - returned)}
 
 
 def run_campaign_look(request: CampaignLook, context: Context) -> Outcome:

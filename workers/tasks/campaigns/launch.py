@@ -13,7 +13,7 @@ from retention.campaigns.codes import shop_code_queue
 from retention.campaigns.lifecycle import launch
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import Step, find_campaign
-from retention.campaigns.planning import due_and_new_items, programme_holdout
+from retention.campaigns.planning import due_and_new_items
 from retention.connect.platforms.mail import check_channel
 from retention.db import Transaction
 from retention.db.tables import Campaign, Job
@@ -47,25 +47,20 @@ def run_campaign_send(request: CampaignSend, context: Context) -> Outcome:
     policy = load_policy(settings)  # an unreadable policy stops the job here
     user = context.requested_by
     step = Step(request.campaign_id, user, request.version, now)
-    returned = launch.returned_since_draft(database, lake, request.campaign_id, now)
-    doubles = launch.merged_duplicates(database, lake, request.campaign_id) - returned
-    held_out = programme_holdout.held_out_since_draft(database, policy, request.campaign_id)
-    held_out -= returned | doubles
-    shared: set[str] = set()
+    groups = launch.gone_since_draft(database, lake, policy, request.campaign_id, now)
+    gone, shared = set[str]().union(*groups.values()), set[str]()
     with database.reading() as session:  # the lake is never read in a transaction that writes
         present = find_campaign(session, request.campaign_id)
         channel = Body.of(present).message_channel
         check_channel(session, channel)
         if is_text(channel):
+            held_out = groups["programme"]
             shared = repeated_in_campaign(lake, session, policy, request.campaign_id, held_out)
-            shared -= returned | doubles | held_out
+            shared -= gone
     with database.transaction() as session:
-        campaign, left_out = launch.begin_sending(
-            session, step, returned | doubles | held_out | shared
-        )
+        campaign, left_out = launch.begin_sending(session, step, gone | shared)
         messages.put(session, campaign, messages.card_post(session, campaign))
         # Posted here, because a second run of the job would leave out no one.
-        groups = {"returned": returned, "doubles": doubles, "programme": held_out}
         groups["same_number"] = shared
         for what, customers in groups.items() if left_out else ():
             if customers:
