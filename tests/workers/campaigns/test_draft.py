@@ -12,12 +12,13 @@ from retention.db.tables import Assignment, Campaign, Send
 from retention.errors import BadFields, Conflict
 from retention.outreach import consent, pauses
 from retention.risk import sweep
-from retention.risk.strategy import REASONS
+from retention.risk.strategy import KINDS, REASONS, WIN_BACK
 from retention.uplift import past_campaigns
 from retention.uplift.learners import UpliftLearner
 from tests.workers.campaigns.desk import ANALYST, LEAD, LOW
 from workers.campaigns import decisions
 from workers.campaigns.job_requests import CampaignDraft
+from workers.job_requests import AudienceSave
 from workers.tasks.campaigns import campaign_draft
 
 
@@ -228,3 +229,11 @@ def test_draft_for_a_list_says_who_is_left_out_and_which_tier_takes_them(desk):
         assert ("--tier medium" in shop.card(result["campaign_id"])) == (tier is not None)
     nobody = shop.run(CampaignDraft(tier="high", where="risk = medium"), ANALYST)
     assert "--tier medium" in nobody.error
+
+
+def test_card_offers_to_write_to_everyone_of_an_audience(desk):
+    desk.done(AudienceSave(name="buyers", expression="orders >= 1"), ANALYST)
+    drafted = desk.done(CampaignDraft(tier="high", audience="buyers"), ANALYST).result
+    card = desk.card(drafted["campaign_id"])
+    for kind in KINDS:
+        assert (f"'{kind}|buyers'" in card) == (kind != WIN_BACK)
