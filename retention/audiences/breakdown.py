@@ -4,10 +4,10 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from retention.audiences.evaluate import customer_facts
-from retention.audiences.expression import FIELDS, GROUPABLE, check_group_field
+from retention.audiences.expression import FIELDS, GROUPABLE, STORE, check_group_field
 from retention.db import Transaction
 from retention.errors import BadInput
-from retention.lake.customer_directory import attribute_names
+from retention.lake.customer_directory import attribute_names, own_store
 from retention.text import gettext
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def breakdown(
     row.
     """
     field = check_group_field(field)
+    if field == STORE and own_store(lake) is None:
+        field = "last_store"
     if field not in FIELDS:
         field = _attribute(lake, field)
     facts = customer_facts(lake, session, None, swept.as_of, swept.group, extra_fields=(field,))

@@ -8,6 +8,7 @@ so these count as they stand now.
 # ruff: noqa: S608 - SQL consists of names of our own views; values are parameters
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,7 +42,7 @@ from retention.audiences.expression import (
 )
 from retention.db import Transaction
 from retention.db.tables import Assignment, Campaign, Suppression
-from retention.lake.customer_directory import attribute_names
+from retention.lake.customer_directory import attribute_names, own_store
 from retention.lake.lake import naive
 from retention.outreach import tracking
 from retention.text import gettext
@@ -59,6 +60,7 @@ EVENT_TYPES = {
     "clicked": ("email_click",),
 }
 MAX_NAMED = 5
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -140,6 +142,9 @@ def customer_facts(
     Returns: indexed by customer id. It lists customers that were known before ``as_of``.
     """
     needed = (fields(expression) if expression else set()) | set(extra_fields)
+    parts = conditions(expression) if expression else []
+    if any(isinstance(part, AtStore) for part in parts) and own_store(lake):
+        needed.add(STORE)
     frame = _customers(lake, as_of, needed)
     if needed & ORDER_FIELDS:
         frame = frame.join(_orders(lake, as_of, needed))
@@ -154,8 +159,10 @@ def customer_facts(
         frame["consent"] = _consent(lake, session, frame, as_of)
     if needed & SCORED:
         frame = frame.join(_scores(scores))
-    for condition in conditions(expression) if expression else ():
-        if isinstance(condition, Membership):
+    for condition in parts:
+        if isinstance(condition, AtStore) and STORE in frame:
+            frame[str(condition)] = mask(OneOf(STORE, _values(condition.names)), frame)
+        elif isinstance(condition, Membership):
             customers = _customers_of(lake, session, condition, as_of)
             frame[str(condition)] = frame.index.isin(customers)
     return frame
@@ -203,7 +210,7 @@ def _customers(lake: "Lake", as_of: datetime, needed: set[str]) -> "pd.DataFrame
     """
     own = {name: f'$."{name}"' for name in sorted(needed) if name not in FIELDS}
     names = {name.lower(): name for name in attribute_names(lake)} if needed else {}
-    for name in ("country", "city"):
+    for name in ("country", "city", STORE):
         if name in needed:
             own[name] = f'$."{names.get(name, name)}"'
     columns = "".join(f', json_extract_string(c.attributes, ?) AS "{name}"' for name in own)
@@ -309,23 +316,21 @@ def _buyers(lake: "Lake", condition: Bought, as_of: datetime) -> Any:
     return chosen.filter(chosen.item_id.isin(_items(lake, condition))).customer_id.execute()
 
 
-def _shoppers(lake: "Lake", names: Collection[str], as_of: datetime) -> Collection[str]:
-    """Customers with an order at one of some stores, or with such an attribute ``store``."""
+def _shoppers(lake: "Lake", names: Collection[str], as_of: datetime) -> Any:
+    """Customers with an order at one of some stores."""
+    bought = _purchases(lake, as_of)
     lower = [name.lower() for name in names]
-    sql = f"SELECT customer_id FROM ({_stores(lake, as_of)}) WHERE list_contains(?, lower(store))"
-    return {customer_id for (customer_id,) in lake.duckdb.execute(sql, [lower]).fetchall()}
+    return bought.filter(bought.store.lower().isin(lower)).customer_id.execute()
 
 
-def _stores(lake: "Lake", as_of: datetime) -> str:
-    """SQL of customers and the stores of their orders, or of an attribute ``store``."""
-    events, customers = (
-        lake.table(name, before=as_of).get_name() for name in ("events", "customers")
-    )
-    return (
-        f"SELECT customer_id, store FROM \"{events}\" WHERE event_type = 'purchase' UNION ALL "
-        "SELECT customer_id, coalesce(json_extract_string(attributes, '$.store'), "
-        f"json_extract_string(attributes, '$.Store')) FROM \"{customers}\""
-    )
+def _purchases(lake: "Lake", as_of: datetime) -> Any:
+    events = lake.table("events", before=as_of)
+    return events.filter(events.event_type == "purchase")
+
+
+def _values(names: Iterable[str]) -> tuple[Value, ...]:
+    """Return the values that a column has if these were typed."""
+    return tuple(float(name) if _NUMBER.fullmatch(name) else name for name in names)
 
 
 def _engaged(
@@ -388,7 +393,9 @@ def _warnings(
                 if store:
                     warnings += _unknown_texts(STORE, [store], _store_names(lake, as_of))
             case AtStore(names):
-                warnings += _unknown_texts(STORE, names, _store_names(lake, as_of))
+                is_own = STORE in frame
+                known = frame[STORE].dropna().unique() if is_own else _store_names(lake, as_of)
+                warnings += _unknown_texts(STORE, names, known)
             case InList(name):
                 warnings += _unknown_texts("list", [name], lists.names(session))
             case Comparison(field, _, value) if kind_of(field) in ("text", "attribute"):
@@ -409,8 +416,7 @@ def _product_names(lake: "Lake", kind: str) -> list[str]:
 
 
 def _store_names(lake: "Lake", as_of: datetime) -> list[str]:
-    sql = f"SELECT DISTINCT store FROM ({_stores(lake, as_of)}) WHERE store IS NOT NULL"
-    return [name for (name,) in lake.duckdb.execute(sql).fetchall()]
+    return list(_purchases(lake, as_of).select("store").distinct().execute()["store"].dropna())
 
 
 def _unknown_texts(field: str, values: Iterable[Value], known: Iterable[Any]) -> list[str]:

@@ -14,7 +14,7 @@ from retention.text import gettext
 TIERS = ("low", "medium", "high")
 CONSENT = ("given", "unknown", "refused")
 PRODUCT_KINDS = ("category", "item", "brand")
-STORE = "store"  # a field with several values: each store of a customer's orders
+STORE = "store"  # each store of a customer's orders, or the customers' own column of this name
 IN_PERIOD = ("orders", "spent")  # fields that can count within some days
 ENGAGED = ("opened", "clicked")
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
@@ -242,8 +242,8 @@ def check_group_field(field: str) -> str:
     """Return a field name that can group customers."""
     name = field.strip()
     if name.lower() in FIELDS:
-        name = "last_store" if name.lower() == STORE else name.lower()
-    if not WORD.fullmatch(name) or (name in FIELDS and name not in GROUPABLE):
+        name = name.lower()
+    if not WORD.fullmatch(name) or (name in FIELDS and name not in (*GROUPABLE, STORE)):
         text = gettext(
             "--by is {field!r}, which does not group customers; use {groupable} or an "
             "attribute of the customers."

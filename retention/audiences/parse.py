@@ -314,14 +314,15 @@ class _Parser:
         else:
             text = gettext("a comparison ({operators} or in)")
             raise self._expected(text.format(operators=" ".join(OPERATORS)), ("in",))
-        value = self._value(name.text)
+        is_size = name.text == STORE and operator not in ("=", "!=")  # of the customers' own column
+        value = self._attribute_value() if is_size else self._value(name.text)
         if isinstance(value, str) and operator not in ("=", "!=") and kind_of(name.text) != "tier":
             text = gettext(
                 "{field} {operator} {value!r} at position {position} compares the size of a "
                 "text; use = or !=, or a number."
             )
             raise name.wrong(text, "=", field=name.text, operator=operator, value=value)
-        if name.text == STORE:
+        if name.text == STORE and not is_size:
             at_store = AtStore((str(value),))
             return at_store if operator == "=" else Not(at_store)
         return Comparison(name.text, operator, value, days)

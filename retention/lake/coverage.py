@@ -39,8 +39,8 @@ _RANGES: DataCache[TimeRange] = DataCache(8)
 
 
 def time_range(lake: "Lake") -> TimeRange:
-    """Return the time range, cached until the next commit."""
-    return _RANGES.get(lake, None, lambda: _measure(lake))
+    """Return the time range of all customers, cached until the next commit."""
+    return _RANGES.get(lake, None, lambda: _measure(lake.whole))
 
 
 def newest_event(lake: "Lake", before: datetime | None = None) -> datetime | None:
@@ -53,7 +53,7 @@ def newest_event(lake: "Lake", before: datetime | None = None) -> datetime | Non
     known = time_range(lake)
     if before is None or known.ends_before(before):
         return known.newest
-    return _latest(without_reactions(lake.table("events", before)))
+    return _latest(without_reactions(lake.whole.table("events", before)))
 
 
 def without_reactions(events: Any) -> Any:

@@ -302,6 +302,11 @@ def attribute_names(lake: Lake) -> list[str]:
     return sorted({str(name) for (name,) in rows} - INTERNAL_ATTRIBUTES)
 
 
+def own_store(lake: Lake) -> str | None:
+    """Return the customers' own column ``store``, which counts before the store of orders."""
+    return next((name for name in attribute_names(lake.whole) if name.lower() == "store"), None)
+
+
 def known_places(lake: Lake) -> dict[str, tuple[str, str]]:
     """Return the field and the value of each place, by its lower-case name.
 
@@ -342,6 +347,11 @@ def known_goods(lake: Lake) -> dict[str, tuple[str, str]]:
 def counted_values(lake: Lake) -> list[tuple[str, str, int]]:
     """Return bought and viewed categories, and stores, each with its number of customers."""
     events, items = (lake.table(name).get_name() for name in ("events", "items"))
+    stores = f"SELECT 'store', store, customer_id FROM \"{events}\" WHERE event_type = 'purchase'"
+    if own := own_store(lake):
+        value = f"json_extract_string(attributes, '$.\"{own}\"')"
+        customers = lake.table("customers").get_name()
+        stores = f"SELECT 'store', {value}, customer_id FROM \"{customers}\""
     rows: list[tuple[str, str, int]] = lake.duckdb.execute(
         f"""
         SELECT field, value, count(DISTINCT customer_id) AS customers FROM (
@@ -350,7 +360,7 @@ def counted_values(lake: Lake) -> list[tuple[str, str, int]]:
             FROM "{events}" JOIN "{items}" USING (item_id)
             WHERE event_type IN ('purchase', 'view', 'cart')
             UNION ALL
-            SELECT 'store', store, customer_id FROM "{events}" WHERE event_type = 'purchase'
+            {stores}
         ) WHERE length(value) <= 150 GROUP BY field, value
         QUALIFY row_number() OVER (PARTITION BY field ORDER BY customers DESC, value)
             <= {MAX_COUNTED}

@@ -81,6 +81,7 @@ class CustomerLake(Lake):
     def __init__(self, lake: Lake, history: CustomerHistory, customers: Collection[str]) -> None:
         super().__init__(lake.root, lake._scratch, lake.zone)
         self.__dict__ |= {"con": lake.con, "identities": lake.identities}
+        self._whole = lake
         self._prefix = f"live_{next(_NUMBERS)}_"
         people = lake.identities.canonical_ids()
         self.customers = frozenset(people.get(name, name) for name in customers)
@@ -91,6 +92,11 @@ class CustomerLake(Lake):
         self.duckdb.execute(
             f"CREATE OR REPLACE TEMP TABLE {self._ids} AS SELECT unnest(?) AS id", [ids]
         )
+
+    @property
+    def whole(self) -> Lake:
+        """The lake of all customers: what holds for it must not depend on whom a batch touched."""
+        return self._whole
 
     def __enter__(self) -> "CustomerLake":
         return self

@@ -140,6 +140,11 @@ class Lake:
         """The DuckDB connection below Ibis."""
         return self.con.con
 
+    @property
+    def whole(self) -> Lake:
+        """The lake of all customers."""
+        return self
+
     # ------------------------------------------------------------ reading
 
     @cached_property

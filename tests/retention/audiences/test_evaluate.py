@@ -16,7 +16,8 @@ from retention.audiences.parse import parse
 from retention.audiences.scores import members_at, scores_at
 from retention.db.tables import ListMember, MessageEvent, Send, Suppression
 from retention.errors import BadInput
-from retention.lake.customer_directory import attribute_names
+from retention.lake.customer_directory import attribute_names, counted_values
+from retention.lake.customer_lake import CustomerHistory, CustomerLake
 from retention.registry.churn_definition import (
     change_definition,
     current_definition,
@@ -229,6 +230,41 @@ def test_stores_views_mails_and_lists_describe_customers(people):
     assert "c0001" in found(people, "orders in 4d >= 2 and spent in 4d >= 100")
     assert found(people, "in list staff") == {"c0006"}
     assert found(people, "in list staff", people.end - timedelta(days=10)) == {"c0006", "c0007"}
+
+
+def test_own_column_store_counts_before_the_store_of_orders(people):
+    bought = tiny.purchases(people.end - timedelta(days=3), ["c0000", "c0001"])
+    tiny.add(people, bought.assign(item_id="i001", store="Nord"))
+    swept = sweep(people.lake, None, load_policy(people.settings), as_of=people.end, tier="medium")
+
+    def groups():
+        with people.database.reading() as session:
+            return {row["value"] for row in breakdown(people.lake, session, swept, "store")}
+
+    assert groups() >= {"Nord", None}
+    rows = [{"customer_id": f"c{n:04d}", "attributes": {"Store": str(n)}} for n in range(1, 9)]
+    add_customers(people, rows)
+    assert groups() >= {"1", "8", None}
+    assert "Nord" not in groups()
+    assert found(people, "store = 1 or store in (2, 3)") == {"c0001", "c0002", "c0003"}
+    assert found(people, "store > 6") == {"c0007", "c0008"}
+    assert found(people, "store = Nord") == set()
+    assert "c0001" in found(people, "last_store = Nord") & found(people, "store != Nord")
+    counted = [row for row in counted_values(people.lake) if row[0] == "store"]
+    assert counted == [("store", str(n), 1) for n in range(1, 9)]
+
+
+def test_reading_few_customers_measures_the_time_range_of_all(people):
+    newest = people.end - timedelta(seconds=1)
+    tiny.add(people, tiny.purchases(newest, ["c0009"]).assign(item_id="i001"))
+    member = {"team_id": people.settings.team_id, "name": "staff", "added_at": people.begin}
+    add(people.database, ListMember(**member, customer_id="c0001"))
+    with (
+        people.database.reading() as session,
+        CustomerLake(people.lake, CustomerHistory(people.lake), ["c0001"]) as few,
+    ):
+        assert members(few, session, parse("in list staff"), people.end).customers == {"c0001"}
+    assert people.lake.newest_event() == newest
 
 
 def test_warnings_name_the_nearest_known_value(people):
