@@ -1,6 +1,5 @@
 """Handle the window that edits a campaign's message with a live preview."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,6 +32,7 @@ from retention.campaigns.message.parts import (
     MessageParts,
     PartChanges,
     parse_blocks,
+    show_blocks,
     usual_blocks,
 )
 from retention.campaigns.message.preview import (
@@ -302,19 +302,21 @@ def _typed_blocks(body: Body, typed: Typed) -> str | None:
     """Return the chosen blocks as a command has them; empty if they are those without a choice."""
     if not typed.kinds:
         return None
-    values = defaultdict(str, typed.values)
-    source = values["source"] or "recommended"
-    named = f"{source}={values['category']}" if source == "category" else source
-    details = {
-        "products": f"{named}:{values['count']}".rstrip(":") + f"|{values['heading']}",
-        "picture": f"{values['picture']}|{values['alt']}",
-        "button": f"{values['page']}|{values['label']}",
-    }
-    written = ",".join(
-        f"{kind}:{details[kind]}" if kind in details else kind for kind in typed.kinds
-    )
+    written = show_blocks(tuple(_typed_block(kind, typed.values) for kind in typed.kinds))
     usual = (typed.line and body.message.blocks) or typed.usual
     try:
         return "" if parse_blocks(written) == usual else written
     except BadInput:
         return written
+
+
+def _typed_block(kind: str, values: dict[str, str]) -> Block:
+    """Return a block as typed, which is not validated yet."""
+    own = {
+        attribute: values[name].strip()
+        for name, (of, attribute) in DETAILS.items()
+        if of == kind and values.get(name)
+    }
+    if own.get("source") != "category":
+        own.pop("category", None)
+    return Block.model_construct(kind=kind, **own)  # type: ignore[arg-type]

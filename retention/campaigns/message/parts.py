@@ -21,7 +21,12 @@ KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 SOURCES: tuple[Source, ...] = get_args(Source)
 MAX_PRODUCTS = 6
 MAX_LABEL = 120  # characters
-_NEXT_BLOCK = re.compile(rf",\s*(?=(?:{'|'.join(KINDS)})\s*(?:[:|,]|$))")
+_NAMES = rf"(?:{'|'.join(KINDS)})\s*(?:[:|,]|$)"
+_NEXT_BLOCK = re.compile(rf",\s*(?={_NAMES})")
+# In a value: what ends it, a number like that of products, and a comma like one between blocks.
+_MARK = re.compile(rf"[\\|]|:(?=\d+$)|,(?=\s*(?:{_NAMES}|$))")
+_ESCAPED = re.compile(r"\\([\\|:,])")
+_HIDDEN = dict(enumerate("\\|:,"))  # control characters stand for them while blocks are read
 _GREETING = re.compile(r"[^\n{}]{0,40}\{name\}[^\n{}]{0,20}")
 
 
@@ -149,15 +154,18 @@ def usual_blocks(*, has_code: bool) -> tuple[Block, ...]:
 def parse_blocks(typed: str) -> tuple[Block, ...]:
     """Read blocks as a person types them, in their order; empty for the default.
 
+    A backslash takes the meaning of ``|``, ``:`` or ``,`` away.
+
     Examples
     --------
     >>> [block.kind for block in parse_blocks("text, code, products:new:4, button|To the shop")]
     ['text', 'code', 'products', 'button']
-    >>> parse_blocks("text,products:category=Red wine:2")[1].category
-    'Red wine'
+    >>> parse_blocks(r"text,products:category=Red\|white:2")[1].category
+    'Red|white'
     """
     if not typed.strip():
         return ()
+    typed = _ESCAPED.sub(lambda mark: chr("\\|:,".index(mark[1])), typed)
     blocks = tuple(_parse_block(one.strip()) for one in _NEXT_BLOCK.split(typed.strip(", \n")))
     kinds = [block.kind for block in blocks]
     for kind in KINDS:
@@ -171,19 +179,21 @@ def parse_blocks(typed: str) -> tuple[Block, ...]:
 
 
 def _unusable(problem: str, **values: object) -> BadInput:
-    return BadInput(problem.format(**values), field="blocks")
+    return BadInput(problem.format(**values).translate(_HIDDEN), field="blocks")
 
 
 def _parse_block(typed: str) -> Block:
     form, _, label = typed.partition("|")
     kind, _, rest = form.partition(":")
-    kind, rest, label = kind.strip().lower(), rest.strip(), label.strip()
+    kind, label = kind.strip().lower(), label.strip().translate(_HIDDEN)
+    rest = rest.strip()
     if kind not in KINDS:
         problem = gettext("The block {kind!r} means nothing here; use {kinds}.")
         raise _unusable(problem, kind=kind[:40], kinds=", ".join(KINDS))
     validate_line(label, "blocks", gettext("The words of the block"), (), MAX_LABEL)
     if kind == "products":
         return _parse_products(rest, label)
+    rest = rest.translate(_HIDDEN)
     if kind == "picture":
         return _parse_picture(rest, label)
     if kind == "button":
@@ -215,7 +225,11 @@ def _parse_products(rest: str, label: str) -> Block:
     if last and not 1 <= int(last) <= MAX_PRODUCTS:
         problem = gettext("The number of products is {number}; use 1 to {most}.")
         raise _unusable(problem, number=last, most=MAX_PRODUCTS)
-    values = {"source": source, "category": category.strip(), "count": int(last or 0)}
+    values = {
+        "source": source,
+        "category": category.strip().translate(_HIDDEN),
+        "count": int(last or 0),
+    }
     return Block.model_validate({"kind": "products", "label": label, **values})
 
 
@@ -242,11 +256,15 @@ def show_block(block: Block) -> str:
     words: list[str] = [block.kind]
     if block.kind == "products":
         is_named = block.source != "recommended" or block.count
-        source = f"{block.source}={block.category}" if block.category else block.source
+        source = f"{block.source}={_escape(block.category)}" if block.category else block.source
         words += [source] if is_named else []
         words += [str(block.count)] if block.count else []
-    words += [block.address] if block.address else []
-    return ":".join(words) + (f"|{block.label}" if block.label else "")
+    words += [_escape(block.address)] if block.address else []
+    return ":".join(words) + (f"|{_escape(block.label)}" if block.label else "")
+
+
+def _escape(value: str) -> str:
+    return _MARK.sub(r"\\\g<0>", value)
 
 
 def show_blocks(blocks: tuple[Block, ...]) -> str:

@@ -83,6 +83,14 @@ def test_window_saves_parts_and_the_order_of_blocks(workspace, database, two_gro
     assert shown in message(database, "campaign:c7:edited:2")
 
 
+def test_window_keeps_a_category_with_the_marks_of_commands(workspace, database, two_groups):
+    details = {"source": "category", "category": "Red|white:4", "heading": "Tea, text"}
+    _save(workspace, blocks=["text", "code", "products"], **details)
+    products = _body(database).message.products
+    assert (products.category, products.count) == ("Red|white:4", 0)
+    assert products.label == "Tea, text"
+
+
 def test_unchanged_blocks_stay_the_default(workspace, database, two_groups, api):
     workspace.press(action_ids.CAMPAIGN_MENU, "copy|c7:1", ANALYST)
     blocks = {block["block_id"]: block for block in opened(api)["blocks"] if "block_id" in block}

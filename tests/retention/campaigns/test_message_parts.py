@@ -1,6 +1,8 @@
 """Test the message of a campaign: parts for all and for a group, blocks, and what is refused."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from retention.campaigns.lifecycle.copy_test import CopyTest, Variant
 from retention.campaigns.lifecycle.edits import Changes, apply_changes
@@ -12,6 +14,7 @@ from retention.campaigns.message.email_picture import email_blocks
 from retention.campaigns.message.merged_message import message_for
 from retention.campaigns.message.message_file import message_toml, read_message
 from retention.campaigns.message.parts import (
+    Block,
     MessageParts,
     PartChanges,
     parse_blocks,
@@ -30,6 +33,9 @@ ALL_BLOCKS = (
     "products:new:2|New in, picture:https://tea.example/autumn.jpg|Autumn teas, text, code, "
     "button:https://tea.example/new|See them"
 )
+UNUSUAL = r"products:category=Red\|white, dry:4|Wines\, text"
+MARKS = ("\\", "|", ":", ",", "=", " ", "4", "text", "a")
+words = st.lists(st.sampled_from(MARKS), max_size=8).map(lambda few: "".join(few).strip())
 
 
 def two_groups(**changes) -> Body:
@@ -127,6 +133,16 @@ def test_blocks_are_read_as_they_are_shown():
     assert parse_blocks("text,picture:i7")[1].item_id == "i7"
     assert parse_blocks("text,button|Read, text or call")[1].label == "Read, text or call"
     assert parse_blocks("text,products:category=Red wine, dry:4")[1].category == "Red wine, dry"
+    assert show_blocks(parse_blocks(f"text,{UNUSUAL}")) == f"text, {UNUSUAL}"
+
+
+@given(words.filter(bool), words, st.integers(0, 6))
+@example("Size:4", "Tea, text", 0)
+def test_any_words_of_a_block_are_read_as_they_were(name, label, count):
+    products = Block(kind="products", source="category", category=name, count=count, label=label)
+    picture = Block(kind="picture", address=name, label=label)
+    blocks = (products, Block(kind="button", label=label), picture, Block(kind="text"))
+    assert parse_blocks(show_blocks(blocks)) == blocks
 
 
 @pytest.mark.parametrize(
