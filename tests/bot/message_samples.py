@@ -299,6 +299,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "campaign/list": {"campaigns": [campaign(), live, campaign("draft")]},
         "campaign/variants": {
             "campaign": {**campaign("live", test_result=COMPARED), "test": TESTED}
+            | {"variants": {each["name"]: each["message"] for each in TESTED["variants"]}}
         },
         "campaign/look": {"campaign": live, "look": MEASURED, "simulated": False, "newest": None},
         "campaign/misuse": {"name": NAME, "uses": [USE] * 3, "more": 1},

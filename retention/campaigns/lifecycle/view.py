@@ -12,7 +12,7 @@ from retention.campaigns.lifecycle.spec import Body, OfferLine, Plan
 from retention.campaigns.lifecycle.states import EDITABLE, IN_CLEARANCE, STOPPABLE
 from retention.campaigns.measurement.verdict import verdict
 from retention.campaigns.message import brand
-from retention.campaigns.message.merged_message import written_parts
+from retention.campaigns.message.merged_message import shown_parts, written_parts
 from retention.campaigns.planning.assignment import GROUPS, Groups, find_groups
 from retention.campaigns.planning.offer_terms import merge_equal_lines
 from retention.campaigns.planning.remedies import campaign_warnings, remedy
@@ -95,6 +95,10 @@ def version_data(
     return {
         **body.model_dump(mode="json", exclude={"prior", "offers", "readers"}),
         "written": written_parts(body),
+        "variants": {
+            variant.name: shown_parts(variant.message)
+            for variant in (body.test.variants if body.test else ())
+        },
         "offers": [
             {**line.model_dump(mode="json"), "recipients": groups.by_rule.get(line.rule, 0)}
             for line in lines

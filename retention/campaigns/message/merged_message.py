@@ -65,13 +65,16 @@ def written_parts(body: Body) -> dict[str, dict[str, str]]:
     """Return the parts that are no defaults, by group and name; the group of all is empty."""
     messages = {"": body.message, **body.group_messages}
     return {
-        group: {
-            name: show_blocks(value) if isinstance(value, tuple) else value
-            for name in MessageParts.model_fields
-            if (value := getattr(parts, name))
-        }
-        for group, parts in messages.items()
-        if parts != MessageParts()
+        group: shown_parts(parts) for group, parts in messages.items() if parts != MessageParts()
+    }
+
+
+def shown_parts(parts: MessageParts) -> dict[str, str]:
+    """Return the parts that are no defaults, as a person types them."""
+    return {
+        name: show_blocks(value) if isinstance(value, tuple) else value
+        for name in MessageParts.model_fields
+        if (value := getattr(parts, name))
     }
 
 

@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import ACTIVE
@@ -20,8 +20,8 @@ from retention.errors import BadInput
 from retention.risk.policy import load_policy
 from retention.text import gettext, language
 
-PLANNED = ("draft", "submitted", *ACTIVE)
-MAX_CAMPAIGNS = 50  # the newest; older drafts are usually given up
+PLANNED = ("submitted", *ACTIVE)
+DRAFT_WEEKS = 12  # older drafts are usually given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +109,12 @@ def coming_weeks(
     if country is None:
         country = load_policy(session.settings).identity.country
     holidays = public_holidays(country, now.astimezone(zone).date(), end.astimezone(zone).date())
-    newest = session.own(Campaign).where(Campaign.state.in_(PLANNED))
-    newest = newest.order_by(Campaign.created_at.desc(), Campaign.id).limit(MAX_CAMPAIGNS)
-    planned = [_planned(campaign, now, zone, holidays) for campaign in session.scalars(newest)]
+    is_new = Campaign.created_at > now - timedelta(weeks=DRAFT_WEEKS)
+    wanted = session.own(Campaign).where(
+        or_(Campaign.state.in_(PLANNED), (Campaign.state == "draft") & is_new),
+        or_(Campaign.window_ends_at.is_(None), Campaign.window_ends_at > now),
+    )
+    planned = [_planned(campaign, now, zone, holidays) for campaign in session.scalars(wanted)]
     campaigns = sorted(
         (one for one in planned if one.sends_at < end and one.ends_at > now),
         key=lambda one: (one.sends_at, one.campaign_id),

@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy import func, select, update
 
 from retention import clock
+from retention.campaigns.lifecycle.copy_test import CopyTest, Variant
 from retention.campaigns.lifecycle.spec import Body, Overlap, Targeting
 from retention.campaigns.lifecycle.states import STATES
 from retention.campaigns.lifecycle.view import campaign_data
+from retention.campaigns.message.parts import MessageParts, parse_blocks
 from retention.campaigns.message.preview import masked_messages, preview_rows
 from retention.campaigns.planning.remedies import WARNINGS, campaign_warnings
 from retention.db.tables import Assignment, Campaign, File, Outbox
@@ -208,6 +210,18 @@ def test_details_open_for_everyone(workspace, draft, api):
     shown = words(opened(api)["blocks"])
     assert "Excluded: 7 without consent" in shown
     assert "drafted it" in shown
+
+
+def test_details_show_all_that_is_approved():
+    long = "x" * 1_900
+    message = MessageParts(subject="Hello", text=long, blocks=parse_blocks("text,button|Go"))
+    test = CopyTest(variants=(Variant(name="B", message=message, discount=0.2),))
+    body = a_body(copy_text=f"{long} & {{code}}", group_messages={"High risk": message}, test=test)
+    values = {"campaign": campaign_data(_campaign(**body.model_dump())), "zone": "UTC"}
+    details = words(render.view("campaign/details", **values, history=[])["blocks"])
+    answer = words(render.message("campaign/variants", **values).blocks)
+    assert (details.count(long), details.count("button|Go")) == (3, 2)
+    assert (answer.count(long), answer.count("button|Go"), "20%" in answer) == (1, 1, True)
 
 
 def test_menu_opens_the_form_of_the_next_variant(workspace, draft, api):

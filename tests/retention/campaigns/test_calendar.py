@@ -35,6 +35,18 @@ def test_calendar_has_open_and_approved_campaigns_of_the_coming_weeks(database):
     assert not calendar.holidays
 
 
+def test_many_drafts_hide_no_approved_campaign(database):
+    approve_draft(database, "c0", rows(0, 20))
+    with database.transaction() as session:
+        for number in range(60):
+            later = NOW + timedelta(minutes=number)
+            store_draft(session, f"d{number}", rows(100 * number, 2), now=later)
+        store_draft(session, "old", rows(0, 2), now=NOW - timedelta(weeks=20))
+    with database.reading() as session:
+        shown = {one.campaign_id for one in coming_weeks(session, NOW, 6, "").campaigns}
+    assert shown == {"c0", *(f"d{number}" for number in range(60))}
+
+
 def test_sending_on_a_public_holiday_is_marked(database):
     unity = datetime(2025, 10, 3, 9, tzinfo=UTC)
     now = datetime(2025, 9, 20, 9, tzinfo=UTC)
