@@ -274,17 +274,22 @@ class Policy(_Strict):
 
     @model_validator(mode="after")
     def _check_items(self) -> "Policy":
-        idle = [rule.name for rule in self.rules if rule.action in ("reminder", "new_arrivals")]
-        if idle and not self.offer.items:
-            text = gettext(
-                "offer.items is 0, and rule {idle!r} writes of nothing but items; use 1 to "
-                "10, or another action"
-            )
-            raise ValueError(text.format(idle=idle[0]))
+        if problem := self._items_problem():
+            raise ValueError(problem)
         return self
 
+    def _items_problem(self) -> str:
+        idle = [rule.name for rule in self.rules if rule.action in ("reminder", "new_arrivals")]
+        text = gettext(
+            "offer.items is 0, and rule {idle!r} writes of nothing but items; use 1 to "
+            "10, or another action"
+        )
+        return text.format(idle=idle[0]) if idle and not self.offer.items else ""
+
     def check_acts(self) -> None:
-        """Refuse a policy that has no action."""
+        """Refuse a policy that has no action, or a kind's only action without its items."""
+        if problem := self._items_problem():
+            raise BadInput(f"{problem}.", field="kind")
         if all(rule.action == "nothing" for rule in self.rules):
             what = "does nothing, by all of its rules" if self.rules else "has no rules"
             text = gettext(

@@ -1,13 +1,12 @@
 """Rank customers by expected profit within the budget, from what past campaigns showed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import func, select
 
-from retention.campaigns.lifecycle.closing import uninformative_campaigns
 from retention.campaigns.lifecycle.spec import Prior, Targeting, is_within_budget
 from retention.campaigns.measurement.effects import MIN_BUYERS
 from retention.campaigns.planning import offer_terms
@@ -186,16 +185,16 @@ def with_window(
 def prior_from_campaigns(
     session: Transaction,
     policy: Policy,
+    unusable: Collection[str],
     further: Sequence[dict[str, Any]] = (),
-    kind: KindName = WIN_BACK,
 ) -> Prior:
-    """Update the policy's prior of the effect with closed campaigns of the same kind.
+    """Update the policy's prior of the effect with closed campaigns.
 
     Notes
     -----
-    Normal prior and normal likelihood: precisions (1 / variance) add up. Ignored are
-    `uninformative_campaigns`, and campaigns with a sample-ratio mismatch or without a standard
-    error. With few buyers, the estimated
+    Normal prior and normal likelihood: precisions (1 / variance) add up. Ignored are ``unusable``
+    campaigns (`uninformative_campaigns`, `campaigns_of_other_kinds`), and those with a sample-ratio
+    mismatch or without a standard error. With few buyers, the estimated
     standard error is too small. It is bounded from below by the error with one more buyer and one
     more other customer per group (Agresti & Caffo 2000). The variance reduction of CUPED counts
     only with enough buyers, because θ overfits small groups.
@@ -203,7 +202,6 @@ def prior_from_campaigns(
     mean, precision = policy.offer.uplift, policy.offer.uplift_sd**-2
     campaigns, simulated = 0, False
     is_closed = (Campaign.team_id == session.settings.team_id, Campaign.state == "closed")
-    unusable = uninformative_campaigns(session) | campaigns_of_other_kinds(session, kind)
     is_informative = Campaign.id.not_in(unusable)
     closed = select(Campaign.result).where(*is_closed, is_informative)
     results = session.scalars(closed.order_by(Campaign.id))

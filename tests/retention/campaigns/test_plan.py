@@ -219,9 +219,9 @@ def test_measured_campaigns_update_the_prior_unless_ratio_mismatch(database, set
         }
         return campaign(campaign_id, state="closed", result=result)
 
-    assert read(database, prior_from_campaigns, policy).mean == policy.offer.uplift
+    assert read(database, prior_from_campaigns, policy, ()).mean == policy.offer.uplift
     add(database, closed("c1", 0.02), closed("c2", 0.02, believable=False), closed("c3", None))
-    learnt = read(database, prior_from_campaigns, policy)
+    learnt = read(database, prior_from_campaigns, policy, ())
     assert learnt.campaigns == 1
     assert learnt.simulated
     assert learnt.mean == pytest.approx((policy.offer.uplift + 0.12) / 2)
@@ -248,7 +248,7 @@ def _taught(database, settings, effect, treated, control):
     ratio = sample_ratio(treated, control, treated / (treated + control))
     result = {"effects": {"buyers": asdict(effect)}, "sample_ratio": asdict(ratio)}
     add(database, campaign("c1", state="closed", result=result))
-    return read(database, prior_from_campaigns, read_policy(DEFAULT))
+    return read(database, prior_from_campaigns, read_policy(DEFAULT), ())
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,9 @@ class Desk(Shop):
             return logged_decisions(self.lake, session, at or clock.now(), unusable)
 
     def assert_teaches_nothing(self) -> None:
-        assert self.read(closing.uninformative_campaigns) == {self.campaign_id}
+        unusable = self.read(closing.uninformative_campaigns)
+        assert unusable == {self.campaign_id}
         assert self.decisions_to_learn_from().empty
-        assert self.read(prior_from_campaigns, load_policy(self.settings)).campaigns == 0
+        policy = load_policy(self.settings)
+        assert self.read(prior_from_campaigns, policy, unusable).campaigns == 0
         assert self.done(LOW, ANALYST).result["targeting"]["why"] == "none"

@@ -14,7 +14,7 @@ from retention.campaigns.message.wording import (
     validate_text,
 )
 from retention.campaigns.planning import everyone
-from retention.campaigns.planning.targeting import prior_from_campaigns
+from retention.campaigns.planning.targeting import campaigns_of_other_kinds, prior_from_campaigns
 from retention.lake import Lake
 from retention.risk.policy import load_policy
 from retention.risk.strategy import KINDS, WIN_BACK
@@ -74,8 +74,9 @@ def test_thank_you_reaches_customers_who_order_and_is_measured_as_extra_orders(d
     assert result["effects"]["buyers"]["per_customer"] > 0.3
     assert result["redeemed"] == 0
     policy = load_policy(desk.settings)
+    others = {kind: desk.read(campaigns_of_other_kinds, kind) for kind in KINDS}
     learnt = {
-        kind: desk.read(prior_from_campaigns, policy.for_kind(kind), kind=kind).campaigns
+        kind: desk.read(prior_from_campaigns, policy.for_kind(kind), others[kind]).campaigns
         for kind in KINDS
     }
     assert learnt == {kind: int(kind == "thank_you") for kind in KINDS}
@@ -118,6 +119,14 @@ def test_kind_takes_its_offer_and_prior_from_the_policy_file(desk):
     assert (policy.offer.uplift, policy.offer.uplift_sd) == (0.05, 0.01)
     kept = load_policy(own.settings).for_kind("second_order").rules[0]
     assert (kept.action, kept.discount) == ("coupon", 0.1)
+
+
+def test_kind_that_shows_only_items_is_refused_without_them(desk):
+    rule = '[[rules]]\nname = "All"\ntiers = ["high"]\naction = "coupon"\ndiscount = 0.1\n'
+    own = desk.with_policy(f"[offer]\nitems = 0\n{rule}")
+    refused = own.run(CampaignDraft(campaign_kind="product_news"), ANALYST)
+    assert (refused.state, "offer.items is 0" in refused.error) == ("failed", True)
+    assert own.run(CampaignDraft(campaign_kind="second_order"), ANALYST).state == "done"
 
 
 @pytest.mark.parametrize("kind", OTHERS)

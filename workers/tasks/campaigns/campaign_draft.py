@@ -176,8 +176,8 @@ def _learn(
     with context.database.reading() as session:
         recommender = None if after else open_recommender(lake, session, policy)
         unmeasured = uninformative_campaigns(session) - closing
-        prior = _attempt(lambda: prior_from_campaigns(session, policy, further, kind))
-        others = campaigns_of_other_kinds(session, kind)
+        unusable = unmeasured | campaigns_of_other_kinds(session, kind)
+        prior = _attempt(lambda: prior_from_campaigns(session, policy, unusable, further))
         lists = _attempt(lambda: create_assigner(lake, session, policy, now, unmeasured))
     # As the prior does, learn from campaigns that are over by now, not by an old cohort's cutoff.
     known_until = max(scored.as_of, lake.as_of(None, days).at)
@@ -187,7 +187,7 @@ def _learn(
             lake,
             known_until,
             window_days=days,
-            excluded=unmeasured | others,
+            excluded=unusable,
             progress=part(context.progress, 0, 4),
         )
         if model.learner is None or scored.frame.empty:
