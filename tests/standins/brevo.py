@@ -5,7 +5,7 @@ lists. An import is complete at once; at Brevo it runs in the background.
 """
 
 import time
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from itertools import count
 from typing import Any
 from urllib.parse import unquote
@@ -105,9 +105,13 @@ class Brevo(MailPlatform):
                 rows = sorted(self.blocked, key=lambda row: row["blockedAt"], reverse=True)
                 return self._page(call, "contacts", rows, MOST["blockedContacts"])
             case "GET", "smtp", "statistics", "events":
-                first, start = call.query["startDate"], int(call.query["offset"])
+                first, last = call.query["startDate"], call.query["endDate"]
+                if date.fromisoformat(last) - date.fromisoformat(first) > timedelta(days=90):
+                    return _refused("the date range can not exceed 90 days")
+                start = int(call.query["offset"])
                 rows = [row for row in self.events if row["event"] == call.query["event"]]
-                rows = [row for row in rows if row["date"][:10] >= first]
+                rows = [row for row in rows if first <= row["date"][:10] <= last]
+                rows.sort(key=lambda row: row["date"], reverse=call.query["sort"] == "desc")
                 shown = rows[start : start + self.page_size]
                 return Answer(200, {"events": shown} if shown else {})
             case "GET", "contacts", "attributes":

@@ -16,7 +16,12 @@ from tests.standins.server import Answer, Call
 SITE = "site-1"
 TRACK_KEY = "track-key-of-the-site"
 BASIC = "Basic " + base64.b64encode(f"{SITE}:{TRACK_KEY}".encode()).decode()
-METRICS = {"bounced": "bounced", "unsubscribed": "unsubscribed", "complained": "spammed"}
+METRICS = {
+    "complained": ["spammed"],
+    "opened": ["opened", "human_opened"],
+    "preloaded": ["opened", "prefetch_opened"],
+    "clicked": ["clicked", "human_clicked"],
+}
 
 
 class CustomerIo(MailPlatform):
@@ -46,7 +51,7 @@ class CustomerIo(MailPlatform):
                 "id": f"d{len(self.deliveries)}",
                 "customer_identifiers": {"id": customer, "email": email, "cio_id": "c"},
                 "recipient": email,
-                "metrics": {METRICS.get(what, what): int(at.timestamp())},
+                "metrics": dict.fromkeys(METRICS.get(what, [what]), int(at.timestamp())),
                 "created": int(at.timestamp()) - 3600,
                 "type": "email",
             }
@@ -95,11 +100,11 @@ class CustomerIo(MailPlatform):
         return Answer(200, {name: rows[start:end], "next": following})
 
     def _messages(self, call: Call) -> Answer:
+        first, last = int(call.query["start_ts"]), int(call.query.get("end_ts", 1 << 40))
         found = [
             delivery
-            for delivery in self.deliveries
-            if call.query["metric"] in delivery["metrics"]
-            and delivery["created"] >= int(call.query["start_ts"])
+            for delivery in reversed(self.deliveries)
+            if call.query["metric"] in delivery["metrics"] and first <= delivery["created"] <= last
         ]
         return self._page(call, "messages", found)
 

@@ -6,7 +6,8 @@ service delivers an e-mail.
 """
 
 import json
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -197,19 +198,24 @@ class Klaviyo(MailPlatform):
         return Answer(200, {"data": data, "links": {"next": None}})
 
     def _get_events(self, call: Call, rest: list[str]) -> Answer:
-        since = datetime.fromisoformat(call.query["filter"].split("datetime,")[1].rstrip(")"))
+        found = re.findall(
+            r"(greater-or-equal|less-than)\(datetime,([^)]+)\)", call.query["filter"]
+        )
+        limits = {operator: datetime.fromisoformat(at) for operator, at in found}
+        until = limits.get("less-than", datetime.max.replace(tzinfo=UTC))
         every = [
             (customer, at)
-            for metric, customer, at in self.happened
-            if f'"M-{metric}"' in call.query["filter"] and datetime.fromisoformat(at) > since
+            for metric, customer, at in sorted(self.happened, key=lambda one: one[2])
+            if f'"M-{metric}"' in call.query["filter"]
+            and limits["greater-or-equal"] <= datetime.fromisoformat(at) < until
         ]
         start = int(call.query.get("page[cursor]", 0))
         after = start + self.page_size
-        found = every[start:after]
+        shown = every[start:after]
         query = urlencode({"filter": call.query["filter"], "page[cursor]": after})
         following = f"{self.url}{call.path}?{query}" if after < len(every) else None
         data, included = [], []
-        for number, (customer, at) in enumerate(found):
+        for number, (customer, at) in enumerate(shown):
             profile = {"type": "profile", "id": customer}
             facts = {"machine_open": at in self.by_machines}
             told = {"datetime": at, "event_properties": facts}

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ AUDIENCE = "a1b2c3d4e5"
 MARKETING_KEY = "marketing-key-us6"
 BASIC = "Basic " + base64.b64encode(f"retention:{MARKETING_KEY}".encode()).decode()
 REASONS = {"bounced": "hard-bounce", "complained": "spam", "soft": "soft-bounce"}
+ACTIONS = {"opened": "open", "preloaded": "proxy_open", "clicked": "click"}
 MOST_MEMBERS = 500  # of one request
 LONG_AGO = "2020-01-01T00:00:00+00:00"
 
@@ -34,6 +36,7 @@ class Mailchimp(MailPlatform):
         self.tags = {"FNAME", "LNAME"}
         self.batches: list[int] = []  # numbers of failed operations
         self.rejects: list[dict[str, Any]] = []
+        self.reactions: list[tuple[str, str, str]] = []  # address, time, action
         self.most_rejects = 1_000
         self.page_size = 2
 
@@ -67,6 +70,8 @@ class Mailchimp(MailPlatform):
         address = self.address_of(customer)
         if what == "unsubscribed":
             self.contacts[address] |= {"status": what, "last_changed": at.isoformat()}
+        elif what in ACTIONS:
+            self.reactions.append((address, at.isoformat(), ACTIONS[what]))
         elif what in REASONS:
             time = f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
             reject = {"email": address, "reason": REASONS[what], "detail": ""}
@@ -78,6 +83,8 @@ class Mailchimp(MailPlatform):
         if call.path.startswith("/3.0/"):
             if call.headers.get("authorization") != BASIC:
                 return Answer(401, {"title": "API Key Invalid", "status": 401})
+            if call.path.startswith("/3.0/reports"):
+                return self._report(call)
             if call.path.startswith("/3.0/batches"):
                 return self._batch(call)
             return self._marketing(call)
@@ -113,6 +120,39 @@ class Mailchimp(MailPlatform):
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("rejects.csv", text.getvalue())
         return file.getvalue()
+
+    # ------------------------------------------------------------ reports of campaigns
+
+    def _report(self, call: Call) -> Answer:
+        """Report opens and clicks of the audience's only campaign."""
+        match call.path.split("/")[3:]:
+            case []:
+                last = {
+                    what: max((at for _, at, _ in each), default="") for what, each in self._did()
+                }
+                opens, clicks = {"last_open": last["open"]}, {"last_click": last["click"]}
+                own = {"id": "c1", "list_id": AUDIENCE, "opens": opens, "clicks": clicks}
+                return self._page(call, "reports", [own, {**own, "id": "c2", "list_id": "other"}])
+            case ["c1", "open-details"]:
+                return self._page(call, "members", self._people(call, "opens", ("open",)))
+            case ["c1", "email-activity"]:
+                return self._page(call, "emails", self._people(call, "activity", ("open", "click")))
+        return Answer(404, {"title": "Resource Not Found", "status": 404})
+
+    def _did(self) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+        for action in ("open", "click"):
+            yield action, [one for one in self.reactions if one[2].endswith(action)]
+
+    def _people(self, call: Call, name: str, actions: tuple[str, ...]) -> list[dict[str, Any]]:
+        since = datetime.fromisoformat(call.query["since"])
+        people: dict[str, list[dict[str, Any]]] = {}
+        for address, at, what in self.reactions:
+            action = what.removeprefix("proxy_")
+            if action in actions and datetime.fromisoformat(at) > since:
+                told: dict[str, Any] = {"timestamp": at}
+                told |= {"is_proxy_open": what != "open"} if name == "opens" else {"action": action}
+                people.setdefault(address, []).append(told)
+        return [{"email_address": address, name: each} for address, each in people.items()]
 
     # ------------------------------------------------------------ the audience
 

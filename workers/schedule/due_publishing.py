@@ -18,6 +18,7 @@ from workers.typed_times import next_local_time
 TAKERS = ("brevo", "customer.io", "klaviyo", "mailchimp", "sendgrid")
 # In a connection's settings: what a hand-over that needs a further job has completed.
 UNFINISHED = "unfinished_hand_over"
+UNREAD = "unread_reactions"  # likewise, of a reading of opens and clicks
 PUBLISH_AT = time(4)  # in the shop's zone, after the night's imports
 
 
@@ -45,7 +46,7 @@ def platforms_due(session: Transaction, now: datetime) -> list[tuple[Connection,
     """Return the mail platforms that lack the newest publication.
 
     One that did not answer gets it again in the next hour, and one with more customers than a job
-    can hand over gets the rest.
+    can hand over gets the rest. Opens and clicks that are left to read are read then, too.
     """
     snapshot = profiles.newest_snapshot(session)
     if snapshot is None:
@@ -61,8 +62,8 @@ def platforms_due(session: Transaction, now: datetime) -> list[tuple[Connection,
 
 def _sync_key(connection: Connection, snapshot_id: int, now: datetime) -> str:
     key = f"platform_sync:{connection.id}:{snapshot_id}"
-    rest = connection.config.get(UNFINISHED)
-    has_rest = rest is not None and rest["snapshot_id"] == snapshot_id
+    rests = (connection.config.get(name) or {} for name in (UNFINISHED, UNREAD))
+    has_rest = any(rest.get("snapshot_id") == snapshot_id for rest in rests)
     is_repeated = connection.error_code in TEMPORARY or (has_rest and not connection.error_code)
     return f"{key}:{now:%Y%m%d%H}" if is_repeated else key
 

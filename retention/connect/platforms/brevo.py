@@ -6,16 +6,15 @@ campaigns exclude. Brevo names the pause after a refusal in ``x-sib-ratelimit-re
 Reference: https://developers.brevo.com/reference
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
-from retention import clock
 from retention.connect.contract import SENDER, ConnectorError, Profile, Setting, parse_sender
 from retention.connect.platforms import contacts
-from retention.connect.platforms.contacts import CUSTOMER_ID, FIELDS, Member, NamedLists
+from retention.connect.platforms.contacts import CUSTOMER_ID, FIELDS, Member, NamedLists, Reaction
 from retention.connect.shops.orders import moment, need
 from retention.outreach import tracking
 from retention.outreach.adapter import Message
@@ -99,20 +98,27 @@ class Brevo(NamedLists):
             if need(row, "emailBlacklisted") and address and address.lower() not in bounced:
                 yield "unsubscribed", address, moment(need(row, "modifiedAt"), "modifiedAt")
 
-    def reactions(self, since: datetime) -> Iterator[tuple[tracking.Kind, str, datetime]]:
-        """Yield kind, e-mail address and time of opens and clicks of transactional e-mails."""
-        today = clock.wall()
-        first = max(since, today - MOST_DAYS)
-        period = {"startDate": f"{first:%Y-%m-%d}", "endDate": f"{today:%Y-%m-%d}"}
-        for event, kind in REACTIONS.items():
-            query = {"event": event, "limit": EVENT_PAGE, "sort": "asc", **period}
-            offset, path = 0, "/v3/smtp/statistics/events"
-            while rows := self._bulk.json("GET", path, query={**query, "offset": offset}).get(
-                "events"
-            ):
-                for row in rows:
-                    yield kind, str(need(row, "email")), moment(need(row, "date"), "date")
-                offset += len(rows)
+    def reaction_parts(self, since: datetime, until: datetime) -> Iterable[str]:
+        """Return the kinds of events."""
+        return REACTIONS
+
+    def reaction_pages(
+        self, part: str, since: datetime, until: datetime, position: Any
+    ) -> Iterator[tuple[list[Reaction], Any]]:
+        """Yield opens or clicks of transactional e-mails, each page with the next one's offset."""
+        first = max(since - timedelta(days=1), until - MOST_DAYS)  # days of any time zone
+        period = {"startDate": f"{first:%Y-%m-%d}", "endDate": f"{until:%Y-%m-%d}"}
+        query = {"event": part, "limit": EVENT_PAGE, "sort": "asc", **period}
+        offset, path = position or 0, "/v3/smtp/statistics/events"
+        while rows := self._bulk.json("GET", path, query={**query, "offset": offset}).get("events"):
+            offset += len(rows)
+            yield (
+                [
+                    (REACTIONS[part], str(need(row, "email")), moment(need(row, "date"), "date"))
+                    for row in rows
+                ],
+                offset,
+            )
 
     # ------------------------------------------------------------ contacts and lists
 

@@ -33,6 +33,8 @@ FIELDS: Mapping[str, FieldType] = {
     "retention_items": "text",
     "retention_as_of": "text",
 }
+Reaction = tuple[tracking.Kind, str, datetime]  # of an e-mail address, and when
+END = "end"  # of a part: nothing is left to read
 # Contacts cost money at some platforms, so an operator asks for them.
 PROFILES = Setting("profiles", is_required=False, example="yes")
 
@@ -93,10 +95,22 @@ class MailPlatform(ABC):
         They are about customers who cannot or do not want to get e-mails. Repeating is harmless.
         """
 
-    def reactions(self, since: datetime) -> Iterator[tuple[tracking.Kind, str, datetime]]:
-        """Yield kind, e-mail address and time of opens and clicks by people.
+    def reaction_parts(self, since: datetime, until: datetime) -> Iterable[str]:
+        """Return the parts in which opens and clicks of ``[since, until)`` are read.
 
-        A platform is read back only if it tells people from machines. Repeating is harmless.
+        They are the same whenever it is called; further ones may come.
+        """
+        return ()
+
+    def reaction_pages(
+        self, part: str, since: datetime, until: datetime, position: Any
+    ) -> Iterator[tuple[list[Reaction], Any]]:
+        """Yield the pages of a part, each with the JSON position from which reading goes on.
+
+        They have opens and clicks by people, as far as the platform tells them from machines; also
+        some of other times. Repeating is harmless.
+
+        `position`: None reads the part from its beginning. It is never `END`.
         """
         return iter(())
 

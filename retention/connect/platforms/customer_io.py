@@ -7,8 +7,8 @@ Reference: https://docs.customer.io/integrations/api/app/ and
 https://docs.customer.io/integrations/api/track/
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from email.utils import formataddr, parseaddr
 from typing import Any
 from urllib.parse import quote
@@ -17,13 +17,15 @@ from retention.connect import web
 from retention.connect.contract import SENDER, ConnectorError, Profile, Setting
 from retention.connect.platforms import contacts
 from retention.connect.shops.orders import need, unix_moment
+from retention.outreach import tracking
 from retention.outreach.adapter import Message
 from retention.text import gettext
 
 ADDRESS, TRACK_ADDRESS = "https://api.customer.io", "https://track.customer.io"
 LEFT = {"bounced": "bounced", "unsubscribed": "unsubscribed", "spammed": "complained"}
+REACTIONS: Mapping[str, tracking.Kind] = {"opened": "open", "clicked": "click"}
 # E-mails are found by the time when they were created, and customers may react late.
-REACTION = timedelta(days=60)
+REACTION, DAY = timedelta(days=60), timedelta(days=1)
 MOST_REPORTS, MOST_MEMBERS = 1_000, 30_000  # of one page
 MOST_BYTES = 450_000  # of one batch; Customer.io takes 500 kB
 
@@ -99,6 +101,26 @@ class CustomerIo(contacts.NamedLists):
                 at = unix_moment(need(message, "metrics"), metric)
                 if at > since and (email := _address_of(message)):
                     yield kind, email, at
+
+    def reaction_parts(self, since: datetime, until: datetime) -> Iterable[str]:
+        """Return the days on which e-mails were created that customers may react to."""
+        first = (since - REACTION).date()
+        return [f"{first + DAY * number}" for number in range((until.date() - first).days + 1)]
+
+    def reaction_pages(
+        self, part: str, since: datetime, until: datetime, position: Any
+    ) -> Iterator[tuple[list[contacts.Reaction], Any]]:
+        """Yield the first open and click by a person of each e-mail of a day, as one page."""
+        day = datetime.fromisoformat(part).replace(tzinfo=UTC)
+        period = {"start_ts": int(day.timestamp()), "end_ts": int((day + DAY).timestamp())}
+        found = list[contacts.Reaction]()
+        for metric, kind in REACTIONS.items():
+            query = {"type": "email", "metric": metric, "limit": MOST_REPORTS, **period}
+            for message in self._pages("/v1/messages", query, "messages"):
+                metrics, email = need(message, "metrics"), _address_of(message)
+                if email and f"human_{metric}" in metrics:  # others are by machines
+                    found.append((kind, email, unix_moment(metrics, f"human_{metric}")))
+        yield found, contacts.END
 
     # ------------------------------------------------------------ requests of `MailPlatform`
 

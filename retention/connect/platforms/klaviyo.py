@@ -7,18 +7,18 @@ takes a repeated one once.
 Reference: https://developers.klaviyo.com/en/reference/api_overview
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
 
 from retention import clock
 from retention.connect.contract import ConnectorError, Profile, Setting
-from retention.connect.platforms.contacts import MailPlatform, Member
+from retention.connect.platforms.contacts import END, MailPlatform, Member, Reaction
 from retention.connect.shops.orders import moment, need
 from retention.outreach import tracking
 from retention.outreach.adapter import Message
 
-Kind = TypeVar("Kind", bound=str)
 REVISION = "2026-10-15"
 ADDRESS = "https://a.klaviyo.com"
 METRIC = "Retention campaign"
@@ -83,33 +83,50 @@ class Klaviyo(MailPlatform):
 
     def left(self, since: datetime) -> Iterator[tuple[str, str, datetime]]:
         """Yield what, e-mail address and time of bounces, unsubscribes and complaints."""
-        return self._events(LEFT, since)
+        for name, kind in LEFT.items():
+            for people, _ in self._people(name, since):
+                yield from ((kind, email, at) for email, at in people)
 
-    def reactions(self, since: datetime) -> Iterator[tuple[tracking.Kind, str, datetime]]:
-        """Yield kind, e-mail address and time of opens and clicks by people."""
-        return self._events(REACTIONS, since)
+    def reaction_parts(self, since: datetime, until: datetime) -> Iterable[str]:
+        """Return the metrics."""
+        return REACTIONS
 
-    def _events(
-        self, kinds: Mapping[str, Kind], since: datetime
-    ) -> Iterator[tuple[Kind, str, datetime]]:
-        """Yield kind, e-mail address and time of the events of some metrics."""
-        metrics = {
+    def reaction_pages(
+        self, part: str, since: datetime, until: datetime, position: Any
+    ) -> Iterator[tuple[list[Reaction], Any]]:
+        """Yield opens or clicks by people, each page with the time that it reaches."""
+        first = moment(position, "position") if position else since
+        for people, last in self._people(part, first, until):
+            following = last.isoformat() if last else END
+            yield [(REACTIONS[part], email, at) for email, at in people], following
+
+    @cached_property
+    def _metrics(self) -> dict[str, str]:
+        return {
             need(need(metric, "attributes"), "name"): need(metric, "id")
             for metric in self._rows("/api/metrics", {})
         }
-        for name in filter(metrics.__contains__, kinds):
-            later = f"greater-than(datetime,{since:%Y-%m-%dT%H:%M:%SZ})"
-            query = {
-                "filter": f"{_equals('metric_id', metrics[name])},{later}",
-                "include": "profile",
-                "fields[profile]": "email",
-                "sort": "datetime",
-            }
-            for email, at in self._people(query):
-                yield kinds[name], email, at
 
-    def _people(self, query: dict[str, str]) -> Iterator[tuple[str, datetime]]:
+    def _people(
+        self, metric: str, since: datetime, until: datetime | None = None
+    ) -> Iterator[tuple[list[tuple[str, datetime]], datetime | None]]:
+        """Yield addresses and times of the events of a metric, by page.
+
+        Each page comes with the time of its last event; the last page without.
+        """
+        if metric not in self._metrics:
+            return
+        period = f"greater-or-equal(datetime,{_utc(since)})"
+        period += f",less-than(datetime,{_utc(until)})" if until else ""
+        query = {
+            "filter": f"{_equals('metric_id', self._metrics[metric])},{period}",
+            "include": "profile",
+            "fields[profile]": "email",
+            "sort": "datetime",
+        }
+        at = since
         for page in self._pages("/api/events", query):
+            people = []
             emails = {
                 need(one, "id"): need(need(one, "attributes"), "email")
                 for one in page.get("included", ())
@@ -121,7 +138,8 @@ class Klaviyo(MailPlatform):
                 at = moment(need(attributes, "datetime"), "datetime")
                 facts = attributes.get("event_properties") or {}
                 if emails.get(profile) and not any(facts.get(name) for name in MACHINE):
-                    yield emails[profile], at
+                    people.append((emails[profile], at))
+            yield people, at if self._next(page) else None
 
     # ------------------------------------------------------------ profiles and lists
 
@@ -188,6 +206,10 @@ class Klaviyo(MailPlatform):
         if not str(following).startswith(f"{self._base}/"):
             raise ConnectorError("changed_schema", "the next page is at another host")
         return str(following).removeprefix(self._base)
+
+
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _equals(field: str, value: str) -> str:

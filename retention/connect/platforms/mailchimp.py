@@ -14,8 +14,8 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from retention.connect.contract import (
 from retention.connect.platforms import contacts
 from retention.connect.shops.orders import moment, need
 from retention.errors import BadInput
+from retention.outreach import tracking
 from retention.outreach.adapter import Message
 from retention.text import gettext
 
@@ -45,7 +46,17 @@ LEFT = {
     "unsub": "unsubscribed",
     "spam": "complained",
 }
-PAGE = 1_000
+PAGE, REPORT_PAGE = 1_000, 500  # reports are slow
+REACTION = timedelta(days=60)  # after sending
+# Of a campaign's report: where it says when the last one was, and who reacted when.
+LAST: Mapping[tracking.Kind, tuple[str, str]] = {
+    "open": ("opens", "last_open"),
+    "click": ("clicks", "last_click"),
+}
+REPORTS: Mapping[tracking.Kind, tuple[str, str, str]] = {
+    "open": ("open-details", "members", "opens"),
+    "click": ("email-activity", "emails", "activity"),
+}
 MOST_TEXT = 255  # characters of a merge field
 UNFINISHED = ("pending", "preprocessing", "started", "finalizing")  # states of a batch
 UPDATE_WAIT = 20.0  # seconds
@@ -105,7 +116,7 @@ class Mailchimp(contacts.NamedLists):
         base = access["marketing_address"] or address_of(key)
         base = web.check_address(base, "marketing_address")
         self._marketing = web.Api(base, {}, ("retention", key)).patient()
-        self._path = f"/3.0/lists/{audience}"
+        self._audience, self._path = audience, f"/3.0/lists/{audience}"
         self._takes_updates = False
 
     def close(self) -> None:
@@ -166,6 +177,53 @@ class Mailchimp(contacts.NamedLists):
                 at = moment(need(contact, "last_changed"), "last_changed")
                 yield kind, str(need(contact, "email_address")), at
 
+    def reaction_parts(self, since: datetime, until: datetime) -> Iterable[str]:
+        """Yield campaign and kind, where a campaign of the audience has news."""
+        if self.missing_settings:
+            return
+        sent = {"since_send_time": since - REACTION, "before_send_time": until}
+        query = {name: at.isoformat() for name, at in sent.items()}
+        fields = ("id", "list_id", *(f"{names}.{last}" for names, last in LAST.values()))
+        for report in self._pages("reports", fields, query, "/3.0/reports"):
+            for kind, (names, last) in LAST.items():
+                at = need(report, names).get(last)  # empty before the first one
+                if need(report, "list_id") == self._audience and at and moment(at, last) >= since:
+                    yield f"{need(report, 'id')} {kind}"
+
+    def reaction_pages(
+        self, part: str, since: datetime, until: datetime, position: Any
+    ) -> Iterator[tuple[list[contacts.Reaction], Any]]:
+        """Yield opens or clicks of a campaign, each page with the next one's offset.
+
+        Mailchimp marks opens by proxies, and no clicks by scanners.
+        """
+        campaign, _, word = part.partition(" ")
+        kind: tracking.Kind = "click" if word == "click" else "open"
+        report, name, actions = REPORTS[kind]
+        path, offset = f"/3.0/reports/{campaign}/{report}", position or 0
+        query = {
+            "since": (since - timedelta(seconds=1)).isoformat(),
+            "fields": f"{name}.email_address,{name}.{actions}",
+            "count": REPORT_PAGE,
+        }
+        while people := need(
+            self._marketing.json("GET", path, query={**query, "offset": offset}), name
+        ):
+            offset += len(people)
+            yield (
+                [
+                    (
+                        kind,
+                        str(need(person, "email_address")),
+                        moment(need(action, "timestamp"), "timestamp"),
+                    )
+                    for person in people
+                    for action in need(person, actions)
+                    if action.get("action", kind) == kind and not action.get("is_proxy_open")
+                ],
+                offset,
+            )
+
     # ------------------------------------------------------------ requests of `MailPlatform`
 
     def delete_profiles(self, ids: Sequence[str], emails: Sequence[str]) -> None:
@@ -184,7 +242,9 @@ class Mailchimp(contacts.NamedLists):
     def _members(self, list_id: str) -> Iterator[contacts.Member]:
         hidden = ("include_cleaned", "include_transactional", "include_unsubscribed")
         fields, query = ("email_address", "merge_fields"), dict.fromkeys(hidden, "true")
-        for contact in self._pages("members", fields, query, f"segments/{list_id}/members"):
+        for contact in self._pages(
+            "members", fields, query, f"{self._path}/segments/{list_id}/members"
+        ):
             customer = need(contact, "merge_fields").get(TAGS[contacts.CUSTOMER_ID])
             address = str(need(contact, "email_address"))
             yield contacts.Member(customer or None, address, address)
@@ -258,7 +318,7 @@ class Mailchimp(contacts.NamedLists):
     @cached_property
     def _fields(self) -> set[str]:
         """Tags of the merge fields; those that are missing are created."""
-        fields = self._pages("merge_fields", ("tag",), {}, "merge-fields")
+        fields = self._pages("merge_fields", ("tag",), {}, f"{self._path}/merge-fields")
         present = {str(need(field, "tag")) for field in fields}
         for name, tag in TAGS.items():
             if tag not in present:
@@ -286,7 +346,7 @@ class Mailchimp(contacts.NamedLists):
 
         def page_at(offset: int) -> Any:
             given = {**query, "fields": wanted, "count": PAGE, "offset": offset}
-            return self._marketing.json("GET", f"{self._path}/{path or name}", query=given)
+            return self._marketing.json("GET", path or f"{self._path}/{name}", query=given)
 
         return contacts.pages(page_at, name, "total_items")
 

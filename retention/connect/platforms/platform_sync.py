@@ -8,7 +8,7 @@ and consent are handed over. Every step may be repeated.
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,7 +16,6 @@ from sqlalchemy import select
 
 from retention.connect.contract import ListUnavailable, chunks
 from retention.connect.contract import Profile as PlatformProfile
-from retention.connect.live import inbox
 from retention.db import Database, Transaction
 from retention.db.tables import (
     Assignment,
@@ -27,8 +26,6 @@ from retention.db.tables import (
     ProfileSnapshot,
 )
 from retention.lake import Lake
-from retention.lake.importing import live_import
-from retention.outreach import tracking
 from retention.outreach.bounces import Bounce, customer_ids, mark_bounced
 from retention.outreach.consent import consent_states, withdraw
 from retention.outreach.contacts import find_contacts
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     from retention.connect.platforms.contacts import MailPlatform
 
 OPEN = ("live", "measuring")
-SAME = timedelta(hours=1)  # an open or click that both the platform and the desk saw
 LIST_PREFIX, HOLDOUT_PREFIX = "Retention: ", "Retention hold-out: "
 
 
@@ -185,40 +181,6 @@ def record_left(
         news = [withdraw(session, one, "platform", now) for one in sorted(ids)]
         counts.unsubscribed += any(news)
     return campaigns
-
-
-def store_reactions(
-    database: Database,
-    source: str,
-    reactions: Sequence[tuple[tracking.Kind, str, datetime]],
-    now: datetime,
-) -> int:
-    """Append opens and clicks of a platform's e-mails to the lake, with consent; count them.
-
-    Those within an hour of one that the desk itself saw are the same, and are left out.
-
-    `reactions`: kind, e-mail address and time. Those that the lake has change nothing.
-    """
-    if not reactions:
-        return 0
-    lake, reports = Lake.open(database.settings), [Bounce(at, email=e) for _, e, at in reactions]
-    with database.reading() as session:
-        found = customer_ids(session, reports)
-        moments = [at for _, _, at in reactions]
-        seen = tracking.own_times(session, min(moments) - SAME, max(moments) + SAME)
-    whose = [min(ids, default="") for ids in found]
-    consented = tracking.consenting(lake, load_policy(database.settings), {*whose} - {""})
-    rows = [
-        tracking.lake_event(customer, kind, at, now, source)
-        for customer, ids, (kind, _, at) in zip(whose, found, reactions, strict=True)
-        if customer in consented[kind]
-        and not any(abs(at - own) <= SAME for each in ids for own in seen.get((each, kind), ()))
-    ]
-    if not rows:
-        return 0
-    lines = inbox.ndjson(rows)
-    added = live_import.append(lake, database, database.settings, lines, name=source)
-    return added.report.rows_accepted
 
 
 def _sync_list(

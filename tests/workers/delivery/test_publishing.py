@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, select
 from retention import clock, erasure
 from retention.connect import connections
 from retention.connect.contract import ConnectorError, ListUnavailable
-from retention.connect.platforms import profiles
+from retention.connect.platforms import profiles, reactions
 from retention.connect.platforms.contacts import MailPlatform
 from retention.connect.readers import api_keys
 from retention.connect.registry import connector_class
@@ -28,6 +28,9 @@ from workers.tasks.shops import mail_platforms as task
 from workers.tasks.shops.mail_platforms import READ_UNTIL, left_since
 
 ADMIN = "U0ADMIN"
+OTHERS_READ = [  # what differs by platform has tests of its own
+    pytest.param(kind, marks=pytest.mark.nightly) for kind in ("brevo", "customer.io", "mailchimp")
+]
 ONE = pytest.mark.nightly_after(1)  # what differs by platform has tests of its own
 
 
@@ -225,23 +228,90 @@ def test_unsubscribe_of_before_the_connection_counts(desk, platform):
     assert synchronise(desk)["unsubscribed"] == 1
 
 
-@pytest.mark.parametrize("platform", ["klaviyo"], indirect=True)
-def test_opens_of_before_a_known_consent_are_not_stored(desk, platform):
+@pytest.mark.parametrize("platform", ["klaviyo", *OTHERS_READ], indirect=True)
+def test_reactions_of_before_a_known_consent_are_not_stored(desk, platform):
     hour = timedelta(hours=1)
-    people = desk.lake.table("customers").execute().astype(object)
-    people = people.where(people.notna(), None)
 
-    def reactions_after(*ages, **answer) -> int:
+    def reactions_after(*ages, consents) -> int:
         for age in ages:
             platform.happen("opened", min(platform.properties()), clock.now() - age)
-        desk.lake.upsert("customers", people.assign(**answer))
+            platform.happen("clicked", min(platform.properties()), clock.now() - age)
+        agree_to_tracking(desk, consents)
         return synchronise(desk)["reactions"]
 
-    reactions_after()
+    assert reactions_after(consents=True) == 0
+    platform.happen("opened", min(platform.properties()), clock.now() - hour)
     clock.configure(fixed=desk.end + 24 * hour)
-    assert reactions_after(hour, tracking_consent=False) == 0
+    assert reactions_after(hour, consents=False) == 0
     clock.configure(fixed=desk.end + 48 * hour)
-    assert reactions_after(hour, 26 * hour, tracking_consent=True) == 1
+    assert reactions_after(hour, 26 * hour, consents=True) == 2
+    clock.configure(fixed=desk.end + 72 * hour)
+    assert reactions_after(consents=True) == 0
+
+
+def agree_to_tracking(desk, consents: bool) -> None:
+    people = desk.lake.table("customers").execute().astype(object)
+    people = people.where(people.notna(), None)
+    desk.lake.upsert("customers", people.assign(tracking_consent=consents))
+
+
+@pytest.fixture
+def reacting(desk, platform):
+    """A platform where two customers opened and clicked since the last synchronisation."""
+    agree_to_tracking(desk, True)
+    synchronise(desk)
+    clock.configure(fixed=desk.end + timedelta(days=1))
+    for customer in sorted(platform.properties())[:2]:
+        for what in ("opened", "clicked"):
+            platform.happen(what, customer, clock.now() - timedelta(hours=1))
+    return platform
+
+
+def unread(desk):
+    (connection,) = read(desk.database, connections.connections)
+    return connection.config[due_publishing.UNREAD]
+
+
+@pytest.mark.parametrize("platform", ["klaviyo", *OTHERS_READ], indirect=True)
+def test_reading_without_time_goes_on_in_the_next_hour_alone(desk, reacting, monkeypatch):
+    real = task.read_reactions
+    with monkeypatch.context() as late:
+        late.setattr(task, "read_reactions", lambda *given: real(*given[:-1], -1.0))
+        counts = [synchronise(desk)]
+    assert counts[0]["profiles"] > 0
+    assert unread(desk)
+    tick.tick(desk.database)
+    assert [key.count(":") for key in sync_keys(desk)] == [3]
+    counts.append(synchronise(desk))
+    assert (counts[1]["profiles"], counts[1]["is_complete"], unread(desk)) == (0, True, None)
+    assert sum(each["reactions"] for each in counts) == 4
+    assert synchronise(desk)["reactions"] == 0
+
+
+@pytest.mark.parametrize("platform", ["klaviyo"], indirect=True)
+def test_long_hand_over_leaves_some_time_for_reading(desk, reacting, monkeypatch):
+    monkeypatch.setattr(task, "MOST_WORK", -1.0)
+    told = synchronise(desk)
+    assert (told["is_complete"], told["reactions"], unread(desk)) == (False, 4, None)
+
+
+@pytest.mark.parametrize("platform", ["klaviyo"], indirect=True)
+def test_reading_that_is_killed_goes_on_where_it_was(desk, reacting, monkeypatch):
+    real, stored = reactions.store_reactions, []
+
+    def store(*given):
+        if stored:
+            raise KeyboardInterrupt
+        stored.append(real(*given))
+        return stored[0]
+
+    with monkeypatch.context() as killed:
+        killed.setattr(reactions, "MOST_STORED", 1)
+        killed.setattr(reactions, "store_reactions", store)
+        with pytest.raises(KeyboardInterrupt):
+            synchronise(desk)
+    told = synchronise(desk)
+    assert (stored[0], told["reactions"], told["profiles"]) == (2, 2, 0)
 
 
 @pytest.mark.parametrize(

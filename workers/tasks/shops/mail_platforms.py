@@ -18,9 +18,9 @@ from retention.connect.platforms.platform_sync import (
     HandOver,
     SyncCounts,
     record_left,
-    store_reactions,
     sync_platform,
 )
+from retention.connect.platforms.reactions import Reading, read_reactions
 from retention.connect.registry import connector
 from retention.db import Transaction
 from retention.db.tables import Connection, Job
@@ -29,12 +29,14 @@ from workers import user_roles
 from workers.campaigns import messages
 from workers.job_requests import DeleteProfile, PlatformSync
 from workers.queue.completion import fenced
-from workers.schedule.due_publishing import UNFINISHED
+from workers.schedule.due_publishing import UNFINISHED, UNREAD
 from workers.tasks.interface import Context, Outcome, Post
 
 # In the connection's settings.
 LISTS, READ_UNTIL, REACTED_UNTIL = "pushed_lists", "left_read_until", "reactions_read_until"
-MOST_WORK = 600.0  # seconds until no further list is started; a job is stopped after 870
+# Seconds until no further list or page is started; a job is stopped after 870. Pages have some more
+# after a long hand-over.
+MOST_WORK, LEAST_READING = 600.0, 60.0
 FIRST_READ = timedelta(days=180)  # who left before the desk was connected
 
 
@@ -47,22 +49,41 @@ def run_platform_sync(request: PlatformSync, context: Context) -> Outcome:
         platform: Any = connector(connection.kind, connections.access(settings, connection))
         config = dict(connection.config)
     counts, error = SyncCounts(), None
-    hand_over = HandOver.resumed(request.snapshot_id, config.get(LISTS, ()), config.get(UNFINISHED))
+    rest, unread = config.get(UNFINISHED), config.get(UNREAD)
+    hand_over = HandOver.resumed(request.snapshot_id, config.get(LISTS, ()), rest)
+    # Reading comes last: what another job has left to read, it had handed over.
+    is_handed_over = rest is None and (unread or {}).get("snapshot_id") == request.snapshot_id
+    hand_over.is_complete = is_handed_over
+    # A consent has no date: nothing from before the last reading, when it may have been missing
+    since = datetime.fromisoformat(config.get(REACTED_UNTIL) or now.isoformat())
+    reading = Reading.resumed(since, now, unread)
+
+    def save(session: Transaction) -> Connection:
+        """Store what the next job needs in order to continue."""
+        stored = session.get_one(Connection, request.connection_id)
+        done: dict[str, Any] = {LISTS: sorted(hand_over.known_lists), UNFINISHED: hand_over.rest()}
+        more = reading.rest()
+        done[UNREAD] = more and {"snapshot_id": request.snapshot_id, **more}
+        if reading.is_complete:
+            done[REACTED_UNTIL] = reading.until.isoformat()
+        stored.config = {**stored.config, **done}
+        return stored
+
     try:
         # First, because who left must not be written to again.
-        since = left_since(config.get(READ_UNTIL), now)
-        left = list(platform.left(since))
+        left = list(platform.left(left_since(config.get(READ_UNTIL), now)))
         with fenced(context) as session:
             for campaign_id in record_left(session, left, now, counts):
                 messages.refresh_counts(session, find_campaign(session, campaign_id))
             stored = session.get_one(Connection, request.connection_id)
             stored.config = {**stored.config, READ_UNTIL: now.isoformat()}
-        sync_platform(database, platform, hand_over, counts, context.progress, ends_at)
-        # A consent has no date: nothing from before the last reading, when it may have been missing
-        if reacted := config.get(REACTED_UNTIL):
-            last = datetime.fromisoformat(reacted)
-            reactions = [one for one in platform.reactions(last) if one[2] >= last]
-            counts.reactions = store_reactions(database, connection.kind, reactions, now)
+        if not is_handed_over:
+            sync_platform(database, platform, hand_over, counts, context.progress, ends_at)
+        ends_at = max(ends_at, time.monotonic() + LEAST_READING)
+        for new in read_reactions(database, platform, reading, now, ends_at):
+            counts.reactions += new
+            with fenced(context) as session:
+                save(session)
     except ConnectorError as problem:
         error = problem
     finally:
@@ -72,11 +93,7 @@ def run_platform_sync(request: PlatformSync, context: Context) -> Outcome:
     data = {"error": code, "is_complete": hand_over.is_complete, **asdict(counts)}
 
     def apply(session: Transaction) -> tuple[Post, ...]:
-        stored = session.get_one(Connection, request.connection_id)
-        done: dict[str, Any] = {LISTS: sorted(hand_over.known_lists), UNFINISHED: hand_over.rest()}
-        if error is None:
-            done[REACTED_UNTIL] = now.isoformat()
-        stored.config = {**stored.config, **done}
+        stored = save(session)
         if not connections.note_error(stored, error) or stored.channel is None:
             return ()
         values = {"name": stored.name, "code": code or ""}
