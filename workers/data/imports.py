@@ -106,6 +106,7 @@ def import_list(
     counted = store.Counted(len(lake.identities.resolved(kept)), clock.now())
     with database.transaction() as session:
         lists.end_others(session, name, kept)
+        # Once more: someone may have made it an exclusion while the file was read.
         other = store.replaced_by(session, name, expression, is_exclusion)
         is_exclusion = is_exclusion or bool(other and other["exclude"])
         save = partial(store.save, is_exclusion=is_exclusion, replaces=str(expression))

@@ -12,7 +12,13 @@ from slack_bolt import Ack, App
 from bot import numbers
 from bot.services import Services
 from bot.slack.interactions import Click, Handler, Submit, confirm, listen, once, send_ephemeral
-from retention.campaigns.lifecycle.edits import MINUTE_FORMAT, OFFER_KINDS, SOON, Changes
+from retention.campaigns.lifecycle.edits import (
+    MINUTE_FORMAT,
+    OFFER_KINDS,
+    SOON,
+    Changes,
+    named_offers,
+)
 from retention.campaigns.lifecycle.spec import Body
 from retention.campaigns.lifecycle.states import (
     EDITABLE,
@@ -28,6 +34,7 @@ from retention.db import Transaction
 from retention.db.tables import Campaign
 from retention.errors import BadInput, Conflict, FieldErrors
 from retention.outreach.adapter import MESSAGE_CHANNELS, is_text
+from retention.risk.policy import load_policy
 from retention.text import gettext, in_language
 from workers import action_ids, user_roles
 from workers.campaigns import decisions, messages
@@ -181,6 +188,7 @@ def open_modal(services: Services, click: Click, deed: str) -> None:
         if campaign.state not in states or (campaign.version != version and deed != "stop"):
             raise StaleCampaign(campaign, version)
         approvers = decisions.approvers_of(session, campaign, click.user)
+        policy = load_policy(session.settings)
         if deed == "stop":
             decisions.stoppable_states(session, campaign, click.user)
     details = campaign_data(campaign, services.settings)
@@ -191,6 +199,7 @@ def open_modal(services: Services, click: Click, deed: str) -> None:
         campaign=details,
         value=f"{campaign_id}:{campaign.version}:{click.channel or ''}",
         deed=deed,
+        named=list(named_offers(policy, details["kind"]).values()),
         written=[offer for offer in details["offers"] if offer["action"] != "call"],
         approvers=approvers if len(approvers) <= MAX_LISTED else None,
         send_at=_timestamp(details["send_on"]),

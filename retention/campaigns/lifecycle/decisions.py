@@ -162,6 +162,10 @@ def edit(session: Transaction, step: Step, changes: Changes) -> NextVersion:
         changed = edits.apply_changes(
             old_body, changes, session.settings.zone, step.at, session.settings
         )
+        if changes.offer:
+            actions = {line.action for line in changed.offers}
+            unmade = shop_code_queue.unmade_actions(session, actions)
+            changed = changed.model_copy(update={"unmade": unmade})
         body = with_parts(session.settings, changed, sampled_offers(session, before.id, changed))
     if changes.name is not None:
         with errors.collect():

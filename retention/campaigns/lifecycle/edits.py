@@ -14,12 +14,14 @@ from retention.campaigns.message.text_message import MAX_TEXT
 from retention.campaigns.message.wording import default_text, validate_text
 from retention.errors import BadInput, FieldErrors
 from retention.outreach.adapter import channel_name, is_text
-from retention.risk.policy import HOLDOUT, LONGEST_HOURS
+from retention.risk.policy import HOLDOUT, LONGEST_HOURS, Policy, load_policy
+from retention.risk.strategy import NAMED, Rule
 from retention.settings import Settings
 from retention.templating import money
 from retention.text import gettext
 
-OFFER_KINDS = ("share", "amount", "free_shipping", "reminder")  # that an edit can choose
+# That an edit can choose; `NAMED` ones have the terms of the policy.
+OFFER_KINDS = ("share", "amount", "free_shipping", "reminder", *NAMED)
 SOON = "soon"  # right after the clearance time
 MINUTE_FORMAT = "%Y-%m-%d %H:%M"
 
@@ -59,7 +61,11 @@ def apply_changes(
     errors = FieldErrors()
     update: dict[str, object] = {}
     with errors.collect():
-        update["offers"] = tuple(_changed_line(line, body, changes) for line in body.offers)
+        rule = _named_rule(body, changes.offer, settings) if changes.offer in NAMED else None
+        update["offers"] = tuple(
+            _with_rule(line, rule) if rule else _changed_line(line, body, changes)
+            for line in body.offers
+        )
     with errors.collect():
         _validate_discount(body, changes)
     with errors.collect():
@@ -167,6 +173,36 @@ def _changed_line(line: OfferLine, body: Body, changes: Changes) -> OfferLine:
         _require_order_value(min_order, problem)
         return _with_terms(line, "free_shipping", face=body.shipping_cost, min_order=min_order)
     return _with_terms(line, "reminder") if changes.offer == "reminder" else line
+
+
+def named_offers(policy: Policy, kind: str) -> dict[str, Rule]:
+    """Return the rules whose offer is said in words, by action; the first of each counts."""
+    rules = (*policy.for_kind(kind).rules, *policy.rules)
+    return {rule.action: rule for rule in reversed(rules) if rule.action in NAMED}
+
+
+def _named_rule(body: Body, offer: str, settings: Settings | None) -> Rule:
+    """Return the policy's rule of an offer, which has its words, cost and limits."""
+    rule = named_offers(load_policy(settings), body.kind).get(offer) if settings else None
+    if rule is None:
+        problem = gettext(
+            "The offer is {offer}, and the policy has none; choose another one, or write a rule "
+            "with this action, its words, its cost and its limits into the policy file."
+        )
+        raise BadInput(problem.format(offer=offer), field="offer")
+    if rule.most is not None and rule.most < body.audience:
+        problem = gettext(
+            "The offer {what!r} is for {count:,} customers, and the policy allows {most:,}; draft "
+            "a smaller audience, or choose another offer."
+        )
+        values = {"what": rule.what, "count": body.audience, "most": rule.most}
+        raise BadInput(problem.format(**values), field="offer")
+    return rule
+
+
+def _with_rule(line: OfferLine, rule: Rule) -> OfferLine:
+    line = _with_terms(line, rule.action, rule.discount, rule.cost, rule.min_order)
+    return line.model_copy(update={"what": rule.what, "redeemed": rule.redeemed})
 
 
 def _require_order_value(min_order: float, problem: str) -> None:

@@ -300,7 +300,7 @@ def test_any_typed_text_gives_a_valid_slack_message(name, reason):
         shown = render.message(template, campaign=result, demo=True, zone="UTC", history=[])
         assert "<!" not in words([b for b in shown.blocks if b["type"] != "header"])
     shown = {"campaign": result, "value": "c7:3:"}
-    inputs = {"written": result["offers"], "places": "{name}", "approvers": ["U0LEAD"]}
+    inputs = {"written": result["offers"], "places": "{name}", "approvers": ["U0LEAD"], "named": []}
     render.view("campaign/edit", **shown, **inputs, send_at=None, deed="edit", zone="UTC")
     render.view("campaign/reason", **shown, deed="stop")
 

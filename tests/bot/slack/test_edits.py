@@ -17,6 +17,8 @@ from retention.campaigns.lifecycle.states import find_campaign
 from retention.campaigns.lifecycle.view import campaign_data
 from retention.db.tables import Assignment, Audit, Campaign
 from retention.errors import BadInput
+from retention.risk.policy import load_policy
+from retention.risk.strategy import Rule
 from retention.templating import text
 from tests.bot.campaign import drafted, fill, message, opened, refused_inputs, stands
 from tests.bot.slack.test_slash import all_jobs
@@ -58,6 +60,17 @@ def test_edit_opens_a_filled_modal_and_writes_the_next_version(workspace, databa
     offers = scalars(database, select(Assignment.offer))
     assert {offer["discount"] for offer in offers} == {0.125}
     assert "version 2" in message(database)
+
+
+def test_edit_offers_what_the_policy_says_in_words(workspace, settings, draft, api, monkeypatch):
+    mug = Rule(name="Mug", tiers=("high",), action="gift", what="a mug", cost=2.5, min_order=30)
+    policy = load_policy(settings)
+    policy = policy.model_copy(update={"rules": (*policy.rules, mug)})
+    monkeypatch.setattr("bot.slack.interactions.campaigns.load_policy", lambda _: policy)
+    workspace.press(action_ids.EDIT_CAMPAIGN, "c7:1", ANALYST)
+    (offer,) = (one for one in opened(api)["blocks"] if one.get("block_id") == "offer")
+    assert offer["element"]["options"][-1]["value"] == "gift"
+    assert "a mug" in offer["element"]["options"][-1]["text"]["text"]
 
 
 @pytest.mark.parametrize(
@@ -324,7 +337,8 @@ def test_edit_command_changes_offer_and_send_time(workspace, database, draft):
         ("amount --amount 5 --min-order 40 --discount 10", "--discount is for --offer share"),
         ("share --discount 10 --amount 5", "--amount is for --offer amount"),
         ("reminder --min-order 40", "--offer amount or --offer free_shipping, not for --offer rem"),
-        ("gift", "share"),
+        ("voucher", "share"),
+        ("gift", "the policy has none"),
         ("amount --amount 5 --min-order 0", "From order value"),
     ],
 )

@@ -11,6 +11,7 @@ from retention.campaigns.message.wording import shipped_languages
 from retention.campaigns.planning.offer_terms import next_step, public_terms, stored_offer
 from retention.connect import connections
 from retention.db.tables import Send
+from retention.errors import BadInput
 from retention.outreach.adapter import Contact
 from retention.risk.strategy import CODED, NAMED, Rule
 from tests.retention.campaigns.samples import NOW, a_body, a_line
@@ -72,6 +73,37 @@ def test_offer_for_all_replaces_the_words():
     (line,) = body.offers
     assert (line.what, line.redeemed, line.action) == ("", None, "coupon")
     assert "what" not in public_terms(stored_offer(line, (), "EUR"))
+
+
+GIFT = """
+[[rules]]
+name = "Mug"
+tiers = ["high"]
+action = "gift"
+what = "a mug"
+cost = 2.5
+min_order = 30
+redeemed = 0.5
+"""
+
+
+def test_edit_gives_all_customers_an_offer_of_the_policy(settings, tmp_path):
+    file = tmp_path / "policy.toml"
+    own = settings.model_copy(update={"policy": file})
+    body, call = a_body(), a_line(rule="Calls", action="call", discount=0.0, contact=4.0)
+    body = body.model_copy(update={"offers": (*body.offers, call)})
+
+    def edited(offer, policy):
+        file.write_text(policy)
+        return apply_changes(body, Changes(offer=offer), ZoneInfo("UTC"), NOW, own).offers
+
+    for line in edited("gift", GIFT):
+        assert (line.action, line.what, line.face, line.min_order) == ("gift", "a mug", 2.5, 30)
+        assert (line.redeemed, line.contact, line.discount) == (0.5, None, 0)
+    for offer, policy in (("points", GIFT), ("gift", f"{GIFT}most = 9\n")):
+        with pytest.raises(BadInput) as refusal:
+            edited(offer, policy)
+        assert refusal.value.field == "offer"
 
 
 def test_step_of_a_list_names_the_offer():
