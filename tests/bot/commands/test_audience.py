@@ -39,6 +39,7 @@ def home(shop_home):
     return shop_home
 
 
+@pytest.mark.nightly
 def test_saved_audience_is_counted_shown_listed_used_and_deleted(home, cli):
     saved = cli.json("audience save Berliners 'city = Berlin and orders > 5'")
     assert 0 < saved["customers"] < 50

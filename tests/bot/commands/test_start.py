@@ -147,6 +147,7 @@ def test_corrected_map_is_not_replaced(home, tmp_path, nobody, capsys):
 MAP = "[events]\ncustomer_id = '{}'\noccurred_at = '{}'\nevent_type = {{ value = 'purchase' }}\n"
 
 
+@pytest.mark.nightly
 def test_missing_file_column_or_other_shape_is_refused_by_name(home, tmp_path, capsys):
     assert "no such file" in refusal(capsys, "nowhere.csv", "--yes")
     (tmp_path / "map.toml").write_text(MAP.format("buyer", "order_date"))
@@ -178,6 +179,7 @@ def test_guessed_customer_needs_a_person(home, tmp_path, monkeypatch, capsys):
     refusal(capsys, path)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("header", "row", "said"),
     [
@@ -230,6 +232,7 @@ def test_orders_of_one_time_buyers_are_no_sums(home, tmp_path, nobody, capsys):
     assert "30 customers, 30 orders" in refusal(capsys, path)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("column", "values"),
     [
@@ -344,6 +347,7 @@ def write_tables(folder: Path, *names: str, without: str = "") -> list[str]:
     return files
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("names", "without", "joins"),
     [
@@ -411,6 +415,7 @@ def test_complete_lines_need_no_complete_orders(home, tmp_path, nobody, capsys, 
     assert "30 customers, 90 orders, sales of 625" in refusal(capsys, *files)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("head", ["Row ID,order_id", "order_id,line"])
 def test_complete_exports_with_other_columns_are_all_read(home, tmp_path, nobody, capsys, head):
     files, is_new = [], head.startswith("Row")
@@ -466,6 +471,7 @@ def test_named_sheet_of_two_workbooks_is_read(home, tmp_path, nobody, capsys):
     assert "30 customers, 180 orders" in refusal(capsys, *books, "--sheet", "Mine")
 
 
+@pytest.mark.nightly
 def test_sheets_are_joined_where_no_sheet_suffices(home, tmp_path, nobody, capsys):
     tables = related_tables()
     sheets = {name: tables[name] for name in ("customers", "orders", "lines")}
@@ -484,6 +490,7 @@ def test_lines_without_orders_or_prices_say_how_to_add_them(home, tmp_path, nobo
     assert "retention start sales.csv PRICES.csv" in refusal(capsys, path)
 
 
+@pytest.mark.nightly
 def test_joined_files_make_a_list_and_leave_no_copy(home, tmp_path, capsys):
     files = write_tables(tmp_path, "orders", "lines")
     data = start(capsys, *files)

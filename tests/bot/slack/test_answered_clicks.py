@@ -92,6 +92,7 @@ def test_a_failed_click_is_explained_and_leaves_no_row(workspace, database, api)
     assert all_jobs(database) == []
 
 
+@pytest.mark.nightly
 def test_a_repeated_click_that_was_done_acts_no_second_time(workspace, database, api):
     """The bot died after the effect, and before the click was deleted."""
     body = body_of(action_ids.RUN_COMMAND, "sweep", action_ts="9.9")

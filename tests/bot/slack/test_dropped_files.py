@@ -134,6 +134,7 @@ def test_dropped_orders_are_shown_and_imported_once_on_two_clicks(desk):
     assert desk.slack.messages("crm") == []
 
 
+@pytest.mark.nightly
 def test_dropped_column_of_customers_becomes_an_audience_of_the_file_name(desk):
     for name, content in (("orders.csv", ORDERS), ("VIPs 2025.csv", "C1\nC2\nnobody\n")):
         desk.slack.drop("admin", name, content.encode())

@@ -47,6 +47,7 @@ def test_terminal_uses_the_language_of_the_environment_else_the_workspaces(home,
     assert cli.text("jobs") == "No jobs yet.\n"
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     "command", ["status", "jobs", "posts", "role", "models", "digest list", "data"]
 )
@@ -152,6 +153,7 @@ def test_full_disk_is_named(home, cli, monkeypatch):
     assert cli.error("jobs", 1).strip() == f"The disk of the server {says}"
 
 
+@pytest.mark.nightly
 def test_new_database_gets_the_lakes_customers_on_upgrade(home, cli, monkeypatch, tmp_path):
     rows = (
         "customer_id,event_type,occurred_at,order_id\n"
@@ -227,6 +229,7 @@ def test_sweep_prints_the_result_and_writes_the_cohort(shop_home, cli, tmp_path)
     cli.text("data")
 
 
+@pytest.mark.nightly
 def test_terminal_prints_as_many_customers_as_asked(shop_home, cli):
     for options, rows in (("", 20), ("--top 40", 40)):
         lines = cli.text(f"sweep --tier low {options}").splitlines()

@@ -53,6 +53,7 @@ parts = st.one_of(
 )
 
 
+@pytest.mark.nightly
 @given(parts, parts, parts)
 @settings(max_examples=40)
 def test_masks_obey_the_laws_of_and_or_and_not(frame, a, b, c):
@@ -201,6 +202,7 @@ def test_later_rows_change_nothing_about_an_earlier_moment(people):
     assert any(before)
 
 
+@pytest.mark.nightly
 def test_stores_views_mails_and_lists_describe_customers(people):
     last = people.end - timedelta(days=3)
     bought = tiny.purchases(last, ["c0001", "c0002"]).assign(item_id="i001")

@@ -74,6 +74,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("source", SOURCES)
 def test_products_are_those_of_the_source_before_the_cutoff(lake, settings, database, source):
     shown = _shown(lake, settings, f"text,products:{source}")

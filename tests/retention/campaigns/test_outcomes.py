@@ -140,6 +140,7 @@ def test_fully_returned_order_earns_and_costs_nothing(lake, database):
     assert counted.profits.loc[counted.profits["customer_id"] == "a", "profit"].sum() == 0
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("named", [True, False])
 def test_discounts_of_other_codes_and_double_reports_do_not_count(lake, database, named):
     """One order with another code and two reports of ours."""

@@ -194,6 +194,7 @@ def test_stop_does_not_wait_for_the_next_retry(shop, database):
     assert read(database, shop_code_queue.due_campaigns, NOW)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
@@ -231,6 +232,7 @@ def test_customers_that_the_shop_does_not_know_get_no_email(database):
         assert read(database, shop_code_queue.unmade_codes, "c1") == {code}
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("terms", "kind"),
     [

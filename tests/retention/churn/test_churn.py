@@ -68,6 +68,7 @@ def test_label_windows_end_by_the_cutoff_with_history_before_each(shop):
     assert all(moment - timedelta(days=21) >= shop.begin for moment in earlier)
 
 
+@pytest.mark.nightly
 def test_labels_cover_exactly_the_horizon(shop):
     cutoff = shop.begin + timedelta(days=120)
     snapshot = take_snapshot(shop.lake, cutoff, window=WINDOW)
@@ -116,6 +117,7 @@ def test_reasons_are_sentences(shop, trained):
     assert (scores.expected_value >= 0).all()
 
 
+@pytest.mark.nightly
 def test_season_is_no_reason_before_thirteen_months(shop, trained):
     """The tiny shop has half a year of history, so a season cannot be told from a trend."""
     people = population(shop.lake, shop.end, window=Window(21, 42))

@@ -95,6 +95,7 @@ def test_few_outcomes_use_the_whole_horizon(customers):
     np.testing.assert_array_equal(same.predict_proba(X), plain.predict_proba(X))
 
 
+@pytest.mark.nightly
 def test_churned_customers_have_no_return_in_the_horizon(shop):
     snapshot = take_snapshot(shop.lake, shop.end - timedelta(days=40), window=Window(28, None))
     np.testing.assert_array_equal(np.isinf(snapshot.return_times), snapshot.churned == 1)

@@ -121,6 +121,7 @@ def test_repeated_seasons_are_forecast_more_strongly():
     assert twice == pytest.approx(came, rel=0.2)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("growth", [0.0, 0.5, 2.0])
 def test_growth_is_told_from_the_season(growth):
     """Of a shop that grows, and of one that grows and has a season."""

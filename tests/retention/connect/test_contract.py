@@ -129,6 +129,7 @@ def test_long_retry_after_ends_the_pull_with_its_time(shop):
     assert timedelta(minutes=59) < pause(error) <= timedelta(hours=1)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("fault", "code"),
     [

@@ -61,6 +61,7 @@ def with_consent(settings, database) -> Lake:
     return lake
 
 
+@pytest.mark.nightly
 @READ
 def test_reading_goes_on_in_later_jobs_and_loses_and_doubles_nothing(database, settings, kind):
     lake, at, rest, jobs, new = with_consent(settings, database), some_time_ago(), None, 0, 0
@@ -77,6 +78,7 @@ def test_reading_goes_on_in_later_jobs_and_loses_and_doubles_nothing(database, s
     assert new == len(events) == len(expected)
 
 
+@pytest.mark.nightly
 @READ
 def test_reading_stores_in_batches_and_again_changes_nothing(database, settings, kind, monkeypatch):
     lake, at = with_consent(settings, database), some_time_ago()

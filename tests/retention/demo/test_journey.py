@@ -185,6 +185,7 @@ def test_feed_imports_a_week_once_and_nothing_later(fed):
     assert events.filter(events.source == "complete_journey").count().execute() == raw - quarantined
 
 
+@pytest.mark.nightly
 def test_only_treated_customers_respond_and_coupons_are_used_once(fed):
     database, lake = fed
     events = lake.table("events")

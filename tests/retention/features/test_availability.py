@@ -21,6 +21,7 @@ def _events(**extra) -> pd.DataFrame:
     return events[events.event_type == "purchase"].assign(**extra)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("dropped", "unknown", "known"),
     [

@@ -225,6 +225,7 @@ def test_reads_woocommerce_orders_by_line_or_packed(import_text, text):
     assert (events[1]["customer_id"], events[1]["discount"], events[1]["currency"]) == expected
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("sign", ["&#36;%s", "&euro;%s", "Rs. %s", "S/.%s", "%s kr."])
 def test_currency_symbols_are_not_digits(import_text, sign):
     """&#36;12.50 is 12.50, not 3,612.50."""
@@ -337,6 +338,7 @@ EQUAL = {
 }
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("name", EQUAL)
 def test_keeps_equal_lines_and_skips_overlapping_exports(name, lake, import_file):
     head, order, (paid, refunded) = EQUAL[name]

@@ -81,6 +81,7 @@ def test_imports_csv_with_the_documented_map(import_file, lake, database):
 COMPRESS = {".gz": gzip.compress, ".zst": partial(pa.compress, codec="zstd", asbytes=True)}
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("kind", [".csv", ".tsv", ".parquet", ".jsonl"])
 def test_every_file_format_gives_the_same_events(kind, packed, lake, import_file):
@@ -139,6 +140,7 @@ def test_accepts_a_file_of_customers_without_a_map(import_file, text):
     assert import_file(text, table="customers").rows_accepted == 1
 
 
+@pytest.mark.nightly
 def test_reports_a_file_imported_with_another_map(import_file, database):
     def before(text, map_text):
         return import_file(text, map_text, database=database).before
@@ -230,6 +232,7 @@ def test_refuses_invalid_json_lines(import_file):
     assert (report.rows_read, report.rows_accepted, report.rows_quarantined) == (3, 1, 2)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("name", "text", "map_text", "says"),
     [
@@ -437,6 +440,7 @@ def test_import_reads_the_directory_again_if_the_lake_changed(
     assert len(scalars(database, select(ImportLog))) == 1
 
 
+@pytest.mark.nightly
 def test_directory_syncs_only_after_the_lake_changed(
     database, settings, tmp_path, import_file, monkeypatch
 ):

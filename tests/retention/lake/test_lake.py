@@ -129,6 +129,7 @@ def test_treatments_are_upserted_by_campaign_and_customer(lake):
         lake.upsert("treatments", rows.assign(colour="red"))
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("table", ["events", "customers"])
 def test_concurrent_writers_lose_and_duplicate_nothing(settings, tmp_path, table):
     files = []

@@ -104,6 +104,7 @@ def weekly_exports() -> list[pd.DataFrame]:
     return [first, second]
 
 
+@pytest.mark.nightly
 @HOW
 def test_later_refunds_replace_earlier_sales(desk, how):
     exports = weekly_exports()
@@ -188,6 +189,7 @@ HISTORIES = {
 PLACED = {"o10": 10, "o11": 11, "o12": 12}  # days of the newest order of each export
 
 
+@pytest.mark.nightly
 @HOW
 def test_newest_state_of_an_order_counts_once_it_is_known(desk, how):
     exports = [
@@ -231,6 +233,7 @@ def test_files_that_share_the_lines_of_an_order_add_up(desk):
     assert desk.sales() == everything
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("how", ["in turn", "one call"])
 def test_later_of_two_exports_that_end_with_one_order_wins(desk, how):
     exports = [orders(("o1", 1, "a", total), ("o1", 1, "b", 4)) for total in (10, 12)]
@@ -256,6 +259,7 @@ def test_corrected_line_with_an_id_of_its_own_replaces_the_earlier(desk):
     assert desk.bring(other, text=text).rows_accepted == 0
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("how", ["in turn", "the newer first"])
 def test_time_of_change_decides_which_export_is_newer(desk, how):
     text = MAP + 'stated_at = "updated"\n'
@@ -308,6 +312,7 @@ def test_later_file_without_a_usable_row_is_refused(desk):
 # ------------------------------------------- what one file says of an order several times
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("how", ["in turn", "the newer first"])
 @pytest.mark.parametrize("newest", [31, 3], ids=["older", "as old"])
 def test_export_of_refunds_alone_ends_sales_of_another_export(desk, newest, how):
@@ -380,6 +385,7 @@ def test_file_of_refunds_alone_is_refused_and_says_what_to_do(desk):
         desk.bring(orders(("o1", 1, "a", 10, "refunded")))
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("text", [MAP, MAP + 'stated_at = "updated"\n'])
 def test_released_line_replaces_the_earlier_line_of_its_order(desk, text):
     old = orders(("o1", 1, "a", 10), ("o1", 1, "b", 4))

@@ -91,6 +91,7 @@ def test_large_text_is_read_through_a_scratch_file(monkeypatch, import_file):
     assert import_file(text, name="large.jsonl").rows_accepted == 1
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("large", [1 << 28, 100], ids=["from memory", "by a scratch file"])
 def test_every_piece_has_nested_and_optional_columns(
     large, small_pieces, monkeypatch, lake, import_file

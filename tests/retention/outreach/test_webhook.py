@@ -233,6 +233,7 @@ def test_invalid_webhook_url_is_rejected(url):
         WebhookAdapter("https://platform.example/hook", b"")
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(("honours", "held"), [(True, set()), (False, {"k2", "k3", "k4"})])
 def test_uncertain_emails_are_repeated_only_if_duplicates_are_dropped(
     database, settings, honours, held

@@ -16,6 +16,7 @@ from retention.recommend.models.neural import MultDae, SasRec, purchase_sequence
 from tests.retention.recommend.test_models import NEEDS_TORCH, checkerboard, side_information
 
 
+@pytest.mark.nightly
 def test_recommending_never_imports_torch():
     code = (
         "import sys, retention.recommend, retention.recommend.models as m; "

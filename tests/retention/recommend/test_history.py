@@ -133,6 +133,7 @@ def test_scale_is_inferred_from_ratings(tmp_path, ratings, expected):
     assert rating_scale(lake, CUTOFF - timedelta(days=100)) == RatingScale()
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("scores", [(1, 5), (1, 10), (0, 100), (0, 1)])
 def test_worst_rating_is_negative_and_best_positive_on_every_scale(tmp_path, scores):
     """A thumb up weighed less than nothing, and 4 of 10 more than most purchases."""

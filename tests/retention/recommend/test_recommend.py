@@ -288,6 +288,7 @@ def test_errors_name_the_fix(shop):
         train(shop.lake, cutoff=shop.end, model="magic")
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("customers", "items", "kinds", "says"),
     [

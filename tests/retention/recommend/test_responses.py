@@ -236,6 +236,7 @@ def test_report_counts_items_with_an_open_window(sent):
         assert (notice in each.html(sent.settings), notice in words) == (has_notice, has_notice)
 
 
+@pytest.mark.nightly
 def test_report_page_is_static_and_names_sources_in_words(sent):
     performance = _report(sent)
     assert performance.chart.png.startswith(b"\x89PNG")

@@ -35,6 +35,7 @@ def test_every_model_trains_restores_and_recommends(small, name):
     assert {item.source for item in result["nobody"]} <= {"popular", "catalogue"}
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("name", ["ease", "bpr", "repeat", "popular_segment"])
 def test_every_model_can_be_evaluated(small, name):
     report = evaluate(small.lake, cutoff=small.end - timedelta(days=28), model=name)

@@ -27,6 +27,7 @@ def desk(shop, tmp_path):
     copy.database.dispose()
 
 
+@pytest.mark.nightly
 def test_digest_is_json_with_consistent_parts(desk):
     database, lake, _ = desk
     weekly_digest = digest(lake, database)
@@ -124,6 +125,7 @@ def test_digests_at_other_hours_of_the_day_agree_on_a_week(desk):
         assert change == round(now[name]) - round(shown[name])
 
 
+@pytest.mark.nightly
 def test_late_orders_correct_last_weeks_figures_openly(desk):
     database, lake, end = desk
     at = end - timedelta(days=28)

@@ -72,6 +72,7 @@ def champion(shop_copy):
     return register_champion(shop_copy)
 
 
+@pytest.mark.nightly
 def test_drift_compares_with_the_training_window(shop_copy, champion):
     clock.configure(fixed=shop_copy.end)
     drift = report(shop_copy.lake, shop_copy.database).data["drift"]

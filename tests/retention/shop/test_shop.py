@@ -157,6 +157,7 @@ def test_wrong_model_and_date_are_refused(shop):
         shop.train_churn(model="magic")
 
 
+@pytest.mark.nightly
 def test_recommendations_are_ranked_and_ids_keep_their_type(orders):
     numbered = orders.assign(customer_id=orders.customer_id.str[1:].astype(int))
     for table in (numbered, pl.from_pandas(numbered)):

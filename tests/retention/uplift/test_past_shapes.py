@@ -54,6 +54,7 @@ DEFAULT = {"customers": 400, "treated": 0.7, "ordered": 0.4, "offers": 2, "overl
            "columns": "varied", "seed": 0}  # fmt: skip
 
 
+@pytest.mark.nightly
 @settings(max_examples=3, deadline=None)
 @given(**SHAPES)
 @example(**DEFAULT)
@@ -73,6 +74,7 @@ def test_past_campaigns_of_any_shape_give_a_model(**shape):
     assert (model.learner is not None) == (model.why == "learnt")
 
 
+@pytest.mark.nightly
 @settings(max_examples=3, deadline=None)
 @given(**SHAPES)
 @example(**DEFAULT)

@@ -84,6 +84,7 @@ def test_past_campaigns_choose_the_audience(desk, monkeypatch):
     assert "with too little expected profit" in more
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("step", ["predict", "prior_from_campaigns"])
 def test_error_in_learning_does_not_stop_a_draft(desk, monkeypatch, caplog, step):
     def broken(*args, **kwargs):
@@ -117,6 +118,7 @@ def test_draft_counts_items_without_a_title(desk):
     assert f"{untitled} items have no name" in desk.details(second)
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_recently_contacted_customers_are_excluded(desk):
     sent = desk.scalars(select(Send.id))
@@ -186,6 +188,7 @@ def test_an_offer_below_cost_and_an_unknown_cohort_are_refused(desk):
     assert desk.scalar(select(func.count()).select_from(Campaign)) == 0
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("draft")
 def test_draft_for_one_customer_offers_only_to_them_unless_a_person_excluded_them(desk):
     richest = select(Assignment).order_by(Assignment.expected_value.desc())
@@ -217,6 +220,7 @@ discount = 0.1
 """
 
 
+@pytest.mark.nightly
 def test_draft_for_a_list_says_who_is_left_out_and_which_tier_takes_them(desk):
     for more, tier in (("", None), (', "medium"', "medium")):
         shop = desk.with_policy(LISTED.format(more=more))

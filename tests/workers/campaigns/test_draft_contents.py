@@ -58,6 +58,7 @@ def test_draft_says_how_old_the_scores_of_its_cohort_are(desk):
     assert "The scores were 35 days old" in shown
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_draft_names_the_live_campaign_whose_customers_it_leaves_out(desk):
     first, held_out = desk.campaign(), desk.arms()["control"]

@@ -19,6 +19,7 @@ def _ticked(desk) -> list[str]:
     return [job.error or "" for job in desk.tick() if job.kind == "campaign_send"]
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.campaign("approved")
 @pytest.mark.parametrize(("breaks", "waits_as"), [("policy", "scheduled"), ("bug", "sending")])
 def test_failed_sending_is_retried(desk, monkeypatch, breaks, waits_as):

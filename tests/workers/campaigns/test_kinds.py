@@ -57,6 +57,7 @@ def test_kind_is_for_everyone_who_meets_its_condition(desk, kind):
         assert body.excluded["not_of_kind"] >= 30
 
 
+@pytest.mark.nightly
 def test_thank_you_reaches_customers_who_order_and_is_measured_as_extra_orders(desk):
     campaign_id = _draft(desk, "thank_you", where="last_order <= 60d")
     plan = desk.body().plan()
@@ -83,6 +84,7 @@ def test_thank_you_reaches_customers_who_order_and_is_measured_as_extra_orders(d
     assert campaign_data(desk.campaign(campaign_id))["kind"] == "thank_you"
 
 
+@pytest.mark.nightly
 def test_second_order_leaves_out_who_ordered_since_the_draft(desk):
     _draft(desk, "second_order", where="orders <= 3")
     [buyer, *_] = sorted(desk.offers())
@@ -140,6 +142,7 @@ def test_texts_of_a_kind_have_its_offer_in_every_language(desk, kind):
             assert ("{items}" in text) == (channel == "email")
 
 
+@pytest.mark.nightly
 def test_text_of_a_kind_is_in_the_preview_in_the_customers_language(desk):
     _draft(desk, "thank_you")
     assert "thank you for shopping with us again." in desk.body().copy_text

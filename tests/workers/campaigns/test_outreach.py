@@ -68,6 +68,7 @@ def test_erasure_during_sending_stops_no_other_email(mail, monkeypatch):
     assert inbox.addresses
 
 
+@pytest.mark.nightly
 def test_emails_keep_the_time_at_which_they_were_due(mail):
     """The demo's clock moves on while its e-mails are sent."""
     shop, _ = mail
@@ -265,6 +266,7 @@ def test_email_is_sent_with_its_subject_sender_and_products(mail):
         assert sum(title in text for title in own.unique()) == 2
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("draft")
 def test_preview_shows_each_group_or_one_customer(desk):
     preview = CampaignPreview(campaign_id=desk.campaign_id)

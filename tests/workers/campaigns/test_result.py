@@ -259,6 +259,7 @@ def test_ended_campaign_announces_no_more_emails(desk, ended):
     assert "still to come" not in text
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_stopping_a_live_campaign_voids_its_codes(desk):
     desk.stop()
@@ -304,6 +305,7 @@ def test_unsent_emails_of_a_stopped_campaign_are_not_received(desk, monkeypatch,
         assert len(left[left.arm == "control"]) == len(sent[sent.arm == "control"]) > 0
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("approved")
 def test_interim_look_changes_nothing(desk):
     look = CampaignLook(campaign_id=desk.campaign_id)
@@ -320,6 +322,7 @@ def test_interim_look_changes_nothing(desk):
     assert desk.campaign().state == "live"
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("live")
 def test_interim_look_ignores_days_without_imports(desk):
     """In a shop with weekly imports half of the days had no orders yet."""

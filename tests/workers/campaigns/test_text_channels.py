@@ -61,6 +61,7 @@ def _send(desk) -> None:
     _deliver(desk)
 
 
+@pytest.mark.nightly
 def test_sms_goes_to_those_who_agreed_and_have_a_number(texting, platform, caplog):
     desk, groups = texting
     caplog.set_level(logging.DEBUG)

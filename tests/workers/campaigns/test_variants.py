@@ -83,6 +83,7 @@ def test_rest_waits_for_the_winner_and_gets_its_message_once(desk, has_winner):
     assert not [job for job in desk.tick() if job.kind == "campaign_decide"]
 
 
+@pytest.mark.nightly
 def test_look_compares_the_variants_so_far(desk):
     desk = _sender(desk)
     _live(desk, B)
@@ -141,6 +142,7 @@ def test_rule_that_cannot_decide_is_refused(rule, field):
     assert refused.value.field == field
 
 
+@pytest.mark.nightly
 def test_customers_of_other_offers_keep_their_text_and_calls_stay_out(desk):
     """A text with a code was sent to those who have none, and calls were drawn for variants."""
     rules = '[campaign]\nquiet_hours = ""\n'
@@ -175,6 +177,7 @@ def test_rest_has_days_left_after_the_test(desk, edit, field):
     assert refused.value.field == field
 
 
+@pytest.mark.nightly
 def test_rest_leaves_out_who_ordered_meanwhile(desk):
     desk = _sender(desk)
     drawn = _live(desk, B.model_copy(update={"share": 0.5}))

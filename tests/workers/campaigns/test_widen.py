@@ -67,6 +67,7 @@ def test_draft_under_a_list_is_for_this_list_and_offers_more(desk):
     assert action_ids.WIDEN_CAMPAIGN in desk.card()
 
 
+@pytest.mark.nightly
 def test_draft_under_the_default_list_is_for_its_customers_and_offers_more(desk):
     swept = _sweep(desk, top=1000)
     _draft(desk, cohort_id=swept["cohort_id"])
@@ -93,6 +94,7 @@ def test_forecast_is_of_the_campaign_window_not_of_the_churn_horizon(desk):
     assert longer["plan"]["profit"] < within["plan"]["profit"]
 
 
+@pytest.mark.nightly
 @pytest.mark.campaign("draft for a list")
 def test_follow_up_of_a_list_campaign_is_for_a_new_list(desk):
     campaign, body = desk.campaign(), desk.body()
@@ -116,6 +118,7 @@ def test_follow_up_of_a_list_campaign_is_for_a_new_list(desk):
     assert desk.campaign(again_id).name != campaign.name
 
 
+@pytest.mark.nightly
 def test_lapsed_customers_get_a_win_back_draft_if_a_rule_is_for_them(desk):
     assert 'tiers = ["lapsed"]' in _draft(desk, tier="lapsed").error
     own = POLICY.replace('"low"]', '"low", "lapsed"]') + "[list]\ncustomers = 5\n"
@@ -147,6 +150,7 @@ def test_list_without_a_rule_of_its_own_names_the_missing_rule(desk):
     assert 'tiers = ["listed"]' in _draft(lapsed, **cohort).error
 
 
+@pytest.mark.nightly
 def test_rule_for_the_list_is_for_those_whose_own_tier_has_no_offer(desk):
     rules = POLICY.replace('tiers = ["high", "medium", "low"]', 'tiers = ["high"]')
     rules += '[[rules]]\nname = "Listed"\ntiers = ["listed"]\naction = "reminder"\n'

@@ -179,6 +179,7 @@ def test_consent_to_emails_hands_over_no_phone_number(desk, kind):
         assert not any(b"7400123456" in call.body for call in stand_in.calls)
 
 
+@pytest.mark.nightly
 @ONE
 def test_later_synchronisation_only_changes_what_changed_and_empties_deleted_lists(desk, platform):
     synchronise(desk)
@@ -197,6 +198,7 @@ def test_later_synchronisation_only_changes_what_changed_and_empties_deleted_lis
     assert synchronise(desk)["lists"] == {}
 
 
+@pytest.mark.nightly
 def test_unsubscribe_at_the_platform_counts_here(desk, platform):
     synchronise(desk)
     platform.happen("unsubscribed", min(platform.properties()), desk.end)
@@ -314,6 +316,7 @@ def test_reading_that_is_killed_goes_on_where_it_was(desk, reacting, monkeypatch
     assert (stored[0], told["reactions"], told["profiles"]) == (2, 2, 0)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("kind", "optional"),
     [("customer.io", ("site_id", "track_key")), ("mailchimp", ("marketing_key", "audience"))],

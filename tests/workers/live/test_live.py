@@ -177,6 +177,7 @@ def test_batch_that_another_process_published_publishes_nothing(desk, monkeypatc
     assert (in_lake(desk), count(desk, AlertFiring)) == (["live-1"], 1)
 
 
+@pytest.mark.nightly
 def test_alert_fires_once_for_a_customer_who_crosses_a_tier(desk):
     lake = Lake.open(desk.settings)
     policy, window = load_policy(desk.settings), Window(active_within_days=56)
@@ -200,6 +201,7 @@ def test_no_alert_fires_in_the_quiet_hours(desk):
     assert (in_lake(desk), count(desk, AlertFiring)) == (["live-1"], 0)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("later", [timedelta(hours=hours) for hours in (0, -0.001, 20)])
 def test_known_id_with_the_same_or_another_time_is_a_duplicate(desk, later):
     """A sender cut its times to seconds, and each event that it repeated counted again."""
@@ -223,6 +225,7 @@ def test_known_id_of_the_last_month_is_a_duplicate(desk):
     assert in_lake(desk) == ["live-1"]
 
 
+@pytest.mark.nightly
 def test_each_round_takes_few_months_of_old_events_and_compacts_no_few_files(desk, monkeypatch):
     monkeypatch.setattr(live_import, "MAX_FILES", 12)
     first = clock.now() - timedelta(days=400)
@@ -244,6 +247,7 @@ def test_each_round_takes_few_months_of_old_events_and_compacts_no_few_files(des
     assert not live_import.compact_events(desk.lake.root)
 
 
+@pytest.mark.nightly
 def test_page_event_with_the_id_of_an_order_deletes_no_order(desk):
     view = event(1)
     checked = events.check_rows([view], clock.now(), source="browser", is_page=True)

@@ -467,6 +467,7 @@ def test_redacted_customer_is_erased(desk):
     assert desk.states()[-1] == "done"
 
 
+@pytest.mark.nightly
 def test_redacted_shop_is_erased_with_its_customers_without_orders(desk):
     """They stayed with name and e-mail address."""
     desk.order(1, 2, 3)

@@ -34,6 +34,7 @@ def test_grown_child_exits_when_idle():
     assert seconds < 50
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     "kept",
     [

@@ -88,6 +88,7 @@ def test_quality_message_of_an_empty_lake_says_so(settings, database):
     assert "no data yet" in _quality(Lake.open(settings), database)
 
 
+@pytest.mark.nightly
 def test_quality_message_describes_drifted_features_in_words(shop_copy):
     register_champion(shop_copy)
     clock.configure(fixed=shop_copy.end)

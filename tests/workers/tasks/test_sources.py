@@ -128,6 +128,7 @@ def test_crash_before_the_watermark_is_stored_repeats_nothing(desk, monkeypatch)
     assert (events(desk.settings), desk.runs()[-1].rows_duplicate) == (40, 40)
 
 
+@pytest.mark.nightly
 def test_problem_is_posted_once_on_entry_and_once_when_over(desk):
     desk.add()
     desk.at(NOON + timedelta(hours=1))
@@ -145,6 +146,7 @@ def test_problem_is_posted_once_on_entry_and_once_when_over(desk):
     assert (desk.source().problem, events(desk.settings)) == (None, 80)
 
 
+@pytest.mark.nightly
 def test_silent_source_is_posted_once(desk):
     desk.add()
     for hour in (1, 2, 3):

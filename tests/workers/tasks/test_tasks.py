@@ -265,6 +265,7 @@ def test_shop_without_prices_sees_no_money(swept):
     assert text.count("at stake") == 1
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(("top", "shown"), [(None, 10), (3, 3), (24, 24), (40, 40)])
 def test_message_shows_as_many_customers_as_asked(own, top, shown):
     outcome = sweep.run(Sweep(tier="low", top=top, as_of=own.end), _context(own, "sweep"))
@@ -303,6 +304,7 @@ def test_list_offers_ten_customers_and_three_buttons(swept):
     assert [word for word in jargon if word in text] == []
 
 
+@pytest.mark.nightly
 def test_list_tells_what_changed_since_the_last_one(swept_copy):
     own, first = swept_copy
     later = _done(own, sweep.run(Sweep(tier="medium", as_of=own.end), _context(own, "again")))
@@ -399,6 +401,7 @@ def test_list_of_an_audience_keeps_the_tiers_of_its_condition(swept_copy):
     assert {customer["tier"] for customer in listed} == {"low"}
 
 
+@pytest.mark.nightly
 def test_score_goes_to_the_requester_in_full(swept_copy):
     own, swept = swept_copy
     listed = swept.data["cohort"][0]
@@ -436,6 +439,7 @@ def test_score_goes_to_the_requester_in_full(swept_copy):
     assert [order["amount"] for order in data["last_orders"]] == pytest.approx(list(newest.amount))
 
 
+@pytest.mark.nightly
 def test_card_of_a_lapsed_customer_agrees_with_the_lapsed_list(trained_copy):
     own, _ = trained_copy
     request = Sweep(tier="lapsed", as_of=own.end)
@@ -454,6 +458,7 @@ def test_card_of_a_lapsed_customer_agrees_with_the_lapsed_list(trained_copy):
     assert chance in templating.text("terminal/score.txt.j2", **values)
 
 
+@pytest.mark.nightly
 def test_card_of_a_listed_customer_has_the_offer_of_the_list(trained_copy):
     own, _ = trained_copy
     swept = _done(own, sweep.run(Sweep(top=1000, as_of=own.end), _context(own, "list"))).data

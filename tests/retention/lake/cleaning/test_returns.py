@@ -142,6 +142,7 @@ def test_cancelled_bulk_order_is_no_order(lake, import_file):
     assert (customer.orders_all, customer.spend_all) == (1, 10.4)
 
 
+@pytest.mark.nightly
 def test_later_cancellation_does_not_change_the_past(lake, import_file):
     rng = np.random.default_rng(3)
     days = np.sort(rng.uniform(0, 90, 400))

@@ -85,6 +85,7 @@ def _features(shop: Desk, at: datetime = MAY) -> pd.DataFrame:
     return build(shop.lake, at, window=window).order_by("customer_id").execute()
 
 
+@pytest.mark.nightly
 def test_import_links_equal_keys_for_all_readers(shop):
     shop.customers(web="j.doe+shop@gmail.com", store="JDoe@googlemail.com", other="x@y.z")
     shop.purchases(
@@ -143,6 +144,7 @@ def test_chain_is_one_customer_and_can_be_split(shop):
     assert ids_of(shop.lake, "z") == ("z",)
 
 
+@pytest.mark.nightly
 def test_linking_does_not_overrule_a_person(shop):
     shop.customers(a={"email": "a@x.org", "phone": "07700900123"}, b="a@x.org")
     shop.undo("a", "b")
@@ -285,6 +287,7 @@ def test_merged_customer_has_the_stricter_consent(shop):
     assert (customer.phone, customer.marketing_consent) == ("0770033", True)
 
 
+@pytest.mark.nightly
 def test_link_counts_from_its_evidence_not_its_creation(shop):
     """a = b = c, and b came after the cutoff: before it, a and c are separate."""
     a = {"email": "a@x.org", "created_at": MAY - timedelta(days=60)}

@@ -99,6 +99,7 @@ UNPACKABLE = {
 }
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("name", UNPACKABLE)  # by name: the packed bytes hold the time of day
 def test_refuses_packed_files_that_cannot_be_unpacked(import_file, name):
     content, says = UNPACKABLE[name]

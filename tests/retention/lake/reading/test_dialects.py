@@ -46,6 +46,7 @@ WORDS = {
 }
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("encoding", WORDS)
 def test_detects_and_reads_encodings(import_bytes, encoding):
     words = WORDS[encoding]
@@ -69,6 +70,7 @@ def test_reads_a_file_of_two_encodings(import_bytes):
     assert {event["item_id"] for event in events} == {"naïve", "café"}
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("date", "amount", "delimiter"),
     [
@@ -129,6 +131,7 @@ def test_expressions_use_decimal_commas_and_numeric_dates(import_bytes):
     assert (report.files[0]["decimal"], report.files[0]["dates"]) == (",", {"Date": "day first"})
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("sql", "order"),
     [
@@ -248,6 +251,7 @@ def test_skips_lines_above_the_header(import_bytes, above):
     assert [event["amount"] for event in events] == [number + 0.5 for number in range(1, 20)]
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("content", "columns", "rows"),
     [
@@ -400,6 +404,7 @@ def test_field_may_contain_one_character_of_a_long_delimiter(import_bytes, delim
     assert report.quarantine_text == {"the line is broken: unquoted value": 1}
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("count", [40, 40_000])
 def test_rejects_lines_in_another_encoding_near_a_broken_line(import_bytes, count):
     lines = [f"c1;2025-01-02;café {number};3.50".encode() for number in range(count)]

@@ -90,6 +90,7 @@ def test_orders_without_ids_are_one_per_customer_and_local_day(settings, write_f
 
 
 # How a row says that it is a refund.
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("told_by", ["price", "price and quantity", "type"])
 def test_refund_with_a_negative_price_is_not_left_out(seen, told_by):
     rng = np.random.default_rng(5)
@@ -143,6 +144,7 @@ def _years(lines):
     ]
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("name", "number", "code", "columns"),
     [
@@ -171,6 +173,7 @@ def test_order_is_what_the_shop_calls_an_order(seen, name, number, code, columns
     assert (orders, lines.price.sum()) == _sums(found)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("newer_first", [False, True])
 def test_preview_of_several_exports_counts_the_newest_state(seen, newer_first):
     number = np.arange(400)
@@ -199,6 +202,7 @@ def test_number_of_an_order_stays_text_in_an_expression(seen):
     assert (found.orders, found.report.rows_quarantined) == (lines.order.nunique(), 0)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize("form", ["day", "compact", "seconds", "millis", "excel", "row id"])
 def test_till_numbers_join_days_in_any_form(seen, form):
     [lines] = _tills(_baskets(7))
@@ -226,6 +230,7 @@ def _order_totals(lines: pd.DataFrame) -> pd.DataFrame:
     return lines.assign(order_total=total, quantity=1).drop(columns="price").rename(columns=named)
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     "case", ["plain", "equal", "no number", "left out", "tests", "no customer"]
 )

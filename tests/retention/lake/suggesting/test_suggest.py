@@ -432,6 +432,7 @@ def _sales(names: str, moments: list[str]) -> str:
     return "\n".join([f"Customer ID,{names},Transaction ID,Item,Qty,Net Sales", *rows]) + "\n"
 
 
+@pytest.mark.nightly_after(1)
 @pytest.mark.parametrize(
     ("names", "moments"),
     [
