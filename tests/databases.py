@@ -26,13 +26,14 @@ def create_tables(database: Database) -> None:
 
 def migrate_once_per_process() -> None:
     """Let new databases in the folders of homes be copies of the first that was migrated."""
-    real = migrate.upgrade
+    real, one_at_a_time = migrate.upgrade, threading.Lock()
 
     def upgrade(settings: Settings, revision: str = "head") -> str:
         path = Path(settings.database_url.get_secret_value().removeprefix("sqlite:///"))
         is_new = path.is_absolute() and path.parent.is_dir() and not path.exists()
         if is_new and revision == "head":
-            _copied_to(path, _migrated(real))
+            with one_at_a_time:  # alembic is not made for threads
+                _copied_to(path, _migrated(real))
         return real(settings, revision)
 
     migrate.upgrade = upgrade

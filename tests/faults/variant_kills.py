@@ -1,12 +1,14 @@
 """``python -m tests.faults.variant_kills [KILLS] [SEED]``: kill the jobs of a test of variants.
 
 The jobs send a campaign with two variants through a real mail server, decide the test, and send
-the winner to the rest. Each is a process that ends with SIGKILL at a random moment.
+the winner to the rest. Each is a process that ends with SIGKILL at a random moment. Meanwhile
+customers open the e-mails and click in them, and the bot that counts it is killed, too.
 
 Lost: a treated customer with consent whose e-mail never arrived, though its row says so or nobody
 sends it any more. Doubled: an e-mail that arrived twice without anybody's doubt. Unapproved: an
 e-mail to the hold-out group or without consent, one that came to the rest before the decision, or
-one with the subject of another variant.
+one with the subject of another variant. An open or click that the bot answered counts as lost
+without its row, and as doubled if it counts more often than it was asked for.
 """
 
 import os
@@ -27,7 +29,8 @@ from retention.db.tables import Assignment, Campaign, Send
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.faults import killed_jobs, mailing
-from tests.retention.campaigns.samples import approve_draft, audience_rows, go_live
+from tests.faults.reading import Readers, readers
+from tests.retention.campaigns.samples import approve_draft, audience_rows, go_live, write_home
 from tests.retention.outreach.live_campaigns import end_waits, offer_of
 from tests.standins.smtp import Inbox
 from tests.world import change, rows, scalars
@@ -58,6 +61,7 @@ class VariantCounts:
     lost: int
     doubled: int
     unapproved: int
+    read: int
 
     @property
     def line(self) -> str:
@@ -65,21 +69,25 @@ class VariantCounts:
         return (
             f"{'e-mails of tests of variants':32} {self.emails:4}   (kills {self.kills}, "
             f"campaigns {self.campaigns}, in doubt {self.doubt}, lost {self.lost}, "
-            f"doubled {self.doubled}, unapproved {self.unapproved})"
+            f"doubled {self.doubled}, unapproved {self.unapproved}; opens and clicks {self.read})"
         )
 
 
 def count(kills: int, seed: int) -> VariantCounts:
     """Kill jobs so many times, and count."""
     chance, number, killed = random.Random(seed), 0, 0
-    found = {"emails": 0, "doubt": 0, "lost": 0, "doubled": 0, "unapproved": 0}
+    found = {"emails": 0, "doubt": 0, "lost": 0, "doubled": 0, "unapproved": 0, "read": 0}
     with mailing.mailserver() as (inbox, environment):
         inbox.pause = 0.01
         os.environ.update({**environment, "RETENTION_SEND_RATE": "1000"})
-        with killed_jobs.installation(*MODULES) as (settings, database):
+        with (
+            killed_jobs.installation(*MODULES) as (settings, database),
+            readers(settings, inbox) as reading,
+        ):
+            write_home(settings, "brand.toml", 'website = "https://tea.example"')  # links to click
             while killed < kills:
                 number += 1
-                killed += _campaign(settings, database, inbox, number, chance, found)
+                killed += _campaign(settings, database, reading, number, chance, found)
     return VariantCounts(killed, number, **found)
 
 
@@ -91,13 +99,13 @@ def count_apart(kills: int, seed: int) -> VariantCounts:
 def _campaign(
     settings: Settings,
     database: Database,
-    inbox: Inbox,
+    reading: Readers,
     number: int,
     chance: random.Random,
     found: dict[str, int],
 ) -> int:
     """Send one campaign among kills; add what arrived to the counts, and return the kills."""
-    name, now = f"c{number}", clock.now()
+    name, now, inbox = f"c{number}", clock.now(), reading.inbox
     own = [f"k{number}x{each}" for each in range(CUSTOMERS)]
     _bring(settings, own)
     test = changed_test(
@@ -109,6 +117,7 @@ def _campaign(
     go_live(database, name, now)
     before = inbox.addresses.total()
     killed = _killed(settings, database, CampaignDeliver(campaign_id=name), chance, 3)
+    reading.restart()
     early = {one.split("@")[0] for one in inbox.addresses if one.startswith(f"k{number}x")}
     waiting = scalars(
         database,
@@ -122,6 +131,10 @@ def _campaign(
     killed += _killed(settings, database, CampaignDecide(campaign_id=name), chance, 2)
     killed += _killed(settings, database, CampaignDeliver(campaign_id=name), chance, 3)
     _add(database, inbox, name, found)
+    read, lost, doubled = reading.count(database, name, f"k{number}x")
+    found["read"] += read
+    found["lost"] += lost
+    found["doubled"] += doubled
     found["emails"] += inbox.addresses.total() - before
     return killed
 
@@ -129,6 +142,7 @@ def _campaign(
 def _bring(settings: Settings, customers: list[str]) -> None:
     consents = [number >= WITHOUT_CONSENT for number in range(len(customers))]
     people = {"customer_id": customers, "name": customers, "marketing_consent": consents}
+    people["tracking_consent"] = [True] * len(customers)
     frame = pd.DataFrame(people).assign(email=[f"{one}@example.com" for one in customers])
     Lake.open(settings).upsert("customers", frame)
 
