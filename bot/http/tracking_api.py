@@ -7,6 +7,7 @@ opened it before.
 import logging
 from base64 import b64decode
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -63,6 +64,7 @@ class TrackingApi:
             url = self._commits.store(visit) if counts else self._read(visit)
         except SQLAlchemyError as error:
             log.error("cannot store a click of send %s: %s", send_id, type(error).__name__)
+            self._commits.defer(visit)  # once more, when nobody waits
             url = self._pages.get(link, "")
         if url is None:
             return self._page(request, 404, "unknown")
@@ -74,14 +76,14 @@ class TrackingApi:
         if send_id is None:
             return self._page(request, 404, "unknown")
         if self._counts(request, send_id):
+            store = partial(
+                tracking.record, send_id=send_id, link=0, headers=request.headers, now=clock.now()
+            )
             try:
-                self._commits.store(
-                    lambda session: tracking.record(
-                        session, send_id, 0, request.headers, clock.now()
-                    )
-                )
+                self._commits.store(store)
             except SQLAlchemyError as error:
                 log.error("cannot store an open of send %s: %s", send_id, type(error).__name__)
+                self._commits.defer(store)
         return Reply(200, _PIXEL, [("Content-Type", "image/gif"), *_HEADERS])
 
     def _counts(self, request: Request, send_id: int) -> bool:

@@ -7,7 +7,9 @@ from urllib.parse import quote
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
+from bot.group_commit import GroupCommit
 from bot.http.web import Site
 from retention.db.insert import insert_once
 from retention.db.tables import CampaignLink, MessageEvent, Send
@@ -106,6 +108,16 @@ def test_known_page_opens_without_database(site, click, pixel):
     assert ask(site, "GET", click, headers=PERSON)[0] == 302
     assert ask(site, "GET", pixel, headers=PERSON)[0] == 200
     assert ask(Site(site.settings, site.database), "GET", click, headers=PERSON)[0] == 503
+
+
+def test_click_and_open_while_the_database_is_locked_count_later(site, click, pixel, monkeypatch):
+    def locked(*_):
+        raise OperationalError("INSERT", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(GroupCommit, "store", locked)
+    for path in (click, pixel):
+        ask(site, "GET", path, headers=PERSON)
+    wait(lambda: _stored(site) == [("click", LINK, 1), ("open", 0, 1)])
 
 
 def test_metrics_contain_no_token_of_an_email(site, click, pixel):
