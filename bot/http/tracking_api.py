@@ -8,6 +8,7 @@ import logging
 from base64 import b64decode
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,6 +20,8 @@ from retention.db import Database, Transaction
 from retention.outreach import tracking
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CLICK, OPEN = tracking.CLICK_PATH, tracking.OPEN_PATH
 COUNTED_PER_MINUTE = 20  # of one e-mail; others open their page and are not counted
@@ -61,10 +64,9 @@ class TrackingApi:
             return tracking.own_page(session, send_id, page)
 
         try:
-            url = self._commits.store(visit) if counts else self._read(visit)
+            url = self._store(visit) if counts else self._read(visit)
         except SQLAlchemyError as error:
             log.error("cannot store a click of send %s: %s", send_id, type(error).__name__)
-            self._commits.defer(visit)  # once more, when nobody waits
             url = self._pages.get(link, "")
         if url is None:
             return self._page(request, 404, "unknown")
@@ -76,19 +78,26 @@ class TrackingApi:
         if send_id is None:
             return self._page(request, 404, "unknown")
         if self._counts(request, send_id):
-            store = partial(
+            visit = partial(
                 tracking.record, send_id=send_id, link=0, headers=request.headers, now=clock.now()
             )
             try:
-                self._commits.store(store)
+                self._store(visit)
             except SQLAlchemyError as error:
                 log.error("cannot store an open of send %s: %s", send_id, type(error).__name__)
-                self._commits.defer(store)
         return Reply(200, _PIXEL, [("Content-Type", "image/gif"), *_HEADERS])
 
     def _counts(self, request: Request, send_id: int) -> bool:
         """Whether a request counts: no check of a link (HEAD), and not one of a flood."""
         return request.method != "HEAD" and self.visits.take(str(send_id))
+
+    def _store(self, write: Callable[[Transaction], T]) -> T:
+        """Commit a write; if the database does not take it, once more when nobody waits."""
+        try:
+            return self._commits.store(write)
+        except SQLAlchemyError:
+            self._commits.defer(write)
+            raise
 
     def _read(self, query: Callable[[Transaction], str | None]) -> str | None:
         with self._database.reading() as session:
