@@ -188,18 +188,19 @@ def open_modal(services: Services, click: Click, deed: str) -> None:
         if campaign.state not in states or (campaign.version != version and deed != "stop"):
             raise StaleCampaign(campaign, version)
         approvers = decisions.approvers_of(session, campaign, click.user)
-        policy = load_policy(session.settings)
         if deed == "stop":
             decisions.stoppable_states(session, campaign, click.user)
     details = campaign_data(campaign, services.settings)
     if services.settings.is_switched_on("sms_webhook_url") or is_text(details["message_channel"]):
         details["message_channels"] = MESSAGE_CHANNELS
+    is_edit = deed == "edit"
+    policy = load_policy(services.settings) if is_edit else None
     view = render.view(
-        "campaign/edit" if deed == "edit" else "campaign/reason",
+        "campaign/edit" if is_edit else "campaign/reason",
         campaign=details,
         value=f"{campaign_id}:{campaign.version}:{click.channel or ''}",
         deed=deed,
-        named=list(named_offers(policy, details["kind"]).values()),
+        named=list(named_offers(policy, details["kind"]).values()) if policy else [],
         written=[offer for offer in details["offers"] if offer["action"] != "call"],
         approvers=approvers if len(approvers) <= MAX_LISTED else None,
         send_at=_timestamp(details["send_on"]),
