@@ -290,10 +290,15 @@ _BOUGHT = "bought "  # before the column, in the field of an entry
 _COUNTED = "counted "  # before the field of a condition; the entry's name is a number of customers
 MAX_COUNTED = 500  # values of a field, for a menu
 MAX_PLACES = 20_000  # per field; a field with more values holds something else
+_ATTRIBUTES: delta_store.DataCache[list[str]] = delta_store.DataCache(8, all_tables=True)
 
 
 def attribute_names(lake: Lake) -> list[str]:
-    """Return the names of the customers' attributes, in alphabetical order."""
+    """Return the names of all customers' attributes, in alphabetical order; cached by the data."""
+    return _ATTRIBUTES.get(lake, None, lambda: _attribute_names(lake.whole))
+
+
+def _attribute_names(lake: Lake) -> list[str]:
     view = lake.table("customers").get_name()
     rows = lake.duckdb.execute(
         f'SELECT DISTINCT unnest(json_keys(attributes)) FROM "{view}" '
@@ -304,7 +309,7 @@ def attribute_names(lake: Lake) -> list[str]:
 
 def own_store(lake: Lake) -> str | None:
     """Return the customers' own column ``store``, which counts before the store of orders."""
-    return next((name for name in attribute_names(lake.whole) if name.lower() == "store"), None)
+    return next((name for name in attribute_names(lake) if name.lower() == "store"), None)
 
 
 def known_places(lake: Lake) -> dict[str, tuple[str, str]]:
