@@ -8,7 +8,6 @@ so these count as they stand now.
 # ruff: noqa: S608 - SQL consists of names of our own views; values are parameters
 
 import difflib
-import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from sqlalchemy import or_, select
 from retention.audiences import lists
 from retention.audiences.expression import (
     FIELDS,
+    NUMBER,
     SCORED,
     STORE,
     TIERS,
@@ -60,7 +60,6 @@ EVENT_TYPES = {
     "clicked": ("email_click",),
 }
 MAX_NAMED = 5
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -330,7 +329,7 @@ def _purchases(lake: "Lake", as_of: datetime) -> Any:
 
 def _values(names: Iterable[str]) -> tuple[Value, ...]:
     """Return the values that a column has if these were typed."""
-    return tuple(float(name) if _NUMBER.fullmatch(name) else name for name in names)
+    return tuple(float(name) if NUMBER.fullmatch(name) else name for name in names)
 
 
 def _engaged(

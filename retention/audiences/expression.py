@@ -40,6 +40,7 @@ FIELDS = {
 GROUPABLE = ("risk", "consent", "channel", "last_store", "country", "city")
 SCORED = frozenset({"risk", "probability", "value"})  # fields that a sweep provides
 WORD = re.compile(r"[^\W\d][\w.]*(?:-\w[\w.]*)*")
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 Value = str | float
 

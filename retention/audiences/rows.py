@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from retention.audiences.expression import (
     ENGAGED,
     IN_PERIOD,
+    NUMBER,
     PRODUCT_KINDS,
     STORE,
     And,
@@ -34,7 +35,6 @@ NAMED = (CAMPAIGN, LIST) = ("in campaign", "in list")
 CONDITIONS = (*PRODUCTS, *ENGAGED, *NAMED)  # what a row can say beside fields
 EVER = "ever"  # the value of an opened or clicked e-mail without a period
 _WITHIN = re.compile(r"(.+?)(?:\s+in\s+(\d+\s*\w+))?(?:\s+at\s+store\s+(.+))?", re.IGNORECASE)
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+")
 
 
@@ -107,7 +107,7 @@ def _compared(field: str, row: Row, value: str) -> Expression:
     if is_list and row.comparison in ("=", "!="):
         listed = ", ".join(map(_quoted, parts) if is_text else parts)
         return _unless_negated(row, parse(f"{field} in ({listed})"))
-    is_quoted = is_text and not _NUMBER.fullmatch(value)
+    is_quoted = is_text and not NUMBER.fullmatch(value)
     return parse(f"{field} {row.comparison} {_quoted(value) if is_quoted else value}")
 
 
