@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from email.message import EmailMessage
+from functools import cache
 from http.client import HTTPException
 
 from sqlalchemy import select
@@ -45,12 +47,8 @@ class Readers:
 
     def paths(self, prefix: str) -> set[str]:
         """Return the pixels and links of the e-mails that arrived at addresses with a prefix."""
-        found = set[str]()
-        for mail in list(self.inbox.mails):
-            html = mail.get_body(("html",))
-            if html is not None and mail["To"].addresses[0].addr_spec.startswith(prefix):
-                found.update(TRACKED.findall(html.get_content()))
-        return found
+        read = (_read(mail) for mail in list(self.inbox.mails))
+        return set[str]().union(*(paths for to, paths in read if to.startswith(prefix)))
 
     def read(self) -> None:
         """Open and click once each, and again where the bot died before its answer."""
@@ -73,6 +71,14 @@ class Readers:
         lost = len(paths) - len({(send, kind, link) for send, kind, link, _ in stored})
         asked = sum(self.asked[path] for path in paths)
         return len(paths), max(lost, 0), max(sum(times for *_, times in stored) - asked, 0)
+
+
+@cache
+def _read(mail: EmailMessage) -> tuple[str, frozenset[str]]:
+    """Return an e-mail's address, and its pixel and links."""
+    html = mail.get_body(("html",))
+    found = frozenset(TRACKED.findall(html.get_content())) if html else frozenset[str]()
+    return mail["To"].addresses[0].addr_spec, found
 
 
 @contextmanager
