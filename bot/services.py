@@ -58,12 +58,12 @@ class Services:
 
     def role_of(self, user: str) -> str:
         """Return a person's role."""
-        with self.database.reading() as session:
+        with self.database.reading_once() as session:
             return user_roles.role_of(session, user)
 
     def require(self, user: str, role: str, deed: str) -> None:
         """Raise unless a person's role allows an action, before its parameters are used."""
-        with self.database.reading() as session:
+        with self.database.reading_once() as session:
             user_roles.require(session, user, role, deed)
 
     @cached_property

@@ -235,7 +235,8 @@ class Root(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in SUMMARIES:
             return None
-        import_module(module_name(cmd_name))
+        if cmd_name not in _LOADED:
+            import_module(module_name(cmd_name))
         return _LOADED[cmd_name]
 
     def commands_on(self, surface: str, ctx: click.Context) -> list[str]:
