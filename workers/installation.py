@@ -3,6 +3,7 @@
 They come from the settings or from an OAuth installation (`bot.http.oauth`).
 """
 
+import logging
 from typing import Any
 
 from slack_sdk import WebClient
@@ -10,7 +11,10 @@ from sqlalchemy import Select, select
 
 from retention.db import Database, Transaction
 from retention.db.tables import SLACK_BOTS
+from retention.encryption import decrypt_bot_token
 from retention.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Client(WebClient):
@@ -54,9 +58,16 @@ def bot_token(database: Database) -> str | None:
         bots = _bots(settings, SLACK_BOTS.c.bot_token).where(
             SLACK_BOTS.c.team_id == workspace_id(session)
         )
-        return session.scalar(
+        encrypted = session.scalar(
             bots.order_by(SLACK_BOTS.c.installed_at.desc(), SLACK_BOTS.c.id.desc()).limit(1)
         )
+    token = decrypt_bot_token(settings.keys, encrypted) if encrypted else None
+    if encrypted and token is None:
+        log.error(
+            "The bot's token was encrypted with another key: put that key into "
+            "RETENTION_OLD_SECRET_KEYS, or install the app again at /slack/install."
+        )
+    return token
 
 
 def workspace_id(session: Transaction) -> str | None:

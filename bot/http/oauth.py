@@ -4,6 +4,7 @@ Off unless it is configured.
 """
 
 from contextlib import nullcontext, suppress
+from copy import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from slack_sdk.oauth.state_store.sqlalchemy import SQLAlchemyOAuthStateStore
 
 from retention.db import Database
 from retention.db.engine import advisory_lock
+from retention.encryption import encrypt_bot_token
 from retention.text import gettext
 from workers import installation
 
@@ -99,7 +101,11 @@ class Flow(OAuthFlow):
             if installed.bot_token_expires_at is not None:
                 raise BoltError(_TOKEN_ROTATION)
             store: Any = SimpleNamespace(begin=lambda: nullcontext(session.connection()))
-            SQLAlchemyInstallationStore(self._settings.slack_client_id, store).save(installed)
+            encrypted = copy(installed)
+            encrypted.user_token = None  # nobody asked for one
+            if token := installed.bot_token:
+                encrypted.bot_token = encrypt_bot_token(session.settings.keys, token)
+            SQLAlchemyInstallationStore(self._settings.slack_client_id, store).save(encrypted)
         return True
 
 

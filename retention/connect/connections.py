@@ -1,19 +1,9 @@
-"""Store connections, with their secrets encrypted.
+"""Store connections, with their secrets encrypted (`retention.encryption`)."""
 
-The key is derived from the installation's root key, so a copy of the database alone reveals no
-secret. After a rotation the newest key encrypts and older ones still decrypt.
-"""
-
-import json
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import select
 
 from retention import clock
@@ -22,12 +12,10 @@ from retention.db import Database, Transaction
 from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import CancelledOrder, Connection
-from retention.errors import BadFields, BadInput, Conflict, Refused, unknown_name
-from retention.keys import Keys
+from retention.encryption import decrypt, encrypt, rotate
+from retention.errors import BadFields, BadInput, Conflict, unknown_name
 from retention.settings import Settings
 from retention.text import gettext
-
-_PURPOSE = b"retention: secrets of connections"  # stored data depends on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,30 +142,3 @@ def first_cancelled(database: Database, connection: Connection) -> FirstCancelle
         return first
 
     return stored
-
-
-def encrypt(keys: Keys, secrets: dict[str, str]) -> bytes:
-    """Encrypt the secrets of a connection."""
-    return _fernet(keys).encrypt(json.dumps(secrets, sort_keys=True).encode())
-
-
-def decrypt(keys: Keys, token: bytes) -> dict[str, str]:
-    """Decrypt the secrets of a connection."""
-    try:
-        return dict(json.loads(_fernet(keys).decrypt(token)))
-    except InvalidToken:
-        message = gettext(
-            "The connection's secrets were encrypted with another key; put that key into "
-            "RETENTION_OLD_SECRET_KEYS, or enter the secrets again."
-        )
-        raise Refused(message) from None
-
-
-def rotate(keys: Keys, token: bytes) -> bytes:
-    """Encrypt a token anew with the current key."""
-    return _fernet(keys).rotate(token)
-
-
-def _fernet(keys: Keys) -> MultiFernet:
-    derive = partial(HKDF, hashes.SHA256(), length=32, salt=None, info=_PURPOSE)
-    return MultiFernet([Fernet(urlsafe_b64encode(derive().derive(key))) for key in keys.all])

@@ -28,7 +28,7 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20261124)")
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-            config.attributes["connection"] = connection
+            config.attributes |= {"connection": connection, "settings": settings}
             command.upgrade(config, revision)
             return MigrationContext.configure(connection).get_current_revision() or ""
     finally:

@@ -7,10 +7,13 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from retention import clock
 from retention.db import Transaction
 from retention.db.audit import record
-from retention.db.tables import ModelVersion
+from retention.db.tables import SLACK_BOTS, SLACK_INSTALLATIONS, ModelVersion
+from retention.encryption import decrypt_bot_token, encrypt_bot_token
 from retention.errors import BadInput
 from retention.lake import customer_directory
 from retention.registry.store import reseal
@@ -73,5 +76,18 @@ def reseal_all(directory: "Snapshot", session: Transaction, by: str) -> dict[str
         "connections": connections.rotate_all(session) + source_records.rotate_all(session),
     }
     profile_deletion.rotate_all(session)
+    _rotate_bot_tokens(session)
     record(session, by, "keys.rotate", session.settings.keys.current_id, clock.now(), dict(counts))
     return counts
+
+
+def _rotate_bot_tokens(session: Transaction) -> None:
+    """Encrypt the tokens of the app in Slack anew with the current key."""
+    keys = session.settings.keys
+    for table in (SLACK_BOTS, SLACK_INSTALLATIONS):
+        for row in session.execute(select(table.c.id, table.c.bot_token)).all():
+            if token := decrypt_bot_token(keys, row.bot_token or ""):
+                encrypted = encrypt_bot_token(keys, token)
+                session.execute(
+                    table.update().where(table.c.id == row.id).values(bot_token=encrypted)
+                )

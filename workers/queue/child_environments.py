@@ -68,7 +68,7 @@ class ChildEnvironments:
         replaced = {f"{name}{twin}" for name in SECRETS.values() for twin in ("", "_FILE")}
         replaced |= set(plain)
         environment = {name: value for name, value in ours if name.upper() not in replaced}
-        needed = _needed(role)
+        needed = self._needed(role)
         for field, name in SECRETS.items():
             environment[name] = ""  # hides the value in `.env`, but not a `_FILE` variable
             if field in needed:
@@ -143,7 +143,9 @@ class ChildEnvironments:
         database = settings.database_url.get_secret_value()
         if database.startswith("sqlite"):
             variables["RETENTION_DATABASE_URL"] = database
-        others = (field for field in _CARRIERS - _needed(role) if _text(getattr(settings, field)))
+        others = (
+            field for field in _CARRIERS - self._needed(role) if _text(getattr(settings, field))
+        )
         withheld = {*map(SECRETS.__getitem__, others), *settings.secrets_elsewhere.split()}
         variables["RETENTION_SECRETS_ELSEWHERE"] = " ".join(sorted(withheld))
         # `run` starts the broker itself.
@@ -151,9 +153,11 @@ class ChildEnvironments:
             variables["RETENTION_BROKER_URL"] = broker.url(settings)
         return {name: value for name, value in variables.items() if value}
 
-
-def _needed(role: str) -> frozenset[str]:
-    return NEEDS.get(role, NEEDS.get(role.partition(":")[0], _ALL))
+    def _needed(self, role: str) -> frozenset[str]:
+        needed = NEEDS.get(role, NEEDS.get(role.partition(":")[0], _ALL))
+        if self._settings.slack_client_id and "slack_bot_token" in needed:
+            needed |= {"secret_key", "old_secret_keys"}  # they decrypt the token from OAuth
+        return needed
 
 
 def _content(path: str) -> str | None:

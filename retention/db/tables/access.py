@@ -91,3 +91,5 @@ SLACK_INSTALLATIONS = SQLAlchemyInstallationStore.build_installations_table(
 SLACK_STATES = SQLAlchemyOAuthStateStore.build_oauth_states_table(
     Base.metadata, SQLAlchemyOAuthStateStore.default_table_name
 )
+for _table in (SLACK_BOTS, SLACK_INSTALLATIONS):
+    _table.c.bot_token.type = String(500)  # encrypted (retention.encryption)

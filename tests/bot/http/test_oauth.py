@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +14,12 @@ from sqlalchemy import func, select
 
 from bot.http.server import missing_configuration
 from bot.http.web import Site
-from retention.db.tables import SLACK_BOTS, SLACK_STATES, Outbox
+from retention.db.tables import SLACK_BOTS, SLACK_INSTALLATIONS, SLACK_STATES, Outbox
+from retention.encryption import decrypt_bot_token
+from retention.installation.rotation import reseal_all, rotate
+from retention.keys import Keys
+from retention.lake import Lake
+from retention.lake.customer_directory import read
 from retention.settings import Settings
 from tests.bot.http.test_server import ask
 from tests.bot.real_server import signature, slash_command
@@ -69,9 +75,8 @@ def _install(site: Site) -> tuple[int, str]:
 
 
 def _bots(database) -> list[tuple[str, str]]:
-    return [
-        tuple(row) for row in rows(database, select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.bot_token))
-    ]
+    stored = rows(database, select(SLACK_BOTS.c.team_id, SLACK_BOTS.c.bot_token))
+    return [(team, decrypt_bot_token(database.settings.keys, token)) for team, token in stored]
 
 
 def _type(site: Site, api: Api, team: str) -> str:
@@ -100,6 +105,35 @@ def test_installation_stores_the_token_for_later_posts(site, database, api, capl
     assert api.named("chat.postMessage")
     assert "belongs to another" not in _type(site, api, TEAM)
     assert not [secret for secret in (TOKEN, CLIENT_SECRET) if secret in caplog.text]
+
+
+def _is_in_clear(database, token: str) -> bool:
+    files = Path(database.url.database).parent.glob("*.db*")
+    return any(token.encode() in file.read_bytes() for file in files)
+
+
+def test_bot_token_is_nowhere_in_clear_and_follows_a_new_key(settings, database, site):
+    assert _install(site)[0] == 200
+    assert not _is_in_clear(database, TOKEN)
+    stored = rows(database, select(SLACK_INSTALLATIONS.c.bot_token))
+    rotated = rotate(settings)
+    directory = read(Lake.open(rotated), rotated)
+    with database.using(rotated).transaction() as session:
+        reseal_all(directory, session, "operator")
+    alone = rotated.model_copy()
+    alone.__dict__["keys"] = Keys(rotated.keys.all[:1])  # the old key is not needed for it
+    assert installation.bot_token(database.using(alone)) == TOKEN
+    assert rows(database, select(SLACK_INSTALLATIONS.c.bot_token)) != stored
+    assert not _is_in_clear(database, TOKEN)
+
+
+def test_bot_token_of_an_unknown_key_counts_as_not_installed(settings, database, site, caplog):
+    assert _install(site)[0] == 200
+    other = settings.model_copy(update={"secret_key": SecretStr("k" * 32)})
+    other.__dict__["keys"] = Keys((b"k" * 32,))
+    assert installation.bot_token(database.using(other)) is None
+    assert caplog.records[-1].levelname == "ERROR"
+    assert TOKEN not in caplog.text
 
 
 @pytest.mark.parametrize("wrong", ["state", "cookie", "twice"])

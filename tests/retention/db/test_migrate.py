@@ -11,7 +11,17 @@ from retention import clock
 from retention.db import Base
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
-from retention.db.tables import Campaign, Delivery, Job, Process, Send, Suppression
+from retention.db.tables import (
+    SLACK_BOTS,
+    SLACK_INSTALLATIONS,
+    Campaign,
+    Delivery,
+    Job,
+    Process,
+    Send,
+    Suppression,
+)
+from retention.encryption import decrypt_bot_token
 from tests.databases import create_tables
 
 
@@ -172,3 +182,25 @@ def test_unsubscribes_of_an_earlier_version_are_of_emails(empty, database):
         (row,) = session.scalars(select(Suppression))
         assert (row.customer_id, row.channel) == ("k1", "email")
         session.add(Suppression(customer_id="k1", channel="sms", source="unsubscribe"))
+
+
+def test_upgrade_encrypts_stored_bot_tokens(empty, database):
+    upgrade(empty, "0041_variants")
+    token = "xoxb-" + "1234567890" * 12
+    values = {"client_id": "1.2", "app_id": "A1", "is_enterprise_install": False, "user_id": "U1"}
+    values |= {"installed_at": datetime(2025, 5, 1), "bot_token": token, "team_id": "T0SHOP"}
+    with database.engine.begin() as connection:
+        for table in (SLACK_BOTS, SLACK_INSTALLATIONS):
+            own = {name: value for name, value in values.items() if name in table.c}
+            connection.execute(insert(table).values([own, own | {"bot_token": None}]))
+    database.engine.dispose()
+    upgrade(empty)
+    for table in (SLACK_BOTS, SLACK_INSTALLATIONS):
+        with database.engine.connect() as connection:
+            stored, none = connection.scalars(select(table.c.bot_token).order_by(table.c.id))
+        assert (decrypt_bot_token(empty.keys, stored), none) == (token, None)
+    database.engine.dispose()
+    if database.is_sqlite:
+        files = [file.read_bytes() for file in empty.home.rglob("*") if file.is_file()]
+        assert len(files) >= 2  # state.db and secret.key
+        assert not any(token.encode() in content for content in files)

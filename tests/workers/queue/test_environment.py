@@ -330,3 +330,13 @@ def signed(port: int, secret: str) -> int:
     signature = SignatureVerifier(secret).generate_signature(timestamp=stamp, body=body)
     headers = {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": signature or ""}
     return answer(port, "/slack/events", body.encode(), headers)
+
+
+def test_sender_gets_the_key_only_where_it_decrypts_the_token_from_oauth(tmp_path):
+    names = {"RETENTION_SECRET_KEY_FILE", "RETENTION_OLD_SECRET_KEYS_FILE"}
+    for client_id, expected in (("", set()), ("1.2", names)):
+        own = {"slack_client_id": client_id, "secret_key": "k" * 32, "old_secret_keys": "o" * 32}
+        settings = Settings(home=tmp_path, _env_file=None, **own)
+        with environments_of(settings) as environments:
+            given = {name for name, value in environments.of("sender").items() if value}
+        assert given & names == expected

@@ -1,0 +1,61 @@
+"""Encrypt secrets that the database holds.
+
+The key is derived from the installation's root key, so a copy of the database alone reveals no
+secret. After a rotation the newest key encrypts and older ones still decrypt.
+"""
+
+import json
+from base64 import urlsafe_b64encode
+from functools import partial
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from retention.errors import Refused
+from retention.keys import Keys
+from retention.text import gettext
+
+# Stored data depends on these.
+_CONNECTIONS = b"retention: secrets of connections"
+_BOT_TOKENS = b"retention: bot tokens"
+
+
+def encrypt(keys: Keys, secrets: dict[str, str]) -> bytes:
+    """Encrypt the secrets of a connection."""
+    return _fernet(keys).encrypt(json.dumps(secrets, sort_keys=True).encode())
+
+
+def decrypt(keys: Keys, token: bytes) -> dict[str, str]:
+    """Decrypt the secrets of a connection."""
+    try:
+        return dict(json.loads(_fernet(keys).decrypt(token)))
+    except InvalidToken:
+        message = gettext(
+            "The connection's secrets were encrypted with another key; put that key into "
+            "RETENTION_OLD_SECRET_KEYS, or enter the secrets again."
+        )
+        raise Refused(message) from None
+
+
+def rotate(keys: Keys, token: bytes) -> bytes:
+    """Encrypt a token anew with the current key."""
+    return _fernet(keys).rotate(token)
+
+
+def encrypt_bot_token(keys: Keys, bot_token: str) -> str:
+    """Encrypt the token of the app in Slack."""
+    return _fernet(keys, _BOT_TOKENS).encrypt(bot_token.encode()).decode()
+
+
+def decrypt_bot_token(keys: Keys, encrypted: str) -> str | None:
+    """Decrypt the token of the app in Slack. None if another key encrypted it."""
+    try:
+        return _fernet(keys, _BOT_TOKENS).decrypt(encrypted).decode()
+    except InvalidToken:
+        return None
+
+
+def _fernet(keys: Keys, purpose: bytes = _CONNECTIONS) -> MultiFernet:
+    derive = partial(HKDF, hashes.SHA256(), length=32, salt=None, info=purpose)
+    return MultiFernet([Fernet(urlsafe_b64encode(derive().derive(key))) for key in keys.all])
