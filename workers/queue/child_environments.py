@@ -155,7 +155,8 @@ class ChildEnvironments:
 
     def _needed(self, role: str) -> frozenset[str]:
         needed = NEEDS.get(role, NEEDS.get(role.partition(":")[0], _ALL))
-        if self._settings.slack_client_id and "slack_bot_token" in needed:
+        by_oauth = self._settings.slack_client_id and not self._settings.slack_bot_token
+        if by_oauth and "slack_bot_token" in needed:
             needed |= {"secret_key", "old_secret_keys"}  # they decrypt the token from OAuth
         return needed
 
