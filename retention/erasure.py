@@ -1,17 +1,14 @@
-"""Erase a customer from lake, database and quarantine, or collect what is stored about one.
+"""Erase a customer from lake, database and quarantine.
 
 Rows that enter counts (assignments, sends, coupons) stay under a random name. All other rows are
 deleted. Each step may run twice. Jobs, messages and files: `retention.privacy.mentions`.
 """
 # ruff: noqa: S608 - SQL is built from quoted names and escaped literals (mapping.quoted, .literal)
 
-import json
 import re
 import secrets
 from collections import Counter
-from collections.abc import Sequence
-from datetime import date, datetime
-from decimal import Decimal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 # Columns of the lake with customer ids. An erasure deletes their rows.
-_CUSTOMER_COLUMNS = {
+CUSTOMER_COLUMNS = {
     table: [column for column in ("customer_id", "same_as", "other_id") if column in table.names]
     for table in TABLES.values()
     if "customer_id" in table.names
@@ -58,13 +55,6 @@ _TABLES_WITH_CUSTOMERS = (
     tables.CallEntry,
     *_ONLY_PERSONAL,
 )
-_EXPORTED = (
-    *(tables.Assignment, tables.CallEntry, tables.Coupon, tables.Feedback, tables.Impression),
-    *(tables.ListMember, tables.MessageEvent, tables.Note, tables.Pause, tables.Redemption),
-    *(tables.Send, tables.Suppression),
-)
-# Internal values that say nothing about the customer.
-_LEFT_OUT = {"team_id", "id", "post_key"}
 _DIGITS = 7  # of the shortest telephone number that identifies a customer
 
 
@@ -120,7 +110,7 @@ def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
     """
     id_list = ", ".join(literal(customer_id) for customer_id in ids)
     deleted: dict[str, int] = {}
-    for table, columns in _CUSTOMER_COLUMNS.items():
+    for table, columns in CUSTOMER_COLUMNS.items():
         predicate = " OR ".join(f"{column} IN ({id_list})" for column in columns)
         with delta_store.locked(lake.root, table):
             before = _rows(lake.root, table)
@@ -148,21 +138,8 @@ def _pattern(contacts: Sequence[str]) -> str:
 def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequence[str]) -> int:
     """Delete quarantined rows that hold a customer's identifier, or their address in a text."""
     con, deleted = lake.duckdb, 0
-    identifier_list = ", ".join(literal(identifier) for identifier in identifiers)
-    addresses = [identifier for identifier in identifiers if "@" in identifier]
-    named = literal(_pattern(addresses)) if addresses else "NULL"
-    for path in quarantine.files(settings):
+    for path, condition in _quarantined(lake, settings, identifiers):
         read = f"read_parquet({literal(path)})"
-        columns = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()]
-        own = [quoted(name) for name in columns if name not in quarantine.META]
-        condition = (
-            " OR ".join(
-                f"coalesce({cell} IN ({identifier_list}), false) "
-                f"OR coalesce(regexp_matches({cell}, {named}, 'i'), false)"
-                for cell in (f"{column}::VARCHAR" for column in own)
-            )
-            or "false"
-        )
         total, matching = con.execute(
             f"SELECT count(*), count(*) FILTER ({condition}) FROM {read}"
         ).fetchall()[0]
@@ -177,6 +154,41 @@ def erase_from_quarantine(lake: "Lake", settings: Settings, identifiers: Sequenc
             rewritten.replace(path)
         deleted += matching
     return deleted
+
+
+def quarantined_rows(
+    lake: "Lake", settings: Settings, identifiers: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the quarantined rows that `erase_from_quarantine` deletes."""
+    rows: list[dict[str, Any]] = []
+    for path, condition in _quarantined(lake, settings, identifiers):
+        query = f"SELECT * FROM read_parquet({literal(path)}) WHERE {condition}"
+        result = lake.duckdb.execute(query)
+        names = [column[0] for column in result.description]
+        rows += (dict(zip(names, row, strict=True)) for row in result.fetchall())
+    return rows
+
+
+def _quarantined(
+    lake: "Lake", settings: Settings, identifiers: Sequence[str]
+) -> Iterator[tuple[Path, str]]:
+    """Yield the files of the quarantine with the condition of a customer's rows."""
+    identifier_list = ", ".join(literal(identifier) for identifier in identifiers)
+    addresses = [identifier for identifier in identifiers if "@" in identifier]
+    named = literal(_pattern(addresses)) if addresses else "NULL"
+    for path in quarantine.files(settings):
+        described = f"DESCRIBE SELECT * FROM read_parquet({literal(path)})"
+        columns = [row[0] for row in lake.duckdb.execute(described).fetchall()]
+        own = [quoted(name) for name in columns if name not in quarantine.META]
+        yield (
+            path,
+            " OR ".join(
+                f"coalesce({cell} IN ({identifier_list}), false) "
+                f"OR coalesce(regexp_matches({cell}, {named}, 'i'), false)"
+                for cell in (f"{column}::VARCHAR" for column in own)
+            )
+            or "false",
+        )
 
 
 def erase_from_sql(session: Transaction, ids: Sequence[str]) -> dict[str, int]:
@@ -242,7 +254,7 @@ def reappeared_ids(lake: "Lake", session: Transaction, erased: ErasedCustomers) 
     if not erased.hashes:
         return []
     ids: set[str] = set()
-    for table, columns in _CUSTOMER_COLUMNS.items():
+    for table, columns in CUSTOMER_COLUMNS.items():
         paths = delta_store.files(delta_store.open_table(lake.root, table))
         for column in columns if paths else ():
             query = (
@@ -258,31 +270,3 @@ def _rows(root: Path, table: Any) -> int:
     delta = delta_store.open_table(root, table)
     files = [] if delta is None else delta_store.files(delta)
     return sum(delta_store.row_count(Path(path)) for path in files)
-
-
-def export(lake: "Lake", session: Transaction, ids: Sequence[str]) -> tuple[bytes, int]:
-    """Return all stored rows of a customer as JSON, for a request under data protection law."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for name, table in TABLES.items():
-        if "customer_id" in table.names:
-            view = lake.table(name, identity="stored").get_name()
-            query = f'SELECT * FROM "{view}" WHERE list_contains(?, customer_id)'
-            result = lake.duckdb.execute(query, [list(ids)])
-            columns = [column[0] for column in result.description]
-            rows[name] = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
-    for sql_table in _EXPORTED:
-        stored = sql_table.__table__.columns
-        own = stored["customer_id"].in_(ids), stored["team_id"] == session.settings.team_id
-        found = session.execute(select(*stored).where(*own)).mappings()
-        rows[sql_table.__tablename__] = [
-            {name: value for name, value in row.items() if name not in _LEFT_OUT} for row in found
-        ]
-    content = {name: found for name, found in rows.items() if found}
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=_plain)
-    return text.encode(), sum(map(len, content.values()))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return float(value)
-    return value.isoformat() if isinstance(value, date | datetime) else str(value)

@@ -70,6 +70,7 @@ SUMMARIES = {
     "forget": gettext(
         "Erase a customer everywhere, for good; counts stay, and no later file brings them back."
     ),
+    "export": gettext("Write everything that is stored about a customer to a file."),
     "run": gettext(
         "Start the bot, the workers, the tick and the sender, and stop them cleanly on Ctrl-C."
     ),
@@ -102,10 +103,11 @@ FILES = {
         *("backup", "restore", "rotate-keys"),
     ),
     "jobs": ("posts",),
+    "privacy": ("export",),
     "reports": ("digest", "report", "calendar"),
 }
 _SET_UP = {"init", "start", "import", "run", "demo", "db", "backup", "restore", "rotate-keys"}
-_TERMINAL_ONLY = _SET_UP | {"identity", "evaluate", "posts", "keys", "titles"}
+_TERMINAL_ONLY = _SET_UP | {"identity", "evaluate", "posts", "keys", "titles", "export"}
 
 
 def surfaces_of(name: str) -> frozenset[str]:

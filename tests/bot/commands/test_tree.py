@@ -14,7 +14,7 @@ from workers.user_roles import RANKS
 
 TERMINAL_ONLY = {
     *("backup", "restore", "rotate-keys", "keys", "posts", "identity", "init", "import"),
-    *("evaluate", "run", "demo", "db", "titles"),
+    *("evaluate", "run", "demo", "db", "titles", "export"),
 }
 # They show rows as they were, identities and all.
 TERMINAL_ONLY_BELOW = {

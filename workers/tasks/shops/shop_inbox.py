@@ -23,9 +23,9 @@ from retention.connect.registry import SHOPS
 from retention.connect.shops import webhook_inbox
 from retention.connect.shops.loading import import_page, shop_customers
 from retention.connect.shops.webhook_inbox import MAX_ATTEMPTS, MAX_TRIES, Results, next_attempt
+from retention.data_subject.export import export
 from retention.db import Transaction
 from retention.db.tables import Connection, Job, Webhook
-from retention.erasure import export
 from retention.errors import BadInput, Refused
 from retention.lake import Lake
 from retention.text import gettext

@@ -1,0 +1,40 @@
+"""What is stored about a customer, and what was decided about one."""
+
+import os
+from pathlib import Path
+
+import click
+
+from bot.commands.parameters import CUSTOMER, TO_WRITE, option
+from bot.commands.tree import Answer, Call, command
+from retention import clock
+from retention.db.audit import record
+from retention.text import gettext
+
+
+@command("export", role="admin")
+@click.argument("customer", type=CUSTOMER)
+@option(
+    "--file",
+    gettext("Write here; by default a file in this folder, named by the pseudonym."),
+    TO_WRITE,
+    "FILE",
+)
+def export(call: Call, customer: str, file: Path | None) -> Answer:
+    """Write everything that is stored about a customer to a file that others cannot read."""
+    from retention import erasure
+    from retention.data_subject.export import export as collect
+    from retention.privacy import pseudonym
+
+    customer_id = str(call.find_customer(customer)["customer_id"])
+    lake, name = call.lake, pseudonym(call.settings.key, customer_id)
+    linked = erasure.merged_ids(lake, customer_id)
+    with call.database.reading() as session:
+        ids = sorted({*linked, *erasure.ids_in_directory(session, linked)})
+        content, rows = collect(lake, session, ids)
+    path = file or Path(f"customer-{name}.json")
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+        written.write(content)
+    with call.database.transaction() as session:
+        record(session, call.user, "customer.export", name, clock.now(), {"rows": rows})
+    return Answer("bot/exported", {"file": str(path), "rows": rows, "ids": len(ids)})

@@ -1,0 +1,1 @@
+"""Answer a person who asks what is stored about them, and prove what was erased."""
