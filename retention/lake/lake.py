@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -126,6 +127,7 @@ class Lake:
             "autoload_known_extensions": False,
             "temp_directory": str(self._scratch),
             "memory_limit": f"{_memory_limit()}B",
+            "max_temp_directory_size": f"{_temp_limit(self._scratch)}B",
         }
         raw = duckdb.connect(config=config)
         raw.execute("SET TimeZone = 'UTC'")
@@ -403,6 +405,15 @@ def _memory_limit() -> int:
     Several workers share a machine, and Python needs memory, too.
     """
     return min(MAX_MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2)
+
+
+def _temp_limit(folder: Path) -> int:
+    """Return DuckDB's limit of temporary files in bytes: half of the free disk.
+
+    The database on the same disk must stay writable.
+    """
+    present = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(present).free // 2
 
 
 def naive(moment: datetime) -> datetime:

@@ -21,7 +21,14 @@ from retention.errors import BadInput
 from retention.lake import formats, identity
 from retention.lake.cleaning import cleaning_rules, faulty_events
 from retention.lake.cleaning.cleaning_rules import load_clean_policy
-from retention.lake.importing import import_log, map_compiler, mapping, quarantine, single_currency
+from retention.lake.importing import (
+    import_log,
+    map_compiler,
+    map_sql,
+    mapping,
+    quarantine,
+    single_currency,
+)
 from retention.lake.importing.import_log import ImportReport
 from retention.lake.importing.import_writer import EventWriter, upsert_staged
 from retention.lake.importing.order_states import IS_STATED, LEFT_OUT, OrderStates
@@ -239,12 +246,13 @@ class ImportJob:
                 rule = self.policy.bookkeeping
                 bookkeeping_titles = rule.title if rule.is_active else None
                 staging = map_compiler.compile_staging(
-                    self.con, piece, mapped, self.only, self.source, bookkeeping_titles
+                    piece, mapped, self.only, self.source, bookkeeping_titles
                 )
                 self.mapped_columns.update(staging.columns)
-                if mapped.leave_out:
-                    self._count_left_out(piece, mapped)
-                self._stage(piece, staging, rows, newest)
+                with map_sql.time_limit(self.con, mapped.name):
+                    if mapped.leave_out:
+                        self._count_left_out(piece, mapped)
+                    self._stage(piece, staging, rows, newest)
                 progress(total)
         if not total and not source.rejected and not self.only:
             if mapped.rows:
@@ -260,11 +268,13 @@ class ImportJob:
 
     def _newest_order(self, piece: sources.Source, mapped: mapping.Mapping) -> datetime | None:
         """Return the time of a piece's newest order."""
-        staging = map_compiler.compile_staging(self.con, piece, mapped, self.only, self.source)
-        at: datetime | None = self.con.execute(
+        staging = map_compiler.compile_staging(piece, mapped, self.only, self.source)
+        sql = (
             f"SELECT max(occurred_at) FROM ({staging.all_rows_sql}) WHERE {IS_STATED} "
             f"AND (_reason IS NULL OR starts_with(_reason, '{LEFT_OUT}'))"
-        ).fetchall()[0][0]
+        )
+        with map_sql.time_limit(self.con, mapped.name):
+            at: datetime | None = self.con.execute(sql).fetchall()[0][0]
         return at
 
     def _stage(

@@ -7,6 +7,7 @@ from typing import Any
 
 from retention import clock
 from retention.errors import BadInput
+from retention.lake.importing import map_sql
 from retention.lake.importing.mapping import ANY_VALUE, Expression, Mapping, literal, quoted
 from retention.lake.importing.order_states import FINAL, IS_STATED, LEFT_OUT, PENDING
 from retention.lake.importing.quarantine_reasons import Reason, ReasonCode
@@ -39,7 +40,6 @@ class Staging:
 
 
 def compile_staging(
-    con: Any,
     source: Source,
     mapping: Mapping,
     only: str | None,
@@ -52,7 +52,7 @@ def compile_staging(
     """
     has_left_out = _has_left_out(mapping)
     rows = _rows(source, mapping, only)
-    types = _types(con, rows, source, mapping, only)
+    types = _types(source, mapping, only)
     typed, faults = [], [*(["_left_out"] if has_left_out else []), "_unreadable"]
     for column in mapping.table.columns:
         if column.name == "source" and (origin or column.name not in types):
@@ -212,15 +212,14 @@ def _read(source: Source, only: str | None) -> str:
     )
 
 
-def _types(
-    con: Any, rows: str, source: Source, mapping: Mapping, only: str | None
-) -> dict[str, str]:
+def _types(source: Source, mapping: Mapping, only: str | None) -> dict[str, str]:
     import duckdb
 
+    source = replace(source, relation="source")
     try:
-        described = con.execute(f"DESCRIBE {rows}").fetchall()
+        described = map_sql.bind(source.columns, _rows(source, mapping, only))
     except duckdb.Error as error:
-        key = _refused(con, source, mapping, only)
+        key = _refused(source, mapping, only)
         refused = mapping.values.get(key) or mapping.where
         first = str(error).strip().splitlines()[0].rstrip(".")
         used = {name.casefold() for name in refused.columns} if refused else set()
@@ -237,17 +236,18 @@ def _types(
         raise BadInput(
             text.format(map=mapping.name, table=mapping.table.name, key=key, first=first, hint=hint)
         ) from None
-    return {row[0][1:]: row[1] for row in described if row[0] not in ("_unreadable", "_left_out")}
+    own = ("_unreadable", "_left_out")
+    return {name[1:]: type_ for name, type_ in described.items() if name not in own}
 
 
-def _refused(con: Any, source: Source, mapping: Mapping, only: str | None) -> str:
+def _refused(source: Source, mapping: Mapping, only: str | None) -> str:
     """Return the map key that DuckDB refuses."""
     import duckdb
 
     for name, value in mapping.values.items():
         alone = replace(mapping, columns={name: value}, where=None, title=None, leave_out=())
         try:
-            con.execute(f"DESCRIBE {_rows(source, alone, only)}")
+            map_sql.bind(source.columns, _rows(source, alone, only))
         except duckdb.Error:
             return name
     return "where"

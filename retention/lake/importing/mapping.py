@@ -3,17 +3,17 @@
 See docs/operator/maps.md.
 """
 
-import json
 import re
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from retention.clock import time_zones
 from retention.errors import BadInput
+from retention.lake.importing import map_sql
 from retention.lake.schema import TABLES, Table
 from retention.policy_file import explain_toml_error, read_text
 from retention.text import gettext
@@ -75,7 +75,7 @@ class Expression:
         """Its SQL."""
         if self.column is not None:
             return quoted(self.column)
-        return f"({self.sql})" if self.sql is not None else literal(self.value)
+        return f"({self.sql}\n)" if self.sql is not None else literal(self.value)
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def _options(section: dict[str, Any], where: str) -> dict[str, Any]:
         raise BadInput(text.format(where=where, rows=rows))
     if rows is not None:
         sql = f"SELECT * FROM ({rows['sql']}\n)"  # noqa: S608 - it is only parsed
-        _check_sql(sql, frozenset({"source"}), f"{where} from")
+        map_sql.check_reads(sql, frozenset({"source"}), f"{where} from")
     leave_out = section.get("leave_out", {})
     if not isinstance(leave_out, dict) or not all(
         isinstance(values, list) and all(isinstance(value, str) for value in values)
@@ -392,7 +392,7 @@ def _expression(value: Any, where: str, key: str) -> Expression:
         ((form, content),) = value.items()
         if form == "sql" and isinstance(content, str) and content.strip():
             _parsed(content, f"{where} {key}")
-            _check_sql(f"SELECT ({content}\n)", frozenset(), f"{where} {key}")
+            map_sql.check_reads(f"SELECT ({content}\n)", frozenset(), f"{where} {key}")
             return Expression(sql=content)
         if form == "value" and key != "where":
             return Expression(value=content)
@@ -412,6 +412,8 @@ def _parsed(sql: str, where: str) -> Any:
             'over the file\'s columns, as in {{ sql = \'"Quantity" * "Price"\' }}.'
         )
         raise BadInput(text.format(where=where, sql=sql, place=_error_position(error))) from None
+    except RecursionError:
+        raise BadInput(map_sql.nested_too_deeply(where)) from None
 
 
 def _error_position(error: Any) -> str:
@@ -451,82 +453,3 @@ def _nearest(name: str, known: list[str]) -> str:
         return ""
     text = gettext("; there are {names}")
     return text.format(names=f"{', '.join(known[:12])}{' …' if len(known) > 12 else ''}")
-
-
-# ---------------------------------------------------------------- what SQL may read
-_SHAPES = {"EMPTY", "SUBQUERY", "JOIN", "EXPRESSION_LIST", "PIVOT"}  # of tables that read nothing
-_FUNCTIONS = {  # table functions that read nothing
-    "unnest",
-    "range",
-    "generate_series",
-    "generate_subscripts",
-    "json_each",
-    "json_tree",
-    "repeat",
-}
-_FORBIDDEN = {"getenv", "current_setting", "getvariable"}
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a query in WITH: it can be no path
-
-
-@cache
-def _sql_parser() -> Any:
-    import duckdb
-
-    return duckdb.connect(config={"enable_external_access": False, "lock_configuration": True})
-
-
-def _check_sql(sql: str, tables: frozenset[str], where: str) -> None:
-    """Refuse a SELECT that reads anything but some tables: no file, no other table, no setting.
-
-    DuckDB's own parser says what it reads, so that no difference between two parsers hides it.
-    """
-    cursor = _sql_parser().cursor()  # threads must not share a connection
-    answer = cursor.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
-    parsed = json.loads(answer[0])
-    if parsed["error"] or len(parsed["statements"]) != 1:
-        text = gettext("{where}: the SQL is not one SELECT: {reason}")
-        raise BadInput(text.format(where=where, reason=parsed.get("error_message") or ";"))
-    waiting: list[tuple[Any, frozenset[str]]] = [(parsed["statements"], tables)]
-    while waiting:
-        node, known = waiting.pop()
-        if isinstance(node, list):
-            waiting += [(each, known) for each in node]
-        elif isinstance(node, dict):
-            if read := _outside(node, known):
-                raise BadInput(_sql_refusal(where, read))
-            for entry in (node.get("cte_map") or {}).get("map") or []:
-                name = entry["key"]
-                if not _PLAIN_NAME.fullmatch(name) or name.lower() in tables:
-                    raise BadInput(_sql_refusal(where, name))
-                waiting.append((entry["value"], known))  # it sees those before it, not itself
-                known |= {name.lower()}
-            for key, each in node.items():
-                if key == "right" and node.get("type") == "RECURSIVE_CTE_NODE":
-                    waiting.append((each, known | {node["cte_name"].lower()}))
-                elif key != "cte_map":
-                    waiting.append((each, known))
-
-
-def _sql_refusal(where: str, read: str) -> str:
-    return gettext(
-        "{where}: the SQL reads {read}; a map may read the columns of its file "
-        "only, and `from` the table source."
-    ).format(where=where, read=read)
-
-
-def _outside(node: dict[str, Any], known: frozenset[str]) -> str:
-    """Return what a node of the syntax tree reads that it must not, or ""."""
-    kind, name = node.get("type"), str(node.get("function_name", "")).casefold()
-    if name in _FORBIDDEN:
-        return name
-    if "sample" not in node or "alias" not in node:  # no table
-        return ""
-    if kind == "BASE_TABLE":
-        table, path = str(node["table_name"]), [node["catalog_name"], node["schema_name"]]
-        # DuckDB compares ASCII letters only; "ſ" of another name must not become an "s".
-        is_known = table.isascii() and table.lower() in known
-        return "" if is_known and not any(path) else table
-    if kind == "TABLE_FUNCTION":
-        function = str(node["function"].get("function_name", "")).casefold()
-        return "" if function in _FUNCTIONS else function or str(kind)
-    return "" if kind in _SHAPES else str(kind)

@@ -19,6 +19,8 @@ from retention.text import gettext
 
 BATCH_ROWS = 50_000
 _SQLITE = b"SQLite format 3\0"
+# A query that writes is an error of the database.
+_READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET TRANSACTION READ ONLY"}
 _SCALARS = (str, int, float, bool, bytes, Decimal, datetime, date, time)
 
 
@@ -80,6 +82,8 @@ def fetch_rows(
             engine = sa.create_engine(url)
         try:
             with engine.connect() as connection, _ParquetFiles(folder) as files:
+                if read_only := _READ_ONLY.get(parsed.get_backend_name()):
+                    connection.execute(sa.text(read_only))
                 streamed = connection.execution_options(
                     stream_results=True, max_row_buffer=BATCH_ROWS
                 )

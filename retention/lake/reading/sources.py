@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from retention.errors import BadInput
+from retention.lake.importing import map_sql
 from retention.lake.importing.mapping import Mapping, literal, quoted
 from retention.lake.reading import NoRows, archives
 from retention.lake.reading.column_formats import IDENTITIES, ColumnReading, detect_readings
@@ -487,11 +488,13 @@ def _run_from(con: Any, source: Source, added: str, mapping: Mapping) -> Source:
     import duckdb
 
     numbered = f"SELECT *{added}, row_number() OVER () AS _line FROM {source.relation}"
+    rows = f"SELECT * FROM ({mapping.rows}\n)"
     try:
-        con.execute(
-            f"CREATE OR REPLACE TABLE shaped_rows AS WITH source AS ({numbered}) "
-            f"SELECT * FROM ({mapping.rows}\n)"
-        )
+        map_sql.bind(column_types(con, f"({numbered})"), rows)
+        with map_sql.time_limit(con, f"{mapping.name} from"):
+            con.execute(
+                f"CREATE OR REPLACE TABLE shaped_rows AS WITH source AS ({numbered}) {rows}"
+            )
     except duckdb.Error as error:
         reason = str(error).strip().splitlines()[0]
         if column := re.search(r'olumn "([^"]+)" (in REPLACE list )?not found', reason):
