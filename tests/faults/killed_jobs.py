@@ -1,15 +1,12 @@
 """Run jobs in processes of their own, and end them with SIGKILL at random moments."""
 
-import json
 import multiprocessing
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from importlib import import_module
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -29,6 +26,7 @@ from workers.tasks.runner import run_job
 # Called in the process before its job, with the pipe to the run.
 Prepare = Callable[[Any], None]
 
+attempts: Counter[str] = Counter()  # kills by kind of job, also those that came too late
 _WORLDS = multiprocessing.get_context("forkserver")
 
 
@@ -69,6 +67,7 @@ class RunningJob:
         """Kill it after some seconds, or wait for its end; return whether it was still running."""
         self.process.join(seconds)
         was_alive = self.process.is_alive()
+        attempts["kills"] += seconds is not None
         self.process.kill()
         self.process.join()
         with self.database.transaction() as session:  # as if its lease were over
@@ -106,50 +105,3 @@ def _work(home: str, job_id: str, prepare: Prepare, told: Any) -> None:
     settings = settings_of(home)
     told.send("begins")
     run_job(Database.of(settings), job_id, "test")
-
-
-def count_apart(module: str, kills: int, seed: int) -> dict[str, int]:
-    """Count in a process of its own, which has started no threads yet.
-
-    Parameters
-    ----------
-    module : str
-        Such as ``tests.faults.shop_codes``.
-    kills : int
-        Processes to kill.
-    seed : int
-        Of the random moments.
-
-    Returns
-    -------
-    dict
-        Fields of the module's counts.
-    """
-    command = [sys.executable, "-m", module, str(kills), str(seed), "--json"]
-    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    counts: dict[str, int] = json.loads(answer.splitlines()[-1])
-    return counts
-
-
-def main(module: str, kills: int, given: Sequence[str]) -> int:
-    """Run the ``count`` of a module, and print its counts; return 0 where none is wrong.
-
-    Parameters
-    ----------
-    module : str
-        Such as ``tests.faults.shop_codes``.
-    kills : int
-        By default.
-    given : sequence of str
-        Arguments of the command: kills, seed, and ``--json`` for `count_apart`.
-    """
-    # Or each process would run the file of the command again before its job.
-    del sys.modules["__main__"].__file__
-    sys.modules["__main__"].__spec__ = None
-    numbers = [int(argument) for argument in given if argument.isdigit()]
-    counts = import_module(module).count(*numbers, *(kills, 1)[len(numbers) :])
-    if "--json" in given:
-        print(json.dumps(asdict(counts)))
-        return 0
-    print(counts.line)
-    return int(any(getattr(counts, name, 0) for name in ("lost", "doubled", "unapproved")))

@@ -1,6 +1,6 @@
 """Kill the bot and the live path with ``kill -9`` while events arrive, and count them.
 
-``python -m tests.faults.live_kills [KILLS] [SEED]``. A client sends each event until the server has
+A client sends each event until the server has
 acknowledged it. In the end each acknowledged event must be in the lake once, and each customer must
 have been alerted once.
 """
@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import tempfile
 import threading
 import time
@@ -33,6 +32,7 @@ from retention.db.tables import AlertFiring, EventBatch, LiveFiring
 from retention.privacy import standard_webhooks
 from retention.settings import Settings
 from tests.bot.real_server import running_bot
+from tests.faults.frame import Counts
 from workers.live import live_events
 
 KEY = "whsec_" + b64encode(b"of the fault run, 32 bytes or more").decode()
@@ -197,28 +197,8 @@ def _counted(
     return Kills(injected, len(sent), rounds, lost, doubled)
 
 
-def report(kills: Kills) -> None:
-    """Print the rows of the table of `make faults`."""
-    for name, times in sorted(kills.injected.items()):
-        print(f"{name:32} {times:4}")
-    print(
-        f"{'live events acknowledged':32} {kills.events:4}   "
-        f"(lost {len(kills.lost)}, doubled {len(kills.doubled)}, {kills.rounds} commits)"
-    )
-    for name in [*kills.lost, *kills.doubled][:10]:
-        print(f"  {name}")
-
-
-def main(kills: int, seed: int) -> int:
-    """Run it; returns 0 where nothing was lost or doubled."""
-    found = run(kills, seed)
-    report(found)
-    print(
-        f"injections={found.injected.total()} lost={len(found.lost)} doubled={len(found.doubled)}"
-    )
-    return int(bool(found.lost or found.doubled))
-
-
-if __name__ == "__main__":
-    given = [*sys.argv[1:], *("200", "1")[len(sys.argv) - 1 :]]
-    sys.exit(main(int(given[0]), int(given[1])))
+def count_row(injections: int, seed: int) -> Counts:
+    """Count for the harness."""
+    kills = run(injections, seed)
+    total = kills.injected.total()
+    return Counts(total, total, 0, kills.events, kills.lost, kills.doubled)

@@ -1,4 +1,4 @@
-"""``python -m tests.faults.shop_codes [KILLS] [SEED]``: kill the job that makes codes at a shop.
+"""Kill the job that makes codes at a shop.
 
 Each job is a process that ends with SIGKILL at a random moment. Some campaigns are stopped in
 between. In the end the codes at the shop are compared with those of the campaigns.
@@ -8,7 +8,6 @@ second code of a customer. Unapproved: a code of a campaign that was not live, o
 """
 
 import random
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from retention.db import Database
 from retention.db.tables import Coupon
 from retention.settings import Settings
 from tests.faults import killed_jobs
+from tests.faults.frame import Counts
 from tests.faults.killed_jobs import RunningJob
 from tests.standins import code_shops
 from tests.standins.shopify_discounts import ShopifyDiscounts
@@ -100,17 +100,10 @@ def count(kills: int, seed: int) -> CodeCounts:
         return _compare(database, shop, killed, number + 1, stopped)
 
 
-def count_apart(kills: int, seed: int) -> CodeCounts:
-    """Count in a process of its own, which has started no threads yet.
-
-    Parameters
-    ----------
-    kills : int
-        Processes to kill.
-    seed : int
-        Of the random moments.
-    """
-    return CodeCounts(**killed_jobs.count_apart("tests.faults.shop_codes", kills, seed))
+def count_row(injections: int, seed: int) -> Counts:
+    """Count for the harness."""
+    kills = count(injections, seed)
+    return Counts.of_kills(kills, "codes", killed_jobs.attempts["kills"])
 
 
 def _campaign(database: Database, number: int) -> str:
@@ -171,7 +164,3 @@ def _compare(
         len(doubled),
         len(unapproved),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(killed_jobs.main("tests.faults.shop_codes", 50, sys.argv[1:]))

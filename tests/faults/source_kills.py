@@ -1,4 +1,4 @@
-"""``python -m tests.faults.source_kills [KILLS] [SEED]``: kill the pull of a source, and count.
+"""Kill the pull of a source, and count.
 
 Each pull is a process that ends with SIGKILL at a random moment, while its database gets new rows.
 Every second kill comes around the moment after the import and before the watermark is stored.
@@ -8,7 +8,6 @@ Lost: an order of the database that the lake has not. Doubled: an order that the
 """
 
 import random
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from retention.db import Database
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.faults import killed_jobs
+from tests.faults.frame import Counts
 from tests.world import change, read
 from workers.job_requests import SourcePull
 from workers.tasks.data import source_pull
@@ -104,17 +104,10 @@ def count(kills: int, seed: int) -> PullCounts:
     return PullCounts(killed, between, orders, lost, sum(number > 1 for number in times.values()))
 
 
-def count_apart(kills: int, seed: int) -> PullCounts:
-    """Count in a process of its own, which has started no threads yet.
-
-    Parameters
-    ----------
-    kills : int
-        Processes to kill.
-    seed : int
-        Of the random moments.
-    """
-    return PullCounts(**killed_jobs.count_apart("tests.faults.source_kills", kills, seed))
+def count_row(injections: int, seed: int) -> Counts:
+    """Count for the harness."""
+    kills = count(injections, seed)
+    return Counts.of_kills(kills, "orders", killed_jobs.attempts["kills"])
 
 
 def _add_source(database: Database, url: str) -> None:
@@ -183,7 +176,3 @@ def _prepare(told: Any) -> None:
         store(*arguments)
 
     source_pull._store = slowly
-
-
-if __name__ == "__main__":
-    sys.exit(killed_jobs.main("tests.faults.source_kills", 30, sys.argv[1:]))

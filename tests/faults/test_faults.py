@@ -1,48 +1,31 @@
-"""A long run of the nemesis; `make faults` prints its table."""
+"""The frame of `make faults`, and a short run of each row."""
 
 import pytest
 
-from tests.faults import shop_codes, source_kills, variant_kills, webhook_kills
-from tests.faults.__main__ import main
+from tests.faults.frame import SQLITE, Counts, Row, table
+from tests.faults.table import ROWS
+
+
+def test_last_line_adds_up_what_all_rows_count():
+    row, parts = Row("kill", "a row", "none", 1, 1, 1), [Counts(), Counts()]
+    parts[0].inject(hit=False)
+    parts[0].expect(False, "nothing is there")
+    parts[1].inject()
+    parts[1].expect_once(3, "a message")
+    lines = table({(row, str(number)): (part, 1.0) for number, part in enumerate(parts)})
+    assert lines[-1] == "injections=2 lost=1 doubled=2 hit=1"
+    assert [line.strip() for line in lines].count("a message") == 2
+
+
+def test_row_that_ends_with_an_error_counts_as_lost():
+    counts, _ = Row("kill", "a row", "tests.faults.no_such_row", 1, 1, 1).run("ci", SQLITE, 1)
+    assert (len(counts.lost), "no_such_row" in counts.lost[0]) == (1, True)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("seed", [2, 3])
-def test_nothing_is_lost_or_doubled(seed, capsys):
-    assert main(120, seed, kills=20) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("lost=0 doubled=0")
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_no_code_at_a_shop_is_lost_doubled_or_unapproved():
-    counts = shop_codes.count_apart(60, 2)
-    assert (counts.lost, counts.doubled, counts.unapproved) == (0, 0, 0)
-    assert counts.kills >= 50
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_no_row_of_a_source_is_lost_or_doubled_by_kills():
-    counts = source_kills.count_apart(30, 2)
-    assert (counts.lost, counts.doubled) == (0, 0)
-    assert counts.kills >= 30
-    assert counts.between > 0
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_no_webhook_of_a_shop_is_lost_or_doubled_by_kills():
-    counts = webhook_kills.count_apart(40, 2)
-    assert (counts.lost, counts.doubled) == (0, 0)
-    assert counts.kills >= 40
-    assert counts.between > 0
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_no_email_of_a_test_of_variants_is_lost_doubled_or_unapproved():
-    counts = variant_kills.count_apart(40, 2)
-    assert (counts.lost, counts.doubled, counts.unapproved) == (0, 0, 0)
-    assert counts.kills >= 40
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.module.rpartition(".")[2])
+def test_row_loses_and_doubles_nothing(row):
+    counts, _ = row.run("part", SQLITE, 2)
+    assert (counts.lost, counts.doubled) == ([], [])
+    assert counts.hit > 0

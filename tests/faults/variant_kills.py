@@ -1,4 +1,4 @@
-"""``python -m tests.faults.variant_kills [KILLS] [SEED]``: kill the jobs of a test of variants.
+"""Kill the jobs of a test of variants.
 
 The jobs send a campaign with two variants through a real mail server, decide the test, and send
 the winner to the rest. Each is a process that ends with SIGKILL at a random moment. Meanwhile
@@ -13,7 +13,6 @@ without its row, and as doubled if it counts more often than it was asked for.
 
 import os
 import random
-import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -29,6 +28,7 @@ from retention.db.tables import Assignment, Campaign, Send
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.faults import killed_jobs, mailing
+from tests.faults.frame import Counts
 from tests.faults.reading import Readers, readers
 from tests.retention.campaigns.samples import approve_draft, audience_rows, go_live, write_home
 from tests.retention.outreach.live_campaigns import end_waits, offer_of
@@ -91,9 +91,10 @@ def count(kills: int, seed: int) -> VariantCounts:
     return VariantCounts(killed, number, **found)
 
 
-def count_apart(kills: int, seed: int) -> VariantCounts:
-    """Count in a process of its own, which has started no threads yet."""
-    return VariantCounts(**killed_jobs.count_apart("tests.faults.variant_kills", kills, seed))
+def count_row(injections: int, seed: int) -> Counts:
+    """Count for the harness."""
+    kills = count(injections, seed)
+    return Counts.of_kills(kills, "emails", killed_jobs.attempts["kills"])
 
 
 def _campaign(
@@ -200,7 +201,3 @@ def _add(database: Database, inbox: Inbox, name: str, found: dict[str, int]) -> 
         if arrived:
             is_other = (SUBJECT in subject_of[address]) != (variant == "B")
             found["unapproved"] += is_other
-
-
-if __name__ == "__main__":
-    sys.exit(killed_jobs.main("tests.faults.variant_kills", 100, sys.argv[1:]))

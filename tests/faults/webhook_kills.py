@@ -1,4 +1,4 @@
-"""``python -m tests.faults.webhook_kills [KILLS] [SEED]``: kill what a shop's webhook goes through.
+"""Kill what a shop's webhook goes through.
 
 A shop sends each webhook to the bot's real server until it is acknowledged. The server and the job
 that imports what it stored are ended with SIGKILL at random moments. Every second kill of a job
@@ -12,7 +12,6 @@ Doubled: an event that the lake has twice or that no webhook has, or a webhook t
 import os
 import random
 import signal
-import sys
 import threading
 import time
 import urllib.error
@@ -37,6 +36,7 @@ from retention.lake import Lake
 from retention.settings import Settings
 from tests.bot.real_server import running_bot
 from tests.faults import killed_jobs
+from tests.faults.frame import Counts
 from tests.standins import shopify
 from tests.world import change, scalar
 from workers.job_requests import ShopInbox
@@ -152,17 +152,10 @@ def count(kills: int, seed: int) -> WebhookCounts:
         return _compare(settings, database, sender, injected)
 
 
-def count_apart(kills: int, seed: int) -> WebhookCounts:
-    """Count in a process of its own, which has started no threads yet.
-
-    Parameters
-    ----------
-    kills : int
-        Processes to kill.
-    seed : int
-        Of the random moments.
-    """
-    return WebhookCounts(**killed_jobs.count_apart("tests.faults.webhook_kills", kills, seed))
+def count_row(injections: int, seed: int) -> Counts:
+    """Count for the harness."""
+    kills = count(injections, seed)
+    return Counts.of_kills(kills, "webhooks", killed_jobs.attempts["kills"])
 
 
 def _connect(database: Database, shop: shopify.Shopify) -> None:
@@ -255,7 +248,3 @@ def _compare(
         len(expected - set(stored)) + len(undone),
         len(doubled) + len(rows) - len(states),
     )
-
-
-if __name__ == "__main__":
-    sys.exit(killed_jobs.main("tests.faults.webhook_kills", 40, sys.argv[1:]))
