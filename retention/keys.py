@@ -139,10 +139,10 @@ def short_key(name: str) -> str:
 def _missing_key(path: Path) -> str:
     return gettext(
         "{path} is missing or empty, but this home's data was written with a key; bring the key "
-        "back with `tar -xzf BACKUP -C {home} secret.key`, or set RETENTION_SECRET_KEY. Without "
-        "it pseudonyms change, models must be trained again, unsubscribe links stop working, and "
-        "forgotten customers can return with an import; to accept this, run `openssl rand -hex 32 "
-        "> {path}`."
+        "back from a backup (`retention restore BACKUP` into an empty RETENTION_HOME, then copy "
+        "its secret.key here), or set RETENTION_SECRET_KEY. Without it pseudonyms change, models "
+        "must be trained again, unsubscribe links stop working, and forgotten customers can "
+        "return with an import; to accept this, run `openssl rand -hex 32 > {path}`."
     ).format(path=path, home=path.parent)
 
 

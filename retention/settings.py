@@ -52,6 +52,7 @@ _MAY_BE_MISSING = (
     "redemption_key",
     "events_key",
     "ask_key",
+    "backup_passphrase",
 )
 _SECRETS = ("secret_key", "old_secret_keys", "database_url", "broker_url", *_MAY_BE_MISSING)
 
@@ -177,6 +178,11 @@ class Settings(BaseSettings):
     """Key of `RETENTION_ASK_URL`."""
     ask_model: str = "default"
     """Model of `RETENTION_ASK_URL`."""
+    backup_passphrase: SecretStr | None = None
+    """Encrypts backups and opens them. Without it, a terminal asks."""
+    backup_recipient: str = ""
+    """Encrypts backups to this age recipient (`age1…`) instead of a passphrase. Its key opens
+    them."""
     public_url: str = ""
     """Public address of the bot's server, such as `https://crm.shop.example`. Required to send
     e-mails."""

@@ -1,16 +1,23 @@
 """Commands that create, run, check, back up and restore an installation."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from bot.commands.parameters import TO_WRITE, choice, option, switch
+from bot.commands.parameters import TO_READ, TO_WRITE, choice, option, switch
 from bot.commands.tree import Answer, Call, command, group
 from bot.http.health import overview
+from retention.errors import BadInput
 from retention.text import gettext
 from workers import user_roles
 from workers.app import QUEUES
+
+if TYPE_CHECKING:
+    from retention.installation.backup_encryption import BackupKey
+    from retention.settings import Settings
 
 
 @command("init", role="admin")
@@ -104,20 +111,67 @@ def migrate(call: Call) -> Answer:
 
 @command("backup", role="admin")
 @click.argument("file", type=TO_WRITE, metavar="FILE")
-def write_backup(call: Call, file: Path) -> Answer:
-    """Back up database, lake and models to a file."""
+@option(
+    "--recipient",
+    gettext("Encrypt to this age recipient; by default RETENTION_BACKUP_RECIPIENT."),
+    metavar="age1…",
+)
+@switch("--unencrypted", gettext("Write a file that everyone who gets it can read."))
+def write_backup(call: Call, file: Path, recipient: str | None, unencrypted: bool) -> Answer:
+    """Back up database, lake and models to an encrypted file."""
     from retention.installation.backup import backup
 
-    return Answer("bot/backup", asdict(backup(call.settings, file, progress=call.progress)))
+    key = None if unencrypted else _backup_key(call.settings, recipient)
+    written = backup(call.settings, file, key, progress=call.progress)
+    return Answer("bot/backup", asdict(written))
+
+
+def _backup_key(settings: "Settings", recipient: str | None) -> "BackupKey":
+    from retention.installation.backup_encryption import BackupKey
+
+    if recipient := recipient or settings.backup_recipient:
+        return BackupKey(recipient=recipient)
+    return BackupKey(passphrase=_passphrase(settings, confirm=True))
+
+
+def _passphrase(settings: "Settings", *, confirm: bool = False) -> str:
+    """Return the passphrase of backups from the settings, else ask the person."""
+    if secret := settings.backup_passphrase:
+        return secret.get_secret_value()
+    if not sys.stdin.isatty():
+        raise BadInput(
+            gettext(
+                "RETENTION_BACKUP_PASSPHRASE is not set; set it, or name a file with it in "
+                "RETENTION_BACKUP_PASSPHRASE_FILE."
+            ),
+            field="passphrase",
+        )
+    return str(
+        click.prompt(
+            gettext("Passphrase of the backup"),
+            hide_input=True,
+            confirmation_prompt=confirm,
+            err=True,
+        )
+    )
 
 
 @command("restore", role="admin", without_database=True)
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
-def restore_backup(call: Call, file: Path) -> Answer:
+@option(
+    "--identity",
+    gettext("File with the key of a backup that is encrypted to an age recipient."),
+    TO_READ,
+    "KEY.txt",
+)
+def restore_backup(call: Call, file: Path, identity: Path | None) -> Answer:
     """Check a backup and restore it into an empty home."""
     from retention.installation.backup import restore
+    from retention.installation.backup_encryption import BackupKey, protection
 
-    return Answer("bot/restore", asdict(restore(call.settings, file, progress=call.progress)))
+    asks = file.is_file() and protection(file) == "passphrase"
+    key = BackupKey(passphrase=_passphrase(call.settings) if asks else "", identity=identity)
+    return Answer("bot/restore", asdict(restore(call.settings, file, key, progress=call.progress)))
 
 
 @command("rotate-keys", role="admin")

@@ -80,8 +80,9 @@ SUMMARIES = {
     ),
     "db": gettext("The operational database."),
     "backup": gettext(
-        "Back up database, lake and models into FILE (.tar.gz) while everything runs; "
-        "the output says if it has the key."
+        "Back up database, lake and models into FILE while everything runs. The file is encrypted "
+        "with RETENTION_BACKUP_PASSPHRASE, or to an age recipient; the output says if it has the "
+        "secret key."
     ),
     "restore": gettext(
         "Bring a backup into an empty home, every file checked first; then start as ever."

@@ -3,7 +3,7 @@
 A backup holds the database, the lake, the models, and the key if the key is in the home. The
 database is copied first, so the lake's copy has everything that the database refers to. Each Delta
 table's log is copied before its files: a log names only existing files, and replaced files stay for
-a day. A manifest lists every file with its hash.
+a day. A manifest lists every file with its hash. `backup_encryption` encrypts the whole.
 """
 
 import gzip
@@ -24,6 +24,8 @@ from typing import Any, NoReturn
 from retention import clock
 from retention.errors import BadInput
 from retention.faults import diagnose
+from retention.installation import backup_encryption
+from retention.installation.backup_encryption import BackupKey
 from retention.keys import key_id
 from retention.paths import create_private_folder
 from retention.progress import Progress, silent
@@ -50,6 +52,7 @@ class Backup:
     `contains`: those of ``database``, ``lake``, ``models`` and ``key`` in the backup.
     `contains_key`: whether the backup holds the key in use. If not, keep the key elsewhere: the
     data is useless without it.
+    `protection`: ``passphrase`` or ``recipient``; empty if the file is not encrypted.
     `key`: ``in backup``, ``elsewhere`` (given by ``RETENTION_SECRET_KEY``), ``missing`` or, after a
     restore, ``different``.
     """
@@ -62,10 +65,20 @@ class Backup:
     contains: list[str]
     contains_key: bool
     key: str
+    protection: str
 
 
-def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> Backup:
-    """Write a backup while the installation runs."""
+def backup(
+    settings: Settings,
+    target: Path,
+    encryption: BackupKey | None = None,
+    *,
+    progress: Progress = silent,
+) -> Backup:
+    """Write a backup while the installation runs.
+
+    Its parts lie in the home until they are encrypted, and are never elsewhere in clear.
+    """
     home = settings.home
     _check_local(settings)
     if not (home / DATABASE).exists():
@@ -76,16 +89,20 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
         raise BadInput(text.format(target=target))
     if not settings.secret_key.get_secret_value():
         _ = settings.key  # created if it was never used, so the backup has it
+    if encryption:
+        backup_encryption.check(encryption)
     partial = target.with_name(f".{target.name}.part")
     hashes: dict[str, str] = {}
     made_at = clock.wall().isoformat()
     size = 0
     _create_partial(partial)
     try:
-        with tempfile.TemporaryDirectory(dir=target.absolute().parent) as folder:
+        scratch = create_private_folder(home / "scratch")
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
             database = Path(folder) / DATABASE
             revision = _copy_database(home / DATABASE, database)
-            with tarfile.open(partial, "w:gz", compresslevel=1) as tar:
+            archive = Path(folder) / "archive" if encryption else partial
+            with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
                 members = [
                     (database, DATABASE),
                     *((home / name, name) for name in _file_names(home)),
@@ -109,6 +126,8 @@ def backup(settings: Settings, target: Path, *, progress: Progress = silent) -> 
                     "key_id": key_id(settings.key),
                 }
                 _add(tar, MANIFEST, json.dumps(manifest).encode())
+            if encryption:
+                backup_encryption.encrypt(archive, partial, encryption)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -127,7 +146,7 @@ def _describe(file: Path, manifest: dict[str, Any], size: int, key: str) -> Back
     }
     contains = [part for part, is_in in parts.items() if is_in]
     about = manifest["revision"], manifest["made_at"], contains, manifest["contains_key"]
-    return Backup(str(file), len(names), size, *about, key)
+    return Backup(str(file), len(names), size, *about, key, backup_encryption.protection(file))
 
 
 def _key_in(home: Path) -> str:
@@ -156,7 +175,13 @@ def _create_partial(partial: Path) -> None:
         raise BadInput(text.format(file=partial)) from None
 
 
-def restore(settings: Settings, source: Path, *, progress: Progress = silent) -> Backup:
+def restore(
+    settings: Settings,
+    source: Path,
+    encryption: BackupKey | None = None,
+    *,
+    progress: Progress = silent,
+) -> Backup:
     """Restore a backup into an empty home.
 
     Every file is checked before any is moved into place.
@@ -184,7 +209,11 @@ def restore(settings: Settings, source: Path, *, progress: Progress = silent) ->
         new_home = Path(folder) / "home"
         new_home.mkdir(mode=0o700)
         try:
-            with tarfile.open(source, "r:gz") as tar:
+            archive = source
+            if backup_encryption.protection(source):
+                archive = Path(folder) / "archive"
+                backup_encryption.decrypt(source, archive, encryption or BackupKey())
+            with tarfile.open(archive, "r:gz") as tar:
                 members = tar.getmembers()
                 manifest = _manifest(tar, members, source)
                 _check_members(members, manifest, source)

@@ -7,7 +7,9 @@ import stat
 import tarfile
 import zlib
 from dataclasses import asdict
+from pathlib import Path
 
+import pyrage
 import pytest
 from sqlalchemy import select
 
@@ -16,6 +18,7 @@ from retention.db.migrate import upgrade
 from retention.db.tables import RoleGrant
 from retention.errors import BadInput
 from retention.installation.backup import backup, restore
+from retention.installation.backup_encryption import BackupKey
 from retention.lake import Lake
 from retention.settings import Settings
 from tests.terminal_text import terminal_text
@@ -248,3 +251,79 @@ def test_backup_of_external_database_or_lake_is_refused(home, tmp_path):
     nothing = Settings(home=tmp_path / "nothing", _env_file=None)
     with pytest.raises(BadInput, match="retention init"):
         backup(nothing, tmp_path / "x.tar.gz")
+
+
+@pytest.fixture
+def identity(tmp_path) -> Path:
+    """The file of an age key, as age-keygen writes it."""
+    file = tmp_path / "key.txt"
+    key = pyrage.x25519.Identity.generate()
+    file.write_text(f"# public key: {key.to_public()}\n{key}\n")
+    return file
+
+
+def _recipient(identity: Path) -> BackupKey:
+    return BackupKey(recipient=identity.read_text().split()[3])
+
+
+def test_backup_for_a_recipient_is_restored_with_its_key(home, tmp_path, identity):
+    file = tmp_path / "desk.age"
+    written = backup(home, file, _recipient(identity))
+    assert (written.protection, stat.S_IMODE(file.stat().st_mode)) == ("recipient", 0o600)
+    plain = pyrage.decrypt(file.read_bytes(), [pyrage.x25519.Identity.from_str(_key(identity))])
+    assert home.key in gzip.decompress(plain)  # which an age program opens, too
+    assert not list((home.home / "scratch").iterdir())
+    new_home = Settings(home=tmp_path / "there", _env_file=None)
+    restored = restore(new_home, file, BackupKey(identity=identity))
+    assert (restored.files, restored.protection) == (written.files, "recipient")
+    assert new_home.key == home.key
+
+
+def _key(identity: Path) -> str:
+    return identity.read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize("wrong", ["none", "other", "no key", "cut", "cut in the header"])
+def test_encrypted_backup_stays_closed_to_a_wrong_key(home, tmp_path, identity, wrong):
+    file = tmp_path / "desk.age"
+    backup(home, file, _recipient(identity))
+    content = file.read_bytes()
+    if wrong == "other":
+        identity.write_text(str(pyrage.x25519.Identity.generate()))
+    elif wrong == "no key":
+        identity.write_text("hunter2")
+    elif wrong.startswith("cut"):
+        file.write_bytes(content[: 100 if "header" in wrong else -5])
+    new_home = Settings(home=tmp_path / "there", _env_file=None)
+    with pytest.raises(BadInput) as refused:
+        restore(new_home, file, None if wrong == "none" else BackupKey(identity=identity))
+    assert "\n" not in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert not new_home.home.exists()
+    assert not list(tmp_path.glob(".restoring-*"))
+
+
+@pytest.mark.nightly  # age makes each guess of a passphrase take a second or two
+def test_backup_opens_with_its_passphrase_only(home, tmp_path):
+    file, key = tmp_path / "desk.age", BackupKey(passphrase="correct horse battery")
+    assert backup(home, file, key).protection == "passphrase"
+    assert home.key not in file.read_bytes()
+    new_home = Settings(home=tmp_path / "there", _env_file=None)
+    for wrong in ("", "correct horse"):
+        with pytest.raises(BadInput) as refused:
+            restore(new_home, file, BackupKey(passphrase=wrong))
+        assert str(refused.value).count(".") == str(file).count(".") + 1  # one sentence
+    assert restore(new_home, file, key).protection == "passphrase"
+    assert new_home.key == home.key
+
+
+def test_wrong_recipient_or_short_passphrase_is_refused_before_the_work(home, tmp_path):
+    for key, field in (
+        (BackupKey(recipient="age1wrong"), "recipient"),
+        (BackupKey(passphrase="short"), "passphrase"),
+    ):
+        with pytest.raises(BadInput) as refused:
+            backup(home, tmp_path / "desk.age", key)
+        assert refused.value.field == field
+    assert "short" not in repr(key)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home"]

@@ -70,7 +70,7 @@ def test_empty_key_file_is_an_error_with_a_remedy():
     settings = Settings()
     settings.home.mkdir()
     (settings.home / "secret.key").touch()
-    with pytest.raises(BadInput, match=r"is missing or empty.*tar -xzf BACKUP"):
+    with pytest.raises(BadInput, match=r"is missing or empty.*retention restore BACKUP"):
         _ = settings.key
 
 
@@ -83,7 +83,7 @@ def test_home_with_data_and_no_key_makes_no_new_key():
     path = settings.home / "secret.key"
     key = path.read_text()
     path.unlink()
-    with pytest.raises(BadInput, match=r"secret.key is missing.*tar -xzf BACKUP"):
+    with pytest.raises(BadInput, match=r"secret.key is missing.*retention restore BACKUP"):
         _ = Settings().key
     with pytest.raises(BadInput):
         load_erased(database, Settings())
@@ -154,7 +154,7 @@ BAD_VALUES = {
 FREE_TEXT = {
     *("lake_url", "models_url", "slack_client_id", "slack_team_id", "admins", "currency", "shop"),
     *("team_id", "policy", "ask_model", "events_public_key", "brand", "secrets_elsewhere"),
-    "mail_connection",
+    *("mail_connection", "backup_recipient"),
 }
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from threading import Event
 
 import duckdb
+import pyrage
 import pytest
 from sqlalchemy import select
 
@@ -338,3 +339,28 @@ def test_version_is_that_of_the_installed_package(cli):
     name, version = cli.text("--version").split()
     assert name == "retention-desk"
     assert version[0].isdigit()
+
+
+def test_backup_is_in_clear_only_on_request(home, cli, tmp_path):
+    cli.json("init")
+    file, key = tmp_path / "desk.age", pyrage.x25519.Identity.generate()
+    _, error = cli.run(f"backup {file}", status=2)
+    assert "RETENTION_BACKUP_PASSPHRASE" in error
+    assert not file.exists()
+    assert cli.json(f"backup {file} --unencrypted")["protection"] == ""
+    file.unlink()
+    reply = cli.json(f"backup {file} --recipient {key.to_public()}")
+    assert reply["protection"] == "recipient"
+
+
+@pytest.mark.nightly  # age makes each guess of a passphrase take a second or two
+def test_backup_takes_its_passphrase_from_a_file_and_not_from_an_argument(
+    home, cli, tmp_path, monkeypatch
+):
+    (tmp_path / "passphrase").write_text("correct horse battery\n")
+    monkeypatch.setenv("RETENTION_BACKUP_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    cli.json("init")
+    assert cli.json(f"backup {tmp_path}/desk.age")["protection"] == "passphrase"
+    monkeypatch.setenv("RETENTION_HOME", str(tmp_path / "there"))
+    restored = cli.json(f"restore {tmp_path}/desk.age")
+    assert (restored["protection"], restored["key"]) == ("passphrase", "in backup")

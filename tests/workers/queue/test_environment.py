@@ -51,6 +51,7 @@ VALUES = {
     "redemption_key": "till-0f7a" * 4,
     "events_key": "events-0f7a" * 3,
     "ask_key": "model-0f7a",
+    "backup_passphrase": "backup-0f7a",
 }
 APP = {"slack_client_id": "1.2", "slack_team_id": "T1", "_env_file": None}
 MARK = "0f7a"  # part of every secret above
