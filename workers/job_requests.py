@@ -496,6 +496,17 @@ class Forget(Request):
     more_ids: tuple[CustomerId, ...] = ()  # of other customers, when a shop erases all of them
 
 
+class Why(Request):
+    """Say what was decided about a customer, and why."""
+
+    kind = "why"
+    title = gettext("Why this customer")
+    role = "admin"
+    deed = gettext("see what was decided about a customer")
+    customer_id: CustomerId
+    merged: CustomerId | None = None
+
+
 class ShopInbox(Request):
     """Import the webhooks of connected shops."""
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from bot.commands.parameters import CUSTOMER, TO_WRITE, option
-from bot.commands.tree import Answer, Call, command
+from bot.commands.tree import Answer, Call, command, request
 from retention import clock
 from retention.db.audit import record
 from retention.text import gettext
+from workers.job_requests import Why
 
 
 @command("export", role="admin")
@@ -38,3 +39,10 @@ def export(call: Call, customer: str, file: Path | None) -> Answer:
     with call.database.transaction() as session:
         record(session, call.user, "customer.export", name, clock.now(), {"rows": rows})
     return Answer("bot/exported", {"file": str(path), "rows": rows, "ids": len(ids)})
+
+
+@command("why", request=Why, private=True)
+@click.argument("customer", type=CUSTOMER)
+def why(call: Call, customer: str) -> Why:
+    """Queue the answer to what was decided about a customer."""
+    return request(Why, **call.find_customer(customer))

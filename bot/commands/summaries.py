@@ -70,6 +70,9 @@ SUMMARIES = {
     "forget": gettext(
         "Erase a customer everywhere, for good; counts stay, and no later file brings them back."
     ),
+    "why": gettext(
+        "What was decided about a customer, by which rule and model, and what was sent."
+    ),
     "export": gettext("Write everything that is stored about a customer to a file."),
     "run": gettext(
         "Start the bot, the workers, the tick and the sender, and stop them cleanly on Ctrl-C."
@@ -104,7 +107,7 @@ FILES = {
         *("backup", "restore", "rotate-keys"),
     ),
     "jobs": ("posts",),
-    "privacy": ("export",),
+    "privacy": ("export", "why"),
     "reports": ("digest", "report", "calendar"),
 }
 _SET_UP = {"init", "start", "import", "run", "demo", "db", "backup", "restore", "rotate-keys"}

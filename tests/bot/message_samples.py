@@ -145,6 +145,18 @@ CUSTOMERS["customers"] = [
     | {"first_order": AT, "last_order": AT}
     for number in range(24)
 ]
+TOLD = {"campaign_id": "k7m2x9", "name": NAME, "state": "live", "rule": "High risk"}
+TOLD |= {"model_version": VERSION, "churn_probability": 0.62, "tier": "high", "action": "coupon"}
+TOLD |= {"group": "treatment", "probability": 0.85, "variant": "A", "variant_probability": 0.5}
+TOLD |= {"drafted_by": ANALYST, "decisions": [{"by": LEAD, "decision": "approve", "at": AT}]}
+TOLD |= {"sent": {"channel": "email", "state": "sent", "at": AT, "error_code": None}}
+TOLD |= {"coupon": {"state": "issued"}, "reactions": [{"kind": "open", "at": AT}]}
+SCORED = {"as_of": AT, "model_version": VERSION, "churn_probability": 0.62, "tier": "high"}
+DECISIONS = {"customer_id": "1243", "pseudonym": WHO, "as_of": AT, "rule": "High risk"}
+DECISIONS |= {"consent": {"email": "given", "sms": "unknown", "whatsapp": "refused"}, "more": 2}
+DECISIONS |= {"exclusions": [{"code": "frequency_cap", "text": "contacted too recently"}]}
+DECISIONS |= {"scores": [{**SCORED, "reasons": ["no order for 31 days", "20 orders ever"]}] * 3}
+DECISIONS |= {"campaigns": [TOLD, {**TOLD, "group": "control", "sent": None}], "merged": None}
 SALES = {"first": "2017-09-25", "last": "2017-10-01", "days": 7, "as_of": AT, "is_over": False}
 SALES |= {"revenue": 91947.2, "orders": 3120, "customers": 1395, "new": 12, "note": ""}
 SALES |= {"before": {"revenue": 93756.1, "orders": 3201, "customers": 1293, "new": 9}}
@@ -362,6 +374,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "campaign/holdout": {"share": 0.05},
         "bot/glossary": {"terms": list(glossary.ALIASES)},
         "customers/list": CUSTOMERS,
+        "customers/why": DECISIONS,
         "sales/period": SALES,
         "report/programme": PROGRAMME,
         "talk/ran": TALK,

@@ -188,25 +188,38 @@ def next_rules(
     return dict(zip(pool["customer_id"].astype(str), names, strict=True))
 
 
-def _eligible(
+def exclusions_of(
+    lake: "Lake", session: Transaction, policy: Policy, scores: "pd.DataFrame", selection: Selection
+) -> list[str]:
+    """Return the codes of all reasons for which a draft would leave a customer out now.
+
+    `selection`: ``only`` has the customer.
+    """
+    pool = _candidates(lake, session, policy, scores, selection.channel, selection.only)
+    pool = pool.assign(rule=_rules(pool, policy))
+    campaign_of = pool["customer_id"].map(active_campaigns(lake, session))
+    steps = _exclusions(lake, session, policy, pool, campaign_of, selection)
+    bounced = bounced_customers(lake, session, policy, selection.now, selection.channel)
+    codes = [code for code, is_affected in steps if any(is_affected())]
+    return [*codes, *(["bounced"] if bounced.intersection(pool["customer_id"]) else [])]
+
+
+def _exclusions(
     lake: "Lake",
     session: Transaction,
     policy: Policy,
     pool: "pd.DataFrame",
     campaign_of: "pd.Series",
     selection: Selection,
-) -> "tuple[pd.Series, dict[str, int], dict[str, int]]":
-    """Eligible customers, exclusion counts by first reason, and those by other campaign.
-
-    ``campaign_of`` is the other campaign of each customer of ``pool``, if any.
-    """
+) -> "tuple[tuple[str, Callable[[], pd.Series]], ...]":
+    """Return the reasons to exclude customers, the one that counts first in front."""
     ids, consent, now = pool["customer_id"], pool["consent"], selection.now
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
     # As an audience counts: a lapsed customer and a prospect have no risk.
     has_risk = pool["tier"].isin(TIERS) | (selection.kind == WIN_BACK)
     scored = pool[has_risk]
     lacks_list_rule = not any("listed" in rule.tiers for rule in policy.rules)
-    steps: tuple[tuple[str, Callable[[], pd.Series]], ...] = (
+    return (
         ("erased", lambda: ~ids.isin(directory_ids(session))),
         (HELD_OUT, lambda: ids.map(holdout_in_force(session, policy).includes).astype(bool)),
         *(
@@ -239,10 +252,24 @@ def _eligible(
             else ()
         ),
     )
+
+
+def _eligible(
+    lake: "Lake",
+    session: Transaction,
+    policy: Policy,
+    pool: "pd.DataFrame",
+    campaign_of: "pd.Series",
+    selection: Selection,
+) -> "tuple[pd.Series, dict[str, int], dict[str, int]]":
+    """Eligible customers, exclusion counts by first reason, and those by other campaign.
+
+    ``campaign_of`` is the other campaign of each customer of ``pool``, if any.
+    """
     excluded: dict[str, int] = {}
     in_campaigns: dict[str, int] = {}
-    is_eligible = ids.notna()
-    for reason, is_affected in steps:
+    is_eligible = pool["customer_id"].notna()
+    for reason, is_affected in _exclusions(lake, session, policy, pool, campaign_of, selection):
         is_excluded = is_affected() & is_eligible
         excluded[reason] = int(is_excluded.sum())
         if reason == "other_campaign":
