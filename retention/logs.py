@@ -12,10 +12,13 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from datetime import date
+from pathlib import Path
 from typing import Any, TextIO
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+TRACES = "errors.log"  # of the terminal, in the home
 MAX_LINE = 2_000  # characters of a line
 MAX_TRACE_LINES = 120  # of a stack trace; its beginning and its end are kept
 
@@ -112,6 +115,34 @@ def _indented(lines: Iterable[str]) -> str:
         half = MAX_TRACE_LINES // 2
         lines = [*lines[:half], f"… {len(lines) - 2 * half} lines …", *lines[-half:]]
     return "\n".join(f"    {escape(line)}" for line in lines)
+
+
+def write_trace(path: Path, reference: str, error: BaseException, today: date) -> None:
+    """Add an error to a file of traces, under the reference that a person was told."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"reference {reference} {today}\n{trace(error)}\n")
+
+
+def drop_traces(path: Path, before: date, naming: Collection[str] = ()) -> int:
+    """Delete entries of a file of traces, and return their number.
+
+    Entries of earlier versions have no day: they are old.
+
+    `before`: earlier entries are deleted.
+    `naming`: so are entries with one of these words.
+    """
+    if not path.exists():
+        return 0
+    entries = re.split(r"(?m)^(?=reference )", path.read_text(encoding="utf-8"))
+    words = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in naming) or r"(?!)")
+    kept = [
+        entry
+        for entry in filter(None, entries)
+        if entry.partition("\n")[0].split(" ")[2:] >= [before.isoformat()]
+        and not words.search(entry)
+    ]
+    path.write_text("".join(kept), encoding="utf-8")
+    return len(list(filter(None, entries))) - len(kept)
 
 
 def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:

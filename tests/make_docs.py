@@ -4,6 +4,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterable
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from bot.http.oauth import SCOPES
 from bot.slack.workspace import TEXT as FOREIGN_REQUESTS
 from retention import faults
 from retention.lake.importing.quarantine_reasons import Reason, ReasonCode
+from retention.number_format import count
+from retention.privacy.periods import PERIODS
 from retention.settings import SECRETS, Settings, variable
 from workers.action_ids import SHORTCUTS
 
@@ -31,6 +34,8 @@ DEFAULTS_IN_HOME = {
     "secret_key": "$RETENTION_HOME/secret.key, made once",
 }
 REASON_DATA = {"column": "COLUMN", "values": "…", "earliest": "DATE", "fault": "…", "text": "…"}
+PERIODS_BEGIN = "<!-- Made from retention/privacy/periods.py by `make docs`. -->"
+PERIODS_END = "<!-- end -->"
 NO_BREAK = "\0"  # stands for a space at which a line is not broken
 
 
@@ -326,7 +331,25 @@ def codes_page() -> str:
     )
 
 
+def privacy_page() -> str:
+    """docs/operator/privacy.md: its table of periods."""
+    page = (ROOT / "docs/operator/privacy.md").read_text(encoding="utf-8")
+    before, rest = page.split(PERIODS_BEGIN)
+    rows = (
+        (
+            period.what,
+            ", ".join(f"`{store}`" for store in period.stores),
+            count(period.keep.days, "day") if isinstance(period.keep, timedelta) else period.keep,
+            period.why,
+        )
+        for period in PERIODS
+    )
+    table = "\n".join(_table("what,where,how long,why", rows))
+    return f"{before}{PERIODS_BEGIN}\n\n{table}\n\n{PERIODS_END}{rest.split(PERIODS_END)[1]}"
+
+
 FILES = {
+    "docs/operator/privacy.md": privacy_page,
     "docs/reference/commands.md": commands_page,
     "slack-manifest.yaml": manifest_text,
     "docs/reference/features.md": features_page,

@@ -1,4 +1,4 @@
-"""What is stored about a customer, and what was decided about one."""
+"""What is stored and for how long, and what was decided about a customer."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,20 @@ from pathlib import Path
 import click
 
 from bot.commands.parameters import CUSTOMER, TO_WRITE, option
-from bot.commands.tree import Answer, Call, command, request
+from bot.commands.tree import Answer, Call, command, group, request
 from retention import clock
 from retention.db.audit import record
+from retention.privacy.periods import PERIODS
 from retention.text import gettext
 from workers.job_requests import Why
+
+PRIVACY = group("privacy", default="periods")
+
+
+@PRIVACY.command("periods", role="viewer", help=gettext("How long is what kept, and why."))
+def periods(call: Call) -> Answer:
+    """Show how long each kind of data is kept."""
+    return Answer("bot/periods", {"periods": [period.as_dict() for period in PERIODS]})
 
 
 @command("export", role="admin")

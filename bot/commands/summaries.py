@@ -70,6 +70,7 @@ SUMMARIES = {
     "forget": gettext(
         "Erase a customer everywhere, for good; counts stay, and no later file brings them back."
     ),
+    "privacy": gettext("How long is what kept, and why."),
     "why": gettext(
         "What was decided about a customer, by which rule and model, and what was sent."
     ),

@@ -200,6 +200,7 @@ TASKS = {
     "language": _task(
         gettext("Choose a language"), "language", "language en", "language en --for channel"
     ),
+    "privacy periods": _task(gettext("See how long what is kept"), "privacy"),
     "why": _task(gettext("See what was decided about a customer"), "why 1243"),
     "forget": _task(gettext("Erase a customer"), "forget 1243"),
     "help": _task(gettext("See what you can do"), "help", "help sweep"),

@@ -235,10 +235,9 @@ def _unexpected_error(error: Exception) -> str:
     reference = secrets.token_hex(4)
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     try:
-        path = load_settings().home / "errors.log"
+        path = load_settings().home / logs.TRACES
         create_private_folder(path.parent)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"reference {reference}\n{logs.trace(error)}\n")
+        logs.write_trace(path, reference, error, clock.wall().date())
     except (OSError, BadInput):
         return gettext("Failed: {kind}: {message}").format(kind=type(error).__name__, message=first)
     text = gettext("Failed: {kind}: {message} (the trace is in {path} under {reference})")

@@ -12,6 +12,7 @@ from typing import Any
 from bot.slack import glossary
 from retention.campaigns.lifecycle.view import campaign_data
 from retention.db.tables import Campaign
+from retention.privacy.periods import PERIODS
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD
 from tests.retention.campaigns.samples import a_body
 
@@ -284,6 +285,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "audience/week": {**AUDIENCE, "customers_before": 37, "new": 9, "left": 5},
         "bot/definition": {"definition": DEFINITION, "changed": True, "retired": VERSION},
         "bot/erased": {},
+        "bot/periods": {"periods": [period.as_dict() for period in PERIODS]},
         "bot/forgotten": {"number_of_ids": 2, "erased": ERASED, "platforms": PLATFORMS},
         "bot/brand": BRAND,
         "bot/policy": POLICY,

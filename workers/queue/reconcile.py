@@ -23,6 +23,7 @@ from retention.db.tables import (
     StoredClick,
     Thread,
 )
+from retention.privacy.periods import keep
 from retention.settings import Settings
 from retention.text import gettext
 from workers import languages
@@ -36,11 +37,7 @@ log = logging.getLogger(__name__)
 
 REPUBLISH_AFTER = timedelta(seconds=20)  # time for a worker to claim a published job
 NIGHT_HOURS = (3, 4)  # local time
-KEEP_DELIVERED = timedelta(days=30)  # content of uploaded files
-KEEP_SENT = timedelta(days=180)  # messages without names
-KEEP_THREADS = timedelta(days=90)  # what a thread is about, and its language
 DROPPED_AT_ONCE = 2000  # of each kind, per hour
-KEEP_UNSENT = timedelta(days=7)  # stuck files can be released for this long
 SILENT_AFTER = timedelta(minutes=4)  # without a heartbeat after the lease, a process hangs
 MAX_LOST_WORKERS = 3  # a job that killed this many workers fails
 
@@ -146,13 +143,13 @@ def tidy(database: Database) -> None:
     """Delete old deliveries, processes and OAuth states.
 
     At night it also tidies the lake and Slack's messages. Sensitive content of unsent files is
-    dropped after `KEEP_UNSENT`.
+    dropped, too. `retention.privacy.periods` has the times.
     """
     local = clock.wall().astimezone(database.settings.zone)
     if local.hour in NIGHT_HOURS:
         _tidy_lake(database, local.date())
         _tidy_messages(database)
-    before = clock.wall() - timedelta(days=1)
+    before = clock.wall() - keep("requests")
     with database.transaction() as session:
         is_open = JobJoin.job_id.in_(select(Job.id).where(Job.state.in_(OPEN)))
         for old in (
@@ -163,16 +160,19 @@ def tidy(database: Database) -> None:
             delete(SLACK_STATES).where(SLACK_STATES.c.expire_at < before.replace(tzinfo=None)),
         ):
             session.execute(old)
-        outbox.drop_sensitive_content(session, File.created_at < clock.wall() - KEEP_UNSENT)
+        outbox.drop_sensitive_content(
+            session, File.created_at < clock.wall() - keep("unsent_files")
+        )
 
 
 def _tidy_messages(database: Database) -> None:
     """Drop some delivered messages and files."""
     with database.transaction() as session:
-        outbox.drop_delivered_content(session, clock.wall() - KEEP_DELIVERED, DROPPED_AT_ONCE)
-        outbox.drop_sent(session, clock.wall() - KEEP_SENT, DROPPED_AT_ONCE)
-        session.execute(delete(Thread).where(Thread.updated_at < clock.wall() - KEEP_THREADS))
-        languages.forget_threads(session, clock.wall() - KEEP_THREADS)
+        outbox.drop_delivered_content(session, clock.wall() - keep("files"), DROPPED_AT_ONCE)
+        outbox.drop_sent(session, clock.wall() - keep("messages"), DROPPED_AT_ONCE)
+        threads_before = clock.wall() - keep("threads")
+        session.execute(delete(Thread).where(Thread.updated_at < threads_before))
+        languages.forget_threads(session, threads_before)
 
 
 def _tidy_lake(database: Database, night: date) -> None:

@@ -18,10 +18,10 @@ from retention import clock
 from retention.db import Transaction
 from retention.db.insert import among
 from retention.db.tables import EventBatch, EventKey
+from retention.privacy.periods import keep
 
 MAX_WAITING = 1_000_000  # events; more are refused until the lake has caught up
 MAX_BATCHES = 10_000  # of one round; after a backlog each may be of one event
-KEEP_KEYS = timedelta(days=7)  # a repeated event is recognised for at least so long
 PRUNED_AT_ONCE = 5_000
 OLD = timedelta(days=31)  # before business time; newer events touch at most three months
 Kind = Literal[
@@ -147,7 +147,7 @@ def remove(session: Transaction, batches: Sequence[EventBatch]) -> bool:
 
 def prune_keys(session: Transaction) -> int:
     """Forget some of the old keys; return their number."""
-    before = (clock.wall() - KEEP_KEYS).date()
+    before = (clock.wall() - keep("event_keys")).date()
     own = EventKey.team_id == session.settings.team_id
     old = select(EventKey.key).where(own, EventKey.day < before).limit(PRUNED_AT_ONCE)
     return session.change(delete(EventKey).where(own, EventKey.key.in_(old)))

@@ -21,6 +21,7 @@ from retention.db import Database, Transaction
 from retention.db.audit import record
 from retention.db.tables import Job, ProfileDeletion
 from retention.errors import BadInput, Refused
+from retention.privacy.periods import keep
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -30,7 +31,6 @@ WAITING, DELETED, BY_HAND = "waiting", "deleted", "by_hand"
 NO_ACCESS = "no_access"  # the connection has no access to profiles, so the desk wrote none
 BUSY = "busy"  # a hand-over to a platform runs
 ASKED_FOR = timedelta(days=7)
-KEPT = timedelta(days=30)  # what is left to delete by hand
 AT_ONCE = 100  # customers of one row; a request each takes Klaviyo a minute and a half
 # The job that erases asks first. It ends within a quarter of an hour.
 FIRST_RETRY, SYNC_TIME = timedelta(minutes=15), timedelta(minutes=10)
@@ -119,7 +119,8 @@ def conclude(
     if not code:
         row.state, row.sealed = DELETED, b""
     elif code == NO_ACCESS or clock.wall() - row.created_at >= ASKED_FOR:
-        row.state, row.retry_at = BY_HAND, clock.wall() + KEPT  # then `drop_old` empties it
+        row.state = BY_HAND
+        row.retry_at = clock.wall() + keep("profile_deletions")  # then `drop_old` empties it
     else:
         row.retry_at = next_attempt(row.attempts, asked_for)
         return row
@@ -153,7 +154,7 @@ def done_by_hand(session: Transaction, number: int, by: str) -> None:
 
 
 def drop_old(session: Transaction) -> None:
-    """Empty what nobody has deleted by hand for `KEPT`."""
+    """Empty what nobody has deleted by hand for long."""
     old = update(ProfileDeletion).where(
         *_left(session.settings), ProfileDeletion.retry_at <= clock.wall()
     )

@@ -11,6 +11,7 @@ from retention.db import Transaction
 from retention.db.insert import insert_once
 from retention.db.tables import Connection, Webhook
 from retention.errors import BadInput
+from retention.privacy.periods import keep
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -20,7 +21,6 @@ MAX_ATTEMPTS = 12  # of a delivery that the platform must explain; with back-off
 MAX_TRIES = 3  # of a delivery that breaks the import; it must not hold up the others for longer
 FIRST_PAUSE, MAX_PAUSE = timedelta(seconds=15), timedelta(hours=4)
 # A repeated delivery is recognised for this long. Importing it again would change nothing.
-KEEP_DONE, KEEP_SET_ASIDE = timedelta(days=7), timedelta(days=30)
 MAX_BATCH_BYTES = 20_000_000
 
 
@@ -109,7 +109,7 @@ def _set(session: Transaction, ids: Collection[int], values: Mapping[str, object
 def drop_old(session: Transaction) -> None:
     """Delete old deliveries that do not wait."""
     now = clock.wall()
-    for state, age in ((DONE, KEEP_DONE), (SET_ASIDE, KEEP_SET_ASIDE)):
+    for state, age in ((DONE, keep("webhooks")), (SET_ASIDE, keep("refused_webhooks"))):
         own = delete(Webhook).filter_by(team_id=session.settings.team_id, state=state)
         session.change(own.where(Webhook.done_at < now - age))
 

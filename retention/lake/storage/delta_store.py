@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from retention.lake.importing.mapping import literal
 from retention.lake.schema import DELTA_TYPES, LINKS, SQL_TYPES, TABLES, Table
 from retention.paths import create_private_folder
+from retention.privacy.periods import keep
 
 if TYPE_CHECKING:
     import ibis
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 ATTEMPTS = 6
 DICTIONARY_LIMIT = 8192  # distinct values per row group; more would slow writing
 ROW_GROUP = 61_440  # rows; with twice as many, order ids exceed the dictionary and load slower
-KEEP_HOURS = 24  # an old version stays readable for longer than any job runs
 
 
 @contextmanager
@@ -364,8 +364,9 @@ def compact(root: Path, table: Table) -> None:
     current = open_table(root, table)
     assert current is not None
     # full: no version's log lists the files of a killed import.
+    hours = int(keep("old_versions").total_seconds()) // 3600
     current.vacuum(
-        retention_hours=KEEP_HOURS, enforce_retention_duration=False, dry_run=False, full=True
+        retention_hours=hours, enforce_retention_duration=False, dry_run=False, full=True
     )
 
 

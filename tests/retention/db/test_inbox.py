@@ -8,6 +8,7 @@ import pytest
 from retention import clock
 from retention.connect.live import inbox
 from retention.db.tables import EventBatch, EventKey
+from retention.privacy.periods import keep
 from tests.databases import create_tables
 from tests.world import change, read
 
@@ -76,7 +77,7 @@ def test_old_keys_are_forgotten(database):
     with database.transaction() as session:
         inbox.add(session, rows(1, 2), keys(1, 2))
         old = session.get_one(EventKey, ("local", keys(1)[0]))
-        old.day = (clock.wall() - inbox.KEEP_KEYS - timedelta(days=2)).date()
+        old.day = (clock.wall() - keep("event_keys") - timedelta(days=2)).date()
     with database.transaction() as session:
         assert inbox.prune_keys(session) == 1
         assert inbox.add(session, rows(1, 2), keys(1, 2)).accepted == 1

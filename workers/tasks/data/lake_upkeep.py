@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from retention import erasure
+from retention import clock, erasure, logs
 from retention.campaigns.lifecycle import launch
 from retention.connect.live import inbox
 from retention.connect.platforms import profile_deletion
@@ -14,6 +14,7 @@ from retention.lake import Lake, customer_directory
 from retention.lake.importing import live_import
 from retention.outreach import tracking
 from retention.privacy import erased
+from retention.privacy.periods import keep
 from retention.reports import quality
 from retention.risk.policy import load_policy
 from retention.text import gettext
@@ -55,6 +56,8 @@ def run_tidy(request: Tidy, context: Context) -> Outcome:
             erasure.erase_from_sql(session, returned)
             erasure.erase_from_directory(session, returned)
 
+    traces_before = clock.wall().date() - keep("logs")
+    logs.drop_traces(settings.home / logs.TRACES, traces_before)
     dropped = lake.collect_garbage(lambda runs: unwanted(database, runs))
     data = {"dropped": dropped, "erased_again": len(returned)}
     return Outcome(data, apply=apply, after_commit=database.truncate_log)
