@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from retention import monitoring, registry
+from retention import clock, monitoring, registry
 from retention.db import Database, Transaction
-from retention.db.tables import Audit, Job, ModelHealth, ModelVersion
+from retention.db.audit import record
+from retention.db.tables import Job, ModelHealth, ModelVersion
 from retention.errors import BadInput, Conflict
 from retention.text import gettext
 from workers import user_roles
@@ -137,15 +138,9 @@ def retrain(session: Transaction, check_job: str, user: str, channel: str | None
                 else gettext("That was asked for already: job {id} is {state}.")
             ).format(id=job.id, state=job.state)
         )
-    session.add(
-        Audit(
-            team_id=session.settings.team_id,
-            actor=user,
-            action="model.retrain",
-            subject=row.version,
-            details={"job": job.id, "why": "; ".join(reason["text"] for reason in health.reasons)},
-        )
-    )
+    why = "; ".join(reason["text"] for reason in health.reasons)
+    details = {"job": job.id, "why": why}
+    record(session, user, "model.retrain", row.version, clock.now(), details)
     _show_retraining(session, health, job)
     return job
 
@@ -173,12 +168,5 @@ def decay_key(job_id: str) -> str:
 def _audit(
     session: Transaction, user: str, action: str, row: ModelVersion, before: ModelVersion | None
 ) -> None:
-    session.add(
-        Audit(
-            team_id=session.settings.team_id,
-            actor=user,
-            action=action,
-            subject=row.version,
-            details={"before": before.version if before else None},
-        )
-    )
+    details = {"before": before.version if before else None}
+    record(session, user, action, row.version, clock.now(), details)

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from retention.db import audit_chain
 from retention.db.engine import Transaction
 from retention.db.tables import Audit
 
@@ -76,13 +77,6 @@ def record(
     """
     if system_user := _SYSTEM_USER.get():
         details = {**details, "system_user": system_user}
-    session.add(
-        Audit(
-            team_id=session.settings.team_id,
-            actor=actor,
-            action=action,
-            subject=subject,
-            details=details,
-            at=at,
-        )
-    )
+    entry = Audit(actor=actor, action=action, subject=subject, details=details, at=at)
+    entry.team_id = session.settings.team_id
+    audit_chain.add(session, entry)

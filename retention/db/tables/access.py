@@ -5,7 +5,7 @@ from typing import Any
 
 from slack_sdk.oauth.installation_store.sqlalchemy import SQLAlchemyInstallationStore
 from slack_sdk.oauth.state_store.sqlalchemy import SQLAlchemyOAuthStateStore
-from sqlalchemy import Index, String
+from sqlalchemy import BigInteger, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from retention import clock
@@ -50,6 +50,18 @@ class Audit(Numbered):
     wall_at: Mapped[datetime] = mapped_column(default=clock.wall)
 
     __table_args__ = (Index(None, "team_id", "subject"),)
+
+
+class AuditLink(Numbered):
+    """A link of the audit log's chain: see `retention.db.audit_chain`."""
+
+    __tablename__ = "audit_links"
+
+    audit_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    before: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+    key_id: Mapped[str] = mapped_column(String(8))
+    signature: Mapped[str] = mapped_column(String(64))
 
 
 class Erasure(Base):

@@ -9,8 +9,9 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from retention import clock
 from retention.db import Transaction
-from retention.db.tables import Audit
+from retention.db.audit import record
 from retention.errors import TooLittleData
 from retention.feedback import doubted_scores
 from retention.lake import Lake, coverage
@@ -130,19 +131,12 @@ def _post(data: dict[str, Any]) -> Post:
 
 def _publish(context: Context, trained: "RetrainResult", session: Transaction) -> None:
     """Store, audit and maybe promote a model."""
-    settings, row = context.settings, trained.row
+    row = trained.row
     session.add(row)
     if trained.promote:
         promote(session, row, context.requested_by)
-    session.add(
-        Audit(
-            team_id=settings.team_id,
-            actor=context.requested_by,
-            subject=row.version,
-            action="model.promote" if trained.promote else "model.train",
-            details={"why": trained.why},
-        )
-    )
+    action = "model.promote" if trained.promote else "model.train"
+    record(session, context.requested_by, action, row.version, clock.now(), {"why": trained.why})
 
 
 def training_cutoff(request: Retrain, lake: "Lake", horizon_days: int) -> tuple[datetime, str]:

@@ -1,0 +1,136 @@
+"""Chain and sign the audit log, so that a changed, missing or moved entry shows.
+
+Each entry has a link: the hash of the link before it and of the entry, signed with the
+installation's key. Links are written at the end of the transaction that wrote their entries.
+"""
+
+import hmac
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from hashlib import sha256
+from typing import Any, Literal
+
+from sqlalchemy import event, select
+
+from retention.db.engine import Transaction, advisory_lock
+from retention.db.tables import Audit, AuditLink
+from retention.keys import Keys, keyed_hash
+
+START = "0" * 64  # the hash before the first link
+_PENDING, _LOCK, _PURPOSE = "audit_entries", "audit_chain", "audit link"
+
+Fault = Literal["changed", "missing", "moved", "unsigned", "unsealed", "cut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A fault of the chain; ``entry`` is the id of the audit entry, or 0 for the whole chain."""
+
+    fault: Fault
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What `verify` found. ``head`` is the newest hash: keep it outside of the installation."""
+
+    entries: int
+    head: str
+    problems: tuple[Problem, ...]
+
+
+def add(session: Transaction, entry: Audit) -> None:
+    """Add an entry, and link it when the transaction commits."""
+    session.add(entry)
+    session.info.setdefault(_PENDING, []).append(entry)
+
+
+def entry_data(entry: Audit) -> dict[str, Any]:
+    """Return an entry as plain data, with its times in UTC. This is what is hashed."""
+    return {
+        "id": entry.id,
+        "team_id": entry.team_id,
+        "actor": entry.actor,
+        "action": entry.action,
+        "subject": entry.subject,
+        "details": entry.details,
+        "at": entry.at.astimezone(UTC).isoformat(),
+        "wall_at": entry.wall_at.astimezone(UTC).isoformat(),
+    }
+
+
+def head(session: Transaction) -> str:
+    """Return the newest hash."""
+    newest = select(AuditLink.hash).order_by(AuditLink.id.desc()).limit(1)
+    return session.scalar(newest) or START
+
+
+def verify(session: Transaction, known_head: str | None = None) -> Verified:
+    """Check all links and entries.
+
+    `known_head`: a hash that was kept outside; a chain without it was cut or written anew.
+    """
+    keys, problems, before = session.settings.keys, list[Problem](), START
+    seen, number, hashes = set[int](), 0, {START}
+    for link, entry in _linked(session):
+        number += 1
+        seen.add(link.audit_id)
+        if link.before != before:
+            moved = "moved" if link.before in hashes else "missing"
+            problems.append(Problem(moved, link.audit_id))
+        if entry is None:
+            problems.append(Problem("missing", link.audit_id))
+        elif _hash(link.before, entry) != link.hash:
+            problems.append(Problem("changed", link.audit_id))
+        if not _is_signed(keys, link):
+            problems.append(Problem("unsigned", link.audit_id))
+        before = link.hash
+        hashes.add(before)
+    ids = session.scalars(select(Audit.id).order_by(Audit.id))
+    problems += [Problem("unsealed", each) for each in ids if each not in seen]
+    if known_head is not None and known_head not in hashes:
+        problems.append(Problem("cut", 0))
+    return Verified(number, before, tuple(problems))
+
+
+def _linked(session: Transaction) -> Iterator[tuple[AuditLink, Audit | None]]:
+    joined = select(AuditLink, Audit).outerjoin(Audit, Audit.id == AuditLink.audit_id)
+    rows = session.execute(joined.order_by(AuditLink.id).execution_options(yield_per=1_000))
+    yield from rows.tuples()
+
+
+@event.listens_for(Transaction, "before_commit")
+def _link(session: Transaction) -> None:
+    """Link the entries of a transaction, last of all: it waits for others that link."""
+    if session.in_nested_transaction() or not session.info.get(_PENDING):
+        return
+    pending = [entry for entry in session.info.pop(_PENDING) if entry in session]
+    session.flush()
+    advisory_lock(session, _LOCK)
+    before = head(session)
+    if before == START:  # entries of before there were links
+        pending = list(session.scalars(select(Audit).order_by(Audit.id)))
+    session.add_all(_links(session.settings.keys, before, pending))
+
+
+def _links(keys: Keys, before: str, entries: Sequence[Audit]) -> Iterator[AuditLink]:
+    for entry in sorted(entries, key=lambda each: each.id):
+        link = _hash(before, entry)
+        signature = keyed_hash(keys.current, _PURPOSE, link).hex()
+        own = {"audit_id": entry.id, "key_id": keys.current_id, "signature": signature}
+        yield AuditLink(team_id=entry.team_id, before=before, hash=link, **own)
+        before = link
+
+
+def _hash(before: str, entry: Audit) -> str:
+    text = json.dumps(entry_data(entry), sort_keys=True, ensure_ascii=False)
+    return sha256(f"{before}\n{text}".encode()).hexdigest()
+
+
+def _is_signed(keys: Keys, link: AuditLink) -> bool:
+    key = keys.by_id(link.key_id)
+    if key is None:
+        return False
+    return hmac.compare_digest(keyed_hash(key, _PURPOSE, link.hash).hex(), link.signature)
