@@ -12,7 +12,9 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy import event
 
 from bot.group_commit import GroupCommit
+from retention import clock
 from retention.db import Database, Transaction
+from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import Delivery, Job
 from retention.settings import Settings
@@ -65,6 +67,13 @@ class Services:
         """Raise unless a person's role allows an action, before its parameters are used."""
         with self.database.reading_once() as session:
             user_roles.require(session, user, role, deed)
+
+    def record_refusal(self, user: str, what: str) -> None:
+        """Write to the audit log that a person's role did not allow what they tried."""
+        at = clock.now()
+        self.group_commit.defer(
+            lambda session: record(session, user, "attempt.refused", what[:80], at, {})
+        )
 
     @cached_property
     def client(self) -> "WebClient":

@@ -35,6 +35,7 @@ def counted_nouns() -> tuple[str, ...]:
         npgettext("number of", "digest is", "digests are", 2),
         npgettext("number of", "duplicate id", "duplicate ids", 2),
         npgettext("number of", "e-mail", "e-mails", 2),
+        npgettext("number of", "entry", "entries", 2),
         npgettext("number of", "event", "events", 2),
         npgettext("number of", "exclusion", "exclusions", 2),
         npgettext("number of", "feature", "features", 2),

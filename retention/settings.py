@@ -131,6 +131,8 @@ class Settings(BaseSettings):
     """Slack user ids that are admins from the start, separated by commas or blanks."""
     default_role: str = "viewer"
     """Role of everyone without another one: viewer, analyst, approver or admin."""
+    admin_channel: Annotated[str, Field(pattern="^([CG][A-Z0-9]+)?$")] = ""
+    """Id of a private channel (`C…`) in which the head of the audit log is posted once a day."""
     timezone: str = "UTC"
     """The shop's time zone, for shown times and for dates typed without a zone."""
     currency: str = ""

@@ -88,7 +88,7 @@ def COMMAND(
     path = map_path and str(map_path)
     request = ImportFiles(table=table, files=files, map_path=path, **reading)
     lake = call.lake
-    report = import_table(lake, call.database, request, progress=call.progress)
+    report = import_table(lake, call.database, request, call.user, progress=call.progress)
     data = report.as_dict()
     if table == "events":
         definition = ensure_definition(lake, call.database)

@@ -64,7 +64,7 @@ def _descend(
     """Go one step down the tree."""
     word = words[0] if words else ""
     command = group.get_command(context, word.lower()) if word else None
-    if command is None and group.default and (not word or word.startswith("-")):
+    if command is None and group.default and group.runs_default(word):
         words = [group.default, *words]
         command = group.get_command(context, group.default)
     if command is None or SLACK not in command.surfaces:  # type: ignore[attr-defined]

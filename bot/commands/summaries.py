@@ -65,6 +65,7 @@ SUMMARIES = {
     "posts": gettext("Messages that did not reach Slack."),
     "status": gettext("Models, data, queue and processes at a glance."),
     "role": gettext("Who may do what."),
+    "audit": gettext("Who did what to a campaign; check and export the audit log."),
     "keys": gettext("Keys with which other systems read scores."),
     "language": gettext("In which language the desk writes to you or to a channel."),
     "forget": gettext(

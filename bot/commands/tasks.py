@@ -30,7 +30,7 @@ GROUPS = (
         "win",
         gettext("Win customers back"),
         gettext("Draft an offer, have it approved, send it, and measure what it earned."),
-        ("campaign", "calendar", "calls", "copy"),
+        ("campaign", "calendar", "calls", "copy", "audit"),
     ),
     TaskGroup(
         "follow",
@@ -94,6 +94,7 @@ TASKS = {
         gettext("See the coming weeks"), "calendar", "calendar --weeks 12 --country US"
     ),
     "campaign show": _task(gettext("Open a campaign"), "campaign show k7m2"),
+    "audit show": _task(gettext("See who did what to a campaign"), "audit k7m2"),
     "campaign edit": _task(
         gettext("Change a draft"),
         "campaign edit k7m2 --discount 12 --holdout 20",

@@ -81,11 +81,12 @@ class Call:
 class Answer:
     """An immediate answer: a template and its data.
 
-    The template exists for Slack and for the terminal.
+    The template exists for Slack and for the terminal. ``failed`` is the terminal's exit status.
     """
 
     template: str
     data: dict[str, Any] = field(default_factory=dict)
+    failed: bool = False
 
 
 class TerminalOption(click.Option):
@@ -189,15 +190,25 @@ def _by_shop_clock(value: Any, zone: ZoneInfo) -> Any:
 
 
 class Group(click.Group):
-    """A group of commands. ``default`` runs if no command is named."""
+    """A group of commands.
+
+    ``default`` runs if no command is named; with ``default_takes_words``, also if a word names
+    none of them.
+    """
 
     command_class = Command
 
     def __init__(
-        self, *args: Any, default: str | None = None, surfaces: frozenset[str] = BOTH, **kwargs: Any
+        self,
+        *args: Any,
+        default: str | None = None,
+        default_takes_words: bool = False,
+        surfaces: frozenset[str] = BOTH,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **{"no_args_is_help": default is None, **kwargs})
         self.default = default
+        self.default_takes_words = default_takes_words
         self.surfaces = surfaces
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
@@ -215,11 +226,17 @@ class Group(click.Group):
             if command and surface in getattr(command, "surfaces", ()) and _is_offered(command, ctx)
         ]
 
+    def runs_default(self, word: str) -> bool:
+        """Return whether the default command runs, with this as its first word."""
+        if self.default is None or word.lower() in self.commands:
+            return False
+        return not word or word.startswith("-") or self.default_takes_words
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wants_help = args[:1] == ["--help"]
         completes = ctx.resilient_parsing  # in a shell: all the group's commands are offered
-        if self.default and not (wants_help or completes) and (not args or args[0].startswith("-")):
-            args = [self.default, *args]
+        if not (wants_help or completes) and self.runs_default(args[0] if args else ""):
+            args = [cast("str", self.default), *args]
         return super().parse_args(ctx, args)
 
 
@@ -336,9 +353,15 @@ def command(name: str, **attributes: Any) -> "Callable[[Callable[..., Request | 
     return decorate
 
 
-def group(name: str, default: str | None = None) -> Group:
+def group(name: str, default: str | None = None, *, default_takes_words: bool = False) -> Group:
     """Return a top-level `Group`, with its summary as help."""
-    made = Group(name, help=SUMMARIES[name], surfaces=surfaces_of(name), default=default)
+    made = Group(
+        name,
+        help=SUMMARIES[name],
+        surfaces=surfaces_of(name),
+        default=default,
+        default_takes_words=default_takes_words,
+    )
     _LOADED[name] = made
     return made
 

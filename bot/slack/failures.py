@@ -72,6 +72,8 @@ class Failures:
         """
         message = error_message(error, self._services.settings)
         people = error.people if isinstance(error, NotAllowed) else ()
+        if isinstance(error, NotAllowed):
+            self._services.record_refusal(*_attempt(body))
         if response is None:  # acknowledged before it failed
             self._show(body, message, people)
             return None
@@ -106,6 +108,19 @@ class Failures:
             show_modal(self._services, click, view)
         except (SlackClientError, OSError) as error:
             log.warning("could not show the person the error: %s", error)
+
+
+def _attempt(body: dict[str, Any]) -> tuple[str, str]:
+    """Return the person and what they tried: a command's first word, a button or a window.
+
+    Further words may be a customer's name.
+    """
+    if body.get("command"):
+        return body["user_id"], next(iter((body.get("text") or "").split()), "")
+    action = next(iter(body.get("actions") or ()), {})
+    view = body.get("view") or {}
+    what = action.get("action_id") or view.get("callback_id") or body.get("callback_id") or ""
+    return (body.get("user") or {}).get("id", ""), what
 
 
 def _modal_errors(view: dict[str, Any], message: str, error: Exception) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def run(args: list[str] | None = None) -> int:
         return DONE
     try:
         _refuse_invalid_utf8(words)
-        root().main(words, prog_name="retention", standalone_mode=False, obj=_Terminal())
+        failed = root().main(words, prog_name="retention", standalone_mode=False, obj=_Terminal())
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
     except click.UsageError as error:
@@ -68,18 +68,20 @@ def run(args: list[str] | None = None) -> int:
 
         message, is_bad_input = explain(error)
         return _print_error(message, BAD_INPUT if is_bad_input else FAILED)
+    else:
+        return FAILED if failed is True else DONE
     return DONE
 
 
 class _Terminal:
     """The root context's object in the terminal: runs a parsed command."""
 
-    def run(self, command: Command, params: dict[str, Any]) -> None:
+    def run(self, command: Command, params: dict[str, Any]) -> bool:
         from bot.terminal import terminal_runner
 
         gc.freeze()  # nor later
         gc.enable()
-        terminal_runner.run(command, params)
+        return terminal_runner.run(command, params)
 
 
 def _print_error(message: str, status: int) -> int:

@@ -21,7 +21,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, Command
 from bot.services import Services
 from retention import clock, logs
 from retention.db import audit
-from retention.errors import BadInput
+from retention.errors import BadInput, NotAllowed
 from retention.faults import diagnose
 from retention.paths import create_private_folder
 from retention.progress import Progress
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 
 
-def run(command: Command, params: dict[str, Any]) -> None:
-    """Run a parsed command and print its result."""
+def run(command: Command, params: dict[str, Any]) -> bool:
+    """Run a parsed command and print its result. Return whether it failed."""
     settings = load_settings()
     as_json, user = params.pop("as_json", False), params.pop("as_user", user_roles.OPERATOR)
     to_queue = params.pop("to_queue", False)
@@ -52,7 +52,7 @@ def run(command: Command, params: dict[str, Any]) -> None:
             key = f"terminal:{secrets.token_hex(12)}"
             call = Call(services, user, TERMINAL, key, None, progress)
             with nullcontext() if user == user_roles.OPERATOR else audit.in_the_terminal():
-                template, data = _execute(command, call, params, to_queue)
+                template, data, failed = _execute(command, call, params, to_queue)
             if command.after and not to_queue:
                 command.after(call, data, **params)
         if as_json:
@@ -60,6 +60,7 @@ def run(command: Command, params: dict[str, Any]) -> None:
             click.echo(shown)
         elif not command.starts_processes:
             click.echo(printed(template, data, settings))
+    return failed
 
 
 def _language(command: Command, services: Services) -> str | None:
@@ -83,21 +84,27 @@ def _create_database(settings: Settings) -> None:
 
 def _execute(
     command: Command, call: Call, params: dict[str, Any], to_queue: bool
-) -> tuple[str, dict[str, Any]]:
+) -> tuple[str, dict[str, Any], bool]:
     services = call.services
     if not (command.starts_processes or command.without_database):
-        services.require(call.user, command.role, command.deed)
+        try:
+            services.require(call.user, command.role, command.deed)
+        except NotAllowed:
+            deed, at = "attempt.refused", clock.now()
+            with call.database.transaction() as session:
+                audit.record(session, call.user, deed, command.path, at, {})
+            raise
     result = command.handle(call, params)
     if isinstance(result, Answer):
-        return result.template, result.data
+        return result.template, result.data, result.failed
     with services.database.reading() as session:
         result.check(session)
     if to_queue:
-        return "bot/queued", _queue(result, call)
+        return "bot/queued", _queue(result, call), False
     from workers.tasks import runner
 
     data = runner.run_inline(services.database, result, user=call.user, progress=call.progress)
-    return result.kind, data
+    return result.kind, data, False
 
 
 def _queue(request: "Request", call: Call) -> dict[str, Any]:

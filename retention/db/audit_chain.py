@@ -67,14 +67,47 @@ def head(session: Transaction) -> str:
     return session.scalar(newest) or START
 
 
+def link_data(link: AuditLink) -> dict[str, Any]:
+    """Return a link as plain data."""
+    return {name: getattr(link, name) for name in ("before", "hash", "key_id", "signature")}
+
+
+def entries(session: Transaction) -> Iterator[tuple[AuditLink, Audit | None]]:
+    """Yield all links with their entries, oldest first."""
+    joined = select(AuditLink, Audit).outerjoin(Audit, Audit.id == AuditLink.audit_id)
+    rows = session.execute(joined.order_by(AuditLink.id).execution_options(yield_per=1_000))
+    yield from rows.tuples()
+
+
+def life(session: Transaction, subject: str) -> tuple[list[Audit], list[Problem]]:
+    """Return a subject's entries, oldest first, and those that differ from their own links."""
+    joined = select(Audit, AuditLink).outerjoin(AuditLink, AuditLink.audit_id == Audit.id)
+    own = Audit.team_id == session.settings.team_id, Audit.subject == subject
+    rows = list(session.execute(joined.where(*own).order_by(Audit.id)).tuples())
+    keys, problems = session.settings.keys, list[Problem]()
+    for entry, link in rows:
+        if link is None:
+            problems.append(Problem("unsealed", entry.id))
+        elif _hash(link.before, entry) != link.hash:
+            problems.append(Problem("changed", entry.id))
+        elif _is_signed(keys, link) is False:
+            problems.append(Problem("unsigned", entry.id))
+    return [entry for entry, _ in rows], problems
+
+
 def verify(session: Transaction, known_head: str | None = None) -> Verified:
     """Check all links and entries.
 
-    `known_head`: a hash that was kept outside; a chain without it was cut or written anew.
+    A key that is not in use any more cannot check its signatures. Its links count as signed if a
+    later one is: that one's hash covers them.
+
+    `known_head`: a hash that was kept outside, or its beginning; a chain without it was cut or
+    written anew.
     """
     keys, problems, before = session.settings.keys, list[Problem](), START
     seen, number, hashes = set[int](), 0, {START}
-    for link, entry in _linked(session):
+    of_lost_key: list[Problem] = []
+    for link, entry in entries(session):
         number += 1
         seen.add(link.audit_id)
         if link.before != before:
@@ -84,21 +117,21 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
             problems.append(Problem("missing", link.audit_id))
         elif _hash(link.before, entry) != link.hash:
             problems.append(Problem("changed", link.audit_id))
-        if not _is_signed(keys, link):
-            problems.append(Problem("unsigned", link.audit_id))
+        match _is_signed(keys, link):
+            case True:
+                of_lost_key.clear()
+            case False:
+                problems.append(Problem("unsigned", link.audit_id))
+            case None:
+                of_lost_key.append(Problem("unsigned", link.audit_id))
         before = link.hash
         hashes.add(before)
     ids = session.scalars(select(Audit.id).order_by(Audit.id))
+    problems += of_lost_key
     problems += [Problem("unsealed", each) for each in ids if each not in seen]
-    if known_head is not None and known_head not in hashes:
+    if known_head is not None and not any(each.startswith(known_head) for each in hashes):
         problems.append(Problem("cut", 0))
     return Verified(number, before, tuple(problems))
-
-
-def _linked(session: Transaction) -> Iterator[tuple[AuditLink, Audit | None]]:
-    joined = select(AuditLink, Audit).outerjoin(Audit, Audit.id == AuditLink.audit_id)
-    rows = session.execute(joined.order_by(AuditLink.id).execution_options(yield_per=1_000))
-    yield from rows.tuples()
 
 
 @event.listens_for(Transaction, "before_commit")
@@ -129,8 +162,9 @@ def _hash(before: str, entry: Audit) -> str:
     return sha256(f"{before}\n{text}".encode()).hexdigest()
 
 
-def _is_signed(keys: Keys, link: AuditLink) -> bool:
+def _is_signed(keys: Keys, link: AuditLink) -> bool | None:
+    """Return whether a link's signature is right; None if its key is not known any more."""
     key = keys.by_id(link.key_id)
     if key is None:
-        return False
+        return None
     return hmac.compare_digest(keyed_hash(key, _PURPOSE, link.hash).hex(), link.signature)

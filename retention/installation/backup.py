@@ -16,7 +16,7 @@ import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -55,6 +55,7 @@ class Backup:
     `protection`: ``passphrase`` or ``recipient``; empty if the file is not encrypted.
     `key`: ``in backup``, ``elsewhere`` (given by ``RETENTION_SECRET_KEY``), ``missing`` or, after a
     restore, ``different``.
+    `audit_head`: the newest hash of the audit log; empty in an older backup.
     """
 
     file: str
@@ -66,6 +67,7 @@ class Backup:
     contains_key: bool
     key: str
     protection: str
+    audit_head: str
 
 
 def backup(
@@ -101,6 +103,7 @@ def backup(
         with tempfile.TemporaryDirectory(dir=scratch) as folder:
             database = Path(folder) / DATABASE
             revision = _copy_database(home / DATABASE, database)
+            audit_head = _audit_head(database)
             archive = Path(folder) / "archive" if encryption else partial
             with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
                 members = [
@@ -124,6 +127,7 @@ def backup(
                     "bytes": size,
                     "contains_key": KEYS in hashes and _key_of(settings, home) == _key_in(home),
                     "key_id": key_id(settings.key),
+                    "audit_head": audit_head,
                 }
                 _add(tar, MANIFEST, json.dumps(manifest).encode())
             if encryption:
@@ -146,7 +150,17 @@ def _describe(file: Path, manifest: dict[str, Any], size: int, key: str) -> Back
     }
     contains = [part for part, is_in in parts.items() if is_in]
     about = manifest["revision"], manifest["made_at"], contains, manifest["contains_key"]
-    return Backup(str(file), len(names), size, *about, key, backup_encryption.protection(file))
+    more = backup_encryption.protection(file), manifest.get("audit_head", "")
+    return Backup(str(file), len(names), size, *about, key, *more)
+
+
+def _audit_head(database: Path) -> str:
+    """Return the newest hash of the audit log; empty in a database of before there were any."""
+    query = "SELECT hash FROM audit_links ORDER BY id DESC LIMIT 1"
+    with closing(sqlite3.connect(database)) as connection, suppress(sqlite3.OperationalError):
+        row = connection.execute(query).fetchone()
+        return str(row[0]) if row else ""
+    return ""
 
 
 def _key_in(home: Path) -> str:

@@ -232,6 +232,23 @@ COMPARED["contrasts"] = [
 ]
 
 
+AUDIT = {
+    "steps": [
+        {
+            "entry": number,
+            "at": AT,
+            "actor": "U0LEAD",
+            "action": "approve",
+            "version": 2,
+            "why": "The offer is *too* high, <b>see</b> the plan",
+            "system_user": "root",
+        }
+        for number in range(90)
+    ],
+    "problems": [{"fault": "changed", "entry": 7}, {"fault": "cut", "entry": 0}],
+}
+
+
 def campaign(state: str = "submitted", **columns: Any) -> dict[str, Any]:
     """Return a campaign's values for templates."""
     named = {"id": "k7m2x9", "name": NAME, "state": state, "version": 2, "salt": "s"}
@@ -290,6 +307,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/brand": BRAND,
         "bot/policy": POLICY,
         "bot/policy_edit": POLICY,
+        "bot/audit_head": {"head": "0f" * 32, "day": AT[:10]},
         "bot/policy_history": {"versions": POLICY_VERSIONS},
         "bot/model": {"model": MODEL},
         "bot/models": {"models": [MODEL, OTHER, {**MODEL, "kind": "recommend"}]},
@@ -304,6 +322,7 @@ def samples() -> dict[str, dict[str, Any]]:
             "differ": {"cutoff": [MODEL["cutoff"], AT], "estimator": ["a", "b"]},
             "features_only": [["orders_2h"], []],
         },
+        "campaign/audit": {"campaign": PLANNED, "number": 140, **AUDIT},
         "campaign/calls": {"campaign": NAMED, "counts": CALLS, "calls": [CALL] * 10},
         "campaign/my_calls": {"calls": [{**CALL, "campaign": NAME, "campaign_id": "k7m2x9"}] * 5},
         "campaign/calendar": CALENDAR,

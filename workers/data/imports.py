@@ -18,7 +18,8 @@ from retention.campaigns.measurement.redemption_and_bounce_files import (
     redemption_rows,
 )
 from retention.connect.sources.dropped_files import list_map
-from retention.db import Database
+from retention.db import Database, Transaction
+from retention.db.audit import record
 from retention.db.tables import Audience, ListMember
 from retention.errors import Conflict
 from retention.lake.importing import mapping
@@ -43,16 +44,40 @@ def import_table(
     lake: "Lake",
     database: Database,
     request: ImportFiles,
+    by: str,
     *,
     progress: Progress = silent,
     check: "SourceCheck | None" = None,
 ) -> "ImportReport":
-    """Import files or a query; importing the same rows again changes nothing.
+    """Import files or a query, and write it to the audit log.
+
+    Importing the same rows again changes nothing.
 
     `request`: its ``files`` are paths, or one SQLAlchemy URL together with ``query``. Redemptions
     and bounces go to the database.
     """
+    report = _import(lake, database, request, progress, check or accept_any)
+    with database.transaction() as session:
+        record_import(session, by, request.table, report)
+    return report
 
+
+def record_import(session: Transaction, by: str, table: str, report: "ImportReport") -> None:
+    """Write an import to the audit log: its rows, and the hashes of its files."""
+    if not report.rows_read:
+        return  # an hourly pull without news
+    details = {
+        "read": report.rows_read,
+        "accepted": report.rows_accepted,
+        "quarantined": report.rows_quarantined,
+        "files": [each["stamp"] for each in report.files if "stamp" in each],
+    }
+    record(session, by, "data.import", table, clock.now(), details)
+
+
+def _import(
+    lake: "Lake", database: Database, request: ImportFiles, progress: Progress, check: "SourceCheck"
+) -> "ImportReport":
     files, query = list(request.files), request.query
     map_path = Path(request.map_path) if request.map_path else None
     if request.table in ("redemptions", "bounces"):
@@ -71,7 +96,7 @@ def import_table(
         format_name=request.format_name,
         progress=progress,
         listener=LISTENER,
-        check=check or accept_any,
+        check=check,
     )
 
 
@@ -105,6 +130,7 @@ def import_list(
     report = import_rows(lake, database, handler, [str(file)], mapped)
     counted = store.Counted(len(lake.identities.resolved(kept)), clock.now())
     with database.transaction() as session:
+        record_import(session, by, LISTS.name, report)
         lists.end_others(session, name, kept)
         # Once more: someone may have made it an exclusion while the file was read.
         other = store.replaced_by(session, name, expression, is_exclusion)

@@ -22,7 +22,8 @@ from retention.campaigns.lifecycle import due
 from retention.connect.live import silent_senders
 from retention.connect.platforms import profile_deletion
 from retention.connect.sources import source_records as stored_sources
-from retention.db import Database, Transaction
+from retention.db import Database, Transaction, audit_chain
+from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import Job, ModelVersion, Schedule, Slot, Source
 from retention.errors import BadInput, Refused
@@ -46,6 +47,7 @@ from workers.queue import jobs
 from workers.queue.completion import isolated
 from workers.schedule import due_alerts, due_publishing, due_shop_checks
 from workers.schedule.cadence import Cadence
+from workers.tasks.interface import Post
 from workers.typed_times import due_at
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,8 @@ def add(
     )
     session.add(schedule)
     session.flush()
+    details = {"kind": request.kind, "command": command, "channel": channel, "at": cadence.at}
+    record(session, by, "schedule.add", str(schedule.id), schedule.created_at, details)
     return schedule
 
 
@@ -121,6 +125,7 @@ def tick(database: Database) -> list[str]:
                 submitted += _fire(session, due_now, clock.now())
     submitted += _campaigns(database)
     _check_senders(database)
+    _anchor_audit(database)
     submitted += _pull_sources(database) + _submit_due(database)
     jobs.wake_all(database.settings, submitted)
     return [job.id for job in submitted]
@@ -278,6 +283,24 @@ def _check_senders(database: Database) -> None:
     with database.transaction() as session, isolated(session, "senders", channel=None):
         for post in source_pulls.silent_posts(session, clock.now()):
             outbox.put(session, post, default_channel=None)
+
+
+def _anchor_audit(database: Database) -> None:
+    """Post the head of the audit log to the admins' channel once a day.
+
+    So a log that was cut or written anew shows, although the database has no trace of it.
+    """
+    settings = database.settings
+    day = clock.now().astimezone(settings.zone).date()
+    key = f"audit_head:{settings.team_id}:{day}"
+    if not settings.admin_channel:
+        return
+    with database.transaction() as session, isolated(session, "audit", channel=None):
+        head = audit_chain.head(session)
+        if head == audit_chain.START or outbox.channel_of(session, key) is not None:
+            return
+        post = Post("bot/audit_head", {"head": head, "day": str(day)}, key=key)
+        outbox.put(session, post, default_channel=settings.admin_channel)
 
 
 def _pull_sources(database: Database) -> list[Job]:

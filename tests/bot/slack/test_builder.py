@@ -250,5 +250,5 @@ def test_run_from_home_says_that_the_answer_is_under_messages(workspace):
 def test_button_of_help_opens_its_group(workspace):
     workspace.press(action_ids.OPEN_BUILDER, "win", LEAD)
     view = workspace.api.wait("views.open")["view"]
-    assert {command.split()[0] for command in offered(view)} == {"campaign", "calendar"}
+    assert {command.split()[0] for command in offered(view)} == {"audit", "campaign", "calendar"}
     assert Place.of(view["private_metadata"]).channel

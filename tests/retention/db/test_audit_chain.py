@@ -3,10 +3,11 @@
 import json
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from retention import clock
+from retention import clock, erasure
 from retention.db import audit_chain
 from retention.db.audit import record
 from retention.db.migrate import upgrade
@@ -88,6 +89,20 @@ def test_cut_end_shows_by_a_head_that_was_kept(log):
 def test_database_refuses_to_change_the_log(log, table, deed):
     with pytest.raises(DBAPIError, match="append-only"), log.engine.begin() as connection:
         connection.execute(text(deed.format(table)))
+
+
+def test_later_link_vouches_for_those_of_a_lost_key(log, settings):
+    rotated = SecretStr("another-secret-key-of-32-characters")
+    other = log.using(settings.model_copy(update={"secret_key": rotated}))
+    assert {fault for fault, _ in _faults(other)} == {"unsigned"}
+    change(other, record, "U0LEAD", "campaign.stop", "c1", clock.now(), {})
+    assert _faults(other) == set()
+
+
+def test_erasure_keeps_the_chain(log):
+    with log.transaction() as session:
+        erasure.erase_from_sql(session, ["c1"])
+    assert _faults(log) == set()
 
 
 def test_entries_of_an_undone_step_leave_no_link(log):

@@ -7,12 +7,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from retention import clock
-from retention.db.tables import Schedule
+from retention.db import audit_chain
+from retention.db.tables import Outbox, Schedule
 from retention.errors import BadInput
 from tests.workers.harness import ADMIN, CHANNEL
-from tests.world import change, read
+from tests.world import change, read, scalars
 from workers.job_requests import Digest
 from workers.schedule import schedule_changes, tick
 from workers.schedule.cadence import LAST_WORKING_DAY, Cadence, parse_every
@@ -121,3 +123,18 @@ def test_summary_has_the_next_three_runs_of_old_digests_too(database):
 def test_next_local_time_follows_the_clock(after, expected):
     found = next_local_time(time(3), ZoneInfo("Europe/London"), datetime.fromisoformat(after))
     assert found.isoformat() == expected
+
+
+def test_head_of_the_audit_log_is_posted_once_a_day(database, settings):
+    added(database, parse_every("daily 09:00"))
+    with_channel = database.using(settings.model_copy(update={"admin_channel": "C0ADMIN"}))
+    for database_of_tick in (database, with_channel, with_channel):
+        tick.tick(database_of_tick)
+    heads = [row for row in scalars(database, select(Outbox)) if row.channel == "C0ADMIN"]
+    assert len(heads) == 1
+    with database.reading() as session:
+        assert audit_chain.head(session) in str(heads[0].payload)
+    clock.configure(fixed=START + timedelta(days=1))
+    tick.tick(with_channel)
+    heads = [row for row in scalars(database, select(Outbox)) if row.channel == "C0ADMIN"]
+    assert len(heads) == 2

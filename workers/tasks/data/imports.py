@@ -40,9 +40,9 @@ def run_file_import(request: FileImport, context: Context) -> Outcome:
             report, saved = import_list(lake, database, name, path, context.requested_by)
             audience = audiences.summary(saved)
         else:
-            report = import_table(
-                lake, database, _dropped(context, stored, path), progress=context.progress
-            )
+            dropped = _dropped(context, stored, path)
+            by = context.requested_by
+            report = import_table(lake, database, dropped, by, progress=context.progress)
     finally:
         shutil.rmtree(path.parent, ignore_errors=True)
     if stored["table"] == "events":
@@ -107,7 +107,9 @@ def proposal_key(file_id: str) -> str:
 def run_import_files(request: ImportFiles, context: Context) -> Outcome:
     """Import the files as they are now."""
     lake = Lake.open(context.settings)
-    report = import_table(lake, context.database, request, progress=context.progress)
+    report = import_table(
+        lake, context.database, request, context.requested_by, progress=context.progress
+    )
     data = report.as_dict()
     return Outcome(data, (Post("schedule/imported", {"report": data}),))
 

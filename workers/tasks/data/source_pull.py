@@ -53,7 +53,8 @@ def run(request: SourcePull, context: Context) -> Outcome:
     ) -> ImportReport:
         own_map = map_path and str(map_path)
         wanted = ImportFiles(table=table, files=tuple(files), map_path=own_map, **reading)
-        return import_table(lake, database, wanted, progress=context.progress, check=check)
+        by = context.requested_by
+        return import_table(lake, database, wanted, by, progress=context.progress, check=check)
 
     problem: SourceProblem | None = None
     is_unfinished = False

@@ -5,8 +5,8 @@ from alembic import op
 
 from retention.db.migrations.columns import row_id
 
-revision = "0042_audit_links"
-down_revision = "0041_variants"
+revision = "0043_audit_links"
+down_revision = "0042_encrypted_bot_tokens"
 branch_labels = None
 depends_on = None
 
