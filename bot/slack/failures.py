@@ -117,7 +117,7 @@ def _attempt(body: dict[str, Any]) -> tuple[str, str]:
     """
     if body.get("command"):
         return body["user_id"], next(iter((body.get("text") or "").split()), "")
-    action = next(iter(body.get("actions") or ()), {})
+    action: dict[str, Any] = next(iter(body.get("actions") or ()), {})
     view = body.get("view") or {}
     what = action.get("action_id") or view.get("callback_id") or body.get("callback_id") or ""
     return (body.get("user") or {}).get("id", ""), what

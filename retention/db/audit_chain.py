@@ -111,7 +111,7 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
         number += 1
         seen.add(link.audit_id)
         if link.before != before:
-            moved = "moved" if link.before in hashes else "missing"
+            moved: Fault = "moved" if link.before in hashes else "missing"
             problems.append(Problem(moved, link.audit_id))
         if entry is None:
             problems.append(Problem("missing", link.audit_id))
