@@ -20,13 +20,14 @@ import yaml
 
 from bot.playground.server import free_port
 from retention.db import Database
-from retention.settings import Settings
+from retention.settings import SECRETS, Settings, variable
 from tests.postgres import postgres
 from tests.standins.slack import StandIn
 from tests.workers.harness import ADMIN, STAND_INS, ask, over, wait
 from workers.app import QUEUES
 from workers.job_requests import Digest
 from workers.queue import broker
+from workers.queue.child_environments import NEEDS
 
 pytestmark = pytest.mark.desk
 
@@ -39,17 +40,36 @@ OURS = {
 BIN = Path(sys.executable).parent
 
 
-def environment(service: dict[str, Any], **told: str) -> dict[str, str]:
-    """A service's environment as Compose would fill it in."""
+GIVEN = {"POSTGRES_PASSWORD": "p", "VALKEY_PASSWORD": "v", "RETENTION_SECRET_KEY": "k" * 64}
+VARIABLE = re.compile(r"\$\{(\w+)(?::?([?+-])([^{}]*))?\}")  # an inner one first
+NOT_PASSED = {"home", "port", "health_port", "health_host", "playground_port", "now", "demo"} | {
+    "backup_recipient"
+}
+
+
+def filled(text: str, given: dict[str, str]) -> str:
+    """A text as Compose would fill it in."""
 
     def fill(match: re.Match[str]) -> str:
-        return told[match[1]]
+        name, how, other = match.groups()
+        if how == "+":
+            return other if given.get(name) else ""
+        return given.get(name) or (other if how == "-" else given.get(name, ""))
 
+    while (done := VARIABLE.sub(fill, text)) != text:
+        text = done
+    return text
+
+
+def environment(service: dict[str, Any], **given: str) -> dict[str, str]:
+    """A service's environment as Compose would fill it in."""
+    given = GIVEN | given
     values = {
-        name: re.sub(r"\$\{(\w+)[^}]*\}", fill, value)
+        name: given.get(name) if value is None else filled(value, given)
         for name, value in service["environment"].items()
     }
-    return {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(STAND_INS), **values}
+    values = {name: value for name, value in values.items() if value is not None}
+    return values | {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(STAND_INS)}
 
 
 def is_healthy(service: dict[str, Any], told: dict[str, str], folder: Path) -> bool:
@@ -64,17 +84,20 @@ def servers(tmp_path_factory):
     with ExitStack() as stack:
         url = stack.enter_context(postgres())
         port, folder = free_port(), tmp_path_factory.mktemp("valkey")
-        command = [str(broker.binary()), *SERVICES["valkey"]["command"][1:], "--port", str(port)]
+        (folder / "valkey.conf").write_text(filled(COMPOSE["configs"]["valkey"]["content"], GIVEN))
+        (_, conf, *options) = SERVICES["valkey"]["command"]
+        assert conf == SERVICES["valkey"]["configs"][0]["target"]
+        command = [str(broker.binary()), "valkey.conf", *options, "--port", str(port)]
         valkey = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
         stack.callback(lambda: (valkey.kill(), valkey.wait()))
         slack = stack.enter_context(StandIn.start(strict=False))
         wait(lambda: _pings(port))
-        yield url, f"redis://127.0.0.1:{port}/0", slack
+        yield url, f"redis://:v@127.0.0.1:{port}/0", slack
 
 
 def _pings(port: int) -> bool:
     try:
-        return bool(redis.Redis(port=port).ping())
+        return bool(redis.Redis(port=port, password="v").ping())
     except redis.RedisError:
         return False
 
@@ -84,7 +107,7 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
     url, broker_url, slack = servers
     port, health_port = str(free_port()), str(free_port())
     shown = {
-        name: environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k" * 64)
+        name: environment(service)
         | {
             "RETENTION_HOME": str(tmp_path),
             "RETENTION_DATABASE_URL": url,
@@ -124,7 +147,7 @@ def test_every_service_runs_its_command_and_passes_its_health_check(servers, tmp
 
 def test_the_settings_of_the_services_fit_together():
     for service in OURS.values():
-        shown = environment(service, POSTGRES_PASSWORD="p", RETENTION_SECRET_KEY="k" * 64)
+        shown = environment(service)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in shown.items():
                 if name.startswith("RETENTION_"):
@@ -132,14 +155,23 @@ def test_the_settings_of_the_services_fit_together():
             settings = Settings(_env_file=None)
         database_url = "postgresql+psycopg://retention:p@postgres:5432/retention"
         assert settings.database_url.get_secret_value() == database_url
-        assert broker.url(settings) == "redis://valkey:6379/0"
+        if service["command"][2] != "sender":
+            assert broker.url(settings) == "redis://:v@valkey:6379/0"
     assert {"postgres", "valkey"} <= set(SERVICES)
     assert SERVICES["postgres"]["environment"]["POSTGRES_USER"] == "retention"
 
 
-def test_services_are_not_root_and_have_health_checks():
-    assert all(service["user"] != "0" and "ALL" in service["cap_drop"] for service in OURS.values())
-    assert all("healthcheck" in service for service in SERVICES.values())
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+def test_service_is_confined_and_has_a_health_check(service):
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "healthcheck" in service
+    assert {"mem_limit", "cpus", "pids_limit"} <= service.keys()
+    assert {"max-size", "max-file"} <= service["logging"]["options"].keys()
+    assert service.get("user", "").partition(":")[0] != "0"
+
+
+def test_image_does_not_run_as_root():
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert re.search(r"^USER retention$", dockerfile, re.M)
 
@@ -168,3 +200,43 @@ def test_health_check_of_a_worker_names_its_own_queue():
             queue = name.removeprefix("worker-")
             assert service["command"][-2:] == ["--queue", queue]
             assert service["healthcheck"]["test"][-1] == f"worker:{queue}"
+
+
+def test_each_service_gets_only_the_secrets_that_it_uses():
+    variables = {**dict.fromkeys(SECRETS.values(), "x"), "SLACK_CLIENT_ID": ""}
+    for service in OURS.values():
+        role = ":".join(service["command"][2:5:2])
+        needed = NEEDS.get(role, NEEDS[role.partition(":")[0]]) | {"database_url"}
+        given = environment(service, **variables)
+        assert {field for field, name in SECRETS.items() if given.get(name)} == needed
+    by_oauth = environment(SERVICES["sender"], SLACK_CLIENT_ID="1.2")
+    assert by_oauth["RETENTION_SECRET_KEY"] == GIVEN["RETENTION_SECRET_KEY"]
+
+
+def test_every_plain_setting_and_the_ways_to_send_reach_every_service():
+    plain = {variable(field) for field in Settings.model_fields if field not in SECRETS}
+    plain -= {variable(field) for field in NOT_PASSED}
+    for service in OURS.values():
+        assert plain <= service["environment"].keys()
+        given = environment(service, RETENTION_SMTP_URL="x", RETENTION_WEBHOOK_KEY="x")
+        elsewhere = given["RETENTION_SECRETS_ELSEWHERE"].split()
+        assert elsewhere == ["RETENTION_SMTP_URL", "RETENTION_WEBHOOK_KEY"]
+
+
+def test_database_and_broker_are_unreachable_from_outside():
+    assert COMPOSE["networks"]["data"]["internal"]
+    for name in ("postgres", "valkey"):
+        assert SERVICES[name]["networks"] == ["data"]
+        assert "ports" not in SERVICES[name]
+    assert SERVICES["proxy"]["networks"] == ["edge"]
+    assert SERVICES["bot"]["ports"] == ["${RETENTION_LISTEN:-127.0.0.1}:8000:8000"]
+    assert [name for name, service in SERVICES.items() if "edge" in service["networks"]] == [
+        "bot",
+        "proxy",
+    ]
+
+
+def test_no_command_of_a_service_holds_a_secret():
+    for service in SERVICES.values():
+        texts = [*service.get("command", []), *service["healthcheck"]["test"]]
+        assert not any("$" in text for text in texts)
