@@ -1,6 +1,7 @@
 """Run jobs in processes of their own, and end them with SIGKILL at random moments."""
 
 import multiprocessing
+import os
 import tempfile
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.db.tables import Job
 from retention.settings import Settings
+from tests.postgres import make_empty
 from tests.world import change
 from workers.job_request_base import Request
 from workers.queue import jobs
@@ -43,6 +45,8 @@ def installation(*preload: str) -> Iterator[tuple[Settings, Database]]:
     _WORLDS.set_forkserver_preload(["tests.faults.killed_jobs", *preload])
     with tempfile.TemporaryDirectory(prefix="faults") as home:
         settings = settings_of(home)
+        if url := os.environ.get("RETENTION_DATABASE_URL"):
+            make_empty(url)  # an earlier installation of this process has left its rows
         upgrade(settings)
         database = Database.of(settings)
         yield settings, database

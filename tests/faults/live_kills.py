@@ -132,7 +132,7 @@ def _shop(home: Path) -> tuple[Settings, Database]:
     text = (Path(live_events.__file__).parents[2] / "retention/risk/policy.toml").read_text("utf-8")
     policy.write_text(_without_quiet_hours(text), encoding="utf-8")
     settings = made.settings.model_copy(update={"policy": policy})
-    return settings, made.database
+    return settings, made.database.using(settings)  # with the policy without quiet hours
 
 
 def _without_quiet_hours(text: str) -> str:

@@ -1,13 +1,17 @@
 """Write the counts of a run into docs/promises.md."""
 
+import json
 import re
-from collections.abc import Mapping
+import subprocess
+from dataclasses import asdict
 from datetime import date
 
-from tests.faults.frame import ROOT, Counts, Row
+from tests.faults.frame import POSTGRESQL, ROOT, SQLITE, Counts, Row
 from tests.faults.table import FAULTS
 
 PAGE = ROOT / "docs" / "promises.md"
+RESULTS = ROOT / "build" / "faults.jsonl"
+DATABASES = {SQLITE: "SQLite", POSTGRESQL: "PostgreSQL"}
 _PLACE = re.compile(r"(?<=<!-- counts -->\n).*?(?=<!-- end of counts -->)", re.DOTALL)
 _HEAD = (
     "| fault | invariant | injections | struck a running step | checked | in doubt | lost | "
@@ -15,23 +19,46 @@ _HEAD = (
 )
 
 
-def publish(
-    results: Mapping[tuple[Row, str], tuple[Counts, float]], commit: str, day: date
+def commit() -> str:
+    """Return the commit that is checked out."""
+    command = ["git", "rev-parse", "--short=8", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout[:8]
+
+
+def remember(
+    place: tuple[Row, str], found: tuple[Counts, float], size: str, commit_name: str
 ) -> None:
-    """Replace the table of counts on the page."""
-    seconds = sum(seconds for _, seconds in results.values())
-    databases = " and ".join(sorted({database for _, database in results}))
+    """Store the result of a row, so that a run may have several parts."""
+    (row, database), (counts, seconds) = place, found
+    RESULTS.parent.mkdir(exist_ok=True)
+    line = {"commit": commit_name, "size": size, "fault": row.fault, "database": database}
+    line |= {"name": row.name, "seconds": seconds, "counts": asdict(counts)}
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def publish(size: str) -> None:
+    """Replace the table of counts on the page by what this commit counted.
+
+    A row that ran twice counts with its last result.
+    """
+    stored = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
+    ours = [line for line in stored if (line["commit"], line["size"]) == (commit(), size)]
+    results = {(line["name"], line["database"]): line for line in ours}.values()
+    databases = " and ".join(sorted({DATABASES[line["database"]] for line in results}))
+    minutes = sum(line["seconds"] for line in results) / 60
     lines = [
-        f"Commit `{commit}`, {day:%-d %B %Y}, on {databases}; {seconds / 60:.0f} minutes of work.",
+        f"Commit `{commit()}`, {date.today():%-d %B %Y}, on {databases}; {minutes:.0f} minutes of "
+        "work, several rows at a time.",
         "",
         _HEAD,
     ]
     whole = Counts()
     for kind, (fault, invariant) in FAULTS.items():
         total = Counts()
-        for (row, _), (counts, _) in results.items():
-            if row.fault == kind:
-                total.add(counts)
+        for line in results:
+            if line["fault"] == kind:
+                total.add(Counts(**line["counts"]))
         whole.add(total)
         lines.append(f"| {fault} | {invariant} | {_numbers(total)} |")
     lines.append(f"| all | | {_numbers(whole)} |")

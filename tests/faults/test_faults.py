@@ -1,9 +1,20 @@
 """The frame of `make faults`, and a short run of each row."""
 
+from collections import Counter
+
 import pytest
 
 from tests.faults.frame import SQLITE, Counts, Row, table
-from tests.faults.table import ROWS
+from tests.faults.table import FAULTS, ROWS
+
+
+def test_every_fault_has_enough_injections_in_the_long_run():
+    injections = Counter[str]()
+    for row in ROWS:
+        injections[row.fault] += row.long * len(row.databases)
+    assert {fault: injections[fault] for fault in FAULTS if injections[fault] < 200} == {}
+    assert injections.total() >= 3000
+    assert injections.keys() == FAULTS.keys()
 
 
 def test_last_line_adds_up_what_all_rows_count():
