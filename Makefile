@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate email-clients lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak simulate hillstrom docs notebooks tour messages lock sbom audit clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak simulate hillstrom docs notebooks tour messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -136,6 +136,12 @@ $(EMULATE)/.installed: tests/emulate/package-lock.json $(VENV)/.installed
 
 emulate: setup $(EMULATE)/.installed
 	RETENTION_REQUIRE_EMULATE=1 $(BIN)/python -m pytest -s tests/emulate
+
+# The alert rules, by promtool of Debian's package prometheus.
+monitoring:
+	promtool check rules deploy/monitoring/alerts.yml
+	promtool test rules deploy/monitoring/alerts_test.yml
+	promtool check config deploy/monitoring/prometheus.yml
 
 # What mail programs drop of our e-mails, by npm's doiuse-email and the data of Can I email.
 EMAIL_CLIENTS = tests/email_clients/node_modules

@@ -17,6 +17,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from retention import clock, monitoring
+from retention.connect.live import inbox
 from retention.db import Database, Transaction
 from retention.db.tables import DirectoryEntry, ImportLog, Job, ModelVersion, Outbox, Process
 from retention.faults import MIN_FREE_BYTES
@@ -26,6 +27,7 @@ from workers.queue.live_processes import STALE_AFTER
 REQUIRED = (*(f"worker:{queue}" for queue in QUEUES), "tick", "sender")  # besides the bot
 PROBE_SECONDS = 3.0  # how long the result of a write probe is cached
 _PROBES: WeakKeyDictionary[Database, tuple[bool, float]] = WeakKeyDictionary()
+LIVE_SECONDS = 120.0  # a live event that waits longer shows that the path is stalled
 QUEUE_SECONDS = 120.0  # a longer wait is a problem
 IMPORT_DAYS = 7  # an older last import of orders is a problem
 JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
@@ -291,6 +293,12 @@ def components(
             if process["up"] and component in _components_of(process["name"])
         ]
         components[component] = {"up": bool(alive), "processes": alive}
+    if takes_events and components["database"]["up"]:
+        # A live process that hangs still reports itself, and its events wait.
+        with database.reading() as session:
+            waits = inbox.oldest_seconds(session)
+        live = components["live"]
+        live |= {"up": live["up"] and waits < LIVE_SECONDS, "oldest_seconds": round(waits, 1)}
     return components
 
 

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,7 +36,7 @@ def report(database: Database, role: str, **details: Any) -> None:
 
     `**details`: further values for ``/health``.
     """
-    details = {"pid": os.getpid(), "host": socket.gethostname(), **details}
+    details = {"pid": os.getpid(), "host": socket.gethostname(), "memory": _memory(), **details}
     try:
         with database.transaction() as session:
             upsert(
@@ -49,6 +50,15 @@ def report(database: Database, role: str, **details: Any) -> None:
             )
     except SQLAlchemyError as error:
         log.warning("cannot report that %s lives: %s", role, error)
+
+
+def _memory() -> int:
+    """Return the bytes of this process and its children; those that just ended count as none."""
+    total, own = 0, psutil.Process()
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total
 
 
 def keep_reporting(database: Database, role: str, stop: threading.Event) -> threading.Thread:

@@ -118,6 +118,13 @@ def waiting(session: Transaction) -> int:
     return int(session.scalar(rows) or 0)
 
 
+def oldest_seconds(session: Transaction) -> float:
+    """Return how long the oldest batch has waited for the lake; 0 if none waits."""
+    oldest_at = session.own(EventBatch).with_only_columns(func.min(EventBatch.received_at))
+    at = session.scalar(oldest_at)
+    return max(0.0, (clock.wall() - at).total_seconds()) if at else 0.0
+
+
 def oldest(session: Transaction, kind: Kind, most_rows: int) -> list[EventBatch]:
     """Return the batches that the lake gets next, oldest first.
 
