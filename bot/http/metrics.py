@@ -18,6 +18,7 @@ from retention.connect.live import inbox
 from retention.db import Database, Transaction
 from retention.db.tables import Campaign, Job, Process, Schedule, Send, Slot, Source
 
+Numbers = dict[tuple[str, ...], float]  # by label values
 RECENT, MOST_JOBS = timedelta(hours=1), 2_000  # of which durations are shown
 RUNNING = ("sending", "live")  # states of campaigns with copies on their way
 
@@ -134,7 +135,9 @@ def _sends(session: Transaction) -> Iterator[Metric]:
         .where(Send.campaign_id.in_(running))
         .group_by(Send.channel, Send.state)
     )
-    numbers = {(channel, state): n for channel, state, n in session.execute(counted).tuples()}
+    numbers: Numbers = {
+        (channel, state): n for channel, state, n in session.execute(counted).tuples()
+    }
     text = "Copies of running campaigns."
     yield _gauges("retention_sends", text, ["channel", "state"], numbers)
 
@@ -142,17 +145,19 @@ def _sends(session: Transaction) -> Iterator[Metric]:
 def _sources(session: Transaction) -> Iterator[Metric]:
     now, labels = clock.now(), ["source"]
     rows = session.scalars(session.own(Source, state="active")).all()
-    ages = {(row.name,): (now - row.pulled_at).total_seconds() for row in rows if row.pulled_at}
+    ages: Numbers = {
+        (row.name,): (now - row.pulled_at).total_seconds() for row in rows if row.pulled_at
+    }
     text = "Since the last pull of a source, in business time."
     yield _gauges("retention_source_age_seconds", text, labels, ages)
-    up = {(row.name,): float(row.problem is None) for row in rows}
+    up: Numbers = {(row.name,): float(row.problem is None) for row in rows}
     yield _gauges("retention_source_up", "Whether a source has no problem.", labels, up)
 
 
 def _schedules(session: Transaction) -> Iterator[Metric]:
     rows = session.scalars(session.own(Schedule).where(Schedule.active.is_(True))).all()
     paused = sum(row.paused_at is not None for row in rows)
-    numbers = {("running",): len(rows) - paused, ("paused",): paused}
+    numbers: Numbers = {("running",): len(rows) - paused, ("paused",): paused}
     yield _gauges("retention_schedules", "Schedules by state.", ["state"], numbers)
     since = clock.now() - timedelta(days=1)
     skipped = session.own(Slot, state="skipped").where(Slot.due_at > since)
@@ -167,13 +172,11 @@ _PARTS: tuple[Callable[[Transaction], Iterator[Metric]], ...] = (
 )
 
 
-def _keyed(numbers: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+def _keyed(numbers: Mapping[str, float]) -> Numbers:
     return {(name,): number for name, number in numbers.items()}
 
 
-def _gauges(
-    name: str, text: str, labels: list[str], numbers: Mapping[tuple[str, ...], float]
-) -> Metric:
+def _gauges(name: str, text: str, labels: list[str], numbers: Numbers) -> Metric:
     family = GaugeMetricFamily(name, text, labels=labels)
     for values, number in numbers.items():
         family.add_metric(values, number)
