@@ -229,7 +229,7 @@ def test_database_and_broker_are_unreachable_from_outside():
         assert SERVICES[name]["networks"] == ["data"]
         assert "ports" not in SERVICES[name]
     assert SERVICES["proxy"]["networks"] == ["edge"]
-    assert SERVICES["bot"]["ports"] == ["${RETENTION_LISTEN:-127.0.0.1}:8000:8000"]
+    assert SERVICES["bot"]["ports"] == ["${LISTEN_ADDRESS:-127.0.0.1}:8000:8000"]
     assert [name for name, service in SERVICES.items() if "edge" in service["networks"]] == [
         "bot",
         "proxy",
