@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import redis
 from sqlalchemy import select
 
 from retention.db import Database
@@ -63,15 +62,14 @@ class Valkey:
             time.sleep(seconds)
             self.process = self._start()
             return
-        client = redis.Redis(unix_socket_path=str(broker.socket_path(self.settings)))
-        if kind == "full":
-            client.config_set("maxmemory", "1")
-            time.sleep(seconds)
-            client.config_set("maxmemory", "0")
-        else:
-            client.client_pause(int(seconds * 1000))
-            time.sleep(seconds)
-        client.close()
+        with broker._client(self.settings) as client:
+            if kind == "full":
+                client.config_set("maxmemory", "1")
+                time.sleep(seconds)
+                client.config_set("maxmemory", "0")
+            else:
+                client.client_pause(int(seconds * 1000))
+                time.sleep(seconds)
 
 
 def count_row(injections: int, seed: int) -> Counts:

@@ -38,18 +38,16 @@ def remember(
 
 
 def publish(size: str) -> None:
-    """Replace the table of counts on the page by what this commit counted.
-
-    A row that ran twice counts with its last result.
-    """
+    """Replace the table of counts on the page by the last result of each row."""
     stored = map(json.loads, RESULTS.read_text(encoding="utf-8").splitlines())
-    ours = [line for line in stored if (line["commit"], line["size"]) == (commit(), size)]
+    ours = [line for line in stored if line["size"] == size]
     results = {(line["name"], line["database"]): line for line in ours}.values()
+    commits = ", ".join(f"`{name}`" for name in dict.fromkeys(line["commit"] for line in results))
     databases = " and ".join(sorted({DATABASES[line["database"]] for line in results}))
     minutes = sum(line["seconds"] for line in results) / 60
     lines = [
-        f"Commit `{commit()}`, {date.today():%-d %B %Y}, on {databases}; {minutes:.0f} minutes of "
-        "work, several rows at a time.",
+        f"Commit {commits}, {date.today():%-d %B %Y}, on {databases}. The rows took {minutes:.0f} "
+        "minutes together.",
         "",
         _HEAD,
     ]

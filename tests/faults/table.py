@@ -40,8 +40,7 @@ FAULTS = {
         "a refusal that names the cause; the last good state in use; nothing overwritten",
     ),
     "version": (
-        "migrations killed half-way with the data of an old home; the old version writes into the "
-        "new schema",
+        "old and new version side by side; migrations killed half-way with the data of an old home",
         "no failed command, no lost row",
     ),
     "protocol": (
@@ -72,5 +71,6 @@ ROWS = (
     Row("slack", "answers of Slack", "tests.faults.slack_faults", 10, 30, 110),
     Row("delivery", "repeated deliveries", "tests.faults.deliveries", 10, 30, 110),
     Row("clock", "clocks and schedules", "tests.faults.clocks", 20, 40, 110),
+    Row("version", "old and new version", "tests.faults.side_by_side", 0, 6, 40),
     Row("version", "migrations", "tests.faults.versions", 10, 30, 110),
 )
