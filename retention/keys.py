@@ -18,6 +18,7 @@ from retention.paths import create_private_folder
 from retention.text import gettext
 
 _CHARACTERS = 32  # of the text; 32 random bytes in hex have 64
+LEAST_CHARACTERS = 16  # earlier versions took any key, so a desk with such a one must start
 _KEYED_TABLES = ("directory", "erasures")  # written with a key from the first import on
 
 
@@ -122,6 +123,17 @@ def _first_key(path: Path) -> bytes:
 def is_long_enough(key: str, characters: int = _CHARACTERS) -> bool:
     """Return whether a key may hold 32 random bytes, or 24 with the prefix of Standard Webhooks."""
     return len(key.removeprefix("whsec_")) >= characters
+
+
+def shared_values(key: str) -> list[str]:
+    """Return the values of a key that is shared with another system.
+
+    While it is changed, it has a new and an old one, separated by a comma or blanks. A text with
+    blanks between short words is one value.
+    """
+    values = key.replace(",", " ").split()
+    is_list = all(is_long_enough(value, LEAST_CHARACTERS) for value in values)
+    return values if is_list and values else [key]
 
 
 def short_key(name: str) -> str:

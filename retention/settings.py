@@ -29,7 +29,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from retention.clock import time_zones
 from retention.errors import BadInput
-from retention.keys import Keys, is_long_enough, read_or_create_key, short_key
+from retention.keys import (
+    LEAST_CHARACTERS,
+    Keys,
+    is_long_enough,
+    read_or_create_key,
+    shared_values,
+    short_key,
+)
 from retention.text import gettext
 
 log = logging.getLogger(__name__)
@@ -37,7 +44,6 @@ log = logging.getLogger(__name__)
 # Allowed schemes of the SQL database's URL. `retention.db` sets up connections of psycopg.
 DATABASES = ("sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg")
 _OWN_KEYS = ("secret_key", "webhook_key", "redemption_key", "events_key")  # made by the operator
-_LEAST_KEY_CHARACTERS = 16  # earlier versions took any key, so a desk with such a one must start
 Port = Annotated[int, Field(ge=1, le=65535)]
 BROKERS = ("redis", "rediss", "redis+socket")
 _MAY_BE_MISSING = (
@@ -150,7 +156,8 @@ class Settings(BaseSettings):
     """Platform that receives each SMS and WhatsApp message as signed JSON. E-mails keep their own
     way."""
     webhook_key: SecretStr | None = None
-    """Signs calls of `RETENTION_WEBHOOK_URL` and `RETENTION_SMS_WEBHOOK_URL`."""
+    """Signs calls of `RETENTION_WEBHOOK_URL` and `RETENTION_SMS_WEBHOOK_URL`. It can have two
+    values while it is changed, as the two keys below."""
     secrets_elsewhere: str = ""
     """Variables of secrets for sending that only other processes have, separated by blanks.
     `retention run` sets it, so that the bot knows which ways to send are switched on."""
@@ -232,7 +239,7 @@ class Settings(BaseSettings):
         if (
             secret
             and (value := secret.get_secret_value())
-            and not is_long_enough(value, _LEAST_KEY_CHARACTERS)
+            and not is_long_enough(value, LEAST_CHARACTERS)
         ):
             raise ValueError(short_key(variable(str(info.field_name))))
         return secret
@@ -304,7 +311,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_public_key(self) -> "Settings":
         secret = self.events_key.get_secret_value() if self.events_key else ""
-        if secret and secret == self.events_public_key:
+        if secret and set(shared_values(secret)) & set(shared_values(self.events_public_key)):
             raise ValueError(
                 gettext(
                     "RETENTION_EVENTS_PUBLIC_KEY equals RETENTION_EVENTS_KEY, but everybody can "
@@ -364,7 +371,7 @@ class Settings(BaseSettings):
             for field in _OWN_KEYS
             if (secret := getattr(self, field))
             and (value := secret.get_secret_value())
-            and not is_long_enough(value)
+            and not all(map(is_long_enough, shared_values(value)))
         )
 
     @property

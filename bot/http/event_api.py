@@ -30,6 +30,7 @@ from retention.connect.live import events, inbox, segment
 from retention.connect.live.events import CheckedRows
 from retention.db import Database, Transaction
 from retention.errors import BadInput
+from retention.keys import shared_values
 from retention.privacy import standard_webhooks
 from retention.text import gettext
 
@@ -145,7 +146,7 @@ class EventApi:
         if not self._settings.events_public_key:
             raise _closed("RETENTION_EVENTS_PUBLIC_KEY")
         given = parse_qs(request.query).get("key", [""])[0]
-        if not _equal(given, self._settings.events_public_key):
+        if not _is_one_of(given, self._settings.events_public_key):
             raise _Refusal(error_reply(401, gettext("the public key is wrong")))
         self._check_page(request)
         if len(request.body) > MAX_BROWSER_BYTES:
@@ -193,10 +194,11 @@ class EventApi:
 
     def _has_secret_key(self, request: Request) -> bool:
         secret = self._settings.events_key
-        return secret is not None and _equal(_basic_user(request), secret.get_secret_value())
+        return secret is not None and _is_one_of(_basic_user(request), secret.get_secret_value())
 
     def _check_public_key(self, key: str) -> None:
-        if self._settings.events_public_key and _equal(key, self._settings.events_public_key):
+        public_key = self._settings.events_public_key
+        if public_key and _is_one_of(key, public_key):
             return
         text = gettext("the write key is wrong; send it as the user of HTTP Basic")
         raise _Refusal(error_reply(401, text, {"WWW-Authenticate": "Basic"}))
@@ -325,5 +327,6 @@ def _basic_user(request: Request) -> str:
         return ""
 
 
-def _equal(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode(), expected.encode())
+def _is_one_of(given: str, key: str) -> bool:
+    values = shared_values(key)
+    return any(hmac.compare_digest(given.encode(), value.encode()) for value in values)

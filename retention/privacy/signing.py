@@ -6,7 +6,9 @@ The HMAC covers timestamp and body.
 import hmac
 from datetime import datetime
 from hashlib import sha256
+from itertools import product
 
+from retention.keys import shared_values
 from retention.text import gettext
 
 MAX_AGE_SECONDS = 300  # before or after the current time; prevents replays
@@ -17,20 +19,22 @@ TIMESTAMP, SIGNATURE = "Retention-Timestamp", "Retention-Signature"
 def headers(key: bytes, body: bytes, at: datetime) -> dict[str, str]:
     """Return the headers of a signed body.
 
-    `key`: shared secret.
+    `key`: shared secret. While it is changed, each of its values gives a signature.
     """
     stamp = str(int(at.timestamp()))
-    return {TIMESTAMP: stamp, SIGNATURE: f"v1={_signature(key, stamp, body)}"}
+    return {TIMESTAMP: stamp, SIGNATURE: " ".join(_signatures(key, stamp, body))}
 
 
 def signature_fault(key: bytes, body: bytes, stamp: str, signature: str, now: datetime) -> str:
     """Return the fault of a signature, or "".
 
-    `key`: shared secret.
+    `key`: shared secret. While it is changed, any of its values fits.
     """
     if fault := form_fault(TIMESTAMP, stamp):
         return fault
-    if not hmac.compare_digest(f"v1={_signature(key, stamp, body)}".encode(), signature.encode()):
+    expected = [each.encode() for each in _signatures(key, stamp, body)]
+    given = [each.encode() for each in signature.split()]
+    if not any(hmac.compare_digest(*pair) for pair in product(expected, given)):
         return gettext("{header} does not fit the body and the timestamp").format(header=SIGNATURE)
     return age_fault(stamp, now)
 
@@ -50,5 +54,7 @@ def age_fault(stamp: str, now: datetime) -> str:
     return text.format(minutes=MAX_AGE_SECONDS // 60)
 
 
-def _signature(key: bytes, stamp: str, body: bytes) -> str:
-    return hmac.new(key, b"v1." + stamp.encode() + b"." + body, sha256).hexdigest()
+def _signatures(key: bytes, stamp: str, body: bytes) -> list[str]:
+    content = b"v1." + stamp.encode() + b"." + body
+    values = (value.encode() for value in shared_values(key.decode()))
+    return [f"v1={hmac.new(value, content, sha256).hexdigest()}" for value in values]

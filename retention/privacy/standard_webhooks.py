@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
+from retention.keys import shared_values
 from retention.privacy import signing
 from retention.text import gettext
 
@@ -72,7 +73,12 @@ def _signature(secret: bytes, message_id: str, stamp: str, body: bytes) -> str:
 
 
 def _secrets(key: str) -> list[bytes]:
-    """Return what a key can mean: libraries decode base64, also without the prefix."""
+    """Return what a key can mean. While it is changed, it has two values."""
+    return [secret for value in shared_values(key) for secret in _meanings(value)]
+
+
+def _meanings(key: str) -> list[bytes]:
+    """Return what one value can mean: libraries decode base64, also without the prefix."""
     try:
         decoded = b64decode(key.removeprefix(_PREFIX), validate=True)
     except BadBase64:

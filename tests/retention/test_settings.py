@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from retention.db import Database
 from retention.db.migrate import upgrade
 from retention.errors import BadInput
+from retention.keys import shared_values
 from retention.privacy.erased import load_erased, record_erased
 from retention.settings import SECRETS, Settings, load_settings, variable, warn_of_short_keys
 from tests.world import change
@@ -154,7 +155,7 @@ BAD_VALUES = {
 FREE_TEXT = {
     *("lake_url", "models_url", "slack_client_id", "slack_team_id", "admins", "currency", "shop"),
     *("team_id", "policy", "ask_model", "events_public_key", "brand", "secrets_elsewhere"),
-    *("mail_connection", "backup_recipient"),
+    *("mail_connection", "backup_recipient", "admin_channel"),
 }
 
 
@@ -260,4 +261,25 @@ def test_unreadable_secret_file_is_named(tmp_path, monkeypatch, content, says):
 def test_env_file_that_is_not_utf8_is_named(tmp_path):
     (tmp_path / ".env").write_bytes(b"RETENTION_SHOP=\xff\n")
     with pytest.raises(BadInput, match=r"The file \.env is not UTF-8"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("k" * 16 + " " + "o" * 16, ["k" * 16, "o" * 16]),
+        ("k" * 16 + ",\n" + "o" * 16, ["k" * 16, "o" * 16]),
+        ("a pass phrase, and long enough", ["a pass phrase, and long enough"]),
+        ("short", ["short"]),
+        ("", [""]),
+    ],
+)
+def test_shared_key_has_two_values_only_if_both_are_long(key, values):
+    assert shared_values(key) == values
+
+
+def test_public_key_must_differ_from_both_values_of_the_secret_one(monkeypatch):
+    monkeypatch.setenv("RETENTION_EVENTS_KEY", "k" * 32 + " " + "o" * 32)
+    monkeypatch.setenv("RETENTION_EVENTS_PUBLIC_KEY", "o" * 32)
+    with pytest.raises(BadInput, match="RETENTION_EVENTS_PUBLIC_KEY"):
         load_settings()

@@ -391,3 +391,21 @@ def test_price_beyond_every_float_rejects_its_message_only(site):
     status, answer, _ = track(site, {"batch": batch}, path="/v1/batch")
     assert (status, answer["accepted"]) == (202, 1)
     assert [row["code"] for row in answer["rejected"]] == ["not_a_number"]
+
+
+def test_old_and_new_keys_are_taken_while_they_are_changed(settings, database):
+    clock.configure(fixed=NOW)
+    old, new = "pk-old-0123456789", "pk-new-0123456789"
+    secret = "whsec_" + b64encode(b"the new one of the shop's server").decode()
+    keys = {"events_key": f"{secret} {KEY}", "events_public_key": f"{new}, {old}"}
+    own = Settings(home=settings.home, shop_origins=ORIGIN, _env_file=None, **keys)
+    site = Site(own, database)
+    for number, key in enumerate((secret, KEY)):
+        assert send(site, [event(number)], key=key, message_id=f"m{number}")[0] == 202
+        assert track(site, {"type": "track", "event": "x", "userId": "k3"}, key=key)[0] == 202
+    for key in (new, old):
+        assert from_page(site, [event(9)], key=key)[0] == 202
+    assert send(site, [event(3)], key=keys["events_key"])[0] == 202  # signs with the new one
+    for wrong in (f"{secret} ", "whsec_" + b64encode(b"another one of somebody else").decode()):
+        assert track(site, {"type": "track", "event": "x"}, key=wrong)[0] == 401
+    assert from_page(site, [event(9)], key=keys["events_public_key"])[0] == 401

@@ -205,3 +205,12 @@ def test_unknown_codes_of_many_threads_are_throttled(site, seconds):
         answers = list(pool.map(lambda number: tell(site, {"code": f"W{number}"})[0], range(60)))
     assert 20 <= answers.count(404) < 20 + 8
     assert answers.count(404) + answers.count(429) == 60
+
+
+def test_old_and_new_keys_of_tills_are_taken_while_they_are_changed(settings, site):
+    old, new = b"0123456789abcdef" * 2, b"fedcba9876543210" * 2
+    both = Settings(home=settings.home, redemption_key=f"{new.decode()} {old.decode()}")
+    site = Site(both, site.database)
+    code = _code(site)
+    assert [tell(site, {"code": code}, key=key)[0] for key in (new, old)] == [200, 200]
+    assert [tell(site, {"code": code}, key=key)[0] for key in (KEY, new[:16])] == [401, 401]

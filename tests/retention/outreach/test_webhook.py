@@ -62,6 +62,15 @@ def test_signature_is_valid_only_for_its_body_and_minutes():
     assert "seconds" in signing.signature_fault(KEY, b"{}", "٣", signature, now)
 
 
+def test_call_is_signed_with_both_keys_while_they_are_changed():
+    now, old, new = clock.wall(), b"0123456789abcdef" * 2, b"fedcba9876543210" * 2
+    signed = signing.headers(new + b" " + old, b"{}", now)
+    assert signed[signing.SIGNATURE].count("v1=") == 2
+    stamp, signature = signed[signing.TIMESTAMP], signed[signing.SIGNATURE]
+    for key, is_known in ((old, True), (new, True), (KEY, False)):
+        assert (signing.signature_fault(key, b"{}", stamp, signature, now) == "") == is_known
+
+
 @pytest.mark.parametrize(
     ("does", "state"),
     [
