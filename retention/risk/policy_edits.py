@@ -212,7 +212,7 @@ def versions(session: Transaction) -> list[dict[str, Any]]:
         session.own(PolicyChange).order_by(PolicyChange.version.desc()).limit(MAX_VERSIONS + 1)
     ).all()
     of_file = file_policy(session)
-    earlier = [row.body for row in rows[1:]] + [{}]
+    earlier = [*(row.body for row in rows[1:]), {}][: len(rows)]
     return [
         {
             "version": row.version,

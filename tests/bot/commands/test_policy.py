@@ -14,6 +14,10 @@ def values_of(answer: dict) -> dict:
     return {one["place"]: one["value"] for one in answer["settings"]}
 
 
+def test_history_of_an_unchanged_policy_is_empty(home, cli):
+    assert cli.json("policy history")["versions"] == []
+
+
 def test_terminal_changes_settings_and_takes_them_back(home, cli):
     before = values_of(cli.json("policy"))
     changed = cli.json('policy set campaign.budget=5000 "rules.High risk.discount=12%"')
