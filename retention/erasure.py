@@ -21,6 +21,8 @@ from retention.lake.importing import quarantine
 from retention.lake.importing.mapping import literal, quoted
 from retention.lake.schema import EVENTS, TABLES
 from retention.lake.storage import delta_store
+from retention.lake.storage.old_versions import erase_from_log, erase_from_old_files
+from retention.privacy import pseudonym
 from retention.privacy.erased import ERASED_PREFIX, ErasedCustomers
 from retention.settings import Settings
 
@@ -55,6 +57,7 @@ _TABLES_WITH_CUSTOMERS = (
     tables.CallEntry,
     *_ONLY_PERSONAL,
 )
+_FULL_NAME = re.compile(r"[^\W\d_][^\d@]+ [^\d@]*[^\W\d_]{2}")  # a word alone means much else
 _DIGITS = 7  # of the shortest telephone number that identifies a customer
 
 
@@ -86,16 +89,21 @@ def ids_in_directory(session: Transaction, ids: Sequence[str]) -> list[str]:
 
 
 def contact_details(lake: "Lake", ids: Sequence[str]) -> list[str]:
-    """Return these customers' e-mail addresses and telephone numbers.
+    """Return these customers' e-mail addresses, telephone numbers and full names.
 
-    Returns: sorted and distinct. Cells such as "unknown" are left out.
+    Returns: sorted and distinct. Cells such as "unknown", and names of others too, are left out.
     """
     rows = lake.table("customers", identity="stored")
-    contacts = rows.filter(rows.customer_id.isin(list(ids))).select("email", "phone").execute()
+    own = rows.filter(rows.customer_id.isin(list(ids)))
+    contacts = own.select("email", "phone").execute()
     cells = {
         value.strip() for column in contacts for value in contacts[column] if isinstance(value, str)
     }
-    return sorted(value for value in cells if _is_contact(value))
+    names = {name for name in own.name.execute().dropna() if _FULL_NAME.fullmatch(name)}
+    if names:
+        others = rows.filter(~rows.customer_id.isin(list(ids)), rows.name.isin(list(names)))
+        names -= set(others.name.execute())
+    return sorted({value for value in cells if _is_contact(value)} | names)
 
 
 def _is_contact(cell: str) -> bool:
@@ -118,6 +126,22 @@ def erase_from_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, int]:
                 delta_store.delete(lake.root, table, predicate)
             deleted[table.name] = before - _rows(lake.root, table)
     return deleted
+
+
+def erase_from_old_versions(lake: "Lake", ids: Sequence[str], contacts: Sequence[str]) -> int:
+    """Delete the customer from the files of earlier versions, and from the tables' logs.
+
+    Returns: the number of files.
+    """
+    id_list, changed = ", ".join(map(literal, ids)), 0
+    named = f"regexp_matches(query, {literal(_pattern(contacts))}, 'i')" if contacts else "false"
+    for table, columns in CUSTOMER_COLUMNS.items():
+        rows = " OR ".join(f"{column} IN ({id_list})" for column in columns)
+        searches = f"CASE WHEN {named} THEN NULL ELSE query END AS query" if table is EVENTS else ""
+        with delta_store.locked(lake.root, table):
+            changed += erase_from_old_files(lake.root, table, lake.duckdb, rows, searches)
+            changed += erase_from_log(lake.root, table)
+    return changed
 
 
 def erase_from_searches(lake: "Lake", contacts: Sequence[str]) -> int:
@@ -219,9 +243,14 @@ def erase_from_sql(session: Transaction, ids: Sequence[str]) -> dict[str, int]:
         own_calls_and_codes = (Impression, CallEntry, Coupon, tables.Redemption)
         for table in (Assignment, Send, tables.MessageEvent, *own_calls_and_codes):
             renamed = update(table).where(table.customer_id == customer_id)
+            if table is Send:  # a mail server's answer names the address
+                renamed = renamed.values(error=None)
             if table in (Coupon, tables.Redemption):
                 renamed = renamed.values(order_id=None)
             run(renamed.values(customer_id=random_name))
+    keys = session.settings.keys.all
+    names = [pseudonym(key, customer_id) for key in keys for customer_id in ids]
+    session.change(delete(tables.Thread).where(tables.Thread.customer.in_(names)))
     webhook_inbox.empty_quarantined(session)
     session.execute(delete(tables.StoredClick))  # what was typed or chosen may name the customer
     for personal in _ONLY_PERSONAL:

@@ -12,7 +12,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, TextIO
@@ -123,23 +123,18 @@ def write_trace(path: Path, reference: str, error: BaseException, today: date) -
         file.write(f"reference {reference} {today}\n{trace(error)}\n")
 
 
-def drop_traces(path: Path, before: date, naming: Collection[str] = ()) -> int:
-    """Delete entries of a file of traces, and return their number.
+def drop_traces(path: Path, before: date) -> int:
+    """Delete entries of a file of traces from before a day, and return their number.
 
     Entries of earlier versions have no day: they are old.
-
-    `before`: earlier entries are deleted.
-    `naming`: so are entries with one of these words.
     """
     if not path.exists():
         return 0
     entries = re.split(r"(?m)^(?=reference )", path.read_text(encoding="utf-8"))
-    words = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in naming) or r"(?!)")
     kept = [
         entry
         for entry in filter(None, entries)
         if entry.partition("\n")[0].split(" ")[2:] >= [before.isoformat()]
-        and not words.search(entry)
     ]
     path.write_text("".join(kept), encoding="utf-8")
     return len(list(filter(None, entries))) - len(kept)

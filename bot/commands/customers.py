@@ -1,6 +1,8 @@
 """Commands about one customer, or about many and their orders."""
 
+import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +12,7 @@ from bot.commands.parameters import (
     AUDIENCE,
     CUSTOMER,
     DAY_OR_TIME,
+    TO_WRITE,
     WHERE,
     choice,
     integer,
@@ -53,10 +56,26 @@ def recommend(call: Call, customer: str, **fields: Any) -> Recommend:
     return request(Recommend, **call.find_customer(customer), **fields)
 
 
-@command("forget", request=Forget, private=True)
+def _write_certificate(
+    call: Call, data: dict[str, Any], certificate: Path | None = None, **_: Any
+) -> None:
+    if certificate is not None:
+        certificate.write_text(json.dumps(data["certificate"], indent=1), encoding="utf-8")
+
+
+@command("forget", request=Forget, private=True, after=_write_certificate)
 @click.argument("customer", type=CUSTOMER)
 @switch("--yes", gettext("Yes, for good: it cannot be undone."), cls=TerminalOption)
-def forget(call: Call, customer: str, yes: bool = False) -> Forget | Answer:
+@option(
+    "--certificate",
+    gettext("Write the signed certificate here (JSON)."),
+    TO_WRITE,
+    "FILE",
+    cls=TerminalOption,
+)
+def forget(
+    call: Call, customer: str, yes: bool = False, certificate: Path | None = None
+) -> Forget | Answer:
     """Erase a customer everywhere, after a confirmation."""
     match = call.find_customer(customer)
     if call.surface == SLACK:

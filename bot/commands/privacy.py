@@ -5,10 +5,11 @@ from pathlib import Path
 
 import click
 
-from bot.commands.parameters import CUSTOMER, TO_WRITE, option
-from bot.commands.tree import Answer, Call, command, group, request
+from bot.commands.parameters import CUSTOMER, TO_READ, TO_WRITE, option
+from bot.commands.tree import TERMINAL, Answer, Call, command, group, request
 from retention import clock
 from retention.db.audit import record
+from retention.errors import BadInput
 from retention.privacy.periods import PERIODS
 from retention.text import gettext
 from workers.job_requests import Why
@@ -20,6 +21,26 @@ PRIVACY = group("privacy", default="periods")
 def periods(call: Call) -> Answer:
     """Show how long each kind of data is kept."""
     return Answer("bot/periods", {"periods": [period.as_dict() for period in PERIODS]})
+
+
+@PRIVACY.command(
+    "verify",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext("Check the certificate of an erasure: who signed it, and what it says."),
+)
+@click.argument("file", type=TO_READ)
+@option("--customer", gettext("Check that it is of this customer id, too."), CUSTOMER, "ID")
+def verify(call: Call, file: Path, customer: str | None) -> Answer:
+    """Check the signature of a certificate."""
+    from retention.data_subject import certificate
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = gettext("{file} cannot be read: {reason}.")
+        raise BadInput(message.format(file=file, reason=error)) from None
+    return Answer("bot/certificate", certificate.verify(call.settings.keys, text, customer))
 
 
 @command("export", role="admin")

@@ -114,7 +114,7 @@ def files_mentioning(
     ]
 
 
-def scrub_own_job(session: Transaction, job_id: str) -> None:
-    """Delete the customer's id from the erasing job. The job's result stays."""
-    values = {"args": {"customer_id": ERASED}, "request_key": None}
+def scrub_own_job(session: Transaction, job_id: str, result: dict[str, Any]) -> None:
+    """Delete the customer's id from the erasing job, and store what it has erased."""
+    values = {"args": {"customer_id": ERASED}, "request_key": None, "result": result}
     session.change(update(Job).where(Job.id == job_id).values(values))

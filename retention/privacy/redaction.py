@@ -81,6 +81,13 @@ class CustomerNames:
         """Return whether a text has a name."""
         return key in _CUSTOMER_KEYS if text in self._ids else bool(self._pattern.search(text))
 
+    def masked(self, text: str, star: str = "") -> str:
+        """Return a text with "erased" in the place of each name.
+
+        `star`: instead, so many of this character that the text has as many bytes.
+        """
+        return self._pattern.sub(lambda name: star * len(name[0].encode()) or ERASED, text)
+
     def is_listed_in(self, sheet: str) -> bool:
         """Return whether a CSV file lists a name. Only columns of customers count."""
         sheet = unescape_cells(sheet)

@@ -301,6 +301,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "audience/show": AUDIENCE,
         "audience/week": {**AUDIENCE, "customers_before": 37, "new": 9, "left": 5},
         "bot/definition": {"definition": DEFINITION, "changed": True, "retired": VERSION},
+        "bot/certificate": {},
         "bot/erased": {},
         "bot/periods": {"periods": [period.as_dict() for period in PERIODS]},
         "bot/forgotten": {"number_of_ids": 2, "erased": ERASED, "platforms": PLATFORMS},

@@ -1,5 +1,6 @@
 """Erase a customer and update the messages about them."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,17 +9,18 @@ from typing import Any
 
 from retention import clock, erasure
 from retention.connect.platforms import profile_deletion
+from retention.data_subject import certificate
 from retention.db import Transaction
 from retention.db.audit import record
 from retention.db.tables import File, Outbox
 from retention.lake import Lake
-from retention.privacy import erased, mentions
+from retention.privacy import erased, leftovers, mentions
 from retention.privacy.redaction import CustomerNames
 from retention.text import gettext
 from workers.delivery import outbox
 from workers.job_requests import Forget
 from workers.queue import jobs
-from workers.tasks.interface import Context, Outcome, Post
+from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 Sessions = Callable[[], AbstractContextManager[Transaction]]
 _ERASED_MEANWHILE = gettext(
@@ -67,6 +69,13 @@ def run(request: Forget, context: Context) -> Outcome:
             jobs.restart_running(session, _ERASED_MEANWHILE)
         erased_rows.update(erasure.erase_from_sql(session, ids))
     late_rows = Counter(erasure.erase_from_lake(lake, ids))  # rows of jobs that ended since
+    context.progress(3, 4, gettext("Erasing from files and earlier versions"))
+    erased_rows["old_versions"] = erasure.erase_from_old_versions(lake, ids, contacts)
+    erased_rows.update(leftovers.erase_from_files(settings, names))
+    with context.database.reading() as session:
+        texts = leftovers.redacted_texts(session, names)
+    with context.database.transaction() as session:
+        erased_rows["texts"] = sum(session.change(each) for each in texts)
     platforms = _ask_platforms(context, asks=not request.more_ids)
     data: dict[str, Any] = {"ids": len(ids), "erased": dict(erased_rows + late_rows)}
     data["platforms"] = platforms
@@ -80,10 +89,19 @@ def run(request: Forget, context: Context) -> Outcome:
         rows = dict(erased_rows + late_rows + final_rows)
         here = lambda: nullcontext(session)  # noqa: E731
         _scrub(context, names, ids, here, here, ended_since)
-        mentions.scrub_own_job(session, context.job_id)
         record(session, user, "customer.forget", f"job {context.job_id}", now, {"rows": rows})
+        signed = certificate.issue(settings.keys, ids, rows, platforms, by=user, at=now)
+        data["certificate"] = signed
+        mentions.scrub_own_job(session, context.job_id, data)
         values = {"number_of_ids": len(ids), "erased": rows, "platforms": platforms}
-        return (Post("bot/forgotten", values),)
+        if context.channel is None:
+            return (Post("bot/forgotten", values),)
+        message = f"job:{context.job_id}"
+        content = json.dumps(signed, indent=1).encode()
+        name = f"erasure-{context.job_id}.json"
+        file = Attachment(name, "application/json", content)
+        issued = Post("bot/certificate", {}, f"{message}:file", thread_key=message, file=file)
+        return (Post("bot/forgotten", values), issued)
 
     return Outcome(data, apply=apply, after_commit=context.database.truncate_log)
 

@@ -45,6 +45,7 @@ def run_tidy(request: Tidy, context: Context) -> Outcome:
         live_import.append(lake, database, settings, inbox.ndjson(opened), name="tracking")
     if returned:
         erasure.erase_from_lake(lake, returned)
+        erasure.erase_from_old_versions(lake, returned, ())
     listed = customer_directory.read_places(lake)
     consented = tracking.consenting(lake, load_policy(settings), tracked)
 
