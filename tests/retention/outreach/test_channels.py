@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from retention.db.tables import Send, Suppression
+from retention.campaigns.message.text_message import channel_policy
+from retention.campaigns.planning.audience import Selection, select_audience
+from retention.db.tables import DirectoryEntry, Send, Suppression
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.outreach import consent, sends
@@ -28,7 +30,7 @@ from tests import world
 from tests.retention.outreach import live_campaigns
 from tests.retention.outreach.live_campaigns import NOW, LiveCampaign
 from tests.standins.signed_webhook import KEY, Platform
-from tests.world import change, scalars
+from tests.world import add, change, read, scalars
 
 ANSWERS = (True, False, None)
 
@@ -218,3 +220,39 @@ def test_sms_waits_for_the_end_of_quiet_hours(settings, database):
 
 def _queued(database) -> set[str]:
     return set(scalars(database, select(Send.channel).where(Send.state == "queued")))
+
+
+@pytest.mark.parametrize("channel", MESSAGE_CHANNELS)
+def test_consent_of_the_channel_counts_at_the_draft_and_again_at_the_send(
+    people, settings, database, channel
+):
+    lake, frame = people
+    numbers = [f"+491579991{number:04}" for number in range(len(frame))]
+    lake.upsert("customers", frame.drop(columns="left").assign(phone=numbers))
+    add(database, *(DirectoryEntry(customer_id=who, pseudonym=who) for who in frame.customer_id))
+    policy = channel_policy(settings, policy_with("campaign", consent="required"), channel)
+    scores = frame[["customer_id"]].assign(
+        **{"churn_probability": 0.6, "tier": "high", "reasons": "[]", "expected_value": 50.0}
+    )
+    selection = Selection(NOW, NOW + timedelta(hours=1), channel)
+    drafted = read(
+        database, lambda session: select_audience(lake, session, policy, scores, selection)
+    )
+    chosen = list(drafted.customers.customer_id)
+    agreed = [
+        row["customer_id"]
+        for row in frame.to_dict("records")
+        if row[CONSENT_COLUMN[channel]] is True and channel not in row["left"]
+    ]
+    assert sorted(chosen) == sorted(agreed)
+
+    answered, left, elsewhere, *_ = chosen
+    taken_back = pd.DataFrame({"customer_id": [answered], CONSENT_COLUMN[channel]: [False]})
+    lake.upsert("customers", taken_back)
+    change(database, consent.withdraw, left, "unsubscribe", NOW, channel=channel)
+    other = next(each for each in MESSAGE_CHANNELS if each != channel)
+    change(database, consent.withdraw, elsewhere, "unsubscribe", NOW, channel=other)
+    offers = {customer: {"rule": "High risk"} for customer in chosen}
+    args = (policy, offers, channel)
+    at_send = read(database, lambda session: customers_without_consent(lake, session, *args))
+    assert at_send == {answered, left}
