@@ -102,6 +102,16 @@ class Deliveries(Workspace):
         same = select(func.count()).where(Job.idem_key == f"command:{trigger}")
         self.counts.expect_once(scalar(self.database, same), f"job of {trigger}")
 
+    def grant(self, chance: random.Random) -> None:
+        """A role that is granted is in the log once."""
+        place = {"trigger_id": f"trigger.{self.number}", "channel_id": "C0CRM"}
+        granted = select(func.count()).where(Audit.action == "role.grant")
+        before = scalar(self.database, granted)
+        text = f"role grant <@U0G{self.number}> analyst"
+        self.deliver(slash_command(text, ADMIN, **place), chance)
+        times = scalar(self.database, granted) - before
+        self.counts.expect_once(times, f"grant of {self.number}")
+
     def click(self, chance: random.Random) -> None:
         """An approval counts once, and not for a version that was edited before."""
         name = self._submitted()
@@ -179,7 +189,7 @@ def count_row(injections: int, seed: int) -> Counts:
     """Deliver so many requests again or late, and count."""
     chance = random.Random(seed)
     with workspace() as desk:
-        kinds = desk.command, desk.click, desk.submission, desk.out_of_order
+        kinds = desk.command, desk.grant, desk.click, desk.submission, desk.out_of_order
         while desk.counts.injections < injections:
             desk.number += 1
             chance.choice(kinds)(chance)

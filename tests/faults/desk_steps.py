@@ -25,13 +25,24 @@ from retention.campaigns.codes.redemptions import CodeUse
 from retention.campaigns.lifecycle.edits import Changes
 from retention.campaigns.lifecycle.states import Step
 from retention.db import Database
-from retention.db.tables import Approval, Audit, Campaign, Coupon, Job, Outbox, Redemption, Run
+from retention.db.tables import (
+    Approval,
+    Audit,
+    Campaign,
+    Coupon,
+    Job,
+    ModelVersion,
+    Outbox,
+    Redemption,
+    Run,
+)
 from tests.faults.crash_points import Forks
 from tests.faults.frame import Counts
 from tests.retention.campaigns.samples import approve_draft, audience_rows, go_live, store_draft
 from tests.standins.slack import Script, StandIn
 from tests.workers.harness import ADMIN, CHANNEL, ask, grant
-from tests.world import add, change, execute, read, rows, scalar, scalars
+from tests.world import add, change, execute, model_version, read, rows, scalar, scalars
+from workers import model_decisions
 from workers.campaigns import decisions, messages
 from workers.delivery import outbox
 from workers.delivery.sender import Pacing, Sender
@@ -195,6 +206,19 @@ class Desk:
         shown = len(scalars(self.database, select(Outbox.key).where(replies)))
         self.counts.expect_once(shown, f"{action} of {name} is shown")
 
+    def promote(self) -> None:
+        """Promote a model; the person repeats a promotion without an answer."""
+        version = f"v{self.next_number()}"
+        add(self.database, model_version(self.forks.settings, version))
+        step = partial(_promote, version=version)
+        if self.crash("promote", step):
+            self.forks.run("promote", step)
+        audit = select(Audit.id).where(Audit.action == "model.promote", Audit.subject == version)
+        self.counts.expect_once(len(scalars(self.database, audit)), f"promotion of {version}")
+        champions = select(ModelVersion.version).where(ModelVersion.state == "champion")
+        in_use = scalars(self.database, champions)
+        self.counts.expect(in_use == [version], f"in use after {version}: {in_use}")
+
     # ------------------------------------------------------------ codes
 
     def redeem(self) -> None:
@@ -296,6 +320,11 @@ def _stop(database: Database, name: str) -> None:
 
 def _edit(database: Database, name: str) -> None:
     change(database, decisions.edit, Step(name, AUTHOR, 1), Changes(holdout=0.2))
+
+
+def _promote(database: Database, version: str) -> None:
+    usable = model_decisions.UsabilityCheck(version)
+    change(database, model_decisions.promote, version, ADMIN, usable)
 
 
 def _redeem(database: Database, code: str, report: str) -> None:

@@ -50,6 +50,10 @@ def machine_of(desk: Desk) -> type[RuleBasedStateMachine]:
             self._take(at, desk.decide)
 
         @rule(at=POINTS)
+        def promote(self, at: int) -> None:
+            self._take(at, desk.promote)
+
+        @rule(at=POINTS)
         def redeem(self, at: int) -> None:
             self._take(at, desk.redeem)
 

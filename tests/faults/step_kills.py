@@ -28,7 +28,7 @@ def desk_with_slack(chance: random.Random, act: Act = die) -> Iterator[Desk]:
 def take_steps(desk: Desk, injections: int) -> None:
     """Take random steps until so many were struck, let everything end, and compare."""
     steps = (desk.submit, desk.run_job, desk.run_job, desk.lose_lease, desk.decide, desk.redeem)
-    steps += (desk.send, desk.send, desk.send, desk.tick)
+    steps += (desk.send, desk.send, desk.send, desk.tick, desk.promote)
     drained = 0
     while desk.counts.injections < injections:
         desk.forks.chance.choice(steps)()

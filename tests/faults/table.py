@@ -60,6 +60,7 @@ ROWS = (
     Row("kill", "processes of a desk", "tests.faults.processes", 5, 8, 20),
     Row("live", "codes at a shop", "tests.faults.shop_codes", 0, 6, 40),
     Row("kill", "kills at any statement", "tests.faults.step_kills", 10, 30, 150),
+    Row("kill", "erasures", "tests.faults.forget_kills", 0, 6, 20, (SQLITE,)),
     Row("protocol", "state machine", "tests.faults.protocols", 10, 20, 110),
     Row("broker", "Valkey", "tests.faults.broker_faults", 0, 20, 200, (SQLITE,)),
     Row("database", "the database goes away", "tests.faults.database_faults", 0, 20, 110),

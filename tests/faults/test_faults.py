@@ -1,11 +1,35 @@
 """The frame of `make faults`, and a short run of each row."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
 
-from tests.faults.frame import SQLITE, Counts, Row, table
+from tests.faults.frame import ROOT, SQLITE, Counts, Row, table
 from tests.faults.table import FAULTS, ROWS
+
+# The real code without one of its guards; the harness must count what that doubles.
+WITHOUT = {
+    "look into the channel": """
+from workers.delivery import slack_client
+slack_client.find_post = lambda *_, **__: None
+""",
+    "fence of the attempt": """
+from retention.db.tables import Job
+from workers.queue import completion
+completion._running = lambda job_id, attempt: (Job.id == job_id,)
+""",
+    "audit of a decision": """
+from retention.campaigns.lifecycle import states
+states.record = lambda *_, **__: None
+""",
+}
+COUNT = """
+from tests.faults import step_kills
+counts = step_kills.count_row(60, 1)
+print(len(counts.doubled) + len(counts.lost))
+"""
 
 
 def test_every_fault_has_enough_injections_in_the_long_run():
@@ -40,3 +64,13 @@ def test_row_loses_and_doubles_nothing(row):
     counts, _ = row.run("part", SQLITE, 2)
     assert (counts.lost, counts.doubled) == ([], [])
     assert counts.hit > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("without", WITHOUT)
+def test_kills_at_any_statement_show_a_missing_guard(without):
+    program = f"{WITHOUT[without]}\n{COUNT}"
+    command = [sys.executable, "-c", program]
+    answer = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert int(answer.splitlines()[-1]) > 0
