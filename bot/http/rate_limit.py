@@ -13,7 +13,8 @@ from bot.http.requests import Reply, error_reply
 from retention.errors import TooManyRequests
 from retention.text import gettext
 
-REQUESTS, SECONDS = 30, 10
+REQUESTS, SECONDS = 30, 10  # of one person
+WORKSPACE_REQUESTS = 3_000  # of all people of a workspace in the same time
 
 
 class TokenBuckets:
@@ -89,7 +90,7 @@ class TokenBuckets:
 
 
 class RequestLimit:
-    """Bolt middleware that limits requests per person.
+    """Bolt middleware that limits requests per person and per workspace.
 
     Commands, clicks and modals count. Bolt verifies the signature first, so a stranger cannot
     spend another person's tokens. Events pass, because Slack sends them and they have no place
@@ -98,6 +99,7 @@ class RequestLimit:
 
     def __init__(self, buckets: TokenBuckets | None = None) -> None:
         self._buckets = TokenBuckets(REQUESTS, SECONDS) if buckets is None else buckets
+        self._workspaces = TokenBuckets(WORKSPACE_REQUESTS, SECONDS)
 
     def __call__(
         self, body: dict[str, Any], context: BoltContext, next: Callable[[], BoltResponse]
@@ -110,4 +112,10 @@ class RequestLimit:
                 "seconds, so wait {seconds} seconds and try again."
             )
             raise TooManyRequests(text.format(requests=REQUESTS, seconds=SECONDS))
+        if context.user_id and not is_event and not self._workspaces.take(context.team_id or ""):
+            text = gettext(
+                "Your workspace can send at most {requests:,} commands and clicks in {seconds} "
+                "seconds, so wait {seconds} seconds and try again."
+            )
+            raise TooManyRequests(text.format(requests=WORKSPACE_REQUESTS, seconds=SECONDS))
         return next()

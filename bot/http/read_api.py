@@ -113,7 +113,8 @@ def _paging(query: str) -> tuple[int, tuple[int | None, str]]:
     """Return the limit and the cursor of a query string: publication and last customer."""
     given = parse_qs(query, keep_blank_values=True)
     typed = given.get("limit", [str(MAX_LIMIT)])[-1]
-    if not (typed.isascii() and typed.isdecimal() and 1 <= int(typed[:9]) <= MAX_LIMIT):
+    is_number = typed.isascii() and typed.isdecimal() and len(typed) <= 9
+    if not is_number or not 1 <= int(typed) <= MAX_LIMIT:
         text = gettext("limit is {value!r}; give a whole number from 1 to {most}")
         raise BadInput(text.format(value=typed[:40], most=MAX_LIMIT))
     if "cursor" not in given:

@@ -53,6 +53,13 @@ ALWAYS_BUFFERED_BYTES = 32_000  # bytes of one body that are read even then; fit
 READY_SECONDS = 2.0  # a slower database is not ready
 READY_CACHE_SECONDS = 1.0  # requests within this time share one probe
 STOP_SECONDS = 5
+# Of an answer that says nothing else: no page may show it, run it or learn where it came from.
+SAFE_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+MAX_LENGTH_DIGITS = 12  # of Content-Length
 SIGNED_HEADERS = {
     SIGNATURE_HEADER,
     TIMESTAMP_HEADER,
@@ -148,6 +155,10 @@ class Gateway:
         if isinstance(route, Reply):
             await _send(send, route, close=True)
             return
+        declared = request.header("content-length")
+        if declared and (not declared.isdecimal() or len(declared) > MAX_LENGTH_DIGITS):
+            await _send(send, error_reply(400, "Content-Length is no number of bytes"), close=True)
+            return
         if "transfer-encoding" in request.headers:  # many tiny chunks take long to parse
             refusal = error_reply(411, "send the body with Content-Length")
             await _send(send, refusal, close=True)
@@ -196,7 +207,7 @@ class Gateway:
         """
         too_large = error_reply(413, f"the body has more than {route.max_bytes:,} bytes")
         declared = request.headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > route.max_bytes:
+        if int(declared) > route.max_bytes:
             return too_large
         body, is_complete = bytearray(), False
         try:
@@ -291,6 +302,8 @@ async def _send(send: Send, reply: Reply, *, close: bool = False) -> None:
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers
     ]
+    present = {name for name, _ in headers}
+    headers += [each for each in SAFE_HEADERS if each[0] not in present]
     headers.append((b"content-length", str(len(reply.body)).encode()))
     if close:
         headers.append((b"connection", b"close"))

@@ -6,6 +6,7 @@ the requests and calls it from a thread.
 """
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -52,13 +53,12 @@ INSTALLS_PER_MINUTE = 20  # visits of /slack/install in total
 _PAGE_HEADERS = [
     ("Content-Type", "text/html; charset=utf-8"),
     ("Cache-Control", "no-store"),
-    ("Referrer-Policy", "no-referrer"),
     ("X-Frame-Options", "DENY"),
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
-    ),
 ]
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
 
 
 class Route(NamedTuple):
@@ -221,8 +221,10 @@ class Site:
 
     def _page(self, request: Request, status: int, what: str, channel: str = EMAIL) -> Reply:
         language = request.headers.get("accept-language", "")
-        html = render_page(self.settings, what, language, channel)
-        return Reply(status, html.encode(), _PAGE_HEADERS)
+        nonce = secrets.token_urlsafe(16)
+        html = render_page(self.settings, what, language, channel, nonce)
+        policy = {"Content-Security-Policy": _PAGE_POLICY.format(nonce=nonce)}
+        return Reply(status, html.encode(), _PAGE_HEADERS).adding(policy)
 
     def install(self, request: Request) -> Reply:
         """Send the visitor to Slack to install the app. Visits are limited."""

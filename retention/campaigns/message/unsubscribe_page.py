@@ -12,7 +12,7 @@ MAX_LANGUAGES = 10  # of a browser's wish
 
 
 def render_page(
-    settings: Settings, what: str, accept_language: str = "", channel: str = EMAIL
+    settings: Settings, what: str, accept_language: str = "", channel: str = EMAIL, nonce: str = ""
 ) -> str:
     """Return the page as HTML, in the brand's colours and the browser's language.
 
@@ -20,6 +20,7 @@ def render_page(
 
     `what`: ``ask``, ``done``, ``later`` or ``unknown``.
     `accept_language`: the request's header ``Accept-Language``.
+    `nonce`: of the answer's Content-Security-Policy, which lets the page have a style.
     """
     try:
         brand = load_brand(settings)
@@ -40,6 +41,7 @@ def render_page(
             title=title,
             text=text,
             button=page.button if what == "ask" else "",
+            nonce=nonce,
         )
     return bracket_html(html) if wording.tag == PSEUDO else html
 
