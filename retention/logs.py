@@ -8,12 +8,13 @@ line, and quoted values in the messages of exceptions, which may be customer ids
 """
 
 import copy
+import json
 import logging
 import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -87,6 +88,19 @@ class LineFormatter(logging.Formatter):
         return _indented(stack_info.split("\n"))
 
 
+class JsonFormatter(LineFormatter):
+    """Format a record as one JSON object, escaped and masked as a line is."""
+
+    def __init__(self) -> None:
+        super().__init__("%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        message, _, stack = super().format(record).partition("\n")
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        entry = {"at": at, "level": record.levelname, "logger": record.name, "message": message}
+        return json.dumps(entry | ({"trace": stack} if stack else {}), ensure_ascii=False)
+
+
 def trace(error: BaseException) -> str:
     """Return the stack trace of an error.
 
@@ -140,15 +154,19 @@ def drop_traces(path: Path, before: date) -> int:
     return len(list(filter(None, entries))) - len(kept)
 
 
-def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
+def configure(
+    level: int = logging.INFO, stream: TextIO | None = None, *, form: str = "text"
+) -> None:
     """Send this process's logging, and the warnings of its libraries, to a stream.
 
-    `LineFormatter` formats it. A person at a terminal, where only errors are logged, sees none.
+    A person at a terminal, where only errors are logged, sees none.
 
     `level`: of the root logger.
+    `form`: ``text``, or ``json`` for standard output.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(LineFormatter())
+    is_json = form == "json"
+    handler = logging.StreamHandler(stream or (sys.stdout if is_json else sys.stderr))
+    handler.setFormatter(JsonFormatter() if is_json else LineFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

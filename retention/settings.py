@@ -207,6 +207,8 @@ class Settings(BaseSettings):
     """Your copy of the policy file. Default: `retention/risk/policy.toml`."""
     brand: Path | None = None
     """Your brand file: logo, colours and address of e-mails. Default: `brand.toml` in the home."""
+    log_format: Literal["text", "json"] = "text"
+    """`json` writes the log of every process to standard output, one object per line."""
     demo: bool = False
     """Set by `retention demo`."""
 
@@ -464,6 +466,7 @@ def _form(field: str) -> str:
         "send_rate": gettext("a number above 0, at most 1000, such as 10"),
         "now": gettext("a date and time, such as 2026-03-01T09:00+00:00"),
         "doubted_labels": gettext("keep or drop"),
+        "log_format": gettext("text or json"),
         "source_limit_mb": gettext("a whole number of MB from 1, such as 2048"),
         "demo": gettext("true or false"),
     }

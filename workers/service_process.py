@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
     """Run one service until SIGTERM or Ctrl-C."""
     run = {"tick": run_tick, "sender": run_sender, "live": live_events.run}[argv[0]]
     settings = load_settings_or_exit()
-    logs.configure()
+    logs.configure(form=settings.log_format)
     warn_of_short_keys(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from celery.apps import worker as celery_worker
 from celery.bootsteps import StartStopStep
 from celery.signals import setup_logging, worker_process_init, worker_ready
 from celery.worker.consumer import Tasks
@@ -38,7 +39,9 @@ def _database(pid: int) -> Database:
 @setup_logging.connect
 def _configure_logging(**_: Any) -> None:
     """Use our log format; Celery leaves logging alone then."""
-    logs.configure()
+    logs.configure(form=settings.log_format)
+    if settings.log_format == "json":  # Celery prints what its signal handlers do
+        celery_worker.safe_say = lambda message, *_: log.info("%s", message)
 
 
 @worker_process_init.connect

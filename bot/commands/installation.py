@@ -10,6 +10,7 @@ import click
 from bot.commands.parameters import TO_READ, TO_WRITE, choice, option, switch
 from bot.commands.tree import Answer, Call, command, group
 from bot.http.health import overview
+from retention import logs
 from retention.errors import BadInput
 from retention.text import gettext
 from workers import user_roles
@@ -54,18 +55,27 @@ PROCESSES = ("bot", "worker", "tick", "sender", "live")
     ),
     choice(*QUEUES),
 )
-def run(call: Call, what: str, queue: str | None) -> Answer:
+@option(
+    "--log-format",
+    gettext("`json` writes the log of every process to standard output, one object per line."),
+    choice("text", "json"),
+)
+def run(call: Call, what: str, queue: str | None, log_format: str | None) -> Answer:
     """Run the processes until Ctrl-C."""
     from bot.http import server
-    from retention.db.migrate import upgrade
+    from retention.db.migrate import upgrade_when_up
     from workers.queue import supervisor
 
-    upgrade(call.settings)
+    settings = call.settings
+    if log_format:
+        settings = settings.model_copy(update={"log_format": log_format})
+    logs.configure(form=settings.log_format)
+    upgrade_when_up(settings)
     if what != "sender":  # which has no key of its own
-        _ = call.settings.key  # a missing one stops the start with a sentence
-    if what == "all" and not server.missing_configuration(call.settings):
-        server.check_ports(call.settings)  # the bot would start again and again
-    supervisor.run(call.settings, roles=PROCESSES if what == "all" else (what,), queue=queue)
+        _ = settings.key  # a missing one stops the start with a sentence
+    if what == "all" and not server.missing_configuration(settings):
+        server.check_ports(settings)  # the bot would start again and again
+    supervisor.run(settings, roles=PROCESSES if what == "all" else (what,), queue=queue)
     return Answer("bot/stopped")
 
 

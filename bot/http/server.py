@@ -74,7 +74,7 @@ def main(settings: Settings | None = None) -> None:
     settings = settings or load_settings_or_exit()
     if error := missing_configuration(settings):
         sys.exit(error)
-    logs.configure(logging.INFO)
+    logs.configure(form=settings.log_format)
     warn_of_short_keys(settings)
     sys.setswitchinterval(0.001)
     import uvloop

@@ -1,15 +1,21 @@
 """Upgrade the SQL database to the newest schema."""
 
+import logging
+import re
+import time
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy.exc import OperationalError
 
 from retention.db.engine import Database
 from retention.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_REFUSAL = re.compile(r"authentication failed|does not exist|no pg_hba\.conf entry")
+log = logging.getLogger(__name__)
 
 
 def upgrade(settings: Settings, revision: str = "head") -> str:
@@ -33,3 +39,20 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
             return MigrationContext.configure(connection).get_current_revision() or ""
     finally:
         database.engine.dispose()
+
+
+def upgrade_when_up(settings: Settings, patience: float = 300.0) -> str:
+    """Upgrade a database that may not be up yet, such as one that starts beside us.
+
+    `patience`: seconds until its absence is an error. A wrong password is one at once.
+    """
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return upgrade(settings)
+        except OperationalError as error:
+            is_sqlite = settings.database_url.get_secret_value().startswith("sqlite")
+            if is_sqlite or _REFUSAL.search(str(error.orig)) or time.monotonic() >= until:
+                raise
+            log.warning("waiting for the database, which does not answer yet")
+            time.sleep(1.0)

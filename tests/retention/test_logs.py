@@ -1,14 +1,16 @@
 """Log lines cannot be forged, flooded, or hold personal data."""
 
+import json
 import logging
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.logs import MAX_LINE, MAX_TRACE_LINES, LineFormatter, escape
+from retention.logs import MAX_LINE, MAX_TRACE_LINES, JsonFormatter, LineFormatter, escape, mask
 
 
 def formatted(message: str, *args: object, error: BaseException | None = None) -> str:
@@ -16,6 +18,26 @@ def formatted(message: str, *args: object, error: BaseException | None = None) -
     info = (type(error), error, error.__traceback__) if error else None
     record = logging.LogRecord("test", logging.WARNING, __file__, 1, message, args, info)
     return LineFormatter().format(record)
+
+
+@given(st.text())
+def test_json_record_is_one_object_on_one_line(text):
+    info = failing("of jane@shop.example")
+    record = logging.LogRecord(
+        "shop", logging.WARNING, __file__, 1, "said %s", (text,), (type(info), info, None)
+    )
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert "jane" not in line
+    entry = json.loads(line)
+    assert (entry["level"], entry["logger"]) == ("WARNING", "shop")
+    assert entry["message"] == formatted_message(text)
+    assert "KeyError" in entry["trace"]
+    assert datetime.fromisoformat(entry["at"]).tzinfo == UTC
+
+
+def formatted_message(text: str) -> str:
+    return escape(mask(f"said {text}"))
 
 
 @given(st.text())

@@ -143,6 +143,7 @@ BAD_VALUES = {
     "playground_port": ("70000", "whole number from 1 to 65535"),
     "default_role": ("boss", "viewer, analyst, approver or admin"),
     "timezone": ("Mars", "Europe/London"),
+    "log_format": ("yaml", "text or json"),
     "doubted_labels": ("perhaps", "keep or drop"),
     "public_url": ("crm.shop.example", "https://crm.shop.example"),
     "ask_url": ("localhost:8080", "http://127.0.0.1:8080/v1"),

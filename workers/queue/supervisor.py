@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -105,6 +105,7 @@ class Supervisor:
         self._embedded = not settings.broker_url.get_secret_value()
         self._has_slack = bool(settings.slack_bot_token or settings.oauth)
         self._logs = settings.home / "logs"
+        self._logs_json = settings.log_format == "json"
         unused = set() if self._has_slack else {"bot", "sender"}
         unused |= set() if settings.takes_events else {"live"}
         started = [role for role in roles if role not in unused]
@@ -122,6 +123,8 @@ class Supervisor:
         """Return the list of processes for the terminal."""
         names = ", ".join(child.name for child in self.children)
         text = gettext("Running {names}; logs in {folder}. Stop with Ctrl-C.")
+        if self._logs_json:
+            text = gettext("Running {names}; logs on standard output. Stop with Ctrl-C.")
         sentences = [text.format(names=names, folder=self._logs)]
         if not self._has_slack:
             sentences.append(gettext("No Slack app is configured: workers only, and posts wait."))
@@ -186,7 +189,10 @@ class Supervisor:
         while child.alive and time.monotonic() < until and not broker.is_reachable(self._settings):
             time.sleep(0.02)
 
-    def _log(self, name: str) -> IO[bytes]:
+    def _log(self, name: str) -> AbstractContextManager[IO[bytes] | None]:
+        """Open the file of a child's output. None is our own output."""
+        if self._logs_json and name != "broker":  # whose lines are no JSON
+            return nullcontext()
         create_private_folder(self._logs)
         return (self._logs / f"{name.replace(':', '-')}.log").open("ab")
 

@@ -3,12 +3,15 @@
 import threading
 from datetime import UTC, datetime, timedelta
 
+import psycopg
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import insert, inspect, select, text
+from sqlalchemy.exc import OperationalError
 
 from retention import clock
-from retention.db import Base
+from retention.db import Base, migrate
 from retention.db.insert import insert_once, upsert
 from retention.db.migrate import upgrade
 from retention.db.tables import (
@@ -22,6 +25,7 @@ from retention.db.tables import (
     Suppression,
 )
 from retention.encryption import decrypt_bot_token
+from retention.settings import Settings
 from tests.databases import create_tables
 
 
@@ -204,3 +208,31 @@ def test_upgrade_encrypts_stored_bot_tokens(empty, database):
         files = [file.read_bytes() for file in empty.home.rglob("*") if file.is_file()]
         assert len(files) >= 2  # state.db and secret.key
         assert not any(token.encode() in content for content in files)
+
+
+def _absent() -> OperationalError:
+    return OperationalError("", {}, psycopg.OperationalError("connection refused"))
+
+
+def test_start_waits_for_a_database_that_is_not_up_yet(monkeypatch, postgres_url, tmp_path):
+    settings = Settings(home=tmp_path, database_url=postgres_url, _env_file=None)
+    answers = iter([_absent(), _absent(), "newest"])
+
+    def upgrade(_settings):
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(migrate, "upgrade", upgrade)
+    monkeypatch.setattr(migrate.time, "sleep", lambda _seconds: None)
+    assert migrate.upgrade_when_up(settings) == "newest"
+
+
+def test_start_does_not_wait_for_a_refusal_nor_for_ever(postgres_url, tmp_path):
+    closed = "postgresql://me@127.0.0.1:9/desk"
+    unknown = postgres_url.replace("/postgres?", "/nowhere?")
+    assert unknown != postgres_url
+    for url, patience in ((unknown, 600.0), (closed, 0.0)):
+        settings = Settings(home=tmp_path, database_url=url, _env_file=None)
+        with pytest.raises(OperationalError):
+            migrate.upgrade_when_up(settings, patience)

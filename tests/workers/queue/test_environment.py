@@ -1,5 +1,6 @@
 """Test settings and secrets of child processes."""
 
+import json
 import os
 import stat
 import subprocess
@@ -341,3 +342,28 @@ def test_sender_gets_the_key_only_where_it_decrypts_the_token_from_oauth(tmp_pat
         with environments_of(settings) as environments:
             given = {name for name, value in environments.of("sender").items() if value}
         assert given & names == expected
+
+
+@pytest.mark.desk
+@pytest.mark.nightly
+def test_every_line_on_standard_output_is_json_until_the_end(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name[:6] != "SLACK_"}
+    command = [sys.executable, "-m", "bot.terminal", "run", "--log-format", "json"]
+    process = subprocess.Popen(
+        command,
+        env=environment | {"RETENTION_HOME": str(tmp_path / "h")},
+        cwd=tmp_path,
+        stdout=(tmp_path / "out").open("wb"),
+        stderr=subprocess.DEVNULL,
+    )
+
+    def entries() -> list[dict]:
+        return [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+
+    try:
+        wait(lambda: sum("ready" in entry["message"] for entry in entries()) >= 3, 120)
+    finally:
+        process.terminate()
+        assert process.wait(120) == 0
+    assert {"at", "level", "logger", "message"} <= set.intersection(*map(set, entries()))
+    assert [file.name for file in (tmp_path / "h" / "logs").iterdir()] == ["broker.log"]
