@@ -29,7 +29,7 @@ from workers.queue import broker, jobs
 KINDS = "killed", "killed with its file", "full", "slow"
 BURST = 20  # outages before everything must recover
 RECOVERY = 60.0  # seconds after Valkey is back
-POSTING = 120.0  # seconds for the posts: a channel takes one a second
+POSTING = 3.0  # seconds for each injection: a channel takes one of its two posts a second
 
 
 class Valkey:
@@ -85,7 +85,9 @@ def count_row(injections: int, seed: int) -> Counts:
             with running(settings, database, "worker", "tick", "sender"):
                 while counts.injections < injections:
                     _burst(valkey, database, chance, counts, injections)
-                is_posted = _waited(lambda: not read(database, _undelivered), POSTING)
+                is_posted = _waited(
+                    lambda: not read(database, _undelivered), 120 + POSTING * injections
+                )
                 counts.expect(is_posted, "posts still wait")
         finally:
             valkey.process.kill()

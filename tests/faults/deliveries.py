@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import date, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -37,6 +38,7 @@ FORM = "application/x-www-form-urlencoded"
 LATE = 600.0  # seconds
 COPIES = 3  # of a delivery; one of them with an old signature
 PEOPLE = 40
+FIRST_DAY = date(2016, 1, 1)
 
 
 @contextmanager
@@ -94,7 +96,7 @@ class Deliveries(Workspace):
     def command(self, chance: random.Random) -> None:
         """A command is one job."""
         trigger = f"trigger.{self.number}"
-        day = f"20{self.number % 90 + 10}-01-{self.number // 90 % 28 + 1:02}"
+        day = FIRST_DAY + timedelta(days=self.number)  # or it would join an equal request
         place = {"trigger_id": trigger, "channel_id": "C0CRM"}
         self.deliver(
             slash_command(f"sweep --as-of {day}", f"U0P{self.number % PEOPLE}", **place), chance

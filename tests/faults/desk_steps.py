@@ -44,7 +44,7 @@ from tests.workers.harness import ADMIN, CHANNEL, ask, grant
 from tests.world import add, change, execute, model_version, read, rows, scalar, scalars
 from workers import model_decisions
 from workers.campaigns import decisions, messages
-from workers.delivery import outbox
+from workers.delivery import outbox, slack_client
 from workers.delivery.sender import Pacing, Sender
 from workers.job_requests import Digest, Sweep
 from workers.queue import jobs
@@ -55,6 +55,7 @@ from workers.tasks.interface import Attachment, Context, Outcome, Post
 
 QUICK = Pacing(channel_gap=0.0, recheck_after=0.0, idle_wait=0.0, max_ambiguous=1000)
 AUTHOR, LEAD, SECOND = "U0ANALYST", "U0LEAD", "U0VIEWER"
+PLACES = CHANNEL, ADMIN  # a channel and a direct message
 CUSTOMERS = 4  # of a campaign
 MOST_DRAINS = 400
 
@@ -164,6 +165,9 @@ class Desk:
 
     def send(self) -> None:
         """Let the sender deliver, and die before or after any call or statement."""
+        number = self.next_number()
+        post = Post("job/refused", {"sentence": f"message {number}"}, key=f"message:{number}")
+        change(self.database, outbox.put, post, default_channel=PLACES[number % len(PLACES)])
         self.crash("send", lambda database: Sender(database, pacing=QUICK).step())
         execute(self.database, update(Outbox).values(lease_until=clock.wall()))
 
@@ -286,8 +290,29 @@ class Desk:
             self.counts.expect_once(published[job_id], f"rows of {job_id}")
             for part in ("result", "file"):
                 self.counts.expect_once(texts[f"{part} of {job_id}"], f"{part} of {job_id}")
+        for key, times in self._posted().items():
+            self.counts.expect_once(times, f"message {key}")
         stuck = scalars(self.database, select(Outbox.key).where(Outbox.state.in_(outbox.STUCK)))
         self.counts.doubt += len(stuck)
+
+    def _posted(self) -> Counter[str]:
+        """Return how often Slack has each message that was sent to no thread."""
+        web = slack_client.client(self.database)
+        sent = Outbox.state == "sent", Outbox.kind == "message", Outbox.thread_key.is_(None)
+        messages = rows(self.database, select(Outbox.key, Outbox.channel_id).where(*sent))
+        times = Counter({key: 0 for key, _ in messages})
+        for channel in {channel for _, channel in messages}:
+            cursor: str | None = ""
+            while cursor is not None:
+                page = web.conversations_history(
+                    channel=channel, include_all_metadata=True, limit=200, cursor=cursor or None
+                )
+                for message in page["messages"]:
+                    metadata = message.get("metadata") or {}
+                    times[metadata.get("event_payload", {}).get("key", "")] += 1
+                cursor = (page.get("response_metadata") or {}).get("next_cursor") or None
+        del times[""]
+        return times
 
 
 def _drain(database: Database) -> None:

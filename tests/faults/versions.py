@@ -38,8 +38,10 @@ def count_row(injections: int, seed: int) -> Counts:
         with tarfile.open(FROZEN / "home.tar.xz") as file:
             file.extractall(settings.home / "old", filter="data")
         old = Old(settings.home / "old" / "home" / "state.db")
-        forks = Forks(settings, database, chance, {"migration": 1000})
+        forks = Forks(settings, database, chance)
         kills = round(injections * SHARE_OF_KILLS)
+        old.restore(database, lambda revision: upgrade(settings, revision))
+        forks.run("migration", lambda _: upgrade(settings))  # to know how many points it has
         is_old = False
         for _ in range(kills):
             if not is_old:
