@@ -39,6 +39,8 @@ _FORMATTING = re.compile(r"`|(?<!\s)[*~]|[*~](?!\s)|(?<!\w)_|_(?!\w)")
 _LOOKALIKES = {"*": "\u2217", "~": "\u223c", "`": "\u02cb", "_": "\u02cd"}
 _USER = re.compile(r"[UW][A-Z0-9]+")
 _PRIVATE = re.compile("[\ue000\ue001]")
+# Blocks and objects whose text people read; ids and values stay as they are.
+_SHOWN = {"mrkdwn", "plain_text", "raw_text", "image"}
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -197,8 +199,9 @@ def _fill(node: Any, marks: _Marks, *, mrkdwn: bool) -> Any:
         kind = node.get("type")
         inside = mrkdwn or kind == "mrkdwn"
         filled = {key: _fill(value, marks, mrkdwn=inside) for key, value in node.items()}
-        if kind in ("mrkdwn", "plain_text"):
-            filled["text"] = strip_controls(filled["text"])
+        for key in ("text", "alt_text"):
+            if kind in _SHOWN and isinstance(filled.get(key), str):
+                filled[key] = strip_controls(filled[key])
         return filled
     if isinstance(node, list):
         return [_fill(value, marks, mrkdwn=mrkdwn) for value in node if value is not None]
