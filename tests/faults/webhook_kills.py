@@ -212,10 +212,11 @@ def _prepare(told: Any) -> None:
     """Say when an import ends, and mark its deliveries only a moment later."""
     import_rows = shop_inbox._import
 
-    def slowly(*arguments: Any) -> None:
-        import_rows(*arguments)
+    def slowly(*arguments: Any) -> Any:
+        broken = import_rows(*arguments)
         told.send("imported")
         time.sleep(PAUSE)
+        return broken
 
     shop_inbox._import, shop_inbox.AT_ONCE = slowly, AT_ONCE
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from slack_sdk import WebClient
 from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import aliased
 
 from retention import clock
@@ -89,6 +89,8 @@ class Sender:
             return False
         try:
             sent = self._transport.deliver(claim)
+        except (InterfaceError, OperationalError):
+            raise  # the database is away: the claim ends with its lease, as that of a dead sender
         except Exception as error:
             self._record_failure(claim, self._failure_of(claim, error))
         else:

@@ -11,6 +11,7 @@ import pytest
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from sqlalchemy import insert, select, update
+from sqlalchemy.exc import OperationalError
 
 from retention import clock
 from retention.campaigns.lifecycle.view import version_data
@@ -192,6 +193,23 @@ def test_delivery_and_dropped_content_are_one_transaction(sender, database, monk
     monkeypatch.undo()
     drain(sender, database)
     assert one(database, select(File.content)) is None
+
+
+def test_file_is_sent_once_although_the_database_is_away_amid_its_upload(
+    sender, slack, database, monkeypatch
+):
+    put(database, "here it is", "k", file=CODES)
+
+    def away(*_, **__):
+        raise OperationalError("UPDATE files", {}, Exception("the server closed the connection"))
+
+    with monkeypatch.context() as outage:
+        outage.setattr(sender._transport, "_store_upload", away)
+        with pytest.raises(OperationalError):
+            sender.step()
+    end_lease(database)
+    drain(sender, database)
+    assert (row(database, "k").state, texts(slack)) == ("sent", ["here it is"])
 
 
 def test_file_without_content_is_not_sent(sender, slack, database):
