@@ -22,7 +22,8 @@ COMMAND = re.compile(r"(?<![\w.-])/?retention +([a-z][^`\n#|&;]*)")
 VARIABLE = re.compile(r"\b(?:RETENTION|SLACK)_[A-Z_]*[A-Z]\b")
 CODE_FILES = {".py", ".toml", ".j2", ".yaml", ".html", ".txt"}
 # Not settings of the program: of the tests, and of the Makefile.
-OTHER_VARIABLES = {"RETENTION_LANGUAGE", "RETENTION_PICTURES", "RETENTION_REQUIRE_BROWSER"}
+COMPOSE_VARIABLES = {"RETENTION_LISTEN"}  # of docker-compose.yml alone
+OTHER_VARIABLES = {"RETENTION_LANGUAGE", "RETENTION_PICTURES", "RETENTION_REQUIRE_BROWSER"} | COMPOSE_VARIABLES
 # In "retention package" and the like.
 NOT_COMMANDS = {"package", "imports", "desk"}
 
@@ -46,7 +47,8 @@ def _match(words):
             return group
         found = group.get_command(click.Context(group), word)
         if found is None:
-            return None
+            takes_words = group.default if group.default_takes_words else None
+            return group.commands.get(takes_words)
         group = found
     return group
 
