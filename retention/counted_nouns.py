@@ -76,6 +76,7 @@ def counted_nouns() -> tuple[str, ...]:
         npgettext("number of", "period", "periods", 2),
         npgettext("number of", "person or group", "people and groups", 2),
         npgettext("number of", "person or group has", "people and groups have", 2),
+        npgettext("number of", "process", "processes", 2),
         npgettext("number of", "redeeming customer", "redeeming customers", 2),
         npgettext("number of", "regular item", "regular items", 2),
         npgettext("number of", "return", "returns", 2),

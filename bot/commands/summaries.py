@@ -83,6 +83,9 @@ SUMMARIES = {
         "Try everything in a browser: a real shop's year, a page that speaks Slack's "
         "protocol, a time machine."
     ),
+    "doctor": gettext(
+        "Check settings, Slack, clock, disk, database, queue and processes, and say what to do."
+    ),
     "db": gettext("The operational database."),
     "backup": gettext(
         "Back up database, lake and models into FILE while everything runs. The file is encrypted "
@@ -113,7 +116,7 @@ FILES = {
     "reports": ("digest", "report", "calendar"),
 }
 _SET_UP = {"init", "start", "import", "run", "demo", "db", "backup", "restore", "rotate-keys"}
-_TERMINAL_ONLY = _SET_UP | {"identity", "evaluate", "posts", "keys", "titles", "export"}
+_TERMINAL_ONLY = _SET_UP | {"identity", "evaluate", "posts", "keys", "titles", "doctor", "export"}
 
 
 def surfaces_of(name: str) -> frozenset[str]:

@@ -290,7 +290,7 @@ def components(
         alive = [
             process["name"]
             for process in reported
-            if process["up"] and component in _components_of(process["name"])
+            if process["up"] and component in components_of(process["name"])
         ]
         components[component] = {"up": bool(alive), "processes": alive}
     if takes_events and components["database"]["up"]:
@@ -302,7 +302,7 @@ def components(
     return components
 
 
-def _components_of(process: str) -> list[str]:
+def components_of(process: str) -> list[str]:
     """Split ``worker:batch+interactive@host`` into the workers of two queues."""
     role, _, queues = process.partition("@")[0].partition(":")
     return [f"{role}:{queue}" for queue in queues.split("+")] if queues else [role]

@@ -8,6 +8,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
 from retention.db.engine import Database
@@ -32,8 +33,7 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
                 # Keep this key: in a rolling upgrade, a process of the old version may migrate at
                 # the same time. `advisory_lock` uses other keys.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(20261124)")
-            config = Config()
-            config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+            config = _config()
             config.attributes |= {"connection": connection, "settings": settings}
             command.upgrade(config, revision)
             return MigrationContext.configure(connection).get_current_revision() or ""
@@ -56,3 +56,20 @@ def upgrade_when_up(settings: Settings, patience: float = 300.0) -> str:
                 raise
             log.warning("waiting for the database, which does not answer yet")
             time.sleep(1.0)
+
+
+def revision_of(database: Database) -> str:
+    """Return the revision of a database; empty without tables."""
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def newest_revision() -> str:
+    """Return the revision that this version of the desk needs."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config

@@ -14,7 +14,7 @@ from workers.user_roles import RANKS
 
 TERMINAL_ONLY = {
     *("backup", "restore", "rotate-keys", "keys", "posts", "identity", "init", "import"),
-    *("evaluate", "run", "demo", "db", "titles", "export"),
+    *("evaluate", "run", "demo", "db", "titles", "export", "doctor"),
 }
 # They show rows as they were, identities and all.
 TERMINAL_ONLY_BELOW = {
