@@ -22,12 +22,7 @@ COMMAND = re.compile(r"(?<![\w.-])/?retention +([a-z][^`\n#|&;]*)")
 VARIABLE = re.compile(r"\b(?:RETENTION|SLACK)_[A-Z_]*[A-Z]\b")
 CODE_FILES = {".py", ".toml", ".j2", ".yaml", ".html", ".txt"}
 # Not settings of the program: of the tests, and of the Makefile.
-COMPOSE_VARIABLES = {"RETENTION_LISTEN"}  # of docker-compose.yml alone
-OTHER_VARIABLES = {
-    "RETENTION_LANGUAGE",
-    "RETENTION_PICTURES",
-    "RETENTION_REQUIRE_BROWSER",
-} | COMPOSE_VARIABLES
+OTHER_VARIABLES = {"RETENTION_LANGUAGE", "RETENTION_PICTURES", "RETENTION_REQUIRE_BROWSER"}
 # In "retention package" and the like.
 NOT_COMMANDS = {"package", "imports", "desk"}
 

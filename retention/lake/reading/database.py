@@ -82,7 +82,7 @@ def fetch_rows(
             engine = sa.create_engine(url)
         try:
             with engine.connect() as connection, _ParquetFiles(folder) as files:
-                if read_only := _READ_ONLY.get(parsed.get_backend_name()):
+                if read_only := _READ_ONLY.get(engine.dialect.name):
                     connection.execute(sa.text(read_only))
                 streamed = connection.execution_options(
                     stream_results=True, max_row_buffer=BATCH_ROWS
