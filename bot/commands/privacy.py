@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from bot.commands.parameters import CUSTOMER, TO_READ, TO_WRITE, option
+from bot.commands.parameters import CUSTOMER, TO_READ, TO_WRITE, integer, option
 from bot.commands.tree import TERMINAL, Answer, Call, command, group, request
 from retention import clock
 from retention.db.audit import record
@@ -41,6 +41,28 @@ def verify(call: Call, file: Path, customer: str | None) -> Answer:
         message = gettext("{file} cannot be read: {reason}.")
         raise BadInput(message.format(file=file, reason=error)) from None
     return Answer("bot/certificate", certificate.verify(call.settings.keys, text, customer))
+
+
+@PRIVACY.command(
+    "synthetic",
+    role="admin",
+    surfaces=TERMINAL,
+    help=gettext(
+        "Write a made-up shop with the same statistics and no real customer, for demos and bug "
+        "reports, and check that it copies nobody."
+    ),
+)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER")
+@option(
+    "--customers", gettext("So many customers; by default as many as the shop."), integer(1), "N"
+)
+@option("--seed", gettext("Another number gives another shop."), integer(0), "N", default=0)
+def synthetic(call: Call, folder: Path, customers: int | None, seed: int) -> Answer:
+    """Write events.csv, customers.csv and items.csv of a made-up shop."""
+    from retention.data_subject.synthetic_checks import write_made_up
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return Answer("bot/synthetic", write_made_up(call.lake, folder, customers, seed))
 
 
 @command("export", role="admin")
