@@ -69,6 +69,7 @@ def counted_nouns() -> tuple[str, ...]:
         npgettext("number of", "offer", "offers", 2),
         npgettext("number of", "older key", "older keys", 2),
         npgettext("number of", "order", "orders", 2),
+        npgettext("number of", "order line", "order lines", 2),
         npgettext("number of", "origin", "origins", 2),
         npgettext("number of", "page view", "page views", 2),
         npgettext("number of", "pair", "pairs", 2),
