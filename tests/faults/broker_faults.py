@@ -135,7 +135,8 @@ def _undelivered(session: object) -> int:
 def _compare(database: Database, slack: StandIn, counts: Counts) -> None:
     texts = Counter(message["text"].split(" (")[0] for message in slack.messages("crm"))
     published = Counter(scalars(database, select(Run.job_id)))
-    for job_id, state in rows(database, select(Job.id, Job.state)):
+    own = Job.kind == "sweep"  # at night the tick asks for a job that tidies the lake
+    for job_id, state in rows(database, select(Job.id, Job.state).where(own)):
         counts.expect(state == "done", f"job {job_id} is {state}")
         counts.expect_once(published[job_id], f"rows of {job_id}")
         counts.expect_once(texts[f"result of {job_id}"], f"result of {job_id}")

@@ -46,7 +46,7 @@ def publish(size: str) -> None:
     databases = " and ".join(sorted({DATABASES[line["database"]] for line in results}))
     minutes = sum(line["seconds"] for line in results) / 60
     lines = [
-        f"Commit {commits}, {date.today():%-d %B %Y}, on {databases}. The rows took {minutes:.0f} "
+        f"Commits {commits}, {date.today():%-d %B %Y}, on {databases}. The rows took {minutes:.0f} "
         "minutes together.",
         "",
         _HEAD,
