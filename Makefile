@@ -92,8 +92,9 @@ faults-long: setup
 	$(BIN)/python -m tests.faults --size long --publish
 
 faults-ci: setup
-	$(BIN)/python -m tests.faults.control
-	$(BIN)/python -m tests.faults --size ci
+	$(BIN)/python -m tests.faults.control 15
+	$(BIN)/python -m tests.faults --size ci --database sqlite
+	$(BIN)/python -m tests.faults --size ci --database postgresql --rows races,step_kills,protocols,versions
 
 # Campaigns with a known truth; writes its table into docs/data_scientist/simulation.md.
 simulate: setup
