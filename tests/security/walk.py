@@ -34,7 +34,7 @@ PEOPLE = {
     ADMIN: "admin",
 }
 # Tables that any request may change: deliveries that were seen, and who tried what.
-BOOKKEEPING = {"audit", "deliveries", "stored_clicks", "processes", "live_senders"}
+BOOKKEEPING = {"audit", "audit_links", "deliveries", "stored_clicks", "processes", "live_senders"}
 TARGET, PLACE = "c7:1", json.dumps({"channel": CHANNEL, "root": "1.1"})
 
 

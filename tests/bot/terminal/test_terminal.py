@@ -121,6 +121,7 @@ def test_run_names_a_taken_port_and_starts_nothing(home, monkeypatch, caplog, va
     """The bot started again and again, and every command failed."""
     monkeypatch.setattr("workers.queue.supervisor.run", lambda *_, **__: pytest.fail("started"))
     monkeypatch.setattr("retention.db.migrate.upgrade", lambda _: None)
+    monkeypatch.setattr("retention.logs.configure", lambda *_, **__: None)
     for name in ("SLACK_BOT_TOKEN", "SLACK_SIGNING_SECRET"):
         monkeypatch.setenv(name, "a-secret-of-slack")
     with socket.create_server(("0.0.0.0", 0)) as taken, socket.create_server(("", 0)) as free:

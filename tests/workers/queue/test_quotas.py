@@ -327,5 +327,5 @@ def test_erasure_drops_request_hashes(database, submit):
     assert score_job.request_key != erasure_job.request_key
     with database.transaction() as session:
         mentions.scrub_jobs(session, [score_job.id])
-        mentions.scrub_own_job(session, erasure_job.id)
+        mentions.scrub_own_job(session, erasure_job.id, {})
     assert [job(database, each.id).request_key for each in (score_job, erasure_job)] == [None, None]
