@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from retention.errors import BadInput
-from retention.paths import create_private_folder
+from retention.paths import create_private_file, create_private_folder
 from retention.text import gettext
 
 _CHARACTERS = 32  # of the text; 32 random bytes in hex have 64
@@ -91,12 +91,12 @@ def read_or_create_key(home: Path, database_url: str) -> bytes:
     if not path.exists() and _has_keyed_data(database_url):
         raise BadInput(_missing_key(path))
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        opened = create_private_file(path)
     except FileExistsError:
         return _first_key(path)
     new_key = secrets.token_hex(32)
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
+        with opened as file:
             file.write(new_key)
             file.flush()
             os.fsync(file.fileno())

@@ -1,6 +1,8 @@
-"""Recognise URLs and create private folders."""
+"""Recognise URLs, and create private folders and files."""
 
+import os
 from pathlib import Path
+from typing import TextIO
 
 
 def is_url(place: str) -> bool:
@@ -23,3 +25,9 @@ def create_private_folder(folder: Path) -> Path:
         create_private_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def create_private_file(path: Path) -> TextIO:
+    """Open a new file for this user alone. Raises `FileExistsError` if it is there."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return os.fdopen(handle, "w", encoding="utf-8")

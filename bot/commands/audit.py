@@ -1,7 +1,6 @@
 """Answer `/retention audit`, and check and export the audit log in the terminal."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from retention.campaigns.lifecycle.states import find_campaign
 from retention.db import audit_chain
 from retention.db.tables import Audit
 from retention.errors import BadInput
+from retention.paths import create_private_file
 from retention.text import gettext
 
 MAX_SHOWN = 90  # rows of a table in Slack
@@ -93,8 +93,7 @@ def verify(call: Call, head: str | None) -> Answer:
 def export(call: Call, file: Path) -> Answer:
     """Export the audit log."""
     number = 0
-    opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(opened, "w", encoding="utf-8") as stream, call.database.reading() as session:
+    with create_private_file(file) as stream, call.database.reading() as session:
         for link, entry in audit_chain.entries(session):
             if entry:
                 line = audit_chain.entry_data(entry) | audit_chain.link_data(link)

@@ -16,6 +16,7 @@ from retention.db.tables import SLACK_BOTS, SLACK_INSTALLATIONS, ModelVersion
 from retention.encryption import decrypt_bot_token, encrypt_bot_token
 from retention.errors import BadInput
 from retention.lake import customer_directory
+from retention.paths import create_private_file
 from retention.registry.store import reseal
 from retention.settings import Settings
 from retention.text import gettext
@@ -37,8 +38,7 @@ def rotate(settings: Settings) -> Settings:
     path = settings.home / "secret.key"
     old_keys = [key.decode() for key in settings.keys.all]
     new_file = path.with_name(f".secret.key.{secrets.token_hex(4)}")
-    handle = os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="ascii") as file:
+    with create_private_file(new_file) as file:
         file.write("\n".join([secrets.token_hex(32), *old_keys]))
         file.flush()
         os.fsync(file.fileno())

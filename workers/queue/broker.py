@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retention.paths import create_private_folder
+from retention.paths import create_private_file, create_private_folder
 from retention.settings import Settings
 from retention.text import gettext
 
@@ -80,7 +80,7 @@ def _access_file(settings: Settings) -> Path:
     path = create_private_folder(settings.home / "broker") / "access.conf"
     if not path.exists():
         new_file = path.with_name(f".access.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with create_private_file(new_file) as file:
             file.write(f"requirepass {secrets.token_hex(32)}\n")
         with suppress(FileExistsError):  # another process was faster
             path.hardlink_to(new_file)

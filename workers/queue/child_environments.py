@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from retention.paths import create_private_folder
+from retention.paths import create_private_file, create_private_folder
 from retention.settings import SECRETS, Settings, variable
 from workers.app import TRAINING
 
@@ -89,8 +89,7 @@ class ChildEnvironments:
                 create_private_folder(path.parent)
                 part = path.with_suffix(".part")
                 part.unlink(missing_ok=True)
-                handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                with create_private_file(part) as file:
                     file.write(value)
                 part.replace(path)
 
