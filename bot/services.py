@@ -12,9 +12,7 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy import event
 
 from bot.group_commit import GroupCommit
-from retention import clock
 from retention.db import Database, Transaction
-from retention.db.audit import record
 from retention.db.insert import insert_once
 from retention.db.tables import Delivery, Job
 from retention.settings import Settings
@@ -69,11 +67,8 @@ class Services:
             user_roles.require(session, user, role, deed)
 
     def record_refusal(self, user: str, what: str) -> None:
-        """Write to the audit log that a person's role did not allow what they tried."""
-        at = clock.now()
-        self.group_commit.defer(
-            lambda session: record(session, user, "attempt.refused", what[:80], at, {})
-        )
+        """Write a refused attempt to the audit log, after the answer."""
+        self.group_commit.defer(lambda session: user_roles.record_refusal(session, user, what))
 
     @cached_property
     def client(self) -> "WebClient":

@@ -10,7 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, select
 
+from retention import clock
 from retention.db import Transaction
+from retention.db.audit import record
 from retention.db.tables import RoleGrant
 from retention.errors import NotAllowed
 from retention.text import gettext
@@ -116,6 +118,11 @@ def grant_to_members(session: Transaction, members: Mapping[str, Collection[str]
         row.role, row.granted_by, row.via = group.role, group.granted_by, group.user_id
         session.add(row)
     session.flush()
+
+
+def record_refusal(session: Transaction, user_id: str, what: str) -> None:
+    """Write to the audit log that a person's role did not allow what they tried."""
+    record(session, user_id, "attempt.refused", what[:80], clock.now(), {})
 
 
 def require(session: Transaction, user_id: str, needed: str, deed: str) -> None:

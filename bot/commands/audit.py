@@ -12,6 +12,7 @@ from bot.commands.parameters import TO_WRITE
 from bot.commands.tree import TERMINAL, Answer, Call, group
 from retention.campaigns.lifecycle.states import find_campaign
 from retention.db import audit_chain
+from retention.db.audit import step_of
 from retention.db.tables import Audit
 from retention.errors import BadInput
 from retention.paths import create_private_file
@@ -44,16 +45,8 @@ def show(call: Call, campaign: str) -> Answer:
 
 
 def _step(entry: Audit) -> dict[str, Any]:
-    details = entry.details
-    return {
-        "entry": entry.id,
-        "at": entry.at.isoformat(),
-        "actor": entry.actor,
-        "action": entry.action.removeprefix("campaign."),
-        "version": details.get("version"),
-        "why": details.get("why") or details.get("reason"),
-        "system_user": details.get("system_user"),
-    }
+    own = {"entry": entry.id, "version": entry.details.get("version")}
+    return own | step_of(entry, "campaign")
 
 
 @COMMAND.command(

@@ -64,9 +64,9 @@ def _descend(
     """Go one step down the tree."""
     word = words[0] if words else ""
     command = group.get_command(context, word.lower()) if word else None
-    if command is None and group.default and group.runs_default(word):
-        words = [group.default, *words]
-        command = group.get_command(context, group.default)
+    if default := group.default_for(word):
+        words = [default, *words]
+        command = group.get_command(context, default)
     if command is None or SLACK not in command.surfaces:  # type: ignore[attr-defined]
         raise BadInput(_no_such_command(group, word, context, exists=command is not None))
     return command, words[1:], click.Context(command, info_name=command.name, parent=context)

@@ -226,17 +226,17 @@ class Group(click.Group):
             if command and surface in getattr(command, "surfaces", ()) and _is_offered(command, ctx)
         ]
 
-    def runs_default(self, word: str) -> bool:
-        """Return whether the default command runs, with this as its first word."""
-        if self.default is None or word.lower() in self.commands:
-            return False
-        return not word or word.startswith("-") or self.default_takes_words
+    def default_for(self, word: str) -> str | None:
+        """Return the default command if it runs with this as its first word."""
+        takes = not word or word.startswith("-") or self.default_takes_words
+        return self.default if takes and word.lower() not in self.commands else None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wants_help = args[:1] == ["--help"]
         completes = ctx.resilient_parsing  # in a shell: all the group's commands are offered
-        if not (wants_help or completes) and self.runs_default(args[0] if args else ""):
-            args = [cast("str", self.default), *args]
+        default = self.default_for(args[0] if args else "")
+        if default and not (wants_help or completes):
+            args = [default, *args]
         return super().parse_args(ctx, args)
 
 

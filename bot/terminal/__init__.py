@@ -50,6 +50,7 @@ def run(args: list[str] | None = None) -> int:
     if words == ["--version"]:
         click.echo(f"retention-desk {version('retention-desk')}")
         return DONE
+    failed = False
     try:
         _refuse_invalid_utf8(words)
         failed = root().main(words, prog_name="retention", standalone_mode=False, obj=_Terminal())
@@ -68,9 +69,7 @@ def run(args: list[str] | None = None) -> int:
 
         message, is_bad_input = explain(error)
         return _print_error(message, BAD_INPUT if is_bad_input else FAILED)
-    else:
-        return FAILED if failed is True else DONE
-    return DONE
+    return FAILED if failed else DONE
 
 
 class _Terminal:

@@ -90,9 +90,8 @@ def _execute(
         try:
             services.require(call.user, command.role, command.deed)
         except NotAllowed:
-            deed, at = "attempt.refused", clock.now()
             with call.database.transaction() as session:
-                audit.record(session, call.user, deed, command.path, at, {})
+                user_roles.record_refusal(session, call.user, command.path)
             raise
     result = command.handle(call, params)
     if isinstance(result, Answer):

@@ -51,16 +51,18 @@ def history(
         .order_by(Audit.id.desc())
         .limit(latest)
     ).all()
-    return [
-        {
-            "at": row.at.isoformat(),
-            "actor": row.actor,
-            "system_user": row.details.get("system_user"),
-            "action": row.action.removeprefix(f"{kind}."),
-            "why": row.details.get("why") or row.details.get("reason"),
-        }
-        for row in reversed(rows)
-    ]
+    return [step_of(row, kind) for row in reversed(rows)]
+
+
+def step_of(entry: Audit, kind: str) -> dict[str, Any]:
+    """Return an entry as `history` does."""
+    return {
+        "at": entry.at.isoformat(),
+        "actor": entry.actor,
+        "system_user": entry.details.get("system_user"),
+        "action": entry.action.removeprefix(f"{kind}."),
+        "why": entry.details.get("why") or entry.details.get("reason"),
+    }
 
 
 def record(
