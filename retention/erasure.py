@@ -8,7 +8,7 @@ deleted. Each step may run twice. Jobs, messages and files: `retention.privacy.m
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,12 @@ def ids_in_directory(session: Transaction, ids: Sequence[str]) -> list[str]:
             select(DirectoryEntry.customer_id).where(own_team, canonical.in_(canonical_ids))
         )
     )
+
+
+def all_ids(lake: "Lake", session: Transaction, customer_ids: Iterable[str]) -> list[str]:
+    """Return every id of some customers, of the lake and of the directory, sorted."""
+    linked = sorted({each for known in customer_ids for each in merged_ids(lake, known)})
+    return sorted({*linked, *ids_in_directory(session, linked)})
 
 
 def contact_details(lake: "Lake", ids: Sequence[str]) -> list[str]:
@@ -187,10 +193,15 @@ def quarantined_rows(
     rows: list[dict[str, Any]] = []
     for path, condition in _quarantined(lake, settings, identifiers):
         query = f"SELECT * FROM read_parquet({literal(path)}) WHERE {condition}"
-        result = lake.duckdb.execute(query)
-        names = [column[0] for column in result.description]
-        rows += (dict(zip(names, row, strict=True)) for row in result.fetchall())
+        rows += rows_of(lake, query)
     return rows
+
+
+def rows_of(lake: "Lake", query: str) -> list[dict[str, Any]]:
+    """Return the rows of a DuckDB query by column."""
+    result = lake.duckdb.execute(query)
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def _quarantined(

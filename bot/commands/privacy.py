@@ -81,9 +81,8 @@ def export(call: Call, customer: str, file: Path | None) -> Answer:
 
     customer_id = str(call.find_customer(customer)["customer_id"])
     lake, name = call.lake, pseudonym(call.settings.key, customer_id)
-    linked = erasure.merged_ids(lake, customer_id)
     with call.database.reading() as session:
-        ids = sorted({*linked, *erasure.ids_in_directory(session, linked)})
+        ids = erasure.all_ids(lake, session, [customer_id])
         content, rows = collect(lake, session, ids)
     path = file or Path(f"customer-{name}.json")
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:

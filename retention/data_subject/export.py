@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Table, or_, select
 
 from retention.db import Base, Transaction
 from retention.db.tables import Coupon, Job, Outbox, Redemption
-from retention.erasure import CUSTOMER_COLUMNS, contact_details, quarantined_rows
+from retention.erasure import CUSTOMER_COLUMNS, contact_details, quarantined_rows, rows_of
 from retention.lake.importing.mapping import literal
 from retention.lake.storage import delta_store
 from retention.privacy import mentions
@@ -76,9 +76,7 @@ def _of_lake(lake: "Lake", ids: Sequence[str]) -> dict[str, list[dict[str, Any]]
                 if column.kind == "moment"
             )
             query = f"SELECT * REPLACE ({moments}) FROM {rows} WHERE {where}"
-            result = lake.duckdb.execute(query)
-            names = [column[0] for column in result.description]
-            content[table.name] = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+            content[table.name] = rows_of(lake, query)
     return content
 
 

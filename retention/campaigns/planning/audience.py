@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from retention.lake import Lake
 
 ENDS_WITH_AN_ORDER = (WIN_BACK, "second_order")  # the next order is what the campaign wants
+Steps = tuple[tuple[str, Callable[[], pd.Series]], ...]  # reasons, and whom each excludes
 IN_EXCLUSION = "audience:"  # the code of an exclusion audience begins with it
 
 
@@ -94,9 +95,8 @@ def select_audience(
         pool = pool.assign(consent=pool["consent"].replace("unknown", "refused"), phone=False)
     pool = pool.assign(rule=_rules(pool, policy))
     campaign_of = pool["customer_id"].map(active_campaigns(lake, session))
-    is_eligible, excluded, in_campaigns = _eligible(
-        lake, session, policy, pool, campaign_of, selection
-    )
+    steps = _exclusions(lake, session, policy, pool, campaign_of, selection)
+    is_eligible, excluded, in_campaigns = _eligible(pool["customer_id"], campaign_of, steps)
     customers = _limit_offers(pool[is_eligible], policy)
 
     def exclude(reason: str, is_excluded: "pd.Series") -> None:
@@ -211,7 +211,7 @@ def _exclusions(
     pool: "pd.DataFrame",
     campaign_of: "pd.Series",
     selection: Selection,
-) -> "tuple[tuple[str, Callable[[], pd.Series]], ...]":
+) -> Steps:
     """Return the reasons to exclude customers, the one that counts first in front."""
     ids, consent, now = pool["customer_id"], pool["consent"], selection.now
     since = now - timedelta(days=policy.campaign.frequency_cap_days)
@@ -255,21 +255,16 @@ def _exclusions(
 
 
 def _eligible(
-    lake: "Lake",
-    session: Transaction,
-    policy: Policy,
-    pool: "pd.DataFrame",
-    campaign_of: "pd.Series",
-    selection: Selection,
+    ids: "pd.Series", campaign_of: "pd.Series", steps: Steps
 ) -> "tuple[pd.Series, dict[str, int], dict[str, int]]":
     """Eligible customers, exclusion counts by first reason, and those by other campaign.
 
-    ``campaign_of`` is the other campaign of each customer of ``pool``, if any.
+    ``campaign_of`` is the other campaign of each customer, if any.
     """
     excluded: dict[str, int] = {}
     in_campaigns: dict[str, int] = {}
-    is_eligible = pool["customer_id"].notna()
-    for reason, is_affected in _exclusions(lake, session, policy, pool, campaign_of, selection):
+    is_eligible = ids.notna()
+    for reason, is_affected in steps:
         is_excluded = is_affected() & is_eligible
         excluded[reason] = int(is_excluded.sum())
         if reason == "other_campaign":

@@ -40,9 +40,8 @@ def run(request: Forget, context: Context) -> Outcome:
     settings, user, now = context.settings, context.requested_by, context.business_at
     lake = Lake.open(settings)
     asked = (request.customer_id, *request.more_ids)
-    linked = sorted({each for known in asked for each in erasure.merged_ids(lake, known)})
     with context.database.reading() as session:
-        ids = sorted({*linked, *erasure.ids_in_directory(session, linked)})
+        ids = erasure.all_ids(lake, session, asked)
     contacts = erasure.contact_details(lake, ids)
     names = CustomerNames.of(settings, ids, contacts)
     ended_since = clock.wall() - _COMMIT_DELAY
