@@ -144,14 +144,15 @@ def drop_traces(path: Path, before: date) -> int:
     """
     if not path.exists():
         return 0
-    entries = re.split(r"(?m)^(?=reference )", path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    entries = list(filter(None, re.split(r"(?m)^(?=reference )", text)))
     kept = [
         entry
-        for entry in filter(None, entries)
+        for entry in entries
         if entry.partition("\n")[0].split(" ")[2:] >= [before.isoformat()]
     ]
     path.write_text("".join(kept), encoding="utf-8")
-    return len(list(filter(None, entries))) - len(kept)
+    return len(entries) - len(kept)
 
 
 def configure(

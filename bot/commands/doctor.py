@@ -2,7 +2,6 @@
 
 import shutil
 import stat
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -43,7 +42,7 @@ def doctor(call: Call) -> Answer:
     """Check everything, and say what to do."""
     findings = [*_settings(call.settings), *_home(call.settings), *_database(call.database)]
     findings += [*_broker(call.settings), *_slack(call.database)]
-    data = {"findings": [asdict(finding) for finding in findings], "python": sys.version.split()[0]}
+    data = {"findings": [asdict(finding) for finding in findings]}
     return Answer("bot/doctor", data, failed=any(each.level == "fault" for each in findings))
 
 

@@ -286,6 +286,7 @@ def components(
     if components["database"]["up"]:
         with database.reading() as session:
             reported = processes(session)
+            waits = inbox.oldest_seconds(session) if takes_events else 0.0
     for component in (*REQUIRED, *(("live",) if takes_events else ())):
         alive = [
             process["name"]
@@ -295,8 +296,6 @@ def components(
         components[component] = {"up": bool(alive), "processes": alive}
     if takes_events and components["database"]["up"]:
         # A live process that hangs still reports itself, and its events wait.
-        with database.reading() as session:
-            waits = inbox.oldest_seconds(session)
         live = components["live"]
         live |= {"up": live["up"] and waits < LIVE_SECONDS, "oldest_seconds": round(waits, 1)}
     return components

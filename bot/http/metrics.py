@@ -104,18 +104,18 @@ def _durations(session: Transaction) -> Iterator[Metric]:
 
 
 def _processes(session: Transaction) -> Iterator[Metric]:
-    rows = [(_labels(row), row.details, row.seen_at) for row in session.scalars(select(Process))]
+    rows = {(row.name, row.role): row for row in session.scalars(select(Process))}
     now, labels = clock.wall(), ["name", "role"]
-    silent = {key: max(0.0, (now - seen).total_seconds()) for key, _, seen in rows}
+    silent: Numbers = {
+        key: max(0.0, (now - row.seen_at).total_seconds()) for key, row in rows.items()
+    }
     text = "Since the last report of a process."
     yield _gauges("retention_process_silent_seconds", text, labels, silent)
-    memory = {key: details["memory"] for key, details, _ in rows if "memory" in details}
+    memory: Numbers = {
+        key: row.details["memory"] for key, row in rows.items() if "memory" in row.details
+    }
     text = "Memory of a process and its children."
     yield _gauges("retention_process_memory_bytes", text, labels, memory)
-
-
-def _labels(process: Process) -> tuple[str, ...]:
-    return process.name, process.role
 
 
 def _live_events(session: Transaction) -> Iterator[Metric]:
@@ -167,8 +167,13 @@ def _schedules(session: Transaction) -> Iterator[Metric]:
 
 
 _PARTS: tuple[Callable[[Transaction], Iterator[Metric]], ...] = (
-    *(_work, _durations, _processes),
-    *(_live_events, _sends, _sources, _schedules),
+    _work,
+    _durations,
+    _processes,
+    _live_events,
+    _sends,
+    _sources,
+    _schedules,
 )
 
 

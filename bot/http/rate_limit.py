@@ -105,14 +105,15 @@ class RequestLimit:
         self, body: dict[str, Any], context: BoltContext, next: Callable[[], BoltResponse]
     ) -> BoltResponse:
         """Pass the request on or refuse it."""
-        is_event = "event" in body
-        if context.user_id and not is_event and not self._buckets.take(context.user_id):
+        if not context.user_id or "event" in body:
+            return next()
+        if not self._buckets.take(context.user_id):
             text = gettext(
                 "One person can send at most {requests} commands and clicks in {seconds} "
                 "seconds, so wait {seconds} seconds and try again."
             )
             raise TooManyRequests(text.format(requests=REQUESTS, seconds=SECONDS))
-        if context.user_id and not is_event and not self._workspaces.take(context.team_id or ""):
+        if not self._workspaces.take(context.team_id or ""):
             text = gettext(
                 "Your workspace can send at most {requests:,} commands and clicks in {seconds} "
                 "seconds, so wait {seconds} seconds and try again."

@@ -26,13 +26,13 @@ class Period:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the period in the language of the reader; ``days`` is None without a time."""
-        is_time = isinstance(self.keep, timedelta)
+        keep = self.keep
         return {
             "name": self.name,
             "what": in_language(self.what),
             "stores": list(self.stores),
-            "days": self.keep.days if isinstance(self.keep, timedelta) else None,
-            "until": "" if is_time else in_language(str(self.keep)),
+            "days": keep.days if isinstance(keep, timedelta) else None,
+            "until": "" if isinstance(keep, timedelta) else in_language(keep),
             "why": in_language(self.why),
         }
 

@@ -291,15 +291,16 @@ def _anchor_audit(database: Database) -> None:
     So a log that was cut or written anew shows, although the database has no trace of it.
     """
     settings = database.settings
-    day = clock.now().astimezone(settings.zone).date()
-    key = f"audit_head:{settings.team_id}:{day}"
     if not settings.admin_channel:
         return
-    with database.transaction() as session, isolated(session, "audit", channel=None):
+    day = clock.now().astimezone(settings.zone).date()
+    key = f"audit_head:{settings.team_id}:{day}"
+    with database.reading() as session:  # most ticks find it there
         head = audit_chain.head(session)
         if head == audit_chain.START or outbox.channel_of(session, key) is not None:
             return
-        post = Post("bot/audit_head", {"head": head, "day": str(day)}, key=key)
+    post = Post("bot/audit_head", {"head": head, "day": str(day)}, key=key)
+    with database.transaction() as session, isolated(session, "audit", channel=None):
         outbox.put(session, post, default_channel=settings.admin_channel)
 
 

@@ -154,7 +154,7 @@ def done_by_hand(session: Transaction, number: int, by: str) -> None:
 
 
 def drop_old(session: Transaction) -> None:
-    """Empty what nobody has deleted by hand for long."""
+    """Empty what nobody has deleted by hand in the period `profile_deletions`."""
     old = update(ProfileDeletion).where(
         *_left(session.settings), ProfileDeletion.retry_at <= clock.wall()
     )

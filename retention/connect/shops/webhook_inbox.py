@@ -20,7 +20,6 @@ ALL = "all"  # instead of the number of a delivery
 MAX_ATTEMPTS = 12  # of a delivery that the platform must explain; with back-off this is a day
 MAX_TRIES = 3  # of a delivery that breaks the import; it must not hold up the others for longer
 FIRST_PAUSE, MAX_PAUSE = timedelta(seconds=15), timedelta(hours=4)
-# A repeated delivery is recognised for this long. Importing it again would change nothing.
 MAX_BATCH_BYTES = 20_000_000
 
 
