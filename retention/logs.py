@@ -162,7 +162,6 @@ def configure(
 
     A person at a terminal, where only errors are logged, sees none.
 
-    `level`: of the root logger.
     `form`: ``text``, or ``json`` for standard output.
     """
     is_json = form == "json"

@@ -20,10 +20,7 @@ def read_text(path: Path) -> str:
 
 
 def explain_toml_error(error: tomllib.TOMLDecodeError, text: str) -> str:
-    """Explain a TOML syntax error: place, text found, fix.
-
-    `error`: as raised by `tomllib`.
-    """
+    """Explain a TOML syntax error: place, text found, fix."""
     message = str(error)
     at = re.search(r"at line (\d+), column \d+", message)
     line = text.split("\n")[int(at[1]) - 1].partition(" #")[0].strip() if at else ""
@@ -55,10 +52,7 @@ def explain_error(fault: Mapping[str, Any]) -> str:
 def explain_first_error(
     error: ValidationError, *within: str, page: str = "docs/operator/policy.md"
 ) -> str:
-    """Explain the first error of a validation.
-
-    `error`: as raised by `validate_strictly`.
-    """
+    """Explain the first error of a validation."""
     fault = error.errors()[0]
     loc = (*within, *fault["loc"])
     place = ".".join(str(part + 1) if isinstance(part, int) else part for part in loc)

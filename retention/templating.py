@@ -328,8 +328,6 @@ def environment(*, autoescape: bool, **options: Any) -> Environment:
     A missing variable is an error.
 
     Every value passes `strip_controls`, unless ``options`` have their own ``finalize``.
-
-    `**options`: more options of `jinja2.Environment`.
     """
     created = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -362,18 +360,12 @@ def _text() -> Environment:
 
 
 def html(template: str, **context: Any) -> str:
-    """Render ``templates/<template>`` as HTML; every value is escaped.
-
-    `template`: path below ``templates/``.
-    """
+    """Render ``templates/<template>`` as HTML; every value is escaped."""
     page = _html().get_template(template).render(**context)
     return bracket_html(page) if is_pseudo() else page
 
 
 def text(template: str, **context: Any) -> str:
-    """Render ``templates/<template>`` as plain text (terminal, coupon text).
-
-    `template`: path below ``templates/``.
-    """
+    """Render ``templates/<template>`` as plain text (terminal, coupon text)."""
     lines = _text().get_template(template).render(**context)
     return bracket_lines(lines) if is_pseudo() and template not in _DATA else lines

@@ -65,10 +65,7 @@ def check_usable(
 def promote(
     session: Transaction, version: str, user: str, check: UsabilityCheck
 ) -> tuple[ModelVersion, bool]:
-    """Promote a version to champion.
-
-    `check`: result of `check_usable`.
-    """
+    """Promote a version to champion."""
     user_roles.require(session, user, ROLE, gettext("promote a model"))
     row = registry.find(session, version)
     if row.state == "champion":
@@ -81,10 +78,7 @@ def promote(
 
 
 def roll_back(session: Transaction, kind: str, user: str, check: UsabilityCheck) -> ModelVersion:
-    """Withdraw the champion and restore the one before it.
-
-    `check`: result of `check_usable`.
-    """
+    """Withdraw the champion and restore the one before it."""
     user_roles.require(session, user, ROLE, gettext("roll back a model"))
     row, before = registry.roll_back(session, kind, user)
     check.verify(row)

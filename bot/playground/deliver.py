@@ -60,10 +60,7 @@ class _Sending:
 
 
 class Delivery:
-    """Sends requests to one app.
-
-    `request_url`: the app's ``/slack/events``.
-    """
+    """Sends requests to one app."""
 
     def __init__(
         self, faults: Faults, request_url: str | None = None, *, secret: str = seed.SIGNING_SECRET

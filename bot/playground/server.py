@@ -27,7 +27,6 @@ class Slack:
     """One workspace with its Web API and people.
 
     `port`: port on 127.0.0.1, for its own addresses (uploads, response URLs).
-    `bot_url`: the app's ``/slack/events``.
     `extras`: additional data for the page: values, or functions of a person's user id.
     """
 

@@ -70,7 +70,6 @@ def answer(call: Call, text: str) -> render.Message:
 
     A request is stored as a job, and wakes the workers.
 
-    `text`: the text after ``/retention``.
     Returns: an `OpenJobMessage` if an identical request is open.
     Raises `Conflict`: the database took too long for Slack's time-out. Nothing is stored.
     """

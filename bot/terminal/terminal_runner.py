@@ -129,10 +129,7 @@ def submit(request: "Request", call: Call) -> "Job":
 
 
 def printed(template: str, data: dict[str, Any], settings: Settings) -> str:
-    """Render a result as text for the terminal.
-
-    `template`: name below ``templates/terminal``.
-    """
+    """Render a result as text for the terminal."""
     try:
         return text(
             f"terminal/{template}.txt.j2", zone=settings.timezone, result=data, **data

@@ -108,8 +108,6 @@ def goods_of(lake: "Lake") -> pd.Series:
 def statistics(lines: pd.DataFrame, goods: pd.Series, least: int = MIN_CUSTOMERS) -> Statistics:
     """Count groups of the shop's customers, orders and items.
 
-    `lines`: as `purchases` returns them.
-    `goods`: as `goods_of` returns it.
     Raises `TooLittleData`: the shop has too few customers.
     """
     orders = order_table(lines)

@@ -56,7 +56,6 @@ def reseal_all(directory: "Snapshot", session: Transaction, by: str) -> dict[str
 
     `directory`: from `customer_directory.read` with the new key.
     `session`, `settings`: the installation after `rotate`.
-    `by`: user for the audit log.
     Returns: ``models``: number of models sealed; ``customers``: number of changed pseudonyms and
     e-mail hashes; ``connections``: number of connections and sources whose secrets were encrypted
     anew.

@@ -26,10 +26,7 @@ _PREFIX = "whsec_"
 
 
 def headers(key: str, message_id: str, body: bytes, at: datetime) -> dict[str, str]:
-    """Return the headers of a signed call.
-
-    `key`: shared secret.
-    """
+    """Return the headers of a signed call."""
     stamp = str(int(at.timestamp()))
     signature = _signature(_secrets(key)[0], message_id, stamp, body)
     return {ID: message_id, TIMESTAMP: stamp, SIGNATURE: f"v1,{signature}"}

@@ -100,7 +100,6 @@ def campaigns_of(
 ) -> list[dict[str, Any]]:
     """Return what campaigns sent to a customer and what came of it, newest first.
 
-    `lake`: holds the orders.
     Returns: ``name``, ``at``, ``action``, ``arm``, ``outcome`` (code of `outcome_text`) and
     ``outcome_at``, at most `MAX_CAMPAIGNS`.
     """

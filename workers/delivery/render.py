@@ -212,8 +212,6 @@ def message(template: str, **context: Any) -> Message:
     """Render ``templates/slack/<template>.yaml.j2`` within Slack's limits.
 
     Slack reads ``text`` as mrkdwn, so it is escaped as mrkdwn. Long texts are shortened.
-
-    `template`: path below ``templates/slack``.
     """
     raw, marks = _load(template, context)
     text = strip_controls(marks.fill(raw.get("text", ""), mrkdwn=True))
@@ -224,10 +222,7 @@ def message(template: str, **context: Any) -> Message:
 
 
 def view(template: str, **context: Any) -> dict[str, Any]:
-    """Render a modal or Home tab.
-
-    `template`: path below ``templates/slack``.
-    """
+    """Render a modal or Home tab."""
     raw, marks = _load(template, context)
     checked = check_view(_fill(raw, marks, mrkdwn=False))
     return check_view(bracketed(checked)) if is_pseudo() else checked

@@ -135,11 +135,7 @@ class Heartbeat:
         self._thread.join(timeout=15)
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """Store the progress, or stop the job.
-
-        `done`: finished units of work.
-        `total`: all units of work.
-        """
+        """Store the progress, or stop the job."""
         self._progress = (done, total, what)
         if self._stopping:
             raise self._reason()

@@ -33,8 +33,6 @@ def report(database: Database, role: str, **details: Any) -> None:
     """Report that this process is alive.
 
     Never raises, because a process must survive while the database is down.
-
-    `**details`: further values for ``/health``.
     """
     details = {"pid": os.getpid(), "host": socket.gethostname(), "memory": _memory(), **details}
     try:
@@ -78,8 +76,6 @@ def alive(session: Transaction, now: datetime | None = None) -> dict[str, Proces
     """Return recently reported processes by name.
 
     The name is ``role[:queue]@host``.
-
-    `now`: by default the wall clock.
     """
     since = (now or clock.wall()) - STALE_AFTER
     rows = session.scalars(select(Process).where(Process.seen_at >= since).order_by(Process.name))

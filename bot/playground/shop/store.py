@@ -57,10 +57,7 @@ class Receipt:
 class FakeShop:
     """The shop's state.
 
-    `store`: keeps discounts and orders.
-    `events_key`: signs the orders.
     `environments`: for the process that reads the catalogue.
-    `cache`: file of the catalogue.
     """
 
     def __init__(

@@ -207,10 +207,7 @@ def is_slack_url(url: str, settings: Settings) -> bool:
 
 
 def send_ephemeral(services: Services, click: Click, template: str, **values: Any) -> None:
-    """Show a message only to the acting person, best effort.
-
-    `template`: a template below ``templates/slack``.
-    """
+    """Show a message only to the acting person, best effort."""
     message = render.message(template, zone=services.settings.timezone, **values)
     show_to(services, click.user, message, click.response_url, click.place)
 
@@ -307,8 +304,6 @@ def confirm(
     """Wake the workers and confirm a committed job.
 
     An open job that the person joined needs no second wake-up.
-
-    `submission`: the return value of `jobs.submit`.
     """
     job = submission.job
     job_data = {"id": job.id, "title": title or title_of(job.kind)}

@@ -177,8 +177,6 @@ def open_modal(services: Services, click: Click, deed: str) -> None:
     """Open a modal at once.
 
     Its trigger id lives three seconds.
-
-    `deed`: of `DEEDS`.
     """
     campaign_id, version, _ = parse_target(click)
     role, action, states = DEEDS[deed]

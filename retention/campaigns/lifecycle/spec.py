@@ -175,11 +175,7 @@ class Wider(_FrozenModel):
 
 
 def is_within_budget(cost: Any, budget: float) -> Any:
-    """Whether the budget covers the cost, up to rounding.
-
-    `cost`: cost in the shop's currency.
-    `budget`: budget in the shop's currency.
-    """
+    """Whether the budget covers the cost, both in the shop's currency, up to rounding."""
     return cost <= budget * (1 + 1e-9)
 
 

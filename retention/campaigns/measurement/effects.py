@@ -100,7 +100,6 @@ def measure(
 ) -> Measurement:
     """Measure a campaign.
 
-    `planned_share`: planned share of treated customers.
     `metrics`: columns of ``outcomes.customers``, each with a ``pre_…`` twin. ``buyers``, ``orders``
     and ``profit`` decide.
     """
@@ -165,8 +164,6 @@ def sample_ratio(treated: int, control: int, planned_share: float) -> SampleRati
     """Test group sizes against the planned share.
 
     Chi-squared test with one degree of freedom.
-
-    `planned_share`: planned share of treated customers.
     """
     total = treated + control
     expected = planned_share * total

@@ -128,7 +128,6 @@ def interim_result(
 ) -> InterimResult:
     """Return the interim result after some days.
 
-    `planned_share`: planned share of treated customers.
     `scales`: τ by metric (orders, profit).
     """
     table = outcomes.customers

@@ -42,7 +42,6 @@ def import_page(
     """Import a page; idempotent.
 
     `name`: name of the connection, for the import log.
-    `listener`: called after events were imported.
     Raises `BadInput`: the currency differs from the shop's. Nothing was imported.
     """
     table = TABLES[page.table]

@@ -74,7 +74,6 @@ class NewSource:
     `kind`: ``files``, ``object_store``, ``query`` or ``shop``.
     `location`: pattern, URL without a password, or kind of the platform.
     `timezone`: IANA zone of ``every``.
-    `next_at`: first pull.
     """
 
     name: str

@@ -244,7 +244,6 @@ def earlier_import_day(database: "Database", report: ImportReport) -> str:
     An event's identity is its content. With another map or time zone the same file gives other
     events, and the earlier events remain.
 
-    `database`: holds the import log.
     Returns: ISO date; empty if there are no new events or no such import.
     """
     if report.table != "events" or not report.rows_accepted:

@@ -46,8 +46,6 @@ def bind(columns: Mapping[str, str], query: str) -> dict[str, str]:
 
     It is bound in a DuckDB without files, network, extensions and other tables, so that a name of
     anything else is an error of DuckDB.
-
-    `columns`: DuckDB types of the source.
     """
     declared = ", ".join(f"{_quoted(name)} {type_}" for name, type_ in columns.items())
     cursor = _jail().cursor()  # its temporary table is its own
@@ -61,10 +59,7 @@ def _quoted(name: str) -> str:
 
 @contextmanager
 def time_limit(con: Any, where: str) -> Iterator[None]:
-    """End the queries of a connection that take too long.
-
-    `where`: the map.
-    """
+    """End the queries of a connection that take too long."""
     expired = threading.Event()
 
     def stop() -> None:

@@ -68,7 +68,6 @@ def release(
 
     `lake`, `database`, `settings`: target; without a database there is no import log.
     `reason`: retry only rows with this reason; see `quarantine.matching_reasons`.
-    `listener`: called after events were imported.
     """
     if map_path is not None:
         if not map_path.is_file():
