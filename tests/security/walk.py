@@ -15,10 +15,11 @@ from urllib.parse import urlencode
 import click
 import slack_bolt
 
-from bot.commands.tree import SLACK, Command, Group, root
+from bot.commands.tree import SLACK
 from bot.slack.middleware import Listeners
 from retention.db import Database
 from retention.db.tables import Base
+from tests.bot.commands import test_tree
 from tests.bot.slack.test_click_roles import NEEDED, OPEN
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, PAYLOADS
 from workers import action_ids
@@ -72,25 +73,18 @@ def recorded(name: str) -> dict[str, Any]:
     return {name: part for name, part in body.items() if name != "response_url"}
 
 
-def commands(group: Group | None = None, path: tuple[str, ...] = ()) -> Iterator[Request]:
+def commands() -> Iterator[Request]:
     """Yield each command with a value for each argument that it needs."""
-    group = group or root()
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        if isinstance(command, Group):
-            yield from commands(command, (*path, name))
-        elif isinstance(command, Command):
-            needed = [each for each in command.params if each.required]
-            words = [
-                f"{each.opts[0]} 42" if isinstance(each, click.Option) else "42" for each in needed
-            ]
-            typed = " ".join((*path, name, *words))
-            form = {"command": "/retention", "text": typed, "user_id": "{user}"}
-            form |= {"team_id": "{user_team}", "channel_id": CHANNEL, "trigger_id": "{n}.{user}"}
-            # Where the terminal alone has a command, Slack refuses everyone.
-            role = command.role if SLACK in command.surfaces else "nobody"
-            yield Request(f"/{' '.join((*path, name))}", role, form)
+    for path, command in test_tree.commands():
+        needed = [each for each in command.params if each.required]
+        words = [
+            f"{each.opts[0]} 42" if isinstance(each, click.Option) else "42" for each in needed
+        ]
+        form = {"command": "/retention", "text": " ".join((*path, *words)), "user_id": "{user}"}
+        form |= {"team_id": "{user_team}", "channel_id": CHANNEL, "trigger_id": "{n}.{user}"}
+        # Where the terminal alone has a command, Slack refuses everyone.
+        role = command.role if SLACK in command.surfaces else "nobody"
+        yield Request(f"/{' '.join(path)}", role, form)
 
 
 # Private metadata of the window that has the button, by the first word of its action id.
