@@ -85,6 +85,9 @@ def verify(call: Call, head: str | None) -> Answer:
 @click.argument("file", type=TO_WRITE, metavar="FILE")
 def export(call: Call, file: Path) -> Answer:
     """Export the audit log."""
+    if file.exists():
+        text = gettext("{target} is there already; name another file.")
+        raise BadInput(text.format(target=file))
     number = 0
     with create_private_file(file) as stream, call.database.reading() as session:
         for link, entry in audit_chain.entries(session):

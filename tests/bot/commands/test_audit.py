@@ -61,6 +61,7 @@ def test_imports_are_in_the_log_by_their_rows(cli, home, tmp_path):
         text = json.dumps(entry, sort_keys=True, ensure_ascii=False)
         assert hashlib.sha256(f"{link['before']}\n{text}".encode()).hexdigest() == link["hash"]
     assert (tmp_path / "audit.jsonl").stat().st_mode & 0o777 == 0o600
+    assert "audit.jsonl" in cli.error(f"audit export {tmp_path / 'audit.jsonl'}")
 
 
 def test_verify_fails_on_a_changed_log_and_on_a_cut_one(cli, home, tmp_path):
