@@ -1,12 +1,10 @@
 """A state machine of hypothesis over the protocols of jobs, messages, campaigns and codes.
 
-Its rules are the steps of the desk in any order; each breaks at a point that hypothesis chooses.
+It takes the steps of the desk in any order; each breaks at a point that hypothesis chooses.
 Hypothesis looks for an order of steps and points that breaks a promise, and names the shortest one.
 """
 
 import random
-from collections.abc import Callable
-from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase
@@ -18,6 +16,7 @@ from tests.faults.frame import Counts
 from tests.faults.step_kills import desk_with_slack
 
 STEPS_EACH = 10  # of an example
+STEPS = ("submit", "run_job", "lose_lease", "send", "decide", "promote", "redeem", "tick")
 POINTS = st.integers(1, 60)  # more than most steps have; a step without the point just ends
 
 
@@ -25,41 +24,10 @@ def machine_of(desk: Desk) -> type[RuleBasedStateMachine]:
     """Return the machine of a desk. Examples share its database, but no job or campaign."""
 
     class Protocols(RuleBasedStateMachine):
-        def _take(self, at: int, step: Callable[[], Any]) -> None:
+        @rule(at=POINTS, step=st.sampled_from(STEPS))
+        def take(self, at: int, step: str) -> None:
             desk.forks.next_at = at
-            step()
-
-        @rule(at=POINTS)
-        def submit(self, at: int) -> None:
-            self._take(at, desk.submit)
-
-        @rule(at=POINTS)
-        def run_job(self, at: int) -> None:
-            self._take(at, desk.run_job)
-
-        @rule(at=POINTS)
-        def lose_lease(self, at: int) -> None:
-            self._take(at, desk.lose_lease)
-
-        @rule(at=POINTS)
-        def send(self, at: int) -> None:
-            self._take(at, desk.send)
-
-        @rule(at=POINTS)
-        def decide(self, at: int) -> None:
-            self._take(at, desk.decide)
-
-        @rule(at=POINTS)
-        def promote(self, at: int) -> None:
-            self._take(at, desk.promote)
-
-        @rule(at=POINTS)
-        def redeem(self, at: int) -> None:
-            self._take(at, desk.redeem)
-
-        @rule(at=POINTS)
-        def tick(self, at: int) -> None:
-            self._take(at, desk.tick)
+            getattr(desk, step)()
 
         def teardown(self) -> None:
             desk.drain()
