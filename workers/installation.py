@@ -11,7 +11,6 @@ from sqlalchemy import Select, select
 
 from retention.db import Database, Transaction
 from retention.db.tables import SLACK_BOTS
-from retention.encryption import decrypt_bot_token
 from retention.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,8 +60,12 @@ def bot_token(database: Database) -> str | None:
         encrypted = session.scalar(
             bots.order_by(SLACK_BOTS.c.installed_at.desc(), SLACK_BOTS.c.id.desc()).limit(1)
         )
-    token = decrypt_bot_token(settings.keys, encrypted) if encrypted else None
-    if encrypted and token is None:
+    if not encrypted:
+        return None
+    from retention.encryption import decrypt_bot_token  # its library is slow to import
+
+    token = decrypt_bot_token(settings.keys, encrypted)
+    if token is None:
         log.error(
             "The bot's token was encrypted with another key: put that key into "
             "RETENTION_OLD_SECRET_KEYS, or install the app again at /slack/install."

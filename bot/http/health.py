@@ -22,7 +22,6 @@ from retention.db import Database, Transaction
 from retention.db.tables import DirectoryEntry, ImportLog, Job, ModelVersion, Outbox, Process
 from retention.faults import MIN_FREE_BYTES
 from workers.app import QUEUES
-from workers.queue.live_processes import STALE_AFTER
 
 REQUIRED = (*(f"worker:{queue}" for queue in QUEUES), "tick", "sender")  # besides the bot
 PROBE_SECONDS = 3.0  # how long the result of a write probe is cached
@@ -191,7 +190,7 @@ def processes(session: Transaction) -> list[dict[str, Any]]:
         {
             "name": process.name,
             "role": process.role,
-            "up": now - process.seen_at < STALE_AFTER,
+            "up": now - process.seen_at < Process.STALE_AFTER,
             "silent_seconds": max(0, round((now - process.seen_at).total_seconds())),
         }
         for process in rows

@@ -13,6 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.make_docs import FILES
+
 ROOT = Path(__file__).parents[2]
 COPIED = ("bot", "workers", "retention", "templates", "tests")
 CHECK = "Check"
@@ -35,13 +37,14 @@ def blocks(page: Path) -> list[Block]:
 
 
 def copy_code(folder: Path) -> Path:
-    """Copy the source tree, without what Python made of it."""
+    """Copy the source tree, without what Python made of it, and the pages of `make docs`."""
     unwanted = shutil.ignore_patterns("__pycache__", "node_modules", "tutorials")
     for name in COPIED:
         shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
-    for name in ("pyproject.toml", "slack-manifest.yaml"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "docs" / "reference", folder / "docs" / "reference")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in FILES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     return folder
 
 

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from retention.db.tables import Process
 log = logging.getLogger(__name__)
 
 REPORT_EVERY = 10.0  # seconds
-STALE_AFTER = timedelta(seconds=45)
 
 
 def report(database: Database, role: str, **details: Any) -> None:
@@ -77,7 +76,7 @@ def alive(session: Transaction, now: datetime | None = None) -> dict[str, Proces
 
     The name is ``role[:queue]@host``.
     """
-    since = (now or clock.wall()) - STALE_AFTER
+    since = (now or clock.wall()) - Process.STALE_AFTER
     rows = session.scalars(select(Process).where(Process.seen_at >= since).order_by(Process.name))
     return {row.name: row for row in rows}
 

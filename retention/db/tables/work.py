@@ -1,6 +1,6 @@
 """Tables of jobs, schedules and processes, and of Slack messages, files and requests."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, false, func
@@ -95,6 +95,7 @@ class Process(Base):
     """The last heartbeat of a process."""
 
     __tablename__ = "processes"
+    STALE_AFTER = timedelta(seconds=45)  # silent for so long, a process counts as gone
 
     name: Mapped[str] = mapped_column(String(120), primary_key=True)
     role: Mapped[str] = mapped_column(String(20))

@@ -38,7 +38,7 @@ STATUS_MODULES = (
     | below("retention", "faults", "keys", "monitoring", "number_format", "paths", "settings")
     | below("retention", "templating", "window")
     | below("workers", "app", "installation", "languages", "user_roles")
-    | below("workers.queue", "broker", "live_processes")
+    | below("workers.queue", "broker")
 )
 
 _MAP = """
