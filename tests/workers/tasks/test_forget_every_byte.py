@@ -4,29 +4,32 @@ import gzip
 import json
 import os
 import secrets
-import sqlite3
 import zipfile
 from collections.abc import Iterator
-from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import update
+from pydantic import SecretStr
+from sqlalchemy import inspect, text, update
 
 from retention import clock, erasure, logs
 from retention.data_subject import certificate
+from retention.db import Database
 from retention.db.tables import ImportLog, Note, Send, Thread
 from retention.errors import BadInput
 from retention.lake.importing.import_files import import_files
 from retention.lake.schema import TABLES
 from retention.lake.storage import delta_store
 from retention.privacy import leftovers, pseudonym
+from tests.databases import create_tables
+from tests.postgres import postgres
 from tests.retention.data_subject.rows_of_a_customer import fill_tables
 from tests.workers.harness import ADMIN, ask, job
 from tests.world import add
-from workers.job_requests import Forget, Score, Sweep
+from workers.job_requests import Forget, Retrain, Score, Sweep
 from workers.tasks.customers import forget
 from workers.tasks.runner import run_job
 
@@ -55,7 +58,11 @@ def _import(shop, table: str, *lines: str) -> None:
 @pytest.fixture
 def shop(admin_shop):
     """A shop whose every store names a customer."""
-    own, home, end = admin_shop, admin_shop.settings.home, f"{admin_shop.end:%Y-%m}"
+    return _with_a_customer_everywhere(admin_shop)
+
+
+def _with_a_customer_everywhere(own):
+    home, end = own.settings.home, f"{own.end:%Y-%m}"
     head = "customer_id,email,phone,name,marketing_consent"
     _import(own, "customers", head, f"{WHO},{EMAIL},{PHONE},{NAME},true")
     days = [f"{WHO},purchase,{end}-{day:02},o{day},9.5," for day in range(1, 19)]
@@ -131,11 +138,10 @@ def _stores_naming(shop, identifiers=IDENTIFIERS) -> set[str]:
         if any(word in content.lower() for content in _contents(path) for word in words):
             parts = path.relative_to(home).parts
             found.add("/".join(parts[: 2 if parts[0] == "lake" else 1]))
-    with closing(sqlite3.connect(home / "state.db")) as database:
-        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        for (table,) in tables:
-            cells = str(database.execute(f'SELECT * FROM "{table}"').fetchall()).encode().lower()
-            if any(word in cells for word in words):
+    with shop.database.reading() as session:
+        for table in inspect(session.connection()).get_table_names():
+            rows = session.execute(text(f'SELECT * FROM "{table}"')).all()
+            if any(word in str(rows).encode().lower() for word in words):
                 found.add(f"table {table}")
     return found
 
@@ -158,6 +164,20 @@ def test_no_byte_of_home_and_database_names_an_erased_customer(shop):
     _import(shop, "events", head, f"{WHO},view,2025-02-01", f"{OTHER},view,2025-02-01")
     delta_store.compact(shop.lake.root, TABLES["events"])
     assert _stores_naming(shop) == set()
+
+
+@pytest.mark.nightly
+def test_no_byte_names_an_erased_customer_after_training_and_on_postgresql(admin_shop):
+    with postgres() as url:
+        settings = admin_shop.settings.model_copy(update={"database_url": SecretStr(url)})
+        own = replace(admin_shop, settings=settings, database=Database(url, settings))
+        create_tables(own.database)
+        _with_a_customer_everywhere(own)
+        _run(own, Retrain(models=("churn",), horizon=14, cutoff=own.end))
+        assert _stores_naming(own) >= {*EVERYWHERE, "table jobs"} - {"state.db-wal"}
+        _forget(own)
+        assert _stores_naming(own) == set()
+        own.database.dispose()
 
 
 STEPS = {
