@@ -11,7 +11,7 @@ import hmac
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,12 +27,14 @@ from retention.text import gettext
 
 TIMEOUT = httpx2.Timeout(20.0, connect=5.0)
 MAX_ANSWER = 32 * 2**20  # bytes
+MAX_DOWNLOAD = 4 << 30  # bytes
 MAX_REASON = 2_000  # bytes of a refusal that are kept
 DEFAULT_PAUSE = timedelta(seconds=10)
 MAX_WAIT = 60.0  # seconds; a longer wait ends the job, and the next one continues
 MAX_ATTEMPTS = 6
 # Headers of platforms without Retry-After: SendGrid's has a Unix time, Brevo's has seconds.
 RESET_HEADERS = ("x-ratelimit-reset", "x-sib-ratelimit-reset")
+_OF_PACKED = ("content-encoding", "content-length", "transfer-encoding")
 T = TypeVar("T")
 # The request did not arrive.
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -125,13 +127,17 @@ class Api:
 
     def _call(self, method: str, path: str, **request: Any) -> httpx2.Response:
         try:
-            response = self._client.request(method, path, **request)
+            with self._client.stream(method, path, **request) as answer:
+                body = b"".join(_limited(answer.iter_bytes(), MAX_ANSWER))
         except httpx2.HTTPError as error:
             is_uncertain = method != "GET" and not isinstance(error, _NOT_SENT)
             name = type(error).__name__
             raise ConnectorError("unavailable", name, is_uncertain=is_uncertain) from None
-        if len(response.content) > MAX_ANSWER:
-            raise ConnectorError("changed_schema", f"an answer of {len(response.content)} bytes")
+        # The body is unpacked already.
+        headers = [pair for pair in answer.headers.multi_items() if pair[0] not in _OF_PACKED]
+        response = httpx2.Response(
+            answer.status_code, headers=headers, content=body, request=answer.request
+        )
         if not response.is_success:
             raise _refusal(method, response)
         return response
@@ -159,6 +165,16 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         raise ConnectorError("changed_schema", "the answer is not JSON") from None
+
+
+def _limited(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
+    """Yield the unpacked pieces of an answer, up to a number of bytes."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > most:
+            raise ConnectorError("changed_schema", f"an answer of more than {most} bytes")
+        yield piece
 
 
 def _refusal(method: str, response: httpx2.Response) -> ConnectorError:
@@ -200,8 +216,7 @@ def downloaded(url: str) -> Iterator[IO[bytes]]:
             with httpx2.stream("GET", url, timeout=TIMEOUT, follow_redirects=False) as answer:
                 if not answer.is_success:
                     raise ConnectorError("unavailable", f"result: {answer.status_code}")
-                for chunk in answer.iter_bytes():
-                    file.write(chunk)
+                file.writelines(_limited(answer.iter_bytes(), MAX_DOWNLOAD))
         except httpx2.HTTPError as error:
             raise ConnectorError("unavailable", f"result: {type(error).__name__}") from None
         file.seek(0)

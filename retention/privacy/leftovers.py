@@ -1,6 +1,5 @@
 """Erase a customer from files of the home and from texts in SQL that no other step knows."""
 
-import gzip
 import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import JSON, String, Table, Text, select, update
 
-from retention import clock, logs
+from retention import clock, logs, unpacking
 from retention.db import Base, Transaction
 from retention.privacy.redaction import CustomerNames
 from retention.settings import Settings
@@ -83,7 +82,7 @@ def _names(path: Path, names: CustomerNames) -> bool:
         return True
     try:
         return any(names.is_listed_in(text) or names.masked(text) != text for text in _read(path))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, unpacking.TooLargeUnpacked):
         return True
 
 
@@ -93,13 +92,15 @@ def _read(path: Path) -> Iterator[str]:
     if content.startswith(b"PAR1"):
         import pyarrow.parquet as pq
 
+        unpacking.check_file(path)
         yield pq.read_table(path).to_pandas().to_csv(index=False)
     elif zipfile.is_zipfile(path):  # a workbook, too
-        with zipfile.ZipFile(path) as archive:
+        with unpacking.open_zip(path) as archive:
             for part in archive.namelist():
                 yield archive.read(part).decode("utf-8", "replace")
     elif content.startswith(b"\x1f\x8b"):
-        yield gzip.decompress(content).decode("utf-8", "replace")
+        with unpacking.unpacked(path, "gzip") as pieces:
+            yield b"".join(pieces).decode("utf-8", "replace")
     else:
         yield content.decode("utf-8", "replace")
 

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix, diags
 from sklearn.linear_model import LogisticRegression
 
+from retention import unpacking
 from retention.errors import BadInput, TooLittleData
 from retention.progress import Progress, silent
 from retention.recommend.catalogue import Catalogue, catalogue
@@ -360,6 +361,7 @@ def _campaign(
 
 def read_table(file: Path) -> "DataFrame":
     """Read a CSV or Parquet file. CSV values stay text."""
+    unpacking.check_file(file)
     try:
         return pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype=str)
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from retention import unpacking
 from retention.errors import BadInput
 from retention.text import gettext
 
@@ -59,6 +60,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise BadInput(text.format(path=path))
     parquet = path.suffix.lower() in (".parquet", ".pq")
     reader = "read_parquet(?)" if parquet else "read_csv(?, header = true)"
+    unpacking.check_file(path)
     try:
         with duckdb.connect() as connection:
             table = connection.execute(f"SELECT * FROM {reader}", [str(path)]).df()  # noqa: S608

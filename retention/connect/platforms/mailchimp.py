@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 
+from retention import unpacking
 from retention.connect import web
 from retention.connect.contract import (
     SENDER,
@@ -362,9 +363,9 @@ class Mailchimp(contacts.NamedLists):
             raise ConnectorError("unavailable", "the export of the rejects did not end")
         with web.downloaded(str(need(export, "result_url"))) as file:
             try:
-                with zipfile.ZipFile(file) as archive:
+                with unpacking.open_zip(file, "the export") as archive:
                     text = archive.read("rejects.csv").decode("utf-8-sig")
-            except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+            except (zipfile.BadZipFile, unpacking.TooLargeUnpacked, KeyError, UnicodeDecodeError):
                 raise ConnectorError("changed_schema", "rejects.csv") from None
         return list(csv.DictReader(io.StringIO(text)))
 

@@ -11,12 +11,13 @@ import csv
 import gzip
 import io
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import IO, Any
 
-from retention import clock
+from retention import clock, unpacking
 from retention.connect import web
 from retention.connect.contract import (
     SENDER,
@@ -195,7 +196,7 @@ class SendGrid(NamedLists):
             with web.downloaded(str(url)) as file:
                 try:
                     yield from _contacts(file)
-                except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error):
+                except (*_NO_EXPORT, unpacking.TooLargeUnpacked):
                     raise ConnectorError("changed_schema", "the export is no CSV") from None
 
     def _remove(self, list_id: str, ids: Sequence[str]) -> None:
@@ -209,11 +210,20 @@ class SendGrid(NamedLists):
         return contacts.await_end(ask, "status", ("pending",), most_seconds)
 
 
+_NO_EXPORT = (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error)
+
+
 def _contacts(file: IO[bytes]) -> Iterator[Member]:
     """Yield the contact of each row of an export."""
     is_compressed = file.read(2) == b"\x1f\x8b"
+    packed = file.seek(0, io.SEEK_END)
     file.seek(0)
-    plain: Any = gzip.GzipFile(fileobj=file) if is_compressed else file
+    plain: Any = file
+    if is_compressed:
+        plain = gzip.GzipFile(fileobj=file)
+        pieces = iter(partial(plain.read, 1 << 20), b"")
+        deque(unpacking.limited("the export", packed, pieces), maxlen=0)
+        plain.seek(0)
     reader = csv.DictReader(io.TextIOWrapper(plain, "utf-8-sig", newline=""))
     names = {name.lower(): name for name in reader.fieldnames or ()}
     for row in reader:

@@ -18,6 +18,7 @@ import httpcore2
 import httpx2
 import pyarrow as pa
 
+from retention import unpacking
 from retention.connect.sources.source_records import SourceProblem
 from retention.settings import Settings
 from retention.text import gettext
@@ -166,8 +167,11 @@ def _inflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
 def _check_unpacked(path: Path, check: Callable[[int], None]) -> None:
     """Check what a packed file unpacks to; workbooks have a check of their own."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            check(sum(member.file_size for member in archive.infolist()))
+        try:
+            with unpacking.open_zip(path) as archive:
+                check(sum(member.file_size for member in archive.infolist()))
+        except unpacking.TooLargeUnpacked as error:
+            raise SourceProblem("unreadable", text=str(error)) from None
         return
     compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
     if compression is None:

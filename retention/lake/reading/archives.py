@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from retention import unpacking
 from retention.errors import BadInput
 from retention.lake.reading.dialect import MAX_TITLE_ROWS, count_title_rows
 from retention.text import gettext
@@ -65,7 +66,7 @@ def _delete_leftovers() -> None:
 def extract_table(path: Path, folder: Path, suffixes: Collection[str]) -> Path:
     """Extract the only table of a ZIP archive."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with unpacking.open_zip(path) as archive:
             tables = [member for member in archive.infolist() if _is_table(member, suffixes)]
             if len(tables) != 1:
                 names = ", ".join(sorted(member.filename for member in tables)[:5]) or gettext(
@@ -102,20 +103,15 @@ def _is_table(member: zipfile.ZipInfo, suffixes: Collection[str]) -> bool:
     name = Path(member.filename)
     is_hidden = name.name.startswith(".") or "__MACOSX" in name.parts
     own_suffixes = {suffix.lower() for suffix in name.suffixes[-2:]}
-    return not member.is_dir() and not is_hidden and bool(own_suffixes & set(suffixes))
+    is_file = not member.is_dir() and not is_hidden and name.suffix.lower() != ".zip"
+    return is_file and bool(own_suffixes & set(suffixes))
 
 
 def decompress(path: Path, compression: str, folder: Path) -> Path:
     """Decompress a file."""
-    import pyarrow as pa
-
     target = folder / path.with_suffix("").name
-    with (
-        pa.input_stream(str(path), compression=compression) as compressed,
-        target.open("wb") as plain,
-    ):
-        while chunk := compressed.read(1 << 20):
-            plain.write(chunk)
+    with unpacking.unpacked(path, compression) as pieces, target.open("wb") as plain:
+        plain.writelines(pieces)
     return target
 
 
@@ -149,15 +145,10 @@ def check_compression(path: Path, compression: str, error: str) -> None:
 
 
 MAX_MEMORY = 2 << 30  # bytes beyond those of the imported libraries
-MAX_UNPACKED = 1 << 30  # bytes
 
 
 def _read_workbook(path: Path, folder: Path) -> dict[str, str | None]:
     """Write each sheet of a workbook to a Parquet file of text."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(part.file_size for part in archive.infolist()) > MAX_UNPACKED:
-                raise _too_large(path)
     command = [sys.executable, "-m", "retention.lake.reading.archives", str(path), str(folder)]
     done = subprocess.run(command, capture_output=True, check=False)
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from retention import unpacking
 from retention.errors import BadInput
 from retention.lake.importing import map_sql
 from retention.lake.importing.mapping import Mapping, literal, quoted
@@ -239,6 +240,8 @@ def _open(
         source = _open(con, str(inside), mapping, query, condition, folder)
         return replace(source, name=path.name, detected=source.detected | {"inside": inside.name})
     kind, compression = _format(path)
+    if not (kind == "parquet" and compression):  # this is checked as it is unpacked
+        unpacking.check_file(path)
     try:
         if kind == "workbook":
             return _workbook(con, path, mapping, folder)
@@ -287,6 +290,7 @@ def _parquet(
     name = path.name
     if compression:
         path = archives.decompress(path, compression, folder)
+        unpacking.check_file(path)
     relation = _read_parquet([path])
     largest, rows = con.execute(
         "SELECT max(row_group_num_rows), sum(row_group_num_rows) "

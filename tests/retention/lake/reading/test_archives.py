@@ -13,7 +13,6 @@ import pytest
 
 from retention.errors import BadInput
 from retention.lake.importing.import_files import import_files
-from retention.lake.reading import archives
 from retention.lake.reading.archives import extract_table, scratch_folder
 from tests.retention.lake.test_importing import RETAIL
 from tests.workbooks import write_workbook
@@ -114,7 +113,7 @@ def test_refuses_a_folder(lake, settings, tmp_path):
 
 def test_workbook_that_needs_too_much_memory_is_refused(lake, settings, tmp_path):
     """A cell in the last corner of a sheet of 1.5 kB aborted the process."""
-    whole, stray, large = (tmp_path / f"{name}.xlsx" for name in ("whole", "stray", "large"))
+    whole, stray = tmp_path / "whole.xlsx", tmp_path / "stray.xlsx"
     write_workbook(whole, {"orders": [["customer_id"], ["C1"]]})
     sheet = "xl/worksheets/sheet1.xml"
     with zipfile.ZipFile(whole) as book, zipfile.ZipFile(stray, "w") as other:
@@ -124,12 +123,8 @@ def test_workbook_that_needs_too_much_memory_is_refused(lake, settings, tmp_path
                 cell = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row></sheetData>'
                 text = text.replace("</sheetData>", cell)
             other.writestr(part, text)
-    with zipfile.ZipFile(large, "w") as book:
-        book.writestr("xl/sharedStrings.xml", "")
-        book.infolist()[0].file_size = archives.MAX_UNPACKED + 1
-    for path in (stray, large):
-        with pytest.raises(BadInput, match=f"{path.name} needs too much memory"):
-            import_files(lake, None, settings, "customers", [str(path)])
+    with pytest.raises(BadInput, match=r"stray\.xlsx needs too much memory"):
+        import_files(lake, None, settings, "customers", [str(stray)])
 
 
 @pytest.mark.parametrize(("at", "byte"), [(30 + len("a.csv"), 0x07), (-6, 0xFF)])
