@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import JSON, String, Table, Text, select, update
 
-from retention import clock, logs, unpacking
+from retention import clock, logs
 from retention.db import Base, Transaction
+from retention.privacy import unpacking
 from retention.privacy.redaction import CustomerNames
 from retention.settings import Settings
 

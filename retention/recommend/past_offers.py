@@ -18,8 +18,8 @@ import pandas as pd
 from scipy.sparse import csr_matrix, diags
 from sklearn.linear_model import LogisticRegression
 
-from retention import unpacking
 from retention.errors import BadInput, TooLittleData
+from retention.privacy import unpacking
 from retention.progress import Progress, silent
 from retention.recommend.catalogue import Catalogue, catalogue
 from retention.recommend.evaluation.ranking_metrics import interval, ranking_metrics

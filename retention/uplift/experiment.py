@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from retention import unpacking
 from retention.errors import BadInput
+from retention.privacy import unpacking
 from retention.text import gettext
 
 IMBALANCE_P = 1e-4  # below this p of a difference between arms, a column is no earlier feature

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retention import unpacking
 from retention.connect import web
 from retention.connect.contract import ConnectorError
 from retention.connect.platforms import sendgrid
@@ -18,7 +17,7 @@ from retention.connect.sources.source_records import SourceProblem
 from retention.errors import BadInput
 from retention.lake import Lake
 from retention.lake.importing.import_files import import_files
-from retention.privacy import leftovers
+from retention.privacy import leftovers, unpacking
 from retention.privacy.redaction import CustomerNames
 from retention.recommend import past_offers
 from retention.uplift import experiment

@@ -19,7 +19,6 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 
-from retention import unpacking
 from retention.connect import web
 from retention.connect.contract import (
     SENDER,
@@ -34,6 +33,7 @@ from retention.connect.shops.orders import moment, need
 from retention.errors import BadInput
 from retention.outreach import tracking
 from retention.outreach.adapter import Message
+from retention.privacy import unpacking
 from retention.text import gettext
 
 ADDRESS = "https://mandrillapp.com"

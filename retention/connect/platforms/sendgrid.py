@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import IO, Any
 
-from retention import clock, unpacking
+from retention import clock
 from retention.connect import web
 from retention.connect.contract import (
     SENDER,
@@ -32,6 +32,7 @@ from retention.connect.platforms import contacts
 from retention.connect.platforms.contacts import CUSTOMER_ID, FIELDS, Member, NamedLists
 from retention.connect.shops.orders import need, unix_moment
 from retention.outreach.adapter import Message
+from retention.privacy import unpacking
 
 ADDRESS = "https://api.sendgrid.com"
 MOST_BYTES = 5_500_000  # of 6 MB

@@ -18,8 +18,8 @@ import httpcore2
 import httpx2
 import pyarrow as pa
 
-from retention import unpacking
 from retention.connect.sources.source_records import SourceProblem
+from retention.privacy import unpacking
 from retention.settings import Settings
 from retention.text import gettext
 

@@ -21,9 +21,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from retention import unpacking
 from retention.errors import BadInput
 from retention.lake.reading.dialect import MAX_TITLE_ROWS, count_title_rows
+from retention.privacy import unpacking
 from retention.text import gettext
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")

@@ -17,6 +17,7 @@ from typing import Any
 
 from retention.errors import BadInput
 from retention.lake.importing.mapping import Mapping, literal
+from retention.privacy.unpacking import unpacked
 from retention.text import gettext
 
 CHUNK_BYTES = 1 << 20
@@ -170,7 +171,7 @@ def detect_encoding(path: Path, compression: str | None) -> str:
 
     Returns: name of a Python codec, or `_MIXED`.
     """
-    with _stream(path, compression) as pieces:
+    with unpacked(path, compression) as pieces:
         decoder = codecs.getincrementaldecoder("utf-8")("strict")
         sample, is_valid = b"", True
         for number, piece in enumerate(pieces):
@@ -242,19 +243,11 @@ def _check_encoding(encoding: str, mapping: Mapping | None) -> None:
 
 
 @contextmanager
-def _stream(path: Path, compression: str | None) -> Iterator[Iterator[bytes]]:
-    import pyarrow as pa
-
-    with pa.input_stream(str(path), compression=compression) as stream:
-        yield iter(lambda: stream.read(CHUNK_BYTES), b"")
-
-
-@contextmanager
 def open_decoded(
     path: Path, compression: str | None, encoding: str, errors: str = "replace"
 ) -> Iterator[Iterator[str]]:
     """Open an iterator over decoded chunks."""
-    with _stream(path, compression) as pieces:
+    with unpacked(path, compression) as pieces:
         yield _decoded(pieces, encoding, errors)
 
 
@@ -297,7 +290,7 @@ def _tabs_for_spaces(text: str) -> str:
 
 def _head(path: Path, compression: str | None, encoding: str) -> list[str]:
     """Read the first lines. Blank lines are included: DuckDB's ``skip`` counts them."""
-    with _stream(path, compression) as pieces:
+    with unpacked(path, compression) as pieces:
         text = next(_decoded(iter([next(pieces, b"")[:HEAD_BYTES]]), encoding)).removeprefix(
             "\ufeff"
         )

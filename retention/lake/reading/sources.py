@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from retention import unpacking
 from retention.errors import BadInput
 from retention.lake.importing import map_sql
 from retention.lake.importing.mapping import Mapping, literal, quoted
@@ -29,6 +28,7 @@ from retention.lake.reading.dialect import (
 )
 from retention.number_format import count
 from retention.paths import is_url
+from retention.privacy import unpacking
 from retention.text import gettext
 
 LARGE_ROW_GROUP = 250_000

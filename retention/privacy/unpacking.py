@@ -74,13 +74,13 @@ def limited(name: str, packed: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def unpacked(path: Path, compression: str = "detect") -> Iterator[Iterator[bytes]]:
-    """Open the unpacked pieces of a file."""
+def unpacked(path: Path, compression: str | None = "detect") -> Iterator[Iterator[bytes]]:
+    """Open the unpacked pieces of a file; without a compression, its pieces."""
     import pyarrow as pa
 
     with pa.input_stream(str(path), compression=compression) as stream:
         pieces = iter(lambda: stream.read(1 << 20), b"")
-        yield limited(path.name, path.stat().st_size, pieces)
+        yield limited(path.name, path.stat().st_size, pieces) if compression else pieces
 
 
 @contextmanager
