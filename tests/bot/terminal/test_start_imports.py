@@ -34,9 +34,10 @@ STATUS_MODULES = (
     | below("bot", "commands.installation", "commands.parameters", "group_commit", "numbers")
     | below("bot", "http", "http.health", "services")
     | {"bot.terminal.terminal_runner"}
-    | below("retention.db", "audit", "engine", "insert", "tables")
+    | below("retention.connect", "live", "live.inbox")
+    | below("retention.db", "audit", "audit_chain", "engine", "insert", "tables")
     | below("retention", "faults", "keys", "monitoring", "number_format", "paths", "settings")
-    | below("retention", "templating", "window")
+    | below("retention", "privacy", "privacy.periods", "templating", "window")
     | below("workers", "app", "installation", "languages", "user_roles")
     | below("workers.queue", "broker")
 )
