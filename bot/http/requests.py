@@ -21,6 +21,7 @@ MALFORMED = "malformed"  # signed, but not a request that Slack sends
 FOREIGN = "foreign_workspace"  # signed, from another workspace or a Slack Connect guest
 TOO_LARGE = "too_large"
 OVERLOADED = "overloaded"
+SHED = "shed"  # a command that was answered with a sentence: there are too many
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,9 +189,14 @@ class Gateway:
         await _send(send, reply)
 
     def _refusal(self, request: Request, path: str, pool: "_Pool") -> Reply | None:
-        """Refuse an unsigned request, and one for which no thread is free."""
+        """Refuse an unsigned request, and one for which no thread is free.
+
+        Commands are shed first, so that clicks find room.
+        """
         if refusal := self._site.refusal(request):
             return refusal
+        if pool.waiting >= self._web.shedding.MAX_COMMANDS and (reply := self._site.shed(request)):
+            return reply
         if pool.waiting < pool.limit:
             return None
         requests.note(requests.OVERLOADED, path)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from slack_bolt import App, BoltRequest
-from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_bolt.oauth import OAuthFlow
 from slack_sdk.errors import SlackClientError
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,8 +30,9 @@ from bot.http import (
 )
 from bot.http.rate_limit import TokenBuckets
 from bot.http.requests import Reply, Request, error_reply, json_reply, noted
-from bot.slack import clicks, envelopes, groups
+from bot.slack import clicks, envelopes, groups, shedding
 from bot.slack.app import build_app
+from bot.slack.middleware import SpeakLanguage
 from bot.slack.workspace import OwnWorkspace
 from retention import clock
 from retention.campaigns.message.unsubscribe_page import render_page
@@ -79,7 +79,8 @@ class Site:
         self.settings = settings
         self.database = database.using(settings) if database else Database.of(settings)
         self.workspace = OwnWorkspace(self.database)
-        self.app: App = build_app(settings, self.database, self.workspace)
+        self.languages = SpeakLanguage(self.database)
+        self.app: App = build_app(settings, self.database, self.workspace, self.languages)
         self.redemption_api = redemption_api.RedemptionApi(self.database)
         self.event_api = event_api.EventApi(self.database)
         self.read_api = read_api.ReadApi(self.database)
@@ -148,6 +149,13 @@ class Site:
         if envelopes.is_verified(secret.get_secret_value(), request.headers, request.body, _now()):
             return None
         return _not_signed()
+
+    def shed(self, request: Request) -> Reply | None:
+        """Answer a signed slash command with a sentence, because the bot has too much to do."""
+        fields = shedding.command_of(request.body) if route_of(request.path) == SLACK else None
+        if fields is None:
+            return None
+        return json_reply(200, shedding.answer(self.languages, fields, SLACK))
 
     def respond(self, request: Request, operator: bool = False) -> Reply:
         """Answer a complete request that `refusal` lets pass; never raises."""
@@ -300,10 +308,10 @@ def start(site: Site) -> None:
         threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
     site.workspace.start()
     if site.settings.slack_app_token:
-        connect(site.app, site.settings)
+        connect(site.app, site.settings, site.languages)
 
 
-def connect(app: App, settings: Settings) -> Any:
+def connect(app: App, settings: Settings, languages: SpeakLanguage) -> Any:
     """Open Socket Mode.
 
     Slack's requests arrive over our own web sockets. No public address is needed.
@@ -313,7 +321,9 @@ def connect(app: App, settings: Settings) -> Any:
     token = settings.slack_app_token
     if token is None:
         raise ValueError("Socket Mode needs SLACK_APP_TOKEN")
-    handler = SocketModeHandler(app, token.get_secret_value(), concurrency=16, ping_interval=3)
+    handler = shedding.SocketMode(
+        app, token.get_secret_value(), languages=languages, concurrency=16, ping_interval=3
+    )
     threading.Thread(
         target=_keep_connecting, args=(handler,), name="socket mode", daemon=True
     ).start()

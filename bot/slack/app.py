@@ -27,13 +27,17 @@ LISTENERS = 32  # threads; handlers that wait for Slack must not delay acknowled
 
 
 def build_app(
-    settings: Settings, database: Database | None = None, own: OwnWorkspace | None = None
+    settings: Settings,
+    database: Database | None = None,
+    own: OwnWorkspace | None = None,
+    speak: SpeakLanguage | None = None,
 ) -> App:
     """Build the Bolt app with all its listeners.
 
     `settings`: the installation. Without a signing secret every HTTP request is refused; Socket
     Mode needs none.
     `own`: looks up the workspace to serve. By default at the first request.
+    `speak`: sets the language of each request.
 
     Notes
     -----
@@ -62,7 +66,7 @@ def build_app(
     app.use(acknowledged_once)
     app.use(RequestLimit())
     app.use(clean_text)
-    app.use(SpeakLanguage(services))
+    app.use(speak or SpeakLanguage(services.database))
     app.use(store_click)
     slash.register(app, services)
     conversation.register(app, services)

@@ -15,7 +15,7 @@ from typing import Any
 from slack_bolt import Ack, BoltContext, BoltRequest, BoltResponse
 from sqlalchemy.exc import SQLAlchemyError
 
-from bot.services import Services
+from retention.db import Database
 from retention.text import replace_unstorable, set_language
 from workers import languages
 
@@ -85,8 +85,8 @@ class SpeakLanguage:
     change seldom, so they are read together and cached for some seconds.
     """
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._chosen: dict[str, str] = {}
         self._read_at = float("-inf")
 
@@ -98,11 +98,15 @@ class SpeakLanguage:
         set_language(_first(chosen, scopes))
         return next()
 
+    def known(self, body: dict[str, Any]) -> str | None:
+        """Return the language of a request as read last, without the database."""
+        return _first(self._chosen, (*scopes_of(body), languages.WORKSPACE))
+
     def _choices(self) -> dict[str, str]:
         if time.monotonic() - self._read_at > CACHE_SECONDS:
             self._read_at = time.monotonic()
             # Whether the database answers is for the listener to say.
-            with suppress(SQLAlchemyError), self._services.database.reading() as session:
+            with suppress(SQLAlchemyError), self._database.reading() as session:
                 self._chosen = languages.all_languages(session)
         return self._chosen
 

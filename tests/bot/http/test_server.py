@@ -17,6 +17,7 @@ from bot.http import health
 from bot.http.requests import Request
 from bot.http.server import missing_configuration
 from bot.http.web import Site, connect
+from bot.slack.middleware import SpeakLanguage
 from retention import clock
 from retention.db import Database
 from retention.db.tables import Job, Process
@@ -226,7 +227,7 @@ def test_socket_mode_reconnects_after_a_drop(workspace, settings, database, api)
     slack = Sockets()
     api.answers["apps.connections.open"] = {"ok": True, "url": f"ws://127.0.0.1:{slack.port}/link"}
     tokens = {"slack_app_token": SecretStr("xapp-test"), "slack_signing_secret": None}
-    handler = connect(workspace.app, settings.model_copy(update=tokens))
+    handler = connect(workspace.app, settings.model_copy(update=tokens), SpeakLanguage(database))
     try:
         until(lambda: slack.connections == 1)
         slack.command("e1")
