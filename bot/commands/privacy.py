@@ -1,6 +1,5 @@
 """What is stored and for how long, and what was decided about a customer."""
 
-import os
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ from bot.commands.tree import TERMINAL, Answer, Call, command, group, request
 from retention import clock
 from retention.db.audit import record
 from retention.errors import BadInput
+from retention.paths import create_private_file
 from retention.privacy.periods import PERIODS
 from retention.text import gettext
 from workers.job_requests import Why
@@ -85,8 +85,9 @@ def export(call: Call, customer: str, file: Path | None) -> Answer:
         ids = erasure.all_ids(lake, session, [customer_id])
         content, rows = collect(lake, session, ids)
     path = file or Path(f"customer-{name}.json")
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
-        written.write(content)
+    path.unlink(missing_ok=True)  # what is there may be readable for others
+    with create_private_file(path) as written:
+        written.write(content.decode())
     with call.database.transaction() as session:
         record(session, call.user, "customer.export", name, clock.now(), {"rows": rows})
     return Answer("bot/exported", {"file": str(path), "rows": rows, "ids": len(ids)})

@@ -26,6 +26,7 @@ def call(settings, database):
 
 def test_export_is_a_private_file_and_the_log_has_no_id(call, database, tmp_path):
     file = tmp_path / "k7.json"
+    file.write_text("of an earlier export, readable for others")
     answer = export.handle(call(TERMINAL), {"customer": "K7Q2-M9XD", "file": file})
     assert [note["text"] for note in json.loads(file.read_text())["notes"]] == ["calls back"]
     assert (file.stat().st_mode & 0o777, answer.data["rows"]) == (0o600, 2)
