@@ -95,6 +95,8 @@ def _database(database: Database) -> Iterator[Finding]:
     yield from (Finding("warning", "problem", problem) for problem in overview["problems"])
     if audited.problems:
         yield Finding("fault", "audit_changed", {"number": len(audited.problems)})
+    elif audited.lost_keys:
+        yield Finding("warning", "audit_keys_lost", {"names": list(audited.lost_keys)})
     else:
         yield Finding("ok", "audit", {"number": audited.entries})
 

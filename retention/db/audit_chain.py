@@ -34,11 +34,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What `verify` found. ``head`` is the newest hash: keep it outside of the installation."""
+    """What `verify` found.
+
+    `head`: the newest hash; keep it outside of the installation.
+    `lost_keys`: ids of keys that signed links and are not here any more.
+    """
 
     entries: int
     head: str
     problems: tuple[Problem, ...]
+    lost_keys: tuple[str, ...]
 
 
 def add(session: Transaction, entry: Audit) -> None:
@@ -99,7 +104,8 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
     """Check all links and entries.
 
     A key that is not in use any more cannot check its signatures. Its links count as signed if a
-    later one is: that one's hash covers them.
+    later one is: that one's hash covers them. But whoever writes the log anew can invent such a
+    key and wait for the next entry, so its id is returned: a person knows whether a key was lost.
 
     `known_head`: a hash that was kept outside, or its beginning; a chain without it was cut or
     written anew.
@@ -107,6 +113,7 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
     keys, problems, before = session.settings.keys, list[Problem](), START
     seen, number, hashes = set[int](), 0, {START}
     of_lost_key: list[Problem] = []
+    lost_keys = dict[str, None]()
     for link, entry in entries(session):
         number += 1
         seen.add(link.audit_id)
@@ -124,6 +131,7 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
                 problems.append(Problem("unsigned", link.audit_id))
             case None:
                 of_lost_key.append(Problem("unsigned", link.audit_id))
+                lost_keys[link.key_id] = None
         before = link.hash
         hashes.add(before)
     ids = session.scalars(select(Audit.id).order_by(Audit.id))
@@ -131,7 +139,7 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
     problems += [Problem("unsealed", each) for each in ids if each not in seen]
     if known_head is not None and not any(each.startswith(known_head) for each in hashes):
         problems.append(Problem("cut", 0))
-    return Verified(number, before, tuple(problems))
+    return Verified(number, before, tuple(problems), tuple(lost_keys))
 
 
 @event.listens_for(Transaction, "before_commit")

@@ -48,6 +48,11 @@ FAULTS = {
         "two statements",
         "0 lost, 0 doubled",
     ),
+    "tampering": (
+        "someone with the database's password changes, removes, swaps, adds or writes anew entries "
+        "of the audit log",
+        "the database refuses, or the check names the place",
+    ),
     "live": (
         "kills of the live path and of the shop connections",
         "0 lost, 0 doubled; no code without approval",
@@ -73,5 +78,6 @@ ROWS = (
     Row("delivery", "repeated deliveries", "tests.faults.deliveries", 10, 30, 110),
     Row("clock", "clocks and schedules", "tests.faults.clocks", 20, 40, 110),
     Row("version", "old and new version", "tests.faults.side_by_side", 0, 6, 40),
+    Row("tampering", "audit log", "tests.faults.tampering", 20, 40, 110),
     Row("version", "migrations", "tests.faults.versions", 10, 30, 110),
 )

@@ -36,7 +36,7 @@ def _faults(database, known_head=None):
     return {(one.fault, one.entry) for one in found.problems}
 
 
-def _tamper(database, *statements):
+def tamper(database, *statements):
     """Change the log as someone with the database's password can."""
     with database.engine.begin() as connection:
         names = ("audit", "audit_links")
@@ -62,12 +62,12 @@ def _tamper(database, *statements):
 )
 def test_changed_or_missing_entry_is_named(log, statement, faults):
     assert _faults(log) == set()
-    _tamper(log, statement)
+    tamper(log, statement)
     assert _faults(log) == faults
 
 
 def test_moved_entries_are_named(log):
-    _tamper(
+    tamper(
         log,
         "UPDATE audit_links SET id = 99 WHERE id = 2",
         "UPDATE audit_links SET id = 2 WHERE id = 3",
@@ -79,7 +79,7 @@ def test_moved_entries_are_named(log):
 def test_cut_end_shows_by_a_head_that_was_kept(log):
     with log.reading() as session:
         kept = audit_chain.head(session)
-    _tamper(log, "DELETE FROM audit WHERE id = 4", "DELETE FROM audit_links WHERE audit_id = 4")
+    tamper(log, "DELETE FROM audit WHERE id = 4", "DELETE FROM audit_links WHERE audit_id = 4")
     assert _faults(log) == set()
     assert _faults(log, kept) == {("cut", 0)}
 
@@ -97,6 +97,8 @@ def test_later_link_vouches_for_those_of_a_lost_key(log, settings):
     assert {fault for fault, _ in _faults(other)} == {"unsigned"}
     change(other, record, "U0LEAD", "campaign.stop", "c1", clock.now(), {})
     assert _faults(other) == set()
+    with other.reading() as session:
+        assert audit_chain.verify(session).lost_keys == (log.settings.keys.current_id,)
 
 
 def test_erasure_keeps_the_chain(log):
