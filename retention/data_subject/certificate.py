@@ -66,7 +66,7 @@ def verify(keys: Keys, text: str, customer_id: str | None = None) -> dict[str, A
             "have; put that key into RETENTION_OLD_SECRET_KEYS."
         )
         raise BadInput(message.format(key_id=certificate["key_id"]))
-    if not hmac.compare_digest(_signature(key, certificate), str(signature)):
+    if not hmac.compare_digest(_signature(key, certificate).encode(), str(signature).encode()):
         raise BadInput(gettext("The certificate was changed: its signature does not fit."))
     subjects = certificate["subjects"]
     if customer_id is not None and keyed_hash(key, _SUBJECT, customer_id).hex() not in subjects:

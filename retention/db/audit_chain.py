@@ -95,7 +95,7 @@ def life(session: Transaction, subject: str) -> tuple[list[Audit], list[Problem]
             problems.append(Problem("unsealed", entry.id))
         elif _hash(link.before, entry) != link.hash:
             problems.append(Problem("changed", entry.id))
-        elif _is_signed(keys, link) is False:
+        elif not _is_signed(keys, link):  # no later link vouches for it here
             problems.append(Problem("unsigned", entry.id))
     return [entry for entry, _ in rows], problems
 
@@ -175,4 +175,5 @@ def _is_signed(keys: Keys, link: AuditLink) -> bool | None:
     key = keys.by_id(link.key_id)
     if key is None:
         return None
-    return hmac.compare_digest(keyed_hash(key, _PURPOSE, link.hash).hex(), link.signature)
+    expected = keyed_hash(key, _PURPOSE, link.hash).hex()
+    return hmac.compare_digest(expected.encode(), link.signature.encode())

@@ -58,6 +58,7 @@ def tamper(database, *statements):
         ("DELETE FROM audit WHERE id = 2", {("missing", 2)}),
         ("DELETE FROM audit_links WHERE audit_id = 2", {("missing", 3), ("unsealed", 2)}),
         ("UPDATE audit_links SET signature = key_id WHERE audit_id = 3", {("unsigned", 3)}),
+        ("UPDATE audit_links SET signature = 'é' WHERE audit_id = 3", {("unsigned", 3)}),
     ],
 )
 def test_changed_or_missing_entry_is_named(log, statement, faults):
@@ -99,6 +100,12 @@ def test_later_link_vouches_for_those_of_a_lost_key(log, settings):
     assert _faults(other) == set()
     with other.reading() as session:
         assert audit_chain.verify(session).lost_keys == (log.settings.keys.current_id,)
+
+
+def test_life_names_an_entry_with_an_invented_key(log):
+    tamper(log, "UPDATE audit_links SET key_id = '00000000' WHERE audit_id = 2")
+    with log.reading() as session:
+        assert audit_chain.life(session, "c1")[1] == [audit_chain.Problem("unsigned", 2)]
 
 
 def test_erasure_keeps_the_chain(log):

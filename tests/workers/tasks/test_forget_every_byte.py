@@ -210,7 +210,8 @@ def test_certificate_is_checked_and_names_nobody(shop):
     assert certificate.verify(keys, text, WHO)["erased"] == signed["erased"]
     assert not [each for each in IDENTIFIERS if each in text]
     changed = json.dumps({**signed, "erased": {**signed["erased"], "events": 1}})
-    for given in ((changed,), (text, OTHER), ("{}",), (json.dumps({**signed, "key_id": "0"}),)):
+    forged = [json.dumps({**signed, name: "é"}) for name in ("key_id", "signature")]
+    for given in ((changed,), (text, OTHER), ("{}",), *((each,) for each in forged)):
         with pytest.raises(BadInput):
             certificate.verify(keys, *given)
 
