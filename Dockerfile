@@ -8,7 +8,7 @@ COPY workers workers
 COPY bot bot
 COPY templates templates
 # The locked versions, without what only the demo and the tests need.
-RUN VIRTUAL_ENV=/venv uv pip install --no-cache --constraint requirements.lock '.[postgres]'
+RUN VIRTUAL_ENV=/venv uv pip install --no-cache --constraint requirements.lock '.[postgres,traces]'
 
 FROM python:3.11-slim
 # libgomp: scikit-learn and implicit compute with it.

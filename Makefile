@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
-EXTRAS  = demo,postgres,test,docs
+EXTRAS  = demo,postgres,traces,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
@@ -25,7 +25,7 @@ setup-spark: setup
 # An environment of its own: pyspark is 400 MB, and the other tests must pass without it.
 .venv-spark/.installed: requirements.lock pyproject.toml | $(BIN)/uv
 	$(PYTHON) -m venv .venv-spark
-	VIRTUAL_ENV=.venv-spark $(BIN)/uv pip install --quiet --editable '.[spark,demo,test]' --constraint requirements.lock
+	VIRTUAL_ENV=.venv-spark $(BIN)/uv pip install --quiet --editable '.[spark,demo,traces,test]' --constraint requirements.lock
 	touch $@
 
 setup-deep: setup
@@ -57,7 +57,7 @@ test-spark: .venv-spark/.installed
 # Its own as well: torch is 2 GB, and nothing else may come to need it.
 .venv-deep/.installed: requirements.lock pyproject.toml | $(BIN)/uv
 	$(PYTHON) -m venv .venv-deep
-	VIRTUAL_ENV=.venv-deep $(BIN)/uv pip install --quiet --editable '.[deep,demo,test]' --constraint requirements.lock
+	VIRTUAL_ENV=.venv-deep $(BIN)/uv pip install --quiet --editable '.[deep,demo,traces,test]' --constraint requirements.lock
 	touch $@
 
 test-deep: .venv-deep/.installed
@@ -165,7 +165,7 @@ messages: setup
 
 lock: | $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
-	  $(foreach extra,demo postgres test docs,--extra $(extra)) pyproject.toml --output-file requirements.lock
+	  $(foreach extra,demo postgres traces test docs,--extra $(extra)) pyproject.toml --output-file requirements.lock
 
 # Tools of their own environment: nothing of the product needs them.
 .venv-supply/.installed: requirements.lock pyproject.toml | $(BIN)/uv

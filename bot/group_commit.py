@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from retention import clock
+from retention import clock, traces
 from retention.db import Database, Transaction
 from retention.errors import Conflict
 from retention.text import gettext
@@ -47,7 +47,7 @@ class GroupCommit:
         `until`: a later write is refused, by `time.monotonic`.
         """
         future: Future[T] = Future()
-        self._add(self._urgent, (write, future, until))
+        self._add(self._urgent, (traces.carried(write), future, until))
         return future.result()
 
     def defer(self, write: Callable[[Transaction], Any]) -> None:
@@ -57,7 +57,7 @@ class GroupCommit:
         """
         future: Future[Any] = Future()
         future.add_done_callback(_log_failure)
-        self._add(self._deferred, (write, future, math.inf))
+        self._add(self._deferred, (traces.carried(write), future, math.inf))
 
     def _add(self, queue: deque[Write], write: Write) -> None:
         with self._changed:

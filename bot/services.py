@@ -12,6 +12,7 @@ from slack_sdk.errors import SlackApiError
 from sqlalchemy import event
 
 from bot.group_commit import GroupCommit
+from retention import traces
 from retention.db import Database, Transaction
 from retention.db.insert import insert_once
 from retention.db.tables import Delivery, Job
@@ -130,7 +131,7 @@ class Queue:
             return False
         with self._lock:
             self._pending += 1
-        published = self._publisher.submit(self._publish, job)
+        published = self._publisher.submit(traces.carried(self._publish), job)
         if now < self._reachable_until:
             return True
         try:

@@ -18,7 +18,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+from retention import traces
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s%(trace)s: %(message)s"
 TRACES = "errors.log"  # of the terminal, in the home
 MAX_LINE = 2_000  # characters of a line
 MAX_TRACE_LINES = 120  # of a stack trace; its beginning and its end are kept
@@ -76,6 +78,8 @@ class LineFormatter(logging.Formatter):
                 _QUOTED.sub("'…'", str(arg)) if isinstance(arg, BaseException) else arg
                 for arg in record.args or ()
             )
+        ids = traces.log_fields()
+        record.trace = f" [{ids['trace_id']}]" if ids else ""
         return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
@@ -98,7 +102,8 @@ class JsonFormatter(LineFormatter):
         message, _, stack = super().format(record).partition("\n")
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         entry = {"at": at, "level": record.levelname, "logger": record.name, "message": message}
-        return json.dumps(entry | ({"trace": stack} if stack else {}), ensure_ascii=False)
+        entry |= traces.log_fields() | ({"trace": stack} if stack else {})
+        return json.dumps(entry, ensure_ascii=False)
 
 
 def trace(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from retention import logs
+from retention import logs, traces
 from retention.db import Database
 from retention.settings import Settings, load_settings_or_exit, warn_of_short_keys
 from workers.delivery.sender import Sender
@@ -73,11 +73,13 @@ def main(argv: list[str]) -> int:
     settings = load_settings_or_exit()
     logs.configure(form=settings.log_format)
     warn_of_short_keys(settings)
+    traces.service = f"retention-{argv[0]}"
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with suppress(KeyboardInterrupt):
         run(settings, stop)
+    traces.flush()
     return 0
 
 

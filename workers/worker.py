@@ -12,10 +12,10 @@ from typing import Any
 
 from celery.apps import worker as celery_worker
 from celery.bootsteps import StartStopStep
-from celery.signals import setup_logging, worker_process_init, worker_ready
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_ready
 from celery.worker.consumer import Tasks
 
-from retention import logs
+from retention import logs, traces
 from retention.db import Database
 from retention.settings import load_settings_or_exit
 from workers.app import RUN_JOB, TRAINING, make_app
@@ -27,6 +27,7 @@ from workers.tasks.runner import run_job
 settings = load_settings_or_exit()
 app = make_app(settings)
 log = logging.getLogger(__name__)
+traces.service = "retention-worker"
 idle_exit = IdleExit()
 warm_up = WarmUp(settings)
 
@@ -50,6 +51,11 @@ def _start_child(**_: Any) -> None:
     if is_wanted(settings, tuple(app.amqp.queues.consume_from)):
         idle_exit.stays = True
         warm_up.start()
+
+
+@worker_process_shutdown.connect
+def _end_child(**_: Any) -> None:
+    traces.flush()
 
 
 class Reports(StartStopStep):
@@ -114,4 +120,4 @@ def _share_niceness_with_session() -> None:
 def run(self: Any, job_id: str) -> None:
     """Run one job; see `workers.tasks.runner`."""
     with warm_up.waits(), idle_exit.job():
-        log.info("job %s: %s", job_id, run_job(_database(os.getpid()), job_id, self.request.id))
+        run_job(_database(os.getpid()), job_id, self.request.id)

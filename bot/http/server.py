@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from bot.http import requests
 from bot.http.requests import Reply, Request, error_reply, json_reply
 from bot.slack.envelopes import SIGNATURE_HEADER, TIMESTAMP_HEADER
-from retention import logs
+from retention import logs, traces
 from retention.privacy import standard_webhooks
 from retention.settings import Settings, load_settings_or_exit, warn_of_short_keys
 from retention.text import gettext
@@ -76,6 +76,7 @@ def main(settings: Settings | None = None) -> None:
         sys.exit(error)
     logs.configure(form=settings.log_format)
     warn_of_short_keys(settings)
+    traces.service = "retention-bot"
     sys.setswitchinterval(0.001)
     import uvloop
 
@@ -86,6 +87,7 @@ def main(settings: Settings | None = None) -> None:
     site = Site(settings)
     start(site)
     uvloop.run(serve(site, *listeners))
+    traces.flush()
     logging.shutdown()
     # Do not wait for deferred writes (`bot.group_commit.GroupCommit.defer`).
     os._exit(0)

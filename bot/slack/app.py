@@ -2,7 +2,7 @@
 
 import logging
 
-from slack_bolt import App
+from slack_bolt import App, BoltRequest, BoltResponse
 from slack_bolt.authorization import AuthorizeResult
 from slack_bolt.authorization.authorize import CallableAuthorize
 
@@ -17,6 +17,7 @@ from bot.slack.failures import Failures
 from bot.slack.interactions import register_all
 from bot.slack.middleware import Listeners, SpeakLanguage, acknowledged_once, clean_text
 from bot.slack.workspace import CheckWorkspace, OwnWorkspace
+from retention import traces
 from retention.db import Database
 from retention.settings import Settings
 from workers.installation import bot_token
@@ -24,6 +25,15 @@ from workers.installation import bot_token
 log = logging.getLogger("retention.bot")
 
 LISTENERS = 32  # threads; handlers that wait for Slack must not delay acknowledgements
+
+
+class TracedApp(App):
+    """Bolt's app, in which each request is a span; a trace begins with it."""
+
+    def dispatch(self, req: BoltRequest) -> BoltResponse:
+        kind = "command" if req.body.get("command") else str(req.body.get("type", ""))
+        with traces.span("slack.request", type=kind):
+            return super().dispatch(req)
 
 
 def build_app(
@@ -49,7 +59,7 @@ def build_app(
     secret = settings.slack_signing_secret
     # With an OAuth flow, Bolt ignores a plain function and calls Slack for each request.
     authorize = CallableAuthorize(logger=log, func=_authorize(services.database))
-    app = App(
+    app = TracedApp(
         name="retention",
         client=services.client,
         signing_secret=secret.get_secret_value() if secret else "",

@@ -1,7 +1,6 @@
 """Turn errors into messages and log entries."""
 
 import logging
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from sqlalchemy import exc
 from bot.services import Services
 from bot.slack.interactions import Click, send_ephemeral, show_modal, show_to
 from bot.slack.interactions.campaigns import input_of
-from retention import faults
+from retention import faults, traces
 from retention.campaigns.lifecycle.states import StaleCampaign
 from retention.errors import BadFields, NotAllowed, Refused
 from retention.settings import Settings
@@ -38,7 +37,7 @@ def error_message(error: Exception, settings: Settings) -> str:
         return gettext(
             "Slack did not open the window in time; nothing was changed. Please press once more."
         )
-    reference = secrets.token_hex(4)
+    reference = traces.reference(error)
     if fault := faults.diagnose(error, settings):
         log.error(
             "reference %s: %s (%s): %s", reference, fault.code, fault.path, error, exc_info=error

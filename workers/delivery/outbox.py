@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, case, delete, func, or_, select, update
 
-from retention import clock
+from retention import clock, traces
 from retention.db import Transaction
 from retention.db.insert import changed, insert_once
 from retention.db.tables import File, Job, Outbox
@@ -61,6 +61,7 @@ def put(
         thread_key=post.thread_key,
         payload=payload,
         job_id=job_id,
+        traceparent=traces.traceparent(),
     ):
         return key
     replace(session, key, payload)
@@ -163,6 +164,7 @@ def replace(session: Transaction, key: str, payload: dict[str, Any]) -> None:
     session.change(
         row.values(
             payload=payload,
+            traceparent=traces.traceparent() or Outbox.traceparent,
             revision=Outbox.revision + 1,
             state=case((waits, Outbox.state), else_="pending"),
             next_at=case((waits, Outbox.next_at), else_=clock.wall()),

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, se
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import aliased
 
-from retention import clock
+from retention import clock, traces
 from retention.db import Database, Transaction
 from retention.db.engine import advisory_lock
 from retention.db.tables import File, Outbox, Utc
@@ -87,6 +87,12 @@ class Sender:
         claim = self._claim()
         if claim is None:
             return False
+        row = claim.row
+        with traces.span("message.post", row.traceparent, job=row.job_id, attempt=row.attempts):
+            self._deliver(claim)
+        return True
+
+    def _deliver(self, claim: Claim) -> None:
         try:
             sent = self._transport.deliver(claim)
         except (InterfaceError, OperationalError):
@@ -95,7 +101,7 @@ class Sender:
             self._record_failure(claim, self._failure_of(claim, error))
         else:
             self._record_sent(claim, sent)
-        return True
+            log.info("message %d is sent", claim.row.id)
 
     # ------------------------------------------------------------ next row
 
@@ -221,6 +227,7 @@ class Sender:
     def _record_failure(self, claim: Claim, failure: Failure) -> None:
         row, now = claim.row, clock.wall()
         log.warning("%s to %s: %s (%s)", row.key, row.channel, failure.code, failure.kind.value)
+        traces.fail(failure.code)
         match failure.kind:
             case FailureKind.RATE_LIMITED:
                 # Slack's own allowance for the channel is used up, so ours is too.

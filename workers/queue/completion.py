@@ -10,7 +10,6 @@ Published parts stay if the rest of the job fails.
 
 import json
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from retention import clock
+from retention import clock, traces
 from retention.db import Database, Transaction
 from retention.db.insert import changed
 from retention.db.tables import Campaign, Job, Run
@@ -182,28 +181,31 @@ def isolated(
     `what`: name of the step, in the log and (with the day) in the key of the report.
     `channel`: where a failure is reported. Without a channel it is only logged.
     """
-    try:
-        with session.begin_nested():
-            yield
-    except OperationalError:
-        raise
-    except Exception as error:
-        reference = new_reference()
-        log.exception("%s is due and failed; reference %s", what, reference)
-        reason = gettext("Something went wrong on our side.")
-        if isinstance(error, Refused):
-            reason = hints.sentence(error)
-        key = f"due:{what}:{clock.now().astimezone(session.settings.zone):%Y-%m-%d}"
-        if outbox.channel_of(session, key) is None:
-            report = Post(
-                "job/due", {"why": reason, "reference": reference}, key=key, thread_key=thread_key
-            )
-            outbox.put(session, report, default_channel=channel)
+    with traces.span("due.step"):
+        try:
+            with session.begin_nested():
+                yield
+        except OperationalError:
+            raise
+        except Exception as error:
+            _report(session, what, error, channel, thread_key)
 
 
-def new_reference() -> str:
-    """Return a short reference to a logged traceback."""
-    return secrets.token_hex(4).upper()
+def _report(
+    session: Transaction, what: str, error: Exception, channel: str | None, thread_key: str | None
+) -> None:
+    """Report a failed due step, once a day."""
+    reference = traces.reference(error)
+    log.error("%s is due and failed; reference %s", what, reference, exc_info=error)
+    reason = gettext("Something went wrong on our side.")
+    if isinstance(error, Refused):
+        reason = hints.sentence(error)
+    key = f"due:{what}:{clock.now().astimezone(session.settings.zone):%Y-%m-%d}"
+    if outbox.channel_of(session, key) is None:
+        report = Post(
+            "job/due", {"why": reason, "reference": reference}, key=key, thread_key=thread_key
+        )
+        outbox.put(session, report, default_channel=channel)
 
 
 def to_json(data: Any) -> Any:

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 
-from retention import clock
+from retention import clock, traces
 from retention.db import Database
 from retention.db.insert import changed
 from retention.db.tables import Job
@@ -117,7 +117,9 @@ class Heartbeat:
         self._shown: tuple[int, int, str] | None = None
         self._beat_at = self._shown_at = time.monotonic()
         self._lease_until: datetime = clock.wall() + jobs.LEASE
-        self._thread = threading.Thread(target=self._run, name=f"heartbeat {job.id}", daemon=True)
+        self._thread = threading.Thread(
+            target=traces.carried(self._run), name=f"heartbeat {job.id}", daemon=True
+        )
 
     def __enter__(self) -> "Heartbeat":
         self._thread.start()

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, null, or_, select, update
 from sqlalchemy.orm import defer, make_transient_to_detached
 
-from retention import clock
+from retention import clock, traces
 from retention.db import Transaction
 from retention.db.insert import changed, insert_once
 from retention.db.tables import Job
@@ -95,12 +95,15 @@ def submit(
             return Submission(job, created=False, joined=earlier.joined)
         request.check(session)
         values["by_person"] = True
-    if not insert_once(session, Job, **values):
-        stored = select(Job).where(Job.idem_key == idem_key)
-        return Submission(session.scalars(stored).one(), created=False)
-    job = _as_stored(session, values)
-    if announce and job.channel:
-        show_progress(session, job)
+    with traces.span("job.submit", job=values["id"], kind=request.kind):
+        values["traceparent"] = traces.traceparent()
+        if not insert_once(session, Job, **values):
+            stored = select(Job).where(Job.idem_key == idem_key)
+            return Submission(session.scalars(stored).one(), created=False)
+        job = _as_stored(session, values)
+        if announce and job.channel:
+            show_progress(session, job)
+        log.info("job %s (%s) is accepted", job.id, job.kind)
     return Submission(job, created=True)
 
 
@@ -283,6 +286,7 @@ def requeue(session: Transaction, job: Job, *, limited: bool = True) -> bool:
         .values(
             request_key=key,
             by_person=limited or Job.by_person,
+            traceparent=traces.traceparent() or Job.traceparent,
             state="queued",
             queue=REQUESTS[job.kind].queue_in(session.settings),
             business_at=clock.now(),

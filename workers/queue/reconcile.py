@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 from sqlalchemy import ColumnElement, delete, or_, select, update
 
-from retention import clock
+from retention import clock, traces
 from retention.db import Database
 from retention.db.tables import (
     SLACK_STATES,
@@ -72,15 +72,7 @@ def republish(database: Database) -> list[str]:
             update(Job).where(Job.id.in_([job.id for job in lost])).values(enqueued_at=now)
         )
     for job in failing:
-        log.error("job %s (%s) took %s workers with it", job.id, job.kind, job.lost + 1)
-        text, partly = (
-            gettext(
-                "Its worker stopped before the end (attempt {attempt}); nothing was published."
-            ),
-            gettext("Its worker stopped before the end (attempt {attempt})."),
-        )
-        text, partly = text.format(attempt=job.attempt), partly.format(attempt=job.attempt)
-        completion.fail(database, job, text, completion.new_reference(), partly=partly)
+        _fail(database, job)
     queued = broker.queued_job_ids(settings, {job.queue for job in lost})
     published = []
     for job in lost:
@@ -90,6 +82,19 @@ def republish(database: Database) -> list[str]:
             break  # the broker is down; the next round tries again
         published.append(job.id)
     return published
+
+
+def _fail(database: Database, job: Job) -> None:
+    """Fail a job that took its workers with it."""
+    text, partly = (
+        gettext("Its worker stopped before the end (attempt {attempt}); nothing was published."),
+        gettext("Its worker stopped before the end (attempt {attempt})."),
+    )
+    text, partly = text.format(attempt=job.attempt), partly.format(attempt=job.attempt)
+    with traces.span("job.lost", job.traceparent, job=job.id, kind=job.kind):
+        log.error("job %s (%s) took %s workers with it", job.id, job.kind, job.lost + 1)
+        reference = traces.reference(ChildProcessError())
+        completion.fail(database, job, text, reference, partly=partly)
 
 
 def release_dead(database: Database) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from retention import faults
+from retention import faults, traces
 from retention.db import Database
 from retention.db.tables import Job
 from retention.errors import BadInput, Cancelled, Conflict, Refused
@@ -74,9 +74,17 @@ def run_job(database: Database, job_id: str, task_id: str) -> str:
         job = jobs.claim(session, job_id, live_processes.worker_name(task_id))
         chosen = languages.of_job(session, job) if job else None
     if job is None:
+        log.info("job %s: not ours", job_id)
         return "not ours"
-    with use_language(chosen):  # of those who read the result
-        return _run_claimed(database, job)
+    with (
+        traces.span("job.run", job.traceparent, job=job.id, kind=job.kind, attempt=job.attempt),
+        use_language(chosen),  # of those who read the result
+    ):
+        with traces.span("job.wait", job.traceparent, since=job.queued_at):
+            pass  # it ended when the job began
+        result = _run_claimed(database, job)
+        log.info("job %s: %s", job_id, result)
+        return result
 
 
 def _run_claimed(database: Database, job: Job) -> str:
@@ -93,7 +101,7 @@ def _run_claimed(database: Database, job: Job) -> str:
         completion.fail(database, job, hints.sentence(refusal), by_input=by_input)
         return "refused" if isinstance(refusal, Refused) else "limit exceeded"
     except BaseException as error:  # a panic of native code is no Exception, but must be reported
-        reference = completion.new_reference()
+        reference = traces.reference(error)
         log.exception("job %s (%s) failed; reference %s", job.id, job.kind, reference)
         text, partly = _failure_sentences(error, database.settings)
         completion.fail(database, job, text, reference, partly=partly)
@@ -143,7 +151,7 @@ def run_inline(
         raise
     except BaseException as error:
         text, partly = _failure_sentences(error, database.settings)
-        completion.fail(database, job, text, completion.new_reference(), partly=partly)
+        completion.fail(database, job, text, traces.reference(error), partly=partly)
         raise
     return completion.to_json(outcome.data)
 

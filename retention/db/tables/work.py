@@ -44,6 +44,8 @@ class Job(Base):
     requested_by: Mapped[str] = mapped_column(String(64))
     channel: Mapped[str | None] = mapped_column(String(64))
     thread_key: Mapped[str | None]
+    # The span that asked for it (`retention.traces`)
+    traceparent: Mapped[str | None] = mapped_column(String(55))
     progress_done: Mapped[int] = mapped_column(default=0)
     progress_total: Mapped[int] = mapped_column(default=0)
     progress_text: Mapped[str] = mapped_column(default="")
@@ -51,7 +53,7 @@ class Job(Base):
     cancel_at: Mapped[datetime | None]
     cancelled_by: Mapped[str | None] = mapped_column(String(64))
     error: Mapped[str | None] = mapped_column(Text)
-    reference: Mapped[str | None] = mapped_column(String(16))
+    reference: Mapped[str | None] = mapped_column(String(32))
     result: Mapped[dict[str, Any] | None]
     business_at: Mapped[datetime] = mapped_column(default=clock.now)
     created_at: Mapped[datetime] = mapped_column(default=clock.wall)
@@ -173,6 +175,7 @@ class Outbox(Numbered):
     ts: Mapped[str | None] = mapped_column(String(32))
     error: Mapped[str | None] = mapped_column(Text)
     job_id: Mapped[str | None] = mapped_column(String(32))
+    traceparent: Mapped[str | None] = mapped_column(String(55))  # the span of its last writer
     created_at: Mapped[datetime] = mapped_column(default=clock.wall)
     sent_at: Mapped[datetime | None]
     # Each call uses a second of its channel's allowance. The channel's newest value counts.

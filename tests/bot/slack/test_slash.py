@@ -199,7 +199,7 @@ def test_an_unknown_error_is_a_reference_for_the_operators_log(workspace, monkey
 
     monkeypatch.setattr("workers.queue.jobs.submit", broken)
     reply = workspace.run("sweep")
-    reference = re.search(r"reference ([0-9a-f]{8})", reply["text"])[1]
+    reference = re.search(r"reference ([0-9a-f]{32})", reply["text"])[1]
     assert "secret detail" not in json.dumps(reply)
     assert reference in caplog.text
     assert "secret detail" in caplog.text

@@ -21,7 +21,7 @@ def below(package: str, *names: str) -> set[str]:
 HELP_LIBRARIES = {"click"}
 HELP_MODULES = below("bot", "commands", "terminal") | below("workers", "hints", "typed_times")
 HELP_MODULES |= below("bot.commands", "parsing", "summaries", "tree")
-HELP_MODULES |= below("retention", "clock", "errors", "logs", "progress", "text")
+HELP_MODULES |= below("retention", "clock", "errors", "logs", "progress", "text", "traces")
 STATUS_LIBRARIES = {
     *HELP_LIBRARIES,
     *("sqlalchemy", "greenlet", "cython_runtime", "slack_sdk"),  # slack_sdk: three of the tables

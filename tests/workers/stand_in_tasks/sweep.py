@@ -1,4 +1,4 @@
-"""A job that works ``top`` units of a tenth of a second."""
+"""A job that works ``top`` units of a tenth of a second, and fails with 13 of them."""
 
 import time
 
@@ -6,6 +6,8 @@ from workers.tasks.interface import Outcome, Post
 
 
 def run(request, context):
+    if request.top == 13:
+        raise ZeroDivisionError("secret detail")
     for unit in range(request.top):
         context.progress(unit, request.top, "scoring customers")
         time.sleep(0.1)
