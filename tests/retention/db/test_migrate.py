@@ -95,6 +95,18 @@ def test_upgrade_dates_waiting_jobs_from_their_creation(empty, database):
         assert (job.queued_at, job.lost) == (job.created_at, 0)
 
 
+def test_upgrade_keeps_old_references_and_takes_trace_ids(empty, database):
+    upgrade(empty, "0043_audit_links")
+    with database.engine.begin() as connection:
+        connection.execute(OLD_JOB, {"id": "j", "at": "2025-05-01 09:00:00"})
+        connection.execute(text("UPDATE jobs SET reference = '1A2B3C4D'"))
+    upgrade(empty)
+    with database.transaction() as session:
+        job = session.get_one(Job, "j")
+        assert (job.reference, job.traceparent) == ("1A2B3C4D", None)
+        job.reference, job.traceparent = "a" * 32, f"00-{'a' * 32}-{'b' * 16}-01"
+
+
 def test_old_version_can_store_jobs_during_an_upgrade(empty, database):
     """The old version does not set two columns; their defaults must exist."""
     upgrade(empty)
