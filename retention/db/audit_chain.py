@@ -6,6 +6,7 @@ installation's key. Links are written at the end of the transaction that wrote t
 
 import hmac
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -17,9 +18,13 @@ from sqlalchemy import event, select
 from retention.db.engine import Transaction, advisory_lock
 from retention.db.tables import Audit, AuditLink
 from retention.keys import Keys, keyed_hash
+from retention.settings import Settings
 
 START = "0" * 64  # the hash before the first link
 _PENDING, _LOCK, _PURPOSE = "audit_entries", "audit_chain", "audit link"
+
+HEADS = "audit_heads"  # a file in the home, which the database's password does not open
+_KEPT = re.compile(r"^(\S+) ([0-9a-f]{64})$", re.MULTILINE)
 
 Fault = Literal["changed", "missing", "moved", "unsigned", "unsealed", "cut"]
 
@@ -72,6 +77,21 @@ def head(session: Transaction) -> str:
     return session.scalar(newest) or START
 
 
+def keep_head(settings: Settings, day: str, newest: str) -> None:
+    """Keep a head in the home, the first of a day."""
+    if day not in dict(_kept_heads(settings)):
+        path = settings.home / HEADS
+        path.touch(mode=0o600)
+        with path.open("a", encoding="ascii") as file:
+            file.write(f"\n{day} {newest}")  # begins a line, should the one before be cut short
+
+
+def _kept_heads(settings: Settings) -> list[tuple[str, str]]:
+    """Return the days and heads that the home has."""
+    path = settings.home / HEADS
+    return _KEPT.findall(path.read_text("ascii", "replace")) if path.exists() else []
+
+
 def link_data(link: AuditLink) -> dict[str, Any]:
     """Return a link as plain data."""
     return {name: getattr(link, name) for name in ("before", "hash", "key_id", "signature")}
@@ -107,8 +127,8 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
     later one is: that one's hash covers them. But whoever writes the log anew can invent such a
     key and wait for the next entry, so its id is returned: a person knows whether a key was lost.
 
-    `known_head`: a hash that was kept outside, or its beginning; a chain without it was cut or
-    written anew.
+    `known_head`: a hash that was kept outside, or its beginning; a chain without it, or without one
+    that the home has, was cut or written anew.
     """
     keys, problems, before = session.settings.keys, list[Problem](), START
     seen, number, hashes = set[int](), 0, {START}
@@ -137,7 +157,8 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
     ids = session.scalars(select(Audit.id).order_by(Audit.id))
     problems += of_lost_key
     problems += [Problem("unsealed", each) for each in ids if each not in seen]
-    if known_head is not None and not any(each.startswith(known_head) for each in hashes):
+    is_known = known_head is None or any(each.startswith(known_head) for each in hashes)
+    if not is_known or not hashes.issuperset(dict(_kept_heads(session.settings)).values()):
         problems.append(Problem("cut", 0))
     return Verified(number, before, tuple(problems), tuple(lost_keys))
 

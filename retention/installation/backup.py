@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from retention import clock
+from retention.db import audit_chain
 from retention.errors import BadInput
 from retention.faults import diagnose
 from retention.installation import backup_encryption
@@ -42,7 +43,8 @@ _NO_BACKUP = (
     gzip.BadGzipFile,
     zlib.error,
 )
-_LEFT_OUT = {"scratch", "broker", "logs", "run"}  # created at each start
+# Created at each start. Heads of the audit log may be newer than the copy of the database.
+_LEFT_OUT = {"scratch", "broker", "logs", "run", audit_chain.HEADS}
 
 
 @dataclass(frozen=True, slots=True)

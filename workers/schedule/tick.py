@@ -286,18 +286,22 @@ def _check_senders(database: Database) -> None:
 
 
 def _anchor_audit(database: Database) -> None:
-    """Post the head of the audit log to the admins' channel once a day.
+    """Keep the head of the audit log in the home and post it to the admins' channel, once a day.
 
     So a log that was cut or written anew shows, although the database has no trace of it.
     """
     settings = database.settings
-    if not settings.admin_channel:
-        return
     day = clock.now().astimezone(settings.zone).date()
     key = f"audit_head:{settings.team_id}:{day}"
     with database.reading() as session:  # most ticks find it there
         head = audit_chain.head(session)
-        if head == audit_chain.START or outbox.channel_of(session, key) is not None:
+        if head == audit_chain.START:
+            return
+        try:
+            audit_chain.keep_head(settings, str(day), head)
+        except OSError as error:
+            log.warning("the head of the audit log cannot be kept in the home: %s", error.strerror)
+        if not settings.admin_channel or outbox.channel_of(session, key) is not None:
             return
     post = Post("bot/audit_head", {"head": head, "day": str(day)}, key=key)
     with database.transaction() as session, isolated(session, "audit", channel=None):

@@ -85,6 +85,17 @@ def test_cut_end_shows_by_a_head_that_was_kept(log):
     assert _faults(log, kept) == {("cut", 0)}
 
 
+def test_log_that_the_desk_linked_anew_shows_by_a_head_in_the_home(log):
+    with log.reading() as session:
+        audit_chain.keep_head(log.settings, "2026-12-01", audit_chain.head(session))
+    assert _faults(log) == set()
+    tamper(log, "UPDATE audit SET actor = 'U0EVIL' WHERE id = 2", "DELETE FROM audit_links")
+    change(log, record, "U0LEAD", "campaign.stop", "c1", clock.now(), {})  # links all of them
+    with log.reading() as session:
+        audit_chain.keep_head(log.settings, "2026-12-02", audit_chain.head(session))
+    assert _faults(log) == {("cut", 0)}
+
+
 @pytest.mark.parametrize("table", ["audit", "audit_links"])
 @pytest.mark.parametrize("deed", ["UPDATE {} SET team_id = 'T1'", "DELETE FROM {}"])
 def test_database_refuses_to_change_the_log(log, table, deed):

@@ -125,7 +125,7 @@ def test_next_local_time_follows_the_clock(after, expected):
     assert found.isoformat() == expected
 
 
-def test_head_of_the_audit_log_is_posted_once_a_day(database, settings):
+def test_head_of_the_audit_log_is_kept_and_posted_once_a_day(database, settings):
     added(database, parse_every("daily 09:00"))
     with_channel = database.using(settings.model_copy(update={"admin_channel": "C0ADMIN"}))
     for database_of_tick in (database, with_channel, with_channel):
@@ -138,3 +138,4 @@ def test_head_of_the_audit_log_is_posted_once_a_day(database, settings):
     tick.tick(with_channel)
     heads = [row for row in scalars(database, select(Outbox)) if row.channel == "C0ADMIN"]
     assert len(heads) == 2
+    assert len((settings.home / audit_chain.HEADS).read_text().split()) == 4  # two days, two heads
