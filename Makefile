@@ -6,7 +6,7 @@ EXTRAS  = demo,postgres,traces,test,docs
 # Where an environment forbids bytecode to be kept, every process compiles all libraries anew: 4 s of work each.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak simulate hillstrom docs notebooks tour messages lock sbom audit clean
+.PHONY: setup setup-spark setup-deep demo test test-all test-pseudo test-spark test-deep emulate email-clients monitoring lint bench bench-large bench-queue accuracy faults faults-long faults-ci soak test-slow simulate hillstrom docs notebooks tour messages lock sbom audit clean
 
 $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
@@ -104,7 +104,13 @@ simulate: setup
 hillstrom: setup
 	$(BIN)/python -m tests.benchmarks.hillstrom $(FILE)
 
+# 20 commands a second for half an hour, then 200 for two minutes; writes docs/operator/load.md. In
+# all 45 minutes, on a machine that does nothing else. A short run: python -m tests.load --size short
 soak: setup
+	$(BIN)/python -m tests.load --publish
+
+# The tests that take hours.
+test-slow: setup
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
 # The generated pages, then the site in build/site; a broken link or anchor fails it.

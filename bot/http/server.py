@@ -20,6 +20,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -184,11 +185,17 @@ class Gateway:
                 reply = self._site.respond(request)
             else:
                 reply = self._refusal(request, path, pool) or await pool.run(
-                    self._site.respond, request, self._operator
+                    self._answer, request, time.monotonic()
                 )
         finally:
             self._count(path, -len(body))
         await _send(send, reply)
+
+    def _answer(self, request: Request, since: float) -> Reply:
+        """Answer a request in a thread; a command that waited too long for it is shed."""
+        is_late = time.monotonic() - since > self._web.shedding.MAX_WAIT_SECONDS
+        reply = self._site.shed(request) if is_late else None
+        return reply or self._site.respond(request, self._operator)
 
     def _refusal(self, request: Request, path: str, pool: "_Pool") -> Reply | None:
         """Refuse an unsigned request, and one for which no thread is free.

@@ -20,6 +20,7 @@ from retention.text import gettext, use_language
 from workers.delivery import render
 
 MAX_COMMANDS = 64  # Slack's requests under way or waiting; two for each thread
+MAX_WAIT_SECONDS = 1.0  # of a command for a thread
 SOCKET = "socket"  # the path of requests in Socket Mode, for the log
 
 

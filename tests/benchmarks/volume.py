@@ -1,4 +1,4 @@
-"""Imports of generated events, 10 M here and 100 M in `make soak`.
+"""Imports of generated events, 10 M here and 100 M in `make test-slow`.
 
 Time grows in line with the events, memory does not grow.
 """

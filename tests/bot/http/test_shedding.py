@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from sqlalchemy import event
 
 from bot.http import metrics
-from bot.http.requests import SHED, json_reply
+from bot.http.requests import SHED, Request, json_reply
 from bot.http.server import Gateway
 from bot.http.web import SLACK, Route, Site
 from bot.slack import shedding
@@ -62,6 +63,15 @@ def test_forged_command_is_refused_and_not_shed(site):
     assert when_full(site, slash_command("status"), {}).status == 401
     assert when_full(site, slash_command("status"), signature("another")).status == 401
     assert shed() == before
+
+
+@pytest.mark.parametrize("body", ["command=%2Fretention&user_id=U1", "payload=%7B%7D"])
+def test_command_that_waited_for_a_thread_is_shed_and_a_click_is_not(site, body):
+    site.routes["POST", SLACK] = Route(lambda request: json_reply(202, {}), 10**6)
+    request = Request("POST", SLACK, body=body.encode())
+    waited, now = -shedding.MAX_WAIT_SECONDS - 1, time.monotonic()
+    answers = [Gateway(site)._answer(request, now + since).status for since in (0, waited)]
+    assert answers == [202, 200 if body.startswith("command") else 202]
 
 
 def test_clicks_find_room_where_commands_are_shed(site):

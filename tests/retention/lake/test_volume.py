@@ -1,4 +1,4 @@
-"""A hundred million events on one machine: `make soak`."""
+"""A hundred million events on one machine: `make test-slow`."""
 
 import shutil
 
