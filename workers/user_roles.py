@@ -15,6 +15,7 @@ from retention.db import Transaction
 from retention.db.audit import record
 from retention.db.tables import RoleGrant
 from retention.errors import NotAllowed
+from retention.logs import mask
 from retention.text import gettext
 
 RANKS = ("viewer", "analyst", "approver", "admin")
@@ -122,7 +123,7 @@ def grant_to_members(session: Transaction, members: Mapping[str, Collection[str]
 
 def record_refusal(session: Transaction, user_id: str, what: str) -> None:
     """Write to the audit log that a person's role did not allow what they tried."""
-    record(session, user_id, "attempt.refused", what[:80], clock.now(), {})
+    record(session, user_id, "attempt.refused", mask(what)[:80], clock.now(), {})
 
 
 def require(session: Transaction, user_id: str, needed: str, deed: str) -> None:

@@ -18,6 +18,7 @@ from bot.http.server import missing_configuration
 from retention import clock
 from retention.db import Database, audit_chain
 from retention.db.migrate import newest_revision, revision_of
+from retention.privacy import erased
 from retention.settings import Settings
 from workers.installation import Client
 from workers.queue import broker
@@ -82,6 +83,7 @@ def _database(database: Database) -> Iterator[Finding]:
         with database.reading() as session:
             overview = health.overview(session, database)
             audited = audit_chain.verify(session)
+            can_return = erased.unrecognised(session)
     except SQLAlchemyError as error:
         yield Finding("fault", "database_down", {"error": type(error).__name__})
         return
@@ -93,6 +95,9 @@ def _database(database: Database) -> Iterator[Finding]:
     else:
         yield Finding("ok", "processes", {"number": len(running)})
     yield from (Finding("warning", "problem", problem) for problem in overview["problems"])
+    if can_return:
+        lost: dict[str, Any] = {"number": sum(can_return.values()), "names": sorted(can_return)}
+        yield Finding("fault", "erasures_of_lost_keys", lost)
     if audited.problems:
         yield Finding("fault", "audit_changed", {"number": len(audited.problems)})
     elif audited.lost_keys:

@@ -52,7 +52,7 @@ def rotate(settings: Settings) -> Settings:
 def reseal_all(directory: "Snapshot", session: Transaction, by: str) -> dict[str, int]:
     """Seal models and hash the directory anew.
 
-    The current key is used, so older keys can be deleted.
+    The current key is used. Older ones are still needed for erasures, links and the audit log.
 
     `directory`: from `customer_directory.read` with the new key.
     `session`, `settings`: the installation after `rotate`.

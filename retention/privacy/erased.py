@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from retention.db import Database, Transaction
 from retention.db.insert import insert_once
@@ -68,6 +68,18 @@ def erased_customers(session: Transaction) -> ErasedCustomers:
         if (key := session.settings.keys.by_id(key_id)) is not None:
             hashes.setdefault(key, set()).add(id_hash)
     return ErasedCustomers({key: frozenset(group) for key, group in hashes.items()})
+
+
+def unrecognised(session: Transaction) -> dict[str, int]:
+    """Count the erased customers whom an import can bring back: their key is not here any more."""
+    counts = (
+        select(Erasure.key_id, func.count())
+        .where(Erasure.team_id == session.settings.team_id)
+        .group_by(Erasure.key_id)
+    )
+    keys = session.settings.keys
+    rows = session.execute(counts).tuples()
+    return {key_id: number for key_id, number in rows if keys.by_id(key_id) is None}
 
 
 def record_erased(session: Transaction, ids: Iterable[str], by: str, now: datetime) -> None:

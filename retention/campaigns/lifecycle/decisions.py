@@ -27,6 +27,7 @@ from retention.db import Transaction
 from retention.db.engine import advisory_lock
 from retention.db.tables import Approval, Assignment, Campaign, CampaignEditor
 from retention.errors import BadInput, Conflict, FieldErrors, NotAllowed
+from retention.logs import mask
 from retention.outreach import sends
 from retention.outreach.dispatch import sending_channel
 from retention.text import gettext
@@ -145,7 +146,7 @@ def _end(session: Transaction, step: Step, transition: Transition, reason: str) 
         decided_at=step.at,
         reason=reason,
         remind_at=None,
-        details={"reason": reason},
+        details={"reason": mask(reason)},  # an erasure cannot reach the audit log
     )
 
 

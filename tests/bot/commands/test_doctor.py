@@ -14,6 +14,7 @@ from retention import clock
 from retention.db import Database
 from retention.db.audit import record
 from retention.db.migrate import upgrade
+from retention.privacy.erased import record_erased
 from retention.settings import Settings
 from tests.world import change
 
@@ -83,6 +84,15 @@ def test_changed_audit_log_is_named(own):
         connection.exec_driver_sql("DROP TRIGGER audit_no_update")
         connection.exec_driver_sql("UPDATE audit SET actor = 'U0EVIL'")
     assert codes(doctor._database(database))["audit_changed"] == "fault"
+
+
+def test_erasures_of_a_lost_key_are_named(own):
+    upgrade(own)
+    database = Database.of(own)
+    change(database, record_erased, ["k1"], "U1", clock.now())
+    assert "erasures_of_lost_keys" not in codes(doctor._database(database))
+    other = database.using(Settings(home=own.home, secret_key="n" * 32, _env_file=None))
+    assert codes(doctor._database(other))["erasures_of_lost_keys"] == "fault"
 
 
 def test_missing_scopes_and_a_wrong_clock_are_named(database, settings, slack):

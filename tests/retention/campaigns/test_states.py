@@ -17,6 +17,7 @@ from retention.campaigns.lifecycle.states import (
 )
 from retention.campaigns.planning.assignment import find_groups
 from retention.db import Database
+from retention.db.audit import history
 from retention.db.tables import Approval, Assignment, CampaignVersion
 from retention.errors import BadInput, Conflict, NotAllowed, Refused
 from retention.risk.policy import SecondApprover
@@ -210,6 +211,13 @@ def test_invalid_edit_is_rejected_and_writes_nothing(database, changes, says):
 def test_rejection_needs_a_reason(submitted, deed):
     assert "why" in str(attempt(submitted, deed, LEAD, "  "))
     assert _campaign(submitted).state == "submitted"
+
+
+def test_audit_log_has_no_address_of_a_typed_reason(submitted):
+    change(submitted, decisions.reject, LEAD, "ann@shop.example complained")
+    entry = read(submitted, history, _campaign(submitted).team_id, "c1", "campaign")[-1]
+    assert entry["why"] == "<e-mail> complained"
+    assert _campaign(submitted).reason == "ann@shop.example complained"
 
 
 def test_expired_campaign_cannot_be_approved(submitted):
