@@ -142,7 +142,7 @@ class Gateway:
             **dict.fromkeys(web.event_api.PATHS, events),
             **dict.fromkeys((web.tracking_api.CLICK, web.tracking_api.OPEN), tracking),
         }
-        self._probe = _Probe(site)
+        self._probe = _Probe(site, web.READY)
         self._buffered = self._buffered_hooks = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -276,19 +276,17 @@ class _Pool:
 class _Probe:
     """Check the database for ``/health/ready``. Concurrent requests share one check."""
 
-    def __init__(self, site: "Site") -> None:
-        self._site = site
+    def __init__(self, site: "Site", path: str) -> None:
+        self._site, self._path = site, path
         self._pool = _Pool("ready", 1, 1)
         self._check: asyncio.Task[Reply] | None = None
         self._checked_at = float("-inf")
 
     async def reply(self) -> Reply:
-        from bot.http.web import READY
-
         loop = asyncio.get_running_loop()
         is_old = self._check is not None and loop.time() - self._checked_at > READY_CACHE_SECONDS
         if self._check is None or (self._check.done() and is_old):
-            probe = self._pool.run(self._site.respond, Request("GET", READY))
+            probe = self._pool.run(self._site.respond, Request("GET", self._path))
             self._check = asyncio.create_task(probe)
             self._checked_at = loop.time()
         try:

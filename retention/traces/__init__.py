@@ -15,7 +15,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from retention.traces.exporter import Exporter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,9 +60,9 @@ def span(
         parent, job = parent or above.traceparent, job or above.job
     with ExitStack() as stack:
         made = f"00-{_trace_of(parent) or secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-        if tracer := _tracer():
+        if exporter := _exporter():
             named = attributes | ({"job": job} if job else {})
-            made = stack.enter_context(tracer(name, parent, since, named)) or made
+            made = stack.enter_context(exporter.span(name, parent, since, named)) or made
         token = _place.set(_Place(made, job))
         stack.callback(_place.reset, token)
         yield
@@ -87,11 +90,8 @@ def reference(error: BaseException) -> str:
 
 def fail(code: str) -> None:
     """Mark the span as failed."""
-    if _tracer():
-        from opentelemetry import trace
-
-        trace.get_current_span().set_status(trace.StatusCode.ERROR)
-        trace.get_current_span().set_attribute("error.type", code)
+    if exporter := _exporter():
+        exporter.fail(code)
 
 
 def carried(function: Callable[P, T]) -> Callable[P, T]:
@@ -110,11 +110,9 @@ def carried(function: Callable[P, T]) -> Callable[P, T]:
 
 def flush() -> None:
     """Export the last spans of an ending process."""
-    if _tracer.cache_info().currsize and _tracer():
-        from opentelemetry import trace
-
-        target: Any = trace.get_tracer_provider()
-        thread = threading.Thread(target=target.force_flush, daemon=True)
+    exporter = _exporter() if _exporter.cache_info().currsize else None
+    if exporter:
+        thread = threading.Thread(target=exporter.flush, daemon=True)
         thread.start()
         thread.join(FLUSH_SECONDS)
 
@@ -124,47 +122,13 @@ def _trace_of(parent: str | None) -> str:
 
 
 @cache
-def _tracer() -> Callable[..., Any] | None:
-    """Return the function that opens a span of OpenTelemetry, if spans are exported."""
+def _exporter() -> "Exporter | None":
+    """Return what opens spans of OpenTelemetry, if they are exported."""
     if not any(map(os.environ.get, ENDPOINTS)):
         return None
     try:
-        from opentelemetry import trace
-        from opentelemetry.context import Context
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+        from retention.traces.exporter import Exporter
     except ImportError as error:
         log.warning("no trace is exported: %s; pip install 'retention-desk[traces]'", error)
         return None
-    name = {} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": service}
-    provider = TracerProvider(resource=Resource.create(name), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
-    tracer, propagator = trace.get_tracer("retention"), TraceContextTextMapPropagator()
-
-    @contextmanager
-    def opened(
-        name: str, parent: str | None, since: datetime | None, attributes: dict[str, Any]
-    ) -> Iterator[str | None]:
-        above = propagator.extract({"traceparent": parent} if parent else {}, Context())
-        began = int(since.timestamp() * 1e9) if since else None
-        with tracer.start_as_current_span(
-            name,
-            above,
-            attributes=attributes,
-            start_time=began,
-            record_exception=False,  # its text may name a customer
-            set_status_on_exception=False,
-        ):
-            ids: dict[str, str] = {}
-            propagator.inject(ids)
-            try:
-                yield ids.get("traceparent")
-            except Exception as error:
-                fail(type(error).__name__)
-                raise
-
-    return opened
+    return Exporter(service)
