@@ -130,11 +130,13 @@ class NotAllowed(Refused):
     --------
     >>> NotAllowed("To approve you need approver.", people=["U1"]).people
     ('U1',)
+
+    `needed`: the role that allows it; empty if another rule forbids it.
     """
 
-    def __init__(self, message: str = "", *, people: Sequence[str] = ()) -> None:
+    def __init__(self, message: str = "", *, people: Sequence[str] = (), needed: str = "") -> None:
         super().__init__(message)
-        self.people = tuple(people)
+        self.people, self.needed = tuple(people), needed
 
 
 class TooLittleData(Refused):

@@ -144,4 +144,5 @@ def require(session: Transaction, user_id: str, needed: str, deed: str) -> None:
             "`/retention role`."
         )
     )
-    raise NotAllowed(sentence.format(role=role, deed=deed, needed=needed), people=people)
+    message = sentence.format(role=role, deed=deed, needed=needed)
+    raise NotAllowed(message, people=people, needed=needed)

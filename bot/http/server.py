@@ -158,8 +158,8 @@ class Gateway:
         if isinstance(route, Reply):
             await _send(send, route, close=True)
             return
-        declared = request.header("content-length")
-        if declared and (not declared.isdecimal() or len(declared) > MAX_LENGTH_DIGITS):
+        declared = request.headers.get("content-length", "0")
+        if not declared.isdecimal() or len(declared) > MAX_LENGTH_DIGITS:
             await _send(send, error_reply(400, "Content-Length is no number of bytes"), close=True)
             return
         if "transfer-encoding" in request.headers:  # many tiny chunks take long to parse

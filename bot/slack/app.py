@@ -15,7 +15,7 @@ from bot.slack import conversation, groups, slash
 from bot.slack.clicks import StoreClick
 from bot.slack.failures import Failures
 from bot.slack.interactions import register_all
-from bot.slack.middleware import Listeners, SpeakLanguage, acknowledged_once, clean_text
+from bot.slack.middleware import Listeners, Refusals, SpeakLanguage, acknowledged_once, clean_text
 from bot.slack.workspace import CheckWorkspace, OwnWorkspace
 from retention import traces
 from retention.db import Database
@@ -71,9 +71,11 @@ def build_app(
         request_verification_enabled=True,
         ignoring_self_events_enabled=False,  # bot.slack.conversation ignores messages of apps
     )
-    app.error(Failures(services).handle)
+    refusals = Refusals()
+    app.error(Failures(services, refusals).handle)
     app.use(CheckWorkspace(own or OwnWorkspace(services.database)))
     app.use(acknowledged_once)
+    app.use(refusals)
     app.use(RequestLimit())
     app.use(clean_text)
     app.use(speak or SpeakLanguage(services.database))

@@ -275,6 +275,8 @@ def _start(
     elsewhere = private and not said.is_direct
 
     def store(session: Transaction) -> jobs.Submission | None:
+        if not first_time(session, said.key):  # also where an earlier delivery was refused
+            return None
         submission = jobs.submit(
             session,
             request,
@@ -284,8 +286,6 @@ def _start(
             thread_key=None if elsewhere else said.thread_key,
             announce=False,  # the command comes first, then the progress
         )
-        if not first_time(session, said.key):
-            return None
         _remember(session, said, shown, submission.job.id)
         if not quiet or elsewhere or submission.joined:
             values = {

@@ -4,13 +4,14 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from slack_bolt import Ack, BoltResponse
+from slack_bolt import Ack, BoltContext, BoltResponse
 from slack_sdk.errors import SlackApiError, SlackClientError
 from sqlalchemy import exc
 
 from bot.services import Services
 from bot.slack.interactions import Click, send_ephemeral, show_modal, show_to
 from bot.slack.interactions.campaigns import input_of
+from bot.slack.middleware import Refusals
 from retention import faults, traces
 from retention.campaigns.lifecycle.states import StaleCampaign
 from retention.errors import BadFields, NotAllowed, Refused
@@ -59,16 +60,29 @@ def error_message(error: Exception, settings: Settings) -> str:
 class Failures:
     """Handle the errors of Bolt's listeners and middleware."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, services: Services, refusals: Refusals) -> None:
+        self._services, self._refusals = services, refusals
 
     def handle(
-        self, error: Exception, body: dict[str, Any], ack: Ack, response: BoltResponse | None
+        self,
+        error: Exception,
+        body: dict[str, Any],
+        ack: Ack,
+        context: BoltContext,
+        response: BoltResponse | None,
     ) -> BoltResponse | None:
-        """Show the error to the person.
+        """Show the error to the person, and make a refusal final.
 
         `response`: none if the request was acknowledged before the error.
         """
+        answer = self._answer(error, body, ack, response)
+        if isinstance(error, Refused):
+            self._refusals.add(context, answer)
+        return answer
+
+    def _answer(
+        self, error: Exception, body: dict[str, Any], ack: Ack, response: BoltResponse | None
+    ) -> BoltResponse | None:
         message = error_message(error, self._services.settings)
         people = error.people if isinstance(error, NotAllowed) else ()
         if isinstance(error, NotAllowed):

@@ -5,11 +5,15 @@ fails after its acknowledgement, Bolt 1.30 resets ``ack.response`` to None. A wa
 has not polled yet then lets Slack's three seconds pass. `acknowledged_once` keeps the first answer.
 """
 
+import hashlib
+import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from threading import Lock
 from typing import Any
 
 from slack_bolt import Ack, BoltContext, BoltRequest, BoltResponse
@@ -18,6 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from retention.db import Database
 from retention.text import replace_unstorable, set_language
 from workers import languages
+
+MAX_REFUSALS = 20_000  # that are remembered; the oldest are forgotten first
 
 
 def clean_text(request: BoltRequest, next: Callable[[], BoltResponse]) -> BoltResponse:
@@ -52,6 +58,35 @@ def acknowledged_once(context: BoltContext, next: Callable[[], BoltResponse]) ->
     """Keep the acknowledgement even if the listener fails afterwards."""
     context["ack"] = _FirstAck()
     return next()
+
+
+class Refusals:
+    """Bolt middleware that answers a repeat of a refused request with its refusal.
+
+    A refusal is final. Slack's signature holds for five minutes, and a replay in this time must not
+    have the first effect because the person has got a role or the campaign has changed meanwhile.
+    Two requests of a person never have equal bodies, because Slack numbers them.
+    """
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[bytes, BoltResponse] = OrderedDict()
+        self._lock = Lock()
+
+    def __call__(
+        self, request: BoltRequest, context: BoltContext, next: Callable[[], BoltResponse]
+    ) -> BoltResponse:
+        # Later middleware changes the body, and in Socket Mode there is no raw one.
+        body = json.dumps(request.body, sort_keys=True, default=str).encode("utf-8", "replace")
+        context["digest"] = digest = hashlib.sha256(body).digest()
+        return self._answers.get(digest) or next()
+
+    def add(self, context: BoltContext, answer: BoltResponse | None) -> None:
+        """Remember a refused request and its answer; None: it was acknowledged before."""
+        if digest := context.get("digest"):
+            with self._lock:
+                self._answers[digest] = answer or BoltResponse(status=200)
+                while len(self._answers) > MAX_REFUSALS:
+                    self._answers.popitem(last=False)
 
 
 class Listeners(ThreadPoolExecutor):

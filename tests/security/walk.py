@@ -19,6 +19,7 @@ from bot.commands.tree import SLACK
 from bot.slack.middleware import Listeners
 from retention.db import Database
 from retention.db.tables import Base
+from retention.errors import Refused
 from tests.bot.commands import test_tree
 from tests.bot.slack.test_click_roles import NEEDED, OPEN
 from tests.bot.wire import ADMIN, ANALYST, CHANNEL, LEAD, PAYLOADS
@@ -251,3 +252,23 @@ def content(database: Database, *others: str) -> dict[str, list[str]]:
 def is_allowed(user: str, role: str) -> bool:
     """Return whether a person has a role."""
     return role in RANKS and RANKS.index(PEOPLE[user]) >= RANKS.index(role)
+
+
+def record_refusals(monkeypatch: Any) -> list[Refused]:
+    """Return the list that each new refusal is put into."""
+    made: list[Refused] = []
+    usual = Refused.__init__
+
+    def recording(self: Refused, *args: Any, **options: Any) -> None:
+        usual(self, *args, **options)
+        made.append(self)
+
+    monkeypatch.setattr(Refused, "__init__", recording)
+    return made
+
+
+def is_told(refusals: list[Refused], said: str) -> bool:
+    """Return whether an answer has the sentence of a refusal, in whatever form of JSON."""
+    words = re.sub(r"[^a-z]+", " ", re.sub(r"\\\\u....|&\w+;|\\\\n", " ", said.lower()))
+    sentences = (re.sub(r"[^a-z]+", " ", str(each).lower()).strip() for each in refusals)
+    return any(sentence[:40] in words for sentence in sentences)
