@@ -26,6 +26,7 @@ class IdleExit:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs = 0
+        self._timer: threading.Timer | None = None
         self.stays = False  # a child that warms up, because its successor would do so again
 
     @contextmanager
@@ -36,9 +37,16 @@ class IdleExit:
         try:
             yield
         finally:
-            timer = threading.Timer(IDLE_SECONDS, self._leave, [self._jobs])
-            timer.daemon = True
-            timer.start()
+            self._wait()
+
+    def _wait(self) -> None:
+        """Start the timer again. One for each job would be hundreds of threads in a busy child."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = threading.Timer(IDLE_SECONDS, self._leave, [self._jobs])
+            self._timer.daemon = True
+            self._timer.start()
 
     def _leave(self, after: int) -> None:
         """Exit unless another job has begun since.

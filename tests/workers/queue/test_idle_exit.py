@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from billiard.pool import EX_RECYCLE
+
+from tests.workers.harness import wait
+from workers.queue.idle_exit import IdleExit
 
 CHILD = """
 import time
@@ -45,3 +49,14 @@ def test_grown_child_exits_when_idle():
 )
 def test_small_busy_or_warmed_child_stays(kept):
     assert child(busy=0, rest=0.5, **kept)[0] == 0
+
+
+def test_child_has_one_timer_however_many_jobs_it_did():
+    before, own = set(threading.enumerate()), IdleExit()
+    own.stays = True
+    for _ in range(5):
+        with own.job():
+            pass
+    assert wait(lambda: len(set(threading.enumerate()) - before) == 1)
+    own._timer.cancel()
+    own._timer.join()
