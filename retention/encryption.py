@@ -39,8 +39,11 @@ def decrypt(keys: Keys, token: bytes) -> dict[str, str]:
 
 
 def rotate(keys: Keys, token: bytes) -> bytes:
-    """Encrypt a token anew with the current key."""
-    return _fernet(keys).rotate(token)
+    """Encrypt a token anew with the current key. One of a lost key stays as it is."""
+    try:
+        return _fernet(keys).rotate(token)
+    except InvalidToken:
+        return token
 
 
 def encrypt_bot_token(keys: Keys, bot_token: str) -> str:

@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import select
 
+from retention import encryption
 from retention.db.tables import DirectoryEntry, ModelVersion
+from retention.encryption import encrypt
 from retention.errors import BadInput
 from retention.installation.rotation import reseal_all, rotate
+from retention.keys import Keys
 from retention.lake import Lake
 from retention.lake.customer_directory import read
 from retention.outreach import consent
@@ -65,6 +68,13 @@ def test_row_with_foreign_seal_is_not_resealed(database, settings):
         assert reseal_all(directory, session, "operator")["models"] == 0
         with pytest.raises(BadInput, match="not what was saved"):
             load(settings, row)
+
+
+def test_secret_of_a_lost_key_stops_no_rotation(settings):
+    lost = encrypt(Keys((b"lost",)), {"token": "x"})
+    assert encryption.rotate(settings.keys, lost) == lost
+    own = encrypt(settings.keys, {"token": "x"})
+    assert encryption.rotate(settings.keys, own) != own
 
 
 def test_key_from_the_environment_is_not_rotated(tmp_path):
