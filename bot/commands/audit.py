@@ -88,12 +88,12 @@ def export(call: Call, file: Path) -> Answer:
     if file.exists():
         text = gettext("{target} is there already; name another file.")
         raise BadInput(text.format(target=file))
-    number = 0
+    number, head = 0, audit_chain.START
     with create_private_file(file) as stream, call.database.reading() as session:
         for link, entry in audit_chain.entries(session):
+            head = link.hash  # that of this file: the log grows meanwhile
             if entry:
                 line = audit_chain.entry_data(entry) | audit_chain.link_data(link)
                 stream.write(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n")
                 number += 1
-        head = audit_chain.head(session)
     return Answer("bot/audit_exported", {"file": str(file), "entries": number, "head": head})

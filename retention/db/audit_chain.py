@@ -132,6 +132,7 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
     """
     keys, problems, before = session.settings.keys, list[Problem](), START
     seen, number, hashes = set[int](), 0, {START}
+    ids = session.scalars(select(Audit.id).order_by(Audit.id)).all()  # before: the log grows
     of_lost_key: list[Problem] = []
     lost_keys = dict[str, None]()
     for link, entry in entries(session):
@@ -154,7 +155,6 @@ def verify(session: Transaction, known_head: str | None = None) -> Verified:
                 lost_keys[link.key_id] = None
         before = link.hash
         hashes.add(before)
-    ids = session.scalars(select(Audit.id).order_by(Audit.id))
     problems += of_lost_key
     problems += [Problem("unsealed", each) for each in ids if each not in seen]
     is_known = known_head is None or any(each.startswith(known_head) for each in hashes)
