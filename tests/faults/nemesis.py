@@ -83,7 +83,7 @@ class Nemesis:
         threading.Event().wait(self.chance.uniform(0.2, 1.2))
         if faults[name]():
             self.injected[name] += 1
-        self._type()
+        self.type()
         threading.Event().wait(self.chance.uniform(0.5, 1.5))
 
     def _ask(self, key: str) -> None:
@@ -91,7 +91,7 @@ class Nemesis:
         jobs.wake(self.settings, queued_job)
         self.asked.append(queued_job.id)
 
-    def _type(self) -> None:
+    def type(self) -> None:
         """Type a command; without an answer in time, nobody promised anything."""
         self.typed += 1
         day = FIRST_DAY + timedelta(days=self.typed)  # or it would join an equal request

@@ -63,6 +63,7 @@ FAULTS = {
 ROWS = (
     Row("race", "races of decisions", "tests.faults.races", 20, 50, 500),
     Row("kill", "processes of a desk", "tests.faults.processes", 5, 8, 20),
+    Row("kill", "SIGTERM under load", "tests.faults.shutdowns", 0, 8, 24),
     Row("live", "codes at a shop", "tests.faults.shop_codes", 0, 6, 40),
     Row("kill", "kills at any statement", "tests.faults.step_kills", 10, 30, 150),
     Row("kill", "erasures", "tests.faults.forget_kills", 0, 6, 20, (SQLITE,)),
