@@ -308,7 +308,7 @@ def samples() -> dict[str, dict[str, Any]]:
         "bot/brand": BRAND,
         "bot/policy": POLICY,
         "bot/policy_edit": POLICY,
-        "bot/audit_head": {"head": "0f" * 32, "day": AT[:10]},
+        "bot/audit_head": {"head": "0f" * 32, "day": AT[:10], "faults": 2},
         "bot/policy_history": {"versions": POLICY_VERSIONS},
         "bot/model": {"model": MODEL},
         "bot/models": {"models": [MODEL, OTHER, {**MODEL, "kind": "recommend"}]},

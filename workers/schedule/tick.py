@@ -303,7 +303,9 @@ def _anchor_audit(database: Database) -> None:
             log.warning("the head of the audit log cannot be kept in the home: %s", error.strerror)
         if not settings.admin_channel or outbox.channel_of(session, key) is not None:
             return
-    post = Post("bot/audit_head", {"head": head, "day": str(day)}, key=key)
+        faults = len(audit_chain.verify(session).problems)
+    values = {"head": head, "day": str(day), "faults": faults}
+    post = Post("bot/audit_head", values, key=key)
     with database.transaction() as session, isolated(session, "audit", channel=None):
         outbox.put(session, post, default_channel=settings.admin_channel)
 

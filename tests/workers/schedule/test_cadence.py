@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from retention import clock
 from retention.db import audit_chain
-from retention.db.tables import Outbox, Schedule
+from retention.db.tables import Audit, Outbox, Schedule
 from retention.errors import BadInput
 from tests.workers.harness import ADMIN, CHANNEL
 from tests.world import change, read, scalars
@@ -139,3 +139,12 @@ def test_head_of_the_audit_log_is_kept_and_posted_once_a_day(database, settings)
     heads = [row for row in scalars(database, select(Outbox)) if row.channel == "C0ADMIN"]
     assert len(heads) == 2
     assert len((settings.home / audit_chain.HEADS).read_text().split()) == 4  # two days, two heads
+
+
+def test_daily_head_counts_the_faults_of_the_audit_log(database, settings):
+    added(database, parse_every("daily 09:00"))
+    with database.transaction() as session:
+        session.add(Audit(team_id="T", actor="U", action="a.b", subject="s", details={}))
+    tick.tick(database.using(settings.model_copy(update={"admin_channel": "C0ADMIN"})))
+    (head,) = [row for row in scalars(database, select(Outbox)) if row.channel == "C0ADMIN"]
+    assert "audit verify` names" in str(head.payload)
