@@ -54,7 +54,7 @@ def test_bot_names_the_full_disk_and_is_not_ready(tmp_path):
             until(lambda: ready() == 200, 60)
             until(lambda: "start" in sweep(), 60)
         assert "disk_full" in bot.log()
-        reference = refused.partition("under the reference ")[2][:8]
+        reference = refused.partition("under the reference ")[2][:32]
         assert f"reference {reference}: disk_full ({settings.home})" in bot.log()
         with Database.of(settings).reading() as session:
             assert session.scalar(select(func.count()).select_from(Job)) >= 2
