@@ -56,7 +56,7 @@ def _import(shop, table: str, *lines: str) -> None:
 
 
 @pytest.fixture
-def shop(admin_shop):
+def named(admin_shop):
     """A shop whose every store names a customer."""
     return _with_a_customer_everywhere(admin_shop)
 
@@ -152,24 +152,26 @@ def _forget(shop) -> dict:
     return result
 
 
-def test_no_byte_of_home_and_database_names_an_erased_customer(shop):
-    before = _stores_naming(shop)
+def test_no_byte_of_home_and_database_names_an_erased_customer(named):
+    before = _stores_naming(named)
     assert before >= EVERYWHERE
-    signed = _forget(shop)["certificate"]
-    assert _stores_naming(shop) == set()
-    assert OTHER in set(shop.lake.table("events").customer_id.execute())
+    signed = _forget(named)["certificate"]
+    assert _stores_naming(named) == set()
+    assert OTHER in set(named.lake.table("events").customer_id.execute())
     counted = {"events", "old_versions", "quarantine", "copies", "logs", "texts", "searches"}
     assert all(signed["erased"][store] for store in counted)
     head = "customer_id,event_type,occurred_at"
-    _import(shop, "events", head, f"{WHO},view,2025-02-01", f"{OTHER},view,2025-02-01")
-    delta_store.compact(shop.lake.root, TABLES["events"])
-    assert _stores_naming(shop) == set()
+    _import(named, "events", head, f"{WHO},view,2025-02-01", f"{OTHER},view,2025-02-01")
+    delta_store.compact(named.lake.root, TABLES["events"])
+    assert _stores_naming(named) == set()
 
 
 @pytest.mark.nightly
 def test_no_byte_names_an_erased_customer_after_training_and_on_postgresql(admin_shop):
     with postgres() as url:
-        settings = admin_shop.settings.model_copy(update={"database_url": SecretStr(url)})
+        own_key = SecretStr("of the shop on PostgreSQL" * 2)
+        changes = {"database_url": SecretStr(url), "secret_key": own_key}
+        settings = admin_shop.settings.model_copy(update=changes)
         own = replace(admin_shop, settings=settings, database=Database(url, settings))
         create_tables(own.database)
         _with_a_customer_everywhere(own)
@@ -198,14 +200,14 @@ STEPS = {
 
 @pytest.mark.nightly_after(2)
 @pytest.mark.parametrize("store", STEPS)
-def test_search_finds_each_store_that_an_erasure_skips(shop, monkeypatch, store):
+def test_search_finds_each_store_that_an_erasure_skips(named, monkeypatch, store):
     monkeypatch.setattr(*STEPS[store])
-    _forget(shop)
-    assert store in _stores_naming(shop)
+    _forget(named)
+    assert store in _stores_naming(named)
 
 
-def test_certificate_is_checked_and_names_nobody(shop):
-    keys, signed = shop.settings.keys, _forget(shop)["certificate"]
+def test_certificate_is_checked_and_names_nobody(named):
+    keys, signed = named.settings.keys, _forget(named)["certificate"]
     text = json.dumps(signed)
     assert certificate.verify(keys, text, WHO)["erased"] == signed["erased"]
     assert not [each for each in IDENTIFIERS if each in text]
@@ -216,8 +218,8 @@ def test_certificate_is_checked_and_names_nobody(shop):
             certificate.verify(keys, *given)
 
 
-def test_readers_of_an_earlier_version_and_of_a_checkpoint_go_on(shop):
-    lake, table = shop.lake, TABLES["customers"]
+def test_readers_of_an_earlier_version_and_of_a_checkpoint_go_on(named):
+    lake, table = named.lake, TABLES["customers"]
     old = delta_store.files(delta_store.open_table(lake.root, table))
     delta_store.open_table(lake.root, table).create_checkpoint()
     before = lake.table("customers").count().execute()
